@@ -1,0 +1,287 @@
+//! Failures of ours: what went wrong between the caller and the peer.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{CallId, Fault};
+
+/// A result whose error is ours.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Something that failed on our side of the conversation.
+///
+/// What the peer answered is a [`Fault`]; one is never dressed as the other. An error has a [kind] for code, a
+/// sentence and details for people, and its [source] for the chain. [`Display`] shows this level only:
+///
+/// ```
+/// use polywire_core::{Error, ErrorKind};
+///
+/// let error = Error::new(ErrorKind::Unroutable, "no server takes calls to this service").with("service", "billing");
+/// assert_eq!(error.to_string(), "no server takes calls to this service (service: billing)");
+/// assert_eq!(error.kind(), ErrorKind::Unroutable);
+/// ```
+///
+/// Cloning is cheap, because one lost connection may fail many calls.
+///
+/// [kind]: Error::kind
+/// [source]: StdError::source
+/// [`Display`]: fmt::Display
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    context: Vec<(&'static str, String)>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+    call: Option<CallId>,
+    unsent: bool,
+}
+
+/// What kind of thing went wrong, for code to branch on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// This end, or its transport, was closed.
+    Closed,
+    /// A value could not be encoded, or bytes could not be decoded.
+    Codec,
+    /// Something the program said is malformed: a URL, an address, an option.
+    Config,
+    /// The peer knows us and refuses: wrong credentials, no permission.
+    Denied,
+    /// There is no connection: it could not be made in time, or it was lost.
+    Disconnected,
+    /// A bound on our side is reached: too many calls in flight.
+    Overloaded,
+    /// The broker or the peer took the message and refused it.
+    Rejected,
+    /// A message is larger than a limit allows.
+    TooLarge,
+    /// Nobody is there to take the message.
+    Unroutable,
+    /// The backend cannot do what was asked, and says so rather than do less.
+    Unsupported,
+}
+
+impl Error {
+    /// An error of `kind`; `message` says what happened, in lower case and without a dot.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            context: Vec::new(),
+            source: None,
+            call: None,
+            unsent: false,
+        }))
+    }
+
+    /// Adds a detail: a name, a size, a bound. Never a secret.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
+        self.inner().context.push((key, value.to_string()));
+        self
+    }
+
+    /// Adds the error that caused this one.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.inner().source = Some(Arc::from(source.into()));
+        self
+    }
+
+    /// Says that the error concerns one call only. A backend that yields such an error fails that call alone.
+    #[must_use]
+    pub fn with_call(mut self, call: CallId) -> Self {
+        self.inner().call = Some(call);
+        self
+    }
+
+    /// Says that the message provably never left this process, so that sending it again cannot do the work twice.
+    #[must_use]
+    pub fn unsent(mut self) -> Self {
+        self.inner().unsent = true;
+        self
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The one call that is concerned, if it is just one.
+    #[must_use]
+    pub fn call(&self) -> Option<CallId> {
+        self.0.call
+    }
+
+    /// The detail that was added under `key`.
+    #[must_use]
+    pub fn detail(&self, key: &str) -> Option<&str> {
+        self.0.context.iter().find(|(k, _)| *k == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the message provably never left this process. `false` means "unknown".
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        self.0.unsent
+    }
+
+    /// Whether the same thing may work a little later, without anybody changing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Disconnected | ErrorKind::Overloaded)
+    }
+
+    fn inner(&mut self) -> &mut Inner {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        for (i, (key, value)) in self.0.context.iter().enumerate() {
+            write!(f, "{}{key}: {value}", if i == 0 { " (" } else { ", " })?;
+        }
+        if self.0.context.is_empty() { Ok(()) } else { f.write_str(")") }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.kind())?;
+        let mut source = self.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// Why a call has no result.
+///
+/// ```
+/// use polywire_core::{CallError, Code, Fault};
+///
+/// fn advice(error: &CallError) -> &'static str {
+///     match error {
+///         CallError::DeadlineExceeded => "nobody knows whether it was done",
+///         CallError::Failed(error) if error.is_unsent() => "safe to try again",
+///         CallError::Failed(_) => "look at our side",
+///         CallError::Fault(fault) if fault.code == Code::Application => "the peer said no",
+///         CallError::Fault(_) => "look at the peer's side",
+///         _ => "read the changelog",
+///     }
+/// }
+/// assert_eq!(advice(&Fault::new(Code::Application, "out of stock").into()), "the peer said no");
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The deadline passed before an outcome was there. The work may have been done.
+    DeadlineExceeded,
+    /// It failed on our side.
+    Failed(Error),
+    /// The peer answered, and the answer is a failure.
+    Fault(Fault),
+}
+
+impl CallError {
+    /// The kind of our own failure, if it was one.
+    #[must_use]
+    pub fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Failed(error) => Some(error.kind()),
+            _ => None,
+        }
+    }
+
+    /// What the peer answered, if it answered.
+    #[must_use]
+    pub fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeadlineExceeded => f.write_str("the deadline passed before an outcome was there"),
+            Self::Failed(_) => f.write_str("the call failed"),
+            Self::Fault(_) => f.write_str("the peer answered with a fault"),
+        }
+    }
+}
+
+impl StdError for CallError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::DeadlineExceeded => None,
+            Self::Failed(error) => Some(error),
+            Self::Fault(fault) => Some(fault),
+        }
+    }
+}
+
+impl From<Error> for CallError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Fault> for CallError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_shows_this_level_and_debug_the_chain() {
+        let error = Error::new(ErrorKind::Disconnected, "cannot connect")
+            .with("host", "localhost")
+            .with("port", 5672)
+            .with_source(std::io::Error::other("connection refused"));
+        assert_eq!(error.to_string(), "cannot connect (host: localhost, port: 5672)");
+        assert_eq!(
+            format!("{error:?}"),
+            "Disconnected: cannot connect (host: localhost, port: 5672): connection refused"
+        );
+    }
+
+    #[test]
+    fn adding_to_a_clone_leaves_the_original_alone() {
+        let error = Error::new(ErrorKind::Closed, "closed");
+        let other = error.clone().with("end", "requester").unsent();
+        assert_eq!(error.to_string(), "closed");
+        assert!(!error.is_unsent());
+        assert!(other.is_unsent());
+        assert_eq!(other.detail("end"), Some("requester"));
+    }
+}

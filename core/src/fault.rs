@@ -1,0 +1,145 @@
+//! Failures of the peer: what it answered instead of a result.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// What a peer answered instead of a result.
+///
+/// It crosses the wire whole: [`code`](Self::code) for code to branch on, [`kind`](Self::kind) as the peer's own
+/// name for it (the type of its error), [`message`](Self::message) for people, and
+/// [`details`](Self::details) as the peer encoded them.
+///
+/// ```
+/// use polywire_core::{Code, Fault};
+///
+/// let fault = Fault::new(Code::Application, "only 3 left").with_kind("OutOfStock");
+/// assert_eq!(fault.to_string(), "OutOfStock: only 3 left");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fault {
+    /// Who has to act on it.
+    pub code: Code,
+    /// The peer's own name for the failure. The default is the code's name.
+    pub kind: String,
+    /// What happened, for people.
+    pub message: String,
+    /// More of it, as the peer's codec wrote it. The default is nothing.
+    pub details: Bytes,
+}
+
+/// Which of the few ways a call can fail at the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Code {
+    /// The method ran and says no: an expected failure of the application.
+    Application,
+    /// The peer ran out of the caller's time.
+    DeadlineExceeded,
+    /// The method crashed, or its result could not be encoded: a bug at the peer.
+    Internal,
+    /// The arguments are not what the method takes.
+    InvalidArguments,
+    /// The service has no method of that name.
+    MethodNotFound,
+    /// The peer cannot take the call now: it is draining or overloaded. Another one may.
+    Unavailable,
+}
+
+impl Fault {
+    /// A fault named after its code, without details.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, kind: code.as_str().to_owned(), message: message.into(), details: Bytes::new() }
+    }
+
+    /// Names the failure: usually the type of the error that it was.
+    #[must_use]
+    pub fn with_kind(self, kind: impl Into<String>) -> Self {
+        Self { kind: kind.into(), ..self }
+    }
+
+    /// Adds details, already encoded.
+    #[must_use]
+    pub fn with_details(self, details: impl Into<Bytes>) -> Self {
+        Self { details: details.into(), ..self }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl Code {
+    /// Every code, in the order of their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::Application,
+        Self::DeadlineExceeded,
+        Self::Internal,
+        Self::InvalidArguments,
+        Self::MethodNotFound,
+        Self::Unavailable,
+    ];
+
+    /// The name of the code, as wires with text carry it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Application => "Application",
+            Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::Internal => "Internal",
+            Self::InvalidArguments => "InvalidArguments",
+            Self::MethodNotFound => "MethodNotFound",
+            Self::Unavailable => "Unavailable",
+        }
+    }
+
+    /// The code of that name. A name from a newer peer is [`Code::Internal`]: it failed, and we do not know how.
+    #[must_use]
+    pub fn from_name(name: &str) -> Self {
+        Self::ALL.into_iter().find(|code| code.as_str() == name).unwrap_or(Self::Internal)
+    }
+
+    /// The number of the code, as compact wires carry it.
+    #[must_use]
+    pub fn as_u8(self) -> u8 {
+        match self {
+            Self::Application => 1,
+            Self::DeadlineExceeded => 2,
+            Self::Internal => 3,
+            Self::InvalidArguments => 4,
+            Self::MethodNotFound => 5,
+            Self::Unavailable => 6,
+        }
+    }
+
+    /// The code of that number. A number from a newer peer is [`Code::Internal`].
+    #[must_use]
+    pub fn from_u8(number: u8) -> Self {
+        Self::ALL.into_iter().find(|code| code.as_u8() == number).unwrap_or(Self::Internal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_survive_both_spellings() {
+        for code in Code::ALL {
+            assert_eq!(Code::from_name(code.as_str()), code);
+            assert_eq!(Code::from_u8(code.as_u8()), code);
+        }
+    }
+
+    #[test]
+    fn unknown_codes_are_internal() {
+        assert_eq!(Code::from_name("Teapot"), Code::Internal);
+        assert_eq!(Code::from_u8(200), Code::Internal);
+    }
+}

@@ -1,0 +1,21 @@
+//! Request-reply, written once over the halves of any transport.
+
+mod client;
+mod intake;
+mod pending;
+mod requester;
+mod router;
+mod server;
+
+use std::time::Duration;
+
+pub use self::client::{Client, Connect, InFlight, Outgoing};
+pub use self::requester::{ClientStats, Requester};
+pub use self::router::{Handler, Router};
+pub use self::server::{Server, ServerBind, ServerHandle, ServerStats};
+
+/// How long a call waits for its outcome, unless it says otherwise.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,312 @@
+//! The typed calling end.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytestring::ByteString;
+use futures_core::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::DEFAULT_TIMEOUT;
+use super::requester::{ClientStats, Requester};
+use crate::{
+    Address, CallError, Deadline, Dialect, Error, ErrorKind, Message, Request, Result, Service, Transport,
+};
+
+/// Calls the methods of a service.
+///
+/// Every call has a finite deadline: 30 seconds by default, [`with_timeout`](Self::with_timeout) for a client,
+/// [`request`](Self::request) for one call. Cloning is cheap; clones share the connection and its calls in flight.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use polywire_codec::MessagePack;
+/// # use polywire_core::{CallError, Client, Memory, Router, Server};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), CallError> {
+/// # let transport = Memory::new();
+/// # let server = Server::bind(&transport, "calculator").await?;
+/// # tokio::spawn(server.serve(Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) })));
+/// let client = Client::connect(&transport, "calculator", MessagePack).await?;
+/// let sum: i64 = client.call("add", &(2, 3)).await?;
+///
+/// let patient = client.with_timeout(Duration::from_secs(300));
+/// let traced: i64 = patient.request("add").header("trace", "abc").call(&(2, 3)).await?;
+///
+/// let in_flight = client.request("add").start::<_, i64>(&(2, 3))?;
+/// // … do something else …
+/// assert_eq!((sum, traced, in_flight.await?), (5, 5, 5));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client<D, S = Requester> {
+    service: S,
+    dialect: D,
+    timeout: Duration,
+}
+
+impl<D: Dialect> Client<D> {
+    /// Connects to `service` on `transport`, to be spoken to in `dialect`: a codec, or a foreign system's convention.
+    ///
+    /// Await it, or set options first. It does not ask whether a server is there; a call does.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if `service` is not an address, or what the transport says if it cannot connect.
+    pub fn connect<'t, T: Transport>(
+        transport: &'t T,
+        service: impl TryInto<Address, Error: Into<Error>>,
+        dialect: D,
+    ) -> Connect<'t, T, D> {
+        let service = service.try_into().map_err(Into::into);
+        let pending_max = Requester::DEFAULT_PENDING_MAX;
+        Connect { transport, service, dialect, timeout: DEFAULT_TIMEOUT, pending_max }
+    }
+
+    /// What the calling end has counted so far.
+    #[must_use]
+    pub fn stats(&self) -> ClientStats {
+        self.service.stats()
+    }
+}
+
+impl<D: Dialect, S: Service> Client<D, S> {
+    /// A client of any service: a requester in layers of middleware, or a router in this very process.
+    pub fn new(service: S, dialect: D) -> Self {
+        Self { service, dialect, timeout: DEFAULT_TIMEOUT }
+    }
+
+    /// A client whose calls wait this long, beside this one.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self
+    where
+        S: Clone,
+    {
+        Self { service: self.service.clone(), dialect: self.dialect.clone(), timeout }
+    }
+
+    /// Calls `method` and waits for its result.
+    ///
+    /// Dropping the future abandons the call: the caller forgets it, and the server may or may not carry it out.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::DeadlineExceeded`] when no outcome came in time, [`CallError::Fault`] if the peer answered with
+    /// one, [`CallError::Failed`] for whatever went wrong on our side.
+    pub async fn call<A, T>(
+        &self,
+        method: impl TryInto<Address, Error: Into<Error>>,
+        args: &A,
+    ) -> Result<T, CallError>
+    where
+        A: Serialize + ?Sized,
+        T: DeserializeOwned,
+    {
+        let method = method.try_into().map_err(Into::into)?;
+        let mut message = Message::request(method, Deadline::after(self.timeout));
+        self.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
+        carry_out(&self.service, &self.dialect, Request::new(message)).await
+    }
+
+    /// Prepares a call of `method` with options of its own.
+    pub fn request(&self, method: impl TryInto<Address, Error: Into<Error>>) -> Outgoing<'_, D, S> {
+        let method = method.try_into().map_err(Into::into);
+        Outgoing {
+            client: self,
+            method,
+            deadline: Deadline::after(self.timeout),
+            headers: crate::Headers::new(),
+        }
+    }
+}
+
+async fn carry_out<D: Dialect, S: Service, T: DeserializeOwned>(
+    service: &S,
+    dialect: &D,
+    request: Request,
+) -> Result<T, CallError> {
+    let mut reply = service.call(request).await?;
+    Ok(dialect.decode_outcome(&mut reply.message)??)
+}
+
+impl<D, S> fmt::Debug for Client<D, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// A client about to connect; made by [`Client::connect`]. Await it.
+#[must_use = "a client does not connect unless it is awaited"]
+pub struct Connect<'t, T, D> {
+    transport: &'t T,
+    service: Result<Address>,
+    dialect: D,
+    timeout: Duration,
+    pending_max: usize,
+}
+
+impl<T, D> Connect<'_, T, D> {
+    /// How long a call waits for its outcome. The default is 30 seconds.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// How many calls may be in flight at once; one more fails with [`ErrorKind::Overloaded`]. The default is 131,072.
+    pub fn pending_max(self, calls: usize) -> Self {
+        Self { pending_max: calls, ..self }
+    }
+}
+
+impl<'t, T: Transport, D: Dialect> IntoFuture for Connect<'t, T, D> {
+    type Output = Result<Client<D>>;
+    type IntoFuture = BoxFuture<'t, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { transport, service, dialect, timeout, pending_max } = self;
+        Box::pin(async move {
+            let service = Requester::open(transport, service?, pending_max).await?;
+            Ok(Client { service, dialect, timeout })
+        })
+    }
+}
+
+impl<T, D> fmt::Debug for Connect<'_, T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+/// A call with options of its own; made by [`Client::request`].
+#[must_use = "nothing is sent until `call` or `start`"]
+pub struct Outgoing<'c, D, S> {
+    client: &'c Client<D, S>,
+    method: Result<Address>,
+    deadline: Deadline,
+    headers: crate::Headers,
+}
+
+impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
+    /// How long this call waits for its outcome, from now.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.deadline(Deadline::after(timeout))
+    }
+
+    /// When this call stops waiting for its outcome.
+    pub fn deadline(self, deadline: Deadline) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Sends a header along.
+    pub fn header(mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Makes the call and waits for its result; see [`Client::call`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::call`].
+    pub async fn call<A, T>(self, args: &A) -> Result<T, CallError>
+    where
+        A: Serialize + ?Sized,
+        T: DeserializeOwned,
+    {
+        let client = self.client;
+        carry_out(&client.service, &client.dialect, self.into_request(args)?).await
+    }
+
+    /// Makes the call and does not wait: the handle can be awaited later, or dropped to abandon the call.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Failed`] if the arguments cannot be encoded, or the method is not an address. What goes wrong
+    /// later, the handle says.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn start<A, T>(self, args: &A) -> Result<InFlight<T>, CallError>
+    where
+        A: Serialize + ?Sized,
+        T: DeserializeOwned + Send + 'static,
+        S: Clone,
+    {
+        let (service, dialect) = (self.client.service.clone(), self.client.dialect.clone());
+        let mut request = self.into_request(args)?;
+        let (tell, handed_over) = oneshot::channel();
+        request.handed_over = Some(tell);
+        let task = tokio::spawn(async move { carry_out(&service, &dialect, request).await });
+        Ok(InFlight { task, handed_over })
+    }
+
+    fn into_request<A: Serialize + ?Sized>(self, args: &A) -> Result<Request> {
+        let mut message = Message::request(self.method?, self.deadline);
+        message.headers = self.headers;
+        self.client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
+        Ok(Request::new(message))
+    }
+}
+
+impl<D, S> fmt::Debug for Outgoing<'_, D, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
+/// A call in flight: await it for its result, drop it to abandon the call.
+///
+/// It makes progress by itself, awaited or not, and ends by its deadline at the latest.
+#[must_use = "dropping it abandons the call"]
+pub struct InFlight<T> {
+    task: JoinHandle<Result<T, CallError>>,
+    handed_over: oneshot::Receiver<()>,
+}
+
+impl<T> InFlight<T> {
+    /// Waits until the backend has the request in the strongest sense it knows, such as a broker's confirm, or the
+    /// call is over. May be dropped and called again.
+    pub async fn handed_over(&mut self) {
+        if !self.handed_over.is_terminated() {
+            // An error means that the call ended without: awaiting the handle tells how.
+            let _ = (&mut self.handed_over).await;
+        }
+    }
+
+    /// Whether the outcome is there.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+}
+
+impl<T> Future for InFlight<T> {
+    type Output = Result<T, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let joined = std::task::ready!(Pin::new(&mut self.task).poll(cx));
+        // It fails to join only if the runtime shuts down, or a middleware of the user's panicked.
+        Poll::Ready(joined.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Closed, "the task of the call is gone").with_source(error).into())
+        }))
+    }
+}
+
+impl<T> Drop for InFlight<T> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl<T> fmt::Debug for InFlight<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InFlight").field("is_finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,171 @@
+//! The raw calling end: requests out, each matched with its reply.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::task::AbortHandle;
+use tokio::time::timeout_at;
+
+use super::DEFAULT_TIMEOUT;
+use super::pending::{Pending, Ticket};
+use crate::transport::{Receiver, Sender, Sending};
+use crate::{
+    Address, CallError, Deadline, Error, ErrorKind, Message, Reply, Request, Result, Service, Transport,
+};
+
+/// The calling end of a service as a [`Service`]: what a [`Client`](crate::Client) calls in the end, without types.
+///
+/// Clones share one end and one table of calls in flight. When the last one is dropped, the end is closed.
+#[derive(Clone)]
+pub struct Requester(Arc<Inner>);
+
+struct Inner {
+    service: Address,
+    sender: Sender,
+    inbox: Arc<Inbox>,
+    reader: AbortHandle,
+}
+
+/// What the reading task shares with the callers.
+struct Inbox {
+    pending: Arc<Pending>,
+    late_replies: AtomicU64,
+    bad_replies: AtomicU64,
+}
+
+impl Requester {
+    /// Calls in flight at once, unless said otherwise. The default is 131,072.
+    pub const DEFAULT_PENDING_MAX: usize = 1 << 17;
+
+    /// Opens the calling end of `service`, for at most `pending_max` calls in flight.
+    ///
+    /// # Errors
+    ///
+    /// What the transport's [`requester`](Transport::requester) says.
+    pub async fn open<T: Transport>(transport: &T, service: Address, pending_max: usize) -> Result<Self> {
+        let (sender, receiver) = transport.requester(&service).await?;
+        let inbox = Arc::new(Inbox {
+            pending: Arc::new(Pending::new(pending_max)),
+            late_replies: AtomicU64::new(0),
+            bad_replies: AtomicU64::new(0),
+        });
+        // Owned by the requester, which stops it when it goes.
+        let reader = tokio::spawn(inbox.clone().read(receiver)).abort_handle();
+        Ok(Self(Arc::new(Inner { service, sender, inbox, reader })))
+    }
+
+    /// The service that is called.
+    #[must_use]
+    pub fn service(&self) -> &Address {
+        &self.0.service
+    }
+
+    /// What the end has counted so far.
+    #[must_use]
+    pub fn stats(&self) -> ClientStats {
+        let inbox = &self.0.inbox;
+        ClientStats {
+            in_flight: inbox.pending.len(),
+            late_replies: inbox.late_replies.load(Ordering::Relaxed),
+            bad_replies: inbox.bad_replies.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Service for Requester {
+    async fn call(&self, request: Request) -> Result<Reply, CallError> {
+        let Request { mut message, handed_over, .. } = request;
+        let deadline = *message.deadline.get_or_insert_with(|| Deadline::after(DEFAULT_TIMEOUT));
+        if deadline.is_expired() {
+            return Err(CallError::DeadlineExceeded);
+        }
+        let ticket = self.0.inbox.pending.open()?;
+        message.id = Some(ticket.id());
+        let exchange = async {
+            let reply = exchange(self.0.sender.send(message), ticket, || {
+                if let Some(handed_over) = handed_over {
+                    // Whoever asked to know may have stopped caring.
+                    let _ = handed_over.send(());
+                }
+            });
+            reply.await
+        };
+        match timeout_at(deadline.instant(), exchange).await {
+            Ok(reply) => Ok(Reply::from(reply?)),
+            Err(_) => Err(CallError::DeadlineExceeded),
+        }
+    }
+}
+
+/// Sends, then waits for the reply. A reply may overtake the confirm of its request, so both are awaited at once.
+async fn exchange(sending: Sending<'_>, mut reply: Ticket, handed_over: impl FnOnce()) -> Result<Message> {
+    tokio::select! {
+        biased;
+        sent = sending => sent?,
+        reply = &mut reply => return reply,
+    }
+    handed_over();
+    reply.await
+}
+
+impl Inbox {
+    async fn read(self: Arc<Self>, mut receiver: Receiver) {
+        while let Some(next) = receiver.next().await {
+            match next {
+                Ok(delivery) => {
+                    self.take(delivery.message);
+                    delivery.receipt.ack();
+                }
+                Err(error) => self.fail(error),
+            }
+        }
+        self.pending.close(&Error::new(ErrorKind::Closed, "the transport is closed"));
+    }
+
+    fn take(&self, mut message: Message) {
+        let taken = message.id.take().is_some_and(|id| self.pending.complete(id, Ok(message)));
+        if !taken {
+            self.late_replies.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!("dropped a reply that nobody waits for");
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        match error.call() {
+            Some(call) => {
+                self.pending.complete(call, Err(error));
+            }
+            // The replies to whatever is in flight are lost with the link they would have come over.
+            None if error.kind() == ErrorKind::Disconnected => self.pending.fail_all(&error),
+            None => {
+                self.bad_replies.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(?error, "dropped a reply that cannot be read");
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl fmt::Debug for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requester").field("service", self.service()).finish_non_exhaustive()
+    }
+}
+
+/// What a calling end has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientStats {
+    /// Calls that wait for their outcome now.
+    pub in_flight: usize,
+    /// Replies that came when nobody waited for them any more.
+    pub late_replies: u64,
+    /// Replies that could not be read, and named no call.
+    pub bad_replies: u64,
+}

@@ -1,0 +1,228 @@
+//! The serving end: bind, serve, drain.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_core::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::intake::Intake;
+use crate::transport::{Receiver, Sender};
+use crate::{Address, Error, Result, Service, Transport, Window};
+
+/// Serves the requests of a service.
+///
+/// From the moment it is bound, requests are queued for it; [`serve`](Self::serve) works them off, at most a
+/// [`Window`] of them at once. A request is settled after its reply was handed over, so one whose server dies goes to
+/// another server where the transport can carry that. A handler that panics, or whose result cannot be encoded,
+/// answers with a fault; one that is slower than its caller's deadline is dropped; a request that comes too late
+/// never starts.
+///
+/// ```
+/// # use polywire_codec::MessagePack;
+/// # use polywire_core::{CallError, Memory, Router, Server, Window};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), CallError> {
+/// # let transport = Memory::new();
+/// let server = Server::bind(&transport, "greeter").window(Window::new(16)).await?;
+/// let handle = server.handle();
+/// let serving = tokio::spawn(server.serve(
+///     Router::new(MessagePack).method("greet", |name: String| async move { Ok(format!("Hello, {name}!")) }),
+/// ));
+/// // … later, for instance on a signal:
+/// handle.drain().await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Server {
+    name: Address,
+    sender: Sender,
+    receiver: Receiver,
+    window: Window,
+    handle: ServerHandle,
+}
+
+impl Server {
+    /// Binds to `service` on `transport`. Await it, or set options first.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `service` is not an address, or what the transport says if
+    /// it cannot bind.
+    pub fn bind<T: Transport>(
+        transport: &T,
+        service: impl TryInto<Address, Error: Into<Error>>,
+    ) -> ServerBind<'_, T> {
+        ServerBind { transport, service: service.try_into().map_err(Into::into), window: Window::default() }
+    }
+
+    /// The name of the service.
+    #[must_use]
+    pub fn name(&self) -> &Address {
+        &self.name
+    }
+
+    /// A handle to stop the server by, and to see what it does.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        self.handle.clone()
+    }
+
+    /// Serves until it is drained, or the transport is closed.
+    ///
+    /// Each request runs in a task of its own. Dropping the future stops at once: what runs is dropped, and goes to
+    /// another server where the transport can carry that.
+    pub async fn serve<S: Service>(self, service: S) {
+        let Self { name, sender, receiver, window, handle } = self;
+        let stopped = Stopped(handle.clone());
+        tracing::debug!(service = %name, window = window.messages(), "serving");
+        Intake { service: Arc::new(service), sender, receiver, window, shared: handle.0 }.run().await;
+        tracing::debug!(service = %name, "stopped serving");
+        drop(stopped);
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A server about to bind; made by [`Server::bind`]. Await it.
+#[must_use = "a server does not bind unless it is awaited"]
+#[derive(Debug)]
+pub struct ServerBind<'t, T> {
+    transport: &'t T,
+    service: Result<Address>,
+    window: Window,
+}
+
+impl<T> ServerBind<'_, T> {
+    /// How many requests are worked on at once. The default is 128.
+    pub fn window(self, window: Window) -> Self {
+        Self { window, ..self }
+    }
+}
+
+impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
+    type Output = Result<Server>;
+    type IntoFuture = BoxFuture<'t, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { transport, service, window } = self;
+        Box::pin(async move {
+            let name = service?;
+            let (sender, receiver) = transport.responder(&name, window).await?;
+            let handle = ServerHandle(Arc::new(Shared {
+                phase: watch::Sender::new(Phase::Serving),
+                counts: Counts::default(),
+            }));
+            Ok(Server { name, sender, receiver, window, handle })
+        })
+    }
+}
+
+/// Stops a [`Server`], and tells what it does. Clones are handles of the same server.
+#[derive(Clone)]
+pub struct ServerHandle(Arc<Shared>);
+
+impl ServerHandle {
+    /// Takes in no more requests, lets what runs finish, and waits for that.
+    ///
+    /// The rest is handed back for other servers to take, or refused with [`Code::Unavailable`] where the transport
+    /// cannot hand back. Calling it again waits for the same end. Dropping the future goes on draining; to set a
+    /// grace period, put a timeout around it and drop the serving task after.
+    ///
+    /// [`Code::Unavailable`]: crate::Code::Unavailable
+    pub async fn drain(&self) {
+        self.0.phase.send_if_modified(|phase| {
+            let serving = *phase == Phase::Serving;
+            if serving {
+                *phase = Phase::Draining;
+            }
+            serving
+        });
+        // The sender lives in `self`, so the only way out is the phase.
+        let _ = self.0.phase.subscribe().wait_for(|phase| *phase == Phase::Stopped).await;
+    }
+
+    /// What the server has counted so far.
+    #[must_use]
+    pub fn stats(&self) -> ServerStats {
+        let counts = &self.0.counts;
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        ServerStats {
+            running: get(&counts.running),
+            answered: get(&counts.answered),
+            panicked: get(&counts.panicked),
+            expired: get(&counts.expired),
+            rejected: get(&counts.rejected),
+            refused: get(&counts.refused),
+            undelivered: get(&counts.undelivered),
+        }
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// What a server has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// Requests that are worked on now.
+    pub running: u64,
+    /// Requests that were answered, with a result or a fault.
+    pub answered: u64,
+    /// Handlers that panicked. They are among the answered.
+    pub panicked: u64,
+    /// Requests whose deadline had passed when they came, or passed while they ran. They are not answered.
+    pub expired: u64,
+    /// Requests that could not be read and not be answered.
+    pub rejected: u64,
+    /// Requests that came while draining.
+    pub refused: u64,
+    /// Replies that could not be handed over. Where the transport settles, their requests go to another server.
+    pub undelivered: u64,
+}
+
+/// What the handles, the server and its tasks share.
+pub(super) struct Shared {
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) counts: Counts,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Serving,
+    Draining,
+    Stopped,
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) running: AtomicU64,
+    pub(super) answered: AtomicU64,
+    pub(super) panicked: AtomicU64,
+    pub(super) expired: AtomicU64,
+    pub(super) rejected: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) undelivered: AtomicU64,
+}
+
+/// Says that the server has stopped, also when its future is dropped.
+struct Stopped(ServerHandle);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.0.phase.send_replace(Phase::Stopped);
+    }
+}

@@ -1,0 +1,139 @@
+//! The one function that a call is, on both ends.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::{Address, CallError, Deadline, Headers, Message};
+
+/// One async function from a request to a reply: what a server runs, and what a client calls.
+///
+/// Because both ends are the same function, what wraps one wraps the other: a timeout, a retry, a log line is
+/// written once. A [`Router`](crate::Router) is a service, so is a [`Requester`](crate::Requester), and so is any
+/// closure through [`service_fn`].
+///
+/// Dropping the future abandons the call.
+pub trait Service: Send + Sync + 'static {
+    /// Carries out the request.
+    fn call(&self, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send;
+}
+
+impl<S: Service> Service for Arc<S> {
+    fn call(&self, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send {
+        S::call(self, request)
+    }
+}
+
+/// The service that this function is.
+///
+/// ```
+/// use polywire_core::{CallError, Reply, Request, service_fn};
+///
+/// let echo = service_fn(|request: Request| async move { Ok::<_, CallError>(Reply::new(request.message.body)) });
+/// # let _: &dyn std::any::Any = &echo;
+/// ```
+pub fn service_fn<F, Fut>(function: F) -> ServiceFn<F>
+where
+    F: Fn(Request) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Reply, CallError>> + Send,
+{
+    ServiceFn(function)
+}
+
+/// A function as a [`Service`]; made by [`service_fn`].
+#[derive(Clone, Copy)]
+pub struct ServiceFn<F>(F);
+
+impl<F, Fut> Service for ServiceFn<F>
+where
+    F: Fn(Request) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Reply, CallError>> + Send,
+{
+    fn call(&self, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send {
+        (self.0)(request)
+    }
+}
+
+impl<F> fmt::Debug for ServiceFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServiceFn")
+    }
+}
+
+/// A call on its way to being carried out.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Request {
+    /// The method, the deadline, the headers and the arguments.
+    pub message: Message,
+    /// Whether it was delivered before, so that the work may have been done, or half done.
+    pub redelivered: bool,
+    /// Told when the backend has the request.
+    pub(crate) handed_over: Option<oneshot::Sender<()>>,
+}
+
+impl Request {
+    /// A request made of this message.
+    #[must_use]
+    pub fn new(message: Message) -> Self {
+        Self { message, redelivered: false, handed_over: None }
+    }
+
+    /// What a handler may want to know about the request.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        Context {
+            method: self.message.method.clone(),
+            deadline: self.message.deadline,
+            headers: self.message.headers.clone(),
+            redelivered: self.redelivered,
+        }
+    }
+}
+
+/// What became of a request: a result, or a [fault](Message::fault) that the service answered.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Reply {
+    /// The result and its headers.
+    pub message: Message,
+}
+
+impl Reply {
+    /// A reply of this content.
+    #[must_use]
+    pub fn new(body: impl Into<crate::Body>) -> Self {
+        Self { message: Message::new(body) }
+    }
+}
+
+impl From<Message> for Reply {
+    fn from(message: Message) -> Self {
+        Self { message }
+    }
+}
+
+/// The circumstances of a call, for a handler that asks for them.
+///
+/// ```
+/// # use polywire_codec::MessagePack;
+/// use polywire_core::{Context, Router};
+///
+/// let router = Router::new(MessagePack).method("whoami", |context: Context, (): ()| async move {
+///     Ok(context.headers.get("user").unwrap_or("nobody").to_owned())
+/// });
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Context {
+    /// The method that was called.
+    pub method: Option<Address>,
+    /// When the caller stops waiting.
+    pub deadline: Option<Deadline>,
+    /// The headers of the request.
+    pub headers: Headers,
+    /// Whether it was delivered before, so that the work may have been done, or half done.
+    pub redelivered: bool,
+}

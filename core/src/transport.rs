@@ -1,0 +1,128 @@
+//! What a backend does: open ends, each made of a sending and a receiving half.
+
+mod any;
+mod delivery;
+mod link;
+pub(crate) mod memory;
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+
+pub use self::any::AnyTransport;
+pub use self::delivery::{Delivery, Outcome, Receipt, Settle};
+pub use self::link::{Inbound, Outbound, Receiver, Sender, Sending};
+use crate::{Address, Result};
+
+/// A carrier of messages: RabbitMQ, ZeroMQ, memory, or a backend of your own.
+///
+/// # Contract
+///
+/// What the conformance suite checks, in prose:
+///
+/// - **Opening** an end returns when the end works: a request sent after [`responder`](Self::responder) returned
+///   is queued for it. It returns within the backend's connect time, with an error that names the host if need be.
+/// - **Sending** succeeds when the message was handed over, in the strongest sense that the backend has; see
+///   [`Capabilities`]. A message that nobody will ever take fails: with [`Unroutable`] from the send, or, where
+///   that is only known later, as an item of the requester's receiver that [names the call](crate::Error::call).
+/// - **Each request goes to one** of the responders of its service, wherever they are.
+/// - **Replies** go to the [`reply_to`](crate::Message::reply_to) that arrived with the request, with its id.
+///   A reply whose receiver is gone is an [`Unroutable`] error, or dropped.
+/// - **Receiving** yields each message once, unless it was requeued or its receiver died. What cannot be read is an
+///   error item, and the stream goes on; if it can still be answered, it is a delivery whose message has a
+///   [`fault`](crate::Message::fault). The stream ends when the end is closed, and only then: a lost connection is
+///   the backend's to mend.
+/// - **A window** bounds the unsettled deliveries of an end. What is beyond waits at the source.
+/// - **Closing** ends every receiver and fails every later send with [`Closed`]. Twice is once.
+/// - **Dropping** an end gives back what it held: unsettled requests go to another responder, or fail their callers.
+///
+/// # Cancellation
+///
+/// Dropping the future of an opening method abandons the end. Dropping a [`Sending`] leaves it open whether the
+/// message was sent. Receiving is a poll of a stream: nothing is lost when it is dropped.
+///
+/// [`Unroutable`]: crate::ErrorKind::Unroutable
+/// [`Closed`]: crate::ErrorKind::Closed
+pub trait Transport: Send + Sync + 'static {
+    /// What this backend can do, as it is set up.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Opens the calling end of `service`: requests go out, replies come in.
+    fn requester(&self, service: &Address) -> impl Future<Output = Result<(Sender, Receiver)>> + Send;
+
+    /// Opens a serving end of `service`: requests come in, at most `window` of them unsettled, and replies go out.
+    fn responder(
+        &self,
+        service: &Address,
+        window: Window,
+    ) -> impl Future<Output = Result<(Sender, Receiver)>> + Send;
+
+    /// Closes every end that this transport opened.
+    fn close(&self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// What a backend can do, as facts about its semantics.
+///
+/// A caller asks before it relies; asking a backend for what it lacks is [`ErrorKind::Unsupported`] at once.
+///
+/// [`ErrorKind::Unsupported`]: crate::ErrorKind::Unsupported
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Settling means something: an unsettled request goes to another responder.
+    pub settlement: bool,
+    /// What was handed over survives the death of the receiving process: somebody else keeps it.
+    pub durable: bool,
+    /// A request to a service that never existed fails at once, and not only when the connect time is over.
+    pub unroutable_at_once: bool,
+    /// The largest body, in bytes.
+    pub body_max: usize,
+}
+
+impl Capabilities {
+    /// A backend that can do the least: it carries bodies of up to `body_max` bytes.
+    #[must_use]
+    pub const fn least(body_max: usize) -> Self {
+        Self { settlement: false, durable: false, unroutable_at_once: false, body_max }
+    }
+}
+
+/// How many deliveries an end may hold unsettled: AMQP's prefetch, ZeroMQ's high-water mark, permits in memory.
+///
+/// It is the backpressure of a server: when that many requests are being worked on, the rest waits at the source,
+/// where another server may take it. The default is 128.
+///
+/// ```
+/// use polywire_core::Window;
+///
+/// assert_eq!(Window::default().messages(), 128);
+/// assert_eq!(Window::new(0).messages(), 1);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window(NonZeroUsize);
+
+impl Window {
+    /// The widest window, which AMQP's 16-bit prefetch sets.
+    pub const MAX: usize = u16::MAX as usize;
+
+    /// A window of this many messages, cut to 1 at the least and [`Window::MAX`] at the most.
+    #[must_use]
+    pub const fn new(messages: usize) -> Self {
+        let cut = if messages > Self::MAX { Self::MAX } else { messages };
+        match NonZeroUsize::new(cut) {
+            Some(messages) => Self(messages),
+            None => Self(NonZeroUsize::MIN),
+        }
+    }
+
+    /// The number of messages.
+    #[must_use]
+    pub const fn messages(self) -> usize {
+        self.0.get()
+    }
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self::new(128)
+    }
+}

@@ -1,0 +1,215 @@
+//! The in-memory transport: the reference for every other backend.
+
+mod queue;
+mod requester;
+mod responder;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc::UnboundedSender;
+
+use self::queue::Queue;
+use super::{Capabilities, Delivery, Receiver, Sender, Transport, Window};
+use crate::{Address, Error, ErrorKind, Limits, Message, Result};
+
+/// A transport within one process: for tests, for examples, and for services that share a program.
+///
+/// It keeps the whole contract of [`Transport`]: requests are queued, go to one of the competing responders, have to
+/// be settled, and are requeued when their responder goes. It is the reference backend of the conformance suite.
+///
+/// [`Memory::new`] is a world of its own; [`Memory::peer`] opens a second transport in the same world, as another
+/// process would, and [`Memory::named`] finds a world by name (the `mem://name` URL). Clones are the same transport.
+///
+/// A queue holds 1,024 requests; then senders wait.
+///
+/// ```
+/// # use polywire_codec::MessagePack;
+/// use polywire_core::{Client, Memory, Router, Server};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), polywire_core::CallError> {
+/// let transport = Memory::new();
+/// let server = Server::bind(&transport, "calculator").await?;
+/// tokio::spawn(server.serve(Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) })));
+///
+/// let client = Client::connect(&transport, "calculator", MessagePack).await?;
+/// let sum: i64 = client.call("add", &(2, 3)).await?;
+/// assert_eq!(sum, 5);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Memory {
+    hub: Arc<Hub>,
+    ends: Arc<Ends>,
+    limits: Limits,
+}
+
+impl Memory {
+    /// A transport in a world of its own.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::within(Arc::default())
+    }
+
+    /// A transport in the world of this name, which lives as long as somebody is in it.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let mut worlds = lock(&WORLDS);
+        worlds.retain(|_, hub| hub.strong_count() > 0);
+        if let Some(hub) = worlds.get(name).and_then(Weak::upgrade) {
+            return Self::within(hub);
+        }
+        let hub = Arc::<Hub>::default();
+        worlds.insert(name.to_owned(), Arc::downgrade(&hub));
+        Self::within(hub)
+    }
+
+    /// Another transport in the same world: closing one leaves the other open.
+    #[must_use]
+    pub fn peer(&self) -> Self {
+        Self { limits: self.limits, ..Self::within(self.hub.clone()) }
+    }
+
+    /// Bounds what a message may hold.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    fn within(hub: Arc<Hub>) -> Self {
+        Self { hub, ends: Arc::default(), limits: Limits::default() }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Transport for Memory {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            settlement: true,
+            durable: false,
+            unroutable_at_once: true,
+            body_max: self.limits.body_max,
+        }
+    }
+
+    async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
+        self.ends.check_open()?;
+        let (mailbox, sender, receiver) = requester::open(self, service);
+        self.ends.remember(mailbox);
+        Ok((sender, receiver))
+    }
+
+    async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
+        self.ends.check_open()?;
+        let (seat, sender, receiver) = responder::open(self, service, window);
+        self.ends.remember(seat);
+        Ok((sender, receiver))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.ends.close();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+static WORLDS: Mutex<std::collections::BTreeMap<String, Weak<Hub>>> =
+    Mutex::new(std::collections::BTreeMap::new());
+
+/// A world: the queues of its services, and where the replies of its requesters go.
+#[derive(Default)]
+struct Hub {
+    queues: Mutex<HashMap<Address, Arc<Queue>>>,
+    mailboxes: Mutex<FxHashMap<u64, Mailbox>>,
+    last_id: AtomicU64,
+}
+
+/// Unbounded, because each item answers one request of its requester, whose calls in flight core bounds.
+type Mailbox = UnboundedSender<Result<Delivery>>;
+
+impl Hub {
+    fn queue(&self, service: &Address) -> Arc<Queue> {
+        lock(&self.queues).entry(service.clone()).or_default().clone()
+    }
+
+    fn fresh_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Puts an outcome into the mailbox that `message` asked for.
+    fn post(&self, reply_to: Option<u64>, outcome: Result<Message>) -> Result<()> {
+        let mailboxes = lock(&self.mailboxes);
+        let mailbox = reply_to.and_then(|id| mailboxes.get(&id));
+        let gone = || Error::new(ErrorKind::Unroutable, "the caller is gone");
+        mailbox.ok_or_else(gone)?.send(outcome.map(Delivery::settled)).map_err(|_| gone())
+    }
+
+    /// Fails the callers of requests that no server is left to take.
+    fn fail(&self, orphans: Vec<Message>) {
+        for orphan in orphans {
+            let Some(call) = orphan.id else { continue };
+            let error = Error::new(ErrorKind::Unroutable, "the last server of the service went away");
+            // A caller that is gone as well needs no telling.
+            let _ = self.post(requester::mailbox_of(&orphan), Err(error.with_call(call)));
+        }
+    }
+}
+
+/// What one transport opened, to be closed with it.
+#[derive(Default)]
+struct Ends {
+    closed: AtomicBool,
+    opened: Mutex<Vec<Weak<dyn End>>>,
+}
+
+trait End: Send + Sync {
+    fn close(&self);
+}
+
+impl Ends {
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+    }
+
+    fn remember(&self, end: Weak<dyn End>) {
+        let mut opened = lock(&self.opened);
+        opened.retain(|end| end.strong_count() > 0);
+        opened.push(end);
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let opened = std::mem::take(&mut *lock(&self.opened));
+        for end in opened.iter().filter_map(Weak::upgrade) {
+            end.close();
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the transport is closed").unsent()
+}
+
+/// A lock is poisoned only if a panic struck while it was held; no code of ours panics there, and the data would be
+/// whole anyway.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! The calling end.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+use super::queue::Queue;
+use super::{End, Hub, Memory, closed, lock};
+use crate::transport::{Delivery, Inbound, Outbound, Receiver, Sender, Sending};
+use crate::{Address, Limits, Message, ReplyTo, Result};
+
+pub(super) fn open(memory: &Memory, service: &Address) -> (Weak<dyn End>, Sender, Receiver) {
+    let (mailbox, replies) = mpsc::unbounded_channel();
+    let caller = Arc::new(Caller {
+        hub: memory.hub.clone(),
+        id: memory.hub.fresh_id(),
+        closed: AtomicBool::new(false),
+    });
+    lock(&memory.hub.mailboxes).insert(caller.id, mailbox);
+    let end: Arc<dyn End> = caller.clone();
+    let requests =
+        Requests { queue: memory.hub.queue(service), caller: caller.clone(), limits: memory.limits };
+    (Arc::downgrade(&end), Sender::new(requests), Receiver::new(Replies { replies, _caller: caller }))
+}
+
+/// The number of the mailbox that a request asks its reply to be sent to.
+pub(super) fn mailbox_of(message: &Message) -> Option<u64> {
+    let bytes = message.reply_to.as_ref()?.as_bytes();
+    Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?))
+}
+
+/// The identity of a requester: its mailbox stands as long as it does.
+struct Caller {
+    hub: Arc<Hub>,
+    id: u64,
+    closed: AtomicBool,
+}
+
+impl End for Caller {
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        lock(&self.hub.mailboxes).remove(&self.id);
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+struct Requests {
+    queue: Arc<Queue>,
+    caller: Arc<Caller>,
+    limits: Limits,
+}
+
+impl Outbound for Requests {
+    fn send(&self, mut message: Message) -> Sending<'_> {
+        if self.caller.closed.load(Ordering::Acquire) {
+            return Sending::ready(Err(closed()));
+        }
+        if let Err(error) = self.limits.check(&message) {
+            return Sending::ready(Err(error));
+        }
+        message.reply_to = Some(ReplyTo::new(Bytes::copy_from_slice(&self.caller.id.to_le_bytes())));
+        match self.queue.try_push(message) {
+            Ok(result) => Sending::ready(result),
+            Err(message) => Sending::later(self.queue.push(message)),
+        }
+    }
+}
+
+struct Replies {
+    replies: UnboundedReceiver<Result<Delivery>>,
+    _caller: Arc<Caller>,
+}
+
+impl Stream for Replies {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.replies.poll_recv(cx)
+    }
+}
+
+impl Inbound for Replies {
+    fn stop(mut self: Pin<&mut Self>) {
+        self.replies.close();
+    }
+}

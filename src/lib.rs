@@ -1,0 +1,2 @@
+//! polywire
+pub use polywire_core::*;
