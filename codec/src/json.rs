@@ -48,3 +48,35 @@ fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
     json.end().map_err(rest)?;
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal<T: for<'de> Deserialize<'de> + std::fmt::Debug>(json: &str) -> String {
+        let error = Json.decode::<T>(json.as_bytes()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Codec);
+        format!("{error:?}")
+    }
+
+    #[test]
+    fn refusals_say_where_and_what_was_expected() {
+        let refusal = refusal::<(i64, Vec<f64>)>(r#"[7, [1.5, "two"]]"#);
+        assert!(refusal.contains("[1][1]"), "{refusal}");
+        assert!(refusal.contains("expected f64"), "{refusal}");
+    }
+
+    #[test]
+    fn more_than_a_value_and_less_are_refused() {
+        assert!(refusal::<u8>("1 2").contains("goes on"));
+        refusal::<u8>("");
+        refusal::<(u8, u8)>("[1,");
+    }
+
+    #[test]
+    fn what_json_cannot_hold_is_an_error() {
+        let odd_keys = std::collections::BTreeMap::from([((1, 2), 3)]);
+        let error = Json.encode(&odd_keys, &mut BytesMut::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Codec);
+    }
+}

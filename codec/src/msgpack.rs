@@ -53,13 +53,20 @@ impl Codec for MessagePack {
     }
 }
 
+/// Decodes once more, keeping track of the path.
+///
+/// `rmp-serde` says which marker it did not like; a decoded value also says what the type would have liked.
 fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
     let mut unpacker = unpacker(bytes);
-    let value = serde_path_to_error::deserialize(&mut unpacker).map_err(|error| {
-        let path = error.path().clone();
-        undecodable("MessagePack", &path, error.into_inner())
-    })?;
-    at_end(&mut unpacker).map(|()| value)
+    let failed = match serde_path_to_error::deserialize::<_, T>(&mut unpacker) {
+        Ok(value) => return at_end(&mut unpacker).map(|()| value),
+        Err(failed) => failed,
+    };
+    let value = rmpv::decode::read_value_ref_with_max_depth(&mut &*bytes, DEPTH_MAX);
+    match value.map(serde_path_to_error::deserialize::<_, T>) {
+        Ok(Err(better)) => Err(undecodable("MessagePack", &better.path().clone(), better.into_inner())),
+        _ => Err(undecodable("MessagePack", &failed.path().clone(), failed.into_inner())),
+    }
 }
 
 fn unpacker(bytes: &[u8]) -> Deserializer<ReadRefReader<'_, [u8]>> {
@@ -73,5 +80,65 @@ fn at_end(unpacker: &mut Deserializer<ReadRefReader<'_, [u8]>>) -> Result<()> {
     match IgnoredAny::deserialize(unpacker) {
         Err(decode::Error::InvalidMarkerRead(end)) if end.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
         _ => Err(Error::new(ErrorKind::Codec, "the MessagePack goes on after the value")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Item {
+        name: String,
+        #[serde(default)]
+        price: f64,
+    }
+
+    fn encoded<T: Serialize>(value: &T) -> BytesMut {
+        let mut buf = BytesMut::new();
+        MessagePack.encode(value, &mut buf).unwrap();
+        buf
+    }
+
+    fn refusal<T: for<'de> Deserialize<'de> + std::fmt::Debug>(bytes: &[u8]) -> String {
+        let error = MessagePack.decode::<T>(bytes).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Codec);
+        format!("{error:?}")
+    }
+
+    #[test]
+    fn structs_are_read_from_maps_and_from_arrays() {
+        let item = Item { name: "pear".into(), price: 1.5 };
+        assert_eq!(MessagePack.decode::<Item>(&encoded(&item)).unwrap(), item);
+        assert_eq!(MessagePack.decode::<Item>(&encoded(&("pear", 1.5))).unwrap(), item);
+        let without_price = encoded(&BTreeMap::from([("name", "pear")]));
+        assert_eq!(MessagePack.decode::<Item>(&without_price).unwrap().price, 0.0);
+    }
+
+    #[test]
+    fn refusals_say_where_and_what_was_expected() {
+        let bytes = encoded(&(7, [BTreeMap::from([("name", "pear"), ("price", "two")])]));
+        let refusal = refusal::<(i64, Vec<Item>)>(&bytes);
+        assert!(refusal.contains("[1][0].price"), "{refusal}");
+        assert!(refusal.contains("expected f64"), "{refusal}");
+    }
+
+    #[test]
+    fn more_than_a_value_and_less_are_refused() {
+        assert!(refusal::<u8>(b"\x01\x02").contains("goes on"));
+        assert!(refusal::<u8>(b"\x01\xc1").contains("goes on"));
+        refusal::<u8>(b"");
+        refusal::<(u8, u8)>(b"\x92\x01");
+        refusal::<String>(b"\xd9\xff");
+        refusal::<Vec<u64>>(b"\xdd\xff\xff\xff\xff");
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_and_does_not_end_the_stack() {
+        #[derive(Debug, Deserialize)]
+        struct Nested(#[allow(dead_code)] Vec<Nested>);
+        refusal::<Nested>(&[0x91; 100_000]);
     }
 }

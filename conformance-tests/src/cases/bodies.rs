@@ -1,0 +1,124 @@
+//! What messages carry.
+
+use bytes::Bytes;
+use polywire_core::{
+    CallError, Code, ErrorKind, Headers, Reply, Request, Server, Service, Transport, service_fn,
+};
+
+use super::faults::raw_request;
+use crate::stage::bound;
+use crate::verdict::ensure;
+use crate::{Failure, OrFail, Serving, Stage, Verdict};
+
+/// Bodies of no byte, one byte and 8 MiB arrive as they left, both ways.
+pub async fn every_size_arrives(stage: &Stage) -> Verdict {
+    let _server = stage.serve(echo()).await?;
+    let requester = stage.requester().await?;
+    for size in [0, 1, 255, 256, 65_535, 65_536, 131_072, 8 << 20] {
+        let body = pattern(size);
+        let mut request = raw_request("echo")?;
+        request.message.body = body.clone().into();
+        let reply = requester.call(request).await.or_fail(&format!("a body of {size} bytes is echoed"))?;
+        let came = reply.message.body.into_bytes();
+        ensure!(came.len() == size, "a body of {size} bytes came back with {} bytes", came.len());
+        ensure!(came == body, "a body of {size} bytes came back with other content");
+    }
+    Ok(())
+}
+
+/// A request over the limit fails at its sender, and the next one is fine.
+pub async fn too_large_request_is_refused(stage: &Stage) -> Verdict {
+    let _server = stage.serve(echo()).await?;
+    let limit = stage.calling().await?.capabilities().body_max;
+    let requester = stage.requester().await?;
+    let mut request = raw_request("echo")?;
+    request.message.body = Bytes::from(vec![0; limit + 1]).into();
+    let outcome = requester.call(request).await;
+    let Err(CallError::Failed(error)) = outcome else {
+        return Err(Failure::new("a body over the limit was not refused"));
+    };
+    ensure!(error.kind() == ErrorKind::TooLarge, "a body over the limit failed as {error:?}");
+    ensure!(error.is_unsent(), "a body over the limit does not count as unsent: {error:?}");
+    requester.call(raw_request("echo")?).await.or_fail("the next request is answered")?;
+    Ok(())
+}
+
+/// A reply over the limit is a fault at its caller, and the server lives.
+pub async fn too_large_reply_is_a_fault(stage: &Stage) -> Verdict {
+    let limit = stage.serving().await?.capabilities().body_max;
+    let _server = stage
+        .serve(service_fn(move |request: Request| async move {
+            let large = request.message.method.is_some_and(|method| method.as_str() == "large");
+            Ok::<_, CallError>(Reply::new(vec![0; if large { limit + 1 } else { 1 }]))
+        }))
+        .await?;
+    let requester = stage.requester().await?;
+    let reply =
+        requester.call(raw_request("large")?).await.or_fail("a call with a large result is answered")?;
+    let fault = reply.message.fault.or_fail("a reply over the limit is a fault")?;
+    ensure!(fault.code == Code::Internal, "a reply over the limit came as {fault:?}");
+    requester.call(raw_request("small")?).await.or_fail("the server lives")?;
+    Ok(())
+}
+
+/// Headers arrive as they left, and names and values need not be ASCII.
+pub async fn headers_and_names_survive(stage: &Stage) -> Verdict {
+    let sent: Headers = [("tenant", "zürich"), ("größe", "目"), ("empty", ""), ("Case", "a"), ("case", "b")]
+        .into_iter()
+        .chain([("long", &*"x".repeat(4_000))])
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let transport = stage.serving().await?;
+    let server = bound(Server::bind(&transport, "größen.服务")).await?;
+    let _serving = Serving::start(
+        transport,
+        server,
+        service_fn(|request: Request| async move {
+            let method = request.message.method.map(|method| method.to_string());
+            let mut reply = Reply::new(method.unwrap_or_default());
+            reply.message.headers = request.message.headers;
+            Ok::<_, CallError>(reply)
+        }),
+    );
+    let transport = stage.calling().await?;
+    let service = "größen.服务".try_into().or_fail("the service has a name")?;
+    let requester =
+        polywire_core::Requester::open(&transport, service, 10).await.or_fail("a requester opens")?;
+    let mut request = raw_request("prüfen.检查")?;
+    request.message.headers = sent.clone();
+    let reply = requester.call(request).await.or_fail("the call is answered")?.message;
+    ensure!(reply.body.into_bytes() == "prüfen.检查", "the method's name did not arrive as it left");
+    for (name, value) in sent.iter() {
+        let came = reply.headers.get(name);
+        ensure!(came == Some(&**value), "the header {name:?} came back as {came:?}");
+    }
+    ensure!(reply.headers.len() == sent.len(), "more headers came back than left: {:?}", reply.headers);
+    Ok(())
+}
+
+/// Headers over the limit fail at their sender, and the next request is fine.
+pub async fn too_many_headers_are_refused(stage: &Stage) -> Verdict {
+    let _server = stage.serve(echo()).await?;
+    let requester = stage.requester().await?;
+    let many: Headers = (0..10_000).map(|n| (format!("name-{n}"), String::new())).collect();
+    let heavy: Headers = [("weight".to_owned(), "x".repeat(1 << 20))].into_iter().collect();
+    for headers in [many, heavy] {
+        let mut request = raw_request("echo")?;
+        request.message.headers = headers;
+        let Err(CallError::Failed(error)) = requester.call(request).await else {
+            return Err(Failure::new("headers over the limit were not refused"));
+        };
+        ensure!(error.kind() == ErrorKind::TooLarge, "headers over the limit failed as {error:?}");
+    }
+    requester.call(raw_request("echo")?).await.or_fail("the next request is answered")?;
+    Ok(())
+}
+
+fn echo() -> impl Service {
+    service_fn(|request: Request| async move { Ok::<_, CallError>(Reply::new(request.message.body)) })
+}
+
+/// Bytes that differ from place to place, so that a shift or a swap shows.
+fn pattern(size: usize) -> Bytes {
+    (0..size).map(|at| (at ^ (at >> 8) ^ (at >> 16)).to_le_bytes()[0]).collect()
+}

@@ -1,0 +1,98 @@
+//! Calls and time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use polywire_codec::MessagePack;
+use polywire_core::{CallError, Context, Deadline, Router, Server};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::calls::eventually;
+use crate::stage::{PATIENCE, SERVICE, bound};
+use crate::verdict::ensure;
+use crate::{OrFail, Serving, Stage, Verdict};
+
+/// A request whose deadline has passed never reaches the handler.
+pub async fn expired_request_never_starts(stage: &Stage) -> Verdict {
+    let transport = stage.serving().await?;
+    let server = bound(Server::bind(&transport, SERVICE)).await?;
+    let client = stage.client().await?;
+    let brief = client.request("run").timeout(Duration::from_millis(100));
+    let outcome = brief.call::<_, u32>(&13).await;
+    ensure!(
+        matches!(outcome, Err(CallError::DeadlineExceeded)),
+        "with nobody serving, the call ended with {outcome:?}"
+    );
+
+    let started = Arc::new(AtomicUsize::new(0));
+    let counter = started.clone();
+    let _serving = Serving::start(
+        transport,
+        server,
+        Router::new(MessagePack).method("run", move |n: u32| {
+            if n == 13 {
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+            async move { Ok(n) }
+        }),
+    );
+    // Whatever was queued before this call has been looked at when it is answered.
+    let reply: u32 = client.call("run", &14).await.or_fail("a call in time is answered")?;
+    ensure!(reply == 14, "a call in time got {reply}");
+    let started = started.load(Ordering::SeqCst);
+    ensure!(started == 0, "the handler ran {started} times for nobody");
+    Ok(())
+}
+
+/// A handler slower than the deadline is dropped, and its caller learns in time.
+pub async fn slow_handler_is_dropped(stage: &Stage) -> Verdict {
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    let gate = Arc::new(Semaphore::new(0));
+    let handler_gate = gate.clone();
+    let router = Router::new(MessagePack)
+        .method("stall", move |(): ()| {
+            let gate = handler_gate.clone();
+            async move {
+                // Never comes: the test holds no permit.
+                let _ = gate.acquire().await;
+                Ok(())
+            }
+        })
+        .method("quick", |(): ()| async move { Ok(()) });
+    let server = stage.serve(router).await?;
+    let client = stage.client().await?;
+    client.call::<_, ()>("quick", &()).await.or_fail("a quick call is answered")?;
+
+    let start = Instant::now();
+    let outcome = client.request("stall").timeout(TIMEOUT).call::<_, ()>(&()).await;
+    let took = start.elapsed();
+    ensure!(matches!(outcome, Err(CallError::DeadlineExceeded)), "the call ended with {outcome:?}");
+    ensure!(took >= TIMEOUT, "the call gave up after {took:?}, before its deadline");
+    ensure!(took < TIMEOUT + Duration::from_secs(5), "the caller learnt it only after {took:?}");
+    eventually("the handler is dropped", || {
+        let stats = server.handle.stats();
+        stats.running == 0 && stats.expired == 1
+    })
+    .await?;
+    client.call::<_, ()>("quick", &()).await.or_fail("the server goes on")?;
+    ensure!(client.stats().in_flight == 0, "{} calls are in flight in the end", client.stats().in_flight);
+    Ok(())
+}
+
+/// The handler knows how long its caller waits.
+pub async fn deadline_travels(stage: &Stage) -> Verdict {
+    let router = Router::new(MessagePack).method("left", |context: Context, (): ()| async move {
+        Ok(context.deadline.map(Deadline::remaining_ms))
+    });
+    let _server = stage.serve(router).await?;
+    let client = stage.client().await?;
+    let left: Option<u64> =
+        client.request("left").timeout(PATIENCE).call(&()).await.or_fail("the call is answered")?;
+    let left = left.or_fail("the handler sees a deadline")?;
+    let sent = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
+    ensure!(left <= sent, "{left} ms are left of {sent} ms");
+    ensure!(left >= sent / 2, "only {left} ms are left of {sent} ms");
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Calls that end badly at the peer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use polywire_codec::{Json, MessagePack};
+use polywire_core::{
+    CallError, Client, Code, Deadline, ErrorKind, Fault, Message, Reply, Request, Requester, Router, Service,
+    service_fn,
+};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::stage::{PATIENCE, SERVICE, bound};
+use crate::verdict::ensure;
+use crate::{Failure, OrFail, Stage, Verdict};
+
+/// A fault keeps its code, kind, message and details.
+pub async fn faults_cross_whole(stage: &Stage) -> Verdict {
+    let rich = Code::ALL.map(|code| {
+        let details = Bytes::from_static(b"\x00\xffbinary\r\n");
+        Fault::new(code, "über 3 Stück: 目\n\"quoted\"").with_kind("Épuisé").with_details(details)
+    });
+    let faults: Arc<[Fault]> = rich.into_iter().chain([Fault::new(Code::Application, "")]).collect();
+    let thrown = faults.clone();
+    let router = Router::new(MessagePack).method("fail", move |n: usize| {
+        let fault = thrown.get(n).cloned();
+        async move { fault.map_or(Ok(()), Err) }
+    });
+    let _server = stage.serve(router).await?;
+    let client = stage.client().await?;
+    for (n, fault) in faults.iter().enumerate() {
+        let came = fault_of(client.call::<_, ()>("fail", &n).await)?;
+        ensure!(came == *fault, "{fault:?} arrived as {came:?}");
+    }
+    Ok(())
+}
+
+/// A call of a method that the service does not have is answered with a fault.
+pub async fn unknown_method_is_a_fault(stage: &Stage) -> Verdict {
+    let _server = stage.serve(doubling()).await?;
+    let client = stage.client().await?;
+    let fault = fault_of(client.call::<_, ()>("treble", &1).await)?;
+    ensure!(fault.code == Code::MethodNotFound, "it was answered with {fault:?}");
+    ensure!(fault.message.contains("treble"), "the fault does not name the method: {fault:?}");
+    still_serves(&client).await
+}
+
+/// Arguments of the wrong type are answered with a fault that says where.
+pub async fn bad_arguments_name_the_path(stage: &Stage) -> Verdict {
+    #[derive(Serialize, Deserialize)]
+    struct Item<P> {
+        price: P,
+    }
+    #[derive(Serialize, Deserialize)]
+    struct Order<P> {
+        items: Vec<Item<P>>,
+    }
+    let order = Order { items: vec![Item { price: "1.5" }, Item { price: "two" }] };
+    let _server = stage
+        .serve(Router::new(MessagePack).method("total", |order: Order<f64>| async move {
+            Ok(order.items.iter().map(|item| item.price).sum::<f64>())
+        }))
+        .await?;
+    let fault = fault_of(stage.client().await?.call::<_, f64>("total", &order).await)?;
+    ensure!(fault.code == Code::InvalidArguments, "it was answered with {fault:?}");
+    ensure!(fault.message.contains("items[0].price"), "the fault does not say where: {}", fault.message);
+    ensure!(fault.message.contains("f64"), "the fault does not say what was expected: {}", fault.message);
+    Ok(())
+}
+
+/// Arguments that are not of the format are answered with a fault, and the server lives.
+pub async fn unreadable_arguments_are_a_fault(stage: &Stage) -> Verdict {
+    let _server = stage.serve(doubling()).await?;
+    let requester = stage.requester().await?;
+    for garbage in [&b"\xc1"[..], b"", b"\x93\x01", b"\xdd\xff\xff\xff\xff", b"\x01\x02"] {
+        let mut request = raw_request("double")?;
+        request.message.body = Bytes::from_static(garbage).into();
+        let reply = requester.call(request).await.or_fail("garbage is answered")?;
+        let fault = reply.message.fault.or_fail(&format!("{garbage:?} is answered with a fault"))?;
+        ensure!(fault.code == Code::InvalidArguments, "{garbage:?} was answered with {fault:?}");
+    }
+    still_serves(&stage.client().await?).await
+}
+
+/// A call in another format than the server's is answered with a fault that names both.
+pub async fn foreign_format_is_named(stage: &Stage) -> Verdict {
+    let _server = stage.serve(doubling()).await?;
+    let transport = stage.calling().await?;
+    let client = bound(Client::connect(&transport, SERVICE, Json).timeout(PATIENCE)).await?;
+    let fault = fault_of(client.call::<_, i64>("double", &1).await)?;
+    ensure!(fault.code == Code::InvalidArguments, "it was answered with {fault:?}");
+    for format in ["application/json", "application/msgpack"] {
+        ensure!(fault.message.contains(format), "the fault does not name {format}: {}", fault.message);
+    }
+    Ok(())
+}
+
+/// A handler that panics answers with a fault, and the server lives.
+pub async fn panicking_handler_answers(stage: &Stage) -> Verdict {
+    let panicking = doubling().method("panic", |(): ()| async move {
+        if true {
+            // Unwinds as a panic does, but prints no backtrace into the report.
+            std::panic::resume_unwind(Box::new("out of cheese"));
+        }
+        Ok(())
+    });
+    let server = stage.serve(panicking).await?;
+    let client = stage.client().await?;
+    let fault = fault_of(client.call::<_, ()>("panic", &()).await)?;
+    ensure!(fault.code == Code::Internal, "it was answered with {fault:?}");
+    ensure!(fault.message.contains("out of cheese"), "the fault does not tell the panic: {fault:?}");
+    ensure!(!fault.message.contains(".rs"), "the fault tells strangers about the source: {fault:?}");
+    ensure!(server.handle.stats().panicked == 1, "{} panics were counted", server.handle.stats().panicked);
+    still_serves(&client).await
+}
+
+/// A result that cannot be encoded is answered with a fault, and the server lives.
+pub async fn unencodable_result_answers(stage: &Stage) -> Verdict {
+    struct Unencodable;
+    impl Serialize for Unencodable {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("no words for it"))
+        }
+    }
+    let _server = stage.serve(doubling().method("odd", |(): ()| async move { Ok(Unencodable) })).await?;
+    let client = stage.client().await?;
+    let fault = fault_of(client.call::<_, ()>("odd", &()).await)?;
+    ensure!(fault.code == Code::Internal, "it was answered with {fault:?}");
+    ensure!(fault.message.contains("no words for it"), "the fault does not say why: {fault:?}");
+    still_serves(&client).await
+}
+
+/// A reply that cannot be read fails its own call and no other.
+pub async fn unreadable_reply_fails_its_call_alone(stage: &Stage) -> Verdict {
+    let _server = stage
+        .serve(service_fn(|request: Request| async move {
+            let garbled = request.message.method.is_some_and(|method| method.as_str() == "garble");
+            let body = if garbled { Bytes::from_static(b"\xc1\xc1") } else { Bytes::from_static(b"\x02") };
+            Ok::<_, CallError>(Reply::new(body))
+        }))
+        .await?;
+    let client = stage.client().await?;
+    let (garbled, fine) =
+        tokio::join!(client.call::<_, i64>("garble", &1), client.call::<_, i64>("double", &1));
+    ensure!(fine.is_ok(), "the reply to another call went with it: {fine:?}");
+    let Err(CallError::Failed(error)) = garbled else {
+        return Err(Failure::new(format!("a garbled reply gave {garbled:?}")));
+    };
+    ensure!(error.kind() == ErrorKind::Codec, "a garbled reply failed as {error:?}");
+    still_serves(&client).await
+}
+
+fn doubling() -> Router<MessagePack> {
+    Router::new(MessagePack).method("double", |n: i64| async move { Ok(n * 2) })
+}
+
+async fn still_serves(client: &Client<MessagePack, Requester>) -> Verdict {
+    let doubled: i64 = client.call("double", &1).await.or_fail("the server lives")?;
+    ensure!(doubled == 2, "1 doubled is {doubled} now");
+    Ok(())
+}
+
+pub(crate) fn fault_of<T: std::fmt::Debug>(outcome: Result<T, CallError>) -> Verdict<Fault> {
+    match outcome {
+        Err(CallError::Fault(fault)) => Ok(fault),
+        other => Err(Failure::new(format!("no fault came, but {other:?}"))),
+    }
+}
+
+/// A request to this method, without arguments.
+pub(crate) fn raw_request(method: &str) -> Verdict<Request> {
+    let method = method.try_into().or_fail("a method has a name")?;
+    Ok(Request::new(Message::request(method, Deadline::after(PATIENCE))))
+}

@@ -1,0 +1,136 @@
+//! Servers that compete, drain and die.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::join_all;
+use polywire_codec::MessagePack;
+use polywire_core::{CallError, Code, Context, ErrorKind, Router, Window};
+use tokio::sync::Semaphore;
+
+use super::calls::eventually;
+use crate::verdict::ensure;
+use crate::{Failure, OrFail, Stage, Verdict};
+
+/// Requests are spread over competing servers.
+pub async fn competing_servers_share(stage: &Stage) -> Verdict {
+    const CALLS: usize = 300;
+    let mut servers = Vec::new();
+    for name in 0..3_usize {
+        let router = Router::new(MessagePack).method("who", move |(): ()| async move {
+            tokio::task::yield_now().await;
+            Ok(name)
+        });
+        servers.push(stage.serve_within(Window::new(8), router).await?);
+    }
+    let client = stage.client().await?;
+    let mut shares = [0_usize; 3];
+    for reply in join_all((0..CALLS).map(|_| client.call::<_, usize>("who", &()))).await {
+        let name = reply.or_fail("each call is answered")?;
+        *shares.get_mut(name).or_fail("the answer names a server")? += 1;
+    }
+    let idle = shares.iter().filter(|share| **share < CALLS / 20).count();
+    ensure!(idle == 0, "of {CALLS} requests, the servers got {shares:?}");
+    Ok(())
+}
+
+/// No more requests run at once than the window allows.
+pub async fn window_bounds_the_work(stage: &Stage) -> Verdict {
+    const WINDOW: usize = 4;
+    let running = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (counter, peak) = (running.clone(), most.clone());
+    let router = Router::new(MessagePack).method("work", move |(): ()| {
+        let (counter, peak) = (counter.clone(), peak.clone());
+        async move {
+            peak.fetch_max(counter.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            counter.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        }
+    });
+    let _server = stage.serve_within(Window::new(WINDOW), router).await?;
+    let client = stage.client().await?;
+    for reply in join_all((0..200).map(|_| client.call::<_, ()>("work", &()))).await {
+        reply.or_fail("each call is answered")?;
+    }
+    let most = most.load(Ordering::SeqCst);
+    ensure!(most <= WINDOW, "{most} requests ran at once in a window of {WINDOW}");
+    ensure!(most > 1, "the requests ran one by one");
+    Ok(())
+}
+
+/// A server that drains finishes what runs and refuses or hands back the rest.
+pub async fn draining_server_finishes_and_refuses(stage: &Stage) -> Verdict {
+    const RUNNING: u64 = 4;
+    let gate = Arc::new(Semaphore::new(0));
+    let server = stage.serve_within(Window::new(16), stuck(&gate, "first")).await?;
+    let client = stage.client().await?;
+    let start = |n: u64| client.request("wait").start::<_, String>(&n);
+    let running: Vec<_> = (0..RUNNING).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    eventually("the requests arrive", || server.handle.stats().running == RUNNING).await?;
+
+    let handle = server.handle.clone();
+    let draining = tokio::spawn(async move { handle.drain().await });
+    tokio::task::yield_now().await;
+    ensure!(!draining.is_finished(), "draining ended while {RUNNING} requests ran");
+    // From here on, a call is refused, or waits for another server.
+    let late = start(99).or_fail("a late call starts")?;
+    gate.add_permits(RUNNING as usize);
+    for call in running {
+        let name = call.await.or_fail("what ran is answered")?;
+        ensure!(name == "first", "what ran was answered by the {name} server");
+    }
+    draining.await.or_fail("draining ends")?;
+    ensure!(server.handle.stats().running == 0, "{} requests still run", server.handle.stats().running);
+
+    let other = Arc::new(Semaphore::new(9));
+    let _second = stage.serve(stuck(&other, "second")).await?;
+    match late.await {
+        Ok(name) if name == "second" => Ok(()),
+        Err(CallError::Fault(fault)) if fault.code == Code::Unavailable => Ok(()),
+        Err(CallError::Failed(error))
+            if matches!(error.kind(), ErrorKind::Unroutable | ErrorKind::Disconnected) =>
+        {
+            Ok(())
+        }
+        other => Err(Failure::new(format!("a call to a draining server ended with {other:?}"))),
+    }
+}
+
+/// The requests that a dying server held go to another one, marked as redelivered.
+pub async fn requests_of_a_dead_server_go_on(stage: &Stage) -> Verdict {
+    stage.require("settlement", |can| can.settlement).await?;
+    let never = Arc::new(Semaphore::new(0));
+    let dying = stage.serve_within(Window::new(4), stuck(&never, "dying")).await?;
+    let client = stage.client().await?;
+    let start = |n: u64| client.request("wait").start::<_, String>(&n);
+    let calls: Vec<_> = (0..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    eventually("the requests arrive", || dying.handle.stats().running == 4).await?;
+    let router = Router::new(MessagePack).method("wait", |context: Context, _: u64| async move {
+        Ok(if context.redelivered { "again" } else { "first time" })
+    });
+    let _heir = stage.serve(router).await?;
+    drop(dying);
+    for call in calls {
+        let how = call.await.or_fail("a call whose server died is answered")?;
+        ensure!(how == "again", "a request that a dead server had held came as delivered for the {how}");
+    }
+    Ok(())
+}
+
+/// A service whose method `wait` tells the server's name once a permit is there.
+fn stuck(gate: &Arc<Semaphore>, name: &'static str) -> Router<MessagePack> {
+    let gate = gate.clone();
+    Router::new(MessagePack).method("wait", move |_: u64| {
+        let gate = gate.clone();
+        async move {
+            if let Ok(permit) = gate.acquire().await {
+                permit.forget();
+            }
+            Ok(name)
+        }
+    })
+}

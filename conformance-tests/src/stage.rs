@@ -1,0 +1,164 @@
+//! What a case works with: a space, and short ways to fill it.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use polywire_codec::MessagePack;
+use polywire_core::{
+    AnyTransport, Capabilities, Client, Requester, Result, Server, ServerHandle, Service, Transport, Window,
+};
+use tokio::task::JoinHandle;
+
+use crate::{Failure, OrFail, Space, Verdict};
+
+/// A fresh space of a backend, and short ways to put servers and clients into it.
+pub struct Stage {
+    space: Arc<dyn AnySpace>,
+}
+
+/// The name of the service, where a case needs just one.
+pub(crate) const SERVICE: &str = "calculator";
+
+/// Longer than anything takes that does not hang, and shorter than a case.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Stage {
+    pub(crate) fn new(space: Arc<dyn AnySpace>) -> Self {
+        Self { space }
+    }
+
+    /// A transport for a serving process.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if it cannot be made.
+    pub async fn serving(&self) -> Verdict<AnyTransport> {
+        self.space.serving().await.or_fail("a serving transport opens")
+    }
+
+    /// A transport for a calling process.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if it cannot be made.
+    pub async fn calling(&self) -> Verdict<AnyTransport> {
+        self.space.calling().await.or_fail("a calling transport opens")
+    }
+
+    /// Serves `service` in a process of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if it cannot be bound.
+    pub async fn serve(&self, service: impl Service) -> Verdict<Serving> {
+        self.serve_within(Window::default(), service).await
+    }
+
+    /// Serves `service` in a process of its own, with a window.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if it cannot be bound.
+    pub async fn serve_within(&self, window: Window, service: impl Service) -> Verdict<Serving> {
+        let transport = self.serving().await?;
+        let server = bound(Server::bind(&transport, SERVICE).window(window)).await?;
+        Ok(Serving::start(transport, server, service))
+    }
+
+    /// A client in a process of its own, speaking MessagePack.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if it cannot connect.
+    pub async fn client(&self) -> Verdict<Client<MessagePack>> {
+        self.client_on(&self.calling().await?).await
+    }
+
+    /// A client on this transport, speaking MessagePack.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if it cannot connect.
+    pub async fn client_on(&self, transport: &AnyTransport) -> Verdict<Client<MessagePack>> {
+        bound(Client::connect(transport, SERVICE, MessagePack).timeout(PATIENCE)).await
+    }
+
+    /// The raw calling end in a process of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if it cannot connect.
+    pub async fn requester(&self) -> Verdict<Requester> {
+        let transport = self.calling().await?;
+        let service = SERVICE.try_into().or_fail("the service has a name")?;
+        Requester::open(&transport, service, Requester::DEFAULT_PENDING_MAX)
+            .await
+            .or_fail("a requester opens")
+    }
+
+    /// Goes on only if the backend has the capability.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::NotRun`], naming it.
+    pub async fn require(&self, name: &str, has: impl FnOnce(Capabilities) -> bool) -> Verdict {
+        if has(self.calling().await?.capabilities()) {
+            return Ok(());
+        }
+        Err(Failure::NotRun(format!("the backend has no {name}")))
+    }
+}
+
+/// Awaits something that opens an end.
+pub(crate) async fn bound<T, F: IntoFuture<Output = Result<T>>>(opening: F) -> Verdict<T> {
+    let opened = tokio::time::timeout(PATIENCE, opening.into_future()).await;
+    opened.or_fail("an end opens in time")?.or_fail("an end opens")
+}
+
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stage")
+    }
+}
+
+/// A server at work in a process of its own. Dropping it is that process' death.
+#[derive(Debug)]
+pub struct Serving {
+    /// The transport it serves on.
+    pub transport: AnyTransport,
+    /// Its handle.
+    pub handle: ServerHandle,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    pub(crate) fn start(transport: AnyTransport, server: Server, service: impl Service) -> Self {
+        let handle = server.handle();
+        Self { transport, handle, task: tokio::spawn(server.serve(service)) }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The object-safe twin of [`Space`].
+pub(crate) trait AnySpace: Send + Sync {
+    fn serving(&self) -> BoxFuture<'_, Result<AnyTransport>>;
+    fn calling(&self) -> BoxFuture<'_, Result<AnyTransport>>;
+}
+
+impl<S: Space> AnySpace for S {
+    fn serving(&self) -> BoxFuture<'_, Result<AnyTransport>> {
+        Box::pin(Space::serving(self))
+    }
+
+    fn calling(&self) -> BoxFuture<'_, Result<AnyTransport>> {
+        Box::pin(Space::calling(self))
+    }
+}

@@ -1,0 +1,91 @@
+//! The list of cases, and how they are run.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+
+use crate::stage::{AnySpace, Stage};
+use crate::{Backend, Entry, Failure, Report, Verdict, cases};
+
+/// One case: a name that stays, a sentence, and the function.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Case {
+    /// The name: a group, a dot, and the outcome that is expected. It never changes its meaning.
+    pub id: &'static str,
+    /// What must be so, in a sentence.
+    pub about: &'static str,
+    pub(crate) run: fn(Stage) -> BoxFuture<'static, Verdict>,
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id)
+    }
+}
+
+/// The suite, for one backend.
+#[derive(Clone)]
+pub struct Suite {
+    name: String,
+    make_space: MakeSpace,
+}
+
+type MakeSpace = Arc<dyn Fn() -> BoxFuture<'static, polywire_core::Result<Arc<dyn AnySpace>>> + Send + Sync>;
+
+/// No case may take longer: a hang is a failure with a name.
+const CASE_MAX: Duration = Duration::from_secs(60);
+
+impl Suite {
+    /// The suite for this backend.
+    pub fn of<B: Backend>(backend: B) -> Self {
+        let name = backend.name();
+        let backend = Arc::new(backend);
+        let make_space: MakeSpace = Arc::new(move || {
+            let backend = backend.clone();
+            Box::pin(async move { Ok(Arc::new(backend.space().await?) as Arc<dyn AnySpace>) })
+        });
+        Self { name, make_space }
+    }
+
+    /// The name of the backend.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs those cases that `wanted` picks, one after the other.
+    pub async fn run(&self, wanted: impl Fn(&Case) -> bool) -> Report {
+        let mut entries = Vec::new();
+        for case in cases::ALL.iter().filter(|case| wanted(case)) {
+            let start = Instant::now();
+            let verdict = self.run_case(case).await;
+            entries.push(Entry { case: *case, verdict, took: start.elapsed() });
+        }
+        Report { backend: self.name.clone(), entries }
+    }
+
+    /// Runs one case in a space of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`], if it did not pass.
+    pub async fn run_case(&self, case: &Case) -> Verdict {
+        let run = async {
+            let space = (self.make_space)().await;
+            let space =
+                space.map_err(|error| Failure::new(format!("there is no space for the case: {error:?}")))?;
+            (case.run)(Stage::new(space)).await
+        };
+        let hung = |_| Err(Failure::new(format!("did not end within {CASE_MAX:?}")));
+        tokio::time::timeout(CASE_MAX, run).await.unwrap_or_else(hung)
+    }
+}
+
+impl fmt::Debug for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Suite({})", self.name)
+    }
+}
