@@ -16,6 +16,3 @@ pub use self::server::{Server, ServerBind, ServerHandle, ServerStats};
 
 /// How long a call waits for its outcome, unless it says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests;
