@@ -1,2 +1,33 @@
-//! polywire
-pub use polywire_core::*;
+#![doc = include_str!("../README.md")]
+
+mod connect;
+
+pub use self::connect::connect;
+
+pub use polywire_core::{
+    Address, AnyTransport, Body, CallError, CallId, Capabilities, Client, ClientStats, Code, Codec, Connect, Context,
+    Deadline, Delivery, Dialect, Error, ErrorKind, Fault, Handler, Headers, InFlight, Inbound, Limits, Memory,
+    Message, Outbound, Outcome, Outgoing, Receipt, Receiver, Reply, ReplyTo, Request, Requester, Result, Router,
+    Sender, Sending, Server, ServerBind, ServerHandle, ServerStats, Service, ServiceFn, Settle, Transport, Window,
+    service_fn,
+};
+
+#[cfg(feature = "amqp")]
+#[doc(inline)]
+pub use polywire_amqp as amqp;
+#[cfg(feature = "json")]
+pub use polywire_codec::Json;
+#[cfg(feature = "msgpack")]
+pub use polywire_codec::MessagePack;
+#[cfg(feature = "macros")]
+pub use polywire_macros::service;
+#[cfg(feature = "zmq")]
+#[doc(inline)]
+pub use polywire_zmq as zmq;
+
+/// What the code that `#[service]` writes refers to; not for use by hand.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod __private {
+    pub use serde;
+}

@@ -1,1 +1,23 @@
-//! To be written.
+//! The ZeroMQ backend of [polywire](https://docs.rs/polywire): request-reply over DEALER and ROUTER sockets, without
+//! a broker.
+//!
+//! [`Zmq`] is the transport; a URL or a [`ZmqBuilder`] sets it up. One of two engines moves the bytes, see [`Engine`]:
+//! feature `engine-omq` (default) or `engine-zeromq`. What travels is described in `docs/wire-native.md` of the
+//! repository, so that programs in other languages can take part.
+//!
+//! ZeroMQ knows nothing of a message once it is handed over, so this backend cannot either: there is no settlement,
+//! and a request that a server held when it died is lost. Its caller learns it at once where the connection tells,
+//! and by its deadline otherwise.
+
+mod config;
+mod endpoint;
+mod engine;
+mod error;
+mod requester;
+mod responder;
+mod transport;
+mod url;
+mod wire;
+
+pub use self::config::{Engine, Side, ZmqBuilder};
+pub use self::transport::Zmq;

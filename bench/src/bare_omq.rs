@@ -1,0 +1,144 @@
+//! The ZeroMQ engine alone: DEALER and ROUTER, a call's number before the body, nothing else.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::{BufMut, Bytes, BytesMut};
+use omq_tokio::{Message, Options, Socket, SocketType, TrySendError};
+use tokio::sync::oneshot;
+
+use crate::load::{BODY, Echo, Figures, Load};
+
+pub(crate) async fn serve() -> Result<()> {
+    let router = Socket::try_new(SocketType::Router, options())?;
+    println!("{}", router.bind("tcp://127.0.0.1:0").await?);
+    std::io::stdout().flush()?;
+    tokio::spawn(answer_all(router)).await?
+}
+
+async fn answer_all(router: Socket) -> Result<()> {
+    let mut batch = Vec::with_capacity(256);
+    loop {
+        router.recv_many_into(256, &mut batch).await?;
+        for mut request in batch.drain(..) {
+            let caller = request.pop_identity().context("a router names the caller")?;
+            match router.try_send_to(&caller, request) {
+                Err(TrySendError::Full(reply)) => router.send_to(&caller, reply).await?,
+                Err(TrySendError::Error(error)) => return Err(error.into()),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Keeps requests in flight from one task, and waits for none in particular.
+pub(crate) async fn flood(url: &str, load: Load) -> Result<Figures> {
+    let dealer = connect(url).await?;
+    let done = Arc::new(AtomicU64::new(0));
+    let counter = done.clone();
+    let flooding = tokio::spawn(async move {
+        for id in 0..load.in_flight {
+            send(&dealer, request(id as u64, &BODY)).await?;
+        }
+        let mut batch = Vec::with_capacity(256);
+        loop {
+            dealer.recv_many_into(256, &mut batch).await?;
+            for reply in batch.drain(..) {
+                let (id, _) = read(reply)?;
+                counter.fetch_add(1, Ordering::Relaxed);
+                send(&dealer, request(id, &BODY)).await?;
+            }
+        }
+        #[allow(unreachable_code)]
+        Ok::<(), anyhow::Error>(())
+    });
+    let figures = load.observe(|| done.load(Ordering::Relaxed)).await;
+    flooding.abort();
+    Ok(figures)
+}
+
+/// The least that a caller needs: a number, a table, a wake-up.
+#[derive(Clone)]
+pub(crate) struct Caller(Arc<Inner>);
+
+struct Inner {
+    dealer: Socket,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
+    last: AtomicU64,
+}
+
+impl Caller {
+    pub(crate) async fn connect(url: &str) -> Result<Self> {
+        let inner = Arc::new(Inner {
+            dealer: connect(url).await?,
+            waiting: Mutex::default(),
+            last: AtomicU64::new(0),
+        });
+        tokio::spawn(inner.clone().read_all());
+        Ok(Self(inner))
+    }
+}
+
+impl Echo for Caller {
+    async fn echo(&self, body: Bytes) -> Result<Bytes> {
+        let id = self.0.last.fetch_add(1, Ordering::Relaxed);
+        let (answer, reply) = oneshot::channel();
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
+        send(&self.0.dealer, request(id, &body)).await?;
+        Ok(reply.await?)
+    }
+}
+
+impl Inner {
+    async fn read_all(self: Arc<Self>) -> Result<()> {
+        let mut batch = Vec::with_capacity(256);
+        loop {
+            self.dealer.recv_many_into(256, &mut batch).await?;
+            for reply in batch.drain(..) {
+                let (id, body) = read(reply)?;
+                let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                if let Some(answer) = waiting {
+                    // A caller that is gone needs no reply.
+                    let _ = answer.send(body);
+                }
+            }
+        }
+    }
+}
+
+async fn connect(url: &str) -> Result<Socket> {
+    let dealer = Socket::try_new(SocketType::Dealer, options())?;
+    dealer.connect(url).await?;
+    dealer.wait_connected(1, Duration::from_secs(5)).await?;
+    Ok(dealer)
+}
+
+fn options() -> Options {
+    Options::default().router_mandatory(true).linger(Duration::from_secs(1))
+}
+
+async fn send(dealer: &Socket, request: Message) -> Result<()> {
+    match dealer.try_send(request) {
+        Ok(()) => Ok(()),
+        Err(TrySendError::Full(request)) => Ok(dealer.send(request).await?),
+        Err(error) => anyhow::bail!("the request was not sent: {error}"),
+    }
+}
+
+fn request(id: u64, body: &[u8]) -> Message {
+    let mut frame = BytesMut::with_capacity(8 + body.len());
+    frame.put_u64(id);
+    frame.put_slice(body);
+    Message::single(frame.freeze())
+}
+
+fn read(mut reply: Message) -> Result<(u64, Bytes)> {
+    let mut frame = reply.pop_front().context("a reply has a frame")?;
+    let body = frame.split_off(8);
+    let id = frame.as_ref().try_into().context("a reply has a number")?;
+    Ok((u64::from_be_bytes(id), body))
+}

@@ -1,0 +1,88 @@
+//! A closed loop: a number of tasks, each of which calls again as soon as it has its reply.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use bytes::Bytes;
+
+/// What every subject echoes.
+pub(crate) const BODY: [u8; 64] = [7; 64];
+
+/// How hard to press.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) in_flight: usize,
+    pub(crate) duration: Duration,
+}
+
+/// Time that is not measured, first.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// Something that echoes.
+pub(crate) trait Echo: Clone + Send + Sync + 'static {
+    fn echo(&self, body: Bytes) -> impl Future<Output = Result<Bytes>> + Send;
+}
+
+impl Load {
+    /// Runs the loop over `echo`.
+    pub(crate) async fn run(self, echo: impl Echo) -> Result<Figures> {
+        let (calls, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let callers: Vec<_> = (0..self.in_flight)
+            .map(|_| {
+                let (echo, calls, stop) = (echo.clone(), calls.clone(), stop.clone());
+                tokio::spawn(async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        let body = echo.echo(Bytes::from_static(&BODY)).await?;
+                        anyhow::ensure!(body.len() == BODY.len(), "{} bytes came back", body.len());
+                        calls.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let figures = self.observe(|| calls.load(Ordering::Relaxed)).await;
+        stop.store(true, Ordering::Relaxed);
+        for caller in callers {
+            caller.await??;
+        }
+        Ok(figures)
+    }
+
+    /// Counts what is done between the warm-up and the end.
+    pub(crate) async fn observe(self, done: impl Fn() -> u64) -> Figures {
+        tokio::time::sleep(WARM_UP).await;
+        let (start, before) = (Instant::now(), done());
+        tokio::time::sleep(self.duration).await;
+        Figures { calls: done() - before, took: start.elapsed(), cpu: Duration::ZERO }
+    }
+}
+
+/// What was seen.
+#[derive(Clone, Copy)]
+pub(crate) struct Figures {
+    pub(crate) calls: u64,
+    pub(crate) took: Duration,
+    /// CPU time of both processes, warm-up included.
+    pub(crate) cpu: Duration,
+}
+
+impl Figures {
+    pub(crate) fn calls_per_second(&self) -> f64 {
+        self.calls as f64 / self.took.as_secs_f64()
+    }
+
+    /// CPU microseconds of both processes, for one call.
+    pub(crate) fn cpu_us_per_call(&self) -> f64 {
+        let whole = self.took + WARM_UP;
+        self.cpu.as_secs_f64() * 1e6 / (self.calls_per_second() * whole.as_secs_f64())
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>9.0} calls/s, {:>6.2} us of CPU a call", self.calls_per_second(), self.cpu_us_per_call())
+    }
+}

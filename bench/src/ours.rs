@@ -1,0 +1,75 @@
+//! polywire itself.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use polywire::zmq::Zmq;
+use polywire::{
+    AnyTransport, CallError, Client, Deadline, Message, MessagePack, Reply, Request, Requester, Router, Server, Service,
+    Window, service_fn,
+};
+use serde_bytes::ByteBuf;
+
+use crate::load::Echo;
+
+pub(crate) async fn serve_raw(url: &str) -> Result<()> {
+    serve(url, service_fn(|request: Request| async move { Ok::<_, CallError>(Reply::new(request.message.body)) })).await
+}
+
+pub(crate) async fn serve_typed(url: &str) -> Result<()> {
+    serve(url, Router::new(MessagePack).method("echo", |body: ByteBuf| async move { Ok(body) })).await
+}
+
+async fn serve(url: &str, service: impl Service) -> Result<()> {
+    let (transport, zmq) = if url.starts_with("zmq") {
+        let zmq = Zmq::from_url(url)?;
+        (AnyTransport::new(zmq.clone()), Some(zmq))
+    } else {
+        (polywire::connect(url).await?, None)
+    };
+    let server = Server::bind(&transport, "echo").window(Window::new(1024)).await?;
+    let at = match zmq {
+        Some(zmq) => format!("zmq+{}", zmq.local_endpoints().first().context("bound to nothing")?),
+        None => url.to_owned(),
+    };
+    println!("{at}");
+    std::io::stdout().flush()?;
+    server.serve(service).await;
+    Ok(())
+}
+
+#[derive(Clone)]
+pub(crate) struct Raw(Requester);
+
+impl Raw {
+    pub(crate) async fn connect(url: &str) -> Result<Self> {
+        let transport = polywire::connect(url).await?;
+        Ok(Self(Requester::open(&transport, "echo".try_into()?, Requester::DEFAULT_PENDING_MAX).await?))
+    }
+}
+
+impl Echo for Raw {
+    async fn echo(&self, body: Bytes) -> Result<Bytes> {
+        let mut message = Message::request("echo".try_into()?, Deadline::after_ms(30_000));
+        message.body = body.into();
+        Ok(self.0.call(Request::new(message)).await?.message.body.into_bytes())
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Typed(Client<MessagePack>);
+
+impl Typed {
+    pub(crate) async fn connect(url: &str) -> Result<Self> {
+        let transport = polywire::connect(url).await?;
+        Ok(Self(Client::connect(&transport, "echo", MessagePack).await?))
+    }
+}
+
+impl Echo for Typed {
+    async fn echo(&self, body: Bytes) -> Result<Bytes> {
+        let reply: ByteBuf = self.0.call("echo", serde_bytes::Bytes::new(&body)).await?;
+        Ok(reply.into_vec().into())
+    }
+}

@@ -1,0 +1,217 @@
+//! How a transport is set up.
+
+use std::time::Duration;
+
+use polywire_core::{Error, ErrorKind, Limits, Result};
+
+use crate::Zmq;
+use crate::endpoint::Endpoint;
+use crate::error::config;
+
+/// Which side of a connection listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums)]
+pub enum Side {
+    /// It listens, and others dial it.
+    Bind,
+    /// It dials, again and again until somebody listens.
+    Connect,
+}
+
+/// The crate that moves the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Engine {
+    /// `omq-tokio`, behind feature `engine-omq`: the default, and the choice for networks.
+    Omq,
+    /// `zeromq`, behind feature `engine-zeromq`: for comparison, and among peers that can be trusted.
+    ///
+    /// It has no limit on what it receives: **a stranger who reaches the port can make the process run out of
+    /// memory and abort**. It has no heartbeats, so that a peer that vanished without a word is noticed by the
+    /// deadlines of calls only, and it drops peers of other implementations that send them. What was not sent when
+    /// an end is closed may be lost, for it has no linger. It buffers up to 100,000 messages a peer.
+    Zeromq,
+}
+
+/// Sets up a [`Zmq`] transport; made by [`Zmq::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use polywire_zmq::{Side, Zmq};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), polywire_core::Error> {
+/// // Workers that dial their clients: the client is the one with the well-known address.
+/// let workers = Zmq::builder().endpoint("tcp://127.0.0.1:5555").serve(Side::Connect);
+/// let transport = workers.connect_timeout(Duration::from_secs(2)).build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct ZmqBuilder {
+    endpoints: Vec<(Option<Side>, String)>,
+    serve: Side,
+    engine: Option<Engine>,
+    limits: Limits,
+    connect_timeout: Duration,
+    linger: Duration,
+    heartbeat: Duration,
+}
+
+impl ZmqBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            serve: Side::Bind,
+            engine: None,
+            limits: Limits::default(),
+            connect_timeout: Duration::from_secs(10),
+            linger: Duration::from_secs(1),
+            heartbeat: Duration::from_secs(5),
+        }
+    }
+
+    /// Adds an endpoint whose side follows from the end: servers bind it and clients connect to it, unless
+    /// [`serve`](Self::serve) says otherwise.
+    pub fn endpoint(self, endpoint: impl Into<String>) -> Self {
+        self.add(None, endpoint.into())
+    }
+
+    /// Adds an endpoint that every end binds, such as `tcp://0.0.0.0:5555`, `tcp://127.0.0.1:*` for any free port, or
+    /// `ipc:///run/x.sock`.
+    pub fn bind(self, endpoint: impl Into<String>) -> Self {
+        self.add(Some(Side::Bind), endpoint.into())
+    }
+
+    /// Adds an endpoint that every end connects to.
+    pub fn connect(self, endpoint: impl Into<String>) -> Self {
+        self.add(Some(Side::Connect), endpoint.into())
+    }
+
+    fn add(mut self, side: Option<Side>, endpoint: String) -> Self {
+        self.endpoints.push((side, endpoint));
+        self
+    }
+
+    /// What serving ends do at an [`endpoint`](Self::endpoint); calling ends do the other. The default is to bind.
+    pub fn serve(self, serve: Side) -> Self {
+        Self { serve, ..self }
+    }
+
+    /// The engine. The default is [`Engine::Omq`], or the one that is compiled in.
+    pub fn engine(self, engine: Engine) -> Self {
+        Self { engine: Some(engine), ..self }
+    }
+
+    /// Bounds what a message may hold. See [`Limits`] for the defaults.
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// How long a request waits for a connection before it fails as unroutable, and how long a handshake may take.
+    /// The default is 10 seconds.
+    pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
+        Self { connect_timeout, ..self }
+    }
+
+    /// How long closing goes on delivering what was handed over. The default is 1 second.
+    pub fn linger(self, linger: Duration) -> Self {
+        Self { linger, ..self }
+    }
+
+    /// How often a silent peer is asked whether it is there; it is given up after twice that time. The default is 5
+    /// seconds.
+    pub fn heartbeat(self, heartbeat: Duration) -> Self {
+        Self { heartbeat, ..self }
+    }
+
+    /// Makes the transport. No socket is opened before an end is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for a malformed endpoint, or none; [`ErrorKind::Unsupported`] if the engine is not
+    /// compiled in, naming its feature.
+    pub fn build(self) -> Result<Zmq> {
+        let (serving, calling) = (self.plan(self.serve)?, self.plan(self.serve.other())?);
+        if self.endpoints.is_empty() {
+            return Err(config("no endpoint was given"));
+        }
+        Ok(Zmq::new(Settings {
+            engine: self.engine.map_or_else(default_engine, compiled_in)?,
+            serving,
+            calling,
+            limits: self.limits,
+            connect_timeout: self.connect_timeout,
+            linger: self.linger,
+            heartbeat: self.heartbeat,
+        }))
+    }
+
+    /// What an end binds and dials whose endpoints are on `side` by default.
+    fn plan(&self, side: Side) -> Result<Plan> {
+        let mut plan = Plan::default();
+        for (own, endpoint) in &self.endpoints {
+            let endpoint = Endpoint::parse(endpoint)?;
+            match own.unwrap_or(side) {
+                Side::Bind => plan.bind.push(endpoint),
+                Side::Connect => plan.connect.push(endpoint),
+            }
+        }
+        Ok(plan)
+    }
+}
+
+impl Side {
+    fn other(self) -> Self {
+        match self {
+            Self::Bind => Self::Connect,
+            Self::Connect => Self::Bind,
+        }
+    }
+}
+
+/// A valid set-up.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) engine: Engine,
+    pub(crate) serving: Plan,
+    pub(crate) calling: Plan,
+    pub(crate) limits: Limits,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) heartbeat: Duration,
+}
+
+/// The endpoints of an end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) bind: Vec<Endpoint>,
+    pub(crate) connect: Vec<Endpoint>,
+}
+
+impl Plan {
+    /// All of them, for an error.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<_> = self.bind.iter().chain(&self.connect).map(Endpoint::to_string).collect();
+        names.join(", ")
+    }
+}
+
+fn default_engine() -> Result<Engine> {
+    compiled_in(Engine::Omq).or_else(|_| compiled_in(Engine::Zeromq)).map_err(|_| off("engine-omq"))
+}
+
+fn compiled_in(engine: Engine) -> Result<Engine> {
+    match engine {
+        Engine::Omq if cfg!(feature = "engine-omq") => Ok(engine),
+        Engine::Omq => Err(off("engine-omq")),
+        Engine::Zeromq if cfg!(feature = "engine-zeromq") => Ok(engine),
+        Engine::Zeromq => Err(off("engine-zeromq")),
+    }
+}
+
+fn off(feature: &'static str) -> Error {
+    let error = Error::new(ErrorKind::Unsupported, "this engine of ZeroMQ is not compiled in: turn on its feature");
+    error.with("feature", feature).unsent()
+}

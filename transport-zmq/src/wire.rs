@@ -1,0 +1,60 @@
+//! How a message lies in the frames of a ZeroMQ message. Pure functions: no sockets, no clock but the deadline's.
+
+mod native;
+
+use polywire_core::{Address, Body, CallId, Error, Limits, Message, Result};
+
+use bytes::Bytes;
+
+pub(crate) use self::native::Native;
+
+/// The frames of one ZeroMQ message, without the identities that ROUTER sockets add and take off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frames {
+    /// The first one: the envelope of our own wire.
+    pub(crate) head: Bytes,
+    /// The others, at least one.
+    pub(crate) body: Body,
+}
+
+/// What a message is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// To be carried out by this service.
+    Request(Address),
+    /// The outcome of a request.
+    Reply,
+    /// The answer to a request for a service that nobody serves there.
+    Refusal,
+}
+
+/// A convention of what frames mean.
+pub(crate) trait Wire: Send + Sync + 'static {
+    /// Lays out a message.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if what goes into the head is larger than the limits allow; unsent.
+    fn encode(&self, role: &Role, message: Message, limits: &Limits) -> Result<Frames>;
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    ///
+    /// [`Garbled`], with what could be made out nevertheless.
+    fn decode(&self, frames: Frames, limits: &Limits) -> Result<(Role, Message), Garbled>;
+
+    /// The most bytes that [`Frames::head`] may hold.
+    fn head_max(&self, limits: &Limits) -> usize;
+}
+
+/// A message that cannot be read.
+#[derive(Debug)]
+pub(crate) struct Garbled {
+    /// Which call it is about, if that much is certain.
+    pub(crate) call: Option<CallId>,
+    /// The service that was asked, if that much is certain.
+    pub(crate) service: Option<Address>,
+    /// What is wrong with it, and where.
+    pub(crate) error: Error,
+}

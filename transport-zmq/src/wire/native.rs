@@ -1,0 +1,62 @@
+//! Our own layout: a versioned envelope, then the frames of the body. `docs/wire-native.md` specifies it.
+
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+
+use polywire_core::{Limits, Message, Result};
+
+use super::{Frames, Garbled, Role, Wire};
+
+/// The native wire.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Native;
+
+impl Wire for Native {
+    fn encode(&self, role: &Role, message: Message, limits: &Limits) -> Result<Frames> {
+        encode::frames(role, message, self.head_max(limits))
+    }
+
+    fn decode(&self, frames: Frames, limits: &Limits) -> Result<(Role, Message), Garbled> {
+        decode::message(frames, limits, self.head_max(limits))
+    }
+
+    fn head_max(&self, limits: &Limits) -> usize {
+        FIELDS_MAX + limits.header_bytes_max
+    }
+}
+
+/// "PW", for polywire.
+const MAGIC: u8 = 0x50;
+const VERSION: u8 = 1;
+/// Magic, version, kind, flags, eight bytes of call id, four of deadline.
+const FIXED: usize = 16;
+/// Room for all fields but what headers hold: names of services and methods, a fault with its details.
+const FIELDS_MAX: usize = 64 << 10;
+
+/// What the third byte says.
+mod kind {
+    pub(super) const REQUEST: u8 = 1;
+    pub(super) const REPLY: u8 = 2;
+    pub(super) const REFUSAL: u8 = 3;
+}
+
+/// What the bits of the fourth byte say.
+mod flag {
+    pub(super) const HAS_ID: u8 = 1;
+    pub(super) const HAS_DEADLINE: u8 = 2;
+}
+
+/// The numbers of the fields. A reader skips one that it does not know, unless its highest bit is set.
+mod tag {
+    pub(super) const SERVICE: u8 = 1;
+    pub(super) const METHOD: u8 = 2;
+    pub(super) const CONTENT_TYPE: u8 = 3;
+    pub(super) const HEADER: u8 = 4;
+    pub(super) const FAULT_CODE: u8 = 5;
+    pub(super) const FAULT_KIND: u8 = 6;
+    pub(super) const FAULT_MESSAGE: u8 = 7;
+    pub(super) const FAULT_DETAILS: u8 = 8;
+    pub(super) const CRITICAL: u8 = 0x80;
+}

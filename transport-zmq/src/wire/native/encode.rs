@@ -1,0 +1,110 @@
+//! From a message to frames.
+
+use bytes::Bytes;
+use polywire_core::{Deadline, Error, ErrorKind, Fault, Message, Result};
+
+use super::{FIXED, MAGIC, VERSION, flag, kind, tag};
+use crate::wire::{Frames, Role};
+
+pub(super) fn frames(role: &Role, message: Message, head_max: usize) -> Result<Frames> {
+    let mut size = Size(FIXED);
+    fields(role, &message, &mut size);
+    if size.0 > head_max {
+        let error = Error::new(ErrorKind::TooLarge, "the message is larger than the limit");
+        return Err(error.with("what", "envelope").with("size", size.0).with("limit", head_max).unsent());
+    }
+    // Of the very size, so that it becomes shared bytes without moving.
+    let mut head = Vec::with_capacity(size.0);
+    fixed(role, &message, &mut head);
+    fields(role, &message, &mut head);
+    Ok(Frames { head: Bytes::from(head), body: message.body })
+}
+
+fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
+    let kind = match role {
+        Role::Request(_) => kind::REQUEST,
+        Role::Reply => kind::REPLY,
+        Role::Refusal => kind::REFUSAL,
+    };
+    let has_id = message.id.map_or(0, |_| flag::HAS_ID);
+    let has_deadline = message.deadline.map_or(0, |_| flag::HAS_DEADLINE);
+    head.extend_from_slice(&[MAGIC, VERSION, kind, has_id | has_deadline]);
+    head.extend_from_slice(&message.id.map_or(0, |id| id.0).to_be_bytes());
+    let deadline_ms = message.deadline.map_or(0, Deadline::remaining_ms);
+    head.extend_from_slice(&u32::try_from(deadline_ms).unwrap_or(u32::MAX).to_be_bytes());
+}
+
+fn fields(role: &Role, message: &Message, out: &mut impl Out) {
+    if let Role::Request(service) = role {
+        field(tag::SERVICE, service.as_str().as_bytes(), out);
+    }
+    if let Some(method) = &message.method {
+        field(tag::METHOD, method.as_str().as_bytes(), out);
+    }
+    if let Some(content_type) = &message.content_type {
+        field(tag::CONTENT_TYPE, content_type.as_bytes(), out);
+    }
+    for (name, value) in message.headers.iter() {
+        out.put(&[tag::HEADER]);
+        length(length_size(name.len()) + name.len() + value.len(), out);
+        length(name.len(), out);
+        out.put(name.as_bytes());
+        out.put(value.as_bytes());
+    }
+    if let Some(fault) = &message.fault {
+        fault_fields(fault, out);
+    }
+}
+
+fn fault_fields(fault: &Fault, out: &mut impl Out) {
+    field(tag::FAULT_CODE, &[fault.code.as_u8()], out);
+    if fault.kind != fault.code.as_str() {
+        field(tag::FAULT_KIND, fault.kind.as_bytes(), out);
+    }
+    if !fault.message.is_empty() {
+        field(tag::FAULT_MESSAGE, fault.message.as_bytes(), out);
+    }
+    if !fault.details.is_empty() {
+        field(tag::FAULT_DETAILS, &fault.details, out);
+    }
+}
+
+fn field(tag: u8, value: &[u8], out: &mut impl Out) {
+    out.put(&[tag]);
+    length(value.len(), out);
+    out.put(value);
+}
+
+/// Seven bits a byte, the lowest first; the highest bit says that another byte follows.
+fn length(mut length: usize, out: &mut impl Out) {
+    while length >= 0x80 {
+        out.put(&[(length & 0x7F) as u8 | 0x80]);
+        length >>= 7;
+    }
+    out.put(&[length as u8]);
+}
+
+fn length_size(len: usize) -> usize {
+    let mut size = Size(0);
+    length(len, &mut size);
+    size.0
+}
+
+/// Where bytes go: into the head, or into a count of them.
+trait Out {
+    fn put(&mut self, bytes: &[u8]);
+}
+
+struct Size(usize);
+
+impl Out for Size {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+}
+
+impl Out for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}

@@ -1,0 +1,172 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use polywire_core::{Address, Body, CallId, Code, Deadline, ErrorKind, Fault, Limits, Message, Result};
+
+use super::Native;
+use crate::wire::{Frames, Garbled, Role, Wire};
+
+/// The worked example of `docs/wire-native.md`.
+const EXAMPLE: &str = "50 01 01 03 00 00 00 00 00 00 00 2a 00 00 75 30 \
+    01 04 63 61 6c 63 02 03 61 64 64 03 13 61 70 70 6c 69 63 61 74 69 6f 6e 2f 6d 73 67 70 61 63 6b \
+    04 0a 06 74 65 6e 61 6e 74 61 62 63";
+
+fn example() -> (Role, Message) {
+    let mut message = Message::request(address("add"), Deadline::after(Duration::from_secs(30)));
+    message.id = Some(CallId(42));
+    message.content_type = Some("application/msgpack".into());
+    message.headers.insert("tenant", "abc");
+    message.body = vec![0x92, 0x02, 0x03].into();
+    (Role::Request(address("calc")), message)
+}
+
+fn address(name: &str) -> Address {
+    Address::new(name.to_owned()).unwrap()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+}
+
+fn decode(head: Vec<u8>) -> Result<(Role, Message), Garbled> {
+    let frames = Frames { head: Bytes::from(head), body: Body::default() };
+    Native.decode(frames, &Limits::default())
+}
+
+fn round_trip(role: &Role, message: &Message) -> (Role, Message) {
+    let frames = Native.encode(role, message.clone(), &Limits::default()).unwrap();
+    Native.decode(frames, &Limits::default()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_documented_example_is_what_is_written() {
+    let (role, message) = example();
+    let frames = Native.encode(&role, message, &Limits::default()).unwrap();
+    assert_eq!(frames.head, bytes(EXAMPLE), "{:02x?}", &frames.head[..]);
+    assert_eq!(frames.body.into_bytes(), vec![0x92, 0x02, 0x03]);
+    let doc = include_str!("../../../../docs/wire-native.md");
+    let documented: Vec<_> = doc.lines().filter_map(|line| line.strip_prefix("    ")?.split_once("  ; ")).collect();
+    let documented: Vec<_> = documented.iter().flat_map(|(hex, _)| bytes(hex)).collect();
+    assert_eq!(documented, bytes(EXAMPLE), "the document shows another example");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_replies_and_refusals_survive() {
+    let (role, request) = example();
+    let (role_back, back) = round_trip(&role, &request);
+    assert_eq!(role_back, role);
+    assert_eq!((back.method, back.id, back.deadline), (request.method, request.id, request.deadline));
+    assert_eq!((back.content_type, back.headers, back.body), (request.content_type, request.headers, request.body));
+
+    for code in Code::ALL {
+        for fault in [
+            Fault::new(code, ""),
+            Fault::new(code, "größer").with_kind("").with_details(vec![0, 255]),
+            Fault::new(code, "x".repeat(300)).with_kind("OutOfStock"),
+        ] {
+            let mut reply = Message::failed(fault.clone());
+            reply.id = Some(CallId(u64::MAX));
+            let (role, back) = round_trip(&Role::Reply, &reply);
+            assert_eq!((role, back.id, back.fault.as_deref()), (Role::Reply, reply.id, Some(&fault)));
+        }
+    }
+
+    let mut refusal = Message::default();
+    refusal.id = Some(CallId(7));
+    let (role, back) = round_trip(&Role::Refusal, &refusal);
+    assert_eq!((role, back.id), (Role::Refusal, Some(CallId(7))));
+}
+
+#[test]
+fn body_frames_keep_their_borders() {
+    let mut reply = Message::default();
+    reply.body = Body::from_frames(["ab", "", "c"].map(Bytes::from));
+    assert_eq!(round_trip(&Role::Reply, &reply).1.body, reply.body);
+}
+
+#[test]
+fn unknown_fields_are_skipped_unless_they_are_critical() {
+    let unknown = |tag: u8| [bytes(EXAMPLE), vec![tag, 2, 9, 9]].concat();
+    let (role, message) = decode(unknown(0x7F)).unwrap();
+    assert_eq!((role, message.id), (Role::Request(address("calc")), Some(CallId(42))));
+    let garbled = decode(unknown(0x80)).unwrap_err();
+    assert_eq!(garbled.call, Some(CallId(42)));
+    assert_eq!(garbled.service, Some(address("calc")));
+    assert_eq!(garbled.error.detail("tag"), Some("128"));
+}
+
+#[test]
+fn malformed_envelopes_say_what_and_where() {
+    let with = |more: &str| format!("50 01 02 01 00 00 00 00 00 00 00 2a 00 00 00 00 {more}");
+    for (head, what, byte, id_known) in [
+        (String::new(), "ends early", 0, false),
+        ("50 01".to_owned(), "ends early", 2, false),
+        (EXAMPLE.replacen("50", "51", 1), "begin with", 0, false),
+        (EXAMPLE.replacen("50 01", "50 02", 1), "version", 1, false),
+        (EXAMPLE.replacen("50 01 01", "50 01 09", 1), "kind of message", 2, false),
+        (with("").replacen("50 01 02", "50 01 01", 1), "no service", 16, true),
+        (with("03"), "length ends early", 17, true),
+        (with("03 80 80 80 80 00"), "longer than 4 bytes", 17, true),
+        (with("03 05 61"), "longer than the envelope", 16, true),
+        (with("03 01 ff"), "not UTF-8", 16, true),
+        (with("02 00"), "no address", 16, true),
+        (with("03 01 61 03 01 61"), "stands twice", 19, true),
+        (with("04 00"), "length ends early", 16, true),
+        (with("04 02 05 61"), "longer than the header", 16, true),
+        (with("04 03 01 61 ff"), "header is not UTF-8", 16, true),
+        (with("05 00"), "not one byte", 16, true),
+        (with("07 00"), "before its code", 16, true),
+    ] {
+        let Garbled { error, call, .. } = decode(bytes(&head)).unwrap_err();
+        assert!(error.to_string().contains(what), "{head}: {error}");
+        assert_eq!(error.detail("byte"), Some(byte.to_string().as_str()), "{head}: {error}");
+        assert_eq!(call, id_known.then_some(CallId(42)), "{head}");
+        assert_eq!(error.kind(), ErrorKind::Codec);
+        assert!(!error.is_unsent());
+    }
+}
+
+#[test]
+fn envelopes_cut_or_bent_anywhere_never_panic() {
+    let mut reply = Message::failed(Fault::new(Code::Internal, "no").with_kind("K").with_details(vec![1, 2]));
+    reply.id = Some(CallId(1));
+    let fault = Native.encode(&Role::Reply, reply, &Limits::default()).unwrap().head.to_vec();
+    for whole in [bytes(EXAMPLE), fault] {
+        for at in 0..whole.len() {
+            let _ = decode(whole[..at].to_vec());
+            for value in 0..=u8::MAX {
+                let mut bent = whole.clone();
+                bent[at] = value;
+                let _ = decode(bent);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_passes_a_limit_is_too_large() {
+    let (role, message) = example();
+    let frames = Native.encode(&role, message, &Limits::default()).unwrap();
+    for limits in [
+        Limits { body_max: 2, ..Limits::default() },
+        Limits { headers_max: 0, ..Limits::default() },
+        Limits { header_bytes_max: 8, ..Limits::default() },
+    ] {
+        let garbled = Native.decode(frames.clone(), &limits).unwrap_err();
+        assert_eq!(garbled.error.kind(), ErrorKind::TooLarge);
+        assert_eq!((garbled.call, garbled.service), (Some(CallId(42)), Some(address("calc"))));
+        assert!(!garbled.error.is_unsent());
+    }
+    let verbose = Message::failed(Fault::new(Code::Internal, "x".repeat(1 << 20)));
+    let error = Native.encode(&Role::Reply, verbose, &Limits::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert!(error.is_unsent());
+}
+
+#[test]
+fn an_endless_envelope_is_not_read() {
+    let huge = [bytes(EXAMPLE), vec![0; 1 << 20]].concat();
+    let garbled = decode(huge).unwrap_err();
+    assert_eq!(garbled.error.kind(), ErrorKind::TooLarge);
+    assert_eq!(garbled.call, Some(CallId(42)));
+}

@@ -1,0 +1,36 @@
+//! Each set of features compiles: features add items and never depend on one another by accident.
+
+use anyhow::Result;
+use xshell::{Shell, cmd};
+
+/// The features of the facade that are not sums of others.
+const FEATURES: [&str; 6] = ["amqp", "json", "macros", "msgpack", "zmq", "zmq-engine-zeromq"];
+
+/// What must not be in the tree of a feature: a carrier costs only those who asked for it.
+const FOREIGN: [(&str, &[&str]); 3] = [
+    ("zmq", &["lapin"]),
+    ("amqp", &["omq-tokio", "zeromq"]),
+    ("json,msgpack,macros", &["lapin", "omq-tokio", "zeromq"]),
+];
+
+pub(crate) fn run(shell: &Shell) -> Result<()> {
+    for set in 0..1_u32 << FEATURES.len() {
+        let features: Vec<_> =
+            (0..FEATURES.len()).filter(|bit| set >> bit & 1 == 1).map(|bit| FEATURES[bit]).collect();
+        let features = features.join(",");
+        cmd!(
+            shell,
+            "cargo check --quiet --locked --package polywire --no-default-features --features {features}"
+        )
+        .run()?;
+    }
+    for (features, foreign) in FOREIGN {
+        let tree = cmd!(shell, "cargo tree --locked --package polywire --edges normal --prefix none --no-default-features --features {features}").read()?;
+        for name in foreign {
+            let found = tree.lines().find(|line| line.split(' ').next() == Some(name));
+            anyhow::ensure!(found.is_none(), "the features {features} bring {name} along");
+        }
+    }
+    println!("all {} sets of features compile, and no carrier brings another", 1 << FEATURES.len());
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! The chores of polywire.
+//!
+//! ```text
+//! cargo xtask test       all tests, with a private RabbitMQ node
+//! cargo xtask features   each set of features compiles
+//! cargo xtask examples   the examples run, also as several processes
+//! ```
+
+mod broker;
+mod examples;
+mod features;
+mod test;
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use xshell::Shell;
+
+fn main() -> Result<()> {
+    let shell = Shell::new()?;
+    shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["test", rest @ ..] => test::run(&shell, rest),
+        ["features"] => features::run(&shell),
+        ["examples"] => examples::run(&shell),
+        _ => bail!("usage: cargo xtask test [ARGUMENTS OF cargo test] | features | examples"),
+    }
+}

@@ -1,0 +1,17 @@
+//! All tests, with a private RabbitMQ node.
+
+use anyhow::Result;
+use xshell::{Shell, cmd};
+
+use crate::broker;
+
+pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
+    let node = broker::start(shell)?;
+    let url = node.url();
+    println!("a private RabbitMQ node serves the tests");
+    cmd!(shell, "cargo test --locked --workspace --all-features {arguments...}")
+        .env("POLYWIRE_AMQP_URL", url)
+        .run()?;
+    println!("everything ran: units, documentation, and the suite on memory, ZeroMQ and RabbitMQ");
+    Ok(())
+}
