@@ -2,6 +2,7 @@
 
 mod client;
 mod intake;
+mod pace;
 mod pending;
 mod requester;
 mod router;

@@ -4,18 +4,22 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Waker};
 
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout_at;
 
+use super::pace::Pace;
 use super::server::{Phase, Shared};
 use crate::transport::{Delivery, Receiver, Sender};
 use crate::{
     CallError, Code, Deadline, Error, ErrorKind, Fault, Message, Reply, Request, Result, Service, Window,
 };
 
-/// Takes in deliveries, at most a window of them at once, and answers each in a task of its own.
+/// Takes in deliveries, at most a window of them at once, and answers each: where it stands if that is done at once,
+/// else in a task of its own.
 pub(super) struct Intake<S> {
     pub(super) service: Arc<S>,
     pub(super) sender: Sender,
@@ -47,21 +51,25 @@ impl<S: Service> Desk<S> {
     /// Serves until it is to drain, or the transport is closed.
     async fn serve(self: &Arc<Self>, receiver: &mut Receiver, window: Window, running: &mut JoinSet<()>) {
         let mut phase = self.shared.phase.subscribe();
-        let draining = phase.wait_for(|phase| *phase != Phase::Serving);
+        let draining = async { drop(phase.wait_for(|phase| *phase != Phase::Serving).await) };
         tokio::pin!(draining);
+        let mut pace = Pace::new();
         loop {
             while running.try_join_next().is_some() {}
             let full = running.len() >= window.messages();
-            tokio::select! {
+            let next = tokio::select! {
                 biased;
-                _ = &mut draining => return,
-                _ = running.join_next(), if full => {}
-                next = receiver.next(), if !full => match next {
-                    Some(Ok(delivery)) => self.take_in(delivery, running),
-                    Some(Err(error)) => self.reject(&error),
-                    None => return,
-                },
+                () = &mut draining => return,
+                _ = running.join_next(), if full => continue,
+                next = receiver.next(), if !full => next,
+            };
+            match next {
+                Some(Ok(delivery)) => self.take_in(delivery, &mut pace, running),
+                Some(Err(error)) => self.reject(&error),
+                None => return,
             }
+            // A queue that never runs empty would else keep this thread from everything but this service.
+            consume_budget().await;
         }
     }
 
@@ -81,12 +89,18 @@ impl<S: Service> Desk<S> {
         }
     }
 
-    fn take_in(self: &Arc<Self>, delivery: Delivery, running: &mut JoinSet<()>) {
+    fn take_in(self: &Arc<Self>, delivery: Delivery, pace: &mut Pace, running: &mut JoinSet<()>) {
         if delivery.message.deadline.is_some_and(Deadline::is_expired) {
             self.count(|counts| &counts.expired);
             return delivery.receipt.ack();
         }
-        running.spawn(self.clone().answer(delivery));
+        let mut answering = Box::pin(self.clone().answer(delivery));
+        // It is polled again by the task that it gets if it is not done at once, so nobody needs to be woken for it.
+        let mut nobody = Context::from_waker(Waker::noop());
+        if pace.begin_here() && pace.time(|| answering.as_mut().poll(&mut nobody)).is_ready() {
+            return;
+        }
+        running.spawn(answering);
     }
 
     fn reject(&self, error: &Error) {
