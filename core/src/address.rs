@@ -45,6 +45,15 @@ impl Address {
         }
     }
 
+    /// Checks a text that is part of the program and makes an address of it, without copying.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if `text` is not an address, saying what is wrong with it.
+    pub fn from_static(text: &'static str) -> Result<Self> {
+        Self::new(ByteString::from_static(text))
+    }
+
     /// Makes an address of bytes that arrived from somewhere, without copying them.
     ///
     /// # Errors

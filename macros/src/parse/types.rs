@@ -1,0 +1,85 @@
+//! The types that can travel, as far as one can tell from how they are written.
+
+use syn::visit::{self, Visit};
+use syn::{
+    Error, GenericArgument, Lifetime, Path, PathArguments, Result, ReturnType, Signature, Type,
+    TypeImplTrait, TypeReference,
+};
+
+/// What a method answers: the whole result, its value, its fault.
+pub(super) fn outcome(sig: &Signature) -> Result<(Type, Type, Type)> {
+    let ReturnType::Type(_, output) = &sig.output else {
+        return Err(Error::new_spanned(
+            &sig.ident,
+            "a method of a service answers a result: `-> Result<(), Fault>`",
+        ));
+    };
+    let Some((value, fault)) = parts(output) else {
+        return Err(Error::new_spanned(
+            output,
+            "a method of a service answers `Result<_, Fault>`, written out",
+        ));
+    };
+    check(output)?;
+    Ok((Type::clone(output), value, fault))
+}
+
+fn parts(output: &Type) -> Option<(Type, Type)> {
+    let path = match output {
+        // What a macro_rules macro passes on as one type comes in a group.
+        Type::Group(group) => return parts(&group.elem),
+        Type::Path(output) => &output.path,
+        _ => return None,
+    };
+    let result = path.segments.last().filter(|segment| segment.ident == "Result")?;
+    let PathArguments::AngleBracketed(arguments) = &result.arguments else { return None };
+    let mut arguments = arguments.args.iter();
+    match (arguments.next(), arguments.next(), arguments.next()) {
+        (Some(GenericArgument::Type(value)), Some(GenericArgument::Type(fault)), None) => {
+            Some((value.clone(), fault.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// Checks a type that travels.
+pub(super) fn check(ty: &Type) -> Result<()> {
+    let mut flaw = None;
+    Flaws(&mut flaw).visit_type(ty);
+    flaw.map_or(Ok(()), Err)
+}
+
+/// Notes the first thing in a type that keeps it from travelling.
+struct Flaws<'f>(&'f mut Option<Error>);
+
+impl Flaws<'_> {
+    fn note(&mut self, tokens: impl quote::ToTokens, message: &str) {
+        self.0.get_or_insert_with(|| Error::new_spanned(tokens, message));
+    }
+}
+
+impl<'ast> Visit<'ast> for Flaws<'_> {
+    fn visit_type_reference(&mut self, ty: &'ast TypeReference) {
+        self.note(ty, "a reference cannot travel: take the value itself, such as a `String` for a `&str`");
+    }
+
+    fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
+        self.note(ty, "a method of a service cannot be generic: name the type");
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+        if lifetime.ident != "static" {
+            self.note(lifetime, "what travels cannot borrow");
+        }
+    }
+
+    fn visit_path(&mut self, path: &'ast Path) {
+        if path.segments.first().is_some_and(|segment| segment.ident == "Self") {
+            self.note(path, "the client does not know which type `Self` is: name the type");
+        }
+        if path.is_ident("D") || path.is_ident("S") {
+            self.note(path, "the client has a type parameter of this name: write `self::` before it");
+        }
+        visit::visit_path(self, path);
+    }
+}

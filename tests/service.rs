@@ -1,0 +1,326 @@
+//! What `#[service]` writes, called through memory.
+
+#![cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
+#![deny(missing_docs, warnings)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by them")]
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use polywire::{
+    CallError, Client, Code, Context, Dialect, Fault, Json, Memory, MessagePack, Request, Router, Server,
+    Service, service, service_fn,
+};
+use serde::{Deserialize, Serialize};
+
+/// Does sums.
+#[service]
+trait Calculator {
+    /// Adds two numbers.
+    async fn add(&self, a: i64, b: i64) -> Result<i64, Fault>;
+
+    /// Divides `a` by `b`.
+    async fn divide(&self, a: i64, b: i64) -> Result<i64, Fault>;
+
+    /// The middle of some points.
+    #[method(name = "points.middle")]
+    async fn middle(&self, points: Vec<Point>) -> Result<Option<Point>, Fault>;
+
+    /// Keeps a number, with a note.
+    async fn keep(&self, number: i64, note: Option<String>) -> Result<(), Fault>;
+
+    /// What is kept.
+    async fn kept(&self) -> Result<Vec<i64>, Fault>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Point {
+    x: f64,
+    y: f64,
+}
+
+#[derive(Default)]
+struct Abacus {
+    kept: Mutex<Vec<i64>>,
+}
+
+impl Calculator for Abacus {
+    async fn add(&self, a: i64, b: i64) -> Result<i64, Fault> {
+        Ok(a + b)
+    }
+
+    async fn divide(&self, a: i64, b: i64) -> Result<i64, Fault> {
+        tokio::task::yield_now().await;
+        a.checked_div(b)
+            .ok_or_else(|| Fault::new(Code::Application, "division by zero").with_kind("Arithmetic"))
+    }
+
+    async fn middle(&self, points: Vec<Point>) -> Result<Option<Point>, Fault> {
+        let share = 1.0 / points.len() as f64;
+        Ok(points
+            .into_iter()
+            .reduce(|a, b| Point { x: a.x + b.x, y: a.y + b.y })
+            .map(|sum| Point { x: sum.x * share, y: sum.y * share }))
+    }
+
+    async fn keep(&self, number: i64, _: Option<String>) -> Result<(), Fault> {
+        self.kept.lock().unwrap().push(number);
+        Ok(())
+    }
+
+    async fn kept(&self) -> Result<Vec<i64>, Fault> {
+        Ok(self.kept.lock().unwrap().clone())
+    }
+}
+
+/// Two clients of one calculator: what the macro wrote, and one without types.
+async fn calculator<D: Dialect>(dialect: D) -> Result<(CalculatorClient<D>, Client<D>), CallError> {
+    let transport = Memory::new();
+    let server = Server::bind(&transport, "calculator").await?;
+    tokio::spawn(server.serve(CalculatorServer::new(Abacus::default(), dialect.clone())));
+    let typed = CalculatorClient::connect(&transport, "calculator", dialect.clone()).await?;
+    Ok((typed, Client::connect(&transport, "calculator", dialect).await?))
+}
+
+/// The fault that a call ended with.
+fn fault<T: std::fmt::Debug>(result: Result<T, CallError>) -> Fault {
+    match result {
+        Err(CallError::Fault(fault)) => fault,
+        other => panic!("not a fault: {other:?}"),
+    }
+}
+
+async fn calls_reach_the_implementation<D: Dialect>(dialect: D) -> Result<(), CallError> {
+    let (calculator, _) = calculator(dialect).await?;
+    assert_eq!(calculator.add(2, 3).await?, 5);
+    assert_eq!(calculator.divide(7, 2).await?, 3);
+    let points = vec![Point { x: 1.0, y: 2.0 }, Point { x: 3.0, y: 4.0 }];
+    assert_eq!(calculator.middle(points).await?, Some(Point { x: 2.0, y: 3.0 }));
+    assert_eq!(calculator.middle(Vec::new()).await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn calls_reach_the_implementation_in_json() -> Result<(), CallError> {
+    calls_reach_the_implementation(Json).await
+}
+
+#[tokio::test]
+async fn calls_reach_the_implementation_in_msgpack() -> Result<(), CallError> {
+    calls_reach_the_implementation(MessagePack).await
+}
+
+#[tokio::test]
+async fn calls_share_one_implementation() -> Result<(), CallError> {
+    let (calculator, _) = calculator(MessagePack).await?;
+    calculator.keep(1, Some("first".into())).await?;
+    calculator.clone().keep(2, None).await?;
+    assert_eq!(calculator.kept().await?, [1, 2]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn clients_work_in_tasks_of_their_own() -> Result<(), CallError> {
+    let transport = Memory::new();
+    let server = Server::bind(&transport, "calculator").await?;
+    tokio::spawn(server.serve(CalculatorServer::new(Abacus::default(), MessagePack)));
+    let sum = tokio::spawn(async move {
+        CalculatorClient::connect(&transport, "calculator", MessagePack).await?.add(2, 3).await
+    });
+    assert_eq!(sum.await.unwrap()?, 5);
+    Ok(())
+}
+
+#[tokio::test]
+async fn faults_come_back_whole() -> Result<(), CallError> {
+    let (calculator, _) = calculator(Json).await?;
+    let expected = Fault::new(Code::Application, "division by zero").with_kind("Arithmetic");
+    assert_eq!(fault(calculator.divide(1, 0).await), expected);
+    Ok(())
+}
+
+async fn arguments_are_taken_by_name_and_by_position<D: Dialect>(dialect: D) -> Result<(), CallError> {
+    let (_, untyped) = calculator(dialect).await?;
+    assert_eq!(untyped.call::<_, i64>("divide", &(7, 2)).await?, 3);
+    assert_eq!(untyped.call::<_, i64>("divide", &BTreeMap::from([("b", 2), ("a", 7)])).await?, 3);
+    let none: Option<Point> = untyped.call("points.middle", &BTreeMap::from([("points", [0; 0])])).await?;
+    assert_eq!(none, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn arguments_are_taken_by_name_and_by_position_in_json() -> Result<(), CallError> {
+    arguments_are_taken_by_name_and_by_position(Json).await
+}
+
+#[tokio::test]
+async fn arguments_are_taken_by_name_and_by_position_in_msgpack() -> Result<(), CallError> {
+    arguments_are_taken_by_name_and_by_position(MessagePack).await
+}
+
+async fn no_arguments_are_taken_in_every_spelling<D: Dialect>(dialect: D) -> Result<(), CallError> {
+    let (_, untyped) = calculator(dialect).await?;
+    assert_eq!(untyped.call::<_, Vec<i64>>("kept", &()).await?, [0; 0]);
+    assert_eq!(untyped.call::<_, Vec<i64>>("kept", &[0; 0]).await?, [0; 0]);
+    assert_eq!(untyped.call::<_, Vec<i64>>("kept", &BTreeMap::<String, i64>::new()).await?, [0; 0]);
+    assert_eq!(fault(untyped.call::<_, Vec<i64>>("kept", &7).await).code, Code::InvalidArguments);
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_arguments_are_taken_in_every_spelling_in_json() -> Result<(), CallError> {
+    no_arguments_are_taken_in_every_spelling(Json).await
+}
+
+#[tokio::test]
+async fn no_arguments_are_taken_in_every_spelling_in_msgpack() -> Result<(), CallError> {
+    no_arguments_are_taken_in_every_spelling(MessagePack).await
+}
+
+#[tokio::test]
+async fn optional_arguments_may_be_missing_and_unknown_ones_are_ignored() -> Result<(), CallError> {
+    let (_, untyped) = calculator(MessagePack).await?;
+    untyped.call::<_, ()>("keep", &BTreeMap::from([("number", 1)])).await?;
+    untyped.call::<_, ()>("keep", &BTreeMap::from([("number", 2), ("colour", 3)])).await?;
+    assert_eq!(untyped.call::<_, Vec<i64>>("kept", &BTreeMap::from([("since", 7)])).await?, [1, 2]);
+    Ok(())
+}
+
+async fn bad_arguments_are_named<D: Dialect>(dialect: D) -> Result<(), CallError> {
+    let (_, untyped) = calculator(dialect).await?;
+    let bad = fault(untyped.call::<_, i64>("add", &BTreeMap::from([("a", "two"), ("b", "three")])).await);
+    assert_eq!(bad.code, Code::InvalidArguments);
+    assert!(bad.message.contains("path: a") && bad.message.contains("expected i64"), "{bad}");
+    let missing = fault(untyped.call::<_, i64>("add", &BTreeMap::from([("a", 2)])).await);
+    assert!(missing.message.contains("missing field `b`"), "{missing}");
+    let too_few = fault(untyped.call::<_, i64>("add", &[2]).await);
+    assert!(too_few.message.contains("expected the arguments (a, b)"), "{too_few}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn bad_arguments_are_named_in_json() -> Result<(), CallError> {
+    bad_arguments_are_named(Json).await
+}
+
+#[tokio::test]
+async fn bad_arguments_are_named_in_msgpack() -> Result<(), CallError> {
+    bad_arguments_are_named(MessagePack).await
+}
+
+#[tokio::test]
+async fn renamed_methods_do_not_answer_to_their_old_name() -> Result<(), CallError> {
+    let (_, untyped) = calculator(Json).await?;
+    assert_eq!(fault(untyped.call::<_, ()>("middle", &((),)).await).code, Code::MethodNotFound);
+    Ok(())
+}
+
+#[tokio::test]
+async fn clients_send_arguments_by_name() -> Result<(), CallError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sum {
+        a: i64,
+        b: i64,
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    let router = Router::new(Json)
+        .method("add", |Sum { a, b }: Sum| async move { Ok(a + b) })
+        .method("kept", |Nothing {}: Nothing| async move { Ok([7]) });
+    let calculator = CalculatorClient::from(Client::new(router, Json));
+    assert_eq!(calculator.add(2, 3).await?, 5);
+    assert_eq!(calculator.kept().await?, [7]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn clients_and_servers_go_through_middleware() -> Result<(), CallError> {
+    let server = std::sync::Arc::new(CalculatorServer::new(Abacus::default(), Json));
+    let layer = service_fn(move |request: Request| {
+        let server = server.clone();
+        async move { server.call(request).await }
+    });
+    let calculator = CalculatorClient::from(Client::new(layer, Json));
+    assert_eq!(calculator.add(2, 3).await?, 5);
+    assert_eq!(calculator.as_ref().request("add").header("trace", "abc").call::<_, i64>(&(2, 3)).await?, 5);
+    Ok(())
+}
+
+#[tokio::test]
+async fn timeouts_are_those_of_the_client() -> Result<(), CallError> {
+    let router = Router::new(Json).method("add", |context: Context, _: BTreeMap<String, i64>| async move {
+        Ok(context.deadline.map_or(0, polywire::Deadline::remaining_ms))
+    });
+    let calculator = CalculatorClient::from(Client::new(std::sync::Arc::new(router), Json));
+    assert!((7_001..=30_000).contains(&calculator.add(2, 3).await?));
+    assert!((1..=7_000).contains(&calculator.with_timeout(Duration::from_secs(7)).add(2, 3).await?));
+    Ok(())
+}
+
+#[tokio::test]
+async fn any_name_that_rust_takes_will_do() -> Result<(), CallError> {
+    /// Names that the macro's own code could trip over.
+    #[service]
+    trait r#Match: Clone {
+        async fn r#type(&self, r#fn: u8, self_: u8) -> Result<u8, Fault>;
+        async fn clone(&self, arguments: u8, service: u8, router: u8, dialect: u8) -> Result<u8, Fault>;
+        #[allow(non_snake_case)]
+        async fn camelCase(&self, someThing: u8) -> Result<u8, Fault>;
+        #[deprecated]
+        async fn call(&self) -> Result<u8, Fault>;
+        #[cfg(any())]
+        async fn absent(&self, nothing: Nowhere) -> Result<Nowhere, Fault>;
+        #[cfg(not(any()))]
+        async fn present(&self) -> Result<u8, Fault>;
+    }
+
+    #[derive(Clone)]
+    struct Names;
+
+    impl r#Match for Names {
+        async fn r#type(&self, r#fn: u8, self_: u8) -> Result<u8, Fault> {
+            Ok(r#fn + self_)
+        }
+        async fn clone(&self, arguments: u8, service: u8, router: u8, dialect: u8) -> Result<u8, Fault> {
+            Ok(arguments + service + router + dialect)
+        }
+        async fn camelCase(&self, something: u8) -> Result<u8, Fault> {
+            Ok(something)
+        }
+        async fn call(&self) -> Result<u8, Fault> {
+            Ok(1)
+        }
+        async fn present(&self) -> Result<u8, Fault> {
+            Ok(2)
+        }
+    }
+
+    let server = MatchServer::new(Clone::clone(&Names), Json);
+    let names = MatchClient::from(Client::new(server, Json));
+    assert_eq!(names.r#type(1, 2).await?, 3);
+    assert_eq!(names.clone(1, 2, 3, 4).await?, 10);
+    assert_eq!(names.camelCase(5).await?, 5);
+    assert_eq!(names.present().await?, 2);
+    assert_eq!(names.as_ref().call::<_, u8>("type", &BTreeMap::from([("fn", 1), ("self_", 2)])).await?, 3);
+    Ok(())
+}
+
+mod public {
+    //! A service for others, of which nothing is used here.
+
+    use polywire::{Fault, service};
+
+    /// Tells the time.
+    #[service]
+    pub(crate) trait Clock: std::fmt::Debug {
+        /// The time in seconds.
+        async fn seconds(&self) -> Result<u64, Fault>;
+    }
+
+    /// Does nothing.
+    #[service]
+    trait Idle {}
+}

@@ -1,0 +1,18 @@
+use polywire::service;
+
+#[service]
+trait Calculator {
+    async fn add(&self, a: i64, b: i64) -> Result<i64, Fault>;
+    #[method(name = "add")]
+    async fn sum(&self, numbers: Vec<i64>) -> Result<i64, Fault>;
+}
+
+#[service]
+trait Adder {
+    #[method(name = "math..add")]
+    async fn add(&self, a: i64, b: i64) -> Result<i64, Fault>;
+    #[method(name = "add all")]
+    async fn add_all(&self, numbers: Vec<i64>) -> Result<i64, Fault>;
+}
+
+fn main() {}

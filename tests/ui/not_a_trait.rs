@@ -1,0 +1,6 @@
+use polywire::service;
+
+#[service]
+struct Calculator;
+
+fn main() {}
