@@ -125,6 +125,16 @@ pub const ALL: &[Case] = &[
     ),
     case!(
         servers,
+        draining_server_leaves_the_rest_to_others,
+        "While a server drains, others get what is sent, and what it had not begun"
+    ),
+    case!(
+        servers,
+        window_bounds_unsettled_deliveries,
+        "An end holds no more unsettled deliveries than its window; what is beyond waits where others can take it"
+    ),
+    case!(
+        servers,
         requests_of_a_dead_server_go_on,
         "The requests that a dying server held go to another one, marked as redelivered"
     ),

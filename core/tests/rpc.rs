@@ -299,6 +299,37 @@ async fn expired_request_is_settled_and_not_answered() {
 }
 
 #[tokio::test]
+async fn window_bounds_the_work_even_if_the_backend_does_not() {
+    let (transport, script) = Scripted::new(sent);
+    let server = Server::bind(&transport, "service").window(Window::new(2)).await.unwrap();
+    let handle = server.handle();
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let handler_gate = gate.clone();
+    let router = Router::new(MessagePack).method("double", move |n: i64| {
+        let gate = handler_gate.clone();
+        async move {
+            gate.acquire().await.unwrap().forget();
+            Ok(n * 2)
+        }
+    });
+    let serving = tokio::spawn(server.serve(router));
+    for _ in 0..5 {
+        script.incoming.send(Ok(Delivery::settled(request()))).unwrap();
+    }
+    drop(script.incoming);
+    for done in 0..=3 {
+        while handle.stats().answered < done || handle.stats().running < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(handle.stats().running, 2);
+        gate.add_permits(1);
+    }
+    gate.add_permits(1);
+    serving.await.unwrap();
+    assert_eq!(handle.stats().answered, 5);
+}
+
+#[tokio::test]
 async fn router_is_a_service_without_any_transport() {
     let router = Router::new(MessagePack).method("double", |n: i64| async move { Ok(n * 2) });
     let client = Client::new(router, MessagePack);

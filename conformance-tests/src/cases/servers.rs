@@ -5,10 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Code, Context, ErrorKind, Router, Window};
+use polywire_core::{
+    CallError, CallId, Code, Context, Delivery, ErrorKind, Receiver, Router, Transport, Window,
+};
 use tokio::sync::Semaphore;
 
 use super::calls::eventually;
+use super::faults::raw_request;
+use crate::stage::{PATIENCE, SERVICE, bound};
 use crate::verdict::ensure;
 use crate::{Failure, OrFail, Stage, Verdict};
 
@@ -98,6 +102,72 @@ pub async fn draining_server_finishes_and_refuses(stage: &Stage) -> Verdict {
         }
         other => Err(Failure::new(format!("a call to a draining server ended with {other:?}"))),
     }
+}
+
+/// While a server drains, others get what is sent, and what it had not begun.
+pub async fn draining_server_leaves_the_rest_to_others(stage: &Stage) -> Verdict {
+    stage.require("settlement", |can| can.settlement).await?;
+    let gate = Arc::new(Semaphore::new(0));
+    let draining = stage.serve_within(Window::new(2), stuck(&gate, "draining")).await?;
+    let client = stage.client().await?;
+    let start = |n: u64| client.request("wait").start::<_, String>(&n);
+    let running: Vec<_> = (0..2).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    eventually("the requests arrive", || draining.handle.stats().running == 2).await?;
+    let waiting: Vec<_> = (2..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+
+    let handle = draining.handle.clone();
+    let end = tokio::spawn(async move { handle.drain().await });
+    let _other = stage.serve(stuck(&Arc::new(Semaphore::new(99)), "other")).await?;
+    let later: Vec<_> = (4..24).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    for call in waiting.into_iter().chain(later) {
+        let name = call.await.or_fail("what the draining server had not begun is answered")?;
+        ensure!(name == "other", "the {name} server answered what it should have left to the other");
+    }
+    gate.add_permits(2);
+    for call in running {
+        let name = call.await.or_fail("what ran is answered")?;
+        ensure!(name == "draining", "what ran was answered by the {name} server");
+    }
+    end.await.or_fail("draining ends")?;
+    let refused = draining.handle.stats().refused;
+    ensure!(refused == 0, "{refused} requests were refused although another server was there");
+    Ok(())
+}
+
+/// An end holds no more unsettled deliveries than its window; what is beyond waits where others can take it.
+pub async fn window_bounds_unsettled_deliveries(stage: &Stage) -> Verdict {
+    stage.require("settlement", |can| can.settlement).await?;
+    let service = SERVICE.try_into().or_fail("the service has a name")?;
+    let first = stage.serving().await?;
+    let (_replies, mut narrow) = bound(first.responder(&service, Window::new(2))).await?;
+    let calling = stage.calling().await?;
+    let (requests, _replies_in) = bound(calling.requester(&service)).await?;
+    for n in 0..3 {
+        let mut message = raw_request("any")?.message;
+        message.id = Some(CallId(n));
+        bound(requests.send(message)).await?;
+    }
+    let held = [next(&mut narrow).await?, next(&mut narrow).await?];
+    let second = stage.serving().await?;
+    let (_replies, mut wide) = bound(second.responder(&service, Window::new(9))).await?;
+    let third = next(&mut wide).await?;
+    ensure!(third.message.id != held[0].message.id, "a request that was held went to another, too");
+    third.receipt.ack();
+    // With room again, the narrow end is served again.
+    for delivery in held {
+        delivery.receipt.ack();
+    }
+    drop(wide);
+    let mut message = raw_request("any")?.message;
+    message.id = Some(CallId(3));
+    bound(requests.send(message)).await?;
+    next(&mut narrow).await?.receipt.ack();
+    Ok(())
+}
+
+async fn next(receiver: &mut Receiver) -> Verdict<Delivery> {
+    let next = tokio::time::timeout(PATIENCE, receiver.next()).await.or_fail("a request arrives in time")?;
+    next.or_fail("a request arrives")?.or_fail("a request can be read")
 }
 
 /// The requests that a dying server held go to another one, marked as redelivered.
