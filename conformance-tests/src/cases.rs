@@ -126,7 +126,7 @@ pub const ALL: &[Case] = &[
     case!(
         servers,
         draining_server_leaves_the_rest_to_others,
-        "While a server drains, others get what is sent, and what it had not begun"
+        "While a server drains, others get what is sent"
     ),
     case!(
         servers,
