@@ -29,7 +29,8 @@ pub enum Engine {
     /// It has no limit on what it receives: **a stranger who reaches the port can make the process run out of
     /// memory and abort**. It has no heartbeats, so that a peer that vanished without a word is noticed by the
     /// deadlines of calls only, and it drops peers of other implementations that send them. What was not sent when
-    /// an end is closed may be lost, for it has no linger. It buffers up to 100,000 messages a peer.
+    /// an end is closed may be lost, for it has no linger. It buffers up to 100,000 messages a peer. Calling ends
+    /// can only connect and serving ends only bind; anything else is [`ErrorKind::Unsupported`].
     Zeromq,
 }
 
@@ -95,6 +96,9 @@ impl ZmqBuilder {
     }
 
     /// What serving ends do at an [`endpoint`](Self::endpoint); calling ends do the other. The default is to bind.
+    ///
+    /// Serving ends share one socket. A calling end has sockets of its own, so one that binds has its endpoint for
+    /// itself: a transport with two of them needs any free port, or fails to bind the second time.
     pub fn serve(self, serve: Side) -> Self {
         Self { serve, ..self }
     }
@@ -179,7 +183,9 @@ pub(crate) struct Settings {
     pub(crate) calling: Plan,
     pub(crate) limits: Limits,
     pub(crate) connect_timeout: Duration,
+    #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
     pub(crate) linger: Duration,
+    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "the other engine has none"))]
     pub(crate) heartbeat: Duration,
 }
 
@@ -191,6 +197,10 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bind.is_empty() && self.connect.is_empty()
+    }
+
     /// All of them, for an error.
     pub(crate) fn names(&self) -> String {
         let names: Vec<_> = self.bind.iter().chain(&self.connect).map(Endpoint::to_string).collect();
@@ -212,6 +222,7 @@ fn compiled_in(engine: Engine) -> Result<Engine> {
 }
 
 fn off(feature: &'static str) -> Error {
-    let error = Error::new(ErrorKind::Unsupported, "this engine of ZeroMQ is not compiled in: turn on its feature");
+    let error =
+        Error::new(ErrorKind::Unsupported, "this engine of ZeroMQ is not compiled in: turn on its feature");
     error.with("feature", feature).unsent()
 }

@@ -20,9 +20,8 @@ pub(crate) fn parse(url: &str) -> Result<ZmqBuilder> {
         builder = builder.endpoint(format!("{scheme}://{endpoint}"));
     }
     for option in query.split('&').filter(|option| !option.is_empty()) {
-        builder = set(builder, option).map_err(|because| {
-            refuse(url, because).with("option", option.escape_debug())
-        })?;
+        builder = set(builder, option)
+            .map_err(|because| refuse(url, because).with("option", option.escape_debug()))?;
     }
     Ok(builder)
 }

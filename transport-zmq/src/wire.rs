@@ -2,7 +2,7 @@
 
 mod native;
 
-use polywire_core::{Address, Body, CallId, Error, Limits, Message, Result};
+use polywire_core::{Address, Body, CallId, Deadline, Error, Limits, Message, Result};
 
 use bytes::Bytes;
 
@@ -13,8 +13,8 @@ pub(crate) use self::native::Native;
 pub(crate) struct Frames {
     /// The first one: the envelope of our own wire.
     pub(crate) head: Bytes,
-    /// The others, at least one.
-    pub(crate) body: Body,
+    /// The others, if there are any.
+    pub(crate) body: Option<Body>,
 }
 
 /// What a message is for.
@@ -43,6 +43,9 @@ pub(crate) trait Wire: Send + Sync + 'static {
     ///
     /// [`Garbled`], with what could be made out nevertheless.
     fn decode(&self, frames: Frames, limits: &Limits) -> Result<(Role, Message), Garbled>;
+
+    /// Writes what is left of the deadline now into a message that had to wait after it was laid out.
+    fn restamp(&self, frames: &mut Frames, deadline: Deadline);
 
     /// The most bytes that [`Frames::head`] may hold.
     fn head_max(&self, limits: &Limits) -> usize;

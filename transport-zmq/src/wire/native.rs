@@ -1,11 +1,12 @@
-//! Our own layout: a versioned envelope, then the frames of the body. `docs/wire-native.md` specifies it.
+//! Our own layout: a versioned envelope, with a small body in it or the frames of a larger one after it. `docs/wire-native.md` specifies it.
 
 mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
 
-use polywire_core::{Limits, Message, Result};
+use bytes::Bytes;
+use polywire_core::{Deadline, Limits, Message, Result};
 
 use super::{Frames, Garbled, Role, Wire};
 
@@ -22,8 +23,17 @@ impl Wire for Native {
         decode::message(frames, limits, self.head_max(limits))
     }
 
+    fn restamp(&self, frames: &mut Frames, deadline: Deadline) {
+        // Nobody else has the head yet, so this copies nothing.
+        let mut head = Vec::from(std::mem::take(&mut frames.head));
+        if let Some(place) = head.get_mut(DEADLINE_AT..FIXED) {
+            place.copy_from_slice(&encode::deadline_ms(Some(deadline)));
+        }
+        frames.head = Bytes::from(head);
+    }
+
     fn head_max(&self, limits: &Limits) -> usize {
-        FIELDS_MAX + limits.header_bytes_max
+        FIELDS_MAX + limits.header_bytes_max + INLINE_MAX
     }
 }
 
@@ -32,8 +42,12 @@ const MAGIC: u8 = 0x50;
 const VERSION: u8 = 1;
 /// Magic, version, kind, flags, eight bytes of call id, four of deadline.
 const FIXED: usize = 16;
+const DEADLINE_AT: usize = 12;
 /// Room for all fields but what headers hold: names of services and methods, a fault with its details.
 const FIELDS_MAX: usize = 64 << 10;
+
+/// The largest body that we write into the envelope. A frame of its own costs about as much as copying this much.
+const INLINE_MAX: usize = 4 << 10;
 
 /// What the third byte says.
 mod kind {
@@ -59,4 +73,5 @@ mod tag {
     pub(super) const FAULT_MESSAGE: u8 = 7;
     pub(super) const FAULT_DETAILS: u8 = 8;
     pub(super) const CRITICAL: u8 = 0x80;
+    pub(super) const BODY: u8 = CRITICAL | 1;
 }

@@ -10,24 +10,26 @@ use crate::wire::{Frames, Garbled, Role};
 pub(super) fn message(frames: Frames, limits: &Limits, head_max: usize) -> Result<(Role, Message), Garbled> {
     let unknown = |error| Garbled { call: None, service: None, error };
     let fixed = Fixed::read(&frames.head).map_err(unknown)?;
-    let mut message = Message::new(frames.body);
+    let mut service = None;
+    let mut message = Message::new(frames.body.unwrap_or_default());
     message.id = fixed.id;
     message.deadline = fixed.deadline_ms.map(|ms| Deadline::after_ms(ms.into()));
-    let mut service = None;
     let read = read_fields(frames.head, head_max, &mut service, &mut message);
-    let error = match read.and_then(|()| within(limits, &message)) {
-        Err(error) => error,
-        Ok(()) => match (fixed.kind, service) {
-            (kind::REQUEST, Some(service)) => return Ok((Role::Request(service), message)),
-            (kind::REPLY, _) => return Ok((Role::Reply, message)),
-            (kind::REFUSAL, _) => return Ok((Role::Refusal, message)),
-            (_, service) => {
-                let error = malformed("the request names no service", FIXED);
-                return Err(Garbled { call: fixed.id, service, error });
-            }
-        },
-    };
-    Err(Garbled { call: fixed.id, service, error })
+    match read.and_then(|()| within(limits, &message)).and_then(|()| role(fixed.kind, &mut service)) {
+        Ok(role) => Ok((role, message)),
+        Err(error) => Err(Garbled { call: fixed.id, service, error }),
+    }
+}
+
+fn role(kind: u8, service: &mut Option<Address>) -> Result<Role> {
+    match kind {
+        kind::REPLY => Ok(Role::Reply),
+        kind::REFUSAL => Ok(Role::Refusal),
+        // There are no others.
+        _ => {
+            service.take().map(Role::Request).ok_or_else(|| malformed("the request names no service", FIXED))
+        }
+    }
 }
 
 /// The part of the envelope that every version 1 has.
@@ -39,7 +41,8 @@ struct Fixed {
 
 impl Fixed {
     fn read(head: &[u8]) -> Result<Self> {
-        let Some((&[magic, version, kind, flags, ref numbers @ ..], _)) = head.split_first_chunk::<FIXED>() else {
+        let Some((&[magic, version, kind, flags, ref numbers @ ..], _)) = head.split_first_chunk::<FIXED>()
+        else {
             return Err(malformed("the envelope ends early", head.len()));
         };
         if magic != MAGIC {
@@ -90,6 +93,10 @@ fn read_fields(
                 };
                 field.complete(fault)?;
             }
+            tag::BODY if !message.body.is_empty() => {
+                return Err(malformed("a body stands in the envelope and after it, or twice", field.at));
+            }
+            tag::BODY => message.body = field.value.into(),
             unknown if unknown & tag::CRITICAL != 0 => {
                 let error = malformed("a field that must be understood is not known", field.at);
                 return Err(error.with("tag", unknown));
@@ -143,7 +150,10 @@ fn length_in(bytes: &[u8], at: usize) -> Result<(usize, usize)> {
             return Ok((length, i + 1));
         }
     }
-    Err(malformed(if bytes.len() < 4 { "a length ends early" } else { "a length is longer than 4 bytes" }, at))
+    Err(malformed(
+        if bytes.len() < 4 { "a length ends early" } else { "a length is longer than 4 bytes" },
+        at,
+    ))
 }
 
 impl Field {

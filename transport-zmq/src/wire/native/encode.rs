@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use polywire_core::{Deadline, Error, ErrorKind, Fault, Message, Result};
 
-use super::{FIXED, MAGIC, VERSION, flag, kind, tag};
+use super::{FIXED, INLINE_MAX, MAGIC, VERSION, flag, kind, tag};
 use crate::wire::{Frames, Role};
 
 pub(super) fn frames(role: &Role, message: Message, head_max: usize) -> Result<Frames> {
+    let inline = message.body.as_slice().filter(|body| body.len() <= INLINE_MAX);
     let mut size = Size(FIXED);
-    fields(role, &message, &mut size);
+    fields(role, &message, inline, &mut size);
     if size.0 > head_max {
         let error = Error::new(ErrorKind::TooLarge, "the message is larger than the limit");
         return Err(error.with("what", "envelope").with("size", size.0).with("limit", head_max).unsent());
@@ -16,8 +17,9 @@ pub(super) fn frames(role: &Role, message: Message, head_max: usize) -> Result<F
     // Of the very size, so that it becomes shared bytes without moving.
     let mut head = Vec::with_capacity(size.0);
     fixed(role, &message, &mut head);
-    fields(role, &message, &mut head);
-    Ok(Frames { head: Bytes::from(head), body: message.body })
+    fields(role, &message, inline, &mut head);
+    let body = if inline.is_some() { None } else { Some(message.body) };
+    Ok(Frames { head: Bytes::from(head), body })
 }
 
 fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
@@ -30,11 +32,15 @@ fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
     let has_deadline = message.deadline.map_or(0, |_| flag::HAS_DEADLINE);
     head.extend_from_slice(&[MAGIC, VERSION, kind, has_id | has_deadline]);
     head.extend_from_slice(&message.id.map_or(0, |id| id.0).to_be_bytes());
-    let deadline_ms = message.deadline.map_or(0, Deadline::remaining_ms);
-    head.extend_from_slice(&u32::try_from(deadline_ms).unwrap_or(u32::MAX).to_be_bytes());
+    head.extend_from_slice(&deadline_ms(message.deadline));
 }
 
-fn fields(role: &Role, message: &Message, out: &mut impl Out) {
+pub(super) fn deadline_ms(deadline: Option<Deadline>) -> [u8; 4] {
+    let ms = deadline.map_or(0, Deadline::remaining_ms);
+    u32::try_from(ms).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+fn fields(role: &Role, message: &Message, inline: Option<&[u8]>, out: &mut impl Out) {
     if let Role::Request(service) = role {
         field(tag::SERVICE, service.as_str().as_bytes(), out);
     }
@@ -53,6 +59,9 @@ fn fields(role: &Role, message: &Message, out: &mut impl Out) {
     }
     if let Some(fault) = &message.fault {
         fault_fields(fault, out);
+    }
+    if let Some(body) = inline.filter(|body| !body.is_empty()) {
+        field(tag::BODY, body, out);
     }
 }
 

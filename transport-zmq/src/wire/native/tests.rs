@@ -9,7 +9,7 @@ use crate::wire::{Frames, Garbled, Role, Wire};
 /// The worked example of `docs/wire-native.md`.
 const EXAMPLE: &str = "50 01 01 03 00 00 00 00 00 00 00 2a 00 00 75 30 \
     01 04 63 61 6c 63 02 03 61 64 64 03 13 61 70 70 6c 69 63 61 74 69 6f 6e 2f 6d 73 67 70 61 63 6b \
-    04 0a 06 74 65 6e 61 6e 74 61 62 63";
+    04 0a 06 74 65 6e 61 6e 74 61 62 63 81 03 92 02 03";
 
 fn example() -> (Role, Message) {
     let mut message = Message::request(address("add"), Deadline::after(Duration::from_secs(30)));
@@ -29,7 +29,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 fn decode(head: Vec<u8>) -> Result<(Role, Message), Garbled> {
-    let frames = Frames { head: Bytes::from(head), body: Body::default() };
+    let frames = Frames { head: Bytes::from(head), body: None };
     Native.decode(frames, &Limits::default())
 }
 
@@ -42,10 +42,10 @@ fn round_trip(role: &Role, message: &Message) -> (Role, Message) {
 async fn the_documented_example_is_what_is_written() {
     let (role, message) = example();
     let frames = Native.encode(&role, message, &Limits::default()).unwrap();
-    assert_eq!(frames.head, bytes(EXAMPLE), "{:02x?}", &frames.head[..]);
-    assert_eq!(frames.body.into_bytes(), vec![0x92, 0x02, 0x03]);
+    assert_eq!(frames, Frames { head: Bytes::from(bytes(EXAMPLE)), body: None });
     let doc = include_str!("../../../../docs/wire-native.md");
-    let documented: Vec<_> = doc.lines().filter_map(|line| line.strip_prefix("    ")?.split_once("  ; ")).collect();
+    let documented: Vec<_> =
+        doc.lines().filter_map(|line| line.strip_prefix("    ")?.split_once("  ; ")).collect();
     let documented: Vec<_> = documented.iter().flat_map(|(hex, _)| bytes(hex)).collect();
     assert_eq!(documented, bytes(EXAMPLE), "the document shows another example");
 }
@@ -56,7 +56,10 @@ async fn requests_replies_and_refusals_survive() {
     let (role_back, back) = round_trip(&role, &request);
     assert_eq!(role_back, role);
     assert_eq!((back.method, back.id, back.deadline), (request.method, request.id, request.deadline));
-    assert_eq!((back.content_type, back.headers, back.body), (request.content_type, request.headers, request.body));
+    assert_eq!(
+        (back.content_type, back.headers, back.body),
+        (request.content_type, request.headers, request.body)
+    );
 
     for code in Code::ALL {
         for fault in [
@@ -77,11 +80,37 @@ async fn requests_replies_and_refusals_survive() {
     assert_eq!((role, back.id), (Role::Refusal, Some(CallId(7))));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_message_that_waited_tells_what_is_left_now() {
+    let (role, message) = example();
+    let deadline = message.deadline.unwrap();
+    let mut frames = Native.encode(&role, message, &Limits::default()).unwrap();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    Native.restamp(&mut frames, deadline);
+    let (_, back) = Native.decode(frames, &Limits::default()).unwrap();
+    assert_eq!(back.deadline, Some(deadline));
+    assert_eq!(back.headers.get("tenant"), Some("abc"));
+}
+
 #[test]
 fn body_frames_keep_their_borders() {
     let mut reply = Message::default();
-    reply.body = Body::from_frames(["ab", "", "c"].map(Bytes::from));
-    assert_eq!(round_trip(&Role::Reply, &reply).1.body, reply.body);
+    for frames in [vec!["ab", "", "c"], vec!["", ""], vec![""], vec!["abc"]] {
+        reply.body = Body::from_frames(frames.into_iter().map(Bytes::from));
+        assert_eq!(round_trip(&Role::Reply, &reply).1.body, reply.body);
+    }
+}
+
+#[test]
+fn a_large_body_is_a_frame_of_its_own_and_is_not_copied() {
+    for (size, inline) in [(super::INLINE_MAX, true), (super::INLINE_MAX + 1, false)] {
+        let body = Bytes::from(vec![7; size]);
+        let frames = Native.encode(&Role::Reply, Message::new(body.clone()), &Limits::default()).unwrap();
+        assert_eq!(frames.body.is_none(), inline);
+        let (_, back) = Native.decode(frames, &Limits::default()).unwrap();
+        assert_eq!(back.body.as_slice().unwrap(), body);
+        assert_eq!(back.body.as_slice().unwrap().as_ptr() == body.as_ptr(), !inline);
+    }
 }
 
 #[test]
@@ -116,6 +145,7 @@ fn malformed_envelopes_say_what_and_where() {
         (with("04 03 01 61 ff"), "header is not UTF-8", 16, true),
         (with("05 00"), "not one byte", 16, true),
         (with("07 00"), "before its code", 16, true),
+        (with("81 01 61 81 01 61"), "after it, or twice", 19, true),
     ] {
         let Garbled { error, call, .. } = decode(bytes(&head)).unwrap_err();
         assert!(error.to_string().contains(what), "{head}: {error}");

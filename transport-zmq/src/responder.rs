@@ -1,0 +1,102 @@
+//! The serving end: one socket for all services of a transport, and the task that deals out what it receives.
+
+mod desk;
+mod queue;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use futures_core::future::BoxFuture;
+use polywire_core::{Address, Inbound, Message, Outbound, Receiver, Result, Sender, Sending, Window};
+use tokio::task::AbortHandle;
+
+use self::desk::Desk;
+use self::queue::{Item, Queue};
+use crate::config::Settings;
+use crate::engine;
+use crate::error::{closed, config};
+use crate::transport::{Bound, End};
+
+/// Opens a serving end of `service`.
+pub(crate) fn open(hub: &Arc<Hub>, service: &Address, window: Window) -> (Sender, Receiver) {
+    let (queue, seat) = hub.desk.join(service, window);
+    let requests = Requests { hub: hub.clone(), service: service.clone(), queue, seat };
+    (Sender::new(Replies { hub: hub.clone() }), Receiver::new(requests))
+}
+
+/// The serving socket of a transport.
+pub(crate) struct Hub {
+    desk: Arc<Desk>,
+    pump: AbortHandle,
+}
+
+impl Hub {
+    pub(crate) async fn open(settings: &Settings, bound: &Bound) -> Result<Arc<Self>> {
+        if settings.serving.is_empty() {
+            return Err(config("no endpoint is for serving ends"));
+        }
+        let (router, real) = engine::serve(settings, &settings.serving).await?;
+        bound.add(real);
+        let desk = Arc::new(Desk::new(router, settings.limits));
+        let pump = tokio::spawn(desk.clone().pump()).abort_handle();
+        Ok(Arc::new(Self { desk, pump }))
+    }
+}
+
+impl End for Hub {
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.pump.abort();
+        self.desk.close()
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // It holds the socket.
+        self.pump.abort();
+    }
+}
+
+/// The sending half.
+struct Replies {
+    hub: Arc<Hub>,
+}
+
+impl Outbound for Replies {
+    fn send(&self, message: Message) -> Sending<'_> {
+        if self.hub.desk.is_closed() {
+            return Sending::ready(Err(closed()));
+        }
+        self.hub.desk.reply(message)
+    }
+}
+
+/// The receiving half: a seat at the queue of a service.
+struct Requests {
+    hub: Arc<Hub>,
+    service: Address,
+    queue: Arc<Queue>,
+    seat: u64,
+}
+
+impl Stream for Requests {
+    type Item = Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        self.queue.poll_take(self.seat, cx)
+    }
+}
+
+impl Inbound for Requests {
+    fn stop(self: Pin<&mut Self>) {
+        self.queue.stop(self.seat);
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        self.hub.desk.leave(&self.service, &self.queue, self.seat);
+    }
+}
