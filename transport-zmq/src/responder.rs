@@ -85,7 +85,10 @@ impl Stream for Requests {
     type Item = Item;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
-        self.queue.poll_take(self.seat, cx)
+        match self.queue.poll_take(self.seat, cx) {
+            Poll::Pending => self.hub.desk.poll_read(self.seat, &self.service, cx),
+            taken => taken,
+        }
     }
 }
 

@@ -1,9 +1,15 @@
 //! Where requests are dealt out to the services, and replies handed in.
 
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
+use futures_util::task::AtomicWaker;
 use polywire_core::{
     Address, CallId, Code, Delivery, Error, Fault, Limits, Message, ReplyTo, Sending, Window,
 };
@@ -19,49 +25,95 @@ pub(super) struct Desk {
     router: Arc<dyn Router>,
     limits: Limits,
     services: Mutex<Services>,
+    closed: AtomicBool,
+    requests: Mutex<BoxStream<'static, (Bytes, Frames)>>,
+    /// The seat that reads the requests itself, because it is the only one; 0 if the pump reads them.
+    ///
+    /// A request that passes from task to task costs more than all the rest of it, and most sockets serve one service.
+    reader: AtomicU64,
+    /// Wakes the pump when it may be its turn to read.
+    pump: AtomicWaker,
 }
 
 /// The queues of the services that are served now.
 #[derive(Default)]
 struct Services {
     queues: FxHashMap<Address, Arc<Queue>>,
+    /// The seats at all of them.
+    seats: Vec<u64>,
     last_seat: u64,
-    closed: bool,
 }
 
 impl Desk {
     pub(super) fn new(router: Arc<dyn Router>, limits: Limits) -> Self {
-        Self { router, limits, services: Mutex::default() }
+        let requests = Mutex::new(router.requests());
+        let (services, closed) = (Mutex::default(), AtomicBool::new(false));
+        let (reader, pump) = (AtomicU64::new(0), AtomicWaker::new());
+        Self { router, limits, services, closed, requests, reader, pump }
     }
 
     /// Deals out requests until the socket is closed.
     pub(super) async fn pump(self: Arc<Self>) {
-        let mut requests = self.router.requests();
-        while let Some((peer, frames)) = requests.next().await {
-            self.deal(ReplyTo::new(peer), frames).await;
+        while let Some((peer, frames)) = poll_fn(|cx| self.poll_pump(cx)).await {
+            if let Some(request) = self.sort(ReplyTo::new(peer), frames) {
+                self.deal(request).await;
+            }
         }
     }
 
-    async fn deal(&self, peer: ReplyTo, frames: Frames) {
-        let (service, call, item) = match Native.decode(frames, &self.limits) {
+    fn poll_pump(&self, cx: &mut Context<'_>) -> Poll<Option<(Bytes, Frames)>> {
+        self.pump.register(cx.waker());
+        match self.reader.load(Ordering::Acquire) {
+            0 => lock(&self.requests).poll_next_unpin(cx),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// The next request for the one responder that there is. Pending if there are others.
+    pub(super) fn poll_read(&self, seat: u64, service: &Address, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        while self.reader.load(Ordering::Acquire) == seat {
+            let Some((peer, frames)) = ready!(lock(&self.requests).poll_next_unpin(cx)) else {
+                return Poll::Ready(None);
+            };
+            match self.sort(ReplyTo::new(peer), frames) {
+                Some(request) if request.service == *service => return Poll::Ready(Some(request.item)),
+                Some(unserved) => self.refuse_item(unserved.item),
+                None => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The service that a message asks for, and what its responder gets; what asks for none is dealt with here.
+    fn sort(&self, peer: ReplyTo, frames: Frames) -> Option<Request> {
+        match Native.decode(frames, &self.limits) {
             Ok((Role::Request(service), mut message)) => {
-                let call = message.id;
-                message.reply_to = call.map(|_| peer.clone());
-                (Some(service), call, Ok(Delivery::settled(message)))
+                message.reply_to = message.id.map(|_| peer);
+                Some(Request { service, item: Ok(Delivery::settled(message)) })
             }
             Ok((Role::Reply | Role::Refusal, _)) => {
-                return tracing::debug!(?peer, "dropped a reply that came where requests come");
+                tracing::debug!(?peer, "dropped a reply that came where requests come");
+                None
             }
-            Err(Garbled { service, call, error }) => (service, call, unreadable(call, &peer, error)),
-        };
-        let Some(service) = service else { return self.complain(peer, call, item) };
+            Err(Garbled { service, call, error }) => {
+                let item = unreadable(call, &peer, error);
+                let Some(service) = service else {
+                    self.complain(peer, call, item);
+                    return None;
+                };
+                Some(Request { service, item })
+            }
+        }
+    }
+
+    async fn deal(&self, Request { service, item }: Request) {
         let queue = lock(&self.services).queues.get(&service).cloned();
         let unserved = match queue {
-            Some(queue) => queue.push(item).await.is_err(),
-            None => true,
+            Some(queue) => queue.push(item).await.err(),
+            None => Some(item),
         };
-        if let Some(call) = call.filter(|_| unserved) {
-            self.refuse(&peer, call);
+        if let Some(item) = unserved {
+            self.refuse_item(item);
         }
     }
 
@@ -104,12 +156,14 @@ impl Desk {
         let mut services = lock(&self.services);
         services.last_seat += 1;
         let seat = services.last_seat;
-        let queue = match services.closed {
+        let queue = match self.is_closed() {
             true => Arc::new(Queue::closed()),
             false => services.queues.entry(service.clone()).or_default().clone(),
         };
         // Under the lock, so that the queue is not taken away for want of seats in between.
         queue.join(seat, window.messages());
+        services.seats.push(seat);
+        self.choose_reader(&services);
         (queue, seat)
     }
 
@@ -121,16 +175,29 @@ impl Desk {
             if orphans.is_some() {
                 services.queues.remove(service);
             }
+            services.seats.retain(|other| *other != seat);
+            self.choose_reader(&services);
             orphans
         };
         self.refuse_all(orphans.unwrap_or_default());
+    }
+
+    /// Lets the only responder read, or the pump; and wakes who may have become the one.
+    fn choose_reader(&self, services: &Services) {
+        let reader = if let [seat] = *services.seats { seat } else { 0 };
+        self.reader.store(reader, Ordering::Release);
+        self.pump.wake();
+        for queue in services.queues.values() {
+            queue.wake();
+        }
     }
 
     /// Ends every serving end; the future lasts as long as the socket lingers.
     pub(super) fn close(&self) -> BoxFuture<'static, ()> {
         let queues = {
             let mut services = lock(&self.services);
-            services.closed = true;
+            // Under the lock, so that nobody joins after.
+            self.closed.store(true, Ordering::Release);
             std::mem::take(&mut services.queues)
         };
         for queue in queues.into_values() {
@@ -140,16 +207,27 @@ impl Desk {
     }
 
     fn refuse_all(&self, orphans: Vec<Item>) {
-        for Delivery { message, .. } in orphans.into_iter().flatten() {
-            if let (Some(call), Some(peer)) = (message.id, message.reply_to) {
-                self.refuse(&peer, call);
-            }
+        for orphan in orphans {
+            self.refuse_item(orphan);
+        }
+    }
+
+    fn refuse_item(&self, item: Item) {
+        let Ok(Delivery { message, .. }) = item else { return };
+        if let (Some(call), Some(peer)) = (message.id, message.reply_to) {
+            self.refuse(&peer, call);
         }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        lock(&self.services).closed
+        self.closed.load(Ordering::Acquire)
     }
+}
+
+/// A request on its way to a responder.
+struct Request {
+    service: Address,
+    item: Item,
 }
 
 /// What a server gets of a request that cannot be read: a delivery to be answered with a fault, if it can be answered.

@@ -86,12 +86,19 @@ impl Queue {
                 Poll::Ready(Some(item))
             }
             None => {
-                if let Some(seat) = seats.get_mut(&seat) {
+                if let Some(seat) = seats.get_mut(&seat)
+                    && !seat.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+                {
                     seat.waker = Some(cx.waker().clone());
                 }
                 Poll::Pending
             }
         }
+    }
+
+    /// Wakes every seat, to look again.
+    pub(super) fn wake(&self) {
+        lock(&self.state).wake_seats();
     }
 
     /// Puts a seat last: it takes only what no other one is there for.
