@@ -83,6 +83,11 @@ impl Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>9.0} calls/s, {:>6.2} us of CPU a call", self.calls_per_second(), self.cpu_us_per_call())
+        write!(
+            f,
+            "{:>9.0} calls/s, {:>6.2} us of CPU a call",
+            self.calls_per_second(),
+            self.cpu_us_per_call()
+        )
     }
 }

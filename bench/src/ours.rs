@@ -6,15 +6,19 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use polywire::zmq::Zmq;
 use polywire::{
-    AnyTransport, CallError, Client, Deadline, Message, MessagePack, Reply, Request, Requester, Router, Server, Service,
-    Window, service_fn,
+    AnyTransport, CallError, Client, Deadline, Message, MessagePack, Reply, Request, Requester, Router,
+    Server, Service, Window, service_fn,
 };
 use serde_bytes::ByteBuf;
 
 use crate::load::Echo;
 
 pub(crate) async fn serve_raw(url: &str) -> Result<()> {
-    serve(url, service_fn(|request: Request| async move { Ok::<_, CallError>(Reply::new(request.message.body)) })).await
+    serve(
+        url,
+        service_fn(|request: Request| async move { Ok::<_, CallError>(Reply::new(request.message.body)) }),
+    )
+    .await
 }
 
 pub(crate) async fn serve_typed(url: &str) -> Result<()> {

@@ -49,7 +49,10 @@ impl Subject {
 
     pub(crate) fn named(name: &str) -> Result<Self> {
         let known = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL.into_iter().find(|subject| subject.name() == name).with_context(|| format!("subjects: {}", known()))
+        Self::ALL
+            .into_iter()
+            .find(|subject| subject.name() == name)
+            .with_context(|| format!("subjects: {}", known()))
     }
 
     pub(crate) fn needs_broker(self) -> bool {

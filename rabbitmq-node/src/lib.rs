@@ -1,0 +1,204 @@
+//! Private RabbitMQ nodes for tests: on free ports of the loopback, with their data under `target/`, ended when dropped.
+//!
+//! ```no_run
+//! use polywire_rabbitmq_node::Node;
+//!
+//! let mut node = Node::start()?;
+//! println!("{}", node.url());
+//! node.kill()?;
+//! node.restart()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod ports;
+mod settings;
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use self::settings::Settings;
+
+/// A broker of its own, which ends when it is dropped.
+pub struct Node {
+    settings: Settings,
+    process: Option<Child>,
+}
+
+/// Where Debian's package keeps the programs. The ones in `/usr/sbin` are wrappers that insist on their own user.
+const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
+
+/// From nothing to ready it takes about 4 s; a busy machine may need many times that.
+const START_MAX: Duration = Duration::from_secs(90);
+
+impl Node {
+    /// Whether RabbitMQ is on this machine.
+    #[must_use]
+    pub fn is_installed() -> bool {
+        Path::new(PROGRAMS).join("rabbitmq-server").exists()
+    }
+
+    /// Starts a node, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] if RabbitMQ is not installed, saying what to install; or what the node said when it
+    /// did not start.
+    pub fn start() -> io::Result<Self> {
+        Self::start_with("")
+    }
+
+    /// Starts a node with more lines for its `rabbitmq.conf`.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_with(config: &str) -> io::Result<Self> {
+        if !Self::is_installed() {
+            let what = "RabbitMQ is not installed (on Debian: apt-get install rabbitmq-server)";
+            return Err(io::Error::new(io::ErrorKind::NotFound, what));
+        }
+        let mut node = Self { settings: Settings::create(config)?, process: None };
+        node.restart()?;
+        Ok(node)
+    }
+
+    /// Where its default virtual host is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.url_of("%2f")
+    }
+
+    /// Where a virtual host is, named as URLs name it.
+    #[must_use]
+    pub fn url_of(&self, vhost: &str) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.settings.port)
+    }
+
+    /// The port that it serves AMQP on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.settings.port
+    }
+
+    /// Runs `rabbitmqctl`, and gives back what it said.
+    ///
+    /// # Errors
+    ///
+    /// What it said, if it failed.
+    pub fn ctl(&self, arguments: &[&str]) -> io::Result<String> {
+        let mut command = self.settings.command("rabbitmqctl");
+        let output = command.arg("--quiet").args(arguments).stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(said);
+        }
+        Err(io::Error::other(format!("{said}{}", String::from_utf8_lossy(&output.stderr))))
+    }
+
+    /// Ends the node as a crash would, and waits until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be ended.
+    pub fn kill(&mut self) -> io::Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        process.kill()?;
+        process.wait()?;
+        Ok(())
+    }
+
+    /// Starts the node again with its data, and waits until it is ready. One that runs is left alone.
+    ///
+    /// # Errors
+    ///
+    /// What the node said when it did not start.
+    pub fn restart(&mut self) -> io::Result<()> {
+        if self.process.is_some() {
+            return Ok(());
+        }
+        let log = std::fs::File::create(self.settings.folder.join("out"))?;
+        let mut command = self.settings.command("rabbitmq-server");
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.process = Some(command.spawn()?);
+        self.until_ready()
+    }
+
+    /// Lets the node neither run nor die.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be stopped.
+    pub fn freeze(&self) -> io::Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets a frozen node run on.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be continued.
+    pub fn thaw(&self) -> io::Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> io::Result<()> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let status = Command::new("kill").arg(signal).arg(process.id().to_string()).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("kill {signal} failed"))) }
+    }
+
+    /// The listener comes last in the boot, so a node that answers is ready.
+    fn until_ready(&mut self) -> io::Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < START_MAX {
+            if self.answers() {
+                return Ok(());
+            }
+            if let Some(status) = self.process.as_mut().map(Child::try_wait).transpose()?.flatten() {
+                self.process = None;
+                return Err(self.failed(&format!("the node ended with {status}")));
+            }
+            sleep(Duration::from_millis(50));
+        }
+        Err(self.failed("the node did not answer in time"))
+    }
+
+    /// A broker answers the protocol's header with a method frame, whose first byte is 1.
+    fn answers(&self) -> bool {
+        let greet = || -> io::Result<bool> {
+            let address = SocketAddr::from(([127, 0, 0, 1], self.settings.port));
+            let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.write_all(b"AMQP\x00\x00\x09\x01")?;
+            let mut first = [0];
+            stream.read_exact(&mut first)?;
+            Ok(first == [1])
+        };
+        greet().unwrap_or(false)
+    }
+
+    fn failed(&self, why: &str) -> io::Error {
+        let said = std::fs::read_to_string(self.settings.folder.join("out")).unwrap_or_default();
+        io::Error::other(format!("{why}:\n{said}"))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A frozen process takes the signal only when it runs on; it may be gone already.
+        let _ = self.thaw();
+        let _ = self.kill();
+        self.settings.clean_up();
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("port", &self.settings.port).finish_non_exhaustive()
+    }
+}

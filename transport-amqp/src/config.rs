@@ -1,0 +1,169 @@
+//! How a connection is set up.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use polywire_core::{Error, ErrorKind, Limits, Result};
+
+use crate::Amqp;
+use crate::url::Target;
+
+/// Sets up an [`Amqp`] transport; made by [`Amqp::builder`].
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use polywire_amqp::Amqp;
+///
+/// # async fn connect() -> polywire_core::Result<()> {
+/// let transport = Amqp::builder("amqps://user:secret@rabbit.example.org/orders")?
+///     .connect_timeout(Duration::from_secs(3))
+///     .ca_file("/etc/ssl/private-ca.pem")
+///     .connect()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is connected until `connect` is awaited"]
+pub struct AmqpBuilder {
+    config: Config,
+}
+
+/// Everything there is to say.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) target: Target,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) confirm_timeout: Duration,
+    pub(crate) limits: Limits,
+    pub(crate) persistent: bool,
+}
+
+impl AmqpBuilder {
+    pub(crate) fn new(url: &str) -> Result<Self> {
+        let mut target = Target::parse(url)?;
+        if target.is_encrypted() && !cfg!(feature = "tls") {
+            let error = Error::new(ErrorKind::Unsupported, "amqps needs a feature that is not compiled in");
+            return Err(error.with("crate", "polywire-amqp").with("feature", "tls"));
+        }
+        target.uri.query.heartbeat.get_or_insert(DEFAULT_HEARTBEAT_SECONDS);
+        let connect_timeout = target.uri.query.connection_timeout.map(Duration::from_millis);
+        Ok(Self {
+            config: Config {
+                target,
+                connect_timeout: connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+                confirm_timeout: DEFAULT_CONFIRM_TIMEOUT,
+                limits: Limits::default(),
+                persistent: true,
+            },
+        })
+    }
+
+    /// How long connecting may take in all: name, TCP, TLS, login. While the connection is lost, a message waits as
+    /// long for the next one, if its deadline lets it. The default is 10 s; the URL's `connection_timeout`, in
+    /// milliseconds, says the same.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the broker may take to confirm a message, before its sender hears that its fate is unknown. The
+    /// default is 30 s.
+    pub fn confirm_timeout(mut self, timeout: Duration) -> Self {
+        self.config.confirm_timeout = timeout;
+        self
+    }
+
+    /// How often each side shows that it lives, in whole seconds and at least one. Twice that time without a sign,
+    /// and the connection counts as lost. The default is 10 s, or the URL's `heartbeat`, in seconds; the broker may
+    /// ask for less.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        let seconds = u16::try_from(interval.as_secs()).unwrap_or(u16::MAX);
+        self.config.target.uri.query.heartbeat = Some(seconds.max(1));
+        self
+    }
+
+    /// Bounds what a message may hold. The default is that of [`Limits`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// Whether requests are written to disk, to survive a restart of the broker. The default is yes.
+    ///
+    /// Replies never are: their callers wait for them now.
+    pub fn persistent(mut self, persistent: bool) -> Self {
+        self.config.persistent = persistent;
+        self
+    }
+
+    /// Trusts the certificate authorities in this PEM file, and no others. The default is to trust those that the
+    /// machine trusts; the URL's `cacertfile` says the same.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.target.ca_file = Some(path.into());
+        self
+    }
+
+    /// Connects.
+    ///
+    /// Dropping the future abandons the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Disconnected`] if nobody answers in time, [`ErrorKind::Denied`] if the broker refuses the user or
+    /// the virtual host, [`ErrorKind::Config`] if the certificates cannot be read. Each names the host and the port.
+    pub async fn connect(self) -> Result<Amqp> {
+        Amqp::open(self.config).await
+    }
+}
+
+/// What belongs to nobody's eyes is left out: the user, the password, and the rest of the URL with them.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("host", &self.target.host())
+            .field("port", &self.target.port())
+            .field("vhost", &self.target.uri.vhost)
+            .field("encrypted", &self.target.is_encrypted())
+            .field("connect_timeout", &self.connect_timeout)
+            .field("limits", &self.limits)
+            .field("persistent", &self.persistent)
+            .finish_non_exhaustive()
+    }
+}
+
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_HEARTBEAT_SECONDS: u16 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_options_are_defaults_that_methods_override() {
+        let config = AmqpBuilder::new("amqp://localhost?heartbeat=3&connection_timeout=500").unwrap().config;
+        assert_eq!(config.target.uri.query.heartbeat, Some(3));
+        assert_eq!(config.connect_timeout, Duration::from_millis(500));
+        let builder = AmqpBuilder::new("amqp://localhost?heartbeat=3").unwrap();
+        let config = builder.heartbeat(Duration::from_secs(5)).config;
+        assert_eq!(config.target.uri.query.heartbeat, Some(5));
+        assert_eq!(config.connect_timeout, DEFAULT_CONNECT_TIMEOUT);
+    }
+
+    #[test]
+    fn debug_shows_no_password() {
+        let shown = format!("{:?}", AmqpBuilder::new("amqp://user:hunter2@localhost/orders").unwrap());
+        assert!(shown.contains("localhost") && shown.contains("orders"), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn encryption_without_the_feature_names_it() {
+        let error = AmqpBuilder::new("amqps://localhost").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert_eq!(error.detail("feature"), Some("tls"));
+    }
+}

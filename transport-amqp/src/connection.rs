@@ -1,0 +1,83 @@
+//! One connection to the broker.
+
+use std::io;
+
+use async_rs::{Runtime, Tokio};
+use lapin::tcp::AsyncTcpStream;
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+use polywire_core::{Error, ErrorKind, Result};
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::error::failed;
+
+/// Connects, for a purpose that the broker's list of connections will show.
+///
+/// # Errors
+///
+/// [`ErrorKind::Disconnected`] if nobody answers within the connect time, [`ErrorKind::Denied`] if the broker refuses
+/// the user or the virtual host. Each names the host and the port.
+pub(crate) async fn connect(config: &Config, purpose: &str) -> Result<Connection> {
+    let name = format!("polywire {purpose}, process {}", std::process::id());
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    let tls = tls_connector(config)?;
+    let limit = config.connect_timeout;
+    // The engine bounds neither the name look-up nor TLS, and its thread would go on after a time-out out here.
+    let dial = async move |uri: AMQPUri, runtime: Runtime<Tokio>| match timeout(
+        limit,
+        dial(uri, runtime, tls.as_ref()),
+    )
+    .await
+    {
+        Ok(stream) => stream.map_err(lapin::Error::from),
+        Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+    };
+    let mut uri = config.target.uri.clone();
+    // Without a bound of ours the engine takes some 7 MB for its buffers.
+    uri.query.frame_max.get_or_insert(FRAME_MAX);
+    let connecting = Connection::connector(uri, Runtime::tokio_current(), dial, properties);
+    let connected = match timeout(limit, connecting).await {
+        Ok(connected) => connected.map_err(|error| failed("cannot connect to the broker", error)),
+        Err(_) => {
+            Err(Error::new(ErrorKind::Disconnected, "the broker did not answer within the connect time"))
+        }
+    };
+    connected
+        .map_err(|error| error.with("host", config.target.host()).with("port", config.target.port()).unsent())
+}
+
+/// What RabbitMQ proposes, in bytes.
+const FRAME_MAX: u32 = 131_072;
+
+#[cfg(feature = "tls")]
+type TlsConnector = lapin::tcp::RustlsConnector;
+#[cfg(not(feature = "tls"))]
+type TlsConnector = std::convert::Infallible;
+
+#[cfg(feature = "tls")]
+fn tls_connector(config: &Config) -> Result<Option<TlsConnector>> {
+    let wanted = config.target.is_encrypted();
+    wanted.then(|| crate::tls::connector(config.target.ca_file.as_deref())).transpose()
+}
+
+#[cfg(not(feature = "tls"))]
+#[allow(clippy::unnecessary_wraps, reason = "the twin with the feature on may fail")]
+fn tls_connector(_: &Config) -> Result<Option<TlsConnector>> {
+    Ok(None)
+}
+
+async fn dial(uri: AMQPUri, runtime: Runtime<Tokio>, tls: Option<&TlsConnector>) -> io::Result<Stream> {
+    let (host, port) = (uri.authority.host, uri.authority.port);
+    let addresses = runtime.to_socket_addrs((host.clone(), port));
+    let stream = AsyncTcpStream::connect(&runtime, addresses).await?;
+    match tls {
+        None => Ok(stream),
+        #[cfg(feature = "tls")]
+        Some(tls) => stream.into_rustls(tls, &host).await,
+        #[cfg(not(feature = "tls"))]
+        Some(never) => match *never {},
+    }
+}
+
+type Stream = AsyncTcpStream<<Tokio as async_rs::traits::Reactor>::TcpStream>;

@@ -1,0 +1,257 @@
+//! The calling end, and the reply queue that all calling ends of a transport share.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery as Raw;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Consumer};
+use polywire_core::{
+    Address, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outbound, Receiver, Result, Sender,
+    Sending,
+};
+use rustc_hash::FxHashMap;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+use crate::error::{closed, failed, lock, unroutable};
+use crate::responder::acknowledge;
+use crate::session::{PAUSE_MAX, PAUSE_MIN, Session, jittered};
+use crate::transport::Inner;
+use crate::wire::{Correlation, Native, Wire};
+
+/// Opens a calling end of `service`.
+pub(crate) fn open(transport: &Arc<Inner>, service: &Address) -> Result<(Sender, Receiver)> {
+    let queue = Native.request_queue(service)?;
+    let (number, replies) = transport.mailroom.open_box()?;
+    let requests = Requests { transport: transport.clone(), queue, number };
+    let replies = Replies { replies, mailroom: transport.mailroom.clone(), number };
+    Ok((Sender::new(requests), Receiver::new(replies)))
+}
+
+/// The sending half.
+struct Requests {
+    transport: Arc<Inner>,
+    queue: ShortString,
+    number: u64,
+}
+
+impl Outbound for Requests {
+    fn send(&self, message: Message) -> Sending<'_> {
+        let Inner { config, mailroom, publisher, .. } = &*self.transport;
+        let deadline = message.deadline;
+        let publishing = self.transport.check(&message).and_then(|()| {
+            Native.encode_request(&self.queue, &mailroom.queue, self.number, message, config.persistent)
+        });
+        match publishing {
+            Ok(publishing) => publisher.publish(publishing, deadline),
+            Err(error) => Sending::ready(Err(error)),
+        }
+    }
+}
+
+/// The receiving half.
+struct Replies {
+    replies: mpsc::UnboundedReceiver<Result<Delivery>>,
+    mailroom: Arc<Mailroom>,
+    number: u64,
+}
+
+impl Stream for Replies {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.replies.poll_recv(cx)
+    }
+}
+
+impl Inbound for Replies {
+    fn stop(mut self: Pin<&mut Self>) {
+        self.replies.close();
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        lock(&self.mailroom.boxes).remove(&self.number);
+    }
+}
+
+/// The reply queue, and a box for each calling end.
+pub(crate) struct Mailroom {
+    pub(crate) queue: ShortString,
+    /// Unbounded, because each item ends one call of its requester, whose calls in flight core bounds.
+    boxes: Mutex<FxHashMap<u64, mpsc::UnboundedSender<Result<Delivery>>>>,
+    last: AtomicU64,
+    closed: AtomicBool,
+    limits: Limits,
+}
+
+impl Mailroom {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let queue = format!("polywire.reply.{:032x}", unique());
+        let (boxes, last, closed) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
+        Self { queue: queue.into(), boxes, last, closed, limits }
+    }
+
+    fn open_box(&self) -> Result<(u64, mpsc::UnboundedReceiver<Result<Delivery>>)> {
+        let (put, take) = mpsc::unbounded_channel();
+        let number = self.last.fetch_add(1, Ordering::Relaxed);
+        let mut boxes = lock(&self.boxes);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        boxes.insert(number, put);
+        Ok((number, take))
+    }
+
+    /// Ends every calling end.
+    pub(crate) fn close(&self) {
+        let mut boxes = lock(&self.boxes);
+        self.closed.store(true, Ordering::Release);
+        boxes.clear();
+    }
+
+    /// Fails the call whose request no queue took.
+    pub(crate) fn returned(&self, properties: &BasicProperties) {
+        let Some(Correlation { requester, call }) = Native.correlation_of(properties) else { return };
+        self.put(requester, Err(unroutable("of the service").with_call(call)));
+    }
+
+    fn put(&self, requester: u64, item: Result<Delivery>) {
+        let boxes = lock(&self.boxes);
+        let taken = boxes.get(&requester).is_some_and(|mailbox| mailbox.send(item).is_ok());
+        if !taken {
+            tracing::debug!(requester, "dropped a reply to a requester that is gone");
+        }
+    }
+
+    fn deal(&self, raw: Raw) {
+        match Native.decode_reply(raw, &self.limits) {
+            Ok((Correlation { requester, .. }, message)) => {
+                self.put(requester, Ok(Delivery::settled(message)))
+            }
+            Err(garbled) => match garbled.correlation {
+                Some(Correlation { requester, call }) => {
+                    self.put(requester, Err(garbled.error.with_call(call)))
+                }
+                None => tracing::warn!(error = ?garbled.error, "dropped a reply that cannot be read"),
+            },
+        }
+    }
+
+    /// Tells every calling end that the replies to its calls in flight are lost.
+    fn fail_all(&self) {
+        for mailbox in lock(&self.boxes).values() {
+            let error = Error::new(ErrorKind::Disconnected, "the reply queue is gone, and the replies in it");
+            // One that is gone has no calls.
+            let _ = mailbox.send(Err(error.with("queue", &self.queue)));
+        }
+    }
+
+    /// Takes in replies, for ever; tells when it does so for the first time, or why it cannot.
+    pub(crate) async fn serve(self: Arc<Self>, session: Arc<Session>, ready: oneshot::Sender<Result<()>>) {
+        let mut ready = Some(ready);
+        let mut pause = PAUSE_MIN;
+        loop {
+            match self.consume(&session, ready.is_none()).await {
+                Ok((channel, replies)) => {
+                    pause = PAUSE_MIN;
+                    if let Some(ready) = ready.take() {
+                        // Whoever opened the transport may have given up.
+                        let _ = ready.send(Ok(()));
+                    }
+                    self.take_in(&channel, replies).await;
+                }
+                Err(error) => match ready.take() {
+                    Some(ready) => return ready.send(Err(error)).unwrap_or_default(),
+                    None => tracing::debug!(?error, "cannot take in replies yet"),
+                },
+            }
+            session.suspect();
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn consume(&self, session: &Session, again: bool) -> Result<(Channel, Consumer)> {
+        if again && !self.is_there(session).await? {
+            self.fail_all();
+        }
+        let channel = session.channel().await?;
+        let cannot = |error| failed("cannot set up the reply queue", error).with("queue", &self.queue);
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-expires".into(), AMQPValue::LongInt(EXPIRES_MS));
+        channel.queue_declare(self.queue.clone(), durable, arguments).await.map_err(cannot)?;
+        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = channel.basic_consume(self.queue.clone(), "".into(), options, arguments).await;
+        Ok((channel, consumer.map_err(cannot)?))
+    }
+
+    /// Whether the queue has outlived the connection. Asking costs a channel, which the broker closes if it has not.
+    async fn is_there(&self, session: &Session) -> Result<bool> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let asked =
+            session.channel().await?.queue_declare(self.queue.clone(), passive, FieldTable::default()).await;
+        match asked.map_err(|error| failed("no such queue", error)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Config => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn take_in(&self, channel: &Channel, mut replies: Consumer) {
+        let mut next = replies.next().await;
+        // The stream must not be polled after its end.
+        while let Some(Ok(raw)) = next {
+            let mut last = raw.delivery_tag;
+            self.deal(raw);
+            next = loop {
+                match replies.next().now_or_never() {
+                    Some(Some(Ok(raw))) => {
+                        last = raw.delivery_tag;
+                        self.deal(raw);
+                    }
+                    Some(ended) => break ended,
+                    None => {
+                        acknowledge(channel, last, true);
+                        break replies.next().await;
+                    }
+                }
+            };
+        }
+        tracing::debug!(?next, "no more replies on this channel");
+    }
+
+    /// Takes the queue away, since nobody will read it again.
+    pub(crate) async fn delete(&self, session: &Session) {
+        let deleting = async {
+            let channel = session.channel().await.ok()?;
+            channel.queue_delete(self.queue.clone(), QueueDeleteOptions::default()).await.ok()
+        };
+        // If it cannot be done now, the queue expires by itself.
+        let _ = timeout(DELETE_MAX, deleting).await;
+    }
+}
+
+/// How long the queue waits for a client that is away: five minutes.
+const EXPIRES_MS: i32 = 300_000;
+/// Replies that the broker sends before the first of them is acknowledged.
+const PREFETCH: u16 = 1024;
+const DELETE_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A number that no other process has, nor this one a second time: a random one of the standard library's hasher.
+fn unique() -> u128 {
+    use std::hash::{BuildHasher, RandomState};
+    let half = |salt: u8| {
+        u128::from(RandomState::new().hash_one((salt, std::process::id(), std::time::SystemTime::now())))
+    };
+    (half(0) << 64) | half(1)
+}

@@ -1,0 +1,165 @@
+//! What an `amqp://` URL says.
+
+use std::path::PathBuf;
+
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use percent_encoding::percent_decode_str;
+use polywire_core::{Error, ErrorKind, Result};
+use url::{Host, Url};
+
+/// A URL that was understood: what the engine wants to know, and what is for us.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) uri: AMQPUri,
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+impl Target {
+    /// Reads a URL. No error repeats it, since there may be a password in it.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let url = Url::parse(text).map_err(|error| refused("it cannot be read").with_source(error))?;
+        let scheme = scheme(&url)?;
+        let port = url.port().unwrap_or_else(|| scheme.default_port());
+        let authority = AMQPAuthority { userinfo: user(&url)?, host: host(&url)?, port };
+        let uri = AMQPUri { scheme, authority, vhost: vhost(&url)?, query: AMQPQueryString::default() };
+        let mut target = Self { uri, ca_file: None };
+        for (name, value) in url.query_pairs() {
+            target.set(&name, &value)?;
+        }
+        Ok(target)
+    }
+
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.uri.scheme == AMQPScheme::AMQPS
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.uri.authority.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.uri.authority.port
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        let query = &mut self.uri.query;
+        match name {
+            "heartbeat" => query.heartbeat = Some(number(name, value)?),
+            "connection_timeout" => query.connection_timeout = Some(number(name, value)?),
+            "frame_max" => query.frame_max = Some(number(name, value)?),
+            "channel_max" => query.channel_max = Some(number(name, value)?),
+            "auth_mechanism" => query.auth_mechanism = Some(value.parse().map_err(|_| bad(name, value))?),
+            "cacertfile" => self.ca_file = Some(PathBuf::from(value)),
+            _ => return Err(refused("it has an option that is not known").with("option", name)),
+        }
+        Ok(())
+    }
+}
+
+fn scheme(url: &Url) -> Result<AMQPScheme> {
+    match url.scheme() {
+        "amqp" => Ok(AMQPScheme::AMQP),
+        "amqps" => Ok(AMQPScheme::AMQPS),
+        other => Err(refused("its scheme is neither amqp nor amqps").with("scheme", other)),
+    }
+}
+
+/// RabbitMQ's default user, if none is named.
+fn user(url: &Url) -> Result<AMQPUserInfo> {
+    let username = if url.username().is_empty() { "guest" } else { url.username() };
+    let (username, password) = (decoded(username)?, decoded(url.password().unwrap_or("guest"))?);
+    Ok(AMQPUserInfo { username, password })
+}
+
+/// The host without the brackets of an IPv6 address; this machine, if none is named.
+fn host(url: &Url) -> Result<String> {
+    match url.host() {
+        None => Ok("localhost".to_owned()),
+        Some(Host::Domain(name)) => decoded(name),
+        Some(Host::Ipv4(address)) => Ok(address.to_string()),
+        Some(Host::Ipv6(address)) => Ok(address.to_string()),
+    }
+}
+
+/// The virtual host; `/` if there is no path, or a bare slash.
+fn vhost(url: &Url) -> Result<String> {
+    match url.path() {
+        "" | "/" => Ok("/".to_owned()),
+        path => decoded(path.strip_prefix('/').unwrap_or(path)),
+    }
+}
+
+fn decoded(text: &str) -> Result<String> {
+    let text = percent_decode_str(text).decode_utf8();
+    Ok(text.map_err(|_| refused("what it escapes is not UTF-8"))?.into_owned())
+}
+
+fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T> {
+    value.parse().map_err(|_| bad(name, value))
+}
+
+fn bad(name: &str, value: &str) -> Error {
+    refused("an option has a value it cannot have").with("option", name).with("value", value)
+}
+
+fn refused(because: &'static str) -> Error {
+    Error::new(ErrorKind::Config, "not an AMQP URL").with("because", because)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Target {
+        Target::parse(text).unwrap()
+    }
+
+    #[test]
+    fn all_parts_are_read() {
+        let Target { uri, ca_file } =
+            parse("amqps://us%65r:p%40ss@example.org:1234/my%2fhost?heartbeat=7&cacertfile=/ca.pem");
+        assert_eq!(uri.authority.userinfo.username, "user");
+        assert_eq!(uri.authority.userinfo.password, "p@ss");
+        assert_eq!((uri.authority.host.as_str(), uri.authority.port), ("example.org", 1234));
+        assert_eq!((uri.vhost.as_str(), uri.query.heartbeat), ("my/host", Some(7)));
+        assert_eq!(ca_file, Some(PathBuf::from("/ca.pem")));
+    }
+
+    #[test]
+    fn what_is_left_out_has_rabbitmqs_defaults() {
+        let Target { uri, .. } = parse("amqp://localhost");
+        assert_eq!(uri, AMQPUri::default());
+        assert_eq!(parse("amqp://localhost/").uri, uri);
+        assert_eq!(parse("amqps://localhost").port(), 5671);
+    }
+
+    #[test]
+    fn addresses_are_kept() {
+        assert_eq!(parse("amqp://[::1]:5673/v").host(), "::1");
+        assert_eq!(parse("amqp://[::1]:5673/v").port(), 5673);
+        assert_eq!(parse("amqp://127.0.0.1").host(), "127.0.0.1");
+    }
+
+    #[test]
+    fn unknown_options_are_named() {
+        let error = Target::parse("amqp://localhost?hartbeat=3").err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(error.detail("option"), Some("hartbeat"));
+    }
+
+    #[test]
+    fn no_error_repeats_the_password() {
+        for text in [
+            "amqp://user:hunter2@localhost:port",
+            "amqp://user:hunter2@localhost?hartbeat=3",
+            "amqp:user:hunter2",
+            "http://user:hunter2@localhost",
+            "amqp://user:hunter2%ff@localhost",
+            "user:hunter2@localhost",
+        ] {
+            let error = Target::parse(text).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Config, "{text}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+}
