@@ -144,7 +144,7 @@ impl Publisher {
             channel.basic_publish("".into(), queue, options, &body, properties).await?.await
         });
         let _first = self.first_poll.lock().unwrap_or_else(PoisonError::into_inner);
-        match publishing.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
+        match poll_once(publishing.as_mut()) {
             Poll::Ready(done) => Box::pin(std::future::ready(done)),
             Poll::Pending => publishing,
         }
@@ -183,8 +183,12 @@ impl Confirmed for Acks {
 
 /// Queues an acknowledgement, which the first poll does.
 fn acknowledge(channel: &Channel, tag: u64, multiple: bool) {
-    let mut acking = std::pin::pin!(channel.basic_ack(tag, BasicAckOptions { multiple }));
-    let _ = acking.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()));
+    let _ = poll_once(std::pin::pin!(channel.basic_ack(tag, BasicAckOptions { multiple })));
+}
+
+/// Polls for nobody: whatever the future does at once is done.
+fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut TaskContext::from_waker(Waker::noop()))
 }
 
 async fn confirm_all(
@@ -194,7 +198,7 @@ async fn confirm_all(
     let mut batch = Vec::with_capacity(1024);
     while published.recv_many(&mut batch, 1024).await > 0 {
         for (tag, mut publishing) in batch.drain(..) {
-            let confirmation = match publishing.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
+            let confirmation = match poll_once(publishing.as_mut()) {
                 Poll::Ready(confirmation) => confirmation,
                 Poll::Pending => {
                     then.pause();

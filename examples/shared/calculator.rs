@@ -4,7 +4,7 @@ use polywire::{Code, Fault, service};
 
 /// Does sums for others.
 #[service]
-pub trait Calculator {
+pub(crate) trait Calculator {
     /// Adds two numbers.
     async fn add(&self, a: i64, b: i64) -> Result<i64, Fault>;
 
@@ -17,9 +17,9 @@ pub trait Calculator {
 
 /// A calculator with a name.
 #[derive(Debug)]
-pub struct Abacus {
+pub(crate) struct Abacus {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl Calculator for Abacus {

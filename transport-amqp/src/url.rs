@@ -18,6 +18,9 @@ impl Target {
     /// Reads a URL. No error repeats it, since there may be a password in it.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let url = Url::parse(text).map_err(|error| refused("it cannot be read").with_source(error))?;
+        if url.cannot_be_a_base() {
+            return Err(refused("it has no // after its scheme"));
+        }
         let scheme = scheme(&url)?;
         let port = url.port().unwrap_or_else(|| scheme.default_port());
         let authority = AMQPAuthority { userinfo: user(&url)?, host: host(&url)?, port };
