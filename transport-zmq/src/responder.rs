@@ -22,7 +22,7 @@ use crate::transport::{Bound, End};
 /// Opens a serving end of `service`.
 pub(crate) fn open(hub: &Arc<Hub>, service: &Address, window: Window) -> (Sender, Receiver) {
     let (queue, seat) = hub.desk.join(service, window);
-    let requests = Requests { hub: hub.clone(), service: service.clone(), queue, seat };
+    let requests = Requests { hub: hub.clone(), service: service.clone(), queue, seat, begun: false };
     (Sender::new(Replies { hub: hub.clone() }), Receiver::new(requests))
 }
 
@@ -79,12 +79,17 @@ struct Requests {
     service: Address,
     queue: Arc<Queue>,
     seat: u64,
+    begun: bool,
 }
 
 impl Stream for Requests {
     type Item = Item;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        if !self.begun {
+            self.begun = true;
+            self.hub.desk.begin(self.seat);
+        }
         match self.queue.poll_take(self.seat, cx) {
             Poll::Pending => self.hub.desk.poll_read(self.seat, &self.service, cx),
             taken => taken,

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
 use polywire_core::{
-    CallError, CallId, Code, Context, Delivery, ErrorKind, Receiver, Router, Transport, Window,
+    CallError, CallId, Code, Context, Delivery, ErrorKind, Receiver, Router, ServerHandle, Transport, Window,
 };
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use super::calls::eventually;
 use super::faults::raw_request;
@@ -76,9 +77,7 @@ pub async fn draining_server_finishes_and_refuses(stage: &Stage) -> Verdict {
     let running: Vec<_> = (0..RUNNING).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     eventually("the requests arrive", || server.handle.stats().running == RUNNING).await?;
 
-    let handle = server.handle.clone();
-    let draining = tokio::spawn(async move { handle.drain().await });
-    tokio::task::yield_now().await;
+    let draining = begin_to_drain(&server.handle);
     ensure!(!draining.is_finished(), "draining ended while {RUNNING} requests ran");
     // From here on, a call is refused, or waits for another server.
     let late = start(99).or_fail("a late call starts")?;
@@ -114,9 +113,7 @@ pub async fn draining_server_leaves_the_rest_to_others(stage: &Stage) -> Verdict
     let running: Vec<_> = (0..2).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     eventually("the requests arrive", || draining.handle.stats().running == 2).await?;
 
-    let handle = draining.handle.clone();
-    let end = tokio::spawn(async move { handle.drain().await });
-    tokio::task::yield_now().await;
+    let end = begin_to_drain(&draining.handle);
     let _other = stage.serve(stuck(&Arc::new(Semaphore::new(99)), "other")).await?;
     let later: Vec<_> = (2..42).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     for call in later {
@@ -167,6 +164,15 @@ pub async fn window_bounds_unsettled_deliveries(stage: &Stage) -> Verdict {
     bound(requests.send(message)).await?;
     next(&mut narrow).await?.receipt.ack();
     Ok(())
+}
+
+/// Tells a server to drain, and goes on waiting for it.
+fn begin_to_drain(handle: &ServerHandle) -> JoinHandle<()> {
+    let handle = handle.clone();
+    let mut draining = Box::pin(async move { handle.drain().await });
+    // The first poll says it; a task of its own might say it only later.
+    let _ = draining.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    tokio::spawn(draining)
 }
 
 async fn next(receiver: &mut Receiver) -> Verdict<Delivery> {

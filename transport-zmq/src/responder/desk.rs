@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::StreamExt;
 use futures_util::task::AtomicWaker;
+use futures_util::{StreamExt, stream};
 use polywire_core::{
     Address, CallId, Code, Delivery, Error, Fault, Limits, Message, ReplyTo, Sending, Window,
 };
@@ -39,8 +39,8 @@ pub(super) struct Desk {
 #[derive(Default)]
 struct Services {
     queues: FxHashMap<Address, Arc<Queue>>,
-    /// The seats at all of them.
-    seats: Vec<u64>,
+    /// The seats at all of them, and whether their responders have begun to take.
+    seats: Vec<(u64, bool)>,
     last_seat: u64,
 }
 
@@ -162,7 +162,7 @@ impl Desk {
         };
         // Under the lock, so that the queue is not taken away for want of seats in between.
         queue.join(seat, window.messages());
-        services.seats.push(seat);
+        services.seats.push((seat, false));
         self.choose_reader(&services);
         (queue, seat)
     }
@@ -175,16 +175,27 @@ impl Desk {
             if orphans.is_some() {
                 services.queues.remove(service);
             }
-            services.seats.retain(|other| *other != seat);
+            services.seats.retain(|(other, _)| *other != seat);
             self.choose_reader(&services);
             orphans
         };
         self.refuse_all(orphans.unwrap_or_default());
     }
 
+    /// Notes that the responder of a seat has begun to take.
+    pub(super) fn begin(&self, seat: u64) {
+        let mut services = lock(&self.services);
+        for (other, begun) in &mut services.seats {
+            *begun |= *other == seat;
+        }
+        self.choose_reader(&services);
+    }
+
     /// Lets the only responder read, or the pump; and wakes who may have become the one.
+    ///
+    /// One that is bound and has not begun does not read: the time of a request runs from when it is read.
     fn choose_reader(&self, services: &Services) {
-        let reader = if let [seat] = *services.seats { seat } else { 0 };
+        let reader = if let [(seat, true)] = *services.seats { seat } else { 0 };
         self.reader.store(reader, Ordering::Release);
         self.pump.wake();
         for queue in services.queues.values() {
@@ -203,6 +214,8 @@ impl Desk {
         for queue in queues.into_values() {
             self.refuse_all(queue.close());
         }
+        // Not every engine closes a socket that is still being read.
+        *lock(&self.requests) = stream::empty().boxed();
         self.router.close()
     }
 
