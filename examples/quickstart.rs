@@ -22,7 +22,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = Server::bind(&transport, "calculator").await?;
     let handle = server.handle();
     tokio::spawn(server.serve(CalculatorServer::new(Abacus { name: "abacus".into() }, MessagePack)));
-    let url = transport.local_endpoints().first().map(|endpoint| format!("zmq+{endpoint}")).ok_or("bound to nothing")?;
+    let url = transport
+        .local_endpoints()
+        .first()
+        .map(|endpoint| format!("zmq+{endpoint}"))
+        .ok_or("bound to nothing")?;
     println!("calculator is served at {url}");
 
     // A client, as another process would make it: all it needs is the URL.

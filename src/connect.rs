@@ -43,7 +43,8 @@ pub async fn connect(url: &str) -> Result<AnyTransport> {
         "amqp" | "amqps" => amqp(url).await,
         "zmq+tcp" | "zmq+ipc" => zmq(url),
         _ => {
-            let error = Error::new(ErrorKind::Config, "no transport has this scheme").with("scheme", scheme.escape_debug());
+            let error = Error::new(ErrorKind::Config, "no transport has this scheme")
+                .with("scheme", scheme.escape_debug());
             Err(error.with("known", "amqp, amqps, mem, zmq+ipc, zmq+tcp"))
         }
     }

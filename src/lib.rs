@@ -5,11 +5,11 @@ mod connect;
 pub use self::connect::connect;
 
 pub use polywire_core::{
-    Address, AnyTransport, Body, CallError, CallId, Capabilities, Client, ClientStats, Code, Codec, Connect, Context,
-    Deadline, Delivery, Dialect, Error, ErrorKind, Fault, Handler, Headers, InFlight, Inbound, Limits, Memory,
-    Message, Outbound, Outcome, Outgoing, Receipt, Receiver, Reply, ReplyTo, Request, Requester, Result, Router,
-    Sender, Sending, Server, ServerBind, ServerHandle, ServerStats, Service, ServiceFn, Settle, Transport, Window,
-    service_fn,
+    Address, AnyTransport, Body, CallError, CallId, Capabilities, Client, ClientStats, Code, Codec, Connect,
+    Context, Deadline, Delivery, Dialect, Error, ErrorKind, Fault, Handler, Headers, InFlight, Inbound,
+    Limits, Memory, Message, Outbound, Outcome, Outgoing, Receipt, Receiver, Reply, ReplyTo, Request,
+    Requester, Result, Router, Sender, Sending, Server, ServerBind, ServerHandle, ServerStats, Service,
+    ServiceFn, Settle, Transport, Window, service_fn,
 };
 
 #[cfg(feature = "amqp")]

@@ -41,7 +41,8 @@ pub(crate) async fn serve(url: &str) -> Result<()> {
         let id = request.properties.correlation_id().clone().context("a request has a number")?;
         let reply_to = request.properties.reply_to().clone().context("a request has a reply queue")?;
         let properties = BasicProperties::default().with_correlation_id(id).with_delivery_mode(2);
-        confirms.send((request.delivery_tag, publisher.publish(reply_to, request.data, properties)))?;
+        let publishing = publisher.publish(reply_to, request.data, properties);
+        confirms.send((request.delivery_tag, publishing)).ok().context("the confirms are taken")?;
     }
     confirming.abort();
     Ok(())
@@ -81,7 +82,8 @@ impl Echo for Caller {
             .with_correlation_id(id.to_string().into())
             .with_reply_to(REPLIES.into())
             .with_delivery_mode(2);
-        self.0.confirms.send((0, self.0.publisher.publish(REQUESTS.into(), body.to_vec(), properties)))?;
+        let publishing = self.0.publisher.publish(REQUESTS.into(), body.to_vec(), properties);
+        self.0.confirms.send((0, publishing)).ok().context("the confirms are taken")?;
         Ok(reply.await?.into())
     }
 }

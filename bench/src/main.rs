@@ -17,6 +17,7 @@ mod subject;
 mod table;
 
 use anyhow::Result;
+use polywire_rabbitmq_node::Node;
 
 use self::options::Options;
 use self::subject::Subject;
@@ -30,8 +31,8 @@ fn main() -> Result<()> {
         return runtime()?.block_on(Subject::named(subject)?.serve(url));
     }
     let options = Options::parse(&arguments)?;
-    let broker = options.needs_broker().then(polywire_rabbitmq_node::Node::start).transpose()?;
-    let broker_url = broker.as_ref().map(|node| node.url()).unwrap_or_default();
+    let broker = options.needs_broker().then(Node::start).transpose()?;
+    let broker_url = broker.as_ref().map(Node::url).unwrap_or_default();
     let mut table = Table::default();
     for round in 1..=options.rounds {
         for &in_flight in &options.in_flight {

@@ -21,7 +21,7 @@ impl Options {
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--seconds" => options.seconds = value()?.parse()?,
                 "--in-flight" => {
-                    options.in_flight = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?
+                    options.in_flight = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?;
                 }
                 flag if flag.starts_with('-') => bail!("unknown option {flag}"),
                 name => options.subjects.push(Subject::named(name)?),

@@ -1,5 +1,7 @@
 //! What is memory's own: the bound of its queues, and worlds with names.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::task::{Context, Waker};
 
 use polywire_core::{Address, CallId, Deadline, ErrorKind, Memory, Message, Transport, Window};

@@ -1,5 +1,7 @@
 //! The pattern over scripted ends: what a backend may do that memory never does.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};

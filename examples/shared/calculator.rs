@@ -24,7 +24,8 @@ pub(crate) struct Abacus {
 
 impl Calculator for Abacus {
     async fn add(&self, a: i64, b: i64) -> Result<i64, Fault> {
-        a.checked_add(b).ok_or_else(|| Fault::new(Code::Application, "the sum is too large").with_kind("Overflow"))
+        a.checked_add(b)
+            .ok_or_else(|| Fault::new(Code::Application, "the sum is too large").with_kind("Overflow"))
     }
 
     async fn divide(&self, a: f64, b: f64) -> Result<f64, Fault> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation};
 use polywire_core::{Deadline, Error, ErrorKind, Result, Sending};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -252,6 +253,6 @@ fn returned_to(
     on_return: &OnReturn,
 ) -> Result<()> {
     on_return(&returned.properties);
-    let own = returned.properties.message_id().as_ref().map(|id| id.as_str()) == id;
+    let own = returned.properties.message_id().as_ref().map(ShortString::as_str) == id;
     if own { Err(unroutable(queue)) } else { Ok(()) }
 }

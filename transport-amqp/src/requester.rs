@@ -132,16 +132,15 @@ impl Mailroom {
     }
 
     fn deal(&self, raw: Raw) {
-        match Native.decode_reply(raw, &self.limits) {
+        let garbled = match Native.decode_reply(raw, &self.limits) {
             Ok((Correlation { requester, .. }, message)) => {
-                self.put(requester, Ok(Delivery::settled(message)))
+                return self.put(requester, Ok(Delivery::settled(message)));
             }
-            Err(garbled) => match garbled.correlation {
-                Some(Correlation { requester, call }) => {
-                    self.put(requester, Err(garbled.error.with_call(call)))
-                }
-                None => tracing::warn!(error = ?garbled.error, "dropped a reply that cannot be read"),
-            },
+            Err(garbled) => garbled,
+        };
+        match garbled.correlation {
+            Some(Correlation { requester, call }) => self.put(requester, Err(garbled.error.with_call(call))),
+            None => tracing::warn!(error = ?garbled.error, "dropped a reply that cannot be read"),
         }
     }
 
