@@ -233,7 +233,8 @@ impl Mailroom {
     pub(crate) async fn delete(&self, session: &Session) {
         let deleting = async {
             let channel = session.channel().await.ok()?;
-            channel.queue_delete(self.queue.clone(), QueueDeleteOptions::default()).await.ok()
+            channel.queue_delete(self.queue.clone(), QueueDeleteOptions::default()).await.ok()?;
+            channel.close(200, "done".into()).await.ok()
         };
         // If it cannot be done now, the queue expires by itself.
         let _ = timeout(DELETE_MAX, deleting).await;
