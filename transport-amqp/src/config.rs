@@ -90,9 +90,7 @@ impl AmqpBuilder {
         self
     }
 
-    /// Whether requests are written to disk, to survive a restart of the broker. The default is yes.
-    ///
-    /// Replies never are: their callers wait for them now.
+    /// Whether requests and replies are written to disk, to survive a restart of the broker. The default is yes.
     pub fn persistent(mut self, persistent: bool) -> Self {
         self.config.persistent = persistent;
         self
