@@ -24,6 +24,9 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         )
         .run()?;
     }
+    // What is off has to say how to turn it on, which only a build without it can show.
+    cmd!(shell, "cargo test --quiet --locked --package polywire --no-default-features --test connect")
+        .run()?;
     for (features, foreign) in FOREIGN {
         let tree = cmd!(shell, "cargo tree --locked --package polywire --edges normal --prefix none --no-default-features --features {features}").read()?;
         for name in foreign {
