@@ -1,1 +1,411 @@
-fn main() {}
+//! What is AMQP's own: connecting and failing to, returned messages, queues that go, a broker that dies.
+//!
+//! Most of it needs a broker: `cargo xtask test` starts one and says where in `POLYWIRE_AMQP_URL`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail so")]
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use libtest_mimic::{Arguments, Completion, Trial};
+use polywire_amqp::Amqp;
+use polywire_codec::MessagePack;
+use polywire_core::{
+    Address, CallError, Client, Code, Error, ErrorKind, Router, Server, ServerHandle, Transport, Window,
+};
+use polywire_rabbitmq_node::Node;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// Longer than anything takes that does not hang.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(1);
+    let trials = vec![
+        alone("unreachable_host_is_named", unreachable_host_is_named),
+        alone("unresolvable_host_is_named", unresolvable_host_is_named),
+        alone("silent_peer_is_given_up_in_the_connect_time", silent_peer_is_given_up_in_the_connect_time),
+        broker("wrong_password_is_denied", wrong_password_is_denied),
+        broker("unknown_virtual_host_is_denied", unknown_virtual_host_is_denied),
+        broker("unroutable_calls_fail_and_no_others", unroutable_calls_fail_and_no_others),
+        broker("requests_are_persistent_and_expire", requests_are_persistent_and_expire),
+        broker("garbled_requests_are_answered_or_rejected", garbled_requests_are_answered_or_rejected),
+        broker("reserved_headers_are_refused", reserved_headers_are_refused),
+        broker("queue_of_other_arguments_is_named", queue_of_other_arguments_is_named),
+        broker("deleted_request_queue_is_made_again", deleted_request_queue_is_made_again),
+        broker("deleted_reply_queue_fails_its_calls_at_once", deleted_reply_queue_fails_its_calls_at_once),
+        node("killed_broker_comes_back_and_all_goes_on", killed_broker_comes_back_and_all_goes_on),
+        node("frozen_broker_does_not_keep_close_from_ending", frozen_broker_does_not_keep_close_from_ending),
+        node("certificates_are_verified", certificates_are_verified),
+    ];
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A test that needs no broker.
+fn alone<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) -> Trial {
+    Trial::test(name, move || {
+        run(test());
+        Ok(())
+    })
+}
+
+/// A test that needs a broker, given by its URL.
+fn broker<F: Future<Output = ()> + 'static>(name: &str, test: fn(String) -> F) -> Trial {
+    Trial::ignorable_test(name, move || match std::env::var("POLYWIRE_AMQP_URL") {
+        Ok(url) => {
+            run(test(url));
+            Ok(Completion::Completed)
+        }
+        Err(_) => Ok(not_run()),
+    })
+}
+
+/// A test that starts a node of its own; where it may is told by the same variable.
+fn node<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) -> Trial {
+    Trial::ignorable_test(name, move || {
+        if std::env::var_os("POLYWIRE_AMQP_URL").is_none() {
+            return Ok(not_run());
+        }
+        run(test());
+        Ok(Completion::Completed)
+    })
+}
+
+fn not_run() -> Completion {
+    Completion::ignored_with("for want of a broker; `cargo xtask test` starts one")
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async { timeout(PATIENCE * 2, test).await.expect("the test ends") });
+}
+
+async fn unreachable_host_is_named() {
+    let error = refused("amqp://user:hunter2@127.0.0.1:1").await;
+    assert_eq!(error.kind(), ErrorKind::Disconnected);
+    assert_eq!((error.detail("host"), error.detail("port")), (Some("127.0.0.1"), Some("1")));
+}
+
+async fn unresolvable_host_is_named() {
+    let error = refused("amqp://user:hunter2@nowhere.invalid").await;
+    assert_eq!(error.kind(), ErrorKind::Disconnected);
+    assert_eq!(error.detail("host"), Some("nowhere.invalid"));
+}
+
+async fn silent_peer_is_given_up_in_the_connect_time() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let url = format!("amqp://user:hunter2@127.0.0.1:{port}?connection_timeout=500");
+    let error = timeout(Duration::from_secs(5), refused(&url)).await.expect("it gives up");
+    assert_eq!(error.kind(), ErrorKind::Disconnected);
+    assert_eq!(error.detail("port"), Some(&*port.to_string()));
+}
+
+async fn wrong_password_is_denied(url: String) {
+    let error = refused(&url.replace("guest:guest", "guest:hunter2")).await;
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+    assert!(error.detail("host").is_some());
+}
+
+async fn unknown_virtual_host_is_denied(url: String) {
+    let error = refused(&url.replace("%2f", "nowhere")).await;
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+}
+
+/// The error of a connection that cannot be made; whose text holds no password.
+async fn refused(url: &str) -> Error {
+    let error = Amqp::connect(url).await.expect_err("the connection is refused");
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    error
+}
+
+async fn unroutable_calls_fail_and_no_others(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let _server = serve(&amqp, "busy").await;
+    let served = client(&amqp, "busy").await;
+    let unserved = client(&amqp, "nobody.at.all").await;
+    let calls = (0..2_000_u32).map(|n| {
+        let client = if n % 10 == 3 { &unserved } else { &served };
+        let call = client.request("double").start::<_, u32>(&n).unwrap();
+        async move { (n, call.await) }
+    });
+    for (n, outcome) in join_all(calls).await {
+        match outcome {
+            Ok(doubled) => assert!(n % 10 != 3 && doubled == 2 * n, "{n} doubled is {doubled}"),
+            Err(CallError::Failed(error)) => {
+                assert!(n % 10 == 3, "call {n} failed: {error:?}");
+                assert_eq!(error.kind(), ErrorKind::Unroutable);
+                assert!(error.is_unsent());
+            }
+            other => panic!("call {n} ended with {other:?}"),
+        }
+    }
+}
+
+async fn requests_are_persistent_and_expire(url: String) {
+    let channel = channel(&url).await;
+    let mut requests = consume(&channel, "polywire.watched").await;
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let client = client(&amqp, "watched").await;
+    let call =
+        client.request("look").timeout(Duration::from_secs(7)).header("größe", "目").start::<_, u32>(&1);
+    let request = requests.next().await.unwrap().unwrap();
+    let properties = &request.properties;
+    assert_eq!(properties.delivery_mode(), &Some(2));
+    assert_eq!(properties.kind().as_ref().unwrap().as_str(), "look");
+    assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/msgpack");
+    let expiration: u64 = properties.expiration().as_ref().unwrap().as_str().parse().unwrap();
+    assert!((5_000..=7_000).contains(&expiration), "{expiration}");
+    let headers = properties.headers().as_ref().unwrap();
+    assert_eq!(headers.inner().get("größe"), Some(&AMQPValue::LongString("目".into())));
+    drop(call);
+}
+
+async fn garbled_requests_are_answered_or_rejected(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let handle = serve(&amqp, "victim").await;
+    let channel = channel(&url).await;
+    let mut answers = consume(&channel, "answers").await;
+    let good = || BasicProperties::default().with_type("double".into()).with_correlation_id("x".into());
+    let mut bad_text = FieldTable::default();
+    bad_text.insert("note".into(), AMQPValue::LongString(b"\xff".to_vec().into()));
+    let garbled = [
+        BasicProperties::default().with_correlation_id("x".into()),
+        good().with_type("two words".into()),
+        good().with_headers(bad_text),
+    ];
+    for (before, properties) in (0..).zip(garbled) {
+        publish(&channel, "polywire.victim", properties.clone().with_reply_to("answers".into())).await;
+        let answer = timeout(PATIENCE, answers.next()).await.unwrap().unwrap().unwrap();
+        let fault = answer.properties.headers().as_ref().unwrap().inner().get("polywire.fault").cloned();
+        assert_eq!(
+            fault,
+            Some(AMQPValue::LongString(Code::InvalidArguments.as_str().into())),
+            "{properties:?}"
+        );
+        assert_eq!(answer.properties.correlation_id(), properties.correlation_id());
+        publish(&channel, "polywire.victim", properties).await;
+        until(|| handle.stats().rejected == before + 1).await;
+    }
+    assert_eq!(client(&amqp, "victim").await.call::<_, u32>("double", &2).await.unwrap(), 4);
+}
+
+async fn reserved_headers_are_refused(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let _server = serve(&amqp, "headers").await;
+    let client = client(&amqp, "headers").await;
+    let call = client.request("double").header("polywire.fault", "Internal");
+    assert_eq!(call.call::<_, u32>(&1).await.unwrap_err().kind(), Some(ErrorKind::Config));
+    let call = client.request("double").header("x".repeat(300), "");
+    assert_eq!(call.call::<_, u32>(&1).await.unwrap_err().kind(), Some(ErrorKind::TooLarge));
+    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
+}
+
+async fn queue_of_other_arguments_is_named(url: String) {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(5));
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel(&url).await.queue_declare("polywire.taken".into(), durable, arguments).await.unwrap();
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let error = Server::bind(&amqp, "taken").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+    assert_eq!(error.detail("queue"), Some("polywire.taken"));
+}
+
+async fn deleted_request_queue_is_made_again(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let _server = serve(&amqp, "fragile").await;
+    let client = client(&amqp, "fragile").await;
+    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
+    delete(&url, "polywire.fragile").await;
+    eventually_answered(&client).await;
+}
+
+async fn deleted_reply_queue_fails_its_calls_at_once(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    let handle = serve_gated(&amqp, "slow", &gate).await;
+    let client = client(&amqp, "slow").await;
+    let pending = client.request("wait").start::<_, u32>(&1).unwrap();
+    until(|| handle.stats().running == 1).await;
+    // The server has no room for another request, whose properties tell where replies go.
+    let channel = channel(&url).await;
+    let mut requests = consume(&channel, "polywire.slow").await;
+    let second = client.request("wait").start::<_, u32>(&2).unwrap();
+    let request = timeout(PATIENCE, requests.next()).await.unwrap().unwrap().unwrap();
+    let queue = request.properties.reply_to().as_ref().unwrap().as_str().to_owned();
+    delete(&url, &queue).await;
+    drop((requests, second));
+    let error = timeout(Duration::from_secs(10), pending).await.expect("at once").unwrap_err();
+    assert_eq!(error.kind(), Some(ErrorKind::Disconnected), "{error:?}");
+    gate.add_permits(100);
+    eventually_answered(&client).await;
+}
+
+async fn killed_broker_comes_back_and_all_goes_on() {
+    let mut node = Node::start().unwrap();
+    let (serving, calling) =
+        (Amqp::connect(&node.url()).await.unwrap(), Amqp::connect(&node.url()).await.unwrap());
+    let _server = serve(&serving, "steady").await;
+    let client = client(&calling, "steady").await;
+    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
+    let running = client.clone();
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let calls = tokio::spawn(async move {
+        let mut ended = 0_u32;
+        while stopped.try_recv().is_err() {
+            // Whatever becomes of it, it ends by its deadline.
+            let call = running.request("double").timeout(Duration::from_secs(2)).call::<_, u32>(&21);
+            match timeout(Duration::from_secs(4), call).await.expect("a call ends by its deadline") {
+                Ok(doubled) => assert_eq!(doubled, 42),
+                Err(CallError::DeadlineExceeded | CallError::Failed(_)) => {}
+                Err(other) => panic!("a call ended with {other:?}"),
+            }
+            ended += 1;
+        }
+        ended
+    });
+    let node = tokio::task::spawn_blocking(move || {
+        node.kill().unwrap();
+        node.restart().unwrap();
+        node
+    });
+    let _node = node.await.unwrap();
+    eventually_answered(&client).await;
+    stop.send(()).unwrap();
+    assert!(calls.await.unwrap() > 0);
+}
+
+async fn frozen_broker_does_not_keep_close_from_ending() {
+    let node = Node::start().unwrap();
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let _server = serve(&amqp, "cold").await;
+    let client = client(&amqp, "cold").await;
+    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
+    node.freeze().unwrap();
+    timeout(Duration::from_secs(8), amqp.close()).await.expect("closing ends").unwrap();
+    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap_err().kind(), Some(ErrorKind::Closed));
+}
+
+async fn certificates_are_verified() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq/certificates");
+    std::fs::create_dir_all(&folder).unwrap();
+    let folder = folder.canonicalize().unwrap();
+    certificates(&folder);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let at = folder.display();
+    let node = Node::start_with(&format!(
+        "listeners.ssl.default = 127.0.0.1:{port}\nssl_options.cacertfile = {at}/ca.pem\n\
+         ssl_options.certfile = {at}/server.pem\nssl_options.keyfile = {at}/server.key\n\
+         ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = false\n"
+    ))
+    .unwrap();
+    let url = |host: &str, ca: &str| format!("amqps://guest:guest@{host}:{port}?cacertfile={at}/{ca}");
+
+    let amqp = Amqp::connect(&url("localhost", "ca.pem")).await.unwrap();
+    let _server = serve(&amqp, "secret").await;
+    assert_eq!(client(&amqp, "secret").await.call::<_, u32>("double", &1).await.unwrap(), 2);
+
+    for (host, ca) in [("127.0.0.2", "ca.pem"), ("localhost", "other.pem")] {
+        let error = Amqp::connect(&url(host, ca)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Disconnected, "{host} {ca}: {error:?}");
+        assert_eq!(error.detail("host"), Some(host));
+    }
+    drop(node);
+}
+
+/// A CA, a server's certificate for `localhost`, and a CA that signed nothing.
+fn certificates(folder: &std::path::Path) {
+    let script = "set -e
+        for ca in ca other; do
+            openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=$ca -keyout $ca.key -out $ca.pem
+        done
+        openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr
+        echo subjectAltName=DNS:localhost > names
+        openssl x509 -req -days 2 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile names -out server.pem
+        chmod 644 *.key";
+    let made = std::process::Command::new("sh").args(["-c", script]).current_dir(folder).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+async fn serve(amqp: &Amqp, service: &str) -> ServerHandle {
+    let server = Server::bind(amqp, Address::new(service).unwrap()).await.unwrap();
+    let handle = server.handle();
+    tokio::spawn(server.serve(Router::new(MessagePack).method("double", |n: u32| async move { Ok(2 * n) })));
+    handle
+}
+
+/// A server of one request at a time, which waits for a permit.
+async fn serve_gated(amqp: &Amqp, service: &str, gate: &Arc<Semaphore>) -> ServerHandle {
+    let server = Server::bind(amqp, Address::new(service).unwrap()).window(Window::new(1)).await.unwrap();
+    let handle = server.handle();
+    let gate = gate.clone();
+    let router = Router::new(MessagePack)
+        .method("wait", move |n: u32| {
+            let gate = gate.clone();
+            async move {
+                gate.acquire().await.unwrap().forget();
+                Ok(n)
+            }
+        })
+        .method("double", |n: u32| async move { Ok(2 * n) });
+    tokio::spawn(server.serve(router));
+    handle
+}
+
+async fn client(amqp: &Amqp, service: &str) -> Client<MessagePack> {
+    Client::connect(amqp, Address::new(service).unwrap(), MessagePack).await.unwrap()
+}
+
+/// Calls until a call is answered.
+async fn eventually_answered(client: &Client<MessagePack>) {
+    let calling = async {
+        while client.request("double").timeout(Duration::from_secs(2)).call::<_, u32>(&1).await.ok()
+            != Some(2)
+        {}
+    };
+    timeout(PATIENCE, calling).await.expect("a call is answered again");
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    let looking = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, looking).await.expect("it comes to be so");
+}
+
+async fn channel(url: &str) -> Channel {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    connection.create_channel().await.unwrap()
+}
+
+/// Consumes a durable queue of the default arguments, which is made if it is not there.
+async fn consume(channel: &Channel, queue: &str) -> lapin::Consumer {
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(ShortString::from(queue), durable, FieldTable::default()).await.unwrap();
+    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+    channel.basic_consume(ShortString::from(queue), "".into(), options, arguments).await.unwrap()
+}
+
+async fn publish(channel: &Channel, queue: &str, properties: BasicProperties) {
+    let options = BasicPublishOptions::default();
+    channel.basic_publish("".into(), ShortString::from(queue), options, b"\x01", properties).await.unwrap();
+}
+
+async fn delete(url: &str, queue: &str) {
+    let channel = channel(url).await;
+    channel
+        .queue_delete(ShortString::from(queue), lapin::options::QueueDeleteOptions::default())
+        .await
+        .unwrap();
+}
