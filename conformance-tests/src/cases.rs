@@ -41,7 +41,7 @@ pub const ALL: &[Case] = &[
     case!(
         calls,
         unknown_service_is_unroutable,
-        "A call to a service that nobody serves fails as unroutable, and says that it never left"
+        "A call to a service that nobody serves fails as unroutable, and says that nobody has it"
     ),
     case!(
         calls,

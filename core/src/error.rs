@@ -102,7 +102,8 @@ impl Error {
         self
     }
 
-    /// Says that the message provably never left this process, so that sending it again cannot do the work twice.
+    /// Says that the message provably reached nobody who would act on it: it never left this process, or the broker or
+    /// the peer said that nobody takes it. Sending it again cannot do the work twice.
     #[must_use]
     pub fn unsent(mut self) -> Self {
         self.inner().unsent = true;
@@ -127,7 +128,7 @@ impl Error {
         self.0.context.iter().find(|(k, _)| *k == key).map(|(_, value)| value.as_str())
     }
 
-    /// Whether the message provably never left this process. `false` means "unknown".
+    /// Whether the message provably reached nobody who would act on it. `false` means "unknown".
     #[must_use]
     pub fn is_unsent(&self) -> bool {
         self.0.unsent

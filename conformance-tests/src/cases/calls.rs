@@ -82,7 +82,7 @@ pub async fn requests_sent_after_bind_are_served(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// A call to a service that nobody serves fails as unroutable, and says that it never left.
+/// A call to a service that nobody serves fails as unroutable, and says that nobody has it.
 pub async fn unknown_service_is_unroutable(stage: &Stage) -> Verdict {
     let _server = stage.serve(gated(&Arc::new(Semaphore::new(9)))).await?;
     let transport = stage.calling().await?;
