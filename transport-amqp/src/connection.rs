@@ -1,7 +1,10 @@
 //! One connection to the broker.
 
 use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Mutex};
 
+use async_rs::traits::Reactor;
 use async_rs::{Runtime, Tokio};
 use lapin::tcp::AsyncTcpStream;
 use lapin::uri::AMQPUri;
@@ -10,7 +13,7 @@ use polywire_core::{Error, ErrorKind, Result};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::error::failed;
+use crate::error::{failed, lock};
 
 /// Connects, for a purpose that the broker's list of connections will show.
 ///
@@ -23,10 +26,12 @@ pub(crate) async fn connect(config: &Config, purpose: &str) -> Result<Connection
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let tls = tls_connector(config)?;
     let limit = config.connect_timeout;
+    let attempt = Arc::new(Attempt::default());
+    let abandon_on_return = Abandon(attempt.clone());
     // The engine bounds neither the name look-up nor TLS, and its thread would go on after a time-out out here.
     let dial = async move |uri: AMQPUri, runtime: Runtime<Tokio>| match timeout(
         limit,
-        dial(uri, runtime, tls.as_ref()),
+        dial(uri, runtime, tls.as_ref(), &attempt),
     )
     .await
     {
@@ -38,7 +43,11 @@ pub(crate) async fn connect(config: &Config, purpose: &str) -> Result<Connection
     uri.query.frame_max.get_or_insert(FRAME_MAX);
     let connecting = Connection::connector(uri, Runtime::tokio_current(), dial, properties);
     let connected = match timeout(limit, connecting).await {
-        Ok(connected) => connected.map_err(|error| failed("cannot connect to the broker", error)),
+        Ok(Ok(connection)) => {
+            abandon_on_return.0.succeeded();
+            Ok(connection)
+        }
+        Ok(Err(error)) => Err(failed("cannot connect to the broker", error)),
         Err(_) => {
             Err(Error::new(ErrorKind::Disconnected, "the broker did not answer within the connect time"))
         }
@@ -67,10 +76,17 @@ fn tls_connector(_: &Config) -> Result<Option<TlsConnector>> {
     Ok(None)
 }
 
-async fn dial(uri: AMQPUri, runtime: Runtime<Tokio>, tls: Option<&TlsConnector>) -> io::Result<Stream> {
+async fn dial(
+    uri: AMQPUri,
+    runtime: Runtime<Tokio>,
+    tls: Option<&TlsConnector>,
+    attempt: &Attempt,
+) -> io::Result<Stream> {
     let (host, port) = (uri.authority.host, uri.authority.port);
     let addresses = runtime.to_socket_addrs((host.clone(), port));
-    let stream = AsyncTcpStream::connect(&runtime, addresses).await?;
+    let tcp = runtime.tcp_connect(addresses).await?;
+    attempt.reached(duplicate(tcp.get_ref())?)?;
+    let stream = AsyncTcpStream::Plain(tcp);
     match tls {
         None => Ok(stream),
         #[cfg(feature = "tls")]
@@ -80,4 +96,64 @@ async fn dial(uri: AMQPUri, runtime: Runtime<Tokio>, tls: Option<&TlsConnector>)
     }
 }
 
-type Stream = AsyncTcpStream<<Tokio as async_rs::traits::Reactor>::TcpStream>;
+type Stream = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
+
+/// An attempt to connect. A peer that was reached and says nothing would keep the engine's thread and its buffers for
+/// ever, since there are no heartbeats yet: so what was given up is hung up from here.
+#[derive(Default)]
+struct Attempt(Mutex<Progress>);
+
+#[derive(Default)]
+enum Progress {
+    #[default]
+    Dialling,
+    Reached(TcpStream),
+    Over,
+}
+
+impl Attempt {
+    fn reached(&self, socket: TcpStream) -> io::Result<()> {
+        let mut progress = lock(&self.0);
+        if matches!(*progress, Progress::Over) {
+            // The engine dials again what was hung up on it.
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        *progress = Progress::Reached(socket);
+        Ok(())
+    }
+
+    /// Lets go of the socket, which is the engine's alone from now on.
+    fn succeeded(&self) {
+        *lock(&self.0) = Progress::Over;
+    }
+
+    fn abandon(&self) {
+        if let Progress::Reached(socket) = std::mem::replace(&mut *lock(&self.0), Progress::Over) {
+            // It fails if the peer was faster.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Abandons an attempt that has not succeeded, also when the future is dropped.
+struct Abandon(Arc<Attempt>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+/// A second handle, since the engine takes the first.
+#[cfg(unix)]
+fn duplicate(socket: &tokio::net::TcpStream) -> io::Result<TcpStream> {
+    use std::os::fd::AsFd;
+    Ok(socket.as_fd().try_clone_to_owned()?.into())
+}
+
+/// A second handle, since the engine takes the first.
+#[cfg(windows)]
+fn duplicate(socket: &tokio::net::TcpStream) -> io::Result<TcpStream> {
+    use std::os::windows::io::AsSocket;
+    Ok(socket.as_socket().try_clone_to_owned()?.into())
+}

@@ -17,9 +17,11 @@ use libtest_mimic::{Arguments, Completion, Trial};
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, CallError, Client, Code, Error, ErrorKind, Router, Server, ServerHandle, Transport, Window,
+    Address, CallError, Client, Code, Context, Error, ErrorKind, Reply, Router, Server, ServerHandle,
+    Transport, Window, service_fn,
 };
 use polywire_rabbitmq_node::Node;
+use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -30,6 +32,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(1);
     let trials = vec![
+        alone("malformed_url_is_refused", malformed_url_is_refused),
         alone("unreachable_host_is_named", unreachable_host_is_named),
         alone("unresolvable_host_is_named", unresolvable_host_is_named),
         alone("silent_peer_is_given_up_in_the_connect_time", silent_peer_is_given_up_in_the_connect_time),
@@ -38,12 +41,20 @@ fn main() {
         broker("unroutable_calls_fail_and_no_others", unroutable_calls_fail_and_no_others),
         broker("requests_are_persistent_and_expire", requests_are_persistent_and_expire),
         broker("garbled_requests_are_answered_or_rejected", garbled_requests_are_answered_or_rejected),
+        broker("garbled_reply_fails_its_call_alone", garbled_reply_fails_its_call_alone),
         broker("reserved_headers_are_refused", reserved_headers_are_refused),
         broker("queue_of_other_arguments_is_named", queue_of_other_arguments_is_named),
         broker("deleted_request_queue_is_made_again", deleted_request_queue_is_made_again),
         broker("deleted_reply_queue_fails_its_calls_at_once", deleted_reply_queue_fails_its_calls_at_once),
+        broker("requests_not_begun_are_handed_back", requests_not_begun_are_handed_back),
+        broker(
+            "dropped_server_has_its_request_delivered_again",
+            dropped_server_has_its_request_delivered_again,
+        ),
+        node("confirmed_request_outlives_a_killed_broker", confirmed_request_outlives_a_killed_broker),
         node("killed_broker_comes_back_and_all_goes_on", killed_broker_comes_back_and_all_goes_on),
         node("frozen_broker_does_not_keep_close_from_ending", frozen_broker_does_not_keep_close_from_ending),
+        #[cfg(feature = "tls")]
         node("certificates_are_verified", certificates_are_verified),
     ];
     libtest_mimic::run(&arguments, trials).exit();
@@ -88,6 +99,14 @@ fn run(test: impl Future<Output = ()>) {
     runtime.block_on(async { timeout(PATIENCE * 2, test).await.expect("the test ends") });
 }
 
+async fn malformed_url_is_refused() {
+    for url in
+        ["http://user:hunter2@localhost", "amqp://user:hunter2@localhost:port", "user:hunter2@localhost"]
+    {
+        assert_eq!(refused(url).await.kind(), ErrorKind::Config, "{url}");
+    }
+}
+
 async fn unreachable_host_is_named() {
     let error = refused("amqp://user:hunter2@127.0.0.1:1").await;
     assert_eq!(error.kind(), ErrorKind::Disconnected);
@@ -107,6 +126,10 @@ async fn silent_peer_is_given_up_in_the_connect_time() {
     let error = timeout(Duration::from_secs(5), refused(&url)).await.expect("it gives up");
     assert_eq!(error.kind(), ErrorKind::Disconnected);
     assert_eq!(error.detail("port"), Some(&*port.to_string()));
+    // What was opened is closed again: whoever goes on trying does not pile up connections.
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut said = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("it hangs up").unwrap();
 }
 
 async fn wrong_password_is_denied(url: String) {
@@ -175,12 +198,10 @@ async fn garbled_requests_are_answered_or_rejected(url: String) {
     let channel = channel(&url).await;
     let mut answers = consume(&channel, "answers").await;
     let good = || BasicProperties::default().with_type("double".into()).with_correlation_id("x".into());
-    let mut bad_text = FieldTable::default();
-    bad_text.insert("note".into(), AMQPValue::LongString(b"\xff".to_vec().into()));
     let garbled = [
         BasicProperties::default().with_correlation_id("x".into()),
         good().with_type("two words".into()),
-        good().with_headers(bad_text),
+        good().with_headers(bad_text()),
     ];
     for (before, properties) in (0..).zip(garbled) {
         publish(&channel, "polywire.victim", properties.clone().with_reply_to("answers".into())).await;
@@ -192,10 +213,27 @@ async fn garbled_requests_are_answered_or_rejected(url: String) {
             "{properties:?}"
         );
         assert_eq!(answer.properties.correlation_id(), properties.correlation_id());
+        assert_eq!(answer.properties.delivery_mode(), &Some(2));
         publish(&channel, "polywire.victim", properties).await;
         until(|| handle.stats().rejected == before + 1).await;
     }
     assert_eq!(client(&amqp, "victim").await.call::<_, u32>("double", &2).await.unwrap(), 4);
+}
+
+async fn garbled_reply_fails_its_call_alone(url: String) {
+    let channel = channel(&url).await;
+    let mut requests = consume(&channel, "polywire.babbler").await;
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let client = client(&amqp, "babbler").await;
+    let garbled = client.request("say").start::<_, u32>(&1).unwrap();
+    reply(&channel, &mut requests, bad_text()).await;
+    let error = garbled.await.unwrap_err();
+    assert_eq!(error.kind(), Some(ErrorKind::Codec), "{error:?}");
+
+    let (first, second) = (client.request("say").start::<_, u32>(&1), client.request("say").start(&1));
+    reply(&channel, &mut requests, FieldTable::default()).await;
+    reply(&channel, &mut requests, FieldTable::default()).await;
+    assert_eq!((first.unwrap().await.unwrap(), second.unwrap().await.unwrap()), (1, 1_u32));
 }
 
 async fn reserved_headers_are_refused(url: String) {
@@ -250,6 +288,56 @@ async fn deleted_reply_queue_fails_its_calls_at_once(url: String) {
     eventually_answered(&client).await;
 }
 
+async fn requests_not_begun_are_handed_back(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let idle = Server::bind(&amqp, "idle").await.unwrap();
+    let client = client(&amqp, "idle").await;
+    let mut calls: Vec<_> =
+        (0..4_u32).map(|n| client.request("again").start::<_, bool>(&n).unwrap()).collect();
+    for call in &mut calls {
+        call.handed_over().await;
+    }
+    let channel = channel(&url).await;
+    let held = async { while waiting(&channel, "polywire.idle").await > 0 {} };
+    timeout(PATIENCE, held).await.expect("the server that begins none has them all");
+    drop(idle);
+    let _other = serve(&amqp, "idle").await;
+    for outcome in join_all(calls).await {
+        assert!(outcome.unwrap(), "not marked as redelivered");
+    }
+}
+
+async fn dropped_server_has_its_request_delivered_again(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let server = Server::bind(&amqp, "mortal").await.unwrap();
+    let handle = server.handle();
+    let stuck = service_fn(|_| std::future::pending::<Result<Reply, CallError>>());
+    let serving = tokio::spawn(server.serve(stuck));
+    let call = client(&amqp, "mortal").await.request("again").start::<_, bool>(&1).unwrap();
+    until(|| handle.stats().running == 1).await;
+    serving.abort();
+    let _other = serve(&amqp, "mortal").await;
+    assert!(call.await.unwrap(), "not marked as redelivered");
+}
+
+async fn confirmed_request_outlives_a_killed_broker() {
+    let mut node = Node::start().unwrap();
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    // A server that was there leaves its queue.
+    drop(Server::bind(&amqp, "absent").await.unwrap());
+    let mut call = client(&amqp, "absent").await.request("double").start::<_, u32>(&21).unwrap();
+    call.handed_over().await;
+    let killing = tokio::task::spawn_blocking(move || {
+        node.kill().unwrap();
+        node.restart().unwrap();
+        node
+    });
+    let node = killing.await.unwrap();
+    let serving = Amqp::connect(&node.url()).await.unwrap();
+    let _server = serve(&serving, "absent").await;
+    assert_eq!(call.await.unwrap(), 42);
+}
+
 async fn killed_broker_comes_back_and_all_goes_on() {
     let mut node = Node::start().unwrap();
     let (serving, calling) =
@@ -291,10 +379,11 @@ async fn frozen_broker_does_not_keep_close_from_ending() {
     let client = client(&amqp, "cold").await;
     assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
     node.freeze().unwrap();
-    timeout(Duration::from_secs(8), amqp.close()).await.expect("closing ends").unwrap();
+    timeout(Duration::from_secs(5), amqp.close()).await.expect("closing ends").unwrap();
     assert_eq!(client.call::<_, u32>("double", &1).await.unwrap_err().kind(), Some(ErrorKind::Closed));
 }
 
+#[cfg(feature = "tls")]
 async fn certificates_are_verified() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq/certificates");
     std::fs::create_dir_all(&folder).unwrap();
@@ -323,6 +412,7 @@ async fn certificates_are_verified() {
 }
 
 /// A CA, a server's certificate for `localhost`, and a CA that signed nothing.
+#[cfg(feature = "tls")]
 fn certificates(folder: &std::path::Path) {
     let script = "set -e
         for ca in ca other; do
@@ -339,7 +429,10 @@ fn certificates(folder: &std::path::Path) {
 async fn serve(amqp: &Amqp, service: &str) -> ServerHandle {
     let server = Server::bind(amqp, Address::new(service).unwrap()).await.unwrap();
     let handle = server.handle();
-    tokio::spawn(server.serve(Router::new(MessagePack).method("double", |n: u32| async move { Ok(2 * n) })));
+    let router = Router::new(MessagePack)
+        .method("double", |n: u32| async move { Ok(2 * n) })
+        .method("again", |context: Context, _: u32| async move { Ok(context.redelivered) });
+    tokio::spawn(server.serve(router));
     handle
 }
 
@@ -395,6 +488,30 @@ async fn consume(channel: &Channel, queue: &str) -> lapin::Consumer {
     channel.queue_declare(ShortString::from(queue), durable, FieldTable::default()).await.unwrap();
     let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
     channel.basic_consume(ShortString::from(queue), "".into(), options, arguments).await.unwrap()
+}
+
+/// How many messages of a queue nobody has been given.
+async fn waiting(channel: &Channel, queue: &str) -> u32 {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let queue = channel.queue_declare(ShortString::from(queue), passive, FieldTable::default());
+    queue.await.unwrap().message_count()
+}
+
+/// Answers the next request with 1, and these headers.
+async fn reply(channel: &Channel, requests: &mut lapin::Consumer, headers: FieldTable) {
+    let request = timeout(PATIENCE, requests.next()).await.unwrap().unwrap().unwrap().properties;
+    let properties = BasicProperties::default()
+        .with_correlation_id(request.correlation_id().clone().unwrap())
+        .with_content_type("application/msgpack".into())
+        .with_headers(headers);
+    publish(channel, request.reply_to().as_ref().unwrap().as_str(), properties).await;
+}
+
+/// Headers of which one is not UTF-8.
+fn bad_text() -> FieldTable {
+    let mut headers = FieldTable::default();
+    headers.insert("note".into(), AMQPValue::LongString(b"\xff".to_vec().into()));
+    headers
 }
 
 async fn publish(channel: &Channel, queue: &str, properties: BasicProperties) {

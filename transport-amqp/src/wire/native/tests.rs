@@ -116,3 +116,40 @@ fn what_has_no_room_in_a_short_string_is_refused() {
     let error = Native.encode_request(&"q".into(), &"r".into(), 1, message, true).unwrap_err();
     assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::TooLarge, true));
 }
+
+#[test]
+fn reserved_headers_are_refused() {
+    let mut message = request();
+    message.headers.insert("polywire.fault", "Internal");
+    let error = Native.encode_request(&"q".into(), &"r".into(), 1, message, true).unwrap_err();
+    assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::Config, true));
+    assert_eq!(error.detail("header"), Some("polywire.fault"));
+}
+
+#[test]
+fn garbled_replies_keep_whose_they_are() {
+    let mut raw = arrived(encoded(request()));
+    let mut headers = FieldTable::default();
+    headers.insert("note".into(), AMQPValue::LongString(b"\xff".to_vec().into()));
+    raw.properties = raw.properties.with_headers(headers);
+    let garbled = Native.decode_reply(raw, &Limits::default()).unwrap_err();
+    assert_eq!(garbled.error.kind(), ErrorKind::Codec);
+    assert_eq!(garbled.correlation, Some(Correlation { requester: 7, call: CallId(42) }));
+}
+
+#[test]
+fn headers_that_are_no_text_are_left_out() {
+    let mut raw = arrived(encoded(request()));
+    let mut headers = raw.properties.headers().clone().unwrap();
+    headers.insert("x-death".into(), AMQPValue::LongInt(1));
+    raw.properties = raw.properties.with_headers(headers);
+    let came = Native.decode_request(raw, &Limits::default()).unwrap();
+    assert_eq!(came.headers.iter().len(), 2);
+}
+
+#[test]
+fn what_need_not_persist_says_so() {
+    let transient = Native.encode_request(&"q".into(), &"r".into(), 1, request(), false).unwrap();
+    assert_eq!(transient.properties.delivery_mode(), &Some(1));
+    assert_eq!(encoded(request()).properties.delivery_mode(), &Some(2));
+}
