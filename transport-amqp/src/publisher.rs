@@ -133,6 +133,7 @@ async fn keep(
 /// A channel in confirm mode, and the task that takes its confirms.
 struct Line {
     channel: Arc<Channel>,
+    frame_max: usize,
     /// In the order in which the broker will confirm. Unbounded, because whoever publishes waits for the confirm, and
     /// core bounds the calls in flight and the requests that are worked on.
     published: mpsc::UnboundedSender<(Confirming, oneshot::Sender<Result<()>>)>,
@@ -153,13 +154,14 @@ struct Confirming {
 impl Line {
     async fn open(session: &Session, on_return: OnReturn) -> Result<Arc<Self>> {
         let channel = session.channel().await?;
+        let frame_max = session.frame_max();
         let confirms = channel.confirm_select(ConfirmSelectOptions::default()).await;
         confirms.map_err(|error| failed("cannot turn confirms on", error))?;
         let (published, publications) = mpsc::unbounded_channel();
         let (tell, lost) = watch::channel(false);
         let confirmer = tokio::spawn(confirm_all(publications, on_return, tell)).abort_handle();
         let (channel, first_poll) = (Arc::new(channel), Mutex::default());
-        Ok(Arc::new(Self { channel, published, first_poll, lost, confirmer }))
+        Ok(Arc::new(Self { channel, frame_max, published, first_poll, lost, confirmer }))
     }
 
     /// Queues a message, or gives it back if the line is lost.
@@ -169,6 +171,11 @@ impl Line {
             return Err(message);
         }
         let (tell, confirmed) = oneshot::channel();
+        if let Err(error) = self.check_header(&message) {
+            // Whoever published holds the other half.
+            let _ = tell.send(Err(error));
+            return Ok(confirmed);
+        }
         let queue = message.queue.as_str().to_owned();
         let id = message.properties.message_id().as_ref().map(|id| id.as_str().to_owned());
         let mut confirmation: Pin<Box<dyn Future<Output = _> + Send>> =
@@ -181,6 +188,17 @@ impl Line {
         // The confirmer ends only with the line.
         let _ = self.published.send((Confirming { queue, id, confirmation }, tell));
         Ok(confirmed)
+    }
+
+    /// A header over the bound would cost the connection, and with it everything that is on its way.
+    fn check_header(&self, message: &Publishing) -> Result<()> {
+        let size = message.header_len();
+        if size <= self.frame_max {
+            return Ok(());
+        }
+        let error =
+            Error::new(ErrorKind::TooLarge, "the headers, or the fault among them, do not fit into a frame");
+        Err(error.with("size", size).with("limit", self.frame_max).unsent())
     }
 
     async fn lost(&self) {

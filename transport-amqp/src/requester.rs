@@ -119,6 +119,10 @@ impl Mailroom {
 
     /// Fails the call whose request no queue took.
     pub(crate) fn returned(&self, properties: &BasicProperties) {
+        // What our servers reply carries the numbers of another process' calls, and may be returned as well.
+        if properties.reply_to().as_ref() != Some(&self.queue) {
+            return;
+        }
         let Some(Correlation { requester, call }) = Native.correlation_of(properties) else { return };
         self.put(requester, Err(unroutable("of the service").with_call(call)));
     }

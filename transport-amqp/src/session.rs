@@ -52,6 +52,19 @@ impl Session {
         })
     }
 
+    /// The most bytes that a frame may have, as the broker agreed.
+    pub(crate) fn frame_max(&self) -> usize {
+        match &*self.state.borrow() {
+            State::Up(connection) => match connection.configuration().frame_max() {
+                // No bound.
+                0 => usize::MAX,
+                max => usize::try_from(max).unwrap_or(usize::MAX),
+            },
+            // The least that AMQP allows: the next line will know better.
+            State::Down => 4096,
+        }
+    }
+
     /// Says that the connection seems lost, so that the keeper looks.
     pub(crate) fn suspect(&self) {
         self.suspicion.notify_one();

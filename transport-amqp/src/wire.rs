@@ -5,7 +5,7 @@ mod native;
 use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
-use lapin::types::ShortString;
+use lapin::types::{AMQPValue, ShortString};
 use polywire_core::{Address, CallId, Error, Limits, Message, Result};
 
 pub(crate) use self::native::Native;
@@ -17,6 +17,36 @@ pub(crate) struct Publishing {
     pub(crate) queue: ShortString,
     pub(crate) properties: BasicProperties,
     pub(crate) body: Bytes,
+}
+
+impl Publishing {
+    /// The bytes of its content header, which AMQP cannot split: it has to fit into one frame.
+    pub(crate) fn header_len(&self) -> usize {
+        let properties = &self.properties;
+        let texts = [
+            properties.content_type(),
+            properties.correlation_id(),
+            properties.reply_to(),
+            properties.expiration(),
+            properties.message_id(),
+            properties.kind(),
+        ];
+        let texts = texts.into_iter().flatten().map(|text| text.as_str().len() + 1);
+        let headers = properties.headers().iter().flat_map(|table| table.inner());
+        let headers =
+            headers.map(|(name, value)| name.as_str().len() + HEADER_OVERHEAD + long_string_len(value));
+        HEADER_FIXED + texts.chain(headers).sum::<usize>()
+    }
+}
+
+/// The frame's own 8 bytes, the 14 of every content header, the delivery mode, and the length of the table.
+const HEADER_FIXED: usize = 8 + 14 + 1 + 4;
+/// The lengths of a name and of a value, and the value's type.
+const HEADER_OVERHEAD: usize = 1 + 1 + 4;
+
+/// All headers that we write are long strings.
+fn long_string_len(value: &AMQPValue) -> usize {
+    value.as_long_string().map_or(0, |text| text.as_bytes().len())
 }
 
 /// Which call of which requester a message belongs to.

@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, CallError, Client, Code, Context, Error, ErrorKind, Reply, Router, Server, ServerHandle,
+    Address, CallError, Client, Code, Context, Error, ErrorKind, Fault, Reply, Router, Server, ServerHandle,
     Transport, Window, service_fn,
 };
 use polywire_rabbitmq_node::Node;
@@ -39,6 +39,8 @@ fn main() {
         broker("wrong_password_is_denied", wrong_password_is_denied),
         broker("unknown_virtual_host_is_denied", unknown_virtual_host_is_denied),
         broker("unroutable_calls_fail_and_no_others", unroutable_calls_fail_and_no_others),
+        broker("returned_reply_fails_no_call_of_ours", returned_reply_fails_no_call_of_ours),
+        broker("oversized_fault_is_answered_with_a_small_one", oversized_fault_is_answered_with_a_small_one),
         broker("requests_are_persistent_and_expire", requests_are_persistent_and_expire),
         broker("garbled_requests_are_answered_or_rejected", garbled_requests_are_answered_or_rejected),
         broker("garbled_reply_fails_its_call_alone", garbled_reply_fails_its_call_alone),
@@ -171,6 +173,40 @@ async fn unroutable_calls_fail_and_no_others(url: String) {
             other => panic!("call {n} ended with {other:?}"),
         }
     }
+}
+
+/// A process that calls and serves has calls of the same numbers as those it serves.
+async fn returned_reply_fails_no_call_of_ours(url: String) {
+    let (amqp, other) = (Amqp::connect(&url).await.unwrap(), Amqp::connect(&url).await.unwrap());
+    let gate = Arc::new(Semaphore::new(0));
+    let slow = serve_gated(&other, "elsewhere", &gate).await;
+    let server = serve(&amqp, "here").await;
+    let call = client(&amqp, "elsewhere").await.request("wait").start::<_, u32>(&7).unwrap();
+    until(|| slow.stats().running == 1).await;
+    let stranger = BasicProperties::default()
+        .with_type("double".into())
+        .with_correlation_id("0-1".into())
+        .with_reply_to("polywire.reply.gone".into());
+    publish(&channel(&url).await, "polywire.here", stranger).await;
+    until(|| server.stats().undelivered == 1).await;
+    gate.add_permits(1);
+    assert_eq!(call.await.unwrap(), 7);
+}
+
+async fn oversized_fault_is_answered_with_a_small_one(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let server = Server::bind(&amqp, "verbose").await.unwrap();
+    let handle = server.handle();
+    let router = Router::new(MessagePack)
+        .method("fail", |(): ()| async { Err::<u32, _>(Fault::new(Code::Application, "x".repeat(200_000))) });
+    tokio::spawn(server.serve(router));
+    let client = client(&amqp, "verbose").await;
+    let outcome = client.request("fail").timeout(PATIENCE).call::<_, u32>(&()).await;
+    let Err(CallError::Fault(fault)) = outcome else { panic!("the call ended with {outcome:?}") };
+    assert_eq!(fault.code, Code::Internal);
+    assert!(fault.message.contains("do not fit"), "{}", fault.message);
+    // The reply may be here before its confirm is there.
+    until(|| handle.stats().answered == 1).await;
 }
 
 async fn requests_are_persistent_and_expire(url: String) {
