@@ -72,6 +72,10 @@ impl Address {
         &self.0
     }
 
+    pub(crate) fn into_text(self) -> ByteString {
+        self.0
+    }
+
     /// The text of the address as shared bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &Bytes {
@@ -79,7 +83,7 @@ impl Address {
     }
 
     /// The words between the dots.
-    pub fn words(&self) -> impl Iterator<Item = &str> {
+    pub fn words(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.split('.')
     }
 
@@ -109,6 +113,22 @@ impl TryFrom<String> for Address {
     }
 }
 
+impl TryFrom<Bytes> for Address {
+    type Error = Error;
+
+    fn try_from(bytes: Bytes) -> Result<Self> {
+        Self::from_bytes(bytes)
+    }
+}
+
+impl TryFrom<&[u8]> for Address {
+    type Error = Error;
+
+    fn try_from(bytes: &[u8]) -> Result<Self> {
+        Self::from_bytes(Bytes::copy_from_slice(bytes))
+    }
+}
+
 impl From<&Self> for Address {
     fn from(address: &Self) -> Self {
         address.clone()
@@ -134,6 +154,12 @@ impl fmt::Debug for Address {
 }
 
 fn fault_in(text: &str) -> Option<&'static str> {
+    let wildcard = text.split('.').any(|word| matches!(word, "*" | "#"));
+    fault_in_text(text).or(wildcard.then_some("one of its words is a wildcard"))
+}
+
+/// What is wrong with `text`, whose words may be wildcards.
+pub(crate) fn fault_in_text(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("it is empty");
     }
@@ -143,15 +169,11 @@ fn fault_in(text: &str) -> Option<&'static str> {
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Some("it holds white space or a control character");
     }
-    text.split('.').find_map(|word| match word {
-        "" => Some("one of its dotted words is empty"),
-        "*" | "#" => Some("one of its words is a wildcard"),
-        _ => None,
-    })
+    text.split('.').any(str::is_empty).then_some("one of its dotted words is empty")
 }
 
 /// At most one line of `text`, for an error message: what a stranger sent may be long and ugly.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 

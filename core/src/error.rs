@@ -51,6 +51,8 @@ pub enum ErrorKind {
     Codec,
     /// Something the program said is malformed: a URL, an address, an option.
     Config,
+    /// The time for it was over before it was done.
+    DeadlineExceeded,
     /// The peer knows us and refuses: wrong credentials, no permission.
     Denied,
     /// There is no connection: it could not be made in time, or it was lost.
@@ -79,6 +81,13 @@ impl Error {
             call: None,
             unsent: false,
         }))
+    }
+
+    /// The error of a backend that is asked for what it lacks, by the name of its capability.
+    #[must_use]
+    pub fn unsupported(capability: &'static str) -> Self {
+        let error = Self::new(ErrorKind::Unsupported, "the backend cannot do this");
+        error.with("capability", capability).unsent()
     }
 
     /// Adds a detail: a name, a size, a bound. Never a secret.

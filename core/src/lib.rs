@@ -13,12 +13,17 @@ mod deadline;
 mod dialect;
 mod error;
 mod fault;
+mod filter;
 mod headers;
+mod intake;
 mod limits;
 mod message;
+mod pipeline;
+mod pubsub;
 mod rpc;
 mod service;
 mod transport;
+mod work;
 
 pub use self::address::Address;
 pub use self::body::Body;
@@ -27,9 +32,14 @@ pub use self::deadline::Deadline;
 pub use self::dialect::Dialect;
 pub use self::error::{CallError, Error, ErrorKind, Result};
 pub use self::fault::{Code, Fault};
+pub use self::filter::Filter;
 pub use self::headers::Headers;
 pub use self::limits::Limits;
 pub use self::message::{CallId, Message, ReplyTo};
+pub use self::pipeline::{Job, Puller, PullerBind, Pusher, PusherConnect, Worker, WorkerBind};
+pub use self::pubsub::{
+    Event, Listener, ListenerBind, Overflow, Publisher, PublisherConnect, Subscriber, SubscriberBind,
+};
 pub use self::rpc::{
     Client, ClientStats, Connect, Handler, InFlight, Outgoing, Requester, Router, Server, ServerBind,
     ServerHandle, ServerStats,
@@ -37,6 +47,7 @@ pub use self::rpc::{
 pub use self::service::{Context, Reply, Request, Service, ServiceFn, service_fn};
 pub use self::transport::memory::Memory;
 pub use self::transport::{
-    AnyTransport, Capabilities, Delivery, Inbound, Outbound, Outcome, Receipt, Receiver, Sender, Sending,
-    Settle, Transport, Window,
+    AnyTransport, Capabilities, Delivery, Filters, Group, Inbound, Interest, Outbound, Outcome, Receipt,
+    Receiver, Sender, Sending, Settle, Subscription, Transport, Window,
 };
+pub use self::work::{WorkHandle, WorkStats};

@@ -18,6 +18,8 @@ use crate::{Address, Body, Deadline, Fault, Headers};
 pub struct Message {
     /// What to run. Set on a request.
     pub method: Option<Address>,
+    /// What it is about: what subscribers filter on. Set on what is published.
+    pub topic: Option<Address>,
     /// Which call this is, or answers.
     pub id: Option<CallId>,
     /// Where the outcome goes. Set by the backend on a request that arrives, and by core on the reply to it.

@@ -1,8 +1,7 @@
 //! Request-reply, written once over the halves of any transport.
 
 mod client;
-mod intake;
-mod pace;
+mod desk;
 mod pending;
 mod requester;
 mod router;
@@ -12,8 +11,10 @@ use std::time::Duration;
 
 pub use self::client::{Client, Connect, InFlight, Outgoing};
 pub use self::requester::{ClientStats, Requester};
+pub(crate) use self::router::report;
 pub use self::router::{Handler, Router};
 pub use self::server::{Server, ServerBind, ServerHandle, ServerStats};
 
-/// How long a call waits for its outcome, unless it says otherwise.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a call waits for its outcome, and what is pushed or published for being handed over, unless it says
+/// otherwise.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);

@@ -68,8 +68,8 @@ impl<F> fmt::Debug for ServiceFn<F> {
 pub struct Request {
     /// The method, the deadline, the headers and the arguments.
     pub message: Message,
-    /// Whether it was delivered before, so that the work may have been done, or half done.
-    pub redelivered: bool,
+    /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::Delivery::attempt).
+    pub attempt: u32,
     /// Told when the backend has the request.
     pub(crate) handed_over: Option<oneshot::Sender<()>>,
 }
@@ -78,18 +78,13 @@ impl Request {
     /// A request made of this message.
     #[must_use]
     pub fn new(message: Message) -> Self {
-        Self { message, redelivered: false, handed_over: None }
+        Self { message, attempt: 1, handed_over: None }
     }
 
     /// What a handler may want to know about the request.
     #[must_use]
     pub fn context(&self) -> Context {
-        Context {
-            method: self.message.method.clone(),
-            deadline: self.message.deadline,
-            headers: self.message.headers.clone(),
-            redelivered: self.redelivered,
-        }
+        Context::of(&self.message, self.attempt)
     }
 }
 
@@ -115,7 +110,7 @@ impl From<Message> for Reply {
     }
 }
 
-/// The circumstances of a call, for a handler that asks for them.
+/// The circumstances of a call, a job or an event, for a handler that asks for them.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -130,10 +125,30 @@ impl From<Message> for Reply {
 pub struct Context {
     /// The method that was called.
     pub method: Option<Address>,
+    /// What the event is about.
+    pub topic: Option<Address>,
     /// When the caller stops waiting.
     pub deadline: Option<Deadline>,
-    /// The headers of the request.
+    /// The headers of the message.
     pub headers: Headers,
+    /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::Delivery::attempt).
+    pub attempt: u32,
+}
+
+impl Context {
+    pub(crate) fn of(message: &Message, attempt: u32) -> Self {
+        Self {
+            method: message.method.clone(),
+            topic: message.topic.clone(),
+            deadline: message.deadline,
+            headers: message.headers.clone(),
+            attempt,
+        }
+    }
+
     /// Whether it was delivered before, so that the work may have been done, or half done.
-    pub redelivered: bool,
+    #[must_use]
+    pub fn is_redelivered(&self) -> bool {
+        self.attempt > 1
+    }
 }

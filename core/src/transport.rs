@@ -1,9 +1,10 @@
-//! What a backend does: open ends, each made of a sending and a receiving half.
+//! What a backend does: open ends, each made of a sending half, a receiving half, or both.
 
 mod any;
 mod delivery;
 mod link;
 pub(crate) mod memory;
+mod subscription;
 
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -11,6 +12,7 @@ use std::num::NonZeroUsize;
 pub use self::any::AnyTransport;
 pub use self::delivery::{Delivery, Outcome, Receipt, Settle};
 pub use self::link::{Inbound, Outbound, Receiver, Sender, Sending};
+pub use self::subscription::{Filters, Group, Interest, Subscription};
 use crate::{Address, Result};
 
 /// A carrier of messages: RabbitMQ, ZeroMQ, memory, or a backend of your own.
@@ -24,14 +26,17 @@ use crate::{Address, Result};
 /// - **Sending** succeeds when the message was handed over, in the strongest sense that the backend has; see
 ///   [`Capabilities`]. A message that nobody will ever take fails: with [`Unroutable`] from the send, or, where
 ///   that is only known later, as an item of the requester's receiver that [names the call](crate::Error::call).
-/// - **Each request goes to one** of the responders of its service, wherever they are.
+/// - **Each request goes to one** of the responders of its service, **each job to one** of the pullers of its queue,
+///   wherever they are. **What is published** goes to every subscriber with a filter that matches its topic; among the
+///   subscribers of one group, to one.
 /// - **Replies** go to the [`reply_to`](crate::Message::reply_to) that arrived with the request, with its id.
 ///   A reply whose receiver is gone is an [`Unroutable`] error, or dropped.
 /// - **Receiving** yields each message once, unless it was requeued or its receiver died. What cannot be read is an
 ///   error item, and the stream goes on; if it can still be answered, it is a delivery whose message has a
 ///   [`fault`](crate::Message::fault). The stream ends when the end is closed, and only then: a lost connection is
 ///   the backend's to mend.
-/// - **A window** bounds the unsettled deliveries of an end. What is beyond waits at the source.
+/// - **A window** bounds the unsettled deliveries of an end. What is beyond waits at the source, and where that is full,
+///   sending waits.
 /// - **Closing** ends every receiver and fails every later send with [`Closed`]. Twice is once.
 /// - **Dropping** an end gives back what it held: unsettled requests go to another responder, or fail their callers.
 ///
@@ -56,6 +61,28 @@ pub trait Transport: Send + Sync + 'static {
         window: Window,
     ) -> impl Future<Output = Result<(Sender, Receiver)>> + Send;
 
+    /// Opens the pushing end of `queue`. Jobs that are sent wait there for a puller, if the backend can
+    /// [hold](Capabilities::holding) them.
+    fn pusher(&self, queue: &Address) -> impl Future<Output = Result<Sender>> + Send;
+
+    /// Opens a pulling end of `queue`: jobs come in, at most `window` of them unsettled. One that is stopped goes on
+    /// yielding what it cannot hand back, and then ends.
+    fn puller(&self, queue: &Address, window: Window) -> impl Future<Output = Result<Receiver>> + Send;
+
+    /// Opens the publishing end of `channel`. Messages that are sent have a [topic](crate::Message::topic); what no
+    /// subscriber wants is gone.
+    fn publisher(&self, channel: &Address) -> impl Future<Output = Result<Sender>> + Send;
+
+    /// Opens a subscribing end of `channel`. What is published after this has returned is not missed, unless it is
+    /// published by somebody who was out of reach.
+    ///
+    /// More than was asked for may come, in which case core drops it; for a member of a group nothing may.
+    fn subscriber(
+        &self,
+        channel: &Address,
+        subscription: Subscription,
+    ) -> impl Future<Output = Result<(Receiver, Filters)>> + Send;
+
     /// Closes every end that this transport opened.
     fn close(&self) -> impl Future<Output = Result<()>> + Send;
 }
@@ -68,10 +95,18 @@ pub trait Transport: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Settling means something: an unsettled request goes to another responder.
+    /// Settling means something: an unsettled request goes to another responder, an unsettled job to another puller.
     pub settlement: bool,
+    /// The attempts at a delivery are counted, and not only told apart as the first and a later one.
+    pub attempts: bool,
     /// What was handed over survives the death of the receiving process: somebody else keeps it.
     pub durable: bool,
+    /// A job waits in its queue while no puller is there.
+    pub holding: bool,
+    /// Subscribers can share a subscription: each message goes to one of the group.
+    pub groups: bool,
+    /// A durable group collects what is published while none of its subscribers is there.
+    pub durable_groups: bool,
     /// A request to a service that never existed fails at once, and not only when the connect time is over.
     pub unroutable_at_once: bool,
     /// The largest body, in bytes.
@@ -82,7 +117,16 @@ impl Capabilities {
     /// A backend that can do the least: it carries bodies of up to `body_max` bytes.
     #[must_use]
     pub const fn least(body_max: usize) -> Self {
-        Self { settlement: false, durable: false, unroutable_at_once: false, body_max }
+        Self {
+            settlement: false,
+            attempts: false,
+            durable: false,
+            holding: false,
+            groups: false,
+            durable_groups: false,
+            unroutable_at_once: false,
+            body_max,
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use futures_core::Stream;
 use polywire_codec::MessagePack;
 use polywire_core::{
     Address, CallError, CallId, Capabilities, Client, Code, Deadline, Delivery, Error, ErrorKind, Fault,
-    Inbound, Memory, Message, Outbound, Outcome, Receipt, Receiver, ReplyTo, Requester, Result, Router,
-    Sender, Sending, Server, Settle, Transport, Window,
+    Filters, Inbound, Memory, Message, Outbound, Outcome, Receipt, Receiver, ReplyTo, Requester, Result,
+    Router, Sender, Sending, Server, Settle, Subscription, Transport, Window,
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -53,6 +53,22 @@ impl Transport for Scripted {
 
     async fn responder(&self, _: &Address, _: Window) -> Result<(Sender, Receiver)> {
         self.end()
+    }
+
+    async fn pusher(&self, _: &Address) -> Result<Sender> {
+        Err(Error::unsupported("pipeline"))
+    }
+
+    async fn puller(&self, _: &Address, _: Window) -> Result<Receiver> {
+        Err(Error::unsupported("pipeline"))
+    }
+
+    async fn publisher(&self, _: &Address) -> Result<Sender> {
+        Err(Error::unsupported("pubsub"))
+    }
+
+    async fn subscriber(&self, _: &Address, _: Subscription) -> Result<(Receiver, Filters)> {
+        Err(Error::unsupported("pubsub"))
     }
 
     async fn close(&self) -> Result<()> {

@@ -232,9 +232,9 @@ impl Intake {
     }
 
     async fn pass_on(&self, generation: u64, raw: Raw) {
-        let (receipt, redelivered) = (self.receipt(generation, &raw), raw.redelivered);
+        let (receipt, attempt) = (self.receipt(generation, &raw), 1 + u32::from(raw.redelivered));
         let item = match Native.decode_request(raw, &self.transport.config.limits) {
-            Ok(message) => Ok(Delivery::new(message, receipt).redelivered(redelivered)),
+            Ok(message) => Ok(Delivery::new(message, receipt).attempt(attempt)),
             Err(garbled) => unreadable(*garbled, receipt),
         };
         // A responder that is gone drops its end, and the receipt with it.

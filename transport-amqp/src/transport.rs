@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use polywire_core::{
-    Address, Capabilities, Error, ErrorKind, Message, Receiver, Result, Sender, Transport, Window,
+    Address, Capabilities, Error, ErrorKind, Filters, Message, Receiver, Result, Sender, Subscription,
+    Transport, Window,
 };
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -174,6 +175,22 @@ impl Transport for Amqp {
         self.0.check_open()?;
         let opening = responder::open(&self.0, service, window);
         timeout(self.0.config.connect_timeout, opening).await.map_err(|_| slow(&self.0.config))?
+    }
+
+    async fn pusher(&self, _: &Address) -> Result<Sender> {
+        Err(Error::unsupported("pipeline"))
+    }
+
+    async fn puller(&self, _: &Address, _: Window) -> Result<Receiver> {
+        Err(Error::unsupported("pipeline"))
+    }
+
+    async fn publisher(&self, _: &Address) -> Result<Sender> {
+        Err(Error::unsupported("pubsub"))
+    }
+
+    async fn subscriber(&self, _: &Address, _: Subscription) -> Result<(Receiver, Filters)> {
+        Err(Error::unsupported("pubsub"))
     }
 
     async fn close(&self) -> Result<()> {

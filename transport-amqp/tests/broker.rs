@@ -467,7 +467,7 @@ async fn serve(amqp: &Amqp, service: &str) -> ServerHandle {
     let handle = server.handle();
     let router = Router::new(MessagePack)
         .method("double", |n: u32| async move { Ok(2 * n) })
-        .method("again", |context: Context, _: u32| async move { Ok(context.redelivered) });
+        .method("again", |context: Context, _: u32| async move { Ok(context.is_redelivered()) });
     tokio::spawn(server.serve(router));
     handle
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use polywire_amqp::Amqp;
 use polywire_conformance::{Backend, Space, Suite};
-use polywire_core::{Address, AnyTransport, Capabilities, Receiver, Result, Sender, Transport, Window};
+use polywire_core::{
+    Address, AnyTransport, Capabilities, Filters, Receiver, Result, Sender, Subscription, Transport, Window,
+};
 
 fn main() {
     let url = std::env::var("POLYWIRE_AMQP_URL").ok();
@@ -75,6 +77,22 @@ impl Transport for Prefixed {
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
         self.amqp.responder(&self.prefix.join(service)?, window).await
+    }
+
+    async fn pusher(&self, queue: &Address) -> Result<Sender> {
+        self.amqp.pusher(&self.prefix.join(queue)?).await
+    }
+
+    async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
+        self.amqp.puller(&self.prefix.join(queue)?, window).await
+    }
+
+    async fn publisher(&self, channel: &Address) -> Result<Sender> {
+        self.amqp.publisher(&self.prefix.join(channel)?).await
+    }
+
+    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
+        self.amqp.subscriber(&self.prefix.join(channel)?, subscription).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, Weak};
 
 use futures_core::future::BoxFuture;
 use futures_util::future::join_all;
-use polywire_core::{Address, Capabilities, Receiver, Result, Sender, Transport, Window};
+use polywire_core::{
+    Address, Capabilities, Error, Filters, Receiver, Result, Sender, Subscription, Transport, Window,
+};
 use tokio::sync::OnceCell;
 
 use crate::config::{Settings, ZmqBuilder};
@@ -141,6 +143,22 @@ impl Transport for Zmq {
         self.0.ends.check_open()?;
         let hub = self.hub().await?;
         Ok(responder::open(hub, service, window))
+    }
+
+    async fn pusher(&self, _: &Address) -> Result<Sender> {
+        Err(Error::unsupported("pipeline"))
+    }
+
+    async fn puller(&self, _: &Address, _: Window) -> Result<Receiver> {
+        Err(Error::unsupported("pipeline"))
+    }
+
+    async fn publisher(&self, _: &Address) -> Result<Sender> {
+        Err(Error::unsupported("pubsub"))
+    }
+
+    async fn subscriber(&self, _: &Address, _: Subscription) -> Result<(Receiver, Filters)> {
+        Err(Error::unsupported("pubsub"))
     }
 
     async fn close(&self) -> Result<()> {

@@ -190,7 +190,7 @@ pub async fn requests_of_a_dead_server_go_on(stage: &Stage) -> Verdict {
     let calls: Vec<_> = (0..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     eventually("the requests arrive", || dying.handle.stats().running == 4).await?;
     let router = Router::new(MessagePack).method("wait", |context: Context, _: u64| async move {
-        Ok(if context.redelivered { "again" } else { "first time" })
+        Ok(if context.is_redelivered() { "again" } else { "first time" })
     });
     let _heir = stage.serve(router).await?;
     drop(dying);

@@ -214,7 +214,7 @@ fn answer<D: Dialect, T: Serialize>(dialect: &D, request: &Request, outcome: &Re
 }
 
 /// An error and its causes in one line.
-fn report(error: &Error) -> String {
+pub(crate) fn report(error: &Error) -> String {
     let mut line = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_core::future::BoxFuture;
-use tokio::sync::watch;
 
-use super::intake::Intake;
+use super::desk::Desk;
+use crate::intake::{self, Phases};
 use crate::transport::{Receiver, Sender};
 use crate::{Address, Error, Result, Service, Transport, Window};
 
@@ -76,11 +76,10 @@ impl Server {
     /// another server where the transport can carry that.
     pub async fn serve<S: Service>(self, service: S) {
         let Self { name, sender, receiver, window, handle } = self;
-        let stopped = Stopped(handle.clone());
         tracing::debug!(service = %name, window = window.messages(), "serving");
-        Intake { service: Arc::new(service), sender, receiver, window, shared: handle.0 }.run().await;
+        let desk = Desk { service, sender, counts: handle.counts };
+        intake::run(Arc::new(desk), receiver, window, handle.phase).await;
         tracing::debug!(service = %name, "stopped serving");
-        drop(stopped);
     }
 }
 
@@ -118,10 +117,7 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
         Box::pin(async move {
             let name = service?;
             let (sender, receiver) = transport.responder(&name, window).await?;
-            let handle = ServerHandle(Arc::new(Shared {
-                phase: watch::Sender::new(Phase::Serving),
-                counts: Counts::default(),
-            }));
+            let handle = ServerHandle { phase: Phases::new(), counts: Arc::default() };
             Ok(Server { name, sender, receiver, window, handle })
         })
     }
@@ -129,7 +125,10 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
 
 /// Stops a [`Server`], and tells what it does. Clones are handles of the same server.
 #[derive(Clone)]
-pub struct ServerHandle(Arc<Shared>);
+pub struct ServerHandle {
+    phase: Phases,
+    counts: Arc<Counts>,
+}
 
 impl ServerHandle {
     /// Takes in no more requests, lets what runs finish, and waits for that.
@@ -140,21 +139,13 @@ impl ServerHandle {
     ///
     /// [`Code::Unavailable`]: crate::Code::Unavailable
     pub async fn drain(&self) {
-        self.0.phase.send_if_modified(|phase| {
-            let serving = *phase == Phase::Serving;
-            if serving {
-                *phase = Phase::Draining;
-            }
-            serving
-        });
-        // The sender lives in `self`, so the only way out is the phase.
-        let _ = self.0.phase.subscribe().wait_for(|phase| *phase == Phase::Stopped).await;
+        self.phase.drain().await;
     }
 
     /// What the server has counted so far.
     #[must_use]
     pub fn stats(&self) -> ServerStats {
-        let counts = &self.0.counts;
+        let counts = &self.counts;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         ServerStats {
             running: get(&counts.running),
@@ -194,19 +185,6 @@ pub struct ServerStats {
     pub undelivered: u64,
 }
 
-/// What the handles, the server and its tasks share.
-pub(super) struct Shared {
-    pub(super) phase: watch::Sender<Phase>,
-    pub(super) counts: Counts,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    Serving,
-    Draining,
-    Stopped,
-}
-
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) running: AtomicU64,
@@ -216,13 +194,4 @@ pub(super) struct Counts {
     pub(super) rejected: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) undelivered: AtomicU64,
-}
-
-/// Says that the server has stopped, also when its future is dropped.
-struct Stopped(ServerHandle);
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        self.0.0.phase.send_replace(Phase::Stopped);
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
 
-use super::{Capabilities, Receiver, Sender, Transport, Window};
+use super::{Capabilities, Filters, Receiver, Sender, Subscription, Transport, Window};
 use crate::{Address, Result};
 
 /// Any transport, behind a pointer: for programs that choose theirs by a URL.
@@ -42,6 +42,22 @@ impl Transport for AnyTransport {
         self.0.responder(service, window).await
     }
 
+    async fn pusher(&self, queue: &Address) -> Result<Sender> {
+        self.0.pusher(queue).await
+    }
+
+    async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
+        self.0.puller(queue, window).await
+    }
+
+    async fn publisher(&self, channel: &Address) -> Result<Sender> {
+        self.0.publisher(channel).await
+    }
+
+    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
+        self.0.subscriber(channel, subscription).await
+    }
+
     async fn close(&self) -> Result<()> {
         self.0.close().await
     }
@@ -62,6 +78,14 @@ trait DynTransport: Send + Sync {
         service: &'a Address,
         window: Window,
     ) -> BoxFuture<'a, Result<(Sender, Receiver)>>;
+    fn pusher<'a>(&'a self, queue: &'a Address) -> BoxFuture<'a, Result<Sender>>;
+    fn puller<'a>(&'a self, queue: &'a Address, window: Window) -> BoxFuture<'a, Result<Receiver>>;
+    fn publisher<'a>(&'a self, channel: &'a Address) -> BoxFuture<'a, Result<Sender>>;
+    fn subscriber<'a>(
+        &'a self,
+        channel: &'a Address,
+        subscription: Subscription,
+    ) -> BoxFuture<'a, Result<(Receiver, Filters)>>;
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 }
 
@@ -80,6 +104,26 @@ impl<T: Transport> DynTransport for T {
         window: Window,
     ) -> BoxFuture<'a, Result<(Sender, Receiver)>> {
         Box::pin(Transport::responder(self, service, window))
+    }
+
+    fn pusher<'a>(&'a self, queue: &'a Address) -> BoxFuture<'a, Result<Sender>> {
+        Box::pin(Transport::pusher(self, queue))
+    }
+
+    fn puller<'a>(&'a self, queue: &'a Address, window: Window) -> BoxFuture<'a, Result<Receiver>> {
+        Box::pin(Transport::puller(self, queue, window))
+    }
+
+    fn publisher<'a>(&'a self, channel: &'a Address) -> BoxFuture<'a, Result<Sender>> {
+        Box::pin(Transport::publisher(self, channel))
+    }
+
+    fn subscriber<'a>(
+        &'a self,
+        channel: &'a Address,
+        subscription: Subscription,
+    ) -> BoxFuture<'a, Result<(Receiver, Filters)>> {
+        Box::pin(Transport::subscriber(self, channel, subscription))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {

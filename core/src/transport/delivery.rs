@@ -13,15 +13,16 @@ pub struct Delivery {
     pub message: Message,
     /// To be settled when the work is done. Dropped unsettled, it requeues.
     pub receipt: Receipt,
-    /// Whether it was delivered before, so that the work may have been done, or half done.
-    pub redelivered: bool,
+    /// Which attempt this is, counted from 1. From 2 on it was delivered before, so that the work may have been done,
+    /// or half done. A backend that only knows that it was delivered before says 2.
+    pub attempt: u32,
 }
 
 impl Delivery {
     /// A message that has to be settled.
     #[must_use]
     pub fn new(message: Message, receipt: Receipt) -> Self {
-        Self { message, receipt, redelivered: false }
+        Self { message, receipt, attempt: 1 }
     }
 
     /// A message that is done with by having arrived: a reply, or a request of a backend without settlement.
@@ -30,10 +31,10 @@ impl Delivery {
         Self::new(message, Receipt::none())
     }
 
-    /// Marks it as one that was delivered before.
+    /// Says which attempt it is, counted from 1.
     #[must_use]
-    pub fn redelivered(self, redelivered: bool) -> Self {
-        Self { redelivered, ..self }
+    pub fn attempt(self, attempt: u32) -> Self {
+        Self { attempt, ..self }
     }
 }
 
@@ -69,6 +70,12 @@ impl Receipt {
     /// A receipt of something that needs no settling: every outcome means nothing.
     pub fn none() -> Self {
         Self(None)
+    }
+
+    /// Whether there is anything to settle. If not, an outcome changes nothing.
+    #[must_use]
+    pub fn is_some(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Says that the work is done.

@@ -66,6 +66,16 @@ impl<'a> Sending<'a> {
     }
 }
 
+impl Sending<'_> {
+    /// The result, if it is there already.
+    pub(crate) fn into_result(self) -> Result<Result<()>, Self> {
+        match self.0 {
+            State::Ready(Some(result)) => Ok(result),
+            state => Err(Self(state)),
+        }
+    }
+}
+
 impl Future for Sending<'_> {
     type Output = Result<()>;
 

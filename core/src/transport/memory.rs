@@ -1,8 +1,11 @@
 //! The in-memory transport: the reference for every other backend.
 
+mod pipeline;
+mod pubsub;
 mod queue;
 mod requester;
 mod responder;
+mod seat;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,19 +15,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::UnboundedSender;
 
-use self::queue::Queue;
-use super::{Capabilities, Delivery, Receiver, Sender, Transport, Window};
+use self::pubsub::Channel;
+use self::queue::{Queue, Unserved};
+use super::{Capabilities, Delivery, Filters, Receiver, Sender, Subscription, Transport, Window};
 use crate::{Address, Error, ErrorKind, Limits, Message, Result};
 
 /// A transport within one process: for tests, for examples, and for services that share a program.
 ///
-/// It keeps the whole contract of [`Transport`]: requests are queued, go to one of the competing responders, have to
-/// be settled, and are requeued when their responder goes. It is the reference backend of the conformance suite.
+/// It keeps the whole contract of [`Transport`]: requests and jobs are queued, go to one of those who compete for them,
+/// have to be settled, and are requeued when their taker goes. It is the reference backend of the conformance suite.
 ///
 /// [`Memory::new`] is a world of its own; [`Memory::peer`] opens a second transport in the same world, as another
 /// process would, and [`Memory::named`] finds a world by name (the `mem://name` URL). Clones are the same transport.
 ///
-/// A queue holds 1,024 requests; then senders wait.
+/// A queue of requests, of jobs, or of what a subscriber was not fast enough for holds 1,024 messages; then senders wait.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -96,7 +100,11 @@ impl Transport for Memory {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             settlement: true,
+            attempts: true,
             durable: false,
+            holding: true,
+            groups: true,
+            durable_groups: true,
             unroutable_at_once: true,
             body_max: self.limits.body_max,
         }
@@ -116,6 +124,34 @@ impl Transport for Memory {
         Ok((sender, receiver))
     }
 
+    async fn pusher(&self, queue: &Address) -> Result<Sender> {
+        self.ends.check_open()?;
+        let (end, sender) = pipeline::push(self, queue);
+        self.ends.remember(end);
+        Ok(sender)
+    }
+
+    async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
+        self.ends.check_open()?;
+        let (end, receiver) = pipeline::pull(self, queue, window);
+        self.ends.remember(end);
+        Ok(receiver)
+    }
+
+    async fn publisher(&self, channel: &Address) -> Result<Sender> {
+        self.ends.check_open()?;
+        let (end, sender) = pubsub::publish(self, channel);
+        self.ends.remember(end);
+        Ok(sender)
+    }
+
+    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
+        self.ends.check_open()?;
+        let (end, receiver, filters) = pubsub::subscribe(self, channel, subscription);
+        self.ends.remember(end);
+        Ok((receiver, filters))
+    }
+
     async fn close(&self) -> Result<()> {
         self.ends.close();
         Ok(())
@@ -131,10 +167,12 @@ impl fmt::Debug for Memory {
 static WORLDS: Mutex<std::collections::BTreeMap<String, Weak<Hub>>> =
     Mutex::new(std::collections::BTreeMap::new());
 
-/// A world: the queues of its services, and where the replies of its requesters go.
+/// A world: the queues of its services, where the replies of its requesters go, its jobs and its channels.
 #[derive(Default)]
 struct Hub {
-    queues: Mutex<HashMap<Address, Arc<Queue>>>,
+    services: Mutex<HashMap<Address, Arc<Queue>>>,
+    jobs: Mutex<HashMap<Address, Arc<Queue>>>,
+    channels: Mutex<HashMap<Address, Arc<Channel>>>,
     mailboxes: Mutex<FxHashMap<u64, Mailbox>>,
     last_id: AtomicU64,
 }
@@ -144,7 +182,17 @@ type Mailbox = UnboundedSender<Result<Delivery>>;
 
 impl Hub {
     fn queue(&self, service: &Address) -> Arc<Queue> {
-        lock(&self.queues).entry(service.clone()).or_default().clone()
+        let queue = || Arc::new(Queue::new(Unserved::Refused));
+        lock(&self.services).entry(service.clone()).or_insert_with(queue).clone()
+    }
+
+    fn jobs(&self, queue: &Address) -> Arc<Queue> {
+        let held = || Arc::new(Queue::new(Unserved::Held));
+        lock(&self.jobs).entry(queue.clone()).or_insert_with(held).clone()
+    }
+
+    fn channel(&self, channel: &Address) -> Arc<Channel> {
+        lock(&self.channels).entry(channel.clone()).or_default().clone()
     }
 
     fn fresh_id(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! The queue of one service, and the seats of the responders around it. No I/O, no tasks: state and wakers.
+//! A queue, and the seats around it of those who take from it. No I/O, no tasks: state and wakers.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -11,17 +11,28 @@ use super::lock;
 use crate::transport::Outcome;
 use crate::{Error, ErrorKind, Message, Result};
 
-/// Requests of one service that wait for a responder.
-#[derive(Default)]
+/// Messages that wait to be taken: the requests of a service, the jobs of a queue, the events of a subscription.
 pub(super) struct Queue {
+    unserved: Unserved,
     state: Mutex<State>,
     /// Wakes senders when there is room again, or nobody left to wait for.
     changed: Notify,
 }
 
+/// What becomes of messages that nobody is there to take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unserved {
+    /// They are refused: who sent them is to know.
+    Refused,
+    /// They wait for somebody.
+    Held,
+    /// They are gone: nobody wants them.
+    Gone,
+}
+
 #[derive(Default)]
 struct State {
-    /// Bounded by [`CAPACITY`], and by the windows of the responders for what they give back.
+    /// Bounded by [`CAPACITY`], and by the windows of the seats for what they give back.
     ready: VecDeque<Waiting>,
     seats: FxHashMap<u64, Seat>,
     last_tag: u64,
@@ -29,28 +40,32 @@ struct State {
 
 struct Waiting {
     message: Message,
-    redelivered: bool,
+    attempt: u32,
 }
 
-/// A responder's place at the queue.
+/// A place at the queue.
 struct Seat {
     taking: bool,
     window: usize,
-    unsettled: FxHashMap<u64, Message>,
+    unsettled: FxHashMap<u64, Waiting>,
     waker: Option<Waker>,
 }
 
-/// What a responder took: the tag to settle it by, the message, and whether somebody had it before.
+/// What was taken: the tag to settle it by, the message, and which attempt it is.
 pub(super) struct Taken {
     pub(super) tag: u64,
     pub(super) message: Message,
-    pub(super) redelivered: bool,
+    pub(super) attempt: u32,
 }
 
 const CAPACITY: usize = 1024;
 
 impl Queue {
-    /// Adds a request, waiting for room.
+    pub(super) fn new(unserved: Unserved) -> Self {
+        Self { unserved, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Adds a message, waiting for room.
     pub(super) async fn push(&self, mut message: Message) -> Result<()> {
         loop {
             let changed = self.changed.notified();
@@ -65,30 +80,32 @@ impl Queue {
         }
     }
 
-    /// Adds a request, or gives it back if there is no room now.
-    #[expect(clippy::result_large_err, reason = "the error is the request itself, which moves on")]
+    /// Adds a message, or gives it back if there is no room now.
+    #[expect(clippy::result_large_err, reason = "the error is the message itself, which moves on")]
     pub(super) fn try_push(&self, message: Message) -> Result<Result<()>, Message> {
         let mut state = lock(&self.state);
         if !state.is_served() {
-            return Ok(Err(
-                Error::new(ErrorKind::Unroutable, "no server takes calls to this service").unsent()
-            ));
+            match self.unserved {
+                Unserved::Refused => return Ok(Err(nobody())),
+                Unserved::Gone => return Ok(Ok(())),
+                Unserved::Held => {}
+            }
         }
         if state.ready.len() >= CAPACITY {
             return Err(message);
         }
-        state.ready.push_back(Waiting { message, redelivered: false });
+        state.ready.push_back(Waiting { message, attempt: 1 });
         state.wake_seats();
         Ok(Ok(()))
     }
 
-    /// Seats a responder that holds at most `window` requests unsettled.
+    /// Seats somebody who holds at most `window` messages unsettled.
     pub(super) fn join(&self, seat: u64, window: usize) {
         let seated = Seat { taking: true, window, unsettled: FxHashMap::default(), waker: None };
         lock(&self.state).seats.insert(seat, seated);
     }
 
-    /// Takes the next request for this seat; `None` when the seat takes no more.
+    /// Takes the next message for this seat; `None` when the seat takes no more.
     pub(super) fn poll_take(&self, seat: u64, cx: &Context<'_>) -> Poll<Option<Taken>> {
         let mut state = lock(&self.state);
         let State { ready, seats, last_tag } = &mut *state;
@@ -96,26 +113,26 @@ impl Queue {
             return Poll::Ready(None);
         };
         let room = seat.unsettled.len() < seat.window;
-        let Some(Waiting { message, redelivered }) = room.then(|| ready.pop_front()).flatten() else {
+        let Some(Waiting { message, attempt }) = room.then(|| ready.pop_front()).flatten() else {
             seat.waker = Some(cx.waker().clone());
             return Poll::Pending;
         };
         *last_tag += 1;
-        seat.unsettled.insert(*last_tag, message.clone());
+        seat.unsettled.insert(*last_tag, Waiting { message: message.clone(), attempt });
         self.changed.notify_one();
-        Poll::Ready(Some(Taken { tag: *last_tag, message, redelivered }))
+        Poll::Ready(Some(Taken { tag: *last_tag, message, attempt }))
     }
 
-    /// Notes what became of a request. Returns those that nobody is left to take.
+    /// Notes what became of a message. Returns those that nobody is left to take.
     pub(super) fn settle(&self, seat: u64, tag: u64, outcome: Outcome) -> Vec<Message> {
         let mut state = lock(&self.state);
         let Some(place) = state.seats.get_mut(&seat) else { return Vec::new() };
-        let Some(message) = place.unsettled.remove(&tag) else { return Vec::new() };
+        let Some(waiting) = place.unsettled.remove(&tag) else { return Vec::new() };
         if !place.taking && place.unsettled.is_empty() {
             state.seats.remove(&seat);
         }
         if outcome == Outcome::Requeue {
-            state.ready.push_front(Waiting { message, redelivered: true });
+            state.ready.push_front(waiting.again());
         }
         state.wake_seats();
         self.orphans(&mut state)
@@ -136,8 +153,9 @@ impl Queue {
     pub(super) fn leave(&self, seat: u64) -> Vec<Message> {
         let mut state = lock(&self.state);
         let Some(left) = state.seats.remove(&seat) else { return Vec::new() };
-        let held = left.unsettled.into_values().map(|message| Waiting { message, redelivered: true });
-        state.ready.extend(held);
+        for waiting in left.unsettled.into_values() {
+            state.ready.push_front(waiting.again());
+        }
         if let Some(waker) = left.waker {
             waker.wake();
         }
@@ -145,8 +163,13 @@ impl Queue {
         self.orphans(&mut state)
     }
 
+    /// Whether somebody is there to take.
+    pub(super) fn is_served(&self) -> bool {
+        lock(&self.state).is_served()
+    }
+
     fn orphans(&self, state: &mut State) -> Vec<Message> {
-        if state.is_served() {
+        if state.is_served() || self.unserved == Unserved::Held {
             return Vec::new();
         }
         self.changed.notify_waiters();
@@ -167,4 +190,14 @@ impl State {
             }
         }
     }
+}
+
+impl Waiting {
+    fn again(self) -> Self {
+        Self { attempt: self.attempt.saturating_add(1), ..self }
+    }
+}
+
+fn nobody() -> Error {
+    Error::new(ErrorKind::Unroutable, "no server takes calls to this service").unsent()
 }

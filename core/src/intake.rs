@@ -1,0 +1,162 @@
+//! The one loop behind every end that works deliveries off: servers, workers, listeners.
+
+mod pace;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Waker};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::task::coop::consume_budget;
+
+use self::pace::Pace;
+use crate::transport::{Delivery, Receiver};
+use crate::{Error, Window};
+
+/// What an end does with its deliveries.
+pub(crate) trait Desk: Send + Sync + 'static {
+    /// Works one off, and settles it.
+    fn handle(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Deals with one that came when no more is wanted, and that the backend could not hand back.
+    fn turn_down(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = ()> + Send;
+
+    /// Notes that something came that cannot be read.
+    fn reject(&self, error: &Error);
+
+    /// Whether what the backend could not hand back is waited for, also when nothing runs any more.
+    const TAKES_THE_REST: bool;
+}
+
+/// Takes in deliveries, at most a window of them at once, and works each off: where it stands if that is done at once,
+/// else in a task of its own. Ends when it is to drain, or the receiver has ended.
+pub(crate) async fn run<D: Desk>(desk: Arc<D>, mut receiver: Receiver, window: Window, phase: Phases) {
+    // Dropping the set drops the handlers, and with them their receipts, which requeues.
+    let mut running = JoinSet::new();
+    let _stopped = Stopped(phase.clone());
+    serve(&desk, &mut receiver, window, &mut running, &phase).await;
+    receiver.stop();
+    wind_up(&desk, &mut receiver, &mut running).await;
+}
+
+async fn serve<D: Desk>(
+    desk: &Arc<D>,
+    receiver: &mut Receiver,
+    window: Window,
+    running: &mut JoinSet<()>,
+    phase: &Phases,
+) {
+    let draining = phase.left_serving();
+    tokio::pin!(draining);
+    let mut pace = Pace::new();
+    loop {
+        while running.try_join_next().is_some() {}
+        let full = running.len() >= window.messages();
+        let next = tokio::select! {
+            biased;
+            () = &mut draining => return,
+            _ = running.join_next(), if full => continue,
+            next = receiver.next(), if !full => next,
+        };
+        match next {
+            Some(Ok(delivery)) => take_in(desk, delivery, &mut pace, running),
+            Some(Err(error)) => desk.reject(&error),
+            None => return,
+        }
+        // A queue that never runs empty would else keep this thread from everything but this end.
+        consume_budget().await;
+    }
+}
+
+fn take_in<D: Desk>(desk: &Arc<D>, delivery: Delivery, pace: &mut Pace, running: &mut JoinSet<()>) {
+    let mut handling = Box::pin(desk.clone().handle(delivery));
+    // It is polled again by the task that it gets if it is not done at once, so nobody needs to be woken for it.
+    let mut nobody = Context::from_waker(Waker::noop());
+    if pace.begin_here() && pace.time(|| handling.as_mut().poll(&mut nobody)).is_ready() {
+        return;
+    }
+    running.spawn(handling);
+}
+
+/// Lets what runs finish, and turns down what the backend could not hand back.
+async fn wind_up<D: Desk>(desk: &Arc<D>, receiver: &mut Receiver, running: &mut JoinSet<()>) {
+    let mut open = true;
+    while !running.is_empty() || (open && D::TAKES_THE_REST) {
+        tokio::select! {
+            biased;
+            next = receiver.next(), if open => match next {
+                Some(Ok(delivery)) => desk.clone().turn_down(delivery).await,
+                Some(Err(error)) => desk.reject(&error),
+                None => open = false,
+            },
+            Some(_) = running.join_next() => {}
+        }
+    }
+}
+
+/// How far an end is. Clones are the same end's.
+#[derive(Clone)]
+pub(crate) struct Phases(Arc<watch::Sender<Phase>>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    Draining,
+    Stopped,
+}
+
+impl Phases {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(Phase::Serving)))
+    }
+
+    /// Says that the end is to drain, and waits until it has stopped.
+    pub(crate) async fn drain(&self) {
+        self.0.send_if_modified(|phase| {
+            let serving = *phase == Phase::Serving;
+            if serving {
+                *phase = Phase::Draining;
+            }
+            serving
+        });
+        // The sender lives in `self`, so the only way out is the phase.
+        let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Stopped).await;
+    }
+
+    async fn left_serving(&self) {
+        drop(self.0.subscribe().wait_for(|phase| *phase != Phase::Serving).await);
+    }
+}
+
+/// Says that the end has stopped, also when its future is dropped.
+struct Stopped(Phases);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.0.send_replace(Phase::Stopped);
+    }
+}
+
+/// Counts a delivery as running for as long as it lives.
+pub(crate) struct Running<'a>(&'a AtomicU64);
+
+impl<'a> Running<'a> {
+    pub(crate) fn enter(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a panic had to say, and never where it came from.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let message = panic.downcast_ref::<&str>().copied();
+    message.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

@@ -1,0 +1,11 @@
+//! The pipeline: jobs that are pushed into a queue, each for exactly one worker.
+
+mod puller;
+mod pusher;
+mod worker;
+
+pub use self::puller::{Job, Puller, PullerBind};
+pub(crate) use self::puller::{Read, reader};
+pub(crate) use self::pusher::hand_over;
+pub use self::pusher::{Pusher, PusherConnect};
+pub use self::worker::{Worker, WorkerBind};

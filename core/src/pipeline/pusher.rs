@@ -1,0 +1,147 @@
+//! The end that pushes jobs.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+use serde::Serialize;
+use tokio::time::timeout;
+
+use crate::rpc::DEFAULT_TIMEOUT;
+use crate::{Address, Dialect, Error, ErrorKind, Headers, Message, Result, Sender, Transport};
+
+/// Pushes jobs into a queue, each for exactly one worker.
+///
+/// Backpressure reaches it: while the queue is full, or the workers are, [`push`](Self::push) waits. Clones push into
+/// the same end.
+///
+/// What a job that was pushed can rely on differs: a broker keeps it until a worker has acknowledged it; over ZeroMQ it
+/// is in the queue of a peer, and lost with it. See [`Capabilities`](crate::Capabilities).
+///
+/// ```
+/// # use polywire_codec::MessagePack;
+/// # use polywire_core::{Memory, Puller, Pusher};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> polywire_core::Result<()> {
+/// # let transport = Memory::new();
+/// let pusher = Pusher::connect(&transport, "thumbnails", MessagePack).await?;
+/// pusher.push(&("cat.jpg", 128)).await?;
+/// # let mut jobs: Puller<(String, u32)> = Puller::bind(&transport, "thumbnails", MessagePack).await?;
+/// # assert_eq!(jobs.next().await.unwrap()?.0, "cat.jpg");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Pusher<D> {
+    sender: Sender,
+    dialect: D,
+    timeout: Duration,
+}
+
+impl<D: Dialect> Pusher<D> {
+    /// Connects to `queue` on `transport`. Await it, or set options first. It does not ask whether a worker is there.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if `queue` is not an address, [`ErrorKind::Unsupported`] if the transport has no pipeline, or
+    /// what it says if it cannot connect.
+    pub fn connect<'t, T: Transport>(
+        transport: &'t T,
+        queue: impl TryInto<Address, Error: Into<Error>>,
+        dialect: D,
+    ) -> PusherConnect<'t, T, D> {
+        let queue = queue.try_into().map_err(Into::into);
+        PusherConnect { transport, queue, dialect, timeout: DEFAULT_TIMEOUT, durable: false }
+    }
+
+    /// Pushes a job, and waits until it is handed over in the strongest sense that the backend has: a broker's confirm,
+    /// a place in a worker's queue.
+    ///
+    /// Dropped before it resolves, the job may have been pushed or not.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Codec`] if it cannot be encoded, [`ErrorKind::Unroutable`] if nobody is there to take it and the
+    /// backend cannot hold it, [`ErrorKind::DeadlineExceeded`] if there was no room within the time that it may take, or
+    /// what the transport says.
+    pub async fn push<J: Serialize + ?Sized>(&self, job: &J) -> Result<()> {
+        self.push_with(job, Headers::new()).await
+    }
+
+    /// Pushes a job with headers; see [`push`](Self::push).
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub async fn push_with<J: Serialize + ?Sized>(&self, job: &J, headers: Headers) -> Result<()> {
+        let mut message = Message { headers, ..Message::default() };
+        self.dialect.encode_call(job, &mut message).map_err(Error::unsent)?;
+        hand_over(&self.sender, message, self.timeout).await
+    }
+}
+
+/// Sends, and waits no longer than this.
+pub(crate) async fn hand_over(sender: &Sender, message: Message, patience: Duration) -> Result<()> {
+    let sending = sender.send(message);
+    // Most sends are done at once, and need no timer.
+    let sending = match sending.into_result() {
+        Ok(result) => return result,
+        Err(sending) => sending,
+    };
+    timeout(patience, sending).await.unwrap_or_else(|_| {
+        let error = Error::new(ErrorKind::DeadlineExceeded, "the message could not be handed over in time");
+        Err(error.with("milliseconds", patience.as_millis()))
+    })
+}
+
+impl<D> fmt::Debug for Pusher<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pusher").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// A pusher about to connect; made by [`Pusher::connect`]. Await it.
+#[must_use = "a pusher does not connect unless it is awaited"]
+pub struct PusherConnect<'t, T, D> {
+    transport: &'t T,
+    queue: Result<Address>,
+    dialect: D,
+    timeout: Duration,
+    durable: bool,
+}
+
+impl<T, D> PusherConnect<'_, T, D> {
+    /// How long a push may take. The default is 30 seconds.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Insists that jobs survive the death of every process of ours. A backend that cannot keep them says
+    /// [`ErrorKind::Unsupported`].
+    pub fn durable(self) -> Self {
+        Self { durable: true, ..self }
+    }
+}
+
+impl<'t, T: Transport, D: Dialect> IntoFuture for PusherConnect<'t, T, D> {
+    type Output = Result<Pusher<D>>;
+    type IntoFuture = BoxFuture<'t, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { transport, queue, dialect, timeout, durable } = self;
+        Box::pin(async move {
+            if durable && !transport.capabilities().durable {
+                return Err(Error::unsupported("durable"));
+            }
+            let sender = transport.pusher(&queue?).await?;
+            Ok(Pusher { sender, dialect, timeout })
+        })
+    }
+}
+
+impl<T, D> fmt::Debug for PusherConnect<'_, T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PusherConnect").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,12 @@
+//! Publish-subscribe: what is published under a topic goes to everybody who wants it.
+
+mod feed;
+mod listener;
+mod overflow;
+mod publisher;
+mod subscriber;
+
+pub use self::listener::{Listener, ListenerBind};
+pub use self::overflow::Overflow;
+pub use self::publisher::{Publisher, PublisherConnect};
+pub use self::subscriber::{Event, Subscriber, SubscriberBind};

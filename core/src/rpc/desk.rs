@@ -1,0 +1,134 @@
+//! Where a server answers requests.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::FutureExt;
+use tokio::time::timeout_at;
+
+use super::server::Counts;
+use crate::intake::{self, Running, panic_message};
+use crate::transport::{Delivery, Sender};
+use crate::{CallError, Code, Deadline, Error, ErrorKind, Fault, Message, Reply, Request, Result, Service};
+
+/// Answers requests through a service.
+pub(super) struct Desk<S> {
+    pub(super) service: S,
+    pub(super) sender: Sender,
+    pub(super) counts: Arc<Counts>,
+}
+
+impl<S: Service> intake::Desk for Desk<S> {
+    const TAKES_THE_REST: bool = false;
+
+    async fn handle(self: Arc<Self>, delivery: Delivery) {
+        if delivery.message.deadline.is_some_and(Deadline::is_expired) {
+            self.count(|counts| &counts.expired);
+            return delivery.receipt.ack();
+        }
+        self.answer(delivery).await;
+    }
+
+    async fn turn_down(self: Arc<Self>, delivery: Delivery) {
+        self.count(|counts| &counts.refused);
+        let mut reply = Message::failed(Fault::new(Code::Unavailable, "the server is draining"));
+        reply.id = delivery.message.id;
+        reply.reply_to = delivery.message.reply_to;
+        self.hand_over(reply).await;
+        delivery.receipt.ack();
+    }
+
+    fn reject(&self, error: &Error) {
+        self.count(|counts| &counts.rejected);
+        tracing::warn!(?error, "rejected a request that cannot be read");
+    }
+}
+
+impl<S: Service> Desk<S> {
+    /// Carries out one request, replies, and settles: in this order, so that nothing is lost in between.
+    async fn answer(&self, delivery: Delivery) {
+        let Delivery { mut message, receipt, attempt } = delivery;
+        let _running = Running::enter(&self.counts.running);
+        let (id, reply_to) = (message.id, message.reply_to.take());
+        let reply = match message.fault.take() {
+            Some(unreadable) => Some(Message::failed(*unreadable)),
+            None => self.carry_out(Request { attempt, ..Request::new(message) }).await,
+        };
+        let Some(mut reply) = reply else {
+            self.count(|counts| &counts.expired);
+            return receipt.ack();
+        };
+        if reply_to.is_none() {
+            return receipt.ack();
+        }
+        reply.id = id;
+        reply.reply_to = reply_to;
+        if self.hand_over(reply).await { receipt.ack() } else { receipt.requeue() }
+    }
+
+    /// The reply of the service; `None` when the caller does not wait for it any more.
+    async fn carry_out(&self, request: Request) -> Option<Message> {
+        let deadline = request.message.deadline;
+        let call = AssertUnwindSafe(self.service.call(request)).catch_unwind();
+        let outcome = match deadline {
+            Some(deadline) => timeout_at(deadline.instant(), call).await.ok()?,
+            None => call.await,
+        };
+        let outcome = outcome.unwrap_or_else(|panic| {
+            self.count(|counts| &counts.panicked);
+            let message = format!("the handler panicked: {}", panic_message(panic.as_ref()));
+            Err(Fault::new(Code::Internal, message).with_kind("Panic").into())
+        });
+        Some(reply_of(outcome))
+    }
+
+    /// Sends a reply. `false` if the request should be tried elsewhere.
+    async fn hand_over(&self, reply: Message) -> bool {
+        let address = Message { id: reply.id, reply_to: reply.reply_to.clone(), ..Message::default() };
+        let Err(error) = self.sender.send(reply).await else {
+            self.count(|counts| &counts.answered);
+            return true;
+        };
+        match error.kind() {
+            // The caller must hear something: the fault is small.
+            ErrorKind::TooLarge => self.excuse(address, &error).await,
+            // Nobody waits for it: doing the work again would help nobody.
+            ErrorKind::Unroutable => self.lose(&error, true),
+            _ => self.lose(&error, false),
+        }
+    }
+
+    async fn excuse(&self, mut reply: Message, error: &Error) -> bool {
+        let fault = Fault::new(Code::Internal, format!("the reply cannot be sent: {error}"));
+        reply.fault = Some(Box::new(fault));
+        match self.sender.send(reply).await {
+            Ok(()) => {
+                self.count(|counts| &counts.answered);
+                true
+            }
+            Err(error) => self.lose(&error, error.kind() == ErrorKind::Unroutable),
+        }
+    }
+
+    fn lose(&self, error: &Error, settled: bool) -> bool {
+        self.count(|counts| &counts.undelivered);
+        tracing::warn!(?error, "a reply could not be handed over");
+        settled
+    }
+
+    fn count(&self, which: impl FnOnce(&Counts) -> &AtomicU64) {
+        which(&self.counts).fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn reply_of(outcome: Result<Reply, CallError>) -> Message {
+    match outcome {
+        Ok(reply) => reply.message,
+        Err(CallError::Fault(fault)) => Message::failed(fault),
+        Err(CallError::DeadlineExceeded) => {
+            Message::failed(Fault::new(Code::DeadlineExceeded, "the service ran out of time"))
+        }
+        Err(CallError::Failed(error)) => Message::failed(Fault::new(Code::Internal, error.to_string())),
+    }
+}

@@ -1,0 +1,153 @@
+//! The ends of a channel.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+
+use futures_core::future::BoxFuture;
+
+use super::pipeline::Open;
+use super::queue::{Queue, Unserved};
+use super::seat::{self, Keeper};
+use super::{End, Memory, closed, lock};
+use crate::transport::{Filters, Interest, Outbound, Receiver, Sender, Sending, Subscription, Window};
+use crate::{Address, Filter, Limits, Message, Result};
+
+/// Who subscribes to a channel.
+#[derive(Default)]
+pub(super) struct Channel(Mutex<HashMap<Key, Subscribed>>);
+
+/// One subscriber, or one group of them.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Own(u64),
+    Group(Address),
+}
+
+/// A queue, and what goes into it.
+struct Subscribed {
+    filters: Vec<Filter>,
+    queue: Arc<Queue>,
+}
+
+impl Channel {
+    /// Takes a seat at the queue of a subscription, which has these filters from now on.
+    fn join(&self, key: &Key, filters: Vec<Filter>, unserved: Unserved, seat: (u64, Window)) -> Arc<Queue> {
+        let mut subscribed = lock(&self.0);
+        let fresh = || Subscribed { filters: Vec::new(), queue: Arc::new(Queue::new(unserved)) };
+        let one = subscribed.entry(key.clone()).or_insert_with(fresh);
+        for filter in filters {
+            one.add(filter);
+        }
+        // Under the lock, so that the subscription is not taken away for want of seats in between.
+        one.queue.join(seat.0, seat.1.messages());
+        one.queue.clone()
+    }
+
+    fn change(&self, key: &Key, change: impl FnOnce(&mut Subscribed)) -> Result<()> {
+        lock(&self.0).get_mut(key).map(change).ok_or_else(closed)
+    }
+
+    /// The queues of all who want this topic.
+    fn takers(&self, topic: &Address) -> Vec<Arc<Queue>> {
+        let subscribed = lock(&self.0);
+        subscribed.values().filter(|one| one.wants(topic)).map(|one| one.queue.clone()).collect()
+    }
+}
+
+impl Subscribed {
+    fn wants(&self, topic: &Address) -> bool {
+        self.filters.iter().any(|filter| filter.matches(topic))
+    }
+
+    fn add(&mut self, filter: Filter) {
+        if !self.filters.contains(&filter) {
+            self.filters.push(filter);
+        }
+    }
+}
+
+pub(super) fn publish(memory: &Memory, channel: &Address) -> (Weak<dyn End>, Sender) {
+    let open = Arc::new(Open::default());
+    let end: Arc<dyn End> = open.clone();
+    let events = Events { channel: memory.hub.channel(channel), limits: memory.limits, open };
+    (Arc::downgrade(&end), Sender::new(events))
+}
+
+struct Events {
+    channel: Arc<Channel>,
+    limits: Limits,
+    open: Arc<Open>,
+}
+
+impl Outbound for Events {
+    fn send(&self, message: Message) -> Sending<'_> {
+        if let Err(error) = self.open.check(&message, &self.limits) {
+            return Sending::ready(Err(error));
+        }
+        let mut takers = message.topic.as_ref().map(|topic| self.channel.takers(topic)).unwrap_or_default();
+        // A subscription that has ended takes everything and does nothing with it.
+        takers.retain(|queue| queue.try_push(message.clone()).is_err());
+        if takers.is_empty() {
+            return Sending::ready(Ok(()));
+        }
+        Sending::later(async move {
+            for queue in takers {
+                queue.push(message.clone()).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+pub(super) fn subscribe(
+    memory: &Memory,
+    channel: &Address,
+    subscription: Subscription,
+) -> (Weak<dyn End>, Receiver, Filters) {
+    let Subscription { filters, group, window } = subscription;
+    let id = memory.hub.fresh_id();
+    let durable = group.as_ref().is_some_and(crate::Group::is_durable);
+    let key = group.map_or(Key::Own(id), |group| Key::Group(group.name().clone()));
+    let channel = memory.hub.channel(channel);
+    let unserved = if durable { Unserved::Held } else { Unserved::Gone };
+    let queue = channel.join(&key, filters, unserved, (id, window));
+    let wanted = Arc::new(Wanted { channel, key, durable });
+    let (end, receiver) = seat::taken(queue, id, wanted.clone());
+    (end, receiver, Filters::new(Of(wanted)))
+}
+
+/// A subscription at its channel, which it leaves when nobody is at its queue any more.
+struct Wanted {
+    channel: Arc<Channel>,
+    key: Key,
+    durable: bool,
+}
+
+impl Keeper for Wanted {
+    fn left(&self, queue: &Arc<Queue>, _: Vec<Message>) {
+        if self.durable {
+            return;
+        }
+        let mut subscribed = lock(&self.channel.0);
+        let is_ours = subscribed.get(&self.key).is_some_and(|one| Arc::ptr_eq(&one.queue, queue));
+        if is_ours && !queue.is_served() {
+            subscribed.remove(&self.key);
+        }
+    }
+}
+
+struct Of(Arc<Wanted>);
+
+impl Interest for Of {
+    fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
+        let Wanted { channel, key, .. } = &*self.0;
+        let added = channel.change(key, |subscribed| subscribed.add(filter));
+        Box::pin(std::future::ready(added))
+    }
+
+    fn remove(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
+        let Wanted { channel, key, .. } = &*self.0;
+        let removed = channel.change(key, |subscribed| subscribed.filters.retain(|other| *other != filter));
+        Box::pin(std::future::ready(removed))
+    }
+}

@@ -1,0 +1,205 @@
+//! Where workers and listeners work off what arrives, and what becomes of it.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::FutureExt;
+
+use crate::intake::{self, Phases, Running, panic_message};
+use crate::rpc::report;
+use crate::transport::{Delivery, Receiver};
+use crate::{
+    CallError, Code, Dialect, Error, Fault, Handler, Message, Outcome, Reply, Request, Result, Service,
+    Window,
+};
+
+/// Tries a delivery this often, unless said otherwise.
+pub(crate) const DEFAULT_ATTEMPTS: u32 = 5;
+
+/// An end that works deliveries off.
+pub(crate) struct Works {
+    pub(crate) receiver: Receiver,
+    pub(crate) window: Window,
+    pub(crate) attempts: u32,
+    pub(crate) handle: WorkHandle,
+}
+
+impl Works {
+    /// Works off until it is drained, or the transport is closed.
+    pub(crate) async fn run<S: Service>(self, service: S) {
+        let Self { receiver, window, attempts, handle } = self;
+        let desk = Desk { service, attempts, counts: handle.counts };
+        intake::run(Arc::new(desk), receiver, window, handle.phase).await;
+    }
+}
+
+/// Settles what it is given by what the service says.
+struct Desk<S> {
+    service: S,
+    attempts: u32,
+    counts: Arc<Counts>,
+}
+
+impl<S: Service> intake::Desk for Desk<S> {
+    // Nobody else will do it.
+    const TAKES_THE_REST: bool = true;
+
+    async fn handle(self: Arc<Self>, delivery: Delivery) {
+        let Delivery { message, receipt, attempt } = delivery;
+        let running = Running::enter(&self.counts.running);
+        let failed = self.carry_out(Request { attempt, ..Request::new(message) }).await.err();
+        // Before it is settled, so that whoever sees it settled sees it done.
+        drop(running);
+        let outcome = failed.map_or(Outcome::Ack, |fault| self.judge(&fault, attempt, receipt.is_some()));
+        self.count(|counts| match outcome {
+            Outcome::Ack => &counts.done,
+            Outcome::Requeue => &counts.retried,
+            Outcome::Discard => &counts.discarded,
+        });
+        receipt.settle(outcome);
+    }
+
+    async fn turn_down(self: Arc<Self>, delivery: Delivery) {
+        self.handle(delivery).await;
+    }
+
+    fn reject(&self, error: &Error) {
+        self.count(|counts| &counts.rejected);
+        tracing::warn!(?error, "rejected something that cannot be read");
+    }
+}
+
+impl<S: Service> Desk<S> {
+    async fn carry_out(&self, request: Request) -> Result<(), Fault> {
+        let outcome = AssertUnwindSafe(self.service.call(request)).catch_unwind().await;
+        match outcome {
+            Ok(Ok(Reply { message })) => message.fault.map_or(Ok(()), |fault| Err(*fault)),
+            Ok(Err(CallError::Fault(fault))) => Err(fault),
+            Ok(Err(error)) => Err(Fault::new(Code::Internal, error.to_string())),
+            Err(panic) => {
+                self.count(|counts| &counts.panicked);
+                let message = format!("the handler panicked: {}", panic_message(panic.as_ref()));
+                Err(Fault::new(Code::Internal, message).with_kind("Panic"))
+            }
+        }
+    }
+
+    /// What is to become of something that failed: another attempt, if one may help and the backend can carry it.
+    fn judge(&self, fault: &Fault, attempt: u32, settles: bool) -> Outcome {
+        let hopeless = matches!(fault.code, Code::InvalidArguments | Code::MethodNotFound);
+        if settles && !hopeless && attempt < self.attempts {
+            tracing::warn!(%fault, attempt, "failed; it is tried again");
+            return Outcome::Requeue;
+        }
+        tracing::error!(%fault, attempt, "failed for good; it is discarded");
+        Outcome::Discard
+    }
+
+    fn count(&self, which: impl FnOnce(&Counts) -> &AtomicU64) {
+        which(&self.counts).fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One handler as a service, whatever the method.
+pub(crate) struct Single<D, H, M> {
+    dialect: D,
+    handler: H,
+    marker: PhantomData<fn() -> M>,
+}
+
+impl<D, H, M> Single<D, H, M> {
+    pub(crate) fn new(dialect: D, handler: H) -> Self {
+        Self { dialect, handler, marker: PhantomData }
+    }
+}
+
+impl<D: Dialect, H: Handler<M>, M: 'static> Service for Single<D, H, M> {
+    async fn call(&self, mut request: Request) -> Result<Reply, CallError> {
+        let args = read(&self.dialect, &mut request.message)?;
+        self.handler.handle(&request, args).await?;
+        Ok(Reply::default())
+    }
+}
+
+/// What the message carries, or the fault that it is not.
+fn read<D: Dialect, T: serde::de::DeserializeOwned>(dialect: &D, message: &mut Message) -> Result<T, Fault> {
+    if let Some(unreadable) = message.fault.take() {
+        return Err(*unreadable);
+    }
+    dialect.decode_call(message).map_err(|error| Fault::new(Code::InvalidArguments, report(&error)))
+}
+
+/// Stops a [`Worker`](crate::Worker) or a [`Listener`](crate::Listener), and tells what it does. Clones are handles of
+/// the same one.
+#[derive(Clone)]
+pub struct WorkHandle {
+    phase: Phases,
+    counts: Arc<Counts>,
+}
+
+impl WorkHandle {
+    pub(crate) fn new() -> Self {
+        Self { phase: Phases::new(), counts: Arc::default() }
+    }
+
+    /// Takes in no more, lets what runs finish, and waits for that. The rest is handed back for others to take; where the
+    /// transport cannot, what has arrived already is worked off first.
+    ///
+    /// Calling it again waits for the same end. Dropping the future goes on draining.
+    pub fn drain(&self) -> impl Future<Output = ()> + Send + '_ {
+        self.phase.drain()
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn stats(&self) -> WorkStats {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let counts = &self.counts;
+        WorkStats {
+            running: get(&counts.running),
+            done: get(&counts.done),
+            retried: get(&counts.retried),
+            discarded: get(&counts.discarded),
+            panicked: get(&counts.panicked),
+            rejected: get(&counts.rejected),
+        }
+    }
+}
+
+impl fmt::Debug for WorkHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkHandle").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// What a worker or a listener has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkStats {
+    /// Jobs or events that are worked on now.
+    pub running: u64,
+    /// Those that were done.
+    pub done: u64,
+    /// Attempts that failed and were handed back for another one.
+    pub retried: u64,
+    /// Those that failed for good.
+    pub discarded: u64,
+    /// Handlers that panicked. They are among the retried or the discarded.
+    pub panicked: u64,
+    /// What could not be read at all.
+    pub rejected: u64,
+}
+
+#[derive(Default)]
+struct Counts {
+    running: AtomicU64,
+    done: AtomicU64,
+    retried: AtomicU64,
+    discarded: AtomicU64,
+    panicked: AtomicU64,
+    rejected: AtomicU64,
+}
