@@ -6,10 +6,12 @@ pub use self::connect::connect;
 
 pub use polywire_core::{
     Address, AnyTransport, Body, CallError, CallId, Capabilities, Client, ClientStats, Code, Codec, Connect,
-    Context, Deadline, Delivery, Dialect, Error, ErrorKind, Fault, Handler, Headers, InFlight, Inbound,
-    Limits, Memory, Message, Outbound, Outcome, Outgoing, Receipt, Receiver, Reply, ReplyTo, Request,
-    Requester, Result, Router, Sender, Sending, Server, ServerBind, ServerHandle, ServerStats, Service,
-    ServiceFn, Settle, Transport, Window, service_fn,
+    Context, Deadline, Delivery, Dialect, Error, ErrorKind, Event, Fault, Filter, Filters, Group, Handler,
+    Headers, InFlight, Inbound, Interest, Job, Limits, Listener, ListenerBind, Memory, Message, Outbound,
+    Outcome, Outgoing, Overflow, Publisher, PublisherConnect, Puller, PullerBind, Pusher, PusherConnect,
+    Receipt, Receiver, Reply, ReplyTo, Request, Requester, Result, Router, Sender, Sending, Server,
+    ServerBind, ServerHandle, ServerStats, Service, ServiceFn, Settle, Subscriber, SubscriberBind,
+    Subscription, Transport, Window, WorkHandle, WorkStats, Worker, WorkerBind, service_fn,
 };
 
 #[cfg(feature = "amqp")]

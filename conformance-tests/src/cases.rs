@@ -5,6 +5,8 @@ pub mod calls;
 pub mod deadlines;
 pub mod faults;
 pub mod lifecycle;
+pub mod pipeline;
+pub mod pubsub;
 pub mod servers;
 
 use crate::Case;
@@ -142,4 +144,130 @@ pub const ALL: &[Case] = &[
     case!(lifecycle, close_wakes_pending_calls, "Closing a transport ends its calls in flight at once"),
     case!(lifecycle, close_ends_serving, "Closing a transport ends its servers"),
     case!(lifecycle, close_leaves_others_alone, "Closing a transport leaves those of others open"),
+    case!(
+        pipeline,
+        each_job_reaches_one_worker,
+        "Of the jobs of several pushers, each reaches exactly one of several workers"
+    ),
+    case!(
+        pipeline,
+        jobs_keep_their_order,
+        "The jobs of one pusher reach one worker in the order in which they were pushed"
+    ),
+    case!(pipeline, headers_cross_with_the_job, "What a job says about itself crosses with it"),
+    case!(
+        pipeline,
+        job_for_nobody_waits_or_is_refused,
+        "A job that nobody is there for waits for a worker, or its push says that it is unroutable"
+    ),
+    case!(pipeline, dropped_job_is_requeued, "A job that is dropped unsettled comes again, and says so"),
+    case!(pipeline, requeued_job_counts_its_attempts, "Each requeue is one more attempt"),
+    case!(
+        pipeline,
+        settled_job_is_gone,
+        "A job that was acknowledged or discarded never comes again, whatever becomes of its worker"
+    ),
+    case!(
+        pipeline,
+        jobs_of_a_dead_worker_go_on,
+        "The jobs that a worker held when it died go to another one"
+    ),
+    case!(
+        pipeline,
+        window_bounds_the_jobs_taken,
+        "A worker holds no more jobs than its window; the rest goes to others"
+    ),
+    case!(
+        pipeline,
+        worker_that_does_not_read_loses_nothing,
+        "Whatever a worker that does not read is sent, each push either waits or is kept: what succeeded arrives"
+    ),
+    case!(
+        pipeline,
+        failing_job_is_tried_again_and_then_discarded,
+        "A job whose handler fails is tried again, as often as was said, and then discarded"
+    ),
+    case!(
+        pipeline,
+        bad_jobs_leave_the_worker_at_work,
+        "A handler that panics and a job that cannot be read leave the worker at work"
+    ),
+    case!(
+        pipeline,
+        draining_worker_finishes_what_runs,
+        "A worker that drains finishes what runs, and takes nothing more"
+    ),
+    case!(
+        pipeline,
+        close_ends_pulling_and_pushing,
+        "Closing a transport ends its pullers, and its pushers say that they are closed"
+    ),
+    case!(
+        pubsub,
+        filters_mean_what_they_say,
+        "Each subscriber gets what its filters match, in the order in which it was published, and nothing else"
+    ),
+    case!(
+        pubsub,
+        nothing_published_after_bind_is_missed,
+        "What is published after a subscriber was bound is not missed, whoever was there first"
+    ),
+    case!(pubsub, nobody_needs_to_listen, "Publishing to nobody succeeds"),
+    case!(pubsub, filters_change_while_running, "Filters can be added and dropped while a subscriber runs"),
+    case!(pubsub, topics_may_be_bytes, "Topics and filters may be given as bytes, of any text"),
+    case!(
+        pubsub,
+        many_publishers_reach_many_subscribers,
+        "Several publishers reach several subscribers, each event once"
+    ),
+    case!(
+        pubsub,
+        group_shares_its_events,
+        "The members of a group share: each event goes to one of them. Who is in no group gets them all"
+    ),
+    case!(
+        pubsub,
+        events_of_a_dead_member_go_on,
+        "An event that a member of a group held when it died goes to another member"
+    ),
+    case!(
+        pubsub,
+        durable_group_collects_while_away,
+        "A durable group collects what is published while none of its members is there"
+    ),
+    case!(
+        pubsub,
+        slow_subscriber_drops_the_oldest,
+        "A subscriber that drops the oldest ends up with the latest, and knows how many it missed"
+    ),
+    case!(
+        pubsub,
+        slow_subscriber_drops_the_newest,
+        "A subscriber that drops the newest ends up with the first, and knows how many it missed"
+    ),
+    case!(
+        pubsub,
+        slow_subscriber_is_disconnected,
+        "A subscriber that wants to know when it was too slow gets what it held, the error, and the end"
+    ),
+    case!(
+        pubsub,
+        slow_subscriber_that_waits_misses_nothing,
+        "A subscriber that waits misses nothing, however slow it is"
+    ),
+    case!(
+        pubsub,
+        listener_tries_again_within_its_group,
+        "A listener deals with events by its handler; in a group, one that fails is tried again"
+    ),
+    case!(
+        pubsub,
+        close_ends_subscribing_and_publishing,
+        "Closing a transport ends its subscribers, and its publishers say that they are closed"
+    ),
+    case!(
+        pubsub,
+        what_is_lacking_is_unsupported,
+        "What a backend cannot do it refuses by name, and does not do less in silence"
+    ),
 ];

@@ -8,8 +8,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use polywire_codec::MessagePack;
 use polywire_core::{
-    AnyTransport, Capabilities, Client, Requester, Result, Server, ServerHandle, Service, Transport, Window,
+    AnyTransport, Capabilities, Client, Group, Publisher, Puller, Pusher, Requester, Result, Server,
+    ServerHandle, Service, Subscriber, SubscriberBind, Transport, Window,
 };
+use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
 use crate::{Failure, OrFail, Space, Verdict};
@@ -21,6 +23,10 @@ pub struct Stage {
 
 /// The name of the service, where a case needs just one.
 pub(crate) const SERVICE: &str = "calculator";
+
+/// The name of the queue of jobs, and of the channel of events, where a case needs just one.
+pub(crate) const QUEUE: &str = "thumbnails";
+pub(crate) const CHANNEL: &str = "weather";
 
 /// Longer than anything takes that does not hang, and shorter than a case.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -97,6 +103,57 @@ impl Stage {
         Requester::open(&transport, service, Requester::DEFAULT_PENDING_MAX)
             .await
             .or_fail("a requester opens")
+    }
+
+    /// A puller of numbers in a process of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if it cannot be bound.
+    pub async fn puller(&self, window: Window) -> Verdict<Puller<u32>> {
+        bound(Puller::bind(&self.serving().await?, QUEUE, MessagePack).window(window)).await
+    }
+
+    /// A pusher in a process of its own. It reaches the pullers that are there by now.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if it cannot connect.
+    pub async fn pusher(&self) -> Verdict<Pusher<MessagePack>> {
+        bound(Pusher::connect(&self.calling().await?, QUEUE, MessagePack)).await
+    }
+
+    /// A subscriber in a process of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if it cannot be bound.
+    pub async fn subscriber<T: DeserializeOwned + 'static>(
+        &self,
+        filters: impl IntoIterator<Item = &'static str>,
+    ) -> Verdict<Subscriber<T>> {
+        let transport = self.serving().await?;
+        let subscriber = Subscriber::bind(&transport, CHANNEL, MessagePack);
+        bound(filters.into_iter().fold(subscriber, SubscriberBind::filter)).await
+    }
+
+    /// A member of a group, in a process of its own, that wants everything.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if it cannot be bound.
+    pub async fn member(&self, group: &str) -> Verdict<Subscriber<u32>> {
+        let group = Group::new(group).or_fail("a group has a name")?;
+        bound(Subscriber::bind(&self.serving().await?, CHANNEL, MessagePack).group(group)).await
+    }
+
+    /// A publisher in a process of its own. It reaches the subscribers that are there by now.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if it cannot connect.
+    pub async fn publisher(&self) -> Verdict<Publisher<MessagePack>> {
+        bound(Publisher::connect(&self.calling().await?, CHANNEL, MessagePack)).await
     }
 
     /// Goes on only if the backend has the capability.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
+use sync_wrapper::SyncWrapper;
 
 use super::Delivery;
 use crate::{Message, Result};
@@ -99,23 +100,27 @@ pub trait Inbound: Stream<Item = Result<Delivery>> + Send + 'static {
 }
 
 /// The receiving half of an end: a stream of deliveries.
-pub struct Receiver(Pin<Box<dyn Inbound>>);
+pub struct Receiver(SyncWrapper<Pin<Box<dyn Inbound>>>);
 
 impl Receiver {
     /// The half that receives through `inbound`.
     #[must_use]
     pub fn new(inbound: impl Inbound) -> Self {
-        Self(Box::pin(inbound))
+        Self(SyncWrapper::new(Box::pin(inbound)))
     }
 
     /// The next delivery, or an error about one; `None` when the end is closed. Nothing is lost if it is dropped.
     pub async fn next(&mut self) -> Option<Result<Delivery>> {
-        std::future::poll_fn(|cx| self.0.as_mut().poll_next(cx)).await
+        std::future::poll_fn(|cx| self.inbound().poll_next(cx)).await
     }
 
     /// Takes in no more; see [`Inbound::stop`].
     pub fn stop(&mut self) {
-        self.0.as_mut().stop();
+        self.inbound().stop();
+    }
+
+    fn inbound(&mut self) -> Pin<&mut dyn Inbound> {
+        self.0.get_mut().as_mut()
     }
 }
 
@@ -123,7 +128,7 @@ impl Stream for Receiver {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.as_mut().poll_next(cx)
+        self.inbound().poll_next(cx)
     }
 }
 
