@@ -2,134 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::pin::Pin;
+mod scripted;
+
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_core::Stream;
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, CallError, CallId, Capabilities, Client, Code, Deadline, Delivery, Error, ErrorKind, Fault,
-    Filters, Inbound, Memory, Message, Outbound, Outcome, Receipt, Receiver, ReplyTo, Requester, Result,
-    Router, Sender, Sending, Server, Settle, Subscription, Transport, Window,
+    Address, CallError, CallId, Client, Code, Deadline, Delivery, Error, ErrorKind, Fault, Memory, Message,
+    Outcome, Receipt, ReplyTo, Requester, Router, Sending, Server, Settle, Window,
 };
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// A transport whose ends are in the hands of the test.
-struct Scripted {
-    sent: mpsc::UnboundedSender<Message>,
-    send: fn() -> Sending<'static>,
-    incoming: Mutex<Option<mpsc::UnboundedReceiver<Result<Delivery>>>>,
-}
-
-/// The test's side of it.
-struct Script {
-    sent: mpsc::UnboundedReceiver<Message>,
-    incoming: mpsc::UnboundedSender<Result<Delivery>>,
-}
-
-impl Scripted {
-    fn new(send: fn() -> Sending<'static>) -> (Self, Script) {
-        let ((sent, out), (deliver, incoming)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        (Self { sent, send, incoming: Mutex::new(Some(incoming)) }, Script { sent: out, incoming: deliver })
-    }
-
-    fn end(&self) -> Result<(Sender, Receiver)> {
-        let incoming = self.incoming.lock().unwrap().take().unwrap();
-        Ok((Sender::new(Out(self.sent.clone(), self.send)), Receiver::new(In(incoming))))
-    }
-}
-
-impl Transport for Scripted {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::least(1 << 20)
-    }
-
-    async fn requester(&self, _: &Address) -> Result<(Sender, Receiver)> {
-        self.end()
-    }
-
-    async fn responder(&self, _: &Address, _: Window) -> Result<(Sender, Receiver)> {
-        self.end()
-    }
-
-    async fn pusher(&self, _: &Address) -> Result<Sender> {
-        Err(Error::unsupported("pipeline"))
-    }
-
-    async fn puller(&self, _: &Address, _: Window) -> Result<Receiver> {
-        Err(Error::unsupported("pipeline"))
-    }
-
-    async fn publisher(&self, _: &Address) -> Result<Sender> {
-        Err(Error::unsupported("pubsub"))
-    }
-
-    async fn subscriber(&self, _: &Address, _: Subscription) -> Result<(Receiver, Filters)> {
-        Err(Error::unsupported("pubsub"))
-    }
-
-    async fn close(&self) -> Result<()> {
-        Ok(())
-    }
-}
-
-struct Out(mpsc::UnboundedSender<Message>, fn() -> Sending<'static>);
-
-impl Outbound for Out {
-    fn send(&self, message: Message) -> Sending<'_> {
-        self.0.send(message).unwrap();
-        self.1()
-    }
-}
-
-struct In(mpsc::UnboundedReceiver<Result<Delivery>>);
-
-impl Stream for In {
-    type Item = Result<Delivery>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(cx)
-    }
-}
-
-impl Inbound for In {
-    fn stop(self: Pin<&mut Self>) {}
-}
-
-fn sent() -> Sending<'static> {
-    Sending::ready(Ok(()))
-}
-
-fn never_confirmed() -> Sending<'static> {
-    Sending::later(std::future::pending())
-}
-
-fn link_lost() -> Sending<'static> {
-    Sending::ready(Err(Error::new(ErrorKind::Disconnected, "the link is lost")))
-}
-
-fn caller_gone() -> Sending<'static> {
-    Sending::ready(Err(Error::new(ErrorKind::Unroutable, "the caller is gone")))
-}
-
-impl Script {
-    async fn request(&mut self) -> Message {
-        self.sent.recv().await.unwrap()
-    }
-
-    fn reply(&self, id: Option<CallId>, body: &'static [u8]) {
-        let mut reply = Message::new(body);
-        reply.id = id;
-        self.incoming.send(Ok(Delivery::settled(reply))).unwrap();
-    }
-
-    fn fail(&self, error: Error) {
-        self.incoming.send(Err(error)).unwrap();
-    }
-}
+use self::scripted::{Script, Scripted, caller_gone, link_lost, never_confirmed, sent};
 
 async fn client(send: fn() -> Sending<'static>) -> (Client<MessagePack>, Script) {
     let (transport, script) = Scripted::new(send);

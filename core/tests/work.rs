@@ -1,0 +1,177 @@
+//! Pushing, working and subscribing over scripted ends: what a backend may do that memory never does.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod scripted;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use polywire_codec::MessagePack;
+use polywire_core::{
+    Address, Code, Delivery, Error, ErrorKind, Fault, Group, Message, Outcome, Overflow, Publisher, Pusher,
+    Receipt, Settle, Subscriber, Window, Worker,
+};
+use tokio::time::Instant;
+
+use self::scripted::{Script, Scripted, never_confirmed, sent};
+
+/// What a number is on the wire.
+fn job(n: u8) -> Message {
+    Message::new(vec![n])
+}
+
+fn event(topic: &str, n: u8) -> Delivery {
+    let mut message = job(n);
+    message.topic = Some(Address::new(topic).unwrap());
+    Delivery::settled(message)
+}
+
+/// Notes what becomes of deliveries.
+#[derive(Default)]
+struct Ledger(Mutex<Vec<(u64, Outcome)>>);
+
+impl Settle for Ledger {
+    fn settle(&self, tag: u64, outcome: Outcome) {
+        self.0.lock().unwrap().push((tag, outcome));
+    }
+}
+
+impl Script {
+    fn deliver(&self, delivery: Delivery) {
+        self.incoming.send(Ok(delivery)).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn push_that_finds_no_room_gives_up_in_time() {
+    let (transport, _script) = Scripted::new(never_confirmed);
+    let pusher =
+        Pusher::connect(&transport, "jobs", MessagePack).timeout(Duration::from_secs(3)).await.unwrap();
+    let (transport, _script) = Scripted::new(never_confirmed);
+    let publisher = Publisher::connect(&transport, "events", MessagePack).await.unwrap();
+    let start = Instant::now();
+    let error = pusher.push(&1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    assert!(!error.is_unsent(), "nobody knows");
+    assert_eq!(start.elapsed(), Duration::from_secs(3));
+    assert_eq!(publisher.publish("a", &1).await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    assert_eq!(start.elapsed(), Duration::from_secs(33));
+}
+
+#[tokio::test]
+async fn attempts_are_bounded_and_outcomes_settled() {
+    let (transport, script) = Scripted::new(sent);
+    let ledger = Arc::new(Ledger::default());
+    let worker = Worker::bind(&transport, "jobs", MessagePack).attempts(2).await.unwrap();
+    let handle = worker.handle();
+    for (tag, attempt) in [(1, 1), (2, 2), (3, 7)] {
+        script.deliver(Delivery::new(job(0), Receipt::new(ledger.clone(), tag)).attempt(attempt));
+    }
+    script.deliver(Delivery::new(job(1), Receipt::new(ledger.clone(), 4)));
+    script.deliver(Delivery::new(Message::new("no number"), Receipt::new(ledger.clone(), 5)));
+    drop(script);
+    let fault = || Fault::new(Code::Application, "zero");
+    worker.work(move |n: u8| async move { if n == 0 { Err(fault()) } else { Ok(()) } }).await;
+    let settled = ledger.0.lock().unwrap().clone();
+    let discarded = |tag| (tag, Outcome::Discard);
+    assert_eq!(settled, [(1, Outcome::Requeue), discarded(2), discarded(3), (4, Outcome::Ack), discarded(5)]);
+    let stats = handle.stats();
+    assert_eq!((stats.done, stats.retried, stats.discarded, stats.running), (1, 1, 3, 0));
+}
+
+#[tokio::test]
+async fn without_settlement_a_job_has_one_attempt() {
+    let (transport, script) = Scripted::new(sent);
+    let worker = Worker::bind(&transport, "jobs", MessagePack).await.unwrap();
+    let handle = worker.handle();
+    script.deliver(Delivery::settled(job(0)));
+    drop(script);
+    worker.work(|_: u8| async { Err::<(), _>(Fault::new(Code::Application, "no")) }).await;
+    assert_eq!((handle.stats().retried, handle.stats().discarded), (0, 1));
+}
+
+#[tokio::test]
+async fn what_cannot_be_handed_back_is_worked_off_before_the_end() {
+    let (transport, script) = Scripted::new(sent);
+    let worker = Worker::bind(&transport, "jobs", MessagePack).await.unwrap();
+    let handle = worker.handle();
+    let draining = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.drain().await }
+    });
+    tokio::task::yield_now().await;
+    // It is stopped, and this arrives all the same.
+    for n in 0..3 {
+        script.deliver(Delivery::settled(job(n)));
+    }
+    drop(script);
+    worker.work(|_: u8| async { Ok(()) }).await;
+    draining.await.unwrap();
+    assert_eq!(handle.stats().done, 3);
+}
+
+#[tokio::test]
+async fn more_than_was_asked_for_is_dropped() {
+    let (transport, script) = Scripted::new(sent);
+    let mut subscriber: Subscriber<u8> =
+        Subscriber::bind(&transport, "events", MessagePack).filter("a.*").await.unwrap();
+    for (topic, n) in [("b.x", 1), ("a", 2), ("a.x", 3), ("a.x.y", 4)] {
+        script.deliver(event(topic, n));
+    }
+    assert_eq!(*subscriber.next().await.unwrap().unwrap(), 3);
+    subscriber.filters().add("b.#").await.unwrap();
+    script.deliver(event("b.x", 5));
+    assert_eq!(*subscriber.next().await.unwrap().unwrap(), 5);
+    drop(script);
+    assert!(subscriber.next().await.is_none());
+}
+
+#[tokio::test]
+async fn events_of_ones_own_are_settled_as_they_are_taken() {
+    let (transport, script) = Scripted::new(sent);
+    let ledger = Arc::new(Ledger::default());
+    let mut subscriber: Subscriber<u8> = Subscriber::bind(&transport, "events", MessagePack).await.unwrap();
+    let Delivery { message, .. } = event("a", 1);
+    script.deliver(Delivery::new(message, Receipt::new(ledger.clone(), 1)));
+    let (error, value) = subscriber.next().await.unwrap().unwrap().requeue().unwrap_err();
+    assert_eq!((error.kind(), value), (ErrorKind::Unsupported, 1));
+    assert_eq!(*ledger.0.lock().unwrap(), [(1, Outcome::Ack)]);
+}
+
+#[tokio::test]
+async fn event_that_cannot_be_read_is_an_error_and_the_stream_goes_on() {
+    let (transport, script) = Scripted::new(sent);
+    let mut subscriber: Subscriber<u8> = Subscriber::bind(&transport, "events", MessagePack).await.unwrap();
+    script.deliver(Delivery::settled(job(1)));
+    script.fail(Error::new(ErrorKind::Disconnected, "events may have been missed"));
+    let mut garbled = event("a", 1);
+    garbled.message.body = "no number".into();
+    script.deliver(garbled);
+    script.deliver(event("a", 2));
+    for kind in [ErrorKind::Codec, ErrorKind::Disconnected, ErrorKind::Codec] {
+        assert_eq!(subscriber.next().await.unwrap().unwrap_err().kind(), kind);
+    }
+    assert_eq!(*subscriber.next().await.unwrap().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn events_of_a_group_are_never_dropped_by_a_policy() {
+    let memory = polywire_core::Memory::new();
+    let subscriber = Subscriber::<u8>::bind(&memory, "events", MessagePack)
+        .group(Group::new("all").unwrap())
+        .overflow(Overflow::DropOldest)
+        .window(Window::new(1));
+    assert_eq!(subscriber.await.unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[tokio::test]
+async fn malformed_filters_are_told_when_binding() {
+    let memory = polywire_core::Memory::new();
+    let error = Subscriber::<u8>::bind(&memory, "events", MessagePack)
+        .filter("a..b")
+        .filter("c d")
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("a..b"), "{error}");
+}
