@@ -51,6 +51,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tokio::task::yield_now().await;
     }
     let reading = latest.next().await.ok_or("the transport was closed")??;
-    println!("the latest of {} is {}, {} older ones were dropped", reading.topic(), *reading, latest.dropped());
+    println!(
+        "the latest of {} is {}, {} older ones were dropped",
+        reading.topic(),
+        *reading,
+        latest.dropped()
+    );
     Ok(())
 }

@@ -188,6 +188,18 @@ impl From<std::convert::Infallible> for Error {
     }
 }
 
+/// An error and its causes in one line.
+pub(crate) fn report(error: &Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
+}
+
 /// Why a call has no result.
 ///
 /// ```

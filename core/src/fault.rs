@@ -4,6 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::Error;
+use crate::error::report;
+
 /// What a peer answered instead of a result.
 ///
 /// It crosses the wire whole: [`code`](Self::code) for code to branch on, [`kind`](Self::kind) as the peer's own
@@ -74,6 +77,14 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// What went wrong on the side of a handler, told to its caller: an [internal](Code::Internal) fault with the error and
+/// its causes as the message.
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::new(Code::Internal, report(&error)).with_kind("Error")
+    }
+}
 
 impl Code {
     /// Every code, in the order of their numbers.

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 pub use self::client::{Client, Connect, InFlight, Outgoing};
 pub use self::requester::{ClientStats, Requester};
-pub(crate) use self::router::report;
 pub use self::router::{Handler, Router};
 pub use self::server::{Server, ServerBind, ServerHandle, ServerStats};
 

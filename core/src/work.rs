@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 
+use crate::error::report;
 use crate::intake::{self, Phases, Running, panic_message};
-use crate::rpc::report;
 use crate::transport::{Delivery, Receiver};
 use crate::{
     CallError, Code, Dialect, Error, Fault, Handler, Message, Outcome, Reply, Request, Result, Service,

@@ -9,9 +9,8 @@ use futures_core::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{
-    Address, CallError, Code, Context, Dialect, Error, Fault, Message, Reply, Request, Result, Service,
-};
+use crate::error::report;
+use crate::{Address, CallError, Code, Context, Dialect, Fault, Message, Reply, Request, Result, Service};
 
 /// A service made of methods, each an async function.
 ///
@@ -211,16 +210,4 @@ fn answer<D: Dialect, T: Serialize>(dialect: &D, request: &Request, outcome: &Re
         ));
     }
     Reply::from(message)
-}
-
-/// An error and its causes in one line.
-pub(crate) fn report(error: &Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
 }
