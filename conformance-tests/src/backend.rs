@@ -2,7 +2,9 @@
 
 use std::future::Future;
 
-use polywire_core::{AnyTransport, Memory, Result};
+use polywire_core::{AnyTransport, Error, ErrorKind, Memory, Result};
+
+use crate::Hook;
 
 /// A backend that can be tested.
 ///
@@ -31,6 +33,28 @@ pub trait Space: Send + Sync + 'static {
     /// A transport for a calling process. It reaches every service that serving transports of this space have bound
     /// by now.
     fn calling(&self) -> impl Future<Output = Result<AnyTransport>> + Send;
+
+    /// The disturbances that the place can bring about: none, unless it says so.
+    fn hooks(&self) -> Vec<Hook> {
+        Vec::new()
+    }
+
+    /// Brings about a disturbance, and returns when it is in force. It strikes what is connected by now, and for one
+    /// that lasts also what connects later.
+    fn disturb(&self, hook: Hook) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Err(unsupported(hook)))
+    }
+
+    /// Ends the disturbances that last. The suite calls it after each case, too.
+    fn heal(&self) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+}
+
+fn unsupported(hook: Hook) -> Error {
+    Error::new(ErrorKind::Unsupported, "the space cannot be disturbed in this way")
+        .with("hook", hook)
+        .unsent()
 }
 
 /// The in-memory transport of core: the reference.

@@ -11,263 +11,110 @@ pub mod servers;
 
 use crate::Case;
 
-/// A case for the list: its group, its function, and what it is about.
-macro_rules! case {
-    ($group:ident, $name:ident, $about:literal) => {
-        Case {
-            id: concat!(stringify!($group), ".", stringify!($name)),
-            about: $about,
-            run: |stage| Box::pin(async move { $group::$name(&stage).await }),
+/// The list of cases, in the order in which they are best read: by group, whether it belongs to the minimum set or is
+/// optional since it asks for a capability or a hook, the function, and what it is about.
+///
+/// Hands the list to the macro `$then`, after what is `$given`: one list for all uses.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! each_case {
+    ($then:ident $($given:tt)*) => {
+        $crate::$then! {
+            $($given)*
+            calls {
+                minimum replies_reach_their_calls "Of 10,000 calls at once, each gets its own reply, whatever the order of finishing";
+                minimum nested_methods_are_found "A method whose name has dots is found";
+                minimum calls_in_flight_can_be_awaited_later "A call in flight is a handle that can be awaited later";
+                minimum requests_sent_after_bind_are_served "A request that is sent after the server was bound is served, even if serving starts later";
+                minimum unknown_service_is_unroutable "A call to a service that nobody serves fails as unroutable, and says that nobody has it";
+                minimum abandoned_call_leaves_nothing_behind "A call that is dropped leaves nothing behind; its late reply is dropped and counted";
+            }
+            faults {
+                minimum faults_cross_whole "A fault keeps its code, kind, message and details";
+                minimum unknown_method_is_a_fault "A call of a method that the service does not have is answered with a fault";
+                minimum bad_arguments_name_the_path "Arguments of the wrong type are answered with a fault that says where";
+                minimum unreadable_arguments_are_a_fault "Arguments that are not of the format are answered with a fault, and the server lives";
+                minimum foreign_format_is_named "A call in another format than the server's is answered with a fault that names both";
+                minimum panicking_handler_answers "A handler that panics answers with a fault, and the server lives";
+                minimum unencodable_result_answers "A result that cannot be encoded is answered with a fault, and the server lives";
+                minimum unreadable_reply_fails_its_call_alone "A reply that cannot be read fails its own call and no other";
+            }
+            deadlines {
+                minimum expired_request_never_starts "A request whose deadline has passed never reaches the handler";
+                minimum slow_handler_is_dropped "A handler slower than the deadline is dropped, and its caller learns in time";
+                minimum deadline_travels "The handler knows how long its caller waits";
+            }
+            bodies {
+                minimum every_size_arrives "Bodies of no byte, one byte and 8 MiB arrive as they left, both ways";
+                minimum too_large_request_is_refused "A request over the limit fails at its sender, and the next one is fine";
+                minimum too_large_reply_is_a_fault "A reply over the limit is a fault at its caller, and the server lives";
+                minimum headers_and_names_survive "Headers arrive as they left, and names and values need not be ASCII";
+                minimum too_many_headers_are_refused "Headers over the limit fail at their sender, and the next request is fine";
+            }
+            servers {
+                minimum competing_servers_share "Requests are spread over competing servers";
+                minimum window_bounds_the_work "No more requests run at once than the window allows";
+                minimum draining_server_finishes_and_refuses "A server that drains finishes what runs and refuses or hands back the rest";
+                optional draining_server_leaves_the_rest_to_others "While a server drains, others get what is sent";
+                optional window_bounds_unsettled_deliveries "An end holds no more unsettled deliveries than its window; what is beyond waits where others can take it";
+                optional requests_of_a_dead_server_go_on "The requests that a dying server held go to another one, marked as redelivered";
+            }
+            pipeline {
+                minimum each_job_reaches_one_worker "Of the jobs of several pushers, each reaches exactly one of several workers";
+                minimum jobs_keep_their_order "The jobs of one pusher reach one worker in the order in which they were pushed";
+                minimum headers_cross_with_the_job "What a job says about itself crosses with it";
+                minimum job_for_nobody_waits_or_is_refused "A job that nobody is there for waits for a worker, or its push says that it is unroutable";
+                optional dropped_job_is_requeued "A job that is dropped unsettled comes again, and says so";
+                optional requeued_job_counts_its_attempts "Each requeue is one more attempt";
+                optional settled_job_is_gone "A job that was acknowledged or discarded never comes again, whatever becomes of its worker";
+                optional jobs_of_a_dead_worker_go_on "The jobs that a worker held when it died go to another one";
+                optional window_bounds_the_jobs_taken "A worker holds no more jobs than its window; the rest goes to others";
+                minimum worker_that_does_not_read_loses_nothing "Whatever a worker that does not read is sent, each push either waits or is kept: what succeeded arrives";
+                optional failing_job_is_tried_again_and_then_discarded "A job whose handler fails is tried again, as often as was said, and then discarded";
+                minimum bad_jobs_leave_the_worker_at_work "A handler that panics and a job that cannot be read leave the worker at work";
+                minimum draining_worker_finishes_what_runs "A worker that drains finishes what runs, and takes nothing more";
+                minimum close_ends_pulling_and_pushing "Closing a transport ends its pullers, and its pushers say that they are closed";
+            }
+            pubsub {
+                minimum filters_mean_what_they_say "Each subscriber gets what its filters match, in the order in which it was published, and nothing else";
+                minimum nothing_published_after_bind_is_missed "What is published after a subscriber was bound is not missed, whoever was there first";
+                minimum nobody_needs_to_listen "Publishing to nobody succeeds";
+                minimum filters_change_while_running "Filters can be added and dropped while a subscriber runs";
+                minimum topics_may_be_bytes "Topics and filters may be given as bytes, of any text";
+                minimum many_publishers_reach_many_subscribers "Several publishers reach several subscribers, each event once";
+                optional group_shares_its_events "The members of a group share: each event goes to one of them. Who is in no group gets them all";
+                optional events_of_a_dead_member_go_on "An event that a member of a group held when it died goes to another member";
+                optional durable_group_collects_while_away "A durable group collects what is published while none of its members is there";
+                minimum slow_subscriber_drops_the_oldest "A subscriber that drops the oldest ends up with the latest, and knows how many it missed";
+                minimum slow_subscriber_drops_the_newest "A subscriber that drops the newest ends up with the first, and knows how many it missed";
+                minimum slow_subscriber_is_disconnected "A subscriber that wants to know when it was too slow gets what it held, the error, and the end";
+                minimum slow_subscriber_that_waits_misses_nothing "A subscriber that waits misses nothing, however slow it is";
+                optional listener_tries_again_within_its_group "A listener deals with events by its handler; in a group, one that fails is tried again";
+                minimum close_ends_subscribing_and_publishing "Closing a transport ends its subscribers, and its publishers say that they are closed";
+                minimum what_is_lacking_is_unsupported "What a backend cannot do it refuses by name, and does not do less in silence";
+            }
+            lifecycle {
+                minimum close_twice_is_close_once "Closing twice is closing once, and what is closed says so";
+                minimum close_wakes_pending_calls "Closing a transport ends its calls in flight at once";
+                minimum close_ends_serving "Closing a transport ends its servers";
+                minimum close_leaves_others_alone "Closing a transport leaves those of others open";
+            }
         }
     };
 }
 
+#[doc(hidden)]
+#[macro_export]
+macro_rules! list_of_cases {
+    ($($group:ident { $($set:ident $name:ident $about:literal;)+ })+) => {
+        &[$($(Case {
+            id: concat!(stringify!($group), ".", stringify!($name)),
+            about: $about,
+            minimum: matches!(stringify!($set).as_bytes(), b"minimum"),
+            run: |stage| Box::pin(async move { $group::$name(&stage).await }),
+        },)+)+]
+    };
+}
+
 /// All cases, in the order in which they are best read.
-pub const ALL: &[Case] = &[
-    case!(
-        calls,
-        replies_reach_their_calls,
-        "Of 10,000 calls at once, each gets its own reply, whatever the order of finishing"
-    ),
-    case!(calls, nested_methods_are_found, "A method whose name has dots is found"),
-    case!(
-        calls,
-        calls_in_flight_can_be_awaited_later,
-        "A call in flight is a handle that can be awaited later"
-    ),
-    case!(
-        calls,
-        requests_sent_after_bind_are_served,
-        "A request that is sent after the server was bound is served, even if serving starts later"
-    ),
-    case!(
-        calls,
-        unknown_service_is_unroutable,
-        "A call to a service that nobody serves fails as unroutable, and says that nobody has it"
-    ),
-    case!(
-        calls,
-        abandoned_call_leaves_nothing_behind,
-        "A call that is dropped leaves nothing behind; its late reply is dropped and counted"
-    ),
-    case!(faults, faults_cross_whole, "A fault keeps its code, kind, message and details"),
-    case!(
-        faults,
-        unknown_method_is_a_fault,
-        "A call of a method that the service does not have is answered with a fault"
-    ),
-    case!(
-        faults,
-        bad_arguments_name_the_path,
-        "Arguments of the wrong type are answered with a fault that says where"
-    ),
-    case!(
-        faults,
-        unreadable_arguments_are_a_fault,
-        "Arguments that are not of the format are answered with a fault, and the server lives"
-    ),
-    case!(
-        faults,
-        foreign_format_is_named,
-        "A call in another format than the server's is answered with a fault that names both"
-    ),
-    case!(
-        faults,
-        panicking_handler_answers,
-        "A handler that panics answers with a fault, and the server lives"
-    ),
-    case!(
-        faults,
-        unencodable_result_answers,
-        "A result that cannot be encoded is answered with a fault, and the server lives"
-    ),
-    case!(
-        faults,
-        unreadable_reply_fails_its_call_alone,
-        "A reply that cannot be read fails its own call and no other"
-    ),
-    case!(
-        deadlines,
-        expired_request_never_starts,
-        "A request whose deadline has passed never reaches the handler"
-    ),
-    case!(
-        deadlines,
-        slow_handler_is_dropped,
-        "A handler slower than the deadline is dropped, and its caller learns in time"
-    ),
-    case!(deadlines, deadline_travels, "The handler knows how long its caller waits"),
-    case!(bodies, every_size_arrives, "Bodies of no byte, one byte and 8 MiB arrive as they left, both ways"),
-    case!(
-        bodies,
-        too_large_request_is_refused,
-        "A request over the limit fails at its sender, and the next one is fine"
-    ),
-    case!(
-        bodies,
-        too_large_reply_is_a_fault,
-        "A reply over the limit is a fault at its caller, and the server lives"
-    ),
-    case!(
-        bodies,
-        headers_and_names_survive,
-        "Headers arrive as they left, and names and values need not be ASCII"
-    ),
-    case!(
-        bodies,
-        too_many_headers_are_refused,
-        "Headers over the limit fail at their sender, and the next request is fine"
-    ),
-    case!(servers, competing_servers_share, "Requests are spread over competing servers"),
-    case!(servers, window_bounds_the_work, "No more requests run at once than the window allows"),
-    case!(
-        servers,
-        draining_server_finishes_and_refuses,
-        "A server that drains finishes what runs and refuses or hands back the rest"
-    ),
-    case!(
-        servers,
-        draining_server_leaves_the_rest_to_others,
-        "While a server drains, others get what is sent"
-    ),
-    case!(
-        servers,
-        window_bounds_unsettled_deliveries,
-        "An end holds no more unsettled deliveries than its window; what is beyond waits where others can take it"
-    ),
-    case!(
-        servers,
-        requests_of_a_dead_server_go_on,
-        "The requests that a dying server held go to another one, marked as redelivered"
-    ),
-    case!(lifecycle, close_twice_is_close_once, "Closing twice is closing once, and what is closed says so"),
-    case!(lifecycle, close_wakes_pending_calls, "Closing a transport ends its calls in flight at once"),
-    case!(lifecycle, close_ends_serving, "Closing a transport ends its servers"),
-    case!(lifecycle, close_leaves_others_alone, "Closing a transport leaves those of others open"),
-    case!(
-        pipeline,
-        each_job_reaches_one_worker,
-        "Of the jobs of several pushers, each reaches exactly one of several workers"
-    ),
-    case!(
-        pipeline,
-        jobs_keep_their_order,
-        "The jobs of one pusher reach one worker in the order in which they were pushed"
-    ),
-    case!(pipeline, headers_cross_with_the_job, "What a job says about itself crosses with it"),
-    case!(
-        pipeline,
-        job_for_nobody_waits_or_is_refused,
-        "A job that nobody is there for waits for a worker, or its push says that it is unroutable"
-    ),
-    case!(pipeline, dropped_job_is_requeued, "A job that is dropped unsettled comes again, and says so"),
-    case!(pipeline, requeued_job_counts_its_attempts, "Each requeue is one more attempt"),
-    case!(
-        pipeline,
-        settled_job_is_gone,
-        "A job that was acknowledged or discarded never comes again, whatever becomes of its worker"
-    ),
-    case!(
-        pipeline,
-        jobs_of_a_dead_worker_go_on,
-        "The jobs that a worker held when it died go to another one"
-    ),
-    case!(
-        pipeline,
-        window_bounds_the_jobs_taken,
-        "A worker holds no more jobs than its window; the rest goes to others"
-    ),
-    case!(
-        pipeline,
-        worker_that_does_not_read_loses_nothing,
-        "Whatever a worker that does not read is sent, each push either waits or is kept: what succeeded arrives"
-    ),
-    case!(
-        pipeline,
-        failing_job_is_tried_again_and_then_discarded,
-        "A job whose handler fails is tried again, as often as was said, and then discarded"
-    ),
-    case!(
-        pipeline,
-        bad_jobs_leave_the_worker_at_work,
-        "A handler that panics and a job that cannot be read leave the worker at work"
-    ),
-    case!(
-        pipeline,
-        draining_worker_finishes_what_runs,
-        "A worker that drains finishes what runs, and takes nothing more"
-    ),
-    case!(
-        pipeline,
-        close_ends_pulling_and_pushing,
-        "Closing a transport ends its pullers, and its pushers say that they are closed"
-    ),
-    case!(
-        pubsub,
-        filters_mean_what_they_say,
-        "Each subscriber gets what its filters match, in the order in which it was published, and nothing else"
-    ),
-    case!(
-        pubsub,
-        nothing_published_after_bind_is_missed,
-        "What is published after a subscriber was bound is not missed, whoever was there first"
-    ),
-    case!(pubsub, nobody_needs_to_listen, "Publishing to nobody succeeds"),
-    case!(pubsub, filters_change_while_running, "Filters can be added and dropped while a subscriber runs"),
-    case!(pubsub, topics_may_be_bytes, "Topics and filters may be given as bytes, of any text"),
-    case!(
-        pubsub,
-        many_publishers_reach_many_subscribers,
-        "Several publishers reach several subscribers, each event once"
-    ),
-    case!(
-        pubsub,
-        group_shares_its_events,
-        "The members of a group share: each event goes to one of them. Who is in no group gets them all"
-    ),
-    case!(
-        pubsub,
-        events_of_a_dead_member_go_on,
-        "An event that a member of a group held when it died goes to another member"
-    ),
-    case!(
-        pubsub,
-        durable_group_collects_while_away,
-        "A durable group collects what is published while none of its members is there"
-    ),
-    case!(
-        pubsub,
-        slow_subscriber_drops_the_oldest,
-        "A subscriber that drops the oldest ends up with the latest, and knows how many it missed"
-    ),
-    case!(
-        pubsub,
-        slow_subscriber_drops_the_newest,
-        "A subscriber that drops the newest ends up with the first, and knows how many it missed"
-    ),
-    case!(
-        pubsub,
-        slow_subscriber_is_disconnected,
-        "A subscriber that wants to know when it was too slow gets what it held, the error, and the end"
-    ),
-    case!(
-        pubsub,
-        slow_subscriber_that_waits_misses_nothing,
-        "A subscriber that waits misses nothing, however slow it is"
-    ),
-    case!(
-        pubsub,
-        listener_tries_again_within_its_group,
-        "A listener deals with events by its handler; in a group, one that fails is tried again"
-    ),
-    case!(
-        pubsub,
-        close_ends_subscribing_and_publishing,
-        "Closing a transport ends its subscribers, and its publishers say that they are closed"
-    ),
-    case!(
-        pubsub,
-        what_is_lacking_is_unsupported,
-        "What a backend cannot do it refuses by name, and does not do less in silence"
-    ),
-];
+pub const ALL: &[Case] = each_case!(list_of_cases);

@@ -3,7 +3,7 @@
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tokio::runtime::Runtime;
 
-use crate::{Case, Failure, Suite, cases};
+use crate::{Case, Outcome, Suite, cases};
 
 /// Runs the suites as a test binary: `cargo test --test conformance -- memory::calls` and the like.
 ///
@@ -21,11 +21,11 @@ fn trial(suite: &Suite, case: Case) -> Trial {
     let name = format!("{}::{}", suite.name(), case.id);
     let suite = suite.clone();
     Trial::ignorable_test(name, move || {
-        let verdict = Runtime::new()?.block_on(suite.run_case(&case));
-        match verdict {
-            Ok(()) => Ok(Completion::Completed),
-            Err(Failure::NotRun(missing)) => Ok(Completion::ignored_with(missing)),
-            Err(failure) => Err(Failed::from(format!("{}\n{failure}", case.about))),
+        let entry = Runtime::new()?.block_on(suite.run_case(&case));
+        match entry.outcome {
+            Outcome::Passed => Ok(Completion::Completed),
+            Outcome::NotRun(missing) => Ok(Completion::ignored_with(missing)),
+            Outcome::Failed(sentence) => Err(Failed::from(format!("{}\n{sentence}", case.about))),
         }
     })
 }

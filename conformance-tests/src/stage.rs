@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -14,11 +14,15 @@ use polywire_core::{
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
-use crate::{Failure, OrFail, Space, Verdict};
+use crate::{Failure, Hook, Missing, OrFail, Space, Verdict};
 
-/// A fresh space of a backend, and short ways to put servers and clients into it.
+/// A fresh space of a backend, and short ways to put servers and clients into it, and to disturb it.
+///
+/// Clones are the same stage.
+#[derive(Clone)]
 pub struct Stage {
     space: Arc<dyn AnySpace>,
+    notes: Arc<Mutex<Vec<String>>>,
 }
 
 /// The name of the service, where a case needs just one.
@@ -32,8 +36,13 @@ pub(crate) const CHANNEL: &str = "weather";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Stage {
-    pub(crate) fn new(space: Arc<dyn AnySpace>) -> Self {
-        Self { space }
+    /// A stage in this space.
+    pub fn new(space: impl Space) -> Self {
+        Self::within(Arc::new(space))
+    }
+
+    pub(crate) fn within(space: Arc<dyn AnySpace>) -> Self {
+        Self { space, notes: Arc::default() }
     }
 
     /// A transport for a serving process.
@@ -161,11 +170,50 @@ impl Stage {
     /// # Errors
     ///
     /// [`Failure::NotRun`], naming it.
-    pub async fn require(&self, name: &str, has: impl FnOnce(Capabilities) -> bool) -> Verdict {
+    pub async fn require(&self, name: &'static str, has: impl FnOnce(Capabilities) -> bool) -> Verdict {
         if has(self.calling().await?.capabilities()) {
             return Ok(());
         }
-        Err(Failure::NotRun(format!("the backend has no {name}")))
+        Err(Failure::NotRun(Missing::Capability(name)))
+    }
+
+    /// Goes on only if the space can be disturbed in this way.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::NotRun`], naming the hook.
+    pub fn require_hook(&self, hook: Hook) -> Verdict {
+        if self.space.hooks().contains(&hook) {
+            return Ok(());
+        }
+        Err(Failure::NotRun(Missing::Hook(hook)))
+    }
+
+    /// Disturbs the space.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if the backend does not do what it offered.
+    pub async fn disturb(&self, hook: Hook) -> Verdict {
+        self.space.disturb(hook).await.or_fail(&format!("the disturbance {hook} works"))
+    }
+
+    /// Ends the disturbances that last.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if the backend cannot.
+    pub async fn heal(&self) -> Verdict {
+        self.space.heal().await.or_fail("the space can be healed")
+    }
+
+    /// Adds a line to the outcome of the case, for reports: figures that say how hard the case was.
+    pub fn note(&self, line: impl fmt::Display) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_string());
+    }
+
+    pub(crate) fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -208,6 +256,9 @@ impl Drop for Serving {
 pub(crate) trait AnySpace: Send + Sync {
     fn serving(&self) -> BoxFuture<'_, Result<AnyTransport>>;
     fn calling(&self) -> BoxFuture<'_, Result<AnyTransport>>;
+    fn hooks(&self) -> Vec<Hook>;
+    fn disturb(&self, hook: Hook) -> BoxFuture<'_, Result<()>>;
+    fn heal(&self) -> BoxFuture<'_, Result<()>>;
 }
 
 impl<S: Space> AnySpace for S {
@@ -217,5 +268,17 @@ impl<S: Space> AnySpace for S {
 
     fn calling(&self) -> BoxFuture<'_, Result<AnyTransport>> {
         Box::pin(Space::calling(self))
+    }
+
+    fn hooks(&self) -> Vec<Hook> {
+        Space::hooks(self)
+    }
+
+    fn disturb(&self, hook: Hook) -> BoxFuture<'_, Result<()>> {
+        Box::pin(Space::disturb(self, hook))
+    }
+
+    fn heal(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(Space::heal(self))
     }
 }

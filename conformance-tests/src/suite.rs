@@ -17,6 +17,9 @@ pub struct Case {
     pub id: &'static str,
     /// What must be so, in a sentence.
     pub about: &'static str,
+    /// Whether it belongs to the minimum set, without which no backend is conformant. Such a case asks for no
+    /// capability and no hook.
+    pub minimum: bool,
     pub(crate) run: fn(Stage) -> BoxFuture<'static, Verdict>,
 }
 
@@ -60,28 +63,30 @@ impl Suite {
     pub async fn run(&self, wanted: impl Fn(&Case) -> bool) -> Report {
         let mut entries = Vec::new();
         for case in cases::ALL.iter().filter(|case| wanted(case)) {
-            let start = Instant::now();
-            let verdict = self.run_case(case).await;
-            entries.push(Entry { case: *case, verdict, took: start.elapsed() });
+            entries.push(self.run_case(case).await);
         }
         Report { backend: self.name.clone(), entries }
     }
 
     /// Runs one case in a space of its own.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure`], if it did not pass.
-    pub async fn run_case(&self, case: &Case) -> Verdict {
-        let run = async {
-            let space = (self.make_space)().await;
-            let space =
-                space.map_err(|error| Failure::new(format!("there is no space for the case: {error:?}")))?;
-            (case.run)(Stage::new(space)).await
+    pub async fn run_case(&self, case: &Case) -> Entry {
+        let start = Instant::now();
+        let (verdict, notes) = match (self.make_space)().await {
+            Ok(space) => perform(case, Stage::within(space)).await,
+            Err(error) => {
+                (Err(Failure::new(format!("there is no space for the case: {error:?}"))), Vec::new())
+            }
         };
-        let hung = |_| Err(Failure::new(format!("did not end within {CASE_MAX:?}")));
-        tokio::time::timeout(CASE_MAX, run).await.unwrap_or_else(hung)
+        Entry::new(case, verdict, notes, start.elapsed())
     }
+}
+
+/// Lets a case play, and leaves the stage as it was: a broker that it killed is everybody's.
+async fn perform(case: &Case, stage: Stage) -> (Verdict, Vec<String>) {
+    let ended = tokio::time::timeout(CASE_MAX, (case.run)(stage.clone())).await;
+    let verdict = ended.unwrap_or_else(|_| Err(Failure::new(format!("did not end within {CASE_MAX:?}"))));
+    let verdict = verdict.and(stage.heal().await);
+    (verdict, stage.take_notes())
 }
 
 impl fmt::Debug for Suite {

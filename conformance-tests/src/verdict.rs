@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display};
 
+use crate::Hook;
+
 /// What a case says in the end: nothing if it passed.
 pub type Verdict<T = ()> = Result<T, Failure>;
 
@@ -11,8 +13,18 @@ pub type Verdict<T = ()> = Result<T, Failure>;
 pub enum Failure {
     /// The backend does not do what it must: a sentence about what was seen.
     Failed(String),
-    /// The backend lacks what the case is about: the name of the capability.
-    NotRun(String),
+    /// The backend lacks what the case is about, which is no fault of it.
+    NotRun(Missing),
+}
+
+/// What a backend lacks, so that a case could not be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// The capability of this name.
+    Capability(&'static str),
+    /// A way to disturb the space.
+    Hook(Hook),
 }
 
 impl Failure {
@@ -32,6 +44,15 @@ impl Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Capability(name) => write!(f, "no {name}"),
+            Self::Hook(hook) => write!(f, "no hook {hook}"),
+        }
+    }
+}
 
 /// Turns errors and missing values into sentences.
 pub trait OrFail<T> {
