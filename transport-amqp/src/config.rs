@@ -7,6 +7,7 @@ use std::time::Duration;
 use polywire_core::{Error, ErrorKind, Limits, Result};
 
 use crate::Amqp;
+use crate::credentials::{Credentials, Provider};
 use crate::url::Target;
 
 /// Sets up an [`Amqp`] transport; made by [`Amqp::builder`].
@@ -38,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) confirm_timeout: Duration,
     pub(crate) limits: Limits,
     pub(crate) persistent: bool,
+    pub(crate) credentials: Option<Provider>,
 }
 
 impl AmqpBuilder {
@@ -56,6 +58,7 @@ impl AmqpBuilder {
                 confirm_timeout: DEFAULT_CONFIRM_TIMEOUT,
                 limits: Limits::default(),
                 persistent: true,
+                credentials: None,
             },
         })
     }
@@ -100,6 +103,40 @@ impl AmqpBuilder {
     /// machine trusts; the URL's `cacertfile` says the same.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.config.target.ca_file = Some(path.into());
+        self
+    }
+
+    /// Shows the broker the certificate in one PEM file, with the key in another, which may be the same. The URL's
+    /// `certfile` and `keyfile` say the same. With `auth_mechanism=external` in the URL, the broker takes the user's name
+    /// from it.
+    pub fn certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.config.target.certificate_file = Some(certificate.into());
+        self.config.target.key_file = Some(key.into());
+        self
+    }
+
+    /// Asks for credentials each time that a connection is made, in place of those in the URL: for passwords that are
+    /// changed, and tokens that expire. It has the connect time to answer; an error of its own counts as one of connecting.
+    ///
+    /// ```no_run
+    /// # use polywire_amqp::{Amqp, Credentials};
+    /// # async fn connect() -> polywire_core::Result<()> {
+    /// let transport = Amqp::builder("amqp://rabbit.example.org")?
+    ///     .credentials(|| async {
+    ///         let token = std::fs::read_to_string("/run/secrets/token").unwrap_or_default();
+    ///         Ok(Credentials::new("billing", token.trim()))
+    ///     })
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn credentials<F, Fut>(mut self, ask: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Credentials>> + Send + 'static,
+    {
+        self.config.credentials = Some(Provider::new(ask));
         self
     }
 

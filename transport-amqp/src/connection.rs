@@ -14,6 +14,8 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::error::{failed, lock};
+use crate::events::Purpose;
+use crate::url::Broker;
 
 /// Connects, for a purpose that the broker's list of connections will show.
 ///
@@ -21,7 +23,7 @@ use crate::error::{failed, lock};
 ///
 /// [`ErrorKind::Disconnected`] if nobody answers within the connect time, [`ErrorKind::Denied`] if the broker refuses
 /// the user or the virtual host. Each names the host and the port.
-pub(crate) async fn connect(config: &Config, purpose: &str) -> Result<Connection> {
+pub(crate) async fn connect(config: &Config, broker: &Broker, purpose: Purpose) -> Result<Connection> {
     let name = format!("polywire {purpose}, process {}", std::process::id());
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let tls = tls_connector(config)?;
@@ -39,6 +41,11 @@ pub(crate) async fn connect(config: &Config, purpose: &str) -> Result<Connection
         Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
     };
     let mut uri = config.target.uri.clone();
+    (uri.authority.host, uri.authority.port) = (broker.host.clone(), broker.port);
+    if let Some(provider) = &config.credentials {
+        let asked = timeout(limit, provider.ask()).await;
+        uri.authority.userinfo = asked.map_err(|_| no_credentials())??.into();
+    }
     // Without a bound of ours the engine takes some 7 MB for its buffers.
     uri.query.frame_max.get_or_insert(FRAME_MAX);
     let connecting = Connection::connector(uri, Runtime::tokio_current(), dial, properties);
@@ -52,8 +59,11 @@ pub(crate) async fn connect(config: &Config, purpose: &str) -> Result<Connection
             Err(Error::new(ErrorKind::Disconnected, "the broker did not answer within the connect time"))
         }
     };
-    connected
-        .map_err(|error| error.with("host", config.target.host()).with("port", config.target.port()).unsent())
+    connected.map_err(|error| error.with("host", &broker.host).with("port", broker.port).unsent())
+}
+
+fn no_credentials() -> Error {
+    Error::new(ErrorKind::Denied, "the credentials were not there within the connect time").unsent()
 }
 
 /// What RabbitMQ proposes, in bytes.
@@ -67,7 +77,7 @@ type TlsConnector = std::convert::Infallible;
 #[cfg(feature = "tls")]
 fn tls_connector(config: &Config) -> Result<Option<TlsConnector>> {
     let wanted = config.target.is_encrypted();
-    wanted.then(|| crate::tls::connector(config.target.ca_file.as_deref())).transpose()
+    wanted.then(|| crate::tls::connector(&config.target)).transpose()
 }
 
 #[cfg(not(feature = "tls"))]

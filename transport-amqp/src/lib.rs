@@ -5,7 +5,9 @@
 
 mod config;
 mod connection;
+mod credentials;
 mod error;
+mod events;
 mod publisher;
 mod requester;
 mod responder;
@@ -17,4 +19,6 @@ mod url;
 mod wire;
 
 pub use self::config::AmqpBuilder;
+pub use self::credentials::Credentials;
+pub use self::events::{Change, ConnectionEvent, ConnectionEvents, Purpose};
 pub use self::transport::Amqp;

@@ -20,6 +20,7 @@ use crate::wire::Publishing;
 
 /// Publishes, and waits for confirms.
 pub(crate) struct Publisher {
+    session: Arc<Session>,
     line: watch::Receiver<Option<Arc<Line>>>,
     connect_timeout: Duration,
     confirm_timeout: Duration,
@@ -39,8 +40,8 @@ impl Publisher {
     ) -> Result<Self> {
         let first = Line::open(&session, on_return.clone()).await?;
         let (tell, line) = watch::channel(Some(first.clone()));
-        let keeper = tokio::spawn(keep(session, on_return, tell, first)).abort_handle();
-        Ok(Self { line, connect_timeout, confirm_timeout, keeper })
+        let keeper = tokio::spawn(keep(session.clone(), on_return, tell, first)).abort_handle();
+        Ok(Self { session, line, connect_timeout, confirm_timeout, keeper })
     }
 
     /// Publishes as mandatory. Resolves when the broker has confirmed, or returned, or refused the message.
@@ -65,7 +66,7 @@ impl Publisher {
         loop {
             let line = match timeout_at(give_up, lines.wait_for(Option::is_some)).await {
                 Ok(Ok(line)) => line.clone(),
-                Ok(Err(_)) => return Err(closed()),
+                Ok(Err(_)) => return Err(self.session.refusal().unwrap_or_else(closed)),
                 Err(_) => {
                     let error = Error::new(ErrorKind::Disconnected, "there is no connection to the broker");
                     return Err(error.unsent());
@@ -105,7 +106,7 @@ impl Drop for Publisher {
     }
 }
 
-/// Opens a line whenever the last one is lost.
+/// Opens a line whenever the last one is lost, until the broker refuses us for good.
 async fn keep(
     session: Arc<Session>,
     on_return: OnReturn,
@@ -121,6 +122,7 @@ async fn keep(
         line = loop {
             match Line::open(&session, on_return.clone()).await {
                 Ok(line) => break line,
+                Err(_) if session.refusal().is_some() => return,
                 Err(error) => tracing::debug!(?error, "no channel to publish on yet"),
             }
             sleep(jittered(pause)).await;

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::{Channel, Connection};
-use polywire_core::{ErrorKind, Result};
+use lapin::{Channel, Connection, Event};
+use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::Config;
 use crate::connection::connect;
 use crate::error::{closed, failed};
+use crate::events::{Announcer, Change, Purpose};
+use crate::url::Broker;
 
 /// A connection for one purpose, made again whenever it is lost.
 pub(crate) struct Session {
@@ -25,15 +27,18 @@ pub(crate) struct Session {
 enum State {
     Up(Arc<Connection>),
     Down,
+    /// For good.
+    Refused(Error),
 }
 
 impl Session {
-    /// Connects, and keeps connected from then on.
-    pub(crate) async fn open(config: Config, purpose: &'static str) -> Result<Self> {
-        let connection = Arc::new(connect(&config, purpose).await?);
+    /// Connects to the first of the brokers that takes us, and keeps connected from then on.
+    pub(crate) async fn open(config: Config, purpose: Purpose, announcer: Announcer) -> Result<Self> {
+        let mut brokers = Brokers::new(&config);
+        let connection = Arc::new(brokers.connect_to_any(&config, purpose).await?);
         let (tell, state) = watch::channel(State::Up(connection.clone()));
         let suspicion = Arc::new(Notify::new());
-        let keeper = Keeper { config, purpose, tell, suspicion: suspicion.clone() };
+        let keeper = Keeper { config, brokers, purpose, announcer, tell, suspicion: suspicion.clone() };
         Ok(Self { state, suspicion, keeper: tokio::spawn(keeper.keep(connection)).abort_handle() })
     }
 
@@ -41,11 +46,16 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Closed`] if the session is closed, or what went wrong with the channel.
+    /// [`ErrorKind::Closed`] if the session is closed, [`ErrorKind::Denied`] if the broker refuses us for good, or what
+    /// went wrong with the channel.
     pub(crate) async fn channel(&self) -> Result<Channel> {
         let mut state = self.state.clone();
-        let up = state.wait_for(|state| matches!(state, State::Up(_))).await.map_err(|_| closed())?.clone();
-        let State::Up(connection) = up else { return Err(closed()) };
+        let settled = state.wait_for(|state| !matches!(state, State::Down)).await;
+        let connection = match settled.map_err(|_| closed())?.clone() {
+            State::Up(connection) => connection,
+            State::Refused(error) => return Err(error),
+            State::Down => return Err(closed()),
+        };
         connection.create_channel().await.map_err(|error| {
             self.suspect();
             failed("cannot open a channel", error)
@@ -61,7 +71,15 @@ impl Session {
                 max => usize::try_from(max).unwrap_or(usize::MAX),
             },
             // The least that AMQP allows: the next line will know better.
-            State::Down => 4096,
+            _ => 4096,
+        }
+    }
+
+    /// Why the broker refuses us for good, if it does.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        match &*self.state.borrow() {
+            State::Refused(error) => Some(error.clone()),
+            _ => None,
         }
     }
 
@@ -87,58 +105,136 @@ impl Drop for Session {
     }
 }
 
+/// The brokers of a cluster, and whose turn it is.
+struct Brokers {
+    all: Vec<Broker>,
+    next: usize,
+}
+
+impl Brokers {
+    fn new(config: &Config) -> Self {
+        Self { all: config.target.brokers(), next: 0 }
+    }
+
+    /// Tries the one whose turn it is. One that takes us keeps its turn.
+    async fn connect(&mut self, config: &Config, purpose: Purpose) -> Result<Connection> {
+        let connected = connect(config, self.current(), purpose).await;
+        if connected.is_err() {
+            self.next = (self.next + 1) % self.all.len();
+        }
+        connected
+    }
+
+    /// Tries them all, once. The error is that of the first: the one that was named first is meant first.
+    async fn connect_to_any(&mut self, config: &Config, purpose: Purpose) -> Result<Connection> {
+        let mut first = None;
+        for _ in 0..self.all.len() {
+            match self.connect(config, purpose).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or_else(closed))
+    }
+
+    fn current(&self) -> &Broker {
+        // A target has at least one.
+        &self.all[self.next]
+    }
+}
+
 struct Keeper {
     config: Config,
-    purpose: &'static str,
+    brokers: Brokers,
+    purpose: Purpose,
+    announcer: Announcer,
     tell: watch::Sender<State>,
     suspicion: Arc<Notify>,
 }
 
 impl Keeper {
-    async fn keep(self, mut connection: Arc<Connection>) {
+    async fn keep(mut self, mut connection: Arc<Connection>) {
+        let mut backoff = Backoff::new();
         loop {
-            self.until_lost(&connection).await;
+            let since = Instant::now();
+            let reason = self.until_lost(&connection).await;
             drop(connection);
             self.tell.send_replace(State::Down);
-            tracing::warn!(
-                purpose = self.purpose,
-                host = self.config.target.host(),
-                "the connection is lost"
-            );
-            connection = Arc::new(self.reconnect().await);
+            self.announcer.tell(self.purpose, Change::Lost(reason));
+            if since.elapsed() >= STEADY {
+                backoff = Backoff::new();
+            } else {
+                // One that lets us in and throws us out at once is not to be hammered.
+                backoff.wait().await;
+            }
+            connection = match self.reconnect(&mut backoff).await {
+                Ok(connection) => Arc::new(connection),
+                Err(refusal) => {
+                    self.tell.send_replace(State::Refused(refusal.clone()));
+                    return self.announcer.tell(self.purpose, Change::Refused(refusal));
+                }
+            };
             self.tell.send_replace(State::Up(connection.clone()));
-            tracing::info!(purpose = self.purpose, host = self.config.target.host(), "connected again");
+            let Broker { host, port } = self.brokers.current().clone();
+            self.announcer.tell(self.purpose, Change::Restored { host, port });
         }
     }
 
-    async fn until_lost(&self, connection: &Connection) {
+    /// Waits until the connection is lost; why, as far as that is known.
+    async fn until_lost(&self, connection: &Connection) -> Error {
         let mut events = Box::pin(connection.events_listener());
+        let mut reason = None;
         while connection.status().connected() {
             tokio::select! {
-                // Failures of channels come as events of the connection, too: hence the look at the status.
-                Some(_) = events.next() => {}
+                Some(event) = events.next() => match event {
+                    Event::ConnectionBlocked(why) => self.announcer.tell(self.purpose, Change::Blocked(why)),
+                    Event::ConnectionUnblocked => self.announcer.tell(self.purpose, Change::Unblocked),
+                    // Failures of channels come as events of the connection, too: hence the look at the status.
+                    Event::Error(error) => reason = Some(error),
+                    _ => {}
+                },
                 () = self.suspicion.notified() => {}
                 // The engine sends no event for every end that a connection can take.
                 () = sleep(LOOK_EVERY) => {}
             }
         }
+        let lost = Error::new(ErrorKind::Disconnected, "the connection to the broker was lost");
+        let lost = lost.with("host", &self.brokers.current().host).with("port", self.brokers.current().port);
+        reason.map_or(lost.clone(), |reason| lost.with_source(reason))
     }
 
-    /// Tries for ever, at growing intervals, unless the session is closed.
-    async fn reconnect(&self) -> Connection {
-        let mut pause = PAUSE_MIN;
+    /// Tries the brokers in turn, at growing intervals, until one takes us, or they have refused us too often: then
+    /// somebody has to act.
+    async fn reconnect(&mut self, backoff: &mut Backoff) -> Result<Connection> {
+        let mut refusals = 0;
         loop {
-            match connect(&self.config, self.purpose).await {
-                Ok(connection) => return connection,
+            match self.brokers.connect(&self.config, self.purpose).await {
+                Ok(connection) => return Ok(connection),
                 Err(error) if error.kind() == ErrorKind::Denied => {
-                    tracing::error!(?error, "the broker refuses us; trying again all the same");
-                    pause = PAUSE_MAX;
+                    refusals += 1;
+                    if refusals == REFUSALS_MAX {
+                        return Err(error);
+                    }
+                    tracing::error!(?error, "the broker refuses us; it is asked again a few times");
                 }
                 Err(error) => tracing::debug!(?error, "not connected yet"),
             }
-            sleep(jittered(pause)).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            backoff.wait().await;
         }
+    }
+}
+
+/// Pauses that grow.
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self(PAUSE_MIN)
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        sleep(jittered(self.0)).await;
+        self.0 = (self.0 * 2).min(PAUSE_MAX);
     }
 }
 
@@ -152,5 +248,9 @@ pub(crate) fn jittered(pause: Duration) -> Duration {
 
 pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(100);
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A connection that lived this long was a good one.
+const STEADY: Duration = Duration::from_secs(5);
+/// With the pauses between them, this takes some ten seconds.
+const REFUSALS_MAX: u32 = 6;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const CLOSE_MAX: Duration = Duration::from_secs(2);

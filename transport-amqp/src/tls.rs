@@ -7,40 +7,70 @@ use std::sync::Arc;
 use lapin::tcp::RustlsConnector;
 use polywire_core::{Error, ErrorKind, Result};
 use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-/// A connector that trusts the authorities in `ca_file` alone, or those that the machine trusts.
+use crate::url::Target;
+
+/// A connector that trusts the authorities in the target's file alone, or those that the machine trusts; and that shows
+/// the target's certificate, if it has one.
 ///
 /// It brings its provider along, so that it depends on nothing that is installed for the whole process.
-pub(crate) fn connector(ca_file: Option<&Path>) -> Result<RustlsConnector> {
-    let roots = match ca_file {
+pub(crate) fn connector(target: &Target) -> Result<RustlsConnector> {
+    let roots = match &target.ca_file {
         Some(path) => private_roots(path)?,
         None => native_roots()?,
     };
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| refused("TLS cannot be set up").with_source(error))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let config = match identity(target)? {
+        None => config.with_no_client_auth(),
+        Some((certificates, key)) => config
+            .with_client_auth_cert(certificates, key)
+            .map_err(|error| refused("the client's certificate and key do not fit").with_source(error))?,
+    };
     Ok(RustlsConnector::from(Arc::new(config)))
 }
 
+/// What shows the broker who we are. A key may stand in the file of the certificate.
+fn identity(target: &Target) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>> {
+    let Some(path) = &target.certificate_file else {
+        return match &target.key_file {
+            None => Ok(None),
+            Some(path) => Err(refused("a key needs a certificate").with("file", path.display())),
+        };
+    };
+    let key_path = target.key_file.as_ref().unwrap_or(path);
+    let key = PrivateKeyDer::from_pem_file(key_path)
+        .map_err(|error| unreadable("the client's key", key_path).with_source(error))?;
+    Ok(Some((certificates("the client's certificate", path)?, key)))
+}
+
 fn private_roots(path: &Path) -> Result<RootCertStore> {
-    let unreadable =
-        || refused("the file of certificate authorities cannot be read").with("file", path.display());
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
-        .map_err(|error| unreadable().with_source(error))?;
-    if certificates.is_empty() {
-        return Err(unreadable().with_source(io::Error::other("it holds no certificate")));
-    }
+    let what = "the file of certificate authorities";
     let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        roots.add(certificate).map_err(|error| unreadable().with_source(error))?;
+    for certificate in certificates(what, path)? {
+        roots.add(certificate).map_err(|error| unreadable(what, path).with_source(error))?;
     }
     Ok(roots)
+}
+
+/// The certificates in a PEM file, at least one.
+fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
+        .map_err(|error| unreadable(what, path).with_source(error))?;
+    if certificates.is_empty() {
+        return Err(unreadable(what, path).with_source(io::Error::other("it holds no certificate")));
+    }
+    Ok(certificates)
+}
+
+fn unreadable(what: &'static str, path: &Path) -> Error {
+    refused("a file of TLS cannot be read").with("what", what).with("file", path.display())
 }
 
 /// Those of the machine's authorities that can be read: there is always an odd one among them.
@@ -64,8 +94,15 @@ mod tests {
 
     #[test]
     fn a_missing_or_empty_file_is_named() {
-        for path in ["/does/not/exist.pem", "/dev/null"] {
-            let error = connector(Some(Path::new(path))).err().unwrap();
+        let missing = "/does/not/exist.pem";
+        for (options, path) in [
+            (format!("cacertfile={missing}"), missing),
+            ("cacertfile=/dev/null".to_owned(), "/dev/null"),
+            (format!("certfile={missing}&keyfile=/dev/null"), "/dev/null"),
+            (format!("keyfile={missing}"), missing),
+        ] {
+            let target = Target::parse(&format!("amqps://localhost?{options}")).unwrap();
+            let error = connector(&target).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert_eq!(error.detail("file"), Some(path));
         }

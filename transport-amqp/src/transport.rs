@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::config::{AmqpBuilder, Config};
 use crate::error::{closed, lock};
+use crate::events::{Announcer, ConnectionEvents, Purpose};
 use crate::publisher::Publisher;
 use crate::requester::{self, Mailroom};
 use crate::responder;
@@ -64,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) publisher: Publisher,
     pub(crate) mailroom: Arc<Mailroom>,
     publishing: Arc<Session>,
+    announcer: Announcer,
     replies: tokio::sync::OnceCell<()>,
     tasks: Mutex<Vec<AbortHandle>>,
     closed: AtomicBool,
@@ -72,13 +74,16 @@ pub(crate) struct Inner {
 impl Amqp {
     /// Connects to the broker that `url` names: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS.
     ///
-    /// A virtual host that is left out is `/`; so is one of a single slash. Options go after a question mark:
+    /// A virtual host that is left out is `/`; so is one of a single slash. The brokers of a cluster stand in a row, with
+    /// commas between (`amqp://user:password@a:5672,b:5672/vhost`): the first that answers is taken, and the next one when
+    /// it is lost. Options go after a question mark:
     ///
     /// | option | |
     /// |---|---|
     /// | `heartbeat=10` | seconds; see [`AmqpBuilder::heartbeat`] |
     /// | `connection_timeout=10000` | milliseconds; see [`AmqpBuilder::connect_timeout`] |
     /// | `cacertfile=/path.pem` | see [`AmqpBuilder::ca_file`] |
+    /// | `certfile=/path.pem`, `keyfile=/path.pem` | see [`AmqpBuilder::certificate`] |
     /// | `frame_max`, `channel_max`, `auth_mechanism` | as in RabbitMQ's [URI query parameters](https://www.rabbitmq.com/docs/uri-query-parameters) |
     ///
     /// Dropping the future abandons the connection.
@@ -100,9 +105,17 @@ impl Amqp {
         AmqpBuilder::new(url)
     }
 
+    /// What happens to the connections from now on: lost, restored, blocked, refused.
+    #[must_use]
+    pub fn events(&self) -> ConnectionEvents {
+        self.0.announcer.listen()
+    }
+
     pub(crate) async fn open(config: Config) -> Result<Self> {
-        let publishing = Arc::new(Session::open(config.clone(), "publisher").await?);
-        let consuming = Arc::new(Session::open(config.clone(), "consumer").await?);
+        let announcer = Announcer::new();
+        let session = |purpose| Session::open(config.clone(), purpose, announcer.clone());
+        let publishing = Arc::new(session(Purpose::Publishing).await?);
+        let consuming = Arc::new(session(Purpose::Consuming).await?);
         let mailroom = Arc::new(Mailroom::new(config.limits));
         let returns = mailroom.clone();
         let on_return = Arc::new(move |properties: &_| returns.returned(properties));
@@ -115,6 +128,7 @@ impl Amqp {
             publisher,
             mailroom,
             publishing,
+            announcer,
             replies: tokio::sync::OnceCell::new(),
             tasks: Mutex::default(),
             closed: AtomicBool::new(false),

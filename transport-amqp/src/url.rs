@@ -10,22 +10,37 @@ use url::{Host, Url};
 /// A URL that was understood: what the engine wants to know, and what is for us.
 #[derive(Clone)]
 pub(crate) struct Target {
+    /// With the first of the brokers.
     pub(crate) uri: AMQPUri,
+    /// The other brokers of the cluster.
+    others: Vec<Broker>,
     pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) certificate_file: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+/// Where a broker listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broker {
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 impl Target {
     /// Reads a URL. No error repeats it, since there may be a password in it.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let url = Url::parse(text).map_err(|error| refused("it cannot be read").with_source(error))?;
+        let (text, others) = split_brokers(text);
+        let url = Url::parse(&text).map_err(|error| refused("it cannot be read").with_source(error))?;
         if url.cannot_be_a_base() {
             return Err(refused("it has no // after its scheme"));
         }
         let scheme = scheme(&url)?;
-        let port = url.port().unwrap_or_else(|| scheme.default_port());
+        let usual_port = scheme.default_port();
+        let port = url.port().unwrap_or(usual_port);
         let authority = AMQPAuthority { userinfo: user(&url)?, host: host(&url)?, port };
         let uri = AMQPUri { scheme, authority, vhost: vhost(&url)?, query: AMQPQueryString::default() };
-        let mut target = Self { uri, ca_file: None };
+        let others = others.iter().map(|other| broker(other, usual_port)).collect::<Result<_>>()?;
+        let mut target = Self { uri, others, ca_file: None, certificate_file: None, key_file: None };
         for (name, value) in url.query_pairs() {
             target.set(&name, &value)?;
         }
@@ -44,6 +59,12 @@ impl Target {
         self.uri.authority.port
     }
 
+    /// All brokers, in the order in which they are named.
+    pub(crate) fn brokers(&self) -> Vec<Broker> {
+        let first = Broker { host: self.host().to_owned(), port: self.port() };
+        std::iter::once(first).chain(self.others.iter().cloned()).collect()
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let query = &mut self.uri.query;
         match name {
@@ -53,10 +74,31 @@ impl Target {
             "channel_max" => query.channel_max = Some(number(name, value)?),
             "auth_mechanism" => query.auth_mechanism = Some(value.parse().map_err(|_| bad(name, value))?),
             "cacertfile" => self.ca_file = Some(PathBuf::from(value)),
+            "certfile" => self.certificate_file = Some(PathBuf::from(value)),
+            "keyfile" => self.key_file = Some(PathBuf::from(value)),
             _ => return Err(refused("it has an option that is not known").with("option", name)),
         }
         Ok(())
     }
+}
+
+/// The URL with its first broker alone, and the other ones: a list of them is more than URLs know.
+fn split_brokers(text: &str) -> (String, Vec<&str>) {
+    let start = text.find("://").map_or(text.len(), |at| at + 3);
+    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
+    let start = text[start..end].rfind('@').map_or(start, |at| start + at + 1);
+    let mut brokers = text[start..end].split(',');
+    let first = brokers.next().unwrap_or_default();
+    (format!("{}{first}{}", &text[..start], &text[end..]), brokers.collect())
+}
+
+fn broker(text: &str, usual_port: u16) -> Result<Broker> {
+    let unreadable = || refused("one of its hosts cannot be read").with("host", text.escape_debug());
+    let url = Url::parse(&format!("amqp://{text}")).map_err(|error| unreadable().with_source(error))?;
+    if text.is_empty() || text.contains('@') {
+        return Err(unreadable());
+    }
+    Ok(Broker { host: host(&url)?, port: url.port().unwrap_or(usual_port) })
 }
 
 fn scheme(url: &Url) -> Result<AMQPScheme> {
@@ -119,7 +161,7 @@ mod tests {
 
     #[test]
     fn all_parts_are_read() {
-        let Target { uri, ca_file } =
+        let Target { uri, ca_file, .. } =
             parse("amqps://us%65r:p%40ss@example.org:1234/my%2fhost?heartbeat=7&cacertfile=/ca.pem");
         assert_eq!(uri.authority.userinfo.username, "user");
         assert_eq!(uri.authority.userinfo.password, "p@ss");
@@ -141,6 +183,23 @@ mod tests {
         assert_eq!(parse("amqp://[::1]:5673/v").host(), "::1");
         assert_eq!(parse("amqp://[::1]:5673/v").port(), 5673);
         assert_eq!(parse("amqp://127.0.0.1").host(), "127.0.0.1");
+    }
+
+    #[test]
+    fn brokers_of_a_cluster_are_listed() {
+        let target = parse("amqps://user:p%2css@a:1,[::1]:2,c/vhost?heartbeat=3");
+        let brokers: Vec<_> =
+            target.brokers().into_iter().map(|Broker { host, port }| (host, port)).collect();
+        assert_eq!(brokers, [("a".to_owned(), 1), ("::1".to_owned(), 2), ("c".to_owned(), 5671)]);
+        assert_eq!(
+            (target.uri.vhost.as_str(), target.uri.authority.userinfo.password.as_str()),
+            ("vhost", "p,ss")
+        );
+        for text in ["amqp://a,", "amqp://a,b:port", "amqp://a,,b", "amqp://localhost,user:hunter2@b"] {
+            let error = Target::parse(text).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Config, "{text}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
     }
 
     #[test]

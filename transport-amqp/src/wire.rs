@@ -5,7 +5,7 @@ mod native;
 use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
-use lapin::types::{AMQPValue, ShortString};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::{Address, CallId, Error, Limits, Message, Result};
 
 pub(crate) use self::native::Native;
@@ -32,7 +32,7 @@ impl Publishing {
             properties.kind(),
         ];
         let texts = texts.into_iter().flatten().map(|text| text.as_str().len() + 1);
-        let headers = properties.headers().iter().flat_map(|table| table.inner());
+        let headers = properties.headers().iter().flat_map(FieldTable::inner);
         let headers =
             headers.map(|(name, value)| name.as_str().len() + HEADER_OVERHEAD + long_string_len(value));
         HEADER_FIXED + texts.chain(headers).sum::<usize>()

@@ -14,7 +14,7 @@ use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use libtest_mimic::{Arguments, Completion, Trial};
-use polywire_amqp::Amqp;
+use polywire_amqp::{Amqp, Change, ConnectionEvent, Credentials, Purpose};
 use polywire_codec::MessagePack;
 use polywire_core::{
     Address, CallError, Client, Code, Context, Error, ErrorKind, Fault, Reply, Router, Server, ServerHandle,
@@ -58,6 +58,10 @@ fn main() {
         node("frozen_broker_does_not_keep_close_from_ending", frozen_broker_does_not_keep_close_from_ending),
         #[cfg(feature = "tls")]
         node("certificates_are_verified", certificates_are_verified),
+        node("lost_broker_is_replaced_by_the_next_one", lost_broker_is_replaced_by_the_next_one),
+        node("changed_password_is_asked_for_again", changed_password_is_asked_for_again),
+        node("refused_user_is_not_retried_for_ever", refused_user_is_not_retried_for_ever),
+        node("alarm_of_the_broker_is_told", alarm_of_the_broker_is_told),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -420,6 +424,113 @@ async fn frozen_broker_does_not_keep_close_from_ending() {
 }
 
 #[cfg(feature = "tls")]
+async fn lost_broker_is_replaced_by_the_next_one() {
+    let (mut first, second) = (Node::start().unwrap(), Node::start().unwrap());
+    let url = format!("amqp://guest:guest@127.0.0.1:{},127.0.0.1:{}", first.port(), second.port());
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let mut events = amqp.events();
+    let _server = serve(&amqp, "moving").await;
+    let client = client(&amqp, "moving").await;
+    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
+    assert!(
+        second.ctl(&["list_connections"]).unwrap().trim().is_empty(),
+        "the second broker is used already"
+    );
+    first.kill().unwrap();
+    let mut restored = Vec::new();
+    while restored.len() < 2 {
+        let ConnectionEvent { purpose, change, .. } = events.next().await.unwrap();
+        match change {
+            Change::Lost(error) => assert_eq!(error.kind(), ErrorKind::Disconnected),
+            Change::Restored { port, .. } => {
+                assert_eq!(port, second.port());
+                restored.push(purpose);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_ne!(restored[0], restored[1]);
+    // The queue of the service is made at the second broker as soon as its consumer is there.
+    let answer = async {
+        loop {
+            match client.call::<_, u32>("double", &2).await {
+                Ok(four) => return four,
+                Err(error) => {
+                    assert!(matches!(error.kind(), Some(ErrorKind::Unroutable | ErrorKind::Disconnected)));
+                }
+            }
+        }
+    };
+    assert_eq!(answer.await, 4);
+}
+
+async fn changed_password_is_asked_for_again() {
+    let node = Node::start().unwrap();
+    let password = Arc::new(std::sync::Mutex::new("guest"));
+    let shared = password.clone();
+    let url = format!("amqp://nobody:nothing@127.0.0.1:{}", node.port());
+    let builder = Amqp::builder(&url).unwrap().credentials(move || {
+        let password = *shared.lock().unwrap();
+        async move { Ok(Credentials::new("guest", password)) }
+    });
+    let amqp = builder.connect().await.unwrap();
+    let mut events = amqp.events();
+    let _server = serve(&amqp, "rotated").await;
+    node.ctl(&["change_password", "guest", "changed"]).unwrap();
+    *password.lock().unwrap() = "changed";
+    node.ctl(&["close_all_connections", "rotation"]).unwrap();
+    let mut restored = 0;
+    while restored < 2 {
+        restored += u32::from(matches!(events.next().await.unwrap().change, Change::Restored { .. }));
+    }
+    assert_eq!(client(&amqp, "rotated").await.call::<_, u32>("double", &2).await.unwrap(), 4);
+}
+
+async fn refused_user_is_not_retried_for_ever() {
+    let node = Node::start().unwrap();
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let mut events = amqp.events();
+    let client = client(&amqp, "nobody").await;
+    node.ctl(&["change_password", "guest", "changed"]).unwrap();
+    node.ctl(&["close_all_connections", "rotation"]).unwrap();
+    let mut refused = 0;
+    while refused < 2 {
+        if let Change::Refused(error) = events.next().await.unwrap().change {
+            assert_eq!(error.kind(), ErrorKind::Denied);
+            assert_eq!(error.detail("port"), Some(node.port().to_string().as_str()));
+            refused += 1;
+        }
+    }
+    let outcome = client.call::<_, u32>("double", &2).await;
+    assert_eq!(outcome.unwrap_err().kind(), Some(ErrorKind::Denied));
+    let error = Server::bind(&amqp, "late").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+}
+
+async fn alarm_of_the_broker_is_told() {
+    let node = Node::start().unwrap();
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let mut events = amqp.events();
+    let server = serve(&amqp, "alarmed").await;
+    let client = client(&amqp, "alarmed").await;
+    node.ctl(&["set_vm_memory_high_watermark", "0.000001"]).unwrap();
+    // The broker tells those who publish, when they publish.
+    let start = || client.request("double").timeout(PATIENCE).start::<_, u32>(&1).unwrap();
+    let first = start();
+    let event = events.next().await.unwrap();
+    assert_eq!(event.purpose, Purpose::Publishing);
+    assert!(matches!(&event.change, Change::Blocked(why) if why.contains("memory")), "{event:?}");
+    let second = start();
+    node.ctl(&["set_vm_memory_high_watermark", "0.4"]).unwrap();
+    loop {
+        if matches!(events.next().await.unwrap().change, Change::Unblocked) {
+            break;
+        }
+    }
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (2, 2));
+    assert_eq!(server.stats().answered, 2);
+}
+
 async fn certificates_are_verified() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq/certificates");
     std::fs::create_dir_all(&folder).unwrap();
@@ -438,6 +549,21 @@ async fn certificates_are_verified() {
     let amqp = Amqp::connect(&url("localhost", "ca.pem")).await.unwrap();
     let _server = serve(&amqp, "secret").await;
     assert_eq!(client(&amqp, "secret").await.call::<_, u32>("double", &1).await.unwrap(), 2);
+
+    // One that insists on the client's.
+    let strict_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let strict = Node::start_with(&format!(
+        "listeners.ssl.default = 127.0.0.1:{strict_port}\nssl_options.cacertfile = {at}/ca.pem\n\
+         ssl_options.certfile = {at}/server.pem\nssl_options.keyfile = {at}/server.key\n\
+         ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n"
+    ))
+    .unwrap();
+    let strict_url = format!("amqps://guest:guest@localhost:{strict_port}?cacertfile={at}/ca.pem");
+    let error = Amqp::connect(&strict_url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Disconnected, "{error:?}");
+    let with_ours = format!("{strict_url}&certfile={at}/server.pem&keyfile={at}/server.key");
+    Amqp::connect(&with_ours).await.unwrap().close().await.unwrap();
+    drop(strict);
 
     for (host, ca) in [("127.0.0.2", "ca.pem"), ("localhost", "other.pem")] {
         let error = Amqp::connect(&url(host, ca)).await.unwrap_err();
