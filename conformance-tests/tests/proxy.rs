@@ -1,5 +1,7 @@
 //! The proxy over real sockets: each thing that it is told, it does.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::io;
 use std::time::Duration;
 

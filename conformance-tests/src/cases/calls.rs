@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::stage::{PATIENCE, SERVICE, bound};
 use crate::verdict::ensure;
-use crate::{OrFail, Serving, Stage, Verdict};
+use crate::{End, OrFail, Serving, Stage, Tally, Verdict};
 
 /// Of 10,000 calls at once, each gets its own reply, whatever the order of finishing.
 pub async fn replies_reach_their_calls(stage: &Stage) -> Verdict {
@@ -33,6 +33,44 @@ pub async fn replies_reach_their_calls(stage: &Stage) -> Verdict {
     let stats = client.stats();
     ensure!(stats.in_flight == 0, "{} calls are still in flight", stats.in_flight);
     ensure!(stats.late_replies == 0, "{} replies came twice", stats.late_replies);
+    Ok(())
+}
+
+/// Replies go to the client that asked, although the calls of each client have the same numbers.
+pub async fn replies_reach_their_callers(stage: &Stage) -> Verdict {
+    let _server =
+        stage.serve(Router::new(MessagePack).method("echo", |name: String| async { Ok(name) })).await?;
+    let clients = [stage.client().await?, stage.client().await?];
+    let call = |n: usize| {
+        let client = &clients[n % 2];
+        async move { client.call::<_, String>("echo", &format!("caller {}", n % 2)).await }
+    };
+    for (n, reply) in join_all((0..200).map(call)).await.into_iter().enumerate() {
+        let reply = reply.or_fail("each call is answered")?;
+        ensure!(reply == format!("caller {}", n % 2), "caller {} got the reply to {reply}", n % 2);
+    }
+    Ok(())
+}
+
+/// A request whose server lives and whose link holds is carried out once.
+pub async fn each_request_runs_once(stage: &Stage) -> Verdict {
+    let tally = Arc::new(Tally::new());
+    let runs = tally.clone();
+    let _server = stage
+        .serve(Router::new(MessagePack).method("run", move |id: u64| {
+            runs.effect(id);
+            async { Ok(()) }
+        }))
+        .await?;
+    let client = stage.client().await?;
+    let calls = (0..1_000).map(|_| async {
+        let id = tally.attempt();
+        tally.end(id, End::of(&client.call::<_, ()>("run", &id).await));
+    });
+    join_all(calls).await;
+    let sum = tally.sum();
+    ensure!(sum.acknowledged == sum.attempted, "not every call was answered: {sum}");
+    ensure!(sum.lost + sum.duplicated + sum.unexpected == 0, "not every request ran once: {sum}");
     Ok(())
 }
 
@@ -117,7 +155,7 @@ pub async fn abandoned_call_leaves_nothing_behind(stage: &Stage) -> Verdict {
 }
 
 /// A service whose method `wait` gives back its argument once a permit is there.
-fn gated(gate: &Arc<Semaphore>) -> Router<MessagePack> {
+pub(crate) fn gated(gate: &Arc<Semaphore>) -> Router<MessagePack> {
     let gate = gate.clone();
     Router::new(MessagePack).method("wait", move |n: u32| {
         let gate = gate.clone();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use polywire_codec::MessagePack;
 use polywire_core::{CallError, Context, Deadline, Router, Server};
 use tokio::sync::Semaphore;
@@ -84,6 +85,23 @@ pub async fn slow_handler_is_dropped(stage: &Stage) -> Verdict {
     .await?;
     client.call::<_, ()>("quick", &()).await.or_fail("the server goes on")?;
     ensure!(client.stats().in_flight == 0, "{} calls are in flight in the end", client.stats().in_flight);
+    Ok(())
+}
+
+/// Calls that nobody answered in time take no room from later ones.
+pub async fn expired_calls_leave_room(stage: &Stage) -> Verdict {
+    let router = Router::new(MessagePack)
+        .method("stall", |(): ()| async { Ok(std::future::pending::<u32>().await) })
+        .method("quick", |(): ()| async { Ok(()) });
+    let _server = stage.serve(router).await?;
+    let client = stage.client().await?;
+    let brief = client.with_timeout(Duration::from_millis(200));
+    for outcome in join_all((0..500).map(|_| brief.call::<_, u32>("stall", &()))).await {
+        ensure!(matches!(outcome, Err(CallError::DeadlineExceeded)), "a stalled call ended with {outcome:?}");
+    }
+    for n in 0..500 {
+        client.call::<_, ()>("quick", &()).await.or_fail(&format!("after 500 expired calls, call {n}"))?;
+    }
     Ok(())
 }
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Client, ErrorKind, Router, Server, Transport};
+use polywire_core::{CallError, CallId, Client, ErrorKind, Router, Server, Transport, Window};
 use tokio::time::timeout;
 
 use super::calls::eventually;
+use super::faults::raw_request;
 use crate::stage::{SERVICE, bound};
 use crate::verdict::ensure;
 use crate::{Failure, OrFail, Stage, Verdict};
@@ -66,6 +67,26 @@ pub async fn close_ends_serving(stage: &Stage) -> Verdict {
     timeout(PROMPT, transport.close()).await.or_fail("closing ends at once")?.or_fail("closing succeeds")?;
     timeout(PROMPT, serving).await.or_fail("serving ends at once")?.or_fail("serving ends well")?;
     Ok(())
+}
+
+/// What a serving end had not yielded when it was closed, it yields no more.
+pub async fn nothing_arrives_after_close(stage: &Stage) -> Verdict {
+    let service = SERVICE.try_into().or_fail("the service has a name")?;
+    let transport = stage.serving().await?;
+    let (_replies, mut requests_in) = bound(transport.responder(&service, Window::new(9))).await?;
+    let (requests, _replies_in) = bound(stage.calling().await?.requester(&service)).await?;
+    for n in 0..3 {
+        let mut message = raw_request("any")?.message;
+        message.id = Some(CallId(n));
+        bound(requests.send(message)).await?;
+    }
+    let first = timeout(PROMPT, requests_in.next()).await.or_fail("a request arrives at once")?;
+    first.or_fail("a request arrives")?.or_fail("a request can be read")?.receipt.ack();
+    timeout(PROMPT, transport.close()).await.or_fail("closing ends at once")?.or_fail("closing succeeds")?;
+    match timeout(PROMPT, requests_in.next()).await.or_fail("the end of a closed receiver comes at once")? {
+        None => Ok(()),
+        Some(late) => Err(Failure::new(format!("a closed receiver yielded {late:?}"))),
+    }
 }
 
 /// Closing a transport leaves those of others open.

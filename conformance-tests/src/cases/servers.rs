@@ -114,8 +114,14 @@ pub async fn draining_server_leaves_the_rest_to_others(stage: &Stage) -> Verdict
     eventually("the requests arrive", || draining.handle.stats().running == 2).await?;
 
     let end = begin_to_drain(&draining.handle);
-    let _other = stage.serve(stuck(&Arc::new(Semaphore::new(99)), "other")).await?;
-    let later: Vec<_> = (2..42).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    // The other is full at once, so that whoever else takes requests has time to.
+    let other_gate = Arc::new(Semaphore::new(0));
+    let _other = stage.serve_within(Window::new(1), stuck(&other_gate, "other")).await?;
+    let mut later: Vec<_> = (2..42).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    for call in &mut later {
+        call.handed_over().await;
+    }
+    other_gate.add_permits(later.len());
     for call in later {
         let name = call.await.or_fail("what is sent to a draining server is answered by another")?;
         ensure!(name == "other", "the {name} server answered what it should have left to the other");

@@ -1,0 +1,97 @@
+//! Memory, with a flaw.
+
+use polywire_conformance::{Backend, Space};
+use polywire_core::{
+    Address, AnyTransport, Capabilities, Limits, Memory, Receiver, Result, Sender, Transport, Window,
+};
+
+/// What a broken backend does otherwise than memory. By default nothing.
+pub(crate) trait Flaw: Clone + Send + Sync + 'static {
+    /// What bounds messages, whatever the capabilities say.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
+    /// How wide the window of a serving end is.
+    fn window(&self, asked: Window) -> Window {
+        asked
+    }
+
+    /// A calling end.
+    fn calling(&self, end: End) -> End {
+        end
+    }
+
+    /// A serving end.
+    fn serving(&self, end: End) -> End {
+        end
+    }
+
+    /// Closes.
+    fn close(&self, memory: &Memory) -> impl Future<Output = Result<()>> + Send {
+        memory.close()
+    }
+}
+
+pub(crate) type End = (Sender, Receiver);
+
+/// No flaw at all.
+#[derive(Clone)]
+pub(crate) struct Sound;
+
+impl Flaw for Sound {}
+
+/// The backend with this flaw.
+pub(crate) struct Broken<F>(pub(crate) F);
+
+impl<F: Flaw> Backend for Broken<F> {
+    type Space = World<F>;
+
+    fn name(&self) -> String {
+        "broken".to_owned()
+    }
+
+    async fn space(&self) -> Result<World<F>> {
+        Ok(World { memory: Memory::new().with_limits(self.0.limits()), flaw: self.0.clone() })
+    }
+}
+
+/// A world in memory, or a transport in it.
+pub(crate) struct World<F> {
+    memory: Memory,
+    flaw: F,
+}
+
+impl<F: Flaw> World<F> {
+    fn transport(&self) -> AnyTransport {
+        AnyTransport::new(Self { memory: self.memory.peer(), flaw: self.flaw.clone() })
+    }
+}
+
+impl<F: Flaw> Space for World<F> {
+    async fn serving(&self) -> Result<AnyTransport> {
+        Ok(self.transport())
+    }
+
+    async fn calling(&self) -> Result<AnyTransport> {
+        Ok(self.transport())
+    }
+}
+
+impl<F: Flaw> Transport for World<F> {
+    fn capabilities(&self) -> Capabilities {
+        Memory::new().capabilities()
+    }
+
+    async fn requester(&self, service: &Address) -> Result<End> {
+        Ok(self.flaw.calling(self.memory.requester(service).await?))
+    }
+
+    async fn responder(&self, service: &Address, window: Window) -> Result<End> {
+        Ok(self.flaw.serving(self.memory.responder(service, self.flaw.window(window)).await?))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.flaw.close(&self.memory).await
+    }
+}

@@ -1,0 +1,83 @@
+//! The suite can fail: backends that are broken on purpose, each caught by the case that is about it, in a sentence
+//! that tells what is wrong.
+//!
+//! The clock is paused, so a case that waits in vain ends at once, and never by the time that bounds all cases.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+mod backend;
+mod closing;
+mod ends;
+mod messages;
+mod work;
+
+use bytes::Bytes;
+use polywire_conformance::{Case, Outcome, Suite, cases};
+use polywire_core::Headers;
+
+use self::backend::{Broken, Flaw, Sound};
+use self::closing::{DeliversAfterClose, HangsOnClose, NeverCloses, NeverEnds};
+use self::messages::{
+    Alters, Boundless, LosesReplies, RepeatsReplies, RepeatsRequests, SwallowsUnroutable, Swaps,
+};
+use self::work::{ForgetsTheMark, ForgetsToRequeue, IgnoresTheWindow, LeaksAbandonedCalls, NeverStops};
+
+/// Runs a case on a backend with a flaw, and on one without.
+async fn caught(flaw: impl Flaw, id: &str, sentence: &str) {
+    let case: &Case = cases::ALL.iter().find(|case| case.id == id).unwrap();
+    let sound = Suite::of(Broken(Sound)).run_case(case).await;
+    assert!(sound.outcome.is_passed(), "without a flaw, it is {:?}", sound.outcome);
+    let broken = Suite::of(Broken(flaw)).run_case(case).await;
+    let Outcome::Failed(said) = broken.outcome else { panic!("the flaw was not seen: {:?}", broken.outcome) };
+    assert!(said.contains(sentence), "it fails with another sentence: {said}");
+}
+
+macro_rules! caught {
+    ($($name:ident: $flaw:expr, $case:literal, $sentence:literal;)+) => {
+        $(#[tokio::test(start_paused = true)]
+        async fn $name() {
+            caught($flaw, $case, $sentence).await;
+        })+
+    };
+}
+
+caught! {
+    lost_replies: LosesReplies, "calls.replies_reach_their_calls", "is answered: DeadlineExceeded";
+    repeated_replies: RepeatsReplies, "calls.replies_reach_their_calls", "replies came twice";
+    repeated_requests: RepeatsRequests, "calls.each_request_runs_once", "1000 duplicated";
+    answers_to_other_calls: Swaps(|one, other| std::mem::swap(&mut one.id, &mut other.id)),
+        "calls.replies_reach_their_calls", "got the reply to call";
+    answers_to_other_callers: Swaps(|one, other| std::mem::swap(&mut one.reply_to, &mut other.reply_to)),
+        "calls.replies_reach_their_callers", "got the reply to caller";
+    truncated_bodies: Alters(|request| {
+        let body = std::mem::take(&mut request.body).into_bytes();
+        request.body = body.slice(..body.len().min(65_535)).into();
+    }), "bodies.every_size_arrives", "came back with 65535 bytes";
+    garbled_bodies: Alters(|request| {
+        let body = std::mem::take(&mut request.body).into_bytes();
+        request.body = body.iter().map(|byte| byte & 0x7f).collect::<Bytes>().into();
+    }), "bodies.every_size_arrives", "came back with other content";
+    lost_headers: Alters(|request| request.headers = Headers::new()),
+        "bodies.headers_and_names_survive", "the header \"tenant\" came back as None";
+    lost_deadlines: Alters(|request| request.deadline = None),
+        "deadlines.deadline_travels", "the handler sees a deadline: nothing came";
+    bodies_without_bound: Boundless, "bodies.too_large_request_is_refused", "was not refused";
+    swallowed_unroutable: SwallowsUnroutable, "calls.unknown_service_is_unroutable", "a call to nobody ended with";
+    forgotten_requests: ForgetsToRequeue,
+        "servers.requests_of_a_dead_server_go_on", "a call whose server died is answered: DeadlineExceeded";
+    forgotten_marks: ForgetsTheMark,
+        "servers.requests_of_a_dead_server_go_on", "came as delivered for the first time";
+    ignored_windows: IgnoresTheWindow,
+        "servers.window_bounds_unsettled_deliveries", "a third request came through a window of two";
+    endless_intake: NeverStops,
+        "servers.draining_server_leaves_the_rest_to_others", "a draining server is answered by another: Fault";
+    leaked_calls: LeaksAbandonedCalls,
+        "deadlines.expired_calls_leave_room", "after 500 expired calls, call 0: DeadlineExceeded";
+    hanging_close: HangsOnClose, "lifecycle.close_twice_is_close_once", "the first close ends at once";
+    close_that_does_nothing: NeverCloses,
+        "lifecycle.close_twice_is_close_once", "a call after closing ended with Ok(1)";
+    receivers_that_never_end: NeverEnds,
+        "lifecycle.close_wakes_pending_calls", "a pending call ends at once";
+    delivery_after_close: DeliversAfterClose,
+        "lifecycle.nothing_arrives_after_close", "a closed receiver yielded Ok(Delivery";
+}

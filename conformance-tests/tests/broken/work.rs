@@ -1,0 +1,114 @@
+//! Flaws of settling and of windows: work that is forgotten, hoarded, or in the way of other work.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use polywire_core::{
+    Delivery, Inbound, Message, Outbound, Outcome, Receipt, Receiver, Result, Sender, Sending, Settle, Window,
+};
+use tokio::sync::Semaphore;
+
+use crate::backend::{End, Flaw};
+use crate::ends::received;
+
+/// What is to be requeued is forgotten.
+#[derive(Clone)]
+pub(crate) struct ForgetsToRequeue;
+
+impl Flaw for ForgetsToRequeue {
+    fn serving(&self, (sender, receiver): End) -> End {
+        let forget = |item: Result<Delivery>| {
+            item.map(|mut delivery| {
+                let receipt = std::mem::replace(&mut delivery.receipt, Receipt::none());
+                delivery.receipt = Receipt::new(Arc::new(Forgetful(Mutex::new(Some(receipt)))), 0);
+                delivery
+            })
+        };
+        (sender, received(receiver, forget))
+    }
+}
+
+struct Forgetful(Mutex<Option<Receipt>>);
+
+impl Settle for Forgetful {
+    fn settle(&self, _: u64, outcome: Outcome) {
+        let receipt = self.0.lock().unwrap().take().unwrap();
+        receipt.settle(if outcome == Outcome::Requeue { Outcome::Discard } else { outcome });
+    }
+}
+
+/// What was delivered before is not marked.
+#[derive(Clone)]
+pub(crate) struct ForgetsTheMark;
+
+impl Flaw for ForgetsTheMark {
+    fn serving(&self, (sender, receiver): End) -> End {
+        (sender, received(receiver, |item| item.map(|delivery| delivery.redelivered(false))))
+    }
+}
+
+/// Every window is as wide as can be.
+#[derive(Clone)]
+pub(crate) struct IgnoresTheWindow;
+
+impl Flaw for IgnoresTheWindow {
+    fn window(&self, _: Window) -> Window {
+        Window::new(Window::MAX)
+    }
+}
+
+/// A server that takes in no more goes on taking in.
+#[derive(Clone)]
+pub(crate) struct NeverStops;
+
+impl Flaw for NeverStops {
+    fn serving(&self, (sender, receiver): End) -> End {
+        (sender, Receiver::new(Unstoppable(receiver)))
+    }
+}
+
+struct Unstoppable(Receiver);
+
+impl Stream for Unstoppable {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.0).poll_next(cx)
+    }
+}
+
+impl Inbound for Unstoppable {
+    fn stop(self: Pin<&mut Self>) {}
+}
+
+/// A call takes a place that only its reply frees, so that one that is abandoned keeps it.
+#[derive(Clone)]
+pub(crate) struct LeaksAbandonedCalls;
+
+impl Flaw for LeaksAbandonedCalls {
+    fn calling(&self, (sender, receiver): End) -> End {
+        let places = Arc::new(Semaphore::new(64));
+        let freed = places.clone();
+        let free = move |item| {
+            freed.add_permits(1);
+            item
+        };
+        (Sender::new(Leaking { sender, places }), received(receiver, free))
+    }
+}
+
+struct Leaking {
+    sender: Sender,
+    places: Arc<Semaphore>,
+}
+
+impl Outbound for Leaking {
+    fn send(&self, message: Message) -> Sending<'_> {
+        Sending::later(async move {
+            self.places.acquire().await.unwrap().forget();
+            self.sender.send(message).await
+        })
+    }
+}
