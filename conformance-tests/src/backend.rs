@@ -39,8 +39,7 @@ pub trait Space: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Brings about a disturbance, and returns when it is in force. It strikes what is connected by now, and for one
-    /// that lasts also what connects later.
+    /// Brings about a disturbance of all that is connected by now, and returns when it is in force.
     fn disturb(&self, hook: Hook) -> impl Future<Output = Result<()>> + Send {
         std::future::ready(Err(unsupported(hook)))
     }

@@ -1,10 +1,12 @@
 //! The cases: what every backend must do, one function each.
 
 pub mod bodies;
+pub mod brokers;
 pub mod calls;
 pub mod deadlines;
 pub mod faults;
 pub mod lifecycle;
+pub mod links;
 pub mod pipeline;
 pub mod pubsub;
 pub mod servers;
@@ -23,6 +25,8 @@ macro_rules! each_case {
             $($given)*
             calls {
                 minimum replies_reach_their_calls "Of 10,000 calls at once, each gets its own reply, whatever the order of finishing";
+                minimum replies_reach_their_callers "Replies go to the client that asked, although the calls of each client have the same numbers";
+                minimum each_request_runs_once "A request whose server lives and whose link holds is carried out once";
                 minimum nested_methods_are_found "A method whose name has dots is found";
                 minimum calls_in_flight_can_be_awaited_later "A call in flight is a handle that can be awaited later";
                 minimum requests_sent_after_bind_are_served "A request that is sent after the server was bound is served, even if serving starts later";
@@ -42,6 +46,7 @@ macro_rules! each_case {
             deadlines {
                 minimum expired_request_never_starts "A request whose deadline has passed never reaches the handler";
                 minimum slow_handler_is_dropped "A handler slower than the deadline is dropped, and its caller learns in time";
+                minimum expired_calls_leave_room "Calls that nobody answered in time take no room from later ones";
                 minimum deadline_travels "The handler knows how long its caller waits";
             }
             bodies {
@@ -97,7 +102,20 @@ macro_rules! each_case {
                 minimum close_twice_is_close_once "Closing twice is closing once, and what is closed says so";
                 minimum close_wakes_pending_calls "Closing a transport ends its calls in flight at once";
                 minimum close_ends_serving "Closing a transport ends its servers";
+                minimum nothing_arrives_after_close "What a serving end had not yielded when it was closed, it yields no more";
                 minimum close_leaves_others_alone "Closing a transport leaves those of others open";
+            }
+            links {
+                optional calls_in_flight_end_when_the_link_is_cut "Calls in flight when the link is cut end well before their deadline, answered or as disconnected";
+                optional calls_work_again_after_the_link_was_cut "After a cut, calls are answered again by what was open before";
+                optional a_black_hole_ends_calls_by_their_deadline "Calls whose bytes vanish end by their deadline, and work again when bytes pass";
+                optional a_frame_cut_in_the_middle_harms_nobody_else "A message that is cut in the middle reaches no handler and harms no other client";
+                optional no_acknowledged_call_is_lost_over_a_cut "Under load and repeated cuts, what was acknowledged was done, and what failed as unsent was not";
+            }
+            brokers {
+                optional served_again_after_a_restart_of_the_broker "After a restart of the broker, calls are answered again by what was open before";
+                optional a_dead_broker_ends_calls_by_their_deadline "Calls while the broker is away end by their deadline, and work again when it is back";
+                optional a_frozen_broker_ends_calls_by_their_deadline "Calls while the broker stands still end by their deadline, and work again when it goes on";
             }
         }
     };

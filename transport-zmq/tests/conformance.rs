@@ -1,11 +1,13 @@
 //! The conformance suite on both engines: `cargo test -p polywire-zmq --all-features --test conformance`.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use polywire_conformance::{Backend, Space, Suite};
-use polywire_core::{AnyTransport, Result};
+use polywire_conformance::{Backend, Direction, Hook, Proxy, Space, Suite};
+use polywire_core::{AnyTransport, Error, ErrorKind, Result};
 use polywire_zmq::{Engine, Zmq, ZmqBuilder};
+use tokio::sync::Mutex as AsyncMutex;
 
 fn main() {
     polywire_conformance::main(|| {
@@ -29,14 +31,16 @@ impl Backend for Zeromq {
     }
 
     async fn space(&self) -> Result<Ports> {
-        Ok(Ports { engine: self.0, serving: Mutex::default() })
+        Ok(Ports { engine: self.0, serving: Mutex::default(), proxies: AsyncMutex::default() })
     }
 }
 
-/// Serving transports at free ports, and calling ones that connect to all that are bound by then.
+/// Serving transports at free ports, and calling ones that connect to all that are bound by then, through a proxy each.
 struct Ports {
     engine: Engine,
     serving: Mutex<Vec<Zmq>>,
+    /// By the address that they stand before.
+    proxies: AsyncMutex<BTreeMap<String, Proxy>>,
 }
 
 impl Ports {
@@ -46,6 +50,19 @@ impl Ports {
 
     fn builder(&self) -> ZmqBuilder {
         Zmq::builder().engine(self.engine).connect_timeout(Duration::from_secs(2))
+    }
+
+    /// The endpoint of the proxy before this one.
+    async fn proxied(&self, endpoint: String) -> Result<String> {
+        let target = endpoint.trim_start_matches("tcp://").to_owned();
+        let mut proxies = self.proxies.lock().await;
+        if !proxies.contains_key(&target) {
+            let proxy = Proxy::start(&*target).await.map_err(|error| {
+                Error::new(ErrorKind::Disconnected, "the proxy does not start").with_source(error)
+            })?;
+            proxies.insert(target.clone(), proxy);
+        }
+        Ok(format!("tcp://{}", proxies[&target].address()))
     }
 }
 
@@ -57,12 +74,39 @@ impl Space for Ports {
     }
 
     async fn calling(&self) -> Result<AnyTransport> {
-        let mut bound: Vec<_> = self.bound().iter().flat_map(Zmq::local_endpoints).collect();
+        let bound: Vec<_> = self.bound().iter().flat_map(Zmq::local_endpoints).collect();
+        let mut builder = self.builder();
         if bound.is_empty() {
             // Bound by nobody, since ports below 1024 take a privilege.
-            bound.push("tcp://127.0.0.1:1".to_owned());
+            builder = builder.connect("tcp://127.0.0.1:1");
         }
-        let transport = bound.into_iter().fold(self.builder(), ZmqBuilder::connect).build()?;
-        Ok(AnyTransport::new(transport))
+        for endpoint in bound {
+            builder = builder.connect(self.proxied(endpoint).await?);
+        }
+        Ok(AnyTransport::new(builder.build()?))
+    }
+
+    fn hooks(&self) -> Vec<Hook> {
+        let holes = [Direction::ToServer, Direction::ToClient].map(Hook::BlackHole);
+        [Hook::Sever, Hook::CutMidFrame].into_iter().chain(holes).collect()
+    }
+
+    async fn disturb(&self, hook: Hook) -> Result<()> {
+        for proxy in self.proxies.lock().await.values() {
+            match hook {
+                Hook::Sever => proxy.sever(),
+                Hook::BlackHole(direction) => proxy.black_hole(direction),
+                Hook::CutMidFrame => proxy.cut_mid_frame(Direction::ToServer),
+                other => {
+                    return Err(Error::new(ErrorKind::Unsupported, "ZeroMQ has no broker").with("hook", other));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn heal(&self) -> Result<()> {
+        self.proxies.lock().await.values().for_each(Proxy::heal);
+        Ok(())
     }
 }

@@ -33,7 +33,7 @@ impl Connection {
         let (from_server, to_server) = self.server.split();
         let pump = |direction, from, to| {
             let (rules, cuts) = (self.rules.clone(), self.cuts.as_ref());
-            Pump { direction, rules, cuts, gap: false, from, to }
+            Pump { direction, severed: self.severed, rules, cuts, gap: false, from, to }
         };
         let there = pump(Direction::ToServer, from_client, to_server);
         let back = pump(Direction::ToClient, from_server, to_client);
@@ -49,6 +49,7 @@ impl Connection {
 /// One way of a connection.
 struct Pump<'a> {
     direction: Direction,
+    severed: u64,
     rules: watch::Receiver<Rules>,
     cuts: &'a Cuts,
     /// Whether something has vanished, so that nothing that comes later makes sense.
@@ -62,6 +63,10 @@ impl Pump<'_> {
         let mut piece = vec![0; PIECE_MAX];
         loop {
             let size = self.read(&mut piece).await?;
+            if self.rules.borrow().severed != self.severed {
+                // Looked at here as well, so that nothing passes after the cut was ordered.
+                return Err(cut());
+            }
             if self.rules.borrow().swallows(self.direction) {
                 self.gap |= size > 0;
                 if size == 0 {
