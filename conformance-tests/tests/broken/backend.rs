@@ -1,6 +1,6 @@
 //! Memory, with a flaw.
 
-use polywire_conformance::{Backend, Space};
+use polywire_conformance::{Backend, Hook, Space};
 use polywire_core::{
     Address, AnyTransport, Capabilities, Limits, Memory, Receiver, Result, Sender, Transport, Window,
 };
@@ -26,6 +26,9 @@ pub(crate) trait Flaw: Clone + Send + Sync + 'static {
     fn serving(&self, end: End) -> End {
         end
     }
+
+    /// Suffers a disturbance. Memory itself has nothing that could break.
+    fn disturb(&self) {}
 
     /// Closes.
     fn close(&self, memory: &Memory) -> impl Future<Output = Result<()>> + Send {
@@ -75,6 +78,15 @@ impl<F: Flaw> Space for World<F> {
 
     async fn calling(&self) -> Result<AnyTransport> {
         Ok(self.transport())
+    }
+
+    fn hooks(&self) -> Vec<Hook> {
+        vec![Hook::Sever, Hook::CutMidFrame]
+    }
+
+    async fn disturb(&self, _: Hook) -> Result<()> {
+        self.flaw.disturb();
+        Ok(())
     }
 }
 

@@ -1,13 +1,14 @@
 //! The suite can fail: backends that are broken on purpose, each caught by the case that is about it, in a sentence
 //! that tells what is wrong.
 //!
-//! The clock is paused, so a case that waits in vain ends at once, and never by the time that bounds all cases.
+//! The clock is paused where it can be, so a case that waits in vain ends at once, and never by the time that bounds all cases.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod backend;
 mod closing;
 mod ends;
+mod links;
 mod messages;
 mod work;
 
@@ -17,6 +18,7 @@ use polywire_core::Headers;
 
 use self::backend::{Broken, Flaw, Sound};
 use self::closing::{DeliversAfterClose, HangsOnClose, NeverCloses, NeverEnds};
+use self::links::{DeliversHalves, DeliversStaleBodies, DeniesSending, FallsSilent, NeverReconnects};
 use self::messages::{
     Alters, Boundless, LosesReplies, RepeatsReplies, RepeatsRequests, SwallowsUnroutable, Swaps,
 };
@@ -80,4 +82,23 @@ caught! {
         "lifecycle.close_wakes_pending_calls", "a pending call ends at once";
     delivery_after_close: DeliversAfterClose,
         "lifecycle.nothing_arrives_after_close", "a closed receiver yielded Ok(Delivery";
+    link_that_stays_cut: NeverReconnects::default(),
+        "links.calls_work_again_after_the_link_was_cut", "the server is reached again";
+    calls_that_hang_when_cut: FallsSilent::default(),
+        "links.calls_in_flight_end_when_the_link_is_cut", "ends well before its deadline";
+    halves_taken_for_whole: DeliversHalves::default(),
+        "links.a_frame_cut_in_the_middle_harms_nobody_else", "a call that was cut in the middle ended with Err(Fault";
+}
+
+// A load that never pauses lets no paused clock go on.
+#[tokio::test]
+async fn denied_sending() {
+    let case = "links.no_acknowledged_call_is_lost_over_a_cut";
+    caught(DeniesSending::default(), case, "what was promised and what was seen disagree").await;
+}
+
+#[tokio::test]
+async fn stale_bodies() {
+    let case = "links.no_acknowledged_call_is_lost_over_a_cut";
+    caught(DeliversStaleBodies::default(), case, "what was promised and what was seen disagree").await;
 }
