@@ -36,6 +36,7 @@ mod backend;
 pub mod cases;
 mod harness;
 mod hook;
+mod matrix;
 mod proxy;
 mod report;
 mod stage;
@@ -44,8 +45,9 @@ mod tally;
 mod verdict;
 
 pub use self::backend::{Backend, MemoryBackend, MemorySpace, Space};
-pub use self::harness::main;
+pub use self::harness::{main, run};
 pub use self::hook::{Direction, Hook};
+pub use self::matrix::Matrix;
 pub use self::proxy::Proxy;
 pub use self::report::{Entry, Outcome, Report};
 pub use self::stage::{Serving, Stage};

@@ -1,7 +1,8 @@
 //! What became of a run.
 
-use std::fmt;
+use std::path::Path;
 use std::time::Duration;
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +32,8 @@ pub struct Entry {
     pub outcome: Outcome,
     /// What the case tells about itself: figures, passed or not.
     pub notes: Vec<String>,
-    /// How long it took.
-    pub took: Duration,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
 }
 
 /// How a case ended, in words.
@@ -63,6 +64,32 @@ impl Report {
     pub fn failures(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Failed(_)))
     }
+
+    /// The outcome of the case of this name, if it is in the report.
+    #[must_use]
+    pub fn entry(&self, case: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.case == case)
+    }
+
+    /// Writes the report as JSON into a folder, as a file that has the name of the backend.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn write(&self, folder: impl AsRef<Path>) -> io::Result<()> {
+        std::fs::create_dir_all(&folder)?;
+        let path = folder.as_ref().join(format!("{}.json", self.backend));
+        std::fs::write(path, serde_json::to_string_pretty(self)?)
+    }
+
+    /// Reads a report that was [written](Self::write).
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or is no report.
+    pub fn read(path: impl AsRef<Path>) -> io::Result<Self> {
+        Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?)
+    }
 }
 
 impl Entry {
@@ -73,7 +100,7 @@ impl Entry {
             minimum: case.minimum,
             outcome: Outcome::of(verdict),
             notes,
-            took,
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         }
     }
 }
@@ -108,7 +135,46 @@ impl fmt::Display for Entry {
             Outcome::NotRun(missing) => ("not run", format!(": {missing}")),
             Outcome::Failed(sentence) => ("FAILED ", format!(": {sentence}")),
         };
-        writeln!(f, "  {mark} {:>6} ms  {}{because}", self.took.as_millis(), self.case)?;
+        writeln!(f, "  {mark} {:>6} ms  {}{because}", self.took_ms, self.case)?;
         self.notes.iter().try_for_each(|note| writeln!(f, "{:>20} {note}", ""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(outcome: impl Fn(&Case) -> Outcome) -> Report {
+        let entry =
+            |case| Entry { outcome: outcome(case), ..Entry::new(case, Ok(()), Vec::new(), Duration::ZERO) };
+        Report { backend: "any".to_owned(), entries: cases::ALL.iter().map(entry).collect() }
+    }
+
+    #[test]
+    fn conformance_takes_the_minimum_set_and_no_failure() {
+        let missing = || Outcome::NotRun("no hook sever".to_owned());
+        assert!(report(|case| if case.minimum { Outcome::Passed } else { missing() }).is_conformant());
+        assert!(
+            !report(|case| if case.id.starts_with("bodies") { missing() } else { Outcome::Passed })
+                .is_conformant()
+        );
+        let failed = || Outcome::Failed("it does not".to_owned());
+        assert!(!report(|case| if case.minimum { Outcome::Passed } else { failed() }).is_conformant());
+        let mut partial = report(|_| Outcome::Passed);
+        partial.entries.remove(0);
+        assert!(!partial.is_conformant(), "a case of the minimum set is not in it");
+    }
+
+    #[test]
+    fn reports_can_be_read_back() {
+        let written = report(|case| match case.minimum {
+            true => Outcome::Passed,
+            false => Outcome::Failed("it said \"no\"".to_owned()),
+        });
+        let folder = std::env::temp_dir().join(format!("polywire-report-{}", std::process::id()));
+        written.write(&folder).unwrap();
+        let read = Report::read(folder.join("any.json")).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!(read, written);
     }
 }

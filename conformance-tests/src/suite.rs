@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
+use tokio::task::JoinSet;
 
 use crate::stage::{AnySpace, Stage};
 use crate::{Backend, Entry, Failure, Report, Verdict, cases};
@@ -66,6 +67,25 @@ impl Suite {
             entries.push(self.run_case(case).await);
         }
         Report { backend: self.name.clone(), entries }
+    }
+
+    /// Runs those cases that `wanted` picks in so many rounds at once, as tasks of the runtime. Gives back a report for
+    /// each round.
+    ///
+    /// # Panics
+    ///
+    /// If a case panics, which is a bug of the case.
+    pub async fn stress(
+        &self,
+        rounds: usize,
+        wanted: impl Fn(&Case) -> bool + Clone + Send + Sync + 'static,
+    ) -> Vec<Report> {
+        let mut running = JoinSet::new();
+        for _ in 0..rounds {
+            let (suite, wanted) = (self.clone(), wanted.clone());
+            running.spawn(async move { suite.run(wanted).await });
+        }
+        running.join_all().await
     }
 
     /// Runs one case in a space of its own.
