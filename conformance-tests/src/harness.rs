@@ -21,23 +21,23 @@ use crate::{Case, Outcome, Suite, cases};
 /// [`Report`](crate::Report) of each backend is written. `POLYWIRE_CONFORMANCE_STRESS` is a number: the whole suite runs
 /// that many times at once, on one runtime.
 pub fn main(suites: impl FnOnce() -> Vec<Suite>) {
-    if !passes(suites()) {
+    if !passes(&suites()) {
         std::process::exit(FAILED.into());
     }
 }
 
 /// As [`main`], but returns, for a caller that has to clean up.
 pub fn run(suites: impl FnOnce() -> Vec<Suite>) -> ExitCode {
-    if passes(suites()) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+    if passes(&suites()) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
 /// What other test binaries end with.
 const FAILED: u8 = 101;
 
-fn passes(suites: Vec<Suite>) -> bool {
+fn passes(suites: &[Suite]) -> bool {
     let mut arguments = Arguments::from_args();
     if let Some(rounds) = stress::rounds() {
-        return stress::passes(&suites, rounds, &arguments);
+        return stress::passes(suites, rounds, &arguments);
     }
     arguments.test_threads.get_or_insert(1);
     let collection = Arc::new(Collection::default());

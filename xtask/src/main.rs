@@ -1,12 +1,14 @@
 //! The chores of polywire.
 //!
 //! ```text
-//! cargo xtask test       all tests, with a private RabbitMQ node
-//! cargo xtask features   each set of features compiles
-//! cargo xtask examples   the examples run, also as several processes
+//! cargo xtask test          all tests, with a private RabbitMQ node
+//! cargo xtask conformance   the suite on every backend, side by side
+//! cargo xtask features      each set of features compiles
+//! cargo xtask examples      the examples run, also as several processes
 //! ```
 
 mod broker;
+mod conformance;
 mod examples;
 mod features;
 mod test;
@@ -33,8 +35,9 @@ fn run() -> Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["test", rest @ ..] => test::run(&shell, rest),
+        ["conformance", rest @ ..] => conformance::run(&shell, rest),
         ["features"] => features::run(&shell),
         ["examples"] => examples::run(&shell),
-        _ => bail!("usage: cargo xtask test [ARGUMENTS OF cargo test] | features | examples"),
+        _ => bail!("usage: cargo xtask test [ARGUMENTS OF cargo test] | conformance | features | examples"),
     }
 }

@@ -1,0 +1,112 @@
+//! The conformance matrix: the suite on every backend, side by side, and the README that shows it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use polywire_conformance::Matrix;
+use xshell::{Shell, cmd};
+
+use crate::broker;
+
+/// The test binaries that need nothing beside them.
+const ALONE: [&[&str]; 2] = [
+    &["--package", "polywire-conformance", "--test", "memory"],
+    &["--package", "polywire-zmq", "--all-features", "--test", "conformance"],
+];
+
+/// The one that needs a broker.
+const AMQP: &[&str] = &["--package", "polywire-amqp", "--test", "conformance"];
+
+pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
+    let readme = shell.current_dir().join("README.md");
+    match arguments {
+        [] => measure(shell).map(drop),
+        ["--check"] => check(&readme, &measure(shell)?),
+        ["--write"] => write(&readme, &measure(shell)?),
+        ["--stress", rounds] => stress(shell, rounds),
+        _ => bail!("usage: cargo xtask conformance [--check | --write | --stress ROUNDS]"),
+    }
+}
+
+/// Runs the suite on every backend, prints the matrix, and leaves it in `target/conformance`.
+fn measure(shell: &Shell) -> Result<Matrix> {
+    let folder = shell.current_dir().join("target/conformance");
+    let reports = folder.join("reports");
+    // What another run left there would count as of this one.
+    shell.remove_path(&folder)?;
+    shell.create_dir(&reports)?;
+    let node = broker::start(shell)?;
+    let _url = shell.push_env("POLYWIRE_AMQP_URL", node.url());
+    let _reports = shell.push_env("POLYWIRE_CONFORMANCE_REPORTS", &reports);
+    for arguments in ALONE.into_iter().chain([AMQP]) {
+        // What failed is in the report, and said below.
+        cmd!(shell, "cargo test --locked {arguments...}").ignore_status().run()?;
+    }
+    let matrix = Matrix::read(&reports)?;
+    keep(&folder, &matrix)?;
+    println!("\n{}\nThe whole of it: {}", matrix.to_markdown(), folder.join("matrix.html").display());
+    judge(&matrix)?;
+    Ok(matrix)
+}
+
+fn keep(folder: &Path, matrix: &Matrix) -> Result<()> {
+    fs::write(folder.join("matrix.json"), matrix.to_json()?)?;
+    fs::write(folder.join("matrix.md"), matrix.to_markdown())?;
+    fs::write(folder.join("matrix.html"), matrix.to_html())?;
+    Ok(())
+}
+
+/// Fails unless all backends have reported, and are conformant.
+fn judge(matrix: &Matrix) -> Result<()> {
+    let names: Vec<_> = matrix.reports().iter().map(|report| report.backend.as_str()).collect();
+    ensure!(names == BACKENDS, "the backends that have reported are {names:?}, and should be {BACKENDS:?}");
+    let lax = matrix.reports().iter().find(|report| !report.is_conformant());
+    ensure!(
+        lax.is_none(),
+        "{} is not conformant",
+        lax.map_or_else(String::new, |report| report.backend.clone())
+    );
+    Ok(())
+}
+
+/// By name, as their reports are read.
+const BACKENDS: [&str; 4] = ["amqp", "memory", "zmq-omq", "zmq-zeromq"];
+
+fn check(readme: &PathBuf, matrix: &Matrix) -> Result<()> {
+    let text = fs::read_to_string(readme)?;
+    let shown = &text[shown(&text)?];
+    ensure!(
+        shown.trim() == matrix.to_markdown().trim(),
+        "the conformance matrix in README.md is stale: cargo xtask conformance --write brings it up to date"
+    );
+    println!("the conformance matrix in README.md is up to date");
+    Ok(())
+}
+
+fn write(readme: &PathBuf, matrix: &Matrix) -> Result<()> {
+    let mut text = fs::read_to_string(readme)?;
+    text.replace_range(shown(&text)?, &format!("\n{}", matrix.to_markdown()));
+    fs::write(readme, text)?;
+    println!("the conformance matrix in README.md is up to date now");
+    Ok(())
+}
+
+/// Where the matrix is in the README.
+fn shown(text: &str) -> Result<std::ops::Range<usize>> {
+    const START: &str = "<!-- conformance -->\n";
+    const END: &str = "<!-- /conformance -->";
+    let start = text.find(START).context("README.md has no <!-- conformance -->")? + START.len();
+    let end = text.find(END).context("README.md has no <!-- /conformance -->")?;
+    ensure!(start <= end, "in README.md, <!-- /conformance --> comes first");
+    Ok(start..end)
+}
+
+/// Runs the suite many times at once on what needs no broker.
+fn stress(shell: &Shell, rounds: &str) -> Result<()> {
+    let _rounds = shell.push_env("POLYWIRE_CONFORMANCE_STRESS", rounds.parse::<usize>()?.to_string());
+    for arguments in ALONE {
+        cmd!(shell, "cargo test --locked {arguments...}").run()?;
+    }
+    Ok(())
+}
