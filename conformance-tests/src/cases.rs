@@ -136,3 +136,36 @@ macro_rules! list_of_cases {
 
 /// All cases, in the order in which they are best read.
 pub const ALL: &[Case] = each_case!(list_of_cases);
+
+/// Makes a plain test of each case, for those who want no test binary of the suite's own: `calls::nested_methods_are_found`
+/// and so on, as `#[tokio::test]`. It takes a [`Backend`](crate::Backend), and a dev-dependency on tokio.
+///
+/// A case that was not run says so on the standard output, since a plain test can only pass or fail.
+///
+/// ```
+/// // tests/conformance.rs
+/// polywire_conformance::suite!(polywire_conformance::MemoryBackend);
+/// ```
+#[macro_export]
+macro_rules! suite {
+    ($backend:expr) => {
+        fn suite() -> $crate::Suite {
+            $crate::Suite::of($backend)
+        }
+
+        $crate::each_case!(tests_of_cases);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! tests_of_cases {
+    ($($group:ident { $($set:ident $name:ident $about:literal;)+ })+) => {
+        $(mod $group {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::suite().assert(concat!(stringify!($group), ".", stringify!($name))).await;
+            })+
+        })+
+    };
+}

@@ -19,7 +19,7 @@
 //! }
 //! ```
 //!
-//! Or as a value, to look at:
+//! Or as plain tests, by [`suite!`], or as a value, to look at:
 //!
 //! ```
 //! # #[tokio::main]

@@ -65,6 +65,14 @@ impl Report {
         self.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Failed(_)))
     }
 
+    /// The cases that were not run, each with what is missing.
+    pub fn not_run(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().filter_map(|entry| match &entry.outcome {
+            Outcome::NotRun(missing) => Some((&*entry.case, &**missing)),
+            _ => None,
+        })
+    }
+
     /// The outcome of the case of this name, if it is in the report.
     #[must_use]
     pub fn entry(&self, case: &str) -> Option<&Entry> {

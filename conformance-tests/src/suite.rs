@@ -1,6 +1,7 @@
 //! The list of cases, and how they are run.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,21 @@ impl Suite {
             }
         };
         Entry::new(case, verdict, notes, start.elapsed())
+    }
+
+    /// Runs the case of this name as a plain test does. One that was not run says so on the standard output.
+    ///
+    /// # Panics
+    ///
+    /// If it fails, or there is no case of this name.
+    pub async fn assert(&self, id: &str) {
+        let report = self.run(|case| case.id == id).await;
+        assert!(!report.entries.is_empty(), "there is no case {id}");
+        assert!(report.failures().next().is_none(), "{report}");
+        for (case, missing) in report.not_run() {
+            // Past the capture of tests, in which what does not fail is silent.
+            let _ = writeln!(io::stdout(), "not run: {}::{case}: {missing}", self.name);
+        }
     }
 }
 
