@@ -98,7 +98,9 @@ impl Space for Ports {
                 Hook::BlackHole(direction) => proxy.black_hole(direction),
                 Hook::CutMidFrame => proxy.cut_mid_frame(Direction::ToServer),
                 other => {
-                    return Err(Error::new(ErrorKind::Unsupported, "ZeroMQ has no broker").with("hook", other));
+                    return Err(
+                        Error::new(ErrorKind::Unsupported, "ZeroMQ has no broker").with("hook", other)
+                    );
                 }
             }
         }

@@ -230,8 +230,11 @@ pub async fn worker_that_does_not_read_loses_nothing(stage: &Stage) -> Verdict {
         }
     }
     for expected in 0..pushed {
-        let job = next(&mut jobs).await?;
-        ensure!(job.0 == expected, "of {pushed} jobs whose push succeeded, job {expected} is lost");
+        let lost = || Failure::new(format!("of {pushed} jobs whose push succeeded, job {expected} is lost"));
+        let job = next(&mut jobs).await.map_err(|_| lost())?;
+        if job.0 != expected {
+            return Err(lost());
+        }
         job.ack();
     }
     Ok(())

@@ -282,8 +282,11 @@ pub async fn slow_subscriber_that_waits_misses_nothing(stage: &Stage) -> Verdict
             for _ in 0..n % 64 {
                 tokio::task::yield_now().await;
             }
-            let event = next(&mut slow).await?;
-            ensure!(event.0 == n, "event {n} was due, and {} came", event.0);
+            let lost = || Failure::new(format!("of {EVENTS} events that were published, event {n} is lost"));
+            let event = next(&mut slow).await.map_err(|_| lost())?;
+            if event.0 != n {
+                return Err(lost());
+            }
         }
         Ok(())
     };

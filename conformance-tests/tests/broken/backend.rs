@@ -2,7 +2,8 @@
 
 use polywire_conformance::{Backend, Hook, Space};
 use polywire_core::{
-    Address, AnyTransport, Capabilities, Limits, Memory, Receiver, Result, Sender, Transport, Window,
+    Address, AnyTransport, Capabilities, Filters, Limits, Memory, Receiver, Result, Sender, Subscription,
+    Transport, Window,
 };
 
 /// What a broken backend does otherwise than memory. By default nothing.
@@ -29,6 +30,26 @@ pub(crate) trait Flaw: Clone + Send + Sync + 'static {
 
     /// Suffers a disturbance. Memory itself has nothing that could break.
     fn disturb(&self) {}
+
+    /// A pushing or a publishing end.
+    fn pushing(&self, sender: Sender) -> Sender {
+        sender
+    }
+
+    /// A pulling end.
+    fn pulling(&self, receiver: Receiver) -> Receiver {
+        receiver
+    }
+
+    /// What is subscribed to.
+    fn wish(&self, subscription: Subscription) -> Subscription {
+        subscription
+    }
+
+    /// A subscribing end.
+    fn subscribing(&self, receiver: Receiver, filters: Filters) -> (Receiver, Filters) {
+        (receiver, filters)
+    }
 
     /// Closes.
     fn close(&self, memory: &Memory) -> impl Future<Output = Result<()>> + Send {
@@ -101,6 +122,23 @@ impl<F: Flaw> Transport for World<F> {
 
     async fn responder(&self, service: &Address, window: Window) -> Result<End> {
         Ok(self.flaw.serving(self.memory.responder(service, self.flaw.window(window)).await?))
+    }
+
+    async fn pusher(&self, queue: &Address) -> Result<Sender> {
+        Ok(self.flaw.pushing(self.memory.pusher(queue).await?))
+    }
+
+    async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
+        Ok(self.flaw.pulling(self.memory.puller(queue, self.flaw.window(window)).await?))
+    }
+
+    async fn publisher(&self, channel: &Address) -> Result<Sender> {
+        Ok(self.flaw.pushing(self.memory.publisher(channel).await?))
+    }
+
+    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
+        let (receiver, filters) = self.memory.subscriber(channel, self.flaw.wish(subscription)).await?;
+        Ok(self.flaw.subscribing(receiver, filters))
     }
 
     async fn close(&self) -> Result<()> {

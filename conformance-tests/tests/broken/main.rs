@@ -1,13 +1,15 @@
 //! The suite can fail: backends that are broken on purpose, each caught by the case that is about it, in a sentence
 //! that tells what is wrong.
 //!
-//! The clock is paused where it can be, so a case that waits in vain ends at once, and never by the time that bounds all cases.
+//! The clock is paused where it can be, so a case that waits in vain ends at once, and never by the time that bounds
+//! all cases.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod backend;
 mod closing;
 mod ends;
+mod events;
 mod links;
 mod messages;
 mod work;
@@ -18,11 +20,16 @@ use polywire_core::Headers;
 
 use self::backend::{Broken, Flaw, Sound};
 use self::closing::{DeliversAfterClose, HangsOnClose, NeverCloses, NeverEnds};
+use self::events::{
+    DeafToChanges, ForgetsGroups, LosesSome, NeverWaits, NobodyShares, RepeatsSome, WantsTooLittle,
+};
 use self::links::{DeliversHalves, DeliversStaleBodies, DeniesSending, FallsSilent, NeverReconnects};
 use self::messages::{
     Alters, Boundless, LosesReplies, RepeatsReplies, RepeatsRequests, SwallowsUnroutable, Swaps,
 };
-use self::work::{ForgetsTheMark, ForgetsToRequeue, IgnoresTheWindow, LeaksAbandonedCalls, NeverStops};
+use self::work::{
+    CannotCount, ForgetsTheMark, ForgetsToRequeue, IgnoresTheWindow, LeaksAbandonedCalls, NeverStops,
+};
 
 /// Runs a case on a backend with a flaw, and on one without.
 async fn caught(flaw: impl Flaw, id: &str, sentence: &str) {
@@ -88,6 +95,24 @@ caught! {
         "links.calls_in_flight_end_when_the_link_is_cut", "ends well before its deadline";
     halves_taken_for_whole: DeliversHalves::default(),
         "links.a_frame_cut_in_the_middle_harms_nobody_else", "a call that was cut in the middle ended with Err(Fault";
+    lost_jobs: LosesSome::default(), "pipeline.each_job_reaches_one_worker", "every job is worked off";
+    repeated_jobs: RepeatsSome::default(),
+        "pipeline.each_job_reaches_one_worker", "15 of 1500 jobs were worked off more than once";
+    pushes_that_never_wait: NeverWaits, "pipeline.worker_that_does_not_read_loses_nothing", "is lost";
+    forgotten_jobs: ForgetsToRequeue, "pipeline.dropped_job_is_requeued", "a job arrives in time";
+    unmarked_jobs: ForgetsTheMark, "pipeline.dropped_job_is_requeued", "does not say so";
+    uncounted_attempts: CannotCount, "pipeline.requeued_job_counts_its_attempts", "attempt 3 counts as number 2";
+    hoarded_jobs: IgnoresTheWindow,
+        "pipeline.window_bounds_the_jobs_taken", "a third job came through a window of two";
+    lost_events: LosesSome::default(), "pubsub.many_publishers_reach_many_subscribers", "was due";
+    repeated_events: RepeatsSome::default(), "pubsub.many_publishers_reach_many_subscribers", "was due";
+    publishing_that_never_waits: NeverWaits, "pubsub.slow_subscriber_that_waits_misses_nothing", "is lost";
+    narrow_filters: WantsTooLittle, "pubsub.filters_mean_what_they_say", "and got";
+    fixed_filters: DeafToChanges, "pubsub.filters_change_while_running", "an event arrives in time";
+    groups_that_do_not_share: NobodyShares, "pubsub.group_shares_its_events", "the members of a group got";
+    groups_that_do_not_last: ForgetsGroups,
+        "pubsub.durable_group_collects_while_away", "an event arrives in time";
+    forgotten_events: ForgetsToRequeue, "pubsub.events_of_a_dead_member_go_on", "an event arrives in time";
 }
 
 // A load that never pauses lets no paused clock go on.

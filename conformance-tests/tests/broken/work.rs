@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use polywire_core::{
-    Delivery, Inbound, Message, Outbound, Outcome, Receipt, Receiver, Result, Sender, Sending, Settle, Window,
+    Delivery, Filters, Inbound, Message, Outbound, Outcome, Receipt, Receiver, Result, Sender, Sending,
+    Settle, Window,
 };
 use tokio::sync::Semaphore;
 
@@ -19,15 +20,24 @@ pub(crate) struct ForgetsToRequeue;
 
 impl Flaw for ForgetsToRequeue {
     fn serving(&self, (sender, receiver): End) -> End {
-        let forget = |item: Result<Delivery>| {
-            item.map(|mut delivery| {
-                let receipt = std::mem::replace(&mut delivery.receipt, Receipt::none());
-                delivery.receipt = Receipt::new(Arc::new(Forgetful(Mutex::new(Some(receipt)))), 0);
-                delivery
-            })
-        };
         (sender, received(receiver, forget))
     }
+
+    fn pulling(&self, receiver: Receiver) -> Receiver {
+        received(receiver, forget)
+    }
+
+    fn subscribing(&self, receiver: Receiver, filters: Filters) -> (Receiver, Filters) {
+        (received(receiver, forget), filters)
+    }
+}
+
+fn forget(item: Result<Delivery>) -> Result<Delivery> {
+    item.map(|mut delivery| {
+        let receipt = std::mem::replace(&mut delivery.receipt, Receipt::none());
+        delivery.receipt = Receipt::new(Arc::new(Forgetful(Mutex::new(Some(receipt)))), 0);
+        delivery
+    })
 }
 
 struct Forgetful(Mutex<Option<Receipt>>);
@@ -45,7 +55,26 @@ pub(crate) struct ForgetsTheMark;
 
 impl Flaw for ForgetsTheMark {
     fn serving(&self, (sender, receiver): End) -> End {
-        (sender, received(receiver, |item| item.map(|delivery| delivery.redelivered(false))))
+        (sender, self.pulling(receiver))
+    }
+
+    fn pulling(&self, receiver: Receiver) -> Receiver {
+        received(receiver, |item| item.map(|delivery| delivery.attempt(1)))
+    }
+}
+
+/// That something was delivered before is known, and how often is not.
+#[derive(Clone)]
+pub(crate) struct CannotCount;
+
+impl Flaw for CannotCount {
+    fn pulling(&self, receiver: Receiver) -> Receiver {
+        received(receiver, |item| {
+            item.map(|delivery| {
+                let attempt = delivery.attempt.min(2);
+                delivery.attempt(attempt)
+            })
+        })
     }
 }
 
