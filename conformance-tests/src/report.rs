@@ -50,6 +50,12 @@ pub enum Outcome {
 }
 
 impl Report {
+    /// A report of these entries, which are put into the order of the suite.
+    pub(crate) fn new(backend: &str, mut entries: Vec<Entry>) -> Self {
+        entries.sort_by_key(|entry| cases::ALL.iter().position(|case| case.id == entry.case));
+        Self { backend: backend.to_owned(), entries }
+    }
+
     /// Whether no case failed, and every case of the minimum set was run and passed.
     ///
     /// Other cases that were not run are in the report, with what is missing.

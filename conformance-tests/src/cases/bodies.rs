@@ -100,7 +100,7 @@ pub async fn headers_and_names_survive(stage: &Stage) -> Verdict {
 pub async fn too_many_headers_are_refused(stage: &Stage) -> Verdict {
     let _server = stage.serve(echo()).await?;
     let requester = stage.requester().await?;
-    let many: Headers = (0..10_000).map(|n| (format!("name-{n}"), String::new())).collect();
+    let many: Headers = (0..1_000).map(|n| (format!("name-{n}"), String::new())).collect();
     let heavy: Headers = [("weight".to_owned(), "x".repeat(1 << 20))].into_iter().collect();
     for headers in [many, heavy] {
         let mut request = raw_request("echo")?;

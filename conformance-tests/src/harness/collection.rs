@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::{Entry, Report, cases};
+use crate::{Entry, Report};
 
 /// The entries of all backends, in the order in which their cases ended.
 #[derive(Default)]
@@ -29,8 +29,6 @@ impl Collection {
     fn report(&self, backend: &str) -> Report {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = all.iter().filter(|(of, _)| of == backend);
-        let mut entries: Vec<_> = own.map(|(_, entry)| entry.clone()).collect();
-        entries.sort_by_key(|entry| cases::ALL.iter().position(|case| case.id == entry.case));
-        Report { backend: backend.to_owned(), entries }
+        Report::new(backend, own.map(|(_, entry)| entry.clone()).collect())
     }
 }
