@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::future::{join, join_all};
+use futures_util::future::join_all;
 use polywire_codec::MessagePack;
 use polywire_core::{
     CallError, CallId, Code, Context, Delivery, ErrorKind, Receiver, Router, ServerHandle, Transport, Window,
@@ -19,7 +19,6 @@ use crate::{Failure, OrFail, Serving, Stage, Verdict};
 
 /// Requests are spread over competing servers.
 pub async fn competing_servers_share(stage: &Stage) -> Verdict {
-    const CALLS: usize = 300;
     const WINDOW: usize = 8;
     let gate = Arc::new(Semaphore::new(0));
     let mut servers = Vec::new();
@@ -27,18 +26,18 @@ pub async fn competing_servers_share(stage: &Stage) -> Verdict {
         servers.push(stage.serve_within(Window::new(WINDOW), stuck(&gate, name)).await?);
     }
     let client = stage.client().await?;
-    let calls = join_all((0..CALLS).map(|_| client.call::<_, String>("wait", &1_u64)));
     let busy = |server: &Serving| server.handle.stats().running == WINDOW as u64;
-    let (replies, shared) = join(calls, async {
-        // Nobody answers before everybody has work: so it does not matter how fast each is.
-        let shared = eventually("each server has its window full", || servers.iter().all(busy)).await;
-        gate.add_permits(CALLS);
-        shared
+    let mut calls = Vec::new();
+    // Nobody answers before everybody has work, so it does not matter how fast each is; and a call at a time, since one
+    // of them may be reached later than the others.
+    eventually("each server has as much work as its window holds", || {
+        calls.push(client.request("wait").start::<_, String>(&1_u64));
+        servers.iter().all(busy)
     })
-    .await;
-    shared?;
-    for reply in replies {
-        reply.or_fail("each call is answered")?;
+    .await?;
+    gate.add_permits(calls.len());
+    for call in calls {
+        call.or_fail("a call starts")?.await.or_fail("each call is answered")?;
     }
     Ok(())
 }
