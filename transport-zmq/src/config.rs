@@ -7,6 +7,7 @@ use polywire_core::{Error, ErrorKind, Limits, Result};
 use crate::Zmq;
 use crate::endpoint::Endpoint;
 use crate::error::config;
+use crate::plan::{Plan, Plans};
 
 /// Which side of a connection listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +74,8 @@ impl ZmqBuilder {
         }
     }
 
-    /// Adds an endpoint whose side follows from the end: servers bind it and clients connect to it, unless
-    /// [`serve`](Self::serve) says otherwise.
+    /// Adds an endpoint whose side follows from the end: servers, pullers and publishers bind it, and clients, pushers
+    /// and subscribers connect to it, unless [`serve`](Self::serve) says otherwise.
     pub fn endpoint(self, endpoint: impl Into<String>) -> Self {
         self.add(None, endpoint.into())
     }
@@ -97,8 +98,14 @@ impl ZmqBuilder {
 
     /// What serving ends do at an [`endpoint`](Self::endpoint); calling ends do the other. The default is to bind.
     ///
-    /// Serving ends share one socket. A calling end has sockets of its own, so one that binds has its endpoint for
-    /// itself: a transport with two of them needs any free port, or fails to bind the second time.
+    /// Responders, pullers and publishers serve; requesters, pushers and subscribers call. Endpoints that were added by
+    /// [`bind`](Self::bind) or [`connect`](Self::connect) are bound or dialled by every end, whatever it is, so that
+    /// each combination can be had: a pusher that binds for pullers that connect, a subscriber that binds for publishers
+    /// that connect.
+    ///
+    /// The responders of a transport share one socket. Every other end has sockets of its own, so one that binds has its
+    /// endpoint for itself: a transport with two ends that bind needs any free port (`:*`), or fails to bind the second
+    /// time, and the error says so.
     pub fn serve(self, serve: Side) -> Self {
         Self { serve, ..self }
     }
@@ -137,19 +144,18 @@ impl ZmqBuilder {
     /// [`ErrorKind::Config`] for a malformed endpoint, or none; [`ErrorKind::Unsupported`] if the engine is not
     /// compiled in, naming its feature.
     pub fn build(self) -> Result<Zmq> {
-        let (serving, calling) = (self.plan(self.serve)?, self.plan(self.serve.other())?);
+        let plans = Plans { serving: self.plan(self.serve)?, calling: self.plan(self.serve.other())? };
         if self.endpoints.is_empty() {
             return Err(config("no endpoint was given"));
         }
-        Ok(Zmq::new(Settings {
+        let settings = Settings {
             engine: self.engine.map_or_else(default_engine, compiled_in)?,
-            serving,
-            calling,
             limits: self.limits,
             connect_timeout: self.connect_timeout,
             linger: self.linger,
             heartbeat: self.heartbeat,
-        }))
+        };
+        Ok(Zmq::new(settings, plans))
     }
 
     /// What an end binds and dials whose endpoints are on `side` by default.
@@ -179,33 +185,12 @@ impl Side {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) engine: Engine,
-    pub(crate) serving: Plan,
-    pub(crate) calling: Plan,
     pub(crate) limits: Limits,
     pub(crate) connect_timeout: Duration,
     #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
     pub(crate) linger: Duration,
     #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "the other engine has none"))]
     pub(crate) heartbeat: Duration,
-}
-
-/// The endpoints of an end.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Plan {
-    pub(crate) bind: Vec<Endpoint>,
-    pub(crate) connect: Vec<Endpoint>,
-}
-
-impl Plan {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.bind.is_empty() && self.connect.is_empty()
-    }
-
-    /// All of them, for an error.
-    pub(crate) fn names(&self) -> String {
-        let names: Vec<_> = self.bind.iter().chain(&self.connect).map(Endpoint::to_string).collect();
-        names.join(", ")
-    }
 }
 
 fn default_engine() -> Result<Engine> {

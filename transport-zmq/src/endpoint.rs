@@ -66,6 +66,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether each one that binds it gets a port of its own.
+    pub(crate) fn is_any_port(&self) -> bool {
+        matches!(self, Self::Tcp { port: 0, .. })
+    }
+
     /// The path of its socket file, if it has one.
     pub(crate) fn socket_file(&self) -> Option<&Path> {
         match self {

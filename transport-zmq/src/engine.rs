@@ -1,4 +1,4 @@
-//! The seam to the engines: the two kinds of sockets as request-reply needs them, and no more.
+//! The seam to the engines: the sockets as the patterns need them, and no more.
 
 #[cfg(feature = "engine-omq")]
 mod omq;
@@ -10,16 +10,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use polywire_core::{Error, ErrorKind, Result, Sending};
+use polywire_core::{Address, Error, ErrorKind, Result, Sending, Window};
 
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 use crate::config::Engine;
-use crate::config::{Plan, Settings};
+use crate::config::{Settings, Side};
 use crate::endpoint::{Endpoint, claim_socket_file};
-use crate::wire::Frames;
+use crate::plan::{Change, Plan};
+use crate::wire::{Frames, Hello};
 
-/// A calling socket: one that dials one peer, or one that several peers dial.
-pub(crate) trait Dealer: Send + Sync {
+/// What every socket can do: come to an end, and have its endpoints changed.
+pub(crate) trait Ports: Send + Sync {
+    /// Binds, unbinds, dials or stops dialling. Returns the real endpoint, or nothing if there was nothing to change.
+    /// May be dropped; then it is open whether it was done.
+    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>>;
+
+    /// Closes the socket, delivering what was handed over for as long as it is set to linger.
+    fn close(&self) -> BoxFuture<'static, ()>;
+}
+
+/// A socket that requests or jobs leave by: one that dials one peer, or one that several peers dial.
+pub(crate) trait Dealer: Ports {
     /// Hands a message over, or gives it back if there is no room now.
     fn try_send(&self, frames: Frames) -> Result<(), Frames>;
 
@@ -31,64 +42,114 @@ pub(crate) trait Dealer: Send + Sync {
     /// Fails once the socket is closed.
     fn up(&self) -> BoxFuture<'_, Result<()>>;
 
-    /// Waits until no peer is there any more, and forgets what was not sent.
+    /// Waits until no peer is there any more, and forgets the requests that were not sent.
     fn down(&self) -> BoxFuture<'_, ()>;
 
-    /// What arrives, until the socket is closed. To be called once.
+    /// What arrives, until the socket is closed. To be called once. Of a socket for jobs it is empty.
     fn replies(&self) -> BoxStream<'static, Frames>;
+}
 
-    /// Closes the socket, delivering what was handed over for as long as it is set to linger.
-    fn close(&self) -> BoxFuture<'static, ()>;
+/// What leaves by a [`Dealer`].
+#[derive(Clone, Debug)]
+pub(crate) enum Cargo {
+    /// Requests, which are answered.
+    Requests,
+    /// Jobs of this queue, which are not.
+    Jobs(Address),
 }
 
 /// A serving socket.
-pub(crate) trait Router: Send + Sync {
+pub(crate) trait Router: Ports {
     /// Hands a message over for a peer: at once if there is room. Fails if the peer is gone.
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_>;
 
     /// What arrives, and from which peer, until the socket is closed. To be called once.
     fn requests(&self) -> BoxStream<'static, (Bytes, Frames)>;
-
-    /// Closes the socket, delivering what was handed over for as long as it is set to linger.
-    fn close(&self) -> BoxFuture<'static, ()>;
 }
 
-/// A calling socket that dials this endpoint.
-pub(crate) fn dial(settings: &Settings, endpoint: &Endpoint) -> Result<Arc<dyn Dealer>> {
-    match settings.engine {
+/// A pulling socket.
+pub(crate) trait Pull: Ports {
+    /// What arrives, until the socket is closed; or, if it was stopped, until all that had arrived is yielded. To be
+    /// called once.
+    fn jobs(&self) -> BoxStream<'static, Frames>;
+
+    /// Takes in no more, from a task of its own.
+    fn stop(&self);
+}
+
+/// A publishing socket.
+pub(crate) trait Publication: Ports {
+    /// Hands a message over for all who subscribe to its first frame: at once if they all have room.
+    fn send(&self, first: Bytes, frames: Frames) -> Sending<'_>;
+
+    /// What subscribers want, until the socket is closed. A hello is yielded once everything its subscriber said before
+    /// has been taken in. To be called once.
+    fn wishes(&self) -> BoxStream<'static, Wish>;
+
+    /// Waits until everybody who listens at a dialled endpoint has said what it wants.
+    fn settled(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What a subscriber said.
+#[derive(Clone, Debug)]
+pub(crate) enum Wish {
+    /// It asks whether it was heard, on this many connections.
+    Hello(Hello, u32),
+    /// It wants what begins with this.
+    Begin(Bytes),
+    /// It does not want it any more.
+    End(Bytes),
+}
+
+/// A subscribing socket.
+pub(crate) trait Subscribed: Ports {
+    /// Wants what begins with this: said to those who are there, and to those who come, in the order it was asked for.
+    fn begin(&self, prefix: Bytes) -> BoxFuture<'_, Result<()>>;
+
+    /// Wants it no more. As often as it was wanted.
+    fn end(&self, prefix: Bytes) -> BoxFuture<'_, Result<()>>;
+
+    /// What arrives: the first frame, and the rest; until the socket is closed. To be called once.
+    fn arrivals(&self) -> BoxStream<'static, (Bytes, Frames)>;
+
+    /// Waits until somebody is at every dialled endpoint, or it is known that nobody is.
+    fn settled(&self) -> BoxFuture<'_, ()>;
+
+    /// How many publishers are connected.
+    fn publishers(&self) -> BoxFuture<'_, Result<usize>>;
+}
+
+/// A socket that dials this endpoint.
+pub(crate) fn dial(settings: &Settings, cargo: &Cargo, endpoint: &Endpoint) -> Result<Arc<dyn Dealer>> {
+    match (settings.engine, cargo) {
         #[cfg(feature = "engine-omq")]
-        Engine::Omq => Ok(Arc::new(omq::Dealer::dial(settings, endpoint)?)),
+        (Engine::Omq, _) => Ok(Arc::new(omq::Dealer::dial(settings, cargo, endpoint)?)),
         #[cfg(feature = "engine-zeromq")]
-        Engine::Zeromq => Ok(Arc::new(zeromq::Dealer::dial(settings, endpoint))),
+        (Engine::Zeromq, Cargo::Requests) => Ok(Arc::new(zeromq::Dealer::dial(settings, endpoint))),
+        #[cfg(feature = "engine-zeromq")]
+        (Engine::Zeromq, Cargo::Jobs(_)) => Err(no_jobs()),
         #[allow(unreachable_patterns, reason = "reachable if an engine is not compiled in")]
         _ => Err(unsupported("this engine is not compiled in").with("endpoint", endpoint)),
     }
 }
 
-/// A calling socket that listens at these endpoints, and where it really does.
-pub(crate) async fn listen(
-    settings: &Settings,
-    endpoints: &[Endpoint],
-) -> Result<(Arc<dyn Dealer>, Vec<String>)> {
-    claim(endpoints).await?;
+/// A socket for others to dial, which listens nowhere yet.
+pub(crate) fn listen(settings: &Settings, cargo: &Cargo) -> Result<Arc<dyn Dealer>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
-        Engine::Omq => {
-            let (dealer, bound) = omq::Dealer::listen(settings, endpoints).await?;
-            Ok((Arc::new(dealer), bound))
-        }
-        _ => Err(unsupported("this engine cannot bind a calling end")),
+        Engine::Omq => Ok(Arc::new(omq::Dealer::listen(settings, cargo)?)),
+        _ => Err(unsupported("this engine cannot bind a calling end").with("cargo", format!("{cargo:?}"))),
     }
 }
 
 /// A serving socket at the endpoints of this plan, and where it really listens.
 pub(crate) async fn serve(settings: &Settings, plan: &Plan) -> Result<(Arc<dyn Router>, Vec<String>)> {
-    claim(&plan.bind).await?;
     match settings.engine {
         #[cfg(feature = "engine-omq")]
         Engine::Omq => {
-            let (router, bound) = omq::Router::open(settings, plan).await?;
-            Ok((Arc::new(router), bound))
+            let router = Arc::new(omq::Router::open(settings)?);
+            let bound = set_up(&*router, plan).await?;
+            Ok((router, bound))
         }
         #[cfg(feature = "engine-zeromq")]
         Engine::Zeromq => {
@@ -96,12 +157,60 @@ pub(crate) async fn serve(settings: &Settings, plan: &Plan) -> Result<(Arc<dyn R
                 // A connection that it loses, it cannot make again.
                 return Err(unsupported("this engine cannot connect a serving end"));
             }
+            claim(&plan.bind).await?;
             let (router, bound) = zeromq::Router::bind(&plan.bind).await?;
             Ok((Arc::new(router), bound))
         }
         #[allow(unreachable_patterns, reason = "reachable if an engine is not compiled in")]
-        _ => Err(unsupported("this engine is not compiled in")),
+        _ => Err(unsupported("this engine is not compiled in").with("endpoints", plan.names())),
     }
+}
+
+/// A pulling socket for this queue.
+pub(crate) fn pull(settings: &Settings, queue: &Address, window: Window) -> Result<Arc<dyn Pull>> {
+    match settings.engine {
+        #[cfg(feature = "engine-omq")]
+        Engine::Omq => Ok(Arc::new(omq::Pull::open(settings, queue, window)?)),
+        _ => Err(no_jobs().with("queue", queue).with("window", window.messages())),
+    }
+}
+
+/// A publishing socket.
+pub(crate) fn publish(settings: &Settings) -> Result<Arc<dyn Publication>> {
+    match settings.engine {
+        #[cfg(feature = "engine-omq")]
+        Engine::Omq => Ok(Arc::new(omq::Publication::open(settings)?)),
+        _ => Err(no_events()),
+    }
+}
+
+/// A subscribing socket.
+pub(crate) fn subscribe(settings: &Settings, window: Window) -> Result<Arc<dyn Subscribed>> {
+    match settings.engine {
+        #[cfg(feature = "engine-omq")]
+        Engine::Omq => Ok(Arc::new(omq::Subscribed::open(settings, window)?)),
+        _ => Err(no_events().with("window", window.messages())),
+    }
+}
+
+/// Gives a socket its endpoints, and says where it really listens.
+pub(crate) async fn set_up<P: Ports + ?Sized>(socket: &P, plan: &Plan) -> Result<Vec<String>> {
+    let mut bound = Vec::new();
+    for change in plan.changes() {
+        let real = apply(socket, &change).await?;
+        bound.extend(real.filter(|_| change.side == Side::Bind));
+    }
+    Ok(bound)
+}
+
+/// Changes the endpoints of a socket, and says which one it is now or was.
+pub(crate) async fn apply<P: Ports + ?Sized>(socket: &P, change: &Change) -> Result<Option<String>> {
+    match (change.side, change.adds) {
+        (Side::Bind, true) => claim(std::slice::from_ref(&change.endpoint)).await?,
+        (Side::Connect, true) => drop(change.endpoint.clone().dialled()?),
+        _ => {}
+    }
+    socket.change(change).await
 }
 
 async fn claim(endpoints: &[Endpoint]) -> Result<()> {
@@ -115,9 +224,20 @@ fn unsupported(what: &'static str) -> Error {
     Error::new(ErrorKind::Unsupported, what).unsent()
 }
 
+/// What `zeromq` does to jobs: a socket does not notice that its only puller went away, and takes job after job for it.
+fn no_jobs() -> Error {
+    unsupported("this engine loses jobs without a word when a puller goes away")
+}
+
+/// What `zeromq` does to events: it drops those of a slow subscriber, and says so to nobody.
+fn no_events() -> Error {
+    unsupported("this engine drops events without a word when a subscriber is slow")
+}
+
 /// Binding failed: the port is taken, or not ours to take.
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 fn cannot_bind(endpoint: &Endpoint, because: impl std::error::Error + Send + Sync + 'static) -> Error {
-    let error = Error::new(ErrorKind::Config, "cannot bind").with("endpoint", endpoint);
+    // Of the ends of a transport, one only can have a port; each can have any free one.
+    let error = Error::new(ErrorKind::Config, "cannot bind, as one end only can").with("endpoint", endpoint);
     error.with("because", &because).with_source(because).unsent()
 }

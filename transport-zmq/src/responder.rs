@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
 use polywire_core::{Address, Inbound, Message, Outbound, Receiver, Result, Sender, Sending, Window};
 use tokio::task::AbortHandle;
 
@@ -17,7 +18,8 @@ use self::queue::{Item, Queue};
 use crate::config::Settings;
 use crate::engine;
 use crate::error::{closed, config};
-use crate::transport::{Bound, End};
+use crate::plan::{Change, Plan};
+use crate::transport::{Bound, End, Listening};
 
 /// Opens a serving end of `service`.
 pub(crate) fn open(hub: &Arc<Hub>, service: &Address, window: Window) -> (Sender, Receiver) {
@@ -30,24 +32,36 @@ pub(crate) fn open(hub: &Arc<Hub>, service: &Address, window: Window) -> (Sender
 pub(crate) struct Hub {
     desk: Arc<Desk>,
     pump: AbortHandle,
+    listening: Listening,
 }
 
 impl Hub {
-    pub(crate) async fn open(settings: &Settings, bound: &Bound) -> Result<Arc<Self>> {
-        if settings.serving.is_empty() {
+    pub(crate) async fn open(settings: &Settings, plan: &Plan, bound: &Bound) -> Result<Arc<Self>> {
+        if plan.is_empty() {
             return Err(config("no endpoint is for serving ends"));
         }
-        let (router, real) = engine::serve(settings, &settings.serving).await?;
-        bound.add(real);
+        let (router, real) = engine::serve(settings, plan).await?;
+        let listening = Listening::new(bound);
+        listening.add(real);
         let desk = Arc::new(Desk::new(router, settings.limits));
         let pump = tokio::spawn(desk.clone().pump()).abort_handle();
-        Ok(Arc::new(Self { desk, pump }))
+        Ok(Arc::new(Self { desk, pump, listening }))
     }
 }
 
 impl End for Hub {
+    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+        let changed = async {
+            let real = engine::apply(self.desk.ports(), change).await?;
+            self.listening.note(change, real.as_ref());
+            Ok(real)
+        };
+        changed.boxed()
+    }
+
     fn close(&self) -> BoxFuture<'static, ()> {
         self.pump.abort();
+        self.listening.clear();
         self.desk.close()
     }
 }

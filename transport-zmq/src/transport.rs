@@ -7,31 +7,48 @@ use std::sync::{Arc, Mutex, Weak};
 use futures_core::future::BoxFuture;
 use futures_util::future::join_all;
 use polywire_core::{
-    Address, Capabilities, Error, Filters, Receiver, Result, Sender, Subscription, Transport, Window,
+    Address, Capabilities, Filters, Receiver, Result, Sender, Subscription, Transport, Window,
 };
 use tokio::sync::OnceCell;
 
-use crate::config::{Settings, ZmqBuilder};
+use crate::config::{Settings, Side, ZmqBuilder};
+use crate::endpoint::Endpoint;
 use crate::error::{closed, config, lock};
+use crate::plan::{Change, Plan, Plans};
 use crate::responder::Hub;
-use crate::{requester, responder, url};
+use crate::{publisher, puller, pusher, requester, responder, subscriber, url};
 
-/// Request-reply over ZeroMQ: calling ends and serving ends talk to each other, without a broker.
+/// Request-reply, pipelines and publish-subscribe over ZeroMQ: the ends talk to each other, without a broker.
 ///
-/// A serving process binds one ROUTER socket for all its services, at the endpoints that it was given; each calling end
-/// opens a DEALER socket for every endpoint that it connects to, and takes those in turn that somebody answers at.
+/// - **Request-reply**: a serving process binds one ROUTER socket for all its services, at the endpoints that it was
+///   given; each calling end opens a DEALER socket for every endpoint that it connects to, and takes those in turn that
+///   somebody answers at.
+/// - **Pipelines**: each puller binds a PULL socket; each pusher opens a PUSH socket for every endpoint that it connects
+///   to, and takes those in turn where a puller of its queue is and has room.
+/// - **Publish-subscribe**: each publisher binds an XPUB socket; each subscriber connects a SUB socket to as many of them
+///   as there are, and is heard by all that are there when it is opened.
+///
 /// Either side may bind instead: see [`ZmqBuilder::serve`].
 ///
 /// What ZeroMQ cannot do:
 ///
 /// - It does not settle. A request that is in the queue or in the hands of a server that dies is lost; its caller gets
 ///   [`Disconnected`] when the connection goes, and does not know whether the work was done.
-/// - It does not balance. Requests are dealt out in turn, and wait at a slow server while another is idle.
+/// - **Of a puller that dies, every job is lost that it had not worked off**: those in its hands, up to a window of them in
+///   its queue, and what was on its way to it. The pusher has said Ok to all of them, and is told nothing. Jobs that the
+///   pusher's side still held wait for the next puller at the same endpoint. The same goes for a puller that is stopped or
+///   dropped, except that one that is stopped hands out what has reached it.
+/// - It does not keep. A job needs a puller that is there; what is published while a subscriber is away, it misses.
+/// - It does not balance. Requests and jobs are dealt out in turn, and wait at a slow peer while another is idle, until
+///   its queue is full.
 /// - All services of a process share one socket. One whose queue is full holds up the others, so give a service that
 ///   waits for another one of the same process a transport of its own.
+/// - A subscriber that does not read makes its publishers wait, once the queues between them are full: up to 1,000 events
+///   at the publisher, its own window, and what lies in the connection. All other subscribers wait with it.
 ///
-/// A request for which there is no connection waits for one until the connect time is over, then fails as
-/// [`Unroutable`]; one for a service that the peers do not serve fails at once. Both are marked as unsent.
+/// A request or a job for which there is no connection waits for one until the connect time is over, then fails as
+/// [`Unroutable`]; a request for a service that the peers do not serve fails at once. All are marked as unsent. What is
+/// published and nobody wants is gone.
 ///
 /// Clones are the same transport. Its sockets live in the tokio runtime in which the ends are opened.
 ///
@@ -63,6 +80,7 @@ pub struct Zmq(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
+    plans: Mutex<Plans>,
     ends: Ends,
     bound: Bound,
     /// The serving socket, opened with the first serving end.
@@ -104,19 +122,96 @@ impl Zmq {
     /// The endpoints that ends of this transport have bound, with their real ports; none once it is closed.
     #[must_use]
     pub fn local_endpoints(&self) -> Vec<String> {
-        lock(&self.0.bound.0).clone()
+        self.0.bound.names()
     }
 
-    pub(crate) fn new(settings: Settings) -> Self {
+    /// Binds one more endpoint: at every end that is open, and at those that are opened later. Returns where the open
+    /// ones listen now, with their real ports; nothing if none is open.
+    ///
+    /// A fixed port can be had by one end only, so bind `:*` where several are open. Dropping the future leaves it open
+    /// which ends have bound it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for a malformed endpoint, or one that cannot be bound, which changes nothing;
+    /// [`ErrorKind::Unsupported`] if the engine cannot; [`ErrorKind::Closed`] if the transport is closed.
+    ///
+    /// [`ErrorKind::Config`]: polywire_core::ErrorKind::Config
+    /// [`ErrorKind::Unsupported`]: polywire_core::ErrorKind::Unsupported
+    /// [`ErrorKind::Closed`]: polywire_core::ErrorKind::Closed
+    pub async fn bind(&self, endpoint: &str) -> Result<Vec<String>> {
+        self.change(Side::Bind, true, endpoint).await
+    }
+
+    /// Unbinds an endpoint, as it was asked for or as it really is, at every end that has bound it, and hangs up on those
+    /// who came by it. Returns where ends listened that listen there no more.
+    ///
+    /// Replies to requests that came by it cannot be sent any more. Dropping the future leaves it open which ends have
+    /// unbound it.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind); [`ErrorKind::Config`](polywire_core::ErrorKind::Config) also if nobody has bound it.
+    pub async fn unbind(&self, endpoint: &str) -> Result<Vec<String>> {
+        self.change(Side::Bind, false, endpoint).await
+    }
+
+    /// Connects to one more endpoint: every end that is open, and those that are opened later. Requesters and pushers
+    /// take it in turn with the others from now on; subscribers are heard there when this returns, if somebody is there.
+    ///
+    /// Dropping the future leaves it open which ends have connected.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
+    pub async fn connect(&self, endpoint: &str) -> Result<()> {
+        self.change(Side::Connect, true, endpoint).await.map(drop)
+    }
+
+    /// Disconnects from an endpoint every end that is connected to it.
+    ///
+    /// Calls in flight there fail as [`Disconnected`](polywire_core::ErrorKind::Disconnected): whether they were carried
+    /// out is not known. Jobs that were handed over go on being sent for as long as the transport is set to
+    /// [linger](ZmqBuilder::linger). Dropping the future leaves it open which ends have disconnected.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind); [`ErrorKind::Config`](polywire_core::ErrorKind::Config) also if nobody is connected to it.
+    pub async fn disconnect(&self, endpoint: &str) -> Result<()> {
+        self.change(Side::Connect, false, endpoint).await.map(drop)
+    }
+
+    pub(crate) fn new(settings: Settings, plans: Plans) -> Self {
         let (ends, bound, hub) = (Ends::default(), Bound::default(), OnceCell::new());
-        Self(Arc::new(Inner { settings, ends, bound, hub }))
+        Self(Arc::new(Inner { settings, plans: Mutex::new(plans), ends, bound, hub }))
+    }
+
+    async fn change(&self, side: Side, adds: bool, endpoint: &str) -> Result<Vec<String>> {
+        let endpoint = Endpoint::parse(endpoint)?;
+        let endpoint = if (side, adds) == (Side::Connect, true) { endpoint.dialled()? } else { endpoint };
+        self.0.ends.check_open()?;
+        let change = Change { side, adds, endpoint };
+        let changed = self.0.ends.change(&change).await?;
+        let planned = lock(&self.0.plans).apply(&change);
+        if !adds && changed.is_empty() && !planned {
+            return Err(config("no end has this endpoint").with("endpoint", change.endpoint));
+        }
+        Ok(changed)
+    }
+
+    fn serving(&self) -> Plan {
+        lock(&self.0.plans).serving.clone()
+    }
+
+    fn calling(&self) -> Plan {
+        lock(&self.0.plans).calling.clone()
     }
 
     /// The serving socket, which is opened if it was not.
     async fn hub(&self) -> Result<&Arc<Hub>> {
-        let Inner { settings, ends, bound, hub } = &*self.0;
+        let Inner { settings, ends, bound, hub, .. } = &*self.0;
         let open = || async {
-            let hub = Hub::open(settings, bound).await?;
+            let hub = Hub::open(settings, &self.serving(), bound).await?;
             ends.remember(&(hub.clone() as Arc<dyn End>)).await?;
             Ok(hub)
         };
@@ -130,12 +225,10 @@ impl Transport for Zmq {
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
-        self.0.ends.check_open()?;
-        if self.0.settings.calling.is_empty() {
-            return Err(config("no endpoint is for calling ends"));
-        }
-        let (end, sender, receiver) = requester::open(&self.0.settings, service, &self.0.bound).await?;
-        self.0.ends.remember(&end).await?;
+        let Inner { settings, ends, bound, .. } = &*self.0;
+        ends.check_open()?;
+        let (end, sender, receiver) = requester::open(settings, &self.calling(), service, bound).await?;
+        ends.remember(&end).await?;
         Ok((sender, receiver))
     }
 
@@ -145,25 +238,41 @@ impl Transport for Zmq {
         Ok(responder::open(hub, service, window))
     }
 
-    async fn pusher(&self, _: &Address) -> Result<Sender> {
-        Err(Error::unsupported("pipeline"))
+    async fn pusher(&self, queue: &Address) -> Result<Sender> {
+        let Inner { settings, ends, bound, .. } = &*self.0;
+        ends.check_open()?;
+        let (end, sender) = pusher::open(settings, &self.calling(), queue, bound).await?;
+        ends.remember(&end).await?;
+        Ok(sender)
     }
 
-    async fn puller(&self, _: &Address, _: Window) -> Result<Receiver> {
-        Err(Error::unsupported("pipeline"))
+    async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
+        let Inner { settings, ends, bound, .. } = &*self.0;
+        ends.check_open()?;
+        let (end, receiver) = puller::open(settings, &self.serving(), queue, window, bound).await?;
+        ends.remember(&end).await?;
+        Ok(receiver)
     }
 
-    async fn publisher(&self, _: &Address) -> Result<Sender> {
-        Err(Error::unsupported("pubsub"))
+    async fn publisher(&self, channel: &Address) -> Result<Sender> {
+        let Inner { settings, ends, bound, .. } = &*self.0;
+        ends.check_open()?;
+        let (end, sender) = publisher::open(settings, &self.serving(), channel, bound).await?;
+        ends.remember(&end).await?;
+        Ok(sender)
     }
 
-    async fn subscriber(&self, _: &Address, _: Subscription) -> Result<(Receiver, Filters)> {
-        Err(Error::unsupported("pubsub"))
+    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
+        let Inner { settings, ends, bound, .. } = &*self.0;
+        ends.check_open()?;
+        let (end, receiver, filters) =
+            subscriber::open(settings, &self.calling(), channel, subscription, bound).await?;
+        ends.remember(&end).await?;
+        Ok((receiver, filters))
     }
 
     async fn close(&self) -> Result<()> {
         self.0.ends.close().await;
-        lock(&self.0.bound.0).clear();
         Ok(())
     }
 }
@@ -173,18 +282,66 @@ impl fmt::Debug for Zmq {
         let settings = &self.0.settings;
         f.debug_struct("Zmq")
             .field("engine", &settings.engine)
-            .field("endpoints", &settings.calling.names())
+            .field("endpoints", &self.calling().names())
             .finish_non_exhaustive()
     }
 }
 
 /// Where the sockets of a transport listen.
-#[derive(Default)]
-pub(crate) struct Bound(Mutex<Vec<String>>);
+#[derive(Clone, Default)]
+pub(crate) struct Bound(Arc<Mutex<Vec<String>>>);
 
 impl Bound {
+    fn names(&self) -> Vec<String> {
+        lock(&self.0).clone()
+    }
+
+    fn remove(&self, endpoint: &str) {
+        let mut all = lock(&self.0);
+        if let Some(at) = all.iter().position(|other| other == endpoint) {
+            all.remove(at);
+        }
+    }
+}
+
+/// Where the socket of one end listens, which is forgotten with it.
+pub(crate) struct Listening {
+    bound: Bound,
+    own: Mutex<Vec<String>>,
+}
+
+impl Listening {
+    pub(crate) fn new(bound: &Bound) -> Self {
+        Self { bound: bound.clone(), own: Mutex::default() }
+    }
+
     pub(crate) fn add(&self, endpoints: Vec<String>) {
-        lock(&self.0).extend(endpoints);
+        lock(&self.bound.0).extend_from_slice(&endpoints);
+        lock(&self.own).extend(endpoints);
+    }
+
+    /// Takes note of a change that came to this.
+    pub(crate) fn note(&self, change: &Change, real: Option<&String>) {
+        match (change.side, change.adds, real) {
+            (Side::Bind, true, Some(real)) => self.add(vec![real.clone()]),
+            (Side::Bind, false, Some(real)) => {
+                lock(&self.own).retain(|other| other != real);
+                self.bound.remove(real);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        for endpoint in std::mem::take(&mut *lock(&self.own)) {
+            self.bound.remove(&endpoint);
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -195,8 +352,11 @@ struct Ends {
     opened: Mutex<Vec<Weak<dyn End>>>,
 }
 
-/// Something to be closed.
+/// Something that has endpoints, and is to be closed.
 pub(crate) trait End: Send + Sync {
+    /// Binds, unbinds, connects or disconnects. Returns the real endpoint, or nothing if there was nothing to change.
+    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>>;
+
     /// Ends it at once; the future lasts as long as its sockets linger.
     fn close(&self) -> BoxFuture<'static, ()>;
 }
@@ -220,11 +380,38 @@ impl Ends {
         remembered
     }
 
+    /// Changes every end that is open, or none: what was added before one failed is taken back. Returns what came of it.
+    async fn change(&self, change: &Change) -> Result<Vec<String>> {
+        let ends: Vec<_> = lock(&self.opened).iter().filter_map(Weak::upgrade).collect();
+        let mut changed = Vec::<(Arc<dyn End>, String)>::new();
+        for end in ends {
+            match end.change(change).await {
+                Ok(real) => changed.extend(real.map(|real| (end, real))),
+                Err(error) => {
+                    if change.adds {
+                        take_back(change.side, changed).await;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(changed.into_iter().map(|(_, real)| real).collect())
+    }
+
     async fn close(&self) {
         self.closed.store(true, Ordering::Release);
         let opened = std::mem::take(&mut *lock(&self.opened));
         // All are told before any is awaited.
         let closing: Vec<_> = opened.iter().filter_map(Weak::upgrade).map(|end| end.close()).collect();
         join_all(closing).await;
+    }
+}
+
+async fn take_back(side: Side, changed: Vec<(Arc<dyn End>, String)>) {
+    for (end, real) in changed {
+        if let Ok(endpoint) = Endpoint::parse(&real) {
+            // What is not to be had back is told by the error that led here.
+            let _ = end.change(&Change { side, adds: false, endpoint }).await;
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! How a message lies in the frames of a ZeroMQ message. Pure functions: no sockets, no clock but the deadline's.
 
 mod native;
+mod topic;
 
 use polywire_core::{Address, Body, CallId, Deadline, Error, Limits, Message, Result};
 
 use bytes::Bytes;
 
 pub(crate) use self::native::Native;
+pub(crate) use self::topic::{Channel, Hello, UNIQUE, unique};
 
 /// The frames of one ZeroMQ message, without the identities that ROUTER sockets add and take off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,10 @@ pub(crate) enum Role {
     Reply,
     /// The answer to a request for a service that nobody serves there.
     Refusal,
+    /// To be done by somebody who pulls from this queue.
+    Job(Address),
+    /// Published. The frame before the envelope says on which channel, and under which topic.
+    Event,
 }
 
 /// A convention of what frames mean.

@@ -17,10 +17,11 @@ use zeromq::{
     SocketEvent, SocketOptions, SocketRecv, SocketSend, ZmqMessage,
 };
 
-use super::cannot_bind;
+use super::{Ports, cannot_bind, unsupported};
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
 use crate::error::{caller_gone, closed, lock};
+use crate::plan::Change;
 use crate::wire::Frames;
 
 pub(super) struct Dealer {
@@ -119,6 +120,25 @@ async fn read(
     }
 }
 
+impl Ports for Dealer {
+    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+        fixed(change)
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.closed.send_replace(true);
+        let (connection, linger) = (lock(&self.connection).take(), self.linger);
+        let close = async move {
+            if let Some(Connection { outgoing, writer, .. }) = connection {
+                drop(outgoing);
+                // What is queued goes out, if there is time.
+                let _ = timeout(linger, writer).await;
+            }
+        };
+        close.boxed()
+    }
+}
+
 impl super::Dealer for Dealer {
     fn try_send(&self, frames: Frames) -> Result<(), Frames> {
         match &*lock(&self.connection) {
@@ -177,19 +197,6 @@ impl super::Dealer for Dealer {
             None => stream::empty().boxed(),
         }
     }
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        self.closed.send_replace(true);
-        let (connection, linger) = (lock(&self.connection).take(), self.linger);
-        let close = async move {
-            if let Some(Connection { outgoing, writer, .. }) = connection {
-                drop(outgoing);
-                // What is queued goes out, if there is time.
-                let _ = timeout(linger, writer).await;
-            }
-        };
-        close.boxed()
-    }
 }
 
 pub(super) struct Router {
@@ -207,6 +214,19 @@ impl Router {
         }
         let (sending, receiving) = socket.split();
         Ok((Self { sending: Mutex::new(Some(sending)), receiving: Mutex::new(Some(receiving)) }, bound))
+    }
+}
+
+impl Ports for Router {
+    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+        fixed(change)
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        // What was handed over is written by the engine's own tasks, which cannot be awaited.
+        drop(lock(&self.sending).take());
+        drop(lock(&self.receiving).take());
+        std::future::ready(()).boxed()
     }
 }
 
@@ -242,13 +262,12 @@ impl super::Router for Router {
         });
         requests.boxed()
     }
+}
 
-    fn close(&self) -> BoxFuture<'static, ()> {
-        // What was handed over is written by the engine's own tasks, which cannot be awaited.
-        drop(lock(&self.sending).take());
-        drop(lock(&self.receiving).take());
-        std::future::ready(()).boxed()
-    }
+/// A socket that was split takes no other endpoints.
+fn fixed(change: &Change) -> BoxFuture<'static, Result<Option<String>>> {
+    let error = unsupported("this engine cannot change the endpoints of an open end");
+    std::future::ready(Err(error.with("endpoint", &change.endpoint))).boxed()
 }
 
 fn message_of(Frames { head, body }: Frames) -> ZmqMessage {

@@ -9,13 +9,16 @@ use futures_core::stream::BoxStream;
 use polywire_core::{Address, CallId, Delivery, Error, ErrorKind, Inbound, Limits, Result};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::links::Links;
+use crate::links::{Link, Links};
 use crate::wire::{Frames, Garbled, Native, Role, Wire};
 
 /// What arrives on the links of an end, read where it is polled: a task in between would cost a switch per reply.
 pub(super) struct Replies {
     links: Arc<Links>,
-    streams: Vec<BoxStream<'static, Frames>>,
+    /// The links that are read, and what arrives on them.
+    streams: Vec<(Arc<Link>, BoxStream<'static, Frames>)>,
+    /// Which set of links that is.
+    version: usize,
     /// The link that is read now. One that has more is read on, for its batch is at hand.
     at: usize,
     failed: UnboundedReceiver<Error>,
@@ -30,26 +33,42 @@ impl Replies {
         limits: Limits,
         service: Address,
     ) -> Self {
-        let streams = links.iter().map(|link| link.replies()).collect();
-        Self { links, streams, at: 0, failed, limits, service }
+        // No version of the links, so that the first poll looks for them.
+        Self { links, streams: Vec::new(), version: usize::MAX, at: 0, failed, limits, service }
     }
 
-    /// The next frames, and the number of the link they came on.
-    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<(usize, Frames)> {
+    /// The next frames, and the link they came on.
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<(Arc<Link>, Frames)> {
+        self.follow(cx);
         for _ in 0..self.streams.len() {
-            let at = self.at;
-            // A stream that has ended is that of a closed socket, and the whole end is closed with it.
-            if let Poll::Ready(Some(frames)) = self.streams[at].as_mut().poll_next(cx) {
-                return Poll::Ready((at, frames));
+            let (link, stream) = &mut self.streams[self.at];
+            // A stream that has ended is that of a closed socket, whose link is gone or going.
+            if let Poll::Ready(Some(frames)) = stream.as_mut().poll_next(cx) {
+                return Poll::Ready((link.clone(), frames));
             }
-            self.at = (at + 1) % self.streams.len();
+            self.at = (self.at + 1) % self.streams.len();
         }
         Poll::Pending
     }
 
+    /// Reads the links that there are now.
+    fn follow(&mut self, cx: &Context<'_>) {
+        let version = self.links.version(cx.waker());
+        if version == self.version {
+            return;
+        }
+        let links = self.links.all();
+        self.streams.retain(|(link, _)| links.iter().any(|other| Arc::ptr_eq(link, other)));
+        for link in links.iter() {
+            if !self.streams.iter().any(|(other, _)| Arc::ptr_eq(link, other)) {
+                self.streams.push((link.clone(), link.replies()));
+            }
+        }
+        (self.at, self.version) = (0, version);
+    }
+
     /// Makes a delivery of frames. `None` if a request was refused, and went to another link.
-    fn read(&self, at: usize, frames: Frames) -> Option<Result<Delivery>> {
-        let link = &self.links[at];
+    fn read(&self, link: &Link, frames: Frames) -> Option<Result<Delivery>> {
         match Native.decode(frames, &self.limits) {
             Ok((Role::Reply, message)) => {
                 if let Some(call) = message.id {
@@ -57,9 +76,10 @@ impl Replies {
                 }
                 Some(Ok(Delivery::settled(message)))
             }
-            Ok((Role::Refusal, message)) => self.retry(at, message.id?).map(Err),
-            Ok((Role::Request(_), _)) => {
-                Some(Err(Error::new(ErrorKind::Codec, "a request came where replies come")))
+            Ok((Role::Refusal, message)) => self.retry(link, message.id?).map(Err),
+            Ok((role, _)) => {
+                let error = Error::new(ErrorKind::Codec, "something else came where replies come");
+                Some(Err(error.with("role", format!("{role:?}"))))
             }
             Err(Garbled { call: Some(call), error, .. }) => {
                 link.answered(call);
@@ -70,13 +90,14 @@ impl Replies {
     }
 
     /// Gives a refused request to a link that has not seen it, or fails it.
-    fn retry(&self, at: usize, call: CallId) -> Option<Error> {
-        let entry = self.links[at].refused(call);
+    fn retry(&self, link: &Link, call: CallId) -> Option<Error> {
+        let entry = link.refused(call);
         if let Some(mut entry) = entry
             && let Some(frames) = entry.frames.take()
         {
             let tried = entry.clone();
-            let sent = self.links.try_send_to_one(&entry, frames, at + 1, |link| !tried.was_tried(link));
+            let sent =
+                self.links.try_send_to_one(&entry, frames, self.at + 1, |number| !tried.was_tried(number));
             if sent.is_ok() {
                 return None;
             }
@@ -94,8 +115,8 @@ impl Stream for Replies {
         let this = &mut *self;
         while !this.links.is_closed() {
             match this.poll_frames(cx) {
-                Poll::Ready((at, frames)) => {
-                    if let Some(item) = this.read(at, frames) {
+                Poll::Ready((link, frames)) => {
+                    if let Some(item) = this.read(&link, frames) {
                         return Poll::Ready(Some(item));
                     }
                 }

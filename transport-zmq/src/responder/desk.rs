@@ -16,7 +16,7 @@ use polywire_core::{
 use rustc_hash::FxHashMap;
 
 use super::queue::{Item, Queue};
-use crate::engine::Router;
+use crate::engine::{Ports, Router};
 use crate::error::{caller_gone, lock};
 use crate::wire::{Frames, Garbled, Native, Role, Wire};
 
@@ -50,6 +50,11 @@ impl Desk {
         let (services, closed) = (Mutex::default(), AtomicBool::new(false));
         let (reader, pump) = (AtomicU64::new(0), AtomicWaker::new());
         Self { router, limits, services, closed, requests, reader, pump }
+    }
+
+    /// The socket, to have its endpoints changed.
+    pub(super) fn ports(&self) -> &dyn Ports {
+        &*self.router
     }
 
     /// Deals out requests until the socket is closed.
@@ -91,8 +96,8 @@ impl Desk {
                 message.reply_to = message.id.map(|_| peer);
                 Some(Request { service, item: Ok(Delivery::settled(message)) })
             }
-            Ok((Role::Reply | Role::Refusal, _)) => {
-                tracing::debug!(?peer, "dropped a reply that came where requests come");
+            Ok((role, _)) => {
+                tracing::debug!(?peer, ?role, "dropped what came where requests come");
                 None
             }
             Err(Garbled { service, call, error }) => {

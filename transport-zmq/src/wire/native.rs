@@ -54,6 +54,8 @@ mod kind {
     pub(super) const REQUEST: u8 = 1;
     pub(super) const REPLY: u8 = 2;
     pub(super) const REFUSAL: u8 = 3;
+    pub(super) const JOB: u8 = 4;
+    pub(super) const EVENT: u8 = 5;
 }
 
 /// What the bits of the fourth byte say.

@@ -25,6 +25,8 @@ fn role(kind: u8, service: &mut Option<Address>) -> Result<Role> {
     match kind {
         kind::REPLY => Ok(Role::Reply),
         kind::REFUSAL => Ok(Role::Refusal),
+        kind::EVENT => Ok(Role::Event),
+        kind::JOB => service.take().map(Role::Job).ok_or_else(|| malformed("the job names no queue", FIXED)),
         // There are no others.
         _ => {
             service.take().map(Role::Request).ok_or_else(|| malformed("the request names no service", FIXED))
@@ -51,7 +53,7 @@ impl Fixed {
         if version != VERSION {
             return Err(malformed("this version of the envelope is not known", 1).with("version", version));
         }
-        if !(kind::REQUEST..=kind::REFUSAL).contains(&kind) {
+        if !(kind::REQUEST..=kind::EVENT).contains(&kind) {
             return Err(malformed("this kind of message is not known", 2).with("kind", kind));
         }
         let &[a, b, c, d, e, f, g, h, ref deadline @ ..] = numbers;

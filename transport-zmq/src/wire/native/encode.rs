@@ -27,6 +27,8 @@ fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
         Role::Request(_) => kind::REQUEST,
         Role::Reply => kind::REPLY,
         Role::Refusal => kind::REFUSAL,
+        Role::Job(_) => kind::JOB,
+        Role::Event => kind::EVENT,
     };
     let has_id = message.id.map_or(0, |_| flag::HAS_ID);
     let has_deadline = message.deadline.map_or(0, |_| flag::HAS_DEADLINE);
@@ -41,8 +43,8 @@ pub(super) fn deadline_ms(deadline: Option<Deadline>) -> [u8; 4] {
 }
 
 fn fields(role: &Role, message: &Message, inline: Option<&[u8]>, out: &mut impl Out) {
-    if let Role::Request(service) = role {
-        field(tag::SERVICE, service.as_str().as_bytes(), out);
+    if let Role::Request(address) | Role::Job(address) = role {
+        field(tag::SERVICE, address.as_str().as_bytes(), out);
     }
     if let Some(method) = &message.method {
         field(tag::METHOD, method.as_str().as_bytes(), out);

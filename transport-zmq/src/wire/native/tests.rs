@@ -80,6 +80,22 @@ async fn requests_replies_and_refusals_survive() {
     assert_eq!((role, back.id), (Role::Refusal, Some(CallId(7))));
 }
 
+#[test]
+fn jobs_and_events_survive() {
+    let mut message = Message::new("abc");
+    message.content_type = Some("text/plain".into());
+    message.headers.insert("tenant", "abc");
+    for sent in [Role::Job(address("thumbnails")), Role::Event] {
+        let (role, back) = round_trip(&sent, &message);
+        assert_eq!(role, sent);
+        assert_eq!((back.id, back.deadline), (None, None));
+        assert_eq!((back.content_type, &back.headers), (message.content_type.clone(), &message.headers));
+        assert_eq!(back.body, message.body);
+    }
+    let garbled = decode(bytes("50 01 04 00 00 00 00 00 00 00 00 00 00 00 00 00")).unwrap_err();
+    assert!(garbled.error.to_string().contains("names no queue"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_message_that_waited_tells_what_is_left_now() {
     let (role, message) = example();
@@ -161,7 +177,8 @@ fn envelopes_cut_or_bent_anywhere_never_panic() {
     let mut reply = Message::failed(Fault::new(Code::Internal, "no").with_kind("K").with_details(vec![1, 2]));
     reply.id = Some(CallId(1));
     let fault = Native.encode(&Role::Reply, reply, &Limits::default()).unwrap().head.to_vec();
-    for whole in [bytes(EXAMPLE), fault] {
+    let job = Native.encode(&Role::Job(address("a")), Message::new("b"), &Limits::default()).unwrap();
+    for whole in [bytes(EXAMPLE), fault, job.head.to_vec()] {
         for at in 0..whole.len() {
             let _ = decode(whole[..at].to_vec());
             for value in 0..=u8::MAX {

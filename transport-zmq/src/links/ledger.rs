@@ -13,7 +13,7 @@ use crate::wire::Frames;
 /// It learns of a call that was abandoned only by its deadline, so it throws out what has expired whenever it has
 /// doubled since it did that last. Core bounds the calls in flight, and a deadline is finite; so is the ledger.
 #[derive(Default)]
-pub(super) struct Ledger(Mutex<State>);
+pub(crate) struct Ledger(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -23,26 +23,26 @@ struct State {
 
 /// A request on a link.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) call: Option<CallId>,
+pub(crate) struct Entry {
+    pub(crate) call: Option<CallId>,
     deadline: Option<Deadline>,
     /// The links that it was tried at, as bits. Those beyond the 64th are not noted, and not tried again.
-    pub(super) tried: u64,
+    pub(crate) tried: u64,
     /// The request itself, if another link could take it.
-    pub(super) frames: Option<Frames>,
+    pub(crate) frames: Option<Frames>,
 }
 
 impl Entry {
-    pub(super) fn new(call: Option<CallId>, deadline: Option<Deadline>) -> Self {
+    pub(crate) fn new(call: Option<CallId>, deadline: Option<Deadline>) -> Self {
         Self { call, deadline, tried: 0, frames: None }
     }
 
     /// The entry for the link with this number, one of several.
-    pub(super) fn at(self, link: usize, frames: Frames) -> Self {
+    pub(crate) fn at(self, link: usize, frames: Frames) -> Self {
         Self { tried: self.tried | bit(link), frames: Some(frames), ..self }
     }
 
-    pub(super) fn was_tried(&self, link: usize) -> bool {
+    pub(crate) fn was_tried(&self, link: usize) -> bool {
         let bit = bit(link);
         bit == 0 || self.tried & bit != 0
     }
@@ -55,7 +55,7 @@ fn bit(link: usize) -> u64 {
 impl Ledger {
     const PRUNE_MIN: usize = 1024;
 
-    pub(super) fn enter(&self, entry: Entry) {
+    pub(crate) fn enter(&self, entry: Entry) {
         let Some(call) = entry.call else { return };
         let mut state = lock(&self.0);
         if state.entries.len() >= state.prune_at.max(Self::PRUNE_MIN) {
@@ -66,12 +66,12 @@ impl Ledger {
     }
 
     /// Takes out a call that was answered, or not sent after all.
-    pub(super) fn take(&self, call: CallId) -> Option<Entry> {
+    pub(crate) fn take(&self, call: CallId) -> Option<Entry> {
         lock(&self.0).entries.remove(&call)
     }
 
     /// Takes out every call.
-    pub(super) fn take_all(&self) -> Vec<CallId> {
+    pub(crate) fn take_all(&self) -> Vec<CallId> {
         std::mem::take(&mut lock(&self.0).entries).into_keys().collect()
     }
 }

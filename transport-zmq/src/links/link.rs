@@ -1,22 +1,25 @@
 //! One connection of a calling end, and the task that keeps it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use polywire_core::{CallId, Error, ErrorKind, Result};
+use tokio::task::AbortHandle;
 
+use super::Board;
 use super::ledger::{Entry, Ledger};
-use super::links::Board;
-use crate::engine::Dealer;
+use crate::engine::{Dealer, Ports};
 use crate::error::lock;
 use crate::wire::Frames;
 
 /// A socket, whether somebody is at its other end, and the calls on it.
-pub(super) struct Link {
+pub(crate) struct Link {
     name: String,
+    /// Which one it is among the links of its end.
+    number: usize,
     /// Whether peers dial it, whenever they like.
     awaited: bool,
     dealer: Arc<dyn Dealer>,
@@ -25,32 +28,53 @@ pub(super) struct Link {
     refusing: AtomicBool,
     ledger: Ledger,
     board: Arc<Board>,
+    supervisor: OnceLock<AbortHandle>,
 }
 
 impl Link {
-    pub(super) fn new(name: String, awaited: bool, dealer: Arc<dyn Dealer>, board: Arc<Board>) -> Arc<Self> {
+    pub(super) fn new(
+        name: String,
+        number: usize,
+        awaited: bool,
+        dealer: Arc<dyn Dealer>,
+        board: Arc<Board>,
+    ) -> Arc<Self> {
         let (live, refusing) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { name, awaited, dealer, live, refusing, ledger: Ledger::default(), board })
+        let (ledger, supervisor) = (Ledger::default(), OnceLock::new());
+        Arc::new(Self { name, number, awaited, dealer, live, refusing, ledger, board, supervisor })
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) fn is_awaited(&self) -> bool {
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    pub(super) fn ports(&self) -> &dyn Ports {
+        &*self.dealer
+    }
+
+    /// Keeps it up from now on, in a task of its own.
+    pub(super) fn supervise(self: &Arc<Self>) {
+        self.supervisor.get_or_init(|| tokio::spawn(supervise(self.clone())).abort_handle());
+    }
+
+    pub(crate) fn is_awaited(&self) -> bool {
         self.awaited
     }
 
-    pub(super) fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.live.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_refusing(&self) -> bool {
+    pub(crate) fn is_refusing(&self) -> bool {
         self.refusing.load(Ordering::Relaxed)
     }
 
     /// Hands a request over, or gives it back if nobody is there or there is no room.
-    pub(super) fn try_send(&self, entry: Entry, frames: Frames) -> Result<(), Frames> {
+    pub(crate) fn try_send(&self, entry: Entry, frames: Frames) -> Result<(), Frames> {
         if !self.is_live() {
             return Err(frames);
         }
@@ -63,7 +87,7 @@ impl Link {
     }
 
     /// Notes that a call was answered.
-    pub(super) fn answered(&self, call: CallId) {
+    pub(crate) fn answered(&self, call: CallId) {
         self.ledger.take(call);
         // Read first, because a write would take the line from other cores for each reply.
         if self.is_refusing() {
@@ -72,20 +96,34 @@ impl Link {
     }
 
     /// Notes that a call was refused.
-    pub(super) fn refused(&self, call: CallId) -> Option<Entry> {
+    pub(crate) fn refused(&self, call: CallId) -> Option<Entry> {
         self.refusing.store(true, Ordering::Relaxed);
         self.ledger.take(call)
     }
 
-    pub(super) fn room(&self) -> BoxFuture<'_, ()> {
+    pub(crate) fn room(&self) -> BoxFuture<'_, ()> {
         self.dealer.room()
     }
 
-    pub(super) fn replies(&self) -> BoxStream<'static, Frames> {
+    pub(crate) fn replies(&self) -> BoxStream<'static, Frames> {
         self.dealer.replies()
     }
 
+    /// Fails what is on it, and closes it.
+    pub(super) fn retire(&self) -> BoxFuture<'static, ()> {
+        self.went();
+        self.close()
+    }
+
+    /// Lets go of the socket, which its supervisor holds.
+    pub(super) fn abandon(&self) {
+        if let Some(supervisor) = self.supervisor.get() {
+            supervisor.abort();
+        }
+    }
+
     pub(super) fn close(&self) -> BoxFuture<'static, ()> {
+        self.abandon();
         self.live.store(false, Ordering::Release);
         self.dealer.close()
     }
@@ -117,7 +155,7 @@ impl Link {
 }
 
 /// Keeps a link up until its socket is closed.
-pub(super) async fn supervise(link: Arc<Link>) {
+async fn supervise(link: Arc<Link>) {
     while link.dealer.up().await.is_ok() {
         link.came();
         link.dealer.down().await;

@@ -1,0 +1,134 @@
+//! DEALER and PUSH.
+
+use std::sync::Mutex;
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt, stream};
+use omq_tokio::{SocketType, TrySendError};
+use polywire_core::{Address, Result};
+
+use super::pull::is_of_queue;
+use super::{Port, failed, frames_of, message_of, open, options, received};
+use crate::config::Settings;
+use crate::endpoint::Endpoint;
+use crate::engine::{Cargo, Ports};
+use crate::error::lock;
+use crate::plan::Change;
+use crate::wire::Frames;
+
+pub(in crate::engine) struct Dealer {
+    port: Port,
+    /// Whose jobs leave by it, if it is jobs.
+    queue: Option<Address>,
+    /// Whom to dial; the others dial us.
+    dialled: Option<String>,
+    /// The connection that was there at the end of `up`.
+    connection: Mutex<Option<u64>>,
+}
+
+impl Dealer {
+    pub(in crate::engine) fn dial(settings: &Settings, cargo: &Cargo, endpoint: &Endpoint) -> Result<Self> {
+        Ok(Self { dialled: Some(endpoint.to_string()), ..Self::listen(settings, cargo)? })
+    }
+
+    pub(in crate::engine) fn listen(settings: &Settings, cargo: &Cargo) -> Result<Self> {
+        let (kind, queue) = match cargo {
+            Cargo::Requests => (SocketType::Dealer, None),
+            Cargo::Jobs(queue) => (SocketType::Push, Some(queue.clone())),
+        };
+        let port = Port::new(open(kind, options(settings))?);
+        Ok(Self { port, queue, dialled: None, connection: Mutex::default() })
+    }
+
+    /// Waits until the set of connections is as it should be.
+    async fn connections(&self, is_so: impl Fn(&[u64]) -> bool + Send) -> Result<Vec<u64>, omq_tokio::Error> {
+        let socket = &self.port.socket;
+        let mut seen = socket.connections_generation();
+        loop {
+            let connections = socket.connections().await?;
+            let (ours, others): (Vec<_>, Vec<_>) = connections
+                .iter()
+                .map(|connection| (connection.connection_id, self.is_ours(&connection.identity)))
+                .partition(|(_, is_ours)| *is_ours);
+            for (stranger, _) in others.iter().filter(|_| self.dialled.is_none()) {
+                // Jobs would go to it in turn, and it can do nothing with them.
+                tracing::warn!(queue = ?self.queue, "hung up on a puller of another queue");
+                let _ = socket.disconnect_peer(*stranger).await;
+            }
+            let ids: Vec<_> = ours.into_iter().map(|(id, _)| id).collect();
+            if is_so(&ids) {
+                return Ok(ids);
+            }
+            seen = socket.connections_changed(seen).await?;
+        }
+    }
+
+    fn is_ours(&self, identity: &[u8]) -> bool {
+        self.queue.as_ref().is_none_or(|queue| is_of_queue(identity, queue))
+    }
+}
+
+impl Ports for Dealer {
+    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+        self.port.change(change).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.port.close()
+    }
+}
+
+impl crate::engine::Dealer for Dealer {
+    fn try_send(&self, frames: Frames) -> Result<(), Frames> {
+        match self.port.socket.try_send(message_of(frames)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(message)) => Err(frames_of(message)),
+            // Closed. The end knows, or will in a moment.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn room(&self) -> BoxFuture<'_, ()> {
+        self.port.socket.wait_send_ready().boxed()
+    }
+
+    fn up(&self) -> BoxFuture<'_, Result<()>> {
+        let up = async {
+            if let Some(endpoint) = &self.dialled {
+                self.port.socket.connect(endpoint.as_str()).await?;
+            }
+            let connections = self.connections(|connections| !connections.is_empty()).await?;
+            *lock(&self.connection) = connections.first().copied();
+            Ok(())
+        };
+        up.map(|up: Result<_, omq_tokio::Error>| up.map_err(failed)).boxed()
+    }
+
+    fn down(&self) -> BoxFuture<'_, ()> {
+        let connection = *lock(&self.connection);
+        let down = async move {
+            let Some(endpoint) = &self.dialled else {
+                // An error says that the socket is closed: `up` will say so, too.
+                let _ = self.connections(<[u64]>::is_empty).await;
+                return;
+            };
+            // A connection that was lost and made again in one moment is another one.
+            let _ = self.connections(|connections| connections.first() != connection.as_ref()).await;
+            if self.queue.is_some() {
+                // Jobs that are queued for the lost peer are better off with its successor than lost with it.
+                return;
+            }
+            // What is queued for the lost peer must not reach its successor: its callers are told that it is lost.
+            let _ = self.port.socket.disconnect(endpoint.as_str()).await;
+        };
+        down.boxed()
+    }
+
+    fn replies(&self) -> BoxStream<'static, Frames> {
+        match self.queue {
+            None => received(self.port.socket.clone()).map(frames_of).boxed(),
+            Some(_) => stream::empty().boxed(),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! XPUB.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
+use omq_tokio::{Message, Socket, SocketType, TrySendError};
+use polywire_core::{Result, Sending};
+
+use super::{Port, failed, message_under, open, options, received};
+use crate::config::Settings;
+use crate::engine::{Ports, Wish};
+use crate::error::closed;
+use crate::plan::Change;
+use crate::wire::{Frames, Hello};
+
+pub(in crate::engine) struct Publication {
+    port: Port,
+}
+
+impl Publication {
+    pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
+        let mut options = options(settings);
+        // Otherwise what a slow subscriber has no room for is dropped, and nobody is told.
+        options.xpub_nodrop = true;
+        Ok(Self { port: Port::new(open(SocketType::XPub, options)?) })
+    }
+}
+
+impl Ports for Publication {
+    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+        self.port.change(change).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.port.close()
+    }
+}
+
+impl crate::engine::Publication for Publication {
+    fn send(&self, first: Bytes, frames: Frames) -> Sending<'_> {
+        let socket = &self.port.socket;
+        match socket.try_send(message_under(first, frames)) {
+            Ok(()) => Sending::ready(Ok(())),
+            Err(TrySendError::Full(message)) => {
+                Sending::later(async move { socket.send(message).await.map_err(failed) })
+            }
+            Err(TrySendError::Closed) => Sending::ready(Err(closed())),
+            Err(TrySendError::Error(error)) => Sending::ready(Err(failed(error))),
+        }
+    }
+
+    fn wishes(&self) -> BoxStream<'static, Wish> {
+        let socket = self.port.socket.clone();
+        let wish = move |message: Message| {
+            let socket = socket.clone();
+            async move {
+                let said = message.part_bytes(0)?;
+                let (sign, prefix) = (*said.first()?, said.slice(1..));
+                match (sign, Hello::read(&prefix)) {
+                    (1, Some(hello)) => heard(&socket, &hello).await.map(|count| Wish::Hello(hello, count)),
+                    (1, None) => Some(Wish::Begin(prefix)),
+                    (0, None) => Some(Wish::End(prefix)),
+                    _ => None,
+                }
+            }
+        };
+        received(self.port.socket.clone()).filter_map(wish).boxed()
+    }
+
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        let socket = self.port.socket.clone();
+        async move { self.port.settled(|| heard_from(socket.clone()).boxed()).await }.boxed()
+    }
+}
+
+/// The endpoints of those who have said hello, and with it all that they want. `None` if the socket is closed.
+async fn heard_from(socket: Socket) -> Option<Vec<String>> {
+    let greeted = greeters(&socket, |prefix| Hello::read(prefix).is_some()).await?;
+    let connections = socket.connections().await.ok()?;
+    let greeted = connections.into_iter().filter(|one| greeted.contains(&one.connection_id));
+    Some(greeted.map(|one| one.endpoint.to_string()).collect())
+}
+
+/// Waits until a hello that was received has been taken in, which the engine does in another task; and says from how many
+/// connections it came. `None` if who said it is gone.
+async fn heard(socket: &Socket, hello: &Hello) -> Option<u32> {
+    for _ in 0..HEARD_TRIES {
+        let count = greeters(socket, |prefix| prefix == hello.frame()).await?.len();
+        if count > 0 {
+            return u32::try_from(count).ok();
+        }
+        tokio::time::sleep(HEARD_PAUSE).await;
+    }
+    None
+}
+
+const HEARD_TRIES: u32 = 20;
+const HEARD_PAUSE: Duration = Duration::from_millis(1);
+
+/// The connections whose subscriptions hold such a one. `None` if the socket is closed.
+async fn greeters(socket: &Socket, is_such: impl Fn(&Bytes) -> bool) -> Option<Vec<u64>> {
+    let (_, peers) = socket.monitor_with_subscriptions().await.ok()?;
+    let greeters = peers.into_iter().filter(|peer| peer.prefixes.iter().any(&is_such));
+    Some(greeters.map(|peer| peer.peer.connection_id).collect())
+}

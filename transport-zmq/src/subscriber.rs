@@ -1,0 +1,146 @@
+//! The subscribing end.
+
+mod inbox;
+mod interest;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+use polywire_core::{Address, Delivery, Error, Filters, Inbound, Limits, Receiver, Result, Subscription};
+
+use self::inbox::Inbox;
+use self::interest::Interests;
+use crate::config::Settings;
+use crate::engine::{self, Subscribed};
+use crate::error::config;
+use crate::plan::{Change, Plan};
+use crate::transport::{Bound, End, Listening};
+use crate::wire::{Channel, Frames, Native, Role, Wire};
+
+/// Opens a subscribing end of `channel`. When it returns, every publisher that is connected by then has heard it.
+pub(crate) async fn open(
+    settings: &Settings,
+    plan: &Plan,
+    channel: &Address,
+    subscription: Subscription,
+    bound: &Bound,
+) -> Result<(Arc<dyn End>, Receiver, Filters)> {
+    if plan.is_empty() {
+        return Err(config("no endpoint is for calling ends"));
+    }
+    if subscription.group.is_some() {
+        return Err(Error::unsupported("groups"));
+    }
+    let socket = engine::subscribe(settings, subscription.window)?;
+    let inbox = Arc::new(Inbox::new(socket.arrivals()));
+    let channel = Channel::new(channel);
+    let interests = Interests::new(socket.clone(), inbox.clone(), channel.clone(), settings.connect_timeout);
+    // Before there is anybody to hear it, so that each hears all of it at once.
+    interests.begin_with(subscription.filters).await?;
+    let subscriber = Arc::new(Subscriber { socket, interests, listening: Listening::new(bound) });
+    for change in plan.changes() {
+        subscriber.apply(&change).await?;
+    }
+    subscriber.interests.settle().await?;
+    let events = Events { subscriber: subscriber.clone(), inbox, channel, limits: settings.limits };
+    let filters = Filters::new(interest::Of(subscriber.clone()));
+    Ok((subscriber, Receiver::new(events), filters))
+}
+
+/// The socket of a subscribing end.
+struct Subscriber {
+    socket: Arc<dyn Subscribed>,
+    interests: Interests,
+    listening: Listening,
+}
+
+impl Subscriber {
+    async fn apply(&self, change: &Change) -> Result<Option<String>> {
+        let real = engine::apply(&*self.socket, change).await?;
+        self.listening.note(change, real.as_ref());
+        Ok(real)
+    }
+}
+
+impl End for Subscriber {
+    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+        let changed = async {
+            let real = self.apply(change).await?;
+            self.interests.settle().await?;
+            Ok(real)
+        };
+        changed.boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.listening.clear();
+        self.socket.close()
+    }
+}
+
+/// The receiving half.
+struct Events {
+    subscriber: Arc<Subscriber>,
+    inbox: Arc<Inbox>,
+    channel: Channel,
+    limits: Limits,
+}
+
+impl Events {
+    /// What came as an event of ours; `None` if it is of another channel, or an answer that nobody waits for any more.
+    fn read(&self, first: &Bytes, frames: Frames) -> Option<Result<Delivery>> {
+        let topic = match self.channel.topic(first)? {
+            Ok(topic) => topic,
+            Err(error) => return Some(Err(error)),
+        };
+        match Native.decode(frames, &self.limits) {
+            Ok((Role::Event, mut message)) => {
+                message.topic = Some(topic);
+                // Nobody waits for an answer.
+                message.id = None;
+                Some(Ok(Delivery::settled(message)))
+            }
+            Ok((role, _)) => {
+                tracing::debug!(?role, "dropped what came where events come");
+                None
+            }
+            Err(garbled) => Some(Err(garbled.error.with("topic", topic))),
+        }
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<Delivery>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let Some((first, frames)) = ready!(self.inbox.poll_take(cx)) else { return Poll::Ready(None) };
+            if let Some(item) = self.read(&first, frames) {
+                return Poll::Ready(Some(item));
+            }
+        }
+    }
+}
+
+impl Inbound for Events {
+    /// What is here is still yielded.
+    fn stop(self: Pin<&mut Self>) {
+        self.inbox.stop();
+        let close = self.subscriber.close();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(close);
+        }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // The filters, which may live on, hold the socket as well; nobody would read it, and publishers would wait.
+        Pin::new(self).stop();
+    }
+}
