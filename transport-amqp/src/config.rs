@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use polywire_core::{Error, ErrorKind, Limits, Result};
 
-use crate::Amqp;
 use crate::url::Target;
+use crate::{Amqp, QueueKind};
 
 /// Sets up an [`Amqp`] transport; made by [`Amqp::builder`].
 ///
@@ -38,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) confirm_timeout: Duration,
     pub(crate) limits: Limits,
     pub(crate) persistent: bool,
+    pub(crate) queue_kind: QueueKind,
 }
 
 impl AmqpBuilder {
@@ -48,6 +49,7 @@ impl AmqpBuilder {
             return Err(error.with("crate", "polywire-amqp").with("feature", "tls"));
         }
         target.uri.query.heartbeat.get_or_insert(DEFAULT_HEARTBEAT_SECONDS);
+        let queue_kind = target.queue_kind.unwrap_or_default();
         let connect_timeout = target.uri.query.connection_timeout.map(Duration::from_millis);
         Ok(Self {
             config: Config {
@@ -56,6 +58,7 @@ impl AmqpBuilder {
                 confirm_timeout: DEFAULT_CONFIRM_TIMEOUT,
                 limits: Limits::default(),
                 persistent: true,
+                queue_kind,
             },
         })
     }
@@ -90,9 +93,17 @@ impl AmqpBuilder {
         self
     }
 
-    /// Whether requests and replies are written to disk, to survive a restart of the broker. The default is yes.
+    /// Whether what is sent is written to disk, to survive a restart of the broker. The default is yes.
     pub fn persistent(mut self, persistent: bool) -> Self {
         self.config.persistent = persistent;
+        self
+    }
+
+    /// Which kind the queues of services, jobs and groups are of. The default is [`QueueKind::Classic`], or the URL's
+    /// `queue_kind`: `classic` or `quorum`. A queue that is there and of the other kind is [`ErrorKind::Config`] from
+    /// whatever opens an end of it.
+    pub fn queue_kind(mut self, kind: QueueKind) -> Self {
+        self.config.queue_kind = kind;
         self
     }
 
@@ -127,6 +138,7 @@ impl fmt::Debug for Config {
             .field("connect_timeout", &self.connect_timeout)
             .field("limits", &self.limits)
             .field("persistent", &self.persistent)
+            .field("queue_kind", &self.queue_kind)
             .finish_non_exhaustive()
     }
 }
@@ -148,6 +160,15 @@ mod tests {
         let config = builder.heartbeat(Duration::from_secs(5)).config;
         assert_eq!(config.target.uri.query.heartbeat, Some(5));
         assert_eq!(config.connect_timeout, DEFAULT_CONNECT_TIMEOUT);
+    }
+
+    #[test]
+    fn queue_kinds_are_read_from_the_url() {
+        let kind = |text| AmqpBuilder::new(text).map(|builder| builder.config.queue_kind);
+        assert_eq!(kind("amqp://localhost").unwrap(), QueueKind::Classic);
+        assert_eq!(kind("amqp://localhost?queue_kind=quorum").unwrap(), QueueKind::Quorum);
+        let error = kind("amqp://localhost?queue_kind=stream").unwrap_err();
+        assert_eq!(error.detail("option"), Some("queue_kind"));
     }
 
     #[test]

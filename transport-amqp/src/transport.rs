@@ -3,21 +3,26 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use lapin::types::ShortString;
 use polywire_core::{
     Address, Capabilities, Error, ErrorKind, Filters, Message, Receiver, Result, Sender, Subscription,
     Transport, Window,
 };
+use rustc_hash::FxHashSet;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::config::{AmqpBuilder, Config};
 use crate::error::{closed, lock};
-use crate::publisher::Publisher;
+use crate::line::{Lines, Returned};
+use crate::pusher::Astray;
 use crate::requester::{self, Mailroom};
-use crate::responder;
 use crate::session::Session;
+use crate::topology::{self, Queue};
+use crate::{publisher, puller, pusher, responder, subscriber};
 
 /// RabbitMQ as a transport.
 ///
@@ -61,9 +66,11 @@ pub struct Amqp(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) consuming: Arc<Session>,
-    pub(crate) publisher: Publisher,
+    pub(crate) publishing: Arc<Session>,
+    pub(crate) lines: Lines,
     pub(crate) mailroom: Arc<Mailroom>,
-    publishing: Arc<Session>,
+    /// The queues that are ours alone, to be deleted when we are done.
+    private: Mutex<FxHashSet<String>>,
     replies: tokio::sync::OnceCell<()>,
     tasks: Mutex<Vec<AbortHandle>>,
     closed: AtomicBool,
@@ -105,20 +112,27 @@ impl Amqp {
         let consuming = Arc::new(Session::open(config.clone(), "consumer").await?);
         let mailroom = Arc::new(Mailroom::new(config.limits));
         let returns = mailroom.clone();
-        let on_return = Arc::new(move |properties: &_| returns.returned(properties));
+        let (astray, come_back) = Astray::new();
+        let on_return = Arc::new(move |returned: Returned<'_>| {
+            returns.returned(&returned.message.properties);
+            astray.returned(returned);
+        });
         let (patience, confirms) = (config.connect_timeout, config.confirm_timeout);
-        let opening = Publisher::open(publishing.clone(), on_return, patience, confirms);
-        let publisher = timeout(patience, opening).await.map_err(|_| slow(&config))??;
-        Ok(Self(Arc::new(Inner {
+        let opening = Lines::open(publishing.clone(), on_return, patience, confirms);
+        let lines = timeout(patience, opening).await.map_err(|_| slow(&config))??;
+        let inner = Arc::new(Inner {
             config,
             consuming,
-            publisher,
-            mailroom,
             publishing,
+            lines,
+            mailroom,
+            private: Mutex::default(),
             replies: tokio::sync::OnceCell::new(),
             tasks: Mutex::default(),
             closed: AtomicBool::new(false),
-        })))
+        });
+        inner.own(tokio::spawn(pusher::rescue(come_back, Arc::downgrade(&inner))).abort_handle());
+        Ok(Self(inner))
     }
 }
 
@@ -133,10 +147,39 @@ impl Inner {
     pub(crate) fn own(&self, task: AbortHandle) {
         let mut tasks = lock(&self.tasks);
         tasks.retain(|task| !task.is_finished());
+        if self.check_open().is_err() {
+            return task.abort();
+        }
         tasks.push(task);
     }
 
-    fn check_open(&self) -> Result<()> {
+    /// What `opening` comes to, unless it takes longer than connecting may.
+    pub(crate) async fn in_connect_time<T>(&self, opening: impl Future<Output = Result<T>>) -> Result<T> {
+        timeout(self.config.connect_timeout, opening).await.map_err(|_| slow(&self.config))?
+    }
+
+    /// Takes a queue into its charge that nobody else will read.
+    pub(crate) fn add_private(&self, queue: &Queue) {
+        lock(&self.private).insert(queue.name.to_string());
+    }
+
+    /// Takes such a queue away. If it cannot be done now, the queue expires by itself.
+    pub(crate) async fn delete_private(&self, queue: &Queue) {
+        if lock(&self.private).remove(queue.name.as_str()) {
+            self.delete([queue.name.clone()]).await;
+        }
+    }
+
+    async fn delete(&self, queues: impl IntoIterator<Item = ShortString>) {
+        let deleting = async { topology::delete(&self.consuming.channel().await?, queues).await };
+        match timeout(DELETE_MAX, deleting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(?error, "left queues to expire"),
+            Err(_) => tracing::debug!("left queues to expire, for want of a connection"),
+        }
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
     }
 
@@ -145,6 +188,7 @@ impl Inner {
         let start = || async {
             let (tell, ready) = oneshot::channel();
             self.own(tokio::spawn(self.mailroom.clone().serve(self.consuming.clone(), tell)).abort_handle());
+            self.add_private(&self.mailroom.queue);
             ready.await.map_err(|_| closed())?
         };
         self.replies.get_or_try_init(start).await.map(|_| ())
@@ -160,37 +204,42 @@ impl Inner {
 impl Transport for Amqp {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::least(self.0.config.limits.body_max);
-        (capabilities.settlement, capabilities.durable, capabilities.unroutable_at_once) = (true, true, true);
+        (capabilities.settlement, capabilities.attempts) = (true, true);
+        (capabilities.durable, capabilities.holding) = (true, true);
+        (capabilities.groups, capabilities.durable_groups) = (true, true);
+        capabilities.unroutable_at_once = true;
         capabilities
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
         self.0.check_open()?;
-        let ready = timeout(self.0.config.connect_timeout, self.0.take_in_replies()).await;
-        ready.map_err(|_| slow(&self.0.config))??;
+        self.0.in_connect_time(self.0.take_in_replies()).await?;
         requester::open(&self.0, service)
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
         self.0.check_open()?;
-        let opening = responder::open(&self.0, service, window);
-        timeout(self.0.config.connect_timeout, opening).await.map_err(|_| slow(&self.0.config))?
+        self.0.in_connect_time(responder::open(&self.0, service, window)).await
     }
 
-    async fn pusher(&self, _: &Address) -> Result<Sender> {
-        Err(Error::unsupported("pipeline"))
+    async fn pusher(&self, queue: &Address) -> Result<Sender> {
+        self.0.check_open()?;
+        self.0.in_connect_time(pusher::open(&self.0, queue)).await
     }
 
-    async fn puller(&self, _: &Address, _: Window) -> Result<Receiver> {
-        Err(Error::unsupported("pipeline"))
+    async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
+        self.0.check_open()?;
+        self.0.in_connect_time(puller::open(&self.0, queue, window)).await
     }
 
-    async fn publisher(&self, _: &Address) -> Result<Sender> {
-        Err(Error::unsupported("pubsub"))
+    async fn publisher(&self, channel: &Address) -> Result<Sender> {
+        self.0.check_open()?;
+        self.0.in_connect_time(publisher::open(&self.0, channel)).await
     }
 
-    async fn subscriber(&self, _: &Address, _: Subscription) -> Result<(Receiver, Filters)> {
-        Err(Error::unsupported("pubsub"))
+    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
+        self.0.check_open()?;
+        self.0.in_connect_time(subscriber::open(&self.0, channel, subscription)).await
     }
 
     async fn close(&self) -> Result<()> {
@@ -198,10 +247,11 @@ impl Transport for Amqp {
             return Ok(());
         }
         self.0.mailroom.close();
-        self.0.publisher.close();
+        self.0.lines.close();
         self.0.end_tasks();
-        if self.0.replies.initialized() {
-            self.0.mailroom.delete(&self.0.consuming).await;
+        let private: Vec<_> = lock(&self.0.private).drain().map(ShortString::from).collect();
+        if !private.is_empty() {
+            self.0.delete(private).await;
         }
         tokio::join!(self.0.publishing.close(), self.0.consuming.close());
         Ok(())
@@ -219,6 +269,9 @@ impl fmt::Debug for Amqp {
         f.debug_struct("Amqp").field("config", &self.0.config).finish_non_exhaustive()
     }
 }
+
+/// How long a broker may take to delete queues, before they are left to expire.
+const DELETE_MAX: Duration = Duration::from_secs(1);
 
 fn slow(config: &Config) -> Error {
     let error = Error::new(ErrorKind::Disconnected, "the broker did not answer within the connect time");

@@ -7,11 +7,14 @@ use percent_encoding::percent_decode_str;
 use polywire_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
 
+use crate::QueueKind;
+
 /// A URL that was understood: what the engine wants to know, and what is for us.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) uri: AMQPUri,
     pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) queue_kind: Option<QueueKind>,
 }
 
 impl Target {
@@ -25,7 +28,7 @@ impl Target {
         let port = url.port().unwrap_or_else(|| scheme.default_port());
         let authority = AMQPAuthority { userinfo: user(&url)?, host: host(&url)?, port };
         let uri = AMQPUri { scheme, authority, vhost: vhost(&url)?, query: AMQPQueryString::default() };
-        let mut target = Self { uri, ca_file: None };
+        let mut target = Self { uri, ca_file: None, queue_kind: None };
         for (name, value) in url.query_pairs() {
             target.set(&name, &value)?;
         }
@@ -53,6 +56,7 @@ impl Target {
             "channel_max" => query.channel_max = Some(number(name, value)?),
             "auth_mechanism" => query.auth_mechanism = Some(value.parse().map_err(|_| bad(name, value))?),
             "cacertfile" => self.ca_file = Some(PathBuf::from(value)),
+            "queue_kind" => self.queue_kind = Some(value.parse().map_err(|_| bad(name, value))?),
             _ => return Err(refused("it has an option that is not known").with("option", name)),
         }
         Ok(())
@@ -119,7 +123,7 @@ mod tests {
 
     #[test]
     fn all_parts_are_read() {
-        let Target { uri, ca_file } =
+        let Target { uri, ca_file, .. } =
             parse("amqps://us%65r:p%40ss@example.org:1234/my%2fhost?heartbeat=7&cacertfile=/ca.pem");
         assert_eq!(uri.authority.userinfo.username, "user");
         assert_eq!(uri.authority.userinfo.password, "p@ss");

@@ -4,7 +4,7 @@ use super::*;
 
 /// What the other side receives of what was published.
 fn arrived(publishing: Publishing) -> Raw {
-    let mut raw = Raw::mock(1, "".into(), publishing.queue, false, publishing.body.to_vec());
+    let mut raw = Raw::mock(1, publishing.exchange, publishing.routing_key, false, publishing.body.to_vec());
     raw.properties = publishing.properties;
     raw
 }
@@ -27,9 +27,9 @@ fn encoded(message: Message) -> Publishing {
 #[test]
 fn requests_arrive_as_they_left() {
     let publishing = encoded(request());
-    assert_eq!(publishing.queue.as_str(), "polywire.größen");
+    assert_eq!(publishing.routing_key.as_str(), "polywire.größen");
     assert_eq!(publishing.properties.correlation_id().as_ref().unwrap().as_str(), "7-42");
-    let came = Native.decode_request(arrived(publishing), &Limits::default()).unwrap();
+    let came = Native.decode_request(&mut arrived(publishing), &Limits::default()).unwrap();
     let left = request();
     assert_eq!((came.method, came.id, came.content_type), (left.method, left.id, left.content_type));
     assert_eq!((came.headers.len(), came.headers.get("größe")), (2, Some("目")));
@@ -39,11 +39,11 @@ fn requests_arrive_as_they_left() {
 
 #[test]
 fn replies_go_where_the_request_says_and_name_its_call() {
-    let request = Native.decode_request(arrived(encoded(request())), &Limits::default()).unwrap();
+    let request = Native.decode_request(&mut arrived(encoded(request())), &Limits::default()).unwrap();
     let mut reply = Message::new("done");
     reply.reply_to = request.reply_to;
     let publishing = Native.encode_reply(reply, true).unwrap();
-    assert_eq!(publishing.queue.as_str(), "replies");
+    assert_eq!(publishing.routing_key.as_str(), "replies");
     let (correlation, reply) = Native.decode_reply(arrived(publishing), &Limits::default()).unwrap();
     assert_eq!(correlation, Correlation { requester: 7, call: CallId(42) });
     assert_eq!(reply.body.into_bytes(), "done");
@@ -71,13 +71,13 @@ fn foreign_correlation_ids_are_given_back_as_they_came() {
         .with_correlation_id("a6002743-aa77-42b9-b0ae-5c9b46ceabeb".into());
     let mut raw = Raw::mock(1, "".into(), "polywire.x".into(), false, Vec::new());
     raw.properties = properties;
-    let request = Native.decode_request(raw, &Limits::default()).unwrap();
+    let request = Native.decode_request(&mut raw, &Limits::default()).unwrap();
     assert_eq!((request.id, request.deadline), (None, None));
     let mut reply = Message::new("5");
     reply.reply_to = request.reply_to;
     let publishing = Native.encode_reply(reply, true).unwrap();
     let id = publishing.properties.correlation_id().as_ref().unwrap().as_str().to_owned();
-    assert_eq!((publishing.queue.as_str(), &*id), ("theirs", "a6002743-aa77-42b9-b0ae-5c9b46ceabeb"));
+    assert_eq!((publishing.routing_key.as_str(), &*id), ("theirs", "a6002743-aa77-42b9-b0ae-5c9b46ceabeb"));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn garbled_requests_keep_where_to_answer() {
     for spoil in spoiled {
         let mut raw = arrived(encoded(request()));
         raw.properties = spoil(raw.properties);
-        let garbled = Native.decode_request(raw, &Limits::default()).unwrap_err();
+        let garbled = Native.decode_request(&mut raw, &Limits::default()).unwrap_err();
         assert!(garbled.message.reply_to.is_some(), "{garbled:?}");
         assert_eq!(garbled.correlation, Some(Correlation { requester: 7, call: CallId(42) }));
     }
@@ -96,7 +96,7 @@ fn garbled_requests_keep_where_to_answer() {
 #[test]
 fn messages_over_the_limit_are_garbled() {
     let limits = Limits { body_max: 2, ..Limits::default() };
-    let garbled = Native.decode_request(arrived(encoded(request())), &limits).unwrap_err();
+    let garbled = Native.decode_request(&mut arrived(encoded(request())), &limits).unwrap_err();
     assert_eq!(garbled.error.kind(), ErrorKind::TooLarge);
 }
 
@@ -143,7 +143,7 @@ fn headers_that_are_no_text_are_left_out() {
     let mut headers = raw.properties.headers().clone().unwrap();
     headers.insert("x-death".into(), AMQPValue::LongInt(1));
     raw.properties = raw.properties.with_headers(headers);
-    let came = Native.decode_request(raw, &Limits::default()).unwrap();
+    let came = Native.decode_request(&mut raw, &Limits::default()).unwrap();
     assert_eq!(came.headers.iter().len(), 2);
 }
 
