@@ -177,8 +177,10 @@ impl Wire for Native {
 
     fn decode_job(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
         let mut message = Message::default();
-        message.method =
-            raw.properties.kind().as_ref().map(|method| Address::new(method.as_str())).transpose()?;
+        if let Some(method) = raw.properties.kind() {
+            let method = Address::new(method.as_str());
+            message.method = Some(method.map_err(|error| unreadable("its type").with_source(error))?);
+        }
         read_common(raw, limits, &mut message)?;
         Ok(message)
     }
@@ -190,7 +192,8 @@ impl Wire for Native {
             None => raw.routing_key.as_str().to_owned(),
         };
         let mut message = self.decode_job(raw, limits)?;
-        message.topic = Some(Address::new(topic)?);
+        let topic = Address::new(topic).map_err(|error| unreadable("its topic").with_source(error))?;
+        message.topic = Some(topic);
         Ok(message)
     }
 

@@ -1,43 +1,29 @@
-//! What is AMQP's own: connecting and failing to, returned messages, queues that go, a broker that dies.
-//!
-//! Most of it needs a broker: `cargo xtask test` starts one and says where in `POLYWIRE_AMQP_URL`.
+//! Calls: returned messages, queues that go, a broker that dies.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail so")]
-
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use libtest_mimic::{Arguments, Completion, Trial};
+use lapin::BasicProperties;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use libtest_mimic::Trial;
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
-use polywire_core::{
-    Address, CallError, Client, Code, Context, Error, ErrorKind, Fault, Reply, Router, Server, ServerHandle,
-    Transport, Window, service_fn,
-};
+use polywire_core::{CallError, Code, ErrorKind, Fault, Reply, Router, Server, service_fn};
 use polywire_rabbitmq_node::Node;
-use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Longer than anything takes that does not hang.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::stage::{
+    PATIENCE, bad_text, channel, client, consume, delete, eventually_answered, killed_and_restarted, publish,
+    reply, serve, serve_gated, until, waiting,
+};
+use crate::{broker, node};
 
-fn main() {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(1);
-    let trials = vec![
-        alone("malformed_url_is_refused", malformed_url_is_refused),
-        alone("unreachable_host_is_named", unreachable_host_is_named),
-        alone("unresolvable_host_is_named", unresolvable_host_is_named),
-        alone("silent_peer_is_given_up_in_the_connect_time", silent_peer_is_given_up_in_the_connect_time),
-        broker("wrong_password_is_denied", wrong_password_is_denied),
-        broker("unknown_virtual_host_is_denied", unknown_virtual_host_is_denied),
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         broker("unroutable_calls_fail_and_no_others", unroutable_calls_fail_and_no_others),
         broker("returned_reply_fails_no_call_of_ours", returned_reply_fails_no_call_of_ours),
         broker("oversized_fault_is_answered_with_a_small_one", oversized_fault_is_answered_with_a_small_one),
@@ -55,101 +41,7 @@ fn main() {
         ),
         node("confirmed_request_outlives_a_killed_broker", confirmed_request_outlives_a_killed_broker),
         node("killed_broker_comes_back_and_all_goes_on", killed_broker_comes_back_and_all_goes_on),
-        node("frozen_broker_does_not_keep_close_from_ending", frozen_broker_does_not_keep_close_from_ending),
-        #[cfg(feature = "tls")]
-        node("certificates_are_verified", certificates_are_verified),
-    ];
-    libtest_mimic::run(&arguments, trials).exit();
-}
-
-/// A test that needs no broker.
-fn alone<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) -> Trial {
-    Trial::test(name, move || {
-        run(test());
-        Ok(())
-    })
-}
-
-/// A test that needs a broker, given by its URL.
-fn broker<F: Future<Output = ()> + 'static>(name: &str, test: fn(String) -> F) -> Trial {
-    Trial::ignorable_test(name, move || match std::env::var("POLYWIRE_AMQP_URL") {
-        Ok(url) => {
-            run(test(url));
-            Ok(Completion::Completed)
-        }
-        Err(_) => Ok(not_run()),
-    })
-}
-
-/// A test that starts a node of its own; where it may is told by the same variable.
-fn node<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) -> Trial {
-    Trial::ignorable_test(name, move || {
-        if std::env::var_os("POLYWIRE_AMQP_URL").is_none() {
-            return Ok(not_run());
-        }
-        run(test());
-        Ok(Completion::Completed)
-    })
-}
-
-fn not_run() -> Completion {
-    Completion::ignored_with("for want of a broker; `cargo xtask test` starts one")
-}
-
-fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async { timeout(PATIENCE * 2, test).await.expect("the test ends") });
-}
-
-async fn malformed_url_is_refused() {
-    for url in
-        ["http://user:hunter2@localhost", "amqp://user:hunter2@localhost:port", "user:hunter2@localhost"]
-    {
-        assert_eq!(refused(url).await.kind(), ErrorKind::Config, "{url}");
-    }
-}
-
-async fn unreachable_host_is_named() {
-    let error = refused("amqp://user:hunter2@127.0.0.1:1").await;
-    assert_eq!(error.kind(), ErrorKind::Disconnected);
-    assert_eq!((error.detail("host"), error.detail("port")), (Some("127.0.0.1"), Some("1")));
-}
-
-async fn unresolvable_host_is_named() {
-    let error = refused("amqp://user:hunter2@nowhere.invalid").await;
-    assert_eq!(error.kind(), ErrorKind::Disconnected);
-    assert_eq!(error.detail("host"), Some("nowhere.invalid"));
-}
-
-async fn silent_peer_is_given_up_in_the_connect_time() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let url = format!("amqp://user:hunter2@127.0.0.1:{port}?connection_timeout=500");
-    let error = timeout(Duration::from_secs(5), refused(&url)).await.expect("it gives up");
-    assert_eq!(error.kind(), ErrorKind::Disconnected);
-    assert_eq!(error.detail("port"), Some(&*port.to_string()));
-    // What was opened is closed again: whoever goes on trying does not pile up connections.
-    let (mut stream, _) = listener.accept().await.unwrap();
-    let mut said = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("it hangs up").unwrap();
-}
-
-async fn wrong_password_is_denied(url: String) {
-    let error = refused(&url.replace("guest:guest", "guest:hunter2")).await;
-    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
-    assert!(error.detail("host").is_some());
-}
-
-async fn unknown_virtual_host_is_denied(url: String) {
-    let error = refused(&url.replace("%2f", "nowhere")).await;
-    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
-}
-
-/// The error of a connection that cannot be made; whose text holds no password.
-async fn refused(url: &str) -> Error {
-    let error = Amqp::connect(url).await.expect_err("the connection is refused");
-    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
-    error
+    ]
 }
 
 async fn unroutable_calls_fail_and_no_others(url: String) {
@@ -357,25 +249,20 @@ async fn dropped_server_has_its_request_delivered_again(url: String) {
 }
 
 async fn confirmed_request_outlives_a_killed_broker() {
-    let mut node = Node::start().unwrap();
+    let node = Node::start().unwrap();
     let amqp = Amqp::connect(&node.url()).await.unwrap();
     // A server that was there leaves its queue.
     drop(Server::bind(&amqp, "absent").await.unwrap());
     let mut call = client(&amqp, "absent").await.request("double").start::<_, u32>(&21).unwrap();
     call.handed_over().await;
-    let killing = tokio::task::spawn_blocking(move || {
-        node.kill().unwrap();
-        node.restart().unwrap();
-        node
-    });
-    let node = killing.await.unwrap();
+    let node = killed_and_restarted(node).await;
     let serving = Amqp::connect(&node.url()).await.unwrap();
     let _server = serve(&serving, "absent").await;
     assert_eq!(call.await.unwrap(), 42);
 }
 
 async fn killed_broker_comes_back_and_all_goes_on() {
-    let mut node = Node::start().unwrap();
+    let node = Node::start().unwrap();
     let (serving, calling) =
         (Amqp::connect(&node.url()).await.unwrap(), Amqp::connect(&node.url()).await.unwrap());
     let _server = serve(&serving, "steady").await;
@@ -397,168 +284,8 @@ async fn killed_broker_comes_back_and_all_goes_on() {
         }
         ended
     });
-    let node = tokio::task::spawn_blocking(move || {
-        node.kill().unwrap();
-        node.restart().unwrap();
-        node
-    });
-    let _node = node.await.unwrap();
+    let _node = killed_and_restarted(node).await;
     eventually_answered(&client).await;
     stop.send(()).unwrap();
     assert!(calls.await.unwrap() > 0);
-}
-
-async fn frozen_broker_does_not_keep_close_from_ending() {
-    let node = Node::start().unwrap();
-    let amqp = Amqp::connect(&node.url()).await.unwrap();
-    let _server = serve(&amqp, "cold").await;
-    let client = client(&amqp, "cold").await;
-    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
-    node.freeze().unwrap();
-    timeout(Duration::from_secs(5), amqp.close()).await.expect("closing ends").unwrap();
-    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap_err().kind(), Some(ErrorKind::Closed));
-}
-
-#[cfg(feature = "tls")]
-async fn certificates_are_verified() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq/certificates");
-    std::fs::create_dir_all(&folder).unwrap();
-    let folder = folder.canonicalize().unwrap();
-    certificates(&folder);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let at = folder.display();
-    let node = Node::start_with(&format!(
-        "listeners.ssl.default = 127.0.0.1:{port}\nssl_options.cacertfile = {at}/ca.pem\n\
-         ssl_options.certfile = {at}/server.pem\nssl_options.keyfile = {at}/server.key\n\
-         ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = false\n"
-    ))
-    .unwrap();
-    let url = |host: &str, ca: &str| format!("amqps://guest:guest@{host}:{port}?cacertfile={at}/{ca}");
-
-    let amqp = Amqp::connect(&url("localhost", "ca.pem")).await.unwrap();
-    let _server = serve(&amqp, "secret").await;
-    assert_eq!(client(&amqp, "secret").await.call::<_, u32>("double", &1).await.unwrap(), 2);
-
-    for (host, ca) in [("127.0.0.2", "ca.pem"), ("localhost", "other.pem")] {
-        let error = Amqp::connect(&url(host, ca)).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Disconnected, "{host} {ca}: {error:?}");
-        assert_eq!(error.detail("host"), Some(host));
-    }
-    drop(node);
-}
-
-/// A CA, a server's certificate for `localhost`, and a CA that signed nothing.
-#[cfg(feature = "tls")]
-fn certificates(folder: &std::path::Path) {
-    let script = "set -e
-        for ca in ca other; do
-            openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=$ca -keyout $ca.key -out $ca.pem
-        done
-        openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr
-        echo subjectAltName=DNS:localhost > names
-        openssl x509 -req -days 2 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile names -out server.pem
-        chmod 644 *.key";
-    let made = std::process::Command::new("sh").args(["-c", script]).current_dir(folder).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-}
-
-async fn serve(amqp: &Amqp, service: &str) -> ServerHandle {
-    let server = Server::bind(amqp, Address::new(service).unwrap()).await.unwrap();
-    let handle = server.handle();
-    let router = Router::new(MessagePack)
-        .method("double", |n: u32| async move { Ok(2 * n) })
-        .method("again", |context: Context, _: u32| async move { Ok(context.is_redelivered()) });
-    tokio::spawn(server.serve(router));
-    handle
-}
-
-/// A server of one request at a time, which waits for a permit.
-async fn serve_gated(amqp: &Amqp, service: &str, gate: &Arc<Semaphore>) -> ServerHandle {
-    let server = Server::bind(amqp, Address::new(service).unwrap()).window(Window::new(1)).await.unwrap();
-    let handle = server.handle();
-    let gate = gate.clone();
-    let router = Router::new(MessagePack)
-        .method("wait", move |n: u32| {
-            let gate = gate.clone();
-            async move {
-                gate.acquire().await.unwrap().forget();
-                Ok(n)
-            }
-        })
-        .method("double", |n: u32| async move { Ok(2 * n) });
-    tokio::spawn(server.serve(router));
-    handle
-}
-
-async fn client(amqp: &Amqp, service: &str) -> Client<MessagePack> {
-    Client::connect(amqp, Address::new(service).unwrap(), MessagePack).await.unwrap()
-}
-
-/// Calls until a call is answered.
-async fn eventually_answered(client: &Client<MessagePack>) {
-    let calling = async {
-        while client.request("double").timeout(Duration::from_secs(2)).call::<_, u32>(&1).await.ok()
-            != Some(2)
-        {}
-    };
-    timeout(PATIENCE, calling).await.expect("a call is answered again");
-}
-
-async fn until(holds: impl Fn() -> bool) {
-    let looking = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    timeout(PATIENCE, looking).await.expect("it comes to be so");
-}
-
-async fn channel(url: &str) -> Channel {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
-    connection.create_channel().await.unwrap()
-}
-
-/// Consumes a durable queue of the default arguments, which is made if it is not there.
-async fn consume(channel: &Channel, queue: &str) -> lapin::Consumer {
-    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(ShortString::from(queue), durable, FieldTable::default()).await.unwrap();
-    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-    channel.basic_consume(ShortString::from(queue), "".into(), options, arguments).await.unwrap()
-}
-
-/// How many messages of a queue nobody has been given.
-async fn waiting(channel: &Channel, queue: &str) -> u32 {
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let queue = channel.queue_declare(ShortString::from(queue), passive, FieldTable::default());
-    queue.await.unwrap().message_count()
-}
-
-/// Answers the next request with 1, and these headers.
-async fn reply(channel: &Channel, requests: &mut lapin::Consumer, headers: FieldTable) {
-    let request = timeout(PATIENCE, requests.next()).await.unwrap().unwrap().unwrap().properties;
-    let properties = BasicProperties::default()
-        .with_correlation_id(request.correlation_id().clone().unwrap())
-        .with_content_type("application/msgpack".into())
-        .with_headers(headers);
-    publish(channel, request.reply_to().as_ref().unwrap().as_str(), properties).await;
-}
-
-/// Headers of which one is not UTF-8.
-fn bad_text() -> FieldTable {
-    let mut headers = FieldTable::default();
-    headers.insert("note".into(), AMQPValue::LongString(b"\xff".to_vec().into()));
-    headers
-}
-
-async fn publish(channel: &Channel, queue: &str, properties: BasicProperties) {
-    let options = BasicPublishOptions::default();
-    channel.basic_publish("".into(), ShortString::from(queue), options, b"\x01", properties).await.unwrap();
-}
-
-async fn delete(url: &str, queue: &str) {
-    let channel = channel(url).await;
-    channel
-        .queue_delete(ShortString::from(queue), lapin::options::QueueDeleteOptions::default())
-        .await
-        .unwrap();
 }
