@@ -121,7 +121,7 @@ async fn deleted_own_queue_is_told_and_made_again() {
 
 async fn subscribers_outlive_a_killed_broker() {
     let node = Node::start().unwrap();
-    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let amqp = Amqp::builder(&node.url()).unwrap().connect_timeout(PATIENCE).connect().await.unwrap();
     let publisher = publisher(&amqp, "weather").await;
     let mut subscriber = subscriber(&amqp, "weather", &["a.#"]).await;
     let filters = subscriber.filters();
