@@ -43,12 +43,22 @@ use crate::{publisher, puller, pusher, responder, subscriber};
 ///
 /// | queue | made by | properties |
 /// |---|---|---|
-/// | `polywire.SERVICE` | the servers of the service | durable, shared by them |
-/// | `polywire.reply.RANDOM` | each transport that calls, one for all its clients | durable; expires after 5 minutes without its client |
+/// | `polywire.SERVICE` | the servers of the service | stays; shared by them |
+/// | `polywire.reply.RANDOM` | each transport that calls, one for all its clients | expires after 5 minutes without its client |
+/// | `polywire.jobs.QUEUE` | pushers and pullers | stays; shared by the pullers |
+/// | `polywire.events.CHANNEL..group.GROUP` | the subscribers of the group | stays, if the group is durable; else expires after 60 seconds without them |
+/// | `polywire.events.CHANNEL..own.RANDOM` | each subscriber that shares with nobody | goes with its subscriber, or expires after 60 seconds without it |
 ///
-/// Requests and replies go through the default exchange, mandatory, confirmed and persistent. A request whose service
-/// has no queue is [`Unroutable`](ErrorKind::Unroutable) at once; one whose service has a queue, but no server, waits
-/// there until its deadline.
+/// All are durable and not exclusive, so that they are there again when a connection or the broker comes back; the first,
+/// the third and the fourth are of the [kind](AmqpBuilder::queue_kind) that was chosen. Each channel has a durable topic
+/// exchange, `polywire.events.CHANNEL`; topics are its routing keys, and filters its binding keys. No name can be that of
+/// something else: no address holds two dots in a row, and no service may be called `reply`, `jobs` or `events`, or have
+/// a name that begins with one of these and a dot.
+///
+/// Everything is confirmed and persistent. Requests, replies and jobs go through the default exchange, and are mandatory.
+/// A request whose service has no queue is [`Unroutable`](ErrorKind::Unroutable) at once; one whose service has a queue,
+/// but no server, waits there until its deadline. A job waits for a puller as long as it takes; if somebody has deleted
+/// the queue, its pusher makes it again.
 ///
 /// # What happens when
 ///
@@ -57,6 +67,16 @@ use crate::{publisher, puller, pusher, responder, subscriber};
 /// 5 seconds. Meanwhile requests wait, up to their deadline or the connect time; one that was on its way fails as
 /// [`Disconnected`](ErrorKind::Disconnected), and not as unsent. A server acknowledges a request after the broker has
 /// confirmed its reply; if it dies before, another one gets the request, marked as redelivered.
+///
+/// Jobs and events wait for the next connection like requests. What was taken and not settled when a connection was lost
+/// comes again, and settling what had come before means nothing. So it is if the broker closes a channel alone, for
+/// instance because something was not settled within its `consumer_timeout`, which is 30 minutes unless it is told
+/// otherwise. A subscription that was away for longer than its queue lasts is made again with the filters that it has
+/// now, and its subscriber gets a [`Disconnected`](ErrorKind::Disconnected) error: events may have been missed.
+///
+/// The attempts at jobs, and at the events of a group, are counted. A classic queue does not count, so what is given back
+/// is published again with its count, behind what waits there already, and acknowledged once that is confirmed; what
+/// comes back because a connection or a process died counts as one more attempt. A quorum queue counts by itself.
 ///
 /// Clones are the same transport. Dropping the last one, and the ends it opened, closes the connections.
 #[derive(Clone)]
@@ -86,6 +106,7 @@ impl Amqp {
     /// | `heartbeat=10` | seconds; see [`AmqpBuilder::heartbeat`] |
     /// | `connection_timeout=10000` | milliseconds; see [`AmqpBuilder::connect_timeout`] |
     /// | `cacertfile=/path.pem` | see [`AmqpBuilder::ca_file`] |
+    /// | `queue_kind=quorum` | or `classic`; see [`AmqpBuilder::queue_kind`] |
     /// | `frame_max`, `channel_max`, `auth_mechanism` | as in RabbitMQ's [URI query parameters](https://www.rabbitmq.com/docs/uri-query-parameters) |
     ///
     /// Dropping the future abandons the connection.
