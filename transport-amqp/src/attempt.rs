@@ -55,6 +55,8 @@ impl Settle for Attempt {
     fn settle(&self, tag: u64, outcome: Outcome) {
         match outcome {
             Outcome::Ack | Outcome::Discard => self.counter.seat.settle(tag, outcome),
+            // The broker delivers it again by itself.
+            _ if !self.counter.seat.can_settle(tag) => {}
             // It ends with the confirm, or when that is given up.
             _ => drop(self.counter.runtime.spawn(self.counter.clone().publish(self.again.clone(), tag))),
         }

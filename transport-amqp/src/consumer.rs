@@ -110,8 +110,14 @@ impl Stream for Deliveries {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some((take, _)) = &mut self.taking else { return Poll::Ready(None) };
-        let next = ready!(take.poll_recv(cx));
+        let Self { taking: Some((take, _)), seat, .. } = &mut *self else { return Poll::Ready(None) };
+        let next = loop {
+            match ready!(take.poll_recv(cx)) {
+                // Handed out twice, it would be worked on twice.
+                Some(Ok(taken)) if seat.comes_again(taken.tag) => {}
+                next => break next,
+            }
+        };
         Poll::Ready(next.map(|taken| taken.map(|taken| self.hand_out(taken))))
     }
 }
@@ -177,7 +183,8 @@ impl<S: Source> Intake<S> {
                 }
                 Err(error) => match ready.take() {
                     Some(ready) => return ready.send(Err(error)).unwrap_or_default(),
-                    None => tracing::debug!(?error, "cannot take in yet"),
+                    None if error.is_transient() => tracing::debug!(?error, "cannot take in yet"),
+                    None => tracing::error!(?error, "cannot take in; trying again all the same"),
                 },
             }
             self.transport.consuming.suspect();
@@ -227,7 +234,12 @@ impl<S: Source> Intake<S> {
                 next = flow.consumer.next() => next,
             };
             // The stream must not be polled after its end.
-            let Some(Ok(raw)) = next else { return End::Lost };
+            let Some(Ok(raw)) = next else {
+                if !flow.channel.status().connected() {
+                    self.seat.lost(flow.generation);
+                }
+                return End::Lost;
+            };
             let item = self.read(flow.generation, raw);
             if let Some(end) = self.pass_on(item, stopped).await {
                 return end;

@@ -277,7 +277,9 @@ fn returned_to(
     message: &BasicReturnMessage,
     on_return: &OnReturn,
 ) -> Result<()> {
-    let is_told = message.properties.message_id().as_ref().map(ShortString::as_str) == id;
+    let id_matches = message.properties.message_id().as_ref().map(ShortString::as_str) == id;
+    // What others wrote has no id, if it is published again.
+    let is_told = id_matches && message.routing_key.as_str() == routing_key;
     on_return(Returned { message, is_told });
     if is_told { Err(unroutable(routing_key)) } else { Ok(()) }
 }

@@ -1,5 +1,6 @@
 //! Where the receipts of a consuming end go.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
@@ -13,6 +14,8 @@ use crate::error::lock;
 #[derive(Default)]
 pub(crate) struct Seat {
     channel: Mutex<Option<(u64, Arc<Channel>)>>,
+    /// The first generation of which it is not known that its channel was lost.
+    unlost: AtomicU64,
 }
 
 impl Seat {
@@ -22,6 +25,24 @@ impl Seat {
         let generation = current.as_ref().map_or(0, |(generation, _)| generation + 1);
         *current = Some((generation, channel));
         generation
+    }
+
+    /// Notes that a channel was lost, so that the broker delivers again what came over it.
+    pub(crate) fn lost(&self, generation: u64) {
+        self.unlost.store(generation + 1, Ordering::Release);
+    }
+
+    /// Whether what has this tag comes again, whatever is done about it.
+    pub(crate) fn comes_again(&self, tag: u64) -> bool {
+        (tag >> TAG_BITS) < self.unlost.load(Ordering::Acquire)
+    }
+
+    /// Whether what has this tag can still be settled.
+    pub(crate) fn can_settle(&self, tag: u64) -> bool {
+        let current = lock(&self.channel);
+        current.as_ref().is_some_and(|(generation, channel)| {
+            *generation == tag >> TAG_BITS && channel.status().connected()
+        })
     }
 
     /// The tag of a receipt: the broker's tag, and the generation of the channel it is of.

@@ -76,7 +76,8 @@ use crate::{publisher, puller, pusher, responder, subscriber};
 ///
 /// The attempts at jobs, and at the events of a group, are counted. A classic queue does not count, so what is given back
 /// is published again with its count, behind what waits there already, and acknowledged once that is confirmed; what
-/// comes back because a connection or a process died counts as one more attempt. A quorum queue counts by itself.
+/// comes back because a connection or a process died counts as one more attempt. A quorum queue counts by itself. Of a
+/// request it is only told that it was delivered before, unless its queue is a quorum queue.
 ///
 /// Clones are the same transport. Dropping the last one, and the ends it opened, closes the connections.
 #[derive(Clone)]

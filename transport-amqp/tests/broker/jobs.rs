@@ -10,7 +10,9 @@ use polywire_core::{ErrorKind, Headers, Job, Puller, Pusher, Transport, Window};
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
-use crate::stage::{PATIENCE, bad_text, channel, consume, delete, killed_and_restarted, publish, waiting};
+use crate::stage::{
+    PATIENCE, bad_text, channel, consume, delete, killed_and_restarted, publish, until, waiting,
+};
 use crate::{broker, node};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -25,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker("deleted_job_queue_loses_no_later_job", deleted_job_queue_loses_no_later_job),
         node("confirmed_jobs_outlive_a_killed_broker", confirmed_jobs_outlive_a_killed_broker),
         node("full_puller_can_stop_after_a_lost_connection", full_puller_can_stop_after_a_lost_connection),
+        node("lost_connection_has_nothing_done_twice", lost_connection_has_nothing_done_twice),
         node("late_acknowledgement_costs_the_channel_alone", late_acknowledgement_costs_the_channel_alone),
     ]
 }
@@ -181,6 +184,31 @@ async fn full_puller_can_stop_after_a_lost_connection() {
     drop(full);
     let mut other = puller(&amqp, "full", 2).await;
     assert_eq!(taken(&mut other, 2).await, [1, 2]);
+}
+
+async fn lost_connection_has_nothing_done_twice() {
+    let node = Node::start().unwrap();
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let pusher = pusher(&amqp, "cut").await;
+    let mut puller = puller(&amqp, "cut", 3).await;
+    try_join_all([1, 2, 3].iter().map(|n| pusher.push(n))).await.unwrap();
+    let late = next(&mut puller).await;
+    let consumers = || node.ctl(&["list_consumers", "channel_pid"]).unwrap();
+    let unsettled = || node.ctl(&["list_queues", "messages_unacknowledged"]).unwrap();
+    until(|| unsettled().contains('3')).await;
+    let before = consumers();
+    node.ctl(&["close_all_connections", "a test"]).unwrap();
+    until(|| before != consumers() && unsettled().contains('3')).await;
+    // The broker has given it back already: another copy would be one too many.
+    late.requeue().unwrap();
+    for _ in 0..3 {
+        let job = next(&mut puller).await;
+        assert_eq!(job.context().attempt, 2, "job {}", *job);
+        job.ack();
+    }
+    pusher.push(&4).await.unwrap();
+    let job = next(&mut puller).await;
+    assert_eq!((*job, job.context().attempt), (4, 1));
 }
 
 async fn late_acknowledgement_costs_the_channel_alone() {
