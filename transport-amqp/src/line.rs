@@ -142,8 +142,9 @@ async fn keep(
 struct Line {
     channel: Arc<Channel>,
     frame_max: usize,
-    /// In the order in which the broker will confirm. Unbounded, because whoever publishes waits for the confirm, and
-    /// core bounds the calls in flight and the requests that are worked on.
+    /// In the order in which the broker will confirm. Unbounded, because whoever publishes waits for the confirm: core
+    /// bounds the calls in flight and the requests that are worked on, jobs and events are as many as there are futures
+    /// of their pushers and publishers, and copies as many as deliveries in a window.
     published: mpsc::UnboundedSender<(Confirming, oneshot::Sender<Result<()>>)>,
     /// The engine numbers a message and queues its frames in the first poll of the future, under two locks: held over
     /// that poll, this one keeps a second thread from getting in between, and its confirms from being swapped.
