@@ -58,11 +58,21 @@ impl Node {
     ///
     /// As [`start`](Self::start).
     pub fn start_with(config: &str) -> io::Result<Self> {
+        Self::start_with_advanced(config, "[].")
+    }
+
+    /// Starts a node with more lines for its `rabbitmq.conf`, and an `advanced.config`, which is a term of Erlang: for
+    /// what the former has no words for.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_with_advanced(config: &str, advanced: &str) -> io::Result<Self> {
         if !Self::is_installed() {
             let what = "RabbitMQ is not installed (on Debian: apt-get install rabbitmq-server)";
             return Err(io::Error::new(io::ErrorKind::NotFound, what));
         }
-        let mut node = Self { settings: Settings::create(config)?, process: None };
+        let mut node = Self { settings: Settings::create(config, advanced)?, process: None };
         node.restart()?;
         Ok(node)
     }

@@ -22,8 +22,9 @@ pub(crate) struct Settings {
 static LAST: AtomicU32 = AtomicU32::new(0);
 
 impl Settings {
-    /// Makes a folder with all that a node reads when it starts; `config` goes into its `rabbitmq.conf`.
-    pub(crate) fn create(config: &str) -> io::Result<Self> {
+    /// Makes a folder with all that a node reads when it starts; `config` goes into its `rabbitmq.conf`, and `advanced` is
+    /// its `advanced.config`.
+    pub(crate) fn create(config: &str, advanced: &str) -> io::Result<Self> {
         let name = format!("{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq").join(name);
         let settings = Self {
@@ -32,11 +33,11 @@ impl Settings {
             distribution_port: ports::free()?,
             mapper_port: ports::free()?,
         };
-        settings.write(config)?;
+        settings.write(config, advanced)?;
         Ok(settings)
     }
 
-    fn write(&self, config: &str) -> io::Result<()> {
+    fn write(&self, config: &str, advanced: &str) -> io::Result<()> {
         for inner in ["home", "mnesia", "log", "config"] {
             fs::create_dir_all(self.folder.join(inner))?;
         }
@@ -45,6 +46,7 @@ impl Settings {
         fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400))?;
         fs::write(self.folder.join("env.conf"), "")?;
         fs::write(self.folder.join("enabled_plugins"), "[].")?;
+        fs::write(self.folder.join("advanced.config"), advanced)?;
         let listener = format!("listeners.tcp.default = 127.0.0.1:{}\n", self.port);
         fs::write(self.folder.join("rabbitmq.conf"), listener + config)
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use polywire_core::{Error, ErrorKind, Limits, Result};
 
-use crate::Amqp;
 use crate::credentials::{Credentials, Provider};
 use crate::url::Target;
+use crate::{Amqp, QueueKind};
 
 /// Sets up an [`Amqp`] transport; made by [`Amqp::builder`].
 ///
@@ -40,6 +40,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) persistent: bool,
     pub(crate) credentials: Option<Provider>,
+    pub(crate) queue_kind: QueueKind,
 }
 
 impl AmqpBuilder {
@@ -50,6 +51,7 @@ impl AmqpBuilder {
             return Err(error.with("crate", "polywire-amqp").with("feature", "tls"));
         }
         target.uri.query.heartbeat.get_or_insert(DEFAULT_HEARTBEAT_SECONDS);
+        let queue_kind = target.queue_kind.unwrap_or_default();
         let connect_timeout = target.uri.query.connection_timeout.map(Duration::from_millis);
         Ok(Self {
             config: Config {
@@ -59,6 +61,7 @@ impl AmqpBuilder {
                 limits: Limits::default(),
                 persistent: true,
                 credentials: None,
+                queue_kind,
             },
         })
     }
@@ -93,9 +96,17 @@ impl AmqpBuilder {
         self
     }
 
-    /// Whether requests and replies are written to disk, to survive a restart of the broker. The default is yes.
+    /// Whether what is sent is written to disk, to survive a restart of the broker. The default is yes.
     pub fn persistent(mut self, persistent: bool) -> Self {
         self.config.persistent = persistent;
+        self
+    }
+
+    /// Which kind the queues of services, jobs and groups are of. The default is [`QueueKind::Classic`], or the URL's
+    /// `queue_kind`: `classic` or `quorum`. A queue that is there and of the other kind is [`ErrorKind::Config`] from
+    /// whatever opens an end of it.
+    pub fn queue_kind(mut self, kind: QueueKind) -> Self {
+        self.config.queue_kind = kind;
         self
     }
 
@@ -164,6 +175,7 @@ impl fmt::Debug for Config {
             .field("connect_timeout", &self.connect_timeout)
             .field("limits", &self.limits)
             .field("persistent", &self.persistent)
+            .field("queue_kind", &self.queue_kind)
             .finish_non_exhaustive()
     }
 }
@@ -185,6 +197,15 @@ mod tests {
         let config = builder.heartbeat(Duration::from_secs(5)).config;
         assert_eq!(config.target.uri.query.heartbeat, Some(5));
         assert_eq!(config.connect_timeout, DEFAULT_CONNECT_TIMEOUT);
+    }
+
+    #[test]
+    fn queue_kinds_are_read_from_the_url() {
+        let kind = |text| AmqpBuilder::new(text).map(|builder| builder.config.queue_kind);
+        assert_eq!(kind("amqp://localhost").unwrap(), QueueKind::Classic);
+        assert_eq!(kind("amqp://localhost?queue_kind=quorum").unwrap(), QueueKind::Quorum);
+        let error = kind("amqp://localhost?queue_kind=stream").unwrap_err();
+        assert_eq!(error.detail("option"), Some("queue_kind"));
     }
 
     #[test]

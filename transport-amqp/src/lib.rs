@@ -3,22 +3,33 @@
 //! [`Amqp`] is the transport; [`AmqpBuilder`] sets it up. What lies on the wire, for those who want to speak it from
 //! elsewhere, stands in the documentation of [`Amqp`].
 
+mod attempt;
 mod config;
 mod connection;
+mod consumer;
 mod credentials;
 mod error;
 mod events;
+mod line;
 mod publisher;
+mod puller;
+mod pusher;
+mod queue_kind;
 mod requester;
 mod responder;
+mod seat;
 mod session;
+mod subscriber;
 #[cfg(feature = "tls")]
 mod tls;
+mod topology;
 mod transport;
+mod unique;
 mod url;
 mod wire;
 
 pub use self::config::AmqpBuilder;
 pub use self::credentials::Credentials;
 pub use self::events::{Change, ConnectionEvent, ConnectionEvents, Purpose};
+pub use self::queue_kind::QueueKind;
 pub use self::transport::Amqp;

@@ -4,12 +4,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery as Raw;
-use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Consumer};
 use polywire_core::{
     Address, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outbound, Receiver, Result, Sender,
@@ -17,12 +18,15 @@ use polywire_core::{
 };
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
+use crate::QueueKind;
 use crate::error::{closed, failed, lock, unroutable};
-use crate::responder::acknowledge;
+use crate::seat::acknowledge;
 use crate::session::{PAUSE_MAX, PAUSE_MIN, Session, jittered};
+use crate::topology::Queue;
 use crate::transport::Inner;
+use crate::unique::unique;
 use crate::wire::{Correlation, Native, Wire};
 
 /// Opens a calling end of `service`.
@@ -43,13 +47,13 @@ struct Requests {
 
 impl Outbound for Requests {
     fn send(&self, message: Message) -> Sending<'_> {
-        let Inner { config, mailroom, publisher, .. } = &*self.transport;
+        let Inner { config, mailroom, lines, .. } = &*self.transport;
         let deadline = message.deadline;
         let publishing = self.transport.check(&message).and_then(|()| {
-            Native.encode_request(&self.queue, &mailroom.queue, self.number, message, config.persistent)
+            Native.encode_request(&self.queue, &mailroom.queue.name, self.number, message, config.persistent)
         });
         match publishing {
-            Ok(publishing) => publisher.publish(publishing, deadline),
+            Ok(publishing) => lines.publish(publishing, deadline),
             Err(error) => Sending::ready(Err(error)),
         }
     }
@@ -84,7 +88,7 @@ impl Drop for Replies {
 
 /// The reply queue, and a box for each calling end.
 pub(crate) struct Mailroom {
-    pub(crate) queue: ShortString,
+    pub(crate) queue: Queue,
     /// Unbounded, because each item ends one call of its requester, whose calls in flight core bounds.
     boxes: Mutex<FxHashMap<u64, mpsc::UnboundedSender<Result<Delivery>>>>,
     last: AtomicU64,
@@ -94,9 +98,10 @@ pub(crate) struct Mailroom {
 
 impl Mailroom {
     pub(crate) fn new(limits: Limits) -> Self {
-        let queue = format!("polywire.reply.{:032x}", unique());
+        let name = format!("polywire.reply.{:032x}", unique());
+        let queue = Queue::expiring(name.into(), QueueKind::Classic, EXPIRES);
         let (boxes, last, closed) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
-        Self { queue: queue.into(), boxes, last, closed, limits }
+        Self { queue, boxes, last, closed, limits }
     }
 
     fn open_box(&self) -> Result<(u64, mpsc::UnboundedReceiver<Result<Delivery>>)> {
@@ -120,7 +125,7 @@ impl Mailroom {
     /// Fails the call whose request no queue took.
     pub(crate) fn returned(&self, properties: &BasicProperties) {
         // What our servers reply carries the numbers of another process' calls, and may be returned as well.
-        if properties.reply_to().as_ref() != Some(&self.queue) {
+        if properties.reply_to().as_ref() != Some(&self.queue.name) {
             return;
         }
         let Some(Correlation { requester, call }) = Native.correlation_of(properties) else { return };
@@ -153,7 +158,7 @@ impl Mailroom {
         for mailbox in lock(&self.boxes).values() {
             let error = Error::new(ErrorKind::Disconnected, "the reply queue is gone, and the replies in it");
             // One that is gone has no calls.
-            let _ = mailbox.send(Err(error.with("queue", &self.queue)));
+            let _ = mailbox.send(Err(error.with("queue", &self.queue.name)));
         }
     }
 
@@ -183,31 +188,17 @@ impl Mailroom {
     }
 
     async fn consume(&self, session: &Session, again: bool) -> Result<(Channel, Consumer)> {
-        if again && !self.is_there(session).await? {
+        if again && !self.queue.is_there(session).await? {
             self.fail_all();
         }
         let channel = session.channel().await?;
-        let cannot = |error| failed("cannot set up the reply queue", error).with("queue", &self.queue);
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-expires".into(), AMQPValue::LongInt(EXPIRES_MS));
-        channel.queue_declare(self.queue.clone(), durable, arguments).await.map_err(cannot)?;
+        self.queue.declare(&channel).await?;
+        let name = &self.queue.name;
+        let cannot = |error| failed("cannot consume the reply queue", error).with("queue", name);
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consumer = channel.basic_consume(self.queue.clone(), "".into(), options, arguments).await;
+        let consumer = channel.basic_consume(name.clone(), "".into(), options, arguments).await;
         Ok((channel, consumer.map_err(cannot)?))
-    }
-
-    /// Whether the queue has outlived the connection. Asking costs a channel, which the broker closes if it has not.
-    async fn is_there(&self, session: &Session) -> Result<bool> {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asked =
-            session.channel().await?.queue_declare(self.queue.clone(), passive, FieldTable::default()).await;
-        match asked.map_err(|error| failed("no such queue", error)) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::Config => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     async fn take_in(&self, channel: &Channel, mut replies: Consumer) {
@@ -232,30 +223,9 @@ impl Mailroom {
         }
         tracing::debug!(?next, "no more replies on this channel");
     }
-
-    /// Takes the queue away, since nobody will read it again.
-    pub(crate) async fn delete(&self, session: &Session) {
-        let deleting = async {
-            let channel = session.channel().await.ok()?;
-            channel.queue_delete(self.queue.clone(), QueueDeleteOptions::default()).await.ok()?;
-            channel.close(200, "done".into()).await.ok()
-        };
-        // If it cannot be done now, the queue expires by itself.
-        let _ = timeout(DELETE_MAX, deleting).await;
-    }
 }
 
-/// How long the queue waits for a client that is away: five minutes.
-const EXPIRES_MS: i32 = 300_000;
+/// How long the queue waits for a client that is away.
+const EXPIRES: Duration = Duration::from_mins(5);
 /// Replies that the broker sends before the first of them is acknowledged.
 const PREFETCH: u16 = 1024;
-const DELETE_MAX: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// A number that no other process has, nor this one a second time: a random one of the standard library's hasher.
-fn unique() -> u128 {
-    use std::hash::{BuildHasher, RandomState};
-    let half = |salt: u8| {
-        u128::from(RandomState::new().hash_one((salt, std::process::id(), std::time::SystemTime::now())))
-    };
-    (half(0) << 64) | half(1)
-}

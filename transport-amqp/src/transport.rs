@@ -3,11 +3,14 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use lapin::types::ShortString;
 use polywire_core::{
     Address, Capabilities, Error, ErrorKind, Filters, Message, Receiver, Result, Sender, Subscription,
     Transport, Window,
 };
+use rustc_hash::FxHashSet;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -15,10 +18,12 @@ use tokio::time::timeout;
 use crate::config::{AmqpBuilder, Config};
 use crate::error::{closed, lock};
 use crate::events::{Announcer, ConnectionEvents, Purpose};
-use crate::publisher::Publisher;
+use crate::line::{Lines, Returned};
+use crate::pusher::Astray;
 use crate::requester::{self, Mailroom};
-use crate::responder;
 use crate::session::Session;
+use crate::topology::{self, Queue};
+use crate::{publisher, puller, pusher, responder, subscriber};
 
 /// RabbitMQ as a transport.
 ///
@@ -39,12 +44,22 @@ use crate::session::Session;
 ///
 /// | queue | made by | properties |
 /// |---|---|---|
-/// | `polywire.SERVICE` | the servers of the service | durable, shared by them |
-/// | `polywire.reply.RANDOM` | each transport that calls, one for all its clients | durable; expires after 5 minutes without its client |
+/// | `polywire.SERVICE` | the servers of the service | stays; shared by them |
+/// | `polywire.reply.RANDOM` | each transport that calls, one for all its clients | expires after 5 minutes without its client |
+/// | `polywire.jobs.QUEUE` | pushers and pullers | stays; shared by the pullers |
+/// | `polywire.events.CHANNEL..group.GROUP` | the subscribers of the group | stays, if the group is durable; else expires after 60 seconds without them |
+/// | `polywire.events.CHANNEL..own.RANDOM` | each subscriber that shares with nobody | goes with its subscriber, or expires after 60 seconds without it |
 ///
-/// Requests and replies go through the default exchange, mandatory, confirmed and persistent. A request whose service
-/// has no queue is [`Unroutable`](ErrorKind::Unroutable) at once; one whose service has a queue, but no server, waits
-/// there until its deadline.
+/// All are durable and not exclusive, so that they are there again when a connection or the broker comes back; the first,
+/// the third and the fourth are of the [kind](AmqpBuilder::queue_kind) that was chosen. Each channel has a durable topic
+/// exchange, `polywire.events.CHANNEL`; topics are its routing keys, and filters its binding keys. No name can be that of
+/// something else: no address holds two dots in a row, and no service may be called `reply`, `jobs` or `events`, or have
+/// a name that begins with one of these and a dot.
+///
+/// Everything is confirmed and persistent. Requests, replies and jobs go through the default exchange, and are mandatory.
+/// A request whose service has no queue is [`Unroutable`](ErrorKind::Unroutable) at once; one whose service has a queue,
+/// but no server, waits there until its deadline. A job waits for a puller as long as it takes; if somebody has deleted
+/// the queue, its pusher makes it again.
 ///
 /// # What happens when
 ///
@@ -54,6 +69,17 @@ use crate::session::Session;
 /// [`Disconnected`](ErrorKind::Disconnected), and not as unsent. A server acknowledges a request after the broker has
 /// confirmed its reply; if it dies before, another one gets the request, marked as redelivered.
 ///
+/// Jobs and events wait for the next connection like requests. What was taken and not settled when a connection was lost
+/// comes again, and settling what had come before means nothing. So it is if the broker closes a channel alone, for
+/// instance because something was not settled within its `consumer_timeout`, which is 30 minutes unless it is told
+/// otherwise. A subscription that was away for longer than its queue lasts is made again with the filters that it has
+/// now, and its subscriber gets a [`Disconnected`](ErrorKind::Disconnected) error: events may have been missed.
+///
+/// The attempts at jobs, and at the events of a group, are counted. A classic queue does not count, so what is given back
+/// is published again with its count, behind what waits there already, and acknowledged once that is confirmed; what
+/// comes back because a connection or a process died counts as one more attempt. A quorum queue counts by itself. Of a
+/// request it is only told that it was delivered before, unless its queue is a quorum queue.
+///
 /// Clones are the same transport. Dropping the last one, and the ends it opened, closes the connections.
 #[derive(Clone)]
 pub struct Amqp(Arc<Inner>);
@@ -62,10 +88,12 @@ pub struct Amqp(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) consuming: Arc<Session>,
-    pub(crate) publisher: Publisher,
+    pub(crate) publishing: Arc<Session>,
+    pub(crate) lines: Lines,
     pub(crate) mailroom: Arc<Mailroom>,
-    publishing: Arc<Session>,
     announcer: Announcer,
+    /// The queues that are ours alone, to be deleted when we are done.
+    private: Mutex<FxHashSet<String>>,
     replies: tokio::sync::OnceCell<()>,
     tasks: Mutex<Vec<AbortHandle>>,
     closed: AtomicBool,
@@ -84,6 +112,7 @@ impl Amqp {
     /// | `connection_timeout=10000` | milliseconds; see [`AmqpBuilder::connect_timeout`] |
     /// | `cacertfile=/path.pem` | see [`AmqpBuilder::ca_file`] |
     /// | `certfile=/path.pem`, `keyfile=/path.pem` | see [`AmqpBuilder::certificate`] |
+    /// | `queue_kind=quorum` | or `classic`; see [`AmqpBuilder::queue_kind`] |
     /// | `frame_max`, `channel_max`, `auth_mechanism` | as in RabbitMQ's [URI query parameters](https://www.rabbitmq.com/docs/uri-query-parameters) |
     ///
     /// Dropping the future abandons the connection.
@@ -118,21 +147,28 @@ impl Amqp {
         let consuming = Arc::new(session(Purpose::Consuming).await?);
         let mailroom = Arc::new(Mailroom::new(config.limits));
         let returns = mailroom.clone();
-        let on_return = Arc::new(move |properties: &_| returns.returned(properties));
+        let (astray, come_back) = Astray::new();
+        let on_return = Arc::new(move |returned: Returned<'_>| {
+            returns.returned(&returned.message.properties);
+            astray.returned(returned);
+        });
         let (patience, confirms) = (config.connect_timeout, config.confirm_timeout);
-        let opening = Publisher::open(publishing.clone(), on_return, patience, confirms);
-        let publisher = timeout(patience, opening).await.map_err(|_| slow(&config))??;
-        Ok(Self(Arc::new(Inner {
+        let opening = Lines::open(publishing.clone(), on_return, patience, confirms);
+        let lines = timeout(patience, opening).await.map_err(|_| slow(&config))??;
+        let inner = Arc::new(Inner {
             config,
             consuming,
-            publisher,
-            mailroom,
             publishing,
             announcer,
+            lines,
+            mailroom,
+            private: Mutex::default(),
             replies: tokio::sync::OnceCell::new(),
             tasks: Mutex::default(),
             closed: AtomicBool::new(false),
-        })))
+        });
+        inner.own(tokio::spawn(pusher::rescue(come_back, Arc::downgrade(&inner))).abort_handle());
+        Ok(Self(inner))
     }
 }
 
@@ -147,10 +183,39 @@ impl Inner {
     pub(crate) fn own(&self, task: AbortHandle) {
         let mut tasks = lock(&self.tasks);
         tasks.retain(|task| !task.is_finished());
+        if self.check_open().is_err() {
+            return task.abort();
+        }
         tasks.push(task);
     }
 
-    fn check_open(&self) -> Result<()> {
+    /// What `opening` comes to, unless it takes longer than connecting may.
+    pub(crate) async fn in_connect_time<T>(&self, opening: impl Future<Output = Result<T>>) -> Result<T> {
+        timeout(self.config.connect_timeout, opening).await.map_err(|_| slow(&self.config))?
+    }
+
+    /// Takes a queue into its charge that nobody else will read.
+    pub(crate) fn add_private(&self, queue: &Queue) {
+        lock(&self.private).insert(queue.name.to_string());
+    }
+
+    /// Takes such a queue away. If it cannot be done now, the queue expires by itself.
+    pub(crate) async fn delete_private(&self, queue: &Queue) {
+        if lock(&self.private).remove(queue.name.as_str()) {
+            self.delete([queue.name.clone()]).await;
+        }
+    }
+
+    async fn delete(&self, queues: impl IntoIterator<Item = ShortString>) {
+        let deleting = async { topology::delete(&self.consuming.channel().await?, queues).await };
+        match timeout(DELETE_MAX, deleting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(?error, "left queues to expire"),
+            Err(_) => tracing::debug!("left queues to expire, for want of a connection"),
+        }
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
     }
 
@@ -159,6 +224,7 @@ impl Inner {
         let start = || async {
             let (tell, ready) = oneshot::channel();
             self.own(tokio::spawn(self.mailroom.clone().serve(self.consuming.clone(), tell)).abort_handle());
+            self.add_private(&self.mailroom.queue);
             ready.await.map_err(|_| closed())?
         };
         self.replies.get_or_try_init(start).await.map(|_| ())
@@ -174,37 +240,42 @@ impl Inner {
 impl Transport for Amqp {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::least(self.0.config.limits.body_max);
-        (capabilities.settlement, capabilities.durable, capabilities.unroutable_at_once) = (true, true, true);
+        (capabilities.settlement, capabilities.attempts) = (true, true);
+        (capabilities.durable, capabilities.holding) = (true, true);
+        (capabilities.groups, capabilities.durable_groups) = (true, true);
+        capabilities.unroutable_at_once = true;
         capabilities
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
         self.0.check_open()?;
-        let ready = timeout(self.0.config.connect_timeout, self.0.take_in_replies()).await;
-        ready.map_err(|_| slow(&self.0.config))??;
+        self.0.in_connect_time(self.0.take_in_replies()).await?;
         requester::open(&self.0, service)
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
         self.0.check_open()?;
-        let opening = responder::open(&self.0, service, window);
-        timeout(self.0.config.connect_timeout, opening).await.map_err(|_| slow(&self.0.config))?
+        self.0.in_connect_time(responder::open(&self.0, service, window)).await
     }
 
-    async fn pusher(&self, _: &Address) -> Result<Sender> {
-        Err(Error::unsupported("pipeline"))
+    async fn pusher(&self, queue: &Address) -> Result<Sender> {
+        self.0.check_open()?;
+        self.0.in_connect_time(pusher::open(&self.0, queue)).await
     }
 
-    async fn puller(&self, _: &Address, _: Window) -> Result<Receiver> {
-        Err(Error::unsupported("pipeline"))
+    async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
+        self.0.check_open()?;
+        self.0.in_connect_time(puller::open(&self.0, queue, window)).await
     }
 
-    async fn publisher(&self, _: &Address) -> Result<Sender> {
-        Err(Error::unsupported("pubsub"))
+    async fn publisher(&self, channel: &Address) -> Result<Sender> {
+        self.0.check_open()?;
+        self.0.in_connect_time(publisher::open(&self.0, channel)).await
     }
 
-    async fn subscriber(&self, _: &Address, _: Subscription) -> Result<(Receiver, Filters)> {
-        Err(Error::unsupported("pubsub"))
+    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
+        self.0.check_open()?;
+        self.0.in_connect_time(subscriber::open(&self.0, channel, subscription)).await
     }
 
     async fn close(&self) -> Result<()> {
@@ -212,10 +283,11 @@ impl Transport for Amqp {
             return Ok(());
         }
         self.0.mailroom.close();
-        self.0.publisher.close();
+        self.0.lines.close();
         self.0.end_tasks();
-        if self.0.replies.initialized() {
-            self.0.mailroom.delete(&self.0.consuming).await;
+        let private: Vec<_> = lock(&self.0.private).drain().map(ShortString::from).collect();
+        if !private.is_empty() {
+            self.0.delete(private).await;
         }
         tokio::join!(self.0.publishing.close(), self.0.consuming.close());
         Ok(())
@@ -233,6 +305,9 @@ impl fmt::Debug for Amqp {
         f.debug_struct("Amqp").field("config", &self.0.config).finish_non_exhaustive()
     }
 }
+
+/// How long a broker may take to delete queues, before they are left to expire.
+const DELETE_MAX: Duration = Duration::from_secs(1);
 
 fn slow(config: &Config) -> Error {
     let error = Error::new(ErrorKind::Disconnected, "the broker did not answer within the connect time");

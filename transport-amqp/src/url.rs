@@ -7,6 +7,8 @@ use percent_encoding::percent_decode_str;
 use polywire_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
 
+use crate::QueueKind;
+
 /// A URL that was understood: what the engine wants to know, and what is for us.
 #[derive(Clone)]
 pub(crate) struct Target {
@@ -15,6 +17,7 @@ pub(crate) struct Target {
     /// The other brokers of the cluster.
     others: Vec<Broker>,
     pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) queue_kind: Option<QueueKind>,
     pub(crate) certificate_file: Option<PathBuf>,
     pub(crate) key_file: Option<PathBuf>,
 }
@@ -40,7 +43,8 @@ impl Target {
         let authority = AMQPAuthority { userinfo: user(&url)?, host: host(&url)?, port };
         let uri = AMQPUri { scheme, authority, vhost: vhost(&url)?, query: AMQPQueryString::default() };
         let others = others.iter().map(|other| broker(other, usual_port)).collect::<Result<_>>()?;
-        let mut target = Self { uri, others, ca_file: None, certificate_file: None, key_file: None };
+        let mut target =
+            Self { uri, others, ca_file: None, certificate_file: None, key_file: None, queue_kind: None };
         for (name, value) in url.query_pairs() {
             target.set(&name, &value)?;
         }
@@ -76,6 +80,7 @@ impl Target {
             "cacertfile" => self.ca_file = Some(PathBuf::from(value)),
             "certfile" => self.certificate_file = Some(PathBuf::from(value)),
             "keyfile" => self.key_file = Some(PathBuf::from(value)),
+            "queue_kind" => self.queue_kind = Some(value.parse().map_err(|_| bad(name, value))?),
             _ => return Err(refused("it has an option that is not known").with("option", name)),
         }
         Ok(())

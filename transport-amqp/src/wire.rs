@@ -11,15 +11,22 @@ use polywire_core::{Address, CallId, Error, Limits, Message, Result};
 pub(crate) use self::native::Native;
 
 /// What is published: where to, and what.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Publishing {
-    /// The queue, by way of the default exchange.
-    pub(crate) queue: ShortString,
+    pub(crate) exchange: ShortString,
+    pub(crate) routing_key: ShortString,
+    /// Whether somebody has to take it.
+    pub(crate) mandatory: bool,
     pub(crate) properties: BasicProperties,
     pub(crate) body: Bytes,
 }
 
 impl Publishing {
+    /// Into a queue, by way of the default exchange; the queue has to be there.
+    pub(crate) fn to_queue(queue: ShortString, properties: BasicProperties, body: Bytes) -> Self {
+        Self { exchange: "".into(), routing_key: queue, mandatory: true, properties, body }
+    }
+
     /// The bytes of its content header, which AMQP cannot split: it has to fit into one frame.
     pub(crate) fn header_len(&self) -> usize {
         let properties = &self.properties;
@@ -30,23 +37,38 @@ impl Publishing {
             properties.expiration(),
             properties.message_id(),
             properties.kind(),
+            properties.content_encoding(),
+            properties.app_id(),
         ];
         let texts = texts.into_iter().flatten().map(|text| text.as_str().len() + 1);
         let headers = properties.headers().iter().flat_map(FieldTable::inner);
-        let headers =
-            headers.map(|(name, value)| name.as_str().len() + HEADER_OVERHEAD + long_string_len(value));
+        let headers = headers.map(|(name, value)| name.as_str().len() + HEADER_OVERHEAD + value_len(value));
         HEADER_FIXED + texts.chain(headers).sum::<usize>()
     }
 }
 
-/// The frame's own 8 bytes, the 14 of every content header, the delivery mode, and the length of the table.
-const HEADER_FIXED: usize = 8 + 14 + 1 + 4;
+/// The frame's own 8 bytes, the 14 of every content header, the delivery mode, the priority, the time stamp, and the
+/// length of the table.
+const HEADER_FIXED: usize = 8 + 14 + 1 + 1 + 8 + 4;
 /// The lengths of a name and of a value, and the value's type.
 const HEADER_OVERHEAD: usize = 1 + 1 + 4;
 
-/// All headers that we write are long strings.
-fn long_string_len(value: &AMQPValue) -> usize {
-    value.as_long_string().map_or(0, |text| text.as_bytes().len())
+/// The bytes of a value, without its length. All that we write are long strings, but what is published again may hold
+/// anything.
+fn value_len(value: &AMQPValue) -> usize {
+    match value {
+        AMQPValue::LongString(text) => text.as_bytes().len(),
+        AMQPValue::ByteArray(bytes) => bytes.len(),
+        AMQPValue::FieldArray(values) => {
+            values.as_slice().iter().map(|value| HEADER_OVERHEAD + value_len(value)).sum()
+        }
+        AMQPValue::FieldTable(table) => {
+            let pairs = table.inner().iter();
+            pairs.map(|(name, value)| name.as_str().len() + HEADER_OVERHEAD + value_len(value)).sum()
+        }
+        // Eight bytes at the most, four of which stand for the length that numbers do not have.
+        _ => 4,
+    }
 }
 
 /// Which call of which requester a message belongs to.
@@ -66,10 +88,25 @@ pub(crate) struct Garbled {
     pub(crate) error: Error,
 }
 
-/// A convention for requests and replies.
+/// A convention for all that we say to each other.
 pub(crate) trait Wire {
     /// The queue in which the requests of a service wait.
     fn request_queue(&self, service: &Address) -> Result<ShortString>;
+
+    /// The queue in which jobs wait.
+    fn job_queue(&self, queue: &Address) -> Result<ShortString>;
+
+    /// Whether this is a queue in which jobs wait.
+    fn is_job_queue(&self, name: &ShortString) -> bool;
+
+    /// The exchange to which the events of a channel go.
+    fn event_exchange(&self, channel: &Address) -> Result<ShortString>;
+
+    /// The queue of a group that subscribes to a channel.
+    fn group_queue(&self, channel: &Address, group: &Address) -> Result<ShortString>;
+
+    /// The queue of a subscriber that shares with nobody, with a number that is its alone.
+    fn own_queue(&self, channel: &Address, number: u128) -> Result<ShortString>;
 
     /// Lays out a request.
     fn encode_request(
@@ -84,12 +121,46 @@ pub(crate) trait Wire {
     /// Lays out the reply to whatever its `reply_to` says.
     fn encode_reply(&self, message: Message, persistent: bool) -> Result<Publishing>;
 
-    /// Reads a request. Its number and return address are whatever the caller made of them.
-    fn decode_request(&self, raw: Raw, limits: &Limits) -> Result<Message, Box<Garbled>>;
+    /// Lays out a job. The id tells it from all others, should it be returned.
+    fn encode_job(
+        &self,
+        queue: &ShortString,
+        id: &str,
+        message: Message,
+        persistent: bool,
+    ) -> Result<Publishing>;
+
+    /// Lays out an event.
+    fn encode_event(&self, exchange: &ShortString, message: Message, persistent: bool) -> Result<Publishing>;
+
+    /// Lays out what came from a queue for another attempt, to the same queue.
+    fn encode_again(&self, queue: &ShortString, again: Again) -> Publishing;
+
+    /// Reads a request, and takes its body. Its number and return address are whatever the caller made of them.
+    fn decode_request(&self, raw: &mut Raw, limits: &Limits) -> Result<Message, Box<Garbled>>;
 
     /// Reads a reply, and whose it is.
     fn decode_reply(&self, raw: Raw, limits: &Limits) -> Result<(Correlation, Message), Box<Garbled>>;
 
+    /// Reads a job, and takes its body.
+    fn decode_job(&self, raw: &mut Raw, limits: &Limits) -> Result<Message>;
+
+    /// Reads an event, and takes its body.
+    fn decode_event(&self, raw: &mut Raw, limits: &Limits) -> Result<Message>;
+
+    /// Which attempt at a delivery this is, counted from 1.
+    fn attempt(&self, raw: &Raw) -> u32;
+
     /// The request that a returned message was.
     fn correlation_of(&self, properties: &BasicProperties) -> Option<Correlation>;
+}
+
+/// What is to be attempted again: what arrived, and which attempt comes next.
+#[derive(Clone, Debug)]
+pub(crate) struct Again {
+    pub(crate) properties: BasicProperties,
+    /// What it is about, which its way through the default exchange would else lose.
+    pub(crate) topic: Option<Address>,
+    pub(crate) body: Bytes,
+    pub(crate) attempt: u32,
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use polywire_amqp::Amqp;
+use polywire_amqp::{Amqp, QueueKind};
 use polywire_conformance::{Backend, Space, Suite};
 use polywire_core::{
     Address, AnyTransport, Capabilities, Filters, Receiver, Result, Sender, Subscription, Transport, Window,
@@ -16,36 +16,44 @@ fn main() {
             "not run: AMQP, for want of a broker (POLYWIRE_AMQP_URL is not set); `cargo xtask test` starts one"
         );
     }
-    polywire_conformance::main(|| url.map(|url| Suite::of(Rabbit { url })).into_iter().collect());
+    let suites = |url: String| {
+        let rabbit = |name, kind| Suite::of(Rabbit { name, url: url.clone(), kind });
+        vec![rabbit("amqp", QueueKind::Classic), rabbit("amqp-quorum", QueueKind::Quorum)]
+    };
+    polywire_conformance::main(|| url.map(suites).unwrap_or_default());
 }
 
 struct Rabbit {
+    name: &'static str,
     url: String,
+    kind: QueueKind,
 }
 
 impl Backend for Rabbit {
     type Space = Names;
 
     fn name(&self) -> String {
-        "amqp".to_owned()
+        self.name.to_owned()
     }
 
     async fn space(&self) -> Result<Names> {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("case{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
-        Ok(Names { url: self.url.clone(), prefix: Address::new(prefix)? })
+        Ok(Names { url: self.url.clone(), kind: self.kind, prefix: Address::new(prefix)? })
     }
 }
 
 /// A space of its own by its names: what other cases left in the broker has others.
 struct Names {
     url: String,
+    kind: QueueKind,
     prefix: Address,
 }
 
 impl Names {
     async fn transport(&self) -> Result<AnyTransport> {
-        let amqp = Amqp::builder(&self.url)?.connect_timeout(Duration::from_secs(10)).connect().await?;
+        let builder = Amqp::builder(&self.url)?.connect_timeout(Duration::from_secs(10));
+        let amqp = builder.queue_kind(self.kind).connect().await?;
         Ok(AnyTransport::new(Prefixed { amqp, prefix: self.prefix.clone() }))
     }
 }

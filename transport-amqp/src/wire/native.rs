@@ -11,6 +11,18 @@
 //! | `expiration` | the time that is left, in milliseconds | |
 //! | `delivery_mode` | 2, persistent | 2 |
 //! | headers | the user's, as long strings | the user's; `polywire.fault` and the like, if it failed |
+//!
+//! | property | job | event |
+//! |---|---|---|
+//! | exchange, routing key | the default exchange, the job queue | the channel's exchange, the topic |
+//! | `type` | the method, if there is one | the same |
+//! | `message_id` | `TRANSPORT-JOB`, a random number and one that is counted | |
+//! | `content_type` | the media type of the body | the same |
+//! | `delivery_mode` | 2, persistent | 2 |
+//! | headers | the user's, as long strings; `polywire.attempt` | the user's; `polywire.attempt`, `polywire.topic` |
+//!
+//! What is given back to a classic queue is published again, as it came but for `polywire.attempt`: which attempt it is
+//! now, a number. Since that goes through the default exchange, `polywire.topic` then says what the routing key said.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -21,7 +33,7 @@ use polywire_core::{
     Address, Body, CallId, Code, Deadline, Error, ErrorKind, Fault, Headers, Limits, Message, ReplyTo, Result,
 };
 
-use super::{Correlation, Garbled, Publishing, Wire};
+use super::{Again, Correlation, Garbled, Publishing, Wire};
 
 /// Our own convention.
 pub(crate) struct Native;
@@ -32,10 +44,43 @@ const FAULT_CODE: &str = "polywire.fault";
 const FAULT_KIND: &str = "polywire.fault.kind";
 const FAULT_MESSAGE: &str = "polywire.fault.message";
 const FAULT_DETAILS: &str = "polywire.fault.details";
+const ATTEMPT: &str = "polywire.attempt";
+const TOPIC: &str = "polywire.topic";
+/// In which quorum queues count how often a delivery came back.
+const DELIVERY_COUNT: &str = "x-delivery-count";
+/// In which RabbitMQ reads to which queues a message goes besides.
+const CARBON_COPY: &str = "CC";
+/// Words that names of ours other than those of request queues begin with.
+const KINDS: [&str; 3] = ["reply", "jobs", "events"];
 
 impl Wire for Native {
     fn request_queue(&self, service: &Address) -> Result<ShortString> {
+        if service.words().next().is_some_and(|word| KINDS.contains(&word)) {
+            let error = Error::new(ErrorKind::Config, "this name would be that of another kind of queue");
+            return Err(error.with("service", service).unsent());
+        }
         short("service", format!("polywire.{service}"))
+    }
+
+    fn job_queue(&self, queue: &Address) -> Result<ShortString> {
+        short("queue", format!("polywire.jobs.{queue}"))
+    }
+
+    fn is_job_queue(&self, name: &ShortString) -> bool {
+        name.as_str().starts_with("polywire.jobs.")
+    }
+
+    fn event_exchange(&self, channel: &Address) -> Result<ShortString> {
+        short("channel", format!("polywire.events.{channel}"))
+    }
+
+    // No address holds an empty word, so that the border between the two is where the only one is.
+    fn group_queue(&self, channel: &Address, group: &Address) -> Result<ShortString> {
+        short("channel and group", format!("polywire.events.{channel}..group.{group}"))
+    }
+
+    fn own_queue(&self, channel: &Address, number: u128) -> Result<ShortString> {
+        short("channel", format!("polywire.events.{channel}..own.{number:032x}"))
     }
 
     fn encode_request(
@@ -47,9 +92,6 @@ impl Wire for Native {
         persistent: bool,
     ) -> Result<Publishing> {
         let mut properties = common(&message, persistent)?;
-        if let Some(method) = &message.method {
-            properties = properties.with_type(short("method", method.as_str())?);
-        }
         if let Some(deadline) = message.deadline {
             properties =
                 properties.with_expiration(short("expiration", deadline.remaining_ms().to_string())?);
@@ -59,7 +101,7 @@ impl Wire for Native {
             properties = properties.with_correlation_id(id.clone()).with_message_id(id);
             properties = properties.with_reply_to(reply_queue.clone());
         }
-        Ok(Publishing { queue: queue.clone(), properties, body: message.body.into_bytes() })
+        Ok(Publishing::to_queue(queue.clone(), properties, message.body.into_bytes()))
     }
 
     fn encode_reply(&self, message: Message, persistent: bool) -> Result<Publishing> {
@@ -70,10 +112,45 @@ impl Wire for Native {
         if let Some(id) = address.correlation_id {
             properties = properties.with_correlation_id(id);
         }
-        Ok(Publishing { queue: address.queue, properties, body: message.body.into_bytes() })
+        Ok(Publishing::to_queue(address.queue, properties, message.body.into_bytes()))
     }
 
-    fn decode_request(&self, raw: Raw, limits: &Limits) -> Result<Message, Box<Garbled>> {
+    fn encode_job(
+        &self,
+        queue: &ShortString,
+        id: &str,
+        message: Message,
+        persistent: bool,
+    ) -> Result<Publishing> {
+        let properties = common(&message, persistent)?.with_message_id(short("message id", id)?);
+        Ok(Publishing::to_queue(queue.clone(), properties, message.body.into_bytes()))
+    }
+
+    fn encode_event(&self, exchange: &ShortString, message: Message, persistent: bool) -> Result<Publishing> {
+        let properties = common(&message, persistent)?;
+        let topic = message.topic.as_ref();
+        let topic = topic.ok_or_else(|| Error::new(ErrorKind::Config, "an event needs a topic").unsent())?;
+        let (exchange, routing_key) = (exchange.clone(), short("topic", topic.as_str())?);
+        // Nobody has to be interested.
+        let (mandatory, body) = (false, message.body.into_bytes());
+        Ok(Publishing { exchange, routing_key, mandatory, properties, body })
+    }
+
+    fn encode_again(&self, queue: &ShortString, again: Again) -> Publishing {
+        let Again { properties, topic, body, attempt } = again;
+        let mut headers =
+            properties.headers().as_ref().map(|table| table.inner().clone()).unwrap_or_default();
+        // It would go to those queues again.
+        headers.remove(CARBON_COPY);
+        headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(attempt.into()));
+        if let Some(topic) = topic {
+            headers.insert(TOPIC.into(), AMQPValue::LongString(topic.as_str().into()));
+        }
+        let properties = without_user(&properties).with_headers(headers.into());
+        Publishing::to_queue(queue.clone(), properties, body)
+    }
+
+    fn decode_request(&self, raw: &mut Raw, limits: &Limits) -> Result<Message, Box<Garbled>> {
         let mut message = Message::default();
         message.reply_to = ReturnAddress::read(&raw.properties);
         // The number is for the caller; here it only says that there is a call.
@@ -92,10 +169,40 @@ impl Wire for Native {
             return Err(Box::new(Garbled { message, correlation: None, error }));
         };
         message.id = Some(correlation.call);
-        match read_common(raw, limits, &mut message) {
+        match read_reply(raw, limits, &mut message) {
             Ok(()) => Ok((correlation, message)),
             Err(error) => Err(Box::new(Garbled { message, correlation: Some(correlation), error })),
         }
+    }
+
+    fn decode_job(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
+        let mut message = Message::default();
+        if let Some(method) = raw.properties.kind() {
+            let method = Address::new(method.as_str());
+            message.method = Some(method.map_err(|error| unreadable("its type").with_source(error))?);
+        }
+        read_common(raw, limits, &mut message)?;
+        Ok(message)
+    }
+
+    fn decode_event(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
+        let again = raw.properties.headers().as_ref().and_then(|table| text(table.inner().get(TOPIC)?));
+        let topic = match again {
+            Some(topic) => topic.map_err(|_| unreadable("its topic is not UTF-8"))?,
+            None => raw.routing_key.as_str().to_owned(),
+        };
+        let mut message = self.decode_job(raw, limits)?;
+        let topic = Address::new(topic).map_err(|error| unreadable("its topic").with_source(error))?;
+        message.topic = Some(topic);
+        Ok(message)
+    }
+
+    fn attempt(&self, raw: &Raw) -> u32 {
+        let count =
+            |name| raw.properties.headers().as_ref().and_then(|table| number(table.inner().get(name)?));
+        // A queue that counts also says that it delivers again: that is the same.
+        let again = count(DELIVERY_COUNT).unwrap_or(0).max(u32::from(raw.redelivered));
+        count(ATTEMPT).unwrap_or(1).max(1).saturating_add(again)
     }
 
     fn correlation_of(&self, properties: &BasicProperties) -> Option<Correlation> {
@@ -130,14 +237,49 @@ impl ReturnAddress {
     }
 }
 
-/// The properties that requests and replies share.
+/// The properties that all messages share.
 fn common(message: &Message, persistent: bool) -> Result<BasicProperties> {
     let mut properties = BasicProperties::default().with_delivery_mode(if persistent { 2 } else { 1 });
     if let Some(content_type) = &message.content_type {
         properties = properties.with_content_type(short("content type", &**content_type)?);
     }
+    if let Some(method) = &message.method {
+        properties = properties.with_type(short("method", method.as_str())?);
+    }
     let headers = table(&message.headers, message.fault.as_deref())?;
     Ok(if headers.inner().is_empty() { properties } else { properties.with_headers(headers) })
+}
+
+/// All properties but the user who published: the broker takes a message of another user than ours for a forgery, and
+/// closes the channel.
+fn without_user(original: &BasicProperties) -> BasicProperties {
+    type Set = fn(BasicProperties, ShortString) -> BasicProperties;
+    let texts: [(&Option<ShortString>, Set); 8] = [
+        (original.content_type(), BasicProperties::with_content_type),
+        (original.content_encoding(), BasicProperties::with_content_encoding),
+        (original.correlation_id(), BasicProperties::with_correlation_id),
+        (original.reply_to(), BasicProperties::with_reply_to),
+        (original.expiration(), BasicProperties::with_expiration),
+        (original.message_id(), BasicProperties::with_message_id),
+        (original.kind(), BasicProperties::with_type),
+        (original.app_id(), BasicProperties::with_app_id),
+    ];
+    let mut copy = BasicProperties::default();
+    for (text, set) in texts {
+        if let Some(text) = text {
+            copy = set(copy, text.clone());
+        }
+    }
+    if let Some(mode) = original.delivery_mode() {
+        copy = copy.with_delivery_mode(*mode);
+    }
+    if let Some(priority) = original.priority() {
+        copy = copy.with_priority(*priority);
+    }
+    if let Some(timestamp) = original.timestamp() {
+        copy = copy.with_timestamp(*timestamp);
+    }
+    copy
 }
 
 fn table(headers: &Headers, fault: Option<&Fault>) -> Result<FieldTable> {
@@ -161,7 +303,7 @@ fn table(headers: &Headers, fault: Option<&Fault>) -> Result<FieldTable> {
     Ok(table)
 }
 
-fn read_request(raw: Raw, limits: &Limits, message: &mut Message) -> Result<()> {
+fn read_request(raw: &mut Raw, limits: &Limits, message: &mut Message) -> Result<()> {
     let properties = &raw.properties;
     let method = properties.kind().as_ref().ok_or_else(|| unreadable("it names no method in its type"))?;
     message.method = Some(Address::new(method.as_str())?);
@@ -169,19 +311,23 @@ fn read_request(raw: Raw, limits: &Limits, message: &mut Message) -> Result<()> 
         let ms = expiration.as_str().parse().map_err(|_| unreadable("its expiration is not a number"))?;
         message.deadline = Some(Deadline::after_ms(ms));
     }
-    read_common(raw, limits, message)?;
-    message.fault = None;
-    Ok(())
+    read_common(raw, limits, message)
 }
 
-fn read_common(raw: Raw, limits: &Limits, message: &mut Message) -> Result<()> {
+fn read_reply(mut raw: Raw, limits: &Limits, message: &mut Message) -> Result<()> {
+    if let Some(table) = raw.properties.headers() {
+        message.fault = fault(table)?.map(Box::new);
+    }
+    read_common(&mut raw, limits, message)
+}
+
+fn read_common(raw: &mut Raw, limits: &Limits, message: &mut Message) -> Result<()> {
     let properties = &raw.properties;
     message.content_type = properties.content_type().as_ref().map(|format| ByteString::from(format.as_str()));
     if let Some(table) = properties.headers() {
-        message.fault = fault(table)?.map(Box::new);
         message.headers = user_headers(table)?;
     }
-    message.body = Body::from(raw.data);
+    message.body = Body::from(std::mem::take(&mut raw.data));
     limits.check(message)
 }
 
@@ -202,6 +348,20 @@ fn user_headers(table: &FieldTable) -> Result<Headers> {
 fn text(value: &AMQPValue) -> Option<Result<String, std::string::FromUtf8Error>> {
     match value {
         AMQPValue::LongString(text) => Some(String::from_utf8(text.as_bytes().to_vec())),
+        _ => None,
+    }
+}
+
+/// A count, in whatever width of number another system wrote it.
+fn number(value: &AMQPValue) -> Option<u32> {
+    match *value {
+        AMQPValue::ShortShortInt(n) => n.try_into().ok(),
+        AMQPValue::ShortShortUInt(n) => Some(n.into()),
+        AMQPValue::ShortInt(n) => n.try_into().ok(),
+        AMQPValue::ShortUInt(n) => Some(n.into()),
+        AMQPValue::LongInt(n) => n.try_into().ok(),
+        AMQPValue::LongUInt(n) => Some(n),
+        AMQPValue::LongLongInt(n) => n.try_into().ok(),
         _ => None,
     }
 }

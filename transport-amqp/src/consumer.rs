@@ -1,0 +1,306 @@
+//! What all ends have in common that take something in: a queue, a channel that comes back, and a window.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use futures_util::StreamExt;
+use lapin::message::Delivery as Raw;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel};
+use polywire_core::{
+    Delivery, Error, ErrorKind, Inbound, Limits, Message, Outcome, Receipt, Receiver, Result, Settle, Window,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+use crate::attempt::Counter;
+use crate::error::{closed, failed};
+use crate::seat::Seat;
+use crate::session::{PAUSE_MAX, PAUSE_MIN, jittered};
+use crate::topology::Queue;
+use crate::transport::Inner;
+use crate::wire::{Again, Native, Wire};
+
+/// What is particular to an end that takes something in.
+pub(crate) trait Source: Send + Sync + 'static {
+    /// The queue.
+    fn queue(&self) -> &Queue;
+
+    /// Sees to what feeds the queue, which is there.
+    fn feed(&self, channel: &Channel) -> impl Future<Output = Result<()>> + Send;
+
+    /// Reads what arrived, and takes its body. What cannot be read is discarded, and its reader told.
+    fn read(&self, raw: &mut Raw, limits: &Limits) -> Result<Message>;
+
+    /// How its reader gives something back.
+    fn giving_back(&self) -> GivingBack;
+
+    /// Whether its reader has to know when the queue was lost, with all that would have come.
+    const TELLS_OF_LOSS: bool;
+
+    /// Cleans up when nobody reads any more.
+    fn leave(&self, transport: &Inner) -> impl Future<Output = ()> + Send;
+}
+
+/// How something is given back to its queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GivingBack {
+    /// By the broker's own means.
+    Broker,
+    /// By publishing it again, with a count.
+    Counted,
+}
+
+/// Opens the receiving half of an end; it works when this returns.
+pub(crate) async fn open<S: Source>(
+    transport: &Arc<Inner>,
+    source: Arc<S>,
+    window: Window,
+) -> Result<Receiver> {
+    let seat = Arc::new(Seat::default());
+    // The broker sends no more than a window of them.
+    let (put, take) = mpsc::channel(window.messages());
+    let ((stop, stopped), (tell_ready, ready)) = (oneshot::channel(), oneshot::channel());
+    let counter = (source.giving_back() == GivingBack::Counted)
+        .then(|| Counter::new(transport.clone(), seat.clone(), source.queue().name.clone()));
+    let deliveries = Deliveries { taking: Some((take, stop)), seat: seat.clone(), counter };
+    let intake = Intake { transport: transport.clone(), source, seat, window, put };
+    transport.own(tokio::spawn(intake.serve(tell_ready, stopped)).abort_handle());
+    ready.await.map_err(|_| closed())??;
+    Ok(Receiver::new(deliveries))
+}
+
+/// The receiving half.
+struct Deliveries {
+    taking: Option<(Taking, oneshot::Sender<Taking>)>,
+    seat: Arc<Seat>,
+    counter: Option<Arc<Counter>>,
+}
+
+type Taking = mpsc::Receiver<Result<Taken>>;
+
+/// What was taken from the broker and not handed out yet.
+struct Taken {
+    message: Message,
+    tag: u64,
+    attempt: u32,
+    /// As it came, if it is to be published again when it is given back.
+    properties: Option<Box<BasicProperties>>,
+}
+
+impl Deliveries {
+    fn hand_out(&self, taken: Taken) -> Delivery {
+        let Taken { message, tag, attempt, properties } = taken;
+        let settle: Arc<dyn Settle> = match (&self.counter, properties) {
+            (Some(counter), Some(properties)) => {
+                let (topic, body) = (message.topic.clone(), message.body.clone().into_bytes());
+                let next = attempt.saturating_add(1);
+                counter.attempt(Again { properties: *properties, topic, body, attempt: next })
+            }
+            _ => self.seat.clone(),
+        };
+        Delivery::new(message, Receipt::new(settle, tag)).attempt(attempt)
+    }
+}
+
+impl Stream for Deliveries {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { taking: Some((take, _)), seat, .. } = &mut *self else { return Poll::Ready(None) };
+        let next = loop {
+            match ready!(take.poll_recv(cx)) {
+                // Handed out twice, it would be worked on twice.
+                Some(Ok(taken)) if seat.comes_again(taken.tag) => {}
+                next => break next,
+            }
+        };
+        Poll::Ready(next.map(|taken| taken.map(|taken| self.hand_out(taken))))
+    }
+}
+
+impl Inbound for Deliveries {
+    fn stop(mut self: Pin<&mut Self>) {
+        if let Some((take, stop)) = self.taking.take() {
+            // Handed back after the consumer is cancelled, since else the broker would send it here again.
+            drop(stop.send(take));
+        }
+    }
+}
+
+impl Drop for Deliveries {
+    fn drop(&mut self) {
+        Pin::new(self).stop();
+    }
+}
+
+/// Takes in what comes for one end.
+struct Intake<S> {
+    transport: Arc<Inner>,
+    source: Arc<S>,
+    seat: Arc<Seat>,
+    window: Window,
+    put: mpsc::Sender<Result<Taken>>,
+}
+
+/// What comes over one channel.
+struct Flow {
+    channel: Arc<Channel>,
+    generation: u64,
+    consumer: lapin::Consumer,
+}
+
+/// Why a flow ends.
+enum End {
+    /// Nobody wants more; what was not handed out is in there.
+    Stopped(Option<Taking>),
+    /// The channel is lost, or the broker cancelled.
+    Lost,
+}
+
+impl<S: Source> Intake<S> {
+    /// Takes in until it is stopped; tells when it does so for the first time, or why it cannot.
+    async fn serve(self, ready: oneshot::Sender<Result<()>>, mut stopped: oneshot::Receiver<Taking>) {
+        let mut ready = Some(ready);
+        let mut pause = PAUSE_MIN;
+        let mut missed = false;
+        loop {
+            match self.consume(&mut missed, ready.is_none()).await {
+                Ok(mut flow) => {
+                    pause = PAUSE_MIN;
+                    if let Some(ready) = ready.take() {
+                        // Whoever was opening may have given up, and dropped the other half with it.
+                        let _ = ready.send(Ok(()));
+                    }
+                    if let End::Stopped(taking) = self.take_in(&mut flow, &mut missed, &mut stopped).await {
+                        self.hand_back(flow, taking).await;
+                        return self.source.leave(&self.transport).await;
+                    }
+                    tracing::debug!(queue = %self.source.queue().name, "nothing more on this channel");
+                }
+                Err(error) => match ready.take() {
+                    Some(ready) => return ready.send(Err(error)).unwrap_or_default(),
+                    None if error.is_transient() => tracing::debug!(?error, "cannot take in yet"),
+                    None => tracing::error!(?error, "cannot take in; trying again all the same"),
+                },
+            }
+            self.transport.consuming.suspect();
+            tokio::select! {
+                () = sleep(jittered(pause)) => pause = (pause * 2).min(PAUSE_MAX),
+                _ = &mut stopped => return self.source.leave(&self.transport).await,
+            }
+        }
+    }
+
+    /// Consumes on a new channel. Notes if the queue was lost in between.
+    async fn consume(&self, missed: &mut bool, again: bool) -> Result<Flow> {
+        let (queue, session) = (self.source.queue(), &self.transport.consuming);
+        *missed |= again && S::TELLS_OF_LOSS && !queue.is_there(session).await?;
+        let channel = Arc::new(session.channel().await?);
+        queue.declare(&channel).await?;
+        self.source.feed(&channel).await?;
+        let cannot = |error| failed("cannot consume the queue", error).with("queue", &queue.name);
+        let window = u16::try_from(self.window.messages()).unwrap_or(u16::MAX);
+        channel.basic_qos(window, BasicQosOptions::default()).await.map_err(cannot)?;
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = channel.basic_consume(queue.name.clone(), "".into(), options, arguments).await;
+        let consumer = consumer.map_err(cannot)?;
+        let generation = self.seat.renew(channel.clone());
+        Ok(Flow { channel, generation, consumer })
+    }
+
+    /// Passes on what comes.
+    async fn take_in(
+        &self,
+        flow: &mut Flow,
+        missed: &mut bool,
+        stopped: &mut oneshot::Receiver<Taking>,
+    ) -> End {
+        if *missed {
+            let error = Error::new(ErrorKind::Disconnected, "events may have been missed");
+            let error = error.with("queue", &self.source.queue().name);
+            if let Some(end) = self.pass_on(Err(error), stopped).await {
+                return end;
+            }
+            *missed = false;
+        }
+        loop {
+            let next = tokio::select! {
+                biased;
+                taking = &mut *stopped => return End::Stopped(taking.ok()),
+                next = flow.consumer.next() => next,
+            };
+            // The stream must not be polled after its end.
+            let Some(Ok(raw)) = next else {
+                if !flow.channel.status().connected() {
+                    self.seat.lost(flow.generation);
+                }
+                return End::Lost;
+            };
+            let item = self.read(flow.generation, raw);
+            if let Some(end) = self.pass_on(item, stopped).await {
+                return end;
+            }
+        }
+    }
+
+    /// Hands an item over, unless nobody wants it. There may be no room, if the last channel left something behind.
+    async fn pass_on(&self, item: Result<Taken>, stopped: &mut oneshot::Receiver<Taking>) -> Option<End> {
+        let taking = tokio::select! {
+            biased;
+            taking = stopped => taking.ok(),
+            room = self.put.reserve() => match room {
+                Ok(room) => {
+                    room.send(item);
+                    return None;
+                }
+                Err(_) => None,
+            },
+        };
+        self.requeue(&item);
+        Some(End::Stopped(taking))
+    }
+
+    fn read(&self, generation: u64, mut raw: Raw) -> Result<Taken> {
+        let tag = Seat::tag(generation, raw.delivery_tag);
+        let attempt = Native.attempt(&raw);
+        match self.source.read(&mut raw, &self.transport.config.limits) {
+            Ok(message) => {
+                let counted = self.source.giving_back() == GivingBack::Counted;
+                let properties = counted.then(|| Box::new(raw.properties));
+                Ok(Taken { message, tag, attempt, properties })
+            }
+            Err(error) => {
+                // It never will be readable.
+                self.seat.settle(tag, Outcome::Discard);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives back what was not handed out. What cannot be read is settled already.
+    fn requeue(&self, item: &Result<Taken>) {
+        if let Ok(Taken { tag, .. }) = item {
+            self.seat.settle(*tag, Outcome::Requeue);
+        }
+    }
+
+    /// Cancels, and requeues what was on its way here.
+    async fn hand_back(&self, mut flow: Flow, taking: Option<Taking>) {
+        let cancelled = flow.channel.basic_cancel(flow.consumer.tag(), BasicCancelOptions::default()).await;
+        if cancelled.is_err() {
+            // The channel is lost, and what came over it requeued.
+            return;
+        }
+        let mut taking = taking;
+        while let Some(item) = taking.as_mut().and_then(|taking| taking.try_recv().ok()) {
+            self.requeue(&item);
+        }
+        while let Some(Ok(raw)) = flow.consumer.next().await {
+            self.seat.settle(Seat::tag(flow.generation, raw.delivery_tag), Outcome::Requeue);
+        }
+    }
+}
