@@ -56,6 +56,8 @@ pub(crate) enum Cargo {
     Requests,
     /// Jobs of this queue, which are not.
     Jobs(Address),
+    /// Jobs of whatever queue.
+    AnyJobs,
 }
 
 /// A serving socket.
@@ -82,23 +84,12 @@ pub(crate) trait Publication: Ports {
     /// Hands a message over for all who subscribe to its first frame: at once if they all have room.
     fn send(&self, first: Bytes, frames: Frames) -> Sending<'_>;
 
-    /// What subscribers want, until the socket is closed. A hello is yielded once everything its subscriber said before
-    /// has been taken in. To be called once.
-    fn wishes(&self) -> BoxStream<'static, Wish>;
+    /// The hellos of subscribers, and on how many connections each came, until the socket is closed. One is yielded once
+    /// everything that its subscriber said before has been taken in. To be called once.
+    fn hellos(&self) -> BoxStream<'static, (Hello, u32)>;
 
     /// Waits until everybody who listens at a dialled endpoint has said what it wants.
     fn settled(&self) -> BoxFuture<'_, ()>;
-}
-
-/// What a subscriber said.
-#[derive(Clone, Debug)]
-pub(crate) enum Wish {
-    /// It asks whether it was heard, on this many connections.
-    Hello(Hello, u32),
-    /// It wants what begins with this.
-    Begin(Bytes),
-    /// It does not want it any more.
-    End(Bytes),
 }
 
 /// A subscribing socket.
@@ -127,7 +118,7 @@ pub(crate) fn dial(settings: &Settings, cargo: &Cargo, endpoint: &Endpoint) -> R
         #[cfg(feature = "engine-zeromq")]
         (Engine::Zeromq, Cargo::Requests) => Ok(Arc::new(zeromq::Dealer::dial(settings, endpoint))),
         #[cfg(feature = "engine-zeromq")]
-        (Engine::Zeromq, Cargo::Jobs(_)) => Err(no_jobs()),
+        (Engine::Zeromq, Cargo::Jobs(_) | Cargo::AnyJobs) => Err(no_jobs()),
         #[allow(unreachable_patterns, reason = "reachable if an engine is not compiled in")]
         _ => Err(unsupported("this engine is not compiled in").with("endpoint", endpoint)),
     }
@@ -166,12 +157,12 @@ pub(crate) async fn serve(settings: &Settings, plan: &Plan) -> Result<(Arc<dyn R
     }
 }
 
-/// A pulling socket for this queue.
-pub(crate) fn pull(settings: &Settings, queue: &Address, window: Window) -> Result<Arc<dyn Pull>> {
+/// A pulling socket for this queue, or for jobs of any.
+pub(crate) fn pull(settings: &Settings, queue: Option<&Address>, window: Window) -> Result<Arc<dyn Pull>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
         Engine::Omq => Ok(Arc::new(omq::Pull::open(settings, queue, window)?)),
-        _ => Err(no_jobs().with("queue", queue).with("window", window.messages())),
+        _ => Err(no_jobs().with("queue", format!("{queue:?}")).with("window", window.messages())),
     }
 }
 

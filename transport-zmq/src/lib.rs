@@ -10,6 +10,8 @@
 //! and by its deadline otherwise; a pusher never does.
 
 mod config;
+#[cfg(feature = "engine-omq")]
+pub mod device;
 mod endpoint;
 mod engine;
 mod error;

@@ -140,7 +140,12 @@ impl Links {
     }
 
     /// Hands a message over, waiting for a peer, and for room. Those who wait take turns.
-    async fn send(&self, entry: Entry, deadline: Option<Deadline>, mut frames: Frames) -> Result<()> {
+    pub(crate) async fn send(
+        &self,
+        entry: Entry,
+        deadline: Option<Deadline>,
+        mut frames: Frames,
+    ) -> Result<()> {
         let patience = Instant::now() + self.settings.connect_timeout;
         let give_up = deadline.map_or(patience, |deadline| patience.min(deadline.instant()));
         let _turn = self.turn(give_up).await?;
@@ -195,7 +200,7 @@ impl Links {
         let names: Vec<_> = links.iter().map(|link| link.name()).collect();
         let what = match self.cargo {
             Cargo::Requests => "nobody is there to take calls",
-            Cargo::Jobs(_) => "nobody is there to take jobs",
+            Cargo::Jobs(_) | Cargo::AnyJobs => "nobody is there to take jobs",
         };
         Error::new(ErrorKind::Unroutable, what).with("endpoints", names.join(", ")).unsent()
     }

@@ -12,11 +12,11 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::config::Settings;
-use crate::engine::{self, Publication, Wish};
+use crate::engine::{self, Publication};
 use crate::error::{closed, config};
 use crate::plan::{Change, Plan};
 use crate::transport::{Bound, End, Listening};
-use crate::wire::{Channel, Frames, Hello, Native, Role, UNIQUE, Wire, unique};
+use crate::wire::{Channel, Frames, Hello, Native, Role, Wire, unique};
 
 /// Opens the publishing end of `channel`. When it returns, the subscribers who listen where it dials are heard.
 pub(crate) async fn open(
@@ -29,7 +29,7 @@ pub(crate) async fn open(
         return Err(config("no endpoint is for serving ends"));
     }
     let socket = engine::publish(settings)?;
-    let attendant = tokio::spawn(attend(socket.clone(), socket.wishes())).abort_handle();
+    let attendant = tokio::spawn(attend(socket.clone(), socket.hellos())).abort_handle();
     let publisher = Arc::new(Publisher {
         socket,
         attendant,
@@ -94,20 +94,13 @@ impl Drop for Publisher {
 }
 
 /// Answers hellos until the socket is closed.
-async fn attend(socket: Arc<dyn Publication>, mut wishes: BoxStream<'static, Wish>) {
+pub(crate) async fn attend(socket: Arc<dyn Publication>, mut hellos: BoxStream<'static, (Hello, u32)>) {
     let own = unique();
-    while let Some(wish) = wishes.next().await {
-        if let Wish::Hello(hello, connections) = wish {
-            answer(&*socket, &own, &hello, connections).await;
-        }
+    while let Some((hello, connections)) = hellos.next().await {
+        let frames = Frames { head: Hello::answer(&own, connections), body: None };
+        // A subscriber that takes nothing now says hello again, and others are not to wait for it.
+        let _ = timeout(ANSWER_PATIENCE, socket.send(hello.frame().clone(), frames)).await;
     }
-}
-
-/// Says that a subscriber was heard.
-pub(crate) async fn answer(socket: &dyn Publication, own: &[u8; UNIQUE], hello: &Hello, connections: u32) {
-    let frames = Frames { head: Hello::answer(own, connections), body: None };
-    // A subscriber that takes nothing now says hello again, and others are not to wait for it.
-    let _ = timeout(ANSWER_PATIENCE, socket.send(hello.frame().clone(), frames)).await;
 }
 
 const ANSWER_PATIENCE: Duration = Duration::from_millis(100);

@@ -28,7 +28,7 @@ pub(crate) async fn open(
     if plan.is_empty() {
         return Err(config("no endpoint is for serving ends"));
     }
-    let socket = engine::pull(settings, queue, window)?;
+    let socket = engine::pull(settings, Some(queue), window)?;
     let jobs = socket.jobs();
     let real = engine::set_up(&*socket, plan).await?;
     let listening = Listening::new(bound);

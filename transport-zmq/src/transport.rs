@@ -50,7 +50,8 @@ use crate::{publisher, puller, pusher, requester, responder, subscriber, url};
 /// [`Unroutable`]; a request for a service that the peers do not serve fails at once. All are marked as unsent. What is
 /// published and nobody wants is gone.
 ///
-/// Clones are the same transport. Its sockets live in the tokio runtime in which the ends are opened.
+/// Clones are the same transport. Its sockets live in the tokio runtime in which the ends are opened: close it before that
+/// one ends, for a task that still receives may keep a runtime of several threads from shutting down.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -292,7 +293,7 @@ impl fmt::Debug for Zmq {
 pub(crate) struct Bound(Arc<Mutex<Vec<String>>>);
 
 impl Bound {
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         lock(&self.0).clone()
     }
 

@@ -120,6 +120,7 @@ async fn several_pushers_dial_several_pullers_and_each_job_goes_to_one() {
     let pushing: Vec<_> = (0..4).map(|_| connected(&pulling.each_ref())).collect();
     let pushers = join_all(pushing.iter().map(pusher)).await;
     everything_arrives_once(pushers, pullers).await;
+    close(&pulling).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,6 +130,14 @@ async fn several_pullers_dial_several_pushers_and_each_job_goes_to_one() {
     let pulling = connected(&pushing.each_ref());
     let pullers = join_all((0..3).map(|_| puller(&pulling))).await;
     everything_arrives_once(pushers, pullers).await;
+    close(&[pulling]).await;
+}
+
+/// The tasks that pull are to end before the runtime does, which would wait for the engine for ever.
+async fn close(transports: &[Zmq]) {
+    for transport in transports {
+        transport.close().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ mod subscribed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use omq_tokio::{Message, Options, ReconnectPolicy, Socket, SocketType};
 use polywire_core::{Body, Error, ErrorKind, Result};
 
@@ -70,6 +70,8 @@ fn received(socket: Socket) -> impl futures_core::Stream<Item = Message> + Send 
         }
         batch.pop().map(|message| (message, (socket, batch)))
     })
+    // Who reads it may look again after its end.
+    .fuse()
 }
 
 const BATCH: usize = 256;

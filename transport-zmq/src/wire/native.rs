@@ -6,6 +6,8 @@ mod encode;
 mod tests;
 
 use bytes::Bytes;
+#[cfg(feature = "engine-omq")]
+use polywire_core::CallId;
 use polywire_core::{Deadline, Limits, Message, Result};
 
 use super::{Frames, Garbled, Role, Wire};
@@ -37,11 +39,31 @@ impl Wire for Native {
     }
 }
 
+#[cfg(feature = "engine-omq")]
+impl Native {
+    /// The id of a call, and its deadline, for who passes it on and reads no more of it. `None` if it has no envelope.
+    pub(crate) fn peek(self, frames: &Frames) -> Option<(Option<CallId>, Option<Deadline>)> {
+        decode::peek(&frames.head)
+    }
+
+    /// Gives a call another id.
+    pub(crate) fn renumber(self, frames: &mut Frames, id: CallId) {
+        // Nobody else has it, unless the engine has packed several messages into one buffer; then this copies it.
+        let mut head = Vec::from(std::mem::take(&mut frames.head));
+        if let Some(place) = head.get_mut(ID_AT..DEADLINE_AT) {
+            place.copy_from_slice(&id.0.to_be_bytes());
+        }
+        frames.head = Bytes::from(head);
+    }
+}
+
 /// "PW", for polywire.
 const MAGIC: u8 = 0x50;
 const VERSION: u8 = 1;
 /// Magic, version, kind, flags, eight bytes of call id, four of deadline.
 const FIXED: usize = 16;
+#[cfg(feature = "engine-omq")]
+const ID_AT: usize = 4;
 const DEADLINE_AT: usize = 12;
 /// Room for all fields but what headers hold: names of services and methods, a fault with its details.
 const FIELDS_MAX: usize = 64 << 10;

@@ -6,7 +6,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 use omq_tokio::{SocketType, TrySendError};
-use polywire_core::{Address, Result};
+use polywire_core::Result;
 
 use super::pull::is_of_queue;
 use super::{Port, failed, frames_of, message_of, open, options, received};
@@ -19,8 +19,7 @@ use crate::wire::Frames;
 
 pub(in crate::engine) struct Dealer {
     port: Port,
-    /// Whose jobs leave by it, if it is jobs.
-    queue: Option<Address>,
+    cargo: Cargo,
     /// Whom to dial; the others dial us.
     dialled: Option<String>,
     /// The connection that was there at the end of `up`.
@@ -33,12 +32,12 @@ impl Dealer {
     }
 
     pub(in crate::engine) fn listen(settings: &Settings, cargo: &Cargo) -> Result<Self> {
-        let (kind, queue) = match cargo {
-            Cargo::Requests => (SocketType::Dealer, None),
-            Cargo::Jobs(queue) => (SocketType::Push, Some(queue.clone())),
+        let kind = match cargo {
+            Cargo::Requests => SocketType::Dealer,
+            Cargo::Jobs(_) | Cargo::AnyJobs => SocketType::Push,
         };
         let port = Port::new(open(kind, options(settings))?);
-        Ok(Self { port, queue, dialled: None, connection: Mutex::default() })
+        Ok(Self { port, cargo: cargo.clone(), dialled: None, connection: Mutex::default() })
     }
 
     /// Waits until the set of connections is as it should be.
@@ -53,7 +52,7 @@ impl Dealer {
                 .partition(|(_, is_ours)| *is_ours);
             for (stranger, _) in others.iter().filter(|_| self.dialled.is_none()) {
                 // Jobs would go to it in turn, and it can do nothing with them.
-                tracing::warn!(queue = ?self.queue, "hung up on a puller of another queue");
+                tracing::warn!(cargo = ?self.cargo, "hung up on a puller of another queue");
                 let _ = socket.disconnect_peer(*stranger).await;
             }
             let ids: Vec<_> = ours.into_iter().map(|(id, _)| id).collect();
@@ -65,7 +64,10 @@ impl Dealer {
     }
 
     fn is_ours(&self, identity: &[u8]) -> bool {
-        self.queue.as_ref().is_none_or(|queue| is_of_queue(identity, queue))
+        match &self.cargo {
+            Cargo::Jobs(queue) => is_of_queue(identity, queue),
+            Cargo::Requests | Cargo::AnyJobs => true,
+        }
     }
 }
 
@@ -115,7 +117,7 @@ impl crate::engine::Dealer for Dealer {
             };
             // A connection that was lost and made again in one moment is another one.
             let _ = self.connections(|connections| connections.first() != connection.as_ref()).await;
-            if self.queue.is_some() {
+            if !matches!(self.cargo, Cargo::Requests) {
                 // Jobs that are queued for the lost peer are better off with its successor than lost with it.
                 return;
             }
@@ -126,9 +128,9 @@ impl crate::engine::Dealer for Dealer {
     }
 
     fn replies(&self) -> BoxStream<'static, Frames> {
-        match self.queue {
-            None => received(self.port.socket.clone()).map(frames_of).boxed(),
-            Some(_) => stream::empty().boxed(),
+        match self.cargo {
+            Cargo::Requests => received(self.port.socket.clone()).map(frames_of).boxed(),
+            Cargo::Jobs(_) | Cargo::AnyJobs => stream::empty().boxed(),
         }
     }
 }

@@ -11,7 +11,7 @@ use polywire_core::{Result, Sending};
 
 use super::{Port, failed, message_under, open, options, received};
 use crate::config::Settings;
-use crate::engine::{Ports, Wish};
+use crate::engine::Ports;
 use crate::error::closed;
 use crate::plan::Change;
 use crate::wire::{Frames, Hello};
@@ -52,22 +52,17 @@ impl crate::engine::Publication for Publication {
         }
     }
 
-    fn wishes(&self) -> BoxStream<'static, Wish> {
+    fn hellos(&self) -> BoxStream<'static, (Hello, u32)> {
         let socket = self.port.socket.clone();
-        let wish = move |message: Message| {
+        let hello = move |message: Message| {
             let socket = socket.clone();
             async move {
                 let said = message.part_bytes(0)?;
-                let (sign, prefix) = (*said.first()?, said.slice(1..));
-                match (sign, Hello::read(&prefix)) {
-                    (1, Some(hello)) => heard(&socket, &hello).await.map(|count| Wish::Hello(hello, count)),
-                    (1, None) => Some(Wish::Begin(prefix)),
-                    (0, None) => Some(Wish::End(prefix)),
-                    _ => None,
-                }
+                let (1, hello) = (*said.first()?, Hello::read(&said.slice(1..))?) else { return None };
+                heard(&socket, &hello).await.map(|connections| (hello, connections))
             }
         };
-        received(self.port.socket.clone()).filter_map(wish).boxed()
+        received(self.port.socket.clone()).filter_map(hello).boxed()
     }
 
     fn settled(&self) -> BoxFuture<'_, ()> {

@@ -23,10 +23,15 @@ pub(in crate::engine) struct Pull {
 }
 
 impl Pull {
-    pub(in crate::engine) fn open(settings: &Settings, queue: &Address, window: Window) -> Result<Self> {
+    /// For this queue, or for jobs of any.
+    pub(in crate::engine) fn open(
+        settings: &Settings,
+        queue: Option<&Address>,
+        window: Window,
+    ) -> Result<Self> {
         let ahead = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
         let options = options(settings)
-            .identity(name_of_puller(queue))
+            .identity(queue.map(name_of_puller).unwrap_or_default())
             .recv_hwm(ahead)
             // It sends nothing, and is not to take in jobs for a second that it does not hand out.
             .linger(Duration::ZERO);
@@ -68,6 +73,7 @@ impl crate::engine::Pull for Pull {
             }
             batch.pop().map(|message| (frames_of(message), (socket, stopped, batch)))
         })
+        .fuse()
         .boxed()
     }
 

@@ -21,6 +21,13 @@ pub(super) fn message(frames: Frames, limits: &Limits, head_max: usize) -> Resul
     }
 }
 
+/// The id and the deadline of something that has an envelope.
+#[cfg(feature = "engine-omq")]
+pub(super) fn peek(head: &[u8]) -> Option<(Option<CallId>, Option<Deadline>)> {
+    let Fixed { id, deadline_ms, .. } = Fixed::read(head).ok()?;
+    Some((id, deadline_ms.map(|ms| Deadline::after_ms(ms.into()))))
+}
+
 fn role(kind: u8, service: &mut Option<Address>) -> Result<Role> {
     match kind {
         kind::REPLY => Ok(Role::Reply),

@@ -1,0 +1,349 @@
+//! A forwarder, and its tasks.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
+use polywire_core::{CallId, Deadline, Limits, Message, Result, Window};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout, timeout_at};
+
+use super::desk::Desk;
+use super::place::Place;
+use crate::config::{Engine, Settings};
+use crate::engine::{self, Cargo, Publication, Pull, Router, Subscribed};
+use crate::error::lock;
+use crate::links::{Entry, Links};
+use crate::plan::Plan;
+use crate::publisher::attend;
+use crate::transport::{Bound, End};
+use crate::wire::{Frames, Hello, Native, Role, Wire};
+
+/// What a forwarder forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pattern {
+    /// Requests from callers at the front to servers at the back, in turn, and replies the other way. A call keeps its
+    /// deadline, less the time that it waits here, and its errors; if no server is there for a second, it fails as
+    /// unroutable. A server that dies is noticed by the deadlines of its calls.
+    ///
+    /// All servers at the back must serve the same services.
+    RequestReply,
+    /// Jobs from pushers at the front to pullers at the back, in turn. All of them must be of one queue. Without a puller
+    /// it takes in no more than 1,000 jobs a pusher.
+    Pipeline,
+    /// Events from publishers at the front to subscribers at the back. It takes in everything that is published, on
+    /// whatever channel, and hands out what is wanted. What is published once a subscriber is open is not missed.
+    PubSub,
+}
+
+/// Forwards between two endpoints until it is stopped.
+///
+/// What waits in it is bounded by the high-water marks of its sockets, 1,000 messages a peer; beyond, senders wait. Dropped,
+/// it ends at once.
+pub struct Forwarder {
+    front: String,
+    back: String,
+    counts: Arc<Counts>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Ends the intake; resolves when what was taken in is through, if there is time. Then the sockets may be closed.
+    finish: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl Forwarder {
+    /// Opens both endpoints, and forwards from now on. A text is an endpoint to bind; see [`Place`] for one to connect to.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) for a malformed endpoint, or one that cannot be bound.
+    pub async fn start(pattern: Pattern, front: impl Into<Place>, back: impl Into<Place>) -> Result<Self> {
+        let (front, back) = (front.into().plan()?, back.into().plan()?);
+        match pattern {
+            Pattern::RequestReply => request_reply(&front, &back).await,
+            Pattern::Pipeline => pipeline(&front, &back).await,
+            Pattern::PubSub => pubsub(&front, &back).await,
+        }
+    }
+
+    /// The endpoint of callers, pushers and publishers, with its real port.
+    #[must_use]
+    pub fn front(&self) -> &str {
+        &self.front
+    }
+
+    /// The endpoint of servers, pullers and subscribers, with its real port.
+    #[must_use]
+    pub fn back(&self) -> &str {
+        &self.back
+    }
+
+    /// What was forwarded so far.
+    #[must_use]
+    pub fn stats(&self) -> ForwarderStats {
+        let Counts { forth, back } = &*self.counts;
+        ForwarderStats { forth: forth.load(Ordering::Relaxed), back: back.load(Ordering::Relaxed) }
+    }
+
+    /// Takes in no more, waits for up to a second until what is under way is through, and closes both endpoints.
+    ///
+    /// Dropped before it resolves, it ends at once.
+    pub async fn stop(self) {
+        let finish = lock(&self.finish).take();
+        if let Some(finish) = finish {
+            finish.await;
+        }
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Forwarder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (front, back) = (&self.front, &self.back);
+        f.debug_struct("Forwarder").field("front", front).field("back", back).finish_non_exhaustive()
+    }
+}
+
+/// What a forwarder has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ForwarderStats {
+    /// Messages that went from the front to the back: requests, jobs, events.
+    pub forth: u64,
+    /// Messages that went from the back to the front: replies.
+    pub back: u64,
+}
+
+#[derive(Default)]
+struct Counts {
+    forth: AtomicU64,
+    back: AtomicU64,
+}
+
+/// As a transport has them by default, but for the time that a request or a job waits for somebody to be there.
+fn settings() -> Settings {
+    Settings {
+        engine: Engine::Omq,
+        limits: Limits::default(),
+        connect_timeout: GRACE,
+        linger: GRACE,
+        heartbeat: Duration::from_secs(5),
+    }
+}
+
+const GRACE: Duration = Duration::from_secs(1);
+
+async fn request_reply(front: &Plan, back: &Plan) -> Result<Forwarder> {
+    let settings = settings();
+    let bound = Bound::default();
+    let links = Links::open(&settings, Cargo::Requests, back, &bound, None).await?;
+    let (router, real) = engine::serve(&settings, front).await?;
+    let counts = Arc::<Counts>::default();
+    let booth = Arc::new(Booth { router, links, desk: Mutex::default(), counts: counts.clone() });
+    let forth = tokio::spawn(booth.clone().forth(booth.router.requests()));
+    // There is one link, and it stays.
+    let replies: Vec<_> = booth.links.all().iter().map(|link| link.replies()).collect();
+    let back_task = tokio::spawn(booth.clone().back(futures_util::stream::select_all(replies).boxed()));
+    let intake = forth.abort_handle();
+    let finish = async move {
+        intake.abort();
+        until(|| lock(&booth.desk).is_done()).await;
+        booth.router.close().await;
+        booth.links.close().await;
+    };
+    Ok(Forwarder {
+        front: name(front, real),
+        back: name(back, bound.names()),
+        counts,
+        tasks: vec![forth, back_task],
+        finish: Mutex::new(Some(finish.boxed())),
+    })
+}
+
+/// Where calls go through.
+struct Booth {
+    router: Arc<dyn Router>,
+    links: Arc<Links>,
+    desk: Mutex<Desk>,
+    counts: Arc<Counts>,
+}
+
+impl Booth {
+    async fn forth(self: Arc<Self>, mut requests: BoxStream<'static, (Bytes, Frames)>) {
+        while let Some((peer, frames)) = requests.next().await {
+            self.forward(peer, frames).await;
+        }
+    }
+
+    /// Passes a request on, or refuses it.
+    async fn forward(&self, peer: Bytes, mut frames: Frames) {
+        // What has no envelope is no request of anybody's.
+        let Some((id, deadline)) = Native.peek(&frames) else {
+            tracing::debug!("dropped what came where requests come");
+            return;
+        };
+        let patience = deadline.unwrap_or_else(|| Deadline::after(UNBOUNDED));
+        let mut number = None;
+        if let Some(id) = id {
+            number = lock(&self.desk).enter(peer.clone(), id, patience);
+            let Some(number) = number else { return self.refuse(&peer, id) };
+            Native.renumber(&mut frames, number);
+        }
+        let sent = self.links.send(Entry::new(None, None), deadline, frames);
+        let Ok(sent) = timeout_at(patience.instant(), sent).await else {
+            // Its caller has given up, too.
+            return;
+        };
+        match sent {
+            Ok(()) => drop(self.counts.forth.fetch_add(1, Ordering::Relaxed)),
+            Err(error) => {
+                tracing::debug!(%error, "a request could not be passed on");
+                let caller = number.and_then(|number| lock(&self.desk).take(number));
+                if let Some(caller) = caller {
+                    self.refuse(&caller.peer, caller.id);
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, peer: &Bytes, id: CallId) {
+        let mut refusal = Message::default();
+        refusal.id = Some(id);
+        if let Ok(frames) = Native.encode(&Role::Refusal, refusal, &Limits::default()) {
+            // A peer that takes nothing now learns it by its deadline.
+            drop(self.router.send(peer.clone(), frames));
+        }
+    }
+
+    async fn back(self: Arc<Self>, mut replies: BoxStream<'static, Frames>) {
+        while let Some(mut frames) = replies.next().await {
+            let number = Native.peek(&frames).and_then(|(number, _)| number);
+            let caller = number.and_then(|number| lock(&self.desk).take(number));
+            let Some(caller) = caller else {
+                tracing::debug!("dropped a reply that nobody waits for");
+                continue;
+            };
+            Native.renumber(&mut frames, caller.id);
+            // One that takes no replies is not to hold up the others.
+            match timeout(REPLY_PATIENCE, self.router.send(caller.peer, frames)).await {
+                Ok(Ok(())) => drop(self.counts.back.fetch_add(1, Ordering::Relaxed)),
+                _ => tracing::debug!("dropped a reply whose caller is gone, or does not read"),
+            }
+        }
+    }
+}
+
+/// How long a request without a deadline waits for somebody to take it.
+const UNBOUNDED: Duration = Duration::from_secs(30);
+const REPLY_PATIENCE: Duration = Duration::from_millis(100);
+
+async fn pipeline(front: &Plan, back: &Plan) -> Result<Forwarder> {
+    let settings = settings();
+    let bound = Bound::default();
+    let links = Links::open(&settings, Cargo::AnyJobs, back, &bound, None).await?;
+    let pull = engine::pull(&settings, None, Window::new(1000))?;
+    let jobs = pull.jobs();
+    let real = engine::set_up(&*pull, front).await?;
+    let counts = Arc::<Counts>::default();
+    let task = tokio::spawn(carry(jobs, links.clone(), counts.clone()));
+    let finish = finish_pipeline(pull, links, task.abort_handle());
+    Ok(Forwarder {
+        front: name(front, real),
+        back: name(back, bound.names()),
+        counts,
+        tasks: vec![task],
+        finish: Mutex::new(Some(finish.boxed())),
+    })
+}
+
+async fn carry(mut jobs: BoxStream<'static, Frames>, links: Arc<Links>, counts: Arc<Counts>) {
+    while let Some(frames) = jobs.next().await {
+        // Nobody there for a while is no reason to lose a job.
+        while links.send(Entry::new(None, None), None, frames.clone()).await.is_err() {
+            if links.is_closed() {
+                return;
+            }
+        }
+        counts.forth.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn finish_pipeline(pull: Arc<dyn Pull>, links: Arc<Links>, carrying: tokio::task::AbortHandle) {
+    pull.stop();
+    until(|| carrying.is_finished()).await;
+    pull.close().await;
+    links.close().await;
+}
+
+async fn pubsub(front: &Plan, back: &Plan) -> Result<Forwarder> {
+    let settings = settings();
+    let publication = engine::publish(&settings)?;
+    let subscribed = engine::subscribe(&settings, Window::new(1000))?;
+    let attendant = tokio::spawn(attend(publication.clone(), publication.hellos()));
+    // Everything, and then hello: so publishers know that they are heard.
+    subscribed.begin(Bytes::new()).await?;
+    subscribed.begin(Hello::fresh().frame().clone()).await?;
+    let counts = Arc::<Counts>::default();
+    let task = tokio::spawn(spread(subscribed.arrivals(), publication.clone(), counts.clone()));
+    let front_real = engine::set_up(&*subscribed, front).await?;
+    let back_real = engine::set_up(&*publication, back).await?;
+    let finish = finish_pubsub(subscribed, publication);
+    Ok(Forwarder {
+        front: name(front, front_real),
+        back: name(back, back_real),
+        counts,
+        tasks: vec![task, attendant],
+        finish: Mutex::new(Some(finish.boxed())),
+    })
+}
+
+async fn spread(
+    mut arrivals: BoxStream<'static, (Bytes, Frames)>,
+    publication: Arc<dyn Publication>,
+    counts: Arc<Counts>,
+) {
+    while let Some((first, frames)) = arrivals.next().await {
+        // Answers to ourselves, and to forwarders behind the same publishers.
+        if Hello::read(&first).is_some() {
+            continue;
+        }
+        if publication.send(first, frames).await.is_err() {
+            return;
+        }
+        counts.forth.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn finish_pubsub(subscribed: Arc<dyn Subscribed>, publication: Arc<dyn Publication>) {
+    subscribed.close().await;
+    publication.close().await;
+}
+
+/// Waits until it is so, but no longer than a second.
+async fn until(is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            sleep(POLL).await;
+        }
+    };
+    // What is not through by then is given up.
+    let _ = timeout(GRACE, waiting).await;
+}
+
+const POLL: Duration = Duration::from_millis(5);
+
+/// The real endpoint, or the one that is dialled.
+fn name(plan: &Plan, real: Vec<String>) -> String {
+    real.into_iter().next().unwrap_or_else(|| plan.names())
+}

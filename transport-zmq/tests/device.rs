@@ -1,0 +1,186 @@
+//! Forwarders of the three patterns, with clients and servers that know only them.
+
+#![cfg(feature = "engine-omq")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use polywire_codec::MessagePack;
+use polywire_core::{
+    CallError, Client, Code, ErrorKind, Fault, Publisher, Puller, Pusher, Router, Server, Subscriber,
+    Transport,
+};
+use polywire_zmq::Zmq;
+use polywire_zmq::device::{Forwarder, Pattern, Place};
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const ANY: &str = "tcp://127.0.0.1:*";
+
+async fn forwarder(pattern: Pattern) -> Forwarder {
+    Forwarder::start(pattern, ANY, ANY).await.unwrap()
+}
+
+fn dial(endpoint: &str) -> Zmq {
+    Zmq::builder().connect(endpoint).connect_timeout(Duration::from_secs(5)).build().unwrap()
+}
+
+async fn serve(zmq: &Zmq) {
+    let server = Server::bind(zmq, "a").await.unwrap();
+    let router = Router::new(MessagePack)
+        .method("echo", |value: u64| async move { Ok(value) })
+        .method("big", |value: Vec<u8>| async move { Ok(value) })
+        .method("hang", |(): ()| async move { Ok(std::future::pending::<u32>().await) })
+        .method("fail", |(): ()| async move {
+            Err::<u32, _>(Fault::new(Code::Application, "sold out").with_kind("OutOfStock"))
+        });
+    tokio::spawn(server.serve(router));
+}
+
+#[tokio::test]
+async fn calls_go_through_and_keep_their_deadline_and_their_errors() {
+    let forwarder = forwarder(Pattern::RequestReply).await;
+    let servers = [dial(forwarder.back()), dial(forwarder.back())];
+    join_all(servers.iter().map(serve)).await;
+    let callers = [dial(forwarder.front()), dial(forwarder.front())];
+    let mut calls = Vec::new();
+    for caller in &callers {
+        let client = Client::connect(caller, "a", MessagePack).await.unwrap();
+        for value in 0..200_u64 {
+            let client = client.clone();
+            // The numbers of the calls of both are the same, and the answers are not.
+            calls.push(async move {
+                let value = value + (&raw const *caller as u64 & 0xFFFF);
+                assert_eq!(client.call::<_, u64>("echo", &value).await.unwrap(), value);
+            });
+        }
+    }
+    timeout(PATIENCE, join_all(calls)).await.expect("all are answered");
+    assert_eq!((forwarder.stats().forth, forwarder.stats().back), (400, 400));
+
+    let client = Client::connect(&callers[0], "a", MessagePack).await.unwrap();
+    let big = vec![7u8; 100_000];
+    assert_eq!(client.call::<_, Vec<u8>>("big", &big).await.unwrap(), big);
+    match client.call::<_, u32>("fail", &()).await {
+        Err(CallError::Fault(fault)) => {
+            assert_eq!(
+                (fault.code, &*fault.kind, &*fault.message),
+                (Code::Application, "OutOfStock", "sold out")
+            );
+        }
+        other => panic!("it ended with {other:?}"),
+    }
+    let hurried = client.clone().with_timeout(Duration::from_millis(100));
+    match timeout(PATIENCE, hurried.call::<_, u32>("hang", &())).await.unwrap() {
+        Err(CallError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::DeadlineExceeded),
+        Err(CallError::Fault(fault)) => assert_eq!(fault.code, Code::DeadlineExceeded),
+        other => panic!("it ended with {other:?}"),
+    }
+    // A service that nobody serves is refused by the server, through the forwarder.
+    let strange = Client::connect(&callers[0], "b", MessagePack).await.unwrap();
+    match timeout(PATIENCE, strange.call::<_, u32>("echo", &1)).await.unwrap() {
+        Err(CallError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::Unroutable),
+        other => panic!("it ended with {other:?}"),
+    }
+    timeout(PATIENCE, forwarder.stop()).await.expect("it stops");
+}
+
+#[tokio::test]
+async fn a_call_that_no_server_is_there_for_is_unroutable() {
+    let forwarder = forwarder(Pattern::RequestReply).await;
+    let calling = dial(forwarder.front());
+    let client = Client::connect(&calling, "a", MessagePack).await.unwrap();
+    match timeout(PATIENCE, client.call::<_, u64>("echo", &1)).await.unwrap() {
+        Err(CallError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::Unroutable),
+        other => panic!("it ended with {other:?}"),
+    }
+    let serving = dial(forwarder.back());
+    serve(&serving).await;
+    assert_eq!(timeout(PATIENCE, client.call::<_, u64>("echo", &1)).await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_strangers_write_harms_no_forwarder() {
+    use omq_tokio::{Message, Options, Socket, SocketType};
+
+    let forwarder = forwarder(Pattern::RequestReply).await;
+    for (kind, endpoint) in [(SocketType::Dealer, forwarder.front()), (SocketType::Router, forwarder.back())]
+    {
+        let stranger = Socket::try_new(kind, Options::default()).unwrap();
+        stranger.connect(endpoint).await.unwrap();
+        stranger.wait_connected(1, PATIENCE).await.unwrap();
+        if kind == SocketType::Dealer {
+            for message in [&b""[..], b"P", b"P\x01\x02\x01\0\0\0\0\0\0\0\x01\0\0\0\0", &[0xFF; 300]] {
+                stranger.send(Message::from_slice(message)).await.unwrap();
+            }
+        }
+    }
+    let serving = dial(forwarder.back());
+    serve(&serving).await;
+    let calling = dial(forwarder.front());
+    let client = Client::connect(&calling, "a", MessagePack).await.unwrap();
+    assert_eq!(timeout(PATIENCE, client.call::<_, u64>("echo", &1)).await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn jobs_go_through_and_wait_for_a_puller() {
+    let forwarder = forwarder(Pattern::Pipeline).await;
+    let pushing = dial(forwarder.front());
+    let push = Pusher::connect(&pushing, "jobs", MessagePack).await.unwrap();
+    for job in 0..100_u32 {
+        push.push(&job).await.unwrap();
+    }
+    let pulling = dial(forwarder.back());
+    let mut jobs: Puller<u32> = Puller::bind(&pulling, "jobs", MessagePack).await.unwrap();
+    for expected in 0..100 {
+        assert_eq!(*timeout(PATIENCE, jobs.next()).await.unwrap().unwrap().unwrap(), expected);
+    }
+    assert_eq!(forwarder.stats().forth, 100);
+    timeout(PATIENCE, forwarder.stop()).await.expect("it stops");
+}
+
+#[tokio::test]
+async fn events_go_through_and_none_is_missed_once_a_subscriber_is_open() {
+    let forwarder = forwarder(Pattern::PubSub).await;
+    let publishing = dial(forwarder.front());
+    let publish = Publisher::connect(&publishing, "weather", MessagePack).await.unwrap();
+    let mut published = 0;
+    for round in 0..100 {
+        let subscribing = dial(forwarder.back());
+        let mut events: Subscriber<u32> =
+            Subscriber::bind(&subscribing, "weather", MessagePack).filter("a.*").await.unwrap();
+        publish.publish("b", &0).await.unwrap();
+        publish.publish("a.b", &round).await.unwrap();
+        published += 2;
+        assert_eq!(*timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap(), round);
+        events.filters().add("b").await.unwrap();
+        publish.publish("b", &round).await.unwrap();
+        published += 1;
+        assert_eq!(*timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap(), round);
+    }
+    assert_eq!(forwarder.stats().forth, published);
+    timeout(PATIENCE, forwarder.stop()).await.expect("it stops");
+}
+
+#[tokio::test]
+async fn a_forwarder_may_dial_and_gives_its_port_back() {
+    let serving = Zmq::builder().bind(ANY).build().unwrap();
+    serve(&serving).await;
+    let back = Place::connect(&serving.local_endpoints()[0]);
+    let forwarder = Forwarder::start(Pattern::RequestReply, ANY, back).await.unwrap();
+    let front = forwarder.front().to_owned();
+    let calling = dial(&front);
+    let client = Client::connect(&calling, "a", MessagePack).await.unwrap();
+    assert_eq!(timeout(PATIENCE, client.call::<_, u64>("echo", &1)).await.unwrap().unwrap(), 1);
+    forwarder.stop().await;
+    timeout(PATIENCE, async {
+        while Forwarder::start(Pattern::PubSub, front.as_str(), ANY).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the port is free again");
+    let error = Forwarder::start(Pattern::PubSub, "tcp://127.0.0.1", ANY).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+}
