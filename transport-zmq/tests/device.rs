@@ -9,7 +9,6 @@ use futures_util::future::join_all;
 use polywire_codec::MessagePack;
 use polywire_core::{
     CallError, Client, Code, ErrorKind, Fault, Publisher, Puller, Pusher, Router, Server, Subscriber,
-    Transport,
 };
 use polywire_zmq::Zmq;
 use polywire_zmq::device::{Forwarder, Pattern, Place};
@@ -45,13 +44,13 @@ async fn calls_go_through_and_keep_their_deadline_and_their_errors() {
     join_all(servers.iter().map(serve)).await;
     let callers = [dial(forwarder.front()), dial(forwarder.front())];
     let mut calls = Vec::new();
-    for caller in &callers {
+    for (number, caller) in (0..).zip(&callers) {
         let client = Client::connect(caller, "a", MessagePack).await.unwrap();
         for value in 0..200_u64 {
             let client = client.clone();
             // The numbers of the calls of both are the same, and the answers are not.
             calls.push(async move {
-                let value = value + (&raw const *caller as u64 & 0xFFFF);
+                let value = value + 1000 * number;
                 assert_eq!(client.call::<_, u64>("echo", &value).await.unwrap(), value);
             });
         }
@@ -73,8 +72,7 @@ async fn calls_go_through_and_keep_their_deadline_and_their_errors() {
     }
     let hurried = client.clone().with_timeout(Duration::from_millis(100));
     match timeout(PATIENCE, hurried.call::<_, u32>("hang", &())).await.unwrap() {
-        Err(CallError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::DeadlineExceeded),
-        Err(CallError::Fault(fault)) => assert_eq!(fault.code, Code::DeadlineExceeded),
+        Err(CallError::DeadlineExceeded) => {}
         other => panic!("it ended with {other:?}"),
     }
     // A service that nobody serves is refused by the server, through the forwarder.

@@ -58,7 +58,12 @@ async fn a_requester_gets_and_loses_links() {
     until_named(&client, "one").await;
 
     // The calls that are on the link that goes fail, and only those.
-    let hanging: Vec<_> = (0..2).map(|_| client.request("hang").start::<_, u32>(&()).unwrap()).collect();
+    let mut hanging = Vec::new();
+    for _ in 0..2 {
+        let mut call = client.request("hang").start::<_, u32>(&()).unwrap();
+        call.handed_over().await;
+        hanging.push(call);
+    }
     calling.disconnect(&endpoint(&one)).await.unwrap();
     let mut lost = 0;
     for call in hanging {
