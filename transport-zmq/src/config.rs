@@ -31,7 +31,10 @@ pub enum Engine {
     /// memory and abort**. It has no heartbeats, so that a peer that vanished without a word is noticed by the
     /// deadlines of calls only, and it drops peers of other implementations that send them. What was not sent when
     /// an end is closed may be lost, for it has no linger. It buffers up to 100,000 messages a peer. Calling ends
-    /// can only connect and serving ends only bind; anything else is [`ErrorKind::Unsupported`].
+    /// can only connect and serving ends only bind; anything else is [`ErrorKind::Unsupported`]. So are pipelines, for a
+    /// PUSH socket of it does not notice that its puller is gone, and loses what it takes; publish-subscribe, for it
+    /// drops what a slow subscriber has no room for beyond those 100,000 messages, without a word; and another
+    /// endpoint for an end that is open, but for requesters.
     Zeromq,
 }
 

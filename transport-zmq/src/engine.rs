@@ -51,6 +51,7 @@ pub(crate) trait Dealer: Ports {
 
 /// What leaves by a [`Dealer`].
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "the other engine carries no jobs"))]
 pub(crate) enum Cargo {
     /// Requests, which are answered.
     Requests,
