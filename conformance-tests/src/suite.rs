@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
@@ -68,10 +70,6 @@ impl Suite {
 
     /// Runs those cases that `wanted` picks in so many rounds at once, as tasks of the runtime. Gives back a report for
     /// each round.
-    ///
-    /// # Panics
-    ///
-    /// If a case panics, which is a bug of the case.
     pub async fn stress(
         &self,
         rounds: usize,
@@ -127,10 +125,17 @@ impl Suite {
 
 /// Lets a case play, and leaves the stage as it was: a broker that it killed is everybody's.
 async fn perform(case: &Case, stage: Stage) -> (Verdict, Vec<String>) {
-    let ended = tokio::time::timeout(CASE_MAX, (case.run)(stage.clone())).await;
-    let verdict = ended.unwrap_or_else(|_| Err(Failure::new(format!("did not end within {CASE_MAX:?}"))));
-    let verdict = verdict.and(stage.heal().await);
-    (verdict, stage.take_notes())
+    let played = AssertUnwindSafe((case.run)(stage.clone())).catch_unwind();
+    // What panics is the backend: cases do not.
+    let played = played.map(|played| played.unwrap_or_else(|_| Err(Failure::new("it panicked"))));
+    let verdict = in_time(played).await;
+    let healed = in_time(stage.heal()).await;
+    (verdict.and(healed), stage.take_notes())
+}
+
+async fn in_time(ending: impl Future<Output = Verdict>) -> Verdict {
+    let ended = tokio::time::timeout(CASE_MAX, ending).await;
+    ended.unwrap_or_else(|_| Err(Failure::new(format!("did not end within {CASE_MAX:?}"))))
 }
 
 impl fmt::Debug for Suite {

@@ -45,7 +45,7 @@ fn measure(shell: &Shell) -> Result<Matrix> {
     }
     let matrix = Matrix::read(&reports)?;
     keep(&folder, &matrix)?;
-    println!("\n{}\nThe whole of it: {}", matrix.to_markdown(), folder.join("matrix.html").display());
+    println!("\n{}\nWith times, sentences and notes: target/conformance/matrix.html", matrix.to_markdown());
     judge(&matrix)?;
     Ok(matrix)
 }

@@ -59,8 +59,10 @@ pub async fn calls_work_again_after_the_link_was_cut(stage: &Stage) -> Verdict {
 
 /// Calls whose bytes vanish end by their deadline, and work again when bytes pass.
 pub async fn a_black_hole_ends_calls_by_their_deadline(stage: &Stage) -> Verdict {
-    for direction in [Direction::ToServer, Direction::ToClient] {
-        calls_end_by_their_deadline_under(stage, Hook::BlackHole(direction)).await?;
+    let hooks = [Direction::ToServer, Direction::ToClient].map(Hook::BlackHole);
+    hooks.into_iter().try_for_each(|hook| stage.require_hook(hook))?;
+    for hook in hooks {
+        calls_end_by_their_deadline_under(stage, hook).await?;
     }
     Ok(())
 }

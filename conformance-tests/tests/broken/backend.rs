@@ -13,6 +13,11 @@ pub(crate) trait Flaw: Clone + Send + Sync + 'static {
         Limits::default()
     }
 
+    /// What it says that it can do.
+    fn capabilities(&self) -> Capabilities {
+        Memory::new().capabilities()
+    }
+
     /// How wide the window of a serving end is.
     fn window(&self, asked: Window) -> Window {
         asked
@@ -65,6 +70,16 @@ pub(crate) struct Sound;
 
 impl Flaw for Sound {}
 
+/// Says that it can do the least, which is no flaw.
+#[derive(Clone)]
+pub(crate) struct Least;
+
+impl Flaw for Least {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::least(Limits::default().body_max)
+    }
+}
+
 /// The backend with this flaw.
 pub(crate) struct Broken<F>(pub(crate) F);
 
@@ -113,7 +128,7 @@ impl<F: Flaw> Space for World<F> {
 
 impl<F: Flaw> Transport for World<F> {
     fn capabilities(&self) -> Capabilities {
-        Memory::new().capabilities()
+        self.flaw.capabilities()
     }
 
     async fn requester(&self, service: &Address) -> Result<End> {

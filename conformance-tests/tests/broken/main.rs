@@ -18,7 +18,7 @@ use bytes::Bytes;
 use polywire_conformance::{Case, Outcome, Suite, cases};
 use polywire_core::Headers;
 
-use self::backend::{Broken, Flaw, Sound};
+use self::backend::{Broken, Flaw, Least, Sound};
 use self::closing::{DeliversAfterClose, HangsOnClose, NeverCloses, NeverEnds};
 use self::events::{
     DeafToChanges, ForgetsGroups, LosesSome, NeverWaits, NobodyShares, RepeatsSome, WantsTooLittle,
@@ -126,4 +126,11 @@ async fn denied_sending() {
 async fn stale_bodies() {
     let case = "links.no_acknowledged_call_is_lost_over_a_cut";
     caught(DeliversStaleBodies::default(), case, "what was promised and what was seen disagree").await;
+}
+
+/// Else no backend that lacks it could be conformant.
+#[tokio::test(start_paused = true)]
+async fn the_minimum_asks_for_no_capability() {
+    let report = Suite::of(Broken(Least)).run(|case| case.minimum).await;
+    assert!(report.is_conformant(), "{report}");
 }
