@@ -91,3 +91,45 @@ struct Row<'a> {
     /// By backend; none where the case was not asked for.
     cells: Vec<Option<&'a Entry>>,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Failure, Hook, Missing, Verdict};
+
+    fn matrix(verdicts: [Verdict; 2], note: &str, took: Duration) -> Matrix {
+        let report = |(backend, verdict): (&str, Verdict)| {
+            let entry = Entry::new(&cases::ALL[0], verdict, vec![note.to_owned()], took);
+            Report::new(backend, vec![entry])
+        };
+        Matrix::new(["one", "other"].into_iter().zip(verdicts).map(report).collect())
+    }
+
+    #[test]
+    fn markdown_is_the_same_from_run_to_run() {
+        let missing = || Err(Failure::NotRun(Missing::Hook(Hook::Sever)));
+        let slow = matrix([missing(), Err(Failure::new("7 were lost"))], "9 tried", Duration::from_secs(9));
+        let fast = matrix([missing(), Err(Failure::new("8 were lost"))], "5 tried", Duration::ZERO);
+        let table = "| case | one | other |\n| --- | --- | --- |\n\
+                     | `calls.replies_reach_their_calls` ● | no hook sever | **failed** |\n";
+        assert!(slow.to_markdown().starts_with(table), "{}", slow.to_markdown());
+        assert_eq!(slow.to_markdown(), fast.to_markdown());
+    }
+
+    #[test]
+    fn a_page_tells_what_failed_and_runs_nothing() {
+        let sentence = "it said <script>alert(\"no\")</script> & more";
+        let page = matrix([Ok(()), Err(Failure::new(sentence))], "5 & 6", Duration::ZERO).to_html();
+        assert!(page.contains("it said &lt;script&gt;alert(&quot;no&quot;)&lt;/script&gt; &amp; more"));
+        assert!(page.contains("<td class=passed>✓") && page.contains("5 &amp; 6"));
+        assert!(!page.contains("<script"));
+    }
+
+    #[test]
+    fn a_matrix_can_be_read_back() {
+        let matrix = matrix([Ok(()), Ok(())], "a note", Duration::from_millis(7));
+        assert_eq!(serde_json::from_str::<Matrix>(&matrix.to_json().unwrap()).unwrap(), matrix);
+    }
+}

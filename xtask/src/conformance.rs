@@ -110,3 +110,23 @@ fn stress(shell: &Shell, rounds: &str) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_readme_is_stale_until_it_is_written() {
+        let readme = std::env::temp_dir().join(format!("polywire-readme-{}", std::process::id()));
+        fs::write(&readme, "before\n<!-- conformance -->\nold\n<!-- /conformance -->\nafter\n").unwrap();
+        let matrix = Matrix::new(Vec::new());
+        let stale = check(&readme, &matrix).unwrap_err();
+        write(&readme, &matrix).unwrap();
+        let text = fs::read_to_string(&readme).unwrap();
+        let fresh = check(&readme, &matrix);
+        fs::remove_file(&readme).unwrap();
+        assert!(stale.to_string().contains("--write brings it up to date"), "{stale}");
+        assert!(text.starts_with("before\n") && text.ends_with("<!-- /conformance -->\nafter\n"), "{text}");
+        fresh.unwrap();
+    }
+}
