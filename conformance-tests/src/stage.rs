@@ -36,7 +36,18 @@ pub(crate) const CHANNEL: &str = "weather";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Stage {
-    /// A stage in this space.
+    /// A stage in this space, to run one case alone:
+    ///
+    /// ```
+    /// use polywire_conformance::{Backend, MemoryBackend, Stage, cases};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let stage = Stage::new(MemoryBackend.space().await?);
+    /// cases::calls::nested_methods_are_found(&stage).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(space: impl Space) -> Self {
         Self::within(Arc::new(space))
     }

@@ -7,13 +7,18 @@ use tokio::runtime::Runtime;
 
 use crate::{Case, Outcome, Report, Suite};
 
-/// How many rounds are asked for, if any.
+/// How many rounds are asked for, if any; 0 if it is not said in a number.
 pub(super) fn rounds() -> Option<usize> {
-    std::env::var("POLYWIRE_CONFORMANCE_STRESS").ok()?.parse().ok()
+    Some(std::env::var("POLYWIRE_CONFORMANCE_STRESS").ok()?.parse().unwrap_or_default())
 }
 
 /// Runs the suites, each in all rounds at once, and prints how many cases ran.
 pub(super) fn passes(suites: &[Suite], rounds: usize, arguments: &Arguments) -> bool {
+    if rounds == 0 {
+        // Else nothing would run, and pass.
+        eprintln!("POLYWIRE_CONFORMANCE_STRESS is no number of rounds");
+        return false;
+    }
     let runtime = Runtime::new().inspect_err(|error| eprintln!("there is no runtime: {error}"));
     let Ok(runtime) = runtime else { return false };
     let mut passed = true;
