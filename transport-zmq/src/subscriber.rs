@@ -131,6 +131,12 @@ impl Inbound for Events {
     /// What is here is still yielded.
     fn stop(self: Pin<&mut Self>) {
         self.inbox.stop();
+        self.hang_up();
+    }
+}
+
+impl Events {
+    fn hang_up(&self) {
         let close = self.subscriber.close();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(close);
@@ -141,6 +147,7 @@ impl Inbound for Events {
 impl Drop for Events {
     fn drop(&mut self) {
         // The filters, which may live on, hold the socket as well; nobody would read it, and publishers would wait.
-        Pin::new(self).stop();
+        self.inbox.clear();
+        self.hang_up();
     }
 }

@@ -53,6 +53,14 @@ impl Inbox {
         Ear(self)
     }
 
+    /// Forgets everything. It does not look at the socket once more: when a runtime ends, the engine's tasks may be gone
+    /// already, and then its receive does not come back.
+    pub(super) fn clear(&self) {
+        let mut state = lock(&self.0);
+        state.arrivals = stream::empty().boxed();
+        state.kept.clear();
+    }
+
     /// Takes in no more than what is here.
     pub(super) fn stop(&self) {
         let mut state = lock(&self.0);
