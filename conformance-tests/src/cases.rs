@@ -7,6 +7,7 @@ pub mod deadlines;
 pub mod faults;
 pub mod lifecycle;
 pub mod links;
+pub mod outages;
 pub mod pipeline;
 pub mod pubsub;
 pub mod servers;
@@ -65,37 +66,37 @@ macro_rules! each_case {
                 optional requests_of_a_dead_server_go_on "The requests that a dying server held go to another one, marked as redelivered";
             }
             pipeline {
-                minimum each_job_reaches_one_worker "Of the jobs of several pushers, each reaches exactly one of several workers";
-                minimum jobs_keep_their_order "The jobs of one pusher reach one worker in the order in which they were pushed";
-                minimum headers_cross_with_the_job "What a job says about itself crosses with it";
-                minimum job_for_nobody_waits_or_is_refused "A job that nobody is there for waits for a worker, or its push says that it is unroutable";
+                optional each_job_reaches_one_worker "Of the jobs of several pushers, each reaches exactly one of several workers";
+                optional jobs_keep_their_order "The jobs of one pusher reach one worker in the order in which they were pushed";
+                optional headers_cross_with_the_job "What a job says about itself crosses with it";
+                optional job_for_nobody_waits_or_is_refused "A job that nobody is there for waits for a worker, or its push says that it is unroutable";
                 optional dropped_job_is_requeued "A job that is dropped unsettled comes again, and says so";
                 optional requeued_job_counts_its_attempts "Each requeue is one more attempt";
                 optional settled_job_is_gone "A job that was acknowledged or discarded never comes again, whatever becomes of its worker";
                 optional jobs_of_a_dead_worker_go_on "The jobs that a worker held when it died go to another one";
                 optional window_bounds_the_jobs_taken "A worker holds no more jobs than its window; the rest goes to others";
-                minimum worker_that_does_not_read_loses_nothing "Whatever a worker that does not read is sent, each push either waits or is kept: what succeeded arrives";
+                optional worker_that_does_not_read_loses_nothing "Whatever a worker that does not read is sent, each push either waits or is kept: what succeeded arrives";
                 optional failing_job_is_tried_again_and_then_discarded "A job whose handler fails is tried again, as often as was said, and then discarded";
-                minimum bad_jobs_leave_the_worker_at_work "A handler that panics and a job that cannot be read leave the worker at work";
-                minimum draining_worker_finishes_what_runs "A worker that drains finishes what runs, and takes nothing more";
-                minimum close_ends_pulling_and_pushing "Closing a transport ends its pullers, and its pushers say that they are closed";
+                optional bad_jobs_leave_the_worker_at_work "A handler that panics and a job that cannot be read leave the worker at work";
+                optional draining_worker_finishes_what_runs "A worker that drains finishes what runs, and takes nothing more";
+                optional close_ends_pulling_and_pushing "Closing a transport ends its pullers, and its pushers say that they are closed";
             }
             pubsub {
-                minimum filters_mean_what_they_say "Each subscriber gets what its filters match, in the order in which it was published, and nothing else";
-                minimum nothing_published_after_bind_is_missed "What is published after a subscriber was bound is not missed, whoever was there first";
-                minimum nobody_needs_to_listen "Publishing to nobody succeeds";
-                minimum filters_change_while_running "Filters can be added and dropped while a subscriber runs";
-                minimum topics_may_be_bytes "Topics and filters may be given as bytes, of any text";
-                minimum many_publishers_reach_many_subscribers "Several publishers reach several subscribers, each event once";
+                optional filters_mean_what_they_say "Each subscriber gets what its filters match, in the order in which it was published, and nothing else";
+                optional nothing_published_after_bind_is_missed "What is published after a subscriber was bound is not missed, whoever was there first";
+                optional nobody_needs_to_listen "Publishing to nobody succeeds";
+                optional filters_change_while_running "Filters can be added and dropped while a subscriber runs";
+                optional topics_may_be_bytes "Topics and filters may be given as bytes, of any text";
+                optional many_publishers_reach_many_subscribers "Several publishers reach several subscribers, each event once";
                 optional group_shares_its_events "The members of a group share: each event goes to one of them. Who is in no group gets them all";
                 optional events_of_a_dead_member_go_on "An event that a member of a group held when it died goes to another member";
                 optional durable_group_collects_while_away "A durable group collects what is published while none of its members is there";
-                minimum slow_subscriber_drops_the_oldest "A subscriber that drops the oldest ends up with the latest, and knows how many it missed";
-                minimum slow_subscriber_drops_the_newest "A subscriber that drops the newest ends up with the first, and knows how many it missed";
-                minimum slow_subscriber_is_disconnected "A subscriber that wants to know when it was too slow gets what it held, the error, and the end";
-                minimum slow_subscriber_that_waits_misses_nothing "A subscriber that waits misses nothing, however slow it is";
+                optional slow_subscriber_drops_the_oldest "A subscriber that drops the oldest ends up with the latest, and knows how many it missed";
+                optional slow_subscriber_drops_the_newest "A subscriber that drops the newest ends up with the first, and knows how many it missed";
+                optional slow_subscriber_is_disconnected "A subscriber that wants to know when it was too slow gets what it held, the error, and the end";
+                optional slow_subscriber_that_waits_misses_nothing "A subscriber that waits misses nothing, however slow it is";
                 optional listener_tries_again_within_its_group "A listener deals with events by its handler; in a group, one that fails is tried again";
-                minimum close_ends_subscribing_and_publishing "Closing a transport ends its subscribers, and its publishers say that they are closed";
+                optional close_ends_subscribing_and_publishing "Closing a transport ends its subscribers, and its publishers say that they are closed";
                 minimum what_is_lacking_is_unsupported "What a backend cannot do it refuses by name, and does not do less in silence";
             }
             lifecycle {
@@ -116,6 +117,15 @@ macro_rules! each_case {
                 optional served_again_after_a_restart_of_the_broker "After a restart of the broker, calls are answered again by what was open before";
                 optional a_dead_broker_ends_calls_by_their_deadline "Calls while the broker is away end by their deadline, and work again when it is back";
                 optional a_frozen_broker_ends_calls_by_their_deadline "Calls while the broker stands still end by their deadline, and work again when it goes on";
+            }
+            outages {
+                optional worker_is_fed_again_after_a_cut "After a cut, a worker that was open before is fed again, and by a pusher that was open before";
+                optional subscriber_hears_again_after_a_cut "After a cut, a subscriber that was open before hears again what its filters say by then, and nothing else";
+                optional a_black_hole_ends_pushes_in_time "Pushing and publishing into a link that swallows everything ends when it was said to, and works when it is healed";
+                optional no_acknowledged_job_is_lost_over_a_cut "Under repeated cuts, each push ends, and what it said was taken is worked off";
+                optional no_acknowledged_event_is_lost_over_a_cut "Under repeated cuts, each publish ends, and what it said was taken reaches the durable group";
+                optional jobs_outlive_a_restart_of_the_broker "Jobs whose push succeeded outlive a broker that is killed";
+                optional worker_that_holds_a_job_too_long_is_fed_again "A worker that holds a job so long that the broker gives up on it is fed again, with that job and with others";
             }
         }
     };

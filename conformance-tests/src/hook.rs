@@ -19,6 +19,9 @@ pub enum Hook {
     KillBroker,
     /// The broker stands still with its connections open, until it is healed.
     FreezeBroker,
+    /// The broker gives up on deliveries that are held for about a second without being settled, and closes the channel
+    /// of who holds them, but not the connection; for ends that are opened from now on, until it is healed.
+    ImpatientBroker,
     /// The broker ends as it does in a crash, and is back with its data when the disturbance returns.
     RestartBroker,
 }
@@ -31,6 +34,7 @@ impl fmt::Display for Hook {
             Self::CutMidFrame => f.write_str("cut-mid-frame"),
             Self::KillBroker => f.write_str("kill-broker"),
             Self::FreezeBroker => f.write_str("freeze-broker"),
+            Self::ImpatientBroker => f.write_str("impatient-broker"),
             Self::RestartBroker => f.write_str("restart-broker"),
         }
     }

@@ -101,6 +101,10 @@ pub struct Capabilities {
     pub attempts: bool,
     /// What was handed over survives the death of the receiving process: somebody else keeps it.
     pub durable: bool,
+    /// Jobs can be pushed and pulled.
+    pub pipeline: bool,
+    /// Events can be published and subscribed to.
+    pub pubsub: bool,
     /// A job waits in its queue while no puller is there.
     pub holding: bool,
     /// Subscribers can share a subscription: each message goes to one of the group.
@@ -114,13 +118,15 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// A backend that can do the least: it carries bodies of up to `body_max` bytes.
+    /// A backend that can do the least: it carries requests and replies, with bodies of up to `body_max` bytes.
     #[must_use]
     pub const fn least(body_max: usize) -> Self {
         Self {
             settlement: false,
             attempts: false,
             durable: false,
+            pipeline: false,
+            pubsub: false,
             holding: false,
             groups: false,
             durable_groups: false,

@@ -66,7 +66,8 @@ pub(crate) async fn open<S: Source>(
     let ((stop, stopped), (tell_ready, ready)) = (oneshot::channel(), oneshot::channel());
     let counter = (source.giving_back() == GivingBack::Counted)
         .then(|| Counter::new(transport.clone(), seat.clone(), source.queue().name.clone()));
-    let deliveries = Deliveries { taking: Some((take, stop)), seat: seat.clone(), counter };
+    let (taking, seat_of_receipts) = (Some((take, stop)), seat.clone());
+    let deliveries = Deliveries { transport: transport.clone(), taking, seat: seat_of_receipts, counter };
     let intake = Intake { transport: transport.clone(), source, seat, window, put };
     transport.own(tokio::spawn(intake.serve(tell_ready, stopped)).abort_handle());
     ready.await.map_err(|_| closed())??;
@@ -75,6 +76,7 @@ pub(crate) async fn open<S: Source>(
 
 /// The receiving half.
 struct Deliveries {
+    transport: Arc<Inner>,
     taking: Option<(Taking, oneshot::Sender<Taking>)>,
     seat: Arc<Seat>,
     counter: Option<Arc<Counter>>,
@@ -110,7 +112,13 @@ impl Stream for Deliveries {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { taking: Some((take, _)), seat, .. } = &mut *self else { return Poll::Ready(None) };
+        let Self { transport, taking: Some((take, _)), seat, .. } = &mut *self else {
+            return Poll::Ready(None);
+        };
+        // The broker has what was not handed out by then, and gives it to somebody else.
+        if transport.is_closed() {
+            return Poll::Ready(None);
+        }
         let next = loop {
             match ready!(take.poll_recv(cx)) {
                 // Handed out twice, it would be worked on twice.
@@ -183,6 +191,10 @@ impl<S: Source> Intake<S> {
                 }
                 Err(error) => match ready.take() {
                     Some(ready) => return ready.send(Err(error)).unwrap_or_default(),
+                    // Whoever reads is to know why nothing comes any more.
+                    None if self.transport.consuming.refusal().is_some() => {
+                        return self.put.send(Err(error)).await.unwrap_or_default();
+                    }
                     None if error.is_transient() => tracing::debug!(?error, "cannot take in yet"),
                     None => tracing::error!(?error, "cannot take in; trying again all the same"),
                 },

@@ -178,6 +178,7 @@ impl Mailroom {
                 }
                 Err(error) => match ready.take() {
                     Some(ready) => return ready.send(Err(error)).unwrap_or_default(),
+                    None if session.refusal().is_some() => return self.fail_all(),
                     None => tracing::debug!(?error, "cannot take in replies yet"),
                 },
             }

@@ -216,7 +216,11 @@ impl Inner {
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+        if self.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Takes in replies, from the first calling end on.
@@ -242,6 +246,7 @@ impl Transport for Amqp {
         let mut capabilities = Capabilities::least(self.0.config.limits.body_max);
         (capabilities.settlement, capabilities.attempts) = (true, true);
         (capabilities.durable, capabilities.holding) = (true, true);
+        (capabilities.pipeline, capabilities.pubsub) = (true, true);
         (capabilities.groups, capabilities.durable_groups) = (true, true);
         capabilities.unroutable_at_once = true;
         capabilities

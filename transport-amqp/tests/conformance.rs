@@ -1,31 +1,73 @@
-//! The suite on RabbitMQ. It needs a broker: `cargo xtask test` starts one and says where in `POLYWIRE_AMQP_URL`.
+//! The suite on RabbitMQ, with classic and with quorum queues, on a broker of its own that it may kill.
+//!
+//! `cargo xtask test` makes sure that RabbitMQ is there, and says so in `POLYWIRE_AMQP_URL`.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use polywire_amqp::{Amqp, QueueKind};
-use polywire_conformance::{Backend, Space, Suite};
+use polywire_conformance::{Backend, Direction, Hook, Proxy, Space, Suite};
 use polywire_core::{
-    Address, AnyTransport, Capabilities, Filters, Receiver, Result, Sender, Subscription, Transport, Window,
+    Address, AnyTransport, Capabilities, Error, ErrorKind, Filters, Receiver, Result, Sender, Subscription,
+    Transport, Window,
 };
+use polywire_rabbitmq_node::Node;
 
-fn main() {
-    let url = std::env::var("POLYWIRE_AMQP_URL").ok();
-    if url.is_none() {
+fn main() -> ExitCode {
+    if std::env::var_os("POLYWIRE_AMQP_URL").is_none() {
         println!(
             "not run: AMQP, for want of a broker (POLYWIRE_AMQP_URL is not set); `cargo xtask test` starts one"
         );
+        return polywire_conformance::run(Vec::new);
     }
-    let suites = |url: String| {
-        let rabbit = |name, kind| Suite::of(Rabbit { name, url: url.clone(), kind });
-        vec![rabbit("amqp", QueueKind::Classic), rabbit("amqp-quorum", QueueKind::Quorum)]
+    // It looks at deliveries that are held too long twice a second, and not once a minute.
+    let node = Node::start_with_advanced("", "[{rabbit, [{channel_tick_interval, 500}]}].");
+    let broker = match node {
+        Ok(node) => Arc::new(Broker(Mutex::new(node))),
+        Err(error) => {
+            println!("there is no broker: {error}");
+            return ExitCode::FAILURE;
+        }
     };
-    polywire_conformance::main(|| url.map(suites).unwrap_or_default());
+    let rabbit = |name, kind| Suite::of(Rabbit { name, broker: broker.clone(), kind });
+    polywire_conformance::run(|| {
+        vec![rabbit("amqp", QueueKind::Classic), rabbit("amqp-quorum", QueueKind::Quorum)]
+    })
+}
+
+/// The broker of this run. Cases run one after the other, so that each may kill it.
+struct Broker(Mutex<Node>);
+
+impl Broker {
+    /// Does something to the node, which takes its time.
+    fn with<T>(&self, act: impl FnOnce(&mut Node) -> std::io::Result<T>) -> Result<T> {
+        tokio::task::block_in_place(|| {
+            let mut node = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            act(&mut node).map_err(|error| {
+                Error::new(ErrorKind::Disconnected, "the broker does not obey").with_source(error)
+            })
+        })
+    }
+
+    fn kill(&self) -> Result<()> {
+        self.with(|node| {
+            // RabbitMQ writes down a while later that a quorum queue was made; one that is killed before forgets it.
+            node.ctl(&["eval", "[dets:sync(Table) || Table <- dets:all()]."])?;
+            node.kill()
+        })
+    }
+
+    fn give_up_after(&self, milliseconds: u32) -> Result<()> {
+        let setting = format!("application:set_env(rabbit, consumer_timeout, {milliseconds}).");
+        self.with(|node| node.ctl(&["eval", &setting])).map(drop)
+    }
 }
 
 struct Rabbit {
     name: &'static str,
-    url: String,
+    broker: Arc<Broker>,
     kind: QueueKind,
 }
 
@@ -39,20 +81,34 @@ impl Backend for Rabbit {
     async fn space(&self) -> Result<Names> {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("case{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
-        Ok(Names { url: self.url.clone(), kind: self.kind, prefix: Address::new(prefix)? })
+        let port = self.broker.with(|node| Ok(node.port()))?;
+        let proxy = Proxy::start(format!("127.0.0.1:{port}")).await;
+        let proxy = proxy.map_err(|error| {
+            Error::new(ErrorKind::Disconnected, "the proxy does not start").with_source(error)
+        })?;
+        let (broker, is_impatient) = (self.broker.clone(), AtomicBool::new(false));
+        Ok(Names { broker, proxy, kind: self.kind, prefix: Address::new(prefix)?, is_impatient })
     }
 }
 
-/// A space of its own by its names: what other cases left in the broker has others.
+/// A space of its own by its names: what other cases left in the broker has others. Everybody in it connects through one
+/// proxy.
 struct Names {
-    url: String,
+    broker: Arc<Broker>,
+    proxy: Proxy,
     kind: QueueKind,
     prefix: Address,
+    is_impatient: AtomicBool,
 }
+
+/// RabbitMQ's own default is the half of an hour.
+const PATIENT_MS: u32 = 1_800_000;
+const IMPATIENT_MS: u32 = 1_000;
 
 impl Names {
     async fn transport(&self) -> Result<AnyTransport> {
-        let builder = Amqp::builder(&self.url)?.connect_timeout(Duration::from_secs(10));
+        let url = format!("amqp://guest:guest@{}", self.proxy.address());
+        let builder = Amqp::builder(&url)?.connect_timeout(Duration::from_secs(10));
         let amqp = builder.queue_kind(self.kind).connect().await?;
         Ok(AnyTransport::new(Prefixed { amqp, prefix: self.prefix.clone() }))
     }
@@ -65,6 +121,45 @@ impl Space for Names {
 
     async fn calling(&self) -> Result<AnyTransport> {
         self.transport().await
+    }
+
+    fn hooks(&self) -> Vec<Hook> {
+        let links = [Hook::Sever, Hook::CutMidFrame];
+        let holes = [Direction::ToServer, Direction::ToClient].map(Hook::BlackHole);
+        let brokers = [Hook::KillBroker, Hook::FreezeBroker, Hook::RestartBroker, Hook::ImpatientBroker];
+        links.into_iter().chain(holes).chain(brokers).collect()
+    }
+
+    async fn disturb(&self, hook: Hook) -> Result<()> {
+        match hook {
+            Hook::Sever => self.proxy.sever(),
+            Hook::BlackHole(direction) => self.proxy.black_hole(direction),
+            Hook::CutMidFrame => self.proxy.cut_mid_frame(Direction::ToServer),
+            Hook::KillBroker => self.broker.kill()?,
+            Hook::FreezeBroker => self.broker.with(|node| node.freeze())?,
+            Hook::RestartBroker => {
+                self.broker.kill()?;
+                self.broker.with(Node::restart)?;
+            }
+            Hook::ImpatientBroker => {
+                self.is_impatient.store(true, Ordering::Release);
+                self.broker.give_up_after(IMPATIENT_MS)?;
+            }
+            other => {
+                return Err(Error::new(ErrorKind::Unsupported, "not a hook of RabbitMQ").with("hook", other));
+            }
+        }
+        Ok(())
+    }
+
+    async fn heal(&self) -> Result<()> {
+        self.proxy.heal();
+        self.broker.with(|node| node.thaw())?;
+        self.broker.with(Node::restart)?;
+        match self.is_impatient.swap(false, Ordering::AcqRel) {
+            true => self.broker.give_up_after(PATIENT_MS),
+            false => Ok(()),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use polywire_core::{
 };
 use tokio::sync::OnceCell;
 
-use crate::config::{Settings, Side, ZmqBuilder};
+use crate::config::{Engine, Settings, Side, ZmqBuilder};
 use crate::endpoint::Endpoint;
 use crate::error::{closed, config, lock};
 use crate::plan::{Change, Plan, Plans};
@@ -222,7 +222,10 @@ impl Zmq {
 
 impl Transport for Zmq {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::least(self.0.settings.limits.body_max)
+        let mut capabilities = Capabilities::least(self.0.settings.limits.body_max);
+        let all_patterns = self.0.settings.engine == Engine::Omq;
+        (capabilities.pipeline, capabilities.pubsub) = (all_patterns, all_patterns);
+        capabilities
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {

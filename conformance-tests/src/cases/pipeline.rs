@@ -22,6 +22,7 @@ use crate::{Failure, OrFail, Stage, Verdict};
 pub async fn each_job_reaches_one_worker(stage: &Stage) -> Verdict {
     const PUSHERS: u32 = 3;
     const EACH: u32 = 500;
+    stage.require("pipeline", |can| can.pipeline).await?;
     let mut workers = Vec::new();
     for _ in 0..3 {
         workers.push(Working::start(stage).await?);
@@ -58,6 +59,7 @@ pub async fn each_job_reaches_one_worker(stage: &Stage) -> Verdict {
 
 /// The jobs of one pusher reach one worker in the order in which they were pushed.
 pub async fn jobs_keep_their_order(stage: &Stage) -> Verdict {
+    stage.require("pipeline", |can| can.pipeline).await?;
     let mut jobs = stage.puller(Window::new(16)).await?;
     let pusher = stage.pusher().await?;
     for n in 0..200_u32 {
@@ -71,6 +73,7 @@ pub async fn jobs_keep_their_order(stage: &Stage) -> Verdict {
 
 /// What a job says about itself crosses with it.
 pub async fn headers_cross_with_the_job(stage: &Stage) -> Verdict {
+    stage.require("pipeline", |can| can.pipeline).await?;
     let mut jobs = stage.puller(Window::default()).await?;
     let headers = Headers::from_iter([("tenant", "zürich"), ("empty", "")]);
     stage.pusher().await?.push_with(&1_u32, headers.clone()).await.or_fail("a push")?;
@@ -84,6 +87,7 @@ pub async fn headers_cross_with_the_job(stage: &Stage) -> Verdict {
 
 /// A job that nobody is there for waits for a worker, or its push says that it is unroutable.
 pub async fn job_for_nobody_waits_or_is_refused(stage: &Stage) -> Verdict {
+    stage.require("pipeline", |can| can.pipeline).await?;
     let transport = stage.calling().await?;
     let pusher = bound(Pusher::connect(&transport, QUEUE, MessagePack)).await?;
     let pushed = timeout(PATIENCE, pusher.push(&1_u32)).await.or_fail("a push to nobody ends")?;
@@ -105,6 +109,7 @@ pub async fn job_for_nobody_waits_or_is_refused(stage: &Stage) -> Verdict {
 
 /// A job that is dropped unsettled comes again, and says so.
 pub async fn dropped_job_is_requeued(stage: &Stage) -> Verdict {
+    stage.require("pipeline", |can| can.pipeline).await?;
     stage.require("settlement", |can| can.settlement).await?;
     let mut jobs = stage.puller(Window::new(1)).await?;
     stage.pusher().await?.push(&7_u32).await.or_fail("a push")?;
@@ -118,6 +123,7 @@ pub async fn dropped_job_is_requeued(stage: &Stage) -> Verdict {
 
 /// Each requeue is one more attempt.
 pub async fn requeued_job_counts_its_attempts(stage: &Stage) -> Verdict {
+    stage.require("pipeline", |can| can.pipeline).await?;
     stage.require("settlement", |can| can.settlement).await?;
     stage.require("attempts", |can| can.attempts).await?;
     let mut jobs = stage.puller(Window::new(4)).await?;
@@ -134,6 +140,7 @@ pub async fn requeued_job_counts_its_attempts(stage: &Stage) -> Verdict {
 
 /// A job that was acknowledged or discarded never comes again, whatever becomes of its worker.
 pub async fn settled_job_is_gone(stage: &Stage) -> Verdict {
+    stage.require("pipeline", |can| can.pipeline).await?;
     stage.require("settlement", |can| can.settlement).await?;
     let mut jobs = stage.puller(Window::new(4)).await?;
     let pusher = stage.pusher().await?;
@@ -153,6 +160,7 @@ pub async fn settled_job_is_gone(stage: &Stage) -> Verdict {
 
 /// The jobs that a worker held when it died go to another one.
 pub async fn jobs_of_a_dead_worker_go_on(stage: &Stage) -> Verdict {
+    stage.require("pipeline", |can| can.pipeline).await?;
     stage.require("settlement", |can| can.settlement).await?;
     let dying = stage.serving().await?;
     let mut jobs: Puller<u32> =
@@ -188,6 +196,7 @@ pub async fn jobs_of_a_dead_worker_go_on(stage: &Stage) -> Verdict {
 
 /// A worker holds no more jobs than its window; the rest goes to others.
 pub async fn window_bounds_the_jobs_taken(stage: &Stage) -> Verdict {
+    stage.require("pipeline", |can| can.pipeline).await?;
     stage.require("settlement", |can| can.settlement).await?;
     let mut narrow = stage.puller(Window::new(2)).await?;
     let pusher = stage.pusher().await?;
@@ -214,6 +223,7 @@ pub async fn window_bounds_the_jobs_taken(stage: &Stage) -> Verdict {
 /// Whatever a worker that does not read is sent, each push either waits or is kept: what succeeded arrives.
 pub async fn worker_that_does_not_read_loses_nothing(stage: &Stage) -> Verdict {
     const MOST: u32 = 5_000;
+    stage.require("pipeline", |can| can.pipeline).await?;
     let serving = stage.serving().await?;
     let mut jobs: Puller<(u32, String)> =
         bound(Puller::bind(&serving, QUEUE, MessagePack).window(Window::new(8))).await?;
@@ -242,6 +252,7 @@ pub async fn worker_that_does_not_read_loses_nothing(stage: &Stage) -> Verdict {
 
 /// A job whose handler fails is tried again, as often as was said, and then discarded.
 pub async fn failing_job_is_tried_again_and_then_discarded(stage: &Stage) -> Verdict {
+    stage.require("pipeline", |can| can.pipeline).await?;
     stage.require("settlement", |can| can.settlement).await?;
     stage.require("attempts", |can| can.attempts).await?;
     let transport = stage.serving().await?;
@@ -273,6 +284,7 @@ pub async fn failing_job_is_tried_again_and_then_discarded(stage: &Stage) -> Ver
 
 /// A handler that panics and a job that cannot be read leave the worker at work.
 pub async fn bad_jobs_leave_the_worker_at_work(stage: &Stage) -> Verdict {
+    stage.require("pipeline", |can| can.pipeline).await?;
     let transport = stage.serving().await?;
     let worker = bound(Worker::bind(&transport, QUEUE, MessagePack).attempts(1)).await?;
     let handle = worker.handle();
@@ -296,6 +308,7 @@ pub async fn bad_jobs_leave_the_worker_at_work(stage: &Stage) -> Verdict {
 
 /// A worker that drains finishes what runs, and takes nothing more.
 pub async fn draining_worker_finishes_what_runs(stage: &Stage) -> Verdict {
+    stage.require("pipeline", |can| can.pipeline).await?;
     let transport = stage.serving().await?;
     let worker = bound(Worker::bind(&transport, QUEUE, MessagePack).window(Window::new(2))).await?;
     let (handle, gate) = (worker.handle(), Arc::new(Semaphore::new(0)));
@@ -335,6 +348,7 @@ pub async fn draining_worker_finishes_what_runs(stage: &Stage) -> Verdict {
 
 /// Closing a transport ends its pullers, and its pushers say that they are closed.
 pub async fn close_ends_pulling_and_pushing(stage: &Stage) -> Verdict {
+    stage.require("pipeline", |can| can.pipeline).await?;
     let serving = stage.serving().await?;
     let mut jobs: Puller<u32> = bound(Puller::bind(&serving, QUEUE, MessagePack)).await?;
     let calling = stage.calling().await?;

@@ -23,6 +23,7 @@ pub async fn filters_mean_what_they_say(stage: &Stage) -> Verdict {
         [&["#"], &["a"], &["a.*"], &["a.#"], &["*.b"], &["#.b"], &["a.#.c", "b"], &["a.b", "a.*", "größe.*"]];
     const TOPICS: [&str; 12] =
         ["a", "b", "a.b", "a.c", "b.b", "ab", "a.b.c", "a.x.y.c", "a.b.c.b", "größe.b", "größe.λ", "a.bc"];
+    stage.require("pubsub", |can| can.pubsub).await?;
     let mut subscribers = Vec::new();
     for filters in FILTERS {
         // Everybody wants to know when it is over.
@@ -61,6 +62,7 @@ pub async fn filters_mean_what_they_say(stage: &Stage) -> Verdict {
 
 /// What is published after a subscriber was bound is not missed, whoever was there first.
 pub async fn nothing_published_after_bind_is_missed(stage: &Stage) -> Verdict {
+    stage.require("pubsub", |can| can.pubsub).await?;
     for round in 0..10_u32 {
         let mut first: Subscriber<u32> =
             bound(Subscriber::bind(&stage.serving().await?, CHANNEL, MessagePack)).await?;
@@ -81,6 +83,7 @@ pub async fn nothing_published_after_bind_is_missed(stage: &Stage) -> Verdict {
 
 /// Publishing to nobody succeeds.
 pub async fn nobody_needs_to_listen(stage: &Stage) -> Verdict {
+    stage.require("pubsub", |can| can.pubsub).await?;
     let publisher = stage.publisher().await?;
     let published =
         timeout(PATIENCE, publisher.publish("a", &1_u32)).await.or_fail("publishing to nobody ends")?;
@@ -89,6 +92,7 @@ pub async fn nobody_needs_to_listen(stage: &Stage) -> Verdict {
 
 /// Filters can be added and dropped while a subscriber runs.
 pub async fn filters_change_while_running(stage: &Stage) -> Verdict {
+    stage.require("pubsub", |can| can.pubsub).await?;
     let mut subscriber: Subscriber<u32> = stage.subscriber(["a.#"]).await?;
     let publisher = stage.publisher().await?;
     let publish =
@@ -107,6 +111,7 @@ pub async fn filters_change_while_running(stage: &Stage) -> Verdict {
 
 /// Topics and filters may be given as bytes, of any text.
 pub async fn topics_may_be_bytes(stage: &Stage) -> Verdict {
+    stage.require("pubsub", |can| can.pubsub).await?;
     let filter = Filter::try_from("größe.*".as_bytes()).or_fail("a filter of bytes")?;
     let transport = stage.serving().await?;
     let mut subscriber: Subscriber<u32> =
@@ -121,6 +126,7 @@ pub async fn topics_may_be_bytes(stage: &Stage) -> Verdict {
 pub async fn many_publishers_reach_many_subscribers(stage: &Stage) -> Verdict {
     const PUBLISHERS: u32 = 3;
     const EACH: u32 = 200;
+    stage.require("pubsub", |can| can.pubsub).await?;
     let mut subscribers = Vec::new();
     for _ in 0..3 {
         subscribers.push(stage.subscriber(["n.*"]).await?);
@@ -156,6 +162,7 @@ pub async fn many_publishers_reach_many_subscribers(stage: &Stage) -> Verdict {
 /// The members of a group share: each event goes to one of them. Who is in no group gets them all.
 pub async fn group_shares_its_events(stage: &Stage) -> Verdict {
     const EVENTS: u32 = 100;
+    stage.require("pubsub", |can| can.pubsub).await?;
     stage.require("groups", |can| can.groups).await?;
     let mut alone: Subscriber<u32> = stage.subscriber(["#"]).await?;
     let mut members = [stage.member("sharing").await?, stage.member("sharing").await?];
@@ -186,6 +193,7 @@ pub async fn group_shares_its_events(stage: &Stage) -> Verdict {
 
 /// An event that a member of a group held when it died goes to another member.
 pub async fn events_of_a_dead_member_go_on(stage: &Stage) -> Verdict {
+    stage.require("pubsub", |can| can.pubsub).await?;
     stage.require("groups", |can| can.groups).await?;
     stage.require("settlement", |can| can.settlement).await?;
     let mut dying = stage.member("mortal").await?;
@@ -203,6 +211,7 @@ pub async fn events_of_a_dead_member_go_on(stage: &Stage) -> Verdict {
 
 /// A durable group collects what is published while none of its members is there.
 pub async fn durable_group_collects_while_away(stage: &Stage) -> Verdict {
+    stage.require("pubsub", |can| can.pubsub).await?;
     stage.require("durable_groups", |can| can.durable_groups).await?;
     let group = || Group::new("patient").or_fail("a group").map(Group::durable);
     let transport = stage.serving().await?;
@@ -229,6 +238,7 @@ pub async fn durable_group_collects_while_away(stage: &Stage) -> Verdict {
 
 /// A subscriber that drops the oldest ends up with the latest, and knows how many it missed.
 pub async fn slow_subscriber_drops_the_oldest(stage: &Stage) -> Verdict {
+    stage.require("pubsub", |can| can.pubsub).await?;
     let mut slow = slow(stage, Overflow::DropOldest).await?;
     eventually("the surplus is dropped", || slow.dropped() == u64::from(PUBLISHED - ROOM)).await?;
     for n in PUBLISHED - ROOM..PUBLISHED {
@@ -239,6 +249,7 @@ pub async fn slow_subscriber_drops_the_oldest(stage: &Stage) -> Verdict {
 
 /// A subscriber that drops the newest ends up with the first, and knows how many it missed.
 pub async fn slow_subscriber_drops_the_newest(stage: &Stage) -> Verdict {
+    stage.require("pubsub", |can| can.pubsub).await?;
     let mut slow = slow(stage, Overflow::DropNewest).await?;
     eventually("the surplus is dropped", || slow.dropped() == u64::from(PUBLISHED - ROOM)).await?;
     for n in 0..ROOM {
@@ -249,6 +260,7 @@ pub async fn slow_subscriber_drops_the_newest(stage: &Stage) -> Verdict {
 
 /// A subscriber that wants to know when it was too slow gets what it held, the error, and the end.
 pub async fn slow_subscriber_is_disconnected(stage: &Stage) -> Verdict {
+    stage.require("pubsub", |can| can.pubsub).await?;
     let mut slow = slow(stage, Overflow::Disconnect).await?;
     eventually("the overflow is noticed", || slow.dropped() > 0).await?;
     for n in 0..ROOM {
@@ -265,6 +277,7 @@ pub async fn slow_subscriber_is_disconnected(stage: &Stage) -> Verdict {
 /// A subscriber that waits misses nothing, however slow it is.
 pub async fn slow_subscriber_that_waits_misses_nothing(stage: &Stage) -> Verdict {
     const EVENTS: u32 = 3_000;
+    stage.require("pubsub", |can| can.pubsub).await?;
     let transport = stage.serving().await?;
     let mut slow: Subscriber<(u32, String)> =
         bound(Subscriber::bind(&transport, CHANNEL, MessagePack).window(Window::new(4))).await?;
@@ -298,6 +311,7 @@ pub async fn slow_subscriber_that_waits_misses_nothing(stage: &Stage) -> Verdict
 
 /// A listener deals with events by its handler; in a group, one that fails is tried again.
 pub async fn listener_tries_again_within_its_group(stage: &Stage) -> Verdict {
+    stage.require("pubsub", |can| can.pubsub).await?;
     stage.require("groups", |can| can.groups).await?;
     stage.require("attempts", |can| can.attempts).await?;
     let transport = stage.serving().await?;
@@ -329,6 +343,7 @@ pub async fn listener_tries_again_within_its_group(stage: &Stage) -> Verdict {
 
 /// Closing a transport ends its subscribers, and its publishers say that they are closed.
 pub async fn close_ends_subscribing_and_publishing(stage: &Stage) -> Verdict {
+    stage.require("pubsub", |can| can.pubsub).await?;
     let serving = stage.serving().await?;
     let mut subscriber: Subscriber<u32> = bound(Subscriber::bind(&serving, CHANNEL, MessagePack)).await?;
     let calling = stage.calling().await?;

@@ -102,6 +102,8 @@ impl Transport for Memory {
             settlement: true,
             attempts: true,
             durable: false,
+            pipeline: true,
+            pubsub: true,
             holding: true,
             groups: true,
             durable_groups: true,
