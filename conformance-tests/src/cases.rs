@@ -3,6 +3,7 @@
 pub mod bodies;
 pub mod brokers;
 pub mod calls;
+pub mod codecs;
 pub mod deadlines;
 pub mod faults;
 pub mod lifecycle;
@@ -56,6 +57,11 @@ macro_rules! each_case {
                 minimum too_large_reply_is_a_fault "A reply over the limit is a fault at its caller, and the server lives";
                 minimum headers_and_names_survive "Headers arrive as they left, and names and values need not be ASCII";
                 minimum too_many_headers_are_refused "Headers over the limit fail at their sender, and the next request is fine";
+            }
+            codecs {
+                minimum calls_cross_in_each_codec "A call in JSON and one in MessagePack come back as they left";
+                optional jobs_cross_in_each_codec "A job in JSON and one in MessagePack arrive as they left";
+                optional events_cross_in_each_codec "An event in JSON and one in MessagePack arrive as they left";
             }
             servers {
                 minimum competing_servers_share "Requests are spread over competing servers";

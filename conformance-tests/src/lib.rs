@@ -34,6 +34,7 @@
 
 mod backend;
 pub mod cases;
+pub mod codecs;
 mod harness;
 mod hook;
 mod matrix;

@@ -16,7 +16,7 @@ const ALONE: [&[&str]; 2] = [
 ];
 
 /// The one that needs a broker.
-const AMQP: &[&str] = &["--package", "polywire-amqp", "--test", "conformance"];
+const AMQP: &[&str] = &["--package", "polywire-amqp", "--all-features", "--test", "conformance"];
 
 pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
     let readme = shell.current_dir().join("README.md");
@@ -31,22 +31,40 @@ pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
 
 /// Runs the suite on every backend, prints the matrix, and leaves it in `target/conformance`.
 fn measure(shell: &Shell) -> Result<Matrix> {
-    let folder = shell.current_dir().join("target/conformance");
-    let reports = folder.join("reports");
-    // What another run left there would count as of this one.
-    shell.remove_path(&folder)?;
-    shell.create_dir(&reports)?;
     let node = broker::start(shell)?;
     let _url = shell.push_env("POLYWIRE_AMQP_URL", node.url());
-    let _reports = shell.push_env("POLYWIRE_CONFORMANCE_REPORTS", &reports);
+    let _reports = shell.push_env(REPORTS, fresh_reports(shell)?);
     for arguments in ALONE.into_iter().chain([AMQP]) {
         // What failed is in the report, and said below.
         cmd!(shell, "cargo test --locked {arguments...}").ignore_status().run()?;
     }
-    let matrix = Matrix::read(&reports)?;
-    keep(&folder, &matrix)?;
+    let matrix = collect(shell)?;
     println!("\n{}\nWith times, sentences and notes: target/conformance/matrix.html", matrix.to_markdown());
     judge(&matrix)?;
+    Ok(matrix)
+}
+
+/// The variable that tells test binaries where to leave their reports.
+pub(crate) const REPORTS: &str = "POLYWIRE_CONFORMANCE_REPORTS";
+
+/// A folder for reports without any in it: what another run left there would count as of this one.
+pub(crate) fn fresh_reports(shell: &Shell) -> Result<PathBuf> {
+    let folder = shell.current_dir().join("target/conformance");
+    shell.remove_path(&folder)?;
+    Ok(shell.create_dir(folder.join("reports"))?)
+}
+
+/// Fails unless the reports that were left say that every backend is conformant, and the README says the same.
+pub(crate) fn check_reports(shell: &Shell) -> Result<()> {
+    let matrix = collect(shell)?;
+    judge(&matrix)?;
+    check(&shell.current_dir().join("README.md"), &matrix)
+}
+
+fn collect(shell: &Shell) -> Result<Matrix> {
+    let folder = shell.current_dir().join("target/conformance");
+    let matrix = Matrix::read(&folder.join("reports"))?;
+    keep(&folder, &matrix)?;
     Ok(matrix)
 }
 
@@ -71,9 +89,9 @@ fn judge(matrix: &Matrix) -> Result<()> {
 }
 
 /// By name, as their reports are read.
-const BACKENDS: [&str; 4] = ["amqp", "memory", "zmq-omq", "zmq-zeromq"];
+const BACKENDS: [&str; 5] = ["amqp", "amqp-quorum", "memory", "zmq-omq", "zmq-zeromq"];
 
-fn check(readme: &PathBuf, matrix: &Matrix) -> Result<()> {
+fn check(readme: &Path, matrix: &Matrix) -> Result<()> {
     let text = fs::read_to_string(readme)?;
     let shown = &text[shown(&text)?];
     ensure!(
@@ -84,7 +102,7 @@ fn check(readme: &PathBuf, matrix: &Matrix) -> Result<()> {
     Ok(())
 }
 
-fn write(readme: &PathBuf, matrix: &Matrix) -> Result<()> {
+fn write(readme: &Path, matrix: &Matrix) -> Result<()> {
     let mut text = fs::read_to_string(readme)?;
     text.replace_range(shown(&text)?, &format!("\n{}", matrix.to_markdown()));
     fs::write(readme, text)?;

@@ -3,17 +3,19 @@
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
-use crate::broker;
+use crate::{broker, conformance};
 
 pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
     let node = broker::start(shell)?;
     let url = node.url();
     println!("a private RabbitMQ node serves the tests");
-    let everything = arguments.is_empty();
-    let arguments = if everything { &["--workspace", "--all-features"] } else { arguments };
-    cmd!(shell, "cargo test --locked {arguments...}").env("POLYWIRE_AMQP_URL", url).run()?;
-    if everything {
-        println!("everything ran: units, documentation, and the suite on memory, ZeroMQ and RabbitMQ");
+    let _url = shell.push_env("POLYWIRE_AMQP_URL", url);
+    if !arguments.is_empty() {
+        return Ok(cmd!(shell, "cargo test --locked {arguments...}").run()?);
     }
+    let _reports = shell.push_env(conformance::REPORTS, conformance::fresh_reports(shell)?);
+    cmd!(shell, "cargo test --locked --workspace --all-features").run()?;
+    conformance::check_reports(shell)?;
+    println!("everything ran: units, documentation, and the suite on memory, ZeroMQ and RabbitMQ");
     Ok(())
 }

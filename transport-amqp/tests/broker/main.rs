@@ -20,7 +20,8 @@ use crate::stage::PATIENCE;
 
 fn main() {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(1);
+    // Most of the time they wait for a broker.
+    arguments.test_threads.get_or_insert(3);
     let trials = [connecting::trials(), calls::trials(), jobs::trials(), events::trials(), outages::trials()];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
