@@ -5,15 +5,14 @@ use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Error as IoError, Result as IoResult};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use polywire_core::{
     Address, Delivery, Filter, Filters, Group, Memory, Message, Receipt, Receiver, ReplyTo, Result, Sender,
-    Subscription, Transport, Window,
+    Sending, Subscription, Transport, Window,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::wire::{self, Frame, Open, Packet};
+use super::wire::{self, Frame, Open, Packet, Role, nonsense};
 
 /// A hub at a free port of loopback. Dropping it is the broker's death: connections end, and queues are gone.
 pub(crate) struct Hub {
@@ -29,14 +28,14 @@ pub(crate) struct Hub {
     task: AbortHandle,
 }
 
-/// How long a connection may take to say what it is to be.
-const HELLO_MAX: Duration = Duration::from_secs(2);
-
 impl Hub {
     pub(crate) async fn start() -> IoResult<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        Ok(Self { address, task: tokio::spawn(accept(listener)).abort_handle() })
+        Self::start_at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    pub(crate) async fn start_at(address: SocketAddr) -> IoResult<Self> {
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self { address: listener.local_addr()?, task: tokio::spawn(accept(listener)).abort_handle() })
     }
 }
 
@@ -47,12 +46,12 @@ impl Drop for Hub {
 }
 
 async fn accept(listener: TcpListener) {
-    let memory = Memory::new().with_limits(wire::LIMITS);
-    let life = RandomState::new().hash_one(()).to_be_bytes();
+    let (memory, life) = (Memory::new().with_limits(wire::LIMITS), RandomState::new().hash_one(()));
+    let queues = Queues { memory, life: life.to_be_bytes(), last_tag: Arc::new((life >> 1).into()) };
     let mut hosted = JoinSet::new();
     loop {
         tokio::select! {
-            Ok((stream, _)) = listener.accept() => drop(hosted.spawn(host(stream, memory.clone(), life))),
+            Ok((stream, _)) = listener.accept() => drop(hosted.spawn(host(stream, queues.clone()))),
             Some(_) = hosted.join_next() => {}
             // Out of handles, with nobody here who could give one back.
             else => sleep(Duration::from_millis(10)).await,
@@ -60,19 +59,30 @@ async fn accept(listener: TcpListener) {
     }
 }
 
+/// What all connections share.
+#[derive(Clone)]
+struct Queues {
+    memory: Memory,
+    /// Which life of the hub this is: in the next one, the same return address may be somebody else's.
+    life: [u8; 8],
+    /// Of all connections, and other ones in another life: what came over a lost one settles nothing over the next.
+    last_tag: Arc<AtomicU64>,
+}
+
 /// Serves a connection until it ends. What it holds unsettled then goes to others, its receipts being dropped.
-async fn host(stream: TcpStream, memory: Memory, life: [u8; 8]) -> IoResult<()> {
+async fn host(stream: TcpStream, queues: Queues) -> IoResult<()> {
     stream.set_nodelay(true)?;
     let (from, to) = stream.into_split();
     let (mut from, mut to) = (BufReader::new(from), BufWriter::new(to));
-    let Frame::Open(open) = timeout(HELLO_MAX, wire::read(&mut from)).await?? else { return Err(nonsense()) };
-    let (guest, opened) = match Guest::open(&memory, open, life).await {
-        Ok(guest) => (Some(guest), Ok(())),
-        Err(error) => (None, Err(error.into())),
+    let hello = timeout(Duration::from_secs(2), wire::read(&mut from)).await??;
+    let Frame::Open(open) = hello else { return Err(nonsense()) };
+    let (guest, opened) = match Guest::open(queues, open).await {
+        Ok(guest) => (Ok(guest), Ok(())),
+        Err(error) => (Err(nonsense()), Err(error.into())),
     };
-    wire::write(&mut to, &Frame::Done(0, opened)).await?;
+    wire::write(&mut to, &Frame::Done(opened)).await?;
     to.flush().await?;
-    let Some(guest) = guest else { return Ok(()) };
+    let guest = guest?;
     // When this many answers wait to be written, no more questions are read.
     let (say, said) = mpsc::channel(64);
     tokio::select! {
@@ -83,51 +93,47 @@ async fn host(stream: TcpStream, memory: Memory, life: [u8; 8]) -> IoResult<()> 
 
 /// An end that is held for a connection.
 struct Guest {
-    /// Which life of the hub it is: a return address is no good in the next one, where it may be somebody else's.
-    life: [u8; 8],
+    queues: Queues,
     sender: Option<Sender>,
     receiver: Mutex<Option<Receiver>>,
     filters: Option<Filters>,
     held: Mutex<HashMap<u64, Receipt>>,
-    last_tag: AtomicU64,
 }
 
 impl Guest {
-    async fn open(memory: &Memory, open: Open, life: [u8; 8]) -> Result<Self> {
-        let pair = |(sender, receiver)| (Some(sender), Some(receiver), None);
-        let (sender, receiver, filters) = match open {
-            Open::Requester(service) => pair(memory.requester(&Address::new(service)?).await?),
-            Open::Responder(service, window) => {
-                pair(memory.responder(&Address::new(service)?, Window::new(window)).await?)
-            }
-            Open::Pusher(queue) => (Some(memory.pusher(&Address::new(queue)?).await?), None, None),
-            Open::Puller(queue, window) => {
-                let jobs = memory.puller(&Address::new(queue)?, Window::new(window)).await?;
-                (None, Some(jobs), None)
-            }
-            Open::Publisher(channel) => (Some(memory.publisher(&Address::new(channel)?).await?), None, None),
-            Open::Subscriber { channel, filters, group, window } => {
-                let filters: Result<Vec<_>> = filters.into_iter().map(Filter::new).collect();
-                let mut wish = Subscription::new(filters?).window(Window::new(window));
-                if let Some((name, durable)) = group {
-                    let group = Group::new(name)?;
+    async fn open(queues: Queues, open: Open) -> Result<Self> {
+        let (memory, name, window) = (&queues.memory, Address::new(open.name)?, Window::new(open.window));
+        let both = |(sender, receiver)| (Some(sender), Some(receiver), None);
+        let (sender, receiver, filters) = match open.role {
+            Role::Requester => both(memory.requester(&name).await?),
+            Role::Responder => both(memory.responder(&name, window).await?),
+            Role::Pusher => (Some(memory.pusher(&name).await?), None, None),
+            Role::Puller => (None, Some(memory.puller(&name, window).await?), None),
+            Role::Publisher => (Some(memory.publisher(&name).await?), None, None),
+            Role::Subscriber => {
+                let filters: Result<Vec<_>> = open.filters.into_iter().map(Filter::new).collect();
+                let mut wish = Subscription::new(filters?).window(window);
+                if let Some((group, durable)) = open.group {
+                    let group = Group::new(group)?;
                     wish = wish.group(if durable { group.durable() } else { group });
                 }
-                let (events, filters) = memory.subscriber(&Address::new(channel)?, wish).await?;
+                let (events, filters) = memory.subscriber(&name, wish).await?;
                 (None, Some(events), Some(filters))
             }
         };
-        let (receiver, held, last_tag) = (Mutex::new(receiver), Mutex::default(), AtomicU64::new(0));
-        Ok(Self { life, sender, receiver, filters, held, last_tag })
+        let receiver = Mutex::new(receiver.filter(|_| !open.stopped));
+        Ok(Self { queues, sender, receiver, filters, held: Mutex::default() })
     }
 
     /// Does what the client says, one after the other: where a queue is full, the connection fills up behind it.
     async fn listen(&self, mut from: impl AsyncRead + Unpin, say: mpsc::Sender<Frame>) -> IoResult<()> {
         loop {
-            let (number, done) = match wire::read(&mut from).await? {
-                Frame::Send(number, Packet(message)) => (number, self.send(message)?.await),
-                Frame::AddFilter(number, filter) => (number, self.filters()?.add(filter).await),
-                Frame::RemoveFilter(number, filter) => (number, self.filters()?.remove(filter).await),
+            let done = match wire::read(&mut from).await? {
+                Frame::Send(Packet(message)) => self.send(message)?.await,
+                Frame::AddFilter(filter) => self.filters.as_ref().ok_or_else(nonsense)?.add(filter).await,
+                Frame::RemoveFilter(filter) => {
+                    self.filters.as_ref().ok_or_else(nonsense)?.remove(filter).await
+                }
                 Frame::Settle(tag, outcome) => {
                     self.settle(tag, &outcome);
                     continue;
@@ -138,11 +144,11 @@ impl Guest {
                 }
                 _ => return Err(nonsense()),
             };
-            say.send(Frame::Done(number, done.map_err(Into::into))).await.map_err(IoError::other)?;
+            say.send(Frame::Done(done.map_err(Into::into))).await.map_err(IoError::other)?;
         }
     }
 
-    /// Writes answers and what arrives.
+    /// Writes answers, and what arrives.
     async fn speak(&self, mut to: impl AsyncWrite + Unpin, mut said: mpsc::Receiver<Frame>) -> IoResult<()> {
         loop {
             let frame = tokio::select! {
@@ -157,29 +163,23 @@ impl Guest {
         }
     }
 
-    fn send(&self, mut message: Message) -> IoResult<polywire_core::Sending<'_>> {
-        let ours = |at: ReplyTo| Some(ReplyTo::new(at.as_bytes().strip_prefix(&self.life)?.to_vec()));
+    fn send(&self, mut message: Message) -> IoResult<Sending<'_>> {
+        let ours = |at: ReplyTo| Some(ReplyTo::new(at.as_bytes().strip_prefix(&self.queues.life)?.to_vec()));
         message.reply_to = message.reply_to.and_then(ours);
         Ok(self.sender.as_ref().ok_or_else(nonsense)?.send(message))
     }
 
-    fn filters(&self) -> IoResult<&Filters> {
-        self.filters.as_ref().ok_or_else(nonsense)
-    }
-
     fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<Delivery>> {
-        let mut receiver = lock(&self.receiver);
-        let next = receiver.as_mut().map(|receiver| receiver.poll_next_unpin(cx));
-        match next {
+        match lock(&self.receiver).as_mut().map(|receiver| receiver.poll_next_unpin(cx)) {
             Some(Poll::Ready(Some(item))) => Poll::Ready(item),
             _ => Poll::Pending,
         }
     }
 
     fn hold(&self, Delivery { mut message, receipt, attempt, .. }: Delivery) -> Frame {
-        let named = |at: ReplyTo| ReplyTo::new([&self.life, &at.as_bytes()[..]].concat());
+        let named = |at: ReplyTo| ReplyTo::new([&self.queues.life, &at.as_bytes()[..]].concat());
         message.reply_to = message.reply_to.map(named);
-        let tag = receipt.is_some().then(|| self.last_tag.fetch_add(1, Ordering::Relaxed));
+        let tag = receipt.is_some().then(|| self.queues.last_tag.fetch_add(1, Ordering::Relaxed));
         if let Some(tag) = tag {
             lock(&self.held).insert(tag, receipt);
         }
@@ -194,10 +194,6 @@ impl Guest {
             _ => receipt.requeue(),
         }
     }
-}
-
-fn nonsense() -> IoError {
-    IoError::other("a frame that makes no sense here")
 }
 
 /// A lock that a panic poisoned is whole all the same: no code of ours panics half-way.

@@ -14,7 +14,7 @@ use polywire_core::{
 
 use super::hub::lock;
 use super::link::{Items, Link, closed};
-use super::wire::{self, Frame, Open, Packet};
+use super::wire::{self, Frame, Open, Packet, Role};
 
 /// Messages by way of a hub.
 pub(crate) struct Tcp {
@@ -29,10 +29,23 @@ impl Tcp {
     }
 
     /// Opens an end with all that one can have. Dropping the half that stops taking in is how an end has none.
-    async fn open(&self, open: Open) -> Result<(Sender, Receiver, Filters)> {
+    async fn open(
+        &self,
+        role: Role,
+        name: &Address,
+        wish: Subscription,
+    ) -> Result<(Sender, Receiver, Filters)> {
         if lock(&self.links).is_none() {
             return Err(closed().unsent());
         }
+        let open = Open {
+            role,
+            name: name.to_string(),
+            window: wish.window.messages(),
+            filters: wish.filters.iter().map(Filter::to_string).collect(),
+            group: wish.group.map(|group| (group.name().to_string(), group.is_durable())),
+            stopped: false,
+        };
         let (link, items) = Link::open(self.hub, open).await?;
         if !self.remember(&link) {
             link.close().await;
@@ -64,33 +77,29 @@ impl Transport for Tcp {
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
-        let (requests, replies, _) = self.open(Open::Requester(service.to_string())).await?;
+        let (requests, replies, _) = self.open(Role::Requester, service, one(Window::default())).await?;
         Ok((requests, replies))
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
-        let open = Open::Responder(service.to_string(), window.messages());
-        let (replies, requests, _) = self.open(open).await?;
+        let (replies, requests, _) = self.open(Role::Responder, service, one(window)).await?;
         Ok((replies, requests))
     }
 
     async fn pusher(&self, queue: &Address) -> Result<Sender> {
-        Ok(self.open(Open::Pusher(queue.to_string())).await?.0)
+        Ok(self.open(Role::Pusher, queue, one(Window::default())).await?.0)
     }
 
     async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
-        Ok(self.open(Open::Puller(queue.to_string(), window.messages())).await?.1)
+        Ok(self.open(Role::Puller, queue, one(window)).await?.1)
     }
 
     async fn publisher(&self, channel: &Address) -> Result<Sender> {
-        Ok(self.open(Open::Publisher(channel.to_string())).await?.0)
+        Ok(self.open(Role::Publisher, channel, one(Window::default())).await?.0)
     }
 
     async fn subscriber(&self, channel: &Address, wish: Subscription) -> Result<(Receiver, Filters)> {
-        let filters = wish.filters.iter().map(Filter::to_string).collect();
-        let group = wish.group.map(|group| (group.name().to_string(), group.is_durable()));
-        let (channel, window) = (channel.to_string(), wish.window.messages());
-        let (_, events, filters) = self.open(Open::Subscriber { channel, filters, group, window }).await?;
+        let (_, events, filters) = self.open(Role::Subscriber, channel, wish).await?;
         Ok((events, filters))
     }
 
@@ -101,12 +110,17 @@ impl Transport for Tcp {
     }
 }
 
+/// What an end without filters asks for: this window.
+fn one(window: Window) -> Subscription {
+    Subscription::new([]).window(window)
+}
+
 struct Outgoing(Arc<Link>);
 
 impl Outbound for Outgoing {
     fn send(&self, message: Message) -> Sending<'_> {
         match wire::check(&message) {
-            Ok(()) => Sending::later(self.0.ask(|number| Frame::Send(number, Packet(message)))),
+            Ok(()) => Sending::later(self.0.ask(Frame::Send(Packet(message)))),
             Err(error) => Sending::ready(Err(error)),
         }
     }
@@ -142,23 +156,12 @@ impl Drop for Incoming {
 
 struct Wanted(Arc<Link>);
 
-impl Wanted {
-    /// Changes what the next connection asks for.
-    fn change(&self, change: impl FnOnce(&mut Vec<String>)) {
-        if let Open::Subscriber { filters, .. } = &mut *lock(&self.0.open) {
-            change(filters);
-        }
-    }
-}
-
 impl Interest for Wanted {
     fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        self.change(|filters| filters.push(filter.to_string()));
-        Box::pin(self.0.ask(move |number| Frame::AddFilter(number, filter.to_string())))
+        Box::pin(self.0.ask(Frame::AddFilter(filter.to_string())))
     }
 
     fn remove(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        self.change(|filters| filters.retain(|other| *other != filter.as_str()));
-        Box::pin(self.0.ask(move |number| Frame::RemoveFilter(number, filter.to_string())))
+        Box::pin(self.0.ask(Frame::RemoveFilter(filter.to_string())))
     }
 }

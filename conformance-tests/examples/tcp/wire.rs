@@ -13,26 +13,36 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Frame {
     Open(Open),
-    Send(u64, Packet),
-    AddFilter(u64, String),
-    RemoveFilter(u64, String),
+    Send(Packet),
+    AddFilter(String),
+    RemoveFilter(String),
     Settle(u64, String),
     Stop,
-    /// What became of the frame of this number; `Open` is number 0.
-    Done(u64, Result<(), Failure>),
+    /// What became of the next of the first four, in the order in which they were said.
+    Done(Result<(), Failure>),
     Deliver(Option<u64>, u32, Packet),
     Failed(Failure),
 }
 
-/// What a connection is to be: which end of what, and how many messages it may hold unsettled.
+/// What a connection is to be.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) enum Open {
-    Requester(String),
-    Responder(String, usize),
-    Pusher(String),
-    Puller(String, usize),
-    Publisher(String),
-    Subscriber { channel: String, filters: Vec<String>, group: Option<(String, bool)>, window: usize },
+pub(crate) struct Open {
+    pub(crate) role: Role,
+    pub(crate) name: String,
+    pub(crate) window: usize,
+    pub(crate) filters: Vec<String>,
+    pub(crate) group: Option<(String, bool)>,
+    pub(crate) stopped: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Role {
+    Requester,
+    Responder,
+    Pusher,
+    Puller,
+    Publisher,
+    Subscriber,
 }
 
 /// A message as it crosses. The time that is left is written when the frame is, not when it is made.
@@ -72,7 +82,7 @@ pub(crate) fn check(message: &Message) -> Result<()> {
 /// Writes a frame, as far as the buffer.
 pub(crate) async fn write(to: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> IoResult<()> {
     write_sized(to, &serde_json::to_vec(frame)?).await?;
-    let (Frame::Send(_, packet) | Frame::Deliver(_, _, packet)) = frame else { return Ok(()) };
+    let (Frame::Send(packet) | Frame::Deliver(_, _, packet)) = frame else { return Ok(()) };
     let frames = packet.0.body.frames();
     to.write_u64(frames.len() as u64).await?;
     for frame in frames {
@@ -84,7 +94,7 @@ pub(crate) async fn write(to: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> 
 /// Reads a frame. After an error the connection is good for nothing.
 pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> IoResult<Frame> {
     let mut frame = serde_json::from_slice(&read_sized(from, HEAD_MAX).await?)?;
-    let (Frame::Send(_, packet) | Frame::Deliver(_, _, packet)) = &mut frame else { return Ok(frame) };
+    let (Frame::Send(packet) | Frame::Deliver(_, _, packet)) = &mut frame else { return Ok(frame) };
     let (mut frames, mut room) = (Vec::new(), LIMITS.body_max);
     for _ in 0..read_size(from, LIMITS.frames_max).await? {
         let frame = read_sized(from, room).await?;
@@ -111,6 +121,11 @@ async fn read_sized(from: &mut (impl AsyncRead + Unpin), max: usize) -> IoResult
 async fn read_size(from: &mut (impl AsyncRead + Unpin), max: usize) -> IoResult<u64> {
     let size = from.read_u64().await?;
     if size <= max as u64 { Ok(size) } else { Err(IoError::other("a size over the limit")) }
+}
+
+/// What was said makes no sense to who hears it.
+pub(crate) fn nonsense() -> IoError {
+    IoError::other("a frame that makes no sense here")
 }
 
 #[derive(Serialize, Deserialize)]
@@ -176,10 +191,8 @@ impl From<Failure> for Error {
         const KNOWN: [ErrorKind; 4] =
             [ErrorKind::Closed, ErrorKind::Config, ErrorKind::TooLarge, ErrorKind::Unroutable];
         let kind = KNOWN.into_iter().find(|kind| format!("{kind:?}") == failure.kind);
-        let mut error = Self::new(kind.unwrap_or(ErrorKind::Rejected), failure.sentence);
-        if let Some(call) = failure.call {
-            error = error.with_call(CallId(call));
-        }
+        let error = Self::new(kind.unwrap_or(ErrorKind::Rejected), failure.sentence);
+        let error = failure.call.map(CallId).into_iter().fold(error, Self::with_call);
         if failure.unsent { error.unsent() } else { error }
     }
 }
