@@ -1,5 +1,7 @@
 //! The TCP example beyond request-reply: its other ends, a hub that dies, and strangers at its port.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 #[path = "../examples/tcp/hub.rs"]
 mod hub;
 #[path = "../examples/tcp/link.rs"]
