@@ -150,10 +150,11 @@ impl Guest {
 
     /// Writes answers, and what arrives.
     async fn speak(&self, mut to: impl AsyncWrite + Unpin, mut said: mpsc::Receiver<Frame>) -> IoResult<()> {
+        let mut turn = Turn::default();
         loop {
             let frame = tokio::select! {
                 Some(frame) = said.recv() => frame,
-                next = poll_fn(|cx| self.poll_next(cx)) => match next {
+                next = poll_fn(|cx| self.poll_next(&mut turn, cx)) => match next {
                     Ok(delivery) => self.hold(delivery),
                     Err(error) => Frame::Failed(error.into()),
                 },
@@ -169,11 +170,19 @@ impl Guest {
         Ok(self.sender.as_ref().ok_or_else(nonsense)?.send(message))
     }
 
-    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<Delivery>> {
-        match lock(&self.receiver).as_mut().map(|receiver| receiver.poll_next_unpin(cx)) {
-            Some(Poll::Ready(Some(item))) => Poll::Ready(item),
-            _ => Poll::Pending,
+    fn poll_next(&self, turn: &mut Turn, cx: &mut Context<'_>) -> Poll<Result<Delivery>> {
+        if turn.took && turn.waited {
+            *turn = Turn::default();
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
+        let next = lock(&self.receiver).as_mut().map(|receiver| receiver.poll_next_unpin(cx));
+        let Some(Poll::Ready(Some(item))) = next else {
+            turn.waited = true;
+            return Poll::Pending;
+        };
+        *turn = Turn { took: true, waited: false };
+        Poll::Ready(item)
     }
 
     fn hold(&self, Delivery { mut message, receipt, attempt, .. }: Delivery) -> Frame {
@@ -194,6 +203,13 @@ impl Guest {
             _ => receipt.requeue(),
         }
     }
+}
+
+/// Who took the last message, and then waited, lets others go first: else one of those who compete gets all.
+#[derive(Default)]
+struct Turn {
+    took: bool,
+    waited: bool,
 }
 
 /// A lock that a panic poisoned is whole all the same: no code of ours panics half-way.
