@@ -65,8 +65,7 @@ impl Link {
         let room = self.room.clone().acquire_owned().await.map_err(|_| closed())?;
         let (answer, answered) = oneshot::channel();
         self.say.send((frame, Some((answer, room)))).map_err(|_| closed().unsent())?;
-        let lost = || if self.is_closed() { closed() } else { lost() };
-        answered.await.unwrap_or_else(|_| Err(lost()))
+        answered.await.unwrap_or_else(|_| Err(if self.is_closed() { closed() } else { lost() }))
     }
 
     /// Takes no more in.
@@ -115,8 +114,7 @@ async fn connect(hub: SocketAddr, open: &Open) -> Result<TcpStream> {
     let unreachable = |error: IoError| lost().with("hub", hub).with_source(error).unsent();
     let hello = timeout(CONNECT_MAX, hello).await.map_err(|late| unreachable(late.into()))?;
     let (done, stream) = hello.map_err(unreachable)?;
-    done?;
-    Ok(stream)
+    Ok(done.map(|()| stream)?)
 }
 
 impl Keeper {
@@ -201,18 +199,13 @@ async fn write(
         };
         let Some((frame, asker)) = next else { return to.shutdown().await };
         // Given up while there was no connection: it would come as a surprise now.
-        if asker.as_ref().is_some_and(|(answer, _)| answer.is_closed()) {
-            continue;
+        let given_up = asker.as_ref().is_some_and(|(answer, _)| answer.is_closed());
+        if !given_up {
+            open.note(&frame);
+            // Before it is written, so that the answer finds it.
+            lock(asked).extend(asker);
+            wire::write(&mut to, &frame).await?;
         }
-        match &frame {
-            Frame::AddFilter(filter) => open.filters.push(filter.clone()),
-            Frame::RemoveFilter(filter) => open.filters.retain(|other| other != filter),
-            Frame::Stop => open.stopped = true,
-            _ => {}
-        }
-        // Before it is written, so that the answer finds it.
-        lock(asked).extend(asker);
-        wire::write(&mut to, &frame).await?;
         if said.is_empty() {
             to.flush().await?;
         }

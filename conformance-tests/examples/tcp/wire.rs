@@ -45,6 +45,18 @@ pub(crate) enum Role {
     Subscriber,
 }
 
+impl Open {
+    /// Notes what is to be so over the next connection, too.
+    pub(crate) fn note(&mut self, frame: &Frame) {
+        match frame {
+            Frame::AddFilter(filter) if !self.filters.contains(filter) => self.filters.push(filter.clone()),
+            Frame::RemoveFilter(filter) => self.filters.retain(|other| other != filter),
+            Frame::Stop => self.stopped = true,
+            _ => {}
+        }
+    }
+}
+
 /// A message as it crosses. The time that is left is written when the frame is, not when it is made.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(into = "Envelope", try_from = "Envelope")]
