@@ -55,3 +55,8 @@ pub use self::stage::{Serving, Stage};
 pub use self::suite::{Case, Suite};
 pub use self::tally::{End, Sum, Tally};
 pub use self::verdict::{Failure, Missing, OrFail, Verdict};
+
+/// The guide, whose snippets compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/backends.md")]
+mod guide {}

@@ -1,0 +1,218 @@
+//! The broker: it owns the queues, and opens an end at them on behalf of each connection.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{Error as IoError, Result as IoResult};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use polywire_core::{
+    Address, Delivery, Filter, Filters, Group, Memory, Message, Receipt, Receiver, ReplyTo, Result, Sender,
+    Sending, Subscription, Transport, Window,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use super::wire::{self, Frame, Open, Packet, Role, nonsense};
+
+/// A hub at a free port of loopback. Dropping it is the broker's death: connections end, and queues are gone.
+pub(crate) struct Hub {
+    pub(crate) address: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Hub {
+    pub(crate) async fn start() -> IoResult<Self> {
+        Self::start_at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    pub(crate) async fn start_at(address: SocketAddr) -> IoResult<Self> {
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self { address: listener.local_addr()?, task: tokio::spawn(accept(listener)).abort_handle() })
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener) {
+    let (memory, life) = (Memory::new().with_limits(wire::LIMITS), RandomState::new().hash_one(()));
+    let queues = Queues { memory, life: life.to_be_bytes(), last_tag: Arc::new((life >> 1).into()) };
+    let mut hosted = JoinSet::new();
+    loop {
+        tokio::select! {
+            Ok((stream, _)) = listener.accept() => drop(hosted.spawn(host(stream, queues.clone()))),
+            Some(_) = hosted.join_next() => {}
+            // Out of handles, with nobody here who could give one back.
+            else => sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// What all connections share.
+#[derive(Clone)]
+struct Queues {
+    memory: Memory,
+    /// Which life of the hub this is: in the next one, the same return address may be somebody else's.
+    life: [u8; 8],
+    /// Of all connections, and other ones in another life: what came over a lost one settles nothing over the next.
+    last_tag: Arc<AtomicU64>,
+}
+
+/// Serves a connection until it ends. What it holds unsettled then goes to others, its receipts being dropped.
+async fn host(stream: TcpStream, queues: Queues) -> IoResult<()> {
+    stream.set_nodelay(true)?;
+    let (from, to) = stream.into_split();
+    let (mut from, mut to) = (BufReader::new(from), BufWriter::new(to));
+    let hello = timeout(Duration::from_secs(2), wire::read(&mut from)).await??;
+    let Frame::Open(open) = hello else { return Err(nonsense()) };
+    let (guest, opened) = match Guest::open(queues, open).await {
+        Ok(guest) => (Ok(guest), Ok(())),
+        Err(error) => (Err(nonsense()), Err(error.into())),
+    };
+    wire::write(&mut to, &Frame::Done(opened)).await?;
+    to.flush().await?;
+    let guest = guest?;
+    // When this many answers wait to be written, no more questions are read.
+    let (say, said) = mpsc::channel(64);
+    tokio::select! {
+        heard = guest.listen(from, say) => heard,
+        spoken = guest.speak(to, said) => spoken,
+    }
+}
+
+/// An end that is held for a connection.
+struct Guest {
+    queues: Queues,
+    sender: Option<Sender>,
+    receiver: Mutex<Option<Receiver>>,
+    filters: Option<Filters>,
+    held: Mutex<HashMap<u64, Receipt>>,
+}
+
+impl Guest {
+    async fn open(queues: Queues, open: Open) -> Result<Self> {
+        let (memory, name, window) = (&queues.memory, Address::new(open.name)?, Window::new(open.window));
+        let both = |(sender, receiver)| (Some(sender), Some(receiver), None);
+        let (sender, receiver, filters) = match open.role {
+            Role::Requester => both(memory.requester(&name).await?),
+            Role::Responder => both(memory.responder(&name, window).await?),
+            Role::Pusher => (Some(memory.pusher(&name).await?), None, None),
+            Role::Puller => (None, Some(memory.puller(&name, window).await?), None),
+            Role::Publisher => (Some(memory.publisher(&name).await?), None, None),
+            Role::Subscriber => {
+                let filters: Result<Vec<_>> = open.filters.into_iter().map(Filter::new).collect();
+                let mut wish = Subscription::new(filters?).window(window);
+                if let Some((group, durable)) = open.group {
+                    let group = Group::new(group)?;
+                    wish = wish.group(if durable { group.durable() } else { group });
+                }
+                let (events, filters) = memory.subscriber(&name, wish).await?;
+                (None, Some(events), Some(filters))
+            }
+        };
+        let receiver = Mutex::new(receiver.filter(|_| !open.stopped));
+        Ok(Self { queues, sender, receiver, filters, held: Mutex::default() })
+    }
+
+    /// Does what the client says, one after the other: where a queue is full, the connection fills up behind it.
+    async fn listen(&self, mut from: impl AsyncRead + Unpin, say: mpsc::Sender<Frame>) -> IoResult<()> {
+        loop {
+            let done = match wire::read(&mut from).await? {
+                Frame::Send(Packet(message)) => self.send(message)?.await,
+                Frame::AddFilter(filter) => self.filters.as_ref().ok_or_else(nonsense)?.add(filter).await,
+                Frame::RemoveFilter(filter) => {
+                    self.filters.as_ref().ok_or_else(nonsense)?.remove(filter).await
+                }
+                Frame::Settle(tag, outcome) => {
+                    self.settle(tag, &outcome);
+                    continue;
+                }
+                Frame::Stop => {
+                    *lock(&self.receiver) = None;
+                    continue;
+                }
+                _ => return Err(nonsense()),
+            };
+            say.send(Frame::Done(done.map_err(Into::into))).await.map_err(IoError::other)?;
+        }
+    }
+
+    /// Writes answers, and what arrives.
+    async fn speak(&self, mut to: impl AsyncWrite + Unpin, mut said: mpsc::Receiver<Frame>) -> IoResult<()> {
+        let mut turn = Turn::default();
+        loop {
+            let frame = tokio::select! {
+                Some(frame) = said.recv() => frame,
+                next = poll_fn(|cx| self.poll_next(&mut turn, cx)) => match next {
+                    Ok(delivery) => self.hold(delivery),
+                    Err(error) => Frame::Failed(error.into()),
+                },
+            };
+            wire::write(&mut to, &frame).await?;
+            to.flush().await?;
+        }
+    }
+
+    fn send(&self, mut message: Message) -> IoResult<Sending<'_>> {
+        let ours = |at: ReplyTo| Some(ReplyTo::new(at.as_bytes().strip_prefix(&self.queues.life)?.to_vec()));
+        message.reply_to = message.reply_to.and_then(ours);
+        Ok(self.sender.as_ref().ok_or_else(nonsense)?.send(message))
+    }
+
+    fn poll_next(&self, turn: &mut Turn, cx: &mut Context<'_>) -> Poll<Result<Delivery>> {
+        if turn.took && turn.waited {
+            *turn = Turn::default();
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let next = lock(&self.receiver).as_mut().map(|receiver| receiver.poll_next_unpin(cx));
+        let Some(Poll::Ready(Some(item))) = next else {
+            turn.waited = true;
+            return Poll::Pending;
+        };
+        *turn = Turn { took: true, waited: false };
+        Poll::Ready(item)
+    }
+
+    fn hold(&self, Delivery { mut message, receipt, attempt, .. }: Delivery) -> Frame {
+        let named = |at: ReplyTo| ReplyTo::new([&self.queues.life, &at.as_bytes()[..]].concat());
+        message.reply_to = message.reply_to.map(named);
+        let tag = receipt.is_some().then(|| self.queues.last_tag.fetch_add(1, Ordering::Relaxed));
+        if let Some(tag) = tag {
+            lock(&self.held).insert(tag, receipt);
+        }
+        Frame::Deliver(tag, attempt, Packet(message))
+    }
+
+    fn settle(&self, tag: u64, outcome: &str) {
+        let Some(receipt) = lock(&self.held).remove(&tag) else { return };
+        match outcome {
+            "Ack" => receipt.ack(),
+            "Discard" => receipt.discard(),
+            _ => receipt.requeue(),
+        }
+    }
+}
+
+/// Who took the last message, and then waited, lets others go first: else one of those who compete gets all.
+#[derive(Default)]
+struct Turn {
+    took: bool,
+    waited: bool,
+}
+
+/// A lock that a panic poisoned is whole all the same: no code of ours panics half-way.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
