@@ -69,6 +69,7 @@ impl Transport for Tcp {
         let mut capabilities = Capabilities::least(wire::LIMITS.body_max);
         capabilities.settlement = true;
         capabilities.attempts = true;
+        (capabilities.pipeline, capabilities.pubsub) = (true, true);
         capabilities.holding = true;
         capabilities.groups = true;
         capabilities.durable_groups = true;
