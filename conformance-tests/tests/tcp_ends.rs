@@ -102,6 +102,8 @@ async fn closing_hands_back_what_is_held_and_keeps_what_is_settled() {
     let mut heir = living.puller(&address("jobs"), Window::new(9)).await.unwrap();
     let left = next(&mut heir).await;
     assert_eq!((text(&left), left.attempt), ("8".to_owned(), 2));
+    push(&pusher, 9).await;
+    assert_eq!(text(&next(&mut heir).await), "9");
 }
 
 #[tokio::test]
