@@ -1,4 +1,5 @@
-//! The examples run: the quickstart alone, the calculator as two servers and a client in processes of their own.
+//! The examples run: the quickstart alone, the other patterns over each carrier, the calculator as two servers and a client
+//! in processes of their own.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +18,15 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     calculate(shell, &servers, &format!("zmq+tcp://127.0.0.1:{first},127.0.0.1:{second}"))?;
 
     let node = broker::start(shell)?;
+    // Their default is ZeroMQ.
+    for url in [None, Some("mem://example".to_owned()), Some(node.url())] {
+        let url: Vec<_> = url.into_iter().collect();
+        for example in ["thumbnails", "weather"] {
+            let url = &url;
+            cmd!(shell, "cargo run --quiet --locked --features full --example {example} -- {url...}")
+                .run()?;
+        }
+    }
     calculate(shell, &[node.url(), node.url()], &node.url())
 }
 

@@ -89,7 +89,8 @@ impl Group {
 
 /// What a backend implements to let a subscriber change its filters while it runs.
 pub trait Interest: Send + Sync + 'static {
-    /// Adds a filter. What matches it and is published after the future has resolved is not missed.
+    /// Adds a filter. What matches it and is published after the future has resolved is not missed; of what was published
+    /// shortly before, some may come.
     fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>>;
 
     /// Drops a filter that is among them. What is on its way may still come.
