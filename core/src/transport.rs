@@ -27,7 +27,7 @@ use crate::{Address, Result};
 ///   [`Capabilities`]. A message that nobody will ever take fails: with [`Unroutable`] from the send, or, where
 ///   that is only known later, as an item of the requester's receiver that [names the call](crate::Error::call).
 /// - **Each request goes to one** of the responders of its service, **each job to one** of the pullers of its queue,
-///   wherever they are. **What is published** goes to every subscriber with a filter that matches its topic; among the
+///   wherever they are; among those who have room, none is passed over for long. **What is published** goes to every subscriber with a filter that matches its topic; among the
 ///   subscribers of one group, to one.
 /// - **Replies** go to the [`reply_to`](crate::Message::reply_to) that arrived with the request, with its id.
 ///   A reply whose receiver is gone is an [`Unroutable`] error, or dropped.

@@ -200,7 +200,7 @@ mod tests {
             (target.uri.vhost.as_str(), target.uri.authority.userinfo.password.as_str()),
             ("vhost", "p,ss")
         );
-        for text in ["amqp://a,", "amqp://a,b:port", "amqp://a,,b", "amqp://localhost,user:hunter2@b"] {
+        for text in ["amqp://user:hunter2@a,", "amqp://user:hunter2@a,b:port", "amqp://user:hunter2@a,,b"] {
             let error = Target::parse(text).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Config, "{text}");
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
