@@ -8,17 +8,16 @@
 //! who loses the hub loses its ends. The other example, `tcp`, mends its links, and can do the other patterns.
 
 use std::collections::HashMap;
-use std::future::pending;
 use std::io::{Error as IoError, ErrorKind as IoErrorKind, Result as IoResult};
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_core::Stream;
+use futures_util::stream::{Stream, StreamExt, unfold};
 use polywire_conformance::{Backend, Space, Suite};
 use polywire_core::{
     Address, AnyTransport, CallId, Capabilities, Code, Deadline, Delivery, Error, ErrorKind, Fault, Filters,
@@ -29,9 +28,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter, copy, sink};
 use tokio::net::{UnixListener, UnixStream, unix::OwnedReadHalf};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
 
 /// Both sides have these, so what one writes, the other reads.
 const LIMITS: Limits =
@@ -47,7 +46,6 @@ const CLOSE_MAX: Duration = Duration::from_secs(1);
 struct Unix {
     hub: PathBuf,
     closing: watch::Sender<bool>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Unix {
@@ -68,10 +66,8 @@ impl Unix {
             stream.map_err(|error| lost().with("hub", self.hub.display()).with_source(error).unsent())?;
         let ((say, said), (inbox, items)) = (unbounded_channel(), unbounded_channel());
         let room = Arc::new(Semaphore::new(WAITING_MAX));
-        let link = Arc::new(Link { say, room, closing });
-        let mut tasks = lock(&self.tasks);
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(tokio::spawn(keep(stream, Arc::downgrade(&link), link.closing.clone(), inbox, said)));
+        let link = Arc::new(Link { say, room, closing: self.closing.clone() });
+        tokio::spawn(keep(stream, Arc::downgrade(&link), closing, inbox, said));
         Ok((Sender::new(Outgoing(link.clone())), Receiver::new(Incoming { link, items })))
     }
 }
@@ -111,13 +107,7 @@ impl Transport for Unix {
     async fn close(&self) -> Result<()> {
         self.closing.send_replace(true);
         // What was said before is still written, unless the hub does not read.
-        let late = Instant::now() + CLOSE_MAX;
-        let tasks = std::mem::take(&mut *lock(&self.tasks));
-        for mut task in tasks {
-            if timeout_at(late, &mut task).await.is_err() {
-                task.abort();
-            }
-        }
+        let _ = timeout(CLOSE_MAX, self.closing.closed()).await;
         Ok(())
     }
 }
@@ -127,7 +117,7 @@ struct Link {
     /// Unbounded, because it holds no more than `room` for messages, and the outcomes of what came.
     say: UnboundedSender<Said>,
     room: Arc<Semaphore>,
-    closing: watch::Receiver<bool>,
+    closing: watch::Sender<bool>,
 }
 
 /// A frame, and the room that it takes until it is written.
@@ -150,7 +140,7 @@ impl Settle for Link {
     }
 }
 
-/// Carries what is said and what arrives, until the hub hangs up: because it was told goodbye, or because it is gone.
+/// Carries what is said and what arrives, until the link is closed or dropped, or the hub is gone.
 async fn keep(
     stream: UnixStream,
     link: Weak<Link>,
@@ -158,27 +148,26 @@ async fn keep(
     inbox: UnboundedSender<Result<Delivery>>,
     mut said: UnboundedReceiver<Said>,
 ) {
-    let (mut from, to) = stream.into_split();
+    let (mut from, mut to) = stream.into_split();
     let hearing = async {
         tokio::select! {
             () = hear(&mut from, &link, inbox) => {}
-            _ = async { if closing.wait_for(|closing| *closing).await.is_err() { pending().await } } => {}
+            Ok(_) = closing.wait_for(|closing| *closing) => {}
         }
         if let Some(link) = link.upgrade() {
             link.room.close();
             link.say(Kind::Bye, 0);
         }
         // To the end: a socket that is closed with bytes unread takes with it what was written last.
-        let _ = copy(&mut from, &mut sink()).await;
+        copy(&mut from, &mut sink()).await
     };
-    let speaking = async {
-        let _ = speak(to, &mut said).await;
-        pending().await
+    let speaking = async move {
+        while let Some((frame, _room)) = said.recv().await.filter(|(frame, _)| frame.kind != Kind::Bye) {
+            write(&mut to, &frame).await?;
+        }
+        to.shutdown().await
     };
-    tokio::select! {
-        () = hearing => {}
-        () = speaking => {}
-    }
+    let _ = tokio::join!(hearing, speaking);
 }
 
 async fn hear(from: &mut OwnedReadHalf, link: &Weak<Link>, inbox: UnboundedSender<Result<Delivery>>) {
@@ -197,18 +186,6 @@ async fn hear(from: &mut OwnedReadHalf, link: &Weak<Link>, inbox: UnboundedSende
     let _ = inbox.send(Err(lost()));
 }
 
-/// Writes what is said, up to the goodbye. The hub speaks in the same way.
-async fn speak(to: impl AsyncWrite + Unpin, said: &mut UnboundedReceiver<Said>) -> IoResult<()> {
-    let mut to = BufWriter::new(to);
-    while let Some((frame, _room)) = said.recv().await.filter(|(frame, _)| frame.kind != Kind::Bye) {
-        write(&mut to, &frame).await?;
-        if said.is_empty() {
-            to.flush().await?;
-        }
-    }
-    to.shutdown().await
-}
-
 struct Outgoing(Arc<Link>);
 
 impl Outbound for Outgoing {
@@ -219,11 +196,7 @@ impl Outbound for Outgoing {
         Sending::later(async {
             let over = || if self.0.is_closed() { closed() } else { lost().unsent() };
             let room = self.0.room.clone().acquire_owned().await.map_err(|_| over())?;
-            if self.0.is_closed() {
-                return Err(closed());
-            }
-            let frame = Frame { kind: Kind::Send, number: 0, message };
-            self.0.say.send((frame, Some(room))).map_err(|_| over())
+            self.0.say.send((Frame { kind: Kind::Send, number: 0, message }, Some(room))).map_err(|_| over())
         })
     }
 }
@@ -317,14 +290,14 @@ async fn write(to: &mut (impl AsyncWrite + Unpin), Frame { kind, number, message
         message.content_type.as_ref().map(ToString::to_string),
         message.headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
     );
-    let head = serde_json::to_vec(&head)?;
+    let (head, mut to) = (serde_json::to_vec(&head)?, BufWriter::new(to));
     to.write_u64(head.len() as u64).await?;
     to.write_u64(message.body.len() as u64).await?;
     to.write_all(&head).await?;
     for part in message.body.frames() {
         to.write_all(part).await?;
     }
-    Ok(())
+    to.flush().await
 }
 
 async fn read(from: &mut (impl AsyncRead + Unpin)) -> IoResult<Frame> {
@@ -362,18 +335,17 @@ fn nonsense() -> IoError {
 async fn accept(listener: UnixListener) {
     let (memory, mut hosted) = (Memory::new().with_limits(LIMITS), JoinSet::new());
     loop {
-        tokio::select! {
-            Ok((stream, _)) = listener.accept() => drop(hosted.spawn(host(stream, memory.clone()))),
-            Some(_) = hosted.join_next() => {}
-            // Out of handles, with nobody here who could give one back.
-            else => sleep(Duration::from_millis(10)).await,
+        match listener.accept().await {
+            Ok((stream, _)) => drop(hosted.spawn(host(stream, memory.clone()))),
+            Err(_) => sleep(Duration::from_millis(10)).await,
         }
+        while hosted.try_join_next().is_some() {}
     }
 }
 
 /// Serves a connection until it ends. What it holds unsettled then goes to others, its receipts being dropped.
 async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
-    let (from, to) = stream.into_split();
+    let (from, mut to) = stream.into_split();
     let mut from = BufReader::new(from);
     let Frame { kind, number, message } = timeout(CONNECT_MAX, read(&mut from)).await??;
     let service = message.method.ok_or_else(nonsense)?;
@@ -383,68 +355,45 @@ async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
         _ => return Err(nonsense()),
     };
     let (sender, mut receiver) = opened.map_err(IoError::other)?;
-    // Unbounded, because the window bounds the requests, and a reply or a refusal answers a call in flight.
-    let (say, mut said) = unbounded_channel();
-    let tell = |kind, number, message| drop(say.send((Frame { kind, number, message }, None)));
-    let refuse = |call| {
-        let mut message = Message::default();
-        message.id = call;
-        tell(Kind::Refused, 0, message);
-    };
-    tell(Kind::Opened, 0, Message::default());
-    let (held, stopped) = (Mutex::new(HashMap::new()), Notify::new());
-    let listening = async {
-        loop {
-            let Frame { kind, number, message } = read(&mut from).await?;
-            let (call, receipt) = (message.id, lock(&held).remove(&number));
-            match kind {
-                // Where the queue is full, the socket fills up behind it.
-                Kind::Send => {
-                    if sender.send(message).await.is_err() {
-                        refuse(call);
+    let (mut held, mut last) = (HashMap::new(), 0);
+    // Keeps a frame that is read in part. While one is written none is read, which is well, as the client always reads.
+    let read_on = async |mut from| Some((read(&mut from).await.ok()?, from));
+    let mut frames = pin!(unfold(from, read_on));
+    let mut answer = Frame { kind: Kind::Opened, number: 0, message: Message::default() };
+    loop {
+        write(&mut to, &answer).await?;
+        answer = loop {
+            tokio::select! {
+                frame = frames.next() => {
+                    let Some(Frame { kind, number, message }) = frame else { return Ok(()) };
+                    let call = message.id;
+                    match kind {
+                        // Where the queue is full, the socket fills up behind it.
+                        Kind::Send => if sender.send(message).await.is_err() { break refused(call) },
+                        Kind::Done => drop(held.remove(&number).map(Receipt::ack)),
+                        Kind::Requeue => drop(held.remove(&number)),
+                        Kind::Stop => receiver.stop(),
+                        _ => return Err(nonsense()),
                     }
                 }
-                Kind::Done => drop(receipt.map(Receipt::ack)),
-                Kind::Requeue => drop(receipt),
-                Kind::Stop => stopped.notify_one(),
-                _ => return Err(nonsense()),
+                Some(next) = receiver.next() => break match next {
+                    Err(error) => refused(error.call()),
+                    Ok(Delivery { message, receipt, attempt, .. }) if receipt.is_some() => {
+                        last += 1;
+                        held.insert(last, receipt);
+                        Frame { kind: Kind::Request(attempt), number: last, message }
+                    }
+                    Ok(reply) => Frame { kind: Kind::Reply, number: 0, message: reply.message },
+                },
             }
         }
-    };
-    let telling = async {
-        let mut last = 0;
-        loop {
-            let next = tokio::select! {
-                next = receiver.next() => next,
-                () = stopped.notified() => {
-                    receiver.stop();
-                    continue;
-                }
-            };
-            match next {
-                None => pending().await,
-                Some(Err(error)) => refuse(error.call()),
-                Some(Ok(Delivery { message, receipt, .. })) if !receipt.is_some() => {
-                    tell(Kind::Reply, 0, message)
-                }
-                Some(Ok(Delivery { message, receipt, attempt, .. })) => {
-                    last += 1;
-                    lock(&held).insert(last, receipt);
-                    tell(Kind::Request(attempt), last, message);
-                }
-            }
-        }
-    };
-    tokio::select! {
-        heard = listening => heard,
-        () = telling => Ok(()),
-        spoken = speak(to, &mut said) => spoken,
     }
 }
 
-/// A lock that a panic poisoned is whole all the same: no code of ours panics half-way.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn refused(call: Option<CallId>) -> Frame {
+    let mut message = Message::default();
+    message.id = call;
+    Frame { kind: Kind::Refused, number: 0, message }
 }
 
 fn main() {
@@ -480,7 +429,7 @@ struct Place {
 impl Space for Place {
     async fn serving(&self) -> Result<AnyTransport> {
         let (hub, closing) = (self.path.clone(), watch::Sender::new(false));
-        Ok(AnyTransport::new(Unix { hub, closing, tasks: Mutex::default() }))
+        Ok(AnyTransport::new(Unix { hub, closing }))
     }
 
     async fn calling(&self) -> Result<AnyTransport> {
