@@ -1,14 +1,11 @@
 //! A small backend, in one file: requests and replies by way of a hub, over Unix sockets.
 //!
-//! ```text
-//! cargo test -p polywire-conformance --test unix
-//! ```
-//!
 //! Every end is a connection to the hub, and at the hub an end of `Memory`. A connection that is lost is not made anew:
 //! who loses the hub loses its ends. The other example, `tcp`, mends its links, and can do the other patterns.
 
 use std::collections::HashMap;
-use std::io::{Error as IoError, ErrorKind as IoErrorKind, Result as IoResult};
+use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+use std::io::{Error as IoError, Result as IoResult};
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +13,6 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt, unfold};
 use polywire_conformance::{Backend, Space, Suite};
 use polywire_core::{
@@ -26,22 +22,16 @@ use polywire_core::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter, copy, sink};
-use tokio::net::{UnixListener, UnixStream, unix::OwnedReadHalf};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-/// Both sides have these, so what one writes, the other reads.
-const LIMITS: Limits =
-    Limits { body_max: 16 << 20, frames_max: 64, headers_max: 64, header_bytes_max: 16 << 10 };
-/// Bytes of text beside the headers; and of a head, in which JSON makes six bytes of one at the worst.
-const TEXT_MAX: usize = 64 << 10;
+/// Bytes of a head, in which JSON makes six bytes of one at the worst.
 const HEAD_MAX: usize = 512 << 10;
-/// Messages of an end that wait to be written.
-const WAITING_MAX: usize = 1024;
-const CONNECT_MAX: Duration = Duration::from_secs(2);
-const CLOSE_MAX: Duration = Duration::from_secs(1);
+/// How long the hub may take to answer, and to read what was said before a goodbye.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 struct Unix {
     hub: PathBuf,
@@ -52,21 +42,20 @@ impl Unix {
     async fn open(&self, kind: Kind, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
         let hello = async {
             let mut stream = UnixStream::connect(&self.hub).await?;
-            let message = Message::request(service.clone(), Deadline::after(CONNECT_MAX));
+            let message = Message::request(service.clone(), Deadline::after(PATIENCE));
             write(&mut stream, &Frame { kind, number: window.messages() as u64, message }).await?;
-            if read(&mut stream).await?.kind == Kind::Opened { Ok(stream) } else { Err(nonsense()) }
+            if read(&mut stream).await?.kind == Kind::Opened { Ok(stream) } else { Err(InvalidData.into()) }
         };
-        let mut closing = self.closing.subscribe();
-        let stream = tokio::select! {
-            biased;
-            _ = closing.wait_for(|closing| *closing) => return Err(closed()),
-            hello = timeout(CONNECT_MAX, hello) => hello.unwrap_or_else(|late| Err(late.into())),
-        };
-        let stream =
-            stream.map_err(|error| lost().with("hub", self.hub.display()).with_source(error).unsent())?;
+        let closing = self.closing.subscribe();
+        if *closing.borrow() {
+            return Err(closed());
+        }
+        let unreachable = |error: IoError| lost().with("hub", self.hub.display()).with_source(error).unsent();
+        let hello = timeout(PATIENCE, hello).await.unwrap_or_else(|late| Err(late.into()));
+        let stream = hello.map_err(unreachable)?;
         let ((say, said), (inbox, items)) = (unbounded_channel(), unbounded_channel());
-        let room = Arc::new(Semaphore::new(WAITING_MAX));
-        let link = Arc::new(Link { say, room, closing: self.closing.clone() });
+        let link =
+            Arc::new(Link { say, room: Arc::new(Semaphore::new(1024)), closing: self.closing.clone() });
         tokio::spawn(keep(stream, Arc::downgrade(&link), closing, inbox, said));
         Ok((Sender::new(Outgoing(link.clone())), Receiver::new(Incoming { link, items })))
     }
@@ -74,32 +63,29 @@ impl Unix {
 
 impl Transport for Unix {
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::least(LIMITS.body_max);
-        (capabilities.settlement, capabilities.attempts) = (true, true);
-        capabilities.unroutable_at_once = true;
+        let mut capabilities = Capabilities::least(Limits::default().body_max);
+        (capabilities.settlement, capabilities.attempts, capabilities.unroutable_at_once) =
+            (true, true, true);
         capabilities
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
-        self.open(Kind::Requester, service, Window::default()).await
+        self.open(Kind::Open(false), service, Window::default()).await
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
-        self.open(Kind::Responder, service, window).await
+        self.open(Kind::Open(true), service, window).await
     }
 
     async fn pusher(&self, _: &Address) -> Result<Sender> {
         Err(Error::unsupported("pipeline"))
     }
-
     async fn puller(&self, _: &Address, _: Window) -> Result<Receiver> {
         Err(Error::unsupported("pipeline"))
     }
-
     async fn publisher(&self, _: &Address) -> Result<Sender> {
         Err(Error::unsupported("pubsub"))
     }
-
     async fn subscriber(&self, _: &Address, _: Subscription) -> Result<(Receiver, Filters)> {
         Err(Error::unsupported("pubsub"))
     }
@@ -107,7 +93,7 @@ impl Transport for Unix {
     async fn close(&self) -> Result<()> {
         self.closing.send_replace(true);
         // What was said before is still written, unless the hub does not read.
-        let _ = timeout(CLOSE_MAX, self.closing.closed()).await;
+        let _ = timeout(PATIENCE, self.closing.closed()).await;
         Ok(())
     }
 }
@@ -124,19 +110,15 @@ struct Link {
 type Said = (Frame, Option<OwnedSemaphorePermit>);
 
 impl Link {
-    fn is_closed(&self) -> bool {
-        *self.closing.borrow()
-    }
-
+    /// If nobody hears it, the hub has taken back what was here.
     fn say(&self, kind: Kind, number: u64) {
-        // If nobody hears it, the hub has taken back what was here.
         let _ = self.say.send((Frame { kind, number, message: Message::default() }, None));
     }
 }
 
 impl Settle for Link {
     fn settle(&self, tag: u64, outcome: Outcome) {
-        self.say(if outcome == Outcome::Requeue { Kind::Requeue } else { Kind::Done }, tag);
+        self.say(Kind::Settle(outcome == Outcome::Requeue), tag);
     }
 }
 
@@ -150,8 +132,23 @@ async fn keep(
 ) {
     let (mut from, mut to) = stream.into_split();
     let hearing = async {
+        let hear = async {
+            let (mut from, inbox) = (BufReader::new(&mut from), inbox);
+            while let Ok(Frame { kind, number, message }) = read(&mut from).await {
+                let refused = Error::new(ErrorKind::Unroutable, "no server takes this call").unsent();
+                // What nobody listens for any more is dropped here, and its receipt sends it back.
+                let _ = inbox.send(match (kind, link.upgrade(), message.id) {
+                    (Kind::Request(attempt), Some(link), _) => {
+                        Ok(Delivery::new(message, Receipt::new(link, number)).attempt(attempt))
+                    }
+                    (Kind::Refused, _, Some(call)) => Err(refused.with_call(call)),
+                    _ => Ok(Delivery::settled(message)),
+                });
+            }
+            let _ = inbox.send(Err(lost()));
+        };
         tokio::select! {
-            () = hear(&mut from, &link, inbox) => {}
+            () = hear => {}
             Ok(_) = closing.wait_for(|closing| *closing) => {}
         }
         if let Some(link) = link.upgrade() {
@@ -167,34 +164,16 @@ async fn keep(
         }
         to.shutdown().await
     };
-    let _ = tokio::join!(hearing, speaking);
-}
-
-async fn hear(from: &mut OwnedReadHalf, link: &Weak<Link>, inbox: UnboundedSender<Result<Delivery>>) {
-    let mut from = BufReader::new(from);
-    while let Ok(Frame { kind, number, message }) = read(&mut from).await {
-        let refused = Error::new(ErrorKind::Unroutable, "no server takes calls to this service").unsent();
-        // What nobody listens for any more is dropped here, and its receipt sends it back.
-        let _ = inbox.send(match (kind, link.upgrade(), message.id) {
-            (Kind::Request(attempt), Some(link), _) => {
-                Ok(Delivery::new(message, Receipt::new(link, number)).attempt(attempt))
-            }
-            (Kind::Refused, _, Some(call)) => Err(refused.with_call(call)),
-            _ => Ok(Delivery::settled(message)),
-        });
-    }
-    let _ = inbox.send(Err(lost()));
+    drop(tokio::join!(hearing, speaking));
 }
 
 struct Outgoing(Arc<Link>);
 
 impl Outbound for Outgoing {
     fn send(&self, message: Message) -> Sending<'_> {
-        if let Err(error) = check(&message) {
-            return Sending::ready(Err(error));
-        }
         Sending::later(async {
-            let over = || if self.0.is_closed() { closed() } else { lost().unsent() };
+            check(&message)?;
+            let over = || if *self.0.closing.borrow() { closed() } else { lost().unsent() };
             let room = self.0.room.clone().acquire_owned().await.map_err(|_| over())?;
             self.0.say.send((Frame { kind: Kind::Send, number: 0, message }, Some(room))).map_err(|_| over())
         })
@@ -210,7 +189,7 @@ impl Stream for Incoming {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.link.is_closed() { Poll::Ready(None) } else { self.items.poll_recv(cx) }
+        if *self.link.closing.borrow() { Poll::Ready(None) } else { self.items.poll_recv(cx) }
     }
 }
 
@@ -245,68 +224,62 @@ struct Frame {
     message: Message,
 }
 
+/// To open says whether to serve; to settle, whether to requeue; a request, which attempt it is.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Kind {
-    Requester,
-    Responder,
+    Open(bool),
     Send,
-    Done,
-    Requeue,
+    Settle(bool),
     Stop,
-    /// Ends what is said, and does not cross.
     Bye,
-    /// The hub's, from here on.
     Opened,
-    /// The how manieth attempt it is.
     Request(u32),
-    Reply,
     Refused,
 }
 
-/// Kind, number, method, id, reply address, milliseconds left, fault, content type, headers.
-type Head =
-    (Kind, u64, Option<String>, Option<u64>, Option<Vec<u8>>, Option<u64>, Failed, Option<String>, Pairs);
+/// Kind, number, method and content type, id, reply address, milliseconds left, fault, headers.
+type Head = (Kind, u64, Texts, Option<u64>, Option<Vec<u8>>, Option<u64>, Failed, Vec<(String, String)>);
+type Texts = [Option<String>; 2];
 type Failed = Option<(u8, String, String, Vec<u8>)>;
-type Pairs = Vec<(String, String)>;
 
 /// Refuses what the other side would not read.
 fn check(message: &Message) -> Result<()> {
     let fault = message.fault.as_ref().map_or(0, |it| it.kind.len() + it.message.len() + it.details.len());
-    if fault + message.content_type.as_ref().map_or(0, |format| format.len()) > TEXT_MAX {
+    if fault + message.content_type.as_ref().map_or(0, |format| format.len()) > HEAD_MAX / 8 {
         return Err(Error::new(ErrorKind::TooLarge, "the fault is larger than the limit").unsent());
     }
-    LIMITS.check(message)
+    Limits::default().check(message)
 }
 
 async fn write(to: &mut (impl AsyncWrite + Unpin), Frame { kind, number, message }: &Frame) -> IoResult<()> {
     let head: Head = (
         *kind,
         *number,
-        message.method.as_ref().map(ToString::to_string),
+        [
+            message.method.as_ref().map(ToString::to_string),
+            message.content_type.as_ref().map(ToString::to_string),
+        ],
         message.id.map(|id| id.0),
         message.reply_to.as_ref().map(|reply_to| reply_to.as_bytes().to_vec()),
         message.deadline.map(Deadline::remaining_ms),
         message.fault.clone().map(|it| (it.code.as_u8(), it.kind, it.message, it.details.into())),
-        message.content_type.as_ref().map(ToString::to_string),
         message.headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
     );
     let (head, mut to) = (serde_json::to_vec(&head)?, BufWriter::new(to));
     to.write_u64(head.len() as u64).await?;
     to.write_u64(message.body.len() as u64).await?;
     to.write_all(&head).await?;
-    for part in message.body.frames() {
-        to.write_all(part).await?;
-    }
+    to.write_all(&message.body.clone().into_bytes()).await?;
     to.flush().await
 }
 
 async fn read(from: &mut (impl AsyncRead + Unpin)) -> IoResult<Frame> {
     let (head, body) = (from.read_u64().await?, from.read_u64().await?);
-    if head > HEAD_MAX as u64 || body > LIMITS.body_max as u64 {
-        return Err(nonsense());
+    if head > HEAD_MAX as u64 || body > Limits::default().body_max as u64 {
+        return Err(InvalidData.into());
     }
     let head: Head = serde_json::from_slice(&read_sized(from, head).await?)?;
-    let (kind, number, method, id, reply_to, left_ms, fault, content_type, headers) = head;
+    let (kind, number, [method, content_type], id, reply_to, left_ms, fault, headers) = head;
     let mut message = Message::new(read_sized(from, body).await?);
     message.method = method.map(Address::new).transpose().map_err(IoError::other)?;
     message.id = id.map(CallId);
@@ -321,24 +294,17 @@ async fn read(from: &mut (impl AsyncRead + Unpin)) -> IoResult<Frame> {
 }
 
 /// Grows as the bytes come, so that nobody takes memory by announcing them.
-async fn read_sized(from: &mut (impl AsyncRead + Unpin), size: u64) -> IoResult<Bytes> {
+async fn read_sized(from: &mut (impl AsyncRead + Unpin), size: u64) -> IoResult<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(size).read_to_end(&mut bytes).await?;
-    if bytes.len() as u64 == size { Ok(bytes.into()) } else { Err(IoErrorKind::UnexpectedEof.into()) }
+    if bytes.len() as u64 == size { Ok(bytes) } else { Err(UnexpectedEof.into()) }
 }
 
-fn nonsense() -> IoError {
-    IoError::other("a frame that makes no sense here")
-}
-
-/// The hub, until it is aborted.
+/// The hub, until it is aborted, or out of handles.
 async fn accept(listener: UnixListener) {
-    let (memory, mut hosted) = (Memory::new().with_limits(LIMITS), JoinSet::new());
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => drop(hosted.spawn(host(stream, memory.clone()))),
-            Err(_) => sleep(Duration::from_millis(10)).await,
-        }
+    let (memory, mut hosted) = (Memory::new(), JoinSet::new());
+    while let Ok((stream, _)) = listener.accept().await {
+        hosted.spawn(host(stream, memory.clone()));
         while hosted.try_join_next().is_some() {}
     }
 }
@@ -347,12 +313,12 @@ async fn accept(listener: UnixListener) {
 async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
     let (from, mut to) = stream.into_split();
     let mut from = BufReader::new(from);
-    let Frame { kind, number, message } = timeout(CONNECT_MAX, read(&mut from)).await??;
-    let service = message.method.ok_or_else(nonsense)?;
+    let Frame { kind, number, message } = timeout(PATIENCE, read(&mut from)).await??;
+    let service = message.method.ok_or(InvalidData)?;
     let opened = match kind {
-        Kind::Requester => memory.requester(&service).await,
-        Kind::Responder => memory.responder(&service, Window::new(number as usize)).await,
-        _ => return Err(nonsense()),
+        Kind::Open(false) => memory.requester(&service).await,
+        Kind::Open(true) => memory.responder(&service, Window::new(number as usize)).await,
+        _ => return Err(InvalidData.into()),
     };
     let (sender, mut receiver) = opened.map_err(IoError::other)?;
     let (mut held, mut last) = (HashMap::new(), 0);
@@ -370,10 +336,9 @@ async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
                     match kind {
                         // Where the queue is full, the socket fills up behind it.
                         Kind::Send => if sender.send(message).await.is_err() { break refused(call) },
-                        Kind::Done => drop(held.remove(&number).map(Receipt::ack)),
-                        Kind::Requeue => drop(held.remove(&number)),
+                        Kind::Settle(requeue) => drop(held.remove(&number).filter(|_| !requeue).map(Receipt::ack)),
                         Kind::Stop => receiver.stop(),
-                        _ => return Err(nonsense()),
+                        _ => return Err(InvalidData.into()),
                     }
                 }
                 Some(next) = receiver.next() => break match next {
@@ -383,7 +348,7 @@ async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
                         held.insert(last, receipt);
                         Frame { kind: Kind::Request(attempt), number: last, message }
                     }
-                    Ok(reply) => Frame { kind: Kind::Reply, number: 0, message: reply.message },
+                    Ok(reply) => Frame { kind: Kind::Send, number: 0, message: reply.message },
                 },
             }
         }
@@ -413,23 +378,18 @@ impl Backend for UnixBackend {
         static LAST: AtomicUsize = AtomicUsize::new(0);
         let name = format!("polywire-{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
-        let listener = UnixListener::bind(&path).map_err(|error| {
-            Error::new(ErrorKind::Config, "there is no place for a hub").with_source(error)
-        })?;
-        Ok(Place { path, hub: tokio::spawn(accept(listener)).abort_handle() })
+        let no_place =
+            |error: IoError| Error::new(ErrorKind::Config, "no place for a hub").with_source(error);
+        let listener = UnixListener::bind(&path).map_err(no_place)?;
+        Ok(Place(path, tokio::spawn(accept(listener)).abort_handle()))
     }
 }
 
-/// A hub of its own.
-struct Place {
-    path: PathBuf,
-    hub: AbortHandle,
-}
+struct Place(PathBuf, AbortHandle);
 
 impl Space for Place {
     async fn serving(&self) -> Result<AnyTransport> {
-        let (hub, closing) = (self.path.clone(), watch::Sender::new(false));
-        Ok(AnyTransport::new(Unix { hub, closing }))
+        Ok(AnyTransport::new(Unix { hub: self.0.clone(), closing: watch::Sender::new(false) }))
     }
 
     async fn calling(&self) -> Result<AnyTransport> {
@@ -439,8 +399,7 @@ impl Space for Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.hub.abort();
-        // It may have been tidied away by others.
-        let _ = std::fs::remove_file(&self.path);
+        self.1.abort();
+        let _ = std::fs::remove_file(&self.0);
     }
 }
