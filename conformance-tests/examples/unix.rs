@@ -72,7 +72,6 @@ impl Transport for Unix {
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
         self.open(Kind::Open(false), service, Window::default()).await
     }
-
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
         self.open(Kind::Open(true), service, window).await
     }
@@ -100,14 +99,11 @@ impl Transport for Unix {
 
 /// An end at the hub, which its halves and its receipts hold. When the last of them is dropped, the end is.
 struct Link {
-    /// Unbounded, because it holds no more than `room` for messages, and the outcomes of what came.
-    say: UnboundedSender<Said>,
+    /// Frames, and the room each takes: no more than `room` for messages, and the outcomes of what came.
+    say: UnboundedSender<(Frame, Option<OwnedSemaphorePermit>)>,
     room: Arc<Semaphore>,
     closing: watch::Sender<bool>,
 }
-
-/// A frame, and the room that it takes until it is written.
-type Said = (Frame, Option<OwnedSemaphorePermit>);
 
 impl Link {
     /// If nobody hears it, the hub has taken back what was here.
@@ -128,7 +124,7 @@ async fn keep(
     link: Weak<Link>,
     mut closing: watch::Receiver<bool>,
     inbox: UnboundedSender<Result<Delivery>>,
-    mut said: UnboundedReceiver<Said>,
+    mut said: UnboundedReceiver<(Frame, Option<OwnedSemaphorePermit>)>,
 ) {
     let (mut from, mut to) = stream.into_split();
     let hearing = async {
@@ -323,8 +319,7 @@ async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
     let (sender, mut receiver) = opened.map_err(IoError::other)?;
     let (mut held, mut last) = (HashMap::new(), 0);
     // Keeps a frame that is read in part. While one is written none is read, which is well, as the client always reads.
-    let read_on = async |mut from| Some((read(&mut from).await.ok()?, from));
-    let mut frames = pin!(unfold(from, read_on));
+    let mut frames = pin!(unfold(from, async |mut from| Some((read(&mut from).await.ok()?, from))));
     let mut answer = Frame { kind: Kind::Opened, number: 0, message: Message::default() };
     loop {
         write(&mut to, &answer).await?;
@@ -369,7 +364,6 @@ struct UnixBackend;
 
 impl Backend for UnixBackend {
     type Space = Place;
-
     fn name(&self) -> String {
         "unix".to_owned()
     }
@@ -391,7 +385,6 @@ impl Space for Place {
     async fn serving(&self) -> Result<AnyTransport> {
         Ok(AnyTransport::new(Unix { hub: self.0.clone(), closing: watch::Sender::new(false) }))
     }
-
     async fn calling(&self) -> Result<AnyTransport> {
         self.serving().await
     }
