@@ -14,7 +14,7 @@ pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
         return Ok(cmd!(shell, "cargo test --locked {arguments...}").run()?);
     }
     let _reports = shell.push_env(conformance::REPORTS, conformance::fresh_reports(shell)?);
-    cmd!(shell, "cargo test --locked --workspace --all-features").run()?;
+    cmd!(shell, "cargo test --locked --no-fail-fast --workspace --all-features").run()?;
     conformance::check_reports(shell)?;
     println!("everything ran: units, documentation, and the suite on memory, ZeroMQ and RabbitMQ");
     Ok(())
