@@ -70,6 +70,7 @@ macro_rules! each_case {
                 optional draining_server_leaves_the_rest_to_others "While a server drains, others get what is sent";
                 optional window_bounds_unsettled_deliveries "An end holds no more unsettled deliveries than its window; what is beyond waits where others can take it";
                 optional requests_of_a_dead_server_go_on "The requests that a dying server held go to another one, marked as redelivered";
+                optional request_run_at_most_once_goes_to_nobody_else "A request to a server that runs each at most once goes to nobody else if that server dies";
             }
             pipeline {
                 optional each_job_reaches_one_worker "Of the jobs of several pushers, each reaches exactly one of several workers";
@@ -118,6 +119,7 @@ macro_rules! each_case {
                 optional a_black_hole_ends_calls_by_their_deadline "Calls whose bytes vanish end by their deadline, and work again when bytes pass";
                 optional a_frame_cut_in_the_middle_harms_nobody_else "A message that is cut in the middle reaches no handler and harms no other client";
                 optional no_acknowledged_call_is_lost_over_a_cut "Under load and repeated cuts, what was acknowledged was done, and what failed as unsent was not";
+                optional suppressed_duplicate_is_run_once_whatever_is_cut "Where a server suppresses duplicates, no cut makes it carry out a request twice";
             }
             brokers {
                 optional served_again_after_a_restart_of_the_broker "After a restart of the broker, calls are answered again by what was open before";

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use polywire_codec::MessagePack;
 use polywire_core::{
     AnyTransport, Capabilities, Client, Group, Publisher, Puller, Pusher, Requester, Result, Server,
-    ServerHandle, Service, Subscriber, SubscriberBind, Transport, Window,
+    ServerBind, ServerHandle, Service, Subscriber, SubscriberBind, Transport, Window,
 };
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
@@ -89,8 +89,20 @@ impl Stage {
     ///
     /// [`Failure::Failed`], if it cannot be bound.
     pub async fn serve_within(&self, window: Window, service: impl Service) -> Verdict<Serving> {
+        self.serve_as(service, |server| server.window(window)).await
+    }
+
+    /// Serves `service` in a process of its own, with these options.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`], if it cannot be bound.
+    pub async fn serve_as<F>(&self, service: impl Service, options: F) -> Verdict<Serving>
+    where
+        F: for<'t> FnOnce(ServerBind<'t, AnyTransport>) -> ServerBind<'t, AnyTransport>,
+    {
         let transport = self.serving().await?;
-        let server = bound(Server::bind(&transport, SERVICE).window(window)).await?;
+        let server = bound(options(Server::bind(&transport, SERVICE))).await?;
         Ok(Serving::start(transport, server, service))
     }
 

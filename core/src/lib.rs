@@ -42,7 +42,7 @@ pub use self::pubsub::{
 };
 pub use self::rpc::{
     Client, ClientStats, Connect, Handler, InFlight, Outgoing, Requester, Router, Server, ServerBind,
-    ServerHandle, ServerStats,
+    ServerHandle, ServerStats, Suppression,
 };
 pub use self::service::{Context, Reply, Request, Service, ServiceFn, service_fn};
 pub use self::transport::memory::Memory;

@@ -6,6 +6,7 @@ mod pending;
 mod requester;
 mod router;
 mod server;
+mod suppression;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ pub use self::client::{Client, Connect, InFlight, Outgoing};
 pub use self::requester::{ClientStats, Requester};
 pub use self::router::{Handler, Router};
 pub use self::server::{Server, ServerBind, ServerHandle, ServerStats};
+pub use self::suppression::Suppression;
 
 /// How long a call waits for its outcome, and what is pushed or published for being handed over, unless it says
 /// otherwise.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use polywire_codec::MessagePack;
 use polywire_core::{
     Address, CallError, CallId, Client, Code, Deadline, Delivery, Error, ErrorKind, Fault, Memory, Message,
-    Outcome, Receipt, ReplyTo, Requester, Router, Sending, Server, Settle, Window,
+    Outcome, Receipt, ReplyTo, Requester, Router, Sending, Server, ServerBind, ServerStats, Settle,
+    Suppression, Window,
 };
 use tokio::time::Instant;
 
@@ -199,6 +200,71 @@ async fn expired_request_is_settled_and_not_answered() {
     let (replies, outcomes) = serve_one(late, sent).await;
     assert!(replies.is_empty());
     assert_eq!(outcomes, [Outcome::Ack]);
+}
+
+/// Serves deliveries of requests, each with its attempt, by a handler that counts; what was replied, how often the handler
+/// ran, and in which order requests were settled and run.
+async fn serve_counted(
+    requests: &[(Message, u32)],
+    server: impl for<'t> FnOnce(ServerBind<'t, Scripted>) -> ServerBind<'t, Scripted>,
+) -> (Vec<Message>, Vec<&'static str>, ServerStats) {
+    let (transport, mut script) = Scripted::new(sent);
+    let server = server(Server::bind(&transport, "service")).await.unwrap();
+    let story = Arc::new(Story::default());
+    for (request, attempt) in requests {
+        let delivery = Delivery::new(request.clone(), Receipt::new(story.clone(), 1)).attempt(*attempt);
+        script.incoming.send(Ok(delivery)).unwrap();
+    }
+    drop(script.incoming);
+    let (handle, told) = (server.handle(), story.clone());
+    let router = Router::new(MessagePack).method("double", move |n: i64| {
+        told.0.lock().unwrap().push("run");
+        async move { Ok(n * 2) }
+    });
+    server.serve(router).await;
+    let replies = std::iter::from_fn(|| script.sent.try_recv().ok()).collect();
+    let story = story.0.lock().unwrap().clone();
+    (replies, story, handle.stats())
+}
+
+#[derive(Default)]
+struct Story(Mutex<Vec<&'static str>>);
+
+impl Settle for Story {
+    fn settle(&self, _: u64, outcome: Outcome) {
+        self.0.lock().unwrap().push(if outcome == Outcome::Ack {
+            "acknowledged"
+        } else {
+            "not acknowledged"
+        });
+    }
+}
+
+#[tokio::test]
+async fn duplicate_is_answered_from_memory_where_it_is_suppressed() {
+    let twice = [(request(), 1), (request(), 2)];
+    let (_, story, _) = serve_counted(&twice, |server| server).await;
+    assert_eq!(story, ["run", "acknowledged", "run", "acknowledged"]);
+    let (replies, story, stats) =
+        serve_counted(&twice, |server| server.suppress_duplicates(Suppression::default())).await;
+    assert_eq!(story, ["run", "acknowledged", "acknowledged"]);
+    assert_eq!((replies.len(), stats.answered, stats.suppressed), (2, 2, 1));
+    assert_eq!(replies[0].body.as_slice(), replies[1].body.as_slice());
+}
+
+#[tokio::test]
+async fn request_is_settled_before_it_is_run_where_it_is_run_at_most_once() {
+    let (replies, story, stats) = serve_counted(&[(request(), 1)], |server| server.at_most_once()).await;
+    assert_eq!(story, ["acknowledged", "run"]);
+    assert_eq!((replies.len(), stats.refused), (1, 0));
+}
+
+#[tokio::test]
+async fn request_that_was_delivered_before_is_refused_where_it_is_run_at_most_once() {
+    let (replies, story, stats) = serve_counted(&[(request(), 2)], |server| server.at_most_once()).await;
+    assert_eq!(story, ["acknowledged"]);
+    assert_eq!(replies[0].fault.as_ref().unwrap().code, Code::Unavailable);
+    assert_eq!((replies[0].id, stats.refused), (Some(CallId(5)), 1));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Client, ErrorKind, Router, Transport, Window};
+use polywire_core::{CallError, Client, ErrorKind, Router, Suppression, Transport, Window};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -108,17 +108,44 @@ fn measuring(mutilated: &Arc<AtomicUsize>) -> Router<MessagePack> {
 pub async fn no_acknowledged_call_is_lost_over_a_cut(stage: &Stage) -> Verdict {
     stage.require_hook(Hook::Sever)?;
     let tally = Arc::new(Tally::new());
+    let server = stage.serve_within(Window::new(64), counting(&tally)).await?;
+    call_over_cuts(stage, &tally).await?;
+    let sum = tally.sum();
+    let may_repeat = server.transport.capabilities().settlement;
+    ensure!(may_repeat || sum.duplicated == 0, "what is never delivered again was done again: {sum}");
+    Ok(())
+}
+
+/// Where a server suppresses duplicates, no cut makes it carry out a request twice.
+pub async fn suppressed_duplicate_is_run_once_whatever_is_cut(stage: &Stage) -> Verdict {
+    stage.require("settlement", |can| can.settlement).await?;
+    stage.require_hook(Hook::Sever)?;
+    let tally = Arc::new(Tally::new());
+    let remember = Suppression::default();
+    let server = stage.serve_as(counting(&tally), |server| server.suppress_duplicates(remember)).await?;
+    call_over_cuts(stage, &tally).await?;
+    stage.note(format_args!("{} came again and were answered from memory", server.handle.stats().suppressed));
+    let sum = tally.sum();
+    ensure!(sum.duplicated == 0, "what one server remembers, it did again: {sum}");
+    Ok(())
+}
+
+/// A service whose method `run` notes that it was run.
+fn counting(tally: &Arc<Tally>) -> Router<MessagePack> {
     let runs = tally.clone();
-    let router = Router::new(MessagePack).method("run", move |id: u64| {
+    Router::new(MessagePack).method("run", move |id: u64| {
         runs.effect(id);
         async { Ok(()) }
-    });
-    let server = stage.serve_within(Window::new(64), router).await?;
+    })
+}
+
+/// Calls from all sides while the link is cut again and again; what was acknowledged has to be done.
+async fn call_over_cuts(stage: &Stage, tally: &Tally) -> Verdict {
     let client = stage.client().await?;
     let over = AtomicBool::new(false);
-    let load = join_all((0..16).map(|_| call_until(&over, &client, &tally)));
+    let load = join_all((0..16).map(|_| call_until(&over, &client, tally)));
     let ((), cut) = join(async { drop(load.await) }, async {
-        let cut = cut_again_and_again(stage, &tally).await;
+        let cut = cut_again_and_again(stage, tally).await;
         over.store(true, Ordering::Release);
         cut
     })
@@ -127,8 +154,6 @@ pub async fn no_acknowledged_call_is_lost_over_a_cut(stage: &Stage) -> Verdict {
     let sum = tally.sum();
     stage.note(sum);
     ensure!(sum.lost + sum.unexpected == 0, "what was promised and what was seen disagree: {sum}");
-    let may_repeat = server.transport.capabilities().settlement;
-    ensure!(may_repeat || sum.duplicated == 0, "what is never delivered again was done again: {sum}");
     Ok(())
 }
 

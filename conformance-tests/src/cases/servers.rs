@@ -1,7 +1,7 @@
 //! Servers that compete, drain and die.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
@@ -207,6 +207,36 @@ pub async fn requests_of_a_dead_server_go_on(stage: &Stage) -> Verdict {
         let how = call.await.or_fail("a call whose server died is answered")?;
         ensure!(how == "again", "a request that a dead server had held came as delivered for the {how}");
     }
+    Ok(())
+}
+
+/// A request to a server that runs each at most once goes to nobody else if that server dies.
+pub async fn request_run_at_most_once_goes_to_nobody_else(stage: &Stage) -> Verdict {
+    stage.require("settlement", |can| can.settlement).await?;
+    let never = Arc::new(Semaphore::new(0));
+    let dying = stage.serve_as(stuck(&never, "dying"), |server| server.at_most_once()).await?;
+    let client = stage.client().await?;
+    let start = |n: u64| client.request("wait").start::<_, String>(&n);
+    let begun: Vec<_> = (0..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    eventually("the requests arrive", || dying.handle.stats().running == 4).await?;
+    let ran = Arc::new(Mutex::new(Vec::new()));
+    let story = ran.clone();
+    let router = Router::new(MessagePack).method("wait", move |n: u64| {
+        story.lock().unwrap_or_else(PoisonError::into_inner).push(n);
+        async { Ok("heir") }
+    });
+    let heir = stage.serve(router).await?;
+    drop(dying);
+    for n in 4..8 {
+        client.call::<_, String>("wait", &n).await.or_fail("the heir answers")?;
+    }
+    drop(begun);
+    bound(heir.transport.close()).await?;
+    let ran = ran.lock().unwrap_or_else(PoisonError::into_inner);
+    ensure!(
+        *ran == [4, 5, 6, 7],
+        "of the requests 0 to 3, which had begun, and 4 to 7, the heir ran {ran:?}"
+    );
     Ok(())
 }
 

@@ -28,7 +28,8 @@ use self::messages::{
     Alters, Boundless, LosesReplies, RepeatsReplies, RepeatsRequests, SwallowsUnroutable, Swaps,
 };
 use self::work::{
-    CannotCount, ForgetsTheMark, ForgetsToRequeue, IgnoresTheWindow, LeaksAbandonedCalls, NeverStops,
+    CannotCount, ForgetsAcknowledgements, ForgetsTheMark, ForgetsToRequeue, IgnoresTheWindow,
+    LeaksAbandonedCalls, NeverStops,
 };
 
 /// Runs a case on a backend with a flaw, and on one without.
@@ -74,6 +75,9 @@ caught! {
     swallowed_unroutable: SwallowsUnroutable, "calls.unknown_service_is_unroutable", "a call to nobody ended with";
     forgotten_requests: ForgetsToRequeue,
         "servers.requests_of_a_dead_server_go_on", "a call whose server died is answered: DeadlineExceeded";
+    forgotten_acknowledgements: ForgetsAcknowledgements,
+        "servers.request_run_at_most_once_goes_to_nobody_else", "the heir ran [";
+    jobs_that_come_again: ForgetsAcknowledgements, "pipeline.settled_job_is_gone", "settled";
     forgotten_marks: ForgetsTheMark,
         "servers.requests_of_a_dead_server_go_on", "came as delivered for the first time";
     ignored_windows: IgnoresTheWindow,

@@ -49,6 +49,48 @@ impl Settle for Forgetful {
     }
 }
 
+/// What was acknowledged comes again when the end is gone, like that which was not.
+#[derive(Clone)]
+pub(crate) struct ForgetsAcknowledgements;
+
+impl Flaw for ForgetsAcknowledgements {
+    fn serving(&self, (sender, receiver): End) -> End {
+        (sender, self.pulling(receiver))
+    }
+
+    fn pulling(&self, receiver: Receiver) -> Receiver {
+        let held = Arc::new(Held::default());
+        received(receiver, move |item| {
+            item.map(|mut delivery| {
+                let receipt = std::mem::replace(&mut delivery.receipt, Receipt::none());
+                let tag = held.take(receipt);
+                delivery.receipt = Receipt::new(held.clone(), tag);
+                delivery
+            })
+        })
+    }
+}
+
+/// The receipts of an end, of which none is settled before the end is dropped, unless it is to be requeued.
+#[derive(Default)]
+struct Held(Mutex<Vec<Option<Receipt>>>);
+
+impl Held {
+    fn take(&self, receipt: Receipt) -> u64 {
+        let mut held = self.0.lock().unwrap();
+        held.push(Some(receipt));
+        held.len() as u64 - 1
+    }
+}
+
+impl Settle for Held {
+    fn settle(&self, tag: u64, outcome: Outcome) {
+        if outcome == Outcome::Requeue {
+            drop(self.0.lock().unwrap()[usize::try_from(tag).unwrap()].take());
+        }
+    }
+}
+
 /// What was delivered before is not marked.
 #[derive(Clone)]
 pub(crate) struct ForgetsTheMark;

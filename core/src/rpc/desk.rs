@@ -8,35 +8,45 @@ use futures_util::FutureExt;
 use tokio::time::timeout_at;
 
 use super::server::Counts;
+use super::suppression::Answers;
 use crate::intake::{self, Running, panic_message};
-use crate::transport::{Delivery, Sender};
-use crate::{CallError, Code, Deadline, Error, ErrorKind, Fault, Message, Reply, Request, Result, Service};
+use crate::transport::{Delivery, Receipt, Sender};
+use crate::{
+    CallError, Code, Deadline, Error, ErrorKind, Fault, Message, Reply, ReplyTo, Request, Result, Service,
+};
 
 /// Answers requests through a service.
 pub(super) struct Desk<S> {
     pub(super) service: S,
     pub(super) sender: Sender,
+    pub(super) is_at_most_once: bool,
+    /// Where duplicates are suppressed.
+    pub(super) answers: Option<Answers>,
     pub(super) counts: Arc<Counts>,
 }
 
 impl<S: Service> intake::Desk for Desk<S> {
     const TAKES_THE_REST: bool = false;
 
-    async fn handle(self: Arc<Self>, delivery: Delivery) {
+    async fn handle(self: Arc<Self>, mut delivery: Delivery) {
         if delivery.message.deadline.is_some_and(Deadline::is_expired) {
             self.count(|counts| &counts.expired);
             return delivery.receipt.ack();
         }
+        if !self.is_at_most_once {
+            return self.answer(delivery).await;
+        }
+        if delivery.attempt > 1 {
+            return self.refuse(delivery, "it was delivered before, and may have been run").await;
+        }
+        // Settled first, so that nobody gets it again.
+        let receipt = std::mem::replace(&mut delivery.receipt, Receipt::none());
+        receipt.ack();
         self.answer(delivery).await;
     }
 
     async fn turn_down(self: Arc<Self>, delivery: Delivery) {
-        self.count(|counts| &counts.refused);
-        let mut reply = Message::failed(Fault::new(Code::Unavailable, "the server is draining"));
-        reply.id = delivery.message.id;
-        reply.reply_to = delivery.message.reply_to;
-        self.hand_over(reply).await;
-        delivery.receipt.ack();
+        self.refuse(delivery, "the server is draining").await;
     }
 
     fn reject(&self, error: &Error) {
@@ -46,6 +56,17 @@ impl<S: Service> intake::Desk for Desk<S> {
 }
 
 impl<S: Service> Desk<S> {
+    async fn refuse(&self, delivery: Delivery, because: &'static str) {
+        self.count(|counts| &counts.refused);
+        let Delivery { message, receipt, .. } = delivery;
+        if message.reply_to.is_some() {
+            let mut reply = Message::failed(Fault::new(Code::Unavailable, because));
+            (reply.id, reply.reply_to) = (message.id, message.reply_to);
+            self.hand_over(reply).await;
+        }
+        receipt.ack();
+    }
+
     /// Carries out one request, replies, and settles: in this order, so that nothing is lost in between.
     async fn answer(&self, delivery: Delivery) {
         let Delivery { mut message, receipt, attempt } = delivery;
@@ -53,7 +74,7 @@ impl<S: Service> Desk<S> {
         let (id, reply_to) = (message.id, message.reply_to.take());
         let reply = match message.fault.take() {
             Some(unreadable) => Some(Message::failed(*unreadable)),
-            None => self.carry_out(Request { attempt, ..Request::new(message) }).await,
+            None => self.reply(Request { attempt, ..Request::new(message) }, reply_to.clone()).await,
         };
         let Some(mut reply) = reply else {
             self.count(|counts| &counts.expired);
@@ -65,6 +86,19 @@ impl<S: Service> Desk<S> {
         reply.id = id;
         reply.reply_to = reply_to;
         if self.hand_over(reply).await { receipt.ack() } else { receipt.requeue() }
+    }
+
+    /// The reply: from memory, if the request was answered before.
+    async fn reply(&self, request: Request, reply_to: Option<ReplyTo>) -> Option<Message> {
+        let (Some(answers), Some(reply_to)) = (&self.answers, reply_to) else {
+            return self.carry_out(request).await;
+        };
+        let caller = (reply_to, request.message.id);
+        let (reply, is_fresh) = answers.once(caller, self.carry_out(request)).await?;
+        if !is_fresh {
+            self.count(|counts| &counts.suppressed);
+        }
+        Some(reply)
     }
 
     /// The reply of the service; `None` when the caller does not wait for it any more.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_core::future::BoxFuture;
 
 use super::desk::Desk;
+use super::suppression::{Answers, Suppression};
 use crate::intake::{self, Phases};
 use crate::transport::{Receiver, Sender};
 use crate::{Address, Error, Result, Service, Transport, Window};
@@ -16,7 +17,9 @@ use crate::{Address, Error, Result, Service, Transport, Window};
 ///
 /// From the moment it is bound, requests are queued for it; [`serve`](Self::serve) works them off, at most a
 /// [`Window`] of them at once. A request is settled after its reply was handed over, so one whose server dies goes to
-/// another server where the transport can carry that. A handler that panics, or whose result cannot be encoded,
+/// another server where the transport can carry that: it is run at least once. To run it at most once instead, say
+/// [`at_most_once`](ServerBind::at_most_once); to bear that it comes twice,
+/// [`suppress_duplicates`](ServerBind::suppress_duplicates). A handler that panics, or whose result cannot be encoded,
 /// answers with a fault; one that is slower than its caller's deadline is dropped; a request that comes too late
 /// never starts.
 ///
@@ -41,6 +44,8 @@ pub struct Server {
     sender: Sender,
     receiver: Receiver,
     window: Window,
+    is_at_most_once: bool,
+    answers: Option<Answers>,
     handle: ServerHandle,
 }
 
@@ -55,7 +60,9 @@ impl Server {
         transport: &T,
         service: impl TryInto<Address, Error: Into<Error>>,
     ) -> ServerBind<'_, T> {
-        ServerBind { transport, service: service.try_into().map_err(Into::into), window: Window::default() }
+        let service = service.try_into().map_err(Into::into);
+        let window = Window::default();
+        ServerBind { transport, service, window, is_at_most_once: false, suppression: None }
     }
 
     /// The name of the service.
@@ -75,9 +82,9 @@ impl Server {
     /// Each request runs in a task of its own. Dropping the future stops at once: what runs is dropped, and goes to
     /// another server where the transport can carry that.
     pub async fn serve<S: Service>(self, service: S) {
-        let Self { name, sender, receiver, window, handle } = self;
+        let Self { name, sender, receiver, window, is_at_most_once, answers, handle } = self;
         tracing::debug!(service = %name, window = window.messages(), "serving");
-        let desk = Desk { service, sender, counts: handle.counts };
+        let desk = Desk { service, sender, is_at_most_once, answers, counts: handle.counts };
         intake::run(Arc::new(desk), receiver, window, handle.phase).await;
         tracing::debug!(service = %name, "stopped serving");
     }
@@ -99,12 +106,29 @@ pub struct ServerBind<'t, T> {
     transport: &'t T,
     service: Result<Address>,
     window: Window,
+    is_at_most_once: bool,
+    suppression: Option<Suppression>,
 }
 
 impl<T> ServerBind<'_, T> {
     /// How many requests are worked on at once. The default is 128.
     pub fn window(self, window: Window) -> Self {
         Self { window, ..self }
+    }
+
+    /// Runs each request at most once, instead of at least once: it is settled before its handler begins, so that
+    /// nobody else gets it if this server dies.
+    ///
+    /// A request that was delivered before, to this server or another one, may have been run; it is not, and answered
+    /// with [`Code::Unavailable`](crate::Code::Unavailable). That also meets what a draining server has handed back.
+    pub fn at_most_once(self) -> Self {
+        Self { is_at_most_once: true, ..self }
+    }
+
+    /// Remembers what was answered, and does not carry out again what is delivered again. The default is to carry it
+    /// out.
+    pub fn suppress_duplicates(self, suppression: Suppression) -> Self {
+        Self { suppression: Some(suppression), ..self }
     }
 }
 
@@ -113,12 +137,13 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { transport, service, window } = self;
+        let Self { transport, service, window, is_at_most_once, suppression } = self;
         Box::pin(async move {
             let name = service?;
             let (sender, receiver) = transport.responder(&name, window).await?;
             let handle = ServerHandle { phase: Phases::new(), counts: Arc::default() };
-            Ok(Server { name, sender, receiver, window, handle })
+            let answers = suppression.map(Answers::new);
+            Ok(Server { name, sender, receiver, window, is_at_most_once, answers, handle })
         })
     }
 }
@@ -155,6 +180,7 @@ impl ServerHandle {
             rejected: get(&counts.rejected),
             refused: get(&counts.refused),
             undelivered: get(&counts.undelivered),
+            suppressed: get(&counts.suppressed),
         }
     }
 }
@@ -179,10 +205,12 @@ pub struct ServerStats {
     pub expired: u64,
     /// Requests that could not be read and not be answered.
     pub rejected: u64,
-    /// Requests that came while draining.
+    /// Requests that came while draining, or came again to a server that runs each at most once.
     pub refused: u64,
     /// Replies that could not be handed over. Where the transport settles, their requests go to another server.
     pub undelivered: u64,
+    /// Requests that came again and were answered from memory. They are among the answered.
+    pub suppressed: u64,
 }
 
 #[derive(Default)]
@@ -194,4 +222,5 @@ pub(super) struct Counts {
     pub(super) rejected: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) undelivered: AtomicU64,
+    pub(super) suppressed: AtomicU64,
 }
