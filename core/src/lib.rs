@@ -9,6 +9,7 @@
 mod address;
 mod body;
 mod codec;
+mod context;
 mod deadline;
 mod dialect;
 mod error;
@@ -28,6 +29,7 @@ mod work;
 pub use self::address::Address;
 pub use self::body::Body;
 pub use self::codec::Codec;
+pub use self::context::{Baggage, CallStack, Context};
 pub use self::deadline::Deadline;
 pub use self::dialect::Dialect;
 pub use self::error::{CallError, Error, ErrorKind, Result};
@@ -44,7 +46,7 @@ pub use self::rpc::{
     Client, ClientStats, Connect, Handler, InFlight, Outgoing, Requester, Router, Server, ServerBind,
     ServerHandle, ServerStats, Suppression,
 };
-pub use self::service::{Context, Reply, Request, Service, ServiceFn, service_fn};
+pub use self::service::{Reply, Request, Service, ServiceFn, service_fn};
 pub use self::transport::memory::Memory;
 pub use self::transport::{
     AnyTransport, Capabilities, Delivery, Filters, Group, Inbound, Interest, Outbound, Outcome, Receipt,

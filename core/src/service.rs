@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::{Address, CallError, Deadline, Headers, Message};
+use crate::{CallError, Context, Message};
 
 /// One async function from a request to a reply: what a server runs, and what a client calls.
 ///
@@ -84,7 +84,7 @@ impl Request {
     /// What a handler may want to know about the request.
     #[must_use]
     pub fn context(&self) -> Context {
-        Context::of(&self.message, self.attempt)
+        Context::of(&self.message, self.attempt).in_its_place()
     }
 }
 
@@ -107,48 +107,5 @@ impl Reply {
 impl From<Message> for Reply {
     fn from(message: Message) -> Self {
         Self { message }
-    }
-}
-
-/// The circumstances of a call, a job or an event, for a handler that asks for them.
-///
-/// ```
-/// # use polywire_codec::MessagePack;
-/// use polywire_core::{Context, Router};
-///
-/// let router = Router::new(MessagePack).method("whoami", |context: Context, (): ()| async move {
-///     Ok(context.headers.get("user").unwrap_or("nobody").to_owned())
-/// });
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Context {
-    /// The method that was called.
-    pub method: Option<Address>,
-    /// What the event is about.
-    pub topic: Option<Address>,
-    /// When the caller stops waiting.
-    pub deadline: Option<Deadline>,
-    /// The headers of the message.
-    pub headers: Headers,
-    /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::Delivery::attempt).
-    pub attempt: u32,
-}
-
-impl Context {
-    pub(crate) fn of(message: &Message, attempt: u32) -> Self {
-        Self {
-            method: message.method.clone(),
-            topic: message.topic.clone(),
-            deadline: message.deadline,
-            headers: message.headers.clone(),
-            attempt,
-        }
-    }
-
-    /// Whether it was delivered before, so that the work may have been done, or half done.
-    #[must_use]
-    pub fn is_redelivered(&self) -> bool {
-        self.attempt > 1
     }
 }

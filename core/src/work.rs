@@ -75,7 +75,8 @@ impl<S: Service> intake::Desk for Desk<S> {
 
 impl<S: Service> Desk<S> {
     async fn carry_out(&self, request: Request) -> Result<(), Fault> {
-        let outcome = AssertUnwindSafe(self.service.call(request)).catch_unwind().await;
+        let context = request.context();
+        let outcome = context.carry(AssertUnwindSafe(self.service.call(request)).catch_unwind()).await;
         match outcome {
             Ok(Ok(Reply { message })) => message.fault.map_or(Ok(()), |fault| Err(*fault)),
             Ok(Err(CallError::Fault(fault))) => Err(fault),

@@ -8,6 +8,7 @@ use futures_core::future::BoxFuture;
 use serde::Serialize;
 use tokio::time::timeout;
 
+use crate::context::hand_on;
 use crate::rpc::DEFAULT_TIMEOUT;
 use crate::{Address, Dialect, Error, ErrorKind, Headers, Message, Result, Sender, Transport};
 
@@ -82,7 +83,8 @@ impl<D: Dialect> Pusher<D> {
 }
 
 /// Sends, and waits no longer than this.
-pub(crate) async fn hand_over(sender: &Sender, message: Message, patience: Duration) -> Result<()> {
+pub(crate) async fn hand_over(sender: &Sender, mut message: Message, patience: Duration) -> Result<()> {
+    hand_on(&mut message);
     let sending = sender.send(message);
     // Most sends are done at once, and need no timer.
     let sending = match sending.into_result() {

@@ -15,8 +15,10 @@ use tokio::task::JoinHandle;
 
 use super::DEFAULT_TIMEOUT;
 use super::requester::{ClientStats, Requester};
+use crate::context::hand_on;
 use crate::{
-    Address, CallError, Deadline, Dialect, Error, ErrorKind, Message, Request, Result, Service, Transport,
+    Address, Baggage, CallError, Deadline, Dialect, Error, ErrorKind, Message, Request, Result, Service,
+    Transport,
 };
 
 /// Calls the methods of a service.
@@ -112,6 +114,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
         let method = method.try_into().map_err(Into::into)?;
         let mut message = Message::request(method, Deadline::after(self.timeout));
         self.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
+        hand_on(&mut message);
         carry_out(&self.service, &self.dialect, Request::new(message)).await
     }
 
@@ -198,7 +201,7 @@ impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
         self.deadline(Deadline::after(timeout))
     }
 
-    /// When this call stops waiting for its outcome.
+    /// When this call stops waiting for its outcome. One that is made by a handler stops with it at the latest.
     pub fn deadline(self, deadline: Deadline) -> Self {
         Self { deadline, ..self }
     }
@@ -206,6 +209,12 @@ impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
     /// Sends a header along.
     pub fn header(mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) -> Self {
         self.headers.insert(name, value);
+        self
+    }
+
+    /// Sends a pair along, with this call and with all that come of it; see [`Baggage`].
+    pub fn baggage(mut self, key: &str, value: &str) -> Self {
+        Baggage::add(&mut self.headers, key, value);
         self
     }
 
@@ -251,6 +260,7 @@ impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
         let mut message = Message::request(self.method?, self.deadline);
         message.headers = self.headers;
         self.client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
+        hand_on(&mut message);
         Ok(Request::new(message))
     }
 }

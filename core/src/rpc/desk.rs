@@ -12,11 +12,13 @@ use super::suppression::Answers;
 use crate::intake::{self, Running, panic_message};
 use crate::transport::{Delivery, Receipt, Sender};
 use crate::{
-    CallError, Code, Deadline, Error, ErrorKind, Fault, Message, Reply, ReplyTo, Request, Result, Service,
+    Address, CallError, Code, Context, Deadline, Error, ErrorKind, Fault, Message, Reply, ReplyTo, Request,
+    Result, Service,
 };
 
 /// Answers requests through a service.
 pub(super) struct Desk<S> {
+    pub(super) name: Address,
     pub(super) service: S,
     pub(super) sender: Sender,
     pub(super) is_at_most_once: bool,
@@ -104,7 +106,8 @@ impl<S: Service> Desk<S> {
     /// The reply of the service; `None` when the caller does not wait for it any more.
     async fn carry_out(&self, request: Request) -> Option<Message> {
         let deadline = request.message.deadline;
-        let call = AssertUnwindSafe(self.service.call(request)).catch_unwind();
+        let context = Context::of_call(&self.name, &request.message, request.attempt);
+        let call = context.carry(AssertUnwindSafe(self.service.call(request)).catch_unwind());
         let outcome = match deadline {
             Some(deadline) => timeout_at(deadline.instant(), call).await.ok()?,
             None => call.await,

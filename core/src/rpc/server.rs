@@ -84,7 +84,8 @@ impl Server {
     pub async fn serve<S: Service>(self, service: S) {
         let Self { name, sender, receiver, window, is_at_most_once, answers, handle } = self;
         tracing::debug!(service = %name, window = window.messages(), "serving");
-        let desk = Desk { service, sender, is_at_most_once, answers, counts: handle.counts };
+        let desk =
+            Desk { name: name.clone(), service, sender, is_at_most_once, answers, counts: handle.counts };
         intake::run(Arc::new(desk), receiver, window, handle.phase).await;
         tracing::debug!(service = %name, "stopped serving");
     }

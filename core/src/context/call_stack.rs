@@ -1,0 +1,96 @@
+//! Which calls led to a call.
+
+use std::fmt;
+
+use super::Context;
+
+/// The calls that led to one, the first one first, each as `service.method.number`.
+///
+/// They lie in the header `call-id-stack`, with commas between. A call that is made outside of a handler has none, and
+/// costs nothing. At most 32 are kept, of at most 4,096 bytes in all, the latest ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallStack(Vec<String>);
+
+impl CallStack {
+    pub(super) const HEADER: &'static str = "call-id-stack";
+    const DEPTH_MAX: usize = 32;
+    const BYTES_MAX: usize = 4_096;
+
+    pub(super) fn of(context: &Context) -> Self {
+        let before = context.headers.get(Self::HEADER).unwrap_or_default();
+        let mut calls: Vec<_> =
+            before.split(',').filter(|call| !call.is_empty()).map(str::to_owned).collect();
+        calls.push(context.to_call());
+        let mut bytes = 0;
+        let kept = calls.iter().rev().take(Self::DEPTH_MAX).take_while(|call| {
+            bytes += call.len() + 1;
+            bytes <= Self::BYTES_MAX
+        });
+        let kept = kept.count();
+        calls.drain(..calls.len() - kept);
+        Self(calls)
+    }
+
+    /// The calls, the first one first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+impl fmt::Display for CallStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
+}
+
+impl Context {
+    /// How this call stands in the stack.
+    fn to_call(&self) -> String {
+        // A comma may stand in an address, and not in a stack.
+        let names = [&self.service, &self.method, &self.topic].into_iter().flatten();
+        let names: Vec<_> = names.map(|name| name.as_str().replace(',', "%2C")).collect();
+        format!("{}.{:016x}", names.join("."), self.call)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Address, CallId, Message, ReplyTo};
+
+    fn call(id: u64, headers: &[(&str, &str)]) -> Context {
+        let mut message = Message::default();
+        message.method = Some(Address::new("create").unwrap());
+        message.id = Some(CallId(id));
+        message.reply_to = Some(ReplyTo::new("caller"));
+        message.headers = headers.iter().copied().collect();
+        Context::of_call(&Address::new("orders").unwrap(), &message, 1)
+    }
+
+    #[test]
+    fn stack_grows_by_the_call_that_is_answered() {
+        let first = call(1, &[]).call_stack();
+        let stack: Vec<_> = first.iter().collect();
+        assert_eq!(stack.len(), 1);
+        assert!(stack[0].starts_with("orders.create."), "{stack:?}");
+        let second = call(2, &[(CallStack::HEADER, &first.to_string())]).call_stack();
+        assert_eq!(second.iter().next(), Some(stack[0]));
+        assert_eq!(second.iter().len(), 2);
+    }
+
+    #[test]
+    fn each_attempt_has_the_number_of_its_call() {
+        assert_eq!(call(1, &[]).call_stack(), call(1, &[]).call_stack());
+        assert_ne!(call(1, &[]).call_stack(), call(2, &[]).call_stack());
+    }
+
+    #[test]
+    fn endless_recursion_does_not_make_it_endless() {
+        let mut stack = String::new();
+        for id in 0..100 {
+            stack = call(id, &[(CallStack::HEADER, &stack)]).call_stack().to_string();
+        }
+        assert_eq!(stack.split(',').count(), 32);
+        assert!(stack.ends_with(&call(99, &[]).call_stack().to_string()));
+    }
+}
