@@ -2,17 +2,19 @@
 
 mod pace;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
+use futures_core::Stream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::task::coop::consume_budget;
 
 use self::pace::Pace;
-use crate::transport::{Delivery, Receiver};
+use crate::transport::{Abandoned, Delivery, Receiver};
 use crate::{Error, Window};
 
 /// What an end does with its deliveries.
@@ -25,6 +27,9 @@ pub(crate) trait Desk: Send + Sync + 'static {
 
     /// Notes that something came that cannot be read.
     fn reject(&self, error: &Error);
+
+    /// Stops working on a call that nobody waits for any more.
+    fn abandon(&self, call: Abandoned);
 
     /// Whether what the backend could not hand back is waited for, also when nothing runs any more.
     const TAKES_THE_REST: bool;
@@ -58,16 +63,43 @@ async fn serve<D: Desk>(
             biased;
             () = &mut draining => return,
             _ = running.join_next(), if full => continue,
-            next = receiver.next(), if !full => next,
+            next = next(receiver, !full) => next,
         };
         match next {
-            Some(Ok(delivery)) => take_in(desk, delivery, &mut pace, running),
-            Some(Err(error)) => desk.reject(&error),
-            None => return,
+            Next::Delivery(delivery) => take_in(desk, delivery, &mut pace, running),
+            Next::Unreadable(error) => desk.reject(&error),
+            Next::Abandoned(call) => desk.abandon(call),
+            Next::End => return,
         }
         // A queue that never runs empty would else keep this thread from everything but this end.
         consume_budget().await;
     }
+}
+
+/// What comes next.
+enum Next {
+    Delivery(Delivery),
+    Unreadable(Error),
+    Abandoned(Abandoned),
+    End,
+}
+
+/// What comes next; no delivery, unless it is wanted.
+async fn next(receiver: &mut Receiver, is_wanted: bool) -> Next {
+    poll_fn(|cx| {
+        if let Poll::Ready(call) = receiver.poll_abandoned(cx) {
+            return Poll::Ready(Next::Abandoned(call));
+        }
+        if !is_wanted {
+            return Poll::Pending;
+        }
+        Pin::new(&mut *receiver).poll_next(cx).map(|next| match next {
+            Some(Ok(delivery)) => Next::Delivery(delivery),
+            Some(Err(error)) => Next::Unreadable(error),
+            None => Next::End,
+        })
+    })
+    .await
 }
 
 fn take_in<D: Desk>(desk: &Arc<D>, delivery: Delivery, pace: &mut Pace, running: &mut JoinSet<()>) {
@@ -86,10 +118,11 @@ async fn wind_up<D: Desk>(desk: &Arc<D>, receiver: &mut Receiver, running: &mut 
     while !running.is_empty() || (open && D::TAKES_THE_REST) {
         tokio::select! {
             biased;
-            next = receiver.next(), if open => match next {
-                Some(Ok(delivery)) => desk.clone().turn_down(delivery).await,
-                Some(Err(error)) => desk.reject(&error),
-                None => open = false,
+            next = next(receiver, open) => match next {
+                Next::Delivery(delivery) => desk.clone().turn_down(delivery).await,
+                Next::Unreadable(error) => desk.reject(&error),
+                Next::Abandoned(call) => desk.abandon(call),
+                Next::End => open = false,
             },
             Some(_) = running.join_next() => {}
         }

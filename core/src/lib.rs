@@ -49,7 +49,7 @@ pub use self::rpc::{
 pub use self::service::{Reply, Request, Service, ServiceFn, service_fn};
 pub use self::transport::memory::Memory;
 pub use self::transport::{
-    AnyTransport, Capabilities, Delivery, Filters, Group, Inbound, Interest, Outbound, Outcome, Receipt,
-    Receiver, Sender, Sending, Settle, Subscription, Transport, Window,
+    Abandoned, AnyTransport, Capabilities, Delivery, Filters, Group, Inbound, Interest, Outbound, Outcome,
+    Receipt, Receiver, Sender, Sending, Settle, Subscription, Transport, Window,
 };
 pub use self::work::{WorkHandle, WorkStats};

@@ -7,6 +7,7 @@ mod requester;
 mod router;
 mod server;
 mod suppression;
+mod underway;
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 
 pub use self::any::AnyTransport;
 pub use self::delivery::{Delivery, Outcome, Receipt, Settle};
-pub use self::link::{Inbound, Outbound, Receiver, Sender, Sending};
+pub use self::link::{Abandoned, Inbound, Outbound, Receiver, Sender, Sending};
 pub use self::subscription::{Filters, Group, Interest, Subscription};
 use crate::{Address, Result};
 
@@ -35,6 +35,8 @@ use crate::{Address, Result};
 ///   error item, and the stream goes on; if it can still be answered, it is a delivery whose message has a
 ///   [`fault`](crate::Message::fault). The stream ends when the end is closed, and only then: a lost connection is
 ///   the backend's to mend.
+/// - **Abandoning** a call reaches the responder that works on it, and no other call; where the backend
+///   [can](Capabilities::cancellation).
 /// - **A window** bounds the unsettled deliveries of an end. What is beyond waits at the source, and where that is full,
 ///   sending waits.
 /// - **Closing** ends every receiver and fails every later send with [`Closed`]. Twice is once.
@@ -97,6 +99,9 @@ pub trait Transport: Send + Sync + 'static {
 pub struct Capabilities {
     /// Settling means something: an unsettled request goes to another responder, an unsettled job to another puller.
     pub settlement: bool,
+    /// A server learns that a caller has stopped waiting for a call that it carries out. Without, it goes on until the
+    /// deadline of the call.
+    pub cancellation: bool,
     /// The attempts at a delivery are counted, and not only told apart as the first and a later one.
     pub attempts: bool,
     /// What was handed over survives the death of the receiving process: somebody else keeps it.
@@ -123,6 +128,7 @@ impl Capabilities {
     pub const fn least(body_max: usize) -> Self {
         Self {
             settlement: false,
+            cancellation: false,
             attempts: false,
             durable: false,
             pipeline: false,

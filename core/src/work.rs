@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 
 use crate::error::report;
 use crate::intake::{self, Phases, Running, panic_message};
-use crate::transport::{Delivery, Receiver};
+use crate::transport::{Abandoned, Delivery, Receiver};
 use crate::{
     CallError, Code, Dialect, Error, Fault, Handler, Message, Outcome, Reply, Request, Result, Service,
     Window,
@@ -66,6 +66,9 @@ impl<S: Service> intake::Desk for Desk<S> {
     async fn turn_down(self: Arc<Self>, delivery: Delivery) {
         self.handle(delivery).await;
     }
+
+    // Nobody waits for the outcome of a job.
+    fn abandon(&self, _: Abandoned) {}
 
     fn reject(&self, error: &Error) {
         self.count(|counts| &counts.rejected);

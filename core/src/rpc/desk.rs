@@ -8,9 +8,10 @@ use futures_util::FutureExt;
 use tokio::time::timeout_at;
 
 use super::server::Counts;
-use super::suppression::Answers;
+use super::suppression::{Answers, Caller};
+use super::underway::Underway;
 use crate::intake::{self, Running, panic_message};
-use crate::transport::{Delivery, Receipt, Sender};
+use crate::transport::{Abandoned, Delivery, Receipt, Sender};
 use crate::{
     Address, CallError, Code, Context, Deadline, Error, ErrorKind, Fault, Message, Reply, ReplyTo, Request,
     Result, Service,
@@ -24,6 +25,8 @@ pub(super) struct Desk<S> {
     pub(super) is_at_most_once: bool,
     /// Where duplicates are suppressed.
     pub(super) answers: Option<Answers>,
+    /// Where a transport says that a caller has stopped waiting.
+    pub(super) underway: Option<Underway>,
     pub(super) counts: Arc<Counts>,
 }
 
@@ -49,6 +52,12 @@ impl<S: Service> intake::Desk for Desk<S> {
 
     async fn turn_down(self: Arc<Self>, delivery: Delivery) {
         self.refuse(delivery, "the server is draining").await;
+    }
+
+    fn abandon(&self, call: Abandoned) {
+        if let Some(underway) = &self.underway {
+            underway.abandon(&(call.reply_to, Some(call.id)));
+        }
     }
 
     fn reject(&self, error: &Error) {
@@ -79,7 +88,6 @@ impl<S: Service> Desk<S> {
             None => self.reply(Request { attempt, ..Request::new(message) }, reply_to.clone()).await,
         };
         let Some(mut reply) = reply else {
-            self.count(|counts| &counts.expired);
             return receipt.ack();
         };
         if reply_to.is_none() {
@@ -92,25 +100,44 @@ impl<S: Service> Desk<S> {
 
     /// The reply: from memory, if the request was answered before.
     async fn reply(&self, request: Request, reply_to: Option<ReplyTo>) -> Option<Message> {
-        let (Some(answers), Some(reply_to)) = (&self.answers, reply_to) else {
+        let Some(reply_to) = reply_to else {
             return self.carry_out(request).await;
         };
         let caller = (reply_to, request.message.id);
-        let (reply, is_fresh) = answers.once(caller, self.carry_out(request)).await?;
+        let Some(answers) = &self.answers else {
+            return self.carry_out_for(caller, request).await;
+        };
+        let (reply, is_fresh) = answers.once(caller.clone(), self.carry_out_for(caller, request)).await?;
         if !is_fresh {
             self.count(|counts| &counts.suppressed);
         }
         Some(reply)
     }
 
-    /// The reply of the service; `None` when the caller does not wait for it any more.
+    /// The reply of the service; `None` when this caller does not wait for it any more.
+    async fn carry_out_for(&self, caller: Caller, request: Request) -> Option<Message> {
+        let Some(underway) = &self.underway else {
+            return self.carry_out(request).await;
+        };
+        let reply = underway.unless_abandoned(caller, self.carry_out(request)).await;
+        if reply.is_none() {
+            self.count(|counts| &counts.abandoned);
+        }
+        reply?
+    }
+
+    /// The reply of the service; `None` when its time is over.
     async fn carry_out(&self, request: Request) -> Option<Message> {
         let deadline = request.message.deadline;
         let context = Context::of_call(&self.name, &request.message, request.attempt);
         let call = context.carry(AssertUnwindSafe(self.service.call(request)).catch_unwind());
         let outcome = match deadline {
-            Some(deadline) => timeout_at(deadline.instant(), call).await.ok()?,
-            None => call.await,
+            Some(deadline) => timeout_at(deadline.instant(), call).await,
+            None => Ok(call.await),
+        };
+        let Ok(outcome) = outcome else {
+            self.count(|counts| &counts.expired);
+            return None;
         };
         let outcome = outcome.unwrap_or_else(|panic| {
             self.count(|counts| &counts.panicked);

@@ -11,7 +11,8 @@ use super::DEFAULT_TIMEOUT;
 use super::pending::{Pending, Ticket};
 use crate::transport::{Receiver, Sender, Sending};
 use crate::{
-    Address, CallError, Deadline, Error, ErrorKind, Message, Reply, Request, Result, Service, Transport,
+    Address, CallError, CallId, Deadline, Error, ErrorKind, Message, Reply, Request, Result, Service,
+    Transport,
 };
 
 /// The calling end of a service as a [`Service`]: what a [`Client`](crate::Client) calls in the end, without types.
@@ -81,7 +82,9 @@ impl Service for Requester {
             return Err(CallError::DeadlineExceeded);
         }
         let ticket = self.0.inbox.pending.open()?;
-        message.id = Some(ticket.id());
+        let call = ticket.id();
+        message.id = Some(call);
+        let waiting = Waiting { sender: &self.0.sender, call };
         let exchange = async {
             let reply = exchange(self.0.sender.send(message), ticket, || {
                 if let Some(handed_over) = handed_over {
@@ -91,10 +94,31 @@ impl Service for Requester {
             });
             reply.await
         };
-        match timeout_at(deadline.instant(), exchange).await {
+        let outcome = timeout_at(deadline.instant(), exchange).await;
+        waiting.is_over();
+        match outcome {
             Ok(reply) => Ok(Reply::from(reply?)),
             Err(_) => Err(CallError::DeadlineExceeded),
         }
+    }
+}
+
+/// A caller that waits for the outcome of a call. Dropped before that is there, it says so to who works on it; when the
+/// deadline has passed, they know.
+struct Waiting<'a> {
+    sender: &'a Sender,
+    call: CallId,
+}
+
+impl Waiting<'_> {
+    fn is_over(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.sender.abandon(self.call);
     }
 }
 

@@ -9,6 +9,7 @@ use futures_core::future::BoxFuture;
 
 use super::desk::Desk;
 use super::suppression::{Answers, Suppression};
+use super::underway::Underway;
 use crate::intake::{self, Phases};
 use crate::transport::{Receiver, Sender};
 use crate::{Address, Error, Result, Service, Transport, Window};
@@ -20,7 +21,8 @@ use crate::{Address, Error, Result, Service, Transport, Window};
 /// another server where the transport can carry that: it is run at least once. To run it at most once instead, say
 /// [`at_most_once`](ServerBind::at_most_once); to bear that it comes twice,
 /// [`suppress_duplicates`](ServerBind::suppress_duplicates). A handler that panics, or whose result cannot be encoded,
-/// answers with a fault; one that is slower than its caller's deadline is dropped; a request that comes too late
+/// answers with a fault; one that is slower than its caller's deadline is dropped, and so is one whose caller stops waiting,
+/// where the transport [can tell](crate::Capabilities::cancellation); a request that comes too late
 /// never starts.
 ///
 /// ```
@@ -46,6 +48,7 @@ pub struct Server {
     window: Window,
     is_at_most_once: bool,
     answers: Option<Answers>,
+    underway: Option<Underway>,
     handle: ServerHandle,
 }
 
@@ -82,10 +85,17 @@ impl Server {
     /// Each request runs in a task of its own. Dropping the future stops at once: what runs is dropped, and goes to
     /// another server where the transport can carry that.
     pub async fn serve<S: Service>(self, service: S) {
-        let Self { name, sender, receiver, window, is_at_most_once, answers, handle } = self;
+        let Self { name, sender, receiver, window, is_at_most_once, answers, underway, handle } = self;
         tracing::debug!(service = %name, window = window.messages(), "serving");
-        let desk =
-            Desk { name: name.clone(), service, sender, is_at_most_once, answers, counts: handle.counts };
+        let desk = Desk {
+            name: name.clone(),
+            service,
+            sender,
+            is_at_most_once,
+            answers,
+            underway,
+            counts: handle.counts,
+        };
         intake::run(Arc::new(desk), receiver, window, handle.phase).await;
         tracing::debug!(service = %name, "stopped serving");
     }
@@ -144,7 +154,8 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
             let (sender, receiver) = transport.responder(&name, window).await?;
             let handle = ServerHandle { phase: Phases::new(), counts: Arc::default() };
             let answers = suppression.map(Answers::new);
-            Ok(Server { name, sender, receiver, window, is_at_most_once, answers, handle })
+            let underway = transport.capabilities().cancellation.then(Underway::default);
+            Ok(Server { name, sender, receiver, window, is_at_most_once, answers, underway, handle })
         })
     }
 }
@@ -182,6 +193,7 @@ impl ServerHandle {
             refused: get(&counts.refused),
             undelivered: get(&counts.undelivered),
             suppressed: get(&counts.suppressed),
+            abandoned: get(&counts.abandoned),
         }
     }
 }
@@ -212,6 +224,8 @@ pub struct ServerStats {
     pub undelivered: u64,
     /// Requests that came again and were answered from memory. They are among the answered.
     pub suppressed: u64,
+    /// Requests that were stopped while they ran, because nobody waits for their outcome any more.
+    pub abandoned: u64,
 }
 
 #[derive(Default)]
@@ -224,4 +238,5 @@ pub(super) struct Counts {
     pub(super) refused: AtomicU64,
     pub(super) undelivered: AtomicU64,
     pub(super) suppressed: AtomicU64,
+    pub(super) abandoned: AtomicU64,
 }

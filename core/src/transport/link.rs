@@ -11,13 +11,19 @@ use futures_core::future::BoxFuture;
 use sync_wrapper::SyncWrapper;
 
 use super::Delivery;
-use crate::{Message, Result};
+use crate::{CallId, Message, ReplyTo, Result};
 
 /// What a backend implements for the sending half of an end.
 pub trait Outbound: Send + Sync + 'static {
     /// Hands `message` over. What is done at once is [`Sending::ready`], which costs no allocation; what has to wait,
     /// for room or for a broker's confirm, is [`Sending::later`].
     fn send(&self, message: Message) -> Sending<'_>;
+
+    /// Says that nobody waits any more for the outcome of this call, which was sent, or begun to be sent. Does not wait,
+    /// and may get lost. The default is to say nothing.
+    fn abandon(&self, call: CallId) {
+        let _ = call;
+    }
 }
 
 /// The sending half of an end. Clones send into the same end.
@@ -37,6 +43,11 @@ impl Sender {
     /// Dropped before it resolves, the message may have been sent or not.
     pub fn send(&self, message: Message) -> Sending<'_> {
         self.0.send(message)
+    }
+
+    /// Says that nobody waits any more for the outcome of this call; see [`Outbound::abandon`].
+    pub fn abandon(&self, call: CallId) {
+        self.0.abandon(call);
     }
 }
 
@@ -97,6 +108,31 @@ pub trait Inbound: Stream<Item = Result<Delivery>> + Send + 'static {
     /// Takes in no more. A backend with settlement hands back what it holds undelivered and the stream ends; one
     /// without goes on yielding what keeps arriving, so that each can be refused, until it is dropped.
     fn stop(self: Pin<&mut Self>);
+
+    /// Which call's caller has stopped waiting, among the requests that were delivered. It is polled also while there is no
+    /// room for deliveries, and after their end. The default is that nobody ever says so.
+    fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        let _ = cx;
+        Poll::Pending
+    }
+}
+
+/// A call for whose outcome nobody waits any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Abandoned {
+    /// The return address that its request came with.
+    pub reply_to: ReplyTo,
+    /// Its number.
+    pub id: CallId,
+}
+
+impl Abandoned {
+    /// The call of this return address and number.
+    #[must_use]
+    pub fn new(reply_to: ReplyTo, id: CallId) -> Self {
+        Self { reply_to, id }
+    }
 }
 
 /// The receiving half of an end: a stream of deliveries.
@@ -117,6 +153,11 @@ impl Receiver {
     /// Takes in no more; see [`Inbound::stop`].
     pub fn stop(&mut self) {
         self.inbound().stop();
+    }
+
+    /// Which call's caller has stopped waiting; see [`Inbound::poll_abandoned`].
+    pub fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        self.inbound().poll_abandoned(cx)
     }
 
     fn inbound(&mut self) -> Pin<&mut dyn Inbound> {

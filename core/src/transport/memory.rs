@@ -100,6 +100,7 @@ impl Transport for Memory {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             settlement: true,
+            cancellation: true,
             attempts: true,
             durable: false,
             pipeline: true,

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 use super::lock;
-use crate::transport::Outcome;
+use crate::transport::{Abandoned, Outcome};
 use crate::{Error, ErrorKind, Message, Result};
 
 /// Messages that wait to be taken: the requests of a service, the jobs of a queue, the events of a subscription.
@@ -48,6 +48,8 @@ struct Seat {
     taking: bool,
     window: usize,
     unsettled: FxHashMap<u64, Waiting>,
+    /// Of what is unsettled.
+    abandoned: VecDeque<Abandoned>,
     waker: Option<Waker>,
 }
 
@@ -101,7 +103,8 @@ impl Queue {
 
     /// Seats somebody who holds at most `window` messages unsettled.
     pub(super) fn join(&self, seat: u64, window: usize) {
-        let seated = Seat { taking: true, window, unsettled: FxHashMap::default(), waker: None };
+        let (unsettled, abandoned) = (FxHashMap::default(), VecDeque::new());
+        let seated = Seat { taking: true, window, unsettled, abandoned, waker: None };
         lock(&self.state).seats.insert(seat, seated);
     }
 
@@ -121,6 +124,33 @@ impl Queue {
         seat.unsettled.insert(*last_tag, Waiting { message: message.clone(), attempt });
         self.changed.notify_one();
         Poll::Ready(Some(Taken { tag: *last_tag, message, attempt }))
+    }
+
+    /// Notes that nobody waits for the outcome of a call: it is taken no more, or whoever has taken it is told.
+    pub(super) fn abandon(&self, call: &Abandoned) {
+        let mut state = lock(&self.state);
+        let waiting = state.ready.len();
+        state.ready.retain(|waiting| !waiting.is_of(call));
+        if state.ready.len() < waiting {
+            return self.changed.notify_one();
+        }
+        for seat in state.seats.values_mut() {
+            if seat.unsettled.values().any(|waiting| waiting.is_of(call)) {
+                seat.abandoned.push_back(call.clone());
+                seat.wake();
+            }
+        }
+    }
+
+    /// Which call that this seat has taken nobody waits for any more.
+    pub(super) fn poll_abandoned(&self, seat: u64, cx: &Context<'_>) -> Poll<Abandoned> {
+        let mut state = lock(&self.state);
+        let Some(seat) = state.seats.get_mut(&seat) else { return Poll::Pending };
+        if let Some(call) = seat.abandoned.pop_front() {
+            return Poll::Ready(call);
+        }
+        seat.waker = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// Notes what became of a message. Returns those that nobody is left to take.
@@ -185,14 +215,24 @@ impl State {
     /// Wakes every seat, since one that is woken alone might not come back to take.
     fn wake_seats(&mut self) {
         for seat in self.seats.values_mut() {
-            if let Some(waker) = seat.waker.take() {
-                waker.wake();
-            }
+            seat.wake();
+        }
+    }
+}
+
+impl Seat {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 }
 
 impl Waiting {
+    fn is_of(&self, call: &Abandoned) -> bool {
+        self.message.id == Some(call.id) && self.message.reply_to.as_ref() == Some(&call.reply_to)
+    }
+
     fn again(self) -> Self {
         Self { attempt: self.attempt.saturating_add(1), ..self }
     }

@@ -11,8 +11,8 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::queue::Queue;
 use super::{End, Hub, Memory, closed, lock};
-use crate::transport::{Delivery, Inbound, Outbound, Receiver, Sender, Sending};
-use crate::{Address, Limits, Message, ReplyTo, Result};
+use crate::transport::{Abandoned, Delivery, Inbound, Outbound, Receiver, Sender, Sending};
+use crate::{Address, CallId, Limits, Message, ReplyTo, Result};
 
 pub(super) fn open(memory: &Memory, service: &Address) -> (Weak<dyn End>, Sender, Receiver) {
     let (mailbox, replies) = mpsc::unbounded_channel();
@@ -39,6 +39,12 @@ struct Caller {
     hub: Arc<Hub>,
     id: u64,
     closed: AtomicBool,
+}
+
+impl Caller {
+    fn address(&self) -> ReplyTo {
+        ReplyTo::new(Bytes::copy_from_slice(&self.id.to_le_bytes()))
+    }
 }
 
 impl End for Caller {
@@ -68,11 +74,15 @@ impl Outbound for Requests {
         if let Err(error) = self.limits.check(&message) {
             return Sending::ready(Err(error));
         }
-        message.reply_to = Some(ReplyTo::new(Bytes::copy_from_slice(&self.caller.id.to_le_bytes())));
+        message.reply_to = Some(self.caller.address());
         match self.queue.try_push(message) {
             Ok(result) => Sending::ready(result),
             Err(message) => Sending::later(self.queue.push(message)),
         }
+    }
+
+    fn abandon(&self, call: CallId) {
+        self.queue.abandon(&Abandoned::new(self.caller.address(), call));
     }
 }
 

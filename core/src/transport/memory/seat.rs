@@ -8,7 +8,7 @@ use futures_core::Stream;
 
 use super::End;
 use super::queue::{Queue, Taken};
-use crate::transport::{Delivery, Inbound, Outcome, Receipt, Receiver, Settle, Window};
+use crate::transport::{Abandoned, Delivery, Inbound, Outcome, Receipt, Receiver, Settle, Window};
 use crate::{Message, Result};
 
 /// What is to be done when somebody takes no more from a queue.
@@ -74,6 +74,10 @@ impl Inbound for Taking {
     fn stop(self: Pin<&mut Self>) {
         let Seat { queue, id, keeper } = &*self.seat;
         keeper.left(queue, queue.stop(*id));
+    }
+
+    fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        self.seat.queue.poll_abandoned(self.seat.id, cx)
     }
 }
 

@@ -1,0 +1,133 @@
+//! The calls that a server carries out, so that they can be stopped when nobody waits for them any more.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+use super::suppression::Caller;
+
+/// The calls that are being carried out, but for those that are done at once: at most a window of them.
+///
+/// A call may be there twice, if it was delivered twice. Its key comes from the network, so it is hashed with care.
+#[derive(Default)]
+pub(super) struct Underway(Mutex<HashMap<Caller, Arc<Notify>>>);
+
+impl Underway {
+    /// What `work` comes to; `None`, if its caller stops waiting before, in which case the work is dropped.
+    pub(super) async fn unless_abandoned<F: Future>(&self, caller: Caller, work: F) -> Option<F::Output> {
+        tokio::pin!(work);
+        let mut place = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(done));
+            }
+            let place = place.get_or_insert_with(|| self.enter(caller.clone()));
+            place.abandoned.as_mut().poll(cx).map(|()| None)
+        })
+        .await
+    }
+
+    /// Stops a call, if it is being carried out.
+    pub(super) fn abandon(&self, caller: &Caller) {
+        if let Some(abandoned) = self.lock().get(caller) {
+            abandoned.notify_waiters();
+        }
+    }
+
+    fn enter(&self, caller: Caller) -> Place<'_> {
+        let notify = self.lock().entry(caller.clone()).or_default().clone();
+        Place { underway: self, caller, abandoned: Box::pin(notify.notified_owned()) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Caller, Arc<Notify>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of a call in the table.
+struct Place<'u> {
+    underway: &'u Underway,
+    caller: Caller,
+    abandoned: Pin<Box<OwnedNotified>>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut underway = self.underway.lock();
+        // The table's own, and that of this place, which is still there.
+        if underway.get(&self.caller).is_some_and(|notify| Arc::strong_count(notify) <= 2) {
+            underway.remove(&self.caller);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::{CallId, ReplyTo};
+
+    fn caller(number: u64) -> Caller {
+        (ReplyTo::new("client"), Some(CallId(number)))
+    }
+
+    #[tokio::test]
+    async fn abandoned_call_is_dropped_and_no_other_one() {
+        let underway = Underway::default();
+        let (dropped, mut is_dropped) = tokio::sync::oneshot::channel::<()>();
+        let work = async {
+            pending::<()>().await;
+            drop(dropped);
+        };
+        let mut one = Box::pin(underway.unless_abandoned(caller(1), work));
+        let mut other = Box::pin(underway.unless_abandoned(caller(2), pending::<()>()));
+        assert!((&mut one).now_or_never().is_none() && (&mut other).now_or_never().is_none());
+        underway.abandon(&caller(3));
+        assert!((&mut one).now_or_never().is_none());
+        underway.abandon(&caller(1));
+        assert_eq!((&mut one).now_or_never(), Some(None));
+        drop(one);
+        assert!(is_dropped.try_recv().is_err());
+        assert!((&mut other).now_or_never().is_none());
+        drop(other);
+        assert!(underway.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn both_deliveries_of_a_call_are_stopped() {
+        let underway = Underway::default();
+        let mut both = [(); 2].map(|()| Box::pin(underway.unless_abandoned(caller(1), pending::<()>())));
+        both.iter_mut().for_each(|one| assert!(one.now_or_never().is_none()));
+        underway.abandon(&caller(1));
+        both.iter_mut().for_each(|one| assert_eq!(one.now_or_never(), Some(None)));
+    }
+
+    #[tokio::test]
+    async fn one_of_two_that_is_done_leaves_the_other_its_place() {
+        let underway = Underway::default();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let mut one = Box::pin(underway.unless_abandoned(caller(1), told));
+        let mut other = Box::pin(underway.unless_abandoned(caller(1), pending::<()>()));
+        assert!((&mut one).now_or_never().is_none() && (&mut other).now_or_never().is_none());
+        tell.send(()).unwrap();
+        assert_eq!((&mut one).now_or_never(), Some(Some(Ok(()))));
+        drop(one);
+        underway.abandon(&caller(1));
+        assert_eq!((&mut other).now_or_never(), Some(None));
+    }
+
+    #[tokio::test]
+    async fn what_is_done_at_once_has_no_place() {
+        let underway = Underway::default();
+        assert_eq!(underway.unless_abandoned(caller(1), ready(5)).await, Some(5));
+        assert!(underway.lock().is_empty());
+    }
+}
