@@ -3,6 +3,7 @@
 pub mod bodies;
 pub mod brokers;
 pub mod calls;
+pub mod chains;
 pub mod codecs;
 pub mod deadlines;
 pub mod faults;
@@ -50,6 +51,11 @@ macro_rules! each_case {
                 minimum slow_handler_is_dropped "A handler slower than the deadline is dropped, and its caller learns in time";
                 minimum expired_calls_leave_room "Calls that nobody answered in time take no room from later ones";
                 minimum deadline_travels "The handler knows how long its caller waits";
+            }
+            chains {
+                minimum context_is_handed_on "A call that is made by a handler ends with the call that the handler answers, and takes its context along";
+                optional abandoned_call_stops_the_whole_chain "When a caller stops waiting, its handler stops, and so does all that the handler had called, and nothing else";
+                minimum deadline_stops_the_whole_chain "When the deadline of a call has passed, all that was called to answer it stops";
             }
             bodies {
                 minimum every_size_arrives "Bodies of no byte, one byte and 8 MiB arrive as they left, both ways";

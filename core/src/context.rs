@@ -39,7 +39,7 @@ use crate::{Address, Deadline, Headers, Message};
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
-/// # use polywire_core::{Client, Context, Fault, Router};
+/// # use polywire_core::{Client, Context, Router};
 /// # fn router(billing: Client<MessagePack>) -> Router<MessagePack> {
 /// Router::new(MessagePack).method("order", move |context: Context, item: String| {
 ///     let billing = billing.clone();
@@ -51,7 +51,7 @@ use crate::{Address, Deadline, Headers, Message};
 ///             let (billing, item) = (billing.clone(), item.clone());
 ///             async move { billing.call::<_, ()>("audit", &item).await }
 ///         }));
-///         let charged = charged.await.map_err(Fault::from)?;
+///         let charged = charged.await?;
 ///         drop(audit);
 ///         Ok(charged)
 ///     }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::Error;
 use crate::error::report;
+use crate::{CallError, Error};
 
 /// What a peer answered instead of a result.
 ///
@@ -83,6 +83,21 @@ impl std::error::Error for Fault {}
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         Self::new(Code::Internal, report(&error)).with_kind("Error")
+    }
+}
+
+/// What a handler's own call came to, told to the handler's caller: what the service that it called has answered, by
+/// its kind, message and details. If that found our call at fault, it is [internal](Code::Internal) here.
+impl From<CallError> for Fault {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Fault(fault) => {
+                let is_our_mistake = matches!(fault.code, Code::InvalidArguments | Code::MethodNotFound);
+                Self { code: if is_our_mistake { Code::Internal } else { fault.code }, ..fault }
+            }
+            CallError::Failed(error) => error.into(),
+            CallError::DeadlineExceeded => Self::new(Code::DeadlineExceeded, "a call it made took too long"),
+        }
     }
 }
 

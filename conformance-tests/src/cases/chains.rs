@@ -1,0 +1,157 @@
+//! Calls that are made to answer a call: what they take over, and how they end.
+
+use std::future::pending;
+use std::time::Duration;
+
+use polywire_codec::MessagePack;
+use polywire_core::{Client, Context, Fault, Router, Server};
+
+use super::calls::eventually;
+use crate::stage::{PATIENCE, bound};
+use crate::verdict::ensure;
+use crate::{OrFail, Serving, Stage, Verdict};
+
+/// A call that is made by a handler ends with the call that the handler answers, and takes its context along.
+pub async fn context_is_handed_on(stage: &Stage) -> Verdict {
+    const TIMEOUT: Duration = Duration::from_secs(7);
+    // What rounding and a pause between two looks at the clock may make.
+    const SLACK_MS: u64 = 20;
+    let chain = Chain::open(stage).await?;
+    let request = chain.client.request("look").timeout(TIMEOUT).baggage("tenant", "zürich");
+    let request = request.header("secret", "for the front").header("traceparent", TRACEPARENT);
+    let seen: Seen = request.call(&()).await.or_fail("a call that makes another is answered")?;
+    let Seen { before_ms, at_the_back: Looked { remaining_ms, headers, calls }, after_ms } = seen;
+    let within = after_ms.saturating_sub(SLACK_MS)..=before_ms + SLACK_MS;
+    ensure!(
+        within.contains(&remaining_ms),
+        "the back had {remaining_ms} ms left, and the front {before_ms} ms before and {after_ms} ms after"
+    );
+    let expected = [Some("zürich".to_owned()), None, Some(TRACEPARENT.to_owned())];
+    ensure!(
+        headers == expected,
+        "baggage, a header for the front, and the trace came to the back as {headers:?}"
+    );
+    let names: Vec<_> = calls.iter().map(|call| call.rsplit_once('.').map_or("", |(name, _)| name)).collect();
+    ensure!(names.len() == 2, "the stack of calls at the back is {calls:?}");
+    ensure!(names[0].ends_with("look") && names[1].ends_with("look"), "the stack of calls is {calls:?}");
+    Ok(())
+}
+
+/// When a caller stops waiting, its handler stops, and so does all that the handler had called, and nothing else.
+pub async fn abandoned_call_stops_the_whole_chain(stage: &Stage) -> Verdict {
+    stage.require("cancellation", |can| can.cancellation).await?;
+    let chain = Chain::open(stage).await?;
+    let bystander = stage.calling().await?;
+    let bystander = bound(Client::connect(&bystander, FRONT, MessagePack).timeout(PATIENCE)).await?;
+    let start = |client: &Client<_>| client.request("wait").start::<_, ()>(&()).or_fail("a call starts");
+    let (abandoned, kept) = (start(&chain.client)?, start(&bystander)?);
+    eventually("both calls reach the back", || chain.back.handle.stats().running == 2).await?;
+
+    let since = std::time::Instant::now();
+    drop(abandoned);
+    eventually("the back stops", || chain.back.handle.stats().running == 1).await?;
+    stage.note(format_args!(
+        "the last handler of the chain stopped {:?} after its call was dropped",
+        since.elapsed()
+    ));
+    eventually("the front stops", || chain.front.handle.stats().running == 1).await?;
+    for (name, end) in [("front", &chain.front), ("back", &chain.back)] {
+        let stats = end.handle.stats();
+        ensure!(stats.abandoned == 1, "at the {name}, {} calls count as abandoned", stats.abandoned);
+    }
+    let looked = chain.client.call::<_, Seen>("look", &()).await;
+    looked.or_fail("the next call of the same client is answered")?;
+    ensure!(!kept.is_finished(), "another caller's call ended with it");
+    Ok(())
+}
+
+/// When the deadline of a call has passed, all that was called to answer it stops.
+pub async fn deadline_stops_the_whole_chain(stage: &Stage) -> Verdict {
+    let chain = Chain::open(stage).await?;
+    let call = chain.client.request("wait").timeout(Duration::from_secs(1)).start::<_, ()>(&());
+    let call = call.or_fail("a call starts")?;
+    eventually("the call reaches the back", || chain.back.handle.stats().running == 1).await?;
+    let outcome = call.await;
+    ensure!(outcome.is_err(), "a call whose deadline has passed is answered");
+    eventually("the front stops", || chain.front.handle.stats().running == 0).await?;
+    eventually("the back stops", || chain.back.handle.stats().running == 0).await
+}
+
+const FRONT: &str = "front";
+const BACK: &str = "back";
+/// As the W3C's text has it.
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// What the back saw: the time that is left, some headers, and the calls that led to it.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Looked {
+    remaining_ms: u64,
+    headers: [Option<String>; 3],
+    calls: Vec<String>,
+}
+
+/// What the front saw before and after it called the back.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Seen {
+    before_ms: u64,
+    at_the_back: Looked,
+    after_ms: u64,
+}
+
+/// A client that calls a front that calls a back.
+struct Chain {
+    client: Client<MessagePack>,
+    front: Serving,
+    back: Serving,
+}
+
+impl Chain {
+    async fn open(stage: &Stage) -> Verdict<Self> {
+        let transport = stage.serving().await?;
+        let (front, back) =
+            (bound(Server::bind(&transport, FRONT)).await?, bound(Server::bind(&transport, BACK)).await?);
+        let back = Serving::start(transport.clone(), back, the_back());
+        let inner = stage.calling().await?;
+        // It would wait for longer than its own caller.
+        let inner = bound(Client::connect(&inner, BACK, MessagePack).timeout(2 * PATIENCE)).await?;
+        let front = Serving::start(transport, front, the_front(inner));
+        let outer = stage.calling().await?;
+        let client = bound(Client::connect(&outer, FRONT, MessagePack).timeout(PATIENCE)).await?;
+        Ok(Self { client, front, back })
+    }
+}
+
+fn the_back() -> Router<MessagePack> {
+    let look = |context: Context, (): ()| async move {
+        let headers = [
+            context.baggage().get("tenant").map(str::to_owned),
+            context.headers.get("secret").map(str::to_owned),
+            context.headers.get("traceparent").map(str::to_owned),
+        ];
+        let calls = context.call_stack().iter().map(str::to_owned).collect();
+        Ok(Looked { remaining_ms: remaining_ms(&context), headers, calls })
+    };
+    let wait = |(): ()| async { Ok(pending::<()>().await) };
+    Router::new(MessagePack).method("look", look).method("wait", wait)
+}
+
+fn the_front(back: Client<MessagePack>) -> Router<MessagePack> {
+    let waiting = back.clone();
+    let look = move |context: Context, (): ()| {
+        let back = back.clone();
+        async move {
+            let before_ms = remaining_ms(&context);
+            let at_the_back = back.call("look", &()).await?;
+            Ok(Seen { before_ms, at_the_back, after_ms: remaining_ms(&context) })
+        }
+    };
+    let wait = move |(): ()| {
+        let back = waiting.clone();
+        async move { Ok(back.call::<_, ()>("wait", &()).await?) }
+    };
+    Router::new(MessagePack).method("look", look).method("wait", wait)
+}
+
+fn remaining_ms(context: &Context) -> u64 {
+    context.deadline.map_or(0, polywire_core::Deadline::remaining_ms)
+}
