@@ -305,6 +305,17 @@ async fn router_is_a_service_without_any_transport() {
     assert_eq!(client.call::<_, i64>("double", &4).await.unwrap(), 8);
 }
 
+#[tokio::test(start_paused = true)]
+async fn client_of_a_service_without_a_clock_keeps_its_deadline() {
+    let router =
+        Router::new(MessagePack).method("wait", |(): ()| async { Ok(std::future::pending::<()>().await) });
+    let client = Client::new(router, MessagePack);
+    let began = Instant::now();
+    let outcome = client.request("wait").timeout(Duration::from_secs(1)).call::<_, ()>(&()).await;
+    assert!(matches!(outcome, Err(CallError::DeadlineExceeded)), "{outcome:?}");
+    assert_eq!(began.elapsed(), Duration::from_secs(1));
+}
+
 #[test]
 #[should_panic(expected = "two methods are named add")]
 fn methods_of_one_name_are_refused() {

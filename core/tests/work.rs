@@ -166,6 +166,29 @@ async fn events_of_a_group_are_never_dropped_by_a_policy() {
 }
 
 #[tokio::test]
+async fn full_subscriber_is_told_that_events_may_have_been_missed() {
+    for (overflow, left) in [(Overflow::DropOldest, 4), (Overflow::DropNewest, 1)] {
+        let (transport, script) = Scripted::new(sent);
+        let subscriber = Subscriber::<u8>::bind(&transport, "events", MessagePack);
+        let mut subscriber = subscriber.overflow(overflow).window(Window::new(1)).await.unwrap();
+        for n in 1..=4 {
+            script.deliver(event("a", n));
+            script.fail(Error::new(ErrorKind::Disconnected, "events may have been missed"));
+        }
+        drop(script.incoming);
+        let (mut events, mut errors) = (Vec::new(), 0);
+        // The policy is applied by a task, which has read all that there is when it yields.
+        while subscriber.dropped() < 3 {
+            tokio::task::yield_now().await;
+        }
+        while let Some(next) = subscriber.next().await {
+            next.map_or_else(|_| errors += 1, |event| events.push(*event));
+        }
+        assert_eq!((events, errors, subscriber.dropped()), (vec![left], 1, 3), "{overflow:?}");
+    }
+}
+
+#[tokio::test]
 async fn malformed_filters_are_told_when_binding() {
     let memory = polywire_core::Memory::new();
     let error = Subscriber::<u8>::bind(&memory, "events", MessagePack)

@@ -74,7 +74,11 @@ type OwnFilters = Arc<RwLock<Vec<Filter>>>;
 impl Interest for Kept {
     fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
         // Here first, so that nothing is dropped that the backend already lets through.
-        self.own.write().unwrap_or_else(PoisonError::into_inner).push(filter.clone());
+        let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
+        if !own.contains(&filter) {
+            own.push(filter.clone());
+        }
+        drop(own);
         Box::pin(self.backend.add(filter))
     }
 

@@ -45,7 +45,7 @@ struct Shared {
     state: Mutex<State>,
 }
 
-/// Bounded by the room, and one error that ends it.
+/// Bounded by the room for events, and as many errors between them.
 #[derive(Default)]
 struct State {
     held: VecDeque<Result<Delivery>>,
@@ -79,6 +79,13 @@ impl Shared {
             state.held.push_back(next);
             return state.wake();
         }
+        // What went wrong is told even to one who has no room: at the place where events were missed.
+        if next.is_err() {
+            if state.held.back().is_some_and(Result::is_ok) && state.held.len() < 2 * self.room {
+                state.held.push_back(next);
+            }
+            return state.wake();
+        }
         self.dropped.fetch_add(1, Ordering::Relaxed);
         match self.policy {
             Overflow::DropNewest => forget(Some(next)),
@@ -89,7 +96,8 @@ impl Shared {
                 return false;
             }
             _ => {
-                forget(state.held.pop_front());
+                let oldest = state.held.iter().position(Result::is_ok).unwrap_or_default();
+                forget(state.held.remove(oldest));
                 state.held.push_back(next);
             }
         }

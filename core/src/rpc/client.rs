@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout_at;
 
 use super::DEFAULT_TIMEOUT;
 use super::requester::{ClientStats, Requester};
@@ -52,6 +53,8 @@ pub struct Client<D, S = Requester> {
     service: S,
     dialect: D,
     timeout: Duration,
+    /// Whether the service ends by the deadline by itself.
+    keeps_time: bool,
 }
 
 impl<D: Dialect> Client<D> {
@@ -82,7 +85,7 @@ impl<D: Dialect> Client<D> {
 impl<D: Dialect, S: Service> Client<D, S> {
     /// A client of any service: a requester in layers of middleware, or a router in this very process.
     pub fn new(service: S, dialect: D) -> Self {
-        Self { service, dialect, timeout: DEFAULT_TIMEOUT }
+        Self { service, dialect, timeout: DEFAULT_TIMEOUT, keeps_time: false }
     }
 
     /// A client whose calls wait this long, beside this one.
@@ -91,7 +94,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
     where
         S: Clone,
     {
-        Self { service: self.service.clone(), dialect: self.dialect.clone(), timeout }
+        Self { timeout, ..self.clone() }
     }
 
     /// Calls `method` and waits for its result.
@@ -115,7 +118,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
         let mut message = Message::request(method, Deadline::after(self.timeout));
         self.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
         hand_on(&mut message);
-        carry_out(&self.service, &self.dialect, Request::new(message)).await
+        self.carry_out(Request::new(message)).await
     }
 
     /// Prepares a call of `method` with options of its own.
@@ -128,15 +131,17 @@ impl<D: Dialect, S: Service> Client<D, S> {
             headers: crate::Headers::new(),
         }
     }
-}
 
-async fn carry_out<D: Dialect, S: Service, T: DeserializeOwned>(
-    service: &S,
-    dialect: &D,
-    request: Request,
-) -> Result<T, CallError> {
-    let mut reply = service.call(request).await?;
-    Ok(dialect.decode_outcome(&mut reply.message)??)
+    async fn carry_out<T: DeserializeOwned>(&self, request: Request) -> Result<T, CallError> {
+        let deadline = request.message.deadline.filter(|_| !self.keeps_time);
+        let call = self.service.call(request);
+        let reply = match deadline {
+            Some(deadline) => timeout_at(deadline.instant(), call).await,
+            None => Ok(call.await),
+        };
+        let mut reply = reply.map_err(|_| CallError::DeadlineExceeded)??;
+        Ok(self.dialect.decode_outcome(&mut reply.message)??)
+    }
 }
 
 impl<D, S> fmt::Debug for Client<D, S> {
@@ -175,7 +180,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for Connect<'t, T, D> {
         let Self { transport, service, dialect, timeout, pending_max } = self;
         Box::pin(async move {
             let service = Requester::open(transport, service?, pending_max).await?;
-            Ok(Client { service, dialect, timeout })
+            Ok(Client { service, dialect, timeout, keeps_time: true })
         })
     }
 }
@@ -228,8 +233,7 @@ impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
         A: Serialize + ?Sized,
         T: DeserializeOwned,
     {
-        let client = self.client;
-        carry_out(&client.service, &client.dialect, self.into_request(args)?).await
+        self.client.carry_out(self.into_request(args)?).await
     }
 
     /// Makes the call and does not wait: the handle can be awaited later, or dropped to abandon the call.
@@ -248,11 +252,11 @@ impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
         T: DeserializeOwned + Send + 'static,
         S: Clone,
     {
-        let (service, dialect) = (self.client.service.clone(), self.client.dialect.clone());
+        let client = self.client.clone();
         let mut request = self.into_request(args)?;
         let (tell, handed_over) = oneshot::channel();
         request.handed_over = Some(tell);
-        let task = tokio::spawn(async move { carry_out(&service, &dialect, request).await });
+        let task = tokio::spawn(async move { client.carry_out(request).await });
         Ok(InFlight { task, handed_over })
     }
 

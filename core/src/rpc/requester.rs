@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures_util::FutureExt;
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 
@@ -124,13 +125,19 @@ impl Drop for Waiting<'_> {
 
 /// Sends, then waits for the reply. A reply may overtake the confirm of its request, so both are awaited at once.
 async fn exchange(sending: Sending<'_>, mut reply: Ticket, handed_over: impl FnOnce()) -> Result<Message> {
-    tokio::select! {
+    let sent = tokio::select! {
         biased;
-        sent = sending => sent?,
+        sent = sending => sent,
         reply = &mut reply => return reply,
+    };
+    match sent {
+        Ok(()) => {
+            handed_over();
+            reply.await
+        }
+        // A link that is lost after all has gone over it fails the send, and not the call.
+        Err(error) => reply.now_or_never().unwrap_or(Err(error)),
     }
-    handed_over();
-    reply.await
 }
 
 impl Inbox {
