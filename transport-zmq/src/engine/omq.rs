@@ -92,12 +92,24 @@ fn message_under(first: Bytes, Frames { head, body }: Frames) -> Message {
     }
 }
 
-fn frames_of(mut message: Message) -> Frames {
+/// The parts of what came, of which a body has `frames_max` at the most. One that has more is cut to one more than that,
+/// so that the limits refuse it for all to see: taking it apart would cost the square of a number that a stranger chose.
+fn frames_of(mut message: Message, frames_max: usize) -> Frames {
+    let parts_max = frames_max.saturating_add(2);
+    if message.len() >= parts_max {
+        let mut parts = message.iter().take(parts_max);
+        return Frames { head: parts.next().unwrap_or_default(), body: Some(Body::from_frames(parts)) };
+    }
     let head = message.pop_front().unwrap_or_default();
     if message.is_empty() {
         return Frames { head, body: None };
     }
     Frames { head, body: Some(Body::from_frames(std::iter::from_fn(|| message.pop_front()))) }
+}
+
+/// What the engine gave back, which was within the limits when it got it.
+fn given_back(message: Message) -> Frames {
+    frames_of(message, usize::MAX)
 }
 
 fn failed(error: omq_tokio::Error) -> Error {
@@ -106,5 +118,31 @@ fn failed(error: omq_tokio::Error) -> Error {
         omq_tokio::Error::Unroutable => caller_gone(),
         omq_tokio::Error::Config(because) => config("the engine refuses an option").with("because", because),
         other => Error::new(ErrorKind::Disconnected, "the socket failed").with_source(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(count: usize) -> Message {
+        Message::multipart((0..count).map(|_| Bytes::new()))
+    }
+
+    #[test]
+    fn a_body_of_too_many_frames_is_cut_one_beyond_the_limit() {
+        for (count, frames) in [(2, 1), (65, 64), (66, 65), (67, 65), (1000, 65)] {
+            let body = frames_of(parts(count), 64).body.unwrap();
+            assert_eq!(body.frames().len(), frames, "of {count} parts");
+        }
+        assert_eq!(frames_of(parts(1), 64).body, None);
+        assert_eq!(given_back(parts(1000)).body.unwrap().frames().len(), 999);
+    }
+
+    #[test]
+    fn a_million_empty_parts_do_not_hold_up_the_reader() {
+        // Taken off the front one by one, they would take hours.
+        let frames = frames_of(parts(1_000_000), 64);
+        assert_eq!(frames.body.unwrap().frames().len(), 65);
     }
 }

@@ -9,7 +9,7 @@ use omq_tokio::{SocketType, TrySendError};
 use polywire_core::Result;
 
 use super::pull::is_of_queue;
-use super::{Port, failed, frames_of, message_of, open, options, received};
+use super::{Port, failed, frames_of, given_back, message_of, open, options, received};
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
 use crate::engine::{Cargo, Ports};
@@ -20,6 +20,7 @@ use crate::wire::Frames;
 pub(in crate::engine) struct Dealer {
     port: Port,
     cargo: Cargo,
+    frames_max: usize,
     /// Whom to dial; the others dial us.
     dialled: Option<String>,
     /// The connection that was there at the end of `up`.
@@ -37,7 +38,8 @@ impl Dealer {
             Cargo::Jobs(_) | Cargo::AnyJobs => SocketType::Push,
         };
         let port = Port::new(open(kind, options(settings))?);
-        Ok(Self { port, cargo: cargo.clone(), dialled: None, connection: Mutex::default() })
+        let frames_max = settings.limits.frames_max;
+        Ok(Self { port, cargo: cargo.clone(), frames_max, dialled: None, connection: Mutex::default() })
     }
 
     /// Waits until the set of connections is as it should be.
@@ -85,7 +87,7 @@ impl crate::engine::Dealer for Dealer {
     fn try_send(&self, frames: Frames) -> Result<(), Frames> {
         match self.port.socket.try_send(message_of(frames)) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(message)) => Err(frames_of(message)),
+            Err(TrySendError::Full(message)) => Err(given_back(message)),
             // Closed. The end knows, or will in a moment.
             Err(_) => Ok(()),
         }
@@ -129,7 +131,10 @@ impl crate::engine::Dealer for Dealer {
 
     fn replies(&self) -> BoxStream<'static, Frames> {
         match self.cargo {
-            Cargo::Requests => received(self.port.socket.clone()).map(frames_of).boxed(),
+            Cargo::Requests => {
+                let frames_max = self.frames_max;
+                received(self.port.socket.clone()).map(move |message| frames_of(message, frames_max)).boxed()
+            }
             Cargo::Jobs(_) | Cargo::AnyJobs => stream::empty().boxed(),
         }
     }

@@ -19,6 +19,7 @@ use crate::wire::{Frames, unique};
 
 pub(in crate::engine) struct Pull {
     port: Arc<Port>,
+    frames_max: usize,
     stopped: watch::Sender<bool>,
 }
 
@@ -36,7 +37,7 @@ impl Pull {
             // It sends nothing, and is not to take in jobs for a second that it does not hand out.
             .linger(Duration::ZERO);
         let port = Arc::new(Port::new(open(SocketType::Pull, options)?));
-        Ok(Self { port, stopped: watch::Sender::new(false) })
+        Ok(Self { port, frames_max: settings.limits.frames_max, stopped: watch::Sender::new(false) })
     }
 }
 
@@ -63,15 +64,16 @@ impl Ports for Pull {
 
 impl crate::engine::Pull for Pull {
     fn jobs(&self) -> BoxStream<'static, Frames> {
+        let frames_max = self.frames_max;
         let state = (self.port.socket.clone(), self.stopped.subscribe(), Vec::new());
-        stream::unfold(state, |(socket, mut stopped, mut batch)| async move {
+        stream::unfold(state, move |(socket, mut stopped, mut batch)| async move {
             if batch.is_empty() {
                 // So that a peer that never pauses does not keep other tasks from running.
                 tokio::task::coop::consume_budget().await;
                 receive(&socket, &mut stopped, &mut batch).await?;
                 batch.reverse();
             }
-            batch.pop().map(|message| (frames_of(message), (socket, stopped, batch)))
+            batch.pop().map(|message| (frames_of(message, frames_max), (socket, stopped, batch)))
         })
         .fuse()
         .boxed()

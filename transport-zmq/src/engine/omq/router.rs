@@ -16,11 +16,13 @@ use crate::wire::Frames;
 
 pub(in crate::engine) struct Router {
     port: Port,
+    frames_max: usize,
 }
 
 impl Router {
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
-        Ok(Self { port: Port::new(open(SocketType::Router, options(settings))?) })
+        let port = Port::new(open(SocketType::Router, options(settings))?);
+        Ok(Self { port, frames_max: settings.limits.frames_max })
     }
 }
 
@@ -48,9 +50,10 @@ impl crate::engine::Router for Router {
     }
 
     fn requests(&self) -> BoxStream<'static, (Bytes, Frames)> {
-        let identified = |mut message: Message| async move {
+        let frames_max = self.frames_max;
+        let identified = move |mut message: Message| async move {
             let identity = message.pop_identity()?;
-            Some((identity.to_bytes(), frames_of(message)))
+            Some((identity.to_bytes(), frames_of(message, frames_max)))
         };
         received(self.port.socket.clone()).filter_map(identified).boxed()
     }

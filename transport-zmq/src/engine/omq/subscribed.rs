@@ -15,12 +15,14 @@ use crate::wire::Frames;
 
 pub(in crate::engine) struct Subscribed {
     port: Port,
+    frames_max: usize,
 }
 
 impl Subscribed {
     pub(in crate::engine) fn open(settings: &Settings, window: Window) -> Result<Self> {
         let ahead = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
-        Ok(Self { port: Port::new(open(SocketType::Sub, options(settings).recv_hwm(ahead))?) })
+        let port = Port::new(open(SocketType::Sub, options(settings).recv_hwm(ahead))?);
+        Ok(Self { port, frames_max: settings.limits.frames_max })
     }
 }
 
@@ -44,9 +46,10 @@ impl crate::engine::Subscribed for Subscribed {
     }
 
     fn arrivals(&self) -> BoxStream<'static, (Bytes, Frames)> {
-        let split = |mut message: Message| {
+        let frames_max = self.frames_max;
+        let split = move |mut message: Message| {
             let first = message.pop_front().unwrap_or_default();
-            (first, frames_of(message))
+            (first, frames_of(message, frames_max))
         };
         received(self.port.socket.clone()).map(split).boxed()
     }
