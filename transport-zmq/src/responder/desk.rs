@@ -68,25 +68,41 @@ impl Desk {
 
     fn poll_pump(&self, cx: &mut Context<'_>) -> Poll<Option<(Bytes, Frames)>> {
         self.pump.register(cx.waker());
-        match self.reader.load(Ordering::Acquire) {
-            0 => lock(&self.requests).poll_next_unpin(cx),
-            _ => Poll::Pending,
-        }
+        self.poll_requests(0, cx)
     }
 
     /// The next request for the one responder that there is. Pending if there are others.
     pub(super) fn poll_read(&self, seat: u64, service: &Address, cx: &mut Context<'_>) -> Poll<Option<Item>> {
-        while self.reader.load(Ordering::Acquire) == seat {
-            let Some((peer, frames)) = ready!(lock(&self.requests).poll_next_unpin(cx)) else {
-                return Poll::Ready(None);
-            };
+        loop {
+            let Some((peer, frames)) = ready!(self.poll_requests(seat, cx)) else { return Poll::Ready(None) };
             match self.sort(ReplyTo::new(peer), frames) {
                 Some(request) if request.service == *service => return Poll::Ready(Some(request.item)),
-                Some(unserved) => self.refuse_item(unserved.item),
+                Some(other) => self.hand_over(other),
                 None => {}
             }
         }
-        Poll::Pending
+    }
+
+    /// What arrives, for the one whose turn it is to read.
+    fn poll_requests(&self, reader: u64, cx: &mut Context<'_>) -> Poll<Option<(Bytes, Frames)>> {
+        let mut requests = lock(&self.requests);
+        // Under the lock: the one who polls last is the one who is woken, and must not be one whose turn is over.
+        match self.reader.load(Ordering::Acquire) == reader {
+            true => requests.poll_next_unpin(cx),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Gives a request that the only responder has read to another one, who came meanwhile; or refuses it.
+    fn hand_over(&self, Request { service, item }: Request) {
+        let queue = lock(&self.services).queues.get(&service).cloned();
+        let unserved = match queue {
+            Some(queue) => queue.push_beyond(item).err(),
+            None => Some(item),
+        };
+        if let Some(item) = unserved {
+            self.refuse_item(item);
+        }
     }
 
     /// The service that a message asks for, and what its responder gets; what asks for none is dealt with here.
@@ -256,4 +272,114 @@ fn unreadable(call: Option<CallId>, peer: &ReplyTo, error: Error) -> Item {
     message.id = Some(call);
     message.reply_to = Some(peer.clone());
     Ok(Delivery::settled(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Wake, Waker};
+
+    use futures_util::FutureExt;
+    use futures_util::stream::poll_fn as stream_of;
+    use polywire_core::Result;
+
+    use super::*;
+    use crate::plan::Change;
+
+    type Arrivals = BoxStream<'static, (Bytes, Frames)>;
+
+    /// A socket that receives what it was given, and sends nothing.
+    struct Scripted(Mutex<Option<Arrivals>>);
+
+    impl Ports for Scripted {
+        fn change<'a>(&'a self, _: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+            std::future::ready(Ok(None)).boxed()
+        }
+
+        fn close(&self) -> BoxFuture<'static, ()> {
+            std::future::ready(()).boxed()
+        }
+    }
+
+    impl Router for Scripted {
+        fn send(&self, _: Bytes, _: Frames) -> Sending<'_> {
+            panic!("nothing is to be refused")
+        }
+
+        fn requests(&self) -> Arrivals {
+            lock(&self.0).take().unwrap()
+        }
+    }
+
+    fn desk(arrivals: Arrivals) -> Arc<Desk> {
+        Arc::new(Desk::new(Arc::new(Scripted(Mutex::new(Some(arrivals)))), Limits::default()))
+    }
+
+    fn address(name: &str) -> Address {
+        Address::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_request_for_who_joined_while_it_was_read_is_not_refused() {
+        static DESK: OnceLock<Arc<Desk>> = OnceLock::new();
+        static JOINED: OnceLock<(Arc<Queue>, u64)> = OnceLock::new();
+        let mut request = Message::default();
+        (request.id, request.method) = (Some(CallId(1)), Some(address("m")));
+        let role = Role::Request(address("b"));
+        let mut frames = Some(Native.encode(&role, request, &Limits::default()).unwrap());
+        let arrivals = stream_of(move |_| {
+            let Some(frames) = frames.take() else { return Poll::Pending };
+            JOINED.get_or_init(|| DESK.get().unwrap().join(&address("b"), Window::new(1)));
+            Poll::Ready(Some((Bytes::from_static(b"peer"), frames)))
+        });
+        let desk = DESK.get_or_init(|| desk(arrivals.boxed()));
+        let (_, seat) = desk.join(&address("a"), Window::new(1));
+        desk.begin(seat);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(desk.poll_read(seat, &address("a"), &mut cx).is_pending());
+        let (queue, seat) = JOINED.get().unwrap();
+        assert!(matches!(queue.poll_take(*seat, &cx), Poll::Ready(Some(Ok(_)))));
+    }
+
+    struct Counted(AtomicUsize);
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn one_whose_turn_is_over_does_not_take_the_waker_away() {
+        let polled = Arc::new(AtomicUsize::new(0));
+        let polls = polled.clone();
+        let arrivals = stream_of(move |_| {
+            polls.fetch_add(1, Ordering::SeqCst);
+            Poll::Pending
+        });
+        let desk = desk(arrivals.boxed());
+        let waker = Arc::new(Counted(AtomicUsize::new(0)));
+        // The pump gets as far as the lock, and then it is the turn of a responder.
+        let requests = lock(&desk.requests);
+        let pump = std::thread::spawn({
+            let (desk, waker) = (desk.clone(), waker.clone());
+            move || desk.poll_pump(&mut Context::from_waker(&Waker::from(waker))).is_pending()
+        });
+        // Ours, the thread's, and the one that is registered right before the lock is taken.
+        while Arc::strong_count(&waker) < 3 {
+            std::thread::yield_now();
+        }
+        // What the pump does between that and the lock takes no longer than this.
+        (0..1000).for_each(|_| std::thread::yield_now());
+        let (_, seat) = desk.join(&address("a"), Window::new(1));
+        desk.begin(seat);
+        drop(requests);
+        assert!(pump.join().unwrap());
+        assert_eq!(
+            polled.load(Ordering::SeqCst),
+            0,
+            "the pump polled, and would be woken in the reader's place"
+        );
+    }
 }

@@ -70,6 +70,19 @@ impl Queue {
         }
     }
 
+    /// Adds a request whether there is room or not, for one who cannot wait; or gives it back if nobody sits here.
+    ///
+    /// That is one request each time that a responder joins the only one, and no more.
+    pub(super) fn push_beyond(&self, item: Item) -> Result<(), Item> {
+        let mut state = lock(&self.state);
+        if state.seats.is_empty() || state.closed {
+            return Err(item);
+        }
+        state.ready.push_back(item);
+        state.wake_seats();
+        Ok(())
+    }
+
     /// Takes the next request for this seat; `None` when the queue is closed.
     pub(super) fn poll_take(&self, seat: u64, cx: &Context<'_>) -> Poll<Option<Item>> {
         let mut state = lock(&self.state);
