@@ -8,6 +8,8 @@ use polywire_core::{Address, Body, CallId, Deadline, Error, Limits, Message, Res
 use bytes::Bytes;
 
 pub(crate) use self::native::Native;
+#[cfg(feature = "engine-omq")]
+pub(crate) use self::native::{Kind, Peek};
 pub(crate) use self::topic::{Channel, Hello, UNIQUE, unique};
 
 /// The frames of one ZeroMQ message, without the identities that ROUTER sockets add and take off.

@@ -122,6 +122,42 @@ async fn what_strangers_write_harms_no_forwarder() {
 }
 
 #[tokio::test]
+async fn what_is_no_request_or_no_reply_is_dropped_and_counted() {
+    use omq_tokio::{Message, Options, Socket, SocketType};
+
+    /// An envelope of this kind, with the number and the deadline of a call.
+    fn envelope(kind: u8, number: u8) -> Vec<u8> {
+        [&[b'P', 1, kind, 3], &[0; 7][..], &[number], &[0, 0, 255, 255], b"\x01\x01a\x02\x01m"].concat()
+    }
+
+    let forwarder = forwarder(Pattern::RequestReply).await;
+    let [server, caller] = [SocketType::Router, SocketType::Dealer]
+        .map(|kind| Socket::try_new(kind, Options::default()).unwrap());
+    server.connect(forwarder.back()).await.unwrap();
+    server.wait_connected(1, PATIENCE).await.unwrap();
+    caller.connect(forwarder.front()).await.unwrap();
+    let too_many = std::iter::once(envelope(1, 9)).chain((0..100).map(|_| vec![b'x']));
+    for message in [2, 3, 4, 5].map(|kind| Message::from(envelope(kind, 1))) {
+        caller.send(message).await.unwrap();
+    }
+    caller.send(Message::multipart(too_many)).await.unwrap();
+    caller.send(Message::from(envelope(1, 7))).await.unwrap();
+    // The request comes through, and nothing else does.
+    let mut request = timeout(PATIENCE, server.recv()).await.unwrap().unwrap();
+    let identity = request.pop_identity().unwrap().to_bytes();
+    let request = request.part_bytes(0).unwrap();
+    assert_eq!(request[2], 1);
+    let number = request[11];
+    assert_eq!((forwarder.stats().forth, forwarder.stats().dropped), (1, 5));
+    for (kind, number) in [(1, number), (4, number), (5, number), (2, number + 1), (2, number)] {
+        server.send_to(&identity, Message::from(envelope(kind, number))).await.unwrap();
+    }
+    let reply = timeout(PATIENCE, caller.recv()).await.unwrap().unwrap().part_bytes(0).unwrap();
+    assert_eq!((reply[2], reply[11]), (2, 7));
+    assert_eq!(forwarder.stats().dropped, 9);
+}
+
+#[tokio::test]
 async fn jobs_go_through_and_wait_for_a_puller() {
     let forwarder = forwarder(Pattern::Pipeline).await;
     let pushing = dial(forwarder.front());

@@ -13,7 +13,7 @@ use polywire_core::{CallId, Deadline, Limits, Message, Result, Window};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout, timeout_at};
 
-use super::desk::Desk;
+use super::desk::{Caller, Desk};
 use super::place::Place;
 use crate::config::{Engine, Settings};
 use crate::engine::{self, Cargo, Publication, Pull, Router, Subscribed};
@@ -22,7 +22,7 @@ use crate::links::{Entry, Links};
 use crate::plan::Plan;
 use crate::publisher::attend;
 use crate::transport::{Bound, End};
-use crate::wire::{Frames, Hello, Native, Role, Wire};
+use crate::wire::{Frames, Hello, Kind, Native, Peek, Role, Wire};
 
 /// What a forwarder forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +85,9 @@ impl Forwarder {
     /// What was forwarded so far.
     #[must_use]
     pub fn stats(&self) -> ForwarderStats {
-        let Counts { forth, back } = &*self.counts;
-        ForwarderStats { forth: forth.load(Ordering::Relaxed), back: back.load(Ordering::Relaxed) }
+        let [forth, back, dropped] = [&self.counts.forth, &self.counts.back, &self.counts.dropped]
+            .map(|count| count.load(Ordering::Relaxed));
+        ForwarderStats { forth, back, dropped }
     }
 
     /// Takes in no more, waits for up to a second until what is under way is through, and closes both endpoints.
@@ -123,12 +124,23 @@ pub struct ForwarderStats {
     pub forth: u64,
     /// Messages that went from the back to the front: replies.
     pub back: u64,
+    /// Messages that went nowhere, with nobody told: what is no request at the front or no reply at the back, what has
+    /// more frames than the limits allow, and replies whose caller is gone, has given up, or does not read.
+    pub dropped: u64,
 }
 
 #[derive(Default)]
 struct Counts {
     forth: AtomicU64,
     back: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Counts {
+    fn lose(&self, why: &'static str) {
+        tracing::debug!(why, "dropped a message");
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// As a transport has them by default, but for the time that a request or a job waits for somebody to be there.
@@ -189,10 +201,12 @@ impl Booth {
     /// Passes a request on, or refuses it.
     async fn forward(&self, peer: Bytes, mut frames: Frames) {
         // What has no envelope is no request of anybody's.
-        let Some((id, deadline)) = Native.peek(&frames) else {
-            tracing::debug!("dropped what came where requests come");
-            return;
+        let Some(Peek { kind: Kind::Request, id, deadline }) = Native.peek(&frames) else {
+            return self.counts.lose("it is no request");
         };
+        if has_too_many_frames(&frames) {
+            return self.counts.lose("it has too many frames");
+        }
         let patience = deadline.unwrap_or_else(|| Deadline::after(UNBOUNDED));
         let mut number = None;
         if let Some(id) = id {
@@ -228,20 +242,35 @@ impl Booth {
 
     async fn back(self: Arc<Self>, mut replies: BoxStream<'static, Frames>) {
         while let Some(mut frames) = replies.next().await {
-            let number = Native.peek(&frames).and_then(|(number, _)| number);
-            let caller = number.and_then(|number| lock(&self.desk).take(number));
-            let Some(caller) = caller else {
-                tracing::debug!("dropped a reply that nobody waits for");
+            let Some(caller) = self.caller(&frames) else {
+                self.counts.lose("nobody waits for it");
                 continue;
             };
             Native.renumber(&mut frames, caller.id);
             // One that takes no replies is not to hold up the others.
             match timeout(REPLY_PATIENCE, self.router.send(caller.peer, frames)).await {
                 Ok(Ok(())) => drop(self.counts.back.fetch_add(1, Ordering::Relaxed)),
-                _ => tracing::debug!("dropped a reply whose caller is gone, or does not read"),
+                _ => self.counts.lose("its caller is gone, or does not read"),
             }
         }
     }
+
+    /// Who waits for this, if it is a reply.
+    fn caller(&self, frames: &Frames) -> Option<Caller> {
+        let Peek { kind: Kind::Reply | Kind::Refusal, id: Some(number), .. } = Native.peek(frames)? else {
+            return None;
+        };
+        // The caller of one that is left out learns it by its deadline.
+        if has_too_many_frames(frames) {
+            return None;
+        }
+        lock(&self.desk).take(number)
+    }
+}
+
+/// Whether it has more than it may, of which the engine has handed over a part only.
+fn has_too_many_frames(frames: &Frames) -> bool {
+    frames.body.as_ref().is_some_and(|body| body.frames().len() > Limits::default().frames_max)
 }
 
 /// How long a request without a deadline waits for somebody to take it.
@@ -269,6 +298,10 @@ async fn pipeline(front: &Plan, back: &Plan) -> Result<Forwarder> {
 
 async fn carry(mut jobs: BoxStream<'static, Frames>, links: Arc<Links>, counts: Arc<Counts>) {
     while let Some(frames) = jobs.next().await {
+        if has_too_many_frames(&frames) {
+            counts.lose("it has too many frames");
+            continue;
+        }
         // Nobody there for a while is no reason to lose a job.
         while links.send(Entry::new(None, None), None, frames.clone()).await.is_err() {
             if links.is_closed() {
@@ -316,6 +349,10 @@ async fn spread(
     while let Some((first, frames)) = arrivals.next().await {
         // Answers to ourselves, and to forwarders behind the same publishers.
         if Hello::read(&first).is_some() {
+            continue;
+        }
+        if has_too_many_frames(&frames) {
+            counts.lose("it has too many frames");
             continue;
         }
         if publication.send(first, frames).await.is_err() {

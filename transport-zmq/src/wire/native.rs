@@ -41,8 +41,8 @@ impl Wire for Native {
 
 #[cfg(feature = "engine-omq")]
 impl Native {
-    /// The id of a call, and its deadline, for who passes it on and reads no more of it. `None` if it has no envelope.
-    pub(crate) fn peek(self, frames: &Frames) -> Option<(Option<CallId>, Option<Deadline>)> {
+    /// What a message is, for who passes it on and reads no more of it. `None` if it has no envelope.
+    pub(crate) fn peek(self, frames: &Frames) -> Option<Peek> {
         decode::peek(&frames.head)
     }
 
@@ -55,6 +55,26 @@ impl Native {
         }
         frames.head = Bytes::from(head);
     }
+}
+
+/// What can be told of a message without reading its fields.
+#[cfg(feature = "engine-omq")]
+#[derive(Debug)]
+pub(crate) struct Peek {
+    pub(crate) kind: Kind,
+    pub(crate) id: Option<CallId>,
+    pub(crate) deadline: Option<Deadline>,
+}
+
+/// What a message is for, without the name that goes with it. See [`Role`].
+#[cfg(feature = "engine-omq")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Request,
+    Reply,
+    Refusal,
+    Job,
+    Event,
 }
 
 /// "PW", for polywire.

@@ -5,6 +5,8 @@ use bytestring::ByteString;
 use polywire_core::{Address, CallId, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
 
 use super::{FIXED, MAGIC, VERSION, flag, kind, tag};
+#[cfg(feature = "engine-omq")]
+use super::{Kind, Peek};
 use crate::wire::{Frames, Garbled, Role};
 
 pub(super) fn message(frames: Frames, limits: &Limits, head_max: usize) -> Result<(Role, Message), Garbled> {
@@ -21,11 +23,18 @@ pub(super) fn message(frames: Frames, limits: &Limits, head_max: usize) -> Resul
     }
 }
 
-/// The id and the deadline of something that has an envelope.
+/// What something that has an envelope is.
 #[cfg(feature = "engine-omq")]
-pub(super) fn peek(head: &[u8]) -> Option<(Option<CallId>, Option<Deadline>)> {
-    let Fixed { id, deadline_ms, .. } = Fixed::read(head).ok()?;
-    Some((id, deadline_ms.map(|ms| Deadline::after_ms(ms.into()))))
+pub(super) fn peek(head: &[u8]) -> Option<Peek> {
+    let Fixed { kind, id, deadline_ms } = Fixed::read(head).ok()?;
+    let kind = match kind {
+        kind::REQUEST => Kind::Request,
+        kind::REPLY => Kind::Reply,
+        kind::REFUSAL => Kind::Refusal,
+        kind::JOB => Kind::Job,
+        _ => Kind::Event,
+    };
+    Some(Peek { kind, id, deadline: deadline_ms.map(|ms| Deadline::after_ms(ms.into())) })
 }
 
 fn role(kind: u8, service: &mut Option<Address>) -> Result<Role> {
