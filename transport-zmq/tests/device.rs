@@ -121,14 +121,54 @@ async fn what_strangers_write_harms_no_forwarder() {
     assert_eq!(timeout(PATIENCE, client.call::<_, u64>("echo", &1)).await.unwrap().unwrap(), 1);
 }
 
+/// An envelope of this kind, with the number and the deadline of a call.
+fn envelope(kind: u8, number: u8) -> Vec<u8> {
+    [&[b'P', 1, kind, 3], &[0; 7][..], &[number], &[0, 0, 255, 255], b"\x01\x01a\x02\x01m"].concat()
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_read_holds_up_no_other() {
+    use omq_tokio::{Message, Options, Socket, SocketType};
+
+    let forwarder = forwarder(Pattern::RequestReply).await;
+    let server = Socket::try_new(SocketType::Router, Options::default()).unwrap();
+    server.connect(forwarder.back()).await.unwrap();
+    server.wait_connected(1, PATIENCE).await.unwrap();
+    let serving = tokio::spawn(async move {
+        while let Ok(mut request) = server.recv().await {
+            let identity = request.pop_identity().unwrap().to_bytes();
+            let mut reply = request.part_bytes(0).unwrap()[..16].to_vec();
+            reply[2] = 2;
+            let reply = Message::multipart([bytes::Bytes::from(reply), vec![0; 50_000].into()]);
+            server.send_to(&identity, reply).await.unwrap();
+        }
+    });
+    let [mute, other] = [1, 1000]
+        .map(|ahead| Socket::try_new(SocketType::Dealer, Options::default().recv_hwm(ahead)).unwrap());
+    for caller in [&mute, &other] {
+        caller.connect(forwarder.front()).await.unwrap();
+    }
+    // What lies in the queues and in the connection, and then some: at 100 ms each, they would take minutes.
+    for _ in 0..4000 {
+        timeout(PATIENCE, mute.send(Message::from(envelope(1, 7)))).await.unwrap().unwrap();
+    }
+    timeout(PATIENCE, async {
+        while forwarder.stats().forth < 4000 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("all are passed on");
+    other.send(Message::from(envelope(1, 8))).await.unwrap();
+    let reply = timeout(PATIENCE, other.recv()).await.expect("it is answered").unwrap();
+    assert_eq!(reply.part_bytes(0).unwrap()[11], 8);
+    assert!(forwarder.stats().dropped > 0);
+    serving.abort();
+}
+
 #[tokio::test]
 async fn what_is_no_request_or_no_reply_is_dropped_and_counted() {
     use omq_tokio::{Message, Options, Socket, SocketType};
-
-    /// An envelope of this kind, with the number and the deadline of a call.
-    fn envelope(kind: u8, number: u8) -> Vec<u8> {
-        [&[b'P', 1, kind, 3], &[0; 7][..], &[number], &[0, 0, 255, 255], b"\x01\x01a\x02\x01m"].concat()
-    }
 
     let forwarder = forwarder(Pattern::RequestReply).await;
     let [server, caller] = [SocketType::Router, SocketType::Dealer]

@@ -59,7 +59,7 @@ impl Desk {
     /// Takes out a call that was answered.
     pub(super) fn take(&mut self, number: CallId) -> Option<Caller> {
         let caller = self.calls.remove(&number)?;
-        leave(&mut self.peers, &caller.peer);
+        count_down(&mut self.peers, &caller.peer);
         Some(caller)
     }
 
@@ -83,7 +83,7 @@ impl Desk {
         self.calls.retain(|_, caller| {
             let is_awaited = !caller.deadline.is_expired();
             if !is_awaited {
-                leave(peers, &caller.peer);
+                count_down(peers, &caller.peer);
             }
             is_awaited
         });
@@ -92,8 +92,8 @@ impl Desk {
     }
 }
 
-/// Counts one call less.
-fn leave(peers: &mut FxHashMap<Bytes, usize>, peer: &Bytes) {
+/// Counts one less for a peer.
+pub(super) fn count_down(peers: &mut FxHashMap<Bytes, usize>, peer: &Bytes) {
     if let Some(calls) = peers.get_mut(peer) {
         *calls -= 1;
         if *calls == 0 {

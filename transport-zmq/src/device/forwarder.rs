@@ -8,12 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
+use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use polywire_core::{CallId, Deadline, Limits, Message, Result, Window};
+use rustc_hash::FxHashMap;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout, timeout_at};
 
-use super::desk::{Caller, Desk};
+use super::desk::{Caller, Desk, count_down};
 use super::place::Place;
 use crate::config::{Engine, Settings};
 use crate::engine::{self, Cargo, Publication, Pull, Router, Subscribed};
@@ -241,17 +243,48 @@ impl Booth {
     }
 
     async fn back(self: Arc<Self>, mut replies: BoxStream<'static, Frames>) {
-        while let Some(mut frames) = replies.next().await {
-            let Some(caller) = self.caller(&frames) else {
+        let mut waiting = FuturesUnordered::new();
+        // How many of them are for whom.
+        let mut slow = FxHashMap::<Bytes, usize>::default();
+        loop {
+            let frames = tokio::select! {
+                biased;
+                Some(peer) = waiting.next() => {
+                    count_down(&mut slow, &peer);
+                    continue;
+                }
+                frames = replies.next() => frames,
+            };
+            let Some(mut frames) = frames else { return };
+            let Some(Caller { peer, id, .. }) = self.caller(&frames) else {
                 self.counts.lose("nobody waits for it");
                 continue;
             };
-            Native.renumber(&mut frames, caller.id);
-            // One that takes no replies is not to hold up the others.
-            match timeout(REPLY_PATIENCE, self.router.send(caller.peer, frames)).await {
-                Ok(Ok(())) => drop(self.counts.back.fetch_add(1, Ordering::Relaxed)),
-                _ => self.counts.lose("its caller is gone, or does not read"),
+            Native.renumber(&mut frames, id);
+            let mut sending = self.router.send(peer.clone(), frames);
+            let sent = (&mut sending).now_or_never();
+            if sent.is_some() {
+                self.count_reply(sent);
+                continue;
             }
+            // One that takes no replies is not to hold up the others.
+            if waiting.len() >= SLOW_MAX || slow.get(&peer).is_some_and(|replies| *replies >= SLOW_PEER_MAX) {
+                self.counts.lose("its caller does not read");
+                continue;
+            }
+            *slow.entry(peer.clone()).or_default() += 1;
+            waiting.push(async {
+                let sending = sending;
+                self.count_reply(timeout(REPLY_PATIENCE, sending).await.ok());
+                peer
+            });
+        }
+    }
+
+    fn count_reply(&self, sent: Option<Result<()>>) {
+        match sent {
+            Some(Ok(())) => drop(self.counts.back.fetch_add(1, Ordering::Relaxed)),
+            _ => self.counts.lose("its caller is gone, or does not read"),
         }
     }
 
@@ -276,6 +309,9 @@ fn has_too_many_frames(frames: &Frames) -> bool {
 /// How long a request without a deadline waits for somebody to take it.
 const UNBOUNDED: Duration = Duration::from_secs(30);
 const REPLY_PATIENCE: Duration = Duration::from_millis(100);
+/// Replies that wait for callers to read, beside those that lie in the socket; and those for one caller.
+const SLOW_MAX: usize = 1024;
+const SLOW_PEER_MAX: usize = 256;
 
 async fn pipeline(front: &Plan, back: &Plan) -> Result<Forwarder> {
     let settings = settings();
