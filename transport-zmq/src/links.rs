@@ -101,8 +101,14 @@ impl Links {
         self.board.version.load(Ordering::Acquire)
     }
 
+    /// Hands a message over if that can be done at once and nobody waits to do so, or gives it back.
+    pub(crate) fn send_now(&self, entry: &Entry, frames: Frames) -> Result<(), Frames> {
+        // Who comes now does not overtake those who wait.
+        if self.is_crowded() { Err(frames) } else { self.try_send(entry, frames) }
+    }
+
     /// Hands a message to the next link that has room, or gives it back.
-    pub(crate) fn try_send(&self, entry: &Entry, frames: Frames) -> Result<(), Frames> {
+    fn try_send(&self, entry: &Entry, frames: Frames) -> Result<(), Frames> {
         {
             let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
             if let [link] = &**links {
@@ -371,9 +377,7 @@ impl Outbound for Outgoing {
             Err(error) => return Sending::ready(Err(error)),
         };
         let entry = Entry::new(call, deadline);
-        // Who comes now does not overtake those who wait.
-        let sent = if self.links.is_crowded() { Err(frames) } else { self.links.try_send(&entry, frames) };
-        match sent {
+        match self.links.send_now(&entry, frames) {
             Ok(()) => Sending::ready(Ok(())),
             Err(frames) => Sending::later(self.links.send(entry, deadline, frames)),
         }

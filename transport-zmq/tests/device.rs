@@ -99,6 +99,21 @@ async fn a_call_that_no_server_is_there_for_is_unroutable() {
 }
 
 #[tokio::test]
+async fn calls_that_no_server_is_there_for_wait_side_by_side() {
+    let forwarder = forwarder(Pattern::RequestReply).await;
+    let calling = dial(forwarder.front());
+    let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
+    // One after the other, they would take longer than their time.
+    let calls = join_all((0..100).map(|_| client.call::<_, u64>("echo", &1)));
+    for outcome in timeout(PATIENCE * 2, calls).await.unwrap() {
+        match outcome {
+            Err(CallError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::Unroutable),
+            other => panic!("it ended with {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_strangers_write_harms_no_forwarder() {
     use omq_tokio::{Message, Options, Socket, SocketType};
 

@@ -12,6 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use polywire_core::{CallId, Deadline, Limits, Message, Result, Window};
 use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout, timeout_at};
 
@@ -127,7 +128,8 @@ pub struct ForwarderStats {
     /// Messages that went from the back to the front: replies.
     pub back: u64,
     /// Messages that went nowhere, with nobody told: what is no request at the front or no reply at the back, what has
-    /// more frames than the limits allow, and replies whose caller is gone, has given up, or does not read.
+    /// more frames than the limits allow, and what could not be handed over before its caller had given up, was gone, or
+    /// while it did not read.
     pub dropped: u64,
 }
 
@@ -164,14 +166,14 @@ async fn request_reply(front: &Plan, back: &Plan) -> Result<Forwarder> {
     let links = Links::open(&settings, Cargo::Requests, back, &bound, None).await?;
     let (router, real) = engine::serve(&settings, front).await?;
     let counts = Arc::<Counts>::default();
-    let booth = Arc::new(Booth { router, links, desk: Mutex::default(), counts: counts.clone() });
+    let (desk, stopping) = (Mutex::default(), Notify::new());
+    let booth = Arc::new(Booth { router, links, desk, counts: counts.clone(), stopping });
     let forth = tokio::spawn(booth.clone().forth(booth.router.requests()));
     // There is one link, and it stays.
     let replies: Vec<_> = booth.links.all().iter().map(|link| link.replies()).collect();
     let back_task = tokio::spawn(booth.clone().back(futures_util::stream::select_all(replies).boxed()));
-    let intake = forth.abort_handle();
     let finish = async move {
-        intake.abort();
+        booth.stopping.notify_one();
         until(|| lock(&booth.desk).is_done()).await;
         booth.router.close().await;
         booth.links.close().await;
@@ -185,51 +187,88 @@ async fn request_reply(front: &Plan, back: &Plan) -> Result<Forwarder> {
     })
 }
 
+/// A request that waits for a server.
+struct Waiting {
+    /// The number of its call, if it has one.
+    number: Option<CallId>,
+    deadline: Option<Deadline>,
+    patience: Deadline,
+    frames: Frames,
+}
+
 /// Where calls go through.
 struct Booth {
     router: Arc<dyn Router>,
     links: Arc<Links>,
     desk: Mutex<Desk>,
     counts: Arc<Counts>,
+    /// Tells that no more requests are to be taken in.
+    stopping: Notify,
 }
 
 impl Booth {
     async fn forth(self: Arc<Self>, mut requests: BoxStream<'static, (Bytes, Frames)>) {
-        while let Some((peer, frames)) = requests.next().await {
-            self.forward(peer, frames).await;
+        let mut waiting = FuturesUnordered::new();
+        loop {
+            let request = tokio::select! {
+                biased;
+                () = self.stopping.notified() => break,
+                Some(()) = waiting.next() => continue,
+                request = requests.next(), if waiting.len() < WAITING_MAX => request,
+            };
+            let Some((peer, frames)) = request else { break };
+            if let Some(request) = self.forward(peer, frames) {
+                waiting.push(self.forward_later(request));
+            }
         }
+        while waiting.next().await.is_some() {}
     }
 
-    /// Passes a request on, or refuses it.
-    async fn forward(&self, peer: Bytes, mut frames: Frames) {
+    /// Passes a request on, or refuses it. If it has to wait for a server, it is given back.
+    fn forward(&self, peer: Bytes, mut frames: Frames) -> Option<Waiting> {
         // What has no envelope is no request of anybody's.
         let Some(Peek { kind: Kind::Request, id, deadline }) = Native.peek(&frames) else {
-            return self.counts.lose("it is no request");
+            self.counts.lose("it is no request");
+            return None;
         };
         if has_too_many_frames(&frames) {
-            return self.counts.lose("it has too many frames");
+            self.counts.lose("it has too many frames");
+            return None;
         }
         let patience = deadline.unwrap_or_else(|| Deadline::after(UNBOUNDED));
         let mut number = None;
         if let Some(id) = id {
             number = lock(&self.desk).enter(peer.clone(), id, patience);
-            let Some(number) = number else { return self.refuse(&peer, id) };
+            let Some(number) = number else {
+                self.refuse(&peer, id);
+                return None;
+            };
             Native.renumber(&mut frames, number);
         }
-        let sent = self.links.send(Entry::new(None, None), deadline, frames);
-        let Ok(sent) = timeout_at(patience.instant(), sent).await else {
-            // Its caller has given up, too.
-            return;
-        };
-        match sent {
-            Ok(()) => drop(self.counts.forth.fetch_add(1, Ordering::Relaxed)),
-            Err(error) => {
-                tracing::debug!(%error, "a request could not be passed on");
-                let caller = number.and_then(|number| lock(&self.desk).take(number));
-                if let Some(caller) = caller {
-                    self.refuse(&caller.peer, caller.id);
-                }
+        match self.links.send_now(&Entry::new(None, None), frames) {
+            Ok(()) => {
+                self.counts.forth.fetch_add(1, Ordering::Relaxed);
+                None
             }
+            Err(frames) => Some(Waiting { number, deadline, patience, frames }),
+        }
+    }
+
+    /// Passes a request on when there is a server with room for it. What is left of its deadline then is written anew.
+    async fn forward_later(&self, Waiting { number, deadline, patience, frames }: Waiting) {
+        let sent = self.links.send(Entry::new(None, None), deadline, frames);
+        let sent = timeout_at(patience.instant(), sent).await;
+        if matches!(sent, Ok(Ok(()))) {
+            self.counts.forth.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let caller = number.and_then(|number| lock(&self.desk).take(number));
+        match (sent, caller) {
+            (Ok(Err(error)), Some(caller)) => {
+                tracing::debug!(%error, "a request could not be passed on");
+                self.refuse(&caller.peer, caller.id);
+            }
+            _ => self.counts.lose("its caller has given up, or waits for no answer"),
         }
     }
 
@@ -308,6 +347,8 @@ fn has_too_many_frames(frames: &Frames) -> bool {
 
 /// How long a request without a deadline waits for somebody to take it.
 const UNBOUNDED: Duration = Duration::from_secs(30);
+/// Requests that wait for a server beside those that lie in the sockets. When there are as many, no more are taken in.
+const WAITING_MAX: usize = 1000;
 const REPLY_PATIENCE: Duration = Duration::from_millis(100);
 /// Replies that wait for callers to read, beside those that lie in the socket; and those for one caller.
 const SLOW_MAX: usize = 1024;
