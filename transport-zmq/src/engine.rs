@@ -101,8 +101,16 @@ pub(crate) trait Subscribed: Ports {
     /// Wants it no more. As often as it was wanted.
     fn end(&self, prefix: Bytes) -> BoxFuture<'_, Result<()>>;
 
-    /// What arrives: the first frame, and the rest; until the socket is closed. To be called once.
+    /// What arrives: the first frame, and the rest; until the socket is closed, or, if it was stopped, until all that
+    /// had arrived is yielded. To be called once.
     fn arrivals(&self) -> BoxStream<'static, (Bytes, Frames)>;
+
+    /// Takes in no more, from a task of its own.
+    #[cfg_attr(
+        not(feature = "engine-omq"),
+        allow(dead_code, reason = "only forwarders stop one without closing it")
+    )]
+    fn stop(&self);
 
     /// Waits until somebody is at every dialled endpoint, or it is known that nobody is.
     fn settled(&self) -> BoxFuture<'_, ()>;

@@ -273,3 +273,42 @@ async fn a_forwarder_may_dial_and_gives_its_port_back() {
     let error = Forwarder::start(Pattern::PubSub, "tcp://127.0.0.1", ANY).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
 }
+
+#[tokio::test]
+async fn a_forwarder_that_cannot_start_leaves_nothing_open() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let back = format!("tcp://{}", taken.local_addr().unwrap());
+    for pattern in [Pattern::RequestReply, Pattern::Pipeline, Pattern::PubSub] {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let front = format!("tcp://{free}");
+        let error = Forwarder::start(pattern, front.as_str(), back.as_str()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        timeout(PATIENCE, async {
+            while std::net::TcpListener::bind(free).is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("the port is free");
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_forwarder_hands_out_the_events_that_it_has() {
+    let forwarder = forwarder(Pattern::PubSub).await;
+    let subscribing = dial(forwarder.back());
+    let mut events: Subscriber<u32> = Subscriber::bind(&subscribing, "weather", MessagePack).await.unwrap();
+    let publishing = dial(forwarder.front());
+    let publish = Publisher::connect(&publishing, "weather", MessagePack).await.unwrap();
+    for event in 0..500 {
+        publish.publish("a", &event).await.unwrap();
+    }
+    assert_eq!(*timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap(), 0);
+    timeout(PATIENCE, forwarder.stop()).await.expect("it stops");
+    // When the last one is through, those before it are: none is missing in between.
+    let mut expected = 1;
+    while let Ok(Some(event)) = timeout(Duration::from_millis(500), events.next()).await {
+        assert_eq!(*event.unwrap(), expected);
+        expected += 1;
+    }
+}

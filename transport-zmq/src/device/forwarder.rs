@@ -400,15 +400,16 @@ async fn pubsub(front: &Plan, back: &Plan) -> Result<Forwarder> {
     let settings = settings();
     let publication = engine::publish(&settings)?;
     let subscribed = engine::subscribe(&settings, Window::new(1000))?;
-    let attendant = tokio::spawn(attend(publication.clone(), publication.hellos()));
     // Everything, and then hello: so publishers know that they are heard.
     subscribed.begin(Bytes::new()).await?;
     subscribed.begin(Hello::fresh().frame().clone()).await?;
-    let counts = Arc::<Counts>::default();
-    let task = tokio::spawn(spread(subscribed.arrivals(), publication.clone(), counts.clone()));
     let front_real = engine::set_up(&*subscribed, front).await?;
     let back_real = engine::set_up(&*publication, back).await?;
-    let finish = finish_pubsub(subscribed, publication);
+    // Not before nothing can fail any more, for a task would keep its socket open.
+    let attendant = tokio::spawn(attend(publication.clone(), publication.hellos()));
+    let counts = Arc::<Counts>::default();
+    let task = tokio::spawn(spread(subscribed.arrivals(), publication.clone(), counts.clone()));
+    let finish = finish_pubsub(subscribed, publication, task.abort_handle());
     Ok(Forwarder {
         front: name(front, front_real),
         back: name(back, back_real),
@@ -439,7 +440,13 @@ async fn spread(
     }
 }
 
-async fn finish_pubsub(subscribed: Arc<dyn Subscribed>, publication: Arc<dyn Publication>) {
+async fn finish_pubsub(
+    subscribed: Arc<dyn Subscribed>,
+    publication: Arc<dyn Publication>,
+    spreading: tokio::task::AbortHandle,
+) {
+    subscribed.stop();
+    until(|| spreading.is_finished()).await;
     subscribed.close().await;
     publication.close().await;
 }

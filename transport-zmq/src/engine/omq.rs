@@ -1,6 +1,7 @@
 //! The sockets of `omq-tokio`.
 
 mod dealer;
+mod intake;
 mod port;
 mod publication;
 mod pull;
@@ -15,6 +16,7 @@ use omq_tokio::{Message, Options, ReconnectPolicy, Socket, SocketType};
 use polywire_core::{Body, Error, ErrorKind, Result};
 
 pub(super) use self::dealer::Dealer;
+use self::intake::Intake;
 use self::port::Port;
 pub(super) use self::publication::Publication;
 pub(super) use self::pull::Pull;

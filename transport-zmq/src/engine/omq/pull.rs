@@ -6,12 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt, stream};
-use omq_tokio::{Message, Socket, SocketType};
+use futures_util::{FutureExt, StreamExt};
+use omq_tokio::SocketType;
 use polywire_core::{Address, Result, Window};
-use tokio::sync::watch;
 
-use super::{BATCH, HIGH_WATER_MARK, Port, frames_of, open, options};
+use super::{HIGH_WATER_MARK, Intake, Port, frames_of, open, options};
 use crate::config::Settings;
 use crate::engine::Ports;
 use crate::plan::Change;
@@ -20,7 +19,7 @@ use crate::wire::{Frames, unique};
 pub(in crate::engine) struct Pull {
     port: Arc<Port>,
     frames_max: usize,
-    stopped: watch::Sender<bool>,
+    intake: Intake,
 }
 
 impl Pull {
@@ -37,7 +36,7 @@ impl Pull {
             // It sends nothing, and is not to take in jobs for a second that it does not hand out.
             .linger(Duration::ZERO);
         let port = Arc::new(Port::new(open(SocketType::Pull, options)?));
-        Ok(Self { port, frames_max: settings.limits.frames_max, stopped: watch::Sender::new(false) })
+        Ok(Self { intake: Intake::new(port.clone()), port, frames_max: settings.limits.frames_max })
     }
 }
 
@@ -65,46 +64,10 @@ impl Ports for Pull {
 impl crate::engine::Pull for Pull {
     fn jobs(&self) -> BoxStream<'static, Frames> {
         let frames_max = self.frames_max;
-        let state = (self.port.socket.clone(), self.stopped.subscribe(), Vec::new());
-        stream::unfold(state, move |(socket, mut stopped, mut batch)| async move {
-            if batch.is_empty() {
-                // So that a peer that never pauses does not keep other tasks from running.
-                tokio::task::coop::consume_budget().await;
-                receive(&socket, &mut stopped, &mut batch).await?;
-                batch.reverse();
-            }
-            batch.pop().map(|message| (frames_of(message, frames_max), (socket, stopped, batch)))
-        })
-        .fuse()
-        .boxed()
+        self.intake.messages().map(move |message| frames_of(message, frames_max)).boxed()
     }
 
     fn stop(&self) {
-        let (port, stopped) = (self.port.clone(), self.stopped.clone());
-        let retire = async move {
-            port.retire().await;
-            stopped.send_replace(true);
-        };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(retire)),
-            // Nothing runs that could bring more.
-            Err(_) => drop(self.stopped.send_replace(true)),
-        }
-    }
-}
-
-async fn receive(
-    socket: &Socket,
-    stopped: &mut watch::Receiver<bool>,
-    batch: &mut Vec<Message>,
-) -> Option<()> {
-    tokio::select! {
-        biased;
-        received = socket.recv_many_into(BATCH, batch) => received.ok().map(drop),
-        // The sender lives as long as the end.
-        _ = stopped.wait_for(|stopped| *stopped) => {
-            let left = socket.try_recv_many_into(BATCH, batch).ok()?;
-            (left > 0).then_some(())
-        }
+        self.intake.stop();
     }
 }

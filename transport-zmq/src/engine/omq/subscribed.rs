@@ -1,5 +1,7 @@
 //! SUB.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -7,22 +9,23 @@ use futures_util::{FutureExt, StreamExt};
 use omq_tokio::{Message, Socket, SocketType};
 use polywire_core::{Result, Window};
 
-use super::{HIGH_WATER_MARK, Port, failed, frames_of, open, options, received};
+use super::{HIGH_WATER_MARK, Intake, Port, failed, frames_of, open, options};
 use crate::config::Settings;
 use crate::engine::Ports;
 use crate::plan::Change;
 use crate::wire::Frames;
 
 pub(in crate::engine) struct Subscribed {
-    port: Port,
+    port: Arc<Port>,
+    intake: Intake,
     frames_max: usize,
 }
 
 impl Subscribed {
     pub(in crate::engine) fn open(settings: &Settings, window: Window) -> Result<Self> {
         let ahead = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
-        let port = Port::new(open(SocketType::Sub, options(settings).recv_hwm(ahead))?);
-        Ok(Self { port, frames_max: settings.limits.frames_max })
+        let port = Arc::new(Port::new(open(SocketType::Sub, options(settings).recv_hwm(ahead))?));
+        Ok(Self { intake: Intake::new(port.clone()), port, frames_max: settings.limits.frames_max })
     }
 }
 
@@ -51,7 +54,11 @@ impl crate::engine::Subscribed for Subscribed {
             let first = message.pop_front().unwrap_or_default();
             (first, frames_of(message, frames_max))
         };
-        received(self.port.socket.clone()).map(split).boxed()
+        self.intake.messages().map(split).boxed()
+    }
+
+    fn stop(&self) {
+        self.intake.stop();
     }
 
     fn settled(&self) -> BoxFuture<'_, ()> {
