@@ -233,7 +233,7 @@ impl Links {
         match (change.side, change.adds) {
             (Side::Bind, true) => self.bind(change).await,
             (Side::Bind, false) => self.unbind(change).await,
-            (Side::Connect, true) => self.connect(change).map(Some),
+            (Side::Connect, true) => self.connect(change).await,
             (Side::Connect, false) => Ok(self.disconnect(change).await),
         }
     }
@@ -249,7 +249,7 @@ impl Links {
         };
         let real = engine::apply(link.ports(), change).await?;
         self.listening.note(change, real.as_ref());
-        self.add(link);
+        self.add(link).await?;
         Ok(real)
     }
 
@@ -260,14 +260,15 @@ impl Links {
         Ok(real)
     }
 
-    fn connect(&self, Change { endpoint, .. }: &Change) -> Result<String> {
+    async fn connect(&self, Change { endpoint, .. }: &Change) -> Result<Option<String>> {
         let endpoint = endpoint.clone().dialled()?;
         let name = endpoint.to_string();
-        if self.dialling(&name).is_none() {
-            let dealer = engine::dial(&self.settings, &self.cargo, &endpoint)?;
-            self.add(Link::new(name.clone(), self.free_number(), false, dealer, self.board.clone()));
+        if self.dialling(&name).is_some() {
+            return Ok(None);
         }
-        Ok(name)
+        let dealer = engine::dial(&self.settings, &self.cargo, &endpoint)?;
+        self.add(Link::new(name.clone(), self.free_number(), false, dealer, self.board.clone())).await?;
+        Ok(Some(name))
     }
 
     /// Takes a link away. The calls on it fail, and what was handed over to it goes out if there is time.
@@ -292,12 +293,18 @@ impl Links {
         (0..).find(|number| links.iter().all(|link| link.number() != *number)).unwrap_or(usize::MAX)
     }
 
-    fn add(&self, link: Arc<Link>) {
-        if self.all().iter().any(|other| Arc::ptr_eq(other, &link)) {
-            return;
+    async fn add(&self, link: Arc<Link>) -> Result<()> {
+        if !self.all().iter().any(|other| Arc::ptr_eq(other, &link)) {
+            link.supervise();
+            self.replace(|links| links.push(link.clone()));
         }
-        link.supervise();
-        self.replace(|links| links.push(link));
+        // Looked at after it was added: whoever closed before has not seen it, and whoever closes after does.
+        if self.is_closed() {
+            self.listening.clear();
+            link.close().await;
+            return Err(closed());
+        }
+        Ok(())
     }
 
     fn replace(&self, change: impl FnOnce(&mut Vec<Arc<Link>>)) {

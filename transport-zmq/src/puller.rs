@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
@@ -33,7 +34,7 @@ pub(crate) async fn open(
     let real = engine::set_up(&*socket, plan).await?;
     let listening = Listening::new(bound);
     listening.add(real);
-    let puller = Arc::new(Puller { socket, listening });
+    let puller = Arc::new(Puller { socket, listening, closed: AtomicBool::new(false) });
     let jobs = Jobs { puller: puller.clone(), jobs, queue: queue.clone(), limits: settings.limits };
     Ok((puller, Receiver::new(jobs)))
 }
@@ -42,11 +43,16 @@ pub(crate) async fn open(
 struct Puller {
     socket: Arc<dyn Pull>,
     listening: Listening,
+    /// Stopped or closed: it has no endpoints any more, and gets none.
+    closed: AtomicBool,
 }
 
 impl End for Puller {
     fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
         let changed = async {
+            if self.closed.load(Ordering::Acquire) {
+                return Ok(None);
+            }
             let real = engine::apply(&*self.socket, change).await?;
             self.listening.note(change, real.as_ref());
             Ok(real)
@@ -55,6 +61,7 @@ impl End for Puller {
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
+        self.closed.store(true, Ordering::Release);
         self.listening.clear();
         self.socket.close()
     }
@@ -105,6 +112,7 @@ impl Stream for Jobs {
 
 impl Inbound for Jobs {
     fn stop(self: Pin<&mut Self>) {
+        self.puller.closed.store(true, Ordering::Release);
         self.puller.listening.clear();
         self.puller.socket.stop();
     }

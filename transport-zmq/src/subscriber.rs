@@ -5,6 +5,7 @@ mod interest;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -42,7 +43,12 @@ pub(crate) async fn open(
     let interests = Interests::new(socket.clone(), inbox.clone(), channel.clone(), settings.connect_timeout);
     // Before there is anybody to hear it, so that each hears all of it at once.
     interests.begin_with(subscription.filters).await?;
-    let subscriber = Arc::new(Subscriber { socket, interests, listening: Listening::new(bound) });
+    let subscriber = Arc::new(Subscriber {
+        socket,
+        interests,
+        listening: Listening::new(bound),
+        closed: AtomicBool::new(false),
+    });
     for change in plan.changes() {
         subscriber.apply(&change).await?;
     }
@@ -57,6 +63,8 @@ struct Subscriber {
     socket: Arc<dyn Subscribed>,
     interests: Interests,
     listening: Listening,
+    /// Stopped, dropped or closed; its filters, which may live on, hold it.
+    closed: AtomicBool,
 }
 
 impl Subscriber {
@@ -70,6 +78,9 @@ impl Subscriber {
 impl End for Subscriber {
     fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
         let changed = async {
+            if self.closed.load(Ordering::Acquire) {
+                return Ok(None);
+            }
             let real = self.apply(change).await?;
             self.interests.settle().await?;
             Ok(real)
@@ -78,6 +89,7 @@ impl End for Subscriber {
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
+        self.closed.store(true, Ordering::Release);
         self.listening.clear();
         self.socket.close()
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use futures_core::future::BoxFuture;
 use futures_util::future::join_all;
 use polywire_core::{
-    Address, Capabilities, Filters, Receiver, Result, Sender, Subscription, Transport, Window,
+    Address, Capabilities, ErrorKind, Filters, Receiver, Result, Sender, Subscription, Transport, Window,
 };
 use tokio::sync::OnceCell;
 
@@ -391,6 +391,8 @@ impl Ends {
         for end in ends {
             match end.change(change).await {
                 Ok(real) => changed.extend(real.map(|real| (end, real))),
+                // It was closed meanwhile, alone: that is no matter of the others.
+                Err(error) if error.kind() == ErrorKind::Closed && self.check_open().is_ok() => {}
                 Err(error) => {
                     if change.adds {
                         take_back(change.side, changed).await;

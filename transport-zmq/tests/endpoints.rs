@@ -199,3 +199,41 @@ async fn what_cannot_be_changed_is_told_and_changes_nothing() {
     planned.close().await.unwrap();
     assert_eq!(planned.bind(ANY).await.unwrap_err().kind(), ErrorKind::Closed);
 }
+
+#[tokio::test]
+async fn an_end_that_is_gone_does_not_keep_the_others_from_changing() {
+    let publishing = builder().bind(ANY).build().unwrap();
+    let _publisher = Publisher::connect(&publishing, "weather", MessagePack).await.unwrap();
+    let zmq = builder().bind(ANY).build().unwrap();
+    let events: Subscriber<u32> = Subscriber::bind(&zmq, "weather", MessagePack).await.unwrap();
+    let filters = events.filters();
+    drop(events);
+    let mut jobs: Puller<u32> = Puller::bind(&zmq, "jobs", MessagePack).await.unwrap();
+    jobs.stop();
+    serve_on(&zmq, "one").await;
+    // One listens there now, and only one.
+    let added = zmq.bind(ANY).await.unwrap();
+    assert_eq!(added.len(), 1);
+    let calling = builder().connect(&added[0]).build().unwrap();
+    let client = Client::connect(&calling, "names", MessagePack).await.unwrap();
+    assert_eq!(name(&client).await, "one");
+    zmq.connect(&endpoint(&publishing)).await.unwrap();
+    zmq.unbind(&added[0]).await.unwrap();
+    zmq.disconnect(&endpoint(&publishing)).await.unwrap();
+    drop((filters, jobs));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_was_there_before_outlives_a_failed_change() {
+    let serving = serve("one").await;
+    let calling =
+        builder().connect(endpoint(&serving)).connect_timeout(Duration::from_secs(1)).build().unwrap();
+    let client = Client::connect(&calling, "names", MessagePack).await.unwrap();
+    assert_eq!(name(&client).await, "one");
+    let mut call = client.request("hang").start::<_, u32>(&()).unwrap();
+    call.handed_over().await;
+    // It is connected already, and so it stays, with what is under way.
+    calling.connect(&endpoint(&serving)).await.unwrap();
+    assert_eq!(name(&client).await, "one");
+    assert!(timeout(Duration::from_millis(50), call).await.is_err());
+}

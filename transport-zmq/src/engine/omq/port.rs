@@ -68,12 +68,16 @@ impl Port {
         {
             let mut dialled = lock(&self.dialled);
             if dialled.contains(endpoint) {
-                return Ok(Some(name));
+                return Ok(None);
             }
             dialled.push(endpoint.clone());
             lock(&self.events).get_or_insert_with(|| self.socket.monitor());
         }
-        self.socket.connect(name.as_str()).await.map_err(failed)?;
+        if let Err(error) = self.socket.connect(name.as_str()).await {
+            // Whoever asks for it again is to have it tried again.
+            lock(&self.dialled).retain(|other| other != endpoint);
+            return Err(failed(error));
+        }
         Ok(Some(name))
     }
 
