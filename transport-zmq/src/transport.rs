@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use polywire_core::{
     Address, Capabilities, ErrorKind, Filters, Receiver, Result, Sender, Subscription, Transport, Window,
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock};
 
 use crate::config::{Engine, Settings, Side, ZmqBuilder};
 use crate::endpoint::Endpoint;
@@ -38,6 +38,11 @@ use crate::{publisher, puller, pusher, requester, responder, subscriber, url};
 ///   its queue, and what was on its way to it. The pusher has said Ok to all of them, and is told nothing. Jobs that the
 ///   pusher's side still held wait for the next puller at the same endpoint. The same goes for a puller that is stopped or
 ///   dropped, except that one that is stopped hands out what has reached it.
+/// - **Jobs that wait for a puller at an endpoint go to whatever puller comes there next.** If it is one of another queue,
+///   it drops them, and the pusher is told nothing: the engine hands them over before anybody can look at who it is. So
+///   give an endpoint to one queue, and keep it for that.
+/// - A puller of another queue that dials a pusher is hung up on as soon as it is seen, and dials again, for as long as it
+///   likes. Jobs that are dealt to it in between are lost.
 /// - It does not keep. A job needs a puller that is there; what is published while a subscriber is away, it misses.
 /// - It does not balance. Requests and jobs are dealt out in turn, and wait at a slow peer while another is idle, until
 ///   its queue is full.
@@ -83,6 +88,8 @@ struct Inner {
     settings: Settings,
     plans: Mutex<Plans>,
     ends: Ends,
+    /// Held for reading while an end is opened, and for writing while endpoints change: so no end misses a change.
+    endpoints: RwLock<()>,
     bound: Bound,
     /// The serving socket, opened with the first serving end.
     hub: OnceCell<Arc<Hub>>,
@@ -128,6 +135,9 @@ impl Zmq {
 
     /// Binds one more endpoint: at every end that is open, and at those that are opened later. Returns where the open
     /// ones listen now, with their real ports; nothing if none is open.
+    ///
+    /// It waits for ends that are being opened, so that they have it as well, and those that are opened meanwhile wait for
+    /// it: for the connect time at the most. So it is with every change of endpoints.
     ///
     /// A fixed port can be had by one end only, so bind `:*` where several are open. Dropping the future leaves it open
     /// which ends have bound it.
@@ -184,12 +194,20 @@ impl Zmq {
 
     pub(crate) fn new(settings: Settings, plans: Plans) -> Self {
         let (ends, bound, hub) = (Ends::default(), Bound::default(), OnceCell::new());
-        Self(Arc::new(Inner { settings, plans: Mutex::new(plans), ends, bound, hub }))
+        Self(Arc::new(Inner {
+            settings,
+            plans: Mutex::new(plans),
+            ends,
+            endpoints: RwLock::new(()),
+            bound,
+            hub,
+        }))
     }
 
     async fn change(&self, side: Side, adds: bool, endpoint: &str) -> Result<Vec<String>> {
         let endpoint = Endpoint::parse(endpoint)?;
         let endpoint = if (side, adds) == (Side::Connect, true) { endpoint.dialled()? } else { endpoint };
+        let _changing = self.0.endpoints.write().await;
         self.0.ends.check_open()?;
         let change = Change { side, adds, endpoint };
         let changed = self.0.ends.change(&change).await?;
@@ -229,7 +247,8 @@ impl Transport for Zmq {
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
-        let Inner { settings, ends, bound, .. } = &*self.0;
+        let Inner { settings, ends, bound, endpoints, .. } = &*self.0;
+        let _opening = endpoints.read().await;
         ends.check_open()?;
         let (end, sender, receiver) = requester::open(settings, &self.calling(), service, bound).await?;
         ends.remember(&end).await?;
@@ -237,13 +256,15 @@ impl Transport for Zmq {
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
+        let _opening = self.0.endpoints.read().await;
         self.0.ends.check_open()?;
         let hub = self.hub().await?;
         Ok(responder::open(hub, service, window))
     }
 
     async fn pusher(&self, queue: &Address) -> Result<Sender> {
-        let Inner { settings, ends, bound, .. } = &*self.0;
+        let Inner { settings, ends, bound, endpoints, .. } = &*self.0;
+        let _opening = endpoints.read().await;
         ends.check_open()?;
         let (end, sender) = pusher::open(settings, &self.calling(), queue, bound).await?;
         ends.remember(&end).await?;
@@ -251,7 +272,8 @@ impl Transport for Zmq {
     }
 
     async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
-        let Inner { settings, ends, bound, .. } = &*self.0;
+        let Inner { settings, ends, bound, endpoints, .. } = &*self.0;
+        let _opening = endpoints.read().await;
         ends.check_open()?;
         let (end, receiver) = puller::open(settings, &self.serving(), queue, window, bound).await?;
         ends.remember(&end).await?;
@@ -259,7 +281,8 @@ impl Transport for Zmq {
     }
 
     async fn publisher(&self, channel: &Address) -> Result<Sender> {
-        let Inner { settings, ends, bound, .. } = &*self.0;
+        let Inner { settings, ends, bound, endpoints, .. } = &*self.0;
+        let _opening = endpoints.read().await;
         ends.check_open()?;
         let (end, sender) = publisher::open(settings, &self.serving(), channel, bound).await?;
         ends.remember(&end).await?;
@@ -267,7 +290,8 @@ impl Transport for Zmq {
     }
 
     async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
-        let Inner { settings, ends, bound, .. } = &*self.0;
+        let Inner { settings, ends, bound, endpoints, .. } = &*self.0;
+        let _opening = endpoints.read().await;
         ends.check_open()?;
         let (end, receiver, filters) =
             subscriber::open(settings, &self.calling(), channel, subscription, bound).await?;
