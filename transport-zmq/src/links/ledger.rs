@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use polywire_core::{CallId, Deadline};
+use polywire_core::{Body, CallId, Deadline};
 use rustc_hash::FxHashMap;
 
 use crate::error::lock;
@@ -11,7 +11,8 @@ use crate::wire::Frames;
 /// The calls of one link that are not answered yet.
 ///
 /// It learns of a call that was abandoned only by its deadline, so it throws out what has expired whenever it has
-/// doubled since it did that last. Core bounds the calls in flight, and a deadline is finite; so is the ledger.
+/// doubled since it did that last, in calls or in bytes, and whenever it is told to. Core bounds the calls in flight, and a
+/// deadline is finite; so is the ledger.
 #[derive(Default)]
 pub(crate) struct Ledger(Mutex<State>);
 
@@ -19,6 +20,9 @@ pub(crate) struct Ledger(Mutex<State>);
 struct State {
     entries: FxHashMap<CallId, Entry>,
     prune_at: usize,
+    /// The bytes of the requests that are kept for another link.
+    bytes: usize,
+    prune_at_bytes: usize,
 }
 
 /// A request on a link.
@@ -42,6 +46,12 @@ impl Entry {
         Self { tried: self.tried | bit(link), frames: Some(frames), ..self }
     }
 
+    /// What it keeps, beside itself.
+    fn bytes(&self) -> usize {
+        let frames = self.frames.as_ref();
+        frames.map_or(0, |Frames { head, body }| head.len() + body.as_ref().map_or(0, Body::len))
+    }
+
     pub(crate) fn was_tried(&self, link: usize) -> bool {
         let bit = bit(link);
         bit == 0 || self.tried & bit != 0
@@ -55,24 +65,46 @@ fn bit(link: usize) -> u64 {
 impl Ledger {
     const PRUNE_MIN: usize = 1024;
 
+    const PRUNE_MIN_BYTES: usize = 1 << 20;
+
     pub(crate) fn enter(&self, entry: Entry) {
         let Some(call) = entry.call else { return };
         let mut state = lock(&self.0);
-        if state.entries.len() >= state.prune_at.max(Self::PRUNE_MIN) {
-            state.entries.retain(|_, entry| !entry.deadline.is_some_and(Deadline::is_expired));
-            state.prune_at = state.entries.len() * 2;
+        if state.entries.len() >= state.prune_at.max(Self::PRUNE_MIN)
+            || state.bytes >= state.prune_at_bytes.max(Self::PRUNE_MIN_BYTES)
+        {
+            state.prune();
         }
-        state.entries.insert(call, entry);
+        state.bytes += entry.bytes();
+        if let Some(before) = state.entries.insert(call, entry) {
+            state.bytes -= before.bytes();
+        }
+    }
+
+    /// Throws out what has expired.
+    pub(crate) fn prune(&self) {
+        lock(&self.0).prune();
     }
 
     /// Takes out a call that was answered, or not sent after all.
     pub(crate) fn take(&self, call: CallId) -> Option<Entry> {
-        lock(&self.0).entries.remove(&call)
+        let mut state = lock(&self.0);
+        let entry = state.entries.remove(&call)?;
+        state.bytes -= entry.bytes();
+        Some(entry)
     }
 
     /// Takes out every call.
     pub(crate) fn take_all(&self) -> Vec<CallId> {
-        std::mem::take(&mut lock(&self.0).entries).into_keys().collect()
+        std::mem::take(&mut *lock(&self.0)).entries.into_keys().collect()
+    }
+}
+
+impl State {
+    fn prune(&mut self) {
+        self.entries.retain(|_, entry| !entry.deadline.is_some_and(Deadline::is_expired));
+        self.bytes = self.entries.values().map(Entry::bytes).sum();
+        (self.prune_at, self.prune_at_bytes) = (self.entries.len() * 2, self.bytes * 2);
     }
 }
 
@@ -90,6 +122,21 @@ mod tests {
             tokio::time::advance(Duration::from_micros(100)).await;
         }
         assert!(lock(&ledger.0).entries.len() <= 2 * Ledger::PRUNE_MIN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_requests_of_abandoned_calls_are_thrown_out_in_time() {
+        let ledger = Ledger::default();
+        let frames = Frames { head: vec![0; 100_000].into(), body: None };
+        for call in 0..1000 {
+            let entry = Entry::new(Some(CallId(call)), Some(Deadline::after(Duration::from_millis(10))));
+            ledger.enter(entry.at(0, frames.clone()));
+            tokio::time::advance(Duration::from_millis(5)).await;
+        }
+        assert!(lock(&ledger.0).bytes <= 2 * Ledger::PRUNE_MIN_BYTES);
+        tokio::time::advance(Duration::from_millis(20)).await;
+        ledger.prune();
+        assert_eq!((lock(&ledger.0).entries.len(), lock(&ledger.0).bytes), (0, 0));
     }
 
     #[test]

@@ -135,6 +135,15 @@ impl Link {
         self.board.changed.notify_waiters();
     }
 
+    /// Waits until its peer is gone. Meanwhile it forgets calls that were given up, which may keep large requests.
+    async fn watch(&self) {
+        let down = self.dealer.down();
+        tokio::pin!(down);
+        while tokio::time::timeout(PRUNE_PAUSE, &mut down).await.is_err() {
+            self.ledger.prune();
+        }
+    }
+
     /// Fails the calls that were on the link: no reply can come to them any more.
     fn went(&self) {
         self.live.store(false, Ordering::Release);
@@ -158,11 +167,12 @@ impl Link {
 async fn supervise(link: Arc<Link>) {
     while link.dealer.up().await.is_ok() {
         link.came();
-        link.dealer.down().await;
+        link.watch().await;
         link.went();
         // A peer that takes us in and throws us out at once is not to be hammered.
         tokio::time::sleep(PAUSE).await;
     }
 }
 
+const PRUNE_PAUSE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
