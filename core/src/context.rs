@@ -12,7 +12,7 @@ use rustc_hash::FxHasher;
 
 pub use self::baggage::Baggage;
 pub use self::call_stack::CallStack;
-use crate::{Address, Deadline, Headers, Message};
+use crate::{Address, Deadline, Headers, History, Message};
 
 /// The circumstances of a call, a job or an event, for a handler that asks for them.
 ///
@@ -73,6 +73,8 @@ pub struct Context {
     pub headers: Headers,
     /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::Delivery::attempt).
     pub attempt: u32,
+    /// What happened to it before, if anything did that was noted: what earlier attempts said, and whether it was dead.
+    pub history: Option<Box<History>>,
     /// The number of the call, the same for each attempt at it; zero, if it wants no reply.
     call: u64,
 }
@@ -86,6 +88,7 @@ impl Context {
             deadline: message.deadline,
             headers: message.headers.clone(),
             attempt,
+            history: message.history.clone(),
             call: 0,
         }
     }
@@ -95,6 +98,12 @@ impl Context {
         (&message.reply_to, message.id).hash(&mut hasher);
         let call = if message.reply_to.is_some() { hasher.finish() } else { 0 };
         Self { service: Some(service.clone()), call, ..Self::of(message, attempt) }
+    }
+
+    /// How often it was a dead letter and somebody sent it on its way again.
+    #[must_use]
+    pub fn redriven(&self) -> u32 {
+        self.history.as_ref().map_or(0, |history| history.redriven)
     }
 
     /// The context of the handler in which this is asked, if it is asked in one.

@@ -16,11 +16,13 @@ mod error;
 mod fault;
 mod filter;
 mod headers;
+mod history;
 mod intake;
 mod limits;
 mod message;
 mod pipeline;
 mod pubsub;
+mod retries;
 mod rpc;
 mod service;
 mod transport;
@@ -36,12 +38,16 @@ pub use self::error::{CallError, Error, ErrorKind, Result};
 pub use self::fault::{Code, Fault};
 pub use self::filter::Filter;
 pub use self::headers::Headers;
+pub use self::history::{Death, History, Reason};
 pub use self::limits::Limits;
 pub use self::message::{CallId, Message, ReplyTo};
-pub use self::pipeline::{Job, Puller, PullerBind, Pusher, PusherConnect, Worker, WorkerBind};
+pub use self::pipeline::{
+    DeadLetter, DeadLetters, Job, Puller, PullerBind, Pusher, PusherConnect, Worker, WorkerBind,
+};
 pub use self::pubsub::{
     Event, Listener, ListenerBind, Overflow, Publisher, PublisherConnect, Subscriber, SubscriberBind,
 };
+pub use self::retries::Retries;
 pub use self::rpc::{
     Client, ClientStats, Connect, Handler, InFlight, Outgoing, Requester, Router, Server, ServerBind,
     ServerHandle, ServerStats, Suppression,
@@ -49,7 +55,8 @@ pub use self::rpc::{
 pub use self::service::{Reply, Request, Service, ServiceFn, service_fn};
 pub use self::transport::memory::Memory;
 pub use self::transport::{
-    Abandoned, AnyTransport, Capabilities, Delivery, Filters, Group, Inbound, Interest, Outbound, Outcome,
-    Receipt, Receiver, Sender, Sending, Settle, Subscription, Transport, Window,
+    Abandoned, AnyTransport, Burial, Capabilities, Delivery, Filters, Graveyard, Group, Inbound, Interest,
+    Origin, Outbound, Outcome, Receipt, Receiver, Retry, Sender, Sending, Settle, Subscription, Transport,
+    Window,
 };
 pub use self::work::{WorkHandle, WorkStats};

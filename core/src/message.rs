@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::{Address, Body, Deadline, Fault, Headers};
+use crate::{Address, Body, Deadline, Fault, Headers, History};
 
 /// A message, as core knows it.
 ///
@@ -33,6 +33,8 @@ pub struct Message {
     pub content_type: Option<ByteString>,
     /// What the message says about itself.
     pub headers: Headers,
+    /// What happened to it before. Set by the backend on what arrives; what is sent has none.
+    pub history: Option<Box<History>>,
     /// The content.
     pub body: Body,
 }

@@ -2,6 +2,7 @@
 
 mod any;
 mod delivery;
+mod graveyard;
 mod link;
 pub(crate) mod memory;
 mod subscription;
@@ -10,10 +11,11 @@ use std::future::Future;
 use std::num::NonZeroUsize;
 
 pub use self::any::AnyTransport;
-pub use self::delivery::{Delivery, Outcome, Receipt, Settle};
+pub use self::delivery::{Burial, Delivery, Outcome, Receipt, Retry, Settle};
+pub use self::graveyard::{Graveyard, Origin};
 pub use self::link::{Abandoned, Inbound, Outbound, Receiver, Sender, Sending};
 pub use self::subscription::{Filters, Group, Interest, Subscription};
-use crate::{Address, Result};
+use crate::{Address, Error, Result};
 
 /// A carrier of messages: RabbitMQ, ZeroMQ, memory, or a backend of your own.
 ///
@@ -39,6 +41,9 @@ use crate::{Address, Result};
 ///   [can](Capabilities::cancellation).
 /// - **A window** bounds the unsettled deliveries of an end. What is beyond waits at the source, and where that is full,
 ///   sending waits.
+/// - **What failed** comes again not before the time that its [`Retry`] says, counted as one more attempt; a
+///   [dead letter](Outcome::DeadLetter) comes to nobody, until it is [redriven](Graveyard::redrive). With both goes what
+///   the attempts said. At no moment is it nowhere: what is put elsewhere is there before it is gone from here.
 /// - **Closing** ends every receiver and fails every later send with [`Closed`]. Twice is once.
 /// - **Dropping** an end gives back what it held: unsettled requests go to another responder, or fail their callers.
 ///
@@ -85,6 +90,14 @@ pub trait Transport: Send + Sync + 'static {
         subscription: Subscription,
     ) -> impl Future<Output = Result<(Receiver, Filters)>> + Send;
 
+    /// Opens the dead letters of `origin`, for somebody to look after. Nothing has to have died yet.
+    ///
+    /// A backend that keeps none leaves this as it is; one that passes everything on to another has to pass this on, too.
+    fn dead_letters(&self, origin: &Origin) -> impl Future<Output = Result<Box<dyn Graveyard>>> + Send {
+        let _ = origin;
+        std::future::ready(Err(Error::unsupported("dead_letters")))
+    }
+
     /// Closes every end that this transport opened.
     fn close(&self) -> impl Future<Output = Result<()>> + Send;
 }
@@ -104,6 +117,10 @@ pub struct Capabilities {
     pub cancellation: bool,
     /// The attempts at a delivery are counted, and not only told apart as the first and a later one.
     pub attempts: bool,
+    /// What failed can be given back so that it comes again after a while, and with it what the attempts said.
+    pub delayed_retries: bool,
+    /// What failed for good can be kept where somebody can look at it, send it on its way again, or forget it.
+    pub dead_letters: bool,
     /// What was handed over survives the death of the receiving process: somebody else keeps it.
     pub durable: bool,
     /// Jobs can be pushed and pulled.
@@ -130,6 +147,8 @@ impl Capabilities {
             settlement: false,
             cancellation: false,
             attempts: false,
+            delayed_retries: false,
+            dead_letters: false,
             durable: false,
             pipeline: false,
             pubsub: false,

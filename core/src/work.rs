@@ -11,28 +11,27 @@ use futures_util::FutureExt;
 
 use crate::error::report;
 use crate::intake::{self, Phases, Running, panic_message};
-use crate::transport::{Abandoned, Delivery, Receiver};
+use crate::retries::End;
+use crate::transport::{Abandoned, Burial, Delivery, Receiver, Retry};
 use crate::{
-    CallError, Code, Dialect, Error, Fault, Handler, Message, Outcome, Reply, Request, Result, Service,
-    Window,
+    CallError, Capabilities, Code, Dialect, Error, Fault, Handler, Message, Outcome, Reason, Reply, Request,
+    Result, Retries, Service, Window,
 };
-
-/// Tries a delivery this often, unless said otherwise.
-pub(crate) const DEFAULT_ATTEMPTS: u32 = 5;
 
 /// An end that works deliveries off.
 pub(crate) struct Works {
     pub(crate) receiver: Receiver,
     pub(crate) window: Window,
-    pub(crate) attempts: u32,
+    pub(crate) retries: Retries,
+    pub(crate) can: Capabilities,
     pub(crate) handle: WorkHandle,
 }
 
 impl Works {
     /// Works off until it is drained, or the transport is closed.
     pub(crate) async fn run<S: Service>(self, service: S) {
-        let Self { receiver, window, attempts, handle } = self;
-        let desk = Desk { service, attempts, counts: handle.counts };
+        let Self { receiver, window, retries, can, handle } = self;
+        let desk = Desk { service, retries, can, counts: handle.counts };
         intake::run(Arc::new(desk), receiver, window, handle.phase).await;
     }
 }
@@ -40,7 +39,8 @@ impl Works {
 /// Settles what it is given by what the service says.
 struct Desk<S> {
     service: S,
-    attempts: u32,
+    retries: Retries,
+    can: Capabilities,
     counts: Arc<Counts>,
 }
 
@@ -50,16 +50,28 @@ impl<S: Service> intake::Desk for Desk<S> {
 
     async fn handle(self: Arc<Self>, delivery: Delivery) {
         let Delivery { message, receipt, attempt } = delivery;
+        if receipt.is_some() && self.has_come_too_often(attempt) {
+            tracing::error!(
+                attempt,
+                "came too often without a word of what became of it; it is not run again"
+            );
+            let outcome = self.bury(Reason::Crashed, format!("delivered {attempt} times"));
+            self.note(&outcome);
+            return receipt.settle(outcome);
+        }
         let running = Running::enter(&self.counts.running);
         let failed = self.carry_out(Request { attempt, ..Request::new(message) }).await.err();
         // Before it is settled, so that whoever sees it settled sees it done.
         drop(running);
-        let outcome = failed.map_or(Outcome::Ack, |fault| self.judge(&fault, attempt, receipt.is_some()));
-        self.count(|counts| match outcome {
-            Outcome::Ack => &counts.done,
-            Outcome::Requeue => &counts.retried,
-            Outcome::Discard => &counts.discarded,
-        });
+        let outcome = match failed {
+            None => Outcome::Ack,
+            Some(fault) if receipt.is_some() => self.judge(&fault, attempt),
+            Some(fault) => {
+                tracing::error!(%fault, "failed, and cannot be given back");
+                Outcome::Discard
+            }
+        };
+        self.note(&outcome);
         receipt.settle(outcome);
     }
 
@@ -92,19 +104,57 @@ impl<S: Service> Desk<S> {
         }
     }
 
-    /// What is to become of something that failed: another attempt, if one may help and the backend can carry it.
-    fn judge(&self, fault: &Fault, attempt: u32, settles: bool) -> Outcome {
-        let hopeless = matches!(fault.code, Code::InvalidArguments | Code::MethodNotFound);
-        if settles && !hopeless && attempt < self.attempts {
+    /// Whether more attempts were begun than there may be, so that the last one did not even fail. A single one proves
+    /// nothing: what a worker handed back unseen counts as attempted, too.
+    fn has_come_too_often(&self, attempt: u32) -> bool {
+        let ends = self.can.dead_letters || self.retries.end == End::Discard;
+        self.can.attempts && ends && attempt > self.retries.attempts.max(2)
+    }
+
+    /// What is to become of something that failed: another attempt, if one may help.
+    fn judge(&self, fault: &Fault, attempt: u32) -> Outcome {
+        if matches!(fault.code, Code::InvalidArguments | Code::MethodNotFound) {
+            tracing::error!(%fault, attempt, "no attempt at it can succeed");
+            return self.bury(Reason::Unreadable, fault.to_string());
+        }
+        if attempt >= self.retries.attempts {
+            tracing::error!(%fault, attempt, "failed for good");
+            return self.bury(Reason::Exhausted, fault.to_string());
+        }
+        if !self.can.delayed_retries {
             tracing::warn!(%fault, attempt, "failed; it is tried again");
             return Outcome::Requeue;
         }
-        tracing::error!(%fault, attempt, "failed for good; it is discarded");
-        Outcome::Discard
+        let after = self.retries.pause(attempt);
+        tracing::warn!(%fault, attempt, ?after, "failed; it is tried again");
+        Outcome::Retry(Box::new(Retry::new(after, fault.to_string())))
+    }
+
+    /// What is to become of something that failed for good.
+    fn bury(&self, reason: Reason, error: String) -> Outcome {
+        if self.retries.end == End::Discard { Outcome::Discard } else { bury(&self.can, reason, error) }
+    }
+
+    fn note(&self, outcome: &Outcome) {
+        self.count(|counts| match outcome {
+            Outcome::Ack => &counts.done,
+            Outcome::Requeue | Outcome::Retry(_) => &counts.retried,
+            Outcome::Discard => &counts.discarded,
+            Outcome::DeadLetter(_) => &counts.dead_lettered,
+        });
     }
 
     fn count(&self, which: impl FnOnce(&Counts) -> &AtomicU64) {
         which(&self.counts).fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What is to become of something that is of no more use here: it is kept, if the backend can keep it.
+pub(crate) fn bury(can: &Capabilities, reason: Reason, error: String) -> Outcome {
+    if can.dead_letters {
+        Outcome::DeadLetter(Box::new(Burial::new(reason, error)))
+    } else {
+        Outcome::Discard
     }
 }
 
@@ -168,6 +218,7 @@ impl WorkHandle {
             done: get(&counts.done),
             retried: get(&counts.retried),
             discarded: get(&counts.discarded),
+            dead_lettered: get(&counts.dead_lettered),
             panicked: get(&counts.panicked),
             rejected: get(&counts.rejected),
         }
@@ -190,9 +241,11 @@ pub struct WorkStats {
     pub done: u64,
     /// Attempts that failed and were handed back for another one.
     pub retried: u64,
-    /// Those that failed for good.
+    /// Those that failed for good and are forgotten.
     pub discarded: u64,
-    /// Handlers that panicked. They are among the retried or the discarded.
+    /// Those that failed for good and are kept as [dead letters](crate::DeadLetters).
+    pub dead_lettered: u64,
+    /// Handlers that panicked. They are among the retried, the discarded or the dead letters.
     pub panicked: u64,
     /// What could not be read at all.
     pub rejected: u64,
@@ -204,6 +257,7 @@ struct Counts {
     done: AtomicU64,
     retried: AtomicU64,
     discarded: AtomicU64,
+    dead_lettered: AtomicU64,
     panicked: AtomicU64,
     rejected: AtomicU64,
 }

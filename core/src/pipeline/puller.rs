@@ -6,13 +6,20 @@ use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
+use bytestring::ByteString;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
-use crate::transport::{Delivery, Receipt, Receiver};
-use crate::{Address, Context, Dialect, Error, Message, Result, Transport, Window};
+use crate::error::report;
+use crate::transport::{Burial, Delivery, Receipt, Receiver, Retry};
+use crate::work::bury;
+use crate::{
+    Address, Capabilities, Context, Dialect, Error, Message, Outcome, Reason, Result, Retries, Transport,
+    Window,
+};
 
 /// Takes jobs from a queue: a stream, for programs that drive the work themselves. See [`Worker`](crate::Worker) for
 /// those that only want to say what a job does.
@@ -41,6 +48,7 @@ use crate::{Address, Context, Dialect, Error, Message, Result, Transport, Window
 pub struct Puller<T> {
     receiver: Receiver,
     read: Read<T>,
+    can: Capabilities,
 }
 
 /// Reads the value out of a message; the dialect is forgotten here, so that no type of the user's carries it.
@@ -73,8 +81,8 @@ impl<T> Puller<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) for a job that cannot be read, which is discarded, since it never
-    /// will be; or what the transport says. The stream goes on after an error.
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) for a job that cannot be read, and never will be: it is kept among the
+    /// [`DeadLetters`](crate::DeadLetters) where the transport has such, else discarded; or what the transport says. The stream goes on after an error.
     pub async fn next(&mut self) -> Option<Result<Job<T>>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
@@ -91,7 +99,7 @@ impl<T> Stream for Puller<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         let next = std::task::ready!(Pin::new(&mut self.receiver).poll_next(cx));
-        Poll::Ready(next.map(|delivery| Job::read(delivery?, &self.read)))
+        Poll::Ready(next.map(|delivery| Job::read(delivery?, &self.read, self.can)))
     }
 }
 
@@ -109,18 +117,19 @@ pub struct Job<T> {
     value: T,
     context: Context,
     receipt: Receipt,
+    can: Capabilities,
 }
 
 impl<T> Job<T> {
-    pub(crate) fn read(delivery: Delivery, read: &Read<T>) -> Result<Self> {
+    pub(crate) fn read(delivery: Delivery, read: &Read<T>, can: Capabilities) -> Result<Self> {
         let Delivery { mut message, receipt, attempt } = delivery;
         let unreadable = message.fault.take().map(|fault| {
             Error::new(crate::ErrorKind::Codec, "the message cannot be read").with_source(*fault)
         });
         match unreadable.map_or_else(|| read(&message), Err) {
-            Ok(value) => Ok(Self { value, context: Context::of(&message, attempt), receipt }),
+            Ok(value) => Ok(Self { value, context: Context::of(&message, attempt), receipt, can }),
             Err(error) => {
-                receipt.discard();
+                receipt.settle(bury(&can, Reason::Unreadable, report(&error)));
                 Err(error)
             }
         }
@@ -137,7 +146,7 @@ impl<T> Job<T> {
         self.receipt.ack();
     }
 
-    /// Says that it never will be done: it is forgotten, or goes where the queue sends its dead letters.
+    /// Says that it never will be done, and is to be forgotten.
     pub fn discard(self) {
         self.receipt.discard();
     }
@@ -156,10 +165,49 @@ impl<T> Job<T> {
         Err((Error::unsupported("settlement"), self.value))
     }
 
+    /// Gives it back, for somebody to do after a while: not before this long, which is cut at [`Retries::PAUSE_MAX`]. What
+    /// is said about it travels with it; see [`Context::history`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport cannot make it wait; the job is given
+    /// back.
+    pub fn retry_after(self, pause: Duration, error: impl fmt::Display) -> Result<(), (Error, Box<Self>)> {
+        let lacking = if self.can.delayed_retries { None } else { Some("delayed_retries") };
+        let retry = Retry::new(pause.min(Retries::PAUSE_MAX), text(error));
+        self.settle(lacking, Outcome::Retry(Box::new(retry)))
+    }
+
+    /// Says that it never will be done, and is to be kept among the [`DeadLetters`](crate::DeadLetters), with what is said
+    /// about it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport keeps no dead letters; the job is given
+    /// back.
+    pub fn dead_letter(self, error: impl fmt::Display) -> Result<(), (Error, Box<Self>)> {
+        let lacking = if self.can.dead_letters { None } else { Some("dead_letters") };
+        let burial = Burial::new(Reason::Refused, text(error));
+        self.settle(lacking, Outcome::DeadLetter(Box::new(burial)))
+    }
+
+    fn settle(self, lacking: Option<&'static str>, outcome: Outcome) -> Result<(), (Error, Box<Self>)> {
+        let lacking = lacking.or(if self.receipt.is_some() { None } else { Some("settlement") });
+        if let Some(lacking) = lacking {
+            return Err((Error::unsupported(lacking), Box::new(self)));
+        }
+        self.receipt.settle(outcome);
+        Ok(())
+    }
+
     /// Its parts, for those who settle it elsewhere.
     pub fn into_parts(self) -> (T, Context, Receipt) {
         (self.value, self.context, self.receipt)
     }
+}
+
+fn text(error: impl fmt::Display) -> ByteString {
+    error.to_string().into()
 }
 
 impl<T> Deref for Job<T> {
@@ -201,7 +249,10 @@ impl<'t, C: Transport, T: 'static> IntoFuture for PullerBind<'t, C, T> {
 
     fn into_future(self) -> Self::IntoFuture {
         let Self { transport, queue, read, window } = self;
-        Box::pin(async move { Ok(Puller { receiver: transport.puller(&queue?, window).await?, read }) })
+        Box::pin(async move {
+            let (receiver, can) = (transport.puller(&queue?, window).await?, transport.capabilities());
+            Ok(Puller { receiver, read, can })
+        })
     }
 }
 

@@ -5,14 +5,17 @@ use std::future::IntoFuture;
 
 use futures_core::future::BoxFuture;
 
-use crate::work::{DEFAULT_ATTEMPTS, Single, WorkHandle, Works};
-use crate::{Address, Dialect, Error, Handler, Result, Service, Transport, Window};
+use crate::work::{Single, WorkHandle, Works};
+use crate::{Address, Dialect, Error, Handler, Result, Retries, Service, Transport, Window};
 
 /// Works off the jobs of a queue with a handler, at most a [`Window`] of them at once.
 ///
 /// A job whose handler succeeds is acknowledged; one whose handler fails, or panics, is tried again, by this worker or
-/// another one, up to [`attempts`](WorkerBind::attempts) times, then discarded, with a line in the log. A job that
-/// cannot be read is discarded at once. Where the transport does not settle, every job has one attempt.
+/// another one, as its [`Retries`] say: at once, then after pauses that grow. What fails the last time is kept among the
+/// [`DeadLetters`](crate::DeadLetters) of the queue, where the transport has such (RabbitMQ, memory); so is, at once, a job
+/// that cannot be read, and one that has come more often than it may without anybody having said what became of it: it
+/// seems to end the process that works on it, and is not run again. Where there are no dead letters, all these are
+/// discarded, with a line in the log; where the transport does not settle, every job has one attempt.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -52,7 +55,14 @@ impl<D: Dialect> Worker<D> {
         dialect: D,
     ) -> WorkerBind<'t, T, D> {
         let queue = queue.try_into().map_err(Into::into);
-        WorkerBind { transport, queue, dialect, window: Window::default(), attempts: DEFAULT_ATTEMPTS }
+        WorkerBind {
+            transport,
+            queue,
+            dialect,
+            window: Window::default(),
+            retries: Retries::default(),
+            insists: false,
+        }
     }
 
     /// A handle to stop the worker by, and to see what it does.
@@ -92,7 +102,9 @@ pub struct WorkerBind<'t, T, D> {
     queue: Result<Address>,
     dialect: D,
     window: Window,
-    attempts: u32,
+    retries: Retries,
+    /// Whether the backend has to be able to do what the policy says.
+    insists: bool,
 }
 
 impl<T, D> WorkerBind<'_, T, D> {
@@ -101,9 +113,17 @@ impl<T, D> WorkerBind<'_, T, D> {
         Self { window, ..self }
     }
 
-    /// How often a job that fails is tried in all, at least once. The default is 5.
+    /// How often a job that fails is tried in all, at least once, otherwise as by default, and as far as the transport can.
+    /// The default is 5.
     pub fn attempts(self, attempts: u32) -> Self {
-        Self { attempts, ..self }
+        Self { retries: Retries::new(attempts), insists: false, ..self }
+    }
+
+    /// How often and how soon a job that fails is tried again, and what becomes of it then. A transport that cannot do
+    /// all of it is [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). The default is that of [`Retries`], as far
+    /// as the transport can: one that cannot wait tries again at once, one that keeps no dead letters discards.
+    pub fn retries(self, retries: Retries) -> Self {
+        Self { retries, insists: true, ..self }
     }
 }
 
@@ -112,11 +132,14 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { transport, queue, dialect, window, attempts } = self;
+        let Self { transport, queue, dialect, window, retries, insists } = self;
         Box::pin(async move {
-            let queue = queue?;
+            let (queue, can) = (queue?, transport.capabilities());
+            if insists {
+                retries.check(&can)?;
+            }
             let receiver = transport.puller(&queue, window).await?;
-            let works = Works { receiver, window, attempts, handle: WorkHandle::new() };
+            let works = Works { receiver, window, retries, can, handle: WorkHandle::new() };
             Ok(Worker { queue, dialect, works })
         })
     }

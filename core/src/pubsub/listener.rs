@@ -11,14 +11,15 @@ use super::feed::Feed;
 use super::overflow::Overflow;
 use super::subscriber::Wish;
 use crate::transport::{Filters, Group, Window};
-use crate::work::{DEFAULT_ATTEMPTS, Single, WorkHandle, Works};
-use crate::{Address, Dialect, Error, Filter, Handler, Result, Service, Transport};
+use crate::work::{Single, WorkHandle, Works};
+use crate::{Address, Dialect, Error, ErrorKind, Filter, Handler, Result, Retries, Service, Transport};
 
 /// Deals with what is published on a channel by a handler, at most a [`Window`] of events at once.
 ///
 /// As a member of a [group](ListenerBind::group) it acknowledges an event when its handler has succeeded, and gives it
-/// back when it failed or panicked, up to [`attempts`](ListenerBind::attempts) times. On its own, each event has one
-/// attempt. Everything else is as with a [`Subscriber`](crate::Subscriber).
+/// back when it failed or panicked, as its [`Retries`] say; what fails for good is kept among the
+/// [`DeadLetters`](crate::DeadLetters) of the group, where the transport has such. On its own, each event has one attempt.
+/// Everything else is as with a [`Subscriber`](crate::Subscriber).
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -61,7 +62,8 @@ impl<D: Dialect> Listener<D> {
         channel: impl TryInto<Address, Error: Into<Error>>,
         dialect: D,
     ) -> ListenerBind<'t, C, D> {
-        ListenerBind { wish: Wish::new(transport, channel), dialect, attempts: DEFAULT_ATTEMPTS }
+        let wish = Wish::new(transport, channel);
+        ListenerBind { wish, dialect, retries: Retries::default(), insists: false }
     }
 
     /// A handle to stop the listener by, and to see what it does.
@@ -110,7 +112,9 @@ impl<D> fmt::Debug for Listener<D> {
 pub struct ListenerBind<'t, C, D> {
     wish: Wish<'t, C>,
     dialect: D,
-    attempts: u32,
+    retries: Retries,
+    /// Whether the backend has to be able to do what the policy says.
+    insists: bool,
 }
 
 impl<C, D> ListenerBind<'_, C, D> {
@@ -138,9 +142,16 @@ impl<C, D> ListenerBind<'_, C, D> {
         self
     }
 
-    /// How often an event of a group that fails is tried in all, at least once. The default is 5.
+    /// How often an event of a group that fails is tried in all, at least once, otherwise as by default, and as far as the
+    /// transport can. The default is 5.
     pub fn attempts(self, attempts: u32) -> Self {
-        Self { attempts, ..self }
+        Self { retries: Retries::new(attempts), insists: false, ..self }
+    }
+
+    /// How often and how soon an event of a group that fails is tried again, and what becomes of it then; as with a
+    /// [`Worker`](crate::WorkerBind::retries). Without a group it is [`ErrorKind::Config`].
+    pub fn retries(self, retries: Retries) -> Self {
+        Self { retries, insists: true, ..self }
     }
 }
 
@@ -149,11 +160,16 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { wish, dialect, attempts } = self;
+        let Self { wish, dialect, retries, insists } = self;
         Box::pin(async move {
-            let (channel, window) = (wish.channel.clone()?, wish.window);
+            let (channel, window, can) = (wish.channel.clone()?, wish.window, wish.capabilities());
+            if insists {
+                let lonely = || Error::new(ErrorKind::Config, "without a group, an event has one attempt");
+                wish.group.as_ref().ok_or_else(|| lonely().unsent())?;
+                retries.check(&can)?;
+            }
             let Feed { receiver, filters, dropped } = wish.open().await?;
-            let works = Works { receiver, window, attempts, handle: WorkHandle::new() };
+            let works = Works { receiver, window, retries, can, handle: WorkHandle::new() };
             Ok(Listener { channel, dialect, filters, dropped, works })
         })
     }

@@ -5,6 +5,7 @@ use std::future::IntoFuture;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
@@ -14,7 +15,8 @@ use super::feed::Feed;
 use super::overflow::Overflow;
 use crate::pipeline::{Read, reader};
 use crate::transport::{Filters, Group, Subscription, Window};
-use crate::{Address, Context, Dialect, Error, Filter, Job, Result, Transport};
+use crate::work::bury;
+use crate::{Address, Capabilities, Context, Dialect, Error, Filter, Job, Reason, Result, Transport};
 
 /// Takes what is published on a channel: a stream, for programs that drive the work themselves. See
 /// [`Listener`](crate::Listener) for those that only want to say what an event does.
@@ -47,6 +49,7 @@ use crate::{Address, Context, Dialect, Error, Filter, Job, Result, Transport};
 pub struct Subscriber<T> {
     feed: Feed,
     read: Read<T>,
+    can: Capabilities,
 }
 
 impl<T: DeserializeOwned> Subscriber<T> {
@@ -102,7 +105,7 @@ impl<T> Stream for Subscriber<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         let next = std::task::ready!(Pin::new(&mut self.feed.receiver).poll_next(cx));
-        Poll::Ready(next.map(|delivery| Event::read(delivery?, &self.read)))
+        Poll::Ready(next.map(|delivery| Event::read(delivery?, &self.read, self.can)))
     }
 }
 
@@ -122,13 +125,13 @@ pub struct Event<T> {
 }
 
 impl<T> Event<T> {
-    fn read(mut delivery: crate::Delivery, read: &Read<T>) -> Result<Self> {
+    fn read(delivery: crate::Delivery, read: &Read<T>, can: Capabilities) -> Result<Self> {
         let Some(topic) = delivery.message.topic.clone() else {
-            delivery.message.fault = None;
-            delivery.receipt.discard();
-            return Err(Error::new(crate::ErrorKind::Codec, "the event has no topic"));
+            let error = Error::new(crate::ErrorKind::Codec, "the event has no topic");
+            delivery.receipt.settle(bury(&can, Reason::Unreadable, error.to_string()));
+            return Err(error);
         };
-        Ok(Self { topic, job: Job::read(delivery, read)? })
+        Ok(Self { topic, job: Job::read(delivery, read, can)? })
     }
 
     /// What it is about.
@@ -161,6 +164,27 @@ impl<T> Event<T> {
     /// back.
     pub fn requeue(self) -> Result<(), (Error, T)> {
         self.job.requeue()
+    }
+
+    /// Gives it back to the group, for after a while; see [`Job::retry_after`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::retry_after`]; also if there is no group to give it to.
+    pub fn retry_after(self, pause: Duration, error: impl fmt::Display) -> Result<(), (Error, Box<Self>)> {
+        let Self { topic, job } = self;
+        job.retry_after(pause, error).map_err(|(error, job)| (error, Box::new(Self { topic, job: *job })))
+    }
+
+    /// Says that it never will be dealt with, and is to be kept among the dead letters of the group; see
+    /// [`Job::dead_letter`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::dead_letter`]; also if there is no group that could keep it.
+    pub fn dead_letter(self, error: impl fmt::Display) -> Result<(), (Error, Box<Self>)> {
+        let Self { topic, job } = self;
+        job.dead_letter(error).map_err(|(error, job)| (error, Box::new(Self { topic, job: *job })))
     }
 }
 
@@ -217,7 +241,10 @@ impl<'t, C: Transport, T: 'static> IntoFuture for SubscriberBind<'t, C, T> {
 
     fn into_future(self) -> Self::IntoFuture {
         let Self { wish, read } = self;
-        Box::pin(async move { Ok(Subscriber { feed: wish.open().await?, read }) })
+        Box::pin(async move {
+            let can = wish.capabilities();
+            Ok(Subscriber { feed: wish.open().await?, read, can })
+        })
     }
 }
 
@@ -260,6 +287,10 @@ impl<'t, C> Wish<'t, C> {
 }
 
 impl<C: Transport> Wish<'_, C> {
+    pub(super) fn capabilities(&self) -> Capabilities {
+        self.transport.capabilities()
+    }
+
     pub(super) async fn open(self) -> Result<Feed> {
         let mut filters = self.filters?;
         if filters.is_empty() {

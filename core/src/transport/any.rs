@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
 
-use super::{Capabilities, Filters, Receiver, Sender, Subscription, Transport, Window};
+use super::{Capabilities, Filters, Graveyard, Origin, Receiver, Sender, Subscription, Transport, Window};
 use crate::{Address, Result};
 
 /// Any transport, behind a pointer: for programs that choose theirs by a URL.
@@ -58,6 +58,10 @@ impl Transport for AnyTransport {
         self.0.subscriber(channel, subscription).await
     }
 
+    async fn dead_letters(&self, origin: &Origin) -> Result<Box<dyn Graveyard>> {
+        self.0.dead_letters(origin).await
+    }
+
     async fn close(&self) -> Result<()> {
         self.0.close().await
     }
@@ -86,6 +90,7 @@ trait DynTransport: Send + Sync {
         channel: &'a Address,
         subscription: Subscription,
     ) -> BoxFuture<'a, Result<(Receiver, Filters)>>;
+    fn dead_letters<'a>(&'a self, origin: &'a Origin) -> BoxFuture<'a, Result<Box<dyn Graveyard>>>;
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 }
 
@@ -124,6 +129,10 @@ impl<T: Transport> DynTransport for T {
         subscription: Subscription,
     ) -> BoxFuture<'a, Result<(Receiver, Filters)>> {
         Box::pin(Transport::subscriber(self, channel, subscription))
+    }
+
+    fn dead_letters<'a>(&'a self, origin: &'a Origin) -> BoxFuture<'a, Result<Box<dyn Graveyard>>> {
+        Box::pin(Transport::dead_letters(self, origin))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {

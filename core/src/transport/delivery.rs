@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::Message;
+use bytestring::ByteString;
+
+use crate::{Message, Reason};
 
 /// A message that arrived, with the means to say what became of it.
 #[derive(Debug)]
@@ -39,15 +42,57 @@ impl Delivery {
 }
 
 /// What became of a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The work is done.
     Ack,
-    /// It never will be: forget it, or dead-letter it.
+    /// It never will be: forget it.
     Discard,
     /// Somebody else should do it, or we later.
     Requeue,
+    /// It failed, and is to be attempted again, maybe not before a while. Only a backend with
+    /// [`delayed_retries`](crate::Capabilities::delayed_retries) is told so.
+    Retry(Box<Retry>),
+    /// It failed for good, and is to be kept where somebody can look at it. Only a backend with
+    /// [`dead_letters`](crate::Capabilities::dead_letters) is told so.
+    DeadLetter(Box<Burial>),
+}
+
+/// How something that failed is to be attempted again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retry {
+    /// How long nobody is to be given it. A backend that cannot measure it may take up to a quarter more.
+    pub after: Duration,
+    /// What the attempt said, for its [`History`](crate::History).
+    pub error: ByteString,
+}
+
+impl Retry {
+    /// After this long, because of this error.
+    #[must_use]
+    pub fn new(after: Duration, error: impl Into<ByteString>) -> Self {
+        Self { after, error: error.into() }
+    }
+}
+
+/// Why something is to be kept as a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Burial {
+    /// Why.
+    pub reason: Reason,
+    /// What the last attempt said, for its [`History`](crate::History).
+    pub error: ByteString,
+}
+
+impl Burial {
+    /// For this reason, because of this error.
+    #[must_use]
+    pub fn new(reason: Reason, error: impl Into<ByteString>) -> Self {
+        Self { reason, error: error.into() }
+    }
 }
 
 /// A backend's ear for outcomes.

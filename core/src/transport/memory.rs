@@ -1,5 +1,6 @@
 //! The in-memory transport: the reference for every other backend.
 
+mod graveyard;
 mod pipeline;
 mod pubsub;
 mod queue;
@@ -15,9 +16,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::UnboundedSender;
 
+use self::graveyard::{Graves, Keeper};
 use self::pubsub::Channel;
 use self::queue::{Queue, Unserved};
-use super::{Capabilities, Delivery, Filters, Receiver, Sender, Subscription, Transport, Window};
+use super::{
+    Capabilities, Delivery, Filters, Graveyard, Origin, Receiver, Sender, Subscription, Transport, Window,
+};
 use crate::{Address, Error, ErrorKind, Limits, Message, Result};
 
 /// A transport within one process: for tests, for examples, and for services that share a program.
@@ -29,6 +33,7 @@ use crate::{Address, Error, ErrorKind, Limits, Message, Result};
 /// process would, and [`Memory::named`] finds a world by name (the `mem://name` URL). Clones are the same transport.
 ///
 /// A queue of requests, of jobs, or of what a subscriber was not fast enough for holds 1,024 messages; then senders wait.
+/// Of dead letters the latest 1,024 of each queue are kept, and go with the world.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -102,6 +107,8 @@ impl Transport for Memory {
             settlement: true,
             cancellation: true,
             attempts: true,
+            delayed_retries: true,
+            dead_letters: true,
             durable: false,
             pipeline: true,
             pubsub: true,
@@ -155,6 +162,11 @@ impl Transport for Memory {
         Ok((receiver, filters))
     }
 
+    async fn dead_letters(&self, origin: &Origin) -> Result<Box<dyn Graveyard>> {
+        self.ends.check_open()?;
+        Ok(Box::new(Keeper::new(self.hub.graves(origin), self.hub.origin(origin))))
+    }
+
     async fn close(&self) -> Result<()> {
         self.ends.close();
         Ok(())
@@ -177,6 +189,7 @@ struct Hub {
     jobs: Mutex<HashMap<Address, Arc<Queue>>>,
     channels: Mutex<HashMap<Address, Arc<Channel>>>,
     mailboxes: Mutex<FxHashMap<u64, Mailbox>>,
+    graves: Mutex<HashMap<Origin, Arc<Graves>>>,
     last_id: AtomicU64,
 }
 
@@ -185,17 +198,32 @@ type Mailbox = UnboundedSender<Result<Delivery>>;
 
 impl Hub {
     fn queue(&self, service: &Address) -> Arc<Queue> {
-        let queue = || Arc::new(Queue::new(Unserved::Refused));
+        let graves = || self.graves(&Origin::Service(service.clone()));
+        let queue = || Arc::new(Queue::new(Unserved::Refused, graves()));
         lock(&self.services).entry(service.clone()).or_insert_with(queue).clone()
     }
 
     fn jobs(&self, queue: &Address) -> Arc<Queue> {
-        let held = || Arc::new(Queue::new(Unserved::Held));
+        let graves = || self.graves(&Origin::Queue(queue.clone()));
+        let held = || Arc::new(Queue::new(Unserved::Held, graves()));
         lock(&self.jobs).entry(queue.clone()).or_insert_with(held).clone()
     }
 
     fn channel(&self, channel: &Address) -> Arc<Channel> {
         lock(&self.channels).entry(channel.clone()).or_default().clone()
+    }
+
+    fn graves(&self, origin: &Origin) -> Arc<Graves> {
+        lock(&self.graves).entry(origin.clone()).or_default().clone()
+    }
+
+    /// The queue in which something died.
+    fn origin(&self, origin: &Origin) -> Option<Arc<Queue>> {
+        match origin {
+            Origin::Queue(queue) => Some(self.jobs(queue)),
+            Origin::Service(service) => Some(self.queue(service)),
+            Origin::Group { channel, group } => self.channel(channel).group(group),
+        }
     }
 
     fn fresh_id(&self) -> u64 {

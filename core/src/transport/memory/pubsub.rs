@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex, Weak};
 
 use futures_core::future::BoxFuture;
 
+use super::graveyard::Graves;
 use super::pipeline::Open;
 use super::queue::{Queue, Unserved};
 use super::seat::{self, Keeper};
 use super::{End, Memory, closed, lock};
-use crate::transport::{Filters, Interest, Outbound, Receiver, Sender, Sending, Subscription, Window};
+use crate::transport::{
+    Filters, Interest, Origin, Outbound, Receiver, Sender, Sending, Subscription, Window,
+};
 use crate::{Address, Filter, Limits, Message, Result};
 
 /// Who subscribes to a channel.
@@ -31,9 +34,15 @@ struct Subscribed {
 
 impl Channel {
     /// Takes a seat at the queue of a subscription, which has these filters from now on.
-    fn join(&self, key: &Key, filters: Vec<Filter>, unserved: Unserved, seat: (u64, Window)) -> Arc<Queue> {
+    fn join(
+        &self,
+        key: &Key,
+        filters: Vec<Filter>,
+        (unserved, graves): (Unserved, Arc<Graves>),
+        seat: (u64, Window),
+    ) -> Arc<Queue> {
         let mut subscribed = lock(&self.0);
-        let fresh = || Subscribed { filters: Vec::new(), queue: Arc::new(Queue::new(unserved)) };
+        let fresh = || Subscribed { filters: Vec::new(), queue: Arc::new(Queue::new(unserved, graves)) };
         let one = subscribed.entry(key.clone()).or_insert_with(fresh);
         for filter in filters {
             one.add(filter);
@@ -41,6 +50,11 @@ impl Channel {
         // Under the lock, so that the subscription is not taken away for want of seats in between.
         one.queue.join(seat.0, seat.1.messages());
         one.queue.clone()
+    }
+
+    /// The queue of a group, if it is there.
+    pub(super) fn group(&self, group: &Address) -> Option<Arc<Queue>> {
+        lock(&self.0).get(&Key::Group(group.clone())).map(|one| one.queue.clone())
     }
 
     fn change(&self, key: &Key, change: impl FnOnce(&mut Subscribed)) -> Result<()> {
@@ -108,9 +122,16 @@ pub(super) fn subscribe(
     let id = memory.hub.fresh_id();
     let durable = group.as_ref().is_some_and(crate::Group::is_durable);
     let key = group.map_or(Key::Own(id), |group| Key::Group(group.name().clone()));
+    let graves = match &key {
+        Key::Group(group) => {
+            memory.hub.graves(&Origin::Group { channel: channel.clone(), group: group.clone() })
+        }
+        // What is settled as it comes never dies.
+        Key::Own(_) => Arc::default(),
+    };
     let channel = memory.hub.channel(channel);
     let unserved = if durable { Unserved::Held } else { Unserved::Gone };
-    let queue = channel.join(&key, filters, unserved, (id, window));
+    let queue = channel.join(&key, filters, (unserved, graves), (id, window));
     let wanted = Arc::new(Wanted { channel, key, durable });
     let (end, receiver) = seat::taken(queue, id, wanted.clone());
     (end, receiver, Filters::new(Of(wanted)))

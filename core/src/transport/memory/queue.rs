@@ -1,12 +1,14 @@
 //! A queue, and the seats around it of those who take from it. No I/O, no tasks: state and wakers.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::graveyard::Graves;
 use super::lock;
 use crate::transport::{Abandoned, Outcome};
 use crate::{Error, ErrorKind, Message, Result};
@@ -15,6 +17,8 @@ use crate::{Error, ErrorKind, Message, Result};
 pub(super) struct Queue {
     unserved: Unserved,
     state: Mutex<State>,
+    /// Where its dead letters go.
+    graves: Arc<Graves>,
     /// Wakes senders when there is room again, or nobody left to wait for.
     changed: Notify,
 }
@@ -32,8 +36,10 @@ pub(super) enum Unserved {
 
 #[derive(Default)]
 struct State {
-    /// Bounded by [`CAPACITY`], and by the windows of the seats for what they give back.
+    /// Bounded, together with `due`, by [`CAPACITY`], and by the windows of the seats for what they give back.
     ready: VecDeque<Waiting>,
+    /// What is to be taken at a time to come.
+    due: BTreeMap<(Instant, u64), Waiting>,
     seats: FxHashMap<u64, Seat>,
     last_tag: u64,
 }
@@ -53,6 +59,15 @@ struct Seat {
     waker: Option<Waker>,
 }
 
+/// What a seat finds.
+pub(super) enum Found {
+    Taken(Taken),
+    /// Nothing yet. If it is known when there will be something, it is to look again then.
+    Nothing(Option<Instant>),
+    /// It takes no more.
+    End,
+}
+
 /// What was taken: the tag to settle it by, the message, and which attempt it is.
 pub(super) struct Taken {
     pub(super) tag: u64,
@@ -63,8 +78,8 @@ pub(super) struct Taken {
 const CAPACITY: usize = 1024;
 
 impl Queue {
-    pub(super) fn new(unserved: Unserved) -> Self {
-        Self { unserved, state: Mutex::default(), changed: Notify::new() }
+    pub(super) fn new(unserved: Unserved, graves: Arc<Graves>) -> Self {
+        Self { unserved, state: Mutex::default(), graves, changed: Notify::new() }
     }
 
     /// Adds a message, waiting for room.
@@ -93,7 +108,7 @@ impl Queue {
                 Unserved::Held => {}
             }
         }
-        if state.ready.len() >= CAPACITY {
+        if state.ready.len() + state.due.len() >= CAPACITY {
             return Err(message);
         }
         state.ready.push_back(Waiting { message, attempt: 1 });
@@ -108,22 +123,24 @@ impl Queue {
         lock(&self.state).seats.insert(seat, seated);
     }
 
-    /// Takes the next message for this seat; `None` when the seat takes no more.
-    pub(super) fn poll_take(&self, seat: u64, cx: &Context<'_>) -> Poll<Option<Taken>> {
+    /// Takes the next message for this seat.
+    pub(super) fn take(&self, seat: u64, cx: &Context<'_>) -> Found {
         let mut state = lock(&self.state);
-        let State { ready, seats, last_tag } = &mut *state;
+        state.make_ready();
+        let State { ready, due, seats, last_tag } = &mut *state;
         let Some(seat) = seats.get_mut(&seat).filter(|seat| seat.taking) else {
-            return Poll::Ready(None);
+            return Found::End;
         };
         let room = seat.unsettled.len() < seat.window;
         let Some(Waiting { message, attempt }) = room.then(|| ready.pop_front()).flatten() else {
             seat.waker = Some(cx.waker().clone());
-            return Poll::Pending;
+            let next = due.first_key_value().map(|((at, _), _)| *at);
+            return Found::Nothing(next.filter(|_| room));
         };
         *last_tag += 1;
         seat.unsettled.insert(*last_tag, Waiting { message: message.clone(), attempt });
         self.changed.notify_one();
-        Poll::Ready(Some(Taken { tag: *last_tag, message, attempt }))
+        Found::Taken(Taken { tag: *last_tag, message, attempt })
     }
 
     /// Notes that nobody waits for the outcome of a call: it is taken no more, or whoever has taken it is told.
@@ -157,12 +174,22 @@ impl Queue {
     pub(super) fn settle(&self, seat: u64, tag: u64, outcome: Outcome) -> Vec<Message> {
         let mut state = lock(&self.state);
         let Some(place) = state.seats.get_mut(&seat) else { return Vec::new() };
-        let Some(waiting) = place.unsettled.remove(&tag) else { return Vec::new() };
+        let Some(mut waiting) = place.unsettled.remove(&tag) else { return Vec::new() };
         if !place.taking && place.unsettled.is_empty() {
             state.seats.remove(&seat);
         }
-        if outcome == Outcome::Requeue {
-            state.ready.push_front(waiting.again());
+        match outcome {
+            Outcome::Ack | Outcome::Discard => {}
+            Outcome::Requeue => state.ready.push_front(waiting.again()),
+            Outcome::Retry(retry) => {
+                waiting.message.history.get_or_insert_default().failed(&retry.error);
+                state.put_off(waiting.again(), Instant::now() + retry.after, tag);
+            }
+            Outcome::DeadLetter(burial) => {
+                let Waiting { mut message, attempt } = waiting;
+                message.history.get_or_insert_default().died(burial.reason, attempt, &burial.error);
+                self.graves.bury(message);
+            }
         }
         state.wake_seats();
         self.orphans(&mut state)
@@ -203,13 +230,26 @@ impl Queue {
             return Vec::new();
         }
         self.changed.notify_waiters();
-        state.ready.drain(..).map(|waiting| waiting.message).collect()
+        let due = std::mem::take(&mut state.due).into_values();
+        state.ready.drain(..).chain(due).map(|waiting| waiting.message).collect()
     }
 }
 
 impl State {
     fn is_served(&self) -> bool {
         self.seats.values().any(|seat| seat.taking)
+    }
+
+    fn put_off(&mut self, waiting: Waiting, until: Instant, tag: u64) {
+        self.due.insert((until, tag), waiting);
+    }
+
+    /// Lets be taken whatever is due.
+    fn make_ready(&mut self) {
+        let now = Instant::now();
+        while let Some(first) = self.due.first_entry().filter(|first| first.key().0 <= now) {
+            self.ready.push_back(first.remove());
+        }
     }
 
     /// Wakes every seat, since one that is woken alone might not come back to take.

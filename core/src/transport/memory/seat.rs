@@ -5,9 +5,10 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
+use tokio::time::{Sleep, sleep_until};
 
 use super::End;
-use super::queue::{Queue, Taken};
+use super::queue::{Found, Queue, Taken};
 use crate::transport::{Abandoned, Delivery, Inbound, Outcome, Receipt, Receiver, Settle, Window};
 use crate::{Message, Result};
 
@@ -32,7 +33,7 @@ pub(super) fn take(
 pub(super) fn taken(queue: Arc<Queue>, id: u64, keeper: Arc<dyn Keeper>) -> (Weak<dyn End>, Receiver) {
     let seat = Arc::new(Seat { queue, id, keeper });
     let end: Arc<dyn End> = seat.clone();
-    (Arc::downgrade(&end), Receiver::new(Taking { seat }))
+    (Arc::downgrade(&end), Receiver::new(Taking { seat, alarm: None }))
 }
 
 /// A place at a queue, which receipts keep alive.
@@ -56,17 +57,30 @@ impl Settle for Seat {
 
 struct Taking {
     seat: Arc<Seat>,
+    /// Rings when something is due that was put off.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stream for Taking {
     type Item = Result<Delivery>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.seat.queue.poll_take(self.seat.id, cx).map(|taken| {
-            let Taken { tag, message, attempt } = taken?;
-            let receipt = Receipt::new(self.seat.clone(), tag);
-            Some(Ok(Delivery::new(message, receipt).attempt(attempt)))
-        })
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { seat, alarm } = &mut *self;
+        loop {
+            let due = match seat.queue.take(seat.id, cx) {
+                Found::Taken(Taken { tag, message, attempt }) => {
+                    let receipt = Receipt::new(seat.clone(), tag);
+                    return Poll::Ready(Some(Ok(Delivery::new(message, receipt).attempt(attempt))));
+                }
+                Found::End => return Poll::Ready(None),
+                Found::Nothing(due) => due,
+            };
+            let Some(due) = due else {
+                *alarm = None;
+                return Poll::Pending;
+            };
+            std::task::ready!(alarm.insert(Box::pin(sleep_until(due))).as_mut().poll(cx));
+        }
     }
 }
 

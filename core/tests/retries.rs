@@ -1,0 +1,277 @@
+//! What becomes of work that fails, over memory, with a clock that stands still until everybody waits.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod scripted;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use polywire_codec::MessagePack;
+use polywire_core::{
+    Code, Context, DeadLetters, Delivery, ErrorKind, Fault, Group, Listener, Memory, Message, Outcome,
+    Publisher, Puller, Pusher, Reason, Receipt, Retries, Settle, Subscriber, WorkHandle, Worker,
+};
+use tokio::time::Instant;
+
+use self::scripted::{Scripted, sent};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// When the attempts at something were made, counted from the first.
+#[derive(Clone, Default)]
+struct Attempts(Arc<Mutex<Vec<(Instant, Context)>>>);
+
+impl Attempts {
+    fn note(&self, context: Context) {
+        self.0.lock().unwrap().push((Instant::now(), context));
+    }
+
+    fn seconds(&self) -> Vec<u64> {
+        let attempts = self.0.lock().unwrap();
+        attempts.iter().map(|(at, _)| (*at - attempts[0].0).as_secs()).collect()
+    }
+
+    fn last(&self) -> Context {
+        self.0.lock().unwrap().last().unwrap().1.clone()
+    }
+}
+
+/// A worker that fails always, and says which attempt it was.
+async fn failing(memory: &Memory, retries: Option<Retries>) -> (WorkHandle, Attempts) {
+    let worker = Worker::bind(memory, "jobs", MessagePack);
+    let worker = match retries {
+        Some(retries) => worker.retries(retries).await.unwrap(),
+        None => worker.await.unwrap(),
+    };
+    let (handle, attempts) = (worker.handle(), Attempts::default());
+    let notes = attempts.clone();
+    tokio::spawn(worker.work(move |context: Context, _: u32| {
+        let fault = Fault::new(Code::Application, format!("attempt {}", context.attempt));
+        notes.note(context);
+        async move { Err::<(), _>(fault) }
+    }));
+    (handle, attempts)
+}
+
+async fn push(memory: &Memory, job: u32) {
+    Pusher::connect(memory, "jobs", MessagePack).await.unwrap().push(&job).await.unwrap();
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failing_job_is_tried_at_once_then_after_growing_pauses_and_then_kept() {
+    let memory = Memory::new();
+    let (handle, attempts) = failing(&memory, Some(Retries::default().jitter(0.0))).await;
+    push(&memory, 7).await;
+    until(|| handle.stats().dead_lettered == 1).await;
+    assert_eq!(attempts.seconds(), [0, 0, 1, 5, 21]);
+    assert_eq!((handle.stats().retried, handle.stats().discarded), (4, 0));
+    let last = attempts.last();
+    let history = last.history.unwrap();
+    assert!(
+        history.first_error.unwrap().contains("attempt 1")
+            && history.last_error.unwrap().contains("attempt 4")
+    );
+    let letters = DeadLetters::of_queue(&memory, "jobs").unwrap().look(9).await.unwrap();
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    assert_eq!(letter.read::<u32>(&MessagePack).unwrap(), 7);
+    assert_eq!((letter.reason(), letter.attempts(), letter.redriven()), (Reason::Exhausted, 5, 0));
+    assert!(letter.first_error().unwrap().contains("attempt 1"), "{letter:?}");
+    assert!(letter.last_error().unwrap().contains("attempt 5"), "{letter:?}");
+    assert!(letter.at().unwrap().elapsed().unwrap() < 60 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn default_policy_keeps_what_fails_and_can_be_told_not_to() {
+    let memory = Memory::new();
+    let (handle, _) = failing(&memory, None).await;
+    push(&memory, 1).await;
+    until(|| handle.stats().dead_lettered == 1).await;
+    handle.drain().await;
+    let (handle, attempts) = failing(&memory, Some(Retries::at_once(2).then_discard())).await;
+    push(&memory, 2).await;
+    until(|| handle.stats().discarded == 1).await;
+    assert_eq!(attempts.seconds(), [0, 0]);
+    assert_eq!(DeadLetters::of_queue(&memory, "jobs").unwrap().look(9).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_pass_a_job_that_waits() {
+    let memory = Memory::new();
+    let mut jobs: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
+    push(&memory, 1).await;
+    push(&memory, 2).await;
+    jobs.next().await.unwrap().unwrap().retry_after(3 * SECOND, "not yet").unwrap();
+    let start = Instant::now();
+    let second = jobs.next().await.unwrap().unwrap();
+    assert_eq!((*second, start.elapsed()), (2, Duration::ZERO));
+    second.ack();
+    let first = jobs.next().await.unwrap().unwrap();
+    assert_eq!((*first, first.context().attempt), (1, 2));
+    assert!(start.elapsed() >= 3 * SECOND, "{:?}", start.elapsed());
+    assert_eq!(first.context().history.as_ref().unwrap().last_error.as_deref(), Some("not yet"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn job_that_waits_is_taken_by_whoever_is_there_then() {
+    let memory = Memory::new();
+    let mut leaving: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
+    push(&memory, 1).await;
+    leaving.next().await.unwrap().unwrap().retry_after(3 * SECOND, "not yet").unwrap();
+    drop(leaving);
+    let mut other: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
+    assert_eq!(*other.next().await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn job_that_ends_its_workers_is_not_run_again() {
+    let memory = Memory::new();
+    push(&memory, 1).await;
+    for _ in 0..3 {
+        // It takes the job, and is gone.
+        let mut jobs: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
+        drop(jobs.next().await);
+    }
+    let (handle, attempts) = failing(&memory, Some(Retries::new(3))).await;
+    until(|| handle.stats().dead_lettered == 1).await;
+    assert!(attempts.0.lock().unwrap().is_empty());
+    let letters = DeadLetters::of_queue(&memory, "jobs").unwrap().look(9).await.unwrap();
+    assert_eq!((letters[0].reason(), letters[0].attempts()), (Reason::Crashed, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_kept_with_the_reason() {
+    let memory = Memory::new();
+    let (handle, attempts) = failing(&memory, None).await;
+    let pusher = Pusher::connect(&memory, "jobs", MessagePack).await.unwrap();
+    pusher.push("no number").await.unwrap();
+    until(|| handle.stats().dead_lettered == 1).await;
+    handle.drain().await;
+    let mut jobs: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
+    pusher.push("nor this").await.unwrap();
+    assert_eq!(jobs.next().await.unwrap().unwrap_err().kind(), ErrorKind::Codec);
+    let letters = DeadLetters::of_queue(&memory, "jobs").unwrap().look(9).await.unwrap();
+    assert_eq!(letters.len(), 2);
+    for letter in &letters {
+        assert_eq!(letter.reason(), Reason::Unreadable);
+        assert!(letter.last_error().unwrap().contains("u32"), "{letter:?}");
+    }
+    assert!(attempts.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn chosen_letters_are_redriven_and_the_others_stay_in_order() {
+    let memory = Memory::new();
+    let mut jobs: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
+    for n in 0..4 {
+        push(&memory, n).await;
+        jobs.next().await.unwrap().unwrap().dead_letter(format!("number {n}")).unwrap();
+    }
+    let dead = DeadLetters::of_queue(&memory, "jobs").unwrap();
+    let odd = |letter: &polywire_core::DeadLetter| letter.read::<u32>(&MessagePack).unwrap() % 2 == 1;
+    assert_eq!(dead.redrive(3, odd).await.unwrap(), 1);
+    let again = jobs.next().await.unwrap().unwrap();
+    assert_eq!((*again, again.context().attempt, again.context().redriven()), (1, 1, 1));
+    again.dead_letter("").unwrap();
+    let numbers = |letters: Vec<polywire_core::DeadLetter>| -> Vec<u32> {
+        letters.iter().map(|letter| letter.read(&MessagePack).unwrap()).collect()
+    };
+    let letters = dead.look(9).await.unwrap();
+    assert_eq!((letters[3].redriven(), letters[3].first_error()), (1, Some("number 1")));
+    assert_eq!(numbers(letters), [0, 2, 3, 1]);
+    assert_eq!(dead.discard(9, |letter| !odd(letter)).await.unwrap(), 2);
+    assert_eq!(numbers(dead.look(9).await.unwrap()), [3, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn redriving_into_a_full_queue_ends_and_loses_nothing() {
+    let memory = Memory::new();
+    let mut jobs: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
+    push(&memory, 0).await;
+    jobs.next().await.unwrap().unwrap().dead_letter("full").unwrap();
+    drop(jobs);
+    for n in 0..1024 {
+        push(&memory, n).await;
+    }
+    let dead = DeadLetters::of_queue(&memory, "jobs").unwrap();
+    let error = dead.redrive(9, |_| true).await.unwrap_err();
+    assert_eq!((error.kind(), error.detail("redriven")), (ErrorKind::DeadlineExceeded, Some("0")));
+    assert_eq!(dead.look(9).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_event_is_redriven_to_its_group_alone() {
+    let memory = Memory::new();
+    let group = || Group::new("billing").unwrap();
+    let listener =
+        Listener::bind(&memory, "orders", MessagePack).group(group()).retries(Retries::new(1)).await.unwrap();
+    let (handle, attempts) = (listener.handle(), Attempts::default());
+    let notes = attempts.clone();
+    tokio::spawn(listener.listen(move |context: Context, _: u32| {
+        let redriven = context.redriven();
+        notes.note(context);
+        async move { if redriven > 0 { Ok(()) } else { Err(Fault::new(Code::Application, "no")) } }
+    }));
+    let mut own: Subscriber<u32> = Subscriber::bind(&memory, "orders", MessagePack).await.unwrap();
+    let orders = Publisher::connect(&memory, "orders", MessagePack).await.unwrap();
+    orders.publish("7.paid", &1).await.unwrap();
+    until(|| handle.stats().dead_lettered == 1).await;
+    let dead = DeadLetters::of_group(&memory, "orders", "billing").unwrap();
+    assert_eq!(
+        dead.redrive(9, |letter| letter.message().topic.as_ref().unwrap().as_str() == "7.paid")
+            .await
+            .unwrap(),
+        1
+    );
+    until(|| handle.stats().done == 1).await;
+    assert_eq!(attempts.last().topic.unwrap().as_str(), "7.paid");
+    orders.publish("8.paid", &2).await.unwrap();
+    assert_eq!(*own.next().await.unwrap().unwrap(), 1);
+    assert_eq!(*own.next().await.unwrap().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_a_backend_lacks_is_refused_and_the_job_given_back() {
+    let (transport, script) = Scripted::new(sent);
+    let worker = Worker::bind(&transport, "jobs", MessagePack).retries(Retries::at_once(2));
+    assert_eq!(worker.await.unwrap_err().detail("capability"), Some("settlement"));
+    let worker = Worker::bind(&transport, "jobs", MessagePack).retries(Retries::new(1).then_dead_letter());
+    assert_eq!(worker.await.unwrap_err().detail("capability"), Some("dead_letters"));
+    let error = DeadLetters::of_queue(&transport, "jobs").unwrap_err();
+    assert_eq!((error.kind(), error.detail("capability")), (ErrorKind::Unsupported, Some("dead_letters")));
+    let ledger = Arc::new(Ledger::default());
+    let job = Delivery::new(Message::new(vec![5]), Receipt::new(ledger.clone(), 1));
+    script.incoming.send(Ok(job)).unwrap();
+    let mut jobs: Puller<u8> = Puller::bind(&transport, "jobs", MessagePack).await.unwrap();
+    let job = jobs.next().await.unwrap().unwrap();
+    let (error, job) = job.retry_after(SECOND, "later").unwrap_err();
+    assert_eq!(error.detail("capability"), Some("delayed_retries"));
+    let (error, job) = job.dead_letter("never").unwrap_err();
+    assert_eq!((error.detail("capability"), **job), (Some("dead_letters"), 5));
+    assert!(ledger.0.lock().unwrap().is_empty());
+    job.ack();
+    assert_eq!(*ledger.0.lock().unwrap(), [Outcome::Ack]);
+}
+
+#[tokio::test]
+async fn retries_without_a_group_are_refused() {
+    let memory = Memory::new();
+    let listener = Listener::bind(&memory, "orders", MessagePack).retries(Retries::new(2));
+    assert_eq!(listener.await.unwrap_err().kind(), ErrorKind::Config);
+}
+
+/// Notes what becomes of deliveries.
+#[derive(Default)]
+struct Ledger(Mutex<Vec<Outcome>>);
+
+impl Settle for Ledger {
+    fn settle(&self, _: u64, outcome: Outcome) {
+        self.0.lock().unwrap().push(outcome);
+    }
+}
