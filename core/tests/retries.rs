@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Code, Context, DeadLetters, Delivery, ErrorKind, Fault, Group, Listener, Memory, Message, Outcome,
-    Publisher, Puller, Pusher, Reason, Receipt, Retries, Settle, Subscriber, WorkHandle, Worker,
+    Address, Client, Code, Context, DeadLetters, Delivery, ErrorKind, Fault, Group, Listener, Memory,
+    Message, Outcome, Publisher, Puller, Pusher, Reason, Receipt, Retries, Router, Server, Settle,
+    Subscriber, Transport, Window, WorkHandle, Worker,
 };
 use tokio::time::Instant;
 
@@ -257,6 +258,40 @@ async fn what_a_backend_lacks_is_refused_and_the_job_given_back() {
     assert!(ledger.0.lock().unwrap().is_empty());
     job.ack();
     assert_eq!(*ledger.0.lock().unwrap(), [Outcome::Ack]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_that_ends_its_servers_is_answered_and_kept() {
+    let memory = Memory::new();
+    let server = Server::bind(&memory, "fragile").deliveries(2).await.unwrap();
+    let client = Client::connect(&memory, "fragile", MessagePack).await.unwrap();
+    let mut dying = Vec::new();
+    for _ in 0..2 {
+        let address = Address::new("fragile").unwrap();
+        dying.push(memory.peer().responder(&address, Window::new(1)).await.unwrap());
+    }
+    let call = tokio::spawn(async move { client.call::<_, u32>("crash", &1).await });
+    for (_, mut requests) in dying {
+        drop(requests.next().await);
+    }
+    let runs = Arc::new(Mutex::new(0));
+    let count = runs.clone();
+    let router = Router::new(MessagePack).method("crash", move |n: u32| {
+        *count.lock().unwrap() += 1;
+        async move { Ok(n) }
+    });
+    let handle = server.handle();
+    tokio::spawn(server.serve(router));
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.fault().unwrap().code, Code::Internal, "{error:?}");
+    let dead = DeadLetters::of_service(&memory, "fragile").unwrap();
+    let letters = dead.look(9).await.unwrap();
+    assert_eq!((letters[0].reason(), letters[0].attempts()), (Reason::Crashed, 3));
+    // Sent on its way again it is carried out, for nobody.
+    assert_eq!(dead.redrive(9, |_| true).await.unwrap(), 1);
+    until(|| *runs.lock().unwrap() == 1).await;
+    assert_eq!(handle.stats().refused, 1);
+    assert!(dead.look(9).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -109,6 +109,7 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
             let Some((_, message)) = in_time(graveyard.take()).await? else { break };
             letters.push(DeadLetter { message });
         }
+        in_time(graveyard.close()).await?;
         Ok(letters)
     }
 
@@ -133,6 +134,7 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
                 redriven += 1;
             }
         }
+        in_time(graveyard.close()).await?;
         Ok(redriven)
     }
 
@@ -151,6 +153,7 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
                 discarded += 1;
             }
         }
+        in_time(graveyard.close()).await?;
         Ok(discarded)
     }
 

@@ -11,10 +11,10 @@ use super::server::Counts;
 use super::suppression::{Answers, Caller};
 use super::underway::Underway;
 use crate::intake::{self, Running, panic_message};
-use crate::transport::{Abandoned, Delivery, Receipt, Sender};
+use crate::transport::{Abandoned, Burial, Delivery, Receipt, Sender};
 use crate::{
-    Address, CallError, Code, Context, Deadline, Error, ErrorKind, Fault, Message, Reply, ReplyTo, Request,
-    Result, Service,
+    Address, CallError, Code, Context, Deadline, Error, ErrorKind, Fault, Message, Outcome, Reason, Reply,
+    ReplyTo, Request, Result, Service,
 };
 
 /// Answers requests through a service.
@@ -23,6 +23,8 @@ pub(super) struct Desk<S> {
     pub(super) service: S,
     pub(super) sender: Sender,
     pub(super) is_at_most_once: bool,
+    /// How often a request may be delivered before it is taken for one that ends its servers.
+    pub(super) deliveries_max: Option<u32>,
     /// Where duplicates are suppressed.
     pub(super) answers: Option<Answers>,
     /// Where a transport says that a caller has stopped waiting.
@@ -38,11 +40,15 @@ impl<S: Service> intake::Desk for Desk<S> {
             self.count(|counts| &counts.expired);
             return delivery.receipt.ack();
         }
+        if self.deliveries_max.is_some_and(|most| delivery.attempt > most) {
+            return self.bury(delivery).await;
+        }
         if !self.is_at_most_once {
             return self.answer(delivery).await;
         }
         if delivery.attempt > 1 {
-            return self.refuse(delivery, "it was delivered before, and may have been run").await;
+            let fault = Fault::new(Code::Unavailable, "it was delivered before, and may have been run");
+            return self.refuse(delivery, fault, Outcome::Ack).await;
         }
         // Settled first, so that nobody gets it again.
         let receipt = std::mem::replace(&mut delivery.receipt, Receipt::none());
@@ -51,7 +57,8 @@ impl<S: Service> intake::Desk for Desk<S> {
     }
 
     async fn turn_down(self: Arc<Self>, delivery: Delivery) {
-        self.refuse(delivery, "the server is draining").await;
+        let fault = Fault::new(Code::Unavailable, "the server is draining");
+        self.refuse(delivery, fault, Outcome::Ack).await;
     }
 
     fn abandon(&self, call: Abandoned) {
@@ -67,15 +74,25 @@ impl<S: Service> intake::Desk for Desk<S> {
 }
 
 impl<S: Service> Desk<S> {
-    async fn refuse(&self, delivery: Delivery, because: &'static str) {
+    async fn refuse(&self, delivery: Delivery, fault: Fault, outcome: Outcome) {
         self.count(|counts| &counts.refused);
         let Delivery { message, receipt, .. } = delivery;
         if message.reply_to.is_some() {
-            let mut reply = Message::failed(Fault::new(Code::Unavailable, because));
+            let mut reply = Message::failed(fault);
             (reply.id, reply.reply_to) = (message.id, message.reply_to);
             self.hand_over(reply).await;
         }
-        receipt.ack();
+        receipt.settle(outcome);
+    }
+
+    /// Keeps a request that seems to end its servers, and tells its caller.
+    async fn bury(&self, delivery: Delivery) {
+        let attempt = delivery.attempt;
+        tracing::error!(attempt, "a request was delivered too often; it is not run again");
+        let fault =
+            Fault::new(Code::Internal, "it was delivered too often, and no server came to an end with it");
+        let burial = Burial::new(Reason::Crashed, format!("delivered {attempt} times"));
+        self.refuse(delivery, fault, Outcome::DeadLetter(Box::new(burial))).await;
     }
 
     /// Carries out one request, replies, and settles: in this order, so that nothing is lost in between.

@@ -47,6 +47,7 @@ pub struct Server {
     receiver: Receiver,
     window: Window,
     is_at_most_once: bool,
+    deliveries_max: Option<u32>,
     answers: Option<Answers>,
     underway: Option<Underway>,
     handle: ServerHandle,
@@ -65,7 +66,14 @@ impl Server {
     ) -> ServerBind<'_, T> {
         let service = service.try_into().map_err(Into::into);
         let window = Window::default();
-        ServerBind { transport, service, window, is_at_most_once: false, suppression: None }
+        ServerBind {
+            transport,
+            service,
+            window,
+            is_at_most_once: false,
+            deliveries_max: None,
+            suppression: None,
+        }
     }
 
     /// The name of the service.
@@ -85,13 +93,24 @@ impl Server {
     /// Each request runs in a task of its own. Dropping the future stops at once: what runs is dropped, and goes to
     /// another server where the transport can carry that.
     pub async fn serve<S: Service>(self, service: S) {
-        let Self { name, sender, receiver, window, is_at_most_once, answers, underway, handle } = self;
+        let Self {
+            name,
+            sender,
+            receiver,
+            window,
+            is_at_most_once,
+            deliveries_max,
+            answers,
+            underway,
+            handle,
+        } = self;
         tracing::debug!(service = %name, window = window.messages(), "serving");
         let desk = Desk {
             name: name.clone(),
             service,
             sender,
             is_at_most_once,
+            deliveries_max,
             answers,
             underway,
             counts: handle.counts,
@@ -118,6 +137,7 @@ pub struct ServerBind<'t, T> {
     service: Result<Address>,
     window: Window,
     is_at_most_once: bool,
+    deliveries_max: Option<u32>,
     suppression: Option<Suppression>,
 }
 
@@ -136,6 +156,17 @@ impl<T> ServerBind<'_, T> {
         Self { is_at_most_once: true, ..self }
     }
 
+    /// Takes a request that was delivered more often than this, at least once, for one that ends its servers: it is not run
+    /// again, answered with [`Code::Internal`](crate::Code::Internal), and kept among the
+    /// [`DeadLetters`](crate::DeadLetters) of the service. A transport that keeps none is
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). The default is to run it until its deadline is over.
+    ///
+    /// Where deliveries of requests are not counted, as in RabbitMQ's classic queues, the second and every later one count
+    /// as the second: there, only 1 is a bound.
+    pub fn deliveries(self, most: u32) -> Self {
+        Self { deliveries_max: Some(most.max(1)), ..self }
+    }
+
     /// Remembers what was answered, and does not carry out again what is delivered again. The default is to carry it
     /// out.
     pub fn suppress_duplicates(self, suppression: Suppression) -> Self {
@@ -148,14 +179,27 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { transport, service, window, is_at_most_once, suppression } = self;
+        let Self { transport, service, window, is_at_most_once, deliveries_max, suppression } = self;
         Box::pin(async move {
             let name = service?;
+            if deliveries_max.is_some() && !transport.capabilities().dead_letters {
+                return Err(Error::unsupported("dead_letters"));
+            }
             let (sender, receiver) = transport.responder(&name, window).await?;
             let handle = ServerHandle { phase: Phases::new(), counts: Arc::default() };
             let answers = suppression.map(Answers::new);
             let underway = transport.capabilities().cancellation.then(Underway::default);
-            Ok(Server { name, sender, receiver, window, is_at_most_once, answers, underway, handle })
+            Ok(Server {
+                name,
+                sender,
+                receiver,
+                window,
+                is_at_most_once,
+                deliveries_max,
+                answers,
+                underway,
+                handle,
+            })
         })
     }
 }
@@ -218,7 +262,7 @@ pub struct ServerStats {
     pub expired: u64,
     /// Requests that could not be read and not be answered.
     pub rejected: u64,
-    /// Requests that came while draining, or came again to a server that runs each at most once.
+    /// Requests that came while draining, came again to a server that runs each at most once, or came too often.
     pub refused: u64,
     /// Replies that could not be handed over. Where the transport settles, their requests go to another server.
     pub undelivered: u64,

@@ -35,7 +35,8 @@ impl fmt::Display for Origin {
 
 /// What a backend implements to let somebody look after the dead letters of an [`Origin`].
 ///
-/// Whatever was taken and neither redriven nor discarded is given back when it is dropped, as if nobody had looked.
+/// Whatever was taken and neither redriven nor discarded is given back when it is closed or dropped, as if nobody had
+/// looked.
 pub trait Graveyard: Send + 'static {
     /// The next dead letter with the number to name it by, oldest first; `None` after those that were there when this was
     /// opened. Its [`History`](crate::History) says how it [died](crate::History::death). One that cannot be read is there
@@ -51,4 +52,8 @@ pub trait Graveyard: Send + 'static {
 
     /// Forgets one that was taken. Dropping the future leaves it open whether it did.
     fn discard(&mut self, letter: u64) -> BoxFuture<'_, Result<()>>;
+
+    /// Gives back what was taken and neither redriven nor discarded, so that whoever opens them after this has resolved
+    /// finds it.
+    fn close(&mut self) -> BoxFuture<'_, Result<()>>;
 }

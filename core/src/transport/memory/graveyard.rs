@@ -81,10 +81,21 @@ impl Graveyard for Keeper {
         self.taken.remove(&letter);
         Box::pin(std::future::ready(Ok(())))
     }
+
+    fn close(&mut self) -> BoxFuture<'_, Result<()>> {
+        self.give_back();
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl Keeper {
+    fn give_back(&mut self) {
         let mut letters = lock(&self.graves.0);
         for (_, message) in std::mem::take(&mut self.taken).into_iter().rev() {
             letters.push_front(message);
