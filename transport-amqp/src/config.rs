@@ -4,11 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use polywire_core::{Error, ErrorKind, Limits, Result};
+use polywire_core::{Address, Error, ErrorKind, Limits, Result};
 
 use crate::credentials::{Credentials, Provider};
+use crate::queues::Queues;
 use crate::url::Target;
-use crate::{Amqp, QueueKind};
+use crate::wire::{Native, Wire};
+use crate::{Amqp, QueueKind, QueueOptions};
 
 /// Sets up an [`Amqp`] transport; made by [`Amqp::builder`].
 ///
@@ -40,7 +42,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) persistent: bool,
     pub(crate) credentials: Option<Provider>,
-    pub(crate) queue_kind: QueueKind,
+    pub(crate) queues: Queues,
 }
 
 impl AmqpBuilder {
@@ -51,7 +53,8 @@ impl AmqpBuilder {
             return Err(error.with("crate", "polywire-amqp").with("feature", "tls"));
         }
         target.uri.query.heartbeat.get_or_insert(DEFAULT_HEARTBEAT_SECONDS);
-        let queue_kind = target.queue_kind.unwrap_or_default();
+        let mut queues = Queues::default();
+        queues.usual = queues.usual.kind(target.queue_kind.unwrap_or_default());
         let connect_timeout = target.uri.query.connection_timeout.map(Duration::from_millis);
         Ok(Self {
             config: Config {
@@ -61,7 +64,7 @@ impl AmqpBuilder {
                 limits: Limits::default(),
                 persistent: true,
                 credentials: None,
-                queue_kind,
+                queues,
             },
         })
     }
@@ -106,7 +109,48 @@ impl AmqpBuilder {
     /// `queue_kind`: `classic` or `quorum`. A queue that is there and of the other kind is [`ErrorKind::Config`] from
     /// whatever opens an end of it.
     pub fn queue_kind(mut self, kind: QueueKind) -> Self {
-        self.config.queue_kind = kind;
+        self.config.queues.usual = self.config.queues.usual.kind(kind);
+        self
+    }
+
+    /// How the broker keeps the queues of services, jobs and groups, as far as nothing else is said about one. If it says no
+    /// kind, the kind stays what it was. The default is [`QueueOptions::new`].
+    pub fn queue_options(mut self, options: QueueOptions) -> Self {
+        let kind = self.config.queues.usual.queue_kind();
+        self.config.queues.usual = if options.has_kind() { options } else { options.kind(kind) };
+        self
+    }
+
+    /// How the broker keeps the queue of one service; of the options for all, it has only the kind.
+    pub fn service(
+        mut self,
+        service: impl TryInto<Address, Error: Into<Error>>,
+        options: QueueOptions,
+    ) -> Self {
+        let name = service.try_into().map_err(Into::into).and_then(|service| Native.request_queue(&service));
+        self.config.queues.set(name, options);
+        self
+    }
+
+    /// How the broker keeps one queue of jobs; of the options for all, it has only the kind.
+    pub fn jobs(mut self, queue: impl TryInto<Address, Error: Into<Error>>, options: QueueOptions) -> Self {
+        let name = queue.try_into().map_err(Into::into).and_then(|queue| Native.job_queue(&queue));
+        self.config.queues.set(name, options);
+        self
+    }
+
+    /// How the broker keeps the queue of one group of subscribers; of the options for all, it has only the kind.
+    pub fn group(
+        mut self,
+        channel: impl TryInto<Address, Error: Into<Error>>,
+        group: impl TryInto<Address, Error: Into<Error>>,
+        options: QueueOptions,
+    ) -> Self {
+        let name = channel.try_into().map_err(Into::into).and_then(|channel| {
+            let group = group.try_into().map_err(Into::into)?;
+            Native.group_queue(&channel, &group)
+        });
+        self.config.queues.set(name, options);
         self
     }
 
@@ -159,7 +203,9 @@ impl AmqpBuilder {
     ///
     /// [`ErrorKind::Disconnected`] if nobody answers in time, [`ErrorKind::Denied`] if the broker refuses the user or
     /// the virtual host, [`ErrorKind::Config`] if the certificates cannot be read. Each names the host and the port.
+    /// [`ErrorKind::Config`] also if the options of a queue make no sense.
     pub async fn connect(self) -> Result<Amqp> {
+        self.config.queues.check()?;
         Amqp::open(self.config).await
     }
 }
@@ -175,7 +221,7 @@ impl fmt::Debug for Config {
             .field("connect_timeout", &self.connect_timeout)
             .field("limits", &self.limits)
             .field("persistent", &self.persistent)
-            .field("queue_kind", &self.queue_kind)
+            .field("queues", &self.queues)
             .finish_non_exhaustive()
     }
 }
@@ -201,7 +247,7 @@ mod tests {
 
     #[test]
     fn queue_kinds_are_read_from_the_url() {
-        let kind = |text| AmqpBuilder::new(text).map(|builder| builder.config.queue_kind);
+        let kind = |text| AmqpBuilder::new(text).map(|builder| builder.config.queues.usual.queue_kind());
         assert_eq!(kind("amqp://localhost").unwrap(), QueueKind::Classic);
         assert_eq!(kind("amqp://localhost?queue_kind=quorum").unwrap(), QueueKind::Quorum);
         let error = kind("amqp://localhost?queue_kind=stream").unwrap_err();

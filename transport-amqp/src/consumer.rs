@@ -11,13 +11,14 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
 use polywire_core::{
-    Delivery, Error, ErrorKind, Inbound, Limits, Message, Outcome, Receipt, Receiver, Result, Settle, Window,
+    Address, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outcome, Receipt, Receiver, Result,
+    Settle, Window,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use crate::attempt::Counter;
 use crate::error::{closed, failed};
+use crate::returns::Returns;
 use crate::seat::Seat;
 use crate::session::{PAUSE_MAX, PAUSE_MIN, jittered};
 use crate::topology::Queue;
@@ -48,10 +49,25 @@ pub(crate) trait Source: Send + Sync + 'static {
 /// How something is given back to its queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GivingBack {
-    /// By the broker's own means.
+    /// By the broker's own means, and nothing else ever happens to it.
     Broker,
+    /// By the broker's own means; but what was delivered before may be put among the dead letters.
+    BrokerOrBuried,
+    /// By the broker's own means, which counts; but it may be made to wait, or be put among the dead letters.
+    BrokerCounts,
     /// By publishing it again, with a count.
     Counted,
+}
+
+impl GivingBack {
+    /// Whether a delivery may have to be published again, so that all of it has to be kept.
+    fn keeps(self, redelivered: bool) -> bool {
+        match self {
+            Self::Broker => false,
+            Self::BrokerOrBuried => redelivered,
+            Self::BrokerCounts | Self::Counted => true,
+        }
+    }
 }
 
 /// Opens the receiving half of an end; it works when this returns.
@@ -64,11 +80,11 @@ pub(crate) async fn open<S: Source>(
     // The broker sends no more than a window of them.
     let (put, take) = mpsc::channel(window.messages());
     let ((stop, stopped), (tell_ready, ready)) = (oneshot::channel(), oneshot::channel());
-    let counter = (source.giving_back() == GivingBack::Counted)
-        .then(|| Counter::new(transport.clone(), seat.clone(), source.queue().name.clone()));
+    let returns = Returns::new(transport.clone(), seat.clone(), source.queue().clone(), source.giving_back());
     let (taking, seat_of_receipts) = (Some((take, stop)), seat.clone());
-    let deliveries = Deliveries { transport: transport.clone(), taking, seat: seat_of_receipts, counter };
-    let intake = Intake { transport: transport.clone(), source, seat, window, put };
+    let deliveries =
+        Deliveries { transport: transport.clone(), taking, seat: seat_of_receipts, returns: returns.clone() };
+    let intake = Intake { transport: transport.clone(), source, seat, returns, window, put };
     transport.own(tokio::spawn(intake.serve(tell_ready, stopped)).abort_handle());
     ready.await.map_err(|_| closed())??;
     Ok(Receiver::new(deliveries))
@@ -79,31 +95,42 @@ struct Deliveries {
     transport: Arc<Inner>,
     taking: Option<(Taking, oneshot::Sender<Taking>)>,
     seat: Arc<Seat>,
-    counter: Option<Arc<Counter>>,
+    returns: Arc<Returns>,
 }
 
 type Taking = mpsc::Receiver<Result<Taken>>;
 
 /// What was taken from the broker and not handed out yet.
-struct Taken {
+pub(crate) struct Taken {
     message: Message,
-    tag: u64,
-    attempt: u32,
-    /// As it came, if it is to be published again when it is given back.
+    pub(crate) tag: u64,
+    pub(crate) attempt: u32,
+    /// As it came, if it may have to be published again.
     properties: Option<Box<BasicProperties>>,
+}
+
+impl Taken {
+    /// What has to be known to publish it again, if it may have to be.
+    pub(crate) fn again(&self) -> Option<Again> {
+        let Self { message, attempt, properties, .. } = self;
+        Some(Again {
+            properties: BasicProperties::clone(properties.as_ref()?),
+            topic: message.topic.clone(),
+            body: message.body.clone().into_bytes(),
+            history: message.history.clone(),
+            attempt: *attempt,
+            for_ever: false,
+        })
+    }
 }
 
 impl Deliveries {
     fn hand_out(&self, taken: Taken) -> Delivery {
-        let Taken { message, tag, attempt, properties } = taken;
-        let settle: Arc<dyn Settle> = match (&self.counter, properties) {
-            (Some(counter), Some(properties)) => {
-                let (topic, body) = (message.topic.clone(), message.body.clone().into_bytes());
-                let next = attempt.saturating_add(1);
-                counter.attempt(Again { properties: *properties, topic, body, attempt: next })
-            }
-            _ => self.seat.clone(),
+        let settle: Arc<dyn Settle> = match taken.again() {
+            Some(again) => self.returns.of(again),
+            None => self.seat.clone(),
         };
+        let Taken { message, tag, attempt, .. } = taken;
         Delivery::new(message, Receipt::new(settle, tag)).attempt(attempt)
     }
 }
@@ -150,6 +177,7 @@ struct Intake<S> {
     transport: Arc<Inner>,
     source: Arc<S>,
     seat: Arc<Seat>,
+    returns: Arc<Returns>,
     window: Window,
     put: mpsc::Sender<Result<Taken>>,
 }
@@ -252,7 +280,14 @@ impl<S: Source> Intake<S> {
                 }
                 return End::Lost;
             };
-            let item = self.read(flow.generation, raw);
+            let came_uncounted = raw.redelivered && self.source.giving_back() == GivingBack::Counted;
+            let item = match self.read(flow.generation, raw) {
+                Ok(taken) if came_uncounted => {
+                    self.returns.write_down(taken, self.put.clone());
+                    continue;
+                }
+                item => item,
+            };
             if let Some(end) = self.pass_on(item, stopped).await {
                 return end;
             }
@@ -279,15 +314,23 @@ impl<S: Source> Intake<S> {
     fn read(&self, generation: u64, mut raw: Raw) -> Result<Taken> {
         let tag = Seat::tag(generation, raw.delivery_tag);
         let attempt = Native.attempt(&raw);
+        let keeps = self.source.giving_back().keeps(raw.redelivered);
         match self.source.read(&mut raw, &self.transport.config.limits) {
             Ok(message) => {
-                let counted = self.source.giving_back() == GivingBack::Counted;
-                let properties = counted.then(|| Box::new(raw.properties));
+                let properties = keeps.then(|| Box::new(raw.properties));
                 Ok(Taken { message, tag, attempt, properties })
             }
-            Err(error) => {
-                // It never will be readable.
+            // It never will be readable.
+            Err(error) if !keeps => {
                 self.seat.settle(tag, Outcome::Discard);
+                Err(error)
+            }
+            Err(error) => {
+                let topic =
+                    Address::new(raw.routing_key.as_str()).ok().filter(|_| !raw.exchange.as_str().is_empty());
+                let (properties, body) = (raw.properties, raw.data.into());
+                let again = Again { properties, topic, body, history: None, attempt, for_ever: true };
+                self.returns.bury_unreadable(tag, again, &error);
                 Err(error)
             }
         }

@@ -33,6 +33,37 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// In what a queue that is there differs from the one that was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Clash {
+    pub(crate) argument: String,
+    pub(crate) ours: String,
+    pub(crate) theirs: String,
+}
+
+/// Reads it out of the broker's sentence, if that is what this failure is about.
+pub(crate) fn inequivalent(error: &lapin::Error) -> Option<Clash> {
+    let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return None };
+    clash_in(error.get_message().as_str())
+}
+
+/// `inequivalent arg 'x-max-priority' for queue 'q' in vhost '/': received the value '5' of type 'long' but current is none`
+fn clash_in(sentence: &str) -> Option<Clash> {
+    let (_, rest) = sentence.split_once("inequivalent arg '")?;
+    let (argument, rest) = rest.split_once('\'')?;
+    let (_, rest) = rest.split_once(": received ")?;
+    let (ours, theirs) = rest.split_once(" but current is ")?;
+    let (argument, ours, theirs) = (argument.to_owned(), value_in(ours), value_in(theirs));
+    Some(Clash { argument, ours, theirs })
+}
+
+/// The value without what stands around it; the broker cuts long sentences off.
+fn value_in(words: &str) -> String {
+    let value = words.strip_prefix("the value ").unwrap_or(words);
+    let value = value.split_once("' of type").map_or(value, |(value, _)| value);
+    value.trim_matches('\'').to_owned()
+}
+
 fn kind_of(error: &lapin::Error) -> ErrorKind {
     let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return ErrorKind::Disconnected };
     match error.kind() {
@@ -48,6 +79,35 @@ mod tests {
     use lapin::protocol::AMQPError;
 
     use super::*;
+
+    #[test]
+    fn clashes_are_read_out_of_the_sentence() {
+        let clash = |argument: &str, ours: &str, theirs: &str| Clash {
+            argument: argument.to_owned(),
+            ours: ours.to_owned(),
+            theirs: theirs.to_owned(),
+        };
+        for (sentence, expected) in [
+            (
+                "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received the value \
+                 'quorum' of type 'longstr' but current is none",
+                Some(clash("x-queue-type", "quorum", "none")),
+            ),
+            (
+                "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/': received 'true' but current \
+                 is 'false'",
+                Some(clash("durable", "true", "false")),
+            ),
+            (
+                "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received none but \
+                 current is the value '5' of type 'lo...",
+                Some(clash("x-max-length", "none", "5")),
+            ),
+            ("PRECONDITION_FAILED - unknown delivery tag 7", None),
+        ] {
+            assert_eq!(clash_in(sentence), expected, "{sentence}");
+        }
+    }
 
     #[test]
     fn reply_codes_have_kinds() {

@@ -3,20 +3,23 @@
 //! [`Amqp`] is the transport; [`AmqpBuilder`] sets it up. What lies on the wire, for those who want to speak it from
 //! elsewhere, stands in the documentation of [`Amqp`].
 
-mod attempt;
 mod config;
 mod connection;
 mod consumer;
 mod credentials;
 mod error;
 mod events;
+mod graveyard;
 mod line;
 mod publisher;
 mod puller;
 mod pusher;
 mod queue_kind;
+mod queue_options;
+mod queues;
 mod requester;
 mod responder;
+mod returns;
 mod seat;
 mod session;
 mod subscriber;
@@ -32,4 +35,5 @@ pub use self::config::AmqpBuilder;
 pub use self::credentials::Credentials;
 pub use self::events::{Change, ConnectionEvent, ConnectionEvents, Purpose};
 pub use self::queue_kind::QueueKind;
+pub use self::queue_options::{QueueOptions, QueueOverflow};
 pub use self::transport::Amqp;

@@ -14,16 +14,15 @@ use crate::wire::{Native, Wire};
 
 /// Opens a pulling end of `queue`; it is ready when this returns.
 pub(crate) async fn open(transport: &Arc<Inner>, queue: &Address, window: Window) -> Result<Receiver> {
-    let kind = transport.config.queue_kind;
-    let jobs = Jobs { queue: Queue::kept(Native.job_queue(queue)?, kind), giving_back: giving_back(kind) };
-    consumer::open(transport, Arc::new(jobs), window).await
+    let queue = transport.config.queues.kept(Native.job_queue(queue)?);
+    consumer::open(transport, Arc::new(Jobs { giving_back: giving_back(&queue), queue }), window).await
 }
 
 /// How something is given back so that the attempts at it are counted.
-pub(crate) fn giving_back(kind: QueueKind) -> GivingBack {
-    match kind {
+pub(crate) fn giving_back(queue: &Queue) -> GivingBack {
+    match queue.options.queue_kind() {
         QueueKind::Classic => GivingBack::Counted,
-        QueueKind::Quorum => GivingBack::Broker,
+        QueueKind::Quorum => GivingBack::BrokerCounts,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::wire::{Native, Publishing, Wire};
 
 /// Opens the pushing end of `queue`, which is there when this returns.
 pub(crate) async fn open(transport: &Arc<Inner>, queue: &Address) -> Result<Sender> {
-    let queue = Queue::kept(Native.job_queue(queue)?, transport.config.queue_kind);
+    let queue = transport.config.queues.kept(Native.job_queue(queue)?);
     queue.declare(&transport.publishing.channel().await?).await?;
     let (prefix, last) = (unique(), AtomicU64::new(0));
     Ok(Sender::new(Jobs { transport: transport.clone(), queue, prefix, last }))
@@ -75,7 +75,7 @@ impl Astray {
     /// Notes what came back, if it is a job whose pusher does not know.
     pub(crate) fn returned(&self, returned: Returned<'_>) {
         let Returned { message, is_told } = returned;
-        if is_told || !message.exchange.as_str().is_empty() || !Native.is_job_queue(&message.routing_key) {
+        if is_told || !message.exchange.as_str().is_empty() || Native.role(&message.routing_key).is_none() {
             return;
         }
         let (queue, properties) = (message.routing_key.clone(), message.properties.clone());
@@ -89,7 +89,8 @@ pub(crate) async fn rescue(mut astray: mpsc::UnboundedReceiver<Publishing>, tran
     while let Some(job) = astray.recv().await {
         let mut pause = PAUSE_MIN;
         while let Some(transport) = transport.upgrade() {
-            let queue = Queue::kept(job.routing_key.clone(), transport.config.queue_kind);
+            // Nothing else is noted here.
+            let Some(queue) = transport.config.queues.named(&job.routing_key) else { break };
             match publish_again(&transport, &queue, job.clone()).await {
                 Ok(()) => break,
                 Err(error) if error.is_transient() => {

@@ -19,7 +19,7 @@ pub(crate) async fn open(
     service: &Address,
     window: Window,
 ) -> Result<(Sender, Receiver)> {
-    let queue = Queue::kept(Native.request_queue(service)?, transport.config.queue_kind);
+    let queue = transport.config.queues.kept(Native.request_queue(service)?);
     let receiver = consumer::open(transport, Arc::new(Requests { queue }), window).await?;
     Ok((Sender::new(Replies { transport: transport.clone() }), receiver))
 }
@@ -63,7 +63,7 @@ impl Source for Requests {
 
     fn giving_back(&self) -> GivingBack {
         // To the front of the queue: its caller waits.
-        GivingBack::Broker
+        GivingBack::BrokerOrBuried
     }
 
     async fn leave(&self, _: &Inner) {}

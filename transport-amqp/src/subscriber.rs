@@ -33,11 +33,11 @@ pub(crate) async fn open(
     subscription: Subscription,
 ) -> Result<(Receiver, Filters)> {
     let Subscription { filters, group, window, .. } = subscription;
-    let kind = transport.config.queue_kind;
-    let (queue, giving_back) = match &group {
-        Some(group) => (group_queue(channel, group, kind)?, giving_back(kind)),
-        None => (own_queue(channel)?, GivingBack::Broker),
+    let queue = match &group {
+        Some(group) => group_queue(transport, channel, group)?,
+        None => own_queue(channel)?,
     };
+    let giving_back = if group.is_some() { giving_back(&queue) } else { GivingBack::Broker };
     if group.is_none() {
         transport.add_private(&queue);
     }
@@ -48,9 +48,9 @@ pub(crate) async fn open(
     Ok((receiver, Filters::new(Wanted { transport: transport.clone(), events })))
 }
 
-fn group_queue(channel: &Address, group: &Group, kind: QueueKind) -> Result<Queue> {
-    let name = Native.group_queue(channel, group.name())?;
-    Ok(if group.is_durable() { Queue::kept(name, kind) } else { Queue::expiring(name, kind, EXPIRES) })
+fn group_queue(transport: &Inner, channel: &Address, group: &Group) -> Result<Queue> {
+    let (name, queues) = (Native.group_queue(channel, group.name())?, &transport.config.queues);
+    Ok(if group.is_durable() { queues.kept(name) } else { queues.expiring(name, EXPIRES) })
 }
 
 fn own_queue(channel: &Address) -> Result<Queue> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use lapin::types::ShortString;
 use polywire_core::{
-    Address, Capabilities, Error, ErrorKind, Filters, Message, Receiver, Result, Sender, Subscription,
-    Transport, Window,
+    Address, Capabilities, Error, ErrorKind, Filters, Graveyard, Message, Origin, Receiver, Result, Sender,
+    Subscription, Transport, Window,
 };
 use rustc_hash::FxHashSet;
 use tokio::sync::oneshot;
@@ -21,9 +21,10 @@ use crate::events::{Announcer, ConnectionEvents, Purpose};
 use crate::line::{Lines, Returned};
 use crate::pusher::Astray;
 use crate::requester::{self, Mailroom};
+use crate::returns::Made;
 use crate::session::Session;
 use crate::topology::{self, Queue};
-use crate::{publisher, puller, pusher, responder, subscriber};
+use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 
 /// RabbitMQ as a transport.
 ///
@@ -91,6 +92,7 @@ pub(crate) struct Inner {
     pub(crate) publishing: Arc<Session>,
     pub(crate) lines: Lines,
     pub(crate) mailroom: Arc<Mailroom>,
+    pub(crate) made: Made,
     announcer: Announcer,
     /// The queues that are ours alone, to be deleted when we are done.
     private: Mutex<FxHashSet<String>>,
@@ -162,6 +164,7 @@ impl Amqp {
             announcer,
             lines,
             mailroom,
+            made: Made::default(),
             private: Mutex::default(),
             replies: tokio::sync::OnceCell::new(),
             tasks: Mutex::default(),
@@ -248,6 +251,7 @@ impl Transport for Amqp {
         (capabilities.durable, capabilities.holding) = (true, true);
         (capabilities.pipeline, capabilities.pubsub) = (true, true);
         (capabilities.groups, capabilities.durable_groups) = (true, true);
+        (capabilities.delayed_retries, capabilities.dead_letters) = (true, true);
         capabilities.unroutable_at_once = true;
         capabilities
     }
@@ -281,6 +285,11 @@ impl Transport for Amqp {
     async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
         self.0.check_open()?;
         self.0.in_connect_time(subscriber::open(&self.0, channel, subscription)).await
+    }
+
+    async fn dead_letters(&self, origin: &Origin) -> Result<Box<dyn Graveyard>> {
+        self.0.check_open()?;
+        self.0.in_connect_time(graveyard::open(&self.0, origin)).await
     }
 
     async fn close(&self) -> Result<()> {

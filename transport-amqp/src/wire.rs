@@ -2,11 +2,13 @@
 
 mod native;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use polywire_core::{Address, CallId, Error, Limits, Message, Result};
+use polywire_core::{Address, CallId, Error, History, Limits, Message, Result};
 
 pub(crate) use self::native::Native;
 
@@ -96,8 +98,14 @@ pub(crate) trait Wire {
     /// The queue in which jobs wait.
     fn job_queue(&self, queue: &Address) -> Result<ShortString>;
 
-    /// Whether this is a queue in which jobs wait.
-    fn is_job_queue(&self, name: &ShortString) -> bool;
+    /// Where the dead letters of a queue are.
+    fn dead_queue(&self, of: &ShortString) -> Result<ShortString>;
+
+    /// Where something waits for so long before it goes to a queue.
+    fn retry_queue(&self, of: &ShortString, pause: Duration) -> Result<ShortString>;
+
+    /// What a queue is for, if it is one of those into which we put what must not be lost.
+    fn role(&self, name: &ShortString) -> Option<Role>;
 
     /// The exchange to which the events of a channel go.
     fn event_exchange(&self, channel: &Address) -> Result<ShortString>;
@@ -133,8 +141,14 @@ pub(crate) trait Wire {
     /// Lays out an event.
     fn encode_event(&self, exchange: &ShortString, message: Message, persistent: bool) -> Result<Publishing>;
 
-    /// Lays out what came from a queue for another attempt, to the same queue.
-    fn encode_again(&self, queue: &ShortString, again: Again) -> Publishing;
+    /// Lays out what came from `origin` to be given back, or put elsewhere.
+    fn encode_again(&self, queue: &ShortString, origin: &ShortString, again: Again) -> Result<Publishing>;
+
+    /// Lays out a dead letter to be attempted as if for the first time, in the queue it came from.
+    fn encode_revived(&self, queue: &ShortString, letter: &Raw) -> Result<Publishing>;
+
+    /// Reads a dead letter, as far as it can be read.
+    fn decode_dead(&self, letter: &Raw) -> Message;
 
     /// Reads a request, and takes its body. Its number and return address are whatever the caller made of them.
     fn decode_request(&self, raw: &mut Raw, limits: &Limits) -> Result<Message, Box<Garbled>>;
@@ -155,12 +169,30 @@ pub(crate) trait Wire {
     fn correlation_of(&self, properties: &BasicProperties) -> Option<Correlation>;
 }
 
-/// What is to be attempted again: what arrived, and which attempt comes next.
+/// What a queue is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Jobs,
+    Dead { of: ShortString },
+    Retry { of: ShortString, milliseconds: u64 },
+}
+
+/// What is given back: what arrived, what happened to it, and which attempt it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Again {
     pub(crate) properties: BasicProperties,
     /// What it is about, which its way through the default exchange would else lose.
     pub(crate) topic: Option<Address>,
     pub(crate) body: Bytes,
+    pub(crate) history: Option<Box<History>>,
     pub(crate) attempt: u32,
+    /// Whether it stays, though it was said to expire.
+    pub(crate) for_ever: bool,
+}
+
+impl Again {
+    /// Lets it stay: where it waits, or is dead, its time has not run out.
+    pub(crate) fn for_ever(self) -> Self {
+        Self { for_ever: true, ..self }
+    }
 }

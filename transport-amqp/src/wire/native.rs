@@ -21,8 +21,13 @@
 //! | `delivery_mode` | 2, persistent | 2 |
 //! | headers | the user's, as long strings; `polywire.attempt` | the user's; `polywire.attempt`, `polywire.topic` |
 //!
-//! What is given back to a classic queue is published again, as it came but for `polywire.attempt`: which attempt it is
-//! now, a number. Since that goes through the default exchange, `polywire.topic` then says what the routing key said.
+//! What is given back to a classic queue, or after a pause, or is put among the dead letters, is published again, as it
+//! came but for `polywire.attempt`: which attempt it is now, a number; and for what `history.rs` writes. Since that goes
+//! through the default exchange, `polywire.topic` then says what the routing key said.
+
+mod history;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -33,7 +38,7 @@ use polywire_core::{
     Address, Body, CallId, Code, Deadline, Error, ErrorKind, Fault, Headers, Limits, Message, ReplyTo, Result,
 };
 
-use super::{Again, Correlation, Garbled, Publishing, Wire};
+use super::{Again, Correlation, Garbled, Publishing, Role, Wire};
 
 /// Our own convention.
 pub(crate) struct Native;
@@ -51,7 +56,11 @@ const DELIVERY_COUNT: &str = "x-delivery-count";
 /// In which RabbitMQ reads to which queues a message goes besides.
 const CARBON_COPY: &str = "CC";
 /// Words that names of ours other than those of request queues begin with.
-const KINDS: [&str; 3] = ["reply", "jobs", "events"];
+const KINDS: [&str; 5] = ["reply", "jobs", "events", "dead", "retry"];
+const PREFIX: &str = "polywire.";
+const JOBS: &str = "polywire.jobs.";
+const DEAD: &str = "polywire.dead.";
+const RETRY: &str = "polywire.retry.";
 
 impl Wire for Native {
     fn request_queue(&self, service: &Address) -> Result<ShortString> {
@@ -66,8 +75,26 @@ impl Wire for Native {
         short("queue", format!("polywire.jobs.{queue}"))
     }
 
-    fn is_job_queue(&self, name: &ShortString) -> bool {
-        name.as_str().starts_with("polywire.jobs.")
+    fn dead_queue(&self, of: &ShortString) -> Result<ShortString> {
+        short("dead letter queue", format!("{DEAD}{}", unprefixed(of)))
+    }
+
+    // The border to the number is the last empty word.
+    fn retry_queue(&self, of: &ShortString, pause: Duration) -> Result<ShortString> {
+        short("retry queue", format!("{RETRY}{}..{}", unprefixed(of), pause.as_millis()))
+    }
+
+    fn role(&self, name: &ShortString) -> Option<Role> {
+        let prefixed = |name: &str| ShortString::try_new(format!("{PREFIX}{name}")).ok();
+        let name = name.as_str();
+        if name.starts_with(JOBS) {
+            return Some(Role::Jobs);
+        }
+        if let Some(of) = name.strip_prefix(DEAD) {
+            return Some(Role::Dead { of: prefixed(of)? });
+        }
+        let (of, milliseconds) = name.strip_prefix(RETRY)?.rsplit_once("..")?;
+        Some(Role::Retry { of: prefixed(of)?, milliseconds: milliseconds.parse().ok()? })
     }
 
     fn event_exchange(&self, channel: &Address) -> Result<ShortString> {
@@ -136,18 +163,54 @@ impl Wire for Native {
         Ok(Publishing { exchange, routing_key, mandatory, properties, body })
     }
 
-    fn encode_again(&self, queue: &ShortString, again: Again) -> Publishing {
-        let Again { properties, topic, body, attempt } = again;
+    fn encode_again(&self, queue: &ShortString, origin: &ShortString, again: Again) -> Result<Publishing> {
+        let Again { properties, topic, body, history, attempt, for_ever } = again;
         let mut headers =
             properties.headers().as_ref().map(|table| table.inner().clone()).unwrap_or_default();
         // It would go to those queues again.
         headers.remove(CARBON_COPY);
         headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(attempt.into()));
+        history::write(&mut headers, history.as_deref(), origin);
         if let Some(topic) = topic {
             headers.insert(TOPIC.into(), AMQPValue::LongString(topic.as_str().into()));
         }
-        let properties = without_user(&properties).with_headers(headers.into());
-        Publishing::to_queue(queue.clone(), properties, body)
+        let properties = copied(&properties, for_ever).with_headers(headers.into());
+        Ok(Publishing::to_queue(queue.clone(), properties, body))
+    }
+
+    fn encode_revived(&self, queue: &ShortString, letter: &Raw) -> Result<Publishing> {
+        let mut history = letter.properties.headers().as_ref().and_then(history::read).unwrap_or_default();
+        history.revived();
+        let (body, topic) = (letter.data.clone().into(), None);
+        let (properties, history) = (letter.properties.clone(), Some(history));
+        let again = Again { properties, topic, body, history, attempt: 1, for_ever: true };
+        let mut copy = self.encode_again(queue, queue, again)?;
+        if self.role(queue).is_none() && !is_group_queue(queue) {
+            // Whoever made a request has given up.
+            copy.properties = without_return(&copy.properties);
+        }
+        Ok(copy)
+    }
+
+    fn decode_dead(&self, letter: &Raw) -> Message {
+        let (mut message, properties) = (Message::default(), &letter.properties);
+        message.method = properties.kind().as_ref().and_then(|method| Address::new(method.as_str()).ok());
+        message.content_type = properties.content_type().as_ref().map(|format| format.as_str().into());
+        let headers = properties.headers().as_ref();
+        let topic = headers.and_then(|table| text(table.inner().get(TOPIC)?)?.ok());
+        message.topic = topic.and_then(|topic| Address::new(topic).ok());
+        match headers.map_or_else(|| Ok(Headers::new()), user_headers) {
+            Ok(headers) => message.headers = headers,
+            Err(error) => {
+                let fault = Fault::new(Code::InvalidArguments, error.to_string());
+                message.fault = Some(Box::new(fault));
+            }
+        }
+        let attempts = headers.and_then(|table| number(table.inner().get(ATTEMPT)?)).unwrap_or(1);
+        let count = headers.and_then(|table| number(table.inner().get(DELIVERY_COUNT)?)).unwrap_or(0);
+        message.history = Some(history::read_dead(headers, attempts.saturating_add(count)));
+        message.body = Body::from(letter.data.clone());
+        message
     }
 
     fn decode_request(&self, raw: &mut Raw, limits: &Limits) -> Result<Message, Box<Garbled>> {
@@ -250,16 +313,27 @@ fn common(message: &Message, persistent: bool) -> Result<BasicProperties> {
     Ok(if headers.inner().is_empty() { properties } else { properties.with_headers(headers) })
 }
 
+/// The name of a queue without what all names of ours begin with.
+fn unprefixed(queue: &ShortString) -> &str {
+    let name = queue.as_str();
+    name.strip_prefix(PREFIX).unwrap_or(name)
+}
+
+fn is_group_queue(queue: &ShortString) -> bool {
+    queue.as_str().starts_with("polywire.events.")
+}
+
 /// All properties but the user who published: the broker takes a message of another user than ours for a forgery, and
-/// closes the channel.
-fn without_user(original: &BasicProperties) -> BasicProperties {
+/// closes the channel. What is to stay does not expire.
+fn copied(original: &BasicProperties, for_ever: bool) -> BasicProperties {
     type Set = fn(BasicProperties, ShortString) -> BasicProperties;
+    let expiration = if for_ever { &None } else { original.expiration() };
     let texts: [(&Option<ShortString>, Set); 8] = [
         (original.content_type(), BasicProperties::with_content_type),
         (original.content_encoding(), BasicProperties::with_content_encoding),
         (original.correlation_id(), BasicProperties::with_correlation_id),
         (original.reply_to(), BasicProperties::with_reply_to),
-        (original.expiration(), BasicProperties::with_expiration),
+        (expiration, BasicProperties::with_expiration),
         (original.message_id(), BasicProperties::with_message_id),
         (original.kind(), BasicProperties::with_type),
         (original.app_id(), BasicProperties::with_app_id),
@@ -280,6 +354,21 @@ fn without_user(original: &BasicProperties) -> BasicProperties {
         copy = copy.with_timestamp(*timestamp);
     }
     copy
+}
+
+/// What a request says that nobody is to answer.
+fn without_return(original: &BasicProperties) -> BasicProperties {
+    let mut copy = BasicProperties::default().with_delivery_mode(original.delivery_mode().unwrap_or(2));
+    if let Some(method) = original.kind() {
+        copy = copy.with_type(method.clone());
+    }
+    if let Some(content_type) = original.content_type() {
+        copy = copy.with_content_type(content_type.clone());
+    }
+    match original.headers() {
+        Some(headers) => copy.with_headers(headers.clone()),
+        None => copy,
+    }
 }
 
 fn table(headers: &Headers, fault: Option<&Fault>) -> Result<FieldTable> {
@@ -326,13 +415,18 @@ fn read_common(raw: &mut Raw, limits: &Limits, message: &mut Message) -> Result<
     message.content_type = properties.content_type().as_ref().map(|format| ByteString::from(format.as_str()));
     if let Some(table) = properties.headers() {
         message.headers = user_headers(table)?;
+        message.history = history::read(table);
     }
     message.body = Body::from(std::mem::take(&mut raw.data));
-    limits.check(message)
+    limits.check(message).inspect_err(|_| {
+        // Whoever keeps what cannot be read keeps all of it.
+        raw.data = std::mem::take(&mut message.body).into_bytes().into();
+    })
 }
 
 fn user_headers(table: &FieldTable) -> Result<Headers> {
-    let users = table.inner().iter().filter(|(name, _)| !name.as_str().starts_with(RESERVED));
+    let is_users = |name: &str| !name.starts_with(RESERVED) && !history::is_of_the_broker(name);
+    let users = table.inner().iter().filter(|(name, _)| is_users(name.as_str()));
     users
         // Headers that the broker or another system wrote and that are no text are not for us.
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))

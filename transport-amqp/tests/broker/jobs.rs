@@ -6,12 +6,12 @@ use lapin::BasicProperties;
 use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, QueueKind};
 use polywire_codec::MessagePack;
-use polywire_core::{ErrorKind, Headers, Job, Puller, Pusher, Transport, Window};
+use polywire_core::{ErrorKind, Headers, Job, Puller, Pusher, Reason, Transport, Window};
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
 use crate::stage::{
-    PATIENCE, bad_text, channel, consume, delete, killed_and_restarted, publish, until, waiting,
+    PATIENCE, bad_text, channel, consume, delete, killed_and_restarted, publish, until, until_dead, waiting,
 };
 use crate::{broker, node};
 
@@ -22,7 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker("job_given_back_keeps_what_it_says", job_given_back_keeps_what_it_says),
         broker("dropped_job_comes_again", dropped_job_comes_again),
         broker("jobs_not_taken_are_handed_back", jobs_not_taken_are_handed_back),
-        broker("unreadable_jobs_are_discarded_and_told", unreadable_jobs_are_discarded_and_told),
+        broker("unreadable_jobs_are_kept_and_told", unreadable_jobs_are_kept_and_told),
         broker("queue_of_the_other_kind_is_named", queue_of_the_other_kind_is_named),
         broker("deleted_job_queue_loses_no_later_job", deleted_job_queue_loses_no_later_job),
         node("confirmed_jobs_outlive_a_killed_broker", confirmed_jobs_outlive_a_killed_broker),
@@ -100,7 +100,7 @@ async fn jobs_not_taken_are_handed_back(url: String) {
     assert_eq!(taken(&mut other, 4).await, [1, 2, 3, 4]);
 }
 
-async fn unreadable_jobs_are_discarded_and_told(url: String) {
+async fn unreadable_jobs_are_kept_and_told(url: String) {
     let amqp = Amqp::connect(&url).await.unwrap();
     let mut puller = puller(&amqp, "victim", 1).await;
     let channel = channel(&url).await;
@@ -117,6 +117,11 @@ async fn unreadable_jobs_are_discarded_and_told(url: String) {
     let job = next(&mut puller).await;
     assert_eq!(*job, 5);
     job.ack();
+    let letters = until_dead(&amqp, "victim", 3).await;
+    assert!(
+        letters.iter().all(|letter| letter.reason() == Reason::Unreadable && letter.last_error().is_some())
+    );
+    assert!(letters.iter().all(|letter| letter.message().body.clone().into_bytes() == b"\x01"[..]));
 }
 
 async fn queue_of_the_other_kind_is_named(url: String) {
@@ -129,6 +134,8 @@ async fn queue_of_the_other_kind_is_named(url: String) {
     ] {
         assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
         assert_eq!(error.detail("queue"), Some("polywire.jobs.classic"));
+        let clash = [error.detail("argument"), error.detail("ours"), error.detail("theirs")];
+        assert_eq!(clash, [Some("x-queue-type"), Some("quorum"), Some("none")]);
     }
 }
 

@@ -9,6 +9,7 @@ mod connecting;
 mod events;
 mod jobs;
 mod outages;
+mod retries;
 mod stage;
 
 use std::future::Future;
@@ -22,7 +23,14 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Most of the time they wait for a broker.
     arguments.test_threads.get_or_insert(3);
-    let trials = [connecting::trials(), calls::trials(), jobs::trials(), events::trials(), outages::trials()];
+    let trials = [
+        connecting::trials(),
+        calls::trials(),
+        jobs::trials(),
+        retries::trials(),
+        events::trials(),
+        outages::trials(),
+    ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
 

@@ -9,7 +9,9 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
-use polywire_core::{Address, Client, Context, Router, Server, ServerHandle, Window};
+use polywire_core::{
+    Address, Client, Context, DeadLetter, DeadLetters, Router, Server, ServerHandle, Window,
+};
 use polywire_rabbitmq_node::Node;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -76,6 +78,22 @@ pub(crate) async fn until(holds: impl Fn() -> bool) {
         }
     };
     timeout(PATIENCE, looking).await.expect("it comes to be so");
+}
+
+/// The dead letters of a queue of jobs, once there are so many.
+pub(crate) async fn until_dead(amqp: &Amqp, queue: &str, count: usize) -> Vec<DeadLetter> {
+    let dead = DeadLetters::of_queue(amqp, queue).unwrap();
+    let looking = async {
+        loop {
+            let letters = dead.look(count + 1).await.unwrap();
+            if letters.len() >= count {
+                return letters;
+            }
+        }
+    };
+    let letters = timeout(PATIENCE, looking).await.expect("they die");
+    assert_eq!(letters.len(), count);
+    letters
 }
 
 pub(crate) async fn channel(url: &str) -> Channel {

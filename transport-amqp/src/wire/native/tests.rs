@@ -169,8 +169,33 @@ fn topic(text: &str) -> Address {
 /// What the other side receives of what is given back.
 fn arrived_again(raw: Raw, topic: Option<Address>) -> Raw {
     let attempt = Native.attempt(&raw) + 1;
-    let again = Again { properties: raw.properties, topic, body: raw.data.into(), attempt };
-    arrived(Native.encode_again(&"polywire.jobs.j".into(), again))
+    let (properties, body, history) = (raw.properties, raw.data.into(), None);
+    let again = Again { properties, topic, body, history, attempt, for_ever: false };
+    let queue = "polywire.jobs.j".into();
+    arrived(Native.encode_again(&queue, &queue, again).unwrap())
+}
+
+#[test]
+fn queues_for_what_waits_and_what_is_dead_name_whose_they_are() {
+    let pause = std::time::Duration::from_millis(1500);
+    let group = Native.group_queue(&topic("orders.new"), &topic("billing")).unwrap();
+    for (of, dead, retry) in [
+        (ShortString::from("polywire.jobs.a.b"), "polywire.dead.jobs.a.b", "polywire.retry.jobs.a.b..1500"),
+        (
+            group,
+            "polywire.dead.events.orders.new..group.billing",
+            "polywire.retry.events.orders.new..group.billing..1500",
+        ),
+    ] {
+        let (dead_queue, retry_queue) =
+            (Native.dead_queue(&of).unwrap(), Native.retry_queue(&of, pause).unwrap());
+        assert_eq!((dead_queue.as_str(), retry_queue.as_str()), (dead, retry));
+        assert_eq!(Native.role(&dead_queue), Some(Role::Dead { of: of.clone() }));
+        assert_eq!(Native.role(&retry_queue), Some(Role::Retry { of, milliseconds: 1500 }));
+    }
+    for other in ["polywire.calculator", "polywire.reply.7", "somebody.elses"] {
+        assert_eq!(Native.role(&other.into()), None);
+    }
 }
 
 #[test]
@@ -179,7 +204,7 @@ fn jobs_arrive_as_they_left() {
     let publishing = Native.encode_job(&queue, "1-2", job_message(), true).unwrap();
     assert!(publishing.mandatory);
     assert_eq!(publishing.routing_key.as_str(), "polywire.jobs.bilder.größe");
-    assert!(Native.is_job_queue(&publishing.routing_key));
+    assert_eq!(Native.role(&publishing.routing_key), Some(Role::Jobs));
     assert_eq!(publishing.properties.message_id().as_ref().unwrap().as_str(), "1-2");
     assert_eq!(publishing.properties.expiration(), &None);
     let came = Native.decode_job(&mut arrived(publishing), &Limits::default()).unwrap();
