@@ -29,6 +29,8 @@ pub struct Message {
     /// What went wrong, on a reply that failed. On a request that arrives: why it cannot be read, and is to be
     /// answered with this.
     pub fault: Option<Box<Fault>>,
+    /// How urgent it is: where queues know priorities, higher ones are taken first. None is as 0.
+    pub priority: Option<u8>,
     /// The format of the body, as a media type.
     pub content_type: Option<ByteString>,
     /// What the message says about itself.

@@ -121,6 +121,8 @@ pub struct Capabilities {
     pub delayed_retries: bool,
     /// What failed for good can be kept where somebody can look at it, send it on its way again, or forget it.
     pub dead_letters: bool,
+    /// Messages have priorities, and what is urgent is taken first, where a queue is set up for it.
+    pub priorities: bool,
     /// What was handed over survives the death of the receiving process: somebody else keeps it.
     pub durable: bool,
     /// Jobs can be pushed and pulled.
@@ -149,6 +151,7 @@ impl Capabilities {
             attempts: false,
             delayed_retries: false,
             dead_letters: false,
+            priorities: false,
             durable: false,
             pipeline: false,
             pubsub: false,

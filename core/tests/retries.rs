@@ -120,6 +120,27 @@ async fn others_pass_a_job_that_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn urgent_jobs_are_taken_first_also_when_they_come_again() {
+    let memory = Memory::new();
+    let pusher = Pusher::connect(&memory, "jobs", MessagePack).await.unwrap();
+    for (job, priority) in [(1, 0), (2, 5), (3, 0), (4, 9), (5, 5)] {
+        pusher.with_priority(priority).push(&job).await.unwrap();
+    }
+    let mut jobs: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
+    jobs.next().await.unwrap().unwrap().requeue().unwrap();
+    let mut order = Vec::new();
+    while order.len() < 5 {
+        let job = jobs.next().await.unwrap().unwrap();
+        order.push(*job);
+        job.ack();
+    }
+    assert_eq!(order, [4, 2, 5, 1, 3]);
+    let (transport, _script) = Scripted::new(sent);
+    let pusher = Pusher::connect(&transport, "jobs", MessagePack).await.unwrap().with_priority(1);
+    assert_eq!(pusher.push(&1).await.unwrap_err().detail("capability"), Some("priorities"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn job_that_waits_is_taken_by_whoever_is_there_then() {
     let memory = Memory::new();
     let mut leaving: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();

@@ -252,7 +252,7 @@ impl Transport for Amqp {
         (capabilities.pipeline, capabilities.pubsub) = (true, true);
         (capabilities.groups, capabilities.durable_groups) = (true, true);
         (capabilities.delayed_retries, capabilities.dead_letters) = (true, true);
-        capabilities.unroutable_at_once = true;
+        (capabilities.priorities, capabilities.unroutable_at_once) = (true, true);
         capabilities
     }
 

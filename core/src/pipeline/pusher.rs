@@ -38,6 +38,7 @@ pub struct Pusher<D> {
     sender: Sender,
     dialect: D,
     timeout: Duration,
+    priority: Priority,
 }
 
 impl<D: Dialect> Pusher<D> {
@@ -54,6 +55,16 @@ impl<D: Dialect> Pusher<D> {
     ) -> PusherConnect<'t, T, D> {
         let queue = queue.try_into().map_err(Into::into);
         PusherConnect { transport, queue, dialect, timeout: DEFAULT_TIMEOUT, durable: false }
+    }
+
+    /// A pusher into the same end whose jobs are this urgent: where queues know priorities, higher ones are taken first.
+    /// Others are as 0. In RabbitMQ that takes a queue that was
+    /// [set up](https://docs.rs/polywire-amqp/latest/polywire_amqp/struct.QueueOptions.html) for it.
+    ///
+    /// Where the transport has no priorities, each push is [`ErrorKind::Unsupported`].
+    #[must_use]
+    pub fn with_priority(&self, priority: u8) -> Self {
+        Self { priority: self.priority.of(priority), ..self.clone() }
     }
 
     /// Pushes a job, and waits until it is handed over in the strongest sense that the backend has: a broker's confirm,
@@ -76,9 +87,33 @@ impl<D: Dialect> Pusher<D> {
     ///
     /// As [`push`](Self::push).
     pub async fn push_with<J: Serialize + ?Sized>(&self, job: &J, headers: Headers) -> Result<()> {
-        let mut message = Message { headers, ..Message::default() };
+        let mut message = Message { headers, priority: self.priority.check()?, ..Message::default() };
         self.dialect.encode_call(job, &mut message).map_err(Error::unsent)?;
         hand_over(&self.sender, message, self.timeout).await
+    }
+}
+
+/// How urgent what an end sends is, if its backend knows such a thing.
+#[derive(Clone, Copy)]
+pub(crate) struct Priority {
+    is_known: bool,
+    priority: Option<u8>,
+}
+
+impl Priority {
+    pub(crate) fn none(transport: &impl Transport) -> Self {
+        Self { is_known: transport.capabilities().priorities, priority: None }
+    }
+
+    pub(crate) fn of(self, priority: u8) -> Self {
+        Self { priority: Some(priority), ..self }
+    }
+
+    pub(crate) fn check(self) -> Result<Option<u8>> {
+        match self.priority {
+            Some(_) if !self.is_known => Err(Error::unsupported("priorities")),
+            priority => Ok(priority),
+        }
     }
 }
 
@@ -137,7 +172,8 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PusherConnect<'t, T, D> {
                 return Err(Error::unsupported("durable"));
             }
             let sender = transport.pusher(&queue?).await?;
-            Ok(Pusher { sender, dialect, timeout })
+            let priority = Priority::none(transport);
+            Ok(Pusher { sender, dialect, timeout, priority })
         })
     }
 }

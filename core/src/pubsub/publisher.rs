@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use serde::Serialize;
 
-use crate::pipeline::hand_over;
+use crate::pipeline::{Priority, hand_over};
 use crate::rpc::DEFAULT_TIMEOUT;
 use crate::{Address, Dialect, Error, Headers, Message, Result, Sender, Transport};
 
@@ -33,6 +33,7 @@ pub struct Publisher<D> {
     sender: Sender,
     dialect: D,
     timeout: Duration,
+    priority: Priority,
 }
 
 impl<D: Dialect> Publisher<D> {
@@ -50,6 +51,13 @@ impl<D: Dialect> Publisher<D> {
     ) -> PublisherConnect<'t, T, D> {
         let channel = channel.try_into().map_err(Into::into);
         PublisherConnect { transport, channel, dialect, timeout: DEFAULT_TIMEOUT }
+    }
+
+    /// A publisher on the same end whose events are this urgent, as with
+    /// [`Pusher::with_priority`](crate::Pusher::with_priority).
+    #[must_use]
+    pub fn with_priority(&self, priority: u8) -> Self {
+        Self { priority: self.priority.of(priority), ..self.clone() }
     }
 
     /// Publishes `value` under `topic`, and waits until it is handed over: to the broker, or to the queue of each
@@ -83,8 +91,8 @@ impl<D: Dialect> Publisher<D> {
         value: &V,
         headers: Headers,
     ) -> Result<()> {
-        let topic = topic.try_into().map_err(Into::into)?;
-        let mut message = Message { topic: Some(topic), headers, ..Message::default() };
+        let (topic, priority) = (topic.try_into().map_err(Into::into)?, self.priority.check()?);
+        let mut message = Message { topic: Some(topic), headers, priority, ..Message::default() };
         self.dialect.encode_call(value, &mut message).map_err(Error::unsent)?;
         hand_over(&self.sender, message, self.timeout).await
     }
@@ -118,9 +126,10 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PublisherConnect<'t, T, D> {
 
     fn into_future(self) -> Self::IntoFuture {
         let Self { transport, channel, dialect, timeout } = self;
-        Box::pin(
-            async move { Ok(Publisher { sender: transport.publisher(&channel?).await?, dialect, timeout }) },
-        )
+        Box::pin(async move {
+            let (sender, priority) = (transport.publisher(&channel?).await?, Priority::none(transport));
+            Ok(Publisher { sender, dialect, timeout, priority })
+        })
     }
 }
 

@@ -128,6 +128,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
             client: self,
             method,
             deadline: Deadline::after(self.timeout),
+            priority: None,
             headers: crate::Headers::new(),
         }
     }
@@ -198,6 +199,7 @@ pub struct Outgoing<'c, D, S> {
     method: Result<Address>,
     deadline: Deadline,
     headers: crate::Headers,
+    priority: Option<u8>,
 }
 
 impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
@@ -221,6 +223,12 @@ impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
     pub fn baggage(mut self, key: &str, value: &str) -> Self {
         Baggage::add(&mut self.headers, key, value);
         self
+    }
+
+    /// How urgent it is, where queues know priorities; see [`Pusher::with_priority`](crate::Pusher::with_priority). Where
+    /// the transport has none, the call fails as [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    pub fn priority(self, priority: u8) -> Self {
+        Self { priority: Some(priority), ..self }
     }
 
     /// Makes the call and waits for its result; see [`Client::call`].
@@ -262,7 +270,7 @@ impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
 
     fn into_request<A: Serialize + ?Sized>(self, args: &A) -> Result<Request> {
         let mut message = Message::request(self.method?, self.deadline);
-        message.headers = self.headers;
+        (message.headers, message.priority) = (self.headers, self.priority);
         self.client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
         hand_on(&mut message);
         Ok(Request::new(message))

@@ -27,6 +27,7 @@ struct Inner {
     sender: Sender,
     inbox: Arc<Inbox>,
     reader: AbortHandle,
+    knows_priorities: bool,
 }
 
 /// What the reading task shares with the callers.
@@ -54,7 +55,8 @@ impl Requester {
         });
         // Owned by the requester, which stops it when it goes.
         let reader = tokio::spawn(inbox.clone().read(receiver)).abort_handle();
-        Ok(Self(Arc::new(Inner { service, sender, inbox, reader })))
+        let knows_priorities = transport.capabilities().priorities;
+        Ok(Self(Arc::new(Inner { service, sender, inbox, reader, knows_priorities })))
     }
 
     /// The service that is called.
@@ -81,6 +83,9 @@ impl Service for Requester {
         let deadline = *message.deadline.get_or_insert_with(|| Deadline::after(DEFAULT_TIMEOUT));
         if deadline.is_expired() {
             return Err(CallError::DeadlineExceeded);
+        }
+        if message.priority.is_some() && !self.0.knows_priorities {
+            return Err(Error::unsupported("priorities").into());
         }
         let ticket = self.0.inbox.pending.open()?;
         let call = ticket.id();

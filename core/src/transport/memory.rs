@@ -109,6 +109,7 @@ impl Transport for Memory {
             attempts: true,
             delayed_retries: true,
             dead_letters: true,
+            priorities: true,
             durable: false,
             pipeline: true,
             pubsub: true,

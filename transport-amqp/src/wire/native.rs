@@ -9,6 +9,7 @@
 //! | `reply_to` | the reply queue | |
 //! | `content_type` | the media type of the body | the same |
 //! | `expiration` | the time that is left, in milliseconds | |
+//! | `priority` | the user's, if there is one | |
 //! | `delivery_mode` | 2, persistent | 2 |
 //! | headers | the user's, as long strings | the user's; `polywire.fault` and the like, if it failed |
 //!
@@ -18,6 +19,7 @@
 //! | `type` | the method, if there is one | the same |
 //! | `message_id` | `TRANSPORT-JOB`, a random number and one that is counted | |
 //! | `content_type` | the media type of the body | the same |
+//! | `priority` | the user's, if there is one | the same |
 //! | `delivery_mode` | 2, persistent | 2 |
 //! | headers | the user's, as long strings; `polywire.attempt` | the user's; `polywire.attempt`, `polywire.topic` |
 //!
@@ -309,6 +311,9 @@ fn common(message: &Message, persistent: bool) -> Result<BasicProperties> {
     if let Some(method) = &message.method {
         properties = properties.with_type(short("method", method.as_str())?);
     }
+    if let Some(priority) = message.priority {
+        properties = properties.with_priority(priority);
+    }
     let headers = table(&message.headers, message.fault.as_deref())?;
     Ok(if headers.inner().is_empty() { properties } else { properties.with_headers(headers) })
 }
@@ -413,6 +418,7 @@ fn read_reply(mut raw: Raw, limits: &Limits, message: &mut Message) -> Result<()
 fn read_common(raw: &mut Raw, limits: &Limits, message: &mut Message) -> Result<()> {
     let properties = &raw.properties;
     message.content_type = properties.content_type().as_ref().map(|format| ByteString::from(format.as_str()));
+    message.priority = *properties.priority();
     if let Some(table) = properties.headers() {
         message.headers = user_headers(table)?;
         message.history = history::read(table);

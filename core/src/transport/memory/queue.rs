@@ -36,7 +36,7 @@ pub(super) enum Unserved {
 
 #[derive(Default)]
 struct State {
-    /// Bounded, together with `due`, by [`CAPACITY`], and by the windows of the seats for what they give back.
+    /// The urgent ones first. Bounded, together with `due`, by [`CAPACITY`], and by the windows of the seats for what they give back.
     ready: VecDeque<Waiting>,
     /// What is to be taken at a time to come.
     due: BTreeMap<(Instant, u64), Waiting>,
@@ -111,7 +111,7 @@ impl Queue {
         if state.ready.len() + state.due.len() >= CAPACITY {
             return Err(message);
         }
-        state.ready.push_back(Waiting { message, attempt: 1 });
+        state.put_behind(Waiting { message, attempt: 1 });
         state.wake_seats();
         Ok(Ok(()))
     }
@@ -180,7 +180,7 @@ impl Queue {
         }
         match outcome {
             Outcome::Ack | Outcome::Discard => {}
-            Outcome::Requeue => state.ready.push_front(waiting.again()),
+            Outcome::Requeue => state.put_before(waiting.again()),
             Outcome::Retry(retry) => {
                 waiting.message.history.get_or_insert_default().failed(&retry.error);
                 state.put_off(waiting.again(), Instant::now() + retry.after, tag);
@@ -211,7 +211,7 @@ impl Queue {
         let mut state = lock(&self.state);
         let Some(left) = state.seats.remove(&seat) else { return Vec::new() };
         for waiting in left.unsettled.into_values() {
-            state.ready.push_front(waiting.again());
+            state.put_before(waiting.again());
         }
         if let Some(waker) = left.waker {
             waker.wake();
@@ -240,6 +240,18 @@ impl State {
         self.seats.values().any(|seat| seat.taking)
     }
 
+    /// Behind what is as urgent.
+    fn put_behind(&mut self, waiting: Waiting) {
+        let at = self.ready.partition_point(|other| other.priority() >= waiting.priority());
+        self.ready.insert(at, waiting);
+    }
+
+    /// Before what is as urgent.
+    fn put_before(&mut self, waiting: Waiting) {
+        let at = self.ready.partition_point(|other| other.priority() > waiting.priority());
+        self.ready.insert(at, waiting);
+    }
+
     fn put_off(&mut self, waiting: Waiting, until: Instant, tag: u64) {
         self.due.insert((until, tag), waiting);
     }
@@ -248,7 +260,8 @@ impl State {
     fn make_ready(&mut self) {
         let now = Instant::now();
         while let Some(first) = self.due.first_entry().filter(|first| first.key().0 <= now) {
-            self.ready.push_back(first.remove());
+            let waiting = first.remove();
+            self.put_behind(waiting);
         }
     }
 
@@ -271,6 +284,10 @@ impl Seat {
 impl Waiting {
     fn is_of(&self, call: &Abandoned) -> bool {
         self.message.id == Some(call.id) && self.message.reply_to.as_ref() == Some(&call.reply_to)
+    }
+
+    fn priority(&self) -> u8 {
+        self.message.priority.unwrap_or(0)
     }
 
     fn again(self) -> Self {
