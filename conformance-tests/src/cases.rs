@@ -12,6 +12,7 @@ pub mod links;
 pub mod outages;
 pub mod pipeline;
 pub mod pubsub;
+pub mod retries;
 pub mod servers;
 
 use crate::Case;
@@ -93,6 +94,16 @@ macro_rules! each_case {
                 optional bad_jobs_leave_the_worker_at_work "A handler that panics and a job that cannot be read leave the worker at work";
                 optional draining_worker_finishes_what_runs "A worker that drains finishes what runs, and takes nothing more";
                 optional close_ends_pulling_and_pushing "Closing a transport ends its pullers, and its pushers say that they are closed";
+            }
+            retries {
+                optional failed_job_comes_again_after_its_pause "A job that is given back for later comes again, not before its time, counted and with what was said about it";
+                optional exhausted_job_is_kept_with_its_story "A job whose attempts all fail is kept, with the reason, their number, and what the first and the last one said";
+                optional redriven_job_comes_again "A dead letter that is redriven is attempted as if for the first time, says that it was redriven, and is dead no more";
+                optional dead_letters_stay_until_they_are_discarded "Dead letters that somebody looked at are there as before; those that are discarded are gone";
+                optional job_that_ends_its_workers_is_kept "A job whose workers die with it, again and again, is not run for ever, but kept";
+                optional unreadable_job_is_kept "A job that cannot be read is kept, too, and says what cannot be read";
+                optional redriven_event_goes_to_its_group_alone "An event of a group that failed for good is redriven to that group, with its topic, and to nobody else";
+                minimum what_is_lacking_is_unsupported "What a backend cannot do about what fails it refuses by name, when that is asked for";
             }
             pubsub {
                 optional filters_mean_what_they_say "Each subscriber gets what its filters match, in the order in which it was published, and nothing else";

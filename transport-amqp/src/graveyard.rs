@@ -89,7 +89,8 @@ impl Letters {
             let all = BasicNackOptions { multiple: true, requeue: true };
             let given = self.channel.basic_nack(0, all).await;
             given.map_err(|error| failed("cannot give the dead letters back", error))?;
-            self.until_back(std::mem::take(&mut self.taken).len()).await?;
+            let given = std::mem::take(&mut self.taken).len();
+            self.until_back(given).await?;
         }
         let closed = self.channel.close(200, "done".into()).await;
         closed.map_err(|error| failed("cannot give the dead letters back", error))

@@ -10,8 +10,8 @@ use std::time::Duration;
 use polywire_amqp::{Amqp, QueueKind};
 use polywire_conformance::{Backend, Direction, Hook, Proxy, Space, Suite};
 use polywire_core::{
-    Address, AnyTransport, Capabilities, Error, ErrorKind, Filters, Receiver, Result, Sender, Subscription,
-    Transport, Window,
+    Address, AnyTransport, Capabilities, Error, ErrorKind, Filters, Graveyard, Origin, Receiver, Result,
+    Sender, Subscription, Transport, Window,
 };
 use polywire_rabbitmq_node::Node;
 
@@ -196,6 +196,19 @@ impl Transport for Prefixed {
 
     async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
         self.amqp.subscriber(&self.prefix.join(channel)?, subscription).await
+    }
+
+    async fn dead_letters(&self, origin: &Origin) -> Result<Box<dyn Graveyard>> {
+        let prefixed = |name: &Address| self.prefix.join(name);
+        let origin = match origin {
+            Origin::Queue(queue) => Origin::Queue(prefixed(queue)?),
+            Origin::Service(service) => Origin::Service(prefixed(service)?),
+            Origin::Group { channel, group } => {
+                Origin::Group { channel: prefixed(channel)?, group: group.clone() }
+            }
+            _ => return Err(Error::unsupported("dead_letters")),
+        };
+        self.amqp.dead_letters(&origin).await
     }
 
     async fn close(&self) -> Result<()> {

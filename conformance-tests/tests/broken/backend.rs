@@ -2,8 +2,8 @@
 
 use polywire_conformance::{Backend, Hook, Space};
 use polywire_core::{
-    Address, AnyTransport, Capabilities, Filters, Limits, Memory, Receiver, Result, Sender, Subscription,
-    Transport, Window,
+    Address, AnyTransport, Capabilities, Filters, Graveyard, Limits, Memory, Origin, Receiver, Result,
+    Sender, Subscription, Transport, Window,
 };
 
 /// What a broken backend does otherwise than memory. By default nothing.
@@ -54,6 +54,11 @@ pub(crate) trait Flaw: Clone + Send + Sync + 'static {
     /// A subscribing end.
     fn subscribing(&self, receiver: Receiver, filters: Filters) -> (Receiver, Filters) {
         (receiver, filters)
+    }
+
+    /// Somebody who looks after dead letters.
+    fn keeping(&self, graveyard: Box<dyn Graveyard>) -> Box<dyn Graveyard> {
+        graveyard
     }
 
     /// Closes.
@@ -154,6 +159,10 @@ impl<F: Flaw> Transport for World<F> {
     async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
         let (receiver, filters) = self.memory.subscriber(channel, self.flaw.wish(subscription)).await?;
         Ok(self.flaw.subscribing(receiver, filters))
+    }
+
+    async fn dead_letters(&self, origin: &Origin) -> Result<Box<dyn Graveyard>> {
+        Ok(self.flaw.keeping(self.memory.dead_letters(origin).await?))
     }
 
     async fn close(&self) -> Result<()> {

@@ -8,6 +8,7 @@
 
 mod backend;
 mod closing;
+mod dying;
 mod ends;
 mod events;
 mod links;
@@ -20,6 +21,7 @@ use polywire_core::Headers;
 
 use self::backend::{Broken, Flaw, Least, Sound};
 use self::closing::{DeliversAfterClose, HangsOnClose, NeverCloses, NeverEnds};
+use self::dying::{ForgetsStories, Hasty, LooksAway, LosesRedriven, Shouts, ThrowsAway};
 use self::events::{
     DeafToChanges, ForgetsGroups, LosesSome, NeverWaits, NobodyShares, RepeatsSome, WantsTooLittle,
 };
@@ -108,6 +110,19 @@ caught! {
     uncounted_attempts: CannotCount, "pipeline.requeued_job_counts_its_attempts", "attempt 3 counts as number 2";
     hoarded_jobs: IgnoresTheWindow,
         "pipeline.window_bounds_the_jobs_taken", "a third job came through a window of two";
+    pauses_that_are_none: Hasty, "retries.failed_job_comes_again_after_its_pause", "job 1 was to wait, and came before job 1";
+    forgotten_stories: ForgetsStories,
+        "retries.exhausted_job_is_kept_with_its_story", "its first error was \"attempt 1\", and is told as None";
+    thrown_away: ThrowsAway,
+        "retries.exhausted_job_is_kept_with_its_story", "what died is not among the dead letters";
+    unreadable_jobs_thrown_away: ThrowsAway,
+        "retries.unreadable_job_is_kept", "what died is not among the dead letters";
+    lost_when_redriven: LosesRedriven, "retries.redriven_job_comes_again", "a job arrives in time";
+    lost_when_looked_at: LooksAway,
+        "retries.dead_letters_stay_until_they_are_discarded", "of 3 dead letters, look 1 found 0";
+    uncounted_deaths: CannotCount, "retries.job_that_ends_its_workers_is_kept", "worker 3 to die with it sees attempt 2";
+    redriven_to_all: Shouts::default(),
+        "retries.redriven_event_goes_to_its_group_alone", "who is not of the group was due 2, and got 1";
     lost_events: LosesSome::default(), "pubsub.many_publishers_reach_many_subscribers", "was due";
     repeated_events: RepeatsSome::default(), "pubsub.many_publishers_reach_many_subscribers", "was due";
     publishing_that_never_waits: NeverWaits, "pubsub.slow_subscriber_that_waits_misses_nothing", "is lost";

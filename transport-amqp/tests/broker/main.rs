@@ -9,6 +9,7 @@ mod connecting;
 mod events;
 mod jobs;
 mod outages;
+mod queues;
 mod retries;
 mod stage;
 
@@ -27,6 +28,7 @@ fn main() {
         connecting::trials(),
         calls::trials(),
         jobs::trials(),
+        queues::trials(),
         retries::trials(),
         events::trials(),
         outages::trials(),
