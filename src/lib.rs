@@ -5,13 +5,14 @@ mod connect;
 pub use self::connect::connect;
 
 pub use polywire_core::{
-    Address, AnyTransport, Body, CallError, CallId, Capabilities, Client, ClientStats, Code, Codec, Connect,
-    Context, Deadline, Delivery, Dialect, Error, ErrorKind, Event, Fault, Filter, Filters, Group, Handler,
-    Headers, InFlight, Inbound, Interest, Job, Limits, Listener, ListenerBind, Memory, Message, Outbound,
-    Outcome, Outgoing, Overflow, Publisher, PublisherConnect, Puller, PullerBind, Pusher, PusherConnect,
-    Receipt, Receiver, Reply, ReplyTo, Request, Requester, Result, Router, Sender, Sending, Server,
-    ServerBind, ServerHandle, ServerStats, Service, ServiceFn, Settle, Subscriber, SubscriberBind,
-    Subscription, Transport, Window, WorkHandle, WorkStats, Worker, WorkerBind, service_fn,
+    Address, AnyTransport, Body, Burial, CallError, CallId, Capabilities, Client, ClientStats, Code, Codec,
+    Connect, Context, DeadLetter, DeadLetters, Deadline, Death, Delivery, Dialect, Error, ErrorKind, Event,
+    Fault, Filter, Filters, Graveyard, Group, Handler, Headers, History, InFlight, Inbound, Interest, Job,
+    Limits, Listener, ListenerBind, Memory, Message, Origin, Outbound, Outcome, Outgoing, Overflow,
+    Publisher, PublisherConnect, Puller, PullerBind, Pusher, PusherConnect, Reason, Receipt, Receiver, Reply,
+    ReplyTo, Request, Requester, Result, Retries, Retry, Router, Sender, Sending, Server, ServerBind,
+    ServerHandle, ServerStats, Service, ServiceFn, Settle, Subscriber, SubscriberBind, Subscription,
+    Transport, Window, WorkHandle, WorkStats, Worker, WorkerBind, service_fn,
 };
 
 #[cfg(feature = "amqp")]

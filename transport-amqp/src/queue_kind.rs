@@ -17,8 +17,9 @@ pub enum QueueKind {
     Classic,
     /// On several nodes of a cluster, which agree on what is in it; for what must not be lost with a node.
     ///
-    /// It counts attempts by itself. From version 4 on, RabbitMQ lets go of what was attempted 20 times, unless a policy
-    /// says otherwise.
+    /// It counts attempts by itself. From version 4 on, RabbitMQ lets go of what came back 20 times, unless a policy
+    /// says otherwise, or the queue's [`delivery_limit`](crate::QueueOptions::delivery_limit), which keeps it among the dead
+    /// letters. A worker does so long before.
     Quorum,
 }
 

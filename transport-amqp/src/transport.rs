@@ -50,12 +50,17 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// | `polywire.jobs.QUEUE` | pushers and pullers | stays; shared by the pullers |
 /// | `polywire.events.CHANNEL..group.GROUP` | the subscribers of the group | stays, if the group is durable; else expires after 60 seconds without them |
 /// | `polywire.events.CHANNEL..own.RANDOM` | each subscriber that shares with nobody | goes with its subscriber, or expires after 60 seconds without it |
+/// | `polywire.retry.QUEUE..MILLISECONDS` | whoever gives something back to a queue for later | expires after 5 minutes without use, and never before what is in it is due |
+/// | `polywire.dead.QUEUE` | whoever has something dead, or looks for it | stays, without bound: see that somebody looks |
+///
+/// QUEUE is the name of the one that it is for, without its `polywire.`: `polywire.dead.jobs.thumbnails`.
 ///
 /// All are durable and not exclusive, so that they are there again when a connection or the broker comes back; the first,
-/// the third and the fourth are of the [kind](AmqpBuilder::queue_kind) that was chosen. Each channel has a durable topic
+/// the third and the fourth are of the [kind](AmqpBuilder::queue_kind) and have the [options](crate::QueueOptions) that were
+/// chosen, and what waits for one or is dead is kept in the same kind. Each channel has a durable topic
 /// exchange, `polywire.events.CHANNEL`; topics are its routing keys, and filters its binding keys. No name can be that of
-/// something else: no address holds two dots in a row, and no service may be called `reply`, `jobs` or `events`, or have
-/// a name that begins with one of these and a dot.
+/// something else: no address holds two dots in a row, and no service may be called `reply`, `jobs`, `events`,
+/// `retry` or `dead`, or have a name that begins with one of these and a dot.
 ///
 /// Everything is confirmed and persistent. Requests, replies and jobs go through the default exchange, and are mandatory.
 /// A request whose service has no queue is [`Unroutable`](ErrorKind::Unroutable) at once; one whose service has a queue,
@@ -76,10 +81,34 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// otherwise. A subscription that was away for longer than its queue lasts is made again with the filters that it has
 /// now, and its subscriber gets a [`Disconnected`](ErrorKind::Disconnected) error: events may have been missed.
 ///
+/// # What fails
+///
 /// The attempts at jobs, and at the events of a group, are counted. A classic queue does not count, so what is given back
-/// is published again with its count, behind what waits there already, and acknowledged once that is confirmed; what
-/// comes back because a connection or a process died counts as one more attempt. A quorum queue counts by itself. Of a
-/// request it is only told that it was delivered before, unless its queue is a quorum queue.
+/// is published again with its count, behind what waits there already, and acknowledged once that is confirmed; so is,
+/// before anybody is given it, what comes again because a connection or a process died. A quorum queue counts by itself. Of
+/// a request it is only told that it was delivered before, unless its queue is a quorum queue.
+///
+/// What is to wait is published into a queue for waiting, and moved by the broker when it is due: up to a quarter of the
+/// pause too late, not at all too early. What is dead is published into the queue for that. Both are confirmed before the
+/// original is acknowledged: it may be there twice if a connection is lost in between, and never not at all. What the broker
+/// itself moves, from where it waited, it sees arrive if the queues are quorum queues; between classic ones, a broker that is
+/// killed in that moment may lose it. A queue that [refuses](crate::QueueOverflow::Reject) what is too much is offered
+/// it again every three minutes.
+///
+/// The story is in headers of the copy; the texts are cut at 1 KiB each, and who looks with other tools finds:
+///
+/// | header | |
+/// |---|---|
+/// | `polywire.attempt` | which attempt it is |
+/// | `polywire.topic` | of an event, its topic, which its way through the default exchange would else lose |
+/// | `polywire.error.first`, `polywire.error.last` | what the first and the last attempt said |
+/// | `polywire.dead.reason`, `polywire.dead.attempts` | why it is dead, and after how many attempts; see [`Reason`](polywire_core::Reason) |
+/// | `polywire.dead.at`, `polywire.dead.origin` | when it died, in milliseconds since 1970, and in which queue |
+/// | `polywire.redriven` | how often it was dead and sent on its way again |
+///
+/// A dead letter does not expire, also if its message was to. What the broker itself put there, by
+/// [`QueueOptions::dead_letters`](crate::QueueOptions::dead_letters), tells its reason in `x-death` instead, which is read
+/// as well.
 ///
 /// Clones are the same transport. Dropping the last one, and the ends it opened, closes the connections.
 #[derive(Clone)]

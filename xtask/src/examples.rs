@@ -27,6 +27,11 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
                 .run()?;
         }
     }
+    // Nothing of this is in ZeroMQ; the default is memory.
+    for url in [None, Some(node.url())] {
+        let url: Vec<_> = url.into_iter().collect();
+        cmd!(shell, "cargo run --quiet --locked --features full --example retries -- {url...}").run()?;
+    }
     calculate(shell, &[node.url(), node.url()], &node.url())
 }
 
