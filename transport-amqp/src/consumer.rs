@@ -110,23 +110,26 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// What has to be known to publish it again, if it may have to be.
-    pub(crate) fn again(&self) -> Option<Again> {
-        let Self { message, attempt, properties, .. } = self;
-        Some(Again {
-            properties: BasicProperties::clone(properties.as_ref()?),
-            topic: message.topic.clone(),
-            body: message.body.clone().into_bytes(),
-            history: message.history.clone(),
-            attempt: *attempt,
-            for_ever: false,
-        })
+    /// What has to be known to publish it again, if it may have to be; taken out of it.
+    fn take_again(&mut self) -> Option<Again> {
+        let properties = *self.properties.take()?;
+        let Self { message, attempt, .. } = self;
+        let (topic, body) = (message.topic.clone(), message.body.clone().into_bytes());
+        let history = message.history.clone();
+        Some(Again { properties, topic, body, history, attempt: *attempt, for_ever: false })
+    }
+
+    /// The same, and leaves it as it is.
+    pub(crate) fn again(&mut self) -> Option<Again> {
+        let again = self.take_again()?;
+        self.properties = Some(Box::new(again.properties.clone()));
+        Some(again)
     }
 }
 
 impl Deliveries {
-    fn hand_out(&self, taken: Taken) -> Delivery {
-        let settle: Arc<dyn Settle> = match taken.again() {
+    fn hand_out(&self, mut taken: Taken) -> Delivery {
+        let settle: Arc<dyn Settle> = match taken.take_again() {
             Some(again) => self.returns.of(again),
             None => self.seat.clone(),
         };
@@ -321,7 +324,7 @@ impl<S: Source> Intake<S> {
                 Ok(Taken { message, tag, attempt, properties })
             }
             // It never will be readable.
-            Err(error) if !keeps => {
+            Err(error) if !self.source.giving_back().keeps(false) => {
                 self.seat.settle(tag, Outcome::Discard);
                 Err(error)
             }

@@ -64,9 +64,8 @@ impl Returns {
     /// Writes down that what came again, because a process or a connection ended, came again: a classic queue would say the
     /// same the next time, however often that is. What is written down comes later, behind what waits; if it cannot be, it
     /// goes on as it is.
-    pub(crate) fn write_down(self: &Arc<Self>, taken: Taken, put: mpsc::Sender<Result<Taken>>) {
-        let Some(mut delivery) = taken.again() else { return };
-        delivery.attempt = taken.attempt;
+    pub(crate) fn write_down(self: &Arc<Self>, mut taken: Taken, put: mpsc::Sender<Result<Taken>>) {
+        let Some(delivery) = taken.again() else { return };
         let (returns, tag) = (self.clone(), taken.tag);
         // Bounded by the window: none of these is settled. It ends with the confirm, or when that is given up.
         drop(self.runtime.spawn(async move {
