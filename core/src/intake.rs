@@ -77,6 +77,7 @@ async fn serve<D: Desk>(
 }
 
 /// What comes next.
+#[expect(clippy::large_enum_variant, reason = "most are deliveries, which would have to be boxed one by one")]
 enum Next {
     Delivery(Delivery),
     Unreadable(Error),

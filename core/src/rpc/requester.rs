@@ -101,7 +101,7 @@ impl Service for Requester {
             reply.await
         };
         let outcome = timeout_at(deadline.instant(), exchange).await;
-        waiting.is_over();
+        waiting.end();
         match outcome {
             Ok(reply) => Ok(Reply::from(reply?)),
             Err(_) => Err(CallError::DeadlineExceeded),
@@ -117,7 +117,7 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    fn is_over(self) {
+    fn end(self) {
         std::mem::forget(self);
     }
 }

@@ -60,6 +60,7 @@ struct Seat {
 }
 
 /// What a seat finds.
+#[expect(clippy::large_enum_variant, reason = "what is taken would have to be boxed, message by message")]
 pub(super) enum Found {
     Taken(Taken),
     /// Nothing yet. If it is known when there will be something, it is to look again then.
