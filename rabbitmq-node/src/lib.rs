@@ -10,18 +10,25 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod cluster;
+mod mapper;
 mod ports;
 mod settings;
+mod setup;
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+pub use self::cluster::Cluster;
+use self::mapper::Mapper;
 use self::settings::Settings;
+pub use self::setup::Setup;
 
 /// A broker of its own, which ends when it is dropped.
 pub struct Node {
@@ -49,7 +56,7 @@ impl Node {
     /// [`io::ErrorKind::NotFound`] if RabbitMQ is not installed, saying what to install; or what the node said when it
     /// did not start.
     pub fn start() -> io::Result<Self> {
-        Self::start_with("")
+        Setup::new().start()
     }
 
     /// Starts a node with more lines for its `rabbitmq.conf`.
@@ -58,23 +65,35 @@ impl Node {
     ///
     /// As [`start`](Self::start).
     pub fn start_with(config: &str) -> io::Result<Self> {
-        Self::start_with_advanced(config, "[].")
+        Setup::new().config(config).start()
     }
 
-    /// Starts a node with more lines for its `rabbitmq.conf`, and an `advanced.config`, which is a term of Erlang: for
-    /// what the former has no words for.
+    /// Starts a node with more lines for its `rabbitmq.conf`, and an `advanced.config`.
     ///
     /// # Errors
     ///
     /// As [`start`](Self::start).
     pub fn start_with_advanced(config: &str, advanced: &str) -> io::Result<Self> {
-        if !Self::is_installed() {
-            let what = "RabbitMQ is not installed (on Debian: apt-get install rabbitmq-server)";
-            return Err(io::Error::new(io::ErrorKind::NotFound, what));
-        }
-        let mut node = Self { settings: Settings::create(config, advanced)?, process: None };
+        Setup::new().config(config).advanced(advanced).start()
+    }
+
+    pub(crate) fn start_set_up(setup: &Setup) -> io::Result<Self> {
+        Self::check_installed()?;
+        let mut node = Self::not_started(Settings::create(setup, Arc::new(Mapper::new()?))?);
         node.restart()?;
         Ok(node)
+    }
+
+    pub(crate) fn not_started(settings: Settings) -> Self {
+        Self { settings, process: None }
+    }
+
+    pub(crate) fn check_installed() -> io::Result<()> {
+        if Self::is_installed() {
+            return Ok(());
+        }
+        let what = "RabbitMQ is not installed (on Debian: apt-get install rabbitmq-server)";
+        Err(io::Error::new(io::ErrorKind::NotFound, what))
     }
 
     /// Where its default virtual host is.
@@ -93,6 +112,38 @@ impl Node {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.settings.port
+    }
+
+    /// The port that it serves TLS on, if it was given [certificates](Setup::certificates).
+    #[must_use]
+    pub fn tls_port(&self) -> Option<u16> {
+        self.settings.tls_port
+    }
+
+    /// What it is called in a cluster.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.settings.node_name()
+    }
+
+    /// What it has written into its log so far.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    pub fn log(&self) -> io::Result<String> {
+        let name = format!("log/{}.log", self.name());
+        Ok(String::from_utf8_lossy(&std::fs::read(self.settings.folder.join(name))?).into_owned())
+    }
+
+    /// Lets the node write down which quorum queues there are, which it does a while after they were made: one that is
+    /// killed before forgets them.
+    ///
+    /// # Errors
+    ///
+    /// What it said, if it failed.
+    pub fn remember_queues(&self) -> io::Result<()> {
+        self.ctl(&["eval", "[dets:sync(Table) || Table <- dets:all()]."]).map(drop)
     }
 
     /// Runs `rabbitmqctl`, and gives back what it said.

@@ -4,40 +4,37 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::sleep;
-use std::time::Duration;
 
-use crate::{PROGRAMS, ports};
+use crate::mapper::Mapper;
+use crate::{PROGRAMS, Setup, ports};
 
 /// The folder and the ports of a node.
 pub(crate) struct Settings {
     pub(crate) folder: PathBuf,
     pub(crate) port: u16,
+    pub(crate) tls_port: Option<u16>,
     distribution_port: u16,
-    mapper_port: u16,
+    mapper: Arc<Mapper>,
 }
 
 static LAST: AtomicU32 = AtomicU32::new(0);
 
 impl Settings {
-    /// Makes a folder with all that a node reads when it starts; `config` goes into its `rabbitmq.conf`, and `advanced` is
-    /// its `advanced.config`.
-    pub(crate) fn create(config: &str, advanced: &str) -> io::Result<Self> {
+    /// Makes a folder with all that a node reads when it starts. Nodes of one cluster share their mapper.
+    pub(crate) fn create(setup: &Setup, mapper: Arc<Mapper>) -> io::Result<Self> {
         let name = format!("{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq").join(name);
-        let settings = Self {
-            folder,
-            port: ports::free()?,
-            distribution_port: ports::free()?,
-            mapper_port: ports::free()?,
-        };
-        settings.write(config, advanced)?;
+        let tls_port = setup.certificates.is_some().then(ports::free).transpose()?;
+        let (port, distribution_port) = (ports::free()?, ports::free()?);
+        let settings = Self { folder, port, tls_port, distribution_port, mapper };
+        settings.write(setup)?;
         Ok(settings)
     }
 
-    fn write(&self, config: &str, advanced: &str) -> io::Result<()> {
+    fn write(&self, setup: &Setup) -> io::Result<()> {
         for inner in ["home", "mnesia", "log", "config"] {
             fs::create_dir_all(self.folder.join(inner))?;
         }
@@ -45,10 +42,18 @@ impl Settings {
         fs::write(&cookie, "POLYWIRE")?;
         fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400))?;
         fs::write(self.folder.join("env.conf"), "")?;
-        fs::write(self.folder.join("enabled_plugins"), "[].")?;
-        fs::write(self.folder.join("advanced.config"), advanced)?;
-        let listener = format!("listeners.tcp.default = 127.0.0.1:{}\n", self.port);
-        fs::write(self.folder.join("rabbitmq.conf"), listener + config)
+        fs::write(self.folder.join("enabled_plugins"), format!("[{}].", setup.plugins.join(",")))?;
+        fs::write(self.folder.join("advanced.config"), &setup.advanced)?;
+        let mut config = format!("listeners.tcp.default = 127.0.0.1:{}\n", self.port);
+        if let (Some(port), Some(certificates)) = (self.tls_port, &setup.certificates) {
+            config += &encryption(port, certificates);
+        }
+        fs::write(self.folder.join("rabbitmq.conf"), config + &setup.config)
+    }
+
+    /// What the other nodes of a cluster call it.
+    pub(crate) fn node_name(&self) -> String {
+        format!("polywire{}@localhost", self.port)
     }
 
     /// One of RabbitMQ's programs, about this node.
@@ -57,11 +62,11 @@ impl Settings {
         let file = |name: &str| self.folder.join(name);
         command
             .env("HOME", file("home"))
-            .env("RABBITMQ_NODENAME", format!("polywire{}@localhost", self.port))
+            .env("RABBITMQ_NODENAME", self.node_name())
             .env("RABBITMQ_NODE_PORT", self.port.to_string())
             .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_DIST_PORT", self.distribution_port.to_string())
-            .env("ERL_EPMD_PORT", self.mapper_port.to_string())
+            .env("ERL_EPMD_PORT", self.mapper.port().to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_MNESIA_BASE", file("mnesia"))
             .env("RABBITMQ_LOG_BASE", file("log"))
@@ -77,19 +82,19 @@ impl Settings {
         command
     }
 
-    /// Ends the port mapper that the node had started, and takes the folder away.
+    /// Takes the folder away.
     pub(crate) fn clean_up(&self) {
-        for _ in 0..20 {
-            let mut mapper = Command::new("epmd");
-            mapper.env("ERL_EPMD_PORT", self.mapper_port.to_string()).arg("-kill");
-            let ended = mapper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-            // It refuses while it believes that the node lives, which it does for a moment.
-            if ended.is_ok_and(|status| status.success()) {
-                break;
-            }
-            sleep(Duration::from_millis(100));
-        }
         // What cannot be removed is only clutter under target/.
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// A second listener, for TLS. Whoever connects may show a certificate, and has to if the node's own lines say so.
+fn encryption(port: u16, certificates: &Path) -> String {
+    let at = certificates.display();
+    format!(
+        "listeners.ssl.default = 127.0.0.1:{port}\nssl_options.cacertfile = {at}/ca.pem\n\
+         ssl_options.certfile = {at}/server.pem\nssl_options.keyfile = {at}/server.key\n\
+         ssl_options.verify = verify_peer\n"
+    )
 }

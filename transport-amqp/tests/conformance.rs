@@ -53,8 +53,7 @@ impl Broker {
 
     fn kill(&self) -> Result<()> {
         self.with(|node| {
-            // RabbitMQ writes down a while later that a quorum queue was made; one that is killed before forgets it.
-            node.ctl(&["eval", "[dets:sync(Table) || Table <- dets:all()]."])?;
+            node.remember_queues()?;
             node.kill()
         })
     }

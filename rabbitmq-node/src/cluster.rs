@@ -1,0 +1,84 @@
+//! Several nodes that are one broker.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use crate::mapper::Mapper;
+use crate::settings::Settings;
+use crate::{Node, Setup};
+
+/// A cluster on this machine: each node with ports and a folder of its own, and a cookie that they share.
+///
+/// ```no_run
+/// use polywire_rabbitmq_node::Cluster;
+///
+/// let mut cluster = Cluster::start(3)?;
+/// println!("{}", cluster.url());
+/// cluster.nodes_mut()[0].kill()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Cluster(Vec<Node>);
+
+impl Cluster {
+    /// Starts so many nodes, at least one, and joins them: some ten seconds for three.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::start`], and what `rabbitmqctl` said if they cannot be joined.
+    pub fn start(nodes: usize) -> io::Result<Self> {
+        Setup::new().start_cluster(nodes)
+    }
+
+    pub(crate) fn start_set_up(setup: &Setup, nodes: usize) -> io::Result<Self> {
+        Node::check_installed()?;
+        let mapper = Arc::new(Mapper::new()?);
+        let mut nodes = (0..nodes.max(1))
+            .map(|_| Ok(Node::not_started(Settings::create(setup, mapper.clone())?)))
+            .collect::<io::Result<Vec<_>>>()?;
+        // The first one starts the mapper.
+        nodes[0].restart()?;
+        thread::scope(|scope| {
+            let starting: Vec<_> = nodes[1..].iter_mut().map(|node| scope.spawn(|| node.restart())).collect();
+            starting.into_iter().try_for_each(|started| {
+                started
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("the thread that starts a node panicked")))
+            })
+        })?;
+        let cluster = Self(nodes);
+        cluster.join()?;
+        Ok(cluster)
+    }
+
+    /// The others join the first, one after the other: two that join at once may each wait for the other.
+    fn join(&self) -> io::Result<()> {
+        let first = self.0[0].name();
+        for node in &self.0[1..] {
+            node.ctl(&["stop_app"])?;
+            node.ctl(&["join_cluster", &first])?;
+            node.ctl(&["start_app"])?;
+        }
+        Ok(())
+    }
+
+    /// Where its default virtual host is: all nodes, in their order.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let nodes: Vec<_> = self.0.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        format!("amqp://guest:guest@{}/%2f", nodes.join(","))
+    }
+
+    /// The nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.0
+    }
+
+    /// The nodes, to be killed and restarted.
+    #[must_use]
+    pub fn nodes_mut(&mut self) -> &mut [Node] {
+        &mut self.0
+    }
+}
