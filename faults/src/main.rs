@@ -1,0 +1,47 @@
+//! Runs scenarios, and plays the peers in them.
+//!
+//! ```text
+//! polywire-faults [A B …] [--quick|--full] [--seed N]
+//! ```
+
+mod options;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use polywire_faults::{Plan, Report, Table, peer};
+
+use self::options::Options;
+
+fn main() -> Result<ExitCode> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Runtime::new()?;
+    match arguments.split_first() {
+        Some((first, rest)) if first == peer::ARGUMENT => {
+            runtime.block_on(peer::play(rest))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => runtime.block_on(run(&Options::parse(&arguments)?)),
+    }
+}
+
+/// Runs what was asked for, one after the other, and shows the counts side by side.
+async fn run(options: &Options) -> Result<ExitCode> {
+    let program = std::env::current_exe()?;
+    let mut table = Table::default();
+    let mut has_failed = false;
+    for scenario in &options.scenarios {
+        for &mode in scenario.modes_of(options.size) {
+            let plan = Plan { size: options.size, mode, seed: options.seed, program: program.clone() };
+            println!("{} {mode}: {} …", scenario.letter, scenario.about);
+            let report: Report = scenario.run(&plan).await;
+            println!("{report}");
+            report.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/faults"))?;
+            has_failed |= report.failure.is_some();
+            table.add(report);
+        }
+    }
+    print!("\n{table}");
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,57 @@
+//! The ends whose links are disturbed.
+
+use std::fmt;
+
+/// The end whose link is disturbed; the others have good ones.
+#[derive(Clone, Copy)]
+pub(super) enum Role {
+    Requester,
+    Responder,
+    Pusher,
+    Puller,
+    Publisher,
+    Subscriber,
+}
+
+/// What the two ends do together.
+#[derive(Clone, Copy)]
+pub(super) enum Pattern {
+    Calls,
+    Jobs,
+    Events,
+}
+
+impl Role {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Requester, Self::Responder, Self::Pusher, Self::Puller, Self::Publisher, Self::Subscriber];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Requester => "requester",
+            Self::Responder => "responder",
+            Self::Pusher => "pusher",
+            Self::Puller => "puller",
+            Self::Publisher => "publisher",
+            Self::Subscriber => "subscriber",
+        }
+    }
+
+    pub(super) fn pattern(self) -> Pattern {
+        match self {
+            Self::Requester | Self::Responder => Pattern::Calls,
+            Self::Pusher | Self::Puller => Pattern::Jobs,
+            Self::Publisher | Self::Subscriber => Pattern::Events,
+        }
+    }
+
+    /// Whether it is the end that begins the operations.
+    pub(super) fn is_sending(self) -> bool {
+        matches!(self, Self::Requester | Self::Pusher | Self::Publisher)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

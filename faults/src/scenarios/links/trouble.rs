@@ -1,0 +1,93 @@
+//! What befalls a link.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use polywire_amqp::{Amqp, Change, ConnectionEvents};
+use polywire_conformance::{Direction, Proxy};
+use tokio::time::{Instant, sleep};
+
+use crate::patience::within;
+
+/// What befalls a link.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trouble {
+    Cut,
+    CutMidFrame,
+    HoleToServer,
+    HoleToClient,
+    Delay,
+}
+
+const DELAY: Duration = Duration::from_secs(2);
+
+impl Trouble {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Cut, Self::CutMidFrame, Self::HoleToServer, Self::HoleToClient, Self::Delay];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::CutMidFrame => "cut-mid-frame",
+            Self::HoleToServer => "hole-to-server",
+            Self::HoleToClient => "hole-to-client",
+            Self::Delay => "delay",
+        }
+    }
+
+    /// Lets it pass. A black hole lasts until its victim has noticed; how long that took.
+    pub(super) async fn pass(self, proxy: &Proxy, victim: &Amqp) -> Result<Option<Duration>> {
+        let mut events = victim.events();
+        match self {
+            Self::Cut => proxy.sever(),
+            Self::CutMidFrame => {
+                // Where messages of some size go depends on the role.
+                proxy.cut_mid_frame(Direction::ToServer);
+                proxy.cut_mid_frame(Direction::ToClient);
+                lost(&mut events, 1).await?;
+                proxy.heal();
+            }
+            Self::HoleToServer => return swallow(proxy, Direction::ToServer, &mut events).await.map(Some),
+            Self::HoleToClient => return swallow(proxy, Direction::ToClient, &mut events).await.map(Some),
+            Self::Delay => {
+                proxy.delay(DELAY);
+                // It lasts for some round trips.
+                sleep(DELAY * 4).await;
+                proxy.heal();
+            }
+        }
+        Ok(None)
+    }
+}
+
+async fn swallow(proxy: &Proxy, direction: Direction, events: &mut ConnectionEvents) -> Result<Duration> {
+    let start = Instant::now();
+    proxy.black_hole(direction);
+    lost(events, 2).await?;
+    let noticed = start.elapsed();
+    proxy.heal();
+    Ok(noticed)
+}
+
+/// Waits until so many of the two connections were lost.
+async fn lost(events: &mut ConnectionEvents, connections: usize) -> Result<()> {
+    for _ in 0..connections {
+        within("a connection is lost", async {
+            loop {
+                let event = events.next().await.context("the transport is there")?;
+                if matches!(event.change, Change::Lost(_)) {
+                    return anyhow::Ok(());
+                }
+            }
+        })
+        .await??;
+    }
+    Ok(())
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

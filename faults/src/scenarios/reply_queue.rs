@@ -1,0 +1,101 @@
+//! The reply queue is deleted under calls: those that it concerns fail at once, and later ones work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures_util::future::join_all;
+use polywire_amqp::Amqp;
+use polywire_codec::MessagePack;
+use polywire_core::{CallError, Client, ErrorKind, Router, Server, Window};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::Plan;
+use crate::book::Book;
+use crate::broker::Broker;
+use crate::calls::{SERVICE, call};
+use crate::patience::{until, within};
+
+/// Longer than the scenario lasts: a call that waits for its deadline is seen to.
+const LONG: Duration = Duration::from_mins(20);
+/// Calls at a time, of each of the two clients.
+const PENDING: usize = 50;
+
+pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
+    let broker = Broker::start().await?;
+    let serving = Amqp::connect(&broker.url).await?;
+    let gate = Arc::new(Semaphore::new(0));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(&serving, &gate, book).await?);
+    let ours = Amqp::connect(&broker.url).await?;
+    let client = Client::connect(&ours, SERVICE, MessagePack).await?;
+    let queue = reply_queue(&broker).await?;
+    let others = Amqp::connect(&broker.url).await?;
+    let other_client = Client::connect(&others, SERVICE, MessagePack).await?;
+
+    let mut slowest = Duration::ZERO;
+    for _ in 0..plan.pick(2, 10) {
+        let in_flight = |client: &Client<MessagePack>| client.stats().in_flight;
+        let concerned = join_all((0..PENDING).map(|_| call(&client, LONG, book)));
+        let unconcerned = join_all((0..PENDING).map(|_| call(&other_client, LONG, book)));
+        let disturbing = async {
+            until("all calls are in flight", || in_flight(&client) + in_flight(&other_client) == 2 * PENDING)
+                .await?;
+            let start = Instant::now();
+            broker.ctl(["delete_queue", &queue]).await?;
+            until("the calls have failed", || in_flight(&client) == 0).await?;
+            ensure!(in_flight(&other_client) == PENDING, "calls with another reply queue have ended, too");
+            gate.add_permits(2 * PENDING);
+            Ok(start.elapsed())
+        };
+        let (failed, answered, took) = tokio::join!(concerned, unconcerned, disturbing);
+        slowest = slowest.max(took?);
+        failed.iter().try_for_each(|outcome| says_which(outcome, &queue))?;
+        ensure!(answered.iter().all(Result::is_ok), "calls with another reply queue failed");
+        gate.add_permits(1);
+        within("later calls work", call(&client, LONG, book)).await??;
+    }
+    book.figure("all failed within", format!("{:.1} s", slowest.as_secs_f64()));
+    book.nothing_is_lost().await
+}
+
+/// Each call fails with an error of its own kind, which names the queue.
+fn says_which(outcome: &Result<i64, CallError>, queue: &str) -> Result<()> {
+    let Err(CallError::Failed(error)) = outcome else {
+        anyhow::bail!("a call whose reply queue is gone ended with {outcome:?}");
+    };
+    let is_ours = error.kind() == ErrorKind::Disconnected && error.detail("queue") == Some(queue);
+    ensure!(is_ours, "a call whose reply queue is gone failed with {error:?}");
+    Ok(())
+}
+
+/// A server that waits for a permit before it answers.
+async fn serve(
+    amqp: &Amqp,
+    gate: &Arc<Semaphore>,
+    book: &Arc<Book>,
+) -> Result<impl Future<Output = ()> + use<>> {
+    let server = Server::bind(amqp, SERVICE).window(Window::new(4 * PENDING)).await?;
+    let (gate, book) = (gate.clone(), book.clone());
+    let add = move |(id, a, b): (u64, i64, i64)| {
+        let (gate, book) = (gate.clone(), book.clone());
+        async move {
+            // It is never closed.
+            if let Ok(permit) = gate.acquire().await {
+                permit.forget();
+            }
+            book.effect(0, id);
+            Ok(a + b)
+        }
+    };
+    Ok(server.serve(Router::new(MessagePack).method("add", add)))
+}
+
+/// The one that there is.
+async fn reply_queue(broker: &Broker) -> Result<String> {
+    let queues = broker.ctl(["list_queues", "name"]).await?;
+    let found = queues.lines().find(|line| line.starts_with("polywire.reply."));
+    Ok(found.context("there is a reply queue")?.to_owned())
+}

@@ -1,0 +1,33 @@
+//! The scenarios in a size that a test has time for.
+//!
+//! `cargo xtask test` makes sure that RabbitMQ is there, and says so in `POLYWIRE_AMQP_URL`.
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use polywire_faults::{Mode, Plan, Scenario, Size};
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // Each is a load on its own.
+    arguments.test_threads.get_or_insert(1);
+    let modes = |scenario: &Scenario| scenario.modes_of(Size::Quick).iter();
+    let trials =
+        Scenario::ALL.iter().flat_map(|scenario| modes(scenario).map(|mode| trial(*scenario, *mode)));
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+fn trial(scenario: Scenario, mode: Mode) -> Trial {
+    let name = format!("{}_{mode}::{}", scenario.letter, scenario.about.replace([' ', ','], "_"));
+    Trial::ignorable_test(name, move || {
+        if std::env::var_os("POLYWIRE_AMQP_URL").is_none() {
+            return Ok(Completion::ignored_with("for want of a broker; `cargo xtask test` starts one"));
+        }
+        let program = env!("CARGO_BIN_EXE_polywire-faults").into();
+        let plan = Plan { size: Size::Quick, mode, seed: 1, program };
+        let report = tokio::runtime::Runtime::new()?.block_on(scenario.run(&plan));
+        println!("{report}");
+        match &report.failure {
+            None => Ok(Completion::Completed),
+            Some(_) => Err(Failed::from(report.to_string())),
+        }
+    })
+}
