@@ -50,7 +50,13 @@ impl Outbound for Requests {
         let Inner { config, mailroom, lines, .. } = &*self.transport;
         let deadline = message.deadline;
         let publishing = self.transport.check(&message).and_then(|()| {
-            Native.encode_request(&self.queue, &mailroom.queue.name, self.number, message, config.persistent)
+            Native.encode_request(
+                &self.queue,
+                &mailroom.queue().name,
+                self.number,
+                message,
+                config.persistent,
+            )
         });
         match publishing {
             Ok(publishing) => lines.publish(publishing, deadline),
@@ -88,7 +94,8 @@ impl Drop for Replies {
 
 /// The reply queue, and a box for each calling end.
 pub(crate) struct Mailroom {
-    pub(crate) queue: Queue,
+    /// Which gets another name if it cannot be had again under its own.
+    queue: Mutex<Queue>,
     /// Unbounded, because each item ends one call of its requester, whose calls in flight core bounds.
     boxes: Mutex<FxHashMap<u64, mpsc::UnboundedSender<Result<Delivery>>>>,
     last: AtomicU64,
@@ -98,10 +105,14 @@ pub(crate) struct Mailroom {
 
 impl Mailroom {
     pub(crate) fn new(limits: Limits) -> Self {
-        let name = format!("polywire.reply.{:032x}", unique());
-        let queue = Queue::expiring(name.into(), QueueKind::Classic, EXPIRES);
+        let queue = Mutex::new(fresh_queue());
         let (boxes, last, closed) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
         Self { queue, boxes, last, closed, limits }
+    }
+
+    /// The reply queue of now.
+    pub(crate) fn queue(&self) -> Queue {
+        lock(&self.queue).clone()
     }
 
     fn open_box(&self) -> Result<(u64, mpsc::UnboundedReceiver<Result<Delivery>>)> {
@@ -125,7 +136,7 @@ impl Mailroom {
     /// Fails the call whose request no queue took.
     pub(crate) fn returned(&self, properties: &BasicProperties) {
         // What our servers reply carries the numbers of another process' calls, and may be returned as well.
-        if properties.reply_to().as_ref() != Some(&self.queue.name) {
+        if properties.reply_to().as_ref() != Some(&self.queue().name) {
             return;
         }
         let Some(Correlation { requester, call }) = Native.correlation_of(properties) else { return };
@@ -154,11 +165,11 @@ impl Mailroom {
     }
 
     /// Tells every calling end that the replies to its calls in flight are lost.
-    fn fail_all(&self) {
+    fn fail_all(&self, queue: &ShortString) {
         for mailbox in lock(&self.boxes).values() {
             let error = Error::new(ErrorKind::Disconnected, "the reply queue is gone, and the replies in it");
             // One that is gone has no calls.
-            let _ = mailbox.send(Err(error.with("queue", &self.queue.name)));
+            let _ = mailbox.send(Err(error.with("queue", queue)));
         }
     }
 
@@ -178,7 +189,7 @@ impl Mailroom {
                 }
                 Err(error) => match ready.take() {
                     Some(ready) => return ready.send(Err(error)).unwrap_or_default(),
-                    None if session.refusal().is_some() => return self.fail_all(),
+                    None if session.refusal().is_some() => return self.fail_all(&self.queue().name),
                     None => tracing::debug!(?error, "cannot take in replies yet"),
                 },
             }
@@ -189,12 +200,20 @@ impl Mailroom {
     }
 
     async fn consume(&self, session: &Session, again: bool) -> Result<(Channel, Consumer)> {
-        if again && !self.queue.is_there(session).await? {
-            self.fail_all();
+        let queue = self.queue();
+        if again && !queue.is_there(session).await? {
+            self.fail_all(&queue.name);
         }
         let channel = session.channel().await?;
-        self.queue.declare(&channel).await?;
-        let name = &self.queue.name;
+        if let Err(error) = queue.declare(&channel).await {
+            if error.kind() == ErrorKind::Config {
+                // The broker says so of a queue on a node of its cluster that is away: it cannot be used, and its name
+                // is taken until the node is back.
+                *lock(&self.queue) = fresh_queue();
+            }
+            return Err(error);
+        }
+        let name = &queue.name;
         let cannot = |error| failed("cannot consume the reply queue", error).with("queue", name);
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
@@ -224,6 +243,11 @@ impl Mailroom {
         }
         tracing::debug!(?next, "no more replies on this channel");
     }
+}
+
+fn fresh_queue() -> Queue {
+    let name = format!("polywire.reply.{:032x}", unique());
+    Queue::expiring(name.into(), QueueKind::Classic, EXPIRES)
 }
 
 /// How long the queue waits for a client that is away.

@@ -260,7 +260,6 @@ impl Inner {
         let start = || async {
             let (tell, ready) = oneshot::channel();
             self.own(tokio::spawn(self.mailroom.clone().serve(self.consuming.clone(), tell)).abort_handle());
-            self.add_private(&self.mailroom.queue);
             ready.await.map_err(|_| closed())?
         };
         self.replies.get_or_try_init(start).await.map(|_| ())
@@ -328,7 +327,10 @@ impl Transport for Amqp {
         self.0.mailroom.close();
         self.0.lines.close();
         self.0.end_tasks();
-        let private: Vec<_> = lock(&self.0.private).drain().map(ShortString::from).collect();
+        let mut private: Vec<_> = lock(&self.0.private).drain().map(ShortString::from).collect();
+        if self.0.replies.initialized() {
+            private.push(self.0.mailroom.queue().name);
+        }
         if !private.is_empty() {
             self.0.delete(private).await;
         }
