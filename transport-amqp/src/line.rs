@@ -152,7 +152,6 @@ struct Line {
     /// that poll, this one keeps a second thread from getting in between, and its confirms from being swapped.
     first_poll: Mutex<()>,
     lost: watch::Receiver<bool>,
-    confirmer: AbortHandle,
 }
 
 /// A message on its way: written, then confirmed.
@@ -170,9 +169,10 @@ impl Line {
         confirms.map_err(|error| failed("cannot turn confirms on", error))?;
         let (published, publications) = mpsc::unbounded_channel();
         let (tell, lost) = watch::channel(false);
-        let confirmer = tokio::spawn(confirm_all(publications, on_return, tell)).abort_handle();
         let (channel, first_poll) = (Arc::new(channel), Mutex::default());
-        Ok(Arc::new(Self { channel, frame_max, published, first_poll, lost, confirmer }))
+        // It ends with the line, after what is on its way by then.
+        tokio::spawn(confirm_all(channel.clone(), publications, on_return, tell));
+        Ok(Arc::new(Self { channel, frame_max, published, first_poll, lost }))
     }
 
     /// Queues a message, or gives it back if the line is lost.
@@ -225,12 +225,6 @@ impl Line {
 /// How soon a lost line is noticed on which nothing is published.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.confirmer.abort();
-    }
-}
-
 async fn write(channel: Arc<Channel>, message: Publishing) -> lapin::Result<Confirmation> {
     let Publishing { exchange, routing_key, mandatory, properties, body } = message;
     let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
@@ -240,16 +234,27 @@ async fn write(channel: Arc<Channel>, message: Publishing) -> lapin::Result<Conf
 /// Takes confirms in the order in which they are due, so that only the first of them has to wake anybody.
 ///
 /// No confirmation is dropped before it is there, whoever has stopped waiting for it: the engine would keep it for ever.
+///
+/// A channel that refuses messages is given up for another: one that first published to a quorum queue while the queue's
+/// leader was dying would refuse them until that node is back.
 async fn confirm_all(
+    _kept_open: Arc<Channel>,
     mut publications: mpsc::UnboundedReceiver<(Confirming, oneshot::Sender<Result<()>>)>,
     on_return: OnReturn,
     lost: watch::Sender<bool>,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
+    let start = Instant::now();
     while publications.recv_many(&mut batch, BATCH).await > 0 {
         for (message, tell) in batch.drain(..) {
             let outcome = outcome(message, &on_return).await;
-            if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Disconnected) {
+            let is_over = match outcome.as_ref().map_err(Error::kind) {
+                Err(ErrorKind::Disconnected) => true,
+                // A queue may refuse for reasons that another channel does not mend.
+                Err(ErrorKind::Rejected) => start.elapsed() >= REFUSING_MAX,
+                _ => false,
+            };
+            if is_over {
                 lost.send_replace(true);
             }
             // Whoever stopped waiting needs no outcome.
@@ -259,6 +264,8 @@ async fn confirm_all(
 }
 
 const BATCH: usize = 256;
+/// How old a line is at least that is given up for refusing messages.
+const REFUSING_MAX: Duration = Duration::from_secs(1);
 
 async fn outcome(message: Confirming, on_return: &OnReturn) -> Result<()> {
     let Confirming { routing_key, id, confirmation } = message;
