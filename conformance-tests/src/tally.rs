@@ -1,6 +1,5 @@
 //! Book-keeping of operations under disturbance: what was promised, what was seen, and where the two disagree.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -58,14 +57,15 @@ pub struct Sum {
 /// Bounded by the load of the case that keeps it.
 #[derive(Debug, Default)]
 struct Book {
-    operations: BTreeMap<u64, Operation>,
+    /// By their numbers. A long load has many, so each is small.
+    operations: Vec<Operation>,
     strays: usize,
 }
 
 #[derive(Debug)]
 struct Operation {
     end: End,
-    effects: usize,
+    effects: u32,
 }
 
 impl Tally {
@@ -79,13 +79,13 @@ impl Tally {
     pub fn attempt(&self) -> u64 {
         let mut book = self.book();
         let id = book.operations.len() as u64;
-        book.operations.insert(id, Operation { end: End::Indeterminate, effects: 0 });
+        book.operations.push(Operation { end: End::Indeterminate, effects: 0 });
         id
     }
 
     /// Notes how an operation ended.
     pub fn end(&self, id: u64, end: End) {
-        if let Some(operation) = self.book().operations.get_mut(&id) {
+        if let Some(operation) = at(&mut self.book().operations, id) {
             operation.end = end;
         }
     }
@@ -93,7 +93,7 @@ impl Tally {
     /// Notes that an operation was seen to take effect.
     pub fn effect(&self, id: u64) {
         let book = &mut *self.book();
-        match book.operations.get_mut(&id) {
+        match at(&mut book.operations, id) {
             Some(operation) => operation.effects += 1,
             None => book.strays += 1,
         }
@@ -104,7 +104,7 @@ impl Tally {
     pub fn sum(&self) -> Sum {
         let book = self.book();
         let mut sum = Sum { unexpected: book.strays, ..Sum::default() };
-        for operation in book.operations.values() {
+        for operation in &book.operations {
             sum.add(operation);
         }
         sum
@@ -113,6 +113,10 @@ impl Tally {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn at(operations: &mut [Operation], id: u64) -> Option<&mut Operation> {
+    operations.get_mut(usize::try_from(id).ok()?)
 }
 
 impl End {
@@ -129,15 +133,16 @@ impl End {
 impl Sum {
     fn add(&mut self, operation: &Operation) {
         self.attempted += 1;
-        self.duplicated += operation.effects.saturating_sub(1);
+        let effects = operation.effects as usize;
+        self.duplicated += effects.saturating_sub(1);
         match operation.end {
             End::Acknowledged => {
                 self.acknowledged += 1;
-                self.lost += usize::from(operation.effects == 0);
+                self.lost += usize::from(effects == 0);
             }
             End::Failed => {
                 self.failed += 1;
-                self.unexpected += operation.effects;
+                self.unexpected += effects;
             }
             End::Indeterminate => self.indeterminate += 1,
         }

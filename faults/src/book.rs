@@ -24,16 +24,23 @@ pub(crate) struct Book {
     failures: Mutex<BTreeMap<String, usize>>,
     figures: Mutex<BTreeMap<&'static str, String>>,
     effects: Mutex<Effects>,
+    /// Whether it keeps who did what, which grows with the load.
+    forgets: AtomicBool,
 }
 
 /// Who did what. Bounded by the load.
 #[derive(Default)]
 struct Effects {
     seen: HashSet<(u32, u64)>,
-    repeated: usize,
+    repeated: BTreeMap<u32, usize>,
 }
 
 impl Book {
+    /// From now on, keeps no more of an operation than its end and how often it was seen.
+    pub(crate) fn forget(&self) {
+        self.forgets.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn attempt(&self) -> u64 {
         self.tally.attempt()
     }
@@ -82,8 +89,13 @@ impl Book {
     /// Notes that somebody did what the operation asks for.
     pub(crate) fn effect(&self, by: u32, id: u64) {
         self.tally.effect(id);
+        if self.forgets.load(Ordering::Relaxed) {
+            return;
+        }
         let effects = &mut *lock(&self.effects);
-        effects.repeated += usize::from(!effects.seen.insert((by, id)));
+        if !effects.seen.insert((by, id)) {
+            *effects.repeated.entry(by).or_default() += 1;
+        }
     }
 
     /// How many operations have ended.
@@ -119,7 +131,12 @@ impl Book {
 
     /// How often somebody did again what it had done already.
     pub(crate) fn repeated(&self) -> usize {
-        lock(&self.effects).repeated
+        lock(&self.effects).repeated.values().sum()
+    }
+
+    /// How often this one did so.
+    pub(crate) fn repeated_by(&self, by: u32) -> usize {
+        lock(&self.effects).repeated.get(&by).copied().unwrap_or_default()
     }
 
     pub(crate) async fn until_ended(&self, operations: usize) -> Result<()> {
@@ -144,7 +161,7 @@ impl Book {
     }
 }
 
-fn kind_of(error: &Error) -> String {
+pub(crate) fn kind_of(error: &Error) -> String {
     let unsent = if error.is_unsent() { ", unsent" } else { "" };
     format!("{:?}{unsent}", error.kind())
 }

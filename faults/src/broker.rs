@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use polywire_rabbitmq_node::{Node, Setup};
+use polywire_rabbitmq_node::{Cluster, Node, Setup};
 use tokio::task::spawn_blocking;
 
 /// A node. What is done to it takes its time, and holds up no thread of the runtime.
@@ -49,6 +49,34 @@ impl Broker {
     ) -> Result<T> {
         let node = self.node.clone();
         let acting = spawn_blocking(move || act(&mut node.lock().unwrap_or_else(PoisonError::into_inner)));
+        Ok(acting.await??)
+    }
+}
+
+/// A cluster of nodes.
+#[derive(Clone)]
+pub(crate) struct Brokers {
+    cluster: Arc<Mutex<Cluster>>,
+    pub(crate) url: String,
+}
+
+impl Brokers {
+    pub(crate) async fn start(nodes: usize) -> Result<Self> {
+        let cluster = spawn_blocking(move || Cluster::start(nodes)).await??;
+        let url = cluster.url();
+        Ok(Self { cluster: Arc::new(Mutex::new(cluster)), url })
+    }
+
+    /// Does something to one of them.
+    pub(crate) async fn with<T: Send + 'static>(
+        &self,
+        node: usize,
+        act: impl FnOnce(&mut Node) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let cluster = self.cluster.clone();
+        let acting = spawn_blocking(move || {
+            act(&mut cluster.lock().unwrap_or_else(PoisonError::into_inner).nodes_mut()[node])
+        });
         Ok(acting.await??)
     }
 }

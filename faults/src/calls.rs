@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
 use polywire_core::{CallError, Client};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::book::Book;
 
@@ -23,6 +23,8 @@ pub(crate) struct Calls {
     /// How many are in flight at any time.
     pub(crate) callers: usize,
     pub(crate) timeout: Duration,
+    /// What each caller waits between two calls.
+    pub(crate) pause: Duration,
 }
 
 /// How long after its deadline a call may end, on a machine that has much else to do.
@@ -60,6 +62,9 @@ impl Calls {
         // How it ended is in the book.
         let _ = call(client, self.timeout, book).await;
         let took = start.elapsed();
+        if !self.pause.is_zero() {
+            sleep(self.pause).await;
+        }
         ensure!(took < self.timeout + GRACE, "a call with a deadline of {:?} took {took:?}", self.timeout);
         Ok(())
     }

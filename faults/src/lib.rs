@@ -15,6 +15,7 @@ mod plan;
 mod report;
 mod scenario;
 mod scenarios;
+mod traffic;
 
 pub use self::plan::{Mode, Plan, Size};
 pub use self::report::{Report, Table};

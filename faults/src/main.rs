@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! polywire-faults [A B …] [--quick|--full] [--seed N]
+//! polywire-faults soak [--minutes N]
 //! ```
 
 mod options;
@@ -33,7 +34,8 @@ async fn run(options: &Options) -> Result<ExitCode> {
     let mut has_failed = false;
     for scenario in &options.scenarios {
         for &mode in scenario.modes_of(options.size) {
-            let plan = Plan { size: options.size, mode, seed: options.seed, program: program.clone() };
+            let Options { size, seed, soak, .. } = *options;
+            let plan = Plan { size, mode, seed, soak, program: program.clone() };
             println!("{} {mode}: {} …", scenario.letter, scenario.about);
             let report: Report = scenario.run(&plan).await;
             println!("{report}");

@@ -22,14 +22,13 @@ pub const ARGUMENT: &str = "--peer";
 /// What a peer says when it is ready. Whatever else it says is the number of an operation that it carried out.
 const READY: &str = "ready";
 
-/// Whether servers are told to suppress duplicates: then the effect of a call is seen once per server.
-pub(crate) const SUPPRESSES_DUPLICATES: bool = false;
-
 /// What a peer is.
 #[derive(Clone, Copy)]
 pub(crate) enum Role {
     /// A server of the service.
     Server,
+    /// One that does not carry out again what it has carried out.
+    CarefulServer,
     /// A worker on the queue.
     Worker,
 }
@@ -38,23 +37,27 @@ impl Role {
     fn name(self) -> &'static str {
         match self {
             Self::Server => "server",
+            Self::CarefulServer => "careful-server",
             Self::Worker => "worker",
         }
     }
 
     fn named(name: &str) -> Result<Self> {
-        let all = [Self::Server, Self::Worker];
+        let all = [Self::Server, Self::CarefulServer, Self::Worker];
         all.into_iter().find(|role| role.name() == name).context("no such role")
     }
 }
 
 /// A process whose deeds are noted in the book. It ends when this is dropped.
 pub(crate) struct Peer {
+    /// Its number in the book.
+    pub(crate) number: u32,
     process: Child,
     reading: JoinHandle<()>,
 }
 
-static LAST: AtomicU32 = AtomicU32::new(0);
+/// 0 is this process.
+static LAST: AtomicU32 = AtomicU32::new(1);
 
 impl Peer {
     /// Starts one, and waits until it is ready. Each thing that it does takes `work_ms`.
@@ -73,8 +76,9 @@ impl Peer {
         let mut said = BufReader::new(process.stdout.take().context("a peer has an output")?).lines();
         let first = within("a peer is ready", said.next_line()).await??;
         anyhow::ensure!(first.as_deref() == Some(READY), "a peer did not get ready");
-        let reading = tokio::spawn(read(said, LAST.fetch_add(1, Ordering::Relaxed), book.clone()));
-        Ok(Self { process, reading })
+        let number = LAST.fetch_add(1, Ordering::Relaxed);
+        let reading = tokio::spawn(read(said, number, book.clone()));
+        Ok(Self { number, process, reading })
     }
 
     /// The number of the process.

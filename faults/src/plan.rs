@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How a scenario is to be run.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct Plan {
     pub mode: Mode,
     /// What its dice start with: the same number brings the same moments.
     pub seed: u64,
+    /// How long the soak lasts; nothing else asks.
+    pub soak: Duration,
     /// The program that plays the peers, with [`peer::ARGUMENT`](crate::peer::ARGUMENT) first.
     pub program: PathBuf,
 }

@@ -10,7 +10,10 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 
 use crate::book::Book;
-use crate::scenarios::{alarm, broker_kills, links, reply_queue, server_kills};
+use crate::scenarios::{
+    alarm, broker_kills, certificates, credentials, failovers, job_restarts, links, reply_queue,
+    server_kills, soak,
+};
 use crate::{Mode, Plan, Report, Size};
 
 /// Something that goes wrong under load.
@@ -29,6 +32,7 @@ pub struct Scenario {
 type Run = for<'a> fn(&'a Plan, &'a Arc<Book>) -> BoxFuture<'a, Result<()>>;
 
 const CLASSIC: &[Mode] = &[Mode::Classic];
+const QUORUM: &[Mode] = &[Mode::Quorum];
 const BOTH: &[Mode] = &[Mode::Classic, Mode::Quorum];
 
 impl Scenario {
@@ -56,11 +60,39 @@ impl Scenario {
             run: |plan, book| links::run(plan, book).boxed(),
         },
         Self {
+            letter: 'D',
+            about: "the nodes of a cluster are killed in turn",
+            modes: QUORUM,
+            quick_modes: QUORUM,
+            run: |plan, book| failovers::run(plan, book).boxed(),
+        },
+        Self {
             letter: 'E',
             about: "the broker runs out of memory for a while",
             modes: BOTH,
             quick_modes: CLASSIC,
             run: |plan, book| alarm::run(plan, book).boxed(),
+        },
+        Self {
+            letter: 'F',
+            about: "the broker is restarted under jobs",
+            modes: BOTH,
+            quick_modes: &[],
+            run: |plan, book| job_restarts::run(plan, book).boxed(),
+        },
+        Self {
+            letter: 'G',
+            about: "certificates are right, wrong, expired and unknown",
+            modes: CLASSIC,
+            quick_modes: CLASSIC,
+            run: |plan, book| certificates::run(plan, book).boxed(),
+        },
+        Self {
+            letter: 'H',
+            about: "credentials are revoked and renewed under calls",
+            modes: CLASSIC,
+            quick_modes: CLASSIC,
+            run: |plan, book| credentials::run(plan, book).boxed(),
         },
         Self {
             letter: 'I',
@@ -70,6 +102,15 @@ impl Scenario {
             run: |plan, book| reply_queue::run(plan, book).boxed(),
         },
     ];
+
+    /// The one that lasts as long as the plan says.
+    pub const SOAK: Self = Self {
+        letter: 'J',
+        about: "the broker is restarted again and again, and memory stays flat",
+        modes: CLASSIC,
+        quick_modes: CLASSIC,
+        run: |plan, book| soak::run(plan, book).boxed(),
+    };
 
     /// The modes that it is run in, in this size.
     #[must_use]
@@ -84,7 +125,7 @@ impl Scenario {
     pub async fn run(&self, plan: &Plan) -> Report {
         let book = Arc::new(Book::default());
         let start = Instant::now();
-        let bound = plan.pick(QUICK_MAX, FULL_MAX);
+        let bound = plan.pick(QUICK_MAX, FULL_MAX) + plan.soak;
         let outcome = timeout(bound, (self.run)(plan, &book)).await;
         let outcome = outcome.context("it did not end in time").flatten();
         Report::new(self, plan, &book, start.elapsed(), outcome)

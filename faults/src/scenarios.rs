@@ -2,6 +2,11 @@
 
 pub(crate) mod alarm;
 pub(crate) mod broker_kills;
+pub(crate) mod certificates;
+pub(crate) mod credentials;
+pub(crate) mod failovers;
+pub(crate) mod job_restarts;
 pub(crate) mod links;
 pub(crate) mod reply_queue;
 pub(crate) mod server_kills;
+pub(crate) mod soak;

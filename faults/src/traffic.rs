@@ -8,16 +8,26 @@ use std::time::Duration;
 use anyhow::Result;
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
-use polywire_core::{Client, Publisher, Pusher, Router, Server, Subscriber, Worker};
+use polywire_core::{Client, Group, Publisher, Pusher, Router, Server, Subscriber, Worker};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use super::role::Pattern;
 use crate::book::Book;
 use crate::patience::{until_some, within};
 
+/// What the two ends do together.
+#[derive(Clone, Copy)]
+pub(crate) enum Pattern {
+    Calls,
+    Jobs,
+    /// For a subscriber of its own.
+    Events,
+    /// For a durable group.
+    GroupEvents,
+}
+
 /// Operations of one pattern. They end when this is dropped.
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     line: Arc<Line>,
     sending: JoinSet<()>,
     _taking: JoinSet<()>,
@@ -45,7 +55,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const BRIEF: Duration = Duration::from_secs(15);
 
 impl Traffic {
-    pub(super) async fn start(
+    pub(crate) async fn start(
         pattern: Pattern,
         name: &str,
         sending: &Amqp,
@@ -73,12 +83,12 @@ impl Traffic {
     }
 
     /// Waits until an operation that begins now, or later, is acknowledged and seen.
-    pub(super) async fn until_it_flows(&self) -> Result<()> {
+    pub(crate) async fn until_it_flows(&self) -> Result<()> {
         until_some("an operation is acknowledged and seen", || self.line.operate()).await
     }
 
     /// Begins no more, and waits until those end that were begun.
-    pub(super) async fn finish(mut self) -> Result<()> {
+    pub(crate) async fn finish(mut self) -> Result<()> {
         self.line.over.store(true, Ordering::Release);
         within("all operations have ended", async { while self.sending.join_next().await.is_some() {} }).await
     }
@@ -94,20 +104,19 @@ impl Line {
                 self.book.call(id, &outcome, &id);
                 outcome.is_ok()
             }
-            SendingEnd::Pusher(pusher) => self.sent(id, pusher.push(&id).await),
-            SendingEnd::Publisher(publisher) => self.sent(id, publisher.publish("noted", &id).await),
+            SendingEnd::Pusher(pusher) => self.sent(id, &pusher.push(&id).await),
+            SendingEnd::Publisher(publisher) => self.sent(id, &publisher.publish("noted", &id).await),
         };
         if !acknowledged {
             return None;
         }
         // It may arrive a moment later; one that does not is lost, which is for the book to say.
-        until_some("an acknowledged operation is seen", || async { self.seen().contains(&id).then_some(()) })
-            .await
-            .ok()
+        let seen = until_some("it is seen", || async { self.seen().contains(&id).then_some(()) });
+        timeout(BRIEF, seen).await.ok()?.ok()
     }
 
-    fn sent(&self, id: u64, outcome: polywire_core::Result<()>) -> bool {
-        self.book.send(id, &outcome);
+    fn sent(&self, id: u64, outcome: &polywire_core::Result<()>) -> bool {
+        self.book.send(id, outcome);
         outcome.is_ok()
     }
 
@@ -126,7 +135,7 @@ impl SendingEnd {
         Ok(match pattern {
             Pattern::Calls => Self::Client(Client::connect(amqp, name, MessagePack).await?),
             Pattern::Jobs => Self::Pusher(Pusher::connect(amqp, name, MessagePack).timeout(BRIEF).await?),
-            Pattern::Events => {
+            Pattern::Events | Pattern::GroupEvents => {
                 Self::Publisher(Publisher::connect(amqp, name, MessagePack).timeout(BRIEF).await?)
             }
         })
@@ -145,6 +154,10 @@ impl TakingEnd {
             Pattern::Calls => Self::Server(Server::bind(amqp, name).await?),
             Pattern::Jobs => Self::Worker(Worker::bind(amqp, name, MessagePack).await?),
             Pattern::Events => Self::Subscriber(Subscriber::bind(amqp, name, MessagePack).await?),
+            Pattern::GroupEvents => {
+                let group = Group::new("all")?.durable();
+                Self::Subscriber(Subscriber::bind(amqp, name, MessagePack).group(group).await?)
+            }
         })
     }
 
@@ -167,7 +180,10 @@ impl TakingEnd {
             Self::Subscriber(mut subscriber) => {
                 while let Some(event) = subscriber.next().await {
                     match event {
-                        Ok(event) => line.note(*event),
+                        Ok(event) => {
+                            line.note(*event);
+                            event.ack();
+                        }
                         Err(error) => line.book.failed(format!("a subscriber heard: {error}")),
                     }
                 }

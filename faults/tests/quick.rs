@@ -2,6 +2,8 @@
 //!
 //! `cargo xtask test` makes sure that RabbitMQ is there, and says so in `POLYWIRE_AMQP_URL`.
 
+use std::time::Duration;
+
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use polywire_faults::{Mode, Plan, Scenario, Size};
 
@@ -22,7 +24,7 @@ fn trial(scenario: Scenario, mode: Mode) -> Trial {
             return Ok(Completion::ignored_with("for want of a broker; `cargo xtask test` starts one"));
         }
         let program = env!("CARGO_BIN_EXE_polywire-faults").into();
-        let plan = Plan { size: Size::Quick, mode, seed: 1, program };
+        let plan = Plan { size: Size::Quick, mode, seed: 1, soak: Duration::ZERO, program };
         let report = tokio::runtime::Runtime::new()?.block_on(scenario.run(&plan));
         println!("{report}");
         match &report.failure {

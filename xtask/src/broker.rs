@@ -5,10 +5,12 @@ use polywire_rabbitmq_node::Node;
 use xshell::{Shell, cmd};
 
 pub(crate) fn start(shell: &Shell) -> Result<Node> {
-    if !Node::is_installed() {
-        install(shell)?;
-    }
+    install_if_missing(shell)?;
     Node::start().context("the private RabbitMQ node did not start")
+}
+
+pub(crate) fn install_if_missing(shell: &Shell) -> Result<()> {
+    if Node::is_installed() { Ok(()) } else { install(shell) }
 }
 
 /// Installs Debian's package, which starts no service by itself where a policy denies it.

@@ -5,11 +5,14 @@
 //! cargo xtask conformance   the suite on every backend, side by side
 //! cargo xtask features      each set of features compiles
 //! cargo xtask examples      the examples run, also as several processes
+//! cargo xtask faults        what is lost while brokers, servers and links fail, counted: minutes
+//! cargo xtask soak amqp     the same for as long as you like, with an eye on memory
 //! ```
 
 mod broker;
 mod conformance;
 mod examples;
+mod faults;
 mod features;
 mod test;
 
@@ -38,6 +41,10 @@ fn run() -> Result<()> {
         ["conformance", rest @ ..] => conformance::run(&shell, rest),
         ["features"] => features::run(&shell),
         ["examples"] => examples::run(&shell),
-        _ => bail!("usage: cargo xtask test [ARGUMENTS OF cargo test] | conformance | features | examples"),
+        ["faults", rest @ ..] => faults::run(&shell, rest),
+        ["soak", rest @ ..] => faults::soak(&shell, rest),
+        _ => bail!(
+            "usage: cargo xtask test [ARGUMENTS OF cargo test] | conformance | features | examples | faults | soak"
+        ),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
-use polywire_core::{Router, Server, Window, Worker};
+use polywire_core::{Router, Server, Suppression, Window, Worker};
 
 use tokio::time::sleep;
 
@@ -25,9 +25,14 @@ pub async fn play(arguments: &[String]) -> Result<()> {
     let amqp = Amqp::connect(url).await?;
     let playing = async {
         match Role::named(role)? {
-            Role::Server => serve(&amqp, work).await,
-            Role::Worker => labour(&amqp, work).await,
+            Role::Server => serve(Server::bind(&amqp, SERVICE).await?, work).await,
+            Role::CarefulServer => {
+                let server = Server::bind(&amqp, SERVICE).suppress_duplicates(Suppression::default());
+                serve(server.await?, work).await;
+            }
+            Role::Worker => labour(&amqp, work).await?,
         }
+        Ok(())
     };
     tokio::select! {
         ended = playing => ended,
@@ -36,9 +41,7 @@ pub async fn play(arguments: &[String]) -> Result<()> {
     }
 }
 
-async fn serve(amqp: &Amqp, work: Duration) -> Result<()> {
-    // The place to suppress duplicates at; `SUPPRESSES_DUPLICATES` has to say so, too.
-    let server = Server::bind(amqp, SERVICE).await?;
+async fn serve(server: Server, work: Duration) {
     say(READY);
     let router = Router::new(MessagePack).method("add", move |(id, a, b): (u64, i64, i64)| async move {
         sleep(work).await;
@@ -46,7 +49,6 @@ async fn serve(amqp: &Amqp, work: Duration) -> Result<()> {
         Ok(a + b)
     });
     server.serve(router).await;
-    Ok(())
 }
 
 async fn labour(amqp: &Amqp, work: Duration) -> Result<()> {

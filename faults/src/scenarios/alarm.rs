@@ -28,7 +28,7 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
     let url = plan.url(&broker.url);
     let _server = Peer::start(plan, Role::Server, &url, 1, book).await?;
     let calling = Amqp::connect(&url).await?;
-    let load = Calls { total: usize::MAX, callers: 20, timeout: BRIEF };
+    let load = Calls { total: usize::MAX, callers: 20, timeout: BRIEF, pause: Duration::ZERO };
     let disturbing = async {
         for _ in 0..plan.pick(1, 5) {
             book.until_ended(book.ended() + 200).await?;

@@ -2,7 +2,6 @@
 //! acknowledged is lost.
 
 mod role;
-mod traffic;
 mod trouble;
 
 use std::collections::BTreeMap;
@@ -17,11 +16,11 @@ use polywire_conformance::Proxy;
 use tokio::time::Instant;
 
 use self::role::Role;
-use self::traffic::Traffic;
 use self::trouble::Trouble;
 use crate::Plan;
 use crate::book::Book;
 use crate::broker::Broker;
+use crate::traffic::Traffic;
 
 /// Both sides show this often that they live, and give up after twice the time.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -52,7 +51,7 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
 const AT_A_TIME: usize = 12;
 
 /// How long it took until a trouble was noticed, if it had to be, and from its end until all was as before.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Times {
     noticed: Option<Duration>,
     recovered: Duration,

@@ -28,7 +28,7 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
         servers.push_back(Peer::start(plan, Role::Server, &url, WORK_MS, book).await?);
     }
     let amqp = Amqp::connect(&url).await?;
-    let load = Calls { total, callers, timeout: Duration::from_secs(60) };
+    let load = Calls { total, callers, timeout: Duration::from_secs(60), pause: Duration::ZERO };
     let killing = async {
         let mut dice = Dice::new(plan.seed);
         for kill in 0..kills {

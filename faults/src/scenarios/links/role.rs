@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::traffic::Pattern;
+
 /// The end whose link is disturbed; the others have good ones.
 #[derive(Clone, Copy)]
 pub(super) enum Role {
@@ -11,14 +13,6 @@ pub(super) enum Role {
     Puller,
     Publisher,
     Subscriber,
-}
-
-/// What the two ends do together.
-#[derive(Clone, Copy)]
-pub(super) enum Pattern {
-    Calls,
-    Jobs,
-    Events,
 }
 
 impl Role {

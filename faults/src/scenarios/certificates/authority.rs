@@ -1,0 +1,59 @@
+//! An authority that signs whatever it is asked to.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+
+pub(super) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// Whether a certificate is still good.
+#[derive(Clone, Copy)]
+pub(super) enum Validity {
+    Now,
+    Expired,
+}
+
+impl Authority {
+    pub(super) fn new(name: &str) -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate()?;
+        let pem = params.self_signed(&key)?.pem();
+        Ok(Self { issuer: Issuer::new(params, key), pem })
+    }
+
+    /// A certificate for a host, or for a user.
+    pub(super) fn issue(&self, name: &str, validity: Validity) -> Result<Certificate> {
+        let mut params = CertificateParams::new(vec![name.to_owned()])?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        if matches!(validity, Validity::Expired) {
+            (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
+        }
+        let key = KeyPair::generate()?;
+        let pem = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Certificate { pem, key: key.serialize_pem() })
+    }
+
+    pub(super) fn write(&self, folder: &Path, name: &str) -> Result<()> {
+        Ok(fs::write(folder.join(format!("{name}.pem")), &self.pem)?)
+    }
+}
+
+/// A certificate and its key.
+pub(super) struct Certificate {
+    pem: String,
+    key: String,
+}
+
+impl Certificate {
+    pub(super) fn write(&self, folder: &Path, name: &str) -> Result<()> {
+        fs::write(folder.join(format!("{name}.pem")), &self.pem)?;
+        Ok(fs::write(folder.join(format!("{name}.key")), &self.key)?)
+    }
+}

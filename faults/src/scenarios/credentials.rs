@@ -1,0 +1,141 @@
+//! Credentials are revoked under calls: who has them is denied and gives up; who can ask for new ones goes on.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures_util::future::join_all;
+use polywire_amqp::{Amqp, Change, Credentials};
+use polywire_codec::MessagePack;
+use polywire_core::{Client, ErrorKind, Server};
+
+use crate::Plan;
+use crate::book::Book;
+use crate::broker::Broker;
+use crate::calls::{SERVICE, call};
+use crate::patience::{until, within};
+use crate::peer::{Peer, Role};
+
+const CALLERS: usize = 5;
+const BRIEF: Duration = Duration::from_secs(15);
+/// Each of the two connections of a transport tries six times.
+const LOGINS_MAX: usize = 12;
+
+pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
+    let broker = Broker::start().await?;
+    let _server = Peer::start(plan, Role::Server, &broker.url, 0, book).await?;
+    let stage = Stage { broker: &broker, book };
+    let renewing = async {
+        for _ in 0..plan.pick(1, 5) {
+            stage.is_asked_again().await?;
+        }
+        Ok(())
+    };
+    tokio::try_join!(
+        stage.is_denied("changed", ["change_password", "changed", "other"]),
+        stage.is_denied("deleted", ["delete_user", "deleted"]),
+        renewing,
+    )?;
+    let mut logins = 0;
+    for user in ["changed", "deleted"] {
+        let tried = stage.refused_logins(user).await?;
+        ensure!(tried <= LOGINS_MAX, "{user} was refused, and went on trying: {tried} times");
+        logins += tried;
+    }
+    book.figure("refused logins of two transports", logins);
+    book.nothing_is_lost().await
+}
+
+struct Stage<'a> {
+    broker: &'a Broker,
+    book: &'a Arc<Book>,
+}
+
+impl Stage<'_> {
+    /// Revokes a user's credentials under calls, and waits until both connections have given up.
+    async fn is_denied<const N: usize>(&self, user: &str, revocation: [&str; N]) -> Result<()> {
+        self.add(user).await?;
+        let amqp = Amqp::connect(&self.url(user)).await?;
+        let mut events = amqp.events();
+        let client = Client::connect(&amqp, SERVICE, MessagePack).await?;
+        let calling = join_all((0..CALLERS).map(|_| self.call_until_denied(&client)));
+        let revoking = async {
+            self.some_more_calls().await?;
+            self.broker.ctl(revocation).await?;
+            self.broker.ctl(["close_all_user_connections", user, "revoked"]).await?;
+            for _ in 0..2 {
+                while !matches!(events.next().await.context("events end")?.change, Change::Refused(_)) {}
+            }
+            anyhow::Ok(())
+        };
+        let (_, revoked) = within("calls are denied", async { tokio::join!(calling, revoking) }).await?;
+        revoked?;
+        let error = Server::bind(&amqp, "late").await.err().context("a server binds without credentials")?;
+        ensure!(error.kind() == ErrorKind::Denied, "a server without credentials fails as {error:?}");
+        Ok(())
+    }
+
+    async fn call_until_denied(&self, client: &Client<MessagePack>) {
+        while !call(client, BRIEF, self.book)
+            .await
+            .is_err_and(|error| error.kind() == Some(ErrorKind::Denied))
+        {}
+    }
+
+    /// Changes a password under calls, and says so to the one who asks.
+    async fn is_asked_again(&self) -> Result<()> {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let user = format!("renewed-{}", LAST.fetch_add(1, Ordering::Relaxed));
+        self.add(&user).await?;
+        let (asked, password) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new("first")));
+        let builder = Amqp::builder(&format!("amqp://127.0.0.1:{}", self.broker.port))?.credentials({
+            let (user, asked, password) = (user.clone(), asked.clone(), password.clone());
+            move || {
+                asked.fetch_add(1, Ordering::Relaxed);
+                let now = *password.lock().unwrap_or_else(PoisonError::into_inner);
+                let credentials = Credentials::new(user.clone(), now);
+                async move { Ok(credentials) }
+            }
+        });
+        let amqp = builder.connect().await?;
+        let client = Client::connect(&amqp, SERVICE, MessagePack).await?;
+        self.answered(&client).await?;
+        let before = asked.load(Ordering::Relaxed);
+        self.broker.ctl(["change_password", &user, "second"]).await?;
+        *password.lock().unwrap_or_else(PoisonError::into_inner) = "second";
+        self.broker.ctl(["close_all_user_connections", &user, "renewed"]).await?;
+        until("it is asked for new credentials", || asked.load(Ordering::Relaxed) >= before + 2).await?;
+        self.answered(&client).await
+    }
+
+    /// Calls until some were answered.
+    async fn answered(&self, client: &Client<MessagePack>) -> Result<()> {
+        let answering = async {
+            let mut answered = 0;
+            while answered < 50 {
+                answered += u32::from(call(client, BRIEF, self.book).await.is_ok());
+            }
+        };
+        within("calls are answered", answering).await
+    }
+
+    async fn some_more_calls(&self) -> Result<()> {
+        self.book.until_ended(self.book.ended() + 100).await
+    }
+
+    async fn add(&self, user: &str) -> Result<()> {
+        self.broker.ctl(["add_user", user, "first"]).await?;
+        self.broker.ctl(["set_permissions", user, ".*", ".*", ".*"]).await.map(drop)
+    }
+
+    fn url(&self, user: &str) -> String {
+        format!("amqp://{user}:first@127.0.0.1:{}", self.broker.port)
+    }
+
+    async fn refused_logins(&self, user: &str) -> Result<usize> {
+        let refused = format!("login refused: user '{user}'");
+        let log = self.broker.with(|node| node.log()).await?;
+        Ok(log.lines().filter(|line| line.contains(&refused)).count())
+    }
+}

@@ -1,0 +1,76 @@
+//! The memory of a process, watched.
+
+use std::fmt;
+
+use anyhow::{Context, Result, ensure};
+
+/// How much memory a process had, in KiB, again and again.
+pub(super) struct Samples {
+    pub(super) name: &'static str,
+    process: u32,
+    /// One a second, for as long as a soak lasts.
+    kib: Vec<u64>,
+}
+
+/// Growth that is no leak: the allocator keeps some, and the book of the load takes 8 bytes an operation.
+const SLACK_KIB: u64 = 16 << 10;
+
+impl Samples {
+    pub(super) fn of(name: &'static str, process: u32) -> Self {
+        Self { name, process, kib: Vec::new() }
+    }
+
+    pub(super) fn take(&mut self) -> Result<()> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process));
+        let status = status.with_context(|| format!("{} is gone", self.name))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a resident set")?;
+        self.kib.push(line.trim().trim_end_matches(" kB").parse()?);
+        Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// If the median of the last quarter is well above that of the second.
+    pub(super) fn are_flat(&self) -> Result<()> {
+        let (before, after) = self.medians();
+        ensure!(after <= before + before / 5 + SLACK_KIB, "the memory of {} grows: {self}", self.name);
+        Ok(())
+    }
+
+    /// Of the second quarter and of the last: in the first, all kinds of things are made that stay.
+    fn medians(&self) -> (u64, u64) {
+        let quarter = self.kib.len() / 4;
+        (median(&self.kib[quarter..2 * quarter]), median(&self.kib[3 * quarter..]))
+    }
+}
+
+fn median(samples: &[u64]) -> u64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+impl fmt::Display for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (before, after) = self.medians();
+        let most = self.kib.iter().max().copied().unwrap_or_default();
+        let mib = |kib| kib as f64 / 1024.0;
+        write!(f, "{:.1} MiB, later {:.1} MiB, at most {:.1} MiB", mib(before), mib(after), mib(most))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(kib: impl Iterator<Item = u64>) -> Samples {
+        Samples { name: "it", process: 0, kib: kib.collect() }
+    }
+
+    #[test]
+    fn growth_after_the_beginning_is_told() {
+        assert!(samples((0..100).map(|n| 20_000 + n)).are_flat().is_ok());
+        assert!(samples((0..100).map(|n| 20_000 + n * 1_000)).are_flat().is_err());
+        assert!(samples((0..100).map(|n| if n < 20 { n } else { 50_000 })).are_flat().is_ok());
+    }
+}
