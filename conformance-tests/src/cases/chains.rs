@@ -4,7 +4,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::{Client, Context, Fault, Router, Server};
+use polywire_core::{Client, Context, Router, Server};
 
 use super::calls::eventually;
 use crate::stage::{PATIENCE, bound};
@@ -131,7 +131,10 @@ fn the_back() -> Router<MessagePack> {
         let calls = context.call_stack().iter().map(str::to_owned).collect();
         Ok(Looked { remaining_ms: remaining_ms(&context), headers, calls })
     };
-    let wait = |(): ()| async { Ok(pending::<()>().await) };
+    let wait = |(): ()| async {
+        pending::<()>().await;
+        Ok(())
+    };
     Router::new(MessagePack).method("look", look).method("wait", wait)
 }
 
@@ -147,7 +150,10 @@ fn the_front(back: Client<MessagePack>) -> Router<MessagePack> {
     };
     let wait = move |(): ()| {
         let back = waiting.clone();
-        async move { Ok(back.call::<_, ()>("wait", &()).await?) }
+        async move {
+            back.call::<_, ()>("wait", &()).await?;
+            Ok(())
+        }
     };
     Router::new(MessagePack).method("look", look).method("wait", wait)
 }

@@ -211,6 +211,7 @@ pub async fn requests_of_a_dead_server_go_on(stage: &Stage) -> Verdict {
 }
 
 /// A request to a server that runs each at most once goes to nobody else if that server dies.
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the method has one lifetime, and not any")]
 pub async fn request_run_at_most_once_goes_to_nobody_else(stage: &Stage) -> Verdict {
     stage.require("settlement", |can| can.settlement).await?;
     let never = Arc::new(Semaphore::new(0));
