@@ -20,6 +20,9 @@ use bytestring::ByteString;
 pub struct Headers(Vec<(ByteString, ByteString)>);
 
 impl Headers {
+    /// Names that begin with this are for what backends write; no message that has one leaves, whatever carries it.
+    pub const RESERVED: &'static str = "polywire.";
+
     /// No headers.
     #[must_use]
     pub const fn new() -> Self {

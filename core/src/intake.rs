@@ -23,7 +23,7 @@ pub(crate) trait Desk: Send + Sync + 'static {
     fn handle(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = ()> + Send + 'static;
 
     /// Deals with one that came when no more is wanted, and that the backend could not hand back.
-    fn turn_down(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = ()> + Send;
+    fn turn_down(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = ()> + Send + 'static;
 
     /// Notes that something came that cannot be read.
     fn reject(&self, error: &Error);
@@ -37,13 +37,15 @@ pub(crate) trait Desk: Send + Sync + 'static {
 
 /// Takes in deliveries, at most a window of them at once, and works each off: where it stands if that is done at once,
 /// else in a task of its own. Ends when it is to drain, or the receiver has ended.
-pub(crate) async fn run<D: Desk>(desk: Arc<D>, mut receiver: Receiver, window: Window, phase: Phases) {
+pub(crate) async fn run<D: Desk>(desk: Arc<D>, receiver: Receiver, window: Window, duty: Duty) {
+    // What is declared first is dropped last: it has stopped when nothing of it is left.
+    let duty = duty;
+    let mut receiver = receiver;
     // Dropping the set drops the handlers, and with them their receipts, which requeues.
     let mut running = JoinSet::new();
-    let _stopped = Stopped(phase.clone());
-    serve(&desk, &mut receiver, window, &mut running, &phase).await;
+    serve(&desk, &mut receiver, window, &mut running, &duty.0).await;
     receiver.stop();
-    wind_up(&desk, &mut receiver, &mut running).await;
+    wind_up(&desk, &mut receiver, window, &mut running).await;
 }
 
 async fn serve<D: Desk>(
@@ -114,13 +116,14 @@ fn take_in<D: Desk>(desk: &Arc<D>, delivery: Delivery, pace: &mut Pace, running:
 }
 
 /// Lets what runs finish, and turns down what the backend could not hand back.
-async fn wind_up<D: Desk>(desk: &Arc<D>, receiver: &mut Receiver, running: &mut JoinSet<()>) {
+async fn wind_up<D: Desk>(desk: &Arc<D>, receiver: &mut Receiver, window: Window, running: &mut JoinSet<()>) {
     let mut open = true;
     while !running.is_empty() || (open && D::TAKES_THE_REST) {
+        let is_wanted = open && running.len() < window.messages();
         tokio::select! {
             biased;
-            next = next(receiver, open) => match next {
-                Next::Delivery(delivery) => desk.clone().turn_down(delivery).await,
+            next = next(receiver, is_wanted) => match next {
+                Next::Delivery(delivery) => drop(running.spawn(desk.clone().turn_down(delivery))),
                 Next::Unreadable(error) => desk.reject(&error),
                 Next::Abandoned(call) => desk.abandon(call),
                 Next::End => open = false,
@@ -164,10 +167,16 @@ impl Phases {
     }
 }
 
-/// Says that the end has stopped, also when its future is dropped.
-struct Stopped(Phases);
+/// Being open; whoever drops it says that the end has stopped, whether it has ever begun to run or not.
+pub(crate) struct Duty(Phases);
 
-impl Drop for Stopped {
+impl Duty {
+    pub(crate) fn new(phase: &Phases) -> Self {
+        Self(phase.clone())
+    }
+}
+
+impl Drop for Duty {
     fn drop(&mut self) {
         self.0.0.send_replace(Phase::Stopped);
     }

@@ -1,6 +1,6 @@
 //! Bounds on what a message may hold.
 
-use crate::{Error, ErrorKind, Message, Result};
+use crate::{Error, ErrorKind, Headers, Message, Result};
 
 /// How much a message may hold, on the way out and on the way in.
 ///
@@ -39,12 +39,21 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TooLarge`], saying which bound is passed by how much; unsent, of course.
+    /// [`ErrorKind::TooLarge`], saying which bound is passed by how much, or [`ErrorKind::Config`] if a header has a
+    /// [name that is not for users](crate::Headers::RESERVED); unsent, of course.
     pub fn check(&self, message: &Message) -> Result<()> {
         within("body", message.body.len(), self.body_max)?;
         within("frames", message.body.frames().len(), self.frames_max)?;
         within("headers", message.headers.len(), self.headers_max)?;
-        within("header bytes", message.headers.byte_len(), self.header_bytes_max)
+        within("header bytes", message.headers.byte_len(), self.header_bytes_max)?;
+        match message.headers.iter().find(|(name, _)| name.starts_with(Headers::RESERVED)) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let error =
+                    Error::new(ErrorKind::Config, "headers that begin with polywire. are not for users");
+                Err(error.with("header", name.escape_debug()).unsent())
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::FutureExt;
 
 use crate::error::report;
-use crate::intake::{self, Phases, Running, panic_message};
+use crate::intake::{self, Duty, Phases, Running, panic_message};
 use crate::retries::End;
 use crate::transport::{Abandoned, Burial, Delivery, Receiver, Retry};
 use crate::{
@@ -25,14 +25,22 @@ pub(crate) struct Works {
     pub(crate) retries: Retries,
     pub(crate) can: Capabilities,
     pub(crate) handle: WorkHandle,
+    /// The last one, so that it is dropped last.
+    pub(crate) duty: Duty,
 }
 
 impl Works {
+    pub(crate) fn new(receiver: Receiver, window: Window, retries: Retries, can: Capabilities) -> Self {
+        let handle = WorkHandle { phase: Phases::new(), counts: Arc::default() };
+        let duty = Duty::new(&handle.phase);
+        Self { receiver, window, retries, can, handle, duty }
+    }
+
     /// Works off until it is drained, or the transport is closed.
     pub(crate) async fn run<S: Service>(self, service: S) {
-        let Self { receiver, window, retries, can, handle } = self;
+        let Self { receiver, window, retries, can, handle, duty } = self;
         let desk = Desk { service, retries, can, counts: handle.counts };
-        intake::run(Arc::new(desk), receiver, window, handle.phase).await;
+        intake::run(Arc::new(desk), receiver, window, duty).await;
     }
 }
 
@@ -196,10 +204,6 @@ pub struct WorkHandle {
 }
 
 impl WorkHandle {
-    pub(crate) fn new() -> Self {
-        Self { phase: Phases::new(), counts: Arc::default() }
-    }
-
     /// Takes in no more, lets what runs finish, and waits for that. The rest is handed back for others to take; where the
     /// transport cannot, what has arrived already is worked off first.
     ///

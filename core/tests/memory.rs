@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use std::future::IntoFuture;
 use std::task::{Context, Waker};
 
-use polywire_core::{Address, CallId, Deadline, ErrorKind, Memory, Message, Transport, Window};
+use polywire_codec::MessagePack;
+use polywire_core::{
+    Address, CallId, Deadline, ErrorKind, Group, Memory, Message, Server, Subscriber, Transport, Window,
+    Worker,
+};
 
 fn service() -> Address {
     Address::new("service").unwrap()
@@ -57,4 +62,95 @@ async fn worlds_of_one_name_are_one_and_end_with_their_last_transport() {
     sender.send(request()).await.unwrap();
     let (sender, _replies) = Memory::named("another").requester(&service()).await.unwrap();
     assert_eq!(sender.send(request()).await.unwrap_err().kind(), ErrorKind::Unroutable);
+}
+
+#[tokio::test]
+async fn job_that_waits_for_room_fails_when_its_transport_is_closed() {
+    let memory = Memory::new();
+    let others = memory.peer();
+    let pusher = memory.pusher(&service()).await.unwrap();
+    for _ in 0..1024 {
+        pusher.send(request()).await.unwrap();
+    }
+    let mut waiting = Box::pin(pusher.send(request()));
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    memory.close().await.unwrap();
+    let mut jobs = others.puller(&service(), Window::new(1)).await.unwrap();
+    jobs.next().await.unwrap().unwrap().receipt.ack();
+    assert_eq!(waiting.await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn closed_server_replies_no_more() {
+    let memory = Memory::new();
+    let others = memory.peer();
+    let (replies, mut requests) = memory.responder(&service(), Window::new(1)).await.unwrap();
+    let (sender, _replies) = others.requester(&service()).await.unwrap();
+    sender.send(request()).await.unwrap();
+    let request = requests.next().await.unwrap().unwrap();
+    memory.close().await.unwrap();
+    let mut reply = Message::new("done");
+    reply.reply_to = request.message.reply_to.clone();
+    assert_eq!(replies.send(reply).await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn jobs_that_are_given_back_have_their_places_again() {
+    let memory = Memory::new();
+    let pusher = memory.pusher(&service()).await.unwrap();
+    for n in 0..100_u8 {
+        pusher.send(Message::new(vec![n])).await.unwrap();
+    }
+    let mut dying = memory.puller(&service(), Window::new(50)).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..50 {
+        held.push(dying.next().await.unwrap().unwrap());
+    }
+    held.truncate(30);
+    drop((held, dying));
+    let mut heir = memory.puller(&service(), Window::new(100)).await.unwrap();
+    for n in 0..100_u8 {
+        let job = heir.next().await.unwrap().unwrap();
+        assert_eq!(job.message.body.as_slice(), Some(&[n][..]));
+        job.receipt.ack();
+    }
+}
+
+#[tokio::test]
+async fn group_is_durable_for_all_its_members_or_for_none() {
+    let memory = Memory::new();
+    let join = |durable: bool| {
+        let group = Group::new("archive").unwrap();
+        let group = if durable { group.durable() } else { group };
+        let subscriber = Subscriber::<u8>::bind(&memory, "events", MessagePack).filter("#").group(group);
+        subscriber.into_future()
+    };
+    let durable = join(true).await.unwrap();
+    assert_eq!(join(false).await.unwrap_err().kind(), ErrorKind::Config);
+    drop(durable);
+    assert_eq!(join(false).await.unwrap_err().kind(), ErrorKind::Config);
+    assert!(join(true).await.is_ok());
+}
+
+#[tokio::test]
+async fn end_that_never_ran_is_drained_when_it_is_gone() {
+    let memory = Memory::new();
+    let server = Server::bind(&memory, "service").await.unwrap();
+    let handle = server.handle();
+    drop(server);
+    handle.drain().await;
+    let worker = Worker::bind(&memory, "jobs", MessagePack).await.unwrap();
+    let handle = worker.handle();
+    tokio::spawn(worker.work(|(): ()| async { Ok(()) })).abort();
+    handle.drain().await;
+}
+
+#[tokio::test]
+async fn headers_that_are_ours_leave_by_no_transport() {
+    let memory = Memory::new();
+    let pusher = memory.pusher(&service()).await.unwrap();
+    let mut message = request();
+    message.headers.insert("polywire.trace", "theirs");
+    let error = pusher.send(message).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.is_unsent(), "{error:?}");
 }

@@ -170,6 +170,16 @@ async fn request_whose_reply_cannot_leave_is_requeued() {
 }
 
 #[tokio::test]
+async fn request_whose_reply_can_never_leave_is_answered_with_a_fault() {
+    let refused = || Sending::ready(Err(Error::new(ErrorKind::Config, "such a header cannot be sent")));
+    let (replies, outcomes) = serve_one(request(), refused).await;
+    assert_eq!(replies.len(), 2);
+    assert_eq!(replies[1].fault.as_ref().unwrap().code, Code::Internal);
+    // Even if the fault cannot leave: the next attempt would end like this one.
+    assert_eq!(outcomes, [Outcome::Ack]);
+}
+
+#[tokio::test]
 async fn request_of_a_caller_that_is_gone_is_done() {
     let (_, outcomes) = serve_one(request(), caller_gone).await;
     assert_eq!(outcomes, [Outcome::Ack]);

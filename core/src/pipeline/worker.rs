@@ -139,7 +139,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
                 retries.check(&can)?;
             }
             let receiver = transport.puller(&queue, window).await?;
-            let works = Works { receiver, window, retries, can, handle: WorkHandle::new() };
+            let works = Works::new(receiver, window, retries, can);
             Ok(Worker { queue, dialect, works })
         })
     }

@@ -169,7 +169,7 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
                 retries.check(&can)?;
             }
             let Feed { receiver, filters, dropped } = wish.open().await?;
-            let works = Works { receiver, window, retries, can, handle: WorkHandle::new() };
+            let works = Works::new(receiver, window, retries, can);
             Ok(Listener { channel, dialect, filters, dropped, works })
         })
     }

@@ -172,11 +172,11 @@ impl<S: Service> Desk<S> {
             return true;
         };
         match error.kind() {
-            // The caller must hear something: the fault is small.
-            ErrorKind::TooLarge => self.excuse(address, &error).await,
+            ErrorKind::Disconnected | ErrorKind::Closed => self.lose(&error, false),
             // Nobody waits for it: doing the work again would help nobody.
             ErrorKind::Unroutable => self.lose(&error, true),
-            _ => self.lose(&error, false),
+            // The next attempt would end like this one. The caller must hear something: the fault is small.
+            _ => self.excuse(address, &error).await,
         }
     }
 
@@ -188,7 +188,10 @@ impl<S: Service> Desk<S> {
                 self.count(|counts| &counts.answered);
                 true
             }
-            Err(error) => self.lose(&error, error.kind() == ErrorKind::Unroutable),
+            Err(error) => {
+                let may_pass = matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Closed);
+                self.lose(&error, !may_pass)
+            }
         }
     }
 

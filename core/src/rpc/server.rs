@@ -10,7 +10,7 @@ use futures_core::future::BoxFuture;
 use super::desk::Desk;
 use super::suppression::{Answers, Suppression};
 use super::underway::Underway;
-use crate::intake::{self, Phases};
+use crate::intake::{self, Duty, Phases};
 use crate::transport::{Receiver, Sender};
 use crate::{Address, Error, Result, Service, Transport, Window};
 
@@ -51,6 +51,8 @@ pub struct Server {
     answers: Option<Answers>,
     underway: Option<Underway>,
     handle: ServerHandle,
+    /// The last one, so that it is dropped last.
+    duty: Duty,
 }
 
 impl Server {
@@ -90,7 +92,9 @@ impl Server {
 
     /// Serves until it is drained, or the transport is closed.
     ///
-    /// Each request runs in a task of its own. Dropping the future stops at once: what runs is dropped, and goes to
+    /// A request is begun where it is taken in, and goes on in a task of its own if it is not done at once. So a handler
+    /// that blocks its thread keeps others from being begun, as it does wherever it runs; what computes for long belongs
+    /// into [`spawn_blocking`](tokio::task::spawn_blocking). Dropping the future stops at once: what runs is dropped, and goes to
     /// another server where the transport can carry that.
     pub async fn serve<S: Service>(self, service: S) {
         let Self {
@@ -103,6 +107,7 @@ impl Server {
             answers,
             underway,
             handle,
+            duty,
         } = self;
         tracing::debug!(service = %name, window = window.messages(), "serving");
         let desk = Desk {
@@ -115,7 +120,7 @@ impl Server {
             underway,
             counts: handle.counts,
         };
-        intake::run(Arc::new(desk), receiver, window, handle.phase).await;
+        intake::run(Arc::new(desk), receiver, window, duty).await;
         tracing::debug!(service = %name, "stopped serving");
     }
 }
@@ -187,6 +192,7 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
             }
             let (sender, receiver) = transport.responder(&name, window).await?;
             let handle = ServerHandle { phase: Phases::new(), counts: Arc::default() };
+            let duty = Duty::new(&handle.phase);
             let answers = suppression.map(Answers::new);
             let underway = transport.capabilities().cancellation.then(Underway::default);
             Ok(Server {
@@ -199,6 +205,7 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
                 answers,
                 underway,
                 handle,
+                duty,
             })
         })
     }

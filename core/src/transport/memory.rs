@@ -130,8 +130,8 @@ impl Transport for Memory {
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
         self.ends.check_open()?;
-        let (seat, sender, receiver) = responder::open(self, service, window);
-        self.ends.remember(seat);
+        let (ends, sender, receiver) = responder::open(self, service, window);
+        ends.into_iter().for_each(|end| self.ends.remember(end));
         Ok((sender, receiver))
     }
 
@@ -158,7 +158,7 @@ impl Transport for Memory {
 
     async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
         self.ends.check_open()?;
-        let (end, receiver, filters) = pubsub::subscribe(self, channel, subscription);
+        let (end, receiver, filters) = pubsub::subscribe(self, channel, subscription)?;
         self.ends.remember(end);
         Ok((receiver, filters))
     }
@@ -270,11 +270,19 @@ impl Ends {
         let mut opened = lock(&self.opened);
         opened.retain(|end| end.strong_count() > 0);
         opened.push(end);
+        // It was closed while this end was opened.
+        if self.check_open().is_err() {
+            drop(opened);
+            self.close();
+        }
     }
 
     fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        let opened = std::mem::take(&mut *lock(&self.opened));
+        let opened = {
+            let mut opened = lock(&self.opened);
+            self.closed.store(true, Ordering::Release);
+            std::mem::take(&mut *opened)
+        };
         for end in opened.iter().filter_map(Weak::upgrade) {
             end.close();
         }

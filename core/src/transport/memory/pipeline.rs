@@ -1,7 +1,10 @@
 //! The ends of a queue of jobs.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+
+use tokio::sync::Notify;
 
 use super::queue::Queue;
 use super::seat::{self, Keeper};
@@ -31,6 +34,7 @@ impl Keeper for Nobody {
 #[derive(Default)]
 pub(super) struct Open {
     closed: AtomicBool,
+    closing: Notify,
 }
 
 impl Open {
@@ -38,11 +42,31 @@ impl Open {
     pub(super) fn check(&self, message: &Message, limits: &Limits) -> crate::Result<()> {
         if self.closed.load(Ordering::Acquire) { Err(closed()) } else { limits.check(message) }
     }
+
+    /// What `sending` comes to, unless the end is closed before.
+    pub(super) async fn unless_closed(
+        &self,
+        sending: impl Future<Output = crate::Result<()>>,
+    ) -> crate::Result<()> {
+        let closing = self.closing.notified();
+        tokio::pin!(closing);
+        // Listening before looking.
+        closing.as_mut().enable();
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        tokio::select! {
+            biased;
+            () = closing => Err(closed()),
+            sent = sending => sent,
+        }
+    }
 }
 
 impl End for Open {
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.closing.notify_waiters();
     }
 }
 
@@ -59,7 +83,7 @@ impl Outbound for Jobs {
         }
         match self.queue.try_push(message) {
             Ok(result) => Sending::ready(result),
-            Err(message) => Sending::later(self.queue.push(message)),
+            Err(message) => Sending::later(self.open.unless_closed(self.queue.push(message))),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{End, Memory, closed, lock};
 use crate::transport::{
     Filters, Interest, Origin, Outbound, Receiver, Sender, Sending, Subscription, Window,
 };
-use crate::{Address, Filter, Limits, Message, Result};
+use crate::{Address, Error, ErrorKind, Filter, Limits, Message, Result};
 
 /// Who subscribes to a channel.
 #[derive(Default)]
@@ -40,16 +40,22 @@ impl Channel {
         filters: Vec<Filter>,
         (unserved, graves): (Unserved, Arc<Graves>),
         seat: (u64, Window),
-    ) -> Arc<Queue> {
+    ) -> Result<Arc<Queue>> {
         let mut subscribed = lock(&self.0);
         let fresh = || Subscribed { filters: Vec::new(), queue: Arc::new(Queue::new(unserved, graves)) };
         let one = subscribed.entry(key.clone()).or_insert_with(fresh);
+        if one.queue.unserved() != unserved {
+            let is = if unserved == Unserved::Held { "not durable" } else { "durable" };
+            return Err(
+                Error::new(ErrorKind::Config, "the group is there, and of the other kind").with("is", is)
+            );
+        }
         for filter in filters {
             one.add(filter);
         }
         // Under the lock, so that the subscription is not taken away for want of seats in between.
         one.queue.join(seat.0, seat.1.messages());
-        one.queue.clone()
+        Ok(one.queue.clone())
     }
 
     /// The queue of a group, if it is there.
@@ -104,12 +110,12 @@ impl Outbound for Events {
         if takers.is_empty() {
             return Sending::ready(Ok(()));
         }
-        Sending::later(async move {
+        Sending::later(self.open.unless_closed(async move {
             for queue in takers {
                 queue.push(message.clone()).await?;
             }
             Ok(())
-        })
+        }))
     }
 }
 
@@ -117,7 +123,7 @@ pub(super) fn subscribe(
     memory: &Memory,
     channel: &Address,
     subscription: Subscription,
-) -> (Weak<dyn End>, Receiver, Filters) {
+) -> Result<(Weak<dyn End>, Receiver, Filters)> {
     let Subscription { filters, group, window } = subscription;
     let id = memory.hub.fresh_id();
     let durable = group.as_ref().is_some_and(crate::Group::is_durable);
@@ -131,10 +137,10 @@ pub(super) fn subscribe(
     };
     let channel = memory.hub.channel(channel);
     let unserved = if durable { Unserved::Held } else { Unserved::Gone };
-    let queue = channel.join(&key, filters, (unserved, graves), (id, window));
+    let queue = channel.join(&key, filters, (unserved, graves), (id, window))?;
     let wanted = Arc::new(Wanted { channel, key, durable });
     let (end, receiver) = seat::taken(queue, id, wanted.clone());
-    (end, receiver, Filters::new(Of(wanted)))
+    Ok((end, receiver, Filters::new(Of(wanted))))
 }
 
 /// A subscription at its channel, which it leaves when nobody is at its queue any more.

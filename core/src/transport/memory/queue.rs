@@ -1,5 +1,6 @@
 //! A queue, and the seats around it of those who take from it. No I/O, no tasks: state and wakers.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -42,11 +43,14 @@ struct State {
     due: BTreeMap<(Instant, u64), Waiting>,
     seats: FxHashMap<u64, Seat>,
     last_tag: u64,
+    last_place: u64,
 }
 
 struct Waiting {
     message: Message,
     attempt: u32,
+    /// Its place among what is as urgent, which it has again when it is given back.
+    place: u64,
 }
 
 /// A place at the queue.
@@ -112,7 +116,7 @@ impl Queue {
         if state.ready.len() + state.due.len() >= CAPACITY {
             return Err(message);
         }
-        state.put_behind(Waiting { message, attempt: 1 });
+        state.put_behind(Waiting { message, attempt: 1, place: 0 });
         state.wake_seats();
         Ok(Ok(()))
     }
@@ -128,18 +132,18 @@ impl Queue {
     pub(super) fn take(&self, seat: u64, cx: &Context<'_>) -> Found {
         let mut state = lock(&self.state);
         state.make_ready();
-        let State { ready, due, seats, last_tag } = &mut *state;
+        let State { ready, due, seats, last_tag, .. } = &mut *state;
         let Some(seat) = seats.get_mut(&seat).filter(|seat| seat.taking) else {
             return Found::End;
         };
         let room = seat.unsettled.len() < seat.window;
-        let Some(Waiting { message, attempt }) = room.then(|| ready.pop_front()).flatten() else {
+        let Some(Waiting { message, attempt, place }) = room.then(|| ready.pop_front()).flatten() else {
             seat.waker = Some(cx.waker().clone());
             let next = due.first_key_value().map(|((at, _), _)| *at);
             return Found::Nothing(next.filter(|_| room));
         };
         *last_tag += 1;
-        seat.unsettled.insert(*last_tag, Waiting { message: message.clone(), attempt });
+        seat.unsettled.insert(*last_tag, Waiting { message: message.clone(), attempt, place });
         self.changed.notify_one();
         Found::Taken(Taken { tag: *last_tag, message, attempt })
     }
@@ -181,13 +185,13 @@ impl Queue {
         }
         match outcome {
             Outcome::Ack | Outcome::Discard => {}
-            Outcome::Requeue => state.put_before(waiting.again()),
+            Outcome::Requeue => state.put(waiting.again()),
             Outcome::Retry(retry) => {
                 waiting.message.history.get_or_insert_default().failed(&retry.error);
                 state.put_off(waiting.again(), Instant::now() + retry.after, tag);
             }
             Outcome::DeadLetter(burial) => {
-                let Waiting { mut message, attempt } = waiting;
+                let Waiting { mut message, attempt, .. } = waiting;
                 message.history.get_or_insert_default().died(burial.reason, attempt, &burial.error);
                 self.graves.bury(message);
             }
@@ -212,13 +216,18 @@ impl Queue {
         let mut state = lock(&self.state);
         let Some(left) = state.seats.remove(&seat) else { return Vec::new() };
         for waiting in left.unsettled.into_values() {
-            state.put_before(waiting.again());
+            state.put(waiting.again());
         }
         if let Some(waker) = left.waker {
             waker.wake();
         }
         state.wake_seats();
         self.orphans(&mut state)
+    }
+
+    /// What becomes of messages that nobody is there to take.
+    pub(super) fn unserved(&self) -> Unserved {
+        self.unserved
     }
 
     /// Whether somebody is there to take.
@@ -243,13 +252,13 @@ impl State {
 
     /// Behind what is as urgent.
     fn put_behind(&mut self, waiting: Waiting) {
-        let at = self.ready.partition_point(|other| other.priority() >= waiting.priority());
-        self.ready.insert(at, waiting);
+        self.last_place += 1;
+        self.put(Waiting { place: self.last_place, ..waiting });
     }
 
-    /// Before what is as urgent.
-    fn put_before(&mut self, waiting: Waiting) {
-        let at = self.ready.partition_point(|other| other.priority() > waiting.priority());
+    /// At its place.
+    fn put(&mut self, waiting: Waiting) {
+        let at = self.ready.partition_point(|other| other.rank() < waiting.rank());
         self.ready.insert(at, waiting);
     }
 
@@ -287,8 +296,9 @@ impl Waiting {
         self.message.id == Some(call.id) && self.message.reply_to.as_ref() == Some(&call.reply_to)
     }
 
-    fn priority(&self) -> u8 {
-        self.message.priority.unwrap_or(0)
+    /// What is taken first is least.
+    fn rank(&self) -> (Reverse<u8>, u64) {
+        (Reverse(self.message.priority.unwrap_or(0)), self.place)
     }
 
     fn again(self) -> Self {

@@ -2,16 +2,24 @@
 
 use std::sync::{Arc, Weak};
 
+use super::pipeline::Open;
 use super::queue::Queue;
 use super::seat::{self, Keeper};
 use super::{End, Hub, Memory, requester};
 use crate::transport::{Outbound, Receiver, Sender, Sending, Window};
 use crate::{Address, Limits, Message};
 
-pub(super) fn open(memory: &Memory, service: &Address, window: Window) -> (Weak<dyn End>, Sender, Receiver) {
+pub(super) fn open(
+    memory: &Memory,
+    service: &Address,
+    window: Window,
+) -> ([Weak<dyn End>; 2], Sender, Receiver) {
     let hub = memory.hub.clone();
-    let (end, requests) = seat::take(hub.queue(service), hub.fresh_id(), window, hub.clone());
-    (end, Sender::new(Replies { hub, limits: memory.limits }), requests)
+    let (seat, requests) = seat::take(hub.queue(service), hub.fresh_id(), window, hub.clone());
+    let open = Arc::new(Open::default());
+    let replying: Arc<dyn End> = open.clone();
+    let replies = Replies { hub, limits: memory.limits, open };
+    ([seat, Arc::downgrade(&replying)], Sender::new(replies), requests)
 }
 
 /// The callers of requests that no server is left to take are told so.
@@ -24,11 +32,12 @@ impl Keeper for Hub {
 struct Replies {
     hub: Arc<Hub>,
     limits: Limits,
+    open: Arc<Open>,
 }
 
 impl Outbound for Replies {
     fn send(&self, message: Message) -> Sending<'_> {
-        let sent = self.limits.check(&message).and_then(|()| {
+        let sent = self.open.check(&message, &self.limits).and_then(|()| {
             let mailbox = requester::mailbox_of(&message);
             self.hub.post(mailbox, Ok(message))
         });
