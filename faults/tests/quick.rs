@@ -9,8 +9,8 @@ use polywire_faults::{Mode, Plan, Scenario, Size};
 
 fn main() {
     let mut arguments = Arguments::from_args();
-    // Each is a load on its own.
-    arguments.test_threads.get_or_insert(1);
+    // Half of the time they wait for nodes that start.
+    arguments.test_threads.get_or_insert(2);
     let modes = |scenario: &Scenario| scenario.modes_of(Size::Quick).iter();
     let trials =
         Scenario::ALL.iter().flat_map(|scenario| modes(scenario).map(|mode| trial(*scenario, *mode)));

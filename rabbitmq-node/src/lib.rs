@@ -40,7 +40,10 @@ pub struct Node {
 const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 
 /// From nothing to ready it takes about 4 s; a busy machine may need many times that.
-const START_MAX: Duration = Duration::from_secs(90);
+const START_MAX: Duration = Duration::from_mins(3);
+
+/// Of the log, in the error of a node that does not start.
+const LOG_LINES: usize = 30;
 
 impl Node {
     /// Whether RabbitMQ is on this machine.
@@ -245,7 +248,10 @@ impl Node {
 
     fn failed(&self, why: &str) -> io::Error {
         let said = std::fs::read_to_string(self.settings.folder.join("out")).unwrap_or_default();
-        io::Error::other(format!("{why}:\n{said}"))
+        let log = self.log().unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+        io::Error::other(format!("{why}:\n{said}\nand in its log in the end:\n{last}"))
     }
 }
 

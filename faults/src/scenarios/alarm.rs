@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use polywire_amqp::{Amqp, Change, ConnectionEvents};
 use polywire_codec::MessagePack;
 use polywire_core::{Job, Puller, Pusher, Transport, Window};
@@ -45,7 +45,7 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
 /// Sets the alarm, looks at what goes on and what does not, and clears it.
 async fn alarm(broker: &Broker, url: &str, calling: &Amqp, book: &Book) -> Result<()> {
     let (working, leaving) = (Amqp::connect(url).await?, Amqp::connect(url).await?);
-    let held = hold(&working).await?;
+    let (_puller, held) = hold(&working).await?;
     let mut events = calling.events();
     let deadlines = || book.failures().get("deadline").copied().unwrap_or_default();
     let before = deadlines();
@@ -76,8 +76,8 @@ async fn alarm(broker: &Broker, url: &str, calling: &Amqp, book: &Book) -> Resul
     until("calls are answered again", || book.sum().acknowledged > acknowledged + 20).await
 }
 
-/// Takes jobs, and settles none of them.
-async fn hold(amqp: &Amqp) -> Result<Vec<Job<u64>>> {
+/// Takes jobs, and settles none of them. They stay with the puller.
+async fn hold(amqp: &Amqp) -> Result<(Puller<u64>, Vec<Job<u64>>)> {
     let mut jobs: Puller<u64> = Puller::bind(amqp, QUEUE, MessagePack).window(Window::new(HELD)).await?;
     let pusher = Pusher::connect(amqp, QUEUE, MessagePack).await?;
     let mut held = Vec::new();
@@ -85,14 +85,7 @@ async fn hold(amqp: &Amqp) -> Result<Vec<Job<u64>>> {
         pusher.push(&job).await?;
         held.push(within("a job comes", jobs.next()).await?.context("the puller is open")??);
     }
-    // What it holds stays with it.
-    tokio::spawn(async move {
-        while let Some(Ok(job)) = jobs.next().await {
-            job.ack();
-        }
-    });
-    ensure!(held.len() == HELD, "{} jobs came", held.len());
-    Ok(held)
+    Ok((jobs, held))
 }
 
 /// Waits until such a change is told.
