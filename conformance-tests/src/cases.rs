@@ -35,7 +35,7 @@ macro_rules! each_case {
                 minimum calls_in_flight_can_be_awaited_later "A call in flight is a handle that can be awaited later";
                 minimum requests_sent_after_bind_are_served "A request that is sent after the server was bound is served, even if serving starts later";
                 minimum unknown_service_is_unroutable "A call to a service that nobody serves fails as unroutable, and says that nobody has it";
-                minimum abandoned_call_leaves_nothing_behind "A call that is dropped leaves nothing behind; its late reply is dropped and counted";
+                minimum abandoned_call_leaves_nothing_behind "A call that is dropped leaves nothing behind; its late reply is dropped and counted, if there is one";
             }
             faults {
                 minimum faults_cross_whole "A fault keeps its code, kind, message and details";
