@@ -61,6 +61,9 @@ pub enum ErrorKind {
     Overloaded,
     /// The broker or the peer took the message and refused it.
     Rejected,
+    /// The request was handed over, and the way is gone by which its reply would have come. Whether it was carried out is
+    /// not known.
+    RepliesLost,
     /// A message is larger than a limit allows.
     TooLarge,
     /// Nobody is there to take the message.
@@ -146,7 +149,7 @@ impl Error {
     /// Whether the same thing may work a little later, without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Disconnected | ErrorKind::Overloaded)
+        matches!(self.kind(), ErrorKind::Disconnected | ErrorKind::Overloaded | ErrorKind::RepliesLost)
     }
 
     fn inner(&mut self) -> &mut Inner {

@@ -219,5 +219,5 @@ pub(crate) fn echo() -> Router<MessagePack> {
 /// Whether a call failed because its connection did.
 fn is_cut_off<T>(outcome: &Result<T, CallError>) -> bool {
     let kind = outcome.as_ref().err().and_then(CallError::kind);
-    matches!(kind, Some(ErrorKind::Disconnected | ErrorKind::Unroutable))
+    matches!(kind, Some(ErrorKind::Disconnected | ErrorKind::RepliesLost | ErrorKind::Unroutable))
 }

@@ -173,7 +173,9 @@ impl Inbox {
                 self.pending.complete(call, Err(error));
             }
             // The replies to whatever is in flight are lost with the link they would have come over.
-            None if error.kind() == ErrorKind::Disconnected => self.pending.fail_all(&error),
+            None if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::RepliesLost) => {
+                self.pending.fail_all(&error);
+            }
             None => {
                 self.bad_replies.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(?error, "dropped a reply that cannot be read");
