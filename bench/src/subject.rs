@@ -20,18 +20,21 @@ pub(crate) enum Subject {
     LapinCalls,
     /// Ours over AMQP, bytes in and out.
     AmqpRaw,
+    /// Ours over AMQP, bytes in and out, with direct replies.
+    AmqpDirect,
     /// Ours over AMQP, typed.
     AmqpTyped,
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::OmqLoop,
         Self::OmqCalls,
         Self::ZmqRaw,
         Self::ZmqTyped,
         Self::LapinCalls,
         Self::AmqpRaw,
+        Self::AmqpDirect,
         Self::AmqpTyped,
     ];
 
@@ -43,6 +46,7 @@ impl Subject {
             Self::ZmqTyped => "zmq-typed",
             Self::LapinCalls => "lapin-calls",
             Self::AmqpRaw => "amqp-raw",
+            Self::AmqpDirect => "amqp-direct",
             Self::AmqpTyped => "amqp-typed",
         }
     }
@@ -56,7 +60,7 @@ impl Subject {
     }
 
     pub(crate) fn needs_broker(self) -> bool {
-        matches!(self, Self::LapinCalls | Self::AmqpRaw | Self::AmqpTyped)
+        matches!(self, Self::LapinCalls | Self::AmqpRaw | Self::AmqpDirect | Self::AmqpTyped)
     }
 
     /// The bare engine that this one stands on.
@@ -69,7 +73,7 @@ impl Subject {
         match self {
             Self::OmqLoop | Self::OmqCalls => bare_omq::serve().await,
             Self::LapinCalls => bare_lapin::serve(url).await,
-            Self::ZmqRaw | Self::AmqpRaw => ours::serve_raw(url).await,
+            Self::ZmqRaw | Self::AmqpRaw | Self::AmqpDirect => ours::serve_raw(url).await,
             Self::ZmqTyped | Self::AmqpTyped => ours::serve_typed(url).await,
         }
     }
@@ -80,6 +84,9 @@ impl Subject {
             Self::OmqCalls => load.run(bare_omq::Caller::connect(url).await?).await,
             Self::LapinCalls => load.run(bare_lapin::Caller::connect(url).await?).await,
             Self::ZmqRaw | Self::AmqpRaw => load.run(ours::Raw::connect(url).await?).await,
+            Self::AmqpDirect => {
+                load.run(ours::Raw::connect(&format!("{url}?reply_mode=direct")).await?).await
+            }
             Self::ZmqTyped | Self::AmqpTyped => load.run(ours::Typed::connect(url).await?).await,
         }
     }
