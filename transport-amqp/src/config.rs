@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use polywire_core::{Address, Error, ErrorKind, Limits, Result};
 
+use crate::bounds::Bounds;
 use crate::credentials::{Credentials, Provider};
 use crate::queues::Queues;
-use crate::url::Target;
+use crate::url::{Limit, Target};
 use crate::wire::{Native, Wire};
-use crate::{Amqp, QueueKind, QueueOptions};
+use crate::{Amqp, QueueKind, QueueOptions, ReplyMode};
 
 /// Sets up an [`Amqp`] transport; made by [`Amqp::builder`].
 ///
@@ -43,6 +44,9 @@ pub(crate) struct Config {
     pub(crate) persistent: bool,
     pub(crate) credentials: Option<Provider>,
     pub(crate) queues: Queues,
+    pub(crate) reply_mode: ReplyMode,
+    pub(crate) held: Bounds,
+    pub(crate) unconfirmed: Bounds,
 }
 
 impl AmqpBuilder {
@@ -55,6 +59,8 @@ impl AmqpBuilder {
         target.uri.query.heartbeat.get_or_insert(DEFAULT_HEARTBEAT_SECONDS);
         let mut queues = Queues::default();
         queues.usual = queues.usual.kind(target.queue_kind.unwrap_or_default());
+        let reply_mode = target.reply_mode.unwrap_or_default();
+        let (held, unconfirmed) = (target.held.or(DEFAULT_HELD), target.unconfirmed.or(DEFAULT_UNCONFIRMED));
         let connect_timeout = target.uri.query.connection_timeout.map(Duration::from_millis);
         Ok(Self {
             config: Config {
@@ -65,6 +71,9 @@ impl AmqpBuilder {
                 persistent: true,
                 credentials: None,
                 queues,
+                reply_mode,
+                held,
+                unconfirmed,
             },
         })
     }
@@ -77,8 +86,8 @@ impl AmqpBuilder {
         self
     }
 
-    /// How long the broker may take to confirm a message, before its sender hears that its fate is unknown. The
-    /// default is 30 s.
+    /// How long the broker may take to confirm a message, before its sender hears that its fate is unknown. A message that
+    /// has no deadline of its own is also held no longer than that, before it is sent. The default is 30 s.
     pub fn confirm_timeout(mut self, timeout: Duration) -> Self {
         self.config.confirm_timeout = timeout;
         self
@@ -154,6 +163,35 @@ impl AmqpBuilder {
         self
     }
 
+    /// How replies come back to those who call here. The default is [`ReplyMode::Queue`], or the URL's `reply_mode`:
+    /// `queue` or `direct`. Servers answer either way.
+    pub fn reply_mode(mut self, mode: ReplyMode) -> Self {
+        self.config.reply_mode = mode;
+        self
+    }
+
+    /// Bounds what is held to be sent later: while there is no connection, while the broker takes no messages because it
+    /// runs out of memory or disk, and while too much is [unconfirmed](Self::unconfirmed). It is sent in the order in which
+    /// it was handed over, before anything that is handed over later. What does not fit waits for room, in the same order.
+    ///
+    /// Nothing is lost silently: a message whose time is over while it is held fails, and is [unsent](Error::is_unsent).
+    /// The default is 4,096 messages and 64 MiB; the URL's `held_messages` and `held_bytes` say the same. A message that is
+    /// alone may be of any size.
+    pub fn held(mut self, messages: usize, bytes: usize) -> Self {
+        self.config.held = Bounds { messages, bytes };
+        self
+    }
+
+    /// Bounds what is sent and not yet confirmed. What is beyond is [held](Self::held), so that a broker that is slow to
+    /// confirm slows down those who send.
+    ///
+    /// The default is 4,096 messages and 64 MiB; the URL's `unconfirmed_messages` and `unconfirmed_bytes` say the same. A
+    /// message that is alone may be of any size.
+    pub fn unconfirmed(mut self, messages: usize, bytes: usize) -> Self {
+        self.config.unconfirmed = Bounds { messages, bytes };
+        self
+    }
+
     /// Trusts the certificate authorities in this PEM file, and no others. The default is to trust those that the
     /// machine trusts; the URL's `cacertfile` says the same.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
@@ -222,13 +260,26 @@ impl fmt::Debug for Config {
             .field("limits", &self.limits)
             .field("persistent", &self.persistent)
             .field("queues", &self.queues)
+            .field("reply_mode", &self.reply_mode)
+            .field("held", &self.held)
+            .field("unconfirmed", &self.unconfirmed)
             .finish_non_exhaustive()
+    }
+}
+
+impl Limit {
+    fn or(self, default: Bounds) -> Bounds {
+        let Bounds { messages, bytes } = default;
+        Bounds { messages: self.messages.unwrap_or(messages), bytes: self.bytes.unwrap_or(bytes) }
     }
 }
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_HEARTBEAT_SECONDS: u16 = 10;
+/// The bytes are those of the largest body that is allowed by default.
+const DEFAULT_HELD: Bounds = Bounds { messages: 4096, bytes: 64 << 20 };
+const DEFAULT_UNCONFIRMED: Bounds = Bounds { messages: 4096, bytes: 64 << 20 };
 
 #[cfg(test)]
 mod tests {
@@ -252,6 +303,18 @@ mod tests {
         assert_eq!(kind("amqp://localhost?queue_kind=quorum").unwrap(), QueueKind::Quorum);
         let error = kind("amqp://localhost?queue_kind=stream").unwrap_err();
         assert_eq!(error.detail("option"), Some("queue_kind"));
+    }
+
+    #[test]
+    fn bounds_and_reply_mode_are_read_from_the_url() {
+        let config = AmqpBuilder::new("amqp://localhost?held_messages=7&unconfirmed_bytes=9").unwrap().config;
+        assert_eq!(config.held, Bounds { messages: 7, ..DEFAULT_HELD });
+        assert_eq!(config.unconfirmed, Bounds { bytes: 9, ..DEFAULT_UNCONFIRMED });
+        assert_eq!(config.reply_mode, ReplyMode::Queue);
+        let direct = AmqpBuilder::new("amqp://localhost?reply_mode=direct").unwrap().config;
+        assert_eq!(direct.reply_mode, ReplyMode::Direct);
+        let error = AmqpBuilder::new("amqp://localhost?reply_mode=pigeon").unwrap_err();
+        assert_eq!(error.detail("option"), Some("reply_mode"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! [`Amqp`] is the transport; [`AmqpBuilder`] sets it up. What lies on the wire, for those who want to speak it from
 //! elsewhere, stands in the documentation of [`Amqp`].
 
+mod bounds;
 mod config;
 mod connection;
 mod consumer;
@@ -11,12 +12,14 @@ mod error;
 mod events;
 mod graveyard;
 mod line;
+mod lines;
 mod publisher;
 mod puller;
 mod pusher;
 mod queue_kind;
 mod queue_options;
 mod queues;
+mod reply_mode;
 mod requester;
 mod responder;
 mod returns;
@@ -36,4 +39,5 @@ pub use self::credentials::Credentials;
 pub use self::events::{Change, ConnectionEvent, ConnectionEvents, Purpose};
 pub use self::queue_kind::QueueKind;
 pub use self::queue_options::{QueueOptions, QueueOverflow};
+pub use self::reply_mode::ReplyMode;
 pub use self::transport::Amqp;

@@ -1,204 +1,117 @@
-//! The publishing side: one channel for all ends of a transport, and a confirm for every message.
+//! A channel to publish on, in confirm mode.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+mod confirms;
+mod returns;
+mod window;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::ShortString;
-use lapin::{Channel, Confirmation};
-use polywire_core::{Deadline, Error, ErrorKind, Result, Sending};
-use tokio::sync::{mpsc, oneshot, watch};
+use lapin::{Channel, Confirmation, ConnectionStatus};
+use polywire_core::{Error, ErrorKind, Result};
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::timeout;
 
-use crate::error::{closed, failed, lock, lost_on_the_way, unroutable};
-use crate::session::{PAUSE_MAX, PAUSE_MIN, Session, jittered};
+use self::confirms::{Confirming, Confirms, Publication, Published, Whose};
+use self::returns::Mark;
+use self::window::Window;
+use crate::bounds::Bounds;
+use crate::error::failed;
+use crate::lines::Parcel;
+use crate::session::Session;
 use crate::wire::Publishing;
 
-/// Publishes on one line after the other, and waits for confirms.
-pub(crate) struct Lines {
-    session: Arc<Session>,
-    line: watch::Receiver<Option<Arc<Line>>>,
-    connect_timeout: Duration,
-    confirm_timeout: Duration,
-    keeper: AbortHandle,
-}
-
-/// What to do about a message that no queue took. Its own sender is told by its confirm, if the two come together.
-pub(crate) type OnReturn = Arc<dyn Fn(Returned<'_>) + Send + Sync>;
-
-/// A message that no queue took.
-#[derive(Clone, Copy)]
-pub(crate) struct Returned<'a> {
-    pub(crate) message: &'a BasicReturnMessage,
-    /// Whether its sender is told as well.
-    pub(crate) is_told: bool,
-}
-
-impl Lines {
-    /// Opens a channel, and keeps one open from then on.
-    pub(crate) async fn open(
-        session: Arc<Session>,
-        on_return: OnReturn,
-        connect_timeout: Duration,
-        confirm_timeout: Duration,
-    ) -> Result<Self> {
-        let first = Line::open(&session, on_return.clone()).await?;
-        let (tell, line) = watch::channel(Some(first.clone()));
-        let keeper = tokio::spawn(keep(session.clone(), on_return, tell, first)).abort_handle();
-        Ok(Self { session, line, connect_timeout, confirm_timeout, keeper })
-    }
-
-    /// Publishes. Resolves when the broker has confirmed, or returned, or refused the message.
-    ///
-    /// While there is no connection it waits for one, up to the deadline or the connect time.
-    pub(crate) fn publish(&self, message: Publishing, deadline: Option<Deadline>) -> Sending<'_> {
-        let line = self.line.borrow().clone();
-        let published = match line {
-            Some(line) => line.publish(message),
-            None => Err(message),
-        };
-        match published {
-            Ok(confirmed) => Sending::later(self.confirmed(confirmed)),
-            Err(message) => Sending::later(self.publish_later(message, deadline)),
-        }
-    }
-
-    async fn publish_later(&self, mut message: Publishing, deadline: Option<Deadline>) -> Result<()> {
-        let patience = Instant::now() + self.connect_timeout;
-        let give_up = deadline.map_or(patience, |deadline| patience.min(deadline.instant()));
-        let mut lines = self.line.clone();
-        loop {
-            let line = match timeout_at(give_up, lines.wait_for(Option::is_some)).await {
-                Ok(Ok(line)) => line.clone(),
-                Ok(Err(_)) => return Err(self.session.refusal().unwrap_or_else(closed)),
-                Err(_) => {
-                    let error = Error::new(ErrorKind::Disconnected, "there is no connection to the broker");
-                    return Err(error.unsent());
-                }
-            };
-            let Some(line) = line else { continue };
-            message = match line.publish(message) {
-                Ok(confirmed) => return self.confirmed(confirmed).await,
-                Err(message) => message,
-            };
-            // The line is lost, and its keeper about to notice.
-            sleep(LOOK_EVERY).await;
-        }
-    }
-
-    async fn confirmed(&self, confirmed: oneshot::Receiver<Result<()>>) -> Result<()> {
-        match timeout(self.confirm_timeout, confirmed).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(lost_on_the_way()),
-            Err(_) => {
-                let error =
-                    Error::new(ErrorKind::Disconnected, "the broker did not confirm the message in time");
-                Err(error.with("seconds", self.confirm_timeout.as_secs()))
-            }
-        }
-    }
-
-    pub(crate) fn close(&self) {
-        // With the keeper goes the sending side of `line`, which ends those that wait.
-        self.keeper.abort();
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        self.keeper.abort();
-    }
-}
-
-/// Opens a line whenever the last one is lost, until the broker refuses us for good.
-async fn keep(
-    session: Arc<Session>,
-    on_return: OnReturn,
-    tell: watch::Sender<Option<Arc<Line>>>,
-    mut line: Arc<Line>,
-) {
-    loop {
-        line.lost().await;
-        drop(line);
-        tell.send_replace(None);
-        session.suspect();
-        let mut pause = PAUSE_MIN;
-        line = loop {
-            match Line::open(&session, on_return.clone()).await {
-                Ok(line) => break line,
-                Err(_) if session.refusal().is_some() => return,
-                Err(error) => tracing::debug!(?error, "no channel to publish on yet"),
-            }
-            sleep(jittered(pause)).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        };
-        tell.send_replace(Some(line.clone()));
-    }
-}
-
-/// A channel in confirm mode, and the task that takes its confirms.
-struct Line {
+/// A channel in confirm mode, and the task that takes its confirms. It does not come back.
+pub(crate) struct Line {
     channel: Arc<Channel>,
+    connection: ConnectionStatus,
     frame_max: usize,
-    /// In the order in which the broker will confirm. Unbounded, because whoever publishes waits for the confirm: core
-    /// bounds the calls in flight and the requests that are worked on, jobs and events are as many as there are futures
-    /// of their pushers and publishers, and copies as many as deliveries in a window.
-    published: mpsc::UnboundedSender<(Confirming, oneshot::Sender<Result<()>>)>,
-    /// The engine numbers a message and queues its frames in the first poll of the future, under two locks: held over
-    /// that poll, this one keeps a second thread from getting in between, and its confirms from being swapped.
-    first_poll: Mutex<()>,
-    lost: watch::Receiver<bool>,
+    published: Arc<Published>,
+    window: Arc<Window>,
+    /// The last id that was given to a message without one.
+    last_id: AtomicU64,
+    lost: watch::Sender<bool>,
+    /// The task that takes in what comes over the same channel, if anything does.
+    reader: OnceLock<AbortHandle>,
 }
 
-/// A message on its way: written, then confirmed.
-struct Confirming {
-    routing_key: String,
-    id: Option<String>,
-    confirmation: Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>,
+/// What a line does with a message now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Ready,
+    /// The broker takes nothing for now, for this reason.
+    Stopped(&'static str),
+    Lost,
 }
 
 impl Line {
-    async fn open(session: &Session, on_return: OnReturn) -> Result<Arc<Self>> {
-        let channel = session.channel().await?;
+    /// Opens a line that has so much on its way at most, and tells `room` when there is less.
+    pub(crate) async fn open(session: &Session, unconfirmed: Bounds, room: Arc<Notify>) -> Result<Arc<Self>> {
+        let (channel, connection) = session.channel_to_publish().await?;
         let frame_max = session.frame_max();
         let confirms = channel.confirm_select(ConfirmSelectOptions::default()).await;
         confirms.map_err(|error| failed("cannot turn confirms on", error))?;
-        let (published, publications) = mpsc::unbounded_channel();
-        let (tell, lost) = watch::channel(false);
-        let (channel, first_poll) = (Arc::new(channel), Mutex::default());
+        let (published, window) = (Arc::<Published>::default(), Arc::new(Window::new(unconfirmed)));
+        let lost = watch::Sender::new(false);
+        let (channel, last_id) = (Arc::new(channel), AtomicU64::new(0));
         // It ends with the line, after what is on its way by then.
-        tokio::spawn(confirm_all(channel.clone(), publications, on_return, tell));
-        Ok(Arc::new(Self { channel, frame_max, published, first_poll, lost }))
+        tokio::spawn(
+            Confirms::new(channel.clone(), published.clone(), window.clone(), room).serve(lost.clone()),
+        );
+        let reader = OnceLock::new();
+        Ok(Arc::new(Self { channel, connection, frame_max, published, window, last_id, lost, reader }))
     }
 
-    /// Queues a message, or gives it back if the line is lost.
-    #[expect(clippy::result_large_err, reason = "the error is the message itself, which moves on")]
-    fn publish(&self, message: Publishing) -> Result<oneshot::Receiver<Result<()>>, Publishing> {
-        if *self.lost.borrow() || !self.channel.status().connected() {
-            return Err(message);
+    /// The channel, for what has to happen on the same one.
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Takes a task into its charge that reads from the channel, to end it with itself.
+    pub(crate) fn own(&self, reader: AbortHandle) {
+        // There is one.
+        let _ = self.reader.set(reader);
+    }
+
+    /// What it would do with a message of so many bytes.
+    pub(crate) fn readiness(&self, size: usize) -> Readiness {
+        // The connection knows it a moment before its channels do.
+        if *self.lost.borrow() || !self.connection.connected() || !self.channel.status().connected() {
+            Readiness::Lost
+        } else if self.connection.blocked() {
+            Readiness::Stopped("it runs out of memory or disk")
+        } else if !self.window.has_room(size) {
+            Readiness::Stopped("too much is not confirmed")
+        } else {
+            Readiness::Ready
         }
-        let (tell, confirmed) = oneshot::channel();
-        if let Err(error) = self.check_header(&message) {
+    }
+
+    /// Queues a message, for which the line is to be ready.
+    pub(crate) fn write(&self, parcel: Parcel) {
+        let (size, refusal) = (parcel.size(), self.check_header(&parcel.message).err());
+        let Parcel { mut message, deadline, tell, .. } = parcel;
+        if let Some(error) = refusal {
             // Whoever published holds the other half.
             let _ = tell.send(Err(error));
-            return Ok(confirmed);
+            return;
         }
-        let routing_key = message.routing_key.as_str().to_owned();
-        let id = message.properties.message_id().as_ref().map(|id| id.as_str().to_owned());
-        let mut confirmation: Pin<Box<dyn Future<Output = _> + Send>> =
-            Box::pin(write(self.channel.clone(), message));
-        let _first = lock(&self.first_poll);
-        // Nobody needs to be woken: the confirmer polls it again.
-        if let Poll::Ready(done) = confirmation.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            confirmation = Box::pin(std::future::ready(done));
+        if let Some(deadline) = deadline {
+            message.expire_by(deadline);
         }
-        // The confirmer ends only with the line.
-        let _ = self.published.send((Confirming { routing_key, id, confirmation }, tell));
-        Ok(confirmed)
+        if message.mandatory && message.properties.message_id().is_none() {
+            message.identify(self.last_id.fetch_add(1, Ordering::Relaxed));
+        }
+        let (mark, routing_key) = (Mark::of(&message), message.routing_key.clone());
+        self.window.enter(size);
+        self.published.add(|| {
+            let confirmation = begun(Box::pin(write(self.channel.clone(), message)));
+            Publication { mark, whose: Whose { routing_key, size, tell }, confirmation }
+        });
     }
 
     /// A header over the bound would cost the connection, and with it everything that is on its way.
@@ -212,9 +125,14 @@ impl Line {
         Err(error.with("size", size).with("limit", self.frame_max).unsent())
     }
 
-    async fn lost(&self) {
-        let mut lost = self.lost.clone();
-        // Its other side goes only after it has said so.
+    /// Notes that the channel is lost.
+    pub(crate) fn lose(&self) {
+        self.lost.send_replace(true);
+    }
+
+    /// Waits until the line is lost.
+    pub(crate) async fn lost(&self) {
+        let mut lost = self.lost.subscribe();
         let noticed = lost.wait_for(|lost| *lost);
         tokio::pin!(noticed);
         // A line on which nothing is published notices nothing.
@@ -225,71 +143,26 @@ impl Line {
 /// How soon a lost line is noticed on which nothing is published.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.published.end();
+        if let Some(reader) = self.reader.get() {
+            reader.abort();
+        }
+    }
+}
+
+/// Polls for the first time, which numbers the message and queues it. Nobody needs to be woken: the task that takes the
+/// confirms polls again.
+fn begun(mut confirmation: Confirming) -> Confirming {
+    match confirmation.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Box::pin(std::future::ready(done)),
+        Poll::Pending => confirmation,
+    }
+}
+
 async fn write(channel: Arc<Channel>, message: Publishing) -> lapin::Result<Confirmation> {
     let Publishing { exchange, routing_key, mandatory, properties, body } = message;
     let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
     channel.basic_publish(exchange, routing_key, options, &body, properties).await?.await
-}
-
-/// Takes confirms in the order in which they are due, so that only the first of them has to wake anybody.
-///
-/// No confirmation is dropped before it is there, whoever has stopped waiting for it: the engine would keep it for ever.
-///
-/// A channel that refuses messages is given up for another: one that first published to a quorum queue while the queue's
-/// leader was dying would refuse them until that node is back.
-async fn confirm_all(
-    _kept_open: Arc<Channel>,
-    mut publications: mpsc::UnboundedReceiver<(Confirming, oneshot::Sender<Result<()>>)>,
-    on_return: OnReturn,
-    lost: watch::Sender<bool>,
-) {
-    let mut batch = Vec::with_capacity(BATCH);
-    let start = Instant::now();
-    while publications.recv_many(&mut batch, BATCH).await > 0 {
-        for (message, tell) in batch.drain(..) {
-            let outcome = outcome(message, &on_return).await;
-            let is_over = match outcome.as_ref().map_err(Error::kind) {
-                Err(ErrorKind::Disconnected) => true,
-                // A queue may refuse for reasons that another channel does not mend.
-                Err(ErrorKind::Rejected) => start.elapsed() >= REFUSING_MAX,
-                _ => false,
-            };
-            if is_over {
-                lost.send_replace(true);
-            }
-            // Whoever stopped waiting needs no outcome.
-            let _ = tell.send(outcome);
-        }
-    }
-}
-
-const BATCH: usize = 256;
-/// How old a line is at least that is given up for refusing messages.
-const REFUSING_MAX: Duration = Duration::from_secs(1);
-
-async fn outcome(message: Confirming, on_return: &OnReturn) -> Result<()> {
-    let Confirming { routing_key, id, confirmation } = message;
-    match confirmation.await {
-        Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => Ok(()),
-        Ok(Confirmation::Ack(Some(returned))) => {
-            returned_to(&routing_key, id.as_deref(), &returned, on_return)
-        }
-        Ok(Confirmation::Nack(_)) => Err(Error::new(ErrorKind::Rejected, "the broker refused the message")
-            .with("routing key", routing_key)),
-        Err(error) => Err(lost_on_the_way().with_source(error)),
-    }
-}
-
-/// A returned message arrives with some confirm, and not always with its own: its id says which it is.
-fn returned_to(
-    routing_key: &str,
-    id: Option<&str>,
-    message: &BasicReturnMessage,
-    on_return: &OnReturn,
-) -> Result<()> {
-    let id_matches = message.properties.message_id().as_ref().map(ShortString::as_str) == id;
-    // What others wrote has no id, if it is published again.
-    let is_told = id_matches && message.routing_key.as_str() == routing_key;
-    on_return(Returned { message, is_told });
-    if is_told { Err(unroutable(routing_key)) } else { Ok(()) }
 }

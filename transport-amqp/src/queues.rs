@@ -7,7 +7,6 @@ use polywire_core::{Error, Result};
 use rustc_hash::FxHashMap;
 
 use crate::topology::Queue;
-use crate::wire::{Native, Role, Wire};
 use crate::{QueueKind, QueueOptions};
 
 /// The options of all queues that outlive us.
@@ -49,17 +48,6 @@ impl Queues {
     pub(crate) fn expiring(&self, name: ShortString, after: Duration) -> Queue {
         let options = self.options(name.as_str()).expires_by_default(after);
         Queue::of(name, options)
-    }
-
-    /// The queue of this name, if it is one of those that we put something into which must not be lost.
-    pub(crate) fn named(&self, name: &ShortString) -> Option<Queue> {
-        match Native.role(name)? {
-            Role::Jobs => Some(self.kept(name.clone())),
-            Role::Dead { of } => self.kept(of).dead().ok(),
-            Role::Retry { of, milliseconds } => {
-                self.kept(of).waiting(Duration::from_millis(milliseconds)).ok()
-            }
-        }
     }
 
     fn options(&self, name: &str) -> QueueOptions {

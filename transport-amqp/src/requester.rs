@@ -11,7 +11,7 @@ use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery as Raw;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Consumer};
+use lapin::{Channel, Consumer};
 use polywire_core::{
     Address, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outbound, Receiver, Result, Sender,
     Sending,
@@ -20,14 +20,16 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use crate::QueueKind;
-use crate::error::{closed, failed, lock, unroutable};
+use crate::config::Config;
+use crate::error::{closed, failed, lock};
+use crate::line::Line;
 use crate::seat::acknowledge;
 use crate::session::{PAUSE_MAX, PAUSE_MIN, Session, jittered};
 use crate::topology::Queue;
 use crate::transport::Inner;
 use crate::unique::unique;
 use crate::wire::{Correlation, Native, Wire};
+use crate::{QueueKind, ReplyMode};
 
 /// Opens a calling end of `service`.
 pub(crate) fn open(transport: &Arc<Inner>, service: &Address) -> Result<(Sender, Receiver)> {
@@ -50,13 +52,7 @@ impl Outbound for Requests {
         let Inner { config, mailroom, lines, .. } = &*self.transport;
         let deadline = message.deadline;
         let publishing = self.transport.check(&message).and_then(|()| {
-            Native.encode_request(
-                &self.queue,
-                &mailroom.queue().name,
-                self.number,
-                message,
-                config.persistent,
-            )
+            Native.encode_request(&self.queue, &mailroom.reply_to(), self.number, message, config.persistent)
         });
         match publishing {
             Ok(publishing) => lines.publish(publishing, deadline),
@@ -92,10 +88,12 @@ impl Drop for Replies {
     }
 }
 
-/// The reply queue, and a box for each calling end.
+/// Where replies come in, and a box for each calling end.
 pub(crate) struct Mailroom {
-    /// Which gets another name if it cannot be had again under its own.
+    /// Which is not made if replies are direct, and gets another name if it cannot be had again under its own.
     queue: Mutex<Queue>,
+    mode: ReplyMode,
+    direct: ShortString,
     /// Unbounded, because each item ends one call of its requester, whose calls in flight core bounds.
     boxes: Mutex<FxHashMap<u64, mpsc::UnboundedSender<Result<Delivery>>>>,
     last: AtomicU64,
@@ -104,10 +102,21 @@ pub(crate) struct Mailroom {
 }
 
 impl Mailroom {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let queue = Mutex::new(fresh_queue());
         let (boxes, last, closed) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
-        Self { queue, boxes, last, closed, limits }
+        let direct = DIRECT.into();
+        Self { queue, mode: config.reply_mode, direct, boxes, last, closed, limits: config.limits }
+    }
+
+    /// Whether replies come over the line that requests go out on.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.mode == ReplyMode::Direct
+    }
+
+    /// What a request says about where its reply goes.
+    fn reply_to(&self) -> ShortString {
+        if self.is_direct() { self.direct.clone() } else { lock(&self.queue).name.clone() }
     }
 
     /// The reply queue of now.
@@ -133,16 +142,6 @@ impl Mailroom {
         boxes.clear();
     }
 
-    /// Fails the call whose request no queue took.
-    pub(crate) fn returned(&self, properties: &BasicProperties) {
-        // What our servers reply carries the numbers of another process' calls, and may be returned as well.
-        if properties.reply_to().as_ref() != Some(&self.queue().name) {
-            return;
-        }
-        let Some(Correlation { requester, call }) = Native.correlation_of(properties) else { return };
-        self.put(requester, Err(unroutable("of the service").with_call(call)));
-    }
-
     fn put(&self, requester: u64, item: Result<Delivery>) {
         let boxes = lock(&self.boxes);
         let taken = boxes.get(&requester).is_some_and(|mailbox| mailbox.send(item).is_ok());
@@ -165,12 +164,37 @@ impl Mailroom {
     }
 
     /// Tells every calling end that the replies to its calls in flight are lost.
-    fn fail_all(&self, queue: &ShortString) {
+    fn fail_all(&self, error: &Error) {
         for mailbox in lock(&self.boxes).values() {
-            let error = Error::new(ErrorKind::Disconnected, "the reply queue is gone, and the replies in it");
             // One that is gone has no calls.
-            let _ = mailbox.send(Err(error.with("queue", queue)));
+            let _ = mailbox.send(Err(error.clone()));
         }
+    }
+
+    /// Says that the line is lost which direct replies would have come over.
+    pub(crate) fn lose_replies(&self) {
+        let what = "the connection was lost that the replies would have come over";
+        self.fail_all(&Error::new(ErrorKind::RepliesLost, what));
+    }
+
+    /// Takes in direct replies, until the line is lost.
+    pub(crate) async fn take_in_over(self: &Arc<Self>, line: &Arc<Line>) -> Result<()> {
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let consuming =
+            line.channel().basic_consume(self.direct.clone(), "".into(), options, FieldTable::default());
+        let mut replies = consuming.await.map_err(|error| failed("cannot consume direct replies", error))?;
+        let (mailroom, served) = (self.clone(), Arc::downgrade(line));
+        let reading = tokio::spawn(async move {
+            // The engine's queue has no bound, and needs none: core bounds the calls in flight.
+            while let Some(Ok(raw)) = replies.next().await {
+                mailroom.deal(raw);
+            }
+            if let Some(line) = served.upgrade() {
+                line.lose();
+            }
+        });
+        line.own(reading.abort_handle());
+        Ok(())
     }
 
     /// Takes in replies, for ever; tells when it does so for the first time, or why it cannot.
@@ -189,7 +213,10 @@ impl Mailroom {
                 }
                 Err(error) => match ready.take() {
                     Some(ready) => return ready.send(Err(error)).unwrap_or_default(),
-                    None if session.refusal().is_some() => return self.fail_all(&self.queue().name),
+                    None if let Some(refusal) = session.refusal() => {
+                        let error = Error::new(ErrorKind::RepliesLost, "the broker refuses us for good");
+                        return self.fail_all(&error.with_source(refusal));
+                    }
                     None => tracing::debug!(?error, "cannot take in replies yet"),
                 },
             }
@@ -202,7 +229,8 @@ impl Mailroom {
     async fn consume(&self, session: &Session, again: bool) -> Result<(Channel, Consumer)> {
         let queue = self.queue();
         if again && !queue.is_there(session).await? {
-            self.fail_all(&queue.name);
+            let error = Error::new(ErrorKind::RepliesLost, "the reply queue is gone, and the replies in it");
+            self.fail_all(&error.with("queue", &queue.name));
         }
         let channel = session.channel().await?;
         if let Err(error) = queue.declare(&channel).await {
@@ -250,6 +278,8 @@ fn fresh_queue() -> Queue {
     Queue::expiring(name.into(), QueueKind::Classic, EXPIRES)
 }
 
+/// RabbitMQ's name for the way back to who publishes.
+const DIRECT: &str = "amq.rabbitmq.reply-to";
 /// How long the queue waits for a client that is away.
 const EXPIRES: Duration = Duration::from_mins(5);
 /// Replies that the broker sends before the first of them is acknowledged.

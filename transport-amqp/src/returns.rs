@@ -205,7 +205,8 @@ impl Made {
         if made.contains_key(&queue.name) {
             return Ok(());
         }
-        queue.declare(&transport.publishing.channel().await?).await?;
+        // The broker does not block this connection, whatever it is out of.
+        queue.declare(&transport.consuming.channel().await?).await?;
         made.insert(queue.name.clone(), Instant::now());
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::{Channel, Connection, Event};
+use lapin::{Channel, Connection, ConnectionStatus, Event};
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -19,6 +19,8 @@ use crate::url::Broker;
 /// A connection for one purpose, made again whenever it is lost.
 pub(crate) struct Session {
     state: watch::Receiver<State>,
+    /// Whether the broker takes messages.
+    flow: watch::Receiver<bool>,
     suspicion: Arc<Notify>,
     keeper: AbortHandle,
 }
@@ -37,9 +39,11 @@ impl Session {
         let mut brokers = Brokers::new(&config);
         let connection = Arc::new(brokers.connect_to_any(&config, purpose).await?);
         let (tell, state) = watch::channel(State::Up(connection.clone()));
+        let (tell_flow, flow) = watch::channel(true);
         let suspicion = Arc::new(Notify::new());
-        let keeper = Keeper { config, brokers, purpose, announcer, tell, suspicion: suspicion.clone() };
-        Ok(Self { state, suspicion, keeper: tokio::spawn(keeper.keep(connection)).abort_handle() })
+        let keeper =
+            Keeper { config, brokers, purpose, announcer, tell, tell_flow, suspicion: suspicion.clone() };
+        Ok(Self { state, flow, suspicion, keeper: tokio::spawn(keeper.keep(connection)).abort_handle() })
     }
 
     /// A new channel, as soon as there is a connection.
@@ -49,6 +53,11 @@ impl Session {
     /// [`ErrorKind::Closed`] if the session is closed, [`ErrorKind::Denied`] if the broker refuses us for good, or what
     /// went wrong with the channel.
     pub(crate) async fn channel(&self) -> Result<Channel> {
+        Ok(self.channel_to_publish().await?.0)
+    }
+
+    /// A new channel as [`channel`](Self::channel) makes it, and where one sees whether the broker takes messages.
+    pub(crate) async fn channel_to_publish(&self) -> Result<(Channel, ConnectionStatus)> {
         let mut state = self.state.clone();
         let settled = state.wait_for(|state| !matches!(state, State::Down)).await;
         let connection = match settled.map_err(|_| closed())?.clone() {
@@ -56,10 +65,16 @@ impl Session {
             State::Refused(error) => return Err(error),
             State::Down => return Err(closed()),
         };
-        connection.create_channel().await.map_err(|error| {
+        let channel = connection.create_channel().await.map_err(|error| {
             self.suspect();
             failed("cannot open a channel", error)
-        })
+        })?;
+        Ok((channel, connection.status().clone()))
+    }
+
+    /// Changes whenever the broker stops taking messages, or takes them again.
+    pub(crate) fn flow(&self) -> watch::Receiver<bool> {
+        self.flow.clone()
     }
 
     /// The most bytes that a frame may have, as the broker agreed.
@@ -88,13 +103,15 @@ impl Session {
         self.suspicion.notify_one();
     }
 
-    /// Closes the connection. A broker that does not take part is not waited for.
+    /// Closes the connection. A broker that does not take part is not waited for. One that takes no messages hears of it
+    /// later: until then the engine writes nothing, a farewell included.
     pub(crate) async fn close(&self) {
         self.keeper.abort();
         let state = self.state.borrow().clone();
         if let State::Up(connection) = state {
+            let patience = if connection.status().blocked() { Duration::ZERO } else { CLOSE_MAX };
             // It fails if the connection is lost already; a frozen broker is left alone.
-            let _ = timeout(CLOSE_MAX, connection.close(200, "closed by its owner".into())).await;
+            let _ = timeout(patience, connection.close(200, "closed by its owner".into())).await;
         }
     }
 }
@@ -149,6 +166,7 @@ struct Keeper {
     purpose: Purpose,
     announcer: Announcer,
     tell: watch::Sender<State>,
+    tell_flow: watch::Sender<bool>,
     suspicion: Arc<Notify>,
 }
 
@@ -187,15 +205,24 @@ impl Keeper {
         while connection.status().connected() {
             tokio::select! {
                 Some(event) = events.next() => match event {
-                    Event::ConnectionBlocked(why) => self.announcer.tell(self.purpose, Change::Blocked(why)),
-                    Event::ConnectionUnblocked => self.announcer.tell(self.purpose, Change::Unblocked),
+                    Event::ConnectionBlocked(why) => {
+                        self.tell_flow.send_replace(false);
+                        self.announcer.tell(self.purpose, Change::Blocked(why));
+                    }
+                    Event::ConnectionUnblocked => {
+                        self.tell_flow.send_replace(true);
+                        self.announcer.tell(self.purpose, Change::Unblocked);
+                    }
                     // Failures of channels come as events of the connection, too: hence the look at the status.
                     Event::Error(error) => reason = Some(error),
                     _ => {}
                 },
                 () = self.suspicion.notified() => {}
                 // The engine sends no event for every end that a connection can take.
-                () = sleep(LOOK_EVERY) => {}
+                () = sleep(LOOK_EVERY) => {
+                    let flows = !connection.status().blocked();
+                    self.tell_flow.send_if_modified(|flowed| std::mem::replace(flowed, flows) != flows);
+                }
             }
         }
         let lost = Error::new(ErrorKind::Disconnected, "the connection to the broker was lost");

@@ -15,11 +15,12 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+#[cfg(doc)]
+use crate::ReplyMode;
 use crate::config::{AmqpBuilder, Config};
 use crate::error::{closed, lock};
 use crate::events::{Announcer, ConnectionEvents, Purpose};
-use crate::line::{Lines, Returned};
-use crate::pusher::Astray;
+use crate::lines::Lines;
 use crate::requester::{self, Mailroom};
 use crate::returns::Made;
 use crate::session::Session;
@@ -46,7 +47,7 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// | queue | made by | properties |
 /// |---|---|---|
 /// | `polywire.SERVICE` | the servers of the service | stays; shared by them |
-/// | `polywire.reply.RANDOM` | each transport that calls, one for all its clients | expires after 5 minutes without its client |
+/// | `polywire.reply.RANDOM` | each transport that calls, one for all its clients, unless replies are [direct](ReplyMode::Direct) | expires after 5 minutes without its client |
 /// | `polywire.jobs.QUEUE` | pushers and pullers | stays; shared by the pullers |
 /// | `polywire.events.CHANNEL..group.GROUP` | the subscribers of the group | stays, if the group is durable; else expires after 60 seconds without them |
 /// | `polywire.events.CHANNEL..own.RANDOM` | each subscriber that shares with nobody | goes with its subscriber, or expires after 60 seconds without it |
@@ -71,11 +72,23 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 ///
 /// Two connections are kept, one to publish and one to consume, so that a broker that stops publishers does not stop
 /// acknowledgements. One that is lost is made again, with its queues and consumers, at intervals that grow from 0.1 to
-/// 5 seconds. Meanwhile requests wait, up to their deadline or the connect time; one that was on its way fails as
-/// [`Disconnected`](ErrorKind::Disconnected), and not as unsent. A server acknowledges a request after the broker has
-/// confirmed its reply; if it dies before, another one gets the request, marked as redelivered.
+/// 5 seconds. Meanwhile what is sent is [held](AmqpBuilder::held), and goes out in the order in which it was handed over.
+/// The same happens while the broker takes no messages because it runs out of memory or disk, and while too much is
+/// [unconfirmed](AmqpBuilder::unconfirmed). What does not fit into the buffer waits for room. A message whose time is over
+/// while it waits, or whose sender is dropped, is taken out and never sent.
 ///
-/// Jobs and events wait for the next connection like requests. What was taken and not settled when a connection was lost
+/// | a send, or a call, fails as | because | unsent |
+/// |---|---|---|
+/// | [`Disconnected`](ErrorKind::Disconnected) | there was no connection until its deadline, or for the connect time | yes |
+/// | [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) | the broker took no messages until its deadline, or for the confirm time if it has none | yes |
+/// | [`Unroutable`](ErrorKind::Unroutable) | it came back: the service has no queue | yes |
+/// | [`Disconnected`](ErrorKind::Disconnected) | it was on its way when the connection was lost | unknown |
+/// | [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) | it was on its way, and not confirmed within the [confirm time](AmqpBuilder::confirm_timeout) | unknown |
+/// | [`Rejected`](ErrorKind::Rejected) | the broker said that it could not take it | unknown |
+/// | [`RepliesLost`](ErrorKind::RepliesLost) | somebody has deleted the reply queue, or [direct](ReplyMode::Direct) replies lost their connection | unknown |
+///
+/// A server acknowledges a request after the broker has confirmed its reply; if it dies before, another one gets the
+/// request, marked as redelivered. What was taken and not settled when a connection was lost
 /// comes again, and settling what had come before means nothing. So it is if the broker closes a channel alone, for
 /// instance because something was not settled within its `consumer_timeout`, which is 30 minutes unless it is told
 /// otherwise. A subscription that was away for longer than its queue lasts is made again with the filters that it has
@@ -143,6 +156,9 @@ impl Amqp {
     /// | `connection_timeout=10000` | milliseconds; see [`AmqpBuilder::connect_timeout`] |
     /// | `cacertfile=/path.pem` | see [`AmqpBuilder::ca_file`] |
     /// | `certfile=/path.pem`, `keyfile=/path.pem` | see [`AmqpBuilder::certificate`] |
+    /// | `held_messages=4096`, `held_bytes=67108864` | see [`AmqpBuilder::held`] |
+    /// | `unconfirmed_messages=4096`, `unconfirmed_bytes=67108864` | see [`AmqpBuilder::unconfirmed`] |
+    /// | `reply_mode=direct` | or `queue`; see [`AmqpBuilder::reply_mode`] |
     /// | `queue_kind=quorum` | or `classic`; see [`AmqpBuilder::queue_kind`] |
     /// | `frame_max`, `channel_max`, `auth_mechanism` | as in RabbitMQ's [URI query parameters](https://www.rabbitmq.com/docs/uri-query-parameters) |
     ///
@@ -176,17 +192,11 @@ impl Amqp {
         let session = |purpose| Session::open(config.clone(), purpose, announcer.clone());
         let publishing = Arc::new(session(Purpose::Publishing).await?);
         let consuming = Arc::new(session(Purpose::Consuming).await?);
-        let mailroom = Arc::new(Mailroom::new(config.limits));
-        let returns = mailroom.clone();
-        let (astray, come_back) = Astray::new();
-        let on_return = Arc::new(move |returned: Returned<'_>| {
-            returns.returned(&returned.message.properties);
-            astray.returned(returned);
-        });
-        let (patience, confirms) = (config.connect_timeout, config.confirm_timeout);
-        let opening = Lines::open(publishing.clone(), on_return, patience, confirms);
-        let lines = timeout(patience, opening).await.map_err(|_| slow(&config))??;
-        let inner = Arc::new(Inner {
+        let mailroom = Arc::new(Mailroom::new(&config));
+        let direct = mailroom.is_direct().then(|| mailroom.clone());
+        let opening = Lines::open(publishing.clone(), &config, direct);
+        let lines = timeout(config.connect_timeout, opening).await.map_err(|_| slow(&config))??;
+        Ok(Self(Arc::new(Inner {
             config,
             consuming,
             publishing,
@@ -198,9 +208,7 @@ impl Amqp {
             replies: tokio::sync::OnceCell::new(),
             tasks: Mutex::default(),
             closed: AtomicBool::new(false),
-        });
-        inner.own(tokio::spawn(pusher::rescue(come_back, Arc::downgrade(&inner))).abort_handle());
-        Ok(Self(inner))
+        })))
     }
 }
 
@@ -257,6 +265,10 @@ impl Inner {
 
     /// Takes in replies, from the first calling end on.
     async fn take_in_replies(&self) -> Result<()> {
+        if self.mailroom.is_direct() {
+            // They come in over each line.
+            return Ok(());
+        }
         let start = || async {
             let (tell, ready) = oneshot::channel();
             self.own(tokio::spawn(self.mailroom.clone().serve(self.consuming.clone(), tell)).abort_handle());

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use polywire_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
 
-use crate::QueueKind;
+use crate::{QueueKind, ReplyMode};
 
 /// A URL that was understood: what the engine wants to know, and what is for us.
 #[derive(Clone)]
@@ -18,8 +18,18 @@ pub(crate) struct Target {
     others: Vec<Broker>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) queue_kind: Option<QueueKind>,
+    pub(crate) reply_mode: Option<ReplyMode>,
+    pub(crate) held: Limit,
+    pub(crate) unconfirmed: Limit,
     pub(crate) certificate_file: Option<PathBuf>,
     pub(crate) key_file: Option<PathBuf>,
+}
+
+/// How much the URL allows of something, as far as it says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limit {
+    pub(crate) messages: Option<usize>,
+    pub(crate) bytes: Option<usize>,
 }
 
 /// Where a broker listens.
@@ -43,8 +53,17 @@ impl Target {
         let authority = AMQPAuthority { userinfo: user(&url)?, host: host(&url)?, port };
         let uri = AMQPUri { scheme, authority, vhost: vhost(&url)?, query: AMQPQueryString::default() };
         let others = others.iter().map(|other| broker(other, usual_port)).collect::<Result<_>>()?;
-        let mut target =
-            Self { uri, others, ca_file: None, certificate_file: None, key_file: None, queue_kind: None };
+        let mut target = Self {
+            uri,
+            others,
+            ca_file: None,
+            queue_kind: None,
+            reply_mode: None,
+            held: Limit::default(),
+            unconfirmed: Limit::default(),
+            certificate_file: None,
+            key_file: None,
+        };
         for (name, value) in url.query_pairs() {
             target.set(&name, &value)?;
         }
@@ -81,6 +100,11 @@ impl Target {
             "certfile" => self.certificate_file = Some(PathBuf::from(value)),
             "keyfile" => self.key_file = Some(PathBuf::from(value)),
             "queue_kind" => self.queue_kind = Some(value.parse().map_err(|_| bad(name, value))?),
+            "reply_mode" => self.reply_mode = Some(value.parse().map_err(|_| bad(name, value))?),
+            "held_messages" => self.held.messages = Some(number(name, value)?),
+            "held_bytes" => self.held.bytes = Some(number(name, value)?),
+            "unconfirmed_messages" => self.unconfirmed.messages = Some(number(name, value)?),
+            "unconfirmed_bytes" => self.unconfirmed.bytes = Some(number(name, value)?),
             _ => return Err(refused("it has an option that is not known").with("option", name)),
         }
         Ok(())

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use polywire_core::{Address, CallId, Error, History, Limits, Message, Result};
+use polywire_core::{Address, CallId, Deadline, Error, History, Limits, Message, Result};
 
 pub(crate) use self::native::Native;
 
@@ -27,6 +27,20 @@ impl Publishing {
     /// Into a queue, by way of the default exchange; the queue has to be there.
     pub(crate) fn to_queue(queue: ShortString, properties: BasicProperties, body: Bytes) -> Self {
         Self { exchange: "".into(), routing_key: queue, mandatory: true, properties, body }
+    }
+
+    /// Lets the broker drop it at the deadline, by what is left until then.
+    pub(crate) fn expire_by(&mut self, deadline: Deadline) {
+        if let Ok(left) = ShortString::try_new(deadline.remaining_ms().to_string()) {
+            self.properties = std::mem::take(&mut self.properties).with_expiration(left);
+        }
+    }
+
+    /// Gives it a number by which it is known if it comes back. No id that anybody else gives looks like it.
+    pub(crate) fn identify(&mut self, number: u64) {
+        if let Ok(id) = ShortString::try_new(format!("line-{number}")) {
+            self.properties = std::mem::take(&mut self.properties).with_message_id(id);
+        }
     }
 
     /// The bytes of its content header, which AMQP cannot split: it has to fit into one frame.
@@ -104,9 +118,6 @@ pub(crate) trait Wire {
     /// Where something waits for so long before it goes to a queue.
     fn retry_queue(&self, of: &ShortString, pause: Duration) -> Result<ShortString>;
 
-    /// What a queue is for, if it is one of those into which we put what must not be lost.
-    fn role(&self, name: &ShortString) -> Option<Role>;
-
     /// The exchange to which the events of a channel go.
     fn event_exchange(&self, channel: &Address) -> Result<ShortString>;
 
@@ -167,14 +178,6 @@ pub(crate) trait Wire {
 
     /// The request that a returned message was.
     fn correlation_of(&self, properties: &BasicProperties) -> Option<Correlation>;
-}
-
-/// What a queue is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Jobs,
-    Dead { of: ShortString },
-    Retry { of: ShortString, milliseconds: u64 },
 }
 
 /// What is given back: what arrived, what happened to it, and which attempt it is.

@@ -5,8 +5,8 @@
 //! | exchange, routing key | the default exchange, the service's queue | the default exchange, the request's `reply_to` |
 //! | `type` | the method | |
 //! | `correlation_id` | `REQUESTER-CALL`, two numbers | as in the request |
-//! | `message_id` | as the correlation id | |
-//! | `reply_to` | the reply queue | |
+//! | `message_id` | as the correlation id | `line-NUMBER` |
+//! | `reply_to` | the reply queue, or `amq.rabbitmq.reply-to` | |
 //! | `content_type` | the media type of the body | the same |
 //! | `expiration` | the time that is left, in milliseconds | |
 //! | `priority` | the user's, if there is one | |
@@ -24,7 +24,7 @@
 //! | headers | the user's, as long strings; `polywire.attempt` | the user's; `polywire.attempt`, `polywire.topic` |
 //!
 //! What is given back to a classic queue, or after a pause, or is put among the dead letters, is published again, as it
-//! came but for `polywire.attempt`: which attempt it is now, a number; and for what `history.rs` writes. Since that goes
+//! came but for `polywire.attempt`: which attempt it is now, a number; for a `message_id`, if it has none; and for what `history.rs` writes. Since that goes
 //! through the default exchange, `polywire.topic` then says what the routing key said.
 
 mod history;
@@ -40,7 +40,7 @@ use polywire_core::{
     Address, Body, CallId, Code, Deadline, Error, ErrorKind, Fault, Headers, Limits, Message, ReplyTo, Result,
 };
 
-use super::{Again, Correlation, Garbled, Publishing, Role, Wire};
+use super::{Again, Correlation, Garbled, Publishing, Wire};
 
 /// Our own convention.
 pub(crate) struct Native;
@@ -53,6 +53,8 @@ const FAULT_MESSAGE: &str = "polywire.fault.message";
 const FAULT_DETAILS: &str = "polywire.fault.details";
 const ATTEMPT: &str = "polywire.attempt";
 const TOPIC: &str = "polywire.topic";
+/// What the broker's names for the ways back of direct replies begin with.
+const DIRECT: &str = "amq.rabbitmq.reply-to";
 /// In which quorum queues count how often a delivery came back.
 const DELIVERY_COUNT: &str = "x-delivery-count";
 /// In which RabbitMQ reads to which queues a message goes besides.
@@ -84,19 +86,6 @@ impl Wire for Native {
     // The border to the number is the last empty word.
     fn retry_queue(&self, of: &ShortString, pause: Duration) -> Result<ShortString> {
         short("retry queue", format!("{RETRY}{}..{}", unprefixed(of), pause.as_millis()))
-    }
-
-    fn role(&self, name: &ShortString) -> Option<Role> {
-        let prefixed = |name: &str| ShortString::try_new(format!("{PREFIX}{name}")).ok();
-        let name = name.as_str();
-        if name.starts_with(JOBS) {
-            return Some(Role::Jobs);
-        }
-        if let Some(of) = name.strip_prefix(DEAD) {
-            return Some(Role::Dead { of: prefixed(of)? });
-        }
-        let (of, milliseconds) = name.strip_prefix(RETRY)?.rsplit_once("..")?;
-        Some(Role::Retry { of: prefixed(of)?, milliseconds: milliseconds.parse().ok()? })
     }
 
     fn event_exchange(&self, channel: &Address) -> Result<ShortString> {
@@ -141,7 +130,10 @@ impl Wire for Native {
         if let Some(id) = address.correlation_id {
             properties = properties.with_correlation_id(id);
         }
-        Ok(Publishing::to_queue(address.queue, properties, message.body.into_bytes()))
+        // The broker holds that nothing takes a direct reply, and would return it even so.
+        let mandatory = !address.queue.as_str().starts_with(DIRECT);
+        let publishing = Publishing::to_queue(address.queue, properties, message.body.into_bytes());
+        Ok(Publishing { mandatory, ..publishing })
     }
 
     fn encode_job(
@@ -187,7 +179,7 @@ impl Wire for Native {
         let (properties, history) = (letter.properties.clone(), Some(history));
         let again = Again { properties, topic, body, history, attempt: 1, for_ever: true };
         let mut copy = self.encode_again(queue, queue, again)?;
-        if self.role(queue).is_none() && !is_group_queue(queue) {
+        if !queue.as_str().starts_with(JOBS) && !is_group_queue(queue) {
             // Whoever made a request has given up.
             copy.properties = without_return(&copy.properties);
         }

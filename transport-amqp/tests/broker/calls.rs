@@ -211,7 +211,7 @@ async fn deleted_reply_queue_fails_its_calls_at_once(url: String) {
     delete(&url, &queue).await;
     drop((requests, second));
     let error = timeout(Duration::from_secs(10), pending).await.expect("at once").unwrap_err();
-    assert_eq!(error.kind(), Some(ErrorKind::Disconnected), "{error:?}");
+    assert_eq!(error.kind(), Some(ErrorKind::RepliesLost), "{error:?}");
     gate.add_permits(100);
     eventually_answered(&client).await;
 }

@@ -148,9 +148,7 @@ async fn broker_that_forgot_everything_is_told_again() {
     told(&mut subscriber).await;
     weather.publish("b.x", &1).await.unwrap();
     assert_eq!(*next(&mut subscriber).await, 1);
-    // Nobody has made this exchange again: it costs one failure, and what was on its way with it.
-    let error = news.publish("x", &1).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Disconnected, "{error:?}");
+    // This exchange has nobody but its publisher.
     news.publish("x", &1).await.unwrap();
 }
 

@@ -6,9 +6,12 @@
 
 mod calls;
 mod connecting;
+mod direct;
 mod events;
+mod flow;
 mod jobs;
 mod outages;
+mod outbound;
 mod queues;
 mod retries;
 mod stage;
@@ -27,11 +30,14 @@ fn main() {
     let trials = [
         connecting::trials(),
         calls::trials(),
+        direct::trials(),
         jobs::trials(),
         queues::trials(),
         retries::trials(),
         events::trials(),
         outages::trials(),
+        outbound::trials(),
+        flow::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

@@ -1,21 +1,20 @@
-//! Connections that are lost, refused or blocked, and what is told of it.
+//! Connections that are lost or refused, and what is told of it.
 
 use std::sync::Arc;
 
 use libtest_mimic::Trial;
-use polywire_amqp::{Amqp, Change, ConnectionEvent, Credentials, Purpose};
+use polywire_amqp::{Amqp, Change, ConnectionEvent, Credentials};
 use polywire_core::{ErrorKind, Server};
 use polywire_rabbitmq_node::Node;
 
 use crate::node;
-use crate::stage::{PATIENCE, client, serve};
+use crate::stage::{client, serve};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         node("lost_broker_is_replaced_by_the_next_one", lost_broker_is_replaced_by_the_next_one),
         node("changed_password_is_asked_for_again", changed_password_is_asked_for_again),
         node("refused_user_is_not_retried_for_ever", refused_user_is_not_retried_for_ever),
-        node("alarm_of_the_broker_is_told", alarm_of_the_broker_is_told),
     ]
 }
 
@@ -51,7 +50,9 @@ async fn lost_broker_is_replaced_by_the_next_one() {
             match client.call::<_, u32>("double", &2).await {
                 Ok(four) => return four,
                 Err(error) => {
-                    assert!(matches!(error.kind(), Some(ErrorKind::Unroutable | ErrorKind::Disconnected)));
+                    let expected =
+                        [ErrorKind::Unroutable, ErrorKind::Disconnected, ErrorKind::RepliesLost].map(Some);
+                    assert!(expected.contains(&error.kind()), "{error:?}");
                 }
             }
         }
@@ -100,28 +101,4 @@ async fn refused_user_is_not_retried_for_ever() {
     assert_eq!(outcome.unwrap_err().kind(), Some(ErrorKind::Denied));
     let error = Server::bind(&amqp, "late").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
-}
-
-async fn alarm_of_the_broker_is_told() {
-    let node = Node::start().unwrap();
-    let amqp = Amqp::connect(&node.url()).await.unwrap();
-    let mut events = amqp.events();
-    let server = serve(&amqp, "alarmed").await;
-    let client = client(&amqp, "alarmed").await;
-    node.ctl(&["set_vm_memory_high_watermark", "0.000001"]).unwrap();
-    // The broker tells those who publish, when they publish.
-    let start = || client.request("double").timeout(PATIENCE).start::<_, u32>(&1).unwrap();
-    let first = start();
-    let event = events.next().await.unwrap();
-    assert_eq!(event.purpose, Purpose::Publishing);
-    assert!(matches!(&event.change, Change::Blocked(why) if why.contains("memory")), "{event:?}");
-    let second = start();
-    node.ctl(&["set_vm_memory_high_watermark", "0.4"]).unwrap();
-    loop {
-        if matches!(events.next().await.unwrap().change, Change::Unblocked) {
-            break;
-        }
-    }
-    assert_eq!((first.await.unwrap(), second.await.unwrap()), (2, 2));
-    assert_eq!(server.stats().answered, 2);
 }

@@ -10,7 +10,7 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, Client, Context, DeadLetter, DeadLetters, Router, Server, ServerHandle, Window,
+    Address, Client, Context, DeadLetter, DeadLetters, Puller, Router, Server, ServerHandle, Window,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::sync::Semaphore;
@@ -59,6 +59,14 @@ pub(crate) async fn serve_gated(amqp: &Amqp, service: &str, gate: &Arc<Semaphore
 
 pub(crate) async fn client(amqp: &Amqp, service: &str) -> Client<MessagePack> {
     Client::connect(amqp, Address::new(service).unwrap(), MessagePack).await.unwrap()
+}
+
+/// The next job, acknowledged.
+pub(crate) async fn next_job(jobs: &mut Puller<u32>) -> u32 {
+    let job = timeout(PATIENCE, jobs.next()).await.expect("a job comes").unwrap().unwrap();
+    let number = *job;
+    job.ack();
+    number
 }
 
 /// Calls until a call is answered.

@@ -190,11 +190,6 @@ fn queues_for_what_waits_and_what_is_dead_name_whose_they_are() {
         let (dead_queue, retry_queue) =
             (Native.dead_queue(&of).unwrap(), Native.retry_queue(&of, pause).unwrap());
         assert_eq!((dead_queue.as_str(), retry_queue.as_str()), (dead, retry));
-        assert_eq!(Native.role(&dead_queue), Some(Role::Dead { of: of.clone() }));
-        assert_eq!(Native.role(&retry_queue), Some(Role::Retry { of, milliseconds: 1500 }));
-    }
-    for other in ["polywire.calculator", "polywire.reply.7", "somebody.elses"] {
-        assert_eq!(Native.role(&other.into()), None);
     }
 }
 
@@ -204,7 +199,6 @@ fn jobs_arrive_as_they_left() {
     let publishing = Native.encode_job(&queue, "1-2", job_message(), true).unwrap();
     assert!(publishing.mandatory);
     assert_eq!(publishing.routing_key.as_str(), "polywire.jobs.bilder.größe");
-    assert_eq!(Native.role(&publishing.routing_key), Some(Role::Jobs));
     assert_eq!(publishing.properties.message_id().as_ref().unwrap().as_str(), "1-2");
     assert_eq!(publishing.properties.expiration(), &None);
     let came = Native.decode_job(&mut arrived(publishing), &Limits::default()).unwrap();

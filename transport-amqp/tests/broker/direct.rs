@@ -1,0 +1,60 @@
+//! Replies that come without a queue.
+
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use polywire_amqp::{Amqp, ReplyMode};
+use polywire_core::ErrorKind;
+use polywire_rabbitmq_node::Node;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::outbound::{restored, through_proxy};
+use crate::stage::{PATIENCE, client, eventually_answered, serve, serve_gated, until};
+use crate::{broker, node};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        node("direct_replies_need_no_queue", direct_replies_need_no_queue),
+        broker("cut_fails_direct_calls_at_once_and_later_ones_work", cut_fails_direct_calls_at_once),
+        broker("unroutable_direct_calls_fail_at_once", unroutable_direct_calls_fail_at_once),
+    ]
+}
+
+async fn direct_replies_need_no_queue() {
+    let node = Node::start().unwrap();
+    let amqp = Amqp::connect(&format!("{}?reply_mode=direct", node.url())).await.unwrap();
+    let _server = serve(&amqp, "direct").await;
+    let client = client(&amqp, "direct").await;
+    for n in 0..100 {
+        assert_eq!(client.call::<_, u32>("double", &n).await.unwrap(), 2 * n);
+    }
+    let queues = node.ctl(&["list_queues", "name"]).unwrap();
+    assert!(queues.contains("polywire.direct") && !queues.contains("polywire.reply"), "{queues}");
+}
+
+async fn cut_fails_direct_calls_at_once(url: String) {
+    let (proxy, builder) = through_proxy(&url).await;
+    let calling = builder.reply_mode(ReplyMode::Direct).connect().await.unwrap();
+    let serving = Amqp::connect(&url).await.unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    let server = serve_gated(&serving, "cut.off", &gate).await;
+    let client = client(&calling, "cut.off").await;
+    let mut events = calling.events();
+    let mut pending = client.request("wait").timeout(PATIENCE * 2).start::<_, u32>(&1).unwrap();
+    pending.handed_over().await;
+    until(|| server.stats().running == 1).await;
+    proxy.sever();
+    let error = timeout(PATIENCE, pending).await.expect("before its deadline").unwrap_err();
+    assert_eq!(error.kind(), Some(ErrorKind::RepliesLost), "{error:?}");
+    restored(&mut events).await;
+    // The reply to a caller that is gone harms nobody.
+    gate.add_permits(1);
+    eventually_answered(&client).await;
+}
+
+async fn unroutable_direct_calls_fail_at_once(url: String) {
+    let amqp = Amqp::builder(&url).unwrap().reply_mode(ReplyMode::Direct).connect().await.unwrap();
+    let outcome = client(&amqp, "nobody.direct").await.call::<_, u32>("double", &1).await;
+    assert_eq!(outcome.unwrap_err().kind(), Some(ErrorKind::Unroutable));
+}
