@@ -38,6 +38,8 @@ pub struct Fault {
 pub enum Code {
     /// The method ran and says no: an expected failure of the application.
     Application,
+    /// The peer does not know the caller, or the caller may not do this.
+    Denied,
     /// The peer ran out of the caller's time.
     DeadlineExceeded,
     /// The method crashed, or its result could not be encoded: a bug at the peer.
@@ -103,13 +105,14 @@ impl From<CallError> for Fault {
 
 impl Code {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Application,
         Self::DeadlineExceeded,
         Self::Internal,
         Self::InvalidArguments,
         Self::MethodNotFound,
         Self::Unavailable,
+        Self::Denied,
     ];
 
     /// The name of the code, as wires with text carry it.
@@ -117,6 +120,7 @@ impl Code {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Application => "Application",
+            Self::Denied => "Denied",
             Self::DeadlineExceeded => "DeadlineExceeded",
             Self::Internal => "Internal",
             Self::InvalidArguments => "InvalidArguments",
@@ -141,6 +145,7 @@ impl Code {
             Self::InvalidArguments => 4,
             Self::MethodNotFound => 5,
             Self::Unavailable => 6,
+            Self::Denied => 7,
         }
     }
 
