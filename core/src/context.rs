@@ -12,7 +12,7 @@ use rustc_hash::FxHasher;
 
 pub use self::baggage::Baggage;
 pub use self::call_stack::CallStack;
-use crate::{Address, Deadline, Headers, History, Message};
+use crate::{Address, Deadline, Extensions, Headers, History, Message};
 
 /// The circumstances of a call, a job or an event, for a handler that asks for them.
 ///
@@ -75,6 +75,8 @@ pub struct Context {
     pub attempt: u32,
     /// What happened to it before, if anything did that was noted: what earlier attempts said, and whether it was dead.
     pub history: Option<Box<History>>,
+    /// What layers have found out: who calls, for instance.
+    pub extensions: Extensions,
     /// The number of the call, the same for each attempt at it; zero, if it wants no reply.
     call: u64,
 }
@@ -89,6 +91,7 @@ impl Context {
             headers: message.headers.clone(),
             attempt,
             history: message.history.clone(),
+            extensions: Extensions::new(),
             call: 0,
         }
     }
@@ -104,6 +107,11 @@ impl Context {
     #[must_use]
     pub fn redriven(&self) -> u32 {
         self.history.as_ref().map_or(0, |history| history.redriven)
+    }
+
+    /// A context outside of any handler, in which these headers are handed on.
+    pub(crate) fn outside(headers: Headers) -> Self {
+        Self { headers, ..Self::of(&Message::default(), 1) }
     }
 
     /// The context of the handler in which this is asked, if it is asked in one.
@@ -159,7 +167,13 @@ impl Context {
             }
         }
         Baggage::hand_on(&self.headers, &mut message.headers);
-        message.headers.insert(ByteString::from_static(CallStack::HEADER), self.call_stack().to_string());
+        if !self.is_outside() {
+            message.headers.insert(ByteString::from_static(CallStack::HEADER), self.call_stack().to_string());
+        }
+    }
+
+    fn is_outside(&self) -> bool {
+        self.service.is_none() && self.method.is_none() && self.topic.is_none() && self.call == 0
     }
 }
 

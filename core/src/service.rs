@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::{CallError, Context, Message};
+use crate::{CallError, Context, Extensions, Message};
 
 /// One async function from a request to a reply: what a server runs, and what a client calls.
 ///
@@ -70,21 +70,57 @@ pub struct Request {
     pub message: Message,
     /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::Delivery::attempt).
     pub attempt: u32,
+    /// Whether carrying it out twice does no more than carrying it out once, so that it may be tried again when nobody
+    /// knows what became of it. The caller says so; it does not travel. The default is `false`.
+    pub idempotent: bool,
+    /// What layers hand on to those behind them.
+    pub extensions: Extensions,
     /// Told when the backend has the request.
-    pub(crate) handed_over: Option<oneshot::Sender<()>>,
+    pub(crate) handed_over: Option<HandedOver>,
 }
 
 impl Request {
     /// A request made of this message.
     #[must_use]
     pub fn new(message: Message) -> Self {
-        Self { message, attempt: 1, handed_over: None }
+        Self { message, attempt: 1, idempotent: false, extensions: Extensions::new(), handed_over: None }
+    }
+
+    /// The same request, to be made once more. Its body is shared, not copied.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            message: self.message.clone(),
+            attempt: self.attempt,
+            idempotent: self.idempotent,
+            extensions: self.extensions.clone(),
+            handed_over: self.handed_over.clone(),
+        }
     }
 
     /// What a handler may want to know about the request.
     #[must_use]
     pub fn context(&self) -> Context {
-        Context::of(&self.message, self.attempt).in_its_place()
+        let mut context = Context::of(&self.message, self.attempt).in_its_place();
+        context.extensions = self.extensions.clone();
+        context
+    }
+}
+
+/// Tells a caller that waits for it that the backend has its request, at the first try that gets so far.
+#[derive(Clone, Debug)]
+pub(crate) struct HandedOver(Arc<Mutex<Option<oneshot::Sender<()>>>>);
+
+impl HandedOver {
+    pub(crate) fn new(tell: oneshot::Sender<()>) -> Self {
+        Self(Arc::new(Mutex::new(Some(tell))))
+    }
+
+    pub(crate) fn tell(&self) {
+        if let Some(tell) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Whoever asked to know may have stopped caring.
+            let _ = tell.send(());
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use tokio::time::timeout_at;
 use super::DEFAULT_TIMEOUT;
 use super::requester::{ClientStats, Requester};
 use crate::context::hand_on;
+use crate::middleware::Layer;
+use crate::service::HandedOver;
 use crate::{
     Address, Baggage, CallError, Deadline, Dialect, Error, ErrorKind, Message, Request, Result, Service,
     Transport,
@@ -88,6 +90,18 @@ impl<D: Dialect, S: Service> Client<D, S> {
         Self { service, dialect, timeout: DEFAULT_TIMEOUT, keeps_time: false }
     }
 
+    /// A client whose calls go through `layer`, in front of those that are there already; see
+    /// [`middleware`](crate::middleware).
+    #[must_use]
+    pub fn layer<L: Layer<S>>(self, layer: &L) -> Client<D, L::Service> {
+        Client {
+            service: layer.layer(self.service),
+            dialect: self.dialect,
+            timeout: self.timeout,
+            keeps_time: false,
+        }
+    }
+
     /// A client whose calls wait this long, beside this one.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self
@@ -130,6 +144,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
             deadline: Deadline::after(self.timeout),
             priority: None,
             headers: crate::Headers::new(),
+            idempotent: false,
         }
     }
 
@@ -200,6 +215,7 @@ pub struct Outgoing<'c, D, S> {
     deadline: Deadline,
     headers: crate::Headers,
     priority: Option<u8>,
+    idempotent: bool,
 }
 
 impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
@@ -229,6 +245,12 @@ impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
     /// the transport has none, the call fails as [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
     pub fn priority(self, priority: u8) -> Self {
         Self { priority: Some(priority), ..self }
+    }
+
+    /// Says that carrying the call out twice does no more than once, so that [`Retry`](crate::middleware::Retry) may
+    /// repeat it when nobody knows what became of it.
+    pub fn idempotent(self) -> Self {
+        Self { idempotent: true, ..self }
     }
 
     /// Makes the call and waits for its result; see [`Client::call`].
@@ -263,7 +285,7 @@ impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
         let client = self.client.clone();
         let mut request = self.into_request(args)?;
         let (tell, handed_over) = oneshot::channel();
-        request.handed_over = Some(tell);
+        request.handed_over = Some(HandedOver::new(tell));
         let task = tokio::spawn(async move { client.carry_out(request).await });
         Ok(InFlight { task, handed_over })
     }
@@ -273,7 +295,7 @@ impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
         (message.headers, message.priority) = (self.headers, self.priority);
         self.client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
         hand_on(&mut message);
-        Ok(Request::new(message))
+        Ok(Request { idempotent: self.idempotent, ..Request::new(message) })
     }
 }
 

@@ -213,6 +213,10 @@ fn reply_of(outcome: Result<Reply, CallError>) -> Message {
         Err(CallError::DeadlineExceeded) => {
             Message::failed(Fault::new(Code::DeadlineExceeded, "the service ran out of time"))
         }
+        // A limit of the server's own, in a layer: another server may have room.
+        Err(CallError::Failed(error)) if error.kind() == ErrorKind::Overloaded => {
+            Message::failed(Fault::new(Code::Unavailable, error.to_string()))
+        }
         Err(CallError::Failed(error)) => Message::failed(Fault::new(Code::Internal, error.to_string())),
     }
 }

@@ -94,8 +94,7 @@ impl Service for Requester {
         let exchange = async {
             let reply = exchange(self.0.sender.send(message), ticket, || {
                 if let Some(handed_over) = handed_over {
-                    // Whoever asked to know may have stopped caring.
-                    let _ = handed_over.send(());
+                    handed_over.tell();
                 }
             });
             reply.await
