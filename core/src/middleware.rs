@@ -33,6 +33,7 @@
 //! | [`ConcurrencyLimit`] | so many at once; the rest waits, or is shed |
 //! | [`Deadlines`] | a deadline for what has none, and a cap for what has one, by method |
 //! | [`LogFailures`] | a line in the log for each failure, but for those that are expected |
+//! | `Metrics` | calls, durations and calls in flight (feature `metrics`) |
 //! | [`RateLimit`] | so many in a time; the rest waits, or is shed |
 //! | [`Retry`] | tries again what may be, within a budget |
 //! | [`SetHeader`] | a header on every request |
@@ -54,8 +55,12 @@ mod deadlines;
 mod failure;
 mod header;
 mod log;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod rate;
 mod retry;
+#[cfg(feature = "tower")]
+mod tower;
 mod trace;
 
 use std::future::Future;
@@ -70,8 +75,12 @@ pub use self::concurrency::ConcurrencyLimit;
 pub use self::deadlines::Deadlines;
 pub use self::header::SetHeader;
 pub use self::log::LogFailures;
+#[cfg(feature = "metrics")]
+pub use self::metrics::Metrics;
 pub use self::rate::RateLimit;
 pub use self::retry::{Backoff, Budget, Retry};
+#[cfg(feature = "tower")]
+pub use self::tower::{FromTower, ToTower};
 pub use self::trace::{Propagate, Trace, TraceContext};
 use crate::{CallError, Error, ErrorKind, Reply, Request, Service};
 

@@ -65,3 +65,6 @@ macro_rules! layers {
 }
 
 layers!(CircuitBreaker, ConcurrencyLimit, Deadlines, LogFailures, RateLimit, Retry, SetHeader, Trace);
+
+#[cfg(feature = "metrics")]
+layers!(super::Metrics);

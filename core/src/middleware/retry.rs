@@ -89,6 +89,8 @@ impl Middleware for Retry {
             let method = again.message.method.as_ref().map_or("", |method| method.as_str());
             let error = failure::kind(&outcome).unwrap_or_default();
             tracing::debug!(method, attempt, %error, wait_ms = wait.as_millis(), "failed; it is tried again");
+            #[cfg(feature = "metrics")]
+            super::metrics::count_retry(&error);
             tokio::time::sleep(wait).await;
             request = again;
         }
