@@ -22,6 +22,8 @@ pub use polywire_amqp as amqp;
 pub use polywire_codec::Json;
 #[cfg(feature = "msgpack")]
 pub use polywire_codec::MessagePack;
+#[cfg(feature = "testing")]
+pub use polywire_core::testing;
 #[cfg(feature = "macros")]
 pub use polywire_macros::service;
 #[cfg(feature = "zmq")]

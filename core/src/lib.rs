@@ -27,6 +27,8 @@ mod pubsub;
 mod retries;
 mod rpc;
 mod service;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transport;
 mod work;
 

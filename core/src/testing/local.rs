@@ -1,0 +1,124 @@
+//! A service and its client over memory.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::task::AbortHandle;
+
+use crate::{
+    Address, CallError, Client, Dialect, Memory, Reply, Request, Requester, Result, Server, ServerHandle,
+    Service,
+};
+
+/// A client of `service`, which is served over a memory transport of its own as long as the client or a clone of it lives.
+///
+/// # Errors
+///
+/// None that a test would see: memory connects always.
+pub async fn client<S: Service, D: Dialect>(service: S, dialect: D) -> Result<Client<D, Local>> {
+    Ok(Client::new(Local::serve(service).await?, dialect))
+}
+
+/// A service that is served over a memory transport of its own, and a requester to it. Clones are the same; when the last
+/// one is dropped, the server is stopped.
+///
+/// ```
+/// # use polywire_codec::Json;
+/// # use polywire_core::{Client, Result, Router};
+/// use polywire_core::testing::Local;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let local = Local::serve(Router::new(Json)).await?;
+/// let client = Client::connect(local.transport(), Local::NAME, Json).await?;
+/// local.handle().drain().await;
+/// # let _ = client;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Local {
+    requester: Requester,
+    transport: Memory,
+    handle: ServerHandle,
+    _serving: Arc<Serving>,
+}
+
+impl Local {
+    /// The name that the service is served under.
+    pub const NAME: &str = "local";
+
+    /// Serves `service`.
+    ///
+    /// # Errors
+    ///
+    /// As [`client`].
+    pub async fn serve<S: Service>(service: S) -> Result<Self> {
+        let transport = Memory::new();
+        let server = Server::bind(&transport, Self::NAME).await?;
+        let handle = server.handle();
+        let serving = Arc::new(Serving(tokio::spawn(server.serve(service)).abort_handle()));
+        let address = Address::from_static(Self::NAME)?;
+        let requester = Requester::open(&transport, address, Requester::DEFAULT_PENDING_MAX).await?;
+        Ok(Self { requester, transport, handle, _serving: serving })
+    }
+
+    /// The transport, for more ends.
+    #[must_use]
+    pub fn transport(&self) -> &Memory {
+        &self.transport
+    }
+
+    /// The server's handle, to drain it, and for what it has counted.
+    #[must_use]
+    pub fn handle(&self) -> &ServerHandle {
+        &self.handle
+    }
+}
+
+impl Service for Local {
+    fn call(&self, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send {
+        self.requester.call(request)
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+struct Serving(AbortHandle);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service_fn;
+
+    #[tokio::test]
+    async fn the_server_ends_with_the_last_clone() {
+        let held = Arc::new(());
+        let inside = held.clone();
+        let local = Local::serve(service_fn(move |request: Request| {
+            let _inside = inside.clone();
+            async move { Ok(Reply::new(request.message.body)) }
+        }));
+        let local = local.await.unwrap();
+        let clone = local.clone();
+        drop(local);
+        let request =
+            crate::Message::request(Address::from_static("any").unwrap(), crate::Deadline::after_ms(30_000));
+        clone.call(Request::new(request)).await.unwrap();
+        drop(clone);
+        while Arc::strong_count(&held) > 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
