@@ -1,4 +1,4 @@
-//! The examples run: the quickstart alone, the other patterns over each carrier, the calculator as two servers and a client
+//! The examples run: the quickstart alone, those over memory, the other patterns over each carrier, the calculator as two servers and a client
 //! in processes of their own.
 
 use std::io::{BufRead, BufReader};
@@ -12,6 +12,10 @@ use crate::broker;
 pub(crate) fn run(shell: &Shell) -> Result<()> {
     cmd!(shell, "cargo run --locked --example quickstart").run()?;
     cmd!(shell, "cargo build --quiet --locked --features full --examples").run()?;
+    // Those that need no carrier, and end by themselves.
+    for example in ["cbor", "layers", "prometheus", "validation"] {
+        cmd!(shell, "cargo run --quiet --locked --features full --example {example}").run()?;
+    }
 
     let (first, second) = (free_port()?, free_port()?);
     let servers = [format!("zmq+tcp://127.0.0.1:{first}"), format!("zmq+tcp://127.0.0.1:{second}")];

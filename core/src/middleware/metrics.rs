@@ -174,6 +174,7 @@ impl ServerStats {
         set("polywire_server_refused_total", self.refused);
         set("polywire_server_undelivered_total", self.undelivered);
         set("polywire_server_suppressed_total", self.suppressed);
+        set("polywire_server_abandoned_total", self.abandoned);
     }
 }
 
