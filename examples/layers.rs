@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use polywire::middleware::{
-    Authenticate, CircuitBreaker, ConcurrencyLimit, Deadlines, FromTower, LogFailures, RateLimit, Retry,
-    SetHeader, ToTower, Trace,
+    Authenticate, Backoff, CircuitBreaker, ConcurrencyLimit, Deadlines, FromTower, LogFailures, RateLimit,
+    Retry, SetHeader, ToTower, Trace,
 };
 use polywire::testing::Hiccups;
 use polywire::{CallError, Client, Code, Context, Fault, Headers, Memory, MessagePack, Router, Server};
@@ -61,13 +61,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // On a client, the layer that is put on last is the first to see a call.
     let transport = Hiccups::over(memory.peer());
-    let breaker = CircuitBreaker::new().failures(3).pause(SECOND / 5);
+    let breaker = CircuitBreaker::new().failures(4).pause(SECOND / 5);
     let shop = Client::connect(&transport, "shop", MessagePack)
         .await?
         .layer(&SetHeader::new("authorization", "s3cret"))
         .layer(&Deadlines::new().method("ponder", SECOND / 10)?)
         .layer(&breaker)
-        .layer(&Retry::new().attempts(4))
+        .layer(&Retry::new().attempts(4).backoff(Backoff::constant(SECOND / 100)))
         .layer(&Trace::client("shop"));
 
     println!("{}", shop.call::<_, String>("order", "pear").await?);
@@ -77,8 +77,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     transport.fail_next(2);
     println!("{}, at the third attempt", shop.call::<_, String>("order", "quince").await?);
 
-    transport.fail_next(3);
-    let refused = said(shop.request("order").timeout(SECOND / 10).call::<_, String>("fig").await);
+    transport.fail_next(4);
+    let refused = said(shop.call::<_, String>("order", "fig").await);
     println!("fig: {refused}; the circuit is open: {}", breaker.is_open());
     tokio::time::sleep(SECOND / 4).await;
     println!("{}, later", shop.call::<_, String>("order", "fig").await?);
