@@ -187,6 +187,7 @@ impl WorkStats {
         set("polywire_work_done_total", self.done);
         set("polywire_work_retried_total", self.retried);
         set("polywire_work_discarded_total", self.discarded);
+        set("polywire_work_dead_lettered_total", self.dead_lettered);
         set("polywire_work_panicked_total", self.panicked);
         set("polywire_work_rejected_total", self.rejected);
     }

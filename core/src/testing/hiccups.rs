@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::transport::{Capabilities, Filters, Outbound, Receiver, Sender, Sending, Subscription, Window};
-use crate::{Address, Error, ErrorKind, Message, Result, Transport};
+use crate::{Address, CallId, Error, ErrorKind, Graveyard, Message, Origin, Result, Transport};
 
 /// A transport whose next sends fail, are lost, or are late, as they would be when a broker goes away.
 ///
@@ -96,6 +96,7 @@ struct Shaky {
     script: Arc<Script>,
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Outbound for Shaky {
     fn send(&self, message: Message) -> Sending<'_> {
         let hiccup = self.script.lock().pop_front();
@@ -112,8 +113,14 @@ impl Outbound for Shaky {
             }),
         }
     }
+
+    fn abandon(&self, call: CallId) {
+        self.sender.abandon(call);
+    }
 }
 
+// A method with a default must be passed on, too.
+#[deny(clippy::missing_trait_methods)]
 impl<T: Transport> Transport for Hiccups<T> {
     fn capabilities(&self) -> Capabilities {
         self.transport.capabilities()
@@ -143,6 +150,10 @@ impl<T: Transport> Transport for Hiccups<T> {
 
     async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
         self.transport.subscriber(channel, subscription).await
+    }
+
+    async fn dead_letters(&self, origin: &Origin) -> Result<Box<dyn Graveyard>> {
+        self.transport.dead_letters(origin).await
     }
 
     async fn close(&self) -> Result<()> {
