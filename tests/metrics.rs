@@ -1,6 +1,7 @@
 //! What a recorder of the `metrics` facade is told.
 
 #![cfg(all(feature = "metrics", feature = "msgpack"))]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use polywire::middleware::{Layer, Metrics};

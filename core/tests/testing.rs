@@ -1,6 +1,7 @@
 //! The helpers for tests, tested.
 
 #![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! tower's own layers, on both ends.
 
 #![cfg(feature = "tower")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

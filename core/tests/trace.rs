@@ -1,5 +1,7 @@
 //! What a subscriber of `tracing` sees, and how a trace goes on.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -18,7 +20,10 @@ type Fields = HashMap<&'static str, String>;
 
 /// Remembers spans and events, with their fields.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<(HashMap<u64, Fields>, Vec<Fields>)>>);
+struct Seen(Arc<Mutex<Notes>>);
+
+/// Spans by their number, and events.
+type Notes = (HashMap<u64, Fields>, Vec<Fields>);
 
 impl Seen {
     fn spans(&self, name: &str) -> Vec<Fields> {
