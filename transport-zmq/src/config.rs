@@ -5,6 +5,7 @@ use std::time::Duration;
 use polywire_core::{Error, ErrorKind, Limits, Result};
 
 use crate::Zmq;
+use crate::admission::Admission;
 use crate::endpoint::Endpoint;
 use crate::error::config;
 use crate::plan::{Plan, Plans};
@@ -59,6 +60,7 @@ pub struct ZmqBuilder {
     serve: Side,
     engine: Option<Engine>,
     limits: Limits,
+    admission: Option<Admission>,
     connect_timeout: Duration,
     linger: Duration,
     heartbeat: Duration,
@@ -71,6 +73,7 @@ impl ZmqBuilder {
             serve: Side::Bind,
             engine: None,
             limits: Limits::default(),
+            admission: None,
             connect_timeout: Duration::from_secs(10),
             linger: Duration::from_secs(1),
             heartbeat: Duration::from_secs(5),
@@ -126,8 +129,17 @@ impl ZmqBuilder {
         Self { limits, ..self }
     }
 
-    /// How long a request waits for a connection before it fails as unroutable, and how long a handshake may take.
-    /// The default is 10 seconds.
+    /// Bounds on what strangers can do to the sockets that listen. See [`Admission`] for the defaults.
+    pub fn admission(self, admission: Admission) -> Self {
+        Self { admission: Some(admission), ..self }
+    }
+
+    /// The bounds as they are, to change some of them.
+    pub(crate) fn bounds(&self) -> (Limits, Admission) {
+        (self.limits, self.admission.unwrap_or_default())
+    }
+
+    /// How long a request waits for a connection before it fails as unroutable. The default is 10 seconds.
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
         Self { connect_timeout, ..self }
     }
@@ -147,16 +159,23 @@ impl ZmqBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for a malformed endpoint, or none; [`ErrorKind::Unsupported`] if the engine is not
-    /// compiled in, naming its feature.
+    /// [`ErrorKind::Config`] for a malformed endpoint, or none, or a bound that lets nobody in; [`ErrorKind::Unsupported`]
+    /// if the engine is not compiled in, naming its feature, or cannot do what is asked of it.
     pub fn build(self) -> Result<Zmq> {
         let plans = Plans { serving: self.plan(self.serve)?, calling: self.plan(self.serve.other())? };
         if self.endpoints.is_empty() {
             return Err(config("no endpoint was given"));
         }
+        let engine = self.engine.map_or_else(default_engine, compiled_in)?;
+        if engine != Engine::Omq && self.admission.is_some() {
+            return Err(lacks("bounds of admission"));
+        }
+        let admission = self.admission.unwrap_or_default();
+        admission.check()?;
         let settings = Settings {
-            engine: self.engine.map_or_else(default_engine, compiled_in)?,
+            engine,
             limits: self.limits,
+            admission,
             connect_timeout: self.connect_timeout,
             linger: self.linger,
             heartbeat: self.heartbeat,
@@ -192,6 +211,8 @@ impl Side {
 pub(crate) struct Settings {
     pub(crate) engine: Engine,
     pub(crate) limits: Limits,
+    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "the other engine has none"))]
+    pub(crate) admission: Admission,
     pub(crate) connect_timeout: Duration,
     #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
     pub(crate) linger: Duration,
@@ -210,6 +231,11 @@ fn compiled_in(engine: Engine) -> Result<Engine> {
         Engine::Zeromq if cfg!(feature = "engine-zeromq") => Ok(engine),
         Engine::Zeromq => Err(off("engine-zeromq")),
     }
+}
+
+/// An engine that cannot do what was asked of it is not to do less.
+fn lacks(what: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, "this engine of ZeroMQ cannot do that").with("what", what).unsent()
 }
 
 fn off(feature: &'static str) -> Error {

@@ -9,6 +9,7 @@
 //! and a request or a job that somebody held who died is lost. The caller learns it at once where the connection tells,
 //! and by its deadline otherwise; a pusher never does.
 
+mod admission;
 mod config;
 #[cfg(feature = "engine-omq")]
 pub mod device;
@@ -27,5 +28,6 @@ mod transport;
 mod url;
 mod wire;
 
+pub use self::admission::Admission;
 pub use self::config::{Engine, Side, ZmqBuilder};
 pub use self::transport::Zmq;

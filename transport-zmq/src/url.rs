@@ -1,8 +1,9 @@
 //! A transport in one line: `zmq+tcp://host:port,host:port?option=value`.
 
+use std::str::FromStr;
 use std::time::Duration;
 
-use polywire_core::{Error, Limits, Result};
+use polywire_core::{Error, Result};
 
 use crate::config::{Engine, Side, ZmqBuilder};
 use crate::error::config;
@@ -35,16 +36,36 @@ fn set(builder: ZmqBuilder, option: &str) -> Result<ZmqBuilder, &'static str> {
         ("engine", "omq") => Ok(builder.engine(Engine::Omq)),
         ("engine", "zeromq") => Ok(builder.engine(Engine::Zeromq)),
         ("engine", _) => Err("engine is omq or zeromq"),
-        ("connect_timeout_ms", ms) => {
-            let ms = ms.parse().map_err(|_| "connect_timeout_ms is a number of milliseconds")?;
-            Ok(builder.connect_timeout(Duration::from_millis(ms)))
-        }
-        ("body_max", bytes) => {
-            let body_max = bytes.parse().map_err(|_| "body_max is a number of bytes")?;
-            Ok(builder.limits(Limits { body_max, ..Limits::default() }))
-        }
-        _ => Err("no option has this name; there are serve, engine, connect_timeout_ms and body_max"),
+        ("connect_timeout_ms", ms) => Ok(builder.connect_timeout(Duration::from_millis(number(ms)?))),
+        ("linger_ms", ms) => Ok(builder.linger(Duration::from_millis(number(ms)?))),
+        ("heartbeat_ms", ms) => Ok(builder.heartbeat(Duration::from_millis(number(ms)?))),
+        (bound, value) => bound_to(builder, bound, value),
     }
+}
+
+fn bound_to(builder: ZmqBuilder, bound: &str, value: &str) -> Result<ZmqBuilder, &'static str> {
+    let (mut limits, mut admission) = builder.bounds();
+    match bound {
+        "body_max" => limits.body_max = number(value)?,
+        "frames_max" => limits.frames_max = number(value)?,
+        "headers_max" => limits.headers_max = number(value)?,
+        "header_bytes_max" => limits.header_bytes_max = number(value)?,
+        "handshake_timeout_ms" => admission.handshake_timeout = Duration::from_millis(number(value)?),
+        "pending_handshakes_max" => admission.pending_handshakes_max = number(value)?,
+        "connections_max" => admission.connections_max = number(value)?,
+        "host_connections_max" => admission.host_connections_max = number(value)?,
+        "subscriptions_max" => admission.subscriptions_max = number(value)?,
+        "message_max" => admission.message_max = Some(number(value)?),
+        _ => return Err("no option has this name; the documentation of Zmq::from_url lists them"),
+    }
+    let (_, before) = builder.bounds();
+    let builder = builder.limits(limits);
+    // An engine that has no bounds of admission takes none, not even the default ones.
+    Ok(if admission == before { builder } else { builder.admission(admission) })
+}
+
+fn number<T: FromStr>(value: &str) -> Result<T, &'static str> {
+    value.parse().map_err(|_| "its value is not a whole number")
 }
 
 fn refuse(url: &str, because: &'static str) -> Error {
@@ -67,7 +88,8 @@ mod tests {
             ("zmq+tcp://a:1?serve=both", "serve is bind or connect"),
             ("zmq+tcp://a:1?engine=libzmq", "engine is omq or zeromq"),
             ("zmq+tcp://a:1?connect_timeout_ms=2s", "option: connect_timeout_ms=2s"),
-            ("zmq+tcp://a:1?body_max=-1", "number of bytes"),
+            ("zmq+tcp://a:1?body_max=-1", "whole number"),
+            ("zmq+tcp://a:1?connections_max=0", "connections_max"),
             ("zmq+tcp://a:1?serve", "no value"),
             ("zmq+tcp://a:1?color=red", "no option has this name"),
             ("zmq+ipc://", "no path"),
@@ -83,7 +105,10 @@ mod tests {
         for url in [
             "zmq+tcp://127.0.0.1:5555",
             "zmq+tcp://a:1,b:2?serve=connect&connect_timeout_ms=2000",
-            "zmq+tcp://*:*?body_max=1000",
+            "zmq+tcp://*:*?body_max=1000&frames_max=2&headers_max=3&header_bytes_max=100",
+            "zmq+tcp://*:*?handshake_timeout_ms=900&pending_handshakes_max=8&connections_max=9",
+            "zmq+tcp://*:*?host_connections_max=3&subscriptions_max=4&message_max=5000",
+            "zmq+tcp://*:*?linger_ms=10&heartbeat_ms=500",
             "zmq+ipc:///tmp/a.sock,/tmp/b.sock",
         ] {
             assert!(parse(url).is_ok(), "{url}");

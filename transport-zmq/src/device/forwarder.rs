@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 
 use super::desk::{Caller, Desk, count_down};
 use super::place::Place;
+use crate::admission::Admission;
 use crate::config::{Engine, Settings};
 use crate::engine::{self, Cargo, Publication, Pull, Router, Subscribed};
 use crate::error::lock;
@@ -152,6 +153,7 @@ fn settings() -> Settings {
     Settings {
         engine: Engine::Omq,
         limits: Limits::default(),
+        admission: Admission::default(),
         connect_timeout: GRACE,
         linger: GRACE,
         heartbeat: Duration::from_secs(5),

@@ -1,6 +1,7 @@
 //! The sockets of `omq-tokio`.
 
 mod dealer;
+mod door;
 mod intake;
 mod port;
 mod publication;
@@ -8,14 +9,19 @@ mod pull;
 mod router;
 mod subscribed;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use omq_tokio::{Message, Options, ReconnectPolicy, Socket, SocketType};
+use omq_tokio::{
+    AuthenticationResult, AuthenticationStatus, Authenticator, MechanismSetup, Message, Options,
+    ReconnectPolicy, Socket, SocketType,
+};
 use polywire_core::{Body, Error, ErrorKind, Result};
 
 pub(super) use self::dealer::Dealer;
+use self::door::Door;
 use self::intake::Intake;
 use self::port::Port;
 pub(super) use self::publication::Publication;
@@ -23,28 +29,49 @@ pub(super) use self::pull::Pull;
 pub(super) use self::router::Router;
 pub(super) use self::subscribed::Subscribed;
 use super::cannot_bind;
+use crate::admission::FIRST_MAX;
 use crate::config::Settings;
 use crate::error::{caller_gone, closed, config};
 use crate::wire::{Frames, Native, Wire};
 
-fn open(kind: SocketType, options: Options) -> Result<Socket> {
-    Socket::try_new(kind, options).map_err(failed)
+/// A socket, and what looks after those who come to it.
+fn open(settings: &Settings, kind: SocketType, options: Options) -> Result<(Socket, Arc<Door>)> {
+    let door = Door::new(settings.admission);
+    let options = admitting(options, &door);
+    Ok((Socket::try_new(kind, options).map_err(failed)?, door))
+}
+
+/// Asks the door in the handshake. Who is one too many is hung up on without a word, so that it comes again later.
+fn admitting(mut options: Options, door: &Arc<Door>) -> Options {
+    let door = door.clone();
+    let authenticator =
+        Authenticator::new_with_result(move |peer| match door.is_full(peer.peer_address.as_deref()) {
+            true => full(),
+            false => AuthenticationResult::allow(),
+        });
+    options.mechanism = MechanismSetup::NullServer { authenticator };
+    options
+}
+
+fn full() -> AuthenticationResult {
+    AuthenticationResult { status: AuthenticationStatus::TemporaryFailure, ..AuthenticationResult::deny() }
 }
 
 /// Everything that matters is said, since the engine's defaults drop what is unsent, take messages of any size, and
 /// lose replies to a full peer in silence.
 fn options(settings: &Settings) -> Options {
-    let limits = &settings.limits;
-    // An identity or a topic, the envelope, and the body.
-    let parts = limits.frames_max + 3;
-    let message_max = limits.body_max + Native.head_max(limits) + FIRST_MAX + parts * PART_COST;
+    let Settings { limits, admission, .. } = settings;
     Options::default()
         .router_mandatory(true)
         .linger(settings.linger)
-        .max_message_size(message_max)
+        .max_message_size(admission.message_max(limits, Native.head_max(limits)))
         .send_hwm(HIGH_WATER_MARK)
         .recv_hwm(HIGH_WATER_MARK)
-        .handshake_timeout(settings.connect_timeout)
+        .handshake_timeout(admission.handshake_timeout)
+        .max_pending_handshakes(admission.pending_handshakes_max)
+        .monitor_capacity(EVENTS)
+        // What no topic can begin with needs no room.
+        .subscription_admission(|request| request.prefix.len() <= FIRST_MAX)
         .heartbeat_interval(settings.heartbeat)
         .heartbeat_timeout(settings.heartbeat)
         // Heartbeats cannot tell while our own writes are stuck; the kernel can.
@@ -54,10 +81,8 @@ fn options(settings: &Settings) -> Options {
 
 /// Messages that wait for one peer, and as many from it. The default of the engine, and of libzmq.
 const HIGH_WATER_MARK: u32 = 1000;
-/// What the engine counts for each part of a message, beside its bytes.
-const PART_COST: usize = 64;
-/// An identity takes 255 bytes at the most; a channel and a topic 200 each, and a zero byte.
-const FIRST_MAX: usize = 401;
+/// Comings and goings that may wait to be noted. Beyond, those who are there are counted anew.
+const EVENTS: usize = 1024;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 

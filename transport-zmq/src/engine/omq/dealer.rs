@@ -37,7 +37,7 @@ impl Dealer {
             Cargo::Requests => SocketType::Dealer,
             Cargo::Jobs(_) | Cargo::AnyJobs => SocketType::Push,
         };
-        let port = Port::new(open(kind, options(settings))?);
+        let port = Port::new(open(settings, kind, options(settings))?);
         let frames_max = settings.limits.frames_max;
         Ok(Self { port, cargo: cargo.clone(), frames_max, dialled: None, connection: Mutex::default() })
     }

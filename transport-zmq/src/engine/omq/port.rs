@@ -1,13 +1,13 @@
 //! The endpoints of a socket, and what is known about those at their other ends.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, Socket};
 use polywire_core::Result;
 
-use super::{cannot_bind, failed};
+use super::{Door, cannot_bind, failed};
 use crate::config::Side;
 use crate::endpoint::Endpoint;
 use crate::error::lock;
@@ -16,6 +16,7 @@ use crate::plan::Change;
 /// A socket that binds and dials.
 pub(super) struct Port {
     pub(super) socket: Socket,
+    door: Arc<Door>,
     /// What was asked for, and what it came to.
     bound: Mutex<Vec<(Endpoint, String)>>,
     dialled: Mutex<Vec<Endpoint>>,
@@ -24,8 +25,9 @@ pub(super) struct Port {
 }
 
 impl Port {
-    pub(super) fn new(socket: Socket) -> Self {
-        Self { socket, bound: Mutex::default(), dialled: Mutex::default(), events: Mutex::default() }
+    /// A new socket, with its door.
+    pub(super) fn new((socket, door): (Socket, Arc<Door>)) -> Self {
+        Self { socket, door, bound: Mutex::default(), dialled: Mutex::default(), events: Mutex::default() }
     }
 
     pub(super) async fn change(&self, Change { side, adds, endpoint }: &Change) -> Result<Option<String>> {
@@ -38,6 +40,7 @@ impl Port {
     }
 
     async fn bind(&self, endpoint: &Endpoint) -> Result<String> {
+        self.door.attend(&self.socket);
         let real = self.socket.bind(endpoint.to_string()).await;
         let real = real.map_err(|error| cannot_bind(endpoint, error))?.to_string();
         lock(&self.bound).push((endpoint.clone(), real.clone()));
@@ -135,5 +138,11 @@ impl Port {
         let socket = self.socket.clone();
         // It fails only if it is closed already.
         async move { socket.close().await.unwrap_or_default() }.boxed()
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.door.leave();
     }
 }

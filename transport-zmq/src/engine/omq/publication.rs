@@ -25,7 +25,7 @@ impl Publication {
         let mut options = options(settings);
         // Otherwise what a slow subscriber has no room for is dropped, and nobody is told.
         options.xpub_nodrop = true;
-        Ok(Self { port: Port::new(open(SocketType::XPub, options)?) })
+        Ok(Self { port: Port::new(open(settings, SocketType::XPub, options)?) })
     }
 }
 

@@ -35,7 +35,7 @@ impl Pull {
             .recv_hwm(ahead)
             // It sends nothing, and is not to take in jobs for a second that it does not hand out.
             .linger(Duration::ZERO);
-        let port = Arc::new(Port::new(open(SocketType::Pull, options)?));
+        let port = Arc::new(Port::new(open(settings, SocketType::Pull, options)?));
         Ok(Self { intake: Intake::new(port.clone()), port, frames_max: settings.limits.frames_max })
     }
 }

@@ -21,7 +21,7 @@ pub(in crate::engine) struct Router {
 
 impl Router {
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
-        let port = Port::new(open(SocketType::Router, options(settings))?);
+        let port = Port::new(open(settings, SocketType::Router, options(settings))?);
         Ok(Self { port, frames_max: settings.limits.frames_max })
     }
 }
