@@ -7,11 +7,11 @@ pub use self::connect::connect;
 pub use polywire_core::{
     Address, AnyTransport, Body, Burial, CallError, CallId, Capabilities, Client, ClientStats, Code, Codec,
     Connect, Context, DeadLetter, DeadLetters, Deadline, Death, Delivery, Dialect, Error, ErrorKind, Event,
-    Extensions, Fault, Filter, Filters, Graveyard, Group, Handler, Headers, History, InFlight, Inbound,
-    Interest, Job, Limits, Listener, ListenerBind, Memory, Message, Origin, Outbound, Outcome, Outgoing,
-    Overflow, Publisher, PublisherConnect, Puller, PullerBind, Pusher, PusherConnect, Reason, Receipt,
-    Receiver, Reply, ReplyTo, Request, Requester, Result, Retries, Retry, Router, Sender, Sending, Server,
-    ServerBind, ServerHandle, ServerStats, Service, ServiceFn, Settle, Subscriber, SubscriberBind,
+    Extensions, Fault, Filter, Filters, Graveyard, Group, Handler, Headers, History, Identity, InFlight,
+    Inbound, Interest, Job, Limits, Listener, ListenerBind, Memory, Message, Origin, Outbound, Outcome,
+    Outgoing, Overflow, Publisher, PublisherConnect, Puller, PullerBind, Pusher, PusherConnect, Reason,
+    Receipt, Receiver, Reply, ReplyTo, Request, Requester, Result, Retries, Retry, Router, Sender, Sending,
+    Server, ServerBind, ServerHandle, ServerStats, Service, ServiceFn, Settle, Subscriber, SubscriberBind,
     Subscription, Transport, Window, WorkHandle, WorkStats, Worker, WorkerBind, middleware, service_fn,
 };
 

@@ -5,6 +5,7 @@ mod call_stack;
 
 use std::future::Future;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -12,7 +13,7 @@ use rustc_hash::FxHasher;
 
 pub use self::baggage::Baggage;
 pub use self::call_stack::CallStack;
-use crate::{Address, Deadline, Extensions, Headers, History, Message};
+use crate::{Address, Deadline, Extensions, Headers, History, Identity, Message};
 
 /// The circumstances of a call, a job or an event, for a handler that asks for them.
 ///
@@ -77,6 +78,8 @@ pub struct Context {
     pub history: Option<Box<History>>,
     /// What layers have found out: who calls, for instance.
     pub extensions: Extensions,
+    /// Who sent it, if the carrier has verified that; see [`Message::peer`].
+    pub peer: Option<Arc<Identity>>,
     /// The number of the call, the same for each attempt at it; zero, if it wants no reply.
     call: u64,
 }
@@ -92,6 +95,7 @@ impl Context {
             attempt,
             history: message.history.clone(),
             extensions: Extensions::new(),
+            peer: message.peer.clone(),
             call: 0,
         }
     }

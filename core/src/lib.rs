@@ -18,6 +18,7 @@ mod fault;
 mod filter;
 mod headers;
 mod history;
+mod identity;
 mod intake;
 mod limits;
 mod message;
@@ -44,6 +45,7 @@ pub use self::fault::{Code, Fault};
 pub use self::filter::Filter;
 pub use self::headers::Headers;
 pub use self::history::{Death, History, Reason};
+pub use self::identity::Identity;
 pub use self::limits::Limits;
 pub use self::message::{CallId, Message, ReplyTo};
 pub use self::pipeline::{

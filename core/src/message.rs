@@ -1,11 +1,12 @@
 //! The logical envelope: what every wire carries, each in its own way.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::{Address, Body, Deadline, Fault, Headers, History};
+use crate::{Address, Body, Deadline, Fault, Headers, History, Identity};
 
 /// A message, as core knows it.
 ///
@@ -24,6 +25,9 @@ pub struct Message {
     pub id: Option<CallId>,
     /// Where the outcome goes. Set by the backend on a request that arrives, and by core on the reply to it.
     pub reply_to: Option<ReplyTo>,
+    /// Who sent it. Set by the backend on a request that arrives, if it [verifies](crate::Capabilities::security) its
+    /// peers; never sent.
+    pub peer: Option<Arc<Identity>>,
     /// When the outcome stops mattering.
     pub deadline: Option<Deadline>,
     /// What went wrong, on a reply that failed. On a request that arrives: why it cannot be read, and is to be

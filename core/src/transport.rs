@@ -137,6 +137,8 @@ pub struct Capabilities {
     pub durable_groups: bool,
     /// A request to a service that never existed fails at once, and not only when the connect time is over.
     pub unroutable_at_once: bool,
+    /// Peers prove who they are, if it is set up so, and a handler is told: see [`Message::peer`](crate::Message::peer).
+    pub security: bool,
     /// The largest body, in bytes.
     pub body_max: usize,
 }
@@ -159,6 +161,7 @@ impl Capabilities {
             groups: false,
             durable_groups: false,
             unroutable_at_once: false,
+            security: false,
             body_max,
         }
     }

@@ -117,6 +117,7 @@ impl Transport for Memory {
             groups: true,
             durable_groups: true,
             unroutable_at_once: true,
+            security: false,
             body_max: self.limits.body_max,
         }
     }

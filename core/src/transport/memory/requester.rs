@@ -74,6 +74,8 @@ impl Outbound for Requests {
         if let Err(error) = self.limits.check(&message) {
             return Sending::ready(Err(error));
         }
+        // What a sender says of itself proves nothing.
+        message.peer = None;
         message.reply_to = Some(self.caller.address());
         match self.queue.try_push(message) {
             Ok(result) => Sending::ready(result),
