@@ -28,11 +28,11 @@ pub struct Admission {
     /// Peers that are in their handshake. A host may take an eighth of them; this machine all. One more is hung up on
     /// before it is read; it may come again. The default is 128.
     pub pending_handshakes_max: usize,
-    /// Peers that are connected. One more is hung up on after its handshake, and then before it; it may come again.
-    /// The default is 4,096.
+    /// Peers that are connected; each takes about 150 KiB before it has said anything. One more is hung up on after its
+    /// handshake, and then before it; it may come again. The default is 1,024.
     pub connections_max: usize,
     /// Peers that are connected from one host: an address of IPv4, or a network of 64 bits of IPv6. One more is hung up
-    /// on likewise. Socket files know no hosts. The default is 256.
+    /// on likewise. Socket files know no hosts. The default is 128.
     pub host_connections_max: usize,
     /// Prefixes that one subscriber is subscribed to at a publisher. With one more it is hung up on, and has to come again.
     /// The default is 1,000. One that is longer than any topic can be is not taken in.
@@ -47,8 +47,8 @@ impl Default for Admission {
         Self {
             handshake_timeout: Duration::from_secs(5),
             pending_handshakes_max: 128,
-            connections_max: 4096,
-            host_connections_max: 256,
+            connections_max: 1024,
+            host_connections_max: 128,
             subscriptions_max: 1000,
             message_max: None,
         }

@@ -9,6 +9,10 @@ use crate::admission::Admission;
 use crate::endpoint::Endpoint;
 use crate::error::config;
 use crate::plan::{Plan, Plans};
+#[cfg(feature = "engine-omq")]
+use crate::security::Security;
+#[cfg(feature = "engine-omq")]
+use crate::{curve, plain};
 
 /// Which side of a connection listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +38,8 @@ pub enum Engine {
     /// an end is closed may be lost, for it has no linger. It buffers up to 100,000 messages a peer. Calling ends
     /// can only connect and serving ends only bind; anything else is [`ErrorKind::Unsupported`]. So are pipelines, for a
     /// PUSH socket of it does not notice that its puller is gone, and loses what it takes; publish-subscribe, for it
-    /// drops what a slow subscriber has no room for beyond those 100,000 messages, without a word; and another
-    /// endpoint for an end that is open, but for requesters.
+    /// drops what a slow subscriber has no room for beyond those 100,000 messages, without a word; CURVE, PLAIN and
+    /// bounds of [`Admission`], for it has none of them; and another endpoint for an end that is open, but for requesters.
     Zeromq,
 }
 
@@ -61,6 +65,8 @@ pub struct ZmqBuilder {
     engine: Option<Engine>,
     limits: Limits,
     admission: Option<Admission>,
+    #[cfg(feature = "engine-omq")]
+    security: Security,
     connect_timeout: Duration,
     linger: Duration,
     heartbeat: Duration,
@@ -74,6 +80,8 @@ impl ZmqBuilder {
             engine: None,
             limits: Limits::default(),
             admission: None,
+            #[cfg(feature = "engine-omq")]
+            security: Security::None,
             connect_timeout: Duration::from_secs(10),
             linger: Duration::from_secs(1),
             heartbeat: Duration::from_secs(5),
@@ -134,6 +142,32 @@ impl ZmqBuilder {
         Self { admission: Some(admission), ..self }
     }
 
+    /// Makes every socket the server of CURVE: it has these keys, and lets in who is allowed. See [`curve`].
+    ///
+    /// It holds for all ends of the transport, whichever side binds. A second call of this kind replaces the first.
+    #[cfg(feature = "engine-omq")]
+    pub fn curve_server(self, server: curve::Server) -> Self {
+        Self { security: Security::CurveServer(server), ..self }
+    }
+
+    /// Makes every socket a client of CURVE: its peers have this key. See [`curve`].
+    #[cfg(feature = "engine-omq")]
+    pub fn curve_client(self, client: curve::Client) -> Self {
+        Self { security: Security::CurveClient(client), ..self }
+    }
+
+    /// Makes every socket ask for a name and a password. See [`plain`].
+    #[cfg(feature = "engine-omq")]
+    pub fn plain_server(self, server: plain::Server) -> Self {
+        Self { security: Security::PlainServer(server), ..self }
+    }
+
+    /// Makes every socket give this name and password. See [`plain`].
+    #[cfg(feature = "engine-omq")]
+    pub fn plain_client(self, client: plain::Client) -> Self {
+        Self { security: Security::PlainClient(client), ..self }
+    }
+
     /// The bounds as they are, to change some of them.
     pub(crate) fn bounds(&self) -> (Limits, Admission) {
         (self.limits, self.admission.unwrap_or_default())
@@ -170,12 +204,18 @@ impl ZmqBuilder {
         if engine != Engine::Omq && self.admission.is_some() {
             return Err(lacks("bounds of admission"));
         }
+        #[cfg(feature = "engine-omq")]
+        if engine != Engine::Omq && !matches!(self.security, Security::None) {
+            return Err(lacks("security"));
+        }
         let admission = self.admission.unwrap_or_default();
         admission.check()?;
         let settings = Settings {
             engine,
             limits: self.limits,
             admission,
+            #[cfg(feature = "engine-omq")]
+            security: self.security,
             connect_timeout: self.connect_timeout,
             linger: self.linger,
             heartbeat: self.heartbeat,
@@ -213,6 +253,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "the other engine has none"))]
     pub(crate) admission: Admission,
+    #[cfg(feature = "engine-omq")]
+    pub(crate) security: Security,
     pub(crate) connect_timeout: Duration,
     #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
     pub(crate) linger: Duration,

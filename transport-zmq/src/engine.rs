@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use polywire_core::{Address, Error, ErrorKind, Result, Sending, Window};
+use polywire_core::{Address, Error, ErrorKind, Identity, Result, Sending, Window};
 
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 use crate::config::Engine;
@@ -42,6 +42,11 @@ pub(crate) trait Dealer: Ports {
     /// Fails once the socket is closed.
     fn up(&self) -> BoxFuture<'_, Result<()>>;
 
+    /// Whether the peer knows us and does not let us in. It is asked again now and then.
+    fn is_denied(&self) -> bool {
+        false
+    }
+
     /// Waits until no peer is there any more, and forgets the requests that were not sent.
     fn down(&self) -> BoxFuture<'_, ()>;
 
@@ -67,7 +72,15 @@ pub(crate) trait Router: Ports {
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_>;
 
     /// What arrives, and from which peer, until the socket is closed. To be called once.
-    fn requests(&self) -> BoxStream<'static, (Bytes, Frames)>;
+    fn requests(&self) -> BoxStream<'static, (Peer, Frames)>;
+}
+
+/// Who sent a request.
+pub(crate) struct Peer {
+    /// Where replies go.
+    pub(crate) address: Bytes,
+    /// Who it has proved to be.
+    pub(crate) identity: Option<Arc<Identity>>,
 }
 
 /// A pulling socket.

@@ -12,17 +12,28 @@
 mod admission;
 mod config;
 #[cfg(feature = "engine-omq")]
+pub mod curve;
+#[cfg(feature = "engine-omq")]
 pub mod device;
 mod endpoint;
 mod engine;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod links;
+#[cfg(feature = "engine-omq")]
+pub mod plain;
 mod plan;
 mod publisher;
 mod puller;
 mod pusher;
 mod requester;
 mod responder;
+#[cfg(feature = "engine-omq")]
+mod secret;
+#[cfg(feature = "engine-omq")]
+mod security;
 mod subscriber;
 mod transport;
 mod url;

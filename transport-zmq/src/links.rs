@@ -204,6 +204,13 @@ impl Links {
     fn nobody(&self) -> Error {
         let links = self.all();
         let names: Vec<_> = links.iter().map(|link| link.name()).collect();
+        if !links.is_empty() && links.iter().all(|link| link.is_denied()) {
+            let error = Error::new(
+                ErrorKind::Denied,
+                "the peers do not let us in: wrong credentials, or not allowed",
+            );
+            return error.with("endpoints", names.join(", ")).unsent();
+        }
         let what = match self.cargo {
             Cargo::Requests => "nobody is there to take calls",
             Cargo::Jobs(_) | Cargo::AnyJobs => "nobody is there to take jobs",

@@ -107,6 +107,12 @@ impl Zmq {
     /// | `linger_ms=500`, `heartbeat_ms=1000` | see [`ZmqBuilder::linger`] and [`ZmqBuilder::heartbeat`] |
     /// | `body_max=1000000`, `frames_max`, `headers_max`, `header_bytes_max` | see [`Limits`](polywire_core::Limits) |
     /// | `handshake_timeout_ms=2000`, `pending_handshakes_max=64`, `connections_max=100`, `host_connections_max=10`, `subscriptions_max=50`, `message_max=2000000` | see [`Admission`](crate::Admission) |
+    /// | `curve_server_key=file:/run/secret`, with `curve_allow=file:/etc/clients` or `curve_allow=any` | the server of [CURVE](crate::curve), and whom it lets in: a public key a line |
+    /// | `curve_server_public=file:/etc/public`, perhaps with `curve_key=env:SECRET` | a client of CURVE |
+    /// | `plain_users=file:/run/users` | who asks for a password, see [PLAIN](crate::plain): a name, a space and a password a line |
+    /// | `plain_user=alice&plain_password=env:PASSWORD` | who gives it |
+    ///
+    /// Keys and passwords stand in files (`file:/path`) or in the environment (`env:NAME`), and never in the URL.
     ///
     /// ```
     /// use polywire_zmq::Zmq;
@@ -245,6 +251,7 @@ impl Transport for Zmq {
         let mut capabilities = Capabilities::least(self.0.settings.limits.body_max);
         let all_patterns = self.0.settings.engine == Engine::Omq;
         (capabilities.pipeline, capabilities.pubsub) = (all_patterns, all_patterns);
+        capabilities.security = all_patterns;
         capabilities
     }
 

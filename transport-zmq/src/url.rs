@@ -1,5 +1,8 @@
 //! A transport in one line: `zmq+tcp://host:port,host:port?option=value`.
 
+#[cfg(feature = "engine-omq")]
+mod credentials;
+
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -20,11 +23,27 @@ pub(crate) fn parse(url: &str) -> Result<ZmqBuilder> {
     for endpoint in endpoints.split(',') {
         builder = builder.endpoint(format!("{scheme}://{endpoint}"));
     }
+    #[cfg(feature = "engine-omq")]
+    let mut credentials = credentials::Credentials::default();
     for option in query.split('&').filter(|option| !option.is_empty()) {
+        #[cfg(feature = "engine-omq")]
+        if credentials.note(option) {
+            continue;
+        }
         builder = set(builder, option)
-            .map_err(|because| refuse(url, because).with("option", option.escape_debug()))?;
+            .map_err(|because| refuse(url, because).with("option", shown(option).escape_debug()))?;
     }
+    #[cfg(feature = "engine-omq")]
+    let builder = credentials.apply(builder)?;
     Ok(builder)
+}
+
+/// An option without what may be a secret, by mistake.
+fn shown(option: &str) -> String {
+    match option.split_once('=') {
+        Some((name, _)) if name.starts_with("curve_") || name.starts_with("plain_") => format!("{name}=…"),
+        _ => option.to_owned(),
+    }
 }
 
 fn set(builder: ZmqBuilder, option: &str) -> Result<ZmqBuilder, &'static str> {
@@ -69,6 +88,10 @@ fn number<T: FromStr>(value: &str) -> Result<T, &'static str> {
 }
 
 fn refuse(url: &str, because: &'static str) -> Error {
+    let (endpoints, query) = url.split_once('?').unwrap_or((url, ""));
+    let options: Vec<_> = query.split('&').map(shown).collect();
+    let mark = if url.contains('?') { "?" } else { "" };
+    let url = format!("{endpoints}{mark}{}", options.join("&"));
     config("not a URL of ZeroMQ").with("url", url.escape_debug()).with("because", because)
 }
 

@@ -17,10 +17,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout, timeout_at};
 
 use super::desk::{Caller, Desk, count_down};
-use super::place::Place;
-use crate::admission::Admission;
-use crate::config::{Engine, Settings};
-use crate::engine::{self, Cargo, Publication, Pull, Router, Subscribed};
+use super::place::{Place, Spot};
+use crate::engine::{self, Cargo, Peer, Publication, Pull, Router, Subscribed};
 use crate::error::lock;
 use crate::links::{Entry, Links};
 use crate::plan::Plan;
@@ -66,7 +64,7 @@ impl Forwarder {
     ///
     /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) for a malformed endpoint, or one that cannot be bound.
     pub async fn start(pattern: Pattern, front: impl Into<Place>, back: impl Into<Place>) -> Result<Self> {
-        let (front, back) = (front.into().plan()?, back.into().plan()?);
+        let (front, back) = (front.into().spot()?, back.into().spot()?);
         match pattern {
             Pattern::RequestReply => request_reply(&front, &back).await,
             Pattern::Pipeline => pipeline(&front, &back).await,
@@ -148,25 +146,13 @@ impl Counts {
     }
 }
 
-/// As a transport has them by default, but for the time that a request or a job waits for somebody to be there.
-fn settings() -> Settings {
-    Settings {
-        engine: Engine::Omq,
-        limits: Limits::default(),
-        admission: Admission::default(),
-        connect_timeout: GRACE,
-        linger: GRACE,
-        heartbeat: Duration::from_secs(5),
-    }
-}
-
+/// How long what is under way has to get through, when it is stopped.
 const GRACE: Duration = Duration::from_secs(1);
 
-async fn request_reply(front: &Plan, back: &Plan) -> Result<Forwarder> {
-    let settings = settings();
+async fn request_reply(front: &Spot, back: &Spot) -> Result<Forwarder> {
     let bound = Bound::default();
-    let links = Links::open(&settings, Cargo::Requests, back, &bound, None).await?;
-    let (router, real) = engine::serve(&settings, front).await?;
+    let links = Links::open(&back.settings, Cargo::Requests, &back.plan, &bound, None).await?;
+    let (router, real) = engine::serve(&front.settings, &front.plan).await?;
     let counts = Arc::<Counts>::default();
     let (desk, stopping) = (Mutex::default(), Notify::new());
     let booth = Arc::new(Booth { router, links, desk, counts: counts.clone(), stopping });
@@ -181,8 +167,8 @@ async fn request_reply(front: &Plan, back: &Plan) -> Result<Forwarder> {
         booth.links.close().await;
     };
     Ok(Forwarder {
-        front: name(front, real),
-        back: name(back, bound.names()),
+        front: name(&front.plan, real),
+        back: name(&back.plan, bound.names()),
         counts,
         tasks: vec![forth, back_task],
         finish: Mutex::new(Some(finish.boxed())),
@@ -209,7 +195,7 @@ struct Booth {
 }
 
 impl Booth {
-    async fn forth(self: Arc<Self>, mut requests: BoxStream<'static, (Bytes, Frames)>) {
+    async fn forth(self: Arc<Self>, mut requests: BoxStream<'static, (Peer, Frames)>) {
         let mut waiting = FuturesUnordered::new();
         loop {
             let request = tokio::select! {
@@ -219,7 +205,7 @@ impl Booth {
                 request = requests.next(), if waiting.len() < WAITING_MAX => request,
             };
             let Some((peer, frames)) = request else { break };
-            if let Some(request) = self.forward(peer, frames) {
+            if let Some(request) = self.forward(peer.address, frames) {
                 waiting.push(self.forward_later(request));
             }
         }
@@ -356,19 +342,18 @@ const REPLY_PATIENCE: Duration = Duration::from_millis(100);
 const SLOW_MAX: usize = 1024;
 const SLOW_PEER_MAX: usize = 256;
 
-async fn pipeline(front: &Plan, back: &Plan) -> Result<Forwarder> {
-    let settings = settings();
+async fn pipeline(front: &Spot, back: &Spot) -> Result<Forwarder> {
     let bound = Bound::default();
-    let links = Links::open(&settings, Cargo::AnyJobs, back, &bound, None).await?;
-    let pull = engine::pull(&settings, None, Window::new(1000))?;
+    let links = Links::open(&back.settings, Cargo::AnyJobs, &back.plan, &bound, None).await?;
+    let pull = engine::pull(&front.settings, None, Window::new(1000))?;
     let jobs = pull.jobs();
-    let real = engine::set_up(&*pull, front).await?;
+    let real = engine::set_up(&*pull, &front.plan).await?;
     let counts = Arc::<Counts>::default();
     let task = tokio::spawn(carry(jobs, links.clone(), counts.clone()));
     let finish = finish_pipeline(pull, links, task.abort_handle());
     Ok(Forwarder {
-        front: name(front, real),
-        back: name(back, bound.names()),
+        front: name(&front.plan, real),
+        back: name(&back.plan, bound.names()),
         counts,
         tasks: vec![task],
         finish: Mutex::new(Some(finish.boxed())),
@@ -398,23 +383,22 @@ async fn finish_pipeline(pull: Arc<dyn Pull>, links: Arc<Links>, carrying: tokio
     links.close().await;
 }
 
-async fn pubsub(front: &Plan, back: &Plan) -> Result<Forwarder> {
-    let settings = settings();
-    let publication = engine::publish(&settings)?;
-    let subscribed = engine::subscribe(&settings, Window::new(1000))?;
+async fn pubsub(front: &Spot, back: &Spot) -> Result<Forwarder> {
+    let publication = engine::publish(&back.settings)?;
+    let subscribed = engine::subscribe(&front.settings, Window::new(1000))?;
     // Everything, and then hello: so publishers know that they are heard.
     subscribed.begin(Bytes::new()).await?;
     subscribed.begin(Hello::fresh().frame().clone()).await?;
-    let front_real = engine::set_up(&*subscribed, front).await?;
-    let back_real = engine::set_up(&*publication, back).await?;
+    let front_real = engine::set_up(&*subscribed, &front.plan).await?;
+    let back_real = engine::set_up(&*publication, &back.plan).await?;
     // Not before nothing can fail any more, for a task would keep its socket open.
     let attendant = tokio::spawn(attend(publication.clone(), publication.hellos()));
     let counts = Arc::<Counts>::default();
     let task = tokio::spawn(spread(subscribed.arrivals(), publication.clone(), counts.clone()));
     let finish = finish_pubsub(subscribed, publication, task.abort_handle());
     Ok(Forwarder {
-        front: name(front, front_real),
-        back: name(back, back_real),
+        front: name(&front.plan, front_real),
+        back: name(&back.plan, back_real),
         counts,
         tasks: vec![task, attendant],
         finish: Mutex::new(Some(finish.boxed())),

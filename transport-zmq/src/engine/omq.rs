@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use omq_tokio::{
-    AuthenticationResult, AuthenticationStatus, Authenticator, MechanismSetup, Message, Options,
-    ReconnectPolicy, Socket, SocketType,
+    DisconnectReason, Message, MonitorEvent, MonitorRecvError, MonitorStream, Options, ReconnectPolicy,
+    Socket, SocketType,
 };
 use polywire_core::{Body, Error, ErrorKind, Result};
 
@@ -37,24 +37,10 @@ use crate::wire::{Frames, Native, Wire};
 /// A socket, and what looks after those who come to it.
 fn open(settings: &Settings, kind: SocketType, options: Options) -> Result<(Socket, Arc<Door>)> {
     let door = Door::new(settings.admission);
-    let options = admitting(options, &door);
+    let asked = door.clone();
+    let options =
+        Options { mechanism: settings.security.mechanism(move |peer| asked.is_full(peer)), ..options };
     Ok((Socket::try_new(kind, options).map_err(failed)?, door))
-}
-
-/// Asks the door in the handshake. Who is one too many is hung up on without a word, so that it comes again later.
-fn admitting(mut options: Options, door: &Arc<Door>) -> Options {
-    let door = door.clone();
-    let authenticator =
-        Authenticator::new_with_result(move |peer| match door.is_full(peer.peer_address.as_deref()) {
-            true => full(),
-            false => AuthenticationResult::allow(),
-        });
-    options.mechanism = MechanismSetup::NullServer { authenticator };
-    options
-}
-
-fn full() -> AuthenticationResult {
-    AuthenticationResult { status: AuthenticationStatus::TemporaryFailure, ..AuthenticationResult::deny() }
 }
 
 /// Everything that matters is said, since the engine's defaults drop what is unsent, take messages of any size, and
@@ -137,6 +123,18 @@ fn frames_of(mut message: Message, frames_max: usize) -> Frames {
 /// What the engine gave back, which was within the limits when it got it.
 fn given_back(message: Message) -> Frames {
     frames_of(message, usize::MAX)
+}
+
+/// Waits until the engine has stopped dialling, because the peer denied us.
+async fn denied(events: &mut MonitorStream) {
+    loop {
+        match events.recv().await {
+            Ok(MonitorEvent::ConnectStopped { reason: DisconnectReason::HandshakeRefused(_), .. }) => return,
+            // The socket is closed, which others tell.
+            Err(MonitorRecvError::Closed) => return std::future::pending().await,
+            _ => {}
+        }
+    }
 }
 
 fn failed(error: omq_tokio::Error) -> Error {

@@ -17,7 +17,7 @@ use zeromq::{
     SocketEvent, SocketOptions, SocketRecv, SocketSend, ZmqMessage,
 };
 
-use super::{Ports, cannot_bind, unsupported};
+use super::{Peer, Ports, cannot_bind, unsupported};
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
 use crate::error::{caller_gone, closed, lock};
@@ -246,7 +246,7 @@ impl super::Router for Router {
         }
     }
 
-    fn requests(&self) -> BoxStream<'static, (Bytes, Frames)> {
+    fn requests(&self) -> BoxStream<'static, (Peer, Frames)> {
         let Some(socket) = lock(&self.receiving).take() else { return stream::empty().boxed() };
         let requests = stream::unfold(socket, |mut socket| async {
             loop {
@@ -256,8 +256,8 @@ impl super::Router for Router {
                     continue;
                 };
                 let frames = message.split_off(1);
-                let peer = message.get(0).cloned().unwrap_or_default();
-                return Some(((peer, frames_of(frames)), socket));
+                let address = message.get(0).cloned().unwrap_or_default();
+                return Some(((Peer { address, identity: None }, frames_of(frames)), socket));
             }
         });
         requests.boxed()

@@ -69,6 +69,11 @@ impl Link {
         self.live.load(Ordering::Acquire)
     }
 
+    /// Whether its peer knows us and does not let us in.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.dealer.is_denied()
+    }
+
     pub(crate) fn is_refusing(&self) -> bool {
         self.refusing.load(Ordering::Relaxed)
     }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::task::AtomicWaker;
@@ -16,7 +15,7 @@ use polywire_core::{
 use rustc_hash::FxHashMap;
 
 use super::queue::{Item, Queue};
-use crate::engine::{Ports, Router};
+use crate::engine::{Peer, Ports, Router};
 use crate::error::{caller_gone, lock};
 use crate::wire::{Frames, Garbled, Native, Role, Wire};
 
@@ -26,7 +25,7 @@ pub(super) struct Desk {
     limits: Limits,
     services: Mutex<Services>,
     closed: AtomicBool,
-    requests: Mutex<BoxStream<'static, (Bytes, Frames)>>,
+    requests: Mutex<BoxStream<'static, (Peer, Frames)>>,
     /// The seat that reads the requests itself, because it is the only one; 0 if the pump reads them.
     ///
     /// A request that passes from task to task costs more than all the rest of it, and most sockets serve one service.
@@ -60,13 +59,13 @@ impl Desk {
     /// Deals out requests until the socket is closed.
     pub(super) async fn pump(self: Arc<Self>) {
         while let Some((peer, frames)) = poll_fn(|cx| self.poll_pump(cx)).await {
-            if let Some(request) = self.sort(ReplyTo::new(peer), frames) {
+            if let Some(request) = self.sort(peer, frames) {
                 self.deal(request).await;
             }
         }
     }
 
-    fn poll_pump(&self, cx: &mut Context<'_>) -> Poll<Option<(Bytes, Frames)>> {
+    fn poll_pump(&self, cx: &mut Context<'_>) -> Poll<Option<(Peer, Frames)>> {
         self.pump.register(cx.waker());
         self.poll_requests(0, cx)
     }
@@ -75,7 +74,7 @@ impl Desk {
     pub(super) fn poll_read(&self, seat: u64, service: &Address, cx: &mut Context<'_>) -> Poll<Option<Item>> {
         loop {
             let Some((peer, frames)) = ready!(self.poll_requests(seat, cx)) else { return Poll::Ready(None) };
-            match self.sort(ReplyTo::new(peer), frames) {
+            match self.sort(peer, frames) {
                 Some(request) if request.service == *service => return Poll::Ready(Some(request.item)),
                 Some(other) => self.hand_over(other),
                 None => {}
@@ -106,10 +105,12 @@ impl Desk {
     }
 
     /// The service that a message asks for, and what its responder gets; what asks for none is dealt with here.
-    fn sort(&self, peer: ReplyTo, frames: Frames) -> Option<Request> {
+    fn sort(&self, Peer { address, identity }: Peer, frames: Frames) -> Option<Request> {
+        let peer = ReplyTo::new(address);
         match Native.decode(frames, &self.limits) {
             Ok((Role::Request(service), mut message)) => {
                 message.reply_to = message.id.map(|_| peer);
+                message.peer = identity;
                 Some(Request { service, item: Ok(Delivery::settled(message)) })
             }
             Ok((role, _)) => {

@@ -1,6 +1,7 @@
 //! DEALER and PUSH.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -9,7 +10,7 @@ use omq_tokio::{SocketType, TrySendError};
 use polywire_core::Result;
 
 use super::pull::is_of_queue;
-use super::{Port, failed, frames_of, given_back, message_of, open, options, received};
+use super::{Port, RETRY_MAX, denied, failed, frames_of, given_back, message_of, open, options, received};
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
 use crate::engine::{Cargo, Ports};
@@ -25,6 +26,8 @@ pub(in crate::engine) struct Dealer {
     dialled: Option<String>,
     /// The connection that was there at the end of `up`.
     connection: Mutex<Option<u64>>,
+    /// The peer said in the last handshake that we may not come in.
+    denied: AtomicBool,
 }
 
 impl Dealer {
@@ -39,7 +42,14 @@ impl Dealer {
         };
         let port = Port::new(open(settings, kind, options(settings))?);
         let frames_max = settings.limits.frames_max;
-        Ok(Self { port, cargo: cargo.clone(), frames_max, dialled: None, connection: Mutex::default() })
+        Ok(Self {
+            port,
+            cargo: cargo.clone(),
+            frames_max,
+            dialled: None,
+            connection: Mutex::default(),
+            denied: AtomicBool::new(false),
+        })
     }
 
     /// Waits until the set of connections is as it should be.
@@ -62,6 +72,23 @@ impl Dealer {
                 return Ok(ids);
             }
             seen = socket.connections_changed(seen).await?;
+        }
+    }
+
+    /// Dials until somebody takes us in. The engine gives up on a peer that denies us; but it may be told to allow us.
+    async fn dial_on(&self, endpoint: &str) -> Result<Vec<u64>, omq_tokio::Error> {
+        let socket = &self.port.socket;
+        let mut events = socket.monitor();
+        loop {
+            socket.connect(endpoint).await?;
+            tokio::select! {
+                connections = self.connections(|connections| !connections.is_empty()) => return connections,
+                () = denied(&mut events) => {}
+            }
+            self.denied.store(true, Ordering::Relaxed);
+            tracing::warn!(endpoint, "the peer does not let us in");
+            socket.disconnect(endpoint).await?;
+            tokio::time::sleep(RETRY_MAX).await;
         }
     }
 
@@ -99,14 +126,19 @@ impl crate::engine::Dealer for Dealer {
 
     fn up(&self) -> BoxFuture<'_, Result<()>> {
         let up = async {
-            if let Some(endpoint) = &self.dialled {
-                self.port.socket.connect(endpoint.as_str()).await?;
-            }
-            let connections = self.connections(|connections| !connections.is_empty()).await?;
+            let connections = match &self.dialled {
+                Some(endpoint) => self.dial_on(endpoint).await?,
+                None => self.connections(|connections| !connections.is_empty()).await?,
+            };
+            self.denied.store(false, Ordering::Relaxed);
             *lock(&self.connection) = connections.first().copied();
             Ok(())
         };
         up.map(|up: Result<_, omq_tokio::Error>| up.map_err(failed)).boxed()
+    }
+
+    fn is_denied(&self) -> bool {
+        self.denied.load(Ordering::Relaxed)
     }
 
     fn down(&self) -> BoxFuture<'_, ()> {

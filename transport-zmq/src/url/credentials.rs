@@ -1,0 +1,156 @@
+//! The options of a URL that say how peers prove who they are. They name files and variables, so that a URL that is logged
+//! gives nothing away.
+
+use polywire_core::Result;
+
+use crate::config::ZmqBuilder;
+use crate::curve::{self, KeyPair, PublicKey, SecretKey};
+use crate::error::config;
+use crate::{plain, secret};
+
+/// The options that were given, by name.
+#[derive(Default)]
+pub(super) struct Credentials<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Credentials<'a> {
+    /// Takes note of an option. `false` if it is none of these.
+    pub(super) fn note(&mut self, option: &'a str) -> bool {
+        let named = option.split_once('=').filter(|(name, _)| NAMES.contains(name));
+        self.0.extend(named);
+        named.is_some()
+    }
+
+    pub(super) fn apply(&self, builder: ZmqBuilder) -> Result<ZmqBuilder> {
+        if self.0.is_empty() {
+            return Ok(builder);
+        }
+        let leads = [CURVE_SERVER_KEY, CURVE_SERVER_PUBLIC, PLAIN_USERS, PLAIN_USER];
+        let mut given = leads.into_iter().filter_map(|lead| Some((lead, self.get(lead)?)));
+        let (Some((lead, source)), None) = (given.next(), given.next()) else {
+            let error = config("security takes one of these options, and only one");
+            return Err(error.with("options", leads.join(", ")));
+        };
+        match lead {
+            CURVE_SERVER_KEY => Ok(builder.curve_server(self.curve_server(source)?)),
+            CURVE_SERVER_PUBLIC => Ok(builder.curve_client(self.curve_client(source)?)),
+            PLAIN_USERS => Ok(builder.plain_server(users(&secret::from_source(source)?)?)),
+            _ => {
+                let password =
+                    self.get(PLAIN_PASSWORD).ok_or_else(|| config("plain_user needs plain_password"))?;
+                let password = secret::from_source(password)?;
+                Ok(builder.plain_client(plain::Client::new(source, password.trim_end_matches(['\r', '\n']))))
+            }
+        }
+    }
+
+    fn curve_server(&self, key: &str) -> Result<curve::Server> {
+        let server = curve::Server::new(KeyPair::of(SecretKey::from_z85(&secret::from_source(key)?)?));
+        match self.get(CURVE_ALLOW) {
+            None => Err(config("curve_server_key needs curve_allow: a file of public keys, or any")),
+            Some("any") => Ok(server.allow_any()),
+            Some(source) => Ok(server.allow(public_keys(&secret::from_source(source)?)?)),
+        }
+    }
+
+    fn curve_client(&self, public: &str) -> Result<curve::Client> {
+        let client = curve::Client::new(secret::from_source(public)?.parse()?);
+        match self.get(CURVE_KEY) {
+            None => Ok(client),
+            Some(source) => Ok(client.keys(KeyPair::of(SecretKey::from_z85(&secret::from_source(source)?)?))),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
+    }
+}
+
+/// A key a line; what follows `#` in a line of its own is for people.
+fn public_keys(text: &str) -> Result<Vec<PublicKey>> {
+    lines(text)
+        .map(|(at, line)| line.parse().map_err(|error: polywire_core::Error| error.with("line", at)))
+        .collect()
+}
+
+/// A name, a space and a password a line.
+fn users(text: &str) -> Result<plain::Server> {
+    let users: Result<Vec<_>> = lines(text)
+        .map(|(at, line)| {
+            line.split_once(' ')
+                .ok_or_else(|| config("a line of users is a name, a space and a password").with("line", at))
+        })
+        .collect();
+    Ok(plain::Server::new(users?))
+}
+
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
+    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+}
+
+const CURVE_SERVER_KEY: &str = "curve_server_key";
+const CURVE_ALLOW: &str = "curve_allow";
+const CURVE_SERVER_PUBLIC: &str = "curve_server_public";
+const CURVE_KEY: &str = "curve_key";
+const PLAIN_USERS: &str = "plain_users";
+const PLAIN_USER: &str = "plain_user";
+const PLAIN_PASSWORD: &str = "plain_password";
+const NAMES: [&str; 7] =
+    [CURVE_SERVER_KEY, CURVE_ALLOW, CURVE_SERVER_PUBLIC, CURVE_KEY, PLAIN_USERS, PLAIN_USER, PLAIN_PASSWORD];
+
+#[cfg(test)]
+mod tests {
+    use crate::curve::KeyPair;
+    use crate::url::parse;
+
+    #[test]
+    fn keys_are_read_from_files() {
+        let directory = std::env::temp_dir().join(format!("polywire-zmq-keys-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let pair = KeyPair::generate();
+        let write = |name: &str, text: String| {
+            let path = directory.join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let secret = write("secret", format!("{}\n", pair.secret().to_z85()));
+        let allowed = write("allowed", format!("# who\n{}\n\n", pair.public()));
+        let public = write("public", pair.public().to_string());
+        let bent = write("bent", format!("{}\nnonsense\n", pair.public()));
+        let users = write("users", "alice secret\n# bob\n".to_owned());
+        for options in [
+            format!("curve_server_key=file:{secret}&curve_allow=file:{allowed}"),
+            format!("curve_server_key=file:{secret}&curve_allow=any"),
+            format!("curve_server_public=file:{public}"),
+            format!("curve_server_public=file:{public}&curve_key=file:{secret}"),
+            format!("plain_users=file:{users}"),
+            format!("plain_user=alice&plain_password=file:{users}"),
+        ] {
+            let url = format!("zmq+tcp://a:1?{options}");
+            assert!(parse(&url).is_ok(), "{options}: {:?}", parse(&url).err());
+        }
+        for (options, why) in [
+            (format!("curve_server_key=file:{secret}"), "curve_allow"),
+            (format!("curve_server_key=file:{secret}&curve_allow=file:{bent}"), "line: 2"),
+            (format!("curve_server_key=file:{secret}&plain_users=file:{users}"), "only one"),
+            ("curve_allow=any".to_owned(), "one of these"),
+            ("curve_server_key=file:/nonexistent/key&curve_allow=any".to_owned(), "/nonexistent/key"),
+            ("curve_server_key=env:POLYWIRE_NO_SUCH&curve_allow=any".to_owned(), "POLYWIRE_NO_SUCH"),
+            ("plain_user=alice".to_owned(), "plain_password"),
+        ] {
+            let error = parse(&format!("zmq+tcp://a:1?{options}")).unwrap_err();
+            assert!(error.to_string().contains(why), "{options}: {error}");
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_secret_in_a_url_is_refused_and_not_repeated() {
+        let secret = KeyPair::generate().secret().to_z85().replace('&', "x");
+        for option in ["curve_server_key", "curve_key", "curve_kex", "plain_password"] {
+            let url = format!("zmq+tcp://a:1?{option}={secret}&curve_server_public=file:/x&curve_allow=any");
+            let error = parse(&url).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains(&*secret), "{error:?}");
+        }
+    }
+}
