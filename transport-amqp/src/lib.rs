@@ -10,6 +10,9 @@ mod consumer;
 mod credentials;
 mod error;
 mod events;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod graveyard;
 mod line;
 mod lines;

@@ -1,0 +1,90 @@
+//! What fuzzers feed with noise. Built for them only.
+
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use polywire_core::Limits;
+
+use crate::url::Target;
+use crate::wire::{Native, Wire};
+
+/// Reads a URL.
+pub fn url(text: &str) {
+    let _ = Target::parse(text);
+}
+
+/// Reads a delivery with such properties and headers as each kind of message.
+pub fn headers(bytes: &[u8]) {
+    let mut noise = Noise(bytes);
+    let mut properties = BasicProperties::default().with_headers(noise.table(0));
+    for _ in 0..noise.byte() % 8 {
+        let text = noise.short();
+        properties = match noise.byte() % 5 {
+            0 => properties.with_type(text),
+            1 => properties.with_correlation_id(text),
+            2 => properties.with_reply_to(text),
+            3 => properties.with_expiration(text),
+            _ => properties.with_content_type(text),
+        };
+    }
+    let delivery = || {
+        let mut raw = Delivery::mock(1, "".into(), "a.b".into(), false, b"[]".to_vec());
+        raw.properties = properties.clone();
+        raw
+    };
+    let limits = Limits::default();
+    let _ = Native.decode_request(&mut delivery(), &limits);
+    let _ = Native.decode_reply(delivery(), &limits);
+    let _ = Native.decode_job(&mut delivery(), &limits);
+    let _ = Native.decode_event(&mut delivery(), &limits);
+    let _ = Native.attempt(&delivery());
+}
+
+/// Bytes that are used up.
+struct Noise<'a>(&'a [u8]);
+
+impl Noise<'_> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    fn some(&mut self) -> Vec<u8> {
+        let len = usize::from(self.byte() % 64).min(self.0.len());
+        let (some, rest) = self.0.split_at(len);
+        self.0 = rest;
+        some.to_vec()
+    }
+
+    fn short(&mut self) -> ShortString {
+        String::from_utf8_lossy(&self.some()).chars().take(60).collect::<String>().into()
+    }
+
+    fn table(&mut self, depth: u8) -> FieldTable {
+        let mut table = FieldTable::default();
+        for _ in 0..self.byte() % 16 {
+            let name = match self.byte() % 8 {
+                0 => "polywire.fault".into(),
+                1 => "polywire.fault.kind".into(),
+                2 => "polywire.fault.message".into(),
+                3 => "polywire.fault.details".into(),
+                4 => "polywire.attempt".into(),
+                5 => "polywire.topic".into(),
+                6 => "x-delivery-count".into(),
+                _ => self.short(),
+            };
+            let value = match self.byte() % 8 {
+                0 => AMQPValue::Boolean(true),
+                1 => AMQPValue::ShortShortInt(self.byte() as i8),
+                2 => AMQPValue::LongLongInt(i64::from(self.byte()) << 56),
+                3 => AMQPValue::LongUInt(u32::from(self.byte())),
+                4 if depth < 3 => AMQPValue::FieldTable(self.table(depth + 1)),
+                5 => AMQPValue::Void,
+                _ => AMQPValue::LongString(self.some().into()),
+            };
+            table.insert(name, value);
+        }
+        table
+    }
+}
