@@ -83,7 +83,7 @@ impl Desk {
     }
 
     /// What arrives, for the one whose turn it is to read.
-    fn poll_requests(&self, reader: u64, cx: &mut Context<'_>) -> Poll<Option<(Bytes, Frames)>> {
+    fn poll_requests(&self, reader: u64, cx: &mut Context<'_>) -> Poll<Option<(Peer, Frames)>> {
         let mut requests = lock(&self.requests);
         // Under the lock: the one who polls last is the one who is woken, and must not be one whose turn is over.
         match self.reader.load(Ordering::Acquire) == reader {
@@ -281,6 +281,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::task::{Wake, Waker};
 
+    use bytes::Bytes;
     use futures_util::FutureExt;
     use futures_util::stream::poll_fn as stream_of;
     use polywire_core::Result;
@@ -288,7 +289,7 @@ mod tests {
     use super::*;
     use crate::plan::Change;
 
-    type Arrivals = BoxStream<'static, (Bytes, Frames)>;
+    type Arrivals = BoxStream<'static, (Peer, Frames)>;
 
     /// A socket that receives what it was given, and sends nothing.
     struct Scripted(Mutex<Option<Arrivals>>);
@@ -332,7 +333,8 @@ mod tests {
         let arrivals = stream_of(move |_| {
             let Some(frames) = frames.take() else { return Poll::Pending };
             JOINED.get_or_init(|| DESK.get().unwrap().join(&address("b"), Window::new(1)));
-            Poll::Ready(Some((Bytes::from_static(b"peer"), frames)))
+            let peer = Peer { address: Bytes::from_static(b"peer"), identity: None };
+            Poll::Ready(Some((peer, frames)))
         });
         let desk = DESK.get_or_init(|| desk(arrivals.boxed()));
         let (_, seat) = desk.join(&address("a"), Window::new(1));
