@@ -37,6 +37,7 @@ pub fn headers(bytes: &[u8]) {
     let _ = Native.decode_reply(delivery(), &limits);
     let _ = Native.decode_job(&mut delivery(), &limits);
     let _ = Native.decode_event(&mut delivery(), &limits);
+    let _ = Native.decode_dead(&delivery());
     let _ = Native.attempt(&delivery());
 }
 

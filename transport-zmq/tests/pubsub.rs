@@ -299,6 +299,20 @@ async fn closing_and_dropping_end_what_they_should() {
 }
 
 #[tokio::test]
+async fn a_publisher_that_closes_delivers_what_it_has() {
+    let publishing = bound();
+    let publish = publisher(&publishing).await;
+    let mut events = subscriber(&connected(&[&publishing]), "#").await;
+    for value in 0..1000 {
+        publish.publish("a", &value).await.unwrap();
+    }
+    publishing.close().await.unwrap();
+    for value in 0..1000 {
+        assert_eq!(*next(&mut events).await.unwrap(), value);
+    }
+}
+
+#[tokio::test]
 async fn a_stopped_subscriber_yields_what_is_here_and_ends() {
     let publishing = bound();
     let publish = publisher(&publishing).await;

@@ -225,6 +225,20 @@ async fn libzmq_comes_in_by_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn libzmq_that_sends_heartbeats_stays_connected() {
+    let (_serving, endpoint) = serve(Zmq::builder()).await;
+    let program = format!(
+        "import time, zmq, client\nsocket = zmq.Context.instance().socket(zmq.DEALER)\nsocket.linger = 0\n\
+         socket.heartbeat_ivl = 100\nevents = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)\n\
+         socket.connect('{endpoint}')\nfor _ in range(10):\n    client.call(socket, 'calculator', 'add', [2, 3])\n    \
+         time.sleep(0.2)\nprint('lost' if events.poll(0) else 'kept')"
+    );
+    let Some(mut command) = python() else { return };
+    command.args(["-c", &program]);
+    assert_eq!(outcome(command).await.unwrap(), "kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn libzmq_comes_in_by_its_password() {
     let (_serving, endpoint) =
         serve(Zmq::builder().plain_server(plain::Server::new([("alice", "secret")]))).await;

@@ -5,8 +5,13 @@ use xshell::{Shell, cmd};
 
 use crate::broker;
 
-/// Runs the scenarios that are named, or all. AMQP is the only carrier that has any.
+/// Runs the scenarios of AMQP that are named, or all; or those of ZeroMQ, which are tests that take minutes.
 pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
+    if let ["zmq", arguments @ ..] = arguments {
+        let tests = ["--test", "hostile", "--test", "processes"];
+        let run = cmd!(shell, "cargo test --locked -p polywire-zmq --all-features {tests...}");
+        return Ok(run.args(["--", "--ignored", "--nocapture"]).args(arguments).run()?);
+    }
     let arguments = arguments.strip_prefix(&["amqp"]).unwrap_or(arguments);
     broker::install_if_missing(shell)?;
     Ok(cmd!(shell, "cargo run --locked --quiet -p polywire-faults -- {arguments...}").run()?)
