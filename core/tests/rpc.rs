@@ -237,6 +237,11 @@ async fn serve_counted(
     (replies, story, handle.stats())
 }
 
+/// A function, since a method has one lifetime and not any.
+fn at_most_once(server: ServerBind<'_, Scripted>) -> ServerBind<'_, Scripted> {
+    server.at_most_once()
+}
+
 #[derive(Default)]
 struct Story(Mutex<Vec<&'static str>>);
 
@@ -264,14 +269,14 @@ async fn duplicate_is_answered_from_memory_where_it_is_suppressed() {
 
 #[tokio::test]
 async fn request_is_settled_before_it_is_run_where_it_is_run_at_most_once() {
-    let (replies, story, stats) = serve_counted(&[(request(), 1)], |server| server.at_most_once()).await;
+    let (replies, story, stats) = serve_counted(&[(request(), 1)], at_most_once).await;
     assert_eq!(story, ["acknowledged", "run"]);
     assert_eq!((replies.len(), stats.refused), (1, 0));
 }
 
 #[tokio::test]
 async fn request_that_was_delivered_before_is_refused_where_it_is_run_at_most_once() {
-    let (replies, story, stats) = serve_counted(&[(request(), 2)], |server| server.at_most_once()).await;
+    let (replies, story, stats) = serve_counted(&[(request(), 2)], at_most_once).await;
     assert_eq!(story, ["acknowledged"]);
     assert_eq!(replies[0].fault.as_ref().unwrap().code, Code::Unavailable);
     assert_eq!((replies[0].id, stats.refused), (Some(CallId(5)), 1));
@@ -318,10 +323,10 @@ async fn router_is_a_service_without_any_transport() {
 #[tokio::test(start_paused = true)]
 async fn client_of_a_service_without_a_clock_keeps_its_deadline() {
     let router =
-        Router::new(MessagePack).method("wait", |(): ()| async { Ok(std::future::pending::<()>().await) });
+        Router::new(MessagePack).method("wait", |(): ()| async { Ok(std::future::pending::<u8>().await) });
     let client = Client::new(router, MessagePack);
     let began = Instant::now();
-    let outcome = client.request("wait").timeout(Duration::from_secs(1)).call::<_, ()>(&()).await;
+    let outcome = client.request("wait").timeout(Duration::from_secs(1)).call::<_, u8>(&()).await;
     assert!(matches!(outcome, Err(CallError::DeadlineExceeded)), "{outcome:?}");
     assert_eq!(began.elapsed(), Duration::from_secs(1));
 }

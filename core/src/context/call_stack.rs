@@ -59,11 +59,13 @@ mod tests {
     use crate::{Address, CallId, Message, ReplyTo};
 
     fn call(id: u64, headers: &[(&str, &str)]) -> Context {
-        let mut message = Message::default();
-        message.method = Some(Address::new("create").unwrap());
-        message.id = Some(CallId(id));
-        message.reply_to = Some(ReplyTo::new("caller"));
-        message.headers = headers.iter().copied().collect();
+        let message = Message {
+            method: Some(Address::new("create").unwrap()),
+            id: Some(CallId(id)),
+            reply_to: Some(ReplyTo::new("caller")),
+            headers: headers.iter().copied().collect(),
+            ..Message::default()
+        };
         Context::of_call(&Address::new("orders").unwrap(), &message, 1)
     }
 

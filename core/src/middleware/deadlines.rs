@@ -113,8 +113,7 @@ mod tests {
             async { Ok(Reply::default()) }
         }));
         service.call(request).await.unwrap();
-        let left = *seen.lock().unwrap();
-        left
+        *seen.lock().unwrap()
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
 use polywire_core::Client;
+use polywire_rabbitmq_node::Node;
 use tokio::time::Instant;
 
 use crate::Plan;
@@ -84,11 +85,11 @@ async fn kill_in_turn(brokers: &Brokers, rounds: usize, lines: &Lines, book: &Bo
     let mut slowest = Duration::ZERO;
     for node in (0..NODES).cycle().take(rounds * NODES) {
         book.until_ended(book.ended() + 100).await?;
-        brokers.with(node, |node| node.kill()).await?;
+        brokers.with(node, Node::kill).await?;
         let start = Instant::now();
         lines.until_they_flow(book).await?;
         slowest = slowest.max(start.elapsed());
-        brokers.with(node, |node| node.restart()).await?;
+        brokers.with(node, Node::restart).await?;
         lines.own.until_it_flows().await.context("events of a subscriber of its own, after the restart")?;
     }
     book.figure("failovers", rounds * NODES);

@@ -205,7 +205,7 @@ impl Booth {
                 request = requests.next(), if waiting.len() < WAITING_MAX => request,
             };
             let Some((peer, frames)) = request else { break };
-            if let Some(request) = self.forward(peer.address, frames) {
+            if let Some(request) = self.forward(&peer.address, frames) {
                 waiting.push(self.forward_later(request));
             }
         }
@@ -213,7 +213,7 @@ impl Booth {
     }
 
     /// Passes a request on, or refuses it. If it has to wait for a server, it is given back.
-    fn forward(&self, peer: Bytes, mut frames: Frames) -> Option<Waiting> {
+    fn forward(&self, peer: &Bytes, mut frames: Frames) -> Option<Waiting> {
         // What has no envelope is no request of anybody's.
         let Some(Peek { kind: Kind::Request, id, deadline }) = Native.peek(&frames) else {
             self.counts.lose("it is no request");
@@ -228,7 +228,7 @@ impl Booth {
         if let Some(id) = id {
             number = lock(&self.desk).enter(peer.clone(), id, patience);
             let Some(number) = number else {
-                self.refuse(&peer, id);
+                self.refuse(peer, id);
                 return None;
             };
             Native.renumber(&mut frames, number);
@@ -291,7 +291,7 @@ impl Booth {
             let mut sending = self.router.send(peer.clone(), frames);
             let sent = (&mut sending).now_or_never();
             if sent.is_some() {
-                self.count_reply(sent);
+                self.count_reply(sent.as_ref());
                 continue;
             }
             // One that takes no replies is not to hold up the others.
@@ -302,13 +302,13 @@ impl Booth {
             *slow.entry(peer.clone()).or_default() += 1;
             waiting.push(async {
                 let sending = sending;
-                self.count_reply(timeout(REPLY_PATIENCE, sending).await.ok());
+                self.count_reply(timeout(REPLY_PATIENCE, sending).await.ok().as_ref());
                 peer
             });
         }
     }
 
-    fn count_reply(&self, sent: Option<Result<()>>) {
+    fn count_reply(&self, sent: Option<&Result<()>>) {
         match sent {
             Some(Ok(())) => drop(self.counts.back.fetch_add(1, Ordering::Relaxed)),
             _ => self.counts.lose("its caller is gone, or does not read"),

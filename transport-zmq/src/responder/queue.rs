@@ -73,6 +73,7 @@ impl Queue {
     /// Adds a request whether there is room or not, for one who cannot wait; or gives it back if nobody sits here.
     ///
     /// That is one request each time that a responder joins the only one, and no more.
+    #[expect(clippy::result_large_err, reason = "the error is the request itself, which moves on")]
     pub(super) fn push_beyond(&self, item: Item) -> Result<(), Item> {
         let mut state = lock(&self.state);
         if state.seats.is_empty() || state.closed {
