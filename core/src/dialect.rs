@@ -33,7 +33,8 @@ pub trait Dialect: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`] if the result cannot be encoded. A fault always can.
+    /// [`ErrorKind::Codec`] if the result cannot be encoded, or the [value](Fault::value) of a fault. Any other fault
+    /// can.
     fn encode_outcome<T: Serialize + ?Sized>(
         &self,
         outcome: Result<&T, &Fault>,
@@ -46,6 +47,20 @@ pub trait Dialect: Clone + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Codec`] if the result is not what the caller expects, saying where and why.
     fn decode_outcome<T: DeserializeOwned>(&self, message: &mut Message) -> Result<Result<T, Fault>>;
+
+    /// Reads the details of a fault that came with `message`.
+    ///
+    /// The default is for conventions that have no details, or none that could be a value.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Codec`] if they are not what is expected, saying where and why.
+    fn decode_details<T: DeserializeOwned>(&self, fault: &Fault, message: &Message) -> Result<T> {
+        let error = Error::new(ErrorKind::Codec, "the details of a fault cannot be read");
+        Err(error
+            .with("kind", &fault.kind)
+            .with("content_type", message.content_type.as_deref().unwrap_or("none")))
+    }
 }
 
 impl<C: Codec> Dialect for C {
@@ -65,8 +80,13 @@ impl<C: Codec> Dialect for C {
         match outcome {
             Ok(value) => write(self, value, message),
             Err(fault) => {
-                message.fault = Some(Box::new(fault.clone()));
-                message.content_type = None;
+                let details = fault.value().map(|value| encode(self, &value)).transpose()?;
+                message.content_type = details.as_ref().map(|_| ByteString::from_static(C::CONTENT_TYPE));
+                let fault = fault.clone();
+                message.fault = Some(Box::new(match details {
+                    Some(details) => fault.with_details(details),
+                    None => fault,
+                }));
                 Ok(())
             }
         }
@@ -78,23 +98,37 @@ impl<C: Codec> Dialect for C {
             None => read(self, message).map(Ok),
         }
     }
+
+    fn decode_details<T: DeserializeOwned>(&self, fault: &Fault, message: &Message) -> Result<T> {
+        check_format::<C>(message)?;
+        self.decode(&fault.details)
+    }
 }
 
 fn write<C: Codec, T: Serialize + ?Sized>(codec: &C, value: &T, message: &mut Message) -> Result<()> {
-    let mut buf = BytesMut::with_capacity(128);
-    codec.encode(value, &mut buf)?;
-    message.body = Body::from(buf);
+    message.body = Body::from(encode(codec, value)?);
     message.content_type = Some(ByteString::from_static(C::CONTENT_TYPE));
     Ok(())
 }
 
+fn encode<C: Codec, T: Serialize + ?Sized>(codec: &C, value: &T) -> Result<BytesMut> {
+    let mut buf = BytesMut::with_capacity(128);
+    codec.encode(value, &mut buf)?;
+    Ok(buf)
+}
+
 fn read<C: Codec, T: DeserializeOwned>(codec: &C, message: &Message) -> Result<T> {
-    if let Some(other) = message.content_type.as_ref().filter(|found| ***found != *C::CONTENT_TYPE) {
-        let error = Error::new(ErrorKind::Codec, "the body is in another format than expected");
-        return Err(error.with("found", other).with("expected", C::CONTENT_TYPE));
-    }
+    check_format::<C>(message)?;
     match message.body.as_slice() {
         Some(bytes) => codec.decode(bytes),
         None => codec.decode(&message.body.clone().into_bytes()),
     }
+}
+
+fn check_format<C: Codec>(message: &Message) -> Result<()> {
+    if let Some(other) = message.content_type.as_ref().filter(|found| ***found != *C::CONTENT_TYPE) {
+        let error = Error::new(ErrorKind::Codec, "the body is in another format than expected");
+        return Err(error.with("found", other).with("expected", C::CONTENT_TYPE));
+    }
+    Ok(())
 }

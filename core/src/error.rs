@@ -1,11 +1,12 @@
 //! Failures of ours: what went wrong between the caller and the peer.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{CallId, Fault};
+use crate::{CallId, Declared, Fault};
 
 /// A result whose error is ours.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -185,19 +186,23 @@ impl StdError for Error {
     }
 }
 
-impl From<std::convert::Infallible> for Error {
-    fn from(never: std::convert::Infallible) -> Self {
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
         match never {}
     }
 }
 
 /// An error and its causes in one line.
-pub(crate) fn report(error: &Error) -> String {
+pub(crate) fn report(error: &dyn StdError) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
+        let text = error.to_string();
+        // Some errors end with what their cause says.
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
         cause = error.source();
     }
     line
@@ -220,18 +225,45 @@ pub(crate) fn report(error: &Error) -> String {
 /// }
 /// assert_eq!(advice(&Fault::new(Code::Application, "out of stock").into()), "the peer said no");
 /// ```
+///
+/// `E` is the error that the method [declares](Declared), if it declares one: then that is what the caller gets back,
+/// and a [`Fault`] is only what it does not declare. Within a function that returns the plain `CallError`, or a
+/// [`Fault`], `?` turns it into the fault that it was on the wire.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum CallError {
+pub enum CallError<E = Infallible> {
     /// The deadline passed before an outcome was there. The work may have been done.
     DeadlineExceeded,
     /// It failed on our side.
     Failed(Error),
     /// The peer answered, and the answer is a failure.
     Fault(Fault),
+    /// The peer answered with a failure that the method declares.
+    Declared(E),
 }
 
 impl CallError {
+    /// The same, for a caller that has to do with the declared errors of another method.
+    ///
+    /// ```
+    /// use polywire_core::{CallError, Client, Dialect};
+    ///
+    /// async fn audit<D: Dialect, E>(client: &Client<D>) -> Result<(), CallError<E>> {
+    ///     client.call("audit", &()).await.map_err(CallError::widen)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn widen<E>(self) -> CallError<E> {
+        match self {
+            Self::DeadlineExceeded => CallError::DeadlineExceeded,
+            Self::Failed(error) => CallError::Failed(error),
+            Self::Fault(fault) => CallError::Fault(fault),
+            Self::Declared(never) => match never {},
+        }
+    }
+}
+
+impl<E> CallError<E> {
     /// The kind of our own failure, if it was one.
     #[must_use]
     pub fn kind(&self) -> Option<ErrorKind> {
@@ -241,7 +273,7 @@ impl CallError {
         }
     }
 
-    /// What the peer answered, if it answered.
+    /// What the peer answered, if it answered with something that the method does not declare.
     #[must_use]
     pub fn fault(&self) -> Option<&Fault> {
         match self {
@@ -249,37 +281,60 @@ impl CallError {
             _ => None,
         }
     }
+
+    /// What the peer answered, if the method declares it.
+    #[must_use]
+    pub fn declared(&self) -> Option<&E> {
+        match self {
+            Self::Declared(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
-impl fmt::Display for CallError {
+impl<E> fmt::Display for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DeadlineExceeded => f.write_str("the deadline passed before an outcome was there"),
             Self::Failed(_) => f.write_str("the call failed"),
             Self::Fault(_) => f.write_str("the peer answered with a fault"),
+            Self::Declared(_) => f.write_str("the peer answered with an error"),
         }
     }
 }
 
-impl StdError for CallError {
+impl<E: StdError + 'static> StdError for CallError<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::DeadlineExceeded => None,
             Self::Failed(error) => Some(error),
             Self::Fault(fault) => Some(fault),
+            Self::Declared(error) => Some(error),
         }
     }
 }
 
-impl From<Error> for CallError {
+impl<E> From<Error> for CallError<E> {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<Fault> for CallError {
+impl<E> From<Fault> for CallError<E> {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
+    }
+}
+
+/// For those who do not care which method it was: what it declares becomes a [`Fault`] again.
+impl<E: Declared> From<CallError<E>> for CallError {
+    fn from(error: CallError<E>) -> Self {
+        match error {
+            CallError::DeadlineExceeded => Self::DeadlineExceeded,
+            CallError::Failed(error) => Self::Failed(error),
+            CallError::Fault(fault) => Self::Fault(fault),
+            CallError::Declared(error) => Self::Fault(error.into_fault()),
+        }
     }
 }
 

@@ -1,17 +1,20 @@
 //! Failures of the peer: what it answered instead of a result.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use crate::error::report;
-use crate::{CallError, Error};
+use crate::{CallError, Declared, Error};
 
 /// What a peer answered instead of a result.
 ///
 /// It crosses the wire whole: [`code`](Self::code) for code to branch on, [`kind`](Self::kind) as the peer's own
 /// name for it (the type of its error), [`message`](Self::message) for people, and
-/// [`details`](Self::details) as the peer encoded them.
+/// [`details`](Self::details) as the peer encoded them. An error type of yours becomes one by `#[derive(Fault)]`; see
+/// [`Declared`].
 ///
 /// ```
 /// use polywire_core::{Code, Fault};
@@ -30,7 +33,13 @@ pub struct Fault {
     pub message: String,
     /// More of it, as the peer's codec wrote it. The default is nothing.
     pub details: Bytes,
+    /// What is to become the details, in whatever format the fault is sent.
+    value: Option<Value>,
 }
+
+/// A value that nobody has written yet.
+#[derive(Clone)]
+struct Value(Arc<dyn erased_serde::Serialize + Send + Sync>);
 
 /// Which of the few ways a call can fail at the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +65,19 @@ impl Fault {
     /// A fault named after its code, without details.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, kind: code.as_str().to_owned(), message: message.into(), details: Bytes::new() }
+        Self {
+            code,
+            kind: code.as_str().to_owned(),
+            message: message.into(),
+            details: Bytes::new(),
+            value: None,
+        }
+    }
+
+    /// A fault whose message is that of an error and its causes, in one line.
+    #[must_use]
+    pub fn of(code: Code, error: &dyn std::error::Error) -> Self {
+        Self::new(code, report(error))
     }
 
     /// Names the failure: usually the type of the error that it was.
@@ -68,9 +89,37 @@ impl Fault {
     /// Adds details, already encoded.
     #[must_use]
     pub fn with_details(self, details: impl Into<Bytes>) -> Self {
-        Self { details: details.into(), ..self }
+        Self { details: details.into(), value: None, ..self }
+    }
+
+    /// Adds details as a value, which is written in the format that the fault is sent in: by a
+    /// [`Dialect`](crate::Dialect), that is by a [`Router`](crate::Router) or what `#[service]` writes. Elsewhere it
+    /// stays behind.
+    #[must_use]
+    pub fn with_value(self, value: impl Serialize + Send + Sync + 'static) -> Self {
+        Self { details: Bytes::new(), value: Some(Value(Arc::new(value))), ..self }
+    }
+
+    /// The value that is to become the details, for a [`Dialect`](crate::Dialect) that writes it.
+    #[must_use]
+    pub fn value(&self) -> Option<impl Serialize + '_> {
+        self.value.as_ref().map(|value| &*value.0)
     }
 }
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(not written yet)")
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Value {}
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,6 +142,7 @@ impl From<Error> for Fault {
 impl From<CallError> for Fault {
     fn from(error: CallError) -> Self {
         match error {
+            CallError::Declared(never) => match never {},
             CallError::Fault(fault) => {
                 let is_our_mistake = matches!(fault.code, Code::InvalidArguments | Code::MethodNotFound);
                 Self { code: if is_our_mistake { Code::Internal } else { fault.code }, ..fault }
@@ -100,6 +150,21 @@ impl From<CallError> for Fault {
             CallError::Failed(error) => error.into(),
             CallError::DeadlineExceeded => Self::new(Code::DeadlineExceeded, "a call it made took too long"),
         }
+    }
+}
+
+/// As [from the plain `CallError`](#impl-From<CallError>-for-Fault); what the other service's method declares is told
+/// as it is.
+impl<E: Declared> From<CallError<E>> for Fault {
+    fn from(error: CallError<E>) -> Self {
+        CallError::<std::convert::Infallible>::from(error).into()
+    }
+}
+
+/// What a method declares, as it travels; so `?` works in a handler that answers any fault.
+impl<E: Declared> From<E> for Fault {
+    fn from(error: E) -> Self {
+        error.into_fault()
     }
 }
 

@@ -73,6 +73,9 @@ pub struct Request {
     /// Whether carrying it out twice does no more than carrying it out once, so that it may be tried again when nobody
     /// knows what became of it. The caller says so; it does not travel. The default is `false`.
     pub idempotent: bool,
+    /// Whether nobody wants its outcome: then the reply is there, and empty, as soon as the backend has the request. The
+    /// caller says so; what travels is a request without an id. The default is `false`.
+    pub oneway: bool,
     /// What layers hand on to those behind them.
     pub extensions: Extensions,
     /// Told when the backend has the request.
@@ -83,7 +86,14 @@ impl Request {
     /// A request made of this message.
     #[must_use]
     pub fn new(message: Message) -> Self {
-        Self { message, attempt: 1, idempotent: false, extensions: Extensions::new(), handed_over: None }
+        Self {
+            message,
+            attempt: 1,
+            idempotent: false,
+            oneway: false,
+            extensions: Extensions::new(),
+            handed_over: None,
+        }
     }
 
     /// The same request, to be made once more. Its body is shared, not copied.
@@ -93,6 +103,7 @@ impl Request {
             message: self.message.clone(),
             attempt: self.attempt,
             idempotent: self.idempotent,
+            oneway: self.oneway,
             extensions: self.extensions.clone(),
             handed_over: self.handed_over.clone(),
         }

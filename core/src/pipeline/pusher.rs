@@ -87,7 +87,26 @@ impl<D: Dialect> Pusher<D> {
     ///
     /// As [`push`](Self::push).
     pub async fn push_with<J: Serialize + ?Sized>(&self, job: &J, headers: Headers) -> Result<()> {
-        let mut message = Message { headers, priority: self.priority.check()?, ..Message::default() };
+        self.hand_over(job, Message { headers, ..Message::default() }).await
+    }
+
+    /// Pushes a job that is a call of `method`, for a worker that [serves](crate::Worker::serve) a
+    /// [`Router`](crate::Router); otherwise as [`push`](Self::push).
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push), or [`ErrorKind::Config`] if `method` is not an address.
+    pub async fn push_call<J: Serialize + ?Sized>(
+        &self,
+        method: impl TryInto<Address, Error: Into<Error>>,
+        args: &J,
+    ) -> Result<()> {
+        let method = method.try_into().map_err(Into::into)?;
+        self.hand_over(args, Message { method: Some(method), ..Message::default() }).await
+    }
+
+    async fn hand_over<J: Serialize + ?Sized>(&self, job: &J, mut message: Message) -> Result<()> {
+        message.priority = self.priority.check()?;
         self.dialect.encode_call(job, &mut message).map_err(Error::unsent)?;
         hand_over(&self.sender, message, self.timeout).await
     }

@@ -1,5 +1,6 @@
 //! The typed calling end.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -17,11 +18,12 @@ use tokio::time::timeout_at;
 use super::DEFAULT_TIMEOUT;
 use super::requester::{ClientStats, Requester};
 use crate::context::hand_on;
+use crate::declared::{Judge, as_declared, as_fault};
 use crate::middleware::Layer;
 use crate::service::HandedOver;
 use crate::{
-    Address, Baggage, CallError, Deadline, Dialect, Error, ErrorKind, Message, Request, Result, Service,
-    Transport,
+    Address, Baggage, CallError, Deadline, Declared, Dialect, Error, ErrorKind, Fault, Message, Reply,
+    Request, Result, Service, Transport,
 };
 
 /// Calls the methods of a service.
@@ -54,7 +56,9 @@ use crate::{
 pub struct Client<D, S = Requester> {
     service: S,
     dialect: D,
-    timeout: Duration,
+    timeout: Option<Duration>,
+    /// What the names of methods begin with.
+    prefix: Option<Address>,
     /// Whether the service ends by the deadline by itself.
     keeps_time: bool,
 }
@@ -74,7 +78,7 @@ impl<D: Dialect> Client<D> {
     ) -> Connect<'t, T, D> {
         let service = service.try_into().map_err(Into::into);
         let pending_max = Requester::DEFAULT_PENDING_MAX;
-        Connect { transport, service, dialect, timeout: DEFAULT_TIMEOUT, pending_max }
+        Connect { transport, service, dialect, timeout: None, pending_max }
     }
 
     /// What the calling end has counted so far.
@@ -87,7 +91,7 @@ impl<D: Dialect> Client<D> {
 impl<D: Dialect, S: Service> Client<D, S> {
     /// A client of any service: a requester in layers of middleware, or a router in this very process.
     pub fn new(service: S, dialect: D) -> Self {
-        Self { service, dialect, timeout: DEFAULT_TIMEOUT, keeps_time: false }
+        Self { service, dialect, timeout: None, prefix: None, keeps_time: false }
     }
 
     /// A client whose calls go through `layer`, in front of those that are there already; see
@@ -98,6 +102,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
             service: layer.layer(self.service),
             dialect: self.dialect,
             timeout: self.timeout,
+            prefix: self.prefix,
             keeps_time: false,
         }
     }
@@ -108,7 +113,22 @@ impl<D: Dialect, S: Service> Client<D, S> {
     where
         S: Clone,
     {
-        Self { timeout, ..self.clone() }
+        Self { timeout: Some(timeout), ..self.clone() }
+    }
+
+    /// A client of the methods that are [nested](crate::Router::nest) under `word`, beside this one: what it calls `add`,
+    /// is `math.add` if `word` is `math`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if `word` is not an address.
+    pub fn nested(&self, word: impl TryInto<Address, Error: Into<Error>>) -> Result<Self>
+    where
+        S: Clone,
+    {
+        let word = word.try_into().map_err(Into::into)?;
+        let prefix = Some(self.full_name(word)?);
+        Ok(Self { prefix, ..self.clone() })
     }
 
     /// Calls `method` and waits for its result.
@@ -128,11 +148,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
         A: Serialize + ?Sized,
         T: DeserializeOwned,
     {
-        let method = method.try_into().map_err(Into::into)?;
-        let mut message = Message::request(method, Deadline::after(self.timeout));
-        self.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
-        hand_on(&mut message);
-        self.carry_out(Request::new(message)).await
+        self.request(method).call(args).await
     }
 
     /// Prepares a call of `method` with options of its own.
@@ -140,23 +156,53 @@ impl<D: Dialect, S: Service> Client<D, S> {
         let method = method.try_into().map_err(Into::into);
         Outgoing {
             client: self,
-            method,
-            deadline: Deadline::after(self.timeout),
+            method: method.and_then(|method| self.full_name(method)),
+            deadline: Deadline::after(self.timeout.unwrap_or(DEFAULT_TIMEOUT)),
             priority: None,
             headers: crate::Headers::new(),
             idempotent: false,
+            judge: as_fault,
         }
     }
 
-    async fn carry_out<T: DeserializeOwned>(&self, request: Request) -> Result<T, CallError> {
+    fn full_name(&self, method: Address) -> Result<Address> {
+        match &self.prefix {
+            Some(prefix) => prefix.join(&method),
+            None => Ok(method),
+        }
+    }
+
+    /// What the service has to say, in time.
+    async fn exchange(&self, request: Request) -> Result<Reply, CallError> {
         let deadline = request.message.deadline.filter(|_| !self.keeps_time);
         let call = self.service.call(request);
-        let reply = match deadline {
-            Some(deadline) => timeout_at(deadline.instant(), call).await,
-            None => Ok(call.await),
+        match deadline {
+            Some(deadline) => {
+                timeout_at(deadline.instant(), call).await.unwrap_or(Err(CallError::DeadlineExceeded))
+            }
+            None => call.await,
+        }
+    }
+
+    async fn carry_out<T: DeserializeOwned, E>(
+        &self,
+        request: Request,
+        judge: Judge<D, E>,
+    ) -> Result<T, CallError<E>> {
+        let mut message = match self.exchange(request).await {
+            Ok(reply) => reply.message,
+            Err(CallError::Fault(fault)) => self.written(&fault)?,
+            Err(error) => return Err(error.widen()),
         };
-        let mut reply = reply.map_err(|_| CallError::DeadlineExceeded)??;
-        Ok(self.dialect.decode_outcome(&mut reply.message)??)
+        let outcome = self.dialect.decode_outcome(&mut message)?;
+        outcome.map_err(|fault| judge(&self.dialect, fault, &message))
+    }
+
+    /// The message that a fault is which never was on a wire: a layer's, or that of a service in this process.
+    fn written(&self, fault: &Fault) -> Result<Message> {
+        let mut message = Message::default();
+        self.dialect.encode_outcome::<()>(Err(fault), &mut message)?;
+        Ok(message)
     }
 }
 
@@ -172,14 +218,14 @@ pub struct Connect<'t, T, D> {
     transport: &'t T,
     service: Result<Address>,
     dialect: D,
-    timeout: Duration,
+    timeout: Option<Duration>,
     pending_max: usize,
 }
 
 impl<T, D> Connect<'_, T, D> {
     /// How long a call waits for its outcome. The default is 30 seconds.
     pub fn timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
+        Self { timeout: Some(timeout), ..self }
     }
 
     /// How many calls may be in flight at once; one more fails with [`ErrorKind::Overloaded`]. The default is 131,072.
@@ -196,7 +242,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for Connect<'t, T, D> {
         let Self { transport, service, dialect, timeout, pending_max } = self;
         Box::pin(async move {
             let service = Requester::open(transport, service?, pending_max).await?;
-            Ok(Client { service, dialect, timeout, keeps_time: true })
+            Ok(Client { service, dialect, timeout, prefix: None, keeps_time: true })
         })
     }
 }
@@ -209,19 +255,25 @@ impl<T, D> fmt::Debug for Connect<'_, T, D> {
 
 /// A call with options of its own; made by [`Client::request`].
 #[must_use = "nothing is sent until `call` or `start`"]
-pub struct Outgoing<'c, D, S> {
+pub struct Outgoing<'c, D, S, E = Infallible> {
     client: &'c Client<D, S>,
     method: Result<Address>,
     deadline: Deadline,
     headers: crate::Headers,
     priority: Option<u8>,
     idempotent: bool,
+    judge: Judge<D, E>,
 }
 
-impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
+impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
     /// How long this call waits for its outcome, from now.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.deadline(Deadline::after(timeout))
+    }
+
+    /// How long this call waits for its outcome, from now, unless the client was told how long its calls wait.
+    pub fn default_timeout(self, timeout: Duration) -> Self {
+        if self.client.timeout.is_none() { self.timeout(timeout) } else { self }
     }
 
     /// When this call stops waiting for its outcome. One that is made by a handler stops with it at the latest.
@@ -253,17 +305,40 @@ impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
         Self { idempotent: true, ..self }
     }
 
+    /// Says which errors the method declares. They come back as themselves, in [`CallError::Declared`].
+    pub fn declares<N: Declared>(self) -> Outgoing<'c, D, S, N> {
+        let Self { client, method, deadline, headers, priority, idempotent, .. } = self;
+        Outgoing { client, method, deadline, headers, priority, idempotent, judge: as_declared }
+    }
+
     /// Makes the call and waits for its result; see [`Client::call`].
     ///
     /// # Errors
     ///
-    /// As [`Client::call`].
-    pub async fn call<A, T>(self, args: &A) -> Result<T, CallError>
+    /// As [`Client::call`]; [`CallError::Declared`] if the peer answered with an error that the method
+    /// [declares](Self::declares).
+    pub async fn call<A, T>(self, args: &A) -> Result<T, CallError<E>>
     where
         A: Serialize + ?Sized,
         T: DeserializeOwned,
     {
-        self.client.carry_out(self.into_request(args)?).await
+        let (client, judge) = (self.client, self.judge);
+        client.carry_out(self.into_request(args)?, judge).await
+    }
+
+    /// Makes the call and wants no outcome: resolves when the backend has it in the strongest sense it knows, such as a
+    /// broker's confirm. Whether the method succeeds, and whether there is one, only the server's log tells.
+    ///
+    /// Dropped before it resolves, the call may have been sent or not.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::DeadlineExceeded`] if its time was over before it was sent, [`CallError::Failed`] for whatever else
+    /// went wrong on our side.
+    pub async fn send<A: Serialize + ?Sized>(self, args: &A) -> Result<(), CallError> {
+        let client = self.client;
+        let request = Request { oneway: true, ..self.into_request(args)? };
+        client.exchange(request).await.map(drop)
     }
 
     /// Makes the call and does not wait: the handle can be awaited later, or dropped to abandon the call.
@@ -276,17 +351,18 @@ impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub fn start<A, T>(self, args: &A) -> Result<InFlight<T>, CallError>
+    pub fn start<A, T>(self, args: &A) -> Result<InFlight<T, E>, CallError<E>>
     where
         A: Serialize + ?Sized,
         T: DeserializeOwned + Send + 'static,
         S: Clone,
+        E: Send + 'static,
     {
-        let client = self.client.clone();
+        let (client, judge) = (self.client.clone(), self.judge);
         let mut request = self.into_request(args)?;
         let (tell, handed_over) = oneshot::channel();
         request.handed_over = Some(HandedOver::new(tell));
-        let task = tokio::spawn(async move { client.carry_out(request).await });
+        let task = tokio::spawn(async move { client.carry_out(request, judge).await });
         Ok(InFlight { task, handed_over })
     }
 
@@ -299,7 +375,7 @@ impl<D: Dialect, S: Service> Outgoing<'_, D, S> {
     }
 }
 
-impl<D, S> fmt::Debug for Outgoing<'_, D, S> {
+impl<D, S, E> fmt::Debug for Outgoing<'_, D, S, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outgoing").field("method", &self.method).finish_non_exhaustive()
     }
@@ -309,12 +385,12 @@ impl<D, S> fmt::Debug for Outgoing<'_, D, S> {
 ///
 /// It makes progress by itself, awaited or not, and ends by its deadline at the latest.
 #[must_use = "dropping it abandons the call"]
-pub struct InFlight<T> {
-    task: JoinHandle<Result<T, CallError>>,
+pub struct InFlight<T, E = Infallible> {
+    task: JoinHandle<Result<T, CallError<E>>>,
     handed_over: oneshot::Receiver<()>,
 }
 
-impl<T> InFlight<T> {
+impl<T, E> InFlight<T, E> {
     /// Waits until the backend has the request in the strongest sense it knows, such as a broker's confirm, or the
     /// call is over. May be dropped and called again.
     pub async fn handed_over(&mut self) {
@@ -331,8 +407,8 @@ impl<T> InFlight<T> {
     }
 }
 
-impl<T> Future for InFlight<T> {
-    type Output = Result<T, CallError>;
+impl<T, E> Future for InFlight<T, E> {
+    type Output = Result<T, CallError<E>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let joined = std::task::ready!(Pin::new(&mut self.task).poll(cx));
@@ -343,13 +419,13 @@ impl<T> Future for InFlight<T> {
     }
 }
 
-impl<T> Drop for InFlight<T> {
+impl<T, E> Drop for InFlight<T, E> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl<T> fmt::Debug for InFlight<T> {
+impl<T, E> fmt::Debug for InFlight<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InFlight").field("is_finished", &self.is_finished()).finish_non_exhaustive()
     }

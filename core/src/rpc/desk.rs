@@ -108,6 +108,9 @@ impl<S: Service> Desk<S> {
             return receipt.ack();
         };
         if reply_to.is_none() {
+            if let Some(fault) = reply.fault {
+                tracing::warn!(%fault, "a call that wants no reply failed");
+            }
             return receipt.ack();
         }
         reply.id = id;
@@ -218,5 +221,6 @@ fn reply_of(outcome: Result<Reply, CallError>) -> Message {
             Message::failed(Fault::new(Code::Unavailable, error.to_string()))
         }
         Err(CallError::Failed(error)) => Message::failed(Fault::new(Code::Internal, error.to_string())),
+        Err(CallError::Declared(never)) => match never {},
     }
 }

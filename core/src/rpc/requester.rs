@@ -10,6 +10,7 @@ use tokio::time::timeout_at;
 
 use super::DEFAULT_TIMEOUT;
 use super::pending::{Pending, Ticket};
+use crate::pipeline::hand_over;
 use crate::transport::{Receiver, Sender, Sending};
 use crate::{
     Address, CallError, CallId, Deadline, Error, ErrorKind, Message, Reply, Request, Result, Service,
@@ -79,13 +80,17 @@ impl Requester {
 
 impl Service for Requester {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
-        let Request { mut message, handed_over, .. } = request;
+        let Request { mut message, oneway, handed_over, .. } = request;
         let deadline = *message.deadline.get_or_insert_with(|| Deadline::after(DEFAULT_TIMEOUT));
         if deadline.is_expired() {
             return Err(CallError::DeadlineExceeded);
         }
         if message.priority.is_some() && !self.0.knows_priorities {
             return Err(Error::unsupported("priorities").into());
+        }
+        if oneway {
+            hand_over(&self.0.sender, message, deadline.remaining()).await?;
+            return Ok(Reply::default());
         }
         let ticket = self.0.inbox.pending.open()?;
         let call = ticket.id();

@@ -76,7 +76,8 @@ impl Outbound for Requests {
         }
         // What a sender says of itself proves nothing.
         message.peer = None;
-        message.reply_to = Some(self.caller.address());
+        // One without a number wants no reply.
+        message.reply_to = message.id.map(|_| self.caller.address());
         match self.queue.try_push(message) {
             Ok(result) => Sending::ready(result),
             Err(message) => Sending::later(self.queue.push(message)),
