@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use self::client::{Client, Connect, InFlight, Outgoing};
 pub use self::requester::{ClientStats, Requester};
-pub use self::router::{Handler, Router};
+pub use self::router::{Extract, FromState, Handler, Router, State};
 pub use self::server::{Server, ServerBind, ServerHandle, ServerStats};
 pub use self::suppression::Suppression;
 

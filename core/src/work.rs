@@ -182,7 +182,7 @@ impl<D, H, M> Single<D, H, M> {
 impl<D: Dialect, H: Handler<M>, M: 'static> Service for Single<D, H, M> {
     async fn call(&self, mut request: Request) -> Result<Reply, CallError> {
         let args = read(&self.dialect, &mut request.message)?;
-        self.handler.handle(&request, args).await?;
+        self.handler.handle(&request, &(), args).await?;
         Ok(Reply::default())
     }
 }

@@ -1,50 +1,75 @@
-//! The table of a service's methods.
+//! The table of a service's methods, and of what it does about events.
+
+mod extract;
+mod handler;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
-use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 
-use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
+pub use self::extract::{Extract, FromState, State};
+pub use self::handler::Handler;
+use self::handler::{Method, Typed};
 use crate::error::report;
-use crate::{Address, CallError, Code, Context, Dialect, Fault, Message, Reply, Request, Result, Service};
+use crate::{
+    Address, CallError, Code, Dialect, Error, Fault, Filter, Message, Reply, Request, Result, Service,
+};
 
-/// A service made of methods, each an async function.
+/// A service made of async functions: methods by their names, handlers of events by their topics.
 ///
-/// A method takes its arguments as one value that serde can read: a tuple, a struct, a number. If it asks for a
-/// [`Context`] first, it gets one. It answers with a value that serde can write, or a [`Fault`].
+/// A handler takes its arguments as one value that serde can read: a tuple, a struct, a number. Before that it may ask
+/// for up to four things, in any order: the [`Context`](crate::Context), the [`Headers`](crate::Headers), the [`State`]
+/// of the router, or what you can [`Extract`]. It answers with a value that serde can write, or a [`Fault`], which `?`
+/// makes of every error that a method can [declare](crate::Declared).
 ///
 /// Names may have dots; [`nest`](Self::nest) puts a router's methods under a word of their own.
 ///
 /// ```
 /// # use polywire_codec::Json;
-/// use polywire_core::{Code, Context, Fault, Router};
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use polywire_core::{Code, Context, Fault, Router, State};
+///
+/// async fn divide((a, b): (i64, i64)) -> Result<i64, Fault> {
+///     a.checked_div(b).ok_or_else(|| Fault::new(Code::Application, "division by zero"))
+/// }
+///
+/// async fn count(State(calls): State<Arc<AtomicU64>>, context: Context, (): ()) -> Result<u64, Fault> {
+///     println!("{:?} are left", context.remaining());
+///     Ok(calls.fetch_add(1, Ordering::Relaxed))
+/// }
 ///
 /// let math = Router::new(Json)
 ///     .method("add", |(a, b): (i64, i64)| async move { Ok(a + b) })
-///     .method("divide", |(a, b): (i64, i64)| async move {
-///         a.checked_div(b).ok_or_else(|| Fault::new(Code::Application, "division by zero"))
-///     });
-/// let service = Router::new(Json)
-///     .method("time_left", |context: Context, (): ()| async move {
-///         Ok(context.deadline.map(|deadline| deadline.remaining_ms()))
-///     })
-///     .nest("math", math);
-/// assert_eq!(service.methods(), ["math.add", "math.divide", "time_left"]);
+///     .method("divide", divide);
+/// let service = Router::with_state(Json, Arc::new(AtomicU64::new(1))).method("count", count).nest("math", math);
+/// assert_eq!(service.methods(), ["count", "math.add", "math.divide"]);
 /// ```
-pub struct Router<D> {
+pub struct Router<D, S = ()> {
     dialect: D,
+    state: S,
     methods: HashMap<Address, Box<dyn Method<D>>>,
+    events: Vec<(Filter, Box<dyn Method<D>>)>,
 }
 
 impl<D: Dialect> Router<D> {
     /// A router without methods that speaks `dialect`: a codec, or a foreign system's convention.
     #[must_use]
     pub fn new(dialect: D) -> Self {
-        Self { dialect, methods: HashMap::new() }
+        Self::with_state(dialect, ())
+    }
+}
+
+impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
+    /// A router whose handlers can ask for `state`, each time for a clone, by [`State`].
+    #[must_use]
+    pub fn with_state(dialect: D, state: S) -> Self {
+        Self { dialect, state, methods: HashMap::new(), events: Vec::new() }
     }
 
     /// Adds a method.
@@ -56,35 +81,82 @@ impl<D: Dialect> Router<D> {
     #[track_caller]
     pub fn method<H, M>(self, name: &str, handler: H) -> Self
     where
-        H: Handler<M>,
+        H: Handler<M, S>,
         M: 'static,
     {
         let address = Address::new(name).unwrap_or_else(|error| refuse(error));
-        self.with(address, Box::new(Typed { handler, marker: PhantomData }))
+        let method = Typed::new(handler, self.state.clone());
+        self.with(address, Box::new(method))
     }
 
-    /// Adds all methods of `inner`, each under `word` and a dot.
+    /// Adds a handler of the events whose topics match `filter`, for a [`Listener`](crate::Listener) to
+    /// [serve](crate::Listener::serve).
+    ///
+    /// Every handler whose filter matches is run, side by side. An event is done when all of them succeed. If one fails,
+    /// the others are still run to their end; and if the event is tried again, then by all of them. One that matches no
+    /// filter is done at once.
+    ///
+    /// ```
+    /// # use polywire_codec::MessagePack;
+    /// # use polywire_core::{Listener, Memory, Publisher, Result};
+    /// use polywire_core::{Context, Router};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// # let transport = Memory::new();
+    /// let orders = Router::new(MessagePack)
+    ///     .on("*.paid", |amount: f64| async move {
+    ///         println!("{amount} more");
+    ///         Ok(())
+    ///     })
+    ///     .on("#", |context: Context, _: f64| async move {
+    ///         println!("{:?}", context.topic);
+    ///         Ok(())
+    ///     });
+    /// let listener = Listener::bind(&transport, "orders", MessagePack).await?;
+    /// # let handle = listener.handle();
+    /// tokio::spawn(listener.serve(orders));
+    /// # let orders = Publisher::connect(&transport, "orders", MessagePack).await?;
+    /// # orders.publish("7.paid", &19.9).await?;
+    /// # while handle.stats().done == 0 { tokio::task::yield_now().await }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `filter` is not a filter: that is a bug in the program, found when it starts.
+    #[must_use]
+    #[track_caller]
+    pub fn on<H, M>(mut self, filter: impl TryInto<Filter, Error: Into<Error>>, handler: H) -> Self
+    where
+        H: Handler<M, S>,
+        M: 'static,
+    {
+        let filter = filter.try_into().unwrap_or_else(|error| refuse::<Error>(error.into()));
+        let handler = Typed::new(handler, self.state.clone());
+        self.events.push((filter, Box::new(handler)));
+        self
+    }
+
+    /// Adds all methods of `inner`, each under `word` and a dot. They keep their state. Its handlers of events are added
+    /// as they are.
+    ///
+    /// [`Client::nested`](crate::Client::nested) calls them as if they were on their own.
     ///
     /// # Panics
     ///
     /// If `word` is not an address, or a name is taken: that is a bug in the program, found when it starts.
     #[must_use]
     #[track_caller]
-    pub fn nest(mut self, word: &str, inner: Self) -> Self {
+    pub fn nest<T>(mut self, word: &str, inner: Router<D, T>) -> Self {
         let word = Address::new(word).unwrap_or_else(|error| refuse(error));
         for (name, method) in inner.methods {
             let name = word.join(&name).unwrap_or_else(|error| refuse(error));
             self = self.with(name, method);
         }
+        self.events.extend(inner.events);
         self
-    }
-
-    /// The names of all methods, sorted.
-    #[must_use]
-    pub fn methods(&self) -> Vec<&str> {
-        let mut names: Vec<_> = self.methods.keys().map(Address::as_str).collect();
-        names.sort_unstable();
-        names
     }
 
     #[track_caller]
@@ -99,17 +171,52 @@ impl<D: Dialect> Router<D> {
 
 #[track_caller]
 #[allow(clippy::panic, reason = "a router that cannot be built is a bug found at start, as documented")]
-fn refuse(reason: impl fmt::Display) -> ! {
+fn refuse<E: fmt::Display>(reason: E) -> ! {
     panic!("{reason}")
 }
 
-impl<D: Dialect> Service for Router<D> {
+impl<D, S> Router<D, S> {
+    /// The names of all methods, sorted.
+    #[must_use]
+    pub fn methods(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.methods.keys().map(Address::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The filters of all handlers of events, for a listener that wants no others.
+    pub fn filters(&self) -> impl Iterator<Item = &Filter> {
+        self.events.iter().map(|(filter, _)| filter)
+    }
+}
+
+impl<D: Dialect, S: Send + Sync + 'static> Service for Router<D, S> {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
-        let method = request.message.method.as_ref().and_then(|name| self.methods.get(name));
-        match method {
-            Some(method) => method.call(&self.dialect, request).await,
-            None => Ok(answer::<D, ()>(&self.dialect, &request, &Err(unknown(&request)))),
+        if let Some(method) = request.message.method.as_ref().and_then(|name| self.methods.get(name)) {
+            return Ok(method.call(&self.dialect, &request).await);
         }
+        match &request.message.topic {
+            Some(topic) if !self.events.is_empty() => Ok(self.spread(topic, &request).await),
+            _ => Ok(answer::<D, ()>(&self.dialect, &request, &Err(unknown(&request)))),
+        }
+    }
+}
+
+impl<D: Dialect, S> Router<D, S> {
+    /// Lets all handlers of the topic run to their end, even if one panics. The reply is that of the first one that
+    /// failed, if one has.
+    async fn spread(&self, topic: &Address, request: &Request) -> Reply {
+        let handlers = self.events.iter().filter(|(filter, _)| filter.matches(topic));
+        let running = handlers
+            .map(|(_, handler)| AssertUnwindSafe(handler.call(&self.dialect, request)).catch_unwind());
+        let mut failed = None;
+        for outcome in join_all(running).await {
+            let reply = outcome.unwrap_or_else(|panic| resume_unwind(panic));
+            if reply.message.fault.is_some() {
+                failed.get_or_insert(reply);
+            }
+        }
+        failed.unwrap_or_default()
     }
 }
 
@@ -123,78 +230,12 @@ fn unknown(request: &Request) -> Fault {
     )
 }
 
-impl<D> fmt::Debug for Router<D> {
+impl<D, S> fmt::Debug for Router<D, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.methods.keys()).finish()
-    }
-}
-
-/// An async function that can be a method; you never implement it.
-///
-/// `M` tells apart what the function takes: its arguments, or a [`Context`] and its arguments.
-pub trait Handler<M>: Send + Sync + 'static {
-    /// What it takes.
-    type Args: DeserializeOwned + Send;
-    /// What it answers.
-    type Output: Serialize + Send;
-
-    /// Runs it.
-    fn handle(
-        &self,
-        request: &Request,
-        args: Self::Args,
-    ) -> impl Future<Output = Result<Self::Output, Fault>> + Send;
-}
-
-impl<F, Fut, A, T> Handler<(A,)> for F
-where
-    F: Fn(A) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<T, Fault>> + Send,
-    A: DeserializeOwned + Send,
-    T: Serialize + Send,
-{
-    type Args = A;
-    type Output = T;
-
-    fn handle(&self, _: &Request, args: A) -> impl Future<Output = Result<T, Fault>> + Send {
-        self(args)
-    }
-}
-
-impl<F, Fut, A, T> Handler<(Context, A)> for F
-where
-    F: Fn(Context, A) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<T, Fault>> + Send,
-    A: DeserializeOwned + Send,
-    T: Serialize + Send,
-{
-    type Args = A;
-    type Output = T;
-
-    fn handle(&self, request: &Request, args: A) -> impl Future<Output = Result<T, Fault>> + Send {
-        self(request.context(), args)
-    }
-}
-
-/// A handler whose types are forgotten, in its router's table.
-trait Method<D>: Send + Sync {
-    fn call<'a>(&'a self, dialect: &'a D, request: Request) -> BoxFuture<'a, Result<Reply, CallError>>;
-}
-
-struct Typed<H, M> {
-    handler: H,
-    marker: PhantomData<fn() -> M>,
-}
-
-impl<D: Dialect, H: Handler<M>, M> Method<D> for Typed<H, M> {
-    fn call<'a>(&'a self, dialect: &'a D, request: Request) -> BoxFuture<'a, Result<Reply, CallError>> {
-        Box::pin(async move {
-            let outcome = match dialect.decode_call(&request.message) {
-                Ok(args) => self.handler.handle(&request, args).await,
-                Err(error) => Err(Fault::new(Code::InvalidArguments, report(&error))),
-            };
-            Ok(answer(dialect, &request, &outcome))
-        })
+        f.debug_struct("Router")
+            .field("methods", &self.methods())
+            .field("events", &self.filters().collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,109 @@
+//! What a handler may ask for before its arguments.
+
+use std::ops::Deref;
+
+use crate::{Context, Deadline, Fault, Headers, Request};
+
+/// Something that a handler can ask for before its arguments: its [`Context`], the [`Headers`], the [`Deadline`], the
+/// [`State`] of its router, or what you make of a request.
+///
+/// ```
+/// use polywire_core::{Code, Extract, Fault, Request};
+///
+/// struct User(String);
+///
+/// impl<S> Extract<S> for User {
+///     fn extract(request: &Request, _: &S) -> Result<Self, Fault> {
+///         let user = request.message.headers.get("user");
+///         let user = user.ok_or_else(|| Fault::new(Code::Application, "who are you?").with_kind("Stranger"))?;
+///         Ok(Self(user.to_owned()))
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot ask for `{Self}` before its arguments",
+    label = "not something that is found in a request, or in a state of type `{S}`",
+    note = "arguments come last, as one value: a tuple of them, for instance",
+    note = "for a part of a router's state, give the router one: `Router::with_state`, and `FromState` for the part"
+)]
+pub trait Extract<S>: Sized + Send {
+    /// Finds it.
+    ///
+    /// # Errors
+    ///
+    /// The fault that the caller gets instead of a result.
+    fn extract(request: &Request, state: &S) -> Result<Self, Fault>;
+}
+
+impl<S> Extract<S> for Context {
+    fn extract(request: &Request, _: &S) -> Result<Self, Fault> {
+        Ok(request.context())
+    }
+}
+
+impl<S> Extract<S> for Headers {
+    fn extract(request: &Request, _: &S) -> Result<Self, Fault> {
+        Ok(request.message.headers.clone())
+    }
+}
+
+/// When the caller stops waiting, if it ever does.
+impl<S> Extract<S> for Option<Deadline> {
+    fn extract(request: &Request, _: &S) -> Result<Self, Fault> {
+        Ok(request.message.deadline)
+    }
+}
+
+/// What all handlers of a [`Router`](crate::Router) share, or a part of it; see
+/// [`Router::with_state`](crate::Router::with_state).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "it is taken apart in the parameters of handlers")]
+pub struct State<T>(pub T);
+
+impl<T: FromState<S> + Send, S> Extract<S> for State<T> {
+    fn extract(_: &Request, state: &S) -> Result<Self, Fault> {
+        Ok(Self(T::from_state(state)))
+    }
+}
+
+impl<T> Deref for State<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// A part of a router's state. The whole of it is one: clone it cheaply, for instance as an [`Arc`](std::sync::Arc).
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use polywire_core::FromState;
+///
+/// #[derive(Clone)]
+/// struct Shop {
+///     name: Arc<str>,
+/// }
+///
+/// impl FromState<Shop> for Arc<str> {
+///     fn from_state(shop: &Shop) -> Self {
+///         shop.name.clone()
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "the router has no state of type `{Self}`",
+    label = "its state is of type `{S}`",
+    note = "give it one: `Router::with_state(dialect, state)`; or implement `FromState<{S}>`, if it is a part of the state"
+)]
+pub trait FromState<S> {
+    /// Takes the part.
+    fn from_state(state: &S) -> Self;
+}
+
+impl<S: Clone> FromState<S> for S {
+    fn from_state(state: &S) -> Self {
+        state.clone()
+    }
+}
