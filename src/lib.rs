@@ -6,13 +6,14 @@ pub use self::connect::connect;
 
 pub use polywire_core::{
     Address, AnyTransport, Body, Burial, CallError, CallId, Capabilities, Client, ClientStats, Code, Codec,
-    Connect, Context, DeadLetter, DeadLetters, Deadline, Death, Delivery, Dialect, Error, ErrorKind, Event,
-    Extensions, Fault, Filter, Filters, Graveyard, Group, Handler, Headers, History, Identity, InFlight,
-    Inbound, Interest, Job, Limits, Listener, ListenerBind, Memory, Message, Origin, Outbound, Outcome,
-    Outgoing, Overflow, Publisher, PublisherConnect, Puller, PullerBind, Pusher, PusherConnect, Reason,
-    Receipt, Receiver, Reply, ReplyTo, Request, Requester, Result, Retries, Retry, Router, Sender, Sending,
-    Server, ServerBind, ServerHandle, ServerStats, Service, ServiceFn, Settle, Subscriber, SubscriberBind,
-    Subscription, Transport, Window, WorkHandle, WorkStats, Worker, WorkerBind, middleware, service_fn,
+    Connect, Context, DeadLetter, DeadLetters, Deadline, Death, Declared, Delivery, Dialect, Error,
+    ErrorKind, Event, Extensions, Extract, Fault, Filter, Filters, FromState, Graveyard, Group, Handler,
+    Headers, History, Identity, InFlight, Inbound, Interest, Job, Limits, Listener, ListenerBind, Memory,
+    Message, Origin, Outbound, Outcome, Outgoing, Overflow, Publisher, PublisherConnect, Puller, PullerBind,
+    Pusher, PusherConnect, Reason, Receipt, Received, Receiver, Reply, ReplyTo, Request, Requester, Result,
+    Retries, Retry, Router, Sender, Sending, Server, ServerBind, ServerHandle, ServerStats, Service,
+    ServiceFn, Settle, State, Subscriber, SubscriberBind, Subscription, Transport, Window, WorkHandle,
+    WorkStats, Worker, WorkerBind, middleware, service_fn,
 };
 
 #[cfg(feature = "amqp")]
@@ -25,7 +26,7 @@ pub use polywire_codec::MessagePack;
 #[cfg(feature = "testing")]
 pub use polywire_core::testing;
 #[cfg(feature = "macros")]
-pub use polywire_macros::service;
+pub use polywire_macros::{Fault, service};
 #[cfg(feature = "zmq")]
 #[doc(inline)]
 pub use polywire_zmq as zmq;

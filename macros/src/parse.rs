@@ -1,7 +1,9 @@
-//! The trait as data, and all that it may not be.
+//! What the macros stand on as data, and all that it may not be.
 
+mod argument;
+mod error;
 mod method;
-mod name;
+mod options;
 mod types;
 
 use std::collections::HashSet;
@@ -9,10 +11,15 @@ use std::collections::HashSet;
 use proc_macro2::{Span, TokenStream};
 use syn::punctuated::Punctuated;
 use syn::{
-    Attribute, Error, Generics, Ident, Item, ItemTrait, Result, Token, TraitItem, TypeParamBound, Visibility,
+    Attribute, Error, Generics, Ident, Item, ItemTrait, LitStr, Result, Token, TraitItem, TypeParamBound,
+    Visibility,
 };
 
-pub(crate) use self::method::{Argument, Method};
+pub(crate) use self::argument::{Argument, ArgumentDefault};
+pub(crate) use self::error::{Case, ErrorType, is_skipped};
+pub(crate) use self::method::Method;
+pub(crate) use self::options::Patterns;
+pub(crate) use self::types::Failure;
 
 /// A trait that can be a service.
 pub(crate) struct ServiceTrait {
@@ -21,22 +28,27 @@ pub(crate) struct ServiceTrait {
     pub(crate) ident: Ident,
     pub(crate) supertraits: Punctuated<TypeParamBound, Token![+]>,
     pub(crate) methods: Vec<Method>,
+    pub(crate) patterns: Patterns,
 }
 
 impl ServiceTrait {
     /// Reads the trait that the macro stands on. The error tells everything that is wrong, not just the first.
     pub(crate) fn parse(options: &TokenStream, item: TokenStream) -> Result<Self> {
-        if !options.is_empty() {
-            return Err(Error::new_spanned(options, "unknown argument: `#[service]` takes none"));
-        }
+        let patterns = Patterns::parse(options)?;
         let Item::Trait(item) = syn::parse2(item)? else {
-            return Err(Error::new(Span::call_site(), "`#[service]` goes on a trait"));
+            return Err(Error::new(
+                Span::call_site(),
+                "`#[service]` goes on a trait: the methods that can be called",
+            ));
         };
         check_plain(&item)?;
-        let methods = all(item.items.into_iter().map(method))?;
-        check_names(&methods)?;
+        let methods = all(item.items.into_iter().map(|item| method(item, patterns)))?;
+        check_names(&methods, |method| &method.options.name, "another method has this name on the wire")?;
+        if patterns.publish {
+            check_names(&methods, |method| &method.options.topic, "another method has this topic")?;
+        }
         let ItemTrait { attrs, vis, ident, supertraits, .. } = item;
-        Ok(Self { attrs, vis, ident, supertraits, methods })
+        Ok(Self { attrs, vis, ident, supertraits, methods, patterns })
     }
 
     /// The conditions under which the trait exists, which hold for all that is written for it.
@@ -48,9 +60,12 @@ impl ServiceTrait {
 fn check_plain(item: &ItemTrait) -> Result<()> {
     item.modifiers.require_empty()?;
     if let Some(token) = item.unsafety {
-        return Err(Error::new_spanned(token, "a service cannot be an unsafe trait"));
+        return Err(Error::new_spanned(token, "a service cannot be an unsafe trait: leave `unsafe` out"));
     }
-    check_not_generic(&item.generics, "a service cannot be generic: name its types")
+    check_not_generic(
+        &item.generics,
+        "a service cannot be generic, since a caller elsewhere cannot choose the types: name them",
+    )
 }
 
 fn check_not_generic(generics: &Generics, message: &str) -> Result<()> {
@@ -63,20 +78,22 @@ fn check_not_generic(generics: &Generics, message: &str) -> Result<()> {
     }
 }
 
-fn method(item: TraitItem) -> Result<Method> {
+fn method(item: TraitItem, patterns: Patterns) -> Result<Method> {
     match item {
-        TraitItem::Fn(function) => Method::parse(function),
-        other => Err(Error::new_spanned(other, "a service has methods only")),
+        TraitItem::Fn(function) => Method::parse(function, patterns),
+        other => {
+            Err(Error::new_spanned(other, "a service has methods only: put this into a trait of its own"))
+        }
     }
 }
 
 /// Two methods of one name are refused, unless conditions may see to it that only one of them exists.
-fn check_names(methods: &[Method]) -> Result<()> {
+fn check_names(methods: &[Method], name: fn(&Method) -> &LitStr, message: &str) -> Result<()> {
     let mut taken = HashSet::new();
     let unconditional = methods.iter().filter(|method| method.cfgs().next().is_none());
-    all(unconditional.map(|method| match taken.insert(method.name.value()) {
+    all(unconditional.map(name).map(|name| match taken.insert(name.value()) {
         true => Ok(()),
-        false => Err(Error::new(method.name.span(), "another method has this name on the wire")),
+        false => Err(Error::new(name.span(), format!("{message}: choose one of its own"))),
     }))
     .map(drop)
 }

@@ -4,12 +4,13 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 
-use crate::parse::{Argument, Method};
+use crate::parse::{Argument, ArgumentDefault, Method};
 
 /// The struct of the arguments. What serde derives writes a map, and reads maps and arrays.
 pub(super) fn definition(method: &Method) -> TokenStream {
     let struct_name = ident(method);
-    let fields = method.arguments.iter().map(|Argument { ident, ty }| quote!(#ident: #ty));
+    let fields = method.arguments.iter().map(|argument| field(method, argument));
+    let defaults = method.arguments.iter().filter_map(|argument| default_function(method, argument));
     let expecting = expecting(method);
     let cfgs = method.cfgs();
     quote! {
@@ -17,12 +18,82 @@ pub(super) fn definition(method: &Method) -> TokenStream {
         #[derive(::polywire::__private::serde::Serialize, ::polywire::__private::serde::Deserialize)]
         #[serde(crate = "::polywire::__private::serde", expecting = #expecting)]
         struct #struct_name { #(#fields),* }
+
+        #(#defaults)*
     }
 }
 
 /// The name of the struct: one that a user's own type is unlikely to have.
 pub(super) fn ident(method: &Method) -> Ident {
     format_ident!("__{}_arguments", method.ident)
+}
+
+/// The parameters of the functions that take the arguments one by one.
+pub(super) fn parameters(method: &Method) -> impl Iterator<Item = TokenStream> {
+    method.arguments.iter().map(|Argument { ident, ty, .. }| quote!(#ident: #ty))
+}
+
+/// The expression that makes one value of the parameters.
+pub(super) fn together(method: &Method) -> TokenStream {
+    let struct_name = ident(method);
+    let fields = method.arguments.iter().map(|argument| &argument.ident);
+    quote!(#struct_name { #(#fields),* })
+}
+
+/// The type of the arguments as a handler takes them: if none has to be there, the absence of all will do as well.
+pub(super) fn taken(method: &Method) -> TokenStream {
+    let struct_name = ident(method);
+    match method.arguments.iter().all(|argument| argument.default.is_some()) {
+        true => quote!(::std::option::Option<#struct_name>),
+        false => quote!(#struct_name),
+    }
+}
+
+/// The statement that puts the defaults in the place of arguments that are absent as a whole.
+pub(super) fn filled_in(method: &Method) -> Option<TokenStream> {
+    let struct_name = ident(method);
+    let fields = method.arguments.iter().map(|argument| &argument.ident);
+    let defaults = method.arguments.iter().map(|argument| default(method, argument));
+    let defaults = defaults.collect::<Option<Vec<_>>>().filter(|defaults| !defaults.is_empty())?;
+    Some(quote!(let arguments = arguments.unwrap_or_else(|| #struct_name { #(#fields: #defaults),* });))
+}
+
+fn field(method: &Method, argument @ Argument { ident, ty, default }: &Argument) -> TokenStream {
+    let serde = default.as_ref().map(|default| match default {
+        ArgumentDefault::OfType => quote!(#[serde(default)]),
+        ArgumentDefault::Value(_) => {
+            let function = default_name(method, argument).to_string();
+            quote!(#[serde(default = #function)])
+        }
+    });
+    quote!(#serde #ident: #ty)
+}
+
+/// The expression of what an argument is that was left out.
+fn default(method: &Method, argument: &Argument) -> Option<TokenStream> {
+    Some(match argument.default.as_ref()? {
+        ArgumentDefault::OfType => quote!(::std::default::Default::default()),
+        ArgumentDefault::Value(_) => {
+            let function = default_name(method, argument);
+            quote!(#function())
+        }
+    })
+}
+
+/// The function of a default that was written out.
+fn default_function(method: &Method, argument: &Argument) -> Option<TokenStream> {
+    let default = argument.default.as_ref()?;
+    let ArgumentDefault::Value(value) = default else { return None };
+    let (function, ty, cfgs) = (default_name(method, argument), &argument.ty, method.cfgs());
+    let value = if default.is_text() { quote!(::std::convert::Into::into(#value)) } else { quote!(#value) };
+    Some(quote! {
+        #(#cfgs)*
+        fn #function() -> #ty { #value }
+    })
+}
+
+fn default_name(method: &Method, argument: &Argument) -> Ident {
+    format_ident!("__{}_default_{}", method.ident, argument.ident)
 }
 
 fn expecting(method: &Method) -> String {

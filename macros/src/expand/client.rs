@@ -1,83 +1,26 @@
 //! The calling end.
 
-use proc_macro2::{Ident, TokenStream};
-use quote::{format_ident, quote};
-use syn::{Attribute, Visibility};
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::Visibility;
 
 use super::arguments;
 use super::docs::{self, doc};
-use crate::parse::{Argument, Method, ServiceTrait};
+use super::end::{End, attributes};
+use crate::parse::{Failure, Method, ServiceTrait};
 
-/// The struct of the client.
-pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
-    let ServiceTrait { vis, ident, .. } = service;
-    let client = name(service);
-    let doc = doc(&[
-        &format!("Calls the methods of a [`{ident}`]."),
-        "",
-        &format!(
-            "Written by [`#[service]`](::polywire::service) for [`{ident}`]. Connect it, or make it from a"
-        ),
-        "[`Client`](::polywire::Client): one that was connected with options, or that calls through middleware.",
-        "Cloning is cheap.",
-    ]);
-    let cfgs = service.cfgs();
-    quote! {
-        #(#cfgs)*
-        #doc
-        #[derive(::std::clone::Clone)]
-        #vis struct #client<D, S = ::polywire::Requester>(::polywire::Client<D, S>);
-    }
-}
+/// The client.
+pub(super) const CLIENT: End = End { suffix: "Client", does: "Calls", to: "service", layered: true };
 
 /// What the client can do.
 pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
-    let (client, vis) = (name(service), &service.vis);
-    let connect = connect(vis);
-    let with_timeout = with_timeout(vis);
-    let methods = service.methods.iter().map(|method| function(method, vis));
-    let conversions = conversions(&client);
-    quote! {
-        impl<D: ::polywire::Dialect> #client<D> { #connect }
-
-        impl<D: ::polywire::Dialect, S: ::polywire::Service> #client<D, S> {
-            #(#methods)*
-            #with_timeout
-        }
-
-        #conversions
-    }
-}
-
-fn name(service: &ServiceTrait) -> Ident {
-    format_ident!("{}Client", service.ident)
-}
-
-fn connect(vis: &Visibility) -> TokenStream {
-    let doc = doc(&[
-        "Connects to `service` on `transport`, to be spoken to in `dialect`.",
-        "",
-        "# Errors",
-        "",
-        "As [`Client::connect`](::polywire::Client::connect).",
-    ]);
-    quote! {
-        #doc
-        #vis async fn connect<T: ::polywire::Transport>(
-            transport: &T,
-            service: impl ::std::convert::TryInto<
-                ::polywire::Address,
-                Error: ::std::convert::Into<::polywire::Error>,
-            >,
-            dialect: D,
-        ) -> ::polywire::Result<Self> {
-            ::std::result::Result::map(::polywire::Client::connect(transport, service, dialect).await, Self)
-        }
-    }
+    let methods = service.methods.iter().map(|method| function(method, &service.vis));
+    let with_timeout = with_timeout(&service.vis);
+    CLIENT.impls(service, &quote!(#(#methods)* #with_timeout))
 }
 
 fn with_timeout(vis: &Visibility) -> TokenStream {
-    let doc = doc(&["A client whose calls wait this long, beside this one."]);
+    let doc = doc(&["A client whose calls wait this long, whatever the method, beside this one."]);
     quote! {
         #doc
         #[must_use]
@@ -92,47 +35,40 @@ fn with_timeout(vis: &Visibility) -> TokenStream {
 
 /// The function that calls a method.
 fn function(method: &Method, vis: &Visibility) -> TokenStream {
-    let Method { ident, name, value, .. } = method;
-    let attrs = method.attrs.iter().filter(|attr| is_carried_over(attr));
-    let doc = docs::ending(method);
-    let parameters = method.arguments.iter().map(|Argument { ident, ty }| quote!(#ident: #ty));
-    let fields = method.arguments.iter().map(|argument| &argument.ident);
-    let arguments = arguments::ident(method);
+    let ident = &method.ident;
+    let attrs = attributes(method);
+    let doc = docs::of_call(method);
+    let parameters = arguments::parameters(method);
+    let (value, error, call) = (&method.answer.value, error(method), call(method));
     quote! {
         #(#attrs)*
         #doc
-        #vis async fn #ident(
-            &self,
-            #(#parameters),*
-        ) -> ::std::result::Result<#value, ::polywire::CallError> {
-            self.0.call(::polywire::Address::from_static(#name)?, &#arguments { #(#fields),* }).await
+        #vis async fn #ident(&self, #(#parameters),*) -> ::std::result::Result<#value, #error> {
+            #call
         }
     }
 }
 
-fn is_carried_over(attr: &Attribute) -> bool {
-    ["cfg", "deprecated", "doc"].iter().any(|kept| attr.path().is_ident(kept))
+/// What a call fails with. Nobody hears what a method declares that is not waited for.
+fn error(method: &Method) -> TokenStream {
+    match &method.answer.failure {
+        Failure::Declared(error) if !method.options.oneway => quote!(::polywire::CallError<#error>),
+        _ => quote!(::polywire::CallError),
+    }
 }
 
-fn conversions(client: &Ident) -> TokenStream {
-    let name = client.to_string();
-    quote! {
-        impl<D, S> ::std::convert::From<::polywire::Client<D, S>> for #client<D, S> {
-            fn from(client: ::polywire::Client<D, S>) -> Self {
-                Self(client)
-            }
-        }
-
-        impl<D, S> ::std::convert::AsRef<::polywire::Client<D, S>> for #client<D, S> {
-            fn as_ref(&self) -> &::polywire::Client<D, S> {
-                &self.0
-            }
-        }
-
-        impl<D, S> ::std::fmt::Debug for #client<D, S> {
-            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                f.debug_tuple(#name).field(&self.0).finish()
-            }
-        }
-    }
+/// The call, as one expression: a variable could have the name of a parameter.
+fn call(method: &Method) -> TokenStream {
+    let (name, arguments) = (&method.options.name, arguments::together(method));
+    let timeout = method.options.timeout.map(|timeout| {
+        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        quote!(.default_timeout(::std::time::Duration::from_millis(#millis)))
+    });
+    let idempotent = method.options.idempotent.then(|| quote!(.idempotent()));
+    let end = match &method.answer.failure {
+        _ if method.options.oneway => quote!(.send(&#arguments)),
+        Failure::Declared(error) => quote!(.declares::<#error>().call(&#arguments)),
+        _ => quote!(.call(&#arguments)),
+    };
+    quote!(self.0.request(::polywire::Address::from_static(#name)?) #timeout #idempotent #end .await)
 }

@@ -4,13 +4,13 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
 use super::docs::doc;
-use crate::parse::{Argument, Method, ServiceTrait};
+use super::{arguments, client, publisher, pusher};
+use crate::parse::{Method, ServiceTrait};
 
 /// The trait, whose futures can be sent between threads.
 pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
-    let ServiceTrait { attrs, vis, ident, supertraits, methods } = service;
-    let (client, server) = (format_ident!("{ident}Client"), format_ident!("{ident}Server"));
-    let doc = doc(&["", &format!("[`{client}`] calls such a service, [`{server}`] serves it.")]);
+    let ServiceTrait { attrs, vis, ident, supertraits, methods, .. } = service;
+    let doc = doc(&["", &others(service)]);
     let supertraits = supertraits.iter();
     let methods = methods.iter().map(method);
     quote! {
@@ -22,14 +22,30 @@ pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
     }
 }
 
+/// What stands beside the trait.
+fn others(service: &ServiceTrait) -> String {
+    let patterns = service.patterns;
+    let mut others = format!("[`{}`] serves it", format_ident!("{}Server", service.ident));
+    let ends = [
+        (patterns.call, client::CLIENT, "calls its methods"),
+        (patterns.push, pusher::PUSHER, "pushes jobs for it"),
+        (patterns.publish, publisher::PUBLISHER, "publishes events for it"),
+    ];
+    for (_, end, does) in ends.into_iter().filter(|(wanted, ..)| *wanted) {
+        others += &format!(", [`{}`] {does}", end.name(service));
+    }
+    others + "."
+}
+
 fn method(method: &Method) -> TokenStream {
-    let Method { attrs, ident, arguments, output, .. } = method;
-    let arguments = arguments.iter().map(|Argument { ident, ty }| quote!(#ident: #ty));
+    let Method { attrs, ident, .. } = method;
+    let parameters = arguments::parameters(method);
+    let output = method.answer.output.iter();
     quote! {
         #(#attrs)*
         fn #ident(
             &self,
-            #(#arguments),*
-        ) -> impl ::std::future::Future<Output = #output> + ::std::marker::Send;
+            #(#parameters),*
+        ) -> impl ::std::future::Future<Output = (#(#output)*)> + ::std::marker::Send;
     }
 }

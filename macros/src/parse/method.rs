@@ -1,36 +1,24 @@
 //! A method of the trait.
 
-use syn::{
-    Attribute, Error, FnArg, Ident, LitStr, Pat, PatType, Receiver, ReceiverKind, Result, Safety, Signature,
-    TraitItemFn, Type,
-};
+use syn::{Attribute, Error, Ident, Receiver, ReceiverKind, Result, Safety, Signature, TraitItemFn};
 
-use super::{all, cfgs, check_not_generic, name, types};
+use super::argument::Argument;
+use super::options::{self, Options, Patterns};
+use super::types::Answer;
+use super::{all, cfgs, check_not_generic};
 
 /// A method that can be called from afar.
 pub(crate) struct Method {
     /// The attributes, without those that are ours.
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) ident: Ident,
-    /// What the method is called on the wire.
-    pub(crate) name: LitStr,
+    pub(crate) options: Options,
     pub(crate) arguments: Vec<Argument>,
-    /// What it answers as it stands in the trait: a result.
-    pub(crate) output: Type,
-    /// What it answers when all is well.
-    pub(crate) value: Type,
-    /// What it answers otherwise.
-    pub(crate) fault: Type,
-}
-
-/// An argument of a method.
-pub(crate) struct Argument {
-    pub(crate) ident: Ident,
-    pub(crate) ty: Type,
+    pub(crate) answer: Answer,
 }
 
 impl Method {
-    pub(super) fn parse(function: TraitItemFn) -> Result<Self> {
+    pub(super) fn parse(function: TraitItemFn, patterns: Patterns) -> Result<Self> {
         let TraitItemFn { attrs, modifiers, sig, default, .. } = function;
         modifiers.require_empty()?;
         check_signature(&sig)?;
@@ -40,11 +28,11 @@ impl Method {
                 "a method of a service has no default body: end it with `;`",
             ));
         }
-        let (output, value, fault) = types::outcome(&sig)?;
-        let name = name::parse(&attrs, &sig.ident)?;
-        let arguments = all(sig.inputs.into_iter().filter_map(argument))?;
-        let attrs = attrs.into_iter().filter(|attr| !name::is_ours(attr)).collect();
-        Ok(Self { attrs, ident: sig.ident, name, arguments, output, value, fault })
+        let options = Options::parse(&attrs, &sig.ident, patterns)?;
+        let answer = Answer::parse(&sig, patterns.call, options.oneway)?;
+        let arguments = all(sig.inputs.into_iter().filter_map(Argument::parse))?;
+        let attrs = attrs.into_iter().filter(|attr| !options::is_ours(attr)).collect();
+        Ok(Self { attrs, ident: sig.ident, options, arguments, answer })
     }
 
     /// The conditions under which the method exists.
@@ -69,7 +57,10 @@ fn check_signature(sig: &Signature) -> Result<()> {
             "the client has a function of this name: choose another, and `#[method(name = \"…\")]` for the wire",
         ));
     }
-    check_not_generic(&sig.generics, "a method of a service cannot be generic: name its types")?;
+    check_not_generic(
+        &sig.generics,
+        "a method of a service cannot be generic, since a caller elsewhere cannot choose the types: name them",
+    )?;
     match sig.receiver() {
         Some(receiver) => check_receiver(receiver),
         None => Err(Error::new_spanned(&sig.ident, "a method of a service takes `&self` first")),
@@ -87,35 +78,5 @@ fn check_receiver(receiver: &Receiver) -> Result<()> {
     }
 }
 
-fn argument(input: FnArg) -> Option<Result<Argument>> {
-    match input {
-        FnArg::Typed(input) => Some(Argument::parse(input)),
-        FnArg::Receiver(_) => None,
-    }
-}
-
-impl Argument {
-    fn parse(input: PatType) -> Result<Self> {
-        if let Some(attr) = input.attrs.first() {
-            return Err(Error::new_spanned(attr, "an argument has no attributes"));
-        }
-        let ident = plain_name(&input.pat)?;
-        types::check(&input.ty)?;
-        Ok(Self { ident, ty: *input.ty })
-    }
-}
-
-fn plain_name(pat: &Pat) -> Result<Ident> {
-    match pat {
-        Pat::Ident(pat) if pat.by_ref.is_none() && pat.mutability.is_none() && pat.subpat.is_none() => {
-            Ok(pat.ident.clone())
-        }
-        _ => Err(Error::new_spanned(
-            pat,
-            "an argument is a plain name, since that is what travels, not a pattern",
-        )),
-    }
-}
-
-/// What every client can do by itself.
+/// What the ends of a caller can do by themselves.
 const RESERVED: [&str; 2] = ["connect", "with_timeout"];

@@ -3,25 +3,75 @@
 use syn::visit::{self, Visit};
 use syn::{
     Error, GenericArgument, Lifetime, Path, PathArguments, Result, ReturnType, Signature, Type,
-    TypeImplTrait, TypeReference,
+    TypeImplTrait, TypeReference, parse_quote,
 };
 
-/// What a method answers: the whole result, its value, its fault.
-pub(super) fn outcome(sig: &Signature) -> Result<(Type, Type, Type)> {
-    let ReturnType::Type(_, output) = &sig.output else {
-        return Err(Error::new_spanned(
-            &sig.ident,
-            "a method of a service answers a result: `-> Result<(), Fault>`",
-        ));
-    };
-    let Some((value, fault)) = parts(output) else {
-        return Err(Error::new_spanned(
-            output,
-            "a method of a service answers `Result<_, Fault>`, written out",
-        ));
-    };
-    check(output)?;
-    Ok((Type::clone(output), value, fault))
+/// What a method answers.
+pub(crate) struct Answer {
+    /// As it stands in the trait; nothing, if nobody is answered.
+    pub(crate) output: Option<Type>,
+    /// When all is well.
+    pub(crate) value: Type,
+    /// Otherwise.
+    pub(crate) failure: Failure,
+}
+
+/// What a method answers when something is wrong.
+pub(crate) enum Failure {
+    /// It never is.
+    Never,
+    /// Any fault.
+    Fault,
+    /// An error of this type, which its callers get back.
+    Declared(Type),
+}
+
+impl Answer {
+    /// Reads what a method answers, of a service that may be called.
+    pub(super) fn parse(sig: &Signature, called: bool, oneway: bool) -> Result<Self> {
+        let answered = called && !oneway;
+        let ReturnType::Type(_, output) = &sig.output else {
+            return if answered {
+                Err(Error::new_spanned(
+                    &sig.ident,
+                    "a method of a service answers a result: `-> Result<(), Fault>`; or nobody waits for it, with \
+                     `#[method(oneway)]`",
+                ))
+            } else {
+                Ok(Self { output: None, value: parse_quote!(()), failure: Failure::Never })
+            };
+        };
+        let Some((value, error)) = parts(output) else {
+            return Err(Error::new_spanned(
+                output,
+                "a method of a service answers `Result<_, Fault>`, or `Result<_, E>` with an error that derives \
+                 `Fault`, written out",
+            ));
+        };
+        if oneway && !matches!(&value, Type::Tuple(tuple) if tuple.elems.is_empty()) {
+            return Err(Error::new_spanned(
+                value,
+                "nobody waits for the value of a oneway method: write `-> Result<(), Fault>`, or leave the answer out",
+            ));
+        }
+        check(output)?;
+        let failure = if is_named(&error, "Fault") { Failure::Fault } else { Failure::Declared(error) };
+        Ok(Self { output: Some(Type::clone(output)), value, failure })
+    }
+}
+
+/// Whether the type is an `Option`, as far as one can tell.
+pub(super) fn is_option(ty: &Type) -> bool {
+    is_named(ty, "Option")
+}
+
+fn is_named(ty: &Type, name: &str) -> bool {
+    match ty {
+        // What a macro_rules macro passes on as one type comes in a group.
+        Type::Group(group) => is_named(&group.elem, name),
+        Type::Path(path) => path.path.segments.last().is_some_and(|segment| segment.ident == name),
+        _ => false,
+    }
 }
 
 fn parts(output: &Type) -> Option<(Type, Type)> {
@@ -64,12 +114,12 @@ impl<'ast> Visit<'ast> for Flaws<'_> {
     }
 
     fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
-        self.note(ty, "a method of a service cannot be generic: name the type");
+        self.note(ty, "a method of a service cannot be generic, since a caller elsewhere cannot choose the type: name it");
     }
 
     fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
         if lifetime.ident != "static" {
-            self.note(lifetime, "what travels cannot borrow");
+            self.note(lifetime, "what travels cannot borrow: take a type that owns what it holds");
         }
     }
 

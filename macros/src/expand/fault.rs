@@ -1,0 +1,152 @@
+//! An error as a fault, and back.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote};
+use syn::{Field, Fields, Index, Member};
+
+use crate::parse::{Case, ErrorType, is_skipped};
+
+/// Writes what makes a fault of the error, and the error of a fault.
+pub(crate) fn expand(error: &ErrorType) -> TokenStream {
+    let ident = &error.ident;
+    let details = error.cases.iter().filter_map(details);
+    // Not in reach of the names of fields.
+    let fault = Ident::new("fault", Span::mixed_site());
+    let to_faults = error.cases.iter().map(|case| to_fault(error, case, &fault));
+    let from_faults =
+        error.cases.iter().filter(|case| !case.opaque).map(|case| from_fault(error, case, &fault));
+    quote! {
+        #[automatically_derived]
+        #[allow(deprecated, non_camel_case_types)]
+        const _: () = {
+            #(#details)*
+
+            impl ::polywire::Declared for #ident {
+                fn into_fault(self) -> ::polywire::Fault {
+                    let mut #fault = ::polywire::Fault::of(::polywire::Code::Application, &self);
+                    match self { #(#to_faults)* }
+                }
+
+                fn from_fault<D: ::polywire::Dialect>(
+                    #fault: &::polywire::Received<'_, D>,
+                ) -> ::std::option::Option<Self> {
+                    match #fault.kind() {
+                        #(#from_faults)*
+                        _ => ::std::option::Option::None,
+                    }
+                }
+            }
+        };
+    }
+}
+
+/// The struct of the fields that travel, if any do.
+fn details(case: &Case) -> Option<TokenStream> {
+    let name = details_name(case)?;
+    let cfgs = &case.cfgs;
+    let fields = travelling(case).map(|(_, field)| {
+        let Field { ident, ty, attrs, .. } = field;
+        let attrs = attrs.iter().filter(|attr| attr.path().is_ident("serde"));
+        let colon = ident.as_ref().map(|_| quote!(:));
+        quote!(#(#attrs)* #ident #colon #ty)
+    });
+    let body = match case.fields {
+        Fields::Named(_) => quote!({ #(#fields),* }),
+        _ => quote!((#(#fields),*);),
+    };
+    Some(quote! {
+        #(#cfgs)*
+        #[derive(::polywire::__private::serde::Serialize, ::polywire::__private::serde::Deserialize)]
+        #[serde(crate = "::polywire::__private::serde")]
+        struct #name #body
+    })
+}
+
+fn details_name(case: &Case) -> Option<Ident> {
+    let travels = !case.opaque && travelling(case).next().is_some();
+    travels.then(|| format_ident!("__{}_details", case.ident))
+}
+
+/// The arm that makes a fault of a case.
+fn to_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
+    let Case { cfgs, code, kind, .. } = case;
+    let path = path(error, case);
+    let (pattern, value) = match details_name(case) {
+        None => (quote!({ .. }), quote!()),
+        Some(details) => {
+            let bindings: Vec<_> = travelling(case).map(|(member, _)| in_variable(&member)).collect();
+            let whole = whole(case, &details);
+            (quote!({ #(#bindings,)* .. }), quote!(.with_value(#whole)))
+        }
+    };
+    quote! {
+        #(#cfgs)*
+        #path #pattern => {
+            #fault.code = ::polywire::Code::#code;
+            #fault.with_kind(#kind) #value
+        }
+    }
+}
+
+/// The arm that makes a case of a fault.
+fn from_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
+    let Case { cfgs, kind, .. } = case;
+    let path = path(error, case);
+    let read = details_name(case).map(|details| {
+        let whole = whole(case, &details);
+        quote!(let #whole = #fault.details().ok()?;)
+    });
+    let fields = case.fields.members().zip(&case.fields).map(|(member, field)| match is_skipped(field) {
+        true => quote!(#member: ::std::default::Default::default()),
+        false => in_variable(&member),
+    });
+    quote! {
+        #(#cfgs)*
+        #kind => {
+            #read
+            ::std::option::Option::Some(#path { #(#fields),* })
+        }
+    }
+}
+
+fn path(error: &ErrorType, case: &Case) -> TokenStream {
+    let ident = &case.ident;
+    if error.is_enum { quote!(Self::#ident) } else { quote!(Self) }
+}
+
+/// The details with each field in a variable: an expression, or a pattern.
+fn whole(case: &Case, details: &Ident) -> TokenStream {
+    // What is skipped has no place in the details.
+    let fields = travelling(case).enumerate().map(|(place, (member, _))| match member {
+        Member::Named(_) => in_variable(&member),
+        Member::Unnamed(_) => {
+            let (place, name) = (Index::from(place), name(&member));
+            quote!(#place: #name)
+        }
+    });
+    quote!(#details { #(#fields),* })
+}
+
+/// The fields that travel, and what they are called.
+fn travelling(case: &Case) -> impl Iterator<Item = (Member, &Field)> {
+    case.fields.members().zip(&case.fields).filter(|(_, field)| !is_skipped(field))
+}
+
+/// The member, which is in its variable, or goes there.
+fn in_variable(member: &Member) -> TokenStream {
+    match member {
+        Member::Named(ident) => quote!(#ident),
+        Member::Unnamed(index) => {
+            let name = name(member);
+            quote!(#index: #name)
+        }
+    }
+}
+
+/// The variable that holds a field.
+fn name(member: &Member) -> Ident {
+    match member {
+        Member::Named(ident) => ident.clone(),
+        Member::Unnamed(index) => format_ident!("field{}", index.index),
+    }
+}

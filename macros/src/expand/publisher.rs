@@ -1,0 +1,34 @@
+//! The end that publishes events.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::arguments;
+use super::docs;
+use super::end::{End, attributes};
+use crate::parse::{Method, ServiceTrait};
+
+/// The publisher.
+pub(super) const PUBLISHER: End =
+    End { suffix: "Publisher", does: "Publishes events for", to: "channel", layered: false };
+
+/// What the publisher can do.
+pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
+    let methods = service.methods.iter().map(|method| function(method, service));
+    PUBLISHER.impls(service, &quote!(#(#methods)*))
+}
+
+fn function(method: &Method, service: &ServiceTrait) -> TokenStream {
+    let (vis, ident, topic) = (&service.vis, &method.ident, &method.options.topic);
+    let attrs = attributes(method);
+    let doc = docs::of_event(method);
+    let parameters = arguments::parameters(method);
+    let arguments = arguments::together(method);
+    quote! {
+        #(#attrs)*
+        #doc
+        #vis async fn #ident(&self, #(#parameters),*) -> ::polywire::Result<()> {
+            self.0.publish(::polywire::Address::from_static(#topic)?, &#arguments).await
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The end that pushes jobs.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::arguments;
+use super::docs;
+use super::end::{End, attributes};
+use crate::parse::{Method, ServiceTrait};
+
+/// The pusher.
+pub(super) const PUSHER: End = End { suffix: "Pusher", does: "Pushes jobs for", to: "queue", layered: false };
+
+/// What the pusher can do.
+pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
+    let methods = service.methods.iter().map(|method| function(method, service));
+    PUSHER.impls(service, &quote!(#(#methods)*))
+}
+
+fn function(method: &Method, service: &ServiceTrait) -> TokenStream {
+    let (vis, ident, name) = (&service.vis, &method.ident, &method.options.name);
+    let attrs = attributes(method);
+    let doc = docs::of_job(method);
+    let parameters = arguments::parameters(method);
+    let arguments = arguments::together(method);
+    quote! {
+        #(#attrs)*
+        #doc
+        #vis async fn #ident(&self, #(#parameters),*) -> ::polywire::Result<()> {
+            self.0.push_call(::polywire::Address::from_static(#name)?, &#arguments).await
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! An error type as data, and all that it may not be.
+
+use std::collections::HashSet;
+
+use syn::ext::IdentExt;
+use syn::{
+    Attribute, Data, DeriveInput, Error, Field, Fields, Ident, LitStr, Path, PathArguments, Result, Variant,
+};
+
+use super::{all, cfgs};
+
+/// An enum or a struct that can cross the wire as itself.
+pub(crate) struct ErrorType {
+    pub(crate) ident: Ident,
+    pub(crate) is_enum: bool,
+    pub(crate) cases: Vec<Case>,
+}
+
+/// A variant, or a struct as a whole.
+pub(crate) struct Case {
+    pub(crate) ident: Ident,
+    /// The conditions under which it exists.
+    pub(crate) cfgs: Vec<Attribute>,
+    /// The one of `polywire::Code`'s variants that it has.
+    pub(crate) code: Ident,
+    /// What it is called on the wire.
+    pub(crate) kind: String,
+    /// Whether its fields stay where they are, so that it cannot be made again elsewhere.
+    pub(crate) opaque: bool,
+    pub(crate) fields: Fields,
+}
+
+/// What `#[fault(…)]` says.
+#[derive(Default)]
+struct Said {
+    code: Option<Ident>,
+    kind: Option<LitStr>,
+    opaque: bool,
+}
+
+impl ErrorType {
+    /// Reads the type that the derive stands on. The error tells everything that is wrong, not just the first.
+    pub(crate) fn parse(item: DeriveInput) -> Result<Self> {
+        let DeriveInput { attrs, ident, generics, data, .. } = item;
+        super::check_not_generic(
+            &generics,
+            "an error that crosses the wire cannot be generic, since a caller elsewhere cannot choose the types: name them",
+        )?;
+        let said = Said::parse(&attrs)?;
+        let name = said.kind.as_ref().map_or_else(|| ident.unraw().to_string(), LitStr::value);
+        let (is_enum, cases) = match data {
+            Data::Enum(data) => {
+                (true, all(data.variants.into_iter().map(|variant| Case::parse(variant, &name, &said)))?)
+            }
+            Data::Struct(data) => {
+                (false, vec![Case::new(ident.clone(), Vec::new(), name, said, data.fields)])
+            }
+            Data::Union(data) => {
+                return Err(Error::new_spanned(
+                    data.union_token,
+                    "a union cannot cross the wire: make it an enum",
+                ));
+            }
+        };
+        check_kinds(&cases)?;
+        Ok(Self { ident, is_enum, cases })
+    }
+}
+
+impl Case {
+    fn parse(variant: Variant, enum_name: &str, of_all: &Said) -> Result<Self> {
+        let Variant { attrs, ident, fields, .. } = variant;
+        let mut said = Said::parse(&attrs)?;
+        said.code = said.code.or_else(|| of_all.code.clone());
+        said.opaque |= of_all.opaque;
+        let kind = match &said.kind {
+            Some(kind) => kind.value(),
+            None => format!("{enum_name}.{}", ident.unraw()),
+        };
+        let cfgs = cfgs(&attrs).cloned().collect();
+        Ok(Self::new(ident, cfgs, kind, said, fields))
+    }
+
+    fn new(ident: Ident, cfgs: Vec<Attribute>, kind: String, said: Said, fields: Fields) -> Self {
+        let code = said.code.unwrap_or_else(|| Ident::new("Application", ident.span()));
+        Self { ident, cfgs, code, kind, opaque: said.opaque, fields }
+    }
+}
+
+/// Whether a field is left out, and has its default elsewhere.
+pub(crate) fn is_skipped(field: &Field) -> bool {
+    field.attrs.iter().any(|attr| attr.path().is_ident("fault"))
+}
+
+fn check_fields(fields: &Fields) -> Result<()> {
+    all(fields.iter().flat_map(|field| &field.attrs).filter(|attr| attr.path().is_ident("fault")).map(
+        |attr| {
+            attr.parse_nested_meta(|meta| match meta.path.is_ident("skip") {
+                true => Ok(()),
+                false => Err(meta.error("unknown argument: on a field, `#[fault]` takes `skip`")),
+            })
+        },
+    ))
+    .map(drop)
+}
+
+fn check_kinds(cases: &[Case]) -> Result<()> {
+    let mut taken = HashSet::new();
+    all(cases.iter().map(|case| {
+        check_fields(&case.fields)?;
+        match case.kind.as_str() {
+            "" => Err(Error::new(
+                case.ident.span(),
+                "this has an empty kind: leave `kind` out, or write a name",
+            )),
+            kind if !taken.insert(kind.to_owned()) && case.cfgs.is_empty() => Err(Error::new(
+                case.ident.span(),
+                "another variant has this kind on the wire: choose one of its own",
+            )),
+            _ => Ok(()),
+        }
+    }))
+    .map(drop)
+}
+
+impl Said {
+    fn parse(attrs: &[Attribute]) -> Result<Self> {
+        let mut said = Self::default();
+        for attr in attrs.iter().filter(|attr| attr.path().is_ident("fault")) {
+            attr.parse_nested_meta(|meta| {
+                if meta.path.is_ident("code") {
+                    said.code = Some(code(&meta.value()?.parse()?)?);
+                } else if meta.path.is_ident("kind") {
+                    said.kind = Some(meta.value()?.parse()?);
+                } else if meta.path.is_ident("opaque") {
+                    said.opaque = true;
+                } else {
+                    return Err(meta.error(
+                        "unknown argument: `#[fault]` takes `code = …`, `kind = \"…\"` and `opaque`",
+                    ));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(said)
+    }
+}
+
+/// The name of a code, from `Unavailable` or `Code::Unavailable`.
+fn code(path: &Path) -> Result<Ident> {
+    match path.segments.last() {
+        Some(segment) if matches!(segment.arguments, PathArguments::None) => Ok(segment.ident.clone()),
+        _ => Err(Error::new_spanned(
+            path,
+            "not a code: name a variant of `polywire::Code`, such as `Unavailable`",
+        )),
+    }
+}

@@ -1,0 +1,269 @@
+//! Errors that methods declare, and that come back as themselves.
+
+#![cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
+#![deny(missing_docs, warnings)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by them")]
+
+use std::error::Error as _;
+use std::fmt;
+
+use polywire::{
+    CallError, Client, Code, Declared, Dialect, Fault, Json, Memory, MessagePack, Router, Server, service,
+};
+use serde::{Deserialize, Serialize};
+
+/// What a bank says no with.
+#[derive(Debug, PartialEq, Fault, thiserror::Error)]
+enum BankError {
+    #[error("{missing} more are needed")]
+    Insufficient { missing: u64, fault: Option<String> },
+    #[error("there is no account {0}")]
+    NoSuchAccount(String),
+    #[error("{0:?} is not {1}")]
+    Mixed(Vec<u8>, f64),
+    #[fault(code = Unavailable, kind = "Closed")]
+    #[error("come back tomorrow")]
+    Closed,
+    #[error("the ledger is gone")]
+    #[fault(opaque, code = Code::Internal)]
+    Ledger(#[from] fmt::Error),
+    #[error("seen at {0}")]
+    Seen(#[fault(skip)] u32, String),
+}
+
+/// An error that is a struct.
+#[derive(Debug, PartialEq, Fault)]
+struct Overheated {
+    degrees: f64,
+    r#type: String,
+}
+
+impl fmt::Display for Overheated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} degrees", self.degrees)
+    }
+}
+
+impl std::error::Error for Overheated {}
+
+/// Fails as it is told.
+#[service]
+trait Bank {
+    /// Takes something out.
+    async fn withdraw(&self, how: How) -> Result<u64, BankError>;
+
+    /// Takes something out, elsewhere.
+    async fn forward(&self, how: How) -> Result<u64, Fault>;
+
+    /// Is too hot.
+    async fn heat(&self) -> Result<(), Overheated>;
+}
+
+/// How to fail.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum How {
+    Well,
+    Insufficient,
+    NoSuchAccount,
+    Mixed,
+    Closed,
+    Ledger,
+    Seen,
+    Panic,
+}
+
+struct Vault;
+
+impl Bank for Vault {
+    async fn withdraw(&self, how: How) -> Result<u64, BankError> {
+        match how {
+            How::Well => Ok(7),
+            How::Insufficient => Err(BankError::Insufficient { missing: 5, fault: None }),
+            How::NoSuchAccount => Err(BankError::NoSuchAccount("ada".into())),
+            How::Mixed => Err(BankError::Mixed(vec![1, 2], 0.5)),
+            How::Closed => Err(BankError::Closed),
+            How::Ledger => Err(fmt::Error)?,
+            How::Seen => Err(BankError::Seen(7, "noon".into())),
+            How::Panic => panic!("the vault is open"),
+        }
+    }
+
+    async fn forward(&self, how: How) -> Result<u64, Fault> {
+        Ok(self.withdraw(how).await?)
+    }
+
+    async fn heat(&self) -> Result<(), Overheated> {
+        Err(Overheated { degrees: 99.5, r#type: "oven".into() })
+    }
+}
+
+async fn bank<D: Dialect>(dialect: D) -> Result<BankClient<D>, CallError> {
+    let transport = Memory::new();
+    let server = Server::bind(&transport, "bank").await?;
+    tokio::spawn(server.serve(BankServer::new(Vault, dialect.clone())));
+    Ok(BankClient::connect(&transport, "bank", dialect).await?)
+}
+
+/// What the bank declares, and gave.
+fn declared<T: fmt::Debug, E: fmt::Debug>(result: Result<T, CallError<E>>) -> E {
+    match result {
+        Err(CallError::Declared(error)) => error,
+        other => panic!("not declared: {other:?}"),
+    }
+}
+
+fn fault<T: fmt::Debug, E: fmt::Debug>(result: Result<T, CallError<E>>) -> Fault {
+    match result {
+        Err(CallError::Fault(fault)) => fault,
+        other => panic!("not a fault: {other:?}"),
+    }
+}
+
+async fn declared_errors_come_back_as_themselves<D: Dialect>(dialect: D) -> Result<(), CallError> {
+    let bank = bank(dialect).await?;
+    assert_eq!(bank.withdraw(How::Well).await?, 7);
+    for (how, error) in [
+        (How::Insufficient, BankError::Insufficient { missing: 5, fault: None }),
+        (How::NoSuchAccount, BankError::NoSuchAccount("ada".into())),
+        (How::Mixed, BankError::Mixed(vec![1, 2], 0.5)),
+        (How::Closed, BankError::Closed),
+        (How::Seen, BankError::Seen(0, "noon".into())),
+    ] {
+        assert_eq!(declared(bank.withdraw(how).await), error);
+    }
+    assert_eq!(declared(bank.heat().await), Overheated { degrees: 99.5, r#type: "oven".into() });
+    Ok(())
+}
+
+#[tokio::test]
+async fn declared_errors_come_back_as_themselves_in_json() -> Result<(), CallError> {
+    declared_errors_come_back_as_themselves(Json).await
+}
+
+#[tokio::test]
+async fn declared_errors_come_back_as_themselves_in_msgpack() -> Result<(), CallError> {
+    declared_errors_come_back_as_themselves(MessagePack).await
+}
+
+#[tokio::test]
+async fn who_does_not_know_the_error_gets_a_fault_with_all_of_it() -> Result<(), CallError> {
+    let bank = bank(Json).await?;
+    let fault = fault(bank.as_ref().call::<_, u64>("withdraw", &[How::Insufficient]).await);
+    assert_eq!((fault.code, fault.kind.as_str()), (Code::Application, "BankError.Insufficient"));
+    assert_eq!(fault.message, "5 more are needed");
+    assert_eq!(fault.details, r#"{"missing":5,"fault":null}"#);
+    Ok(())
+}
+
+#[tokio::test]
+async fn codes_and_kinds_are_those_that_were_given() -> Result<(), CallError> {
+    let bank = bank(Json).await?;
+    let closed = fault(bank.as_ref().call::<_, u64>("withdraw", &[How::Closed]).await);
+    assert_eq!((closed.code, closed.kind.as_str()), (Code::Unavailable, "Closed"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_travel_is_told_as_a_fault_with_its_causes() -> Result<(), CallError> {
+    let ledger = fault(bank(Json).await?.withdraw(How::Ledger).await);
+    assert_eq!((ledger.code, ledger.kind.as_str()), (Code::Internal, "BankError.Ledger"));
+    assert_eq!(ledger.message, format!("the ledger is gone: {}", fmt::Error));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_crash_is_no_declared_error() -> Result<(), CallError> {
+    let panic = fault(bank(MessagePack).await?.withdraw(How::Panic).await);
+    assert_eq!((panic.code, panic.kind.as_str()), (Code::Internal, "Panic"));
+    assert_eq!(panic.message, "the handler panicked: the vault is open");
+    Ok(())
+}
+
+#[tokio::test]
+async fn question_marks_work_in_handlers_and_in_callers() -> Result<(), CallError> {
+    async fn anything(bank: &BankClient<Json>) -> Result<u64, CallError> {
+        Ok(bank.withdraw(How::Insufficient).await?)
+    }
+    async fn just_so(bank: &BankClient<Json>) -> Result<u64, CallError<BankError>> {
+        bank.forward(How::Well).await.map_err(CallError::widen)?;
+        bank.withdraw(How::Insufficient).await
+    }
+    let bank = bank(Json).await?;
+    let forwarded =
+        bank.as_ref().request("forward").declares::<BankError>().call::<_, u64>(&[How::Closed]).await;
+    assert_eq!(declared(forwarded), BankError::Closed);
+    assert_eq!(fault(anything(&bank).await).kind, "BankError.Insufficient");
+    let error = just_so(&bank).await.unwrap_err();
+    assert_eq!(error.source().unwrap().to_string(), "5 more are needed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn errors_pass_through_a_handler_that_calls_in_another_format() -> Result<(), CallError> {
+    let behind = BankClient::from(Client::new(std::sync::Arc::new(BankServer::new(Vault, Json)), Json));
+    let router = Router::new(MessagePack).method("withdraw", move |how: How| {
+        let behind = behind.clone();
+        async move { Ok(behind.withdraw(how).await?) }
+    });
+    let withdraw = Client::new(router, MessagePack);
+    let withdraw = withdraw.request("withdraw").declares::<BankError>();
+    assert_eq!(
+        declared(withdraw.call::<_, u64>(&How::NoSuchAccount).await),
+        BankError::NoSuchAccount("ada".into())
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_unknown_variant_and_unknown_details_stay_a_fault() -> Result<(), CallError> {
+    let newer = Router::new(Json)
+        .method("variant", |(): ()| async move {
+            Err::<(), _>(Fault::new(Code::Application, "frozen").with_kind("BankError.Frozen"))
+        })
+        .method("details", |(): ()| async move {
+            let fault = Fault::new(Code::Application, "more").with_kind("BankError.Insufficient");
+            Err::<(), _>(fault.with_value("a lot"))
+        });
+    let client = Client::new(newer, Json);
+    for (method, kind) in [("variant", "BankError.Frozen"), ("details", "BankError.Insufficient")] {
+        let failed = client.request(method).declares::<BankError>().call::<_, ()>(&()).await;
+        assert_eq!(fault(failed).kind, kind);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn details_in_another_format_are_not_read() -> Result<(), CallError> {
+    let router = Router::new(Json).method("withdraw", |(): ()| async move {
+        Err::<(), _>(BankError::NoSuchAccount("ada".into()).into_fault())
+    });
+    // MessagePack would take the text of JSON for a number.
+    let mixed = polywire::service_fn({
+        let router = std::sync::Arc::new(router);
+        move |mut request: polywire::Request| {
+            let router = router.clone();
+            async move {
+                request.message.body = "null".into();
+                request.message.content_type = None;
+                polywire::Service::call(&router, request).await
+            }
+        }
+    });
+    let client = Client::new(mixed, MessagePack);
+    let failed = client.request("withdraw").declares::<BankError>().call::<_, ()>(&()).await;
+    assert_eq!(fault(failed).details, r#""ada""#);
+    Ok(())
+}
+
+#[tokio::test]
+async fn details_that_cannot_be_written_are_an_internal_fault() -> Result<(), CallError> {
+    let odd = std::collections::BTreeMap::from([((1, 2), 3)]);
+    let router = Router::new(Json).method("odd", move |(): ()| {
+        let odd = odd.clone();
+        async move { Err::<(), _>(Fault::new(Code::Application, "odd").with_value(odd)) }
+    });
+    let odd = fault(Client::new(router, Json).call::<_, ()>("odd", &()).await);
+    assert_eq!(odd.code, Code::Internal);
+    assert!(odd.message.starts_with("the fault cannot be encoded"), "{odd}");
+    Ok(())
+}

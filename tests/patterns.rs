@@ -1,0 +1,207 @@
+//! One trait for calls, jobs and events, and what its methods can be told to be.
+
+#![cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
+#![deny(missing_docs, warnings)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by them")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use polywire::{
+    CallError, Client, Code, Context, Deadline, Fault, Json, Listener, Memory, MessagePack, Reply, Request,
+    Router, Server, Service, Worker, service, service_fn,
+};
+use tokio::sync::mpsc;
+
+/// Keeps what happens.
+#[service(call, push, publish)]
+trait Diary {
+    /// Notes something.
+    #[method(topic = "noted.down")]
+    async fn note(&self, line: String, #[arg(default = 1)] times: u32) -> Result<u32, Fault>;
+
+    /// Notes something, sooner or later.
+    #[method(oneway)]
+    async fn whisper(&self, line: String);
+}
+
+/// Tells of what it is told.
+struct Book(mpsc::UnboundedSender<String>);
+
+impl Diary for Book {
+    async fn note(&self, line: String, times: u32) -> Result<u32, Fault> {
+        if line.is_empty() {
+            return Err(Fault::new(Code::Application, "nothing to note"));
+        }
+        self.0.send(format!("{times} {line}")).unwrap();
+        Ok(times)
+    }
+
+    async fn whisper(&self, line: String) {
+        self.0.send(format!("pst {line}")).unwrap();
+    }
+}
+
+fn diary() -> (DiaryServer<Book, MessagePack>, mpsc::UnboundedReceiver<String>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    (DiaryServer::new(Book(tell), MessagePack), told)
+}
+
+#[tokio::test]
+async fn one_server_takes_calls_jobs_and_events() -> Result<(), CallError> {
+    let (server, mut told) = diary();
+    let (server, transport) = (Arc::new(server), Memory::new());
+    tokio::spawn(Server::bind(&transport, "diary").await?.serve(server.clone()));
+    tokio::spawn(Worker::bind(&transport, "diary", MessagePack).await?.serve(server.clone()));
+    tokio::spawn(Listener::bind(&transport, "diary", MessagePack).filter("noted.*").await?.serve(server));
+
+    let client = DiaryClient::connect(&transport, "diary", MessagePack).await?;
+    assert_eq!(client.note("called".into(), 2).await?, 2);
+    let pusher = DiaryPusher::connect(&transport, "diary", MessagePack).await?;
+    pusher.note("pushed".into(), 3).await?;
+    pusher.clone().whisper("pushed".into()).await?;
+    let publisher = DiaryPublisher::connect(&transport, "diary", MessagePack).await?;
+    publisher.note("published".into(), 4).await?;
+    // Not what the listener wants.
+    publisher.whisper("published".into()).await?;
+    publisher.note("again".into(), 5).await?;
+
+    let mut lines = Vec::new();
+    for _ in 0..5 {
+        lines.push(told.recv().await.unwrap());
+    }
+    lines.sort_unstable();
+    assert_eq!(lines, ["2 called", "3 pushed", "4 published", "5 again", "pst pushed"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn oneway_calls_resolve_without_a_reply() -> Result<(), CallError> {
+    let (server, mut told) = diary();
+    let transport = Memory::new();
+    let bound = Server::bind(&transport, "diary").await?;
+    let client = DiaryClient::connect(&transport, "diary", MessagePack).await?;
+    // Nobody serves yet.
+    client.whisper("early".into()).await?;
+    let handle = bound.handle();
+    tokio::spawn(bound.serve(server));
+    assert_eq!(told.recv().await.unwrap(), "pst early");
+    // A call after it, on the same end, is answered: then everything before it is done.
+    client.note("later".into(), 1).await?;
+    assert_eq!(handle.stats().answered, 1);
+    assert_eq!(client.as_ref().stats().late_replies, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_oneway_call_to_nobody_is_unroutable() -> Result<(), CallError> {
+    let client = DiaryClient::connect(&Memory::new(), "diary", MessagePack).await?;
+    let error = client.whisper("hello?".into()).await.unwrap_err();
+    assert_eq!(error.kind(), Some(polywire::ErrorKind::Unroutable));
+    Ok(())
+}
+
+#[tokio::test]
+async fn missing_arguments_have_their_defaults() -> Result<(), CallError> {
+    /// Has defaults of every kind.
+    #[service]
+    trait Search {
+        async fn find(
+            &self,
+            words: String,
+            colour: Option<String>,
+            #[arg(default = 10)] limit: u32,
+            #[arg(default)] page: u32,
+            #[arg(default = "name")] order: String,
+        ) -> Result<String, Fault>;
+
+        async fn all(&self, #[arg(default = 7)] limit: u32) -> Result<u32, Fault>;
+    }
+    struct Index;
+    impl Search for Index {
+        async fn find(
+            &self,
+            words: String,
+            colour: Option<String>,
+            limit: u32,
+            page: u32,
+            order: String,
+        ) -> Result<String, Fault> {
+            Ok(format!("{words} {colour:?} {limit} {page} {order}"))
+        }
+        async fn all(&self, limit: u32) -> Result<u32, Fault> {
+            Ok(limit)
+        }
+    }
+
+    let client = SearchClient::from(Client::new(SearchServer::new(Index, MessagePack), MessagePack));
+    let defaults = r#"hat None 10 0 name"#;
+    let by_name = BTreeMap::from([("words", "hat")]);
+    assert_eq!(client.as_ref().call::<_, String>("find", &by_name).await?, defaults);
+    assert_eq!(client.as_ref().call::<_, String>("find", &["hat"]).await?, defaults);
+    assert_eq!(client.find("hat".into(), None, 3, 2, "size".into()).await?, "hat None 3 2 size");
+    assert_eq!(client.as_ref().call::<_, u32>("all", &()).await?, 7);
+    assert_eq!(client.as_ref().call::<_, u32>("all", &[0; 0]).await?, 7);
+    let missing = client.as_ref().call::<_, String>("find", &BTreeMap::<String, String>::new()).await;
+    assert!(missing.unwrap_err().fault().unwrap().message.contains("missing field `words`"));
+    Ok(())
+}
+
+/// What a layer sees of a request.
+type Seen = Arc<Mutex<Vec<(bool, bool, u64)>>>;
+
+fn spy() -> (Seen, impl Service + Clone) {
+    let seen = Seen::default();
+    let spy = service_fn({
+        let seen = seen.clone();
+        move |request: Request| {
+            let left = request.message.deadline.map_or(0, Deadline::remaining_ms);
+            seen.lock().unwrap().push((request.idempotent, request.oneway, left));
+            async { Ok(Reply::new("null")) }
+        }
+    });
+    (seen, spy)
+}
+
+#[tokio::test]
+async fn layers_see_what_a_method_was_said_to_be() -> Result<(), CallError> {
+    #[service]
+    trait Lamp {
+        #[method(idempotent, timeout = "5s")]
+        async fn on(&self) -> Result<(), Fault>;
+        #[method(timeout = "2m")]
+        async fn dim(&self) -> Result<(), Fault>;
+        #[method(oneway, idempotent)]
+        async fn off(&self) -> Result<(), Fault>;
+    }
+    let (seen, spy) = spy();
+    let lamp = LampClient::from(Client::new(spy, Json));
+    lamp.on().await?;
+    lamp.dim().await?;
+    lamp.off().await?;
+    // Whoever says how long a client's calls wait has the last word.
+    lamp.with_timeout(Duration::from_secs(1)).dim().await?;
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    assert!(matches!(seen[0], (true, false, 1..=5_000)), "{seen:?}");
+    assert!(matches!(seen[1], (false, false, 30_001..=120_000)), "{seen:?}");
+    assert!(matches!(seen[2], (true, true, 5_001..=30_000)), "{seen:?}");
+    assert!(matches!(seen[3], (false, false, 1..=1_000)), "{seen:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn services_nest_and_clients_follow() -> Result<(), CallError> {
+    let (server, mut told) = diary();
+    let office = Router::new(MessagePack)
+        .method("name", |context: Context, (): ()| async move { Ok(context.method.unwrap().to_string()) })
+        .nest("private", Router::new(MessagePack).nest("diary", server.into_router()));
+    assert_eq!(office.methods(), ["name", "private.diary.note", "private.diary.whisper"]);
+    let client = Client::new(Arc::new(office), MessagePack);
+    let diary = DiaryClient::from(client.nested("private")?.nested("diary")?);
+    assert_eq!(diary.note("deep".into(), 1).await?, 1);
+    assert_eq!(told.recv().await.unwrap(), "1 deep");
+    assert_eq!(client.call::<_, String>("name", &()).await?, "name");
+    assert!(client.nested("a..b").is_err());
+    Ok(())
+}
