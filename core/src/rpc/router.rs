@@ -5,6 +5,7 @@ mod handler;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::{Future, ready};
 use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use futures_util::FutureExt;
@@ -191,13 +192,13 @@ impl<D, S> Router<D, S> {
 }
 
 impl<D: Dialect, S: Send + Sync + 'static> Service for Router<D, S> {
-    async fn call(&self, request: Request) -> Result<Reply, CallError> {
-        if let Some(method) = request.message.method.as_ref().and_then(|name| self.methods.get(name)) {
-            return Ok(method.call(&self.dialect, &request).await);
-        }
-        match &request.message.topic {
-            Some(topic) if !self.events.is_empty() => Ok(self.spread(topic, &request).await),
-            _ => Ok(answer::<D, ()>(&self.dialect, &request, &Err(unknown(&request)))),
+    // Boxed as a whole: what a server wraps around it has room for it several times.
+    fn call(&self, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send {
+        let method = request.message.method.as_ref().and_then(|name| self.methods.get(name));
+        match (method, &request.message.topic) {
+            (Some(method), _) => method.call(&self.dialect, request),
+            (None, Some(_)) if !self.events.is_empty() => self.spread(request).boxed(),
+            _ => ready(Ok(self.unknown(&request))).boxed(),
         }
     }
 }
@@ -205,10 +206,12 @@ impl<D: Dialect, S: Send + Sync + 'static> Service for Router<D, S> {
 impl<D: Dialect, S> Router<D, S> {
     /// Lets all handlers of the topic run to their end, even if one panics. The reply is that of the first one that
     /// failed, if one has.
-    async fn spread(&self, topic: &Address, request: &Request) -> Reply {
-        let handlers = self.events.iter().filter(|(filter, _)| filter.matches(topic));
+    async fn spread(&self, request: Request) -> Result<Reply, CallError> {
+        let matches =
+            |filter: &Filter| request.message.topic.as_ref().is_some_and(|topic| filter.matches(topic));
+        let handlers = self.events.iter().filter(|(filter, _)| matches(filter));
         let running = handlers
-            .map(|(_, handler)| AssertUnwindSafe(handler.call(&self.dialect, request)).catch_unwind());
+            .map(|(_, handler)| AssertUnwindSafe(handler.share(&self.dialect, &request)).catch_unwind());
         let mut failed = None;
         for outcome in join_all(running).await {
             let reply = outcome.unwrap_or_else(|panic| resume_unwind(panic));
@@ -216,18 +219,17 @@ impl<D: Dialect, S> Router<D, S> {
                 failed.get_or_insert(reply);
             }
         }
-        failed.unwrap_or_default()
+        Ok(failed.unwrap_or_default())
     }
-}
 
-fn unknown(request: &Request) -> Fault {
-    Fault::new(
-        Code::MethodNotFound,
-        match &request.message.method {
+    fn unknown(&self, request: &Request) -> Reply {
+        let message = match &request.message.method {
             Some(name) => format!("the service has no method {name}"),
             None => "the request names no method".to_owned(),
-        },
-    )
+        };
+        let fault = Fault::new(Code::MethodNotFound, message);
+        answer::<D, ()>(&self.dialect, request, &Err(fault))
+    }
 }
 
 impl<D, S> fmt::Debug for Router<D, S> {

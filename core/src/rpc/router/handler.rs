@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Extract, answer};
 use crate::error::report;
-use crate::{Code, Dialect, Fault, Reply, Request};
+use crate::{CallError, Code, Dialect, Fault, Reply, Request, Result};
 
 /// An async function that can be a method, or work off jobs or events; you never implement it.
 ///
@@ -18,8 +18,9 @@ use crate::{Code, Dialect, Fault, Reply, Request};
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a handler",
     label = "not a handler",
-    note = "a handler is async, takes up to four things that implement `Extract` (such as `Context`, `Headers`, `State<_>`), \
-            then its arguments as one value that serde can read, and answers `Result<_, Fault>` with a value that serde can write"
+    note = "a handler is async, takes up to four things that implement `Extract` (such as `Context`, `Headers`, and \
+            `State<_>` of what the router has as its state), then its arguments as one value that serde can read, and \
+            answers `Result<_, Fault>` with a value that serde can write"
 )]
 pub trait Handler<M, S = ()>: Send + Sync + 'static {
     /// What it takes.
@@ -66,7 +67,11 @@ handlers!(X1 X2 X3 X4);
 
 /// A handler whose types are forgotten, in its router's table.
 pub(super) trait Method<D>: Send + Sync {
-    fn call<'a>(&'a self, dialect: &'a D, request: &'a Request) -> BoxFuture<'a, Reply>;
+    /// Carries out a request of its own.
+    fn call<'a>(&'a self, dialect: &'a D, request: Request) -> BoxFuture<'a, Result<Reply, CallError>>;
+
+    /// Carries out a request that others carry out as well.
+    fn share<'a>(&'a self, dialect: &'a D, request: &'a Request) -> BoxFuture<'a, Reply>;
 }
 
 /// A handler and the state that it is given.
@@ -80,6 +85,17 @@ impl<H, M, S> Typed<H, M, S> {
     pub(super) fn new(handler: H, state: S) -> Self {
         Self { handler, state, marker: PhantomData }
     }
+
+    async fn reply<D: Dialect>(&self, dialect: &D, request: &Request) -> Reply
+    where
+        H: Handler<M, S>,
+    {
+        let outcome = match dialect.decode_call(&request.message) {
+            Ok(args) => self.handler.handle(request, &self.state, args).await,
+            Err(error) => Err(Fault::new(Code::InvalidArguments, report(&error))),
+        };
+        answer(dialect, request, &outcome)
+    }
 }
 
 impl<D, H, M, S> Method<D> for Typed<H, M, S>
@@ -88,13 +104,11 @@ where
     H: Handler<M, S>,
     S: Send + Sync,
 {
-    fn call<'a>(&'a self, dialect: &'a D, request: &'a Request) -> BoxFuture<'a, Reply> {
-        Box::pin(async move {
-            let outcome = match dialect.decode_call(&request.message) {
-                Ok(args) => self.handler.handle(request, &self.state, args).await,
-                Err(error) => Err(Fault::new(Code::InvalidArguments, report(&error))),
-            };
-            answer(dialect, request, &outcome)
-        })
+    fn call<'a>(&'a self, dialect: &'a D, request: Request) -> BoxFuture<'a, Result<Reply, CallError>> {
+        Box::pin(async move { Ok(self.reply(dialect, &request).await) })
+    }
+
+    fn share<'a>(&'a self, dialect: &'a D, request: &'a Request) -> BoxFuture<'a, Reply> {
+        Box::pin(self.reply(dialect, request))
     }
 }
