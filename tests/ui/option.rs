@@ -5,6 +5,11 @@ trait Calculator {
     async fn add(&self, a: i64, b: i64) -> Result<i64, Fault>;
 }
 
+#[service(push, push)]
+trait Twice {
+    async fn add(&self, a: i64, b: i64) -> Result<i64, Fault>;
+}
+
 #[service]
 trait Adder {
     #[method(nam = "sum")]
@@ -13,6 +18,34 @@ trait Adder {
     async fn subtract(&self, a: i64, b: i64) -> Result<i64, Fault>;
     #[method]
     async fn multiply(&self, a: i64, b: i64) -> Result<i64, Fault>;
+    #[method(timeout = "5 seconds")]
+    async fn divide(&self, a: i64, b: i64) -> Result<i64, Fault>;
+    #[method(timeout = "0s")]
+    async fn root(&self, a: i64) -> Result<i64, Fault>;
+    #[method(topic = "sums")]
+    async fn sum(&self, numbers: Vec<i64>) -> Result<i64, Fault>;
+    #[method(oneway)]
+    async fn note(&self, number: i64) -> Result<i64, Fault>;
+}
+
+#[service(push)]
+trait Thumbnails {
+    #[method(oneway)]
+    async fn shrink(&self, file: String);
+}
+
+#[service(publish)]
+trait Weather {
+    #[method(topic = "rain")]
+    async fn drizzle(&self, millimetres: f64);
+    #[method(topic = "rain")]
+    async fn shower(&self, millimetres: f64);
+}
+
+#[service(publish)]
+trait Sky {
+    #[method(topic = "*")]
+    async fn any(&self);
 }
 
 fn main() {}

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use syn::ext::IdentExt;
 use syn::{
-    Attribute, Data, DeriveInput, Error, Field, Fields, Ident, LitStr, Path, PathArguments, Result, Variant,
+    Attribute, Data, DeriveInput, Error, Expr, Field, Fields, Ident, LitStr, PathArguments, Result, Variant,
 };
 
 use super::{all, cfgs};
@@ -147,11 +147,15 @@ impl Said {
 }
 
 /// The name of a code, from `Unavailable` or `Code::Unavailable`.
-fn code(path: &Path) -> Result<Ident> {
-    match path.segments.last() {
+fn code(value: &Expr) -> Result<Ident> {
+    let segment = match value {
+        Expr::Path(path) => path.path.segments.last(),
+        _ => None,
+    };
+    match segment {
         Some(segment) if matches!(segment.arguments, PathArguments::None) => Ok(segment.ident.clone()),
         _ => Err(Error::new_spanned(
-            path,
+            value,
             "not a code: name a variant of `polywire::Code`, such as `Unavailable`",
         )),
     }
