@@ -25,7 +25,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     // Their default is ZeroMQ.
     for url in [None, Some("mem://example".to_owned()), Some(node.url())] {
         let url: Vec<_> = url.into_iter().collect();
-        for example in ["thumbnails", "weather"] {
+        for example in ["bank", "router", "thumbnails", "weather"] {
             let url = &url;
             cmd!(shell, "cargo run --quiet --locked --features full --example {example} -- {url...}")
                 .run()?;
