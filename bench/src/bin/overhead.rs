@@ -1,0 +1,130 @@
+//! What the layers of convenience cost: so many calls over memory, one after the other, through one of them.
+//!
+//! ```text
+//! cargo build --release -p polywire-bench --bin overhead
+//! valgrind target/release/overhead router 1000               # allocations: "total heap usage"
+//! valgrind --tool=callgrind target/release/overhead router 1000   # instructions
+//! ```
+//!
+//! Run it with two numbers of calls and take the difference: what is left is calls alone.
+//!
+//! | subject | what a call is |
+//! |---|---|
+//! | `bare` | a `Requester` and a `service_fn`, whose bodies are there already |
+//! | `codec` | a `Client` and a `service_fn` that reads and writes MessagePack by hand |
+//! | `router` | a `Client` and a `Router` of one function |
+//! | `extract` | the same function asks for a state and the deadline |
+//! | `macro` | what `#[service]` writes |
+//! | `declared` | the same, with a method that declares an error and does not fail |
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use polywire::{
+    CallError, Client, Deadline, Dialect, Fault, Memory, Message, MessagePack, Reply, Request, Requester,
+    Router, Server, Service, State, service, service_fn,
+};
+
+#[service]
+trait Calculator {
+    async fn add(&self, a: i64, b: i64) -> Result<i64, Fault>;
+    async fn sum(&self, a: i64, b: i64) -> Result<i64, TooLarge>;
+}
+
+#[derive(Debug, Fault)]
+struct TooLarge;
+
+impl std::fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the sum is too large")
+    }
+}
+
+impl std::error::Error for TooLarge {}
+
+struct Abacus;
+
+impl Calculator for Abacus {
+    async fn add(&self, a: i64, b: i64) -> Result<i64, Fault> {
+        Ok(a + b)
+    }
+
+    async fn sum(&self, a: i64, b: i64) -> Result<i64, TooLarge> {
+        a.checked_add(b).ok_or(TooLarge)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let subject = arguments.next().context("usage: overhead SUBJECT CALLS")?;
+    let calls: u64 = arguments.next().context("usage: overhead SUBJECT CALLS")?.parse()?;
+    let transport = Memory::new();
+    match subject.as_str() {
+        "bare" => bare(&transport, calls).await?,
+        "codec" => {
+            let by_hand = |request: Request| async move {
+                let (a, b): (i64, i64) = MessagePack.decode_call(&request.message)?;
+                let mut reply = Message::default();
+                MessagePack.encode_outcome(Ok(&(a + b)), &mut reply)?;
+                Ok::<_, CallError>(Reply::from(reply))
+            };
+            untyped(&transport, calls, service_fn(by_hand)).await?;
+        }
+        "router" => {
+            let add = async |(a, b): (i64, i64)| Ok(a + b);
+            untyped(&transport, calls, Router::new(MessagePack).method("add", add)).await?;
+        }
+        "extract" => {
+            let add = async |State(_): State<Arc<()>>, _: Option<Deadline>, (a, b): (i64, i64)| Ok(a + b);
+            let router = Router::with_state(MessagePack, Arc::new(())).method("add", add);
+            untyped(&transport, calls, router).await?;
+        }
+        "macro" => {
+            let calculator = typed(&transport).await?;
+            for n in 0..calls.cast_signed() {
+                calculator.add(n, n).await?;
+            }
+        }
+        "declared" => {
+            let calculator = typed(&transport).await?;
+            for n in 0..calls.cast_signed() {
+                calculator.sum(n, n).await?;
+            }
+        }
+        other => bail!("no subject {other}"),
+    }
+    Ok(())
+}
+
+async fn bare(transport: &Memory, calls: u64) -> Result<()> {
+    let body = Bytes::from_static(b"\x92\x02\x03");
+    let echo =
+        service_fn(|request: Request| async move { Ok::<_, CallError>(Reply::new(request.message.body)) });
+    tokio::spawn(Server::bind(transport, "calculator").await?.serve(echo));
+    let requester =
+        Requester::open(transport, "calculator".try_into()?, Requester::DEFAULT_PENDING_MAX).await?;
+    for _ in 0..calls {
+        let deadline = Deadline::after(std::time::Duration::from_secs(30));
+        let mut message = Message::request(polywire::Address::from_static("add")?, deadline);
+        message.body = body.clone().into();
+        requester.call(Request::new(message)).await?;
+    }
+    Ok(())
+}
+
+async fn untyped(transport: &Memory, calls: u64, service: impl Service) -> Result<()> {
+    tokio::spawn(Server::bind(transport, "calculator").await?.serve(service));
+    let client = Client::connect(transport, "calculator", MessagePack).await?;
+    for n in 0..calls.cast_signed() {
+        let _: i64 = client.call(polywire::Address::from_static("add")?, &(n, n)).await?;
+    }
+    Ok(())
+}
+
+async fn typed(transport: &Memory) -> Result<CalculatorClient<MessagePack>> {
+    let server = Server::bind(transport, "calculator").await?;
+    tokio::spawn(server.serve(CalculatorServer::new(Abacus, MessagePack)));
+    Ok(CalculatorClient::connect(transport, "calculator", MessagePack).await?)
+}
