@@ -23,7 +23,7 @@ pub(crate) enum Failure {
     /// Any fault.
     Fault,
     /// An error of this type, which its callers get back.
-    Declared(Type),
+    Declared(Box<Type>),
 }
 
 impl Answer {
@@ -55,7 +55,7 @@ impl Answer {
             ));
         }
         check(output)?;
-        let failure = if is_named(&error, "Fault") { Failure::Fault } else { Failure::Declared(error) };
+        let failure = if is_named(&error, "Fault") { Failure::Fault } else { Failure::Declared(Box::new(error)) };
         Ok(Self { output: Some(Type::clone(output)), value, failure })
     }
 }
