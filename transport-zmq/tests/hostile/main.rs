@@ -65,7 +65,8 @@ fn many_strangers_harm_nobody() {
 #[cfg(feature = "engine-omq")]
 fn battery(size: Size) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut server = Process::start("zmq+tcp://127.0.0.1:*?engine=omq");
+    // The documentation tells who lets strangers in to set what a message may hold: a peer may make that much of one.
+    let mut server = Process::start("zmq+tcp://127.0.0.1:*?engine=omq&body_max=1000000");
     runtime.block_on(async {
         let quiet = Honest::start(&server).stop_after(Duration::from_secs(1)).await;
         let before = server.memory_kib().0;
