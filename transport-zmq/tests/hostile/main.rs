@@ -47,7 +47,7 @@ const QUICK: Size =
     Size { malformed: 1000, endless_bytes: 1 << 20, flood: 1000, slow: 50, subscriptions: 40 };
 /// For a run of its own.
 const FULL: Size =
-    Size { malformed: 20_000, endless_bytes: 128 << 20, flood: 10_000, slow: 100, subscriptions: 400 };
+    Size { malformed: 20_000, endless_bytes: 16 << 20, flood: 10_000, slow: 100, subscriptions: 400 };
 
 #[cfg(feature = "engine-omq")]
 #[test]
