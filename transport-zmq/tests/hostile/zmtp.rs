@@ -91,7 +91,7 @@ impl Malice {
             Self::WrongKind => {
                 let kinds: [&[u8]; 8] =
                     [b"STREAM", b"PUB", b"SUB", b"PUSH", b"PAIR", b"", b"XYZZY", &[b'A'; 200]];
-                [introduction(*dice.pick(&kinds), b""), frame(0, &request(1))].concat()
+                [introduction(dice.pick::<&[u8]>(&kinds), b""), frame(0, &request(1))].concat()
             }
             Self::Length => {
                 let len = *dice.pick(&[
@@ -162,7 +162,7 @@ fn wrong_command(dice: &mut Dice) -> Vec<u8> {
         0 => frame(0, &request(1)),
         1 => frame(0x04, b""),
         2 => frame(0x04, b"\xFFREADY"),
-        _ => command(*dice.pick(&names), &data),
+        _ => command(dice.pick::<&[u8]>(&names), &data),
     };
     [greeting(), wrong].concat()
 }
