@@ -91,10 +91,10 @@ impl Malice {
             Self::WrongKind => {
                 let kinds: [&[u8]; 8] =
                     [b"STREAM", b"PUB", b"SUB", b"PUSH", b"PAIR", b"", b"XYZZY", &[b'A'; 200]];
-                [introduction(dice.pick::<&[u8]>(&kinds), b""), frame(0, &request(1))].concat()
+                [introduction(dice.pick(&kinds), b""), frame(0, &request(1))].concat()
             }
             Self::Length => {
-                let len = *dice.pick(&[
+                let len = dice.pick(&[
                     1 << 62,
                     u64::MAX,
                     1 << 63,
@@ -103,13 +103,13 @@ impl Malice {
                     1 << 30,
                     (64 << 20) + (1 << 18),
                 ]);
-                let flags = *dice.pick(&[0, 1, 4, 5, 0xF8]);
+                let flags = dice.pick(&[0, 1, 4, 5, 0xF8]);
                 let before = if dice.below(2) == 0 { greeting() } else { introduction(b"DEALER", b"") };
                 let noise = dice.bytes(2000);
                 [before, announced(flags, len), noise].concat()
             }
             Self::EndlessMore => {
-                let size = *dice.pick(&[0, 1, 2, 60, 3000]);
+                let size = dice.pick(&[0, 1, 2, 60, 3000]);
                 let one = frame(1, &dice.bytes(size));
                 [introduction(b"DEALER", b""), one.repeat(more_bytes / one.len())].concat()
             }
@@ -140,7 +140,7 @@ fn bent_greeting(dice: &mut Dice) -> Vec<u8> {
             let len = dice.below(200);
             return dice.bytes(len);
         }
-        1 => greeting[10] = *dice.pick(&[0, 1, 2, 4, 255]),
+        1 => greeting[10] = dice.pick(&[0, 1, 2, 4, 255]),
         2 => {
             let noise = dice.bytes(20);
             greeting[12..32].copy_from_slice(&noise);
@@ -162,7 +162,7 @@ fn wrong_command(dice: &mut Dice) -> Vec<u8> {
         0 => frame(0, &request(1)),
         1 => frame(0x04, b""),
         2 => frame(0x04, b"\xFFREADY"),
-        _ => command(dice.pick::<&[u8]>(&names), &data),
+        _ => command(dice.pick(&names), &data),
     };
     [greeting(), wrong].concat()
 }
@@ -200,7 +200,7 @@ fn bend(dice: &mut Dice, mut bytes: Vec<u8>) -> Vec<u8> {
         match dice.below(4) {
             0 if at < bytes.len() => bytes[at] = dice.roll() as u8,
             1 if at < bytes.len() => drop(bytes.remove(at)),
-            2 => bytes.insert(at, *dice.pick(&[0, 0x7F, 0x80, 0xFF])),
+            2 => bytes.insert(at, dice.pick(&[0, 0x7F, 0x80, 0xFF])),
             _ => bytes.truncate(at),
         }
     }

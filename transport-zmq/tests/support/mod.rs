@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
@@ -20,6 +20,8 @@ pub struct Process {
     child: Child,
     /// Where requests go, and where events come from.
     pub endpoints: Vec<String>,
+    /// Held, for the test harness of the process ends it when it cannot print.
+    _output: BufReader<ChildStdout>,
 }
 
 impl Process {
@@ -42,13 +44,13 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let said = lines.filter_map(|line| line.split_once(ENDPOINTS).map(|(_, all)| all.to_owned())).next();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let said = endpoints(&mut output);
         let Some(said) = said else {
             let _ = child.wait();
             return None;
         };
-        Some(Self { child, endpoints: said.split(',').map(ToOwned::to_owned).collect() })
+        Some(Self { child, endpoints: said, _output: output })
     }
 
     pub fn id(&self) -> u32 {
@@ -92,6 +94,12 @@ impl Process {
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
+}
+
+/// What the process says when it serves; `None` if it ended before.
+fn endpoints(output: &mut BufReader<ChildStdout>) -> Option<Vec<String>> {
+    let mut lines = output.lines().map_while(Result::ok);
+    lines.find_map(|line| Some(line.split_once(ENDPOINTS)?.1.split(',').map(ToOwned::to_owned).collect()))
 }
 
 impl Drop for Process {
@@ -151,7 +159,7 @@ impl Dice {
         (0..len).map(|_| self.roll() as u8).collect()
     }
 
-    pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
+    pub fn pick<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
     }
 }
