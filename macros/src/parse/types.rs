@@ -55,7 +55,8 @@ impl Answer {
             ));
         }
         check(output)?;
-        let failure = if is_named(&error, "Fault") { Failure::Fault } else { Failure::Declared(Box::new(error)) };
+        let failure =
+            if is_named(&error, "Fault") { Failure::Fault } else { Failure::Declared(Box::new(error)) };
         Ok(Self { output: Some(Type::clone(output)), value, failure })
     }
 }
