@@ -41,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) connect_timeout: Duration,
     pub(crate) confirm_timeout: Duration,
     pub(crate) limits: Limits,
+    pub(crate) give_up_after: Duration,
     pub(crate) persistent: bool,
     pub(crate) credentials: Option<Provider>,
     pub(crate) queues: Queues,
@@ -67,7 +68,8 @@ impl AmqpBuilder {
                 target,
                 connect_timeout: connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
                 confirm_timeout: DEFAULT_CONFIRM_TIMEOUT,
-                limits: Limits::default(),
+                limits: Limits { body_max: DEFAULT_BODY_MAX, ..Limits::default() },
+                give_up_after: DEFAULT_GIVE_UP_AFTER,
                 persistent: true,
                 credentials: None,
                 queues,
@@ -102,7 +104,17 @@ impl AmqpBuilder {
         self
     }
 
-    /// Bounds what a message may hold. The default is that of [`Limits`].
+    /// For how long the broker may refuse us, again and again, when a connection was lost, until the transport gives up
+    /// and all its ends say [`ErrorKind::Denied`]. Until then it is asked again at growing intervals, with fresh
+    /// [credentials](Self::credentials). The default is 2 minutes. A refusal at the first connection is told at once.
+    pub fn give_up_after(mut self, refused: Duration) -> Self {
+        self.config.give_up_after = refused;
+        self
+    }
+
+    /// Bounds what a message may hold. The default is that of [`Limits`], but for bodies: they have 16 MiB, which is the
+    /// `max_message_size` of RabbitMQ 4. A broker that takes less answers a larger message by closing the channel, which
+    /// costs whatever else is on its way; so let these agree.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.config.limits = limits;
         self
@@ -274,6 +286,8 @@ impl Limit {
     }
 }
 
+const DEFAULT_BODY_MAX: usize = 16 << 20;
+const DEFAULT_GIVE_UP_AFTER: Duration = Duration::from_mins(2);
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_HEARTBEAT_SECONDS: u16 = 10;

@@ -63,7 +63,7 @@ pub(crate) async fn connect(config: &Config, broker: &Broker, purpose: Purpose) 
 }
 
 fn no_credentials() -> Error {
-    Error::new(ErrorKind::Denied, "the credentials were not there within the connect time").unsent()
+    Error::new(ErrorKind::Disconnected, "the credentials were not there within the connect time").unsent()
 }
 
 /// What RabbitMQ proposes, in bytes.

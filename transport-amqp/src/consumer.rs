@@ -30,8 +30,8 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// The queue.
     fn queue(&self) -> &Queue;
 
-    /// Sees to what feeds the queue, which is there.
-    fn feed(&self, channel: &Channel) -> impl Future<Output = Result<()>> + Send;
+    /// Sees to what feeds the queue, which is there; and new, as far as is known, if it `is_new`.
+    fn feed(&self, channel: &Channel, is_new: bool) -> impl Future<Output = Result<()>> + Send;
 
     /// Reads what arrived, and takes its body. What cannot be read is discarded, and its reader told.
     fn read(&self, raw: &mut Raw, limits: &Limits) -> Result<Message>;
@@ -207,7 +207,13 @@ impl<S: Source> Intake<S> {
         let mut pause = PAUSE_MIN;
         let mut missed = false;
         loop {
-            match self.consume(&mut missed, ready.is_none()).await {
+            let consumed = tokio::select! {
+                biased;
+                // There may be no connection for as long as it takes.
+                _ = &mut stopped => return self.source.leave(&self.transport).await,
+                consumed = self.consume(&mut missed, ready.is_none()) => consumed,
+            };
+            match consumed {
                 Ok(mut flow) => {
                     pause = PAUSE_MIN;
                     if let Some(ready) = ready.take() {
@@ -244,7 +250,7 @@ impl<S: Source> Intake<S> {
         *missed |= again && S::TELLS_OF_LOSS && !queue.is_there(session).await?;
         let channel = Arc::new(session.channel().await?);
         queue.declare(&channel).await?;
-        self.source.feed(&channel).await?;
+        self.source.feed(&channel, !again || *missed).await?;
         let cannot = |error| failed("cannot consume the queue", error).with("queue", &queue.name);
         let window = u16::try_from(self.window.messages()).unwrap_or(u16::MAX);
         channel.basic_qos(window, BasicQosOptions::default()).await.map_err(cannot)?;

@@ -33,6 +33,21 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The size of a message that the broker holds for too large, and how large it may be, if that is what this failure is
+/// about: the broker closes the channel, with all that is on its way.
+pub(crate) fn too_large(error: &lapin::Error) -> Option<(usize, usize)> {
+    let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return None };
+    sizes_in(error.get_message().as_str())
+}
+
+/// `message size 2097152 is larger than configured max size 1048576`
+fn sizes_in(sentence: &str) -> Option<(usize, usize)> {
+    let (_, rest) = sentence.split_once("message size ")?;
+    let (size, rest) = rest.split_once(" is larger than ")?;
+    let limit = rest.rsplit(' ').next()?;
+    Some((size.parse().ok()?, limit.parse().ok()?))
+}
+
 /// In what a queue that is there differs from the one that was asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Clash {
@@ -107,6 +122,14 @@ mod tests {
         ] {
             assert_eq!(clash_in(sentence), expected, "{sentence}");
         }
+    }
+
+    #[test]
+    fn sizes_are_read_out_of_the_sentence() {
+        let sentence =
+            "PRECONDITION_FAILED - message size 2097152 is larger than configured max size 1048576";
+        assert_eq!(sizes_in(sentence), Some((2_097_152, 1_048_576)));
+        assert_eq!(sizes_in("PRECONDITION_FAILED - message size big is larger than any"), None);
     }
 
     #[test]

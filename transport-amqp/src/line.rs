@@ -106,11 +106,12 @@ impl Line {
         if message.mandatory && message.properties.message_id().is_none() {
             message.identify(self.last_id.fetch_add(1, Ordering::Relaxed));
         }
-        let (mark, routing_key) = (Mark::of(&message), message.routing_key.clone());
+        let (mark, routing_key, body_len) =
+            (Mark::of(&message), message.routing_key.clone(), message.body.len());
         self.window.enter(size);
         self.published.add(|| {
             let confirmation = begun(Box::pin(write(self.channel.clone(), message)));
-            Publication { mark, whose: Whose { routing_key, size, tell }, confirmation }
+            Publication { mark, body_len, whose: Whose { routing_key, size, tell }, confirmation }
         });
     }
 

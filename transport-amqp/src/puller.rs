@@ -40,7 +40,7 @@ impl Source for Jobs {
         &self.queue
     }
 
-    async fn feed(&self, _: &Channel) -> Result<()> {
+    async fn feed(&self, _: &Channel, _: bool) -> Result<()> {
         Ok(())
     }
 

@@ -53,7 +53,7 @@ impl Source for Requests {
         &self.queue
     }
 
-    async fn feed(&self, _: &Channel) -> Result<()> {
+    async fn feed(&self, _: &Channel, _: bool) -> Result<()> {
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use lapin::types::ShortString;
 use polywire_core::{Burial, Error, ErrorKind, Outcome, Reason, Result, Settle};
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::consumer::{GivingBack, Taken};
@@ -67,8 +67,10 @@ impl Returns {
     pub(crate) fn write_down(self: &Arc<Self>, mut taken: Taken, put: mpsc::Sender<Result<Taken>>) {
         let Some(delivery) = taken.again() else { return };
         let (returns, tag) = (self.clone(), taken.tag);
+        let copying = self.transport.copies.begin();
         // Bounded by the window: none of these is settled. It ends with the confirm, or when that is given up.
         drop(self.runtime.spawn(async move {
+            let _copying = copying;
             match returns.copy(Place::Again, delivery).await {
                 Ok(()) => returns.seat.settle(tag, Outcome::Ack),
                 Err(error) => {
@@ -169,11 +171,18 @@ impl Settle for Returning {
             Outcome::Ack | Outcome::Discard => seat.settle(tag, outcome),
             // The broker delivers it again by itself.
             _ if !seat.can_settle(tag) => {}
+            // There is no time left for a copy.
+            _ if self.returns.transport.is_closed() => seat.settle(tag, Outcome::Requeue),
             outcome => match self.copy(outcome) {
                 None => seat.settle(tag, Outcome::Requeue),
                 // It ends with the confirm, or when that is given up.
                 Some((place, delivery)) => {
-                    drop(runtime.spawn(self.returns.clone().send(place, delivery, tag)));
+                    let copying = self.returns.transport.copies.begin();
+                    let sending = self.returns.clone().send(place, delivery, tag);
+                    drop(runtime.spawn(async move {
+                        let _copying = copying;
+                        sending.await;
+                    }));
                 }
             },
         }
@@ -192,6 +201,32 @@ fn bucket(pause: Duration) -> Option<Duration> {
 }
 
 const PAUSE_LEAST_MS: u64 = 10;
+
+/// How many copies are on their way whose originals are not acknowledged yet.
+#[derive(Clone, Default)]
+pub(crate) struct Copies(Arc<watch::Sender<usize>>);
+
+impl Copies {
+    fn begin(&self) -> Copying {
+        self.0.send_modify(|copies| *copies += 1);
+        Copying(self.0.clone())
+    }
+
+    /// Waits until there are none.
+    pub(crate) async fn are_done(&self) {
+        // The other side is in here.
+        let _ = self.0.subscribe().wait_for(|copies| *copies == 0).await;
+    }
+}
+
+/// One of them.
+struct Copying(Arc<watch::Sender<usize>>);
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        self.0.send_modify(|copies| *copies -= 1);
+    }
+}
 
 /// The queues that were made for what waits and what is dead, and when: the broker counts only that as use of them.
 #[derive(Default)]

@@ -230,21 +230,24 @@ impl Keeper {
         reason.map_or(lost.clone(), |reason| lost.with_source(reason))
     }
 
-    /// Tries the brokers in turn, at growing intervals, until one takes us, or they have refused us too often: then
-    /// somebody has to act.
+    /// Tries the brokers in turn, at growing intervals, until one takes us, or they have refused us for too long: then
+    /// somebody has to act. A refusal may pass: whatever the broker asks for who we are may be away for a moment, and it
+    /// may still count connections that are dead.
     async fn reconnect(&mut self, backoff: &mut Backoff) -> Result<Connection> {
-        let mut refusals = 0;
+        let mut refused_since = None;
         loop {
             match self.brokers.connect(&self.config, self.purpose).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) if error.kind() == ErrorKind::Denied => {
-                    refusals += 1;
-                    if refusals == REFUSALS_MAX {
+                    if refused_since.get_or_insert_with(Instant::now).elapsed() >= self.config.give_up_after {
                         return Err(error);
                     }
-                    tracing::error!(?error, "the broker refuses us; it is asked again a few times");
+                    tracing::error!(?error, "the broker refuses us; it is asked again for a while");
                 }
-                Err(error) => tracing::debug!(?error, "not connected yet"),
+                Err(error) => {
+                    refused_since = None;
+                    tracing::debug!(?error, "not connected yet");
+                }
             }
             backoff.wait().await;
         }
@@ -277,7 +280,5 @@ pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(100);
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A connection that lived this long was a good one.
 const STEADY: Duration = Duration::from_secs(5);
-/// With the pauses between them, this takes some ten seconds.
-const REFUSALS_MAX: u32 = 6;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const CLOSE_MAX: Duration = Duration::from_secs(2);

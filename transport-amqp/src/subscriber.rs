@@ -79,8 +79,12 @@ impl Source for Events {
         &self.queue
     }
 
-    async fn feed(&self, channel: &Channel) -> Result<()> {
+    async fn feed(&self, channel: &Channel, is_new: bool) -> Result<()> {
         declare_exchange(channel, &self.exchange).await?;
+        // What a group wants stands at the broker: other members may have changed it since.
+        if !self.is_own && !is_new {
+            return Ok(());
+        }
         for filter in &*self.filters.lock().await {
             self.bind(channel, filter).await?;
         }

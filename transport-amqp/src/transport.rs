@@ -22,7 +22,7 @@ use crate::error::{closed, lock};
 use crate::events::{Announcer, ConnectionEvents, Purpose};
 use crate::lines::Lines;
 use crate::requester::{self, Mailroom};
-use crate::returns::Made;
+use crate::returns::{Copies, Made};
 use crate::session::Session;
 use crate::topology::{self, Queue};
 use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
@@ -135,6 +135,7 @@ pub(crate) struct Inner {
     pub(crate) lines: Lines,
     pub(crate) mailroom: Arc<Mailroom>,
     pub(crate) made: Made,
+    pub(crate) copies: Copies,
     announcer: Announcer,
     /// The queues that are ours alone, to be deleted when we are done.
     private: Mutex<FxHashSet<String>>,
@@ -204,6 +205,7 @@ impl Amqp {
             lines,
             mailroom,
             made: Made::default(),
+            copies: Copies::default(),
             private: Mutex::default(),
             replies: tokio::sync::OnceCell::new(),
             tasks: Mutex::default(),
@@ -271,8 +273,14 @@ impl Inner {
         }
         let start = || async {
             let (tell, ready) = oneshot::channel();
-            self.own(tokio::spawn(self.mailroom.clone().serve(self.consuming.clone(), tell)).abort_handle());
-            ready.await.map_err(|_| closed())?
+            let serving =
+                tokio::spawn(self.mailroom.clone().serve(self.consuming.clone(), tell)).abort_handle();
+            self.own(serving.clone());
+            // Whoever gives up takes it along: the next one begins with his own.
+            let beginning = Beginning(serving);
+            ready.await.map_err(|_| closed())??;
+            beginning.keep();
+            Ok(())
         };
         self.replies.get_or_try_init(start).await.map(|_| ())
     }
@@ -337,6 +345,10 @@ impl Transport for Amqp {
             return Ok(());
         }
         self.0.mailroom.close();
+        // Closed in between, a copy would be there, and the original as well.
+        if timeout(GIVING_BACK_MAX, self.0.copies.are_done()).await.is_err() {
+            tracing::warn!("closing while something is being given back: it may be there twice");
+        }
         self.0.lines.close();
         self.0.end_tasks();
         let mut private: Vec<_> = lock(&self.0.private).drain().map(ShortString::from).collect();
@@ -363,6 +375,23 @@ impl fmt::Debug for Amqp {
     }
 }
 
+/// A task that is ended if nobody waits for it to begin.
+struct Beginning(AbortHandle);
+
+impl Beginning {
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Beginning {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// How long what was given back may take to get to its queue, before the connections are closed.
+const GIVING_BACK_MAX: Duration = Duration::from_secs(2);
 /// How long a broker may take to delete queues, before they are left to expire.
 const DELETE_MAX: Duration = Duration::from_secs(1);
 

@@ -19,6 +19,7 @@ use crate::peer::{Peer, Role};
 
 const CALLERS: usize = 5;
 const BRIEF: Duration = Duration::from_secs(15);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(1);
 /// Each of the two connections of a transport tries six times.
 const LOGINS_MAX: usize = 12;
 
@@ -56,7 +57,7 @@ impl Stage<'_> {
     /// Revokes a user's credentials under calls, and waits until both connections have given up.
     async fn is_denied<const N: usize>(&self, user: &str, revocation: [&str; N]) -> Result<()> {
         self.add(user).await?;
-        let amqp = Amqp::connect(&self.url(user)).await?;
+        let amqp = Amqp::builder(&self.url(user))?.give_up_after(GIVE_UP_AFTER).connect().await?;
         let mut events = amqp.events();
         let client = Client::connect(&amqp, SERVICE, MessagePack).await?;
         let calling = join_all((0..CALLERS).map(|_| self.call_until_denied(&client)));

@@ -16,11 +16,12 @@ use tokio::time::Instant;
 
 use super::returns::{Confirm, Fate, Mark, Returns, Verdict};
 use super::window::Window;
-use crate::error::{lock, lost_on_the_way, unroutable};
+use crate::error::{lock, lost_on_the_way, too_large, unroutable};
 
 /// A message on its way: written, then confirmed.
 pub(super) struct Publication {
     pub(super) mark: Option<Mark>,
+    pub(super) body_len: usize,
     pub(super) whose: Whose,
     pub(super) confirmation: Confirming,
 }
@@ -191,18 +192,23 @@ impl Confirms {
         let (publication, bell) = slot.as_mut()?;
         let polled = publication.confirmation.as_mut().poll(&mut Context::from_waker(bell));
         let Poll::Ready(confirmation) = polled else { return None };
-        let (Publication { mark, whose, .. }, _) = slot.take()?;
+        let (Publication { mark, body_len, whose, .. }, _) = slot.take()?;
         self.on_their_way -= 1;
-        let (verdict, brought) = read(confirmation);
+        let (verdict, brought) = read(confirmation, body_len);
         Some(Confirm { mark, verdict, brought: brought.map(mark_of), whose })
     }
 }
 
-fn read(confirmation: lapin::Result<Confirmation>) -> (Verdict, Option<BasicReturnMessage>) {
+fn read(confirmation: lapin::Result<Confirmation>, body_len: usize) -> (Verdict, Option<BasicReturnMessage>) {
     match confirmation {
         Ok(Confirmation::Ack(brought)) => (Verdict::Taken, brought),
         Ok(Confirmation::NotRequested) => (Verdict::Taken, None),
         Ok(Confirmation::Nack(brought)) => (Verdict::Refused, brought),
+        // Trying again would end the same way; what else was on its way is merely lost with the channel.
+        Err(error) if let Some((size, limit)) = too_large(&error).filter(|(size, _)| *size == body_len) => {
+            let error = Error::new(ErrorKind::TooLarge, "the broker takes no message of this size").unsent();
+            (Verdict::Lost(error.with("size", size).with("limit", limit)), None)
+        }
         Err(error) => (Verdict::Lost(lost_on_the_way().with_source(error)), None),
     }
 }

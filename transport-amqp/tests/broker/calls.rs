@@ -39,9 +39,33 @@ pub(crate) fn trials() -> Vec<Trial> {
             "dropped_server_has_its_request_delivered_again",
             dropped_server_has_its_request_delivered_again,
         ),
+        node("message_too_large_for_the_broker_is_told_so", message_too_large_for_the_broker_is_told_so),
         node("confirmed_request_outlives_a_killed_broker", confirmed_request_outlives_a_killed_broker),
         node("killed_broker_comes_back_and_all_goes_on", killed_broker_comes_back_and_all_goes_on),
     ]
+}
+
+async fn message_too_large_for_the_broker_is_told_so() {
+    let node = Node::start_with("max_message_size = 1048576").unwrap();
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let server = Server::bind(&amqp, "large").await.unwrap();
+    let handle = server.handle();
+    let router = Router::new(MessagePack)
+        .method("grow", |bytes: usize| async move { Ok("x".repeat(bytes)) })
+        .method("measure", |text: String| async move { Ok(text.len()) });
+    tokio::spawn(server.serve(router));
+    let client = client(&amqp, "large").await;
+    let error = client.call::<_, usize>("measure", &"x".repeat(2 << 20)).await.unwrap_err();
+    assert_eq!(error.kind(), Some(ErrorKind::TooLarge), "{error:?}");
+    let error = client.call::<_, String>("grow", &(2 << 20)).await.unwrap_err();
+    let CallError::Fault(fault) = error else { panic!("{error:?}") };
+    assert_eq!(fault.code, Code::Internal);
+    assert!(fault.message.contains("no message of this size"), "{fault}");
+    // It was carried out once, and goes on.
+    assert_eq!(client.call::<_, String>("grow", &5).await.unwrap(), "xxxxx");
+    // A reply may be there before its confirm.
+    until(|| handle.stats().answered == 2).await;
+    assert_eq!(handle.stats().undelivered, 0);
 }
 
 async fn unroutable_calls_fail_and_no_others(url: String) {

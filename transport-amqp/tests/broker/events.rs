@@ -1,7 +1,7 @@
 //! Events: what collects, what is bound again, what is told when something was missed.
 
 use libtest_mimic::Trial;
-use polywire_amqp::{Amqp, QueueKind};
+use polywire_amqp::{Amqp, Change, QueueKind};
 use polywire_codec::MessagePack;
 use polywire_core::{ErrorKind, Event, Group, Publisher, Subscriber, Transport};
 use polywire_rabbitmq_node::Node;
@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker("event_given_back_keeps_its_topic_and_counts", event_given_back_keeps_its_topic_and_counts),
         broker("unreadable_events_are_discarded_and_told", unreadable_events_are_discarded_and_told),
         broker("names_without_room_are_refused", names_without_room_are_refused),
+        node("filter_that_a_group_dropped_stays_dropped", filter_that_a_group_dropped_stays_dropped),
         node("own_queues_go_with_their_subscribers", own_queues_go_with_their_subscribers),
         node("deleted_own_queue_is_told_and_made_again", deleted_own_queue_is_told_and_made_again),
         node("subscribers_outlive_a_killed_broker", subscribers_outlive_a_killed_broker),
@@ -37,6 +38,37 @@ async fn durable_group_collects_while_away(url: String) {
         let mut member = member.await.unwrap();
         for n in [1, 3] {
             let event = next(&mut member).await;
+            assert_eq!(*event, n);
+            event.ack();
+        }
+    }
+}
+
+async fn filter_that_a_group_dropped_stays_dropped() {
+    let node = Node::start().unwrap();
+    let (one, other) = (Amqp::connect(&node.url()).await.unwrap(), Amqp::connect(&node.url()).await.unwrap());
+    let join = async |amqp: &Amqp| {
+        let group = Group::new("shared").unwrap().durable();
+        let member = Subscriber::<u32>::bind(amqp, "filters", MessagePack).filter("x").filter("y");
+        member.group(group).await.unwrap()
+    };
+    let (mut first, second) = (join(&one).await, join(&other).await);
+    second.filters().remove("y").await.unwrap();
+    drop(second);
+    other.close().await.unwrap();
+    let mut events = one.events();
+    node.ctl(&["close_all_connections", "maintenance"]).unwrap();
+    let mut restored = 0;
+    while restored < 2 {
+        let change = timeout(PATIENCE, events.next()).await.unwrap().unwrap().change;
+        restored += u32::from(matches!(change, Change::Restored { .. }));
+    }
+    let publisher = publisher(&one, "filters").await;
+    // One event at least is given after the reconnect, so that the queue is bound again by then, if it is.
+    for (n, topic) in [(1, "x"), (2, "y"), (3, "x"), (4, "y"), (5, "x")] {
+        publisher.publish(topic, &n).await.unwrap();
+        if topic == "x" {
+            let event = next(&mut first).await;
             assert_eq!(*event, n);
             event.ack();
         }

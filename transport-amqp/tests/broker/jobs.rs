@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker("job_given_back_keeps_what_it_says", job_given_back_keeps_what_it_says),
         broker("dropped_job_comes_again", dropped_job_comes_again),
         broker("jobs_not_taken_are_handed_back", jobs_not_taken_are_handed_back),
+        broker("job_given_back_before_a_close_is_there_once", job_given_back_before_a_close_is_there_once),
         broker("unreadable_jobs_are_kept_and_told", unreadable_jobs_are_kept_and_told),
         broker("queue_of_the_other_kind_is_named", queue_of_the_other_kind_is_named),
         broker("deleted_job_queue_loses_no_later_job", deleted_job_queue_loses_no_later_job),
@@ -244,6 +245,21 @@ async fn late_acknowledgement_costs_the_channel_alone() {
 
 async fn quorum(node: &Node) -> Amqp {
     Amqp::builder(&node.url()).unwrap().queue_kind(QueueKind::Quorum).connect().await.unwrap()
+}
+
+async fn job_given_back_before_a_close_is_there_once(url: String) {
+    let counting = channel(&url).await;
+    for round in 0..10 {
+        let queue = format!("closing.{round}");
+        let amqp = Amqp::connect(&url).await.unwrap();
+        pusher(&amqp, &queue).await.push(&1).await.unwrap();
+        let mut puller = puller(&amqp, &queue, 1).await;
+        drop(next(&mut puller).await);
+        amqp.close().await.unwrap();
+        // Whatever a connection held comes back when the broker sees that it is gone, which it has by then.
+        drop(puller);
+        assert_eq!(waiting(&counting, &format!("polywire.jobs.{queue}")).await, 1, "round {round}");
+    }
 }
 
 async fn pusher(amqp: &Amqp, queue: &str) -> Pusher<MessagePack> {

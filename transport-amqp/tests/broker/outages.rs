@@ -1,6 +1,7 @@
 //! Connections that are lost or refused, and what is told of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, Change, ConnectionEvent, Credentials};
@@ -84,7 +85,8 @@ async fn changed_password_is_asked_for_again() {
 
 async fn refused_user_is_not_retried_for_ever() {
     let node = Node::start().unwrap();
-    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let builder = Amqp::builder(&node.url()).unwrap().give_up_after(Duration::from_secs(1));
+    let amqp = builder.connect().await.unwrap();
     let mut events = amqp.events();
     let client = client(&amqp, "nobody").await;
     node.ctl(&["change_password", "guest", "changed"]).unwrap();

@@ -162,7 +162,9 @@ async fn job_that_ends_its_processes_is_not_run_again(url: String) {
             async { Ok(()) }
         }));
         let letters = until_dead(&amqp, &queue, 1).await;
-        assert_eq!((letters[0].reason(), letters[0].attempts()), (Reason::Crashed, 4), "{kind:?}");
+        assert_eq!(letters[0].reason(), Reason::Crashed, "{kind:?}");
+        // What a consumer is given while it goes counts as well, although nobody sees it.
+        assert!((4..=5).contains(&letters[0].attempts()), "{kind:?}: {} attempts", letters[0].attempts());
         assert_eq!(runs.load(Ordering::SeqCst), 0);
         assert_eq!(DeadLetters::of_queue(&amqp, &*queue).unwrap().redrive(9, |_| true).await.unwrap(), 1);
         until(|| handle.stats().done == 1).await;
