@@ -16,7 +16,7 @@ use crate::Plan;
 use crate::book::Book;
 use crate::patience::within;
 
-/// The first argument of a program that is to [`play`] a peer.
+/// The first argument of a program that is to [`play()`] a peer.
 pub const ARGUMENT: &str = "--peer";
 
 /// What a peer says when it is ready. Whatever else it says is the number of an operation that it carried out.

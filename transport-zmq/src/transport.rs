@@ -124,7 +124,7 @@ impl Zmq {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config), saying what is wrong with the URL and where; and what
+    /// [`ErrorKind::Config`], saying what is wrong with the URL and where; and what
     /// [`ZmqBuilder::build`] says.
     pub fn from_url(url: &str) -> Result<Self> {
         url::parse(url)?.build()
@@ -170,7 +170,7 @@ impl Zmq {
     ///
     /// # Errors
     ///
-    /// As [`bind`](Self::bind); [`ErrorKind::Config`](polywire_core::ErrorKind::Config) also if nobody has bound it.
+    /// As [`bind`](Self::bind); [`ErrorKind::Config`] also if nobody has bound it.
     pub async fn unbind(&self, endpoint: &str) -> Result<Vec<String>> {
         self.change(Side::Bind, false, endpoint).await
     }
@@ -195,7 +195,7 @@ impl Zmq {
     ///
     /// # Errors
     ///
-    /// As [`bind`](Self::bind); [`ErrorKind::Config`](polywire_core::ErrorKind::Config) also if nobody is connected to it.
+    /// As [`bind`](Self::bind); [`ErrorKind::Config`] also if nobody is connected to it.
     pub async fn disconnect(&self, endpoint: &str) -> Result<()> {
         self.change(Side::Connect, false, endpoint).await.map(drop)
     }

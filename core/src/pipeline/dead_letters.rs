@@ -46,8 +46,8 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `queue` is not an address,
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport keeps no dead letters.
+    /// [`ErrorKind::Config`] if `queue` is not an address,
+    /// [`ErrorKind::Unsupported`] if the transport keeps no dead letters.
     pub fn of_queue(transport: &'t T, queue: impl TryInto<Address, Error: Into<Error>>) -> Result<Self> {
         Self::of(transport, Origin::Queue(queue.try_into().map_err(Into::into)?))
     }
@@ -81,7 +81,7 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport keeps no dead letters.
+    /// [`ErrorKind::Unsupported`] if the transport keeps no dead letters.
     pub fn of(transport: &'t T, origin: Origin) -> Result<Self> {
         if transport.capabilities().dead_letters {
             return Ok(Self { transport, origin });
@@ -229,7 +229,7 @@ impl DeadLetter {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if it cannot be read, which may be what it died of.
+    /// [`ErrorKind::Codec`] if it cannot be read, which may be what it died of.
     pub fn read<V: serde::de::DeserializeOwned>(&self, dialect: &impl Dialect) -> Result<V> {
         dialect.decode_call(&self.message)
     }

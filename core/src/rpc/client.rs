@@ -294,7 +294,7 @@ impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
     }
 
     /// How urgent it is, where queues know priorities; see [`Pusher::with_priority`](crate::Pusher::with_priority). Where
-    /// the transport has none, the call fails as [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    /// the transport has none, the call fails as [`ErrorKind::Unsupported`].
     pub fn priority(self, priority: u8) -> Self {
         Self { priority: Some(priority), ..self }
     }
