@@ -47,7 +47,11 @@ async fn alarm(broker: &Broker, url: &str, calling: &Amqp, book: &Book) -> Resul
     let (working, leaving) = (Amqp::connect(url).await?, Amqp::connect(url).await?);
     let (_puller, held) = hold(&working).await?;
     let mut events = calling.events();
-    let deadlines = || book.failures().get("deadline").copied().unwrap_or_default();
+    // Of what was on its way when the alarm began, and of what was held and is known not to have left.
+    let deadlines = || {
+        let failures = book.failures();
+        ["deadline", "DeadlineExceeded, unsent"].iter().filter_map(|kind| failures.get(*kind)).sum::<usize>()
+    };
     let before = deadlines();
 
     broker.ctl(["set_vm_memory_high_watermark", "0.000001"]).await?;

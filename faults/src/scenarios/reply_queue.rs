@@ -66,7 +66,7 @@ fn says_which(outcome: &Result<i64, CallError>, queue: &str) -> Result<()> {
     let Err(CallError::Failed(error)) = outcome else {
         anyhow::bail!("a call whose reply queue is gone ended with {outcome:?}");
     };
-    let is_ours = error.kind() == ErrorKind::Disconnected && error.detail("queue") == Some(queue);
+    let is_ours = error.kind() == ErrorKind::RepliesLost && error.detail("queue") == Some(queue);
     ensure!(is_ours, "a call whose reply queue is gone failed with {error:?}");
     Ok(())
 }
