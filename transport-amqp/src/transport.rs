@@ -88,11 +88,15 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// | [`RepliesLost`](ErrorKind::RepliesLost) | somebody has deleted the reply queue, or [direct](ReplyMode::Direct) replies lost their connection | unknown |
 ///
 /// A server acknowledges a request after the broker has confirmed its reply; if it dies before, another one gets the
-/// request, marked as redelivered. What was taken and not settled when a connection was lost
-/// comes again, and settling what had come before means nothing. So it is if the broker closes a channel alone, for
+/// request, marked as redelivered. What was taken and not settled when a connection was lost is delivered again, and a
+/// late acknowledgement is ignored. So it is if the broker closes a channel alone, for
 /// instance because something was not settled within its `consumer_timeout`, which is 30 minutes unless it is told
 /// otherwise. A subscription that was away for longer than its queue lasts is made again with the filters that it has
 /// now, and its subscriber gets a [`Disconnected`](ErrorKind::Disconnected) error: events may have been missed.
+///
+/// A request that waits in its queue for longer than its caller does is taken away by the broker, and never starts. But
+/// the time that it waited is not known to the server, whose clock is another one: a request that comes late may be worked
+/// on for as long again as its caller had at first.
 ///
 /// # What fails
 ///
