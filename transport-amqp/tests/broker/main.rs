@@ -17,11 +17,10 @@ mod retries;
 mod stage;
 
 use std::future::Future;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Trial};
 use tokio::time::timeout;
-
-use crate::stage::PATIENCE;
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -78,5 +77,8 @@ fn not_run() -> Completion {
 
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async { timeout(PATIENCE * 2, test).await.expect("the test ends") });
+    runtime.block_on(async { timeout(TEST_MAX, test).await.expect("the test ends") });
 }
+
+/// A test that hangs ends. Some start two nodes, each of which may take a minute on a machine that is busy.
+const TEST_MAX: Duration = Duration::from_mins(5);
