@@ -22,6 +22,12 @@ pub(super) struct Desk<S> {
     pub(super) name: Address,
     pub(super) service: S,
     pub(super) sender: Sender,
+    pub(super) rules: Rules,
+    pub(super) counts: Arc<Counts>,
+}
+
+/// What becomes of requests that come twice, or whose callers are gone.
+pub(super) struct Rules {
     pub(super) is_at_most_once: bool,
     /// How often a request may be delivered before it is taken for one that ends its servers.
     pub(super) deliveries_max: Option<u32>,
@@ -29,7 +35,6 @@ pub(super) struct Desk<S> {
     pub(super) answers: Option<Answers>,
     /// Where a transport says that a caller has stopped waiting.
     pub(super) underway: Option<Underway>,
-    pub(super) counts: Arc<Counts>,
 }
 
 impl<S: Service> intake::Desk for Desk<S> {
@@ -40,10 +45,10 @@ impl<S: Service> intake::Desk for Desk<S> {
             self.count(|counts| &counts.expired);
             return delivery.receipt.ack();
         }
-        if self.deliveries_max.is_some_and(|most| delivery.attempt > most) {
+        if self.rules.deliveries_max.is_some_and(|most| delivery.attempt > most) {
             return self.bury(delivery).await;
         }
-        if !self.is_at_most_once {
+        if !self.rules.is_at_most_once {
             return self.answer(delivery).await;
         }
         if delivery.attempt > 1 {
@@ -62,7 +67,7 @@ impl<S: Service> intake::Desk for Desk<S> {
     }
 
     fn abandon(&self, call: Abandoned) {
-        if let Some(underway) = &self.underway {
+        if let Some(underway) = &self.rules.underway {
             underway.abandon(&(call.reply_to, Some(call.id)));
         }
     }
@@ -124,7 +129,7 @@ impl<S: Service> Desk<S> {
             return self.carry_out(request).await;
         };
         let caller = (reply_to, request.message.id);
-        let Some(answers) = &self.answers else {
+        let Some(answers) = &self.rules.answers else {
             return self.carry_out_for(caller, request).await;
         };
         let (reply, is_fresh) = answers.once(caller.clone(), self.carry_out_for(caller, request)).await?;
@@ -136,7 +141,7 @@ impl<S: Service> Desk<S> {
 
     /// The reply of the service; `None` when this caller does not wait for it any more.
     async fn carry_out_for(&self, caller: Caller, request: Request) -> Option<Message> {
-        let Some(underway) = &self.underway else {
+        let Some(underway) = &self.rules.underway else {
             return self.carry_out(request).await;
         };
         let reply = underway.unless_abandoned(caller, self.carry_out(request)).await;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_core::future::BoxFuture;
 
-use super::desk::Desk;
+use super::desk::{Desk, Rules};
 use super::suppression::{Answers, Suppression};
 use super::underway::Underway;
 use crate::intake::{self, Duty, Phases};
@@ -46,10 +46,7 @@ pub struct Server {
     sender: Sender,
     receiver: Receiver,
     window: Window,
-    is_at_most_once: bool,
-    deliveries_max: Option<u32>,
-    answers: Option<Answers>,
-    underway: Option<Underway>,
+    rules: Rules,
     handle: ServerHandle,
     /// The last one, so that it is dropped last.
     duty: Duty,
@@ -94,32 +91,12 @@ impl Server {
     ///
     /// A request is begun where it is taken in, and goes on in a task of its own if it is not done at once. So a handler
     /// that blocks its thread keeps others from being begun, as it does wherever it runs; what computes for long belongs
-    /// into [`spawn_blocking`](tokio::task::spawn_blocking). Dropping the future stops at once: what runs is dropped, and goes to
-    /// another server where the transport can carry that.
+    /// into [`spawn_blocking`](tokio::task::spawn_blocking). Dropping the future stops at once: what runs is dropped, and
+    /// goes to another server where the transport can carry that.
     pub async fn serve<S: Service>(self, service: S) {
-        let Self {
-            name,
-            sender,
-            receiver,
-            window,
-            is_at_most_once,
-            deliveries_max,
-            answers,
-            underway,
-            handle,
-            duty,
-        } = self;
+        let Self { name, sender, receiver, window, rules, handle, duty } = self;
         tracing::debug!(service = %name, window = window.messages(), "serving");
-        let desk = Desk {
-            name: name.clone(),
-            service,
-            sender,
-            is_at_most_once,
-            deliveries_max,
-            answers,
-            underway,
-            counts: handle.counts,
-        };
+        let desk = Desk { name: name.clone(), service, sender, rules, counts: handle.counts };
         intake::run(Arc::new(desk), receiver, window, duty).await;
         tracing::debug!(service = %name, "stopped serving");
     }
@@ -195,18 +172,8 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
             let duty = Duty::new(&handle.phase);
             let answers = suppression.map(Answers::new);
             let underway = transport.capabilities().cancellation.then(Underway::default);
-            Ok(Server {
-                name,
-                sender,
-                receiver,
-                window,
-                is_at_most_once,
-                deliveries_max,
-                answers,
-                underway,
-                handle,
-                duty,
-            })
+            let rules = Rules { is_at_most_once, deliveries_max, answers, underway };
+            Ok(Server { name, sender, receiver, window, rules, handle, duty })
         })
     }
 }
