@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use polywire_core::CallError;
+use serde::Serialize;
 
 /// The book of a load: each operation has a number, ends in one of three ways, and may be seen to take effect.
 ///
@@ -35,7 +36,7 @@ pub enum End {
 }
 
 /// What a [`Tally`] comes to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Sum {
     /// Operations that were begun.

@@ -25,7 +25,7 @@ pub struct Report {
     /// What its dice started with.
     pub seed: u64,
     /// What was counted.
-    pub counts: Counts,
+    pub counts: Sum,
     /// Effects beyond the first of their operation at one and the same process.
     pub repeated: usize,
     /// Failures by their kind.
@@ -36,34 +36,6 @@ pub struct Report {
     pub seconds: u64,
     /// Why it failed, if it did.
     pub failure: Option<String>,
-}
-
-/// What was counted, as [`Sum`] explains.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "the same as in `Sum`")]
-pub struct Counts {
-    pub attempted: usize,
-    pub acknowledged: usize,
-    pub failed: usize,
-    pub indeterminate: usize,
-    pub lost: usize,
-    pub duplicated: usize,
-    pub unexpected: usize,
-}
-
-impl From<Sum> for Counts {
-    fn from(sum: Sum) -> Self {
-        Self {
-            attempted: sum.attempted,
-            acknowledged: sum.acknowledged,
-            failed: sum.failed,
-            indeterminate: sum.indeterminate,
-            lost: sum.lost,
-            duplicated: sum.duplicated,
-            unexpected: sum.unexpected,
-        }
-    }
 }
 
 impl Report {
@@ -79,7 +51,7 @@ impl Report {
             about: scenario.about,
             mode: plan.mode.to_string(),
             seed: plan.seed,
-            counts: book.sum().into(),
+            counts: book.sum(),
             repeated: book.repeated(),
             failures: book.failures(),
             figures: book.figures(),
@@ -105,7 +77,7 @@ impl fmt::Display for Report {
     /// One line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scenario, mode, seconds, .. } = self;
-        let Counts { attempted, acknowledged, failed, indeterminate, lost, duplicated, unexpected } =
+        let Sum { attempted, acknowledged, failed, indeterminate, lost, duplicated, unexpected, .. } =
             self.counts;
         write!(
             f,
@@ -147,7 +119,7 @@ impl fmt::Display for Table {
         )?;
         writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|")?;
         for report in &self.0 {
-            let Counts { attempted, acknowledged, failed, indeterminate, lost, duplicated, unexpected } =
+            let Sum { attempted, acknowledged, failed, indeterminate, lost, duplicated, unexpected, .. } =
                 report.counts;
             let Report { scenario, mode, seconds, .. } = report;
             let failed_mark = if report.failure.is_some() { " **FAILED**" } else { "" };
