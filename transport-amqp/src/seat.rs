@@ -63,8 +63,8 @@ impl Settle for Seat {
         };
         match outcome {
             Outcome::Ack => acknowledge(channel, tag, false),
-            Outcome::Discard => queue(channel.basic_reject(tag, BasicRejectOptions { requeue: false })),
-            _ => queue(
+            Outcome::Discard => write(channel.basic_reject(tag, BasicRejectOptions { requeue: false })),
+            _ => write(
                 channel.basic_nack(tag, BasicNackOptions { requeue: true, ..BasicNackOptions::default() }),
             ),
         }
@@ -73,12 +73,12 @@ impl Settle for Seat {
 
 /// Acknowledges a delivery, or all up to it.
 pub(crate) fn acknowledge(channel: &Channel, tag: u64, multiple: bool) {
-    queue(channel.basic_ack(tag, BasicAckOptions { multiple }));
+    write(channel.basic_ack(tag, BasicAckOptions { multiple }));
 }
 
 /// Queues a frame, which the first poll does; what is left to wait for is that it was written. If it cannot be, the
 /// channel is lost, and the broker requeues by itself.
-fn queue(sending: impl Future<Output = lapin::Result<()>>) {
+pub(crate) fn write(sending: impl Future<Output = lapin::Result<()>>) {
     let sending = std::pin::pin!(sending);
     let _ = sending.poll(&mut Context::from_waker(Waker::noop()));
 }

@@ -1,5 +1,8 @@
 //! Jobs: what is counted, what comes again, what outlives whom.
 
+use std::future::IntoFuture;
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use futures_util::future::{join_all, try_join_all};
 use lapin::BasicProperties;
@@ -10,6 +13,7 @@ use polywire_core::{ErrorKind, Headers, Job, Puller, Pusher, Reason, Transport, 
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
+use crate::outbound::through_proxy;
 use crate::stage::{
     PATIENCE, bad_text, channel, consume, delete, killed_and_restarted, publish, until, until_dead, waiting,
 };
@@ -28,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker("deleted_job_queue_loses_no_later_job", deleted_job_queue_loses_no_later_job),
         node("confirmed_jobs_outlive_a_killed_broker", confirmed_jobs_outlive_a_killed_broker),
         node("full_puller_can_stop_after_a_lost_connection", full_puller_can_stop_after_a_lost_connection),
+        broker("puller_given_up_while_it_opens_holds_nothing", puller_given_up_while_it_opens_holds_nothing),
         node("lost_connection_has_nothing_done_twice", lost_connection_has_nothing_done_twice),
         node("late_acknowledgement_costs_the_channel_alone", late_acknowledgement_costs_the_channel_alone),
     ]
@@ -192,6 +197,24 @@ async fn full_puller_can_stop_after_a_lost_connection() {
     drop(full);
     let mut other = puller(&amqp, "full", 2).await;
     assert_eq!(taken(&mut other, 2).await, [1, 2]);
+}
+
+async fn puller_given_up_while_it_opens_holds_nothing(url: String) {
+    let counting = channel(&url).await;
+    let amqp = Amqp::connect(&url).await.unwrap();
+    pusher(&amqp, "given.up").await.push(&1).await.unwrap();
+    let (proxy, builder) = through_proxy(&url).await;
+    let far = builder.connect().await.unwrap();
+    proxy.delay(Duration::from_millis(500));
+    let opening = Puller::<u32>::bind(&far, "given.up", MessagePack);
+    // The broker has delivered the job before it is known here that it takes this for a consumer.
+    let delivered = async { while waiting(&counting, "polywire.jobs.given.up").await > 0 {} };
+    tokio::select! {
+        puller = opening.into_future() => drop(puller.unwrap()),
+        () = delivered => {}
+    }
+    let mut other = puller(&amqp, "given.up", 1).await;
+    assert_eq!(taken(&mut other, 1).await, [1]);
 }
 
 async fn lost_connection_has_nothing_done_twice() {
