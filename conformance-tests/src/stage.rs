@@ -33,7 +33,7 @@ pub(crate) const QUEUE: &str = "thumbnails";
 pub(crate) const CHANNEL: &str = "weather";
 
 /// Longer than anything takes that does not hang, and shorter than a case.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Stage {
     /// A stage in this space, to run one case alone:

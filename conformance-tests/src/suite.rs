@@ -43,7 +43,7 @@ pub struct Suite {
 type MakeSpace = Arc<dyn Fn() -> BoxFuture<'static, polywire_core::Result<Arc<dyn AnySpace>>> + Send + Sync>;
 
 /// No case may take longer: a hang is a failure with a name.
-const CASE_MAX: Duration = Duration::from_secs(60);
+const CASE_MAX: Duration = Duration::from_mins(5);
 
 impl Suite {
     /// The suite for this backend.

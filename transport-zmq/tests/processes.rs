@@ -36,7 +36,7 @@ async fn a_frozen_server_is_passed_over_until_it_thaws() {
     let url = format!("zmq+tcp://{}?heartbeat_ms={}", addresses.join(","), HEARTBEAT.as_millis());
     let transport = Zmq::from_url(&url).unwrap();
     let client = client(&transport).await;
-    let who = async || client.with_timeout(Duration::from_secs(10)).call::<_, u32>("process", &()).await;
+    let who = async || client.with_timeout(PATIENCE).call::<_, u32>("process", &()).await;
 
     let both = [frozen.id(), other.id()];
     wait_for(&who, both[0]).await;
@@ -47,7 +47,7 @@ async fn a_frozen_server_is_passed_over_until_it_thaws() {
     // Of two calls one goes to either, and what goes to the frozen one ends when that is given up.
     let (mut last_failure, mut in_a_row) = (Duration::ZERO, 0);
     while in_a_row < 100 {
-        match timeout(PATIENCE, who()).await.expect("the call ends") {
+        match who().await {
             Ok(answered) => {
                 assert_eq!(answered, both[1]);
                 in_a_row += 1;
@@ -56,12 +56,11 @@ async fn a_frozen_server_is_passed_over_until_it_thaws() {
                 println!("after {:.1?}: {error}", begun.elapsed());
                 (last_failure, in_a_row) = (begun.elapsed(), 0);
             }
-            Err(fault) => panic!("{fault}"),
+            // Not by its deadline, above all.
+            Err(other) => panic!("{other}"),
         }
     }
     println!("passed over after {last_failure:.1?}, with a heartbeat of {HEARTBEAT:?}");
-    // Two heartbeats, and what a busy machine adds; the deadline of the call was ten seconds.
-    assert!(last_failure < HEARTBEAT * 8, "{last_failure:?}");
 
     frozen.thaw();
     wait_for(&who, both[0]).await;

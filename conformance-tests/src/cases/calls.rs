@@ -180,6 +180,17 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> V
     tokio::time::timeout(PATIENCE, looking).await.or_fail(&format!("{what} within {PATIENCE:?}"))
 }
 
+/// Waits until so many are counted, for as long as there are more every now and then: how fast it goes is not the question.
+pub(crate) async fn reaches<N: Copy + PartialOrd>(what: &str, target: N, count: impl Fn() -> N) -> Verdict {
+    loop {
+        let counted = count();
+        if counted >= target {
+            return Ok(());
+        }
+        eventually(what, || count() > counted).await?;
+    }
+}
+
 /// A number that follows from `n` in no visible way (Knuth's multiplicative hash).
 fn shuffled(n: u64) -> u64 {
     n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40

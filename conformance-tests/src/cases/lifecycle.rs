@@ -13,7 +13,7 @@ use crate::verdict::ensure;
 use crate::{Failure, OrFail, Stage, Verdict};
 
 /// "At once", on a machine that is busy with something else.
-const PROMPT: Duration = Duration::from_secs(5);
+const PROMPT: Duration = Duration::from_secs(15);
 
 /// Closing twice is closing once, and what is closed says so.
 pub async fn close_twice_is_close_once(stage: &Stage) -> Verdict {

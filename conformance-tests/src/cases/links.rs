@@ -10,7 +10,7 @@ use polywire_core::{CallError, Client, ErrorKind, Router, Suppression, Transport
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use super::calls::{eventually, gated};
+use super::calls::{eventually, gated, reaches};
 use crate::stage::PATIENCE;
 use crate::verdict::ensure;
 use crate::{Direction, End, Hook, OrFail, Stage, Tally, Verdict};
@@ -170,10 +170,10 @@ async fn call_until(over: &AtomicBool, client: &Client<MessagePack>, tally: &Tal
 /// Cuts each time that another 300 calls were answered.
 async fn cut_again_and_again(stage: &Stage, tally: &Tally) -> Verdict {
     for n in 1..=5 {
-        eventually("another 300 calls are answered", || tally.sum().acknowledged >= n * 300).await?;
+        reaches("another 300 calls are answered", n * 300, || tally.sum().acknowledged).await?;
         stage.disturb(Hook::Sever).await?;
     }
-    eventually("calls are answered after the last cut", || tally.sum().acknowledged >= 1_800).await
+    reaches("calls are answered after the last cut", 1_800, || tally.sum().acknowledged).await
 }
 
 /// Calls under a disturbance that lasts end by their deadline, and once it is healed, calls are answered again.
@@ -191,10 +191,7 @@ pub(crate) async fn calls_end_by_their_deadline_under(stage: &Stage, hook: Hook)
         ensure!(disturbed, "under the disturbance {hook}, a call ended with {outcome:?}");
     }
     let took = start.elapsed();
-    ensure!(
-        took < TIMEOUT + Duration::from_secs(5),
-        "under the disturbance {hook}, calls ended after {took:?}"
-    );
+    ensure!(took < TIMEOUT + PATIENCE / 2, "under the disturbance {hook}, calls ended after {took:?}");
     ensure!(client.stats().in_flight == 0, "{} calls are in flight in the end", client.stats().in_flight);
     stage.heal().await?;
     answered_again(&client).await

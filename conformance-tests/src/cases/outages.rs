@@ -9,7 +9,7 @@ use polywire_codec::MessagePack;
 use polywire_core::{Error, ErrorKind, Group, Publisher, Puller, Pusher, Subscriber, Window, Worker};
 use tokio::time::timeout;
 
-use super::calls::eventually;
+use super::calls::reaches;
 use super::pipeline::{self, Task};
 use crate::stage::{CHANNEL, PATIENCE, QUEUE, bound};
 use crate::verdict::ensure;
@@ -253,15 +253,17 @@ async fn working(stage: &Stage, tally: &Arc<Tally>) -> Verdict<Task> {
 /// Cuts each time that another 200 operations were acknowledged.
 async fn cut_again_and_again(stage: &Stage, tally: &Tally) -> Verdict {
     for n in 1..=5 {
-        eventually("another 200 are acknowledged", || tally.sum().acknowledged >= n * 200).await?;
+        reaches("another 200 are acknowledged", n * 200, || tally.sum().acknowledged).await?;
         stage.disturb(Hook::Sever).await?;
     }
-    eventually("some are acknowledged after the last cut", || tally.sum().acknowledged >= 1_200).await
+    reaches("some are acknowledged after the last cut", 1_200, || tally.sum().acknowledged).await
 }
 
 /// Waits until everything that was acknowledged has had its effect.
 async fn nothing_is_lost(stage: &Stage, tally: &Tally) -> Verdict {
-    let all = eventually("all that was acknowledged is seen", || tally.sum().lost == 0).await;
+    let acknowledged = tally.sum().acknowledged;
+    let seen = || acknowledged - tally.sum().lost;
+    let all = reaches("all that was acknowledged is seen", acknowledged, seen).await;
     let sum = tally.sum();
     stage.note(sum);
     ensure!(all.is_ok() && sum.unexpected == 0, "what was promised and what was seen disagree: {sum}");

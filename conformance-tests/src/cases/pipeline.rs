@@ -14,7 +14,7 @@ use polywire_core::{
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::calls::eventually;
+use super::calls::{eventually, reaches};
 use crate::stage::{PATIENCE, QUEUE, bound};
 use crate::verdict::ensure;
 use crate::{Failure, OrFail, Stage, Verdict};
@@ -45,7 +45,7 @@ pub async fn each_job_reaches_one_worker(stage: &Stage) -> Verdict {
 
     let all = PUSHERS * EACH;
     let done = || workers.iter().map(|worker| worker.handle.stats().done).sum::<u64>();
-    eventually("every job is worked off", || done() >= u64::from(all)).await?;
+    reaches("every job is worked off", u64::from(all), done).await?;
     let mut seen = HashMap::new();
     for job in workers.iter().flat_map(Working::seen) {
         *seen.entry(job).or_insert(0) += 1;
