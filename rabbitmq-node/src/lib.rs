@@ -139,14 +139,14 @@ impl Node {
         Ok(String::from_utf8_lossy(&std::fs::read(self.settings.folder.join(name))?).into_owned())
     }
 
-    /// Lets the node write down which quorum queues there are, which it does a while after they were made: one that is
-    /// killed before forgets them.
+    /// Lets the node write down which queues there are, which it does a while after they were made: one that is killed before
+    /// may forget them, quorum queues for longer than classic ones.
     ///
     /// # Errors
     ///
     /// What it said, if it failed.
     pub fn remember_queues(&self) -> io::Result<()> {
-        self.ctl(&["eval", "[dets:sync(Table) || Table <- dets:all()]."]).map(drop)
+        self.ctl(&["eval", "mnesia:sync_log(), [dets:sync(Table) || Table <- dets:all()]."]).map(drop)
     }
 
     /// Runs `rabbitmqctl`, and gives back what it said.

@@ -19,9 +19,10 @@ use tokio::time::timeout;
 /// Longer than anything takes that does not hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Kills a node, and starts it again with its data.
+/// Kills a node, and starts it again with its data, also what it was told a moment ago.
 pub(crate) async fn killed_and_restarted(mut node: Node) -> Node {
     let restarting = tokio::task::spawn_blocking(move || {
+        node.remember_queues().unwrap();
         node.kill().unwrap();
         node.restart().unwrap();
         node
