@@ -58,7 +58,7 @@ pub enum ErrorKind {
     Denied,
     /// There is no connection: it could not be made in time, or it was lost.
     Disconnected,
-    /// A bound on our side is reached: too many calls in flight.
+    /// A bound is reached: too many calls in flight here, or a queue that takes no more.
     Overloaded,
     /// The broker or the peer took the message and refused it.
     Rejected,

@@ -27,6 +27,16 @@ pub(crate) fn unroutable(queue: &str) -> Error {
     Error::new(ErrorKind::Unroutable, "no queue takes the message").with("queue", queue).unsent()
 }
 
+/// What a refusal by a queue means that refuses what is too much. The broker gives no reasons, and the queue may also be out
+/// of its reach; trying again later is right either way.
+pub(crate) fn full(queue: &str, error: Error) -> Error {
+    if error.kind() != ErrorKind::Rejected {
+        return error;
+    }
+    let full = Error::new(ErrorKind::Overloaded, "the queue is full, or out of the broker's reach");
+    full.with("queue", queue).with_source(error)
+}
+
 /// A lock is poisoned only if a panic struck while it was held; no code of ours panics there, and the data would be
 /// whole anyway.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

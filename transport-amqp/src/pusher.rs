@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use polywire_core::{Address, ErrorKind, Message, Outbound, Result, Sender, Sending};
 
+use crate::error::full;
 use crate::topology::Queue;
 use crate::transport::Inner;
 use crate::unique::unique;
@@ -43,6 +44,7 @@ impl Outbound for Jobs {
                 Err(error) if error.kind() == ErrorKind::Unroutable => {
                     publish_again(&self.transport, &self.queue, job).await
                 }
+                Err(error) if self.queue.options.rejects() => Err(full(self.queue.name.as_str(), error)),
                 outcome => outcome,
             }
         })

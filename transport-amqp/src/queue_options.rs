@@ -36,6 +36,7 @@ pub struct QueueOptions {
     kind: Option<QueueKind>,
     delivery_limit: Option<u32>,
     dead_letters: bool,
+    dead_letters_max: Option<u64>,
     priorities: Option<u8>,
     message_ttl: Option<Duration>,
     length: Option<u64>,
@@ -52,7 +53,8 @@ pub struct QueueOptions {
 pub enum QueueOverflow {
     /// It lets go of the oldest one.
     DropOldest,
-    /// It refuses the new one: whoever sends it gets [`ErrorKind::Rejected`].
+    /// It refuses the new one: whoever pushes a job or makes a call gets [`ErrorKind::Overloaded`], and whoever publishes
+    /// an event, not knowing the queues that it is for, [`ErrorKind::Rejected`].
     Reject,
 }
 
@@ -79,6 +81,14 @@ impl QueueOptions {
     /// often, or was one too many. The default is to let go of it. Workers put there what fails for good in any case.
     pub fn dead_letters(self) -> Self {
         Self { dead_letters: true, ..self }
+    }
+
+    /// How many of its dead letters are kept, whoever put them there; when there are more, the oldest is let go. It is a bound
+    /// of the queue that they are in, so that whoever looks after them has to ask for the same. The default is none, since
+    /// what died is the last thing to be thrown away unseen; a policy of the broker's can set one at any time
+    /// (`rabbitmqctl set_policy --apply-to queues dead '^polywire\.dead\.' '{"max-length": 10000}'`).
+    pub fn dead_letters_max(self, messages: u64) -> Self {
+        Self { dead_letters_max: Some(messages), ..self }
     }
 
     /// From how many levels messages may have their [priority](polywire_core::Message::priority), counted from 0; what is
@@ -134,7 +144,10 @@ impl QueueOptions {
             ),
             (self.delivery_limit == Some(0), "a delivery limit is at least 1"),
             (self.priorities == Some(0), "priorities have at least the levels 0 and 1"),
-            (self.length == Some(0) || self.bytes == Some(0), "a queue that may hold nothing is of no use"),
+            (
+                [self.length, self.bytes, self.dead_letters_max].contains(&Some(0)),
+                "a queue that may hold nothing is of no use",
+            ),
             (self.expires.is_some_and(|after| after.as_millis() == 0), "a queue cannot expire at once"),
             (
                 [self.expires, self.message_ttl].iter().flatten().any(|time| *time > TIME_MAX),
@@ -158,6 +171,16 @@ impl QueueOptions {
     /// Whether the broker puts what it takes out among the dead letters.
     pub(crate) fn buries(&self) -> bool {
         self.dead_letters
+    }
+
+    /// How the broker keeps the dead letters of such a queue.
+    pub(crate) fn of_dead_letters(&self) -> Self {
+        // Whoever looks at a dead letter gives it back: from version 4 on, RabbitMQ would let go of it for that.
+        let options = Self::new().kind(self.queue_kind()).any_deliveries();
+        match self.dead_letters_max {
+            Some(messages) => options.length(messages, QueueOverflow::DropOldest),
+            None => options,
+        }
     }
 
     pub(crate) fn rejects(&self) -> bool {
@@ -303,6 +326,7 @@ mod tests {
             (quorum().delivery_limit(0), "at least 1"),
             (QueueOptions::new().priorities(0), "levels"),
             (QueueOptions::new().length(0, QueueOverflow::Reject), "nothing"),
+            (QueueOptions::new().dead_letters_max(0), "nothing"),
             (QueueOptions::new().expires(Duration::ZERO), "at once"),
             (QueueOptions::new().message_ttl(Duration::MAX), "longer"),
         ] {

@@ -35,9 +35,7 @@ impl Queue {
 
     /// Where its dead letters are.
     pub(crate) fn dead(&self) -> Result<Self> {
-        let (name, kind) = (Native.dead_queue(&self.name)?, self.options.queue_kind());
-        // Whoever looks at a dead letter gives it back: from version 4 on, RabbitMQ would let go of it for that.
-        Ok(Self::of(name, QueueOptions::new().kind(kind).any_deliveries()))
+        Ok(Self::of(Native.dead_queue(&self.name)?, self.options.of_dead_letters()))
     }
 
     /// Where something waits for so long before it comes to this one. It is of the same kind; but a classic queue moves what

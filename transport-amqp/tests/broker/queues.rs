@@ -6,7 +6,8 @@ use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, AmqpBuilder, QueueKind, QueueOptions, QueueOverflow};
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Client, ErrorKind, Group, Job, Puller, Pusher, Reason, Server, Subscriber, Transport, Window,
+    Address, Client, DeadLetters, Deadline, ErrorKind, Group, Job, Message, Puller, Pusher, Reason, Server,
+    Subscriber, Transport, Window,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker("full_queue_refuses_and_says_so", full_queue_refuses_and_says_so),
         node("what_waits_comes_back_to_a_full_queue", what_waits_comes_back_to_a_full_queue),
         broker("oldest_job_leaves_a_full_queue", oldest_job_leaves_a_full_queue),
+        broker("latest_dead_letters_are_kept", latest_dead_letters_are_kept),
         broker("urgent_jobs_and_requests_are_taken_first", urgent_jobs_and_requests_are_taken_first),
         broker(
             "what_comes_back_too_often_is_buried_by_the_broker",
@@ -118,7 +120,8 @@ async fn passive_queue_is_found_or_missing_and_never_made(url: String) {
 async fn full_queue_refuses_and_says_so(url: String) {
     for (queue, kind) in [("full.classic", QueueKind::Classic), ("full.quorum", QueueKind::Quorum)] {
         let options = QueueOptions::new().kind(kind).length(3, QueueOverflow::Reject);
-        let amqp = builder(&url).jobs(queue, options).connect().await.unwrap();
+        let amqp = builder(&url).jobs(queue, options.clone()).service(queue, options);
+        let amqp = amqp.connect().await.unwrap();
         let pusher = Pusher::connect(&amqp, queue, MessagePack).await.unwrap();
         // A quorum queue notices a little late.
         let mut taken = 0;
@@ -129,8 +132,11 @@ async fn full_queue_refuses_and_says_so(url: String) {
             }
             assert!(taken < 100, "{kind:?}: nothing is refused");
         };
-        assert_eq!(error.kind(), ErrorKind::Rejected, "{error:?}");
+        assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::Overloaded, false), "{error:?}");
+        assert_eq!(error.detail("queue"), Some(format!("polywire.jobs.{queue}").as_str()));
         assert!(taken >= 3, "{taken} were taken");
+        let refused = full_service_refuses(&amqp, queue).await;
+        assert_eq!(refused, Some(ErrorKind::Overloaded), "{kind:?}");
         let mut jobs = puller(&amqp, queue, 1).await;
         for expected in 0..taken {
             let job = next(&mut jobs).await;
@@ -138,6 +144,19 @@ async fn full_queue_refuses_and_says_so(url: String) {
             job.ack();
         }
     }
+}
+
+/// Sends requests until one is refused, since nobody serves.
+async fn full_service_refuses(amqp: &Amqp, service: &str) -> Option<ErrorKind> {
+    drop(Server::bind(amqp, service).await.unwrap());
+    let (requests, _replies) = amqp.requester(&Address::new(service).unwrap()).await.unwrap();
+    for _ in 0..100 {
+        let request = Message::request(Address::new("wait").unwrap(), Deadline::after(PATIENCE));
+        if let Err(error) = requests.send(request).await {
+            return Some(error.kind());
+        }
+    }
+    None
 }
 
 async fn what_waits_comes_back_to_a_full_queue() {
@@ -190,6 +209,29 @@ async fn oldest_job_leaves_a_full_queue(url: String) {
     until_dead(&amqp, "shifting", 1).await;
 }
 
+async fn latest_dead_letters_are_kept(url: String) {
+    for (queue, kind) in [("mortal.classic", QueueKind::Classic), ("mortal.quorum", QueueKind::Quorum)] {
+        let options = QueueOptions::new().kind(kind).dead_letters_max(2);
+        let amqp = builder(&url).jobs(queue, options).connect().await.unwrap();
+        let pusher = Pusher::connect(&amqp, queue, MessagePack).await.unwrap();
+        let (mut jobs, dead) = (puller(&amqp, queue, 1).await, DeadLetters::of_queue(&amqp, queue).unwrap());
+        for n in 0..4 {
+            pusher.push(&n).await.unwrap();
+            next(&mut jobs).await.dead_letter("").unwrap();
+            // One dies after the other.
+            let dying = async {
+                while dead.look(9).await.unwrap().last().map(|letter| letter.read(&MessagePack).unwrap())
+                    != Some(n)
+                {}
+            };
+            timeout(PATIENCE, dying).await.expect("it is dead");
+        }
+        let letters = until_dead(&amqp, queue, 2).await;
+        let numbers: Vec<u32> = letters.iter().map(|letter| letter.read(&MessagePack).unwrap()).collect();
+        assert_eq!(numbers, [2, 3], "{kind:?}");
+    }
+}
+
 async fn urgent_jobs_and_requests_are_taken_first(url: String) {
     let urgent = || QueueOptions::new().priorities(5);
     let amqp = builder(&url).jobs("urgent", urgent()).service("urgent", urgent()).connect().await.unwrap();
@@ -211,7 +253,7 @@ async fn urgent_jobs_and_requests_are_taken_first(url: String) {
         call.handed_over().await;
         calls.push(call);
     }
-    let name = polywire_core::Address::new("urgent").unwrap();
+    let name = Address::new("urgent").unwrap();
     let (_, mut requests) = amqp.responder(&name, Window::new(1)).await.unwrap();
     let first = timeout(PATIENCE, requests.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(first.message.method.as_ref().unwrap().as_str(), "quick");
@@ -232,7 +274,7 @@ async fn what_comes_back_too_often_is_buried_by_the_broker(url: String) {
     assert_eq!((letters[0].reason(), letters[0].read::<u32>(&MessagePack).unwrap()), (Reason::Crashed, 1));
     assert!(letters[0].at().unwrap().elapsed().unwrap() < PATIENCE * 2, "{letters:?}");
     println!("after {} attempts", letters[0].attempts());
-    let dead = polywire_core::DeadLetters::of_queue(&amqp, "limited").unwrap();
+    let dead = DeadLetters::of_queue(&amqp, "limited").unwrap();
     assert_eq!(dead.redrive(9, |_| true).await.unwrap(), 1);
     let job = next(&mut jobs).await;
     assert_eq!((job.context().attempt, job.context().redriven()), (1, 1));
