@@ -82,6 +82,7 @@ macro_rules! each_case {
             pipeline {
                 optional each_job_reaches_one_worker "Of the jobs of several pushers, each reaches exactly one of several workers";
                 optional jobs_keep_their_order "The jobs of one pusher reach one worker in the order in which they were pushed";
+                optional urgent_jobs_are_taken_first "Of the jobs that wait, the urgent ones are taken first, and those that are as urgent in their order";
                 optional headers_cross_with_the_job "What a job says about itself crosses with it";
                 optional job_for_nobody_waits_or_is_refused "A job that nobody is there for waits for a worker, or its push says that it is unroutable";
                 optional dropped_job_is_requeued "A job that is dropped unsettled comes again, and says so";

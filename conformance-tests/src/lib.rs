@@ -51,7 +51,7 @@ pub use self::hook::{Direction, Hook};
 pub use self::matrix::Matrix;
 pub use self::proxy::Proxy;
 pub use self::report::{Entry, Outcome, Report};
-pub use self::stage::{Serving, Stage};
+pub use self::stage::{Serving, Stage, URGENT};
 pub use self::suite::{Case, Suite};
 pub use self::tally::{End, Sum, Tally};
 pub use self::verdict::{Failure, Missing, OrFail, Verdict};

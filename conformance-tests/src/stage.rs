@@ -32,6 +32,10 @@ pub(crate) const SERVICE: &str = "calculator";
 pub(crate) const QUEUE: &str = "thumbnails";
 pub(crate) const CHANNEL: &str = "weather";
 
+/// The name of the queue of jobs whose cases are about priorities: a backend whose queues know priorities only if they are
+/// set up for them sets up this one, for priorities up to 3.
+pub const URGENT: &str = "urgent";
+
 /// Longer than anything takes that does not hang, and shorter than a case.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use polywire_amqp::{Amqp, QueueKind};
-use polywire_conformance::{Backend, Direction, Hook, Proxy, Space, Suite};
+use polywire_amqp::{Amqp, QueueKind, QueueOptions};
+use polywire_conformance::{Backend, Direction, Hook, Proxy, Space, Suite, URGENT};
 use polywire_core::{
     Address, AnyTransport, Capabilities, Error, ErrorKind, Filters, Graveyard, Origin, Receiver, Result,
     Sender, Subscription, Transport, Window,
@@ -108,6 +108,9 @@ impl Names {
     async fn transport(&self) -> Result<AnyTransport> {
         let url = format!("amqp://guest:guest@{}", self.proxy.address());
         let builder = Amqp::builder(&url)?.connect_timeout(Duration::from_secs(10));
+        // A quorum queue of this version knows no priorities.
+        let urgent = QueueOptions::new().kind(QueueKind::Classic).priorities(3);
+        let builder = builder.jobs(self.prefix.join(&Address::new(URGENT)?)?, urgent);
         let amqp = builder.queue_kind(self.kind).connect().await?;
         Ok(AnyTransport::new(Prefixed { amqp, prefix: self.prefix.clone() }))
     }

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::calls::{eventually, reaches};
-use crate::stage::{PATIENCE, QUEUE, bound};
+use crate::stage::{PATIENCE, QUEUE, URGENT, bound};
 use crate::verdict::ensure;
 use crate::{Failure, OrFail, Stage, Verdict};
 
@@ -67,6 +67,28 @@ pub async fn jobs_keep_their_order(stage: &Stage) -> Verdict {
         pusher.push(&n).await.or_fail("a push")?;
         let job = next(&mut jobs).await?;
         ensure!(*job == n, "job {n} was pushed, and {} came", *job);
+        job.ack();
+    }
+    Ok(())
+}
+
+/// Of the jobs that wait, the urgent ones are taken first, and those that are as urgent in their order.
+pub async fn urgent_jobs_are_taken_first(stage: &Stage) -> Verdict {
+    stage.require("pipeline", |can| can.pipeline).await?;
+    stage.require("holding", |can| can.holding).await?;
+    stage.require("priorities", |can| can.priorities).await?;
+    let pusher = bound(Pusher::connect(&stage.calling().await?, URGENT, MessagePack)).await?;
+    pusher.push(&1_u32).await.or_fail("a push")?;
+    for (job, priority) in [(2_u32, 1), (3, 3), (4, 1), (5, 3), (6, 0)] {
+        pusher.with_priority(priority).push(&job).await.or_fail("an urgent push")?;
+    }
+    // All of them wait before anybody takes any.
+    let serving = stage.serving().await?;
+    let jobs = Puller::bind(&serving, URGENT, MessagePack).window(Window::new(1));
+    let mut jobs: Puller<u32> = bound(jobs).await?;
+    for expected in [3, 5, 2, 4, 1, 6] {
+        let job = next(&mut jobs).await?;
+        ensure!(*job == expected, "it was the turn of job {expected}, and {} came", *job);
         job.ack();
     }
     Ok(())

@@ -30,8 +30,8 @@ use self::messages::{
     Alters, Boundless, LosesReplies, RepeatsReplies, RepeatsRequests, SwallowsUnroutable, Swaps,
 };
 use self::work::{
-    CannotCount, ForgetsAcknowledgements, ForgetsTheMark, ForgetsToRequeue, IgnoresTheWindow,
-    LeaksAbandonedCalls, NeverStops,
+    CannotCount, ForgetsAcknowledgements, ForgetsTheMark, ForgetsToRequeue, HurriesForNobody,
+    IgnoresTheWindow, LeaksAbandonedCalls, NeverStops,
 };
 
 /// Runs a case on a backend with a flaw, and on one without.
@@ -108,6 +108,7 @@ caught! {
     forgotten_jobs: ForgetsToRequeue, "pipeline.dropped_job_is_requeued", "a job arrives in time";
     unmarked_jobs: ForgetsTheMark, "pipeline.dropped_job_is_requeued", "does not say so";
     uncounted_attempts: CannotCount, "pipeline.requeued_job_counts_its_attempts", "attempt 3 counts as number 2";
+    ignored_priorities: HurriesForNobody, "pipeline.urgent_jobs_are_taken_first", "it was the turn of job 3, and 1 came";
     hoarded_jobs: IgnoresTheWindow,
         "pipeline.window_bounds_the_jobs_taken", "a third job came through a window of two";
     pauses_that_are_none: Hasty, "retries.failed_job_comes_again_after_its_pause", "job 1 was to wait, and came before job 1";

@@ -12,7 +12,7 @@ use polywire_core::{
 use tokio::sync::Semaphore;
 
 use crate::backend::{End, Flaw};
-use crate::ends::received;
+use crate::ends::{altered, received};
 
 /// What is to be requeued is forgotten.
 #[derive(Clone)]
@@ -116,6 +116,19 @@ impl Flaw for CannotCount {
                 let attempt = delivery.attempt.min(2);
                 delivery.attempt(attempt)
             })
+        })
+    }
+}
+
+/// Nothing is urgent.
+#[derive(Clone)]
+pub(crate) struct HurriesForNobody;
+
+impl Flaw for HurriesForNobody {
+    fn pushing(&self, sender: Sender) -> Sender {
+        altered(sender, |mut job| {
+            job.priority = None;
+            vec![job]
         })
     }
 }
