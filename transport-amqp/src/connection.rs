@@ -93,7 +93,8 @@ async fn dial(
     attempt: &Attempt,
 ) -> io::Result<Stream> {
     let (host, port) = (uri.authority.host, uri.authority.port);
-    let addresses = runtime.to_socket_addrs((host.clone(), port));
+    // The engine's own look-up panics on its thread when the runtime ends meanwhile; this one fails.
+    let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), port)).await?.collect();
     let tcp = runtime.tcp_connect(addresses).await?;
     attempt.reached(duplicate(tcp.get_ref())?)?;
     let stream = AsyncTcpStream::Plain(tcp);

@@ -18,6 +18,7 @@ use polywire_core::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
+use crate::QueueKind;
 use crate::error::{closed, failed};
 use crate::returns::Returns;
 use crate::seat::{Seat, write};
@@ -61,6 +62,14 @@ pub(crate) enum GivingBack {
 }
 
 impl GivingBack {
+    /// Whether each delivery of a queue of this kind says which attempt it is.
+    fn counts(self, kind: QueueKind) -> bool {
+        match self {
+            Self::Broker | Self::BrokerOrBuried => kind == QueueKind::Quorum,
+            Self::BrokerCounts | Self::Counted => true,
+        }
+    }
+
     /// Whether a delivery may have to be published again, so that all of it has to be kept.
     fn keeps(self, redelivered: bool) -> bool {
         match self {
@@ -83,8 +92,14 @@ pub(crate) async fn open<S: Source>(
     let ((stop, stopped), (tell_ready, ready)) = (oneshot::channel(), oneshot::channel());
     let returns = Returns::new(transport.clone(), seat.clone(), source.queue().clone(), source.giving_back());
     let (taking, seat_of_receipts) = (Some((take, stop)), seat.clone());
-    let deliveries =
-        Deliveries { transport: transport.clone(), taking, seat: seat_of_receipts, returns: returns.clone() };
+    let counts_attempts = source.giving_back().counts(source.queue().options.queue_kind());
+    let deliveries = Deliveries {
+        transport: transport.clone(),
+        taking,
+        seat: seat_of_receipts,
+        returns: returns.clone(),
+        counts_attempts,
+    };
     let intake = Intake { transport: transport.clone(), source, seat, returns, window, put };
     transport.own(tokio::spawn(intake.serve(tell_ready, stopped)).abort_handle());
     ready.await.map_err(|_| closed())??;
@@ -97,6 +112,7 @@ struct Deliveries {
     taking: Option<(Taking, oneshot::Sender<Taking>)>,
     seat: Arc<Seat>,
     returns: Arc<Returns>,
+    counts_attempts: bool,
 }
 
 type Taking = mpsc::Receiver<Result<Taken>>;
@@ -167,6 +183,10 @@ impl Inbound for Deliveries {
             // Handed back after the consumer is cancelled, since else the broker would send it here again.
             drop(stop.send(take));
         }
+    }
+
+    fn counts_attempts(&self) -> bool {
+        self.counts_attempts
     }
 }
 
@@ -250,10 +270,15 @@ impl<S: Source> Intake<S> {
                     tracing::debug!(queue = %self.source.queue().name, "nothing more on this channel");
                 }
                 Err(error) => match ready.take() {
-                    Some(ready) => return ready.send(Err(error)).unwrap_or_default(),
+                    Some(ready) => {
+                        // Whoever was opening may have given up.
+                        let _ = ready.send(Err(error));
+                        return self.source.leave(&self.transport).await;
+                    }
                     // Whoever reads is to know why nothing comes any more.
-                    None if self.transport.consuming.refusal().is_some() => {
-                        return self.put.send(Err(error)).await.unwrap_or_default();
+                    None if let Some(refusal) = self.transport.consuming.refusal() => {
+                        self.pass_on(Err(refusal), &mut stopped).await;
+                        return self.source.leave(&self.transport).await;
                     }
                     None if error.is_transient() => tracing::debug!(?error, "cannot take in yet"),
                     None => tracing::error!(?error, "cannot take in; trying again all the same"),

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use crate::config::Config;
-use crate::error::{closed, failed, lock};
+use crate::error::{closed, failed, full, lock};
 use crate::line::Line;
 use crate::seat::acknowledge;
 use crate::session::{PAUSE_MAX, PAUSE_MIN, Session, jittered};
@@ -33,7 +33,7 @@ use crate::{QueueKind, ReplyMode};
 
 /// Opens a calling end of `service`.
 pub(crate) fn open(transport: &Arc<Inner>, service: &Address) -> Result<(Sender, Receiver)> {
-    let queue = Native.request_queue(service)?;
+    let queue = transport.config.queues.kept(Native.request_queue(service)?);
     let (number, replies) = transport.mailroom.open_box()?;
     let requests = Requests { transport: transport.clone(), queue, number };
     let replies = Replies { replies, mailroom: transport.mailroom.clone(), number };
@@ -43,7 +43,7 @@ pub(crate) fn open(transport: &Arc<Inner>, service: &Address) -> Result<(Sender,
 /// The sending half.
 struct Requests {
     transport: Arc<Inner>,
-    queue: ShortString,
+    queue: Queue,
     number: u64,
 }
 
@@ -52,12 +52,23 @@ impl Outbound for Requests {
         let Inner { config, mailroom, lines, .. } = &*self.transport;
         let deadline = message.deadline;
         let publishing = self.transport.check(&message).and_then(|()| {
-            Native.encode_request(&self.queue, &mailroom.reply_to(), self.number, message, config.persistent)
+            mailroom.check()?;
+            Native.encode_request(
+                &self.queue.name,
+                &mailroom.reply_to(),
+                self.number,
+                message,
+                config.persistent,
+            )
         });
-        match publishing {
+        let sending = match publishing {
             Ok(publishing) => lines.publish(publishing, deadline),
-            Err(error) => Sending::ready(Err(error)),
+            Err(error) => return Sending::ready(Err(error)),
+        };
+        if !self.queue.options.rejects() {
+            return sending;
         }
+        Sending::later(async move { sending.await.map_err(|error| full(self.queue.name.as_str(), error)) })
     }
 }
 
@@ -98,6 +109,8 @@ pub(crate) struct Mailroom {
     boxes: Mutex<FxHashMap<u64, mpsc::UnboundedSender<Result<Delivery>>>>,
     last: AtomicU64,
     closed: AtomicBool,
+    /// Why no more replies come in, once the broker refuses us for good.
+    refusal: OnceLock<Error>,
     limits: Limits,
 }
 
@@ -105,8 +118,8 @@ impl Mailroom {
     pub(crate) fn new(config: &Config) -> Self {
         let queue = Mutex::new(fresh_queue());
         let (boxes, last, closed) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
-        let direct = DIRECT.into();
-        Self { queue, mode: config.reply_mode, direct, boxes, last, closed, limits: config.limits }
+        let (mode, direct, refusal) = (config.reply_mode, DIRECT.into(), OnceLock::new());
+        Self { queue, mode, direct, boxes, last, closed, refusal, limits: config.limits }
     }
 
     /// Whether replies come over the line that requests go out on.
@@ -124,8 +137,14 @@ impl Mailroom {
         lock(&self.queue).clone()
     }
 
+    /// Whether the reply to a request that is sent now could come in.
+    fn check(&self) -> Result<()> {
+        self.refusal.get().map_or(Ok(()), |refusal| Err(refusal.clone().unsent()))
+    }
+
     fn open_box(&self) -> Result<(u64, mpsc::UnboundedReceiver<Result<Delivery>>)> {
         let (put, take) = mpsc::unbounded_channel();
+        self.check()?;
         let number = self.last.fetch_add(1, Ordering::Relaxed);
         let mut boxes = lock(&self.boxes);
         if self.closed.load(Ordering::Acquire) {
@@ -214,6 +233,8 @@ impl Mailroom {
                 Err(error) => match ready.take() {
                     Some(ready) => return ready.send(Err(error)).unwrap_or_default(),
                     None if let Some(refusal) = session.refusal() => {
+                        // First here: a call that begins meanwhile either sees it, or is among those that fail.
+                        let refusal = self.refusal.get_or_init(|| refusal).clone();
                         let error = Error::new(ErrorKind::RepliesLost, "the broker refuses us for good");
                         return self.fail_all(&error.with_source(refusal));
                     }

@@ -38,10 +38,11 @@ pub(crate) async fn open(
         None => own_queue(channel)?,
     };
     let giving_back = if group.is_some() { giving_back(&queue) } else { GivingBack::Broker };
+    let (exchange, filters) = (Native.event_exchange(channel)?, Mutex::new(filters));
     if group.is_none() {
+        // Taken out again by `leave`, also if opening fails or is given up.
         transport.add_private(&queue);
     }
-    let (exchange, filters) = (Native.event_exchange(channel)?, Mutex::new(filters));
     let (is_own, is_left) = (group.is_none(), AtomicBool::new(false));
     let events = Arc::new(Events { queue, exchange, filters, is_own, giving_back, is_left });
     let receiver = consumer::open(transport, events.clone(), window).await?;

@@ -11,7 +11,7 @@ use polywire_core::{
     Subscription, Transport, Window,
 };
 use rustc_hash::FxHashSet;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -52,7 +52,7 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// | `polywire.events.CHANNEL..group.GROUP` | the subscribers of the group | stays, if the group is durable; else expires after 60 seconds without them |
 /// | `polywire.events.CHANNEL..own.RANDOM` | each subscriber that shares with nobody | goes with its subscriber, or expires after 60 seconds without it |
 /// | `polywire.retry.QUEUE..MILLISECONDS` | whoever gives something back to a queue for later | expires after 5 minutes without use, and never before what is in it is due |
-/// | `polywire.dead.QUEUE` | whoever has something dead, or looks for it | stays, without bound: see that somebody looks |
+/// | `polywire.dead.QUEUE` | whoever has something dead, or looks for it | stays, without bound unless [one is set](crate::QueueOptions::dead_letters_max): see that somebody looks |
 ///
 /// QUEUE is the name of the one that it is for, without its `polywire.`: `polywire.dead.jobs.thumbnails`.
 ///
@@ -85,6 +85,7 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// | [`Disconnected`](ErrorKind::Disconnected) | it was on its way when the connection was lost | unknown |
 /// | [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) | it was on its way, and not confirmed within the [confirm time](AmqpBuilder::confirm_timeout) | unknown |
 /// | [`Rejected`](ErrorKind::Rejected) | the broker said that it could not take it | unknown |
+/// | [`Overloaded`](ErrorKind::Overloaded) | the same, of a queue that [refuses](crate::QueueOverflow::Reject) what is too much | unknown |
 /// | [`RepliesLost`](ErrorKind::RepliesLost) | somebody has deleted the reply queue, or [direct](ReplyMode::Direct) replies lost their connection | unknown |
 ///
 /// A server acknowledges a request after the broker has confirmed its reply; if it dies before, another one gets the
@@ -127,7 +128,9 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// [`QueueOptions::dead_letters`](crate::QueueOptions::dead_letters), tells its reason in `x-death` instead, which is read
 /// as well.
 ///
-/// Clones are the same transport. Dropping the last one, and the ends it opened, closes the connections.
+/// Clones are the same transport. Dropping the last one, and the ends it opened, closes the connections. Closing it deletes
+/// the reply queue and the queues of subscribers of their own, and takes 5 seconds at the most; it goes on if its future is
+/// dropped.
 #[derive(Clone)]
 pub struct Amqp(Arc<Inner>);
 
@@ -146,6 +149,8 @@ pub(crate) struct Inner {
     replies: tokio::sync::OnceCell<()>,
     tasks: Mutex<Vec<AbortHandle>>,
     closed: AtomicBool,
+    /// Whether all is done that closing means.
+    is_done: watch::Sender<bool>,
 }
 
 impl Amqp {
@@ -214,6 +219,7 @@ impl Amqp {
             replies: tokio::sync::OnceCell::new(),
             tasks: Mutex::default(),
             closed: AtomicBool::new(false),
+            is_done: watch::Sender::new(false),
         })))
     }
 }
@@ -289,6 +295,24 @@ impl Inner {
         self.replies.get_or_try_init(start).await.map(|_| ())
     }
 
+    /// What closing means, once nobody opens or calls anything any more.
+    async fn shut_down(&self) {
+        // Closed in between, a copy would be there, and the original as well.
+        if timeout(GIVING_BACK_MAX, self.copies.are_done()).await.is_err() {
+            tracing::warn!("closing while something is being given back: it may be there twice");
+        }
+        self.lines.close();
+        self.end_tasks();
+        let mut private: Vec<_> = lock(&self.private).drain().map(ShortString::from).collect();
+        if self.replies.initialized() {
+            private.push(self.mailroom.queue().name);
+        }
+        if !private.is_empty() {
+            self.delete(private).await;
+        }
+        tokio::join!(self.publishing.close(), self.consuming.close());
+    }
+
     fn end_tasks(&self) {
         for task in lock(&self.tasks).drain(..) {
             task.abort();
@@ -344,25 +368,17 @@ impl Transport for Amqp {
         self.0.in_connect_time(graveyard::open(&self.0, origin)).await
     }
 
+    /// Closes it, which takes 5 seconds at the most. If the future is dropped, that goes on; calling it again waits for the
+    /// same end.
     async fn close(&self) -> Result<()> {
-        if self.0.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
+        let mut is_done = self.0.is_done.subscribe();
+        if !self.0.closed.swap(true, Ordering::AcqRel) {
+            self.0.mailroom.close();
+            let closing = Closing(self.0.clone());
+            drop(tokio::spawn(async move { closing.0.shut_down().await }));
         }
-        self.0.mailroom.close();
-        // Closed in between, a copy would be there, and the original as well.
-        if timeout(GIVING_BACK_MAX, self.0.copies.are_done()).await.is_err() {
-            tracing::warn!("closing while something is being given back: it may be there twice");
-        }
-        self.0.lines.close();
-        self.0.end_tasks();
-        let mut private: Vec<_> = lock(&self.0.private).drain().map(ShortString::from).collect();
-        if self.0.replies.initialized() {
-            private.push(self.0.mailroom.queue().name);
-        }
-        if !private.is_empty() {
-            self.0.delete(private).await;
-        }
-        tokio::join!(self.0.publishing.close(), self.0.consuming.close());
+        // The other side is in here.
+        let _ = is_done.wait_for(|is_done| *is_done).await;
         Ok(())
     }
 }
@@ -376,6 +392,15 @@ impl Drop for Inner {
 impl fmt::Debug for Amqp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Amqp").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+/// A transport that is being closed, by a task that may end with its runtime: then nobody is to wait for it.
+struct Closing(Arc<Inner>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.is_done.send_replace(true);
     }
 }
 

@@ -143,8 +143,8 @@ impl<T> ServerBind<'_, T> {
     /// [`DeadLetters`](crate::DeadLetters) of the service. A transport that keeps none is
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). The default is to run it until its deadline is over.
     ///
-    /// Where deliveries of requests are not counted, as in RabbitMQ's classic queues, the second and every later one count
-    /// as the second: there, only 1 is a bound.
+    /// Where deliveries of requests are not counted, as in RabbitMQ's classic queues, only the first is told from the others:
+    /// there, 1 is a bound, and more is `Unsupported`, too.
     pub fn deliveries(self, most: u32) -> Self {
         Self { deliveries_max: Some(most.max(1)), ..self }
     }
@@ -167,7 +167,10 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
             if deliveries_max.is_some() && !transport.capabilities().dead_letters {
                 return Err(Error::unsupported("dead_letters"));
             }
-            let (sender, receiver) = transport.responder(&name, window).await?;
+            let (sender, mut receiver) = transport.responder(&name, window).await?;
+            if deliveries_max.is_some_and(|most| most > 1) && !receiver.counts_attempts() {
+                return Err(Error::unsupported("attempts").with("service", name));
+            }
             let handle = ServerHandle { phase: Phases::new(), counts: Arc::default() };
             let duty = Duty::new(&handle.phase);
             let answers = suppression.map(Answers::new);

@@ -109,6 +109,12 @@ pub trait Inbound: Stream<Item = Result<Delivery>> + Send + 'static {
     /// without goes on yielding what keeps arriving, so that each can be refused, until it is dropped.
     fn stop(self: Pin<&mut Self>);
 
+    /// Whether each delivery says which attempt it is, and not only whether it is the first. The default is yes; it matters
+    /// where deliveries can be [settled](crate::Capabilities::settlement).
+    fn counts_attempts(&self) -> bool {
+        true
+    }
+
     /// Which call's caller has stopped waiting, among the requests that were delivered. It is polled also while there is no
     /// room for deliveries, and after their end. The default is that nobody ever says so.
     fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
@@ -153,6 +159,12 @@ impl Receiver {
     /// Takes in no more; see [`Inbound::stop`].
     pub fn stop(&mut self) {
         self.inbound().stop();
+    }
+
+    /// Whether attempts are counted; see [`Inbound::counts_attempts`].
+    #[must_use]
+    pub fn counts_attempts(&mut self) -> bool {
+        self.0.get_mut().counts_attempts()
     }
 
     /// Which call's caller has stopped waiting; see [`Inbound::poll_abandoned`].

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use libtest_mimic::Trial;
 use polywire_amqp::Amqp;
 use polywire_core::{Error, ErrorKind, Transport};
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker("wrong_password_is_denied", wrong_password_is_denied),
         broker("unknown_virtual_host_is_denied", unknown_virtual_host_is_denied),
         node("frozen_broker_does_not_keep_close_from_ending", frozen_broker_does_not_keep_close_from_ending),
+        node("closing_goes_on_when_nobody_waits_for_it", closing_goes_on_when_nobody_waits_for_it),
         #[cfg(feature = "tls")]
         node("certificates_are_verified", certificates_are_verified),
     ]
@@ -86,6 +88,21 @@ async fn frozen_broker_does_not_keep_close_from_ending() {
     node.freeze().unwrap();
     timeout(Duration::from_secs(5), amqp.close()).await.expect("closing ends").unwrap();
     assert_eq!(client.call::<_, u32>("double", &1).await.unwrap_err().kind(), Some(ErrorKind::Closed));
+}
+
+async fn closing_goes_on_when_nobody_waits_for_it() {
+    let node = Node::start().unwrap();
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let server = serve(&amqp, "left").await;
+    let client = client(&amqp, "left").await;
+    assert_eq!(client.call::<_, u32>("double", &2).await.unwrap(), 4);
+    let queues = || node.ctl(&["list_queues", "name"]).unwrap();
+    assert!(queues().contains("polywire.reply."), "{}", queues());
+    assert!(amqp.close().now_or_never().is_none(), "closing takes a moment");
+    timeout(PATIENCE, server.drain()).await.expect("the server ends");
+    // Whoever closes it again waits for the same end.
+    timeout(PATIENCE, amqp.close()).await.expect("closing ends").unwrap();
+    assert!(!queues().contains("polywire.reply."), "{}", queues());
 }
 
 #[cfg(feature = "tls")]

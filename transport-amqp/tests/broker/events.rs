@@ -1,5 +1,8 @@
 //! Events: what collects, what is bound again, what is told when something was missed.
 
+use lapin::ExchangeKind;
+use lapin::options::ExchangeDeclareOptions;
+use lapin::types::FieldTable;
 use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, Change, QueueKind};
 use polywire_codec::MessagePack;
@@ -126,6 +129,14 @@ async fn own_queues_go_with_their_subscribers() {
     drop(dropped);
     until_gone(&node).await;
     assert_eq!(filters.add("a").await.unwrap_err().kind(), ErrorKind::Closed);
+    // One that cannot be opened, because its exchange is there and of another kind, leaves nothing either.
+    let foreign = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let (name, arguments) = ("polywire.events.foreign".into(), FieldTable::default());
+    let raw = channel(&node.url()).await;
+    raw.exchange_declare(name, ExchangeKind::Fanout, foreign, arguments).await.unwrap();
+    let error = Subscriber::<u32>::bind(&amqp, "foreign", MessagePack).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+    until_gone(&node).await;
     let _closed = subscriber(&amqp, "weather", &["#"]).await;
     amqp.close().await.unwrap();
     assert_eq!(own_queues(&node), [""; 0]);

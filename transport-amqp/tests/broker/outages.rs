@@ -4,18 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use polywire_amqp::{Amqp, Change, ConnectionEvent, Credentials};
-use polywire_core::{ErrorKind, Server};
+use polywire_amqp::{Amqp, Change, ConnectionEvent, Credentials, Purpose};
+use polywire_codec::MessagePack;
+use polywire_core::{CallError, Client, ErrorKind, Server};
 use polywire_rabbitmq_node::Node;
+use tokio::sync::Semaphore;
 
 use crate::node;
-use crate::stage::{client, serve};
+use crate::stage::{PATIENCE, client, serve, serve_gated};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         node("lost_broker_is_replaced_by_the_next_one", lost_broker_is_replaced_by_the_next_one),
         node("changed_password_is_asked_for_again", changed_password_is_asked_for_again),
         node("refused_user_is_not_retried_for_ever", refused_user_is_not_retried_for_ever),
+        node("calls_whose_replies_are_refused_fail_at_once", calls_whose_replies_are_refused_fail_at_once),
     ]
 }
 
@@ -103,4 +106,45 @@ async fn refused_user_is_not_retried_for_ever() {
     assert_eq!(outcome.unwrap_err().kind(), Some(ErrorKind::Denied));
     let error = Server::bind(&amqp, "late").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
+}
+
+/// The connection that requests go out on lives on; the other one, that replies would come in on, is refused for good.
+async fn calls_whose_replies_are_refused_fail_at_once() {
+    let node = Node::start().unwrap();
+    let builder = Amqp::builder(&node.url()).unwrap().give_up_after(Duration::from_millis(100));
+    let amqp = builder.connect().await.unwrap();
+    let mut events = amqp.events();
+    let gate = Arc::new(Semaphore::new(0));
+    let servers = Amqp::connect(&node.url()).await.unwrap();
+    let _server = serve_gated(&servers, "deaf", &gate).await;
+    let client = client(&amqp, "deaf").await;
+    let mut begun = client.request("wait").timeout(PATIENCE).start::<_, u32>(&1).unwrap();
+    begun.handed_over().await;
+    node.ctl(&["change_password", "guest", "changed"]).unwrap();
+    let process = consumer_with_reply_queue(&node);
+    node.ctl(&["close_connection", &process, "rotation"]).unwrap();
+    let refusal = loop {
+        let ConnectionEvent { purpose, change, .. } = events.next().await.unwrap();
+        assert_eq!(purpose, Purpose::Consuming);
+        if let Change::Refused(error) = change {
+            break error;
+        }
+    };
+    assert_eq!(refusal.kind(), ErrorKind::Denied);
+    assert_eq!(begun.await.unwrap_err().kind(), Some(ErrorKind::RepliesLost));
+    let outcome = client.request("double").timeout(PATIENCE).call::<_, u32>(&2).await;
+    let Err(CallError::Failed(error)) = outcome else { panic!("the call ended with {outcome:?}") };
+    assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::Denied, true), "{error:?}");
+    let error = Client::connect(&amqp, "late", MessagePack).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+}
+
+/// The process at the broker of the connection over which a reply queue is consumed.
+fn consumer_with_reply_queue(node: &Node) -> String {
+    let channels = node.ctl(&["list_consumers", "queue_name", "channel_pid"]).unwrap();
+    let channel =
+        channels.lines().find(|line| line.starts_with("polywire.reply.")).unwrap().split('\t').nth(1);
+    let all = node.ctl(&["list_channels", "pid", "connection"]).unwrap();
+    let line = all.lines().find(|line| line.split('\t').next() == channel).unwrap();
+    line.split('\t').nth(1).unwrap().to_owned()
 }

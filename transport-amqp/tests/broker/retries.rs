@@ -11,8 +11,8 @@ use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, QueueKind};
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, Client, Code, Context, DeadLetters, Fault, Group, Job, Listener, Publisher, Puller, Pusher,
-    Reason, Retries, Router, Server, Subscriber, Transport, Window, Worker,
+    Address, Client, Code, Context, DeadLetters, ErrorKind, Fault, Group, Job, Listener, Publisher, Puller,
+    Pusher, Reason, Retries, Router, Server, Subscriber, Transport, Window, Worker,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker("job_that_ends_its_processes_is_not_run_again", job_that_ends_its_processes_is_not_run_again),
         broker("dead_event_is_redriven_to_its_group_alone", dead_event_is_redriven_to_its_group_alone),
         broker("request_that_ends_its_servers_is_kept", request_that_ends_its_servers_is_kept),
+        broker("bound_that_a_queue_cannot_count_is_refused", bound_that_a_queue_cannot_count_is_refused),
         node(
             "killed_broker_loses_nothing_that_is_given_back",
             killed_broker_loses_nothing_that_is_given_back,
@@ -252,6 +253,21 @@ async fn request_that_ends_its_servers_is_kept(url: String) {
     }
 }
 
+async fn bound_that_a_queue_cannot_count_is_refused(url: String) {
+    for (name, kind) in KINDS {
+        let (amqp, service) = (connected(&url, kind).await, format!("counted.{name}"));
+        drop(Server::bind(&amqp, &*service).deliveries(1).await.unwrap());
+        let bound = Server::bind(&amqp, &*service).deliveries(2).await;
+        if kind == QueueKind::Quorum {
+            bound.unwrap();
+            continue;
+        }
+        let error = bound.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+        assert_eq!(error.detail("capability"), Some("attempts"));
+    }
+}
+
 /// What is copied is confirmed, and only then acknowledged: at whatever moment the broker dies, a job is somewhere.
 async fn killed_broker_loses_nothing_that_is_given_back() {
     const ALL: u32 = 300;
@@ -269,7 +285,7 @@ async fn killed_broker_loses_nothing_that_is_given_back() {
             held.push(next(&mut jobs).await);
         }
         // RabbitMQ writes down a while later that a quorum queue was made; one that is killed before forgets it.
-        node.ctl(&["eval", "[dets:sync(Table) || Table <- dets:all()]."]).unwrap();
+        node.remember_queues().unwrap();
         for (n, job) in held.into_iter().enumerate() {
             match n % 3 {
                 0 => job.retry_after(Duration::from_millis(1024), "again").unwrap(),
