@@ -38,6 +38,8 @@ impl Session {
     pub(crate) async fn open(config: Config, purpose: Purpose, announcer: Announcer) -> Result<Self> {
         let mut brokers = Brokers::new(&config);
         let connection = Arc::new(brokers.connect_to_any(&config, purpose).await?);
+        let Broker { host, port } = brokers.current();
+        tracing::info!(%purpose, host, port, "connected");
         let (tell, state) = watch::channel(State::Up(connection.clone()));
         let (tell_flow, flow) = watch::channel(true);
         let suspicion = Arc::new(Notify::new());

@@ -86,7 +86,7 @@ async fn frozen_broker_does_not_keep_close_from_ending() {
     let client = client(&amqp, "cold").await;
     assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
     node.freeze().unwrap();
-    timeout(Duration::from_secs(5), amqp.close()).await.expect("closing ends").unwrap();
+    timeout(PATIENCE, amqp.close()).await.expect("closing ends").unwrap();
     assert_eq!(client.call::<_, u32>("double", &1).await.unwrap_err().kind(), Some(ErrorKind::Closed));
 }
 

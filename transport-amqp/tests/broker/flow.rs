@@ -103,7 +103,7 @@ async fn blocked_transport_closes_in_time() {
     let (node, amqp, _events) = alarmed().await;
     let client = client(&amqp, "anybody").await;
     let call = client.request("double").timeout(PATIENCE).start::<_, u32>(&1).unwrap();
-    timeout(Duration::from_secs(10), amqp.close()).await.expect("closing ends").unwrap();
+    timeout(PATIENCE, amqp.close()).await.expect("closing ends").unwrap();
     assert_eq!(call.await.unwrap_err().kind(), Some(ErrorKind::Closed));
     calm(&node);
     let leaving = async { while node.ctl(&["list_connections", "name"]).unwrap().contains("->") {} };

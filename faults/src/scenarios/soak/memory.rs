@@ -39,8 +39,14 @@ impl Samples {
 
     /// Of the second quarter and of the last: in the first, all kinds of things are made that stay.
     fn medians(&self) -> (u64, u64) {
-        let quarter = self.kib.len() / 4;
-        (median(&self.kib[quarter..2 * quarter]), median(&self.kib[3 * quarter..]))
+        let [_, before, _, after] = self.quarters();
+        (before, after)
+    }
+
+    /// The medians of the four quarters.
+    fn quarters(&self) -> [u64; 4] {
+        let length = self.kib.len() / 4;
+        [0, 1, 2, 3].map(|quarter| median(&self.kib[quarter * length..(quarter + 1) * length]))
     }
 }
 
@@ -52,10 +58,10 @@ fn median(samples: &[u64]) -> u64 {
 
 impl fmt::Display for Samples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (before, after) = self.medians();
-        let most = self.kib.iter().max().copied().unwrap_or_default();
         let mib = |kib| kib as f64 / 1024.0;
-        write!(f, "{:.1} MiB, later {:.1} MiB, at most {:.1} MiB", mib(before), mib(after), mib(most))
+        let [first, second, third, last] = self.quarters().map(mib);
+        let most = self.kib.iter().max().copied().map_or(0.0, mib);
+        write!(f, "{first:.1}, {second:.1}, {third:.1}, {last:.1} MiB by quarters, at most {most:.1} MiB")
     }
 }
 
