@@ -30,6 +30,9 @@ pub struct Message {
     pub peer: Option<Arc<Identity>>,
     /// When the outcome stops mattering.
     pub deadline: Option<Deadline>,
+    /// Whether carrying it out twice does no more than carrying it out once, so that a backend may send it again when
+    /// nobody knows what became of it. Set by core on a request that its caller [says so](crate::Request::idempotent) of.
+    pub idempotent: bool,
     /// What went wrong, on a reply that failed. On a request that arrives: why it cannot be read, and is to be
     /// answered with this.
     pub fault: Option<Box<Fault>>,

@@ -71,7 +71,8 @@ pub struct Request {
     /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::Delivery::attempt).
     pub attempt: u32,
     /// Whether carrying it out twice does no more than carrying it out once, so that it may be tried again when nobody
-    /// knows what became of it. The caller says so; it does not travel. The default is `false`.
+    /// knows what became of it: by a layer, or by the backend, which is told by [`Message::idempotent`]. The caller says
+    /// so. The default is `false`.
     pub idempotent: bool,
     /// Whether nobody wants its outcome: then the reply is there, and empty, as soon as the backend has the request. The
     /// caller says so; what travels is a request without an id. The default is `false`.

@@ -299,8 +299,8 @@ impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
         Self { priority: Some(priority), ..self }
     }
 
-    /// Says that carrying the call out twice does no more than once, so that [`Retry`](crate::middleware::Retry) may
-    /// repeat it when nobody knows what became of it.
+    /// Says that carrying the call out twice does no more than once, so that [`Retry`](crate::middleware::Retry), or a
+    /// backend that loses its server, may repeat it when nobody knows what became of it.
     pub fn idempotent(self) -> Self {
         Self { idempotent: true, ..self }
     }

@@ -80,7 +80,8 @@ impl Requester {
 
 impl Service for Requester {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
-        let Request { mut message, oneway, handed_over, .. } = request;
+        let Request { mut message, oneway, idempotent, handed_over, .. } = request;
+        message.idempotent |= idempotent;
         let deadline = *message.deadline.get_or_insert_with(|| Deadline::after(DEFAULT_TIMEOUT));
         if deadline.is_expired() {
             return Err(CallError::DeadlineExceeded);
