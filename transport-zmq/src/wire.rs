@@ -7,9 +7,7 @@ use polywire_core::{Address, Body, CallId, Deadline, Error, Limits, Message, Res
 
 use bytes::Bytes;
 
-pub(crate) use self::native::Native;
-#[cfg(feature = "engine-omq")]
-pub(crate) use self::native::{Kind, Peek};
+pub(crate) use self::native::{Kind, Native, Peek};
 pub(crate) use self::topic::{Channel, Hello, UNIQUE, unique};
 
 /// The frames of one ZeroMQ message, without the identities that ROUTER sockets add and take off.
@@ -34,6 +32,10 @@ pub(crate) enum Role {
     Job(Address),
     /// Published. The frame before the envelope says on which channel, and under which topic.
     Event,
+    /// Nobody waits any more for the outcome of a request that this service was asked for.
+    Cancel(Address),
+    /// What a forwarder says of a request whose server is gone: nobody knows what became of it.
+    Loss,
 }
 
 /// A convention of what frames mean.
@@ -52,7 +54,7 @@ pub(crate) trait Wire: Send + Sync + 'static {
     /// [`Garbled`], with what could be made out nevertheless.
     fn decode(&self, frames: Frames, limits: &Limits) -> Result<(Role, Message), Garbled>;
 
-    /// Writes what is left of the deadline now into a message that had to wait after it was laid out.
+    /// Writes what is left of the deadline now into a message that had to wait after it was laid out, if it has one.
     fn restamp(&self, frames: &mut Frames, deadline: Deadline);
 
     /// The most bytes that [`Frames::head`] may hold.

@@ -6,9 +6,7 @@ mod encode;
 mod tests;
 
 use bytes::Bytes;
-#[cfg(feature = "engine-omq")]
-use polywire_core::CallId;
-use polywire_core::{Deadline, Limits, Message, Result};
+use polywire_core::{CallId, Deadline, Limits, Message, Result};
 
 use super::{Frames, Garbled, Role, Wire};
 
@@ -28,7 +26,8 @@ impl Wire for Native {
     fn restamp(&self, frames: &mut Frames, deadline: Deadline) {
         // Nobody else has the head yet, so this copies nothing.
         let mut head = Vec::from(std::mem::take(&mut frames.head));
-        if let Some(place) = head.get_mut(DEADLINE_AT..FIXED) {
+        let has_one = head.get(FLAGS_AT).is_some_and(|flags| flags & flag::HAS_DEADLINE != 0);
+        if let Some(place) = head.get_mut(DEADLINE_AT..FIXED).filter(|_| has_one) {
             place.copy_from_slice(&encode::deadline_ms(Some(deadline)));
         }
         frames.head = Bytes::from(head);
@@ -39,7 +38,6 @@ impl Wire for Native {
     }
 }
 
-#[cfg(feature = "engine-omq")]
 impl Native {
     /// What a message is, for who passes it on and reads no more of it. `None` if it has no envelope.
     pub(crate) fn peek(self, frames: &Frames) -> Option<Peek> {
@@ -47,6 +45,7 @@ impl Native {
     }
 
     /// Gives a call another id.
+    #[cfg(feature = "engine-omq")]
     pub(crate) fn renumber(self, frames: &mut Frames, id: CallId) {
         // Nobody else has it, unless the engine has packed several messages into one buffer; then this copies it.
         let mut head = Vec::from(std::mem::take(&mut frames.head));
@@ -58,16 +57,16 @@ impl Native {
 }
 
 /// What can be told of a message without reading its fields.
-#[cfg(feature = "engine-omq")]
 #[derive(Debug)]
+#[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "forwarders read the rest"))]
 pub(crate) struct Peek {
     pub(crate) kind: Kind,
     pub(crate) id: Option<CallId>,
     pub(crate) deadline: Option<Deadline>,
+    pub(crate) idempotent: bool,
 }
 
 /// What a message is for, without the name that goes with it. See [`Role`].
-#[cfg(feature = "engine-omq")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Request,
@@ -75,6 +74,8 @@ pub(crate) enum Kind {
     Refusal,
     Job,
     Event,
+    Cancel,
+    Loss,
 }
 
 /// "PW", for polywire.
@@ -84,6 +85,7 @@ const VERSION: u8 = 1;
 const FIXED: usize = 16;
 #[cfg(feature = "engine-omq")]
 const ID_AT: usize = 4;
+const FLAGS_AT: usize = 3;
 const DEADLINE_AT: usize = 12;
 /// Room for all fields but what headers hold: names of services and methods, a fault with its details.
 const FIELDS_MAX: usize = 64 << 10;
@@ -98,12 +100,15 @@ mod kind {
     pub(super) const REFUSAL: u8 = 3;
     pub(super) const JOB: u8 = 4;
     pub(super) const EVENT: u8 = 5;
+    pub(super) const CANCEL: u8 = 6;
+    pub(super) const LOSS: u8 = 7;
 }
 
 /// What the bits of the fourth byte say.
 mod flag {
     pub(super) const HAS_ID: u8 = 1;
     pub(super) const HAS_DEADLINE: u8 = 2;
+    pub(super) const IS_IDEMPOTENT: u8 = 4;
 }
 
 /// The numbers of the fields. A reader skips one that it does not know, unless its highest bit is set.

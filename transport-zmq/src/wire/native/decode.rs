@@ -4,9 +4,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use polywire_core::{Address, CallId, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
 
-use super::{FIXED, MAGIC, VERSION, flag, kind, tag};
-#[cfg(feature = "engine-omq")]
-use super::{Kind, Peek};
+use super::{FIXED, Kind, MAGIC, Peek, VERSION, flag, kind, tag};
 use crate::wire::{Frames, Garbled, Role};
 
 pub(super) fn message(frames: Frames, limits: &Limits, head_max: usize) -> Result<(Role, Message), Garbled> {
@@ -16,6 +14,7 @@ pub(super) fn message(frames: Frames, limits: &Limits, head_max: usize) -> Resul
     let mut message = Message::new(frames.body.unwrap_or_default());
     message.id = fixed.id;
     message.deadline = fixed.deadline_ms.map(|ms| Deadline::after_ms(ms.into()));
+    message.idempotent = fixed.idempotent;
     let read = read_fields(frames.head, head_max, &mut service, &mut message);
     match read.and_then(|()| within(limits, &message)).and_then(|()| role(fixed.kind, &mut service)) {
         Ok(role) => Ok((role, message)),
@@ -24,17 +23,18 @@ pub(super) fn message(frames: Frames, limits: &Limits, head_max: usize) -> Resul
 }
 
 /// What something that has an envelope is.
-#[cfg(feature = "engine-omq")]
 pub(super) fn peek(head: &[u8]) -> Option<Peek> {
-    let Fixed { kind, id, deadline_ms } = Fixed::read(head).ok()?;
+    let Fixed { kind, id, deadline_ms, idempotent } = Fixed::read(head).ok()?;
     let kind = match kind {
         kind::REQUEST => Kind::Request,
         kind::REPLY => Kind::Reply,
         kind::REFUSAL => Kind::Refusal,
         kind::JOB => Kind::Job,
+        kind::CANCEL => Kind::Cancel,
+        kind::LOSS => Kind::Loss,
         _ => Kind::Event,
     };
-    Some(Peek { kind, id, deadline: deadline_ms.map(|ms| Deadline::after_ms(ms.into())) })
+    Some(Peek { kind, id, deadline: deadline_ms.map(|ms| Deadline::after_ms(ms.into())), idempotent })
 }
 
 fn role(kind: u8, service: &mut Option<Address>) -> Result<Role> {
@@ -42,7 +42,11 @@ fn role(kind: u8, service: &mut Option<Address>) -> Result<Role> {
         kind::REPLY => Ok(Role::Reply),
         kind::REFUSAL => Ok(Role::Refusal),
         kind::EVENT => Ok(Role::Event),
+        kind::LOSS => Ok(Role::Loss),
         kind::JOB => service.take().map(Role::Job).ok_or_else(|| malformed("the job names no queue", FIXED)),
+        kind::CANCEL => {
+            service.take().map(Role::Cancel).ok_or_else(|| malformed("the cancel names no service", FIXED))
+        }
         // There are no others.
         _ => {
             service.take().map(Role::Request).ok_or_else(|| malformed("the request names no service", FIXED))
@@ -55,6 +59,7 @@ struct Fixed {
     kind: u8,
     id: Option<CallId>,
     deadline_ms: Option<u32>,
+    idempotent: bool,
 }
 
 impl Fixed {
@@ -69,7 +74,7 @@ impl Fixed {
         if version != VERSION {
             return Err(malformed("this version of the envelope is not known", 1).with("version", version));
         }
-        if !(kind::REQUEST..=kind::EVENT).contains(&kind) {
+        if !(kind::REQUEST..=kind::LOSS).contains(&kind) {
             return Err(malformed("this kind of message is not known", 2).with("kind", kind));
         }
         let &[a, b, c, d, e, f, g, h, ref deadline @ ..] = numbers;
@@ -78,6 +83,7 @@ impl Fixed {
             kind,
             id: (flags & flag::HAS_ID != 0).then_some(CallId(id)),
             deadline_ms: (flags & flag::HAS_DEADLINE != 0).then_some(deadline_ms),
+            idempotent: flags & flag::IS_IDEMPOTENT != 0,
         })
     }
 }

@@ -29,10 +29,13 @@ fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
         Role::Refusal => kind::REFUSAL,
         Role::Job(_) => kind::JOB,
         Role::Event => kind::EVENT,
+        Role::Cancel(_) => kind::CANCEL,
+        Role::Loss => kind::LOSS,
     };
     let has_id = message.id.map_or(0, |_| flag::HAS_ID);
     let has_deadline = message.deadline.map_or(0, |_| flag::HAS_DEADLINE);
-    head.extend_from_slice(&[MAGIC, VERSION, kind, has_id | has_deadline]);
+    let is_idempotent = if message.idempotent { flag::IS_IDEMPOTENT } else { 0 };
+    head.extend_from_slice(&[MAGIC, VERSION, kind, has_id | has_deadline | is_idempotent]);
     head.extend_from_slice(&message.id.map_or(0, |id| id.0).to_be_bytes());
     head.extend_from_slice(&deadline_ms(message.deadline));
 }
@@ -43,7 +46,7 @@ pub(super) fn deadline_ms(deadline: Option<Deadline>) -> [u8; 4] {
 }
 
 fn fields(role: &Role, message: &Message, inline: Option<&[u8]>, out: &mut impl Out) {
-    if let Role::Request(address) | Role::Job(address) = role {
+    if let Role::Request(address) | Role::Job(address) | Role::Cancel(address) = role {
         field(tag::SERVICE, address.as_str().as_bytes(), out);
     }
     if let Some(method) = &message.method {

@@ -76,8 +76,27 @@ async fn requests_replies_and_refusals_survive() {
 
     let mut refusal = Message::default();
     refusal.id = Some(CallId(7));
-    let (role, back) = round_trip(&Role::Refusal, &refusal);
-    assert_eq!((role, back.id), (Role::Refusal, Some(CallId(7))));
+    for sent in [Role::Refusal, Role::Loss, Role::Cancel(address("calc"))] {
+        let (role, back) = round_trip(&sent, &refusal);
+        assert_eq!((role, back.id), (sent, Some(CallId(7))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_and_an_idempotent_request_are_written_as_documented() {
+    let mut message = Message::default();
+    message.id = Some(CallId(42));
+    let cancel = Native.encode(&Role::Cancel(address("calc")), message, &Limits::default()).unwrap();
+    assert_eq!(cancel.head, bytes("50 01 06 01 00 00 00 00 00 00 00 2a 00 00 00 00 01 04 63 61 6c 63"));
+    let (role, mut request) = example();
+    assert!(!round_trip(&role, &request).1.idempotent);
+    request.idempotent = true;
+    let frames = Native.encode(&role, request, &Limits::default()).unwrap();
+    assert_eq!(frames.head[3], 7);
+    assert!(Native.peek(&frames).unwrap().idempotent);
+    assert!(Native.decode(frames, &Limits::default()).unwrap().1.idempotent);
+    let garbled = decode(bytes("50 01 06 01 00 00 00 00 00 00 00 2a 00 00 00 00")).unwrap_err();
+    assert!(garbled.error.to_string().contains("names no service"));
 }
 
 #[test]
@@ -106,6 +125,11 @@ async fn a_message_that_waited_tells_what_is_left_now() {
     let (_, back) = Native.decode(frames, &Limits::default()).unwrap();
     assert_eq!(back.deadline, Some(deadline));
     assert_eq!(back.headers.get("tenant"), Some("abc"));
+    // What has none gets none.
+    let mut endless = Native.encode(&Role::Reply, Message::new("a"), &Limits::default()).unwrap();
+    let before = endless.clone();
+    Native.restamp(&mut endless, deadline);
+    assert_eq!(endless, before);
 }
 
 #[test]
@@ -177,8 +201,9 @@ fn envelopes_cut_or_bent_anywhere_never_panic() {
     let mut reply = Message::failed(Fault::new(Code::Internal, "no").with_kind("K").with_details(vec![1, 2]));
     reply.id = Some(CallId(1));
     let fault = Native.encode(&Role::Reply, reply, &Limits::default()).unwrap().head.to_vec();
-    let job = Native.encode(&Role::Job(address("a")), Message::new("b"), &Limits::default()).unwrap();
-    for whole in [bytes(EXAMPLE), fault, job.head.to_vec()] {
+    let [job, cancel] = [Role::Job(address("a")), Role::Cancel(address("a"))]
+        .map(|role| Native.encode(&role, Message::new("b"), &Limits::default()).unwrap().head.to_vec());
+    for whole in [bytes(EXAMPLE), fault, job, cancel] {
         for at in 0..whole.len() {
             let _ = decode(whole[..at].to_vec());
             for value in 0..=u8::MAX {
