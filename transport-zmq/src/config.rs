@@ -117,9 +117,6 @@ impl ZmqBuilder {
     /// each combination can be had: a pusher that binds for pullers that connect, a subscriber that binds for publishers
     /// that connect.
     ///
-    /// A calling end that binds does not know which of its servers has which call. So if one of several dies, its calls
-    /// are not told, and end by their deadlines; if the last one goes, those that are left fail at once.
-    ///
     /// The responders of a transport share one socket. Every other end has sockets of its own, so one that binds has its
     /// endpoint for itself: a transport with two ends that bind needs any free port (`:*`), or fails to bind the second
     /// time, and the error says so.

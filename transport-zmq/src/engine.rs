@@ -29,13 +29,17 @@ pub(crate) trait Ports: Send + Sync {
     fn close(&self) -> BoxFuture<'static, ()>;
 }
 
-/// A socket that requests or jobs leave by: one that dials one peer, or one that several peers dial.
+/// A socket that requests or jobs leave by: one that dials one peer, one that several peers dial, or the way to one
+/// [guest](Guest).
 pub(crate) trait Dealer: Ports {
     /// Hands a message over, or gives it back if there is no room now.
     fn try_send(&self, frames: Frames) -> Result<(), Frames>;
 
     /// Waits until there may be room. May be dropped.
     fn room(&self) -> BoxFuture<'_, ()>;
+
+    /// Waits until it is known whether the peer can be reached now.
+    fn tried(&self) -> BoxFuture<'_, ()>;
 
     /// Waits until a peer is there, dialling it if need be. May be called again after [`down`](Self::down) only.
     ///
@@ -52,6 +56,25 @@ pub(crate) trait Dealer: Ports {
 
     /// What arrives, until the socket is closed. To be called once. Of a socket for jobs it is empty.
     fn replies(&self) -> BoxStream<'static, Frames>;
+}
+
+/// A calling socket that servers dial, which are told apart.
+pub(crate) trait Lobby: Ports {
+    /// Who is there: at once, and whenever that has changed, until the socket is closed. To be called once.
+    fn guests(&self) -> BoxStream<'static, Vec<Guest>>;
+
+    /// What arrives, and by which connection, until the socket is closed. To be called once.
+    fn replies(&self) -> BoxStream<'static, (u64, Frames)>;
+}
+
+/// Who has dialled a [`Lobby`].
+pub(crate) struct Guest {
+    /// The number of its connection, which no other one gets.
+    pub(crate) connection: u64,
+    /// Where it comes from.
+    pub(crate) name: String,
+    /// The way to it.
+    pub(crate) dealer: Arc<dyn Dealer>,
 }
 
 /// What leaves by a [`Dealer`].
@@ -146,12 +169,21 @@ pub(crate) fn dial(settings: &Settings, cargo: &Cargo, endpoint: &Endpoint) -> R
     }
 }
 
-/// A socket for others to dial, which listens nowhere yet.
+/// A socket for servers to dial, which listens nowhere yet.
+pub(crate) fn lobby(settings: &Settings) -> Result<Arc<dyn Lobby>> {
+    match settings.engine {
+        #[cfg(feature = "engine-omq")]
+        Engine::Omq => Ok(Arc::new(omq::Lobby::open(settings)?)),
+        _ => Err(unsupported("this engine cannot bind a calling end")),
+    }
+}
+
+/// A socket for pullers to dial, which listens nowhere yet.
 pub(crate) fn listen(settings: &Settings, cargo: &Cargo) -> Result<Arc<dyn Dealer>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
         Engine::Omq => Ok(Arc::new(omq::Dealer::listen(settings, cargo)?)),
-        _ => Err(unsupported("this engine cannot bind a calling end").with("cargo", format!("{cargo:?}"))),
+        _ => Err(no_jobs().with("cargo", format!("{cargo:?}"))),
     }
 }
 

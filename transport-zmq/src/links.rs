@@ -2,28 +2,35 @@
 
 mod ledger;
 mod link;
+mod lobby;
+mod outgoing;
+mod returns;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use futures_util::future::{join_all, select_all};
+use futures_util::future::{AbortHandle, Abortable, join_all, select, select_all};
 use futures_util::task::AtomicWaker;
-use polywire_core::{Deadline, Error, ErrorKind, Limits, Message, Outbound, Result, Sending};
-use tokio::sync::mpsc::UnboundedSender;
+use polywire_core::{CallId, Error, ErrorKind, Limits, Result};
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 pub(crate) use self::ledger::Entry;
-pub(crate) use self::link::Link;
+pub(crate) use self::link::{Link, LinkKind};
+use self::lobby::Lobby;
+pub(crate) use self::outgoing::Outgoing;
+pub(crate) use self::returns::{Returned, Returns};
 use crate::config::{Settings, Side};
 use crate::engine::{self, Cargo};
 use crate::error::{closed, config, lock};
 use crate::plan::{Change, Plan};
 use crate::transport::{Bound, End, Listening};
-use crate::wire::{Frames, Native, Role, Wire};
+use crate::wire::{Frames, Native, Wire};
 
 /// The connections of an end.
 pub(crate) struct Links {
@@ -32,6 +39,11 @@ pub(crate) struct Links {
     /// Replaced as a whole when an endpoint comes or goes, and held only while nothing waits.
     links: RwLock<Arc<[Arc<Link>]>>,
     next: AtomicUsize,
+    /// Where those come who dial the end and can be told apart: servers, and not pullers.
+    lobby: OnceLock<Lobby>,
+    me: Weak<Self>,
+    /// The calls that are being sent again, and what stops each of them.
+    again: Mutex<FxHashMap<CallId, AbortHandle>>,
     closed: AtomicBool,
     /// One permit: the right to wait for room. Closed with the end.
     turns: Semaphore,
@@ -49,19 +61,46 @@ pub(crate) struct Board {
     version: AtomicUsize,
     /// Wakes who reads the links, when the set of them was changed.
     reader: AtomicWaker,
-    /// Calls that failed; none once the end is closed. Unbounded, because each item ends one call in flight, and core
-    /// bounds those.
-    failures: Mutex<Option<UnboundedSender<Error>>>,
+    /// Calls whose link went; none once the end is closed. Unbounded, because each item takes one call in flight off its
+    /// link, and core bounds those.
+    losses: Mutex<Option<UnboundedSender<Loss>>>,
+}
+
+/// A call whose link went before its reply came.
+pub(crate) struct Loss {
+    entry: Entry,
+    endpoint: Arc<str>,
 }
 
 impl Links {
-    /// Opens the links of an end, and waits a moment for its peers. Calls that fail are told to `failures`.
+    /// Opens the links of an end whose calls are answered, and waits a moment for its peers.
+    pub(crate) async fn open_both_ways(
+        settings: &Settings,
+        plan: &Plan,
+        bound: &Bound,
+    ) -> Result<(Arc<Self>, Returns)> {
+        let (losses, lost) = mpsc::unbounded_channel();
+        let links = Self::open_with(settings, Cargo::Requests, plan, bound, Some(losses)).await?;
+        let returns = Returns::new(links.clone(), lost);
+        Ok((links, returns))
+    }
+
+    /// Opens the links of an end that nothing comes back to, and waits a moment for its peers.
     pub(crate) async fn open(
         settings: &Settings,
         cargo: Cargo,
         plan: &Plan,
         bound: &Bound,
-        failures: Option<UnboundedSender<Error>>,
+    ) -> Result<Arc<Self>> {
+        Self::open_with(settings, cargo, plan, bound, None).await
+    }
+
+    async fn open_with(
+        settings: &Settings,
+        cargo: Cargo,
+        plan: &Plan,
+        bound: &Bound,
+        losses: Option<UnboundedSender<Loss>>,
     ) -> Result<Arc<Self>> {
         if plan.is_empty() {
             return Err(config("no endpoint is for calling ends"));
@@ -70,13 +109,16 @@ impl Links {
             changed: Notify::new(),
             version: AtomicUsize::new(0),
             reader: AtomicWaker::new(),
-            failures: Mutex::new(failures),
+            losses: Mutex::new(losses),
         });
-        let links = Arc::new(Self {
+        let links = Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             settings: settings.clone(),
             cargo,
             links: RwLock::new(Arc::new([])),
             next: AtomicUsize::new(0),
+            lobby: OnceLock::new(),
+            again: Mutex::default(),
             closed: AtomicBool::new(false),
             turns: Semaphore::new(1),
             changes: Semaphore::new(1),
@@ -101,59 +143,67 @@ impl Links {
         self.board.version.load(Ordering::Acquire)
     }
 
+    /// The link of the guest who came by this connection.
+    fn guest(&self, connection: u64) -> Option<Arc<Link>> {
+        self.all().iter().find(|link| link.kind() == LinkKind::Guest(connection)).cloned()
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.settings.limits
+    }
+
     /// Hands a message over if that can be done at once and nobody waits to do so, or gives it back.
     pub(crate) fn send_now(&self, entry: &Entry, frames: Frames) -> Result<(), Frames> {
         // Who comes now does not overtake those who wait.
         if self.is_crowded() { Err(frames) } else { self.try_send(entry, frames) }
     }
 
-    /// Hands a message to the next link that has room, or gives it back.
+    /// Hands a message to a link that has room, or gives it back.
     fn try_send(&self, entry: &Entry, frames: Frames) -> Result<(), Frames> {
         {
             let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
             if let [link] = &**links {
-                return link.try_send(entry.clone(), frames);
+                return link.try_send(entry.clone().at(link.number(), &frames, false), frames);
             }
         }
-        let start = self.next.fetch_add(1, Ordering::Relaxed);
-        self.try_send_to_one(entry, frames, start, |_| true)
+        self.try_send_to_one(entry, frames, |_| true)
     }
 
-    /// Hands a message to one of the links with a wanted number, those that are not known to refuse it first.
-    pub(crate) fn try_send_to_one(
+    /// Hands a message to one of the links with a wanted number: to the one with the fewest calls, of those with as many
+    /// in turn; last to those that are known to refuse it.
+    fn try_send_to_one(
         &self,
         entry: &Entry,
         mut frames: Frames,
-        start: usize,
         wanted: impl Fn(usize) -> bool,
     ) -> Result<(), Frames> {
-        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
-        let count = links.len();
-        for refusing in [false, true] {
-            for link in (0..count).map(|i| &links[start.wrapping_add(i) % count]) {
-                if !wanted(link.number()) || !link.is_live() || link.is_refusing() != refusing {
-                    continue;
-                }
-                // Kept, because another link can take what this one refuses.
-                let entry = entry.clone().at(link.number(), frames.clone());
-                match link.try_send(entry, frames) {
-                    Ok(()) => return Ok(()),
-                    Err(back) => frames = back,
-                }
+        let links = self.all();
+        let start = self.next.fetch_add(1, Ordering::Relaxed);
+        let (before, from) = links.split_at(start.checked_rem(links.len()).unwrap_or(0));
+        let in_turn = from.iter().chain(before);
+        let mut choice: Vec<_> = in_turn.filter(|link| link.is_live() && wanted(link.number())).collect();
+        // Of those that rank alike, it keeps the order.
+        choice.sort_by_cached_key(|link| (link.is_refusing(), link.load()));
+        for link in choice {
+            // Kept, because another link can take what this one refuses.
+            let entry = entry.clone().at(link.number(), &frames, true);
+            match link.try_send(entry, frames) {
+                Ok(()) => return Ok(()),
+                Err(back) => frames = back,
             }
         }
         Err(frames)
     }
 
-    /// Hands a message over, waiting for a peer, and for room. Those who wait take turns.
-    pub(crate) async fn send(
-        &self,
-        entry: Entry,
-        deadline: Option<Deadline>,
-        mut frames: Frames,
-    ) -> Result<()> {
+    /// Hands a message over, waiting for a peer for the connect time, and for room. Those who wait take turns.
+    pub(crate) async fn send(&self, entry: Entry, frames: Frames) -> Result<()> {
         let patience = Instant::now() + self.settings.connect_timeout;
-        let give_up = deadline.map_or(patience, |deadline| patience.min(deadline.instant()));
+        let give_up = entry.deadline.map_or(patience, |deadline| patience.min(deadline.instant()));
+        self.send_until(give_up, entry, frames).await
+    }
+
+    /// Hands a message over, waiting for a peer until then, and for room.
+    async fn send_until(&self, give_up: Instant, entry: Entry, mut frames: Frames) -> Result<()> {
         let _turn = self.turn(give_up).await?;
         loop {
             let changed = self.board.changed.notified();
@@ -163,7 +213,7 @@ impl Links {
             if self.is_closed() {
                 return Err(closed());
             }
-            if let Some(deadline) = deadline {
+            if let Some(deadline) = entry.deadline {
                 Native.restamp(&mut frames, deadline);
             }
             frames = match self.try_send(&entry, frames) {
@@ -171,7 +221,8 @@ impl Links {
                 Err(back) => back,
             };
             let links = self.all();
-            let rooms: Vec<_> = links.iter().filter(|link| link.is_live()).map(|link| link.room()).collect();
+            let rooms: Vec<_> =
+                links.iter().filter(|link| link.is_live()).map(|link| link.room().boxed()).collect();
             if rooms.is_empty() {
                 tokio::select! {
                     () = sleep_until(give_up) => return Err(self.nobody()),
@@ -185,6 +236,32 @@ impl Links {
                 }
             }
         }
+    }
+
+    /// Sends a call once more, as soon as there is somebody, for as long as its caller waits. Resolves to whether that was
+    /// of no use; it was of some if nobody waits any more.
+    fn send_again(self: &Arc<Self>, call: CallId, entry: Entry, frames: Frames) -> BoxFuture<'static, bool> {
+        let (stop, stopped) = AbortHandle::new_pair();
+        lock(&self.again).insert(call, stop);
+        let links = self.clone();
+        let send = async move {
+            let patience = Instant::now() + links.settings.connect_timeout;
+            let give_up = entry.deadline.map_or(patience, |deadline| deadline.instant());
+            // Whoever refused it may have learnt to serve it.
+            let entry = Entry::new(Some(call), entry.deadline, true);
+            let sent = timeout_at(give_up, links.send_until(give_up, entry, frames)).await;
+            lock(&links.again).remove(&call);
+            !matches!(sent, Ok(Ok(())))
+        };
+        Abortable::new(send, stopped).map(|failed| failed.unwrap_or(false)).boxed()
+    }
+
+    /// Forgets a call that nobody waits for any more, and tells who works on it.
+    pub(crate) fn abandon(&self, call: CallId, cancel: impl Fn() -> Option<Frames>) {
+        if let Some(again) = lock(&self.again).remove(&call) {
+            return again.abort();
+        }
+        self.all().iter().any(|link| link.withdraw(call, &cancel));
     }
 
     /// Waits for the turn to wait for room: all at once would wake each other in vain.
@@ -203,7 +280,8 @@ impl Links {
 
     fn nobody(&self) -> Error {
         let links = self.all();
-        let names: Vec<_> = links.iter().map(|link| link.name()).collect();
+        let lobby = self.lobby.get().map(Lobby::name);
+        let names: Vec<_> = links.iter().map(|link| link.name()).chain(lobby).collect();
         if !links.is_empty() && links.iter().all(|link| link.is_denied()) {
             let error = Error::new(
                 ErrorKind::Denied,
@@ -218,21 +296,32 @@ impl Links {
         Error::new(ErrorKind::Unroutable, what).with("endpoints", names.join(", ")).unsent()
     }
 
-    /// Waits a moment for the peers that answer at once, so that the first messages are dealt out to all of them.
+    /// Waits a moment until it is known which peers are there, so that the first messages are dealt out to all of them.
     async fn settle_in(&self) {
-        let settled = async {
+        let settled = self.all().iter().map(|link| self.settled(link.clone())).collect::<Vec<_>>();
+        // The others come later, or never.
+        let _ = timeout(self.settings.connect_timeout.min(SETTLE_MAX), join_all(settled)).await;
+    }
+
+    /// Waits until a peer is there, or is known not to be.
+    async fn settled(&self, link: Arc<Link>) {
+        if link.kind() != LinkKind::Dialling {
+            return;
+        }
+        let there = async {
             loop {
                 let changed = self.board.changed.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable();
-                if self.all().iter().all(|link| link.is_live() || link.is_awaited()) {
+                if link.is_live() {
                     return;
                 }
                 changed.await;
             }
         };
-        // The others come later, or never.
-        let _ = timeout(self.settings.connect_timeout.min(SETTLE_MAX), settled).await;
+        let tried = link.tried();
+        tokio::pin!(there);
+        select(there, tried).await;
     }
 
     async fn apply(&self, change: &Change) -> Result<Option<String>> {
@@ -246,12 +335,14 @@ impl Links {
     }
 
     async fn bind(&self, change: &Change) -> Result<Option<String>> {
+        if let Cargo::Requests = self.cargo {
+            return self.bind_lobby(change).await;
+        }
         let link = match self.awaited() {
             Some(link) => link,
             None => {
                 let dealer = engine::listen(&self.settings, &self.cargo)?;
-                let name = change.endpoint.to_string();
-                Link::new(name, self.free_number(), true, dealer, self.board.clone())
+                self.new_link(change.endpoint.to_string(), LinkKind::Awaited, dealer)
             }
         };
         let real = engine::apply(link.ports(), change).await?;
@@ -261,8 +352,10 @@ impl Links {
     }
 
     async fn unbind(&self, change: &Change) -> Result<Option<String>> {
-        let Some(link) = self.awaited() else { return Ok(None) };
-        let real = engine::apply(link.ports(), change).await?;
+        let awaited = self.awaited();
+        let ports = self.lobby.get().map(Lobby::ports).or(awaited.as_ref().map(|link| link.ports()));
+        let Some(ports) = ports else { return Ok(None) };
+        let real = engine::apply(ports, change).await?;
         self.listening.note(change, real.as_ref());
         Ok(real)
     }
@@ -274,7 +367,7 @@ impl Links {
             return Ok(None);
         }
         let dealer = engine::dial(&self.settings, &self.cargo, &endpoint)?;
-        self.add(Link::new(name.clone(), self.free_number(), false, dealer, self.board.clone())).await?;
+        self.add(self.new_link(name.clone(), LinkKind::Dialling, dealer)).await?;
         Ok(Some(name))
     }
 
@@ -287,17 +380,15 @@ impl Links {
     }
 
     fn awaited(&self) -> Option<Arc<Link>> {
-        self.all().iter().find(|link| link.is_awaited()).cloned()
+        self.all().iter().find(|link| link.kind() == LinkKind::Awaited).cloned()
     }
 
     fn dialling(&self, name: &str) -> Option<Arc<Link>> {
-        self.all().iter().find(|link| !link.is_awaited() && link.name() == name).cloned()
+        self.all().iter().find(|link| link.kind() == LinkKind::Dialling && link.name() == name).cloned()
     }
 
-    /// The lowest number that no link has, because only low ones are noted for a request that is tried elsewhere.
-    fn free_number(&self) -> usize {
-        let links = self.all();
-        (0..).find(|number| links.iter().all(|link| link.number() != *number)).unwrap_or(usize::MAX)
+    fn new_link(&self, name: String, kind: LinkKind, dealer: Arc<dyn engine::Dealer>) -> Arc<Link> {
+        Link::new(name, free_number(&self.all()), kind, dealer, self.board.clone())
     }
 
     async fn add(&self, link: Arc<Link>) -> Result<()> {
@@ -336,7 +427,12 @@ impl Links {
     }
 }
 
-const SETTLE_MAX: Duration = Duration::from_millis(100);
+/// The lowest number that no link has, because only low ones are noted for a request that is tried elsewhere.
+fn free_number(links: &[Arc<Link>]) -> usize {
+    (0..).find(|number| links.iter().all(|link| link.number() != *number)).unwrap_or(usize::MAX)
+}
+
+const SETTLE_MAX: Duration = Duration::from_secs(1);
 
 impl End for Links {
     fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
@@ -346,12 +442,13 @@ impl End for Links {
     fn close(&self) -> BoxFuture<'static, ()> {
         self.closed.store(true, Ordering::Release);
         // Without it, the stream of replies ends.
-        drop(lock(&self.board.failures).take());
+        drop(lock(&self.board.losses).take());
         self.turns.close();
         self.changes.close();
         self.board.changed.notify_waiters();
         self.listening.clear();
-        join_all(self.all().iter().map(|link| link.close())).map(|_| ()).boxed()
+        let lobby = self.lobby.get().map(Lobby::close);
+        join_all(self.all().iter().map(|link| link.close()).chain(lobby)).map(|_| ()).boxed()
     }
 }
 
@@ -360,40 +457,8 @@ impl Drop for Links {
         for link in self.all().iter() {
             link.abandon();
         }
-    }
-}
-
-/// The sending half of an end whose messages each take one of its links.
-pub(crate) struct Outgoing {
-    links: Arc<Links>,
-    role: Role,
-    limits: Limits,
-}
-
-impl Outgoing {
-    pub(crate) fn new(links: Arc<Links>, role: Role) -> Self {
-        let limits = links.settings.limits;
-        Self { links, role, limits }
-    }
-}
-
-impl Outbound for Outgoing {
-    fn send(&self, message: Message) -> Sending<'_> {
-        if self.links.is_closed() {
-            return Sending::ready(Err(closed()));
-        }
-        if let Err(error) = self.limits.check(&message) {
-            return Sending::ready(Err(error));
-        }
-        let (call, deadline) = (message.id, message.deadline);
-        let frames = match Native.encode(&self.role, message, &self.limits) {
-            Ok(frames) => frames,
-            Err(error) => return Sending::ready(Err(error)),
-        };
-        let entry = Entry::new(call, deadline);
-        match self.links.send_now(&entry, frames) {
-            Ok(()) => Sending::ready(Ok(())),
-            Err(frames) => Sending::later(self.links.send(entry, deadline, frames)),
+        if let Some(lobby) = self.lobby.get() {
+            lobby.abandon();
         }
     }
 }

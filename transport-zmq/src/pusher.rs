@@ -18,6 +18,6 @@ pub(crate) async fn open(
     queue: &Address,
     bound: &Bound,
 ) -> Result<(Arc<dyn End>, Sender)> {
-    let links = Links::open(settings, Cargo::Jobs(queue.clone()), plan, bound, None).await?;
+    let links = Links::open(settings, Cargo::Jobs(queue.clone()), plan, bound).await?;
     Ok((links.clone(), Sender::new(Outgoing::new(links, Role::Job(queue.clone())))))
 }

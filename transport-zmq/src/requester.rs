@@ -1,15 +1,13 @@
-//! The calling end: which link a request takes, and what becomes of those that a link loses.
+//! The calling end: requests out, replies in.
 
 mod replies;
 
 use std::sync::Arc;
 
 use polywire_core::{Address, Receiver, Result, Sender};
-use tokio::sync::mpsc;
 
 use self::replies::Replies;
 use crate::config::Settings;
-use crate::engine::Cargo;
 use crate::links::{Links, Outgoing};
 use crate::plan::Plan;
 use crate::transport::{Bound, End};
@@ -22,9 +20,8 @@ pub(crate) async fn open(
     service: &Address,
     bound: &Bound,
 ) -> Result<(Arc<dyn End>, Sender, Receiver)> {
-    let (failures, failed) = mpsc::unbounded_channel();
-    let links = Links::open(settings, Cargo::Requests, plan, bound, Some(failures)).await?;
+    let (links, returns) = Links::open_both_ways(settings, plan, bound).await?;
     let requests = Outgoing::new(links.clone(), Role::Request(service.clone()));
-    let replies = Replies::new(links.clone(), failed, settings.limits, service.clone());
+    let replies = Replies::new(returns, settings.limits, service.clone());
     Ok((links, Sender::new(requests), Receiver::new(replies)))
 }

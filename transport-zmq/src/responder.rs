@@ -2,6 +2,7 @@
 
 mod desk;
 mod queue;
+mod slow;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,12 +11,15 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use polywire_core::{Address, Inbound, Message, Outbound, Receiver, Result, Sender, Sending, Window};
+use polywire_core::{
+    Abandoned, Address, Inbound, Message, Outbound, Receiver, Result, Sender, Sending, Window,
+};
 use tokio::task::AbortHandle;
 
 use self::desk::Desk;
 use self::queue::{Item, Queue};
-use crate::config::Settings;
+use self::slow::Mute;
+use crate::config::{Engine, Settings};
 use crate::engine;
 use crate::error::{closed, config};
 use crate::plan::{Change, Plan};
@@ -43,7 +47,8 @@ impl Hub {
         let (router, real) = engine::serve(settings, plan).await?;
         let listening = Listening::new(bound);
         listening.add(real);
-        let desk = Arc::new(Desk::new(router, settings.limits));
+        let mute = (settings.engine == Engine::Omq).then(Mute::default);
+        let desk = Arc::new(Desk::new(router, settings.limits, mute));
         let pump = tokio::spawn(desk.clone().pump()).abort_handle();
         Ok(Arc::new(Self { desk, pump, listening }))
     }
@@ -114,6 +119,21 @@ impl Stream for Requests {
 impl Inbound for Requests {
     fn stop(self: Pin<&mut Self>) {
         self.queue.stop(self.seat);
+    }
+
+    fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        loop {
+            if let Some(call) = self.queue.take_abandoned(self.seat, cx) {
+                return Poll::Ready(call);
+            }
+            if !self.begun {
+                return Poll::Pending;
+            }
+            self.hub.desk.poll_ahead(self.seat, &self.service, &self.queue, cx);
+            if !self.queue.is_told(self.seat) {
+                return Poll::Pending;
+            }
+        }
     }
 }
 

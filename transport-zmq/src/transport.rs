@@ -21,8 +21,9 @@ use crate::{publisher, puller, pusher, requester, responder, subscriber, url};
 /// Request-reply, pipelines and publish-subscribe over ZeroMQ: the ends talk to each other, without a broker.
 ///
 /// - **Request-reply**: a serving process binds one ROUTER socket for all its services, at the endpoints that it was
-///   given; each calling end opens a DEALER socket for every endpoint that it connects to, and takes those in turn that
-///   somebody answers at.
+///   given; each calling end opens a DEALER socket for every endpoint that it connects to, or one ROUTER socket for servers
+///   to connect to. Of those that are there, a call goes to the one with the fewest calls of this end, in turn to those with
+///   as many.
 /// - **Pipelines**: each puller binds a PULL socket; each pusher opens a PUSH socket for every endpoint that it connects
 ///   to, and takes those in turn where a puller of its queue is and has room.
 /// - **Publish-subscribe**: each publisher binds an XPUB socket; each subscriber connects a SUB socket to as many of them
@@ -32,8 +33,9 @@ use crate::{publisher, puller, pusher, requester, responder, subscriber, url};
 ///
 /// What ZeroMQ cannot do:
 ///
-/// - It does not settle. A request that is in the queue or in the hands of a server that dies is lost; its caller gets
-///   [`Disconnected`] when the connection goes, and does not know whether the work was done.
+/// - It does not settle. A request that is in the queue or in the hands of a server that dies is lost. Its caller gets
+///   [`Disconnected`] when the connection goes, and does not know whether the work was done; unless the call is
+///   [idempotent](polywire_core::Message::idempotent), for then it is sent again, to whoever is there before its deadline.
 /// - **Of a puller that dies, every job is lost that it had not worked off**: those in its hands, up to a window of them in
 ///   its queue, and what was on its way to it. The pusher has said Ok to all of them, and is told nothing. Jobs that the
 ///   pusher's side still held wait for the next puller at the same endpoint. The same goes for a puller that is stopped or
@@ -44,8 +46,10 @@ use crate::{publisher, puller, pusher, requester, responder, subscriber, url};
 /// - A puller of another queue that dials a pusher is hung up on as soon as it is seen, and dials again, for as long as it
 ///   likes. Jobs that are dealt to it in between are lost.
 /// - It does not keep. A job needs a puller that is there; what is published while a subscriber is away, it misses.
-/// - It does not balance. Requests and jobs are dealt out in turn, and wait at a slow peer while another is idle, until
-///   its queue is full.
+/// - It does not balance between callers, of whom each knows its own calls only. Jobs are dealt out in turn, and wait at a
+///   slow peer while another is idle, until its queue is full.
+/// - What tells a server that nobody waits for a call any more takes its place behind the requests before it, of which a
+///   server reads 1,000 beyond its window, and no more than 16 MiB. It is lost where there is no room for it.
 /// - All services of a process share one socket. One whose queue is full holds up the others, so give a service that
 ///   waits for another one of the same process a transport of its own.
 /// - A subscriber that does not read makes its publishers wait, once the queues between them are full: up to 1,000 events
@@ -252,6 +256,7 @@ impl Transport for Zmq {
         let all_patterns = self.0.settings.engine == Engine::Omq;
         (capabilities.pipeline, capabilities.pubsub) = (all_patterns, all_patterns);
         capabilities.security = all_patterns;
+        capabilities.cancellation = true;
         capabilities
     }
 

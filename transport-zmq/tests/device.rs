@@ -146,7 +146,9 @@ async fn a_caller_that_does_not_read_holds_up_no_other() {
     use omq_tokio::{Message, Options, Socket, SocketType};
 
     let forwarder = forwarder(Pattern::RequestReply).await;
-    let server = Socket::try_new(SocketType::Router, Options::default()).unwrap();
+    // Like a server of ours, it waits for room. Others drop what they have none for, whoever's reply that is.
+    let options = Options::default().router_mandatory(true);
+    let server = Socket::try_new(SocketType::Router, options).unwrap();
     server.connect(forwarder.back()).await.unwrap();
     server.wait_connected(1, PATIENCE).await.unwrap();
     let serving = tokio::spawn(async move {

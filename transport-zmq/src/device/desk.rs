@@ -15,6 +15,8 @@ use tokio::time::Instant;
 #[derive(Default)]
 pub(super) struct Desk {
     calls: FxHashMap<CallId, Caller>,
+    /// Which call is whose.
+    numbers: FxHashMap<(Bytes, CallId), CallId>,
     /// How many of them each peer has.
     peers: FxHashMap<Bytes, usize>,
     last: u64,
@@ -52,6 +54,7 @@ impl Desk {
         self.last += 1;
         let number = CallId(self.last);
         *self.peers.entry(peer.clone()).or_default() += 1;
+        self.numbers.insert((peer.clone(), id), number);
         self.calls.insert(number, Caller { peer, id, deadline });
         Some(number)
     }
@@ -60,7 +63,14 @@ impl Desk {
     pub(super) fn take(&mut self, number: CallId) -> Option<Caller> {
         let caller = self.calls.remove(&number)?;
         count_down(&mut self.peers, &caller.peer);
+        forget(&mut self.numbers, &caller, number);
         Some(caller)
+    }
+
+    /// Takes out a call that its caller does not wait for any more. Returns its number.
+    pub(super) fn abandon(&mut self, peer: &Bytes, id: CallId) -> Option<CallId> {
+        let number = *self.numbers.get(&(peer.clone(), id))?;
+        self.take(number).map(|_| number)
     }
 
     /// Whether every call is answered, or given up by its caller.
@@ -79,16 +89,25 @@ impl Desk {
     }
 
     fn prune(&mut self) {
-        let peers = &mut self.peers;
-        self.calls.retain(|_, caller| {
+        let (peers, numbers) = (&mut self.peers, &mut self.numbers);
+        self.calls.retain(|number, caller| {
             let is_awaited = !caller.deadline.is_expired();
             if !is_awaited {
                 count_down(peers, &caller.peer);
+                forget(numbers, caller, *number);
             }
             is_awaited
         });
         self.prune_at = self.calls.len() * 2;
         self.pruned = Some(Instant::now());
+    }
+}
+
+/// Forgets which call this is, unless its caller has used the number for another one since.
+fn forget(numbers: &mut FxHashMap<(Bytes, CallId), CallId>, caller: &Caller, number: CallId) {
+    let key = (caller.peer.clone(), caller.id);
+    if numbers.get(&key) == Some(&number) {
+        numbers.remove(&key);
     }
 }
 
@@ -119,7 +138,23 @@ mod tests {
         assert_eq!(desk.take(other), None);
         assert_eq!(desk.take(one).unwrap().id, CallId(7));
         assert!(desk.is_done());
-        assert!(desk.peers.is_empty());
+        assert!(desk.peers.is_empty() && desk.numbers.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_abandoned_call_is_its_callers_own() {
+        let mut desk = Desk::default();
+        let deadline = Deadline::after(Duration::from_secs(1));
+        let [one, other] = ["a", "b"].map(|peer| desk.enter(peer.into(), CallId(7), deadline).unwrap());
+        assert_eq!(desk.abandon(&"a".into(), CallId(8)), None);
+        assert_eq!(desk.abandon(&"b".into(), CallId(7)), Some(other));
+        assert_eq!(desk.abandon(&"b".into(), CallId(7)), None);
+        assert_eq!(desk.take(one).unwrap().peer, "a");
+        // A number that is used twice means the later call, and both are forgotten in the end.
+        let [first, second] = [(); 2].map(|()| desk.enter("a".into(), CallId(7), deadline).unwrap());
+        assert!(desk.take(first).is_some());
+        assert_eq!(desk.abandon(&"a".into(), CallId(7)), Some(second));
+        assert!(desk.is_done() && desk.peers.is_empty() && desk.numbers.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -131,6 +166,7 @@ mod tests {
         }
         assert!(desk.calls.len() <= 2 * Desk::PRUNE_MIN);
         assert_eq!(desk.peers.values().sum::<usize>(), desk.calls.len());
+        assert_eq!(desk.numbers.len(), desk.calls.len());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! A forwarder, and its tasks.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,9 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
+use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use polywire_core::{CallId, Deadline, Limits, Message, Result, Window};
+use polywire_core::{CallId, Deadline, Error, Limits, Message, Result, Window};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -20,7 +22,7 @@ use super::desk::{Caller, Desk, count_down};
 use super::place::{Place, Spot};
 use crate::engine::{self, Cargo, Peer, Publication, Pull, Router, Subscribed};
 use crate::error::lock;
-use crate::links::{Entry, Links};
+use crate::links::{Entry, Links, Returned, Returns};
 use crate::plan::Plan;
 use crate::publisher::attend;
 use crate::transport::{Bound, End};
@@ -30,11 +32,10 @@ use crate::wire::{Frames, Hello, Kind, Native, Peek, Role, Wire};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pattern {
-    /// Requests from callers at the front to servers at the back, in turn, and replies the other way. A call keeps its
-    /// deadline, less the time that it waits here, and its errors; if no server is there for a second, it fails as
-    /// unroutable. A server that dies is noticed by the deadlines of its calls.
-    ///
-    /// All servers at the back must serve the same services.
+    /// Requests from callers at the front to servers at the back, each to the one with the fewest calls, and replies the
+    /// other way. A call keeps its deadline, less the time that it waits here, and its errors; if no server is there for a
+    /// second, it fails as unroutable. One that its caller drops is stopped at its server. Of a server that dies the calls
+    /// fail as disconnected, but for those that are idempotent: another one gets them, if it comes in time.
     RequestReply,
     /// Jobs from pushers at the front to pullers at the back, in turn. All of them must be of one queue. Without a puller
     /// it takes in no more than 1,000 jobs a pusher.
@@ -151,15 +152,13 @@ const GRACE: Duration = Duration::from_secs(1);
 
 async fn request_reply(front: &Spot, back: &Spot) -> Result<Forwarder> {
     let bound = Bound::default();
-    let links = Links::open(&back.settings, Cargo::Requests, &back.plan, &bound, None).await?;
+    let (links, returns) = Links::open_both_ways(&back.settings, &back.plan, &bound).await?;
     let (router, real) = engine::serve(&front.settings, &front.plan).await?;
     let counts = Arc::<Counts>::default();
     let (desk, stopping) = (Mutex::default(), Notify::new());
     let booth = Arc::new(Booth { router, links, desk, counts: counts.clone(), stopping });
     let forth = tokio::spawn(booth.clone().forth(booth.router.requests()));
-    // There is one link, and it stays.
-    let replies: Vec<_> = booth.links.all().iter().map(|link| link.replies()).collect();
-    let back_task = tokio::spawn(booth.clone().back(futures_util::stream::select_all(replies).boxed()));
+    let back_task = tokio::spawn(booth.clone().back(returns));
     let finish = async move {
         booth.stopping.notify_one();
         until(|| lock(&booth.desk).is_done()).await;
@@ -179,7 +178,7 @@ async fn request_reply(front: &Spot, back: &Spot) -> Result<Forwarder> {
 struct Waiting {
     /// The number of its call, if it has one.
     number: Option<CallId>,
-    deadline: Option<Deadline>,
+    entry: Entry,
     patience: Deadline,
     frames: Frames,
 }
@@ -197,28 +196,54 @@ struct Booth {
 impl Booth {
     async fn forth(self: Arc<Self>, mut requests: BoxStream<'static, (Peer, Frames)>) {
         let mut waiting = FuturesUnordered::new();
+        // What stops those of them that have a number.
+        let mut stops = FxHashMap::<CallId, AbortHandle>::default();
         loop {
             let request = tokio::select! {
                 biased;
                 () = self.stopping.notified() => break,
-                Some(()) = waiting.next() => continue,
+                Some(number) = waiting.next() => {
+                    let number: Option<CallId> = number;
+                    number.and_then(|number| stops.remove(&number));
+                    continue;
+                }
                 request = requests.next(), if waiting.len() < WAITING_MAX => request,
             };
             let Some((peer, frames)) = request else { break };
-            if let Some(request) = self.forward(&peer.address, frames) {
-                waiting.push(self.forward_later(request));
+            match Native.peek(&frames) {
+                Some(peek @ Peek { kind: Kind::Request, .. }) => {
+                    if let Some(request) = self.forward(&peer.address, peek, frames) {
+                        let (stop, stopped) = AbortHandle::new_pair();
+                        let number = request.number;
+                        number.and_then(|number| stops.insert(number, stop));
+                        let sending = Abortable::new(self.forward_later(request), stopped);
+                        waiting.push(sending.map(move |_| number));
+                    }
+                }
+                Some(Peek { kind: Kind::Cancel, id: Some(id), .. }) => {
+                    let number = self.cancel(&peer.address, id, frames);
+                    if let Some(stop) = number.and_then(|number| stops.remove(&number)) {
+                        stop.abort();
+                    }
+                }
+                // What has no envelope is no request of anybody's.
+                _ => self.counts.lose("it is no request"),
             }
         }
         while waiting.next().await.is_some() {}
     }
 
+    /// Tells the server of a call that nobody waits for it any more. Returns the number of the call.
+    fn cancel(&self, peer: &Bytes, id: CallId, mut frames: Frames) -> Option<CallId> {
+        let number = lock(&self.desk).abandon(peer, id)?;
+        Native.renumber(&mut frames, number);
+        self.links.abandon(number, || Some(frames.clone()));
+        Some(number)
+    }
+
     /// Passes a request on, or refuses it. If it has to wait for a server, it is given back.
-    fn forward(&self, peer: &Bytes, mut frames: Frames) -> Option<Waiting> {
-        // What has no envelope is no request of anybody's.
-        let Some(Peek { kind: Kind::Request, id, deadline }) = Native.peek(&frames) else {
-            self.counts.lose("it is no request");
-            return None;
-        };
+    fn forward(&self, peer: &Bytes, peek: Peek, mut frames: Frames) -> Option<Waiting> {
+        let Peek { id, deadline, idempotent, .. } = peek;
         if has_too_many_frames(&frames) {
             self.counts.lose("it has too many frames");
             return None;
@@ -233,18 +258,19 @@ impl Booth {
             };
             Native.renumber(&mut frames, number);
         }
-        match self.links.send_now(&Entry::new(None, None), frames) {
+        let entry = Entry::new(number, Some(patience), idempotent);
+        match self.links.send_now(&entry, frames) {
             Ok(()) => {
                 self.counts.forth.fetch_add(1, Ordering::Relaxed);
                 None
             }
-            Err(frames) => Some(Waiting { number, deadline, patience, frames }),
+            Err(frames) => Some(Waiting { number, entry, patience, frames }),
         }
     }
 
     /// Passes a request on when there is a server with room for it. What is left of its deadline then is written anew.
-    async fn forward_later(&self, Waiting { number, deadline, patience, frames }: Waiting) {
-        let sent = self.links.send(Entry::new(None, None), deadline, frames);
+    async fn forward_later(&self, Waiting { number, entry, patience, frames }: Waiting) {
+        let sent = self.links.send(entry, frames);
         let sent = timeout_at(patience.instant(), sent).await;
         if matches!(sent, Ok(Ok(()))) {
             self.counts.forth.fetch_add(1, Ordering::Relaxed);
@@ -261,28 +287,40 @@ impl Booth {
     }
 
     fn refuse(&self, peer: &Bytes, id: CallId) {
-        let mut refusal = Message::default();
-        refusal.id = Some(id);
-        if let Ok(frames) = Native.encode(&Role::Refusal, refusal, &Limits::default()) {
+        self.tell(peer, id, &Role::Refusal);
+    }
+
+    /// Says nothing of a call but what became of it.
+    fn tell(&self, peer: &Bytes, id: CallId, what: &Role) {
+        let mut message = Message::default();
+        message.id = Some(id);
+        if let Ok(frames) = Native.encode(what, message, &Limits::default()) {
             // A peer that takes nothing now learns it by its deadline.
             drop(self.router.send(peer.clone(), frames));
         }
     }
 
-    async fn back(self: Arc<Self>, mut replies: BoxStream<'static, Frames>) {
+    async fn back(self: Arc<Self>, mut returns: Returns) {
         let mut waiting = FuturesUnordered::new();
         // How many of them are for whom.
         let mut slow = FxHashMap::<Bytes, usize>::default();
         loop {
-            let frames = tokio::select! {
+            let returned = tokio::select! {
                 biased;
                 Some(peer) = waiting.next() => {
                     count_down(&mut slow, &peer);
                     continue;
                 }
-                frames = replies.next() => frames,
+                returned = poll_fn(|cx| returns.poll_next(cx)) => returned,
             };
-            let Some(mut frames) = frames else { return };
+            let mut frames = match returned {
+                Some(Returned::Frames(frames)) => frames,
+                Some(Returned::Failed(error)) => {
+                    self.fail(&error);
+                    continue;
+                }
+                None => return,
+            };
             let Some(Caller { peer, id, .. }) = self.caller(&frames) else {
                 self.counts.lose("nobody waits for it");
                 continue;
@@ -308,6 +346,14 @@ impl Booth {
         }
     }
 
+    /// Tells a caller that its call came to nothing.
+    fn fail(&self, error: &Error) {
+        let caller = error.call().and_then(|number| lock(&self.desk).take(number));
+        let Some(Caller { peer, id, .. }) = caller else { return };
+        let what = if error.is_unsent() { Role::Refusal } else { Role::Loss };
+        self.tell(&peer, id, &what);
+    }
+
     fn count_reply(&self, sent: Option<&Result<()>>) {
         match sent {
             Some(Ok(())) => drop(self.counts.back.fetch_add(1, Ordering::Relaxed)),
@@ -317,7 +363,7 @@ impl Booth {
 
     /// Who waits for this, if it is a reply.
     fn caller(&self, frames: &Frames) -> Option<Caller> {
-        let Peek { kind: Kind::Reply | Kind::Refusal, id: Some(number), .. } = Native.peek(frames)? else {
+        let Peek { kind: Kind::Reply, id: Some(number), .. } = Native.peek(frames)? else {
             return None;
         };
         // The caller of one that is left out learns it by its deadline.
@@ -344,7 +390,7 @@ const SLOW_PEER_MAX: usize = 256;
 
 async fn pipeline(front: &Spot, back: &Spot) -> Result<Forwarder> {
     let bound = Bound::default();
-    let links = Links::open(&back.settings, Cargo::AnyJobs, &back.plan, &bound, None).await?;
+    let links = Links::open(&back.settings, Cargo::AnyJobs, &back.plan, &bound).await?;
     let pull = engine::pull(&front.settings, None, Window::new(1000))?;
     let jobs = pull.jobs();
     let real = engine::set_up(&*pull, &front.plan).await?;
@@ -367,7 +413,7 @@ async fn carry(mut jobs: BoxStream<'static, Frames>, links: Arc<Links>, counts: 
             continue;
         }
         // Nobody there for a while is no reason to lose a job.
-        while links.send(Entry::new(None, None), None, frames.clone()).await.is_err() {
+        while links.send(Entry::of_job(), frames.clone()).await.is_err() {
             if links.is_closed() {
                 return;
             }

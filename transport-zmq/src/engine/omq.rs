@@ -3,6 +3,7 @@
 mod dealer;
 mod door;
 mod intake;
+mod lobby;
 mod port;
 mod publication;
 mod pull;
@@ -23,6 +24,7 @@ use polywire_core::{Body, Error, ErrorKind, Result};
 pub(super) use self::dealer::Dealer;
 use self::door::Door;
 use self::intake::Intake;
+pub(super) use self::lobby::Lobby;
 use self::port::Port;
 pub(super) use self::publication::Publication;
 pub(super) use self::pull::Pull;
@@ -125,11 +127,12 @@ fn given_back(message: Message) -> Frames {
     frames_of(message, usize::MAX)
 }
 
-/// Waits until the engine has stopped dialling, because the peer denied us.
-async fn denied(events: &mut MonitorStream) {
+/// Waits until the engine has stopped dialling, because the peer denied us. Says when an attempt has failed.
+async fn denied(events: &mut MonitorStream, failed: impl Fn()) {
     loop {
         match events.recv().await {
             Ok(MonitorEvent::ConnectStopped { reason: DisconnectReason::HandshakeRefused(_), .. }) => return,
+            Ok(MonitorEvent::ConnectDelayed { .. }) => failed(),
             // The socket is closed, which others tell.
             Err(MonitorRecvError::Closed) => return std::future::pending().await,
             _ => {}

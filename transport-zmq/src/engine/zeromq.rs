@@ -32,6 +32,8 @@ pub(super) struct Dealer {
     arrivals: mpsc::Sender<Frames>,
     arrived: Mutex<Option<mpsc::Receiver<Frames>>>,
     closed: watch::Sender<bool>,
+    /// Whether the first attempt to dial has ended, one way or the other.
+    tried: watch::Sender<bool>,
 }
 
 /// One socket, which lives as long as its connection.
@@ -52,6 +54,7 @@ impl Dealer {
             arrivals,
             arrived: Mutex::new(Some(arrived)),
             closed: watch::Sender::new(false),
+            tried: watch::Sender::new(false),
         }
     }
 
@@ -61,7 +64,9 @@ impl Dealer {
             options.connect_timeout(self.connect_timeout);
             let mut socket = DealerSocket::with_options(options);
             let events = socket.monitor();
-            match socket.connect(&self.endpoint).await {
+            let connected = socket.connect(&self.endpoint).await;
+            self.tried.send_replace(true);
+            match connected {
                 Ok(()) => return self.start(socket, events),
                 Err(error) => tracing::debug!(endpoint = self.endpoint, %error, "cannot connect yet"),
             }
@@ -161,6 +166,12 @@ impl super::Dealer for Dealer {
             std::future::pending::<()>().await;
         };
         room.boxed()
+    }
+
+    fn tried(&self) -> BoxFuture<'_, ()> {
+        let mut tried = self.tried.subscribe();
+        // The sender lives as long as the borrow.
+        async move { drop(tried.wait_for(|tried| *tried).await) }.boxed()
     }
 
     fn up(&self) -> BoxFuture<'_, Result<()>> {

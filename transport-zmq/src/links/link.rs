@@ -6,22 +6,21 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use polywire_core::{CallId, Error, ErrorKind, Result};
+use polywire_core::{CallId, Result};
 use tokio::task::AbortHandle;
 
-use super::Board;
 use super::ledger::{Entry, Ledger};
+use super::{Board, Loss};
 use crate::engine::{Dealer, Ports};
 use crate::error::lock;
 use crate::wire::Frames;
 
 /// A socket, whether somebody is at its other end, and the calls on it.
 pub(crate) struct Link {
-    name: String,
+    name: Arc<str>,
     /// Which one it is among the links of its end.
     number: usize,
-    /// Whether peers dial it, whenever they like.
-    awaited: bool,
+    kind: LinkKind,
     dealer: Arc<dyn Dealer>,
     live: AtomicBool,
     /// Its peer said that it does not serve the service. It may later, so this only puts it last.
@@ -31,17 +30,29 @@ pub(crate) struct Link {
     supervisor: OnceLock<AbortHandle>,
 }
 
+/// Who dials whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum LinkKind {
+    /// It dials its peer.
+    Dialling,
+    /// Peers dial it, whenever they like, and are not told apart.
+    Awaited,
+    /// Its peer came by this connection of the lobby, and goes with it.
+    Guest(u64),
+}
+
 impl Link {
     pub(super) fn new(
         name: String,
         number: usize,
-        awaited: bool,
+        kind: LinkKind,
         dealer: Arc<dyn Dealer>,
         board: Arc<Board>,
     ) -> Arc<Self> {
         let (live, refusing) = (AtomicBool::new(false), AtomicBool::new(false));
         let (ledger, supervisor) = (Ledger::default(), OnceLock::new());
-        Arc::new(Self { name, number, awaited, dealer, live, refusing, ledger, board, supervisor })
+        let name = name.into();
+        Arc::new(Self { name, number, kind, dealer, live, refusing, ledger, board, supervisor })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -61,8 +72,8 @@ impl Link {
         self.supervisor.get_or_init(|| tokio::spawn(supervise(self.clone())).abort_handle());
     }
 
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.awaited
+    pub(crate) fn kind(&self) -> LinkKind {
+        self.kind
     }
 
     pub(crate) fn is_live(&self) -> bool {
@@ -78,17 +89,50 @@ impl Link {
         self.refusing.load(Ordering::Relaxed)
     }
 
+    /// How many calls it carries.
+    pub(super) fn load(&self) -> usize {
+        self.ledger.load()
+    }
+
+    /// Waits until it is known whether its peer can be reached now.
+    pub(super) fn tried(&self) -> BoxFuture<'_, ()> {
+        self.dealer.tried()
+    }
+
     /// Hands a request over, or gives it back if nobody is there or there is no room.
     pub(crate) fn try_send(&self, entry: Entry, frames: Frames) -> Result<(), Frames> {
-        if !self.is_live() {
+        let call = entry.call;
+        if !self.is_live() || (call.is_some() && self.ledger.is_heavy()) {
             return Err(frames);
         }
-        let call = entry.call;
         // Before it is sent, for its reply may be here before `try_send` has returned.
         self.ledger.enter(entry);
+        if !self.is_live() {
+            // It went in between. If the entry was there by then, it is among the lost, which is told already.
+            let is_told = call.is_some_and(|call| self.ledger.take(call).is_none());
+            return if is_told { Ok(()) } else { Err(frames) };
+        }
         self.dealer.try_send(frames).inspect_err(|_| {
             call.and_then(|call| self.ledger.take(call));
         })
+    }
+
+    /// Forgets a call that nobody waits for any more, and tells the peer by these frames if they can be sent at once. `false`
+    /// if it does not carry it.
+    pub(super) fn withdraw(&self, call: CallId, cancel: impl FnOnce() -> Option<Frames>) -> bool {
+        if self.ledger.take(call).is_none() {
+            return false;
+        }
+        if let Some(frames) = cancel() {
+            // Without room, the server goes on until the deadline of the call.
+            let _ = self.dealer.try_send(frames);
+        }
+        true
+    }
+
+    /// Takes out a call whose server is gone, behind a forwarder.
+    pub(super) fn lost(&self, call: CallId) -> Option<Entry> {
+        self.ledger.take(call)
     }
 
     /// Notes that a call was answered.
@@ -106,8 +150,10 @@ impl Link {
         self.ledger.take(call)
     }
 
-    pub(crate) fn room(&self) -> BoxFuture<'_, ()> {
-        self.dealer.room()
+    /// Waits until there may be room for a message. May be dropped.
+    pub(crate) async fn room(&self) {
+        self.ledger.lighter().await;
+        self.dealer.room().await;
     }
 
     pub(crate) fn replies(&self) -> BoxStream<'static, Frames> {
@@ -133,8 +179,8 @@ impl Link {
         self.dealer.close()
     }
 
-    fn came(&self) {
-        tracing::debug!(endpoint = self.name, "connected");
+    pub(super) fn came(&self) {
+        tracing::debug!(endpoint = &*self.name, "connected");
         self.refusing.store(false, Ordering::Relaxed);
         self.live.store(true, Ordering::Release);
         self.board.changed.notify_waiters();
@@ -145,25 +191,28 @@ impl Link {
         let down = self.dealer.down();
         tokio::pin!(down);
         while tokio::time::timeout(PRUNE_PAUSE, &mut down).await.is_err() {
-            self.ledger.prune();
+            self.prune();
         }
     }
 
-    /// Fails the calls that were on the link: no reply can come to them any more.
-    fn went(&self) {
+    /// Forgets calls that have expired.
+    pub(super) fn prune(&self) {
+        self.ledger.prune();
+    }
+
+    /// Gives up the calls that were on the link: no reply can come to them any more.
+    pub(super) fn went(&self) {
         self.live.store(false, Ordering::Release);
-        let calls = self.ledger.take_all();
-        tracing::debug!(endpoint = self.name, calls = calls.len(), "the connection was lost");
-        let error = Error::new(ErrorKind::Disconnected, "the connection was lost before the reply came")
-            .with("endpoint", &self.name);
-        let failures = lock(&self.board.failures);
-        for call in calls {
-            if let Some(failures) = &*failures {
-                // Nobody takes failures any more only if nobody waits for replies either.
-                let _ = failures.send(error.clone().with_call(call));
+        let lost = self.ledger.take_all();
+        tracing::debug!(endpoint = &*self.name, calls = lost.len(), "the connection was lost");
+        let losses = lock(&self.board.losses);
+        for entry in lost {
+            if let Some(losses) = &*losses {
+                // Nobody takes losses any more only if nobody waits for replies either.
+                let _ = losses.send(Loss { entry, endpoint: self.name.clone() });
             }
         }
-        drop(failures);
+        drop(losses);
         self.board.changed.notify_waiters();
     }
 }
@@ -179,5 +228,5 @@ async fn supervise(link: Arc<Link>) {
     }
 }
 
-const PRUNE_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const PRUNE_PAUSE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);

@@ -5,16 +5,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::task::AtomicWaker;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use polywire_core::{
-    Address, CallId, Code, Delivery, Error, Fault, Limits, Message, ReplyTo, Sending, Window,
+    Abandoned, Address, CallId, Code, Delivery, Error, Fault, Limits, Message, ReplyTo, Sending, Window,
 };
 use rustc_hash::FxHashMap;
 
 use super::queue::{Item, Queue};
+use super::slow::Mute;
 use crate::engine::{Peer, Ports, Router};
 use crate::error::{caller_gone, lock};
 use crate::wire::{Frames, Garbled, Native, Role, Wire};
@@ -23,6 +25,8 @@ use crate::wire::{Frames, Garbled, Native, Role, Wire};
 pub(super) struct Desk {
     router: Arc<dyn Router>,
     limits: Limits,
+    /// None, if the socket goes on with what is not waited for.
+    mute: Option<Mute>,
     services: Mutex<Services>,
     closed: AtomicBool,
     requests: Mutex<BoxStream<'static, (Peer, Frames)>>,
@@ -44,11 +48,11 @@ struct Services {
 }
 
 impl Desk {
-    pub(super) fn new(router: Arc<dyn Router>, limits: Limits) -> Self {
+    pub(super) fn new(router: Arc<dyn Router>, limits: Limits, mute: Option<Mute>) -> Self {
         let requests = Mutex::new(router.requests());
         let (services, closed) = (Mutex::default(), AtomicBool::new(false));
         let (reader, pump) = (AtomicU64::new(0), AtomicWaker::new());
-        Self { router, limits, services, closed, requests, reader, pump }
+        Self { router, limits, mute, services, closed, requests, reader, pump }
     }
 
     /// The socket, to have its endpoints changed.
@@ -78,6 +82,22 @@ impl Desk {
                 Some(request) if request.service == *service => return Poll::Ready(Some(request.item)),
                 Some(other) => self.hand_over(other),
                 None => {}
+            }
+        }
+    }
+
+    /// Reads on while the one responder has no room, so that abandoned calls are heard of. Not beyond the first request, if
+    /// nothing waits: whoever has room takes that one next.
+    pub(super) fn poll_ahead(&self, seat: u64, service: &Address, queue: &Queue, cx: &mut Context<'_>) {
+        let only_one = queue.is_empty();
+        while queue.has_room() {
+            let Poll::Ready(Some((peer, frames))) = self.poll_requests(seat, cx) else { return };
+            let Some(request) = self.sort(peer, frames) else { continue };
+            let is_own = request.service == *service;
+            self.hand_over(request);
+            if is_own && only_one {
+                // Who has no room is woken by it, and comes back to read on.
+                return;
             }
         }
     }
@@ -112,6 +132,13 @@ impl Desk {
                 message.reply_to = message.id.map(|_| peer);
                 message.peer = identity;
                 Some(Request { service, item: Ok(Delivery::settled(message)) })
+            }
+            Ok((Role::Cancel(service), Message { id: Some(call), .. })) => {
+                let queue = lock(&self.services).queues.get(&service).cloned();
+                if let Some(queue) = queue {
+                    queue.abandon(&Abandoned::new(peer, call));
+                }
+                None
             }
             Ok((role, _)) => {
                 tracing::debug!(?peer, ?role, "dropped what came where requests come");
@@ -168,8 +195,20 @@ impl Desk {
         };
         let checked = self.limits.check(&message);
         match checked.and_then(|()| Native.encode(&Role::Reply, message, &self.limits)) {
-            Ok(frames) => self.router.send(peer, frames),
+            Ok(frames) => self.hand_in(peer, frames),
             Err(error) => Sending::ready(Err(error)),
+        }
+    }
+
+    fn hand_in(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
+        let mut sending = self.router.send(peer.clone(), frames);
+        let Some(mute) = &self.mute else { return sending };
+        match (&mut sending).now_or_never() {
+            Some(sent) => {
+                mute.has_read(&peer);
+                Sending::ready(sent)
+            }
+            None => Sending::later(mute.wait(peer, sending)),
         }
     }
 
@@ -281,8 +320,6 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::task::{Wake, Waker};
 
-    use bytes::Bytes;
-    use futures_util::FutureExt;
     use futures_util::stream::poll_fn as stream_of;
     use polywire_core::Result;
 
@@ -315,7 +352,7 @@ mod tests {
     }
 
     fn desk(arrivals: Arrivals) -> Arc<Desk> {
-        Arc::new(Desk::new(Arc::new(Scripted(Mutex::new(Some(arrivals)))), Limits::default()))
+        Arc::new(Desk::new(Arc::new(Scripted(Mutex::new(Some(arrivals)))), Limits::default(), None))
     }
 
     fn address(name: &str) -> Address {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
-use polywire_core::{Delivery, Result};
+use polywire_core::{Abandoned, Delivery, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
@@ -13,8 +13,9 @@ use crate::error::lock;
 /// What a responder takes.
 pub(super) type Item = Result<Delivery>;
 
-/// Requests of one service that wait for a responder. It holds as many as the windows of its responders together;
-/// then the socket is not read, and what is beyond waits in the sockets on both sides.
+/// Requests of one service that wait for a responder. It holds as many as the windows of its responders together, and
+/// [`AHEAD`] more, if these are small, so that what tells of abandoned calls is read while all windows are full. Then the
+/// socket is not read, and what is beyond waits in the sockets on both sides.
 #[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -22,9 +23,17 @@ pub(super) struct Queue {
     changed: Notify,
 }
 
+/// Requests beyond the windows, and how many bytes they may hold.
+const AHEAD: usize = 1000;
+const AHEAD_BYTES: usize = 16 << 20;
+/// Abandoned calls that wait to be told. Whoever tells them takes them at once; of more, the eldest are forgotten.
+const ABANDONED: usize = 1000;
+
 #[derive(Default)]
 struct State {
     ready: VecDeque<Item>,
+    /// What the bodies of those in `ready` hold.
+    bytes: usize,
     seats: FxHashMap<u64, Seat>,
     closed: bool,
 }
@@ -33,6 +42,8 @@ struct State {
 struct Seat {
     window: usize,
     stopped: bool,
+    /// Calls whose callers have stopped waiting. This seat may have taken them, or another one.
+    abandoned: VecDeque<Abandoned>,
     waker: Option<Waker>,
 }
 
@@ -45,7 +56,8 @@ impl Queue {
 
     /// Seats a responder.
     pub(super) fn join(&self, seat: u64, window: usize) {
-        lock(&self.state).seats.insert(seat, Seat { window, stopped: false, waker: None });
+        let taken = Seat { window, stopped: false, abandoned: VecDeque::new(), waker: None };
+        lock(&self.state).seats.insert(seat, taken);
     }
 
     /// Adds a request, waiting for room; or gives it back if nobody sits here any more.
@@ -60,9 +72,8 @@ impl Queue {
                 if state.seats.is_empty() || state.closed {
                     return Err(item);
                 }
-                if state.ready.len() < state.seats.values().map(|seat| seat.window).sum() {
-                    state.ready.push_back(item);
-                    state.wake_seats();
+                if state.has_room() {
+                    state.put(item);
                     return Ok(());
                 }
             }
@@ -72,22 +83,65 @@ impl Queue {
 
     /// Adds a request whether there is room or not, for one who cannot wait; or gives it back if nobody sits here.
     ///
-    /// That is one request each time that a responder joins the only one, and no more.
+    /// That is one request each time that a responder joins the only one, and no more; and what is read while there
+    /// [is room](Self::has_room).
     #[expect(clippy::result_large_err, reason = "the error is the request itself, which moves on")]
     pub(super) fn push_beyond(&self, item: Item) -> Result<(), Item> {
         let mut state = lock(&self.state);
         if state.seats.is_empty() || state.closed {
             return Err(item);
         }
-        state.ready.push_back(item);
-        state.wake_seats();
+        state.put(item);
         Ok(())
+    }
+
+    /// Whether more may be read.
+    pub(super) fn has_room(&self) -> bool {
+        lock(&self.state).has_room()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.state).ready.is_empty()
+    }
+
+    /// Notes that nobody waits for a call any more: it is not taken, or those who take are told.
+    pub(super) fn abandon(&self, call: &Abandoned) {
+        let mut state = lock(&self.state);
+        if let Some(at) = state.ready.iter().position(|item| is_of(item, call)) {
+            if let Some(item) = state.ready.remove(at) {
+                state.bytes -= size(&item);
+            }
+            return self.changed.notify_one();
+        }
+        for seat in state.seats.values_mut() {
+            if seat.abandoned.len() >= ABANDONED {
+                seat.abandoned.pop_front();
+            }
+            seat.abandoned.push_back(call.clone());
+        }
+        state.wake_seats();
+    }
+
+    /// Whether there is an abandoned call to be told of.
+    pub(super) fn is_told(&self, seat: u64) -> bool {
+        lock(&self.state).seats.get(&seat).is_some_and(|seat| !seat.abandoned.is_empty())
+    }
+
+    /// Which call nobody waits for any more. Whoever gets `None` is woken when there is one.
+    pub(super) fn take_abandoned(&self, seat: u64, cx: &Context<'_>) -> Option<Abandoned> {
+        let mut state = lock(&self.state);
+        let seat = state.seats.get_mut(&seat)?;
+        let abandoned = seat.abandoned.pop_front();
+        if abandoned.is_none() {
+            seat.register(cx);
+        }
+        abandoned
     }
 
     /// Takes the next request for this seat; `None` when the queue is closed.
     pub(super) fn poll_take(&self, seat: u64, cx: &Context<'_>) -> Poll<Option<Item>> {
         let mut state = lock(&self.state);
-        let State { ready, seats, closed } = &mut *state;
+        let State { ready, bytes, seats, closed } = &mut *state;
         if *closed {
             return Poll::Ready(None);
         }
@@ -96,14 +150,13 @@ impl Queue {
             seats.get(&seat).is_some_and(|own| !own.stopped || seats.values().all(|other| other.stopped));
         match takes.then(|| ready.pop_front()).flatten() {
             Some(item) => {
+                *bytes -= size(&item);
                 self.changed.notify_one();
                 Poll::Ready(Some(item))
             }
             None => {
-                if let Some(seat) = seats.get_mut(&seat)
-                    && !seat.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
-                {
-                    seat.waker = Some(cx.waker().clone());
+                if let Some(seat) = seats.get_mut(&seat) {
+                    seat.register(cx);
                 }
                 Poll::Pending
             }
@@ -130,7 +183,7 @@ impl Queue {
         state.seats.remove(&seat)?;
         state.wake_seats();
         self.changed.notify_one();
-        state.seats.is_empty().then(|| state.ready.drain(..).collect())
+        state.seats.is_empty().then(|| state.take_all())
     }
 
     /// Ends every seat. Returns what nobody took.
@@ -139,11 +192,46 @@ impl Queue {
         state.closed = true;
         state.wake_seats();
         self.changed.notify_one();
-        state.ready.drain(..).collect()
+        state.take_all()
+    }
+}
+
+/// How much an item counts for.
+fn size(item: &Item) -> usize {
+    item.as_ref().map_or(0, |delivery| delivery.message.body.len())
+}
+
+fn is_of(item: &Item, call: &Abandoned) -> bool {
+    let Ok(Delivery { message, .. }) = item else { return false };
+    message.id == Some(call.id) && message.reply_to.as_ref() == Some(&call.reply_to)
+}
+
+impl Seat {
+    fn register(&mut self, cx: &Context<'_>) {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
     }
 }
 
 impl State {
+    fn has_room(&self) -> bool {
+        let windows: usize = self.seats.values().map(|seat| seat.window).sum();
+        let waiting = self.ready.len();
+        waiting < windows || (waiting < windows + AHEAD && self.bytes < AHEAD_BYTES)
+    }
+
+    fn put(&mut self, item: Item) {
+        self.bytes += size(&item);
+        self.ready.push_back(item);
+        self.wake_seats();
+    }
+
+    fn take_all(&mut self) -> Vec<Item> {
+        self.bytes = 0;
+        self.ready.drain(..).collect()
+    }
+
     /// Wakes every seat, since one that is woken alone might not come back to take.
     fn wake_seats(&mut self) {
         for seat in self.seats.values_mut() {
@@ -160,7 +248,7 @@ mod tests {
 
     use futures_util::FutureExt;
     use futures_util::task::noop_waker;
-    use polywire_core::{Delivery, Message};
+    use polywire_core::{CallId, Delivery, Message, ReplyTo};
 
     use super::*;
 
@@ -176,11 +264,73 @@ mod tests {
     fn pushing_waits_for_room_and_goes_on_when_there_is() {
         let queue = Queue::default();
         queue.join(1, 1);
-        assert!(queue.push(item()).now_or_never().unwrap().is_ok());
+        for _ in 0..=AHEAD {
+            assert!(queue.push(item()).now_or_never().unwrap().is_ok());
+        }
         let mut waiting = Box::pin(queue.push(item()));
         assert!((&mut waiting).now_or_never().is_none());
         assert!(take(&queue, 1).is_ready());
         assert!(waiting.now_or_never().unwrap().is_ok());
+    }
+
+    fn request(peer: &'static str, call: u64, size: usize) -> Item {
+        let mut message = Message::new(vec![0; size]);
+        (message.reply_to, message.id) = (Some(ReplyTo::new(peer)), Some(CallId(call)));
+        Ok(Delivery::settled(message))
+    }
+
+    fn abandoned(peer: &'static str, call: u64) -> Abandoned {
+        Abandoned::new(ReplyTo::new(peer), CallId(call))
+    }
+
+    fn told(queue: &Queue, seat: u64) -> Option<Abandoned> {
+        queue.take_abandoned(seat, &Context::from_waker(&noop_waker()))
+    }
+
+    #[test]
+    fn large_requests_are_not_read_ahead_beyond_the_windows() {
+        let queue = Queue::default();
+        queue.join(1, 2);
+        for call in 0..2 {
+            assert!(queue.push(request("a", call, AHEAD_BYTES)).now_or_never().unwrap().is_ok());
+        }
+        assert!(!queue.has_room());
+        assert!(take(&queue, 1).is_ready());
+        assert!(queue.has_room());
+        queue.abandon(&abandoned("a", 1));
+        for call in 0..AHEAD as u64 {
+            assert!(queue.has_room());
+            assert!(queue.push(request("a", call, 0)).now_or_never().unwrap().is_ok());
+        }
+    }
+
+    #[test]
+    fn an_abandoned_request_that_waits_is_not_taken_and_no_other_is_missing() {
+        let queue = Queue::default();
+        queue.join(1, 4);
+        for (peer, call) in [("a", 1), ("b", 1), ("a", 2)] {
+            assert!(queue.push(request(peer, call, 0)).now_or_never().unwrap().is_ok());
+        }
+        queue.abandon(&abandoned("a", 1));
+        assert_eq!(told(&queue, 1), None);
+        for expected in [("b", 1), ("a", 2)] {
+            let Poll::Ready(Some(Ok(taken))) = take(&queue, 1) else { panic!("it is there") };
+            let call = abandoned(expected.0, expected.1);
+            assert!(is_of(&Ok(taken), &call));
+        }
+        assert!(take(&queue, 1).is_pending());
+    }
+
+    #[test]
+    fn an_abandoned_call_that_was_taken_is_told_to_all_seats_and_they_never_pile_up() {
+        let queue = Queue::default();
+        queue.join(1, 4);
+        queue.join(2, 4);
+        queue.abandon(&abandoned("a", 1));
+        assert_eq!([told(&queue, 1), told(&queue, 2)], [Some(abandoned("a", 1)), Some(abandoned("a", 1))]);
+        assert_eq!(told(&queue, 1), None);
+        (0..3 * ABANDONED as u64).for_each(|call| queue.abandon(&abandoned("a", call)));
+        assert_eq!(std::iter::from_fn(|| told(&queue, 1)).count(), ABANDONED);
     }
 
     #[test]

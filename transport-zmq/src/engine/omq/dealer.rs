@@ -8,6 +8,7 @@ use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 use omq_tokio::{SocketType, TrySendError};
 use polywire_core::Result;
+use tokio::sync::watch;
 
 use super::pull::is_of_queue;
 use super::{Port, RETRY_MAX, denied, failed, frames_of, given_back, message_of, open, options, received};
@@ -28,6 +29,8 @@ pub(in crate::engine) struct Dealer {
     connection: Mutex<Option<u64>>,
     /// The peer said in the last handshake that we may not come in.
     denied: AtomicBool,
+    /// Whether the first attempt to dial has ended, one way or the other.
+    tried: watch::Sender<bool>,
 }
 
 impl Dealer {
@@ -49,6 +52,7 @@ impl Dealer {
             dialled: None,
             connection: Mutex::default(),
             denied: AtomicBool::new(false),
+            tried: watch::Sender::new(false),
         })
     }
 
@@ -83,9 +87,10 @@ impl Dealer {
             socket.connect(endpoint).await?;
             tokio::select! {
                 connections = self.connections(|connections| !connections.is_empty()) => return connections,
-                () = denied(&mut events) => {}
+                () = denied(&mut events, || _ = self.tried.send_replace(true)) => {}
             }
             self.denied.store(true, Ordering::Relaxed);
+            self.tried.send_replace(true);
             tracing::warn!(endpoint, "the peer does not let us in");
             socket.disconnect(endpoint).await?;
             tokio::time::sleep(RETRY_MAX).await;
@@ -122,6 +127,12 @@ impl crate::engine::Dealer for Dealer {
 
     fn room(&self) -> BoxFuture<'_, ()> {
         self.port.socket.wait_send_ready().boxed()
+    }
+
+    fn tried(&self) -> BoxFuture<'_, ()> {
+        let mut tried = self.tried.subscribe();
+        // The sender lives as long as the borrow.
+        async move { drop(tried.wait_for(|tried| *tried).await) }.boxed()
     }
 
     fn up(&self) -> BoxFuture<'_, Result<()>> {

@@ -1,0 +1,182 @@
+//! What comes back on the links of an end: replies, and the calls that get none.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use polywire_core::{CallId, Deadline, Error, ErrorKind};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{Entry, Link, LinkKind, Links, Loss};
+use crate::wire::{Frames, Kind, Native, Peek};
+
+/// What comes back, read where it is polled: a task in between would cost a switch per reply.
+///
+/// A request that was refused goes to another link, if there is one that has not seen it. One whose server went before it
+/// replied is sent again if it is idempotent, and fails otherwise.
+pub(crate) struct Returns {
+    links: Arc<Links>,
+    sources: Vec<Source>,
+    /// Which set of links they are of.
+    version: usize,
+    /// The source that is read now. One that has more is read on, for its batch is at hand.
+    at: usize,
+    lost: UnboundedReceiver<Loss>,
+    /// The calls that are being sent again: as many as there are in flight, at the most. Each says whether it failed.
+    again: FuturesUnordered<BoxFuture<'static, Option<Error>>>,
+}
+
+/// Something that is read.
+enum Source {
+    Link(Arc<Link>, BoxStream<'static, Frames>),
+    Lobby(BoxStream<'static, (u64, Frames)>),
+}
+
+/// What came of a call, or something that is about none.
+pub(crate) enum Returned {
+    /// What a peer wrote.
+    Frames(Frames),
+    /// Nothing will come of the call that the error names.
+    Failed(Error),
+}
+
+impl Returns {
+    pub(super) fn new(links: Arc<Links>, lost: UnboundedReceiver<Loss>) -> Self {
+        let again = FuturesUnordered::new();
+        // No version of the links, so that the first poll looks for them.
+        Self { links, sources: Vec::new(), version: usize::MAX, at: 0, lost, again }
+    }
+
+    /// What comes next, until the end is closed.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Returned>> {
+        while !self.links.is_closed() {
+            match self.poll_frames(cx) {
+                Poll::Ready((link, frames)) => {
+                    if let Some(returned) = self.sort(link.as_deref(), frames) {
+                        return Poll::Ready(Some(returned));
+                    }
+                }
+                // After the replies, so that none that is here already is taken for lost.
+                Poll::Pending => match ready!(self.poll_lost(cx)) {
+                    Some(None) => {}
+                    failed => return Poll::Ready(failed.flatten().map(Returned::Failed)),
+                },
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// The next frames, and the link they came on, unless it is gone.
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<(Option<Arc<Link>>, Frames)> {
+        self.follow(cx);
+        for _ in 0..self.sources.len() {
+            // A stream that has ended is that of a closed socket, whose link is gone or going.
+            match &mut self.sources[self.at] {
+                Source::Link(link, stream) => {
+                    if let Poll::Ready(Some(frames)) = stream.poll_next_unpin(cx) {
+                        return Poll::Ready((Some(link.clone()), frames));
+                    }
+                }
+                Source::Lobby(stream) => {
+                    if let Poll::Ready(Some((guest, frames))) = stream.poll_next_unpin(cx) {
+                        return Poll::Ready((self.links.guest(guest), frames));
+                    }
+                }
+            }
+            self.at = (self.at + 1) % self.sources.len();
+        }
+        Poll::Pending
+    }
+
+    /// Reads the links that there are now.
+    fn follow(&mut self, cx: &Context<'_>) {
+        let version = self.links.version(cx.waker());
+        if version == self.version {
+            return;
+        }
+        let links = self.links.all();
+        self.sources.retain(|source| match source {
+            Source::Link(link, _) => links.iter().any(|other| Arc::ptr_eq(link, other)),
+            Source::Lobby(_) => true,
+        });
+        for link in links.iter().filter(|link| !matches!(link.kind(), LinkKind::Guest(_))) {
+            if !self.sources.iter().any(|source| source.is(link)) {
+                self.sources.push(Source::Link(link.clone(), link.replies()));
+            }
+        }
+        if let Some(lobby) = self.links.lobby.get()
+            && !self.sources.iter().any(|source| matches!(source, Source::Lobby(_)))
+        {
+            self.sources.push(Source::Lobby(lobby.replies()));
+        }
+        (self.at, self.version) = (0, version);
+    }
+
+    /// Takes note of what came. `None` if that was all there is to do.
+    fn sort(&mut self, link: Option<&Link>, frames: Frames) -> Option<Returned> {
+        let (Some(Peek { kind, id: Some(call), .. }), Some(link)) = (Native.peek(&frames), link) else {
+            return Some(Returned::Frames(frames));
+        };
+        match kind {
+            Kind::Refusal => self.retry(link.refused(call), call).map(Returned::Failed),
+            Kind::Loss => {
+                let entry = link.lost(call)?;
+                self.lose(Loss { entry, endpoint: link.name().into() }).map(Returned::Failed)
+            }
+            _ => {
+                link.answered(call);
+                Some(Returned::Frames(frames))
+            }
+        }
+    }
+
+    /// Gives a refused request to a link that has not seen it, or fails it.
+    fn retry(&self, entry: Option<Entry>, call: CallId) -> Option<Error> {
+        if let Some(mut entry) = entry
+            && let Some(frames) = entry.frames.take()
+        {
+            let sent = self.links.try_send_to_one(&entry, frames, |number| !entry.was_tried(number));
+            if sent.is_ok() {
+                return None;
+            }
+        }
+        let error = Error::new(ErrorKind::Unroutable, "no server takes calls to this service");
+        // It did leave, but nobody has taken it, so sending it again cannot do the work twice.
+        Some(error.with_call(call).unsent())
+    }
+
+    /// A call that failed because its server went; `Some(None)` if something was done, and `None` when the end is closed.
+    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<Option<Option<Error>>> {
+        if let Poll::Ready(Some(failed)) = self.again.poll_next_unpin(cx) {
+            return Poll::Ready(Some(failed));
+        }
+        let lost = ready!(self.lost.poll_recv(cx));
+        Poll::Ready(lost.map(|loss| self.lose(loss)))
+    }
+
+    /// Sends a call again, if that may be done, or fails it.
+    fn lose(&self, Loss { mut entry, endpoint }: Loss) -> Option<Error> {
+        let call = entry.call?;
+        let error = Error::new(ErrorKind::Disconnected, "the connection was lost before the reply came");
+        let error = error.with("endpoint", endpoint).with_call(call);
+        let is_over = entry.deadline.is_some_and(Deadline::is_expired);
+        match entry.frames.take().filter(|_| entry.idempotent && !is_over) {
+            Some(frames) => {
+                tracing::debug!(%call, "sending an idempotent call again");
+                let sending = self.links.send_again(call, entry, frames);
+                self.again.push(sending.map(|failed| failed.then_some(error)).boxed());
+                None
+            }
+            None => Some(error),
+        }
+    }
+}
+
+impl Source {
+    fn is(&self, link: &Arc<Link>) -> bool {
+        matches!(self, Self::Link(own, _) if Arc::ptr_eq(own, link))
+    }
+}
