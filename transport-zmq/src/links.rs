@@ -14,7 +14,7 @@ use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, Abortable, join_all, select, select_all};
 use futures_util::task::AtomicWaker;
-use polywire_core::{CallId, Error, ErrorKind, Limits, Result};
+use polywire_core::{CallId, Deadline, Error, ErrorKind, Limits, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -240,15 +240,20 @@ impl Links {
 
     /// Sends a call once more, as soon as there is somebody, for as long as its caller waits. Resolves to whether that was
     /// of no use; it was of some if nobody waits any more.
-    fn send_again(self: &Arc<Self>, call: CallId, entry: Entry, frames: Frames) -> BoxFuture<'static, bool> {
+    fn send_again(
+        self: &Arc<Self>,
+        call: CallId,
+        deadline: Option<Deadline>,
+        frames: Frames,
+    ) -> BoxFuture<'static, bool> {
         let (stop, stopped) = AbortHandle::new_pair();
         lock(&self.again).insert(call, stop);
         let links = self.clone();
         let send = async move {
             let patience = Instant::now() + links.settings.connect_timeout;
-            let give_up = entry.deadline.map_or(patience, |deadline| deadline.instant());
+            let give_up = deadline.map_or(patience, Deadline::instant);
             // Whoever refused it may have learnt to serve it.
-            let entry = Entry::new(Some(call), entry.deadline, true);
+            let entry = Entry::new(Some(call), deadline, true);
             let sent = timeout_at(give_up, links.send_until(give_up, entry, frames)).await;
             lock(&links.again).remove(&call);
             !matches!(sent, Ok(Ok(())))

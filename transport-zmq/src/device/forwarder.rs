@@ -413,7 +413,7 @@ async fn carry(mut jobs: BoxStream<'static, Frames>, links: Arc<Links>, counts: 
             continue;
         }
         // Nobody there for a while is no reason to lose a job.
-        while links.send(Entry::of_job(), frames.clone()).await.is_err() {
+        while links.send(Entry::new(None, None, false), frames.clone()).await.is_err() {
             if links.is_closed() {
                 return;
             }

@@ -56,11 +56,6 @@ impl Entry {
         Self { call, deadline, idempotent, tried: 0, frames: None, size: 0 }
     }
 
-    /// What is not answered, and has no deadline.
-    pub(crate) fn of_job() -> Self {
-        Self::new(None, None, false)
-    }
-
     /// The entry for the link with this number. The request is kept if it could be sent again: to another link, if
     /// there are `others`.
     pub(crate) fn at(self, link: usize, frames: &Frames, others: bool) -> Self {

@@ -166,7 +166,7 @@ impl Returns {
         match entry.frames.take().filter(|_| entry.idempotent && !is_over) {
             Some(frames) => {
                 tracing::debug!(%call, "sending an idempotent call again");
-                let sending = self.links.send_again(call, entry, frames);
+                let sending = self.links.send_again(call, entry.deadline, frames);
                 self.again.push(sending.map(|failed| failed.then_some(error)).boxed());
                 None
             }

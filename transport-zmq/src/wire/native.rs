@@ -57,7 +57,7 @@ impl Native {
 }
 
 /// What can be told of a message without reading its fields.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "forwarders read the rest"))]
 pub(crate) struct Peek {
     pub(crate) kind: Kind,
