@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use futures_util::future::{AbortHandle, Abortable, join_all, select, select_all};
+use futures_util::future::{AbortHandle, Abortable, join_all, ready, select, select_all};
 use futures_util::task::AtomicWaker;
 use polywire_core::{CallId, Deadline, Error, ErrorKind, Limits, Result};
 use rustc_hash::FxHashMap;
@@ -42,8 +42,6 @@ pub(crate) struct Links {
     /// Where those come who dial the end and can be told apart: servers, and not pullers.
     lobby: OnceLock<Lobby>,
     me: Weak<Self>,
-    /// The calls that are being sent again, and what stops each of them.
-    again: Mutex<FxHashMap<CallId, AbortHandle>>,
     closed: AtomicBool,
     /// One permit: the right to wait for room. Closed with the end.
     turns: Semaphore,
@@ -64,6 +62,21 @@ pub(crate) struct Board {
     /// Calls whose link went; none once the end is closed. Unbounded, because each item takes one call in flight off its
     /// link, and core bounds those.
     losses: Mutex<Option<UnboundedSender<Loss>>>,
+    /// The calls that are to be sent again, and what stops those that are being sent. Locked before a ledger, so that no
+    /// call that moves from there to here is missed by who abandons it.
+    again: Mutex<FxHashMap<CallId, Option<AbortHandle>>>,
+}
+
+impl Board {
+    /// Takes calls off a link that has lost them.
+    fn lose(&self, take: impl FnOnce() -> Vec<Entry>) -> Vec<Entry> {
+        let mut again = lock(&self.again);
+        let lost = take();
+        again.extend(
+            lost.iter().filter(|entry| entry.may_repeat()).filter_map(|entry| Some((entry.call?, None))),
+        );
+        lost
+    }
 }
 
 /// A call whose link went before its reply came.
@@ -110,6 +123,7 @@ impl Links {
             version: AtomicUsize::new(0),
             reader: AtomicWaker::new(),
             losses: Mutex::new(losses),
+            again: Mutex::default(),
         });
         let links = Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -118,7 +132,6 @@ impl Links {
             links: RwLock::new(Arc::new([])),
             next: AtomicUsize::new(0),
             lobby: OnceLock::new(),
-            again: Mutex::default(),
             closed: AtomicBool::new(false),
             turns: Semaphore::new(1),
             changes: Semaphore::new(1),
@@ -238,8 +251,8 @@ impl Links {
         }
     }
 
-    /// Sends a call once more, as soon as there is somebody, for as long as its caller waits. Resolves to whether that was
-    /// of no use; it was of some if nobody waits any more.
+    /// Sends a lost call once more, as soon as there is somebody, for as long as its caller waits. Resolves to whether that
+    /// was of no use; it was of some if nobody waits any more.
     fn send_again(
         self: &Arc<Self>,
         call: CallId,
@@ -247,7 +260,10 @@ impl Links {
         frames: Frames,
     ) -> BoxFuture<'static, bool> {
         let (stop, stopped) = AbortHandle::new_pair();
-        lock(&self.again).insert(call, stop);
+        match lock(&self.board.again).get_mut(&call) {
+            Some(place) => *place = Some(stop),
+            None => return ready(false).boxed(),
+        }
         let links = self.clone();
         let send = async move {
             let patience = Instant::now() + links.settings.connect_timeout;
@@ -255,7 +271,7 @@ impl Links {
             // Whoever refused it may have learnt to serve it.
             let entry = Entry::new(Some(call), deadline, true);
             let sent = timeout_at(give_up, links.send_until(give_up, entry, frames)).await;
-            lock(&links.again).remove(&call);
+            lock(&links.board.again).remove(&call);
             !matches!(sent, Ok(Ok(())))
         };
         Abortable::new(send, stopped).map(|failed| failed.unwrap_or(false)).boxed()
@@ -263,8 +279,9 @@ impl Links {
 
     /// Forgets a call that nobody waits for any more, and tells who works on it.
     pub(crate) fn abandon(&self, call: CallId, cancel: impl Fn() -> Option<Frames>) {
-        if let Some(again) = lock(&self.again).remove(&call) {
-            return again.abort();
+        let mut again = lock(&self.board.again);
+        if let Some(stop) = again.remove(&call) {
+            return stop.iter().for_each(AbortHandle::abort);
         }
         self.all().iter().any(|link| link.withdraw(call, &cancel));
     }

@@ -63,10 +63,12 @@ impl Row {
         (zmq, handle, hangs)
     }
 
-    /// Waits until this server answers. Without a server for a second, calls are unroutable.
+    /// Waits until this server answers.
     async fn reach(&self, name: u32) {
+        // Until it is there, they may go to another one that hangs.
+        let client = self.client.with_timeout(Duration::from_secs(1));
         let answers = async {
-            while !matches!(self.client.call::<_, u32>("who", &()).await, Ok(answer) if answer == name) {}
+            while !matches!(client.call::<_, u32>("who", &()).await, Ok(answer) if answer == name) {}
         };
         timeout(PATIENCE, answers).await.expect("the server is reached");
     }

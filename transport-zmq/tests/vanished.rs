@@ -158,7 +158,13 @@ async fn a_call_goes_to_the_server_with_the_fewest() {
         let (served, client, _calling) = stage(way, 3, 128).await;
         // One of them is busy, and then a second one.
         for busy in 1..3_u64 {
-            let held: Vec<_> = (0..busy).map(|_| start(&client, "hang", false)).collect();
+            let mut held = Vec::new();
+            for _ in 0..busy {
+                let mut call = start(&client, "hang", false);
+                // Two that are sent in one moment do not see each other.
+                call.handed_over().await;
+                held.push(call);
+            }
             until("they are carried out", || served.iter().map(Served::running).sum::<u64>() == busy).await;
             let is_idle: Vec<_> = served.iter().map(|server| server.running() == 0).collect();
             assert_eq!(
@@ -195,7 +201,8 @@ async fn of_a_server_that_is_gone_idempotent_calls_go_to_another_and_the_others_
         served.iter().for_each(Served::hang);
         let calls: Vec<_> = (0..20).map(|number| start(&client, "who", number % 2 == 0)).collect();
         until("all are carried out", || served.iter().map(Served::running).sum::<u64>() == 20).await;
-        assert_eq!(served[1].running(), 10, "{way:?}");
+        let at_stake = served[0].running() as usize;
+        assert!((1..20).contains(&at_stake), "{way:?}: {at_stake} of 20 are at one server");
         // Of what comes to the other one now, nothing hangs.
         served[1].hangs.store(false, Ordering::Release);
         served[0].transport.close().await.unwrap();
@@ -205,7 +212,7 @@ async fn of_a_server_that_is_gone_idempotent_calls_go_to_another_and_the_others_
             open.push((number, Box::pin(call)));
         }
         let ends = async {
-            while failed + answered < 10 {
+            while failed + answered < at_stake {
                 for at in (0..open.len()).rev() {
                     let (number, call) = &mut open[at];
                     if !call.is_finished() {
@@ -228,7 +235,7 @@ async fn of_a_server_that_is_gone_idempotent_calls_go_to_another_and_the_others_
         };
         // The deadline of the calls is later.
         timeout(PATIENCE, ends).await.expect("the calls of the one that is gone end");
-        assert_eq!(open.len(), 10, "{way:?}: the other ten are at the other server");
+        assert_eq!(open.len(), 20 - at_stake, "{way:?}: the others are at the other server");
         assert!(open.iter().all(|(_, call)| !call.is_finished()), "{way:?}");
     }
 }

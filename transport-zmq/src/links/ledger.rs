@@ -65,6 +65,11 @@ impl Entry {
         Self { tried: self.tried | bit(link), frames: is_kept.then(|| frames.clone()), size, ..self }
     }
 
+    /// Whether it is to be sent again when nobody knows what became of it.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.idempotent && self.frames.is_some() && !self.deadline.is_some_and(Deadline::is_expired)
+    }
+
     /// What it keeps, beside itself.
     fn bytes(&self) -> usize {
         if self.frames.is_some() { self.size } else { 0 }

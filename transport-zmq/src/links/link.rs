@@ -132,7 +132,7 @@ impl Link {
 
     /// Takes out a call whose server is gone, behind a forwarder.
     pub(super) fn lost(&self, call: CallId) -> Option<Entry> {
-        self.ledger.take(call)
+        self.board.lose(|| self.ledger.take(call).into_iter().collect()).pop()
     }
 
     /// Notes that a call was answered.
@@ -203,7 +203,7 @@ impl Link {
     /// Gives up the calls that were on the link: no reply can come to them any more.
     pub(super) fn went(&self) {
         self.live.store(false, Ordering::Release);
-        let lost = self.ledger.take_all();
+        let lost = self.board.lose(|| self.ledger.take_all());
         tracing::debug!(endpoint = &*self.name, calls = lost.len(), "the connection was lost");
         let losses = lock(&self.board.losses);
         for entry in lost {

@@ -7,7 +7,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use polywire_core::{CallId, Deadline, Error, ErrorKind};
+use polywire_core::{CallId, Error, ErrorKind};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{Entry, Link, LinkKind, Links, Loss};
@@ -162,8 +162,7 @@ impl Returns {
         let call = entry.call?;
         let error = Error::new(ErrorKind::Disconnected, "the connection was lost before the reply came");
         let error = error.with("endpoint", endpoint).with_call(call);
-        let is_over = entry.deadline.is_some_and(Deadline::is_expired);
-        match entry.frames.take().filter(|_| entry.idempotent && !is_over) {
+        match entry.frames.take().filter(|_| entry.idempotent) {
             Some(frames) => {
                 tracing::debug!(%call, "sending an idempotent call again");
                 let sending = self.links.send_again(call, entry.deadline, frames);
