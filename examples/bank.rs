@@ -11,11 +11,21 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use polywire::{CallError, Client, Fault, MessagePack, Router, Server, Transport, service};
+use polywire::{CallError, Client, Fault, MessagePack, Server, Transport, service};
+
+/// What the bank offers: two services under one name.
+#[service]
+trait Bank {
+    /// Keeps money.
+    fn accounts(&self) -> impl Accounts;
+
+    /// Hears what happens.
+    fn audit(&self) -> impl Audit;
+}
 
 /// Keeps money.
 #[service]
-trait Bank {
+trait Accounts {
     /// Puts something in, and says what there is then.
     async fn deposit(&self, account: String, amount: u64) -> Result<u64, BankError>;
 
@@ -51,11 +61,24 @@ trait Audit {
     async fn note(&self, line: String);
 }
 
+/// A house with a vault.
+struct House;
+
+impl Bank for House {
+    fn accounts(&self) -> impl Accounts {
+        Vault::default()
+    }
+
+    fn audit(&self) -> impl Audit {
+        Screen
+    }
+}
+
 /// Money in memory: the changes of each account.
 #[derive(Default)]
 struct Vault(Mutex<BTreeMap<String, Vec<i64>>>);
 
-impl Bank for Vault {
+impl Accounts for Vault {
     async fn deposit(&self, account: String, amount: u64) -> Result<u64, BankError> {
         let mut accounts = self.accounts();
         let changes = accounts.entry(account).or_default();
@@ -108,34 +131,31 @@ impl Audit for Screen {
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "zmq+tcp://127.0.0.1:5563".to_owned());
 
-    // The server: two services under one name.
+    // The server.
     let transport = polywire::connect(&url).await?;
     let server = Server::bind(&transport, "bank").await?;
     let handle = server.handle();
-    let bank = Router::new(MessagePack)
-        .nest("accounts", BankServer::new(Vault::default(), MessagePack).into_router())
-        .nest("audit", AuditServer::new(Screen, MessagePack).into_router());
-    tokio::spawn(server.serve(bank));
+    tokio::spawn(server.serve(BankServer::new(House, MessagePack)));
 
     // Its client, in a process of its own if you like: all it needs is the URL.
     let transport = polywire::connect(&url).await?;
-    let client = Client::connect(&transport, "bank", MessagePack).await?;
-    let (bank, audit) =
-        (BankClient::from(client.nested("accounts")?), AuditClient::from(client.nested("audit")?));
+    let bank = BankClient::connect(&transport, "bank", MessagePack).await?;
+    let (accounts, audit) = (bank.accounts()?, bank.audit()?);
 
-    println!("ada has {}", bank.deposit("ada".into(), 10).await?);
+    println!("ada has {}", accounts.deposit("ada".into(), 10).await?);
     audit.note("ada was here".into()).await?;
-    match bank.withdraw("ada".into(), 15).await {
+    match accounts.withdraw("ada".into(), 15).await {
         Err(CallError::Declared(BankError::Insufficient { missing })) => println!("ada is {missing} short"),
         other => return Err(format!("she cannot have it: {other:?}").into()),
     }
-    match bank.balance("bob".into()).await {
+    match accounts.balance("bob".into()).await {
         Err(CallError::Declared(error @ BankError::NoSuchAccount(_))) => println!("{error}"),
         other => return Err(format!("he has none: {other:?}").into()),
     }
-    println!("ada has {}", bank.withdraw("ada".into(), 4).await?);
+    println!("ada has {}", accounts.withdraw("ada".into(), 4).await?);
 
     // Who has no types gets a fault, and may leave out what has a default.
+    let client: &Client<MessagePack> = bank.as_ref();
     let changes: Vec<i64> = client.call("accounts.statement", &["ada"]).await?;
     println!("ada's account: {changes:?}");
     let refused = client.call::<_, u64>("accounts.withdraw", &("ada", 7)).await;

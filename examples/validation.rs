@@ -1,34 +1,30 @@
-//! Arguments that are checked beyond their types: by the crate `garde`, while they are read.
+//! Arguments and results that are checked beyond their types, by the crate `garde`, while they are read and written.
 //!
-//! A value that is refused is answered as any other that is not what the method takes: with where and why. The handler never
-//! runs.
+//! An argument that is refused is answered as any other that is not what the method takes: with where and why; the handler
+//! never runs. A result that is refused does not leave its server.
 //!
 //! ```text
 //! cargo run --features testing --example validation
 //! ```
 
-use garde::Validate;
-use polywire::{CallError, MessagePack, Router, testing};
-use serde::de::{Deserializer, Error};
+use garde::Validate as _;
+use polywire::{CallError, Fault, MessagePack, service, testing};
 use serde::{Deserialize, Serialize};
 
-/// A value that has been validated. As an argument of a handler, or a field of one, it makes sure of it.
-#[derive(Debug)]
-struct Valid<T>(T);
+/// Lets `garde` check whatever it can check.
+struct Garde;
 
-impl<'de, T> Deserialize<'de> for Valid<T>
-where
-    T: Deserialize<'de> + Validate,
-    T::Context: Default,
-{
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = T::deserialize(deserializer)?;
-        value.validate().map_err(|report| D::Error::custom(report.to_string().trim_end()))?;
-        Ok(Self(value))
+impl<T: garde::Validate<Context: Default>> polywire::Validate<T> for Garde {
+    type Error = garde::Report;
+
+    fn validate(value: &T) -> Result<(), garde::Report> {
+        value.validate()
     }
 }
 
-#[derive(Debug, Serialize, Deserialize, Validate)]
+type Valid<T> = polywire::Valid<T, Garde>;
+
+#[derive(Clone, Debug, Serialize, Deserialize, garde::Validate)]
 struct Order {
     #[garde(length(min = 1, max = 40))]
     item: String,
@@ -36,19 +32,44 @@ struct Order {
     count: u32,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize, garde::Validate)]
+struct Bill {
+    #[garde(range(max = 10_000))]
+    cents: u32,
+}
+
+/// Sells.
+#[service]
+trait Shop {
+    /// Both what it takes and what it answers are checked.
+    async fn order(&self, order: Valid<Order>) -> Result<Valid<Bill>, Fault>;
+}
+
+struct Corner;
+
+impl Shop for Corner {
+    async fn order(&self, order: Valid<Order>) -> Result<Valid<Bill>, Fault> {
+        Ok(Bill { cents: order.count * 250 }.into())
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<(), CallError> {
-    let router = Router::new(MessagePack)
-        .method("order", async |Valid(order): Valid<Order>| Ok(format!("{} × {}", order.count, order.item)));
-    let shop = testing::client(router, MessagePack).await?;
+    let client = testing::client(ShopServer::new(Corner, MessagePack), MessagePack).await?;
+    let shop = ShopClient::from(client.clone());
+    let order = |item: &str, count| Order { item: item.to_owned(), count };
 
-    for (item, count) in [("pear", 3), ("pear", 0), ("", 100)] {
-        let order = Order { item: item.to_owned(), count };
-        match shop.call::<_, String>("order", &order).await {
-            Ok(done) => println!("{done}"),
-            Err(CallError::Fault(fault)) => println!("{fault}"),
-            Err(error) => return Err(error),
-        }
-    }
+    println!("{:?}", shop.order(order("pear", 3).into()).await?);
+    // Refused where it is sent.
+    println!("{}", refused(shop.order(order("pear", 0).into()).await));
+    // Refused where it arrives, from somebody who did not check.
+    let unchecked = client.call::<_, Bill>("order", &(order("", 100),)).await;
+    println!("{}", refused(unchecked));
+    // Refused before it leaves the server.
+    println!("{}", refused(shop.order(order("pear", 99).into()).await));
     Ok(())
+}
+
+fn refused<T>(outcome: Result<T, CallError>) -> String {
+    outcome.err().map_or_else(|| "it went through".to_owned(), |error| error.to_string())
 }

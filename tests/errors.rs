@@ -100,10 +100,14 @@ impl Bank for Vault {
 }
 
 async fn bank<D: Dialect>(dialect: D) -> Result<BankClient<D>, CallError> {
+    bank_that_speaks(dialect.clone(), dialect).await
+}
+
+async fn bank_that_speaks<D: Dialect>(dialect: impl Dialect, to: D) -> Result<BankClient<D>, CallError> {
     let transport = Memory::new();
     let server = Server::bind(&transport, "bank").await?;
-    tokio::spawn(server.serve(BankServer::new(Vault, dialect.clone())));
-    Ok(BankClient::connect(&transport, "bank", dialect).await?)
+    tokio::spawn(server.serve(BankServer::new(Vault, dialect)));
+    Ok(BankClient::connect(&transport, "bank", to).await?)
 }
 
 /// What the bank declares, and gave.
@@ -122,7 +126,10 @@ fn fault<T: fmt::Debug, E: fmt::Debug>(result: Result<T, CallError<E>>) -> Fault
 }
 
 async fn declared_errors_come_back_as_themselves<D: Dialect>(dialect: D) -> Result<(), CallError> {
-    let bank = bank(dialect).await?;
+    outcomes_are_those_of_the_vault(&bank(dialect).await?).await
+}
+
+async fn outcomes_are_those_of_the_vault<D: Dialect>(bank: &BankClient<D>) -> Result<(), CallError> {
     assert_eq!(bank.withdraw(How::Well).await?, 7);
     for (how, error) in [
         (How::Insufficient, BankError::Insufficient { missing: 5, fault: None }),
@@ -196,7 +203,7 @@ async fn question_marks_work_in_handlers_and_in_callers() -> Result<(), CallErro
     assert_eq!(declared(forwarded), BankError::Closed);
     assert_eq!(fault(anything(&bank).await).kind, "BankError.Insufficient");
     let error = just_so(&bank).await.unwrap_err();
-    assert_eq!(error.source().unwrap().to_string(), "5 more are needed");
+    assert_eq!(error.to_string(), "5 more are needed");
     Ok(())
 }
 
@@ -266,5 +273,36 @@ async fn details_that_cannot_be_written_are_an_internal_fault() -> Result<(), Ca
     let odd = fault(Client::new(router, Json).call::<_, ()>("odd", &()).await);
     assert_eq!(odd.code, Code::Internal);
     assert!(odd.message.starts_with("the fault cannot be encoded"), "{odd}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_request_is_answered_in_its_own_format() -> Result<(), CallError> {
+    let both = || (MessagePack, Json);
+    outcomes_are_those_of_the_vault(&bank_that_speaks(both(), Json).await?).await?;
+    outcomes_are_those_of_the_vault(&bank_that_speaks(both(), MessagePack).await?).await?;
+    outcomes_are_those_of_the_vault(&bank_that_speaks(both(), (Json, MessagePack)).await?).await
+}
+
+#[tokio::test]
+async fn failure_says_in_words_what_happened_and_who_was_called() -> Result<(), CallError> {
+    let bank = bank(Json).await?;
+    let texts = [
+        bank.withdraw(How::NoSuchAccount).await.unwrap_err().to_string(),
+        bank.withdraw(How::Panic).await.unwrap_err().to_string(),
+        bank.forward(How::Closed).await.unwrap_err().to_string(),
+    ];
+    assert_eq!(
+        texts,
+        [
+            "there is no account ada",
+            "bank/withdraw: Panic: the handler panicked: the vault is open",
+            "bank/forward: Closed: come back tomorrow",
+        ]
+    );
+    let late = bank.as_ref().request("withdraw").timeout(std::time::Duration::ZERO).call::<_, ()>(&()).await;
+    let late = late.unwrap_err();
+    assert_eq!(late.to_string(), "bank/withdraw: the deadline passed before an outcome was there");
+    assert!(late.source().is_none());
     Ok(())
 }

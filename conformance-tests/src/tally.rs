@@ -191,6 +191,6 @@ mod tests {
         assert_eq!(End::of::<()>(&Ok(())), End::Acknowledged);
         assert_eq!(End::of::<()>(&Err(error.clone().into())), End::Indeterminate);
         assert_eq!(End::of::<()>(&Err(error.unsent().into())), End::Failed);
-        assert_eq!(End::of::<()>(&Err(CallError::DeadlineExceeded)), End::Indeterminate);
+        assert_eq!(End::of::<()>(&Err(CallError::deadline_exceeded())), End::Indeterminate);
     }
 }

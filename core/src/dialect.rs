@@ -1,5 +1,7 @@
 //! How a call and its outcome lie in a message.
 
+mod either;
+
 use bytes::BytesMut;
 use bytestring::ByteString;
 use serde::Serialize;

@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{CallId, Declared, Fault};
+use crate::{CallId, Callee, Declared, Fault};
 
 /// A result whose error is ours.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -153,6 +153,15 @@ impl Error {
         matches!(self.kind(), ErrorKind::Disconnected | ErrorKind::Overloaded | ErrorKind::RepliesLost)
     }
 
+    fn of(mut self, callee: &Callee) -> Self {
+        for (key, name) in [("service", callee.service()), ("method", callee.method())] {
+            if let (Some(name), None) = (name, self.detail(key)) {
+                self = self.with(key, name);
+            }
+        }
+        self
+    }
+
     fn inner(&mut self) -> &mut Inner {
         Arc::make_mut(&mut self.0)
     }
@@ -215,7 +224,7 @@ pub(crate) fn report(error: &dyn StdError) -> String {
 ///
 /// fn advice(error: &CallError) -> &'static str {
 ///     match error {
-///         CallError::DeadlineExceeded => "nobody knows whether it was done",
+///         CallError::DeadlineExceeded(_) => "nobody knows whether it was done",
 ///         CallError::Failed(error) if error.is_unsent() => "safe to try again",
 ///         CallError::Failed(_) => "look at our side",
 ///         CallError::Fault(fault) if fault.code == Code::Application => "the peer said no",
@@ -226,6 +235,21 @@ pub(crate) fn report(error: &dyn StdError) -> String {
 /// assert_eq!(advice(&Fault::new(Code::Application, "out of stock").into()), "the peer said no");
 /// ```
 ///
+/// In words, it says what happened and who was called:
+///
+/// ```
+/// # use polywire_codec::Json;
+/// # use polywire_core::{CallError, Client, Memory, Result};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// # let transport = Memory::new();
+/// let billing = Client::connect(&transport, "billing", Json).await?;
+/// let error: CallError = billing.call::<_, ()>("pay", &5).await.unwrap_err();
+/// assert_eq!(error.to_string(), "no server takes calls to this service (service: billing, method: pay)");
+/// # Ok(())
+/// # }
+/// ```
+///
 /// `E` is the error that the method [declares](Declared), if it declares one: then that is what the caller gets back,
 /// and a [`Fault`] is only what it does not declare. Within a function that returns the plain `CallError`, or a
 /// [`Fault`], `?` turns it into the fault that it was on the wire.
@@ -233,7 +257,7 @@ pub(crate) fn report(error: &dyn StdError) -> String {
 #[non_exhaustive]
 pub enum CallError<E = Infallible> {
     /// The deadline passed before an outcome was there. The work may have been done.
-    DeadlineExceeded,
+    DeadlineExceeded(Callee),
     /// It failed on our side.
     Failed(Error),
     /// The peer answered, and the answer is a failure.
@@ -255,7 +279,7 @@ impl CallError {
     #[must_use]
     pub fn widen<E>(self) -> CallError<E> {
         match self {
-            Self::DeadlineExceeded => CallError::DeadlineExceeded,
+            Self::DeadlineExceeded(callee) => CallError::DeadlineExceeded(callee),
             Self::Failed(error) => CallError::Failed(error),
             Self::Fault(fault) => CallError::Fault(fault),
             Self::Declared(never) => match never {},
@@ -264,6 +288,22 @@ impl CallError {
 }
 
 impl<E> CallError<E> {
+    /// Out of time, in a call of which nothing more is known: for layers and services of your own.
+    #[must_use]
+    pub fn deadline_exceeded() -> Self {
+        Self::DeadlineExceeded(Callee::unknown())
+    }
+
+    /// Says who was called, if that has not been said.
+    pub(crate) fn of(self, callee: &Callee) -> Self {
+        match self {
+            Self::DeadlineExceeded(known) if known.is_unknown() => Self::DeadlineExceeded(callee.clone()),
+            Self::Failed(error) => Self::Failed(error.of(callee)),
+            Self::Fault(fault) => Self::Fault(fault.of_callee(callee)),
+            other => other,
+        }
+    }
+
     /// The kind of our own failure, if it was one.
     #[must_use]
     pub fn kind(&self) -> Option<ErrorKind> {
@@ -292,24 +332,37 @@ impl<E> CallError<E> {
     }
 }
 
-impl<E> fmt::Display for CallError<E> {
+/// Says what the error, the fault or the declared error says, and who was called; what is within is not repeated as the
+/// source.
+impl<E: fmt::Display> fmt::Display for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DeadlineExceeded => f.write_str("the deadline passed before an outcome was there"),
-            Self::Failed(_) => f.write_str("the call failed"),
-            Self::Fault(_) => f.write_str("the peer answered with a fault"),
-            Self::Declared(_) => f.write_str("the peer answered with an error"),
+            Self::DeadlineExceeded(callee) => {
+                write!(f, "{}the deadline passed before an outcome was there", Prefix(callee))
+            }
+            Self::Failed(error) => error.fmt(f),
+            Self::Fault(fault) => write!(f, "{}{fault}", Prefix(fault.callee())),
+            Self::Declared(error) => error.fmt(f),
         }
+    }
+}
+
+/// Who was called, before what is said about it.
+struct Prefix<'a>(&'a Callee);
+
+impl fmt::Display for Prefix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_unknown() { Ok(()) } else { write!(f, "{}: ", self.0) }
     }
 }
 
 impl<E: StdError + 'static> StdError for CallError<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::DeadlineExceeded => None,
-            Self::Failed(error) => Some(error),
-            Self::Fault(fault) => Some(fault),
-            Self::Declared(error) => Some(error),
+            Self::DeadlineExceeded(_) => None,
+            Self::Failed(error) => error.source(),
+            Self::Fault(fault) => fault.source(),
+            Self::Declared(error) => error.source(),
         }
     }
 }
@@ -330,7 +383,7 @@ impl<E> From<Fault> for CallError<E> {
 impl<E: Declared> From<CallError<E>> for CallError {
     fn from(error: CallError<E>) -> Self {
         match error {
-            CallError::DeadlineExceeded => Self::DeadlineExceeded,
+            CallError::DeadlineExceeded(callee) => Self::DeadlineExceeded(callee),
             CallError::Failed(error) => Self::Failed(error),
             CallError::Fault(fault) => Self::Fault(fault),
             CallError::Declared(error) => Self::Fault(error.into_fault()),

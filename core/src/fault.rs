@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::error::report;
-use crate::{CallError, Declared, Error};
+use crate::{CallError, Callee, Declared, Error};
 
 /// What a peer answered instead of a result.
 ///
@@ -35,6 +35,8 @@ pub struct Fault {
     pub details: Bytes,
     /// What is to become the details, in whatever format the fault is sent.
     value: Option<Value>,
+    /// Who answered with it; it does not travel.
+    callee: Callee,
 }
 
 /// A value that nobody has written yet.
@@ -71,6 +73,7 @@ impl Fault {
             message: message.into(),
             details: Bytes::new(),
             value: None,
+            callee: Callee::unknown(),
         }
     }
 
@@ -98,6 +101,16 @@ impl Fault {
     #[must_use]
     pub fn with_value(self, value: impl Serialize + Send + Sync + 'static) -> Self {
         Self { details: Bytes::new(), value: Some(Value(Arc::new(value))), ..self }
+    }
+
+    /// Who answered with it, as its caller knows.
+    #[must_use]
+    pub fn callee(&self) -> &Callee {
+        &self.callee
+    }
+
+    pub(crate) fn of_callee(self, callee: &Callee) -> Self {
+        if self.callee.is_unknown() { Self { callee: callee.clone(), ..self } } else { self }
     }
 
     /// The value that is to become the details, for a [`Dialect`](crate::Dialect) that writes it.
@@ -148,7 +161,12 @@ impl From<CallError> for Fault {
                 Self { code: if is_our_mistake { Code::Internal } else { fault.code }, ..fault }
             }
             CallError::Failed(error) => error.into(),
-            CallError::DeadlineExceeded => Self::new(Code::DeadlineExceeded, "a call it made took too long"),
+            CallError::DeadlineExceeded(callee) if callee.is_unknown() => {
+                Self::new(Code::DeadlineExceeded, "a call it made took too long")
+            }
+            CallError::DeadlineExceeded(callee) => {
+                Self::new(Code::DeadlineExceeded, format!("a call it made, of {callee}, took too long"))
+            }
         }
     }
 }

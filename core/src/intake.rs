@@ -15,7 +15,7 @@ use tokio::task::coop::consume_budget;
 
 use self::pace::Pace;
 use crate::transport::{Abandoned, Delivery, Receiver};
-use crate::{Error, Window};
+use crate::{Address, Error, Window};
 
 /// What an end does with its deliveries.
 pub(crate) trait Desk: Send + Sync + 'static {
@@ -24,6 +24,9 @@ pub(crate) trait Desk: Send + Sync + 'static {
 
     /// Deals with one that came when no more is wanted, and that the backend could not hand back.
     fn turn_down(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Which end it is.
+    fn post(&self) -> &Post;
 
     /// Notes that something came that cannot be read.
     fn reject(&self, error: &Error);
@@ -35,6 +38,15 @@ pub(crate) trait Desk: Send + Sync + 'static {
     const TAKES_THE_REST: bool;
 }
 
+/// Which end it is, as the log and the metrics say it.
+#[derive(Clone, Debug)]
+pub(crate) struct Post {
+    /// A server, a worker or a listener.
+    pub(crate) end: &'static str,
+    /// The service, the queue or the channel.
+    pub(crate) name: Address,
+}
+
 /// Takes in deliveries, at most a window of them at once, and works each off: where it stands if that is done at once,
 /// else in a task of its own. Ends when it is to drain, or the receiver has ended.
 pub(crate) async fn run<D: Desk>(desk: Arc<D>, receiver: Receiver, window: Window, duty: Duty) {
@@ -43,9 +55,14 @@ pub(crate) async fn run<D: Desk>(desk: Arc<D>, receiver: Receiver, window: Windo
     let mut receiver = receiver;
     // Dropping the set drops the handlers, and with them their receipts, which requeues.
     let mut running = JoinSet::new();
+    let Post { end, name } = desk.post().clone();
+    tracing::info!(end, %name, window = window.messages(), "is at work");
     serve(&desk, &mut receiver, window, &mut running, &duty.0).await;
+    let why = if duty.0.is_serving() { "the transport is closed" } else { "it is to drain" };
+    tracing::info!(end, %name, running = running.len(), why, "takes in no more, and finishes what runs");
     receiver.stop();
     wind_up(&desk, &mut receiver, window, &mut running).await;
+    tracing::info!(end, %name, "has stopped");
 }
 
 async fn serve<D: Desk>(
@@ -149,8 +166,8 @@ impl Phases {
         Self(Arc::new(watch::Sender::new(Phase::Serving)))
     }
 
-    /// Says that the end is to drain, and waits until it has stopped.
-    pub(crate) async fn drain(&self) {
+    /// Says that the end is to drain.
+    pub(crate) fn begin_to_drain(&self) {
         self.0.send_if_modified(|phase| {
             let serving = *phase == Phase::Serving;
             if serving {
@@ -158,8 +175,17 @@ impl Phases {
             }
             serving
         });
+    }
+
+    /// Says that the end is to drain, and waits until it has stopped.
+    pub(crate) async fn drain(&self) {
+        self.begin_to_drain();
         // The sender lives in `self`, so the only way out is the phase.
         let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Stopped).await;
+    }
+
+    fn is_serving(&self) -> bool {
+        *self.0.borrow() == Phase::Serving
     }
 
     async fn left_serving(&self) {

@@ -8,6 +8,8 @@
 
 mod address;
 mod body;
+mod burst;
+mod callee;
 mod codec;
 mod context;
 mod deadline;
@@ -29,13 +31,16 @@ mod pubsub;
 mod retries;
 mod rpc;
 mod service;
+mod serving;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transport;
+mod valid;
 mod work;
 
 pub use self::address::Address;
 pub use self::body::Body;
+pub use self::callee::Callee;
 pub use self::codec::Codec;
 pub use self::context::{Baggage, CallStack, Context};
 pub use self::deadline::Deadline;
@@ -51,7 +56,7 @@ pub use self::identity::Identity;
 pub use self::limits::Limits;
 pub use self::message::{CallId, Message, ReplyTo};
 pub use self::pipeline::{
-    DeadLetter, DeadLetters, Job, Puller, PullerBind, Pusher, PusherConnect, Worker, WorkerBind,
+    DeadLetter, DeadLetters, Job, Puller, PullerBind, Pusher, PusherConnect, Unsettled, Worker, WorkerBind,
 };
 pub use self::pubsub::{
     Event, Listener, ListenerBind, Overflow, Publisher, PublisherConnect, Subscriber, SubscriberBind,
@@ -62,10 +67,12 @@ pub use self::rpc::{
     ServerBind, ServerHandle, ServerStats, State, Suppression,
 };
 pub use self::service::{Reply, Request, Service, ServiceFn, service_fn};
+pub use self::serving::Serving;
 pub use self::transport::memory::Memory;
 pub use self::transport::{
-    Abandoned, AnyTransport, Burial, Capabilities, Delivery, Filters, Graveyard, Group, Inbound, Interest,
-    Origin, Outbound, Outcome, Receipt, Receiver, Retry, Sender, Sending, Settle, Subscription, Transport,
+    Abandoned, AnyTransport, Burial, Capabilities, Deferral, Delivery, Filters, Graveyard, Group, Inbound,
+    Interest, Origin, Outbound, Outcome, Receipt, Receiver, Sender, Sending, Settle, Subscription, Transport,
     Window,
 };
+pub use self::valid::{Valid, Validate};
 pub use self::work::{WorkHandle, WorkStats};

@@ -11,7 +11,7 @@ use std::future::Future;
 use std::num::NonZeroUsize;
 
 pub use self::any::AnyTransport;
-pub use self::delivery::{Burial, Delivery, Outcome, Receipt, Retry, Settle};
+pub use self::delivery::{Burial, Deferral, Delivery, Outcome, Receipt, Settle};
 pub use self::graveyard::{Graveyard, Origin};
 pub use self::link::{Abandoned, Inbound, Outbound, Receiver, Sender, Sending};
 pub use self::subscription::{Filters, Group, Interest, Subscription};
@@ -41,7 +41,7 @@ use crate::{Address, Error, Result};
 ///   [can](Capabilities::cancellation).
 /// - **A window** bounds the unsettled deliveries of an end. What is beyond waits at the source, and where that is full,
 ///   sending waits.
-/// - **What failed** comes again not before the time that its [`Retry`] says, counted as one more attempt; a
+/// - **What failed** comes again not before the time that its [`Deferral`] says, counted as one more attempt; a
 ///   [dead letter](Outcome::DeadLetter) comes to nobody, until it is [redriven](Graveyard::redrive). With both goes what
 ///   the attempts said. At no moment is it nowhere: what is put elsewhere is there before it is gone from here.
 /// - **Closing** ends every receiver and fails every later send with [`Closed`]. Twice is once.

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::FutureExt;
 
 use crate::error::report;
-use crate::intake::{self, Duty, Phases, Running, panic_message};
+use crate::intake::{self, Duty, Phases, Post, Running, panic_message};
 use crate::retries::End;
-use crate::transport::{Abandoned, Burial, Delivery, Receiver, Retry};
+use crate::transport::{Abandoned, Burial, Deferral, Delivery, Receiver};
 use crate::{
     CallError, Capabilities, Code, Dialect, Error, Fault, Handler, Message, Outcome, Reason, Reply, Request,
-    Result, Retries, Service, Window,
+    Result, Retries, Service, Serving, Window,
 };
 
 /// An end that works deliveries off.
@@ -25,27 +25,35 @@ pub(crate) struct Works {
     pub(crate) retries: Retries,
     pub(crate) can: Capabilities,
     pub(crate) handle: WorkHandle,
+    pub(crate) post: Post,
     /// The last one, so that it is dropped last.
     pub(crate) duty: Duty,
 }
 
 impl Works {
-    pub(crate) fn new(receiver: Receiver, window: Window, retries: Retries, can: Capabilities) -> Self {
+    pub(crate) fn new(
+        post: Post,
+        receiver: Receiver,
+        window: Window,
+        retries: Retries,
+        can: Capabilities,
+    ) -> Self {
         let handle = WorkHandle { phase: Phases::new(), counts: Arc::default() };
         let duty = Duty::new(&handle.phase);
-        Self { receiver, window, retries, can, handle, duty }
+        Self { post, receiver, window, retries, can, handle, duty }
     }
 
     /// Works off until it is drained, or the transport is closed.
-    pub(crate) async fn run<S: Service>(self, service: S) {
-        let Self { receiver, window, retries, can, handle, duty } = self;
-        let desk = Desk { service, retries, can, counts: handle.counts };
-        intake::run(Arc::new(desk), receiver, window, duty).await;
+    pub(crate) fn run<S: Service>(self, service: S) -> Serving {
+        let Self { post, receiver, window, retries, can, handle, duty } = self;
+        let desk = Desk { post, service, retries, can, counts: handle.counts };
+        Serving::new(handle.phase, intake::run(Arc::new(desk), receiver, window, duty))
     }
 }
 
 /// Settles what it is given by what the service says.
 struct Desk<S> {
+    post: Post,
     service: S,
     retries: Retries,
     can: Capabilities,
@@ -59,7 +67,10 @@ impl<S: Service> intake::Desk for Desk<S> {
     async fn handle(self: Arc<Self>, delivery: Delivery) {
         let Delivery { message, receipt, attempt } = delivery;
         if receipt.is_some() && self.has_come_too_often(attempt) {
+            let Post { end, name } = &self.post;
             tracing::error!(
+                end,
+                %name,
                 attempt,
                 "came too often without a word of what became of it; it is not run again"
             );
@@ -75,7 +86,8 @@ impl<S: Service> intake::Desk for Desk<S> {
             None => Outcome::Ack,
             Some(fault) if receipt.is_some() => self.judge(&fault, attempt),
             Some(fault) => {
-                tracing::error!(%fault, "failed, and cannot be given back");
+                let Post { end, name } = &self.post;
+                tracing::error!(end, %name, %fault, "failed, and cannot be given back");
                 Outcome::Discard
             }
         };
@@ -90,24 +102,32 @@ impl<S: Service> intake::Desk for Desk<S> {
     // Nobody waits for the outcome of a job.
     fn abandon(&self, _: Abandoned) {}
 
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
     fn reject(&self, error: &Error) {
         self.count(|counts| &counts.rejected);
-        tracing::warn!(?error, "rejected something that cannot be read");
+        let Post { end, name } = &self.post;
+        tracing::warn!(end, %name, ?error, "rejected something that cannot be read");
     }
 }
 
 impl<S: Service> Desk<S> {
     async fn carry_out(&self, request: Request) -> Result<(), Fault> {
         let context = request.context();
-        let outcome = context.carry(AssertUnwindSafe(self.service.call(request)).catch_unwind()).await;
+        let call = AssertUnwindSafe(self.service.call(request)).catch_unwind();
+        // Boxed once, as on a server.
+        let outcome = Box::pin(context.carry(call)).await;
         match outcome {
             Ok(Ok(Reply { message })) => message.fault.map_or(Ok(()), |fault| Err(*fault)),
             Ok(Err(CallError::Fault(fault))) => Err(fault),
             Ok(Err(error)) => Err(Fault::new(Code::Internal, error.to_string())),
             Err(panic) => {
                 self.count(|counts| &counts.panicked);
-                let message = format!("the handler panicked: {}", panic_message(panic.as_ref()));
-                Err(Fault::new(Code::Internal, message).with_kind("Panic"))
+                let (panic, Post { end, name }) = (panic_message(panic.as_ref()), &self.post);
+                tracing::error!(end, %name, panic, "a handler panicked");
+                Err(Fault::new(Code::Internal, format!("the handler panicked: {panic}")).with_kind("Panic"))
             }
         }
     }
@@ -121,21 +141,22 @@ impl<S: Service> Desk<S> {
 
     /// What is to become of something that failed: another attempt, if one may help.
     fn judge(&self, fault: &Fault, attempt: u32) -> Outcome {
+        let Post { end, name } = &self.post;
         if matches!(fault.code, Code::InvalidArguments | Code::MethodNotFound) {
-            tracing::error!(%fault, attempt, "no attempt at it can succeed");
+            tracing::error!(end, %name, %fault, attempt, "no attempt at it can succeed");
             return self.bury(Reason::Unreadable, fault.to_string());
         }
         if attempt >= self.retries.attempts {
-            tracing::error!(%fault, attempt, "failed for good");
+            tracing::error!(end, %name, %fault, attempt, "failed for good");
             return self.bury(Reason::Exhausted, fault.to_string());
         }
         if !self.can.delayed_retries {
-            tracing::warn!(%fault, attempt, "failed; it is tried again");
+            tracing::warn!(end, %name, %fault, attempt, "failed; it is tried again");
             return Outcome::Requeue;
         }
         let after = self.retries.pause(attempt);
-        tracing::warn!(%fault, attempt, ?after, "failed; it is tried again");
-        Outcome::Retry(Box::new(Retry::new(after, fault.to_string())))
+        tracing::warn!(end, %name, %fault, attempt, ?after, "failed; it is tried again");
+        Outcome::Retry(Box::new(Deferral::new(after, fault.to_string())))
     }
 
     /// What is to become of something that failed for good.

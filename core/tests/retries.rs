@@ -272,10 +272,12 @@ async fn what_a_backend_lacks_is_refused_and_the_job_given_back() {
     script.incoming.send(Ok(job)).unwrap();
     let mut jobs: Puller<u8> = Puller::bind(&transport, "jobs", MessagePack).await.unwrap();
     let job = jobs.next().await.unwrap().unwrap();
-    let (error, job) = job.retry_after(SECOND, "later").unwrap_err();
-    assert_eq!(error.detail("capability"), Some("delayed_retries"));
-    let (error, job) = job.dead_letter("never").unwrap_err();
-    assert_eq!((error.detail("capability"), **job), (Some("dead_letters"), 5));
+    let unsettled = job.retry_after(SECOND, "later").unwrap_err();
+    assert_eq!(unsettled.error().detail("capability"), Some("delayed_retries"));
+    let unsettled = unsettled.into_inner().dead_letter("never").unwrap_err();
+    assert_eq!(unsettled.error().detail("capability"), Some("dead_letters"));
+    let job = unsettled.into_inner();
+    assert_eq!(*job, 5);
     assert!(ledger.0.lock().unwrap().is_empty());
     job.ack();
     assert_eq!(*ledger.0.lock().unwrap(), [Outcome::Ack]);

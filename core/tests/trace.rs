@@ -2,92 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, Once};
+mod watching;
+
+use std::sync::Arc;
 
 use polywire_codec::MessagePack;
 use polywire_core::middleware::{Layer, LogFailures, Trace, TraceContext};
 use polywire_core::{
-    Client, Code, Fault, Memory, Pusher, Reply, Request, Router, Server, Service, Worker, service_fn,
+    Client, Code, Fault, Memory, Publisher, Pusher, Reply, Request, Router, Server, Service, Transport,
+    Worker, service_fn,
 };
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Subscriber};
-use tracing_subscriber::layer::{Context, SubscriberExt};
 
-type Fields = HashMap<&'static str, String>;
-
-/// Remembers spans and events, with their fields.
-#[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Notes>>);
-
-/// Spans by their number, and events.
-type Notes = (HashMap<u64, Fields>, Vec<Fields>);
-
-impl Seen {
-    fn spans(&self, name: &str) -> Vec<Fields> {
-        let seen = self.0.lock().unwrap();
-        seen.0.values().filter(|fields| fields["name"] == name).cloned().collect()
-    }
-
-    fn span(&self, name: &str) -> Fields {
-        let mut spans = self.spans(name);
-        assert_eq!(spans.len(), 1, "{spans:?}");
-        spans.remove(0)
-    }
-
-    fn events(&self) -> Vec<Fields> {
-        self.0.lock().unwrap().1.clone()
-    }
-}
-
-impl<S: Subscriber> tracing_subscriber::Layer<S> for Seen {
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
-        let mut fields = Fields::from([("name", attributes.metadata().name().to_owned())]);
-        attributes.record(&mut Visitor(&mut fields));
-        self.0.lock().unwrap().0.insert(id.into_u64(), fields);
-    }
-
-    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
-        if let Some(fields) = self.0.lock().unwrap().0.get_mut(&id.into_u64()) {
-            values.record(&mut Visitor(fields));
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields::from([("level", event.metadata().level().to_string())]);
-        event.record(&mut Visitor(&mut fields));
-        self.0.lock().unwrap().1.push(fields);
-    }
-}
-
-struct Visitor<'a>(&'a mut Fields);
-
-impl Visit for Visitor<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name(), format!("{value:?}"));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name(), value.to_owned());
-    }
-}
-
-/// Everything of this thread is seen while the guard lives.
-fn watch() -> (Seen, tracing::subscriber::DefaultGuard) {
-    listen_everywhere();
-    let seen = Seen::default();
-    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(seen.clone()));
-    (seen, guard)
-}
-
-/// Has somebody listen in every thread. Whether anybody does is remembered for each place that tells something, by who
-/// comes there first: without, a test that watches nothing could silence it for one beside it that does.
-fn listen_everywhere() {
-    static LISTENING: Once = Once::new();
-    LISTENING.call_once(|| tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap());
-}
+use self::watching::{listen_everywhere, watch};
 
 async fn billing(log: LogFailures) -> Client<MessagePack, impl Service + Clone> {
     listen_everywhere();
@@ -195,6 +121,61 @@ async fn job_is_a_span_in_the_trace_of_its_pusher() {
     assert_eq!(&span["messaging.system"], "memory");
     assert_eq!(&span["messaging.destination.name"], "thumbnails");
     assert_eq!(span["trace_id"], trace.trace_id());
+}
+
+#[tokio::test]
+async fn what_is_pushed_and_published_is_a_span_that_the_other_end_goes_on_from() {
+    let (seen, _guard) = watch();
+    let transport = Memory::new();
+    let worker = Worker::bind(&transport, "thumbnails", MessagePack).await.unwrap();
+    let handle = worker.handle();
+    let router = service_fn(async |_| Ok(Reply::default()));
+    tokio::spawn(worker.serve(Trace::worker("thumbnails").layer(router)));
+    let pusher = Pusher::connect(&transport, "thumbnails", MessagePack).await.unwrap();
+    let pusher = pusher.with_trace(&Trace::pusher("thumbnails").system("memory"));
+    let trace = TraceContext::begin();
+    trace.scope(pusher.push("cat.jpg")).await.unwrap();
+    while handle.stats().done == 0 {
+        tokio::task::yield_now().await;
+    }
+    let (pushed, processed) = (seen.span("messaging.send"), seen.span("messaging.process"));
+    for (field, value) in [
+        ("otel.name", "push thumbnails"),
+        ("otel.kind", "producer"),
+        ("messaging.system", "memory"),
+        ("messaging.operation.name", "push"),
+        ("messaging.operation.type", "send"),
+        ("messaging.destination.name", "thumbnails"),
+        ("messaging.message.body.size", "8"),
+        ("trace_id", &trace.trace_id()),
+    ] {
+        assert_eq!(pushed[field], value, "{field}");
+    }
+    assert_eq!(processed["trace_id"], trace.trace_id());
+    assert_ne!(pushed["span_id"], processed["span_id"]);
+    assert_ne!(pushed["span_id"], trace.span_id());
+
+    let weather = Publisher::connect(&transport, "weather", MessagePack).await.unwrap();
+    let weather = weather.with_trace(&Trace::publisher("weather"));
+    weather.publish("paris.wind", &7).await.unwrap();
+    let spans = seen.spans("messaging.send");
+    let published = spans.iter().find(|span| span["otel.name"] == "publish weather").unwrap();
+    assert_eq!(
+        (&*published["polywire.topic"], &*published["messaging.operation.name"]),
+        ("paris.wind", "publish")
+    );
+    assert_ne!(published["trace_id"], trace.trace_id());
+}
+
+#[tokio::test]
+async fn push_that_fails_says_so_in_its_span() {
+    let (seen, _guard) = watch();
+    let transport = Memory::new();
+    let pusher = Pusher::connect(&transport, "thumbnails", MessagePack).await.unwrap();
+    transport.close().await.unwrap();
+    pusher.with_trace(&Trace::pusher("thumbnails")).push("cat.jpg").await.unwrap_err();
+    let span = seen.span("messaging.send");
+    assert_eq!((&*span["otel.status_code"], &*span["error.type"]), ("ERROR", "Closed"));
 }
 
 #[tokio::test]

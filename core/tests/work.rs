@@ -134,8 +134,9 @@ async fn events_of_ones_own_are_settled_as_they_are_taken() {
     let mut subscriber: Subscriber<u8> = Subscriber::bind(&transport, "events", MessagePack).await.unwrap();
     let Delivery { message, .. } = event("a", 1);
     script.deliver(Delivery::new(message, Receipt::new(ledger.clone(), 1)));
-    let (error, value) = subscriber.next().await.unwrap().unwrap().requeue().unwrap_err();
-    assert_eq!((error.kind(), value), (ErrorKind::Unsupported, 1));
+    let unsettled = subscriber.next().await.unwrap().unwrap().requeue().unwrap_err();
+    assert_eq!(unsettled.error().kind(), ErrorKind::Unsupported);
+    assert_eq!(*unsettled.into_inner(), 1);
     assert_eq!(*ledger.0.lock().unwrap(), [(1, Outcome::Ack)]);
 }
 

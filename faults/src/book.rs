@@ -52,7 +52,7 @@ impl Book {
         }
         if let Err(error) = outcome {
             self.failed(match error {
-                CallError::DeadlineExceeded => "deadline".into(),
+                CallError::DeadlineExceeded(_) => "deadline".into(),
                 CallError::Fault(fault) => format!("fault {:?}", fault.code),
                 CallError::Failed(error) => kind_of(error),
                 other => other.to_string(),

@@ -3,6 +3,7 @@
 mod argument;
 mod error;
 mod method;
+mod nested;
 mod options;
 mod types;
 
@@ -18,6 +19,7 @@ use syn::{
 pub(crate) use self::argument::{Argument, ArgumentDefault};
 pub(crate) use self::error::{Case, ErrorType, is_skipped};
 pub(crate) use self::method::Method;
+pub(crate) use self::nested::Nested;
 pub(crate) use self::options::Patterns;
 pub(crate) use self::types::Failure;
 
@@ -28,6 +30,7 @@ pub(crate) struct ServiceTrait {
     pub(crate) ident: Ident,
     pub(crate) supertraits: Punctuated<TypeParamBound, Token![+]>,
     pub(crate) methods: Vec<Method>,
+    pub(crate) nested: Vec<Nested>,
     pub(crate) patterns: Patterns,
 }
 
@@ -42,13 +45,24 @@ impl ServiceTrait {
             ));
         };
         check_plain(&item)?;
-        let methods = all(item.items.into_iter().map(|item| method(item, patterns)))?;
-        check_names(&methods, |method| &method.options.name, "another method has this name on the wire")?;
+        let (mut methods, mut nested) = (Vec::new(), Vec::new());
+        for member in all(item.items.into_iter().map(|item| Member::parse(item, patterns)))? {
+            match member {
+                Member::Method(method) => methods.push(*method),
+                Member::Nested(service) => nested.push(service),
+            }
+        }
+        let unconditional = || methods.iter().filter(|method| method.cfgs().next().is_none());
+        let words =
+            nested.iter().filter(|service| service.cfgs().next().is_none()).map(|service| &service.name);
+        let names = unconditional().map(|method| &method.options.name).chain(words);
+        check_names(names, "another method has this name on the wire")?;
         if patterns.publish {
-            check_names(&methods, |method| &method.options.topic, "another method has this topic")?;
+            let topics = unconditional().map(|method| &method.options.topic);
+            check_names(topics, "another method has this topic")?;
         }
         let ItemTrait { attrs, vis, ident, supertraits, .. } = item;
-        Ok(Self { attrs, vis, ident, supertraits, methods, patterns })
+        Ok(Self { attrs, vis, ident, supertraits, methods, nested, patterns })
     }
 
     /// The conditions under which the trait exists, which hold for all that is written for it.
@@ -78,20 +92,31 @@ fn check_not_generic(generics: &Generics, message: &str) -> Result<()> {
     }
 }
 
-fn method(item: TraitItem, patterns: Patterns) -> Result<Method> {
-    match item {
-        TraitItem::Fn(function) => Method::parse(function, patterns),
-        other => {
-            Err(Error::new_spanned(other, "a service has methods only: put this into a trait of its own"))
+/// What a trait may hold.
+enum Member {
+    Method(Box<Method>),
+    Nested(Nested),
+}
+
+impl Member {
+    fn parse(item: TraitItem, patterns: Patterns) -> Result<Self> {
+        match item {
+            TraitItem::Fn(function) if Nested::is_one(&function) => {
+                Nested::parse(function, patterns).map(Self::Nested)
+            }
+            TraitItem::Fn(function) => Method::parse(function, patterns).map(Box::new).map(Self::Method),
+            other => {
+                Err(Error::new_spanned(other, "a service has methods only: put this into a trait of its own"))
+            }
         }
     }
 }
 
-/// Two methods of one name are refused, unless conditions may see to it that only one of them exists.
-fn check_names(methods: &[Method], name: fn(&Method) -> &LitStr, message: &str) -> Result<()> {
+/// Two methods of one name are refused. Those that stand under conditions are left out, which may see to it that only one
+/// of them exists.
+fn check_names<'n>(names: impl Iterator<Item = &'n LitStr>, message: &str) -> Result<()> {
     let mut taken = HashSet::new();
-    let unconditional = methods.iter().filter(|method| method.cfgs().next().is_none());
-    all(unconditional.map(name).map(|name| match taken.insert(name.value()) {
+    all(names.map(|name| match taken.insert(name.value()) {
         true => Ok(()),
         false => Err(Error::new(name.span(), format!("{message}: choose one of its own"))),
     }))

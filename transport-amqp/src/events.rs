@@ -98,7 +98,8 @@ impl Announcer {
     pub(crate) fn tell(&self, purpose: Purpose, change: Change) {
         match &change {
             Change::Lost(error) => tracing::warn!(%purpose, ?error, "the connection is lost"),
-            Change::Restored { host, port } => tracing::info!(%purpose, host, port, "connected again"),
+            // The keeper says it itself, with how long it took.
+            Change::Restored { .. } => {}
             Change::Blocked(reason) => tracing::warn!(%purpose, reason, "the broker takes no messages"),
             Change::Unblocked => tracing::info!(%purpose, "the broker takes messages again"),
             Change::Refused(error) => tracing::error!(%purpose, ?error, "the broker refuses us for good"),

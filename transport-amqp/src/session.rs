@@ -180,6 +180,7 @@ impl Keeper {
             let reason = self.until_lost(&connection).await;
             drop(connection);
             self.tell.send_replace(State::Down);
+            let outage = Outage::begin();
             self.announcer.tell(self.purpose, Change::Lost(reason));
             if since.elapsed() >= STEADY {
                 backoff = Backoff::new();
@@ -187,7 +188,7 @@ impl Keeper {
                 // One that lets us in and throws us out at once is not to be hammered.
                 backoff.wait().await;
             }
-            connection = match self.reconnect(&mut backoff).await {
+            connection = match self.reconnect(&mut backoff, outage).await {
                 Ok(connection) => Arc::new(connection),
                 Err(refusal) => {
                     self.tell.send_replace(State::Refused(refusal.clone()));
@@ -235,11 +236,15 @@ impl Keeper {
     /// Tries the brokers in turn, at growing intervals, until one takes us, or they have refused us for too long: then
     /// somebody has to act. A refusal may pass: whatever the broker asks for who we are may be away for a moment, and it
     /// may still count connections that are dead.
-    async fn reconnect(&mut self, backoff: &mut Backoff) -> Result<Connection> {
+    async fn reconnect(&mut self, backoff: &mut Backoff, mut outage: Outage) -> Result<Connection> {
         let mut refused_since = None;
         loop {
             match self.brokers.connect(&self.config, self.purpose).await {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => {
+                    let Broker { host, port } = self.brokers.current();
+                    tracing::info!(purpose = %self.purpose, host, port, outage_s = outage.seconds(), "connected again");
+                    return Ok(connection);
+                }
                 Err(error) if error.kind() == ErrorKind::Denied => {
                     if refused_since.get_or_insert_with(Instant::now).elapsed() >= self.config.give_up_after {
                         return Err(error);
@@ -248,11 +253,36 @@ impl Keeper {
                 }
                 Err(error) => {
                     refused_since = None;
-                    tracing::debug!(?error, "not connected yet");
+                    outage.goes_on(self.purpose, &error);
                 }
             }
             backoff.wait().await;
         }
+    }
+}
+
+/// The time without a connection.
+struct Outage {
+    since: Instant,
+    told: Instant,
+}
+
+impl Outage {
+    fn begin() -> Self {
+        Self { since: Instant::now(), told: Instant::now() }
+    }
+
+    fn seconds(&self) -> u64 {
+        self.since.elapsed().as_secs()
+    }
+
+    /// Notes that another attempt was in vain. Who only looks at warnings hears of it now and then.
+    fn goes_on(&mut self, purpose: Purpose, error: &Error) {
+        if self.told.elapsed() < OUTAGE_TOLD_EVERY {
+            return tracing::debug!(%purpose, ?error, "not connected yet");
+        }
+        self.told = Instant::now();
+        tracing::warn!(%purpose, outage_s = self.seconds(), ?error, "still not connected");
     }
 }
 
@@ -284,3 +314,4 @@ pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const CLOSE_MAX: Duration = Duration::from_secs(2);
+const OUTAGE_TOLD_EVERY: Duration = Duration::from_secs(30);

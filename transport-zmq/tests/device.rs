@@ -72,7 +72,7 @@ async fn calls_go_through_and_keep_their_deadline_and_their_errors() {
     }
     let hurried = client.clone().with_timeout(Duration::from_millis(100));
     match timeout(PATIENCE, hurried.call::<_, u32>("hang", &())).await.unwrap() {
-        Err(CallError::DeadlineExceeded) => {}
+        Err(CallError::DeadlineExceeded(_)) => {}
         other => panic!("it ended with {other:?}"),
     }
     // A service that nobody serves is refused by the server, through the forwarder.

@@ -118,7 +118,7 @@ async fn a_call_keeps_its_deadline_and_its_error() {
     hangs.store(true, Ordering::Release);
     let hurried = row.client.with_timeout(Duration::from_millis(200));
     match timeout(PATIENCE, hurried.call::<_, u32>("who", &())).await.unwrap() {
-        Err(CallError::DeadlineExceeded) => {}
+        Err(CallError::DeadlineExceeded(_)) => {}
         other => panic!("it ended with {other:?}"),
     }
 }

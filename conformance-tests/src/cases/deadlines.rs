@@ -26,7 +26,7 @@ pub async fn expired_request_never_starts(stage: &Stage) -> Verdict {
     let brief = client.request("run").timeout(Duration::from_millis(100));
     let outcome = brief.call::<_, u32>(&13).await;
     ensure!(
-        matches!(outcome, Err(CallError::DeadlineExceeded)),
+        matches!(outcome, Err(CallError::DeadlineExceeded(_))),
         "with nobody serving, the call ended with {outcome:?}"
     );
 
@@ -75,7 +75,7 @@ pub async fn slow_handler_is_dropped(stage: &Stage) -> Verdict {
     let start = Instant::now();
     let outcome = client.request("stall").timeout(TIMEOUT).call::<_, ()>(&()).await;
     let took = start.elapsed();
-    ensure!(matches!(outcome, Err(CallError::DeadlineExceeded)), "the call ended with {outcome:?}");
+    ensure!(matches!(outcome, Err(CallError::DeadlineExceeded(_))), "the call ended with {outcome:?}");
     ensure!(took >= TIMEOUT, "the call gave up after {took:?}, before its deadline");
     ensure!(took < TIMEOUT + Duration::from_secs(5), "the caller learnt it only after {took:?}");
     eventually("the handler is dropped", || {
@@ -97,7 +97,10 @@ pub async fn expired_calls_leave_room(stage: &Stage) -> Verdict {
     let client = stage.client().await?;
     let brief = client.with_timeout(Duration::from_millis(200));
     for outcome in join_all((0..500).map(|_| brief.call::<_, u32>("stall", &()))).await {
-        ensure!(matches!(outcome, Err(CallError::DeadlineExceeded)), "a stalled call ended with {outcome:?}");
+        ensure!(
+            matches!(outcome, Err(CallError::DeadlineExceeded(_))),
+            "a stalled call ended with {outcome:?}"
+        );
     }
     for n in 0..500 {
         client.call::<_, ()>("quick", &()).await.or_fail(&format!("after 500 expired calls, call {n}"))?;

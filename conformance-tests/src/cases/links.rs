@@ -187,7 +187,7 @@ pub(crate) async fn calls_end_by_their_deadline_under(stage: &Stage, hook: Hook)
     let start = Instant::now();
     let brief = client.with_timeout(TIMEOUT);
     for outcome in join_all((0..10).map(|_| brief.call::<_, u32>("echo", &1))).await {
-        let disturbed = matches!(outcome, Err(CallError::DeadlineExceeded)) || is_cut_off(&outcome);
+        let disturbed = matches!(outcome, Err(CallError::DeadlineExceeded(_))) || is_cut_off(&outcome);
         ensure!(disturbed, "under the disturbance {hook}, a call ended with {outcome:?}");
     }
     let took = start.elapsed();

@@ -32,7 +32,7 @@ pub async fn failed_job_comes_again_after_its_pause(stage: &Stage) -> Verdict {
     }
     let (first, start) = (next(&mut jobs).await?, Instant::now());
     ensure!(*first == 1, "job 1 was pushed first, and {} came", *first);
-    first.retry_after(PAUSE, "not yet").map_err(|(error, _)| error).or_fail("giving back for later")?;
+    first.retry_after(PAUSE, "not yet").or_fail("giving back for later")?;
     let second = next(&mut jobs).await?;
     ensure!(*second == 2, "job 1 was to wait, and came before job {}", *second);
     second.ack();
@@ -251,7 +251,7 @@ async fn bury(stage: &Stage, count: u32) -> Verdict<Puller<u32>> {
     for n in 1..=count {
         pusher.push(&n).await.or_fail("a push")?;
         let buried = next(&mut jobs).await?.dead_letter(format!("dead {n}"));
-        buried.map_err(|(error, _)| error).or_fail("dead-lettering")?;
+        buried.or_fail("dead-lettering")?;
     }
     Ok(jobs)
 }

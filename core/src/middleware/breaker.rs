@@ -149,7 +149,7 @@ fn is_failure(outcome: &Result<Reply, CallError>) -> bool {
         return matches!(fault.code, Code::Unavailable | Code::DeadlineExceeded);
     }
     match outcome {
-        Err(CallError::DeadlineExceeded) => true,
+        Err(CallError::DeadlineExceeded(_)) => true,
         Err(CallError::Failed(error)) => matches!(
             error.kind(),
             ErrorKind::DeadlineExceeded

@@ -77,7 +77,7 @@ impl Middleware for ConcurrencyLimit {
                 let deadline = request.message.deadline.unwrap_or(patience);
                 match timeout_at(deadline.min(patience).instant(), self.running.acquire()).await {
                     Ok(Ok(permit)) => permit,
-                    Err(_) if deadline <= patience => return Err(CallError::DeadlineExceeded),
+                    Err(_) if deadline <= patience => return Err(CallError::deadline_exceeded()),
                     Ok(Err(_)) | Err(_) => return Err(overloaded("too many requests for too long")),
                 }
             }
@@ -132,7 +132,7 @@ mod tests {
         let mut first = Box::pin(service.call(request(None)));
         assert!(futures_util::poll!(&mut first).is_pending());
         let outcome = service.call(request(Some(Duration::from_secs(1)))).await;
-        assert!(matches!(outcome, Err(CallError::DeadlineExceeded)));
+        assert!(matches!(outcome, Err(CallError::DeadlineExceeded(_))));
         let refused = service.call(request(Some(Duration::from_secs(60)))).await.unwrap_err();
         assert_eq!(refused.kind(), Some(ErrorKind::Overloaded));
     }

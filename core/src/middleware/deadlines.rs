@@ -86,7 +86,7 @@ impl Middleware for Deadlines {
         request.message.deadline = self.of(&request);
         let Some(deadline) = request.message.deadline else { return next.call(request).await };
         let call = timeout_at(deadline.instant(), next.call(request));
-        call.await.unwrap_or(Err(CallError::DeadlineExceeded))
+        call.await.unwrap_or_else(|_| Err(CallError::deadline_exceeded()))
     }
 }
 
@@ -131,6 +131,6 @@ mod tests {
     async fn what_runs_out_of_time_is_dropped() {
         let service = Deadlines::new().fallback(SECOND).layer(service_fn(|_| std::future::pending()));
         let outcome = service.call(request("any", None)).await;
-        assert!(matches!(outcome, Err(CallError::DeadlineExceeded)));
+        assert!(matches!(outcome, Err(CallError::DeadlineExceeded(_))));
     }
 }

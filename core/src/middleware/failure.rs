@@ -19,7 +19,7 @@ pub(super) fn kind(outcome: &Result<Reply, CallError>) -> Option<Cow<'static, st
         return Some(fault.code.as_str().into());
     }
     match outcome {
-        Err(CallError::DeadlineExceeded) => Some("DeadlineExceeded".into()),
+        Err(CallError::DeadlineExceeded(_)) => Some("DeadlineExceeded".into()),
         Err(CallError::Failed(error)) => Some(format!("{:?}", error.kind()).into()),
         _ => None,
     }

@@ -111,7 +111,7 @@ fn may_be_repeated(request: &Request, outcome: &Result<Reply, CallError>) -> boo
             passes && (error.is_unsent() || request.idempotent)
         }
         // The attempt may have had less time than the request, from a layer behind this one.
-        Err(CallError::DeadlineExceeded) => {
+        Err(CallError::DeadlineExceeded(_)) => {
             request.idempotent && !request.message.deadline.is_some_and(Deadline::is_expired)
         }
         _ => false,
@@ -175,8 +175,8 @@ mod tests {
         assert_eq!(attempts(true, busy).await, 3);
         assert_eq!(attempts(false, busy).await, 1);
         assert_eq!(attempts(true, || Ok(Reply::default())).await, 1);
-        assert_eq!(attempts(true, || Err(CallError::DeadlineExceeded)).await, 3);
-        assert_eq!(attempts(false, || Err(CallError::DeadlineExceeded)).await, 1);
+        assert_eq!(attempts(true, || Err(CallError::deadline_exceeded())).await, 3);
+        assert_eq!(attempts(false, || Err(CallError::deadline_exceeded())).await, 1);
     }
 
     #[tokio::test(start_paused = true)]

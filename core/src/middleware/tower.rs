@@ -114,7 +114,7 @@ where
         let deadline = request.message.deadline.unwrap_or_else(|| Deadline::after(PATIENCE));
         match timeout_at(deadline.instant(), poll_fn(|cx| service.poll_ready(cx))).await {
             Ok(ready) => ready.map_err(|error| unsent(explain(error.into())))?,
-            Err(_) => return Err(CallError::DeadlineExceeded),
+            Err(_) => return Err(CallError::deadline_exceeded()),
         }
         service.call(request).await.map_err(|error| explain(error.into()))
     }
@@ -142,7 +142,7 @@ fn explain(error: tower::BoxError) -> CallError {
         return inner;
     }
     if error.is::<tower::timeout::error::Elapsed>() {
-        return CallError::DeadlineExceeded;
+        return CallError::deadline_exceeded();
     }
     if error.is::<tower::load_shed::error::Overloaded>() {
         return super::overloaded("shed, because the service is not ready");

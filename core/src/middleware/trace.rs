@@ -5,6 +5,7 @@ mod propagate;
 mod state;
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 
 use tracing::field::Empty;
@@ -13,7 +14,7 @@ use tracing::{Instrument, Span};
 pub use self::context::TraceContext;
 pub use self::propagate::Propagate;
 use super::{Middleware, failure};
-use crate::{Address, CallError, Reply, Request, Result, Service};
+use crate::{Address, CallError, Headers, Message, Reply, Request, Result, Service};
 
 /// Puts a `tracing` span around each request, named and filled by OpenTelemetry's conventions for
 /// [RPC](https://opentelemetry.io/docs/specs/semconv/rpc/) and
@@ -61,6 +62,8 @@ enum End {
     Server,
     Worker,
     Listener,
+    Pusher,
+    Publisher,
 }
 
 impl Trace {
@@ -88,6 +91,18 @@ impl Trace {
         Self::at(End::Listener, channel.into())
     }
 
+    /// For a pusher into `queue`, which takes it by [`Pusher::with_trace`](crate::Pusher::with_trace).
+    #[must_use]
+    pub fn pusher(queue: impl Into<Arc<str>>) -> Self {
+        Self::at(End::Pusher, queue.into())
+    }
+
+    /// For a publisher on `channel`, which takes it by [`Publisher::with_trace`](crate::Publisher::with_trace).
+    #[must_use]
+    pub fn publisher(channel: impl Into<Arc<str>>) -> Self {
+        Self::at(End::Publisher, channel.into())
+    }
+
     fn at(end: End, name: Arc<str>) -> Self {
         Self { end, name, system: "polywire".into(), propagate: None }
     }
@@ -109,6 +124,7 @@ impl Trace {
             End::Client => self.client_span(request),
             End::Server => self.server_span(request),
             End::Worker | End::Listener => self.process_span(request),
+            End::Pusher | End::Publisher => self.send_span(&request.message),
         }
     }
 
@@ -142,11 +158,41 @@ impl Trace {
         )
     }
 
+    fn send_span(&self, message: &Message) -> Span {
+        let operation = if self.end == End::Publisher { "publish" } else { "push" };
+        let topic = message.topic.as_ref().map(tracing::field::display);
+        tracing::info_span!(
+            "messaging.send", "otel.name" = %format_args!("{operation} {}", self.name), "otel.kind" = "producer",
+            "otel.status_code" = Empty, "messaging.system" = &*self.system, "messaging.operation.name" = operation,
+            "messaging.operation.type" = "send", "messaging.destination.name" = &*self.name,
+            "messaging.message.body.size" = message.body.len(), "polywire.topic" = topic, "error.type" = Empty,
+            trace_id = Empty, span_id = Empty,
+        )
+    }
+
+    /// Hands a job or an event over by `send`, within a span of its own that the other end goes on from.
+    pub(crate) async fn around<F>(&self, mut message: Message, send: impl FnOnce(Message) -> F) -> Result<()>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        let span = self.send_span(&message);
+        match &self.propagate {
+            Some(propagate) => propagate.inject(&span, &mut message.headers),
+            None => Self::continue_trace(&mut message.headers, &span),
+        }
+        let sent = send(message).instrument(span.clone()).await;
+        if let (Err(error), false) = (&sent, span.is_disabled()) {
+            span.record("otel.status_code", "ERROR");
+            span.record("error.type", tracing::field::debug(error.kind()));
+        }
+        sent
+    }
+
     /// Makes the span a part of the trace that the headers speak of, be it the caller's or that of the handler that the call
     /// is made in, and says in the headers where that is.
-    fn continue_trace(request: &mut Request, span: &Span) {
-        let headers = &mut request.message.headers;
-        let here = TraceContext::of(headers).map_or_else(TraceContext::begin, |parent| parent.child());
+    fn continue_trace(headers: &mut Headers, span: &Span) {
+        let parent = TraceContext::of(headers).or_else(TraceContext::current);
+        let here = parent.map_or_else(TraceContext::begin, |parent| parent.child());
         here.inject(headers);
         if !span.is_disabled() {
             span.record("trace_id", here.trace_id());
@@ -160,8 +206,8 @@ impl Middleware for Trace {
         let span = self.span(&request);
         let headers = &mut request.message.headers;
         match (&self.propagate, self.end) {
-            (None, _) => Self::continue_trace(&mut request, &span),
-            (Some(propagate), End::Client) => propagate.inject(&span, headers),
+            (None, _) => Self::continue_trace(headers, &span),
+            (Some(propagate), End::Client | End::Pusher | End::Publisher) => propagate.inject(&span, headers),
             (Some(propagate), _) => propagate.extract(headers, &span),
         }
         let outcome = if self.end == End::Client {

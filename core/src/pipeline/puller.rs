@@ -13,8 +13,9 @@ use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
+use super::Unsettled;
 use crate::error::report;
-use crate::transport::{Burial, Delivery, Receipt, Receiver, Retry};
+use crate::transport::{Burial, Deferral, Delivery, Receipt, Receiver};
 use crate::work::bury;
 use crate::{
     Address, Capabilities, Context, Dialect, Error, Message, Outcome, Reason, Result, Retries, Transport,
@@ -155,14 +156,10 @@ impl<T> Job<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport does not settle; then the job is in
-    /// nobody's hands but ours, and lost unless it is pushed again: hence it is given back.
-    pub fn requeue(self) -> Result<(), (Error, T)> {
-        if self.receipt.is_some() {
-            self.receipt.requeue();
-            return Ok(());
-        }
-        Err((Error::unsupported("settlement"), self.value))
+    /// [`Unsettled`] if the transport does not settle; then the job is in nobody's hands but ours, and lost unless it is
+    /// pushed again: hence it is handed back.
+    pub fn requeue(self) -> Result<(), Unsettled<Self>> {
+        self.settle(None, Outcome::Requeue)
     }
 
     /// Gives it back, for somebody to do after a while: not before this long, which is cut at [`Retries::PAUSE_MAX`]. What
@@ -170,12 +167,11 @@ impl<T> Job<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport cannot make it wait; the job is given
-    /// back.
-    pub fn retry_after(self, pause: Duration, error: impl fmt::Display) -> Result<(), (Error, Box<Self>)> {
+    /// [`Unsettled`] if the transport cannot make it wait.
+    pub fn retry_after(self, pause: Duration, error: impl fmt::Display) -> Result<(), Unsettled<Self>> {
         let lacking = if self.can.delayed_retries { None } else { Some("delayed_retries") };
-        let retry = Retry::new(pause.min(Retries::PAUSE_MAX), text(error));
-        self.settle(lacking, Outcome::Retry(Box::new(retry)))
+        let deferral = Deferral::new(pause.min(Retries::PAUSE_MAX), text(error));
+        self.settle(lacking, Outcome::Retry(Box::new(deferral)))
     }
 
     /// Says that it never will be done, and is to be kept among the [`DeadLetters`](crate::DeadLetters), with what is said
@@ -183,18 +179,17 @@ impl<T> Job<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport keeps no dead letters; the job is given
-    /// back.
-    pub fn dead_letter(self, error: impl fmt::Display) -> Result<(), (Error, Box<Self>)> {
+    /// [`Unsettled`] if the transport keeps no dead letters.
+    pub fn dead_letter(self, error: impl fmt::Display) -> Result<(), Unsettled<Self>> {
         let lacking = if self.can.dead_letters { None } else { Some("dead_letters") };
         let burial = Burial::new(Reason::Refused, text(error));
         self.settle(lacking, Outcome::DeadLetter(Box::new(burial)))
     }
 
-    fn settle(self, lacking: Option<&'static str>, outcome: Outcome) -> Result<(), (Error, Box<Self>)> {
+    fn settle(self, lacking: Option<&'static str>, outcome: Outcome) -> Result<(), Unsettled<Self>> {
         let lacking = lacking.or(if self.receipt.is_some() { None } else { Some("settlement") });
         if let Some(lacking) = lacking {
-            return Err((Error::unsupported(lacking), Box::new(self)));
+            return Err(Unsettled::new(Error::unsupported(lacking), self));
         }
         self.receipt.settle(outcome);
         Ok(())

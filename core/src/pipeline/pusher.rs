@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use serde::Serialize;
-use tokio::time::timeout;
 
-use crate::context::hand_on;
+use super::outlet::Outlet;
+#[cfg(doc)]
+use crate::ErrorKind;
+use crate::middleware::Trace;
 use crate::rpc::DEFAULT_TIMEOUT;
-use crate::{Address, Dialect, Error, ErrorKind, Headers, Message, Result, Sender, Transport};
+use crate::{Address, Dialect, Error, Headers, Message, Result, Transport};
 
 /// Pushes jobs into a queue, each for exactly one worker.
 ///
@@ -35,10 +37,10 @@ use crate::{Address, Dialect, Error, ErrorKind, Headers, Message, Result, Sender
 /// ```
 #[derive(Clone)]
 pub struct Pusher<D> {
-    sender: Sender,
+    outlet: Outlet,
     dialect: D,
-    timeout: Duration,
-    priority: Priority,
+    /// What the names of methods begin with.
+    prefix: Option<Address>,
 }
 
 impl<D: Dialect> Pusher<D> {
@@ -64,7 +66,39 @@ impl<D: Dialect> Pusher<D> {
     /// Where the transport has no priorities, each push is [`ErrorKind::Unsupported`].
     #[must_use]
     pub fn with_priority(&self, priority: u8) -> Self {
-        Self { priority: self.priority.of(priority), ..self.clone() }
+        Self { outlet: self.outlet.with_priority(priority), ..self.clone() }
+    }
+
+    /// A pusher into the same end that makes a span of each push, by the conventions of OpenTelemetry, which whoever does the job goes
+    /// on from:
+    ///
+    /// ```
+    /// # use polywire_codec::MessagePack;
+    /// # use polywire_core::{Memory, Pusher, Publisher, Result};
+    /// use polywire_core::middleware::Trace;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// # let transport = Memory::new();
+    /// let pusher = Pusher::connect(&transport, "thumbnails", MessagePack).await?.with_trace(&Trace::pusher("thumbnails"));
+    /// # let _ = pusher;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_trace(&self, trace: &Trace) -> Self {
+        Self { outlet: self.outlet.with_trace(trace), ..self.clone() }
+    }
+
+    /// A pusher into the same end of jobs that are [nested](crate::Router::nest) under `word`: what it
+    /// [pushes](Self::push_call) as `resize` is `pictures.resize` if `word` is `pictures`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if `word` is not an address.
+    pub fn nested(&self, word: impl TryInto<Address, Error: Into<Error>>) -> Result<Self> {
+        let word = word.try_into().map_err(Into::into)?;
+        Ok(Self { prefix: Some(self.full_name(word)?), ..self.clone() })
     }
 
     /// Pushes a job, and waits until it is handed over in the strongest sense that the backend has: a broker's confirm,
@@ -101,59 +135,27 @@ impl<D: Dialect> Pusher<D> {
         method: impl TryInto<Address, Error: Into<Error>>,
         args: &J,
     ) -> Result<()> {
-        let method = method.try_into().map_err(Into::into)?;
+        let method = self.full_name(method.try_into().map_err(Into::into)?)?;
         self.hand_over(args, Message { method: Some(method), ..Message::default() }).await
     }
 
     async fn hand_over<J: Serialize + ?Sized>(&self, job: &J, mut message: Message) -> Result<()> {
-        message.priority = self.priority.check()?;
+        message.priority = self.outlet.priority()?;
         self.dialect.encode_call(job, &mut message).map_err(Error::unsent)?;
-        hand_over(&self.sender, message, self.timeout).await
-    }
-}
-
-/// How urgent what an end sends is, if its backend knows such a thing.
-#[derive(Clone, Copy)]
-pub(crate) struct Priority {
-    is_known: bool,
-    priority: Option<u8>,
-}
-
-impl Priority {
-    pub(crate) fn none(transport: &impl Transport) -> Self {
-        Self { is_known: transport.capabilities().priorities, priority: None }
+        self.outlet.send(message).await
     }
 
-    pub(crate) fn of(self, priority: u8) -> Self {
-        Self { priority: Some(priority), ..self }
-    }
-
-    pub(crate) fn check(self) -> Result<Option<u8>> {
-        match self.priority {
-            Some(_) if !self.is_known => Err(Error::unsupported("priorities")),
-            priority => Ok(priority),
+    fn full_name(&self, method: Address) -> Result<Address> {
+        match &self.prefix {
+            Some(prefix) => prefix.join(&method),
+            None => Ok(method),
         }
     }
 }
 
-/// Sends, and waits no longer than this.
-pub(crate) async fn hand_over(sender: &Sender, mut message: Message, patience: Duration) -> Result<()> {
-    hand_on(&mut message);
-    let sending = sender.send(message);
-    // Most sends are done at once, and need no timer.
-    let sending = match sending.into_result() {
-        Ok(result) => return result,
-        Err(sending) => sending,
-    };
-    timeout(patience, sending).await.unwrap_or_else(|_| {
-        let error = Error::new(ErrorKind::DeadlineExceeded, "the message could not be handed over in time");
-        Err(error.with("milliseconds", patience.as_millis()))
-    })
-}
-
 impl<D> fmt::Debug for Pusher<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pusher").field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("Pusher").field("timeout", &self.outlet.timeout).finish_non_exhaustive()
     }
 }
 
@@ -191,8 +193,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PusherConnect<'t, T, D> {
                 return Err(Error::unsupported("durable"));
             }
             let sender = transport.pusher(&queue?).await?;
-            let priority = Priority::none(transport);
-            Ok(Pusher { sender, dialect, timeout, priority })
+            Ok(Pusher { outlet: Outlet::new(transport, sender, timeout), dialect, prefix: None })
         })
     }
 }

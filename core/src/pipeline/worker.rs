@@ -5,8 +5,9 @@ use std::future::IntoFuture;
 
 use futures_core::future::BoxFuture;
 
+use crate::intake::Post;
 use crate::work::{Single, WorkHandle, Works};
-use crate::{Address, Dialect, Error, Handler, Result, Retries, Service, Transport, Window};
+use crate::{Address, Dialect, Error, Handler, Result, Retries, Service, Serving, Transport, Window};
 
 /// Works off the jobs of a queue with a handler, at most a [`Window`] of them at once.
 ///
@@ -75,17 +76,15 @@ impl<D: Dialect> Worker<D> {
     ///
     /// The handler takes the job, or a [`Context`](crate::Context) and the job. Dropping the future stops at once: what
     /// runs is dropped, and goes to another worker where the transport can carry that.
-    pub async fn work<H: Handler<M>, M: 'static>(self, handler: H) {
+    pub fn work<H: Handler<M>, M: 'static>(self, handler: H) -> Serving {
         let service = Single::new(self.dialect.clone(), handler);
-        self.serve(service).await;
+        self.serve(service)
     }
 
     /// Works with a service, such as a [`Router`](crate::Router) whose methods are kinds of jobs; otherwise as
     /// [`work`](Self::work).
-    pub async fn serve<S: Service>(self, service: S) {
-        tracing::debug!(queue = %self.queue, "working");
-        self.works.run(service).await;
-        tracing::debug!(queue = %self.queue, "stopped working");
+    pub fn serve<S: Service>(self, service: S) -> Serving {
+        self.works.run(service)
     }
 }
 
@@ -139,7 +138,8 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
                 retries.check(&can)?;
             }
             let receiver = transport.puller(&queue, window).await?;
-            let works = Works::new(receiver, window, retries, can);
+            let works =
+                Works::new(Post { end: "worker", name: queue.clone() }, receiver, window, retries, can);
             Ok(Worker { queue, dialect, works })
         })
     }

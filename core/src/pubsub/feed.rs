@@ -53,7 +53,7 @@ impl Feed {
         };
         let receiver = match policy {
             Overflow::Wait => receiver,
-            policy => Receiver::new(Buffered::new(receiver, policy, room, dropped.clone())),
+            policy => Receiver::new(Buffered::new(channel.clone(), receiver, policy, room, dropped.clone())),
         };
         Ok(Self { receiver, filters, dropped })
     }

@@ -10,9 +10,12 @@ use futures_core::future::BoxFuture;
 use super::feed::Feed;
 use super::overflow::Overflow;
 use super::subscriber::Wish;
+use crate::intake::Post;
 use crate::transport::{Filters, Group, Window};
 use crate::work::{Single, WorkHandle, Works};
-use crate::{Address, Dialect, Error, ErrorKind, Filter, Handler, Result, Retries, Service, Transport};
+use crate::{
+    Address, Dialect, Error, ErrorKind, Filter, Handler, Result, Retries, Service, Serving, Transport,
+};
 
 /// Deals with what is published on a channel by a handler, at most a [`Window`] of events at once.
 ///
@@ -88,16 +91,14 @@ impl<D: Dialect> Listener<D> {
     ///
     /// The handler takes the event, or a [`Context`](crate::Context), which has the topic, and the event. Dropping the
     /// future stops at once: what runs is dropped, and goes to another member of the group, if there is one.
-    pub async fn listen<H: Handler<M>, M: 'static>(self, handler: H) {
+    pub fn listen<H: Handler<M>, M: 'static>(self, handler: H) -> Serving {
         let service = Single::new(self.dialect.clone(), handler);
-        self.serve(service).await;
+        self.serve(service)
     }
 
     /// Listens with a service; otherwise as [`listen`](Self::listen).
-    pub async fn serve<S: Service>(self, service: S) {
-        tracing::debug!(channel = %self.channel, "listening");
-        self.works.run(service).await;
-        tracing::debug!(channel = %self.channel, "stopped listening");
+    pub fn serve<S: Service>(self, service: S) -> Serving {
+        self.works.run(service)
     }
 }
 
@@ -169,7 +170,8 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
                 retries.check(&can)?;
             }
             let Feed { receiver, filters, dropped } = wish.open().await?;
-            let works = Works::new(receiver, window, retries, can);
+            let works =
+                Works::new(Post { end: "listener", name: channel.clone() }, receiver, window, retries, can);
             Ok(Listener { channel, dialect, filters, dropped, works })
         })
     }

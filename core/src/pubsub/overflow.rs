@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker};
 use futures_core::Stream;
 use tokio::task::AbortHandle;
 
+use crate::burst::Burst;
 use crate::transport::{Delivery, Inbound, Receiver};
-use crate::{Error, ErrorKind, Result};
+use crate::{Address, Error, ErrorKind, Result};
 
 /// What to do when a subscriber holds a window of events and another one comes.
 ///
@@ -39,9 +40,11 @@ pub(super) struct Buffered {
 }
 
 struct Shared {
+    channel: Address,
     policy: Overflow,
     room: usize,
     dropped: Arc<AtomicU64>,
+    burst: Burst,
     state: Mutex<State>,
 }
 
@@ -55,8 +58,15 @@ struct State {
 
 impl Buffered {
     /// Reads `receiver` from now on, in a task that ends with the value.
-    pub(super) fn new(receiver: Receiver, policy: Overflow, room: usize, dropped: Arc<AtomicU64>) -> Self {
-        let shared = Arc::new(Shared { policy, room, dropped, state: Mutex::default() });
+    pub(super) fn new(
+        channel: Address,
+        receiver: Receiver,
+        policy: Overflow,
+        room: usize,
+        dropped: Arc<AtomicU64>,
+    ) -> Self {
+        let (burst, state) = (Burst::default(), Mutex::default());
+        let shared = Arc::new(Shared { channel, policy, room, dropped, burst, state });
         let pump = tokio::spawn(shared.clone().pump(receiver)).abort_handle();
         Self { shared, pump }
     }
@@ -86,7 +96,7 @@ impl Shared {
             }
             return state.wake();
         }
-        self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.note_dropped();
         match self.policy {
             Overflow::DropNewest => forget(Some(next)),
             Overflow::Disconnect => {
@@ -102,6 +112,14 @@ impl Shared {
             }
         }
         state.wake()
+    }
+
+    fn note_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Some(count) = self.burst.note() {
+            let (channel, policy, held) = (&self.channel, self.policy, self.room);
+            tracing::warn!(%channel, ?policy, held, count, "dropped events: the subscriber is too slow");
+        }
     }
 
     fn end(&self) {

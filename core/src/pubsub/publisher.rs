@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use serde::Serialize;
 
-use crate::pipeline::{Priority, hand_over};
+use crate::middleware::Trace;
+use crate::pipeline::Outlet;
 use crate::rpc::DEFAULT_TIMEOUT;
-use crate::{Address, Dialect, Error, Headers, Message, Result, Sender, Transport};
+use crate::{Address, Dialect, Error, Headers, Message, Result, Transport};
 
 /// Publishes on a channel: each message has a topic, and goes to every subscriber with a filter that matches it.
 ///
@@ -30,10 +31,8 @@ use crate::{Address, Dialect, Error, Headers, Message, Result, Sender, Transport
 /// ```
 #[derive(Clone)]
 pub struct Publisher<D> {
-    sender: Sender,
+    outlet: Outlet,
     dialect: D,
-    timeout: Duration,
-    priority: Priority,
 }
 
 impl<D: Dialect> Publisher<D> {
@@ -57,7 +56,28 @@ impl<D: Dialect> Publisher<D> {
     /// [`Pusher::with_priority`](crate::Pusher::with_priority).
     #[must_use]
     pub fn with_priority(&self, priority: u8) -> Self {
-        Self { priority: self.priority.of(priority), ..self.clone() }
+        Self { outlet: self.outlet.with_priority(priority), ..self.clone() }
+    }
+
+    /// A publisher on the same end that makes a span of each event, by the conventions of OpenTelemetry, which whoever takes it goes
+    /// on from:
+    ///
+    /// ```
+    /// # use polywire_codec::MessagePack;
+    /// # use polywire_core::{Memory, Pusher, Publisher, Result};
+    /// use polywire_core::middleware::Trace;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// # let transport = Memory::new();
+    /// let weather = Publisher::connect(&transport, "weather", MessagePack).await?.with_trace(&Trace::publisher("weather"));
+    /// # let _ = weather;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_trace(&self, trace: &Trace) -> Self {
+        Self { outlet: self.outlet.with_trace(trace), ..self.clone() }
     }
 
     /// Publishes `value` under `topic`, and waits until it is handed over: to the broker, or to the queue of each
@@ -91,16 +111,16 @@ impl<D: Dialect> Publisher<D> {
         value: &V,
         headers: Headers,
     ) -> Result<()> {
-        let (topic, priority) = (topic.try_into().map_err(Into::into)?, self.priority.check()?);
+        let (topic, priority) = (topic.try_into().map_err(Into::into)?, self.outlet.priority()?);
         let mut message = Message { topic: Some(topic), headers, priority, ..Message::default() };
         self.dialect.encode_call(value, &mut message).map_err(Error::unsent)?;
-        hand_over(&self.sender, message, self.timeout).await
+        self.outlet.send(message).await
     }
 }
 
 impl<D> fmt::Debug for Publisher<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publisher").field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("Publisher").field("timeout", &self.outlet.timeout).finish_non_exhaustive()
     }
 }
 
@@ -127,8 +147,8 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PublisherConnect<'t, T, D> {
     fn into_future(self) -> Self::IntoFuture {
         let Self { transport, channel, dialect, timeout } = self;
         Box::pin(async move {
-            let (sender, priority) = (transport.publisher(&channel?).await?, Priority::none(transport));
-            Ok(Publisher { sender, dialect, timeout, priority })
+            let sender = transport.publisher(&channel?).await?;
+            Ok(Publisher { outlet: Outlet::new(transport, sender, timeout), dialect })
         })
     }
 }

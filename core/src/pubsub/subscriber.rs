@@ -16,7 +16,9 @@ use super::overflow::Overflow;
 use crate::pipeline::{Read, reader};
 use crate::transport::{Filters, Group, Subscription, Window};
 use crate::work::bury;
-use crate::{Address, Capabilities, Context, Dialect, Error, Filter, Job, Reason, Result, Transport};
+use crate::{
+    Address, Capabilities, Context, Dialect, Error, Filter, Job, Reason, Result, Transport, Unsettled,
+};
 
 /// Takes what is published on a channel: a stream, for programs that drive the work themselves. See
 /// [`Listener`](crate::Listener) for those that only want to say what an event does.
@@ -160,10 +162,10 @@ impl<T> Event<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if there is no group to give it to; the value is given
-    /// back.
-    pub fn requeue(self) -> Result<(), (Error, T)> {
-        self.job.requeue()
+    /// [`Unsettled`] if there is no group to give it to.
+    pub fn requeue(self) -> Result<(), Unsettled<Self>> {
+        let Self { topic, job } = self;
+        job.requeue().map_err(|unsettled| unsettled.map(|job| Self { topic, job }))
     }
 
     /// Gives it back to the group, for after a while; see [`Job::retry_after`].
@@ -171,9 +173,9 @@ impl<T> Event<T> {
     /// # Errors
     ///
     /// As [`Job::retry_after`]; also if there is no group to give it to.
-    pub fn retry_after(self, pause: Duration, error: impl fmt::Display) -> Result<(), (Error, Box<Self>)> {
+    pub fn retry_after(self, pause: Duration, error: impl fmt::Display) -> Result<(), Unsettled<Self>> {
         let Self { topic, job } = self;
-        job.retry_after(pause, error).map_err(|(error, job)| (error, Box::new(Self { topic, job: *job })))
+        job.retry_after(pause, error).map_err(|unsettled| unsettled.map(|job| Self { topic, job }))
     }
 
     /// Says that it never will be dealt with, and is to be kept among the dead letters of the group; see
@@ -182,9 +184,9 @@ impl<T> Event<T> {
     /// # Errors
     ///
     /// As [`Job::dead_letter`]; also if there is no group that could keep it.
-    pub fn dead_letter(self, error: impl fmt::Display) -> Result<(), (Error, Box<Self>)> {
+    pub fn dead_letter(self, error: impl fmt::Display) -> Result<(), Unsettled<Self>> {
         let Self { topic, job } = self;
-        job.dead_letter(error).map_err(|(error, job)| (error, Box::new(Self { topic, job: *job })))
+        job.dead_letter(error).map_err(|unsettled| unsettled.map(|job| Self { topic, job }))
     }
 }
 

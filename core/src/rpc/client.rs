@@ -22,8 +22,8 @@ use crate::declared::{Judge, as_declared, as_fault};
 use crate::middleware::Layer;
 use crate::service::HandedOver;
 use crate::{
-    Address, Baggage, CallError, Deadline, Declared, Dialect, Error, ErrorKind, Fault, Message, Reply,
-    Request, Result, Service, Transport,
+    Address, Baggage, CallError, Callee, Deadline, Declared, Dialect, Error, ErrorKind, Fault, Message,
+    Reply, Request, Result, Service, Transport,
 };
 
 /// Calls the methods of a service.
@@ -55,6 +55,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Client<D, S = Requester> {
     service: S,
+    /// What the service is called, for errors.
+    name: Option<Address>,
     dialect: D,
     timeout: Option<Duration>,
     /// What the names of methods begin with.
@@ -91,7 +93,7 @@ impl<D: Dialect> Client<D> {
 impl<D: Dialect, S: Service> Client<D, S> {
     /// A client of any service: a requester in layers of middleware, or a router in this very process.
     pub fn new(service: S, dialect: D) -> Self {
-        Self { service, dialect, timeout: None, prefix: None, keeps_time: false }
+        Self { service, name: None, dialect, timeout: None, prefix: None, keeps_time: false }
     }
 
     /// A client whose calls go through `layer`, in front of those that are there already; see
@@ -100,6 +102,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
     pub fn layer<L: Layer<S>>(self, layer: &L) -> Client<D, L::Service> {
         Client {
             service: layer.layer(self.service),
+            name: self.name,
             dialect: self.dialect,
             timeout: self.timeout,
             prefix: self.prefix,
@@ -177,11 +180,16 @@ impl<D: Dialect, S: Service> Client<D, S> {
         let deadline = request.message.deadline.filter(|_| !self.keeps_time);
         let call = self.service.call(request);
         match deadline {
-            Some(deadline) => {
-                timeout_at(deadline.instant(), call).await.unwrap_or(Err(CallError::DeadlineExceeded))
-            }
+            Some(deadline) => timeout_at(deadline.instant(), call)
+                .await
+                .unwrap_or_else(|_| Err(CallError::deadline_exceeded())),
             None => call.await,
         }
+    }
+
+    /// Who it is that is called by this name.
+    fn callee(&self, method: Option<Address>) -> Callee {
+        Callee::new(self.name.clone(), method)
     }
 
     async fn carry_out<T: DeserializeOwned, E>(
@@ -189,11 +197,22 @@ impl<D: Dialect, S: Service> Client<D, S> {
         request: Request,
         judge: Judge<D, E>,
     ) -> Result<T, CallError<E>> {
-        let mut message = match self.exchange(request).await {
-            Ok(reply) => reply.message,
-            Err(CallError::Fault(fault)) => self.written(&fault)?,
-            Err(error) => return Err(error.widen()),
+        let method = request.message.method.clone();
+        let outcome = match self.exchange(request).await {
+            Ok(reply) => self.read(reply.message, judge),
+            Err(CallError::Fault(fault)) => {
+                self.written(&fault).map_err(CallError::from).and_then(|message| self.read(message, judge))
+            }
+            Err(error) => Err(error.widen()),
         };
+        outcome.map_err(|error| error.of(&self.callee(method)))
+    }
+
+    fn read<T: DeserializeOwned, E>(
+        &self,
+        mut message: Message,
+        judge: Judge<D, E>,
+    ) -> Result<T, CallError<E>> {
         let outcome = self.dialect.decode_outcome(&mut message)?;
         outcome.map_err(|fault| judge(&self.dialect, fault, &message))
     }
@@ -242,7 +261,8 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for Connect<'t, T, D> {
         let Self { transport, service, dialect, timeout, pending_max } = self;
         Box::pin(async move {
             let service = Requester::open(transport, service?, pending_max).await?;
-            Ok(Client { service, dialect, timeout, prefix: None, keeps_time: true })
+            let name = Some(service.service().clone());
+            Ok(Client { service, name, dialect, timeout, prefix: None, keeps_time: true })
         })
     }
 }
@@ -338,7 +358,8 @@ impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
     pub async fn send<A: Serialize + ?Sized>(self, args: &A) -> Result<(), CallError> {
         let client = self.client;
         let request = Request { oneway: true, ..self.into_request(args)? };
-        client.exchange(request).await.map(drop)
+        let method = request.message.method.clone();
+        client.exchange(request).await.map(drop).map_err(|error| error.of(&client.callee(method)))
     }
 
     /// Makes the call and does not wait: the handle can be awaited later, or dropped to abandon the call.

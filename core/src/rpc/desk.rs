@@ -4,13 +4,15 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use tokio::time::timeout_at;
 
 use super::server::Counts;
 use super::suppression::{Answers, Caller};
 use super::underway::Underway;
-use crate::intake::{self, Running, panic_message};
+use crate::burst::Burst;
+use crate::intake::{self, Post, Running, panic_message};
 use crate::transport::{Abandoned, Burial, Delivery, Receipt, Sender};
 use crate::{
     Address, CallError, Code, Context, Deadline, Error, ErrorKind, Fault, Message, Outcome, Reason, Reply,
@@ -19,11 +21,13 @@ use crate::{
 
 /// Answers requests through a service.
 pub(super) struct Desk<S> {
-    pub(super) name: Address,
+    pub(super) post: Post,
     pub(super) service: S,
     pub(super) sender: Sender,
     pub(super) rules: Rules,
     pub(super) counts: Arc<Counts>,
+    pub(super) late: Burst,
+    pub(super) refused: Burst,
 }
 
 /// What becomes of requests that come twice, or whose callers are gone.
@@ -43,6 +47,7 @@ impl<S: Service> intake::Desk for Desk<S> {
     async fn handle(self: Arc<Self>, mut delivery: Delivery) {
         if delivery.message.deadline.is_some_and(Deadline::is_expired) {
             self.count(|counts| &counts.expired);
+            self.tell_late(delivery.message.method.as_ref(), "came too late to be begun");
             return delivery.receipt.ack();
         }
         if self.rules.deliveries_max.is_some_and(|most| delivery.attempt > most) {
@@ -72,9 +77,13 @@ impl<S: Service> intake::Desk for Desk<S> {
         }
     }
 
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
     fn reject(&self, error: &Error) {
         self.count(|counts| &counts.rejected);
-        tracing::warn!(?error, "rejected a request that cannot be read");
+        tracing::warn!(service = %self.post.name, ?error, "rejected a request that cannot be read");
     }
 }
 
@@ -82,6 +91,9 @@ impl<S: Service> Desk<S> {
     async fn refuse(&self, delivery: Delivery, fault: Fault, outcome: Outcome) {
         self.count(|counts| &counts.refused);
         let Delivery { message, receipt, .. } = delivery;
+        if let Some(count) = self.refused.note() {
+            tracing::warn!(service = %self.post.name, method = name(&message), count, why = fault.message, "refused requests");
+        }
         if message.reply_to.is_some() {
             let mut reply = Message::failed(fault);
             (reply.id, reply.reply_to) = (message.id, message.reply_to);
@@ -93,7 +105,8 @@ impl<S: Service> Desk<S> {
     /// Keeps a request that seems to end its servers, and tells its caller.
     async fn bury(&self, delivery: Delivery) {
         let attempt = delivery.attempt;
-        tracing::error!(attempt, "a request was delivered too often; it is not run again");
+        let (service, method) = (&self.post.name, name(&delivery.message));
+        tracing::error!(%service, method, attempt, "a request was delivered too often; it is not run again");
         let fault =
             Fault::new(Code::Internal, "it was delivered too often, and no server came to an end with it");
         let burial = Burial::new(Reason::Crashed, format!("delivered {attempt} times"));
@@ -114,7 +127,7 @@ impl<S: Service> Desk<S> {
         };
         if reply_to.is_none() {
             if let Some(fault) = reply.fault {
-                tracing::warn!(%fault, "a call that wants no reply failed");
+                tracing::warn!(service = %self.post.name, %fault, "a call that wants no reply failed");
             }
             return receipt.ack();
         }
@@ -147,29 +160,49 @@ impl<S: Service> Desk<S> {
         let reply = underway.unless_abandoned(caller, self.carry_out(request)).await;
         if reply.is_none() {
             self.count(|counts| &counts.abandoned);
+            tracing::debug!(service = %self.post.name, "stopped a handler that nobody waits for any more");
         }
         reply?
     }
 
-    /// The reply of the service; `None` when its time is over.
-    async fn carry_out(&self, request: Request) -> Option<Message> {
+    /// The reply of the service; `None` when its time is over. Boxed once here: each of those that stand around it would
+    /// else have room for it, some of them twice.
+    fn carry_out(&self, request: Request) -> BoxFuture<'_, Option<Message>> {
+        let context = Context::of_call(&self.post.name, &request.message, request.attempt);
+        Box::pin(context.carry(self.run(request)))
+    }
+
+    /// The same, in the context of the call.
+    async fn run(&self, request: Request) -> Option<Message> {
         let deadline = request.message.deadline;
-        let context = Context::of_call(&self.name, &request.message, request.attempt);
-        let call = context.carry(AssertUnwindSafe(self.service.call(request)).catch_unwind());
+        let call = AssertUnwindSafe(self.service.call(request)).catch_unwind();
         let outcome = match deadline {
             Some(deadline) => timeout_at(deadline.instant(), call).await,
             None => Ok(call.await),
         };
         let Ok(outcome) = outcome else {
             self.count(|counts| &counts.expired);
+            let method = Context::current().and_then(|context| context.method);
+            self.tell_late(method.as_ref(), "took longer than the caller waits, and was stopped");
             return None;
         };
-        let outcome = outcome.unwrap_or_else(|panic| {
-            self.count(|counts| &counts.panicked);
-            let message = format!("the handler panicked: {}", panic_message(panic.as_ref()));
-            Err(Fault::new(Code::Internal, message).with_kind("Panic").into())
-        });
-        Some(reply_of(outcome))
+        Some(reply_of(
+            outcome.unwrap_or_else(|panic| Err(self.panicked(panic_message(panic.as_ref())).into())),
+        ))
+    }
+
+    fn panicked(&self, panic: &str) -> Fault {
+        self.count(|counts| &counts.panicked);
+        let method = Context::current().and_then(|context| context.method);
+        let method = method.as_ref().map(Address::as_str);
+        tracing::error!(service = %self.post.name, method, panic, "a handler panicked");
+        Fault::new(Code::Internal, format!("the handler panicked: {panic}")).with_kind("Panic")
+    }
+
+    fn tell_late(&self, method: Option<&Address>, what: &str) {
+        if let Some(count) = self.late.note() {
+            tracing::warn!(service = %self.post.name, method = method.map(Address::as_str), what, count, "requests expired");
+        }
     }
 
     /// Sends a reply. `false` if the request should be tried elsewhere.
@@ -205,7 +238,7 @@ impl<S: Service> Desk<S> {
 
     fn lose(&self, error: &Error, settled: bool) -> bool {
         self.count(|counts| &counts.undelivered);
-        tracing::warn!(?error, "a reply could not be handed over");
+        tracing::warn!(service = %self.post.name, ?error, "a reply could not be handed over");
         settled
     }
 
@@ -214,11 +247,16 @@ impl<S: Service> Desk<S> {
     }
 }
 
+/// What is called, for the log.
+fn name(message: &Message) -> Option<&str> {
+    message.method.as_ref().map(Address::as_str)
+}
+
 fn reply_of(outcome: Result<Reply, CallError>) -> Message {
     match outcome {
         Ok(reply) => reply.message,
         Err(CallError::Fault(fault)) => Message::failed(fault),
-        Err(CallError::DeadlineExceeded) => {
+        Err(CallError::DeadlineExceeded(_)) => {
             Message::failed(Fault::new(Code::DeadlineExceeded, "the service ran out of time"))
         }
         // A limit of the server's own, in a layer: another server may have room.

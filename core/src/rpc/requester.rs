@@ -84,7 +84,7 @@ impl Service for Requester {
         message.idempotent |= idempotent;
         let deadline = *message.deadline.get_or_insert_with(|| Deadline::after(DEFAULT_TIMEOUT));
         if deadline.is_expired() {
-            return Err(CallError::DeadlineExceeded);
+            return Err(CallError::deadline_exceeded());
         }
         if message.priority.is_some() && !self.0.knows_priorities {
             return Err(Error::unsupported("priorities").into());
@@ -109,7 +109,7 @@ impl Service for Requester {
         waiting.end();
         match outcome {
             Ok(reply) => Ok(Reply::from(reply?)),
-            Err(_) => Err(CallError::DeadlineExceeded),
+            Err(_) => Err(CallError::deadline_exceeded()),
         }
     }
 }

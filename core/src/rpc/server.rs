@@ -10,9 +10,10 @@ use futures_core::future::BoxFuture;
 use super::desk::{Desk, Rules};
 use super::suppression::{Answers, Suppression};
 use super::underway::Underway;
-use crate::intake::{self, Duty, Phases};
+use crate::burst::Burst;
+use crate::intake::{self, Duty, Phases, Post};
 use crate::transport::{Receiver, Sender};
-use crate::{Address, Error, Result, Service, Transport, Window};
+use crate::{Address, Error, Result, Service, Serving, Transport, Window};
 
 /// Serves the requests of a service.
 ///
@@ -36,7 +37,7 @@ use crate::{Address, Error, Result, Service, Transport, Window};
 /// let serving = tokio::spawn(server.serve(
 ///     Router::new(MessagePack).method("greet", |name: String| async move { Ok(format!("Hello, {name}!")) }),
 /// ));
-/// // … later, for instance on a signal:
+/// // … later; or give it a signal to wait for: `Serving::with_graceful_shutdown`.
 /// handle.drain().await;
 /// # Ok(())
 /// # }
@@ -87,18 +88,26 @@ impl Server {
         self.handle.clone()
     }
 
-    /// Serves until it is drained, or the transport is closed.
+    /// Serves until it is [drained](ServerHandle::drain), its [shutdown](Serving::with_graceful_shutdown) is signalled, or
+    /// the transport is closed.
     ///
     /// A request is begun where it is taken in, and goes on in a task of its own if it is not done at once. So a handler
     /// that blocks its thread keeps others from being begun, as it does wherever it runs; what computes for long belongs
     /// into [`spawn_blocking`](tokio::task::spawn_blocking). Dropping the future stops at once: what runs is dropped, and
     /// goes to another server where the transport can carry that.
-    pub async fn serve<S: Service>(self, service: S) {
+    pub fn serve<S: Service>(self, service: S) -> Serving {
         let Self { name, sender, receiver, window, rules, handle, duty } = self;
-        tracing::debug!(service = %name, window = window.messages(), "serving");
-        let desk = Desk { name: name.clone(), service, sender, rules, counts: handle.counts };
-        intake::run(Arc::new(desk), receiver, window, duty).await;
-        tracing::debug!(service = %name, "stopped serving");
+        let ServerHandle { phase, counts } = handle;
+        let desk = Desk {
+            post: Post { end: "server", name },
+            service,
+            sender,
+            rules,
+            counts,
+            late: Burst::default(),
+            refused: Burst::default(),
+        };
+        Serving::new(phase, intake::run(Arc::new(desk), receiver, window, duty))
     }
 }
 

@@ -42,7 +42,7 @@ pub struct Local {
     requester: Requester,
     transport: Memory,
     handle: ServerHandle,
-    _serving: Arc<Serving>,
+    _serving: Arc<Task>,
 }
 
 impl Local {
@@ -58,7 +58,7 @@ impl Local {
         let transport = Memory::new();
         let server = Server::bind(&transport, Self::NAME).await?;
         let handle = server.handle();
-        let serving = Arc::new(Serving(tokio::spawn(server.serve(service)).abort_handle()));
+        let serving = Arc::new(Task(tokio::spawn(server.serve(service)).abort_handle()));
         let address = Address::from_static(Self::NAME)?;
         let requester = Requester::open(&transport, address, Requester::DEFAULT_PENDING_MAX).await?;
         Ok(Self { requester, transport, handle, _serving: serving })
@@ -89,9 +89,9 @@ impl fmt::Debug for Local {
     }
 }
 
-struct Serving(AbortHandle);
+struct Task(AbortHandle);
 
-impl Drop for Serving {
+impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }

@@ -53,7 +53,7 @@ pub enum Outcome {
     Requeue,
     /// It failed, and is to be attempted again, maybe not before a while. Only a backend with
     /// [`delayed_retries`](crate::Capabilities::delayed_retries) is told so.
-    Retry(Box<Retry>),
+    Retry(Box<Deferral>),
     /// It failed for good, and is to be kept where somebody can look at it. Only a backend with
     /// [`dead_letters`](crate::Capabilities::dead_letters) is told so.
     DeadLetter(Box<Burial>),
@@ -62,14 +62,14 @@ pub enum Outcome {
 /// How something that failed is to be attempted again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Retry {
+pub struct Deferral {
     /// How long nobody is to be given it. A backend that cannot measure it may take up to a quarter more.
     pub after: Duration,
     /// What the attempt said, for its [`History`](crate::History).
     pub error: ByteString,
 }
 
-impl Retry {
+impl Deferral {
     /// After this long, because of this error.
     #[must_use]
     pub fn new(after: Duration, error: impl Into<ByteString>) -> Self {

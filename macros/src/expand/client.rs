@@ -10,13 +10,15 @@ use super::end::{End, attributes};
 use crate::parse::{Failure, Method, ServiceTrait};
 
 /// The client.
-pub(super) const CLIENT: End = End { suffix: "Client", does: "Calls", to: "service", layered: true };
+pub(super) const CLIENT: End =
+    End { suffix: "Client", does: "Calls", to: "service", layered: true, names: true };
 
 /// What the client can do.
 pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     let methods = service.methods.iter().map(|method| function(method, &service.vis));
     let with_timeout = with_timeout(&service.vis);
-    CLIENT.impls(service, &quote!(#(#methods)* #with_timeout))
+    let nested = CLIENT.nested(service);
+    CLIENT.impls(service, &quote!(#(#methods)* #nested #with_timeout))
 }
 
 fn with_timeout(vis: &Visibility) -> TokenStream {
@@ -36,7 +38,7 @@ fn with_timeout(vis: &Visibility) -> TokenStream {
 /// The function that calls a method.
 fn function(method: &Method, vis: &Visibility) -> TokenStream {
     let ident = &method.ident;
-    let attrs = attributes(method);
+    let attrs = attributes(&method.attrs);
     let doc = docs::of_call(method);
     let parameters = arguments::parameters(method);
     let (value, error, call) = (&method.answer.value, error(method), call(method));

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Attribute, Expr, ExprLit, Lit};
 
-use crate::parse::{Failure, Method};
+use crate::parse::{Failure, Method, Nested};
 
 /// Attributes that document an item with these lines.
 pub(super) fn doc(lines: &[&str]) -> TokenStream {
@@ -52,6 +52,16 @@ pub(super) fn of_event(method: &Method) -> TokenStream {
     let summary = format!("Publishes under the topic `{topic}`.");
     let promise = format!("Published under the topic `{topic}`, for every listener.");
     ending(method, &summary, &promise, "As [`Publisher::publish`](::polywire::Publisher::publish).")
+}
+
+/// What an end adds to the documentation of a nested service.
+pub(super) fn of_nested(nested: &Nested, suffix: &str) -> TokenStream {
+    let (name, end) = (nested.name.value(), nested.end(suffix));
+    let end = quote!(#end).to_string().replace(' ', "");
+    let summary = format!("The [`{end}`] of what is nested under `{name}`.");
+    let first = if nested.attrs.iter().filter_map(text).next().is_none() { summary.as_str() } else { "" };
+    let errors = "[`ErrorKind::Config`](::polywire::ErrorKind::Config) if the words are too long together.";
+    doc(&[first, "", "# Errors", "", errors])
 }
 
 /// Goes on after the method's own documentation, if it has any, which may have told of its own faults already.

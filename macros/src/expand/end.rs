@@ -4,8 +4,8 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 use syn::{Attribute, Visibility};
 
-use super::docs::doc;
-use crate::parse::{Method, ServiceTrait};
+use super::docs::{self, doc};
+use crate::parse::{Nested, ServiceTrait};
 
 /// One of the typed ends.
 pub(super) struct End {
@@ -17,6 +17,9 @@ pub(super) struct End {
     pub(super) to: &'static str,
     /// Whether calls may go through middleware.
     pub(super) layered: bool,
+    /// Whether it calls methods by their names, which have that of a nested service before them. Topics are the same
+    /// wherever they are.
+    pub(super) names: bool,
 }
 
 impl End {
@@ -92,6 +95,30 @@ impl End {
         }
     }
 
+    /// The functions that hand out the same end of each nested service.
+    pub(super) fn nested(&self, service: &ServiceTrait) -> TokenStream {
+        service.nested.iter().map(|nested| self.accessor(nested, &service.vis)).collect()
+    }
+
+    fn accessor(&self, nested: &Nested, vis: &Visibility) -> TokenStream {
+        let (ident, name, end, parameters) =
+            (&nested.ident, &nested.name, nested.end(self.suffix), self.parameters());
+        let attrs = attributes(&nested.attrs);
+        let doc = docs::of_nested(nested, self.suffix);
+        let inner = match self.names {
+            true => quote!(self.0.nested(::polywire::Address::from_static(#name)?)?),
+            false => quote!(::std::clone::Clone::clone(&self.0)),
+        };
+        let bounds = self.layered.then(|| quote!(where S: ::std::clone::Clone,));
+        quote! {
+            #(#attrs)*
+            #doc
+            #vis fn #ident(&self) -> ::polywire::Result<#end #parameters> #bounds {
+                ::std::result::Result::Ok(::std::convert::From::from(#inner))
+            }
+        }
+    }
+
     fn connect(&self, vis: &Visibility) -> TokenStream {
         let (inner, to) = (self.inner(), format_ident!("{}", self.to));
         let doc = doc(&[
@@ -117,9 +144,9 @@ impl End {
     }
 }
 
-/// The attributes of a method that its function at a typed end has, too.
-pub(super) fn attributes(method: &Method) -> impl Iterator<Item = &Attribute> {
+/// The attributes of a method, or a nested service, that its function at a typed end has, too.
+pub(super) fn attributes(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
     let carried_over =
         |attr: &&Attribute| ["cfg", "deprecated", "doc"].iter().any(|kept| attr.path().is_ident(kept));
-    method.attrs.iter().filter(carried_over)
+    attrs.iter().filter(carried_over)
 }

@@ -10,17 +10,18 @@ use crate::parse::{Method, ServiceTrait};
 
 /// The publisher.
 pub(super) const PUBLISHER: End =
-    End { suffix: "Publisher", does: "Publishes events for", to: "channel", layered: false };
+    End { suffix: "Publisher", does: "Publishes events for", to: "channel", layered: false, names: false };
 
 /// What the publisher can do.
 pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     let methods = service.methods.iter().map(|method| function(method, service));
-    PUBLISHER.impls(service, &quote!(#(#methods)*))
+    let nested = PUBLISHER.nested(service);
+    PUBLISHER.impls(service, &quote!(#(#methods)* #nested))
 }
 
 fn function(method: &Method, service: &ServiceTrait) -> TokenStream {
     let (vis, ident, topic) = (&service.vis, &method.ident, &method.options.topic);
-    let attrs = attributes(method);
+    let attrs = attributes(&method.attrs);
     let doc = docs::of_event(method);
     let parameters = arguments::parameters(method);
     let arguments = arguments::together(method);

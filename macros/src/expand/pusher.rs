@@ -9,17 +9,19 @@ use super::end::{End, attributes};
 use crate::parse::{Method, ServiceTrait};
 
 /// The pusher.
-pub(super) const PUSHER: End = End { suffix: "Pusher", does: "Pushes jobs for", to: "queue", layered: false };
+pub(super) const PUSHER: End =
+    End { suffix: "Pusher", does: "Pushes jobs for", to: "queue", layered: false, names: true };
 
 /// What the pusher can do.
 pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     let methods = service.methods.iter().map(|method| function(method, service));
-    PUSHER.impls(service, &quote!(#(#methods)*))
+    let nested = PUSHER.nested(service);
+    PUSHER.impls(service, &quote!(#(#methods)* #nested))
 }
 
 fn function(method: &Method, service: &ServiceTrait) -> TokenStream {
     let (vis, ident, name) = (&service.vis, &method.ident, &method.options.name);
-    let attrs = attributes(method);
+    let attrs = attributes(&method.attrs);
     let doc = docs::of_job(method);
     let parameters = arguments::parameters(method);
     let arguments = arguments::together(method);

@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 
 use super::arguments;
 use super::docs::doc;
-use crate::parse::{Failure, Method, ServiceTrait};
+use crate::parse::{Failure, Method, Nested, ServiceTrait};
 
 /// The struct of the server.
 pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
@@ -47,6 +47,7 @@ pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
         "The methods as a router, to be [nested](::polywire::Router::nest) in another one, or given more methods.",
     ]);
     let methods = service.methods.iter().map(|method| registration(service, method));
+    let nested = service.nested.iter().map(|nested| nesting(&service.ident, nested));
     let service_impls = service_impls(&server);
     quote! {
         impl<T: #ident, D: ::polywire::Dialect> #server<T, D> {
@@ -54,8 +55,9 @@ pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
             #[must_use]
             #vis fn new(service: T, dialect: D) -> Self {
                 let service = ::std::sync::Arc::new(service);
-                let router = ::polywire::Router::new(dialect);
+                let router = ::polywire::Router::new(::std::clone::Clone::clone(&dialect));
                 #(#methods)*
+                #(#nested)*
                 Self { router, service: ::std::marker::PhantomData }
             }
 
@@ -89,6 +91,19 @@ fn registration(service: &ServiceTrait, method: &Method) -> TokenStream {
         let router = {
             let handler = #handler;
             router #added
+        };
+    }
+}
+
+/// The statement that adds a nested service to the router.
+fn nesting(service: &Ident, nested: &Nested) -> TokenStream {
+    let (ident, name, server, cfgs) = (&nested.ident, &nested.name, nested.end("Server"), nested.cfgs());
+    quote! {
+        #(#cfgs)*
+        let router = {
+            let nested = <T as #service>::#ident(&service);
+            let nested = #server::new(nested, ::std::clone::Clone::clone(&dialect));
+            router.nest(#name, nested.into_router())
         };
     }
 }

@@ -5,19 +5,20 @@ use quote::{format_ident, quote};
 
 use super::docs::doc;
 use super::{arguments, client, publisher, pusher};
-use crate::parse::{Method, ServiceTrait};
+use crate::parse::{Method, Nested, ServiceTrait};
 
 /// The trait, whose futures can be sent between threads.
 pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
-    let ServiceTrait { attrs, vis, ident, supertraits, methods, .. } = service;
+    let ServiceTrait { attrs, vis, ident, supertraits, methods, nested, .. } = service;
     let doc = doc(&["", &others(service)]);
     let supertraits = supertraits.iter();
-    let methods = methods.iter().map(method);
+    let (methods, nested) = (methods.iter().map(method), nested.iter().map(accessor));
     quote! {
         #(#attrs)*
         #doc
         #vis trait #ident: #(#supertraits +)* ::std::marker::Send + ::std::marker::Sync + 'static {
             #(#methods)*
+            #(#nested)*
         }
     }
 }
@@ -47,5 +48,14 @@ fn method(method: &Method) -> TokenStream {
             &self,
             #(#parameters),*
         ) -> impl ::std::future::Future<Output = (#(#output)*)> + ::std::marker::Send;
+    }
+}
+
+/// The function that hands out a nested service.
+fn accessor(nested: &Nested) -> TokenStream {
+    let (Nested { attrs, ident, .. }, service) = (nested, nested.service());
+    quote! {
+        #(#attrs)*
+        fn #ident(&self) -> impl #service;
     }
 }

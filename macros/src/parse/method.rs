@@ -48,6 +48,11 @@ fn check_signature(sig: &Signature) -> Result<()> {
             format!("a method of a service is async: `async fn {}`", sig.ident),
         ));
     }
+    check_plain_signature(sig)
+}
+
+/// What holds for methods and for nested services.
+pub(super) fn check_plain_signature(sig: &Signature) -> Result<()> {
     if sig.constness.is_some() || sig.abi.is_some() || !matches!(sig.safety, Safety::Default) {
         return Err(Error::new_spanned(sig.fn_token, "a method of a service is a plain `async fn`"));
     }

@@ -47,6 +47,8 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
     pub(crate) oneway: bool,
+    /// Where something is said that only a method can be.
+    of_methods: Option<Span>,
 }
 
 /// What is said, as it is found.
@@ -72,10 +74,16 @@ impl Options {
         let own = LitStr::new(&function.unraw().to_string(), function.span());
         let name = said.name.unwrap_or(own);
         check_name("method", &name)?;
+        let of_methods = said.of_calls.or(said.topic.as_ref().map(LitStr::span));
         let topic = said.topic.unwrap_or_else(|| name.clone());
         check_name("topic", &topic)?;
         let Said { timeout, idempotent, oneway, .. } = said;
-        Ok(Self { name, topic, timeout, idempotent, oneway })
+        Ok(Self { name, topic, timeout, idempotent, oneway, of_methods })
+    }
+
+    /// Where something is said that a nested service cannot be.
+    pub(super) fn of_methods(&self) -> Option<Span> {
+        self.of_methods
     }
 }
 

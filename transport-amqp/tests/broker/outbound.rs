@@ -123,7 +123,7 @@ async fn unconfirmed_messages_are_bounded() {
     for outcome in join_all(calls).await {
         match outcome {
             // On its way, so that nobody knows.
-            Err(CallError::DeadlineExceeded) => sent += 1,
+            Err(CallError::DeadlineExceeded(_)) => sent += 1,
             Err(CallError::Failed(error)) => {
                 assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
                 assert!(error.is_unsent(), "{error:?}");

@@ -1,0 +1,48 @@
+//! What happens often, told now and then.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Keeps what may happen thousands of times a second from filling the log: the first is told at once, those that follow
+/// together, once in [`PAUSE`](Self::PAUSE), with the next one after it.
+#[derive(Default)]
+pub(crate) struct Burst(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Burst {
+    /// The time between two lines.
+    pub(crate) const PAUSE: Duration = Duration::from_secs(10);
+
+    /// Notes that it happened. How many there were since the last line, if it is time for another one.
+    pub(crate) fn note(&self) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.untold += 1;
+        if state.told.is_some_and(|told| told.elapsed() < Self::PAUSE) {
+            return None;
+        }
+        state.told = Some(Instant::now());
+        Some(std::mem::take(&mut state.untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn first_is_told_at_once_and_the_rest_together() {
+        let burst = Burst::default();
+        assert_eq!(burst.note(), Some(1));
+        assert!((0..1_000).all(|_| burst.note().is_none()));
+        tokio::time::advance(Burst::PAUSE).await;
+        assert_eq!(burst.note(), Some(1_001));
+        assert_eq!(burst.note(), None);
+    }
+}

@@ -1,0 +1,61 @@
+//! Two formats for one service.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Dialect;
+use crate::{Codec, Fault, Message, Result};
+
+/// Either of two formats. A server takes both, and answers each request in the format that it came in; what a caller sends
+/// is in the first.
+///
+/// ```
+/// # use polywire_codec::{Json, MessagePack};
+/// # use polywire_core::{CallError, Client, Memory, Router, Server};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), CallError> {
+/// # let transport = Memory::new();
+/// let router = Router::new((MessagePack, Json)).method("double", async |n: i64| Ok(2 * n));
+/// tokio::spawn(Server::bind(&transport, "calculator").await?.serve(router));
+/// let new = Client::connect(&transport, "calculator", MessagePack).await?;
+/// let old = Client::connect(&transport, "calculator", Json).await?;
+/// assert_eq!(new.call::<_, i64>("double", &4).await?, old.call::<_, i64>("double", &4).await?);
+/// # Ok(())
+/// # }
+/// ```
+impl<A: Codec, B: Codec> Dialect for (A, B) {
+    fn encode_call<T: Serialize + ?Sized>(&self, args: &T, message: &mut Message) -> Result<()> {
+        self.0.encode_call(args, message)
+    }
+
+    fn decode_call<T: DeserializeOwned>(&self, message: &Message) -> Result<T> {
+        if is_of::<B>(message) { self.1.decode_call(message) } else { self.0.decode_call(message) }
+    }
+
+    fn encode_outcome<T: Serialize + ?Sized>(
+        &self,
+        outcome: Result<&T, &Fault>,
+        message: &mut Message,
+    ) -> Result<()> {
+        match is_of::<B>(message) {
+            true => self.1.encode_outcome(outcome, message),
+            false => self.0.encode_outcome(outcome, message),
+        }
+    }
+
+    fn decode_outcome<T: DeserializeOwned>(&self, message: &mut Message) -> Result<Result<T, Fault>> {
+        if is_of::<B>(message) { self.1.decode_outcome(message) } else { self.0.decode_outcome(message) }
+    }
+
+    fn decode_details<T: DeserializeOwned>(&self, fault: &Fault, message: &Message) -> Result<T> {
+        match is_of::<B>(message) {
+            true => self.1.decode_details(fault, message),
+            false => self.0.decode_details(fault, message),
+        }
+    }
+}
+
+/// Whether it says that it is in this format. One that says nothing is taken for one in the first.
+fn is_of<C: Codec>(message: &Message) -> bool {
+    message.content_type.as_deref() == Some(C::CONTENT_TYPE)
+}

@@ -1,0 +1,175 @@
+//! What the log says to somebody who looks at it in the middle of the night.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod scripted;
+mod watching;
+
+use std::time::Duration;
+
+use polywire_codec::MessagePack;
+use polywire_core::{
+    Address, Client, Deadline, Delivery, Memory, Message, Overflow, Publisher, Pusher, Router, Server,
+    Subscriber, Transport, Window, Worker,
+};
+
+use self::scripted::{Scripted, sent};
+use self::watching::{Fields, watch};
+
+/// The one event that says this; its level and its fields.
+fn said(seen: &watching::Seen, message: &str) -> Fields {
+    let mut events = seen.said(message);
+    assert_eq!(events.len(), 1, "{message}: {:?}", seen.events());
+    events.remove(0)
+}
+
+fn router() -> Router<MessagePack> {
+    Router::new(MessagePack)
+        .method("fail", async |(): ()| -> Result<(), _> { panic!("out of cheese") })
+        .method("sleep", async |(): ()| {
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            Ok(())
+        })
+}
+
+#[tokio::test]
+async fn panic_of_a_handler_is_an_error_with_its_message_and_method() {
+    let (seen, _guard) = watch();
+    let transport = Memory::new();
+    let server = Server::bind(&transport, "shop").await.unwrap();
+    tokio::spawn(server.serve(router()));
+    let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
+    client.call::<_, ()>("fail", &()).await.unwrap_err();
+    let event = said(&seen, "a handler panicked");
+    assert_eq!((&*event["level"], &*event["service"], &*event["method"]), ("ERROR", "shop", "fail"));
+    assert_eq!(event["panic"], "out of cheese");
+}
+
+#[tokio::test]
+async fn panic_of_a_worker_is_an_error_with_its_queue() {
+    let (seen, _guard) = watch();
+    let transport = Memory::new();
+    let worker = Worker::bind(&transport, "thumbnails", MessagePack).attempts(1).await.unwrap();
+    let handle = worker.handle();
+    tokio::spawn(worker.work(async |(): ()| -> Result<(), _> { panic!("out of cheese") }));
+    let pusher = Pusher::connect(&transport, "thumbnails", MessagePack).await.unwrap();
+    pusher.push(&()).await.unwrap();
+    while handle.stats().dead_lettered == 0 {
+        tokio::task::yield_now().await;
+    }
+    for message in ["a handler panicked", "failed for good"] {
+        let event = said(&seen, message);
+        assert_eq!((&*event["level"], &*event["end"], &*event["name"]), ("ERROR", "worker", "thumbnails"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn handler_that_outlasts_its_caller_is_a_warning() {
+    let (seen, _guard) = watch();
+    let transport = Memory::new();
+    let server = Server::bind(&transport, "shop").await.unwrap();
+    let handle = server.handle();
+    tokio::spawn(server.serve(router()));
+    let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
+    client.call::<_, ()>("sleep", &()).await.unwrap_err();
+    while handle.stats().running > 0 {
+        tokio::task::yield_now().await;
+    }
+    let event = said(&seen, "requests expired");
+    assert_eq!((&*event["level"], &*event["service"], &*event["method"]), ("WARN", "shop", "sleep"));
+    assert_eq!(
+        (&*event["what"], &*event["count"]),
+        ("took longer than the caller waits, and was stopped", "1")
+    );
+}
+
+/// Has a server work these off.
+async fn serve(deliveries: impl IntoIterator<Item = Delivery>) {
+    let (transport, script) = Scripted::new(sent);
+    let server = Server::bind(&transport, "shop").at_most_once().await.unwrap();
+    for delivery in deliveries {
+        script.incoming.send(Ok(delivery)).unwrap();
+    }
+    drop(script.incoming);
+    server.serve(router()).await;
+}
+
+fn request(deadline_ms: u64) -> Message {
+    Message::request(Address::new("fail").unwrap(), Deadline::after_ms(deadline_ms))
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_requests_are_told_once_and_counted() {
+    let (seen, _guard) = watch();
+    serve((0..100).map(|_| Delivery::settled(request(0)))).await;
+    let event = said(&seen, "requests expired");
+    assert_eq!((&*event["level"], &*event["service"], &*event["method"]), ("WARN", "shop", "fail"));
+    assert_eq!(event["what"], "came too late to be begun");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_requests_are_told_with_the_reason() {
+    let (seen, _guard) = watch();
+    serve((0..100).map(|_| Delivery::settled(request(30_000)).attempt(2))).await;
+    let event = said(&seen, "refused requests");
+    assert_eq!((&*event["level"], &*event["service"], &*event["method"]), ("WARN", "shop", "fail"));
+    assert_eq!(event["why"], "it was delivered before, and may have been run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_a_slow_subscriber_drops_are_told_once_in_a_while() {
+    let (seen, _guard) = watch();
+    let transport = Memory::new();
+    let subscriber: Subscriber<u32> = Subscriber::bind(&transport, "weather", MessagePack)
+        .window(Window::new(1))
+        .overflow(Overflow::DropOldest)
+        .await
+        .unwrap();
+    let weather = Publisher::connect(&transport, "weather", MessagePack).await.unwrap();
+    let flood = async |from: u64| {
+        for n in 0..100_u32 {
+            weather.publish("paris", &n).await.unwrap();
+        }
+        while subscriber.dropped() < from {
+            tokio::task::yield_now().await;
+        }
+    };
+    flood(99).await;
+    let event = said(&seen, "dropped events: the subscriber is too slow");
+    assert_eq!((&*event["level"], &*event["channel"], &*event["policy"]), ("WARN", "weather", "DropOldest"));
+
+    tokio::time::advance(Duration::from_secs(60)).await;
+    flood(199).await;
+    let events = seen.said("dropped events: the subscriber is too slow");
+    let counts: Vec<_> = events.iter().map(|event| &*event["count"]).collect();
+    assert_eq!(counts, ["1", "99"]);
+}
+
+#[tokio::test]
+async fn drain_is_told_when_it_begins_and_when_it_has_ended() {
+    let (seen, _guard) = watch();
+    let transport = Memory::new();
+    let server = Server::bind(&transport, "shop").await.unwrap();
+    let handle = server.handle();
+    let serving = tokio::spawn(server.serve(router()));
+    handle.drain().await;
+    serving.await.unwrap();
+    let worker = Worker::bind(&transport, "thumbnails", MessagePack).await.unwrap();
+    let working = tokio::spawn(worker.work(async |(): ()| Ok(())));
+    transport.close().await.unwrap();
+    working.await.unwrap();
+
+    let story: Vec<_> = seen
+        .events()
+        .into_iter()
+        .filter(|event| event["level"] == "INFO")
+        .map(|event| [&event["end"], &event["name"], &event["message"]].map(String::clone).join(" "))
+        .collect();
+    let beginning = |end: &str| {
+        ["is at work", "takes in no more, and finishes what runs", "has stopped"]
+            .map(|what| format!("{end} {what}"))
+    };
+    assert_eq!(story, [beginning("server shop"), beginning("worker thumbnails")].concat());
+    let whys: Vec<_> = seen.events().iter().filter_map(|event| event.get("why").cloned()).collect();
+    assert_eq!(whys, ["it is to drain", "the transport is closed"]);
+}

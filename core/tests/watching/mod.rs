@@ -1,0 +1,90 @@
+//! Remembers what a program tells `tracing`.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, Once};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+
+pub(crate) type Fields = HashMap<&'static str, String>;
+
+/// Remembers spans and events, with their fields.
+#[derive(Clone, Default)]
+pub(crate) struct Seen(Arc<Mutex<Notes>>);
+
+/// Spans by their number, and events.
+type Notes = (HashMap<u64, Fields>, Vec<Fields>);
+
+impl Seen {
+    pub(crate) fn spans(&self, name: &str) -> Vec<Fields> {
+        let seen = self.0.lock().unwrap();
+        seen.0.values().filter(|fields| fields["name"] == name).cloned().collect()
+    }
+
+    pub(crate) fn span(&self, name: &str) -> Fields {
+        let mut spans = self.spans(name);
+        assert_eq!(spans.len(), 1, "{spans:?}");
+        spans.remove(0)
+    }
+
+    pub(crate) fn events(&self) -> Vec<Fields> {
+        self.0.lock().unwrap().1.clone()
+    }
+
+    /// The events that say this.
+    pub(crate) fn said(&self, message: &str) -> Vec<Fields> {
+        self.events().into_iter().filter(|event| event["message"] == message).collect()
+    }
+}
+
+impl<S: Subscriber> tracing_subscriber::Layer<S> for Seen {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
+        let mut fields = Fields::from([("name", attributes.metadata().name().to_owned())]);
+        attributes.record(&mut Visitor(&mut fields));
+        self.0.lock().unwrap().0.insert(id.into_u64(), fields);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
+        if let Some(fields) = self.0.lock().unwrap().0.get_mut(&id.into_u64()) {
+            values.record(&mut Visitor(fields));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::from([("level", event.metadata().level().to_string())]);
+        event.record(&mut Visitor(&mut fields));
+        self.0.lock().unwrap().1.push(fields);
+    }
+}
+
+struct Visitor<'a>(&'a mut Fields);
+
+impl Visit for Visitor<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+}
+
+/// Everything of this thread is seen while the guard lives.
+pub(crate) fn watch() -> (Seen, tracing::subscriber::DefaultGuard) {
+    listen_everywhere();
+    let seen = Seen::default();
+    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(seen.clone()));
+    (seen, guard)
+}
+
+/// Has somebody listen in every thread. Whether anybody does is remembered for each place that tells something, by who
+/// comes there first: without, a test that watches nothing could silence it for one beside it that does.
+pub(crate) fn listen_everywhere() {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap());
+}

@@ -1,0 +1,96 @@
+//! A service within the service.
+
+use proc_macro2::Span;
+use quote::format_ident;
+use syn::spanned::Spanned;
+use syn::{
+    Attribute, Error, Ident, LitStr, Path, PathArguments, Result, ReturnType, Signature, TraitItemFn, Type,
+    TypeParamBound,
+};
+
+use super::cfgs;
+use super::method::check_plain_signature;
+use super::options::{self, Options, Patterns};
+
+/// A function of the trait that hands out another service: `fn loans(&self) -> impl Loans;`. Its methods are called under
+/// a word of their own.
+pub(crate) struct Nested {
+    /// The attributes, without those that are ours.
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) ident: Ident,
+    /// The word.
+    pub(crate) name: LitStr,
+    /// The other trait.
+    service: Path,
+}
+
+impl Nested {
+    /// Whether the function is meant to hand out a service.
+    pub(super) fn is_one(function: &TraitItemFn) -> bool {
+        function.sig.asyncness.is_none() && promised(&function.sig).is_some()
+    }
+
+    pub(super) fn parse(function: TraitItemFn, patterns: Patterns) -> Result<Self> {
+        let TraitItemFn { attrs, modifiers, sig, default, .. } = function;
+        modifiers.require_empty()?;
+        check_plain_signature(&sig)?;
+        if let Some(body) = default {
+            return Err(Error::new_spanned(body, "a service has no default bodies: end it with `;`"));
+        }
+        if let Some(argument) = sig.inputs.iter().nth(1) {
+            return Err(Error::new_spanned(
+                argument,
+                "a nested service is there for all calls, made once: it takes no arguments",
+            ));
+        }
+        let options = Options::parse(&attrs, &sig.ident, patterns)?;
+        if let Some(span) = options.of_methods() {
+            return Err(Error::new(span, "this is about methods: say it of those of the nested service"));
+        }
+        let service = service(&sig)?;
+        let attrs = attrs.into_iter().filter(|attr| !options::is_ours(attr)).collect();
+        Ok(Self { attrs, ident: sig.ident, name: options.name, service })
+    }
+
+    /// The other trait.
+    pub(crate) fn service(&self) -> &Path {
+        &self.service
+    }
+
+    /// What the macro has written for the other trait: its client, its server.
+    pub(crate) fn end(&self, suffix: &str) -> Path {
+        let mut path = self.service.clone();
+        if let Some(last) = path.segments.last_mut() {
+            last.ident = format_ident!("{}{suffix}", last.ident);
+        }
+        path
+    }
+
+    /// The conditions under which it exists.
+    pub(crate) fn cfgs(&self) -> impl Iterator<Item = &Attribute> {
+        cfgs(&self.attrs)
+    }
+}
+
+/// What stands after `-> impl`.
+fn promised(sig: &Signature) -> Option<impl Iterator<Item = &TypeParamBound>> {
+    match &sig.output {
+        ReturnType::Type(_, output) => match &**output {
+            Type::ImplTrait(output) => Some(output.bounds.iter()),
+            _ => None,
+        },
+        ReturnType::Default => None,
+    }
+}
+
+fn service(sig: &Signature) -> Result<Path> {
+    let refusal = |span: Span| {
+        Err(Error::new(span, "a nested service is one plain trait that is a service: `-> impl Loans`"))
+    };
+    let mut bounds = promised(sig).into_iter().flatten();
+    let (Some(TypeParamBound::Trait(bound)), None) = (bounds.next(), bounds.next()) else {
+        return refusal(sig.output.span());
+    };
+    let is_plain = bound.path.segments.iter().all(|segment| matches!(segment.arguments, PathArguments::None));
+    if is_plain { Ok(bound.path.clone()) } else { refusal(bound.span()) }
+}
