@@ -13,7 +13,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     cmd!(shell, "cargo run --locked --example quickstart").run()?;
     cmd!(shell, "cargo build --quiet --locked --features full --examples").run()?;
     // Those that need no carrier, and end by themselves.
-    for example in ["cbor", "layers", "prometheus", "validation"] {
+    for example in ["cbor", "layers", "prometheus", "testing", "types", "validation"] {
         cmd!(shell, "cargo run --quiet --locked --features full --example {example}").run()?;
     }
 
@@ -25,12 +25,15 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     // Their default is ZeroMQ.
     for url in [None, Some("mem://example".to_owned()), Some(node.url())] {
         let url: Vec<_> = url.into_iter().collect();
-        for example in ["bank", "router", "thumbnails", "weather"] {
+        for example in ["bank", "context", "faults", "router", "thumbnails", "weather"] {
             let url = &url;
             cmd!(shell, "cargo run --quiet --locked --features full --example {example} -- {url...}")
                 .run()?;
         }
     }
+    // One after the other in one program.
+    let urls = ["mem://example".to_owned(), format!("zmq+tcp://127.0.0.1:{}", free_port()?), node.url()];
+    cmd!(shell, "cargo run --quiet --locked --features full --example carriers -- {urls...}").run()?;
     // Nothing of this is in ZeroMQ; the default is memory.
     for url in [None, Some(node.url())] {
         let url: Vec<_> = url.into_iter().collect();

@@ -5,12 +5,14 @@
 //! cargo xtask conformance   the suite on every backend, side by side
 //! cargo xtask features      each set of features compiles
 //! cargo xtask examples      the examples run, also as several processes
+//! cargo xtask costs         what a call costs over memory, in instructions and allocations, by valgrind
 //! cargo xtask faults        what is lost while brokers, servers and links fail, counted: minutes
 //! cargo xtask soak amqp     the same for as long as you like, with an eye on memory
 //! ```
 
 mod broker;
 mod conformance;
+mod costs;
 mod examples;
 mod faults;
 mod features;
@@ -40,11 +42,12 @@ fn run() -> Result<()> {
         ["test", rest @ ..] => test::run(&shell, rest),
         ["conformance", rest @ ..] => conformance::run(&shell, rest),
         ["features"] => features::run(&shell),
+        ["costs"] => costs::run(&shell),
         ["examples"] => examples::run(&shell),
         ["faults", rest @ ..] => faults::run(&shell, rest),
         ["soak", rest @ ..] => faults::soak(&shell, rest),
         _ => bail!(
-            "usage: cargo xtask test [ARGUMENTS OF cargo test] | conformance | features | examples | faults | soak"
+            "usage: cargo xtask test [ARGUMENTS OF cargo test] | conformance | costs | features | examples | faults | soak"
         ),
     }
 }

@@ -1,12 +1,14 @@
 //! What the layers of convenience cost: so many calls over memory, one after the other, through one of them.
 //!
 //! ```text
-//! cargo build --release -p polywire-bench --bin overhead
-//! valgrind target/release/overhead router 1000               # allocations: "total heap usage"
-//! valgrind --tool=callgrind target/release/overhead router 1000   # instructions
+//! cargo xtask costs               all subjects, as a table
+//! cargo build --release -p polywire-overhead
+//! valgrind target/release/polywire-overhead router 1000                    allocations: "total heap usage"
+//! valgrind --tool=callgrind target/release/polywire-overhead router 1000   instructions
 //! ```
 //!
-//! Run it with two numbers of calls and take the difference: what is left is calls alone.
+//! Run it with two numbers of calls and take the difference: what is left is calls alone. The figures stand in
+//! `bench/README.md`.
 //!
 //! | subject | what a call is |
 //! |---|---|
@@ -14,16 +16,20 @@
 //! | `codec` | a `Client` and a `service_fn` that reads and writes MessagePack by hand |
 //! | `router` | a `Client` and a `Router` of one function |
 //! | `extract` | the same function asks for a state and the deadline |
+//! | `context` | the same function asks for its context |
 //! | `macro` | what `#[service]` writes |
+//! | `trace` | the same, with the layer `Trace` on both ends, and nobody who listens |
+//! | `onward` | a function that calls another service, by what `#[service]` writes: two calls |
 //! | `declared` | the same, with a method that declares an error and does not fail |
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
+use polywire::middleware::{Layer, Trace};
 use polywire::{
-    CallError, Client, Deadline, Dialect, Fault, Memory, Message, MessagePack, Reply, Request, Requester,
-    Router, Server, Service, State, service, service_fn,
+    Address, CallError, Client, Context, Deadline, Dialect, Fault, Memory, Message, MessagePack, Reply,
+    Request, Requester, Router, Server, Service, State, service, service_fn,
 };
 
 #[service]
@@ -58,8 +64,8 @@ impl Calculator for Abacus {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let subject = arguments.next().context("usage: overhead SUBJECT CALLS")?;
-    let calls: u64 = arguments.next().context("usage: overhead SUBJECT CALLS")?.parse()?;
+    let subject = arguments.next().context("usage: polywire-overhead SUBJECT CALLS")?;
+    let calls: u64 = arguments.next().context("usage: polywire-overhead SUBJECT CALLS")?.parse()?;
     let transport = Memory::new();
     match subject.as_str() {
         "bare" => bare(&transport, calls).await?,
@@ -81,11 +87,27 @@ async fn main() -> Result<()> {
             let router = Router::with_state(MessagePack, Arc::new(())).method("add", add);
             untyped(&transport, calls, router).await?;
         }
-        "macro" => {
+        "context" => {
+            let add = async |context: Context, (a, b): (i64, i64)| Ok(a + b + i64::from(context.attempt));
+            untyped(&transport, calls, Router::new(MessagePack).method("add", add)).await?;
+        }
+        "macro" => add(&typed(&transport).await?, calls).await?,
+        "trace" => {
+            let server = Server::bind(&transport, "calculator").await?;
+            let service = CalculatorServer::new(Abacus, MessagePack);
+            tokio::spawn(server.serve(Trace::server("calculator").layer(service)));
+            let client = Client::connect(&transport, "calculator", MessagePack).await?;
+            add(&CalculatorClient::from(client.layer(&Trace::client("calculator"))), calls).await?;
+        }
+        "onward" => {
             let calculator = typed(&transport).await?;
-            for n in 0..calls.cast_signed() {
-                calculator.add(n, n).await?;
-            }
+            let add = move |(a, b): (i64, i64)| {
+                let calculator = calculator.clone();
+                async move { Ok(calculator.add(a, b).await?) }
+            };
+            let onward = Router::new(MessagePack).method("add", add);
+            tokio::spawn(Server::bind(&transport, "onward").await?.serve(onward));
+            call(&Client::connect(&transport, "onward", MessagePack).await?, calls).await?;
         }
         "declared" => {
             let calculator = typed(&transport).await?;
@@ -107,7 +129,7 @@ async fn bare(transport: &Memory, calls: u64) -> Result<()> {
         Requester::open(transport, "calculator".try_into()?, Requester::DEFAULT_PENDING_MAX).await?;
     for _ in 0..calls {
         let deadline = Deadline::after(std::time::Duration::from_secs(30));
-        let mut message = Message::request(polywire::Address::from_static("add")?, deadline);
+        let mut message = Message::request(Address::from_static("add")?, deadline);
         message.body = body.clone().into();
         requester.call(Request::new(message)).await?;
     }
@@ -116,9 +138,19 @@ async fn bare(transport: &Memory, calls: u64) -> Result<()> {
 
 async fn untyped(transport: &Memory, calls: u64, service: impl Service) -> Result<()> {
     tokio::spawn(Server::bind(transport, "calculator").await?.serve(service));
-    let client = Client::connect(transport, "calculator", MessagePack).await?;
+    call(&Client::connect(transport, "calculator", MessagePack).await?, calls).await
+}
+
+async fn call(client: &Client<MessagePack>, calls: u64) -> Result<()> {
     for n in 0..calls.cast_signed() {
-        let _: i64 = client.call(polywire::Address::from_static("add")?, &(n, n)).await?;
+        let _: i64 = client.call(Address::from_static("add")?, &(n, n)).await?;
+    }
+    Ok(())
+}
+
+async fn add<S: Service>(calculator: &CalculatorClient<MessagePack, S>, calls: u64) -> Result<()> {
+    for n in 0..calls.cast_signed() {
+        calculator.add(n, n).await?;
     }
     Ok(())
 }
