@@ -84,7 +84,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("{} page", printer.print("Dear Ada".to_owned()).await?);
     match printer.print("a\nb\nc\nd\ne".to_owned()).await {
         Err(CallError::Declared(PrintError::OutOfPaper { left, wanted })) => {
-            println!("{} are missing", wanted - left)
+            println!("{} are missing", wanted - left);
         }
         other => return Err(format!("there is no paper: {other:?}").into()),
     }

@@ -7,7 +7,6 @@
 //! cargo run --features testing --example validation
 //! ```
 
-use garde::Validate as _;
 use polywire::{CallError, Fault, MessagePack, service, testing};
 use serde::{Deserialize, Serialize};
 

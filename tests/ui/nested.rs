@@ -18,11 +18,6 @@ trait Bank {
     #[method(timeout = "5s")]
     fn slow(&self) -> impl Loans;
 
-    async fn loans(&self) -> Result<(), Fault>;
-
-    #[method(name = "loans")]
-    fn lent(&self) -> impl Loans;
-
     fn written(&self) -> impl Loans {
         Nobody
     }
@@ -31,8 +26,11 @@ trait Bank {
 }
 
 #[service]
-trait Shop {
-    fn name(&self) -> impl Clone;
+trait Office {
+    async fn loans(&self) -> Result<(), Fault>;
+
+    #[method(name = "loans")]
+    fn lent(&self) -> impl Loans;
 }
 
 fn main() {}

@@ -24,7 +24,8 @@ use crate::{Address, CallError, Headers, Message, Reply, Request, Result, Servic
 /// of the handler that it is used in, or begins one; a server continues that of its caller. Who has OpenTelemetry set up
 /// lets it do that instead: [`propagate`](Self::propagate).
 ///
-/// The fields of the spans stand in `docs/observability.md`. A span costs nothing that no subscriber asks for.
+/// The fields of the spans stand in `docs/observability.md`. A span that no subscriber asks for costs
+/// nothing; the headers are read and written all the same.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;

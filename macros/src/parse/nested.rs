@@ -1,8 +1,6 @@
 //! A service within the service.
 
-use proc_macro2::Span;
 use quote::format_ident;
-use syn::spanned::Spanned;
 use syn::{
     Attribute, Error, Ident, LitStr, Path, PathArguments, Result, ReturnType, Signature, TraitItemFn, Type,
     TypeParamBound,
@@ -84,13 +82,16 @@ fn promised(sig: &Signature) -> Option<impl Iterator<Item = &TypeParamBound>> {
 }
 
 fn service(sig: &Signature) -> Result<Path> {
-    let refusal = |span: Span| {
-        Err(Error::new(span, "a nested service is one plain trait that is a service: `-> impl Loans`"))
+    let refusal = || {
+        Err(Error::new_spanned(
+            &sig.output,
+            "a nested service is one plain trait that is a service: `-> impl Loans`",
+        ))
     };
     let mut bounds = promised(sig).into_iter().flatten();
     let (Some(TypeParamBound::Trait(bound)), None) = (bounds.next(), bounds.next()) else {
-        return refusal(sig.output.span());
+        return refusal();
     };
     let is_plain = bound.path.segments.iter().all(|segment| matches!(segment.arguments, PathArguments::None));
-    if is_plain { Ok(bound.path.clone()) } else { refusal(bound.span()) }
+    if is_plain { Ok(bound.path.clone()) } else { refusal() }
 }
