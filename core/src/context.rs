@@ -13,6 +13,7 @@ use rustc_hash::FxHasher;
 
 pub use self::baggage::Baggage;
 pub use self::call_stack::CallStack;
+use crate::rpc::Asker;
 use crate::{Address, Deadline, Extensions, Headers, History, Identity, Message};
 
 /// The circumstances of a call, a job or an event, for a handler that asks for them.
@@ -31,7 +32,8 @@ use crate::{Address, Deadline, Extensions, Headers, History, Identity, Message};
 /// What a handler calls, pushes or publishes belongs to the work that it was asked to do. So the context goes along by
 /// itself, as long as the handler is polled:
 ///
-/// - a call has the deadline of the call that the handler answers, if its own is later;
+/// - a call has the deadline of the call that the handler answers, if its own is later, and that is not
+///   [answered](crate::Replier) yet;
 /// - [`traceparent`](https://www.w3.org/TR/trace-context/) and `tracestate` are passed on;
 /// - [`Baggage`] is passed on, with what the handler adds;
 /// - the [`CallStack`] grows by the call that the handler answers.
@@ -82,6 +84,8 @@ pub struct Context {
     pub peer: Option<Arc<Identity>>,
     /// The number of the call, the same for each attempt at it; zero, if it wants no reply.
     call: u64,
+    /// The caller, if one waits.
+    pub(crate) asker: Option<Arc<Asker>>,
 }
 
 impl Context {
@@ -97,6 +101,7 @@ impl Context {
             extensions: Extensions::new(),
             peer: message.peer.clone(),
             call: 0,
+            asker: None,
         }
     }
 
@@ -122,6 +127,17 @@ impl Context {
     #[must_use]
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// Who waits for the outcome of the running handler.
+    pub(crate) fn asker() -> Option<Arc<Asker>> {
+        CURRENT.try_with(|current| current.asker.clone()).ok().flatten()
+    }
+
+    /// The context of the running handler, if somebody waits for its outcome, for what is not to answer him.
+    pub(crate) fn unasked() -> Option<Self> {
+        let current = || CURRENT.with(Clone::clone);
+        CURRENT.try_with(|current| current.asker.is_some()).ok()?.then(|| Self { asker: None, ..current() })
     }
 
     /// Runs `future` in this context, so that what it calls, pushes and publishes takes over what is handed on.
@@ -162,7 +178,8 @@ impl Context {
 
     /// Writes what is handed on into a message that is about to leave.
     fn hand_on(&self, message: &mut Message) {
-        if let (Some(ours), Some(deadline)) = (self.deadline, &mut message.deadline) {
+        let is_awaited = !self.asker.as_ref().is_some_and(|asker| asker.is_answered());
+        if let (Some(ours), Some(deadline), true) = (self.deadline, &mut message.deadline, is_awaited) {
             *deadline = ours.min(*deadline);
         }
         for name in TRACE {

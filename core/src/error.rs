@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{CallId, Callee, Declared, Fault};
+use crate::{CallId, Callee, Code, Declared, Fault};
 
 /// A result whose error is ours.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -320,6 +320,12 @@ impl<E> CallError<E> {
             Self::Fault(fault) => Some(fault),
             _ => None,
         }
+    }
+
+    /// Whether every server that was asked has [declined](Fault::declined), so that nothing of it was carried out.
+    #[must_use]
+    pub fn is_declined(&self) -> bool {
+        self.fault().is_some_and(|fault| fault.code == Code::Declined)
     }
 
     /// What the peer answered, if the method declares it.

@@ -53,6 +53,9 @@ pub enum Code {
     Denied,
     /// The peer ran out of the caller's time.
     DeadlineExceeded,
+    /// The peer is not the one for this call, and so is no other that was there: see [`Fault::declined`]. Nothing of it was
+    /// carried out.
+    Declined,
     /// The method crashed, or its result could not be encoded: a bug at the peer.
     Internal,
     /// The arguments are not what the method takes.
@@ -81,6 +84,30 @@ impl Fault {
     #[must_use]
     pub fn of(code: Code, error: &dyn std::error::Error) -> Self {
         Self::new(code, report(error))
+    }
+
+    /// What a handler answers that is not the one for this call, though another server of the service may be.
+    ///
+    /// The caller does not get to see it, as long as there is one: the request goes to another server, to each once at
+    /// most where it is known who they are. It is not carried out here, so that doing so elsewhere is no second time. When
+    /// nobody is left, or it was declined [too often](crate::Capabilities::declining), the caller gets this fault.
+    ///
+    /// ```
+    /// # use polywire_codec::MessagePack;
+    /// # use polywire_core::Router;
+    /// use polywire_core::Fault;
+    ///
+    /// let router = Router::new(MessagePack).method("render", |file: String| async move {
+    ///     if file.ends_with(".mov") {
+    ///         return Err(Fault::declined("no graphics card here"));
+    ///     }
+    ///     Ok(file.len())
+    /// });
+    /// # let _ = router;
+    /// ```
+    #[must_use]
+    pub fn declined(because: impl Into<String>) -> Self {
+        Self::new(Code::Declined, because)
     }
 
     /// Names the failure: usually the type of the error that it was.
@@ -151,14 +178,19 @@ impl From<Error> for Fault {
 }
 
 /// What a handler's own call came to, told to the handler's caller: what the service that it called has answered, by
-/// its kind, message and details. If that found our call at fault, it is [internal](Code::Internal) here.
+/// its kind, message and details. If that found our call at fault, it is [internal](Code::Internal) here; and if it declined,
+/// [unavailable](Code::Unavailable), since that does not mean that this one does.
 impl From<CallError> for Fault {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Declared(never) => match never {},
             CallError::Fault(fault) => {
-                let is_our_mistake = matches!(fault.code, Code::InvalidArguments | Code::MethodNotFound);
-                Self { code: if is_our_mistake { Code::Internal } else { fault.code }, ..fault }
+                let code = match fault.code {
+                    Code::InvalidArguments | Code::MethodNotFound => Code::Internal,
+                    Code::Declined => Code::Unavailable,
+                    code => code,
+                };
+                Self { code, ..fault }
             }
             CallError::Failed(error) => error.into(),
             CallError::DeadlineExceeded(callee) if callee.is_unknown() => {
@@ -188,7 +220,7 @@ impl<E: Declared> From<E> for Fault {
 
 impl Code {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Application,
         Self::DeadlineExceeded,
         Self::Internal,
@@ -196,6 +228,7 @@ impl Code {
         Self::MethodNotFound,
         Self::Unavailable,
         Self::Denied,
+        Self::Declined,
     ];
 
     /// The name of the code, as wires with text carry it.
@@ -205,6 +238,7 @@ impl Code {
             Self::Application => "Application",
             Self::Denied => "Denied",
             Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::Declined => "Declined",
             Self::Internal => "Internal",
             Self::InvalidArguments => "InvalidArguments",
             Self::MethodNotFound => "MethodNotFound",
@@ -229,6 +263,7 @@ impl Code {
             Self::MethodNotFound => 5,
             Self::Unavailable => 6,
             Self::Denied => 7,
+            Self::Declined => 8,
         }
     }
 

@@ -63,8 +63,8 @@ pub use self::pubsub::{
 };
 pub use self::retries::Retries;
 pub use self::rpc::{
-    Client, ClientStats, Connect, Extract, FromState, Handler, InFlight, Outgoing, Requester, Router, Server,
-    ServerBind, ServerHandle, ServerStats, State, Suppression,
+    Client, ClientStats, Connect, Extract, FromState, Handler, InFlight, Outgoing, Replier, Requester,
+    Router, Server, ServerBind, ServerHandle, ServerStats, State, Suppression,
 };
 pub use self::service::{Reply, Request, Service, ServiceFn, service_fn};
 pub use self::serving::Serving;

@@ -2,6 +2,7 @@
 
 mod client;
 mod desk;
+mod early;
 mod pending;
 mod requester;
 mod router;
@@ -12,6 +13,8 @@ mod underway;
 use std::time::Duration;
 
 pub use self::client::{Client, Connect, InFlight, Outgoing};
+pub(crate) use self::early::Asker;
+pub use self::early::Replier;
 pub use self::requester::{ClientStats, Requester};
 pub use self::router::{Extract, FromState, Handler, Router, State};
 pub use self::server::{Server, ServerBind, ServerHandle, ServerStats};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
+use crate::rpc::Asker;
 use crate::{CallError, Context, Extensions, Message};
 
 /// One async function from a request to a reply: what a server runs, and what a client calls.
@@ -81,6 +82,8 @@ pub struct Request {
     pub extensions: Extensions,
     /// Told when the backend has the request.
     pub(crate) handed_over: Option<HandedOver>,
+    /// Who waits for the reply, where it is served.
+    pub(crate) asker: Option<Arc<Asker>>,
 }
 
 impl Request {
@@ -94,6 +97,7 @@ impl Request {
             oneway: false,
             extensions: Extensions::new(),
             handed_over: None,
+            asker: None,
         }
     }
 
@@ -107,6 +111,7 @@ impl Request {
             oneway: self.oneway,
             extensions: self.extensions.clone(),
             handed_over: self.handed_over.clone(),
+            asker: self.asker.clone(),
         }
     }
 
@@ -115,6 +120,7 @@ impl Request {
     pub fn context(&self) -> Context {
         let mut context = Context::of(&self.message, self.attempt).in_its_place();
         context.extensions = self.extensions.clone();
+        context.asker = self.asker.clone();
         context
     }
 }

@@ -39,6 +39,8 @@ use crate::{Address, Error, Result};
 ///   the backend's to mend.
 /// - **Abandoning** a call reaches the responder that works on it, and no other call; where the backend
 ///   [can](Capabilities::cancellation).
+/// - **A declined request** goes to another responder, and to each once at most as far as it is known who they are; where the
+///   backend [can](Capabilities::declining). When all have declined, or too many, its caller is answered with the fault.
 /// - **A window** bounds the unsettled deliveries of an end. What is beyond waits at the source, and where that is full,
 ///   sending waits.
 /// - **What failed** comes again not before the time that its [`Deferral`] says, counted as one more attempt; a
@@ -115,6 +117,9 @@ pub struct Capabilities {
     /// A server learns that a caller has stopped waiting for a call that it carries out. Without, it goes on until the
     /// deadline of the call.
     pub cancellation: bool,
+    /// A request that a server [declines](crate::Outcome::Decline) goes to another one by itself. Without, its caller sends
+    /// it again, up to seven times, to whichever server comes next.
+    pub declining: bool,
     /// The attempts at a delivery are counted, and not only told apart as the first and a later one.
     pub attempts: bool,
     /// What failed can be given back so that it comes again after a while, and with it what the attempts said.
@@ -150,6 +155,7 @@ impl Capabilities {
         Self {
             settlement: false,
             cancellation: false,
+            declining: false,
             attempts: false,
             delayed_retries: false,
             dead_letters: false,

@@ -167,7 +167,7 @@ impl<S: Service> Desk<S> {
     fn note(&self, outcome: &Outcome) {
         self.count(|counts| match outcome {
             Outcome::Ack => &counts.done,
-            Outcome::Requeue | Outcome::Retry(_) => &counts.retried,
+            Outcome::Requeue | Outcome::Decline(_) | Outcome::Retry(_) => &counts.retried,
             Outcome::Discard => &counts.discarded,
             Outcome::DeadLetter(_) => &counts.dead_lettered,
         });

@@ -8,6 +8,7 @@ use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use tokio::time::timeout_at;
 
+use super::early::Asker;
 use super::server::Counts;
 use super::suppression::{Answers, Caller};
 use super::underway::Underway;
@@ -39,6 +40,8 @@ pub(super) struct Rules {
     pub(super) answers: Option<Answers>,
     /// Where a transport says that a caller has stopped waiting.
     pub(super) underway: Option<Underway>,
+    /// Whether the transport gives to another server what this one declines.
+    pub(super) hands_on: bool,
 }
 
 impl<S: Service> intake::Desk for Desk<S> {
@@ -125,6 +128,13 @@ impl<S: Service> Desk<S> {
         let Some(mut reply) = reply else {
             return receipt.ack();
         };
+        if let Some(fault) = reply.fault.take_if(|fault| fault.code == Code::Declined) {
+            self.count(|counts| &counts.declined);
+            if self.rules.hands_on && receipt.is_some() {
+                return receipt.settle(Outcome::Decline(fault));
+            }
+            reply.fault = Some(fault);
+        }
         if reply_to.is_none() {
             if let Some(fault) = reply.fault {
                 tracing::warn!(service = %self.post.name, %fault, "a call that wants no reply failed");
@@ -141,15 +151,41 @@ impl<S: Service> Desk<S> {
         let Some(reply_to) = reply_to else {
             return self.carry_out(request).await;
         };
+        let asker = Arc::new(Asker::new(self.sender.clone(), &request.message, reply_to.clone()));
         let caller = (reply_to, request.message.id);
+        let request = Request { asker: Some(asker.clone()), ..request };
         let Some(answers) = &self.rules.answers else {
-            return self.carry_out_for(caller, request).await;
+            let reply = self.carry_out_for(caller, request).await;
+            if asker.end().is_none() {
+                return reply;
+            }
+            self.end_late(reply);
+            return None;
         };
-        let (reply, is_fresh) = answers.once(caller.clone(), self.carry_out_for(caller, request)).await?;
+        let mut is_answered = false;
+        let work = async {
+            let reply = self.carry_out_for(caller.clone(), request).await;
+            let Some(early) = asker.end() else { return reply };
+            is_answered = true;
+            self.end_late(reply);
+            // That is what whoever comes again is to be told.
+            Some(early)
+        };
+        let (reply, is_fresh) = answers.once(caller.clone(), work).await?;
         if !is_fresh {
             self.count(|counts| &counts.suppressed);
         }
-        Some(reply)
+        (!is_answered).then_some(reply)
+    }
+
+    /// Notes how a handler has ended whose caller was answered before. There is nobody to be told.
+    fn end_late(&self, reply: Option<Message>) {
+        self.count(|counts| &counts.answered);
+        self.count(|counts| &counts.answered_early);
+        if let Some(fault) = reply.and_then(|reply| reply.fault) {
+            self.count(|counts| &counts.failed_late);
+            tracing::error!(%fault, "a handler failed after it had answered its caller");
+        }
     }
 
     /// The reply of the service; `None` when this caller does not wait for it any more.
@@ -157,7 +193,9 @@ impl<S: Service> Desk<S> {
         let Some(underway) = &self.rules.underway else {
             return self.carry_out(request).await;
         };
-        let reply = underway.unless_abandoned(caller, self.carry_out(request)).await;
+        let asker = request.asker.clone();
+        let is_answered = || asker.as_ref().is_some_and(|asker| asker.is_answered());
+        let reply = underway.unless_abandoned(caller, self.carry_out(request), is_answered).await;
         if reply.is_none() {
             self.count(|counts| &counts.abandoned);
             tracing::debug!(service = %self.post.name, "stopped a handler that nobody waits for any more");
@@ -168,19 +206,25 @@ impl<S: Service> Desk<S> {
     /// The reply of the service; `None` when its time is over. Boxed once here: each of those that stand around it would
     /// else have room for it, some of them twice.
     fn carry_out(&self, request: Request) -> BoxFuture<'_, Option<Message>> {
-        let context = Context::of_call(&self.post.name, &request.message, request.attempt);
+        let mut context = Context::of_call(&self.post.name, &request.message, request.attempt);
+        context.asker.clone_from(&request.asker);
         Box::pin(context.carry(self.run(request)))
     }
 
     /// The same, in the context of the call.
     async fn run(&self, request: Request) -> Option<Message> {
-        let deadline = request.message.deadline;
+        let (deadline, asker) = (request.message.deadline, request.asker.clone());
         let call = AssertUnwindSafe(self.service.call(request)).catch_unwind();
+        tokio::pin!(call);
         let outcome = match deadline {
-            Some(deadline) => timeout_at(deadline.instant(), call).await,
-            None => Ok(call.await),
+            Some(deadline) => match timeout_at(deadline.instant(), &mut call).await {
+                // Nobody waits for the rest.
+                Err(_) if asker.is_some_and(|asker| asker.is_answered()) => Some(call.await),
+                outcome => outcome.ok(),
+            },
+            None => Some(call.await),
         };
-        let Ok(outcome) = outcome else {
+        let Some(outcome) = outcome else {
             self.count(|counts| &counts.expired);
             let method = Context::current().and_then(|context| context.method);
             self.tell_late(method.as_ref(), "took longer than the caller waits, and was stopped");

@@ -11,9 +11,10 @@ use tokio::time::timeout_at;
 use super::DEFAULT_TIMEOUT;
 use super::pending::{Pending, Ticket};
 use crate::pipeline::hand_over;
+use crate::service::HandedOver;
 use crate::transport::{Receiver, Sender, Sending};
 use crate::{
-    Address, CallError, CallId, Deadline, Error, ErrorKind, Message, Reply, Request, Result, Service,
+    Address, CallError, CallId, Code, Deadline, Error, ErrorKind, Message, Reply, Request, Result, Service,
     Transport,
 };
 
@@ -29,6 +30,8 @@ struct Inner {
     inbox: Arc<Inbox>,
     reader: AbortHandle,
     knows_priorities: bool,
+    /// How often a request is sent that servers decline.
+    declines_max: u32,
 }
 
 /// What the reading task shares with the callers.
@@ -56,8 +59,10 @@ impl Requester {
         });
         // Owned by the requester, which stops it when it goes.
         let reader = tokio::spawn(inbox.clone().read(receiver)).abort_handle();
-        let knows_priorities = transport.capabilities().priorities;
-        Ok(Self(Arc::new(Inner { service, sender, inbox, reader, knows_priorities })))
+        let can = transport.capabilities();
+        let declines_max = if can.declining { 1 } else { DECLINES_MAX };
+        let knows_priorities = can.priorities;
+        Ok(Self(Arc::new(Inner { service, sender, inbox, reader, knows_priorities, declines_max })))
     }
 
     /// The service that is called.
@@ -93,32 +98,59 @@ impl Service for Requester {
             hand_over(&self.0.sender, message, deadline.remaining()).await?;
             return Ok(Reply::default());
         }
-        let ticket = self.0.inbox.pending.open()?;
-        let call = ticket.id();
-        message.id = Some(call);
-        let waiting = Waiting { sender: &self.0.sender, call };
-        let exchange = async {
-            let reply = exchange(self.0.sender.send(message), ticket, || {
-                if let Some(handed_over) = handed_over {
-                    handed_over.tell();
-                }
-            });
-            reply.await
-        };
-        let outcome = timeout_at(deadline.instant(), exchange).await;
-        waiting.end();
-        match outcome {
+        let exchange = self.0.exchange_until_taken(message, deadline, handed_over);
+        match timeout_at(deadline.instant(), exchange).await {
             Ok(reply) => Ok(Reply::from(reply?)),
             Err(_) => Err(CallError::deadline_exceeded()),
         }
     }
 }
 
+impl Inner {
+    /// Sends a request, again and again while servers decline it, if the transport does not give it to another one by
+    /// itself; then waits for the reply.
+    async fn exchange_until_taken(
+        &self,
+        message: Message,
+        deadline: Deadline,
+        handed_over: Option<HandedOver>,
+    ) -> Result<Message> {
+        let handed_over = || handed_over.iter().for_each(HandedOver::tell);
+        for _ in 1..self.declines_max {
+            let reply = self.exchange(message.clone(), deadline, handed_over).await?;
+            if reply.fault.as_ref().is_none_or(|fault| fault.code != Code::Declined) {
+                return Ok(reply);
+            }
+            tracing::debug!("a server declined; the next one is asked");
+        }
+        self.exchange(message, deadline, handed_over).await
+    }
+
+    async fn exchange(
+        &self,
+        mut message: Message,
+        deadline: Deadline,
+        handed_over: impl Fn(),
+    ) -> Result<Message> {
+        let ticket = self.inbox.pending.open()?;
+        let call = ticket.id();
+        message.id = Some(call);
+        let waiting = Waiting { sender: &self.sender, call, deadline };
+        let reply = exchange(self.sender.send(message), ticket, handed_over).await;
+        waiting.end();
+        reply
+    }
+}
+
+/// How often a request is sent in all that servers decline: they are not told apart, so this is their bound.
+const DECLINES_MAX: u32 = 8;
+
 /// A caller that waits for the outcome of a call. Dropped before that is there, it says so to who works on it; when the
 /// deadline has passed, they know.
 struct Waiting<'a> {
     sender: &'a Sender,
     call: CallId,
+    deadline: Deadline,
 }
 
 impl Waiting<'_> {
@@ -129,7 +161,9 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.sender.abandon(self.call);
+        if !self.deadline.is_expired() {
+            self.sender.abandon(self.call);
+        }
     }
 }
 

@@ -7,17 +7,20 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, ready};
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use serde::Serialize;
 
 pub use self::extract::{Extract, FromState, State};
 pub use self::handler::Handler;
 use self::handler::{Method, Typed};
+use super::early::Encode;
 use crate::error::report;
 use crate::{
-    Address, CallError, Code, Dialect, Error, Fault, Filter, Message, Reply, Request, Result, Service,
+    Address, CallError, Code, Context, Dialect, Error, Fault, Filter, Message, Reply, Request, Result,
+    Service,
 };
 
 /// A service made of async functions: methods by their names, handlers of events by their topics.
@@ -53,6 +56,8 @@ use crate::{
 /// ```
 pub struct Router<D, S = ()> {
     dialect: D,
+    /// The same, for replies that come early.
+    encoder: Arc<dyn Encode>,
     state: S,
     methods: HashMap<Address, Box<dyn Method<D>>>,
     events: Vec<(Filter, Box<dyn Method<D>>)>,
@@ -70,7 +75,8 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
     /// A router whose handlers can ask for `state`, each time for a clone, by [`State`].
     #[must_use]
     pub fn with_state(dialect: D, state: S) -> Self {
-        Self { dialect, state, methods: HashMap::new(), events: Vec::new() }
+        let encoder = Arc::new(dialect.clone());
+        Self { dialect, encoder, state, methods: HashMap::new(), events: Vec::new() }
     }
 
     /// Adds a method.
@@ -194,6 +200,24 @@ impl<D, S> Router<D, S> {
 impl<D: Dialect, S: Send + Sync + 'static> Service for Router<D, S> {
     // Boxed as a whole: what a server wraps around it has room for it several times.
     fn call(&self, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send {
+        let context = match &request.asker {
+            Some(asker) => {
+                asker.speaks(&self.encoder);
+                None
+            }
+            // Called within a handler, in its own process: the handler's caller is not ours to answer.
+            None => Context::unasked(),
+        };
+        let answering = self.answering(request);
+        match context {
+            Some(context) => context.carry(answering).boxed(),
+            None => answering,
+        }
+    }
+}
+
+impl<D: Dialect, S: Send + Sync + 'static> Router<D, S> {
+    fn answering(&self, request: Request) -> BoxFuture<'_, Result<Reply, CallError>> {
         let method = request.message.method.as_ref().and_then(|name| self.methods.get(name));
         match (method, &request.message.topic) {
             (Some(method), _) => method.call(&self.dialect, request),

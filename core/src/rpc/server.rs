@@ -141,6 +141,8 @@ impl<T> ServerBind<'_, T> {
     /// Runs each request at most once, instead of at least once: it is settled before its handler begins, so that
     /// nobody else gets it if this server dies.
     ///
+    /// What it [declines](crate::Fault::declined) goes to nobody else either: its caller is told.
+    ///
     /// A request that was delivered before, to this server or another one, may have been run; it is not, and answered
     /// with [`Code::Unavailable`](crate::Code::Unavailable). That also meets what a draining server has handed back.
     pub fn at_most_once(self) -> Self {
@@ -184,7 +186,8 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
             let duty = Duty::new(&handle.phase);
             let answers = suppression.map(Answers::new);
             let underway = transport.capabilities().cancellation.then(Underway::default);
-            let rules = Rules { is_at_most_once, deliveries_max, answers, underway };
+            let hands_on = transport.capabilities().declining;
+            let rules = Rules { is_at_most_once, deliveries_max, answers, underway, hands_on };
             Ok(Server { name, sender, receiver, window, rules, handle, duty })
         })
     }
@@ -224,6 +227,9 @@ impl ServerHandle {
             undelivered: get(&counts.undelivered),
             suppressed: get(&counts.suppressed),
             abandoned: get(&counts.abandoned),
+            declined: get(&counts.declined),
+            answered_early: get(&counts.answered_early),
+            failed_late: get(&counts.failed_late),
         }
     }
 }
@@ -256,6 +262,14 @@ pub struct ServerStats {
     pub suppressed: u64,
     /// Requests that were stopped while they ran, because nobody waits for their outcome any more.
     pub abandoned: u64,
+    /// Requests that were [declined](crate::Fault::declined). Those whose caller this server had to tell are among the
+    /// answered; the others went to another one.
+    pub declined: u64,
+    /// Requests that were [answered](crate::Replier) before their handlers ended, as they have by now. They are among the
+    /// answered.
+    pub answered_early: u64,
+    /// Handlers that failed, or panicked, after they had answered. They are among the answered early.
+    pub failed_late: u64,
 }
 
 #[derive(Default)]
@@ -269,4 +283,7 @@ pub(super) struct Counts {
     pub(super) undelivered: AtomicU64,
     pub(super) suppressed: AtomicU64,
     pub(super) abandoned: AtomicU64,
+    pub(super) declined: AtomicU64,
+    pub(super) answered_early: AtomicU64,
+    pub(super) failed_late: AtomicU64,
 }

@@ -18,18 +18,27 @@ use super::suppression::Caller;
 pub(super) struct Underway(Mutex<HashMap<Caller, Arc<Notify>>>);
 
 impl Underway {
-    /// What `work` comes to; `None`, if its caller stops waiting before, in which case the work is dropped.
-    pub(super) async fn unless_abandoned<F: Future>(&self, caller: Caller, work: F) -> Option<F::Output> {
+    /// What `work` comes to; `None`, if its caller stops waiting before, in which case the work is dropped, unless the
+    /// caller `is_answered`.
+    pub(super) async fn unless_abandoned<F: Future>(
+        &self,
+        caller: Caller,
+        work: F,
+        is_answered: impl Fn() -> bool,
+    ) -> Option<F::Output> {
         tokio::pin!(work);
         let mut place = None;
-        poll_fn(|cx| {
+        let abandoned = poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(done));
             }
             let place = place.get_or_insert_with(|| self.enter(caller.clone()));
             place.abandoned.as_mut().poll(cx).map(|()| None)
-        })
-        .await
+        });
+        match abandoned.await {
+            None if is_answered() => Some(work.await),
+            outcome => outcome,
+        }
     }
 
     /// Stops a call, if it is being carried out.
@@ -87,8 +96,8 @@ mod tests {
             pending::<()>().await;
             drop(dropped);
         };
-        let mut one = Box::pin(underway.unless_abandoned(caller(1), work));
-        let mut other = Box::pin(underway.unless_abandoned(caller(2), pending::<()>()));
+        let mut one = Box::pin(underway.unless_abandoned(caller(1), work, || false));
+        let mut other = Box::pin(underway.unless_abandoned(caller(2), pending::<()>(), || false));
         assert!((&mut one).now_or_never().is_none() && (&mut other).now_or_never().is_none());
         underway.abandon(&caller(3));
         assert!((&mut one).now_or_never().is_none());
@@ -104,7 +113,8 @@ mod tests {
     #[tokio::test]
     async fn both_deliveries_of_a_call_are_stopped() {
         let underway = Underway::default();
-        let mut both = [(); 2].map(|()| Box::pin(underway.unless_abandoned(caller(1), pending::<()>())));
+        let mut both =
+            [(); 2].map(|()| Box::pin(underway.unless_abandoned(caller(1), pending::<()>(), || false)));
         both.iter_mut().for_each(|one| assert!(one.now_or_never().is_none()));
         underway.abandon(&caller(1));
         both.iter_mut().for_each(|one| assert_eq!(one.now_or_never(), Some(None)));
@@ -114,8 +124,8 @@ mod tests {
     async fn one_of_two_that_is_done_leaves_the_other_its_place() {
         let underway = Underway::default();
         let (tell, told) = tokio::sync::oneshot::channel();
-        let mut one = Box::pin(underway.unless_abandoned(caller(1), told));
-        let mut other = Box::pin(underway.unless_abandoned(caller(1), pending::<()>()));
+        let mut one = Box::pin(underway.unless_abandoned(caller(1), told, || false));
+        let mut other = Box::pin(underway.unless_abandoned(caller(1), pending::<()>(), || false));
         assert!((&mut one).now_or_never().is_none() && (&mut other).now_or_never().is_none());
         tell.send(()).unwrap();
         assert_eq!((&mut one).now_or_never(), Some(Some(Ok(()))));
@@ -127,7 +137,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_done_at_once_has_no_place() {
         let underway = Underway::default();
-        assert_eq!(underway.unless_abandoned(caller(1), ready(5)).await, Some(5));
+        assert_eq!(underway.unless_abandoned(caller(1), ready(5), || false).await, Some(5));
         assert!(underway.lock().is_empty());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
-use crate::{Message, Reason};
+use crate::{Fault, Message, Reason};
 
 /// A message that arrived, with the means to say what became of it.
 #[derive(Debug)]
@@ -51,6 +51,10 @@ pub enum Outcome {
     Discard,
     /// Somebody else should do it, or we later.
     Requeue,
+    /// Nothing was done about it, and another responder should have it. When there is none that has not declined it, or it
+    /// was declined too often, its caller is to be answered with this fault. Only a backend with
+    /// [`declining`](crate::Capabilities::declining) is told so, and of requests only.
+    Decline(Box<Fault>),
     /// It failed, and is to be attempted again, maybe not before a while. Only a backend with
     /// [`delayed_retries`](crate::Capabilities::delayed_retries) is told so.
     Retry(Box<Deferral>),

@@ -106,6 +106,7 @@ impl Transport for Memory {
         Capabilities {
             settlement: true,
             cancellation: true,
+            declining: true,
             attempts: true,
             delayed_retries: true,
             dead_letters: true,
@@ -240,10 +241,17 @@ impl Hub {
         mailbox.ok_or_else(gone)?.send(outcome.map(Delivery::settled)).map_err(|_| gone())
     }
 
-    /// Fails the callers of requests that no server is left to take.
+    /// Fails the callers of requests that no server is left to take, by what the last one that declined has said, if one
+    /// did.
     fn fail(&self, orphans: Vec<Message>) {
-        for orphan in orphans {
+        for mut orphan in orphans {
             let Some(call) = orphan.id else { continue };
+            if let Some(declined) = orphan.fault.take() {
+                let reply = Message { id: Some(call), ..Message::failed(*declined) };
+                // Nor does this one.
+                let _ = self.post(requester::mailbox_of(&orphan), Ok(reply));
+                continue;
+            }
             let error = Error::new(ErrorKind::Unroutable, "the last server of the service went away");
             // A caller that is gone as well needs no telling.
             let _ = self.post(requester::mailbox_of(&orphan), Err(error.with_call(call)));

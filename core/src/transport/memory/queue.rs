@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::graveyard::Graves;
 use super::lock;
 use crate::transport::{Abandoned, Outcome};
-use crate::{Error, ErrorKind, Message, Result};
+use crate::{Error, ErrorKind, Fault, Message, Result};
 
 /// Messages that wait to be taken: the requests of a service, the jobs of a queue, the events of a subscription.
 pub(super) struct Queue {
@@ -44,6 +44,8 @@ struct State {
     seats: FxHashMap<u64, Seat>,
     last_tag: u64,
     last_place: u64,
+    /// Whether anything that is ready may have been declined.
+    has_declined: bool,
 }
 
 struct Waiting {
@@ -51,6 +53,13 @@ struct Waiting {
     attempt: u32,
     /// Its place among what is as urgent, which it has again when it is given back.
     place: u64,
+    declined: Option<Box<Declined>>,
+}
+
+/// The seats that have declined something, and what the last one said.
+struct Declined {
+    by: Vec<u64>,
+    fault: Box<Fault>,
 }
 
 /// A place at the queue.
@@ -116,7 +125,7 @@ impl Queue {
         if state.ready.len() + state.due.len() >= CAPACITY {
             return Err(message);
         }
-        state.put_behind(Waiting { message, attempt: 1, place: 0 });
+        state.put_behind(Waiting { message, attempt: 1, place: 0, declined: None });
         state.wake_seats();
         Ok(Ok(()))
     }
@@ -133,17 +142,20 @@ impl Queue {
         let mut state = lock(&self.state);
         state.make_ready();
         let State { ready, due, seats, last_tag, .. } = &mut *state;
+        let number = seat;
         let Some(seat) = seats.get_mut(&seat).filter(|seat| seat.taking) else {
             return Found::End;
         };
         let room = seat.unsettled.len() < seat.window;
-        let Some(Waiting { message, attempt, place }) = room.then(|| ready.pop_front()).flatten() else {
+        let next = ready.iter().position(|waiting| !waiting.is_declined_by(number)).filter(|_| room);
+        let Some(waiting) = next.and_then(|next| ready.remove(next)) else {
             seat.waker = Some(cx.waker().clone());
             let next = due.first_key_value().map(|((at, _), _)| *at);
             return Found::Nothing(next.filter(|_| room));
         };
         *last_tag += 1;
-        seat.unsettled.insert(*last_tag, Waiting { message: message.clone(), attempt, place });
+        let (message, attempt) = (waiting.message.clone(), waiting.attempt);
+        seat.unsettled.insert(*last_tag, waiting);
         self.changed.notify_one();
         Found::Taken(Taken { tag: *last_tag, message, attempt })
     }
@@ -186,6 +198,10 @@ impl Queue {
         match outcome {
             Outcome::Ack | Outcome::Discard => {}
             Outcome::Requeue => state.put(waiting.again()),
+            Outcome::Decline(fault) => {
+                waiting.decline(seat, fault);
+                state.put(waiting);
+            }
             Outcome::Retry(retry) => {
                 waiting.message.history.get_or_insert_default().failed(&retry.error);
                 state.put_off(waiting.again(), Instant::now() + retry.after, tag);
@@ -236,18 +252,43 @@ impl Queue {
     }
 
     fn orphans(&self, state: &mut State) -> Vec<Message> {
-        if state.is_served() || self.unserved == Unserved::Held {
+        if self.unserved == Unserved::Held {
             return Vec::new();
+        }
+        if state.is_served() {
+            let declined = state.take_declined();
+            if !declined.is_empty() {
+                self.changed.notify_waiters();
+            }
+            return declined;
         }
         self.changed.notify_waiters();
         let due = std::mem::take(&mut state.due).into_values();
-        state.ready.drain(..).chain(due).map(|waiting| waiting.message).collect()
+        state.ready.drain(..).chain(due).map(Waiting::into_orphan).collect()
     }
 }
 
 impl State {
     fn is_served(&self) -> bool {
         self.seats.values().any(|seat| seat.taking)
+    }
+
+    /// Takes out what everybody has declined who is there to take.
+    fn take_declined(&mut self) -> Vec<Message> {
+        if !std::mem::take(&mut self.has_declined) {
+            return Vec::new();
+        }
+        let mut orphans = Vec::new();
+        for waiting in std::mem::take(&mut self.ready) {
+            let mut taking = self.seats.iter().filter(|(_, seat)| seat.taking);
+            if taking.all(|(number, _)| waiting.is_declined_by(*number)) {
+                orphans.push(waiting.into_orphan());
+            } else {
+                self.has_declined |= waiting.declined.is_some();
+                self.ready.push_back(waiting);
+            }
+        }
+        orphans
     }
 
     /// Behind what is as urgent.
@@ -258,6 +299,7 @@ impl State {
 
     /// At its place.
     fn put(&mut self, waiting: Waiting) {
+        self.has_declined |= waiting.declined.is_some();
         let at = self.ready.partition_point(|other| other.rank() < waiting.rank());
         self.ready.insert(at, waiting);
     }
@@ -294,6 +336,26 @@ impl Seat {
 impl Waiting {
     fn is_of(&self, call: &Abandoned) -> bool {
         self.message.id == Some(call.id) && self.message.reply_to.as_ref() == Some(&call.reply_to)
+    }
+
+    fn is_declined_by(&self, seat: u64) -> bool {
+        self.declined.as_ref().is_some_and(|declined| declined.by.contains(&seat))
+    }
+
+    fn decline(&mut self, seat: u64, fault: Box<Fault>) {
+        match &mut self.declined {
+            Some(declined) => {
+                declined.by.push(seat);
+                declined.fault = fault;
+            }
+            None => self.declined = Some(Box::new(Declined { by: vec![seat], fault })),
+        }
+    }
+
+    /// The message, with what the last one that declined it said.
+    fn into_orphan(self) -> Message {
+        let fault = self.declined.map(|declined| declined.fault);
+        Message { fault, ..self.message }
     }
 
     /// What is taken first is least.

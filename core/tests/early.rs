@@ -1,0 +1,207 @@
+//! Handlers that answer before they end.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polywire_codec::MessagePack;
+use polywire_core::{
+    CallError, Client, Code, Context, ErrorKind, Fault, Memory, Replier, Router, Server, ServerHandle,
+    Suppression,
+};
+use tokio::sync::Semaphore;
+
+async fn serve(transport: &Memory, router: Router<MessagePack>) -> (ServerHandle, Client<MessagePack>) {
+    let server = Server::bind(transport, "shop").await.unwrap();
+    let handle = server.handle();
+    tokio::spawn(server.serve(router));
+    (handle, Client::connect(transport, "shop", MessagePack).await.unwrap())
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Answers with 7, and goes on until there is a permit; then fails, if it is told to.
+fn early(gate: &Arc<Semaphore>) -> Router<MessagePack> {
+    let gate = gate.clone();
+    Router::new(MessagePack).method("order", move |replier: Replier<u32>, fails: bool| {
+        let gate = gate.clone();
+        async move {
+            replier.reply(&7).await?;
+            gate.acquire().await.unwrap().forget();
+            if fails { Err(Fault::new(Code::Internal, "out of paper")) } else { Ok(()) }
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn caller_is_answered_while_the_handler_goes_on() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (server, client) = serve(&Memory::new(), early(&gate)).await;
+    assert_eq!(client.call::<_, u32>("order", &false).await.unwrap(), 7);
+    let stats = server.stats();
+    assert_eq!((stats.running, stats.answered, client.stats().in_flight), (1, 0, 0));
+    gate.add_permits(1);
+    server.drain().await;
+    let stats = server.stats();
+    assert_eq!((stats.running, stats.answered, stats.answered_early, stats.failed_late), (0, 1, 1, 0));
+    assert_eq!(client.stats().late_replies, 0, "it is answered once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn neither_the_deadline_nor_the_caller_ends_a_handler_that_has_answered() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (server, client) = serve(&Memory::new(), early(&gate)).await;
+    let order = client.request("order").timeout(Duration::from_secs(1));
+    assert_eq!(order.call::<_, u32>(&false).await.unwrap(), 7);
+    drop(client);
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    let stats = server.stats();
+    assert_eq!((stats.running, stats.expired, stats.abandoned), (1, 0, 0));
+    gate.add_permits(1);
+    until(|| server.stats().answered_early == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_after_the_reply_is_counted() {
+    let gate = Arc::new(Semaphore::new(1));
+    let (server, client) = serve(&Memory::new(), early(&gate)).await;
+    assert_eq!(client.call::<_, u32>("order", &true).await.unwrap(), 7);
+    until(|| server.stats().failed_late == 1).await;
+    assert_eq!(client.stats().late_replies, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_called_after_the_reply_has_its_own_deadline() {
+    let transport = Memory::new();
+    let (_, back) = serve(
+        &transport,
+        Router::new(MessagePack)
+            .method("left", async |context: Context, (): ()| Ok(context.remaining().unwrap().as_secs())),
+    )
+    .await;
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let router = Router::new(MessagePack).method("order", move |replier: Replier<()>, (): ()| {
+        let (back, tell) = (back.clone(), tell.clone());
+        async move {
+            tell.send(back.call::<_, u64>("left", &()).await?).unwrap();
+            replier.reply(&()).await?;
+            tell.send(back.call::<_, u64>("left", &()).await?).unwrap();
+            Ok(())
+        }
+    });
+    let server = Server::bind(&transport, "front").await.unwrap();
+    tokio::spawn(server.serve(router));
+    let front =
+        Client::connect(&transport, "front", MessagePack).timeout(Duration::from_secs(5)).await.unwrap();
+    front.call::<_, ()>("order", &()).await.unwrap();
+    assert_eq!((told.recv().await, told.recv().await), (Some(5), Some(30)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn caller_is_answered_once_and_by_the_handler() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let router = Router::new(MessagePack).method("order", move |late: Replier<u32>, (): ()| {
+        let tell = tell.clone();
+        async move {
+            // As a method of a service does.
+            assert!(late.is_awaited());
+            Replier::current().reply(&1).await?;
+            assert!(!late.is_awaited());
+            tell.send(late.reply(&2).await.unwrap_err().kind()).unwrap();
+            tokio::spawn(Context::current().unwrap().carry(async move {
+                let replier = Replier::current();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                tell.send(replier.reply(&3).await.unwrap_err().kind()).unwrap();
+            }));
+            Ok(4)
+        }
+    });
+    let (_, client) = serve(&Memory::new(), router).await;
+    assert_eq!(client.call::<_, u32>("order", &()).await.unwrap(), 1);
+    assert_eq!([told.recv().await, told.recv().await], [Some(ErrorKind::Closed); 2]);
+    assert_eq!(client.stats().late_replies, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handler_that_does_not_answer_early_answers_as_ever() {
+    let router = Router::new(MessagePack).method("order", async |_: Replier<u32>, (): ()| Ok(5_u32));
+    let (server, client) = serve(&Memory::new(), router).await;
+    assert_eq!(client.call::<_, u32>("order", &()).await.unwrap(), 5);
+    assert_eq!(server.stats().answered_early, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_answered_where_nobody_waits() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let router = Router::new(MessagePack).method("order", move |replier: Replier<u32>, (): ()| {
+        let tell = tell.clone();
+        async move {
+            tell.send(replier.is_awaited()).unwrap();
+            replier.reply(&1).await?;
+            Ok(2_u32)
+        }
+    });
+    // A router that is called within a handler answers whoever calls it, and not the handler's caller.
+    let inner = Client::new(Arc::new(router), MessagePack);
+    let outer = Router::new(MessagePack).method("order", move |(): ()| {
+        let inner = inner.clone();
+        async move {
+            inner.request("order").send(&()).await?;
+            Ok(10 + inner.call::<_, u32>("order", &()).await?)
+        }
+    });
+    let (server, client) = serve(&Memory::new(), outer).await;
+    assert_eq!(client.call::<_, u32>("order", &()).await.unwrap(), 12);
+    assert_eq!([told.recv().await, told.recv().await], [Some(false); 2]);
+    assert_eq!(server.stats().answered_early, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn result_that_cannot_be_written_is_the_handlers_to_deal_with() {
+    let router = Router::new(MessagePack).method("order", async |replier: Replier<Unwritable>, (): ()| {
+        assert_eq!(replier.reply(&Unwritable).await.unwrap_err().kind(), ErrorKind::Codec);
+        Ok(9_u32)
+    });
+    let (_, client) = serve(&Memory::new(), router).await;
+    assert_eq!(client.call::<_, u32>("order", &()).await.unwrap(), 9);
+}
+
+struct Unwritable;
+
+impl serde::Serialize for Unwritable {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("never"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn handler_that_never_answers_ends_at_the_deadline() {
+    let router = Router::new(MessagePack).method("order", async |_: Replier<u32>, (): ()| {
+        pending::<()>().await;
+        Ok(())
+    });
+    let (server, client) = serve(&Memory::new(), router).await;
+    let order = client.request("order").timeout(Duration::from_secs(1)).call::<_, u32>(&());
+    assert!(matches!(order.await, Err(CallError::DeadlineExceeded)));
+    until(|| server.stats().expired == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn early_reply_is_remembered_where_duplicates_are_suppressed() {
+    let transport = Memory::new();
+    let bind = Server::bind(&transport, "shop").suppress_duplicates(Suppression::default());
+    let server = bind.await.unwrap();
+    let handle = server.handle();
+    let gate = Arc::new(Semaphore::new(1));
+    tokio::spawn(server.serve(early(&gate)));
+    let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
+    assert_eq!(client.call::<_, u32>("order", &false).await.unwrap(), 7);
+    until(|| handle.stats().answered_early == 1).await;
+    assert_eq!((handle.stats().suppressed, client.stats().late_replies), (0, 0));
+}
