@@ -1,5 +1,6 @@
 //! The cases: what every backend must do, one function each.
 
+pub mod answers;
 pub mod bodies;
 pub mod brokers;
 pub mod calls;
@@ -46,6 +47,12 @@ macro_rules! each_case {
                 minimum panicking_handler_answers "A handler that panics answers with a fault, and the server lives";
                 minimum unencodable_result_answers "A result that cannot be encoded is answered with a fault, and the server lives";
                 minimum unreadable_reply_fails_its_call_alone "A reply that cannot be read fails its own call and no other";
+            }
+            answers {
+                optional declined_request_reaches_another_server "A request that a server declines reaches another one, which takes it";
+                minimum request_that_all_decline_is_declined "A request that every server declines ends with what one of them said, and is asked for no longer";
+                optional declined_request_goes_to_each_server_once "Where the backend hands on what is declined, no server is asked twice, and none is left out";
+                minimum early_reply_does_not_end_the_handler "A handler that answers early goes on working, and its caller gets that answer and no other";
             }
             deadlines {
                 minimum expired_request_never_starts "A request whose deadline has passed never reaches the handler";

@@ -12,8 +12,8 @@ use lapin::protocol::constants::REPLY_SUCCESS;
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
 use polywire_core::{
-    Address, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outcome, Receipt, Receiver, Result,
-    Settle, Window,
+    Abandoned, Address, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outcome, Receipt, Receiver,
+    Result, Settle, Window,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -53,8 +53,8 @@ pub(crate) trait Source: Send + Sync + 'static {
 pub(crate) enum GivingBack {
     /// By the broker's own means, and nothing else ever happens to it.
     Broker,
-    /// By the broker's own means; but what was delivered before may be put among the dead letters.
-    BrokerOrBuried,
+    /// By the broker's own means; but it may be declined, or be put among the dead letters.
+    BrokerOrDeclined,
     /// By the broker's own means, which counts; but it may be made to wait, or be put among the dead letters.
     BrokerCounts,
     /// By publishing it again, with a count.
@@ -65,18 +65,19 @@ impl GivingBack {
     /// Whether each delivery of a queue of this kind says which attempt it is.
     fn counts(self, kind: QueueKind) -> bool {
         match self {
-            Self::Broker | Self::BrokerOrBuried => kind == QueueKind::Quorum,
+            Self::Broker | Self::BrokerOrDeclined => kind == QueueKind::Quorum,
             Self::BrokerCounts | Self::Counted => true,
         }
     }
 
     /// Whether a delivery may have to be published again, so that all of it has to be kept.
-    fn keeps(self, redelivered: bool) -> bool {
-        match self {
-            Self::Broker => false,
-            Self::BrokerOrBuried => redelivered,
-            Self::BrokerCounts | Self::Counted => true,
-        }
+    fn keeps(self) -> bool {
+        self != Self::Broker
+    }
+
+    /// Whether what cannot be read is kept.
+    fn buries_unreadable(self) -> bool {
+        matches!(self, Self::BrokerCounts | Self::Counted)
     }
 }
 
@@ -85,6 +86,16 @@ pub(crate) async fn open<S: Source>(
     transport: &Arc<Inner>,
     source: Arc<S>,
     window: Window,
+) -> Result<Receiver> {
+    open_with(transport, source, window, None).await
+}
+
+/// The same, of an end whose callers may stop waiting.
+pub(crate) async fn open_with<S: Source>(
+    transport: &Arc<Inner>,
+    source: Arc<S>,
+    window: Window,
+    abandoned: Option<mpsc::Receiver<Abandoned>>,
 ) -> Result<Receiver> {
     let seat = Arc::new(Seat::default());
     // The broker sends no more than a window of them.
@@ -99,6 +110,7 @@ pub(crate) async fn open<S: Source>(
         seat: seat_of_receipts,
         returns: returns.clone(),
         counts_attempts,
+        abandoned,
     };
     let intake = Intake { transport: transport.clone(), source, seat, returns, window, put };
     transport.own(tokio::spawn(intake.serve(tell_ready, stopped)).abort_handle());
@@ -113,6 +125,8 @@ struct Deliveries {
     seat: Arc<Seat>,
     returns: Arc<Returns>,
     counts_attempts: bool,
+    /// Of what was handed out.
+    abandoned: Option<mpsc::Receiver<Abandoned>>,
 }
 
 type Taking = mpsc::Receiver<Result<Taken>>;
@@ -123,17 +137,17 @@ pub(crate) struct Taken {
     pub(crate) tag: u64,
     pub(crate) attempt: u32,
     /// As it came, if it may have to be published again.
-    properties: Option<Box<BasicProperties>>,
+    pub(crate) properties: Option<Box<BasicProperties>>,
 }
 
 impl Taken {
     /// What has to be known to publish it again, if it may have to be; taken out of it.
-    fn take_again(&mut self) -> Option<Again> {
+    pub(crate) fn take_again(&mut self) -> Option<Again> {
         let properties = *self.properties.take()?;
         let Self { message, attempt, .. } = self;
         let (topic, body) = (message.topic.clone(), message.body.clone().into_bytes());
-        let history = message.history.clone();
-        Some(Again { properties, topic, body, history, attempt: *attempt, for_ever: false })
+        let (history, deadline) = (message.history.clone(), message.deadline);
+        Some(Again { history, deadline, ..Again::new(properties, topic, body, *attempt) })
     }
 
     /// The same, and leaves it as it is.
@@ -187,6 +201,18 @@ impl Inbound for Deliveries {
 
     fn counts_attempts(&self) -> bool {
         self.counts_attempts
+    }
+
+    fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        let Some(abandoned) = &mut self.abandoned else { return Poll::Pending };
+        match ready!(abandoned.poll_recv(cx)) {
+            Some(call) => Poll::Ready(call),
+            // The transport is closed.
+            None => {
+                self.abandoned = None;
+                Poll::Pending
+            }
+        }
     }
 }
 
@@ -341,6 +367,10 @@ impl<S: Source> Intake<S> {
             };
             let came_uncounted = raw.redelivered && self.source.giving_back() == GivingBack::Counted;
             let item = match self.read(flow.generation, raw) {
+                Ok(taken) if self.returns.is_declined(&taken) => {
+                    self.returns.pass_on(taken);
+                    continue;
+                }
                 Ok(taken) if came_uncounted => {
                     self.returns.write_down(taken, self.put.clone());
                     continue;
@@ -373,14 +403,14 @@ impl<S: Source> Intake<S> {
     fn read(&self, generation: u64, mut raw: Raw) -> Result<Taken> {
         let tag = Seat::tag(generation, raw.delivery_tag);
         let attempt = Native.attempt(&raw);
-        let keeps = self.source.giving_back().keeps(raw.redelivered);
+        let keeps = self.source.giving_back().keeps();
         match self.source.read(&mut raw, &self.transport.config.limits) {
             Ok(message) => {
                 let properties = keeps.then(|| Box::new(raw.properties));
                 Ok(Taken { message, tag, attempt, properties })
             }
             // It never will be readable.
-            Err(error) if !self.source.giving_back().keeps(false) => {
+            Err(error) if !self.source.giving_back().buries_unreadable() => {
                 self.seat.settle(tag, Outcome::Discard);
                 Err(error)
             }
@@ -388,7 +418,8 @@ impl<S: Source> Intake<S> {
                 let topic =
                     Address::new(raw.routing_key.as_str()).ok().filter(|_| !raw.exchange.as_str().is_empty());
                 let (properties, body) = (raw.properties, raw.data.into());
-                let again = Again { properties, topic, body, history: None, attempt, for_ever: true };
+                let again =
+                    Again { history: None, for_ever: true, ..Again::new(properties, topic, body, attempt) };
                 self.returns.bury_unreadable(tag, again, &error);
                 Err(error)
             }

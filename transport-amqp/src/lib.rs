@@ -7,6 +7,7 @@ mod bounds;
 mod config;
 mod connection;
 mod consumer;
+mod control;
 mod credentials;
 mod error;
 mod events;

@@ -13,8 +13,8 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use polywire_core::{
-    Address, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outbound, Receiver, Result, Sender,
-    Sending,
+    Address, CallId, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outbound, Receiver, Result,
+    Sender, Sending,
 };
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
@@ -35,7 +35,10 @@ use crate::{QueueKind, ReplyMode};
 pub(crate) fn open(transport: &Arc<Inner>, service: &Address) -> Result<(Sender, Receiver)> {
     let queue = transport.config.queues.kept(Native.request_queue(service)?);
     let (number, replies) = transport.mailroom.open_box()?;
-    let requests = Requests { transport: transport.clone(), queue, number };
+    let abandoned_key = Native.abandoned_key(service)?;
+    // While there is a runtime: calls may be dropped outside of one.
+    transport.words();
+    let requests = Requests { transport: transport.clone(), queue, abandoned_key, number };
     let replies = Replies { replies, mailroom: transport.mailroom.clone(), number };
     Ok((Sender::new(requests), Receiver::new(replies)))
 }
@@ -44,10 +47,21 @@ pub(crate) fn open(transport: &Arc<Inner>, service: &Address) -> Result<(Sender,
 struct Requests {
     transport: Arc<Inner>,
     queue: Queue,
+    abandoned_key: ShortString,
     number: u64,
 }
 
 impl Outbound for Requests {
+    fn abandon(&self, call: CallId) {
+        let Some(words) = self.transport.words() else { return };
+        let correlation = Correlation { requester: self.number, call };
+        let reply_queue = self.transport.mailroom.reply_to();
+        match Native.encode_abandoned(&self.abandoned_key, &reply_queue, correlation) {
+            Ok(word) => words.leave(word),
+            Err(error) => tracing::debug!(?error, "cannot tell that a caller has stopped waiting"),
+        }
+    }
+
     fn send(&self, message: Message) -> Sending<'_> {
         let Inner { config, mailroom, lines, .. } = &*self.transport;
         let deadline = message.deadline;

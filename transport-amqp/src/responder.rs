@@ -9,6 +9,7 @@ use polywire_core::{
 };
 
 use crate::consumer::{self, GivingBack, Source};
+use crate::control;
 use crate::topology::Queue;
 use crate::transport::Inner;
 use crate::wire::{Garbled, Native, Wire};
@@ -20,7 +21,10 @@ pub(crate) async fn open(
     window: Window,
 ) -> Result<(Sender, Receiver)> {
     let queue = transport.config.queues.kept(Native.request_queue(service)?);
-    let receiver = consumer::open(transport, Arc::new(Requests { queue }), window).await?;
+    // First, so that whoever is served can also be heard.
+    let abandoned = control::listen(transport, service).await?;
+    let source = Arc::new(Requests { queue });
+    let receiver = consumer::open_with(transport, source, window, Some(abandoned)).await?;
     Ok((Sender::new(Replies { transport: transport.clone() }), receiver))
 }
 
@@ -63,7 +67,7 @@ impl Source for Requests {
 
     fn giving_back(&self) -> GivingBack {
         // To the front of the queue: its caller waits.
-        GivingBack::BrokerOrBuried
+        GivingBack::BrokerOrDeclined
     }
 
     async fn leave(&self, _: &Inner) {}

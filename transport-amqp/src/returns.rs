@@ -1,6 +1,8 @@
 //! What becomes of deliveries that are given back, or buried: a copy goes where it belongs, confirmed, and only then the
 //! original is acknowledged.
 
+mod declining;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use crate::seat::Seat;
 use crate::session::{PAUSE_MAX, jittered};
 use crate::topology::{EXPIRES_AFTER, Queue};
 use crate::transport::Inner;
+use crate::unique::unique;
 use crate::wire::{Again, Native, Wire};
 
 /// What the deliveries of a queue need to be given back.
@@ -24,6 +27,8 @@ pub(crate) struct Returns {
     seat: Arc<Seat>,
     queue: Queue,
     giving_back: GivingBack,
+    /// The name of this end among those that decline.
+    name: String,
     /// Receipts may be settled outside of a runtime.
     runtime: Handle,
 }
@@ -47,7 +52,8 @@ impl Returns {
         queue: Queue,
         giving_back: GivingBack,
     ) -> Arc<Self> {
-        Arc::new(Self { transport, seat, queue, giving_back, runtime: Handle::current() })
+        let name = format!("{:x}", unique() >> 64);
+        Arc::new(Self { transport, seat, queue, giving_back, name, runtime: Handle::current() })
     }
 
     /// The ear for the outcome of one delivery.
@@ -67,10 +73,8 @@ impl Returns {
     pub(crate) fn write_down(self: &Arc<Self>, mut taken: Taken, put: mpsc::Sender<Result<Taken>>) {
         let Some(delivery) = taken.again() else { return };
         let (returns, tag) = (self.clone(), taken.tag);
-        let copying = self.transport.copies.begin();
-        // Bounded by the window: none of these is settled. It ends with the confirm, or when that is given up.
-        drop(self.runtime.spawn(async move {
-            let _copying = copying;
+        // It ends with the confirm, or when that is given up.
+        self.spawn(async move {
             match returns.copy(Place::Again, delivery).await {
                 Ok(()) => returns.seat.settle(tag, Outcome::Ack),
                 Err(error) => {
@@ -80,6 +84,16 @@ impl Returns {
                     }
                 }
             }
+        });
+    }
+
+    /// Runs what ends with acknowledging or requeuing a delivery. It is bounded by the window, since none of these is settled
+    /// before.
+    fn spawn(&self, giving_back: impl Future<Output = ()> + Send + 'static) {
+        let copying = self.transport.copies.begin();
+        drop(self.runtime.spawn(async move {
+            let _copying = copying;
+            giving_back.await;
         }));
     }
 
@@ -129,8 +143,10 @@ impl Returns {
     }
 
     async fn publish(&self, queue: &ShortString, delivery: Again) -> Result<()> {
+        // Where it waits, it is as the broker moves it that it may be too late.
+        let deadline = delivery.deadline.filter(|_| !delivery.for_ever);
         let copy = Native.encode_again(queue, &self.queue.name, delivery)?;
-        self.transport.lines.publish(copy, None).await
+        self.transport.lines.publish(copy, deadline).await
     }
 }
 
@@ -164,25 +180,23 @@ impl Returning {
 
 impl Settle for Returning {
     fn settle(&self, tag: u64, outcome: Outcome) {
-        let Returns { seat, queue, runtime, .. } = &*self.returns;
+        let Returns { seat, queue, .. } = &*self.returns;
         match outcome {
             // What is refused would go among the dead letters.
             Outcome::Discard if queue.options.buries() => seat.settle(tag, Outcome::Ack),
             Outcome::Ack | Outcome::Discard => seat.settle(tag, outcome),
             // The broker delivers it again by itself.
             _ if !seat.can_settle(tag) => {}
+            Outcome::Decline(fault) if !self.returns.transport.is_closed() => {
+                self.returns.decline(tag, self.delivery.clone(), *fault);
+            }
             // There is no time left for a copy.
             _ if self.returns.transport.is_closed() => seat.settle(tag, Outcome::Requeue),
             outcome => match self.copy(outcome) {
                 None => seat.settle(tag, Outcome::Requeue),
                 // It ends with the confirm, or when that is given up.
                 Some((place, delivery)) => {
-                    let copying = self.returns.transport.copies.begin();
-                    let sending = self.returns.clone().send(place, delivery, tag);
-                    drop(runtime.spawn(async move {
-                        let _copying = copying;
-                        sending.await;
-                    }));
+                    self.returns.spawn(self.returns.clone().send(place, delivery, tag))
                 }
             },
         }

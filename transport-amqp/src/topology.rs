@@ -84,11 +84,18 @@ impl Queue {
 
     /// How many messages wait in it. If it is not there, that is an error, and costs the channel.
     pub(crate) async fn find(&self, channel: &Channel) -> Result<u32> {
+        Ok(self.look(channel).await?.message_count())
+    }
+
+    async fn look(&self, channel: &Channel) -> Result<lapin::Queue> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let found = channel.queue_declare(self.name.clone(), passive, FieldTable::default()).await;
-        let found =
-            found.map_err(|error| failed("there is no such queue", error).with("queue", &self.name))?;
-        Ok(found.message_count())
+        found.map_err(|error| failed("there is no such queue", error).with("queue", &self.name))
+    }
+
+    /// How many consume it. If it is not there, that is an error, and costs the channel.
+    pub(crate) async fn consumers(&self, channel: &Channel) -> Result<u32> {
+        Ok(self.look(channel).await?.consumer_count())
     }
 
     /// Whether it is there. Asking costs a channel, which the broker closes if it is not.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use lapin::types::ShortString;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 #[cfg(doc)]
 use crate::ReplyMode;
 use crate::config::{AmqpBuilder, Config};
+use crate::control::Words;
 use crate::error::{closed, lock};
 use crate::events::{Announcer, ConnectionEvents, Purpose};
 use crate::lines::Lines;
@@ -147,6 +148,7 @@ pub(crate) struct Inner {
     /// The queues that are ours alone, to be deleted when we are done.
     private: Mutex<FxHashSet<String>>,
     replies: tokio::sync::OnceCell<()>,
+    words: OnceLock<Words>,
     tasks: Mutex<Vec<AbortHandle>>,
     closed: AtomicBool,
     /// Whether all is done that closing means.
@@ -217,6 +219,7 @@ impl Amqp {
             copies: Copies::default(),
             private: Mutex::default(),
             replies: tokio::sync::OnceCell::new(),
+            words: OnceLock::new(),
             tasks: Mutex::default(),
             closed: AtomicBool::new(false),
             is_done: watch::Sender::new(false),
@@ -313,6 +316,12 @@ impl Inner {
         tokio::join!(self.publishing.close(), self.consuming.close());
     }
 
+    /// Where word is left for servers; nowhere, if replies are direct: the return address is only good on the channel that
+    /// requests go out on.
+    pub(crate) fn words(&self) -> Option<&Words> {
+        (!self.mailroom.is_direct()).then(|| self.words.get_or_init(|| Words::pass_on(self)))
+    }
+
     fn end_tasks(&self) {
         for task in lock(&self.tasks).drain(..) {
             task.abort();
@@ -324,6 +333,7 @@ impl Transport for Amqp {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::least(self.0.config.limits.body_max);
         (capabilities.settlement, capabilities.attempts) = (true, true);
+        (capabilities.declining, capabilities.cancellation) = (true, !self.0.mailroom.is_direct());
         (capabilities.durable, capabilities.holding) = (true, true);
         (capabilities.pipeline, capabilities.pubsub) = (true, true);
         (capabilities.groups, capabilities.durable_groups) = (true, true);

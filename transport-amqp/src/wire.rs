@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use polywire_core::{Address, CallId, Deadline, Error, History, Limits, Message, Result};
+use polywire_core::{Abandoned, Address, CallId, Deadline, Error, History, Limits, Message, ReplyTo, Result};
 
 pub(crate) use self::native::Native;
 
@@ -137,6 +137,23 @@ pub(crate) trait Wire {
         persistent: bool,
     ) -> Result<Publishing>;
 
+    /// The exchange that carries what callers tell servers beside their requests.
+    fn control_exchange(&self) -> ShortString;
+
+    /// The routing key of what callers of a service tell that stop waiting.
+    fn abandoned_key(&self, service: &Address) -> Result<ShortString>;
+
+    /// Lays out that nobody waits any more for the outcome of a call.
+    fn encode_abandoned(
+        &self,
+        key: &ShortString,
+        reply_queue: &ShortString,
+        correlation: Correlation,
+    ) -> Result<Publishing>;
+
+    /// Reads which call it is for whose outcome nobody waits.
+    fn decode_abandoned(&self, properties: &BasicProperties) -> Option<Abandoned>;
+
     /// Lays out the reply to whatever its `reply_to` says.
     fn encode_reply(&self, message: Message, persistent: bool) -> Result<Publishing>;
 
@@ -173,11 +190,27 @@ pub(crate) trait Wire {
     /// Reads an event, and takes its body.
     fn decode_event(&self, raw: &mut Raw, limits: &Limits) -> Result<Message>;
 
+    /// Where the reply to a request goes.
+    fn reply_to(&self, properties: &BasicProperties) -> Option<ReplyTo>;
+
+    /// Who has declined a request, as it says itself.
+    fn declines(&self, properties: &BasicProperties) -> Option<Declines>;
+
     /// Which attempt at a delivery this is, counted from 1.
     fn attempt(&self, raw: &Raw) -> u32;
 
     /// The request that a returned message was.
     fn correlation_of(&self, properties: &BasicProperties) -> Option<Correlation>;
+}
+
+/// The servers that have declined a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Declines {
+    pub(crate) by: Vec<String>,
+    /// What the last one said.
+    pub(crate) because: String,
+    /// How often it came again to one of them.
+    pub(crate) passes: u32,
 }
 
 /// What is given back: what arrived, what happened to it, and which attempt it is.
@@ -191,9 +224,27 @@ pub(crate) struct Again {
     pub(crate) attempt: u32,
     /// Whether it stays, though it was said to expire.
     pub(crate) for_ever: bool,
+    /// When nobody waits for it any more, if it is a request.
+    pub(crate) deadline: Option<Deadline>,
+    /// Who has declined it, if it is given to somebody else for that.
+    pub(crate) declines: Option<Declines>,
+    /// How long it waits before it can be taken again.
+    pub(crate) pause: Duration,
 }
 
 impl Again {
+    /// What is given back as it came.
+    pub(crate) fn new(
+        properties: BasicProperties,
+        topic: Option<Address>,
+        body: Bytes,
+        attempt: u32,
+    ) -> Self {
+        let (history, deadline, declines) = (None, None, None);
+        let (for_ever, pause) = (false, Duration::ZERO);
+        Self { properties, topic, body, history, attempt, for_ever, deadline, declines, pause }
+    }
+
     /// Lets it stay: where it waits, or is dead, its time has not run out.
     pub(crate) fn for_ever(self) -> Self {
         Self { for_ever: true, ..self }

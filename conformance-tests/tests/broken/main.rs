@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
+mod answering;
 mod backend;
 mod closing;
 mod dying;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use polywire_conformance::{Case, Outcome, Suite, cases};
 use polywire_core::Headers;
 
+use self::answering::{AsksAgain, DropsDeclined, SaysNothing, StopsAll};
 use self::backend::{Broken, Flaw, Least, Sound};
 use self::closing::{DeliversAfterClose, HangsOnClose, NeverCloses, NeverEnds};
 use self::dying::{ForgetsStories, Hasty, LooksAway, LosesRedriven, Shouts, ThrowsAway};
@@ -69,6 +71,16 @@ caught! {
         let body = std::mem::take(&mut request.body).into_bytes();
         request.body = body.iter().map(|byte| byte & 0x7f).collect::<Bytes>().into();
     }), "bodies.every_size_arrives", "came back with other content";
+    lost_when_declined: DropsDeclined,
+        "answers.declined_request_reaches_another_server", "a declined request is answered: DeadlineExceeded";
+    unanswered_when_declined: DropsDeclined,
+        "answers.request_that_all_decline_is_declined", "what all decline ended with DeadlineExceeded";
+    declined_twice_by_each: AsksAgain,
+        "answers.declined_request_goes_to_each_server_once", "the servers that were asked are [";
+    replies_after_the_early_one: RepeatsReplies,
+        "answers.early_reply_does_not_end_the_handler", "replies came for calls that were answered early";
+    abandoned_in_silence: SaysNothing, "chains.abandoned_call_stops_the_whole_chain", "the back stops";
+    abandoned_all_at_once: StopsAll, "chains.abandoned_call_stops_the_whole_chain", "the back stops";
     lost_headers: Alters(|request| request.headers = Headers::new()),
         "bodies.headers_and_names_survive", "the header \"tenant\" came back as None";
     lost_deadlines: Alters(|request| request.deadline = None),

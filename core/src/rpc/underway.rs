@@ -1,8 +1,9 @@
 //! The calls that a server carries out, so that they can be stopped when nobody waits for them any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
@@ -15,7 +16,48 @@ use super::suppression::Caller;
 ///
 /// A call may be there twice, if it was delivered twice. Its key comes from the network, so it is hashed with care.
 #[derive(Default)]
-pub(super) struct Underway(Mutex<HashMap<Caller, Arc<Notify>>>);
+pub(super) struct Underway {
+    calls: Mutex<HashMap<Caller, Arc<Notify>>>,
+    missed: Missed,
+}
+
+/// Calls that were abandoned while they were not being carried out: they may come later. As others carry out most of
+/// them, only the latest are remembered.
+#[derive(Default)]
+struct Missed {
+    /// So that nobody who comes takes a lock for nothing.
+    is_any: AtomicBool,
+    /// The oldest first.
+    calls: Mutex<(HashSet<Caller>, VecDeque<Caller>)>,
+}
+
+/// How many are remembered.
+const MISSED_MAX: usize = 1024;
+
+impl Missed {
+    fn note(&self, caller: &Caller) {
+        let mut calls = self.lock();
+        let (known, order) = &mut *calls;
+        if !known.insert(caller.clone()) {
+            return;
+        }
+        order.push_back(caller.clone());
+        if order.len() > MISSED_MAX
+            && let Some(oldest) = order.pop_front()
+        {
+            known.remove(&oldest);
+        }
+        self.is_any.store(true, Ordering::Release);
+    }
+
+    fn contains(&self, caller: &Caller) -> bool {
+        self.is_any.load(Ordering::Acquire) && self.lock().0.contains(caller)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (HashSet<Caller>, VecDeque<Caller>)> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Underway {
     /// What `work` comes to; `None`, if its caller stops waiting before, in which case the work is dropped, unless the
@@ -26,6 +68,9 @@ impl Underway {
         work: F,
         is_answered: impl Fn() -> bool,
     ) -> Option<F::Output> {
+        if self.missed.contains(&caller) {
+            return None;
+        }
         tokio::pin!(work);
         let mut place = None;
         let abandoned = poll_fn(|cx| {
@@ -41,10 +86,11 @@ impl Underway {
         }
     }
 
-    /// Stops a call, if it is being carried out.
+    /// Stops a call, if it is being carried out; if it comes later, it is not begun.
     pub(super) fn abandon(&self, caller: &Caller) {
-        if let Some(abandoned) = self.lock().get(caller) {
-            abandoned.notify_waiters();
+        match self.lock().get(caller) {
+            Some(abandoned) => abandoned.notify_waiters(),
+            None => self.missed.note(caller),
         }
     }
 
@@ -54,7 +100,7 @@ impl Underway {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Caller, Arc<Notify>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,6 +178,19 @@ mod tests {
         drop(one);
         underway.abandon(&caller(1));
         assert_eq!((&mut other).now_or_never(), Some(None));
+    }
+
+    #[tokio::test]
+    async fn what_was_abandoned_before_it_came_is_not_begun() {
+        let underway = Underway::default();
+        for number in 0..=MISSED_MAX as u64 {
+            underway.abandon(&caller(number));
+            underway.abandon(&caller(number));
+        }
+        let begun = |number| underway.unless_abandoned(caller(number), ready(5), || false);
+        assert_eq!(begun(1).await, None);
+        assert_eq!(begun(0).await, Some(5), "the oldest is forgotten");
+        assert_eq!(begun(5000).await, Some(5));
     }
 
     #[tokio::test]

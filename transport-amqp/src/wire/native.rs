@@ -27,6 +27,7 @@
 //! came but for `polywire.attempt`: which attempt it is now, a number; for a `message_id`, if it has none; and for what `history.rs` writes. Since that goes
 //! through the default exchange, `polywire.topic` then says what the routing key said.
 
+mod declines;
 mod history;
 
 use std::time::Duration;
@@ -37,10 +38,11 @@ use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::{
-    Address, Body, CallId, Code, Deadline, Error, ErrorKind, Fault, Headers, Limits, Message, ReplyTo, Result,
+    Abandoned, Address, Body, CallId, Code, Deadline, Error, ErrorKind, Fault, Headers, Limits, Message,
+    ReplyTo, Result,
 };
 
-use super::{Again, Correlation, Garbled, Publishing, Wire};
+use super::{Again, Correlation, Declines, Garbled, Publishing, Wire};
 
 /// Our own convention.
 pub(crate) struct Native;
@@ -53,6 +55,8 @@ const FAULT_MESSAGE: &str = "polywire.fault.message";
 const FAULT_DETAILS: &str = "polywire.fault.details";
 const ATTEMPT: &str = "polywire.attempt";
 const TOPIC: &str = "polywire.topic";
+/// How many milliseconds a request has left that waited before it was given to somebody else.
+const LEFT: &str = "polywire.left";
 /// What the broker's names for the ways back of direct replies begin with.
 const DIRECT: &str = "amq.rabbitmq.reply-to";
 /// In which quorum queues count how often a delivery came back.
@@ -122,6 +126,35 @@ impl Wire for Native {
         Ok(Publishing::to_queue(queue.clone(), properties, message.body.into_bytes()))
     }
 
+    // There in each virtual host, so that nobody has to make it.
+    fn control_exchange(&self) -> ShortString {
+        "amq.direct".into()
+    }
+
+    fn abandoned_key(&self, service: &Address) -> Result<ShortString> {
+        short("service", format!("polywire.abandoned.{service}"))
+    }
+
+    fn encode_abandoned(
+        &self,
+        key: &ShortString,
+        reply_queue: &ShortString,
+        correlation: Correlation,
+    ) -> Result<Publishing> {
+        let Correlation { requester, call } = correlation;
+        let id = short("correlation id", format!("{requester}-{call}"))?;
+        let properties = BasicProperties::default().with_delivery_mode(1).with_correlation_id(id);
+        let properties = properties.with_reply_to(reply_queue.clone());
+        let (exchange, routing_key) = (self.control_exchange(), key.clone());
+        Ok(Publishing { exchange, routing_key, mandatory: false, properties, body: Bytes::new() })
+    }
+
+    fn decode_abandoned(&self, properties: &BasicProperties) -> Option<Abandoned> {
+        // As both are read of a request.
+        let call = self.correlation_of(properties)?.call;
+        Some(Abandoned::new(ReturnAddress::read(properties)?, call))
+    }
+
     fn encode_reply(&self, message: Message, persistent: bool) -> Result<Publishing> {
         let mut properties = common(&message, persistent)?;
         let address = message.reply_to.as_ref().and_then(ReturnAddress::of);
@@ -158,13 +191,20 @@ impl Wire for Native {
     }
 
     fn encode_again(&self, queue: &ShortString, origin: &ShortString, again: Again) -> Result<Publishing> {
-        let Again { properties, topic, body, history, attempt, for_ever } = again;
+        let Again { properties, topic, body, history, attempt, for_ever, deadline, declines, pause } = again;
         let mut headers =
             properties.headers().as_ref().map(|table| table.inner().clone()).unwrap_or_default();
         // It would go to those queues again.
         headers.remove(CARBON_COPY);
         headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(attempt.into()));
         history::write(&mut headers, history.as_deref(), origin);
+        declines::write(&mut headers, declines.as_ref());
+        headers.remove(LEFT);
+        if let Some(deadline) = deadline.filter(|_| !pause.is_zero()) {
+            // The broker takes the expiration off what has waited.
+            let left = deadline.remaining().saturating_sub(pause).as_millis().to_string();
+            headers.insert(LEFT.into(), AMQPValue::LongString(left.into()));
+        }
         if let Some(topic) = topic {
             headers.insert(TOPIC.into(), AMQPValue::LongString(topic.as_str().into()));
         }
@@ -175,9 +215,8 @@ impl Wire for Native {
     fn encode_revived(&self, queue: &ShortString, letter: &Raw) -> Result<Publishing> {
         let mut history = letter.properties.headers().as_ref().and_then(history::read).unwrap_or_default();
         history.revived();
-        let (body, topic) = (letter.data.clone().into(), None);
-        let (properties, history) = (letter.properties.clone(), Some(history));
-        let again = Again { properties, topic, body, history, attempt: 1, for_ever: true };
+        let again = Again::new(letter.properties.clone(), None, letter.data.clone().into(), 1);
+        let again = Again { history: Some(history), for_ever: true, ..again };
         let mut copy = self.encode_again(queue, queue, again)?;
         if !queue.as_str().starts_with(JOBS) && !is_group_queue(queue) {
             // Whoever made a request has given up.
@@ -252,6 +291,14 @@ impl Wire for Native {
         let topic = Address::new(topic).map_err(|error| unreadable("its topic").with_source(error))?;
         message.topic = Some(topic);
         Ok(message)
+    }
+
+    fn reply_to(&self, properties: &BasicProperties) -> Option<ReplyTo> {
+        ReturnAddress::read(properties)
+    }
+
+    fn declines(&self, properties: &BasicProperties) -> Option<Declines> {
+        properties.headers().as_ref().and_then(declines::read)
     }
 
     fn attempt(&self, raw: &Raw) -> u32 {
@@ -393,8 +440,9 @@ fn read_request(raw: &mut Raw, limits: &Limits, message: &mut Message) -> Result
     let properties = &raw.properties;
     let method = properties.kind().as_ref().ok_or_else(|| unreadable("it names no method in its type"))?;
     message.method = Some(Address::new(method.as_str())?);
-    if let Some(expiration) = properties.expiration() {
-        let ms = expiration.as_str().parse().map_err(|_| unreadable("its expiration is not a number"))?;
+    let left = || properties.headers().as_ref().and_then(|table| text(table.inner().get(LEFT)?)?.ok());
+    if let Some(expiration) = properties.expiration().as_ref().map(ToString::to_string).or_else(left) {
+        let ms = expiration.parse().map_err(|_| unreadable("its expiration is not a number"))?;
         message.deadline = Some(Deadline::after_ms(ms));
     }
     read_common(raw, limits, message)

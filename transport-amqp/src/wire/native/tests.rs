@@ -169,8 +169,7 @@ fn topic(text: &str) -> Address {
 /// What the other side receives of what is given back.
 fn arrived_again(raw: Raw, topic: Option<Address>) -> Raw {
     let attempt = Native.attempt(&raw) + 1;
-    let (properties, body, history) = (raw.properties, raw.data.into(), None);
-    let again = Again { properties, topic, body, history, attempt, for_ever: false };
+    let again = Again::new(raw.properties, topic, raw.data.into(), attempt);
     let queue = "polywire.jobs.j".into();
     arrived(Native.encode_again(&queue, &queue, again).unwrap())
 }
