@@ -11,10 +11,10 @@ pub use polywire_core::{
     Filter, Filters, FromState, Graveyard, Group, Handler, Headers, History, Identity, InFlight, Inbound,
     Interest, Job, Limits, Listener, ListenerBind, Memory, Message, Origin, Outbound, Outcome, Outgoing,
     Overflow, Publisher, PublisherConnect, Puller, PullerBind, Pusher, PusherConnect, Reason, Receipt,
-    Received, Receiver, Reply, ReplyTo, Request, Requester, Result, Retries, Router, Sender, Sending, Server,
-    ServerBind, ServerHandle, ServerStats, Service, ServiceFn, Serving, Settle, State, Subscriber,
-    SubscriberBind, Subscription, Suppression, Transport, Unsettled, Valid, Validate, Window, WorkHandle,
-    WorkStats, Worker, WorkerBind, middleware, service_fn,
+    Received, Receiver, Replier, Reply, ReplyTo, Request, Requester, Result, Retries, Router, Sender,
+    Sending, Server, ServerBind, ServerHandle, ServerStats, Service, ServiceFn, Serving, Settle, State,
+    Subscriber, SubscriberBind, Subscription, Suppression, Transport, Unsettled, Valid, Validate, Window,
+    WorkHandle, WorkStats, Worker, WorkerBind, middleware, service_fn,
 };
 
 #[cfg(feature = "amqp")]

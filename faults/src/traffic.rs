@@ -143,7 +143,7 @@ impl SendingEnd {
 }
 
 enum TakingEnd {
-    Server(Server),
+    Server(Box<Server>),
     Worker(Worker<MessagePack>),
     Subscriber(Subscriber<u64>),
 }
@@ -151,7 +151,7 @@ enum TakingEnd {
 impl TakingEnd {
     async fn open(pattern: Pattern, name: &str, amqp: &Amqp) -> Result<Self> {
         Ok(match pattern {
-            Pattern::Calls => Self::Server(Server::bind(amqp, name).await?),
+            Pattern::Calls => Self::Server(Box::new(Server::bind(amqp, name).await?)),
             Pattern::Jobs => Self::Worker(Worker::bind(amqp, name, MessagePack).await?),
             Pattern::Events => Self::Subscriber(Subscriber::bind(amqp, name, MessagePack).await?),
             Pattern::GroupEvents => {

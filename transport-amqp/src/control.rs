@@ -150,7 +150,7 @@ impl Listener {
     /// to this one for as long as it does not know that its connection is dead.
     async fn consume(&self) -> Result<(Channel, Consumer)> {
         let channel = self.session.channel().await?;
-        let name = ShortString::from(format!("polywire.control.{:032x}", unique()));
+        let name = ShortString::from(format!("polywire.control..{:032x}", unique()));
         let cannot = |error| failed("cannot listen to callers", error);
         let options =
             QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };

@@ -16,7 +16,8 @@ pub enum ReplyMode {
     /// Replies come over the very channel that requests go out on. When that is lost, so are they: all calls in flight
     /// fail at once, as [`RepliesLost`](ErrorKind::RepliesLost), whether they were carried out or not. What can take the
     /// channel is a lost connection, and any message that the broker answers by closing it. A server is not told if its
-    /// caller is gone: the broker drops the reply, and the server counts it as answered.
+    /// caller is gone: the broker drops the reply, and the server counts it as answered. Nor is it told that a caller has
+    /// stopped waiting, and goes on until the deadline.
     Direct,
 }
 

@@ -196,7 +196,7 @@ impl Settle for Returning {
                 None => seat.settle(tag, Outcome::Requeue),
                 // It ends with the confirm, or when that is given up.
                 Some((place, delivery)) => {
-                    self.returns.spawn(self.returns.clone().send(place, delivery, tag))
+                    self.returns.spawn(self.returns.clone().send(place, delivery, tag));
                 }
             },
         }

@@ -53,11 +53,12 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// | `polywire.events.CHANNEL..group.GROUP` | the subscribers of the group | stays, if the group is durable; else expires after 60 seconds without them |
 /// | `polywire.events.CHANNEL..own.RANDOM` | each subscriber that shares with nobody | goes with its subscriber, or expires after 60 seconds without it |
 /// | `polywire.retry.QUEUE..MILLISECONDS` | whoever gives something back to a queue for later | expires after 5 minutes without use, and never before what is in it is due |
+/// | `polywire.control..RANDOM` | each server, to hear of callers that stop waiting | exclusive, and goes with its consumer; at most 1,024 words |
 /// | `polywire.dead.QUEUE` | whoever has something dead, or looks for it | stays, without bound unless [one is set](crate::QueueOptions::dead_letters_max): see that somebody looks |
 ///
 /// QUEUE is the name of the one that it is for, without its `polywire.`: `polywire.dead.jobs.thumbnails`.
 ///
-/// All are durable and not exclusive, so that they are there again when a connection or the broker comes back; the first,
+/// All others are durable and not exclusive, so that they are there again when a connection or the broker comes back; the first,
 /// the third and the fourth are of the [kind](AmqpBuilder::queue_kind) and have the [options](crate::QueueOptions) that were
 /// chosen, and what waits for one or is dead is kept in the same kind. Each channel has a durable topic
 /// exchange, `polywire.events.CHANNEL`; topics are its routing keys, and filters its binding keys. No name can be that of
@@ -99,6 +100,23 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// A request that waits in its queue for longer than its caller does is taken away by the broker, and never starts. But
 /// the time that it waited is not known to the server, whose clock is another one: a request that comes late may be worked
 /// on for as long again as its caller had at first.
+///
+/// # Callers that stop waiting
+///
+/// A call that is dropped before its deadline is told to the servers, by the exchange `amq.direct`, and the one that works on
+/// it drops its handler; one that gets it later does not begin. It is not confirmed, and not held: while there is no
+/// connection, or more than 1,024 are to be told, a handler goes on until the deadline. So it does if the user may not
+/// write to, or read from, `amq.direct`, which costs nothing else; and always with [direct](ReplyMode::Direct) replies, whose
+/// return address is good on one channel only. Such a transport says that it has no
+/// [`cancellation`](Capabilities::cancellation).
+///
+/// # Requests that servers decline
+///
+/// What a handler [declines](polywire_core::Fault::declined) is published again with the names of those who did, so that
+/// no server runs it twice. As many as consume the queue are all of them: then the caller is answered. One that comes to a
+/// server that has declined it, since the others are busy, goes round by way of a queue for what waits, for 16 ms at
+/// first and for about a second at last; at the 33rd time, or when 64 servers have declined, the caller is answered, too.
+/// Its deadline goes along.
 ///
 /// # What fails
 ///

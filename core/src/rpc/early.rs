@@ -109,7 +109,7 @@ pub(crate) struct Asker {
 
 enum State {
     Open,
-    Answered(Message),
+    Answered(Box<Message>),
     /// The handler has ended.
     Over,
 }
@@ -133,7 +133,7 @@ impl Asker {
     /// Notes that the handler has ended; the answer that the caller has got before.
     pub(super) fn end(&self) -> Option<Message> {
         match std::mem::replace(&mut *self.state(), State::Over) {
-            State::Answered(reply) => Some(reply),
+            State::Answered(reply) => Some(*reply),
             State::Open | State::Over => None,
         }
     }
@@ -157,7 +157,7 @@ impl Asker {
         let mut state = self.state();
         let because = match *state {
             State::Open => {
-                *state = State::Answered(reply.clone());
+                *state = State::Answered(Box::new(reply.clone()));
                 return Ok(());
             }
             State::Answered(_) => "the caller was answered already",
