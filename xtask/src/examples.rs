@@ -25,7 +25,9 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     // Their default is ZeroMQ.
     for url in [None, Some("mem://example".to_owned()), Some(node.url())] {
         let url: Vec<_> = url.into_iter().collect();
-        for example in ["bank", "context", "faults", "router", "thumbnails", "weather"] {
+        const EVERYWHERE: [&str; 9] =
+            ["bank", "cancel", "context", "decline", "early_reply", "faults", "router", "thumbnails", "weather"];
+        for example in EVERYWHERE {
             let url = &url;
             cmd!(shell, "cargo run --quiet --locked --features full --example {example} -- {url...}")
                 .run()?;

@@ -6,6 +6,7 @@
 
 mod calls;
 mod connecting;
+mod control;
 mod direct;
 mod events;
 mod flow;
@@ -29,6 +30,7 @@ fn main() {
     let trials = [
         connecting::trials(),
         calls::trials(),
+        control::trials(),
         direct::trials(),
         jobs::trials(),
         queues::trials(),
