@@ -188,7 +188,7 @@ async fn handler_that_never_answers_ends_at_the_deadline() {
     });
     let (server, client) = serve(&Memory::new(), router).await;
     let order = client.request("order").timeout(Duration::from_secs(1)).call::<_, u32>(&());
-    assert!(matches!(order.await, Err(CallError::DeadlineExceeded)));
+    assert!(matches!(order.await, Err(CallError::DeadlineExceeded(_))));
     until(|| server.stats().expired == 1).await;
 }
 

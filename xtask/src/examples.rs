@@ -25,8 +25,6 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     // Their default is ZeroMQ.
     for url in [None, Some("mem://example".to_owned()), Some(node.url())] {
         let url: Vec<_> = url.into_iter().collect();
-        const EVERYWHERE: [&str; 9] =
-            ["bank", "cancel", "context", "decline", "early_reply", "faults", "router", "thumbnails", "weather"];
         for example in EVERYWHERE {
             let url = &url;
             cmd!(shell, "cargo run --quiet --locked --features full --example {example} -- {url...}")
@@ -43,6 +41,10 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     }
     calculate(shell, &[node.url(), node.url()], &node.url())
 }
+
+/// What runs over each carrier, unchanged.
+const EVERYWHERE: [&str; 9] =
+    ["bank", "cancel", "context", "decline", "early_reply", "faults", "router", "thumbnails", "weather"];
 
 /// Starts a server for each URL and a client, and checks that the calls were spread over the servers.
 fn calculate(shell: &Shell, servers: &[String], client: &str) -> Result<()> {
