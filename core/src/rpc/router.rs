@@ -26,7 +26,7 @@ use crate::{
 /// A service made of async functions: methods by their names, handlers of events by their topics.
 ///
 /// A handler takes its arguments as one value that serde can read: a tuple, a struct, a number. Before that it may ask
-/// for up to four things, in any order: the [`Context`](crate::Context), the [`Headers`](crate::Headers), the [`State`]
+/// for up to four things, in any order: the [`Context`], the [`Headers`](crate::Headers), the [`State`]
 /// of the router, or what you can [`Extract`]. It answers with a value that serde can write, or a [`Fault`], which `?`
 /// makes of every error that a method can [declare](crate::Declared).
 ///
