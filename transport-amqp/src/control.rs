@@ -35,7 +35,7 @@ impl Words {
         Self(leave)
     }
 
-    /// Leaves a word, if there is room. It does not wait, and is not held while there is no connection.
+    /// Leaves a word, if there is room. It does not wait.
     pub(crate) fn leave(&self, word: Publishing) {
         if self.0.try_send(word).is_err() {
             tracing::debug!("a server is not told that its caller has stopped waiting, for want of room");
@@ -43,42 +43,24 @@ impl Words {
     }
 }
 
-/// Passes words on, over a channel of their own, which is opened with the first of them.
+/// Passes words on, over a channel of their own, which is opened with the first of them. What comes while there is no
+/// connection waits, as far as there is room.
 async fn pass_on(session: Arc<Session>, mut words: mpsc::Receiver<Publishing>) {
     let mut channel = None;
     while let Some(word) = words.recv().await {
-        // What is left while there is none is forgotten: it would come too late.
         let open = match channel.take().filter(|open: &Channel| open.status().connected()) {
-            Some(open) => open,
-            None => match until_open(&session, &mut words).await {
-                Some(open) => open,
-                None => continue,
-            },
+            Some(open) => Ok(open),
+            None => session.channel().await,
         };
-        match publish(&open, word).await {
-            Ok(()) => channel = Some(open),
-            Err(error) => tracing::debug!(?error, "cannot tell that a caller has stopped waiting"),
+        let passed = match open {
+            Ok(open) => publish(channel.insert(open), word).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = passed {
+            tracing::debug!(?error, "cannot tell that a caller has stopped waiting");
+            channel = None;
+            sleep(jittered(PAUSE_MIN)).await;
         }
-    }
-}
-
-/// A channel, as soon as there can be one. What is left meanwhile is forgotten.
-async fn until_open(session: &Session, words: &mut mpsc::Receiver<Publishing>) -> Option<Channel> {
-    let opening = session.channel();
-    tokio::pin!(opening);
-    loop {
-        tokio::select! {
-            biased;
-            opened = &mut opening => match opened {
-                Ok(open) => return Some(open),
-                Err(error) => {
-                    tracing::debug!(?error, "no channel for what callers tell");
-                    sleep(jittered(PAUSE_MIN)).await;
-                    return None;
-                }
-            },
-            left = words.recv() => left?,
-        };
     }
 }
 

@@ -202,18 +202,18 @@ async fn full_puller_can_stop_after_a_lost_connection() {
 async fn puller_given_up_while_it_opens_holds_nothing(url: String) {
     let counting = channel(&url).await;
     let amqp = Amqp::connect(&url).await.unwrap();
-    pusher(&amqp, "given.up").await.push(&1).await.unwrap();
+    pusher(&amqp, "given.up.early").await.push(&1).await.unwrap();
     let (proxy, builder) = through_proxy(&url).await;
     let far = builder.connect().await.unwrap();
     proxy.delay(Duration::from_millis(500));
-    let opening = Puller::<u32>::bind(&far, "given.up", MessagePack);
+    let opening = Puller::<u32>::bind(&far, "given.up.early", MessagePack);
     // The broker has delivered the job before it is known here that it takes this for a consumer.
-    let delivered = async { while waiting(&counting, "polywire.jobs.given.up").await > 0 {} };
+    let delivered = async { while waiting(&counting, "polywire.jobs.given.up.early").await > 0 {} };
     tokio::select! {
         puller = opening.into_future() => drop(puller.unwrap()),
         () = delivered => {}
     }
-    let mut other = puller(&amqp, "given.up", 1).await;
+    let mut other = puller(&amqp, "given.up.early", 1).await;
     assert_eq!(taken(&mut other, 1).await, [1]);
 }
 
