@@ -275,12 +275,13 @@ impl<S: Source> Intake<S> {
         let mut ready = Some(ready);
         let mut pause = PAUSE_MIN;
         let mut missed = false;
+        let session = &self.transport.consuming;
         loop {
             let consumed = tokio::select! {
                 biased;
                 // There may be no connection for as long as it takes.
                 _ = &mut stopped => return self.source.leave(&self.transport).await,
-                consumed = self.consume(&mut missed, ready.is_none()) => consumed,
+                consumed = session.unless_lost(self.consume(&mut missed, ready.is_none())) => consumed,
             };
             match consumed {
                 Ok(mut flow) => {

@@ -106,7 +106,7 @@ impl Listener {
         let mut ready = Some(ready);
         let mut pause = PAUSE_MIN;
         loop {
-            let listening = self.consume().await;
+            let listening = self.session.unless_lost(self.consume()).await;
             if let Some(ready) = ready.take() {
                 // Whoever was opening may have given up.
                 let _ = ready.send(());

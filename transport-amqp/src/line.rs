@@ -79,8 +79,7 @@ impl Line {
 
     /// What it would do with a message of so many bytes.
     pub(crate) fn readiness(&self, size: usize) -> Readiness {
-        // The connection knows it a moment before its channels do.
-        if *self.lost.borrow() || !self.connection.connected() || !self.channel.status().connected() {
+        if *self.lost.borrow() || !self.is_open() {
             Readiness::Lost
         } else if self.connection.blocked() {
             Readiness::Stopped("it runs out of memory or disk")
@@ -89,6 +88,11 @@ impl Line {
         } else {
             Readiness::Ready
         }
+    }
+
+    /// The connection knows it a moment before its channels do.
+    fn is_open(&self) -> bool {
+        self.connection.connected() && self.channel.status().connected()
     }
 
     /// Queues a message, for which the line is to be ready.
@@ -137,7 +141,7 @@ impl Line {
         let noticed = lost.wait_for(|lost| *lost);
         tokio::pin!(noticed);
         // A line on which nothing is published notices nothing.
-        while timeout(LOOK_EVERY, &mut noticed).await.is_err() && self.channel.status().connected() {}
+        while timeout(LOOK_EVERY, &mut noticed).await.is_err() && self.is_open() {}
     }
 }
 

@@ -243,6 +243,7 @@ impl Keeper {
     async fn keep(self, mut line: Arc<Line>) {
         loop {
             self.feed(&line).await;
+            tracing::debug!("nothing more can be published on this channel");
             lock(&self.shared.state).line = None;
             if let Some(mailroom) = &self.mailroom {
                 mailroom.lose_replies();
@@ -251,7 +252,7 @@ impl Keeper {
             self.session.suspect();
             let mut pause = PAUSE_MIN;
             line = loop {
-                match self.open().await {
+                match self.session.unless_lost(self.open()).await {
                     Ok(line) => break line,
                     Err(error) => tracing::debug!(?error, "no channel to publish on yet"),
                 }

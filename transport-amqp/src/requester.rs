@@ -235,7 +235,7 @@ impl Mailroom {
         let mut ready = Some(ready);
         let mut pause = PAUSE_MIN;
         loop {
-            match self.consume(&session, ready.is_none()).await {
+            match session.unless_lost(self.consume(&session, ready.is_none())).await {
                 Ok((channel, replies)) => {
                     pause = PAUSE_MIN;
                     if let Some(ready) = ready.take() {

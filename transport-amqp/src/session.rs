@@ -16,6 +16,10 @@ use crate::error::{closed, failed};
 use crate::events::{Announcer, Change, Purpose};
 use crate::url::Broker;
 
+fn lost(what: &'static str) -> Error {
+    Error::new(ErrorKind::Disconnected, what)
+}
+
 /// A connection for one purpose, made again whenever it is lost.
 pub(crate) struct Session {
     state: watch::Receiver<State>,
@@ -56,6 +60,23 @@ impl Session {
     /// went wrong with the channel.
     pub(crate) async fn channel(&self) -> Result<Channel> {
         Ok(self.channel_to_publish().await?.0)
+    }
+
+    /// What `work` comes to that sets something up over this connection, unless that is lost meanwhile: the engine may
+    /// leave a question open for ever that is put to a connection in the moment it is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Disconnected`] if the connection was lost, besides those of `work`.
+    pub(crate) async fn unless_lost<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut state = self.state.clone();
+        // What is set up waits for a connection by itself.
+        let _ = state.wait_for(|state| !matches!(state, State::Down)).await;
+        tokio::select! {
+            biased;
+            done = work => done,
+            _ = state.changed() => Err(lost("the connection was lost while something was set up on it")),
+        }
     }
 
     /// A new channel as [`channel`](Self::channel) makes it, and where one sees whether the broker takes messages.
@@ -228,7 +249,7 @@ impl Keeper {
                 }
             }
         }
-        let lost = Error::new(ErrorKind::Disconnected, "the connection to the broker was lost");
+        let lost = lost("the connection to the broker was lost");
         let lost = lost.with("host", &self.brokers.current().host).with("port", self.brokers.current().port);
         reason.map_or(lost.clone(), |reason| lost.with_source(reason))
     }
