@@ -48,20 +48,20 @@ impl Words {
 async fn pass_on(session: Arc<Session>, mut words: mpsc::Receiver<Publishing>) {
     let mut channel = None;
     while let Some(word) = words.recv().await {
-        let open = match channel.take().filter(|open: &Channel| open.status().connected()) {
-            Some(open) => Ok(open),
-            None => session.channel().await,
-        };
-        let passed = match open {
-            Ok(open) => publish(channel.insert(open), word).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = passed {
+        if let Err(error) = session.unless_lost(pass(&session, &mut channel, word)).await {
             tracing::debug!(?error, "cannot tell that a caller has stopped waiting");
             channel = None;
             sleep(jittered(PAUSE_MIN)).await;
         }
     }
+}
+
+async fn pass(session: &Session, channel: &mut Option<Channel>, word: Publishing) -> Result<()> {
+    let open = match channel.take().filter(|open| open.status().connected()) {
+        Some(open) => open,
+        None => session.channel().await?,
+    };
+    publish(channel.insert(open), word).await
 }
 
 /// Nobody has to be there, and nothing is confirmed.

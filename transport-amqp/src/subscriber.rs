@@ -167,7 +167,7 @@ impl Wanted {
             if self.events.is_left.load(Ordering::Acquire) {
                 return Err(Error::new(ErrorKind::Closed, "the subscriber is closed").unsent());
             }
-            match self.tell(change, filter).await {
+            match self.transport.consuming.unless_lost(self.tell(change, filter)).await {
                 Err(error) if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Config) => {
                     tracing::debug!(?error, "cannot change the filters yet");
                 }
