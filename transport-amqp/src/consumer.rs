@@ -8,7 +8,6 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use lapin::message::Delivery as Raw;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::protocol::constants::REPLY_SUCCESS;
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
 use polywire_core::{
@@ -20,8 +19,9 @@ use tokio::time::sleep;
 
 use crate::QueueKind;
 use crate::error::{closed, failed};
+use crate::opening::Opening;
 use crate::returns::Returns;
-use crate::seat::{Seat, write};
+use crate::seat::Seat;
 use crate::session::{PAUSE_MAX, PAUSE_MIN, jittered};
 use crate::topology::Queue;
 use crate::transport::Inner;
@@ -232,28 +232,6 @@ struct Intake<S> {
     put: mpsc::Sender<Result<Taken>>,
 }
 
-/// A channel over which one is about to consume. Given up half-way, it is closed: the broker may consider it a consumer
-/// already, and would keep a window of deliveries for it that nobody settles. lapin holds such a channel open.
-struct Opening {
-    channel: Arc<Channel>,
-    is_done: bool,
-}
-
-impl Opening {
-    fn done(mut self) -> Arc<Channel> {
-        self.is_done = true;
-        self.channel.clone()
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        if !self.is_done {
-            write(self.channel.close(REPLY_SUCCESS, "given up".into()));
-        }
-    }
-}
-
 /// What comes over one channel.
 struct Flow {
     channel: Arc<Channel>,
@@ -323,8 +301,8 @@ impl<S: Source> Intake<S> {
     async fn consume(&self, missed: &mut bool, again: bool) -> Result<Flow> {
         let (queue, session) = (self.source.queue(), &self.transport.consuming);
         *missed |= again && S::TELLS_OF_LOSS && !queue.is_there(session).await?;
-        let opening = Opening { channel: Arc::new(session.channel().await?), is_done: false };
-        let channel = &opening.channel;
+        let opening = Opening::new(session.channel().await?);
+        let channel = opening.channel();
         queue.declare(channel).await?;
         self.source.feed(channel, !again || *missed).await?;
         let cannot = |error| failed("cannot consume the queue", error).with("queue", &queue.name);
@@ -333,7 +311,7 @@ impl<S: Source> Intake<S> {
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
         let consumer = channel.basic_consume(queue.name.clone(), "".into(), options, arguments).await;
         let consumer = consumer.map_err(cannot)?;
-        let channel = opening.done();
+        let channel = Arc::new(opening.done());
         let generation = self.seat.renew(channel.clone());
         Ok(Flow { channel, generation, consumer })
     }

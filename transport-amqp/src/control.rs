@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use crate::error::failed;
+use crate::opening::Opening;
 use crate::session::{PAUSE_MAX, PAUSE_MIN, Session, jittered};
 use crate::transport::Inner;
 use crate::unique::unique;
@@ -131,7 +132,8 @@ impl Listener {
     /// Makes a queue and consumes it. It goes with the channel, and has another name the next time: the broker may hold on
     /// to this one for as long as it does not know that its connection is dead.
     async fn consume(&self) -> Result<(Channel, Consumer)> {
-        let channel = self.session.channel().await?;
+        let opening = Opening::new(self.session.channel().await?);
+        let channel = opening.channel();
         let name = ShortString::from(format!("polywire.control..{:032x}", unique()));
         let cannot = |error| failed("cannot listen to callers", error);
         let options =
@@ -149,7 +151,7 @@ impl Listener {
             FieldTable::default(),
         );
         let words = channel.basic_consume(name, "".into(), options, none).await.map_err(cannot)?;
-        Ok((channel, words))
+        Ok((opening.done(), words))
     }
 
     async fn take_in(&self, channel: &Channel, mut words: Consumer) {

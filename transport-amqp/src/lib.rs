@@ -17,6 +17,7 @@ pub mod fuzz;
 mod graveyard;
 mod line;
 mod lines;
+mod opening;
 mod publisher;
 mod puller;
 mod pusher;

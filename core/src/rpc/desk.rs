@@ -154,14 +154,6 @@ impl<S: Service> Desk<S> {
         let asker = Arc::new(Asker::new(self.sender.clone(), &request.message, reply_to.clone()));
         let caller = (reply_to, request.message.id);
         let request = Request { asker: Some(asker.clone()), ..request };
-        let Some(answers) = &self.rules.answers else {
-            let reply = self.carry_out_for(caller, request).await;
-            if asker.end().is_none() {
-                return reply;
-            }
-            self.end_late(reply);
-            return None;
-        };
         let mut is_answered = false;
         let work = async {
             let reply = self.carry_out_for(caller.clone(), request).await;
@@ -171,10 +163,16 @@ impl<S: Service> Desk<S> {
             // That is what whoever comes again is to be told.
             Some(early)
         };
-        let (reply, is_fresh) = answers.once(caller.clone(), work).await?;
-        if !is_fresh {
-            self.count(|counts| &counts.suppressed);
-        }
+        let reply = match &self.rules.answers {
+            None => work.await?,
+            Some(answers) => {
+                let (reply, is_fresh) = answers.once(caller.clone(), work).await?;
+                if !is_fresh {
+                    self.count(|counts| &counts.suppressed);
+                }
+                reply
+            }
+        };
         (!is_answered).then_some(reply)
     }
 
