@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
 use polywire_core::{Client, Group, Publisher, Pusher, Router, Server, Subscriber, Worker};
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::book::Book;
-use crate::patience::{until_some, within};
+use crate::patience::{until, until_some, within};
 
 /// What the two ends do together.
 #[derive(Clone, Copy)]
@@ -37,6 +37,7 @@ pub(crate) struct Traffic {
 struct Line {
     end: SendingEnd,
     book: Arc<Book>,
+    acknowledged: Mutex<HashSet<u64>>,
     seen: Mutex<HashSet<u64>>,
     over: AtomicBool,
 }
@@ -65,8 +66,9 @@ impl Traffic {
         // The taking end first: events are for those who are there.
         let taken = TakingEnd::open(pattern, name, taking).await?;
         let end = SendingEnd::open(pattern, name, sending).await?;
-        let (seen, over) = (Mutex::default(), AtomicBool::new(false));
-        let line = Arc::new(Line { end, book: book.clone(), seen, over });
+        let (acknowledged, seen) = (Mutex::default(), Mutex::default());
+        let over = AtomicBool::new(false);
+        let line = Arc::new(Line { end, book: book.clone(), acknowledged, seen, over });
         let mut taking = JoinSet::new();
         taking.spawn(taken.take(line.clone()));
         let mut sending = JoinSet::new();
@@ -87,10 +89,17 @@ impl Traffic {
         until_some("an operation is acknowledged and seen", || self.line.operate()).await
     }
 
-    /// Begins no more, and waits until those end that were begun.
+    /// Begins no more, and waits until those end that were begun, and all is seen that was acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// If something is not seen. The book counts it; who waits here knows where it was lost.
     pub(crate) async fn finish(mut self) -> Result<()> {
         self.line.over.store(true, Ordering::Release);
-        within("all operations have ended", async { while self.sending.join_next().await.is_some() {} }).await
+        within("all operations have ended", async { while self.sending.join_next().await.is_some() {} })
+            .await?;
+        let all_seen = until("all is seen that was acknowledged", || self.line.unseen().is_empty()).await;
+        all_seen.with_context(|| format!("acknowledged, and not seen: {:?}", self.line.unseen()))
     }
 }
 
@@ -110,8 +119,9 @@ impl Line {
         if !acknowledged {
             return None;
         }
+        lock(&self.acknowledged).insert(id);
         // It may arrive a moment later; one that does not is lost, which is for the book to say.
-        let seen = until_some("it is seen", || async { self.seen().contains(&id).then_some(()) });
+        let seen = until_some("it is seen", || async { lock(&self.seen).contains(&id).then_some(()) });
         timeout(BRIEF, seen).await.ok()?.ok()
     }
 
@@ -121,13 +131,17 @@ impl Line {
     }
 
     fn note(&self, id: u64) {
-        self.seen().insert(id);
+        lock(&self.seen).insert(id);
         self.book.effect(0, id);
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unseen(&self) -> Vec<u64> {
+        lock(&self.acknowledged).difference(&lock(&self.seen)).copied().collect()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SendingEnd {

@@ -8,6 +8,7 @@ use polywire_core::{Address, Error, ErrorKind, Limits, Result};
 
 use crate::bounds::Bounds;
 use crate::credentials::{Credentials, Provider};
+use crate::heartbeat::Heartbeat;
 use crate::queues::Queues;
 use crate::url::{Limit, Target};
 use crate::wire::{Native, Wire};
@@ -50,14 +51,19 @@ pub(crate) struct Config {
     pub(crate) unconfirmed: Bounds,
 }
 
+impl Config {
+    pub(crate) fn heartbeat(&self) -> Heartbeat {
+        Heartbeat::seconds(self.target.uri.query.heartbeat.unwrap_or(DEFAULT_HEARTBEAT_SECONDS))
+    }
+}
+
 impl AmqpBuilder {
     pub(crate) fn new(url: &str) -> Result<Self> {
-        let mut target = Target::parse(url)?;
+        let target = Target::parse(url)?;
         if target.is_encrypted() && !cfg!(feature = "tls") {
             let error = Error::new(ErrorKind::Unsupported, "amqps needs a feature that is not compiled in");
             return Err(error.with("crate", "polywire-amqp").with("feature", "tls"));
         }
-        target.uri.query.heartbeat.get_or_insert(DEFAULT_HEARTBEAT_SECONDS);
         let mut queues = Queues::default();
         queues.usual = queues.usual.kind(target.queue_kind.unwrap_or_default());
         let reply_mode = target.reply_mode.unwrap_or_default();
@@ -95,9 +101,12 @@ impl AmqpBuilder {
         self
     }
 
-    /// How often each side shows that it lives, in whole seconds and at least one. Twice that time without a sign,
-    /// and the connection counts as lost. The default is 10 s, or the URL's `heartbeat`, in seconds; the broker may
-    /// ask for less.
+    /// Half of the time after which a connection without a sign of life counts as lost, at either end, in whole seconds and
+    /// at least one. The default is 10 s, or the URL's `heartbeat`, in seconds, where 0 turns it off. What is agreed with
+    /// the broker is a third less than that, since RabbitMQ wants to hear nothing for up to three heartbeats before it acts;
+    /// it may ask for less. One second is the exception: it cannot be made less, and the broker takes up to three.
+    ///
+    /// It bounds the pauses between two attempts to connect as well, if it is less than 5 s.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         let seconds = u16::try_from(interval.as_secs()).unwrap_or(u16::MAX);
         self.config.target.uri.query.heartbeat = Some(seconds.max(1));

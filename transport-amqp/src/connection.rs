@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use async_rs::traits::Reactor;
 use async_rs::{Runtime, Tokio};
@@ -28,38 +28,42 @@ pub(crate) async fn connect(config: &Config, broker: &Broker, purpose: Purpose) 
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let tls = tls_connector(config)?;
     let limit = config.connect_timeout;
-    let attempt = Arc::new(Attempt::default());
-    let abandon_on_return = Abandon(attempt.clone());
-    // The engine bounds neither the name look-up nor TLS, and its thread would go on after a time-out out here.
-    let dial = async move |uri: AMQPUri, runtime: Runtime<Tokio>| match timeout(
-        limit,
-        dial(uri, runtime, tls.as_ref(), &attempt),
-    )
-    .await
-    {
-        Ok(stream) => stream.map_err(lapin::Error::from),
-        Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-    };
     let mut uri = config.target.uri.clone();
     (uri.authority.host, uri.authority.port) = (broker.host.clone(), broker.port);
     if let Some(provider) = &config.credentials {
         let asked = timeout(limit, provider.ask()).await;
         uri.authority.userinfo = asked.map_err(|_| no_credentials())??.into();
     }
+    uri.query.heartbeat = Some(config.heartbeat().agreed());
     // Without a bound of ours the engine takes some 7 MB for its buffers.
     uri.query.frame_max.get_or_insert(FRAME_MAX);
-    let connecting = Connection::connector(uri, Runtime::tokio_current(), dial, properties);
-    let connected = match timeout(limit, connecting).await {
-        Ok(Ok(connection)) => {
-            abandon_on_return.0.succeeded();
-            Ok(connection)
-        }
+    let connected = match timeout(limit, shake_hands(uri, tls, properties)).await {
+        Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(failed("cannot connect to the broker", error)),
         Err(_) => {
             Err(Error::new(ErrorKind::Disconnected, "the broker did not answer within the connect time"))
         }
     };
     connected.map_err(|error| error.with("host", &broker.host).with("port", broker.port).unsent())
+}
+
+/// Connects, as far as it takes. Dropped half-way, it hangs up.
+async fn shake_hands(
+    uri: AMQPUri,
+    tls: Option<TlsConnector>,
+    properties: ConnectionProperties,
+) -> lapin::Result<Connection> {
+    // Here and not by the engine, which keeps some 10 KB for good of each attempt that it makes in vain.
+    let runtime = Runtime::tokio_current();
+    let tcp = reach(&uri, &runtime).await?;
+    let hang_up = HangUp(Some(duplicate(tcp.get_ref())?));
+    let stream = Mutex::new(Some(encrypted(AsyncTcpStream::Plain(tcp), tls, &uri).await?));
+    // It would dial again what was hung up on it.
+    let dial =
+        async move |_, _| lock(&stream).take().ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut).into());
+    let connection = Connection::connector(uri, runtime, dial, properties).await?;
+    hang_up.disarm();
+    Ok(connection)
 }
 
 fn no_credentials() -> Error {
@@ -86,72 +90,49 @@ fn tls_connector(_: &Config) -> Result<Option<TlsConnector>> {
     Ok(None)
 }
 
-async fn dial(
-    uri: AMQPUri,
-    runtime: Runtime<Tokio>,
-    tls: Option<&TlsConnector>,
-    attempt: &Attempt,
-) -> io::Result<Stream> {
-    let (host, port) = (uri.authority.host, uri.authority.port);
+async fn reach(uri: &AMQPUri, runtime: &Runtime<Tokio>) -> io::Result<<Tokio as Reactor>::TcpStream> {
     // The engine's own look-up panics on its thread when the runtime ends meanwhile; this one fails.
-    let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), port)).await?.collect();
-    let tcp = runtime.tcp_connect(addresses).await?;
-    attempt.reached(duplicate(tcp.get_ref())?)?;
-    let stream = AsyncTcpStream::Plain(tcp);
+    let addresses = tokio::net::lookup_host((uri.authority.host.as_str(), uri.authority.port)).await?;
+    runtime.tcp_connect(addresses.collect::<Vec<_>>()).await
+}
+
+#[cfg(feature = "tls")]
+async fn encrypted(stream: Stream, tls: Option<TlsConnector>, uri: &AMQPUri) -> io::Result<Stream> {
     match tls {
         None => Ok(stream),
-        #[cfg(feature = "tls")]
-        Some(tls) => stream.into_rustls(tls, &host).await,
-        #[cfg(not(feature = "tls"))]
-        Some(never) => match *never {},
+        Some(tls) => stream.into_rustls(&tls, &uri.authority.host).await,
     }
+}
+
+#[cfg(not(feature = "tls"))]
+#[allow(
+    clippy::unused_async,
+    clippy::unnecessary_wraps,
+    reason = "the twin with the feature on awaits and may fail"
+)]
+async fn encrypted(stream: Stream, _: Option<TlsConnector>, _: &AMQPUri) -> io::Result<Stream> {
+    Ok(stream)
 }
 
 type Stream = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 
-/// An attempt to connect. A peer that was reached and says nothing would keep the engine's thread and its buffers for
-/// ever, since there are no heartbeats yet: so what was given up is hung up from here.
-#[derive(Default)]
-struct Attempt(Mutex<Progress>);
+/// Hangs up when it is dropped, unless the connection was made. A peer that was reached and says nothing would keep the
+/// engine's thread and its buffers for ever, since there are no heartbeats yet.
+struct HangUp(Option<TcpStream>);
 
-#[derive(Default)]
-enum Progress {
-    #[default]
-    Dialling,
-    Reached(TcpStream),
-    Over,
+impl HangUp {
+    /// Does not hang up: the socket is the engine's alone from now on.
+    fn disarm(mut self) {
+        self.0 = None;
+    }
 }
 
-impl Attempt {
-    fn reached(&self, socket: TcpStream) -> io::Result<()> {
-        let mut progress = lock(&self.0);
-        if matches!(*progress, Progress::Over) {
-            // The engine dials again what was hung up on it.
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        *progress = Progress::Reached(socket);
-        Ok(())
-    }
-
-    /// Lets go of the socket, which is the engine's alone from now on.
-    fn succeeded(&self) {
-        *lock(&self.0) = Progress::Over;
-    }
-
-    fn abandon(&self) {
-        if let Progress::Reached(socket) = std::mem::replace(&mut *lock(&self.0), Progress::Over) {
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.0 {
             // It fails if the peer was faster.
             let _ = socket.shutdown(Shutdown::Both);
         }
-    }
-}
-
-/// Abandons an attempt that has not succeeded, also when the future is dropped.
-struct Abandon(Arc<Attempt>);
-
-impl Drop for Abandon {
-    fn drop(&mut self) {
-        self.0.abandon();
     }
 }
 

@@ -15,14 +15,13 @@ use polywire_core::{
     Result, Settle, Window,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
 
 use crate::QueueKind;
+use crate::backoff::Backoff;
 use crate::error::{closed, failed};
 use crate::opening::Opening;
 use crate::returns::Returns;
 use crate::seat::Seat;
-use crate::session::{PAUSE_MAX, PAUSE_MIN, jittered};
 use crate::topology::Queue;
 use crate::transport::Inner;
 use crate::wire::{Again, Native, Wire};
@@ -251,7 +250,7 @@ impl<S: Source> Intake<S> {
     /// Takes in until it is stopped; tells when it does so for the first time, or why it cannot.
     async fn serve(self, ready: oneshot::Sender<Result<()>>, mut stopped: oneshot::Receiver<Taking>) {
         let mut ready = Some(ready);
-        let mut pause = PAUSE_MIN;
+        let mut backoff = Backoff::new();
         let mut missed = false;
         let session = &self.transport.consuming;
         loop {
@@ -263,7 +262,7 @@ impl<S: Source> Intake<S> {
             };
             match consumed {
                 Ok(mut flow) => {
-                    pause = PAUSE_MIN;
+                    backoff.reset();
                     if let Some(ready) = ready.take() {
                         // Whoever was opening may have given up, and dropped the other half with it.
                         let _ = ready.send(Ok(()));
@@ -291,7 +290,7 @@ impl<S: Source> Intake<S> {
             }
             self.transport.consuming.suspect();
             tokio::select! {
-                () = sleep(jittered(pause)) => pause = (pause * 2).min(PAUSE_MAX),
+                () = backoff.wait() => {}
                 _ = &mut stopped => return self.source.leave(&self.transport).await,
             }
         }

@@ -15,11 +15,11 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use polywire_core::{Abandoned, Address, Result};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
 
+use crate::backoff::{Backoff, PAUSE_MIN, pause};
 use crate::error::failed;
 use crate::opening::Opening;
-use crate::session::{PAUSE_MAX, PAUSE_MIN, Session, jittered};
+use crate::session::Session;
 use crate::transport::Inner;
 use crate::unique::unique;
 use crate::wire::{Native, Publishing, Wire};
@@ -52,7 +52,7 @@ async fn pass_on(session: Arc<Session>, mut words: mpsc::Receiver<Publishing>) {
         if let Err(error) = session.unless_lost(pass(&session, &mut channel, word)).await {
             tracing::debug!(?error, "cannot tell that a caller has stopped waiting");
             channel = None;
-            sleep(jittered(PAUSE_MIN)).await;
+            pause(PAUSE_MIN).await;
         }
     }
 }
@@ -105,7 +105,7 @@ impl Listener {
 
     async fn listen_again_and_again(self, ready: oneshot::Sender<()>) {
         let mut ready = Some(ready);
-        let mut pause = PAUSE_MIN;
+        let mut backoff = Backoff::new();
         loop {
             let listening = self.session.unless_lost(self.consume()).await;
             if let Some(ready) = ready.take() {
@@ -114,18 +114,17 @@ impl Listener {
             }
             match listening {
                 Ok((channel, words)) => {
-                    pause = PAUSE_MIN;
+                    backoff.reset();
                     self.take_in(&channel, words).await;
                 }
                 Err(_) if self.session.refusal().is_some() => return,
                 Err(error) if error.is_transient() => tracing::debug!(?error, "cannot listen to callers yet"),
                 Err(error) => {
                     tracing::warn!(?error, "the broker does not let us listen to callers that stop waiting");
-                    pause = PAUSE_MAX;
+                    backoff.slow_down();
                 }
             }
-            sleep(jittered(pause)).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            backoff.wait().await;
         }
     }
 

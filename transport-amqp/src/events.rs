@@ -6,9 +6,8 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_core::stream::BoxStream;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use polywire_core::Error;
-use tokio::sync::broadcast;
 
 /// Something that happened to one of the two connections of a transport. The same is told to `tracing`.
 #[derive(Clone, Debug)]
@@ -34,6 +33,13 @@ pub enum Purpose {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Change {
+    /// It is there, at this broker. Whoever begins to watch hears this first of each connection that is.
+    Connected {
+        /// The broker's host.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
     /// It is lost, and is being made again.
     Lost(Error),
     /// It is there again, at this broker; what is consumed over it is set up anew.
@@ -60,10 +66,11 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// What happens to the connections of a transport from now on; made by [`Amqp::events`](crate::Amqp::events).
+/// How the connections of a transport are, and what happens to them from now on; made by
+/// [`Amqp::events`](crate::Amqp::events).
 ///
 /// One that is not read holds the latest 64 events. It ends with the transport.
-pub struct ConnectionEvents(BoxStream<'static, ConnectionEvent>);
+pub struct ConnectionEvents(pub(crate) BoxStream<'static, ConnectionEvent>);
 
 impl ConnectionEvents {
     /// The next event; `None` when the transport is gone. Nothing is lost if it is dropped.
@@ -85,42 +92,3 @@ impl fmt::Debug for ConnectionEvents {
         f.write_str("ConnectionEvents")
     }
 }
-
-/// Tells all who watch.
-#[derive(Clone)]
-pub(crate) struct Announcer(broadcast::Sender<ConnectionEvent>);
-
-impl Announcer {
-    pub(crate) fn new() -> Self {
-        Self(broadcast::Sender::new(KEPT))
-    }
-
-    pub(crate) fn tell(&self, purpose: Purpose, change: Change) {
-        match &change {
-            Change::Lost(error) => tracing::warn!(%purpose, ?error, "the connection is lost"),
-            // The keeper says it itself, with how long it took.
-            Change::Restored { .. } => {}
-            Change::Blocked(reason) => tracing::warn!(%purpose, reason, "the broker takes no messages"),
-            Change::Unblocked => tracing::info!(%purpose, "the broker takes messages again"),
-            Change::Refused(error) => tracing::error!(%purpose, ?error, "the broker refuses us for good"),
-        }
-        // Nobody has to watch.
-        let _ = self.0.send(ConnectionEvent { purpose, change });
-    }
-
-    pub(crate) fn listen(&self) -> ConnectionEvents {
-        let events = stream::unfold(self.0.subscribe(), |mut events| async {
-            loop {
-                match events.recv().await {
-                    Ok(event) => return Some((event, events)),
-                    // What a slow reader missed is gone; what comes next is not.
-                    Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                }
-            }
-        });
-        ConnectionEvents(events.boxed())
-    }
-}
-
-const KEPT: usize = 64;

@@ -3,6 +3,8 @@
 //! [`Amqp`] is the transport; [`AmqpBuilder`] sets it up. What lies on the wire, for those who want to speak it from
 //! elsewhere, stands in the documentation of [`Amqp`].
 
+mod announcer;
+mod backoff;
 mod bounds;
 mod config;
 mod connection;
@@ -15,6 +17,7 @@ mod events;
 #[doc(hidden)]
 pub mod fuzz;
 mod graveyard;
+mod heartbeat;
 mod line;
 mod lines;
 mod opening;

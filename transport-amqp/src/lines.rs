@@ -12,7 +12,7 @@ use lapin::types::ShortString;
 use polywire_core::{Deadline, Error, ErrorKind, Result, Sending};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 pub(crate) use self::exchanges::Exchange;
 use self::exchanges::Exchanges;
@@ -20,12 +20,13 @@ use self::held::Held;
 pub(crate) use self::parcel::Parcel;
 use self::parcel::Told;
 use self::ticket::{Outlook, Ticket, until};
+use crate::backoff::Backoff;
 use crate::bounds::Bounds;
 use crate::config::Config;
 use crate::error::{closed, lock, lost_on_the_way};
 use crate::line::{Line, Readiness};
 use crate::requester::Mailroom;
-use crate::session::{PAUSE_MAX, PAUSE_MIN, Session, jittered};
+use crate::session::Session;
 use crate::wire::Publishing;
 
 /// Publishes on one line after the other, and waits for confirms.
@@ -250,7 +251,7 @@ impl Keeper {
             }
             drop(line);
             self.session.suspect();
-            let mut pause = PAUSE_MIN;
+            let mut backoff = Backoff::new();
             line = loop {
                 match self.session.unless_lost(self.open()).await {
                     Ok(line) => break line,
@@ -259,8 +260,7 @@ impl Keeper {
                 if let Some(refusal) = self.session.refusal() {
                     return self.shared.end(&refusal);
                 }
-                sleep(jittered(pause)).await;
-                pause = (pause * 2).min(PAUSE_MAX);
+                backoff.wait().await;
             };
             self.shared.use_line(&line);
         }

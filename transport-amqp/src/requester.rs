@@ -18,13 +18,13 @@ use polywire_core::{
 };
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
 
+use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::error::{closed, failed, full, lock};
 use crate::line::Line;
 use crate::seat::acknowledge;
-use crate::session::{PAUSE_MAX, PAUSE_MIN, Session, jittered};
+use crate::session::Session;
 use crate::topology::Queue;
 use crate::transport::Inner;
 use crate::unique::unique;
@@ -233,11 +233,11 @@ impl Mailroom {
     /// Takes in replies, for ever; tells when it does so for the first time, or why it cannot.
     pub(crate) async fn serve(self: Arc<Self>, session: Arc<Session>, ready: oneshot::Sender<Result<()>>) {
         let mut ready = Some(ready);
-        let mut pause = PAUSE_MIN;
+        let mut backoff = Backoff::new();
         loop {
             match session.unless_lost(self.consume(&session, ready.is_none())).await {
                 Ok((channel, replies)) => {
-                    pause = PAUSE_MIN;
+                    backoff.reset();
                     if let Some(ready) = ready.take() {
                         // Whoever opened the transport may have given up.
                         let _ = ready.send(Ok(()));
@@ -256,8 +256,7 @@ impl Mailroom {
                 },
             }
             session.suspect();
-            sleep(jittered(pause)).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            backoff.wait().await;
         }
     }
 

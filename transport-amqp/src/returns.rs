@@ -11,11 +11,11 @@ use polywire_core::{Burial, Error, ErrorKind, Outcome, Reason, Result, Settle};
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
+use crate::backoff::{PAUSE_MAX, pause};
 use crate::consumer::{GivingBack, Taken};
 use crate::seat::Seat;
-use crate::session::{PAUSE_MAX, jittered};
 use crate::topology::{EXPIRES_AFTER, Queue};
 use crate::transport::Inner;
 use crate::unique::unique;
@@ -108,7 +108,7 @@ impl Returns {
             _ => {
                 tracing::error!(?error, queue = %self.queue.name, "cannot put it where it belongs; it is tried again");
                 // Or it would go round and round.
-                sleep(jittered(PAUSE_MAX)).await;
+                pause(PAUSE_MAX).await;
             }
         }
         self.seat.settle(tag, Outcome::Requeue);

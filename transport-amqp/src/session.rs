@@ -10,10 +10,12 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::announcer::Announcer;
+use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::connection::connect;
 use crate::error::{closed, failed};
-use crate::events::{Announcer, Change, Purpose};
+use crate::events::{Change, Purpose};
 use crate::url::Broker;
 
 fn lost(what: &'static str) -> Error {
@@ -42,8 +44,9 @@ impl Session {
     pub(crate) async fn open(config: Config, purpose: Purpose, announcer: Announcer) -> Result<Self> {
         let mut brokers = Brokers::new(&config);
         let connection = Arc::new(brokers.connect_to_any(&config, purpose).await?);
-        let Broker { host, port } = brokers.current();
+        let Broker { host, port } = brokers.current().clone();
         tracing::info!(%purpose, host, port, "connected");
+        announcer.tell(purpose, Change::Connected { host, port });
         let (tell, state) = watch::channel(State::Up(connection.clone()));
         let (tell_flow, flow) = watch::channel(true);
         let suspicion = Arc::new(Notify::new());
@@ -195,7 +198,7 @@ struct Keeper {
 
 impl Keeper {
     async fn keep(mut self, mut connection: Arc<Connection>) {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::up_to(self.config.heartbeat().pause_max());
         loop {
             let since = Instant::now();
             let reason = self.until_lost(&connection).await;
@@ -204,7 +207,7 @@ impl Keeper {
             let outage = Outage::begin();
             self.announcer.tell(self.purpose, Change::Lost(reason));
             if since.elapsed() >= STEADY {
-                backoff = Backoff::new();
+                backoff.reset();
             } else {
                 // One that lets us in and throws us out at once is not to be hammered.
                 backoff.wait().await;
@@ -307,30 +310,6 @@ impl Outage {
     }
 }
 
-/// Pauses that grow.
-pub(crate) struct Backoff(Duration);
-
-impl Backoff {
-    pub(crate) fn new() -> Self {
-        Self(PAUSE_MIN)
-    }
-
-    pub(crate) async fn wait(&mut self) {
-        sleep(jittered(self.0)).await;
-        self.0 = (self.0 * 2).min(PAUSE_MAX);
-    }
-}
-
-/// Somewhere between half of a pause and all of it, so that not all clients come back in the same moment.
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    // The low digits of the clock are as random as this needs.
-    let nanos =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
-    pause.mul_f64(0.5 + f64::from(nanos % 1000) / 2000.0)
-}
-
-pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(100);
-pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A connection that lived this long was a good one.
 const STEADY: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -14,13 +14,13 @@ use polywire_core::{
     Subscription,
 };
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::QueueKind;
+use crate::backoff::{PAUSE_MIN, pause};
 use crate::consumer::{self, GivingBack, Source};
 use crate::error::failed;
 use crate::puller::giving_back;
-use crate::session::{PAUSE_MIN, jittered};
 use crate::topology::{Queue, declare_exchange};
 use crate::transport::Inner;
 use crate::unique::unique;
@@ -173,7 +173,7 @@ impl Wanted {
                 }
                 outcome => return outcome,
             }
-            sleep(jittered(PAUSE_MIN)).await;
+            pause(PAUSE_MIN).await;
         }
     }
 

@@ -17,10 +17,11 @@ use tokio::time::timeout;
 
 #[cfg(doc)]
 use crate::ReplyMode;
+use crate::announcer::Announcer;
 use crate::config::{AmqpBuilder, Config};
 use crate::control::Words;
 use crate::error::{closed, lock};
-use crate::events::{Announcer, ConnectionEvents, Purpose};
+use crate::events::{ConnectionEvents, Purpose};
 use crate::lines::Lines;
 use crate::requester::{self, Mailroom};
 use crate::returns::{Copies, Made};
@@ -211,7 +212,7 @@ impl Amqp {
         AmqpBuilder::new(url)
     }
 
-    /// What happens to the connections from now on: lost, restored, blocked, refused.
+    /// How the connections are, and what happens to them from now on: connected, lost, restored, blocked, refused.
     #[must_use]
     pub fn events(&self) -> ConnectionEvents {
         self.0.announcer.listen()

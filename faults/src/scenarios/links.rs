@@ -36,12 +36,12 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
             async move { (role, trouble, case.run(rounds).await) }
         })
         .buffer_unordered(AT_A_TIME);
-    let mut slowest = BTreeMap::<_, Times>::new();
+    let mut all = BTreeMap::<_, Times>::new();
     while let Some((role, trouble, times)) = running.next().await {
         let times = times.with_context(|| format!("{trouble} at the {role}"))?;
-        slowest.entry(trouble).or_default().raise(times);
+        all.entry(trouble).or_default().add(times);
     }
-    for (trouble, times) in slowest {
+    for (trouble, times) in all {
         book.figure(trouble.name(), times);
     }
     book.nothing_is_lost().await
@@ -50,15 +50,25 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
 /// Most of the time they wait.
 const AT_A_TIME: usize = 12;
 
-/// How long it took until a trouble was noticed, if it had to be, and from its end until all was as before.
+/// How long it took at the longest until a trouble was noticed, if it had to be, and from its end until all was as before.
 #[derive(Clone, Copy, Default)]
 struct Times {
     noticed: Option<Duration>,
     recovered: Duration,
+    rounds: u32,
+    /// Those in which each of the two took no longer than twice the heartbeat.
+    in_time: u32,
 }
 
 impl Times {
-    fn raise(&mut self, other: Self) {
+    fn of_round(noticed: Option<Duration>, recovered: Duration) -> Self {
+        let slower = noticed.unwrap_or_default().max(recovered);
+        Self { noticed, recovered, rounds: 1, in_time: u32::from(slower <= HEARTBEAT * 2) }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.rounds += other.rounds;
+        self.in_time += other.in_time;
         self.noticed = self.noticed.max(other.noticed);
         self.recovered = self.recovered.max(other.recovered);
     }
@@ -69,7 +79,8 @@ impl fmt::Display for Times {
         if let Some(noticed) = self.noticed {
             write!(f, "noticed within {:.1} s, ", noticed.as_secs_f64())?;
         }
-        write!(f, "recovered within {:.1} s", self.recovered.as_secs_f64())
+        write!(f, "recovered within {:.1} s, ", self.recovered.as_secs_f64())?;
+        write!(f, "both within twice the heartbeat {} of {} times", self.in_time, self.rounds)
     }
 }
 
@@ -83,7 +94,7 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// The longest times that it took.
+    /// How long it took.
     async fn run(&self, rounds: u32) -> Result<Times> {
         let proxy = Proxy::start(format!("127.0.0.1:{}", self.broker.port)).await?;
         let near = self.connect(&format!("amqp://guest:guest@{}", proxy.address())).await?;
@@ -92,15 +103,15 @@ impl Case<'_> {
         let name = format!("{}-{}", self.role.name(), self.trouble.name());
         let traffic = Traffic::start(self.role.pattern(), &name, sending, taking, self.book).await?;
         traffic.until_it_flows().await?;
-        let mut slowest = Times::default();
+        let mut times = Times::default();
         for _ in 0..rounds {
             let noticed = self.trouble.pass(&proxy, &near).await?;
             let over = Instant::now();
             traffic.until_it_flows().await?;
-            slowest.raise(Times { noticed, recovered: over.elapsed() });
+            times.add(Times::of_round(noticed, over.elapsed()));
         }
         traffic.finish().await?;
-        Ok(slowest)
+        Ok(times)
     }
 
     async fn connect(&self, url: &str) -> Result<Amqp> {

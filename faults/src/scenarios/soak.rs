@@ -32,11 +32,13 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
     broker.with(|node| node.remember_queues()).await?;
     let calls = Calls { total: usize::MAX, callers: 20, timeout: Duration::from_secs(30), pause: PAUSE };
     let jobs = Jobs { total: usize::MAX, pushers: 10, pause: PAUSE };
-    let end = Instant::now() + plan.soak;
+    let start = Instant::now();
+    let end = start + plan.soak;
     let restarting = async {
-        let mut restarts = 0;
-        while Instant::now() + RESTART_EVERY < end {
-            sleep(RESTART_EVERY).await;
+        let (mut restarts, mut next) = (0, start + RESTART_EVERY);
+        while next < end {
+            sleep_until(next).await;
+            next += RESTART_EVERY;
             broker.kill().await?;
             broker.restart().await?;
             restarts += 1;

@@ -40,6 +40,7 @@ impl Trouble {
     /// Lets it pass. A black hole lasts until its victim has noticed; how long that took.
     pub(super) async fn pass(self, proxy: &Proxy, victim: &Amqp) -> Result<Option<Duration>> {
         let mut events = victim.events();
+        connected(&mut events).await?;
         match self {
             Self::Cut => proxy.sever(),
             Self::CutMidFrame => {
@@ -72,6 +73,20 @@ async fn swallow(proxy: &Proxy, direction: Direction, events: &mut ConnectionEve
     let noticed = if both.is_ok() { start.elapsed() } else { first };
     proxy.heal();
     Ok(noticed)
+}
+
+/// Waits until both connections are there.
+async fn connected(events: &mut ConnectionEvents) -> Result<()> {
+    within("both connections are there", async {
+        let mut there = [false; 2];
+        while there != [true; 2] {
+            let event = events.next().await.context("the transport is there")?;
+            there[event.purpose as usize] =
+                matches!(event.change, Change::Connected { .. } | Change::Restored { .. });
+        }
+        Ok(())
+    })
+    .await?
 }
 
 /// Waits until one of the two connections is lost.
