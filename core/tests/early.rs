@@ -2,16 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod scripted;
+
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{
-    CallError, Client, Code, Context, ErrorKind, Fault, Memory, Replier, Router, Server, ServerHandle,
-    Suppression,
+    Address, CallError, CallId, Client, Code, Context, Deadline, Delivery, ErrorKind, Fault, Memory, Message,
+    Receipt, Replier, ReplyTo, Router, Server, ServerHandle, Suppression,
 };
 use tokio::sync::Semaphore;
+
+use self::scripted::{Scripted, sent};
 
 async fn serve(transport: &Memory, router: Router<MessagePack>) -> (ServerHandle, Client<MessagePack>) {
     let server = Server::bind(transport, "shop").await.unwrap();
@@ -192,16 +196,40 @@ async fn handler_that_never_answers_ends_at_the_deadline() {
     until(|| server.stats().expired == 1).await;
 }
 
+/// Whether the same request comes again while the handler goes on, or later: it is told what the first was told.
 #[tokio::test(start_paused = true)]
 async fn early_reply_is_remembered_where_duplicates_are_suppressed() {
-    let transport = Memory::new();
+    let (transport, mut script) = Scripted::new(sent);
     let bind = Server::bind(&transport, "shop").suppress_duplicates(Suppression::default());
     let server = bind.await.unwrap();
     let handle = server.handle();
-    let gate = Arc::new(Semaphore::new(1));
+    let gate = Arc::new(Semaphore::new(0));
     tokio::spawn(server.serve(early(&gate)));
-    let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
-    assert_eq!(client.call::<_, u32>("order", &false).await.unwrap(), 7);
-    until(|| handle.stats().answered_early == 1).await;
-    assert_eq!((handle.stats().suppressed, client.stats().late_replies), (0, 0));
+    let deliver = |attempt| {
+        let delivery = Delivery::new(order(), Receipt::none()).attempt(attempt);
+        script.incoming.send(Ok(delivery)).unwrap();
+    };
+    deliver(1);
+    let first = script.sent.recv().await.unwrap();
+    deliver(2);
+    until(|| handle.stats().running == 2).await;
+    assert!(script.sent.try_recv().is_err(), "it waits for the handler");
+    gate.add_permits(1);
+    let second = script.sent.recv().await.unwrap();
+    deliver(3);
+    let third = script.sent.recv().await.unwrap();
+    for reply in [first, second, third] {
+        assert_eq!((reply.id, reply.body.as_slice()), (Some(CallId(1)), Some(&b"\x07"[..])));
+    }
+    until(|| handle.stats().running == 0).await;
+    let stats = handle.stats();
+    assert_eq!((stats.answered, stats.answered_early, stats.suppressed), (3, 1, 2));
+    assert!(script.sent.try_recv().is_err());
+}
+
+fn order() -> Message {
+    let mut message = Message::request(Address::new("order").unwrap(), Deadline::after_ms(30_000));
+    (message.id, message.reply_to) = (Some(CallId(1)), Some(ReplyTo::new("caller")));
+    (message.content_type, message.body) = (Some("application/msgpack".into()), vec![0xc2].into());
+    message
 }
