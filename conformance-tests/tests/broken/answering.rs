@@ -4,9 +4,13 @@ use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
-use polywire_core::{Abandoned, CallId, Delivery, Inbound, Outcome, Receipt, Receiver, Result, Settle};
+use polywire_core::{
+    Abandoned, CallId, Delivery, Inbound, Message, Outbound, Outcome, Receipt, Receiver, Result, Sender,
+    Sending, Settle,
+};
 
 use crate::backend::{End, Flaw};
 use crate::ends::{altered, received};
@@ -71,6 +75,35 @@ pub(crate) struct SaysNothing;
 impl Flaw for SaysNothing {
     fn calling(&self, (sender, receiver): End) -> End {
         (altered(sender, |request| vec![request]), receiver)
+    }
+}
+
+/// Servers are told late when a caller stops waiting.
+#[derive(Clone)]
+pub(crate) struct TellsLate;
+
+/// Later than a handler may stop.
+pub(crate) const LATE: Duration = Duration::from_millis(300);
+
+impl Flaw for TellsLate {
+    fn calling(&self, (sender, receiver): End) -> End {
+        (Sender::new(Late(Arc::new(sender))), receiver)
+    }
+}
+
+struct Late(Arc<Sender>);
+
+impl Outbound for Late {
+    fn send(&self, message: Message) -> Sending<'_> {
+        self.0.send(message)
+    }
+
+    fn abandon(&self, call: CallId) {
+        let sender = self.0.clone();
+        drop(tokio::spawn(async move {
+            tokio::time::sleep(LATE).await;
+            sender.abandon(call);
+        }));
     }
 }
 

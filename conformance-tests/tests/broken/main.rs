@@ -18,9 +18,9 @@ mod work;
 
 use bytes::Bytes;
 use polywire_conformance::{Case, Outcome, Suite, cases};
-use polywire_core::Headers;
+use polywire_core::{Deadline, Headers};
 
-use self::answering::{AsksAgain, DropsDeclined, SaysNothing, StopsAll};
+use self::answering::{AsksAgain, DropsDeclined, LATE, SaysNothing, StopsAll, TellsLate};
 use self::backend::{Broken, Flaw, Least, Sound};
 use self::closing::{DeliversAfterClose, HangsOnClose, NeverCloses, NeverEnds};
 use self::dying::{ForgetsStories, Hasty, LooksAway, LosesRedriven, Shouts, ThrowsAway};
@@ -81,6 +81,14 @@ caught! {
         "answers.early_reply_does_not_end_the_handler", "replies came for calls that were answered early";
     abandoned_in_silence: SaysNothing, "chains.abandoned_call_stops_the_whole_chain", "the back stops";
     abandoned_all_at_once: StopsAll, "chains.abandoned_call_stops_the_whole_chain", "the back stops";
+    abandoned_late: TellsLate, "chains.abandoned_call_stops_the_whole_chain", "after its call was dropped, at best";
+    restarted_deadlines: Alters(|request| request.deadline = Some(Deadline::after_ms(60_000))),
+        "chains.deadline_stops_the_whole_chain", "the deadlines along the chain are";
+    late_ends: Alters(|request| {
+        if request.method.as_ref().is_some_and(|method| method.as_str() == "wait") {
+            request.deadline = request.deadline.map(|deadline| Deadline::after(deadline.remaining() + LATE));
+        }
+    }), "chains.deadline_stops_the_whole_chain", "what was called to answer it stopped";
     lost_headers: Alters(|request| request.headers = Headers::new()),
         "bodies.headers_and_names_survive", "the header \"tenant\" came back as None";
     lost_deadlines: Alters(|request| request.deadline = None),
