@@ -80,7 +80,9 @@ pub struct Context {
     pub history: Option<Box<History>>,
     /// What layers have found out: who calls, for instance.
     pub extensions: Extensions,
-    /// Who sent it, if the carrier has verified that; see [`Message::peer`].
+    /// Who sent it, if the carrier has verified that; see [`Message::peer`]. Over RabbitMQ it is the user of the sender's
+    /// connection, over ZeroMQ whoever holds the key or the password. `None` is somebody whom nobody knows: also a sender whose
+    /// message was published again by somebody else, as RabbitMQ's are when they are retried or were declined.
     pub peer: Option<Arc<Identity>>,
     /// The number of the call, the same for each attempt at it; zero, if it wants no reply.
     call: u64,

@@ -16,7 +16,7 @@ use bytestring::ByteString;
 pub enum Identity {
     /// Who holds the secret half of this public key, as the carrier writes keys: in Z85 for CURVE of ZeroMQ.
     Key(ByteString),
-    /// Who knows the password of this user.
+    /// Who has proved to be this user: by a password to the peer or, of RabbitMQ, by whatever the broker asks for.
     User(ByteString),
 }
 

@@ -25,8 +25,8 @@ pub struct Message {
     pub id: Option<CallId>,
     /// Where the outcome goes. Set by the backend on a request that arrives, and by core on the reply to it.
     pub reply_to: Option<ReplyTo>,
-    /// Who sent it. Set by the backend on a request that arrives, if it [verifies](crate::Capabilities::security) its
-    /// peers; never sent.
+    /// Who sent it. Set by the backend on what arrives, if it [verifies](crate::Capabilities::security) its peers, and has
+    /// verified this one; never sent.
     pub peer: Option<Arc<Identity>>,
     /// When the outcome stops mattering.
     pub deadline: Option<Deadline>,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lapin::uri::SASLMechanism;
 use polywire_core::{Address, Error, ErrorKind, Limits, Result};
 
 use crate::bounds::Bounds;
@@ -45,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) give_up_after: Duration,
     pub(crate) persistent: bool,
     pub(crate) credentials: Option<Provider>,
+    pub(crate) identify: bool,
     pub(crate) queues: Queues,
     pub(crate) reply_mode: ReplyMode,
     pub(crate) held: Bounds,
@@ -78,6 +80,7 @@ impl AmqpBuilder {
                 give_up_after: DEFAULT_GIVE_UP_AFTER,
                 persistent: true,
                 credentials: None,
+                identify: true,
                 queues,
                 reply_mode,
                 held,
@@ -254,6 +257,15 @@ impl AmqpBuilder {
         self
     }
 
+    /// Whether requests, jobs and events say which user sends them, so that a handler [knows](polywire_core::Context::peer).
+    /// The broker checks it; see [`Amqp`] on who is taken for whom. The default is yes.
+    ///
+    /// No is for brokers that hand messages on to others as somebody else, who may not say this user's name: shovels.
+    pub fn identify(mut self, identify: bool) -> Self {
+        self.config.identify = identify;
+        self
+    }
+
     /// Connects.
     ///
     /// Dropping the future abandons the connection.
@@ -266,6 +278,16 @@ impl AmqpBuilder {
     pub async fn connect(self) -> Result<Amqp> {
         self.config.queues.check()?;
         Amqp::open(self.config).await
+    }
+}
+
+impl Config {
+    /// Whether what is sent is to say which user sends it. Where the broker takes the name from elsewhere than the
+    /// credentials, it is only known if somebody has said it.
+    pub(crate) fn identifies(&self) -> bool {
+        let mechanism = self.target.uri.query.auth_mechanism.unwrap_or_default();
+        let is_elsewhere = matches!(mechanism, SASLMechanism::External | SASLMechanism::Anonymous);
+        self.identify && (!is_elsewhere || self.target.names_user || self.credentials.is_some())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod confirms;
 mod returns;
+mod signature;
 mod window;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 
 use self::confirms::{Confirming, Confirms, Publication, Published, Whose};
 use self::returns::Mark;
+use self::signature::Signature;
 use self::window::Window;
 use crate::bounds::Bounds;
 use crate::error::failed;
@@ -32,6 +34,7 @@ pub(crate) struct Line {
     frame_max: usize,
     published: Arc<Published>,
     window: Arc<Window>,
+    signature: Signature,
     /// The last id that was given to a message without one.
     last_id: AtomicU64,
     lost: watch::Sender<bool>,
@@ -49,12 +52,20 @@ pub(crate) enum Readiness {
 }
 
 impl Line {
-    /// Opens a line that has so much on its way at most, and tells `room` when there is less.
-    pub(crate) async fn open(session: &Session, unconfirmed: Bounds, room: Arc<Notify>) -> Result<Arc<Self>> {
+    /// Opens a line that has so much on its way at most, and tells `room` when there is less. If it `identifies`, what goes
+    /// out on it says which user sends it.
+    pub(crate) async fn open(
+        session: &Session,
+        identifies: bool,
+        unconfirmed: Bounds,
+        room: Arc<Notify>,
+    ) -> Result<Arc<Self>> {
         let (channel, connection) = session.channel_to_publish().await?;
         let frame_max = session.frame_max();
         let confirms = channel.confirm_select(ConfirmSelectOptions::default()).await;
         confirms.map_err(|error| failed("cannot turn confirms on", error))?;
+        let signature =
+            if identifies { Signature::ask_for(session, room.clone()).await? } else { Signature::none() };
         let (published, window) = (Arc::<Published>::default(), Arc::new(Window::new(unconfirmed)));
         let lost = watch::Sender::new(false);
         let (channel, last_id) = (Arc::new(channel), AtomicU64::new(0));
@@ -63,7 +74,9 @@ impl Line {
             Confirms::new(channel.clone(), published.clone(), window.clone(), room).serve(lost.clone()),
         );
         let reader = OnceLock::new();
-        Ok(Arc::new(Self { channel, connection, frame_max, published, window, last_id, lost, reader }))
+        let line =
+            Self { channel, connection, frame_max, published, window, signature, last_id, lost, reader };
+        Ok(Arc::new(line))
     }
 
     /// The channel, for what has to happen on the same one.
@@ -83,6 +96,8 @@ impl Line {
             Readiness::Lost
         } else if self.connection.blocked() {
             Readiness::Stopped("it runs out of memory or disk")
+        } else if !self.signature.is_settled() {
+            Readiness::Stopped("it has not said yet whether it takes us for who we are")
         } else if !self.window.has_room(size) {
             Readiness::Stopped("too much is not confirmed")
         } else {
@@ -97,9 +112,14 @@ impl Line {
 
     /// Queues a message, for which the line is to be ready.
     pub(crate) fn write(&self, parcel: Parcel) {
-        let (size, refusal) = (parcel.size(), self.check_header(&parcel.message).err());
+        let size = parcel.size();
         let Parcel { mut message, deadline, tell, .. } = parcel;
-        if let Some(error) = refusal {
+        if message.signed
+            && let Some(user) = self.signature.user()
+        {
+            message.sign(user.clone());
+        }
+        if let Err(error) = self.check_header(&message) {
             // Whoever published holds the other half.
             let _ = tell.send(Err(error));
             return;
@@ -167,7 +187,7 @@ fn begun(mut confirmation: Confirming) -> Confirming {
 }
 
 async fn write(channel: Arc<Channel>, message: Publishing) -> lapin::Result<Confirmation> {
-    let Publishing { exchange, routing_key, mandatory, properties, body } = message;
+    let Publishing { exchange, routing_key, mandatory, properties, body, .. } = message;
     let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
     channel.basic_publish(exchange, routing_key, options, &body, properties).await?.await
 }

@@ -69,7 +69,8 @@ impl Lines {
             connect_timeout: config.connect_timeout,
             confirm_timeout: config.confirm_timeout,
         });
-        let keeper = Keeper { session, shared: shared.clone(), mailroom, unconfirmed: config.unconfirmed };
+        let (identifies, unconfirmed) = (config.identifies(), config.unconfirmed);
+        let keeper = Keeper { session, shared: shared.clone(), mailroom, identifies, unconfirmed };
         let first = keeper.open().await?;
         shared.use_line(&first);
         Ok(Self { shared, keeper: tokio::spawn(keeper.keep(first)).abort_handle() })
@@ -237,6 +238,7 @@ struct Keeper {
     shared: Arc<Shared>,
     /// Whose replies come in over the line.
     mailroom: Option<Arc<Mailroom>>,
+    identifies: bool,
     unconfirmed: Bounds,
 }
 
@@ -267,7 +269,8 @@ impl Keeper {
     }
 
     async fn open(&self) -> Result<Arc<Line>> {
-        let line = Line::open(&self.session, self.unconfirmed, self.shared.room.clone()).await?;
+        let (room, unconfirmed) = (self.shared.room.clone(), self.unconfirmed);
+        let line = Line::open(&self.session, self.identifies, unconfirmed, room).await?;
         // Publishing to an exchange that is not there would cost the line, and whatever is on its way.
         self.shared.exchanges.declare(&self.session).await?;
         if let Some(mailroom) = &self.mailroom {

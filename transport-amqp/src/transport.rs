@@ -102,6 +102,30 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// the time that it waited is not known to the server, whose clock is another one: a request that comes late may be worked
 /// on for as long again as its caller had at first.
 ///
+/// # Who sends
+///
+/// Requests, jobs and events say in AMQP's `user-id` which user sends them, and the broker takes that from nobody else: a
+/// message that names another user than the one of its connection costs its sender the channel. So a handler knows by
+/// [`Context::peer`](polywire_core::Context::peer) who sent what it gets, also from programs that are not ours, if they
+/// say it. Nothing else that a message says of its sender is taken for true.
+///
+/// There is no name, and `peer` is `None`, where nobody can bear one out; a handler that has to know takes that for a
+/// stranger:
+///
+/// - What is published again comes from whoever did that, and not from its sender any more. So it is with what is
+///   [given back](#what-fails) after a pause, or to a classic queue with its count; with what was dead and is sent on its
+///   way again; and with [requests that were declined](#requests-that-servers-decline). What the broker delivers again by
+///   itself, or moves, keeps its name.
+/// - The broker may know a user by another name than the one in the URL or in the
+///   [credentials](AmqpBuilder::credentials): by that of a certificate, or of a token. It is asked for each connection, with
+///   one message to nobody, and if it does not take the name, none is said. With `auth_mechanism=external`, name the user
+///   in the URL as the broker does: `amqps://billing@rabbit.example.org?auth_mechanism=external`.
+/// - It is [turned off](AmqpBuilder::identify).
+///
+/// A user with the broker's tag `impersonator` may name anybody, and a federation link that is told to trust user ids
+/// passes on what another broker has verified: who gives these gives the right to be taken for others. The names are those
+/// of one broker; what is asked of a handler by which user is for the handler, or a layer, to decide.
+///
 /// # Callers that stop waiting
 ///
 /// A call that is dropped before its deadline is told to the servers, by the exchange `amq.direct`, and the one that works on
@@ -358,6 +382,7 @@ impl Transport for Amqp {
         (capabilities.groups, capabilities.durable_groups) = (true, true);
         (capabilities.delayed_retries, capabilities.dead_letters) = (true, true);
         (capabilities.priorities, capabilities.unroutable_at_once) = (true, true);
+        capabilities.security = self.0.config.identifies();
         capabilities
     }
 

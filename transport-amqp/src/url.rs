@@ -14,6 +14,8 @@ use crate::{QueueKind, ReplyMode};
 pub(crate) struct Target {
     /// With the first of the brokers.
     pub(crate) uri: AMQPUri,
+    /// Whether the user is named, and not only the usual one.
+    pub(crate) names_user: bool,
     /// The other brokers of the cluster.
     others: Vec<Broker>,
     pub(crate) ca_file: Option<PathBuf>,
@@ -55,6 +57,7 @@ impl Target {
         let others = others.iter().map(|other| broker(other, usual_port)).collect::<Result<_>>()?;
         let mut target = Self {
             uri,
+            names_user: !url.username().is_empty(),
             others,
             ca_file: None,
             queue_kind: None,

@@ -19,6 +19,8 @@ pub(crate) struct Publishing {
     pub(crate) routing_key: ShortString,
     /// Whether somebody has to take it.
     pub(crate) mandatory: bool,
+    /// Whether it is from our user, and says so. What somebody else sent and we publish again is not.
+    pub(crate) signed: bool,
     pub(crate) properties: BasicProperties,
     pub(crate) body: Bytes,
 }
@@ -26,7 +28,17 @@ pub(crate) struct Publishing {
 impl Publishing {
     /// Into a queue, by way of the default exchange; the queue has to be there.
     pub(crate) fn to_queue(queue: ShortString, properties: BasicProperties, body: Bytes) -> Self {
-        Self { exchange: "".into(), routing_key: queue, mandatory: true, properties, body }
+        Self { exchange: "".into(), routing_key: queue, mandatory: true, signed: false, properties, body }
+    }
+
+    /// As something that our user sends.
+    pub(crate) fn signed(self) -> Self {
+        Self { signed: true, ..self }
+    }
+
+    /// Says which user sends it, which the broker checks.
+    pub(crate) fn sign(&mut self, user: ShortString) {
+        self.properties = std::mem::take(&mut self.properties).with_user_id(user);
     }
 
     /// Lets the broker drop it at the deadline, by what is left until then.
@@ -55,6 +67,7 @@ impl Publishing {
             properties.kind(),
             properties.content_encoding(),
             properties.app_id(),
+            properties.user_id(),
         ];
         let texts = texts.into_iter().flatten().map(|text| text.as_str().len() + 1);
         let headers = properties.headers().iter().flat_map(FieldTable::inner);

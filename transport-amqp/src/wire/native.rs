@@ -10,6 +10,7 @@
 //! | `content_type` | the media type of the body | the same |
 //! | `expiration` | the time that is left, in milliseconds | |
 //! | `priority` | the user's, if there is one | |
+//! | `user_id` | the user of the connection, if known | |
 //! | `delivery_mode` | 2, persistent | 2 |
 //! | headers | the user's, as long strings | the user's; `polywire.fault` and the like, if it failed |
 //!
@@ -20,6 +21,7 @@
 //! | `message_id` | `TRANSPORT-JOB`, a random number and one that is counted | |
 //! | `content_type` | the media type of the body | the same |
 //! | `priority` | the user's, if there is one | the same |
+//! | `user_id` | the user of the connection, if known | the same |
 //! | `delivery_mode` | 2, persistent | 2 |
 //! | headers | the user's, as long strings; `polywire.attempt` | the user's; `polywire.attempt`, `polywire.topic` |
 //!
@@ -30,6 +32,7 @@
 mod declines;
 mod history;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,8 +41,8 @@ use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::{
-    Abandoned, Address, Body, CallId, Code, Deadline, Error, ErrorKind, Fault, Headers, Limits, Message,
-    ReplyTo, Result,
+    Abandoned, Address, Body, CallId, Code, Deadline, Error, ErrorKind, Fault, Headers, Identity, Limits,
+    Message, ReplyTo, Result,
 };
 
 use super::{Again, Correlation, Declines, Garbled, Publishing, Wire};
@@ -123,7 +126,7 @@ impl Wire for Native {
             properties = properties.with_correlation_id(id.clone()).with_message_id(id);
             properties = properties.with_reply_to(reply_queue.clone());
         }
-        Ok(Publishing::to_queue(queue.clone(), properties, message.body.into_bytes()))
+        Ok(Publishing::to_queue(queue.clone(), properties, message.body.into_bytes()).signed())
     }
 
     // There in each virtual host, so that nobody has to make it.
@@ -145,8 +148,9 @@ impl Wire for Native {
         let id = short("correlation id", format!("{requester}-{call}"))?;
         let properties = BasicProperties::default().with_delivery_mode(1).with_correlation_id(id);
         let properties = properties.with_reply_to(reply_queue.clone());
+        let (mandatory, signed, body) = (false, false, Bytes::new());
         let (exchange, routing_key) = (self.control_exchange(), key.clone());
-        Ok(Publishing { exchange, routing_key, mandatory: false, properties, body: Bytes::new() })
+        Ok(Publishing { exchange, routing_key, mandatory, signed, properties, body })
     }
 
     fn decode_abandoned(&self, properties: &BasicProperties) -> Option<Abandoned> {
@@ -177,7 +181,7 @@ impl Wire for Native {
         persistent: bool,
     ) -> Result<Publishing> {
         let properties = common(&message, persistent)?.with_message_id(short("message id", id)?);
-        Ok(Publishing::to_queue(queue.clone(), properties, message.body.into_bytes()))
+        Ok(Publishing::to_queue(queue.clone(), properties, message.body.into_bytes()).signed())
     }
 
     fn encode_event(&self, exchange: &ShortString, message: Message, persistent: bool) -> Result<Publishing> {
@@ -186,8 +190,8 @@ impl Wire for Native {
         let topic = topic.ok_or_else(|| Error::new(ErrorKind::Config, "an event needs a topic").unsent())?;
         let (exchange, routing_key) = (exchange.clone(), short("topic", topic.as_str())?);
         // Nobody has to be interested.
-        let (mandatory, body) = (false, message.body.into_bytes());
-        Ok(Publishing { exchange, routing_key, mandatory, properties, body })
+        let (mandatory, signed, body) = (false, true, message.body.into_bytes());
+        Ok(Publishing { exchange, routing_key, mandatory, signed, properties, body })
     }
 
     fn encode_again(&self, queue: &ShortString, origin: &ShortString, again: Again) -> Result<Publishing> {
@@ -459,6 +463,8 @@ fn read_common(raw: &mut Raw, limits: &Limits, message: &mut Message) -> Result<
     let properties = &raw.properties;
     message.content_type = properties.content_type().as_ref().map(|format| ByteString::from(format.as_str()));
     message.priority = *properties.priority();
+    // The broker takes nobody's word for it, and what is published again has none.
+    message.peer = properties.user_id().as_ref().map(|user| Arc::new(Identity::User(user.as_str().into())));
     if let Some(table) = properties.headers() {
         message.headers = user_headers(table)?;
         message.history = history::read(table);

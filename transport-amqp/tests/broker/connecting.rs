@@ -107,9 +107,7 @@ async fn closing_goes_on_when_nobody_waits_for_it() {
 
 #[cfg(feature = "tls")]
 async fn certificates_are_verified() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq/certificates");
-    std::fs::create_dir_all(&folder).unwrap();
-    let folder = folder.canonicalize().unwrap();
+    let folder = certificate_folder("certificates");
     certificates(&folder);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let at = folder.display();
@@ -148,9 +146,17 @@ async fn certificates_are_verified() {
     drop(node);
 }
 
+/// A folder for the certificates of one test.
+#[cfg(feature = "tls")]
+pub(crate) fn certificate_folder(name: &str) -> std::path::PathBuf {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq").join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder.canonicalize().unwrap()
+}
+
 /// A CA, a server's certificate for `localhost`, and a CA that signed nothing.
 #[cfg(feature = "tls")]
-fn certificates(folder: &std::path::Path) {
+pub(crate) fn certificates(folder: &std::path::Path) {
     let script = "set -e
         for ca in ca other; do
             openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=$ca -keyout $ca.key -out $ca.pem

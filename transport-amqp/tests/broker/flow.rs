@@ -126,15 +126,15 @@ async fn alarmed() -> (Node, Amqp, ConnectionEvents) {
     (node, amqp, events)
 }
 
-fn alarm(node: &Node) {
+pub(crate) fn alarm(node: &Node) {
     node.ctl(&["set_vm_memory_high_watermark", "absolute", "1"]).unwrap();
 }
 
-fn calm(node: &Node) {
+pub(crate) fn calm(node: &Node) {
     node.ctl(&["set_vm_memory_high_watermark", "0.4"]).unwrap();
 }
 
-async fn blocked(events: &mut ConnectionEvents) {
+pub(crate) async fn blocked(events: &mut ConnectionEvents) {
     let mut event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
     while matches!(event.change, Change::Connected { .. }) {
         event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();

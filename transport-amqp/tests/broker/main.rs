@@ -10,6 +10,7 @@ mod control;
 mod direct;
 mod events;
 mod flow;
+mod identity;
 mod jobs;
 mod outages;
 mod outbound;
@@ -39,6 +40,7 @@ fn main() {
         outages::trials(),
         outbound::trials(),
         flow::trials(),
+        identity::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

@@ -240,6 +240,33 @@ fn what_is_given_back_counts_on_and_keeps_its_topic() {
     assert_eq!(came.body, job_message().body);
 }
 
+#[test]
+fn what_we_send_is_signed_and_what_is_signed_has_a_sender() {
+    let mut event = job_message();
+    event.topic = Some(topic("paris"));
+    let laid_out = [
+        encoded(request()),
+        Native.encode_job(&"q".into(), "1-2", job_message(), true).unwrap(),
+        Native.encode_event(&"x".into(), event, true).unwrap(),
+    ];
+    assert!(laid_out.iter().all(|publishing| publishing.signed));
+    let [mut asked, mut pushed, mut published] = laid_out.map(|mut publishing| {
+        let unsigned = publishing.header_len();
+        publishing.sign("alice".into());
+        assert_eq!(publishing.header_len(), unsigned + 6);
+        arrived(publishing)
+    });
+    let limits = Limits::default();
+    let came = [
+        Native.decode_request(&mut asked, &limits).unwrap(),
+        Native.decode_job(&mut pushed, &limits).unwrap(),
+        Native.decode_event(&mut published, &limits).unwrap(),
+    ];
+    assert!(came.iter().all(|message| message.peer.as_deref() == Some(&Identity::User("alice".into()))));
+    let mut unsigned = arrived(Native.encode_job(&"q".into(), "1-2", job_message(), true).unwrap());
+    assert_eq!(Native.decode_job(&mut unsigned, &limits).unwrap().peer, None);
+}
+
 /// Its user is not ours, and the broker would send it to more queues than this one.
 #[test]
 fn what_is_given_back_leaves_out_its_user_and_copies() {
@@ -249,6 +276,9 @@ fn what_is_given_back_leaves_out_its_user_and_copies() {
     headers.insert("x-odd".into(), AMQPValue::Boolean(true));
     let given = raw.properties.with_user_id("somebody".into()).with_priority(3).with_headers(headers);
     raw.properties = given.with_timestamp(7).with_app_id("theirs".into());
+    let again = Again::new(raw.properties.clone(), None, raw.data.clone().into(), 1);
+    assert!(!Native.encode_again(&"q".into(), &"q".into(), again).unwrap().signed);
+    assert!(!Native.encode_revived(&"q".into(), &raw).unwrap().signed);
     let again = arrived_again(raw, None).properties;
     assert_eq!((again.user_id(), again.priority(), again.timestamp()), (&None, &Some(3), &Some(7)));
     assert_eq!(again.app_id().as_ref().unwrap().as_str(), "theirs");
