@@ -5,7 +5,9 @@
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use polywire::middleware::{Layer, Metrics};
-use polywire::{Client, Code, Fault, Memory, MessagePack, Router, Server};
+use polywire::{
+    Client, Code, Fault, Memory, MessagePack, Overflow, Publisher, Router, Server, Subscriber, Window,
+};
 
 /// What is told while `work` runs, as lines.
 fn told(work: impl AsyncFnOnce()) -> Vec<String> {
@@ -77,4 +79,22 @@ fn there_are_no_more_labels_than_256_methods() {
         lines.iter().any(|line| line.contains(r#"method="other""#) && line.ends_with(" 44")),
         "{lines:#?}"
     );
+}
+
+#[test]
+fn events_that_a_slow_subscriber_misses_are_counted() {
+    let lines = told(async || {
+        let transport = Memory::new();
+        let bind = || Subscriber::<u32>::bind(&transport, "weather", MessagePack).window(Window::new(2));
+        let oldest = bind().overflow(Overflow::DropOldest).await.unwrap();
+        let newest = bind().overflow(Overflow::DropNewest).await.unwrap();
+        let weather = Publisher::connect(&transport, "weather", MessagePack).await.unwrap();
+        for n in 0..5 {
+            weather.publish("paris", &n).await.unwrap();
+        }
+        while oldest.dropped() + newest.dropped() < 6 {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_told(&lines, r#"polywire_events_dropped_total{name="weather"} 6"#);
 }

@@ -1,5 +1,6 @@
 //! Publish-subscribe: what is published under a topic goes to everybody who wants it.
 
+mod dropped;
 mod feed;
 mod listener;
 mod overflow;

@@ -51,7 +51,8 @@ impl Announcer {
     pub(crate) fn tell(&self, purpose: Purpose, change: Change) {
         match &change {
             // Whoever connects says it itself, and how long it took.
-            Change::Connected { .. } | Change::Restored { .. } => {}
+            Change::Connected { .. } => {}
+            Change::Restored { .. } => count_reconnect(purpose),
             Change::Lost(error) => tracing::warn!(%purpose, ?error, "the connection is lost"),
             Change::Blocked(reason) => tracing::warn!(%purpose, reason, "the broker takes no messages"),
             Change::Unblocked => tracing::info!(%purpose, "the broker takes messages again"),
@@ -84,6 +85,14 @@ impl Announcer {
         ConnectionEvents(stream::iter(first).chain(later).boxed())
     }
 }
+
+#[cfg(feature = "metrics")]
+fn count_reconnect(purpose: Purpose) {
+    metrics::counter!("polywire_reconnects_total", "connection" => purpose.to_string()).increment(1);
+}
+
+#[cfg(not(feature = "metrics"))]
+fn count_reconnect(_: Purpose) {}
 
 const KEPT: usize = 64;
 
@@ -127,5 +136,24 @@ mod tests {
         assert_eq!(heard(&mut later).await, "consumer connected to 1");
         assert_eq!(heard(&mut later).await, "publisher Unblocked");
         assert!(later.next().await.is_none());
+    }
+
+    #[cfg(feature = "metrics")]
+    #[test]
+    fn reconnects_are_counted_by_connection() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let announcer = Announcer::new();
+        metrics::with_local_recorder(&recorder, || {
+            let (host, port) = (String::from("rabbit"), 1);
+            let restored = || Change::Restored { host: host.clone(), port };
+            announcer.tell(Purpose::Consuming, Change::Connected { host: host.clone(), port });
+            announcer.tell(Purpose::Consuming, restored());
+            announcer.tell(Purpose::Publishing, restored());
+            announcer.tell(Purpose::Publishing, restored());
+        });
+        let told = recorder.handle().render();
+        for line in [r#"{connection="consumer"} 1"#, r#"{connection="publisher"} 2"#] {
+            assert!(told.contains(&format!("polywire_reconnects_total{line}")), "{told}");
+        }
     }
 }

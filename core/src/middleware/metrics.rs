@@ -152,29 +152,47 @@ pub(super) fn count_retry(error: &str) {
     counter!("polywire_retries_total", "error" => error.to_owned()).increment(1);
 }
 
+/// Tells what an end has counted by itself, and whose it is.
+fn set<const N: usize>(label: &'static str, whose: &str, counts: [(&'static str, u64); N]) {
+    for (name, count) in counts {
+        counter!(name, label => whose.to_owned()).absolute(count);
+    }
+}
+
 impl ClientStats {
     /// Tells the recorder of the `metrics` facade what a client of `service` has counted. Call it before each report.
     pub fn record(&self, service: &str) {
-        let set =
-            |name: &'static str, count: u64| counter!(name, "service" => service.to_owned()).absolute(count);
-        set("polywire_client_late_replies_total", self.late_replies);
-        set("polywire_client_bad_replies_total", self.bad_replies);
+        set(
+            "service",
+            service,
+            [
+                ("polywire_client_late_replies_total", self.late_replies),
+                ("polywire_client_bad_replies_total", self.bad_replies),
+            ],
+        );
     }
 }
 
 impl ServerStats {
     /// Tells the recorder of the `metrics` facade what a server of `service` has counted. Call it before each report.
     pub fn record(&self, service: &str) {
-        let set =
-            |name: &'static str, count: u64| counter!(name, "service" => service.to_owned()).absolute(count);
-        set("polywire_server_answered_total", self.answered);
-        set("polywire_server_panicked_total", self.panicked);
-        set("polywire_server_expired_total", self.expired);
-        set("polywire_server_rejected_total", self.rejected);
-        set("polywire_server_refused_total", self.refused);
-        set("polywire_server_undelivered_total", self.undelivered);
-        set("polywire_server_suppressed_total", self.suppressed);
-        set("polywire_server_abandoned_total", self.abandoned);
+        set(
+            "service",
+            service,
+            [
+                ("polywire_server_answered_total", self.answered),
+                ("polywire_server_panicked_total", self.panicked),
+                ("polywire_server_expired_total", self.expired),
+                ("polywire_server_rejected_total", self.rejected),
+                ("polywire_server_refused_total", self.refused),
+                ("polywire_server_undelivered_total", self.undelivered),
+                ("polywire_server_suppressed_total", self.suppressed),
+                ("polywire_server_abandoned_total", self.abandoned),
+                ("polywire_server_declined_total", self.declined),
+                ("polywire_server_answered_early_total", self.answered_early),
+                ("polywire_server_failed_late_total", self.failed_late),
+            ],
+        );
     }
 }
 
@@ -182,13 +200,17 @@ impl WorkStats {
     /// Tells the recorder of the `metrics` facade what a worker of the queue `name`, or a listener to the channel, has
     /// counted. Call it before each report.
     pub fn record(&self, name: &str) {
-        let set =
-            |metric: &'static str, count: u64| counter!(metric, "name" => name.to_owned()).absolute(count);
-        set("polywire_work_done_total", self.done);
-        set("polywire_work_retried_total", self.retried);
-        set("polywire_work_discarded_total", self.discarded);
-        set("polywire_work_dead_lettered_total", self.dead_lettered);
-        set("polywire_work_panicked_total", self.panicked);
-        set("polywire_work_rejected_total", self.rejected);
+        set(
+            "name",
+            name,
+            [
+                ("polywire_work_done_total", self.done),
+                ("polywire_work_retried_total", self.retried),
+                ("polywire_work_discarded_total", self.discarded),
+                ("polywire_work_dead_lettered_total", self.dead_lettered),
+                ("polywire_work_panicked_total", self.panicked),
+                ("polywire_work_rejected_total", self.rejected),
+            ],
+        );
     }
 }

@@ -1,13 +1,13 @@
 //! What a subscription yields, after core has had its say: the filters, the policy, the count.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 
+use super::dropped::Dropped;
 use super::overflow::{Buffered, Overflow};
 use crate::transport::{Delivery, Filters, Inbound, Interest, Receiver, Subscription};
 use crate::{Address, Error, ErrorKind, Filter, Result, Transport};
@@ -16,7 +16,7 @@ use crate::{Address, Error, ErrorKind, Filter, Result, Transport};
 pub(super) struct Feed {
     pub(super) receiver: Receiver,
     pub(super) filters: Filters,
-    pub(super) dropped: Arc<AtomicU64>,
+    pub(super) dropped: Dropped,
 }
 
 impl Feed {
@@ -43,7 +43,7 @@ impl Feed {
         let own = group.is_none().then(|| Arc::new(RwLock::new(filters.clone())));
         let room = window.messages();
         let (receiver, filters) = transport.subscriber(channel, subscription).await?;
-        let dropped = Arc::new(AtomicU64::new(0));
+        let dropped = Dropped::of(channel);
         let (receiver, filters) = match own {
             Some(own) => {
                 let receiver = Receiver::new(Own { receiver, filters: own.clone() });
@@ -59,7 +59,7 @@ impl Feed {
     }
 
     pub(super) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.dropped.count()
     }
 }
 

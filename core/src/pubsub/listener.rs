@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_core::future::BoxFuture;
 
+use super::dropped::Dropped;
 use super::feed::Feed;
 use super::overflow::Overflow;
 use super::subscriber::Wish;
@@ -50,7 +49,7 @@ pub struct Listener<D> {
     channel: Address,
     dialect: D,
     filters: Filters,
-    dropped: Arc<AtomicU64>,
+    dropped: Dropped,
     works: Works,
 }
 
@@ -78,7 +77,7 @@ impl<D: Dialect> Listener<D> {
     /// How many events were dropped because it was too slow, by its [policy](Overflow).
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.dropped.count()
     }
 
     /// Its filters, to be changed while it runs.

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
 use tokio::task::AbortHandle;
 
+use super::dropped::Dropped;
 use crate::burst::Burst;
 use crate::transport::{Delivery, Inbound, Receiver};
 use crate::{Address, Error, ErrorKind, Result};
@@ -43,7 +43,7 @@ struct Shared {
     channel: Address,
     policy: Overflow,
     room: usize,
-    dropped: Arc<AtomicU64>,
+    dropped: Dropped,
     burst: Burst,
     state: Mutex<State>,
 }
@@ -63,7 +63,7 @@ impl Buffered {
         receiver: Receiver,
         policy: Overflow,
         room: usize,
-        dropped: Arc<AtomicU64>,
+        dropped: Dropped,
     ) -> Self {
         let (burst, state) = (Burst::default(), Mutex::default());
         let shared = Arc::new(Shared { channel, policy, room, dropped, burst, state });
@@ -115,7 +115,7 @@ impl Shared {
     }
 
     fn note_dropped(&self) {
-        self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.dropped.note();
         if let Some(count) = self.burst.note() {
             let (channel, policy, held) = (&self.channel, self.policy, self.room);
             tracing::warn!(%channel, ?policy, held, count, "dropped events: the subscriber is too slow");
