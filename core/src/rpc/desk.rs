@@ -155,14 +155,15 @@ impl<S: Service> Desk<S> {
         let caller = (reply_to, request.message.id);
         let request = Request { asker: Some(asker.clone()), ..request };
         let mut is_answered = false;
-        let work = async {
+        // In a box of its own: whichever way it goes, there would else be room for it on both.
+        let work = Box::pin(async {
             let reply = self.carry_out_for(caller.clone(), request).await;
             let Some(early) = asker.end() else { return reply };
             is_answered = true;
             self.end_late(reply);
             // That is what whoever comes again is to be told.
             Some(early)
-        };
+        });
         let reply = match &self.rules.answers {
             None => work.await?,
             Some(answers) => {
