@@ -70,6 +70,7 @@ pub struct ZmqBuilder {
     connect_timeout: Duration,
     linger: Duration,
     heartbeat: Duration,
+    peer_bytes_max: usize,
 }
 
 impl ZmqBuilder {
@@ -85,6 +86,7 @@ impl ZmqBuilder {
             connect_timeout: Duration::from_secs(10),
             linger: Duration::from_secs(1),
             heartbeat: Duration::from_secs(5),
+            peer_bytes_max: PEER_BYTES_MAX,
         }
     }
 
@@ -186,6 +188,17 @@ impl ZmqBuilder {
         Self { heartbeat, ..self }
     }
 
+    /// How many bytes may be under way to one peer: of requests that it has not answered, of replies and jobs that it has
+    /// not taken, and of events that some subscriber has not taken. Of what is smaller than a thousandth of it, a thousand
+    /// more messages. A single message may pass it. Beyond, senders wait; replies for as long as they wait for a caller that
+    /// does not read. The default is 64 MiB.
+    ///
+    /// A pusher that pullers dial cannot tell how much each of them has yet to take: there, the queue for each is as many
+    /// messages long as bodies of the [largest size](Limits::body_max) would fill this, but 16 at the least.
+    pub fn peer_bytes_max(self, peer_bytes_max: usize) -> Self {
+        Self { peer_bytes_max, ..self }
+    }
+
     /// Makes the transport. No socket is opened before an end is.
     ///
     /// # Errors
@@ -207,6 +220,9 @@ impl ZmqBuilder {
         }
         let admission = self.admission.unwrap_or_default();
         admission.check()?;
+        if self.peer_bytes_max == 0 {
+            return Err(config("a bound that lets nothing out").with("bound", "peer_bytes_max"));
+        }
         let settings = Settings {
             engine,
             limits: self.limits,
@@ -216,6 +232,7 @@ impl ZmqBuilder {
             connect_timeout: self.connect_timeout,
             linger: self.linger,
             heartbeat: self.heartbeat,
+            peer_bytes_max: self.peer_bytes_max,
         };
         Ok(Zmq::new(settings, plans))
     }
@@ -257,7 +274,11 @@ pub(crate) struct Settings {
     pub(crate) linger: Duration,
     #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "the other engine has none"))]
     pub(crate) heartbeat: Duration,
+    pub(crate) peer_bytes_max: usize,
 }
+
+/// What may be under way to one peer, unless it is said otherwise.
+pub(crate) const PEER_BYTES_MAX: usize = 64 << 20;
 
 fn default_engine() -> Result<Engine> {
     compiled_in(Engine::Omq).or_else(|_| compiled_in(Engine::Zeromq)).map_err(|_| off("engine-omq"))

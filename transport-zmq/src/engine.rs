@@ -1,7 +1,9 @@
 //! The seam to the engines: the sockets as the patterns need them, and no more.
 
+mod freight;
 #[cfg(feature = "engine-omq")]
 mod omq;
+mod rationed;
 #[cfg(feature = "engine-zeromq")]
 mod zeromq;
 
@@ -12,6 +14,8 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use polywire_core::{Address, Error, ErrorKind, Identity, Result, Sending, Window};
 
+pub(crate) use self::freight::Freight;
+use self::rationed::Rationed;
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 use crate::config::Engine;
 use crate::config::{Settings, Side};
@@ -189,6 +193,11 @@ pub(crate) fn listen(settings: &Settings, cargo: &Cargo) -> Result<Arc<dyn Deale
 
 /// A serving socket at the endpoints of this plan, and where it really listens.
 pub(crate) async fn serve(settings: &Settings, plan: &Plan) -> Result<(Arc<dyn Router>, Vec<String>)> {
+    let (router, bound) = serve_unrationed(settings, plan).await?;
+    Ok((Arc::new(Rationed::new(router, settings.peer_bytes_max)), bound))
+}
+
+async fn serve_unrationed(settings: &Settings, plan: &Plan) -> Result<(Arc<dyn Router>, Vec<String>)> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
         Engine::Omq => {

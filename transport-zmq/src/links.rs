@@ -55,6 +55,8 @@ pub(crate) struct Links {
 pub(crate) struct Board {
     /// A link came or went, or the end was closed.
     changed: Notify,
+    /// The bytes that may be under way to one peer.
+    peer_bytes_max: usize,
     /// How often the set of links was changed.
     version: AtomicUsize,
     /// Wakes who reads the links, when the set of them was changed.
@@ -120,6 +122,7 @@ impl Links {
         }
         let board = Arc::new(Board {
             changed: Notify::new(),
+            peer_bytes_max: settings.peer_bytes_max,
             version: AtomicUsize::new(0),
             reader: AtomicWaker::new(),
             losses: Mutex::new(losses),
@@ -179,22 +182,17 @@ impl Links {
                 return link.try_send(entry.clone().at(link.number(), &frames, false), frames);
             }
         }
-        self.try_send_to_one(entry, frames, |_| true)
+        self.try_send_to_one(entry, frames)
     }
 
-    /// Hands a message to one of the links with a wanted number: to the one with the fewest calls, of those with as many
+    /// Hands a message to one of the links that have not seen it: to the one with the fewest calls, of those with as many
     /// in turn; last to those that are known to refuse it.
-    fn try_send_to_one(
-        &self,
-        entry: &Entry,
-        mut frames: Frames,
-        wanted: impl Fn(usize) -> bool,
-    ) -> Result<(), Frames> {
+    fn try_send_to_one(&self, entry: &Entry, mut frames: Frames) -> Result<(), Frames> {
         let links = self.all();
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let (before, from) = links.split_at(start.checked_rem(links.len()).unwrap_or(0));
         let in_turn = from.iter().chain(before);
-        let mut choice: Vec<_> = in_turn.filter(|link| link.is_live() && wanted(link.number())).collect();
+        let mut choice: Vec<_> = in_turn.filter(|link| link.may_have(entry)).collect();
         // Of those that rank alike, it keeps the order.
         choice.sort_by_cached_key(|link| (link.is_refusing(), link.load()));
         for link in choice {
@@ -213,6 +211,11 @@ impl Links {
         let patience = Instant::now() + self.settings.connect_timeout;
         let give_up = entry.deadline.map_or(patience, |deadline| patience.min(deadline.instant()));
         self.send_until(give_up, entry, frames).await
+    }
+
+    /// Whether somebody is there who has not seen a message.
+    fn has_other(&self, entry: &Entry) -> bool {
+        self.all().iter().any(|link| link.may_have(entry))
     }
 
     /// Hands a message over, waiting for a peer until then, and for room.
@@ -235,8 +238,11 @@ impl Links {
             };
             let links = self.all();
             let rooms: Vec<_> =
-                links.iter().filter(|link| link.is_live()).map(|link| link.room().boxed()).collect();
+                links.iter().filter(|link| link.may_have(&entry)).map(|link| link.room().boxed()).collect();
             if rooms.is_empty() {
+                if entry.is_returned {
+                    return Err(self.nobody());
+                }
                 tokio::select! {
                     () = sleep_until(give_up) => return Err(self.nobody()),
                     () = changed => {}
@@ -251,14 +257,9 @@ impl Links {
         }
     }
 
-    /// Sends a lost call once more, as soon as there is somebody, for as long as its caller waits. Resolves to whether that
-    /// was of no use; it was of some if nobody waits any more.
-    fn send_again(
-        self: &Arc<Self>,
-        call: CallId,
-        deadline: Option<Deadline>,
-        frames: Frames,
-    ) -> BoxFuture<'static, bool> {
+    /// Sends a call once more that is noted to be sent again, as soon as there is somebody, for as long as its caller waits.
+    /// Resolves to whether that was of no use; it was of some if nobody waits any more.
+    fn send_again(self: &Arc<Self>, call: CallId, entry: Entry, frames: Frames) -> BoxFuture<'static, bool> {
         let (stop, stopped) = AbortHandle::new_pair();
         match lock(&self.board.again).get_mut(&call) {
             Some(place) => *place = Some(stop),
@@ -267,9 +268,7 @@ impl Links {
         let links = self.clone();
         let send = async move {
             let patience = Instant::now() + links.settings.connect_timeout;
-            let give_up = deadline.map_or(patience, Deadline::instant);
-            // Whoever refused it may have learnt to serve it.
-            let entry = Entry::new(Some(call), deadline, true);
+            let give_up = entry.deadline.map_or(patience, Deadline::instant);
             let sent = timeout_at(give_up, links.send_until(give_up, entry, frames)).await;
             lock(&links.board.again).remove(&call);
             !matches!(sent, Ok(Ok(())))

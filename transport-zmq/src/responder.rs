@@ -1,5 +1,6 @@
 //! The serving end: one socket for all services of a transport, and the task that deals out what it receives.
 
+mod declinable;
 mod desk;
 mod queue;
 mod slow;
@@ -16,8 +17,9 @@ use polywire_core::{
 };
 use tokio::task::AbortHandle;
 
+use self::declinable::Declinable;
 use self::desk::Desk;
-use self::queue::{Item, Queue};
+use self::queue::{Item, Queue, Taken};
 use self::slow::Mute;
 use crate::config::{Engine, Settings};
 use crate::engine;
@@ -101,6 +103,19 @@ struct Requests {
     begun: bool,
 }
 
+impl Requests {
+    /// What was taken, with the means to decline it, if there are others in this process.
+    fn receive(&self, Taken { item, had }: Taken) -> Item {
+        match (item, had) {
+            (Ok(delivery), Some(had)) => {
+                let (desk, queue) = (self.hub.desk.clone(), self.queue.clone());
+                Ok(Declinable::deliver(delivery, desk, queue, had))
+            }
+            (item, _) => item,
+        }
+    }
+}
+
 impl Stream for Requests {
     type Item = Item;
 
@@ -111,7 +126,7 @@ impl Stream for Requests {
         }
         match self.queue.poll_take(self.seat, cx) {
             Poll::Pending => self.hub.desk.poll_read(self.seat, &self.service, cx),
-            taken => taken,
+            Poll::Ready(taken) => Poll::Ready(taken.map(|taken| self.receive(taken))),
         }
     }
 }

@@ -53,7 +53,7 @@ use crate::{publisher, puller, pusher, requester, responder, subscriber, url};
 /// - All services of a process share one socket. One whose queue is full holds up the others, so give a service that
 ///   waits for another one of the same process a transport of its own.
 /// - A subscriber that does not read makes its publishers wait, once the queues between them are full: up to 1,000 events
-///   at the publisher, its own window, and what lies in the connection. All other subscribers wait with it.
+///   at the publisher, and no more than [so many bytes](ZmqBuilder::peer_bytes_max), its own window, and what lies in the connection. All other subscribers wait with it.
 ///
 /// A request or a job for which there is no connection waits for one until the connect time is over, then fails as
 /// [`Unroutable`]; a request for a service that the peers do not serve fails at once. All are marked as unsent. What is
@@ -109,6 +109,7 @@ impl Zmq {
     /// | `engine=omq`, `engine=zeromq` | see [`ZmqBuilder::engine`] |
     /// | `connect_timeout_ms=2000` | see [`ZmqBuilder::connect_timeout`] |
     /// | `linger_ms=500`, `heartbeat_ms=1000` | see [`ZmqBuilder::linger`] and [`ZmqBuilder::heartbeat`] |
+    /// | `peer_bytes_max=1000000` | see [`ZmqBuilder::peer_bytes_max`] |
     /// | `body_max=1000000`, `frames_max`, `headers_max`, `header_bytes_max` | see [`Limits`](polywire_core::Limits) |
     /// | `handshake_timeout_ms=2000`, `pending_handshakes_max=64`, `connections_max=100`, `host_connections_max=10`, `subscriptions_max=50`, `message_max=2000000` | see [`Admission`](crate::Admission) |
     /// | `curve_server_key=file:/run/secret`, with `curve_allow=file:/etc/clients` or `curve_allow=any` | the server of [CURVE](crate::curve), and whom it lets in: a public key a line |
@@ -256,7 +257,7 @@ impl Transport for Zmq {
         let all_patterns = self.0.settings.engine == Engine::Omq;
         (capabilities.pipeline, capabilities.pubsub) = (all_patterns, all_patterns);
         capabilities.security = all_patterns;
-        capabilities.cancellation = true;
+        (capabilities.cancellation, capabilities.declining) = (true, true);
         capabilities
     }
 

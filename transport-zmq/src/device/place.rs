@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use polywire_core::{Limits, Result};
 
-use crate::config::{Engine, Settings, Side};
+use crate::config::{Engine, PEER_BYTES_MAX, Settings, Side};
 use crate::endpoint::Endpoint;
 use crate::plan::Plan;
 use crate::security::Security;
@@ -78,6 +78,7 @@ impl Place {
             connect_timeout: Duration::from_secs(1),
             linger: Duration::from_secs(1),
             heartbeat: Duration::from_secs(5),
+            peer_bytes_max: PEER_BYTES_MAX,
         };
         Ok(Spot { settings, plan })
     }

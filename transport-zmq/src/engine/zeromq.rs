@@ -32,7 +32,7 @@ pub(super) struct Dealer {
     arrivals: mpsc::Sender<Frames>,
     arrived: Mutex<Option<mpsc::Receiver<Frames>>>,
     closed: watch::Sender<bool>,
-    /// Whether the first attempt to dial has ended, one way or the other.
+    /// Whether an attempt to dial has been in vain.
     tried: watch::Sender<bool>,
 }
 
@@ -64,12 +64,12 @@ impl Dealer {
             options.connect_timeout(self.connect_timeout);
             let mut socket = DealerSocket::with_options(options);
             let events = socket.monitor();
-            let connected = socket.connect(&self.endpoint).await;
-            self.tried.send_replace(true);
-            match connected {
+            match socket.connect(&self.endpoint).await {
+                // That it is there is known when `up` has returned.
                 Ok(()) => return self.start(socket, events),
                 Err(error) => tracing::debug!(endpoint = self.endpoint, %error, "cannot connect yet"),
             }
+            self.tried.send_replace(true);
             sleep(RETRY).await;
         }
     }

@@ -15,8 +15,9 @@ use crate::wire::Frames;
 /// Of a call that ended by its deadline it is not told, so it throws out what has expired whenever it has doubled since it
 /// did that last, in calls or in bytes, and whenever it is told to. Core bounds the calls in flight, and a deadline is
 /// finite; so is the ledger.
-#[derive(Default)]
 pub(crate) struct Ledger {
+    /// The bytes of requests that may wait for their replies, before others wait here.
+    weight_max: usize,
     state: Mutex<State>,
     /// How many calls there are, and the bytes of their requests, for who only compares.
     load: AtomicUsize,
@@ -45,6 +46,8 @@ pub(crate) struct Entry {
     pub(crate) idempotent: bool,
     /// The links that it was tried at, as bits. Those beyond the 64th are not noted, and not tried again.
     pub(crate) tried: u64,
+    /// Whether it is for links that it was not tried at.
+    pub(crate) is_returned: bool,
     /// The request itself, if it could be sent again.
     pub(crate) frames: Option<Frames>,
     /// The bytes of the request.
@@ -53,7 +56,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new(call: Option<CallId>, deadline: Option<Deadline>, idempotent: bool) -> Self {
-        Self { call, deadline, idempotent, tried: 0, frames: None, size: 0 }
+        Self { call, deadline, idempotent, tried: 0, is_returned: false, frames: None, size: 0 }
     }
 
     /// The entry for the link with this number. The request is kept if it could be sent again: to another link, if
@@ -68,6 +71,16 @@ impl Entry {
     /// Whether it is to be sent again when nobody knows what became of it.
     pub(crate) fn may_repeat(&self) -> bool {
         self.idempotent && self.frames.is_some() && !self.deadline.is_some_and(Deadline::is_expired)
+    }
+
+    /// Whether it could be handed to another link.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.frames.is_some()
+    }
+
+    /// The entry of a request that a link has given back: it is for those that have not seen it.
+    pub(crate) fn returned(self) -> Self {
+        Self { is_returned: true, ..self }
     }
 
     /// What it keeps, beside itself.
@@ -90,8 +103,10 @@ impl Ledger {
 
     const PRUNE_MIN_BYTES: usize = 1 << 20;
 
-    /// The bytes of requests that may wait for their replies at one peer, before others wait here.
-    pub(crate) const WEIGHT_MAX: usize = 64 << 20;
+    pub(crate) fn new(weight_max: usize) -> Self {
+        let [load, weight] = [(); 2].map(|()| AtomicUsize::new(0));
+        Self { weight_max, state: Mutex::default(), load, weight, lighter: Notify::new() }
+    }
 
     pub(crate) fn enter(&self, entry: Entry) {
         let Some(call) = entry.call else { return };
@@ -118,10 +133,10 @@ impl Ledger {
     /// Whether so many bytes of requests wait for their replies that no more are to be sent. A single one may be as large
     /// as it likes.
     pub(crate) fn is_heavy(&self) -> bool {
-        if self.weight.load(Ordering::Relaxed) >= Self::WEIGHT_MAX {
+        if self.weight.load(Ordering::Relaxed) >= self.weight_max {
             self.prune();
         }
-        self.weight.load(Ordering::Relaxed) >= Self::WEIGHT_MAX
+        self.weight.load(Ordering::Relaxed) >= self.weight_max
     }
 
     /// Waits until it is heavy no more.
@@ -166,7 +181,7 @@ impl Ledger {
     fn weigh(&self, state: &State) {
         self.load.store(state.entries.len(), Ordering::Relaxed);
         let before = self.weight.swap(state.weight, Ordering::Relaxed);
-        if before >= Self::WEIGHT_MAX && state.weight < Self::WEIGHT_MAX {
+        if before >= self.weight_max && state.weight < self.weight_max {
             self.lighter.notify_waiters();
         }
     }
@@ -193,13 +208,15 @@ mod tests {
 
     use super::*;
 
+    const WEIGHT_MAX: usize = 1 << 20;
+
     fn entry(call: u64) -> Entry {
         Entry::new(Some(CallId(call)), Some(Deadline::after(Duration::from_millis(10))), false)
     }
 
     #[tokio::test(start_paused = true)]
     async fn abandoned_calls_are_thrown_out_in_time() {
-        let ledger = Ledger::default();
+        let ledger = Ledger::new(WEIGHT_MAX);
         for call in 0..100_000 {
             ledger.enter(entry(call));
             tokio::time::advance(Duration::from_micros(100)).await;
@@ -210,7 +227,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn large_requests_of_abandoned_calls_are_thrown_out_in_time() {
-        let ledger = Ledger::default();
+        let ledger = Ledger::new(WEIGHT_MAX);
         let frames = Frames { head: vec![0; 100_000].into(), body: None };
         for call in 0..1000 {
             ledger.enter(entry(call).at(0, &frames, true));
@@ -226,8 +243,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_bytes_of_requests_make_others_wait_until_some_are_answered() {
-        let ledger = Ledger::default();
-        let frames = Frames { head: vec![0; Ledger::WEIGHT_MAX / 2].into(), body: None };
+        let ledger = Ledger::new(WEIGHT_MAX);
+        let frames = Frames { head: vec![0; WEIGHT_MAX / 2].into(), body: None };
         for call in 0..2 {
             assert!(!ledger.is_heavy());
             ledger.enter(Entry::new(Some(CallId(call)), None, false).at(0, &frames, false));

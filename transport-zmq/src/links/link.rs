@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 
 use super::ledger::{Entry, Ledger};
 use super::{Board, Loss};
-use crate::engine::{Dealer, Ports};
+use crate::engine::{Dealer, Freight, Ports};
 use crate::error::lock;
 use crate::wire::Frames;
 
@@ -26,6 +26,8 @@ pub(crate) struct Link {
     /// Its peer said that it does not serve the service. It may later, so this only puts it last.
     refusing: AtomicBool,
     ledger: Ledger,
+    /// What lies in the socket for its peer.
+    freight: Arc<Freight>,
     board: Arc<Board>,
     supervisor: OnceLock<AbortHandle>,
 }
@@ -50,9 +52,14 @@ impl Link {
         board: Arc<Board>,
     ) -> Arc<Self> {
         let (live, refusing) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (ledger, supervisor) = (Ledger::default(), OnceLock::new());
+        let (ledger, supervisor) = (Ledger::new(board.peer_bytes_max), OnceLock::new());
+        let freight = Freight::new(match kind {
+            LinkKind::Dialling | LinkKind::Guest(_) => board.peer_bytes_max,
+            // Of several peers, one that is slow would take it up alone. Their queues are shorter instead.
+            LinkKind::Awaited => usize::MAX,
+        });
         let name = name.into();
-        Arc::new(Self { name, number, kind, dealer, live, refusing, ledger, board, supervisor })
+        Arc::new(Self { name, number, kind, dealer, live, refusing, ledger, freight, board, supervisor })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -80,6 +87,11 @@ impl Link {
         self.live.load(Ordering::Acquire)
     }
 
+    /// Whether somebody is there for this message, who has not given it back.
+    pub(super) fn may_have(&self, entry: &Entry) -> bool {
+        self.is_live() && !(entry.is_returned && entry.was_tried(self.number))
+    }
+
     /// Whether its peer knows us and does not let us in.
     pub(crate) fn is_denied(&self) -> bool {
         self.dealer.is_denied()
@@ -102,7 +114,7 @@ impl Link {
     /// Hands a request over, or gives it back if nobody is there or there is no room.
     pub(crate) fn try_send(&self, entry: Entry, frames: Frames) -> Result<(), Frames> {
         let call = entry.call;
-        if !self.is_live() || (call.is_some() && self.ledger.is_heavy()) {
+        if !self.is_live() || self.freight.is_full() || (call.is_some() && self.ledger.is_heavy()) {
             return Err(frames);
         }
         // Before it is sent, for its reply may be here before `try_send` has returned.
@@ -112,7 +124,7 @@ impl Link {
             let is_told = call.is_some_and(|call| self.ledger.take(call).is_none());
             return if is_told { Ok(()) } else { Err(frames) };
         }
-        self.dealer.try_send(frames).inspect_err(|_| {
+        self.freight.hand_over(frames, |frames| self.dealer.try_send(frames)).inspect_err(|_| {
             call.and_then(|call| self.ledger.take(call));
         })
     }
@@ -135,13 +147,14 @@ impl Link {
         self.board.lose(|| self.ledger.take(call).into_iter().collect()).pop()
     }
 
-    /// Notes that a call was answered.
-    pub(crate) fn answered(&self, call: CallId) {
-        self.ledger.take(call);
+    /// Notes that a call was answered. `is_declined` says whether that leaves it to others, and is asked only if it could be
+    /// sent to one; then the call is returned.
+    pub(crate) fn answered(&self, call: CallId, is_declined: impl FnOnce() -> bool) -> Option<Entry> {
         // Read first, because a write would take the line from other cores for each reply.
         if self.is_refusing() {
             self.refusing.store(false, Ordering::Relaxed);
         }
+        self.ledger.take(call).filter(|entry| entry.is_kept() && is_declined())
     }
 
     /// Notes that a call was refused.
@@ -153,6 +166,7 @@ impl Link {
     /// Waits until there may be room for a message. May be dropped.
     pub(crate) async fn room(&self) {
         self.ledger.lighter().await;
+        self.freight.room().await;
         self.dealer.room().await;
     }
 

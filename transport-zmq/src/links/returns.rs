@@ -11,12 +11,13 @@ use polywire_core::{CallId, Error, ErrorKind};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{Entry, Link, LinkKind, Links, Loss};
-use crate::wire::{Frames, Kind, Native, Peek};
+use crate::error::lock;
+use crate::wire::{Frames, Kind, Native, Peek, Wire};
 
 /// What comes back, read where it is polled: a task in between would cost a switch per reply.
 ///
-/// A request that was refused goes to another link, if there is one that has not seen it. One whose server went before it
-/// replied is sent again if it is idempotent, and fails otherwise.
+/// A request that was refused or declined goes to another link, if there is one that has not seen it. One whose server went
+/// before it replied is sent again if it is idempotent, and fails otherwise.
 pub(crate) struct Returns {
     links: Arc<Links>,
     sources: Vec<Source>,
@@ -25,8 +26,9 @@ pub(crate) struct Returns {
     /// The source that is read now. One that has more is read on, for its batch is at hand.
     at: usize,
     lost: UnboundedReceiver<Loss>,
-    /// The calls that are being sent again: as many as there are in flight, at the most. Each says whether it failed.
-    again: FuturesUnordered<BoxFuture<'static, Option<Error>>>,
+    /// The calls that are being sent again: as many as there are in flight, at the most. Each says what came of it, if that
+    /// is known.
+    again: FuturesUnordered<BoxFuture<'static, Option<Returned>>>,
 }
 
 /// Something that is read.
@@ -62,7 +64,7 @@ impl Returns {
                 // After the replies, so that none that is here already is taken for lost.
                 Poll::Pending => match ready!(self.poll_lost(cx)) {
                     Some(None) => {}
-                    failed => return Poll::Ready(failed.flatten().map(Returned::Failed)),
+                    returned => return Poll::Ready(returned.flatten()),
                 },
             }
         }
@@ -121,57 +123,73 @@ impl Returns {
             return Some(Returned::Frames(frames));
         };
         match kind {
-            Kind::Refusal => self.retry(link.refused(call), call).map(Returned::Failed),
+            Kind::Refusal => {
+                let entry = link.refused(call);
+                self.pass_on(entry, || Returned::Failed(refused(call)))
+            }
             Kind::Loss => {
                 let entry = link.lost(call)?;
-                self.lose(Loss { entry, endpoint: link.name().into() }).map(Returned::Failed)
+                self.lose(Loss { entry, endpoint: link.name().into() })
             }
-            _ => {
-                link.answered(call);
-                Some(Returned::Frames(frames))
-            }
+            _ => match link.answered(call, || Native.is_declined(&frames)) {
+                None => Some(Returned::Frames(frames)),
+                declined => self.pass_on(declined, || Returned::Frames(frames)),
+            },
         }
     }
 
-    /// Gives a refused request to a link that has not seen it, or fails it.
-    fn retry(&self, entry: Option<Entry>, call: CallId) -> Option<Error> {
-        if let Some(mut entry) = entry
-            && let Some(frames) = entry.frames.take()
-        {
-            let sent = self.links.try_send_to_one(&entry, frames, |number| !entry.was_tried(number));
-            if sent.is_ok() {
-                return None;
-            }
+    /// Gives a request that came back to a link that has not seen it, as soon as there is room. If there is no such link,
+    /// that is what comes of it.
+    fn pass_on(&self, entry: Option<Entry>, outcome: impl FnOnce() -> Returned) -> Option<Returned> {
+        let Some(mut entry) = entry.map(Entry::returned) else { return Some(outcome()) };
+        let (Some(call), Some(mut frames)) = (entry.call, entry.frames.take()) else {
+            return Some(outcome());
+        };
+        if let Some(deadline) = entry.deadline {
+            Native.restamp(&mut frames, deadline);
         }
-        let error = Error::new(ErrorKind::Unroutable, "no server takes calls to this service");
-        // It did leave, but nobody has taken it, so sending it again cannot do the work twice.
-        Some(error.with_call(call).unsent())
+        let Err(frames) = self.links.try_send_to_one(&entry, frames) else { return None };
+        if !self.links.has_other(&entry) {
+            return Some(outcome());
+        }
+        lock(&self.links.board.again).insert(call, None);
+        let (sending, outcome) = (self.links.send_again(call, entry, frames), outcome());
+        self.again.push(sending.map(|failed| failed.then_some(outcome)).boxed());
+        None
     }
 
     /// A call that failed because its server went; `Some(None)` if something was done, and `None` when the end is closed.
-    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<Option<Option<Error>>> {
-        if let Poll::Ready(Some(failed)) = self.again.poll_next_unpin(cx) {
-            return Poll::Ready(Some(failed));
+    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<Option<Option<Returned>>> {
+        if let Poll::Ready(Some(returned)) = self.again.poll_next_unpin(cx) {
+            return Poll::Ready(Some(returned));
         }
         let lost = ready!(self.lost.poll_recv(cx));
         Poll::Ready(lost.map(|loss| self.lose(loss)))
     }
 
     /// Sends a call again, if that may be done, or fails it.
-    fn lose(&self, Loss { mut entry, endpoint }: Loss) -> Option<Error> {
+    fn lose(&self, Loss { mut entry, endpoint }: Loss) -> Option<Returned> {
         let call = entry.call?;
         let error = Error::new(ErrorKind::Disconnected, "the connection was lost before the reply came");
-        let error = error.with("endpoint", endpoint).with_call(call);
+        let error = Returned::Failed(error.with("endpoint", endpoint).with_call(call));
         match entry.frames.take().filter(|_| entry.idempotent) {
             Some(frames) => {
                 tracing::debug!(%call, "sending an idempotent call again");
-                let sending = self.links.send_again(call, entry.deadline, frames);
+                // Whoever refused it may have learnt to serve it.
+                let again = Entry::new(Some(call), entry.deadline, true);
+                let sending = self.links.send_again(call, again, frames);
                 self.again.push(sending.map(|failed| failed.then_some(error)).boxed());
                 None
             }
             None => Some(error),
         }
     }
+}
+
+fn refused(call: CallId) -> Error {
+    let error = Error::new(ErrorKind::Unroutable, "no server takes calls to this service");
+    // It did leave, but nobody has taken it, so sending it again cannot do the work twice.
+    error.with_call(call).unsent()
 }
 
 impl Source {

@@ -323,6 +323,7 @@ mod tests {
     use futures_util::stream::poll_fn as stream_of;
     use polywire_core::Result;
 
+    use super::super::queue::Taken;
     use super::*;
     use crate::plan::Change;
 
@@ -379,7 +380,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         assert!(desk.poll_read(seat, &address("a"), &mut cx).is_pending());
         let (queue, seat) = JOINED.get().unwrap();
-        assert!(matches!(queue.poll_take(*seat, &cx), Poll::Ready(Some(Ok(_)))));
+        assert!(matches!(queue.poll_take(*seat, &cx), Poll::Ready(Some(Taken { item: Ok(_), .. }))));
     }
 
     struct Counted(AtomicUsize);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
-use polywire_core::{Abandoned, Delivery, Result};
+use polywire_core::{Abandoned, Delivery, Message, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
@@ -31,11 +31,24 @@ const ABANDONED: usize = 1000;
 
 #[derive(Default)]
 struct State {
-    ready: VecDeque<Item>,
+    ready: VecDeque<Waiting>,
     /// What the bodies of those in `ready` hold.
     bytes: usize,
     seats: FxHashMap<u64, Seat>,
     closed: bool,
+}
+
+/// An item, and the seats that have declined it.
+struct Waiting {
+    item: Item,
+    declined: Vec<u64>,
+}
+
+/// What a seat has taken.
+pub(super) struct Taken {
+    pub(super) item: Item,
+    /// The seats that have had it, if there are others to take it should this one decline.
+    pub(super) had: Option<Vec<u64>>,
 }
 
 /// A responder's place at the queue.
@@ -73,7 +86,7 @@ impl Queue {
                     return Err(item);
                 }
                 if state.has_room() {
-                    state.put(item);
+                    state.put(Waiting::new(item));
                     return Ok(());
                 }
             }
@@ -91,7 +104,7 @@ impl Queue {
         if state.seats.is_empty() || state.closed {
             return Err(item);
         }
-        state.put(item);
+        state.put(Waiting::new(item));
         Ok(())
     }
 
@@ -107,8 +120,8 @@ impl Queue {
     /// Notes that nobody waits for a call any more: it is not taken, or those who take are told.
     pub(super) fn abandon(&self, call: &Abandoned) {
         let mut state = lock(&self.state);
-        if let Some(at) = state.ready.iter().position(|item| is_of(item, call)) {
-            if let Some(item) = state.ready.remove(at) {
+        if let Some(at) = state.ready.iter().position(|waiting| is_of(&waiting.item, call)) {
+            if let Some(Waiting { item, .. }) = state.ready.remove(at) {
                 state.bytes -= size(&item);
             }
             return self.changed.notify_one();
@@ -138,8 +151,21 @@ impl Queue {
         abandoned
     }
 
+    /// Adds a request that was declined for those who have not had it; or gives it back if there is nobody else.
+    #[expect(clippy::result_large_err, reason = "the error is the request itself, which moves on")]
+    pub(super) fn hand_on(&self, message: Message, had: &[u64]) -> Result<(), Message> {
+        let mut state = lock(&self.state);
+        let has_others = state.seats.iter().any(|(number, seat)| !seat.stopped && !had.contains(number));
+        if state.closed || !has_others {
+            return Err(message);
+        }
+        // Beyond the bounds, if there is no room, because it was within them before.
+        state.put(Waiting { item: Ok(Delivery::settled(message)), declined: had.to_vec() });
+        Ok(())
+    }
+
     /// Takes the next request for this seat; `None` when the queue is closed.
-    pub(super) fn poll_take(&self, seat: u64, cx: &Context<'_>) -> Poll<Option<Item>> {
+    pub(super) fn poll_take(&self, seat: u64, cx: &Context<'_>) -> Poll<Option<Taken>> {
         let mut state = lock(&self.state);
         let State { ready, bytes, seats, closed } = &mut *state;
         if *closed {
@@ -148,11 +174,21 @@ impl Queue {
         // One that was stopped takes, in order to refuse, only what nobody else would.
         let takes =
             seats.get(&seat).is_some_and(|own| !own.stopped || seats.values().all(|other| other.stopped));
-        match takes.then(|| ready.pop_front()).flatten() {
-            Some(item) => {
+        // What all have declined who are left comes to one of them again, which says so.
+        let is_for_this = |waiting: &Waiting| {
+            let declined = &waiting.declined;
+            !declined.contains(&seat) || seats.keys().all(|other| declined.contains(other))
+        };
+        let next = if takes { ready.iter().position(is_for_this) } else { None };
+        match next.and_then(|at| ready.remove(at)) {
+            Some(Waiting { item, mut declined }) => {
                 *bytes -= size(&item);
                 self.changed.notify_one();
-                Poll::Ready(Some(item))
+                let had = (seats.len() > 1).then(|| {
+                    declined.push(seat);
+                    declined
+                });
+                Poll::Ready(Some(Taken { item, had }))
             }
             None => {
                 if let Some(seat) = seats.get_mut(&seat) {
@@ -206,6 +242,12 @@ fn is_of(item: &Item, call: &Abandoned) -> bool {
     message.id == Some(call.id) && message.reply_to.as_ref() == Some(&call.reply_to)
 }
 
+impl Waiting {
+    fn new(item: Item) -> Self {
+        Self { item, declined: Vec::new() }
+    }
+}
+
 impl Seat {
     fn register(&mut self, cx: &Context<'_>) {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -221,15 +263,15 @@ impl State {
         waiting < windows || (waiting < windows + AHEAD && self.bytes < AHEAD_BYTES)
     }
 
-    fn put(&mut self, item: Item) {
-        self.bytes += size(&item);
-        self.ready.push_back(item);
+    fn put(&mut self, waiting: Waiting) {
+        self.bytes += size(&waiting.item);
+        self.ready.push_back(waiting);
         self.wake_seats();
     }
 
     fn take_all(&mut self) -> Vec<Item> {
         self.bytes = 0;
-        self.ready.drain(..).collect()
+        self.ready.drain(..).map(|waiting| waiting.item).collect()
     }
 
     /// Wakes every seat, since one that is woken alone might not come back to take.
@@ -257,7 +299,8 @@ mod tests {
     }
 
     fn take(queue: &Queue, seat: u64) -> Poll<Option<Item>> {
-        queue.poll_take(seat, &Context::from_waker(&noop_waker()))
+        let taken = queue.poll_take(seat, &Context::from_waker(&noop_waker()));
+        taken.map(|taken| taken.map(|taken| taken.item))
     }
 
     #[test]
@@ -356,6 +399,32 @@ mod tests {
         assert!(queue.push(item()).now_or_never().unwrap().is_ok());
         queue.leave(2);
         assert!(take(&queue, 1).is_ready());
+    }
+
+    #[test]
+    fn what_a_seat_declines_goes_to_each_other_once_and_then_back() {
+        let queue = Queue::default();
+        (1..=3).for_each(|seat| queue.join(seat, 4));
+        queue.stop(3);
+        assert!(queue.push(request("a", 1, 10)).now_or_never().unwrap().is_ok());
+        let take = |seat| queue.poll_take(seat, &Context::from_waker(&noop_waker()));
+        let Poll::Ready(Some(Taken { item: Ok(first), had: Some(had) })) = take(1) else {
+            panic!("it is there")
+        };
+        assert_eq!(had, [1]);
+        assert!(queue.hand_on(first.message, &had).is_ok());
+        assert!(take(1).is_pending());
+        let Poll::Ready(Some(Taken { item: Ok(second), had: Some(had) })) = take(2) else {
+            panic!("it is for the other one")
+        };
+        assert_eq!(had, [1, 2]);
+        // The third one takes no more.
+        assert!(queue.hand_on(second.message.clone(), &had).is_err());
+        // Nor does one that has left, and nobody but the first is there to say so.
+        assert!(queue.hand_on(second.message, &[1]).is_ok());
+        queue.leave(3);
+        queue.leave(2);
+        assert!(matches!(take(1), Poll::Ready(Some(Taken { had: None, .. }))));
     }
 
     #[test]

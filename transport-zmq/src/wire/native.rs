@@ -6,7 +6,7 @@ mod encode;
 mod tests;
 
 use bytes::Bytes;
-use polywire_core::{CallId, Deadline, Limits, Message, Result};
+use polywire_core::{CallId, Code, Deadline, Limits, Message, Result};
 
 use super::{Frames, Garbled, Role, Wire};
 
@@ -42,6 +42,11 @@ impl Native {
     /// What a message is, for who passes it on and reads no more of it. `None` if it has no envelope.
     pub(crate) fn peek(self, frames: &Frames) -> Option<Peek> {
         decode::peek(&frames.head)
+    }
+
+    /// Whether a reply says that its server declines the request.
+    pub(crate) fn is_declined(self, reply: &Frames) -> bool {
+        decode::fault_code(&reply.head) == Some(Code::Declined)
     }
 
     /// Gives a call another id.

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
-use omq_tokio::{SocketType, TrySendError};
+use omq_tokio::{Options, SocketType, TrySendError};
 use polywire_core::Result;
 use tokio::sync::watch;
 
 use super::pull::is_of_queue;
-use super::{Port, RETRY_MAX, denied, failed, frames_of, given_back, message_of, open, options, received};
+use super::{
+    HIGH_WATER_MARK, Port, RETRY_MAX, denied, failed, frames_of, given_back, message_of, open, options,
+    received,
+};
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
 use crate::engine::{Cargo, Ports};
@@ -33,17 +36,28 @@ pub(in crate::engine) struct Dealer {
     tried: watch::Sender<bool>,
 }
 
+/// Messages of whatever size that may wait for a peer.
+const LARGE_MIN: u32 = 16;
+
 impl Dealer {
     pub(in crate::engine) fn dial(settings: &Settings, cargo: &Cargo, endpoint: &Endpoint) -> Result<Self> {
-        Ok(Self { dialled: Some(endpoint.to_string()), ..Self::listen(settings, cargo)? })
+        let dealer = Self::open(settings, cargo, options(settings))?;
+        Ok(Self { dialled: Some(endpoint.to_string()), ..dealer })
     }
 
     pub(in crate::engine) fn listen(settings: &Settings, cargo: &Cargo) -> Result<Self> {
+        // Whose are the bytes that wait in it, it does not say.
+        let largest = settings.peer_bytes_max / settings.limits.body_max.max(1);
+        let most = u32::try_from(largest).unwrap_or(u32::MAX).clamp(LARGE_MIN, HIGH_WATER_MARK);
+        Self::open(settings, cargo, options(settings).send_hwm(most))
+    }
+
+    fn open(settings: &Settings, cargo: &Cargo, options: Options) -> Result<Self> {
         let kind = match cargo {
             Cargo::Requests => SocketType::Dealer,
             Cargo::Jobs(_) | Cargo::AnyJobs => SocketType::Push,
         };
-        let port = Port::new(open(settings, kind, options(settings))?);
+        let port = Port::new(open(settings, kind, options)?);
         let frames_max = settings.limits.frames_max;
         Ok(Self {
             port,

@@ -1,5 +1,6 @@
 //! XPUB.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,13 +12,15 @@ use polywire_core::{Result, Sending};
 
 use super::{Port, failed, message_under, open, options, received};
 use crate::config::Settings;
-use crate::engine::Ports;
+use crate::engine::{Freight, Ports};
 use crate::error::closed;
 use crate::plan::Change;
 use crate::wire::{Frames, Hello};
 
 pub(in crate::engine) struct Publication {
     port: Port,
+    /// What has not left for each subscriber who wants it: they share the memory.
+    freight: Arc<Freight>,
 }
 
 impl Publication {
@@ -25,7 +28,21 @@ impl Publication {
         let mut options = options(settings);
         // Otherwise what a slow subscriber has no room for is dropped, and nobody is told.
         options.xpub_nodrop = true;
-        Ok(Self { port: Port::new(open(settings, SocketType::XPub, options)?) })
+        let port = Port::new(open(settings, SocketType::XPub, options)?);
+        Ok(Self { port, freight: Freight::new(settings.peer_bytes_max) })
+    }
+
+    /// Hands a message over, if the engine has room for it.
+    fn send_counted(&self, first: Bytes, frames: Frames) -> Sending<'_> {
+        let socket = &self.port.socket;
+        match socket.try_send(message_under(first, self.freight.load(frames))) {
+            Ok(()) => Sending::ready(Ok(())),
+            Err(TrySendError::Full(message)) => {
+                Sending::later(async move { socket.send(message).await.map_err(failed) })
+            }
+            Err(TrySendError::Closed) => Sending::ready(Err(closed())),
+            Err(TrySendError::Error(error)) => Sending::ready(Err(failed(error))),
+        }
     }
 }
 
@@ -41,15 +58,13 @@ impl Ports for Publication {
 
 impl crate::engine::Publication for Publication {
     fn send(&self, first: Bytes, frames: Frames) -> Sending<'_> {
-        let socket = &self.port.socket;
-        match socket.try_send(message_under(first, frames)) {
-            Ok(()) => Sending::ready(Ok(())),
-            Err(TrySendError::Full(message)) => {
-                Sending::later(async move { socket.send(message).await.map_err(failed) })
-            }
-            Err(TrySendError::Closed) => Sending::ready(Err(closed())),
-            Err(TrySendError::Error(error)) => Sending::ready(Err(failed(error))),
+        if !self.freight.is_full() {
+            return self.send_counted(first, frames);
         }
+        Sending::later(async move {
+            self.freight.room().await;
+            self.send_counted(first, frames).await
+        })
     }
 
     fn hellos(&self) -> BoxStream<'static, (Hello, u32)> {

@@ -37,6 +37,20 @@ pub(super) fn peek(head: &[u8]) -> Option<Peek> {
     Some(Peek { kind, id, deadline: deadline_ms.map(|ms| Deadline::after_ms(ms.into())), idempotent })
 }
 
+/// The code of the fault that something with an envelope holds, for who reads no more of it. What comes before it is short.
+pub(super) fn fault_code(head: &[u8]) -> Option<Code> {
+    let mut at = FIXED;
+    while let Some(&tag) = head.get(at) {
+        let (length, size) = length_in(head.get(at + 1..)?, at + 1).ok()?;
+        let value = at + 1 + size;
+        if tag == tag::FAULT_CODE {
+            return head.get(value).copied().map(Code::from_u8);
+        }
+        at = value + length;
+    }
+    None
+}
+
 fn role(kind: u8, service: &mut Option<Address>) -> Result<Role> {
     match kind {
         kind::REPLY => Ok(Role::Reply),

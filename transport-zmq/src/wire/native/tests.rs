@@ -205,10 +205,12 @@ fn envelopes_cut_or_bent_anywhere_never_panic() {
         .map(|role| Native.encode(&role, Message::new("b"), &Limits::default()).unwrap().head.to_vec());
     for whole in [bytes(EXAMPLE), fault, job, cancel] {
         for at in 0..whole.len() {
+            let _ = Native.is_declined(&Frames { head: whole[..at].to_vec().into(), body: None });
             let _ = decode(whole[..at].to_vec());
             for value in 0..=u8::MAX {
                 let mut bent = whole.clone();
                 bent[at] = value;
+                let _ = Native.is_declined(&Frames { head: bent.clone().into(), body: None });
                 let _ = decode(bent);
             }
         }
@@ -241,4 +243,20 @@ fn an_endless_envelope_is_not_read() {
     let garbled = decode(huge).unwrap_err();
     assert_eq!(garbled.error.kind(), ErrorKind::TooLarge);
     assert_eq!(garbled.call, Some(CallId(42)));
+}
+
+#[test]
+fn a_reply_that_declines_is_told_from_others() {
+    let declined = Message::failed(Fault::declined("no lens"));
+    let mut late = declined.clone();
+    late.headers.insert("name", "x".repeat(1000));
+    late.content_type = Some("text/plain".into());
+    let others =
+        [Message::failed(Fault::new(Code::Internal, "no")), Message::new("b"), Message::new(vec![5, 1, 8])];
+    for (messages, is_declined) in [(vec![declined, late], true), (others.into(), false)] {
+        for message in messages {
+            let frames = Native.encode(&Role::Reply, message, &Limits::default()).unwrap();
+            assert_eq!(Native.is_declined(&frames), is_declined, "{frames:?}");
+        }
+    }
 }
