@@ -58,6 +58,11 @@ pub(crate) trait Dealer: Ports {
     /// Waits until no peer is there any more, and forgets the requests that were not sent.
     fn down(&self) -> BoxFuture<'_, ()>;
 
+    /// Why the peer is gone, as far as the engine has said so.
+    fn reason(&self) -> Option<String> {
+        None
+    }
+
     /// What arrives, until the socket is closed. To be called once. Of a socket for jobs it is empty.
     fn replies(&self) -> BoxStream<'static, Frames>;
 }

@@ -10,6 +10,7 @@
 //! and by its deadline otherwise; a pusher never does.
 
 mod admission;
+mod burst;
 mod config;
 #[cfg(feature = "engine-omq")]
 pub mod curve;

@@ -3,6 +3,7 @@
 mod ledger;
 mod link;
 mod lobby;
+mod outage;
 mod outgoing;
 mod returns;
 
@@ -220,7 +221,8 @@ impl Links {
 
     /// Hands a message over, waiting for a peer until then, and for room.
     async fn send_until(&self, give_up: Instant, entry: Entry, mut frames: Frames) -> Result<()> {
-        let _turn = self.turn(give_up).await?;
+        // One that is for some links only is not to keep those waiting that are for all.
+        let _turn = if entry.is_returned { None } else { Some(self.turn(give_up).await?) };
         loop {
             let changed = self.board.changed.notified();
             tokio::pin!(changed);

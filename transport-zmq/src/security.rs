@@ -7,6 +7,7 @@ use omq_tokio::{
     MechanismSetup,
 };
 
+use crate::burst::Burst;
 use crate::curve::{self, PublicKey};
 use crate::plain;
 
@@ -81,11 +82,15 @@ fn stranger(number: u64) -> AuthenticationResult {
     AuthenticationResult::allow().with_user_id(number.to_be_bytes().to_vec())
 }
 
+static DENIALS: Burst = Burst::new();
+
 fn allow(peer: &MechanismPeerInfo, is_allowed: bool) -> AuthenticationResult {
     if is_allowed {
         return AuthenticationResult::allow();
     }
     let (address, user, key) = (&peer.peer_address, &peer.username, PublicKey::from_bytes(peer.public_key));
-    tracing::warn!(?address, ?user, %key, "denied a peer that is not allowed");
+    if let Some(count) = DENIALS.note() {
+        tracing::warn!(?address, ?user, %key, count, "denied peers that are not allowed");
+    }
     AuthenticationResult::deny()
 }

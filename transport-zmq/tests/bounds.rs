@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use omq_tokio::{Message, Options, Socket, SocketType};
 use polywire_codec::MessagePack;
-use polywire_core::{Client, Limits, Publisher, Pusher, Router, Server, Transport, Window};
+use polywire_core::{Client, Limits, Publisher, Pusher, Router, Server, Window};
 use polywire_zmq::{Engine, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
@@ -19,7 +19,7 @@ const LARGE: usize = 100_000;
 /// As many as the engine would hold by their number.
 const MANY: usize = 1000;
 /// Those that the bound lets through, with what lies in the connection and at its other end.
-const FEW: usize = 400;
+const FEW: usize = 700;
 
 fn builder() -> ZmqBuilder {
     Zmq::builder().engine(Engine::Omq).connect_timeout(PATIENCE).peer_bytes_max(BYTES_MAX)

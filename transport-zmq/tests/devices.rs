@@ -3,18 +3,20 @@
 #![cfg(feature = "engine-omq")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
 
-use std::future::pending;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+#[path = "support/who.rs"]
+mod who;
+
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{
-    CallError, Client, Code, Context, Deadline, ErrorKind, Fault, Router, Server, ServerHandle, Transport,
+    CallError, Client, Code, Context, Deadline, ErrorKind, Fault, Router, Server, Transport, Window,
 };
 use polywire_zmq::Zmq;
 use polywire_zmq::device::{Forwarder, Pattern, Place};
 use tokio::time::timeout;
+
+use self::who::Who;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const ANY: &str = "tcp://127.0.0.1:*";
@@ -37,30 +39,18 @@ impl Row {
         Self { front, back, client, _calling: calling }
     }
 
-    /// One more server, and whether its `who` hangs.
-    async fn serve(&self, name: u32) -> (Zmq, ServerHandle, Arc<AtomicBool>) {
+    /// One more server, and its transport.
+    async fn serve(&self, name: u32) -> (Zmq, Who) {
         let zmq = Zmq::builder().connect(self.back.back()).build().unwrap();
-        let server = Server::bind(&zmq, "a").await.unwrap();
-        let (handle, hangs) = (server.handle(), Arc::new(AtomicBool::new(false)));
-        let asked = hangs.clone();
         let router = Router::new(MessagePack)
             .method("left", |context: Context, (): ()| async move {
                 Ok(context.deadline.map_or(0, Deadline::remaining_ms))
             })
             .method("fail", |(): ()| async move {
                 Err::<u32, _>(Fault::new(Code::Application, "sold out").with_kind("OutOfStock"))
-            })
-            .method("who", move |(): ()| {
-                let hangs = asked.load(Ordering::Acquire);
-                async move {
-                    if hangs {
-                        pending::<()>().await;
-                    }
-                    Ok(name)
-                }
             });
-        tokio::spawn(server.serve(router));
-        (zmq, handle, hangs)
+        let who = Who::serve(&zmq, name, Window::default(), router).await;
+        (zmq, who)
     }
 
     /// Waits until this server answers.
@@ -86,7 +76,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_keeps_its_deadline_and_its_error() {
     let row = Row::open().await;
-    let (_zmq, _, hangs) = row.serve(1).await;
+    let (_zmq, server) = row.serve(1).await;
     row.reach(1).await;
 
     const TIMEOUT: Duration = Duration::from_secs(50);
@@ -115,7 +105,7 @@ async fn a_call_keeps_its_deadline_and_its_error() {
         }
         other => panic!("it ended with {other:?}"),
     }
-    hangs.store(true, Ordering::Release);
+    server.hang(true);
     let hurried = row.client.with_timeout(Duration::from_millis(200));
     match timeout(PATIENCE, hurried.call::<_, u32>("who", &())).await.unwrap() {
         Err(CallError::DeadlineExceeded(_)) => {}
@@ -126,31 +116,31 @@ async fn a_call_keeps_its_deadline_and_its_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abandoned_call_stops_at_its_server_and_no_other_one() {
     let row = Row::open().await;
-    let (_zmq, server, hangs) = row.serve(1).await;
+    let (_zmq, server) = row.serve(1).await;
     row.reach(1).await;
-    hangs.store(true, Ordering::Release);
+    server.hang(true);
     // The numbers of the calls of both clients are alike.
     let other = Zmq::builder().connect(row.front.front()).build().unwrap();
     let other = Client::connect(&other, "a", MessagePack).timeout(PATIENCE).await.unwrap();
     let start = |client: &Client<_>| client.request("who").start::<_, u32>(&()).unwrap();
     let kept: Vec<_> = (0..20).map(|_| start(&other)).collect();
     let dropped: Vec<_> = (0..20).map(|_| start(&row.client)).collect();
-    until("all are carried out", || server.stats().running == 40).await;
+    until("all are carried out", || server.running() == 40).await;
     drop(dropped);
-    until("half of them are stopped", || server.stats().running == 20).await;
-    assert_eq!(server.stats().abandoned, 20);
+    until("half of them are stopped", || server.running() == 20).await;
+    assert_eq!(server.handle.stats().abandoned, 20);
     assert!(kept.iter().all(|call| !call.is_finished()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_server_that_is_gone_idempotent_calls_go_to_another_and_the_others_fail_at_once() {
     let row = Row::open().await;
-    let (gone, server, hangs) = row.serve(1).await;
+    let (gone, server) = row.serve(1).await;
     row.reach(1).await;
-    hangs.store(true, Ordering::Release);
+    server.hang(true);
     let once = row.client.request("who").start::<_, u32>(&()).unwrap();
     let often = row.client.request("who").idempotent().start::<_, u32>(&()).unwrap();
-    until("both are carried out", || server.stats().running == 2).await;
+    until("both are carried out", || server.running() == 2).await;
     let _heir = row.serve(2).await;
     row.reach(2).await;
     gone.close().await.unwrap();

@@ -3,17 +3,21 @@
 #![cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
 
+#[path = "support/who.rs"]
+mod who;
+
 use std::future::pending;
+#[cfg(feature = "engine-omq")]
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::{
-    CallError, Client, ErrorKind, InFlight, Router, Server, ServerHandle, Transport, Window,
-};
+use polywire_core::{CallError, Client, ErrorKind, InFlight, Router, Server, Transport, Window};
 use polywire_zmq::{Engine, Side, Zmq, ZmqBuilder};
 use tokio::time::timeout;
+
+use self::who::Who;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -54,39 +58,22 @@ fn endpoint(Way(.., by): Way) -> String {
     }
 }
 
-/// A server of the method `who`, which says which one it is, or never comes to an end.
+/// A server of the methods `who` and `hang`, and its transport.
 struct Served {
     transport: Zmq,
-    handle: ServerHandle,
-    hangs: Arc<AtomicBool>,
+    who: Who,
 }
 
 impl Served {
     async fn at(transport: Zmq, name: u32, window: usize) -> Self {
-        let server = Server::bind(&transport, "a").window(Window::new(window)).await.unwrap();
-        let (handle, hangs) = (server.handle(), Arc::new(AtomicBool::new(false)));
-        let asked = hangs.clone();
-        let router = Router::new(MessagePack)
-            .method("hang", |(): ()| async move { Ok(pending::<u32>().await) })
-            .method("who", move |(): ()| {
-                let hangs = asked.load(Ordering::Acquire);
-                async move {
-                    if hangs {
-                        pending::<()>().await;
-                    }
-                    Ok(name)
-                }
-            });
-        tokio::spawn(server.serve(router));
-        Self { transport, handle, hangs }
-    }
-
-    fn hang(&self) {
-        self.hangs.store(true, Ordering::Release);
+        let hang = |(): ()| async move { Ok(pending::<u32>().await) };
+        let router = Router::new(MessagePack).method("hang", hang);
+        let who = Who::serve(&transport, name, Window::new(window), router).await;
+        Self { transport, who }
     }
 
     fn running(&self) -> u64 {
-        self.handle.stats().running
+        self.who.running()
     }
 }
 
@@ -198,13 +185,13 @@ async fn servers_with_as_few_calls_take_turns() {
 async fn of_a_server_that_is_gone_idempotent_calls_go_to_another_and_the_others_fail_at_once() {
     for way in ways() {
         let (served, client, _calling) = stage(way, 2, 128).await;
-        served.iter().for_each(Served::hang);
+        served.iter().for_each(|server| server.who.hang(true));
         let calls: Vec<_> = (0..20).map(|number| start(&client, "who", number % 2 == 0)).collect();
         until("all are carried out", || served.iter().map(Served::running).sum::<u64>() == 20).await;
         let at_stake = served[0].running() as usize;
         assert!((1..20).contains(&at_stake), "{way:?}: {at_stake} of 20 are at one server");
         // Of what comes to the other one now, nothing hangs.
-        served[1].hangs.store(false, Ordering::Release);
+        served[1].who.hang(false);
         served[0].transport.close().await.unwrap();
 
         let (mut failed, mut answered, mut open) = (0, 0, Vec::new());
@@ -244,7 +231,7 @@ async fn of_a_server_that_is_gone_idempotent_calls_go_to_another_and_the_others_
 async fn an_idempotent_call_waits_for_a_server_to_come() {
     for way in ways() {
         let (mut served, client, calling) = stage(way, 1, 128).await;
-        served[0].hang();
+        served[0].who.hang(true);
         let endpoint = match way.1 {
             Side::Connect => served[0].transport.local_endpoints()[0].clone(),
             Side::Bind => calling.local_endpoints()[0].clone(),
@@ -292,7 +279,7 @@ async fn an_abandoned_call_stops_and_no_other_one_while_the_window_is_full() {
         for call in waiting {
             assert_eq!(timeout(PATIENCE, call).await.expect("there is room").unwrap(), 0, "{way:?}");
         }
-        until("it counts", || server.handle.stats().abandoned == 1).await;
+        until("it counts", || server.who.handle.stats().abandoned == 1).await;
         assert!(!kept.is_finished(), "{way:?}");
         assert_eq!(server.running(), 1, "{way:?}");
     }
@@ -318,7 +305,7 @@ async fn a_stranger_stops_no_call_of_others() {
     stranger.send(Message::from(b"P\x01\x01\x01\0\0\0\0\0\0\0\x09\0\0\0\0".to_vec())).await.unwrap();
     timeout(PATIENCE, stranger.recv()).await.expect("it is answered").unwrap();
     assert!(!one.is_finished() && !other.is_finished());
-    assert_eq!((served[0].running(), served[0].handle.stats().abandoned), (2, 0));
+    assert_eq!((served[0].running(), served[0].who.handle.stats().abandoned), (2, 0));
 }
 
 /// What was handed over goes out, if there is time to linger and somebody to take it.

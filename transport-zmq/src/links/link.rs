@@ -10,6 +10,7 @@ use polywire_core::{CallId, Result};
 use tokio::task::AbortHandle;
 
 use super::ledger::{Entry, Ledger};
+use super::outage::Outage;
 use super::{Board, Loss};
 use crate::engine::{Dealer, Freight, Ports};
 use crate::error::lock;
@@ -176,7 +177,8 @@ impl Link {
 
     /// Fails what is on it, and closes it.
     pub(super) fn retire(&self) -> BoxFuture<'static, ()> {
-        self.went();
+        let calls = self.fail_all();
+        tracing::info!(endpoint = &*self.name, calls, "disconnected");
         self.close()
     }
 
@@ -194,7 +196,6 @@ impl Link {
     }
 
     pub(super) fn came(&self) {
-        tracing::debug!(endpoint = &*self.name, "connected");
         self.refusing.store(false, Ordering::Relaxed);
         self.live.store(true, Ordering::Release);
         self.board.changed.notify_waiters();
@@ -214,11 +215,18 @@ impl Link {
         self.ledger.prune();
     }
 
-    /// Gives up the calls that were on the link: no reply can come to them any more.
+    /// Notes that its peer is gone, and fails the calls that were on it.
     pub(super) fn went(&self) {
+        let calls = self.fail_all();
+        let reason = self.dealer.reason().unwrap_or_default();
+        tracing::warn!(endpoint = &*self.name, calls, reason, "the connection is lost");
+    }
+
+    /// Gives up the calls that were on the link: no reply can come to them any more. Returns how many there were.
+    fn fail_all(&self) -> usize {
         self.live.store(false, Ordering::Release);
         let lost = self.board.lose(|| self.ledger.take_all());
-        tracing::debug!(endpoint = &*self.name, calls = lost.len(), "the connection was lost");
+        let calls = lost.len();
         let losses = lock(&self.board.losses);
         for entry in lost {
             if let Some(losses) = &*losses {
@@ -228,15 +236,19 @@ impl Link {
         }
         drop(losses);
         self.board.changed.notify_waiters();
+        calls
     }
 }
 
 /// Keeps a link up until its socket is closed.
 async fn supervise(link: Arc<Link>) {
-    while link.dealer.up().await.is_ok() {
+    let mut outage = Outage::begin(false);
+    while outage.last_until(&link.name, link.dealer.up()).await.is_ok() {
+        outage.end(&link.name);
         link.came();
         link.watch().await;
         link.went();
+        outage = Outage::begin(true);
         // A peer that takes us in and throws us out at once is not to be hammered.
         tokio::time::sleep(PAUSE).await;
     }

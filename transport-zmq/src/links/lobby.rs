@@ -118,6 +118,9 @@ impl Links {
             links.extend_from_slice(&come);
         });
         gone.iter().for_each(|link| link.went());
-        come.iter().for_each(|link| link.came());
+        for link in &come {
+            tracing::info!(endpoint = link.name(), "connected");
+            link.came();
+        }
     }
 }

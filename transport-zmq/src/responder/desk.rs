@@ -17,6 +17,7 @@ use rustc_hash::FxHashMap;
 
 use super::queue::{Item, Queue};
 use super::slow::Mute;
+use crate::burst::Burst;
 use crate::engine::{Peer, Ports, Router};
 use crate::error::{caller_gone, lock};
 use crate::wire::{Frames, Garbled, Native, Role, Wire};
@@ -36,6 +37,7 @@ pub(super) struct Desk {
     reader: AtomicU64,
     /// Wakes the pump when it may be its turn to read.
     pump: AtomicWaker,
+    rejected: Burst,
 }
 
 /// The queues of the services that are served now.
@@ -52,7 +54,7 @@ impl Desk {
         let requests = Mutex::new(router.requests());
         let (services, closed) = (Mutex::default(), AtomicBool::new(false));
         let (reader, pump) = (AtomicU64::new(0), AtomicWaker::new());
-        Self { router, limits, mute, services, closed, requests, reader, pump }
+        Self { router, limits, mute, services, closed, requests, reader, pump, rejected: Burst::new() }
     }
 
     /// The socket, to have its endpoints changed.
@@ -175,7 +177,11 @@ impl Desk {
                 // As with a refusal: a peer that takes nothing learns it by its deadline.
                 drop(self.reply(message));
             }
-            Err(error) => tracing::warn!(?error, ?peer, "rejected a request that cannot be read"),
+            Err(error) => {
+                if let Some(count) = self.rejected.note() {
+                    tracing::warn!(?error, ?peer, count, "rejected requests that cannot be read");
+                }
+            }
         }
     }
 

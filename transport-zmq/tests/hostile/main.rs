@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use self::support::{Dice, Process, client};
-use self::zmtp::{Malice, announced, command, frame, greeting, introduction, request};
+use self::zmtp::{Malice, announced, command, frame, greeting, introduction, ping, request};
 
 #[test]
 fn serves_in_a_process_of_its_own() {
@@ -40,14 +40,28 @@ struct Size {
     slow: usize,
     /// Subscriptions of 1 MiB.
     subscriptions: usize,
+    /// Heartbeats that ask for answers which nobody reads.
+    pings: usize,
 }
 
 /// In the test command: below a minute.
-const QUICK: Size =
-    Size { malformed: 1000, endless_bytes: 1 << 20, flood: 1000, slow: 50, subscriptions: 40 };
+const QUICK: Size = Size {
+    malformed: 1000,
+    endless_bytes: 1 << 20,
+    flood: 1000,
+    slow: 50,
+    subscriptions: 40,
+    pings: 100_000,
+};
 /// For a run of its own.
-const FULL: Size =
-    Size { malformed: 20_000, endless_bytes: 16 << 20, flood: 10_000, slow: 100, subscriptions: 400 };
+const FULL: Size = Size {
+    malformed: 20_000,
+    endless_bytes: 16 << 20,
+    flood: 10_000,
+    slow: 100,
+    subscriptions: 400,
+    pings: 2_000_000,
+};
 
 #[cfg(feature = "engine-omq")]
 #[test]
@@ -78,6 +92,7 @@ fn battery(size: Size) {
         during("slow", &mut server, slow(requests, size.slow)).await;
         during("identity in use", &mut server, identity_in_use(requests)).await;
         during("subscriptions", &mut server, subscriptions(events, size.subscriptions)).await;
+        during("pings", &mut server, pings(requests, size.pings)).await;
         during("flood", &mut server, flood(requests, size.flood)).await;
 
         let (after, highest) = server.memory_kib();
@@ -97,13 +112,16 @@ fn strangers_harm_nobody_of_the_other_engine_with_what_it_can_bear() {
         Malice::WrongCommand,
         Malice::Properties,
         Malice::LateCommand,
+        Malice::Heartbeat,
         Malice::Envelope,
         Malice::Truncated,
     ];
     for malice in Malice::ALL.iter().filter(|malice| !bearable.contains(malice)) {
         println!("not run with engine zeromq, which has no bounds: {malice:?}");
     }
-    println!("not run with engine zeromq, which has no bounds: slow, identity in use, subscriptions, flood");
+    println!(
+        "not run with engine zeromq, which has no bounds: slow, identity in use, subscriptions, pings, flood"
+    );
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut server = Process::start("zmq+tcp://127.0.0.1:*?engine=zeromq");
     runtime.block_on(async {
@@ -307,6 +325,27 @@ async fn subscriptions(server: SocketAddr, count: usize) {
     };
     timeout(Duration::from_secs(20), hung_up).await.expect("who subscribes without an end is hung up on");
     println!("hung up on after about {number} subscriptions");
+}
+
+/// Eight peers that ask for one heartbeat after the other, and read no answer until they have asked for all.
+async fn pings(server: SocketAddr, count: usize) {
+    let all = (0..8).map(|_| async move {
+        let mut stream = dial(server, 4).await;
+        stream.write_all(&introduction(b"DEALER", b"")).await.unwrap();
+        let some = ping().repeat(1000);
+        for _ in 0..count / 8000 {
+            // A server that does not read on before its answers are taken does well, too.
+            match timeout(Duration::from_secs(10), stream.write_all(&some)).await {
+                Ok(Ok(())) => {}
+                _ => break,
+            }
+        }
+        stream
+    });
+    let held = futures_util::future::join_all(all).await;
+    // So that what lies there for them is weighed.
+    sleep(Duration::from_millis(500)).await;
+    drop(held);
 }
 
 /// Connections that finish their handshake, write half a message and stay, from a host that is not ours.

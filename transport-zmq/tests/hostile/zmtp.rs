@@ -63,6 +63,8 @@ pub(crate) enum Malice {
     EndlessMore,
     /// Commands after the handshake that make no sense.
     LateCommand,
+    /// Heartbeats that are too short, too long, in the wrong place, or answers to none.
+    Heartbeat,
     /// An envelope with one of its fields wrong.
     Envelope,
     /// What is right until it ends too early.
@@ -70,7 +72,7 @@ pub(crate) enum Malice {
 }
 
 impl Malice {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Greeting,
         Self::WrongCommand,
         Self::Properties,
@@ -78,6 +80,7 @@ impl Malice {
         Self::Length,
         Self::EndlessMore,
         Self::LateCommand,
+        Self::Heartbeat,
         Self::Envelope,
         Self::Truncated,
     ];
@@ -114,6 +117,7 @@ impl Malice {
                 [introduction(b"DEALER", b""), one.repeat(more_bytes / one.len())].concat()
             }
             Self::LateCommand => late_command(dice),
+            Self::Heartbeat => heartbeats(dice),
             Self::Envelope => {
                 let bent = bend(dice, request(1));
                 let body = dice.bytes(5);
@@ -191,6 +195,41 @@ fn late_command(dice: &mut Dice) -> Vec<u8> {
         _ => command(&noise, &noise),
     };
     [introduction(b"DEALER", b""), late, frame(0, &request(1))].concat()
+}
+
+/// PING has two bytes of a time to live, and a context of up to 16; PONG has the context alone.
+fn heartbeats(dice: &mut Dice) -> Vec<u8> {
+    let some: Vec<u8> = (0..=dice.below(20)).flat_map(|_| heartbeat(dice)).collect();
+    let before = if dice.below(4) == 0 { greeting() } else { introduction(b"DEALER", b"") };
+    [before, some, frame(0, &request(1))].concat()
+}
+
+fn heartbeat(dice: &mut Dice) -> Vec<u8> {
+    let names: [&[u8]; 6] = [b"PING", b"PING", b"PONG", b"ping", b"PINGPING", b"PIN"];
+    let name = dice.pick(&names);
+    let size = dice.pick(&[0, 1, 2, 3, 17, 18, 19, 20, 249, 250, 251, 3000, 70_000]);
+    let mut data = dice.bytes(size);
+    if let Some(time_to_live) = data.get_mut(..2) {
+        time_to_live.copy_from_slice(&dice.pick(&[0_u16, 1, 0x7FFF, 0xFFFF]).to_be_bytes());
+    }
+    let body = [&[name.len() as u8], name, &data].concat();
+    match dice.below(8) {
+        // A message, or with more to follow, which no command has.
+        0 => frame(0, &body),
+        1 => frame(5, &body),
+        // Its length in eight bytes, though one would do.
+        2 => [announced(4, body.len() as u64), body].concat(),
+        // Less than it says, so that what follows is taken for the rest.
+        3 => [announced(4, body.len() as u64 + 10), body].concat(),
+        // The length of the name is wrong.
+        4 => frame(4, &[&[name.len() as u8 + 100][..], &body[1..]].concat()),
+        _ => frame(4, &body),
+    }
+}
+
+/// One that is as it should be, with the longest context.
+pub(crate) fn ping() -> Vec<u8> {
+    command(b"PING", &[&[0, 0][..], &[7; 16]].concat())
 }
 
 /// One byte changed, taken out or put in, or the rest cut off.

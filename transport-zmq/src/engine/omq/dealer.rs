@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
-use omq_tokio::{Options, SocketType, TrySendError};
+use omq_tokio::{MonitorEvent, MonitorStream, Options, SocketType, TrySendError};
 use polywire_core::Result;
 use tokio::sync::watch;
 
@@ -15,6 +15,7 @@ use super::{
     HIGH_WATER_MARK, Port, RETRY_MAX, denied, failed, frames_of, given_back, message_of, open, options,
     received,
 };
+use crate::burst::Burst;
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
 use crate::engine::{Cargo, Ports};
@@ -30,10 +31,14 @@ pub(in crate::engine) struct Dealer {
     dialled: Option<String>,
     /// The connection that was there at the end of `up`.
     connection: Mutex<Option<u64>>,
+    /// Why it was lost.
+    reason: Mutex<Option<String>>,
     /// The peer said in the last handshake that we may not come in.
     denied: AtomicBool,
     /// Whether the first attempt to dial has ended, one way or the other.
     tried: watch::Sender<bool>,
+    refusals: Burst,
+    strangers: Burst,
 }
 
 /// Messages of whatever size that may wait for a peer.
@@ -65,6 +70,9 @@ impl Dealer {
             frames_max,
             dialled: None,
             connection: Mutex::default(),
+            reason: Mutex::default(),
+            refusals: Burst::new(),
+            strangers: Burst::new(),
             denied: AtomicBool::new(false),
             tried: watch::Sender::new(false),
         })
@@ -82,7 +90,9 @@ impl Dealer {
                 .partition(|(_, is_ours)| *is_ours);
             for (stranger, _) in others.iter().filter(|_| self.dialled.is_none()) {
                 // Jobs would go to it in turn, and it can do nothing with them.
-                tracing::warn!(cargo = ?self.cargo, "hung up on a puller of another queue");
+                if let Some(count) = self.strangers.note() {
+                    tracing::warn!(cargo = ?self.cargo, count, "hung up on pullers of another queue");
+                }
                 let _ = socket.disconnect_peer(*stranger).await;
             }
             let ids: Vec<_> = ours.into_iter().map(|(id, _)| id).collect();
@@ -105,7 +115,13 @@ impl Dealer {
             }
             self.denied.store(true, Ordering::Relaxed);
             self.tried.send_replace(true);
-            tracing::warn!(endpoint, "the peer does not let us in");
+            if let Some(count) = self.refusals.note() {
+                tracing::warn!(
+                    endpoint,
+                    count,
+                    "the peer does not let us in: wrong credentials, or not allowed"
+                );
+            }
             socket.disconnect(endpoint).await?;
             tokio::time::sleep(RETRY_MAX).await;
         }
@@ -117,6 +133,17 @@ impl Dealer {
             Cargo::Requests | Cargo::AnyJobs => true,
         }
     }
+}
+
+/// Why a connection came to its end, of which there may have been several in a row.
+fn reason_of(events: &mut MonitorStream) -> Option<String> {
+    let mut last = None;
+    while let Ok(event) = events.try_recv() {
+        if let MonitorEvent::Disconnected { reason, .. } = event {
+            last = Some(format!("{reason:?}"));
+        }
+    }
+    last
 }
 
 impl Ports for Dealer {
@@ -168,6 +195,7 @@ impl crate::engine::Dealer for Dealer {
 
     fn down(&self) -> BoxFuture<'_, ()> {
         let connection = *lock(&self.connection);
+        let mut events = self.port.socket.monitor();
         let down = async move {
             let Some(endpoint) = &self.dialled else {
                 // An error says that the socket is closed: `up` will say so, too.
@@ -176,6 +204,7 @@ impl crate::engine::Dealer for Dealer {
             };
             // A connection that was lost and made again in one moment is another one.
             let _ = self.connections(|connections| connections.first() != connection.as_ref()).await;
+            *lock(&self.reason) = reason_of(&mut events);
             if !matches!(self.cargo, Cargo::Requests) {
                 // Jobs that are queued for the lost peer are better off with its successor than lost with it.
                 return;
@@ -184,6 +213,10 @@ impl crate::engine::Dealer for Dealer {
             let _ = self.port.socket.disconnect(endpoint.as_str()).await;
         };
         down.boxed()
+    }
+
+    fn reason(&self) -> Option<String> {
+        lock(&self.reason).take()
     }
 
     fn replies(&self) -> BoxStream<'static, Frames> {

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use tokio::task::AbortHandle;
 
 use crate::admission::Admission;
+use crate::burst::Burst;
 use crate::error::lock;
 
 /// The bounds of a socket, and who has come in.
@@ -19,11 +20,15 @@ pub(super) struct Door {
     admission: Admission,
     present: Mutex<Present>,
     attendant: Mutex<Option<AbortHandle>>,
+    intrusions: Burst,
+    failures: Burst,
 }
 
 impl Door {
     pub(super) fn new(admission: Admission) -> Arc<Self> {
-        Arc::new(Self { admission, present: Mutex::default(), attendant: Mutex::default() })
+        let (present, attendant) = (Mutex::default(), Mutex::default());
+        let (intrusions, failures) = (Burst::new(), Burst::new());
+        Arc::new(Self { admission, present, attendant, intrusions, failures })
     }
 
     /// Whether one more from this address would be too many. A socket that does not listen is never full.
@@ -57,6 +62,12 @@ impl Door {
                 // Counted until it is gone, so that it is not counted out twice.
                 present.enter(peer.connection_id, host_of(peer));
                 too_many.then_some(peer.connection_id)
+            }
+            MonitorEvent::HandshakeFailed { endpoint, peer_ident, reason } => {
+                if let Some(count) = self.failures.note() {
+                    tracing::warn!(%endpoint, last = ?peer_ident, reason, count, "peers failed in their handshake");
+                }
+                None
             }
             MonitorEvent::Disconnected { peer, .. } => {
                 present.leave(peer.connection_id);
@@ -122,7 +133,9 @@ async fn watch(door: Weak<Door>, socket: Socket, mut events: MonitorStream) {
             Err(_) => return,
         };
         for intruder in intruders {
-            tracing::warn!(connection = intruder, "hung up on a peer beyond the bounds of admission");
+            if let Some(count) = door.intrusions.note() {
+                tracing::warn!(count, "hung up on peers beyond the bounds of admission");
+            }
             // It may be gone by now.
             let _ = socket.disconnect_peer(intruder).await;
         }

@@ -1,6 +1,8 @@
 //! ROUTER, as a caller has it whom servers dial: DEALER would not say which of them has which call.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
@@ -8,6 +10,7 @@ use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 use omq_tokio::{ConnectionStatus, Message, Socket, SocketType, TrySendError};
 use polywire_core::Result;
+use tokio::time::sleep;
 
 use super::{Port, frames_of, given_back, message_of, open, options, received};
 use crate::config::Settings;
@@ -67,14 +70,19 @@ impl crate::engine::Lobby for Lobby {
 fn guest(socket: &Socket, status: ConnectionStatus) -> Guest {
     let address = status.peer_info.and_then(|peer| peer.peer_address);
     let name = address.map_or_else(|| status.endpoint.to_string(), |address| format!("tcp://{address}"));
-    let seat = Seat { socket: socket.clone(), identity: status.identity };
+    let seat = Seat { socket: socket.clone(), identity: status.identity, is_full: AtomicBool::new(false) };
     Guest { connection: status.connection_id, name, dealer: Arc::new(seat) }
 }
+
+/// How soon a guest that had no room is asked again while others have some.
+const ROOM_PAUSE: Duration = Duration::from_millis(2);
 
 /// The way to one guest.
 struct Seat {
     socket: Socket,
     identity: Bytes,
+    /// It had no room for the last message.
+    is_full: AtomicBool,
 }
 
 impl Ports for Seat {
@@ -90,7 +98,9 @@ impl Ports for Seat {
 
 impl Dealer for Seat {
     fn try_send(&self, frames: Frames) -> Result<(), Frames> {
-        match self.socket.try_send_to(&self.identity, message_of(frames.clone())) {
+        let sent = self.socket.try_send_to(&self.identity, message_of(frames.clone()));
+        self.is_full.store(matches!(sent, Err(TrySendError::Full(_))), Ordering::Relaxed);
+        match sent {
             // Closed: the end knows, or will in a moment.
             Ok(()) | Err(TrySendError::Closed) => Ok(()),
             Err(TrySendError::Full(message)) => Err(given_back(message)),
@@ -101,10 +111,14 @@ impl Dealer for Seat {
 
     fn room(&self) -> BoxFuture<'_, ()> {
         let room = async {
-            // For any guest: those who wait take whichever has it.
+            // That any guest has room, the engine tells, and not who.
             self.socket.wait_send_ready().await;
-            // It may be one who has no link yet, who gets one in another task.
-            tokio::task::yield_now().await;
+            match self.is_full.load(Ordering::Relaxed) {
+                // It may well be another one, who is not the one that is waited for.
+                true => sleep(ROOM_PAUSE).await,
+                // It may be one who has no link yet, who gets one in another task.
+                false => tokio::task::yield_now().await,
+            }
         };
         room.boxed()
     }
