@@ -322,7 +322,8 @@ impl<E> CallError<E> {
         }
     }
 
-    /// Whether every server that was asked has [declined](Fault::declined), so that nothing of it was carried out.
+    /// Whether every server that was asked has [declined](Fault::declined), so that nothing of it was carried out. If they
+    /// did so by an error that the method declares, that is [`Declared`](Self::Declared) as any other, and this is not said.
     #[must_use]
     pub fn is_declined(&self) -> bool {
         self.fault().is_some_and(|fault| fault.code == Code::Declined)
