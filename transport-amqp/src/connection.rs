@@ -35,7 +35,6 @@ pub(crate) async fn connect(config: &Config, broker: &Broker, purpose: Purpose) 
         uri.authority.userinfo = asked.map_err(|_| no_credentials())??.into();
     }
     uri.query.heartbeat = Some(config.heartbeat().agreed());
-    // Without a bound of ours the engine takes some 7 MB for its buffers.
     uri.query.frame_max.get_or_insert(FRAME_MAX);
     let connected = match timeout(limit, shake_hands(uri, tls, properties)).await {
         Ok(Ok(connection)) => Ok(connection),
@@ -70,8 +69,10 @@ fn no_credentials() -> Error {
     Error::new(ErrorKind::Disconnected, "the credentials were not there within the connect time").unsent()
 }
 
-/// What RabbitMQ proposes, in bytes.
-const FRAME_MAX: u32 = 131_072;
+/// In bytes: a quarter of what RabbitMQ proposes. The engine has buffers for 64 frames a connection, and asks for new ones
+/// with each; these of 2 MiB are given back when it is gone, where those of 8 MiB left holes. Bodies from 20 kB to 2 MB are
+/// carried as fast.
+const FRAME_MAX: u32 = 32_768;
 
 #[cfg(feature = "tls")]
 type TlsConnector = lapin::tcp::RustlsConnector;

@@ -215,7 +215,8 @@ impl Amqp {
     /// | `unconfirmed_messages=4096`, `unconfirmed_bytes=67108864` | see [`AmqpBuilder::unconfirmed`] |
     /// | `reply_mode=direct` | or `queue`; see [`AmqpBuilder::reply_mode`] |
     /// | `queue_kind=quorum` | or `classic`; see [`AmqpBuilder::queue_kind`] |
-    /// | `frame_max`, `channel_max`, `auth_mechanism` | as in RabbitMQ's [URI query parameters](https://www.rabbitmq.com/docs/uri-query-parameters) |
+    /// | `frame_max=32768` | the most bytes of a frame; all headers of a message have to fit into one |
+    /// | `channel_max`, `auth_mechanism` | as in RabbitMQ's [URI query parameters](https://www.rabbitmq.com/docs/uri-query-parameters) |
     ///
     /// Dropping the future abandons the connection.
     ///

@@ -279,7 +279,9 @@ async fn confirmed_request_outlives_a_killed_broker() {
     let amqp = Amqp::connect(&node.url()).await.unwrap();
     // A server that was there leaves its queue.
     drop(Server::bind(&amqp, "absent").await.unwrap());
-    let mut call = client(&amqp, "absent").await.request("double").start::<_, u32>(&21).unwrap();
+    let client = client(&amqp, "absent").await;
+    // A broker may take long to come back.
+    let mut call = client.request("double").timeout(PATIENCE * 2).start::<_, u32>(&21).unwrap();
     call.handed_over().await;
     let node = killed_and_restarted(node).await;
     let serving = Amqp::connect(&node.url()).await.unwrap();

@@ -246,7 +246,8 @@ async fn late_acknowledgement_costs_the_channel_alone() {
     let node =
         Node::start_with_advanced("consumer_timeout = 1000\n", "[{rabbit, [{channel_tick_interval, 500}]}].");
     let node = node.unwrap();
-    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    // On a machine that does much else, a connection is not to be lost for another reason.
+    let amqp = Amqp::builder(&node.url()).unwrap().heartbeat(PATIENCE).connect().await.unwrap();
     let pusher = pusher(&amqp, "slow").await;
     let mut puller = puller(&amqp, "slow", 1).await;
     let connections = || node.ctl(&["list_connections", "pid"]).unwrap();

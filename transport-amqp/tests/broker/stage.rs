@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// Longer than anything takes that does not hang.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Kills a node, and starts it again with its data, also what it was told a moment ago.
 pub(crate) async fn killed_and_restarted(mut node: Node) -> Node {
