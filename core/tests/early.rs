@@ -213,6 +213,7 @@ async fn early_reply_is_remembered_where_duplicates_are_suppressed() {
     let first = script.sent.recv().await.unwrap();
     deliver(2);
     until(|| handle.stats().running == 2).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(script.sent.try_recv().is_err(), "it waits for the handler");
     gate.add_permits(1);
     let second = script.sent.recv().await.unwrap();

@@ -104,10 +104,13 @@ impl AmqpBuilder {
         self
     }
 
-    /// Half of the time after which a connection without a sign of life counts as lost, at either end, in whole seconds and
-    /// at least one. The default is 10 s, or the URL's `heartbeat`, in seconds, where 0 turns it off. What is agreed with
-    /// the broker is a third less than that, since RabbitMQ wants to hear nothing for up to three heartbeats before it acts;
-    /// it may ask for less. One second is the exception: it cannot be made less, and the broker takes up to three.
+    /// After twice this time without a sign of life, a connection counts as lost, at either end. In whole seconds, and at
+    /// least one. The default is 10 s, or the URL's `heartbeat`, in seconds; 0 there leaves it to the broker, whose own is 60
+    /// seconds as a rule.
+    ///
+    /// What is agreed with the broker is a third less than this, since RabbitMQ wants to hear nothing for up to three
+    /// heartbeats before it acts; it may ask for less. One second is the exception: it cannot be made less, and the broker
+    /// takes up to three.
     ///
     /// It bounds the pauses between two attempts to connect as well, if it is less than 5 s.
     pub fn heartbeat(mut self, interval: Duration) -> Self {

@@ -69,10 +69,10 @@ fn no_credentials() -> Error {
     Error::new(ErrorKind::Disconnected, "the credentials were not there within the connect time").unsent()
 }
 
-/// In bytes: a quarter of what RabbitMQ proposes. The engine has buffers for 64 frames a connection, and asks for new ones
-/// with each; these of 2 MiB are given back when it is gone, where those of 8 MiB left holes. Bodies from 20 kB to 2 MB are
-/// carried as fast.
-const FRAME_MAX: u32 = 32_768;
+/// What RabbitMQ proposes, in bytes. The engine has buffers for 64 of them a connection. Less would do for bodies; but the
+/// headers of a message are one frame, which the broker delivers whatever was agreed, and the engine gives up the connection
+/// over it: somebody else's message would come again and again, and take all down that is consumed there.
+const FRAME_MAX: u32 = 131_072;
 
 #[cfg(feature = "tls")]
 type TlsConnector = lapin::tcp::RustlsConnector;

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The heartbeat that a user asked for. Twice that time without a sign of life, and the connection is lost.
 #[derive(Clone, Copy)]
 pub(crate) struct Heartbeat {
-    /// None if 0.
+    /// What the broker wants, if 0.
     seconds: u16,
 }
 
@@ -14,7 +14,7 @@ impl Heartbeat {
         Self { seconds }
     }
 
-    /// What is agreed with the broker, in seconds; 0 is none.
+    /// What is agreed with the broker, in seconds; 0 leaves it to the broker.
     ///
     /// RabbitMQ looks once in this time, and has to find twice that nothing came: so it takes up to three of them to notice
     /// a silent peer, of which the engine at this end takes two and a half. Three of these are less than two of those that

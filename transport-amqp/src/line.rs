@@ -2,7 +2,7 @@
 
 mod confirms;
 mod returns;
-mod signature;
+pub(crate) mod signature;
 mod window;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +34,7 @@ pub(crate) struct Line {
     frame_max: usize,
     published: Arc<Published>,
     window: Arc<Window>,
-    signature: Signature,
+    signature: OnceLock<Signature>,
     /// The last id that was given to a message without one.
     last_id: AtomicU64,
     lost: watch::Sender<bool>,
@@ -52,20 +52,13 @@ pub(crate) enum Readiness {
 }
 
 impl Line {
-    /// Opens a line that has so much on its way at most, and tells `room` when there is less. If it `identifies`, what goes
-    /// out on it says which user sends it.
-    pub(crate) async fn open(
-        session: &Session,
-        identifies: bool,
-        unconfirmed: Bounds,
-        room: Arc<Notify>,
-    ) -> Result<Arc<Self>> {
+    /// Opens a line that has so much on its way at most, and tells `room` when there is less. It sends nothing before it
+    /// has a [signature](Self::sign_with).
+    pub(crate) async fn open(session: &Session, unconfirmed: Bounds, room: Arc<Notify>) -> Result<Arc<Self>> {
         let (channel, connection) = session.channel_to_publish().await?;
         let frame_max = session.frame_max();
         let confirms = channel.confirm_select(ConfirmSelectOptions::default()).await;
         confirms.map_err(|error| failed("cannot turn confirms on", error))?;
-        let signature =
-            if identifies { Signature::ask_for(session, room.clone()).await? } else { Signature::none() };
         let (published, window) = (Arc::<Published>::default(), Arc::new(Window::new(unconfirmed)));
         let lost = watch::Sender::new(false);
         let (channel, last_id) = (Arc::new(channel), AtomicU64::new(0));
@@ -73,7 +66,7 @@ impl Line {
         tokio::spawn(
             Confirms::new(channel.clone(), published.clone(), window.clone(), room).serve(lost.clone()),
         );
-        let reader = OnceLock::new();
+        let (reader, signature) = (OnceLock::new(), OnceLock::new());
         let line =
             Self { channel, connection, frame_max, published, window, signature, last_id, lost, reader };
         Ok(Arc::new(line))
@@ -90,13 +83,19 @@ impl Line {
         let _ = self.reader.set(reader);
     }
 
+    /// Has what goes out say who sends it.
+    pub(crate) fn sign_with(&self, signature: Signature) {
+        // There is one.
+        let _ = self.signature.set(signature);
+    }
+
     /// What it would do with a message of so many bytes.
     pub(crate) fn readiness(&self, size: usize) -> Readiness {
         if *self.lost.borrow() || !self.is_open() {
             Readiness::Lost
         } else if self.connection.blocked() {
             Readiness::Stopped("it runs out of memory or disk")
-        } else if !self.signature.is_settled() {
+        } else if !self.signature.get().is_some_and(Signature::is_settled) {
             Readiness::Stopped("it has not said yet whether it takes us for who we are")
         } else if !self.window.has_room(size) {
             Readiness::Stopped("too much is not confirmed")
@@ -115,7 +114,7 @@ impl Line {
         let size = parcel.size();
         let Parcel { mut message, deadline, tell, .. } = parcel;
         if message.signed
-            && let Some(user) = self.signature.user()
+            && let Some(user) = self.signature.get().and_then(Signature::user)
         {
             message.sign(user.clone());
         }

@@ -24,6 +24,7 @@ use crate::backoff::Backoff;
 use crate::bounds::Bounds;
 use crate::config::Config;
 use crate::error::{closed, lock, lost_on_the_way};
+use crate::line::signature::Signature;
 use crate::line::{Line, Readiness};
 use crate::requester::Mailroom;
 use crate::session::Session;
@@ -69,7 +70,8 @@ impl Lines {
             connect_timeout: config.connect_timeout,
             confirm_timeout: config.confirm_timeout,
         });
-        let (identifies, unconfirmed) = (config.identifies(), config.unconfirmed);
+        let identifies = config.identifies().then_some(config.confirm_timeout);
+        let unconfirmed = config.unconfirmed;
         let keeper = Keeper { session, shared: shared.clone(), mailroom, identifies, unconfirmed };
         let first = keeper.open().await?;
         shared.use_line(&first);
@@ -238,7 +240,8 @@ struct Keeper {
     shared: Arc<Shared>,
     /// Whose replies come in over the line.
     mailroom: Option<Arc<Mailroom>>,
-    identifies: bool,
+    /// How long to wait until the broker says whether it takes our name; `None` if nothing says it.
+    identifies: Option<Duration>,
     unconfirmed: Bounds,
 }
 
@@ -270,12 +273,17 @@ impl Keeper {
 
     async fn open(&self) -> Result<Arc<Line>> {
         let (room, unconfirmed) = (self.shared.room.clone(), self.unconfirmed);
-        let line = Line::open(&self.session, self.identifies, unconfirmed, room).await?;
+        let line = Line::open(&self.session, unconfirmed, room.clone()).await?;
         // Publishing to an exchange that is not there would cost the line, and whatever is on its way.
         self.shared.exchanges.declare(&self.session).await?;
         if let Some(mailroom) = &self.mailroom {
             mailroom.take_in_over(&line).await?;
         }
+        // Last, for a broker that runs out of memory takes nothing more of a connection once something was published.
+        line.sign_with(match self.identifies {
+            Some(limit) => Signature::ask_for(self.session.clone(), limit, room),
+            None => Signature::none(),
+        });
         Ok(line)
     }
 

@@ -120,10 +120,12 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 ///   [credentials](AmqpBuilder::credentials): by that of a certificate, or of a token. It is asked for each connection, with
 ///   one message to nobody, and if it does not take the name, none is said. With `auth_mechanism=external`, name the user
 ///   in the URL as the broker does: `amqps://billing@rabbit.example.org?auth_mechanism=external`.
+/// - The user may not write to the default exchange, where the question goes.
 /// - It is [turned off](AmqpBuilder::identify).
 ///
-/// A user with the broker's tag `impersonator` may name anybody, and a federation link that is told to trust user ids
-/// passes on what another broker has verified: who gives these gives the right to be taken for others. The names are those
+/// A user with the broker's tag `impersonator` may name anybody, and so may whatever runs within the broker and connects as
+/// nobody, as shovels do that name no user; and a federation link that is told to trust user ids passes on what another
+/// broker has verified: who gives these gives the right to be taken for others. The names are those
 /// of one broker; what is asked of a handler by which user is for the handler, or a layer, to decide.
 ///
 /// # Callers that stop waiting
@@ -215,7 +217,7 @@ impl Amqp {
     /// | `unconfirmed_messages=4096`, `unconfirmed_bytes=67108864` | see [`AmqpBuilder::unconfirmed`] |
     /// | `reply_mode=direct` | or `queue`; see [`AmqpBuilder::reply_mode`] |
     /// | `queue_kind=quorum` | or `classic`; see [`AmqpBuilder::queue_kind`] |
-    /// | `frame_max=32768` | the most bytes of a frame; all headers of a message have to fit into one |
+    /// | `frame_max=131072` | the most bytes of a frame; all headers of a message have to fit into one, also of those that others send |
     /// | `channel_max`, `auth_mechanism` | as in RabbitMQ's [URI query parameters](https://www.rabbitmq.com/docs/uri-query-parameters) |
     ///
     /// Dropping the future abandons the connection.

@@ -48,8 +48,11 @@ pub async fn abandoned_call_stops_the_whole_chain(stage: &Stage) -> Verdict {
     stage.require("cancellation", |can| can.cancellation).await?;
     let chain = Chain::open(stage).await?;
     let bystander = stage.calling().await?;
-    let bystander = bound(Client::connect(&bystander, FRONT, MessagePack).timeout(PATIENCE)).await?;
-    let start = |client: &Client<_>| client.request("wait").start::<_, ()>(&()).or_fail("a call starts");
+    let bystander = bound(Client::connect(&bystander, FRONT, MessagePack)).await?;
+    // Longer than all of this may take, so that none ends by its deadline.
+    let start = |client: &Client<_>| {
+        client.request("wait").timeout(20 * PATIENCE).start::<_, ()>(&()).or_fail("a call starts")
+    };
     let (abandoned, kept) = (start(&chain.client)?, start(&bystander)?);
     eventually("both calls reach the back", || chain.back.handle.stats().running == 2).await?;
 
@@ -88,13 +91,17 @@ pub async fn deadline_stops_the_whole_chain(stage: &Stage) -> Verdict {
     while best.is_sought() {
         chain.forget();
         let call = chain.client.request("look").timeout(PATIENCE);
-        let deadline = Instant::now() + PATIENCE;
+        let begun = Instant::now();
         call.call::<_, Seen>(&()).await.or_fail("a call that makes another is answered")?;
         let deadlines = [chain.front_noted.take().deadline, chain.back_noted.take().deadline];
         let [Some(front), Some(back)] = deadlines else {
             return Err(Failure::new(format!("the deadlines along the chain are {deadlines:?}")));
         };
-        best.add([front, back].map(|seen| seen.max(deadline) - seen.min(deadline)).into_iter().max());
+        let deadline = begun + PATIENCE;
+        let apart = [front, back].map(|seen| seen.max(deadline) - seen.min(deadline)).into_iter().max();
+        // A disk that each request waits for would spoil them all; they were on their way no longer than this took.
+        let on_the_way = begun.elapsed().saturating_sub(SAME_DEADLINE);
+        best.add(apart.map(|apart| apart.saturating_sub(on_the_way)));
     }
     let apart = best.least();
     stage.note(format_args!("the deadline at the end of the chain was off by {apart:?}"));
@@ -162,7 +169,7 @@ impl Chain {
         let back = Serving::start(transport.clone(), back, the_back(back_noted.clone()));
         let inner = stage.calling().await?;
         // It would wait for longer than its own caller.
-        let inner = bound(Client::connect(&inner, BACK, MessagePack).timeout(2 * PATIENCE)).await?;
+        let inner = bound(Client::connect(&inner, BACK, MessagePack).timeout(40 * PATIENCE)).await?;
         let front = Serving::start(transport, front, the_front(front_noted.clone(), inner));
         let outer = stage.calling().await?;
         let client = bound(Client::connect(&outer, FRONT, MessagePack).timeout(PATIENCE)).await?;

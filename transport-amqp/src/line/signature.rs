@@ -1,51 +1,57 @@
 //! Which user sends what is published, as far as the broker bears it out.
 
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::protocol::AMQPErrorKind;
+use lapin::protocol::AMQPSoftError::PRECONDITIONFAILED;
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel};
-use polywire_core::Result;
+use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
+use crate::error::failed;
 use crate::session::Session;
 
 /// The name that what is published on a line is signed with.
 ///
 /// To say a name that is not the one that the broker knows us by costs the channel, and whatever is on its way there. And
 /// it may know us by another one than we told it: it takes that from a certificate, or from a token. So it is asked
-/// first, by a message to nobody on a channel that nobody else uses, and the line takes nothing until it has answered: then
-/// nothing leaves without a name that would have one a moment later.
-pub(super) struct Signature {
+/// first, by a message to nobody on a channel that nobody else uses. A line sends nothing until the question is settled:
+/// then nothing leaves without a name that would have one a moment later.
+pub(crate) struct Signature {
     user: Arc<OnceLock<Option<ShortString>>>,
     asking: Option<AbortHandle>,
 }
 
 impl Signature {
     /// No name at all.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { user: Arc::new(OnceLock::from(None)), asking: None }
     }
 
-    /// Asks for that of the connection, and tells `settled` when there is an answer.
-    pub(super) async fn ask_for(session: &Session, settled: Arc<Notify>) -> Result<Self> {
-        let (channel, connection) = session.channel_to_publish().await?;
-        let Ok(name) = ShortString::try_new(connection.username()) else { return Ok(Self::none()) };
+    /// Asks the broker whether it takes the name that the connection was made with, and tells `settled` when that is
+    /// known: it has answered, or has not for so long, though it takes messages.
+    ///
+    /// Under an alarm the broker answers when that is over, and takes nothing else that comes on the same connection.
+    pub(crate) fn ask_for(session: Arc<Session>, limit: Duration, settled: Arc<Notify>) -> Self {
         let user = Arc::new(OnceLock::new());
-        let asking = ask(channel, name, user.clone(), settled);
-        // It ends with the line, if the broker does not answer.
-        let asking = tokio::spawn(asking).abort_handle();
-        Ok(Self { user, asking: Some(asking) })
+        let asking = ask(session, limit, user.clone(), settled);
+        // It ends with the line.
+        Self { user, asking: Some(tokio::spawn(asking).abort_handle()) }
     }
 
-    /// Whether the broker has answered.
-    pub(super) fn is_settled(&self) -> bool {
+    /// Whether there will be no other answer.
+    pub(crate) fn is_settled(&self) -> bool {
         self.user.get().is_some()
     }
 
     /// The name, if there is one.
-    pub(super) fn user(&self) -> Option<&ShortString> {
+    pub(crate) fn user(&self) -> Option<&ShortString> {
         self.user.get()?.as_ref()
     }
 }
@@ -59,23 +65,61 @@ impl Drop for Signature {
 }
 
 async fn ask(
-    channel: Channel,
-    name: ShortString,
+    session: Arc<Session>,
+    limit: Duration,
     user: Arc<OnceLock<Option<ShortString>>>,
     settled: Arc<Notify>,
 ) {
-    let taken = try_as(&channel, name.clone()).await;
-    if let Err(error) = &taken {
-        tracing::info!(?error, "what is sent does not say which user sends it");
-    }
+    let name = taken_name(&session, limit).await.unwrap_or_else(|error| {
+        tracing::warn!(
+            ?error,
+            "it cannot be found out which user the broker takes us for, so nothing says it"
+        );
+        None
+    });
     // It is asked once.
-    let _ = user.set(taken.is_ok().then_some(name));
+    let _ = user.set(name);
     settled.notify_one();
-    // One that was closed for the name is closed.
-    let _ = channel.close(200, "done".into()).await;
 }
 
-async fn try_as(channel: &Channel, user: ShortString) -> lapin::Result<()> {
+/// The name, if the broker takes it.
+async fn taken_name(session: &Session, limit: Duration) -> Result<Option<ShortString>> {
+    let (channel, connection) = session.channel_to_publish().await?;
+    let Ok(name) = ShortString::try_new(connection.username()) else { return Ok(None) };
+    let mut asking = pin!(publish_as(&channel, name.clone()));
+    let answer = loop {
+        match timeout(limit, &mut asking).await {
+            Ok(answer) => break answer,
+            Err(_) if connection.blocked() => {}
+            Err(_) => {
+                return Err(Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    "the broker does not say whether it takes it",
+                ));
+            }
+        }
+    };
+    match answer {
+        Ok(()) => {
+            // It fails if it is closed already.
+            let _ = channel.close(200, "done".into()).await;
+            Ok(Some(name))
+        }
+        Err(error) if is_refusal(&error) => {
+            tracing::info!(%name, "the broker knows us by another name, so what is sent says none");
+            Ok(None)
+        }
+        Err(error) => Err(failed("cannot publish on the default exchange", error)),
+    }
+}
+
+/// Whether it was the name that was refused.
+fn is_refusal(error: &lapin::Error) -> bool {
+    let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return false };
+    matches!(error.kind(), AMQPErrorKind::Soft(PRECONDITIONFAILED))
+}
+
+async fn publish_as(channel: &Channel, user: ShortString) -> lapin::Result<()> {
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let (options, properties) =
         (BasicPublishOptions::default(), BasicProperties::default().with_user_id(user));

@@ -11,6 +11,7 @@ use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
 use crate::node;
+use crate::outbound::{restored, through_proxy};
 use crate::stage::{PATIENCE, client, next_job, serve};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -20,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         node("jobs_pushed_under_alarm_go_out_in_order", jobs_pushed_under_alarm_go_out_in_order),
         node("worker_acknowledges_under_alarm", worker_acknowledges_under_alarm),
         node("blocked_transport_closes_in_time", blocked_transport_closes_in_time),
+        node("connection_made_under_an_alarm_holds_what_is_sent", connection_made_under_an_alarm_holds),
     ]
 }
 
@@ -108,6 +110,35 @@ async fn blocked_transport_closes_in_time() {
     calm(&node);
     let leaving = async { while node.ctl(&["list_connections", "name"]).unwrap().contains("->") {} };
     timeout(PATIENCE, leaving).await.expect("the connection goes when the broker hears of it");
+}
+
+/// What has to be set up on it first is, though the broker blocks it from the first message on.
+async fn connection_made_under_an_alarm_holds() {
+    let node = Node::start().unwrap();
+    let (proxy, builder) = through_proxy(&node.url()).await;
+    let amqp = builder.connect().await.unwrap();
+    let publisher = |channel| Publisher::connect(&amqp, channel, MessagePack).timeout(PATIENCE);
+    let (one, other) = (publisher("one").await.unwrap(), publisher("other").await.unwrap());
+    let client = client(&amqp, "unreached").await;
+    let mut events = amqp.events();
+    alarm(&node);
+    proxy.sever();
+    restored(&mut events).await;
+    // In its first moments there is no channel yet.
+    let held = async {
+        loop {
+            let call = client.request("double").timeout(Duration::from_secs(1)).call::<_, u32>(&1);
+            let Err(CallError::Failed(error)) = call.await else { panic!("a call was answered by nobody") };
+            assert!(error.is_unsent(), "{error:?}");
+            if error.detail("because").is_some_and(|because| because.contains("memory")) {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, held).await.expect("it is held since the broker takes nothing");
+    calm(&node);
+    one.publish("x", &1).await.unwrap();
+    other.publish("x", &2).await.unwrap();
 }
 
 /// A broker under an alarm, and a transport that it has blocked.

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::flow::{alarm, blocked, calm};
 use crate::node;
+use crate::outbound::restored;
 use crate::stage::{PATIENCE, channel, client, until_dead, waiting};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -121,18 +122,19 @@ async fn changed_user_is_told() {
         async move { Ok(Credentials::new(user, "secret")) }
     });
     let amqp = builder.connect().await.unwrap();
-    push(&amqp, "changing").await;
+    let pusher = pusher(&amqp, "changing").await;
+    pusher.push(&1).await.unwrap();
     let job = next(&mut jobs).await;
     assert_eq!(sender(job.context()), "alice");
     job.ack();
     *user.lock().unwrap() = "bob";
+    let mut events = amqp.events();
     let connections = node.ctl(&["list_connections", "pid", "user"]).unwrap();
     for connection in connections.lines().filter(|line| line.ends_with("\talice")) {
         node.ctl(&["close_connection", connection.split('\t').next().unwrap(), "rotation"]).unwrap();
     }
-    // What is pushed meanwhile is held, and goes out on the next connection.
-    let pushing = async { while pusher(&amqp, "changing").await.push(&2).await.is_err() {} };
-    timeout(PATIENCE, pushing).await.expect("a job is taken again");
+    restored(&mut events).await;
+    pusher.push(&2).await.unwrap();
     let job = next(&mut jobs).await;
     assert_eq!(sender(job.context()), "bob");
     job.ack();

@@ -51,7 +51,11 @@ async fn queues_are_made_as_they_were_asked_for() {
         .queue_options(QueueOptions::new().lazy())
         .service("quotes", QueueOptions::new().message_ttl(Duration::from_secs(5)))
         .jobs("payments", quorum().delivery_limit(7))
-        .group("orders", "billing", quorum().length(10, QueueOverflow::DropOldest).expires(PATIENCE))
+        .group(
+            "orders",
+            "billing",
+            quorum().length(10, QueueOverflow::DropOldest).expires(Duration::from_secs(30)),
+        )
         .connect()
         .await
         .unwrap();

@@ -3,23 +3,23 @@
 #![cfg(all(target_os = "linux", any(feature = "engine-omq", feature = "engine-zeromq")))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
 
+mod honest;
 #[path = "../support/mod.rs"]
 mod support;
 mod zmtp;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use polywire_zmq::{Admission, Zmq};
+use polywire_zmq::Admission;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, timeout};
 
-use self::support::{Dice, Process, client};
+use self::honest::Honest;
+use self::support::{Dice, Process};
 use self::zmtp::{Malice, announced, command, frame, greeting, introduction, ping, request};
 
 #[test]
@@ -32,6 +32,8 @@ fn serves_in_a_process_of_its_own() {
 struct Size {
     /// Malformed greetings, handshakes and frames.
     malformed: usize,
+    /// The same, one every 10 milliseconds, so that the generator leaves the processors to the others.
+    paced: usize,
     /// Bytes that one writes who never comes to an end of its frames.
     endless_bytes: usize,
     /// Connections that finish their handshake and stay.
@@ -47,6 +49,7 @@ struct Size {
 /// In the test command: below a minute.
 const QUICK: Size = Size {
     malformed: 1000,
+    paced: 100,
     endless_bytes: 1 << 20,
     flood: 1000,
     slow: 50,
@@ -56,6 +59,7 @@ const QUICK: Size = Size {
 /// For a run of its own.
 const FULL: Size = Size {
     malformed: 20_000,
+    paced: 1_000,
     endless_bytes: 16 << 20,
     flood: 10_000,
     slow: 100,
@@ -89,6 +93,7 @@ fn battery(size: Size) {
         let events = address(&server.endpoints[1]);
 
         during("malformed", &mut server, malformed(requests, size, &Malice::ALL)).await;
+        during("malformed, paced", &mut server, paced(requests, size, &Malice::ALL)).await;
         during("slow", &mut server, slow(requests, size.slow)).await;
         during("identity in use", &mut server, identity_in_use(requests)).await;
         during("subscriptions", &mut server, subscriptions(events, size.subscriptions)).await;
@@ -145,108 +150,46 @@ async fn during(name: &str, server: &mut Process, attack: impl Future<Output = (
     assert!(served.fresh > 0, "{name}: nobody new was let in");
 }
 
-/// A client that was there before, and clients that come anew again and again.
-struct Honest {
-    stop: Arc<AtomicBool>,
-    regular: JoinHandle<(Vec<Duration>, usize)>,
-    fresh: JoinHandle<(Vec<Duration>, usize)>,
-}
-
-impl Honest {
-    fn start(server: &Process) -> Self {
-        let stop = Arc::<AtomicBool>::default();
-        let engine = if server.endpoints.len() > 1 { "omq" } else { "zeromq" };
-        let url = format!("zmq+{}?engine={engine}", server.endpoints[0]);
-        let regular = tokio::spawn(call(url.clone(), stop.clone(), usize::MAX));
-        let fresh = tokio::spawn(call(url, stop.clone(), 1));
-        Self { stop, regular, fresh }
-    }
-
-    async fn stop_after(self, pause: Duration) -> Served {
-        sleep(pause).await;
-        self.stop.store(true, Ordering::Release);
-        let (mut times, failed) = self.regular.await.unwrap();
-        let (fresh, fresh_failed) = self.fresh.await.unwrap();
-        times.sort_unstable();
-        let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or_default();
-        Served {
-            calls: times.len(),
-            median: at(0.5),
-            late: at(0.99),
-            fresh: fresh.len(),
-            fresh_slowest: fresh.into_iter().max().unwrap_or_default(),
-            failed: failed + fresh_failed,
-        }
-    }
-}
-
-/// Calls until it is told to stop, with a new client after so many calls. How long each took, and how many failed.
-async fn call(url: String, stop: Arc<AtomicBool>, calls_per_client: usize) -> (Vec<Duration>, usize) {
-    let (mut times, mut failed) = (Vec::new(), 0);
-    while !stop.load(Ordering::Acquire) {
-        let transport = Zmq::from_url(&url).unwrap();
-        let begun = Instant::now();
-        let client = client(&transport).await;
-        for number in 0..calls_per_client as u64 {
-            let begun = if calls_per_client == 1 { begun } else { Instant::now() };
-            match client.call::<_, u64>("echo", &(number,)).await {
-                Ok(answer) => {
-                    assert_eq!(answer, number);
-                    times.push(begun.elapsed());
-                }
-                Err(error) => {
-                    println!("an honest call failed: {error}");
-                    failed += 1;
-                }
-            }
-            if stop.load(Ordering::Acquire) {
-                break;
-            }
-            // So that the others have the processor, too.
-            sleep(Duration::from_millis(1)).await;
-        }
-    }
-    (times, failed)
-}
-
-struct Served {
-    calls: usize,
-    median: Duration,
-    late: Duration,
-    fresh: usize,
-    fresh_slowest: Duration,
-    failed: usize,
-}
-
-impl std::fmt::Display for Served {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { calls, median, late, fresh, fresh_slowest, failed } = self;
-        write!(
-            f,
-            "{calls} calls, median {median:.1?}, 99 % within {late:.1?}; {fresh} new clients, the slowest {fresh_slowest:.1?}; {failed} failed"
-        )
-    }
-}
-
 async fn malformed(server: SocketAddr, size: Size, sorts: &[Malice]) {
+    let attacks = attacks(size.malformed, size, sorts);
+    stream::iter(attacks).for_each_concurrent(32, |attack| attack.carry_out(server)).await;
+}
+
+async fn paced(server: SocketAddr, size: Size, sorts: &[Malice]) {
+    let mut running = JoinSet::new();
+    let mut pace = interval(Duration::from_millis(10));
+    for attack in attacks(size.paced, size, sorts) {
+        pace.tick().await;
+        running.spawn(attack.carry_out(server));
+    }
+    running.join_all().await;
+}
+
+fn attacks(count: usize, size: Size, sorts: &[Malice]) -> impl Iterator<Item = Attack> {
     let mut dice = Dice(1);
-    let attacks = (0..size.malformed).map(|at| {
+    (0..count).map(move |at| {
         let malice = sorts[at % sorts.len()];
         // Few are large, so that the generator is not what takes the time.
         let endless = if at % 100 < 10 { size.endless_bytes } else { 10_000 };
-        (malice.bytes(&mut dice, endless), dice.below(10))
-    });
-    stream::iter(attacks)
-        .for_each_concurrent(32, |(bytes, manner)| async move {
-            let mut stream = dial(server, 1).await;
-            // Who is hung up on while it writes has been dealt with.
-            let _ = stream.write_all(&bytes).await;
-            // Most wait to see whether they are hung up on, some leave at once.
-            if manner > 0 {
-                let _ = timeout(Duration::from_millis(100), stream.read_to_end(&mut Vec::new())).await;
-            }
-        })
-        .await;
+        // Most wait to see whether they are hung up on, some leave at once.
+        Attack { bytes: malice.bytes(&mut dice, endless), waits: dice.below(10) > 0 }
+    })
+}
+
+struct Attack {
+    bytes: Vec<u8>,
+    waits: bool,
+}
+
+impl Attack {
+    async fn carry_out(self, server: SocketAddr) {
+        let mut stream = dial(server, 1).await;
+        // Who is hung up on while it writes has been dealt with.
+        let _ = stream.write_all(&self.bytes).await;
+        if self.waits {
+            let _ = timeout(Duration::from_millis(100), stream.read_to_end(&mut Vec::new())).await;
+        }
+    }
 }
 
 /// A byte of the greeting every 100 milliseconds, for two handshake times.

@@ -81,8 +81,11 @@ async fn connected(events: &mut ConnectionEvents) -> Result<()> {
         let mut there = [false; 2];
         while there != [true; 2] {
             let event = events.next().await.context("the transport is there")?;
-            there[event.purpose as usize] =
-                matches!(event.change, Change::Connected { .. } | Change::Restored { .. });
+            match event.change {
+                Change::Connected { .. } | Change::Restored { .. } => there[event.purpose as usize] = true,
+                Change::Lost(_) | Change::Refused(_) => there[event.purpose as usize] = false,
+                _ => {}
+            }
         }
         Ok(())
     })
