@@ -103,6 +103,11 @@ pub(crate) trait Router: Ports {
     /// Hands a message over for a peer: at once if there is room. Fails if the peer is gone.
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_>;
 
+    /// What lies in it for a peer, if that is counted and there is something.
+    fn freight(&self, _: &Bytes) -> Option<Arc<Freight>> {
+        None
+    }
+
     /// What arrives, and from which peer, until the socket is closed. To be called once.
     fn requests(&self) -> BoxStream<'static, (Peer, Frames)>;
 }

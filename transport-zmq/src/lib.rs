@@ -35,6 +35,7 @@ mod responder;
 mod secret;
 #[cfg(feature = "engine-omq")]
 mod security;
+mod slow;
 mod subscriber;
 mod transport;
 mod url;

@@ -98,7 +98,8 @@ pub(crate) async fn attend(socket: Arc<dyn Publication>, mut hellos: BoxStream<'
     let own = unique();
     while let Some((hello, connections)) = hellos.next().await {
         let frames = Frames { head: Hello::answer(&own, connections), body: None };
-        // A subscriber that takes nothing now says hello again, and others are not to wait for it.
+        // It waits for nothing large; but if a subscriber has not taken as many messages as the engine holds, it comes to
+        // nothing, for others are not to wait. Whoever asked says hello again.
         let _ = timeout(ANSWER_PATIENCE, socket.send(hello.frame().clone(), frames)).await;
     }
 }

@@ -3,7 +3,6 @@
 mod declinable;
 mod desk;
 mod queue;
-mod slow;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,8 +19,7 @@ use tokio::task::AbortHandle;
 use self::declinable::Declinable;
 use self::desk::Desk;
 use self::queue::{Item, Queue, Taken};
-use self::slow::Mute;
-use crate::config::{Engine, Settings};
+use crate::config::Settings;
 use crate::engine;
 use crate::error::{closed, config};
 use crate::plan::{Change, Plan};
@@ -49,8 +47,7 @@ impl Hub {
         let (router, real) = engine::serve(settings, plan).await?;
         let listening = Listening::new(bound);
         listening.add(real);
-        let mute = (settings.engine == Engine::Omq).then(Mute::default);
-        let desk = Arc::new(Desk::new(router, settings.limits, mute));
+        let desk = Arc::new(Desk::new(router, settings.limits));
         let pump = tokio::spawn(desk.clone().pump()).abort_handle();
         Ok(Arc::new(Self { desk, pump, listening }))
     }

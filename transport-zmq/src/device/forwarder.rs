@@ -12,7 +12,7 @@ use futures_core::stream::BoxStream;
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use polywire_core::{CallId, Deadline, Error, Limits, Message, Result, Window};
+use polywire_core::{CallId, Deadline, Error, Limits, Message, Result, Sending, Window};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -25,6 +25,7 @@ use crate::error::lock;
 use crate::links::{Entry, Links, Returned, Returns};
 use crate::plan::Plan;
 use crate::publisher::attend;
+use crate::slow::{Mute, is_full};
 use crate::transport::{Bound, End};
 use crate::wire::{Frames, Hello, Kind, Native, Peek, Role, Wire};
 
@@ -155,8 +156,8 @@ async fn request_reply(front: &Spot, back: &Spot) -> Result<Forwarder> {
     let (links, returns) = Links::open_both_ways(&back.settings, &back.plan, &bound).await?;
     let (router, real) = engine::serve(&front.settings, &front.plan).await?;
     let counts = Arc::<Counts>::default();
-    let (desk, stopping) = (Mutex::default(), Notify::new());
-    let booth = Arc::new(Booth { router, links, desk, counts: counts.clone(), stopping });
+    let (desk, mute, stopping) = (Mutex::default(), Mute::default(), Notify::new());
+    let booth = Arc::new(Booth { router, links, desk, mute, counts: counts.clone(), stopping });
     let forth = tokio::spawn(booth.clone().forth(booth.router.requests()));
     let back_task = tokio::spawn(booth.clone().back(returns));
     let finish = async move {
@@ -188,6 +189,8 @@ struct Booth {
     router: Arc<dyn Router>,
     links: Arc<Links>,
     desk: Mutex<Desk>,
+    /// Callers that do not read what is large.
+    mute: Mute,
     counts: Arc<Counts>,
     /// Tells that no more requests are to be taken in.
     stopping: Notify,
@@ -295,7 +298,7 @@ impl Booth {
         let mut message = Message::default();
         message.id = Some(id);
         if let Ok(frames) = Native.encode(what, message, &Limits::default()) {
-            // A peer that takes nothing now learns it by its deadline.
+            // A peer that has not taken as many messages as the engine holds learns it by its deadline.
             drop(self.router.send(peer.clone(), frames));
         }
     }
@@ -326,7 +329,7 @@ impl Booth {
                 continue;
             };
             Native.renumber(&mut frames, id);
-            let mut sending = self.router.send(peer.clone(), frames);
+            let mut sending = self.mute.send(&*self.router, peer.clone(), frames);
             let sent = (&mut sending).now_or_never();
             if sent.is_some() {
                 self.count_reply(sent.as_ref());
@@ -339,11 +342,19 @@ impl Booth {
             }
             *slow.entry(peer.clone()).or_default() += 1;
             waiting.push(async {
-                let sending = sending;
-                self.count_reply(timeout(REPLY_PATIENCE, sending).await.ok().as_ref());
+                self.count_reply(self.wait_for(&peer, sending).await.as_ref());
                 peer
             });
         }
+    }
+
+    /// What a reply comes to that has to wait for its caller to read.
+    async fn wait_for(&self, peer: &Bytes, sending: Sending<'_>) -> Option<Result<()>> {
+        // What is large takes its time, also to one that reads well.
+        if is_full(&*self.router, peer) {
+            return Some(sending.await);
+        }
+        timeout(REPLY_PATIENCE, sending).await.ok()
     }
 
     /// Tells a caller that its call came to nothing.
@@ -383,8 +394,9 @@ fn has_too_many_frames(frames: &Frames) -> bool {
 const UNBOUNDED: Duration = Duration::from_secs(30);
 /// Requests that wait for a server beside those that lie in the sockets. When there are as many, no more are taken in.
 const WAITING_MAX: usize = 1000;
+/// How long a reply waits for one who has not taken as many as the engine holds.
 const REPLY_PATIENCE: Duration = Duration::from_millis(100);
-/// Replies that wait for callers to read, beside those that lie in the socket; and those for one caller.
+/// Replies that wait for callers to read, beside those that lie in the socket; and those for one caller. Whatever their size.
 const SLOW_MAX: usize = 1024;
 const SLOW_PEER_MAX: usize = 256;
 

@@ -1,7 +1,7 @@
 //! How many bytes lie in the engines for a peer: they count messages only.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use polywire_core::Body;
@@ -16,6 +16,8 @@ use crate::wire::Frames;
 pub(crate) struct Freight {
     max: usize,
     bytes: AtomicUsize,
+    /// How often some of them have left.
+    lightened: AtomicU64,
     /// Tells that there is less than there may be again.
     lighter: Notify,
 }
@@ -26,12 +28,23 @@ impl Freight {
     const LIGHT: usize = 1000;
 
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, bytes: AtomicUsize::new(0), lighter: Notify::new() })
+        Arc::new(Self {
+            max,
+            bytes: AtomicUsize::new(0),
+            lightened: AtomicU64::new(0),
+            lighter: Notify::new(),
+        })
     }
 
-    /// Whether so much lies there that no more is to be handed over. A single message may be as large as it likes.
+    /// Whether so much lies there that no more is to be handed over. A single message may be as large as it likes; and since
+    /// this is asked before a message is counted, each thread may bring it beyond the bound by one.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.load(Ordering::Acquire) >= self.max
+    }
+
+    /// How often it has become lighter. Who asks twice knows whether the peer has read in between.
+    pub(crate) fn lightened(&self) -> u64 {
+        self.lightened.load(Ordering::Relaxed)
     }
 
     /// Waits until it is full no more.
@@ -54,11 +67,16 @@ impl Freight {
         frames: Frames,
         send: impl FnOnce(Frames) -> Result<(), Frames>,
     ) -> Result<(), Frames> {
-        if Self::is_light_for(self.max, &frames) {
+        if self.is_light(&frames) {
             return send(frames);
         }
         // Kept, for what is given back must not wait for itself.
         send(self.load(frames.clone())).map_err(|_| frames)
+    }
+
+    /// Whether a message is too small to be counted here. It may be handed over however much lies there.
+    pub(super) fn is_light(&self, frames: &Frames) -> bool {
+        Self::is_light_for(self.max, frames)
     }
 
     /// Whether a message is too small to be counted towards such a bound.
@@ -67,8 +85,8 @@ impl Freight {
     }
 
     /// The message, counted until the last of its parts is dropped, unless it is light.
-    pub(super) fn load(self: &Arc<Self>, frames: Frames) -> Frames {
-        if Self::is_light_for(self.max, &frames) {
+    pub(crate) fn load(self: &Arc<Self>, frames: Frames) -> Frames {
+        if self.is_light(&frames) {
             return frames;
         }
         let Frames { head, body } = frames;
@@ -99,7 +117,8 @@ impl AsRef<[u8]> for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let Freight { max, bytes, lighter } = &*self.freight;
+        let Freight { max, bytes, lightened, lighter } = &*self.freight;
+        lightened.fetch_add(1, Ordering::Relaxed);
         let before = bytes.fetch_sub(self.part.len(), Ordering::AcqRel);
         if before >= *max && before - self.part.len() < *max {
             lighter.notify_waiters();
@@ -139,6 +158,8 @@ mod tests {
         assert_eq!(freight.bytes.load(Ordering::Relaxed), 6_000);
         held.clear();
         assert_eq!(freight.bytes.load(Ordering::Relaxed), 0);
+        // Two parts each.
+        assert_eq!(freight.lightened(), 4);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A serving socket that holds so many bytes for each of its peers, and no more.
+//! A serving socket that holds so many bytes of large messages for each of its peers, and no more.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -63,25 +63,27 @@ impl Ports for Rationed {
 
 impl Router for Rationed {
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
+        // What is small is bounded by the number that the engine holds, and does not wait for what is large.
+        if Freight::is_light_for(self.bytes_max, &frames) {
+            return self.router.send(peer, frames);
+        }
         let freight = {
             let mut peers = lock(&self.peers);
-            match peers.find(&peer) {
-                Some(freight) => freight,
-                None if Freight::is_light_for(self.bytes_max, &frames) => {
-                    drop(peers);
-                    return self.router.send(peer, frames);
-                }
-                None => peers.enter(peer.clone(), self.bytes_max),
-            }
+            peers.find(&peer).unwrap_or_else(|| peers.enter(peer.clone(), self.bytes_max))
         };
         if !freight.is_full() {
             return self.router.send(peer, freight.load(frames));
         }
         Sending::later(async move {
-            // When the peer is gone, the engine drops what it holds for it, and this goes on to hear of it.
+            // It is full until the peer has read, and bounded by those who wait. When the peer is gone, the engine drops
+            // what it holds for it, and this goes on to hear of it.
             freight.room().await;
             self.router.send(peer, freight.load(frames)).await
         })
+    }
+
+    fn freight(&self, peer: &Bytes) -> Option<Arc<Freight>> {
+        lock(&self.peers).find(peer)
     }
 
     fn requests(&self) -> BoxStream<'static, (Peer, Frames)> {
@@ -126,26 +128,30 @@ mod tests {
     }
 
     #[test]
-    fn replies_to_one_wait_for_it_and_those_to_others_do_not() {
+    fn large_replies_to_one_wait_for_it_and_neither_small_ones_nor_those_to_others_do() {
         let keeping = Arc::new(Keeping::default());
         let router = Rationed::new(keeping.clone(), 10_000);
         let send = |peer: &'static str, size| router.send(peer.into(), frames(size));
         assert!(send("slow", 10_000).now_or_never().is_some());
-        let [mut large, mut small] = [send("slow", 10_000), send("slow", 1)];
-        assert!((&mut large).now_or_never().is_none() && (&mut small).now_or_never().is_none());
+        let [mut large, mut larger] = [send("slow", 10_000), send("slow", 20_000)];
+        assert!((&mut large).now_or_never().is_none() && (&mut larger).now_or_never().is_none());
+        assert!(send("slow", 1).now_or_never().is_some());
+        assert!(router.freight(&"slow".into()).unwrap().is_full());
         assert!(send("other", 9_000).now_or_never().is_some());
         assert!(send("other", 9_000).now_or_never().is_some());
         let held = std::mem::take(&mut *lock(&keeping.0));
         assert_eq!(
             held.iter().map(|(peer, _)| &**peer).collect::<Vec<_>>(),
-            [&b"slow"[..], b"other", b"other"]
+            [&b"slow"[..], b"slow", b"other", b"other"]
         );
         drop(held);
         assert!(large.now_or_never().is_some());
         // It is full again.
-        assert!((&mut small).now_or_never().is_none());
+        assert!((&mut larger).now_or_never().is_none());
         lock(&keeping.0).clear();
-        assert!(small.now_or_never().is_some());
+        assert!(larger.now_or_never().is_some());
+        lock(&keeping.0).clear();
+        assert!(router.freight(&"slow".into()).is_none());
     }
 
     #[test]

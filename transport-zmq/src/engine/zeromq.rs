@@ -1,7 +1,7 @@
 //! The sockets of `zeromq`, with what the crate lacks: a new socket for each connection, since it makes none again,
 //! and a task that owns the sending half, since a send must not be dropped.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 use polywire_core::{Body, Result, Sending};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use zeromq::{
@@ -210,8 +210,13 @@ impl super::Dealer for Dealer {
     }
 }
 
+/// Replies that go on waiting for their peers when nobody waits for them. What is beyond is lost then.
+const STUCK_MAX: usize = 1000;
+
 pub(super) struct Router {
     sending: Mutex<Option<RouterSendHalf>>,
+    /// A permit for each task that may wait for a peer, perhaps for nobody any more.
+    stuck: Arc<Semaphore>,
     receiving: Mutex<Option<RouterRecvHalf>>,
 }
 
@@ -224,7 +229,8 @@ impl Router {
             bound.push(real.map_err(|error| cannot_bind(endpoint, error))?.to_string());
         }
         let (sending, receiving) = socket.split();
-        Ok((Self { sending: Mutex::new(Some(sending)), receiving: Mutex::new(Some(receiving)) }, bound))
+        let (sending, receiving) = (Mutex::new(Some(sending)), Mutex::new(Some(receiving)));
+        Ok((Self { sending, stuck: Arc::new(Semaphore::new(STUCK_MAX)), receiving }, bound))
     }
 }
 
@@ -247,14 +253,17 @@ impl super::Router for Router {
         let mut message = message_of(frames);
         message.push_front(peer);
         let mut send = async move { socket.send(message).await.map_err(|_| caller_gone()) }.boxed();
-        match (&mut send).now_or_never() {
-            Some(sent) => Sending::ready(sent),
-            // In a task of its own, because dropping a send halfway may lose the message.
-            None => {
-                let sending = tokio::spawn(send);
-                Sending::later(async { sending.await.unwrap_or_else(|_| Err(closed())) })
-            }
+        if let Some(sent) = (&mut send).now_or_never() {
+            return Sending::ready(sent);
         }
+        // What peers do not take piles up, once nobody waits for it.
+        let Ok(permit) = self.stuck.clone().try_acquire_owned() else { return Sending::later(send) };
+        // In a task of its own, because dropping a send halfway loses the message.
+        let sending = tokio::spawn(async move {
+            let _permit = permit;
+            send.await
+        });
+        Sending::later(async { sending.await.unwrap_or_else(|_| Err(closed())) })
     }
 
     fn requests(&self) -> BoxStream<'static, (Peer, Frames)> {

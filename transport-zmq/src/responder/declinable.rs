@@ -33,7 +33,7 @@ impl Settle for Declinable {
         if let Err(Message { id, reply_to, .. }) = self.queue.hand_on(self.message.clone(), &self.had) {
             let mut reply = Message::failed(*fault);
             (reply.id, reply.reply_to) = (id, reply_to);
-            // As with a refusal: a peer that takes nothing learns it by its deadline.
+            // As with a refusal: a peer that has no room learns it by its deadline.
             drop(self.desk.reply(reply));
         }
     }

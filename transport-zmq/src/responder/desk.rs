@@ -16,18 +16,17 @@ use polywire_core::{
 use rustc_hash::FxHashMap;
 
 use super::queue::{Item, Queue};
-use super::slow::Mute;
 use crate::burst::Burst;
 use crate::engine::{Peer, Ports, Router};
 use crate::error::{caller_gone, lock};
+use crate::slow::Mute;
 use crate::wire::{Frames, Garbled, Native, Role, Wire};
 
 /// Where requests are dealt out, and replies handed in.
 pub(super) struct Desk {
     router: Arc<dyn Router>,
     limits: Limits,
-    /// None, if the socket goes on with what is not waited for.
-    mute: Option<Mute>,
+    mute: Mute,
     services: Mutex<Services>,
     closed: AtomicBool,
     requests: Mutex<BoxStream<'static, (Peer, Frames)>>,
@@ -50,9 +49,9 @@ struct Services {
 }
 
 impl Desk {
-    pub(super) fn new(router: Arc<dyn Router>, limits: Limits, mute: Option<Mute>) -> Self {
+    pub(super) fn new(router: Arc<dyn Router>, limits: Limits) -> Self {
         let requests = Mutex::new(router.requests());
-        let (services, closed) = (Mutex::default(), AtomicBool::new(false));
+        let (services, closed, mute) = (Mutex::default(), AtomicBool::new(false), Mute::default());
         let (reader, pump) = (AtomicU64::new(0), AtomicWaker::new());
         Self { router, limits, mute, services, closed, requests, reader, pump, rejected: Burst::new() }
     }
@@ -174,7 +173,7 @@ impl Desk {
             Ok(Delivery { mut message, .. }) => {
                 message.id = call;
                 message.reply_to = Some(peer);
-                // As with a refusal: a peer that takes nothing learns it by its deadline.
+                // As with a refusal.
                 drop(self.reply(message));
             }
             Err(error) => {
@@ -185,8 +184,9 @@ impl Desk {
         }
     }
 
-    /// Says that nobody here serves what was asked for. To a peer that takes nothing now it is not said, because
-    /// nobody could wait for it here; its deadline says it.
+    /// Says that nobody here serves what was asked for. It does not wait for the large replies before it, if there are any;
+    /// but to a peer that has not taken as many messages as the engine holds, it is not said, because nobody could wait for
+    /// it here. Its deadline says it.
     fn refuse(&self, peer: &ReplyTo, call: CallId) {
         let mut refusal = Message::default();
         refusal.id = Some(call);
@@ -201,20 +201,8 @@ impl Desk {
         };
         let checked = self.limits.check(&message);
         match checked.and_then(|()| Native.encode(&Role::Reply, message, &self.limits)) {
-            Ok(frames) => self.hand_in(peer, frames),
+            Ok(frames) => self.mute.send(&*self.router, peer, frames),
             Err(error) => Sending::ready(Err(error)),
-        }
-    }
-
-    fn hand_in(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
-        let mut sending = self.router.send(peer.clone(), frames);
-        let Some(mute) = &self.mute else { return sending };
-        match (&mut sending).now_or_never() {
-            Some(sent) => {
-                mute.has_read(&peer);
-                Sending::ready(sent)
-            }
-            None => Sending::later(mute.wait(peer, sending)),
         }
     }
 
@@ -359,7 +347,7 @@ mod tests {
     }
 
     fn desk(arrivals: Arrivals) -> Arc<Desk> {
-        Arc::new(Desk::new(Arc::new(Scripted(Mutex::new(Some(arrivals)))), Limits::default(), None))
+        Arc::new(Desk::new(Arc::new(Scripted(Mutex::new(Some(arrivals)))), Limits::default()))
     }
 
     fn address(name: &str) -> Address {

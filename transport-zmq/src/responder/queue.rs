@@ -174,10 +174,11 @@ impl Queue {
         // One that was stopped takes, in order to refuse, only what nobody else would.
         let takes =
             seats.get(&seat).is_some_and(|own| !own.stopped || seats.values().all(|other| other.stopped));
-        // What all have declined who are left comes to one of them again, which says so.
+        // What all have declined who are left, and were not stopped, comes to one of them again, which says so.
         let is_for_this = |waiting: &Waiting| {
             let declined = &waiting.declined;
-            !declined.contains(&seat) || seats.keys().all(|other| declined.contains(other))
+            !declined.contains(&seat)
+                || seats.iter().all(|(other, seat)| seat.stopped || declined.contains(other))
         };
         let next = if takes { ready.iter().position(is_for_this) } else { None };
         match next.and_then(|at| ready.remove(at)) {
@@ -425,6 +426,20 @@ mod tests {
         queue.leave(3);
         queue.leave(2);
         assert!(matches!(take(1), Poll::Ready(Some(Taken { had: None, .. }))));
+    }
+
+    #[test]
+    fn what_waits_for_a_seat_that_is_stopped_goes_back_to_one_that_declined_it() {
+        let queue = Queue::default();
+        (1..=2).for_each(|seat| queue.join(seat, 4));
+        assert!(queue.push(item()).now_or_never().unwrap().is_ok());
+        let Poll::Ready(Some(Ok(Delivery { message, .. }))) = take(&queue, 1) else { panic!("it is there") };
+        assert!(queue.hand_on(message.clone(), &[1]).is_ok());
+        assert!(take(&queue, 1).is_pending());
+        queue.stop(2);
+        assert!(take(&queue, 2).is_pending());
+        assert!(take(&queue, 1).is_ready());
+        assert!(queue.hand_on(message, &[1]).is_err());
     }
 
     #[test]

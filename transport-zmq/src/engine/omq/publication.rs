@@ -58,7 +58,8 @@ impl Ports for Publication {
 
 impl crate::engine::Publication for Publication {
     fn send(&self, first: Bytes, frames: Frames) -> Sending<'_> {
-        if !self.freight.is_full() {
+        // As with replies, what is small does not wait for what is large.
+        if !self.freight.is_full() || self.freight.is_light(&frames) {
             return self.send_counted(first, frames);
         }
         Sending::later(async move {
