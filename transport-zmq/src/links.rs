@@ -26,6 +26,7 @@ pub(crate) use self::link::{Link, LinkKind};
 use self::lobby::Lobby;
 pub(crate) use self::outgoing::Outgoing;
 pub(crate) use self::returns::{Returned, Returns};
+use crate::burst::Burst;
 use crate::config::{Settings, Side};
 use crate::engine::{self, Cargo};
 use crate::error::{closed, config, lock};
@@ -46,6 +47,8 @@ pub(crate) struct Links {
     closed: AtomicBool,
     /// One permit: the right to wait for room. Closed with the end.
     turns: Semaphore,
+    /// One permit: the right to wait for room with a call that came back, which is for some links only. Closed with the end.
+    returned_turns: Semaphore,
     /// One permit: the right to change the endpoints.
     changes: Semaphore,
     board: Arc<Board>,
@@ -68,6 +71,9 @@ pub(crate) struct Board {
     /// The calls that are to be sent again, and what stops those that are being sent. Locked before a ledger, so that no
     /// call that moves from there to here is missed by who abandons it.
     again: Mutex<FxHashMap<CallId, Option<AbortHandle>>>,
+    /// Peers that have dialled, and those of them that have gone.
+    came: Burst,
+    went: Burst,
 }
 
 impl Board {
@@ -128,6 +134,8 @@ impl Links {
             reader: AtomicWaker::new(),
             losses: Mutex::new(losses),
             again: Mutex::default(),
+            came: Burst::new(),
+            went: Burst::new(),
         });
         let links = Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -138,6 +146,7 @@ impl Links {
             lobby: OnceLock::new(),
             closed: AtomicBool::new(false),
             turns: Semaphore::new(1),
+            returned_turns: Semaphore::new(1),
             changes: Semaphore::new(1),
             board,
             listening: Listening::new(bound),
@@ -179,7 +188,9 @@ impl Links {
     fn try_send(&self, entry: &Entry, frames: Frames) -> Result<(), Frames> {
         {
             let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
-            if let [link] = &**links {
+            if let [link] = &**links
+                && link.may_have(entry)
+            {
                 return link.try_send(entry.clone().at(link.number(), &frames, false), frames);
             }
         }
@@ -221,8 +232,11 @@ impl Links {
 
     /// Hands a message over, waiting for a peer until then, and for room.
     async fn send_until(&self, give_up: Instant, entry: Entry, mut frames: Frames) -> Result<()> {
-        // One that is for some links only is not to keep those waiting that are for all.
-        let _turn = if entry.is_returned { None } else { Some(self.turn(give_up).await?) };
+        let _turn = match entry.is_returned {
+            // One that is for some links only is not to keep those waiting that are for all.
+            true => self.returned_turns.acquire().await.map_err(|_| closed())?,
+            false => self.turn(give_up).await?,
+        };
         loop {
             let changed = self.board.changed.notified();
             tokio::pin!(changed);
@@ -467,6 +481,7 @@ impl End for Links {
         // Without it, the stream of replies ends.
         drop(lock(&self.board.losses).take());
         self.turns.close();
+        self.returned_turns.close();
         self.changes.close();
         self.board.changed.notify_waiters();
         self.listening.clear();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use omq_tokio::{Message, Options, Socket, SocketType};
 use polywire_codec::MessagePack;
 use polywire_core::{Client, Limits, Publisher, Pusher, Router, Server, Window};
+use polywire_zmq::device::{Forwarder, Pattern};
 use polywire_zmq::{Engine, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
@@ -60,6 +61,12 @@ fn large() -> String {
     "x".repeat(LARGE)
 }
 
+/// A call of this method of service "a", with nothing for its body in MessagePack.
+fn request(method: u8) -> Message {
+    let head = b"P\x01\x01\x03\0\0\0\0\0\0\0\x07\0\xff\xff\xff";
+    Message::from([&head[..], b"\x01\x01a\x02\x01", &[method], b"\x81\x01\xc0"].concat())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_to_a_caller_that_does_not_read_are_few_if_they_are_large() {
     let serving = builder().bind("tcp://127.0.0.1:*").build().unwrap();
@@ -67,11 +74,8 @@ async fn replies_to_a_caller_that_does_not_read_are_few_if_they_are_large() {
     let handle = server.handle();
     tokio::spawn(server.serve(Router::new(MessagePack).method("m", |(): ()| async { Ok(large()) })));
     let mute = mute(SocketType::Dealer, &serving.local_endpoints()[0]).await;
-    // Its body is nothing in MessagePack.
-    let request =
-        [&b"P\x01\x01\x03\0\0\0\0\0\0\0\x07\0\xff\xff\xff"[..], b"\x01\x01a\x02\x01m\x81\x01\xc0"].concat();
     for _ in 0..MANY {
-        timeout(PATIENCE, mute.send(Message::from(request.clone()))).await.unwrap().unwrap();
+        timeout(PATIENCE, mute.send(request(b'm'))).await.unwrap().unwrap();
     }
     // Others are served meanwhile.
     let calling = builder().connect(&serving.local_endpoints()[0]).build().unwrap();
@@ -156,4 +160,63 @@ async fn a_puller_that_dials_and_does_not_read_is_given_few_jobs_and_holds_up_no
     pushed.await.unwrap();
     read_on.abort();
     read(&mute, 1).await;
+}
+
+/// Calls that are answered with as much as there may be for one peer, and how many with little behind them.
+const HUGE_CALLS: usize = 2;
+const SMALL_CALLS: usize = 20;
+
+/// Sends the calls, those of method `h` first.
+async fn call_all(caller: &Socket) {
+    let methods = [(b'h', HUGE_CALLS), (b's', SMALL_CALLS)];
+    for (method, count) in methods {
+        for _ in 0..count {
+            timeout(PATIENCE, caller.send(request(method))).await.unwrap().unwrap();
+        }
+    }
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let polling = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, polling).await.expect(what);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_replies_do_not_wait_for_the_large_ones_before_them() {
+    let serving = builder().bind("tcp://127.0.0.1:*").build().unwrap();
+    let server = Server::bind(&serving, "a").window(Window::new(MANY)).await.unwrap();
+    let handle = server.handle();
+    let router = Router::new(MessagePack)
+        .method("h", |(): ()| async { Ok("x".repeat(20 * BYTES_MAX)) })
+        .method("s", |(): ()| async { Ok("x") });
+    tokio::spawn(server.serve(router));
+    let caller = mute(SocketType::Dealer, &serving.local_endpoints()[0]).await;
+    call_all(&caller).await;
+    // It has not read a thing, and only what is large has to wait for that.
+    until("they are handed over", || handle.stats().answered > SMALL_CALLS as u64).await;
+    read(&caller, HUGE_CALLS + SMALL_CALLS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_of_the_largest_size_and_small_ones_behind_them_get_through_a_forwarder() {
+    let any = "tcp://127.0.0.1:*";
+    let forwarder = Forwarder::start(Pattern::RequestReply, any, any).await.unwrap();
+    let serving = Zmq::builder().engine(Engine::Omq).connect(forwarder.back()).build().unwrap();
+    let server = Server::bind(&serving, "a").await.unwrap();
+    // Less what tells how long it is.
+    let largest = Limits::default().body_max - 5;
+    let router = Router::new(MessagePack)
+        .method("h", move |(): ()| async move { Ok("x".repeat(largest)) })
+        .method("s", |(): ()| async { Ok("x") });
+    tokio::spawn(server.serve(router));
+    let caller = mute(SocketType::Dealer, forwarder.front()).await;
+    call_all(&caller).await;
+    let passed = || forwarder.stats().back + forwarder.stats().dropped;
+    until("they are handed over", || passed() > SMALL_CALLS as u64).await;
+    assert_eq!(forwarder.stats().dropped, 0);
+    read(&caller, HUGE_CALLS + SMALL_CALLS).await;
 }

@@ -285,6 +285,42 @@ async fn an_abandoned_call_stops_and_no_other_one_while_the_window_is_full() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_lost_and_then_refused_may_have_been_carried_out() {
+    for way in ways() {
+        let (served, client, calling) = stage(way, 1, 128).await;
+        let call = start(&client, "hang", true);
+        until("it is carried out", || served[0].running() == 1).await;
+        // The only other one that comes serves something else.
+        let endpoint = match way.1 {
+            Side::Connect => served[0].transport.local_endpoints()[0].clone(),
+            Side::Bind => calling.local_endpoints()[0].clone(),
+        };
+        served[0].transport.close().await.unwrap();
+        let other = async {
+            loop {
+                let other = match way.1 {
+                    Side::Connect => builder(way).bind(&endpoint),
+                    Side::Bind => builder(way).connect(&endpoint),
+                };
+                let transport = other.build().unwrap();
+                if let Ok(server) = Server::bind(&transport, "b").await {
+                    break (transport, server);
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let (_other, server) = timeout(PATIENCE, other).await.expect("the endpoint is free again");
+        tokio::spawn(server.serve(Router::new(MessagePack)));
+        match timeout(PATIENCE, call).await.expect("it is refused") {
+            Err(CallError::Failed(error)) => {
+                assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::Unroutable, false), "{way:?}");
+            }
+            other => panic!("it ended with {other:?}"),
+        }
+    }
+}
+
 /// A stranger who knows the numbers of others' calls stops none of them.
 #[cfg(feature = "engine-omq")]
 #[tokio::test(flavor = "multi_thread")]

@@ -141,7 +141,8 @@ impl<T> ServerBind<'_, T> {
     /// Runs each request at most once, instead of at least once: it is settled before its handler begins, so that
     /// nobody else gets it if this server dies.
     ///
-    /// What it [declines](crate::Fault::declined) goes to nobody else either: its caller is told.
+    /// What it [declines](crate::Fault::declined) is settled by then, so the broker and this process hand it to nobody else, and
+    /// its caller is told. Over ZeroMQ the calling end hands it on, so a server at another endpoint gets it.
     ///
     /// A request that was delivered before, to this server or another one, may have been run; it is not, and answered
     /// with [`Code::Unavailable`](crate::Code::Unavailable). That also meets what a draining server has handed back.

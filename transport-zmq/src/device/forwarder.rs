@@ -39,7 +39,8 @@ pub enum Pattern {
     /// fail as disconnected, but for those that are idempotent: another one gets them, if it comes in time.
     RequestReply,
     /// Jobs from pushers at the front to pullers at the back, in turn. All of them must be of one queue. Without a puller
-    /// it takes in no more than 1,000 jobs a pusher.
+    /// it takes in no more than 1,000 jobs a pusher. For each puller that dials it, 16 of them wait at the back, since it cannot
+    /// tell whose the bytes are; for one that it dials, 1,000.
     Pipeline,
     /// Events from publishers at the front to subscribers at the back. It takes in everything that is published, on
     /// whatever channel, and hands out what is wanted. What is published once a subscriber is open is not missed.
@@ -48,8 +49,9 @@ pub enum Pattern {
 
 /// Forwards between two endpoints until it is stopped.
 ///
-/// What waits in it is bounded by the high-water marks of its sockets, 1,000 messages a peer; beyond, senders wait. Dropped,
-/// it ends at once.
+/// What waits in it is bounded by the high-water marks of its sockets, 1,000 messages a peer, and 16 jobs for a puller that dials
+/// it; beyond, senders wait. Of large replies, 64 MiB lie in the socket for each caller; up to 256 more that have arrived for it,
+/// and 1,024 for all, wait as long as a server would, whatever their size, and what is beyond is dropped. Dropped, it ends at once.
 pub struct Forwarder {
     front: String,
     back: String,

@@ -48,6 +48,8 @@ pub(crate) struct Entry {
     pub(crate) tried: u64,
     /// Whether it is for links that it was not tried at.
     pub(crate) is_returned: bool,
+    /// Whether some server had it, of whom nobody knows what came of it.
+    pub(crate) was_lost: bool,
     /// The request itself, if it could be sent again.
     pub(crate) frames: Option<Frames>,
     /// The bytes of the request.
@@ -56,7 +58,8 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new(call: Option<CallId>, deadline: Option<Deadline>, idempotent: bool) -> Self {
-        Self { call, deadline, idempotent, tried: 0, is_returned: false, frames: None, size: 0 }
+        let (is_returned, was_lost) = (false, false);
+        Self { call, deadline, idempotent, tried: 0, is_returned, was_lost, frames: None, size: 0 }
     }
 
     /// The entry for the link with this number. The request is kept if it could be sent again: to another link, if

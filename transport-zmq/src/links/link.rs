@@ -195,6 +195,13 @@ impl Link {
         self.dealer.close()
     }
 
+    /// Tells that a peer has dialled, once in a while: strangers come as often as they like.
+    pub(super) fn welcome(&self) {
+        if let Some(count) = self.board.came.note() {
+            tracing::info!(endpoint = &*self.name, count, "connected");
+        }
+    }
+
     pub(super) fn came(&self) {
         self.refusing.store(false, Ordering::Relaxed);
         self.live.store(true, Ordering::Release);
@@ -219,7 +226,12 @@ impl Link {
     pub(super) fn went(&self) {
         let calls = self.fail_all();
         let reason = self.dealer.reason().unwrap_or_default();
-        tracing::warn!(endpoint = &*self.name, calls, reason, "the connection is lost");
+        let endpoint = &*self.name;
+        if self.kind == LinkKind::Dialling {
+            tracing::warn!(endpoint, calls, reason, "the connection is lost");
+        } else if let Some(count) = self.board.went.note() {
+            tracing::warn!(endpoint, calls, reason, count, "the connection is lost");
+        }
     }
 
     /// Gives up the calls that were on the link: no reply can come to them any more. Returns how many there were.
@@ -242,13 +254,18 @@ impl Link {
 
 /// Keeps a link up until its socket is closed.
 async fn supervise(link: Arc<Link>) {
-    let mut outage = Outage::begin(false);
+    let is_dialling = link.kind == LinkKind::Dialling;
+    let mut outage = Outage::begin(is_dialling, false);
     while outage.last_until(&link.name, link.dealer.up()).await.is_ok() {
-        outage.end(&link.name);
+        if is_dialling {
+            outage.end(&link.name);
+        } else {
+            link.welcome();
+        }
         link.came();
         link.watch().await;
         link.went();
-        outage = Outage::begin(true);
+        outage = Outage::begin(is_dialling, true);
         // A peer that takes us in and throws us out at once is not to be hammered.
         tokio::time::sleep(PAUSE).await;
     }

@@ -119,7 +119,7 @@ impl Links {
         });
         gone.iter().for_each(|link| link.went());
         for link in &come {
-            tracing::info!(endpoint = link.name(), "connected");
+            link.welcome();
             link.came();
         }
     }

@@ -125,7 +125,8 @@ impl Returns {
         match kind {
             Kind::Refusal => {
                 let entry = link.refused(call);
-                self.pass_on(entry, || Returned::Failed(refused(call)))
+                let was_lost = entry.as_ref().is_some_and(|entry| entry.was_lost);
+                self.pass_on(entry, || Returned::Failed(refused(call, was_lost)))
             }
             Kind::Loss => {
                 let entry = link.lost(call)?;
@@ -176,7 +177,8 @@ impl Returns {
             Some(frames) => {
                 tracing::debug!(%call, "sending an idempotent call again");
                 // Whoever refused it may have learnt to serve it.
-                let again = Entry::new(Some(call), entry.deadline, true);
+                let mut again = Entry::new(Some(call), entry.deadline, true);
+                again.was_lost = true;
                 let sending = self.links.send_again(call, again, frames);
                 self.again.push(sending.map(|failed| failed.then_some(error)).boxed());
                 None
@@ -186,10 +188,10 @@ impl Returns {
     }
 }
 
-fn refused(call: CallId) -> Error {
-    let error = Error::new(ErrorKind::Unroutable, "no server takes calls to this service");
-    // It did leave, but nobody has taken it, so sending it again cannot do the work twice.
-    error.with_call(call).unsent()
+fn refused(call: CallId, was_lost: bool) -> Error {
+    let error = Error::new(ErrorKind::Unroutable, "no server takes calls to this service").with_call(call);
+    // It did leave, but nobody has taken it, so sending it again cannot do the work twice; unless one who is gone had it.
+    if was_lost { error } else { error.unsent() }
 }
 
 impl Source {

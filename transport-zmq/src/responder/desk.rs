@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::task::AtomicWaker;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use polywire_core::{
     Abandoned, Address, CallId, Code, Delivery, Error, Fault, Limits, Message, ReplyTo, Sending, Window,
 };
@@ -314,6 +313,8 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::task::{Wake, Waker};
 
+    use bytes::Bytes;
+    use futures_util::FutureExt;
     use futures_util::stream::poll_fn as stream_of;
     use polywire_core::Result;
 
