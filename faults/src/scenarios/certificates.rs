@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use polywire_amqp::Amqp;
 use polywire_core::{Error, ErrorKind, Transport};
 use polywire_rabbitmq_node::Setup;
@@ -101,11 +101,16 @@ impl Stage<'_> {
 
     /// Connecting fails, and says that it is the certificate.
     async fn is_refused(&self, what: &'static str, url: &str) -> Result<()> {
-        let error = Amqp::connect(url).await.err().with_context(|| format!("{what} is taken"))?;
-        let text = format!("{error:?}").to_lowercase();
-        ensure!(says_why(&text), "{what} is refused, but it is not said why: {error:?}");
-        self.book.failed(format!("refused {what}: {}", kind(&error)));
-        Ok(())
+        let mut last = String::new();
+        for _ in 0..REFUSALS_MAX {
+            let error = Amqp::connect(url).await.err().with_context(|| format!("{what} is taken"))?;
+            self.book.failed(format!("refused {what}: {}", kind(&error)));
+            last = format!("{error:?}").to_lowercase();
+            if says_why(&last) {
+                return Ok(());
+            }
+        }
+        bail!("{what} is refused, but it is not said why: {last}");
     }
 
     /// Gives the node another certificate while it runs.
@@ -114,6 +119,10 @@ impl Stage<'_> {
         self.broker.ctl(["eval", "ssl:clear_pem_cache()."]).await.map(drop)
     }
 }
+
+/// What the broker has against a client's certificate it says after the handshake, as the client sees it, and hangs up on
+/// what the client has written by then: that may overtake the reason.
+const REFUSALS_MAX: usize = 20;
 
 /// Either side may be the one that says it: with its own words, or with an alert of TLS.
 fn says_why(text: &str) -> bool {

@@ -75,8 +75,7 @@ impl Lines {
 
     async fn finish(self) -> Result<()> {
         self.jobs.finish().await?;
-        self.group.finish().await?;
-        self.own.finish().await
+        self.group.finish().await
     }
 }
 
