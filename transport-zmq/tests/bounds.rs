@@ -162,13 +162,12 @@ async fn a_puller_that_dials_and_does_not_read_is_given_few_jobs_and_holds_up_no
     read(&mute, 1).await;
 }
 
-/// Calls that are answered with as much as there may be for one peer, and how many with little behind them.
-const HUGE_CALLS: usize = 2;
+/// Calls that are answered with little, behind some that are answered with as much as there may be for one peer.
 const SMALL_CALLS: usize = 20;
 
 /// Sends the calls, those of method `h` first.
-async fn call_all(caller: &Socket) {
-    let methods = [(b'h', HUGE_CALLS), (b's', SMALL_CALLS)];
+async fn call_all(caller: &Socket, huge: usize) {
+    let methods = [(b'h', huge), (b's', SMALL_CALLS)];
     for (method, count) in methods {
         for _ in 0..count {
             timeout(PATIENCE, caller.send(request(method))).await.unwrap().unwrap();
@@ -187,6 +186,8 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn small_replies_do_not_wait_for_the_large_ones_before_them() {
+    // More than the caller's end and the connection take in by themselves.
+    let huge = 10;
     let serving = builder().bind("tcp://127.0.0.1:*").build().unwrap();
     let server = Server::bind(&serving, "a").window(Window::new(MANY)).await.unwrap();
     let handle = server.handle();
@@ -195,14 +196,15 @@ async fn small_replies_do_not_wait_for_the_large_ones_before_them() {
         .method("s", |(): ()| async { Ok("x") });
     tokio::spawn(server.serve(router));
     let caller = mute(SocketType::Dealer, &serving.local_endpoints()[0]).await;
-    call_all(&caller).await;
+    call_all(&caller, huge).await;
     // It has not read a thing, and only what is large has to wait for that.
     until("they are handed over", || handle.stats().answered > SMALL_CALLS as u64).await;
-    read(&caller, HUGE_CALLS + SMALL_CALLS).await;
+    read(&caller, huge + SMALL_CALLS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_of_the_largest_size_and_small_ones_behind_them_get_through_a_forwarder() {
+    let huge = 4;
     let any = "tcp://127.0.0.1:*";
     let forwarder = Forwarder::start(Pattern::RequestReply, any, any).await.unwrap();
     let serving = Zmq::builder().engine(Engine::Omq).connect(forwarder.back()).build().unwrap();
@@ -214,9 +216,9 @@ async fn replies_of_the_largest_size_and_small_ones_behind_them_get_through_a_fo
         .method("s", |(): ()| async { Ok("x") });
     tokio::spawn(server.serve(router));
     let caller = mute(SocketType::Dealer, forwarder.front()).await;
-    call_all(&caller).await;
+    call_all(&caller, huge).await;
     let passed = || forwarder.stats().back + forwarder.stats().dropped;
     until("they are handed over", || passed() > SMALL_CALLS as u64).await;
     assert_eq!(forwarder.stats().dropped, 0);
-    read(&caller, HUGE_CALLS + SMALL_CALLS).await;
+    read(&caller, huge + SMALL_CALLS).await;
 }
