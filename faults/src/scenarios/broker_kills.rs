@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use polywire_amqp::Amqp;
-use tokio::time::sleep;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use crate::Plan;
 use crate::book::Book;
 use crate::broker::Broker;
 use crate::calls::Calls;
 use crate::dice::Dice;
+use crate::patience::until;
 use crate::peer::{Peer, Role};
 
 pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
@@ -37,10 +39,11 @@ async fn kill_again_and_again(
     seed: u64,
     kills: usize,
     total: usize,
-    book: &Book,
+    book: &Arc<Book>,
 ) -> Result<()> {
     let mut dice = Dice::new(seed);
     let share = total / kills;
+    let mut recoveries = JoinSet::new();
     for kill in 0..kills {
         let ended = kill * share + usize::try_from(dice.below(share as u64 / 2))?;
         book.until_ended(ended).await?;
@@ -48,6 +51,20 @@ async fn kill_again_and_again(
         broker.kill().await?;
         sleep(dice.up_to_ms(1000)).await;
         broker.restart().await?;
+        recoveries.spawn(answered_again(book.clone()));
     }
+    let mut slowest = Duration::ZERO;
+    while let Some(recovery) = recoveries.join_next().await {
+        slowest = slowest.max(recovery??);
+    }
+    book.figure("answered again within", format!("{:.1} s", slowest.as_secs_f64()));
     Ok(())
+}
+
+/// How long it takes from now until a call is answered.
+async fn answered_again(book: Arc<Book>) -> Result<Duration> {
+    let start = Instant::now();
+    let before = book.sum().acknowledged;
+    until("a call is answered after a restart", || book.sum().acknowledged > before).await?;
+    Ok(start.elapsed())
 }
