@@ -6,22 +6,37 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Keeps what may happen thousands of times a second from filling the log: the first is told at once, those that follow
-/// together, once in [`PAUSE`](Self::PAUSE), with the next one after it.
-#[derive(Default)]
-pub(crate) struct Burst(Mutex<State>);
+/// together, once in [`PAUSE`](Self::PAUSE), with the next one after it. For backends, which strangers may keep busy.
+///
+/// ```
+/// # use polywire_core::Burst;
+/// static REFUSED: Burst = Burst::new();
+///
+/// if let Some(count) = REFUSED.note() {
+///     tracing::warn!(count, "refused");
+/// }
+/// ```
+#[derive(Debug, Default)]
+pub struct Burst(Mutex<State>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     told: Option<Instant>,
     untold: u64,
 }
 
 impl Burst {
-    /// The time between two lines.
-    pub(crate) const PAUSE: Duration = Duration::from_secs(10);
+    /// The time between two lines: 10 seconds.
+    pub const PAUSE: Duration = Duration::from_secs(10);
+
+    /// One of which nothing was told yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Mutex::new(State { told: None, untold: 0 }))
+    }
 
     /// Notes that it happened. How many there were since the last line, if it is time for another one.
-    pub(crate) fn note(&self) -> Option<u64> {
+    pub fn note(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.untold += 1;
         if state.told.is_some_and(|told| told.elapsed() < Self::PAUSE) {

@@ -40,6 +40,7 @@ mod work;
 
 pub use self::address::Address;
 pub use self::body::Body;
+pub use self::burst::Burst;
 pub use self::callee::Callee;
 pub use self::codec::Codec;
 pub use self::context::{Baggage, CallStack, Context};

@@ -10,7 +10,6 @@
 //! and by its deadline otherwise; a pusher never does.
 
 mod admission;
-mod burst;
 mod config;
 #[cfg(feature = "engine-omq")]
 pub mod curve;

@@ -6,8 +6,8 @@ use omq_tokio::{
     AuthenticationResult, AuthenticationStatus, Authenticator, CurveServerOptions, MechanismPeerInfo,
     MechanismSetup,
 };
+use polywire_core::Burst;
 
-use crate::burst::Burst;
 use crate::curve::{self, PublicKey};
 use crate::plain;
 

@@ -10,12 +10,12 @@ use futures_core::stream::BoxStream;
 use futures_util::task::AtomicWaker;
 use futures_util::{StreamExt, stream};
 use polywire_core::{
-    Abandoned, Address, CallId, Code, Delivery, Error, Fault, Limits, Message, ReplyTo, Sending, Window,
+    Abandoned, Address, Burst, CallId, Code, Delivery, Error, Fault, Limits, Message, ReplyTo, Sending,
+    Window,
 };
 use rustc_hash::FxHashMap;
 
 use super::queue::{Item, Queue};
-use crate::burst::Burst;
 use crate::engine::{Peer, Ports, Router};
 use crate::error::{caller_gone, lock};
 use crate::slow::Mute;

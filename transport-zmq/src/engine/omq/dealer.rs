@@ -7,7 +7,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 use omq_tokio::{MonitorEvent, MonitorStream, Options, SocketType, TrySendError};
-use polywire_core::Result;
+use polywire_core::{Burst, Result};
 use tokio::sync::watch;
 
 use super::pull::is_of_queue;
@@ -15,7 +15,6 @@ use super::{
     HIGH_WATER_MARK, Port, RETRY_MAX, denied, failed, frames_of, given_back, message_of, open, options,
     received,
 };
-use crate::burst::Burst;
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
 use crate::engine::{Cargo, Ports};

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
 
 use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, PeerInfo, Socket, SocketType};
+use polywire_core::Burst;
 use rustc_hash::FxHashMap;
 use tokio::task::AbortHandle;
 
 use crate::admission::Admission;
-use crate::burst::Burst;
 use crate::error::lock;
 
 /// The bounds of a socket, and who has come in.
