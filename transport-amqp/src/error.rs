@@ -43,6 +43,15 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Why the broker closed a channel, if that is what this failure is about, and not the end of the connection.
+pub(crate) fn end_of_channel(error: &lapin::Error) -> Option<&AMQPSoftError> {
+    let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return None };
+    match error.kind() {
+        AMQPErrorKind::Soft(reason) => Some(reason),
+        AMQPErrorKind::Hard(_) => None,
+    }
+}
+
 /// The size of a message that the broker holds for too large, and how large it may be, if that is what this failure is
 /// about: the broker closes the channel, with all that is on its way.
 pub(crate) fn too_large(error: &lapin::Error) -> Option<(usize, usize)> {

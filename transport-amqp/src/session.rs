@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::protocol::AMQPErrorKind;
 use lapin::{Channel, Connection, ConnectionStatus, Event};
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, watch};
@@ -15,7 +14,7 @@ use crate::announcer::Announcer;
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::connection::connect;
-use crate::error::{closed, failed};
+use crate::error::{closed, end_of_channel, failed};
 use crate::events::{Change, Purpose};
 use crate::url::Broker;
 
@@ -242,7 +241,7 @@ impl Keeper {
                         self.announcer.tell(self.purpose, Change::Unblocked);
                     }
                     // Failures of channels come as events of the connection, too: hence the look at the status.
-                    Event::Error(error) if !is_of_a_channel(&error) => reason = Some(error),
+                    Event::Error(error) if end_of_channel(&error).is_none() => reason = Some(error),
                     _ => {}
                 },
                 () = self.suspicion.notified() => {}
@@ -284,12 +283,6 @@ impl Keeper {
             backoff.wait().await;
         }
     }
-}
-
-/// Whether it ended a channel, and not the connection.
-fn is_of_a_channel(error: &lapin::Error) -> bool {
-    let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return false };
-    matches!(error.kind(), AMQPErrorKind::Soft(_))
 }
 
 /// The time without a connection.

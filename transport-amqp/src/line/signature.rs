@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::protocol::AMQPErrorKind;
 use lapin::protocol::AMQPSoftError::PRECONDITIONFAILED;
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel};
@@ -14,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::error::failed;
+use crate::error::{end_of_channel, failed};
 use crate::session::Session;
 
 /// The name that what is published on a line is signed with.
@@ -105,18 +104,12 @@ async fn taken_name(session: &Session, limit: Duration) -> Result<Option<ShortSt
             let _ = channel.close(200, "done".into()).await;
             Ok(Some(name))
         }
-        Err(error) if is_refusal(&error) => {
+        Err(error) if matches!(end_of_channel(&error), Some(PRECONDITIONFAILED)) => {
             tracing::info!(%name, "the broker knows us by another name, so what is sent says none");
             Ok(None)
         }
         Err(error) => Err(failed("cannot publish on the default exchange", error)),
     }
-}
-
-/// Whether it was the name that was refused.
-fn is_refusal(error: &lapin::Error) -> bool {
-    let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return false };
-    matches!(error.kind(), AMQPErrorKind::Soft(PRECONDITIONFAILED))
 }
 
 async fn publish_as(channel: &Channel, user: ShortString) -> lapin::Result<()> {
