@@ -1,5 +1,5 @@
-//! A service that reads like Rust: errors that come back as themselves, arguments with defaults, methods that may be
-//! repeated or that nobody waits for, and services nested in one.
+//! A service that reads like Rust: errors that come back as themselves, arguments with defaults,
+//! methods that may be repeated or that nobody waits for, and services nested in one.
 //!
 //! ```text
 //! cargo run --example bank
@@ -98,7 +98,10 @@ impl Accounts for Vault {
     }
 
     async fn balance(&self, account: String) -> Result<u64, BankError> {
-        self.accounts().get(&account).map(|changes| sum(changes)).ok_or(BankError::NoSuchAccount(account))
+        self.accounts()
+            .get(&account)
+            .map(|changes| sum(changes))
+            .ok_or(BankError::NoSuchAccount(account))
     }
 
     async fn statement(&self, account: String, last: usize) -> Result<Vec<i64>, BankError> {
@@ -145,7 +148,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("ada has {}", accounts.deposit("ada".into(), 10).await?);
     audit.note("ada was here".into()).await?;
     match accounts.withdraw("ada".into(), 15).await {
-        Err(CallError::Declared(BankError::Insufficient { missing })) => println!("ada is {missing} short"),
+        Err(CallError::Declared(BankError::Insufficient { missing })) => {
+            println!("ada is {missing} short")
+        }
         other => return Err(format!("she cannot have it: {other:?}").into()),
     }
     match accounts.balance("bob".into()).await {
@@ -159,7 +164,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let changes: Vec<i64> = client.call("accounts.statement", &["ada"]).await?;
     println!("ada's account: {changes:?}");
     let refused = client.call::<_, u64>("accounts.withdraw", &("ada", 7)).await;
-    println!("{}", refused.err().and_then(|error| error.fault().cloned()).ok_or("she cannot have it")?);
+    println!(
+        "{}",
+        refused.err().and_then(|error| error.fault().cloned()).ok_or("she cannot have it")?
+    );
 
     handle.drain().await;
     transport.close().await?;

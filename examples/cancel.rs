@@ -1,5 +1,5 @@
-//! A caller that stops waiting: its handler is dropped, with all that it had called. Where the transport cannot tell, the
-//! handler goes on until the deadline of the call.
+//! A caller that stops waiting: its handler is dropped, with all that it had called. Where the
+//! transport cannot tell, the handler goes on until the deadline of the call.
 //!
 //! ```text
 //! cargo run --example cancel
@@ -40,7 +40,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         if can_tell { "learns" } else { "does not learn" }
     );
     let client = Client::connect(&calling, "library", MessagePack).await?;
-    let search = client.request("search").timeout(Duration::from_secs(3)).start::<_, ()>("a needle")?;
+    let search =
+        client.request("search").timeout(Duration::from_secs(3)).start::<_, ()>("a needle")?;
     while handle.stats().running == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

@@ -17,7 +17,8 @@ use self::calculator::{Abacus, CalculatorClient, CalculatorServer};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let named: Vec<_> = std::env::args().skip(1).collect();
-    let by_default = ["mem://demo", "zmq+tcp://127.0.0.1:5566", "zmq+ipc:///tmp/polywire-carriers.sock"];
+    let by_default =
+        ["mem://demo", "zmq+tcp://127.0.0.1:5566", "zmq+ipc:///tmp/polywire-carriers.sock"];
     let urls = if named.is_empty() { by_default.map(str::to_owned).to_vec() } else { named };
     for url in urls {
         let carrier = url.split(':').next().unwrap_or_default();

@@ -24,8 +24,9 @@ impl Codec for Cbor {
 
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T> {
         let mut rest = bytes;
-        // It refuses what is nested deeper than this, so that a stranger's bytes cannot use up the stack. By way of its own
-        // value, because it reads straight into nothing that borrows.
+        // It refuses what is nested deeper than this, so that a stranger's bytes cannot use up the
+        // stack. By way of its own value, because it reads straight into nothing that
+        // borrows.
         let value: ciborium::Value =
             ciborium::de::from_reader_with_recursion_limit(&mut rest, 128).map_err(unreadable)?;
         if !rest.is_empty() {

@@ -1,5 +1,5 @@
-//! What goes along by itself when a handler calls somebody else: the deadline, the trace, the baggage, and the stack of calls
-//! that led there. A shop calls a bank, which calls a vault.
+//! What goes along by itself when a handler calls somebody else: the deadline, the trace, the
+//! baggage, and the stack of calls that led there. A shop calls a bank, which calls a vault.
 //!
 //! ```text
 //! cargo run --example context
@@ -52,7 +52,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // The caller gives the whole chain five seconds, and says for whom it is.
     let shop = Client::connect(&calling, "shop", MessagePack).await?;
-    let order = shop.request("order").timeout(Duration::from_secs(5)).baggage("tenant", "ada & sons");
+    let order =
+        shop.request("order").timeout(Duration::from_secs(5)).baggage("tenant", "ada & sons");
     let trace = TraceContext::begin();
     let seen: String = trace.scope(order.call(&())).await?;
     println!("one trace: {}", seen == trace.trace_id());

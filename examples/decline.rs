@@ -1,4 +1,5 @@
-//! A handler that says "not me": another server gets the request, and when none takes it, the caller hears why.
+//! A handler that says "not me": another server gets the request, and when none takes it, the
+//! caller hears why.
 //!
 //! ```text
 //! cargo run --example decline

@@ -49,7 +49,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = Server::bind(&transport, "kitchen").await?;
     let handle = server.handle();
     let grill = Router::new(MessagePack).method("order", order);
-    tokio::spawn(server.serve(KitchenServer::new(Stove, MessagePack).into_router().nest("grill", grill)));
+    tokio::spawn(
+        server.serve(KitchenServer::new(Stove, MessagePack).into_router().nest("grill", grill)),
+    );
 
     let calling = polywire::connect(&url).await?;
     let client = Client::connect(&calling, "kitchen", MessagePack).await?;

@@ -1,5 +1,6 @@
-//! What can go wrong in a handler, and what its caller learns: an error of the service's own as itself, `?` over the errors
-//! of others, a cause that cannot travel as text, a crash as a fault, and what nobody declared.
+//! What can go wrong in a handler, and what its caller learns: an error of the service's own as
+//! itself, `?` over the errors of others, a cause that cannot travel as text, a crash as a fault,
+//! and what nobody declared.
 //!
 //! ```text
 //! cargo run --example faults
@@ -47,20 +48,23 @@ impl Printer for Laser {
         match text.lines().count() {
             0 => Err(PrintError::WarmingUp),
             1..=3 => Ok(1),
-            lines => {
-                Err(PrintError::OutOfPaper { left: 3, wanted: u32::try_from(lines).unwrap_or(u32::MAX) })
-            }
+            lines => Err(PrintError::OutOfPaper {
+                left: 3,
+                wanted: u32::try_from(lines).unwrap_or(u32::MAX),
+            }),
         }
     }
 
     async fn print_file(&self, path: String) -> Result<u32, PrintError> {
-        let text = std::fs::read_to_string(&path).map_err(|error| PrintError::Unreadable(path, error))?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|error| PrintError::Unreadable(path, error))?;
         self.print(text).await
     }
 
     async fn count(&self, pages: String) -> Result<u32, Fault> {
-        let pages: u32 =
-            pages.parse().map_err(|error| Fault::of(Code::Application, &error).with_kind("NoNumber"))?;
+        let pages: u32 = pages
+            .parse()
+            .map_err(|error| Fault::of(Code::Application, &error).with_kind("NoNumber"))?;
         let sheets = [1, 2, 3];
         // With a number that is too large, this is a bug: it panics, and the server lives.
         let last = sheets[usize::try_from(pages).unwrap_or(usize::MAX)];
@@ -88,7 +92,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         other => return Err(format!("there is no paper: {other:?}").into()),
     }
-    // An error that was declared and does not travel whole, and one that was not declared: both say what and where.
+    // An error that was declared and does not travel whole, and one that was not declared: both say
+    // what and where.
     for error in [
         printer.print_file("/no/such/file".to_owned()).await.err().map(CallError::from),
         printer.count("three".to_owned()).await.err(),

@@ -1,5 +1,5 @@
-//! Middleware on both ends: a client that authenticates, gives up, tries again and leaves alone what is broken; a server that
-//! knows who calls, bounds what it takes, and writes down what fails.
+//! Middleware on both ends: a client that authenticates, gives up, tries again and leaves alone
+//! what is broken; a server that knows who calls, bounds what it takes, and writes down what fails.
 //!
 //! ```text
 //! cargo run --features testing,tower --example layers
@@ -9,11 +9,13 @@
 use std::time::Duration;
 
 use polywire::middleware::{
-    Authenticate, Backoff, CircuitBreaker, ConcurrencyLimit, Deadlines, FromTower, LogFailures, RateLimit,
-    Retry, SetHeader, ToTower, Trace,
+    Authenticate, Backoff, CircuitBreaker, ConcurrencyLimit, Deadlines, FromTower, LogFailures,
+    RateLimit, Retry, SetHeader, ToTower, Trace,
 };
 use polywire::testing::Hiccups;
-use polywire::{CallError, Client, Code, Context, Fault, Headers, Memory, MessagePack, Router, Server};
+use polywire::{
+    CallError, Client, Code, Context, Fault, Headers, Memory, MessagePack, Router, Server,
+};
 use tower::ServiceBuilder;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -33,7 +35,9 @@ fn shop() -> Router<MessagePack> {
         .method("order", async |context: Context, item: String| {
             let user = context.extensions.get::<User>().map_or("nobody", |user| &user.0).to_owned();
             match item.as_str() {
-                "moon" => Err(Fault::new(Code::Application, "there is only one").with_kind("OutOfStock")),
+                "moon" => {
+                    Err(Fault::new(Code::Application, "there is only one").with_kind("OutOfStock"))
+                }
                 _ => Ok(format!("{user} gets a {item}")),
             }
         })
@@ -45,7 +49,9 @@ fn shop() -> Router<MessagePack> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .init();
     let memory = Memory::new();
 
     // The first layer is the first to see a request.
@@ -88,9 +94,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // tower's own layers fit as well.
     let requester = polywire::Requester::open(&memory, "shop".try_into()?, 1024).await?;
-    let hurried = ServiceBuilder::new().load_shed().timeout(SECOND / 10).service(ToTower::new(requester));
     let hurried =
-        Client::new(FromTower::new(hurried), MessagePack).layer(&SetHeader::new("authorization", "s3cret"));
+        ServiceBuilder::new().load_shed().timeout(SECOND / 10).service(ToTower::new(requester));
+    let hurried = Client::new(FromTower::new(hurried), MessagePack)
+        .layer(&SetHeader::new("authorization", "s3cret"));
     println!("ponder, by tower's timeout: {}", said(hurried.call::<_, ()>("ponder", &()).await));
     Ok(())
 }

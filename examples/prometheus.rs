@@ -16,8 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // First of all: what is counted before there is a recorder is lost.
-    let prometheus =
-        PrometheusBuilder::new().set_buckets(&[0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0])?.install_recorder()?;
+    let prometheus = PrometheusBuilder::new()
+        .set_buckets(&[0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0])?
+        .install_recorder()?;
 
     let transport = Memory::new();
     let server = Server::bind(&transport, "calculator").await?;
@@ -38,8 +39,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     loop {
         let (stream, _) = listener.accept().await?;
         // One after the other, each within its time: this port is for one reader.
-        let answered =
-            tokio::time::timeout(Duration::from_secs(5), answer(stream, report(&prometheus, &handle)));
+        let answered = tokio::time::timeout(
+            Duration::from_secs(5),
+            answer(stream, report(&prometheus, &handle)),
+        );
         if let Ok(Err(error)) | Err(error) = answered.await.map_err(std::io::Error::from) {
             eprintln!("a reader of the metrics went away: {error}");
         }
@@ -56,7 +59,9 @@ fn calculator() -> Router<MessagePack> {
     )
 }
 
-async fn call_a_few_times<S: polywire::Service>(client: &Client<MessagePack, S>) -> Result<(), CallError> {
+async fn call_a_few_times<S: polywire::Service>(
+    client: &Client<MessagePack, S>,
+) -> Result<(), CallError> {
     for n in 0..10 {
         client.call::<_, i64>("add", &(n, n)).await?;
         // Every tenth fails, which is what there is to see.
@@ -73,7 +78,8 @@ fn report(prometheus: &PrometheusHandle, server: &ServerHandle) -> String {
 }
 
 async fn answer(mut stream: TcpStream, text: String) -> std::io::Result<()> {
-    // Whatever is asked, there is one answer; what was asked is read so that the connection ends well.
+    // Whatever is asked, there is one answer; what was asked is read so that the connection ends
+    // well.
     let _ = stream.read(&mut [0; 4096]).await?;
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",

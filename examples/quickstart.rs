@@ -21,7 +21,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let transport = Zmq::from_url("zmq+tcp://127.0.0.1:*")?;
     let server = Server::bind(&transport, "calculator").await?;
     let handle = server.handle();
-    tokio::spawn(server.serve(CalculatorServer::new(Abacus { name: "abacus".into() }, MessagePack)));
+    tokio::spawn(
+        server.serve(CalculatorServer::new(Abacus { name: "abacus".into() }, MessagePack)),
+    );
     let url = transport
         .local_endpoints()
         .first()

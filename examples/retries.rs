@@ -52,8 +52,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("  last:  {}", letter.last_error().unwrap_or_default());
     }
 
-    let redriven =
-        dead.redrive(10, |letter| letter.last_error().is_some_and(|error| error.contains("bank"))).await?;
+    let redriven = dead
+        .redrive(10, |letter| letter.last_error().is_some_and(|error| error.contains("bank")))
+        .await?;
     println!("{redriven} goes on its way again");
     while handle.stats().done < 2 {
         tokio::task::yield_now().await;

@@ -1,5 +1,5 @@
-//! A service of plain functions, without a trait: they ask for what they need, share a state, and nest. And a router of
-//! events, with several handlers for one.
+//! A service of plain functions, without a trait: they ask for what they need, share a state, and
+//! nest. And a router of events, with several handlers for one.
 //!
 //! ```text
 //! cargo run --example router
@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use polywire::{
-    CallError, Client, Code, Context, Extract, Fault, FromState, Headers, Listener, MessagePack, Publisher,
-    Request, Router, Server, State, Transport,
+    CallError, Client, Code, Context, Extract, Fault, FromState, Headers, Listener, MessagePack,
+    Publisher, Request, Router, Server, State, Transport,
 };
 
 /// What the handlers share.
@@ -36,7 +36,8 @@ struct User(String);
 impl<S> Extract<S> for User {
     fn extract(request: &Request, _: &S) -> Result<Self, Fault> {
         let user = request.message.headers.get("user");
-        let user = user.ok_or_else(|| Fault::new(Code::Application, "who are you?").with_kind("Stranger"))?;
+        let user = user
+            .ok_or_else(|| Fault::new(Code::Application, "who are you?").with_kind("Stranger"))?;
         Ok(Self(user.to_owned()))
     }
 }
@@ -47,10 +48,13 @@ async fn order(
     State(stock): State<Arc<AtomicU32>>,
     (article, count): (String, u32),
 ) -> Result<String, Fault> {
-    let taken = stock.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |stock| stock.checked_sub(count));
+    let taken =
+        stock.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |stock| stock.checked_sub(count));
     match taken {
         Ok(_) => Ok(format!("{count} {article} for {user}")),
-        Err(left) => Err(Fault::new(Code::Application, format!("only {left} left")).with_kind("OutOfStock")),
+        Err(left) => {
+            Err(Fault::new(Code::Application, format!("only {left} left")).with_kind("OutOfStock"))
+        }
     }
 }
 
@@ -93,7 +97,8 @@ async fn calls(url: &str) -> Result<(), Box<dyn Error>> {
     println!("open: {is_open}");
     let ordered: String = client.request("order").header("user", "ada").call(&("hats", 2)).await?;
     println!("{ordered}");
-    for (request, count) in [(client.request("order").header("user", "bob"), 2), (client.request("order"), 1)]
+    for (request, count) in
+        [(client.request("order").header("user", "bob"), 2), (client.request("order"), 1)]
     {
         match request.call::<_, String>(&("hats", count)).await {
             Err(CallError::Fault(fault)) => println!("{fault}"),

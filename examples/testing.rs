@@ -1,5 +1,6 @@
-//! How programs that use polywire are tested: a service and its client in one line, a mock that answers as it is told and
-//! remembers what it was asked, outages on demand, and time that does not pass.
+//! How programs that use polywire are tested: a service and its client in one line, a mock that
+//! answers as it is told and remembers what it was asked, outages on demand, and time that does not
+//! pass.
 //!
 //! ```text
 //! cargo run --features testing --example testing
@@ -32,7 +33,9 @@ struct Corner<D, S> {
 impl<D: Dialect, S: Service> Shop for Corner<D, S> {
     async fn order(&self, article: String, count: u32) -> Result<u64, Fault> {
         let price = self.prices.price(article).await?;
-        price.checked_mul(count.into()).ok_or_else(|| Fault::new(Code::Application, "nobody can pay that"))
+        price
+            .checked_mul(count.into())
+            .ok_or_else(|| Fault::new(Code::Application, "nobody can pay that"))
     }
 }
 
@@ -44,8 +47,9 @@ async fn shop(prices: Mock<Json>) -> Result<ShopClient<Json, testing::Local>, Ca
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), CallError> {
-    let prices =
-        Mock::new(Json).answer("price", 250).fault("price", Fault::new(Code::Application, "sold out"));
+    let prices = Mock::new(Json)
+        .answer("price", 250)
+        .fault("price", Fault::new(Code::Application, "sold out"));
     let shop = shop(prices.clone()).await?;
     println!("two hats: {}", shop.order("hat".to_owned(), 2).await?);
     println!(
@@ -90,7 +94,9 @@ mod tests {
     async fn order_is_tried_again_when_the_link_is_lost() -> Result<(), CallError> {
         let memory = Memory::new();
         let prices = PricesClient::from(Client::new(Mock::new(Json).answer("price", 250), Json));
-        tokio::spawn(Server::bind(&memory, "shop").await?.serve(ShopServer::new(Corner { prices }, Json)));
+        tokio::spawn(
+            Server::bind(&memory, "shop").await?.serve(ShopServer::new(Corner { prices }, Json)),
+        );
         let transport = Hiccups::over(memory.peer());
         let retry = Retry::new().backoff(Backoff::constant(Duration::from_secs(1)));
         let shop = ShopClient::from(Client::connect(&transport, "shop", Json).await?.layer(&retry));

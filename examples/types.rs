@@ -1,4 +1,5 @@
-//! Values that both codecs carry: times, identifiers, bytes; and a type of one's own as an extension type of MessagePack.
+//! Values that both codecs carry: times, identifiers, bytes; and a type of one's own as an
+//! extension type of MessagePack.
 //!
 //! ```text
 //! cargo run --example types
@@ -26,7 +27,8 @@ struct Parcel {
     worth: Cents,
 }
 
-/// Money: in MessagePack 8 bytes of the extension type 42, of which other languages may know; elsewhere a number.
+/// Money: in MessagePack 8 bytes of the extension type 42, of which other languages may know;
+/// elsewhere a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Cents(u64);
 
@@ -53,11 +55,15 @@ impl<'de> Deserialize<'de> for Cents {
         }
         match Extension::deserialize(deserializer)? {
             Extension((CENTS, bytes)) => {
-                let bytes =
-                    bytes.into_vec().try_into().map_err(|_| serde::de::Error::custom("not 8 bytes"))?;
+                let bytes = bytes
+                    .into_vec()
+                    .try_into()
+                    .map_err(|_| serde::de::Error::custom("not 8 bytes"))?;
                 Ok(Self(u64::from_be_bytes(bytes)))
             }
-            Extension((other, _)) => Err(serde::de::Error::custom(format_args!("extension {other}"))),
+            Extension((other, _)) => {
+                Err(serde::de::Error::custom(format_args!("extension {other}")))
+            }
         }
     }
 }
@@ -79,7 +85,9 @@ async fn main() -> Result<(), CallError> {
 /// There and back in a format.
 async fn send<C: Codec>(codec: C) -> Result<(), CallError> {
     let transport = Memory::new();
-    tokio::spawn(Server::bind(&transport, "depot").await?.serve(DepotServer::new(Shelf, codec.clone())));
+    tokio::spawn(
+        Server::bind(&transport, "depot").await?.serve(DepotServer::new(Shelf, codec.clone())),
+    );
     let depot = DepotClient::connect(&transport, "depot", codec.clone()).await?;
     let parcel = Parcel {
         id: uuid::Uuid::from_u128(7),

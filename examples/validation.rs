@@ -1,7 +1,8 @@
-//! Arguments and results that are checked beyond their types, by the crate `garde`, while they are read and written.
+//! Arguments and results that are checked beyond their types, by the crate `garde`, while they are
+//! read and written.
 //!
-//! An argument that is refused is answered as any other that is not what the method takes: with where and why; the handler
-//! never runs. A result that is refused does not leave its server.
+//! An argument that is refused is answered as any other that is not what the method takes: with
+//! where and why; the handler never runs. A result that is refused does not leave its server.
 //!
 //! ```text
 //! cargo run --features testing --example validation

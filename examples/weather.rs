@@ -1,4 +1,5 @@
-//! Publish-subscribe: topics, filters that change while the subscriber runs, and a subscriber that only wants the latest.
+//! Publish-subscribe: topics, filters that change while the subscriber runs, and a subscriber that
+//! only wants the latest.
 //!
 //! ```text
 //! cargo run --example weather
@@ -19,8 +20,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let weather = Publisher::connect(&station, "weather", MessagePack).await?;
 
     let reader = polywire::connect(&url).await?;
-    let mut readings: Subscriber<f64> =
-        Subscriber::bind(&reader, "weather", MessagePack).filter("paris.*").filter("#.wind").await?;
+    let mut readings: Subscriber<f64> = Subscriber::bind(&reader, "weather", MessagePack)
+        .filter("paris.*")
+        .filter("#.wind")
+        .await?;
 
     let display = polywire::connect(&url).await?;
     let mut latest: Subscriber<f64> = Subscriber::bind(&display, "weather", MessagePack)
@@ -29,7 +32,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .overflow(Overflow::DropOldest)
         .await?;
 
-    for (topic, value) in [("paris.temperature", 21.5), ("lyon.wind", 7.0), ("lyon.temperature", 24.0)] {
+    for (topic, value) in
+        [("paris.temperature", 21.5), ("lyon.wind", 7.0), ("lyon.temperature", 24.0)]
+    {
         weather.publish(topic, &value).await?;
     }
     for _ in 0..2 {

@@ -30,15 +30,19 @@ use polywire_core::{AnyTransport, Error, ErrorKind, Memory, Result};
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Config`] if the URL is malformed or its scheme unknown; [`ErrorKind::Unsupported`] if its scheme is
-/// known but not compiled in, naming the feature to turn on; or what the transport says if it cannot connect.
+/// [`ErrorKind::Config`] if the URL is malformed or its scheme unknown; [`ErrorKind::Unsupported`]
+/// if its scheme is known but not compiled in, naming the feature to turn on; or what the transport
+/// says if it cannot connect.
 pub async fn connect(url: &str) -> Result<AnyTransport> {
     let Some((scheme, rest)) = url.split_once("://") else {
-        let error = Error::new(ErrorKind::Config, "the URL has no scheme, such as amqp:// or zmq+tcp://");
+        let error =
+            Error::new(ErrorKind::Config, "the URL has no scheme, such as amqp:// or zmq+tcp://");
         return Err(error.unsent());
     };
     match scheme {
-        "mem" if rest.is_empty() => Err(Error::new(ErrorKind::Config, "the URL names no world: mem://name")),
+        "mem" if rest.is_empty() => {
+            Err(Error::new(ErrorKind::Config, "the URL names no world: mem://name"))
+        }
         "mem" => Ok(AnyTransport::new(Memory::named(rest))),
         "amqp" | "amqps" => amqp(url).await,
         "zmq+tcp" | "zmq+ipc" => zmq(url),
@@ -73,6 +77,9 @@ fn zmq(_: &str) -> Result<AnyTransport> {
 
 #[cfg(not(all(feature = "amqp", feature = "zmq")))]
 fn off(feature: &'static str) -> Error {
-    let error = Error::new(ErrorKind::Unsupported, "this transport is not compiled in: turn on its feature");
+    let error = Error::new(
+        ErrorKind::Unsupported,
+        "this transport is not compiled in: turn on its feature",
+    );
     error.with("feature", feature)
 }

@@ -6,15 +6,16 @@ pub use self::connect::connect;
 
 pub use polywire_core::{
     Abandoned, Address, AnyTransport, Baggage, Body, Burial, CallError, CallId, CallStack, Callee,
-    Capabilities, Client, ClientStats, Code, Codec, Connect, Context, DeadLetter, DeadLetters, Deadline,
-    Death, Declared, Deferral, Delivery, Dialect, Error, ErrorKind, Event, Extensions, Extract, Fault,
-    Filter, Filters, FromState, Graveyard, Group, Handler, Headers, History, Identity, InFlight, Inbound,
-    Interest, Job, Limits, Listener, ListenerBind, Memory, Message, Origin, Outbound, Outcome, Outgoing,
-    Overflow, Publisher, PublisherConnect, Puller, PullerBind, Pusher, PusherConnect, Reason, Receipt,
-    Received, Receiver, Replier, Reply, ReplyTo, Request, Requester, Result, Retries, Router, Sender,
-    Sending, Server, ServerBind, ServerHandle, ServerStats, Service, ServiceFn, Serving, Settle, State,
-    Subscriber, SubscriberBind, Subscription, Suppression, Transport, Unsettled, Valid, Validate, Window,
-    WorkHandle, WorkStats, Worker, WorkerBind, middleware, service_fn,
+    Capabilities, Client, ClientStats, Code, Codec, Connect, Context, DeadLetter, DeadLetters,
+    Deadline, Death, Declared, Deferral, Delivery, Dialect, Error, ErrorKind, Event, Extensions,
+    Extract, Fault, Filter, Filters, FromState, Graveyard, Group, Handler, Headers, History,
+    Identity, InFlight, Inbound, Interest, Job, Limits, Listener, ListenerBind, Memory, Message,
+    Origin, Outbound, Outcome, Outgoing, Overflow, Publisher, PublisherConnect, Puller, PullerBind,
+    Pusher, PusherConnect, Reason, Receipt, Received, Receiver, Replier, Reply, ReplyTo, Request,
+    Requester, Result, Retries, Router, Sender, Sending, Server, ServerBind, ServerHandle,
+    ServerStats, Service, ServiceFn, Serving, Settle, State, Subscriber, SubscriberBind,
+    Subscription, Suppression, Transport, Unsettled, Valid, Validate, Window, WorkHandle,
+    WorkStats, Worker, WorkerBind, middleware, service_fn,
 };
 
 #[cfg(feature = "amqp")]

@@ -4,7 +4,9 @@ use polywire::{ErrorKind, connect};
 
 #[tokio::test]
 async fn urls_that_name_nothing_known_say_so() {
-    for url in ["", "localhost", "amqp:localhost", "http://localhost", "mem://", "carrier pigeon://roof\n"] {
+    for url in
+        ["", "localhost", "amqp:localhost", "http://localhost", "mem://", "carrier pigeon://roof\n"]
+    {
         let error = connect(url).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{url:?}: {error:?}");
         assert!(!error.to_string().contains('\n'), "{error}");
@@ -40,9 +42,12 @@ async fn zeromq_without_its_feature_names_it() {
 #[cfg(feature = "zmq")]
 #[tokio::test]
 async fn malformed_endpoints_are_named() {
-    for url in
-        ["zmq+tcp://", "zmq+tcp://127.0.0.1", "zmq+tcp://127.0.0.1:port", "zmq+tcp://127.0.0.1:1?side=left"]
-    {
+    for url in [
+        "zmq+tcp://",
+        "zmq+tcp://127.0.0.1",
+        "zmq+tcp://127.0.0.1:port",
+        "zmq+tcp://127.0.0.1:1?side=left",
+    ] {
         let error = connect(url).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{url}: {error:?}");
     }

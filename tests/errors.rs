@@ -8,7 +8,8 @@ use std::error::Error as _;
 use std::fmt;
 
 use polywire::{
-    CallError, Client, Code, Declared, Dialect, Fault, Json, Memory, MessagePack, Router, Server, service,
+    CallError, Client, Code, Declared, Dialect, Fault, Json, Memory, MessagePack, Router, Server,
+    service,
 };
 use serde::{Deserialize, Serialize};
 
@@ -103,7 +104,10 @@ async fn bank<D: Dialect>(dialect: D) -> Result<BankClient<D>, CallError> {
     bank_that_speaks(dialect.clone(), dialect).await
 }
 
-async fn bank_that_speaks<D: Dialect>(dialect: impl Dialect, to: D) -> Result<BankClient<D>, CallError> {
+async fn bank_that_speaks<D: Dialect>(
+    dialect: impl Dialect,
+    to: D,
+) -> Result<BankClient<D>, CallError> {
     let transport = Memory::new();
     let server = Server::bind(&transport, "bank").await?;
     tokio::spawn(server.serve(BankServer::new(Vault, dialect)));
@@ -129,7 +133,9 @@ async fn declared_errors_come_back_as_themselves<D: Dialect>(dialect: D) -> Resu
     outcomes_are_those_of_the_vault(&bank(dialect).await?).await
 }
 
-async fn outcomes_are_those_of_the_vault<D: Dialect>(bank: &BankClient<D>) -> Result<(), CallError> {
+async fn outcomes_are_those_of_the_vault<D: Dialect>(
+    bank: &BankClient<D>,
+) -> Result<(), CallError> {
     assert_eq!(bank.withdraw(How::Well).await?, 7);
     for (how, error) in [
         (How::Insufficient, BankError::Insufficient { missing: 5, fault: None }),
@@ -198,8 +204,12 @@ async fn question_marks_work_in_handlers_and_in_callers() -> Result<(), CallErro
         bank.withdraw(How::Insufficient).await
     }
     let bank = bank(Json).await?;
-    let forwarded =
-        bank.as_ref().request("forward").declares::<BankError>().call::<_, u64>(&[How::Closed]).await;
+    let forwarded = bank
+        .as_ref()
+        .request("forward")
+        .declares::<BankError>()
+        .call::<_, u64>(&[How::Closed])
+        .await;
     assert_eq!(declared(forwarded), BankError::Closed);
     assert_eq!(fault(anything(&bank).await).kind, "BankError.Insufficient");
     let error = just_so(&bank).await.unwrap_err();
@@ -209,7 +219,8 @@ async fn question_marks_work_in_handlers_and_in_callers() -> Result<(), CallErro
 
 #[tokio::test]
 async fn errors_pass_through_a_handler_that_calls_in_another_format() -> Result<(), CallError> {
-    let behind = BankClient::from(Client::new(std::sync::Arc::new(BankServer::new(Vault, Json)), Json));
+    let behind =
+        BankClient::from(Client::new(std::sync::Arc::new(BankServer::new(Vault, Json)), Json));
     let router = Router::new(MessagePack).method("withdraw", move |how: How| {
         let behind = behind.clone();
         async move { Ok(behind.withdraw(how).await?) }
@@ -300,7 +311,12 @@ async fn failure_says_in_words_what_happened_and_who_was_called() -> Result<(), 
             "bank/forward: Closed: come back tomorrow",
         ]
     );
-    let late = bank.as_ref().request("withdraw").timeout(std::time::Duration::ZERO).call::<_, ()>(&()).await;
+    let late = bank
+        .as_ref()
+        .request("withdraw")
+        .timeout(std::time::Duration::ZERO)
+        .call::<_, ()>(&())
+        .await;
     let late = late.unwrap_err();
     assert_eq!(late.to_string(), "bank/withdraw: the deadline passed before an outcome was there");
     assert!(late.source().is_none());

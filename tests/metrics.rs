@@ -6,7 +6,8 @@
 use metrics_exporter_prometheus::PrometheusBuilder;
 use polywire::middleware::{Layer, Metrics};
 use polywire::{
-    Client, Code, Fault, Memory, MessagePack, Overflow, Publisher, Router, Server, Subscriber, Window,
+    Client, Code, Fault, Memory, MessagePack, Overflow, Publisher, Router, Server, Subscriber,
+    Window,
 };
 
 /// What is told while `work` runs, as lines.
@@ -65,11 +66,12 @@ fn calls_are_counted_on_both_ends_by_method_and_outcome() {
 #[test]
 fn there_are_no_more_labels_than_256_methods() {
     let lines = told(async || {
-        let service =
-            Metrics::server("any").layer(polywire::service_fn(async |_| Ok(polywire::Reply::default())));
+        let service = Metrics::server("any")
+            .layer(polywire::service_fn(async |_| Ok(polywire::Reply::default())));
         let client = Client::new(service, MessagePack);
         for n in 0..300 {
-            // It answers with nothing, which is no unit to the codec; what counts is that it answers.
+            // It answers with nothing, which is no unit to the codec; what counts is that it
+            // answers.
             let _ = client.call::<_, ()>(format!("method{n}").as_str(), &()).await;
         }
     });
@@ -85,7 +87,8 @@ fn there_are_no_more_labels_than_256_methods() {
 fn events_that_a_slow_subscriber_misses_are_counted() {
     let lines = told(async || {
         let transport = Memory::new();
-        let bind = || Subscriber::<u32>::bind(&transport, "weather", MessagePack).window(Window::new(2));
+        let bind =
+            || Subscriber::<u32>::bind(&transport, "weather", MessagePack).window(Window::new(2));
         let oldest = bind().overflow(Overflow::DropOldest).await.unwrap();
         let newest = bind().overflow(Overflow::DropNewest).await.unwrap();
         let weather = Publisher::connect(&transport, "weather", MessagePack).await.unwrap();

@@ -98,7 +98,8 @@ fn bank() -> (BankServer<House, MessagePack>, mpsc::UnboundedReceiver<String>) {
 }
 
 #[tokio::test]
-async fn methods_of_nested_services_are_called_through_their_own_clients() -> Result<(), CallError> {
+async fn methods_of_nested_services_are_called_through_their_own_clients() -> Result<(), CallError>
+{
     let transport = Memory::new();
     let (server, _told) = bank();
     tokio::spawn(Server::bind(&transport, "bank").await?.serve(server));
@@ -126,7 +127,10 @@ async fn client_of_a_nested_service_says_in_full_what_failed() -> Result<(), Cal
     let bank = BankClient::from(Client::new(nobody, Json));
     let error = bank.loans()?.grant(5).await.unwrap_err();
     assert_eq!(error.fault().unwrap().code, Code::MethodNotFound);
-    assert_eq!(error.to_string(), "loans.grant: MethodNotFound: the service has no method loans.grant");
+    assert_eq!(
+        error.to_string(),
+        "loans.grant: MethodNotFound: the service has no method loans.grant"
+    );
     Ok(())
 }
 
@@ -136,7 +140,9 @@ async fn jobs_and_events_reach_nested_services() -> Result<(), CallError> {
     let (server, mut told) = bank();
     let server = Arc::new(server);
     tokio::spawn(Worker::bind(&transport, "bank", MessagePack).await?.serve(server.clone()));
-    tokio::spawn(Listener::bind(&transport, "bank", MessagePack).filter("grant").await?.serve(server));
+    tokio::spawn(
+        Listener::bind(&transport, "bank", MessagePack).filter("grant").await?.serve(server),
+    );
     let pusher = BankPusher::connect(&transport, "bank", MessagePack).await?;
     pusher.old_loans()?.grant(5).await?;
     assert_eq!(told.recv().await.unwrap(), "granted 15");

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use polywire::{
-    CallError, Client, Code, Context, Deadline, Fault, Json, Listener, Memory, MessagePack, Reply, Request,
-    Router, Server, Service, Worker, service, service_fn,
+    CallError, Client, Code, Context, Deadline, Fault, Json, Listener, Memory, MessagePack, Reply,
+    Request, Router, Server, Service, Worker, service, service_fn,
 };
 use tokio::sync::mpsc;
 
@@ -54,7 +54,9 @@ async fn one_server_takes_calls_jobs_and_events() -> Result<(), CallError> {
     let (server, transport) = (Arc::new(server), Memory::new());
     tokio::spawn(Server::bind(&transport, "diary").await?.serve(server.clone()));
     tokio::spawn(Worker::bind(&transport, "diary", MessagePack).await?.serve(server.clone()));
-    tokio::spawn(Listener::bind(&transport, "diary", MessagePack).filter("noted.*").await?.serve(server));
+    tokio::spawn(
+        Listener::bind(&transport, "diary", MessagePack).filter("noted.*").await?.serve(server),
+    );
 
     let client = DiaryClient::connect(&transport, "diary", MessagePack).await?;
     assert_eq!(client.note("called".into(), 2).await?, 2);
@@ -135,7 +137,8 @@ async fn missing_arguments_have_their_defaults() -> Result<(), CallError> {
         }
     }
 
-    let client = SearchClient::from(Client::new(SearchServer::new(Index, MessagePack), MessagePack));
+    let client =
+        SearchClient::from(Client::new(SearchServer::new(Index, MessagePack), MessagePack));
     let defaults = r#"hat None 10 0 name"#;
     let by_name = BTreeMap::from([("words", "hat")]);
     assert_eq!(client.as_ref().call::<_, String>("find", &by_name).await?, defaults);
@@ -143,7 +146,8 @@ async fn missing_arguments_have_their_defaults() -> Result<(), CallError> {
     assert_eq!(client.find("hat".into(), None, 3, 2, "size".into()).await?, "hat None 3 2 size");
     assert_eq!(client.as_ref().call::<_, u32>("all", &()).await?, 7);
     assert_eq!(client.as_ref().call::<_, u32>("all", &[0; 0]).await?, 7);
-    let missing = client.as_ref().call::<_, String>("find", &BTreeMap::<String, String>::new()).await;
+    let missing =
+        client.as_ref().call::<_, String>("find", &BTreeMap::<String, String>::new()).await;
     assert!(missing.unwrap_err().fault().unwrap().message.contains("missing field `words`"));
     Ok(())
 }
@@ -194,7 +198,9 @@ async fn layers_see_what_a_method_was_said_to_be() -> Result<(), CallError> {
 async fn services_nest_and_clients_follow() -> Result<(), CallError> {
     let (server, mut told) = diary();
     let office = Router::new(MessagePack)
-        .method("name", |context: Context, (): ()| async move { Ok(context.method.unwrap().to_string()) })
+        .method("name", |context: Context, (): ()| async move {
+            Ok(context.method.unwrap().to_string())
+        })
         .nest("private", Router::new(MessagePack).nest("diary", server.into_router()));
     assert_eq!(office.methods(), ["name", "private.diary.note", "private.diary.whisper"]);
     let client = Client::new(Arc::new(office), MessagePack);

@@ -9,8 +9,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use polywire::{
-    CallError, Client, Code, Context, Dialect, Fault, Json, Memory, MessagePack, Request, Router, Server,
-    Service, service, service_fn,
+    CallError, Client, Code, Context, Dialect, Fault, Json, Memory, MessagePack, Request, Router,
+    Server, Service, service, service_fn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +52,9 @@ impl Calculator for Abacus {
 
     async fn divide(&self, a: i64, b: i64) -> Result<i64, Fault> {
         tokio::task::yield_now().await;
-        a.checked_div(b)
-            .ok_or_else(|| Fault::new(Code::Application, "division by zero").with_kind("Arithmetic"))
+        a.checked_div(b).ok_or_else(|| {
+            Fault::new(Code::Application, "division by zero").with_kind("Arithmetic")
+        })
     }
 
     async fn middle(&self, points: Vec<Point>) -> Result<Option<Point>, Fault> {
@@ -140,11 +141,14 @@ async fn faults_come_back_whole() -> Result<(), CallError> {
     Ok(())
 }
 
-async fn arguments_are_taken_by_name_and_by_position<D: Dialect>(dialect: D) -> Result<(), CallError> {
+async fn arguments_are_taken_by_name_and_by_position<D: Dialect>(
+    dialect: D,
+) -> Result<(), CallError> {
     let (_, untyped) = calculator(dialect).await?;
     assert_eq!(untyped.call::<_, i64>("divide", &(7, 2)).await?, 3);
     assert_eq!(untyped.call::<_, i64>("divide", &BTreeMap::from([("b", 2), ("a", 7)])).await?, 3);
-    let none: Option<Point> = untyped.call("points.middle", &BTreeMap::from([("points", [0; 0])])).await?;
+    let none: Option<Point> =
+        untyped.call("points.middle", &BTreeMap::from([("points", [0; 0])])).await?;
     assert_eq!(none, None);
     Ok(())
 }
@@ -189,7 +193,8 @@ async fn optional_arguments_may_be_missing_and_unknown_ones_are_ignored() -> Res
 
 async fn bad_arguments_are_named<D: Dialect>(dialect: D) -> Result<(), CallError> {
     let (_, untyped) = calculator(dialect).await?;
-    let bad = fault(untyped.call::<_, i64>("add", &BTreeMap::from([("a", "two"), ("b", "three")])).await);
+    let bad =
+        fault(untyped.call::<_, i64>("add", &BTreeMap::from([("a", "two"), ("b", "three")])).await);
     assert_eq!(bad.code, Code::InvalidArguments);
     assert!(bad.message.contains("path: a") && bad.message.contains("expected i64"), "{bad}");
     let missing = fault(untyped.call::<_, i64>("add", &BTreeMap::from([("a", 2)])).await);
@@ -245,18 +250,24 @@ async fn clients_and_servers_go_through_middleware() -> Result<(), CallError> {
     });
     let calculator = CalculatorClient::from(Client::new(layer, Json));
     assert_eq!(calculator.add(2, 3).await?, 5);
-    assert_eq!(calculator.as_ref().request("add").header("trace", "abc").call::<_, i64>(&(2, 3)).await?, 5);
+    assert_eq!(
+        calculator.as_ref().request("add").header("trace", "abc").call::<_, i64>(&(2, 3)).await?,
+        5
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn timeouts_are_those_of_the_client() -> Result<(), CallError> {
-    let router = Router::new(Json).method("add", |context: Context, _: BTreeMap<String, i64>| async move {
-        Ok(context.deadline.map_or(0, polywire::Deadline::remaining_ms))
-    });
+    let router =
+        Router::new(Json).method("add", |context: Context, _: BTreeMap<String, i64>| async move {
+            Ok(context.deadline.map_or(0, polywire::Deadline::remaining_ms))
+        });
     let calculator = CalculatorClient::from(Client::new(std::sync::Arc::new(router), Json));
     assert!((7_001..=30_000).contains(&calculator.add(2, 3).await?));
-    assert!((1..=7_000).contains(&calculator.with_timeout(Duration::from_secs(7)).add(2, 3).await?));
+    assert!(
+        (1..=7_000).contains(&calculator.with_timeout(Duration::from_secs(7)).add(2, 3).await?)
+    );
     Ok(())
 }
 
@@ -266,7 +277,13 @@ async fn any_name_that_rust_takes_will_do() -> Result<(), CallError> {
     #[service]
     trait r#Match: Clone {
         async fn r#type(&self, r#fn: u8, self_: u8) -> Result<u8, Fault>;
-        async fn clone(&self, arguments: u8, service: u8, router: u8, dialect: u8) -> Result<u8, Fault>;
+        async fn clone(
+            &self,
+            arguments: u8,
+            service: u8,
+            router: u8,
+            dialect: u8,
+        ) -> Result<u8, Fault>;
         #[allow(non_snake_case)]
         async fn camelCase(&self, someThing: u8) -> Result<u8, Fault>;
         #[deprecated]
@@ -284,7 +301,13 @@ async fn any_name_that_rust_takes_will_do() -> Result<(), CallError> {
         async fn r#type(&self, r#fn: u8, self_: u8) -> Result<u8, Fault> {
             Ok(r#fn + self_)
         }
-        async fn clone(&self, arguments: u8, service: u8, router: u8, dialect: u8) -> Result<u8, Fault> {
+        async fn clone(
+            &self,
+            arguments: u8,
+            service: u8,
+            router: u8,
+            dialect: u8,
+        ) -> Result<u8, Fault> {
             Ok(arguments + service + router + dialect)
         }
         async fn camelCase(&self, something: u8) -> Result<u8, Fault> {
@@ -304,7 +327,10 @@ async fn any_name_that_rust_takes_will_do() -> Result<(), CallError> {
     assert_eq!(names.clone(1, 2, 3, 4).await?, 10);
     assert_eq!(names.camelCase(5).await?, 5);
     assert_eq!(names.present().await?, 2);
-    assert_eq!(names.as_ref().call::<_, u8>("type", &BTreeMap::from([("fn", 1), ("self_", 2)])).await?, 3);
+    assert_eq!(
+        names.as_ref().call::<_, u8>("type", &BTreeMap::from([("fn", 1), ("self_", 2)])).await?,
+        3
+    );
     Ok(())
 }
 

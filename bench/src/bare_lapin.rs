@@ -1,8 +1,9 @@
-//! The AMQP client alone, speaking the protocol that ours speaks: durable queues, persistent requests, mandatory and
-//! confirmed both ways, each request acknowledged after its reply was confirmed.
+//! The AMQP client alone, speaking the protocol that ours speaks: durable queues, persistent
+//! requests, mandatory and confirmed both ways, each request acknowledged after its reply was
+//! confirmed.
 //!
-//! In the fastest structure that was found: whoever publishes polls the future once under a lock, which queues its
-//! frames in order, and one task then awaits the confirms in that order.
+//! In the fastest structure that was found: whoever publishes polls the future once under a lock,
+//! which queues its frames in order, and one task then awaits the confirms in that order.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -15,8 +16,8 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    QueueDeclareOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::uri::AMQPUri;
@@ -39,7 +40,8 @@ pub(crate) async fn serve(url: &str) -> Result<()> {
     while let Some(request) = requests.next().await {
         let request = request?;
         let id = request.properties.correlation_id().clone().context("a request has a number")?;
-        let reply_to = request.properties.reply_to().clone().context("a request has a reply queue")?;
+        let reply_to =
+            request.properties.reply_to().clone().context("a request has a reply queue")?;
         let properties = BasicProperties::default().with_correlation_id(id).with_delivery_mode(2);
         let publishing = publisher.publish(reply_to, request.data, properties);
         confirms.send((request.delivery_tag, publishing)).ok().context("the confirms are taken")?;
@@ -67,7 +69,8 @@ impl Caller {
         let (confirms, confirmed) = mpsc::unbounded_channel();
         tokio::spawn(confirm_all(confirmed, ()));
         let (waiting, last) = (Mutex::default(), AtomicU64::new(0));
-        let inner = Arc::new(Inner { publisher, confirms, waiting, last, _channel: channel.clone() });
+        let inner =
+            Arc::new(Inner { publisher, confirms, waiting, last, _channel: channel.clone() });
         tokio::spawn(inner.clone().read_all(replies, channel));
         Ok(Self(inner))
     }
@@ -121,7 +124,11 @@ async fn open(url: &str, queue: &'static str) -> Result<(Publisher, Arc<Channel>
     consuming.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
     let consumer = consuming.basic_consume(queue.into(), "".into(), options, arguments).await?;
-    Ok((Publisher { channel: Arc::new(publishing), first_poll: Arc::default() }, consuming, consumer))
+    Ok((
+        Publisher { channel: Arc::new(publishing), first_poll: Arc::default() },
+        consuming,
+        consumer,
+    ))
 }
 
 async fn connect(url: &str) -> Result<Connection> {
@@ -139,7 +146,12 @@ struct Publisher {
 }
 
 impl Publisher {
-    fn publish(&self, queue: ShortString, body: Vec<u8>, properties: BasicProperties) -> Publishing {
+    fn publish(
+        &self,
+        queue: ShortString,
+        body: Vec<u8>,
+        properties: BasicProperties,
+    ) -> Publishing {
         let channel = self.channel.clone();
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let mut publishing: Publishing = Box::pin(async move {

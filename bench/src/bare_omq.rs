@@ -100,7 +100,8 @@ impl Inner {
             self.dealer.recv_many_into(256, &mut batch).await?;
             for reply in batch.drain(..) {
                 let (id, body) = read(reply)?;
-                let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                let waiting =
+                    self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
                 if let Some(answer) = waiting {
                     // A caller that is gone needs no reply.
                     let _ = answer.send(body);

@@ -1,11 +1,13 @@
-//! Side-by-side measurements: each subject echoes 64 bytes between two processes on loopback, in one run.
+//! Side-by-side measurements: each subject echoes 64 bytes between two processes on loopback, in
+//! one run.
 //!
 //! ```text
 //! cargo run --release -p polywire-bench -- [--rounds 3] [--seconds 2] [--in-flight 1,64,512] [SUBJECT …]
 //! ```
 //!
-//! Rounds go over all subjects in turn, so that a machine that slows down slows all of them; the table shows medians.
-//! Read ratios within one run, and nothing else. CPU time per call is the steadier figure.
+//! Rounds go over all subjects in turn, so that a machine that slows down slows all of them; the
+//! table shows medians. Read ratios within one run, and nothing else. CPU time per call is the
+//! steadier figure.
 
 mod bare_lapin;
 mod bare_omq;
@@ -38,7 +40,10 @@ fn main() -> Result<()> {
         for &in_flight in &options.in_flight {
             for &subject in &options.subjects {
                 let figures = process::measure(subject, in_flight, options.seconds, &broker_url)?;
-                eprintln!("round {round}: {:<16} {in_flight:>4} in flight: {figures}", subject.name());
+                eprintln!(
+                    "round {round}: {:<16} {in_flight:>4} in flight: {figures}",
+                    subject.name()
+                );
                 table.add(subject, in_flight, figures);
             }
         }

@@ -13,7 +13,8 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
-        let mut options = Self { rounds: 3, seconds: 2.0, in_flight: vec![1, 64, 512], subjects: Vec::new() };
+        let mut options =
+            Self { rounds: 3, seconds: 2.0, in_flight: vec![1, 64, 512], subjects: Vec::new() };
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} needs a value"));
@@ -21,7 +22,8 @@ impl Options {
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--seconds" => options.seconds = value()?.parse()?,
                 "--in-flight" => {
-                    options.in_flight = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?;
+                    options.in_flight =
+                        value()?.split(',').map(str::parse).collect::<Result<_, _>>()?;
                 }
                 flag if flag.starts_with('-') => bail!("unknown option {flag}"),
                 name => options.subjects.push(Subject::named(name)?),

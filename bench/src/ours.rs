@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use polywire::zmq::Zmq;
 use polywire::{
-    AnyTransport, CallError, Client, Deadline, Message, MessagePack, Reply, Request, Requester, Router,
-    Server, Service, Window, service_fn,
+    AnyTransport, CallError, Client, Deadline, Message, MessagePack, Reply, Request, Requester,
+    Router, Server, Service, Window, service_fn,
 };
 use serde_bytes::ByteBuf;
 
@@ -16,13 +16,16 @@ use crate::load::Echo;
 pub(crate) async fn serve_raw(url: &str) -> Result<()> {
     serve(
         url,
-        service_fn(|request: Request| async move { Ok::<_, CallError>(Reply::new(request.message.body)) }),
+        service_fn(|request: Request| async move {
+            Ok::<_, CallError>(Reply::new(request.message.body))
+        }),
     )
     .await
 }
 
 pub(crate) async fn serve_typed(url: &str) -> Result<()> {
-    serve(url, Router::new(MessagePack).method("echo", |body: ByteBuf| async move { Ok(body) })).await
+    serve(url, Router::new(MessagePack).method("echo", |body: ByteBuf| async move { Ok(body) }))
+        .await
 }
 
 async fn serve(url: &str, service: impl Service) -> Result<()> {
@@ -49,7 +52,9 @@ pub(crate) struct Raw(Requester);
 impl Raw {
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let transport = polywire::connect(url).await?;
-        Ok(Self(Requester::open(&transport, "echo".try_into()?, Requester::DEFAULT_PENDING_MAX).await?))
+        Ok(Self(
+            Requester::open(&transport, "echo".try_into()?, Requester::DEFAULT_PENDING_MAX).await?,
+        ))
     }
 }
 

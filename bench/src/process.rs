@@ -13,7 +13,12 @@ use crate::subject::Subject;
 pub(crate) const SERVE: &str = "--serve";
 
 /// Starts a server, loads it from this process, and ends it.
-pub(crate) fn measure(subject: Subject, in_flight: usize, seconds: f64, broker_url: &str) -> Result<Figures> {
+pub(crate) fn measure(
+    subject: Subject,
+    in_flight: usize,
+    seconds: f64,
+    broker_url: &str,
+) -> Result<Figures> {
     let url = if subject.needs_broker() { broker_url } else { "zmq+tcp://127.0.0.1:*" };
     let mut server = Server::start(subject, url)?;
     let load = Load { in_flight, duration: Duration::from_secs_f64(seconds) };
@@ -35,7 +40,8 @@ impl Server {
     /// Where it serves, once it does.
     fn address(&mut self) -> Result<String> {
         let mut line = String::new();
-        BufReader::new(self.0.stdout.take().context("the server has an output")?).read_line(&mut line)?;
+        BufReader::new(self.0.stdout.take().context("the server has an output")?)
+            .read_line(&mut line)?;
         anyhow::ensure!(!line.is_empty(), "the server did not start");
         Ok(line.trim().to_owned())
     }
@@ -49,7 +55,8 @@ impl Drop for Server {
     }
 }
 
-/// User and system time of a process: fields 14 and 15 of proc(5)'s stat, in hundredths of a second.
+/// User and system time of a process: fields 14 and 15 of proc(5)'s stat, in hundredths of a
+/// second.
 fn cpu_time(process: &str) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').context("a stat line")?;

@@ -8,15 +8,18 @@ use crate::{bare_lapin, bare_omq, ours};
 /// One way to echo bytes between two processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
-    /// The bare engine, one task that keeps a number of requests in flight and waits for none of them.
+    /// The bare engine, one task that keeps a number of requests in flight and waits for none of
+    /// them.
     OmqLoop,
-    /// The bare engine as a caller needs it: a task per call in flight, a table of who waits, a wake-up each.
+    /// The bare engine as a caller needs it: a task per call in flight, a table of who waits, a
+    /// wake-up each.
     OmqCalls,
     /// Ours over ZeroMQ, bytes in and out.
     ZmqRaw,
     /// Ours over ZeroMQ, typed, with MessagePack, a router and a client.
     ZmqTyped,
-    /// The bare client of RabbitMQ, speaking the protocol that ours speaks: durable, confirmed, acknowledged.
+    /// The bare client of RabbitMQ, speaking the protocol that ours speaks: durable, confirmed,
+    /// acknowledged.
     LapinCalls,
     /// Ours over AMQP, bytes in and out.
     AmqpRaw,

@@ -14,7 +14,12 @@ impl Table {
         self.0.entry((in_flight, subject)).or_default().push(figures);
     }
 
-    fn median(&self, in_flight: usize, subject: Subject, of: impl Fn(&Figures) -> f64) -> Option<f64> {
+    fn median(
+        &self,
+        in_flight: usize,
+        subject: Subject,
+        of: impl Fn(&Figures) -> f64,
+    ) -> Option<f64> {
         let mut values: Vec<_> = self.0.get(&(in_flight, subject))?.iter().map(of).collect();
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied()
@@ -26,7 +31,8 @@ impl fmt::Display for Table {
         writeln!(f, "| in flight | subject | calls/s | of the bare engine | us of CPU a call |")?;
         writeln!(f, "|---|---|---|---|---|")?;
         for &(in_flight, subject) in self.0.keys() {
-            let speed = self.median(in_flight, subject, Figures::calls_per_second).unwrap_or_default();
+            let speed =
+                self.median(in_flight, subject, Figures::calls_per_second).unwrap_or_default();
             let cpu = self.median(in_flight, subject, Figures::cpu_us_per_call).unwrap_or_default();
             let bare = self.median(in_flight, subject.baseline(), Figures::calls_per_second);
             let ratio = bare.map_or("-".to_owned(), |bare| format!("{:.2}", speed / bare));

@@ -9,8 +9,8 @@ use crate::failure::{undecodable, unencodable};
 
 /// Values as JSON (RFC 8259), through `serde_json`.
 ///
-/// Bytes become arrays of numbers, and keys of maps must be text or numbers; MessagePack is better at both. A value
-/// nested deeper than 128 levels is refused.
+/// Bytes become arrays of numbers, and keys of maps must be text or numbers; MessagePack is better
+/// at both. A value nested deeper than 128 levels is refused.
 ///
 /// ```
 /// use polywire_codec::Json;
@@ -31,7 +31,8 @@ impl Codec for Json {
     }
 
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T> {
-        // Keeping track of the path costs time, so it is done only when there is an error to explain.
+        // Keeping track of the path costs time, so it is done only when there is an error to
+        // explain.
         serde_json::from_slice(bytes).or_else(|_| explain(bytes))
     }
 }

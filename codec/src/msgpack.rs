@@ -13,8 +13,8 @@ use crate::failure::{undecodable, unencodable};
 
 /// Values as MessagePack, through `rmp-serde`.
 ///
-/// Structs are written as maps with names, so that either side may add fields; arrays are read, too. A value nested
-/// deeper than 128 levels is refused. The format is that of the
+/// Structs are written as maps with names, so that either side may add fields; arrays are read,
+/// too. A value nested deeper than 128 levels is refused. The format is that of the
 /// [specification](https://github.com/msgpack/msgpack/blob/master/spec.md), with str 8 and bin.
 ///
 /// ```
@@ -47,7 +47,8 @@ impl Codec for MessagePack {
         let mut unpacker = unpacker(bytes);
         match T::deserialize(&mut unpacker) {
             Ok(value) => at_end(&mut unpacker).map(|()| value),
-            // Keeping track of the path costs time, so it is done only when there is an error to explain.
+            // Keeping track of the path costs time, so it is done only when there is an error to
+            // explain.
             Err(_) => explain(bytes),
         }
     }
@@ -55,7 +56,8 @@ impl Codec for MessagePack {
 
 /// Decodes once more, keeping track of the path.
 ///
-/// `rmp-serde` says which marker it did not like; a decoded value also says what the type would have liked.
+/// `rmp-serde` says which marker it did not like; a decoded value also says what the type would
+/// have liked.
 fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
     let mut unpacker = unpacker(bytes);
     let failed = match serde_path_to_error::deserialize::<_, T>(&mut unpacker) {
@@ -64,7 +66,9 @@ fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
     };
     let value = rmpv::decode::read_value_ref_with_max_depth(&mut &*bytes, DEPTH_MAX);
     match value.map(serde_path_to_error::deserialize::<_, T>) {
-        Ok(Err(better)) => Err(undecodable("MessagePack", &better.path().clone(), better.into_inner())),
+        Ok(Err(better)) => {
+            Err(undecodable("MessagePack", &better.path().clone(), better.into_inner()))
+        }
         _ => Err(undecodable("MessagePack", &failed.path().clone(), failed.into_inner())),
     }
 }
@@ -75,10 +79,15 @@ fn unpacker(bytes: &[u8]) -> Deserializer<ReadRefReader<'_, [u8]>> {
     unpacker
 }
 
-/// Checks that nothing is left: the unpacker does not say how much it has read, but it fails to read one more value.
+/// Checks that nothing is left: the unpacker does not say how much it has read, but it fails to
+/// read one more value.
 fn at_end(unpacker: &mut Deserializer<ReadRefReader<'_, [u8]>>) -> Result<()> {
     match IgnoredAny::deserialize(unpacker) {
-        Err(decode::Error::InvalidMarkerRead(end)) if end.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        Err(decode::Error::InvalidMarkerRead(end))
+            if end.kind() == io::ErrorKind::UnexpectedEof =>
+        {
+            Ok(())
+        }
         _ => Err(Error::new(ErrorKind::Codec, "the MessagePack goes on after the value")),
     }
 }

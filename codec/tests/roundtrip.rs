@@ -115,9 +115,12 @@ fn value() -> impl Strategy<Value = Value> {
             (boxed(), any::<String>())
                 .prop_map(|(first, second)| Value::TupleStruct(TupleStruct(first, second))),
             (boxed(), any::<i64>()).prop_map(|(first, second)| Value::TupleVariant(first, second)),
-            proptest::collection::btree_map(any::<String>(), inner.clone(), 0..8).prop_map(Value::Map),
-            proptest::collection::btree_map(any::<i64>(), inner.clone(), 0..8).prop_map(Value::MapOfNumbers),
-            (boxed(), any::<String>()).prop_map(|(first, second)| Value::Struct(Struct { first, second })),
+            proptest::collection::btree_map(any::<String>(), inner.clone(), 0..8)
+                .prop_map(Value::Map),
+            proptest::collection::btree_map(any::<i64>(), inner.clone(), 0..8)
+                .prop_map(Value::MapOfNumbers),
+            (boxed(), any::<String>())
+                .prop_map(|(first, second)| Value::Struct(Struct { first, second })),
             (boxed(), any::<Option<u32>>())
                 .prop_map(|(first, second)| Value::StructVariant { first, second }),
         ]
@@ -152,7 +155,8 @@ fn dates_and_numbers_of_the_usual_crates_survive() {
     survives_both(&moment);
     survives_both(&moment.date_naive());
     survives_both(&moment.naive_utc().time());
-    let moment = time::OffsetDateTime::from_unix_timestamp_nanos(1_700_000_000_123_456_789).unwrap();
+    let moment =
+        time::OffsetDateTime::from_unix_timestamp_nanos(1_700_000_000_123_456_789).unwrap();
     survives_both(&moment);
     survives_both(&moment.date());
     survives_both(&time::Duration::new(-5, -7));

@@ -1,7 +1,8 @@
 //! A small backend, in one file: requests and replies by way of a hub, over Unix sockets.
 //!
-//! Every end is a connection to the hub, and at the hub an end of `Memory`. A connection that is lost is not made anew:
-//! who loses the hub loses its ends. The other example, `tcp`, mends its links, and can do the other patterns.
+//! Every end is a connection to the hub, and at the hub an end of `Memory`. A connection that is
+//! lost is not made anew: who loses the hub loses its ends. The other example, `tcp`, mends its
+//! links, and can do the other patterns.
 
 use std::collections::HashMap;
 use std::io::ErrorKind::{InvalidData, UnexpectedEof};
@@ -16,12 +17,14 @@ use std::time::Duration;
 use futures_util::stream::{Stream, StreamExt, unfold};
 use polywire_conformance::{Backend, Space, Suite};
 use polywire_core::{
-    Address, AnyTransport, CallId, Capabilities, Code, Deadline, Delivery, Error, ErrorKind, Fault, Filters,
-    Inbound, Limits, Memory, Message, Outbound, Outcome, Receipt, Receiver, ReplyTo, Result, Sender, Sending,
-    Settle, Subscription, Transport, Window,
+    Address, AnyTransport, CallId, Capabilities, Code, Deadline, Delivery, Error, ErrorKind, Fault,
+    Filters, Inbound, Limits, Memory, Message, Outbound, Outcome, Receipt, Receiver, ReplyTo,
+    Result, Sender, Sending, Settle, Subscription, Transport, Window,
 };
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter, copy, sink};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter, copy, sink,
+};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -39,23 +42,36 @@ struct Unix {
 }
 
 impl Unix {
-    async fn open(&self, kind: Kind, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
+    async fn open(
+        &self,
+        kind: Kind,
+        service: &Address,
+        window: Window,
+    ) -> Result<(Sender, Receiver)> {
         let hello = async {
             let mut stream = UnixStream::connect(&self.hub).await?;
             let message = Message::request(service.clone(), Deadline::after(PATIENCE));
             write(&mut stream, &Frame { kind, number: window.messages() as u64, message }).await?;
-            if read(&mut stream).await?.kind == Kind::Opened { Ok(stream) } else { Err(InvalidData.into()) }
+            if read(&mut stream).await?.kind == Kind::Opened {
+                Ok(stream)
+            } else {
+                Err(InvalidData.into())
+            }
         };
         let closing = self.closing.subscribe();
         if *closing.borrow() {
             return Err(closed());
         }
-        let unreachable = |error: IoError| lost().with("hub", self.hub.display()).with_source(error).unsent();
+        let unreachable =
+            |error: IoError| lost().with("hub", self.hub.display()).with_source(error).unsent();
         let hello = timeout(PATIENCE, hello).await.unwrap_or_else(|late| Err(late.into()));
         let stream = hello.map_err(unreachable)?;
         let ((say, said), (inbox, items)) = (unbounded_channel(), unbounded_channel());
-        let link =
-            Arc::new(Link { say, room: Arc::new(Semaphore::new(1024)), closing: self.closing.clone() });
+        let link = Arc::new(Link {
+            say,
+            room: Arc::new(Semaphore::new(1024)),
+            closing: self.closing.clone(),
+        });
         tokio::spawn(keep(stream, Arc::downgrade(&link), closing, inbox, said));
         Ok((Sender::new(Outgoing(link.clone())), Receiver::new(Incoming { link, items })))
     }
@@ -97,9 +113,11 @@ impl Transport for Unix {
     }
 }
 
-/// An end at the hub, which its halves and its receipts hold. When the last of them is dropped, the end is.
+/// An end at the hub, which its halves and its receipts hold. When the last of them is dropped, the
+/// end is.
 struct Link {
-    /// Frames, and the room each takes: no more than `room` for messages, and the outcomes of what came.
+    /// Frames, and the room each takes: no more than `room` for messages, and the outcomes of what
+    /// came.
     say: UnboundedSender<(Frame, Option<OwnedSemaphorePermit>)>,
     room: Arc<Semaphore>,
     closing: watch::Sender<bool>,
@@ -131,7 +149,8 @@ async fn keep(
         let hear = async {
             let (mut from, inbox) = (BufReader::new(&mut from), inbox);
             while let Ok(Frame { kind, number, message }) = read(&mut from).await {
-                let refused = Error::new(ErrorKind::Unroutable, "no server takes this call").unsent();
+                let refused =
+                    Error::new(ErrorKind::Unroutable, "no server takes this call").unsent();
                 // What nobody listens for any more is dropped here, and its receipt sends it back.
                 let _ = inbox.send(match (kind, link.upgrade(), message.id) {
                     (Kind::Request(attempt), Some(link), _) => {
@@ -151,11 +170,14 @@ async fn keep(
             link.room.close();
             link.say(Kind::Bye, 0);
         }
-        // To the end: a socket that is closed with bytes unread takes with it what was written last.
+        // To the end: a socket that is closed with bytes unread takes with it what was written
+        // last.
         copy(&mut from, &mut sink()).await
     };
     let speaking = async move {
-        while let Some((frame, _room)) = said.recv().await.filter(|(frame, _)| frame.kind != Kind::Bye) {
+        while let Some((frame, _room)) =
+            said.recv().await.filter(|(frame, _)| frame.kind != Kind::Bye)
+        {
             write(&mut to, &frame).await?;
         }
         to.shutdown().await
@@ -171,7 +193,10 @@ impl Outbound for Outgoing {
             check(&message)?;
             let over = || if *self.0.closing.borrow() { closed() } else { lost().unsent() };
             let room = self.0.room.clone().acquire_owned().await.map_err(|_| over())?;
-            self.0.say.send((Frame { kind: Kind::Send, number: 0, message }, Some(room))).map_err(|_| over())
+            self.0
+                .say
+                .send((Frame { kind: Kind::Send, number: 0, message }, Some(room)))
+                .map_err(|_| over())
         })
     }
 }
@@ -234,20 +259,25 @@ enum Kind {
 }
 
 /// Kind, number, method and content type, id, reply address, milliseconds left, fault, headers.
-type Head = (Kind, u64, Texts, Option<u64>, Option<Vec<u8>>, Option<u64>, Failed, Vec<(String, String)>);
+type Head =
+    (Kind, u64, Texts, Option<u64>, Option<Vec<u8>>, Option<u64>, Failed, Vec<(String, String)>);
 type Texts = [Option<String>; 2];
 type Failed = Option<(u8, String, String, Vec<u8>)>;
 
 /// Refuses what the other side would not read.
 fn check(message: &Message) -> Result<()> {
-    let fault = message.fault.as_ref().map_or(0, |it| it.kind.len() + it.message.len() + it.details.len());
+    let fault =
+        message.fault.as_ref().map_or(0, |it| it.kind.len() + it.message.len() + it.details.len());
     if fault + message.content_type.as_ref().map_or(0, |format| format.len()) > HEAD_MAX / 8 {
         return Err(Error::new(ErrorKind::TooLarge, "the fault is larger than the limit").unsent());
     }
     Limits::default().check(message)
 }
 
-async fn write(to: &mut (impl AsyncWrite + Unpin), Frame { kind, number, message }: &Frame) -> IoResult<()> {
+async fn write(
+    to: &mut (impl AsyncWrite + Unpin),
+    Frame { kind, number, message }: &Frame,
+) -> IoResult<()> {
     let head: Head = (
         *kind,
         *number,
@@ -305,7 +335,8 @@ async fn accept(listener: UnixListener) {
     }
 }
 
-/// Serves a connection until it ends. What it holds unsettled then goes to others, its receipts being dropped.
+/// Serves a connection until it ends. What it holds unsettled then goes to others, its receipts
+/// being dropped.
 async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
     let (from, mut to) = stream.into_split();
     let mut from = BufReader::new(from);
@@ -318,7 +349,8 @@ async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
     };
     let (sender, mut receiver) = opened.map_err(IoError::other)?;
     let (mut held, mut last) = (HashMap::new(), 0);
-    // Keeps a frame that is read in part. While one is written none is read, which is well, as the client always reads.
+    // Keeps a frame that is read in part. While one is written none is read, which is well, as the
+    // client always reads.
     let mut frames = pin!(unfold(from, async |mut from| Some((read(&mut from).await.ok()?, from))));
     let mut answer = Frame { kind: Kind::Opened, number: 0, message: Message::default() };
     loop {
@@ -370,7 +402,8 @@ impl Backend for UnixBackend {
 
     async fn space(&self) -> Result<Place> {
         static LAST: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("polywire-{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("polywire-{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         let no_place =
             |error: IoError| Error::new(ErrorKind::Config, "no place for a hub").with_source(error);

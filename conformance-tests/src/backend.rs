@@ -16,22 +16,22 @@ pub trait Backend: Send + Sync + 'static {
     /// The name in reports, such as `amqp-quorum`: the backend, and how it is set up.
     fn name(&self) -> String;
 
-    /// Makes a fresh space: a virtual host, a free port, a prefix for names. Nothing that another case did may be
-    /// seen in it, and several may exist at a time.
+    /// Makes a fresh space: a virtual host, a free port, a prefix for names. Nothing that another
+    /// case did may be seen in it, and several may exist at a time.
     fn space(&self) -> impl Future<Output = Result<Self::Space>> + Send;
 }
 
 /// A place in which transports find each other.
 ///
-/// Each transport stands for a process of its own: two of them share nothing but the network. All keep their default
-/// settings, but for what the place demands, and a connect time of two seconds at the most, so that cases about
-/// nobody being there end soon.
+/// Each transport stands for a process of its own: two of them share nothing but the network. All
+/// keep their default settings, but for what the place demands, and a connect time of two seconds
+/// at the most, so that cases about nobody being there end soon.
 pub trait Space: Send + Sync + 'static {
     /// A transport for a serving process.
     fn serving(&self) -> impl Future<Output = Result<AnyTransport>> + Send;
 
-    /// A transport for a calling process. It reaches every service that serving transports of this space have bound
-    /// by now.
+    /// A transport for a calling process. It reaches every service that serving transports of this
+    /// space have bound by now.
     fn calling(&self) -> impl Future<Output = Result<AnyTransport>> + Send;
 
     /// The disturbances that the place can bring about: none, unless it says so.

@@ -18,8 +18,9 @@ pub mod servers;
 
 use crate::Case;
 
-/// The list of cases, in the order in which they are best read: by group, whether it belongs to the minimum set or is
-/// optional since it asks for a capability or a hook, the function, and what it is about.
+/// The list of cases, in the order in which they are best read: by group, whether it belongs to the
+/// minimum set or is optional since it asks for a capability or a hook, the function, and what it
+/// is about.
 ///
 /// Hands the list to the macro `$then`, after what is `$given`: one list for all uses.
 #[doc(hidden)]
@@ -180,10 +181,12 @@ macro_rules! list_of_cases {
 /// All cases, in the order in which they are best read.
 pub const ALL: &[Case] = each_case!(list_of_cases);
 
-/// Makes a plain test of each case, for those who want no test binary of the suite's own: `calls::nested_methods_are_found`
-/// and so on, as `#[tokio::test]`. It takes a [`Backend`](crate::Backend), and a dev-dependency on tokio.
+/// Makes a plain test of each case, for those who want no test binary of the suite's own:
+/// `calls::nested_methods_are_found` and so on, as `#[tokio::test]`. It takes a
+/// [`Backend`](crate::Backend), and a dev-dependency on tokio.
 ///
-/// A case that was not run says so on the standard output, since a plain test can only pass or fail.
+/// A case that was not run says so on the standard output, since a plain test can only pass or
+/// fail.
 ///
 /// ```
 /// // tests/conformance.rs

@@ -1,4 +1,5 @@
-//! What every codec must do: the contract of [`Codec`], one function a sentence, for any codec to be checked by.
+//! What every codec must do: the contract of [`Codec`], one function a sentence, for any codec to
+//! be checked by.
 //!
 //! ```
 //! use polywire_codec::Json;
@@ -26,8 +27,14 @@ pub fn check<C: Codec>(codec: &C) -> Vec<(&'static str, Verdict)> {
         ("writing appends to what is there", writing_appends(codec)),
         ("what goes on after the value is refused", what_goes_on_is_refused(codec)),
         ("what ends before the value does is refused", what_ends_early_is_refused(codec)),
-        ("a value of another type is refused, with a word about it", another_type_is_refused(codec)),
-        ("whatever the bytes are, reading them ends without a panic", strange_bytes_are_borne(codec)),
+        (
+            "a value of another type is refused, with a word about it",
+            another_type_is_refused(codec),
+        ),
+        (
+            "whatever the bytes are, reading them ends without a panic",
+            strange_bytes_are_borne(codec),
+        ),
     ]
 }
 
@@ -69,7 +76,11 @@ fn sample() -> Sample {
         something: Some(0),
         list: vec![(0, String::new()), (255, "x".repeat(70_000))],
         map: BTreeMap::from([(String::new(), 1), ("a.b".to_owned(), -1)]),
-        choice: vec![Choice::Plain, Choice::Tuple(1, "b".into()), Choice::Struct { name: "c".into() }],
+        choice: vec![
+            Choice::Plain,
+            Choice::Tuple(1, "b".into()),
+            Choice::Struct { name: "c".into() },
+        ],
         unit: (),
     }
 }
@@ -150,11 +161,17 @@ pub fn another_type_is_refused<C: Codec>(codec: &C) -> Verdict {
     refused::<C, u32>(codec, &written(codec, "a text")?, "a text read as a number")?;
     refused::<C, String>(codec, &written(codec, &vec![1, 2])?, "a list read as a text")?;
     refused::<C, u8>(codec, &written(codec, &300)?, "300 read as a byte")?;
-    refused::<C, (u8, u8)>(codec, &written(codec, &(1, "two"))?, "a text read as the second number of a pair")
+    refused::<C, (u8, u8)>(
+        codec,
+        &written(codec, &(1, "two"))?,
+        "a text read as the second number of a pair",
+    )
 }
 
 fn refused<C: Codec, T: DeserializeOwned>(codec: &C, bytes: &[u8], what: &str) -> Verdict {
-    let Err(error) = codec.decode::<T>(bytes) else { return Err(Failure::new(format!("{what} was taken"))) };
+    let Err(error) = codec.decode::<T>(bytes) else {
+        return Err(Failure::new(format!("{what} was taken")));
+    };
     ensure!(error.kind() == ErrorKind::Codec, "{what} was refused as {error:?}");
     ensure!(!error.to_string().is_empty(), "{what} was refused without a word");
     Ok(())
@@ -171,7 +188,9 @@ pub fn strange_bytes_are_borne<C: Codec>(codec: &C) -> Verdict {
     for round in 0..5_000 {
         // Knuth's generator: the same bytes in every run.
         let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize
         };
         let bytes: Vec<u8> = match round % 2 {

@@ -14,12 +14,12 @@ use crate::{Case, Outcome, Suite, cases};
 
 /// Runs the suites as a test binary: `cargo test --test conformance -- memory::calls` and the like.
 ///
-/// A case that was not run is listed as ignored, with what is missing. Cases run one after the other, unless
-/// `--test-threads` says otherwise. Ends the process if a case failed.
+/// A case that was not run is listed as ignored, with what is missing. Cases run one after the
+/// other, unless `--test-threads` says otherwise. Ends the process if a case failed.
 ///
-/// Two variables of the environment ask for more. `POLYWIRE_CONFORMANCE_REPORTS` names a folder, into which a
-/// [`Report`](crate::Report) of each backend is written. `POLYWIRE_CONFORMANCE_STRESS` is a number: the whole suite runs
-/// that many times at once, on one runtime.
+/// Two variables of the environment ask for more. `POLYWIRE_CONFORMANCE_REPORTS` names a folder,
+/// into which a [`Report`](crate::Report) of each backend is written. `POLYWIRE_CONFORMANCE_STRESS`
+/// is a number: the whole suite runs that many times at once, on one runtime.
 pub fn main(suites: impl FnOnce() -> Vec<Suite>) {
     if !passes(&suites()) {
         std::process::exit(FAILED.into());
@@ -41,9 +41,9 @@ fn passes(suites: &[Suite]) -> bool {
     }
     arguments.test_threads.get_or_insert(1);
     let collection = Arc::new(Collection::default());
-    let trials = suites
-        .iter()
-        .flat_map(|suite| cases::ALL.iter().map(|case| trial(suite.clone(), *case, collection.clone())));
+    let trials = suites.iter().flat_map(|suite| {
+        cases::ALL.iter().map(|case| trial(suite.clone(), *case, collection.clone()))
+    });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     let told = suites.iter().all(|suite| collection.tell(suite.name()));
     told && !conclusion.has_failed()

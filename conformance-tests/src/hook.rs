@@ -19,10 +19,12 @@ pub enum Hook {
     KillBroker,
     /// The broker stands still with its connections open, until it is healed.
     FreezeBroker,
-    /// The broker gives up on deliveries that are held for about a second without being settled, and closes the channel
-    /// of who holds them, but not the connection; for ends that are opened from now on, until it is healed.
+    /// The broker gives up on deliveries that are held for about a second without being settled,
+    /// and closes the channel of who holds them, but not the connection; for ends that are
+    /// opened from now on, until it is healed.
     ImpatientBroker,
-    /// The broker ends as it does in a crash, and is back with its data when the disturbance returns.
+    /// The broker ends as it does in a crash, and is back with its data when the disturbance
+    /// returns.
     RestartBroker,
 }
 
@@ -40,7 +42,8 @@ impl fmt::Display for Hook {
     }
 }
 
-/// A way along a connection. Who dials is the client: a calling process, or with a broker everybody.
+/// A way along a connection. Who dials is the client: a calling process, or with a broker
+/// everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums)]
 pub enum Direction {

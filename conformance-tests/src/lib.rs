@@ -1,13 +1,14 @@
 //! The conformance suite of [polywire](https://docs.rs/polywire): what every backend must do.
 //!
-//! A backend implements [`Backend`], which makes fresh spaces with transports in them, and hands itself to the suite.
-//! Each case is a plain async function in [`cases`] that reads as a specification and can be called alone. A case
-//! ends in one of three ways: passed, failed with a sentence, or **not run**, naming the capability or the hook that is
-//! missing; the latter never counts as passed. A backend is [conformant](Report::is_conformant) if no case failed and
+//! A backend implements [`Backend`], which makes fresh spaces with transports in them, and hands
+//! itself to the suite. Each case is a plain async function in [`cases`] that reads as a
+//! specification and can be called alone. A case ends in one of three ways: passed, failed with a
+//! sentence, or **not run**, naming the capability or the hook that is missing; the latter never
+//! counts as passed. A backend is [conformant](Report::is_conformant) if no case failed and
 //! every case of the minimum set passed.
 //!
-//! A space that can be disturbed says so by its [hooks](Space::hooks), which makes the cases about lost connections
-//! and dying brokers run; a [`Proxy`] brings most of them about.
+//! A space that can be disturbed says so by its [hooks](Space::hooks), which makes the cases about
+//! lost connections and dying brokers run; a [`Proxy`] brings most of them about.
 //!
 //! As a test binary of its own (`harness = false`), with names and filters as usual:
 //!

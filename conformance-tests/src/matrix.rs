@@ -34,7 +34,8 @@ impl Matrix {
         Self { reports }
     }
 
-    /// The matrix of the reports that test binaries wrote into a folder, by name; see [`main`](crate::main).
+    /// The matrix of the reports that test binaries wrote into a folder, by name; see
+    /// [`main`](crate::main).
     ///
     /// # Errors
     ///
@@ -62,7 +63,8 @@ impl Matrix {
         Ok(serde_json::to_string_pretty(self)?)
     }
 
-    /// As a table in Markdown. It holds nothing that differs from run to run, so that it can be kept and compared.
+    /// As a table in Markdown. It holds nothing that differs from run to run, so that it can be
+    /// kept and compared.
     #[must_use]
     pub fn to_markdown(&self) -> String {
         markdown::table(self)
@@ -110,7 +112,11 @@ mod tests {
     #[test]
     fn markdown_is_the_same_from_run_to_run() {
         let missing = || Err(Failure::NotRun(Missing::Hook(Hook::Sever)));
-        let slow = matrix([missing(), Err(Failure::new("7 were lost"))], "9 tried", Duration::from_secs(9));
+        let slow = matrix(
+            [missing(), Err(Failure::new("7 were lost"))],
+            "9 tried",
+            Duration::from_secs(9),
+        );
         let fast = matrix([missing(), Err(Failure::new("8 were lost"))], "5 tried", Duration::ZERO);
         let table = "| case | one | other |\n| --- | --- | --- |\n\
                      | `calls.replies_reach_their_calls` ● | no hook sever | **failed** |\n";
@@ -122,7 +128,9 @@ mod tests {
     fn a_page_tells_what_failed_and_runs_nothing() {
         let sentence = "it said <script>alert(\"no\")</script> & more";
         let page = matrix([Ok(()), Err(Failure::new(sentence))], "5 & 6", Duration::ZERO).to_html();
-        assert!(page.contains("it said &lt;script&gt;alert(&quot;no&quot;)&lt;/script&gt; &amp; more"));
+        assert!(
+            page.contains("it said &lt;script&gt;alert(&quot;no&quot;)&lt;/script&gt; &amp; more")
+        );
         assert!(page.contains("<td class=passed>✓") && page.contains("5 &amp; 6"));
         assert!(!page.contains("<script"));
     }

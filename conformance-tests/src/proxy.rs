@@ -17,10 +17,12 @@ use self::connection::Connection;
 use self::rules::{Cuts, Rules};
 use crate::Direction;
 
-/// A TCP proxy in this process that misbehaves when it is told to: it delays, loses, cuts, and hangs up.
+/// A TCP proxy in this process that misbehaves when it is told to: it delays, loses, cuts, and
+/// hangs up.
 ///
-/// It listens at a free port of the loopback and passes on to a target what arrives. What it is told holds for the
-/// connections that exist and for those that come, until [`heal`](Self::heal). Dropping it closes everything.
+/// It listens at a free port of the loopback and passes on to a target what arrives. What it is
+/// told holds for the connections that exist and for those that come, until [`heal`](Self::heal).
+/// Dropping it closes everything.
 ///
 /// ```
 /// # use polywire_conformance::Proxy;
@@ -53,7 +55,8 @@ pub struct Proxy {
 const CONNECTIONS_MAX: usize = 1024;
 
 impl Proxy {
-    /// Listens at a free port of the loopback, for `target`: a host and a port, which is dialled for each connection.
+    /// Listens at a free port of the loopback, for `target`: a host and a port, which is dialled
+    /// for each connection.
     ///
     /// # Errors
     ///
@@ -72,7 +75,8 @@ impl Proxy {
         self.address
     }
 
-    /// Holds up each piece of what arrives for this long before it is passed on, one after the other.
+    /// Holds up each piece of what arrives for this long before it is passed on, one after the
+    /// other.
     pub fn delay(&self, delay: Duration) {
         self.rules.send_modify(|rules| rules.delay = delay);
     }
@@ -99,16 +103,18 @@ impl Proxy {
 
     /// Passes on half of the next piece that goes in this direction, then closes its connection.
     ///
-    /// Pieces of less than 64 bytes go by, so that it is a message that is cut, and not a heartbeat.
+    /// Pieces of less than 64 bytes go by, so that it is a message that is cut, and not a
+    /// heartbeat.
     pub fn cut_mid_frame(&self, direction: Direction) {
         self.cuts.order(direction);
     }
 
-    /// Passes on everything again. Connections from which bytes have vanished are closed, since no network delivers a
-    /// stream with a hole in it.
+    /// Passes on everything again. Connections from which bytes have vanished are closed, since no
+    /// network delivers a stream with a hole in it.
     pub fn heal(&self) {
         self.cuts.cancel();
-        self.rules.send_modify(|rules| *rules = Rules { severed: rules.severed, ..Rules::default() });
+        self.rules
+            .send_modify(|rules| *rules = Rules { severed: rules.severed, ..Rules::default() });
     }
 }
 
@@ -125,7 +131,12 @@ impl fmt::Debug for Proxy {
 }
 
 /// Takes connections in. The tasks of all of them end with it.
-async fn accept(listener: TcpListener, target: String, rules: watch::Receiver<Rules>, cuts: Arc<Cuts>) {
+async fn accept(
+    listener: TcpListener,
+    target: String,
+    rules: watch::Receiver<Rules>,
+    cuts: Arc<Cuts>,
+) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -137,7 +148,13 @@ async fn accept(listener: TcpListener, target: String, rules: watch::Receiver<Ru
         let Ok((client, _)) = accepted else { continue };
         let severed = rules.borrow().severed;
         if !rules.borrow().refuse {
-            connections.spawn(connect(client, target.clone(), severed, rules.clone(), cuts.clone()));
+            connections.spawn(connect(
+                client,
+                target.clone(),
+                severed,
+                rules.clone(),
+                cuts.clone(),
+            ));
         }
     }
 }

@@ -61,7 +61,8 @@ impl Report {
     /// Other cases that were not run are in the report, with what is missing.
     #[must_use]
     pub fn is_conformant(&self) -> bool {
-        let passed = |id| self.entries.iter().any(|entry| entry.case == id && entry.outcome.is_passed());
+        let passed =
+            |id| self.entries.iter().any(|entry| entry.case == id && entry.outcome.is_passed());
         let minimum = cases::ALL.iter().filter(|case| case.minimum);
         self.failures().next().is_none() && minimum.map(|case| case.id).all(passed)
     }
@@ -159,21 +160,27 @@ mod tests {
     use super::*;
 
     fn report(outcome: impl Fn(&Case) -> Outcome) -> Report {
-        let entry =
-            |case| Entry { outcome: outcome(case), ..Entry::new(case, Ok(()), Vec::new(), Duration::ZERO) };
+        let entry = |case| Entry {
+            outcome: outcome(case),
+            ..Entry::new(case, Ok(()), Vec::new(), Duration::ZERO)
+        };
         Report { backend: "any".to_owned(), entries: cases::ALL.iter().map(entry).collect() }
     }
 
     #[test]
     fn conformance_takes_the_minimum_set_and_no_failure() {
         let missing = || Outcome::NotRun("no hook sever".to_owned());
-        assert!(report(|case| if case.minimum { Outcome::Passed } else { missing() }).is_conformant());
+        assert!(
+            report(|case| if case.minimum { Outcome::Passed } else { missing() }).is_conformant()
+        );
         assert!(
             !report(|case| if case.id.starts_with("bodies") { missing() } else { Outcome::Passed })
                 .is_conformant()
         );
         let failed = || Outcome::Failed("it does not".to_owned());
-        assert!(!report(|case| if case.minimum { Outcome::Passed } else { failed() }).is_conformant());
+        assert!(
+            !report(|case| if case.minimum { Outcome::Passed } else { failed() }).is_conformant()
+        );
         let mut partial = report(|_| Outcome::Passed);
         partial.entries.remove(0);
         assert!(!partial.is_conformant(), "a case of the minimum set is not in it");

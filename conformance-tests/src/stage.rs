@@ -8,15 +8,16 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use polywire_codec::MessagePack;
 use polywire_core::{
-    AnyTransport, Capabilities, Client, Group, Publisher, Puller, Pusher, Requester, Result, Server,
-    ServerBind, ServerHandle, Service, Subscriber, SubscriberBind, Transport, Window,
+    AnyTransport, Capabilities, Client, Group, Publisher, Puller, Pusher, Requester, Result,
+    Server, ServerBind, ServerHandle, Service, Subscriber, SubscriberBind, Transport, Window,
 };
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
 use crate::{Failure, Hook, Missing, OrFail, Space, Verdict};
 
-/// A fresh space of a backend, and short ways to put servers and clients into it, and to disturb it.
+/// A fresh space of a backend, and short ways to put servers and clients into it, and to disturb
+/// it.
 ///
 /// Clones are the same stage.
 #[derive(Clone)]
@@ -32,8 +33,8 @@ pub(crate) const SERVICE: &str = "calculator";
 pub(crate) const QUEUE: &str = "thumbnails";
 pub(crate) const CHANNEL: &str = "weather";
 
-/// The name of the queue of jobs whose cases are about priorities: a backend whose queues know priorities only if they are
-/// set up for them sets up this one, for priorities up to 3.
+/// The name of the queue of jobs whose cases are about priorities: a backend whose queues know
+/// priorities only if they are set up for them sets up this one, for priorities up to 3.
 pub const URGENT: &str = "urgent";
 
 /// Longer than anything takes that does not hang, and shorter than a case.
@@ -197,7 +198,11 @@ impl Stage {
     /// # Errors
     ///
     /// [`Failure::NotRun`], naming it.
-    pub async fn require(&self, name: &'static str, has: impl FnOnce(Capabilities) -> bool) -> Verdict {
+    pub async fn require(
+        &self,
+        name: &'static str,
+        has: impl FnOnce(Capabilities) -> bool,
+    ) -> Verdict {
         if has(self.calling().await?.capabilities()) {
             return Ok(());
         }

@@ -21,8 +21,8 @@ pub struct Case {
     pub id: &'static str,
     /// What must be so, in a sentence.
     pub about: &'static str,
-    /// Whether it belongs to the minimum set, without which no backend is conformant. Such a case asks for no
-    /// capability and no hook.
+    /// Whether it belongs to the minimum set, without which no backend is conformant. Such a case
+    /// asks for no capability and no hook.
     pub minimum: bool,
     pub(crate) run: fn(Stage) -> BoxFuture<'static, Verdict>,
 }
@@ -40,7 +40,8 @@ pub struct Suite {
     make_space: MakeSpace,
 }
 
-type MakeSpace = Arc<dyn Fn() -> BoxFuture<'static, polywire_core::Result<Arc<dyn AnySpace>>> + Send + Sync>;
+type MakeSpace =
+    Arc<dyn Fn() -> BoxFuture<'static, polywire_core::Result<Arc<dyn AnySpace>>> + Send + Sync>;
 
 /// No case may take longer: a hang is a failure with a name.
 const CASE_MAX: Duration = Duration::from_mins(5);
@@ -68,8 +69,8 @@ impl Suite {
         self.run_from(0, wanted).await
     }
 
-    /// Runs those cases that `wanted` picks in so many rounds at once, as tasks of the runtime. Gives back a report for
-    /// each round.
+    /// Runs those cases that `wanted` picks in so many rounds at once, as tasks of the runtime.
+    /// Gives back a report for each round.
     pub async fn stress(
         &self,
         rounds: usize,
@@ -100,14 +101,16 @@ impl Suite {
         let start = Instant::now();
         let (verdict, notes) = match (self.make_space)().await {
             Ok(space) => perform(case, Stage::within(space)).await,
-            Err(error) => {
-                (Err(Failure::new(format!("there is no space for the case: {error:?}"))), Vec::new())
-            }
+            Err(error) => (
+                Err(Failure::new(format!("there is no space for the case: {error:?}"))),
+                Vec::new(),
+            ),
         };
         Entry::new(case, verdict, notes, start.elapsed())
     }
 
-    /// Runs the case of this name as a plain test does. One that was not run says so on the standard output.
+    /// Runs the case of this name as a plain test does. One that was not run says so on the
+    /// standard output.
     ///
     /// # Panics
     ///

@@ -1,4 +1,5 @@
-//! Book-keeping of operations under disturbance: what was promised, what was seen, and where the two disagree.
+//! Book-keeping of operations under disturbance: what was promised, what was seen, and where the
+//! two disagree.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use polywire_core::CallError;
 use serde::Serialize;
 
-/// The book of a load: each operation has a number, ends in one of three ways, and may be seen to take effect.
+/// The book of a load: each operation has a number, ends in one of three ways, and may be seen to
+/// take effect.
 ///
 /// An operation whose end is never noted counts as indeterminate: it may have taken effect or not.
 ///
@@ -121,7 +123,8 @@ fn at(operations: &mut [Operation], id: u64) -> Option<&mut Operation> {
 }
 
 impl End {
-    /// How a call ended: a failure counts as one for sure only if it is [unsent](polywire_core::Error::is_unsent).
+    /// How a call ended: a failure counts as one for sure only if it is
+    /// [unsent](polywire_core::Error::is_unsent).
     pub fn of<T>(outcome: &Result<T, CallError>) -> Self {
         match outcome {
             Ok(_) => Self::Acknowledged,
@@ -152,7 +155,8 @@ impl Sum {
 
 impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { attempted, acknowledged, failed, indeterminate, lost, duplicated, unexpected } = self;
+        let Self { attempted, acknowledged, failed, indeterminate, lost, duplicated, unexpected } =
+            self;
         write!(
             f,
             "{attempted} attempted: {acknowledged} acknowledged, {failed} failed, {indeterminate} indeterminate; \
@@ -170,7 +174,8 @@ mod tests {
     #[test]
     fn what_disagrees_is_counted() {
         let tally = Tally::new();
-        let ends = [End::Acknowledged, End::Acknowledged, End::Failed, End::Failed, End::Indeterminate];
+        let ends =
+            [End::Acknowledged, End::Acknowledged, End::Failed, End::Failed, End::Indeterminate];
         let [twice, lost, failed, undead, unknown] = ends.map(|end| {
             let id = tally.attempt();
             tally.end(id, end);
@@ -180,8 +185,7 @@ mod tests {
             tally.effect(id);
         }
         assert!(lost < failed, "numbers are counted up");
-        let line =
-            "5 attempted: 2 acknowledged, 2 failed, 1 indeterminate; 1 lost, 1 duplicated, 2 unexpected";
+        let line = "5 attempted: 2 acknowledged, 2 failed, 1 indeterminate; 1 lost, 1 duplicated, 2 unexpected";
         assert_eq!(tally.sum().to_string(), line);
     }
 

@@ -10,7 +10,11 @@ use serde::{Deserialize, Serialize};
 
 /// The sentences that a codec breaks.
 fn broken_by(codec: &impl Codec) -> Vec<&'static str> {
-    codecs::check(codec).into_iter().filter(|(_, verdict)| verdict.is_err()).map(|(said, _)| said).collect()
+    codecs::check(codec)
+        .into_iter()
+        .filter(|(_, verdict)| verdict.is_err())
+        .map(|(said, _)| said)
+        .collect()
 }
 
 #[test]
@@ -51,8 +55,10 @@ fn one_that_clears_the_buffer_is_caught() {
 #[test]
 fn one_that_takes_half_a_value_is_caught() {
     // Whatever is too short for the sample's own bytes is taken for something else.
-    let odd =
-        Odd { clears: false, before_reading: |bytes| if bytes.len() < 9 { br#"["",[]]"# } else { bytes } };
+    let odd = Odd {
+        clears: false,
+        before_reading: |bytes| if bytes.len() < 9 { br#"["",[]]"# } else { bytes },
+    };
     assert!(broken_by(&odd).contains(&"what ends before the value does is refused"));
 }
 

@@ -1,4 +1,5 @@
-//! The TCP example beyond request-reply: its other ends, a hub that dies, and strangers at its port.
+//! The TCP example beyond request-reply: its other ends, a hub that dies, and strangers at its
+//! port.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -15,8 +16,9 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, Body, CallId, Client, Code, Deadline, Delivery, Error, ErrorKind, Fault, Filter, Group, Message,
-    Receipt, Receiver, ReplyTo, Router, Sender, Server, Subscription, Transport, Window,
+    Address, Body, CallId, Client, Code, Deadline, Delivery, Error, ErrorKind, Fault, Filter,
+    Group, Message, Receipt, Receiver, ReplyTo, Router, Sender, Server, Subscription, Transport,
+    Window,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -27,12 +29,14 @@ use self::wire::{Failure, Frame, Packet};
 
 #[tokio::test]
 async fn every_field_crosses() {
-    let mut sent = Message::request(address("größe.prüfen"), Deadline::after(Duration::from_secs(9)));
+    let mut sent =
+        Message::request(address("größe.prüfen"), Deadline::after(Duration::from_secs(9)));
     sent.topic = Some(address("a.b"));
     sent.id = Some(CallId(u64::MAX));
     sent.reply_to = Some(ReplyTo::new(&b"\x00\xff"[..]));
-    sent.fault =
-        Some(Box::new(Fault::new(Code::Unavailable, "später").with_kind("K").with_details(&b"\xff"[..])));
+    sent.fault = Some(Box::new(
+        Fault::new(Code::Unavailable, "später").with_kind("K").with_details(&b"\xff"[..]),
+    ));
     sent.content_type = Some("text/plain".into());
     sent.headers.insert("目", "\u{1}\"");
     sent.body = Body::from_frames(["ab".into(), "".into(), "c".into()]);
@@ -51,10 +55,15 @@ async fn every_field_crosses() {
 
 #[test]
 fn errors_keep_what_code_branches_on() {
-    let error =
-        Error::new(ErrorKind::Unroutable, "nobody").with("service", "x").with_call(CallId(7)).unsent();
+    let error = Error::new(ErrorKind::Unroutable, "nobody")
+        .with("service", "x")
+        .with_call(CallId(7))
+        .unsent();
     let came = Error::from(Failure::from(error));
-    assert_eq!((came.kind(), came.call(), came.is_unsent()), (ErrorKind::Unroutable, Some(CallId(7)), true));
+    assert_eq!(
+        (came.kind(), came.call(), came.is_unsent()),
+        (ErrorKind::Unroutable, Some(CallId(7)), true)
+    );
     assert_eq!(came.to_string(), "nobody (service: x)");
 }
 
@@ -146,7 +155,8 @@ async fn ends_outlive_their_hub() {
         .method("hang", |(): ()| std::future::pending::<Result<(), Fault>>());
     tokio::spawn(server.serve(router));
     let client = Client::connect(&calling, "calc", MessagePack).await.unwrap();
-    let (mut events, filters) = calling.subscriber(&address("news"), Subscription::new([])).await.unwrap();
+    let (mut events, filters) =
+        calling.subscriber(&address("news"), Subscription::new([])).await.unwrap();
     filters.add("#").await.unwrap();
     let mut hanging = client.request("hang").start::<_, ()>(&()).unwrap();
     hanging.handed_over().await;
@@ -171,7 +181,9 @@ async fn ends_outlive_their_hub() {
     let heard = async {
         loop {
             publish(&publisher, "x").await;
-            if let Ok(topic) = tokio::time::timeout(Duration::from_millis(50), topic(&mut events)).await {
+            if let Ok(topic) =
+                tokio::time::timeout(Duration::from_millis(50), topic(&mut events)).await
+            {
                 return topic;
             }
         }
@@ -208,9 +220,10 @@ async fn a_hub_that_is_frozen_delays_nobody_who_closes() {
 async fn strangers_are_hung_up_on() {
     let hub = Hub::start().await.unwrap();
     let mut open = Vec::new();
-    let frame = serde_json::json!({ "Open": { "role": "Pusher", "name": "a b", "window": 1, "filters": [],
+    let frame =
+        serde_json::json!({ "Open": { "role": "Pusher", "name": "a b", "window": 1, "filters": [],
         "group": null, "stopped": false } })
-    .to_string();
+        .to_string();
     open.extend((frame.len() as u64).to_be_bytes());
     open.extend(frame.as_bytes());
     let not_open = [&6_u64.to_be_bytes()[..], b"\"Stop\""].concat();

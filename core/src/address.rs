@@ -9,9 +9,10 @@ use crate::{Error, ErrorKind, Result};
 
 /// The name of a service, a method, a queue or a topic.
 ///
-/// An address is 1 to [`Address::MAX`] bytes of UTF-8: words joined by dots, such as `calculator` or
-/// `billing.invoice.créer`. No word is empty, none is a lone `*` or `#` (those are filters), and no character
-/// is white space or a control character. An `Address` that exists is valid, so nothing downstream checks again.
+/// An address is 1 to [`Address::MAX`] bytes of UTF-8: words joined by dots, such as `calculator`
+/// or `billing.invoice.créer`. No word is empty, none is a lone `*` or `#` (those are filters), and
+/// no character is white space or a control character. An `Address` that exists is valid, so
+/// nothing downstream checks again.
 ///
 /// Cloning is cheap: the text is shared.
 ///
@@ -27,7 +28,8 @@ use crate::{Error, ErrorKind, Result};
 pub struct Address(ByteString);
 
 impl Address {
-    /// The longest address, in bytes. AMQP allows 255 for a queue's name; the rest is room for a prefix.
+    /// The longest address, in bytes. AMQP allows 255 for a queue's name; the rest is room for a
+    /// prefix.
     pub const MAX: usize = 200;
 
     /// Checks `text` and makes an address of it.
@@ -62,7 +64,10 @@ impl Address {
     pub fn from_bytes(bytes: Bytes) -> Result<Self> {
         match ByteString::try_from(bytes) {
             Ok(text) => Self::new(text),
-            Err(_) => Err(Error::new(ErrorKind::Config, "not an address").with("because", "it is not UTF-8")),
+            Err(_) => {
+                Err(Error::new(ErrorKind::Config, "not an address")
+                    .with("because", "it is not UTF-8"))
+            }
         }
     }
 
@@ -183,7 +188,9 @@ mod tests {
 
     #[test]
     fn valid_addresses_are_kept_as_they_are() {
-        for text in ["a", "math.add", "größe.δ", "rpc_SERVICE", "a-b/c:d", &"x".repeat(Address::MAX)] {
+        for text in
+            ["a", "math.add", "größe.δ", "rpc_SERVICE", "a-b/c:d", &"x".repeat(Address::MAX)]
+        {
             assert_eq!(Address::new(text).unwrap().as_str(), text);
         }
     }
@@ -218,6 +225,9 @@ mod tests {
     fn joining_past_the_bound_is_refused() {
         let half = Address::new("x".repeat(Address::MAX / 2)).unwrap();
         assert_eq!(half.join(&half).unwrap_err().kind(), ErrorKind::Config);
-        assert_eq!(Address::new("a").unwrap().join(&Address::new("b").unwrap()).unwrap().as_str(), "a.b");
+        assert_eq!(
+            Address::new("a").unwrap().join(&Address::new("b").unwrap()).unwrap().as_str(),
+            "a.b"
+        );
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Keeps what may happen thousands of times a second from filling the log: the first is told at once, those that follow
-/// together, once in [`PAUSE`](Self::PAUSE), with the next one after it. For backends, which strangers may keep busy.
+/// Keeps what may happen thousands of times a second from filling the log: the first is told at
+/// once, those that follow together, once in [`PAUSE`](Self::PAUSE), with the next one after it.
+/// For backends, which strangers may keep busy.
 ///
 /// ```
 /// # use polywire_core::Burst;
@@ -35,7 +36,8 @@ impl Burst {
         Self(Mutex::new(State { told: None, untold: 0 }))
     }
 
-    /// Notes that it happened. How many there were since the last line, if it is time for another one.
+    /// Notes that it happened. How many there were since the last line, if it is time for another
+    /// one.
     pub fn note(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.untold += 1;

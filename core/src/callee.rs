@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::Address;
 
-/// Who was called, as far as that is known: the service and the method. For people; it changes no comparison.
+/// Who was called, as far as that is known: the service and the method. For people; it changes no
+/// comparison.
 ///
 /// ```
 /// # use polywire_core::CallError;

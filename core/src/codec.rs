@@ -7,8 +7,8 @@ use crate::Result;
 
 /// A format for values: two functions and a media type.
 ///
-/// JSON and MessagePack are ready in `polywire-codec`; yours is as short as this one, which writes values as
-/// Rust's debug text and reads nothing but numbers:
+/// JSON and MessagePack are ready in `polywire-codec`; yours is as short as this one, which writes
+/// values as Rust's debug text and reads nothing but numbers:
 ///
 /// ```
 /// use polywire_core::{Codec, Error, ErrorKind, Result};
@@ -49,15 +49,16 @@ pub trait Codec: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the format cannot hold the value; what was appended to `buf`
-    /// by then is unspecified.
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the format cannot hold the value; what was
+    /// appended to `buf` by then is unspecified.
     fn encode<T: Serialize + ?Sized>(&self, value: &T, buf: &mut BytesMut) -> Result<()>;
 
     /// Reads a value that takes up all of `bytes`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if `bytes` are not of this format, hold another type, or go on
-    /// after the value; the error says where, as a path into the value, and what was expected.
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if `bytes` are not of this format, hold
+    /// another type, or go on after the value; the error says where, as a path into the value,
+    /// and what was expected.
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T>;
 }

@@ -29,16 +29,17 @@ use crate::{Address, Deadline, Extensions, Headers, History, Identity, Message};
 ///
 /// # What Is Handed On
 ///
-/// What a handler calls, pushes or publishes belongs to the work that it was asked to do. So the context goes along by
-/// itself, as long as the handler is polled:
+/// What a handler calls, pushes or publishes belongs to the work that it was asked to do. So the
+/// context goes along by itself, as long as the handler is polled:
 ///
-/// - a call has the deadline of the call that the handler answers, if its own is later, and that is not
-///   [answered](crate::Replier) yet;
+/// - a call has the deadline of the call that the handler answers, if its own is later, and that is
+///   not [answered](crate::Replier) yet;
 /// - [`traceparent`](https://www.w3.org/TR/trace-context/) and `tracestate` are passed on;
 /// - [`Baggage`] is passed on, with what the handler adds;
 /// - the [`CallStack`] grows by the call that the handler answers.
 ///
-/// A task that the handler spawns is on its own, since it may outlive the call; [`carry`](Self::carry) takes it along.
+/// A task that the handler spawns is on its own, since it may outlive the call;
+/// [`carry`](Self::carry) takes it along.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -76,13 +77,15 @@ pub struct Context {
     pub headers: Headers,
     /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::Delivery::attempt).
     pub attempt: u32,
-    /// What happened to it before, if anything did that was noted: what earlier attempts said, and whether it was dead.
+    /// What happened to it before, if anything did that was noted: what earlier attempts said, and
+    /// whether it was dead.
     pub history: Option<Box<History>>,
     /// What layers have found out: who calls, for instance.
     pub extensions: Extensions,
-    /// Who sent it, if the carrier has verified that; see [`Message::peer`]. Over RabbitMQ it is the user of the sender's
-    /// connection, over ZeroMQ whoever holds the key or the password. `None` is somebody whom nobody knows: also a sender whose
-    /// message was published again by somebody else, as RabbitMQ's are when they are retried or were declined.
+    /// Who sent it, if the carrier has verified that; see [`Message::peer`]. Over RabbitMQ it is
+    /// the user of the sender's connection, over ZeroMQ whoever holds the key or the password.
+    /// `None` is somebody whom nobody knows: also a sender whose message was published again
+    /// by somebody else, as RabbitMQ's are when they are retried or were declined.
     pub peer: Option<Arc<Identity>>,
     /// The number of the call, the same for each attempt at it; zero, if it wants no reply.
     call: u64,
@@ -136,13 +139,18 @@ impl Context {
         CURRENT.try_with(|current| current.asker.clone()).ok().flatten()
     }
 
-    /// The context of the running handler, if somebody waits for its outcome, for what is not to answer him.
+    /// The context of the running handler, if somebody waits for its outcome, for what is not to
+    /// answer him.
     pub(crate) fn unasked() -> Option<Self> {
         let current = || CURRENT.with(Clone::clone);
-        CURRENT.try_with(|current| current.asker.is_some()).ok()?.then(|| Self { asker: None, ..current() })
+        CURRENT
+            .try_with(|current| current.asker.is_some())
+            .ok()?
+            .then(|| Self { asker: None, ..current() })
     }
 
-    /// Runs `future` in this context, so that what it calls, pushes and publishes takes over what is handed on.
+    /// Runs `future` in this context, so that what it calls, pushes and publishes takes over what
+    /// is handed on.
     pub fn carry<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, future)
     }
@@ -181,7 +189,9 @@ impl Context {
     /// Writes what is handed on into a message that is about to leave.
     fn hand_on(&self, message: &mut Message) {
         let is_awaited = !self.asker.as_ref().is_some_and(|asker| asker.is_answered());
-        if let (Some(ours), Some(deadline), true) = (self.deadline, &mut message.deadline, is_awaited) {
+        if let (Some(ours), Some(deadline), true) =
+            (self.deadline, &mut message.deadline, is_awaited)
+        {
             *deadline = ours.min(*deadline);
         }
         for name in TRACE {
@@ -191,7 +201,9 @@ impl Context {
         }
         Baggage::hand_on(&self.headers, &mut message.headers);
         if !self.is_outside() {
-            message.headers.insert(ByteString::from_static(CallStack::HEADER), self.call_stack().to_string());
+            message
+                .headers
+                .insert(ByteString::from_static(CallStack::HEADER), self.call_stack().to_string());
         }
     }
 
@@ -200,7 +212,8 @@ impl Context {
     }
 }
 
-/// Writes what the running handler hands on into a message that is about to leave; nothing outside of a handler.
+/// Writes what the running handler hands on into a message that is about to leave; nothing outside
+/// of a handler.
 pub(crate) fn hand_on(message: &mut Message) {
     // An error means that there is no handler.
     let _ = CURRENT.try_with(|context| context.hand_on(message));
@@ -219,7 +232,8 @@ mod tests {
     use crate::CallId;
 
     fn context() -> Context {
-        let mut message = Message::request(Address::new("orders.create").unwrap(), Deadline::after_ms(1_000));
+        let mut message =
+            Message::request(Address::new("orders.create").unwrap(), Deadline::after_ms(1_000));
         message.id = Some(CallId(7));
         message.headers.insert("traceparent", "00-1-2-01");
         message.headers.insert("secret", "stays");
@@ -228,7 +242,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_leaves_a_handler_takes_its_context_along() {
-        let outgoing = || Message::request(Address::new("charge").unwrap(), Deadline::after_ms(30_000));
+        let outgoing =
+            || Message::request(Address::new("charge").unwrap(), Deadline::after_ms(30_000));
         let mut message = outgoing();
         hand_on(&mut message);
         assert_eq!((message.deadline.unwrap().remaining_ms(), message.headers.len()), (30_000, 0));
@@ -248,7 +263,8 @@ mod tests {
     async fn nearer_deadline_and_own_trace_stay() {
         let message = context()
             .carry(async {
-                let mut message = Message::request(Address::new("charge").unwrap(), Deadline::after_ms(10));
+                let mut message =
+                    Message::request(Address::new("charge").unwrap(), Deadline::after_ms(10));
                 message.headers.insert("traceparent", "00-3-4-01");
                 hand_on(&mut message);
                 message

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 /// The moment after which nobody waits for an outcome any more.
 ///
-/// In a process it is an instant of tokio's clock, so that tests can pause it. On a wire it is the time that
-/// remains, in milliseconds: clocks of two machines differ, and a duration does not care.
+/// In a process it is an instant of tokio's clock, so that tests can pause it. On a wire it is the
+/// time that remains, in milliseconds: clocks of two machines differ, and a duration does not care.
 ///
 /// ```
 /// use std::time::Duration;

@@ -8,9 +8,9 @@ use crate::{CallError, Dialect, Fault, Message, Result};
 
 /// An error that a method declares: its callers get it back as itself, in [`CallError::Declared`].
 ///
-/// Derive it: `#[derive(Fault)]`, which comes with the feature `macros`. On the wire it is a [`Fault`], whose
-/// [kind](Fault::kind) says which error it is, and whose details hold its fields in the format of the call. A caller that
-/// knows nothing of it sees that fault.
+/// Derive it: `#[derive(Fault)]`, which comes with the feature `macros`. On the wire it is a
+/// [`Fault`], whose [kind](Fault::kind) says which error it is, and whose details hold its fields
+/// in the format of the call. A caller that knows nothing of it sees that fault.
 ///
 /// By hand, it is this:
 ///
@@ -61,7 +61,8 @@ pub trait Declared: std::error::Error + Send + Sync + Sized + 'static {
     /// What it is on the wire.
     fn into_fault(self) -> Fault;
 
-    /// The error that the fault was; `None`, if it is none of this type, or its details cannot be read.
+    /// The error that the fault was; `None`, if it is none of this type, or its details cannot be
+    /// read.
     fn from_fault<D: Dialect>(fault: &Received<'_, D>) -> Option<Self>;
 }
 
@@ -89,10 +90,13 @@ impl<D: Dialect> Received<'_, D> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if they are not such a value, saying where and why.
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if they are not such a value, saying where and
+    /// why.
     pub fn details<T: DeserializeOwned>(&self) -> Result<T> {
         let details = self.dialect.decode_details(self.fault, self.message);
-        details.inspect_err(|error| tracing::debug!(?error, kind = self.kind(), "a fault of unknown details"))
+        details.inspect_err(|error| {
+            tracing::debug!(?error, kind = self.kind(), "a fault of unknown details")
+        })
     }
 }
 

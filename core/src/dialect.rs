@@ -11,11 +11,11 @@ use crate::{Body, Codec, Error, ErrorKind, Fault, Message, Result};
 
 /// The convention by which a call's arguments, and its result or fault, lie in a message.
 ///
-/// Every [`Codec`] is a dialect: the body is the value alone, a fault stands beside it, and the media type says
-/// which codec wrote it. A foreign system's convention is another implementation.
+/// Every [`Codec`] is a dialect: the body is the value alone, a fault stands beside it, and the
+/// media type says which codec wrote it. A foreign system's convention is another implementation.
 ///
-/// Whatever a dialect writes into the body for a fault, it also leaves in [`Message::fault`], so that those who
-/// wrap a service can see that it failed without knowing the dialect.
+/// Whatever a dialect writes into the body for a fault, it also leaves in [`Message::fault`], so
+/// that those who wrap a service can see that it failed without knowing the dialect.
 pub trait Dialect: Clone + Send + Sync + 'static {
     /// Writes the arguments of a call into `message`.
     ///
@@ -35,8 +35,8 @@ pub trait Dialect: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`] if the result cannot be encoded, or the [value](Fault::value) of a fault. Any other fault
-    /// can.
+    /// [`ErrorKind::Codec`] if the result cannot be encoded, or the [value](Fault::value) of a
+    /// fault. Any other fault can.
     fn encode_outcome<T: Serialize + ?Sized>(
         &self,
         outcome: Result<&T, &Fault>,
@@ -48,7 +48,10 @@ pub trait Dialect: Clone + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`ErrorKind::Codec`] if the result is not what the caller expects, saying where and why.
-    fn decode_outcome<T: DeserializeOwned>(&self, message: &mut Message) -> Result<Result<T, Fault>>;
+    fn decode_outcome<T: DeserializeOwned>(
+        &self,
+        message: &mut Message,
+    ) -> Result<Result<T, Fault>>;
 
     /// Reads the details of a fault that came with `message`.
     ///
@@ -83,7 +86,8 @@ impl<C: Codec> Dialect for C {
             Ok(value) => write(self, value, message),
             Err(fault) => {
                 let details = fault.value().map(|value| encode(self, &value)).transpose()?;
-                message.content_type = details.as_ref().map(|_| ByteString::from_static(C::CONTENT_TYPE));
+                message.content_type =
+                    details.as_ref().map(|_| ByteString::from_static(C::CONTENT_TYPE));
                 let fault = fault.clone();
                 message.fault = Some(Box::new(match details {
                     Some(details) => fault.with_details(details),
@@ -94,7 +98,10 @@ impl<C: Codec> Dialect for C {
         }
     }
 
-    fn decode_outcome<T: DeserializeOwned>(&self, message: &mut Message) -> Result<Result<T, Fault>> {
+    fn decode_outcome<T: DeserializeOwned>(
+        &self,
+        message: &mut Message,
+    ) -> Result<Result<T, Fault>> {
         match message.fault.take() {
             Some(fault) => Ok(Err(*fault)),
             None => read(self, message).map(Ok),
@@ -107,7 +114,11 @@ impl<C: Codec> Dialect for C {
     }
 }
 
-fn write<C: Codec, T: Serialize + ?Sized>(codec: &C, value: &T, message: &mut Message) -> Result<()> {
+fn write<C: Codec, T: Serialize + ?Sized>(
+    codec: &C,
+    value: &T,
+    message: &mut Message,
+) -> Result<()> {
     message.body = Body::from(encode(codec, value)?);
     message.content_type = Some(ByteString::from_static(C::CONTENT_TYPE));
     Ok(())
@@ -128,7 +139,8 @@ fn read<C: Codec, T: DeserializeOwned>(codec: &C, message: &Message) -> Result<T
 }
 
 fn check_format<C: Codec>(message: &Message) -> Result<()> {
-    if let Some(other) = message.content_type.as_ref().filter(|found| ***found != *C::CONTENT_TYPE) {
+    if let Some(other) = message.content_type.as_ref().filter(|found| ***found != *C::CONTENT_TYPE)
+    {
         let error = Error::new(ErrorKind::Codec, "the body is in another format than expected");
         return Err(error.with("found", other).with("expected", C::CONTENT_TYPE));
     }

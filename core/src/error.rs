@@ -13,8 +13,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Something that failed on our side of the conversation.
 ///
-/// What the peer answered is a [`Fault`]; one is never dressed as the other. An error has a [kind] for code, a
-/// sentence and details for people, and its [source] for the chain. [`Display`] shows this level only:
+/// What the peer answered is a [`Fault`]; one is never dressed as the other. An error has a [kind]
+/// for code, a sentence and details for people, and its [source] for the chain. [`Display`] shows
+/// this level only:
 ///
 /// ```
 /// use polywire_core::{Error, ErrorKind};
@@ -62,8 +63,8 @@ pub enum ErrorKind {
     Overloaded,
     /// The broker or the peer took the message and refused it.
     Rejected,
-    /// The request was handed over, and the way is gone by which its reply would have come. Whether it was carried out is
-    /// not known.
+    /// The request was handed over, and the way is gone by which its reply would have come. Whether
+    /// it was carried out is not known.
     RepliesLost,
     /// A message is larger than a limit allows.
     TooLarge,
@@ -108,15 +109,17 @@ impl Error {
         self
     }
 
-    /// Says that the error concerns one call only. A backend that yields such an error fails that call alone.
+    /// Says that the error concerns one call only. A backend that yields such an error fails that
+    /// call alone.
     #[must_use]
     pub fn with_call(mut self, call: CallId) -> Self {
         self.inner().call = Some(call);
         self
     }
 
-    /// Says that the message provably reached nobody who would act on it: it never left this process, or the broker or
-    /// the peer said that nobody takes it. Sending it again cannot do the work twice.
+    /// Says that the message provably reached nobody who would act on it: it never left this
+    /// process, or the broker or the peer said that nobody takes it. Sending it again cannot do
+    /// the work twice.
     #[must_use]
     pub fn unsent(mut self) -> Self {
         self.inner().unsent = true;
@@ -150,7 +153,10 @@ impl Error {
     /// Whether the same thing may work a little later, without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Disconnected | ErrorKind::Overloaded | ErrorKind::RepliesLost)
+        matches!(
+            self.kind(),
+            ErrorKind::Disconnected | ErrorKind::Overloaded | ErrorKind::RepliesLost
+        )
     }
 
     fn of(mut self, callee: &Callee) -> Self {
@@ -250,9 +256,10 @@ pub(crate) fn report(error: &dyn StdError) -> String {
 /// # }
 /// ```
 ///
-/// `E` is the error that the method [declares](Declared), if it declares one: then that is what the caller gets back,
-/// and a [`Fault`] is only what it does not declare. Within a function that returns the plain `CallError`, or a
-/// [`Fault`], `?` turns it into the fault that it was on the wire.
+/// `E` is the error that the method [declares](Declared), if it declares one: then that is what the
+/// caller gets back, and a [`Fault`] is only what it does not declare. Within a function that
+/// returns the plain `CallError`, or a [`Fault`], `?` turns it into the fault that it was on the
+/// wire.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum CallError<E = Infallible> {
@@ -297,7 +304,9 @@ impl<E> CallError<E> {
     /// Says who was called, if that has not been said.
     pub(crate) fn of(self, callee: &Callee) -> Self {
         match self {
-            Self::DeadlineExceeded(known) if known.is_unknown() => Self::DeadlineExceeded(callee.clone()),
+            Self::DeadlineExceeded(known) if known.is_unknown() => {
+                Self::DeadlineExceeded(callee.clone())
+            }
             Self::Failed(error) => Self::Failed(error.of(callee)),
             Self::Fault(fault) => Self::Fault(fault.of_callee(callee)),
             other => other,
@@ -322,8 +331,9 @@ impl<E> CallError<E> {
         }
     }
 
-    /// Whether every server that was asked has [declined](Fault::declined), so that nothing of it was carried out. If they
-    /// did so by an error that the method declares, that is [`Declared`](Self::Declared) as any other, and this is not said.
+    /// Whether every server that was asked has [declined](Fault::declined), so that nothing of it
+    /// was carried out. If they did so by an error that the method declares, that is
+    /// [`Declared`](Self::Declared) as any other, and this is not said.
     #[must_use]
     pub fn is_declined(&self) -> bool {
         self.fault().is_some_and(|fault| fault.code == Code::Declined)
@@ -339,8 +349,8 @@ impl<E> CallError<E> {
     }
 }
 
-/// Says what the error, the fault or the declared error says, and who was called; what is within is not repeated as the
-/// source.
+/// Says what the error, the fault or the declared error says, and who was called; what is within is
+/// not repeated as the source.
 impl<E: fmt::Display> fmt::Display for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

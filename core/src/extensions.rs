@@ -4,10 +4,11 @@ use std::any::{Any, TypeId, type_name};
 use std::fmt;
 use std::sync::Arc;
 
-/// Values that travel with a request within the process, one of each type: who the caller is, a trace.
+/// Values that travel with a request within the process, one of each type: who the caller is, a
+/// trace.
 ///
-/// A layer in front inserts one, the layers behind it and the handler read it. Nothing of it goes over a wire. No values
-/// cost no allocation.
+/// A layer in front inserts one, the layers behind it and the handler read it. Nothing of it goes
+/// over a wire. No values cost no allocation.
 ///
 /// ```
 /// use polywire_core::Extensions;

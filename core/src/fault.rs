@@ -11,10 +11,10 @@ use crate::{CallError, Callee, Declared, Error};
 
 /// What a peer answered instead of a result.
 ///
-/// It crosses the wire whole: [`code`](Self::code) for code to branch on, [`kind`](Self::kind) as the peer's own
-/// name for it (the type of its error), [`message`](Self::message) for people, and
-/// [`details`](Self::details) as the peer encoded them. An error type of yours becomes one by `#[derive(Fault)]`; see
-/// [`Declared`].
+/// It crosses the wire whole: [`code`](Self::code) for code to branch on, [`kind`](Self::kind) as
+/// the peer's own name for it (the type of its error), [`message`](Self::message) for people, and
+/// [`details`](Self::details) as the peer encoded them. An error type of yours becomes one by
+/// `#[derive(Fault)]`; see [`Declared`].
 ///
 /// ```
 /// use polywire_core::{Code, Fault};
@@ -53,8 +53,8 @@ pub enum Code {
     Denied,
     /// The peer ran out of the caller's time.
     DeadlineExceeded,
-    /// The peer is not the one for this call, and so is no other that was there: see [`Fault::declined`]. Nothing of it was
-    /// carried out.
+    /// The peer is not the one for this call, and so is no other that was there: see
+    /// [`Fault::declined`]. Nothing of it was carried out.
     Declined,
     /// The method crashed, or its result could not be encoded: a bug at the peer.
     Internal,
@@ -86,11 +86,13 @@ impl Fault {
         Self::new(code, report(error))
     }
 
-    /// What a handler answers that is not the one for this call, though another server of the service may be.
+    /// What a handler answers that is not the one for this call, though another server of the
+    /// service may be.
     ///
-    /// The caller does not get to see it, as long as there is one: the request goes to another server, to each once at
-    /// most where it is known who they are. It is not carried out here, so that doing so elsewhere is no second time. When
-    /// nobody is left, or it was declined [too often](crate::Capabilities::declining), the caller gets this fault.
+    /// The caller does not get to see it, as long as there is one: the request goes to another
+    /// server, to each once at most where it is known who they are. It is not carried out here,
+    /// so that doing so elsewhere is no second time. When nobody is left, or it was declined
+    /// [too often](crate::Capabilities::declining), the caller gets this fault.
     ///
     /// ```
     /// # use polywire_codec::MessagePack;
@@ -123,8 +125,8 @@ impl Fault {
     }
 
     /// Adds details as a value, which is written in the format that the fault is sent in: by a
-    /// [`Dialect`](crate::Dialect), that is by a [`Router`](crate::Router) or what `#[service]` writes. Elsewhere it
-    /// stays behind.
+    /// [`Dialect`](crate::Dialect), that is by a [`Router`](crate::Router) or what `#[service]`
+    /// writes. Elsewhere it stays behind.
     #[must_use]
     pub fn with_value(self, value: impl Serialize + Send + Sync + 'static) -> Self {
         Self { details: Bytes::new(), value: Some(Value(Arc::new(value))), ..self }
@@ -169,17 +171,18 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// What went wrong on the side of a handler, told to its caller: an [internal](Code::Internal) fault with the error and
-/// its causes as the message.
+/// What went wrong on the side of a handler, told to its caller: an [internal](Code::Internal)
+/// fault with the error and its causes as the message.
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         Self::new(Code::Internal, report(&error)).with_kind("Error")
     }
 }
 
-/// What a handler's own call came to, told to the handler's caller: what the service that it called has answered, by
-/// its kind, message and details. If that found our call at fault, it is [internal](Code::Internal) here; and if it declined,
-/// [unavailable](Code::Unavailable), since that does not mean that this one does.
+/// What a handler's own call came to, told to the handler's caller: what the service that it called
+/// has answered, by its kind, message and details. If that found our call at fault, it is
+/// [internal](Code::Internal) here; and if it declined, [unavailable](Code::Unavailable), since
+/// that does not mean that this one does.
 impl From<CallError> for Fault {
     fn from(error: CallError) -> Self {
         match error {
@@ -196,15 +199,16 @@ impl From<CallError> for Fault {
             CallError::DeadlineExceeded(callee) if callee.is_unknown() => {
                 Self::new(Code::DeadlineExceeded, "a call it made took too long")
             }
-            CallError::DeadlineExceeded(callee) => {
-                Self::new(Code::DeadlineExceeded, format!("a call it made, of {callee}, took too long"))
-            }
+            CallError::DeadlineExceeded(callee) => Self::new(
+                Code::DeadlineExceeded,
+                format!("a call it made, of {callee}, took too long"),
+            ),
         }
     }
 }
 
-/// As [from the plain `CallError`](#impl-From<CallError>-for-Fault); what the other service's method declares is told
-/// as it is.
+/// As [from the plain `CallError`](#impl-From<CallError>-for-Fault); what the other service's
+/// method declares is told as it is.
 impl<E: Declared> From<CallError<E>> for Fault {
     fn from(error: CallError<E>) -> Self {
         CallError::<std::convert::Infallible>::from(error).into()
@@ -246,7 +250,8 @@ impl Code {
         }
     }
 
-    /// The code of that name. A name from a newer peer is [`Code::Internal`]: it failed, and we do not know how.
+    /// The code of that name. A name from a newer peer is [`Code::Internal`]: it failed, and we do
+    /// not know how.
     #[must_use]
     pub fn from_name(name: &str) -> Self {
         Self::ALL.into_iter().find(|code| code.as_str() == name).unwrap_or(Self::Internal)

@@ -8,11 +8,11 @@ use bytestring::ByteString;
 use crate::address::{fault_in_text, shown};
 use crate::{Address, Error, ErrorKind, Result};
 
-/// A pattern of topics: words joined by dots, where `*` stands for one word and `#` for any number of them, none
-/// included.
+/// A pattern of topics: words joined by dots, where `*` stands for one word and `#` for any number
+/// of them, none included.
 ///
-/// It means the same on every backend: the definition is [`matches`](Self::matches), which follows the topic exchange
-/// of AMQP. Only whole words are wildcards.
+/// It means the same on every backend: the definition is [`matches`](Self::matches), which follows
+/// the topic exchange of AMQP. Only whole words are wildcards.
 ///
 /// ```
 /// use polywire_core::{Address, Filter};
@@ -56,7 +56,8 @@ impl Filter {
     pub fn matches(&self, topic: &Address) -> bool {
         let mut words = topic.words();
         let mut filter = self.words();
-        // Where to go on if the words after the last `#` do not fit: there, with one more word swallowed by it.
+        // Where to go on if the words after the last `#` do not fit: there, with one more word
+        // swallowed by it.
         let mut retry = None;
         loop {
             match (filter.next(), words.clone().next()) {
@@ -76,8 +77,8 @@ impl Filter {
         }
     }
 
-    /// What every topic that matches begins with, for carriers that filter by prefix: the text before the first
-    /// wildcard, without the dot that stands before a `#`.
+    /// What every topic that matches begins with, for carriers that filter by prefix: the text
+    /// before the first wildcard, without the dot that stands before a `#`.
     ///
     /// ```
     /// # use polywire_core::Filter;
@@ -141,7 +142,10 @@ impl TryFrom<&[u8]> for Filter {
     fn try_from(bytes: &[u8]) -> Result<Self> {
         match ByteString::try_from(Bytes::copy_from_slice(bytes)) {
             Ok(text) => Self::new(text),
-            Err(_) => Err(Error::new(ErrorKind::Config, "not a filter").with("because", "it is not UTF-8")),
+            Err(_) => {
+                Err(Error::new(ErrorKind::Config, "not a filter")
+                    .with("because", "it is not UTF-8"))
+            }
         }
     }
 }
@@ -178,7 +182,9 @@ mod tests {
             ([], []) => true,
             (["#", rest @ ..], _) => (0..=topic.len()).any(|n| by_definition(rest, &topic[n..])),
             (["*", filter @ ..], [_, topic @ ..]) => by_definition(filter, topic),
-            ([wanted, filter @ ..], [word, topic @ ..]) => wanted == word && by_definition(filter, topic),
+            ([wanted, filter @ ..], [word, topic @ ..]) => {
+                wanted == word && by_definition(filter, topic)
+            }
             _ => false,
         }
     }
@@ -201,7 +207,11 @@ mod tests {
         for filter in sequences(&["a", "b", "*", "#"], 4) {
             for topic in &topics {
                 let expected = by_definition(&filter, topic);
-                assert_eq!(matches(&filter.join("."), &topic.join(".")), expected, "{filter:?} {topic:?}");
+                assert_eq!(
+                    matches(&filter.join("."), &topic.join(".")),
+                    expected,
+                    "{filter:?} {topic:?}"
+                );
             }
         }
     }

@@ -4,8 +4,9 @@ use bytestring::ByteString;
 
 /// Pairs of text that travel with a message: a trace, a tenant, a language.
 ///
-/// Names are compared as they are, case included, and each stands once. No headers cost no allocation. Keep them
-/// small: [`Limits`](crate::Limits) bounds their number and their bytes, and every hop pays for them.
+/// Names are compared as they are, case included, and each stands once. No headers cost no
+/// allocation. Keep them small: [`Limits`](crate::Limits) bounds their number and their bytes, and
+/// every hop pays for them.
 ///
 /// ```
 /// use polywire_core::Headers;
@@ -20,7 +21,8 @@ use bytestring::ByteString;
 pub struct Headers(Vec<(ByteString, ByteString)>);
 
 impl Headers {
-    /// Names that begin with this are for what backends write; no message that has one leaves, whatever carries it.
+    /// Names that begin with this are for what backends write; no message that has one leaves,
+    /// whatever carries it.
     pub const RESERVED: &'static str = "polywire.";
 
     /// No headers.
@@ -77,7 +79,8 @@ impl Headers {
 /// The order does not count: not every wire keeps it.
 impl PartialEq for Headers {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.0.iter().all(|(name, value)| other.get(name) == Some(value))
+        self.len() == other.len()
+            && self.0.iter().all(|(name, value)| other.get(name) == Some(value))
     }
 }
 

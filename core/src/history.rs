@@ -5,11 +5,12 @@ use std::time::SystemTime;
 
 use bytestring::ByteString;
 
-/// The failures of earlier attempts at a message, and whether it died of them and was sent on its way again.
+/// The failures of earlier attempts at a message, and whether it died of them and was sent on its
+/// way again.
 ///
 /// It travels with a message that was [given back](crate::Outcome::Retry) with an error, or
-/// [dead-lettered](crate::Outcome::DeadLetter). What nothing happened to has none. The texts are cut at
-/// [`History::ERROR_MAX`] bytes, since every hop pays for them.
+/// [dead-lettered](crate::Outcome::DeadLetter). What nothing happened to has none. The texts are
+/// cut at [`History::ERROR_MAX`] bytes, since every hop pays for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct History {
@@ -49,7 +50,8 @@ impl Death {
 pub enum Reason {
     /// Its last attempt failed, like those before.
     Exhausted,
-    /// It came more often than it may, without a word of what became of it: it seems to end its workers.
+    /// It came more often than it may, without a word of what became of it: it seems to end its
+    /// workers.
     Crashed,
     /// It cannot be read, or asks for a method that nobody has.
     Unreadable,
@@ -157,9 +159,13 @@ mod tests {
 
     #[test]
     fn reasons_have_names() {
-        for reason in
-            [Reason::Exhausted, Reason::Crashed, Reason::Unreadable, Reason::Refused, Reason::Expired]
-        {
+        for reason in [
+            Reason::Exhausted,
+            Reason::Crashed,
+            Reason::Unreadable,
+            Reason::Refused,
+            Reason::Expired,
+        ] {
             assert_eq!(Reason::from_name(reason.as_str()), reason);
         }
         assert_eq!(Reason::from_name("of old age"), Reason::Other);

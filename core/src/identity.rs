@@ -14,9 +14,11 @@ use bytestring::ByteString;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Identity {
-    /// Who holds the secret half of this public key, as the carrier writes keys: in Z85 for CURVE of ZeroMQ.
+    /// Who holds the secret half of this public key, as the carrier writes keys: in Z85 for CURVE
+    /// of ZeroMQ.
     Key(ByteString),
-    /// Who has proved to be this user: by a password to the peer or, of RabbitMQ, by whatever the broker asks for.
+    /// Who has proved to be this user: by a password to the peer or, of RabbitMQ, by whatever the
+    /// broker asks for.
     User(ByteString),
 }
 

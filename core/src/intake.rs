@@ -47,8 +47,9 @@ pub(crate) struct Post {
     pub(crate) name: Address,
 }
 
-/// Takes in deliveries, at most a window of them at once, and works each off: where it stands if that is done at once,
-/// else in a task of its own. Ends when it is to drain, or the receiver has ended.
+/// Takes in deliveries, at most a window of them at once, and works each off: where it stands if
+/// that is done at once, else in a task of its own. Ends when it is to drain, or the receiver has
+/// ended.
 pub(crate) async fn run<D: Desk>(desk: Arc<D>, receiver: Receiver, window: Window, duty: Duty) {
     // What is declared first is dropped last: it has stopped when nothing of it is left.
     let duty = duty;
@@ -96,7 +97,10 @@ async fn serve<D: Desk>(
 }
 
 /// What comes next.
-#[expect(clippy::large_enum_variant, reason = "most are deliveries, which would have to be boxed one by one")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are deliveries, which would have to be boxed one by one"
+)]
 enum Next {
     Delivery(Delivery),
     Unreadable(Error),
@@ -124,7 +128,8 @@ async fn next(receiver: &mut Receiver, is_wanted: bool) -> Next {
 
 fn take_in<D: Desk>(desk: &Arc<D>, delivery: Delivery, pace: &mut Pace, running: &mut JoinSet<()>) {
     let mut handling = Box::pin(desk.clone().handle(delivery));
-    // It is polled again by the task that it gets if it is not done at once, so nobody needs to be woken for it.
+    // It is polled again by the task that it gets if it is not done at once, so nobody needs to be
+    // woken for it.
     let mut nobody = Context::from_waker(Waker::noop());
     if pace.begin_here() && pace.time(|| handling.as_mut().poll(&mut nobody)).is_ready() {
         return;
@@ -133,7 +138,12 @@ fn take_in<D: Desk>(desk: &Arc<D>, delivery: Delivery, pace: &mut Pace, running:
 }
 
 /// Lets what runs finish, and turns down what the backend could not hand back.
-async fn wind_up<D: Desk>(desk: &Arc<D>, receiver: &mut Receiver, window: Window, running: &mut JoinSet<()>) {
+async fn wind_up<D: Desk>(
+    desk: &Arc<D>,
+    receiver: &mut Receiver,
+    window: Window,
+    running: &mut JoinSet<()>,
+) {
     let mut open = true;
     while !running.is_empty() || (open && D::TAKES_THE_REST) {
         let is_wanted = open && running.len() < window.messages();
@@ -193,7 +203,8 @@ impl Phases {
     }
 }
 
-/// Being open; whoever drops it says that the end has stopped, whether it has ever begun to run or not.
+/// Being open; whoever drops it says that the end has stopped, whether it has ever begun to run or
+/// not.
 pub(crate) struct Duty(Phases);
 
 impl Duty {

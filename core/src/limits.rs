@@ -4,8 +4,9 @@ use crate::{Error, ErrorKind, Headers, Message, Result};
 
 /// How much a message may hold, on the way out and on the way in.
 ///
-/// A backend checks outgoing messages with [`Limits::check`] before they leave, so that the caller learns it; and
-/// refuses larger incoming ones before it makes room for them, wherever its engine lets it.
+/// A backend checks outgoing messages with [`Limits::check`] before they leave, so that the caller
+/// learns it; and refuses larger incoming ones before it makes room for them, wherever its engine
+/// lets it.
 ///
 /// ```
 /// use polywire_core::{ErrorKind, Limits, Message};
@@ -39,8 +40,9 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TooLarge`], saying which bound is passed by how much, or [`ErrorKind::Config`] if a header has a
-    /// [name that is not for users](crate::Headers::RESERVED); unsent, of course.
+    /// [`ErrorKind::TooLarge`], saying which bound is passed by how much, or [`ErrorKind::Config`]
+    /// if a header has a [name that is not for users](crate::Headers::RESERVED); unsent, of
+    /// course.
     pub fn check(&self, message: &Message) -> Result<()> {
         within("body", message.body.len(), self.body_max)?;
         within("frames", message.body.frames().len(), self.frames_max)?;
@@ -49,8 +51,10 @@ impl Limits {
         match message.headers.iter().find(|(name, _)| name.starts_with(Headers::RESERVED)) {
             None => Ok(()),
             Some((name, _)) => {
-                let error =
-                    Error::new(ErrorKind::Config, "headers that begin with polywire. are not for users");
+                let error = Error::new(
+                    ErrorKind::Config,
+                    "headers that begin with polywire. are not for users",
+                );
                 Err(error.with("header", name.escape_debug()).unsent())
             }
         }

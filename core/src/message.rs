@@ -10,8 +10,8 @@ use crate::{Address, Body, Deadline, Fault, Headers, History, Identity};
 
 /// A message, as core knows it.
 ///
-/// A backend lays it out on its wire: as properties and headers on AMQP, as an envelope frame on ZeroMQ, as it is
-/// in memory. Core fills in and reads the fields; it never sees a wire.
+/// A backend lays it out on its wire: as properties and headers on AMQP, as an envelope frame on
+/// ZeroMQ, as it is in memory. Core fills in and reads the fields; it never sees a wire.
 ///
 /// Moving a message moves a few pointers; its bytes are shared.
 #[derive(Clone, Debug, Default)]
@@ -23,18 +23,21 @@ pub struct Message {
     pub topic: Option<Address>,
     /// Which call this is, or answers.
     pub id: Option<CallId>,
-    /// Where the outcome goes. Set by the backend on a request that arrives, and by core on the reply to it.
+    /// Where the outcome goes. Set by the backend on a request that arrives, and by core on the
+    /// reply to it.
     pub reply_to: Option<ReplyTo>,
-    /// Who sent it. Set by the backend on what arrives, if it [verifies](crate::Capabilities::security) its peers, and has
-    /// verified this one; never sent.
+    /// Who sent it. Set by the backend on what arrives, if it
+    /// [verifies](crate::Capabilities::security) its peers, and has verified this one; never
+    /// sent.
     pub peer: Option<Arc<Identity>>,
     /// When the outcome stops mattering.
     pub deadline: Option<Deadline>,
-    /// Whether carrying it out twice does no more than carrying it out once, so that a backend may send it again when
-    /// nobody knows what became of it. Set by core on a request that its caller [says so](crate::Request::idempotent) of.
+    /// Whether carrying it out twice does no more than carrying it out once, so that a backend may
+    /// send it again when nobody knows what became of it. Set by core on a request that its
+    /// caller [says so](crate::Request::idempotent) of.
     pub idempotent: bool,
-    /// What went wrong, on a reply that failed. On a request that arrives: why it cannot be read, and is to be
-    /// answered with this.
+    /// What went wrong, on a reply that failed. On a request that arrives: why it cannot be read,
+    /// and is to be answered with this.
     pub fault: Option<Box<Fault>>,
     /// How urgent it is: where queues know priorities, higher ones are taken first. None is as 0.
     pub priority: Option<u8>,
@@ -70,8 +73,8 @@ impl Message {
 
 /// The number of a call among those of one requester.
 ///
-/// It is counted up and never used twice, so that the late reply to an abandoned call cannot be taken for the
-/// reply to a newer one.
+/// It is counted up and never used twice, so that the late reply to an abandoned call cannot be
+/// taken for the reply to a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 

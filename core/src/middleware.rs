@@ -1,8 +1,9 @@
 //! Layers: what a call goes through on its way, on either end.
 //!
-//! A call is one function on both ends ([`Service`]), so a layer is written once and wraps clients, servers, workers and
-//! listeners alike. Each of those here is a plain value; [`Client::layer`](crate::Client::layer) puts one in front of a
-//! client, [`Layer::layer`] in front of any service, and `tower::ServiceBuilder` stacks several.
+//! A call is one function on both ends ([`Service`]), so a layer is written once and wraps clients,
+//! servers, workers and listeners alike. Each of those here is a plain value;
+//! [`Client::layer`](crate::Client::layer) puts one in front of a client, [`Layer::layer`] in front
+//! of any service, and `tower::ServiceBuilder` stacks several.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -39,13 +40,15 @@
 //! | [`SetHeader`] | a header on every request |
 //! | [`Trace`] | spans by OpenTelemetry's conventions, and a trace that goes on at the other end |
 //!
-//! **Order.** The layer that was put on last sees a request first. A good order from the caller's side: `Trace`, `Metrics`,
-//! `Retry`, `CircuitBreaker`, `Deadlines`, limits; on a server: `Trace`, `Metrics`, `LogFailures`, `Authenticate`, limits.
+//! **Order.** The layer that was put on last sees a request first. A good order from the caller's
+//! side: `Trace`, `Metrics`, `Retry`, `CircuitBreaker`, `Deadlines`, limits; on a server: `Trace`,
+//! `Metrics`, `LogFailures`, `Authenticate`, limits.
 //!
-//! **Sharing.** Clones of a layer, and all that one layer wraps, share its state: one budget, one limit, one breaker. Make
-//! a layer of its own for each service that is to be limited on its own.
+//! **Sharing.** Clones of a layer, and all that one layer wraps, share its state: one budget, one
+//! limit, one breaker. Make a layer of its own for each service that is to be limited on its own.
 //!
-//! **Of your own.** Implement [`Middleware`], one async function, and wrap it in [`layer`]; or implement [`Layer`].
+//! **Of your own.** Implement [`Middleware`], one async function, and wrap it in [`layer`]; or
+//! implement [`Layer`].
 
 mod around;
 mod authenticate;
@@ -86,8 +89,8 @@ use crate::{CallError, Error, ErrorKind, Reply, Request, Service};
 
 /// What a layer does with a call: one async function around the next one.
 ///
-/// It may change the request, look at the outcome, call `next` several times or not at all. Dropping the future abandons
-/// the call.
+/// It may change the request, look at the outcome, call `next` several times or not at all.
+/// Dropping the future abandons the call.
 ///
 /// ```
 /// use polywire_core::middleware::{Layer, Middleware, layer};
@@ -120,10 +123,12 @@ pub trait Middleware: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Reply, CallError>> + Send;
 }
 
-/// How long a limit lets a request wait that has no deadline, or a far one. The default is 30 seconds.
+/// How long a limit lets a request wait that has no deadline, or a far one. The default is 30
+/// seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The refusal of a request that was not even tried. A server answers with it as [`Code::Unavailable`].
+/// The refusal of a request that was not even tried. A server answers with it as
+/// [`Code::Unavailable`].
 ///
 /// [`Code::Unavailable`]: crate::Code::Unavailable
 fn overloaded(because: &'static str) -> CallError {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::{Capabilities, Error, Result};
 
-/// What becomes of a job or an event whose handler fails: some attempts at once, then some after pauses that grow, and
-/// then an end.
+/// What becomes of a job or an event whose handler fails: some attempts at once, then some after
+/// pauses that grow, and then an end.
 ///
-/// By default there are five attempts in all: the second at once, the others after about 1, 4 and 16 seconds. What fails
-/// the last time goes to the [dead letters](crate::DeadLetters), where the transport keeps any; else it is discarded,
-/// with a line in the log.
+/// By default there are five attempts in all: the second at once, the others after about 1, 4 and
+/// 16 seconds. What fails the last time goes to the [dead letters](crate::DeadLetters), where the
+/// transport keeps any; else it is discarded, with a line in the log.
 ///
 /// ```
 /// use std::time::Duration;
@@ -72,8 +72,8 @@ impl Retries {
         Self { immediate: retries, ..self }
     }
 
-    /// The first pause, and the longest one; neither is longer than [`Retries::PAUSE_MAX`]. The default is 1 second and 5
-    /// minutes.
+    /// The first pause, and the longest one; neither is longer than [`Retries::PAUSE_MAX`]. The
+    /// default is 1 second and 5 minutes.
     pub fn backoff(self, min: Duration, max: Duration) -> Self {
         let max = max.min(Self::PAUSE_MAX);
         Self { min: min.min(max), max, ..self }
@@ -84,8 +84,8 @@ impl Retries {
         Self { factor: if factor >= 1.0 { factor } else { 1.0 }, ..self }
     }
 
-    /// By what part a pause may be shorter, so that what failed together does not come back together: from 0, for not at
-    /// all, to 1. The default is 0.2.
+    /// By what part a pause may be shorter, so that what failed together does not come back
+    /// together: from 0, for not at all, to 1. The default is 0.2.
     pub fn jitter(self, part: f64) -> Self {
         Self { jitter: if part >= 0.0 { part.min(1.0) } else { 0.0 }, ..self }
     }
@@ -110,7 +110,11 @@ impl Retries {
             return Err(Error::unsupported("settlement"));
         }
         let pauses = self.attempts - 1 > self.immediate && !self.max.is_zero();
-        if pauses && !can.delayed_retries { Err(Error::unsupported("delayed_retries")) } else { Ok(()) }
+        if pauses && !can.delayed_retries {
+            Err(Error::unsupported("delayed_retries"))
+        } else {
+            Ok(())
+        }
     }
 
     /// How long to wait after this attempt has failed.
@@ -165,7 +169,8 @@ mod tests {
 
     #[test]
     fn odd_numbers_are_harmless() {
-        let odd = Retries::new(0).factor(f64::NAN).jitter(f64::NAN).backoff(Duration::MAX, Duration::MAX);
+        let odd =
+            Retries::new(0).factor(f64::NAN).jitter(f64::NAN).backoff(Duration::MAX, Duration::MAX);
         assert_eq!((odd.attempts, odd.pause(9)), (1, Retries::PAUSE_MAX));
     }
 
@@ -173,9 +178,10 @@ mod tests {
     fn what_a_backend_lacks_is_named() {
         let least = Capabilities::least(1);
         assert!(Retries::new(1).check(&least).is_ok());
-        for (retries, lacking) in
-            [(Retries::new(1).then_dead_letter(), "dead_letters"), (Retries::at_once(2), "settlement")]
-        {
+        for (retries, lacking) in [
+            (Retries::new(1).then_dead_letter(), "dead_letters"),
+            (Retries::at_once(2), "settlement"),
+        ] {
             assert_eq!(retries.check(&least).unwrap_err().detail("capability"), Some(lacking));
         }
         let settles = Capabilities { settlement: true, ..least };

@@ -20,6 +20,6 @@ pub use self::router::{Extract, FromState, Handler, Router, State};
 pub use self::server::{Server, ServerBind, ServerHandle, ServerStats};
 pub use self::suppression::Suppression;
 
-/// How long a call waits for its outcome, and what is pushed or published for being handed over, unless it says
-/// otherwise.
+/// How long a call waits for its outcome, and what is pushed or published for being handed over,
+/// unless it says otherwise.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);

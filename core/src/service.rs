@@ -11,9 +11,9 @@ use crate::{CallError, Context, Extensions, Message};
 
 /// One async function from a request to a reply: what a server runs, and what a client calls.
 ///
-/// Because both ends are the same function, what wraps one wraps the other: a timeout, a retry, a log line is
-/// written once. A [`Router`](crate::Router) is a service, so is a [`Requester`](crate::Requester), and so is any
-/// closure through [`service_fn`].
+/// Because both ends are the same function, what wraps one wraps the other: a timeout, a retry, a
+/// log line is written once. A [`Router`](crate::Router) is a service, so is a
+/// [`Requester`](crate::Requester), and so is any closure through [`service_fn`].
 ///
 /// Dropping the future abandons the call.
 pub trait Service: Send + Sync + 'static {
@@ -71,12 +71,13 @@ pub struct Request {
     pub message: Message,
     /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::Delivery::attempt).
     pub attempt: u32,
-    /// Whether carrying it out twice does no more than carrying it out once, so that it may be tried again when nobody
-    /// knows what became of it: by a layer, or by the backend, which is told by [`Message::idempotent`]. The caller says
-    /// so. The default is `false`.
+    /// Whether carrying it out twice does no more than carrying it out once, so that it may be
+    /// tried again when nobody knows what became of it: by a layer, or by the backend, which
+    /// is told by [`Message::idempotent`]. The caller says so. The default is `false`.
     pub idempotent: bool,
-    /// Whether nobody wants its outcome: then the reply is there, and empty, as soon as the backend has the request. The
-    /// caller says so; what travels is a request without an id. The default is `false`.
+    /// Whether nobody wants its outcome: then the reply is there, and empty, as soon as the
+    /// backend has the request. The caller says so; what travels is a request without an id.
+    /// The default is `false`.
     pub oneway: bool,
     /// What layers hand on to those behind them.
     pub extensions: Extensions,
@@ -125,7 +126,8 @@ impl Request {
     }
 }
 
-/// Tells a caller that waits for it that the backend has its request, at the first try that gets so far.
+/// Tells a caller that waits for it that the backend has its request, at the first try that gets so
+/// far.
 #[derive(Clone, Debug)]
 pub(crate) struct HandedOver(Arc<Mutex<Option<oneshot::Sender<()>>>>);
 

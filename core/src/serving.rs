@@ -9,11 +9,13 @@ use futures_core::future::BoxFuture;
 
 use crate::intake::Phases;
 
-/// A server, a worker or a listener at work, until it is drained or the transport is closed: a future, to be awaited or
-/// spawned. Made by [`Server::serve`](crate::Server::serve), [`Worker::work`](crate::Worker::work),
-/// [`Listener::listen`](crate::Listener::listen) and their like.
+/// A server, a worker or a listener at work, until it is drained or the transport is closed: a
+/// future, to be awaited or spawned. Made by [`Server::serve`](crate::Server::serve),
+/// [`Worker::work`](crate::Worker::work), [`Listener::listen`](crate::Listener::listen) and their
+/// like.
 ///
-/// Dropping it stops at once: what runs is dropped, and goes to another one where the transport can carry that.
+/// Dropping it stops at once: what runs is dropped, and goes to another one where the transport can
+/// carry that.
 #[must_use = "nothing is served unless it is awaited or spawned"]
 pub struct Serving {
     work: BoxFuture<'static, ()>,
@@ -26,8 +28,9 @@ impl Serving {
         Self { work: Box::pin(work), phases }
     }
 
-    /// Drains as soon as `signal` is ready, as [`ServerHandle::drain`](crate::ServerHandle::drain) does, and is ready itself
-    /// when what ran has finished. What takes too long is cut off by whoever drops it.
+    /// Drains as soon as `signal` is ready, as [`ServerHandle::drain`](crate::ServerHandle::drain)
+    /// does, and is ready itself when what ran has finished. What takes too long is cut off by
+    /// whoever drops it.
     ///
     /// ```
     /// # use polywire_codec::MessagePack;

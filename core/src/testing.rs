@@ -16,7 +16,8 @@
 //! # }
 //! ```
 //!
-//! A client that `#[service]` wrote is made of such a client: `CalculatorClient::from(testing::client(…).await?)`.
+//! A client that `#[service]` wrote is made of such a client:
+//! `CalculatorClient::from(testing::client(…).await?)`.
 
 mod hiccups;
 mod local;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, ErrorKind, Result};
 
-/// What can say of a `T` whether it is sound: a validator, of which there is one for all that a crate such as `garde` can
-/// check, or one for each type.
+/// What can say of a `T` whether it is sound: a validator, of which there is one for all that a
+/// crate such as `garde` can check, or one for each type.
 pub trait Validate<T: ?Sized> {
     /// What it says of one that is not: where, and what.
     type Error: fmt::Display;
@@ -26,10 +26,11 @@ pub trait Validate<T: ?Sized> {
 
 /// A value that the validator `V` finds sound: one that is not can neither be read nor written.
 ///
-/// As an argument, or a part of one, it is refused with [`Code::InvalidArguments`](crate::Code::InvalidArguments), with
-/// where and why, and the handler never runs. As a result it is checked twice: one that is unsound does not leave its
-/// server, whose caller gets [`Code::Internal`](crate::Code::Internal); and a caller that asks for a `Valid` one takes no
-/// other from a server that did not check.
+/// As an argument, or a part of one, it is refused with
+/// [`Code::InvalidArguments`](crate::Code::InvalidArguments), with where and why, and the handler
+/// never runs. As a result it is checked twice: one that is unsound does not leave its
+/// server, whose caller gets [`Code::Internal`](crate::Code::Internal); and a caller that asks for
+/// a `Valid` one takes no other from a server that did not check.
 ///
 /// ```
 /// # use polywire_codec::Json;
@@ -62,8 +63,8 @@ pub trait Validate<T: ?Sized> {
 /// # }
 /// ```
 ///
-/// [`From`] does not check, since what is written is checked anyway; [`new`](Self::new) does, for those who want to know at
-/// once.
+/// [`From`] does not check, since what is written is checked anyway; [`new`](Self::new) does, for
+/// those who want to know at once.
 pub struct Valid<T, V> {
     value: T,
     validator: PhantomData<fn() -> V>,

@@ -14,8 +14,8 @@ use crate::intake::{self, Duty, Phases, Post, Running, panic_message};
 use crate::retries::End;
 use crate::transport::{Abandoned, Burial, Deferral, Delivery, Receiver};
 use crate::{
-    CallError, Capabilities, Code, Dialect, Error, Fault, Handler, Message, Outcome, Reason, Reply, Request,
-    Result, Retries, Service, Serving, Window,
+    CallError, Capabilities, Code, Dialect, Error, Fault, Handler, Message, Outcome, Reason, Reply,
+    Request, Result, Retries, Service, Serving, Window,
 };
 
 /// An end that works deliveries off.
@@ -127,13 +127,14 @@ impl<S: Service> Desk<S> {
                 self.count(|counts| &counts.panicked);
                 let (panic, Post { end, name }) = (panic_message(panic.as_ref()), &self.post);
                 tracing::error!(end, %name, panic, "a handler panicked");
-                Err(Fault::new(Code::Internal, format!("the handler panicked: {panic}")).with_kind("Panic"))
+                Err(Fault::new(Code::Internal, format!("the handler panicked: {panic}"))
+                    .with_kind("Panic"))
             }
         }
     }
 
-    /// Whether more attempts were begun than there may be, so that the last one did not even fail. A single one proves
-    /// nothing: what a worker handed back unseen counts as attempted, too.
+    /// Whether more attempts were begun than there may be, so that the last one did not even fail.
+    /// A single one proves nothing: what a worker handed back unseen counts as attempted, too.
     fn has_come_too_often(&self, attempt: u32) -> bool {
         let ends = self.can.dead_letters || self.retries.end == End::Discard;
         self.can.attempts && ends && attempt > self.retries.attempts.max(2)
@@ -161,7 +162,11 @@ impl<S: Service> Desk<S> {
 
     /// What is to become of something that failed for good.
     fn bury(&self, reason: Reason, error: String) -> Outcome {
-        if self.retries.end == End::Discard { Outcome::Discard } else { bury(&self.can, reason, error) }
+        if self.retries.end == End::Discard {
+            Outcome::Discard
+        } else {
+            bury(&self.can, reason, error)
+        }
     }
 
     fn note(&self, outcome: &Outcome) {
@@ -178,7 +183,8 @@ impl<S: Service> Desk<S> {
     }
 }
 
-/// What is to become of something that is of no more use here: it is kept, if the backend can keep it.
+/// What is to become of something that is of no more use here: it is kept, if the backend can keep
+/// it.
 pub(crate) fn bury(can: &Capabilities, reason: Reason, error: String) -> Outcome {
     if can.dead_letters {
         Outcome::DeadLetter(Box::new(Burial::new(reason, error)))
@@ -209,15 +215,18 @@ impl<D: Dialect, H: Handler<M>, M: 'static> Service for Single<D, H, M> {
 }
 
 /// What the message carries, or the fault that it is not.
-fn read<D: Dialect, T: serde::de::DeserializeOwned>(dialect: &D, message: &mut Message) -> Result<T, Fault> {
+fn read<D: Dialect, T: serde::de::DeserializeOwned>(
+    dialect: &D,
+    message: &mut Message,
+) -> Result<T, Fault> {
     if let Some(unreadable) = message.fault.take() {
         return Err(*unreadable);
     }
     dialect.decode_call(message).map_err(|error| Fault::new(Code::InvalidArguments, report(&error)))
 }
 
-/// Stops a [`Worker`](crate::Worker) or a [`Listener`](crate::Listener), and tells what it does. Clones are handles of
-/// the same one.
+/// Stops a [`Worker`](crate::Worker) or a [`Listener`](crate::Listener), and tells what it does.
+/// Clones are handles of the same one.
 #[derive(Clone)]
 pub struct WorkHandle {
     phase: Phases,
@@ -225,8 +234,9 @@ pub struct WorkHandle {
 }
 
 impl WorkHandle {
-    /// Takes in no more, lets what runs finish, and waits for that. The rest is handed back for others to take; where the
-    /// transport cannot, what has arrived already is worked off first.
+    /// Takes in no more, lets what runs finish, and waits for that. The rest is handed back for
+    /// others to take; where the transport cannot, what has arrived already is worked off
+    /// first.
     ///
     /// Calling it again waits for the same end. Dropping the future goes on draining.
     pub fn drain(&self) -> impl Future<Output = ()> + Send + '_ {

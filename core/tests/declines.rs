@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{
-    CallError, Client, Code, Delivery, Fault, Memory, Message, Router, Server, ServerHandle, Transport,
+    CallError, Client, Code, Delivery, Fault, Memory, Message, Router, Server, ServerHandle,
+    Transport,
 };
 
 use self::scripted::{Scripted, sent};
@@ -105,8 +106,8 @@ async fn declined_call_that_nobody_waits_for_is_gone() {
 async fn who_runs_each_at_most_once_tells_the_caller() {
     let transport = Memory::new();
     let server = Server::bind(&transport, "render").at_most_once().await.unwrap();
-    let router =
-        Router::new(MessagePack).method("film", async |_: String| Err::<(), _>(Fault::declined("no")));
+    let router = Router::new(MessagePack)
+        .method("film", async |_: String| Err::<(), _>(Fault::declined("no")));
     tokio::spawn(server.serve(router));
     let _other = Server::bind(&transport, "render").await.unwrap();
     let called = client(&transport).await.call::<_, ()>("film", "bob").await;
@@ -131,7 +132,8 @@ async fn declining_is_not_handed_on_to_the_callers_caller() {
     assert_eq!((fault.code, &*fault.message), (Code::Unavailable, "ann has no lens"));
 }
 
-/// What cannot be given to another server by the transport is sent again, and each time as a new call.
+/// What cannot be given to another server by the transport is sent again, and each time as a new
+/// call.
 #[tokio::test]
 async fn caller_asks_again_where_the_transport_does_not() {
     let (transport, mut script) = Scripted::new(sent);
@@ -141,7 +143,10 @@ async fn caller_asks_again_where_the_transport_does_not() {
     let mut ids = Vec::new();
     for _ in 0..3 {
         let request = script.request().await;
-        assert_eq!((request.body.as_slice(), request.headers.get("of")), (Some(&b"\x01"[..]), Some("cats")));
+        assert_eq!(
+            (request.body.as_slice(), request.headers.get("of")),
+            (Some(&b"\x01"[..]), Some("cats"))
+        );
         ids.push(request.id);
         let mut reply = Message::failed(Fault::declined("not me"));
         reply.id = request.id;

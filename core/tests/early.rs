@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, CallError, CallId, Client, Code, Context, Deadline, Delivery, ErrorKind, Fault, Memory, Message,
-    Receipt, Replier, ReplyTo, Router, Server, ServerHandle, Suppression,
+    Address, CallError, CallId, Client, Code, Context, Deadline, Delivery, ErrorKind, Fault,
+    Memory, Message, Receipt, Replier, ReplyTo, Router, Server, ServerHandle, Suppression,
 };
 use tokio::sync::Semaphore;
 
 use self::scripted::{Scripted, sent};
 
-async fn serve(transport: &Memory, router: Router<MessagePack>) -> (ServerHandle, Client<MessagePack>) {
+async fn serve(
+    transport: &Memory,
+    router: Router<MessagePack>,
+) -> (ServerHandle, Client<MessagePack>) {
     let server = Server::bind(transport, "shop").await.unwrap();
     let handle = server.handle();
     tokio::spawn(server.serve(router));
@@ -53,7 +56,10 @@ async fn caller_is_answered_while_the_handler_goes_on() {
     gate.add_permits(1);
     server.drain().await;
     let stats = server.stats();
-    assert_eq!((stats.running, stats.answered, stats.answered_early, stats.failed_late), (0, 1, 1, 0));
+    assert_eq!(
+        (stats.running, stats.answered, stats.answered_early, stats.failed_late),
+        (0, 1, 1, 0)
+    );
     assert_eq!(client.stats().late_replies, 0, "it is answered once");
 }
 
@@ -85,8 +91,9 @@ async fn what_is_called_after_the_reply_has_its_own_deadline() {
     let transport = Memory::new();
     let (_, back) = serve(
         &transport,
-        Router::new(MessagePack)
-            .method("left", async |context: Context, (): ()| Ok(context.remaining().unwrap().as_secs())),
+        Router::new(MessagePack).method("left", async |context: Context, (): ()| {
+            Ok(context.remaining().unwrap().as_secs())
+        }),
     )
     .await;
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
@@ -101,8 +108,10 @@ async fn what_is_called_after_the_reply_has_its_own_deadline() {
     });
     let server = Server::bind(&transport, "front").await.unwrap();
     tokio::spawn(server.serve(router));
-    let front =
-        Client::connect(&transport, "front", MessagePack).timeout(Duration::from_secs(5)).await.unwrap();
+    let front = Client::connect(&transport, "front", MessagePack)
+        .timeout(Duration::from_secs(5))
+        .await
+        .unwrap();
     front.call::<_, ()>("order", &()).await.unwrap();
     assert_eq!((told.recv().await, told.recv().await), (Some(5), Some(30)));
 }
@@ -134,7 +143,8 @@ async fn caller_is_answered_once_and_by_the_handler() {
 
 #[tokio::test(start_paused = true)]
 async fn handler_that_does_not_answer_early_answers_as_ever() {
-    let router = Router::new(MessagePack).method("order", async |_: Replier<u32>, (): ()| Ok(5_u32));
+    let router =
+        Router::new(MessagePack).method("order", async |_: Replier<u32>, (): ()| Ok(5_u32));
     let (server, client) = serve(&Memory::new(), router).await;
     assert_eq!(client.call::<_, u32>("order", &()).await.unwrap(), 5);
     assert_eq!(server.stats().answered_early, 0);
@@ -151,7 +161,8 @@ async fn nobody_is_answered_where_nobody_waits() {
             Ok(2_u32)
         }
     });
-    // A router that is called within a handler answers whoever calls it, and not the handler's caller.
+    // A router that is called within a handler answers whoever calls it, and not the handler's
+    // caller.
     let inner = Client::new(Arc::new(router), MessagePack);
     let outer = Router::new(MessagePack).method("order", move |(): ()| {
         let inner = inner.clone();
@@ -168,10 +179,11 @@ async fn nobody_is_answered_where_nobody_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn result_that_cannot_be_written_is_the_handlers_to_deal_with() {
-    let router = Router::new(MessagePack).method("order", async |replier: Replier<Unwritable>, (): ()| {
-        assert_eq!(replier.reply(&Unwritable).await.unwrap_err().kind(), ErrorKind::Codec);
-        Ok(9_u32)
-    });
+    let router =
+        Router::new(MessagePack).method("order", async |replier: Replier<Unwritable>, (): ()| {
+            assert_eq!(replier.reply(&Unwritable).await.unwrap_err().kind(), ErrorKind::Codec);
+            Ok(9_u32)
+        });
     let (_, client) = serve(&Memory::new(), router).await;
     assert_eq!(client.call::<_, u32>("order", &()).await.unwrap(), 9);
 }
@@ -196,7 +208,8 @@ async fn handler_that_never_answers_ends_at_the_deadline() {
     until(|| server.stats().expired == 1).await;
 }
 
-/// Whether the same request comes again while the handler goes on, or later: it is told what the first was told.
+/// Whether the same request comes again while the handler goes on, or later: it is told what the
+/// first was told.
 #[tokio::test(start_paused = true)]
 async fn early_reply_is_remembered_where_duplicates_are_suppressed() {
     let (transport, mut script) = Scripted::new(sent);

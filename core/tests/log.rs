@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, Client, Deadline, Delivery, Memory, Message, Overflow, Publisher, Pusher, Router, Server,
-    Subscriber, Transport, Window, Worker,
+    Address, Client, Deadline, Delivery, Memory, Message, Overflow, Publisher, Pusher, Router,
+    Server, Subscriber, Transport, Window, Worker,
 };
 
 use self::scripted::{Scripted, sent};
@@ -41,7 +41,10 @@ async fn panic_of_a_handler_is_an_error_with_its_message_and_method() {
     let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
     client.call::<_, ()>("fail", &()).await.unwrap_err();
     let event = said(&seen, "a handler panicked");
-    assert_eq!((&*event["level"], &*event["service"], &*event["method"]), ("ERROR", "shop", "fail"));
+    assert_eq!(
+        (&*event["level"], &*event["service"], &*event["method"]),
+        ("ERROR", "shop", "fail")
+    );
     assert_eq!(event["panic"], "out of cheese");
 }
 
@@ -59,7 +62,10 @@ async fn panic_of_a_worker_is_an_error_with_its_queue() {
     }
     for message in ["a handler panicked", "failed for good"] {
         let event = said(&seen, message);
-        assert_eq!((&*event["level"], &*event["end"], &*event["name"]), ("ERROR", "worker", "thumbnails"));
+        assert_eq!(
+            (&*event["level"], &*event["end"], &*event["name"]),
+            ("ERROR", "worker", "thumbnails")
+        );
     }
 }
 
@@ -76,7 +82,10 @@ async fn handler_that_outlasts_its_caller_is_a_warning() {
         tokio::task::yield_now().await;
     }
     let event = said(&seen, "requests expired");
-    assert_eq!((&*event["level"], &*event["service"], &*event["method"]), ("WARN", "shop", "sleep"));
+    assert_eq!(
+        (&*event["level"], &*event["service"], &*event["method"]),
+        ("WARN", "shop", "sleep")
+    );
     assert_eq!(
         (&*event["what"], &*event["count"]),
         ("took longer than the caller waits, and was stopped", "1")
@@ -136,7 +145,10 @@ async fn events_that_a_slow_subscriber_drops_are_told_once_in_a_while() {
     };
     flood(99).await;
     let event = said(&seen, "dropped events: the subscriber is too slow");
-    assert_eq!((&*event["level"], &*event["channel"], &*event["policy"]), ("WARN", "weather", "DropOldest"));
+    assert_eq!(
+        (&*event["level"], &*event["channel"], &*event["policy"]),
+        ("WARN", "weather", "DropOldest")
+    );
 
     tokio::time::advance(Duration::from_secs(60)).await;
     flood(199).await;
@@ -163,7 +175,9 @@ async fn drain_is_told_when_it_begins_and_when_it_has_ended() {
         .events()
         .into_iter()
         .filter(|event| event["level"] == "INFO")
-        .map(|event| [&event["end"], &event["name"], &event["message"]].map(String::clone).join(" "))
+        .map(|event| {
+            [&event["end"], &event["name"], &event["message"]].map(String::clone).join(" ")
+        })
         .collect();
     let beginning = |end: &str| {
         ["is at work", "takes in no more, and finishes what runs", "has stopped"]

@@ -7,8 +7,8 @@ use std::task::{Context, Waker};
 
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, CallId, Deadline, ErrorKind, Group, Memory, Message, Server, Subscriber, Transport, Window,
-    Worker,
+    Address, CallId, Deadline, ErrorKind, Group, Memory, Message, Server, Subscriber, Transport,
+    Window, Worker,
 };
 
 fn service() -> Address {
@@ -122,7 +122,8 @@ async fn group_is_durable_for_all_its_members_or_for_none() {
     let join = |durable: bool| {
         let group = Group::new("archive").unwrap();
         let group = if durable { group.durable() } else { group };
-        let subscriber = Subscriber::<u8>::bind(&memory, "events", MessagePack).filter("#").group(group);
+        let subscriber =
+            Subscriber::<u8>::bind(&memory, "events", MessagePack).filter("#").group(group);
         subscriber.into_future()
     };
     let durable = join(true).await.unwrap();

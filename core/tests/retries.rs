@@ -1,4 +1,5 @@
-//! What becomes of work that fails, over memory, with a clock that stands still until everybody waits.
+//! What becomes of work that fails, over memory, with a clock that stands still until everybody
+//! waits.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -9,9 +10,9 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, Client, Code, Context, DeadLetters, Delivery, ErrorKind, Fault, Group, Listener, Memory,
-    Message, Outcome, Publisher, Puller, Pusher, Reason, Receipt, Retries, Router, Server, Settle,
-    Subscriber, Transport, Window, WorkHandle, Worker,
+    Address, Client, Code, Context, DeadLetters, Delivery, ErrorKind, Fault, Group, Listener,
+    Memory, Message, Outcome, Publisher, Puller, Pusher, Reason, Receipt, Retries, Router, Server,
+    Settle, Subscriber, Transport, Window, WorkHandle, Worker,
 };
 use tokio::time::Instant;
 
@@ -196,7 +197,8 @@ async fn chosen_letters_are_redriven_and_the_others_stay_in_order() {
         jobs.next().await.unwrap().unwrap().dead_letter(format!("number {n}")).unwrap();
     }
     let dead = DeadLetters::of_queue(&memory, "jobs").unwrap();
-    let odd = |letter: &polywire_core::DeadLetter| letter.read::<u32>(&MessagePack).unwrap() % 2 == 1;
+    let odd =
+        |letter: &polywire_core::DeadLetter| letter.read::<u32>(&MessagePack).unwrap() % 2 == 1;
     assert_eq!(dead.redrive(3, odd).await.unwrap(), 1);
     let again = jobs.next().await.unwrap().unwrap();
     assert_eq!((*again, again.context().attempt, again.context().redriven()), (1, 1, 1));
@@ -231,8 +233,11 @@ async fn redriving_into_a_full_queue_ends_and_loses_nothing() {
 async fn dead_event_is_redriven_to_its_group_alone() {
     let memory = Memory::new();
     let group = || Group::new("billing").unwrap();
-    let listener =
-        Listener::bind(&memory, "orders", MessagePack).group(group()).retries(Retries::new(1)).await.unwrap();
+    let listener = Listener::bind(&memory, "orders", MessagePack)
+        .group(group())
+        .retries(Retries::new(1))
+        .await
+        .unwrap();
     let (handle, attempts) = (listener.handle(), Attempts::default());
     let notes = attempts.clone();
     tokio::spawn(listener.listen(move |context: Context, _: u32| {
@@ -263,10 +268,14 @@ async fn what_a_backend_lacks_is_refused_and_the_job_given_back() {
     let (transport, script) = Scripted::new(sent);
     let worker = Worker::bind(&transport, "jobs", MessagePack).retries(Retries::at_once(2));
     assert_eq!(worker.await.unwrap_err().detail("capability"), Some("settlement"));
-    let worker = Worker::bind(&transport, "jobs", MessagePack).retries(Retries::new(1).then_dead_letter());
+    let worker =
+        Worker::bind(&transport, "jobs", MessagePack).retries(Retries::new(1).then_dead_letter());
     assert_eq!(worker.await.unwrap_err().detail("capability"), Some("dead_letters"));
     let error = DeadLetters::of_queue(&transport, "jobs").unwrap_err();
-    assert_eq!((error.kind(), error.detail("capability")), (ErrorKind::Unsupported, Some("dead_letters")));
+    assert_eq!(
+        (error.kind(), error.detail("capability")),
+        (ErrorKind::Unsupported, Some("dead_letters"))
+    );
     let ledger = Arc::new(Ledger::default());
     let job = Delivery::new(Message::new(vec![5]), Receipt::new(ledger.clone(), 1));
     script.incoming.send(Ok(job)).unwrap();

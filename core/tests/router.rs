@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use polywire_codec::Json;
 use polywire_core::{
-    CallError, Client, Code, Context, Deadline, Extract, Fault, FromState, Group, Headers, Listener, Memory,
-    Publisher, Request, Router, State, WorkHandle,
+    CallError, Client, Code, Context, Deadline, Extract, Fault, FromState, Group, Headers,
+    Listener, Memory, Publisher, Request, Router, State, WorkHandle,
 };
 
 /// What all handlers share.
@@ -29,7 +29,8 @@ struct User(String);
 impl<S> Extract<S> for User {
     fn extract(request: &Request, _: &S) -> Result<Self, Fault> {
         let user = request.message.headers.get("user");
-        let user = user.ok_or_else(|| Fault::new(Code::Application, "who are you?").with_kind("Stranger"))?;
+        let user = user
+            .ok_or_else(|| Fault::new(Code::Application, "who are you?").with_kind("Stranger"))?;
         Ok(Self(user.to_owned()))
     }
 }
@@ -45,7 +46,11 @@ async fn order(
     Ok(format!("{user} {} {} {}", headers.len(), shop.name, stock.lock().unwrap()))
 }
 
-async fn method(deadline: Option<Deadline>, context: Context, (): ()) -> Result<(bool, String), Fault> {
+async fn method(
+    deadline: Option<Deadline>,
+    context: Context,
+    (): (),
+) -> Result<(bool, String), Fault> {
     Ok((deadline.is_some(), context.method.unwrap().to_string()))
 }
 
@@ -60,7 +65,10 @@ async fn handlers_get_what_they_ask_for_in_any_order() -> Result<(), CallError> 
     let ordered = shop().request("shop.order").header("user", "ada").call::<_, String>(&3).await?;
     assert_eq!(ordered, "ada 1 corner 7");
     assert_eq!(shop().call::<_, (bool, String)>("method", &()).await?, (true, "method".into()));
-    assert_eq!(shop().call::<_, (bool, String)>("shop.method", &()).await?, (true, "shop.method".into()));
+    assert_eq!(
+        shop().call::<_, (bool, String)>("shop.method", &()).await?,
+        (true, "shop.method".into())
+    );
     Ok(())
 }
 
@@ -83,7 +91,11 @@ struct Notes(Arc<Mutex<Vec<String>>>);
 
 impl Notes {
     fn note(&self, who: &str, context: &Context) {
-        self.0.lock().unwrap().push(format!("{who} {} {}", context.topic.as_ref().unwrap(), context.attempt));
+        self.0.lock().unwrap().push(format!(
+            "{who} {} {}",
+            context.topic.as_ref().unwrap(),
+            context.attempt
+        ));
     }
 
     fn taken(&self) -> Vec<String> {

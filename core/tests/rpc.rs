@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, CallError, CallId, Client, Code, Deadline, Delivery, Error, ErrorKind, Fault, Memory, Message,
-    Outcome, Receipt, ReplyTo, Requester, Router, Sending, Server, ServerBind, ServerStats, Settle,
-    Suppression, Window,
+    Address, CallError, CallId, Client, Code, Deadline, Delivery, Error, ErrorKind, Fault, Memory,
+    Message, Outcome, Receipt, ReplyTo, Requester, Router, Sending, Server, ServerBind,
+    ServerStats, Settle, Suppression, Window,
 };
 use tokio::time::Instant;
 
@@ -130,14 +130,20 @@ impl Settle for Ledger {
     }
 }
 
-/// Serves one request over a scripted end; what was replied, and what the request's receipt came to.
-async fn serve_one(request: Message, send: fn() -> Sending<'static>) -> (Vec<Message>, Vec<Outcome>) {
+/// Serves one request over a scripted end; what was replied, and what the request's receipt came
+/// to.
+async fn serve_one(
+    request: Message,
+    send: fn() -> Sending<'static>,
+) -> (Vec<Message>, Vec<Outcome>) {
     let (transport, mut script) = Scripted::new(send);
     let server = Server::bind(&transport, "service").await.unwrap();
     let ledger = Arc::new(Ledger::default());
     script.incoming.send(Ok(Delivery::new(request, Receipt::new(ledger.clone(), 1)))).unwrap();
     drop(script.incoming);
-    server.serve(Router::new(MessagePack).method("double", |n: i64| async move { Ok(n * 2) })).await;
+    server
+        .serve(Router::new(MessagePack).method("double", |n: i64| async move { Ok(n * 2) }))
+        .await;
     let mut replies = Vec::new();
     while let Ok(reply) = script.sent.try_recv() {
         replies.push(reply);
@@ -171,7 +177,8 @@ async fn request_whose_reply_cannot_leave_is_requeued() {
 
 #[tokio::test]
 async fn request_whose_reply_can_never_leave_is_answered_with_a_fault() {
-    let refused = || Sending::ready(Err(Error::new(ErrorKind::Config, "such a header cannot be sent")));
+    let refused =
+        || Sending::ready(Err(Error::new(ErrorKind::Config, "such a header cannot be sent")));
     let (replies, outcomes) = serve_one(request(), refused).await;
     assert_eq!(replies.len(), 2);
     assert_eq!(replies[1].fault.as_ref().unwrap().code, Code::Internal);
@@ -212,8 +219,8 @@ async fn expired_request_is_settled_and_not_answered() {
     assert_eq!(outcomes, [Outcome::Ack]);
 }
 
-/// Serves deliveries of requests, each with its attempt, by a handler that counts; what was replied, how often the handler
-/// ran, and in which order requests were settled and run.
+/// Serves deliveries of requests, each with its attempt, by a handler that counts; what was
+/// replied, how often the handler ran, and in which order requests were settled and run.
 async fn serve_counted(
     requests: &[(Message, u32)],
     server: impl for<'t> FnOnce(ServerBind<'t, Scripted>) -> ServerBind<'t, Scripted>,
@@ -222,7 +229,8 @@ async fn serve_counted(
     let server = server(Server::bind(&transport, "service")).await.unwrap();
     let story = Arc::new(Story::default());
     for (request, attempt) in requests {
-        let delivery = Delivery::new(request.clone(), Receipt::new(story.clone(), 1)).attempt(*attempt);
+        let delivery =
+            Delivery::new(request.clone(), Receipt::new(story.clone(), 1)).attempt(*attempt);
         script.incoming.send(Ok(delivery)).unwrap();
     }
     drop(script.incoming);
@@ -322,8 +330,8 @@ async fn router_is_a_service_without_any_transport() {
 
 #[tokio::test(start_paused = true)]
 async fn client_of_a_service_without_a_clock_keeps_its_deadline() {
-    let router =
-        Router::new(MessagePack).method("wait", |(): ()| async { Ok(std::future::pending::<u8>().await) });
+    let router = Router::new(MessagePack)
+        .method("wait", |(): ()| async { Ok(std::future::pending::<u8>().await) });
     let client = Client::new(router, MessagePack);
     let began = Instant::now();
     let outcome = client.request("wait").timeout(Duration::from_secs(1)).call::<_, u8>(&()).await;
@@ -343,16 +351,21 @@ async fn dropped_server_hands_its_requests_on() {
     let memory = Memory::new();
     let server = Server::bind(&memory, "service").await.unwrap();
     let handle = server.handle();
-    let stuck = tokio::spawn(server.serve(
-        Router::new(MessagePack).method("double", |_: i64| async { Ok(std::future::pending::<i64>().await) }),
-    ));
+    let stuck = tokio::spawn(
+        server.serve(
+            Router::new(MessagePack)
+                .method("double", |_: i64| async { Ok(std::future::pending::<i64>().await) }),
+        ),
+    );
     let client = Client::connect(&memory, "service", MessagePack).await.unwrap();
     let call = client.request("double").start::<_, i64>(&4).unwrap();
     while handle.stats().running == 0 {
         tokio::task::yield_now().await;
     }
     let heir = Server::bind(&memory, "service").await.unwrap();
-    tokio::spawn(heir.serve(Router::new(MessagePack).method("double", |n: i64| async move { Ok(n * 2) })));
+    tokio::spawn(
+        heir.serve(Router::new(MessagePack).method("double", |n: i64| async move { Ok(n * 2) })),
+    );
     stuck.abort();
     assert_eq!(call.await.unwrap(), 8);
     // A handle of a server that is gone does not wait for it.
@@ -366,8 +379,10 @@ async fn names_that_are_no_addresses_are_refused() {
     assert_eq!(error.kind(), ErrorKind::Config);
     let error = Server::bind(&memory, "").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    let client =
-        Client::new(Requester::open(&memory, Address::new("a").unwrap(), 1).await.unwrap(), MessagePack);
+    let client = Client::new(
+        Requester::open(&memory, Address::new("a").unwrap(), 1).await.unwrap(),
+        MessagePack,
+    );
     let error = client.call::<_, ()>("two..dots", &()).await.unwrap_err();
     assert_eq!(error.kind(), Some(ErrorKind::Config));
 }

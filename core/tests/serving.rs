@@ -17,15 +17,17 @@ const LONG: Duration = Duration::from_secs(60);
 async fn server_that_is_told_to_shut_down_finishes_what_runs_and_takes_no_more() {
     let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (tell, told) = (begun.clone(), end.clone());
-    let router =
-        Router::new(MessagePack).method("ping", async |(): ()| Ok("pong")).method("wait", move |(): ()| {
+    let router = Router::new(MessagePack).method("ping", async |(): ()| Ok("pong")).method(
+        "wait",
+        move |(): ()| {
             let (begun, end) = (tell.clone(), told.clone());
             async move {
                 begun.notify_one();
                 end.notified().await;
                 Ok("done")
             }
-        });
+        },
+    );
     let transport = Memory::new();
     let (shut_down, shutting_down) = oneshot::channel::<()>();
     let server = Server::bind(&transport, "shop").await.unwrap();

@@ -40,7 +40,10 @@ async fn served_mock_answers_fails_and_hangs_as_told() {
         .error("add", Error::new(ErrorKind::Disconnected, "lost"))
         .hang("add");
     let client = testing::client(mock.clone(), MessagePack).await.unwrap();
-    assert_eq!(client.request("add").header("tenant", "a").call::<_, i64>(&(2, 3)).await.unwrap(), 5);
+    assert_eq!(
+        client.request("add").header("tenant", "a").call::<_, i64>(&(2, 3)).await.unwrap(),
+        5
+    );
     assert!(client.call::<_, i64>("add", &(2, 3)).await.unwrap_err().fault().is_some());
     let outcome = client.call::<_, i64>("add", &(2, 3)).await;
     assert!(matches!(outcome, Err(CallError::DeadlineExceeded(_))), "{outcome:?}");

@@ -12,8 +12,8 @@ use futures_util::future::{BoxFuture, join_all};
 use polywire_codec::MessagePack;
 use polywire_core::middleware::{FromTower, ToTower};
 use polywire_core::{
-    Address, CallError, Client, Code, Deadline, Error, ErrorKind, Memory, Message, Reply, Request, Requester,
-    Router, Server, Service, service_fn,
+    Address, CallError, Client, Code, Deadline, Error, ErrorKind, Memory, Message, Reply, Request,
+    Requester, Router, Server, Service, service_fn,
 };
 use tokio::sync::Notify;
 use tower::retry::{Policy, RetryLayer};
@@ -22,7 +22,10 @@ use tower::{BoxError, ServiceBuilder};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn request() -> Request {
-    Request::new(Message::request(Address::from_static("any").unwrap(), Deadline::after(60 * SECOND)))
+    Request::new(Message::request(
+        Address::from_static("any").unwrap(),
+        Deadline::after(60 * SECOND),
+    ))
 }
 
 fn never() -> impl Service {
@@ -71,7 +74,8 @@ async fn concurrency_limit_and_load_shed_refuse_what_is_too_much() {
             Ok(Reply::default())
         }
     });
-    let limited = ServiceBuilder::new().load_shed().concurrency_limit(1).service(ToTower::new(held));
+    let limited =
+        ServiceBuilder::new().load_shed().concurrency_limit(1).service(ToTower::new(held));
     let service = FromTower::new(limited);
     let mut first = Box::pin(service.call(request()));
     assert!(futures_util::poll!(&mut first).is_pending());
@@ -102,8 +106,10 @@ async fn what_is_not_ready_is_waited_for_until_the_deadline() {
 
 #[tokio::test]
 async fn buffer_and_rate_limit_carry_calls_and_hand_errors_through() {
-    let limited =
-        ServiceBuilder::new().buffer(16).rate_limit(1000, SECOND).service(ToTower::new(bare().await));
+    let limited = ServiceBuilder::new()
+        .buffer(16)
+        .rate_limit(1000, SECOND)
+        .service(ToTower::new(bare().await));
     let client = Client::new(FromTower::new(limited), MessagePack);
     let calls = join_all((0..10).map(|_| client.call::<_, i64>("double", &0))).await;
     assert!(calls.iter().all(Result::is_ok), "{calls:?}");
@@ -120,7 +126,11 @@ struct Thrice(u32);
 impl Policy<Request, Reply, CallError> for Thrice {
     type Future = std::future::Ready<()>;
 
-    fn retry(&mut self, _: &mut Request, outcome: &mut Result<Reply, CallError>) -> Option<Self::Future> {
+    fn retry(
+        &mut self,
+        _: &mut Request,
+        outcome: &mut Result<Reply, CallError>,
+    ) -> Option<Self::Future> {
         self.0 += 1;
         (outcome.is_err() && self.0 < 3).then(|| std::future::ready(()))
     }
@@ -141,8 +151,9 @@ async fn retry_makes_the_same_request_again() {
             if call < 2 { Err(lost()) } else { Ok(Reply::new(request.message.body)) }
         }
     });
-    let retried =
-        ServiceBuilder::new().layer(RetryLayer::new(Thrice(0))).service(ToTower::new(failing_twice));
+    let retried = ServiceBuilder::new()
+        .layer(RetryLayer::new(Thrice(0)))
+        .service(ToTower::new(failing_twice));
     let echo = Request::new(Message::new("again"));
     let reply = FromTower::new(retried).call(echo).await.unwrap();
     assert_eq!(reply.message.body.into_bytes(), "again");

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use polywire_codec::MessagePack;
 use polywire_core::middleware::{Layer, LogFailures, Trace, TraceContext};
 use polywire_core::{
-    Client, Code, Fault, Memory, Publisher, Pusher, Reply, Request, Router, Server, Service, Transport,
-    Worker, service_fn,
+    Client, Code, Fault, Memory, Publisher, Pusher, Reply, Request, Router, Server, Service,
+    Transport, Worker, service_fn,
 };
 
 use self::watching::{listen_everywhere, watch};
@@ -70,7 +70,8 @@ async fn caller_that_says_its_trace_is_continued_and_nonsense_is_not() {
     let continued =
         client.request("pay").header("traceparent", trace.parent()).call::<_, Option<String>>(&());
     assert_eq!(continued.await.unwrap(), Some(trace.trace_id()));
-    let begun = client.request("pay").header("traceparent", "nonsense").call::<_, Option<String>>(&());
+    let begun =
+        client.request("pay").header("traceparent", "nonsense").call::<_, Option<String>>(&());
     assert_eq!(begun.await.unwrap().unwrap().len(), 32);
 }
 

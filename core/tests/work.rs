@@ -1,4 +1,5 @@
-//! Pushing, working and subscribing over scripted ends: what a backend may do that memory never does.
+//! Pushing, working and subscribing over scripted ends: what a backend may do that memory never
+//! does.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, Code, Delivery, Error, ErrorKind, Fault, Group, Message, Outcome, Overflow, Publisher, Pusher,
-    Receipt, Settle, Subscriber, Window, Worker,
+    Address, Code, Delivery, Error, ErrorKind, Fault, Group, Message, Outcome, Overflow, Publisher,
+    Pusher, Receipt, Settle, Subscriber, Window, Worker,
 };
 use tokio::time::Instant;
 
@@ -46,8 +47,10 @@ impl Script {
 #[tokio::test(start_paused = true)]
 async fn push_that_finds_no_room_gives_up_in_time() {
     let (transport, _script) = Scripted::new(never_confirmed);
-    let pusher =
-        Pusher::connect(&transport, "jobs", MessagePack).timeout(Duration::from_secs(3)).await.unwrap();
+    let pusher = Pusher::connect(&transport, "jobs", MessagePack)
+        .timeout(Duration::from_secs(3))
+        .await
+        .unwrap();
     let (transport, _script) = Scripted::new(never_confirmed);
     let publisher = Publisher::connect(&transport, "events", MessagePack).await.unwrap();
     let start = Instant::now();
@@ -75,7 +78,10 @@ async fn attempts_are_bounded_and_outcomes_settled() {
     worker.work(move |n: u8| async move { if n == 0 { Err(fault()) } else { Ok(()) } }).await;
     let settled = ledger.0.lock().unwrap().clone();
     let discarded = |tag| (tag, Outcome::Discard);
-    assert_eq!(settled, [(1, Outcome::Requeue), discarded(2), discarded(3), (4, Outcome::Ack), discarded(5)]);
+    assert_eq!(
+        settled,
+        [(1, Outcome::Requeue), discarded(2), discarded(3), (4, Outcome::Ack), discarded(5)]
+    );
     let stats = handle.stats();
     assert_eq!((stats.done, stats.retried, stats.discarded, stats.running), (1, 1, 3, 0));
 }
@@ -131,7 +137,8 @@ async fn more_than_was_asked_for_is_dropped() {
 async fn events_of_ones_own_are_settled_as_they_are_taken() {
     let (transport, script) = Scripted::new(sent);
     let ledger = Arc::new(Ledger::default());
-    let mut subscriber: Subscriber<u8> = Subscriber::bind(&transport, "events", MessagePack).await.unwrap();
+    let mut subscriber: Subscriber<u8> =
+        Subscriber::bind(&transport, "events", MessagePack).await.unwrap();
     let Delivery { message, .. } = event("a", 1);
     script.deliver(Delivery::new(message, Receipt::new(ledger.clone(), 1)));
     let unsettled = subscriber.next().await.unwrap().unwrap().requeue().unwrap_err();
@@ -143,7 +150,8 @@ async fn events_of_ones_own_are_settled_as_they_are_taken() {
 #[tokio::test]
 async fn event_that_cannot_be_read_is_an_error_and_the_stream_goes_on() {
     let (transport, script) = Scripted::new(sent);
-    let mut subscriber: Subscriber<u8> = Subscriber::bind(&transport, "events", MessagePack).await.unwrap();
+    let mut subscriber: Subscriber<u8> =
+        Subscriber::bind(&transport, "events", MessagePack).await.unwrap();
     script.deliver(Delivery::settled(job(1)));
     script.fail(Error::new(ErrorKind::Disconnected, "events may have been missed"));
     let mut garbled = event("a", 1);

@@ -24,13 +24,16 @@ pub(crate) struct Abacus {
 
 impl Calculator for Abacus {
     async fn add(&self, a: i64, b: i64) -> Result<i64, Fault> {
-        a.checked_add(b)
-            .ok_or_else(|| Fault::new(Code::Application, "the sum is too large").with_kind("Overflow"))
+        a.checked_add(b).ok_or_else(|| {
+            Fault::new(Code::Application, "the sum is too large").with_kind("Overflow")
+        })
     }
 
     async fn divide(&self, a: f64, b: f64) -> Result<f64, Fault> {
         if b == 0.0 {
-            return Err(Fault::new(Code::Application, "cannot divide by zero").with_kind("DivisionByZero"));
+            return Err(
+                Fault::new(Code::Application, "cannot divide by zero").with_kind("DivisionByZero")
+            );
         }
         Ok(a / b)
     }

@@ -154,7 +154,10 @@ impl Book {
             sleep(Duration::from_millis(20)).await;
         }
         let sum = self.sum();
-        ensure!(sum.lost == 0 && sum.unexpected == 0, "what was promised and what was seen disagree: {sum}");
+        ensure!(
+            sum.lost == 0 && sum.unexpected == 0,
+            "what was promised and what was seen disagree: {sum}"
+        );
         let wrong = self.wrong.load(Ordering::Relaxed);
         ensure!(wrong == 0, "{wrong} results were wrong");
         Ok(())

@@ -48,7 +48,8 @@ impl Broker {
         act: impl FnOnce(&mut Node) -> io::Result<T> + Send + 'static,
     ) -> Result<T> {
         let node = self.node.clone();
-        let acting = spawn_blocking(move || act(&mut node.lock().unwrap_or_else(PoisonError::into_inner)));
+        let acting =
+            spawn_blocking(move || act(&mut node.lock().unwrap_or_else(PoisonError::into_inner)));
         Ok(acting.await??)
     }
 }

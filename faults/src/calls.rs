@@ -31,7 +31,8 @@ pub(crate) struct Calls {
 const GRACE: Duration = Duration::from_secs(20);
 
 impl Calls {
-    /// Makes all of them, or as many as are begun until the book says that it is over, and notes in the book how each ended.
+    /// Makes all of them, or as many as are begun until the book says that it is over, and notes in
+    /// the book how each ended.
     ///
     /// # Errors
     ///
@@ -52,7 +53,11 @@ impl Calls {
             caller??;
         }
         let stats = client.stats();
-        ensure!(stats.in_flight == 0, "{} calls are in flight after the last has ended", stats.in_flight);
+        ensure!(
+            stats.in_flight == 0,
+            "{} calls are in flight after the last has ended",
+            stats.in_flight
+        );
         book.figure("late replies", stats.late_replies);
         Ok(())
     }
@@ -65,7 +70,11 @@ impl Calls {
         if !self.pause.is_zero() {
             sleep(self.pause).await;
         }
-        ensure!(took < self.timeout + GRACE, "a call with a deadline of {:?} took {took:?}", self.timeout);
+        ensure!(
+            took < self.timeout + GRACE,
+            "a call with a deadline of {:?} took {took:?}",
+            self.timeout
+        );
         Ok(())
     }
 }

@@ -28,8 +28,8 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// Pushes all of them, or as many as are begun until the book says that it is over. Each is pushed again until it is
-    /// acknowledged.
+    /// Pushes all of them, or as many as are begun until the book says that it is over. Each is
+    /// pushed again until it is acknowledged.
     pub(crate) async fn push(self, amqp: &Amqp, book: &Arc<Book>) -> Result<()> {
         let pusher = Pusher::connect(amqp, QUEUE, MessagePack).await.context("a pusher")?;
         let begun = Arc::new(AtomicUsize::new(0));

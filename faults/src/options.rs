@@ -14,8 +14,12 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
-        let mut options =
-            Self { scenarios: Vec::new(), size: Size::Full, seed: DEFAULT_SEED, soak: DEFAULT_SOAK };
+        let mut options = Self {
+            scenarios: Vec::new(),
+            size: Size::Full,
+            seed: DEFAULT_SEED,
+            soak: DEFAULT_SOAK,
+        };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
@@ -27,7 +31,8 @@ impl Options {
                 }
                 "--minutes" => {
                     let minutes = arguments.next().context("--minutes takes a number")?;
-                    options.soak = Duration::from_mins(minutes.parse().context("--minutes takes a number")?);
+                    options.soak =
+                        Duration::from_mins(minutes.parse().context("--minutes takes a number")?);
                 }
                 "soak" => options.scenarios.push(Scenario::SOAK),
                 letter => options.scenarios.push(named(letter)?),
@@ -41,8 +46,9 @@ impl Options {
 }
 
 fn named(letter: &str) -> Result<Scenario> {
-    let found =
-        Scenario::ALL.iter().find(|scenario| letter.eq_ignore_ascii_case(&scenario.letter.to_string()));
+    let found = Scenario::ALL
+        .iter()
+        .find(|scenario| letter.eq_ignore_ascii_case(&scenario.letter.to_string()));
     match found {
         Some(scenario) => Ok(*scenario),
         None => {

@@ -19,7 +19,8 @@ use crate::patience::within;
 /// The first argument of a program that is to [`play()`] a peer.
 pub const ARGUMENT: &str = "--peer";
 
-/// What a peer says when it is ready. Whatever else it says is the number of an operation that it carried out.
+/// What a peer says when it is ready. Whatever else it says is the number of an operation that it
+/// carried out.
 const READY: &str = "ready";
 
 /// What a peer is.
@@ -73,7 +74,8 @@ impl Peer {
         // It ends when its input does, so that none is left behind by a run that is killed.
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().context("a peer does not start")?;
-        let mut said = BufReader::new(process.stdout.take().context("a peer has an output")?).lines();
+        let mut said =
+            BufReader::new(process.stdout.take().context("a peer has an output")?).lines();
         let first = within("a peer is ready", said.next_line()).await??;
         anyhow::ensure!(first.as_deref() == Some(READY), "a peer did not get ready");
         let number = LAST.fetch_add(1, Ordering::Relaxed);

@@ -77,8 +77,16 @@ impl fmt::Display for Report {
     /// One line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scenario, mode, seconds, .. } = self;
-        let Sum { attempted, acknowledged, failed, indeterminate, lost, duplicated, unexpected, .. } =
-            self.counts;
+        let Sum {
+            attempted,
+            acknowledged,
+            failed,
+            indeterminate,
+            lost,
+            duplicated,
+            unexpected,
+            ..
+        } = self.counts;
         write!(
             f,
             "{scenario} {mode}: {attempted} attempted: {acknowledged} acknowledged, {failed} failed, \
@@ -119,8 +127,16 @@ impl fmt::Display for Table {
         )?;
         writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|")?;
         for report in &self.0 {
-            let Sum { attempted, acknowledged, failed, indeterminate, lost, duplicated, unexpected, .. } =
-                report.counts;
+            let Sum {
+                attempted,
+                acknowledged,
+                failed,
+                indeterminate,
+                lost,
+                duplicated,
+                unexpected,
+                ..
+            } = report.counts;
             let Report { scenario, mode, seconds, .. } = report;
             let failed_mark = if report.failure.is_some() { " **FAILED**" } else { "" };
             writeln!(

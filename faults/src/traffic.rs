@@ -89,16 +89,20 @@ impl Traffic {
         until_some("an operation is acknowledged and seen", || self.line.operate()).await
     }
 
-    /// Begins no more, and waits until those end that were begun, and all is seen that was acknowledged.
+    /// Begins no more, and waits until those end that were begun, and all is seen that was
+    /// acknowledged.
     ///
     /// # Errors
     ///
     /// If something is not seen. The book counts it; who waits here knows where it was lost.
     pub(crate) async fn finish(mut self) -> Result<()> {
         self.line.over.store(true, Ordering::Release);
-        within("all operations have ended", async { while self.sending.join_next().await.is_some() {} })
-            .await?;
-        let all_seen = until("all is seen that was acknowledged", || self.line.unseen().is_empty()).await;
+        within("all operations have ended", async {
+            while self.sending.join_next().await.is_some() {}
+        })
+        .await?;
+        let all_seen =
+            until("all is seen that was acknowledged", || self.line.unseen().is_empty()).await;
         all_seen.with_context(|| format!("acknowledged, and not seen: {:?}", self.line.unseen()))
     }
 }
@@ -114,14 +118,17 @@ impl Line {
                 outcome.is_ok()
             }
             SendingEnd::Pusher(pusher) => self.sent(id, &pusher.push(&id).await),
-            SendingEnd::Publisher(publisher) => self.sent(id, &publisher.publish("noted", &id).await),
+            SendingEnd::Publisher(publisher) => {
+                self.sent(id, &publisher.publish("noted", &id).await)
+            }
         };
         if !acknowledged {
             return None;
         }
         lock(&self.acknowledged).insert(id);
         // It may arrive a moment later; one that does not is lost, which is for the book to say.
-        let seen = until_some("it is seen", || async { lock(&self.seen).contains(&id).then_some(()) });
+        let seen =
+            until_some("it is seen", || async { lock(&self.seen).contains(&id).then_some(()) });
         timeout(BRIEF, seen).await.ok()?.ok()
     }
 
@@ -148,7 +155,9 @@ impl SendingEnd {
     async fn open(pattern: Pattern, name: &str, amqp: &Amqp) -> Result<Self> {
         Ok(match pattern {
             Pattern::Calls => Self::Client(Client::connect(amqp, name, MessagePack).await?),
-            Pattern::Jobs => Self::Pusher(Pusher::connect(amqp, name, MessagePack).timeout(BRIEF).await?),
+            Pattern::Jobs => {
+                Self::Pusher(Pusher::connect(amqp, name, MessagePack).timeout(BRIEF).await?)
+            }
             Pattern::Events | Pattern::GroupEvents => {
                 Self::Publisher(Publisher::connect(amqp, name, MessagePack).timeout(BRIEF).await?)
             }

@@ -12,8 +12,9 @@ fn main() {
     // Half of the time they wait for nodes that start.
     arguments.test_threads.get_or_insert(2);
     let modes = |scenario: &Scenario| scenario.modes_of(Size::Quick).iter();
-    let trials =
-        Scenario::ALL.iter().flat_map(|scenario| modes(scenario).map(|mode| trial(*scenario, *mode)));
+    let trials = Scenario::ALL
+        .iter()
+        .flat_map(|scenario| modes(scenario).map(|mode| trial(*scenario, *mode)));
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 
@@ -21,7 +22,9 @@ fn trial(scenario: Scenario, mode: Mode) -> Trial {
     let name = format!("{}_{mode}::{}", scenario.letter, scenario.about.replace([' ', ','], "_"));
     Trial::ignorable_test(name, move || {
         if std::env::var_os("POLYWIRE_AMQP_URL").is_none() {
-            return Ok(Completion::ignored_with("for want of a broker; `cargo xtask test` starts one"));
+            return Ok(Completion::ignored_with(
+                "for want of a broker; `cargo xtask test` starts one",
+            ));
         }
         let program = env!("CARGO_BIN_EXE_polywire-faults").into();
         let plan = Plan { size: Size::Quick, mode, seed: 1, soak: Duration::ZERO, program };

@@ -22,7 +22,8 @@ use crate::parse::ServiceTrait;
 pub(crate) fn expand(service: &ServiceTrait) -> TokenStream {
     let definition = service::definition(service);
     let ends = ends(service);
-    let (end_definitions, end_impls) = (ends.iter().map(|end| &end.0), ends.iter().map(|end| &end.1));
+    let (end_definitions, end_impls) =
+        (ends.iter().map(|end| &end.0), ends.iter().map(|end| &end.1));
     let server = server::definition(service);
     let arguments = service.methods.iter().map(arguments::definition);
     let server_impls = server::impls(service);

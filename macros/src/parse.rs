@@ -12,8 +12,8 @@ use std::collections::HashSet;
 use proc_macro2::{Span, TokenStream};
 use syn::punctuated::Punctuated;
 use syn::{
-    Attribute, Error, Generics, Ident, Item, ItemTrait, LitStr, Result, Token, TraitItem, TypeParamBound,
-    Visibility,
+    Attribute, Error, Generics, Ident, Item, ItemTrait, LitStr, Result, Token, TraitItem,
+    TypeParamBound, Visibility,
 };
 
 pub(crate) use self::argument::{Argument, ArgumentDefault};
@@ -35,7 +35,8 @@ pub(crate) struct ServiceTrait {
 }
 
 impl ServiceTrait {
-    /// Reads the trait that the macro stands on. The error tells everything that is wrong, not just the first.
+    /// Reads the trait that the macro stands on. The error tells everything that is wrong, not just
+    /// the first.
     pub(crate) fn parse(options: &TokenStream, item: TokenStream) -> Result<Self> {
         let patterns = Patterns::parse(options)?;
         let Item::Trait(item) = syn::parse2(item)? else {
@@ -53,8 +54,10 @@ impl ServiceTrait {
             }
         }
         let unconditional = || methods.iter().filter(|method| method.cfgs().next().is_none());
-        let words =
-            nested.iter().filter(|service| service.cfgs().next().is_none()).map(|service| &service.name);
+        let words = nested
+            .iter()
+            .filter(|service| service.cfgs().next().is_none())
+            .map(|service| &service.name);
         let names = unconditional().map(|method| &method.options.name).chain(words);
         check_names(names, "another method has this name on the wire")?;
         if patterns.publish {
@@ -74,7 +77,10 @@ impl ServiceTrait {
 fn check_plain(item: &ItemTrait) -> Result<()> {
     item.modifiers.require_empty()?;
     if let Some(token) = item.unsafety {
-        return Err(Error::new_spanned(token, "a service cannot be an unsafe trait: leave `unsafe` out"));
+        return Err(Error::new_spanned(
+            token,
+            "a service cannot be an unsafe trait: leave `unsafe` out",
+        ));
     }
     check_not_generic(
         &item.generics,
@@ -104,16 +110,19 @@ impl Member {
             TraitItem::Fn(function) if Nested::is_one(&function) => {
                 Nested::parse(function, patterns).map(Self::Nested)
             }
-            TraitItem::Fn(function) => Method::parse(function, patterns).map(Box::new).map(Self::Method),
-            other => {
-                Err(Error::new_spanned(other, "a service has methods only: put this into a trait of its own"))
+            TraitItem::Fn(function) => {
+                Method::parse(function, patterns).map(Box::new).map(Self::Method)
             }
+            other => Err(Error::new_spanned(
+                other,
+                "a service has methods only: put this into a trait of its own",
+            )),
         }
     }
 }
 
-/// Two methods of one name are refused. Those that stand under conditions are left out, which may see to it that only one
-/// of them exists.
+/// Two methods of one name are refused. Those that stand under conditions are left out, which may
+/// see to it that only one of them exists.
 fn check_names<'n>(names: impl Iterator<Item = &'n LitStr>, message: &str) -> Result<()> {
     let mut taken = HashSet::new();
     all(names.map(|name| match taken.insert(name.value()) {

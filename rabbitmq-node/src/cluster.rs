@@ -8,7 +8,8 @@ use crate::mapper::Mapper;
 use crate::settings::Settings;
 use crate::{Node, Setup};
 
-/// A cluster on this machine: each node with ports and a folder of its own, and a cookie that they share.
+/// A cluster on this machine: each node with ports and a folder of its own, and a cookie that they
+/// share.
 ///
 /// ```no_run
 /// use polywire_rabbitmq_node::Cluster;
@@ -40,11 +41,12 @@ impl Cluster {
         // The first one starts the mapper.
         nodes[0].restart()?;
         thread::scope(|scope| {
-            let starting: Vec<_> = nodes[1..].iter_mut().map(|node| scope.spawn(|| node.restart())).collect();
+            let starting: Vec<_> =
+                nodes[1..].iter_mut().map(|node| scope.spawn(|| node.restart())).collect();
             starting.into_iter().try_for_each(|started| {
-                started
-                    .join()
-                    .unwrap_or_else(|_| Err(io::Error::other("the thread that starts a node panicked")))
+                started.join().unwrap_or_else(|_| {
+                    Err(io::Error::other("the thread that starts a node panicked"))
+                })
             })
         })?;
         let cluster = Self(nodes);
@@ -52,7 +54,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The others join the first, one after the other: two that join at once may each wait for the other.
+    /// The others join the first, one after the other: two that join at once may each wait for the
+    /// other.
     fn join(&self) -> io::Result<()> {
         let first = self.0[0].name();
         for node in &self.0[1..] {
@@ -66,7 +69,8 @@ impl Cluster {
     /// Where its default virtual host is: all nodes, in their order.
     #[must_use]
     pub fn url(&self) -> String {
-        let nodes: Vec<_> = self.0.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        let nodes: Vec<_> =
+            self.0.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
         format!("amqp://guest:guest@{}/%2f", nodes.join(","))
     }
 

@@ -1,4 +1,5 @@
-//! Private RabbitMQ nodes for tests: on free ports of the loopback, with their data under `target/`, ended when dropped.
+//! Private RabbitMQ nodes for tests: on free ports of the loopback, with their data under
+//! `target/`, ended when dropped.
 //!
 //! ```no_run
 //! use polywire_rabbitmq_node::Node;
@@ -36,7 +37,8 @@ pub struct Node {
     process: Option<Child>,
 }
 
-/// Where Debian's package keeps the programs. The ones in `/usr/sbin` are wrappers that insist on their own user.
+/// Where Debian's package keeps the programs. The ones in `/usr/sbin` are wrappers that insist on
+/// their own user.
 const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 
 /// From nothing to ready it takes about 4 s; a busy machine may need many times that.
@@ -56,8 +58,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] if RabbitMQ is not installed, saying what to install; or what the node said when it
-    /// did not start.
+    /// [`io::ErrorKind::NotFound`] if RabbitMQ is not installed, saying what to install; or what
+    /// the node said when it did not start.
     pub fn start() -> io::Result<Self> {
         Setup::new().start()
     }
@@ -139,14 +141,15 @@ impl Node {
         Ok(String::from_utf8_lossy(&std::fs::read(self.settings.folder.join(name))?).into_owned())
     }
 
-    /// Lets the node write down which queues there are, which it does a while after they were made: one that is killed before
-    /// may forget them, quorum queues for longer than classic ones.
+    /// Lets the node write down which queues there are, which it does a while after they were made:
+    /// one that is killed before may forget them, quorum queues for longer than classic ones.
     ///
     /// # Errors
     ///
     /// What it said, if it failed.
     pub fn remember_queues(&self) -> io::Result<()> {
-        self.ctl(&["eval", "mnesia:sync_log(), [dets:sync(Table) || Table <- dets:all()]."]).map(drop)
+        self.ctl(&["eval", "mnesia:sync_log(), [dets:sync(Table) || Table <- dets:all()]."])
+            .map(drop)
     }
 
     /// Runs `rabbitmqctl`, and gives back what it said.
@@ -176,7 +179,8 @@ impl Node {
         Ok(())
     }
 
-    /// Starts the node again with its data, and waits until it is ready. One that runs is left alone.
+    /// Starts the node again with its data, and waits until it is ready. One that runs is left
+    /// alone.
     ///
     /// # Errors
     ///
@@ -213,7 +217,11 @@ impl Node {
     fn signal(&self, signal: &str) -> io::Result<()> {
         let Some(process) = &self.process else { return Ok(()) };
         let status = Command::new("kill").arg(signal).arg(process.id().to_string()).status()?;
-        if status.success() { Ok(()) } else { Err(io::Error::other(format!("kill {signal} failed"))) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("kill {signal} failed")))
+        }
     }
 
     /// The listener comes last in the boot, so a node that answers is ready.
@@ -223,7 +231,8 @@ impl Node {
             if self.answers() {
                 return Ok(());
             }
-            if let Some(status) = self.process.as_mut().map(Child::try_wait).transpose()?.flatten() {
+            if let Some(status) = self.process.as_mut().map(Child::try_wait).transpose()?.flatten()
+            {
                 self.process = None;
                 return Err(self.failed(&format!("the node ended with {status}")));
             }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::ports;
 
-/// A mapper of our own, which the first node starts that needs it. It ends when the last of its nodes is gone.
+/// A mapper of our own, which the first node starts that needs it. It ends when the last of its
+/// nodes is gone.
 pub(crate) struct Mapper(u16);
 
 impl Mapper {
@@ -25,7 +26,8 @@ impl Drop for Mapper {
         for _ in 0..20 {
             let mut mapper = Command::new("epmd");
             mapper.env("ERL_EPMD_PORT", self.0.to_string()).arg("-kill");
-            let ended = mapper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let ended =
+                mapper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
             // It refuses while it believes that a node lives, which it does for a moment.
             if ended.is_ok_and(|status| status.success()) {
                 break;

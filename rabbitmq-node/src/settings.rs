@@ -23,7 +23,8 @@ pub(crate) struct Settings {
 static LAST: AtomicU32 = AtomicU32::new(0);
 
 impl Settings {
-    /// Makes a folder with all that a node reads when it starts. Nodes of one cluster share their mapper.
+    /// Makes a folder with all that a node reads when it starts. Nodes of one cluster share their
+    /// mapper.
     pub(crate) fn create(setup: &Setup, mapper: Arc<Mapper>) -> io::Result<Self> {
         let name = format!("{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq").join(name);
@@ -76,8 +77,12 @@ impl Settings {
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", file("enabled_plugins"))
             .env("RABBITMQ_GENERATED_CONFIG_DIR", file("config"))
             .env("RABBITMQ_ADVANCED_CONFIG_FILE", file("advanced.config"))
-            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
-            // Lets the script become the node, instead of starting it: the process that we know is the one to kill.
+            .env(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "-kernel inet_dist_use_interface {127,0,0,1}",
+            )
+            // Lets the script become the node, instead of starting it: the process that we know is
+            // the one to kill.
             .env("RUNNING_UNDER_SYSTEMD", "true");
         command
     }
@@ -89,7 +94,8 @@ impl Settings {
     }
 }
 
-/// A second listener, for TLS. Whoever connects may show a certificate, and has to if the node's own lines say so.
+/// A second listener, for TLS. Whoever connects may show a certificate, and has to if the node's
+/// own lines say so.
 fn encryption(port: u16, certificates: &Path) -> String {
     let at = certificates.display();
     format!(

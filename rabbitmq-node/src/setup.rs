@@ -24,7 +24,12 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { config: String::new(), advanced: "[].".into(), plugins: Vec::new(), certificates: None }
+        Self {
+            config: String::new(),
+            advanced: "[].".into(),
+            plugins: Vec::new(),
+            certificates: None,
+        }
     }
 }
 
@@ -41,7 +46,8 @@ impl Setup {
         self
     }
 
-    /// Sets its `advanced.config`, which is a term of Erlang: for what the other file has no words for.
+    /// Sets its `advanced.config`, which is a term of Erlang: for what the other file has no words
+    /// for.
     pub fn advanced(mut self, term: &str) -> Self {
         self.advanced = term.into();
         self
@@ -53,8 +59,8 @@ impl Setup {
         self
     }
 
-    /// Listens for TLS as well, with `server.pem` and `server.key` of this folder, and trusts what `ca.pem` has signed.
-    /// Where it listens is told by [`Node::tls_port`].
+    /// Listens for TLS as well, with `server.pem` and `server.key` of this folder, and trusts what
+    /// `ca.pem` has signed. Where it listens is told by [`Node::tls_port`].
     pub fn certificates(mut self, folder: impl AsRef<Path>) -> Self {
         self.certificates = Some(folder.as_ref().into());
         self

@@ -27,7 +27,9 @@ struct Condition {
 impl Condition {
     fn become_so(&mut self, change: &Change) {
         match change.clone() {
-            Change::Restored { host, port } => *self = Self::linked(Change::Connected { host, port }),
+            Change::Restored { host, port } => {
+                *self = Self::linked(Change::Connected { host, port })
+            }
             Change::Blocked(reason) => self.blocked = Some(Change::Blocked(reason)),
             Change::Unblocked => self.blocked = None,
             link => *self = Self::linked(link),
@@ -54,13 +56,18 @@ impl Announcer {
             Change::Connected { .. } => {}
             Change::Restored { .. } => count_reconnect(purpose),
             Change::Lost(error) => tracing::warn!(%purpose, ?error, "the connection is lost"),
-            Change::Blocked(reason) => tracing::warn!(%purpose, reason, "the broker takes no messages"),
+            Change::Blocked(reason) => {
+                tracing::warn!(%purpose, reason, "the broker takes no messages")
+            }
             Change::Unblocked => tracing::info!(%purpose, "the broker takes messages again"),
-            Change::Refused(error) => tracing::error!(%purpose, ?error, "the broker refuses us for good"),
+            Change::Refused(error) => {
+                tracing::error!(%purpose, ?error, "the broker refuses us for good")
+            }
         }
         let mut now = lock(&self.now);
         now[purpose as usize].become_so(&change);
-        // Nobody has to watch. Told under the lock, since one who begins to watch hears of a change once.
+        // Nobody has to watch. Told under the lock, since one who begins to watch hears of a change
+        // once.
         let _ = self.news.send(ConnectionEvent { purpose, change });
     }
 
@@ -88,7 +95,8 @@ impl Announcer {
 
 #[cfg(feature = "metrics")]
 fn count_reconnect(purpose: Purpose) {
-    metrics::counter!("polywire_reconnects_total", "connection" => purpose.to_string()).increment(1);
+    metrics::counter!("polywire_reconnects_total", "connection" => purpose.to_string())
+        .increment(1);
 }
 
 #[cfg(not(feature = "metrics"))]
@@ -119,7 +127,8 @@ mod tests {
         let host = String::from("rabbit");
         announcer.tell(Purpose::Consuming, Change::Connected { host: host.clone(), port: 1 });
         announcer.tell(Purpose::Publishing, Change::Connected { host: host.clone(), port: 1 });
-        announcer.tell(Purpose::Publishing, Change::Lost(Error::new(ErrorKind::Disconnected, "gone")));
+        announcer
+            .tell(Purpose::Publishing, Change::Lost(Error::new(ErrorKind::Disconnected, "gone")));
         let mut events = announcer.listen();
         assert_eq!(heard(&mut events).await, "publisher lost");
         assert_eq!(heard(&mut events).await, "consumer connected to 1");

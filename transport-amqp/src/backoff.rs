@@ -38,11 +38,14 @@ impl Backoff {
     }
 }
 
-/// Waits for somewhere between half of a time and all of it, so that not all clients come back in the same moment.
+/// Waits for somewhere between half of a time and all of it, so that not all clients come back in
+/// the same moment.
 pub(crate) async fn pause(time: Duration) {
     // The low digits of the clock are as random as this needs.
-    let nanos =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+        .subsec_nanos();
     sleep(time.mul_f64(0.5 + f64::from(nanos % 1000) / 2000.0)).await;
 }
 
@@ -67,7 +70,10 @@ mod tests {
         for most in [100, 200, 400, 800, 1_000, 1_000] {
             let most = Duration::from_millis(most);
             let waited = waited(&mut backoff).await;
-            assert!((most / 2..=most + Duration::from_millis(1)).contains(&waited), "{waited:?} of {most:?}");
+            assert!(
+                (most / 2..=most + Duration::from_millis(1)).contains(&waited),
+                "{waited:?} of {most:?}"
+            );
         }
         backoff.reset();
         assert!(waited(&mut backoff).await <= PAUSE_MIN + Duration::from_millis(1));

@@ -8,8 +8,8 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Whether one more of so many bytes may join these. One that is alone may be of any size, since it could not go at
-    /// all otherwise.
+    /// Whether one more of so many bytes may join these. One that is alone may be of any size,
+    /// since it could not go at all otherwise.
     pub(crate) fn admit(self, messages: usize, bytes: usize, size: usize) -> bool {
         messages == 0 || (messages < self.messages && bytes.saturating_add(size) <= self.bytes)
     }

@@ -21,9 +21,13 @@ use crate::url::Broker;
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Disconnected`] if nobody answers within the connect time, [`ErrorKind::Denied`] if the broker refuses
-/// the user or the virtual host. Each names the host and the port.
-pub(crate) async fn connect(config: &Config, broker: &Broker, purpose: Purpose) -> Result<Connection> {
+/// [`ErrorKind::Disconnected`] if nobody answers within the connect time, [`ErrorKind::Denied`] if
+/// the broker refuses the user or the virtual host. Each names the host and the port.
+pub(crate) async fn connect(
+    config: &Config,
+    broker: &Broker,
+    purpose: Purpose,
+) -> Result<Connection> {
     let name = format!("polywire {purpose}, process {}", std::process::id());
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let tls = tls_connector(config)?;
@@ -39,9 +43,10 @@ pub(crate) async fn connect(config: &Config, broker: &Broker, purpose: Purpose) 
     let connected = match timeout(limit, shake_hands(uri, tls, properties)).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(failed("cannot connect to the broker", error)),
-        Err(_) => {
-            Err(Error::new(ErrorKind::Disconnected, "the broker did not answer within the connect time"))
-        }
+        Err(_) => Err(Error::new(
+            ErrorKind::Disconnected,
+            "the broker did not answer within the connect time",
+        )),
     };
     connected.map_err(|error| error.with("host", &broker.host).with("port", broker.port).unsent())
 }
@@ -52,26 +57,30 @@ async fn shake_hands(
     tls: Option<TlsConnector>,
     properties: ConnectionProperties,
 ) -> lapin::Result<Connection> {
-    // Here and not by the engine, which keeps some 10 KB for good of each attempt that it makes in vain.
+    // Here and not by the engine, which keeps some 10 KB for good of each attempt that it makes in
+    // vain.
     let runtime = Runtime::tokio_current();
     let tcp = reach(&uri, &runtime).await?;
     let hang_up = HangUp(Some(duplicate(tcp.get_ref())?));
     let stream = Mutex::new(Some(encrypted(AsyncTcpStream::Plain(tcp), tls, &uri).await?));
     // It would dial again what was hung up on it.
-    let dial =
-        async move |_, _| lock(&stream).take().ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut).into());
+    let dial = async move |_, _| {
+        lock(&stream).take().ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut).into())
+    };
     let connection = Connection::connector(uri, runtime, dial, properties).await?;
     hang_up.disarm();
     Ok(connection)
 }
 
 fn no_credentials() -> Error {
-    Error::new(ErrorKind::Disconnected, "the credentials were not there within the connect time").unsent()
+    Error::new(ErrorKind::Disconnected, "the credentials were not there within the connect time")
+        .unsent()
 }
 
-/// What RabbitMQ proposes, in bytes. The engine has buffers for 64 of them a connection. Less would do for bodies; but the
-/// headers of a message are one frame, which the broker delivers whatever was agreed, and the engine gives up the connection
-/// over it: somebody else's message would come again and again, and take all down that is consumed there.
+/// What RabbitMQ proposes, in bytes. The engine has buffers for 64 of them a connection. Less would
+/// do for bodies; but the headers of a message are one frame, which the broker delivers whatever
+/// was agreed, and the engine gives up the connection over it: somebody else's message would come
+/// again and again, and take all down that is consumed there.
 const FRAME_MAX: u32 = 131_072;
 
 #[cfg(feature = "tls")]
@@ -91,9 +100,14 @@ fn tls_connector(_: &Config) -> Result<Option<TlsConnector>> {
     Ok(None)
 }
 
-async fn reach(uri: &AMQPUri, runtime: &Runtime<Tokio>) -> io::Result<<Tokio as Reactor>::TcpStream> {
-    // The engine's own look-up panics on its thread when the runtime ends meanwhile; this one fails.
-    let addresses = tokio::net::lookup_host((uri.authority.host.as_str(), uri.authority.port)).await?;
+async fn reach(
+    uri: &AMQPUri,
+    runtime: &Runtime<Tokio>,
+) -> io::Result<<Tokio as Reactor>::TcpStream> {
+    // The engine's own look-up panics on its thread when the runtime ends meanwhile; this one
+    // fails.
+    let addresses =
+        tokio::net::lookup_host((uri.authority.host.as_str(), uri.authority.port)).await?;
     runtime.tcp_connect(addresses.collect::<Vec<_>>()).await
 }
 
@@ -117,8 +131,9 @@ async fn encrypted(stream: Stream, _: Option<TlsConnector>, _: &AMQPUri) -> io::
 
 type Stream = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 
-/// Hangs up when it is dropped, unless the connection was made. A peer that was reached and says nothing would keep the
-/// engine's thread and its buffers for ever, since there are no heartbeats yet.
+/// Hangs up when it is dropped, unless the connection was made. A peer that was reached and says
+/// nothing would keep the engine's thread and its buffers for ever, since there are no heartbeats
+/// yet.
 struct HangUp(Option<TcpStream>);
 
 impl HangUp {

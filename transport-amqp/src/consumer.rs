@@ -1,4 +1,5 @@
-//! What all ends have in common that take something in: a queue, a channel that comes back, and a window.
+//! What all ends have in common that take something in: a queue, a channel that comes back, and a
+//! window.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
 use polywire_core::{
-    Abandoned, Address, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outcome, Receipt, Receiver,
-    Result, Settle, Window,
+    Abandoned, Address, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outcome, Receipt,
+    Receiver, Result, Settle, Window,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,7 +35,8 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// Sees to what feeds the queue, which is there; and new, as far as is known, if it `is_new`.
     fn feed(&self, channel: &Channel, is_new: bool) -> impl Future<Output = Result<()>> + Send;
 
-    /// Reads what arrived, and takes its body. What cannot be read is discarded, and its reader told.
+    /// Reads what arrived, and takes its body. What cannot be read is discarded, and its reader
+    /// told.
     fn read(&self, raw: &mut Raw, limits: &Limits) -> Result<Message>;
 
     /// How its reader gives something back.
@@ -54,7 +56,8 @@ pub(crate) enum GivingBack {
     Broker,
     /// By the broker's own means; but it may be declined, or be put among the dead letters.
     BrokerOrDeclined,
-    /// By the broker's own means, which counts; but it may be made to wait, or be put among the dead letters.
+    /// By the broker's own means, which counts; but it may be made to wait, or be put among the
+    /// dead letters.
     BrokerCounts,
     /// By publishing it again, with a count.
     Counted,
@@ -100,7 +103,8 @@ pub(crate) async fn open_with<S: Source>(
     // The broker sends no more than a window of them.
     let (put, take) = mpsc::channel(window.messages());
     let ((stop, stopped), (tell_ready, ready)) = (oneshot::channel(), oneshot::channel());
-    let returns = Returns::new(transport.clone(), seat.clone(), source.queue().clone(), source.giving_back());
+    let returns =
+        Returns::new(transport.clone(), seat.clone(), source.queue().clone(), source.giving_back());
     let (taking, seat_of_receipts) = (Some((take, stop)), seat.clone());
     let counts_attempts = source.giving_back().counts(source.queue().options.queue_kind());
     let deliveries = Deliveries {
@@ -193,7 +197,8 @@ impl Stream for Deliveries {
 impl Inbound for Deliveries {
     fn stop(mut self: Pin<&mut Self>) {
         if let Some((take, stop)) = self.taking.take() {
-            // Handed back after the consumer is cancelled, since else the broker would send it here again.
+            // Handed back after the consumer is cancelled, since else the broker would send it here
+            // again.
             drop(stop.send(take));
         }
     }
@@ -248,7 +253,11 @@ enum End {
 
 impl<S: Source> Intake<S> {
     /// Takes in until it is stopped; tells when it does so for the first time, or why it cannot.
-    async fn serve(self, ready: oneshot::Sender<Result<()>>, mut stopped: oneshot::Receiver<Taking>) {
+    async fn serve(
+        self,
+        ready: oneshot::Sender<Result<()>>,
+        mut stopped: oneshot::Receiver<Taking>,
+    ) {
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
         let mut missed = false;
@@ -264,10 +273,13 @@ impl<S: Source> Intake<S> {
                 Ok(mut flow) => {
                     backoff.reset();
                     if let Some(ready) = ready.take() {
-                        // Whoever was opening may have given up, and dropped the other half with it.
+                        // Whoever was opening may have given up, and dropped the other half with
+                        // it.
                         let _ = ready.send(Ok(()));
                     }
-                    if let End::Stopped(taking) = self.take_in(&mut flow, &mut missed, &mut stopped).await {
+                    if let End::Stopped(taking) =
+                        self.take_in(&mut flow, &mut missed, &mut stopped).await
+                    {
                         self.hand_back(flow, taking).await;
                         return self.source.leave(&self.transport).await;
                     }
@@ -308,7 +320,8 @@ impl<S: Source> Intake<S> {
         let window = u16::try_from(self.window.messages()).unwrap_or(u16::MAX);
         channel.basic_qos(window, BasicQosOptions::default()).await.map_err(cannot)?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consumer = channel.basic_consume(queue.name.clone(), "".into(), options, arguments).await;
+        let consumer =
+            channel.basic_consume(queue.name.clone(), "".into(), options, arguments).await;
         let consumer = consumer.map_err(cannot)?;
         let channel = Arc::new(opening.done());
         let generation = self.seat.renew(channel.clone());
@@ -343,7 +356,8 @@ impl<S: Source> Intake<S> {
                 }
                 return End::Lost;
             };
-            let came_uncounted = raw.redelivered && self.source.giving_back() == GivingBack::Counted;
+            let came_uncounted =
+                raw.redelivered && self.source.giving_back() == GivingBack::Counted;
             let item = match self.read(flow.generation, raw) {
                 Ok(taken) if self.returns.is_declined(&taken) => {
                     self.returns.pass_on(taken);
@@ -361,8 +375,13 @@ impl<S: Source> Intake<S> {
         }
     }
 
-    /// Hands an item over, unless nobody wants it. There may be no room, if the last channel left something behind.
-    async fn pass_on(&self, item: Result<Taken>, stopped: &mut oneshot::Receiver<Taking>) -> Option<End> {
+    /// Hands an item over, unless nobody wants it. There may be no room, if the last channel left
+    /// something behind.
+    async fn pass_on(
+        &self,
+        item: Result<Taken>,
+        stopped: &mut oneshot::Receiver<Taking>,
+    ) -> Option<End> {
         let taking = tokio::select! {
             biased;
             taking = stopped => taking.ok(),
@@ -393,11 +412,15 @@ impl<S: Source> Intake<S> {
                 Err(error)
             }
             Err(error) => {
-                let topic =
-                    Address::new(raw.routing_key.as_str()).ok().filter(|_| !raw.exchange.as_str().is_empty());
+                let topic = Address::new(raw.routing_key.as_str())
+                    .ok()
+                    .filter(|_| !raw.exchange.as_str().is_empty());
                 let (properties, body) = (raw.properties, raw.data.into());
-                let again =
-                    Again { history: None, for_ever: true, ..Again::new(properties, topic, body, attempt) };
+                let again = Again {
+                    history: None,
+                    for_ever: true,
+                    ..Again::new(properties, topic, body, attempt)
+                };
                 self.returns.bury_unreadable(tag, again, &error);
                 Err(error)
             }
@@ -413,7 +436,8 @@ impl<S: Source> Intake<S> {
 
     /// Cancels, and requeues what was on its way here.
     async fn hand_back(&self, mut flow: Flow, taking: Option<Taking>) {
-        let cancelled = flow.channel.basic_cancel(flow.consumer.tag(), BasicCancelOptions::default()).await;
+        let cancelled =
+            flow.channel.basic_cancel(flow.consumer.tag(), BasicCancelOptions::default()).await;
         if cancelled.is_err() {
             // The channel is lost, and what came over it requeued.
             return;

@@ -1,7 +1,8 @@
 //! What callers tell servers beside their requests: that they have stopped waiting for one.
 //!
-//! It goes its own ways at both ends, apart from requests and replies, so that nothing that the broker holds against it
-//! costs them anything. It may get lost: then a handler goes on until its deadline, as it does without.
+//! It goes its own ways at both ends, apart from requests and replies, so that nothing that the
+//! broker holds against it costs them anything. It may get lost: then a handler goes on until its
+//! deadline, as it does without.
 
 use std::sync::Arc;
 
@@ -39,13 +40,15 @@ impl Words {
     /// Leaves a word, if there is room. It does not wait.
     pub(crate) fn leave(&self, word: Publishing) {
         if self.0.try_send(word).is_err() {
-            tracing::debug!("a server is not told that its caller has stopped waiting, for want of room");
+            tracing::debug!(
+                "a server is not told that its caller has stopped waiting, for want of room"
+            );
         }
     }
 }
 
-/// Passes words on, over a channel of their own, which is opened with the first of them. What comes while there is no
-/// connection waits, as far as there is room.
+/// Passes words on, over a channel of their own, which is opened with the first of them. What comes
+/// while there is no connection waits, as far as there is room.
 async fn pass_on(session: Arc<Session>, mut words: mpsc::Receiver<Publishing>) {
     let mut channel = None;
     while let Some(word) = words.recv().await {
@@ -77,7 +80,10 @@ async fn publish(channel: &Channel, word: Publishing) -> Result<()> {
 /// Listens to what the callers of `service` tell, from when this returns; ends when nobody reads.
 ///
 /// If the broker does not let us, that is said in the log: the server works without.
-pub(crate) async fn listen(transport: &Inner, service: &Address) -> Result<mpsc::Receiver<Abandoned>> {
+pub(crate) async fn listen(
+    transport: &Inner,
+    service: &Address,
+) -> Result<mpsc::Receiver<Abandoned>> {
     let key = Native.abandoned_key(service)?;
     let (put, take) = mpsc::channel(WORDS_MAX);
     let (tell, ready) = oneshot::channel();
@@ -118,9 +124,14 @@ impl Listener {
                     self.take_in(&channel, words).await;
                 }
                 Err(_) if self.session.refusal().is_some() => return,
-                Err(error) if error.is_transient() => tracing::debug!(?error, "cannot listen to callers yet"),
+                Err(error) if error.is_transient() => {
+                    tracing::debug!(?error, "cannot listen to callers yet")
+                }
                 Err(error) => {
-                    tracing::warn!(?error, "the broker does not let us listen to callers that stop waiting");
+                    tracing::warn!(
+                        ?error,
+                        "the broker does not let us listen to callers that stop waiting"
+                    );
                     backoff.slow_down();
                 }
             }
@@ -128,21 +139,26 @@ impl Listener {
         }
     }
 
-    /// Makes a queue and consumes it. It goes with the channel, and has another name the next time: the broker may hold on
-    /// to this one for as long as it does not know that its connection is dead.
+    /// Makes a queue and consumes it. It goes with the channel, and has another name the next time:
+    /// the broker may hold on to this one for as long as it does not know that its connection
+    /// is dead.
     async fn consume(&self) -> Result<(Channel, Consumer)> {
         let opening = Opening::new(self.session.channel().await?);
         let channel = opening.channel();
         let name = ShortString::from(format!("polywire.control..{:032x}", unique()));
         let cannot = |error| failed("cannot listen to callers", error);
-        let options =
-            QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            auto_delete: true,
+            ..QueueDeclareOptions::default()
+        };
         let mut bounds = FieldTable::default();
         bounds.insert("x-max-length".into(), AMQPValue::LongInt(WORDS_MAX as i32));
         channel.queue_declare(name.clone(), options, bounds).await.map_err(cannot)?;
         let (options, none) = (QueueBindOptions::default(), FieldTable::default());
         let exchange = Native.control_exchange();
-        let bound = channel.queue_bind(name.clone(), exchange, self.key.clone(), options, none).await;
+        let bound =
+            channel.queue_bind(name.clone(), exchange, self.key.clone(), options, none).await;
         bound.map_err(cannot)?;
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;
         let (options, none) = (
@@ -177,7 +193,8 @@ fn read(raw: &Raw) -> Option<Abandoned> {
     abandoned
 }
 
-/// Words that wait to be passed on, at either end and at the broker. The default is 1,024; one too many is dropped.
+/// Words that wait to be passed on, at either end and at the broker. The default is 1,024; one too
+/// many is dropped.
 const WORDS_MAX: usize = 1024;
 /// Words that the broker sends before the first of them is acknowledged.
 const PREFETCH: u16 = 64;

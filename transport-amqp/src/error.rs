@@ -22,13 +22,14 @@ pub(crate) fn lost_on_the_way() -> Error {
     )
 }
 
-/// The broker had no queue to put a message into. It never reached anybody, so that trying again is safe.
+/// The broker had no queue to put a message into. It never reached anybody, so that trying again is
+/// safe.
 pub(crate) fn unroutable(queue: &str) -> Error {
     Error::new(ErrorKind::Unroutable, "no queue takes the message").with("queue", queue).unsent()
 }
 
-/// What a refusal by a queue means that refuses what is too much. The broker gives no reasons, and the queue may also be out
-/// of its reach; trying again later is right either way.
+/// What a refusal by a queue means that refuses what is too much. The broker gives no reasons, and
+/// the queue may also be out of its reach; trying again later is right either way.
 pub(crate) fn full(queue: &str, error: Error) -> Error {
     if error.kind() != ErrorKind::Rejected {
         return error;
@@ -37,13 +38,14 @@ pub(crate) fn full(queue: &str, error: Error) -> Error {
     full.with("queue", queue).with_source(error)
 }
 
-/// A lock is poisoned only if a panic struck while it was held; no code of ours panics there, and the data would be
-/// whole anyway.
+/// A lock is poisoned only if a panic struck while it was held; no code of ours panics there, and
+/// the data would be whole anyway.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why the broker closed a channel, if that is what this failure is about, and not the end of the connection.
+/// Why the broker closed a channel, if that is what this failure is about, and not the end of the
+/// connection.
 pub(crate) fn end_of_channel(error: &lapin::Error) -> Option<&AMQPSoftError> {
     let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return None };
     match error.kind() {
@@ -52,8 +54,8 @@ pub(crate) fn end_of_channel(error: &lapin::Error) -> Option<&AMQPSoftError> {
     }
 }
 
-/// The size of a message that the broker holds for too large, and how large it may be, if that is what this failure is
-/// about: the broker closes the channel, with all that is on its way.
+/// The size of a message that the broker holds for too large, and how large it may be, if that is
+/// what this failure is about: the broker closes the channel, with all that is on its way.
 pub(crate) fn too_large(error: &lapin::Error) -> Option<(usize, usize)> {
     let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return None };
     sizes_in(error.get_message().as_str())
@@ -81,7 +83,8 @@ pub(crate) fn inequivalent(error: &lapin::Error) -> Option<Clash> {
     clash_in(error.get_message().as_str())
 }
 
-/// `inequivalent arg 'x-max-priority' for queue 'q' in vhost '/': received the value '5' of type 'long' but current is none`
+/// `inequivalent arg 'x-max-priority' for queue 'q' in vhost '/': received the value '5' of type
+/// 'long' but current is none`
 fn clash_in(sentence: &str) -> Option<Clash> {
     let (_, rest) = sentence.split_once("inequivalent arg '")?;
     let (argument, rest) = rest.split_once('\'')?;
@@ -99,11 +102,15 @@ fn value_in(words: &str) -> String {
 }
 
 fn kind_of(error: &lapin::Error) -> ErrorKind {
-    let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return ErrorKind::Disconnected };
+    let lapin::ErrorKind::ProtocolError(error) = error.kind() else {
+        return ErrorKind::Disconnected;
+    };
     match error.kind() {
         AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED | AMQPSoftError::RESOURCELOCKED)
         | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => ErrorKind::Denied,
-        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND | AMQPSoftError::PRECONDITIONFAILED) => ErrorKind::Config,
+        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND | AMQPSoftError::PRECONDITIONFAILED) => {
+            ErrorKind::Config
+        }
         _ => ErrorKind::Disconnected,
     }
 }

@@ -9,7 +9,8 @@ use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 use polywire_core::Error;
 
-/// Something that happened to one of the two connections of a transport. The same is told to `tracing`.
+/// Something that happened to one of the two connections of a transport. The same is told to
+/// `tracing`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionEvent {
@@ -33,7 +34,8 @@ pub enum Purpose {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Change {
-    /// It is there, at this broker. Whoever begins to watch hears this first of each connection that is.
+    /// It is there, at this broker. Whoever begins to watch hears this first of each connection
+    /// that is.
     Connected {
         /// The broker's host.
         host: String,

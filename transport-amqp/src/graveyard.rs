@@ -22,7 +22,9 @@ pub(crate) async fn open(transport: &Arc<Inner>, origin: &Origin) -> Result<Box<
     let (origin, can_be_made) = match origin {
         Origin::Queue(queue) => (queues.kept(Native.job_queue(queue)?), true),
         Origin::Service(service) => (queues.kept(Native.request_queue(service)?), false),
-        Origin::Group { channel, group } => (queues.kept(Native.group_queue(channel, group)?), false),
+        Origin::Group { channel, group } => {
+            (queues.kept(Native.group_queue(channel, group)?), false)
+        }
         _ => return Err(Error::unsupported("dead_letters")),
     };
     let (channel, dead) = (transport.consuming.channel().await?, origin.dead()?);
@@ -50,8 +52,9 @@ impl Letters {
     async fn next(&mut self) -> Result<Option<(u64, Message)>> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         let got = self.channel.basic_get(self.dead.name.clone(), BasicGetOptions::default()).await;
-        let got =
-            got.map_err(|error| failed("cannot get a dead letter", error).with("queue", &self.dead.name))?;
+        let got = got.map_err(|error| {
+            failed("cannot get a dead letter", error).with("queue", &self.dead.name)
+        })?;
         let Some(got) = got else { return Ok(None) };
         self.left = left;
         let (tag, letter) = (got.delivery.delivery_tag, got.delivery);

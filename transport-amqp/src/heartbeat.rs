@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The heartbeat that a user asked for. Twice that time without a sign of life, and the connection is lost.
+/// The heartbeat that a user asked for. Twice that time without a sign of life, and the connection
+/// is lost.
 #[derive(Clone, Copy)]
 pub(crate) struct Heartbeat {
     /// What the broker wants, if 0.
@@ -16,9 +17,10 @@ impl Heartbeat {
 
     /// What is agreed with the broker, in seconds; 0 leaves it to the broker.
     ///
-    /// RabbitMQ looks once in this time, and has to find twice that nothing came: so it takes up to three of them to notice
-    /// a silent peer, of which the engine at this end takes two and a half. Three of these are less than two of those that
-    /// were asked for, so that there is time left to connect again. Less than a second cannot be said.
+    /// RabbitMQ looks once in this time, and has to find twice that nothing came: so it takes up to
+    /// three of them to notice a silent peer, of which the engine at this end takes two and a
+    /// half. Three of these are less than two of those that were asked for, so that there is
+    /// time left to connect again. Less than a second cannot be said.
     pub(crate) fn agreed(self) -> u16 {
         match self.seconds {
             0 => 0,
@@ -26,7 +28,8 @@ impl Heartbeat {
         }
     }
 
-    /// The longest pause between two attempts to connect: who wants to hear soon of a loss wants to be back soon.
+    /// The longest pause between two attempts to connect: who wants to hear soon of a loss wants to
+    /// be back soon.
     pub(crate) fn pause_max(self) -> Duration {
         match self.seconds {
             0 => Duration::MAX,
@@ -43,7 +46,10 @@ mod tests {
     fn three_that_are_agreed_are_less_than_two_that_are_asked_for() {
         for asked in 2..=u16::MAX {
             let agreed = Heartbeat::seconds(asked).agreed();
-            assert!(agreed >= 1 && u32::from(agreed) * 3 < u32::from(asked) * 2, "{agreed} of {asked}");
+            assert!(
+                agreed >= 1 && u32::from(agreed) * 3 < u32::from(asked) * 2,
+                "{agreed} of {asked}"
+            );
         }
         assert_eq!([0, 1].map(|asked| Heartbeat::seconds(asked).agreed()), [0, 1]);
     }

@@ -1,7 +1,7 @@
 //! The AMQP backend of [polywire](https://docs.rs/polywire), for RabbitMQ.
 //!
-//! [`Amqp`] is the transport; [`AmqpBuilder`] sets it up. What lies on the wire, for those who want to speak it from
-//! elsewhere, stands in the documentation of [`Amqp`].
+//! [`Amqp`] is the transport; [`AmqpBuilder`] sets it up. What lies on the wire, for those who want
+//! to speak it from elsewhere, stands in the documentation of [`Amqp`].
 
 mod announcer;
 mod backoff;

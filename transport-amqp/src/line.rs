@@ -52,9 +52,13 @@ pub(crate) enum Readiness {
 }
 
 impl Line {
-    /// Opens a line that has so much on its way at most, and tells `room` when there is less. It sends nothing before it
-    /// has a [signature](Self::sign_with).
-    pub(crate) async fn open(session: &Session, unconfirmed: Bounds, room: Arc<Notify>) -> Result<Arc<Self>> {
+    /// Opens a line that has so much on its way at most, and tells `room` when there is less. It
+    /// sends nothing before it has a [signature](Self::sign_with).
+    pub(crate) async fn open(
+        session: &Session,
+        unconfirmed: Bounds,
+        room: Arc<Notify>,
+    ) -> Result<Arc<Self>> {
         let (channel, connection) = session.channel_to_publish().await?;
         let frame_max = session.frame_max();
         let confirms = channel.confirm_select(ConfirmSelectOptions::default()).await;
@@ -64,11 +68,21 @@ impl Line {
         let (channel, last_id) = (Arc::new(channel), AtomicU64::new(0));
         // It ends with the line, after what is on its way by then.
         tokio::spawn(
-            Confirms::new(channel.clone(), published.clone(), window.clone(), room).serve(lost.clone()),
+            Confirms::new(channel.clone(), published.clone(), window.clone(), room)
+                .serve(lost.clone()),
         );
         let (reader, signature) = (OnceLock::new(), OnceLock::new());
-        let line =
-            Self { channel, connection, frame_max, published, window, signature, last_id, lost, reader };
+        let line = Self {
+            channel,
+            connection,
+            frame_max,
+            published,
+            window,
+            signature,
+            last_id,
+            lost,
+            reader,
+        };
         Ok(Arc::new(line))
     }
 
@@ -138,14 +152,17 @@ impl Line {
         });
     }
 
-    /// A header over the bound would cost the connection, and with it everything that is on its way.
+    /// A header over the bound would cost the connection, and with it everything that is on its
+    /// way.
     fn check_header(&self, message: &Publishing) -> Result<()> {
         let size = message.header_len();
         if size <= self.frame_max {
             return Ok(());
         }
-        let error =
-            Error::new(ErrorKind::TooLarge, "the headers, or the fault among them, do not fit into a frame");
+        let error = Error::new(
+            ErrorKind::TooLarge,
+            "the headers, or the fault among them, do not fit into a frame",
+        );
         Err(error.with("size", size).with("limit", self.frame_max).unsent())
     }
 
@@ -176,8 +193,8 @@ impl Drop for Line {
     }
 }
 
-/// Polls for the first time, which numbers the message and queues it. Nobody needs to be woken: the task that takes the
-/// confirms polls again.
+/// Polls for the first time, which numbers the message and queues it. Nobody needs to be woken: the
+/// task that takes the confirms polls again.
 fn begun(mut confirmation: Confirming) -> Confirming {
     match confirmation.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => Box::pin(std::future::ready(done)),

@@ -1,4 +1,5 @@
-//! The publishing side: one line after the other for all ends of a transport, and what is held between them.
+//! The publishing side: one line after the other for all ends of a transport, and what is held
+//! between them.
 
 mod exchanges;
 mod held;
@@ -32,8 +33,8 @@ use crate::wire::Publishing;
 
 /// Publishes on one line after the other, and waits for confirms.
 ///
-/// While there is no line, or the broker takes nothing, messages are held: in order, also in relation to those that come
-/// later, and each no longer than its sender waits for it.
+/// While there is no line, or the broker takes nothing, messages are held: in order, also in
+/// relation to those that come later, and each no longer than its sender waits for it.
 pub(crate) struct Lines {
     shared: Arc<Shared>,
     keeper: AbortHandle,
@@ -57,7 +58,8 @@ struct State {
 }
 
 impl Lines {
-    /// Opens a line, and keeps one open from then on. With a mailroom, replies come in over it, too.
+    /// Opens a line, and keeps one open from then on. With a mailroom, replies come in over it,
+    /// too.
     pub(crate) async fn open(
         session: Arc<Session>,
         config: &Config,
@@ -80,25 +82,31 @@ impl Lines {
 
     /// Publishes. Resolves when the broker has confirmed, or returned, or refused the message.
     ///
-    /// It goes out at once, or after all that is held already. It is held until its deadline, or for the confirm time if it
-    /// has none; and while there is no connection, no longer than the connect time. Dropped meanwhile, it is not sent.
+    /// It goes out at once, or after all that is held already. It is held until its deadline, or
+    /// for the confirm time if it has none; and while there is no connection, no longer than
+    /// the connect time. Dropped meanwhile, it is not sent.
     ///
     /// # Errors
     ///
-    /// Unsent: [`ErrorKind::Disconnected`] if there was no connection, [`ErrorKind::DeadlineExceeded`] if the broker took
-    /// nothing in time, [`ErrorKind::Unroutable`] if it came back, [`ErrorKind::TooLarge`] if it does not fit into a frame,
-    /// [`ErrorKind::Closed`] or [`ErrorKind::Denied`] if nothing is published any more. And where nobody knows:
-    /// [`ErrorKind::Disconnected`] if the connection was lost before it was confirmed, [`ErrorKind::DeadlineExceeded`] if it
-    /// was not confirmed in time, [`ErrorKind::Rejected`] if the broker said that it could not take it everywhere.
+    /// Unsent: [`ErrorKind::Disconnected`] if there was no connection,
+    /// [`ErrorKind::DeadlineExceeded`] if the broker took nothing in time,
+    /// [`ErrorKind::Unroutable`] if it came back, [`ErrorKind::TooLarge`] if it does not fit into a
+    /// frame, [`ErrorKind::Closed`] or [`ErrorKind::Denied`] if nothing is published any more.
+    /// And where nobody knows: [`ErrorKind::Disconnected`] if the connection was lost before it
+    /// was confirmed, [`ErrorKind::DeadlineExceeded`] if it was not confirmed in time,
+    /// [`ErrorKind::Rejected`] if the broker said that it could not take it everywhere.
     pub(crate) fn publish(&self, message: Publishing, deadline: Option<Deadline>) -> Sending<'_> {
         let (parcel, told) = Parcel::new(message, deadline);
         match self.shared.accept(parcel) {
-            Ok(ticket) => Sending::later(self.shared.outcome(ticket, told, deadline, Instant::now())),
+            Ok(ticket) => {
+                Sending::later(self.shared.outcome(ticket, told, deadline, Instant::now()))
+            }
             Err(error) => Sending::ready(Err(error)),
         }
     }
 
-    /// An exchange to publish to, which is made again with each line, while somebody holds on to it.
+    /// An exchange to publish to, which is made again with each line, while somebody holds on to
+    /// it.
     pub(crate) fn exchange(&self, name: ShortString) -> Arc<Exchange> {
         self.shared.exchanges.add(name)
     }
@@ -220,7 +228,8 @@ impl State {
     fn too_late(&self) -> Error {
         let because = match self.line.as_ref().map(|line| line.readiness(0)) {
             None | Some(Readiness::Lost) => {
-                return Error::new(ErrorKind::Disconnected, "there is no connection to the broker").unsent();
+                return Error::new(ErrorKind::Disconnected, "there is no connection to the broker")
+                    .unsent();
             }
             Some(Readiness::Stopped(because)) => because,
             Some(Readiness::Ready) => "others were first",
@@ -240,7 +249,8 @@ struct Keeper {
     shared: Arc<Shared>,
     /// Whose replies come in over the line.
     mailroom: Option<Arc<Mailroom>>,
-    /// How long to wait until the broker says whether it takes our name; `None` if nothing says it.
+    /// How long to wait until the broker says whether it takes our name; `None` if nothing says
+    /// it.
     identifies: Option<Duration>,
     unconfirmed: Bounds,
 }
@@ -274,12 +284,14 @@ impl Keeper {
     async fn open(&self) -> Result<Arc<Line>> {
         let (room, unconfirmed) = (self.shared.room.clone(), self.unconfirmed);
         let line = Line::open(&self.session, unconfirmed, room.clone()).await?;
-        // Publishing to an exchange that is not there would cost the line, and whatever is on its way.
+        // Publishing to an exchange that is not there would cost the line, and whatever is on its
+        // way.
         self.shared.exchanges.declare(&self.session).await?;
         if let Some(mailroom) = &self.mailroom {
             mailroom.take_in_over(&line).await?;
         }
-        // Last, for a broker that runs out of memory takes nothing more of a connection once something was published.
+        // Last, for a broker that runs out of memory takes nothing more of a connection once
+        // something was published.
         line.sign_with(match self.identifies {
             Some(limit) => Signature::ask_for(self.session.clone(), limit, room),
             None => Signature::none(),

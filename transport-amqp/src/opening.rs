@@ -5,8 +5,9 @@ use lapin::protocol::constants::REPLY_SUCCESS;
 
 use crate::seat::write;
 
-/// A channel over which one is about to consume. Given up half-way, it is closed: the broker may consider it a consumer
-/// already, and would keep a window of deliveries for it that nobody settles. lapin holds such a channel open.
+/// A channel over which one is about to consume. Given up half-way, it is closed: the broker may
+/// consider it a consumer already, and would keep a window of deliveries for it that nobody
+/// settles. lapin holds such a channel open.
 pub(crate) struct Opening {
     channel: Channel,
     is_done: bool,

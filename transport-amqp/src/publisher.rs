@@ -25,9 +25,12 @@ impl Outbound for Events {
     fn send(&self, message: Message) -> Sending<'_> {
         let event = self.transport.check(&message);
         let persistent = self.transport.config.persistent;
-        let event = event.and_then(|()| Native.encode_event(&self.exchange.name, message, persistent));
+        let event =
+            event.and_then(|()| Native.encode_event(&self.exchange.name, message, persistent));
         match event {
-            Ok(event) if self.exchange.is_doubtful() => Sending::later(self.declare_and_publish(event)),
+            Ok(event) if self.exchange.is_doubtful() => {
+                Sending::later(self.declare_and_publish(event))
+            }
             // Published here and now, so that events are in the order in which they were published.
             Ok(event) => self.transport.lines.publish(event, None),
             Err(error) => Sending::ready(Err(error)),

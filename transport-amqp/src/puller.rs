@@ -13,9 +13,14 @@ use crate::transport::Inner;
 use crate::wire::{Native, Wire};
 
 /// Opens a pulling end of `queue`; it is ready when this returns.
-pub(crate) async fn open(transport: &Arc<Inner>, queue: &Address, window: Window) -> Result<Receiver> {
+pub(crate) async fn open(
+    transport: &Arc<Inner>,
+    queue: &Address,
+    window: Window,
+) -> Result<Receiver> {
     let queue = transport.config.queues.kept(Native.job_queue(queue)?);
-    consumer::open(transport, Arc::new(Jobs { giving_back: giving_back(&queue), queue }), window).await
+    consumer::open(transport, Arc::new(Jobs { giving_back: giving_back(&queue), queue }), window)
+        .await
 }
 
 /// How something is given back so that the attempts at it are counted.

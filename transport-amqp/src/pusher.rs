@@ -32,19 +32,23 @@ impl Outbound for Jobs {
         let Inner { config, lines, .. } = &*self.transport;
         let id = format!("{:032x}-{}", self.prefix, self.last.fetch_add(1, Ordering::Relaxed));
         let job = self.transport.check(&message);
-        let job = job.and_then(|()| Native.encode_job(&self.queue.name, &id, message, config.persistent));
+        let job =
+            job.and_then(|()| Native.encode_job(&self.queue.name, &id, message, config.persistent));
         let job = match job {
             Ok(job) => job,
             Err(error) => return Sending::ready(Err(error)),
         };
-        // Published here and now, so that jobs are in the queue in the order in which they were pushed.
+        // Published here and now, so that jobs are in the queue in the order in which they were
+        // pushed.
         let sending = lines.publish(job.clone(), None);
         Sending::later(async move {
             match sending.await {
                 Err(error) if error.kind() == ErrorKind::Unroutable => {
                     publish_again(&self.transport, &self.queue, job).await
                 }
-                Err(error) if self.queue.options.rejects() => Err(full(self.queue.name.as_str(), error)),
+                Err(error) if self.queue.options.rejects() => {
+                    Err(full(self.queue.name.as_str(), error))
+                }
                 outcome => outcome,
             }
         })

@@ -7,14 +7,15 @@ use polywire_core::{Error, ErrorKind, Result};
 
 use crate::QueueKind;
 
-/// How the broker keeps a queue of a service, of jobs or of a group: its kind, its limits, what becomes of what they
-/// strike.
+/// How the broker keeps a queue of a service, of jobs or of a group: its kind, its limits, what
+/// becomes of what they strike.
 ///
 /// Given to [`AmqpBuilder::queue_options`](crate::AmqpBuilder::queue_options) for all queues, or to
 /// [`service`](crate::AmqpBuilder::service), [`jobs`](crate::AmqpBuilder::jobs) and
-/// [`group`](crate::AmqpBuilder::group) for one. All who use a queue have to ask for the same; one that is there with other
-/// options is [`ErrorKind::Config`] from whatever opens an end of it, with the `argument`, what is `ours` and what is
-/// `theirs` in its details. By default nothing is limited.
+/// [`group`](crate::AmqpBuilder::group) for one. All who use a queue have to ask for the same; one
+/// that is there with other options is [`ErrorKind::Config`] from whatever opens an end of it, with
+/// the `argument`, what is `ours` and what is `theirs` in its details. By default nothing is
+/// limited.
 ///
 /// ```
 /// use std::time::Duration;
@@ -53,8 +54,9 @@ pub struct QueueOptions {
 pub enum QueueOverflow {
     /// It lets go of the oldest one.
     DropOldest,
-    /// It refuses the new one: whoever pushes a job or makes a call gets [`ErrorKind::Overloaded`], and whoever publishes
-    /// an event, not knowing the queues that it is for, [`ErrorKind::Rejected`].
+    /// It refuses the new one: whoever pushes a job or makes a call gets [`ErrorKind::Overloaded`],
+    /// and whoever publishes an event, not knowing the queues that it is for,
+    /// [`ErrorKind::Rejected`].
     Reject,
 }
 
@@ -69,36 +71,41 @@ impl QueueOptions {
         Self { kind: Some(kind), ..self }
     }
 
-    /// How often a message may come back before the broker takes it out by itself, and puts it among the
-    /// [dead letters](Self::dead_letters); for quorum queues only. It counts what comes back because a process or a
-    /// connection ended, and what a handler dropped; what a worker gives back with its [retries](polywire_core::Retries)
-    /// is counted by the worker. The default is the broker's: none before RabbitMQ 4, then 20.
+    /// How often a message may come back before the broker takes it out by itself, and puts it
+    /// among the [dead letters](Self::dead_letters); for quorum queues only. It counts what
+    /// comes back because a process or a connection ended, and what a handler dropped; what a
+    /// worker gives back with its [retries](polywire_core::Retries) is counted by the worker.
+    /// The default is the broker's: none before RabbitMQ 4, then 20.
     pub fn delivery_limit(self, deliveries: u32) -> Self {
         Self { delivery_limit: Some(deliveries), dead_letters: true, ..self }
     }
 
-    /// Lets the broker put among the dead letters whatever it takes out by itself: what was there too long, came back too
-    /// often, or was one too many. The default is to let go of it. Workers put there what fails for good in any case.
+    /// Lets the broker put among the dead letters whatever it takes out by itself: what was there
+    /// too long, came back too often, or was one too many. The default is to let go of it.
+    /// Workers put there what fails for good in any case.
     pub fn dead_letters(self) -> Self {
         Self { dead_letters: true, ..self }
     }
 
-    /// How many of its dead letters are kept, whoever put them there; when there are more, the oldest is let go. It is a bound
-    /// of the queue that they are in, so that whoever looks after them has to ask for the same. The default is none, since
-    /// what died is the last thing to be thrown away unseen; a policy of the broker's can set one at any time
-    /// (`rabbitmqctl set_policy --apply-to queues dead '^polywire\.dead\.' '{"max-length": 10000}'`).
+    /// How many of its dead letters are kept, whoever put them there; when there are more, the
+    /// oldest is let go. It is a bound of the queue that they are in, so that whoever looks
+    /// after them has to ask for the same. The default is none, since what died is the last
+    /// thing to be thrown away unseen; a policy of the broker's can set one at any time
+    /// (`rabbitmqctl set_policy --apply-to queues dead '^polywire\.dead\.' '{"max-length":
+    /// 10000}'`).
     pub fn dead_letters_max(self, messages: u64) -> Self {
         Self { dead_letters_max: Some(messages), ..self }
     }
 
-    /// From how many levels messages may have their [priority](polywire_core::Message::priority), counted from 0; what is
-    /// higher counts as the highest. For classic queues only, and a few suffice: each costs the broker memory. The default is
-    /// none.
+    /// From how many levels messages may have their [priority](polywire_core::Message::priority),
+    /// counted from 0; what is higher counts as the highest. For classic queues only, and a few
+    /// suffice: each costs the broker memory. The default is none.
     pub fn priorities(self, highest: u8) -> Self {
         Self { priorities: Some(highest), ..self }
     }
 
-    /// How long a message waits for somebody to take it, before the broker lets go of it. The default is for ever.
+    /// How long a message waits for somebody to take it, before the broker lets go of it. The
+    /// default is for ever.
     pub fn message_ttl(self, ttl: Duration) -> Self {
         Self { message_ttl: Some(ttl), ..self }
     }
@@ -108,26 +115,28 @@ impl QueueOptions {
         Self { length: Some(messages), overflow: Some(overflow), ..self }
     }
 
-    /// How many bytes of bodies may wait, and what becomes of one too many. The default is any number.
+    /// How many bytes of bodies may wait, and what becomes of one too many. The default is any
+    /// number.
     pub fn bytes(self, bytes: u64, overflow: QueueOverflow) -> Self {
         Self { bytes: Some(bytes), overflow: Some(overflow), ..self }
     }
 
-    /// Keeps messages on disk alone, as far as that goes. Quorum queues, and from RabbitMQ 3.12 on all, do so without being
-    /// asked: it is for older classic ones.
+    /// Keeps messages on disk alone, as far as that goes. Quorum queues, and from RabbitMQ 3.12 on
+    /// all, do so without being asked: it is for older classic ones.
     pub fn lazy(self) -> Self {
         Self { lazy: true, ..self }
     }
 
-    /// Takes the queue away when nobody has consumed it for so long, with what is in it. The default is never, and for a
-    /// group that is not durable 60 seconds.
+    /// Takes the queue away when nobody has consumed it for so long, with what is in it. The
+    /// default is never, and for a group that is not durable 60 seconds.
     pub fn expires(self, unused: Duration) -> Self {
         Self { expires: Some(unused), ..self }
     }
 
-    /// Makes nothing: a queue that is missing is [`ErrorKind::Config`] from whatever opens an end of it, and one that is
-    /// there is taken as it is. What was said besides has to be true, since what is given back relies on it. The queues for
-    /// [what waits and what is dead](crate::Amqp) are made all the same, when there is something to put into them.
+    /// Makes nothing: a queue that is missing is [`ErrorKind::Config`] from whatever opens an end
+    /// of it, and one that is there is taken as it is. What was said besides has to be true,
+    /// since what is given back relies on it. The queues for [what waits and what is
+    /// dead](crate::Amqp) are made all the same, when there is something to put into them.
     pub fn passive(self) -> Self {
         Self { passive: true, ..self }
     }
@@ -136,8 +145,14 @@ impl QueueOptions {
     pub(crate) fn check(&self) -> Result<()> {
         let is_quorum = self.queue_kind() == QueueKind::Quorum;
         let faults = [
-            (is_quorum && self.priorities.is_some(), "a quorum queue takes no number of priorities"),
-            (is_quorum && self.lazy, "a quorum queue is lazy without being asked, and takes no such option"),
+            (
+                is_quorum && self.priorities.is_some(),
+                "a quorum queue takes no number of priorities",
+            ),
+            (
+                is_quorum && self.lazy,
+                "a quorum queue is lazy without being asked, and takes no such option",
+            ),
             (
                 !is_quorum && self.delivery_limit.is_some(),
                 "only a quorum queue counts deliveries to limit them",
@@ -148,7 +163,10 @@ impl QueueOptions {
                 [self.length, self.bytes, self.dead_letters_max].contains(&Some(0)),
                 "a queue that may hold nothing is of no use",
             ),
-            (self.expires.is_some_and(|after| after.as_millis() == 0), "a queue cannot expire at once"),
+            (
+                self.expires.is_some_and(|after| after.as_millis() == 0),
+                "a queue cannot expire at once",
+            ),
             (
                 [self.expires, self.message_ttl].iter().flatten().any(|time| *time > TIME_MAX),
                 "a time is longer than AMQP has room for",
@@ -175,7 +193,8 @@ impl QueueOptions {
 
     /// How the broker keeps the dead letters of such a queue.
     pub(crate) fn of_dead_letters(&self) -> Self {
-        // Whoever looks at a dead letter gives it back: from version 4 on, RabbitMQ would let go of it for that.
+        // Whoever looks at a dead letter gives it back: from version 4 on, RabbitMQ would let go of
+        // it for that.
         let options = Self::new().kind(self.queue_kind()).any_deliveries();
         match self.dead_letters_max {
             Some(messages) => options.length(messages, QueueOverflow::DropOldest),
@@ -213,7 +232,8 @@ impl QueueOptions {
         if let Some(kind) = self.queue_kind().argument() {
             set("x-queue-type", text(kind));
         }
-        let milliseconds = |time: Duration| number(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let milliseconds =
+            |time: Duration| number(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         let numbers = [
             ("x-delivery-limit", self.delivery_limit.map(|limit| number(limit.into()))),
             ("x-max-priority", self.priorities.map(|highest| number(highest.into()))),
@@ -235,8 +255,10 @@ impl QueueOptions {
             set("x-dead-letter-exchange", text(""));
             set("x-dead-letter-routing-key", text(dead.as_str()));
         }
-        // Only a queue that refuses what is too much goes on trying until the other one has confirmed.
-        let sees_it_arrive = is_quorum && dead.is_some() && self.overflow != Some(QueueOverflow::DropOldest);
+        // Only a queue that refuses what is too much goes on trying until the other one has
+        // confirmed.
+        let sees_it_arrive =
+            is_quorum && dead.is_some() && self.overflow != Some(QueueOverflow::DropOldest);
         if sees_it_arrive {
             set("x-dead-letter-strategy", text("at-least-once"));
         }

@@ -44,7 +44,8 @@ impl Queues {
         Queue::of(name, options)
     }
 
-    /// A queue that the broker takes away when nobody has consumed it for so long, unless its options say otherwise.
+    /// A queue that the broker takes away when nobody has consumed it for so long, unless its
+    /// options say otherwise.
     pub(crate) fn expiring(&self, name: ShortString, after: Duration) -> Queue {
         let options = self.options(name.as_str()).expires_by_default(after);
         Queue::of(name, options)

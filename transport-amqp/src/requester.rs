@@ -13,8 +13,8 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use polywire_core::{
-    Address, CallId, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outbound, Receiver, Result,
-    Sender, Sending,
+    Address, CallId, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outbound, Receiver,
+    Result, Sender, Sending,
 };
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
@@ -82,7 +82,9 @@ impl Outbound for Requests {
         if !self.queue.options.rejects() {
             return sending;
         }
-        Sending::later(async move { sending.await.map_err(|error| full(self.queue.name.as_str(), error)) })
+        Sending::later(async move {
+            sending.await.map_err(|error| full(self.queue.name.as_str(), error))
+        })
     }
 }
 
@@ -115,11 +117,13 @@ impl Drop for Replies {
 
 /// Where replies come in, and a box for each calling end.
 pub(crate) struct Mailroom {
-    /// Which is not made if replies are direct, and gets another name if it cannot be had again under its own.
+    /// Which is not made if replies are direct, and gets another name if it cannot be had again
+    /// under its own.
     queue: Mutex<Queue>,
     mode: ReplyMode,
     direct: ShortString,
-    /// Unbounded, because each item ends one call of its requester, whose calls in flight core bounds.
+    /// Unbounded, because each item ends one call of its requester, whose calls in flight core
+    /// bounds.
     boxes: Mutex<FxHashMap<u64, mpsc::UnboundedSender<Result<Delivery>>>>,
     last: AtomicU64,
     closed: AtomicBool,
@@ -191,7 +195,9 @@ impl Mailroom {
             Err(garbled) => garbled,
         };
         match garbled.correlation {
-            Some(Correlation { requester, call }) => self.put(requester, Err(garbled.error.with_call(call))),
+            Some(Correlation { requester, call }) => {
+                self.put(requester, Err(garbled.error.with_call(call)))
+            }
             None => tracing::warn!(error = ?garbled.error, "dropped a reply that cannot be read"),
         }
     }
@@ -213,9 +219,14 @@ impl Mailroom {
     /// Takes in direct replies, until the line is lost.
     pub(crate) async fn take_in_over(self: &Arc<Self>, line: &Arc<Line>) -> Result<()> {
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-        let consuming =
-            line.channel().basic_consume(self.direct.clone(), "".into(), options, FieldTable::default());
-        let mut replies = consuming.await.map_err(|error| failed("cannot consume direct replies", error))?;
+        let consuming = line.channel().basic_consume(
+            self.direct.clone(),
+            "".into(),
+            options,
+            FieldTable::default(),
+        );
+        let mut replies =
+            consuming.await.map_err(|error| failed("cannot consume direct replies", error))?;
         let (mailroom, served) = (self.clone(), Arc::downgrade(line));
         let reading = tokio::spawn(async move {
             // The engine's queue has no bound, and needs none: core bounds the calls in flight.
@@ -231,7 +242,11 @@ impl Mailroom {
     }
 
     /// Takes in replies, for ever; tells when it does so for the first time, or why it cannot.
-    pub(crate) async fn serve(self: Arc<Self>, session: Arc<Session>, ready: oneshot::Sender<Result<()>>) {
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        session: Arc<Session>,
+        ready: oneshot::Sender<Result<()>>,
+    ) {
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
         loop {
@@ -247,9 +262,11 @@ impl Mailroom {
                 Err(error) => match ready.take() {
                     Some(ready) => return ready.send(Err(error)).unwrap_or_default(),
                     None if let Some(refusal) = session.refusal() => {
-                        // First here: a call that begins meanwhile either sees it, or is among those that fail.
+                        // First here: a call that begins meanwhile either sees it, or is among
+                        // those that fail.
                         let refusal = self.refusal.get_or_init(|| refusal).clone();
-                        let error = Error::new(ErrorKind::RepliesLost, "the broker refuses us for good");
+                        let error =
+                            Error::new(ErrorKind::RepliesLost, "the broker refuses us for good");
                         return self.fail_all(&error.with_source(refusal));
                     }
                     None => tracing::debug!(?error, "cannot take in replies yet"),
@@ -263,14 +280,17 @@ impl Mailroom {
     async fn consume(&self, session: &Session, again: bool) -> Result<(Channel, Consumer)> {
         let queue = self.queue();
         if again && !queue.is_there(session).await? {
-            let error = Error::new(ErrorKind::RepliesLost, "the reply queue is gone, and the replies in it");
+            let error = Error::new(
+                ErrorKind::RepliesLost,
+                "the reply queue is gone, and the replies in it",
+            );
             self.fail_all(&error.with("queue", &queue.name));
         }
         let channel = session.channel().await?;
         if let Err(error) = queue.declare(&channel).await {
             if error.kind() == ErrorKind::Config {
-                // The broker says so of a queue on a node of its cluster that is away: it cannot be used, and its name
-                // is taken until the node is back.
+                // The broker says so of a queue on a node of its cluster that is away: it cannot be
+                // used, and its name is taken until the node is back.
                 *lock(&self.queue) = fresh_queue();
             }
             return Err(error);

@@ -73,7 +73,8 @@ impl Source for Requests {
     async fn leave(&self, _: &Inner) {}
 }
 
-/// What a server gets of a request that cannot be read: one to be answered with a fault, if it can be answered.
+/// What a server gets of a request that cannot be read: one to be answered with a fault, if it can
+/// be answered.
 fn answerable(garbled: Garbled) -> Result<Message> {
     let Garbled { mut message, error, .. } = garbled;
     if message.reply_to.is_none() {

@@ -1,5 +1,5 @@
-//! What becomes of deliveries that are given back, or buried: a copy goes where it belongs, confirmed, and only then the
-//! original is acknowledged.
+//! What becomes of deliveries that are given back, or buried: a copy goes where it belongs,
+//! confirmed, and only then the original is acknowledged.
 
 mod declining;
 
@@ -67,9 +67,9 @@ impl Returns {
         self.of(delivery).settle(tag, Outcome::DeadLetter(Box::new(burial)));
     }
 
-    /// Writes down that what came again, because a process or a connection ended, came again: a classic queue would say the
-    /// same the next time, however often that is. What is written down comes later, behind what waits; if it cannot be, it
-    /// goes on as it is.
+    /// Writes down that what came again, because a process or a connection ended, came again: a
+    /// classic queue would say the same the next time, however often that is. What is written
+    /// down comes later, behind what waits; if it cannot be, it goes on as it is.
     pub(crate) fn write_down(self: &Arc<Self>, mut taken: Taken, put: mpsc::Sender<Result<Taken>>) {
         let Some(delivery) = taken.again() else { return };
         let (returns, tag) = (self.clone(), taken.tag);
@@ -87,8 +87,8 @@ impl Returns {
         });
     }
 
-    /// Runs what ends with acknowledging or requeuing a delivery. It is bounded by the window, since none of these is settled
-    /// before.
+    /// Runs what ends with acknowledging or requeuing a delivery. It is bounded by the window,
+    /// since none of these is settled before.
     fn spawn(&self, giving_back: impl Future<Output = ()> + Send + 'static) {
         let copying = self.transport.copies.begin();
         drop(self.runtime.spawn(async move {
@@ -97,14 +97,16 @@ impl Returns {
         }));
     }
 
-    /// If the copy cannot be published, the broker gives the original to somebody. If it is not known whether it was, there
-    /// are two: better than none.
+    /// If the copy cannot be published, the broker gives the original to somebody. If it is not
+    /// known whether it was, there are two: better than none.
     async fn send(self: Arc<Self>, place: Place, delivery: Again, tag: u64) {
         let Err(error) = self.copy(place, delivery).await else {
             return self.seat.settle(tag, Outcome::Ack);
         };
         match place {
-            Place::Again => tracing::debug!(?error, queue = %self.queue.name, "given back without its count"),
+            Place::Again => {
+                tracing::debug!(?error, queue = %self.queue.name, "given back without its count")
+            }
             _ => {
                 tracing::error!(?error, queue = %self.queue.name, "cannot put it where it belongs; it is tried again");
                 // Or it would go round and round.
@@ -167,7 +169,11 @@ impl Returning {
                 bucket(retry.after).map_or(Place::Again, Place::After)
             }
             Outcome::DeadLetter(burial) => {
-                history.get_or_insert_default().died(burial.reason, delivery.attempt, &burial.error);
+                history.get_or_insert_default().died(
+                    burial.reason,
+                    delivery.attempt,
+                    &burial.error,
+                );
                 return Some((Place::Dead, delivery));
             }
             _ if self.returns.giving_back != GivingBack::Counted => return None,
@@ -203,8 +209,8 @@ impl Settle for Returning {
     }
 }
 
-/// A pause as it is measured: each length is a queue of its own, so that there are four of them from one to its double.
-/// What is shorter than a queue is worth is none.
+/// A pause as it is measured: each length is a queue of its own, so that there are four of them
+/// from one to its double. What is shorter than a queue is worth is none.
 fn bucket(pause: Duration) -> Option<Duration> {
     let ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     if ms < PAUSE_LEAST_MS {
@@ -242,12 +248,14 @@ impl Drop for Copying {
     }
 }
 
-/// The queues that were made for what waits and what is dead, and when: the broker counts only that as use of them.
+/// The queues that were made for what waits and what is dead, and when: the broker counts only that
+/// as use of them.
 #[derive(Default)]
 pub(crate) struct Made(Mutex<FxHashMap<ShortString, Instant>>);
 
 impl Made {
-    /// Makes a queue, unless it was made a moment ago. Held meanwhile, so that many who want it make it once.
+    /// Makes a queue, unless it was made a moment ago. Held meanwhile, so that many who want it
+    /// make it once.
     async fn see_to(&self, transport: &Inner, queue: &Queue) -> Result<()> {
         let mut made = self.0.lock().await;
         made.retain(|_, at| at.elapsed() < MADE_AGAIN_AFTER);

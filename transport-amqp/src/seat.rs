@@ -19,7 +19,8 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Takes a new channel; what came over the last one is the broker's again, and can be settled no more.
+    /// Takes a new channel; what came over the last one is the broker's again, and can be settled
+    /// no more.
     pub(crate) fn renew(&self, channel: Arc<Channel>) -> u64 {
         let mut current = lock(&self.channel);
         let generation = current.as_ref().map_or(0, |(generation, _)| generation + 1);
@@ -58,15 +59,19 @@ impl Settle for Seat {
     fn settle(&self, tag: u64, outcome: Outcome) {
         let (generation, tag) = (tag >> TAG_BITS, tag & ((1 << TAG_BITS) - 1));
         let current = lock(&self.channel);
-        let Some((_, channel)) = current.as_ref().filter(|(current, _)| *current == generation) else {
+        let Some((_, channel)) = current.as_ref().filter(|(current, _)| *current == generation)
+        else {
             return;
         };
         match outcome {
             Outcome::Ack => acknowledge(channel, tag, false),
-            Outcome::Discard => write(channel.basic_reject(tag, BasicRejectOptions { requeue: false })),
-            _ => write(
-                channel.basic_nack(tag, BasicNackOptions { requeue: true, ..BasicNackOptions::default() }),
-            ),
+            Outcome::Discard => {
+                write(channel.basic_reject(tag, BasicRejectOptions { requeue: false }))
+            }
+            _ => write(channel.basic_nack(
+                tag,
+                BasicNackOptions { requeue: true, ..BasicNackOptions::default() },
+            )),
         }
     }
 }
@@ -76,8 +81,8 @@ pub(crate) fn acknowledge(channel: &Channel, tag: u64, multiple: bool) {
     write(channel.basic_ack(tag, BasicAckOptions { multiple }));
 }
 
-/// Queues a frame, which the first poll does; what is left to wait for is that it was written. If it cannot be, the
-/// channel is lost, and the broker requeues by itself.
+/// Queues a frame, which the first poll does; what is left to wait for is that it was written. If
+/// it cannot be, the channel is lost, and the broker requeues by itself.
 pub(crate) fn write(sending: impl Future<Output = lapin::Result<()>>) {
     let sending = std::pin::pin!(sending);
     let _ = sending.poll(&mut Context::from_waker(Waker::noop()));

@@ -41,7 +41,11 @@ enum State {
 
 impl Session {
     /// Connects to the first of the brokers that takes us, and keeps connected from then on.
-    pub(crate) async fn open(config: Config, purpose: Purpose, announcer: Announcer) -> Result<Self> {
+    pub(crate) async fn open(
+        config: Config,
+        purpose: Purpose,
+        announcer: Announcer,
+    ) -> Result<Self> {
         let mut brokers = Brokers::new(&config);
         let connection = Arc::new(brokers.connect_to_any(&config, purpose).await?);
         let Broker { host, port } = brokers.current().clone();
@@ -50,23 +54,36 @@ impl Session {
         let (tell, state) = watch::channel(State::Up(connection.clone()));
         let (tell_flow, flow) = watch::channel(true);
         let suspicion = Arc::new(Notify::new());
-        let keeper =
-            Keeper { config, brokers, purpose, announcer, tell, tell_flow, suspicion: suspicion.clone() };
-        Ok(Self { state, flow, suspicion, keeper: tokio::spawn(keeper.keep(connection)).abort_handle() })
+        let keeper = Keeper {
+            config,
+            brokers,
+            purpose,
+            announcer,
+            tell,
+            tell_flow,
+            suspicion: suspicion.clone(),
+        };
+        Ok(Self {
+            state,
+            flow,
+            suspicion,
+            keeper: tokio::spawn(keeper.keep(connection)).abort_handle(),
+        })
     }
 
     /// A new channel, as soon as there is a connection.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Closed`] if the session is closed, [`ErrorKind::Denied`] if the broker refuses us for good, or what
-    /// went wrong with the channel.
+    /// [`ErrorKind::Closed`] if the session is closed, [`ErrorKind::Denied`] if the broker refuses
+    /// us for good, or what went wrong with the channel.
     pub(crate) async fn channel(&self) -> Result<Channel> {
         Ok(self.channel_to_publish().await?.0)
     }
 
-    /// What `work` comes to that sets something up over this connection, unless that is lost meanwhile: the engine may
-    /// leave a question open for ever that is put to a connection in the moment it is lost.
+    /// What `work` comes to that sets something up over this connection, unless that is lost
+    /// meanwhile: the engine may leave a question open for ever that is put to a connection in
+    /// the moment it is lost.
     ///
     /// # Errors
     ///
@@ -82,7 +99,8 @@ impl Session {
         }
     }
 
-    /// A new channel as [`channel`](Self::channel) makes it, and where one sees whether the broker takes messages.
+    /// A new channel as [`channel`](Self::channel) makes it, and where one sees whether the broker
+    /// takes messages.
     pub(crate) async fn channel_to_publish(&self) -> Result<(Channel, ConnectionStatus)> {
         let mut state = self.state.clone();
         let settled = state.wait_for(|state| !matches!(state, State::Down)).await;
@@ -129,8 +147,8 @@ impl Session {
         self.suspicion.notify_one();
     }
 
-    /// Closes the connection. A broker that does not take part is not waited for. One that takes no messages hears of it
-    /// later: until then the engine writes nothing, a farewell included.
+    /// Closes the connection. A broker that does not take part is not waited for. One that takes no
+    /// messages hears of it later: until then the engine writes nothing, a farewell included.
     pub(crate) async fn close(&self) {
         self.keeper.abort();
         let state = self.state.borrow().clone();
@@ -168,7 +186,8 @@ impl Brokers {
         connected
     }
 
-    /// Tries them all, once. The error is that of the first: the one that was named first is meant first.
+    /// Tries them all, once. The error is that of the first: the one that was named first is meant
+    /// first.
     async fn connect_to_any(&mut self, config: &Config, purpose: Purpose) -> Result<Connection> {
         let mut first = None;
         for _ in 0..self.all.len() {
@@ -253,13 +272,15 @@ impl Keeper {
             }
         }
         let lost = lost("the connection to the broker was lost");
-        let lost = lost.with("host", &self.brokers.current().host).with("port", self.brokers.current().port);
+        let lost = lost
+            .with("host", &self.brokers.current().host)
+            .with("port", self.brokers.current().port);
         reason.map_or(lost.clone(), |reason| lost.with_source(reason))
     }
 
-    /// Tries the brokers in turn, at growing intervals, until one takes us, or they have refused us for too long: then
-    /// somebody has to act. A refusal may pass: whatever the broker asks for who we are may be away for a moment, and it
-    /// may still count connections that are dead.
+    /// Tries the brokers in turn, at growing intervals, until one takes us, or they have refused us
+    /// for too long: then somebody has to act. A refusal may pass: whatever the broker asks for
+    /// who we are may be away for a moment, and it may still count connections that are dead.
     async fn reconnect(&mut self, backoff: &mut Backoff, mut outage: Outage) -> Result<Connection> {
         let mut refused_since = None;
         loop {
@@ -270,7 +291,9 @@ impl Keeper {
                     return Ok(connection);
                 }
                 Err(error) if error.kind() == ErrorKind::Denied => {
-                    if refused_since.get_or_insert_with(Instant::now).elapsed() >= self.config.give_up_after {
+                    if refused_since.get_or_insert_with(Instant::now).elapsed()
+                        >= self.config.give_up_after
+                    {
                         return Err(error);
                     }
                     tracing::error!(?error, "the broker refuses us; it is asked again for a while");

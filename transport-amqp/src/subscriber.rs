@@ -65,8 +65,8 @@ const EXPIRES: Duration = Duration::from_secs(60);
 struct Events {
     queue: Queue,
     exchange: ShortString,
-    /// Held while the broker is told, so that what it is told is what stands here: also if a filter goes while all
-    /// are bound to a new channel.
+    /// Held while the broker is told, so that what it is told is what stands here: also if a
+    /// filter goes while all are bound to a new channel.
     filters: Mutex<Vec<Filter>>,
     is_own: bool,
     giving_back: GivingBack,
@@ -110,14 +110,16 @@ impl Source for Events {
 
 impl Events {
     async fn bind(&self, channel: &Channel, filter: &Filter) -> Result<()> {
-        let (queue, exchange, key) = (self.queue.name.clone(), self.exchange.clone(), binding_key(filter));
+        let (queue, exchange, key) =
+            (self.queue.name.clone(), self.exchange.clone(), binding_key(filter));
         let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
         let bound = channel.queue_bind(queue, exchange, key, options, arguments).await;
         bound.map_err(|error| failed("cannot add the filter", error).with("filter", filter))
     }
 
     async fn unbind(&self, channel: &Channel, filter: &Filter) -> Result<()> {
-        let (queue, exchange, key) = (self.queue.name.clone(), self.exchange.clone(), binding_key(filter));
+        let (queue, exchange, key) =
+            (self.queue.name.clone(), self.exchange.clone(), binding_key(filter));
         let unbound = channel.queue_unbind(queue, exchange, key, FieldTable::default()).await;
         unbound.map_err(|error| failed("cannot drop the filter", error).with("filter", filter))
     }
@@ -168,7 +170,9 @@ impl Wanted {
                 return Err(Error::new(ErrorKind::Closed, "the subscriber is closed").unsent());
             }
             match self.transport.consuming.unless_lost(self.tell(change, filter)).await {
-                Err(error) if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Config) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Config) =>
+                {
                     tracing::debug!(?error, "cannot change the filters yet");
                 }
                 outcome => return outcome,
@@ -189,7 +193,8 @@ impl Wanted {
                 Ok(())
             }
             Change::Remove => {
-                // First here: if the broker cannot be told now, it is not bound to the next channel either.
+                // First here: if the broker cannot be told now, it is not bound to the next channel
+                // either.
                 filters.retain(|other| other != filter);
                 self.events.unbind(&session.channel().await?, filter).await
             }

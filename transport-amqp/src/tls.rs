@@ -13,10 +13,11 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::url::Target;
 
-/// A connector that trusts the authorities in the target's file alone, or those that the machine trusts; and that shows
-/// the target's certificate, if it has one.
+/// A connector that trusts the authorities in the target's file alone, or those that the machine
+/// trusts; and that shows the target's certificate, if it has one.
 ///
-/// It brings its provider along, so that it depends on nothing that is installed for the whole process.
+/// It brings its provider along, so that it depends on nothing that is installed for the whole
+/// process.
 pub(crate) fn connector(target: &Target) -> Result<RustlsConnector> {
     let roots = match &target.ca_file {
         Some(path) => private_roots(path)?,
@@ -28,15 +29,19 @@ pub(crate) fn connector(target: &Target) -> Result<RustlsConnector> {
         .with_root_certificates(roots);
     let config = match identity(target)? {
         None => config.with_no_client_auth(),
-        Some((certificates, key)) => config
-            .with_client_auth_cert(certificates, key)
-            .map_err(|error| refused("the client's certificate and key do not fit").with_source(error))?,
+        Some((certificates, key)) => {
+            config.with_client_auth_cert(certificates, key).map_err(|error| {
+                refused("the client's certificate and key do not fit").with_source(error)
+            })?
+        }
     };
     Ok(RustlsConnector::from(Arc::new(config)))
 }
 
 /// What shows the broker who we are. A key may stand in the file of the certificate.
-fn identity(target: &Target) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>> {
+fn identity(
+    target: &Target,
+) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>> {
     let Some(path) = &target.certificate_file else {
         return match &target.key_file {
             None => Ok(None),
@@ -79,7 +84,9 @@ fn native_roots() -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
-        return Err(refused("this machine trusts no certificate authority; name one with cacertfile"));
+        return Err(refused(
+            "this machine trusts no certificate authority; name one with cacertfile",
+        ));
     }
     Ok(roots)
 }

@@ -12,8 +12,8 @@ use crate::session::Session;
 use crate::wire::{Native, Wire};
 use crate::{QueueKind, QueueOptions};
 
-/// A queue. It is durable and not exclusive, whoever uses it: the broker holds on to an exclusive one of a connection
-/// that is dead, and new ones know none that is neither durable nor exclusive.
+/// A queue. It is durable and not exclusive, whoever uses it: the broker holds on to an exclusive
+/// one of a connection that is dead, and new ones know none that is neither durable nor exclusive.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
     pub(crate) name: ShortString,
@@ -38,12 +38,14 @@ impl Queue {
         Ok(Self::of(Native.dead_queue(&self.name)?, self.options.of_dead_letters()))
     }
 
-    /// Where something waits for so long before it comes to this one. It is of the same kind; but a classic queue moves what
-    /// is due once, and would lose what is refused.
+    /// Where something waits for so long before it comes to this one. It is of the same kind; but a
+    /// classic queue moves what is due once, and would lose what is refused.
     pub(crate) fn waiting(&self, pause: Duration) -> Result<Self> {
-        let kind = if self.options.rejects() { QueueKind::Quorum } else { self.options.queue_kind() };
+        let kind =
+            if self.options.rejects() { QueueKind::Quorum } else { self.options.queue_kind() };
         let name = Native.retry_queue(&self.name, pause)?;
-        let options = QueueOptions::new().kind(kind).message_ttl(pause).expires(pause + EXPIRES_AFTER);
+        let options =
+            QueueOptions::new().kind(kind).message_ttl(pause).expires(pause + EXPIRES_AFTER);
         Ok(Self { onwards: Some(self.name.clone()), ..Self::of(name, options) })
     }
 
@@ -108,20 +110,25 @@ impl Queue {
     }
 }
 
-/// How much longer than what is in it such a queue stays when nothing more is put into it. Only making it again counts as
-/// use, so it has to be made again more often than this; see `returns.rs`.
+/// How much longer than what is in it such a queue stays when nothing more is put into it. Only
+/// making it again counts as use, so it has to be made again more often than this; see
+/// `returns.rs`.
 pub(crate) const EXPIRES_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// Makes the exchange of a channel, or finds it as it should be.
 pub(crate) async fn declare_exchange(channel: &Channel, name: &ShortString) -> Result<()> {
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let arguments = FieldTable::default();
-    let declared = channel.exchange_declare(name.clone(), ExchangeKind::Topic, durable, arguments).await;
+    let declared =
+        channel.exchange_declare(name.clone(), ExchangeKind::Topic, durable, arguments).await;
     declared.map_err(|error| failed("cannot set up the exchange", error).with("exchange", name))
 }
 
 /// Takes queues away that nobody will read again. Those that are not there need not be.
-pub(crate) async fn delete(channel: &Channel, queues: impl IntoIterator<Item = ShortString>) -> Result<()> {
+pub(crate) async fn delete(
+    channel: &Channel,
+    queues: impl IntoIterator<Item = ShortString>,
+) -> Result<()> {
     for queue in queues {
         let deleted = channel.queue_delete(queue, QueueDeleteOptions::default()).await;
         deleted.map_err(|error| failed("cannot delete a queue", error))?;

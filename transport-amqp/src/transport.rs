@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use lapin::types::ShortString;
 use polywire_core::{
-    Address, Capabilities, Error, ErrorKind, Filters, Graveyard, Message, Origin, Receiver, Result, Sender,
-    Subscription, Transport, Window,
+    Address, Capabilities, Error, ErrorKind, Filters, Graveyard, Message, Origin, Receiver, Result,
+    Sender, Subscription, Transport, Window,
 };
 use rustc_hash::FxHashSet;
 use tokio::sync::{oneshot, watch};
@@ -57,28 +57,34 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// | `polywire.control..RANDOM` | each server, to hear of callers that stop waiting | exclusive, and goes with its consumer; at most 1,024 words |
 /// | `polywire.dead.QUEUE` | whoever has something dead, or looks for it | stays, without bound unless [one is set](crate::QueueOptions::dead_letters_max): see that somebody looks |
 ///
-/// QUEUE is the name of the one that it is for, without its `polywire.`: `polywire.dead.jobs.thumbnails`.
+/// QUEUE is the name of the one that it is for, without its `polywire.`:
+/// `polywire.dead.jobs.thumbnails`.
 ///
-/// All others are durable and not exclusive, so that they are there again when a connection or the broker comes back; the first,
-/// the third and the fourth are of the [kind](AmqpBuilder::queue_kind) and have the [options](crate::QueueOptions) that were
-/// chosen, and what waits for one or is dead is kept in the same kind. Each channel has a durable topic
-/// exchange, `polywire.events.CHANNEL`; topics are its routing keys, and filters its binding keys. No name can be that of
-/// something else: no address holds two dots in a row, and no service may be called `reply`, `jobs`, `events`,
-/// `retry` or `dead`, or have a name that begins with one of these and a dot.
+/// All others are durable and not exclusive, so that they are there again when a connection or the
+/// broker comes back; the first, the third and the fourth are of the
+/// [kind](AmqpBuilder::queue_kind) and have the [options](crate::QueueOptions) that were
+/// chosen, and what waits for one or is dead is kept in the same kind. Each channel has a durable
+/// topic exchange, `polywire.events.CHANNEL`; topics are its routing keys, and filters its binding
+/// keys. No name can be that of something else: no address holds two dots in a row, and no service
+/// may be called `reply`, `jobs`, `events`, `retry` or `dead`, or have a name that begins with one
+/// of these and a dot.
 ///
-/// Everything is confirmed and persistent. Requests, replies and jobs go through the default exchange, and are mandatory.
-/// A request whose service has no queue is [`Unroutable`](ErrorKind::Unroutable) at once; one whose service has a queue,
-/// but no server, waits there until its deadline. A job waits for a puller as long as it takes; if somebody has deleted
-/// the queue, its pusher makes it again.
+/// Everything is confirmed and persistent. Requests, replies and jobs go through the default
+/// exchange, and are mandatory. A request whose service has no queue is
+/// [`Unroutable`](ErrorKind::Unroutable) at once; one whose service has a queue, but no server,
+/// waits there until its deadline. A job waits for a puller as long as it takes; if somebody has
+/// deleted the queue, its pusher makes it again.
 ///
 /// # What happens when
 ///
-/// Two connections are kept, one to publish and one to consume, so that a broker that stops publishers does not stop
-/// acknowledgements. One that is lost is made again, with its queues and consumers, at intervals that grow from 0.1 to
-/// 5 seconds. Meanwhile what is sent is [held](AmqpBuilder::held), and goes out in the order in which it was handed over.
-/// The same happens while the broker takes no messages because it runs out of memory or disk, and while too much is
-/// [unconfirmed](AmqpBuilder::unconfirmed). What does not fit into the buffer waits for room. A message whose time is over
-/// while it waits, or whose sender is dropped, is taken out and never sent.
+/// Two connections are kept, one to publish and one to consume, so that a broker that stops
+/// publishers does not stop acknowledgements. One that is lost is made again, with its queues and
+/// consumers, at intervals that grow from 0.1 to 5 seconds. Meanwhile what is sent is
+/// [held](AmqpBuilder::held), and goes out in the order in which it was handed over.
+/// The same happens while the broker takes no messages because it runs out of memory or disk, and
+/// while too much is [unconfirmed](AmqpBuilder::unconfirmed). What does not fit into the buffer
+/// waits for room. A message whose time is over while it waits, or whose sender is dropped, is
+/// taken out and never sent.
 ///
 /// | a send, or a call, fails as | because | unsent |
 /// |---|---|---|
@@ -91,75 +97,85 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// | [`Overloaded`](ErrorKind::Overloaded) | the same, of a queue that [refuses](crate::QueueOverflow::Reject) what is too much | unknown |
 /// | [`RepliesLost`](ErrorKind::RepliesLost) | somebody has deleted the reply queue, or [direct](ReplyMode::Direct) replies lost their connection | unknown |
 ///
-/// A server acknowledges a request after the broker has confirmed its reply; if it dies before, another one gets the
-/// request, marked as redelivered. What was taken and not settled when a connection was lost is delivered again, and a
-/// late acknowledgement is ignored. So it is if the broker closes a channel alone, for
-/// instance because something was not settled within its `consumer_timeout`, which is 30 minutes unless it is told
-/// otherwise. A subscription that was away for longer than its queue lasts is made again with the filters that it has
-/// now, and its subscriber gets a [`Disconnected`](ErrorKind::Disconnected) error: events may have been missed.
+/// A server acknowledges a request after the broker has confirmed its reply; if it dies before,
+/// another one gets the request, marked as redelivered. What was taken and not settled when a
+/// connection was lost is delivered again, and a late acknowledgement is ignored. So it is if the
+/// broker closes a channel alone, for instance because something was not settled within its
+/// `consumer_timeout`, which is 30 minutes unless it is told otherwise. A subscription that was
+/// away for longer than its queue lasts is made again with the filters that it has now, and its
+/// subscriber gets a [`Disconnected`](ErrorKind::Disconnected) error: events may have been missed.
 ///
-/// A request that waits in its queue for longer than its caller does is taken away by the broker, and never starts. But
-/// the time that it waited is not known to the server, whose clock is another one: a request that comes late may be worked
-/// on for as long again as its caller had at first.
+/// A request that waits in its queue for longer than its caller does is taken away by the broker,
+/// and never starts. But the time that it waited is not known to the server, whose clock is another
+/// one: a request that comes late may be worked on for as long again as its caller had at first.
 ///
 /// # Who sends
 ///
-/// Requests, jobs and events say in AMQP's `user-id` which user sends them, and the broker takes that from nobody else: a
-/// message that names another user than the one of its connection costs its sender the channel. So a handler knows by
-/// [`Context::peer`](polywire_core::Context::peer) who sent what it gets, also from programs that are not ours, if they
-/// say it. Nothing else that a message says of its sender is taken for true.
+/// Requests, jobs and events say in AMQP's `user-id` which user sends them, and the broker takes
+/// that from nobody else: a message that names another user than the one of its connection costs
+/// its sender the channel. So a handler knows by [`Context::peer`](polywire_core::Context::peer)
+/// who sent what it gets, also from programs that are not ours, if they say it. Nothing else that a
+/// message says of its sender is taken for true.
 ///
-/// There is no name, and `peer` is `None`, where nobody can bear one out; a handler that has to know takes that for a
-/// stranger:
+/// There is no name, and `peer` is `None`, where nobody can bear one out; a handler that has to
+/// know takes that for a stranger:
 ///
-/// - What is published again comes from whoever did that, and not from its sender any more. So it is with what is
-///   [given back](#what-fails) after a pause, or to a classic queue with its count; with what was dead and is sent on its
-///   way again; and with [requests that were declined](#requests-that-servers-decline). What the broker delivers again by
-///   itself, or moves, keeps its name.
+/// - What is published again comes from whoever did that, and not from its sender any more. So it
+///   is with what is [given back](#what-fails) after a pause, or to a classic queue with its count;
+///   with what was dead and is sent on its way again; and with [requests that were
+///   declined](#requests-that-servers-decline). What the broker delivers again by itself, or moves,
+///   keeps its name.
 /// - The broker may know a user by another name than the one in the URL or in the
-///   [credentials](AmqpBuilder::credentials): by that of a certificate, or of a token. It is asked for each connection, with
-///   one message to nobody, and if it does not take the name, none is said. With `auth_mechanism=external`, name the user
-///   in the URL as the broker does: `amqps://billing@rabbit.example.org?auth_mechanism=external`.
+///   [credentials](AmqpBuilder::credentials): by that of a certificate, or of a token. It is asked
+///   for each connection, with one message to nobody, and if it does not take the name, none is
+///   said. With `auth_mechanism=external`, name the user in the URL as the broker does:
+///   `amqps://billing@rabbit.example.org?auth_mechanism=external`.
 /// - The user may not write to the default exchange, where the question goes.
 /// - It is [turned off](AmqpBuilder::identify).
 ///
-/// A user with the broker's tag `impersonator` may name anybody, and so may whatever runs within the broker and connects as
-/// nobody, as shovels do that name no user; and a federation link that is told to trust user ids passes on what another
-/// broker has verified: who gives these gives the right to be taken for others. The names are those
-/// of one broker; what is asked of a handler by which user is for the handler, or a layer, to decide.
+/// A user with the broker's tag `impersonator` may name anybody, and so may whatever runs within
+/// the broker and connects as nobody, as shovels do that name no user; and a federation link that
+/// is told to trust user ids passes on what another broker has verified: who gives these gives the
+/// right to be taken for others. The names are those of one broker; what is asked of a handler by
+/// which user is for the handler, or a layer, to decide.
 ///
 /// # Callers that stop waiting
 ///
-/// A call that is dropped before its deadline is told to the servers, by the exchange `amq.direct`, and the one that works on
-/// it drops its handler; one that gets it later does not begin. It is not confirmed, and not held: while there is no
-/// connection, or more than 1,024 are to be told, a handler goes on until the deadline. So it does if the user may not
-/// write to, or read from, `amq.direct`, which costs nothing else; and always with [direct](ReplyMode::Direct) replies, whose
-/// return address is good on one channel only. Such a transport says that it has no
+/// A call that is dropped before its deadline is told to the servers, by the exchange `amq.direct`,
+/// and the one that works on it drops its handler; one that gets it later does not begin. It is not
+/// confirmed, and not held: while there is no connection, or more than 1,024 are to be told, a
+/// handler goes on until the deadline. So it does if the user may not write to, or read from,
+/// `amq.direct`, which costs nothing else; and always with [direct](ReplyMode::Direct) replies,
+/// whose return address is good on one channel only. Such a transport says that it has no
 /// [`cancellation`](Capabilities::cancellation).
 ///
 /// # Requests that servers decline
 ///
-/// What a handler [declines](polywire_core::Fault::declined) is published again with the names of those who did, so that
-/// no server runs it twice. As many as consume the queue are all of them: then the caller is answered. One that comes to a
-/// server that has declined it, since the others are busy, goes round by way of a queue for what waits, for 16 ms at
-/// first and for about a second at last; at the 33rd time, or when 64 servers have declined, the caller is answered, too.
+/// What a handler [declines](polywire_core::Fault::declined) is published again with the names of
+/// those who did, so that no server runs it twice. As many as consume the queue are all of them:
+/// then the caller is answered. One that comes to a server that has declined it, since the others
+/// are busy, goes round by way of a queue for what waits, for 16 ms at first and for about a second
+/// at last; at the 33rd time, or when 64 servers have declined, the caller is answered, too.
 /// Its deadline goes along.
 ///
 /// # What fails
 ///
-/// The attempts at jobs, and at the events of a group, are counted. A classic queue does not count, so what is given back
-/// is published again with its count, behind what waits there already, and acknowledged once that is confirmed; so is,
-/// before anybody is given it, what comes again because a connection or a process died. A quorum queue counts by itself. Of
-/// a request it is only told that it was delivered before, unless its queue is a quorum queue.
+/// The attempts at jobs, and at the events of a group, are counted. A classic queue does not count,
+/// so what is given back is published again with its count, behind what waits there already, and
+/// acknowledged once that is confirmed; so is, before anybody is given it, what comes again because
+/// a connection or a process died. A quorum queue counts by itself. Of a request it is only told
+/// that it was delivered before, unless its queue is a quorum queue.
 ///
-/// What is to wait is published into a queue for waiting, and moved by the broker when it is due: up to a quarter of the
-/// pause too late, not at all too early. What is dead is published into the queue for that. Both are confirmed before the
-/// original is acknowledged: it may be there twice if a connection is lost in between, and never not at all. What the broker
-/// itself moves, from where it waited, it sees arrive if the queues are quorum queues; between classic ones, a broker that is
-/// killed in that moment may lose it. A queue that [refuses](crate::QueueOverflow::Reject) what is too much is offered
-/// it again every three minutes.
+/// What is to wait is published into a queue for waiting, and moved by the broker when it is due:
+/// up to a quarter of the pause too late, not at all too early. What is dead is published into the
+/// queue for that. Both are confirmed before the original is acknowledged: it may be there twice if
+/// a connection is lost in between, and never not at all. What the broker itself moves, from where
+/// it waited, it sees arrive if the queues are quorum queues; between classic ones, a broker that
+/// is killed in that moment may lose it. A queue that [refuses](crate::QueueOverflow::Reject) what
+/// is too much is offered it again every three minutes.
 ///
-/// The story is in headers of the copy; the texts are cut at 1 KiB each, and who looks with other tools finds:
+/// The story is in headers of the copy; the texts are cut at 1 KiB each, and who looks with other
+/// tools finds:
 ///
 /// | header | |
 /// |---|---|
@@ -171,12 +187,12 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// | `polywire.redriven` | how often it was dead and sent on its way again |
 ///
 /// A dead letter does not expire, also if its message was to. What the broker itself put there, by
-/// [`QueueOptions::dead_letters`](crate::QueueOptions::dead_letters), tells its reason in `x-death` instead, which is read
-/// as well.
+/// [`QueueOptions::dead_letters`](crate::QueueOptions::dead_letters), tells its reason in `x-death`
+/// instead, which is read as well.
 ///
-/// Clones are the same transport. Dropping the last one, and the ends it opened, closes the connections. Closing it deletes
-/// the reply queue and the queues of subscribers of their own, and takes 5 seconds at the most; it goes on if its future is
-/// dropped.
+/// Clones are the same transport. Dropping the last one, and the ends it opened, closes the
+/// connections. Closing it deletes the reply queue and the queues of subscribers of their own, and
+/// takes 5 seconds at the most; it goes on if its future is dropped.
 #[derive(Clone)]
 pub struct Amqp(Arc<Inner>);
 
@@ -201,11 +217,13 @@ pub(crate) struct Inner {
 }
 
 impl Amqp {
-    /// Connects to the broker that `url` names: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS.
+    /// Connects to the broker that `url` names: `amqp://user:password@host:port/vhost`, or
+    /// `amqps://` for TLS.
     ///
-    /// A virtual host that is left out is `/`; so is one of a single slash. The brokers of a cluster stand in a row, with
-    /// commas between (`amqp://user:password@a:5672,b:5672/vhost`): the first that answers is taken, and the next one when
-    /// it is lost. Options go after a question mark:
+    /// A virtual host that is left out is `/`; so is one of a single slash. The brokers of a
+    /// cluster stand in a row, with commas between
+    /// (`amqp://user:password@a:5672,b:5672/vhost`): the first that answers is taken, and the next
+    /// one when it is lost. Options go after a question mark:
     ///
     /// | option | |
     /// |---|---|
@@ -233,13 +251,14 @@ impl Amqp {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if the URL is malformed; [`ErrorKind::Unsupported`] if it asks for TLS, which is not
-    /// compiled in.
+    /// [`ErrorKind::Config`] if the URL is malformed; [`ErrorKind::Unsupported`] if it asks for
+    /// TLS, which is not compiled in.
     pub fn builder(url: &str) -> Result<AmqpBuilder> {
         AmqpBuilder::new(url)
     }
 
-    /// How the connections are, and what happens to them from now on: connected, lost, restored, blocked, refused.
+    /// How the connections are, and what happens to them from now on: connected, lost, restored,
+    /// blocked, refused.
     #[must_use]
     pub fn events(&self) -> ConnectionEvents {
         self.0.announcer.listen()
@@ -291,7 +310,10 @@ impl Inner {
     }
 
     /// What `opening` comes to, unless it takes longer than connecting may.
-    pub(crate) async fn in_connect_time<T>(&self, opening: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn in_connect_time<T>(
+        &self,
+        opening: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         timeout(self.config.connect_timeout, opening).await.map_err(|_| slow(&self.config))?
     }
 
@@ -332,8 +354,8 @@ impl Inner {
         }
         let start = || async {
             let (tell, ready) = oneshot::channel();
-            let serving =
-                tokio::spawn(self.mailroom.clone().serve(self.consuming.clone(), tell)).abort_handle();
+            let serving = tokio::spawn(self.mailroom.clone().serve(self.consuming.clone(), tell))
+                .abort_handle();
             self.own(serving.clone());
             // Whoever gives up takes it along: the next one begins with his own.
             let beginning = Beginning(serving);
@@ -362,8 +384,8 @@ impl Inner {
         tokio::join!(self.publishing.close(), self.consuming.close());
     }
 
-    /// Where word is left for servers; nowhere, if replies are direct: the return address is only good on the channel that
-    /// requests go out on.
+    /// Where word is left for servers; nowhere, if replies are direct: the return address is only
+    /// good on the channel that requests go out on.
     pub(crate) fn words(&self) -> Option<&Words> {
         (!self.mailroom.is_direct()).then(|| self.words.get_or_init(|| Words::pass_on(self)))
     }
@@ -415,7 +437,11 @@ impl Transport for Amqp {
         self.0.in_connect_time(publisher::open(&self.0, channel)).await
     }
 
-    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
+    async fn subscriber(
+        &self,
+        channel: &Address,
+        subscription: Subscription,
+    ) -> Result<(Receiver, Filters)> {
         self.0.check_open()?;
         self.0.in_connect_time(subscriber::open(&self.0, channel, subscription)).await
     }
@@ -425,8 +451,8 @@ impl Transport for Amqp {
         self.0.in_connect_time(graveyard::open(&self.0, origin)).await
     }
 
-    /// Closes it, which takes 5 seconds at the most. If the future is dropped, that goes on; calling it again waits for the
-    /// same end.
+    /// Closes it, which takes 5 seconds at the most. If the future is dropped, that goes on;
+    /// calling it again waits for the same end.
     async fn close(&self) -> Result<()> {
         let mut is_done = self.0.is_done.subscribe();
         if !self.0.closed.swap(true, Ordering::AcqRel) {
@@ -452,7 +478,8 @@ impl fmt::Debug for Amqp {
     }
 }
 
-/// A transport that is being closed, by a task that may end with its runtime: then nobody is to wait for it.
+/// A transport that is being closed, by a task that may end with its runtime: then nobody is to
+/// wait for it.
 struct Closing(Arc<Inner>);
 
 impl Drop for Closing {
@@ -482,6 +509,7 @@ const GIVING_BACK_MAX: Duration = Duration::from_secs(2);
 const DELETE_MAX: Duration = Duration::from_secs(1);
 
 fn slow(config: &Config) -> Error {
-    let error = Error::new(ErrorKind::Disconnected, "the broker did not answer within the connect time");
+    let error =
+        Error::new(ErrorKind::Disconnected, "the broker did not answer within the connect time");
     error.with("host", config.target.host()).with("port", config.target.port()).unsent()
 }

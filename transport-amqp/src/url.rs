@@ -45,7 +45,8 @@ impl Target {
     /// Reads a URL. No error repeats it, since there may be a password in it.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let (text, others) = split_brokers(text);
-        let url = Url::parse(&text).map_err(|error| refused("it cannot be read").with_source(error))?;
+        let url =
+            Url::parse(&text).map_err(|error| refused("it cannot be read").with_source(error))?;
         if url.cannot_be_a_base() {
             return Err(refused("it has no // after its scheme"));
         }
@@ -53,7 +54,8 @@ impl Target {
         let usual_port = scheme.default_port();
         let port = url.port().unwrap_or(usual_port);
         let authority = AMQPAuthority { userinfo: user(&url)?, host: host(&url)?, port };
-        let uri = AMQPUri { scheme, authority, vhost: vhost(&url)?, query: AMQPQueryString::default() };
+        let uri =
+            AMQPUri { scheme, authority, vhost: vhost(&url)?, query: AMQPQueryString::default() };
         let others = others.iter().map(|other| broker(other, usual_port)).collect::<Result<_>>()?;
         let mut target = Self {
             uri,
@@ -98,7 +100,9 @@ impl Target {
             "connection_timeout" => query.connection_timeout = Some(number(name, value)?),
             "frame_max" => query.frame_max = Some(number(name, value)?),
             "channel_max" => query.channel_max = Some(number(name, value)?),
-            "auth_mechanism" => query.auth_mechanism = Some(value.parse().map_err(|_| bad(name, value))?),
+            "auth_mechanism" => {
+                query.auth_mechanism = Some(value.parse().map_err(|_| bad(name, value))?)
+            }
             "cacertfile" => self.ca_file = Some(PathBuf::from(value)),
             "certfile" => self.certificate_file = Some(PathBuf::from(value)),
             "keyfile" => self.key_file = Some(PathBuf::from(value)),
@@ -125,8 +129,10 @@ fn split_brokers(text: &str) -> (String, Vec<&str>) {
 }
 
 fn broker(text: &str, usual_port: u16) -> Result<Broker> {
-    let unreadable = || refused("one of its hosts cannot be read").with("host", text.escape_debug());
-    let url = Url::parse(&format!("amqp://{text}")).map_err(|error| unreadable().with_source(error))?;
+    let unreadable =
+        || refused("one of its hosts cannot be read").with("host", text.escape_debug());
+    let url =
+        Url::parse(&format!("amqp://{text}")).map_err(|error| unreadable().with_source(error))?;
     if text.is_empty() || text.contains('@') {
         return Err(unreadable());
     }
@@ -193,8 +199,9 @@ mod tests {
 
     #[test]
     fn all_parts_are_read() {
-        let Target { uri, ca_file, .. } =
-            parse("amqps://us%65r:p%40ss@example.org:1234/my%2fhost?heartbeat=7&cacertfile=/ca.pem");
+        let Target { uri, ca_file, .. } = parse(
+            "amqps://us%65r:p%40ss@example.org:1234/my%2fhost?heartbeat=7&cacertfile=/ca.pem",
+        );
         assert_eq!(uri.authority.userinfo.username, "user");
         assert_eq!(uri.authority.userinfo.password, "p@ss");
         assert_eq!((uri.authority.host.as_str(), uri.authority.port), ("example.org", 1234));
@@ -227,7 +234,9 @@ mod tests {
             (target.uri.vhost.as_str(), target.uri.authority.userinfo.password.as_str()),
             ("vhost", "p,ss")
         );
-        for text in ["amqp://user:hunter2@a,", "amqp://user:hunter2@a,b:port", "amqp://user:hunter2@a,,b"] {
+        for text in
+            ["amqp://user:hunter2@a,", "amqp://user:hunter2@a,b:port", "amqp://user:hunter2@a,,b"]
+        {
             let error = Target::parse(text).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Config, "{text}");
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");

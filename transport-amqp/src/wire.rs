@@ -8,7 +8,9 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use polywire_core::{Abandoned, Address, CallId, Deadline, Error, History, Limits, Message, ReplyTo, Result};
+use polywire_core::{
+    Abandoned, Address, CallId, Deadline, Error, History, Limits, Message, ReplyTo, Result,
+};
 
 pub(crate) use self::native::Native;
 
@@ -19,7 +21,8 @@ pub(crate) struct Publishing {
     pub(crate) routing_key: ShortString,
     /// Whether somebody has to take it.
     pub(crate) mandatory: bool,
-    /// Whether it is from our user, and says so. What somebody else sent and we publish again is not.
+    /// Whether it is from our user, and says so. What somebody else sent and we publish again is
+    /// not.
     pub(crate) signed: bool,
     pub(crate) properties: BasicProperties,
     pub(crate) body: Bytes,
@@ -28,7 +31,14 @@ pub(crate) struct Publishing {
 impl Publishing {
     /// Into a queue, by way of the default exchange; the queue has to be there.
     pub(crate) fn to_queue(queue: ShortString, properties: BasicProperties, body: Bytes) -> Self {
-        Self { exchange: "".into(), routing_key: queue, mandatory: true, signed: false, properties, body }
+        Self {
+            exchange: "".into(),
+            routing_key: queue,
+            mandatory: true,
+            signed: false,
+            properties,
+            body,
+        }
     }
 
     /// As something that our user sends.
@@ -48,7 +58,8 @@ impl Publishing {
         }
     }
 
-    /// Gives it a number by which it is known if it comes back. No id that anybody else gives looks like it.
+    /// Gives it a number by which it is known if it comes back. No id that anybody else gives looks
+    /// like it.
     pub(crate) fn identify(&mut self, number: u64) {
         if let Ok(id) = ShortString::try_new(format!("line-{number}")) {
             self.properties = std::mem::take(&mut self.properties).with_message_id(id);
@@ -71,19 +82,20 @@ impl Publishing {
         ];
         let texts = texts.into_iter().flatten().map(|text| text.as_str().len() + 1);
         let headers = properties.headers().iter().flat_map(FieldTable::inner);
-        let headers = headers.map(|(name, value)| name.as_str().len() + HEADER_OVERHEAD + value_len(value));
+        let headers =
+            headers.map(|(name, value)| name.as_str().len() + HEADER_OVERHEAD + value_len(value));
         HEADER_FIXED + texts.chain(headers).sum::<usize>()
     }
 }
 
-/// The frame's own 8 bytes, the 14 of every content header, the delivery mode, the priority, the time stamp, and the
-/// length of the table.
+/// The frame's own 8 bytes, the 14 of every content header, the delivery mode, the priority, the
+/// time stamp, and the length of the table.
 const HEADER_FIXED: usize = 8 + 14 + 1 + 1 + 8 + 4;
 /// The lengths of a name and of a value, and the value's type.
 const HEADER_OVERHEAD: usize = 1 + 1 + 4;
 
-/// The bytes of a value, without its length. All that we write are long strings, but what is published again may hold
-/// anything.
+/// The bytes of a value, without its length. All that we write are long strings, but what is
+/// published again may hold anything.
 fn value_len(value: &AMQPValue) -> usize {
     match value {
         AMQPValue::LongString(text) => text.as_bytes().len(),
@@ -93,7 +105,9 @@ fn value_len(value: &AMQPValue) -> usize {
         }
         AMQPValue::FieldTable(table) => {
             let pairs = table.inner().iter();
-            pairs.map(|(name, value)| name.as_str().len() + HEADER_OVERHEAD + value_len(value)).sum()
+            pairs
+                .map(|(name, value)| name.as_str().len() + HEADER_OVERHEAD + value_len(value))
+                .sum()
         }
         // Eight bytes at the most, four of which stand for the length that numbers do not have.
         _ => 4,
@@ -180,10 +194,20 @@ pub(crate) trait Wire {
     ) -> Result<Publishing>;
 
     /// Lays out an event.
-    fn encode_event(&self, exchange: &ShortString, message: Message, persistent: bool) -> Result<Publishing>;
+    fn encode_event(
+        &self,
+        exchange: &ShortString,
+        message: Message,
+        persistent: bool,
+    ) -> Result<Publishing>;
 
     /// Lays out what came from `origin` to be given back, or put elsewhere.
-    fn encode_again(&self, queue: &ShortString, origin: &ShortString, again: Again) -> Result<Publishing>;
+    fn encode_again(
+        &self,
+        queue: &ShortString,
+        origin: &ShortString,
+        again: Again,
+    ) -> Result<Publishing>;
 
     /// Lays out a dead letter to be attempted as if for the first time, in the queue it came from.
     fn encode_revived(&self, queue: &ShortString, letter: &Raw) -> Result<Publishing>;
@@ -191,11 +215,16 @@ pub(crate) trait Wire {
     /// Reads a dead letter, as far as it can be read.
     fn decode_dead(&self, letter: &Raw) -> Message;
 
-    /// Reads a request, and takes its body. Its number and return address are whatever the caller made of them.
+    /// Reads a request, and takes its body. Its number and return address are whatever the caller
+    /// made of them.
     fn decode_request(&self, raw: &mut Raw, limits: &Limits) -> Result<Message, Box<Garbled>>;
 
     /// Reads a reply, and whose it is.
-    fn decode_reply(&self, raw: Raw, limits: &Limits) -> Result<(Correlation, Message), Box<Garbled>>;
+    fn decode_reply(
+        &self,
+        raw: Raw,
+        limits: &Limits,
+    ) -> Result<(Correlation, Message), Box<Garbled>>;
 
     /// Reads a job, and takes its body.
     fn decode_job(&self, raw: &mut Raw, limits: &Limits) -> Result<Message>;

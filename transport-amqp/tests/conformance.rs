@@ -1,4 +1,5 @@
-//! The suite on RabbitMQ, with classic and with quorum queues, on a broker of its own that it may kill.
+//! The suite on RabbitMQ, with classic and with quorum queues, on a broker of its own that it may
+//! kill.
 //!
 //! `cargo xtask test` makes sure that RabbitMQ is there, and says so in `POLYWIRE_AMQP_URL`.
 
@@ -10,8 +11,8 @@ use std::time::Duration;
 use polywire_amqp::{Amqp, QueueKind, QueueOptions};
 use polywire_conformance::{Backend, Direction, Hook, Proxy, Space, Suite, URGENT};
 use polywire_core::{
-    Address, AnyTransport, Capabilities, Error, ErrorKind, Filters, Graveyard, Origin, Receiver, Result,
-    Sender, Subscription, Transport, Window,
+    Address, AnyTransport, Capabilities, Error, ErrorKind, Filters, Graveyard, Origin, Receiver,
+    Result, Sender, Subscription, Transport, Window,
 };
 use polywire_rabbitmq_node::Node;
 
@@ -90,8 +91,8 @@ impl Backend for Rabbit {
     }
 }
 
-/// A space of its own by its names: what other cases left in the broker has others. Everybody in it connects through one
-/// proxy.
+/// A space of its own by its names: what other cases left in the broker has others. Everybody in it
+/// connects through one proxy.
 struct Names {
     broker: Arc<Broker>,
     proxy: Proxy,
@@ -128,7 +129,8 @@ impl Space for Names {
     fn hooks(&self) -> Vec<Hook> {
         let links = [Hook::Sever, Hook::CutMidFrame];
         let holes = [Direction::ToServer, Direction::ToClient].map(Hook::BlackHole);
-        let brokers = [Hook::KillBroker, Hook::FreezeBroker, Hook::RestartBroker, Hook::ImpatientBroker];
+        let brokers =
+            [Hook::KillBroker, Hook::FreezeBroker, Hook::RestartBroker, Hook::ImpatientBroker];
         links.into_iter().chain(holes).chain(brokers).collect()
     }
 
@@ -148,7 +150,8 @@ impl Space for Names {
                 self.broker.give_up_after(IMPATIENT_MS)?;
             }
             other => {
-                return Err(Error::new(ErrorKind::Unsupported, "not a hook of RabbitMQ").with("hook", other));
+                return Err(Error::new(ErrorKind::Unsupported, "not a hook of RabbitMQ")
+                    .with("hook", other));
             }
         }
         Ok(())
@@ -196,7 +199,11 @@ impl Transport for Prefixed {
         self.amqp.publisher(&self.prefix.join(channel)?).await
     }
 
-    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
+    async fn subscriber(
+        &self,
+        channel: &Address,
+        subscription: Subscription,
+    ) -> Result<(Receiver, Filters)> {
         self.amqp.subscriber(&self.prefix.join(channel)?, subscription).await
     }
 

@@ -8,9 +8,10 @@ use crate::error::config;
 
 /// Bounds on what strangers can do to a socket that listens.
 ///
-/// They bound each socket: the responders of a transport share one, every other end has its own. What a single message
-/// may hold is in [`Limits`]. Together they bound the memory that others can take: connections times the largest message,
-/// so who lets strangers in should set `body_max` to what the services need.
+/// They bound each socket: the responders of a transport share one, every other end has its own.
+/// What a single message may hold is in [`Limits`]. Together they bound the memory that others can
+/// take: connections times the largest message, so who lets strangers in should set `body_max` to
+/// what the services need.
 ///
 /// ```
 /// use polywire_zmq::{Admission, Zmq};
@@ -22,23 +23,26 @@ use crate::error::config;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs)]
 pub struct Admission {
-    /// How long a peer may take from the first byte to the end of its handshake. Then it is hung up on. It bounds a
-    /// single attempt to dial, too. The default is 5 seconds.
+    /// How long a peer may take from the first byte to the end of its handshake. Then it is hung
+    /// up on. It bounds a single attempt to dial, too. The default is 5 seconds.
     pub handshake_timeout: Duration,
-    /// Peers that are in their handshake. A host may take an eighth of them; this machine all. One more is hung up on
-    /// before it is read; it may come again. The default is 128.
+    /// Peers that are in their handshake. A host may take an eighth of them; this machine all. One
+    /// more is hung up on before it is read; it may come again. The default is 128.
     pub pending_handshakes_max: usize,
-    /// Peers that are connected; each takes about 150 KiB before it has said anything. One more is hung up on after its
-    /// handshake, and then before it; it may come again. The default is 1,024.
+    /// Peers that are connected; each takes about 150 KiB before it has said anything. One more is
+    /// hung up on after its handshake, and then before it; it may come again. The default is
+    /// 1,024.
     pub connections_max: usize,
-    /// Peers that are connected from one host: an address of IPv4, or a network of 64 bits of IPv6. One more is hung up
-    /// on likewise. Socket files know no hosts. The default is 128.
+    /// Peers that are connected from one host: an address of IPv4, or a network of 64 bits of
+    /// IPv6. One more is hung up on likewise. Socket files know no hosts. The default is 128.
     pub host_connections_max: usize,
-    /// Prefixes that one subscriber is subscribed to at a publisher. With one more it is hung up on, and has to come again.
-    /// The default is 1,000. One that is longer than any topic can be is not taken in.
+    /// Prefixes that one subscriber is subscribed to at a publisher. With one more it is hung up
+    /// on, and has to come again. The default is 1,000. One that is longer than any topic can
+    /// be is not taken in.
     pub subscriptions_max: usize,
-    /// Bytes in a message with all its frames, and 64 more a frame. A peer that announces or sends more is hung up on,
-    /// before there is room made for it. `None`, the default, is what [`Limits`] say for body, headers and frames together.
+    /// Bytes in a message with all its frames, and 64 more a frame. A peer that announces or sends
+    /// more is hung up on, before there is room made for it. `None`, the default, is what
+    /// [`Limits`] say for body, headers and frames together.
     pub message_max: Option<usize>,
 }
 
@@ -72,11 +76,18 @@ impl Admission {
     }
 
     /// What the engine is told, which counts 64 bytes for each frame.
-    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "the other engine has no limit"))]
+    #[cfg_attr(
+        not(feature = "engine-omq"),
+        allow(dead_code, reason = "the other engine has no limit")
+    )]
     pub(crate) fn message_max(&self, limits: &Limits, head_max: usize) -> usize {
         // An identity or a topic, the envelope, and the body.
         let parts = limits.frames_max.saturating_add(3).saturating_mul(PART_COST);
-        let all = limits.body_max.saturating_add(head_max).saturating_add(FIRST_MAX).saturating_add(parts);
+        let all = limits
+            .body_max
+            .saturating_add(head_max)
+            .saturating_add(FIRST_MAX)
+            .saturating_add(parts);
         self.message_max.unwrap_or(all)
     }
 }
@@ -99,7 +110,10 @@ mod tests {
     #[test]
     fn the_largest_message_follows_from_the_limits() {
         let limits = Limits { body_max: 1000, frames_max: 1, ..Limits::default() };
-        assert_eq!(Admission::default().message_max(&limits, 100), 1000 + 100 + FIRST_MAX + 4 * PART_COST);
+        assert_eq!(
+            Admission::default().message_max(&limits, 100),
+            1000 + 100 + FIRST_MAX + 4 * PART_COST
+        );
         let smaller = Admission { message_max: Some(7), ..Admission::default() };
         assert_eq!(smaller.message_max(&limits, 100), 7);
         let all = Limits { body_max: usize::MAX, ..limits };

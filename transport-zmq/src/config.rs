@@ -30,16 +30,20 @@ pub enum Side {
 pub enum Engine {
     /// `omq-tokio`, behind feature `engine-omq`: the default, and the choice for networks.
     Omq,
-    /// `zeromq`, behind feature `engine-zeromq`: for comparison, and among peers that can be trusted.
+    /// `zeromq`, behind feature `engine-zeromq`: for comparison, and among peers that can be
+    /// trusted.
     ///
-    /// It has no limit on what it receives: **a stranger who reaches the port can make the process run out of
-    /// memory and abort**. It has no heartbeats, so that a peer that vanished without a word is noticed by the
-    /// deadlines of calls only, and it drops peers of other implementations that send them. What was not sent when
-    /// an end is closed may be lost, for it has no linger. It buffers up to 100,000 messages a peer. Calling ends
-    /// can only connect and serving ends only bind; anything else is [`ErrorKind::Unsupported`]. So are pipelines, for a
-    /// PUSH socket of it does not notice that its puller is gone, and loses what it takes; publish-subscribe, for it
-    /// drops what a slow subscriber has no room for beyond those 100,000 messages, without a word; CURVE, PLAIN and
-    /// bounds of [`Admission`], for it has none of them; and another endpoint for an end that is open, but for requesters.
+    /// It has no limit on what it receives: **a stranger who reaches the port can make the process
+    /// run out of memory and abort**. It has no heartbeats, so that a peer that vanished
+    /// without a word is noticed by the deadlines of calls only, and it drops peers of other
+    /// implementations that send them. What was not sent when an end is closed may be lost, for
+    /// it has no linger. It buffers up to 100,000 messages a peer. Calling ends
+    /// can only connect and serving ends only bind; anything else is [`ErrorKind::Unsupported`]. So
+    /// are pipelines, for a PUSH socket of it does not notice that its puller is gone, and
+    /// loses what it takes; publish-subscribe, for it drops what a slow subscriber has no room
+    /// for beyond those 100,000 messages, without a word; CURVE, PLAIN and
+    /// bounds of [`Admission`], for it has none of them; and another endpoint for an end that is
+    /// open, but for requesters.
     Zeromq,
 }
 
@@ -90,14 +94,15 @@ impl ZmqBuilder {
         }
     }
 
-    /// Adds an endpoint whose side follows from the end: servers, pullers and publishers bind it, and clients, pushers
-    /// and subscribers connect to it, unless [`serve`](Self::serve) says otherwise.
+    /// Adds an endpoint whose side follows from the end: servers, pullers and publishers bind it,
+    /// and clients, pushers and subscribers connect to it, unless [`serve`](Self::serve) says
+    /// otherwise.
     pub fn endpoint(self, endpoint: impl Into<String>) -> Self {
         self.add(None, endpoint.into())
     }
 
-    /// Adds an endpoint that every end binds, such as `tcp://0.0.0.0:5555`, `tcp://127.0.0.1:*` for any free port, or
-    /// `ipc:///run/x.sock`.
+    /// Adds an endpoint that every end binds, such as `tcp://0.0.0.0:5555`, `tcp://127.0.0.1:*` for
+    /// any free port, or `ipc:///run/x.sock`.
     pub fn bind(self, endpoint: impl Into<String>) -> Self {
         self.add(Some(Side::Bind), endpoint.into())
     }
@@ -112,16 +117,18 @@ impl ZmqBuilder {
         self
     }
 
-    /// What serving ends do at an [`endpoint`](Self::endpoint); calling ends do the other. The default is to bind.
+    /// What serving ends do at an [`endpoint`](Self::endpoint); calling ends do the other. The
+    /// default is to bind.
     ///
-    /// Responders, pullers and publishers serve; requesters, pushers and subscribers call. Endpoints that were added by
-    /// [`bind`](Self::bind) or [`connect`](Self::connect) are bound or dialled by every end, whatever it is, so that
-    /// each combination can be had: a pusher that binds for pullers that connect, a subscriber that binds for publishers
+    /// Responders, pullers and publishers serve; requesters, pushers and subscribers call.
+    /// Endpoints that were added by [`bind`](Self::bind) or [`connect`](Self::connect) are
+    /// bound or dialled by every end, whatever it is, so that each combination can be had: a
+    /// pusher that binds for pullers that connect, a subscriber that binds for publishers
     /// that connect.
     ///
-    /// The responders of a transport share one socket. Every other end has sockets of its own, so one that binds has its
-    /// endpoint for itself: a transport with two ends that bind needs any free port (`:*`), or fails to bind the second
-    /// time, and the error says so.
+    /// The responders of a transport share one socket. Every other end has sockets of its own, so
+    /// one that binds has its endpoint for itself: a transport with two ends that bind needs
+    /// any free port (`:*`), or fails to bind the second time, and the error says so.
     pub fn serve(self, serve: Side) -> Self {
         Self { serve, ..self }
     }
@@ -136,14 +143,17 @@ impl ZmqBuilder {
         Self { limits, ..self }
     }
 
-    /// Bounds on what strangers can do to the sockets that listen. See [`Admission`] for the defaults.
+    /// Bounds on what strangers can do to the sockets that listen. See [`Admission`] for the
+    /// defaults.
     pub fn admission(self, admission: Admission) -> Self {
         Self { admission: Some(admission), ..self }
     }
 
-    /// Makes every socket the server of CURVE: it has these keys, and lets in who is allowed. See [`curve`].
+    /// Makes every socket the server of CURVE: it has these keys, and lets in who is allowed. See
+    /// [`curve`].
     ///
-    /// It holds for all ends of the transport, whichever side binds. A second call of this kind replaces the first.
+    /// It holds for all ends of the transport, whichever side binds. A second call of this kind
+    /// replaces the first.
     #[cfg(feature = "engine-omq")]
     pub fn curve_server(self, server: curve::Server) -> Self {
         Self { security: Security::CurveServer(server), ..self }
@@ -172,7 +182,8 @@ impl ZmqBuilder {
         (self.limits, self.admission.unwrap_or_default())
     }
 
-    /// How long a request waits for a connection before it fails as unroutable. The default is 10 seconds.
+    /// How long a request waits for a connection before it fails as unroutable. The default is 10
+    /// seconds.
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
         Self { connect_timeout, ..self }
     }
@@ -182,19 +193,21 @@ impl ZmqBuilder {
         Self { linger, ..self }
     }
 
-    /// How often a silent peer is asked whether it is there; it is given up after twice that time. The default is 5
-    /// seconds.
+    /// How often a silent peer is asked whether it is there; it is given up after twice that time.
+    /// The default is 5 seconds.
     pub fn heartbeat(self, heartbeat: Duration) -> Self {
         Self { heartbeat, ..self }
     }
 
-    /// How many bytes may be under way to one peer: of requests that it has not answered, of replies and jobs that it has
-    /// not taken, and of events that some subscriber has not taken. Of what is smaller than a thousandth of it, a thousand
-    /// more messages. A single message may pass it. Beyond, senders wait; replies for as long as they wait for a caller that
-    /// does not read. The default is 64 MiB.
+    /// How many bytes may be under way to one peer: of requests that it has not answered, of
+    /// replies and jobs that it has not taken, and of events that some subscriber has not
+    /// taken. Of what is smaller than a thousandth of it, a thousand more messages. A single
+    /// message may pass it. Beyond, senders wait; replies for as long as they wait for a caller
+    /// that does not read. The default is 64 MiB.
     ///
-    /// A pusher that pullers dial cannot tell how much each of them has yet to take: there, the queue for each is as many
-    /// messages long as bodies of the [largest size](Limits::body_max) would fill this, but 16 at the least.
+    /// A pusher that pullers dial cannot tell how much each of them has yet to take: there, the
+    /// queue for each is as many messages long as bodies of the [largest
+    /// size](Limits::body_max) would fill this, but 16 at the least.
     pub fn peer_bytes_max(self, peer_bytes_max: usize) -> Self {
         Self { peer_bytes_max, ..self }
     }
@@ -203,10 +216,12 @@ impl ZmqBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for a malformed endpoint, or none, or a bound that lets nobody in; [`ErrorKind::Unsupported`]
-    /// if the engine is not compiled in, naming its feature, or cannot do what is asked of it.
+    /// [`ErrorKind::Config`] for a malformed endpoint, or none, or a bound that lets nobody in;
+    /// [`ErrorKind::Unsupported`] if the engine is not compiled in, naming its feature, or
+    /// cannot do what is asked of it.
     pub fn build(self) -> Result<Zmq> {
-        let plans = Plans { serving: self.plan(self.serve)?, calling: self.plan(self.serve.other())? };
+        let plans =
+            Plans { serving: self.plan(self.serve)?, calling: self.plan(self.serve.other())? };
         if self.endpoints.is_empty() {
             return Err(config("no endpoint was given"));
         }
@@ -265,14 +280,20 @@ impl Side {
 pub(crate) struct Settings {
     pub(crate) engine: Engine,
     pub(crate) limits: Limits,
-    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "the other engine has none"))]
+    #[cfg_attr(
+        not(feature = "engine-omq"),
+        allow(dead_code, reason = "the other engine has none")
+    )]
     pub(crate) admission: Admission,
     #[cfg(feature = "engine-omq")]
     pub(crate) security: Security,
     pub(crate) connect_timeout: Duration,
     #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
     pub(crate) linger: Duration,
-    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "the other engine has none"))]
+    #[cfg_attr(
+        not(feature = "engine-omq"),
+        allow(dead_code, reason = "the other engine has none")
+    )]
     pub(crate) heartbeat: Duration,
     pub(crate) peer_bytes_max: usize,
 }
@@ -295,11 +316,15 @@ fn compiled_in(engine: Engine) -> Result<Engine> {
 
 /// An engine that cannot do what was asked of it is not to do less.
 fn lacks(what: &'static str) -> Error {
-    Error::new(ErrorKind::Unsupported, "this engine of ZeroMQ cannot do that").with("what", what).unsent()
+    Error::new(ErrorKind::Unsupported, "this engine of ZeroMQ cannot do that")
+        .with("what", what)
+        .unsent()
 }
 
 fn off(feature: &'static str) -> Error {
-    let error =
-        Error::new(ErrorKind::Unsupported, "this engine of ZeroMQ is not compiled in: turn on its feature");
+    let error = Error::new(
+        ErrorKind::Unsupported,
+        "this engine of ZeroMQ is not compiled in: turn on its feature",
+    );
     error.with("feature", feature).unsent()
 }

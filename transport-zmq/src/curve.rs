@@ -1,7 +1,7 @@
 //! CURVE: peers know each other by public keys, and what travels between them is encrypted.
 //!
-//! The server has a key pair, whose public half its clients know. It lets in whom it allows, by their public keys. Which
-//! end binds makes no difference: "server" is who has the well-known key.
+//! The server has a key pair, whose public half its clients know. It lets in whom it allows, by
+//! their public keys. Which end binds makes no difference: "server" is who has the well-known key.
 //!
 //! ```
 //! # use polywire_codec::MessagePack;
@@ -42,7 +42,8 @@ use polywire_core::{Error, Result};
 use crate::error::config;
 use crate::secret;
 
-/// The half of a key pair that others may know. Its text is 40 characters of Z85, as ZeroMQ writes keys.
+/// The half of a key pair that others may know. Its text is 40 characters of Z85, as ZeroMQ writes
+/// keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey([u8; 32]);
 
@@ -84,7 +85,8 @@ impl FromStr for PublicKey {
     }
 }
 
-/// The half of a key pair that nobody else may know. It shows itself in no output, and is overwritten when it is dropped.
+/// The half of a key pair that nobody else may know. It shows itself in no output, and is
+/// overwritten when it is dropped.
 #[derive(Clone)]
 pub struct SecretKey(CurveSecretKey);
 
@@ -93,7 +95,8 @@ impl SecretKey {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if they are none; it does not say what they are.
+    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if they are none; it does not say
+    /// what they are.
     pub fn from_z85(text: &str) -> Result<Self> {
         CurveSecretKey::from_z85(text.trim()).map(Self).map_err(|_| no_key())
     }
@@ -132,7 +135,8 @@ impl KeyPair {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if it cannot be read, or holds no key.
+    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if it cannot be read, or holds no
+    /// key.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let text = secret::from_file(path.as_ref())?;
         let key = SecretKey::from_z85(&text);
@@ -196,8 +200,9 @@ impl Server {
         self
     }
 
-    /// Lets those clients in, too, of which this is true. It is asked in each handshake, on a thread that may block; what
-    /// takes longer than the [handshake time](crate::Admission::handshake_timeout) is a no.
+    /// Lets those clients in, too, of which this is true. It is asked in each handshake, on a
+    /// thread that may block; what takes longer than the [handshake
+    /// time](crate::Admission::handshake_timeout) is a no.
     pub fn allow_if(mut self, admits: impl Fn(&PublicKey) -> bool + Send + Sync + 'static) -> Self {
         self.admits = Some(Arc::new(admits));
         self
@@ -214,7 +219,9 @@ impl Server {
     }
 
     pub(crate) fn admits(&self, client: &PublicKey) -> bool {
-        self.any || self.allowed.contains(client) || self.admits.as_ref().is_some_and(|admits| admits(client))
+        self.any
+            || self.allowed.contains(client)
+            || self.admits.as_ref().is_some_and(|admits| admits(client))
     }
 }
 
@@ -261,7 +268,8 @@ mod tests {
     #[test]
     fn keys_survive_being_written_down() {
         let pair = KeyPair::generate();
-        let again = KeyPair::of(SecretKey::from_z85(&format!("{}\n", pair.secret().to_z85())).unwrap());
+        let again =
+            KeyPair::of(SecretKey::from_z85(&format!("{}\n", pair.secret().to_z85())).unwrap());
         assert_eq!(again.public(), pair.public());
         assert_eq!(pair.public().to_string().parse::<PublicKey>().unwrap(), pair.public());
         assert_ne!(KeyPair::generate().public(), pair.public());

@@ -1,5 +1,5 @@
-//! Forwarders between two endpoints, so that neither side needs to know where the others are: clients have one address,
-//! and those who do the work dial the other.
+//! Forwarders between two endpoints, so that neither side needs to know where the others are:
+//! clients have one address, and those who do the work dial the other.
 //!
 //! ```
 //! # use polywire_codec::MessagePack;

@@ -17,8 +17,8 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
-    /// Reads `tcp://host:port`, where the host may be `*` for every interface and the port `*` or 0 for a free one, or
-    /// `ipc://path`.
+    /// Reads `tcp://host:port`, where the host may be `*` for every interface and the port `*` or 0
+    /// for a free one, or `ipc://path`.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         match text.split_once("://") {
             Some(("tcp", address)) => Self::tcp(address).map_err(|because| refuse(text, because)),
@@ -89,8 +89,8 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Makes way for a socket file: binding would take it from under a server that still uses it, which engines do
-/// without asking. What a dead one left is removed.
+/// Makes way for a socket file: binding would take it from under a server that still uses it, which
+/// engines do without asking. What a dead one left is removed.
 pub(crate) async fn claim_socket_file(path: PathBuf) -> Result<()> {
     #[cfg(unix)]
     {
@@ -100,7 +100,8 @@ pub(crate) async fn claim_socket_file(path: PathBuf) -> Result<()> {
             let error = config("somebody else listens on this socket file");
             return Err(error.with("endpoint", Endpoint::Ipc(path.display().to_string())));
         }
-        let is_socket = std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.file_type().is_socket());
+        let is_socket =
+            std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.file_type().is_socket());
         if is_socket {
             // If it stays, binding says so.
             let _ = std::fs::remove_file(&path);
@@ -148,7 +149,10 @@ mod tests {
         ] {
             let error = Endpoint::parse(text).unwrap_err();
             assert!(error.to_string().contains(why), "{text}: {error}");
-            assert!(error.to_string().contains(&*text.escape_debug().to_string()), "{text}: {error}");
+            assert!(
+                error.to_string().contains(&*text.escape_debug().to_string()),
+                "{text}: {error}"
+            );
         }
         assert!(Endpoint::parse("tcp://a:0").unwrap().dialled().is_err());
     }

@@ -25,16 +25,16 @@ use crate::wire::{Frames, Hello};
 
 /// What every socket can do: come to an end, and have its endpoints changed.
 pub(crate) trait Ports: Send + Sync {
-    /// Binds, unbinds, dials or stops dialling. Returns the real endpoint, or nothing if there was nothing to change.
-    /// May be dropped; then it is open whether it was done.
+    /// Binds, unbinds, dials or stops dialling. Returns the real endpoint, or nothing if there was
+    /// nothing to change. May be dropped; then it is open whether it was done.
     fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>>;
 
     /// Closes the socket, delivering what was handed over for as long as it is set to linger.
     fn close(&self) -> BoxFuture<'static, ()>;
 }
 
-/// A socket that requests or jobs leave by: one that dials one peer, one that several peers dial, or the way to one
-/// [guest](Guest).
+/// A socket that requests or jobs leave by: one that dials one peer, one that several peers dial,
+/// or the way to one [guest](Guest).
 pub(crate) trait Dealer: Ports {
     /// Hands a message over, or gives it back if there is no room now.
     fn try_send(&self, frames: Frames) -> Result<(), Frames>;
@@ -45,7 +45,8 @@ pub(crate) trait Dealer: Ports {
     /// Waits until it is known whether the peer can be reached now.
     fn tried(&self) -> BoxFuture<'_, ()>;
 
-    /// Waits until a peer is there, dialling it if need be. May be called again after [`down`](Self::down) only.
+    /// Waits until a peer is there, dialling it if need be. May be called again after
+    /// [`down`](Self::down) only.
     ///
     /// Fails once the socket is closed.
     fn up(&self) -> BoxFuture<'_, Result<()>>;
@@ -63,13 +64,15 @@ pub(crate) trait Dealer: Ports {
         None
     }
 
-    /// What arrives, until the socket is closed. To be called once. Of a socket for jobs it is empty.
+    /// What arrives, until the socket is closed. To be called once. Of a socket for jobs it is
+    /// empty.
     fn replies(&self) -> BoxStream<'static, Frames>;
 }
 
 /// A calling socket that servers dial, which are told apart.
 pub(crate) trait Lobby: Ports {
-    /// Who is there: at once, and whenever that has changed, until the socket is closed. To be called once.
+    /// Who is there: at once, and whenever that has changed, until the socket is closed. To be
+    /// called once.
     fn guests(&self) -> BoxStream<'static, Vec<Guest>>;
 
     /// What arrives, and by which connection, until the socket is closed. To be called once.
@@ -88,7 +91,10 @@ pub(crate) struct Guest {
 
 /// What leaves by a [`Dealer`].
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "the other engine carries no jobs"))]
+#[cfg_attr(
+    not(feature = "engine-omq"),
+    allow(dead_code, reason = "the other engine carries no jobs")
+)]
 pub(crate) enum Cargo {
     /// Requests, which are answered.
     Requests,
@@ -122,8 +128,8 @@ pub(crate) struct Peer {
 
 /// A pulling socket.
 pub(crate) trait Pull: Ports {
-    /// What arrives, until the socket is closed; or, if it was stopped, until all that had arrived is yielded. To be
-    /// called once.
+    /// What arrives, until the socket is closed; or, if it was stopped, until all that had arrived
+    /// is yielded. To be called once.
     fn jobs(&self) -> BoxStream<'static, Frames>;
 
     /// Takes in no more, from a task of its own.
@@ -132,11 +138,13 @@ pub(crate) trait Pull: Ports {
 
 /// A publishing socket.
 pub(crate) trait Publication: Ports {
-    /// Hands a message over for all who subscribe to its first frame: at once if they all have room.
+    /// Hands a message over for all who subscribe to its first frame: at once if they all have
+    /// room.
     fn send(&self, first: Bytes, frames: Frames) -> Sending<'_>;
 
-    /// The hellos of subscribers, and on how many connections each came, until the socket is closed. One is yielded once
-    /// everything that its subscriber said before has been taken in. To be called once.
+    /// The hellos of subscribers, and on how many connections each came, until the socket is
+    /// closed. One is yielded once everything that its subscriber said before has been taken
+    /// in. To be called once.
     fn hellos(&self) -> BoxStream<'static, (Hello, u32)>;
 
     /// Waits until everybody who listens at a dialled endpoint has said what it wants.
@@ -145,14 +153,15 @@ pub(crate) trait Publication: Ports {
 
 /// A subscribing socket.
 pub(crate) trait Subscribed: Ports {
-    /// Wants what begins with this: said to those who are there, and to those who come, in the order it was asked for.
+    /// Wants what begins with this: said to those who are there, and to those who come, in the
+    /// order it was asked for.
     fn begin(&self, prefix: Bytes) -> BoxFuture<'_, Result<()>>;
 
     /// Wants it no more. As often as it was wanted.
     fn end(&self, prefix: Bytes) -> BoxFuture<'_, Result<()>>;
 
-    /// What arrives: the first frame, and the rest; until the socket is closed, or, if it was stopped, until all that
-    /// had arrived is yielded. To be called once.
+    /// What arrives: the first frame, and the rest; until the socket is closed, or, if it was
+    /// stopped, until all that had arrived is yielded. To be called once.
     fn arrivals(&self) -> BoxStream<'static, (Bytes, Frames)>;
 
     /// Takes in no more, from a task of its own.
@@ -170,7 +179,11 @@ pub(crate) trait Subscribed: Ports {
 }
 
 /// A socket that dials this endpoint.
-pub(crate) fn dial(settings: &Settings, cargo: &Cargo, endpoint: &Endpoint) -> Result<Arc<dyn Dealer>> {
+pub(crate) fn dial(
+    settings: &Settings,
+    cargo: &Cargo,
+    endpoint: &Endpoint,
+) -> Result<Arc<dyn Dealer>> {
     match (settings.engine, cargo) {
         #[cfg(feature = "engine-omq")]
         (Engine::Omq, _) => Ok(Arc::new(omq::Dealer::dial(settings, cargo, endpoint)?)),
@@ -202,12 +215,18 @@ pub(crate) fn listen(settings: &Settings, cargo: &Cargo) -> Result<Arc<dyn Deale
 }
 
 /// A serving socket at the endpoints of this plan, and where it really listens.
-pub(crate) async fn serve(settings: &Settings, plan: &Plan) -> Result<(Arc<dyn Router>, Vec<String>)> {
+pub(crate) async fn serve(
+    settings: &Settings,
+    plan: &Plan,
+) -> Result<(Arc<dyn Router>, Vec<String>)> {
     let (router, bound) = serve_unrationed(settings, plan).await?;
     Ok((Arc::new(Rationed::new(router, settings.peer_bytes_max)), bound))
 }
 
-async fn serve_unrationed(settings: &Settings, plan: &Plan) -> Result<(Arc<dyn Router>, Vec<String>)> {
+async fn serve_unrationed(
+    settings: &Settings,
+    plan: &Plan,
+) -> Result<(Arc<dyn Router>, Vec<String>)> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
         Engine::Omq => {
@@ -231,7 +250,11 @@ async fn serve_unrationed(settings: &Settings, plan: &Plan) -> Result<(Arc<dyn R
 }
 
 /// A pulling socket for this queue, or for jobs of any.
-pub(crate) fn pull(settings: &Settings, queue: Option<&Address>, window: Window) -> Result<Arc<dyn Pull>> {
+pub(crate) fn pull(
+    settings: &Settings,
+    queue: Option<&Address>,
+    window: Window,
+) -> Result<Arc<dyn Pull>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
         Engine::Omq => Ok(Arc::new(omq::Pull::open(settings, queue, window)?)),
@@ -268,7 +291,10 @@ pub(crate) async fn set_up<P: Ports + ?Sized>(socket: &P, plan: &Plan) -> Result
 }
 
 /// Changes the endpoints of a socket, and says which one it is now or was.
-pub(crate) async fn apply<P: Ports + ?Sized>(socket: &P, change: &Change) -> Result<Option<String>> {
+pub(crate) async fn apply<P: Ports + ?Sized>(
+    socket: &P,
+    change: &Change,
+) -> Result<Option<String>> {
     match (change.side, change.adds) {
         (Side::Bind, true) => claim(std::slice::from_ref(&change.endpoint)).await?,
         (Side::Connect, true) => drop(change.endpoint.clone().dialled()?),
@@ -288,7 +314,8 @@ fn unsupported(what: &'static str) -> Error {
     Error::new(ErrorKind::Unsupported, what).unsent()
 }
 
-/// What `zeromq` does to jobs: a socket does not notice that its only puller went away, and takes job after job for it.
+/// What `zeromq` does to jobs: a socket does not notice that its only puller went away, and takes
+/// job after job for it.
 fn no_jobs() -> Error {
     unsupported("this engine loses jobs without a word when a puller goes away")
 }
@@ -300,8 +327,12 @@ fn no_events() -> Error {
 
 /// Binding failed: the port is taken, or not ours to take.
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
-fn cannot_bind(endpoint: &Endpoint, because: impl std::error::Error + Send + Sync + 'static) -> Error {
+fn cannot_bind(
+    endpoint: &Endpoint,
+    because: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
     // Of the ends of a transport, one only can have a port; each can have any free one.
-    let error = Error::new(ErrorKind::Config, "cannot bind, as one end only can").with("endpoint", endpoint);
+    let error = Error::new(ErrorKind::Config, "cannot bind, as one end only can")
+        .with("endpoint", endpoint);
     error.with("because", &because).with_source(because).unsent()
 }

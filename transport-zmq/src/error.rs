@@ -19,8 +19,8 @@ pub(crate) fn caller_gone() -> Error {
     Error::new(ErrorKind::Unroutable, "the caller is gone")
 }
 
-/// A lock is poisoned only if a panic struck while it was held; no code of ours panics there, and the data would be
-/// whole anyway.
+/// A lock is poisoned only if a panic struck while it was held; no code of ours panics there, and
+/// the data would be whole anyway.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

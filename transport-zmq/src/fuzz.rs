@@ -13,7 +13,9 @@ pub fn envelope(bytes: &[u8]) {
     let at = rest.len().min(usize::from(*cut));
     let (head, body) = match cut {
         0xFF => (rest, None),
-        _ => (&rest[..at], Some(Body::from_frames(rest[at..].chunks(7).map(Bytes::copy_from_slice)))),
+        _ => {
+            (&rest[..at], Some(Body::from_frames(rest[at..].chunks(7).map(Bytes::copy_from_slice))))
+        }
     };
     let frames = Frames { head: Bytes::copy_from_slice(head), body };
     let limits = Limits::default();

@@ -2,12 +2,12 @@
 //! pipelines over PUSH and PULL, publish-subscribe over XPUB and SUB, without a broker.
 //!
 //! [`Zmq`] is the transport; a URL or a [`ZmqBuilder`] sets it up. One of two engines moves the bytes, see [`Engine`]:
-//! feature `engine-omq` (default) or `engine-zeromq`. What travels is described in `docs/wire-native.md` of the
-//! repository, so that programs in other languages can take part.
+//! feature `engine-omq` (default) or `engine-zeromq`. What travels is described in
+//! `docs/wire-native.md` of the repository, so that programs in other languages can take part.
 //!
-//! ZeroMQ knows nothing of a message once it is handed over, so this backend cannot either: there is no settlement,
-//! and a request or a job that somebody held who died is lost. The caller learns it at once where the connection tells,
-//! and by its deadline otherwise; a pusher never does.
+//! ZeroMQ knows nothing of a message once it is handed over, so this backend cannot either: there
+//! is no settlement, and a request or a job that somebody held who died is lost. The caller learns
+//! it at once where the connection tells, and by its deadline otherwise; a pusher never does.
 
 mod admission;
 mod config;

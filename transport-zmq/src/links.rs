@@ -1,4 +1,5 @@
-//! The links of an end that sends to one of several peers: which one a message takes, and how it waits for one.
+//! The links of an end that sends to one of several peers: which one a message takes, and how it
+//! waits for one.
 
 mod ledger;
 mod link;
@@ -46,7 +47,8 @@ pub(crate) struct Links {
     closed: AtomicBool,
     /// One permit: the right to wait for room. Closed with the end.
     turns: Semaphore,
-    /// One permit: the right to wait for room with a call that came back, which is for some links only. Closed with the end.
+    /// One permit: the right to wait for room with a call that came back, which is for some links
+    /// only. Closed with the end.
     returned_turns: Semaphore,
     /// One permit: the right to change the endpoints.
     changes: Semaphore,
@@ -64,11 +66,12 @@ pub(crate) struct Board {
     version: AtomicUsize,
     /// Wakes who reads the links, when the set of them was changed.
     reader: AtomicWaker,
-    /// Calls whose link went; none once the end is closed. Unbounded, because each item takes one call in flight off its
-    /// link, and core bounds those.
+    /// Calls whose link went; none once the end is closed. Unbounded, because each item takes one
+    /// call in flight off its link, and core bounds those.
     losses: Mutex<Option<UnboundedSender<Loss>>>,
-    /// The calls that are to be sent again, and what stops those that are being sent. Locked before a ledger, so that no
-    /// call that moves from there to here is missed by who abandons it.
+    /// The calls that are to be sent again, and what stops those that are being sent. Locked
+    /// before a ledger, so that no call that moves from there to here is missed by who
+    /// abandons it.
     again: Mutex<FxHashMap<CallId, Option<AbortHandle>>>,
     /// Peers that have dialled, and those of them that have gone.
     came: Burst,
@@ -81,7 +84,9 @@ impl Board {
         let mut again = lock(&self.again);
         let lost = take();
         again.extend(
-            lost.iter().filter(|entry| entry.may_repeat()).filter_map(|entry| Some((entry.call?, None))),
+            lost.iter()
+                .filter(|entry| entry.may_repeat())
+                .filter_map(|entry| Some((entry.call?, None))),
         );
         lost
     }
@@ -177,7 +182,8 @@ impl Links {
         &self.settings.limits
     }
 
-    /// Hands a message over if that can be done at once and nobody waits to do so, or gives it back.
+    /// Hands a message over if that can be done at once and nobody waits to do so, or gives it
+    /// back.
     pub(crate) fn send_now(&self, entry: &Entry, frames: Frames) -> Result<(), Frames> {
         // Who comes now does not overtake those who wait.
         if self.is_crowded() { Err(frames) } else { self.try_send(entry, frames) }
@@ -196,8 +202,8 @@ impl Links {
         self.try_send_to_one(entry, frames)
     }
 
-    /// Hands a message to one of the links that have not seen it: to the one with the fewest calls, of those with as many
-    /// in turn; last to those that are known to refuse it.
+    /// Hands a message to one of the links that have not seen it: to the one with the fewest calls,
+    /// of those with as many in turn; last to those that are known to refuse it.
     fn try_send_to_one(&self, entry: &Entry, mut frames: Frames) -> Result<(), Frames> {
         let links = self.all();
         let start = self.next.fetch_add(1, Ordering::Relaxed);
@@ -217,7 +223,8 @@ impl Links {
         Err(frames)
     }
 
-    /// Hands a message over, waiting for a peer for the connect time, and for room. Those who wait take turns.
+    /// Hands a message over, waiting for a peer for the connect time, and for room. Those who wait
+    /// take turns.
     pub(crate) async fn send(&self, entry: Entry, frames: Frames) -> Result<()> {
         let patience = Instant::now() + self.settings.connect_timeout;
         let give_up = entry.deadline.map_or(patience, |deadline| patience.min(deadline.instant()));
@@ -252,8 +259,11 @@ impl Links {
                 Err(back) => back,
             };
             let links = self.all();
-            let rooms: Vec<_> =
-                links.iter().filter(|link| link.may_have(&entry)).map(|link| link.room().boxed()).collect();
+            let rooms: Vec<_> = links
+                .iter()
+                .filter(|link| link.may_have(&entry))
+                .map(|link| link.room().boxed())
+                .collect();
             if rooms.is_empty() {
                 if entry.is_returned {
                     return Err(self.nobody());
@@ -272,9 +282,15 @@ impl Links {
         }
     }
 
-    /// Sends a call once more that is noted to be sent again, as soon as there is somebody, for as long as its caller waits.
-    /// Resolves to whether that was of no use; it was of some if nobody waits any more.
-    fn send_again(self: &Arc<Self>, call: CallId, entry: Entry, frames: Frames) -> BoxFuture<'static, bool> {
+    /// Sends a call once more that is noted to be sent again, as soon as there is somebody, for as
+    /// long as its caller waits. Resolves to whether that was of no use; it was of some if
+    /// nobody waits any more.
+    fn send_again(
+        self: &Arc<Self>,
+        call: CallId,
+        entry: Entry,
+        frames: Frames,
+    ) -> BoxFuture<'static, bool> {
         let (stop, stopped) = AbortHandle::new_pair();
         match lock(&self.board.again).get_mut(&call) {
             Some(place) => *place = Some(stop),
@@ -332,7 +348,8 @@ impl Links {
         Error::new(ErrorKind::Unroutable, what).with("endpoints", names.join(", ")).unsent()
     }
 
-    /// Waits a moment until it is known which peers are there, so that the first messages are dealt out to all of them.
+    /// Waits a moment until it is known which peers are there, so that the first messages are dealt
+    /// out to all of them.
     async fn settle_in(&self) {
         let settled = self.all().iter().map(|link| self.settled(link.clone())).collect::<Vec<_>>();
         // The others come later, or never.
@@ -389,7 +406,8 @@ impl Links {
 
     async fn unbind(&self, change: &Change) -> Result<Option<String>> {
         let awaited = self.awaited();
-        let ports = self.lobby.get().map(Lobby::ports).or(awaited.as_ref().map(|link| link.ports()));
+        let ports =
+            self.lobby.get().map(Lobby::ports).or(awaited.as_ref().map(|link| link.ports()));
         let Some(ports) = ports else { return Ok(None) };
         let real = engine::apply(ports, change).await?;
         self.listening.note(change, real.as_ref());
@@ -407,7 +425,8 @@ impl Links {
         Ok(Some(name))
     }
 
-    /// Takes a link away. The calls on it fail, and what was handed over to it goes out if there is time.
+    /// Takes a link away. The calls on it fail, and what was handed over to it goes out if there is
+    /// time.
     async fn disconnect(&self, Change { endpoint, .. }: &Change) -> Option<String> {
         let link = self.dialling(&endpoint.to_string())?;
         self.replace(|links| links.retain(|other| !Arc::ptr_eq(other, &link)));
@@ -420,7 +439,10 @@ impl Links {
     }
 
     fn dialling(&self, name: &str) -> Option<Arc<Link>> {
-        self.all().iter().find(|link| link.kind() == LinkKind::Dialling && link.name() == name).cloned()
+        self.all()
+            .iter()
+            .find(|link| link.kind() == LinkKind::Dialling && link.name() == name)
+            .cloned()
     }
 
     fn new_link(&self, name: String, kind: LinkKind, dealer: Arc<dyn engine::Dealer>) -> Arc<Link> {
@@ -432,7 +454,8 @@ impl Links {
             link.supervise();
             self.replace(|links| links.push(link.clone()));
         }
-        // Looked at after it was added: whoever closed before has not seen it, and whoever closes after does.
+        // Looked at after it was added: whoever closed before has not seen it, and whoever closes
+        // after does.
         if self.is_closed() {
             self.listening.clear();
             link.close().await;
@@ -463,7 +486,8 @@ impl Links {
     }
 }
 
-/// The lowest number that no link has, because only low ones are noted for a request that is tried elsewhere.
+/// The lowest number that no link has, because only low ones are noted for a request that is tried
+/// elsewhere.
 fn free_number(links: &[Arc<Link>]) -> usize {
     (0..).find(|number| links.iter().all(|link| link.number() != *number)).unwrap_or(usize::MAX)
 }

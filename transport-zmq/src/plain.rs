@@ -1,5 +1,5 @@
-//! PLAIN: clients give a name and a password. Nothing is encrypted, so it is for sockets of files and for networks that are
-//! encrypted by other means.
+//! PLAIN: clients give a name and a password. Nothing is encrypted, so it is for sockets of files
+//! and for networks that are encrypted by other means.
 //!
 //! ```
 //! use polywire_zmq::{Zmq, plain};
@@ -31,12 +31,14 @@ type Admits = dyn Fn(&str, &str) -> bool + Send + Sync;
 impl Server {
     /// A server that knows these names and their passwords.
     pub fn new<U: Into<String>, P: Into<String>>(users: impl IntoIterator<Item = (U, P)>) -> Self {
-        let users = users.into_iter().map(|(user, password)| (user.into(), password.into())).collect();
+        let users =
+            users.into_iter().map(|(user, password)| (user.into(), password.into())).collect();
         Self { users, admits: None }
     }
 
-    /// Lets in, too, of whose name and password this is true. It is asked in each handshake, on a thread that may block;
-    /// what takes longer than the [handshake time](crate::Admission::handshake_timeout) is a no.
+    /// Lets in, too, of whose name and password this is true. It is asked in each handshake, on a
+    /// thread that may block; what takes longer than the [handshake
+    /// time](crate::Admission::handshake_timeout) is a no.
     pub fn allow_if(mut self, admits: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Self {
         self.admits = Some(Arc::new(admits));
         self
@@ -44,16 +46,16 @@ impl Server {
 
     pub(crate) fn admits(&self, user: &str, password: &str) -> bool {
         // All are compared, and each to its end, so that the time it takes tells nothing.
-        let known = self
-            .users
-            .iter()
-            .fold(false, |known, (name, secret)| known | (is_same(name, user) & is_same(secret, password)));
+        let known = self.users.iter().fold(false, |known, (name, secret)| {
+            known | (is_same(name, user) & is_same(secret, password))
+        });
         known || self.admits.as_ref().is_some_and(|admits| admits(user, password))
     }
 }
 
 fn is_same(secret: &str, given: &str) -> bool {
-    let different = secret.bytes().zip(given.bytes()).fold(0, |different, (a, b)| different | (a ^ b));
+    let different =
+        secret.bytes().zip(given.bytes()).fold(0, |different, (a, b)| different | (a ^ b));
     std::hint::black_box(different) == 0 && secret.len() == given.len()
 }
 
@@ -93,9 +95,13 @@ mod tests {
     fn who_is_known_is_let_in() {
         let server = Server::new([("alice", "secret"), ("bob", "")]);
         assert!(server.admits("alice", "secret") && server.admits("bob", ""));
-        for (user, password) in
-            [("alice", "secre"), ("alice", "secret1"), ("alic", "secret"), ("bob", "secret"), ("", "")]
-        {
+        for (user, password) in [
+            ("alice", "secre"),
+            ("alice", "secret1"),
+            ("alic", "secret"),
+            ("bob", "secret"),
+            ("", ""),
+        ] {
             assert!(!server.admits(user, password), "{user} {password}");
         }
         assert!(server.allow_if(|user, _| user == "carol").admits("carol", "x"));
@@ -103,7 +109,11 @@ mod tests {
 
     #[test]
     fn a_password_shows_in_nothing() {
-        let shown = format!("{:?} {:?}", Server::new([("alice", "secret")]), Client::new("alice", "secret"));
+        let shown = format!(
+            "{:?} {:?}",
+            Server::new([("alice", "secret")]),
+            Client::new("alice", "secret")
+        );
         assert!(shown.contains("alice") && !shown.contains("secret"), "{shown}");
     }
 }

@@ -34,15 +34,20 @@ impl Plan {
 
     /// All of them, for an error.
     pub(crate) fn names(&self) -> String {
-        let names: Vec<_> = self.bind.iter().chain(&self.connect).map(Endpoint::to_string).collect();
+        let names: Vec<_> =
+            self.bind.iter().chain(&self.connect).map(Endpoint::to_string).collect();
         names.join(", ")
     }
 
     /// The changes that make it out of nothing.
     pub(crate) fn changes(&self) -> impl Iterator<Item = Change> + '_ {
-        let change =
-            |side| move |endpoint: &Endpoint| Change { side, adds: true, endpoint: endpoint.clone() };
-        self.bind.iter().map(change(Side::Bind)).chain(self.connect.iter().map(change(Side::Connect)))
+        let change = |side| {
+            move |endpoint: &Endpoint| Change { side, adds: true, endpoint: endpoint.clone() }
+        };
+        self.bind
+            .iter()
+            .map(change(Side::Bind))
+            .chain(self.connect.iter().map(change(Side::Connect)))
     }
 
     fn apply(&mut self, Change { side, adds, endpoint }: &Change) -> bool {

@@ -18,7 +18,8 @@ use crate::plan::{Change, Plan};
 use crate::transport::{Bound, End, Listening};
 use crate::wire::{Channel, Frames, Hello, Native, Role, Wire, unique};
 
-/// Opens the publishing end of `channel`. When it returns, the subscribers who listen where it dials are heard.
+/// Opens the publishing end of `channel`. When it returns, the subscribers who listen where it
+/// dials are heard.
 pub(crate) async fn open(
     settings: &Settings,
     plan: &Plan,
@@ -41,8 +42,11 @@ pub(crate) async fn open(
         publisher.apply(&change).await?;
     }
     publisher.settle().await;
-    let events =
-        Events { publisher: publisher.clone(), channel: Channel::new(channel), limits: settings.limits };
+    let events = Events {
+        publisher: publisher.clone(),
+        channel: Channel::new(channel),
+        limits: settings.limits,
+    };
     Ok((publisher, Sender::new(events)))
 }
 
@@ -94,12 +98,16 @@ impl Drop for Publisher {
 }
 
 /// Answers hellos until the socket is closed.
-pub(crate) async fn attend(socket: Arc<dyn Publication>, mut hellos: BoxStream<'static, (Hello, u32)>) {
+pub(crate) async fn attend(
+    socket: Arc<dyn Publication>,
+    mut hellos: BoxStream<'static, (Hello, u32)>,
+) {
     let own = unique();
     while let Some((hello, connections)) = hellos.next().await {
         let frames = Frames { head: Hello::answer(&own, connections), body: None };
-        // It waits for nothing large; but if a subscriber has not taken as many messages as the engine holds, it comes to
-        // nothing, for others are not to wait. Whoever asked says hello again.
+        // It waits for nothing large; but if a subscriber has not taken as many messages as the
+        // engine holds, it comes to nothing, for others are not to wait. Whoever asked says
+        // hello again.
         let _ = timeout(ANSWER_PATIENCE, socket.send(hello.frame().clone(), frames)).await;
     }
 }

@@ -67,7 +67,8 @@ impl End for Puller {
     }
 }
 
-/// The receiving half. Dropped, it takes the socket with it, so that pushers see that nobody is there.
+/// The receiving half. Dropped, it takes the socket with it, so that pushers see that nobody is
+/// there.
 struct Jobs {
     puller: Arc<Puller>,
     jobs: BoxStream<'static, Frames>,
@@ -102,7 +103,9 @@ impl Stream for Jobs {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let Some(frames) = ready!(self.jobs.as_mut().poll_next(cx)) else { return Poll::Ready(None) };
+            let Some(frames) = ready!(self.jobs.as_mut().poll_next(cx)) else {
+                return Poll::Ready(None);
+            };
             if let Some(item) = self.read(frames) {
                 return Poll::Ready(Some(item));
             }

@@ -1,4 +1,5 @@
-//! The serving end: one socket for all services of a transport, and the task that deals out what it receives.
+//! The serving end: one socket for all services of a transport, and the task that deals out what it
+//! receives.
 
 mod declinable;
 mod desk;
@@ -28,7 +29,8 @@ use crate::transport::{Bound, End, Listening};
 /// Opens a serving end of `service`.
 pub(crate) fn open(hub: &Arc<Hub>, service: &Address, window: Window) -> (Sender, Receiver) {
     let (queue, seat) = hub.desk.join(service, window);
-    let requests = Requests { hub: hub.clone(), service: service.clone(), queue, seat, begun: false };
+    let requests =
+        Requests { hub: hub.clone(), service: service.clone(), queue, seat, begun: false };
     (Sender::new(Replies { hub: hub.clone() }), Receiver::new(requests))
 }
 

@@ -19,14 +19,16 @@ pub(crate) fn from_source(source: &str) -> Result<String> {
 
 pub(crate) fn from_file(path: &Path) -> Result<String> {
     warn_if_open(path);
-    std::fs::read_to_string(path)
-        .map_err(|error| config("cannot read the file").with("file", path.display()).with("because", error))
+    std::fs::read_to_string(path).map_err(|error| {
+        config("cannot read the file").with("file", path.display()).with("because", error)
+    })
 }
 
 pub(crate) fn from_env(variable: &str) -> Result<String> {
     // The error of the standard library would repeat what is not Unicode.
     std::env::var(variable).map_err(|_| {
-        config("the environment does not have this variable, or not as text").with("variable", variable)
+        config("the environment does not have this variable, or not as text")
+            .with("variable", variable)
     })
 }
 

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use omq_tokio::{
-    AuthenticationResult, AuthenticationStatus, Authenticator, CurveServerOptions, MechanismPeerInfo,
-    MechanismSetup,
+    AuthenticationResult, AuthenticationStatus, Authenticator, CurveServerOptions,
+    MechanismPeerInfo, MechanismSetup,
 };
 use polywire_core::Burst;
 
@@ -24,22 +24,26 @@ pub(crate) enum Security {
 }
 
 impl Security {
-    /// As the engine wants it. Whom there is no room for is hung up on without a word, so that it comes again later; who
-    /// may not come is told so.
+    /// As the engine wants it. Whom there is no room for is hung up on without a word, so that it
+    /// comes again later; who may not come is told so.
     pub(crate) fn mechanism(
         &self,
         is_full: impl Fn(Option<&str>) -> bool + Send + Sync + 'static,
     ) -> MechanismSetup {
         let decide = |decides: Box<Decides>| {
-            Authenticator::new_with_result(move |peer| match is_full(peer.peer_address.as_deref()) {
-                true => full(),
-                false => decides(peer),
+            Authenticator::new_with_result(move |peer| {
+                match is_full(peer.peer_address.as_deref()) {
+                    true => full(),
+                    false => decides(peer),
+                }
             })
         };
         match self {
             Self::None => {
                 let strangers = AtomicU64::new(0);
-                let each = move |_: &MechanismPeerInfo| stranger(strangers.fetch_add(1, Ordering::Relaxed));
+                let each = move |_: &MechanismPeerInfo| {
+                    stranger(strangers.fetch_add(1, Ordering::Relaxed))
+                };
                 MechanismSetup::NullServer { authenticator: decide(Box::new(each)) }
             }
             Self::CurveServer(server) => {
@@ -73,11 +77,14 @@ impl Security {
 type Decides = dyn Fn(&MechanismPeerInfo) -> AuthenticationResult + Send + Sync;
 
 fn full() -> AuthenticationResult {
-    AuthenticationResult { status: AuthenticationStatus::TemporaryFailure, ..AuthenticationResult::deny() }
+    AuthenticationResult {
+        status: AuthenticationStatus::TemporaryFailure,
+        ..AuthenticationResult::deny()
+    }
 }
 
-/// Each is somebody else to the engine, which would hand the routing identity of one over to another of the same name,
-/// and the replies with it.
+/// Each is somebody else to the engine, which would hand the routing identity of one over to
+/// another of the same name, and the replies with it.
 fn stranger(number: u64) -> AuthenticationResult {
     AuthenticationResult::allow().with_user_id(number.to_be_bytes().to_vec())
 }
@@ -88,7 +95,8 @@ fn allow(peer: &MechanismPeerInfo, is_allowed: bool) -> AuthenticationResult {
     if is_allowed {
         return AuthenticationResult::allow();
     }
-    let (address, user, key) = (&peer.peer_address, &peer.username, PublicKey::from_bytes(peer.public_key));
+    let (address, user, key) =
+        (&peer.peer_address, &peer.username, PublicKey::from_bytes(peer.public_key));
     if let Some(count) = DENIALS.note() {
         tracing::warn!(?address, ?user, %key, count, "denied peers that are not allowed");
     }

@@ -15,18 +15,24 @@ use crate::wire::Frames;
 
 /// Who had no room for a reply for as long as one waits.
 ///
-/// A reply that waits for room keeps its place in the window, and so other callers from being served. So the first ones
-/// wait, in case their caller is only slow, and those that follow do not, until the caller has read.
+/// A reply that waits for room keeps its place in the window, and so other callers from being
+/// served. So the first ones wait, in case their caller is only slow, and those that follow do not,
+/// until the caller has read.
 #[derive(Default)]
 pub(crate) struct Mute(Mutex<FxHashSet<Bytes>>);
 
 impl Mute {
-    /// Those that are known. Who is gone stays in it, so it is emptied when there are more; who is mute still is found to
-    /// be so again.
+    /// Those that are known. Who is gone stays in it, so it is emptied when there are more; who is
+    /// mute still is found to be so again.
     const MAX: usize = 10_000;
 
     /// Hands a reply over, waiting for room if need be, and if its caller is not known to be mute.
-    pub(crate) fn send<'a>(&'a self, router: &'a dyn Router, peer: Bytes, frames: Frames) -> Sending<'a> {
+    pub(crate) fn send<'a>(
+        &'a self,
+        router: &'a dyn Router,
+        peer: Bytes,
+        frames: Frames,
+    ) -> Sending<'a> {
         let is_mute = self.is_mute(&peer);
         let had_nothing = is_mute && router.freight(&peer).is_none();
         let mut sending = router.send(peer.clone(), frames);

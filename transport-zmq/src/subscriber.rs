@@ -12,7 +12,9 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use polywire_core::{Address, Delivery, Error, Filters, Inbound, Limits, Receiver, Result, Subscription};
+use polywire_core::{
+    Address, Delivery, Error, Filters, Inbound, Limits, Receiver, Result, Subscription,
+};
 
 use self::inbox::Inbox;
 use self::interest::Interests;
@@ -23,7 +25,8 @@ use crate::plan::{Change, Plan};
 use crate::transport::{Bound, End, Listening};
 use crate::wire::{Channel, Frames, Native, Role, Wire};
 
-/// Opens a subscribing end of `channel`. When it returns, every publisher that is connected by then has heard it.
+/// Opens a subscribing end of `channel`. When it returns, every publisher that is connected by then
+/// has heard it.
 pub(crate) async fn open(
     settings: &Settings,
     plan: &Plan,
@@ -40,7 +43,8 @@ pub(crate) async fn open(
     let socket = engine::subscribe(settings, subscription.window)?;
     let inbox = Arc::new(Inbox::new(socket.arrivals()));
     let channel = Channel::new(channel);
-    let interests = Interests::new(socket.clone(), inbox.clone(), channel.clone(), settings.connect_timeout);
+    let interests =
+        Interests::new(socket.clone(), inbox.clone(), channel.clone(), settings.connect_timeout);
     // Before there is anybody to hear it, so that each hears all of it at once.
     interests.begin_with(subscription.filters).await?;
     let subscriber = Arc::new(Subscriber {
@@ -104,7 +108,8 @@ struct Events {
 }
 
 impl Events {
-    /// What came as an event of ours; `None` if it is of another channel, or an answer that nobody waits for any more.
+    /// What came as an event of ours; `None` if it is of another channel, or an answer that nobody
+    /// waits for any more.
     fn read(&self, first: &Bytes, frames: Frames) -> Option<Result<Delivery>> {
         let topic = match self.channel.topic(first)? {
             Ok(topic) => topic,
@@ -131,7 +136,9 @@ impl Stream for Events {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let Some((first, frames)) = ready!(self.inbox.poll_take(cx)) else { return Poll::Ready(None) };
+            let Some((first, frames)) = ready!(self.inbox.poll_take(cx)) else {
+                return Poll::Ready(None);
+            };
             if let Some(item) = self.read(&first, frames) {
                 return Poll::Ready(Some(item));
             }
@@ -158,7 +165,8 @@ impl Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        // The filters, which may live on, hold the socket as well; nobody would read it, and publishers would wait.
+        // The filters, which may live on, hold the socket as well; nobody would read it, and
+        // publishers would wait.
         self.inbox.clear();
         self.hang_up();
     }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, Weak};
 use futures_core::future::BoxFuture;
 use futures_util::future::join_all;
 use polywire_core::{
-    Address, Capabilities, ErrorKind, Filters, Receiver, Result, Sender, Subscription, Transport, Window,
+    Address, Capabilities, ErrorKind, Filters, Receiver, Result, Sender, Subscription, Transport,
+    Window,
 };
 use tokio::sync::{OnceCell, RwLock};
 
@@ -18,49 +19,59 @@ use crate::plan::{Change, Plan, Plans};
 use crate::responder::Hub;
 use crate::{publisher, puller, pusher, requester, responder, subscriber, url};
 
-/// Request-reply, pipelines and publish-subscribe over ZeroMQ: the ends talk to each other, without a broker.
+/// Request-reply, pipelines and publish-subscribe over ZeroMQ: the ends talk to each other, without
+/// a broker.
 ///
-/// - **Request-reply**: a serving process binds one ROUTER socket for all its services, at the endpoints that it was
-///   given; each calling end opens a DEALER socket for every endpoint that it connects to, or one ROUTER socket for servers
-///   to connect to. Of those that are there, a call goes to the one with the fewest calls of this end, in turn to those with
-///   as many.
-/// - **Pipelines**: each puller binds a PULL socket; each pusher opens a PUSH socket for every endpoint that it connects
-///   to, and takes those in turn where a puller of its queue is and has room.
-/// - **Publish-subscribe**: each publisher binds an XPUB socket; each subscriber connects a SUB socket to as many of them
-///   as there are, and is heard by all that are there when it is opened.
+/// - **Request-reply**: a serving process binds one ROUTER socket for all its services, at the
+///   endpoints that it was given; each calling end opens a DEALER socket for every endpoint that it
+///   connects to, or one ROUTER socket for servers to connect to. Of those that are there, a call
+///   goes to the one with the fewest calls of this end, in turn to those with as many.
+/// - **Pipelines**: each puller binds a PULL socket; each pusher opens a PUSH socket for every
+///   endpoint that it connects to, and takes those in turn where a puller of its queue is and has
+///   room.
+/// - **Publish-subscribe**: each publisher binds an XPUB socket; each subscriber connects a SUB
+///   socket to as many of them as there are, and is heard by all that are there when it is opened.
 ///
 /// Either side may bind instead: see [`ZmqBuilder::serve`].
 ///
 /// What ZeroMQ cannot do:
 ///
-/// - It does not settle. A request that is in the queue or in the hands of a server that dies is lost. Its caller gets
-///   [`Disconnected`] when the connection goes, and does not know whether the work was done; unless the call is
-///   [idempotent](polywire_core::Message::idempotent), for then it is sent again, to whoever is there before its deadline.
-/// - **Of a puller that dies, every job is lost that it had not worked off**: those in its hands, up to a window of them in
-///   its queue, and what was on its way to it. The pusher has said Ok to all of them, and is told nothing. Jobs that the
-///   pusher's side still held wait for the next puller at the same endpoint. The same goes for a puller that is stopped or
-///   dropped, except that one that is stopped hands out what has reached it.
-/// - **Jobs that wait for a puller at an endpoint go to whatever puller comes there next.** If it is one of another queue,
-///   it drops them, and the pusher is told nothing: the engine hands them over before anybody can look at who it is. So
-///   give an endpoint to one queue, and keep it for that.
-/// - A puller of another queue that dials a pusher is hung up on as soon as it is seen, and dials again, for as long as it
-///   likes. Jobs that are dealt to it in between are lost.
-/// - It does not keep. A job needs a puller that is there; what is published while a subscriber is away, it misses.
-/// - It does not balance between callers, of whom each knows its own calls only. Jobs are dealt out in turn, and wait at a
-///   slow peer while another is idle, until its queue is full.
-/// - What tells a server that nobody waits for a call any more takes its place behind the requests before it, of which a
-///   server reads 1,000 beyond its window, and no more than 16 MiB. It is lost where there is no room for it.
-/// - All services of a process share one socket. One whose queue is full holds up the others, so give a service that
-///   waits for another one of the same process a transport of its own.
-/// - A subscriber that does not read makes its publishers wait, once the queues between them are full: up to 1,000 events
-///   at the publisher, and no more than [so many bytes](ZmqBuilder::peer_bytes_max), its own window, and what lies in the connection. All other subscribers wait with it.
+/// - It does not settle. A request that is in the queue or in the hands of a server that dies is
+///   lost. Its caller gets [`Disconnected`] when the connection goes, and does not know whether the
+///   work was done; unless the call is [idempotent](polywire_core::Message::idempotent), for then
+///   it is sent again, to whoever is there before its deadline.
+/// - **Of a puller that dies, every job is lost that it had not worked off**: those in its hands,
+///   up to a window of them in its queue, and what was on its way to it. The pusher has said Ok to
+///   all of them, and is told nothing. Jobs that the pusher's side still held wait for the next
+///   puller at the same endpoint. The same goes for a puller that is stopped or dropped, except
+///   that one that is stopped hands out what has reached it.
+/// - **Jobs that wait for a puller at an endpoint go to whatever puller comes there next.** If it
+///   is one of another queue, it drops them, and the pusher is told nothing: the engine hands them
+///   over before anybody can look at who it is. So give an endpoint to one queue, and keep it for
+///   that.
+/// - A puller of another queue that dials a pusher is hung up on as soon as it is seen, and dials
+///   again, for as long as it likes. Jobs that are dealt to it in between are lost.
+/// - It does not keep. A job needs a puller that is there; what is published while a subscriber is
+///   away, it misses.
+/// - It does not balance between callers, of whom each knows its own calls only. Jobs are dealt out
+///   in turn, and wait at a slow peer while another is idle, until its queue is full.
+/// - What tells a server that nobody waits for a call any more takes its place behind the requests
+///   before it, of which a server reads 1,000 beyond its window, and no more than 16 MiB. It is
+///   lost where there is no room for it.
+/// - All services of a process share one socket. One whose queue is full holds up the others, so
+///   give a service that waits for another one of the same process a transport of its own.
+/// - A subscriber that does not read makes its publishers wait, once the queues between them are
+///   full: up to 1,000 events at the publisher, and no more than [so many
+///   bytes](ZmqBuilder::peer_bytes_max), its own window, and what lies in the connection. All other
+///   subscribers wait with it.
 ///
-/// A request or a job for which there is no connection waits for one until the connect time is over, then fails as
-/// [`Unroutable`]; a request for a service that the peers do not serve fails at once. All are marked as unsent. What is
-/// published and nobody wants is gone.
+/// A request or a job for which there is no connection waits for one until the connect time is
+/// over, then fails as [`Unroutable`]; a request for a service that the peers do not serve fails at
+/// once. All are marked as unsent. What is published and nobody wants is gone.
 ///
-/// Clones are the same transport. Its sockets live in the tokio runtime in which the ends are opened: close it before that
-/// one ends, for a task that still receives may keep a runtime of several threads from shutting down.
+/// Clones are the same transport. Its sockets live in the tokio runtime in which the ends are
+/// opened: close it before that one ends, for a task that still receives may keep a runtime of
+/// several threads from shutting down.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -92,7 +103,8 @@ struct Inner {
     settings: Settings,
     plans: Mutex<Plans>,
     ends: Ends,
-    /// Held for reading while an end is opened, and for writing while endpoints change: so no end misses a change.
+    /// Held for reading while an end is opened, and for writing while endpoints change: so no end
+    /// misses a change.
     endpoints: RwLock<()>,
     bound: Bound,
     /// The serving socket, opened with the first serving end.
@@ -100,8 +112,8 @@ struct Inner {
 }
 
 impl Zmq {
-    /// A transport that a URL describes: `zmq+tcp://host:port` or `zmq+ipc:///path/x.sock`, with more endpoints after
-    /// commas and options after a question mark.
+    /// A transport that a URL describes: `zmq+tcp://host:port` or `zmq+ipc:///path/x.sock`, with
+    /// more endpoints after commas and options after a question mark.
     ///
     /// | option | |
     /// |---|---|
@@ -117,7 +129,8 @@ impl Zmq {
     /// | `plain_users=file:/run/users` | who asks for a password, see [PLAIN](crate::plain): a name, a space and a password a line |
     /// | `plain_user=alice&plain_password=env:PASSWORD` | who gives it |
     ///
-    /// Keys and passwords stand in files (`file:/path`) or in the environment (`env:NAME`), and never in the URL.
+    /// Keys and passwords stand in files (`file:/path`) or in the environment (`env:NAME`), and
+    /// never in the URL.
     ///
     /// ```
     /// use polywire_zmq::Zmq;
@@ -140,25 +153,28 @@ impl Zmq {
         ZmqBuilder::new()
     }
 
-    /// The endpoints that ends of this transport have bound, with their real ports; none once it is closed.
+    /// The endpoints that ends of this transport have bound, with their real ports; none once it is
+    /// closed.
     #[must_use]
     pub fn local_endpoints(&self) -> Vec<String> {
         self.0.bound.names()
     }
 
-    /// Binds one more endpoint: at every end that is open, and at those that are opened later. Returns where the open
-    /// ones listen now, with their real ports; nothing if none is open.
+    /// Binds one more endpoint: at every end that is open, and at those that are opened later.
+    /// Returns where the open ones listen now, with their real ports; nothing if none is open.
     ///
-    /// It waits for ends that are being opened, so that they have it as well, and those that are opened meanwhile wait for
-    /// it: for the connect time at the most. So it is with every change of endpoints.
+    /// It waits for ends that are being opened, so that they have it as well, and those that are
+    /// opened meanwhile wait for it: for the connect time at the most. So it is with every
+    /// change of endpoints.
     ///
-    /// A fixed port can be had by one end only, so bind `:*` where several are open. Dropping the future leaves it open
-    /// which ends have bound it.
+    /// A fixed port can be had by one end only, so bind `:*` where several are open. Dropping the
+    /// future leaves it open which ends have bound it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for a malformed endpoint, or one that cannot be bound, which changes nothing;
-    /// [`ErrorKind::Unsupported`] if the engine cannot; [`ErrorKind::Closed`] if the transport is closed.
+    /// [`ErrorKind::Config`] for a malformed endpoint, or one that cannot be bound, which changes
+    /// nothing; [`ErrorKind::Unsupported`] if the engine cannot; [`ErrorKind::Closed`] if the
+    /// transport is closed.
     ///
     /// [`ErrorKind::Config`]: polywire_core::ErrorKind::Config
     /// [`ErrorKind::Unsupported`]: polywire_core::ErrorKind::Unsupported
@@ -167,11 +183,12 @@ impl Zmq {
         self.change(Side::Bind, true, endpoint).await
     }
 
-    /// Unbinds an endpoint, as it was asked for or as it really is, at every end that has bound it, and hangs up on those
-    /// who came by it. Returns where ends listened that listen there no more.
+    /// Unbinds an endpoint, as it was asked for or as it really is, at every end that has bound it,
+    /// and hangs up on those who came by it. Returns where ends listened that listen there no
+    /// more.
     ///
-    /// Replies to requests that came by it cannot be sent any more. Dropping the future leaves it open which ends have
-    /// unbound it.
+    /// Replies to requests that came by it cannot be sent any more. Dropping the future leaves it
+    /// open which ends have unbound it.
     ///
     /// # Errors
     ///
@@ -180,8 +197,9 @@ impl Zmq {
         self.change(Side::Bind, false, endpoint).await
     }
 
-    /// Connects to one more endpoint: every end that is open, and those that are opened later. Requesters and pushers
-    /// take it in turn with the others from now on; subscribers are heard there when this returns, if somebody is there.
+    /// Connects to one more endpoint: every end that is open, and those that are opened later.
+    /// Requesters and pushers take it in turn with the others from now on; subscribers are
+    /// heard there when this returns, if somebody is there.
     ///
     /// Dropping the future leaves it open which ends have connected.
     ///
@@ -194,9 +212,10 @@ impl Zmq {
 
     /// Disconnects from an endpoint every end that is connected to it.
     ///
-    /// Calls in flight there fail as [`Disconnected`](polywire_core::ErrorKind::Disconnected): whether they were carried
-    /// out is not known. Jobs that were handed over go on being sent for as long as the transport is set to
-    /// [linger](ZmqBuilder::linger). Dropping the future leaves it open which ends have disconnected.
+    /// Calls in flight there fail as [`Disconnected`](polywire_core::ErrorKind::Disconnected):
+    /// whether they were carried out is not known. Jobs that were handed over go on being sent
+    /// for as long as the transport is set to [linger](ZmqBuilder::linger). Dropping the future
+    /// leaves it open which ends have disconnected.
     ///
     /// # Errors
     ///
@@ -219,7 +238,8 @@ impl Zmq {
 
     async fn change(&self, side: Side, adds: bool, endpoint: &str) -> Result<Vec<String>> {
         let endpoint = Endpoint::parse(endpoint)?;
-        let endpoint = if (side, adds) == (Side::Connect, true) { endpoint.dialled()? } else { endpoint };
+        let endpoint =
+            if (side, adds) == (Side::Connect, true) { endpoint.dialled()? } else { endpoint };
         let _changing = self.0.endpoints.write().await;
         self.0.ends.check_open()?;
         let change = Change { side, adds, endpoint };
@@ -265,7 +285,8 @@ impl Transport for Zmq {
         let Inner { settings, ends, bound, endpoints, .. } = &*self.0;
         let _opening = endpoints.read().await;
         ends.check_open()?;
-        let (end, sender, receiver) = requester::open(settings, &self.calling(), service, bound).await?;
+        let (end, sender, receiver) =
+            requester::open(settings, &self.calling(), service, bound).await?;
         ends.remember(&end).await?;
         Ok((sender, receiver))
     }
@@ -304,7 +325,11 @@ impl Transport for Zmq {
         Ok(sender)
     }
 
-    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
+    async fn subscriber(
+        &self,
+        channel: &Address,
+        subscription: Subscription,
+    ) -> Result<(Receiver, Filters)> {
         let Inner { settings, ends, bound, endpoints, .. } = &*self.0;
         let _opening = endpoints.read().await;
         ends.check_open()?;
@@ -397,7 +422,8 @@ struct Ends {
 
 /// Something that has endpoints, and is to be closed.
 pub(crate) trait End: Send + Sync {
-    /// Binds, unbinds, connects or disconnects. Returns the real endpoint, or nothing if there was nothing to change.
+    /// Binds, unbinds, connects or disconnects. Returns the real endpoint, or nothing if there was
+    /// nothing to change.
     fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>>;
 
     /// Ends it at once; the future lasts as long as its sockets linger.
@@ -423,7 +449,8 @@ impl Ends {
         remembered
     }
 
-    /// Changes every end that is open, or none: what was added before one failed is taken back. Returns what came of it.
+    /// Changes every end that is open, or none: what was added before one failed is taken back.
+    /// Returns what came of it.
     async fn change(&self, change: &Change) -> Result<Vec<String>> {
         let ends: Vec<_> = lock(&self.opened).iter().filter_map(Weak::upgrade).collect();
         let mut changed = Vec::<(Arc<dyn End>, String)>::new();
@@ -447,7 +474,8 @@ impl Ends {
         self.closed.store(true, Ordering::Release);
         let opened = std::mem::take(&mut *lock(&self.opened));
         // All are told before any is awaited.
-        let closing: Vec<_> = opened.iter().filter_map(Weak::upgrade).map(|end| end.close()).collect();
+        let closing: Vec<_> =
+            opened.iter().filter_map(Weak::upgrade).map(|end| end.close()).collect();
         join_all(closing).await;
     }
 }

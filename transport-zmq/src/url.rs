@@ -41,7 +41,9 @@ pub(crate) fn parse(url: &str) -> Result<ZmqBuilder> {
 /// An option without what may be a secret, by mistake.
 fn shown(option: &str) -> String {
     match option.split_once('=') {
-        Some((name, _)) if name.starts_with("curve_") || name.starts_with("plain_") => format!("{name}=…"),
+        Some((name, _)) if name.starts_with("curve_") || name.starts_with("plain_") => {
+            format!("{name}=…")
+        }
         _ => option.to_owned(),
     }
 }
@@ -55,7 +57,9 @@ fn set(builder: ZmqBuilder, option: &str) -> Result<ZmqBuilder, &'static str> {
         ("engine", "omq") => Ok(builder.engine(Engine::Omq)),
         ("engine", "zeromq") => Ok(builder.engine(Engine::Zeromq)),
         ("engine", _) => Err("engine is omq or zeromq"),
-        ("connect_timeout_ms", ms) => Ok(builder.connect_timeout(Duration::from_millis(number(ms)?))),
+        ("connect_timeout_ms", ms) => {
+            Ok(builder.connect_timeout(Duration::from_millis(number(ms)?)))
+        }
         ("linger_ms", ms) => Ok(builder.linger(Duration::from_millis(number(ms)?))),
         ("heartbeat_ms", ms) => Ok(builder.heartbeat(Duration::from_millis(number(ms)?))),
         ("peer_bytes_max", bytes) => Ok(builder.peer_bytes_max(number(bytes)?)),
@@ -70,7 +74,9 @@ fn bound_to(builder: ZmqBuilder, bound: &str, value: &str) -> Result<ZmqBuilder,
         "frames_max" => limits.frames_max = number(value)?,
         "headers_max" => limits.headers_max = number(value)?,
         "header_bytes_max" => limits.header_bytes_max = number(value)?,
-        "handshake_timeout_ms" => admission.handshake_timeout = Duration::from_millis(number(value)?),
+        "handshake_timeout_ms" => {
+            admission.handshake_timeout = Duration::from_millis(number(value)?)
+        }
         "pending_handshakes_max" => admission.pending_handshakes_max = number(value)?,
         "connections_max" => admission.connections_max = number(value)?,
         "host_connections_max" => admission.host_connections_max = number(value)?,

@@ -1,4 +1,5 @@
-//! How a message lies in the frames of a ZeroMQ message. Pure functions: no sockets, no clock but the deadline's.
+//! How a message lies in the frames of a ZeroMQ message. Pure functions: no sockets, no clock but
+//! the deadline's.
 
 mod native;
 mod topic;
@@ -54,7 +55,8 @@ pub(crate) trait Wire: Send + Sync + 'static {
     /// [`Garbled`], with what could be made out nevertheless.
     fn decode(&self, frames: Frames, limits: &Limits) -> Result<(Role, Message), Garbled>;
 
-    /// Writes what is left of the deadline now into a message that had to wait after it was laid out, if it has one.
+    /// Writes what is left of the deadline now into a message that had to wait after it was laid
+    /// out, if it has one.
     fn restamp(&self, frames: &mut Frames, deadline: Deadline);
 
     /// The most bytes that [`Frames::head`] may hold.

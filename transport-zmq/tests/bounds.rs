@@ -1,4 +1,5 @@
-//! Peers that do not read: what waits for them is bounded in bytes, too, and goes on when they read again.
+//! Peers that do not read: what waits for them is bounded in bytes, too, and goes on when they read
+//! again.
 
 #![cfg(feature = "engine-omq")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, a panic is a failure")]
@@ -72,7 +73,9 @@ async fn replies_to_a_caller_that_does_not_read_are_few_if_they_are_large() {
     let serving = builder().bind("tcp://127.0.0.1:*").build().unwrap();
     let server = Server::bind(&serving, "a").window(Window::new(MANY)).await.unwrap();
     let handle = server.handle();
-    tokio::spawn(server.serve(Router::new(MessagePack).method("m", |(): ()| async { Ok(large()) })));
+    tokio::spawn(
+        server.serve(Router::new(MessagePack).method("m", |(): ()| async { Ok(large()) })),
+    );
     let mute = mute(SocketType::Dealer, &serving.local_endpoints()[0]).await;
     for _ in 0..MANY {
         timeout(PATIENCE, mute.send(request(b'm'))).await.unwrap().unwrap();
@@ -162,7 +165,8 @@ async fn a_puller_that_dials_and_does_not_read_is_given_few_jobs_and_holds_up_no
     read(&mute, 1).await;
 }
 
-/// Calls that are answered with little, behind some that are answered with as much as there may be for one peer.
+/// Calls that are answered with little, behind some that are answered with as much as there may be
+/// for one peer.
 const SMALL_CALLS: usize = 20;
 
 /// Sends the calls, those of method `h` first.

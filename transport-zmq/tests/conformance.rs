@@ -1,4 +1,5 @@
-//! The conformance suite on both engines: `cargo test -p polywire-zmq --all-features --test conformance`.
+//! The conformance suite on both engines: `cargo test -p polywire-zmq --all-features --test
+//! conformance`.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,7 +36,8 @@ impl Backend for Zeromq {
     }
 }
 
-/// Serving transports at free ports, and calling ones that connect to all that are bound by then, through a proxy each.
+/// Serving transports at free ports, and calling ones that connect to all that are bound by then,
+/// through a proxy each.
 struct Ports {
     engine: Engine,
     serving: Mutex<Vec<Zmq>>,
@@ -98,9 +100,8 @@ impl Space for Ports {
                 Hook::BlackHole(direction) => proxy.black_hole(direction),
                 Hook::CutMidFrame => proxy.cut_mid_frame(Direction::ToServer),
                 other => {
-                    return Err(
-                        Error::new(ErrorKind::Unsupported, "ZeroMQ has no broker").with("hook", other)
-                    );
+                    return Err(Error::new(ErrorKind::Unsupported, "ZeroMQ has no broker")
+                        .with("hook", other));
                 }
             }
         }

@@ -35,7 +35,11 @@ async fn serve(zmq: &Zmq, name: &'static str, asked: &Asked) {
     let router = Router::new(MessagePack).method("film", move |for_whom: String| {
         asked.0.lock().unwrap_or_else(PoisonError::into_inner).push(name);
         async move {
-            if for_whom == name { Ok(name) } else { Err(Fault::declined(format!("{name} has no lens"))) }
+            if for_whom == name {
+                Ok(name)
+            } else {
+                Err(Fault::declined(format!("{name} has no lens")))
+            }
         }
     });
     tokio::spawn(server.serve(router));
@@ -58,14 +62,18 @@ async fn all_are_there(client: &Client<MessagePack>, asked: &Asked) {
     asked.take();
 }
 
-/// What one of three takes, that one answers, and nobody is asked twice; what nobody takes, each is asked for once.
+/// What one of three takes, that one answers, and nobody is asked twice; what nobody takes, each is
+/// asked for once.
 async fn each_is_asked_once(client: &Client<MessagePack>, asked: &Asked) {
     all_are_there(client, asked).await;
     for _ in 0..3 {
         for name in ["one", "other", "third"] {
             assert_eq!(client.call::<_, String>("film", name).await.unwrap(), name);
             let names = asked.take();
-            assert!(names.contains(&name) && names.is_sorted_by(|one, other| one < other), "{names:?}");
+            assert!(
+                names.contains(&name) && names.is_sorted_by(|one, other| one < other),
+                "{names:?}"
+            );
         }
         assert!(client.call::<_, String>("film", "nobody").await.unwrap_err().is_declined());
         assert_eq!(asked.take(), ["one", "other", "third"]);

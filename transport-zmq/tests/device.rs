@@ -1,14 +1,20 @@
 //! Forwarders of the three patterns, with clients and servers that know only them.
 
 #![cfg(feature = "engine-omq")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
 use polywire_core::{
-    CallError, Client, Code, ErrorKind, Fault, Publisher, Puller, Pusher, Router, Server, Subscriber,
+    CallError, Client, Code, ErrorKind, Fault, Publisher, Puller, Pusher, Router, Server,
+    Subscriber,
 };
 use polywire_zmq::Zmq;
 use polywire_zmq::device::{Forwarder, Pattern, Place};
@@ -118,13 +124,16 @@ async fn what_strangers_write_harms_no_forwarder() {
     use omq_tokio::{Message, Options, Socket, SocketType};
 
     let forwarder = forwarder(Pattern::RequestReply).await;
-    for (kind, endpoint) in [(SocketType::Dealer, forwarder.front()), (SocketType::Router, forwarder.back())]
+    for (kind, endpoint) in
+        [(SocketType::Dealer, forwarder.front()), (SocketType::Router, forwarder.back())]
     {
         let stranger = Socket::try_new(kind, Options::default()).unwrap();
         stranger.connect(endpoint).await.unwrap();
         stranger.wait_connected(1, PATIENCE).await.unwrap();
         if kind == SocketType::Dealer {
-            for message in [&b""[..], b"P", b"P\x01\x02\x01\0\0\0\0\0\0\0\x01\0\0\0\0", &[0xFF; 300]] {
+            for message in
+                [&b""[..], b"P", b"P\x01\x02\x01\0\0\0\0\0\0\0\x01\0\0\0\0", &[0xFF; 300]]
+            {
                 stranger.send(Message::from_slice(message)).await.unwrap();
             }
         }
@@ -146,7 +155,8 @@ async fn a_caller_that_does_not_read_holds_up_no_other() {
     use omq_tokio::{Message, Options, Socket, SocketType};
 
     let forwarder = forwarder(Pattern::RequestReply).await;
-    // Like a server of ours, it waits for room. Others drop what they have none for, whoever's reply that is.
+    // Like a server of ours, it waits for room. Others drop what they have none for, whoever's
+    // reply that is.
     let options = Options::default().router_mandatory(true);
     let server = Socket::try_new(SocketType::Router, options).unwrap();
     server.connect(forwarder.back()).await.unwrap();
@@ -160,12 +170,14 @@ async fn a_caller_that_does_not_read_holds_up_no_other() {
             server.send_to(&identity, reply).await.unwrap();
         }
     });
-    let [mute, other] = [1, 1000]
-        .map(|ahead| Socket::try_new(SocketType::Dealer, Options::default().recv_hwm(ahead)).unwrap());
+    let [mute, other] = [1, 1000].map(|ahead| {
+        Socket::try_new(SocketType::Dealer, Options::default().recv_hwm(ahead)).unwrap()
+    });
     for caller in [&mute, &other] {
         caller.connect(forwarder.front()).await.unwrap();
     }
-    // What lies in the queues and in the connection, and then some: at 100 ms each, they would take minutes.
+    // What lies in the queues and in the connection, and then some: at 100 ms each, they would take
+    // minutes.
     for _ in 0..4000 {
         timeout(PATIENCE, mute.send(Message::from(envelope(1, 7)))).await.unwrap().unwrap();
     }
@@ -299,7 +311,8 @@ async fn a_forwarder_that_cannot_start_leaves_nothing_open() {
 async fn a_stopped_forwarder_hands_out_the_events_that_it_has() {
     let forwarder = forwarder(Pattern::PubSub).await;
     let subscribing = dial(forwarder.back());
-    let mut events: Subscriber<u32> = Subscriber::bind(&subscribing, "weather", MessagePack).await.unwrap();
+    let mut events: Subscriber<u32> =
+        Subscriber::bind(&subscribing, "weather", MessagePack).await.unwrap();
     let publishing = dial(forwarder.front());
     let publish = Publisher::connect(&publishing, "weather", MessagePack).await.unwrap();
     for event in 0..500 {

@@ -1,7 +1,12 @@
 //! Two forwarders in a row: calls keep through them what they have without.
 
 #![cfg(feature = "engine-omq")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
 
 #[path = "support/who.rs"]
 mod who;
@@ -35,7 +40,8 @@ impl Row {
         let place = Place::connect(front.back());
         let back = Forwarder::start(Pattern::RequestReply, place, ANY).await.unwrap();
         let calling = Zmq::builder().connect(front.front()).build().unwrap();
-        let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE * 2).await.unwrap();
+        let client =
+            Client::connect(&calling, "a", MessagePack).timeout(PATIENCE * 2).await.unwrap();
         Self { front, back, client, _calling: calling }
     }
 
@@ -58,7 +64,8 @@ impl Row {
         // Until it is there, they may go to another one that hangs.
         let client = self.client.with_timeout(Duration::from_secs(1));
         let answers = async {
-            while !matches!(client.call::<_, u32>("who", &()).await, Ok(answer) if answer == name) {}
+            while !matches!(client.call::<_, u32>("who", &()).await, Ok(answer) if answer == name) {
+            }
         };
         timeout(PATIENCE, answers).await.expect("the server is reached");
     }
@@ -160,13 +167,15 @@ async fn services_may_be_served_by_different_servers() {
     for service in ["b", "c"] {
         let zmq = Zmq::builder().connect(row.back.back()).build().unwrap();
         let server = Server::bind(&zmq, service).await.unwrap();
-        let router = Router::new(MessagePack).method("name", move |(): ()| async move { Ok(service) });
+        let router =
+            Router::new(MessagePack).method("name", move |(): ()| async move { Ok(service) });
         tokio::spawn(server.serve(router));
         served.push(zmq);
     }
     let calling = Zmq::builder().connect(row.front.front()).build().unwrap();
     for service in ["b", "c"] {
-        let client = Client::connect(&calling, service, MessagePack).timeout(PATIENCE).await.unwrap();
+        let client =
+            Client::connect(&calling, service, MessagePack).timeout(PATIENCE).await.unwrap();
         // Both servers have to be there first.
         let reached = async { while client.call::<_, String>("name", &()).await.is_err() {} };
         timeout(PATIENCE, reached).await.expect("it is reached");

@@ -1,7 +1,12 @@
 //! Endpoints that come and go while ends are open.
 
 #![cfg(feature = "engine-omq")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
 
 use std::time::Duration;
 
@@ -44,7 +49,9 @@ async fn name(client: &Client<MessagePack>) -> String {
 
 /// Calls until this one answers.
 async fn until_named(client: &Client<MessagePack>, wanted: &str) {
-    timeout(PATIENCE, async { while name(client).await != wanted {} }).await.expect("it answers in the end");
+    timeout(PATIENCE, async { while name(client).await != wanted {} })
+        .await
+        .expect("it answers in the end");
 }
 
 #[tokio::test]
@@ -94,7 +101,8 @@ async fn a_responder_binds_one_more_and_one_less() {
     let added = serving.bind(ANY).await.unwrap();
     let [second] = &*added else { panic!("{added:?}") };
     assert_eq!(serving.local_endpoints(), [first.clone(), second.clone()]);
-    let calling = builder().connect(second).connect_timeout(Duration::from_millis(300)).build().unwrap();
+    let calling =
+        builder().connect(second).connect_timeout(Duration::from_millis(300)).build().unwrap();
     let client = Client::connect(&calling, "names", MessagePack).await.unwrap();
     assert_eq!(name(&client).await, "one");
     assert_eq!(serving.unbind(second).await.unwrap(), added);
@@ -153,7 +161,8 @@ async fn publishers_and_subscribers_are_ready_at_once_where_they_connect() {
     let first = Publisher::connect(&one, "weather", MessagePack).await.unwrap();
     let second = Publisher::connect(&other, "weather", MessagePack).await.unwrap();
     let subscribing = builder().connect(endpoint(&one)).build().unwrap();
-    let mut events: Subscriber<u32> = Subscriber::bind(&subscribing, "weather", MessagePack).await.unwrap();
+    let mut events: Subscriber<u32> =
+        Subscriber::bind(&subscribing, "weather", MessagePack).await.unwrap();
     for round in 0..20 {
         subscribing.connect(&endpoint(&other)).await.unwrap();
         second.publish("a", &round).await.unwrap();
@@ -164,7 +173,8 @@ async fn publishers_and_subscribers_are_ready_at_once_where_they_connect() {
     assert_eq!(*timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap(), 100);
 
     let bound = builder().bind(ANY).build().unwrap();
-    let mut events: Subscriber<u32> = Subscriber::bind(&bound, "weather", MessagePack).await.unwrap();
+    let mut events: Subscriber<u32> =
+        Subscriber::bind(&bound, "weather", MessagePack).await.unwrap();
     for round in 0..20 {
         one.connect(&endpoint(&bound)).await.unwrap();
         first.publish("a", &round).await.unwrap();
@@ -226,8 +236,11 @@ async fn an_end_that_is_gone_does_not_keep_the_others_from_changing() {
 #[tokio::test]
 async fn an_endpoint_that_was_there_before_outlives_a_failed_change() {
     let serving = serve("one").await;
-    let calling =
-        builder().connect(endpoint(&serving)).connect_timeout(Duration::from_secs(1)).build().unwrap();
+    let calling = builder()
+        .connect(endpoint(&serving))
+        .connect_timeout(Duration::from_secs(1))
+        .build()
+        .unwrap();
     let client = Client::connect(&calling, "names", MessagePack).await.unwrap();
     assert_eq!(name(&client).await, "one");
     let mut call = client.request("hang").start::<_, u32>(&()).unwrap();

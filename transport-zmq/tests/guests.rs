@@ -37,8 +37,9 @@ async fn a_call_waits_for_the_guest_that_it_is_left_with_and_keeps_nobody_busy_o
     let mute = Socket::try_new(SocketType::Router, Options::default().recv_hwm(1)).unwrap();
     mute.connect(endpoint.as_str()).await.unwrap();
     let body = "x".repeat(500);
-    let tell =
-        async || timeout(PATIENCE, client.request("m").send(&body)).await.expect("there is room").unwrap();
+    let tell = async || {
+        timeout(PATIENCE, client.request("m").send(&body)).await.expect("there is room").unwrap()
+    };
     tell().await;
     let serving = Zmq::builder().engine(Engine::Omq).connect(endpoint).build().unwrap();
     let server = Server::bind(&serving, "another").await.unwrap();
@@ -49,7 +50,8 @@ async fn a_call_waits_for_the_guest_that_it_is_left_with_and_keeps_nobody_busy_o
     }
 
     // Whoever has room refuses them; so they wait for the one that has none.
-    let mut calls: Vec<_> = (0..CALLS).map(|_| client.request("m").start::<_, ()>(&body).unwrap()).collect();
+    let mut calls: Vec<_> =
+        (0..CALLS).map(|_| client.request("m").start::<_, ()>(&body).unwrap()).collect();
     for call in &mut calls {
         call.handed_over().await;
     }

@@ -1,7 +1,12 @@
 //! What the log says to somebody who looks at it in the middle of the night.
 
 #![cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -65,7 +70,8 @@ impl Seen {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let line = timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("{message}: {:?}", self.0));
+        let line =
+            timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("{message}: {:?}", self.0));
         assert_eq!(line["level"], level, "{line:?}");
         line
     }
@@ -75,7 +81,9 @@ impl Seen {
 fn watch() -> (Seen, tracing::subscriber::DefaultGuard) {
     static LISTENING: std::sync::Once = std::sync::Once::new();
     // Who comes first to a place that tells something says for all threads whether anybody listens.
-    LISTENING.call_once(|| tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap());
+    LISTENING.call_once(|| {
+        tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap()
+    });
     let seen = Seen::default();
     let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(seen.clone()));
     (seen, guard)
@@ -91,7 +99,9 @@ async fn serve(builder: ZmqBuilder) -> Zmq {
         loop {
             let zmq = builder.clone().build().unwrap();
             if let Ok(server) = Server::bind(&zmq, "a").await {
-                tokio::spawn(server.serve(Router::new(MessagePack).method("m", |(): ()| async { Ok(()) })));
+                tokio::spawn(
+                    server.serve(Router::new(MessagePack).method("m", |(): ()| async { Ok(()) })),
+                );
                 return zmq;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -157,12 +167,15 @@ async fn who_is_not_let_in_is_told_on_both_sides() {
     let (seen, _guard) = watch();
     let [gate, stranger] = [(); 2].map(|()| KeyPair::generate());
     let public = gate.public();
-    let serving =
-        serve(builder(Engine::Omq).bind("tcp://127.0.0.1:*").curve_server(Gate::new(gate).allow([]))).await;
+    let serving = serve(
+        builder(Engine::Omq).bind("tcp://127.0.0.1:*").curve_server(Gate::new(gate).allow([])),
+    )
+    .await;
     let calling = builder(Engine::Omq).connect(&serving.local_endpoints()[0]);
     let calling = calling.curve_client(Keys::new(public).keys(stranger)).build().unwrap();
     let _client = Client::connect(&calling, "a", MessagePack).await.unwrap();
-    let refused = seen.hears("WARN", "the peer does not let us in: wrong credentials, or not allowed").await;
+    let refused =
+        seen.hears("WARN", "the peer does not let us in: wrong credentials, or not allowed").await;
     assert_eq!(refused["endpoint"], serving.local_endpoints()[0]);
     // Who it is, the allow list tells in another thread.
     let failed = seen.hears("WARN", "peers failed in their handshake").await;

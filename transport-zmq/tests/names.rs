@@ -1,4 +1,5 @@
-//! A name whose address changes while its callers run. It takes a mount namespace, to have an `/etc/hosts` of its own.
+//! A name whose address changes while its callers run. It takes a mount namespace, to have an
+//! `/etc/hosts` of its own.
 
 #![cfg(all(target_os = "linux", any(feature = "engine-omq", feature = "engine-zeromq")))]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, a panic is a failure")]
@@ -72,7 +73,8 @@ impl Caller {
 
     /// Who has answered next, who had not before.
     fn next(&self) -> u32 {
-        tokio::task::block_in_place(|| self.answers.recv_timeout(PATIENCE)).expect("somebody else answers")
+        tokio::task::block_in_place(|| self.answers.recv_timeout(PATIENCE))
+            .expect("somebody else answers")
     }
 }
 
@@ -106,7 +108,8 @@ impl Drop for Hosts {
 
 fn has_namespaces() -> bool {
     let probe = "mount --bind /etc/hosts /etc/hosts";
-    let probed = Command::new("unshare").args(["-m", "sh", "-c", probe]).stderr(Stdio::null()).status();
+    let probed =
+        Command::new("unshare").args(["-m", "sh", "-c", probe]).stderr(Stdio::null()).status();
     probed.is_ok_and(|status| status.success())
 }
 

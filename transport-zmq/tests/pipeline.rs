@@ -1,7 +1,12 @@
 //! Jobs over real sockets: who binds, who comes and goes, and that none is lost while nobody dies.
 
 #![cfg(feature = "engine-omq")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
 
 use std::time::Duration;
 
@@ -79,7 +84,8 @@ async fn the_default_is_that_pullers_bind_and_serve_turns_it_round() {
 
     let pushing = builder().endpoint("tcp://127.0.0.1:*").serve(Side::Connect).build().unwrap();
     let push = pusher(&pushing).await;
-    let pulling = builder().endpoint(&pushing.local_endpoints()[0]).serve(Side::Connect).build().unwrap();
+    let pulling =
+        builder().endpoint(&pushing.local_endpoints()[0]).serve(Side::Connect).build().unwrap();
     let mut jobs = puller(&pulling).await;
     push.push(&2).await.unwrap();
     assert_eq!(next(&mut jobs).await, 2);
@@ -133,7 +139,8 @@ async fn several_pullers_dial_several_pushers_and_each_job_goes_to_one() {
     close(&[pulling]).await;
 }
 
-/// The tasks that pull are to end before the runtime does, which would wait for the engine for ever.
+/// The tasks that pull are to end before the runtime does, which would wait for the engine for
+/// ever.
 async fn close(transports: &[Zmq]) {
     for transport in transports {
         transport.close().await.unwrap();
@@ -146,8 +153,10 @@ async fn a_puller_that_does_not_read_makes_push_wait_and_nothing_is_lost() {
     let mut jobs: Puller<(u32, Vec<u8>)> =
         Puller::bind(&pulling, "jobs", MessagePack).window(Window::new(1)).await.unwrap();
     let pushing = connected(&[&pulling]);
-    let push =
-        Pusher::connect(&pushing, "jobs", MessagePack).timeout(Duration::from_millis(500)).await.unwrap();
+    let push = Pusher::connect(&pushing, "jobs", MessagePack)
+        .timeout(Duration::from_millis(500))
+        .await
+        .unwrap();
     let body = vec![0u8; 20_000];
     let mut pushed = 0;
     let error = loop {
@@ -191,7 +200,8 @@ async fn a_puller_of_another_queue_gets_nothing() {
     assert!(futures_util::FutureExt::now_or_never(strange.next()).is_none());
     // For the pusher of another queue, nobody is there.
     let endpoint = &others.local_endpoints()[0];
-    let pushing = builder().connect(endpoint).connect_timeout(Duration::from_millis(300)).build().unwrap();
+    let pushing =
+        builder().connect(endpoint).connect_timeout(Duration::from_millis(300)).build().unwrap();
     let error = timeout(PATIENCE, pusher(&pushing).await.push(&1)).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unroutable);
 }
@@ -338,7 +348,8 @@ async fn what_is_no_job_is_an_error_or_nothing() {
         let head = [&[b'P', 1, kind], &[0; 13][..], rest].concat();
         Message::from_slice(&head)
     };
-    // A hello, a request, an event, a job of another queue: nothing. One of no queue, and one of none: an error each.
+    // A hello, a request, an event, a job of another queue: nothing. One of no queue, and one of
+    // none: an error each.
     for message in [
         Message::from_slice(b"\0hello\0aaaaaaaaaaaaaaaa"),
         envelope(1, b"\x01\x04jobs"),

@@ -1,7 +1,13 @@
-//! Servers that are frozen, and servers that are killed and started again, in processes of their own.
+//! Servers that are frozen, and servers that are killed and started again, in processes of their
+//! own.
 
 #![cfg(all(unix, feature = "engine-omq"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
 
 mod support;
 
@@ -97,8 +103,8 @@ async fn each_of_many_calls_ends_while_the_server_is_killed_and_started_again() 
     kill_and_restart(FULL).await;
 }
 
-/// Kills the server and starts it again at the same port, as often as said and for as long as there are calls, and sees how
-/// the calls end, of which every second one is idempotent.
+/// Kills the server and starts it again at the same port, as often as said and for as long as there
+/// are calls, and sees how the calls end, of which every second one is idempotent.
 async fn kill_and_restart(size: Size) {
     const DEADLINE: Duration = Duration::from_secs(5);
     // Those may be sent again, as long as somebody waits.
@@ -107,13 +113,16 @@ async fn kill_and_restart(size: Size) {
     let url = format!("zmq+tcp://127.0.0.1:{port}");
     let mut server = Process::start(&url);
     let (tally, done) = (Arc::new(Tally::new()), Arc::new(AtomicUsize::new(0)));
-    let (ends, slowest) =
-        (Arc::new(Mutex::new(BTreeMap::<String, usize>::new())), Arc::new(Mutex::new(Duration::ZERO)));
+    let (ends, slowest) = (
+        Arc::new(Mutex::new(BTreeMap::<String, usize>::new())),
+        Arc::new(Mutex::new(Duration::ZERO)),
+    );
     // The calls are spread over the restarts.
     let due = Arc::new(tokio::sync::Semaphore::new(0));
 
     let callers = (0..size.callers).map(|_| {
-        let (tally, done, ends, slowest) = (tally.clone(), done.clone(), ends.clone(), slowest.clone());
+        let (tally, done, ends, slowest) =
+            (tally.clone(), done.clone(), ends.clone(), slowest.clone());
         let (url, due) = (url.clone(), due.clone());
         tokio::spawn(async move {
             let transport = Zmq::from_url(&format!("{url}?connect_timeout_ms=100000")).unwrap();
@@ -128,10 +137,14 @@ async fn kill_and_restart(size: Size) {
                     false => call.timeout(DEADLINE),
                 };
                 let begun = Instant::now();
-                let outcome = timeout(PATIENCE, call.call::<_, u64>(&(id,))).await.expect("the call ends");
+                let outcome =
+                    timeout(PATIENCE, call.call::<_, u64>(&(id,))).await.expect("the call ends");
                 let took = begun.elapsed();
                 tally.end(id, End::of(&outcome));
-                assert!(outcome.is_ok() || !is_idempotent, "an idempotent call ended with {outcome:?}");
+                assert!(
+                    outcome.is_ok() || !is_idempotent,
+                    "an idempotent call ended with {outcome:?}"
+                );
                 let name = match &outcome {
                     Ok(answer) => {
                         assert_eq!(*answer, id);
@@ -157,7 +170,9 @@ async fn kill_and_restart(size: Size) {
         due.add_permits(share);
         // In the midst of them.
         let target = share * restart + share / 2;
-        timeout(PATIENCE, until(|| done.load(Ordering::Relaxed) >= target)).await.expect("calls go on");
+        timeout(PATIENCE, until(|| done.load(Ordering::Relaxed) >= target))
+            .await
+            .expect("calls go on");
         server.kill();
         let again = url.clone();
         server = tokio::task::spawn_blocking(move || Process::start(&again)).await.unwrap();
@@ -167,7 +182,8 @@ async fn kill_and_restart(size: Size) {
         caller.unwrap();
     }
 
-    let (sum, ends, slowest) = (tally.sum(), ends.lock().unwrap().clone(), *slowest.lock().unwrap());
+    let (sum, ends, slowest) =
+        (tally.sum(), ends.lock().unwrap().clone(), *slowest.lock().unwrap());
     println!("{size:?}: {sum:?}; {ends:?}; the slowest that is not idempotent took {slowest:.1?}");
     assert_eq!(sum.attempted, size.calls / size.callers * size.callers);
     assert_eq!((sum.lost, sum.unexpected, sum.duplicated), (0, 0, 0));

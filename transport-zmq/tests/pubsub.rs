@@ -1,12 +1,20 @@
-//! Events over real sockets: nothing is missed that is published after a subscriber is ready, whoever binds.
+//! Events over real sockets: nothing is missed that is published after a subscriber is ready,
+//! whoever binds.
 
 #![cfg(feature = "engine-omq")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
 
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::{Error, ErrorKind, Event, Group, Overflow, Publisher, Subscriber, Transport, Window};
+use polywire_core::{
+    Error, ErrorKind, Event, Group, Overflow, Publisher, Subscriber, Transport, Window,
+};
 use polywire_zmq::{Engine, Side, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
@@ -92,11 +100,13 @@ async fn filters_select_and_channels_share_an_endpoint() {
     let subscribing = bound();
     let mut one = subscriber(&subscribing, "a.*").await;
     one.filters().add("a.#.z").await.unwrap();
-    let mut other: Subscriber<u32> = Subscriber::bind(&subscribing, "weather2", MessagePack).await.unwrap();
+    let mut other: Subscriber<u32> =
+        Subscriber::bind(&subscribing, "weather2", MessagePack).await.unwrap();
     let publishing = connected(&[&subscribing]);
     let publish = publisher(&publishing).await;
     let publish2 = Publisher::connect(&publishing, "weather2", MessagePack).await.unwrap();
-    for (topic, value) in [("a", 1), ("a.b", 2), ("a.b.c", 3), ("a.b.z", 4), ("b.z", 5), ("a.c", 6)] {
+    for (topic, value) in [("a", 1), ("a.b", 2), ("a.b.c", 3), ("a.b.z", 4), ("b.z", 5), ("a.c", 6)]
+    {
         publish.publish(topic, &value).await.unwrap();
         publish2.publish(topic, &(value + 100)).await.unwrap();
     }
@@ -134,7 +144,10 @@ async fn the_default_is_that_publishers_bind_and_serve_turns_it_round() {
 async fn a_slow_subscriber_makes_the_publisher_wait_and_misses_nothing() {
     let subscribing = bound();
     let mut events: Subscriber<(u32, Vec<u8>)> =
-        Subscriber::bind(&subscribing, "weather", MessagePack).window(Window::new(1)).await.unwrap();
+        Subscriber::bind(&subscribing, "weather", MessagePack)
+            .window(Window::new(1))
+            .await
+            .unwrap();
     let publishing = connected(&[&subscribing]);
     let publish = Publisher::connect(&publishing, "weather", MessagePack)
         .timeout(Duration::from_millis(500))
@@ -190,15 +203,20 @@ async fn a_filter_can_be_added_while_events_pile_up() {
 async fn a_subscriber_dials_whom_it_can_and_waits_for_nobody_else() {
     let publishing = bound();
     let publish = publisher(&publishing).await;
-    let subscribing =
-        builder().connect("tcp://127.0.0.1:1").connect(&publishing.local_endpoints()[0]).build().unwrap();
-    let mut events =
-        timeout(Duration::from_secs(2), subscriber(&subscribing, "#")).await.expect("it is open at once");
+    let subscribing = builder()
+        .connect("tcp://127.0.0.1:1")
+        .connect(&publishing.local_endpoints()[0])
+        .build()
+        .unwrap();
+    let mut events = timeout(Duration::from_secs(2), subscriber(&subscribing, "#"))
+        .await
+        .expect("it is open at once");
     publish.publish("a", &1).await.unwrap();
     assert_eq!(*next(&mut events).await.unwrap(), 1);
 
     let nobody = builder().connect("tcp://127.0.0.1:1").build().unwrap();
-    let publish = timeout(Duration::from_secs(2), publisher(&nobody)).await.expect("it is open at once");
+    let publish =
+        timeout(Duration::from_secs(2), publisher(&nobody)).await.expect("it is open at once");
     publish.publish("a", &1).await.unwrap();
 }
 
@@ -285,7 +303,8 @@ async fn closing_and_dropping_end_what_they_should() {
     let gone = subscriber(&subscribing, "#").await;
     let filters = gone.filters();
     drop(gone);
-    // Nobody reads for the one that is gone, whose filters are still held; nobody waits for it either.
+    // Nobody reads for the one that is gone, whose filters are still held; nobody waits for it
+    // either.
     for value in 0..5_000 {
         publish.publish("a", &value).await.unwrap();
         assert_eq!(*next(&mut kept).await.unwrap(), value);
@@ -353,7 +372,8 @@ async fn what_is_no_event_is_an_error_or_nothing() {
 
     let stranger = Socket::try_new(SocketType::XPub, Options::default()).unwrap();
     let endpoint = stranger.bind("tcp://127.0.0.1:0").await.unwrap().to_string();
-    let subscribing = builder().connect_timeout(Duration::from_secs(1)).connect(endpoint).build().unwrap();
+    let subscribing =
+        builder().connect_timeout(Duration::from_secs(1)).connect(endpoint).build().unwrap();
     // It does not answer to hellos, which is borne.
     let mut events = subscriber(&subscribing, "#").await;
     let mut hello = Vec::new();

@@ -1,10 +1,16 @@
-//! libzmq as a third party: Python programs on the native wire, plain and with both kinds of security. The programs are
-//! those under `examples/python`.
+//! libzmq as a third party: Python programs on the native wire, plain and with both kinds of
+//! security. The programs are those under `examples/python`.
 //!
-//! pyzmq is installed from PyPI into a virtual environment under `target/`. Where that cannot be had, the tests say so.
+//! pyzmq is installed from PyPI into a virtual environment under `target/`. Where that cannot be
+//! had, the tests say so.
 
 #![cfg(all(unix, feature = "engine-omq"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,7 +19,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use polywire_codec::Json;
-use polywire_core::{CallError, Client, Code, Context, ErrorKind, Publisher, Puller, Router, Server};
+use polywire_core::{
+    CallError, Client, Code, Context, ErrorKind, Publisher, Puller, Router, Server,
+};
 use polywire_zmq::curve::{self, KeyPair};
 use polywire_zmq::{Zmq, ZmqBuilder, plain};
 use tokio::time::timeout;
@@ -106,10 +114,9 @@ async fn serve(builder: ZmqBuilder) -> (Zmq, String) {
     let router = Router::new(Json)
         .method("add", |(a, b): (i64, i64)| async move { Ok(a + b) })
         .method("echo", |(text,): (String,)| async move { Ok(text) })
-        .method(
-            "peer",
-            |context: Context, (): ()| async move { Ok(context.peer.map(|peer| peer.to_string())) },
-        );
+        .method("peer", |context: Context, (): ()| async move {
+            Ok(context.peer.map(|peer| peer.to_string()))
+        });
     tokio::spawn(server.serve(router));
     let endpoint = serving.local_endpoints()[0].clone();
     (serving, endpoint)
@@ -173,8 +180,15 @@ async fn python_pushes_a_job_and_reads_an_event() {
     let mut jobs: Puller<String> = Puller::bind(&transport, "thumbnails", Json).await.unwrap();
     let weather = Publisher::connect(&transport, "weather", Json).await.unwrap();
     let [puller, publisher] = transport.local_endpoints().try_into().unwrap();
-    let arguments =
-        ["jobs_and_events.py", &puller, "thumbnails", "\"cat.jpg\"", &publisher, "weather", "paris"];
+    let arguments = [
+        "jobs_and_events.py",
+        &puller,
+        "thumbnails",
+        "\"cat.jpg\"",
+        &publisher,
+        "weather",
+        "paris",
+    ];
     let (_running, output) = Running::start(command.args(arguments));
     assert_eq!(*timeout(PATIENCE, jobs.next()).await.unwrap().unwrap().unwrap(), "cat.jpg");
     let (said, output) = line(output).await;
@@ -242,8 +256,9 @@ async fn libzmq_that_sends_heartbeats_stays_connected() {
 async fn libzmq_comes_in_by_its_password() {
     let (_serving, endpoint) =
         serve(Zmq::builder().plain_server(plain::Server::new([("alice", "secret")]))).await;
-    let set_up =
-        |password: &str| format!("socket.plain_username = b'alice'\nsocket.plain_password = b'{password}'");
+    let set_up = |password: &str| {
+        format!("socket.plain_username = b'alice'\nsocket.plain_password = b'{password}'")
+    };
     let Some(peer) = peer_of(&set_up("secret"), &endpoint).await else { return };
     assert_eq!(peer.unwrap(), "alice");
     let denied = peer_of(&set_up("wrong"), &endpoint).await.unwrap().unwrap_err();

@@ -1,14 +1,19 @@
 //! Peers that prove who they are, and peers that cannot: in every pattern, and through a forwarder.
 
 #![cfg(feature = "engine-omq")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
 
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{
-    CallError, Client, Context, ErrorKind, Identity, Publisher, Puller, Pusher, Router, Server, Subscriber,
-    Transport,
+    CallError, Client, Context, ErrorKind, Identity, Publisher, Puller, Pusher, Router, Server,
+    Subscriber, Transport,
 };
 use polywire_zmq::curve::{self, KeyPair};
 use polywire_zmq::device::{Forwarder, Pattern, Place};
@@ -71,8 +76,11 @@ async fn a_handler_is_told_the_key_of_its_caller() {
     let serving = builder().bind("tcp://127.0.0.1:*").curve_server(keys.server()).build().unwrap();
     assert!(serving.capabilities().security);
     serve(&serving).await;
-    let calling =
-        builder().connect(&serving.local_endpoints()[0]).curve_client(keys.client()).build().unwrap();
+    let calling = builder()
+        .connect(&serving.local_endpoints()[0])
+        .curve_client(keys.client())
+        .build()
+        .unwrap();
     assert_eq!(whoami(&calling).await.unwrap(), format!("key {}", keys.client.public()));
 }
 
@@ -86,7 +94,8 @@ async fn who_is_not_allowed_is_denied_and_others_are_not_understood() {
 
     let stranger = to().curve_client(curve::Client::new(keys.server.public())).build().unwrap();
     assert_eq!(kind(whoami(&stranger).await), ErrorKind::Denied);
-    let wrong_server = to().curve_client(curve::Client::new(keys.client.public()).keys(keys.client.clone()));
+    let wrong_server =
+        to().curve_client(curve::Client::new(keys.client.public()).keys(keys.client.clone()));
     assert_eq!(kind(whoami(&wrong_server.build().unwrap()).await), ErrorKind::Unroutable);
     assert_eq!(kind(whoami(&to().build().unwrap()).await), ErrorKind::Unroutable);
     let with_a_password = to().plain_client(plain::Client::new("alice", "secret")).build().unwrap();
@@ -102,20 +111,27 @@ async fn a_callback_may_let_in_whom_the_list_does_not_have() {
     let server = curve::Server::new(keys.server.clone()).allow_if(move |key| *key == known);
     let serving = builder().bind("tcp://127.0.0.1:*").curve_server(server).build().unwrap();
     serve(&serving).await;
-    let calling =
-        builder().connect(&serving.local_endpoints()[0]).curve_client(keys.client()).build().unwrap();
+    let calling = builder()
+        .connect(&serving.local_endpoints()[0])
+        .curve_client(keys.client())
+        .build()
+        .unwrap();
     assert!(whoami(&calling).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_handler_is_told_the_user_who_gave_the_right_password() {
-    let users =
-        plain::Server::new([("alice", "secret")]).allow_if(|user, password| user == "bob" && password == "b");
+    let users = plain::Server::new([("alice", "secret")])
+        .allow_if(|user, password| user == "bob" && password == "b");
     let serving = builder().bind("tcp://127.0.0.1:*").plain_server(users).build().unwrap();
     serve(&serving).await;
     let endpoint = serving.local_endpoints()[0].clone();
     let with = |user: &str, password: &str| {
-        builder().connect(&endpoint).plain_client(plain::Client::new(user, password)).build().unwrap()
+        builder()
+            .connect(&endpoint)
+            .plain_client(plain::Client::new(user, password))
+            .build()
+            .unwrap()
     };
     assert_eq!(whoami(&with("alice", "secret")).await.unwrap(), "user alice");
     assert_eq!(whoami(&with("bob", "b")).await.unwrap(), "user bob");
@@ -141,8 +157,11 @@ async fn jobs_and_events_cross_between_those_who_are_allowed() {
     publisher.publish("a", &8_u32).await.unwrap();
     assert_eq!(*timeout(PATIENCE, news.next()).await.unwrap().unwrap().unwrap(), 8);
 
-    let stranger =
-        builder().connect(&to_puller).curve_client(curve::Client::new(keys.server.public())).build().unwrap();
+    let stranger = builder()
+        .connect(&to_puller)
+        .curve_client(curve::Client::new(keys.server.public()))
+        .build()
+        .unwrap();
     let pusher = Pusher::connect(&stranger, "jobs", MessagePack).await.unwrap();
     let error = timeout(PATIENCE, pusher.push(&9_u32)).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
@@ -160,7 +179,8 @@ async fn each_side_of_a_forwarder_has_keys_of_its_own() {
     .unwrap();
     let serving = builder().connect(forwarder.back()).curve_client(back.client()).build().unwrap();
     serve(&serving).await;
-    let calling = builder().connect(forwarder.front()).curve_client(front.client()).build().unwrap();
+    let calling =
+        builder().connect(forwarder.front()).curve_client(front.client()).build().unwrap();
     // Whom the server knows is the forwarder.
     assert_eq!(whoami(&calling).await.unwrap(), format!("key {}", back.server.public()));
     let stranger = builder().connect(forwarder.front()).build().unwrap();
@@ -175,7 +195,8 @@ async fn a_host_has_its_share_of_connections_and_gets_it_back() {
     serve(&serving).await;
     let to = || builder().connect(&serving.local_endpoints()[0]).build().unwrap();
     let one = to();
-    let (first, second) = (whoami(&one).await, Client::connect(&one, "whoami", MessagePack).await.unwrap());
+    let (first, second) =
+        (whoami(&one).await, Client::connect(&one, "whoami", MessagePack).await.unwrap());
     assert_eq!(first.unwrap(), "None");
     let _: String = second.call("peer", &()).await.unwrap();
     let third = Client::connect(&one, "whoami", MessagePack).await.unwrap();

@@ -1,12 +1,19 @@
 //! What only this backend has: endpoints, sides, connections that come and go. With real sockets.
 
 #![cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
 
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Client, Error, ErrorKind, Result, Router, Server, ServerHandle, Transport};
+use polywire_core::{
+    CallError, Client, Error, ErrorKind, Result, Router, Server, ServerHandle, Transport,
+};
 use polywire_zmq::{Engine, Side, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
@@ -53,7 +60,8 @@ fn failure(outcome: Result<String, CallError>) -> Error {
 #[tokio::test]
 async fn a_free_port_is_chosen_and_told() {
     for engine in engines() {
-        let serving = builder(engine).bind("tcp://127.0.0.1:*").bind("tcp://127.0.0.1:0").build().unwrap();
+        let serving =
+            builder(engine).bind("tcp://127.0.0.1:*").bind("tcp://127.0.0.1:0").build().unwrap();
         assert!(serving.local_endpoints().is_empty());
         serve(&serving, "a").await;
         let endpoints = serving.local_endpoints();
@@ -78,8 +86,9 @@ async fn services_share_an_endpoint_and_an_unknown_one_is_refused_at_once() {
             (client(&calling, "a").await, client(&calling, "b").await, client(&calling, "c").await);
         assert_eq!(name(&to_a).await.unwrap(), "a");
         assert_eq!(name(&to_b).await.unwrap(), "b");
-        let refused =
-            timeout(Duration::from_secs(2), name(&to_c)).await.expect("refused before the connect time");
+        let refused = timeout(Duration::from_secs(2), name(&to_c))
+            .await
+            .expect("refused before the connect time");
         let error = failure(refused);
         assert_eq!(error.kind(), ErrorKind::Unroutable);
         assert!(error.is_unsent());
@@ -92,11 +101,13 @@ async fn services_share_an_endpoint_and_an_unknown_one_is_refused_at_once() {
 #[tokio::test]
 async fn a_service_is_found_at_whichever_endpoint_serves_it() {
     for engine in engines() {
-        let [first, second] = [(); 2].map(|()| builder(engine).bind("tcp://127.0.0.1:*").build().unwrap());
+        let [first, second] =
+            [(); 2].map(|()| builder(engine).bind("tcp://127.0.0.1:*").build().unwrap());
         serve(&first, "a").await;
         serve(&second, "b").await;
         let endpoints = [first.local_endpoints(), second.local_endpoints()].concat();
-        let calling = endpoints.into_iter().fold(builder(engine), ZmqBuilder::connect).build().unwrap();
+        let calling =
+            endpoints.into_iter().fold(builder(engine), ZmqBuilder::connect).build().unwrap();
         for service in ["a", "b"] {
             let client = client(&calling, service).await;
             for _ in 0..20 {
@@ -172,7 +183,8 @@ async fn rebind(engine: Engine, endpoint: &str) -> Zmq {
         loop {
             let serving = builder(engine).bind(endpoint).build().unwrap();
             if let Ok(server) = Server::bind(&serving, "a").await {
-                let router = Router::new(MessagePack).method("name", |(): ()| async move { Ok("a") });
+                let router =
+                    Router::new(MessagePack).method("name", |(): ()| async move { Ok("a") });
                 tokio::spawn(server.serve(router));
                 return serving;
             }
@@ -186,15 +198,16 @@ async fn rebind(engine: Engine, endpoint: &str) -> Zmq {
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
 async fn servers_may_dial_their_clients() {
-    let calling = builder(Engine::Omq).endpoint("tcp://127.0.0.1:*").serve(Side::Connect).build().unwrap();
+    let calling =
+        builder(Engine::Omq).endpoint("tcp://127.0.0.1:*").serve(Side::Connect).build().unwrap();
     let client = client(&calling, "a").await;
     let early = tokio::spawn({
         let client = client.clone();
         async move { name(&client).await }
     });
     let endpoint = calling.local_endpoints()[0].clone();
-    let [first, second] =
-        [(); 2].map(|()| builder(Engine::Omq).endpoint(&endpoint).serve(Side::Connect).build().unwrap());
+    let [first, second] = [(); 2]
+        .map(|()| builder(Engine::Omq).endpoint(&endpoint).serve(Side::Connect).build().unwrap());
     serve(&first, "a").await;
     serve(&second, "a").await;
     assert_eq!(early.await.unwrap().unwrap(), "a");
@@ -226,7 +239,11 @@ async fn a_request_that_cannot_be_read_is_answered_with_what_is_wrong() {
         let reply = timeout(PATIENCE, stranger.recv()).await.expect("it is answered").unwrap();
         let envelope = reply.part_slice(0).unwrap();
         assert_eq!(envelope[..12], *b"P\x01\x02\x01\0\0\0\0\0\0\0\x2a");
-        assert!(String::from_utf8_lossy(envelope).contains(complaint), "{}", envelope.escape_ascii());
+        assert!(
+            String::from_utf8_lossy(envelope).contains(complaint),
+            "{}",
+            envelope.escape_ascii()
+        );
     }
     // The one without a service had no server to be answered by.
     assert_eq!(handle.stats().answered, 2);
@@ -248,15 +265,19 @@ async fn what_an_engine_cannot_do_it_says() {
 #[tokio::test]
 async fn a_socket_file_serves_and_is_not_taken_from_a_live_server() {
     for engine in engines() {
-        let directory = std::env::temp_dir().join(format!("polywire-zmq-{engine:?}-{}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("polywire-zmq-{engine:?}-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let url = format!("zmq+ipc://{}/a.sock?engine={engine:?}", directory.display()).to_lowercase();
+        let url =
+            format!("zmq+ipc://{}/a.sock?engine={engine:?}", directory.display()).to_lowercase();
         let path = directory.join("a.sock");
         // What a server leaves that died.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
 
-        let url =
-            url.replace(&*directory.display().to_string().to_lowercase(), &directory.display().to_string());
+        let url = url.replace(
+            &*directory.display().to_string().to_lowercase(),
+            &directory.display().to_string(),
+        );
         let serving = Zmq::from_url(&url).unwrap();
         serve(&serving, "a").await;
         let usurper = Zmq::from_url(&url).unwrap();

@@ -1,7 +1,13 @@
-//! Which server gets a call, and what becomes of the call when that one is gone or nobody waits any more.
+//! Which server gets a call, and what becomes of the call when that one is gone or nobody waits any
+//! more.
 
 #![cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
 
 #[path = "support/who.rs"]
 mod who;
@@ -41,7 +47,9 @@ fn ways() -> Vec<Way> {
         (Engine::Zeromq, Side::Connect),
     ];
     let carriers = if cfg!(unix) { vec![By::Tcp, By::Ipc] } else { vec![By::Tcp] };
-    all.into_iter().flat_map(|(engine, side)| carriers.iter().map(move |by| Way(engine, side, *by))).collect()
+    all.into_iter()
+        .flat_map(|(engine, side)| carriers.iter().map(move |by| Way(engine, side, *by)))
+        .collect()
 }
 
 fn builder(Way(engine, ..): Way) -> ZmqBuilder {
@@ -51,7 +59,8 @@ fn builder(Way(engine, ..): Way) -> ZmqBuilder {
 /// An endpoint that nobody else binds.
 fn endpoint(Way(.., by): Way) -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let name = format!("polywire-{}-{}.sock", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let name =
+        format!("polywire-{}-{}.sock", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     match by {
         By::Tcp => "tcp://127.0.0.1:*".to_owned(),
         By::Ipc => format!("ipc://{}", std::env::temp_dir().join(name).display()),
@@ -96,7 +105,9 @@ async fn stage(way: Way, servers: u32, window: usize) -> (Vec<Served>, Client<Me
     if let Side::Bind = way.1 {
         let endpoint = &calling.local_endpoints()[0];
         for name in 0..servers {
-            served.push(Served::at(builder(way).connect(endpoint).build().unwrap(), name, window).await);
+            served.push(
+                Served::at(builder(way).connect(endpoint).build().unwrap(), name, window).await,
+            );
         }
     }
     // Until all are there.
@@ -152,7 +163,10 @@ async fn a_call_goes_to_the_server_with_the_fewest() {
                 call.handed_over().await;
                 held.push(call);
             }
-            until("they are carried out", || served.iter().map(Served::running).sum::<u64>() == busy).await;
+            until("they are carried out", || {
+                served.iter().map(Served::running).sum::<u64>() == busy
+            })
+            .await;
             let is_idle: Vec<_> = served.iter().map(|server| server.running() == 0).collect();
             assert_eq!(
                 is_idle.iter().filter(|idle| **idle).count() as u64,
@@ -187,7 +201,8 @@ async fn of_a_server_that_is_gone_idempotent_calls_go_to_another_and_the_others_
         let (served, client, _calling) = stage(way, 2, 128).await;
         served.iter().for_each(|server| server.who.hang(true));
         let calls: Vec<_> = (0..20).map(|number| start(&client, "who", number % 2 == 0)).collect();
-        until("all are carried out", || served.iter().map(Served::running).sum::<u64>() == 20).await;
+        until("all are carried out", || served.iter().map(Served::running).sum::<u64>() == 20)
+            .await;
         let at_stake = served[0].running() as usize;
         assert!((1..20).contains(&at_stake), "{way:?}: {at_stake} of 20 are at one server");
         // Of what comes to the other one now, nothing hangs.
@@ -256,7 +271,9 @@ async fn an_idempotent_call_waits_for_a_server_to_come() {
         };
         let (_heir, server) = timeout(PATIENCE, heir).await.expect("the endpoint is free again");
         let handle = server.handle();
-        tokio::spawn(server.serve(Router::new(MessagePack).method("who", |(): ()| async move { Ok(7) })));
+        tokio::spawn(
+            server.serve(Router::new(MessagePack).method("who", |(): ()| async move { Ok(7) })),
+        );
         assert_eq!(timeout(PATIENCE, call).await.expect("it is answered").unwrap(), 7, "{way:?}");
         assert_eq!(handle.stats().answered, 1, "{way:?}");
     }
@@ -277,7 +294,11 @@ async fn an_abandoned_call_stops_and_no_other_one_while_the_window_is_full() {
         drop(waiting.pop());
         drop(abandoned);
         for call in waiting {
-            assert_eq!(timeout(PATIENCE, call).await.expect("there is room").unwrap(), 0, "{way:?}");
+            assert_eq!(
+                timeout(PATIENCE, call).await.expect("there is room").unwrap(),
+                0,
+                "{way:?}"
+            );
         }
         until("it counts", || server.who.handle.stats().abandoned == 1).await;
         assert!(!kept.is_finished(), "{way:?}");
@@ -314,7 +335,11 @@ async fn a_call_that_was_lost_and_then_refused_may_have_been_carried_out() {
         tokio::spawn(server.serve(Router::new(MessagePack)));
         match timeout(PATIENCE, call).await.expect("it is refused") {
             Err(CallError::Failed(error)) => {
-                assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::Unroutable, false), "{way:?}");
+                assert_eq!(
+                    (error.kind(), error.is_unsent()),
+                    (ErrorKind::Unroutable, false),
+                    "{way:?}"
+                );
             }
             other => panic!("it ended with {other:?}"),
         }
@@ -337,8 +362,12 @@ async fn a_stranger_stops_no_call_of_others() {
         let cancel = [&b"P\x01\x06\x01\0\0\0\0\0\0\0"[..], &[call], b"\0\0\0\0\x01\x01a"].concat();
         stranger.send(Message::from(cancel)).await.unwrap();
     }
-    // What comes after them, they were read before. It finds no room, and is told to be no request, which needs none.
-    stranger.send(Message::from(b"P\x01\x01\x01\0\0\0\0\0\0\0\x09\0\0\0\0".to_vec())).await.unwrap();
+    // What comes after them, they were read before. It finds no room, and is told to be no request,
+    // which needs none.
+    stranger
+        .send(Message::from(b"P\x01\x01\x01\0\0\0\0\0\0\0\x09\0\0\0\0".to_vec()))
+        .await
+        .unwrap();
     timeout(PATIENCE, stranger.recv()).await.expect("it is answered").unwrap();
     assert!(!one.is_finished() && !other.is_finished());
     assert_eq!((served[0].running(), served[0].who.handle.stats().abandoned), (2, 0));
@@ -362,7 +391,9 @@ async fn what_was_handed_over_before_an_end_closes_arrives() {
             })
             .method("big", |number: u64| async move { Ok((number, "x".repeat(50_000))) });
         tokio::spawn(server.serve(router));
-        let dial = || builder(way).connect(&serving.local_endpoints()[0]).linger(PATIENCE).build().unwrap();
+        let dial = || {
+            builder(way).connect(&serving.local_endpoints()[0]).linger(PATIENCE).build().unwrap()
+        };
 
         let telling = dial();
         let client = Client::connect(&telling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
@@ -408,7 +439,8 @@ async fn a_caller_that_does_not_read_holds_up_no_other_for_long() {
     mute.connect(serving.local_endpoints()[0].as_str()).await.unwrap();
     // More than lies in the queues and in the connection. Its body is nothing in MessagePack.
     let request =
-        [&b"P\x01\x01\x03\0\0\0\0\0\0\0\x07\0\xff\xff\xff"[..], b"\x01\x01a\x02\x01m\x81\x01\xc0"].concat();
+        [&b"P\x01\x01\x03\0\0\0\0\0\0\0\x07\0\xff\xff\xff"[..], b"\x01\x01a\x02\x01m\x81\x01\xc0"]
+            .concat();
     for _ in 0..4000 {
         timeout(PATIENCE, mute.send(Message::from(request.clone()))).await.unwrap().unwrap();
     }
@@ -416,7 +448,10 @@ async fn a_caller_that_does_not_read_holds_up_no_other_for_long() {
     let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE * 2).await.unwrap();
     for _ in 0..20 {
         let call = client.call::<_, String>("m", &());
-        assert_eq!(timeout(PATIENCE * 2, call).await.expect("it is answered").unwrap().len(), 50_000);
+        assert_eq!(
+            timeout(PATIENCE * 2, call).await.expect("it is answered").unwrap().len(),
+            50_000
+        );
     }
     until("all others come to an end, too", || {
         let stats = handle.stats();

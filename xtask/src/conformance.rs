@@ -26,7 +26,9 @@ pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
         ["--write"] => write(&readme, &measure(shell)?),
         ["--write-last"] => write(&readme, &last(shell)?),
         ["--stress", rounds] => stress(shell, rounds),
-        _ => bail!("usage: cargo xtask conformance [--check | --write | --write-last | --stress ROUNDS]"),
+        _ => bail!(
+            "usage: cargo xtask conformance [--check | --write | --write-last | --stress ROUNDS]"
+        ),
     }
 }
 
@@ -40,7 +42,10 @@ fn measure(shell: &Shell) -> Result<Matrix> {
         cmd!(shell, "cargo test --locked {arguments...}").ignore_status().run()?;
     }
     let matrix = collect(shell)?;
-    println!("\n{}\nWith times, sentences and notes: target/conformance/matrix.html", matrix.to_markdown());
+    println!(
+        "\n{}\nWith times, sentences and notes: target/conformance/matrix.html",
+        matrix.to_markdown()
+    );
     judge(&matrix)?;
     Ok(matrix)
 }
@@ -55,7 +60,8 @@ pub(crate) fn fresh_reports(shell: &Shell) -> Result<PathBuf> {
     Ok(shell.create_dir(folder.join("reports"))?)
 }
 
-/// Fails unless the reports that were left say that every backend is conformant, and the README says the same.
+/// Fails unless the reports that were left say that every backend is conformant, and the README
+/// says the same.
 pub(crate) fn check_reports(shell: &Shell) -> Result<()> {
     check(&shell.current_dir().join("README.md"), &last(shell)?)
 }
@@ -89,7 +95,10 @@ fn keep(folder: &Path, matrix: &Matrix) -> Result<()> {
 /// Fails unless all backends have reported, and are conformant.
 fn judge(matrix: &Matrix) -> Result<()> {
     let names: Vec<_> = matrix.reports().iter().map(|report| report.backend.as_str()).collect();
-    ensure!(names == BACKENDS, "the backends that have reported are {names:?}, and should be {BACKENDS:?}");
+    ensure!(
+        names == BACKENDS,
+        "the backends that have reported are {names:?}, and should be {BACKENDS:?}"
+    );
     let lax = matrix.reports().iter().find(|report| !report.is_conformant());
     ensure!(
         lax.is_none(),
@@ -133,7 +142,8 @@ fn shown(text: &str) -> Result<std::ops::Range<usize>> {
 
 /// Runs the suite many times at once on what needs no broker.
 fn stress(shell: &Shell, rounds: &str) -> Result<()> {
-    let _rounds = shell.push_env("POLYWIRE_CONFORMANCE_STRESS", rounds.parse::<usize>()?.to_string());
+    let _rounds =
+        shell.push_env("POLYWIRE_CONFORMANCE_STRESS", rounds.parse::<usize>()?.to_string());
     for arguments in ALONE {
         cmd!(shell, "cargo test --locked {arguments...}").run()?;
     }
@@ -147,7 +157,8 @@ mod tests {
     #[test]
     fn a_readme_is_stale_until_it_is_written() {
         let readme = std::env::temp_dir().join(format!("polywire-readme-{}", std::process::id()));
-        fs::write(&readme, "before\n<!-- conformance -->\nold\n<!-- /conformance -->\nafter\n").unwrap();
+        fs::write(&readme, "before\n<!-- conformance -->\nold\n<!-- /conformance -->\nafter\n")
+            .unwrap();
         let matrix = Matrix::new(Vec::new());
         let stale = check(&readme, &matrix).unwrap_err();
         write(&readme, &matrix).unwrap();
@@ -155,7 +166,10 @@ mod tests {
         let fresh = check(&readme, &matrix);
         fs::remove_file(&readme).unwrap();
         assert!(stale.to_string().contains("--write brings it up to date"), "{stale}");
-        assert!(text.starts_with("before\n") && text.ends_with("<!-- /conformance -->\nafter\n"), "{text}");
+        assert!(
+            text.starts_with("before\n") && text.ends_with("<!-- /conformance -->\nafter\n"),
+            "{text}"
+        );
         fresh.unwrap();
     }
 }

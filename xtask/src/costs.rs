@@ -1,5 +1,5 @@
-//! What a call costs over memory, and how much of it is the macro, the router, the context and the layers: counted by
-//! valgrind, so the same on a busy machine.
+//! What a call costs over memory, and how much of it is the macro, the router, the context and the
+//! layers: counted by valgrind, so the same on a busy machine.
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
@@ -9,7 +9,9 @@ const SUBJECTS: [&str; 9] =
 
 pub(crate) fn run(shell: &Shell) -> Result<()> {
     cmd!(shell, "cargo build --quiet --locked --release -p polywire-overhead").run()?;
-    println!("| subject | instructions | allocations | bytes allocated |\n| --- | --- | --- | --- |");
+    println!(
+        "| subject | instructions | allocations | bytes allocated |\n| --- | --- | --- | --- |"
+    );
     for subject in SUBJECTS {
         let [instructions, allocations, bytes] = per_call(shell, subject)?;
         println!("| `{subject}` | {instructions} | {allocations} | {bytes} |");
@@ -17,8 +19,8 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     Ok(())
 }
 
-/// What is left when the costs of few calls are taken from those of many: the start and the end of the program are not
-/// counted.
+/// What is left when the costs of few calls are taken from those of many: the start and the end of
+/// the program are not counted.
 fn per_call(shell: &Shell, subject: &str) -> Result<[u64; 3]> {
     let (few, many) = (counted(shell, subject, FEW)?, counted(shell, subject, MANY)?);
     Ok([0, 1, 2].map(|n| many[n].saturating_sub(few[n]) / (MANY - FEW)))
@@ -30,8 +32,10 @@ const MANY: u64 = 2_500;
 fn counted(shell: &Shell, subject: &str, calls: u64) -> Result<[u64; 3]> {
     let calls = calls.to_string();
     let program = "target/release/polywire-overhead";
-    let callgrind =
-        cmd!(shell, "valgrind --tool=callgrind --callgrind-out-file=/dev/null {program} {subject} {calls}");
+    let callgrind = cmd!(
+        shell,
+        "valgrind --tool=callgrind --callgrind-out-file=/dev/null {program} {subject} {calls}"
+    );
     let memcheck = cmd!(shell, "valgrind {program} {subject} {calls}");
     let [callgrind, memcheck] = [callgrind, memcheck].map(|run| run.quiet().read_stderr());
     let memcheck = memcheck?;
@@ -44,8 +48,9 @@ fn counted(shell: &Shell, subject: &str, calls: u64) -> Result<[u64; 3]> {
 
 /// The number that stands behind a text, with or without commas in it.
 fn number_after(output: &str, text: &str) -> Result<u64> {
-    let (_, rest) =
-        output.split_once(text).with_context(|| format!("valgrind did not say {text:?}: {output}"))?;
+    let (_, rest) = output
+        .split_once(text)
+        .with_context(|| format!("valgrind did not say {text:?}: {output}"))?;
     let digits: String = rest
         .trim_start()
         .chars()

@@ -1,5 +1,5 @@
-//! The examples run: the quickstart alone, those over memory, the other patterns over each carrier, the calculator as two servers and a client
-//! in processes of their own.
+//! The examples run: the quickstart alone, those over memory, the other patterns over each carrier,
+//! the calculator as two servers and a client in processes of their own.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -27,32 +27,55 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         let url: Vec<_> = url.into_iter().collect();
         for example in EVERYWHERE {
             let url = &url;
-            cmd!(shell, "cargo run --quiet --locked --features full --example {example} -- {url...}")
-                .run()?;
+            cmd!(
+                shell,
+                "cargo run --quiet --locked --features full --example {example} -- {url...}"
+            )
+            .run()?;
         }
     }
     // One after the other in one program.
-    let urls = ["mem://example".to_owned(), format!("zmq+tcp://127.0.0.1:{}", free_port()?), node.url()];
-    cmd!(shell, "cargo run --quiet --locked --features full --example carriers -- {urls...}").run()?;
+    let urls =
+        ["mem://example".to_owned(), format!("zmq+tcp://127.0.0.1:{}", free_port()?), node.url()];
+    cmd!(shell, "cargo run --quiet --locked --features full --example carriers -- {urls...}")
+        .run()?;
     // Nothing of this is in ZeroMQ; the default is memory.
     for url in [None, Some(node.url())] {
         let url: Vec<_> = url.into_iter().collect();
-        cmd!(shell, "cargo run --quiet --locked --features full --example retries -- {url...}").run()?;
+        cmd!(shell, "cargo run --quiet --locked --features full --example retries -- {url...}")
+            .run()?;
     }
     calculate(shell, &[node.url(), node.url()], &node.url())
 }
 
 /// What runs over each carrier, unchanged.
-const EVERYWHERE: [&str; 9] =
-    ["bank", "cancel", "context", "decline", "early_reply", "faults", "router", "thumbnails", "weather"];
+const EVERYWHERE: [&str; 9] = [
+    "bank",
+    "cancel",
+    "context",
+    "decline",
+    "early_reply",
+    "faults",
+    "router",
+    "thumbnails",
+    "weather",
+];
 
-/// Starts a server for each URL and a client, and checks that the calls were spread over the servers.
+/// Starts a server for each URL and a client, and checks that the calls were spread over the
+/// servers.
 fn calculate(shell: &Shell, servers: &[String], client: &str) -> Result<()> {
-    println!("{} servers and a client over {}", servers.len(), client.split(':').next().unwrap_or_default());
-    let _servers = servers.iter().map(|url| Server::start(shell, url)).collect::<Result<Vec<_>>>()?;
-    let said =
-        cmd!(shell, "cargo run --quiet --locked --features full --example calculator_client -- {client}")
-            .read()?;
+    println!(
+        "{} servers and a client over {}",
+        servers.len(),
+        client.split(':').next().unwrap_or_default()
+    );
+    let _servers =
+        servers.iter().map(|url| Server::start(shell, url)).collect::<Result<Vec<_>>>()?;
+    let said = cmd!(
+        shell,
+        "cargo run --quiet --locked --features full --example calculator_client -- {client}"
+    )
+    .read()?;
     println!("{said}");
     ensure!(said.lines().count() == servers.len(), "not every server got a share");
     Ok(())
@@ -78,7 +101,8 @@ impl Server {
         command.current_dir(shell.current_dir());
         let mut server = Self(command.stdout(Stdio::piped()).spawn()?);
         let mut line = String::new();
-        BufReader::new(server.0.stdout.take().context("the server has an output")?).read_line(&mut line)?;
+        BufReader::new(server.0.stdout.take().context("the server has an output")?)
+            .read_line(&mut line)?;
         ensure!(line.trim() == "ready", "the server said {line:?}, not that it is ready");
         Ok(server)
     }

@@ -5,7 +5,8 @@ use xshell::{Shell, cmd};
 
 use crate::broker;
 
-/// Runs the scenarios of AMQP that are named, or all; or those of ZeroMQ, which are tests that take minutes.
+/// Runs the scenarios of AMQP that are named, or all; or those of ZeroMQ, which are tests that take
+/// minutes.
 pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
     if let ["zmq", arguments @ ..] = arguments {
         let tests = ["--test", "hostile", "--test", "processes"];
@@ -19,7 +20,9 @@ pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
 
 /// Runs the one that lasts: ten minutes, or as many as are said.
 pub(crate) fn soak(shell: &Shell, arguments: &[&str]) -> Result<()> {
-    let ["amqp", arguments @ ..] = arguments else { bail!("usage: cargo xtask soak amqp [--minutes N]") };
+    let ["amqp", arguments @ ..] = arguments else {
+        bail!("usage: cargo xtask soak amqp [--minutes N]")
+    };
     broker::install_if_missing(shell)?;
     Ok(cmd!(shell, "cargo run --locked --quiet -p polywire-faults -- soak {arguments...}").run()?)
 }

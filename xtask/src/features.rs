@@ -18,8 +18,10 @@ const FOREIGN: [(&str, &[&str]); 3] = [
 
 pub(crate) fn run(shell: &Shell) -> Result<()> {
     for set in 0..1_u32 << FEATURES.len() {
-        let features: Vec<_> =
-            (0..FEATURES.len()).filter(|bit| set >> bit & 1 == 1).map(|bit| FEATURES[bit]).collect();
+        let features: Vec<_> = (0..FEATURES.len())
+            .filter(|bit| set >> bit & 1 == 1)
+            .map(|bit| FEATURES[bit])
+            .collect();
         let features = features.join(",");
         cmd!(
             shell,
@@ -35,8 +37,11 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         .run()?;
     }
     // What is off has to say how to turn it on, which only a build without it can show.
-    cmd!(shell, "cargo test --quiet --locked --package polywire --no-default-features --test connect")
-        .run()?;
+    cmd!(
+        shell,
+        "cargo test --quiet --locked --package polywire --no-default-features --test connect"
+    )
+    .run()?;
     for (features, foreign) in FOREIGN {
         let tree = cmd!(shell, "cargo tree --locked --package polywire --edges normal --prefix none --no-default-features --features {features}").read()?;
         for name in foreign {

@@ -1,4 +1,5 @@
-//! What the layers of convenience cost: so many calls over memory, one after the other, through one of them.
+//! What the layers of convenience cost: so many calls over memory, one after the other, through one
+//! of them.
 //!
 //! ```text
 //! cargo xtask costs               all subjects, as a table
@@ -7,8 +8,8 @@
 //! valgrind --tool=callgrind target/release/polywire-overhead router 1000   instructions
 //! ```
 //!
-//! Run it with two numbers of calls and take the difference: what is left is calls alone. The figures stand in
-//! `bench/README.md`.
+//! Run it with two numbers of calls and take the difference: what is left is calls alone. The
+//! figures stand in `bench/README.md`.
 //!
 //! | subject | what a call is |
 //! |---|---|
@@ -28,8 +29,8 @@ use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use polywire::middleware::{Layer, Trace};
 use polywire::{
-    Address, CallError, Client, Context, Deadline, Dialect, Fault, Memory, Message, MessagePack, Reply,
-    Request, Requester, Router, Server, Service, State, service, service_fn,
+    Address, CallError, Client, Context, Deadline, Dialect, Fault, Memory, Message, MessagePack,
+    Reply, Request, Requester, Router, Server, Service, State, service, service_fn,
 };
 
 #[service]
@@ -83,12 +84,14 @@ async fn main() -> Result<()> {
             untyped(&transport, calls, Router::new(MessagePack).method("add", add)).await?;
         }
         "extract" => {
-            let add = async |State(_): State<Arc<()>>, _: Option<Deadline>, (a, b): (i64, i64)| Ok(a + b);
+            let add =
+                async |State(_): State<Arc<()>>, _: Option<Deadline>, (a, b): (i64, i64)| Ok(a + b);
             let router = Router::with_state(MessagePack, Arc::new(())).method("add", add);
             untyped(&transport, calls, router).await?;
         }
         "context" => {
-            let add = async |context: Context, (a, b): (i64, i64)| Ok(a + b + i64::from(context.attempt));
+            let add =
+                async |context: Context, (a, b): (i64, i64)| Ok(a + b + i64::from(context.attempt));
             untyped(&transport, calls, Router::new(MessagePack).method("add", add)).await?;
         }
         "macro" => add(&typed(&transport).await?, calls).await?,
@@ -122,11 +125,13 @@ async fn main() -> Result<()> {
 
 async fn bare(transport: &Memory, calls: u64) -> Result<()> {
     let body = Bytes::from_static(b"\x92\x02\x03");
-    let echo =
-        service_fn(|request: Request| async move { Ok::<_, CallError>(Reply::new(request.message.body)) });
+    let echo = service_fn(|request: Request| async move {
+        Ok::<_, CallError>(Reply::new(request.message.body))
+    });
     tokio::spawn(Server::bind(transport, "calculator").await?.serve(echo));
     let requester =
-        Requester::open(transport, "calculator".try_into()?, Requester::DEFAULT_PENDING_MAX).await?;
+        Requester::open(transport, "calculator".try_into()?, Requester::DEFAULT_PENDING_MAX)
+            .await?;
     for _ in 0..calls {
         let deadline = Deadline::after(std::time::Duration::from_secs(30));
         let mut message = Message::request(Address::from_static("add")?, deadline);

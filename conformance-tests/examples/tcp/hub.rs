@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use polywire_core::{
-    Address, Delivery, Filter, Filters, Group, Memory, Message, Receipt, Receiver, ReplyTo, Result, Sender,
-    Sending, Subscription, Transport, Window,
+    Address, Delivery, Filter, Filters, Group, Memory, Message, Receipt, Receiver, ReplyTo, Result,
+    Sender, Sending, Subscription, Transport, Window,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,7 +22,8 @@ use tokio::time::{sleep, timeout};
 
 use super::wire::{self, Frame, Open, Packet, Role, nonsense};
 
-/// A hub at a free port of loopback. Dropping it is the broker's death: connections end, and queues are gone.
+/// A hub at a free port of loopback. Dropping it is the broker's death: connections end, and queues
+/// are gone.
 pub(crate) struct Hub {
     pub(crate) address: SocketAddr,
     task: AbortHandle,
@@ -35,7 +36,10 @@ impl Hub {
 
     pub(crate) async fn start_at(address: SocketAddr) -> IoResult<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { address: listener.local_addr()?, task: tokio::spawn(accept(listener)).abort_handle() })
+        Ok(Self {
+            address: listener.local_addr()?,
+            task: tokio::spawn(accept(listener)).abort_handle(),
+        })
     }
 }
 
@@ -47,7 +51,8 @@ impl Drop for Hub {
 
 async fn accept(listener: TcpListener) {
     let (memory, life) = (Memory::new().with_limits(wire::LIMITS), RandomState::new().hash_one(()));
-    let queues = Queues { memory, life: life.to_be_bytes(), last_tag: Arc::new((life >> 1).into()) };
+    let queues =
+        Queues { memory, life: life.to_be_bytes(), last_tag: Arc::new((life >> 1).into()) };
     let mut hosted = JoinSet::new();
     loop {
         tokio::select! {
@@ -63,13 +68,16 @@ async fn accept(listener: TcpListener) {
 #[derive(Clone)]
 struct Queues {
     memory: Memory,
-    /// Which life of the hub this is: in the next one, the same return address may be somebody else's.
+    /// Which life of the hub this is: in the next one, the same return address may be somebody
+    /// else's.
     life: [u8; 8],
-    /// Of all connections, and other ones in another life: what came over a lost one settles nothing over the next.
+    /// Of all connections, and other ones in another life: what came over a lost one settles
+    /// nothing over the next.
     last_tag: Arc<AtomicU64>,
 }
 
-/// Serves a connection until it ends. What it holds unsettled then goes to others, its receipts being dropped.
+/// Serves a connection until it ends. What it holds unsettled then goes to others, its receipts
+/// being dropped.
 async fn host(stream: TcpStream, queues: Queues) -> IoResult<()> {
     stream.set_nodelay(true)?;
     let (from, to) = stream.into_split();
@@ -102,7 +110,8 @@ struct Guest {
 
 impl Guest {
     async fn open(queues: Queues, open: Open) -> Result<Self> {
-        let (memory, name, window) = (&queues.memory, Address::new(open.name)?, Window::new(open.window));
+        let (memory, name, window) =
+            (&queues.memory, Address::new(open.name)?, Window::new(open.window));
         let both = |(sender, receiver)| (Some(sender), Some(receiver), None);
         let (sender, receiver, filters) = match open.role {
             Role::Requester => both(memory.requester(&name).await?),
@@ -125,12 +134,19 @@ impl Guest {
         Ok(Self { queues, sender, receiver, filters, held: Mutex::default() })
     }
 
-    /// Does what the client says, one after the other: where a queue is full, the connection fills up behind it.
-    async fn listen(&self, mut from: impl AsyncRead + Unpin, say: mpsc::Sender<Frame>) -> IoResult<()> {
+    /// Does what the client says, one after the other: where a queue is full, the connection fills
+    /// up behind it.
+    async fn listen(
+        &self,
+        mut from: impl AsyncRead + Unpin,
+        say: mpsc::Sender<Frame>,
+    ) -> IoResult<()> {
         loop {
             let done = match wire::read(&mut from).await? {
                 Frame::Send(Packet(message)) => self.send(message)?.await,
-                Frame::AddFilter(filter) => self.filters.as_ref().ok_or_else(nonsense)?.add(filter).await,
+                Frame::AddFilter(filter) => {
+                    self.filters.as_ref().ok_or_else(nonsense)?.add(filter).await
+                }
                 Frame::RemoveFilter(filter) => {
                     self.filters.as_ref().ok_or_else(nonsense)?.remove(filter).await
                 }
@@ -149,7 +165,11 @@ impl Guest {
     }
 
     /// Writes answers, and what arrives.
-    async fn speak(&self, mut to: impl AsyncWrite + Unpin, mut said: mpsc::Receiver<Frame>) -> IoResult<()> {
+    async fn speak(
+        &self,
+        mut to: impl AsyncWrite + Unpin,
+        mut said: mpsc::Receiver<Frame>,
+    ) -> IoResult<()> {
         let mut turn = Turn::default();
         loop {
             let frame = tokio::select! {
@@ -165,7 +185,9 @@ impl Guest {
     }
 
     fn send(&self, mut message: Message) -> IoResult<Sending<'_>> {
-        let ours = |at: ReplyTo| Some(ReplyTo::new(at.as_bytes().strip_prefix(&self.queues.life)?.to_vec()));
+        let ours = |at: ReplyTo| {
+            Some(ReplyTo::new(at.as_bytes().strip_prefix(&self.queues.life)?.to_vec()))
+        };
         message.reply_to = message.reply_to.and_then(ours);
         Ok(self.sender.as_ref().ok_or_else(nonsense)?.send(message))
     }
@@ -205,7 +227,8 @@ impl Guest {
     }
 }
 
-/// Who took the last message, and then waited, lets others go first: else one of those who compete gets all.
+/// Who took the last message, and then waited, lets others go first: else one of those who compete
+/// gets all.
 #[derive(Default)]
 struct Turn {
     took: bool,

@@ -17,9 +17,11 @@ use tokio::time::{sleep, timeout};
 use super::hub::lock;
 use super::wire::{self, Frame, Open, Packet, Role, nonsense};
 
-/// An end at the hub. Everything that belongs to the end holds it, receipts included; when it is dropped, the end is.
+/// An end at the hub. Everything that belongs to the end holds it, receipts included; when it is
+/// dropped, the end is.
 pub(crate) struct Link {
-    /// Unbounded, because it holds no more than `room` for questions, and the outcomes of what came.
+    /// Unbounded, because it holds no more than `room` for questions, and the outcomes of what
+    /// came.
     say: UnboundedSender<Said>,
     room: Arc<Semaphore>,
     closing: watch::Sender<bool>,
@@ -29,7 +31,8 @@ pub(crate) struct Link {
 type Said = (Frame, Option<Asker>);
 type Asker = (oneshot::Sender<Result<()>>, OwnedSemaphorePermit);
 
-/// What arrived. Unbounded, because the hub keeps to the window, and a reply answers one of the calls in flight.
+/// What arrived. Unbounded, because the hub keeps to the window, and a reply answers one of the
+/// calls in flight.
 pub(crate) type Items = UnboundedReceiver<Result<Delivery>>;
 
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -44,9 +47,16 @@ impl Link {
         let (arrived, items) = unbounded_channel();
         let (closing, closed) = watch::channel(false);
         let link = Arc::new(Self { say, room: Arc::new(Semaphore::new(UNANSWERED_MAX)), closing });
-        let keeper =
-            Keeper { hub, open, said, arrived, link: Arc::downgrade(&link), closing: closed.clone() };
-        // It ends by itself when the link is dropped; or when it is closed, even if the hub is frozen.
+        let keeper = Keeper {
+            hub,
+            open,
+            said,
+            arrived,
+            link: Arc::downgrade(&link),
+            closing: closed.clone(),
+        };
+        // It ends by itself when the link is dropped; or when it is closed, even if the hub is
+        // frozen.
         tokio::spawn(async move {
             let late = async {
                 is_closing(closed).await;
@@ -121,7 +131,8 @@ impl Keeper {
     async fn keep(mut self, mut stream: TcpStream) {
         while self.run(stream).await.is_err() {
             if self.open.role == Role::Requester {
-                // The replies to what is in flight go to an end that is no more. Who does not listen does not call.
+                // The replies to what is in flight go to an end that is no more. Who does not
+                // listen does not call.
                 let _ = self.arrived.send(Err(lost()));
             }
             stream = loop {
@@ -143,7 +154,8 @@ impl Keeper {
             lost = &mut reading => return lost,
             written = write(BufWriter::new(to), &mut self.said, &mut self.open, &asked, self.closing.clone()) => written?,
         }
-        // To the end: if bytes are left unread, the socket is reset, and what was written last is gone with it.
+        // To the end: if bytes are left unread, the socket is reset, and what was written last is
+        // gone with it.
         let _ = timeout(CLOSE_MAX, reading).await;
         Ok(())
     }

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use futures_util::Stream;
 use futures_util::future::{BoxFuture, join_all};
 use polywire_core::{
-    Address, Capabilities, Delivery, Filter, Filters, Inbound, Interest, Message, Outbound, Receiver, Result,
-    Sender, Sending, Subscription, Transport, Window,
+    Address, Capabilities, Delivery, Filter, Filters, Inbound, Interest, Message, Outbound,
+    Receiver, Result, Sender, Sending, Subscription, Transport, Window,
 };
 
 use super::hub::lock;
@@ -28,7 +28,8 @@ impl Tcp {
         Self { hub, links: Mutex::new(Some(Vec::new())) }
     }
 
-    /// Opens an end with all that one can have. Dropping the half that stops taking in is how an end has none.
+    /// Opens an end with all that one can have. Dropping the half that stops taking in is how an
+    /// end has none.
     async fn open(
         &self,
         role: Role,
@@ -78,7 +79,8 @@ impl Transport for Tcp {
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
-        let (requests, replies, _) = self.open(Role::Requester, service, one(Window::default())).await?;
+        let (requests, replies, _) =
+            self.open(Role::Requester, service, one(Window::default())).await?;
         Ok((requests, replies))
     }
 
@@ -99,14 +101,21 @@ impl Transport for Tcp {
         Ok(self.open(Role::Publisher, channel, one(Window::default())).await?.0)
     }
 
-    async fn subscriber(&self, channel: &Address, wish: Subscription) -> Result<(Receiver, Filters)> {
+    async fn subscriber(
+        &self,
+        channel: &Address,
+        wish: Subscription,
+    ) -> Result<(Receiver, Filters)> {
         let (_, events, filters) = self.open(Role::Subscriber, channel, wish).await?;
         Ok((events, filters))
     }
 
     async fn close(&self) -> Result<()> {
         let links = lock(&self.links).take().unwrap_or_default();
-        join_all(links.iter().filter_map(Weak::upgrade).map(|link| async move { link.close().await })).await;
+        join_all(
+            links.iter().filter_map(Weak::upgrade).map(|link| async move { link.close().await }),
+        )
+        .await;
         Ok(())
     }
 }

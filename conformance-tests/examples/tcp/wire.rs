@@ -1,10 +1,12 @@
-//! What is said over a connection: a head, which is JSON, and the body of the message that it holds.
+//! What is said over a connection: a head, which is JSON, and the body of the message that it
+//! holds.
 
 use std::io::{Error as IoError, ErrorKind as IoErrorKind, Result as IoResult};
 
 use bytes::Bytes;
 use polywire_core::{
-    Address, Body, CallId, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, ReplyTo, Result,
+    Address, Body, CallId, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, ReplyTo,
+    Result,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -49,7 +51,9 @@ impl Open {
     /// Notes what is to be so over the next connection, too.
     pub(crate) fn note(&mut self, frame: &Frame) {
         match frame {
-            Frame::AddFilter(filter) if !self.filters.contains(filter) => self.filters.push(filter.clone()),
+            Frame::AddFilter(filter) if !self.filters.contains(filter) => {
+                self.filters.push(filter.clone())
+            }
             Frame::RemoveFilter(filter) => self.filters.retain(|other| other != filter),
             Frame::Stop => self.stopped = true,
             _ => {}
@@ -57,7 +61,8 @@ impl Open {
     }
 }
 
-/// A message as it crosses. The time that is left is written when the frame is, not when it is made.
+/// A message as it crosses. The time that is left is written when the frame is, not when it is
+/// made.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(into = "Envelope", try_from = "Envelope")]
 pub(crate) struct Packet(pub(crate) Message);
@@ -84,7 +89,8 @@ const HEAD_MAX: usize = 512 << 10;
 /// Refuses what the other side would not read.
 pub(crate) fn check(message: &Message) -> Result<()> {
     let fault = message.fault.as_ref();
-    let fault = fault.map_or(0, |fault| fault.kind.len() + fault.message.len() + fault.details.len());
+    let fault =
+        fault.map_or(0, |fault| fault.kind.len() + fault.message.len() + fault.details.len());
     if fault + message.content_type.as_ref().map_or(0, |format| format.len()) > TEXT_MAX {
         return Err(Error::new(ErrorKind::TooLarge, "the fault is larger than the limit").unsent());
     }
@@ -127,7 +133,11 @@ async fn read_sized(from: &mut (impl AsyncRead + Unpin), max: usize) -> IoResult
     // Grows as the bytes come, so that nobody takes memory by announcing them.
     let mut bytes = Vec::new();
     from.take(size).read_to_end(&mut bytes).await?;
-    if bytes.len() as u64 == size { Ok(bytes.into()) } else { Err(IoErrorKind::UnexpectedEof.into()) }
+    if bytes.len() as u64 == size {
+        Ok(bytes.into())
+    } else {
+        Err(IoErrorKind::UnexpectedEof.into())
+    }
 }
 
 async fn read_size(from: &mut (impl AsyncRead + Unpin), max: usize) -> IoResult<u64> {

@@ -16,11 +16,16 @@ pub async fn declined_request_reaches_another_server(stage: &Stage) -> Verdict {
     // Without, the caller asks again, and nobody says that somebody else is asked then.
     stage.require("declining", |can| can.declining).await?;
     let asked = Asked::default();
-    let servers = [stage.serve(choosy("first", &asked)).await?, stage.serve(choosy("second", &asked)).await?];
+    let servers =
+        [stage.serve(choosy("first", &asked)).await?, stage.serve(choosy("second", &asked)).await?];
     let client = stage.client().await?;
     for name in ["first", "second", "second", "first"] {
-        let taken_by: String = client.call("film", name).await.or_fail("a declined request is answered")?;
-        ensure!(taken_by == name, "what only the {name} server takes was answered by the {taken_by} one");
+        let taken_by: String =
+            client.call("film", name).await.or_fail("a declined request is answered")?;
+        ensure!(
+            taken_by == name,
+            "what only the {name} server takes was answered by the {taken_by} one"
+        );
     }
     let declined: u64 = servers.iter().map(|server| server.handle.stats().declined).sum();
     stage.note(format_args!(
@@ -29,7 +34,8 @@ pub async fn declined_request_reaches_another_server(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// A request that every server declines ends with what one of them said, and is asked for no longer.
+/// A request that every server declines ends with what one of them said, and is asked for no
+/// longer.
 pub async fn request_that_all_decline_is_declined(stage: &Stage) -> Verdict {
     let asked = Asked::default();
     let _servers =
@@ -70,17 +76,18 @@ pub async fn declined_request_goes_to_each_server_once(stage: &Stage) -> Verdict
 pub async fn early_reply_does_not_end_the_handler(stage: &Stage) -> Verdict {
     let (gate, ended) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU64::new(0)));
     let (waits, ends) = (gate.clone(), ended.clone());
-    let router = Router::new(MessagePack).method("order", move |replier: Replier<u64>, number: u64| {
-        let (gate, ended) = (waits.clone(), ends.clone());
-        async move {
-            replier.reply(&number).await?;
-            if let Ok(permit) = gate.acquire().await {
-                permit.forget();
+    let router =
+        Router::new(MessagePack).method("order", move |replier: Replier<u64>, number: u64| {
+            let (gate, ended) = (waits.clone(), ends.clone());
+            async move {
+                replier.reply(&number).await?;
+                if let Ok(permit) = gate.acquire().await {
+                    permit.forget();
+                }
+                ended.fetch_add(1, Ordering::Relaxed);
+                Ok("its result")
             }
-            ended.fetch_add(1, Ordering::Relaxed);
-            Ok("its result")
-        }
-    });
+        });
     let server = stage.serve(router).await?;
     let client = stage.client().await?;
     for number in 1..=3_u64 {
@@ -115,7 +122,8 @@ impl Asked {
     }
 }
 
-/// A service whose method `film` takes what is for the server of this name, or for anybody, and declines the rest.
+/// A service whose method `film` takes what is for the server of this name, or for anybody, and
+/// declines the rest.
 fn choosy(name: &'static str, asked: &Asked) -> Router<MessagePack> {
     let asked = asked.clone();
     Router::new(MessagePack).method("film", move |for_whom: String| {

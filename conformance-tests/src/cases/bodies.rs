@@ -18,7 +18,8 @@ pub async fn every_size_arrives(stage: &Stage) -> Verdict {
         let body = pattern(size);
         let mut request = raw_request("echo")?;
         request.message.body = body.clone().into();
-        let reply = requester.call(request).await.or_fail(&format!("a body of {size} bytes is echoed"))?;
+        let reply =
+            requester.call(request).await.or_fail(&format!("a body of {size} bytes is echoed"))?;
         let came = reply.message.body.into_bytes();
         ensure!(came.len() == size, "a body of {size} bytes came back with {} bytes", came.len());
         ensure!(came == body, "a body of {size} bytes came back with other content");
@@ -53,8 +54,10 @@ pub async fn too_large_reply_is_a_fault(stage: &Stage) -> Verdict {
         }))
         .await?;
     let requester = stage.requester().await?;
-    let reply =
-        requester.call(raw_request("large")?).await.or_fail("a call with a large result is answered")?;
+    let reply = requester
+        .call(raw_request("large")?)
+        .await
+        .or_fail("a call with a large result is answered")?;
     let fault = reply.message.fault.or_fail("a reply over the limit is a fault")?;
     ensure!(fault.code == Code::Internal, "a reply over the limit came as {fault:?}");
     requester.call(raw_request("small")?).await.or_fail("the server lives")?;
@@ -63,11 +66,12 @@ pub async fn too_large_reply_is_a_fault(stage: &Stage) -> Verdict {
 
 /// Headers arrive as they left, and names and values need not be ASCII.
 pub async fn headers_and_names_survive(stage: &Stage) -> Verdict {
-    let sent: Headers = [("tenant", "zürich"), ("größe", "目"), ("empty", ""), ("Case", "a"), ("case", "b")]
-        .into_iter()
-        .chain([("long", &*"x".repeat(4_000))])
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+    let sent: Headers =
+        [("tenant", "zürich"), ("größe", "目"), ("empty", ""), ("Case", "a"), ("case", "b")]
+            .into_iter()
+            .chain([("long", &*"x".repeat(4_000))])
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
     let transport = stage.serving().await?;
     let server = bound(Server::bind(&transport, "größen.服务")).await?;
     let _serving = Serving::start(
@@ -82,17 +86,25 @@ pub async fn headers_and_names_survive(stage: &Stage) -> Verdict {
     );
     let transport = stage.calling().await?;
     let service = "größen.服务".try_into().or_fail("the service has a name")?;
-    let requester =
-        polywire_core::Requester::open(&transport, service, 10).await.or_fail("a requester opens")?;
+    let requester = polywire_core::Requester::open(&transport, service, 10)
+        .await
+        .or_fail("a requester opens")?;
     let mut request = raw_request("prüfen.检查")?;
     request.message.headers = sent.clone();
     let reply = requester.call(request).await.or_fail("the call is answered")?.message;
-    ensure!(reply.body.into_bytes() == "prüfen.检查", "the method's name did not arrive as it left");
+    ensure!(
+        reply.body.into_bytes() == "prüfen.检查",
+        "the method's name did not arrive as it left"
+    );
     for (name, value) in sent.iter() {
         let came = reply.headers.get(name);
         ensure!(came == Some(&**value), "the header {name:?} came back as {came:?}");
     }
-    ensure!(reply.headers.len() == sent.len(), "more headers came back than left: {:?}", reply.headers);
+    ensure!(
+        reply.headers.len() == sent.len(),
+        "more headers came back than left: {:?}",
+        reply.headers
+    );
     Ok(())
 }
 
@@ -115,7 +127,9 @@ pub async fn too_many_headers_are_refused(stage: &Stage) -> Verdict {
 }
 
 fn echo() -> impl Service {
-    service_fn(|request: Request| async move { Ok::<_, CallError>(Reply::new(request.message.body)) })
+    service_fn(
+        |request: Request| async move { Ok::<_, CallError>(Reply::new(request.message.body)) },
+    )
 }
 
 /// Bytes that differ from place to place, so that a shift or a swap shows.

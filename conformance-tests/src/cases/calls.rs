@@ -38,8 +38,9 @@ pub async fn replies_reach_their_calls(stage: &Stage) -> Verdict {
 
 /// Replies go to the client that asked, although the calls of each client have the same numbers.
 pub async fn replies_reach_their_callers(stage: &Stage) -> Verdict {
-    let _server =
-        stage.serve(Router::new(MessagePack).method("echo", |name: String| async { Ok(name) })).await?;
+    let _server = stage
+        .serve(Router::new(MessagePack).method("echo", |name: String| async { Ok(name) }))
+        .await?;
     let clients = [stage.client().await?, stage.client().await?];
     let call = |n: usize| {
         let client = &clients[n % 2];
@@ -76,10 +77,15 @@ pub async fn each_request_runs_once(stage: &Stage) -> Verdict {
 
 /// A method whose name has dots is found.
 pub async fn nested_methods_are_found(stage: &Stage) -> Verdict {
-    let inner = Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
+    let inner =
+        Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
     let _server = stage.serve(Router::new(MessagePack).nest("math.simple", inner)).await?;
-    let sum: i64 =
-        stage.client().await?.call("math.simple.add", &(2, 3)).await.or_fail("the call is answered")?;
+    let sum: i64 = stage
+        .client()
+        .await?
+        .call("math.simple.add", &(2, 3))
+        .await
+        .or_fail("the call is answered")?;
     ensure!(sum == 5, "2 + 3 gave {sum}");
     Ok(())
 }
@@ -98,7 +104,8 @@ pub async fn calls_in_flight_can_be_awaited_later(stage: &Stage) -> Verdict {
     .await?;
     ensure!(!first.is_finished(), "the call finished before its handler did");
     gate.add_permits(2);
-    let (second, first) = (second.await.or_fail("the second call")?, first.await.or_fail("the first call")?);
+    let (second, first) =
+        (second.await.or_fail("the second call")?, first.await.or_fail("the first call")?);
     ensure!((first, second) == (1, 2), "the handles gave {first} and {second}");
     Ok(())
 }
@@ -124,26 +131,35 @@ pub async fn requests_sent_after_bind_are_served(stage: &Stage) -> Verdict {
 pub async fn unknown_service_is_unroutable(stage: &Stage) -> Verdict {
     let _server = stage.serve(gated(&Arc::new(Semaphore::new(9)))).await?;
     let transport = stage.calling().await?;
-    let client = bound(Client::connect(&transport, "nobody", MessagePack).timeout(PATIENCE)).await?;
+    let client =
+        bound(Client::connect(&transport, "nobody", MessagePack).timeout(PATIENCE)).await?;
     let outcome = client.call::<_, u32>("wait", &1).await;
     let Err(CallError::Failed(error)) = outcome else {
         return Err(crate::Failure::new(format!("a call to nobody ended with {outcome:?}")));
     };
     ensure!(error.kind() == ErrorKind::Unroutable, "a call to nobody failed as {error:?}");
-    ensure!(error.is_unsent(), "nobody could have taken it, yet it does not count as unsent: {error:?}");
+    ensure!(
+        error.is_unsent(),
+        "nobody could have taken it, yet it does not count as unsent: {error:?}"
+    );
     let reply: u32 = stage.client().await?.call("wait", &1).await.or_fail("a call to somebody")?;
     ensure!(reply == 1, "a call to somebody got {reply}");
     Ok(())
 }
 
-/// A call that is dropped leaves nothing behind; its late reply is dropped and counted, if there is one.
+/// A call that is dropped leaves nothing behind; its late reply is dropped and counted, if there is
+/// one.
 pub async fn abandoned_call_leaves_nothing_behind(stage: &Stage) -> Verdict {
     let gate = Arc::new(Semaphore::new(0));
     let server = stage.serve(gated(&gate)).await?;
     let client = stage.client().await?;
     let abandoned = client.request("wait").start::<_, u32>(&1).or_fail("the call starts")?;
     eventually("the request arrives", || server.handle.stats().running == 1).await?;
-    ensure!(client.stats().in_flight == 1, "{} calls are in flight, not one", client.stats().in_flight);
+    ensure!(
+        client.stats().in_flight == 1,
+        "{} calls are in flight, not one",
+        client.stats().in_flight
+    );
     drop(abandoned);
     eventually("the abandoned call is forgotten", || client.stats().in_flight == 0).await?;
     gate.add_permits(2);
@@ -152,7 +168,11 @@ pub async fn abandoned_call_leaves_nothing_behind(stage: &Stage) -> Verdict {
     // Where the server learned of it, there is no reply.
     let is_dealt_with = || client.stats().late_replies + server.handle.stats().abandoned == 1;
     eventually("the late reply is counted", is_dealt_with).await?;
-    ensure!(client.stats().in_flight == 0, "{} calls are in flight in the end", client.stats().in_flight);
+    ensure!(
+        client.stats().in_flight == 0,
+        "{} calls are in flight in the end",
+        client.stats().in_flight
+    );
     Ok(())
 }
 
@@ -180,8 +200,13 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> V
     tokio::time::timeout(PATIENCE, looking).await.or_fail(&format!("{what} within {PATIENCE:?}"))
 }
 
-/// Waits until so many are counted, for as long as there are more every now and then: how fast it goes is not the question.
-pub(crate) async fn reaches<N: Copy + PartialOrd>(what: &str, target: N, count: impl Fn() -> N) -> Verdict {
+/// Waits until so many are counted, for as long as there are more every now and then: how fast it
+/// goes is not the question.
+pub(crate) async fn reaches<N: Copy + PartialOrd>(
+    what: &str,
+    target: N,
+    count: impl Fn() -> N,
+) -> Verdict {
     loop {
         let counted = count();
         if counted >= target {

@@ -17,7 +17,8 @@ use crate::stage::{PATIENCE, bound};
 use crate::verdict::ensure;
 use crate::{Failure, OrFail, Serving, Stage, Verdict};
 
-/// A call that is made by a handler ends with the call that the handler answers, and takes its context along.
+/// A call that is made by a handler ends with the call that the handler answers, and takes its
+/// context along.
 pub async fn context_is_handed_on(stage: &Stage) -> Verdict {
     const TIMEOUT: Duration = Duration::from_secs(7);
     // What rounding and a pause between two looks at the clock may make.
@@ -37,13 +38,18 @@ pub async fn context_is_handed_on(stage: &Stage) -> Verdict {
         headers == expected,
         "baggage, a header for the front, and the trace came to the back as {headers:?}"
     );
-    let names: Vec<_> = calls.iter().map(|call| call.rsplit_once('.').map_or("", |(name, _)| name)).collect();
+    let names: Vec<_> =
+        calls.iter().map(|call| call.rsplit_once('.').map_or("", |(name, _)| name)).collect();
     ensure!(names.len() == 2, "the stack of calls at the back is {calls:?}");
-    ensure!(names[0].ends_with("look") && names[1].ends_with("look"), "the stack of calls is {calls:?}");
+    ensure!(
+        names[0].ends_with("look") && names[1].ends_with("look"),
+        "the stack of calls is {calls:?}"
+    );
     Ok(())
 }
 
-/// When a caller stops waiting, its handler stops, and so does all that the handler had called, and nothing else.
+/// When a caller stops waiting, its handler stops, and so does all that the handler had called, and
+/// nothing else.
 pub async fn abandoned_call_stops_the_whole_chain(stage: &Stage) -> Verdict {
     stage.require("cancellation", |can| can.cancellation).await?;
     let chain = Chain::open(stage).await?;
@@ -61,7 +67,11 @@ pub async fn abandoned_call_stops_the_whole_chain(stage: &Stage) -> Verdict {
     eventually("the front stops", || chain.front.handle.stats().running == 1).await?;
     for (name, end) in [("front", &chain.front), ("back", &chain.back)] {
         let stats = end.handle.stats();
-        ensure!(stats.abandoned == 1, "at the {name}, {} calls count as abandoned", stats.abandoned);
+        ensure!(
+            stats.abandoned == 1,
+            "at the {name}, {} calls count as abandoned",
+            stats.abandoned
+        );
     }
     let looked = chain.client.call::<_, Seen>("look", &()).await;
     looked.or_fail("the next call of the same client is answered")?;
@@ -77,14 +87,16 @@ pub async fn abandoned_call_stops_the_whole_chain(stage: &Stage) -> Verdict {
         best.add(chain.stopped().and_then(|stopped| Some(stopped.into_iter().max()? - since)));
     }
     let took = best.least();
-    stage.note(format_args!("the last handler of the chain stopped {took:?} after its call was dropped"));
+    stage.note(format_args!(
+        "the last handler of the chain stopped {took:?} after its call was dropped"
+    ));
     ensure!(best.is_good(), "the chain stopped {took:?} after its call was dropped, at best");
     ensure!(!kept.is_finished(), "another caller's call ended with it");
     Ok(())
 }
 
-/// When the deadline of a call has passed, all that was called to answer it stops: it has the same one, to within what the
-/// way takes, and stops in the same moment.
+/// When the deadline of a call has passed, all that was called to answer it stops: it has the same
+/// one, to within what the way takes, and stops in the same moment.
 pub async fn deadline_stops_the_whole_chain(stage: &Stage) -> Verdict {
     let chain = Chain::open(stage).await?;
     let mut best = Best::within(SAME_DEADLINE);
@@ -98,8 +110,10 @@ pub async fn deadline_stops_the_whole_chain(stage: &Stage) -> Verdict {
             return Err(Failure::new(format!("the deadlines along the chain are {deadlines:?}")));
         };
         let deadline = begun + PATIENCE;
-        let apart = [front, back].map(|seen| seen.max(deadline) - seen.min(deadline)).into_iter().max();
-        // A disk that each request waits for would spoil them all; they were on their way no longer than this took.
+        let apart =
+            [front, back].map(|seen| seen.max(deadline) - seen.min(deadline)).into_iter().max();
+        // A disk that each request waits for would spoil them all; they were on their way no longer
+        // than this took.
         let on_the_way = begun.elapsed().saturating_sub(SAME_DEADLINE);
         best.add(apart.map(|apart| apart.saturating_sub(on_the_way)));
     }
@@ -110,7 +124,8 @@ pub async fn deadline_stops_the_whole_chain(stage: &Stage) -> Verdict {
     let mut best = Best::within(STOPS_WITHIN);
     while best.is_sought() {
         chain.forget();
-        let call = chain.client.request("wait").timeout(Duration::from_millis(500)).start::<_, ()>(&());
+        let call =
+            chain.client.request("wait").timeout(Duration::from_millis(500)).start::<_, ()>(&());
         let outcome = call.or_fail("a call starts")?.await;
         let given_up = Instant::now();
         ensure!(outcome.is_err(), "a call whose deadline has passed is answered");
@@ -121,13 +136,17 @@ pub async fn deadline_stops_the_whole_chain(stage: &Stage) -> Verdict {
         best.add(stopped.and_then(|all| Some(*all.iter().max()? - *all.iter().min()?)));
     }
     let apart = best.least();
-    ensure!(best.is_good(), "what was called to answer it stopped {apart:?} after the rest, at best");
+    ensure!(
+        best.is_good(),
+        "what was called to answer it stopped {apart:?} after the rest, at best"
+    );
     Ok(())
 }
 
 /// Within what the handlers of a chain stop together, and when nobody waits any more.
 const STOPS_WITHIN: Duration = Duration::from_millis(100);
-/// How far apart the deadlines along a chain may be, which are longer by the time that each request was on its way.
+/// How far apart the deadlines along a chain may be, which are longer by the time that each request
+/// was on its way.
 const SAME_DEADLINE: Duration = Duration::from_millis(20);
 
 const FRONT: &str = "front";
@@ -163,13 +182,16 @@ struct Chain {
 impl Chain {
     async fn open(stage: &Stage) -> Verdict<Self> {
         let transport = stage.serving().await?;
-        let (front, back) =
-            (bound(Server::bind(&transport, FRONT)).await?, bound(Server::bind(&transport, BACK)).await?);
+        let (front, back) = (
+            bound(Server::bind(&transport, FRONT)).await?,
+            bound(Server::bind(&transport, BACK)).await?,
+        );
         let (front_noted, back_noted) = (Noted::default(), Noted::default());
         let back = Serving::start(transport.clone(), back, the_back(back_noted.clone()));
         let inner = stage.calling().await?;
         // It would wait for longer than its own caller.
-        let inner = bound(Client::connect(&inner, BACK, MessagePack).timeout(40 * PATIENCE)).await?;
+        let inner =
+            bound(Client::connect(&inner, BACK, MessagePack).timeout(40 * PATIENCE)).await?;
         let front = Serving::start(transport, front, the_front(front_noted.clone(), inner));
         let outer = stage.calling().await?;
         let client = bound(Client::connect(&outer, FRONT, MessagePack).timeout(PATIENCE)).await?;

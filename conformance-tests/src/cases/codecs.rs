@@ -17,7 +17,11 @@ struct Reading {
 }
 
 fn reading() -> Reading {
-    Reading { place: "Zürich \u{1f321}".to_owned(), degrees: Some(-1.5), history: vec![(i64::MIN, 0.25)] }
+    Reading {
+        place: "Zürich \u{1f321}".to_owned(),
+        degrees: Some(-1.5),
+        history: vec![(i64::MIN, 0.25)],
+    }
 }
 
 /// A call in JSON and one in MessagePack come back as they left.
@@ -30,9 +34,11 @@ async fn call_crosses<C: Codec>(stage: &Stage, codec: C) -> Verdict {
     let transport = stage.serving().await?;
     let service = format!("{SERVICE}.{}", C::CONTENT_TYPE.replace('/', "-"));
     let server = bound(polywire_core::Server::bind(&transport, service.clone())).await?;
-    let router = Router::new(codec.clone()).method("echo", |reading: Reading| async move { Ok(reading) });
+    let router =
+        Router::new(codec.clone()).method("echo", |reading: Reading| async move { Ok(reading) });
     let _serving = Serving::start(transport, server, router);
-    let client = bound(Client::connect(&stage.calling().await?, service, codec).timeout(PATIENCE)).await?;
+    let client =
+        bound(Client::connect(&stage.calling().await?, service, codec).timeout(PATIENCE)).await?;
     let back: Reading = client.call("echo", &reading()).await.or_fail("a call is answered")?;
     ensure!(back == reading(), "in {}, a value came back as {back:?}", C::CONTENT_TYPE);
     Ok(())

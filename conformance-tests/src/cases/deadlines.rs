@@ -30,7 +30,8 @@ pub async fn expired_request_never_starts(stage: &Stage) -> Verdict {
         "with nobody serving, the call ended with {outcome:?}"
     );
 
-    // The time of a request runs from its arrival, so at the server it ends later than at the caller, by the transit.
+    // The time of a request runs from its arrival, so at the server it ends later than at the
+    // caller, by the transit.
     tokio::time::sleep(TRANSIT_MAX).await;
 
     let started = Arc::new(AtomicUsize::new(0));
@@ -75,7 +76,10 @@ pub async fn slow_handler_is_dropped(stage: &Stage) -> Verdict {
     let start = Instant::now();
     let outcome = client.request("stall").timeout(TIMEOUT).call::<_, ()>(&()).await;
     let took = start.elapsed();
-    ensure!(matches!(outcome, Err(CallError::DeadlineExceeded(_))), "the call ended with {outcome:?}");
+    ensure!(
+        matches!(outcome, Err(CallError::DeadlineExceeded(_))),
+        "the call ended with {outcome:?}"
+    );
     ensure!(took >= TIMEOUT, "the call gave up after {took:?}, before its deadline");
     ensure!(took < TIMEOUT + Duration::from_secs(5), "the caller learnt it only after {took:?}");
     eventually("the handler is dropped", || {
@@ -84,7 +88,11 @@ pub async fn slow_handler_is_dropped(stage: &Stage) -> Verdict {
     })
     .await?;
     client.call::<_, ()>("quick", &()).await.or_fail("the server goes on")?;
-    ensure!(client.stats().in_flight == 0, "{} calls are in flight in the end", client.stats().in_flight);
+    ensure!(
+        client.stats().in_flight == 0,
+        "{} calls are in flight in the end",
+        client.stats().in_flight
+    );
     Ok(())
 }
 
@@ -103,7 +111,10 @@ pub async fn expired_calls_leave_room(stage: &Stage) -> Verdict {
         );
     }
     for n in 0..500 {
-        client.call::<_, ()>("quick", &()).await.or_fail(&format!("after 500 expired calls, call {n}"))?;
+        client
+            .call::<_, ()>("quick", &())
+            .await
+            .or_fail(&format!("after 500 expired calls, call {n}"))?;
     }
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use polywire_codec::{Json, MessagePack};
 use polywire_core::{
-    CallError, Client, Code, Deadline, ErrorKind, Fault, Message, Reply, Request, Requester, Router, Service,
-    service_fn,
+    CallError, Client, Code, Deadline, ErrorKind, Fault, Message, Reply, Request, Requester,
+    Router, Service, service_fn,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -20,7 +20,8 @@ pub async fn faults_cross_whole(stage: &Stage) -> Verdict {
         let details = Bytes::from_static(b"\x00\xffbinary\r\n");
         Fault::new(code, "über 3 Stück: 目\n\"quoted\"").with_kind("Épuisé").with_details(details)
     });
-    let faults: Arc<[Fault]> = rich.into_iter().chain([Fault::new(Code::Application, "")]).collect();
+    let faults: Arc<[Fault]> =
+        rich.into_iter().chain([Fault::new(Code::Application, "")]).collect();
     let thrown = faults.clone();
     let router = Router::new(MessagePack).method("fail", move |n: usize| {
         let fault = thrown.get(n).cloned();
@@ -63,8 +64,16 @@ pub async fn bad_arguments_name_the_path(stage: &Stage) -> Verdict {
         .await?;
     let fault = fault_of(stage.client().await?.call::<_, f64>("total", &order).await)?;
     ensure!(fault.code == Code::InvalidArguments, "it was answered with {fault:?}");
-    ensure!(fault.message.contains("items[0].price"), "the fault does not say where: {}", fault.message);
-    ensure!(fault.message.contains("f64"), "the fault does not say what was expected: {}", fault.message);
+    ensure!(
+        fault.message.contains("items[0].price"),
+        "the fault does not say where: {}",
+        fault.message
+    );
+    ensure!(
+        fault.message.contains("f64"),
+        "the fault does not say what was expected: {}",
+        fault.message
+    );
     Ok(())
 }
 
@@ -76,7 +85,8 @@ pub async fn unreadable_arguments_are_a_fault(stage: &Stage) -> Verdict {
         let mut request = raw_request("double")?;
         request.message.body = Bytes::from_static(garbage).into();
         let reply = requester.call(request).await.or_fail("garbage is answered")?;
-        let fault = reply.message.fault.or_fail(&format!("{garbage:?} is answered with a fault"))?;
+        let fault =
+            reply.message.fault.or_fail(&format!("{garbage:?} is answered with a fault"))?;
         ensure!(fault.code == Code::InvalidArguments, "{garbage:?} was answered with {fault:?}");
     }
     still_serves(&stage.client().await?).await
@@ -90,7 +100,11 @@ pub async fn foreign_format_is_named(stage: &Stage) -> Verdict {
     let fault = fault_of(client.call::<_, i64>("double", &1).await)?;
     ensure!(fault.code == Code::InvalidArguments, "it was answered with {fault:?}");
     for format in ["application/json", "application/msgpack"] {
-        ensure!(fault.message.contains(format), "the fault does not name {format}: {}", fault.message);
+        ensure!(
+            fault.message.contains(format),
+            "the fault does not name {format}: {}",
+            fault.message
+        );
     }
     Ok(())
 }
@@ -108,9 +122,19 @@ pub async fn panicking_handler_answers(stage: &Stage) -> Verdict {
     let client = stage.client().await?;
     let fault = fault_of(client.call::<_, ()>("panic", &()).await)?;
     ensure!(fault.code == Code::Internal, "it was answered with {fault:?}");
-    ensure!(fault.message.contains("out of cheese"), "the fault does not tell the panic: {fault:?}");
-    ensure!(!fault.message.contains(".rs"), "the fault tells strangers about the source: {fault:?}");
-    ensure!(server.handle.stats().panicked == 1, "{} panics were counted", server.handle.stats().panicked);
+    ensure!(
+        fault.message.contains("out of cheese"),
+        "the fault does not tell the panic: {fault:?}"
+    );
+    ensure!(
+        !fault.message.contains(".rs"),
+        "the fault tells strangers about the source: {fault:?}"
+    );
+    ensure!(
+        server.handle.stats().panicked == 1,
+        "{} panics were counted",
+        server.handle.stats().panicked
+    );
     still_serves(&client).await
 }
 
@@ -122,7 +146,8 @@ pub async fn unencodable_result_answers(stage: &Stage) -> Verdict {
             Err(serde::ser::Error::custom("no words for it"))
         }
     }
-    let _server = stage.serve(doubling().method("odd", |(): ()| async move { Ok(Unencodable) })).await?;
+    let _server =
+        stage.serve(doubling().method("odd", |(): ()| async move { Ok(Unencodable) })).await?;
     let client = stage.client().await?;
     let fault = fault_of(client.call::<_, ()>("odd", &()).await)?;
     ensure!(fault.code == Code::Internal, "it was answered with {fault:?}");
@@ -135,7 +160,8 @@ pub async fn unreadable_reply_fails_its_call_alone(stage: &Stage) -> Verdict {
     let _server = stage
         .serve(service_fn(|request: Request| async move {
             let garbled = request.message.method.is_some_and(|method| method.as_str() == "garble");
-            let body = if garbled { Bytes::from_static(b"\xc1\xc1") } else { Bytes::from_static(b"\x02") };
+            let body =
+                if garbled { Bytes::from_static(b"\xc1\xc1") } else { Bytes::from_static(b"\x02") };
             Ok::<_, CallError>(Reply::new(body))
         }))
         .await?;

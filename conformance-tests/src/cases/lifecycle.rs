@@ -22,17 +22,26 @@ pub async fn close_twice_is_close_once(stage: &Stage) -> Verdict {
     let client = stage.client_on(&transport).await?;
     client.call::<_, u32>("echo", &1).await.or_fail("an open transport works")?;
     for time in ["first", "second"] {
-        let closed =
-            timeout(PROMPT, transport.close()).await.or_fail(&format!("the {time} close ends at once"))?;
+        let closed = timeout(PROMPT, transport.close())
+            .await
+            .or_fail(&format!("the {time} close ends at once"))?;
         closed.or_fail(&format!("the {time} close succeeds"))?;
     }
-    let outcome =
-        timeout(PROMPT, client.call::<_, u32>("echo", &1)).await.or_fail("a call after closing ends")?;
-    ensure!(kind_of(&outcome) == Some(ErrorKind::Closed), "a call after closing ended with {outcome:?}");
-    let Err(error) = bound_or_error(Client::connect(&transport, SERVICE, MessagePack)).await? else {
+    let outcome = timeout(PROMPT, client.call::<_, u32>("echo", &1))
+        .await
+        .or_fail("a call after closing ends")?;
+    ensure!(
+        kind_of(&outcome) == Some(ErrorKind::Closed),
+        "a call after closing ended with {outcome:?}"
+    );
+    let Err(error) = bound_or_error(Client::connect(&transport, SERVICE, MessagePack)).await?
+    else {
         return Err(Failure::new("a closed transport opened a client"));
     };
-    ensure!(error.kind() == ErrorKind::Closed, "opening a client on a closed transport failed as {error:?}");
+    ensure!(
+        error.kind() == ErrorKind::Closed,
+        "opening a client on a closed transport failed as {error:?}"
+    );
     let Err(error) = bound_or_error(Server::bind(&transport, SERVICE)).await? else {
         return Err(Failure::new("a closed transport bound a server"));
     };
@@ -47,13 +56,24 @@ pub async fn close_wakes_pending_calls(stage: &Stage) -> Verdict {
     let client = stage.client_on(&transport).await?;
     let calls: Vec<_> = (0..3).map(|_| client.request("hang").start::<_, u32>(&())).collect();
     eventually("the requests arrive", || server.handle.stats().running == 3).await?;
-    timeout(PROMPT, transport.close()).await.or_fail("closing ends at once")?.or_fail("closing succeeds")?;
+    timeout(PROMPT, transport.close())
+        .await
+        .or_fail("closing ends at once")?
+        .or_fail("closing succeeds")?;
     for call in calls {
-        let outcome =
-            timeout(PROMPT, call.or_fail("a call starts")?).await.or_fail("a pending call ends at once")?;
-        ensure!(kind_of(&outcome) == Some(ErrorKind::Closed), "a pending call ended with {outcome:?}");
+        let outcome = timeout(PROMPT, call.or_fail("a call starts")?)
+            .await
+            .or_fail("a pending call ends at once")?;
+        ensure!(
+            kind_of(&outcome) == Some(ErrorKind::Closed),
+            "a pending call ended with {outcome:?}"
+        );
     }
-    ensure!(client.stats().in_flight == 0, "{} calls are in flight after closing", client.stats().in_flight);
+    ensure!(
+        client.stats().in_flight == 0,
+        "{} calls are in flight after closing",
+        client.stats().in_flight
+    );
     Ok(())
 }
 
@@ -64,7 +84,10 @@ pub async fn close_ends_serving(stage: &Stage) -> Verdict {
     let serving = tokio::spawn(server.serve(echo()));
     let client = stage.client().await?;
     client.call::<_, u32>("echo", &1).await.or_fail("an open transport works")?;
-    timeout(PROMPT, transport.close()).await.or_fail("closing ends at once")?.or_fail("closing succeeds")?;
+    timeout(PROMPT, transport.close())
+        .await
+        .or_fail("closing ends at once")?
+        .or_fail("closing succeeds")?;
     timeout(PROMPT, serving).await.or_fail("serving ends at once")?.or_fail("serving ends well")?;
     Ok(())
 }
@@ -82,8 +105,14 @@ pub async fn nothing_arrives_after_close(stage: &Stage) -> Verdict {
     }
     let first = timeout(PROMPT, requests_in.next()).await.or_fail("a request arrives at once")?;
     first.or_fail("a request arrives")?.or_fail("a request can be read")?.receipt.ack();
-    timeout(PROMPT, transport.close()).await.or_fail("closing ends at once")?.or_fail("closing succeeds")?;
-    match timeout(PROMPT, requests_in.next()).await.or_fail("the end of a closed receiver comes at once")? {
+    timeout(PROMPT, transport.close())
+        .await
+        .or_fail("closing ends at once")?
+        .or_fail("closing succeeds")?;
+    match timeout(PROMPT, requests_in.next())
+        .await
+        .or_fail("the end of a closed receiver comes at once")?
+    {
         None => Ok(()),
         Some(late) => Err(Failure::new(format!("a closed receiver yielded {late:?}"))),
     }

@@ -15,7 +15,8 @@ use crate::stage::PATIENCE;
 use crate::verdict::ensure;
 use crate::{Direction, End, Hook, OrFail, Stage, Tally, Verdict};
 
-/// Calls in flight when the link is cut end well before their deadline, answered or as disconnected.
+/// Calls in flight when the link is cut end well before their deadline, answered or as
+/// disconnected.
 pub async fn calls_in_flight_end_when_the_link_is_cut(stage: &Stage) -> Verdict {
     const CALLS: u32 = 20;
     stage.require_hook(Hook::Sever)?;
@@ -27,14 +28,22 @@ pub async fn calls_in_flight_end_when_the_link_is_cut(stage: &Stage) -> Verdict 
     eventually("the requests arrive", || server.handle.stats().running == u64::from(CALLS)).await?;
 
     stage.disturb(Hook::Sever).await?;
-    // A backend that keeps requests may have them carried out again, so there is a permit for each time.
+    // A backend that keeps requests may have them carried out again, so there is a permit for each
+    // time.
     gate.add_permits(2 * CALLS as usize);
     for call in calls {
         let ended = timeout(PATIENCE / 2, call).await;
         let outcome = ended.or_fail("a call whose link was cut ends well before its deadline")?;
-        ensure!(outcome.is_ok() || is_cut_off(&outcome), "a call whose link was cut ended with {outcome:?}");
+        ensure!(
+            outcome.is_ok() || is_cut_off(&outcome),
+            "a call whose link was cut ended with {outcome:?}"
+        );
     }
-    ensure!(client.stats().in_flight == 0, "{} calls are in flight in the end", client.stats().in_flight);
+    ensure!(
+        client.stats().in_flight == 0,
+        "{} calls are in flight in the end",
+        client.stats().in_flight
+    );
     Ok(())
 }
 
@@ -79,14 +88,21 @@ pub async fn a_frame_cut_in_the_middle_harms_nobody_else(stage: &Stage) -> Verdi
     }
     stage.disturb(Hook::CutMidFrame).await?;
     let outcome = timeout(PATIENCE / 2, victim.call::<_, ()>("measure", &whole)).await;
-    let outcome = outcome.or_fail("a call that was cut in the middle ends well before its deadline")?;
+    let outcome =
+        outcome.or_fail("a call that was cut in the middle ends well before its deadline")?;
     ensure!(
         outcome.is_ok() || is_cut_off(&outcome),
         "a call that was cut in the middle ended with {outcome:?}"
     );
-    bystander.call::<_, ()>("measure", &whole).await.or_fail("another client's call after the cut")?;
+    bystander
+        .call::<_, ()>("measure", &whole)
+        .await
+        .or_fail("another client's call after the cut")?;
     answered_again(&victim).await?;
-    victim.call::<_, ()>("measure", &whole).await.or_fail("a call of the victim once it is back")?;
+    victim
+        .call::<_, ()>("measure", &whole)
+        .await
+        .or_fail("a call of the victim once it is back")?;
     let mutilated = mutilated.load(Ordering::SeqCst);
     ensure!(mutilated == 0, "{mutilated} mutilated messages reached the handler");
     Ok(())
@@ -112,7 +128,10 @@ pub async fn no_acknowledged_call_is_lost_over_a_cut(stage: &Stage) -> Verdict {
     call_over_cuts(stage, &tally).await?;
     let sum = tally.sum();
     let may_repeat = server.transport.capabilities().settlement;
-    ensure!(may_repeat || sum.duplicated == 0, "what is never delivered again was done again: {sum}");
+    ensure!(
+        may_repeat || sum.duplicated == 0,
+        "what is never delivered again was done again: {sum}"
+    );
     Ok(())
 }
 
@@ -122,9 +141,13 @@ pub async fn suppressed_duplicate_is_run_once_whatever_is_cut(stage: &Stage) -> 
     stage.require_hook(Hook::Sever)?;
     let tally = Arc::new(Tally::new());
     let remember = Suppression::default();
-    let server = stage.serve_as(counting(&tally), |server| server.suppress_duplicates(remember)).await?;
+    let server =
+        stage.serve_as(counting(&tally), |server| server.suppress_duplicates(remember)).await?;
     call_over_cuts(stage, &tally).await?;
-    stage.note(format_args!("{} came again and were answered from memory", server.handle.stats().suppressed));
+    stage.note(format_args!(
+        "{} came again and were answered from memory",
+        server.handle.stats().suppressed
+    ));
     let sum = tally.sum();
     ensure!(sum.duplicated == 0, "what one server remembers, it did again: {sum}");
     Ok(())
@@ -139,7 +162,8 @@ fn counting(tally: &Arc<Tally>) -> Router<MessagePack> {
     })
 }
 
-/// Calls from all sides while the link is cut again and again; what was acknowledged has to be done.
+/// Calls from all sides while the link is cut again and again; what was acknowledged has to be
+/// done.
 async fn call_over_cuts(stage: &Stage, tally: &Tally) -> Verdict {
     let client = stage.client().await?;
     let over = AtomicBool::new(false);
@@ -176,7 +200,8 @@ async fn cut_again_and_again(stage: &Stage, tally: &Tally) -> Verdict {
     reaches("calls are answered after the last cut", 1_800, || tally.sum().acknowledged).await
 }
 
-/// Calls under a disturbance that lasts end by their deadline, and once it is healed, calls are answered again.
+/// Calls under a disturbance that lasts end by their deadline, and once it is healed, calls are
+/// answered again.
 pub(crate) async fn calls_end_by_their_deadline_under(stage: &Stage, hook: Hook) -> Verdict {
     const TIMEOUT: Duration = Duration::from_secs(2);
     stage.require_hook(hook)?;
@@ -187,12 +212,20 @@ pub(crate) async fn calls_end_by_their_deadline_under(stage: &Stage, hook: Hook)
     let start = Instant::now();
     let brief = client.with_timeout(TIMEOUT);
     for outcome in join_all((0..10).map(|_| brief.call::<_, u32>("echo", &1))).await {
-        let disturbed = matches!(outcome, Err(CallError::DeadlineExceeded(_))) || is_cut_off(&outcome);
+        let disturbed =
+            matches!(outcome, Err(CallError::DeadlineExceeded(_))) || is_cut_off(&outcome);
         ensure!(disturbed, "under the disturbance {hook}, a call ended with {outcome:?}");
     }
     let took = start.elapsed();
-    ensure!(took < TIMEOUT + PATIENCE / 2, "under the disturbance {hook}, calls ended after {took:?}");
-    ensure!(client.stats().in_flight == 0, "{} calls are in flight in the end", client.stats().in_flight);
+    ensure!(
+        took < TIMEOUT + PATIENCE / 2,
+        "under the disturbance {hook}, calls ended after {took:?}"
+    );
+    ensure!(
+        client.stats().in_flight == 0,
+        "{} calls are in flight in the end",
+        client.stats().in_flight
+    );
     stage.heal().await?;
     answered_again(&client).await
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use polywire_codec::MessagePack;
-use polywire_core::{Error, ErrorKind, Group, Publisher, Puller, Pusher, Subscriber, Window, Worker};
+use polywire_core::{
+    Error, ErrorKind, Group, Publisher, Puller, Pusher, Subscriber, Window, Worker,
+};
 use tokio::time::timeout;
 
 use super::calls::reaches;
@@ -20,7 +22,8 @@ pub async fn worker_is_fed_again_after_a_cut(stage: &Stage) -> Verdict {
     stage.require("pipeline", |can| can.pipeline).await?;
     stage.require_hook(Hook::Sever)?;
     let mut jobs = stage.puller(Window::new(4)).await?;
-    let pusher = bound(Pusher::connect(&stage.calling().await?, QUEUE, MessagePack).timeout(BRIEF)).await?;
+    let pusher =
+        bound(Pusher::connect(&stage.calling().await?, QUEUE, MessagePack).timeout(BRIEF)).await?;
     for round in 0..3_u32 {
         stage.disturb(Hook::Sever).await?;
         fed_again(&pusher, &mut jobs, round).await?;
@@ -28,13 +31,15 @@ pub async fn worker_is_fed_again_after_a_cut(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// After a cut, a subscriber that was open before hears again what its filters say by then, and nothing else.
+/// After a cut, a subscriber that was open before hears again what its filters say by then, and
+/// nothing else.
 pub async fn subscriber_hears_again_after_a_cut(stage: &Stage) -> Verdict {
     stage.require("pubsub", |can| can.pubsub).await?;
     stage.require_hook(Hook::Sever)?;
     let mut subscriber: Subscriber<u32> = stage.subscriber(["a.*"]).await?;
     let transport = stage.calling().await?;
-    let publisher = bound(Publisher::connect(&transport, CHANNEL, MessagePack).timeout(BRIEF)).await?;
+    let publisher =
+        bound(Publisher::connect(&transport, CHANNEL, MessagePack).timeout(BRIEF)).await?;
     bound(subscriber.filters().add("b.*")).await?;
     bound(subscriber.filters().remove("a.*")).await?;
     for round in 0..3_u32 {
@@ -44,20 +49,23 @@ pub async fn subscriber_hears_again_after_a_cut(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// Pushing and publishing into a link that swallows everything ends when it was said to, and works when it is healed.
+/// Pushing and publishing into a link that swallows everything ends when it was said to, and works
+/// when it is healed.
 pub async fn a_black_hole_ends_pushes_in_time(stage: &Stage) -> Verdict {
     let hook = Hook::BlackHole(Direction::ToServer);
     stage.require("pipeline", |can| can.pipeline).await?;
     stage.require_hook(hook)?;
     let mut jobs = stage.puller(Window::new(4)).await?;
-    let pusher = bound(Pusher::connect(&stage.calling().await?, QUEUE, MessagePack).timeout(BRIEF)).await?;
+    let pusher =
+        bound(Pusher::connect(&stage.calling().await?, QUEUE, MessagePack).timeout(BRIEF)).await?;
     stage.disturb(hook).await?;
     let pushes = join_all((1_000..1_010_u32).map(async |n| pusher.push(&n).await));
     let outcomes = timeout(PATIENCE, pushes).await.or_fail("pushes end when they were to")?;
     for outcome in outcomes {
         let kind = outcome.as_ref().err().map(Error::kind);
         // Unroutable, if the link is known to be dead by then, and nobody is at another one.
-        let expected = [ErrorKind::DeadlineExceeded, ErrorKind::Disconnected, ErrorKind::Unroutable];
+        let expected =
+            [ErrorKind::DeadlineExceeded, ErrorKind::Disconnected, ErrorKind::Unroutable];
         let disturbed = kind.is_none_or(|kind| expected.contains(&kind));
         ensure!(disturbed, "a push into a link that swallows everything ended with {outcome:?}");
     }
@@ -147,7 +155,8 @@ pub async fn jobs_outlive_a_restart_of_the_broker(stage: &Stage) -> Verdict {
     nothing_is_lost(stage, &tally).await
 }
 
-/// A worker that holds a job so long that the broker gives up on it is fed again, with that job and with others.
+/// A worker that holds a job so long that the broker gives up on it is fed again, with that job and
+/// with others.
 pub async fn worker_that_holds_a_job_too_long_is_fed_again(stage: &Stage) -> Verdict {
     stage.require("pipeline", |can| can.pipeline).await?;
     stage.require_hook(Hook::ImpatientBroker)?;
@@ -156,7 +165,8 @@ pub async fn worker_that_holds_a_job_too_long_is_fed_again(stage: &Stage) -> Ver
     let pusher = stage.pusher().await?;
     pusher.push(&1).await.or_fail("a push")?;
     let held = pipeline::next(&mut jobs).await?;
-    // It comes again when the broker has given up on it, and by then on the connection that was there all the time.
+    // It comes again when the broker has given up on it, and by then on the connection that was
+    // there all the time.
     let again = pipeline::next(&mut jobs).await?;
     ensure!(*again == 1, "the job 1 was held too long, and {} came", *again);
     ensure!(again.context().is_redelivered(), "a job that came again does not say so");
@@ -220,9 +230,15 @@ async fn heard_again(
     let hearing = async {
         loop {
             match events.next().await {
-                None => return Err(Failure::new("a subscriber ended, though nobody had closed it")),
+                None => {
+                    return Err(Failure::new("a subscriber ended, though nobody had closed it"));
+                }
                 Some(Ok(event)) => {
-                    ensure!(event.topic().as_str() == "b.x", "a subscriber to b.* heard {}", event.topic());
+                    ensure!(
+                        event.topic().as_str() == "b.x",
+                        "a subscriber to b.* heard {}",
+                        event.topic()
+                    );
                     if *event == round {
                         return Ok(());
                     }
@@ -241,7 +257,8 @@ async fn heard_again(
 /// A worker that notes in the book what it does.
 async fn working(stage: &Stage, tally: &Arc<Tally>) -> Verdict<Task> {
     let transport = stage.serving().await?;
-    let worker = bound(Worker::bind(&transport, QUEUE, MessagePack).window(Window::new(64))).await?;
+    let worker =
+        bound(Worker::bind(&transport, QUEUE, MessagePack).window(Window::new(64))).await?;
     let seen = tally.clone();
     let work = worker.work(move |id: u64| {
         seen.effect(id);
@@ -266,7 +283,10 @@ async fn nothing_is_lost(stage: &Stage, tally: &Tally) -> Verdict {
     let all = reaches("all that was acknowledged is seen", acknowledged, seen).await;
     let sum = tally.sum();
     stage.note(sum);
-    ensure!(all.is_ok() && sum.unexpected == 0, "what was promised and what was seen disagree: {sum}");
+    ensure!(
+        all.is_ok() && sum.unexpected == 0,
+        "what was promised and what was seen disagree: {sum}"
+    );
     Ok(())
 }
 

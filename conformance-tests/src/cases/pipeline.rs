@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::future::{join_all, try_join_all};
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Code, Context, ErrorKind, Fault, Headers, Job, Puller, Pusher, Retries, Transport, Window, WorkHandle,
-    Worker,
+    Code, Context, ErrorKind, Fault, Headers, Job, Puller, Pusher, Retries, Transport, Window,
+    WorkHandle, Worker,
 };
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -72,7 +72,8 @@ pub async fn jobs_keep_their_order(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// Of the jobs that wait, the urgent ones are taken first, and those that are as urgent in their order.
+/// Of the jobs that wait, the urgent ones are taken first, and those that are as urgent in their
+/// order.
 pub async fn urgent_jobs_are_taken_first(stage: &Stage) -> Verdict {
     stage.require("pipeline", |can| can.pipeline).await?;
     stage.require("holding", |can| can.holding).await?;
@@ -103,7 +104,11 @@ pub async fn headers_cross_with_the_job(stage: &Stage) -> Verdict {
     let job = next(&mut jobs).await?;
     let found = &job.context().headers;
     ensure!(*found == headers, "the headers {headers:?} came as {found:?}");
-    ensure!(job.context().attempt == 1, "the first attempt counts as number {}", job.context().attempt);
+    ensure!(
+        job.context().attempt == 1,
+        "the first attempt counts as number {}",
+        job.context().attempt
+    );
     job.ack();
     Ok(())
 }
@@ -126,7 +131,10 @@ pub async fn job_for_nobody_waits_or_is_refused(stage: &Stage) -> Verdict {
         return Err(Failure::new("a push to nobody succeeded, though nothing holds the job"));
     };
     ensure!(error.kind() == ErrorKind::Unroutable, "a push to nobody failed as {error:?}");
-    ensure!(error.is_unsent(), "nobody could have taken it, yet it does not count as unsent: {error:?}");
+    ensure!(
+        error.is_unsent(),
+        "nobody could have taken it, yet it does not count as unsent: {error:?}"
+    );
     Ok(())
 }
 
@@ -243,7 +251,8 @@ pub async fn window_bounds_the_jobs_taken(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// Whatever a worker that does not read is sent, each push either waits or is kept: what succeeded arrives.
+/// Whatever a worker that does not read is sent, each push either waits or is kept: what succeeded
+/// arrives.
 pub async fn worker_that_does_not_read_loses_nothing(stage: &Stage) -> Verdict {
     const MOST: u32 = 5_000;
     stage.require("pipeline", |can| can.pipeline).await?;
@@ -252,18 +261,23 @@ pub async fn worker_that_does_not_read_loses_nothing(stage: &Stage) -> Verdict {
         bound(Puller::bind(&serving, QUEUE, MessagePack).window(Window::new(8))).await?;
     let transport = stage.calling().await?;
     let pusher =
-        bound(Pusher::connect(&transport, QUEUE, MessagePack).timeout(Duration::from_millis(500))).await?;
+        bound(Pusher::connect(&transport, QUEUE, MessagePack).timeout(Duration::from_millis(500)))
+            .await?;
     let body = "x".repeat(1 << 10);
     let mut pushed = 0;
     while pushed < MOST {
         match pusher.push(&(pushed, &body)).await {
             Ok(()) => pushed += 1,
             Err(error) if error.kind() == ErrorKind::DeadlineExceeded => break,
-            Err(error) => return Err(Failure::new(format!("a push to a busy worker failed as {error:?}"))),
+            Err(error) => {
+                return Err(Failure::new(format!("a push to a busy worker failed as {error:?}")));
+            }
         }
     }
     for expected in 0..pushed {
-        let lost = || Failure::new(format!("of {pushed} jobs whose push succeeded, job {expected} is lost"));
+        let lost = || {
+            Failure::new(format!("of {pushed} jobs whose push succeeded, job {expected} is lost"))
+        };
         let job = next(&mut jobs).await.map_err(|_| lost())?;
         if job.0 != expected {
             return Err(lost());
@@ -273,7 +287,8 @@ pub async fn worker_that_does_not_read_loses_nothing(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// A job whose handler fails is tried again, as often as was said, and then discarded, if that was said.
+/// A job whose handler fails is tried again, as often as was said, and then discarded, if that was
+/// said.
 pub async fn failing_job_is_tried_again_and_then_discarded(stage: &Stage) -> Verdict {
     stage.require("pipeline", |can| can.pipeline).await?;
     stage.require("settlement", |can| can.settlement).await?;
@@ -298,11 +313,18 @@ pub async fn failing_job_is_tried_again_and_then_discarded(stage: &Stage) -> Ver
     let pusher = stage.pusher().await?;
     pusher.push(&0_u32).await.or_fail("a push")?;
     eventually("the job is discarded", || handle.stats().discarded == 1).await?;
-    ensure!(handle.stats().retried == 2, "it was given back {} times, not twice", handle.stats().retried);
+    ensure!(
+        handle.stats().retried == 2,
+        "it was given back {} times, not twice",
+        handle.stats().retried
+    );
     pusher.push(&1_u32).await.or_fail("a push")?;
     eventually("the next job is done", || handle.stats().done == 1).await?;
     let tried = tried.load(Ordering::SeqCst);
-    ensure!(tried == 4, "the handler ran {tried} times, not three times for one and once for the other");
+    ensure!(
+        tried == 4,
+        "the handler ran {tried} times, not three times for one and once for the other"
+    );
     Ok(())
 }
 
@@ -358,8 +380,14 @@ pub async fn draining_worker_finishes_what_runs(stage: &Stage) -> Verdict {
         async move { handle.drain().await }
     });
     gate.add_permits(2);
-    timeout(PATIENCE, draining).await.or_fail("draining ends")?.or_fail("draining does not panic")?;
-    timeout(PATIENCE, working).await.or_fail("the worker ends")?.or_fail("the worker does not panic")?;
+    timeout(PATIENCE, draining)
+        .await
+        .or_fail("draining ends")?
+        .or_fail("draining does not panic")?;
+    timeout(PATIENCE, working)
+        .await
+        .or_fail("the worker ends")?
+        .or_fail("the worker does not panic")?;
     ensure!(handle.stats().done == 2, "{} of 2 jobs that ran were finished", handle.stats().done);
     if transport.capabilities().holding {
         pusher.push(&2_u32).await.or_fail("a push")?;
@@ -379,7 +407,8 @@ pub async fn close_ends_pulling_and_pushing(stage: &Stage) -> Verdict {
     let calling = stage.calling().await?;
     let pusher = bound(Pusher::connect(&calling, QUEUE, MessagePack)).await?;
     bound(calling.close()).await?;
-    let pushed = timeout(PATIENCE, pusher.push(&1_u32)).await.or_fail("a push after closing ends")?;
+    let pushed =
+        timeout(PATIENCE, pusher.push(&1_u32)).await.or_fail("a push after closing ends")?;
     let kind = pushed.as_ref().err().map(polywire_core::Error::kind);
     ensure!(kind == Some(ErrorKind::Closed), "a push after closing ended with {pushed:?}");
     bound(serving.close()).await?;
@@ -413,7 +442,8 @@ struct Working {
 impl Working {
     async fn start(stage: &Stage) -> Verdict<Self> {
         let transport = stage.serving().await?;
-        let worker = bound(Worker::bind(&transport, QUEUE, MessagePack).window(Window::new(8))).await?;
+        let worker =
+            bound(Worker::bind(&transport, QUEUE, MessagePack).window(Window::new(8))).await?;
         let (handle, seen) = (worker.handle(), Arc::new(std::sync::Mutex::new(Vec::new())));
         let notes = seen.clone();
         let work = worker.work(move |job: u32| {

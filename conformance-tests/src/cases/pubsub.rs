@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures_util::future::try_join_all;
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, Code, Context, Error, ErrorKind, Event, Fault, Filter, Group, Listener, Overflow, Publisher,
-    Pusher, Subscriber, Transport, Window,
+    Address, Code, Context, Error, ErrorKind, Event, Fault, Filter, Group, Listener, Overflow,
+    Publisher, Pusher, Subscriber, Transport, Window,
 };
 use tokio::time::timeout;
 
@@ -17,12 +17,33 @@ use crate::stage::{CHANNEL, PATIENCE, QUEUE, bound};
 use crate::verdict::ensure;
 use crate::{Failure, OrFail, Stage, Verdict};
 
-/// Each subscriber gets what its filters match, in the order in which it was published, and nothing else.
+/// Each subscriber gets what its filters match, in the order in which it was published, and nothing
+/// else.
 pub async fn filters_mean_what_they_say(stage: &Stage) -> Verdict {
-    const FILTERS: [&[&str]; 8] =
-        [&["#"], &["a"], &["a.*"], &["a.#"], &["*.b"], &["#.b"], &["a.#.c", "b"], &["a.b", "a.*", "größe.*"]];
-    const TOPICS: [&str; 12] =
-        ["a", "b", "a.b", "a.c", "b.b", "ab", "a.b.c", "a.x.y.c", "a.b.c.b", "größe.b", "größe.λ", "a.bc"];
+    const FILTERS: [&[&str]; 8] = [
+        &["#"],
+        &["a"],
+        &["a.*"],
+        &["a.#"],
+        &["*.b"],
+        &["#.b"],
+        &["a.#.c", "b"],
+        &["a.b", "a.*", "größe.*"],
+    ];
+    const TOPICS: [&str; 12] = [
+        "a",
+        "b",
+        "a.b",
+        "a.c",
+        "b.b",
+        "ab",
+        "a.b.c",
+        "a.x.y.c",
+        "a.b.c.b",
+        "größe.b",
+        "größe.λ",
+        "a.bc",
+    ];
     stage.require("pubsub", |can| can.pubsub).await?;
     let mut subscribers = Vec::new();
     for filters in FILTERS {
@@ -36,10 +57,12 @@ pub async fn filters_mean_what_they_say(stage: &Stage) -> Verdict {
     }
     publisher.publish("the.end", "").await.or_fail("publishing")?;
     for (filters, mut subscriber) in subscribers {
-        let wanted = filters.iter().map(|filter| Filter::new(*filter)).collect::<Result<Vec<_>, _>>();
+        let wanted =
+            filters.iter().map(|filter| Filter::new(*filter)).collect::<Result<Vec<_>, _>>();
         let wanted = wanted.or_fail("a filter")?;
-        let wants =
-            |topic: &&str| Address::new(*topic).is_ok_and(|topic| wanted.iter().any(|f| f.matches(&topic)));
+        let wants = |topic: &&str| {
+            Address::new(*topic).is_ok_and(|topic| wanted.iter().any(|f| f.matches(&topic)))
+        };
         let expected: Vec<_> = TOPICS.iter().copied().filter(wants).collect();
         let mut found = Vec::new();
         loop {
@@ -85,8 +108,9 @@ pub async fn nothing_published_after_bind_is_missed(stage: &Stage) -> Verdict {
 pub async fn nobody_needs_to_listen(stage: &Stage) -> Verdict {
     stage.require("pubsub", |can| can.pubsub).await?;
     let publisher = stage.publisher().await?;
-    let published =
-        timeout(PATIENCE, publisher.publish("a", &1_u32)).await.or_fail("publishing to nobody ends")?;
+    let published = timeout(PATIENCE, publisher.publish("a", &1_u32))
+        .await
+        .or_fail("publishing to nobody ends")?;
     published.or_fail("publishing to nobody")
 }
 
@@ -95,8 +119,9 @@ pub async fn filters_change_while_running(stage: &Stage) -> Verdict {
     stage.require("pubsub", |can| can.pubsub).await?;
     let mut subscriber: Subscriber<u32> = stage.subscriber(["a.#"]).await?;
     let publisher = stage.publisher().await?;
-    let publish =
-        async |topic: &'static str, n: u32| publisher.publish(topic, &n).await.or_fail("publishing");
+    let publish = async |topic: &'static str, n: u32| {
+        publisher.publish(topic, &n).await.or_fail("publishing")
+    };
     publish("b.x", 1).await?;
     publish("a.x", 2).await?;
     expect(&mut subscriber, 2, "a subscriber to a.#").await?;
@@ -118,7 +143,11 @@ pub async fn topics_may_be_bytes(stage: &Stage) -> Verdict {
         bound(Subscriber::bind(&transport, CHANNEL, MessagePack).filter(filter)).await?;
     stage.publisher().await?.publish("größe.λ".as_bytes(), &1_u32).await.or_fail("publishing")?;
     let event = next(&mut subscriber).await?;
-    ensure!(event.topic().as_bytes() == "größe.λ".as_bytes(), "the topic größe.λ came as {}", event.topic());
+    ensure!(
+        event.topic().as_bytes() == "größe.λ".as_bytes(),
+        "the topic größe.λ came as {}",
+        event.topic()
+    );
     Ok(())
 }
 
@@ -141,13 +170,15 @@ pub async fn many_publishers_reach_many_subscribers(stage: &Stage) -> Verdict {
             Ok(())
         });
     }
-    let publishing =
-        async { try_join_all(publishing).await.map_err(|error: Error| Failure::new(format!("{error:?}"))) };
+    let publishing = async {
+        try_join_all(publishing).await.map_err(|error: Error| Failure::new(format!("{error:?}")))
+    };
     let reading = try_join_all(subscribers.iter_mut().map(|subscriber| async move {
         let mut last: [Option<u32>; PUBLISHERS as usize] = [None; PUBLISHERS as usize];
         for _ in 0..PUBLISHERS * EACH {
             let event: Event<u32> = next(subscriber).await?;
-            let name: usize = event.topic().as_str()[2..].parse().or_fail("the topic names its publisher")?;
+            let name: usize =
+                event.topic().as_str()[2..].parse().or_fail("the topic names its publisher")?;
             let due = last[name].map_or(0, |n| n + 1);
             ensure!(*event == due, "of publisher {name}, event {} came when {due} was due", *event);
             last[name] = Some(*event);
@@ -183,7 +214,10 @@ pub async fn group_shares_its_events(stage: &Stage) -> Verdict {
         event.ack();
     }
     seen.sort_unstable();
-    ensure!(seen.iter().copied().eq(0..EVENTS), "the members of a group got {seen:?} of 0 to {EVENTS}");
+    ensure!(
+        seen.iter().copied().eq(0..EVENTS),
+        "the members of a group got {seen:?} of 0 to {EVENTS}"
+    );
     ensure!(shares.iter().all(|share| *share > 0), "of {EVENTS} events the members got {shares:?}");
     for n in 0..EVENTS {
         expect(&mut alone, n, "a subscriber beside the group").await?;
@@ -216,7 +250,8 @@ pub async fn durable_group_collects_while_away(stage: &Stage) -> Verdict {
     let group = || Group::new("patient").or_fail("a group").map(Group::durable);
     let transport = stage.serving().await?;
     let mut member: Subscriber<u32> =
-        bound(Subscriber::bind(&transport, CHANNEL, MessagePack).filter("a.*").group(group()?)).await?;
+        bound(Subscriber::bind(&transport, CHANNEL, MessagePack).filter("a.*").group(group()?))
+            .await?;
     let publisher = stage.publisher().await?;
     publisher.publish("a.x", &0_u32).await.or_fail("publishing")?;
     next(&mut member).await?.ack();
@@ -227,7 +262,8 @@ pub async fn durable_group_collects_while_away(stage: &Stage) -> Verdict {
     }
     let transport = stage.serving().await?;
     let mut back: Subscriber<u32> =
-        bound(Subscriber::bind(&transport, CHANNEL, MessagePack).filter("a.*").group(group()?)).await?;
+        bound(Subscriber::bind(&transport, CHANNEL, MessagePack).filter("a.*").group(group()?))
+            .await?;
     for n in 1..=5 {
         let event = next(&mut back).await?;
         ensure!(*event == n, "event {n} was due to the group that was away, and {} came", *event);
@@ -295,7 +331,9 @@ pub async fn slow_subscriber_that_waits_misses_nothing(stage: &Stage) -> Verdict
             for _ in 0..n % 64 {
                 tokio::task::yield_now().await;
             }
-            let lost = || Failure::new(format!("of {EVENTS} events that were published, event {n} is lost"));
+            let lost = || {
+                Failure::new(format!("of {EVENTS} events that were published, event {n} is lost"))
+            };
             let event = next(&mut slow).await.map_err(|_| lost())?;
             if event.0 != n {
                 return Err(lost());
@@ -316,7 +354,8 @@ pub async fn listener_tries_again_within_its_group(stage: &Stage) -> Verdict {
     stage.require("attempts", |can| can.attempts).await?;
     let transport = stage.serving().await?;
     let group = Group::new("handlers").or_fail("a group")?;
-    let listener = bound(Listener::bind(&transport, CHANNEL, MessagePack).filter("a.*").group(group)).await?;
+    let listener =
+        bound(Listener::bind(&transport, CHANNEL, MessagePack).filter("a.*").group(group)).await?;
     let (handle, sum) = (listener.handle(), Arc::new(AtomicU32::new(0)));
     let total = sum.clone();
     let listening = listener.listen(move |context: Context, n: u32| {
@@ -345,12 +384,14 @@ pub async fn listener_tries_again_within_its_group(stage: &Stage) -> Verdict {
 pub async fn close_ends_subscribing_and_publishing(stage: &Stage) -> Verdict {
     stage.require("pubsub", |can| can.pubsub).await?;
     let serving = stage.serving().await?;
-    let mut subscriber: Subscriber<u32> = bound(Subscriber::bind(&serving, CHANNEL, MessagePack)).await?;
+    let mut subscriber: Subscriber<u32> =
+        bound(Subscriber::bind(&serving, CHANNEL, MessagePack)).await?;
     let calling = stage.calling().await?;
     let publisher = bound(Publisher::connect(&calling, CHANNEL, MessagePack)).await?;
     bound(calling.close()).await?;
-    let published =
-        timeout(PATIENCE, publisher.publish("a", &1_u32)).await.or_fail("publishing after closing ends")?;
+    let published = timeout(PATIENCE, publisher.publish("a", &1_u32))
+        .await
+        .or_fail("publishing after closing ends")?;
     let kind = published.as_ref().err().map(Error::kind);
     ensure!(kind == Some(ErrorKind::Closed), "publishing after closing ended with {published:?}");
     bound(serving.close()).await?;
@@ -376,11 +417,13 @@ pub async fn what_is_lacking_is_unsupported(stage: &Stage) -> Verdict {
     };
     let durable = Pusher::connect(&stage.calling().await?, QUEUE, MessagePack).durable().await;
     refused("durable", !can.durable, durable.err())?;
-    let shared =
-        Subscriber::<u32>::bind(&stage.serving().await?, CHANNEL, MessagePack).group(group.clone()).await;
+    let shared = Subscriber::<u32>::bind(&stage.serving().await?, CHANNEL, MessagePack)
+        .group(group.clone())
+        .await;
     refused("groups", !can.groups, shared.err())?;
-    let collecting =
-        Subscriber::<u32>::bind(&stage.serving().await?, "other", MessagePack).group(group.durable()).await;
+    let collecting = Subscriber::<u32>::bind(&stage.serving().await?, "other", MessagePack)
+        .group(group.durable())
+        .await;
     refused("durable_groups", !can.durable_groups, collecting.err())
 }
 
@@ -392,7 +435,8 @@ const PUBLISHED: u32 = 20;
 async fn slow(stage: &Stage, overflow: Overflow) -> Verdict<Subscriber<u32>> {
     let transport = stage.serving().await?;
     let subscriber = Subscriber::bind(&transport, CHANNEL, MessagePack);
-    let subscriber = bound(subscriber.window(Window::new(ROOM as usize)).overflow(overflow)).await?;
+    let subscriber =
+        bound(subscriber.window(Window::new(ROOM as usize)).overflow(overflow)).await?;
     let publisher = stage.publisher().await?;
     for n in 0..PUBLISHED {
         publisher.publish("a", &n).await.or_fail("publishing to a slow subscriber")?;

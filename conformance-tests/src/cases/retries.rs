@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{
-    AnyTransport, Code, Context, DeadLetter, DeadLetters, ErrorKind, Fault, Listener, Puller, Pusher, Reason,
-    Retries, Transport, Window, Worker,
+    AnyTransport, Code, Context, DeadLetter, DeadLetters, ErrorKind, Fault, Listener, Puller,
+    Pusher, Reason, Retries, Transport, Window, Worker,
 };
 use tokio::time::{Instant, timeout};
 
@@ -20,8 +20,8 @@ use crate::{Failure, OrFail, Stage, Verdict};
 /// Long enough to be told from none, short enough to wait for.
 const PAUSE: Duration = Duration::from_millis(400);
 
-/// A job that is given back for later comes again, not before its time, counted and with what was said about it; until
-/// then it leaves room for others.
+/// A job that is given back for later comes again, not before its time, counted and with what was
+/// said about it; until then it leaves room for others.
 pub async fn failed_job_comes_again_after_its_pause(stage: &Stage) -> Verdict {
     stage.require("pipeline", |can| can.pipeline).await?;
     stage.require("delayed_retries", |can| can.delayed_retries).await?;
@@ -42,12 +42,16 @@ pub async fn failed_job_comes_again_after_its_pause(stage: &Stage) -> Verdict {
     let context = again.context();
     ensure!(context.attempt == 2, "the second attempt counts as number {}", context.attempt);
     let said = context.history.as_ref().and_then(|history| history.last_error.clone());
-    ensure!(said.as_deref() == Some("not yet"), "what was said about the first attempt came as {said:?}");
+    ensure!(
+        said.as_deref() == Some("not yet"),
+        "what was said about the first attempt came as {said:?}"
+    );
     again.ack();
     Ok(())
 }
 
-/// A job whose attempts all fail is kept, with the reason, their number, and what the first and the last one said.
+/// A job whose attempts all fail is kept, with the reason, their number, and what the first and the
+/// last one said.
 pub async fn exhausted_job_is_kept_with_its_story(stage: &Stage) -> Verdict {
     stage.require("pipeline", |can| can.pipeline).await?;
     stage.require("attempts", |can| can.attempts).await?;
@@ -72,14 +76,20 @@ pub async fn exhausted_job_is_kept_with_its_story(stage: &Stage) -> Verdict {
         handle.stats().done == 1 && handle.stats().dead_lettered == 1
     })
     .await?;
-    ensure!(handle.stats().retried == 2, "it was given back {} times, not twice", handle.stats().retried);
+    ensure!(
+        handle.stats().retried == 2,
+        "it was given back {} times, not twice",
+        handle.stats().retried
+    );
     let letter = only(letters(&dead_jobs(stage).await?, 1).await?)?;
     let (job, reason): (u32, _) =
         (letter.read(&MessagePack).or_fail("reading the dead letter")?, letter.reason());
     ensure!(job == 0, "job 0 failed, and {job} is dead");
     ensure!(reason == Reason::Exhausted, "its attempts were used up, and it is dead as {reason}");
     ensure!(letter.attempts() == 3, "after 3 attempts it died of {}", letter.attempts());
-    for (which, said, attempt) in [("first", letter.first_error(), 1), ("last", letter.last_error(), 3)] {
+    for (which, said, attempt) in
+        [("first", letter.first_error(), 1), ("last", letter.last_error(), 3)]
+    {
         let expected = format!("attempt {attempt}");
         let is_told = said.is_some_and(|said| said.contains(&expected));
         ensure!(is_told, "its {which} error was {expected:?}, and is told as {said:?}");
@@ -87,7 +97,8 @@ pub async fn exhausted_job_is_kept_with_its_story(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// A dead letter that is redriven is attempted as if for the first time, says that it was redriven, and is dead no more.
+/// A dead letter that is redriven is attempted as if for the first time, says that it was redriven,
+/// and is dead no more.
 pub async fn redriven_job_comes_again(stage: &Stage) -> Verdict {
     stage.require("pipeline", |can| can.pipeline).await?;
     stage.require("dead_letters", |can| can.dead_letters).await?;
@@ -101,7 +112,11 @@ pub async fn redriven_job_comes_again(stage: &Stage) -> Verdict {
     let job = next(&mut jobs).await?;
     let context = job.context();
     ensure!(*job == 1, "job 1 was redriven, and {} came", *job);
-    ensure!(context.attempt == 1, "its first attempt after that counts as number {}", context.attempt);
+    ensure!(
+        context.attempt == 1,
+        "its first attempt after that counts as number {}",
+        context.attempt
+    );
     ensure!(context.redriven() == 1, "it was redriven once, and says {}", context.redriven());
     job.ack();
     let left = only(letters(&transport, 1).await?)?;
@@ -177,12 +192,17 @@ pub async fn unreadable_job_is_kept(stage: &Stage) -> Verdict {
     let letter = only(letters(&dead_jobs(stage).await?, 1).await?)?;
     let text: String = letter.read(&MessagePack).or_fail("reading the dead letter")?;
     ensure!(text == "no number", "it is kept as {text:?}");
-    ensure!(letter.reason() == Reason::Unreadable, "it cannot be read, and is dead as {}", letter.reason());
+    ensure!(
+        letter.reason() == Reason::Unreadable,
+        "it cannot be read, and is dead as {}",
+        letter.reason()
+    );
     ensure!(letter.last_error().is_some(), "it does not say what cannot be read");
     Ok(())
 }
 
-/// An event of a group that failed for good is redriven to that group, with its topic, and to nobody else.
+/// An event of a group that failed for good is redriven to that group, with its topic, and to
+/// nobody else.
 pub async fn redriven_event_goes_to_its_group_alone(stage: &Stage) -> Verdict {
     stage.require("pubsub", |can| can.pubsub).await?;
     stage.require("groups", |can| can.groups).await?;
@@ -191,7 +211,8 @@ pub async fn redriven_event_goes_to_its_group_alone(stage: &Stage) -> Verdict {
     let group = polywire_core::Group::new("failing").or_fail("a group")?;
     let retries = Retries::new(1).then_dead_letter();
     let listener =
-        bound(Listener::bind(&transport, CHANNEL, MessagePack).group(group).retries(retries)).await?;
+        bound(Listener::bind(&transport, CHANNEL, MessagePack).group(group).retries(retries))
+            .await?;
     let handle = listener.handle();
     let _listening = Task(tokio::spawn(listener.listen(|context: Context, _: u32| async move {
         let is_whole = context.topic.is_some_and(|topic| topic.as_str() == "a.b");
@@ -216,7 +237,11 @@ pub async fn redriven_event_goes_to_its_group_alone(stage: &Stage) -> Verdict {
     for expected in 1..=2_u32 {
         let event = timeout(PATIENCE, alone.next()).await.or_fail("an event arrives in time")?;
         let event = event.or_fail("an event arrives")?.or_fail("an event can be read")?;
-        ensure!(*event == expected, "who is not of the group was due {expected}, and got {}", *event);
+        ensure!(
+            *event == expected,
+            "who is not of the group was due {expected}, and got {}",
+            *event
+        );
     }
     Ok(())
 }
@@ -285,7 +310,9 @@ fn only(mut letters: Vec<DeadLetter>) -> Verdict<DeadLetter> {
     letters.pop().or_fail("a dead letter")
 }
 
-async fn bounded<T>(doing: impl Future<Output = polywire_core::Result<T>>) -> polywire_core::Result<T> {
+async fn bounded<T>(
+    doing: impl Future<Output = polywire_core::Result<T>>,
+) -> polywire_core::Result<T> {
     timeout(PATIENCE, doing).await.unwrap_or_else(|_| {
         Err(polywire_core::Error::new(ErrorKind::DeadlineExceeded, "it does not come to an end"))
     })

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
 use polywire_core::{
-    CallError, CallId, Code, Context, Delivery, ErrorKind, Receiver, Router, ServerHandle, Transport, Window,
+    CallError, CallId, Code, Context, Delivery, ErrorKind, Receiver, Router, ServerHandle,
+    Transport, Window,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -28,8 +29,8 @@ pub async fn competing_servers_share(stage: &Stage) -> Verdict {
     let client = stage.client().await?;
     let busy = |server: &Serving| server.handle.stats().running == WINDOW as u64;
     let mut calls = Vec::new();
-    // Nobody answers before everybody has work, so it does not matter how fast each is; and a call at a time, since one
-    // of them may be reached later than the others.
+    // Nobody answers before everybody has work, so it does not matter how fast each is; and a call
+    // at a time, since one of them may be reached later than the others.
     eventually("each server has as much work as its window holds", || {
         calls.push(client.request("wait").start::<_, String>(&1_u64));
         servers.iter().all(busy)
@@ -77,7 +78,8 @@ pub async fn draining_server_finishes_and_refuses(stage: &Stage) -> Verdict {
     let server = stage.serve_within(Window::new(16), stuck(&gate, "first")).await?;
     let client = stage.client().await?;
     let start = |n: u64| client.request("wait").start::<_, String>(&n);
-    let running: Vec<_> = (0..RUNNING).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    let running: Vec<_> =
+        (0..RUNNING).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     eventually("the requests arrive", || server.handle.stats().running == RUNNING).await?;
 
     let draining = begin_to_drain(&server.handle);
@@ -90,7 +92,11 @@ pub async fn draining_server_finishes_and_refuses(stage: &Stage) -> Verdict {
         ensure!(name == "first", "what ran was answered by the {name} server");
     }
     draining.await.or_fail("draining ends")?;
-    ensure!(server.handle.stats().running == 0, "{} requests still run", server.handle.stats().running);
+    ensure!(
+        server.handle.stats().running == 0,
+        "{} requests still run",
+        server.handle.stats().running
+    );
 
     let other = Arc::new(Semaphore::new(9));
     let _second = stage.serve(stuck(&other, "second")).await?;
@@ -126,8 +132,12 @@ pub async fn draining_server_leaves_the_rest_to_others(stage: &Stage) -> Verdict
     }
     other_gate.add_permits(later.len());
     for call in later {
-        let name = call.await.or_fail("what is sent to a draining server is answered by another")?;
-        ensure!(name == "other", "the {name} server answered what it should have left to the other");
+        let name =
+            call.await.or_fail("what is sent to a draining server is answered by another")?;
+        ensure!(
+            name == "other",
+            "the {name} server answered what it should have left to the other"
+        );
     }
     gate.add_permits(2);
     for call in running {
@@ -140,7 +150,8 @@ pub async fn draining_server_leaves_the_rest_to_others(stage: &Stage) -> Verdict
     Ok(())
 }
 
-/// An end holds no more unsettled deliveries than its window; what is beyond waits where others can take it.
+/// An end holds no more unsettled deliveries than its window; what is beyond waits where others can
+/// take it.
 pub async fn window_bounds_unsettled_deliveries(stage: &Stage) -> Verdict {
     stage.require("settlement", |can| can.settlement).await?;
     let service = SERVICE.try_into().or_fail("the service has a name")?;
@@ -185,7 +196,9 @@ fn begin_to_drain(handle: &ServerHandle) -> JoinHandle<()> {
 }
 
 async fn next(receiver: &mut Receiver) -> Verdict<Delivery> {
-    let next = tokio::time::timeout(PATIENCE, receiver.next()).await.or_fail("a request arrives in time")?;
+    let next = tokio::time::timeout(PATIENCE, receiver.next())
+        .await
+        .or_fail("a request arrives in time")?;
     next.or_fail("a request arrives")?.or_fail("a request can be read")
 }
 
@@ -205,13 +218,19 @@ pub async fn requests_of_a_dead_server_go_on(stage: &Stage) -> Verdict {
     drop(dying);
     for call in calls {
         let how = call.await.or_fail("a call whose server died is answered")?;
-        ensure!(how == "again", "a request that a dead server had held came as delivered for the {how}");
+        ensure!(
+            how == "again",
+            "a request that a dead server had held came as delivered for the {how}"
+        );
     }
     Ok(())
 }
 
 /// A request to a server that runs each at most once goes to nobody else if that server dies.
-#[expect(clippy::redundant_closure_for_method_calls, reason = "the method has one lifetime, and not any")]
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method has one lifetime, and not any"
+)]
 pub async fn request_run_at_most_once_goes_to_nobody_else(stage: &Stage) -> Verdict {
     stage.require("settlement", |can| can.settlement).await?;
     let never = Arc::new(Semaphore::new(0));

@@ -13,8 +13,8 @@ impl Collection {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((backend.to_owned(), entry));
     }
 
-    /// Tells what a backend came to: its notes for people, and its report for whoever named a folder. `false` if the
-    /// report cannot be written.
+    /// Tells what a backend came to: its notes for people, and its report for whoever named a
+    /// folder. `false` if the report cannot be written.
     pub(super) fn tell(&self, backend: &str) -> bool {
         let report = self.report(backend);
         for entry in &report.entries {
@@ -23,7 +23,9 @@ impl Collection {
         let Some(folder) = std::env::var_os("POLYWIRE_CONFORMANCE_REPORTS") else { return true };
         // One that has run no case was asked for something else, such as the list of cases.
         let written = if report.entries.is_empty() { Ok(()) } else { report.write(folder) };
-        written.inspect_err(|error| eprintln!("the report of {backend} cannot be written: {error}")).is_ok()
+        written
+            .inspect_err(|error| eprintln!("the report of {backend} cannot be written: {error}"))
+            .is_ok()
     }
 
     fn report(&self, backend: &str) -> Report {

@@ -67,5 +67,7 @@ fn tell(backend: &str, reports: &[Report]) -> String {
         }
     }
     let rounds = reports.len();
-    format!("{backend}: {rounds} rounds at once: {passed} passed, {failed} failed, {not_run} not run")
+    format!(
+        "{backend}: {rounds} rounds at once: {passed} passed, {failed} failed, {not_run} not run"
+    )
 }

@@ -15,8 +15,11 @@ pub(super) fn page(matrix: &Matrix) -> String {
         let (of, _) = row.first.case.split_once('.').unwrap_or_default();
         if of != group {
             group = of.to_owned();
-            page +=
-                &format!("<tr><th class=group colspan={}>{}</th></tr>\n", row.cells.len() + 1, escaped(of));
+            page += &format!(
+                "<tr><th class=group colspan={}>{}</th></tr>\n",
+                row.cells.len() + 1,
+                escaped(of)
+            );
         }
         page += &case(&row);
     }
@@ -27,8 +30,11 @@ pub(super) fn page(matrix: &Matrix) -> String {
 fn header(matrix: &Matrix) -> String {
     let mut header = "<table>\n<tr><th>case</th>".to_owned();
     for report in matrix.reports() {
-        let (class, word) =
-            if report.is_conformant() { ("passed", "conformant") } else { ("failed", "not conformant") };
+        let (class, word) = if report.is_conformant() {
+            ("passed", "conformant")
+        } else {
+            ("failed", "not conformant")
+        };
         let name = escaped(&report.backend);
         let _ = write!(header, "<th>{name}<br><small class={class}>{word}</small></th>");
     }
@@ -58,7 +64,9 @@ fn remarks(matrix: &Matrix) -> String {
     for report in matrix.reports() {
         for entry in &report.entries {
             let failure = match &entry.outcome {
-                Outcome::Failed(sentence) => Some(format!("<b class=failed>{}</b>", escaped(sentence))),
+                Outcome::Failed(sentence) => {
+                    Some(format!("<b class=failed>{}</b>", escaped(sentence)))
+                }
                 _ => None,
             };
             for remark in failure.into_iter().chain(entry.notes.iter().map(|note| escaped(note))) {

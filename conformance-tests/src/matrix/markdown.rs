@@ -13,12 +13,16 @@ pub(super) fn table(matrix: &Matrix) -> String {
     let mut table = line("case", backends) + &line("---", rule);
     table.extend(matrix.rows().map(|row| case(&row)));
     table += &line("**conformant**", verdicts);
-    table + "\n● belongs to the minimum set. What is in words was not run, for want of what it says.\n"
+    table
+        + "\n● belongs to the minimum set. What is in words was not run, for want of what it says.\n"
 }
 
 fn case(Row { first, cells }: &Row<'_>) -> String {
     let mark = if first.minimum { " ●" } else { "" };
-    line(&format!("`{}`{mark}", first.case), cells.iter().map(|cell| cell.map_or_else(String::new, word)))
+    line(
+        &format!("`{}`{mark}", first.case),
+        cells.iter().map(|cell| cell.map_or_else(String::new, word)),
+    )
 }
 
 fn word(entry: &Entry) -> String {

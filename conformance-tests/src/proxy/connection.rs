@@ -81,7 +81,8 @@ impl Pump<'_> {
         }
     }
 
-    /// Reads the next piece. Nobody waits for the rest of a stream with a hole in it once it is healed.
+    /// Reads the next piece. Nobody waits for the rest of a stream with a hole in it once it is
+    /// healed.
     async fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
         let gap = self.gap;
         let direction = self.direction;

@@ -31,7 +31,8 @@ impl Rules {
     }
 }
 
-/// Cuts that were ordered and not made yet, by direction: each is made by the first connection that comes by.
+/// Cuts that were ordered and not made yet, by direction: each is made by the first connection that
+/// comes by.
 #[derive(Debug, Default)]
 pub(super) struct Cuts([AtomicBool; 2]);
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use polywire_core::{
-    Abandoned, CallId, Delivery, Inbound, Message, Outbound, Outcome, Receipt, Receiver, Result, Sender,
-    Sending, Settle,
+    Abandoned, CallId, Delivery, Inbound, Message, Outbound, Outcome, Receipt, Receiver, Result,
+    Sender, Sending, Settle,
 };
 
 use crate::backend::{End, Flaw};

@@ -2,8 +2,8 @@
 
 use polywire_conformance::{Backend, Hook, Space};
 use polywire_core::{
-    Address, AnyTransport, Capabilities, Filters, Graveyard, Limits, Memory, Origin, Receiver, Result,
-    Sender, Subscription, Transport, Window,
+    Address, AnyTransport, Capabilities, Filters, Graveyard, Limits, Memory, Origin, Receiver,
+    Result, Sender, Subscription, Transport, Window,
 };
 
 /// What a broken backend does otherwise than memory. By default nothing.
@@ -156,8 +156,13 @@ impl<F: Flaw> Transport for World<F> {
         Ok(self.flaw.pushing(self.memory.publisher(channel).await?))
     }
 
-    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
-        let (receiver, filters) = self.memory.subscriber(channel, self.flaw.wish(subscription)).await?;
+    async fn subscriber(
+        &self,
+        channel: &Address,
+        subscription: Subscription,
+    ) -> Result<(Receiver, Filters)> {
+        let (receiver, filters) =
+            self.memory.subscriber(channel, self.flaw.wish(subscription)).await?;
         Ok(self.flaw.subscribing(receiver, filters))
     }
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use futures_core::future::BoxFuture;
-use polywire_core::{Delivery, Graveyard, Message, Outcome, Receipt, Receiver, Result, Sender, Settle};
+use polywire_core::{
+    Delivery, Graveyard, Message, Outcome, Receipt, Receiver, Result, Sender, Settle,
+};
 
 use crate::backend::Flaw;
 use crate::ends::received;

@@ -53,7 +53,9 @@ impl<A: FnMut(Result<Delivery>) -> Result<Delivery> + Unpin> Stream for Received
     }
 }
 
-impl<A: FnMut(Result<Delivery>) -> Result<Delivery> + Unpin + Send + 'static> Inbound for Received<A> {
+impl<A: FnMut(Result<Delivery>) -> Result<Delivery> + Unpin + Send + 'static> Inbound
+    for Received<A>
+{
     fn stop(mut self: Pin<&mut Self>) {
         self.inner.stop();
     }

@@ -1,4 +1,5 @@
-//! Flaws of pushing and publishing: what is lost on the way, comes twice, or comes to the wrong ones.
+//! Flaws of pushing and publishing: what is lost on the way, comes twice, or comes to the wrong
+//! ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,12 +19,9 @@ pub(crate) struct LosesSome(Arc<AtomicU64>);
 impl Flaw for LosesSome {
     fn pushing(&self, sender: Sender) -> Sender {
         let count = self.0.clone();
-        Sender::new(Changed(
-            sender,
-            move |_: &Message| {
-                if count.fetch_add(1, Ordering::Relaxed) % 100 == 99 { 0 } else { 1 }
-            },
-        ))
+        Sender::new(Changed(sender, move |_: &Message| {
+            if count.fetch_add(1, Ordering::Relaxed) % 100 == 99 { 0 } else { 1 }
+        }))
     }
 }
 
@@ -34,12 +32,9 @@ pub(crate) struct RepeatsSome(Arc<AtomicU64>);
 impl Flaw for RepeatsSome {
     fn pushing(&self, sender: Sender) -> Sender {
         let count = self.0.clone();
-        Sender::new(Changed(
-            sender,
-            move |_: &Message| {
-                if count.fetch_add(1, Ordering::Relaxed) % 100 == 99 { 2 } else { 1 }
-            },
-        ))
+        Sender::new(Changed(sender, move |_: &Message| {
+            if count.fetch_add(1, Ordering::Relaxed) % 100 == 99 { 2 } else { 1 }
+        }))
     }
 }
 

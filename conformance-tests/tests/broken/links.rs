@@ -32,7 +32,8 @@ impl Flaw for NeverReconnects {
     }
 
     fn calling(&self, (sender, receiver): End) -> End {
-        let failing = |sent: Result<()>| sent.and(Err(Error::new(ErrorKind::Disconnected, "it was cut")));
+        let failing =
+            |sent: Result<()>| sent.and(Err(Error::new(ErrorKind::Disconnected, "it was cut")));
         (Sender::new(Reporting { sender, cut: self.0.clone(), report: failing }), receiver)
     }
 }
@@ -50,7 +51,11 @@ impl Flaw for DeniesSending {
         let count = AtomicU64::new(0);
         let denying = move |sent| {
             let denied = count.fetch_add(1, Ordering::Relaxed) % 10 == 9;
-            if denied { Err(Error::new(ErrorKind::Disconnected, "it was cut").unsent()) } else { sent }
+            if denied {
+                Err(Error::new(ErrorKind::Disconnected, "it was cut").unsent())
+            } else {
+                sent
+            }
         };
         (Sender::new(Reporting { sender, cut: self.0.clone(), report: denying }), receiver)
     }

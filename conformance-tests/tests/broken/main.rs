@@ -1,8 +1,8 @@
-//! The suite can fail: backends that are broken on purpose, each caught by the case that is about it, in a sentence
-//! that tells what is wrong.
+//! The suite can fail: backends that are broken on purpose, each caught by the case that is about
+//! it, in a sentence that tells what is wrong.
 //!
-//! The clock is paused where it can be, so a case that waits in vain ends at once, and never by the time that bounds
-//! all cases.
+//! The clock is paused where it can be, so a case that waits in vain ends at once, and never by the
+//! time that bounds all cases.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
@@ -27,7 +27,9 @@ use self::dying::{ForgetsStories, Hasty, LooksAway, LosesRedriven, Shouts, Throw
 use self::events::{
     DeafToChanges, ForgetsGroups, LosesSome, NeverWaits, NobodyShares, RepeatsSome, WantsTooLittle,
 };
-use self::links::{DeliversHalves, DeliversStaleBodies, DeniesSending, FallsSilent, NeverReconnects};
+use self::links::{
+    DeliversHalves, DeliversStaleBodies, DeniesSending, FallsSilent, NeverReconnects,
+};
 use self::messages::{
     Alters, Boundless, LosesReplies, RepeatsReplies, RepeatsRequests, SwallowsUnroutable, Swaps,
 };
@@ -42,7 +44,9 @@ async fn caught(flaw: impl Flaw, id: &str, sentence: &str) {
     let sound = Suite::of(Broken(Sound)).run_case(case).await;
     assert!(sound.outcome.is_passed(), "without a flaw, it is {:?}", sound.outcome);
     let broken = Suite::of(Broken(flaw)).run_case(case).await;
-    let Outcome::Failed(said) = broken.outcome else { panic!("the flaw was not seen: {:?}", broken.outcome) };
+    let Outcome::Failed(said) = broken.outcome else {
+        panic!("the flaw was not seen: {:?}", broken.outcome)
+    };
     assert!(said.contains(sentence), "it fails with another sentence: {said}");
 }
 
@@ -165,7 +169,8 @@ async fn denied_sending() {
 #[tokio::test]
 async fn stale_bodies() {
     let case = "links.no_acknowledged_call_is_lost_over_a_cut";
-    caught(DeliversStaleBodies::default(), case, "what was promised and what was seen disagree").await;
+    caught(DeliversStaleBodies::default(), case, "what was promised and what was seen disagree")
+        .await;
 }
 
 /// Else no backend that lacks it could be conformant.

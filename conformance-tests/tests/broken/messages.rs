@@ -104,7 +104,9 @@ impl Outbound for Swallowing {
     fn send(&self, message: Message) -> Sending<'_> {
         Sending::later(async move {
             let sent = self.0.send(message).await;
-            sent.or_else(|error| if error.kind() == ErrorKind::Unroutable { Ok(()) } else { Err(error) })
+            sent.or_else(
+                |error| if error.kind() == ErrorKind::Unroutable { Ok(()) } else { Err(error) },
+            )
         })
     }
 }

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use polywire_core::{
-    Delivery, Filters, Inbound, Message, Outbound, Outcome, Receipt, Receiver, Result, Sender, Sending,
-    Settle, Window,
+    Delivery, Filters, Inbound, Message, Outbound, Outcome, Receipt, Receiver, Result, Sender,
+    Sending, Settle, Window,
 };
 use tokio::sync::Semaphore;
 
@@ -71,7 +71,8 @@ impl Flaw for ForgetsAcknowledgements {
     }
 }
 
-/// The receipts of an end, of which none is settled before the end is dropped, unless it is to be requeued.
+/// The receipts of an end, of which none is settled before the end is dropped, unless it is to be
+/// requeued.
 #[derive(Default)]
 struct Held(Mutex<Vec<Option<Receipt>>>);
 

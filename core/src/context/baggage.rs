@@ -7,11 +7,13 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use crate::Headers;
 
-/// Pairs of text that go along with a call, and with all the calls that come of it: a tenant, a language, an experiment.
+/// Pairs of text that go along with a call, and with all the calls that come of it: a tenant, a
+/// language, an experiment.
 ///
 /// They lie in the header `baggage`, as the [W3C](https://www.w3.org/TR/baggage/) says it: `key=value` with commas
-/// between, values percent-encoded. What does not read so is left out. There are at most 64 of them, of at most 8,192
-/// bytes in all; what is beyond is left out as well, the latest first. Everybody on the way can read them: no secrets.
+/// between, values percent-encoded. What does not read so is left out. There are at most 64 of
+/// them, of at most 8,192 bytes in all; what is beyond is left out as well, the latest first.
+/// Everybody on the way can read them: no secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Baggage(Vec<(String, String)>);
 
@@ -79,8 +81,11 @@ impl fmt::Display for Baggage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut length = 0;
         for (key, value) in self.iter().take(Self::PAIRS_MAX) {
-            let pair =
-                format!("{}={}", utf8_percent_encode(key, OF_KEYS), utf8_percent_encode(value, OF_VALUES));
+            let pair = format!(
+                "{}={}",
+                utf8_percent_encode(key, OF_KEYS),
+                utf8_percent_encode(value, OF_VALUES)
+            );
             let comma = if length == 0 { "" } else { "," };
             length += comma.len() + pair.len();
             if length > Self::BYTES_MAX {
@@ -95,7 +100,8 @@ impl fmt::Display for Baggage {
 /// A key and its value, without the properties that may follow.
 fn pair(member: &str) -> Option<(String, String)> {
     let (key, value) = member.split(';').next()?.split_once('=')?;
-    let decoded = |text: &str| Some(percent_decode_str(text.trim()).decode_utf8().ok()?.into_owned());
+    let decoded =
+        |text: &str| Some(percent_decode_str(text.trim()).decode_utf8().ok()?.into_owned());
     Some((decoded(key)?, decoded(value)?)).filter(|(key, _)| !key.is_empty())
 }
 
@@ -127,8 +133,9 @@ mod tests {
 
     #[test]
     fn w3cs_example_is_read() {
-        let baggage =
-            Baggage::of(&headers("key1=value1;property1;property2, key2 = value2, key3=value3; k=v"));
+        let baggage = Baggage::of(&headers(
+            "key1=value1;property1;property2, key2 = value2, key3=value3; k=v",
+        ));
         let pairs: Vec<_> = baggage.iter().collect();
         assert_eq!(pairs, [("key1", "value1"), ("key2", "value2"), ("key3", "value3")]);
         assert_eq!(Baggage::of(&headers("userId=Am%C3%A9lie")).get("userId"), Some("Amélie"));

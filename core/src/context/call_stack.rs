@@ -6,8 +6,9 @@ use super::Context;
 
 /// The calls that led to one, the first one first, each as `service.method.number`.
 ///
-/// They lie in the header `call-id-stack`, with commas between. A call that is made outside of a handler has none, and
-/// costs nothing. At most 32 are kept, of at most 4,096 bytes in all, the latest ones.
+/// They lie in the header `call-id-stack`, with commas between. A call that is made outside of a
+/// handler has none, and costs nothing. At most 32 are kept, of at most 4,096 bytes in all, the
+/// latest ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallStack(Vec<String>);
 

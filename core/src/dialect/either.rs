@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use super::Dialect;
 use crate::{Codec, Fault, Message, Result};
 
-/// Either of two formats. A server takes both, and answers each request in the format that it came in; what a caller sends
-/// is in the first.
+/// Either of two formats. A server takes both, and answers each request in the format that it came
+/// in; what a caller sends is in the first.
 ///
 /// ```
 /// # use polywire_codec::{Json, MessagePack};
@@ -43,8 +43,15 @@ impl<A: Codec, B: Codec> Dialect for (A, B) {
         }
     }
 
-    fn decode_outcome<T: DeserializeOwned>(&self, message: &mut Message) -> Result<Result<T, Fault>> {
-        if is_of::<B>(message) { self.1.decode_outcome(message) } else { self.0.decode_outcome(message) }
+    fn decode_outcome<T: DeserializeOwned>(
+        &self,
+        message: &mut Message,
+    ) -> Result<Result<T, Fault>> {
+        if is_of::<B>(message) {
+            self.1.decode_outcome(message)
+        } else {
+            self.0.decode_outcome(message)
+        }
     }
 
     fn decode_details<T: DeserializeOwned>(&self, fault: &Fault, message: &Message) -> Result<T> {

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 /// Decides whether the next request is begun in the intake itself, or at once in a task of its own.
 ///
-/// Most handlers are done at once, or wait for something: begun in the intake, they cost no task and no wake-up. One
-/// that computes would hold up every other request meanwhile. So when beginnings take long, requests go to tasks of
-/// their own for a while, and for twice as long when that happens again soon.
+/// Most handlers are done at once, or wait for something: begun in the intake, they cost no task
+/// and no wake-up. One that computes would hold up every other request meanwhile. So when
+/// beginnings take long, requests go to tasks of their own for a while, and for twice as long when
+/// that happens again soon.
 ///
-/// "Long" is a mean: on a busy machine any one beginning may take long because the thread was put aside in it.
+/// "Long" is a mean: on a busy machine any one beginning may take long because the thread was put
+/// aside in it.
 pub(super) struct Pace {
     /// The mean time of a beginning, the latest ones weighing most.
     mean: Duration,
@@ -58,7 +60,8 @@ impl Pace {
         self.quick = self.quick.saturating_add(1);
         if self.mean > SLOW {
             let soon = self.quick < self.penalty;
-            self.penalty = if soon { self.penalty.saturating_mul(2).min(PENALTIES.1) } else { PENALTIES.0 };
+            self.penalty =
+                if soon { self.penalty.saturating_mul(2).min(PENALTIES.1) } else { PENALTIES.0 };
             (self.mean, self.apart, self.quick) = (Duration::ZERO, self.penalty, 0);
         }
     }
@@ -70,7 +73,8 @@ mod tests {
 
     const QUICK: Duration = Duration::from_micros(3);
 
-    /// Begins requests that take this long until the pace sends them apart; how many began, and how many go apart.
+    /// Begins requests that take this long until the pace sends them apart; how many began, and how
+    /// many go apart.
     fn slow_spell(pace: &mut Pace, took: Duration) -> (u32, u32) {
         let mut begun = 0;
         while pace.begin_here() {

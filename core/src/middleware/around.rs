@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use super::{
-    CircuitBreaker, ConcurrencyLimit, Deadlines, Layer, LogFailures, Middleware, RateLimit, Retry, SetHeader,
-    Trace,
+    CircuitBreaker, ConcurrencyLimit, Deadlines, Layer, LogFailures, Middleware, RateLimit, Retry,
+    SetHeader, Trace,
 };
 use crate::{CallError, Reply, Request, Service};
 
@@ -50,8 +50,8 @@ impl<M: Middleware, S> Layer<S> for UserLayer<M> {
     }
 }
 
-/// Our own middleware needs no [`layer`] around it. One implementation for all of them is not possible: the trait is
-/// another crate's.
+/// Our own middleware needs no [`layer`] around it. One implementation for all of them is not
+/// possible: the trait is another crate's.
 macro_rules! layers {
     ($($middleware:ty),*) => {
         $(impl<S> Layer<S> for $middleware {
@@ -64,7 +64,16 @@ macro_rules! layers {
     };
 }
 
-layers!(CircuitBreaker, ConcurrencyLimit, Deadlines, LogFailures, RateLimit, Retry, SetHeader, Trace);
+layers!(
+    CircuitBreaker,
+    ConcurrencyLimit,
+    Deadlines,
+    LogFailures,
+    RateLimit,
+    Retry,
+    SetHeader,
+    Trace
+);
 
 #[cfg(feature = "metrics")]
 layers!(super::Metrics);

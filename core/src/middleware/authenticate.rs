@@ -9,10 +9,12 @@ use subtle::ConstantTimeEq;
 use super::{Around, Layer, Middleware};
 use crate::{CallError, Code, Fault, Headers, Reply, Request, Result, Service};
 
-/// Finds out from the headers who calls, and hands that on as a value that handlers can read; or refuses.
+/// Finds out from the headers who calls, and hands that on as a value that handlers can read; or
+/// refuses.
 ///
-/// Whoever is refused gets the fault that the check answered with; the handler never runs. The transport's own security,
-/// TLS or CURVE, keeps headers from the eyes of others: without it, a token can be read on the way.
+/// Whoever is refused gets the fault that the check answered with; the handler never runs. The
+/// transport's own security, TLS or CURVE, keeps headers from the eyes of others: without it, a
+/// token can be read on the way.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -38,16 +40,16 @@ type Check<I> = dyn Fn(&Headers) -> Result<I, Fault> + Send + Sync;
 impl<I: Any + Send + Sync> Authenticate<I> {
     /// Lets through whom `check` knows, and hands on what it says, in [`Request::extensions`].
     ///
-    /// A check runs for every request, and must not block; what has to look something up elsewhere is a
-    /// [`Middleware`] of its own.
+    /// A check runs for every request, and must not block; what has to look something up elsewhere
+    /// is a [`Middleware`] of its own.
     pub fn new(check: impl Fn(&Headers) -> Result<I, Fault> + Send + Sync + 'static) -> Self {
         Self(Arc::new(check))
     }
 }
 
 impl Authenticate {
-    /// Lets through whoever has `token` in the header `name`. It is compared in a time that does not tell how much of it
-    /// was right.
+    /// Lets through whoever has `token` in the header `name`. It is compared in a time that does
+    /// not tell how much of it was right.
     #[must_use]
     pub fn token(name: impl Into<String>, token: impl Into<String>) -> Self {
         let (name, token) = (name.into(), token.into());
@@ -116,7 +118,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_handler_reads_who_it_is() {
-        let check = |headers: &Headers| Ok(headers.get("authorization").unwrap_or("nobody").to_owned());
+        let check =
+            |headers: &Headers| Ok(headers.get("authorization").unwrap_or("nobody").to_owned());
         let service = Authenticate::new(check).layer(service_fn(async |request: Request| {
             Ok(Reply::new(request.context().extensions.get::<String>().unwrap().clone()))
         }));

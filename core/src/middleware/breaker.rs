@@ -8,12 +8,13 @@ use tokio::time::Instant;
 use super::{Middleware, failure, overloaded};
 use crate::{CallError, Code, ErrorKind, Reply, Request, Result, Service};
 
-/// Stops calling what keeps failing: after so many failures in a row it refuses every request for a while, then lets one
-/// through to try, and goes on by what becomes of it.
+/// Stops calling what keeps failing: after so many failures in a row it refuses every request for a
+/// while, then lets one through to try, and goes on by what becomes of it.
 ///
-/// A failure is a deadline that passed, a connection that is lost, nobody there, or a peer that says that it cannot take
-/// calls now; never a fault of the application, which shows that the peer works. What is refused was not tried: it fails
-/// with [`ErrorKind::Overloaded`] as unsent. Put [`Retry`](super::Retry) in front of it.
+/// A failure is a deadline that passed, a connection that is lost, nobody there, or a peer that
+/// says that it cannot take calls now; never a fault of the application, which shows that the peer
+/// works. What is refused was not tried: it fails with [`ErrorKind::Overloaded`] as unsent. Put
+/// [`Retry`](super::Retry) in front of it.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -227,8 +228,9 @@ mod tests {
             let _ = service.call(request()).await;
         }
         assert!(!breaker.is_open());
-        let refusing = breaker
-            .layer(service_fn(async |_| Ok(Message::failed(Fault::new(Code::Application, "no")).into())));
+        let refusing = breaker.layer(service_fn(async |_| {
+            Ok(Message::failed(Fault::new(Code::Application, "no")).into())
+        }));
         for _ in 0..5 {
             refusing.call(request()).await.unwrap();
         }

@@ -9,11 +9,13 @@ use tokio::time::timeout_at;
 use super::{Middleware, PATIENCE, overloaded};
 use crate::{CallError, Deadline, Reply, Request, Result, Service};
 
-/// Lets so many requests through at once. The rest waits for its turn, in order, and within its deadline; or is shed.
+/// Lets so many requests through at once. The rest waits for its turn, in order, and within its
+/// deadline; or is shed.
 ///
-/// What is refused was not tried: it fails with [`ErrorKind::Overloaded`] as unsent, which a server answers with
-/// [`Code::Unavailable`]. On a server, a [`Window`](crate::Window) is the better bound for everything at once, because
-/// what is beyond it waits at the source, where another server may take it; this one is for a part of a service.
+/// What is refused was not tried: it fails with [`ErrorKind::Overloaded`] as unsent, which a server
+/// answers with [`Code::Unavailable`]. On a server, a [`Window`](crate::Window) is the better bound
+/// for everything at once, because what is beyond it waits at the source, where another server may
+/// take it; this one is for a part of a service.
 ///
 /// ```
 /// use polywire_core::middleware::ConcurrencyLimit;
@@ -36,8 +38,8 @@ impl ConcurrencyLimit {
     /// Requests that may wait, unless said otherwise. The default is 1,024.
     pub const DEFAULT_WAITING_MAX: usize = 1024;
 
-    /// Lets `requests` through at once, at least one. The others wait up to 30 seconds, or their deadline if that comes
-    /// first.
+    /// Lets `requests` through at once, at least one. The others wait up to 30 seconds, or their
+    /// deadline if that comes first.
     #[must_use]
     pub fn new(requests: usize) -> Self {
         let running = Arc::new(Semaphore::new(requests.clamp(1, Semaphore::MAX_PERMITS)));
@@ -45,7 +47,8 @@ impl ConcurrencyLimit {
         Self { running, waiting, patience: PATIENCE }
     }
 
-    /// How long a request waits for its turn, if its deadline is not nearer. The default is 30 seconds.
+    /// How long a request waits for its turn, if its deadline is not nearer. The default is 30
+    /// seconds.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
@@ -78,7 +81,9 @@ impl Middleware for ConcurrencyLimit {
                 match timeout_at(deadline.min(patience).instant(), self.running.acquire()).await {
                     Ok(Ok(permit)) => permit,
                     Err(_) if deadline <= patience => return Err(CallError::deadline_exceeded()),
-                    Ok(Err(_)) | Err(_) => return Err(overloaded("too many requests for too long")),
+                    Ok(Err(_)) | Err(_) => {
+                        return Err(overloaded("too many requests for too long"));
+                    }
                 }
             }
         };

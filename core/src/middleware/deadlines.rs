@@ -11,9 +11,10 @@ use crate::{Address, CallError, Deadline, Error, Reply, Request, Result, Service
 
 /// Gives a deadline to what has none, and brings forward those that are too far away.
 ///
-/// On a client, this makes calls give up sooner: by method, or all of them. On a server, it bounds how long a handler may
-/// run, whatever its caller would wait; for jobs and events, which have no deadline, the fallback is the bound. What runs
-/// out of time is dropped, and is [`CallError::DeadlineExceeded`].
+/// On a client, this makes calls give up sooner: by method, or all of them. On a server, it bounds
+/// how long a handler may run, whatever its caller would wait; for jobs and events, which have no
+/// deadline, the fallback is the bound. What runs out of time is dropped, and is
+/// [`CallError::DeadlineExceeded`].
 ///
 /// ```
 /// # use std::time::Duration;
@@ -118,8 +119,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_nearest_deadline_counts_and_methods_have_their_own_cap() {
-        let deadlines =
-            Deadlines::new().fallback(3 * SECOND).cap(5 * SECOND).method("slow", 9 * SECOND).unwrap();
+        let deadlines = Deadlines::new()
+            .fallback(3 * SECOND)
+            .cap(5 * SECOND)
+            .method("slow", 9 * SECOND)
+            .unwrap();
         assert_eq!(left(&deadlines, request("any", None)).await, Some(3 * SECOND));
         assert_eq!(left(&deadlines, request("any", Some(2 * SECOND))).await, Some(2 * SECOND));
         assert_eq!(left(&deadlines, request("any", Some(8 * SECOND))).await, Some(5 * SECOND));
@@ -129,7 +133,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_runs_out_of_time_is_dropped() {
-        let service = Deadlines::new().fallback(SECOND).layer(service_fn(|_| std::future::pending()));
+        let service =
+            Deadlines::new().fallback(SECOND).layer(service_fn(|_| std::future::pending()));
         let outcome = service.call(request("any", None)).await;
         assert!(matches!(outcome, Err(CallError::DeadlineExceeded(_))));
     }

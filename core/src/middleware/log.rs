@@ -9,9 +9,9 @@ use crate::{CallError, Code, Fault, Reply, Request, Result, Service};
 
 /// Writes what fails to the log: at `warn`, and at `debug` what was said to be expected.
 ///
-/// On a server, what fails are its handlers; on a client, its calls. The event has the fields `service`, `method`, `topic`,
-/// `attempt`, `error` (in one word: a fault's code or an error's kind), `fault` (the peer's own name), `cause` and
-/// `duration_ms`.
+/// On a server, what fails are its handlers; on a client, its calls. The event has the fields
+/// `service`, `method`, `topic`, `attempt`, `error` (in one word: a fault's code or an error's
+/// kind), `fault` (the peer's own name), `cause` and `duration_ms`.
 ///
 /// ```
 /// use polywire_core::middleware::LogFailures;
@@ -62,8 +62,10 @@ impl Middleware for LogFailures {
 
         let fault = failure::fault(&outcome);
         let cause = cause(&outcome, fault);
-        let (method, topic) =
-            (method.as_ref().map(tracing::field::display), topic.as_ref().map(tracing::field::display));
+        let (method, topic) = (
+            method.as_ref().map(tracing::field::display),
+            topic.as_ref().map(tracing::field::display),
+        );
         let duration_ms = start.elapsed().as_millis();
         let (service, name) = (&*self.service, fault.map(|fault| &*fault.kind));
         if fault.is_some_and(|fault| self.expects(fault)) {

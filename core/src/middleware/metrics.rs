@@ -8,13 +8,16 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::time::Instant;
 
 use super::{Middleware, failure};
-use crate::{Address, CallError, ClientStats, Code, Reply, Request, Result, ServerStats, Service, WorkStats};
+use crate::{
+    Address, CallError, ClientStats, Code, Reply, Request, Result, ServerStats, Service, WorkStats,
+};
 
-/// Counts requests, how long they take and how many are under way, for whatever recorder the program has installed
-/// through the [`metrics`] facade.
+/// Counts requests, how long they take and how many are under way, for whatever recorder the
+/// program has installed through the [`metrics`] facade.
 ///
-/// The names and labels stand in `docs/observability.md`. Methods have a label of their own up to 256 of them, the rest
-/// and those that no service knows are `other`: what a stranger calls cannot fill the memory.
+/// The names and labels stand in `docs/observability.md`. Methods have a label of their own up to
+/// 256 of them, the rest and those that no service knows are `other`: what a stranger calls cannot
+/// fill the memory.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -117,7 +120,8 @@ impl Middleware for Metrics {
         let under_way = UnderWay::begin(&self.0.in_flight);
         let outcome = next.call(request).await;
         drop(under_way);
-        let is_known = failure::fault(&outcome).is_none_or(|fault| fault.code != Code::MethodNotFound);
+        let is_known =
+            failure::fault(&outcome).is_none_or(|fault| fault.code != Code::MethodNotFound);
         self.record(&self.method(method.filter(|_| is_known)), start, &outcome);
         outcome
     }
@@ -160,7 +164,8 @@ fn set<const N: usize>(label: &'static str, whose: &str, counts: [(&'static str,
 }
 
 impl ClientStats {
-    /// Tells the recorder of the `metrics` facade what a client of `service` has counted. Call it before each report.
+    /// Tells the recorder of the `metrics` facade what a client of `service` has counted. Call it
+    /// before each report.
     pub fn record(&self, service: &str) {
         set(
             "service",
@@ -174,7 +179,8 @@ impl ClientStats {
 }
 
 impl ServerStats {
-    /// Tells the recorder of the `metrics` facade what a server of `service` has counted. Call it before each report.
+    /// Tells the recorder of the `metrics` facade what a server of `service` has counted. Call it
+    /// before each report.
     pub fn record(&self, service: &str) {
         set(
             "service",
@@ -197,8 +203,8 @@ impl ServerStats {
 }
 
 impl WorkStats {
-    /// Tells the recorder of the `metrics` facade what a worker of the queue `name`, or a listener to the channel, has
-    /// counted. Call it before each report.
+    /// Tells the recorder of the `metrics` facade what a worker of the queue `name`, or a listener
+    /// to the channel, has counted. Call it before each report.
     pub fn record(&self, name: &str) {
         set(
             "name",

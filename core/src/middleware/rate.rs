@@ -8,11 +8,11 @@ use tokio::time::{Instant, sleep_until};
 use super::{Middleware, PATIENCE, overloaded};
 use crate::{CallError, Deadline, Reply, Request, Result, Service};
 
-/// Lets so many requests through in a time: a bucket of tokens that fills up steadily. The rest waits for a token, in
-/// order, and within its deadline; or is shed.
+/// Lets so many requests through in a time: a bucket of tokens that fills up steadily. The rest
+/// waits for a token, in order, and within its deadline; or is shed.
 ///
-/// What would wait too long is refused at once, untried: with [`ErrorKind::Overloaded`] as unsent, which a server answers
-/// with [`Code::Unavailable`].
+/// What would wait too long is refused at once, untried: with [`ErrorKind::Overloaded`] as unsent,
+/// which a server answers with [`Code::Unavailable`].
 ///
 /// ```
 /// # use std::time::Duration;
@@ -35,8 +35,8 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// Lets `requests` through in each `period`, at least one, and as many at once after a pause. The others wait up to
-    /// 30 seconds, or their deadline if that comes first.
+    /// Lets `requests` through in each `period`, at least one, and as many at once after a pause.
+    /// The others wait up to 30 seconds, or their deadline if that comes first.
     #[must_use]
     pub fn new(requests: u32, period: Duration) -> Self {
         let requests = requests.max(1);
@@ -44,13 +44,15 @@ impl RateLimit {
         Self { full_at, interval: period / requests, burst: requests, patience: PATIENCE }
     }
 
-    /// How many requests go through at once after a pause, at least one. The default is as many as in a period.
+    /// How many requests go through at once after a pause, at least one. The default is as many as
+    /// in a period.
     #[must_use]
     pub fn burst(self, requests: u32) -> Self {
         Self { burst: requests.max(1), ..self }
     }
 
-    /// How long a request waits for its token, if its deadline is not nearer. The default is 30 seconds.
+    /// How long a request waits for its token, if its deadline is not nearer. The default is 30
+    /// seconds.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
@@ -81,7 +83,8 @@ impl Middleware for RateLimit {
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Reply, CallError> {
         let now = Instant::now();
         let patience = now + self.patience.min(Deadline::MAX);
-        let until = request.message.deadline.map_or(patience, |deadline| deadline.instant().min(patience));
+        let until =
+            request.message.deadline.map_or(patience, |deadline| deadline.instant().min(patience));
         let Some(there) = self.take(now, until) else {
             return Err(overloaded("too many requests in a short time"));
         };
@@ -120,8 +123,9 @@ mod tests {
     async fn a_pause_saves_up_no_more_than_a_burst() {
         let service = limited(&RateLimit::new(2, SECOND).shed());
         tokio::time::advance(60 * SECOND).await;
-        let outcomes =
-            futures_util::future::join_all((0..4).map(|_| service.call(Request::new(Message::default()))));
+        let outcomes = futures_util::future::join_all(
+            (0..4).map(|_| service.call(Request::new(Message::default()))),
+        );
         let passed = outcomes.await.iter().filter(|outcome| outcome.is_ok()).count();
         assert_eq!(passed, 2);
     }
@@ -132,7 +136,8 @@ mod tests {
         service.call(Request::new(Message::default())).await.unwrap();
         let start = Instant::now();
         for _ in 0..3 {
-            let hurried = Message { deadline: Some(Deadline::after(SECOND / 2)), ..Message::default() };
+            let hurried =
+                Message { deadline: Some(Deadline::after(SECOND / 2)), ..Message::default() };
             assert!(service.call(Request::new(hurried)).await.is_err());
         }
         assert_eq!(start.elapsed(), Duration::ZERO);

@@ -8,13 +8,14 @@ pub use self::budget::Budget;
 use super::{Middleware, failure};
 use crate::{CallError, Code, Deadline, ErrorKind, Reply, Request, Result, Service};
 
-/// Tries again what failed, where that cannot do the work twice: the request provably reached nobody, or it is
-/// [idempotent](Request::idempotent).
+/// Tries again what failed, where that cannot do the work twice: the request provably reached
+/// nobody, or it is [idempotent](Request::idempotent).
 ///
-/// Only what a little time may mend is repeated: a lost connection, nobody there, too much at once, and for idempotent
-/// requests also an attempt that ran out of its own time, and a peer that cannot take the call now. All attempts share the
-/// deadline of the request. A [`Budget`] bounds the repeats of everybody together, so that an outage does not become a
-/// storm. What is not repeated fails as it did the last time.
+/// Only what a little time may mend is repeated: a lost connection, nobody there, too much at once,
+/// and for idempotent requests also an attempt that ran out of its own time, and a peer that cannot
+/// take the call now. All attempts share the deadline of the request. A [`Budget`] bounds the
+/// repeats of everybody together, so that an outage does not become a storm. What is not repeated
+/// fails as it did the last time.
 ///
 /// ```
 /// use polywire_core::middleware::{Backoff, Retry};
@@ -48,14 +49,20 @@ impl Retry {
         Self { backoff, ..self }
     }
 
-    /// How many repeats there may be for so many requests. Layers that are given clones of one budget share it.
+    /// How many repeats there may be for so many requests. Layers that are given clones of one
+    /// budget share it.
     #[must_use]
     pub fn budget(self, budget: Budget) -> Self {
         Self { budget, ..self }
     }
 
     /// Whether another attempt is allowed, and fits into the time; then how long to wait for it.
-    fn pause(&self, request: &Request, attempt: u32, outcome: &Result<Reply, CallError>) -> Option<Wait> {
+    fn pause(
+        &self,
+        request: &Request,
+        attempt: u32,
+        outcome: &Result<Reply, CallError>,
+    ) -> Option<Wait> {
         if !may_be_repeated(request, outcome) {
             return None;
         }
@@ -129,7 +136,10 @@ mod tests {
     use crate::{Error, Fault, Message, service_fn};
 
     /// A service that always fails like this, and how often it was called.
-    fn failing(retry: &Retry, fail: fn() -> Result<Reply, CallError>) -> (impl Service, Arc<AtomicU32>) {
+    fn failing(
+        retry: &Retry,
+        fail: fn() -> Result<Reply, CallError>,
+    ) -> (impl Service, Arc<AtomicU32>) {
         let calls = Arc::new(AtomicU32::new(0));
         let counted = calls.clone();
         let service = service_fn(move |_| {
@@ -190,7 +200,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_does_not_multiply_the_calls() {
-        let (service, calls) = failing(&Retry::new().attempts(10).budget(Budget::new(20, 0)), unsent);
+        let (service, calls) =
+            failing(&Retry::new().attempts(10).budget(Budget::new(20, 0)), unsent);
         for _ in 0..100 {
             assert!(service.call(request(false)).await.is_err());
         }

@@ -14,8 +14,8 @@ use crate::{CallError, Deadline, Error, ErrorKind, Fault, Reply, Request, Result
 
 /// One of our services as a `tower::Service`, so that tower's layers can be put around it.
 ///
-/// It is always ready: backpressure is the [`Window`](crate::Window) of a server and the bound on a client's calls in
-/// flight. Clones share the service.
+/// It is always ready: backpressure is the [`Window`](crate::Window) of a server and the bound on a
+/// client's calls in flight. Clones share the service.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -77,13 +77,13 @@ impl<S> fmt::Debug for ToTower<S> {
 
 /// A `tower::Service` of requests as one of ours: for a client, a server, a worker or a listener.
 ///
-/// Each request is made on a clone, once that says that it is ready, as tower asks for; what is not [`Clone`], such as a
-/// rate limit, goes behind tower's buffer. Readiness is waited for no longer than the deadline of the request, or 30
-/// seconds if there is none.
+/// Each request is made on a clone, once that says that it is ready, as tower asks for; what is not
+/// [`Clone`], such as a rate limit, goes behind tower's buffer. Readiness is waited for no longer
+/// than the deadline of the request, or 30 seconds if there is none.
 ///
-/// What tower's layers say becomes ours: a timeout is [`CallError::DeadlineExceeded`], load that is shed is
-/// [`ErrorKind::Overloaded`], a [`CallError`], an [`Error`] or a [`Fault`] is itself, and anything else is
-/// [`ErrorKind::Rejected`] with its source.
+/// What tower's layers say becomes ours: a timeout is [`CallError::DeadlineExceeded`], load that is
+/// shed is [`ErrorKind::Overloaded`], a [`CallError`], an [`Error`] or a [`Fault`] is itself, and
+/// anything else is [`ErrorKind::Rejected`] with its source.
 pub struct FromTower<T>(Mutex<T>);
 
 impl<T> FromTower<T> {
@@ -150,7 +150,8 @@ fn explain(error: tower::BoxError) -> CallError {
     Error::new(ErrorKind::Rejected, "a layer of tower's failed").with_source(error).into()
 }
 
-/// What is ours in the error or behind it: tower's buffer puts what its service said behind an error of its own.
+/// What is ours in the error or behind it: tower's buffer puts what its service said behind an
+/// error of its own.
 fn inner(error: &(dyn StdError + 'static)) -> Option<CallError> {
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -20,12 +20,13 @@ use crate::{Address, CallError, Headers, Message, Reply, Request, Result, Servic
 /// [RPC](https://opentelemetry.io/docs/specs/semconv/rpc/) and
 /// [messaging](https://opentelemetry.io/docs/specs/semconv/messaging/), and makes both ends of a call parts of one trace.
 ///
-/// The trace travels as W3C's [`TraceContext`] in the headers `traceparent` and `tracestate`. A client continues the trace
-/// of the handler that it is used in, or begins one; a server continues that of its caller. Who has OpenTelemetry set up
-/// lets it do that instead: [`propagate`](Self::propagate).
+/// The trace travels as W3C's [`TraceContext`] in the headers `traceparent` and `tracestate`. A
+/// client continues the trace of the handler that it is used in, or begins one; a server continues
+/// that of its caller. Who has OpenTelemetry set up lets it do that instead:
+/// [`propagate`](Self::propagate).
 ///
-/// The fields of the spans stand in `docs/observability.md`. A span that no subscriber asks for costs
-/// nothing; the headers are read and written all the same.
+/// The fields of the spans stand in `docs/observability.md`. A span that no subscriber asks for
+/// costs nothing; the headers are read and written all the same.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -92,13 +93,15 @@ impl Trace {
         Self::at(End::Listener, channel.into())
     }
 
-    /// For a pusher into `queue`, which takes it by [`Pusher::with_trace`](crate::Pusher::with_trace).
+    /// For a pusher into `queue`, which takes it by
+    /// [`Pusher::with_trace`](crate::Pusher::with_trace).
     #[must_use]
     pub fn pusher(queue: impl Into<Arc<str>>) -> Self {
         Self::at(End::Pusher, queue.into())
     }
 
-    /// For a publisher on `channel`, which takes it by [`Publisher::with_trace`](crate::Publisher::with_trace).
+    /// For a publisher on `channel`, which takes it by
+    /// [`Publisher::with_trace`](crate::Publisher::with_trace).
     #[must_use]
     pub fn publisher(channel: impl Into<Arc<str>>) -> Self {
         Self::at(End::Publisher, channel.into())
@@ -108,7 +111,8 @@ impl Trace {
         Self { end, name, system: "polywire".into(), propagate: None }
     }
 
-    /// What carries the messages: `rabbitmq`, for instance. It stands in `messaging.system`. The default is `polywire`.
+    /// What carries the messages: `rabbitmq`, for instance. It stands in `messaging.system`. The
+    /// default is `polywire`.
     #[must_use]
     pub fn system(self, system: impl Into<Arc<str>>) -> Self {
         Self { system: system.into(), ..self }
@@ -171,8 +175,13 @@ impl Trace {
         )
     }
 
-    /// Hands a job or an event over by `send`, within a span of its own that the other end goes on from.
-    pub(crate) async fn around<F>(&self, mut message: Message, send: impl FnOnce(Message) -> F) -> Result<()>
+    /// Hands a job or an event over by `send`, within a span of its own that the other end goes on
+    /// from.
+    pub(crate) async fn around<F>(
+        &self,
+        mut message: Message,
+        send: impl FnOnce(Message) -> F,
+    ) -> Result<()>
     where
         F: Future<Output = Result<()>>,
     {
@@ -189,8 +198,8 @@ impl Trace {
         sent
     }
 
-    /// Makes the span a part of the trace that the headers speak of, be it the caller's or that of the handler that the call
-    /// is made in, and says in the headers where that is.
+    /// Makes the span a part of the trace that the headers speak of, be it the caller's or that of
+    /// the handler that the call is made in, and says in the headers where that is.
     fn continue_trace(headers: &mut Headers, span: &Span) {
         let parent = TraceContext::of(headers).or_else(TraceContext::current);
         let here = parent.map_or_else(TraceContext::begin, |parent| parent.child());
@@ -208,7 +217,9 @@ impl Middleware for Trace {
         let headers = &mut request.message.headers;
         match (&self.propagate, self.end) {
             (None, _) => Self::continue_trace(headers, &span),
-            (Some(propagate), End::Client | End::Pusher | End::Publisher) => propagate.inject(&span, headers),
+            (Some(propagate), End::Client | End::Pusher | End::Publisher) => {
+                propagate.inject(&span, headers)
+            }
             (Some(propagate), _) => propagate.extract(headers, &span),
         }
         let outcome = if self.end == End::Client {
@@ -247,6 +258,9 @@ impl fmt::Display for Named<'_> {
 
 impl fmt::Debug for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trace").field("end", &self.end).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Trace")
+            .field("end", &self.end)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

@@ -7,13 +7,16 @@ use tokio::time::timeout;
 
 use crate::rpc::DEFAULT_TIMEOUT;
 use crate::transport::{Graveyard, Origin};
-use crate::{Address, Death, Dialect, Error, ErrorKind, History, Message, Reason, Result, Transport};
+use crate::{
+    Address, Death, Dialect, Error, ErrorKind, History, Message, Reason, Result, Transport,
+};
 
-/// The dead letters of a queue of jobs, of a service, or of a group of subscribers: what failed for good, and waits for
-/// somebody to look at it, to send it on its way again, or to forget it.
+/// The dead letters of a queue of jobs, of a service, or of a group of subscribers: what failed for
+/// good, and waits for somebody to look at it, to send it on its way again, or to forget it.
 ///
-/// Each of its functions deals with what is there when it begins, oldest first, and no more; what it leaves alone is as if
-/// nobody had looked. Two who look at the same time share what is there between them.
+/// Each of its functions deals with what is there when it begins, oldest first, and no more; what
+/// it leaves alone is as if nobody had looked. Two who look at the same time share what is there
+/// between them.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -48,17 +51,23 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
     ///
     /// [`ErrorKind::Config`] if `queue` is not an address,
     /// [`ErrorKind::Unsupported`] if the transport keeps no dead letters.
-    pub fn of_queue(transport: &'t T, queue: impl TryInto<Address, Error: Into<Error>>) -> Result<Self> {
+    pub fn of_queue(
+        transport: &'t T,
+        queue: impl TryInto<Address, Error: Into<Error>>,
+    ) -> Result<Self> {
         Self::of(transport, Origin::Queue(queue.try_into().map_err(Into::into)?))
     }
 
-    /// Those of a service; see [`ServerBind::deliveries`](crate::ServerBind::deliveries). What is redriven is carried out,
-    /// and answered to nobody, since its caller has given up.
+    /// Those of a service; see [`ServerBind::deliveries`](crate::ServerBind::deliveries). What is
+    /// redriven is carried out, and answered to nobody, since its caller has given up.
     ///
     /// # Errors
     ///
     /// As [`of_queue`](Self::of_queue).
-    pub fn of_service(transport: &'t T, service: impl TryInto<Address, Error: Into<Error>>) -> Result<Self> {
+    pub fn of_service(
+        transport: &'t T,
+        service: impl TryInto<Address, Error: Into<Error>>,
+    ) -> Result<Self> {
         Self::of(transport, Origin::Service(service.try_into().map_err(Into::into)?))
     }
 
@@ -113,22 +122,30 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
         Ok(letters)
     }
 
-    /// Puts those that `chosen` says back where they died, to be attempted as if for the first time, with a note that they
-    /// were redriven; looks at the oldest `most`, and tells how many were chosen.
+    /// Puts those that `chosen` says back where they died, to be attempted as if for the first
+    /// time, with a note that they were redriven; looks at the oldest `most`, and tells how
+    /// many were chosen.
     ///
-    /// Each is gone from here only when it is there, so none is lost, whatever fails; one may be in both places then. Those
-    /// that are not chosen are held until this ends. Dropping the future stops between two of them, or leaves one in both
-    /// places.
+    /// Each is gone from here only when it is there, so none is lost, whatever fails; one may be in
+    /// both places then. Those that are not chosen are held until this ends. Dropping the
+    /// future stops between two of them, or leaves one in both places.
     ///
     /// # Errors
     ///
-    /// What the transport says, or [`ErrorKind::DeadlineExceeded`] if one takes longer than 30 seconds, for instance because
-    /// there is no room where it died; how many were redriven before stands in its detail `redriven`.
-    pub async fn redrive(&self, most: usize, mut chosen: impl FnMut(&DeadLetter) -> bool) -> Result<u64> {
+    /// What the transport says, or [`ErrorKind::DeadlineExceeded`] if one takes longer than 30
+    /// seconds, for instance because there is no room where it died; how many were redriven
+    /// before stands in its detail `redriven`.
+    pub async fn redrive(
+        &self,
+        most: usize,
+        mut chosen: impl FnMut(&DeadLetter) -> bool,
+    ) -> Result<u64> {
         let (mut graveyard, mut redriven) = (self.open().await?, 0);
         for _ in 0..most {
             let so_far = |error: Error| error.with("redriven", redriven);
-            let Some((number, message)) = in_time(graveyard.take()).await.map_err(so_far)? else { break };
+            let Some((number, message)) = in_time(graveyard.take()).await.map_err(so_far)? else {
+                break;
+            };
             if chosen(&DeadLetter { message }) {
                 in_time(graveyard.redrive(number)).await.map_err(so_far)?;
                 redriven += 1;
@@ -143,11 +160,17 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
     /// # Errors
     ///
     /// What the transport says; how many were discarded before stands in its detail `discarded`.
-    pub async fn discard(&self, most: usize, mut chosen: impl FnMut(&DeadLetter) -> bool) -> Result<u64> {
+    pub async fn discard(
+        &self,
+        most: usize,
+        mut chosen: impl FnMut(&DeadLetter) -> bool,
+    ) -> Result<u64> {
         let (mut graveyard, mut discarded) = (self.open().await?, 0);
         for _ in 0..most {
             let so_far = |error: Error| error.with("discarded", discarded);
-            let Some((number, message)) = in_time(graveyard.take()).await.map_err(so_far)? else { break };
+            let Some((number, message)) = in_time(graveyard.take()).await.map_err(so_far)? else {
+                break;
+            };
             if chosen(&DeadLetter { message }) {
                 in_time(graveyard.discard(number)).await.map_err(so_far)?;
                 discarded += 1;
@@ -165,7 +188,8 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
 /// Whatever is done about one letter has an end, also if where it died is full.
 async fn in_time<T>(doing: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(DEFAULT_TIMEOUT, doing).await.unwrap_or_else(|_| {
-        let error = Error::new(ErrorKind::DeadlineExceeded, "it took too long to deal with a dead letter");
+        let error =
+            Error::new(ErrorKind::DeadlineExceeded, "it took too long to deal with a dead letter");
         Err(error.with("seconds", DEFAULT_TIMEOUT.as_secs()))
     })
 }

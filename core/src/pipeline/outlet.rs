@@ -54,7 +54,11 @@ impl Outlet {
 }
 
 /// Sends, and waits no longer than this.
-pub(crate) async fn hand_over(sender: &Sender, mut message: Message, patience: Duration) -> Result<()> {
+pub(crate) async fn hand_over(
+    sender: &Sender,
+    mut message: Message,
+    patience: Duration,
+) -> Result<()> {
     hand_on(&mut message);
     let sending = sender.send(message);
     // Most sends are done at once, and need no timer.
@@ -63,7 +67,8 @@ pub(crate) async fn hand_over(sender: &Sender, mut message: Message, patience: D
         Err(sending) => sending,
     };
     timeout(patience, sending).await.unwrap_or_else(|_| {
-        let error = Error::new(ErrorKind::DeadlineExceeded, "the message could not be handed over in time");
+        let error =
+            Error::new(ErrorKind::DeadlineExceeded, "the message could not be handed over in time");
         Err(error.with("milliseconds", patience.as_millis()))
     })
 }

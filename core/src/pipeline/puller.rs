@@ -18,15 +18,15 @@ use crate::error::report;
 use crate::transport::{Burial, Deferral, Delivery, Receipt, Receiver};
 use crate::work::bury;
 use crate::{
-    Address, Capabilities, Context, Dialect, Error, Message, Outcome, Reason, Result, Retries, Transport,
-    Window,
+    Address, Capabilities, Context, Dialect, Error, Message, Outcome, Reason, Result, Retries,
+    Transport, Window,
 };
 
-/// Takes jobs from a queue: a stream, for programs that drive the work themselves. See [`Worker`](crate::Worker) for
-/// those that only want to say what a job does.
+/// Takes jobs from a queue: a stream, for programs that drive the work themselves. See
+/// [`Worker`](crate::Worker) for those that only want to say what a job does.
 ///
-/// At most a [`Window`] of jobs are taken and not settled; the rest waits where others can take it. A job that is
-/// dropped unsettled goes back to the queue, where the transport can carry that.
+/// At most a [`Window`] of jobs are taken and not settled; the rest waits where others can take it.
+/// A job that is dropped unsettled goes back to the queue, where the transport can carry that.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -52,7 +52,8 @@ pub struct Puller<T> {
     can: Capabilities,
 }
 
-/// Reads the value out of a message; the dialect is forgotten here, so that no type of the user's carries it.
+/// Reads the value out of a message; the dialect is forgotten here, so that no type of the user's
+/// carries it.
 pub(crate) type Read<T> = Arc<dyn Fn(&Message) -> Result<T> + Send + Sync>;
 
 pub(crate) fn reader<T: DeserializeOwned, D: Dialect>(dialect: D) -> Read<T> {
@@ -65,8 +66,8 @@ impl<T: DeserializeOwned> Puller<T> {
     /// # Errors
     ///
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `queue` is not an address,
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport has no pipeline, or what it says if it
-    /// cannot bind.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport has no pipeline,
+    /// or what it says if it cannot bind.
     pub fn bind<'t, C: Transport>(
         transport: &'t C,
         queue: impl TryInto<Address, Error: Into<Error>>,
@@ -82,14 +83,15 @@ impl<T> Puller<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) for a job that cannot be read, and never will be: it is kept among the
-    /// [`DeadLetters`](crate::DeadLetters) where the transport has such, else discarded; or what the transport says. The stream goes on after an error.
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) for a job that cannot be read, and never will
+    /// be: it is kept among the [`DeadLetters`](crate::DeadLetters) where the transport has
+    /// such, else discarded; or what the transport says. The stream goes on after an error.
     pub async fn next(&mut self) -> Option<Result<Job<T>>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Takes no more jobs. What was not handed out goes back to the queue, where the transport can carry that; where it
-    /// cannot, it is still handed out, and then the stream ends.
+    /// Takes no more jobs. What was not handed out goes back to the queue, where the transport can
+    /// carry that; where it cannot, it is still handed out, and then the stream ends.
     pub fn stop(&mut self) {
         self.receiver.stop();
     }
@@ -156,26 +158,30 @@ impl<T> Job<T> {
     ///
     /// # Errors
     ///
-    /// [`Unsettled`] if the transport does not settle; then the job is in nobody's hands but ours, and lost unless it is
-    /// pushed again: hence it is handed back.
+    /// [`Unsettled`] if the transport does not settle; then the job is in nobody's hands but ours,
+    /// and lost unless it is pushed again: hence it is handed back.
     pub fn requeue(self) -> Result<(), Unsettled<Self>> {
         self.settle(None, Outcome::Requeue)
     }
 
-    /// Gives it back, for somebody to do after a while: not before this long, which is cut at [`Retries::PAUSE_MAX`]. What
-    /// is said about it travels with it; see [`Context::history`].
+    /// Gives it back, for somebody to do after a while: not before this long, which is cut at
+    /// [`Retries::PAUSE_MAX`]. What is said about it travels with it; see [`Context::history`].
     ///
     /// # Errors
     ///
     /// [`Unsettled`] if the transport cannot make it wait.
-    pub fn retry_after(self, pause: Duration, error: impl fmt::Display) -> Result<(), Unsettled<Self>> {
+    pub fn retry_after(
+        self,
+        pause: Duration,
+        error: impl fmt::Display,
+    ) -> Result<(), Unsettled<Self>> {
         let lacking = if self.can.delayed_retries { None } else { Some("delayed_retries") };
         let deferral = Deferral::new(pause.min(Retries::PAUSE_MAX), text(error));
         self.settle(lacking, Outcome::Retry(Box::new(deferral)))
     }
 
-    /// Says that it never will be done, and is to be kept among the [`DeadLetters`](crate::DeadLetters), with what is said
-    /// about it.
+    /// Says that it never will be done, and is to be kept among the
+    /// [`DeadLetters`](crate::DeadLetters), with what is said about it.
     ///
     /// # Errors
     ///
@@ -186,7 +192,11 @@ impl<T> Job<T> {
         self.settle(lacking, Outcome::DeadLetter(Box::new(burial)))
     }
 
-    fn settle(self, lacking: Option<&'static str>, outcome: Outcome) -> Result<(), Unsettled<Self>> {
+    fn settle(
+        self,
+        lacking: Option<&'static str>,
+        outcome: Outcome,
+    ) -> Result<(), Unsettled<Self>> {
         let lacking = lacking.or(if self.receipt.is_some() { None } else { Some("settlement") });
         if let Some(lacking) = lacking {
             return Err(Unsettled::new(Error::unsupported(lacking), self));
@@ -245,7 +255,8 @@ impl<'t, C: Transport, T: 'static> IntoFuture for PullerBind<'t, C, T> {
     fn into_future(self) -> Self::IntoFuture {
         let Self { transport, queue, read, window } = self;
         Box::pin(async move {
-            let (receiver, can) = (transport.puller(&queue?, window).await?, transport.capabilities());
+            let (receiver, can) =
+                (transport.puller(&queue?, window).await?, transport.capabilities());
             Ok(Puller { receiver, read, can })
         })
     }

@@ -16,11 +16,12 @@ use crate::{Address, Dialect, Error, Headers, Message, Result, Transport};
 
 /// Pushes jobs into a queue, each for exactly one worker.
 ///
-/// Backpressure reaches it: while the queue is full, or the workers are, [`push`](Self::push) waits. Clones push into
-/// the same end.
+/// Backpressure reaches it: while the queue is full, or the workers are, [`push`](Self::push)
+/// waits. Clones push into the same end.
 ///
-/// What a job that was pushed can rely on differs: a broker keeps it until a worker has acknowledged it; over ZeroMQ it
-/// is in the queue of a peer, and lost with it. See [`Capabilities`](crate::Capabilities).
+/// What a job that was pushed can rely on differs: a broker keeps it until a worker has
+/// acknowledged it; over ZeroMQ it is in the queue of a peer, and lost with it. See
+/// [`Capabilities`](crate::Capabilities).
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -44,12 +45,13 @@ pub struct Pusher<D> {
 }
 
 impl<D: Dialect> Pusher<D> {
-    /// Connects to `queue` on `transport`. Await it, or set options first. It does not ask whether a worker is there.
+    /// Connects to `queue` on `transport`. Await it, or set options first. It does not ask whether
+    /// a worker is there.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if `queue` is not an address, [`ErrorKind::Unsupported`] if the transport has no pipeline, or
-    /// what it says if it cannot connect.
+    /// [`ErrorKind::Config`] if `queue` is not an address, [`ErrorKind::Unsupported`] if the
+    /// transport has no pipeline, or what it says if it cannot connect.
     pub fn connect<'t, T: Transport>(
         transport: &'t T,
         queue: impl TryInto<Address, Error: Into<Error>>,
@@ -59,8 +61,8 @@ impl<D: Dialect> Pusher<D> {
         PusherConnect { transport, queue, dialect, timeout: DEFAULT_TIMEOUT, durable: false }
     }
 
-    /// A pusher into the same end whose jobs are this urgent: where queues know priorities, higher ones are taken first.
-    /// Others are as 0. In RabbitMQ that takes a queue that was
+    /// A pusher into the same end whose jobs are this urgent: where queues know priorities, higher
+    /// ones are taken first. Others are as 0. In RabbitMQ that takes a queue that was
     /// [set up](https://docs.rs/polywire-amqp/latest/polywire_amqp/struct.QueueOptions.html) for it.
     ///
     /// Where the transport has no priorities, each push is [`ErrorKind::Unsupported`].
@@ -69,8 +71,8 @@ impl<D: Dialect> Pusher<D> {
         Self { outlet: self.outlet.with_priority(priority), ..self.clone() }
     }
 
-    /// A pusher into the same end that makes a span of each push, by the conventions of OpenTelemetry, which whoever does the job goes
-    /// on from:
+    /// A pusher into the same end that makes a span of each push, by the conventions of
+    /// OpenTelemetry, which whoever does the job goes on from:
     ///
     /// ```
     /// # use polywire_codec::MessagePack;
@@ -90,8 +92,8 @@ impl<D: Dialect> Pusher<D> {
         Self { outlet: self.outlet.with_trace(trace), ..self.clone() }
     }
 
-    /// A pusher into the same end of jobs that are [nested](crate::Router::nest) under `word`: what it
-    /// [pushes](Self::push_call) as `resize` is `pictures.resize` if `word` is `pictures`.
+    /// A pusher into the same end of jobs that are [nested](crate::Router::nest) under `word`: what
+    /// it [pushes](Self::push_call) as `resize` is `pictures.resize` if `word` is `pictures`.
     ///
     /// # Errors
     ///
@@ -101,16 +103,16 @@ impl<D: Dialect> Pusher<D> {
         Ok(Self { prefix: Some(self.full_name(word)?), ..self.clone() })
     }
 
-    /// Pushes a job, and waits until it is handed over in the strongest sense that the backend has: a broker's confirm,
-    /// a place in a worker's queue.
+    /// Pushes a job, and waits until it is handed over in the strongest sense that the backend has:
+    /// a broker's confirm, a place in a worker's queue.
     ///
     /// Dropped before it resolves, the job may have been pushed or not.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`] if it cannot be encoded, [`ErrorKind::Unroutable`] if nobody is there to take it and the
-    /// backend cannot hold it, [`ErrorKind::DeadlineExceeded`] if there was no room within the time that it may take, or
-    /// what the transport says.
+    /// [`ErrorKind::Codec`] if it cannot be encoded, [`ErrorKind::Unroutable`] if nobody is there
+    /// to take it and the backend cannot hold it, [`ErrorKind::DeadlineExceeded`] if there was
+    /// no room within the time that it may take, or what the transport says.
     pub async fn push<J: Serialize + ?Sized>(&self, job: &J) -> Result<()> {
         self.push_with(job, Headers::new()).await
     }
@@ -175,8 +177,8 @@ impl<T, D> PusherConnect<'_, T, D> {
         Self { timeout, ..self }
     }
 
-    /// Insists that jobs survive the death of every process of ours. A backend that cannot keep them says
-    /// [`ErrorKind::Unsupported`].
+    /// Insists that jobs survive the death of every process of ours. A backend that cannot keep
+    /// them says [`ErrorKind::Unsupported`].
     pub fn durable(self) -> Self {
         Self { durable: true, ..self }
     }

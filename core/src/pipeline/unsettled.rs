@@ -5,11 +5,12 @@ use std::fmt;
 
 use crate::Error;
 
-/// Why a [`Job`](crate::Job) or an [`Event`](crate::Event) could not be given back or kept as a dead letter, and the thing
-/// itself, to be settled otherwise.
+/// Why a [`Job`](crate::Job) or an [`Event`](crate::Event) could not be given back or kept as a
+/// dead letter, and the thing itself, to be settled otherwise.
 ///
-/// Nothing has become of it yet: dropped, it goes back to where it came from, where the transport can carry that, and is
-/// lost where it cannot. For those who do not want it back, `?` makes it a plain [`Error`].
+/// Nothing has become of it yet: dropped, it goes back to where it came from, where the transport
+/// can carry that, and is lost where it cannot. For those who do not want it back, `?` makes it a
+/// plain [`Error`].
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -40,7 +41,8 @@ impl<J> Unsettled<J> {
         Unsettled::new(error, change(job))
     }
 
-    /// Why not: [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported), with the capability that the transport lacks.
+    /// Why not: [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported), with the capability that
+    /// the transport lacks.
     #[must_use]
     pub fn error(&self) -> &Error {
         &self.0.0

@@ -7,16 +7,20 @@ use futures_core::future::BoxFuture;
 
 use crate::intake::Post;
 use crate::work::{Single, WorkHandle, Works};
-use crate::{Address, Dialect, Error, Handler, Result, Retries, Service, Serving, Transport, Window};
+use crate::{
+    Address, Dialect, Error, Handler, Result, Retries, Service, Serving, Transport, Window,
+};
 
 /// Works off the jobs of a queue with a handler, at most a [`Window`] of them at once.
 ///
-/// A job whose handler succeeds is acknowledged; one whose handler fails, or panics, is tried again, by this worker or
-/// another one, as its [`Retries`] say: at once, then after pauses that grow. What fails the last time is kept among the
-/// [`DeadLetters`](crate::DeadLetters) of the queue, where the transport has such (RabbitMQ, memory); so is, at once, a job
-/// that cannot be read, and one that has come more often than it may without anybody having said what became of it: it
-/// seems to end the process that works on it, and is not run again. Where there are no dead letters, all these are
-/// discarded, with a line in the log; where the transport does not settle, every job has one attempt.
+/// A job whose handler succeeds is acknowledged; one whose handler fails, or panics, is tried
+/// again, by this worker or another one, as its [`Retries`] say: at once, then after pauses that
+/// grow. What fails the last time is kept among the [`DeadLetters`](crate::DeadLetters) of the
+/// queue, where the transport has such (RabbitMQ, memory); so is, at once, a job that cannot be
+/// read, and one that has come more often than it may without anybody having said what became of
+/// it: it seems to end the process that works on it, and is not run again. Where there are no dead
+/// letters, all these are discarded, with a line in the log; where the transport does not settle,
+/// every job has one attempt.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -74,15 +78,16 @@ impl<D: Dialect> Worker<D> {
 
     /// Works until it is drained, or the transport is closed.
     ///
-    /// The handler takes the job, or a [`Context`](crate::Context) and the job. Dropping the future stops at once: what
-    /// runs is dropped, and goes to another worker where the transport can carry that.
+    /// The handler takes the job, or a [`Context`](crate::Context) and the job. Dropping the future
+    /// stops at once: what runs is dropped, and goes to another worker where the transport can
+    /// carry that.
     pub fn work<H: Handler<M>, M: 'static>(self, handler: H) -> Serving {
         let service = Single::new(self.dialect.clone(), handler);
         self.serve(service)
     }
 
-    /// Works with a service, such as a [`Router`](crate::Router) whose methods are kinds of jobs; otherwise as
-    /// [`work`](Self::work).
+    /// Works with a service, such as a [`Router`](crate::Router) whose methods are kinds of jobs;
+    /// otherwise as [`work`](Self::work).
     pub fn serve<S: Service>(self, service: S) -> Serving {
         self.works.run(service)
     }
@@ -112,15 +117,17 @@ impl<T, D> WorkerBind<'_, T, D> {
         Self { window, ..self }
     }
 
-    /// How often a job that fails is tried in all, at least once, otherwise as by default, and as far as the transport can.
-    /// The default is 5.
+    /// How often a job that fails is tried in all, at least once, otherwise as by default, and as
+    /// far as the transport can. The default is 5.
     pub fn attempts(self, attempts: u32) -> Self {
         Self { retries: Retries::new(attempts), insists: false, ..self }
     }
 
-    /// How often and how soon a job that fails is tried again, and what becomes of it then. A transport that cannot do
-    /// all of it is [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). The default is that of [`Retries`], as far
-    /// as the transport can: one that cannot wait tries again at once, one that keeps no dead letters discards.
+    /// How often and how soon a job that fails is tried again, and what becomes of it then. A
+    /// transport that cannot do all of it is
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). The default is that of
+    /// [`Retries`], as far as the transport can: one that cannot wait tries again at once, one
+    /// that keeps no dead letters discards.
     pub fn retries(self, retries: Retries) -> Self {
         Self { retries, insists: true, ..self }
     }
@@ -138,8 +145,13 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
                 retries.check(&can)?;
             }
             let receiver = transport.puller(&queue, window).await?;
-            let works =
-                Works::new(Post { end: "worker", name: queue.clone() }, receiver, window, retries, can);
+            let works = Works::new(
+                Post { end: "worker", name: queue.clone() },
+                receiver,
+                window,
+                retries,
+                can,
+            );
             Ok(Worker { queue, dialect, works })
         })
     }

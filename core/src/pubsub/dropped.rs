@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Address;
 
-/// The count of one subscriber, which is also told to the recorder of the `metrics` facade, if there is that.
+/// The count of one subscriber, which is also told to the recorder of the `metrics` facade, if
+/// there is that.
 #[derive(Clone)]
 pub(super) struct Dropped {
     count: Arc<AtomicU64>,
@@ -14,7 +15,9 @@ pub(super) struct Dropped {
 }
 
 impl Dropped {
-    pub(super) fn of(#[cfg_attr(not(feature = "metrics"), expect(unused))] channel: &Address) -> Self {
+    pub(super) fn of(
+        #[cfg_attr(not(feature = "metrics"), expect(unused))] channel: &Address,
+    ) -> Self {
         Self {
             count: Arc::default(),
             #[cfg(feature = "metrics")]

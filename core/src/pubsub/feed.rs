@@ -35,7 +35,8 @@ impl Feed {
                 return Err(Error::unsupported("durable_groups"));
             }
             Some(_) if policy != Overflow::Wait => {
-                let error = Error::new(ErrorKind::Config, "the events of a group wait for its members");
+                let error =
+                    Error::new(ErrorKind::Config, "the events of a group wait for its members");
                 return Err(error.with("overflow", format!("{policy:?}")).unsent());
             }
             _ => {}
@@ -53,7 +54,13 @@ impl Feed {
         };
         let receiver = match policy {
             Overflow::Wait => receiver,
-            policy => Receiver::new(Buffered::new(channel.clone(), receiver, policy, room, dropped.clone())),
+            policy => Receiver::new(Buffered::new(
+                channel.clone(),
+                receiver,
+                policy,
+                room,
+                dropped.clone(),
+            )),
         };
         Ok(Self { receiver, filters, dropped })
     }
@@ -88,8 +95,8 @@ impl Interest for Kept {
     }
 }
 
-/// The events of a subscriber that shares with nobody: those that it wants, settled as they come, since nobody else
-/// could be given them.
+/// The events of a subscriber that shares with nobody: those that it wants, settled as they come,
+/// since nobody else could be given them.
 struct Own {
     receiver: Receiver,
     filters: OwnFilters,
@@ -100,7 +107,11 @@ impl Own {
     fn wants(&self, delivery: &Delivery) -> bool {
         let filters = self.filters.read().unwrap_or_else(PoisonError::into_inner);
         // One without a topic cannot be read, or is a fault of the backend: its reader is to know.
-        delivery.message.topic.as_ref().is_none_or(|topic| filters.iter().any(|filter| filter.matches(topic)))
+        delivery
+            .message
+            .topic
+            .as_ref()
+            .is_none_or(|topic| filters.iter().any(|filter| filter.matches(topic)))
     }
 }
 

@@ -13,15 +13,17 @@ use crate::intake::Post;
 use crate::transport::{Filters, Group, Window};
 use crate::work::{Single, WorkHandle, Works};
 use crate::{
-    Address, Dialect, Error, ErrorKind, Filter, Handler, Result, Retries, Service, Serving, Transport,
+    Address, Dialect, Error, ErrorKind, Filter, Handler, Result, Retries, Service, Serving,
+    Transport,
 };
 
 /// Deals with what is published on a channel by a handler, at most a [`Window`] of events at once.
 ///
-/// As a member of a [group](ListenerBind::group) it acknowledges an event when its handler has succeeded, and gives it
-/// back when it failed or panicked, as its [`Retries`] say; what fails for good is kept among the
-/// [`DeadLetters`](crate::DeadLetters) of the group, where the transport has such. On its own, each event has one attempt.
-/// Everything else is as with a [`Subscriber`](crate::Subscriber).
+/// As a member of a [group](ListenerBind::group) it acknowledges an event when its handler has
+/// succeeded, and gives it back when it failed or panicked, as its [`Retries`] say; what fails for
+/// good is kept among the [`DeadLetters`](crate::DeadLetters) of the group, where the transport has
+/// such. On its own, each event has one attempt. Everything else is as with a
+/// [`Subscriber`](crate::Subscriber).
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -88,8 +90,9 @@ impl<D: Dialect> Listener<D> {
 
     /// Listens until it is drained, or the transport is closed.
     ///
-    /// The handler takes the event, or a [`Context`](crate::Context), which has the topic, and the event. Dropping the
-    /// future stops at once: what runs is dropped, and goes to another member of the group, if there is one.
+    /// The handler takes the event, or a [`Context`](crate::Context), which has the topic, and the
+    /// event. Dropping the future stops at once: what runs is dropped, and goes to another
+    /// member of the group, if there is one.
     pub fn listen<H: Handler<M>, M: 'static>(self, handler: H) -> Serving {
         let service = Single::new(self.dialect.clone(), handler);
         self.serve(service)
@@ -142,14 +145,15 @@ impl<C, D> ListenerBind<'_, C, D> {
         self
     }
 
-    /// How often an event of a group that fails is tried in all, at least once, otherwise as by default, and as far as the
-    /// transport can. The default is 5.
+    /// How often an event of a group that fails is tried in all, at least once, otherwise as by
+    /// default, and as far as the transport can. The default is 5.
     pub fn attempts(self, attempts: u32) -> Self {
         Self { retries: Retries::new(attempts), insists: false, ..self }
     }
 
-    /// How often and how soon an event of a group that fails is tried again, and what becomes of it then; as with a
-    /// [`Worker`](crate::WorkerBind::retries). Without a group it is [`ErrorKind::Config`].
+    /// How often and how soon an event of a group that fails is tried again, and what becomes of it
+    /// then; as with a [`Worker`](crate::WorkerBind::retries). Without a group it is
+    /// [`ErrorKind::Config`].
     pub fn retries(self, retries: Retries) -> Self {
         Self { retries, insists: true, ..self }
     }
@@ -164,13 +168,19 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
         Box::pin(async move {
             let (channel, window, can) = (wish.channel.clone()?, wish.window, wish.capabilities());
             if insists {
-                let lonely = || Error::new(ErrorKind::Config, "without a group, an event has one attempt");
+                let lonely =
+                    || Error::new(ErrorKind::Config, "without a group, an event has one attempt");
                 wish.group.as_ref().ok_or_else(|| lonely().unsent())?;
                 retries.check(&can)?;
             }
             let Feed { receiver, filters, dropped } = wish.open().await?;
-            let works =
-                Works::new(Post { end: "listener", name: channel.clone() }, receiver, window, retries, can);
+            let works = Works::new(
+                Post { end: "listener", name: channel.clone() },
+                receiver,
+                window,
+                retries,
+                can,
+            );
             Ok(Listener { channel, dialect, filters, dropped, works })
         })
     }

@@ -15,25 +15,27 @@ use crate::{Address, Error, ErrorKind, Result};
 
 /// What to do when a subscriber holds a window of events and another one comes.
 ///
-/// A group's events wait for its members, so anything but [`Wait`](Self::Wait) is for subscribers of their own only.
-/// Events that were dropped are counted: [`Subscriber::dropped`](crate::Subscriber::dropped).
+/// A group's events wait for its members, so anything but [`Wait`](Self::Wait) is for subscribers
+/// of their own only. Events that were dropped are counted:
+/// [`Subscriber::dropped`](crate::Subscriber::dropped).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Let it wait: in the broker's queue, or at the publisher, which then waits as well. Nothing is dropped. This is
-    /// the default.
+    /// Let it wait: in the broker's queue, or at the publisher, which then waits as well. Nothing
+    /// is dropped. This is the default.
     #[default]
     Wait,
     /// Drop the one that has waited longest: what counts is the latest.
     DropOldest,
     /// Drop the one that came: what counts is an unbroken beginning.
     DropNewest,
-    /// End the subscription with [`ErrorKind::Overloaded`], after the events that it holds: a subscriber that misses
-    /// something has to know it.
+    /// End the subscription with [`ErrorKind::Overloaded`], after the events that it holds: a
+    /// subscriber that misses something has to know it.
     Disconnect,
 }
 
-/// A receiver that never lets its backend wait: what there is no room for is dealt with by a policy.
+/// A receiver that never lets its backend wait: what there is no room for is dealt with by a
+/// policy.
 pub(super) struct Buffered {
     shared: Arc<Shared>,
     pump: AbortHandle,
@@ -89,7 +91,8 @@ impl Shared {
             state.held.push_back(next);
             return state.wake();
         }
-        // What went wrong is told even to one who has no room: at the place where events were missed.
+        // What went wrong is told even to one who has no room: at the place where events were
+        // missed.
         if next.is_err() {
             if state.held.back().is_some_and(Result::is_ok) && state.held.len() < 2 * self.room {
                 state.held.push_back(next);
@@ -100,7 +103,10 @@ impl Shared {
         match self.policy {
             Overflow::DropNewest => forget(Some(next)),
             Overflow::Disconnect => {
-                let error = Error::new(ErrorKind::Overloaded, "the subscriber is slower than its publishers");
+                let error = Error::new(
+                    ErrorKind::Overloaded,
+                    "the subscriber is slower than its publishers",
+                );
                 state.held.push_back(Err(error.with("held", self.room)));
                 forget(Some(next));
                 return false;

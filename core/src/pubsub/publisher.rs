@@ -12,7 +12,8 @@ use crate::pipeline::Outlet;
 use crate::rpc::DEFAULT_TIMEOUT;
 use crate::{Address, Dialect, Error, Headers, Message, Result, Transport};
 
-/// Publishes on a channel: each message has a topic, and goes to every subscriber with a filter that matches it.
+/// Publishes on a channel: each message has a topic, and goes to every subscriber with a filter
+/// that matches it.
 ///
 /// What nobody wants is gone. Clones publish on the same end.
 ///
@@ -41,8 +42,8 @@ impl<D: Dialect> Publisher<D> {
     /// # Errors
     ///
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `channel` is not an address,
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport does not publish, or what it says if it
-    /// cannot connect.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport does not publish,
+    /// or what it says if it cannot connect.
     pub fn connect<'t, T: Transport>(
         transport: &'t T,
         channel: impl TryInto<Address, Error: Into<Error>>,
@@ -59,8 +60,8 @@ impl<D: Dialect> Publisher<D> {
         Self { outlet: self.outlet.with_priority(priority), ..self.clone() }
     }
 
-    /// A publisher on the same end that makes a span of each event, by the conventions of OpenTelemetry, which whoever takes it goes
-    /// on from:
+    /// A publisher on the same end that makes a span of each event, by the conventions of
+    /// OpenTelemetry, which whoever takes it goes on from:
     ///
     /// ```
     /// # use polywire_codec::MessagePack;
@@ -80,9 +81,9 @@ impl<D: Dialect> Publisher<D> {
         Self { outlet: self.outlet.with_trace(trace), ..self.clone() }
     }
 
-    /// Publishes `value` under `topic`, and waits until it is handed over: to the broker, or to the queue of each
-    /// subscriber that is there. A subscriber that [waits](crate::Overflow::Wait) is waited for, where no broker stands
-    /// between.
+    /// Publishes `value` under `topic`, and waits until it is handed over: to the broker, or to the
+    /// queue of each subscriber that is there. A subscriber that [waits](crate::Overflow::Wait)
+    /// is waited for, where no broker stands between.
     ///
     /// Dropped before it resolves, it may have been published to all, to some or to nobody.
     ///
@@ -90,8 +91,8 @@ impl<D: Dialect> Publisher<D> {
     ///
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `topic` is not an address,
     /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the value cannot be encoded,
-    /// [`ErrorKind::DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if it was not handed over within the time that
-    /// it may take, or what the transport says.
+    /// [`ErrorKind::DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if it was not handed
+    /// over within the time that it may take, or what the transport says.
     pub async fn publish<V: Serialize + ?Sized>(
         &self,
         topic: impl TryInto<Address, Error: Into<Error>>,

@@ -17,15 +17,17 @@ use crate::pipeline::{Read, reader};
 use crate::transport::{Filters, Group, Subscription, Window};
 use crate::work::bury;
 use crate::{
-    Address, Capabilities, Context, Dialect, Error, Filter, Job, Reason, Result, Transport, Unsettled,
+    Address, Capabilities, Context, Dialect, Error, Filter, Job, Reason, Result, Transport,
+    Unsettled,
 };
 
 /// Takes what is published on a channel: a stream, for programs that drive the work themselves. See
 /// [`Listener`](crate::Listener) for those that only want to say what an event does.
 ///
-/// What is published after it is bound is not missed, unless the connection is lost meanwhile and the transport cannot
-/// collect. It wants every topic, until it is given a [filter](SubscriberBind::filter). By default it gets its own copy
-/// of everything, settled as it is taken; in a [group](SubscriberBind::group) each event goes to one member, and has to
+/// What is published after it is bound is not missed, unless the connection is lost meanwhile and
+/// the transport cannot collect. It wants every topic, until it is given a
+/// [filter](SubscriberBind::filter). By default it gets its own copy of everything, settled as it
+/// is taken; in a [group](SubscriberBind::group) each event goes to one member, and has to
 /// be acknowledged, like a [`Job`].
 ///
 /// ```
@@ -59,9 +61,9 @@ impl<T: DeserializeOwned> Subscriber<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `channel`, a filter or the group is malformed,
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport cannot do what was asked, or what it
-    /// says if it cannot bind.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `channel`, a filter or the group is
+    /// malformed, [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport
+    /// cannot do what was asked, or what it says if it cannot bind.
     pub fn bind<'t, C: Transport>(
         transport: &'t C,
         channel: impl TryInto<Address, Error: Into<Error>>,
@@ -77,9 +79,10 @@ impl<T> Subscriber<T> {
     /// # Errors
     ///
     /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) for an event that cannot be read,
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) when events may have been missed,
-    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) as the last of a subscriber that was too slow and is to be
-    /// [disconnected](Overflow::Disconnect) then. After any other one the stream goes on.
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) when events may have been
+    /// missed, [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) as the last of a
+    /// subscriber that was too slow and is to be [disconnected](Overflow::Disconnect) then.
+    /// After any other one the stream goes on.
     pub async fn next(&mut self) -> Option<Result<Event<T>>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
@@ -119,8 +122,8 @@ impl<T> fmt::Debug for Subscriber<T> {
 
 /// What was published, and under which topic.
 ///
-/// One that came to a member of a group has to be settled, and goes to another member if it is dropped unsettled; for
-/// others, settling changes nothing.
+/// One that came to a member of a group has to be settled, and goes to another member if it is
+/// dropped unsettled; for others, settling changes nothing.
 pub struct Event<T> {
     topic: Address,
     job: Job<T>,
@@ -173,13 +176,17 @@ impl<T> Event<T> {
     /// # Errors
     ///
     /// As [`Job::retry_after`]; also if there is no group to give it to.
-    pub fn retry_after(self, pause: Duration, error: impl fmt::Display) -> Result<(), Unsettled<Self>> {
+    pub fn retry_after(
+        self,
+        pause: Duration,
+        error: impl fmt::Display,
+    ) -> Result<(), Unsettled<Self>> {
         let Self { topic, job } = self;
         job.retry_after(pause, error).map_err(|unsettled| unsettled.map(|job| Self { topic, job }))
     }
 
-    /// Says that it never will be dealt with, and is to be kept among the dead letters of the group; see
-    /// [`Job::dead_letter`].
+    /// Says that it never will be dealt with, and is to be kept among the dead letters of the
+    /// group; see [`Job::dead_letter`].
     ///
     /// # Errors
     ///
@@ -200,7 +207,10 @@ impl<T> Deref for Event<T> {
 
 impl<T: fmt::Debug> fmt::Debug for Event<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event").field("topic", &self.topic).field("value", &**self).finish_non_exhaustive()
+        f.debug_struct("Event")
+            .field("topic", &self.topic)
+            .field("value", &**self)
+            .finish_non_exhaustive()
     }
 }
 
@@ -252,7 +262,9 @@ impl<'t, C: Transport, T: 'static> IntoFuture for SubscriberBind<'t, C, T> {
 
 impl<C, T> fmt::Debug for SubscriberBind<'_, C, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubscriberBind").field("channel", &self.wish.channel).finish_non_exhaustive()
+        f.debug_struct("SubscriberBind")
+            .field("channel", &self.wish.channel)
+            .finish_non_exhaustive()
     }
 }
 
@@ -267,7 +279,10 @@ pub(super) struct Wish<'t, C> {
 }
 
 impl<'t, C> Wish<'t, C> {
-    pub(super) fn new(transport: &'t C, channel: impl TryInto<Address, Error: Into<Error>>) -> Self {
+    pub(super) fn new(
+        transport: &'t C,
+        channel: impl TryInto<Address, Error: Into<Error>>,
+    ) -> Self {
         Self {
             transport,
             channel: channel.try_into().map_err(Into::into),

@@ -22,14 +22,15 @@ use crate::declared::{Judge, as_declared, as_fault};
 use crate::middleware::Layer;
 use crate::service::HandedOver;
 use crate::{
-    Address, Baggage, CallError, Callee, Deadline, Declared, Dialect, Error, ErrorKind, Fault, Message,
-    Reply, Request, Result, Service, Transport,
+    Address, Baggage, CallError, Callee, Deadline, Declared, Dialect, Error, ErrorKind, Fault,
+    Message, Reply, Request, Result, Service, Transport,
 };
 
 /// Calls the methods of a service.
 ///
-/// Every call has a finite deadline: 30 seconds by default, [`with_timeout`](Self::with_timeout) for a client,
-/// [`request`](Self::request) for one call. Cloning is cheap; clones share the connection and its calls in flight.
+/// Every call has a finite deadline: 30 seconds by default, [`with_timeout`](Self::with_timeout)
+/// for a client, [`request`](Self::request) for one call. Cloning is cheap; clones share the
+/// connection and its calls in flight.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -66,13 +67,15 @@ pub struct Client<D, S = Requester> {
 }
 
 impl<D: Dialect> Client<D> {
-    /// Connects to `service` on `transport`, to be spoken to in `dialect`: a codec, or a foreign system's convention.
+    /// Connects to `service` on `transport`, to be spoken to in `dialect`: a codec, or a foreign
+    /// system's convention.
     ///
     /// Await it, or set options first. It does not ask whether a server is there; a call does.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if `service` is not an address, or what the transport says if it cannot connect.
+    /// [`ErrorKind::Config`] if `service` is not an address, or what the transport says if it
+    /// cannot connect.
     pub fn connect<'t, T: Transport>(
         transport: &'t T,
         service: impl TryInto<Address, Error: Into<Error>>,
@@ -91,7 +94,8 @@ impl<D: Dialect> Client<D> {
 }
 
 impl<D: Dialect, S: Service> Client<D, S> {
-    /// A client of any service: a requester in layers of middleware, or a router in this very process.
+    /// A client of any service: a requester in layers of middleware, or a router in this very
+    /// process.
     pub fn new(service: S, dialect: D) -> Self {
         Self { service, name: None, dialect, timeout: None, prefix: None, keeps_time: false }
     }
@@ -119,8 +123,8 @@ impl<D: Dialect, S: Service> Client<D, S> {
         Self { timeout: Some(timeout), ..self.clone() }
     }
 
-    /// A client of the methods that are [nested](crate::Router::nest) under `word`, beside this one: what it calls `add`,
-    /// is `math.add` if `word` is `math`.
+    /// A client of the methods that are [nested](crate::Router::nest) under `word`, beside this
+    /// one: what it calls `add`, is `math.add` if `word` is `math`.
     ///
     /// # Errors
     ///
@@ -136,12 +140,13 @@ impl<D: Dialect, S: Service> Client<D, S> {
 
     /// Calls `method` and waits for its result.
     ///
-    /// Dropping the future abandons the call: the caller forgets it, and the server may or may not carry it out.
+    /// Dropping the future abandons the call: the caller forgets it, and the server may or may not
+    /// carry it out.
     ///
     /// # Errors
     ///
-    /// [`CallError::DeadlineExceeded`] when no outcome came in time, [`CallError::Fault`] if the peer answered with
-    /// one, [`CallError::Failed`] for whatever went wrong on our side.
+    /// [`CallError::DeadlineExceeded`] when no outcome came in time, [`CallError::Fault`] if the
+    /// peer answered with one, [`CallError::Failed`] for whatever went wrong on our side.
     pub async fn call<A, T>(
         &self,
         method: impl TryInto<Address, Error: Into<Error>>,
@@ -200,9 +205,10 @@ impl<D: Dialect, S: Service> Client<D, S> {
         let method = request.message.method.clone();
         let outcome = match self.exchange(request).await {
             Ok(reply) => self.read(reply.message, judge),
-            Err(CallError::Fault(fault)) => {
-                self.written(&fault).map_err(CallError::from).and_then(|message| self.read(message, judge))
-            }
+            Err(CallError::Fault(fault)) => self
+                .written(&fault)
+                .map_err(CallError::from)
+                .and_then(|message| self.read(message, judge)),
             Err(error) => Err(error.widen()),
         };
         outcome.map_err(|error| error.of(&self.callee(method)))
@@ -217,7 +223,8 @@ impl<D: Dialect, S: Service> Client<D, S> {
         outcome.map_err(|fault| judge(&self.dialect, fault, &message))
     }
 
-    /// The message that a fault is which never was on a wire: a layer's, or that of a service in this process.
+    /// The message that a fault is which never was on a wire: a layer's, or that of a service in
+    /// this process.
     fn written(&self, fault: &Fault) -> Result<Message> {
         let mut message = Message::default();
         self.dialect.encode_outcome::<()>(Err(fault), &mut message)?;
@@ -247,7 +254,8 @@ impl<T, D> Connect<'_, T, D> {
         Self { timeout: Some(timeout), ..self }
     }
 
-    /// How many calls may be in flight at once; one more fails with [`ErrorKind::Overloaded`]. The default is 131,072.
+    /// How many calls may be in flight at once; one more fails with [`ErrorKind::Overloaded`]. The
+    /// default is 131,072.
     pub fn pending_max(self, calls: usize) -> Self {
         Self { pending_max: calls, ..self }
     }
@@ -291,12 +299,14 @@ impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
         self.deadline(Deadline::after(timeout))
     }
 
-    /// How long this call waits for its outcome, from now, unless the client was told how long its calls wait.
+    /// How long this call waits for its outcome, from now, unless the client was told how long its
+    /// calls wait.
     pub fn default_timeout(self, timeout: Duration) -> Self {
         if self.client.timeout.is_none() { self.timeout(timeout) } else { self }
     }
 
-    /// When this call stops waiting for its outcome. One that is made by a handler stops with it at the latest.
+    /// When this call stops waiting for its outcome. One that is made by a handler stops with it at
+    /// the latest.
     pub fn deadline(self, deadline: Deadline) -> Self {
         Self { deadline, ..self }
     }
@@ -313,19 +323,22 @@ impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
         self
     }
 
-    /// How urgent it is, where queues know priorities; see [`Pusher::with_priority`](crate::Pusher::with_priority). Where
-    /// the transport has none, the call fails as [`ErrorKind::Unsupported`].
+    /// How urgent it is, where queues know priorities; see
+    /// [`Pusher::with_priority`](crate::Pusher::with_priority). Where the transport has none,
+    /// the call fails as [`ErrorKind::Unsupported`].
     pub fn priority(self, priority: u8) -> Self {
         Self { priority: Some(priority), ..self }
     }
 
-    /// Says that carrying the call out twice does no more than once, so that [`Retry`](crate::middleware::Retry), or a
-    /// backend that loses its server, may repeat it when nobody knows what became of it.
+    /// Says that carrying the call out twice does no more than once, so that
+    /// [`Retry`](crate::middleware::Retry), or a backend that loses its server, may repeat it
+    /// when nobody knows what became of it.
     pub fn idempotent(self) -> Self {
         Self { idempotent: true, ..self }
     }
 
-    /// Says which errors the method declares. They come back as themselves, in [`CallError::Declared`].
+    /// Says which errors the method declares. They come back as themselves, in
+    /// [`CallError::Declared`].
     pub fn declares<N: Declared>(self) -> Outgoing<'c, D, S, N> {
         let Self { client, method, deadline, headers, priority, idempotent, .. } = self;
         Outgoing { client, method, deadline, headers, priority, idempotent, judge: as_declared }
@@ -335,8 +348,8 @@ impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
     ///
     /// # Errors
     ///
-    /// As [`Client::call`]; [`CallError::Declared`] if the peer answered with an error that the method
-    /// [declares](Self::declares).
+    /// As [`Client::call`]; [`CallError::Declared`] if the peer answered with an error that the
+    /// method [declares](Self::declares).
     pub async fn call<A, T>(self, args: &A) -> Result<T, CallError<E>>
     where
         A: Serialize + ?Sized,
@@ -346,15 +359,16 @@ impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
         client.carry_out(self.into_request(args)?, judge).await
     }
 
-    /// Makes the call and wants no outcome: resolves when the backend has it in the strongest sense it knows, such as a
-    /// broker's confirm. Whether the method succeeds, and whether there is one, only the server's log tells.
+    /// Makes the call and wants no outcome: resolves when the backend has it in the strongest sense
+    /// it knows, such as a broker's confirm. Whether the method succeeds, and whether there is
+    /// one, only the server's log tells.
     ///
     /// Dropped before it resolves, the call may have been sent or not.
     ///
     /// # Errors
     ///
-    /// [`CallError::DeadlineExceeded`] if its time was over before it was sent, [`CallError::Failed`] for whatever else
-    /// went wrong on our side.
+    /// [`CallError::DeadlineExceeded`] if its time was over before it was sent,
+    /// [`CallError::Failed`] for whatever else went wrong on our side.
     pub async fn send<A: Serialize + ?Sized>(self, args: &A) -> Result<(), CallError> {
         let client = self.client;
         let request = Request { oneway: true, ..self.into_request(args)? };
@@ -362,12 +376,13 @@ impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
         client.exchange(request).await.map(drop).map_err(|error| error.of(&client.callee(method)))
     }
 
-    /// Makes the call and does not wait: the handle can be awaited later, or dropped to abandon the call.
+    /// Makes the call and does not wait: the handle can be awaited later, or dropped to abandon the
+    /// call.
     ///
     /// # Errors
     ///
-    /// [`CallError::Failed`] if the arguments cannot be encoded, or the method is not an address. What goes wrong
-    /// later, the handle says.
+    /// [`CallError::Failed`] if the arguments cannot be encoded, or the method is not an address.
+    /// What goes wrong later, the handle says.
     ///
     /// # Panics
     ///
@@ -412,8 +427,8 @@ pub struct InFlight<T, E = Infallible> {
 }
 
 impl<T, E> InFlight<T, E> {
-    /// Waits until the backend has the request in the strongest sense it knows, such as a broker's confirm, or the
-    /// call is over. May be dropped and called again.
+    /// Waits until the backend has the request in the strongest sense it knows, such as a broker's
+    /// confirm, or the call is over. May be dropped and called again.
     pub async fn handed_over(&mut self) {
         if !self.handed_over.is_terminated() {
             // An error means that the call ended without: awaiting the handle tells how.
@@ -435,7 +450,9 @@ impl<T, E> Future for InFlight<T, E> {
         let joined = std::task::ready!(Pin::new(&mut self.task).poll(cx));
         // It fails to join only if the runtime shuts down, or a middleware of the user's panicked.
         Poll::Ready(joined.unwrap_or_else(|error| {
-            Err(Error::new(ErrorKind::Closed, "the task of the call is gone").with_source(error).into())
+            Err(Error::new(ErrorKind::Closed, "the task of the call is gone")
+                .with_source(error)
+                .into())
         }))
     }
 }

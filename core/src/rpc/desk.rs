@@ -16,8 +16,8 @@ use crate::burst::Burst;
 use crate::intake::{self, Post, Running, panic_message};
 use crate::transport::{Abandoned, Burial, Delivery, Receipt, Sender};
 use crate::{
-    Address, CallError, Code, Context, Deadline, Error, ErrorKind, Fault, Message, Outcome, Reason, Reply,
-    ReplyTo, Request, Result, Service,
+    Address, CallError, Code, Context, Deadline, Error, ErrorKind, Fault, Message, Outcome, Reason,
+    Reply, ReplyTo, Request, Result, Service,
 };
 
 /// Answers requests through a service.
@@ -60,7 +60,8 @@ impl<S: Service> intake::Desk for Desk<S> {
             return self.answer(delivery).await;
         }
         if delivery.attempt > 1 {
-            let fault = Fault::new(Code::Unavailable, "it was delivered before, and may have been run");
+            let fault =
+                Fault::new(Code::Unavailable, "it was delivered before, and may have been run");
             return self.refuse(delivery, fault, Outcome::Ack).await;
         }
         // Settled first, so that nobody gets it again.
@@ -110,20 +111,25 @@ impl<S: Service> Desk<S> {
         let attempt = delivery.attempt;
         let (service, method) = (&self.post.name, name(&delivery.message));
         tracing::error!(%service, method, attempt, "a request was delivered too often; it is not run again");
-        let fault =
-            Fault::new(Code::Internal, "it was delivered too often, and no server came to an end with it");
+        let fault = Fault::new(
+            Code::Internal,
+            "it was delivered too often, and no server came to an end with it",
+        );
         let burial = Burial::new(Reason::Crashed, format!("delivered {attempt} times"));
         self.refuse(delivery, fault, Outcome::DeadLetter(Box::new(burial))).await;
     }
 
-    /// Carries out one request, replies, and settles: in this order, so that nothing is lost in between.
+    /// Carries out one request, replies, and settles: in this order, so that nothing is lost in
+    /// between.
     async fn answer(&self, delivery: Delivery) {
         let Delivery { mut message, receipt, attempt } = delivery;
         let _running = Running::enter(&self.counts.running);
         let (id, reply_to) = (message.id, message.reply_to.take());
         let reply = match message.fault.take() {
             Some(unreadable) => Some(Message::failed(*unreadable)),
-            None => self.reply(Request { attempt, ..Request::new(message) }, reply_to.clone()).await,
+            None => {
+                self.reply(Request { attempt, ..Request::new(message) }, reply_to.clone()).await
+            }
         };
         let Some(mut reply) = reply else {
             return receipt.ack();
@@ -202,8 +208,8 @@ impl<S: Service> Desk<S> {
         reply?
     }
 
-    /// The reply of the service; `None` when its time is over. Boxed once here: each of those that stand around it would
-    /// else have room for it, some of them twice.
+    /// The reply of the service; `None` when its time is over. Boxed once here: each of those that
+    /// stand around it would else have room for it, some of them twice.
     fn carry_out(&self, request: Request) -> BoxFuture<'_, Option<Message>> {
         let mut context = Context::of_call(&self.post.name, &request.message, request.attempt);
         context.asker.clone_from(&request.asker);
@@ -230,7 +236,8 @@ impl<S: Service> Desk<S> {
             return None;
         };
         Some(reply_of(
-            outcome.unwrap_or_else(|panic| Err(self.panicked(panic_message(panic.as_ref())).into())),
+            outcome
+                .unwrap_or_else(|panic| Err(self.panicked(panic_message(panic.as_ref())).into())),
         ))
     }
 
@@ -250,7 +257,8 @@ impl<S: Service> Desk<S> {
 
     /// Sends a reply. `false` if the request should be tried elsewhere.
     async fn hand_over(&self, reply: Message) -> bool {
-        let address = Message { id: reply.id, reply_to: reply.reply_to.clone(), ..Message::default() };
+        let address =
+            Message { id: reply.id, reply_to: reply.reply_to.clone(), ..Message::default() };
         let Err(error) = self.sender.send(reply).await else {
             self.count(|counts| &counts.answered);
             return true;
@@ -259,7 +267,8 @@ impl<S: Service> Desk<S> {
             ErrorKind::Disconnected | ErrorKind::Closed => self.lose(&error, false),
             // Nobody waits for it: doing the work again would help nobody.
             ErrorKind::Unroutable => self.lose(&error, true),
-            // The next attempt would end like this one. The caller must hear something: the fault is small.
+            // The next attempt would end like this one. The caller must hear something: the fault
+            // is small.
             _ => self.excuse(address, &error).await,
         }
     }
@@ -306,7 +315,9 @@ fn reply_of(outcome: Result<Reply, CallError>) -> Message {
         Err(CallError::Failed(error)) if error.kind() == ErrorKind::Overloaded => {
             Message::failed(Fault::new(Code::Unavailable, error.to_string()))
         }
-        Err(CallError::Failed(error)) => Message::failed(Fault::new(Code::Internal, error.to_string())),
+        Err(CallError::Failed(error)) => {
+            Message::failed(Fault::new(Code::Internal, error.to_string()))
+        }
         Err(CallError::Declared(never)) => match never {},
     }
 }

@@ -8,18 +8,22 @@ use bytestring::ByteString;
 use serde::Serialize;
 
 use crate::transport::Sender;
-use crate::{CallId, Context, Dialect, Error, ErrorKind, Extract, Fault, Message, ReplyTo, Request, Result};
+use crate::{
+    CallId, Context, Dialect, Error, ErrorKind, Extract, Fault, Message, ReplyTo, Request, Result,
+};
 
-/// Answers the caller while the handler goes on working. A handler asks for it before its arguments; a method of
-/// `#[service]`, by [`Replier::current`].
+/// Answers the caller while the handler goes on working. A handler asks for it before its
+/// arguments; a method of `#[service]`, by [`Replier::current`].
 ///
-/// Once the caller is answered, what the handler returns is not sent: a failure is logged, and counted in
-/// [`ServerStats::failed_late`](crate::ServerStats::failed_late). Nor do the caller's deadline, and the caller, end the
-/// handler any more; what it calls from then on has deadlines of its own.
+/// Once the caller is answered, what the handler returns is not sent: a failure is logged, and
+/// counted in [`ServerStats::failed_late`](crate::ServerStats::failed_late). Nor do the caller's
+/// deadline, and the caller, end the handler any more; what it calls from then on has deadlines of
+/// its own.
 ///
-/// The request counts for the [`Window`](crate::Window), and is not settled, until the handler ends. So the work goes to
-/// another server if this one dies, as it does with any handler, and nobody waits for what that one answers. RabbitMQ gives
-/// a request to somebody else that was not settled within its `consumer_timeout`, which is 30 minutes.
+/// The request counts for the [`Window`](crate::Window), and is not settled, until the handler
+/// ends. So the work goes to another server if this one dies, as it does with any handler, and
+/// nobody waits for what that one answers. RabbitMQ gives a request to somebody else that was not
+/// settled within its `consumer_timeout`, which is 30 minutes.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -59,23 +63,24 @@ impl<T: Serialize + ?Sized> Replier<T> {
         Self { asker, marker: PhantomData }
     }
 
-    /// Whether somebody waits who can be answered. Nobody does in a oneway call, for a job and for an event; and a client
-    /// of a router in the same process gets what the handler returns.
+    /// Whether somebody waits who can be answered. Nobody does in a oneway call, for a job and for
+    /// an event; and a client of a router in the same process gets what the handler returns.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.asker.as_ref().is_some_and(|asker| matches!(*asker.state(), State::Open))
     }
 
-    /// Answers the caller with this result; with nobody [there](Self::is_awaited), does nothing. Resolves when the transport
-    /// has the reply in the strongest sense it knows.
+    /// Answers the caller with this result; with nobody [there](Self::is_awaited), does nothing.
+    /// Resolves when the transport has the reply in the strongest sense it knows.
     ///
-    /// Dropping the future leaves it open whether the caller is answered; what the handler returns is not sent then.
+    /// Dropping the future leaves it open whether the caller is answered; what the handler returns
+    /// is not sent then.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`] if the result cannot be encoded, [`ErrorKind::Closed`] if the caller was answered already, or
-    /// the handler has ended, or what the transport says if it cannot take the reply. But for `Closed`, the caller then
-    /// gets what the handler returns.
+    /// [`ErrorKind::Codec`] if the result cannot be encoded, [`ErrorKind::Closed`] if the caller
+    /// was answered already, or the handler has ended, or what the transport says if it cannot
+    /// take the reply. But for `Closed`, the caller then gets what the handler returns.
     pub async fn reply(self, result: &T) -> Result<()> {
         let Some(asker) = self.asker else { return Ok(()) };
         let reply = asker.encode(&result)?;
@@ -117,7 +122,14 @@ enum State {
 impl Asker {
     pub(super) fn new(sender: Sender, request: &Message, reply_to: ReplyTo) -> Self {
         let (id, content_type) = (request.id, request.content_type.clone());
-        Self { sender, id, reply_to, content_type, encoder: OnceLock::new(), state: Mutex::new(State::Open) }
+        Self {
+            sender,
+            id,
+            reply_to,
+            content_type,
+            encoder: OnceLock::new(),
+            state: Mutex::new(State::Open),
+        }
     }
 
     /// Says in what replies are written.
@@ -140,8 +152,10 @@ impl Asker {
 
     fn encode(&self, result: &dyn erased_serde::Serialize) -> Result<Message> {
         let mut reply = Message { content_type: self.content_type.clone(), ..Message::default() };
-        let encoder =
-            self.encoder.get().ok_or_else(|| Error::unsupported("early replies without a router"))?;
+        let encoder = self
+            .encoder
+            .get()
+            .ok_or_else(|| Error::unsupported("early replies without a router"))?;
         encoder.encode(result, &mut reply)?;
         Ok(reply)
     }
@@ -152,7 +166,8 @@ impl Asker {
         self.sender.send(message).await.inspect_err(|_| self.reopen())
     }
 
-    /// Makes this the answer, of which there is one. It is no matter that it is not sent yet: from here on no other is.
+    /// Makes this the answer, of which there is one. It is no matter that it is not sent yet: from
+    /// here on no other is.
     fn begin(&self, reply: &Message) -> Result<()> {
         let mut state = self.state();
         let because = match *state {

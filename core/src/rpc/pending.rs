@@ -23,7 +23,10 @@ struct State {
 
 impl Pending {
     pub(super) fn new(max: usize) -> Self {
-        Self { state: Mutex::new(State { waiting: FxHashMap::default(), last: 0, closed: None }), max }
+        Self {
+            state: Mutex::new(State { waiting: FxHashMap::default(), last: 0, closed: None }),
+            max,
+        }
     }
 
     /// Enters a call into the table.
@@ -78,7 +81,8 @@ impl Pending {
     }
 }
 
-/// A place in the table, and the future of the outcome. Dropping it takes the call out of the table.
+/// A place in the table, and the future of the outcome. Dropping it takes the call out of the
+/// table.
 pub(super) struct Ticket {
     pending: Arc<Pending>,
     id: CallId,
@@ -98,8 +102,11 @@ impl Future for Ticket {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = std::task::ready!(Pin::new(&mut self.reply).poll(cx));
         self.answered = true;
-        // The table drops the answering side only by answering, so a lost one means that it is gone as a whole.
-        Poll::Ready(outcome.unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "the requester is gone"))))
+        // The table drops the answering side only by answering, so a lost one means that it is gone
+        // as a whole.
+        Poll::Ready(
+            outcome.unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "the requester is gone"))),
+        )
     }
 }
 

@@ -14,13 +14,15 @@ use crate::pipeline::hand_over;
 use crate::service::HandedOver;
 use crate::transport::{Receiver, Sender, Sending};
 use crate::{
-    Address, CallError, CallId, Code, Deadline, Error, ErrorKind, Message, Reply, Request, Result, Service,
-    Transport,
+    Address, CallError, CallId, Code, Deadline, Error, ErrorKind, Message, Reply, Request, Result,
+    Service, Transport,
 };
 
-/// The calling end of a service as a [`Service`]: what a [`Client`](crate::Client) calls in the end, without types.
+/// The calling end of a service as a [`Service`]: what a [`Client`](crate::Client) calls in the
+/// end, without types.
 ///
-/// Clones share one end and one table of calls in flight. When the last one is dropped, the end is closed.
+/// Clones share one end and one table of calls in flight. When the last one is dropped, the end is
+/// closed.
 #[derive(Clone)]
 pub struct Requester(Arc<Inner>);
 
@@ -50,7 +52,11 @@ impl Requester {
     /// # Errors
     ///
     /// What the transport's [`requester`](Transport::requester) says.
-    pub async fn open<T: Transport>(transport: &T, service: Address, pending_max: usize) -> Result<Self> {
+    pub async fn open<T: Transport>(
+        transport: &T,
+        service: Address,
+        pending_max: usize,
+    ) -> Result<Self> {
         let (sender, receiver) = transport.requester(&service).await?;
         let inbox = Arc::new(Inbox {
             pending: Arc::new(Pending::new(pending_max)),
@@ -107,8 +113,8 @@ impl Service for Requester {
 }
 
 impl Inner {
-    /// Sends a request, again and again while servers decline it, if the transport does not give it to another one by
-    /// itself; then waits for the reply.
+    /// Sends a request, again and again while servers decline it, if the transport does not give it
+    /// to another one by itself; then waits for the reply.
     async fn exchange_until_taken(
         &self,
         message: Message,
@@ -142,11 +148,12 @@ impl Inner {
     }
 }
 
-/// How often a request is sent in all that servers decline: they are not told apart, so this is their bound.
+/// How often a request is sent in all that servers decline: they are not told apart, so this is
+/// their bound.
 const DECLINES_MAX: u32 = 8;
 
-/// A caller that waits for the outcome of a call. Dropped before that is there, it says so to who works on it; when the
-/// deadline has passed, they know.
+/// A caller that waits for the outcome of a call. Dropped before that is there, it says so to who
+/// works on it; when the deadline has passed, they know.
 struct Waiting<'a> {
     sender: &'a Sender,
     call: CallId,
@@ -167,8 +174,13 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Sends, then waits for the reply. A reply may overtake the confirm of its request, so both are awaited at once.
-async fn exchange(sending: Sending<'_>, mut reply: Ticket, handed_over: impl FnOnce()) -> Result<Message> {
+/// Sends, then waits for the reply. A reply may overtake the confirm of its request, so both are
+/// awaited at once.
+async fn exchange(
+    sending: Sending<'_>,
+    mut reply: Ticket,
+    handed_over: impl FnOnce(),
+) -> Result<Message> {
     let sent = tokio::select! {
         biased;
         sent = sending => sent,
@@ -211,7 +223,8 @@ impl Inbox {
             Some(call) => {
                 self.pending.complete(call, Err(error));
             }
-            // The replies to whatever is in flight are lost with the link they would have come over.
+            // The replies to whatever is in flight are lost with the link they would have come
+            // over.
             None if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::RepliesLost) => {
                 self.pending.fail_all(&error);
             }

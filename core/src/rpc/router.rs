@@ -19,16 +19,17 @@ use self::handler::{Method, Typed};
 use super::early::Encode;
 use crate::error::report;
 use crate::{
-    Address, CallError, Code, Context, Dialect, Error, Fault, Filter, Message, Reply, Request, Result,
-    Service,
+    Address, CallError, Code, Context, Dialect, Error, Fault, Filter, Message, Reply, Request,
+    Result, Service,
 };
 
 /// A service made of async functions: methods by their names, handlers of events by their topics.
 ///
-/// A handler takes its arguments as one value that serde can read: a tuple, a struct, a number. Before that it may ask
-/// for up to four things, in any order: the [`Context`], the [`Headers`](crate::Headers), the [`State`]
-/// of the router, or what you can [`Extract`]. It answers with a value that serde can write, or a [`Fault`], which `?`
-/// makes of every error that a method can [declare](crate::Declared).
+/// A handler takes its arguments as one value that serde can read: a tuple, a struct, a number.
+/// Before that it may ask for up to four things, in any order: the [`Context`], the
+/// [`Headers`](crate::Headers), the [`State`] of the router, or what you can [`Extract`]. It
+/// answers with a value that serde can write, or a [`Fault`], which `?` makes of every error that a
+/// method can [declare](crate::Declared).
 ///
 /// Names may have dots; [`nest`](Self::nest) puts a router's methods under a word of their own.
 ///
@@ -96,12 +97,12 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
         self.with(address, Box::new(method))
     }
 
-    /// Adds a handler of the events whose topics match `filter`, for a [`Listener`](crate::Listener) to
-    /// [serve](crate::Listener::serve).
+    /// Adds a handler of the events whose topics match `filter`, for a
+    /// [`Listener`](crate::Listener) to [serve](crate::Listener::serve).
     ///
-    /// Every handler whose filter matches is run, side by side. An event is done when all of them succeed. If one fails,
-    /// the others are still run to their end; and if the event is tried again, then by all of them. One that matches no
-    /// filter is done at once.
+    /// Every handler whose filter matches is run, side by side. An event is done when all of them
+    /// succeed. If one fails, the others are still run to their end; and if the event is tried
+    /// again, then by all of them. One that matches no filter is done at once.
     ///
     /// ```
     /// # use polywire_codec::MessagePack;
@@ -146,14 +147,15 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
         self
     }
 
-    /// Adds all methods of `inner`, each under `word` and a dot. They keep their state. Its handlers of events are added
-    /// as they are.
+    /// Adds all methods of `inner`, each under `word` and a dot. They keep their state. Its
+    /// handlers of events are added as they are.
     ///
     /// [`Client::nested`](crate::Client::nested) calls them as if they were on their own.
     ///
     /// # Panics
     ///
-    /// If `word` is not an address, or a name is taken: that is a bug in the program, found when it starts.
+    /// If `word` is not an address, or a name is taken: that is a bug in the program, found when it
+    /// starts.
     #[must_use]
     #[track_caller]
     pub fn nest<T>(mut self, word: &str, inner: Router<D, T>) -> Self {
@@ -177,7 +179,10 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
 }
 
 #[track_caller]
-#[allow(clippy::panic, reason = "a router that cannot be built is a bug found at start, as documented")]
+#[allow(
+    clippy::panic,
+    reason = "a router that cannot be built is a bug found at start, as documented"
+)]
 fn refuse<E: fmt::Display>(reason: E) -> ! {
     panic!("{reason}")
 }
@@ -205,7 +210,8 @@ impl<D: Dialect, S: Send + Sync + 'static> Service for Router<D, S> {
                 asker.speaks(&self.encoder);
                 None
             }
-            // Called within a handler, in its own process: the handler's caller is not ours to answer.
+            // Called within a handler, in its own process: the handler's caller is not ours to
+            // answer.
             None => Context::unasked(),
         };
         let answering = self.answering(request);
@@ -228,14 +234,16 @@ impl<D: Dialect, S: Send + Sync + 'static> Router<D, S> {
 }
 
 impl<D: Dialect, S> Router<D, S> {
-    /// Lets all handlers of the topic run to their end, even if one panics. The reply is that of the first one that
-    /// failed, if one has.
+    /// Lets all handlers of the topic run to their end, even if one panics. The reply is that of
+    /// the first one that failed, if one has.
     async fn spread(&self, request: Request) -> Result<Reply, CallError> {
-        let matches =
-            |filter: &Filter| request.message.topic.as_ref().is_some_and(|topic| filter.matches(topic));
+        let matches = |filter: &Filter| {
+            request.message.topic.as_ref().is_some_and(|topic| filter.matches(topic))
+        };
         let handlers = self.events.iter().filter(|(filter, _)| matches(filter));
-        let running = handlers
-            .map(|(_, handler)| AssertUnwindSafe(handler.share(&self.dialect, &request)).catch_unwind());
+        let running = handlers.map(|(_, handler)| {
+            AssertUnwindSafe(handler.share(&self.dialect, &request)).catch_unwind()
+        });
         let mut failed = None;
         for outcome in join_all(running).await {
             let reply = outcome.unwrap_or_else(|panic| resume_unwind(panic));
@@ -266,8 +274,13 @@ impl<D, S> fmt::Debug for Router<D, S> {
 }
 
 /// The reply that says `outcome`, in the format of the request if the dialect knows it.
-fn answer<D: Dialect, T: Serialize>(dialect: &D, request: &Request, outcome: &Result<T, Fault>) -> Reply {
-    let mut message = Message { content_type: request.message.content_type.clone(), ..Message::default() };
+fn answer<D: Dialect, T: Serialize>(
+    dialect: &D,
+    request: &Request,
+    outcome: &Result<T, Fault>,
+) -> Reply {
+    let mut message =
+        Message { content_type: request.message.content_type.clone(), ..Message::default() };
     let failed = outcome.is_err();
     if let Err(error) = dialect.encode_outcome(outcome.as_ref(), &mut message) {
         let what = if failed { "the fault" } else { "the result" };

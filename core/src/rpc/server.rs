@@ -17,14 +17,14 @@ use crate::{Address, Error, Result, Service, Serving, Transport, Window};
 
 /// Serves the requests of a service.
 ///
-/// From the moment it is bound, requests are queued for it; [`serve`](Self::serve) works them off, at most a
-/// [`Window`] of them at once. A request is settled after its reply was handed over, so one whose server dies goes to
-/// another server where the transport can carry that: it is run at least once. To run it at most once instead, say
-/// [`at_most_once`](ServerBind::at_most_once); to bear that it comes twice,
-/// [`suppress_duplicates`](ServerBind::suppress_duplicates). A handler that panics, or whose result cannot be encoded,
-/// answers with a fault; one that is slower than its caller's deadline is dropped, and so is one whose caller stops waiting,
-/// where the transport [can tell](crate::Capabilities::cancellation); a request that comes too late
-/// never starts.
+/// From the moment it is bound, requests are queued for it; [`serve`](Self::serve) works them off,
+/// at most a [`Window`] of them at once. A request is settled after its reply was handed over, so
+/// one whose server dies goes to another server where the transport can carry that: it is run at
+/// least once. To run it at most once instead, say [`at_most_once`](ServerBind::at_most_once); to
+/// bear that it comes twice, [`suppress_duplicates`](ServerBind::suppress_duplicates). A handler
+/// that panics, or whose result cannot be encoded, answers with a fault; one that is slower than
+/// its caller's deadline is dropped, and so is one whose caller stops waiting, where the transport
+/// [can tell](crate::Capabilities::cancellation); a request that comes too late never starts.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -58,8 +58,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `service` is not an address, or what the transport says if
-    /// it cannot bind.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `service` is not an address, or what the
+    /// transport says if it cannot bind.
     pub fn bind<T: Transport>(
         transport: &T,
         service: impl TryInto<Address, Error: Into<Error>>,
@@ -88,13 +88,14 @@ impl Server {
         self.handle.clone()
     }
 
-    /// Serves until it is [drained](ServerHandle::drain), its [shutdown](Serving::with_graceful_shutdown) is signalled, or
-    /// the transport is closed.
+    /// Serves until it is [drained](ServerHandle::drain), its
+    /// [shutdown](Serving::with_graceful_shutdown) is signalled, or the transport is closed.
     ///
-    /// A request is begun where it is taken in, and goes on in a task of its own if it is not done at once. So a handler
-    /// that blocks its thread keeps others from being begun, as it does wherever it runs; what computes for long belongs
-    /// into [`spawn_blocking`](tokio::task::spawn_blocking). Dropping the future stops at once: what runs is dropped, and
-    /// goes to another server where the transport can carry that.
+    /// A request is begun where it is taken in, and goes on in a task of its own if it is not done
+    /// at once. So a handler that blocks its thread keeps others from being begun, as it does
+    /// wherever it runs; what computes for long belongs
+    /// into [`spawn_blocking`](tokio::task::spawn_blocking). Dropping the future stops at once:
+    /// what runs is dropped, and goes to another server where the transport can carry that.
     pub fn serve<S: Service>(self, service: S) -> Serving {
         let Self { name, sender, receiver, window, rules, handle, duty } = self;
         let ServerHandle { phase, counts } = handle;
@@ -138,31 +139,35 @@ impl<T> ServerBind<'_, T> {
         Self { window, ..self }
     }
 
-    /// Runs each request at most once, instead of at least once: it is settled before its handler begins, so that
-    /// nobody else gets it if this server dies.
+    /// Runs each request at most once, instead of at least once: it is settled before its handler
+    /// begins, so that nobody else gets it if this server dies.
     ///
-    /// What it [declines](crate::Fault::declined) is settled by then, so the broker and this process hand it to nobody else, and
-    /// its caller is told. Over ZeroMQ the calling end hands it on, so a server at another endpoint gets it.
+    /// What it [declines](crate::Fault::declined) is settled by then, so the broker and this
+    /// process hand it to nobody else, and its caller is told. Over ZeroMQ the calling end
+    /// hands it on, so a server at another endpoint gets it.
     ///
-    /// A request that was delivered before, to this server or another one, may have been run; it is not, and answered
-    /// with [`Code::Unavailable`](crate::Code::Unavailable). That also meets what a draining server has handed back.
+    /// A request that was delivered before, to this server or another one, may have been run; it is
+    /// not, and answered with [`Code::Unavailable`](crate::Code::Unavailable). That also meets
+    /// what a draining server has handed back.
     pub fn at_most_once(self) -> Self {
         Self { is_at_most_once: true, ..self }
     }
 
-    /// Takes a request that was delivered more often than this, at least once, for one that ends its servers: it is not run
-    /// again, answered with [`Code::Internal`](crate::Code::Internal), and kept among the
+    /// Takes a request that was delivered more often than this, at least once, for one that ends
+    /// its servers: it is not run again, answered with
+    /// [`Code::Internal`](crate::Code::Internal), and kept among the
     /// [`DeadLetters`](crate::DeadLetters) of the service. A transport that keeps none is
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). The default is to run it until its deadline is over.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). The default is to run it until
+    /// its deadline is over.
     ///
-    /// Where deliveries of requests are not counted, as in RabbitMQ's classic queues, only the first is told from the others:
-    /// there, 1 is a bound, and more is `Unsupported`, too.
+    /// Where deliveries of requests are not counted, as in RabbitMQ's classic queues, only the
+    /// first is told from the others: there, 1 is a bound, and more is `Unsupported`, too.
     pub fn deliveries(self, most: u32) -> Self {
         Self { deliveries_max: Some(most.max(1)), ..self }
     }
 
-    /// Remembers what was answered, and does not carry out again what is delivered again. The default is to carry it
-    /// out.
+    /// Remembers what was answered, and does not carry out again what is delivered again. The
+    /// default is to carry it out.
     pub fn suppress_duplicates(self, suppression: Suppression) -> Self {
         Self { suppression: Some(suppression), ..self }
     }
@@ -173,7 +178,8 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { transport, service, window, is_at_most_once, deliveries_max, suppression } = self;
+        let Self { transport, service, window, is_at_most_once, deliveries_max, suppression } =
+            self;
         Box::pin(async move {
             let name = service?;
             if deliveries_max.is_some() && !transport.capabilities().dead_letters {
@@ -204,9 +210,10 @@ pub struct ServerHandle {
 impl ServerHandle {
     /// Takes in no more requests, lets what runs finish, and waits for that.
     ///
-    /// The rest is handed back for other servers to take, or refused with [`Code::Unavailable`] where the transport
-    /// cannot hand back. Calling it again waits for the same end. Dropping the future goes on draining; to set a
-    /// grace period, put a timeout around it and drop the serving task after.
+    /// The rest is handed back for other servers to take, or refused with [`Code::Unavailable`]
+    /// where the transport cannot hand back. Calling it again waits for the same end. Dropping
+    /// the future goes on draining; to set a grace period, put a timeout around it and drop the
+    /// serving task after.
     ///
     /// [`Code::Unavailable`]: crate::Code::Unavailable
     pub async fn drain(&self) {
@@ -251,25 +258,29 @@ pub struct ServerStats {
     pub answered: u64,
     /// Handlers that panicked. They are among the answered.
     pub panicked: u64,
-    /// Requests whose deadline had passed when they came, or passed while they ran. They are not answered.
+    /// Requests whose deadline had passed when they came, or passed while they ran. They are not
+    /// answered.
     pub expired: u64,
     /// Requests that could not be read and not be answered.
     pub rejected: u64,
-    /// Requests that came while draining, came again to a server that runs each at most once, or came too often.
+    /// Requests that came while draining, came again to a server that runs each at most once, or
+    /// came too often.
     pub refused: u64,
-    /// Replies that could not be handed over. Where the transport settles, their requests go to another server.
+    /// Replies that could not be handed over. Where the transport settles, their requests go to
+    /// another server.
     pub undelivered: u64,
     /// Requests that came again and were answered from memory. They are among the answered.
     pub suppressed: u64,
     /// Requests that were stopped while they ran, because nobody waits for their outcome any more.
     pub abandoned: u64,
-    /// Requests that were [declined](crate::Fault::declined). Those whose caller this server had to tell are among the
-    /// answered; the others went to another one.
+    /// Requests that were [declined](crate::Fault::declined). Those whose caller this server had
+    /// to tell are among the answered; the others went to another one.
     pub declined: u64,
-    /// Requests that were [answered](crate::Replier) before their handlers ended, as they have by now. They are among the
-    /// answered.
+    /// Requests that were [answered](crate::Replier) before their handlers ended, as they have by
+    /// now. They are among the answered.
     pub answered_early: u64,
-    /// Handlers that failed, or panicked, after they had answered. They are among the answered early.
+    /// Handlers that failed, or panicked, after they had answered. They are among the answered
+    /// early.
     pub failed_late: u64,
 }
 

@@ -1,4 +1,5 @@
-//! What a server remembers of its answers, so that a request that comes again is not carried out again.
+//! What a server remembers of its answers, so that a request that comes again is not carried out
+//! again.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -13,12 +14,13 @@ use crate::{CallId, Message, ReplyTo};
 
 /// For how many calls, and for how long, a server remembers what it answered.
 ///
-/// A request that is delivered again, because its server lost its connection before the reply was confirmed, is answered
-/// from memory; one that comes again while the first is still being worked on waits for that. What is the oldest is
-/// forgotten first, when any of the bounds is reached.
+/// A request that is delivered again, because its server lost its connection before the reply was
+/// confirmed, is answered from memory; one that comes again while the first is still being worked
+/// on waits for that. What is the oldest is forgotten first, when any of the bounds is reached.
 ///
-/// Calls are told apart by their return address and number. Requests that want no reply have neither, and are not
-/// suppressed. What another server of the service has carried out, this one does not know.
+/// Calls are told apart by their return address and number. Requests that want no reply have
+/// neither, and are not suppressed. What another server of the service has carried out, this one
+/// does not know.
 ///
 /// ```
 /// # use polywire_core::{Memory, Result, Server, Suppression};
@@ -45,8 +47,8 @@ impl Suppression {
         Self { calls, ..self }
     }
 
-    /// Remembers a call for this long. The default is 5 minutes, which is as long as a client of RabbitMQ that is away
-    /// has its reply queue.
+    /// Remembers a call for this long. The default is 5 minutes, which is as long as a client of
+    /// RabbitMQ that is away has its reply queue.
     pub const fn time(self, time: Duration) -> Self {
         Self { time, ..self }
     }
@@ -77,8 +79,8 @@ impl Answers {
         Self { bounds, remembered: Mutex::default() }
     }
 
-    /// The reply to this call, and whether it was `work` that gave it. `None` if `work` gave none, in which case the
-    /// next one may.
+    /// The reply to this call, and whether it was `work` that gave it. `None` if `work` gave none,
+    /// in which case the next one may.
     ///
     /// Dropping the future drops the work, and whoever else waits for it begins with his own.
     pub(super) async fn once(
@@ -150,7 +152,9 @@ impl Remembered {
                 Entry::Occupied(known) if Arc::strong_count(known.get()) == 1 => {
                     self.bytes -= known.remove().get().map_or(0, size);
                 }
-                Entry::Occupied(known) => self.order.push_back((Instant::now(), known.key().clone())),
+                Entry::Occupied(known) => {
+                    self.order.push_back((Instant::now(), known.key().clone()))
+                }
                 Entry::Vacant(_) => {}
             }
         }

@@ -1,4 +1,5 @@
-//! The calls that a server carries out, so that they can be stopped when nobody waits for them any more.
+//! The calls that a server carries out, so that they can be stopped when nobody waits for them any
+//! more.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
@@ -12,17 +13,19 @@ use tokio::sync::futures::OwnedNotified;
 
 use super::suppression::Caller;
 
-/// The calls that are being carried out, but for those that are done at once: at most a window of them.
+/// The calls that are being carried out, but for those that are done at once: at most a window of
+/// them.
 ///
-/// A call may be there twice, if it was delivered twice. Its key comes from the network, so it is hashed with care.
+/// A call may be there twice, if it was delivered twice. Its key comes from the network, so it is
+/// hashed with care.
 #[derive(Default)]
 pub(super) struct Underway {
     calls: Mutex<HashMap<Caller, Arc<Notify>>>,
     missed: Missed,
 }
 
-/// Calls that were abandoned while they were not being carried out: they may come later. As others carry out most of
-/// them, only the latest are remembered.
+/// Calls that were abandoned while they were not being carried out: they may come later. As others
+/// carry out most of them, only the latest are remembered.
 #[derive(Default)]
 struct Missed {
     /// So that nobody who comes takes a lock for nothing.
@@ -60,8 +63,8 @@ impl Missed {
 }
 
 impl Underway {
-    /// What `work` comes to; `None`, if its caller stops waiting before, in which case the work is dropped, unless the
-    /// caller `is_answered`.
+    /// What `work` comes to; `None`, if its caller stops waiting before, in which case the work is
+    /// dropped, unless the caller `is_answered`.
     pub(super) async fn unless_abandoned<F: Future>(
         &self,
         caller: Caller,
@@ -159,8 +162,8 @@ mod tests {
     #[tokio::test]
     async fn both_deliveries_of_a_call_are_stopped() {
         let underway = Underway::default();
-        let mut both =
-            [(); 2].map(|()| Box::pin(underway.unless_abandoned(caller(1), pending::<()>(), || false)));
+        let mut both = [(); 2]
+            .map(|()| Box::pin(underway.unless_abandoned(caller(1), pending::<()>(), || false)));
         both.iter_mut().for_each(|one| assert!(one.now_or_never().is_none()));
         underway.abandon(&caller(1));
         both.iter_mut().for_each(|one| assert_eq!(one.now_or_never(), Some(None)));

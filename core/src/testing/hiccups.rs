@@ -5,13 +5,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::transport::{Capabilities, Filters, Outbound, Receiver, Sender, Sending, Subscription, Window};
+use crate::transport::{
+    Capabilities, Filters, Outbound, Receiver, Sender, Sending, Subscription, Window,
+};
 use crate::{Address, CallId, Error, ErrorKind, Graveyard, Message, Origin, Result, Transport};
 
-/// A transport whose next sends fail, are lost, or are late, as they would be when a broker goes away.
+/// A transport whose next sends fail, are lost, or are late, as they would be when a broker goes
+/// away.
 ///
-/// What is sent through any end that it opened counts, replies included: open the other side's ends by the transport
-/// itself, such as a [`peer`](crate::Memory::peer). Clones share the script.
+/// What is sent through any end that it opened counts, replies included: open the other side's ends
+/// by the transport itself, such as a [`peer`](crate::Memory::peer). Clones share the script.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -148,7 +151,11 @@ impl<T: Transport> Transport for Hiccups<T> {
         self.transport.publisher(channel).await.map(|sender| self.wrap(sender))
     }
 
-    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
+    async fn subscriber(
+        &self,
+        channel: &Address,
+        subscription: Subscription,
+    ) -> Result<(Receiver, Filters)> {
         self.transport.subscriber(channel, subscription).await
     }
 

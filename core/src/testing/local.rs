@@ -7,11 +7,12 @@ use std::sync::Arc;
 use tokio::task::AbortHandle;
 
 use crate::{
-    Address, CallError, Client, Dialect, Memory, Reply, Request, Requester, Result, Server, ServerHandle,
-    Service,
+    Address, CallError, Client, Dialect, Memory, Reply, Request, Requester, Result, Server,
+    ServerHandle, Service,
 };
 
-/// A client of `service`, which is served over a memory transport of its own as long as the client or a clone of it lives.
+/// A client of `service`, which is served over a memory transport of its own as long as the client
+/// or a clone of it lives.
 ///
 /// # Errors
 ///
@@ -20,8 +21,8 @@ pub async fn client<S: Service, D: Dialect>(service: S, dialect: D) -> Result<Cl
     Ok(Client::new(Local::serve(service).await?, dialect))
 }
 
-/// A service that is served over a memory transport of its own, and a requester to it. Clones are the same; when the last
-/// one is dropped, the server is stopped.
+/// A service that is served over a memory transport of its own, and a requester to it. Clones are
+/// the same; when the last one is dropped, the server is stopped.
 ///
 /// ```
 /// # use polywire_codec::Json;
@@ -60,7 +61,8 @@ impl Local {
         let handle = server.handle();
         let serving = Arc::new(Task(tokio::spawn(server.serve(service)).abort_handle()));
         let address = Address::from_static(Self::NAME)?;
-        let requester = Requester::open(&transport, address, Requester::DEFAULT_PENDING_MAX).await?;
+        let requester =
+            Requester::open(&transport, address, Requester::DEFAULT_PENDING_MAX).await?;
         Ok(Self { requester, transport, handle, _serving: serving })
     }
 
@@ -113,8 +115,10 @@ mod tests {
         let local = local.await.unwrap();
         let clone = local.clone();
         drop(local);
-        let request =
-            crate::Message::request(Address::from_static("any").unwrap(), crate::Deadline::after_ms(30_000));
+        let request = crate::Message::request(
+            Address::from_static("any").unwrap(),
+            crate::Deadline::after_ms(30_000),
+        );
         clone.call(Request::new(request)).await.unwrap();
         drop(clone);
         while Arc::strong_count(&held) > 1 {

@@ -11,8 +11,9 @@ use crate::{CallError, Dialect, Error, Fault, Message, Reply, Request, Result, S
 
 /// A service made of scripted answers: each is given once, in order, to the calls of its method.
 ///
-/// A call that no answer is left for is a panic that says so: in the test itself if a client calls the mock directly, and a
-/// fault if it is served. Clones are the same mock. It remembers the last 10,000 calls.
+/// A call that no answer is left for is a panic that says so: in the test itself if a client calls
+/// the mock directly, and a fault if it is served. Clones are the same mock. It remembers the last
+/// 10,000 calls.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -62,7 +63,8 @@ const CALLS_MAX: usize = 10_000;
 impl<D: Dialect> Mock<D> {
     /// A mock that expects no call.
     pub fn new(dialect: D) -> Self {
-        let script = Script { once: BTreeMap::new(), always: BTreeMap::new(), calls: VecDeque::new() };
+        let script =
+            Script { once: BTreeMap::new(), always: BTreeMap::new(), calls: VecDeque::new() };
         Self { dialect, script: Arc::new(Mutex::new(script)) }
     }
 
@@ -88,13 +90,15 @@ impl<D: Dialect> Mock<D> {
         self.once(method, move |_, _, _| Err(error.clone()))
     }
 
-    /// Never answers the next call of `method`: it ends by its deadline, where a layer or a server keeps one.
+    /// Never answers the next call of `method`: it ends by its deadline, where a layer or a server
+    /// keeps one.
     #[must_use]
     pub fn hang(self, method: &str) -> Self {
         self.once(method, |_, _, _| Ok(Answered::Never))
     }
 
-    /// Answers every call of `method` that has no other answer with what `function` makes of its arguments.
+    /// Answers every call of `method` that has no other answer with what `function` makes of its
+    /// arguments.
     #[must_use]
     pub fn always<A, T>(
         self,
@@ -147,9 +151,16 @@ impl<D: Dialect> Mock<D> {
     #[track_caller]
     pub fn assert_used_up(&self) {
         let script = self.lock();
-        let left: Vec<_> =
-            script.once.iter().filter(|(_, answers)| !answers.is_empty()).map(|(name, _)| name).collect();
-        assert!(left.is_empty(), "the mock was not asked for all its answers; some are left for {left:?}");
+        let left: Vec<_> = script
+            .once
+            .iter()
+            .filter(|(_, answers)| !answers.is_empty())
+            .map(|(name, _)| name)
+            .collect();
+        assert!(
+            left.is_empty(),
+            "the mock was not asked for all its answers; some are left for {left:?}"
+        );
     }
 
     fn once(
@@ -186,7 +197,9 @@ fn name_of(message: &Message) -> &str {
 #[allow(clippy::panic, reason = "a mock fails its test, as documented")]
 fn refuse<D>(name: &str, script: &Script<D>) -> ! {
     if script.once.contains_key(name) {
-        panic!("unexpected call of {name:?}: the mock has given all the answers that it had for it");
+        panic!(
+            "unexpected call of {name:?}: the mock has given all the answers that it had for it"
+        );
     }
     let known: Vec<_> = script.once.keys().chain(script.always.keys()).collect();
     panic!("unexpected call of {name:?}: the mock has answers for {known:?}")
@@ -195,7 +208,8 @@ fn refuse<D>(name: &str, script: &Script<D>) -> ! {
 impl<D: Dialect> Service for Mock<D> {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
         let answer = self.take(&request.message);
-        let mut reply = Message { content_type: request.message.content_type.clone(), ..Message::default() };
+        let mut reply =
+            Message { content_type: request.message.content_type.clone(), ..Message::default() };
         match answer(&self.dialect, &request.message, &mut reply)? {
             Answered::Yes => Ok(reply.into()),
             Answered::Never => std::future::pending().await,

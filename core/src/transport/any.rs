@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
 
-use super::{Capabilities, Filters, Graveyard, Origin, Receiver, Sender, Subscription, Transport, Window};
+use super::{
+    Capabilities, Filters, Graveyard, Origin, Receiver, Sender, Subscription, Transport, Window,
+};
 use crate::{Address, Result};
 
 /// Any transport, behind a pointer: for programs that choose theirs by a URL.
 ///
-/// It costs an allocation when an end is opened, and nothing per message. Clones are the same transport.
+/// It costs an allocation when an end is opened, and nothing per message. Clones are the same
+/// transport.
 ///
 /// ```
 /// use polywire_core::{AnyTransport, Memory, Transport};
@@ -54,7 +57,11 @@ impl Transport for AnyTransport {
         self.0.publisher(channel).await
     }
 
-    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
+    async fn subscriber(
+        &self,
+        channel: &Address,
+        subscription: Subscription,
+    ) -> Result<(Receiver, Filters)> {
         self.0.subscriber(channel, subscription).await
     }
 

@@ -16,8 +16,9 @@ pub struct Delivery {
     pub message: Message,
     /// To be settled when the work is done. Dropped unsettled, it requeues.
     pub receipt: Receipt,
-    /// Which attempt this is, counted from 1. From 2 on it was delivered before, so that the work may have been done,
-    /// or half done. A backend that only knows that it was delivered before says 2.
+    /// Which attempt this is, counted from 1. From 2 on it was delivered before, so that the work
+    /// may have been done, or half done. A backend that only knows that it was delivered
+    /// before says 2.
     pub attempt: u32,
 }
 
@@ -28,7 +29,8 @@ impl Delivery {
         Self { message, receipt, attempt: 1 }
     }
 
-    /// A message that is done with by having arrived: a reply, or a request of a backend without settlement.
+    /// A message that is done with by having arrived: a reply, or a request of a backend without
+    /// settlement.
     #[must_use]
     pub fn settled(message: Message) -> Self {
         Self::new(message, Receipt::none())
@@ -51,9 +53,10 @@ pub enum Outcome {
     Discard,
     /// Somebody else should do it, or we later.
     Requeue,
-    /// Nothing was done about it, and another responder should have it. When there is none that has not declined it, or it
-    /// was declined too often, its caller is to be answered with this fault. Only a backend with
-    /// [`declining`](crate::Capabilities::declining) is told so, and of requests only.
+    /// Nothing was done about it, and another responder should have it. When there is none that has
+    /// not declined it, or it was declined too often, its caller is to be answered with this
+    /// fault. Only a backend with [`declining`](crate::Capabilities::declining) is told so, and
+    /// of requests only.
     Decline(Box<Fault>),
     /// It failed, and is to be attempted again, maybe not before a while. Only a backend with
     /// [`delayed_retries`](crate::Capabilities::delayed_retries) is told so.
@@ -67,7 +70,8 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deferral {
-    /// How long nobody is to be given it. A backend that cannot measure it may take up to a quarter more.
+    /// How long nobody is to be given it. A backend that cannot measure it may take up to a
+    /// quarter more.
     pub after: Duration,
     /// What the attempt said, for its [`History`](crate::History).
     pub error: ByteString,
@@ -101,8 +105,9 @@ impl Burial {
 
 /// A backend's ear for outcomes.
 pub trait Settle: Send + Sync + 'static {
-    /// Takes the outcome of the delivery with this tag. Does not wait: what must go over a network is queued, and a
-    /// settlement that cannot be sent any more means that the broker requeues by itself.
+    /// Takes the outcome of the delivery with this tag. Does not wait: what must go over a network
+    /// is queued, and a settlement that cannot be sent any more means that the broker requeues
+    /// by itself.
     fn settle(&self, tag: u64, outcome: Outcome);
 }
 
@@ -193,7 +198,12 @@ mod tests {
         let settled = ledger.0.lock().unwrap();
         assert_eq!(
             *settled,
-            [(1, Outcome::Ack), (2, Outcome::Discard), (3, Outcome::Requeue), (4, Outcome::Requeue)]
+            [
+                (1, Outcome::Ack),
+                (2, Outcome::Discard),
+                (3, Outcome::Requeue),
+                (4, Outcome::Requeue)
+            ]
         );
     }
 }

@@ -15,12 +15,12 @@ use crate::{CallId, Message, ReplyTo, Result};
 
 /// What a backend implements for the sending half of an end.
 pub trait Outbound: Send + Sync + 'static {
-    /// Hands `message` over. What is done at once is [`Sending::ready`], which costs no allocation; what has to wait,
-    /// for room or for a broker's confirm, is [`Sending::later`].
+    /// Hands `message` over. What is done at once is [`Sending::ready`], which costs no allocation;
+    /// what has to wait, for room or for a broker's confirm, is [`Sending::later`].
     fn send(&self, message: Message) -> Sending<'_>;
 
-    /// Says that nobody waits any more for the outcome of this call, which was sent, or begun to be sent. Does not wait,
-    /// and may get lost. The default is to say nothing.
+    /// Says that nobody waits any more for the outcome of this call, which was sent, or begun to be
+    /// sent. Does not wait, and may get lost. The default is to say nothing.
     fn abandon(&self, call: CallId) {
         let _ = call;
     }
@@ -37,8 +37,8 @@ impl Sender {
         Self(Arc::new(outbound))
     }
 
-    /// Hands `message` over. The future resolves when the backend has it in the strongest sense it knows: a
-    /// broker's confirm, a place in a peer's queue.
+    /// Hands `message` over. The future resolves when the backend has it in the strongest sense it
+    /// knows: a broker's confirm, a place in a peer's queue.
     ///
     /// Dropped before it resolves, the message may have been sent or not.
     pub fn send(&self, message: Message) -> Sending<'_> {
@@ -101,22 +101,25 @@ impl Future for Sending<'_> {
 
 /// What a backend implements for the receiving half of an end.
 ///
-/// The stream is the deliveries; see the contract of [`Transport`](crate::Transport) for its errors and its end.
-/// Dropping it means that no more is wanted: what it holds undelivered is handed back. Receipts of what it
-/// delivered stay valid.
+/// The stream is the deliveries; see the contract of [`Transport`](crate::Transport) for its errors
+/// and its end. Dropping it means that no more is wanted: what it holds undelivered is handed back.
+/// Receipts of what it delivered stay valid.
 pub trait Inbound: Stream<Item = Result<Delivery>> + Send + 'static {
-    /// Takes in no more. A backend with settlement hands back what it holds undelivered and the stream ends; one
-    /// without goes on yielding what keeps arriving, so that each can be refused, until it is dropped.
+    /// Takes in no more. A backend with settlement hands back what it holds undelivered and the
+    /// stream ends; one without goes on yielding what keeps arriving, so that each can be
+    /// refused, until it is dropped.
     fn stop(self: Pin<&mut Self>);
 
-    /// Whether each delivery says which attempt it is, and not only whether it is the first. The default is yes; it matters
-    /// where deliveries can be [settled](crate::Capabilities::settlement).
+    /// Whether each delivery says which attempt it is, and not only whether it is the first. The
+    /// default is yes; it matters where deliveries can be
+    /// [settled](crate::Capabilities::settlement).
     fn counts_attempts(&self) -> bool {
         true
     }
 
-    /// Which call's caller has stopped waiting, among the requests that were delivered. It is polled also while there is no
-    /// room for deliveries, and after their end. The default is that nobody ever says so.
+    /// Which call's caller has stopped waiting, among the requests that were delivered. It is
+    /// polled also while there is no room for deliveries, and after their end. The default is
+    /// that nobody ever says so.
     fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
         let _ = cx;
         Poll::Pending
@@ -151,7 +154,8 @@ impl Receiver {
         Self(SyncWrapper::new(Box::pin(inbound)))
     }
 
-    /// The next delivery, or an error about one; `None` when the end is closed. Nothing is lost if it is dropped.
+    /// The next delivery, or an error about one; `None` when the end is closed. Nothing is lost if
+    /// it is dropped.
     pub async fn next(&mut self) -> Option<Result<Delivery>> {
         std::future::poll_fn(|cx| self.inbound().poll_next(cx)).await
     }

@@ -20,20 +20,24 @@ use self::graveyard::{Graves, Keeper};
 use self::pubsub::Channel;
 use self::queue::{Queue, Unserved};
 use super::{
-    Capabilities, Delivery, Filters, Graveyard, Origin, Receiver, Sender, Subscription, Transport, Window,
+    Capabilities, Delivery, Filters, Graveyard, Origin, Receiver, Sender, Subscription, Transport,
+    Window,
 };
 use crate::{Address, Error, ErrorKind, Limits, Message, Result};
 
 /// A transport within one process: for tests, for examples, and for services that share a program.
 ///
-/// It keeps the whole contract of [`Transport`]: requests and jobs are queued, go to one of those who compete for them,
-/// have to be settled, and are requeued when their taker goes. It is the reference backend of the conformance suite.
+/// It keeps the whole contract of [`Transport`]: requests and jobs are queued, go to one of those
+/// who compete for them, have to be settled, and are requeued when their taker goes. It is the
+/// reference backend of the conformance suite.
 ///
-/// [`Memory::new`] is a world of its own; [`Memory::peer`] opens a second transport in the same world, as another
-/// process would, and [`Memory::named`] finds a world by name (the `mem://name` URL). Clones are the same transport.
+/// [`Memory::new`] is a world of its own; [`Memory::peer`] opens a second transport in the same
+/// world, as another process would, and [`Memory::named`] finds a world by name (the `mem://name`
+/// URL). Clones are the same transport.
 ///
-/// A queue of requests, of jobs, or of what a subscriber was not fast enough for holds 1,024 messages; then senders wait.
-/// Of dead letters the latest 1,024 of each queue are kept, and go with the world.
+/// A queue of requests, of jobs, or of what a subscriber was not fast enough for holds 1,024
+/// messages; then senders wait. Of dead letters the latest 1,024 of each queue are kept, and go
+/// with the world.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -158,7 +162,11 @@ impl Transport for Memory {
         Ok(sender)
     }
 
-    async fn subscriber(&self, channel: &Address, subscription: Subscription) -> Result<(Receiver, Filters)> {
+    async fn subscriber(
+        &self,
+        channel: &Address,
+        subscription: Subscription,
+    ) -> Result<(Receiver, Filters)> {
         self.ends.check_open()?;
         let (end, receiver, filters) = pubsub::subscribe(self, channel, subscription)?;
         self.ends.remember(end);
@@ -185,7 +193,8 @@ impl fmt::Debug for Memory {
 static WORLDS: Mutex<std::collections::BTreeMap<String, Weak<Hub>>> =
     Mutex::new(std::collections::BTreeMap::new());
 
-/// A world: the queues of its services, where the replies of its requesters go, its jobs and its channels.
+/// A world: the queues of its services, where the replies of its requesters go, its jobs and its
+/// channels.
 #[derive(Default)]
 struct Hub {
     services: Mutex<HashMap<Address, Arc<Queue>>>,
@@ -196,7 +205,8 @@ struct Hub {
     last_id: AtomicU64,
 }
 
-/// Unbounded, because each item answers one request of its requester, whose calls in flight core bounds.
+/// Unbounded, because each item answers one request of its requester, whose calls in flight core
+/// bounds.
 type Mailbox = UnboundedSender<Result<Delivery>>;
 
 impl Hub {
@@ -241,8 +251,8 @@ impl Hub {
         mailbox.ok_or_else(gone)?.send(outcome.map(Delivery::settled)).map_err(|_| gone())
     }
 
-    /// Fails the callers of requests that no server is left to take, by what the last one that declined has said, if one
-    /// did.
+    /// Fails the callers of requests that no server is left to take, by what the last one that
+    /// declined has said, if one did.
     fn fail(&self, orphans: Vec<Message>) {
         for mut orphan in orphans {
             let Some(call) = orphan.id else { continue };
@@ -252,7 +262,8 @@ impl Hub {
                 let _ = self.post(requester::mailbox_of(&orphan), Ok(reply));
                 continue;
             }
-            let error = Error::new(ErrorKind::Unroutable, "the last server of the service went away");
+            let error =
+                Error::new(ErrorKind::Unroutable, "the last server of the service went away");
             // A caller that is gone as well needs no telling.
             let _ = self.post(requester::mailbox_of(&orphan), Err(error.with_call(call)));
         }
@@ -302,8 +313,8 @@ fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the transport is closed").unsent()
 }
 
-/// A lock is poisoned only if a panic struck while it was held; no code of ours panics there, and the data would be
-/// whole anyway.
+/// A lock is poisoned only if a panic struck while it was held; no code of ours panics there, and
+/// the data would be whole anyway.
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -42,8 +42,8 @@ impl Subscription {
 
 /// Subscribers that share: each message goes to one of them, and has to be settled.
 ///
-/// The filters of a group are those of all its members together, and members are meant to have the same. A filter that
-/// one adds is the group's, until somebody drops it.
+/// The filters of a group are those of all its members together, and members are meant to have the
+/// same. A filter that one adds is the group's, until somebody drops it.
 ///
 /// ```
 /// use polywire_core::Group;
@@ -89,8 +89,8 @@ impl Group {
 
 /// What a backend implements to let a subscriber change its filters while it runs.
 pub trait Interest: Send + Sync + 'static {
-    /// Adds a filter. What matches it and is published after the future has resolved is not missed; of what was published
-    /// shortly before, some may come.
+    /// Adds a filter. What matches it and is published after the future has resolved is not missed;
+    /// of what was published shortly before, some may come.
     fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>>;
 
     /// Drops a filter that is among them. What is on its way may still come.
@@ -108,18 +108,19 @@ impl Filters {
         Self(Arc::new(interest))
     }
 
-    /// Adds a filter; see [`Interest::add`]. Dropping the future leaves it open whether it was added.
+    /// Adds a filter; see [`Interest::add`]. Dropping the future leaves it open whether it was
+    /// added.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if it is malformed, or what the backend says:
-    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed) if the end is.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if it is malformed, or what the backend
+    /// says: [`ErrorKind::Closed`](crate::ErrorKind::Closed) if the end is.
     pub async fn add(&self, filter: impl TryInto<Filter, Error: Into<Error>>) -> Result<()> {
         self.0.add(filter.try_into().map_err(Into::into)?).await
     }
 
-    /// Drops a filter; see [`Interest::remove`]. Of a group, it is dropped for all members. Dropping the future leaves it
-    /// open whether it was dropped.
+    /// Drops a filter; see [`Interest::remove`]. Of a group, it is dropped for all members.
+    /// Dropping the future leaves it open whether it was dropped.
     ///
     /// # Errors
     ///

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use polywire_core::{
-    Address, CallId, Capabilities, Delivery, Error, ErrorKind, Filter, Filters, Inbound, Interest, Message,
-    Outbound, Receiver, Result, Sender, Sending, Subscription, Transport, Window,
+    Address, CallId, Capabilities, Delivery, Error, ErrorKind, Filter, Filters, Inbound, Interest,
+    Message, Outbound, Receiver, Result, Sender, Sending, Subscription, Transport, Window,
 };
 use tokio::sync::mpsc;
 
@@ -29,8 +29,12 @@ pub(crate) struct Script {
 
 impl Scripted {
     pub(crate) fn new(send: fn() -> Sending<'static>) -> (Self, Script) {
-        let ((sent, out), (deliver, incoming)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        (Self { sent, send, incoming: Mutex::new(Some(incoming)) }, Script { sent: out, incoming: deliver })
+        let ((sent, out), (deliver, incoming)) =
+            (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        (
+            Self { sent, send, incoming: Mutex::new(Some(incoming)) },
+            Script { sent: out, incoming: deliver },
+        )
     }
 
     fn end(&self) -> Result<(Sender, Receiver)> {

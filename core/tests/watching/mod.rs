@@ -82,9 +82,12 @@ pub(crate) fn watch() -> (Seen, tracing::subscriber::DefaultGuard) {
     (seen, guard)
 }
 
-/// Has somebody listen in every thread. Whether anybody does is remembered for each place that tells something, by who
-/// comes there first: without, a test that watches nothing could silence it for one beside it that does.
+/// Has somebody listen in every thread. Whether anybody does is remembered for each place that
+/// tells something, by who comes there first: without, a test that watches nothing could silence it
+/// for one beside it that does.
 pub(crate) fn listen_everywhere() {
     static LISTENING: Once = Once::new();
-    LISTENING.call_once(|| tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap());
+    LISTENING.call_once(|| {
+        tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap()
+    });
 }

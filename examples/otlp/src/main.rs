@@ -32,7 +32,8 @@ impl Propagate for OpenTelemetry {
 
     fn extract(&self, headers: &Headers, span: &Span) {
         let parent = global::get_text_map_propagator(|it| it.extract(&Incoming(headers)));
-        // It fails only if no layer of OpenTelemetry listens, or the span has begun; then it is a trace of its own.
+        // It fails only if no layer of OpenTelemetry listens, or the span has begun; then it is a
+        // trace of its own.
         let _ = span.set_parent(parent);
     }
 }
@@ -58,8 +59,10 @@ impl Extractor for Incoming<'_> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let url = std::env::args().nth(1).unwrap_or_else(|| "http://localhost:4318/v1/traces".to_owned());
-    // Its exporter has a thread of its own, and blocks it: so it is made, and ended, outside of the runtime.
+    let url =
+        std::env::args().nth(1).unwrap_or_else(|| "http://localhost:4318/v1/traces".to_owned());
+    // Its exporter has a thread of its own, and blocks it: so it is made, and ended, outside of the
+    // runtime.
     let exporter = SpanExporter::builder().with_http().with_endpoint(&url).build()?;
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)

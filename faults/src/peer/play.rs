@@ -20,14 +20,18 @@ use crate::jobs::QUEUE;
 ///
 /// If it cannot connect, or cannot bind.
 pub async fn play(arguments: &[String]) -> Result<()> {
-    let [role, url, work_ms] = arguments else { anyhow::bail!("a peer takes a role, a URL, and a time") };
-    let work = Duration::from_millis(work_ms.parse().context("the time is a number of milliseconds")?);
+    let [role, url, work_ms] = arguments else {
+        anyhow::bail!("a peer takes a role, a URL, and a time")
+    };
+    let work =
+        Duration::from_millis(work_ms.parse().context("the time is a number of milliseconds")?);
     let amqp = Amqp::connect(url).await?;
     let playing = async {
         match Role::named(role)? {
             Role::Server => serve(Server::bind(&amqp, SERVICE).await?, work).await,
             Role::CarefulServer => {
-                let server = Server::bind(&amqp, SERVICE).suppress_duplicates(Suppression::default());
+                let server =
+                    Server::bind(&amqp, SERVICE).suppress_duplicates(Suppression::default());
                 serve(server.await?, work).await;
             }
             Role::Worker => labour(&amqp, work).await?,
@@ -43,11 +47,12 @@ pub async fn play(arguments: &[String]) -> Result<()> {
 
 async fn serve(server: Server, work: Duration) {
     say(READY);
-    let router = Router::new(MessagePack).method("add", move |(id, a, b): (u64, i64, i64)| async move {
-        sleep(work).await;
-        say(&format!("{id}."));
-        Ok(a + b)
-    });
+    let router =
+        Router::new(MessagePack).method("add", move |(id, a, b): (u64, i64, i64)| async move {
+            sleep(work).await;
+            say(&format!("{id}."));
+            Ok(a + b)
+        });
     server.serve(router).await;
 }
 

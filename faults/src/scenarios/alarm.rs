@@ -1,5 +1,5 @@
-//! The broker runs out of memory for a while: callers are held up until their deadlines, those who settle are not, and
-//! then all goes on.
+//! The broker runs out of memory for a while: callers are held up until their deadlines, those who
+//! settle are not, and then all goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,10 +47,14 @@ async fn alarm(broker: &Broker, url: &str, calling: &Amqp, book: &Book) -> Resul
     let (working, leaving) = (Amqp::connect(url).await?, Amqp::connect(url).await?);
     let (_puller, held) = hold(&working).await?;
     let mut events = calling.events();
-    // Of what was on its way when the alarm began, and of what was held and is known not to have left.
+    // Of what was on its way when the alarm began, and of what was held and is known not to have
+    // left.
     let deadlines = || {
         let failures = book.failures();
-        ["deadline", "DeadlineExceeded, unsent"].iter().filter_map(|kind| failures.get(*kind)).sum::<usize>()
+        ["deadline", "DeadlineExceeded, unsent"]
+            .iter()
+            .filter_map(|kind| failures.get(*kind))
+            .sum::<usize>()
     };
     let before = deadlines();
 
@@ -70,10 +74,16 @@ async fn alarm(broker: &Broker, url: &str, calling: &Amqp, book: &Book) -> Resul
         said.lines().any(|line| line == format!("polywire.jobs.{QUEUE}\t0")).then_some(())
     })
     .await?;
-    book.figure("acknowledged during the alarm within", format!("{:.1} s", start.elapsed().as_secs_f64()));
+    book.figure(
+        "acknowledged during the alarm within",
+        format!("{:.1} s", start.elapsed().as_secs_f64()),
+    );
     let start = Instant::now();
     within("a transport closes during the alarm", leaving.close()).await??;
-    book.figure("closed during the alarm within", format!("{:.1} s", start.elapsed().as_secs_f64()));
+    book.figure(
+        "closed during the alarm within",
+        format!("{:.1} s", start.elapsed().as_secs_f64()),
+    );
 
     let acknowledged = book.sum().acknowledged;
     broker.ctl(["set_vm_memory_high_watermark", "0.4"]).await?;
@@ -82,7 +92,8 @@ async fn alarm(broker: &Broker, url: &str, calling: &Amqp, book: &Book) -> Resul
 
 /// Takes jobs, and settles none of them. They stay with the puller.
 async fn hold(amqp: &Amqp) -> Result<(Puller<u64>, Vec<Job<u64>>)> {
-    let mut jobs: Puller<u64> = Puller::bind(amqp, QUEUE, MessagePack).window(Window::new(HELD)).await?;
+    let mut jobs: Puller<u64> =
+        Puller::bind(amqp, QUEUE, MessagePack).window(Window::new(HELD)).await?;
     let pusher = Pusher::connect(amqp, QUEUE, MessagePack).await?;
     let mut held = Vec::new();
     for job in 0..HELD as u64 {

@@ -1,4 +1,5 @@
-//! The broker is killed again and again under calls: each call ends, and what was acknowledged was done.
+//! The broker is killed again and again under calls: each call ends, and what was acknowledged was
+//! done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,10 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
     let amqp = Amqp::connect(&url).await?;
     broker.with(|node| node.remember_queues()).await?;
     let load = Calls { total, callers, timeout: Duration::from_secs(30), pause: Duration::ZERO };
-    tokio::try_join!(load.make(&amqp, book), kill_again_and_again(&broker, plan.seed, kills, total, book))?;
+    tokio::try_join!(
+        load.make(&amqp, book),
+        kill_again_and_again(&broker, plan.seed, kills, total, book)
+    )?;
     book.figure("kills", kills);
     book.nothing_is_lost().await?;
     let repeated = book.repeated_by(careful.number);

@@ -1,4 +1,5 @@
-//! Certificates that are right, of another host, expired, and of an authority that nobody knows; and logins by them.
+//! Certificates that are right, of another host, expired, and of an authority that nobody knows;
+//! and logins by them.
 
 mod authority;
 
@@ -44,7 +45,10 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
     stage.is_refused("the certificate of an impostor", &stage.url_as("impostor")).await?;
     let error = Amqp::connect(&stage.url("ca", "&auth_mechanism=external")).await.err();
     let error = error.context("a login by certificate works without a certificate")?;
-    ensure!(error.kind() == ErrorKind::Denied, "a login by certificate without one fails as {error:?}");
+    ensure!(
+        error.kind() == ErrorKind::Denied,
+        "a login by certificate without one fails as {error:?}"
+    );
     book.nothing_is_lost().await
 }
 
@@ -77,7 +81,8 @@ impl Stage<'_> {
     /// Logs in by a certificate. The name in the URL is nobody's.
     fn url_as(&self, name: &str) -> String {
         let at = self.folder.0.display();
-        let more = format!("&auth_mechanism=external&certfile={at}/{name}.pem&keyfile={at}/{name}.key");
+        let more =
+            format!("&auth_mechanism=external&certfile={at}/{name}.pem&keyfile={at}/{name}.key");
         self.url("ca", &more).replace("guest:guest", "nobody:nothing")
     }
 
@@ -86,7 +91,8 @@ impl Stage<'_> {
         let _server = Peer::start(self.plan, Role::Server, url, 0, self.book).await?;
         let amqp = Amqp::connect(url).await?;
         let total = self.plan.pick(100, 2_000);
-        let load = Calls { total, callers: 10, timeout: Duration::from_secs(60), pause: Duration::ZERO };
+        let load =
+            Calls { total, callers: 10, timeout: Duration::from_secs(60), pause: Duration::ZERO };
         let acknowledged = self.book.sum().acknowledged;
         let killing = async {
             let half = self.book.ended() + total / 2;
@@ -103,7 +109,8 @@ impl Stage<'_> {
     async fn is_refused(&self, what: &'static str, url: &str) -> Result<()> {
         let mut last = String::new();
         for _ in 0..REFUSALS_MAX {
-            let error = Amqp::connect(url).await.err().with_context(|| format!("{what} is taken"))?;
+            let error =
+                Amqp::connect(url).await.err().with_context(|| format!("{what} is taken"))?;
             self.book.failed(format!("refused {what}: {}", kind(&error)));
             last = format!("{error:?}").to_lowercase();
             if says_why(&last) {
@@ -120,8 +127,8 @@ impl Stage<'_> {
     }
 }
 
-/// What the broker has against a client's certificate it says after the handshake, as the client sees it, and hangs up on
-/// what the client has written by then: that may overtake the reason.
+/// What the broker has against a client's certificate it says after the handshake, as the client
+/// sees it, and hangs up on what the client has written by then: that may overtake the reason.
 const REFUSALS_MAX: usize = 20;
 
 /// Either side may be the one that says it: with its own words, or with an alert of TLS.

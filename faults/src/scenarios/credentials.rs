@@ -1,4 +1,5 @@
-//! Credentials are revoked under calls: who has them is denied and gives up; who can ask for new ones goes on.
+//! Credentials are revoked under calls: who has them is denied and gives up; who can ask for new
+//! ones goes on.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,14 +67,24 @@ impl Stage<'_> {
             self.broker.ctl(revocation).await?;
             self.broker.ctl(["close_all_user_connections", user, "revoked"]).await?;
             for _ in 0..2 {
-                while !matches!(events.next().await.context("events end")?.change, Change::Refused(_)) {}
+                while !matches!(
+                    events.next().await.context("events end")?.change,
+                    Change::Refused(_)
+                ) {}
             }
             anyhow::Ok(())
         };
-        let (_, revoked) = within("calls are denied", async { tokio::join!(calling, revoking) }).await?;
+        let (_, revoked) =
+            within("calls are denied", async { tokio::join!(calling, revoking) }).await?;
         revoked?;
-        let error = Server::bind(&amqp, "late").await.err().context("a server binds without credentials")?;
-        ensure!(error.kind() == ErrorKind::Denied, "a server without credentials fails as {error:?}");
+        let error = Server::bind(&amqp, "late")
+            .await
+            .err()
+            .context("a server binds without credentials")?;
+        ensure!(
+            error.kind() == ErrorKind::Denied,
+            "a server without credentials fails as {error:?}"
+        );
         Ok(())
     }
 
@@ -90,15 +101,16 @@ impl Stage<'_> {
         let user = format!("renewed-{}", LAST.fetch_add(1, Ordering::Relaxed));
         self.add(&user).await?;
         let (asked, password) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new("first")));
-        let builder = Amqp::builder(&format!("amqp://127.0.0.1:{}", self.broker.port))?.credentials({
-            let (user, asked, password) = (user.clone(), asked.clone(), password.clone());
-            move || {
-                asked.fetch_add(1, Ordering::Relaxed);
-                let now = *password.lock().unwrap_or_else(PoisonError::into_inner);
-                let credentials = Credentials::new(user.clone(), now);
-                async move { Ok(credentials) }
-            }
-        });
+        let builder = Amqp::builder(&format!("amqp://127.0.0.1:{}", self.broker.port))?
+            .credentials({
+                let (user, asked, password) = (user.clone(), asked.clone(), password.clone());
+                move || {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    let now = *password.lock().unwrap_or_else(PoisonError::into_inner);
+                    let credentials = Credentials::new(user.clone(), now);
+                    async move { Ok(credentials) }
+                }
+            });
         let amqp = builder.connect().await?;
         let client = Client::connect(&amqp, SERVICE, MessagePack).await?;
         self.answered(&client).await?;
@@ -106,7 +118,8 @@ impl Stage<'_> {
         self.broker.ctl(["change_password", &user, "second"]).await?;
         *password.lock().unwrap_or_else(PoisonError::into_inner) = "second";
         self.broker.ctl(["close_all_user_connections", &user, "renewed"]).await?;
-        until("it is asked for new credentials", || asked.load(Ordering::Relaxed) >= before + 2).await?;
+        until("it is asked for new credentials", || asked.load(Ordering::Relaxed) >= before + 2)
+            .await?;
         self.answered(&client).await
     }
 

@@ -1,4 +1,5 @@
-//! The nodes of a cluster are killed in turn, each while calls, jobs and events go through it: all goes on at the others.
+//! The nodes of a cluster are killed in turn, each while calls, jobs and events go through it: all
+//! goes on at the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,8 +58,8 @@ struct Lines {
     calls: Client<MessagePack>,
     jobs: Traffic,
     group: Traffic,
-    /// Its queue is on one node, and nothing reaches its subscriber without that; so nothing is promised to it, and its
-    /// book is one that nobody reads.
+    /// Its queue is on one node, and nothing reaches its subscriber without that; so nothing is
+    /// promised to it, and its book is one that nobody reads.
     own: Traffic,
 }
 
@@ -79,7 +80,8 @@ impl Lines {
     }
 }
 
-/// Ends begin at the first node, and go on to the next when it is lost: so the one that is killed is the one in use.
+/// Ends begin at the first node, and go on to the next when it is lost: so the one that is killed
+/// is the one in use.
 async fn kill_in_turn(brokers: &Brokers, rounds: usize, lines: &Lines, book: &Book) -> Result<()> {
     let mut slowest = Duration::ZERO;
     for node in (0..NODES).cycle().take(rounds * NODES) {
@@ -89,7 +91,11 @@ async fn kill_in_turn(brokers: &Brokers, rounds: usize, lines: &Lines, book: &Bo
         lines.until_they_flow(book).await?;
         slowest = slowest.max(start.elapsed());
         brokers.with(node, Node::restart).await?;
-        lines.own.until_it_flows().await.context("events of a subscriber of its own, after the restart")?;
+        lines
+            .own
+            .until_it_flows()
+            .await
+            .context("events of a subscriber of its own, after the restart")?;
     }
     book.figure("failovers", rounds * NODES);
     book.figure("all worked again within", format!("{:.1} s", slowest.as_secs_f64()));

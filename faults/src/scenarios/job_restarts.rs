@@ -30,7 +30,8 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
         let mut dice = Dice::new(plan.seed);
         for restart in 0..RESTARTS {
             let share = total / RESTARTS;
-            book.until_ended(restart * share + usize::try_from(dice.below(share as u64))? * 3 / 4).await?;
+            book.until_ended(restart * share + usize::try_from(dice.below(share as u64))? * 3 / 4)
+                .await?;
             broker.kill().await?;
             broker.restart().await?;
         }

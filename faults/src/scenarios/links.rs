@@ -1,5 +1,5 @@
-//! The link of one end is cut, swallowed or delayed, for each role and each trouble: it recovers, and nothing that was
-//! acknowledged is lost.
+//! The link of one end is cut, swallowed or delayed, for each role and each trouble: it recovers,
+//! and nothing that was acknowledged is lost.
 
 mod role;
 mod trouble;
@@ -50,7 +50,8 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
 /// Most of the time they wait.
 const AT_A_TIME: usize = 12;
 
-/// How long it took at the longest until a trouble was noticed, if it had to be, and from its end until all was as before.
+/// How long it took at the longest until a trouble was noticed, if it had to be, and from its end
+/// until all was as before.
 #[derive(Clone, Copy, Default)]
 struct Times {
     noticed: Option<Duration>,
@@ -101,7 +102,8 @@ impl Case<'_> {
         let far = self.connect(&self.broker.url).await?;
         let (sending, taking) = if self.role.is_sending() { (&near, &far) } else { (&far, &near) };
         let name = format!("{}-{}", self.role.name(), self.trouble.name());
-        let traffic = Traffic::start(self.role.pattern(), &name, sending, taking, self.book).await?;
+        let traffic =
+            Traffic::start(self.role.pattern(), &name, sending, taking, self.book).await?;
         traffic.until_it_flows().await?;
         let mut times = Times::default();
         for _ in 0..rounds {
@@ -115,6 +117,10 @@ impl Case<'_> {
     }
 
     async fn connect(&self, url: &str) -> Result<Amqp> {
-        Amqp::builder(&self.plan.url(url))?.heartbeat(HEARTBEAT).connect().await.context("a transport")
+        Amqp::builder(&self.plan.url(url))?
+            .heartbeat(HEARTBEAT)
+            .connect()
+            .await
+            .context("a transport")
     }
 }

@@ -1,4 +1,5 @@
-//! The reply queue is deleted under calls: those that it concerns fail at once, and later ones work.
+//! The reply queue is deleted under calls: those that it concerns fail at once, and later ones
+//! work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,12 +42,17 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
         let concerned = join_all((0..PENDING).map(|_| call(&client, LONG, book)));
         let unconcerned = join_all((0..PENDING).map(|_| call(&other_client, LONG, book)));
         let disturbing = async {
-            until("all calls are in flight", || in_flight(&client) + in_flight(&other_client) == 2 * PENDING)
-                .await?;
+            until("all calls are in flight", || {
+                in_flight(&client) + in_flight(&other_client) == 2 * PENDING
+            })
+            .await?;
             let start = Instant::now();
             broker.ctl(["delete_queue", &queue]).await?;
             until("the calls have failed", || in_flight(&client) == 0).await?;
-            ensure!(in_flight(&other_client) == PENDING, "calls with another reply queue have ended, too");
+            ensure!(
+                in_flight(&other_client) == PENDING,
+                "calls with another reply queue have ended, too"
+            );
             gate.add_permits(2 * PENDING);
             Ok(start.elapsed())
         };

@@ -1,4 +1,5 @@
-//! The broker is restarted every 20 seconds, for minutes: nothing that was acknowledged is lost, and memory stays flat.
+//! The broker is restarted every 20 seconds, for minutes: nothing that was acknowledged is lost,
+//! and memory stays flat.
 
 mod memory;
 
@@ -19,7 +20,8 @@ use crate::peer::{Peer, Role};
 
 const RESTART_EVERY: Duration = Duration::from_secs(20);
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-/// What each of the callers and pushers waits between two operations: speed is not what is looked at.
+/// What each of the callers and pushers waits between two operations: speed is not what is looked
+/// at.
 const PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
@@ -30,7 +32,8 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
     let worker = Peer::start(plan, Role::Worker, &url, 1, book).await?;
     let amqp = Amqp::connect(&url).await?;
     broker.with(|node| node.remember_queues()).await?;
-    let calls = Calls { total: usize::MAX, callers: 20, timeout: Duration::from_secs(30), pause: PAUSE };
+    let calls =
+        Calls { total: usize::MAX, callers: 20, timeout: Duration::from_secs(30), pause: PAUSE };
     let jobs = Jobs { total: usize::MAX, pushers: 10, pause: PAUSE };
     let start = Instant::now();
     let end = start + plan.soak;

@@ -10,7 +10,8 @@ use crate::parse::{Argument, ArgumentDefault, Method};
 pub(super) fn definition(method: &Method) -> TokenStream {
     let struct_name = ident(method);
     let fields = method.arguments.iter().map(|argument| field(method, argument));
-    let defaults = method.arguments.iter().filter_map(|argument| default_function(method, argument));
+    let defaults =
+        method.arguments.iter().filter_map(|argument| default_function(method, argument));
     let expecting = expecting(method);
     let cfgs = method.cfgs();
     quote! {
@@ -40,7 +41,8 @@ pub(super) fn together(method: &Method) -> TokenStream {
     quote!(#struct_name { #(#fields),* })
 }
 
-/// The type of the arguments as a handler takes them: if none has to be there, the absence of all will do as well.
+/// The type of the arguments as a handler takes them: if none has to be there, the absence of all
+/// will do as well.
 pub(super) fn taken(method: &Method) -> TokenStream {
     let struct_name = ident(method);
     match method.arguments.iter().all(|argument| argument.default.is_some()) {
@@ -55,7 +57,9 @@ pub(super) fn filled_in(method: &Method) -> Option<TokenStream> {
     let fields = method.arguments.iter().map(|argument| &argument.ident);
     let defaults = method.arguments.iter().map(|argument| default(method, argument));
     let defaults = defaults.collect::<Option<Vec<_>>>().filter(|defaults| !defaults.is_empty())?;
-    Some(quote!(let arguments = arguments.unwrap_or_else(|| #struct_name { #(#fields: #defaults),* });))
+    Some(
+        quote!(let arguments = arguments.unwrap_or_else(|| #struct_name { #(#fields: #defaults),* });),
+    )
 }
 
 fn field(method: &Method, argument @ Argument { ident, ty, default }: &Argument) -> TokenStream {
@@ -85,7 +89,8 @@ fn default_function(method: &Method, argument: &Argument) -> Option<TokenStream>
     let default = argument.default.as_ref()?;
     let ArgumentDefault::Value(value) = default else { return None };
     let (function, ty, cfgs) = (default_name(method, argument), &argument.ty, method.cfgs());
-    let value = if default.is_text() { quote!(::std::convert::Into::into(#value)) } else { quote!(#value) };
+    let value =
+        if default.is_text() { quote!(::std::convert::Into::into(#value)) } else { quote!(#value) };
     Some(quote! {
         #(#cfgs)*
         fn #function() -> #ty { #value }
@@ -97,7 +102,8 @@ fn default_name(method: &Method, argument: &Argument) -> Ident {
 }
 
 fn expecting(method: &Method) -> String {
-    let names: Vec<_> = method.arguments.iter().map(|argument| argument.ident.unraw().to_string()).collect();
+    let names: Vec<_> =
+        method.arguments.iter().map(|argument| argument.ident.unraw().to_string()).collect();
     match names.is_empty() {
         true => "no arguments".to_owned(),
         false => format!("the arguments ({})", names.join(", ")),

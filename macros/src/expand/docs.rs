@@ -22,10 +22,9 @@ pub(super) fn of_call(method: &Method) -> TokenStream {
             "As [`Outgoing::send`](::polywire::Outgoing::send).",
         );
     }
-    let timeout = method
-        .options
-        .timeout
-        .map(|timeout| format!("Waits for {timeout:?}, unless the client was told how long its calls wait."));
+    let timeout = method.options.timeout.map(|timeout| {
+        format!("Waits for {timeout:?}, unless the client was told how long its calls wait.")
+    });
     let errors = match &method.answer.failure {
         Failure::Declared(error) => {
             let error = quote!(#error).to_string().replace(' ', "");
@@ -59,12 +58,15 @@ pub(super) fn of_nested(nested: &Nested, suffix: &str) -> TokenStream {
     let (name, end) = (nested.name.value(), nested.end(suffix));
     let end = quote!(#end).to_string().replace(' ', "");
     let summary = format!("The [`{end}`] of what is nested under `{name}`.");
-    let first = if nested.attrs.iter().filter_map(text).next().is_none() { summary.as_str() } else { "" };
-    let errors = "[`ErrorKind::Config`](::polywire::ErrorKind::Config) if the words are too long together.";
+    let first =
+        if nested.attrs.iter().filter_map(text).next().is_none() { summary.as_str() } else { "" };
+    let errors =
+        "[`ErrorKind::Config`](::polywire::ErrorKind::Config) if the words are too long together.";
     doc(&[first, "", "# Errors", "", errors])
 }
 
-/// Goes on after the method's own documentation, if it has any, which may have told of its own faults already.
+/// Goes on after the method's own documentation, if it has any, which may have told of its own
+/// faults already.
 fn ending(method: &Method, summary: &str, promise: &str, errors: &str) -> TokenStream {
     let texts: Vec<_> = method.attrs.iter().filter_map(text).collect();
     let first = if texts.is_empty() { summary } else { "" };

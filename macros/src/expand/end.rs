@@ -1,4 +1,5 @@
-//! What the client, the pusher and the publisher have in common: each is a typed coat around an end.
+//! What the client, the pusher and the publisher have in common: each is a typed coat around an
+//! end.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
@@ -17,8 +18,8 @@ pub(super) struct End {
     pub(super) to: &'static str,
     /// Whether calls may go through middleware.
     pub(super) layered: bool,
-    /// Whether it calls methods by their names, which have that of a nested service before them. Topics are the same
-    /// wherever they are.
+    /// Whether it calls methods by their names, which have that of a nested service before them.
+    /// Topics are the same wherever they are.
     pub(super) names: bool,
 }
 
@@ -43,7 +44,10 @@ impl End {
         let (name, inner, parameters) = (self.name(service), self.inner(), self.parameters());
         let options = if self.layered { ", or that calls through middleware" } else { "" };
         let doc = doc(&[
-            &format!("{} the methods of a [`{ident}`], which a [`{ident}Server`] carries out.", self.does),
+            &format!(
+                "{} the methods of a [`{ident}`], which a [`{ident}Server`] carries out.",
+                self.does
+            ),
             "",
             &format!(
                 "Written by [`#[service]`](::polywire::service) for [`{ident}`]. Connect it, or make it from a"
@@ -51,7 +55,8 @@ impl End {
             &format!("[`{inner}`](::polywire::{inner}) that was connected with options{options}."),
             "Cloning is cheap.",
         ]);
-        let declared = if self.layered { quote!(<D, S = ::polywire::Requester>) } else { quote!(<D>) };
+        let declared =
+            if self.layered { quote!(<D, S = ::polywire::Requester>) } else { quote!(<D>) };
         let cfgs = service.cfgs();
         quote! {
             #(#cfgs)*
@@ -146,7 +151,8 @@ impl End {
 
 /// The attributes of a method, or a nested service, that its function at a typed end has, too.
 pub(super) fn attributes(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
-    let carried_over =
-        |attr: &&Attribute| ["cfg", "deprecated", "doc"].iter().any(|kept| attr.path().is_ident(kept));
+    let carried_over = |attr: &&Attribute| {
+        ["cfg", "deprecated", "doc"].iter().any(|kept| attr.path().is_ident(kept))
+    };
     attrs.iter().filter(carried_over)
 }

@@ -74,7 +74,8 @@ fn to_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
     let (pattern, value) = match details_name(case) {
         None => (quote!({ .. }), quote!()),
         Some(details) => {
-            let bindings: Vec<_> = travelling(case).map(|(member, _)| in_variable(&member)).collect();
+            let bindings: Vec<_> =
+                travelling(case).map(|(member, _)| in_variable(&member)).collect();
             let whole = whole(case, &details);
             (quote!({ #(#bindings,)* .. }), quote!(.with_value(#whole)))
         }
@@ -96,10 +97,11 @@ fn from_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
         let whole = whole(case, &details);
         quote!(let #whole = #fault.details().ok()?;)
     });
-    let fields = case.fields.members().zip(&case.fields).map(|(member, field)| match is_skipped(field) {
-        true => quote!(#member: ::std::default::Default::default()),
-        false => in_variable(&member),
-    });
+    let fields =
+        case.fields.members().zip(&case.fields).map(|(member, field)| match is_skipped(field) {
+            true => quote!(#member: ::std::default::Default::default()),
+            false => in_variable(&member),
+        });
     quote! {
         #(#cfgs)*
         #kind => {

@@ -9,8 +9,13 @@ use super::end::{End, attributes};
 use crate::parse::{Method, ServiceTrait};
 
 /// The publisher.
-pub(super) const PUBLISHER: End =
-    End { suffix: "Publisher", does: "Publishes events for", to: "channel", layered: false, names: false };
+pub(super) const PUBLISHER: End = End {
+    suffix: "Publisher",
+    does: "Publishes events for",
+    to: "channel",
+    layered: false,
+    names: false,
+};
 
 /// What the publisher can do.
 pub(super) fn impls(service: &ServiceTrait) -> TokenStream {

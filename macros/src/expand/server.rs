@@ -42,7 +42,9 @@ pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
 /// What the server can do.
 pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     let (server, vis, ident) = (name(service), &service.vis, &service.ident);
-    let new = doc(&["A server that calls the methods of `service` for its clients, who speak `dialect`."]);
+    let new = doc(&[
+        "A server that calls the methods of `service` for its clients, who speak `dialect`.",
+    ]);
     let into_router = doc(&[
         "The methods as a router, to be [nested](::polywire::Router::nest) in another one, or given more methods.",
     ]);
@@ -82,7 +84,9 @@ fn registration(service: &ServiceTrait, method: &Method) -> TokenStream {
     let handler = handler(&service.ident, method);
     let patterns = &service.patterns;
     let added = match (patterns.call || patterns.push, patterns.publish) {
-        (true, true) => quote!(.method(#name, ::std::clone::Clone::clone(&handler)).on(#topic, handler)),
+        (true, true) => {
+            quote!(.method(#name, ::std::clone::Clone::clone(&handler)).on(#topic, handler))
+        }
         (true, false) => quote!(.method(#name, handler)),
         (false, _) => quote!(.on(#topic, handler)),
     };
@@ -97,7 +101,8 @@ fn registration(service: &ServiceTrait, method: &Method) -> TokenStream {
 
 /// The statement that adds a nested service to the router.
 fn nesting(service: &Ident, nested: &Nested) -> TokenStream {
-    let (ident, name, server, cfgs) = (&nested.ident, &nested.name, nested.end("Server"), nested.cfgs());
+    let (ident, name, server, cfgs) =
+        (&nested.ident, &nested.name, nested.end("Server"), nested.cfgs());
     quote! {
         #(#cfgs)*
         let router = {
@@ -113,7 +118,8 @@ fn handler(service: &Ident, method: &Method) -> TokenStream {
     let ident = &method.ident;
     let fields = method.arguments.iter().map(|argument| &argument.ident);
     let (taken, filled_in) = (arguments::taken(method), arguments::filled_in(method));
-    let outcome = outcome(method, &quote!(<T as #service>::#ident(&service, #(arguments.#fields),*).await));
+    let outcome =
+        outcome(method, &quote!(<T as #service>::#ident(&service, #(arguments.#fields),*).await));
     quote! {{
         let service = ::std::sync::Arc::clone(&service);
         move |arguments: #taken| {
@@ -133,7 +139,8 @@ fn outcome(method: &Method, call: &TokenStream) -> TokenStream {
             #call;
             ::std::result::Result::<(), ::polywire::Fault>::Ok(())
         },
-        // Of its own type, so that an error about another `Fault` than ours shows where the user wrote it.
+        // Of its own type, so that an error about another `Fault` than ours shows where the user
+        // wrote it.
         Failure::Fault => {
             let output = &method.answer.output;
             let here = Span::call_site().located_at(output.span());

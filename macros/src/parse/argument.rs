@@ -69,7 +69,9 @@ fn parse_default(attr: &Attribute) -> Result<ArgumentDefault> {
 
 fn plain_name(pat: &Pat) -> Result<Ident> {
     match pat {
-        Pat::Ident(pat) if pat.by_ref.is_none() && pat.mutability.is_none() && pat.subpat.is_none() => {
+        Pat::Ident(pat)
+            if pat.by_ref.is_none() && pat.mutability.is_none() && pat.subpat.is_none() =>
+        {
             Ok(pat.ident.clone())
         }
         _ => Err(Error::new_spanned(

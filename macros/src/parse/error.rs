@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use syn::ext::IdentExt;
 use syn::{
-    Attribute, Data, DeriveInput, Error, Expr, Field, Fields, Ident, LitStr, PathArguments, Result, Variant,
+    Attribute, Data, DeriveInput, Error, Expr, Field, Fields, Ident, LitStr, PathArguments, Result,
+    Variant,
 };
 
 use super::{all, cfgs};
@@ -39,7 +40,8 @@ struct Said {
 }
 
 impl ErrorType {
-    /// Reads the type that the derive stands on. The error tells everything that is wrong, not just the first.
+    /// Reads the type that the derive stands on. The error tells everything that is wrong, not just
+    /// the first.
     pub(crate) fn parse(item: DeriveInput) -> Result<Self> {
         let DeriveInput { attrs, ident, generics, data, .. } = item;
         super::check_not_generic(
@@ -49,9 +51,10 @@ impl ErrorType {
         let said = Said::parse(&attrs)?;
         let name = said.kind.as_ref().map_or_else(|| ident.unraw().to_string(), LitStr::value);
         let (is_enum, cases) = match data {
-            Data::Enum(data) => {
-                (true, all(data.variants.into_iter().map(|variant| Case::parse(variant, &name, &said)))?)
-            }
+            Data::Enum(data) => (
+                true,
+                all(data.variants.into_iter().map(|variant| Case::parse(variant, &name, &said)))?,
+            ),
             Data::Struct(data) => {
                 (false, vec![Case::new(ident.clone(), Vec::new(), name, said, data.fields)])
             }
@@ -93,14 +96,16 @@ pub(crate) fn is_skipped(field: &Field) -> bool {
 }
 
 fn check_fields(fields: &Fields) -> Result<()> {
-    all(fields.iter().flat_map(|field| &field.attrs).filter(|attr| attr.path().is_ident("fault")).map(
-        |attr| {
+    all(fields
+        .iter()
+        .flat_map(|field| &field.attrs)
+        .filter(|attr| attr.path().is_ident("fault"))
+        .map(|attr| {
             attr.parse_nested_meta(|meta| match meta.path.is_ident("skip") {
                 true => Ok(()),
                 false => Err(meta.error("unknown argument: on a field, `#[fault]` takes `skip`")),
             })
-        },
-    ))
+        }))
     .map(drop)
 }
 
@@ -153,7 +158,9 @@ fn code(value: &Expr) -> Result<Ident> {
         _ => None,
     };
     match segment {
-        Some(segment) if matches!(segment.arguments, PathArguments::None) => Ok(segment.ident.clone()),
+        Some(segment) if matches!(segment.arguments, PathArguments::None) => {
+            Ok(segment.ident.clone())
+        }
         _ => Err(Error::new_spanned(
             value,
             "not a code: name a variant of `polywire::Code`, such as `Unavailable`",

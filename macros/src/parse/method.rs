@@ -1,6 +1,8 @@
 //! A method of the trait.
 
-use syn::{Attribute, Error, Ident, Receiver, ReceiverKind, Result, Safety, Signature, TraitItemFn};
+use syn::{
+    Attribute, Error, Ident, Receiver, ReceiverKind, Result, Safety, Signature, TraitItemFn,
+};
 
 use super::argument::Argument;
 use super::options::{self, Options, Patterns};
@@ -54,7 +56,10 @@ fn check_signature(sig: &Signature) -> Result<()> {
 /// What holds for methods and for nested services.
 pub(super) fn check_plain_signature(sig: &Signature) -> Result<()> {
     if sig.constness.is_some() || sig.abi.is_some() || !matches!(sig.safety, Safety::Default) {
-        return Err(Error::new_spanned(sig.fn_token, "a method of a service is a plain `async fn`"));
+        return Err(Error::new_spanned(
+            sig.fn_token,
+            "a method of a service is a plain `async fn`",
+        ));
     }
     if RESERVED.iter().any(|reserved| sig.ident == reserved) {
         return Err(Error::new_spanned(

@@ -2,16 +2,16 @@
 
 use quote::format_ident;
 use syn::{
-    Attribute, Error, Ident, LitStr, Path, PathArguments, Result, ReturnType, Signature, TraitItemFn, Type,
-    TypeParamBound,
+    Attribute, Error, Ident, LitStr, Path, PathArguments, Result, ReturnType, Signature,
+    TraitItemFn, Type, TypeParamBound,
 };
 
 use super::cfgs;
 use super::method::check_plain_signature;
 use super::options::{self, Options, Patterns};
 
-/// A function of the trait that hands out another service: `fn loans(&self) -> impl Loans;`. Its methods are called under
-/// a word of their own.
+/// A function of the trait that hands out another service: `fn loans(&self) -> impl Loans;`. Its
+/// methods are called under a word of their own.
 pub(crate) struct Nested {
     /// The attributes, without those that are ours.
     pub(crate) attrs: Vec<Attribute>,
@@ -33,7 +33,10 @@ impl Nested {
         modifiers.require_empty()?;
         check_plain_signature(&sig)?;
         if let Some(body) = default {
-            return Err(Error::new_spanned(body, "a service has no default bodies: end it with `;`"));
+            return Err(Error::new_spanned(
+                body,
+                "a service has no default bodies: end it with `;`",
+            ));
         }
         if let Some(argument) = sig.inputs.iter().nth(1) {
             return Err(Error::new_spanned(
@@ -43,7 +46,10 @@ impl Nested {
         }
         let options = Options::parse(&attrs, &sig.ident, patterns)?;
         if let Some(span) = options.of_methods() {
-            return Err(Error::new(span, "this is about methods: say it of those of the nested service"));
+            return Err(Error::new(
+                span,
+                "this is about methods: say it of those of the nested service",
+            ));
         }
         let service = service(&sig)?;
         let attrs = attrs.into_iter().filter(|attr| !options::is_ours(attr)).collect();
@@ -92,6 +98,7 @@ fn service(sig: &Signature) -> Result<Path> {
     let (Some(TypeParamBound::Trait(bound)), None) = (bounds.next(), bounds.next()) else {
         return refusal();
     };
-    let is_plain = bound.path.segments.iter().all(|segment| matches!(segment.arguments, PathArguments::None));
+    let is_plain =
+        bound.path.segments.iter().all(|segment| matches!(segment.arguments, PathArguments::None));
     if is_plain { Ok(bound.path.clone()) } else { refusal() }
 }

@@ -25,7 +25,11 @@ impl Patterns {
                 path if path.is_ident("call") => &mut patterns.call,
                 path if path.is_ident("push") => &mut patterns.push,
                 path if path.is_ident("publish") => &mut patterns.publish,
-                _ => return Err(meta.error("unknown pattern: a service is for `call`, `push` or `publish`")),
+                _ => {
+                    return Err(
+                        meta.error("unknown pattern: a service is for `call`, `push` or `publish`")
+                    );
+                }
             };
             match std::mem::replace(pattern, true) {
                 true => Err(meta.error("this pattern is named twice: once will do")),
@@ -112,7 +116,10 @@ impl Said {
             self.of_calls = meta.path.get_ident().map(Ident::span);
         }
         match known {
-            true => Err(meta.error(format!("the method has a `{option}` already: leave one of them out"))),
+            true => {
+                Err(meta
+                    .error(format!("the method has a `{option}` already: leave one of them out")))
+            }
             false => Ok(()),
         }
     }
@@ -146,8 +153,11 @@ fn timeout(text: &LitStr) -> Result<Duration> {
         "h" => Some(3_600_000),
         _ => None,
     };
-    let millis =
-        digits.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+    let millis = digits
+        .parse::<u64>()
+        .ok()
+        .zip(factor)
+        .and_then(|(number, factor)| number.checked_mul(factor));
     match millis.filter(|millis| *millis > 0) {
         Some(millis) => Ok(Duration::from_millis(millis)),
         None => Err(Error::new(
@@ -157,12 +167,15 @@ fn timeout(text: &LitStr) -> Result<Duration> {
     }
 }
 
-/// Refuses what is not an address. The router would refuse it too, but only when the program starts.
+/// Refuses what is not an address. The router would refuse it too, but only when the program
+/// starts.
 fn check_name(what: &str, name: &LitStr) -> Result<()> {
     match flaw(&name.value()) {
         Some(flaw) => Err(Error::new(
             name.span(),
-            format!("not a name for a {what}: {flaw}; write words joined by dots, such as `math.add`"),
+            format!(
+                "not a name for a {what}: {flaw}; write words joined by dots, such as `math.add`"
+            ),
         )),
         None => Ok(()),
     }

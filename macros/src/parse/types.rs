@@ -55,8 +55,11 @@ impl Answer {
             ));
         }
         check(output)?;
-        let failure =
-            if is_named(&error, "Fault") { Failure::Fault } else { Failure::Declared(Box::new(error)) };
+        let failure = if is_named(&error, "Fault") {
+            Failure::Fault
+        } else {
+            Failure::Declared(Box::new(error))
+        };
         Ok(Self { output: Some(Type::clone(output)), value, failure })
     }
 }
@@ -111,7 +114,10 @@ impl Flaws<'_> {
 
 impl<'ast> Visit<'ast> for Flaws<'_> {
     fn visit_type_reference(&mut self, ty: &'ast TypeReference) {
-        self.note(ty, "a reference cannot travel: take the value itself, such as a `String` for a `&str`");
+        self.note(
+            ty,
+            "a reference cannot travel: take the value itself, such as a `String` for a `&str`",
+        );
     }
 
     fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
@@ -129,7 +135,10 @@ impl<'ast> Visit<'ast> for Flaws<'_> {
             self.note(path, "the client does not know which type `Self` is: name the type");
         }
         if path.is_ident("D") || path.is_ident("S") {
-            self.note(path, "the client has a type parameter of this name: write `self::` before it");
+            self.note(
+                path,
+                "the client has a type parameter of this name: write `self::` before it",
+            );
         }
         visit::visit_path(self, path);
     }

@@ -37,9 +37,10 @@ pub(super) struct Whose {
 
 /// What was published, and not seen by the task that waits for confirms.
 ///
-/// The engine numbers a message and queues its frames in the first poll of the future, under two locks: held over that
-/// poll, this one keeps a second thread from getting in between, and its confirms from being swapped. It also makes sure
-/// that whoever takes what is in here misses nothing that the broker may have confirmed before.
+/// The engine numbers a message and queues its frames in the first poll of the future, under two
+/// locks: held over that poll, this one keeps a second thread from getting in between, and its
+/// confirms from being swapped. It also makes sure that whoever takes what is in here misses
+/// nothing that the broker may have confirmed before.
 ///
 /// It holds no more than the window lets out.
 #[derive(Default)]
@@ -74,7 +75,8 @@ struct Bells {
     rung: Notify,
 }
 
-/// Rings for one message. Polling only those that rang is what makes it affordable to have an eye on all of them.
+/// Rings for one message. Polling only those that rang is what makes it affordable to have an eye
+/// on all of them.
 struct Bell {
     number: u64,
     published: Arc<Published>,
@@ -94,10 +96,12 @@ impl Wake for Bell {
 
 /// What waits for its confirm.
 ///
-/// No confirmation is dropped before it is there, whoever has stopped waiting for it: the engine would keep it for ever.
+/// No confirmation is dropped before it is there, whoever has stopped waiting for it: the engine
+/// would keep it for ever.
 ///
-/// A channel that refuses messages is given up for another: one that first published to a quorum queue while the queue's
-/// leader was dying would refuse them until that node is back. What is on its way over it is still confirmed.
+/// A channel that refuses messages is given up for another: one that first published to a quorum
+/// queue while the queue's leader was dying would refuse them until that node is back. What is on
+/// its way over it is still confirmed.
 pub(super) struct Confirms {
     _kept_open: Arc<Channel>,
     since: Instant,
@@ -133,7 +137,8 @@ impl Confirms {
         }
     }
 
-    /// Takes confirms and tells of them, until the line is gone and nothing on its way; says when the line is lost.
+    /// Takes confirms and tells of them, until the line is gone and nothing on its way; says when
+    /// the line is lost.
     pub(super) async fn serve(mut self, lost: watch::Sender<bool>) {
         loop {
             let batch = self.take_batch();
@@ -168,10 +173,12 @@ impl Confirms {
 
     /// All that were resolved before now, and maybe some that are resolved meanwhile.
     ///
-    /// What rang is taken first, then what is new: by then everything is in there that can be confirmed by now.
+    /// What rang is taken first, then what is new: by then everything is in there that can be
+    /// confirmed by now.
     fn take_batch(&mut self) -> Vec<Confirm<Whose>> {
         let rung = std::mem::take(&mut *lock(&self.published.bells.numbers));
-        let mut batch: Vec<_> = rung.into_iter().filter_map(|number| self.look_at(number)).collect();
+        let mut batch: Vec<_> =
+            rung.into_iter().filter_map(|number| self.look_at(number)).collect();
         for publication in self.published.take() {
             let number = self.first + self.waiting.len() as u64;
             let bell = Waker::from(Arc::new(Bell { number, published: self.published.clone() }));
@@ -199,14 +206,22 @@ impl Confirms {
     }
 }
 
-fn read(confirmation: lapin::Result<Confirmation>, body_len: usize) -> (Verdict, Option<BasicReturnMessage>) {
+fn read(
+    confirmation: lapin::Result<Confirmation>,
+    body_len: usize,
+) -> (Verdict, Option<BasicReturnMessage>) {
     match confirmation {
         Ok(Confirmation::Ack(brought)) => (Verdict::Taken, brought),
         Ok(Confirmation::NotRequested) => (Verdict::Taken, None),
         Ok(Confirmation::Nack(brought)) => (Verdict::Refused, brought),
-        // Trying again would end the same way; what else was on its way is merely lost with the channel.
-        Err(error) if let Some((size, limit)) = too_large(&error).filter(|(size, _)| *size == body_len) => {
-            let error = Error::new(ErrorKind::TooLarge, "the broker takes no message of this size").unsent();
+        // Trying again would end the same way; what else was on its way is merely lost with the
+        // channel.
+        Err(error)
+            if let Some((size, limit)) =
+                too_large(&error).filter(|(size, _)| *size == body_len) =>
+        {
+            let error = Error::new(ErrorKind::TooLarge, "the broker takes no message of this size")
+                .unsent();
             (Verdict::Lost(error.with("size", size).with("limit", limit)), None)
         }
         Err(error) => (Verdict::Lost(lost_on_the_way().with_source(error)), None),

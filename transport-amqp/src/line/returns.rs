@@ -1,13 +1,15 @@
 //! Which messages came back, worked out from their confirms, since the engine does not say it.
 //!
-//! The broker returns a message before it confirms it. The engine puts what comes back into a queue, and hands the oldest
-//! to whichever confirm it resolves next. So a returned message may arrive with the confirm of another one, before its own
-//! or after it. Two things are certain, and enough:
+//! The broker returns a message before it confirms it. The engine puts what comes back into a
+//! queue, and hands the oldest to whichever confirm it resolves next. So a returned message may
+//! arrive with the confirm of another one, before its own or after it. Two things are certain, and
+//! enough:
 //!
-//! - A confirm that brings nothing found the queue empty. Whatever came back before it, its own message included, is with
-//!   confirms that were resolved before it.
-//! - No more wait in the queue than messages wait for their confirms. So once as many more confirms have been resolved as
-//!   messages were on their way, whatever was in the queue has been handed out.
+//! - A confirm that brings nothing found the queue empty. Whatever came back before it, its own
+//!   message included, is with confirms that were resolved before it.
+//! - No more wait in the queue than messages wait for their confirms. So once as many more confirms
+//!   have been resolved as messages were on their way, whatever was in the queue has been handed
+//!   out.
 
 use lapin::types::ShortString;
 use polywire_core::Error;
@@ -25,8 +27,8 @@ pub(super) struct Mark {
 impl Mark {
     /// That of a message about to be published, if it can come back.
     ///
-    /// Two have the same only if somebody else gave both their id, and both go to the same queue: then either stands for
-    /// the other.
+    /// Two have the same only if somebody else gave both their id, and both go to the same queue:
+    /// then either stands for the other.
     pub(super) fn of(message: &Publishing) -> Option<Self> {
         let id = message.properties.message_id().clone().filter(|_| message.mandatory)?;
         Some(Self { routing_key: message.routing_key.clone(), id })
@@ -66,9 +68,9 @@ pub(super) enum Fate {
 
 /// The confirms of a line, of which some are not understood yet.
 ///
-/// Each batch holds at least those that were resolved before the batch was begun, and none that was resolved before the
-/// last one was. So what a batch leaves open is decided with the next one, and a confirm speaks for those of the batch
-/// before the last.
+/// Each batch holds at least those that were resolved before the batch was begun, and none that was
+/// resolved before the last one was. So what a batch leaves open is decided with the next one, and
+/// a confirm speaks for those of the batch before the last.
 #[derive(Debug)]
 pub(super) struct Returns<T> {
     /// How often each came back, without those of whom it is told.
@@ -100,7 +102,8 @@ impl<T> Returns<T> {
         !self.last.0.is_empty()
     }
 
-    /// Takes the next batch, beside which so many messages are on their way; tells what is certain by then.
+    /// Takes the next batch, beside which so many messages are on their way; tells what is certain
+    /// by then.
     pub(super) fn take(&mut self, batch: Vec<Confirm<T>>, on_their_way: usize) -> Vec<(T, Fate)> {
         let mut told = Vec::with_capacity(self.last.0.len());
         for mark in batch.iter().filter_map(|confirm| confirm.brought.clone()) {
@@ -190,7 +193,8 @@ mod tests {
         Mark::new("queue".into(), Some(n.to_string().into()))
     }
 
-    /// The engine's book-keeping: the oldest returned message goes with the next confirm, whose ever it is.
+    /// The engine's book-keeping: the oldest returned message goes with the next confirm, whose
+    /// ever it is.
     #[derive(Default)]
     struct Engine {
         returned: VecDeque<u32>,
@@ -208,7 +212,10 @@ mod tests {
 
     impl Dice {
         fn below(&mut self, bound: usize) -> usize {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (self.0 >> 33) as usize % bound
         }
     }
@@ -271,7 +278,8 @@ mod tests {
         let brought = Some(mark(1));
         let second = Confirm { mark: Some(mark(2)), verdict: Verdict::Taken, brought, whose: 2 };
         let error = Error::new(ErrorKind::Disconnected, "lost");
-        let third = Confirm { mark: Some(mark(3)), verdict: Verdict::Lost(error), brought: None, whose: 3 };
+        let third =
+            Confirm { mark: Some(mark(3)), verdict: Verdict::Lost(error), brought: None, whose: 3 };
         assert!(returns.take(vec![second], 2).is_empty());
         let told = returns.take(vec![third], 1);
         assert!(matches!(told[..], [(2, Fate::Unknown(_))]), "{told:?}");

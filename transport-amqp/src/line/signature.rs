@@ -18,10 +18,11 @@ use crate::session::Session;
 
 /// The name that what is published on a line is signed with.
 ///
-/// To say a name that is not the one that the broker knows us by costs the channel, and whatever is on its way there. And
-/// it may know us by another one than we told it: it takes that from a certificate, or from a token. So it is asked
-/// first, by a message to nobody on a channel that nobody else uses. A line sends nothing until the question is settled:
-/// then nothing leaves without a name that would have one a moment later.
+/// To say a name that is not the one that the broker knows us by costs the channel, and whatever is
+/// on its way there. And it may know us by another one than we told it: it takes that from a
+/// certificate, or from a token. So it is asked first, by a message to nobody on a channel that
+/// nobody else uses. A line sends nothing until the question is settled: then nothing leaves
+/// without a name that would have one a moment later.
 pub(crate) struct Signature {
     user: Arc<OnceLock<Option<ShortString>>>,
     asking: Option<AbortHandle>,
@@ -33,10 +34,12 @@ impl Signature {
         Self { user: Arc::new(OnceLock::from(None)), asking: None }
     }
 
-    /// Asks the broker whether it takes the name that the connection was made with, and tells `settled` when that is
-    /// known: it has answered, or has not for so long, though it takes messages.
+    /// Asks the broker whether it takes the name that the connection was made with, and tells
+    /// `settled` when that is known: it has answered, or has not for so long, though it takes
+    /// messages.
     ///
-    /// Under an alarm the broker answers when that is over, and takes nothing else that comes on the same connection.
+    /// Under an alarm the broker answers when that is over, and takes nothing else that comes on
+    /// the same connection.
     pub(crate) fn ask_for(session: Arc<Session>, limit: Duration, settled: Arc<Notify>) -> Self {
         let user = Arc::new(OnceLock::new());
         let asking = ask(session, limit, user.clone(), settled);

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::bounds::Bounds;
 
-/// Bounds what is written and not confirmed, so that a broker that does not confirm is felt by those who publish.
+/// Bounds what is written and not confirmed, so that a broker that does not confirm is felt by
+/// those who publish.
 pub(super) struct Window {
     bounds: Bounds,
     messages: AtomicUsize,
@@ -17,7 +18,11 @@ impl Window {
     }
 
     pub(super) fn has_room(&self, size: usize) -> bool {
-        self.bounds.admit(self.messages.load(Ordering::Acquire), self.bytes.load(Ordering::Acquire), size)
+        self.bounds.admit(
+            self.messages.load(Ordering::Acquire),
+            self.bytes.load(Ordering::Acquire),
+            size,
+        )
     }
 
     pub(super) fn enter(&self, size: usize) {

@@ -13,7 +13,8 @@ use crate::topology::declare_exchange;
 /// An exchange that somebody publishes to.
 pub(crate) struct Exchange {
     pub(crate) name: ShortString,
-    /// Whether it may not be there: publishing to one that is not costs the line, and whatever is on its way there.
+    /// Whether it may not be there: publishing to one that is not costs the line, and whatever is
+    /// on its way there.
     is_doubtful: AtomicBool,
 }
 
@@ -43,7 +44,8 @@ impl Exchanges {
         exchange
     }
 
-    /// Makes them all. One that cannot be made is for its publisher to find out, and holds up nobody else.
+    /// Makes them all. One that cannot be made is for its publisher to find out, and holds up
+    /// nobody else.
     pub(super) async fn declare(&self, session: &Session) -> Result<()> {
         let all: Vec<_> = lock(&self.0).iter().filter_map(Weak::upgrade).collect();
         for exchange in all {

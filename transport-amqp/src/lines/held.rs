@@ -9,8 +9,9 @@ use crate::error::lock;
 
 /// A buffer with bounds, and the queue of those for whom there is no room in it.
 ///
-/// What is in the buffer waits for a line. What is not waits for room, and stays with its sender, who feels it: here is
-/// only its place in the queue, so that the order is that in which everything came.
+/// What is in the buffer waits for a line. What is not waits for room, and stays with its sender,
+/// who feels it: here is only its place in the queue, so that the order is that in which everything
+/// came.
 pub(super) struct Held {
     bounds: Bounds,
     parcels: VecDeque<(u64, Parcel)>,
@@ -27,7 +28,10 @@ pub(super) struct Outside(Mutex<Option<Parcel>>);
 pub(super) struct Place {
     pub(super) number: u64,
     /// The message itself, until there is room.
-    #[expect(dead_code, reason = "it is kept here for as long as its sender waits, and taken from there")]
+    #[expect(
+        dead_code,
+        reason = "it is kept here for as long as its sender waits, and taken from there"
+    )]
     pub(super) outside: Option<Arc<Outside>>,
 }
 
@@ -82,7 +86,8 @@ impl Held {
 
     /// Whether a message waits here, for a line or for room.
     pub(super) fn contains(&self, number: u64) -> bool {
-        self.is_outside(number) || self.parcels.binary_search_by_key(&number, |(number, _)| *number).is_ok()
+        self.is_outside(number)
+            || self.parcels.binary_search_by_key(&number, |(number, _)| *number).is_ok()
     }
 
     fn is_outside(&self, number: u64) -> bool {
@@ -143,7 +148,8 @@ mod tests {
 
     fn parcel(name: u32, bytes: usize) -> Parcel {
         let body = vec![0; bytes].into();
-        let message = Publishing::to_queue(name.to_string().into(), BasicProperties::default(), body);
+        let message =
+            Publishing::to_queue(name.to_string().into(), BasicProperties::default(), body);
         Parcel::new(message, None).0
     }
 

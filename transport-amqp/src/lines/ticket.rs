@@ -11,7 +11,8 @@ use super::Shared;
 use super::held::Place;
 use crate::error::lock;
 
-/// A place among the messages that are held. When it is dropped, so is the message, unless it is on its way.
+/// A place among the messages that are held. When it is dropped, so is the message, unless it is on
+/// its way.
 pub(super) struct Ticket<'a> {
     pub(super) shared: &'a Shared,
     pub(super) place: Place,
@@ -26,7 +27,8 @@ pub(super) enum Outlook {
 }
 
 impl Ticket<'_> {
-    /// Looks at how things stand. If its time is over, or if there is no line, the message is taken out.
+    /// Looks at how things stand. If its time is over, or if there is no line, the message is taken
+    /// out.
     pub(super) fn look(&self, is_over: bool) -> Outlook {
         let mut state = lock(&self.shared.state);
         if !state.held.contains(self.place.number) {
@@ -51,7 +53,8 @@ impl Drop for Ticket<'_> {
     }
 }
 
-/// What `future` comes to by then, by the clock: whoever else waits for the same instant is not faster.
+/// What `future` comes to by then, by the clock: whoever else waits for the same instant is not
+/// faster.
 pub(super) async fn until<F: Future + Unpin>(limit: Instant, mut future: F) -> Option<F::Output> {
     let mut over = pin!(sleep_until(limit));
     poll_fn(|cx| {

@@ -33,7 +33,8 @@ impl Returns {
         declines.is_some_and(|declines| declines.by.contains(&self.name))
     }
 
-    /// Gives to somebody else, after a pause, what this end has declined before: the others are busy, or away.
+    /// Gives to somebody else, after a pause, what this end has declined before: the others are
+    /// busy, or away.
     pub(crate) fn pass_on(self: &Arc<Self>, mut taken: Taken) {
         let (returns, tag) = (self.clone(), taken.tag);
         let Some(mut delivery) = taken.take_again() else { return };
@@ -61,7 +62,10 @@ impl Returns {
             // Its caller is gone, or its time is over.
             Err(error)
                 if error.is_unsent()
-                    && matches!(error.kind(), ErrorKind::Unroutable | ErrorKind::DeadlineExceeded) =>
+                    && matches!(
+                        error.kind(),
+                        ErrorKind::Unroutable | ErrorKind::DeadlineExceeded
+                    ) =>
             {
                 self.seat.settle(tag, Outcome::Ack);
             }
@@ -72,7 +76,8 @@ impl Returns {
         }
     }
 
-    /// Whether there is nobody who has not declined it, as far as the broker knows; or it was declined by too many.
+    /// Whether there is nobody who has not declined it, as far as the broker knows; or it was
+    /// declined by too many.
     async fn is_left_alone(&self, declines: &Declines) -> bool {
         let so_many = declines.by.len();
         if so_many >= DECLINES_MAX {
@@ -102,8 +107,8 @@ impl Returns {
     }
 }
 
-/// How long something waits before it can be taken again that came to one who has declined it, so that it does not go round
-/// and round at one server while the others are busy.
+/// How long something waits before it can be taken again that came to one who has declined it, so
+/// that it does not go round and round at one server while the others are busy.
 fn pause(passes: u32) -> Duration {
     PAUSE_LEAST.saturating_mul(4_u32.saturating_pow(passes.saturating_sub(1))).min(PAUSE_MOST)
 }

@@ -25,9 +25,10 @@
 //! | `delivery_mode` | 2, persistent | 2 |
 //! | headers | the user's, as long strings; `polywire.attempt` | the user's; `polywire.attempt`, `polywire.topic` |
 //!
-//! What is given back to a classic queue, or after a pause, or is put among the dead letters, is published again, as it
-//! came but for `polywire.attempt`: which attempt it is now, a number; for a `message_id`, if it has none; and for what `history.rs` writes. Since that goes
-//! through the default exchange, `polywire.topic` then says what the routing key said.
+//! What is given back to a classic queue, or after a pause, or is put among the dead letters, is
+//! published again, as it came but for `polywire.attempt`: which attempt it is now, a number; for a
+//! `message_id`, if it has none; and for what `history.rs` writes. Since that goes through the
+//! default exchange, `polywire.topic` then says what the routing key said.
 
 mod declines;
 mod history;
@@ -41,8 +42,8 @@ use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::{
-    Abandoned, Address, Body, CallId, Code, Deadline, Error, ErrorKind, Fault, Headers, Identity, Limits,
-    Message, ReplyTo, Result,
+    Abandoned, Address, Body, CallId, Code, Deadline, Error, ErrorKind, Fault, Headers, Identity,
+    Limits, Message, ReplyTo, Result,
 };
 
 use super::{Again, Correlation, Declines, Garbled, Publishing, Wire};
@@ -76,7 +77,8 @@ const RETRY: &str = "polywire.retry.";
 impl Wire for Native {
     fn request_queue(&self, service: &Address) -> Result<ShortString> {
         if service.words().next().is_some_and(|word| KINDS.contains(&word)) {
-            let error = Error::new(ErrorKind::Config, "this name would be that of another kind of queue");
+            let error =
+                Error::new(ErrorKind::Config, "this name would be that of another kind of queue");
             return Err(error.with("service", service).unsent());
         }
         short("service", format!("polywire.{service}"))
@@ -118,8 +120,8 @@ impl Wire for Native {
     ) -> Result<Publishing> {
         let mut properties = common(&message, persistent)?;
         if let Some(deadline) = message.deadline {
-            properties =
-                properties.with_expiration(short("expiration", deadline.remaining_ms().to_string())?);
+            properties = properties
+                .with_expiration(short("expiration", deadline.remaining_ms().to_string())?);
         }
         if let Some(call) = message.id {
             let id = short("correlation id", format!("{requester}-{call}"))?;
@@ -162,8 +164,8 @@ impl Wire for Native {
     fn encode_reply(&self, message: Message, persistent: bool) -> Result<Publishing> {
         let mut properties = common(&message, persistent)?;
         let address = message.reply_to.as_ref().and_then(ReturnAddress::of);
-        let address =
-            address.ok_or_else(|| Error::new(ErrorKind::Unroutable, "the request named no reply queue"))?;
+        let address = address
+            .ok_or_else(|| Error::new(ErrorKind::Unroutable, "the request named no reply queue"))?;
         if let Some(id) = address.correlation_id {
             properties = properties.with_correlation_id(id);
         }
@@ -184,18 +186,39 @@ impl Wire for Native {
         Ok(Publishing::to_queue(queue.clone(), properties, message.body.into_bytes()).signed())
     }
 
-    fn encode_event(&self, exchange: &ShortString, message: Message, persistent: bool) -> Result<Publishing> {
+    fn encode_event(
+        &self,
+        exchange: &ShortString,
+        message: Message,
+        persistent: bool,
+    ) -> Result<Publishing> {
         let properties = common(&message, persistent)?;
         let topic = message.topic.as_ref();
-        let topic = topic.ok_or_else(|| Error::new(ErrorKind::Config, "an event needs a topic").unsent())?;
+        let topic = topic
+            .ok_or_else(|| Error::new(ErrorKind::Config, "an event needs a topic").unsent())?;
         let (exchange, routing_key) = (exchange.clone(), short("topic", topic.as_str())?);
         // Nobody has to be interested.
         let (mandatory, signed, body) = (false, true, message.body.into_bytes());
         Ok(Publishing { exchange, routing_key, mandatory, signed, properties, body })
     }
 
-    fn encode_again(&self, queue: &ShortString, origin: &ShortString, again: Again) -> Result<Publishing> {
-        let Again { properties, topic, body, history, attempt, for_ever, deadline, declines, pause } = again;
+    fn encode_again(
+        &self,
+        queue: &ShortString,
+        origin: &ShortString,
+        again: Again,
+    ) -> Result<Publishing> {
+        let Again {
+            properties,
+            topic,
+            body,
+            history,
+            attempt,
+            for_ever,
+            deadline,
+            declines,
+            pause,
+        } = again;
         let mut headers =
             properties.headers().as_ref().map(|table| table.inner().clone()).unwrap_or_default();
         // It would go to those queues again.
@@ -217,7 +240,8 @@ impl Wire for Native {
     }
 
     fn encode_revived(&self, queue: &ShortString, letter: &Raw) -> Result<Publishing> {
-        let mut history = letter.properties.headers().as_ref().and_then(history::read).unwrap_or_default();
+        let mut history =
+            letter.properties.headers().as_ref().and_then(history::read).unwrap_or_default();
         history.revived();
         let again = Again::new(letter.properties.clone(), None, letter.data.clone().into(), 1);
         let again = Again { history: Some(history), for_ever: true, ..again };
@@ -231,8 +255,10 @@ impl Wire for Native {
 
     fn decode_dead(&self, letter: &Raw) -> Message {
         let (mut message, properties) = (Message::default(), &letter.properties);
-        message.method = properties.kind().as_ref().and_then(|method| Address::new(method.as_str()).ok());
-        message.content_type = properties.content_type().as_ref().map(|format| format.as_str().into());
+        message.method =
+            properties.kind().as_ref().and_then(|method| Address::new(method.as_str()).ok());
+        message.content_type =
+            properties.content_type().as_ref().map(|format| format.as_str().into());
         let headers = properties.headers().as_ref();
         let topic = headers.and_then(|table| text(table.inner().get(TOPIC)?)?.ok());
         message.topic = topic.and_then(|topic| Address::new(topic).ok());
@@ -244,7 +270,8 @@ impl Wire for Native {
             }
         }
         let attempts = headers.and_then(|table| number(table.inner().get(ATTEMPT)?)).unwrap_or(1);
-        let count = headers.and_then(|table| number(table.inner().get(DELIVERY_COUNT)?)).unwrap_or(0);
+        let count =
+            headers.and_then(|table| number(table.inner().get(DELIVERY_COUNT)?)).unwrap_or(0);
         message.history = Some(history::read_dead(headers, attempts.saturating_add(count)));
         message.body = Body::from(letter.data.clone());
         message
@@ -262,7 +289,11 @@ impl Wire for Native {
         }
     }
 
-    fn decode_reply(&self, raw: Raw, limits: &Limits) -> Result<(Correlation, Message), Box<Garbled>> {
+    fn decode_reply(
+        &self,
+        raw: Raw,
+        limits: &Limits,
+    ) -> Result<(Correlation, Message), Box<Garbled>> {
         let mut message = Message::default();
         let Some(correlation) = self.correlation_of(&raw.properties) else {
             let error = unreadable("its correlation id is not one of ours");
@@ -279,20 +310,23 @@ impl Wire for Native {
         let mut message = Message::default();
         if let Some(method) = raw.properties.kind() {
             let method = Address::new(method.as_str());
-            message.method = Some(method.map_err(|error| unreadable("its type").with_source(error))?);
+            message.method =
+                Some(method.map_err(|error| unreadable("its type").with_source(error))?);
         }
         read_common(raw, limits, &mut message)?;
         Ok(message)
     }
 
     fn decode_event(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
-        let again = raw.properties.headers().as_ref().and_then(|table| text(table.inner().get(TOPIC)?));
+        let again =
+            raw.properties.headers().as_ref().and_then(|table| text(table.inner().get(TOPIC)?));
         let topic = match again {
             Some(topic) => topic.map_err(|_| unreadable("its topic is not UTF-8"))?,
             None => raw.routing_key.as_str().to_owned(),
         };
         let mut message = self.decode_job(raw, limits)?;
-        let topic = Address::new(topic).map_err(|error| unreadable("its topic").with_source(error))?;
+        let topic =
+            Address::new(topic).map_err(|error| unreadable("its topic").with_source(error))?;
         message.topic = Some(topic);
         Ok(message)
     }
@@ -306,8 +340,9 @@ impl Wire for Native {
     }
 
     fn attempt(&self, raw: &Raw) -> u32 {
-        let count =
-            |name| raw.properties.headers().as_ref().and_then(|table| number(table.inner().get(name)?));
+        let count = |name| {
+            raw.properties.headers().as_ref().and_then(|table| number(table.inner().get(name)?))
+        };
         // A queue that counts also says that it delivers again: that is the same.
         let again = count(DELIVERY_COUNT).unwrap_or(0).max(u32::from(raw.redelivered));
         count(ATTEMPT).unwrap_or(1).max(1).saturating_add(again)
@@ -327,7 +362,8 @@ struct ReturnAddress {
 }
 
 impl ReturnAddress {
-    /// Reads the properties of a request. The two go into core's return address with a byte for their border.
+    /// Reads the properties of a request. The two go into core's return address with a byte for
+    /// their border.
     fn read(properties: &BasicProperties) -> Option<ReplyTo> {
         let queue = properties.reply_to().as_ref()?.as_str();
         let id = properties.correlation_id().as_ref().map_or("", ShortString::as_str);
@@ -347,7 +383,8 @@ impl ReturnAddress {
 
 /// The properties that all messages share.
 fn common(message: &Message, persistent: bool) -> Result<BasicProperties> {
-    let mut properties = BasicProperties::default().with_delivery_mode(if persistent { 2 } else { 1 });
+    let mut properties =
+        BasicProperties::default().with_delivery_mode(if persistent { 2 } else { 1 });
     if let Some(content_type) = &message.content_type {
         properties = properties.with_content_type(short("content type", &**content_type)?);
     }
@@ -371,8 +408,8 @@ fn is_group_queue(queue: &ShortString) -> bool {
     queue.as_str().starts_with("polywire.events.")
 }
 
-/// All properties but the user who published: the broker takes a message of another user than ours for a forgery, and
-/// closes the channel. What is to stay does not expire.
+/// All properties but the user who published: the broker takes a message of another user than ours
+/// for a forgery, and closes the channel. What is to stay does not expire.
 fn copied(original: &BasicProperties, for_ever: bool) -> BasicProperties {
     type Set = fn(BasicProperties, ShortString) -> BasicProperties;
     let expiration = if for_ever { &None } else { original.expiration() };
@@ -406,7 +443,8 @@ fn copied(original: &BasicProperties, for_ever: bool) -> BasicProperties {
 
 /// What a request says that nobody is to answer.
 fn without_return(original: &BasicProperties) -> BasicProperties {
-    let mut copy = BasicProperties::default().with_delivery_mode(original.delivery_mode().unwrap_or(2));
+    let mut copy =
+        BasicProperties::default().with_delivery_mode(original.delivery_mode().unwrap_or(2));
     if let Some(method) = original.kind() {
         copy = copy.with_type(method.clone());
     }
@@ -423,10 +461,16 @@ fn table(headers: &Headers, fault: Option<&Fault>) -> Result<FieldTable> {
     let mut table = FieldTable::default();
     for (name, value) in headers.iter() {
         if name.starts_with(RESERVED) {
-            let error = Error::new(ErrorKind::Config, "headers that begin with polywire. are not for users");
+            let error = Error::new(
+                ErrorKind::Config,
+                "headers that begin with polywire. are not for users",
+            );
             return Err(error.with("header", name).unsent());
         }
-        table.insert(short("header", &**name)?, AMQPValue::LongString(value.as_bytes().to_vec().into()));
+        table.insert(
+            short("header", &**name)?,
+            AMQPValue::LongString(value.as_bytes().to_vec().into()),
+        );
     }
     if let Some(fault) = fault {
         let mut set = |name: &'static str, value: &[u8]| {
@@ -442,10 +486,14 @@ fn table(headers: &Headers, fault: Option<&Fault>) -> Result<FieldTable> {
 
 fn read_request(raw: &mut Raw, limits: &Limits, message: &mut Message) -> Result<()> {
     let properties = &raw.properties;
-    let method = properties.kind().as_ref().ok_or_else(|| unreadable("it names no method in its type"))?;
+    let method =
+        properties.kind().as_ref().ok_or_else(|| unreadable("it names no method in its type"))?;
     message.method = Some(Address::new(method.as_str())?);
-    let left = || properties.headers().as_ref().and_then(|table| text(table.inner().get(LEFT)?)?.ok());
-    if let Some(expiration) = properties.expiration().as_ref().map(ToString::to_string).or_else(left) {
+    let left =
+        || properties.headers().as_ref().and_then(|table| text(table.inner().get(LEFT)?)?.ok());
+    if let Some(expiration) =
+        properties.expiration().as_ref().map(ToString::to_string).or_else(left)
+    {
         let ms = expiration.parse().map_err(|_| unreadable("its expiration is not a number"))?;
         message.deadline = Some(Deadline::after_ms(ms));
     }
@@ -461,10 +509,12 @@ fn read_reply(mut raw: Raw, limits: &Limits, message: &mut Message) -> Result<()
 
 fn read_common(raw: &mut Raw, limits: &Limits, message: &mut Message) -> Result<()> {
     let properties = &raw.properties;
-    message.content_type = properties.content_type().as_ref().map(|format| ByteString::from(format.as_str()));
+    message.content_type =
+        properties.content_type().as_ref().map(|format| ByteString::from(format.as_str()));
     message.priority = *properties.priority();
     // The broker takes nobody's word for it, and what is published again has none.
-    message.peer = properties.user_id().as_ref().map(|user| Arc::new(Identity::User(user.as_str().into())));
+    message.peer =
+        properties.user_id().as_ref().map(|user| Arc::new(Identity::User(user.as_str().into())));
     if let Some(table) = properties.headers() {
         message.headers = user_headers(table)?;
         message.history = history::read(table);
@@ -483,8 +533,9 @@ fn user_headers(table: &FieldTable) -> Result<Headers> {
         // Headers that the broker or another system wrote and that are no text are not for us.
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))
         .map(|(name, value)| {
-            let value =
-                value.map_err(|_| unreadable("a header is not UTF-8").with("header", name.escape_debug()))?;
+            let value = value.map_err(|_| {
+                unreadable("a header is not UTF-8").with("header", name.escape_debug())
+            })?;
             Ok((name, value))
         })
         .collect::<Result<Vec<_>>>()
@@ -526,7 +577,8 @@ fn fault(table: &FieldTable) -> Result<Option<Fault>> {
     if code.is_empty() {
         return Ok(None);
     }
-    let fault = Fault::new(Code::from_name(&code), text(FAULT_MESSAGE)?).with_kind(text(FAULT_KIND)?);
+    let fault =
+        Fault::new(Code::from_name(&code), text(FAULT_MESSAGE)?).with_kind(text(FAULT_KIND)?);
     Ok(Some(fault.with_details(bytes(FAULT_DETAILS).unwrap_or_default())))
 }
 

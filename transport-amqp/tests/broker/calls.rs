@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::stage::{
-    PATIENCE, bad_text, channel, client, consume, delete, eventually_answered, killed_and_restarted, publish,
-    reply, serve, serve_gated, until, waiting,
+    PATIENCE, bad_text, channel, client, consume, delete, eventually_answered,
+    killed_and_restarted, publish, reply, serve, serve_gated, until, waiting,
 };
 use crate::{broker, node};
 
@@ -26,21 +26,36 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         broker("unroutable_calls_fail_and_no_others", unroutable_calls_fail_and_no_others),
         broker("returned_reply_fails_no_call_of_ours", returned_reply_fails_no_call_of_ours),
-        broker("oversized_fault_is_answered_with_a_small_one", oversized_fault_is_answered_with_a_small_one),
+        broker(
+            "oversized_fault_is_answered_with_a_small_one",
+            oversized_fault_is_answered_with_a_small_one,
+        ),
         broker("requests_are_persistent_and_expire", requests_are_persistent_and_expire),
-        broker("garbled_requests_are_answered_or_rejected", garbled_requests_are_answered_or_rejected),
+        broker(
+            "garbled_requests_are_answered_or_rejected",
+            garbled_requests_are_answered_or_rejected,
+        ),
         broker("garbled_reply_fails_its_call_alone", garbled_reply_fails_its_call_alone),
         broker("reserved_headers_are_refused", reserved_headers_are_refused),
         broker("queue_of_other_arguments_is_named", queue_of_other_arguments_is_named),
         broker("deleted_request_queue_is_made_again", deleted_request_queue_is_made_again),
-        broker("deleted_reply_queue_fails_its_calls_at_once", deleted_reply_queue_fails_its_calls_at_once),
+        broker(
+            "deleted_reply_queue_fails_its_calls_at_once",
+            deleted_reply_queue_fails_its_calls_at_once,
+        ),
         broker("requests_not_begun_are_handed_back", requests_not_begun_are_handed_back),
         broker(
             "dropped_server_has_its_request_delivered_again",
             dropped_server_has_its_request_delivered_again,
         ),
-        node("message_too_large_for_the_broker_is_told_so", message_too_large_for_the_broker_is_told_so),
-        node("confirmed_request_outlives_a_killed_broker", confirmed_request_outlives_a_killed_broker),
+        node(
+            "message_too_large_for_the_broker_is_told_so",
+            message_too_large_for_the_broker_is_told_so,
+        ),
+        node(
+            "confirmed_request_outlives_a_killed_broker",
+            confirmed_request_outlives_a_killed_broker,
+        ),
         node("killed_broker_comes_back_and_all_goes_on", killed_broker_comes_back_and_all_goes_on),
     ]
 }
@@ -48,7 +63,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 async fn message_too_large_for_the_broker_is_told_so() {
     let node = Node::start_with("max_message_size = 1048576").unwrap();
     let amqp = Amqp::connect(&node.url()).await.unwrap();
-    // Of its own, since a reply that is too large costs what is not confirmed yet on the same channel: the request, say.
+    // Of its own, since a reply that is too large costs what is not confirmed yet on the same
+    // channel: the request, say.
     let servers = Amqp::connect(&node.url()).await.unwrap();
     let server = Server::bind(&servers, "large").await.unwrap();
     let handle = server.handle();
@@ -115,8 +131,9 @@ async fn oversized_fault_is_answered_with_a_small_one(url: String) {
     let amqp = Amqp::connect(&url).await.unwrap();
     let server = Server::bind(&amqp, "verbose").await.unwrap();
     let handle = server.handle();
-    let router = Router::new(MessagePack)
-        .method("fail", |(): ()| async { Err::<u32, _>(Fault::new(Code::Application, "x".repeat(200_000))) });
+    let router = Router::new(MessagePack).method("fail", |(): ()| async {
+        Err::<u32, _>(Fault::new(Code::Application, "x".repeat(200_000)))
+    });
     tokio::spawn(server.serve(router));
     let client = client(&amqp, "verbose").await;
     let outcome = client.request("fail").timeout(PATIENCE).call::<_, u32>(&()).await;
@@ -132,8 +149,11 @@ async fn requests_are_persistent_and_expire(url: String) {
     let mut requests = consume(&channel, "polywire.watched").await;
     let amqp = Amqp::connect(&url).await.unwrap();
     let client = client(&amqp, "watched").await;
-    let call =
-        client.request("look").timeout(Duration::from_secs(7)).header("größe", "目").start::<_, u32>(&1);
+    let call = client
+        .request("look")
+        .timeout(Duration::from_secs(7))
+        .header("größe", "目")
+        .start::<_, u32>(&1);
     let request = requests.next().await.unwrap().unwrap();
     let properties = &request.properties;
     assert_eq!(properties.delivery_mode(), &Some(2));
@@ -151,16 +171,19 @@ async fn garbled_requests_are_answered_or_rejected(url: String) {
     let handle = serve(&amqp, "victim").await;
     let channel = channel(&url).await;
     let mut answers = consume(&channel, "answers").await;
-    let good = || BasicProperties::default().with_type("double".into()).with_correlation_id("x".into());
+    let good =
+        || BasicProperties::default().with_type("double".into()).with_correlation_id("x".into());
     let garbled = [
         BasicProperties::default().with_correlation_id("x".into()),
         good().with_type("two words".into()),
         good().with_headers(bad_text()),
     ];
     for (before, properties) in (0..).zip(garbled) {
-        publish(&channel, "polywire.victim", properties.clone().with_reply_to("answers".into())).await;
+        publish(&channel, "polywire.victim", properties.clone().with_reply_to("answers".into()))
+            .await;
         let answer = timeout(PATIENCE, answers.next()).await.unwrap().unwrap().unwrap();
-        let fault = answer.properties.headers().as_ref().unwrap().inner().get("polywire.fault").cloned();
+        let fault =
+            answer.properties.headers().as_ref().unwrap().inner().get("polywire.fault").cloned();
         assert_eq!(
             fault,
             Some(AMQPValue::LongString(Code::InvalidArguments.as_str().into())),
@@ -184,7 +207,8 @@ async fn garbled_reply_fails_its_call_alone(url: String) {
     let error = garbled.await.unwrap_err();
     assert_eq!(error.kind(), Some(ErrorKind::Codec), "{error:?}");
 
-    let (first, second) = (client.request("say").start::<_, u32>(&1), client.request("say").start(&1));
+    let (first, second) =
+        (client.request("say").start::<_, u32>(&1), client.request("say").start(&1));
     reply(&channel, &mut requests, FieldTable::default()).await;
     reply(&channel, &mut requests, FieldTable::default()).await;
     assert_eq!((first.unwrap().await.unwrap(), second.unwrap().await.unwrap()), (1, 1_u32));
@@ -302,8 +326,10 @@ async fn killed_broker_comes_back_and_all_goes_on() {
         let mut ended = 0_u32;
         while stopped.try_recv().is_err() {
             // Whatever becomes of it, it ends by its deadline.
-            let call = running.request("double").timeout(Duration::from_secs(2)).call::<_, u32>(&21);
-            match timeout(Duration::from_secs(4), call).await.expect("a call ends by its deadline") {
+            let call =
+                running.request("double").timeout(Duration::from_secs(2)).call::<_, u32>(&21);
+            match timeout(Duration::from_secs(4), call).await.expect("a call ends by its deadline")
+            {
                 Ok(doubled) => assert_eq!(doubled, 42),
                 Err(CallError::DeadlineExceeded(_) | CallError::Failed(_)) => {}
                 Err(other) => panic!("a call ended with {other:?}"),

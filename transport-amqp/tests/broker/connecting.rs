@@ -18,10 +18,16 @@ pub(crate) fn trials() -> Vec<Trial> {
         alone("malformed_url_is_refused", malformed_url_is_refused),
         alone("unreachable_host_is_named", unreachable_host_is_named),
         alone("unresolvable_host_is_named", unresolvable_host_is_named),
-        alone("silent_peer_is_given_up_in_the_connect_time", silent_peer_is_given_up_in_the_connect_time),
+        alone(
+            "silent_peer_is_given_up_in_the_connect_time",
+            silent_peer_is_given_up_in_the_connect_time,
+        ),
         broker("wrong_password_is_denied", wrong_password_is_denied),
         broker("unknown_virtual_host_is_denied", unknown_virtual_host_is_denied),
-        node("frozen_broker_does_not_keep_close_from_ending", frozen_broker_does_not_keep_close_from_ending),
+        node(
+            "frozen_broker_does_not_keep_close_from_ending",
+            frozen_broker_does_not_keep_close_from_ending,
+        ),
         node("closing_goes_on_when_nobody_waits_for_it", closing_goes_on_when_nobody_waits_for_it),
         #[cfg(feature = "tls")]
         node("certificates_are_verified", certificates_are_verified),
@@ -29,9 +35,11 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 async fn malformed_url_is_refused() {
-    for url in
-        ["http://user:hunter2@localhost", "amqp://user:hunter2@localhost:port", "user:hunter2@localhost"]
-    {
+    for url in [
+        "http://user:hunter2@localhost",
+        "amqp://user:hunter2@localhost:port",
+        "user:hunter2@localhost",
+    ] {
         assert_eq!(refused(url).await.kind(), ErrorKind::Config, "{url}");
     }
 }
@@ -87,7 +95,10 @@ async fn frozen_broker_does_not_keep_close_from_ending() {
     assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
     node.freeze().unwrap();
     timeout(PATIENCE, amqp.close()).await.expect("closing ends").unwrap();
-    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap_err().kind(), Some(ErrorKind::Closed));
+    assert_eq!(
+        client.call::<_, u32>("double", &1).await.unwrap_err().kind(),
+        Some(ErrorKind::Closed)
+    );
 }
 
 async fn closing_goes_on_when_nobody_waits_for_it() {
@@ -117,14 +128,16 @@ async fn certificates_are_verified() {
          ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = false\n"
     ))
     .unwrap();
-    let url = |host: &str, ca: &str| format!("amqps://guest:guest@{host}:{port}?cacertfile={at}/{ca}");
+    let url =
+        |host: &str, ca: &str| format!("amqps://guest:guest@{host}:{port}?cacertfile={at}/{ca}");
 
     let amqp = Amqp::connect(&url("localhost", "ca.pem")).await.unwrap();
     let _server = serve(&amqp, "secret").await;
     assert_eq!(client(&amqp, "secret").await.call::<_, u32>("double", &1).await.unwrap(), 2);
 
     // One that insists on the client's.
-    let strict_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let strict_port =
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let strict = Node::start_with(&format!(
         "listeners.ssl.default = 127.0.0.1:{strict_port}\nssl_options.cacertfile = {at}/ca.pem\n\
          ssl_options.certfile = {at}/server.pem\nssl_options.keyfile = {at}/server.key\n\
@@ -149,7 +162,8 @@ async fn certificates_are_verified() {
 /// A folder for the certificates of one test.
 #[cfg(feature = "tls")]
 pub(crate) fn certificate_folder(name: &str) -> std::path::PathBuf {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq").join(name);
+    let folder =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq").join(name);
     std::fs::create_dir_all(&folder).unwrap();
     folder.canonicalize().unwrap()
 }
@@ -165,6 +179,7 @@ pub(crate) fn certificates(folder: &std::path::Path) {
         echo subjectAltName=DNS:localhost > names
         openssl x509 -req -days 2 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile names -out server.pem
         chmod 644 *.key";
-    let made = std::process::Command::new("sh").args(["-c", script]).current_dir(folder).output().unwrap();
+    let made =
+        std::process::Command::new("sh").args(["-c", script]).current_dir(folder).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }

@@ -11,7 +11,9 @@ use polywire_rabbitmq_node::Node;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::stage::{PATIENCE, client, eventually_answered, killed_and_restarted, serve_gated, until};
+use super::stage::{
+    PATIENCE, client, eventually_answered, killed_and_restarted, serve_gated, until,
+};
 use super::{broker, node};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -45,7 +47,8 @@ async fn abandoned_while_it_waits(url: String) {
 }
 
 async fn direct_mode(url: String) {
-    let direct = Amqp::builder(&url).unwrap().reply_mode(ReplyMode::Direct).connect().await.unwrap();
+    let direct =
+        Amqp::builder(&url).unwrap().reply_mode(ReplyMode::Direct).connect().await.unwrap();
     assert!(!direct.capabilities().cancellation && direct.capabilities().declining);
     let amqp = Amqp::connect(&url).await.unwrap();
     let gate = Arc::new(Semaphore::new(0));
@@ -62,7 +65,8 @@ async fn direct_mode(url: String) {
     amqp.close().await.unwrap();
 }
 
-/// A server of one request at a time, that declines all, or answers with what is left of the time once it may.
+/// A server of one request at a time, that declines all, or answers with what is left of the time
+/// once it may.
 async fn choosy(amqp: &Amqp, service: &'static str, gate: Option<Arc<Semaphore>>) -> ServerHandle {
     let server = Server::bind(amqp, service).window(Window::new(1)).await.unwrap();
     let handle = server.handle();
@@ -83,7 +87,8 @@ async fn declined_while_busy(url: String) {
     let gate = Arc::new(Semaphore::new(0));
     let busy = choosy(&amqp, "control.busy", Some(gate.clone())).await;
     let client: Client<MessagePack> = client(&amqp, "control.busy").await;
-    let start = || client.request("film").timeout(Duration::from_mins(2)).start::<_, u64>(&1_u32).unwrap();
+    let start =
+        || client.request("film").timeout(Duration::from_mins(2)).start::<_, u64>(&1_u32).unwrap();
     let first = start();
     until(|| busy.stats().running == 1).await;
     let declining = choosy(&other, "control.busy", None).await;

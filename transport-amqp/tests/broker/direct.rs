@@ -16,7 +16,10 @@ use crate::{broker, node};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         node("direct_replies_need_no_queue", direct_replies_need_no_queue),
-        broker("cut_fails_direct_calls_at_once_and_later_ones_work", cut_fails_direct_calls_at_once),
+        broker(
+            "cut_fails_direct_calls_at_once_and_later_ones_work",
+            cut_fails_direct_calls_at_once,
+        ),
         broker("unroutable_direct_calls_fail_at_once", unroutable_direct_calls_fail_at_once),
     ]
 }

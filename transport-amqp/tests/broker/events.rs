@@ -16,14 +16,26 @@ use crate::{broker, node};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         broker("durable_group_collects_while_away", durable_group_collects_while_away),
-        broker("event_given_back_keeps_its_topic_and_counts", event_given_back_keeps_its_topic_and_counts),
-        broker("unreadable_events_are_discarded_and_told", unreadable_events_are_discarded_and_told),
+        broker(
+            "event_given_back_keeps_its_topic_and_counts",
+            event_given_back_keeps_its_topic_and_counts,
+        ),
+        broker(
+            "unreadable_events_are_discarded_and_told",
+            unreadable_events_are_discarded_and_told,
+        ),
         broker("names_without_room_are_refused", names_without_room_are_refused),
-        node("filter_that_a_group_dropped_stays_dropped", filter_that_a_group_dropped_stays_dropped),
+        node(
+            "filter_that_a_group_dropped_stays_dropped",
+            filter_that_a_group_dropped_stays_dropped,
+        ),
         node("own_queues_go_with_their_subscribers", own_queues_go_with_their_subscribers),
         node("deleted_own_queue_is_told_and_made_again", deleted_own_queue_is_told_and_made_again),
         node("subscribers_outlive_a_killed_broker", subscribers_outlive_a_killed_broker),
-        node("broker_that_forgot_everything_is_told_again", broker_that_forgot_everything_is_told_again),
+        node(
+            "broker_that_forgot_everything_is_told_again",
+            broker_that_forgot_everything_is_told_again,
+        ),
     ]
 }
 
@@ -31,13 +43,15 @@ async fn durable_group_collects_while_away(url: String) {
     for (channel, kind) in [("classic", QueueKind::Classic), ("quorum", QueueKind::Quorum)] {
         let amqp = Amqp::builder(&url).unwrap().queue_kind(kind).connect().await.unwrap();
         let group = || Group::new("billing").unwrap().durable();
-        let member = Subscriber::<u32>::bind(&amqp, channel, MessagePack).filter("*.paid").group(group());
+        let member =
+            Subscriber::<u32>::bind(&amqp, channel, MessagePack).filter("*.paid").group(group());
         drop(member.await.unwrap());
         let publisher = publisher(&amqp, channel).await;
         for (n, topic) in [(1, "a.paid"), (2, "a.open"), (3, "b.paid")] {
             publisher.publish(topic, &n).await.unwrap();
         }
-        let member = Subscriber::<u32>::bind(&amqp, channel, MessagePack).filter("*.paid").group(group());
+        let member =
+            Subscriber::<u32>::bind(&amqp, channel, MessagePack).filter("*.paid").group(group());
         let mut member = member.await.unwrap();
         for n in [1, 3] {
             let event = next(&mut member).await;
@@ -49,7 +63,8 @@ async fn durable_group_collects_while_away(url: String) {
 
 async fn filter_that_a_group_dropped_stays_dropped() {
     let node = Node::start().unwrap();
-    let (one, other) = (Amqp::connect(&node.url()).await.unwrap(), Amqp::connect(&node.url()).await.unwrap());
+    let (one, other) =
+        (Amqp::connect(&node.url()).await.unwrap(), Amqp::connect(&node.url()).await.unwrap());
     let join = async |amqp: &Amqp| {
         let group = Group::new("shared").unwrap().durable();
         let member = Subscriber::<u32>::bind(amqp, "filters", MessagePack).filter("x").filter("y");
@@ -67,7 +82,8 @@ async fn filter_that_a_group_dropped_stays_dropped() {
         restored += u32::from(matches!(change, Change::Restored { .. }));
     }
     let publisher = publisher(&one, "filters").await;
-    // One event at least is given after the reconnect, so that the queue is bound again by then, if it is.
+    // One event at least is given after the reconnect, so that the queue is bound again by then, if
+    // it is.
     for (n, topic) in [(1, "x"), (2, "y"), (3, "x"), (4, "y"), (5, "x")] {
         publisher.publish(topic, &n).await.unwrap();
         if topic == "x" {
@@ -79,10 +95,13 @@ async fn filter_that_a_group_dropped_stays_dropped() {
 }
 
 async fn event_given_back_keeps_its_topic_and_counts(url: String) {
-    for (channel, kind) in [("again.classic", QueueKind::Classic), ("again.quorum", QueueKind::Quorum)] {
+    for (channel, kind) in
+        [("again.classic", QueueKind::Classic), ("again.quorum", QueueKind::Quorum)]
+    {
         let amqp = Amqp::builder(&url).unwrap().queue_kind(kind).connect().await.unwrap();
         let group = Group::new("workers").unwrap();
-        let mut member = Subscriber::<u32>::bind(&amqp, channel, MessagePack).group(group).await.unwrap();
+        let mut member =
+            Subscriber::<u32>::bind(&amqp, channel, MessagePack).group(group).await.unwrap();
         publisher(&amqp, channel).await.publish("paris.größe", &1).await.unwrap();
         for attempt in 1..=3 {
             let event = next(&mut member).await;
@@ -101,7 +120,10 @@ async fn unreadable_events_are_discarded_and_told(url: String) {
     for (topic, properties) in [("a", bad), ("two words", Default::default())] {
         let options = lapin::options::BasicPublishOptions::default();
         let exchange = "polywire.events.garbled";
-        stranger.basic_publish(exchange.into(), topic.into(), options, b"\x01", properties).await.unwrap();
+        stranger
+            .basic_publish(exchange.into(), topic.into(), options, b"\x01", properties)
+            .await
+            .unwrap();
         let error = timeout(PATIENCE, subscriber.next()).await.unwrap().unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Codec, "{error:?}");
     }
@@ -129,7 +151,8 @@ async fn own_queues_go_with_their_subscribers() {
     drop(dropped);
     until_gone(&node).await;
     assert_eq!(filters.add("a").await.unwrap_err().kind(), ErrorKind::Closed);
-    // One that cannot be opened, because its exchange is there and of another kind, leaves nothing either.
+    // One that cannot be opened, because its exchange is there and of another kind, leaves nothing
+    // either.
     let foreign = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let (name, arguments) = ("polywire.events.foreign".into(), FieldTable::default());
     let raw = channel(&node.url()).await;
@@ -164,7 +187,8 @@ async fn deleted_own_queue_is_told_and_made_again() {
 
 async fn subscribers_outlive_a_killed_broker() {
     let node = Node::start().unwrap();
-    let amqp = Amqp::builder(&node.url()).unwrap().connect_timeout(PATIENCE).connect().await.unwrap();
+    let amqp =
+        Amqp::builder(&node.url()).unwrap().connect_timeout(PATIENCE).connect().await.unwrap();
     let publisher = publisher(&amqp, "weather").await;
     let mut subscriber = subscriber(&amqp, "weather", &["a.#"]).await;
     let filters = subscriber.filters();
@@ -210,7 +234,8 @@ async fn next(subscriber: &mut Subscriber<u32>) -> Event<u32> {
 
 /// The subscriber is told that it may have missed something.
 async fn told(subscriber: &mut Subscriber<u32>) {
-    let error = timeout(PATIENCE, subscriber.next()).await.expect("it is told").unwrap().unwrap_err();
+    let error =
+        timeout(PATIENCE, subscriber.next()).await.expect("it is told").unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Disconnected, "{error:?}");
     assert!(error.to_string().contains("missed"), "{error}");
 }

@@ -17,11 +17,17 @@ use crate::stage::{PATIENCE, client, next_job, serve};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         node("alarm_of_the_broker_is_told", alarm_of_the_broker_is_told),
-        node("call_under_alarm_ends_by_its_deadline_unsent", call_under_alarm_ends_by_its_deadline_unsent),
+        node(
+            "call_under_alarm_ends_by_its_deadline_unsent",
+            call_under_alarm_ends_by_its_deadline_unsent,
+        ),
         node("jobs_pushed_under_alarm_go_out_in_order", jobs_pushed_under_alarm_go_out_in_order),
         node("worker_acknowledges_under_alarm", worker_acknowledges_under_alarm),
         node("blocked_transport_closes_in_time", blocked_transport_closes_in_time),
-        node("connection_made_under_an_alarm_holds_what_is_sent", connection_made_under_an_alarm_holds),
+        node(
+            "connection_made_under_an_alarm_holds_what_is_sent",
+            connection_made_under_an_alarm_holds,
+        ),
     ]
 }
 
@@ -48,7 +54,8 @@ async fn call_under_alarm_ends_by_its_deadline_unsent() {
     let served = Amqp::connect(&node.url()).await.unwrap();
     let _server = serve(&served, "unreached").await;
     let client = client(&amqp, "unreached").await;
-    let outcome = client.request("double").timeout(Duration::from_millis(300)).call::<_, u32>(&1).await;
+    let outcome =
+        client.request("double").timeout(Duration::from_millis(300)).call::<_, u32>(&1).await;
     let Err(CallError::Failed(error)) = outcome else { panic!("the call ended with {outcome:?}") };
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
     assert!(error.is_unsent() && error.detail("because").unwrap().contains("memory"), "{error:?}");
@@ -96,7 +103,9 @@ async fn worker_acknowledges_under_alarm() {
         assert_eq!(next_job(&mut jobs).await, expected);
     }
     let settling = async {
-        while !node.ctl(&["list_queues", "messages_unacknowledged"]).unwrap().trim().ends_with('0') {}
+        while !node.ctl(&["list_queues", "messages_unacknowledged"]).unwrap().trim().ends_with('0')
+        {
+        }
     };
     timeout(PATIENCE, settling).await.expect("acknowledgements reach the broker");
 }
@@ -108,7 +117,8 @@ async fn blocked_transport_closes_in_time() {
     timeout(PATIENCE, amqp.close()).await.expect("closing ends").unwrap();
     assert_eq!(call.await.unwrap_err().kind(), Some(ErrorKind::Closed));
     calm(&node);
-    let leaving = async { while node.ctl(&["list_connections", "name"]).unwrap().contains("->") {} };
+    let leaving =
+        async { while node.ctl(&["list_connections", "name"]).unwrap().contains("->") {} };
     timeout(PATIENCE, leaving).await.expect("the connection goes when the broker hears of it");
 }
 
@@ -128,7 +138,9 @@ async fn connection_made_under_an_alarm_holds() {
     let held = async {
         loop {
             let call = client.request("double").timeout(Duration::from_secs(1)).call::<_, u32>(&1);
-            let Err(CallError::Failed(error)) = call.await else { panic!("a call was answered by nobody") };
+            let Err(CallError::Failed(error)) = call.await else {
+                panic!("a call was answered by nobody")
+            };
             assert!(error.is_unsent(), "{error:?}");
             if error.detail("because").is_some_and(|because| because.contains("memory")) {
                 return;
@@ -175,5 +187,8 @@ pub(crate) async fn blocked(events: &mut ConnectionEvents) {
 }
 
 async fn unblocked(events: &mut ConnectionEvents) {
-    while !matches!(timeout(PATIENCE, events.next()).await.unwrap().unwrap().change, Change::Unblocked) {}
+    while !matches!(
+        timeout(PATIENCE, events.next()).await.unwrap().unwrap().change,
+        Change::Unblocked
+    ) {}
 }

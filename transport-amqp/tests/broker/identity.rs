@@ -27,7 +27,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         node("forged_user_is_refused_by_the_broker", forged_user_is_refused_by_the_broker),
         node("what_is_published_again_is_from_nobody", what_is_published_again_is_from_nobody),
         node("changed_user_is_told_from_the_next_connection_on", changed_user_is_told),
-        node("what_is_held_under_an_alarm_says_who_sent_it", what_is_held_under_an_alarm_says_who_sent_it),
+        node(
+            "what_is_held_under_an_alarm_says_who_sent_it",
+            what_is_held_under_an_alarm_says_who_sent_it,
+        ),
         #[cfg(feature = "tls")]
         node("name_that_the_broker_does_not_know_us_by_is_left_out", unknown_name_is_left_out),
     ]
@@ -53,7 +56,8 @@ async fn handler_is_told_which_user_sent_it() {
         let event = timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap();
         assert_eq!(sender(event.context()), user);
     }
-    let silent = Amqp::builder(&url_of(&node, "alice")).unwrap().identify(false).connect().await.unwrap();
+    let silent =
+        Amqp::builder(&url_of(&node, "alice")).unwrap().identify(false).connect().await.unwrap();
     assert!(!silent.capabilities().security);
     assert_eq!(asked(&silent, "whoami").await, "nobody");
 }
@@ -70,7 +74,10 @@ async fn forged_user_is_refused_by_the_broker() {
     assert_eq!(sender(job.context()), "bob");
     job.ack();
     let refused = publish_as(&bob, "forged", "alice").await.unwrap_err();
-    assert!(refused.to_string().contains("406") || refused.to_string().contains("PRECONDITION"), "{refused}");
+    assert!(
+        refused.to_string().contains("406") || refused.to_string().contains("PRECONDITION"),
+        "{refused}"
+    );
     assert!(!bob.status().connected());
     drop(jobs);
     assert_eq!(waiting(&channel(&node.url()).await, "polywire.jobs.forged").await, 0);
@@ -95,16 +102,24 @@ async fn what_is_published_again_is_from_nobody() {
     push(&alice, "again").await;
     next(&mut jobs).await.dead_letter("bad").unwrap();
     until_dead(&serving, "again", 1).await;
-    assert_eq!(DeadLetters::of_queue(&serving, "again").unwrap().redrive(1, |_| true).await.unwrap(), 1);
+    assert_eq!(
+        DeadLetters::of_queue(&serving, "again").unwrap().redrive(1, |_| true).await.unwrap(),
+        1
+    );
     let job = next(&mut jobs).await;
     assert_eq!((sender(job.context()).as_str(), job.context().redriven()), ("nobody", 1));
     job.ack();
 
     // Either server declines what has a sender, and so the other one gets it.
     for _ in 0..2 {
-        let declining = Router::new(MessagePack).method("ask", |context: Context, (): ()| async move {
-            if context.peer.is_some() { Err(Fault::declined("signed")) } else { Ok(sender(&context)) }
-        });
+        let declining =
+            Router::new(MessagePack).method("ask", |context: Context, (): ()| async move {
+                if context.peer.is_some() {
+                    Err(Fault::declined("signed"))
+                } else {
+                    Ok(sender(&context))
+                }
+            });
         let server = Server::bind(&serving, "declined").await.unwrap();
         tokio::spawn(server.serve(declining));
     }
@@ -131,7 +146,8 @@ async fn changed_user_is_told() {
     let mut events = amqp.events();
     let connections = node.ctl(&["list_connections", "pid", "user"]).unwrap();
     for connection in connections.lines().filter(|line| line.ends_with("\talice")) {
-        node.ctl(&["close_connection", connection.split('\t').next().unwrap(), "rotation"]).unwrap();
+        node.ctl(&["close_connection", connection.split('\t').next().unwrap(), "rotation"])
+            .unwrap();
     }
     restored(&mut events).await;
     pusher.push(&2).await.unwrap();
@@ -140,7 +156,8 @@ async fn changed_user_is_told() {
     job.ack();
 }
 
-/// The broker answers nothing until the alarm is over, and what is sent waits to be told from whom it is.
+/// The broker answers nothing until the alarm is over, and what is sent waits to be told from whom
+/// it is.
 async fn what_is_held_under_an_alarm_says_who_sent_it() {
     let node = with_users(&["alice"]);
     let serving = Amqp::connect(&node.url()).await.unwrap();
@@ -176,8 +193,10 @@ async fn unknown_name_is_left_out() {
     let serving = Amqp::connect(&node.url()).await.unwrap();
     serve(&serving, "certified").await;
     let port = node.tls_port().unwrap();
-    for (named, expected) in [("localhost@", "localhost"), ("somebody@", "nobody"), ("", "nobody")] {
-        let files = format!("cacertfile={at}/ca.pem&certfile={at}/server.pem&keyfile={at}/server.key");
+    for (named, expected) in [("localhost@", "localhost"), ("somebody@", "nobody"), ("", "nobody")]
+    {
+        let files =
+            format!("cacertfile={at}/ca.pem&certfile={at}/server.pem&keyfile={at}/server.key");
         let url = format!("amqps://{named}localhost:{port}?auth_mechanism=external&{files}");
         let amqp = Amqp::connect(&url).await.unwrap();
         assert_eq!(asked(&amqp, "certified").await, expected, "{named:?}");

@@ -15,26 +15,42 @@ use tokio::time::timeout;
 
 use crate::outbound::through_proxy;
 use crate::stage::{
-    PATIENCE, bad_text, channel, consume, delete, killed_and_restarted, publish, until, until_dead, waiting,
+    PATIENCE, bad_text, channel, consume, delete, killed_and_restarted, publish, until, until_dead,
+    waiting,
 };
 use crate::{broker, node};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         broker("jobs_are_persistent_and_do_not_expire", jobs_are_persistent_and_do_not_expire),
-        broker("attempts_are_counted_on_both_kinds_of_queue", attempts_are_counted_on_both_kinds_of_queue),
+        broker(
+            "attempts_are_counted_on_both_kinds_of_queue",
+            attempts_are_counted_on_both_kinds_of_queue,
+        ),
         broker("job_given_back_keeps_what_it_says", job_given_back_keeps_what_it_says),
         broker("dropped_job_comes_again", dropped_job_comes_again),
         broker("jobs_not_taken_are_handed_back", jobs_not_taken_are_handed_back),
-        broker("job_given_back_before_a_close_is_there_once", job_given_back_before_a_close_is_there_once),
+        broker(
+            "job_given_back_before_a_close_is_there_once",
+            job_given_back_before_a_close_is_there_once,
+        ),
         broker("unreadable_jobs_are_kept_and_told", unreadable_jobs_are_kept_and_told),
         broker("queue_of_the_other_kind_is_named", queue_of_the_other_kind_is_named),
         broker("deleted_job_queue_loses_no_later_job", deleted_job_queue_loses_no_later_job),
         node("confirmed_jobs_outlive_a_killed_broker", confirmed_jobs_outlive_a_killed_broker),
-        node("full_puller_can_stop_after_a_lost_connection", full_puller_can_stop_after_a_lost_connection),
-        broker("puller_given_up_while_it_opens_holds_nothing", puller_given_up_while_it_opens_holds_nothing),
+        node(
+            "full_puller_can_stop_after_a_lost_connection",
+            full_puller_can_stop_after_a_lost_connection,
+        ),
+        broker(
+            "puller_given_up_while_it_opens_holds_nothing",
+            puller_given_up_while_it_opens_holds_nothing,
+        ),
         node("lost_connection_has_nothing_done_twice", lost_connection_has_nothing_done_twice),
-        node("late_acknowledgement_costs_the_channel_alone", late_acknowledgement_costs_the_channel_alone),
+        node(
+            "late_acknowledgement_costs_the_channel_alone",
+            late_acknowledgement_costs_the_channel_alone,
+        ),
     ]
 }
 
@@ -51,7 +67,9 @@ async fn jobs_are_persistent_and_do_not_expire(url: String) {
 }
 
 async fn attempts_are_counted_on_both_kinds_of_queue(url: String) {
-    for (queue, kind) in [("counted.classic", QueueKind::Classic), ("counted.quorum", QueueKind::Quorum)] {
+    for (queue, kind) in
+        [("counted.classic", QueueKind::Classic), ("counted.quorum", QueueKind::Quorum)]
+    {
         let amqp = Amqp::builder(&url).unwrap().queue_kind(kind).connect().await.unwrap();
         pusher(&amqp, queue).await.push(&1).await.unwrap();
         let mut puller = puller(&amqp, queue, 1).await;
@@ -62,7 +80,11 @@ async fn attempts_are_counted_on_both_kinds_of_queue(url: String) {
         }
         next(&mut puller).await.ack();
         amqp.close().await.unwrap();
-        assert_eq!(waiting(&channel(&url).await, &format!("polywire.jobs.{queue}")).await, 0, "{kind:?}");
+        assert_eq!(
+            waiting(&channel(&url).await, &format!("polywire.jobs.{queue}")).await,
+            0,
+            "{kind:?}"
+        );
     }
 }
 
@@ -125,7 +147,9 @@ async fn unreadable_jobs_are_kept_and_told(url: String) {
     job.ack();
     let letters = until_dead(&amqp, "victim", 3).await;
     assert!(
-        letters.iter().all(|letter| letter.reason() == Reason::Unreadable && letter.last_error().is_some())
+        letters
+            .iter()
+            .all(|letter| letter.reason() == Reason::Unreadable && letter.last_error().is_some())
     );
     assert!(letters.iter().all(|letter| letter.message().body.clone().into_bytes() == b"\x01"[..]));
 }
@@ -167,7 +191,8 @@ async fn confirmed_jobs_outlive_a_killed_broker() {
     let numbers: Vec<u32> = (0..50).collect();
     try_join_all(numbers.iter().map(|n| durable.push(n))).await.unwrap();
     try_join_all(numbers.iter().map(|n| replicated.push(n))).await.unwrap();
-    // RabbitMQ writes down a while later that a quorum queue was made; one that is killed before forgets it.
+    // RabbitMQ writes down a while later that a quorum queue was made; one that is killed before
+    // forgets it.
     node.ctl(&["eval", "[dets:sync(Table) || Table <- dets:all()]."]).unwrap();
     let _node = killed_and_restarted(node).await;
     // The ends that were there before go on as well.
@@ -243,8 +268,10 @@ async fn lost_connection_has_nothing_done_twice() {
 }
 
 async fn late_acknowledgement_costs_the_channel_alone() {
-    let node =
-        Node::start_with_advanced("consumer_timeout = 1000\n", "[{rabbit, [{channel_tick_interval, 500}]}].");
+    let node = Node::start_with_advanced(
+        "consumer_timeout = 1000\n",
+        "[{rabbit, [{channel_tick_interval, 500}]}].",
+    );
     let node = node.unwrap();
     // On a machine that does much else, a connection is not to be lost for another reason.
     let amqp = Amqp::builder(&node.url()).unwrap().heartbeat(PATIENCE).connect().await.unwrap();
@@ -280,7 +307,8 @@ async fn job_given_back_before_a_close_is_there_once(url: String) {
         let mut puller = puller(&amqp, &queue, 1).await;
         drop(next(&mut puller).await);
         amqp.close().await.unwrap();
-        // Whatever a connection held comes back when the broker sees that it is gone, which it has by then.
+        // Whatever a connection held comes back when the broker sees that it is gone, which it has
+        // by then.
         drop(puller);
         assert_eq!(waiting(&counting, &format!("polywire.jobs.{queue}")).await, 1, "round {round}");
     }
@@ -298,7 +326,8 @@ async fn next(puller: &mut Puller<u32>) -> Job<u32> {
     timeout(PATIENCE, puller.next()).await.expect("a job comes").unwrap().unwrap()
 }
 
-/// So many jobs, acknowledged, in order of their numbers. One that comes twice stands there twice, in the place of another.
+/// So many jobs, acknowledged, in order of their numbers. One that comes twice stands there twice,
+/// in the place of another.
 async fn taken(puller: &mut Puller<u32>, count: usize) -> Vec<u32> {
     let mut taken = Vec::new();
     while taken.len() < count {

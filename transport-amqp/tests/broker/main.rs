@@ -1,4 +1,5 @@
-//! What is AMQP's own: connecting and failing to, returned messages, queues that go, a broker that dies.
+//! What is AMQP's own: connecting and failing to, returned messages, queues that go, a broker that
+//! dies.
 //!
 //! Most of it needs a broker: `cargo xtask test` starts one and says where in `POLYWIRE_AMQP_URL`.
 
@@ -84,5 +85,6 @@ fn run(test: impl Future<Output = ()>) {
     runtime.block_on(async { timeout(TEST_MAX, test).await.expect("the test ends") });
 }
 
-/// A test that hangs ends. Some start two nodes, each of which may take a minute on a machine that is busy.
+/// A test that hangs ends. Some start two nodes, each of which may take a minute on a machine that
+/// is busy.
 const TEST_MAX: Duration = Duration::from_mins(5);

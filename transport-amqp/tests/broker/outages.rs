@@ -18,7 +18,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         node("lost_broker_is_replaced_by_the_next_one", lost_broker_is_replaced_by_the_next_one),
         node("changed_password_is_asked_for_again", changed_password_is_asked_for_again),
         node("refused_user_is_not_retried_for_ever", refused_user_is_not_retried_for_ever),
-        node("calls_whose_replies_are_refused_fail_at_once", calls_whose_replies_are_refused_fail_at_once),
+        node(
+            "calls_whose_replies_are_refused_fail_at_once",
+            calls_whose_replies_are_refused_fail_at_once,
+        ),
     ]
 }
 
@@ -57,7 +60,8 @@ async fn lost_broker_is_replaced_by_the_next_one() {
                 Ok(four) => return four,
                 Err(error) => {
                     let expected =
-                        [ErrorKind::Unroutable, ErrorKind::Disconnected, ErrorKind::RepliesLost].map(Some);
+                        [ErrorKind::Unroutable, ErrorKind::Disconnected, ErrorKind::RepliesLost]
+                            .map(Some);
                     assert!(expected.contains(&error.kind()), "{error:?}");
                 }
             }
@@ -83,7 +87,8 @@ async fn changed_password_is_asked_for_again() {
     node.ctl(&["close_all_connections", "rotation"]).unwrap();
     let mut restored = 0;
     while restored < 2 {
-        restored += u32::from(matches!(events.next().await.unwrap().change, Change::Restored { .. }));
+        restored +=
+            u32::from(matches!(events.next().await.unwrap().change, Change::Restored { .. }));
     }
     assert_eq!(client(&amqp, "rotated").await.call::<_, u32>("double", &2).await.unwrap(), 4);
 }
@@ -110,7 +115,8 @@ async fn refused_user_is_not_retried_for_ever() {
     assert_eq!(error.kind(), ErrorKind::Denied);
 }
 
-/// The connection that requests go out on lives on; the other one, that replies would come in on, is refused for good.
+/// The connection that requests go out on lives on; the other one, that replies would come in on,
+/// is refused for good.
 async fn calls_whose_replies_are_refused_fail_at_once() {
     let node = Node::start().unwrap();
     let builder = Amqp::builder(&node.url()).unwrap().give_up_after(Duration::from_millis(100));
@@ -127,7 +133,10 @@ async fn calls_whose_replies_are_refused_fail_at_once() {
     node.ctl(&["close_connection", &process, "rotation"]).unwrap();
     let refusal = loop {
         let ConnectionEvent { purpose, change, .. } = events.next().await.unwrap();
-        assert!(purpose == Purpose::Consuming || matches!(change, Change::Connected { .. }), "{change:?}");
+        assert!(
+            purpose == Purpose::Consuming || matches!(change, Change::Connected { .. }),
+            "{change:?}"
+        );
         if let Change::Refused(error) = change {
             break error;
         }
@@ -144,8 +153,12 @@ async fn calls_whose_replies_are_refused_fail_at_once() {
 /// The process at the broker of the connection over which a reply queue is consumed.
 fn consumer_with_reply_queue(node: &Node) -> String {
     let channels = node.ctl(&["list_consumers", "queue_name", "channel_pid"]).unwrap();
-    let channel =
-        channels.lines().find(|line| line.starts_with("polywire.reply.")).unwrap().split('\t').nth(1);
+    let channel = channels
+        .lines()
+        .find(|line| line.starts_with("polywire.reply."))
+        .unwrap()
+        .split('\t')
+        .nth(1);
     let all = node.ctl(&["list_channels", "pid", "connection"]).unwrap();
     let line = all.lines().find(|line| line.split('\t').next() == channel).unwrap();
     line.split('\t').nth(1).unwrap().to_owned()

@@ -1,4 +1,5 @@
-//! What goes out: returned, held while there is no connection, and bounded while nothing is confirmed.
+//! What goes out: returned, held while there is no connection, and bounded while nothing is
+//! confirmed.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use polywire_amqp::{Amqp, AmqpBuilder, Change, ConnectionEvents, Purpose};
 use polywire_codec::MessagePack;
 use polywire_conformance::{Direction, Proxy};
 use polywire_core::{
-    Address, CallError, CallId, Deadline, ErrorKind, Message, Puller, Pusher, Sender, Server, Transport,
+    Address, CallError, CallId, Deadline, ErrorKind, Message, Puller, Pusher, Sender, Server,
+    Transport,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
@@ -20,12 +22,18 @@ use crate::{broker, node};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        broker("each_unroutable_message_is_told_and_no_other", each_unroutable_message_is_told_and_no_other),
+        broker(
+            "each_unroutable_message_is_told_and_no_other",
+            each_unroutable_message_is_told_and_no_other,
+        ),
         broker("held_jobs_go_out_in_order", held_jobs_go_out_in_order),
         broker("message_that_is_given_up_is_never_sent", message_that_is_given_up_is_never_sent),
         node("unconfirmed_messages_are_bounded", unconfirmed_messages_are_bounded),
         broker("message_that_is_not_confirmed_in_time_may_have_arrived", not_confirmed_in_time),
-        broker("message_that_the_broker_refuses_is_rejected", message_that_the_broker_refuses_is_rejected),
+        broker(
+            "message_that_the_broker_refuses_is_rejected",
+            message_that_the_broker_refuses_is_rejected,
+        ),
     ]
 }
 
@@ -39,7 +47,8 @@ async fn each_unroutable_message_is_told_and_no_other(url: String) {
         let sending = (0..100).map(|n| {
             let is_routable = n % 10 != window % 10;
             let sender = if is_routable { &routable } else { &unroutable };
-            let mut request = Message::request(Address::new("x").unwrap(), Deadline::after(PATIENCE));
+            let mut request =
+                Message::request(Address::new("x").unwrap(), Deadline::after(PATIENCE));
             request.id = Some(CallId(window * 100 + n));
             let sending = sender.send(request);
             async move { (is_routable, sending.await) }
@@ -62,7 +71,8 @@ async fn requests_to(amqp: &Amqp, service: &str) -> Sender {
     amqp.requester(&Address::new(service).unwrap()).await.unwrap().0
 }
 
-/// In order among themselves, beyond the bounds of the buffer, and before what comes when the connection is back.
+/// In order among themselves, beyond the bounds of the buffer, and before what comes when the
+/// connection is back.
 async fn held_jobs_go_out_in_order(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
     let amqp = builder.held(20, 1 << 20).connect().await.unwrap();
@@ -99,7 +109,9 @@ async fn message_that_is_given_up_is_never_sent(url: String) {
     assert!(timeout(Duration::ZERO, pusher.push(&1)).await.is_err(), "it is held, and dropped");
     let impatient = caller.request("x").timeout(Duration::from_millis(50)).call::<_, u32>(&1);
     let (impatient, pushed) = tokio::join!(impatient, pusher.push(&2));
-    let Err(CallError::Failed(impatient)) = impatient else { panic!("the call ended with {impatient:?}") };
+    let Err(CallError::Failed(impatient)) = impatient else {
+        panic!("the call ended with {impatient:?}")
+    };
     for error in [impatient, pushed.unwrap_err()] {
         assert_eq!(error.kind(), ErrorKind::Disconnected);
         assert!(error.is_unsent(), "{error:?}");

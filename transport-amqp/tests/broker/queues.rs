@@ -6,8 +6,8 @@ use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, AmqpBuilder, QueueKind, QueueOptions, QueueOverflow};
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, Client, DeadLetters, Deadline, ErrorKind, Group, Job, Message, Puller, Pusher, Reason, Server,
-    Subscriber, Transport, Window,
+    Address, Client, DeadLetters, Deadline, ErrorKind, Group, Job, Message, Puller, Pusher, Reason,
+    Server, Subscriber, Transport, Window,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
@@ -27,7 +27,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         node("what_waits_comes_back_to_a_full_queue", what_waits_comes_back_to_a_full_queue),
         broker("oldest_job_leaves_a_full_queue", oldest_job_leaves_a_full_queue),
         broker("latest_dead_letters_are_kept", latest_dead_letters_are_kept),
-        broker("urgent_jobs_and_requests_are_taken_first", urgent_jobs_and_requests_are_taken_first),
+        broker(
+            "urgent_jobs_and_requests_are_taken_first",
+            urgent_jobs_and_requests_are_taken_first,
+        ),
         broker(
             "what_comes_back_too_often_is_buried_by_the_broker",
             what_comes_back_too_often_is_buried_by_the_broker,
@@ -94,12 +97,14 @@ async fn clash_of_arguments_names_both_values(url: String) {
     let with = async |options| builder(&url).jobs("clashing", options).connect().await.unwrap();
     let first = with(QueueOptions::new().priorities(5)).await;
     let _pusher = Pusher::connect(&first, "clashing", MessagePack).await.unwrap();
-    for (options, ours) in [(QueueOptions::new().priorities(9), "9"), (QueueOptions::new(), "none")] {
+    for (options, ours) in [(QueueOptions::new().priorities(9), "9"), (QueueOptions::new(), "none")]
+    {
         let amqp = with(options).await;
         let error = Puller::<u32>::bind(&amqp, "clashing", MessagePack).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         let details = ["queue", "argument", "ours", "theirs"].map(|name| error.detail(name));
-        let expected = [Some("polywire.jobs.clashing"), Some("x-max-priority"), Some(ours), Some("5")];
+        let expected =
+            [Some("polywire.jobs.clashing"), Some("x-max-priority"), Some(ours), Some("5")];
         assert_eq!(details, expected, "{error:?}");
     }
 }
@@ -113,8 +118,11 @@ async fn passive_queue_is_found_or_missing_and_never_made(url: String) {
     }
     assert_eq!(Server::bind(&amqp, "unmade.passive").await.unwrap_err().kind(), ErrorKind::Config);
     // Made by somebody else, with arguments that we do not know.
-    let other =
-        builder(&url).jobs("made.passive", QueueOptions::new().priorities(3)).connect().await.unwrap();
+    let other = builder(&url)
+        .jobs("made.passive", QueueOptions::new().priorities(3))
+        .connect()
+        .await
+        .unwrap();
     let _made = Pusher::connect(&other, "made.passive", MessagePack).await.unwrap();
     let pusher = Pusher::connect(&amqp, "made.passive", MessagePack).await.unwrap();
     pusher.push(&1).await.unwrap();
@@ -122,7 +130,8 @@ async fn passive_queue_is_found_or_missing_and_never_made(url: String) {
 }
 
 async fn full_queue_refuses_and_says_so(url: String) {
-    for (queue, kind) in [("full.classic", QueueKind::Classic), ("full.quorum", QueueKind::Quorum)] {
+    for (queue, kind) in [("full.classic", QueueKind::Classic), ("full.quorum", QueueKind::Quorum)]
+    {
         let options = QueueOptions::new().kind(kind).length(3, QueueOverflow::Reject);
         let amqp = builder(&url).jobs(queue, options.clone()).service(queue, options);
         let amqp = amqp.connect().await.unwrap();
@@ -165,8 +174,10 @@ async fn full_service_refuses(amqp: &Amqp, service: &str) -> Option<ErrorKind> {
 
 async fn what_waits_comes_back_to_a_full_queue() {
     // Unless it is told otherwise, it tries again after three minutes what was refused.
-    let node =
-        Node::start_with_advanced("", "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 500}]}].");
+    let node = Node::start_with_advanced(
+        "",
+        "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 500}]}].",
+    );
     let (node, options) = (node.unwrap(), QueueOptions::new().length(1, QueueOverflow::Reject));
     let amqp = builder(&node.url()).jobs("full.later", options).connect().await.unwrap();
     let pusher = Pusher::connect(&amqp, "full.later", MessagePack).await.unwrap();
@@ -180,7 +191,8 @@ async fn what_waits_comes_back_to_a_full_queue() {
     timeout(PATIENCE, third).await.expect("there is room again");
     // The first one is refused, since there is no room until the next is taken.
     let channel = channel(&node.url()).await;
-    let refused = async { while waiting(&channel, "polywire.retry.jobs.full.later..256").await > 0 {} };
+    let refused =
+        async { while waiting(&channel, "polywire.retry.jobs.full.later..256").await > 0 {} };
     timeout(PATIENCE, refused).await.expect("it is due");
     assert_eq!(waiting(&channel, "polywire.jobs.full.later").await, 1);
     held.ack();
@@ -202,7 +214,10 @@ async fn oldest_job_leaves_a_full_queue(url: String) {
         pusher.push(&n).await.unwrap();
     }
     let letters = until_dead(&amqp, "shifting", 1).await;
-    assert_eq!((letters[0].reason(), letters[0].read::<u32>(&MessagePack).unwrap()), (Reason::Overflowed, 0));
+    assert_eq!(
+        (letters[0].reason(), letters[0].read::<u32>(&MessagePack).unwrap()),
+        (Reason::Overflowed, 0)
+    );
     let mut jobs = puller(&amqp, "shifting", 1).await;
     let discarded = next(&mut jobs).await;
     assert_eq!(*discarded, 1);
@@ -214,31 +229,41 @@ async fn oldest_job_leaves_a_full_queue(url: String) {
 }
 
 async fn latest_dead_letters_are_kept(url: String) {
-    for (queue, kind) in [("mortal.classic", QueueKind::Classic), ("mortal.quorum", QueueKind::Quorum)] {
+    for (queue, kind) in
+        [("mortal.classic", QueueKind::Classic), ("mortal.quorum", QueueKind::Quorum)]
+    {
         let options = QueueOptions::new().kind(kind).dead_letters_max(2);
         let amqp = builder(&url).jobs(queue, options).connect().await.unwrap();
         let pusher = Pusher::connect(&amqp, queue, MessagePack).await.unwrap();
-        let (mut jobs, dead) = (puller(&amqp, queue, 1).await, DeadLetters::of_queue(&amqp, queue).unwrap());
+        let (mut jobs, dead) =
+            (puller(&amqp, queue, 1).await, DeadLetters::of_queue(&amqp, queue).unwrap());
         for n in 0..4 {
             pusher.push(&n).await.unwrap();
             next(&mut jobs).await.dead_letter("").unwrap();
             // One dies after the other.
             let dying = async {
-                while dead.look(9).await.unwrap().last().map(|letter| letter.read(&MessagePack).unwrap())
+                while dead
+                    .look(9)
+                    .await
+                    .unwrap()
+                    .last()
+                    .map(|letter| letter.read(&MessagePack).unwrap())
                     != Some(n)
                 {}
             };
             timeout(PATIENCE, dying).await.expect("it is dead");
         }
         let letters = until_dead(&amqp, queue, 2).await;
-        let numbers: Vec<u32> = letters.iter().map(|letter| letter.read(&MessagePack).unwrap()).collect();
+        let numbers: Vec<u32> =
+            letters.iter().map(|letter| letter.read(&MessagePack).unwrap()).collect();
         assert_eq!(numbers, [2, 3], "{kind:?}");
     }
 }
 
 async fn urgent_jobs_and_requests_are_taken_first(url: String) {
     let urgent = || QueueOptions::new().priorities(5);
-    let amqp = builder(&url).jobs("urgent", urgent()).service("urgent", urgent()).connect().await.unwrap();
+    let amqp =
+        builder(&url).jobs("urgent", urgent()).service("urgent", urgent()).connect().await.unwrap();
     let pusher = Pusher::connect(&amqp, "urgent", MessagePack).await.unwrap();
     for (job, priority) in [(1, 0), (2, 5), (3, 1)] {
         pusher.with_priority(priority).push(&job).await.unwrap();
@@ -275,7 +300,10 @@ async fn what_comes_back_too_often_is_buried_by_the_broker(url: String) {
         job.requeue().unwrap();
     }
     let letters = until_dead(&amqp, "limited", 1).await;
-    assert_eq!((letters[0].reason(), letters[0].read::<u32>(&MessagePack).unwrap()), (Reason::Crashed, 1));
+    assert_eq!(
+        (letters[0].reason(), letters[0].read::<u32>(&MessagePack).unwrap()),
+        (Reason::Crashed, 1)
+    );
     assert!(letters[0].at().unwrap().elapsed().unwrap() < PATIENCE * 2, "{letters:?}");
     println!("after {} attempts", letters[0].attempts());
     let dead = DeadLetters::of_queue(&amqp, "limited").unwrap();
@@ -292,7 +320,8 @@ async fn what_comes_back_too_often_is_buried_by_the_broker(url: String) {
 
 async fn what_is_there_too_long_is_buried_if_asked_for(url: String) {
     let short = QueueOptions::new().message_ttl(Duration::from_millis(50));
-    let builder = builder(&url).jobs("kept.short", short.clone().dead_letters()).jobs("gone.short", short);
+    let builder =
+        builder(&url).jobs("kept.short", short.clone().dead_letters()).jobs("gone.short", short);
     let amqp = builder.connect().await.unwrap();
     for queue in ["kept.short", "gone.short"] {
         Pusher::connect(&amqp, queue, MessagePack).await.unwrap().push(&1).await.unwrap();
@@ -315,7 +344,8 @@ async fn options_that_make_no_sense_are_refused() {
     ] {
         assert_eq!(builder.connect().await.unwrap_err().kind(), ErrorKind::Config);
     }
-    let error = nowhere().jobs("fast", QueueOptions::new().delivery_limit(1)).connect().await.unwrap_err();
+    let error =
+        nowhere().jobs("fast", QueueOptions::new().delivery_limit(1)).connect().await.unwrap_err();
     assert_eq!(error.detail("queue"), Some("polywire.jobs.fast"));
 }
 

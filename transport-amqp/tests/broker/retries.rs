@@ -11,13 +11,15 @@ use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, QueueKind};
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Address, Client, Code, Context, DeadLetters, ErrorKind, Fault, Group, Job, Listener, Publisher, Puller,
-    Pusher, Reason, Retries, Router, Server, Subscriber, Transport, Window, Worker,
+    Address, Client, Code, Context, DeadLetters, ErrorKind, Fault, Group, Job, Listener, Publisher,
+    Puller, Pusher, Reason, Retries, Router, Server, Subscriber, Transport, Window, Worker,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
-use crate::stage::{PATIENCE, channel, delete, killed_and_restarted, publish, until, until_dead, waiting};
+use crate::stage::{
+    PATIENCE, channel, delete, killed_and_restarted, publish, until, until_dead, waiting,
+};
 use crate::{broker, node};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -26,12 +28,24 @@ pub(crate) fn trials() -> Vec<Trial> {
             "failed_job_waits_at_the_broker_with_its_story",
             failed_job_waits_at_the_broker_with_its_story,
         ),
-        broker("retry_queue_that_was_deleted_is_made_again", retry_queue_that_was_deleted_is_made_again),
+        broker(
+            "retry_queue_that_was_deleted_is_made_again",
+            retry_queue_that_was_deleted_is_made_again,
+        ),
         broker("dead_job_is_redriven_as_it_came", dead_job_is_redriven_as_it_came),
-        broker("job_that_ends_its_processes_is_not_run_again", job_that_ends_its_processes_is_not_run_again),
-        broker("dead_event_is_redriven_to_its_group_alone", dead_event_is_redriven_to_its_group_alone),
+        broker(
+            "job_that_ends_its_processes_is_not_run_again",
+            job_that_ends_its_processes_is_not_run_again,
+        ),
+        broker(
+            "dead_event_is_redriven_to_its_group_alone",
+            dead_event_is_redriven_to_its_group_alone,
+        ),
         broker("request_that_ends_its_servers_is_kept", request_that_ends_its_servers_is_kept),
-        broker("bound_that_a_queue_cannot_count_is_refused", bound_that_a_queue_cannot_count_is_refused),
+        broker(
+            "bound_that_a_queue_cannot_count_is_refused",
+            bound_that_a_queue_cannot_count_is_refused,
+        ),
         node(
             "killed_broker_loses_nothing_that_is_given_back",
             killed_broker_loses_nothing_that_is_given_back,
@@ -39,7 +53,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-const KINDS: [(&str, QueueKind); 2] = [("classic", QueueKind::Classic), ("quorum", QueueKind::Quorum)];
+const KINDS: [(&str, QueueKind); 2] =
+    [("classic", QueueKind::Classic), ("quorum", QueueKind::Quorum)];
 
 async fn failed_job_waits_at_the_broker_with_its_story(url: String) {
     for (name, kind) in KINDS {
@@ -108,12 +123,20 @@ async fn dead_job_is_redriven_as_it_came(url: String) {
             until_dead(&amqp, &queue, expected.try_into().unwrap()).await;
         }
         let letters = until_dead(&amqp, &queue, 2).await;
-        let told: Vec<_> =
-            letters.iter().map(|letter| (letter.reason(), letter.attempts(), letter.last_error())).collect();
-        assert_eq!(told, [(Reason::Refused, 1, Some("job 1")), (Reason::Refused, 1, Some("job 2"))]);
+        let told: Vec<_> = letters
+            .iter()
+            .map(|letter| (letter.reason(), letter.attempts(), letter.last_error()))
+            .collect();
+        assert_eq!(
+            told,
+            [(Reason::Refused, 1, Some("job 1")), (Reason::Refused, 1, Some("job 2"))]
+        );
         assert!(letters[0].at().unwrap().elapsed().unwrap() < PATIENCE * 2);
         let dead = DeadLetters::of_queue(&amqp, &*queue).unwrap();
-        assert_eq!(dead.redrive(9, |letter| letter.last_error() == Some("job 1")).await.unwrap(), 1);
+        assert_eq!(
+            dead.redrive(9, |letter| letter.last_error() == Some("job 1")).await.unwrap(),
+            1
+        );
         let job = next(&mut jobs).await;
         assert_eq!((*job, job.context().attempt, job.context().redriven()), (1, 1, 1));
         job.requeue().unwrap();
@@ -165,9 +188,16 @@ async fn job_that_ends_its_processes_is_not_run_again(url: String) {
         let letters = until_dead(&amqp, &queue, 1).await;
         assert_eq!(letters[0].reason(), Reason::Crashed, "{kind:?}");
         // What a consumer is given while it goes counts as well, although nobody sees it.
-        assert!((4..=5).contains(&letters[0].attempts()), "{kind:?}: {} attempts", letters[0].attempts());
+        assert!(
+            (4..=5).contains(&letters[0].attempts()),
+            "{kind:?}: {} attempts",
+            letters[0].attempts()
+        );
         assert_eq!(runs.load(Ordering::SeqCst), 0);
-        assert_eq!(DeadLetters::of_queue(&amqp, &*queue).unwrap().redrive(9, |_| true).await.unwrap(), 1);
+        assert_eq!(
+            DeadLetters::of_queue(&amqp, &*queue).unwrap().redrive(9, |_| true).await.unwrap(),
+            1
+        );
         until(|| handle.stats().done == 1).await;
         working.abort();
     }
@@ -177,14 +207,20 @@ async fn dead_event_is_redriven_to_its_group_alone(url: String) {
     for (name, kind) in KINDS {
         let (amqp, events) = (connected(&url, kind).await, format!("orders.{name}"));
         let group = Group::new("billing").unwrap().durable();
-        let listener = Listener::bind(&amqp, &*events, MessagePack).group(group).retries(Retries::at_once(2));
+        let listener =
+            Listener::bind(&amqp, &*events, MessagePack).group(group).retries(Retries::at_once(2));
         let listener = listener.await.unwrap();
         let handle = listener.handle();
         let listening = tokio::spawn(listener.listen(|context: Context, _: u32| async move {
             assert_eq!(context.topic.as_ref().unwrap().as_str(), "7.paid");
-            if context.redriven() > 0 { Ok(()) } else { Err(Fault::new(Code::Application, "unpaid")) }
+            if context.redriven() > 0 {
+                Ok(())
+            } else {
+                Err(Fault::new(Code::Application, "unpaid"))
+            }
         }));
-        let mut own: Subscriber<u32> = Subscriber::bind(&amqp, &*events, MessagePack).await.unwrap();
+        let mut own: Subscriber<u32> =
+            Subscriber::bind(&amqp, &*events, MessagePack).await.unwrap();
         let publisher = Publisher::connect(&amqp, &*events, MessagePack).await.unwrap();
         publisher.publish("7.paid", &1).await.unwrap();
         until(|| handle.stats().dead_lettered == 1).await;
@@ -208,7 +244,9 @@ async fn dead_event_is_redriven_to_its_group_alone(url: String) {
 }
 
 async fn request_that_ends_its_servers_is_kept(url: String) {
-    for (name, kind, limit) in [("classic", QueueKind::Classic, 1), ("quorum", QueueKind::Quorum, 2)] {
+    for (name, kind, limit) in
+        [("classic", QueueKind::Classic, 1), ("quorum", QueueKind::Quorum, 2)]
+    {
         let (amqp, service) = (connected(&url, kind).await, format!("fragile.{name}"));
         let address = Address::new(service.clone()).unwrap();
         let mut dying = Vec::new();
@@ -219,7 +257,8 @@ async fn request_that_ends_its_servers_is_kept(url: String) {
         }
         let client = Client::connect(&amqp, &*service, MessagePack).await.unwrap();
         let call = tokio::spawn(async move { client.call::<_, u32>("crash", &1).await });
-        // Each server but the last one gets it, since they do not take turns by names: whoever has it dies.
+        // Each server but the last one gets it, since they do not take turns by names: whoever has
+        // it dies.
         for _ in 0..limit {
             let (nth, held) = {
                 let polls = dying.iter_mut().map(|(_, requests)| Box::pin(requests.next()));
@@ -245,7 +284,8 @@ async fn request_that_ends_its_servers_is_kept(url: String) {
         assert_eq!(runs.load(Ordering::SeqCst), 0);
         let dead = DeadLetters::of_service(&amqp, &*service).unwrap();
         let redriving = async {
-            while dead.redrive(9, |letter| letter.reason() == Reason::Crashed).await.unwrap() == 0 {}
+            while dead.redrive(9, |letter| letter.reason() == Reason::Crashed).await.unwrap() == 0 {
+            }
         };
         timeout(PATIENCE, redriving).await.expect("it is kept");
         until(|| runs.load(Ordering::SeqCst) == 1).await;
@@ -268,7 +308,8 @@ async fn bound_that_a_queue_cannot_count_is_refused(url: String) {
     }
 }
 
-/// What is copied is confirmed, and only then acknowledged: at whatever moment the broker dies, a job is somewhere.
+/// What is copied is confirmed, and only then acknowledged: at whatever moment the broker dies, a
+/// job is somewhere.
 async fn killed_broker_loses_nothing_that_is_given_back() {
     const ALL: u32 = 300;
     let mut node = Node::start().unwrap();
@@ -284,7 +325,8 @@ async fn killed_broker_loses_nothing_that_is_given_back() {
         while held.len() < ALL as usize - 2 {
             held.push(next(&mut jobs).await);
         }
-        // RabbitMQ writes down a while later that a quorum queue was made; one that is killed before forgets it.
+        // RabbitMQ writes down a while later that a quorum queue was made; one that is killed
+        // before forgets it.
         node.remember_queues().unwrap();
         for (n, job) in held.into_iter().enumerate() {
             match n % 3 {
@@ -306,8 +348,12 @@ async fn killed_broker_loses_nothing_that_is_given_back() {
                     job.ack();
                     continue;
                 }
-                if let Ok(letters) = DeadLetters::of_queue(&amqp, &*queue).unwrap().look(usize::MAX).await {
-                    seen.extend(letters.iter().map(|letter| letter.read::<u32>(&MessagePack).unwrap()));
+                if let Ok(letters) =
+                    DeadLetters::of_queue(&amqp, &*queue).unwrap().look(usize::MAX).await
+                {
+                    seen.extend(
+                        letters.iter().map(|letter| letter.read::<u32>(&MessagePack).unwrap()),
+                    );
                 }
             }
         };

@@ -42,7 +42,8 @@ pub(crate) async fn serve(amqp: &Amqp, service: &str) -> ServerHandle {
 
 /// A server of one request at a time, which waits for a permit.
 pub(crate) async fn serve_gated(amqp: &Amqp, service: &str, gate: &Arc<Semaphore>) -> ServerHandle {
-    let server = Server::bind(amqp, Address::new(service).unwrap()).window(Window::new(1)).await.unwrap();
+    let server =
+        Server::bind(amqp, Address::new(service).unwrap()).window(Window::new(1)).await.unwrap();
     let handle = server.handle();
     let gate = gate.clone();
     let router = Router::new(MessagePack)
@@ -144,7 +145,10 @@ pub(crate) fn bad_text() -> FieldTable {
 
 pub(crate) async fn publish(channel: &Channel, queue: &str, properties: BasicProperties) {
     let options = BasicPublishOptions::default();
-    channel.basic_publish("".into(), ShortString::from(queue), options, b"\x01", properties).await.unwrap();
+    channel
+        .basic_publish("".into(), ShortString::from(queue), options, b"\x01", properties)
+        .await
+        .unwrap();
 }
 
 pub(crate) async fn delete(url: &str, queue: &str) {

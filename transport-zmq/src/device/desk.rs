@@ -1,7 +1,7 @@
 //! Whose calls a forwarder has passed on. No I/O.
 //!
-//! A server answers by number, and the numbers of two callers may be the same. So each call gets a number of the
-//! forwarder's on its way there, and its own back on its way home.
+//! A server answers by number, and the numbers of two callers may be the same. So each call gets a
+//! number of the forwarder's on its way there, and its own back on its way home.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use polywire_core::{CallId, Deadline};
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-/// The calls that are not answered yet: at most [`Desk::MAX`], and [`Desk::PEER_MAX`] of one peer, of which those are
-/// forgotten that have expired.
+/// The calls that are not answered yet: at most [`Desk::MAX`], and [`Desk::PEER_MAX`] of one peer,
+/// of which those are forgotten that have expired.
 #[derive(Default)]
 pub(super) struct Desk {
     calls: FxHashMap<CallId, Caller>,
@@ -35,7 +35,8 @@ pub(super) struct Caller {
 impl Desk {
     /// Calls in flight. What is beyond is refused.
     pub(super) const MAX: usize = 1 << 20;
-    /// Those of one peer, which is not to leave nothing to the others: as many as a caller has by default.
+    /// Those of one peer, which is not to leave nothing to the others: as many as a caller has by
+    /// default.
     pub(super) const PEER_MAX: usize = 1 << 17;
     const PRUNE_MIN: usize = 1024;
     /// Looking through all calls for each one that is refused would hold up those that are not.
@@ -79,7 +80,8 @@ impl Desk {
     }
 
     fn is_full(&self, peer: &Bytes) -> bool {
-        self.calls.len() >= Self::MAX || self.peers.get(peer).is_some_and(|calls| *calls >= Self::PEER_MAX)
+        self.calls.len() >= Self::MAX
+            || self.peers.get(peer).is_some_and(|calls| *calls >= Self::PEER_MAX)
     }
 
     fn prune_once_in_a_while(&mut self) {
@@ -131,7 +133,8 @@ mod tests {
     async fn calls_of_two_callers_are_told_apart_and_answered_once() {
         let mut desk = Desk::default();
         let deadline = Deadline::after(Duration::from_secs(1));
-        let [one, other] = ["a", "b"].map(|peer| desk.enter(peer.into(), CallId(7), deadline).unwrap());
+        let [one, other] =
+            ["a", "b"].map(|peer| desk.enter(peer.into(), CallId(7), deadline).unwrap());
         assert_ne!(one, other);
         assert!(!desk.is_done());
         assert_eq!(desk.take(other).unwrap().peer, "b");
@@ -145,13 +148,15 @@ mod tests {
     async fn an_abandoned_call_is_its_callers_own() {
         let mut desk = Desk::default();
         let deadline = Deadline::after(Duration::from_secs(1));
-        let [one, other] = ["a", "b"].map(|peer| desk.enter(peer.into(), CallId(7), deadline).unwrap());
+        let [one, other] =
+            ["a", "b"].map(|peer| desk.enter(peer.into(), CallId(7), deadline).unwrap());
         assert_eq!(desk.abandon(&"a".into(), CallId(8)), None);
         assert_eq!(desk.abandon(&"b".into(), CallId(7)), Some(other));
         assert_eq!(desk.abandon(&"b".into(), CallId(7)), None);
         assert_eq!(desk.take(one).unwrap().peer, "a");
         // A number that is used twice means the later call, and both are forgotten in the end.
-        let [first, second] = [(); 2].map(|()| desk.enter("a".into(), CallId(7), deadline).unwrap());
+        let [first, second] =
+            [(); 2].map(|()| desk.enter("a".into(), CallId(7), deadline).unwrap());
         assert!(desk.take(first).is_some());
         assert_eq!(desk.abandon(&"a".into(), CallId(7)), Some(second));
         assert!(desk.is_done() && desk.peers.is_empty() && desk.numbers.is_empty());
@@ -161,7 +166,8 @@ mod tests {
     async fn what_has_expired_is_forgotten() {
         let mut desk = Desk::default();
         for id in 0..100_000 {
-            desk.enter(Bytes::new(), CallId(id), Deadline::after(Duration::from_millis(10))).unwrap();
+            desk.enter(Bytes::new(), CallId(id), Deadline::after(Duration::from_millis(10)))
+                .unwrap();
             tokio::time::advance(Duration::from_micros(100)).await;
         }
         assert!(desk.calls.len() <= 2 * Desk::PRUNE_MIN);

@@ -33,41 +33,53 @@ use crate::wire::{Frames, Hello, Kind, Native, Peek, Role, Wire};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pattern {
-    /// Requests from callers at the front to servers at the back, each to the one with the fewest calls, and replies the
-    /// other way. A call keeps its deadline, less the time that it waits here, and its errors; if no server is there for a
-    /// second, it fails as unroutable. One that its caller drops is stopped at its server. Of a server that dies the calls
-    /// fail as disconnected, but for those that are idempotent: another one gets them, if it comes in time.
+    /// Requests from callers at the front to servers at the back, each to the one with the fewest
+    /// calls, and replies the other way. A call keeps its deadline, less the time that it waits
+    /// here, and its errors; if no server is there for a second, it fails as unroutable. One
+    /// that its caller drops is stopped at its server. Of a server that dies the calls
+    /// fail as disconnected, but for those that are idempotent: another one gets them, if it comes
+    /// in time.
     RequestReply,
-    /// Jobs from pushers at the front to pullers at the back, in turn. All of them must be of one queue. Without a puller
-    /// it takes in no more than 1,000 jobs a pusher. For each puller that dials it, 16 of them wait at the back, since it cannot
-    /// tell whose the bytes are; for one that it dials, 1,000.
+    /// Jobs from pushers at the front to pullers at the back, in turn. All of them must be of one
+    /// queue. Without a puller it takes in no more than 1,000 jobs a pusher. For each puller
+    /// that dials it, 16 of them wait at the back, since it cannot tell whose the bytes are;
+    /// for one that it dials, 1,000.
     Pipeline,
-    /// Events from publishers at the front to subscribers at the back. It takes in everything that is published, on
-    /// whatever channel, and hands out what is wanted. What is published once a subscriber is open is not missed.
+    /// Events from publishers at the front to subscribers at the back. It takes in everything that
+    /// is published, on whatever channel, and hands out what is wanted. What is published once
+    /// a subscriber is open is not missed.
     PubSub,
 }
 
 /// Forwards between two endpoints until it is stopped.
 ///
-/// What waits in it is bounded by the high-water marks of its sockets, 1,000 messages a peer, and 16 jobs for a puller that dials
-/// it; beyond, senders wait. Of large replies, 64 MiB lie in the socket for each caller; up to 256 more that have arrived for it,
-/// and 1,024 for all, wait as long as a server would, whatever their size, and what is beyond is dropped. Dropped, it ends at once.
+/// What waits in it is bounded by the high-water marks of its sockets, 1,000 messages a peer, and
+/// 16 jobs for a puller that dials it; beyond, senders wait. Of large replies, 64 MiB lie in the
+/// socket for each caller; up to 256 more that have arrived for it, and 1,024 for all, wait as long
+/// as a server would, whatever their size, and what is beyond is dropped. Dropped, it ends at once.
 pub struct Forwarder {
     front: String,
     back: String,
     counts: Arc<Counts>,
     tasks: Vec<JoinHandle<()>>,
-    /// Ends the intake; resolves when what was taken in is through, if there is time. Then the sockets may be closed.
+    /// Ends the intake; resolves when what was taken in is through, if there is time. Then the
+    /// sockets may be closed.
     finish: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 impl Forwarder {
-    /// Opens both endpoints, and forwards from now on. A text is an endpoint to bind; see [`Place`] for one to connect to.
+    /// Opens both endpoints, and forwards from now on. A text is an endpoint to bind; see [`Place`]
+    /// for one to connect to.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) for a malformed endpoint, or one that cannot be bound.
-    pub async fn start(pattern: Pattern, front: impl Into<Place>, back: impl Into<Place>) -> Result<Self> {
+    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) for a malformed endpoint, or one
+    /// that cannot be bound.
+    pub async fn start(
+        pattern: Pattern,
+        front: impl Into<Place>,
+        back: impl Into<Place>,
+    ) -> Result<Self> {
         let (front, back) = (front.into().spot()?, back.into().spot()?);
         match pattern {
             Pattern::RequestReply => request_reply(&front, &back).await,
@@ -96,7 +108,8 @@ impl Forwarder {
         ForwarderStats { forth, back, dropped }
     }
 
-    /// Takes in no more, waits for up to a second until what is under way is through, and closes both endpoints.
+    /// Takes in no more, waits for up to a second until what is under way is through, and closes
+    /// both endpoints.
     ///
     /// Dropped before it resolves, it ends at once.
     pub async fn stop(self) {
@@ -118,7 +131,10 @@ impl Drop for Forwarder {
 impl fmt::Debug for Forwarder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (front, back) = (&self.front, &self.back);
-        f.debug_struct("Forwarder").field("front", front).field("back", back).finish_non_exhaustive()
+        f.debug_struct("Forwarder")
+            .field("front", front)
+            .field("back", back)
+            .finish_non_exhaustive()
     }
 }
 
@@ -130,9 +146,9 @@ pub struct ForwarderStats {
     pub forth: u64,
     /// Messages that went from the back to the front: replies.
     pub back: u64,
-    /// Messages that went nowhere, with nobody told: what is no request at the front or no reply at the back, what has
-    /// more frames than the limits allow, and what could not be handed over before its caller had given up, was gone, or
-    /// while it did not read.
+    /// Messages that went nowhere, with nobody told: what is no request at the front or no reply
+    /// at the back, what has more frames than the limits allow, and what could not be handed
+    /// over before its caller had given up, was gone, or while it did not read.
     pub dropped: u64,
 }
 
@@ -238,7 +254,8 @@ impl Booth {
         while waiting.next().await.is_some() {}
     }
 
-    /// Tells the server of a call that nobody waits for it any more. Returns the number of the call.
+    /// Tells the server of a call that nobody waits for it any more. Returns the number of the
+    /// call.
     fn cancel(&self, peer: &Bytes, id: CallId, mut frames: Frames) -> Option<CallId> {
         let number = lock(&self.desk).abandon(peer, id)?;
         Native.renumber(&mut frames, number);
@@ -273,7 +290,8 @@ impl Booth {
         }
     }
 
-    /// Passes a request on when there is a server with room for it. What is left of its deadline then is written anew.
+    /// Passes a request on when there is a server with room for it. What is left of its deadline
+    /// then is written anew.
     async fn forward_later(&self, Waiting { number, entry, patience, frames }: Waiting) {
         let sent = self.links.send(entry, frames);
         let sent = timeout_at(patience.instant(), sent).await;
@@ -300,7 +318,8 @@ impl Booth {
         let mut message = Message::default();
         message.id = Some(id);
         if let Ok(frames) = Native.encode(what, message, &Limits::default()) {
-            // A peer that has not taken as many messages as the engine holds learns it by its deadline.
+            // A peer that has not taken as many messages as the engine holds learns it by its
+            // deadline.
             drop(self.router.send(peer.clone(), frames));
         }
     }
@@ -338,7 +357,9 @@ impl Booth {
                 continue;
             }
             // One that takes no replies is not to hold up the others.
-            if waiting.len() >= SLOW_MAX || slow.get(&peer).is_some_and(|replies| *replies >= SLOW_PEER_MAX) {
+            if waiting.len() >= SLOW_MAX
+                || slow.get(&peer).is_some_and(|replies| *replies >= SLOW_PEER_MAX)
+            {
                 self.counts.lose("its caller does not read");
                 continue;
             }
@@ -394,11 +415,13 @@ fn has_too_many_frames(frames: &Frames) -> bool {
 
 /// How long a request without a deadline waits for somebody to take it.
 const UNBOUNDED: Duration = Duration::from_secs(30);
-/// Requests that wait for a server beside those that lie in the sockets. When there are as many, no more are taken in.
+/// Requests that wait for a server beside those that lie in the sockets. When there are as many, no
+/// more are taken in.
 const WAITING_MAX: usize = 1000;
 /// How long a reply waits for one who has not taken as many as the engine holds.
 const REPLY_PATIENCE: Duration = Duration::from_millis(100);
-/// Replies that wait for callers to read, beside those that lie in the socket; and those for one caller. Whatever their size.
+/// Replies that wait for callers to read, beside those that lie in the socket; and those for one
+/// caller. Whatever their size.
 const SLOW_MAX: usize = 1024;
 const SLOW_PEER_MAX: usize = 256;
 
@@ -436,7 +459,11 @@ async fn carry(mut jobs: BoxStream<'static, Frames>, links: Arc<Links>, counts: 
     }
 }
 
-async fn finish_pipeline(pull: Arc<dyn Pull>, links: Arc<Links>, carrying: tokio::task::AbortHandle) {
+async fn finish_pipeline(
+    pull: Arc<dyn Pull>,
+    links: Arc<Links>,
+    carrying: tokio::task::AbortHandle,
+) {
     pull.stop();
     until(|| carrying.is_finished()).await;
     pull.close().await;

@@ -42,7 +42,8 @@ impl Place {
         Self { admission, ..self }
     }
 
-    /// See [`ZmqBuilder::curve_server`](crate::ZmqBuilder::curve_server). Those behind a forwarder see its own keys.
+    /// See [`ZmqBuilder::curve_server`](crate::ZmqBuilder::curve_server). Those behind a forwarder
+    /// see its own keys.
     #[must_use]
     pub fn curve_server(self, server: curve::Server) -> Self {
         Self { security: Security::CurveServer(server), ..self }
@@ -66,7 +67,8 @@ impl Place {
         Self { security: Security::PlainClient(client), ..self }
     }
 
-    /// As a transport has it by default, but for the time that a request or a job waits for somebody to be there.
+    /// As a transport has it by default, but for the time that a request or a job waits for
+    /// somebody to be there.
     pub(super) fn spot(self) -> Result<Spot> {
         self.admission.check()?;
         let plan = self.plan()?;

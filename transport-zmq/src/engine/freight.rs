@@ -11,8 +11,8 @@ use crate::wire::Frames;
 
 /// The bytes of messages that were handed to an engine for one peer, and have not left.
 ///
-/// What is counted is the memory itself: each part carries its count along, and takes it back when the engine drops it,
-/// because it has written it or because the peer is gone.
+/// What is counted is the memory itself: each part carries its count along, and takes it back when
+/// the engine drops it, because it has written it or because the peer is gone.
 pub(crate) struct Freight {
     max: usize,
     bytes: AtomicUsize,
@@ -23,8 +23,8 @@ pub(crate) struct Freight {
 }
 
 impl Freight {
-    /// A message that is smaller than such a part of the bound is not counted: that would cost more than to pass it on, and
-    /// engine `omq` holds no more of them than that.
+    /// A message that is smaller than such a part of the bound is not counted: that would cost more
+    /// than to pass it on, and engine `omq` holds no more of them than that.
     const LIGHT: usize = 1000;
 
     pub(crate) fn new(max: usize) -> Arc<Self> {
@@ -36,8 +36,9 @@ impl Freight {
         })
     }
 
-    /// Whether so much lies there that no more is to be handed over. A single message may be as large as it likes; and since
-    /// this is asked before a message is counted, each thread may bring it beyond the bound by one.
+    /// Whether so much lies there that no more is to be handed over. A single message may be as
+    /// large as it likes; and since this is asked before a message is counted, each thread may
+    /// bring it beyond the bound by one.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.load(Ordering::Acquire) >= self.max
     }
@@ -74,7 +75,8 @@ impl Freight {
         send(self.load(frames.clone())).map_err(|_| frames)
     }
 
-    /// Whether a message is too small to be counted here. It may be handed over however much lies there.
+    /// Whether a message is too small to be counted here. It may be handed over however much lies
+    /// there.
     pub(super) fn is_light(&self, frames: &Frames) -> bool {
         Self::is_light_for(self.max, frames)
     }
@@ -90,7 +92,8 @@ impl Freight {
             return frames;
         }
         let Frames { head, body } = frames;
-        let body = body.map(|body| Body::from_frames(body.frames().map(|part| self.count(part.clone()))));
+        let body =
+            body.map(|body| Body::from_frames(body.frames().map(|part| self.count(part.clone()))));
         Frames { head: self.count(head), body }
     }
 
@@ -133,7 +136,8 @@ mod tests {
     use super::*;
 
     fn frames(size: usize) -> Frames {
-        let body = Body::from_frames([vec![1; size / 2].into(), Bytes::new(), vec![2; size / 2].into()]);
+        let body =
+            Body::from_frames([vec![1; size / 2].into(), Bytes::new(), vec![2; size / 2].into()]);
         Frames { head: Bytes::new(), body: Some(body) }
     }
 

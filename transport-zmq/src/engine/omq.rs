@@ -16,8 +16,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use omq_tokio::{
-    DisconnectReason, Message, MonitorEvent, MonitorRecvError, MonitorStream, Options, ReconnectPolicy,
-    Socket, SocketType,
+    DisconnectReason, Message, MonitorEvent, MonitorRecvError, MonitorStream, Options,
+    ReconnectPolicy, Socket, SocketType,
 };
 use polywire_core::{Body, Error, ErrorKind, Result};
 
@@ -40,13 +40,15 @@ use crate::wire::{Frames, Native, Wire};
 fn open(settings: &Settings, kind: SocketType, options: Options) -> Result<(Socket, Arc<Door>)> {
     let door = Door::new(settings.admission);
     let asked = door.clone();
-    let options =
-        Options { mechanism: settings.security.mechanism(move |peer| asked.is_full(peer)), ..options };
+    let options = Options {
+        mechanism: settings.security.mechanism(move |peer| asked.is_full(peer)),
+        ..options
+    };
     Ok((Socket::try_new(kind, options).map_err(failed)?, door))
 }
 
-/// Everything that matters is said, since the engine's defaults drop what is unsent, take messages of any size, and
-/// lose replies to a full peer in silence.
+/// Everything that matters is said, since the engine's defaults drop what is unsent, take messages
+/// of any size, and lose replies to a full peer in silence.
 fn options(settings: &Settings) -> Options {
     let Settings { limits, admission, .. } = settings;
     Options::default()
@@ -107,13 +109,17 @@ fn message_under(first: Bytes, Frames { head, body }: Frames) -> Message {
     }
 }
 
-/// The parts of what came, of which a body has `frames_max` at the most. One that has more is cut to one more than that,
-/// so that the limits refuse it for all to see: taking it apart would cost the square of a number that a stranger chose.
+/// The parts of what came, of which a body has `frames_max` at the most. One that has more is cut
+/// to one more than that, so that the limits refuse it for all to see: taking it apart would cost
+/// the square of a number that a stranger chose.
 fn frames_of(mut message: Message, frames_max: usize) -> Frames {
     let parts_max = frames_max.saturating_add(2);
     if message.len() >= parts_max {
         let mut parts = message.iter().take(parts_max);
-        return Frames { head: parts.next().unwrap_or_default(), body: Some(Body::from_frames(parts)) };
+        return Frames {
+            head: parts.next().unwrap_or_default(),
+            body: Some(Body::from_frames(parts)),
+        };
     }
     let head = message.pop_front().unwrap_or_default();
     if message.is_empty() {
@@ -127,11 +133,15 @@ fn given_back(message: Message) -> Frames {
     frames_of(message, usize::MAX)
 }
 
-/// Waits until the engine has stopped dialling, because the peer denied us. Says when an attempt has failed.
+/// Waits until the engine has stopped dialling, because the peer denied us. Says when an attempt
+/// has failed.
 async fn denied(events: &mut MonitorStream, failed: impl Fn()) {
     loop {
         match events.recv().await {
-            Ok(MonitorEvent::ConnectStopped { reason: DisconnectReason::HandshakeRefused(_), .. }) => return,
+            Ok(MonitorEvent::ConnectStopped {
+                reason: DisconnectReason::HandshakeRefused(_),
+                ..
+            }) => return,
             Ok(MonitorEvent::ConnectDelayed { .. }) => failed(),
             // The socket is closed, which others tell.
             Err(MonitorRecvError::Closed) => return std::future::pending().await,
@@ -144,7 +154,9 @@ fn failed(error: omq_tokio::Error) -> Error {
     match error {
         omq_tokio::Error::Closed => closed(),
         omq_tokio::Error::Unroutable => caller_gone(),
-        omq_tokio::Error::Config(because) => config("the engine refuses an option").with("because", because),
+        omq_tokio::Error::Config(because) => {
+            config("the engine refuses an option").with("because", because)
+        }
         other => Error::new(ErrorKind::Disconnected, "the socket failed").with_source(other),
     }
 }

@@ -63,7 +63,8 @@ impl Ports for Rationed {
 
 impl Router for Rationed {
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
-        // What is small is bounded by the number that the engine holds, and does not wait for what is large.
+        // What is small is bounded by the number that the engine holds, and does not wait for what
+        // is large.
         if Freight::is_light_for(self.bytes_max, &frames) {
             return self.router.send(peer, frames);
         }
@@ -75,8 +76,9 @@ impl Router for Rationed {
             return self.router.send(peer, freight.load(frames));
         }
         Sending::later(async move {
-            // It is full until the peer has read, and bounded by those who wait. When the peer is gone, the engine drops
-            // what it holds for it, and this goes on to hear of it.
+            // It is full until the peer has read, and bounded by those who wait. When the peer is
+            // gone, the engine drops what it holds for it, and this goes on to hear of
+            // it.
             freight.room().await;
             self.router.send(peer, freight.load(frames)).await
         })

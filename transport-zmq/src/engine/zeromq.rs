@@ -1,5 +1,5 @@
-//! The sockets of `zeromq`, with what the crate lacks: a new socket for each connection, since it makes none again,
-//! and a task that owns the sending half, since a send must not be dropped.
+//! The sockets of `zeromq`, with what the crate lacks: a new socket for each connection, since it
+//! makes none again, and a task that owns the sending half, since a send must not be dropped.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,8 +13,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use zeromq::{
-    DealerRecvHalf, DealerSendHalf, DealerSocket, RouterRecvHalf, RouterSendHalf, RouterSocket, Socket,
-    SocketEvent, SocketOptions, SocketRecv, SocketSend, ZmqMessage,
+    DealerRecvHalf, DealerSendHalf, DealerSocket, RouterRecvHalf, RouterSendHalf, RouterSocket,
+    Socket, SocketEvent, SocketOptions, SocketRecv, SocketSend, ZmqMessage,
 };
 
 use super::{Peer, Ports, cannot_bind, unsupported};
@@ -67,7 +67,9 @@ impl Dealer {
             match socket.connect(&self.endpoint).await {
                 // That it is there is known when `up` has returned.
                 Ok(()) => return self.start(socket, events),
-                Err(error) => tracing::debug!(endpoint = self.endpoint, %error, "cannot connect yet"),
+                Err(error) => {
+                    tracing::debug!(endpoint = self.endpoint, %error, "cannot connect yet")
+                }
             }
             self.tried.send_replace(true);
             sleep(RETRY).await;
@@ -92,8 +94,8 @@ trait Events: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static {}
 
 impl<S: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static> Events for S {}
 
-/// Owns the sending half, so that no send is dropped halfway. Ends when the end lets go of the queue, or the
-/// connection is lost.
+/// Owns the sending half, so that no send is dropped halfway. Ends when the end lets go of the
+/// queue, or the connection is lost.
 async fn write(mut socket: DealerSendHalf, mut queue: mpsc::Receiver<Frames>) {
     while let Some(frames) = queue.recv().await {
         if socket.send(message_of(frames)).await.is_err() {
@@ -102,8 +104,8 @@ async fn write(mut socket: DealerSendHalf, mut queue: mpsc::Receiver<Frames>) {
     }
 }
 
-/// Keeps the socket polled, since it notices only then that a connection was lost. Ends, and tells by dropping
-/// `_lost`, when it was, or nobody takes what arrives.
+/// Keeps the socket polled, since it notices only then that a connection was lost. Ends, and tells
+/// by dropping `_lost`, when it was, or nobody takes what arrives.
 async fn read(
     mut socket: DealerRecvHalf,
     arrivals: mpsc::Sender<Frames>,
@@ -155,7 +157,8 @@ impl super::Dealer for Dealer {
     }
 
     fn room(&self) -> BoxFuture<'_, ()> {
-        let outgoing = lock(&self.connection).as_ref().map(|connection| connection.outgoing.clone());
+        let outgoing =
+            lock(&self.connection).as_ref().map(|connection| connection.outgoing.clone());
         let room = async move {
             if let Some(outgoing) = outgoing
                 && outgoing.reserve().await.is_ok()
@@ -210,7 +213,8 @@ impl super::Dealer for Dealer {
     }
 }
 
-/// Replies that go on waiting for their peers when nobody waits for them. What is beyond is lost then.
+/// Replies that go on waiting for their peers when nobody waits for them. What is beyond is lost
+/// then.
 const STUCK_MAX: usize = 1000;
 
 pub(super) struct Router {
@@ -249,7 +253,9 @@ impl Ports for Router {
 
 impl super::Router for Router {
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
-        let Some(mut socket) = lock(&self.sending).clone() else { return Sending::ready(Err(closed())) };
+        let Some(mut socket) = lock(&self.sending).clone() else {
+            return Sending::ready(Err(closed()));
+        };
         let mut message = message_of(frames);
         message.push_front(peer);
         let mut send = async move { socket.send(message).await.map_err(|_| caller_gone()) }.boxed();
@@ -257,7 +263,9 @@ impl super::Router for Router {
             return Sending::ready(sent);
         }
         // What peers do not take piles up, once nobody waits for it.
-        let Ok(permit) = self.stuck.clone().try_acquire_owned() else { return Sending::later(send) };
+        let Ok(permit) = self.stuck.clone().try_acquire_owned() else {
+            return Sending::later(send);
+        };
         // In a task of its own, because dropping a send halfway loses the message.
         let sending = tokio::spawn(async move {
             let _permit = permit;

@@ -12,9 +12,9 @@ use crate::wire::Frames;
 
 /// The calls of one link that are not answered yet.
 ///
-/// Of a call that ended by its deadline it is not told, so it throws out what has expired whenever it has doubled since it
-/// did that last, in calls or in bytes, and whenever it is told to. Core bounds the calls in flight, and a deadline is
-/// finite; so is the ledger.
+/// Of a call that ended by its deadline it is not told, so it throws out what has expired whenever
+/// it has doubled since it did that last, in calls or in bytes, and whenever it is told to. Core
+/// bounds the calls in flight, and a deadline is finite; so is the ledger.
 pub(crate) struct Ledger {
     /// The bytes of requests that may wait for their replies, before others wait here.
     weight_max: usize,
@@ -44,7 +44,8 @@ pub(crate) struct Entry {
     pub(crate) deadline: Option<Deadline>,
     /// Whether it may be sent again when nobody knows what became of it.
     pub(crate) idempotent: bool,
-    /// The links that it was tried at, as bits. Those beyond the 64th are not noted, and not tried again.
+    /// The links that it was tried at, as bits. Those beyond the 64th are not noted, and not tried
+    /// again.
     pub(crate) tried: u64,
     /// Whether it is for links that it was not tried at.
     pub(crate) is_returned: bool,
@@ -62,13 +63,18 @@ impl Entry {
         Self { call, deadline, idempotent, tried: 0, is_returned, was_lost, frames: None, size: 0 }
     }
 
-    /// The entry for the link with this number. The request is kept if it could be sent again: to another link, if
-    /// there are `others`.
+    /// The entry for the link with this number. The request is kept if it could be sent again: to
+    /// another link, if there are `others`.
     pub(crate) fn at(self, link: usize, frames: &Frames, others: bool) -> Self {
         let is_kept = self.call.is_some() && (others || self.idempotent);
         let Frames { head, body } = frames;
         let size = head.len() + body.as_ref().map_or(0, Body::len);
-        Self { tried: self.tried | bit(link), frames: is_kept.then(|| frames.clone()), size, ..self }
+        Self {
+            tried: self.tried | bit(link),
+            frames: is_kept.then(|| frames.clone()),
+            size,
+            ..self
+        }
     }
 
     /// Whether it is to be sent again when nobody knows what became of it.
@@ -133,8 +139,8 @@ impl Ledger {
         self.load.load(Ordering::Relaxed)
     }
 
-    /// Whether so many bytes of requests wait for their replies that no more are to be sent. A single one may be as large
-    /// as it likes.
+    /// Whether so many bytes of requests wait for their replies that no more are to be sent. A
+    /// single one may be as large as it likes.
     pub(crate) fn is_heavy(&self) -> bool {
         if self.weight.load(Ordering::Relaxed) >= self.weight_max {
             self.prune();
@@ -281,7 +287,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_tried_is_noted_up_to_the_64th_link() {
         let frames = Frames { head: bytes::Bytes::new(), body: None };
-        let entry = [0, 63, 64].into_iter().fold(entry(1), |entry, link| entry.at(link, &frames, true));
+        let entry =
+            [0, 63, 64].into_iter().fold(entry(1), |entry, link| entry.at(link, &frames, true));
         assert!(entry.was_tried(0) && entry.was_tried(63) && entry.was_tried(64));
         assert!(!entry.was_tried(1));
     }

@@ -56,11 +56,23 @@ impl Link {
         let (ledger, supervisor) = (Ledger::new(board.peer_bytes_max), OnceLock::new());
         let freight = Freight::new(match kind {
             LinkKind::Dialling | LinkKind::Guest(_) => board.peer_bytes_max,
-            // Of several peers, one that is slow would take it up alone. Their queues are shorter instead.
+            // Of several peers, one that is slow would take it up alone. Their queues are shorter
+            // instead.
             LinkKind::Awaited => usize::MAX,
         });
         let name = name.into();
-        Arc::new(Self { name, number, kind, dealer, live, refusing, ledger, freight, board, supervisor })
+        Arc::new(Self {
+            name,
+            number,
+            kind,
+            dealer,
+            live,
+            refusing,
+            ledger,
+            freight,
+            board,
+            supervisor,
+        })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -121,7 +133,8 @@ impl Link {
         // Before it is sent, for its reply may be here before `try_send` has returned.
         self.ledger.enter(entry);
         if !self.is_live() {
-            // It went in between. If the entry was there by then, it is among the lost, which is told already.
+            // It went in between. If the entry was there by then, it is among the lost, which is
+            // told already.
             let is_told = call.is_some_and(|call| self.ledger.take(call).is_none());
             return if is_told { Ok(()) } else { Err(frames) };
         }
@@ -130,8 +143,8 @@ impl Link {
         })
     }
 
-    /// Forgets a call that nobody waits for any more, and tells the peer by these frames if they can be sent at once. `false`
-    /// if it does not carry it.
+    /// Forgets a call that nobody waits for any more, and tells the peer by these frames if they
+    /// can be sent at once. `false` if it does not carry it.
     pub(super) fn withdraw(&self, call: CallId, cancel: impl FnOnce() -> Option<Frames>) -> bool {
         if self.ledger.take(call).is_none() {
             return false;
@@ -148,9 +161,13 @@ impl Link {
         self.board.lose(|| self.ledger.take(call).into_iter().collect()).pop()
     }
 
-    /// Notes that a call was answered. `is_declined` says whether that leaves it to others, and is asked only if it could be
-    /// sent to one; then the call is returned.
-    pub(crate) fn answered(&self, call: CallId, is_declined: impl FnOnce() -> bool) -> Option<Entry> {
+    /// Notes that a call was answered. `is_declined` says whether that leaves it to others, and is
+    /// asked only if it could be sent to one; then the call is returned.
+    pub(crate) fn answered(
+        &self,
+        call: CallId,
+        is_declined: impl FnOnce() -> bool,
+    ) -> Option<Entry> {
         // Read first, because a write would take the line from other cores for each reply.
         if self.is_refusing() {
             self.refusing.store(false, Ordering::Relaxed);
@@ -208,7 +225,8 @@ impl Link {
         self.board.changed.notify_waiters();
     }
 
-    /// Waits until its peer is gone. Meanwhile it forgets calls that were given up, which may keep large requests.
+    /// Waits until its peer is gone. Meanwhile it forgets calls that were given up, which may keep
+    /// large requests.
     async fn watch(&self) {
         let down = self.dealer.down();
         tokio::pin!(down);
@@ -234,7 +252,8 @@ impl Link {
         }
     }
 
-    /// Gives up the calls that were on the link: no reply can come to them any more. Returns how many there were.
+    /// Gives up the calls that were on the link: no reply can come to them any more. Returns how
+    /// many there were.
     fn fail_all(&self) -> usize {
         self.live.store(false, Ordering::Release);
         let lost = self.board.lose(|| self.ledger.take_all());

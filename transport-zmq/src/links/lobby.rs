@@ -1,4 +1,5 @@
-//! Where servers come that dial their callers: each has a link, for as long as its connection lasts.
+//! Where servers come that dial their callers: each has a link, for as long as its connection
+//! lasts.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -44,7 +45,8 @@ impl Lobby {
 
     /// Looks from now on who is there, in a task of its own.
     fn attend(&self, links: Weak<Links>) {
-        self.attendant.get_or_init(|| tokio::spawn(attend(links, self.socket.guests())).abort_handle());
+        self.attendant
+            .get_or_init(|| tokio::spawn(attend(links, self.socket.guests())).abort_handle());
     }
 
     pub(super) fn close(&self) -> BoxFuture<'static, ()> {
@@ -87,7 +89,8 @@ impl Links {
         lobby.attend(self.me.clone());
         // Whoever reads has one more to read.
         self.replace(|_| {});
-        // Looked at after that: whoever closed before has not seen it, and whoever closes after does.
+        // Looked at after that: whoever closed before has not seen it, and whoever closes after
+        // does.
         if self.is_closed() {
             self.listening.clear();
             lobby.close().await;
@@ -96,7 +99,8 @@ impl Links {
         Ok(real)
     }
 
-    /// Gives a link to each guest who came, and takes those of the others away: the calls on them fail.
+    /// Gives a link to each guest who came, and takes those of the others away: the calls on them
+    /// fail.
     fn receive(&self, present: Vec<Guest>) {
         let ids: FxHashSet<u64> = present.iter().map(|guest| guest.connection).collect();
         let (mut gone, mut come) = (Vec::new(), Vec::new());

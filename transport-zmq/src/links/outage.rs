@@ -7,7 +7,8 @@ use tokio::time::{Instant, timeout};
 /// Since a link was opened, or has lost its peer.
 pub(super) struct Outage {
     since: Instant,
-    /// Whether it is up to us to find one. Otherwise it is nothing unusual that nobody has come yet.
+    /// Whether it is up to us to find one. Otherwise it is nothing unusual that nobody has come
+    /// yet.
     is_dialling: bool,
     /// Whether somebody was there before.
     is_loss: bool,
@@ -30,7 +31,9 @@ impl Outage {
                 Err(_) if self.is_dialling => {
                     tracing::warn!(endpoint, outage_s = self.seconds(), "still not connected");
                 }
-                Err(_) => tracing::debug!(endpoint, outage_s = self.seconds(), "nobody has dialled yet"),
+                Err(_) => {
+                    tracing::debug!(endpoint, outage_s = self.seconds(), "nobody has dialled yet")
+                }
             }
         }
     }

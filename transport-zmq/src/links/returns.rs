@@ -16,8 +16,9 @@ use crate::wire::{Frames, Kind, Native, Peek, Wire};
 
 /// What comes back, read where it is polled: a task in between would cost a switch per reply.
 ///
-/// A request that was refused or declined goes to another link, if there is one that has not seen it. One whose server went
-/// before it replied is sent again if it is idempotent, and fails otherwise.
+/// A request that was refused or declined goes to another link, if there is one that has not seen
+/// it. One whose server went before it replied is sent again if it is idempotent, and fails
+/// otherwise.
 pub(crate) struct Returns {
     links: Arc<Links>,
     sources: Vec<Source>,
@@ -26,8 +27,8 @@ pub(crate) struct Returns {
     /// The source that is read now. One that has more is read on, for its batch is at hand.
     at: usize,
     lost: UnboundedReceiver<Loss>,
-    /// The calls that are being sent again: as many as there are in flight, at the most. Each says what came of it, if that
-    /// is known.
+    /// The calls that are being sent again: as many as there are in flight, at the most. Each says
+    /// what came of it, if that is known.
     again: FuturesUnordered<BoxFuture<'static, Option<Returned>>>,
 }
 
@@ -119,7 +120,8 @@ impl Returns {
 
     /// Takes note of what came. `None` if that was all there is to do.
     fn sort(&mut self, link: Option<&Link>, frames: Frames) -> Option<Returned> {
-        let (Some(Peek { kind, id: Some(call), .. }), Some(link)) = (Native.peek(&frames), link) else {
+        let (Some(Peek { kind, id: Some(call), .. }), Some(link)) = (Native.peek(&frames), link)
+        else {
             return Some(Returned::Frames(frames));
         };
         match kind {
@@ -139,9 +141,13 @@ impl Returns {
         }
     }
 
-    /// Gives a request that came back to a link that has not seen it, as soon as there is room. If there is no such link,
-    /// that is what comes of it.
-    fn pass_on(&self, entry: Option<Entry>, outcome: impl FnOnce() -> Returned) -> Option<Returned> {
+    /// Gives a request that came back to a link that has not seen it, as soon as there is room. If
+    /// there is no such link, that is what comes of it.
+    fn pass_on(
+        &self,
+        entry: Option<Entry>,
+        outcome: impl FnOnce() -> Returned,
+    ) -> Option<Returned> {
         let Some(mut entry) = entry.map(Entry::returned) else { return Some(outcome()) };
         let (Some(call), Some(mut frames)) = (entry.call, entry.frames.take()) else {
             return Some(outcome());
@@ -159,7 +165,8 @@ impl Returns {
         None
     }
 
-    /// A call that failed because its server went; `Some(None)` if something was done, and `None` when the end is closed.
+    /// A call that failed because its server went; `Some(None)` if something was done, and `None`
+    /// when the end is closed.
     fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<Option<Option<Returned>>> {
         if let Poll::Ready(Some(returned)) = self.again.poll_next_unpin(cx) {
             return Poll::Ready(Some(returned));
@@ -171,7 +178,8 @@ impl Returns {
     /// Sends a call again, if that may be done, or fails it.
     fn lose(&self, Loss { mut entry, endpoint }: Loss) -> Option<Returned> {
         let call = entry.call?;
-        let error = Error::new(ErrorKind::Disconnected, "the connection was lost before the reply came");
+        let error =
+            Error::new(ErrorKind::Disconnected, "the connection was lost before the reply came");
         let error = Returned::Failed(error.with("endpoint", endpoint).with_call(call));
         match entry.frames.take().filter(|_| entry.idempotent) {
             Some(frames) => {
@@ -189,8 +197,10 @@ impl Returns {
 }
 
 fn refused(call: CallId, was_lost: bool) -> Error {
-    let error = Error::new(ErrorKind::Unroutable, "no server takes calls to this service").with_call(call);
-    // It did leave, but nobody has taken it, so sending it again cannot do the work twice; unless one who is gone had it.
+    let error =
+        Error::new(ErrorKind::Unroutable, "no server takes calls to this service").with_call(call);
+    // It did leave, but nobody has taken it, so sending it again cannot do the work twice; unless
+    // one who is gone had it.
     if was_lost { error } else { error.unsent() }
 }
 

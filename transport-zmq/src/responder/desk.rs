@@ -10,8 +10,8 @@ use futures_core::stream::BoxStream;
 use futures_util::task::AtomicWaker;
 use futures_util::{StreamExt, stream};
 use polywire_core::{
-    Abandoned, Address, Burst, CallId, Code, Delivery, Error, Fault, Limits, Message, ReplyTo, Sending,
-    Window,
+    Abandoned, Address, Burst, CallId, Code, Delivery, Error, Fault, Limits, Message, ReplyTo,
+    Sending, Window,
 };
 use rustc_hash::FxHashMap;
 
@@ -29,9 +29,11 @@ pub(super) struct Desk {
     services: Mutex<Services>,
     closed: AtomicBool,
     requests: Mutex<BoxStream<'static, (Peer, Frames)>>,
-    /// The seat that reads the requests itself, because it is the only one; 0 if the pump reads them.
+    /// The seat that reads the requests itself, because it is the only one; 0 if the pump reads
+    /// them.
     ///
-    /// A request that passes from task to task costs more than all the rest of it, and most sockets serve one service.
+    /// A request that passes from task to task costs more than all the rest of it, and most
+    /// sockets serve one service.
     reader: AtomicU64,
     /// Wakes the pump when it may be its turn to read.
     pump: AtomicWaker,
@@ -52,7 +54,17 @@ impl Desk {
         let requests = Mutex::new(router.requests());
         let (services, closed, mute) = (Mutex::default(), AtomicBool::new(false), Mute::default());
         let (reader, pump) = (AtomicU64::new(0), AtomicWaker::new());
-        Self { router, limits, mute, services, closed, requests, reader, pump, rejected: Burst::new() }
+        Self {
+            router,
+            limits,
+            mute,
+            services,
+            closed,
+            requests,
+            reader,
+            pump,
+            rejected: Burst::new(),
+        }
     }
 
     /// The socket, to have its endpoints changed.
@@ -75,20 +87,35 @@ impl Desk {
     }
 
     /// The next request for the one responder that there is. Pending if there are others.
-    pub(super) fn poll_read(&self, seat: u64, service: &Address, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+    pub(super) fn poll_read(
+        &self,
+        seat: u64,
+        service: &Address,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Item>> {
         loop {
-            let Some((peer, frames)) = ready!(self.poll_requests(seat, cx)) else { return Poll::Ready(None) };
+            let Some((peer, frames)) = ready!(self.poll_requests(seat, cx)) else {
+                return Poll::Ready(None);
+            };
             match self.sort(peer, frames) {
-                Some(request) if request.service == *service => return Poll::Ready(Some(request.item)),
+                Some(request) if request.service == *service => {
+                    return Poll::Ready(Some(request.item));
+                }
                 Some(other) => self.hand_over(other),
                 None => {}
             }
         }
     }
 
-    /// Reads on while the one responder has no room, so that abandoned calls are heard of. Not beyond the first request, if
-    /// nothing waits: whoever has room takes that one next.
-    pub(super) fn poll_ahead(&self, seat: u64, service: &Address, queue: &Queue, cx: &mut Context<'_>) {
+    /// Reads on while the one responder has no room, so that abandoned calls are heard of. Not
+    /// beyond the first request, if nothing waits: whoever has room takes that one next.
+    pub(super) fn poll_ahead(
+        &self,
+        seat: u64,
+        service: &Address,
+        queue: &Queue,
+        cx: &mut Context<'_>,
+    ) {
         let only_one = queue.is_empty();
         while queue.has_room() {
             let Poll::Ready(Some((peer, frames))) = self.poll_requests(seat, cx) else { return };
@@ -105,14 +132,16 @@ impl Desk {
     /// What arrives, for the one whose turn it is to read.
     fn poll_requests(&self, reader: u64, cx: &mut Context<'_>) -> Poll<Option<(Peer, Frames)>> {
         let mut requests = lock(&self.requests);
-        // Under the lock: the one who polls last is the one who is woken, and must not be one whose turn is over.
+        // Under the lock: the one who polls last is the one who is woken, and must not be one whose
+        // turn is over.
         match self.reader.load(Ordering::Acquire) == reader {
             true => requests.poll_next_unpin(cx),
             false => Poll::Pending,
         }
     }
 
-    /// Gives a request that the only responder has read to another one, who came meanwhile; or refuses it.
+    /// Gives a request that the only responder has read to another one, who came meanwhile; or
+    /// refuses it.
     fn hand_over(&self, Request { service, item }: Request) {
         let queue = lock(&self.services).queues.get(&service).cloned();
         let unserved = match queue {
@@ -124,7 +153,8 @@ impl Desk {
         }
     }
 
-    /// The service that a message asks for, and what its responder gets; what asks for none is dealt with here.
+    /// The service that a message asks for, and what its responder gets; what asks for none is
+    /// dealt with here.
     fn sort(&self, Peer { address, identity }: Peer, frames: Frames) -> Option<Request> {
         let peer = ReplyTo::new(address);
         match Native.decode(frames, &self.limits) {
@@ -183,9 +213,10 @@ impl Desk {
         }
     }
 
-    /// Says that nobody here serves what was asked for. It does not wait for the large replies before it, if there are any;
-    /// but to a peer that has not taken as many messages as the engine holds, it is not said, because nobody could wait for
-    /// it here. Its deadline says it.
+    /// Says that nobody here serves what was asked for. It does not wait for the large replies
+    /// before it, if there are any; but to a peer that has not taken as many messages as the
+    /// engine holds, it is not said, because nobody could wait for it here. Its deadline says
+    /// it.
     fn refuse(&self, peer: &ReplyTo, call: CallId) {
         let mut refusal = Message::default();
         refusal.id = Some(call);
@@ -247,7 +278,8 @@ impl Desk {
 
     /// Lets the only responder read, or the pump; and wakes who may have become the one.
     ///
-    /// One that is bound and has not begun does not read: the time of a request runs from when it is read.
+    /// One that is bound and has not begun does not read: the time of a request runs from when it
+    /// is read.
     fn choose_reader(&self, services: &Services) {
         let reader = if let [(seat, true)] = *services.seats { seat } else { 0 };
         self.reader.store(reader, Ordering::Release);
@@ -297,7 +329,8 @@ struct Request {
     item: Item,
 }
 
-/// What a server gets of a request that cannot be read: a delivery to be answered with a fault, if it can be answered.
+/// What a server gets of a request that cannot be read: a delivery to be answered with a fault, if
+/// it can be answered.
 fn unreadable(call: Option<CallId>, peer: &ReplyTo, error: Error) -> Item {
     let Some(call) = call else { return Err(error) };
     let fault = Fault::new(Code::InvalidArguments, format!("the request cannot be read: {error}"));
@@ -375,7 +408,10 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         assert!(desk.poll_read(seat, &address("a"), &mut cx).is_pending());
         let (queue, seat) = JOINED.get().unwrap();
-        assert!(matches!(queue.poll_take(*seat, &cx), Poll::Ready(Some(Taken { item: Ok(_), .. }))));
+        assert!(matches!(
+            queue.poll_take(*seat, &cx),
+            Poll::Ready(Some(Taken { item: Ok(_), .. }))
+        ));
     }
 
     struct Counted(AtomicUsize);

@@ -1,4 +1,5 @@
-//! The queue of one service, and the seats of the responders around it. No I/O, no tasks: state and wakers.
+//! The queue of one service, and the seats of the responders around it. No I/O, no tasks: state and
+//! wakers.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -13,9 +14,10 @@ use crate::error::lock;
 /// What a responder takes.
 pub(super) type Item = Result<Delivery>;
 
-/// Requests of one service that wait for a responder. It holds as many as the windows of its responders together, and
-/// [`AHEAD`] more, if these are small, so that what tells of abandoned calls is read while all windows are full. Then the
-/// socket is not read, and what is beyond waits in the sockets on both sides.
+/// Requests of one service that wait for a responder. It holds as many as the windows of its
+/// responders together, and [`AHEAD`] more, if these are small, so that what tells of abandoned
+/// calls is read while all windows are full. Then the socket is not read, and what is beyond waits
+/// in the sockets on both sides.
 #[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -26,7 +28,8 @@ pub(super) struct Queue {
 /// Requests beyond the windows, and how many bytes they may hold.
 const AHEAD: usize = 1000;
 const AHEAD_BYTES: usize = 16 << 20;
-/// Abandoned calls that wait to be told. Whoever tells them takes them at once; of more, the eldest are forgotten.
+/// Abandoned calls that wait to be told. Whoever tells them takes them at once; of more, the eldest
+/// are forgotten.
 const ABANDONED: usize = 1000;
 
 #[derive(Default)]
@@ -94,10 +97,11 @@ impl Queue {
         }
     }
 
-    /// Adds a request whether there is room or not, for one who cannot wait; or gives it back if nobody sits here.
+    /// Adds a request whether there is room or not, for one who cannot wait; or gives it back if
+    /// nobody sits here.
     ///
-    /// That is one request each time that a responder joins the only one, and no more; and what is read while there
-    /// [is room](Self::has_room).
+    /// That is one request each time that a responder joins the only one, and no more; and what is
+    /// read while there [is room](Self::has_room).
     #[expect(clippy::result_large_err, reason = "the error is the request itself, which moves on")]
     pub(super) fn push_beyond(&self, item: Item) -> Result<(), Item> {
         let mut state = lock(&self.state);
@@ -151,11 +155,13 @@ impl Queue {
         abandoned
     }
 
-    /// Adds a request that was declined for those who have not had it; or gives it back if there is nobody else.
+    /// Adds a request that was declined for those who have not had it; or gives it back if there is
+    /// nobody else.
     #[expect(clippy::result_large_err, reason = "the error is the request itself, which moves on")]
     pub(super) fn hand_on(&self, message: Message, had: &[u64]) -> Result<(), Message> {
         let mut state = lock(&self.state);
-        let has_others = state.seats.iter().any(|(number, seat)| !seat.stopped && !had.contains(number));
+        let has_others =
+            state.seats.iter().any(|(number, seat)| !seat.stopped && !had.contains(number));
         if state.closed || !has_others {
             return Err(message);
         }
@@ -172,9 +178,11 @@ impl Queue {
             return Poll::Ready(None);
         }
         // One that was stopped takes, in order to refuse, only what nobody else would.
-        let takes =
-            seats.get(&seat).is_some_and(|own| !own.stopped || seats.values().all(|other| other.stopped));
-        // What all have declined who are left, and were not stopped, comes to one of them again, which says so.
+        let takes = seats
+            .get(&seat)
+            .is_some_and(|own| !own.stopped || seats.values().all(|other| other.stopped));
+        // What all have declined who are left, and were not stopped, comes to one of them again,
+        // which says so.
         let is_for_this = |waiting: &Waiting| {
             let declined = &waiting.declined;
             !declined.contains(&seat)
@@ -371,7 +379,10 @@ mod tests {
         queue.join(1, 4);
         queue.join(2, 4);
         queue.abandon(&abandoned("a", 1));
-        assert_eq!([told(&queue, 1), told(&queue, 2)], [Some(abandoned("a", 1)), Some(abandoned("a", 1))]);
+        assert_eq!(
+            [told(&queue, 1), told(&queue, 2)],
+            [Some(abandoned("a", 1)), Some(abandoned("a", 1))]
+        );
         assert_eq!(told(&queue, 1), None);
         (0..3 * ABANDONED as u64).for_each(|call| queue.abandon(&abandoned("a", call)));
         assert_eq!(std::iter::from_fn(|| told(&queue, 1)).count(), ABANDONED);
@@ -433,7 +444,9 @@ mod tests {
         let queue = Queue::default();
         (1..=2).for_each(|seat| queue.join(seat, 4));
         assert!(queue.push(item()).now_or_never().unwrap().is_ok());
-        let Poll::Ready(Some(Ok(Delivery { message, .. }))) = take(&queue, 1) else { panic!("it is there") };
+        let Poll::Ready(Some(Ok(Delivery { message, .. }))) = take(&queue, 1) else {
+            panic!("it is there")
+        };
         assert!(queue.hand_on(message.clone(), &[1]).is_ok());
         assert!(take(&queue, 1).is_pending());
         queue.stop(2);

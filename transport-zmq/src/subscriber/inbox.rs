@@ -1,4 +1,5 @@
-//! What arrives at a subscriber: read by whoever takes events, or by who waits for an answer to a hello.
+//! What arrives at a subscriber: read by whoever takes events, or by who waits for an answer to a
+//! hello.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -17,7 +18,8 @@ pub(super) struct Inbox(Mutex<State>);
 
 struct State {
     arrivals: BoxStream<'static, Arrival>,
-    /// Events that came before the answer to a hello. If there are [`KEPT_MAX`], no more are read until some are taken.
+    /// Events that came before the answer to a hello. If there are [`KEPT_MAX`], no more are read
+    /// until some are taken.
     kept: VecDeque<Arrival>,
     /// The bytes of them.
     kept_bytes: usize,
@@ -64,8 +66,8 @@ impl Inbox {
         Ear(self)
     }
 
-    /// Forgets everything. It does not look at the socket once more: when a runtime ends, the engine's tasks may be gone
-    /// already, and then its receive does not come back.
+    /// Forgets everything. It does not look at the socket once more: when a runtime ends, the
+    /// engine's tasks may be gone already, and then its receive does not come back.
     pub(super) fn clear(&self) {
         let mut state = lock(&self.0);
         state.arrivals = stream::empty().boxed();
@@ -129,8 +131,8 @@ fn size((first, Frames { head, body }): &Arrival) -> usize {
 pub(super) struct Ear<'a>(&'a Inbox);
 
 impl Ear<'_> {
-    /// The next answer to a hello: to which, and what it says. `None` when the socket is closed. While too many events
-    /// wait to be taken, it waits, too.
+    /// The next answer to a hello: to which, and what it says. `None` when the socket is closed.
+    /// While too many events wait to be taken, it waits, too.
     pub(super) async fn answer(&mut self) -> Option<(Hello, Frames)> {
         poll_fn(|cx| {
             let mut state = lock(&self.0.0);
@@ -139,7 +141,8 @@ impl Ear<'_> {
                     state.listener = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
-                let Some((first, frames)) = std::task::ready!(state.arrivals.poll_next_unpin(cx)) else {
+                let Some((first, frames)) = std::task::ready!(state.arrivals.poll_next_unpin(cx))
+                else {
                     return Poll::Ready(None);
                 };
                 if let Some(hello) = Hello::read(&first) {

@@ -68,7 +68,9 @@ impl Interests {
 
     async fn remove(&self, filter: Filter) -> Result<()> {
         let mut wanted = self.wanted.lock().await;
-        let Some(at) = wanted.filters.iter().position(|other| *other == filter) else { return Ok(()) };
+        let Some(at) = wanted.filters.iter().position(|other| *other == filter) else {
+            return Ok(());
+        };
         wanted.filters.swap_remove(at);
         match wanted.has_prefix(&filter) {
             true => Ok(()),
@@ -88,8 +90,8 @@ impl Interests {
         Ok(())
     }
 
-    /// Says hello until every publisher that is there has answered, or the time is over. An answer may be lost with a
-    /// connection, or because we take too long to read what is before it.
+    /// Says hello until every publisher that is there has answered, or the time is over. An answer
+    /// may be lost with a connection, or because we take too long to read what is before it.
     async fn be_heard(&self, wanted: &mut Wanted, give_up: Instant) -> Result<()> {
         let mut patience = PATIENCE_MIN;
         while Instant::now() < give_up {

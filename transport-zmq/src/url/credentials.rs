@@ -1,5 +1,5 @@
-//! The options of a URL that say how peers prove who they are. They name files and variables, so that a URL that is logged
-//! gives nothing away.
+//! The options of a URL that say how peers prove who they are. They name files and variables, so
+//! that a URL that is logged gives nothing away.
 
 use polywire_core::Result;
 
@@ -35,18 +35,25 @@ impl<'a> Credentials<'a> {
             CURVE_SERVER_PUBLIC => Ok(builder.curve_client(self.curve_client(source)?)),
             PLAIN_USERS => Ok(builder.plain_server(users(&secret::from_source(source)?)?)),
             _ => {
-                let password =
-                    self.get(PLAIN_PASSWORD).ok_or_else(|| config("plain_user needs plain_password"))?;
+                let password = self
+                    .get(PLAIN_PASSWORD)
+                    .ok_or_else(|| config("plain_user needs plain_password"))?;
                 let password = secret::from_source(password)?;
-                Ok(builder.plain_client(plain::Client::new(source, password.trim_end_matches(['\r', '\n']))))
+                Ok(builder.plain_client(plain::Client::new(
+                    source,
+                    password.trim_end_matches(['\r', '\n']),
+                )))
             }
         }
     }
 
     fn curve_server(&self, key: &str) -> Result<curve::Server> {
-        let server = curve::Server::new(KeyPair::of(SecretKey::from_z85(&secret::from_source(key)?)?));
+        let server =
+            curve::Server::new(KeyPair::of(SecretKey::from_z85(&secret::from_source(key)?)?));
         match self.get(CURVE_ALLOW) {
-            None => Err(config("curve_server_key needs curve_allow: a file of public keys, or any")),
+            None => {
+                Err(config("curve_server_key needs curve_allow: a file of public keys, or any"))
+            }
             Some("any") => Ok(server.allow_any()),
             Some(source) => Ok(server.allow(public_keys(&secret::from_source(source)?)?)),
         }
@@ -56,7 +63,9 @@ impl<'a> Credentials<'a> {
         let client = curve::Client::new(secret::from_source(public)?.parse()?);
         match self.get(CURVE_KEY) {
             None => Ok(client),
-            Some(source) => Ok(client.keys(KeyPair::of(SecretKey::from_z85(&secret::from_source(source)?)?))),
+            Some(source) => {
+                Ok(client.keys(KeyPair::of(SecretKey::from_z85(&secret::from_source(source)?)?)))
+            }
         }
     }
 
@@ -68,7 +77,9 @@ impl<'a> Credentials<'a> {
 /// A key a line; what follows `#` in a line of its own is for people.
 fn public_keys(text: &str) -> Result<Vec<PublicKey>> {
     lines(text)
-        .map(|(at, line)| line.parse().map_err(|error: polywire_core::Error| error.with("line", at)))
+        .map(|(at, line)| {
+            line.parse().map_err(|error: polywire_core::Error| error.with("line", at))
+        })
         .collect()
 }
 
@@ -76,8 +87,9 @@ fn public_keys(text: &str) -> Result<Vec<PublicKey>> {
 fn users(text: &str) -> Result<plain::Server> {
     let users: Result<Vec<_>> = lines(text)
         .map(|(at, line)| {
-            line.split_once(' ')
-                .ok_or_else(|| config("a line of users is a name, a space and a password").with("line", at))
+            line.split_once(' ').ok_or_else(|| {
+                config("a line of users is a name, a space and a password").with("line", at)
+            })
         })
         .collect();
     Ok(plain::Server::new(users?))
@@ -95,8 +107,15 @@ const CURVE_KEY: &str = "curve_key";
 const PLAIN_USERS: &str = "plain_users";
 const PLAIN_USER: &str = "plain_user";
 const PLAIN_PASSWORD: &str = "plain_password";
-const NAMES: [&str; 7] =
-    [CURVE_SERVER_KEY, CURVE_ALLOW, CURVE_SERVER_PUBLIC, CURVE_KEY, PLAIN_USERS, PLAIN_USER, PLAIN_PASSWORD];
+const NAMES: [&str; 7] = [
+    CURVE_SERVER_KEY,
+    CURVE_ALLOW,
+    CURVE_SERVER_PUBLIC,
+    CURVE_KEY,
+    PLAIN_USERS,
+    PLAIN_USER,
+    PLAIN_PASSWORD,
+];
 
 #[cfg(test)]
 mod tests {
@@ -105,7 +124,8 @@ mod tests {
 
     #[test]
     fn keys_are_read_from_files() {
-        let directory = std::env::temp_dir().join(format!("polywire-zmq-keys-{}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("polywire-zmq-keys-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let pair = KeyPair::generate();
         let write = |name: &str, text: String| {
@@ -134,8 +154,14 @@ mod tests {
             (format!("curve_server_key=file:{secret}&curve_allow=file:{bent}"), "line: 2"),
             (format!("curve_server_key=file:{secret}&plain_users=file:{users}"), "only one"),
             ("curve_allow=any".to_owned(), "one of these"),
-            ("curve_server_key=file:/nonexistent/key&curve_allow=any".to_owned(), "/nonexistent/key"),
-            ("curve_server_key=env:POLYWIRE_NO_SUCH&curve_allow=any".to_owned(), "POLYWIRE_NO_SUCH"),
+            (
+                "curve_server_key=file:/nonexistent/key&curve_allow=any".to_owned(),
+                "/nonexistent/key",
+            ),
+            (
+                "curve_server_key=env:POLYWIRE_NO_SUCH&curve_allow=any".to_owned(),
+                "POLYWIRE_NO_SUCH",
+            ),
             ("plain_user=alice".to_owned(), "plain_password"),
         ] {
             let error = parse(&format!("zmq+tcp://a:1?{options}")).unwrap_err();
@@ -148,7 +174,9 @@ mod tests {
     fn a_secret_in_a_url_is_refused_and_not_repeated() {
         let secret = KeyPair::generate().secret().to_z85().replace('&', "x");
         for option in ["curve_server_key", "curve_key", "curve_kex", "plain_password"] {
-            let url = format!("zmq+tcp://a:1?{option}={secret}&curve_server_public=file:/x&curve_allow=any");
+            let url = format!(
+                "zmq+tcp://a:1?{option}={secret}&curve_server_public=file:/x&curve_allow=any"
+            );
             let error = parse(&url).unwrap_err();
             assert!(!format!("{error} {error:?}").contains(&*secret), "{error:?}");
         }

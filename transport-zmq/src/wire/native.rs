@@ -1,4 +1,5 @@
-//! Our own layout: a versioned envelope, with a small body in it or the frames of a larger one after it. `docs/wire-native.md` specifies it.
+//! Our own layout: a versioned envelope, with a small body in it or the frames of a larger one
+//! after it. `docs/wire-native.md` specifies it.
 
 mod decode;
 mod encode;
@@ -39,7 +40,8 @@ impl Wire for Native {
 }
 
 impl Native {
-    /// What a message is, for who passes it on and reads no more of it. `None` if it has no envelope.
+    /// What a message is, for who passes it on and reads no more of it. `None` if it has no
+    /// envelope.
     pub(crate) fn peek(self, frames: &Frames) -> Option<Peek> {
         decode::peek(&frames.head)
     }
@@ -52,7 +54,8 @@ impl Native {
     /// Gives a call another id.
     #[cfg(feature = "engine-omq")]
     pub(crate) fn renumber(self, frames: &mut Frames, id: CallId) {
-        // Nobody else has it, unless the engine has packed several messages into one buffer; then this copies it.
+        // Nobody else has it, unless the engine has packed several messages into one buffer; then
+        // this copies it.
         let mut head = Vec::from(std::mem::take(&mut frames.head));
         if let Some(place) = head.get_mut(ID_AT..DEADLINE_AT) {
             place.copy_from_slice(&id.0.to_be_bytes());
@@ -92,10 +95,12 @@ const FIXED: usize = 16;
 const ID_AT: usize = 4;
 const FLAGS_AT: usize = 3;
 const DEADLINE_AT: usize = 12;
-/// Room for all fields but what headers hold: names of services and methods, a fault with its details.
+/// Room for all fields but what headers hold: names of services and methods, a fault with its
+/// details.
 const FIELDS_MAX: usize = 64 << 10;
 
-/// The largest body that we write into the envelope. A frame of its own costs about as much as copying this much.
+/// The largest body that we write into the envelope. A frame of its own costs about as much as
+/// copying this much.
 const INLINE_MAX: usize = 4 << 10;
 
 /// What the third byte says.
@@ -116,7 +121,8 @@ mod flag {
     pub(super) const IS_IDEMPOTENT: u8 = 4;
 }
 
-/// The numbers of the fields. A reader skips one that it does not know, unless its highest bit is set.
+/// The numbers of the fields. A reader skips one that it does not know, unless its highest bit is
+/// set.
 mod tag {
     pub(super) const SERVICE: u8 = 1;
     pub(super) const METHOD: u8 = 2;

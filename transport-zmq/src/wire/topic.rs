@@ -1,4 +1,5 @@
-//! The first frame of what is published: the channel, a zero byte, the topic. A subscription is a prefix of it.
+//! The first frame of what is published: the channel, a zero byte, the topic. A subscription is a
+//! prefix of it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -6,7 +7,8 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use polywire_core::{Address, Error, ErrorKind, Filter, Result};
 
-/// A channel, as the first frame names it. No address holds a zero byte, so that no channel is the prefix of another.
+/// A channel, as the first frame names it. No address holds a zero byte, so that no channel is the
+/// prefix of another.
 #[derive(Clone, Debug)]
 pub(crate) struct Channel(Arc<[u8]>);
 
@@ -41,8 +43,8 @@ impl Channel {
 /// After the name of a channel, and before that of a hello.
 const END: u8 = 0;
 
-/// A topic of no channel, which a subscriber subscribes to after all others and a publisher answers on: when the answer
-/// comes, that publisher has taken in what was subscribed before.
+/// A topic of no channel, which a subscriber subscribes to after all others and a publisher answers
+/// on: when the answer comes, that publisher has taken in what was subscribed before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello(Bytes);
 
@@ -54,15 +56,16 @@ impl Hello {
 
     /// The hello that a frame or a subscription is.
     pub(crate) fn read(frame: &Bytes) -> Option<Self> {
-        (frame.len() == HELLO.len() + UNIQUE && frame.starts_with(HELLO)).then(|| Self(frame.clone()))
+        (frame.len() == HELLO.len() + UNIQUE && frame.starts_with(HELLO))
+            .then(|| Self(frame.clone()))
     }
 
     pub(crate) fn frame(&self) -> &Bytes {
         &self.0
     }
 
-    /// The second frame of an answer: who answers, and how many of its connections the hello came from, each of which
-    /// gets the answer.
+    /// The second frame of an answer: who answers, and how many of its connections the hello came
+    /// from, each of which gets the answer.
     pub(crate) fn answer(publisher: &[u8; UNIQUE], connections: u32) -> Bytes {
         [&publisher[..], &connections.to_be_bytes()].concat().into()
     }
@@ -108,7 +111,10 @@ mod tests {
         let frame = channel().frame(&topic);
         assert_eq!(&frame[..], b"weather\0paris.wind");
         for filter in ["#", "paris.*", "paris.wind", "paris.#"] {
-            assert!(frame.starts_with(&channel().prefix(&Filter::new(filter).unwrap())), "{filter}");
+            assert!(
+                frame.starts_with(&channel().prefix(&Filter::new(filter).unwrap())),
+                "{filter}"
+            );
         }
         assert_eq!(channel().topic(&frame).unwrap().unwrap(), topic);
     }

@@ -34,7 +34,9 @@ impl Honest {
         let (mut times, failed) = self.regular.await.unwrap();
         let (fresh, fresh_failed) = self.fresh.await.unwrap();
         times.sort_unstable();
-        let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or_default();
+        let at = |share: f64| {
+            times.get((times.len() as f64 * share) as usize).copied().unwrap_or_default()
+        };
         Served {
             calls: times.len(),
             median: at(0.5),
@@ -46,8 +48,13 @@ impl Honest {
     }
 }
 
-/// Calls until it is told to stop, with a new client after so many calls. How long each took, and how many failed.
-async fn call(url: String, stop: Arc<AtomicBool>, calls_per_client: usize) -> (Vec<Duration>, usize) {
+/// Calls until it is told to stop, with a new client after so many calls. How long each took, and
+/// how many failed.
+async fn call(
+    url: String,
+    stop: Arc<AtomicBool>,
+    calls_per_client: usize,
+) -> (Vec<Duration>, usize) {
     let (mut times, mut failed) = (Vec::new(), 0);
     while !stop.load(Ordering::Acquire) {
         let transport = Zmq::from_url(&url).unwrap();

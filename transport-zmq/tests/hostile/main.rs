@@ -1,7 +1,13 @@
-//! Strangers at the port of a server: whatever they do, it lives, stays small, and serves the others.
+//! Strangers at the port of a server: whatever they do, it lives, stays small, and serves the
+//! others.
 
 #![cfg(all(target_os = "linux", any(feature = "engine-omq", feature = "engine-zeromq")))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
 
 mod honest;
 #[path = "../support/mod.rs"]
@@ -32,7 +38,8 @@ fn serves_in_a_process_of_its_own() {
 struct Size {
     /// Malformed greetings, handshakes and frames.
     malformed: usize,
-    /// The same, one every 10 milliseconds, so that the generator leaves the processors to the others.
+    /// The same, one every 10 milliseconds, so that the generator leaves the processors to the
+    /// others.
     paced: usize,
     /// Bytes that one writes who never comes to an end of its frames.
     endless_bytes: usize,
@@ -83,7 +90,8 @@ fn many_strangers_harm_nobody() {
 #[cfg(feature = "engine-omq")]
 fn battery(size: Size) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    // The documentation tells who lets strangers in to set what a message may hold: a peer may make that much of one.
+    // The documentation tells who lets strangers in to set what a message may hold: a peer may make
+    // that much of one.
     let mut server = Process::start("zmq+tcp://127.0.0.1:*?engine=omq&body_max=1000000");
     runtime.block_on(async {
         let quiet = Honest::start(&server).stop_after(Duration::from_secs(1)).await;
@@ -106,9 +114,10 @@ fn battery(size: Size) {
     });
 }
 
-/// What `zeromq` cannot bear: it reserves whatever length is announced and aborts; it keeps frames without an end; it
-/// holds silent peers for ever, and any number of connections; it lets a second peer take over an identity. All of that
-/// is documented at `Engine::Zeromq`, and not run. The rest is.
+/// What `zeromq` cannot bear: it reserves whatever length is announced and aborts; it keeps frames
+/// without an end; it holds silent peers for ever, and any number of connections; it lets a second
+/// peer take over an identity. All of that is documented at `Engine::Zeromq`, and not run. The rest
+/// is.
 #[cfg(feature = "engine-zeromq")]
 #[test]
 fn strangers_harm_nobody_of_the_other_engine_with_what_it_can_bear() {
@@ -131,12 +140,17 @@ fn strangers_harm_nobody_of_the_other_engine_with_what_it_can_bear() {
     let mut server = Process::start("zmq+tcp://127.0.0.1:*?engine=zeromq");
     runtime.block_on(async {
         let requests = address(&server.endpoints[0]);
-        during("malformed", &mut server, malformed(requests, Size { malformed: 300, ..QUICK }, &bearable))
-            .await;
+        during(
+            "malformed",
+            &mut server,
+            malformed(requests, Size { malformed: 300, ..QUICK }, &bearable),
+        )
+        .await;
     });
 }
 
-/// Runs an attack while honest clients go on, and sees that they were served and that the server lives.
+/// Runs an attack while honest clients go on, and sees that they were served and that the server
+/// lives.
 async fn during(name: &str, server: &mut Process, attack: impl Future<Output = ()>) {
     let honest = Honest::start(server);
     let begun = Instant::now();
@@ -219,7 +233,9 @@ async fn identity_in_use(server: SocketAddr) {
     for number in 2..20 {
         let mut second = dial(server, 1).await;
         let _ = second
-            .write_all(&[introduction(b"DEALER", b"one of a kind"), frame(0, &request(99))].concat())
+            .write_all(
+                &[introduction(b"DEALER", b"one of a kind"), frame(0, &request(99))].concat(),
+            )
             .await;
         ask(&mut first, number).await;
     }
@@ -230,8 +246,13 @@ async fn ask(stream: &mut TcpStream, number: u64) {
     stream.write_all(&frame(0, &request(number))).await.unwrap();
     let (mut read, id) = (Vec::new(), number.to_be_bytes());
     let answered = async {
-        while !read.windows(12).any(|window| window[..4] == *b"P\x01\x02\x01" && window[4..] == id) {
-            assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "the one who was first was hung up on");
+        while !read.windows(12).any(|window| window[..4] == *b"P\x01\x02\x01" && window[4..] == id)
+        {
+            assert_ne!(
+                stream.read_buf(&mut read).await.unwrap(),
+                0,
+                "the one who was first was hung up on"
+            );
         }
     };
     timeout(Duration::from_secs(10), answered).await.expect("it is answered");
@@ -244,7 +265,9 @@ async fn subscriptions(server: SocketAddr, count: usize) {
     let large = command(b"SUBSCRIBE", &vec![b'x'; 1 << 20]);
     let large_message = frame(0, &[&[1], &vec![b'y'; 1 << 20][..]].concat());
     for _ in 0..count / 2 {
-        if greedy.write_all(&large).await.is_err() || greedy.write_all(&large_message).await.is_err() {
+        if greedy.write_all(&large).await.is_err()
+            || greedy.write_all(&large_message).await.is_err()
+        {
             greedy = dial(server, 1).await;
             let _ = greedy.write_all(&introduction(b"SUB", b"")).await;
         }
@@ -266,11 +289,14 @@ async fn subscriptions(server: SocketAddr, count: usize) {
             sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(Duration::from_secs(20), hung_up).await.expect("who subscribes without an end is hung up on");
+    timeout(Duration::from_secs(20), hung_up)
+        .await
+        .expect("who subscribes without an end is hung up on");
     println!("hung up on after about {number} subscriptions");
 }
 
-/// Eight peers that ask for one heartbeat after the other, and read no answer until they have asked for all.
+/// Eight peers that ask for one heartbeat after the other, and read no answer until they have asked
+/// for all.
 async fn pings(server: SocketAddr, count: usize) {
     let all = (0..8).map(|_| async move {
         let mut stream = dial(server, 4).await;
@@ -291,7 +317,8 @@ async fn pings(server: SocketAddr, count: usize) {
     drop(held);
 }
 
-/// Connections that finish their handshake, write half a message and stay, from a host that is not ours.
+/// Connections that finish their handshake, write half a message and stay, from a host that is not
+/// ours.
 async fn flood(server: SocketAddr, count: usize) {
     let count = count.min(descriptors_max().saturating_sub(500));
     let held = stream::iter(0..count).map(|_| async move {

@@ -43,7 +43,13 @@ pub(crate) fn introduction(kind: &[u8], identity: &[u8]) -> Vec<u8> {
 /// A request to `echo` in our own envelope.
 pub(crate) fn request(id: u64) -> Vec<u8> {
     let numbers = [&id.to_be_bytes()[..], &10_000_u32.to_be_bytes()].concat();
-    [b"P\x01\x01\x03", &numbers[..], b"\x01\x04echo\x02\x04echo\x04\x04\x01ab!", b"\x81\x02\x91\x07"].concat()
+    [
+        b"P\x01\x01\x03",
+        &numbers[..],
+        b"\x01\x04echo\x02\x04echo\x04\x04\x01ab!",
+        b"\x81\x02\x91\x07",
+    ]
+    .concat()
 }
 
 /// A way to be malformed.
@@ -107,7 +113,8 @@ impl Malice {
                     (64 << 20) + (1 << 18),
                 ]);
                 let flags = dice.pick(&[0, 1, 4, 5, 0xF8]);
-                let before = if dice.below(2) == 0 { greeting() } else { introduction(b"DEALER", b"") };
+                let before =
+                    if dice.below(2) == 0 { greeting() } else { introduction(b"DEALER", b"") };
                 let noise = dice.bytes(2000);
                 [before, announced(flags, len), noise].concat()
             }

@@ -14,8 +14,8 @@ use polywire_zmq::Zmq;
 const URL: &str = "POLYWIRE_ZMQ_SERVE";
 const ENDPOINTS: &str = "endpoints=";
 
-/// A process that serves `echo` and publishes on `news`, each at an endpoint of its own if the URL says any port. It ends
-/// when it is dropped, and by itself when its parent does.
+/// A process that serves `echo` and publishes on `news`, each at an endpoint of its own if the URL
+/// says any port. It ends when it is dropped, and by itself when its parent does.
 pub struct Process {
     child: Child,
     /// Where requests go, and where events come from.
@@ -72,7 +72,8 @@ impl Process {
     }
 
     fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        let sent =
+            Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
@@ -99,7 +100,9 @@ impl Process {
 /// What the process says when it serves; `None` if it ended before.
 fn endpoints(output: &mut BufReader<ChildStdout>) -> Option<Vec<String>> {
     let mut lines = output.lines().map_while(Result::ok);
-    lines.find_map(|line| Some(line.split_once(ENDPOINTS)?.1.split(',').map(ToOwned::to_owned).collect()))
+    lines.find_map(|line| {
+        Some(line.split_once(ENDPOINTS)?.1.split(',').map(ToOwned::to_owned).collect())
+    })
 }
 
 impl Drop for Process {
@@ -109,7 +112,8 @@ impl Drop for Process {
     }
 }
 
-/// To be called by a test named `serves_in_a_process_of_its_own`: serves, if this process was started for it.
+/// To be called by a test named `serves_in_a_process_of_its_own`: serves, if this process was
+/// started for it.
 pub fn serve_if_told() {
     let Ok(url) = std::env::var(URL) else { return };
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -129,7 +133,10 @@ async fn serve(url: &str) {
         false => None,
     };
     println!("{ENDPOINTS}{}", transport.local_endpoints().join(","));
-    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()))
+        .await
+        .unwrap()
+        .unwrap();
     drop(publisher);
     transport.close().await.unwrap();
 }

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use crate::stage::PATIENCE;
 
-/// The least of several times that were measured: a busy machine spoils some of them, and a broken backend all.
+/// The least of several times that were measured: a busy machine spoils some of them, and a broken
+/// backend all.
 pub(super) struct Best {
     bound: Duration,
     least: Option<Duration>,

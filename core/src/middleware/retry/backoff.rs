@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Waits that double from attempt to attempt, each cut by a random part, so that those who failed together do not come
-/// back together.
+/// Waits that double from attempt to attempt, each cut by a random part, so that those who failed
+/// together do not come back together.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -61,15 +61,22 @@ mod tests {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         for (attempt, most) in [(1, 100), (2, 200), (3, 400), (4, 800), (5, 1000), (60, 1000)] {
             let waits: Vec<_> = (0..100).map(|_| backoff.after(attempt)).collect();
-            assert!(waits.iter().all(|wait| *wait <= Duration::from_millis(most)), "{attempt}: {waits:?}");
-            assert!(waits.iter().any(|wait| *wait > Duration::from_millis(most / 2)), "{attempt}: {waits:?}");
+            assert!(
+                waits.iter().all(|wait| *wait <= Duration::from_millis(most)),
+                "{attempt}: {waits:?}"
+            );
+            assert!(
+                waits.iter().any(|wait| *wait > Duration::from_millis(most / 2)),
+                "{attempt}: {waits:?}"
+            );
         }
     }
 
     #[test]
     fn extremes_do_not_overflow() {
         assert!(
-            Backoff::new(Duration::MAX, Duration::from_secs(1)).after(u32::MAX) <= Duration::from_secs(1)
+            Backoff::new(Duration::MAX, Duration::from_secs(1)).after(u32::MAX)
+                <= Duration::from_secs(1)
         );
         assert_eq!(Backoff::constant(Duration::ZERO).after(0), Duration::ZERO);
     }

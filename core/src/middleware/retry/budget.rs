@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-/// Bounds repeats to a share of the requests of the last ten seconds, as finagle does: with 20 percent, a hundred requests
-/// pay for twenty repeats, whoever they belong to. A reserve lets those repeat who call seldom.
+/// Bounds repeats to a share of the requests of the last ten seconds, as finagle does: with 20
+/// percent, a hundred requests pay for twenty repeats, whoever they belong to. A reserve lets those
+/// repeat who call seldom.
 ///
 /// Clones are the same budget.
 ///
@@ -54,14 +55,17 @@ impl Budget {
 
     /// Notes a request.
     pub fn deposit(&self) {
-        self.with(|account, slot| account.slots[slot] = account.slots[slot].saturating_add(account.percent));
+        self.with(|account, slot| {
+            account.slots[slot] = account.slots[slot].saturating_add(account.percent)
+        });
     }
 
     /// Takes out a repeat. `false` if there is none left.
     #[must_use]
     pub fn withdraw(&self) -> bool {
         self.with(|account, slot| {
-            let balance = account.slots.iter().fold(account.reserve, |sum, slot| sum.saturating_add(*slot));
+            let balance =
+                account.slots.iter().fold(account.reserve, |sum, slot| sum.saturating_add(*slot));
             let covered = balance >= PRICE;
             if covered {
                 account.slots[slot] -= PRICE;

@@ -10,8 +10,9 @@ use crate::{Context, Headers};
 /// A place in a trace, as the W3C's [Trace Context](https://www.w3.org/TR/trace-context/) has it: which trace, which span
 /// in it, whether it is recorded, and what vendors add.
 ///
-/// What is called, pushed and published goes on where the [`Context`] says, which [`Trace`](super::Trace) keeps up to date
-/// on serving ends. Outside of a handler, [`scope`](Self::scope) says it:
+/// What is called, pushed and published goes on where the [`Context`] says, which
+/// [`Trace`](super::Trace) keeps up to date on serving ends. Outside of a handler,
+/// [`scope`](Self::scope) says it:
 ///
 /// ```
 /// use polywire_core::middleware::TraceContext;
@@ -70,17 +71,18 @@ impl TraceContext {
         context.carry(future)
     }
 
-    /// The place that the headers speak of. What is malformed is ignored: a trace without state is a trace, a state
-    /// without a trace is nothing.
+    /// The place that the headers speak of. What is malformed is ignored: a trace without state is
+    /// a trace, a state without a trace is nothing.
     #[must_use]
     pub fn of(headers: &Headers) -> Option<Self> {
         let parent = Self::parse(headers.get(Self::PARENT)?)?;
-        let state = headers.get(Self::STATE).filter(|state| state::is_valid(state)).unwrap_or_default();
+        let state =
+            headers.get(Self::STATE).filter(|state| state::is_valid(state)).unwrap_or_default();
         Some(Self { state: state.into(), ..parent })
     }
 
-    /// Reads the text of a `traceparent`, to the letter: lower case, no zero numbers, and of a later version as much as
-    /// this one knows.
+    /// Reads the text of a `traceparent`, to the letter: lower case, no zero numbers, and of a
+    /// later version as much as this one knows.
     #[must_use]
     pub fn parse(parent: &str) -> Option<Self> {
         let (text, rest) = parent.as_bytes().split_at_checked(LENGTH)?;
@@ -225,7 +227,9 @@ mod tests {
         outer
             .scope(async {
                 assert_eq!(TraceContext::current(), Some(outer.clone()));
-                inner.scope(async { assert_eq!(TraceContext::current(), Some(inner.clone())) }).await;
+                inner
+                    .scope(async { assert_eq!(TraceContext::current(), Some(inner.clone())) })
+                    .await;
                 assert_eq!(TraceContext::current(), Some(outer.clone()));
             })
             .await;

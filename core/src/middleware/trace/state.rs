@@ -1,9 +1,11 @@
 //! What `tracestate` may be, by the W3C's recommendation.
 
-/// Whether `list` is a `tracestate`: up to 32 pairs, each with a key of its own, divided by commas; some may be empty.
+/// Whether `list` is a `tracestate`: up to 32 pairs, each with a key of its own, divided by commas;
+/// some may be empty.
 pub(super) fn is_valid(list: &str) -> bool {
-    let members =
-        || list.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|it| !it.is_empty());
+    let members = || {
+        list.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|it| !it.is_empty())
+    };
     let keys: Vec<_> = members().take(MEMBERS_MAX + 1).filter_map(key_of).collect();
     keys.len() <= MEMBERS_MAX && keys.len() == members().count() && all_differ(&keys)
 }
@@ -27,7 +29,8 @@ fn is_key(key: &str) -> bool {
 }
 
 fn is_word(word: &str, max: usize, may_begin: fn(&u8) -> bool) -> bool {
-    let is_inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/".contains(byte);
+    let is_inner =
+        |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/".contains(byte);
     word.len() <= max
         && word.as_bytes().first().is_some_and(may_begin)
         && word.as_bytes().iter().all(is_inner)

@@ -4,8 +4,8 @@ use std::ops::Deref;
 
 use crate::{Context, Deadline, Fault, Headers, Request};
 
-/// Something that a handler can ask for before its arguments: its [`Context`], the [`Headers`], the [`Deadline`], the
-/// [`State`] of its router, or what you make of a request.
+/// Something that a handler can ask for before its arguments: its [`Context`], the [`Headers`], the
+/// [`Deadline`], the [`State`] of its router, or what you make of a request.
 ///
 /// ```
 /// use polywire_core::{Code, Extract, Fault, Request};
@@ -74,7 +74,8 @@ impl<T> Deref for State<T> {
     }
 }
 
-/// A part of a router's state. The whole of it is one: clone it cheaply, for instance as an [`Arc`](std::sync::Arc).
+/// A part of a router's state. The whole of it is one: clone it cheaply, for instance as an
+/// [`Arc`](std::sync::Arc).
 ///
 /// ```
 /// use std::sync::Arc;

@@ -13,8 +13,8 @@ use crate::{CallError, Code, Dialect, Fault, Reply, Request, Result};
 
 /// An async function that can be a method, or work off jobs or events; you never implement it.
 ///
-/// `M` tells apart what the function takes: its arguments, after up to four things to [`Extract`]. `S` is the state of the
-/// router.
+/// `M` tells apart what the function takes: its arguments, after up to four things to [`Extract`].
+/// `S` is the state of the router.
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a handler",
     label = "not a handler",
@@ -68,7 +68,11 @@ handlers!(X1 X2 X3 X4);
 /// A handler whose types are forgotten, in its router's table.
 pub(super) trait Method<D>: Send + Sync {
     /// Carries out a request of its own.
-    fn call<'a>(&'a self, dialect: &'a D, request: Request) -> BoxFuture<'a, Result<Reply, CallError>>;
+    fn call<'a>(
+        &'a self,
+        dialect: &'a D,
+        request: Request,
+    ) -> BoxFuture<'a, Result<Reply, CallError>>;
 
     /// Carries out a request that others carry out as well.
     fn share<'a>(&'a self, dialect: &'a D, request: &'a Request) -> BoxFuture<'a, Reply>;
@@ -104,7 +108,11 @@ where
     H: Handler<M, S>,
     S: Send + Sync,
 {
-    fn call<'a>(&'a self, dialect: &'a D, request: Request) -> BoxFuture<'a, Result<Reply, CallError>> {
+    fn call<'a>(
+        &'a self,
+        dialect: &'a D,
+        request: Request,
+    ) -> BoxFuture<'a, Result<Reply, CallError>> {
         Box::pin(async move { Ok(self.reply(dialect, &request).await) })
     }
 

@@ -42,13 +42,13 @@ impl Channel {
         seat: (u64, Window),
     ) -> Result<Arc<Queue>> {
         let mut subscribed = lock(&self.0);
-        let fresh = || Subscribed { filters: Vec::new(), queue: Arc::new(Queue::new(unserved, graves)) };
+        let fresh =
+            || Subscribed { filters: Vec::new(), queue: Arc::new(Queue::new(unserved, graves)) };
         let one = subscribed.entry(key.clone()).or_insert_with(fresh);
         if one.queue.unserved() != unserved {
             let is = if unserved == Unserved::Held { "not durable" } else { "durable" };
-            return Err(
-                Error::new(ErrorKind::Config, "the group is there, and of the other kind").with("is", is)
-            );
+            return Err(Error::new(ErrorKind::Config, "the group is there, and of the other kind")
+                .with("is", is));
         }
         for filter in filters {
             one.add(filter);
@@ -104,7 +104,8 @@ impl Outbound for Events {
         if let Err(error) = self.open.check(&message, &self.limits) {
             return Sending::ready(Err(error));
         }
-        let mut takers = message.topic.as_ref().map(|topic| self.channel.takers(topic)).unwrap_or_default();
+        let mut takers =
+            message.topic.as_ref().map(|topic| self.channel.takers(topic)).unwrap_or_default();
         // A subscription that has ended takes everything and does nothing with it.
         takers.retain(|queue| queue.try_push(message.clone()).is_err());
         if takers.is_empty() {
@@ -174,7 +175,8 @@ impl Interest for Of {
 
     fn remove(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
         let Wanted { channel, key, .. } = &*self.0;
-        let removed = channel.change(key, |subscribed| subscribed.filters.retain(|other| *other != filter));
+        let removed =
+            channel.change(key, |subscribed| subscribed.filters.retain(|other| *other != filter));
         Box::pin(std::future::ready(removed))
     }
 }

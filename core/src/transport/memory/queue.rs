@@ -14,7 +14,8 @@ use super::lock;
 use crate::transport::{Abandoned, Outcome};
 use crate::{Error, ErrorKind, Fault, Message, Result};
 
-/// Messages that wait to be taken: the requests of a service, the jobs of a queue, the events of a subscription.
+/// Messages that wait to be taken: the requests of a service, the jobs of a queue, the events of a
+/// subscription.
 pub(super) struct Queue {
     unserved: Unserved,
     state: Mutex<State>,
@@ -37,7 +38,8 @@ pub(super) enum Unserved {
 
 #[derive(Default)]
 struct State {
-    /// The urgent ones first. Bounded, together with `due`, by [`CAPACITY`], and by the windows of the seats for what they give back.
+    /// The urgent ones first. Bounded, together with `due`, by [`CAPACITY`], and by the windows of
+    /// the seats for what they give back.
     ready: VecDeque<Waiting>,
     /// What is to be taken at a time to come.
     due: BTreeMap<(Instant, u64), Waiting>,
@@ -73,7 +75,10 @@ struct Seat {
 }
 
 /// What a seat finds.
-#[expect(clippy::large_enum_variant, reason = "what is taken would have to be boxed, message by message")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "what is taken would have to be boxed, message by message"
+)]
 pub(super) enum Found {
     Taken(Taken),
     /// Nothing yet. If it is known when there will be something, it is to look again then.
@@ -147,7 +152,8 @@ impl Queue {
             return Found::End;
         };
         let room = seat.unsettled.len() < seat.window;
-        let next = ready.iter().position(|waiting| !waiting.is_declined_by(number)).filter(|_| room);
+        let next =
+            ready.iter().position(|waiting| !waiting.is_declined_by(number)).filter(|_| room);
         let Some(waiting) = next.and_then(|next| ready.remove(next)) else {
             seat.waker = Some(cx.waker().clone());
             let next = due.first_key_value().map(|((at, _), _)| *at);
@@ -160,7 +166,8 @@ impl Queue {
         Found::Taken(Taken { tag: *last_tag, message, attempt })
     }
 
-    /// Notes that nobody waits for the outcome of a call: it is taken no more, or whoever has taken it is told.
+    /// Notes that nobody waits for the outcome of a call: it is taken no more, or whoever has taken
+    /// it is told.
     pub(super) fn abandon(&self, call: &Abandoned) {
         let mut state = lock(&self.state);
         let waiting = state.ready.len();
@@ -216,7 +223,8 @@ impl Queue {
         self.orphans(&mut state)
     }
 
-    /// Lets a seat take no more; what it holds can still be settled. Returns what nobody is left to take.
+    /// Lets a seat take no more; what it holds can still be settled. Returns what nobody is left to
+    /// take.
     pub(super) fn stop(&self, seat: u64) -> Vec<Message> {
         let mut state = lock(&self.state);
         let Some(place) = state.seats.get_mut(&seat) else { return Vec::new() };

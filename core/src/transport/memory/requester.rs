@@ -23,9 +23,16 @@ pub(super) fn open(memory: &Memory, service: &Address) -> (Weak<dyn End>, Sender
     });
     lock(&memory.hub.mailboxes).insert(caller.id, mailbox);
     let end: Arc<dyn End> = caller.clone();
-    let requests =
-        Requests { queue: memory.hub.queue(service), caller: caller.clone(), limits: memory.limits };
-    (Arc::downgrade(&end), Sender::new(requests), Receiver::new(Replies { replies, _caller: caller }))
+    let requests = Requests {
+        queue: memory.hub.queue(service),
+        caller: caller.clone(),
+        limits: memory.limits,
+    };
+    (
+        Arc::downgrade(&end),
+        Sender::new(requests),
+        Receiver::new(Replies { replies, _caller: caller }),
+    )
 }
 
 /// The number of the mailbox that a request asks its reply to be sent to.

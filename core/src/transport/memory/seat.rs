@@ -30,7 +30,11 @@ pub(super) fn take(
 }
 
 /// The ends of a seat that was taken.
-pub(super) fn taken(queue: Arc<Queue>, id: u64, keeper: Arc<dyn Keeper>) -> (Weak<dyn End>, Receiver) {
+pub(super) fn taken(
+    queue: Arc<Queue>,
+    id: u64,
+    keeper: Arc<dyn Keeper>,
+) -> (Weak<dyn End>, Receiver) {
     let seat = Arc::new(Seat { queue, id, keeper });
     let end: Arc<dyn End> = seat.clone();
     (Arc::downgrade(&end), Receiver::new(Taking { seat, alarm: None }))

@@ -33,7 +33,8 @@ impl Authority {
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, name);
         if matches!(validity, Validity::Expired) {
-            (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
+            (params.not_before, params.not_after) =
+                (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
         }
         let key = KeyPair::generate()?;
         let pem = params.signed_by(&key, &self.issuer)?.pem();

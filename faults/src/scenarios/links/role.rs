@@ -16,8 +16,14 @@ pub(super) enum Role {
 }
 
 impl Role {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Requester, Self::Responder, Self::Pusher, Self::Puller, Self::Publisher, Self::Subscriber];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Requester,
+        Self::Responder,
+        Self::Pusher,
+        Self::Puller,
+        Self::Publisher,
+        Self::Subscriber,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {

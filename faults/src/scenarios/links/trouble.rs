@@ -50,8 +50,12 @@ impl Trouble {
                 lost(&mut events).await?;
                 proxy.heal();
             }
-            Self::HoleToServer => return swallow(proxy, Direction::ToServer, &mut events).await.map(Some),
-            Self::HoleToClient => return swallow(proxy, Direction::ToClient, &mut events).await.map(Some),
+            Self::HoleToServer => {
+                return swallow(proxy, Direction::ToServer, &mut events).await.map(Some);
+            }
+            Self::HoleToClient => {
+                return swallow(proxy, Direction::ToClient, &mut events).await.map(Some);
+            }
             Self::Delay => {
                 proxy.delay(DELAY);
                 // It lasts for some round trips.
@@ -63,7 +67,11 @@ impl Trouble {
     }
 }
 
-async fn swallow(proxy: &Proxy, direction: Direction, events: &mut ConnectionEvents) -> Result<Duration> {
+async fn swallow(
+    proxy: &Proxy,
+    direction: Direction,
+    events: &mut ConnectionEvents,
+) -> Result<Duration> {
     let start = Instant::now();
     proxy.black_hole(direction);
     lost(events).await?;
@@ -82,7 +90,9 @@ async fn connected(events: &mut ConnectionEvents) -> Result<()> {
         while there != [true; 2] {
             let event = events.next().await.context("the transport is there")?;
             match event.change {
-                Change::Connected { .. } | Change::Restored { .. } => there[event.purpose as usize] = true,
+                Change::Connected { .. } | Change::Restored { .. } => {
+                    there[event.purpose as usize] = true
+                }
                 Change::Lost(_) | Change::Refused(_) => there[event.purpose as usize] = false,
                 _ => {}
             }

@@ -12,7 +12,8 @@ pub(super) struct Samples {
     kib: Vec<u64>,
 }
 
-/// Growth that is no leak: the allocator keeps some, and the book of the load takes 8 bytes an operation.
+/// Growth that is no leak: the allocator keeps some, and the book of the load takes 8 bytes an
+/// operation.
 const SLACK_KIB: u64 = 16 << 10;
 
 impl Samples {
@@ -23,7 +24,10 @@ impl Samples {
     pub(super) fn take(&mut self) -> Result<()> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process));
         let status = status.with_context(|| format!("{} is gone", self.name))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a resident set")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("a resident set")?;
         self.kib.push(line.trim().trim_end_matches(" kB").parse()?);
         Ok(())
     }
@@ -33,7 +37,11 @@ impl Samples {
     /// If the median of the last quarter is well above that of the second.
     pub(super) fn are_flat(&self) -> Result<()> {
         let (before, after) = self.medians();
-        ensure!(after <= before + before / 5 + SLACK_KIB, "the memory of {} grows: {self}", self.name);
+        ensure!(
+            after <= before + before / 5 + SLACK_KIB,
+            "the memory of {} grows: {self}",
+            self.name
+        );
         Ok(())
     }
 
@@ -61,7 +69,10 @@ impl fmt::Display for Samples {
         let mib = |kib| kib as f64 / 1024.0;
         let [first, second, third, last] = self.quarters().map(mib);
         let most = self.kib.iter().max().copied().map_or(0.0, mib);
-        write!(f, "{first:.1}, {second:.1}, {third:.1}, {last:.1} MiB by quarters, at most {most:.1} MiB")
+        write!(
+            f,
+            "{first:.1}, {second:.1}, {third:.1}, {last:.1} MiB by quarters, at most {most:.1} MiB"
+        )
     }
 }
 

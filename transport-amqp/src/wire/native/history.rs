@@ -18,8 +18,10 @@ const DEAD_ATTEMPTS: &str = "polywire.dead.attempts";
 const DEAD_AT: &str = "polywire.dead.at";
 /// The queue it died in.
 const DEAD_ORIGIN: &str = "polywire.dead.origin";
-const ALL: [&str; 7] = [FIRST_ERROR, LAST_ERROR, REDRIVEN, DEAD_REASON, DEAD_ATTEMPTS, DEAD_AT, DEAD_ORIGIN];
-/// In which the broker tells its own stories; a copy that had them would be told as if it were the original.
+const ALL: [&str; 7] =
+    [FIRST_ERROR, LAST_ERROR, REDRIVEN, DEAD_REASON, DEAD_ATTEMPTS, DEAD_AT, DEAD_ORIGIN];
+/// In which the broker tells its own stories; a copy that had them would be told as if it were the
+/// original.
 const BROKERS: &str = "x-";
 const STORIES: [&str; 3] = ["death", "first-death-", "last-death-"];
 
@@ -41,7 +43,8 @@ pub(super) fn write(headers: &mut Pairs, history: Option<&History>, origin: &Sho
         text(DEAD_REASON, death.reason.as_str());
         text(DEAD_ORIGIN, origin.as_str());
         let at = death.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        headers.insert(DEAD_AT.into(), AMQPValue::LongLongInt(i64::try_from(at).unwrap_or(i64::MAX)));
+        headers
+            .insert(DEAD_AT.into(), AMQPValue::LongLongInt(i64::try_from(at).unwrap_or(i64::MAX)));
         headers.insert(DEAD_ATTEMPTS.into(), AMQPValue::LongLongInt(death.attempts.into()));
     }
     if history.redriven > 0 {
@@ -49,7 +52,8 @@ pub(super) fn write(headers: &mut Pairs, history: Option<&History>, origin: &Sho
     }
 }
 
-/// Reads the history that was written. What is not as we write it is left out: nobody can act on it.
+/// Reads the history that was written. What is not as we write it is left out: nobody can act on
+/// it.
 pub(super) fn read(headers: &FieldTable) -> Option<Box<History>> {
     let headers = headers.inner();
     let error = |name: &str| text(headers.get(name)?)?.ok().map(ByteString::from);
@@ -60,12 +64,13 @@ pub(super) fn read(headers: &FieldTable) -> Option<Box<History>> {
     (history != History::default()).then(|| Box::new(history))
 }
 
-/// The history of a dead letter, which may be one of the broker's own making: its reason is told in other headers, and
-/// when it was.
+/// The history of a dead letter, which may be one of the broker's own making: its reason is told in
+/// other headers, and when it was.
 pub(super) fn read_dead(headers: Option<&FieldTable>, attempts: u32) -> Box<History> {
     let mut history = headers.and_then(read).unwrap_or_default();
     if history.death.is_none() {
-        let reason = headers.and_then(|headers| text(headers.inner().get("x-first-death-reason")?)?.ok());
+        let reason =
+            headers.and_then(|headers| text(headers.inner().get("x-first-death-reason")?)?.ok());
         let reason = match reason.as_deref() {
             Some("delivery_limit") => Reason::Crashed,
             Some("expired") => Reason::Expired,
@@ -97,7 +102,9 @@ fn time_of_death(headers: &FieldTable) -> Option<SystemTime> {
 
 /// Whether this is a header in which the broker tells what it did with a message.
 pub(super) fn is_of_the_broker(name: &str) -> bool {
-    let story = |name: &str| STORIES.iter().any(|story| name.starts_with(story)) || name == "delivery-count";
+    let story = |name: &str| {
+        STORIES.iter().any(|story| name.starts_with(story)) || name == "delivery-count"
+    };
     name.strip_prefix(BROKERS).is_some_and(story)
 }
 
@@ -123,7 +130,10 @@ mod tests {
             at.duration_since(UNIX_EPOCH).unwrap().as_millis()
         };
         assert_eq!(millis(&read), millis(&history));
-        assert_eq!((&read.first_error, &read.last_error), (&history.first_error, &history.last_error));
+        assert_eq!(
+            (&read.first_error, &read.last_error),
+            (&history.first_error, &history.last_error)
+        );
         assert_eq!((read.redriven, read.death.unwrap().attempts), (1, 5));
         write(&mut headers, None, &"polywire.jobs.a".into());
         assert_eq!(headers.len(), 2, "{headers:?}");

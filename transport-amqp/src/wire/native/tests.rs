@@ -4,14 +4,17 @@ use super::*;
 
 /// What the other side receives of what was published.
 fn arrived(publishing: Publishing) -> Raw {
-    let mut raw = Raw::mock(1, publishing.exchange, publishing.routing_key, false, publishing.body.to_vec());
+    let mut raw =
+        Raw::mock(1, publishing.exchange, publishing.routing_key, false, publishing.body.to_vec());
     raw.properties = publishing.properties;
     raw
 }
 
 fn request() -> Message {
-    let mut message =
-        Message::request(Address::new("prüfen.检查").unwrap(), Deadline::after(Duration::from_secs(5)));
+    let mut message = Message::request(
+        Address::new("prüfen.检查").unwrap(),
+        Deadline::after(Duration::from_secs(5)),
+    );
     message.id = Some(CallId(42));
     message.content_type = Some("application/json".into());
     message.headers = [("größe", "目"), ("empty", "")].into_iter().collect();
@@ -31,7 +34,10 @@ fn requests_arrive_as_they_left() {
     assert_eq!(publishing.properties.correlation_id().as_ref().unwrap().as_str(), "7-42");
     let came = Native.decode_request(&mut arrived(publishing), &Limits::default()).unwrap();
     let left = request();
-    assert_eq!((came.method, came.id, came.content_type), (left.method, left.id, left.content_type));
+    assert_eq!(
+        (came.method, came.id, came.content_type),
+        (left.method, left.id, left.content_type)
+    );
     assert_eq!((came.headers.len(), came.headers.get("größe")), (2, Some("目")));
     assert_eq!(came.body, left.body);
     assert!((4_000..=5_000).contains(&came.deadline.unwrap().remaining_ms()));
@@ -39,23 +45,28 @@ fn requests_arrive_as_they_left() {
 
 #[test]
 fn replies_go_where_the_request_says_and_name_its_call() {
-    let request = Native.decode_request(&mut arrived(encoded(request())), &Limits::default()).unwrap();
+    let request =
+        Native.decode_request(&mut arrived(encoded(request())), &Limits::default()).unwrap();
     let mut reply = Message::new("done");
     reply.reply_to = request.reply_to;
     let publishing = Native.encode_reply(reply, true).unwrap();
     assert_eq!(publishing.routing_key.as_str(), "replies");
-    let (correlation, reply) = Native.decode_reply(arrived(publishing), &Limits::default()).unwrap();
+    let (correlation, reply) =
+        Native.decode_reply(arrived(publishing), &Limits::default()).unwrap();
     assert_eq!(correlation, Correlation { requester: 7, call: CallId(42) });
     assert_eq!(reply.body.into_bytes(), "done");
 }
 
 #[test]
 fn faults_cross_whole() {
-    let fault =
-        Fault::new(Code::Application, "nur 3 Stück").with_kind("Épuisé").with_details(&b"\x00\xff"[..]);
+    let fault = Fault::new(Code::Application, "nur 3 Stück")
+        .with_kind("Épuisé")
+        .with_details(&b"\x00\xff"[..]);
     let mut reply = Message::failed(fault.clone());
     reply.reply_to = ReturnAddress::read(
-        &BasicProperties::default().with_reply_to("replies".into()).with_correlation_id("1-2".into()),
+        &BasicProperties::default()
+            .with_reply_to("replies".into())
+            .with_correlation_id("1-2".into()),
     );
     let publishing = Native.encode_reply(reply, true).unwrap();
     let (_, reply) = Native.decode_reply(arrived(publishing), &Limits::default()).unwrap();
@@ -77,7 +88,10 @@ fn foreign_correlation_ids_are_given_back_as_they_came() {
     reply.reply_to = request.reply_to;
     let publishing = Native.encode_reply(reply, true).unwrap();
     let id = publishing.properties.correlation_id().as_ref().unwrap().as_str().to_owned();
-    assert_eq!((publishing.routing_key.as_str(), &*id), ("theirs", "a6002743-aa77-42b9-b0ae-5c9b46ceabeb"));
+    assert_eq!(
+        (publishing.routing_key.as_str(), &*id),
+        ("theirs", "a6002743-aa77-42b9-b0ae-5c9b46ceabeb")
+    );
 }
 
 #[test]
@@ -105,7 +119,10 @@ fn replies_of_nobody_are_garbled() {
     for id in ["", "1", "1-", "-1", "a-b", "1-2-3", "99999999999999999999-1"] {
         let mut raw = Raw::mock(1, "".into(), "q".into(), false, Vec::new());
         raw.properties = BasicProperties::default().with_correlation_id(id.into());
-        assert!(Native.decode_reply(raw, &Limits::default()).unwrap_err().correlation.is_none(), "{id}");
+        assert!(
+            Native.decode_reply(raw, &Limits::default()).unwrap_err().correlation.is_none(),
+            "{id}"
+        );
     }
 }
 
@@ -179,7 +196,11 @@ fn queues_for_what_waits_and_what_is_dead_name_whose_they_are() {
     let pause = std::time::Duration::from_millis(1500);
     let group = Native.group_queue(&topic("orders.new"), &topic("billing")).unwrap();
     for (of, dead, retry) in [
-        (ShortString::from("polywire.jobs.a.b"), "polywire.dead.jobs.a.b", "polywire.retry.jobs.a.b..1500"),
+        (
+            ShortString::from("polywire.jobs.a.b"),
+            "polywire.dead.jobs.a.b",
+            "polywire.retry.jobs.a.b..1500",
+        ),
         (
             group,
             "polywire.dead.events.orders.new..group.billing",
@@ -201,7 +222,10 @@ fn jobs_arrive_as_they_left() {
     assert_eq!(publishing.properties.message_id().as_ref().unwrap().as_str(), "1-2");
     assert_eq!(publishing.properties.expiration(), &None);
     let came = Native.decode_job(&mut arrived(publishing), &Limits::default()).unwrap();
-    assert_eq!((came.method, came.headers, came.body), (None, job_message().headers, job_message().body));
+    assert_eq!(
+        (came.method, came.headers, came.body),
+        (None, job_message().headers, job_message().body)
+    );
     assert_eq!(came.content_type.as_deref(), Some("application/json"));
 }
 
@@ -211,7 +235,10 @@ fn events_have_the_routing_key_for_their_topic() {
     message.topic = Some(topic("paris.größe"));
     let exchange = Native.event_exchange(&topic("weather")).unwrap();
     let publishing = Native.encode_event(&exchange, message, true).unwrap();
-    assert_eq!((publishing.exchange.as_str(), publishing.mandatory), ("polywire.events.weather", false));
+    assert_eq!(
+        (publishing.exchange.as_str(), publishing.mandatory),
+        ("polywire.events.weather", false)
+    );
     let came = Native.decode_event(&mut arrived(publishing), &Limits::default()).unwrap();
     assert_eq!(came.topic, Some(topic("paris.größe")));
     assert_eq!(came.headers, job_message().headers);
@@ -262,7 +289,9 @@ fn what_we_send_is_signed_and_what_is_signed_has_a_sender() {
         Native.decode_job(&mut pushed, &limits).unwrap(),
         Native.decode_event(&mut published, &limits).unwrap(),
     ];
-    assert!(came.iter().all(|message| message.peer.as_deref() == Some(&Identity::User("alice".into()))));
+    assert!(
+        came.iter().all(|message| message.peer.as_deref() == Some(&Identity::User("alice".into())))
+    );
     let mut unsigned = arrived(Native.encode_job(&"q".into(), "1-2", job_message(), true).unwrap());
     assert_eq!(Native.decode_job(&mut unsigned, &limits).unwrap().peer, None);
 }
@@ -274,7 +303,8 @@ fn what_is_given_back_leaves_out_its_user_and_copies() {
     let mut headers = raw.properties.headers().clone().unwrap();
     headers.insert("CC".into(), AMQPValue::LongString("elsewhere".into()));
     headers.insert("x-odd".into(), AMQPValue::Boolean(true));
-    let given = raw.properties.with_user_id("somebody".into()).with_priority(3).with_headers(headers);
+    let given =
+        raw.properties.with_user_id("somebody".into()).with_priority(3).with_headers(headers);
     raw.properties = given.with_timestamp(7).with_app_id("theirs".into());
     let again = Again::new(raw.properties.clone(), None, raw.data.clone().into(), 1);
     assert!(!Native.encode_again(&"q".into(), &"q".into(), again).unwrap().signed);

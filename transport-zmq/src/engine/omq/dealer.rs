@@ -12,8 +12,8 @@ use tokio::sync::watch;
 
 use super::pull::is_of_queue;
 use super::{
-    HIGH_WATER_MARK, Port, RETRY_MAX, denied, failed, frames_of, given_back, message_of, open, options,
-    received,
+    HIGH_WATER_MARK, Port, RETRY_MAX, denied, failed, frames_of, given_back, message_of, open,
+    options, received,
 };
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
@@ -44,7 +44,11 @@ pub(in crate::engine) struct Dealer {
 const LARGE_MIN: u32 = 16;
 
 impl Dealer {
-    pub(in crate::engine) fn dial(settings: &Settings, cargo: &Cargo, endpoint: &Endpoint) -> Result<Self> {
+    pub(in crate::engine) fn dial(
+        settings: &Settings,
+        cargo: &Cargo,
+        endpoint: &Endpoint,
+    ) -> Result<Self> {
         let dealer = Self::open(settings, cargo, options(settings))?;
         Ok(Self { dialled: Some(endpoint.to_string()), ..dealer })
     }
@@ -78,7 +82,10 @@ impl Dealer {
     }
 
     /// Waits until the set of connections is as it should be.
-    async fn connections(&self, is_so: impl Fn(&[u64]) -> bool + Send) -> Result<Vec<u64>, omq_tokio::Error> {
+    async fn connections(
+        &self,
+        is_so: impl Fn(&[u64]) -> bool + Send,
+    ) -> Result<Vec<u64>, omq_tokio::Error> {
         let socket = &self.port.socket;
         let mut seen = socket.connections_generation();
         loop {
@@ -102,7 +109,8 @@ impl Dealer {
         }
     }
 
-    /// Dials until somebody takes us in. The engine gives up on a peer that denies us; but it may be told to allow us.
+    /// Dials until somebody takes us in. The engine gives up on a peer that denies us; but it may
+    /// be told to allow us.
     async fn dial_on(&self, endpoint: &str) -> Result<Vec<u64>, omq_tokio::Error> {
         let socket = &self.port.socket;
         let mut events = socket.monitor();
@@ -202,13 +210,16 @@ impl crate::engine::Dealer for Dealer {
                 return;
             };
             // A connection that was lost and made again in one moment is another one.
-            let _ = self.connections(|connections| connections.first() != connection.as_ref()).await;
+            let _ =
+                self.connections(|connections| connections.first() != connection.as_ref()).await;
             *lock(&self.reason) = reason_of(&mut events);
             if !matches!(self.cargo, Cargo::Requests) {
-                // Jobs that are queued for the lost peer are better off with its successor than lost with it.
+                // Jobs that are queued for the lost peer are better off with its successor than
+                // lost with it.
                 return;
             }
-            // What is queued for the lost peer must not reach its successor: its callers are told that it is lost.
+            // What is queued for the lost peer must not reach its successor: its callers are told
+            // that it is lost.
             let _ = self.port.socket.disconnect(endpoint.as_str()).await;
         };
         down.boxed()
@@ -222,7 +233,9 @@ impl crate::engine::Dealer for Dealer {
         match self.cargo {
             Cargo::Requests => {
                 let frames_max = self.frames_max;
-                received(self.port.socket.clone()).map(move |message| frames_of(message, frames_max)).boxed()
+                received(self.port.socket.clone())
+                    .map(move |message| frames_of(message, frames_max))
+                    .boxed()
             }
             Cargo::Jobs(_) | Cargo::AnyJobs => stream::empty().boxed(),
         }

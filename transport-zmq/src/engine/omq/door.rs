@@ -13,8 +13,8 @@ use crate::error::lock;
 
 /// The bounds of a socket, and who has come in.
 ///
-/// It counts those who have finished their handshake, and hangs up on those who are too many. So that a flood does not
-/// come that far, the engine asks [`Door::is_full`] in the handshake.
+/// It counts those who have finished their handshake, and hangs up on those who are too many. So
+/// that a flood does not come that far, the engine asks [`Door::is_full`] in the handshake.
 #[derive(Debug)]
 pub(super) struct Door {
     admission: Admission,
@@ -31,7 +31,8 @@ impl Door {
         Arc::new(Self { admission, present, attendant, intrusions, failures })
     }
 
-    /// Whether one more from this address would be too many. A socket that does not listen is never full.
+    /// Whether one more from this address would be too many. A socket that does not listen is never
+    /// full.
     pub(super) fn is_full(&self, address: Option<&str>) -> bool {
         let host = address.and_then(|address| address.parse().ok()).map(Host::of);
         lock(&self.attendant).is_some() && lock(&self.present).is_full(host, &self.admission)
@@ -111,7 +112,9 @@ impl Door {
         let mut intruders = Vec::new();
         for (peer, subscriptions) in seen {
             let host = host_of(&peer);
-            if present.is_full(host, &self.admission) || subscriptions > self.admission.subscriptions_max {
+            if present.is_full(host, &self.admission)
+                || subscriptions > self.admission.subscriptions_max
+            {
                 intruders.push(peer.connection_id);
             }
             present.enter(peer.connection_id, host);
@@ -142,7 +145,8 @@ async fn watch(door: Weak<Door>, socket: Socket, mut events: MonitorStream) {
     }
 }
 
-/// Who is connected. Bounded by what the engine has accepted: those who are too many are in it until they are gone.
+/// Who is connected. Bounded by what the engine has accepted: those who are too many are in it
+/// until they are gone.
 #[derive(Debug, Default)]
 struct Present {
     peers: FxHashMap<u64, Peer>,
@@ -179,7 +183,8 @@ impl Present {
     }
 }
 
-/// An address of IPv4, or the first half of one of IPv6: one host can have all addresses that begin with it.
+/// An address of IPv4, or the first half of one of IPv6: one host can have all addresses that begin
+/// with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Host {
     V4([u8; 4]),
@@ -208,8 +213,10 @@ mod tests {
 
     #[test]
     fn a_host_has_its_share_and_gets_it_back() {
-        let admission = Admission { connections_max: 3, host_connections_max: 2, ..Admission::default() };
-        let [one, other] = ["10.0.0.1", "10.0.0.2"].map(|host| Some(Host::of(host.parse().unwrap())));
+        let admission =
+            Admission { connections_max: 3, host_connections_max: 2, ..Admission::default() };
+        let [one, other] =
+            ["10.0.0.1", "10.0.0.2"].map(|host| Some(Host::of(host.parse().unwrap())));
         let mut present = Present::default();
         present.enter(1, one);
         present.enter(1, one);
@@ -231,6 +238,9 @@ mod tests {
             .map(|host| Host::of(host.parse().unwrap()));
         assert_eq!(a, b);
         assert_ne!(a, c);
-        assert_eq!(Host::of("::ffff:1.2.3.4".parse().unwrap()), Host::of("1.2.3.4".parse().unwrap()));
+        assert_eq!(
+            Host::of("::ffff:1.2.3.4".parse().unwrap()),
+            Host::of("1.2.3.4".parse().unwrap())
+        );
     }
 }

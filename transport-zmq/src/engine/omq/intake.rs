@@ -19,7 +19,8 @@ impl Intake {
         Self { port, stopped: watch::Sender::new(false) }
     }
 
-    /// What arrives, until the socket is closed; or, if it was stopped, until all that had arrived is yielded.
+    /// What arrives, until the socket is closed; or, if it was stopped, until all that had arrived
+    /// is yielded.
     pub(super) fn messages(&self) -> impl Stream<Item = Message> + Send + use<> {
         let state = (self.port.socket.clone(), self.stopped.subscribe(), Vec::new());
         stream::unfold(state, |(socket, mut stopped, mut batch)| async move {

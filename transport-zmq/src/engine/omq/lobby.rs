@@ -49,7 +49,8 @@ impl crate::engine::Lobby for Lobby {
                 Some(seen) => socket.connections_changed(seen).await.ok()?,
             };
             let connections = socket.connections().await.ok()?;
-            let guests = connections.into_iter().map(|connection| guest(&socket, connection)).collect();
+            let guests =
+                connections.into_iter().map(|connection| guest(&socket, connection)).collect();
             Some((guests, (socket, Some(seen))))
         });
         looks.boxed()
@@ -69,8 +70,10 @@ impl crate::engine::Lobby for Lobby {
 
 fn guest(socket: &Socket, status: ConnectionStatus) -> Guest {
     let address = status.peer_info.and_then(|peer| peer.peer_address);
-    let name = address.map_or_else(|| status.endpoint.to_string(), |address| format!("tcp://{address}"));
-    let seat = Seat { socket: socket.clone(), identity: status.identity, is_full: AtomicBool::new(false) };
+    let name =
+        address.map_or_else(|| status.endpoint.to_string(), |address| format!("tcp://{address}"));
+    let seat =
+        Seat { socket: socket.clone(), identity: status.identity, is_full: AtomicBool::new(false) };
     Guest { connection: status.connection_id, name, dealer: Arc::new(seat) }
 }
 

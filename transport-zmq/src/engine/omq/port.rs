@@ -27,10 +27,19 @@ pub(super) struct Port {
 impl Port {
     /// A new socket, with its door.
     pub(super) fn new((socket, door): (Socket, Arc<Door>)) -> Self {
-        Self { socket, door, bound: Mutex::default(), dialled: Mutex::default(), events: Mutex::default() }
+        Self {
+            socket,
+            door,
+            bound: Mutex::default(),
+            dialled: Mutex::default(),
+            events: Mutex::default(),
+        }
     }
 
-    pub(super) async fn change(&self, Change { side, adds, endpoint }: &Change) -> Result<Option<String>> {
+    pub(super) async fn change(
+        &self,
+        Change { side, adds, endpoint }: &Change,
+    ) -> Result<Option<String>> {
         match (side, adds) {
             (Side::Bind, true) => self.bind(endpoint).await.map(Some),
             (Side::Bind, false) => self.unbind(endpoint).await,
@@ -87,7 +96,9 @@ impl Port {
     async fn disconnect(&self, endpoint: &Endpoint) -> Result<Option<String>> {
         {
             let mut dialled = lock(&self.dialled);
-            let Some(at) = dialled.iter().position(|other| other == endpoint) else { return Ok(None) };
+            let Some(at) = dialled.iter().position(|other| other == endpoint) else {
+                return Ok(None);
+            };
             dialled.swap_remove(at);
         }
         let name = endpoint.to_string();
@@ -95,9 +106,12 @@ impl Port {
         Ok(Some(name))
     }
 
-    /// Waits until all dialled endpoints are among those that are ready, or turned out to be of no use for now. `ready`
-    /// is asked again whenever something happened.
-    pub(super) async fn settled(&self, ready: impl Fn() -> BoxFuture<'static, Option<Vec<String>>>) {
+    /// Waits until all dialled endpoints are among those that are ready, or turned out to be of no
+    /// use for now. `ready` is asked again whenever something happened.
+    pub(super) async fn settled(
+        &self,
+        ready: impl Fn() -> BoxFuture<'static, Option<Vec<String>>>,
+    ) {
         let Some(mut events) = lock(&self.events).take() else { return };
         let mut absent = Vec::new();
         while let Some(mut settled) = ready().await {

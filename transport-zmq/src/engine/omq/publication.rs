@@ -74,7 +74,9 @@ impl crate::engine::Publication for Publication {
             let socket = socket.clone();
             async move {
                 let said = message.part_bytes(0)?;
-                let (1, hello) = (*said.first()?, Hello::read(&said.slice(1..))?) else { return None };
+                let (1, hello) = (*said.first()?, Hello::read(&said.slice(1..))?) else {
+                    return None;
+                };
                 heard(&socket, &hello).await.map(|connections| (hello, connections))
             }
         };
@@ -87,7 +89,8 @@ impl crate::engine::Publication for Publication {
     }
 }
 
-/// The endpoints of those who have said hello, and with it all that they want. `None` if the socket is closed.
+/// The endpoints of those who have said hello, and with it all that they want. `None` if the socket
+/// is closed.
 async fn heard_from(socket: Socket) -> Option<Vec<String>> {
     let greeted = greeters(&socket, |prefix| Hello::read(prefix).is_some()).await?;
     let connections = socket.connections().await.ok()?;
@@ -95,8 +98,8 @@ async fn heard_from(socket: Socket) -> Option<Vec<String>> {
     Some(greeted.map(|one| one.endpoint.to_string()).collect())
 }
 
-/// Waits until a hello that was received has been taken in, which the engine does in another task; and says from how many
-/// connections it came. `None` if who said it is gone.
+/// Waits until a hello that was received has been taken in, which the engine does in another task;
+/// and says from how many connections it came. `None` if who said it is gone.
 async fn heard(socket: &Socket, hello: &Hello) -> Option<u32> {
     for _ in 0..HEARD_TRIES {
         let count = greeters(socket, |prefix| prefix == hello.frame()).await?.len();

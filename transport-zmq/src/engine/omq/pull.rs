@@ -40,7 +40,8 @@ impl Pull {
     }
 }
 
-/// What a puller says of itself, so that a pusher of another queue leaves it alone: PULL sends nothing but that.
+/// What a puller says of itself, so that a pusher of another queue leaves it alone: PULL sends
+/// nothing but that.
 fn name_of_puller(queue: &Address) -> Bytes {
     [queue.as_str().as_bytes(), &[0], &unique()].concat().into()
 }

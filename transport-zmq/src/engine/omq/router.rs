@@ -67,7 +67,8 @@ impl crate::engine::Router for Router {
     }
 }
 
-/// Who was identified last, since writing down a key for each of its requests would cost more than the rest.
+/// Who was identified last, since writing down a key for each of its requests would cost more than
+/// the rest.
 #[derive(Default)]
 struct Known(Option<(u64, Option<Arc<Identity>>)>);
 

@@ -24,7 +24,11 @@ pub(in crate::engine) struct Subscribed {
 impl Subscribed {
     pub(in crate::engine) fn open(settings: &Settings, window: Window) -> Result<Self> {
         let ahead = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
-        let port = Arc::new(Port::new(open(settings, SocketType::Sub, options(settings).recv_hwm(ahead))?));
+        let port = Arc::new(Port::new(open(
+            settings,
+            SocketType::Sub,
+            options(settings).recv_hwm(ahead),
+        )?));
         Ok(Self { intake: Intake::new(port.clone()), port, frames_max: settings.limits.frames_max })
     }
 }

@@ -1,13 +1,20 @@
-//! From frames to a message. Whatever the bytes are, it ends in a message or in a sentence about them.
+//! From frames to a message. Whatever the bytes are, it ends in a message or in a sentence about
+//! them.
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use polywire_core::{Address, CallId, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
+use polywire_core::{
+    Address, CallId, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, Result,
+};
 
 use super::{FIXED, Kind, MAGIC, Peek, VERSION, flag, kind, tag};
 use crate::wire::{Frames, Garbled, Role};
 
-pub(super) fn message(frames: Frames, limits: &Limits, head_max: usize) -> Result<(Role, Message), Garbled> {
+pub(super) fn message(
+    frames: Frames,
+    limits: &Limits,
+    head_max: usize,
+) -> Result<(Role, Message), Garbled> {
     let unknown = |error| Garbled { call: None, service: None, error };
     let fixed = Fixed::read(&frames.head).map_err(unknown)?;
     let mut service = None;
@@ -16,7 +23,8 @@ pub(super) fn message(frames: Frames, limits: &Limits, head_max: usize) -> Resul
     message.deadline = fixed.deadline_ms.map(|ms| Deadline::after_ms(ms.into()));
     message.idempotent = fixed.idempotent;
     let read = read_fields(frames.head, head_max, &mut service, &mut message);
-    match read.and_then(|()| within(limits, &message)).and_then(|()| role(fixed.kind, &mut service)) {
+    match read.and_then(|()| within(limits, &message)).and_then(|()| role(fixed.kind, &mut service))
+    {
         Ok(role) => Ok((role, message)),
         Err(error) => Err(Garbled { call: fixed.id, service, error }),
     }
@@ -34,10 +42,16 @@ pub(super) fn peek(head: &[u8]) -> Option<Peek> {
         kind::LOSS => Kind::Loss,
         _ => Kind::Event,
     };
-    Some(Peek { kind, id, deadline: deadline_ms.map(|ms| Deadline::after_ms(ms.into())), idempotent })
+    Some(Peek {
+        kind,
+        id,
+        deadline: deadline_ms.map(|ms| Deadline::after_ms(ms.into())),
+        idempotent,
+    })
 }
 
-/// The code of the fault that something with an envelope holds, for who reads no more of it. What comes before it is short.
+/// The code of the fault that something with an envelope holds, for who reads no more of it. What
+/// comes before it is short.
 pub(super) fn fault_code(head: &[u8]) -> Option<Code> {
     let mut at = FIXED;
     while let Some(&tag) = head.get(at) {
@@ -57,14 +71,18 @@ fn role(kind: u8, service: &mut Option<Address>) -> Result<Role> {
         kind::REFUSAL => Ok(Role::Refusal),
         kind::EVENT => Ok(Role::Event),
         kind::LOSS => Ok(Role::Loss),
-        kind::JOB => service.take().map(Role::Job).ok_or_else(|| malformed("the job names no queue", FIXED)),
-        kind::CANCEL => {
-            service.take().map(Role::Cancel).ok_or_else(|| malformed("the cancel names no service", FIXED))
+        kind::JOB => {
+            service.take().map(Role::Job).ok_or_else(|| malformed("the job names no queue", FIXED))
         }
+        kind::CANCEL => service
+            .take()
+            .map(Role::Cancel)
+            .ok_or_else(|| malformed("the cancel names no service", FIXED)),
         // There are no others.
-        _ => {
-            service.take().map(Role::Request).ok_or_else(|| malformed("the request names no service", FIXED))
-        }
+        _ => service
+            .take()
+            .map(Role::Request)
+            .ok_or_else(|| malformed("the request names no service", FIXED)),
     }
 }
 
@@ -78,7 +96,8 @@ struct Fixed {
 
 impl Fixed {
     fn read(head: &[u8]) -> Result<Self> {
-        let Some((&[magic, version, kind, flags, ref numbers @ ..], _)) = head.split_first_chunk::<FIXED>()
+        let Some((&[magic, version, kind, flags, ref numbers @ ..], _)) =
+            head.split_first_chunk::<FIXED>()
         else {
             return Err(malformed("the envelope ends early", head.len()));
         };
@@ -86,13 +105,16 @@ impl Fixed {
             return Err(malformed("the envelope does not begin with 0x50", 0));
         }
         if version != VERSION {
-            return Err(malformed("this version of the envelope is not known", 1).with("version", version));
+            return Err(
+                malformed("this version of the envelope is not known", 1).with("version", version)
+            );
         }
         if !(kind::REQUEST..=kind::LOSS).contains(&kind) {
             return Err(malformed("this kind of message is not known", 2).with("kind", kind));
         }
         let &[a, b, c, d, e, f, g, h, ref deadline @ ..] = numbers;
-        let (id, deadline_ms) = (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u32::from_be_bytes(*deadline));
+        let (id, deadline_ms) =
+            (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u32::from_be_bytes(*deadline));
         Ok(Self {
             kind,
             id: (flags & flag::HAS_ID != 0).then_some(CallId(id)),
@@ -132,7 +154,10 @@ fn read_fields(
                 field.complete(fault)?;
             }
             tag::BODY if !message.body.is_empty() => {
-                return Err(malformed("a body stands in the envelope and after it, or twice", field.at));
+                return Err(malformed(
+                    "a body stands in the envelope and after it, or twice",
+                    field.at,
+                ));
             }
             tag::BODY => message.body = field.value.into(),
             unknown if unknown & tag::CRITICAL != 0 => {
@@ -165,7 +190,8 @@ impl Reader {
         self.at += 1;
         let length = self.length()?;
         let end = self.at.checked_add(length).filter(|end| *end <= self.head.len());
-        let end = end.ok_or_else(|| malformed("a field is longer than the envelope", at).with("tag", tag))?;
+        let end = end
+            .ok_or_else(|| malformed("a field is longer than the envelope", at).with("tag", tag))?;
         let value = self.head.slice(self.at..end);
         self.at = end;
         Ok(Some(Field { tag, at, value }))
@@ -245,7 +271,8 @@ fn once<T>(place: &mut Option<T>, value: T, field: &Field) -> Result<()> {
 
 fn within(limits: &Limits, message: &Message) -> Result<()> {
     limits.check(message).map_err(|error| {
-        let [what, size, limit] = ["what", "size", "limit"].map(|key| error.detail(key).unwrap_or_default());
+        let [what, size, limit] =
+            ["what", "size", "limit"].map(|key| error.detail(key).unwrap_or_default());
         too_large(what, size, limit)
     })
 }

@@ -12,7 +12,11 @@ pub(super) fn frames(role: &Role, message: Message, head_max: usize) -> Result<F
     fields(role, &message, inline, &mut size);
     if size.0 > head_max {
         let error = Error::new(ErrorKind::TooLarge, "the message is larger than the limit");
-        return Err(error.with("what", "envelope").with("size", size.0).with("limit", head_max).unsent());
+        return Err(error
+            .with("what", "envelope")
+            .with("size", size.0)
+            .with("limit", head_max)
+            .unsent());
     }
     // Of the very size, so that it becomes shared bytes without moving.
     let mut head = Vec::with_capacity(size.0);

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use polywire_core::{Address, Body, CallId, Code, Deadline, ErrorKind, Fault, Limits, Message, Result};
+use polywire_core::{
+    Address, Body, CallId, Code, Deadline, ErrorKind, Fault, Limits, Message, Result,
+};
 
 use super::Native;
 use crate::wire::{Frames, Garbled, Role, Wire};
@@ -55,7 +57,10 @@ async fn requests_replies_and_refusals_survive() {
     let (role, request) = example();
     let (role_back, back) = round_trip(&role, &request);
     assert_eq!(role_back, role);
-    assert_eq!((back.method, back.id, back.deadline), (request.method, request.id, request.deadline));
+    assert_eq!(
+        (back.method, back.id, back.deadline),
+        (request.method, request.id, request.deadline)
+    );
     assert_eq!(
         (back.content_type, back.headers, back.body),
         (request.content_type, request.headers, request.body)
@@ -70,7 +75,10 @@ async fn requests_replies_and_refusals_survive() {
             let mut reply = Message::failed(fault.clone());
             reply.id = Some(CallId(u64::MAX));
             let (role, back) = round_trip(&Role::Reply, &reply);
-            assert_eq!((role, back.id, back.fault.as_deref()), (Role::Reply, reply.id, Some(&fault)));
+            assert_eq!(
+                (role, back.id, back.fault.as_deref()),
+                (Role::Reply, reply.id, Some(&fault))
+            );
         }
     }
 
@@ -86,8 +94,12 @@ async fn requests_replies_and_refusals_survive() {
 async fn a_cancel_and_an_idempotent_request_are_written_as_documented() {
     let mut message = Message::default();
     message.id = Some(CallId(42));
-    let cancel = Native.encode(&Role::Cancel(address("calc")), message, &Limits::default()).unwrap();
-    assert_eq!(cancel.head, bytes("50 01 06 01 00 00 00 00 00 00 00 2a 00 00 00 00 01 04 63 61 6c 63"));
+    let cancel =
+        Native.encode(&Role::Cancel(address("calc")), message, &Limits::default()).unwrap();
+    assert_eq!(
+        cancel.head,
+        bytes("50 01 06 01 00 00 00 00 00 00 00 2a 00 00 00 00 01 04 63 61 6c 63")
+    );
     let (role, mut request) = example();
     assert!(!round_trip(&role, &request).1.idempotent);
     request.idempotent = true;
@@ -108,7 +120,10 @@ fn jobs_and_events_survive() {
         let (role, back) = round_trip(&sent, &message);
         assert_eq!(role, sent);
         assert_eq!((back.id, back.deadline), (None, None));
-        assert_eq!((back.content_type, &back.headers), (message.content_type.clone(), &message.headers));
+        assert_eq!(
+            (back.content_type, &back.headers),
+            (message.content_type.clone(), &message.headers)
+        );
         assert_eq!(back.body, message.body);
     }
     let garbled = decode(bytes("50 01 04 00 00 00 00 00 00 00 00 00 00 00 00 00")).unwrap_err();
@@ -145,7 +160,8 @@ fn body_frames_keep_their_borders() {
 fn a_large_body_is_a_frame_of_its_own_and_is_not_copied() {
     for (size, inline) in [(super::INLINE_MAX, true), (super::INLINE_MAX + 1, false)] {
         let body = Bytes::from(vec![7; size]);
-        let frames = Native.encode(&Role::Reply, Message::new(body.clone()), &Limits::default()).unwrap();
+        let frames =
+            Native.encode(&Role::Reply, Message::new(body.clone()), &Limits::default()).unwrap();
         assert_eq!(frames.body.is_none(), inline);
         let (_, back) = Native.decode(frames, &Limits::default()).unwrap();
         assert_eq!(back.body.as_slice().unwrap(), body);
@@ -198,11 +214,13 @@ fn malformed_envelopes_say_what_and_where() {
 
 #[test]
 fn envelopes_cut_or_bent_anywhere_never_panic() {
-    let mut reply = Message::failed(Fault::new(Code::Internal, "no").with_kind("K").with_details(vec![1, 2]));
+    let mut reply =
+        Message::failed(Fault::new(Code::Internal, "no").with_kind("K").with_details(vec![1, 2]));
     reply.id = Some(CallId(1));
     let fault = Native.encode(&Role::Reply, reply, &Limits::default()).unwrap().head.to_vec();
-    let [job, cancel] = [Role::Job(address("a")), Role::Cancel(address("a"))]
-        .map(|role| Native.encode(&role, Message::new("b"), &Limits::default()).unwrap().head.to_vec());
+    let [job, cancel] = [Role::Job(address("a")), Role::Cancel(address("a"))].map(|role| {
+        Native.encode(&role, Message::new("b"), &Limits::default()).unwrap().head.to_vec()
+    });
     for whole in [bytes(EXAMPLE), fault, job, cancel] {
         for at in 0..whole.len() {
             let _ = Native.is_declined(&Frames { head: whole[..at].to_vec().into(), body: None });
@@ -251,8 +269,11 @@ fn a_reply_that_declines_is_told_from_others() {
     let mut late = declined.clone();
     late.headers.insert("name", "x".repeat(1000));
     late.content_type = Some("text/plain".into());
-    let others =
-        [Message::failed(Fault::new(Code::Internal, "no")), Message::new("b"), Message::new(vec![5, 1, 8])];
+    let others = [
+        Message::failed(Fault::new(Code::Internal, "no")),
+        Message::new("b"),
+        Message::new(vec![5, 1, 8]),
+    ];
     for (messages, is_declined) in [(vec![declined, late], true), (others.into(), false)] {
         for message in messages {
             let frames = Native.encode(&Role::Reply, message, &Limits::default()).unwrap();
