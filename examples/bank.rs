@@ -163,7 +163,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client: &Client<MessagePack> = bank.as_ref();
     let changes: Vec<i64> = client.call("accounts.statement", &["ada"]).await?;
     println!("ada's account: {changes:?}");
-    let refused = client.call::<_, u64>("accounts.withdraw", &("ada", 7)).await;
+    let refused = client.call::<u64>("accounts.withdraw", &("ada", 7)).await;
     println!(
         "{}",
         refused.err().and_then(|error| error.fault().cloned()).ok_or("she cannot have it")?

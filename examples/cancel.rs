@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     );
     let client = Client::connect(&calling, "library", MessagePack).await?;
     let search =
-        client.request("search").timeout(Duration::from_secs(3)).start::<_, ()>("a needle")?;
+        client.request("search").timeout(Duration::from_secs(3)).start::<()>("a needle")?;
     while handle.stats().running == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

@@ -53,7 +53,7 @@ async fn main() -> Result<(), CallError> {
 
     // Whoever speaks another format is told so.
     let foreign = Client::connect(&transport, "calculator", polywire::MessagePack).await?;
-    match foreign.call::<_, i64>("add", &(2, 3)).await {
+    match foreign.call::<i64>("add", &(2, 3)).await {
         Err(CallError::Fault(fault)) => println!("in MessagePack: {fault}"),
         other => println!("in MessagePack: {other:?}?"),
     }

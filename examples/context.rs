@@ -39,14 +39,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let vault = Client::connect(&calling, "vault", MessagePack).await?;
     let bank = Router::new(MessagePack).method("pay", move |(): ()| {
         let vault = vault.clone();
-        async move { Ok(vault.call::<_, String>("open", &()).await?) }
+        async move { Ok(vault.call::<String>("open", &()).await?) }
     });
     tokio::spawn(Server::bind(&serving, "bank").await?.serve(bank));
 
     let bank = Client::connect(&calling, "bank", MessagePack).await?;
     let shop = Router::new(MessagePack).method("order", move |(): ()| {
         let bank = bank.clone();
-        async move { Ok(bank.call::<_, String>("pay", &()).await?) }
+        async move { Ok(bank.call::<String>("pay", &()).await?) }
     });
     tokio::spawn(Server::bind(&serving, "shop").await?.serve(shop));
 

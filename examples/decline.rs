@@ -42,9 +42,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let transport = polywire::connect(&urls[2]).await?;
     let client = Client::connect(&transport, "render", MessagePack).await?;
     for file in ["cats.avi", "dogs.mov", "bees.avi"] {
-        println!("{}", client.call::<_, String>("film", file).await?);
+        println!("{}", client.call::<String>("film", file).await?);
     }
-    match client.call::<_, String>("film", "ants.gif").await {
+    match client.call::<String>("film", "ants.gif").await {
         Err(error) if error.is_declined() => println!("nobody takes ants.gif: {:?}", error.fault()),
         other => return Err(format!("nobody should take it: {other:?}").into()),
     }

@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let calling = polywire::connect(&url).await?;
     let client = Client::connect(&calling, "kitchen", MessagePack).await?;
     println!("order {}", KitchenClient::from(client.clone()).order("soup".to_owned()).await?);
-    println!("order {}", client.call::<_, u32>("grill.order", "fish").await?);
+    println!("order {}", client.call::<u32>("grill.order", "fish").await?);
     println!("{} dishes are being cooked", handle.stats().running);
     // Waits for handlers, also for those that have answered.
     handle.drain().await;

@@ -12,7 +12,7 @@ use polywire::middleware::{
     Authenticate, Backoff, CircuitBreaker, ConcurrencyLimit, Deadlines, FromTower, LogFailures,
     RateLimit, Retry, SetHeader, ToTower, Trace,
 };
-use polywire::testing::Hiccups;
+use polywire::testing::FlakyTransport;
 use polywire::{
     CallError, Client, Code, Context, Fault, Headers, Memory, MessagePack, Router, Server,
 };
@@ -66,7 +66,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tokio::spawn(server.serve(service));
 
     // On a client, the layer that is put on last is the first to see a call.
-    let transport = Hiccups::over(memory.peer());
+    let transport = FlakyTransport::over(memory.peer());
     let breaker = CircuitBreaker::new().failures(4).pause(SECOND / 5);
     let shop = Client::connect(&transport, "shop", MessagePack)
         .await?
@@ -76,29 +76,29 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .layer(&Retry::new().attempts(4).backoff(Backoff::constant(SECOND / 100)))
         .layer(&Trace::client("shop"));
 
-    println!("{}", shop.call::<_, String>("order", "pear").await?);
-    println!("moon: {}", said(shop.call::<_, String>("order", "moon").await));
-    println!("ponder: {}", said(shop.call::<_, ()>("ponder", &()).await));
+    println!("{}", shop.call::<String>("order", "pear").await?);
+    println!("moon: {}", said(shop.call::<String>("order", "moon").await));
+    println!("ponder: {}", said(shop.call::<()>("ponder", &()).await));
 
     transport.fail_next(2);
-    println!("{}, at the third attempt", shop.call::<_, String>("order", "quince").await?);
+    println!("{}, at the third attempt", shop.call::<String>("order", "quince").await?);
 
     transport.fail_next(4);
-    let refused = said(shop.call::<_, String>("order", "fig").await);
+    let refused = said(shop.call::<String>("order", "fig").await);
     println!("fig: {refused}; the circuit is open: {}", breaker.is_open());
     tokio::time::sleep(SECOND / 4).await;
-    println!("{}, later", shop.call::<_, String>("order", "fig").await?);
+    println!("{}, later", shop.call::<String>("order", "fig").await?);
 
     let stranger = Client::connect(&memory, "shop", MessagePack).await?;
-    println!("stranger: {}", said(stranger.call::<_, String>("order", "pear").await));
+    println!("stranger: {}", said(stranger.call::<String>("order", "pear").await));
 
     // tower's own layers fit as well.
-    let requester = polywire::Requester::open(&memory, "shop".try_into()?, 1024).await?;
+    let requester = polywire::rpc::Requester::open(&memory, "shop".try_into()?, 1024).await?;
     let hurried =
         ServiceBuilder::new().load_shed().timeout(SECOND / 10).service(ToTower::new(requester));
     let hurried = Client::new(FromTower::new(hurried), MessagePack)
         .layer(&SetHeader::new("authorization", "s3cret"));
-    println!("ponder, by tower's timeout: {}", said(hurried.call::<_, ()>("ponder", &()).await));
+    println!("ponder, by tower's timeout: {}", said(hurried.call::<()>("ponder", &()).await));
     Ok(())
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use polywire::middleware::{Layer, Metrics, Retry};
-use polywire::{CallError, Client, Code, Fault, Memory, MessagePack, Router, Server, ServerHandle};
+use polywire::rpc::ServerHandle;
+use polywire::{CallError, Client, Code, Fault, Memory, MessagePack, Router, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -63,9 +64,9 @@ async fn call_a_few_times<S: polywire::Service>(
     client: &Client<MessagePack, S>,
 ) -> Result<(), CallError> {
     for n in 0..10 {
-        client.call::<_, i64>("add", &(n, n)).await?;
+        client.call::<i64>("add", &(n, n)).await?;
         // Every tenth fails, which is what there is to see.
-        let _ = client.call::<_, i64>("divide", &(1, n)).await;
+        let _ = client.call::<i64>("divide", &(1, n)).await;
     }
     Ok(())
 }

@@ -11,9 +11,10 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use polywire::rpc::{Extract, FromState};
 use polywire::{
-    CallError, Client, Code, Context, Extract, Fault, FromState, Headers, Listener, MessagePack,
-    Publisher, Request, Router, Server, State, Transport,
+    CallError, Client, Code, Context, Fault, Headers, Listener, MessagePack, Publisher, Request,
+    Router, Server, State, Transport,
 };
 
 /// What the handlers share.
@@ -100,7 +101,7 @@ async fn calls(url: &str) -> Result<(), Box<dyn Error>> {
     for (request, count) in
         [(client.request("order").header("user", "bob"), 2), (client.request("order"), 1)]
     {
-        match request.call::<_, String>(&("hats", count)).await {
+        match request.call::<String>(&("hats", count)).await {
             Err(CallError::Fault(fault)) => println!("{fault}"),
             other => return Err(format!("it was refused: {other:?}").into()),
         }

@@ -66,7 +66,7 @@ mod tests {
     use std::time::Duration;
 
     use polywire::middleware::{Backoff, Retry};
-    use polywire::testing::Hiccups;
+    use polywire::testing::FlakyTransport;
     use polywire::{Memory, Server};
     use tokio::time::Instant;
 
@@ -97,7 +97,7 @@ mod tests {
         tokio::spawn(
             Server::bind(&memory, "shop").await?.serve(ShopServer::new(Corner { prices }, Json)),
         );
-        let transport = Hiccups::over(memory.peer());
+        let transport = FlakyTransport::over(memory.peer());
         let retry = Retry::new().backoff(Backoff::constant(Duration::from_secs(1)));
         let shop = ShopClient::from(Client::connect(&transport, "shop", Json).await?.layer(&retry));
         transport.fail_next(2);

@@ -63,7 +63,7 @@ async fn main() -> Result<(), CallError> {
     // Refused where it is sent.
     println!("{}", refused(shop.order(order("pear", 0).into()).await));
     // Refused where it arrives, from somebody who did not check.
-    let unchecked = client.call::<_, Bill>("order", &(order("", 100),)).await;
+    let unchecked = client.call::<Bill>("order", &(order("", 100),)).await;
     println!("{}", refused(unchecked));
     // Refused before it leaves the server.
     println!("{}", refused(shop.order(order("pear", 99).into()).await));

@@ -5,17 +5,14 @@ mod connect;
 pub use self::connect::connect;
 
 pub use polywire_core::{
-    Abandoned, Address, AnyTransport, Baggage, Body, Burial, CallError, CallId, CallStack, Callee,
-    Capabilities, Client, ClientStats, Code, Codec, Connect, Context, DeadLetter, DeadLetters,
-    Deadline, Death, Declared, Deferral, Delivery, Dialect, Error, ErrorKind, Event, Extensions,
-    Extract, Fault, Filter, Filters, FromState, Graveyard, Group, Handler, Headers, History,
-    Identity, InFlight, Inbound, Interest, Job, Limits, Listener, ListenerBind, Memory, Message,
-    Origin, Outbound, Outcome, Outgoing, Overflow, Publisher, PublisherConnect, Puller, PullerBind,
-    Pusher, PusherConnect, Reason, Receipt, Received, Receiver, Replier, Reply, ReplyTo, Request,
-    Requester, Result, Retries, Router, Sender, Sending, Server, ServerBind, ServerHandle,
-    ServerStats, Service, ServiceFn, Serving, Settle, State, Subscriber, SubscriberBind,
-    Subscription, Suppression, Transport, Unsettled, Valid, Validate, Window, WorkHandle,
-    WorkStats, Worker, WorkerBind, middleware, service_fn,
+    Address, AnyTransport, Body, CallError, Capabilities, Client, Code, Codec, Context,
+    DeadLetters, Deadline, Declared, Dialect, Error, ErrorKind, Event, Fault, Filter, Group,
+    Handler, Headers, Identity, InFlight, Job, Limits, Listener, Memory, Message, Overflow,
+    Publisher, Puller, Pusher, Replier, Reply, Request, Result, Retries, Router, Server, Service,
+    State, Subscriber, Transport, Valid, Validate, Window, Worker, service_fn,
+};
+pub use polywire_core::{
+    context, error, message, middleware, pipeline, pubsub, rpc, service, transport, worker,
 };
 
 #[cfg(feature = "amqp")]

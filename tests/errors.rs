@@ -163,7 +163,7 @@ async fn declared_errors_come_back_as_themselves_in_msgpack() -> Result<(), Call
 #[tokio::test]
 async fn who_does_not_know_the_error_gets_a_fault_with_all_of_it() -> Result<(), CallError> {
     let bank = bank(Json).await?;
-    let fault = fault(bank.as_ref().call::<_, u64>("withdraw", &[How::Insufficient]).await);
+    let fault = fault(bank.as_ref().call::<u64>("withdraw", &[How::Insufficient]).await);
     assert_eq!((fault.code, fault.kind.as_str()), (Code::Application, "BankError.Insufficient"));
     assert_eq!(fault.message, "5 more are needed");
     assert_eq!(fault.details, r#"{"missing":5,"fault":null}"#);
@@ -173,7 +173,7 @@ async fn who_does_not_know_the_error_gets_a_fault_with_all_of_it() -> Result<(),
 #[tokio::test]
 async fn codes_and_kinds_are_those_that_were_given() -> Result<(), CallError> {
     let bank = bank(Json).await?;
-    let closed = fault(bank.as_ref().call::<_, u64>("withdraw", &[How::Closed]).await);
+    let closed = fault(bank.as_ref().call::<u64>("withdraw", &[How::Closed]).await);
     assert_eq!((closed.code, closed.kind.as_str()), (Code::Unavailable, "Closed"));
     Ok(())
 }
@@ -204,12 +204,8 @@ async fn question_marks_work_in_handlers_and_in_callers() -> Result<(), CallErro
         bank.withdraw(How::Insufficient).await
     }
     let bank = bank(Json).await?;
-    let forwarded = bank
-        .as_ref()
-        .request("forward")
-        .declares::<BankError>()
-        .call::<_, u64>(&[How::Closed])
-        .await;
+    let forwarded =
+        bank.as_ref().request("forward").declares::<BankError>().call::<u64>(&[How::Closed]).await;
     assert_eq!(declared(forwarded), BankError::Closed);
     assert_eq!(fault(anything(&bank).await).kind, "BankError.Insufficient");
     let error = just_so(&bank).await.unwrap_err();
@@ -228,7 +224,7 @@ async fn errors_pass_through_a_handler_that_calls_in_another_format() -> Result<
     let withdraw = Client::new(router, MessagePack);
     let withdraw = withdraw.request("withdraw").declares::<BankError>();
     assert_eq!(
-        declared(withdraw.call::<_, u64>(&How::NoSuchAccount).await),
+        declared(withdraw.call::<u64>(&How::NoSuchAccount).await),
         BankError::NoSuchAccount("ada".into())
     );
     Ok(())
@@ -246,7 +242,7 @@ async fn an_unknown_variant_and_unknown_details_stay_a_fault() -> Result<(), Cal
         });
     let client = Client::new(newer, Json);
     for (method, kind) in [("variant", "BankError.Frozen"), ("details", "BankError.Insufficient")] {
-        let failed = client.request(method).declares::<BankError>().call::<_, ()>(&()).await;
+        let failed = client.request(method).declares::<BankError>().call::<()>(&()).await;
         assert_eq!(fault(failed).kind, kind);
     }
     Ok(())
@@ -269,7 +265,7 @@ async fn details_in_another_format_are_not_read() -> Result<(), CallError> {
         }
     });
     let client = Client::new(mixed, MessagePack);
-    let failed = client.request("withdraw").declares::<BankError>().call::<_, ()>(&()).await;
+    let failed = client.request("withdraw").declares::<BankError>().call::<()>(&()).await;
     assert_eq!(fault(failed).details, "7");
     Ok(())
 }
@@ -281,7 +277,7 @@ async fn details_that_cannot_be_written_are_an_internal_fault() -> Result<(), Ca
         let odd = odd.clone();
         async move { Err::<(), _>(Fault::new(Code::Application, "odd").with_value(odd)) }
     });
-    let odd = fault(Client::new(router, Json).call::<_, ()>("odd", &()).await);
+    let odd = fault(Client::new(router, Json).call::<()>("odd", &()).await);
     assert_eq!(odd.code, Code::Internal);
     assert!(odd.message.starts_with("the fault cannot be encoded"), "{odd}");
     Ok(())
@@ -311,12 +307,8 @@ async fn failure_says_in_words_what_happened_and_who_was_called() -> Result<(), 
             "bank/forward: Closed: come back tomorrow",
         ]
     );
-    let late = bank
-        .as_ref()
-        .request("withdraw")
-        .timeout(std::time::Duration::ZERO)
-        .call::<_, ()>(&())
-        .await;
+    let late =
+        bank.as_ref().request("withdraw").timeout(std::time::Duration::ZERO).call::<()>(&()).await;
     let late = late.unwrap_err();
     assert_eq!(late.to_string(), "bank/withdraw: the deadline passed before an outcome was there");
     assert!(late.source().is_none());

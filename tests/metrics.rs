@@ -38,10 +38,10 @@ fn calls_are_counted_on_both_ends_by_method_and_outcome() {
         let client = Client::connect(&transport, "calculator", MessagePack).await.unwrap();
         let client = client.layer(&Metrics::client("calculator"));
         for _ in 0..3 {
-            client.call::<_, i64>("add", &(2, 3)).await.unwrap();
+            client.call::<i64>("add", &(2, 3)).await.unwrap();
         }
-        client.call::<_, ()>("fail", &()).await.unwrap_err();
-        client.call::<_, ()>("what.a.stranger.says", &()).await.unwrap_err();
+        client.call::<()>("fail", &()).await.unwrap_err();
+        client.call::<()>("what.a.stranger.says", &()).await.unwrap_err();
         handle.stats().record("calculator");
     });
     for end in ["client", "server"] {
@@ -72,7 +72,7 @@ fn there_are_no_more_labels_than_256_methods() {
         for n in 0..300 {
             // It answers with nothing, which is no unit to the codec; what counts is that it
             // answers.
-            let _ = client.call::<_, ()>(format!("method{n}").as_str(), &()).await;
+            let _ = client.call::<()>(format!("method{n}").as_str(), &()).await;
         }
     });
     let labels = lines.iter().filter(|line| line.starts_with("polywire_requests_total{")).count();

@@ -141,13 +141,12 @@ async fn missing_arguments_have_their_defaults() -> Result<(), CallError> {
         SearchClient::from(Client::new(SearchServer::new(Index, MessagePack), MessagePack));
     let defaults = r#"hat None 10 0 name"#;
     let by_name = BTreeMap::from([("words", "hat")]);
-    assert_eq!(client.as_ref().call::<_, String>("find", &by_name).await?, defaults);
-    assert_eq!(client.as_ref().call::<_, String>("find", &["hat"]).await?, defaults);
+    assert_eq!(client.as_ref().call::<String>("find", &by_name).await?, defaults);
+    assert_eq!(client.as_ref().call::<String>("find", &["hat"]).await?, defaults);
     assert_eq!(client.find("hat".into(), None, 3, 2, "size".into()).await?, "hat None 3 2 size");
-    assert_eq!(client.as_ref().call::<_, u32>("all", &()).await?, 7);
-    assert_eq!(client.as_ref().call::<_, u32>("all", &[0; 0]).await?, 7);
-    let missing =
-        client.as_ref().call::<_, String>("find", &BTreeMap::<String, String>::new()).await;
+    assert_eq!(client.as_ref().call::<u32>("all", &()).await?, 7);
+    assert_eq!(client.as_ref().call::<u32>("all", &[0; 0]).await?, 7);
+    let missing = client.as_ref().call::<String>("find", &BTreeMap::<String, String>::new()).await;
     assert!(missing.unwrap_err().fault().unwrap().message.contains("missing field `words`"));
     Ok(())
 }
@@ -207,7 +206,7 @@ async fn services_nest_and_clients_follow() -> Result<(), CallError> {
     let diary = DiaryClient::from(client.nested("private")?.nested("diary")?);
     assert_eq!(diary.note("deep".into(), 1).await?, 1);
     assert_eq!(told.recv().await.unwrap(), "1 deep");
-    assert_eq!(client.call::<_, String>("name", &()).await?, "name");
+    assert_eq!(client.call::<String>("name", &()).await?, "name");
     assert!(client.nested("a..b").is_err());
     Ok(())
 }

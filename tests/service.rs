@@ -145,8 +145,8 @@ async fn arguments_are_taken_by_name_and_by_position<D: Dialect>(
     dialect: D,
 ) -> Result<(), CallError> {
     let (_, untyped) = calculator(dialect).await?;
-    assert_eq!(untyped.call::<_, i64>("divide", &(7, 2)).await?, 3);
-    assert_eq!(untyped.call::<_, i64>("divide", &BTreeMap::from([("b", 2), ("a", 7)])).await?, 3);
+    assert_eq!(untyped.call::<i64>("divide", &(7, 2)).await?, 3);
+    assert_eq!(untyped.call::<i64>("divide", &BTreeMap::from([("b", 2), ("a", 7)])).await?, 3);
     let none: Option<Point> =
         untyped.call("points.middle", &BTreeMap::from([("points", [0; 0])])).await?;
     assert_eq!(none, None);
@@ -165,10 +165,10 @@ async fn arguments_are_taken_by_name_and_by_position_in_msgpack() -> Result<(), 
 
 async fn no_arguments_are_taken_in_every_spelling<D: Dialect>(dialect: D) -> Result<(), CallError> {
     let (_, untyped) = calculator(dialect).await?;
-    assert_eq!(untyped.call::<_, Vec<i64>>("kept", &()).await?, [0; 0]);
-    assert_eq!(untyped.call::<_, Vec<i64>>("kept", &[0; 0]).await?, [0; 0]);
-    assert_eq!(untyped.call::<_, Vec<i64>>("kept", &BTreeMap::<String, i64>::new()).await?, [0; 0]);
-    assert_eq!(fault(untyped.call::<_, Vec<i64>>("kept", &7).await).code, Code::InvalidArguments);
+    assert_eq!(untyped.call::<Vec<i64>>("kept", &()).await?, [0; 0]);
+    assert_eq!(untyped.call::<Vec<i64>>("kept", &[0; 0]).await?, [0; 0]);
+    assert_eq!(untyped.call::<Vec<i64>>("kept", &BTreeMap::<String, i64>::new()).await?, [0; 0]);
+    assert_eq!(fault(untyped.call::<Vec<i64>>("kept", &7).await).code, Code::InvalidArguments);
     Ok(())
 }
 
@@ -185,21 +185,21 @@ async fn no_arguments_are_taken_in_every_spelling_in_msgpack() -> Result<(), Cal
 #[tokio::test]
 async fn optional_arguments_may_be_missing_and_unknown_ones_are_ignored() -> Result<(), CallError> {
     let (_, untyped) = calculator(MessagePack).await?;
-    untyped.call::<_, ()>("keep", &BTreeMap::from([("number", 1)])).await?;
-    untyped.call::<_, ()>("keep", &BTreeMap::from([("number", 2), ("colour", 3)])).await?;
-    assert_eq!(untyped.call::<_, Vec<i64>>("kept", &BTreeMap::from([("since", 7)])).await?, [1, 2]);
+    untyped.call::<()>("keep", &BTreeMap::from([("number", 1)])).await?;
+    untyped.call::<()>("keep", &BTreeMap::from([("number", 2), ("colour", 3)])).await?;
+    assert_eq!(untyped.call::<Vec<i64>>("kept", &BTreeMap::from([("since", 7)])).await?, [1, 2]);
     Ok(())
 }
 
 async fn bad_arguments_are_named<D: Dialect>(dialect: D) -> Result<(), CallError> {
     let (_, untyped) = calculator(dialect).await?;
     let bad =
-        fault(untyped.call::<_, i64>("add", &BTreeMap::from([("a", "two"), ("b", "three")])).await);
+        fault(untyped.call::<i64>("add", &BTreeMap::from([("a", "two"), ("b", "three")])).await);
     assert_eq!(bad.code, Code::InvalidArguments);
     assert!(bad.message.contains("path: a") && bad.message.contains("expected i64"), "{bad}");
-    let missing = fault(untyped.call::<_, i64>("add", &BTreeMap::from([("a", 2)])).await);
+    let missing = fault(untyped.call::<i64>("add", &BTreeMap::from([("a", 2)])).await);
     assert!(missing.message.contains("missing field `b`"), "{missing}");
-    let too_few = fault(untyped.call::<_, i64>("add", &[2]).await);
+    let too_few = fault(untyped.call::<i64>("add", &[2]).await);
     assert!(too_few.message.contains("expected the arguments (a, b)"), "{too_few}");
     Ok(())
 }
@@ -217,7 +217,7 @@ async fn bad_arguments_are_named_in_msgpack() -> Result<(), CallError> {
 #[tokio::test]
 async fn renamed_methods_do_not_answer_to_their_old_name() -> Result<(), CallError> {
     let (_, untyped) = calculator(Json).await?;
-    assert_eq!(fault(untyped.call::<_, ()>("middle", &((),)).await).code, Code::MethodNotFound);
+    assert_eq!(fault(untyped.call::<()>("middle", &((),)).await).code, Code::MethodNotFound);
     Ok(())
 }
 
@@ -251,7 +251,7 @@ async fn clients_and_servers_go_through_middleware() -> Result<(), CallError> {
     let calculator = CalculatorClient::from(Client::new(layer, Json));
     assert_eq!(calculator.add(2, 3).await?, 5);
     assert_eq!(
-        calculator.as_ref().request("add").header("trace", "abc").call::<_, i64>(&(2, 3)).await?,
+        calculator.as_ref().request("add").header("trace", "abc").call::<i64>(&(2, 3)).await?,
         5
     );
     Ok(())
@@ -328,7 +328,7 @@ async fn any_name_that_rust_takes_will_do() -> Result<(), CallError> {
     assert_eq!(names.camelCase(5).await?, 5);
     assert_eq!(names.present().await?, 2);
     assert_eq!(
-        names.as_ref().call::<_, u8>("type", &BTreeMap::from([("fn", 1), ("self_", 2)])).await?,
+        names.as_ref().call::<u8>("type", &BTreeMap::from([("fn", 1), ("self_", 2)])).await?,
         3
     );
     Ok(())

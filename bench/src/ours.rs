@@ -4,10 +4,11 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use polywire::rpc::Requester;
 use polywire::zmq::Zmq;
 use polywire::{
-    AnyTransport, CallError, Client, Deadline, Message, MessagePack, Reply, Request, Requester,
-    Router, Server, Service, Window, service_fn,
+    AnyTransport, CallError, Client, Deadline, Message, MessagePack, Reply, Request, Router,
+    Server, Service, Window, service_fn,
 };
 use serde_bytes::ByteBuf;
 

@@ -16,10 +16,14 @@ use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt, unfold};
 use polywire_conformance::{Backend, Space, Suite};
+use polywire_core::message::{CallId, ReplyTo};
+use polywire_core::transport::{
+    Delivery, Filters, Inbound, Outbound, Outcome, Receipt, Receiver, Sender, Sending, Settle,
+    Subscription,
+};
 use polywire_core::{
-    Address, AnyTransport, CallId, Capabilities, Code, Deadline, Delivery, Error, ErrorKind, Fault,
-    Filters, Inbound, Limits, Memory, Message, Outbound, Outcome, Receipt, Receiver, ReplyTo,
-    Result, Sender, Sending, Settle, Subscription, Transport, Window,
+    Address, AnyTransport, Capabilities, Code, Deadline, Error, ErrorKind, Fault, Limits, Memory,
+    Message, Result, Transport, Window,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{

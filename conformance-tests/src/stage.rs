@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use polywire_codec::MessagePack;
+use polywire_core::pubsub::SubscriberBind;
+use polywire_core::rpc::{Requester, ServerBind, ServerHandle};
 use polywire_core::{
-    AnyTransport, Capabilities, Client, Group, Publisher, Puller, Pusher, Requester, Result,
-    Server, ServerBind, ServerHandle, Service, Subscriber, SubscriberBind, Transport, Window,
+    AnyTransport, Capabilities, Client, Group, Publisher, Puller, Pusher, Result, Server, Service,
+    Subscriber, Transport, Window,
 };
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;

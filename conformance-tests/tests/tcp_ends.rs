@@ -15,10 +15,11 @@ mod wire;
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
+use polywire_core::message::{CallId, ReplyTo};
+use polywire_core::transport::{Delivery, Receipt, Receiver, Sender, Subscription};
 use polywire_core::{
-    Address, Body, CallId, Client, Code, Deadline, Delivery, Error, ErrorKind, Fault, Filter,
-    Group, Message, Receipt, Receiver, ReplyTo, Router, Sender, Server, Subscription, Transport,
-    Window,
+    Address, Body, Client, Code, Deadline, Error, ErrorKind, Fault, Filter, Group, Message, Router,
+    Server, Transport, Window,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -158,7 +159,7 @@ async fn ends_outlive_their_hub() {
     let (mut events, filters) =
         calling.subscriber(&address("news"), Subscription::new([])).await.unwrap();
     filters.add("#").await.unwrap();
-    let mut hanging = client.request("hang").start::<_, ()>(&()).unwrap();
+    let mut hanging = client.request("hang").start::<()>(&()).unwrap();
     hanging.handed_over().await;
 
     let address_of_hub = hub.address;
@@ -170,7 +171,7 @@ async fn ends_outlive_their_hub() {
     // Unroutable until the server is back as well.
     let doubled = async {
         loop {
-            match client.call::<_, i64>("double", &2).await {
+            match client.call::<i64>("double", &2).await {
                 Ok(doubled) => return doubled,
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }

@@ -13,8 +13,8 @@ use rustc_hash::FxHasher;
 
 pub use self::baggage::Baggage;
 pub use self::call_stack::CallStack;
-use crate::rpc::Asker;
-use crate::{Address, Deadline, Extensions, Headers, History, Identity, Message};
+use crate::message::{Address, Deadline, Extensions, Headers, History, Identity, Message};
+use crate::rpc::ReplySlot;
 
 /// The circumstances of a call, a job or an event, for a handler that asks for them.
 ///
@@ -49,11 +49,11 @@ use crate::{Address, Deadline, Extensions, Headers, History, Identity, Message};
 ///     let billing = billing.clone();
 ///     async move {
 ///         // Has until the deadline of `order`, and says that it is a part of it.
-///         let charged = billing.call::<_, u64>("charge", &item);
+///         let charged = billing.call::<u64>("charge", &item);
 ///         // So does this, in a task of its own.
 ///         let audit = tokio::spawn(context.carry({
 ///             let (billing, item) = (billing.clone(), item.clone());
-///             async move { billing.call::<_, ()>("audit", &item).await }
+///             async move { billing.call::<()>("audit", &item).await }
 ///         }));
 ///         let charged = charged.await?;
 ///         drop(audit);
@@ -75,7 +75,7 @@ pub struct Context {
     pub deadline: Option<Deadline>,
     /// The headers of the message.
     pub headers: Headers,
-    /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::Delivery::attempt).
+    /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::transport::Delivery::attempt).
     pub attempt: u32,
     /// What happened to it before, if anything did that was noted: what earlier attempts said, and
     /// whether it was dead.
@@ -90,7 +90,7 @@ pub struct Context {
     /// The number of the call, the same for each attempt at it; zero, if it wants no reply.
     call: u64,
     /// The caller, if one waits.
-    pub(crate) asker: Option<Arc<Asker>>,
+    pub(crate) asker: Option<Arc<ReplySlot>>,
 }
 
 impl Context {
@@ -135,7 +135,7 @@ impl Context {
     }
 
     /// Who waits for the outcome of the running handler.
-    pub(crate) fn asker() -> Option<Arc<Asker>> {
+    pub(crate) fn asker() -> Option<Arc<ReplySlot>> {
         CURRENT.try_with(|current| current.asker.clone()).ok().flatten()
     }
 
@@ -187,7 +187,7 @@ impl Context {
     }
 
     /// Writes what is handed on into a message that is about to leave.
-    fn hand_on(&self, message: &mut Message) {
+    fn propagate(&self, message: &mut Message) {
         let is_awaited = !self.asker.as_ref().is_some_and(|asker| asker.is_answered());
         if let (Some(ours), Some(deadline), true) =
             (self.deadline, &mut message.deadline, is_awaited)
@@ -199,7 +199,7 @@ impl Context {
                 message.headers.insert(ByteString::from_static(name), value);
             }
         }
-        Baggage::hand_on(&self.headers, &mut message.headers);
+        Baggage::propagate(&self.headers, &mut message.headers);
         if !self.is_outside() {
             message
                 .headers
@@ -214,9 +214,9 @@ impl Context {
 
 /// Writes what the running handler hands on into a message that is about to leave; nothing outside
 /// of a handler.
-pub(crate) fn hand_on(message: &mut Message) {
+pub(crate) fn propagate(message: &mut Message) {
     // An error means that there is no handler.
-    let _ = CURRENT.try_with(|context| context.hand_on(message));
+    let _ = CURRENT.try_with(|context| context.propagate(message));
 }
 
 tokio::task_local! {
@@ -229,7 +229,7 @@ const TRACE: [&str; 2] = ["traceparent", "tracestate"];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::CallId;
+    use crate::message::CallId;
 
     fn context() -> Context {
         let mut message =
@@ -245,11 +245,11 @@ mod tests {
         let outgoing =
             || Message::request(Address::new("charge").unwrap(), Deadline::after_ms(30_000));
         let mut message = outgoing();
-        hand_on(&mut message);
+        propagate(&mut message);
         assert_eq!((message.deadline.unwrap().remaining_ms(), message.headers.len()), (30_000, 0));
         let message = context()
             .carry(async move {
-                hand_on(&mut message);
+                propagate(&mut message);
                 message
             })
             .await;
@@ -266,7 +266,7 @@ mod tests {
                 let mut message =
                     Message::request(Address::new("charge").unwrap(), Deadline::after_ms(10));
                 message.headers.insert("traceparent", "00-3-4-01");
-                hand_on(&mut message);
+                propagate(&mut message);
                 message
             })
             .await;

@@ -1,13 +1,17 @@
 //! How a call and its outcome lie in a message.
 
+mod codec;
 mod either;
+
+pub use self::codec::Codec;
 
 use bytes::BytesMut;
 use bytestring::ByteString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Body, Codec, Error, ErrorKind, Fault, Message, Result};
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::message::{Body, Message};
 
 /// The convention by which a call's arguments, and its result or fault, lie in a message.
 ///

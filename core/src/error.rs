@@ -1,12 +1,21 @@
 //! Failures of ours: what went wrong between the caller and the peer.
 
+mod call_target;
+mod declared;
+mod fault;
+
+pub use self::call_target::CallTarget;
+pub use self::declared::{Declared, Received};
+pub(crate) use self::declared::{FaultDecoder, as_declared, as_fault};
+pub use self::fault::{Code, Fault};
+
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{CallId, Callee, Code, Declared, Fault};
+use crate::message::CallId;
 
 /// A result whose error is ours.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -159,7 +168,7 @@ impl Error {
         )
     }
 
-    fn of(mut self, callee: &Callee) -> Self {
+    fn of(mut self, callee: &CallTarget) -> Self {
         for (key, name) in [("service", callee.service()), ("method", callee.method())] {
             if let (Some(name), None) = (name, self.detail(key)) {
                 self = self.with(key, name);
@@ -250,7 +259,7 @@ pub(crate) fn report(error: &dyn StdError) -> String {
 /// # async fn main() -> Result<()> {
 /// # let transport = Memory::new();
 /// let billing = Client::connect(&transport, "billing", Json).await?;
-/// let error: CallError = billing.call::<_, ()>("pay", &5).await.unwrap_err();
+/// let error: CallError = billing.call::<()>("pay", &5).await.unwrap_err();
 /// assert_eq!(error.to_string(), "no server takes calls to this service (service: billing, method: pay)");
 /// # Ok(())
 /// # }
@@ -264,7 +273,7 @@ pub(crate) fn report(error: &dyn StdError) -> String {
 #[non_exhaustive]
 pub enum CallError<E = Infallible> {
     /// The deadline passed before an outcome was there. The work may have been done.
-    DeadlineExceeded(Callee),
+    DeadlineExceeded(CallTarget),
     /// It failed on our side.
     Failed(Error),
     /// The peer answered, and the answer is a failure.
@@ -298,11 +307,11 @@ impl<E> CallError<E> {
     /// Out of time, in a call of which nothing more is known: for layers and services of your own.
     #[must_use]
     pub fn deadline_exceeded() -> Self {
-        Self::DeadlineExceeded(Callee::unknown())
+        Self::DeadlineExceeded(CallTarget::unknown())
     }
 
     /// Says who was called, if that has not been said.
-    pub(crate) fn of(self, callee: &Callee) -> Self {
+    pub(crate) fn of(self, callee: &CallTarget) -> Self {
         match self {
             Self::DeadlineExceeded(known) if known.is_unknown() => {
                 Self::DeadlineExceeded(callee.clone())
@@ -365,7 +374,7 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
 }
 
 /// Who was called, before what is said about it.
-struct Prefix<'a>(&'a Callee);
+struct Prefix<'a>(&'a CallTarget);
 
 impl fmt::Display for Prefix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,12 +1,32 @@
 //! The logical envelope: what every wire carries, each in its own way.
 
+mod address;
+mod body;
+mod deadline;
+mod extensions;
+mod filter;
+mod headers;
+mod history;
+mod identity;
+mod limits;
+
+pub use self::address::Address;
+pub use self::body::Body;
+pub use self::deadline::Deadline;
+pub use self::extensions::Extensions;
+pub use self::filter::Filter;
+pub use self::headers::Headers;
+pub use self::history::{DeadLetterReason, DeadLetterRecord, History};
+pub use self::identity::Identity;
+pub use self::limits::Limits;
+
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::{Address, Body, Deadline, Fault, Headers, History, Identity};
+use crate::error::Fault;
 
 /// A message, as core knows it.
 ///

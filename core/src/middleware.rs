@@ -22,7 +22,7 @@
 //!     .await?
 //!     .layer(&Deadlines::new().cap(Duration::from_secs(5)))
 //!     .layer(&Retry::new()); // in front: each attempt has the five seconds
-//! assert_eq!(client.call::<_, i64>("add", &(2, 3)).await?, 5);
+//! assert_eq!(client.call::<i64>("add", &(2, 3)).await?, 5);
 //! # Ok(())
 //! # }
 //! ```
@@ -50,13 +50,13 @@
 //! **Of your own.** Implement [`Middleware`], one async function, and wrap it in [`layer`]; or
 //! implement [`Layer`].
 
-mod around;
 mod authenticate;
 mod breaker;
 mod concurrency;
 mod deadlines;
 mod failure;
 mod header;
+mod layered;
 mod log;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -71,12 +71,12 @@ use std::time::Duration;
 
 pub use tower_layer::Layer;
 
-pub use self::around::{Around, UserLayer, layer};
 pub use self::authenticate::Authenticate;
 pub use self::breaker::CircuitBreaker;
 pub use self::concurrency::ConcurrencyLimit;
 pub use self::deadlines::Deadlines;
 pub use self::header::SetHeader;
+pub use self::layered::{Layered, MiddlewareLayer, layer};
 pub use self::log::LogFailures;
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
@@ -85,7 +85,8 @@ pub use self::retry::{Backoff, Budget, Retry};
 #[cfg(feature = "tower")]
 pub use self::tower::{FromTower, ToTower};
 pub use self::trace::{Propagate, Trace, TraceContext};
-use crate::{CallError, Error, ErrorKind, Reply, Request, Service};
+use crate::error::{CallError, Error, ErrorKind};
+use crate::service::{Reply, Request, Service};
 
 /// What a layer does with a call: one async function around the next one.
 ///

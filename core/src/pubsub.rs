@@ -1,7 +1,7 @@
 //! Publish-subscribe: what is published under a topic goes to everybody who wants it.
 
 mod dropped;
-mod feed;
+mod event_stream;
 mod listener;
 mod overflow;
 mod publisher;

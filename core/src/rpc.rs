@@ -1,24 +1,24 @@
 //! Request-reply, written once over the halves of any transport.
 
+mod cancellations;
 mod client;
-mod desk;
-mod early;
-mod pending;
+mod deduplication;
+mod pending_calls;
+mod replier;
+mod request_processor;
 mod requester;
 mod router;
 mod server;
-mod suppression;
-mod underway;
 
 use std::time::Duration;
 
-pub use self::client::{Client, Connect, InFlight, Outgoing};
-pub(crate) use self::early::Asker;
-pub use self::early::Replier;
+pub use self::client::{CallBuilder, Client, ClientConnect, InFlight};
+pub use self::deduplication::Deduplication;
+pub use self::replier::Replier;
+pub(crate) use self::replier::ReplySlot;
 pub use self::requester::{ClientStats, Requester};
 pub use self::router::{Extract, FromState, Handler, Router, State};
 pub use self::server::{Server, ServerBind, ServerHandle, ServerStats};
-pub use self::suppression::Suppression;
 
 /// How long a call waits for its outcome, and what is pushed or published for being handed over,
 /// unless it says otherwise.

@@ -1,19 +1,25 @@
 //! The one function that a call is, on both ends.
 
+mod valid;
+
+pub use self::valid::{Valid, Validate};
+
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::rpc::Asker;
-use crate::{CallError, Context, Extensions, Message};
+use crate::context::Context;
+use crate::error::CallError;
+use crate::message::{Extensions, Message};
+use crate::rpc::ReplySlot;
 
 /// One async function from a request to a reply: what a server runs, and what a client calls.
 ///
 /// Because both ends are the same function, what wraps one wraps the other: a timeout, a retry, a
 /// log line is written once. A [`Router`](crate::Router) is a service, so is a
-/// [`Requester`](crate::Requester), and so is any closure through [`service_fn`].
+/// [`Requester`](crate::rpc::Requester), and so is any closure through [`service_fn`].
 ///
 /// Dropping the future abandons the call.
 pub trait Service: Send + Sync + 'static {
@@ -69,7 +75,7 @@ impl<F> fmt::Debug for ServiceFn<F> {
 pub struct Request {
     /// The method, the deadline, the headers and the arguments.
     pub message: Message,
-    /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::Delivery::attempt).
+    /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::transport::Delivery::attempt).
     pub attempt: u32,
     /// Whether carrying it out twice does no more than carrying it out once, so that it may be
     /// tried again when nobody knows what became of it: by a layer, or by the backend, which
@@ -84,7 +90,7 @@ pub struct Request {
     /// Told when the backend has the request.
     pub(crate) handed_over: Option<HandedOver>,
     /// Who waits for the reply, where it is served.
-    pub(crate) asker: Option<Arc<Asker>>,
+    pub(crate) asker: Option<Arc<ReplySlot>>,
 }
 
 impl Request {
@@ -155,7 +161,7 @@ pub struct Reply {
 impl Reply {
     /// A reply of this content.
     #[must_use]
-    pub fn new(body: impl Into<crate::Body>) -> Self {
+    pub fn new(body: impl Into<crate::message::Body>) -> Self {
         Self { message: Message::new(body) }
     }
 }

@@ -11,7 +11,7 @@
 //! # async fn main() -> Result<(), CallError> {
 //! let router = Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
 //! let calculator = testing::client(router, MessagePack).await?;
-//! assert_eq!(calculator.call::<_, i64>("add", &(2, 3)).await?, 5);
+//! assert_eq!(calculator.call::<i64>("add", &(2, 3)).await?, 5);
 //! # Ok(())
 //! # }
 //! ```
@@ -19,10 +19,10 @@
 //! A client that `#[service]` wrote is made of such a client:
 //! `CalculatorClient::from(testing::client(…).await?)`.
 
-mod hiccups;
+mod flaky;
 mod local;
 mod mock;
 
-pub use self::hiccups::Hiccups;
+pub use self::flaky::FlakyTransport;
 pub use self::local::{Local, client};
 pub use self::mock::Mock;

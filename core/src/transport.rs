@@ -1,9 +1,10 @@
 //! What a backend does: open ends, each made of a sending half, a receiving half, or both.
 
 mod any;
+mod dead_letter_queue;
 mod delivery;
-mod graveyard;
-mod link;
+mod halves;
+mod log_throttle;
 pub(crate) mod memory;
 mod subscription;
 
@@ -11,11 +12,15 @@ use std::future::Future;
 use std::num::NonZeroUsize;
 
 pub use self::any::AnyTransport;
-pub use self::delivery::{Burial, Deferral, Delivery, Outcome, Receipt, Settle};
-pub use self::graveyard::{Graveyard, Origin};
-pub use self::link::{Abandoned, Inbound, Outbound, Receiver, Sender, Sending};
-pub use self::subscription::{Filters, Group, Interest, Subscription};
-use crate::{Address, Error, Result};
+pub use self::dead_letter_queue::{DeadLetterQueue, DeadLetterSource};
+pub use self::delivery::{DeadLetterInfo, Delivery, Outcome, Receipt, RetryAfter, Settle};
+pub use self::halves::{Abandoned, Inbound, Outbound, Receiver, Sender, Sending};
+#[doc(hidden)]
+pub use self::log_throttle::LogThrottle;
+pub use self::memory::Memory;
+pub use self::subscription::{FilterControl, Filters, Group, Subscription};
+use crate::error::{Error, Result};
+use crate::message::Address;
 
 /// A carrier of messages: RabbitMQ, ZeroMQ, memory, or a backend of your own.
 ///
@@ -47,9 +52,9 @@ use crate::{Address, Error, Result};
 ///   or too many, its caller is answered with the fault.
 /// - **A window** bounds the unsettled deliveries of an end. What is beyond waits at the source,
 ///   and where that is full, sending waits.
-/// - **What failed** comes again not before the time that its [`Deferral`] says, counted as one
+/// - **What failed** comes again not before the time that its [`RetryAfter`] says, counted as one
 ///   more attempt; a [dead letter](Outcome::DeadLetter) comes to nobody, until it is
-///   [redriven](Graveyard::redrive). With both goes what the attempts said. At no moment is it
+///   [redriven](DeadLetterQueue::redrive). With both goes what the attempts said. At no moment is it
 ///   nowhere: what is put elsewhere is there before it is gone from here.
 /// - **Closing** ends every receiver and fails every later send with [`Closed`]. Twice is once.
 /// - **Dropping** an end gives back what it held: unsettled requests go to another responder, or
@@ -115,8 +120,8 @@ pub trait Transport: Send + Sync + 'static {
     /// to pass this on, too.
     fn dead_letters(
         &self,
-        origin: &Origin,
-    ) -> impl Future<Output = Result<Box<dyn Graveyard>>> + Send {
+        origin: &DeadLetterSource,
+    ) -> impl Future<Output = Result<Box<dyn DeadLetterQueue>>> + Send {
         let _ = origin;
         std::future::ready(Err(Error::unsupported("dead_letters")))
     }
@@ -140,7 +145,7 @@ pub struct Capabilities {
     /// A server learns that a caller has stopped waiting for a call that it carries out. Without,
     /// it goes on until the deadline of the call.
     pub cancellation: bool,
-    /// A request that a server [declines](crate::Outcome::Decline) goes to another one by itself.
+    /// A request that a server [declines](crate::transport::Outcome::Decline) goes to another one by itself.
     /// Without, its caller sends it again, up to seven times, to whichever server comes next.
     pub declining: bool,
     /// The attempts at a delivery are counted, and not only told apart as the first and a later

@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::{
-    CallError, Client, Code, Delivery, Fault, Memory, Message, Router, Server, ServerHandle,
-    Transport,
-};
+use polywire_core::rpc::ServerHandle;
+use polywire_core::transport::Delivery;
+use polywire_core::{CallError, Client, Code, Fault, Memory, Message, Router, Server, Transport};
 
 use self::scripted::{Scripted, sent};
 
@@ -51,7 +50,7 @@ async fn declined_request_goes_to_each_other_server_once() {
     let client = client(&transport).await;
     for name in ["ann", "bob", "cy"] {
         asked.lock().unwrap().clear();
-        assert_eq!(client.call::<_, String>("film", name).await.unwrap(), name);
+        assert_eq!(client.call::<String>("film", name).await.unwrap(), name);
         let mut asked = asked.lock().unwrap().clone();
         assert_eq!(asked.last(), Some(&name));
         let all = asked.len();
@@ -66,7 +65,7 @@ async fn request_that_all_decline_ends_with_what_the_last_one_said() {
     let (transport, asked) = (Memory::new(), Asked::default());
     let servers = [serve(&transport, "ann", &asked).await, serve(&transport, "bob", &asked).await];
     let client = client(&transport).await;
-    let error = client.call::<_, String>("film", "nobody").await.unwrap_err();
+    let error = client.call::<String>("film", "nobody").await.unwrap_err();
     assert!(error.is_declined());
     let last = *asked.lock().unwrap().last().unwrap();
     assert_eq!(error.fault().unwrap().message, format!("{last} has no lens"));
@@ -82,7 +81,7 @@ async fn request_waits_for_who_has_not_declined_until_he_leaves() {
     // Bound, and not serving yet.
     let idle = Server::bind(&transport.peer(), "render").await.unwrap();
     let client = client(&transport).await;
-    let call = client.request("film").start::<_, String>("nobody").unwrap();
+    let call = client.request("film").start::<String>("nobody").unwrap();
     while ann.stats().declined == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -98,7 +97,7 @@ async fn declined_call_that_nobody_waits_for_is_gone() {
     let ann = serve(&transport, "ann", &asked).await;
     let client = client(&transport).await;
     client.request("film").send("nobody").await.unwrap();
-    assert_eq!(client.call::<_, String>("film", "ann").await.unwrap(), "ann");
+    assert_eq!(client.call::<String>("film", "ann").await.unwrap(), "ann");
     assert_eq!((ann.stats().declined, ann.stats().answered), (1, 1));
 }
 
@@ -110,7 +109,7 @@ async fn who_runs_each_at_most_once_tells_the_caller() {
         .method("film", async |_: String| Err::<(), _>(Fault::declined("no")));
     tokio::spawn(server.serve(router));
     let _other = Server::bind(&transport, "render").await.unwrap();
-    let called = client(&transport).await.call::<_, ()>("film", "bob").await;
+    let called = client(&transport).await.call::<()>("film", "bob").await;
     assert!(called.unwrap_err().is_declined());
 }
 
@@ -121,12 +120,12 @@ async fn declining_is_not_handed_on_to_the_callers_caller() {
     let back = client(&transport).await;
     let front = Router::new(MessagePack).method("film", move |for_whom: String| {
         let back = back.clone();
-        async move { Ok(back.call::<_, String>("film", &for_whom).await?) }
+        async move { Ok(back.call::<String>("film", &for_whom).await?) }
     });
     let server = Server::bind(&transport, "front").await.unwrap();
     tokio::spawn(server.serve(front));
     let client = Client::connect(&transport, "front", MessagePack).await.unwrap();
-    let Err(CallError::Fault(fault)) = client.call::<_, String>("film", "nobody").await else {
+    let Err(CallError::Fault(fault)) = client.call::<String>("film", "nobody").await else {
         unreachable!("nobody takes it");
     };
     assert_eq!((fault.code, &*fault.message), (Code::Unavailable, "ann has no lens"));
@@ -139,7 +138,7 @@ async fn caller_asks_again_where_the_transport_does_not() {
     let (transport, mut script) = Scripted::new(sent);
     assert!(!transport.capabilities().declining);
     let client = Client::connect(&transport, "render", MessagePack).await.unwrap();
-    let call = client.request("film").header("of", "cats").start::<_, u32>(&1).unwrap();
+    let call = client.request("film").header("of", "cats").start::<u32>(&1).unwrap();
     let mut ids = Vec::new();
     for _ in 0..3 {
         let request = script.request().await;
@@ -164,7 +163,7 @@ async fn caller_asks_again_where_the_transport_does_not() {
 async fn caller_does_not_ask_for_ever() {
     let (transport, mut script) = Scripted::new(sent);
     let client = Client::connect(&transport, "render", MessagePack).await.unwrap();
-    let call = client.request("film").start::<_, u32>(&1).unwrap();
+    let call = client.request("film").start::<u32>(&1).unwrap();
     for _ in 0..8 {
         let mut reply = Message::failed(Fault::declined("not me"));
         reply.id = script.request().await.id;

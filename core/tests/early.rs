@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
+use polywire_core::message::{CallId, ReplyTo};
+use polywire_core::rpc::{Deduplication, ServerHandle};
+use polywire_core::transport::{Delivery, Receipt};
 use polywire_core::{
-    Address, CallError, CallId, Client, Code, Context, Deadline, Delivery, ErrorKind, Fault,
-    Memory, Message, Receipt, Replier, ReplyTo, Router, Server, ServerHandle, Suppression,
+    Address, CallError, Client, Code, Context, Deadline, ErrorKind, Fault, Memory, Message,
+    Replier, Router, Server,
 };
 use tokio::sync::Semaphore;
 
@@ -50,7 +53,7 @@ fn early(gate: &Arc<Semaphore>) -> Router<MessagePack> {
 async fn caller_is_answered_while_the_handler_goes_on() {
     let gate = Arc::new(Semaphore::new(0));
     let (server, client) = serve(&Memory::new(), early(&gate)).await;
-    assert_eq!(client.call::<_, u32>("order", &false).await.unwrap(), 7);
+    assert_eq!(client.call::<u32>("order", &false).await.unwrap(), 7);
     let stats = server.stats();
     assert_eq!((stats.running, stats.answered, client.stats().in_flight), (1, 0, 0));
     gate.add_permits(1);
@@ -68,7 +71,7 @@ async fn neither_the_deadline_nor_the_caller_ends_a_handler_that_has_answered() 
     let gate = Arc::new(Semaphore::new(0));
     let (server, client) = serve(&Memory::new(), early(&gate)).await;
     let order = client.request("order").timeout(Duration::from_secs(1));
-    assert_eq!(order.call::<_, u32>(&false).await.unwrap(), 7);
+    assert_eq!(order.call::<u32>(&false).await.unwrap(), 7);
     drop(client);
     tokio::time::sleep(Duration::from_mins(5)).await;
     let stats = server.stats();
@@ -81,7 +84,7 @@ async fn neither_the_deadline_nor_the_caller_ends_a_handler_that_has_answered() 
 async fn what_fails_after_the_reply_is_counted() {
     let gate = Arc::new(Semaphore::new(1));
     let (server, client) = serve(&Memory::new(), early(&gate)).await;
-    assert_eq!(client.call::<_, u32>("order", &true).await.unwrap(), 7);
+    assert_eq!(client.call::<u32>("order", &true).await.unwrap(), 7);
     until(|| server.stats().failed_late == 1).await;
     assert_eq!(client.stats().late_replies, 0);
 }
@@ -100,9 +103,9 @@ async fn what_is_called_after_the_reply_has_its_own_deadline() {
     let router = Router::new(MessagePack).method("order", move |replier: Replier<()>, (): ()| {
         let (back, tell) = (back.clone(), tell.clone());
         async move {
-            tell.send(back.call::<_, u64>("left", &()).await?).unwrap();
+            tell.send(back.call::<u64>("left", &()).await?).unwrap();
             replier.reply(&()).await?;
-            tell.send(back.call::<_, u64>("left", &()).await?).unwrap();
+            tell.send(back.call::<u64>("left", &()).await?).unwrap();
             Ok(())
         }
     });
@@ -112,7 +115,7 @@ async fn what_is_called_after_the_reply_has_its_own_deadline() {
         .timeout(Duration::from_secs(5))
         .await
         .unwrap();
-    front.call::<_, ()>("order", &()).await.unwrap();
+    front.call::<()>("order", &()).await.unwrap();
     assert_eq!((told.recv().await, told.recv().await), (Some(5), Some(30)));
 }
 
@@ -136,7 +139,7 @@ async fn caller_is_answered_once_and_by_the_handler() {
         }
     });
     let (_, client) = serve(&Memory::new(), router).await;
-    assert_eq!(client.call::<_, u32>("order", &()).await.unwrap(), 1);
+    assert_eq!(client.call::<u32>("order", &()).await.unwrap(), 1);
     assert_eq!([told.recv().await, told.recv().await], [Some(ErrorKind::Closed); 2]);
     assert_eq!(client.stats().late_replies, 0);
 }
@@ -146,7 +149,7 @@ async fn handler_that_does_not_answer_early_answers_as_ever() {
     let router =
         Router::new(MessagePack).method("order", async |_: Replier<u32>, (): ()| Ok(5_u32));
     let (server, client) = serve(&Memory::new(), router).await;
-    assert_eq!(client.call::<_, u32>("order", &()).await.unwrap(), 5);
+    assert_eq!(client.call::<u32>("order", &()).await.unwrap(), 5);
     assert_eq!(server.stats().answered_early, 0);
 }
 
@@ -168,11 +171,11 @@ async fn nobody_is_answered_where_nobody_waits() {
         let inner = inner.clone();
         async move {
             inner.request("order").send(&()).await?;
-            Ok(10 + inner.call::<_, u32>("order", &()).await?)
+            Ok(10 + inner.call::<u32>("order", &()).await?)
         }
     });
     let (server, client) = serve(&Memory::new(), outer).await;
-    assert_eq!(client.call::<_, u32>("order", &()).await.unwrap(), 12);
+    assert_eq!(client.call::<u32>("order", &()).await.unwrap(), 12);
     assert_eq!([told.recv().await, told.recv().await], [Some(false); 2]);
     assert_eq!(server.stats().answered_early, 0);
 }
@@ -185,7 +188,7 @@ async fn result_that_cannot_be_written_is_the_handlers_to_deal_with() {
             Ok(9_u32)
         });
     let (_, client) = serve(&Memory::new(), router).await;
-    assert_eq!(client.call::<_, u32>("order", &()).await.unwrap(), 9);
+    assert_eq!(client.call::<u32>("order", &()).await.unwrap(), 9);
 }
 
 struct Unwritable;
@@ -203,7 +206,7 @@ async fn handler_that_never_answers_ends_at_the_deadline() {
         Ok(())
     });
     let (server, client) = serve(&Memory::new(), router).await;
-    let order = client.request("order").timeout(Duration::from_secs(1)).call::<_, u32>(&());
+    let order = client.request("order").timeout(Duration::from_secs(1)).call::<u32>(&());
     assert!(matches!(order.await, Err(CallError::DeadlineExceeded(_))));
     until(|| server.stats().expired == 1).await;
 }
@@ -213,7 +216,7 @@ async fn handler_that_never_answers_ends_at_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn early_reply_is_remembered_where_duplicates_are_suppressed() {
     let (transport, mut script) = Scripted::new(sent);
-    let bind = Server::bind(&transport, "shop").suppress_duplicates(Suppression::default());
+    let bind = Server::bind(&transport, "shop").deduplicate(Deduplication::default());
     let server = bind.await.unwrap();
     let handle = server.handle();
     let gate = Arc::new(Semaphore::new(0));

@@ -8,9 +8,10 @@ mod watching;
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
+use polywire_core::transport::Delivery;
 use polywire_core::{
-    Address, Client, Deadline, Delivery, Memory, Message, Overflow, Publisher, Pusher, Router,
-    Server, Subscriber, Transport, Window, Worker,
+    Address, Client, Deadline, Memory, Message, Overflow, Publisher, Pusher, Router, Server,
+    Subscriber, Transport, Window, Worker,
 };
 
 use self::scripted::{Scripted, sent};
@@ -39,7 +40,7 @@ async fn panic_of_a_handler_is_an_error_with_its_message_and_method() {
     let server = Server::bind(&transport, "shop").await.unwrap();
     tokio::spawn(server.serve(router()));
     let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
-    client.call::<_, ()>("fail", &()).await.unwrap_err();
+    client.call::<()>("fail", &()).await.unwrap_err();
     let event = said(&seen, "a handler panicked");
     assert_eq!(
         (&*event["level"], &*event["service"], &*event["method"]),
@@ -77,7 +78,7 @@ async fn handler_that_outlasts_its_caller_is_a_warning() {
     let handle = server.handle();
     tokio::spawn(server.serve(router()));
     let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
-    client.call::<_, ()>("sleep", &()).await.unwrap_err();
+    client.call::<()>("sleep", &()).await.unwrap_err();
     while handle.stats().running > 0 {
         tokio::task::yield_now().await;
     }

@@ -6,9 +6,10 @@ use std::future::IntoFuture;
 use std::task::{Context, Waker};
 
 use polywire_codec::MessagePack;
+use polywire_core::message::CallId;
 use polywire_core::{
-    Address, CallId, Deadline, ErrorKind, Group, Memory, Message, Server, Subscriber, Transport,
-    Window, Worker,
+    Address, Deadline, ErrorKind, Group, Memory, Message, Server, Subscriber, Transport, Window,
+    Worker,
 };
 
 fn service() -> Address {

@@ -9,10 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
+use polywire_core::message::DeadLetterReason;
+use polywire_core::transport::{Delivery, Outcome, Receipt, Settle};
+use polywire_core::worker::WorkHandle;
 use polywire_core::{
-    Address, Client, Code, Context, DeadLetters, Delivery, ErrorKind, Fault, Group, Listener,
-    Memory, Message, Outcome, Publisher, Puller, Pusher, Reason, Receipt, Retries, Router, Server,
-    Settle, Subscriber, Transport, Window, WorkHandle, Worker,
+    Address, Client, Code, Context, DeadLetters, ErrorKind, Fault, Group, Listener, Memory,
+    Message, Publisher, Puller, Pusher, Retries, Router, Server, Subscriber, Transport, Window,
+    Worker,
 };
 use tokio::time::Instant;
 
@@ -83,7 +86,10 @@ async fn failing_job_is_tried_at_once_then_after_growing_pauses_and_then_kept() 
     let letters = DeadLetters::of_queue(&memory, "jobs").unwrap().look(9).await.unwrap();
     let [letter] = &letters[..] else { panic!("{letters:?}") };
     assert_eq!(letter.read::<u32>(&MessagePack).unwrap(), 7);
-    assert_eq!((letter.reason(), letter.attempts(), letter.redriven()), (Reason::Exhausted, 5, 0));
+    assert_eq!(
+        (letter.reason(), letter.attempts(), letter.redriven()),
+        (DeadLetterReason::Exhausted, 5, 0)
+    );
     assert!(letter.first_error().unwrap().contains("attempt 1"), "{letter:?}");
     assert!(letter.last_error().unwrap().contains("attempt 5"), "{letter:?}");
     assert!(letter.at().unwrap().elapsed().unwrap() < 60 * SECOND);
@@ -165,7 +171,7 @@ async fn job_that_ends_its_workers_is_not_run_again() {
     until(|| handle.stats().dead_lettered == 1).await;
     assert!(attempts.0.lock().unwrap().is_empty());
     let letters = DeadLetters::of_queue(&memory, "jobs").unwrap().look(9).await.unwrap();
-    assert_eq!((letters[0].reason(), letters[0].attempts()), (Reason::Crashed, 4));
+    assert_eq!((letters[0].reason(), letters[0].attempts()), (DeadLetterReason::Crashed, 4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,7 +188,7 @@ async fn what_cannot_be_read_is_kept_with_the_reason() {
     let letters = DeadLetters::of_queue(&memory, "jobs").unwrap().look(9).await.unwrap();
     assert_eq!(letters.len(), 2);
     for letter in &letters {
-        assert_eq!(letter.reason(), Reason::Unreadable);
+        assert_eq!(letter.reason(), DeadLetterReason::Unreadable);
         assert!(letter.last_error().unwrap().contains("u32"), "{letter:?}");
     }
     assert!(attempts.0.lock().unwrap().is_empty());
@@ -197,13 +203,14 @@ async fn chosen_letters_are_redriven_and_the_others_stay_in_order() {
         jobs.next().await.unwrap().unwrap().dead_letter(format!("number {n}")).unwrap();
     }
     let dead = DeadLetters::of_queue(&memory, "jobs").unwrap();
-    let odd =
-        |letter: &polywire_core::DeadLetter| letter.read::<u32>(&MessagePack).unwrap() % 2 == 1;
+    let odd = |letter: &polywire_core::pipeline::DeadLetter| {
+        letter.read::<u32>(&MessagePack).unwrap() % 2 == 1
+    };
     assert_eq!(dead.redrive(3, odd).await.unwrap(), 1);
     let again = jobs.next().await.unwrap().unwrap();
     assert_eq!((*again, again.context().attempt, again.context().redriven()), (1, 1, 1));
     again.dead_letter("").unwrap();
-    let numbers = |letters: Vec<polywire_core::DeadLetter>| -> Vec<u32> {
+    let numbers = |letters: Vec<polywire_core::pipeline::DeadLetter>| -> Vec<u32> {
         letters.iter().map(|letter| letter.read(&MessagePack).unwrap()).collect()
     };
     let letters = dead.look(9).await.unwrap();
@@ -302,7 +309,7 @@ async fn request_that_ends_its_servers_is_answered_and_kept() {
         let address = Address::new("fragile").unwrap();
         dying.push(memory.peer().responder(&address, Window::new(1)).await.unwrap());
     }
-    let call = tokio::spawn(async move { client.call::<_, u32>("crash", &1).await });
+    let call = tokio::spawn(async move { client.call::<u32>("crash", &1).await });
     for (_, mut requests) in dying {
         drop(requests.next().await);
     }
@@ -318,7 +325,7 @@ async fn request_that_ends_its_servers_is_answered_and_kept() {
     assert_eq!(error.fault().unwrap().code, Code::Internal, "{error:?}");
     let dead = DeadLetters::of_service(&memory, "fragile").unwrap();
     let letters = dead.look(9).await.unwrap();
-    assert_eq!((letters[0].reason(), letters[0].attempts()), (Reason::Crashed, 3));
+    assert_eq!((letters[0].reason(), letters[0].attempts()), (DeadLetterReason::Crashed, 3));
     // Sent on its way again it is carried out, for nobody.
     assert_eq!(dead.redrive(9, |_| true).await.unwrap(), 1);
     until(|| *runs.lock().unwrap() == 1).await;

@@ -5,9 +5,11 @@
 use std::sync::{Arc, Mutex};
 
 use polywire_codec::Json;
+use polywire_core::rpc::{Extract, FromState};
+use polywire_core::worker::WorkHandle;
 use polywire_core::{
-    CallError, Client, Code, Context, Deadline, Extract, Fault, FromState, Group, Headers,
-    Listener, Memory, Publisher, Request, Router, State, WorkHandle,
+    CallError, Client, Code, Context, Deadline, Fault, Group, Headers, Listener, Memory, Publisher,
+    Request, Router, State,
 };
 
 /// What all handlers share.
@@ -62,11 +64,11 @@ fn shop() -> Client<Json, Router<Json>> {
 
 #[tokio::test]
 async fn handlers_get_what_they_ask_for_in_any_order() -> Result<(), CallError> {
-    let ordered = shop().request("shop.order").header("user", "ada").call::<_, String>(&3).await?;
+    let ordered = shop().request("shop.order").header("user", "ada").call::<String>(&3).await?;
     assert_eq!(ordered, "ada 1 corner 7");
-    assert_eq!(shop().call::<_, (bool, String)>("method", &()).await?, (true, "method".into()));
+    assert_eq!(shop().call::<(bool, String)>("method", &()).await?, (true, "method".into()));
     assert_eq!(
-        shop().call::<_, (bool, String)>("shop.method", &()).await?,
+        shop().call::<(bool, String)>("shop.method", &()).await?,
         (true, "shop.method".into())
     );
     Ok(())
@@ -74,7 +76,7 @@ async fn handlers_get_what_they_ask_for_in_any_order() -> Result<(), CallError> 
 
 #[tokio::test]
 async fn what_is_missing_is_the_fault_that_was_said() {
-    let error = shop().call::<_, String>("shop.order", &3).await.unwrap_err();
+    let error = shop().call::<String>("shop.order", &3).await.unwrap_err();
     assert_eq!(error.fault().unwrap().kind, "Stranger");
 }
 

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
+use polywire_core::message::{CallId, ReplyTo};
+use polywire_core::rpc::{Deduplication, Requester, ServerBind, ServerStats};
+use polywire_core::transport::{Delivery, Outcome, Receipt, Sending, Settle};
 use polywire_core::{
-    Address, CallError, CallId, Client, Code, Deadline, Delivery, Error, ErrorKind, Fault, Memory,
-    Message, Outcome, Receipt, ReplyTo, Requester, Router, Sending, Server, ServerBind,
-    ServerStats, Settle, Suppression, Window,
+    Address, CallError, Client, Code, Deadline, Error, ErrorKind, Fault, Memory, Message, Router,
+    Server, Window,
 };
 use tokio::time::Instant;
 
@@ -25,7 +27,7 @@ async fn client(send: fn() -> Sending<'static>) -> (Client<MessagePack>, Script)
 #[tokio::test]
 async fn reply_that_overtakes_its_confirm_is_taken() {
     let (client, mut script) = client(never_confirmed).await;
-    let call = client.request("double").start::<_, i64>(&1).unwrap();
+    let call = client.request("double").start::<i64>(&1).unwrap();
     let id = script.request().await.id;
     script.reply(id, b"\x02");
     assert_eq!(call.await.unwrap(), 2);
@@ -36,7 +38,7 @@ async fn unanswered_call_ends_at_its_deadline() {
     let (client, mut script) = client(sent).await;
     for timeout in [Duration::from_secs(30), Duration::from_millis(7)] {
         let start = Instant::now();
-        let outcome = client.with_timeout(timeout).call::<_, i64>("double", &1).await;
+        let outcome = client.with_timeout(timeout).call::<i64>("double", &1).await;
         assert!(matches!(outcome, Err(CallError::DeadlineExceeded(_))));
         assert_eq!(start.elapsed().as_millis(), timeout.as_millis());
         assert!(script.request().await.deadline.is_some());
@@ -47,7 +49,7 @@ async fn unanswered_call_ends_at_its_deadline() {
 #[tokio::test]
 async fn expired_call_is_not_sent() {
     let (client, mut script) = client(sent).await;
-    let outcome = client.request("double").deadline(Deadline::after_ms(0)).call::<_, i64>(&1).await;
+    let outcome = client.request("double").deadline(Deadline::after_ms(0)).call::<i64>(&1).await;
     assert!(matches!(outcome, Err(CallError::DeadlineExceeded(_))));
     assert!(script.sent.try_recv().is_err());
 }
@@ -55,9 +57,9 @@ async fn expired_call_is_not_sent() {
 #[tokio::test]
 async fn error_that_names_a_call_fails_that_call_alone() {
     let (client, mut script) = client(sent).await;
-    let first = client.request("double").start::<_, i64>(&1).unwrap();
+    let first = client.request("double").start::<i64>(&1).unwrap();
     let unlucky = script.request().await.id.unwrap();
-    let second = client.request("double").start::<_, i64>(&1).unwrap();
+    let second = client.request("double").start::<i64>(&1).unwrap();
     let lucky = script.request().await.id;
     script.fail(Error::new(ErrorKind::Unroutable, "returned").with_call(unlucky));
     script.reply(lucky, b"\x02");
@@ -68,11 +70,11 @@ async fn error_that_names_a_call_fails_that_call_alone() {
 #[tokio::test]
 async fn lost_link_fails_what_is_in_flight_and_the_next_call_works() {
     let (client, mut script) = client(sent).await;
-    let lost = client.request("double").start::<_, i64>(&1).unwrap();
+    let lost = client.request("double").start::<i64>(&1).unwrap();
     script.request().await;
     script.fail(Error::new(ErrorKind::Disconnected, "the reply queue is gone"));
     assert_eq!(lost.await.unwrap_err().kind(), Some(ErrorKind::Disconnected));
-    let next = client.request("double").start::<_, i64>(&1).unwrap();
+    let next = client.request("double").start::<i64>(&1).unwrap();
     let id = script.request().await.id;
     script.reply(id, b"\x02");
     assert_eq!(next.await.unwrap(), 2);
@@ -84,7 +86,7 @@ async fn replies_to_nobody_are_counted_and_harm_nobody() {
     script.reply(Some(CallId(77)), b"\x02");
     script.reply(None, b"\x02");
     script.fail(Error::new(ErrorKind::Codec, "garbage"));
-    let call = client.request("double").start::<_, i64>(&1).unwrap();
+    let call = client.request("double").start::<i64>(&1).unwrap();
     let id = script.request().await.id;
     script.reply(id, b"\x02");
     assert_eq!(call.await.unwrap(), 2);
@@ -96,9 +98,9 @@ async fn replies_to_nobody_are_counted_and_harm_nobody() {
 async fn calls_past_the_bound_are_overloaded() {
     let (transport, mut script) = Scripted::new(sent);
     let client = Client::connect(&transport, "service", MessagePack).pending_max(1).await.unwrap();
-    let first = client.request("double").start::<_, i64>(&1).unwrap();
+    let first = client.request("double").start::<i64>(&1).unwrap();
     script.request().await;
-    let error = client.call::<_, i64>("double", &1).await.unwrap_err();
+    let error = client.call::<i64>("double", &1).await.unwrap_err();
     assert_eq!(error.kind(), Some(ErrorKind::Overloaded));
     drop(first);
 }
@@ -106,7 +108,7 @@ async fn calls_past_the_bound_are_overloaded() {
 #[tokio::test]
 async fn failed_send_is_the_calls_error() {
     let (client, _script) = client(link_lost).await;
-    let error = client.call::<_, i64>("double", &1).await.unwrap_err();
+    let error = client.call::<i64>("double", &1).await.unwrap_err();
     assert_eq!(error.kind(), Some(ErrorKind::Disconnected));
     assert_eq!(client.stats().in_flight, 0);
 }
@@ -269,7 +271,7 @@ async fn duplicate_is_answered_from_memory_where_it_is_suppressed() {
     let (_, story, _) = serve_counted(&twice, |server| server).await;
     assert_eq!(story, ["run", "acknowledged", "run", "acknowledged"]);
     let (replies, story, stats) =
-        serve_counted(&twice, |server| server.suppress_duplicates(Suppression::default())).await;
+        serve_counted(&twice, |server| server.deduplicate(Deduplication::default())).await;
     assert_eq!(story, ["run", "acknowledged", "acknowledged"]);
     assert_eq!((replies.len(), stats.answered, stats.suppressed), (2, 2, 1));
     assert_eq!(replies[0].body.as_slice(), replies[1].body.as_slice());
@@ -325,7 +327,7 @@ async fn window_bounds_the_work_even_if_the_backend_does_not() {
 async fn router_is_a_service_without_any_transport() {
     let router = Router::new(MessagePack).method("double", |n: i64| async move { Ok(n * 2) });
     let client = Client::new(router, MessagePack);
-    assert_eq!(client.call::<_, i64>("double", &4).await.unwrap(), 8);
+    assert_eq!(client.call::<i64>("double", &4).await.unwrap(), 8);
 }
 
 #[tokio::test(start_paused = true)]
@@ -334,7 +336,7 @@ async fn client_of_a_service_without_a_clock_keeps_its_deadline() {
         .method("wait", |(): ()| async { Ok(std::future::pending::<u8>().await) });
     let client = Client::new(router, MessagePack);
     let began = Instant::now();
-    let outcome = client.request("wait").timeout(Duration::from_secs(1)).call::<_, u8>(&()).await;
+    let outcome = client.request("wait").timeout(Duration::from_secs(1)).call::<u8>(&()).await;
     assert!(matches!(outcome, Err(CallError::DeadlineExceeded(_))), "{outcome:?}");
     assert_eq!(began.elapsed(), Duration::from_secs(1));
 }
@@ -358,7 +360,7 @@ async fn dropped_server_hands_its_requests_on() {
         ),
     );
     let client = Client::connect(&memory, "service", MessagePack).await.unwrap();
-    let call = client.request("double").start::<_, i64>(&4).unwrap();
+    let call = client.request("double").start::<i64>(&4).unwrap();
     while handle.stats().running == 0 {
         tokio::task::yield_now().await;
     }
@@ -383,6 +385,6 @@ async fn names_that_are_no_addresses_are_refused() {
         Requester::open(&memory, Address::new("a").unwrap(), 1).await.unwrap(),
         MessagePack,
     );
-    let error = client.call::<_, ()>("two..dots", &()).await.unwrap_err();
+    let error = client.call::<()>("two..dots", &()).await.unwrap_err();
     assert_eq!(error.kind(), Some(ErrorKind::Config));
 }

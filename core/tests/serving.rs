@@ -35,11 +35,11 @@ async fn server_that_is_told_to_shut_down_finishes_what_runs_and_takes_no_more()
     let serving = server.serve(router).with_graceful_shutdown(async { drop(shutting_down.await) });
     let serving = tokio::spawn(serving);
     let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
-    let waiting = client.request("wait").start::<_, String>(&()).unwrap();
+    let waiting = client.request("wait").start::<String>(&()).unwrap();
     timeout(LONG, begun.notified()).await.unwrap();
     shut_down.send(()).unwrap();
     // It drains when it has seen the signal; then nobody takes calls.
-    let refused = async { while client.call::<_, String>("ping", &()).await.is_ok() {} };
+    let refused = async { while client.call::<String>("ping", &()).await.is_ok() {} };
     timeout(LONG, refused).await.unwrap();
     assert_eq!((handle.stats().running, serving.is_finished()), (1, false));
     end.notify_one();

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use polywire_codec::MessagePack;
-use polywire_core::testing::{self, Hiccups, Mock};
+use polywire_core::testing::{self, FlakyTransport, Mock};
 use polywire_core::{CallError, Client, Error, ErrorKind, Memory, Puller, Pusher};
 
 /// What the panic of a call says.
 async fn panic_of(client: &Client<MessagePack, Mock<MessagePack>>, method: &'static str) -> String {
-    let call = AssertUnwindSafe(client.call::<_, i64>(method, &())).catch_unwind();
+    let call = AssertUnwindSafe(client.call::<i64>(method, &())).catch_unwind();
     *call.await.unwrap_err().downcast::<String>().unwrap()
 }
 
@@ -22,7 +22,7 @@ async fn unexpected_call_of_a_mock_says_what_was_expected() {
     let client = Client::new(Mock::new(MessagePack).answer("add", 5), MessagePack);
     let said = panic_of(&client, "divide").await;
     assert_eq!(said, r#"unexpected call of "divide": the mock has answers for ["add"]"#);
-    client.call::<_, i64>("add", &()).await.unwrap();
+    client.call::<i64>("add", &()).await.unwrap();
     let said = panic_of(&client, "add").await;
     assert!(said.contains("has given all the answers"), "{said}");
 }
@@ -40,24 +40,21 @@ async fn served_mock_answers_fails_and_hangs_as_told() {
         .error("add", Error::new(ErrorKind::Disconnected, "lost"))
         .hang("add");
     let client = testing::client(mock.clone(), MessagePack).await.unwrap();
-    assert_eq!(
-        client.request("add").header("tenant", "a").call::<_, i64>(&(2, 3)).await.unwrap(),
-        5
-    );
-    assert!(client.call::<_, i64>("add", &(2, 3)).await.unwrap_err().fault().is_some());
-    let outcome = client.call::<_, i64>("add", &(2, 3)).await;
+    assert_eq!(client.request("add").header("tenant", "a").call::<i64>(&(2, 3)).await.unwrap(), 5);
+    assert!(client.call::<i64>("add", &(2, 3)).await.unwrap_err().fault().is_some());
+    let outcome = client.call::<i64>("add", &(2, 3)).await;
     assert!(matches!(outcome, Err(CallError::DeadlineExceeded(_))), "{outcome:?}");
     assert_eq!(mock.calls()[0].headers.get("tenant"), Some("a"));
     assert_eq!(mock.methods().len(), 3);
     mock.assert_used_up();
     // A panic of the mock is a fault, since it is served.
-    assert_eq!(client.call::<_, i64>("add", &()).await.unwrap_err().fault().unwrap().kind, "Panic");
+    assert_eq!(client.call::<i64>("add", &()).await.unwrap_err().fault().unwrap().kind, "Panic");
 }
 
 #[tokio::test(start_paused = true)]
 async fn sends_fail_are_lost_and_are_late_as_told() {
     let memory = Memory::new();
-    let shaky = Hiccups::over(memory.peer());
+    let shaky = FlakyTransport::over(memory.peer());
     let mut jobs: Puller<i64> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
     let pusher = Pusher::connect(&shaky, "jobs", MessagePack).await.unwrap();
     shaky.fail_next(1);

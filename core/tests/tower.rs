@@ -11,9 +11,10 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join_all};
 use polywire_codec::MessagePack;
 use polywire_core::middleware::{FromTower, ToTower};
+use polywire_core::rpc::Requester;
 use polywire_core::{
     Address, CallError, Client, Code, Deadline, Error, ErrorKind, Memory, Message, Reply, Request,
-    Requester, Router, Server, Service, service_fn,
+    Router, Server, Service, service_fn,
 };
 use tokio::sync::Notify;
 use tower::retry::{Policy, RetryLayer};
@@ -49,7 +50,7 @@ async fn bare() -> Requester {
 async fn timeout_of_a_client_is_a_deadline() {
     let hurried = ServiceBuilder::new().timeout(SECOND).service(ToTower::new(never()));
     let client = Client::new(FromTower::new(hurried), MessagePack);
-    let outcome = client.call::<_, ()>("any", &()).await;
+    let outcome = client.call::<()>("any", &()).await;
     assert!(matches!(outcome, Err(CallError::DeadlineExceeded(_))), "{outcome:?}");
 }
 
@@ -59,7 +60,7 @@ async fn timeout_of_a_server_answers_with_a_fault() {
         let hurried = ServiceBuilder::new().timeout(SECOND).service(ToTower::new(never()));
         tokio::spawn(server.serve(FromTower::new(hurried)));
     });
-    let outcome = Client::new(requester.await, MessagePack).call::<_, i64>("double", &2).await;
+    let outcome = Client::new(requester.await, MessagePack).call::<i64>("double", &2).await;
     assert_eq!(outcome.unwrap_err().fault().unwrap().code, Code::DeadlineExceeded);
 }
 
@@ -111,7 +112,7 @@ async fn buffer_and_rate_limit_carry_calls_and_hand_errors_through() {
         .rate_limit(1000, SECOND)
         .service(ToTower::new(bare().await));
     let client = Client::new(FromTower::new(limited), MessagePack);
-    let calls = join_all((0..10).map(|_| client.call::<_, i64>("double", &0))).await;
+    let calls = join_all((0..10).map(|_| client.call::<i64>("double", &0))).await;
     assert!(calls.iter().all(Result::is_ok), "{calls:?}");
 
     let failing = service_fn(async |_| Err(Error::new(ErrorKind::Denied, "no").into()));
@@ -196,8 +197,8 @@ async fn service_of_towers_serves_and_is_called_only_when_ready() {
         tokio::spawn(server.serve(FromTower::new(Native { is_ready: false })));
     });
     let echo = Client::new(requester.await, MessagePack);
-    assert_eq!(echo.call::<_, i64>("any", &7).await.unwrap(), 7);
-    assert_eq!(echo.call::<_, i64>("any", &8).await.unwrap(), 8);
+    assert_eq!(echo.call::<i64>("any", &7).await.unwrap(), 7);
+    assert_eq!(echo.call::<i64>("any", &8).await.unwrap(), 8);
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ async fn both_ends_of_a_call_have_spans_in_one_trace() {
 async fn failure_stands_in_both_spans() {
     let (seen, _guard) = watch();
     let client = billing(LogFailures::of("billing")).await;
-    client.call::<_, ()>("refund", "NotPaid").await.unwrap_err();
+    client.call::<()>("refund", "NotPaid").await.unwrap_err();
     for span in [seen.span("rpc.client"), seen.span("rpc.server")] {
         assert_eq!(&span["otel.status_code"], "ERROR");
         assert_eq!(&span["error.type"], "Application");
@@ -68,10 +68,9 @@ async fn caller_that_says_its_trace_is_continued_and_nonsense_is_not() {
     let client = billing(LogFailures::of("billing")).await;
     let trace = TraceContext::begin();
     let continued =
-        client.request("pay").header("traceparent", trace.parent()).call::<_, Option<String>>(&());
+        client.request("pay").header("traceparent", trace.parent()).call::<Option<String>>(&());
     assert_eq!(continued.await.unwrap(), Some(trace.trace_id()));
-    let begun =
-        client.request("pay").header("traceparent", "nonsense").call::<_, Option<String>>(&());
+    let begun = client.request("pay").header("traceparent", "nonsense").call::<Option<String>>(&());
     assert_eq!(begun.await.unwrap().unwrap().len(), 32);
 }
 
@@ -88,13 +87,13 @@ async fn what_a_handler_calls_is_a_part_of_its_span() {
     let orders = service_fn(move |_| {
         let billing = billing.clone();
         async move {
-            let _ = billing.call::<_, ()>("pay", &()).await;
+            let _ = billing.call::<()>("pay", &()).await;
             Ok(Reply::default())
         }
     });
     let orders = Client::new(Trace::server("orders").layer(orders), MessagePack);
     let trace = TraceContext::begin();
-    let _ = trace.scope(orders.call::<_, ()>("create", &())).await;
+    let _ = trace.scope(orders.call::<()>("create", &())).await;
 
     let passed_on = told.recv().unwrap().unwrap();
     assert_eq!(passed_on.trace_id(), trace.trace_id());
@@ -184,9 +183,9 @@ async fn failures_are_logged_but_for_those_that_are_expected() {
     let (seen, _guard) = watch();
     let log = LogFailures::of("billing").expect_kind("NotPaid").expect_code(Code::InvalidArguments);
     let client = billing(log).await;
-    client.call::<_, ()>("refund", "Broken").await.unwrap_err();
-    client.call::<_, ()>("refund", "NotPaid").await.unwrap_err();
-    client.call::<_, ()>("refund", &7).await.unwrap_err();
+    client.call::<()>("refund", "Broken").await.unwrap_err();
+    client.call::<()>("refund", "NotPaid").await.unwrap_err();
+    client.call::<()>("refund", &7).await.unwrap_err();
     let failures: Vec<_> = seen
         .events()
         .into_iter()

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
+use polywire_core::transport::{Delivery, Outcome, Receipt, Settle};
 use polywire_core::{
-    Address, Code, Delivery, Error, ErrorKind, Fault, Group, Message, Outcome, Overflow, Publisher,
-    Pusher, Receipt, Settle, Subscriber, Window, Worker,
+    Address, Code, Error, ErrorKind, Fault, Group, Message, Overflow, Publisher, Pusher,
+    Subscriber, Window, Worker,
 };
 use tokio::time::Instant;
 

@@ -11,10 +11,8 @@ use lapin::message::Delivery as Raw;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
-use polywire_core::{
-    Abandoned, Address, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outcome, Receipt,
-    Receiver, Result, Settle, Window,
-};
+use polywire_core::transport::{Abandoned, Delivery, Inbound, Outcome, Receipt, Receiver, Settle};
+use polywire_core::{Address, Error, ErrorKind, Limits, Message, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::QueueKind;

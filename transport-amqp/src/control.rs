@@ -14,7 +14,8 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Consumer};
-use polywire_core::{Abandoned, Address, Result};
+use polywire_core::transport::Abandoned;
+use polywire_core::{Address, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backoff::{Backoff, PAUSE_MIN, pause};

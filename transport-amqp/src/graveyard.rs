@@ -8,7 +8,8 @@ use futures_core::future::BoxFuture;
 use lapin::Channel;
 use lapin::message::Delivery as Raw;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
-use polywire_core::{Error, ErrorKind, Graveyard, Message, Origin, Result};
+use polywire_core::transport::{DeadLetterQueue, DeadLetterSource};
+use polywire_core::{Error, ErrorKind, Message, Result};
 use tokio::time::{sleep, timeout};
 
 use crate::error::failed;
@@ -17,12 +18,15 @@ use crate::transport::Inner;
 use crate::wire::{Native, Wire};
 
 /// Opens the dead letters of `origin`, whose queue is there when this returns.
-pub(crate) async fn open(transport: &Arc<Inner>, origin: &Origin) -> Result<Box<dyn Graveyard>> {
+pub(crate) async fn open(
+    transport: &Arc<Inner>,
+    origin: &DeadLetterSource,
+) -> Result<Box<dyn DeadLetterQueue>> {
     let queues = &transport.config.queues;
     let (origin, can_be_made) = match origin {
-        Origin::Queue(queue) => (queues.kept(Native.job_queue(queue)?), true),
-        Origin::Service(service) => (queues.kept(Native.request_queue(service)?), false),
-        Origin::Group { channel, group } => {
+        DeadLetterSource::Queue(queue) => (queues.kept(Native.job_queue(queue)?), true),
+        DeadLetterSource::Service(service) => (queues.kept(Native.request_queue(service)?), false),
+        DeadLetterSource::Group { channel, group } => {
             (queues.kept(Native.group_queue(channel, group)?), false)
         }
         _ => return Err(Error::unsupported("dead_letters")),
@@ -118,7 +122,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const BACK_MAX: Duration = Duration::from_millis(500);
 
 /// The broker gives back by itself what was on a channel that is dropped.
-impl Graveyard for Letters {
+impl DeadLetterQueue for Letters {
     fn take(&mut self) -> BoxFuture<'_, Result<Option<(u64, Message)>>> {
         Box::pin(self.next())
     }

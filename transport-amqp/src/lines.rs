@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use polywire_core::{Deadline, Error, ErrorKind, Result, Sending};
+use polywire_core::transport::Sending;
+use polywire_core::{Deadline, Error, ErrorKind, Result};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use polywire_core::{Address, Message, Outbound, Result, Sender, Sending};
+use polywire_core::transport::{Outbound, Sender, Sending};
+use polywire_core::{Address, Message, Result};
 
 use crate::lines::Exchange;
 use crate::transport::Inner;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use lapin::Channel;
 use lapin::message::Delivery as Raw;
-use polywire_core::{Address, Limits, Message, Receiver, Result, Window};
+use polywire_core::transport::Receiver;
+use polywire_core::{Address, Limits, Message, Result, Window};
 
 use crate::QueueKind;
 use crate::consumer::{self, GivingBack, Source};

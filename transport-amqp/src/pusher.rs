@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use polywire_core::{Address, ErrorKind, Message, Outbound, Result, Sender, Sending};
+use polywire_core::transport::{Outbound, Sender, Sending};
+use polywire_core::{Address, ErrorKind, Message, Result};
 
 use crate::error::full;
 use crate::topology::Queue;

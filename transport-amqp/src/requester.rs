@@ -12,10 +12,9 @@ use lapin::message::Delivery as Raw;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
-use polywire_core::{
-    Address, CallId, Delivery, Error, ErrorKind, Inbound, Limits, Message, Outbound, Receiver,
-    Result, Sender, Sending,
-};
+use polywire_core::message::CallId;
+use polywire_core::transport::{Delivery, Inbound, Outbound, Receiver, Sender, Sending};
+use polywire_core::{Address, Error, ErrorKind, Limits, Message, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use lapin::Channel;
 use lapin::message::Delivery as Raw;
-use polywire_core::{
-    Address, Code, Fault, Limits, Message, Outbound, Receiver, Result, Sender, Sending, Window,
-};
+use polywire_core::transport::{Outbound, Receiver, Sender, Sending};
+use polywire_core::{Address, Code, Fault, Limits, Message, Result, Window};
 
 use crate::consumer::{self, GivingBack, Source};
 use crate::control;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use polywire_core::{Burial, Error, ErrorKind, Outcome, Reason, Result, Settle};
+use polywire_core::message::DeadLetterReason;
+use polywire_core::transport::{DeadLetterInfo, Outcome, Settle};
+use polywire_core::{Error, ErrorKind, Result};
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -63,7 +65,7 @@ impl Returns {
 
     /// Keeps what cannot be read.
     pub(crate) fn bury_unreadable(self: &Arc<Self>, tag: u64, delivery: Again, error: &Error) {
-        let burial = Burial::new(Reason::Unreadable, error.to_string());
+        let burial = DeadLetterInfo::new(DeadLetterReason::Unreadable, error.to_string());
         self.of(delivery).settle(tag, Outcome::DeadLetter(Box::new(burial)));
     }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
-use polywire_core::{Outcome, Settle};
+use polywire_core::transport::{Outcome, Settle};
 
 use crate::error::lock;
 

@@ -9,10 +9,8 @@ use lapin::Channel;
 use lapin::message::Delivery as Raw;
 use lapin::options::QueueBindOptions;
 use lapin::types::{FieldTable, ShortString};
-use polywire_core::{
-    Address, Error, ErrorKind, Filter, Filters, Group, Interest, Limits, Message, Receiver, Result,
-    Subscription,
-};
+use polywire_core::transport::{FilterControl, Filters, Receiver, Subscription};
+use polywire_core::{Address, Error, ErrorKind, Filter, Group, Limits, Message, Result};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -143,7 +141,7 @@ enum Change {
     Remove,
 }
 
-impl Interest for Wanted {
+impl FilterControl for Wanted {
     fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.change(Change::Add, filter))
     }

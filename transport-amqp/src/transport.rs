@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use polywire_core::{
-    Address, Capabilities, Error, ErrorKind, Filters, Graveyard, Message, Origin, Receiver, Result,
-    Sender, Subscription, Transport, Window,
+use polywire_core::transport::{
+    DeadLetterQueue, DeadLetterSource, Filters, Receiver, Sender, Subscription,
 };
+use polywire_core::{Address, Capabilities, Error, ErrorKind, Message, Result, Transport, Window};
 use rustc_hash::FxHashSet;
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
@@ -182,7 +182,7 @@ use crate::{graveyard, publisher, puller, pusher, responder, subscriber};
 /// | `polywire.attempt` | which attempt it is |
 /// | `polywire.topic` | of an event, its topic, which its way through the default exchange would else lose |
 /// | `polywire.error.first`, `polywire.error.last` | what the first and the last attempt said |
-/// | `polywire.dead.reason`, `polywire.dead.attempts` | why it is dead, and after how many attempts; see [`Reason`](polywire_core::Reason) |
+/// | `polywire.dead.reason`, `polywire.dead.attempts` | why it is dead, and after how many attempts; see [`DeadLetterReason`](polywire_core::message::DeadLetterReason) |
 /// | `polywire.dead.at`, `polywire.dead.origin` | when it died, in milliseconds since 1970, and in which queue |
 /// | `polywire.redriven` | how often it was dead and sent on its way again |
 ///
@@ -446,7 +446,7 @@ impl Transport for Amqp {
         self.0.in_connect_time(subscriber::open(&self.0, channel, subscription)).await
     }
 
-    async fn dead_letters(&self, origin: &Origin) -> Result<Box<dyn Graveyard>> {
+    async fn dead_letters(&self, origin: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         self.0.check_open()?;
         self.0.in_connect_time(graveyard::open(&self.0, origin)).await
     }

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use polywire_core::{
-    Abandoned, Address, CallId, Deadline, Error, History, Limits, Message, ReplyTo, Result,
-};
+use polywire_core::message::{CallId, History, ReplyTo};
+use polywire_core::transport::Abandoned;
+use polywire_core::{Address, Deadline, Error, Limits, Message, Result};
 
 pub(crate) use self::native::Native;
 

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use polywire_amqp::{Amqp, QueueKind, QueueOptions};
 use polywire_conformance::{Backend, Direction, Hook, Proxy, Space, Suite, URGENT};
+use polywire_core::transport::{
+    DeadLetterQueue, DeadLetterSource, Filters, Receiver, Sender, Subscription,
+};
 use polywire_core::{
-    Address, AnyTransport, Capabilities, Error, ErrorKind, Filters, Graveyard, Origin, Receiver,
-    Result, Sender, Subscription, Transport, Window,
+    Address, AnyTransport, Capabilities, Error, ErrorKind, Result, Transport, Window,
 };
 use polywire_rabbitmq_node::Node;
 
@@ -207,13 +209,13 @@ impl Transport for Prefixed {
         self.amqp.subscriber(&self.prefix.join(channel)?, subscription).await
     }
 
-    async fn dead_letters(&self, origin: &Origin) -> Result<Box<dyn Graveyard>> {
+    async fn dead_letters(&self, origin: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         let prefixed = |name: &Address| self.prefix.join(name);
         let origin = match origin {
-            Origin::Queue(queue) => Origin::Queue(prefixed(queue)?),
-            Origin::Service(service) => Origin::Service(prefixed(service)?),
-            Origin::Group { channel, group } => {
-                Origin::Group { channel: prefixed(channel)?, group: group.clone() }
+            DeadLetterSource::Queue(queue) => DeadLetterSource::Queue(prefixed(queue)?),
+            DeadLetterSource::Service(service) => DeadLetterSource::Service(prefixed(service)?),
+            DeadLetterSource::Group { channel, group } => {
+                DeadLetterSource::Group { channel: prefixed(channel)?, group: group.clone() }
             }
             _ => return Err(Error::unsupported("dead_letters")),
         };

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use polywire_core::{Address, Error, ErrorKind, Identity, Result, Sending, Window};
+use polywire_core::transport::Sending;
+use polywire_core::{Address, Error, ErrorKind, Identity, Result, Window};
 
 pub(crate) use self::freight::Freight;
 use self::rationed::Rationed;

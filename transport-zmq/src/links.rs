@@ -16,7 +16,9 @@ use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, Abortable, join_all, ready, select, select_all};
 use futures_util::task::AtomicWaker;
-use polywire_core::{Burst, CallId, Deadline, Error, ErrorKind, Limits, Result};
+use polywire_core::message::CallId;
+use polywire_core::transport::LogThrottle;
+use polywire_core::{Deadline, Error, ErrorKind, Limits, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -74,8 +76,8 @@ pub(crate) struct Board {
     /// abandons it.
     again: Mutex<FxHashMap<CallId, Option<AbortHandle>>>,
     /// Peers that have dialled, and those of them that have gone.
-    came: Burst,
-    went: Burst,
+    came: LogThrottle,
+    went: LogThrottle,
 }
 
 impl Board {
@@ -138,8 +140,8 @@ impl Links {
             reader: AtomicWaker::new(),
             losses: Mutex::new(losses),
             again: Mutex::default(),
-            came: Burst::new(),
-            went: Burst::new(),
+            came: LogThrottle::new(),
+            went: LogThrottle::new(),
         });
         let links = Arc::new_cyclic(|me| Self {
             me: me.clone(),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use polywire_core::{Address, Limits, Message, Outbound, Result, Sender, Sending};
+use polywire_core::transport::{Outbound, Sender, Sending};
+use polywire_core::{Address, Limits, Message, Result};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 

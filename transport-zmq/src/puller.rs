@@ -9,7 +9,8 @@ use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::FutureExt;
-use polywire_core::{Address, Delivery, Inbound, Limits, Receiver, Result, Window};
+use polywire_core::transport::{Delivery, Inbound, Receiver};
+use polywire_core::{Address, Limits, Result, Window};
 
 use crate::config::Settings;
 use crate::engine::{self, Pull};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use polywire_core::{Address, Result, Sender};
+use polywire_core::transport::Sender;
+use polywire_core::{Address, Result};
 
 use crate::config::Settings;
 use crate::engine::Cargo;

@@ -4,7 +4,8 @@ mod replies;
 
 use std::sync::Arc;
 
-use polywire_core::{Address, Receiver, Result, Sender};
+use polywire_core::transport::{Receiver, Sender};
+use polywire_core::{Address, Result};
 
 use self::replies::Replies;
 use crate::config::Settings;

@@ -12,9 +12,8 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use polywire_core::{
-    Abandoned, Address, Inbound, Message, Outbound, Receiver, Result, Sender, Sending, Window,
-};
+use polywire_core::transport::{Abandoned, Inbound, Outbound, Receiver, Sender, Sending};
+use polywire_core::{Address, Message, Result, Window};
 use tokio::task::AbortHandle;
 
 use self::declinable::Declinable;

@@ -6,7 +6,7 @@ use omq_tokio::{
     AuthenticationResult, AuthenticationStatus, Authenticator, CurveServerOptions,
     MechanismPeerInfo, MechanismSetup,
 };
-use polywire_core::Burst;
+use polywire_core::transport::LogThrottle;
 
 use crate::curve::{self, PublicKey};
 use crate::plain;
@@ -89,7 +89,7 @@ fn stranger(number: u64) -> AuthenticationResult {
     AuthenticationResult::allow().with_user_id(number.to_be_bytes().to_vec())
 }
 
-static DENIALS: Burst = Burst::new();
+static DENIALS: LogThrottle = LogThrottle::new();
 
 fn allow(peer: &MechanismPeerInfo, is_allowed: bool) -> AuthenticationResult {
     if is_allowed {

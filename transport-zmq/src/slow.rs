@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use polywire_core::{Error, ErrorKind, Result, Sending};
+use polywire_core::transport::Sending;
+use polywire_core::{Error, ErrorKind, Result};
 use rustc_hash::FxHashSet;
 use tokio::time::{Instant, timeout_at};
 

@@ -12,9 +12,8 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use polywire_core::{
-    Address, Delivery, Error, Filters, Inbound, Limits, Receiver, Result, Subscription,
-};
+use polywire_core::transport::{Delivery, Filters, Inbound, Receiver, Subscription};
+use polywire_core::{Address, Error, Limits, Result};
 
 use self::inbox::Inbox;
 use self::interest::Interests;

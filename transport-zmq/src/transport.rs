@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use futures_core::future::BoxFuture;
 use futures_util::future::join_all;
-use polywire_core::{
-    Address, Capabilities, ErrorKind, Filters, Receiver, Result, Sender, Subscription, Transport,
-    Window,
-};
+use polywire_core::transport::{Filters, Receiver, Sender, Subscription};
+use polywire_core::{Address, Capabilities, ErrorKind, Result, Transport, Window};
 use tokio::sync::{OnceCell, RwLock};
 
 use crate::config::{Engine, Settings, Side, ZmqBuilder};

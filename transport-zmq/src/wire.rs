@@ -4,7 +4,8 @@
 mod native;
 mod topic;
 
-use polywire_core::{Address, Body, CallId, Deadline, Error, Limits, Message, Result};
+use polywire_core::message::CallId;
+use polywire_core::{Address, Body, Deadline, Error, Limits, Message, Result};
 
 use bytes::Bytes;
 

@@ -83,7 +83,7 @@ async fn replies_to_a_caller_that_does_not_read_are_few_if_they_are_large() {
     // Others are served meanwhile.
     let calling = builder().connect(&serving.local_endpoints()[0]).build().unwrap();
     let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
-    assert_eq!(client.call::<_, String>("m", &()).await.unwrap().len(), LARGE);
+    assert_eq!(client.call::<String>("m", &()).await.unwrap().len(), LARGE);
     let ended = async {
         while handle.stats().answered + handle.stats().undelivered <= MANY as u64 {
             tokio::time::sleep(Duration::from_millis(1)).await;

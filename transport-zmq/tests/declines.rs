@@ -56,7 +56,7 @@ async fn client(zmq: &Zmq) -> Client<MessagePack> {
 /// Waits until all three can be reached.
 async fn all_are_there(client: &Client<MessagePack>, asked: &Asked) {
     for name in ["one", "other", "third"] {
-        let answers = async { while client.call::<_, String>("film", name).await.is_err() {} };
+        let answers = async { while client.call::<String>("film", name).await.is_err() {} };
         timeout(Duration::from_mins(2), answers).await.unwrap();
     }
     asked.take();
@@ -68,14 +68,14 @@ async fn each_is_asked_once(client: &Client<MessagePack>, asked: &Asked) {
     all_are_there(client, asked).await;
     for _ in 0..3 {
         for name in ["one", "other", "third"] {
-            assert_eq!(client.call::<_, String>("film", name).await.unwrap(), name);
+            assert_eq!(client.call::<String>("film", name).await.unwrap(), name);
             let names = asked.take();
             assert!(
                 names.contains(&name) && names.is_sorted_by(|one, other| one < other),
                 "{names:?}"
             );
         }
-        assert!(client.call::<_, String>("film", "nobody").await.unwrap_err().is_declined());
+        assert!(client.call::<String>("film", "nobody").await.unwrap_err().is_declined());
         assert_eq!(asked.take(), ["one", "other", "third"]);
     }
 }

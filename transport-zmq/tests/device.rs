@@ -57,7 +57,7 @@ async fn calls_go_through_and_keep_their_deadline_and_their_errors() {
             // The numbers of the calls of both are the same, and the answers are not.
             calls.push(async move {
                 let value = value + 1000 * number;
-                assert_eq!(client.call::<_, u64>("echo", &value).await.unwrap(), value);
+                assert_eq!(client.call::<u64>("echo", &value).await.unwrap(), value);
             });
         }
     }
@@ -66,8 +66,8 @@ async fn calls_go_through_and_keep_their_deadline_and_their_errors() {
 
     let client = Client::connect(&callers[0], "a", MessagePack).await.unwrap();
     let big = vec![7u8; 100_000];
-    assert_eq!(client.call::<_, Vec<u8>>("big", &big).await.unwrap(), big);
-    match client.call::<_, u32>("fail", &()).await {
+    assert_eq!(client.call::<Vec<u8>>("big", &big).await.unwrap(), big);
+    match client.call::<u32>("fail", &()).await {
         Err(CallError::Fault(fault)) => {
             assert_eq!(
                 (fault.code, &*fault.kind, &*fault.message),
@@ -77,13 +77,13 @@ async fn calls_go_through_and_keep_their_deadline_and_their_errors() {
         other => panic!("it ended with {other:?}"),
     }
     let hurried = client.clone().with_timeout(Duration::from_millis(100));
-    match timeout(PATIENCE, hurried.call::<_, u32>("hang", &())).await.unwrap() {
+    match timeout(PATIENCE, hurried.call::<u32>("hang", &())).await.unwrap() {
         Err(CallError::DeadlineExceeded(_)) => {}
         other => panic!("it ended with {other:?}"),
     }
     // A service that nobody serves is refused by the server, through the forwarder.
     let strange = Client::connect(&callers[0], "b", MessagePack).await.unwrap();
-    match timeout(PATIENCE, strange.call::<_, u32>("echo", &1)).await.unwrap() {
+    match timeout(PATIENCE, strange.call::<u32>("echo", &1)).await.unwrap() {
         Err(CallError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::Unroutable),
         other => panic!("it ended with {other:?}"),
     }
@@ -95,13 +95,13 @@ async fn a_call_that_no_server_is_there_for_is_unroutable() {
     let forwarder = forwarder(Pattern::RequestReply).await;
     let calling = dial(forwarder.front());
     let client = Client::connect(&calling, "a", MessagePack).await.unwrap();
-    match timeout(PATIENCE, client.call::<_, u64>("echo", &1)).await.unwrap() {
+    match timeout(PATIENCE, client.call::<u64>("echo", &1)).await.unwrap() {
         Err(CallError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::Unroutable),
         other => panic!("it ended with {other:?}"),
     }
     let serving = dial(forwarder.back());
     serve(&serving).await;
-    assert_eq!(timeout(PATIENCE, client.call::<_, u64>("echo", &1)).await.unwrap().unwrap(), 1);
+    assert_eq!(timeout(PATIENCE, client.call::<u64>("echo", &1)).await.unwrap().unwrap(), 1);
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn calls_that_no_server_is_there_for_wait_side_by_side() {
     let calling = dial(forwarder.front());
     let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
     // One after the other, they would take longer than their time.
-    let calls = join_all((0..100).map(|_| client.call::<_, u64>("echo", &1)));
+    let calls = join_all((0..100).map(|_| client.call::<u64>("echo", &1)));
     for outcome in timeout(PATIENCE * 2, calls).await.unwrap() {
         match outcome {
             Err(CallError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::Unroutable),
@@ -142,7 +142,7 @@ async fn what_strangers_write_harms_no_forwarder() {
     serve(&serving).await;
     let calling = dial(forwarder.front());
     let client = Client::connect(&calling, "a", MessagePack).await.unwrap();
-    assert_eq!(timeout(PATIENCE, client.call::<_, u64>("echo", &1)).await.unwrap().unwrap(), 1);
+    assert_eq!(timeout(PATIENCE, client.call::<u64>("echo", &1)).await.unwrap().unwrap(), 1);
 }
 
 /// An envelope of this kind, with the number and the deadline of a call.
@@ -275,7 +275,7 @@ async fn a_forwarder_may_dial_and_gives_its_port_back() {
     let front = forwarder.front().to_owned();
     let calling = dial(&front);
     let client = Client::connect(&calling, "a", MessagePack).await.unwrap();
-    assert_eq!(timeout(PATIENCE, client.call::<_, u64>("echo", &1)).await.unwrap().unwrap(), 1);
+    assert_eq!(timeout(PATIENCE, client.call::<u64>("echo", &1)).await.unwrap().unwrap(), 1);
     forwarder.stop().await;
     timeout(PATIENCE, async {
         while Forwarder::start(Pattern::PubSub, front.as_str(), ANY).await.is_err() {

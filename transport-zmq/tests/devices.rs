@@ -64,8 +64,7 @@ impl Row {
         // Until it is there, they may go to another one that hangs.
         let client = self.client.with_timeout(Duration::from_secs(1));
         let answers = async {
-            while !matches!(client.call::<_, u32>("who", &()).await, Ok(answer) if answer == name) {
-            }
+            while !matches!(client.call::<u32>("who", &()).await, Ok(answer) if answer == name) {}
         };
         timeout(PATIENCE, answers).await.expect("the server is reached");
     }
@@ -93,20 +92,20 @@ async fn a_call_keeps_its_deadline_and_its_error() {
     // Rounding at each of the three hops.
     assert!(left_after <= left + 5 && left <= TIMEOUT.as_millis() as u64, "{left_after} {left}");
 
-    match timeout(PATIENCE, row.client.call::<_, u32>("fail", &())).await.unwrap() {
+    match timeout(PATIENCE, row.client.call::<u32>("fail", &())).await.unwrap() {
         Err(CallError::Fault(fault)) => assert_eq!(
             (fault.code, &*fault.kind, &*fault.message),
             (Code::Application, "OutOfStock", "sold out")
         ),
         other => panic!("it ended with {other:?}"),
     }
-    match timeout(PATIENCE, row.client.call::<_, u32>("missing", &())).await.unwrap() {
+    match timeout(PATIENCE, row.client.call::<u32>("missing", &())).await.unwrap() {
         Err(CallError::Fault(fault)) => assert_eq!(fault.code, Code::MethodNotFound),
         other => panic!("it ended with {other:?}"),
     }
     let strange = Zmq::builder().connect(row.front.front()).build().unwrap();
     let strange = Client::connect(&strange, "b", MessagePack).timeout(PATIENCE).await.unwrap();
-    match timeout(PATIENCE, strange.call::<_, u32>("who", &())).await.unwrap() {
+    match timeout(PATIENCE, strange.call::<u32>("who", &())).await.unwrap() {
         Err(CallError::Failed(error)) => {
             assert!(error.kind() == ErrorKind::Unroutable && error.is_unsent(), "{error:?}");
         }
@@ -114,7 +113,7 @@ async fn a_call_keeps_its_deadline_and_its_error() {
     }
     server.hang(true);
     let hurried = row.client.with_timeout(Duration::from_millis(200));
-    match timeout(PATIENCE, hurried.call::<_, u32>("who", &())).await.unwrap() {
+    match timeout(PATIENCE, hurried.call::<u32>("who", &())).await.unwrap() {
         Err(CallError::DeadlineExceeded(_)) => {}
         other => panic!("it ended with {other:?}"),
     }
@@ -129,7 +128,7 @@ async fn an_abandoned_call_stops_at_its_server_and_no_other_one() {
     // The numbers of the calls of both clients are alike.
     let other = Zmq::builder().connect(row.front.front()).build().unwrap();
     let other = Client::connect(&other, "a", MessagePack).timeout(PATIENCE).await.unwrap();
-    let start = |client: &Client<_>| client.request("who").start::<_, u32>(&()).unwrap();
+    let start = |client: &Client<_>| client.request("who").start::<u32>(&()).unwrap();
     let kept: Vec<_> = (0..20).map(|_| start(&other)).collect();
     let dropped: Vec<_> = (0..20).map(|_| start(&row.client)).collect();
     until("all are carried out", || server.running() == 40).await;
@@ -145,8 +144,8 @@ async fn of_a_server_that_is_gone_idempotent_calls_go_to_another_and_the_others_
     let (gone, server) = row.serve(1).await;
     row.reach(1).await;
     server.hang(true);
-    let once = row.client.request("who").start::<_, u32>(&()).unwrap();
-    let often = row.client.request("who").idempotent().start::<_, u32>(&()).unwrap();
+    let once = row.client.request("who").start::<u32>(&()).unwrap();
+    let often = row.client.request("who").idempotent().start::<u32>(&()).unwrap();
     until("both are carried out", || server.running() == 2).await;
     let _heir = row.serve(2).await;
     row.reach(2).await;
@@ -177,7 +176,7 @@ async fn services_may_be_served_by_different_servers() {
         let client =
             Client::connect(&calling, service, MessagePack).timeout(PATIENCE).await.unwrap();
         // Both servers have to be there first.
-        let reached = async { while client.call::<_, String>("name", &()).await.is_err() {} };
+        let reached = async { while client.call::<String>("name", &()).await.is_err() {} };
         timeout(PATIENCE, reached).await.expect("it is reached");
         for _ in 0..20 {
             let name: String = timeout(PATIENCE, client.call("name", &())).await.unwrap().unwrap();

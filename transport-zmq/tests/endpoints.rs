@@ -67,7 +67,7 @@ async fn a_requester_gets_and_loses_links() {
     // The calls that are on the link that goes fail, and only those.
     let mut hanging = Vec::new();
     for _ in 0..2 {
-        let mut call = client.request("hang").start::<_, u32>(&()).unwrap();
+        let mut call = client.request("hang").start::<u32>(&()).unwrap();
         call.handed_over().await;
         hanging.push(call);
     }
@@ -109,7 +109,7 @@ async fn a_responder_binds_one_more_and_one_less() {
     assert_eq!(serving.local_endpoints(), [first]);
     let ended = timeout(PATIENCE, async {
         loop {
-            match client.call::<_, String>("name", &()).await {
+            match client.call::<String>("name", &()).await {
                 Err(CallError::Failed(error)) if error.kind() == ErrorKind::Unroutable => return,
                 _ => tokio::task::yield_now().await,
             }
@@ -243,7 +243,7 @@ async fn an_endpoint_that_was_there_before_outlives_a_failed_change() {
         .unwrap();
     let client = Client::connect(&calling, "names", MessagePack).await.unwrap();
     assert_eq!(name(&client).await, "one");
-    let mut call = client.request("hang").start::<_, u32>(&()).unwrap();
+    let mut call = client.request("hang").start::<u32>(&()).unwrap();
     call.handed_over().await;
     // It is connected already, and so it stays, with what is under way.
     calling.connect(&endpoint(&serving)).await.unwrap();

@@ -51,7 +51,7 @@ async fn a_call_waits_for_the_guest_that_it_is_left_with_and_keeps_nobody_busy_o
 
     // Whoever has room refuses them; so they wait for the one that has none.
     let mut calls: Vec<_> =
-        (0..CALLS).map(|_| client.request("m").start::<_, ()>(&body).unwrap()).collect();
+        (0..CALLS).map(|_| client.request("m").start::<()>(&body).unwrap()).collect();
     for call in &mut calls {
         call.handed_over().await;
     }

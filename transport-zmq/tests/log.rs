@@ -123,7 +123,7 @@ async fn a_server_that_is_there_gone_and_back_is_told_with_its_endpoint() {
         let endpoint = serving.local_endpoints()[0].clone();
         let calling = builder(engine).connect(&endpoint).build().unwrap();
         let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
-        client.call::<_, ()>("m", &()).await.unwrap();
+        client.call::<()>("m", &()).await.unwrap();
         assert_eq!(seen.hears("INFO", "connected").await["endpoint"], endpoint);
         assert_eq!(seen.said("the connection is lost"), []);
 
@@ -153,7 +153,7 @@ async fn servers_that_dial_their_caller_are_told_as_they_come_and_go() {
     let calling = builder(Engine::Omq).bind("tcp://127.0.0.1:*").build().unwrap();
     let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
     let serving = serve(builder(Engine::Omq).connect(&calling.local_endpoints()[0])).await;
-    client.call::<_, ()>("m", &()).await.unwrap();
+    client.call::<()>("m", &()).await.unwrap();
     let came = seen.hears("INFO", "connected").await;
     serving.close().await.unwrap();
     assert_eq!(seen.hears("WARN", "the connection is lost").await["endpoint"], came["endpoint"]);

@@ -35,7 +35,7 @@ fn calls_in_a_process_of_its_own() {
         let mut last = None;
         // A parent that is gone reads no more, and printing ends the process.
         loop {
-            if let Ok(name) = client.request("who").idempotent().call::<_, u32>(&()).await
+            if let Ok(name) = client.request("who").idempotent().call::<u32>(&()).await
                 && last.replace(name) != Some(name)
             {
                 println!("{ANSWER}{name}");

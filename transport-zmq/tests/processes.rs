@@ -42,7 +42,7 @@ async fn a_frozen_server_is_passed_over_until_it_thaws() {
     let url = format!("zmq+tcp://{}?heartbeat_ms={}", addresses.join(","), HEARTBEAT.as_millis());
     let transport = Zmq::from_url(&url).unwrap();
     let client = client(&transport).await;
-    let who = async || client.with_timeout(PATIENCE).call::<_, u32>("process", &()).await;
+    let who = async || client.with_timeout(PATIENCE).call::<u32>("process", &()).await;
 
     let both = [frozen.id(), other.id()];
     wait_for(&who, both[0]).await;
@@ -138,7 +138,7 @@ async fn kill_and_restart(size: Size) {
                 };
                 let begun = Instant::now();
                 let outcome =
-                    timeout(PATIENCE, call.call::<_, u64>(&(id,))).await.expect("the call ends");
+                    timeout(PATIENCE, call.call::<u64>(&(id,))).await.expect("the call ends");
                 let took = begun.elapsed();
                 tally.end(id, End::of(&outcome));
                 assert!(

@@ -11,9 +11,8 @@
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::{
-    CallError, Client, Error, ErrorKind, Result, Router, Server, ServerHandle, Transport,
-};
+use polywire_core::rpc::ServerHandle;
+use polywire_core::{CallError, Client, Error, ErrorKind, Result, Router, Server, Transport};
 use polywire_zmq::{Engine, Side, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
@@ -159,7 +158,7 @@ async fn a_lost_connection_fails_its_calls_and_comes_back() {
         let endpoint = serving.local_endpoints()[0].clone();
         let calling = builder(engine).connect(&endpoint).connect_timeout(PATIENCE).build().unwrap();
         let client = client(&calling, "a").await;
-        let mut hanging = client.request("hang").start::<_, String>(&()).unwrap();
+        let mut hanging = client.request("hang").start::<String>(&()).unwrap();
         hanging.handed_over().await;
         name(&client).await.unwrap();
 
@@ -213,7 +212,7 @@ async fn servers_may_dial_their_clients() {
     assert_eq!(early.await.unwrap().unwrap(), "a");
     first.close().await.unwrap();
     // A call that was on its way to the one that closed is lost, one after that is not.
-    let _ = client.with_timeout(Duration::from_millis(500)).call::<_, String>("name", &()).await;
+    let _ = client.with_timeout(Duration::from_millis(500)).call::<String>("name", &()).await;
     assert_eq!(name(&client).await.unwrap(), "a");
 }
 

@@ -408,7 +408,7 @@ async fn what_was_handed_over_before_an_end_closes_arrives() {
 
         let calling = dial();
         let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
-        let start = |number| client.request("big").start::<_, (u64, String)>(&number).unwrap();
+        let start = |number| client.request("big").start::<(u64, String)>(&number).unwrap();
         let calls: Vec<_> = (0..CALLS).map(start).collect();
         // Those without a reply count as answered as well.
         until("all replies are handed over", || {
@@ -447,7 +447,7 @@ async fn a_caller_that_does_not_read_holds_up_no_other_for_long() {
     let calling = builder(way).connect(&serving.local_endpoints()[0]).build().unwrap();
     let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE * 2).await.unwrap();
     for _ in 0..20 {
-        let call = client.call::<_, String>("m", &());
+        let call = client.call::<String>("m", &());
         assert_eq!(
             timeout(PATIENCE * 2, call).await.expect("it is answered").unwrap().len(),
             50_000

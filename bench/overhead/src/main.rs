@@ -28,9 +28,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use polywire::middleware::{Layer, Trace};
+use polywire::rpc::Requester;
 use polywire::{
     Address, CallError, Client, Context, Deadline, Dialect, Fault, Memory, Message, MessagePack,
-    Reply, Request, Requester, Router, Server, Service, State, service, service_fn,
+    Reply, Request, Router, Server, Service, State, service, service_fn,
 };
 
 #[service]

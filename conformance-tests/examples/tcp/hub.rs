@@ -10,10 +10,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use polywire_core::{
-    Address, Delivery, Filter, Filters, Group, Memory, Message, Receipt, Receiver, ReplyTo, Result,
-    Sender, Sending, Subscription, Transport, Window,
+use polywire_core::message::ReplyTo;
+use polywire_core::transport::{
+    Delivery, Filters, Receipt, Receiver, Sender, Sending, Subscription,
 };
+use polywire_core::{Address, Filter, Group, Memory, Message, Result, Transport, Window};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;

@@ -7,7 +7,8 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use polywire_core::{Delivery, Error, ErrorKind, Outcome, Receipt, Result, Settle};
+use polywire_core::transport::{Delivery, Outcome, Receipt, Settle};
+use polywire_core::{Error, ErrorKind, Result};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};

@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use futures_util::future::{BoxFuture, join_all};
-use polywire_core::{
-    Address, Capabilities, Delivery, Filter, Filters, Inbound, Interest, Message, Outbound,
-    Receiver, Result, Sender, Sending, Subscription, Transport, Window,
+use polywire_core::transport::{
+    Delivery, FilterControl, Filters, Inbound, Outbound, Receiver, Sender, Sending, Subscription,
 };
+use polywire_core::{Address, Capabilities, Filter, Message, Result, Transport, Window};
 
 use super::hub::lock;
 use super::link::{Items, Link, closed};
@@ -166,7 +166,7 @@ impl Drop for Incoming {
 
 struct Wanted(Arc<Link>);
 
-impl Interest for Wanted {
+impl FilterControl for Wanted {
     fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.0.ask(Frame::AddFilter(filter.to_string())))
     }

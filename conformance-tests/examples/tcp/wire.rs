@@ -4,9 +4,9 @@
 use std::io::{Error as IoError, ErrorKind as IoErrorKind, Result as IoResult};
 
 use bytes::Bytes;
+use polywire_core::message::{CallId, ReplyTo};
 use polywire_core::{
-    Address, Body, CallId, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, ReplyTo,
-    Result,
+    Address, Body, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, Result,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};

@@ -41,7 +41,7 @@ pub async fn request_that_all_decline_is_declined(stage: &Stage) -> Verdict {
     let _servers =
         [stage.serve(choosy("first", &asked)).await?, stage.serve(choosy("second", &asked)).await?];
     let client = stage.client().await?;
-    let outcome = client.call::<_, String>("film", "nobody").await;
+    let outcome = client.call::<String>("film", "nobody").await;
     let Err(error) = outcome else {
         return Err(crate::Failure::new(format!("what all decline ended with {outcome:?}")));
     };
@@ -50,7 +50,7 @@ pub async fn request_that_all_decline_is_declined(stage: &Stage) -> Verdict {
     ensure!(because.ends_with("has no lens"), "the reason came back as {because:?}");
     let before = asked.names().len();
     // Which server is asked first, and whether the other one is next, is the backend's affair.
-    client.call::<_, String>("film", "anybody").await.or_fail("the next call is answered")?;
+    client.call::<String>("film", "anybody").await.or_fail("the next call is answered")?;
     stage.note(format_args!("two servers were asked {before} times for what neither takes"));
     Ok(())
 }
@@ -63,7 +63,7 @@ pub async fn declined_request_goes_to_each_server_once(stage: &Stage) -> Verdict
     for name in ["first", "second", "third"] {
         servers.push(stage.serve(choosy(name, &asked)).await?);
     }
-    let outcome = stage.client().await?.call::<_, String>("film", "nobody").await;
+    let outcome = stage.client().await?.call::<String>("film", "nobody").await;
     let declined = outcome.as_ref().is_err_and(polywire_core::CallError::is_declined);
     ensure!(declined, "what all decline ended with {outcome:?}");
     let mut names = asked.names();

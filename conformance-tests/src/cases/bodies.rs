@@ -86,7 +86,7 @@ pub async fn headers_and_names_survive(stage: &Stage) -> Verdict {
     );
     let transport = stage.calling().await?;
     let service = "größen.服务".try_into().or_fail("the service has a name")?;
-    let requester = polywire_core::Requester::open(&transport, service, 10)
+    let requester = polywire_core::rpc::Requester::open(&transport, service, 10)
         .await
         .or_fail("a requester opens")?;
     let mut request = raw_request("prüfen.检查")?;

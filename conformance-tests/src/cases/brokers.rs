@@ -8,7 +8,7 @@ pub async fn served_again_after_a_restart_of_the_broker(stage: &Stage) -> Verdic
     stage.require_hook(Hook::RestartBroker)?;
     let _server = stage.serve(echo()).await?;
     let client = stage.client().await?;
-    client.call::<_, u32>("echo", &1).await.or_fail("a call before the restart")?;
+    client.call::<u32>("echo", &1).await.or_fail("a call before the restart")?;
     stage.disturb(Hook::RestartBroker).await?;
     answered_again(&client).await
 }

@@ -24,7 +24,7 @@ pub async fn replies_reach_their_calls(stage: &Stage) -> Verdict {
         .await?;
     let client = stage.client().await?;
     let numbers: Vec<u64> = (0..CALLS).collect();
-    let replies = join_all(numbers.iter().map(|n| client.call::<_, (u64, u64)>("square", n))).await;
+    let replies = join_all(numbers.iter().map(|n| client.call::<(u64, u64)>("square", n))).await;
     for (n, reply) in numbers.into_iter().zip(replies) {
         let (asked, square) = reply.or_fail(&format!("call {n} is answered"))?;
         ensure!(asked == n, "call {n} got the reply to call {asked}");
@@ -44,7 +44,7 @@ pub async fn replies_reach_their_callers(stage: &Stage) -> Verdict {
     let clients = [stage.client().await?, stage.client().await?];
     let call = |n: usize| {
         let client = &clients[n % 2];
-        async move { client.call::<_, String>("echo", &format!("caller {}", n % 2)).await }
+        async move { client.call::<String>("echo", &format!("caller {}", n % 2)).await }
     };
     for (n, reply) in join_all((0..200).map(call)).await.into_iter().enumerate() {
         let reply = reply.or_fail("each call is answered")?;
@@ -66,7 +66,7 @@ pub async fn each_request_runs_once(stage: &Stage) -> Verdict {
     let client = stage.client().await?;
     let calls = (0..1_000).map(|_| async {
         let id = tally.attempt();
-        tally.end(id, End::of(&client.call::<_, ()>("run", &id).await));
+        tally.end(id, End::of(&client.call::<()>("run", &id).await));
     });
     join_all(calls).await;
     let sum = tally.sum();
@@ -95,8 +95,8 @@ pub async fn calls_in_flight_can_be_awaited_later(stage: &Stage) -> Verdict {
     let gate = Arc::new(Semaphore::new(0));
     let _server = stage.serve(gated(&gate)).await?;
     let client = stage.client().await?;
-    let mut first = client.request("wait").start::<_, u32>(&1).or_fail("the first call starts")?;
-    let second = client.request("wait").start::<_, u32>(&2).or_fail("the second call starts")?;
+    let mut first = client.request("wait").start::<u32>(&1).or_fail("the first call starts")?;
+    let second = client.request("wait").start::<u32>(&2).or_fail("the second call starts")?;
     bound(async {
         first.handed_over().await;
         Ok(())
@@ -115,7 +115,7 @@ pub async fn requests_sent_after_bind_are_served(stage: &Stage) -> Verdict {
     let transport = stage.serving().await?;
     let server = bound(Server::bind(&transport, SERVICE)).await?;
     let client = stage.client().await?;
-    let mut early = client.request("wait").start::<_, u32>(&7).or_fail("the call starts")?;
+    let mut early = client.request("wait").start::<u32>(&7).or_fail("the call starts")?;
     bound(async {
         early.handed_over().await;
         Ok(())
@@ -133,7 +133,7 @@ pub async fn unknown_service_is_unroutable(stage: &Stage) -> Verdict {
     let transport = stage.calling().await?;
     let client =
         bound(Client::connect(&transport, "nobody", MessagePack).timeout(PATIENCE)).await?;
-    let outcome = client.call::<_, u32>("wait", &1).await;
+    let outcome = client.call::<u32>("wait", &1).await;
     let Err(CallError::Failed(error)) = outcome else {
         return Err(crate::Failure::new(format!("a call to nobody ended with {outcome:?}")));
     };
@@ -153,7 +153,7 @@ pub async fn abandoned_call_leaves_nothing_behind(stage: &Stage) -> Verdict {
     let gate = Arc::new(Semaphore::new(0));
     let server = stage.serve(gated(&gate)).await?;
     let client = stage.client().await?;
-    let abandoned = client.request("wait").start::<_, u32>(&1).or_fail("the call starts")?;
+    let abandoned = client.request("wait").start::<u32>(&1).or_fail("the call starts")?;
     eventually("the request arrives", || server.handle.stats().running == 1).await?;
     ensure!(
         client.stats().in_flight == 1,

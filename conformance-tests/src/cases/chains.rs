@@ -57,7 +57,7 @@ pub async fn abandoned_call_stops_the_whole_chain(stage: &Stage) -> Verdict {
     let bystander = bound(Client::connect(&bystander, FRONT, MessagePack)).await?;
     // Longer than all of this may take, so that none ends by its deadline.
     let start = |client: &Client<_>| {
-        client.request("wait").timeout(20 * PATIENCE).start::<_, ()>(&()).or_fail("a call starts")
+        client.request("wait").timeout(20 * PATIENCE).start::<()>(&()).or_fail("a call starts")
     };
     let (abandoned, kept) = (start(&chain.client)?, start(&bystander)?);
     eventually("both calls reach the back", || chain.back.handle.stats().running == 2).await?;
@@ -73,7 +73,7 @@ pub async fn abandoned_call_stops_the_whole_chain(stage: &Stage) -> Verdict {
             stats.abandoned
         );
     }
-    let looked = chain.client.call::<_, Seen>("look", &()).await;
+    let looked = chain.client.call::<Seen>("look", &()).await;
     looked.or_fail("the next call of the same client is answered")?;
 
     let mut best = Best::within(STOPS_WITHIN);
@@ -104,7 +104,7 @@ pub async fn deadline_stops_the_whole_chain(stage: &Stage) -> Verdict {
         chain.forget();
         let call = chain.client.request("look").timeout(PATIENCE);
         let begun = Instant::now();
-        call.call::<_, Seen>(&()).await.or_fail("a call that makes another is answered")?;
+        call.call::<Seen>(&()).await.or_fail("a call that makes another is answered")?;
         let deadlines = [chain.front_noted.take().deadline, chain.back_noted.take().deadline];
         let [Some(front), Some(back)] = deadlines else {
             return Err(Failure::new(format!("the deadlines along the chain are {deadlines:?}")));
@@ -125,7 +125,7 @@ pub async fn deadline_stops_the_whole_chain(stage: &Stage) -> Verdict {
     while best.is_sought() {
         chain.forget();
         let call =
-            chain.client.request("wait").timeout(Duration::from_millis(500)).start::<_, ()>(&());
+            chain.client.request("wait").timeout(Duration::from_millis(500)).start::<()>(&());
         let outcome = call.or_fail("a call starts")?.await;
         let given_up = Instant::now();
         ensure!(outcome.is_err(), "a call whose deadline has passed is answered");
@@ -252,7 +252,7 @@ fn the_front(noted: Noted, back: Client<MessagePack>) -> Router<MessagePack> {
         let (running, back) = (noted_waiting.begin(&context), waiting.clone());
         async move {
             let _running = running;
-            back.call::<_, ()>("wait", &()).await?;
+            back.call::<()>("wait", &()).await?;
             Ok(())
         }
     };

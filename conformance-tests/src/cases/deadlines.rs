@@ -24,7 +24,7 @@ pub async fn expired_request_never_starts(stage: &Stage) -> Verdict {
     let server = bound(Server::bind(&transport, SERVICE)).await?;
     let client = stage.client().await?;
     let brief = client.request("run").timeout(Duration::from_millis(100));
-    let outcome = brief.call::<_, u32>(&13).await;
+    let outcome = brief.call::<u32>(&13).await;
     ensure!(
         matches!(outcome, Err(CallError::DeadlineExceeded(_))),
         "with nobody serving, the call ended with {outcome:?}"
@@ -71,10 +71,10 @@ pub async fn slow_handler_is_dropped(stage: &Stage) -> Verdict {
         .method("quick", |(): ()| async move { Ok(()) });
     let server = stage.serve(router).await?;
     let client = stage.client().await?;
-    client.call::<_, ()>("quick", &()).await.or_fail("a quick call is answered")?;
+    client.call::<()>("quick", &()).await.or_fail("a quick call is answered")?;
 
     let start = Instant::now();
-    let outcome = client.request("stall").timeout(TIMEOUT).call::<_, ()>(&()).await;
+    let outcome = client.request("stall").timeout(TIMEOUT).call::<()>(&()).await;
     let took = start.elapsed();
     ensure!(
         matches!(outcome, Err(CallError::DeadlineExceeded(_))),
@@ -87,7 +87,7 @@ pub async fn slow_handler_is_dropped(stage: &Stage) -> Verdict {
         stats.running == 0 && stats.expired == 1
     })
     .await?;
-    client.call::<_, ()>("quick", &()).await.or_fail("the server goes on")?;
+    client.call::<()>("quick", &()).await.or_fail("the server goes on")?;
     ensure!(
         client.stats().in_flight == 0,
         "{} calls are in flight in the end",
@@ -104,7 +104,7 @@ pub async fn expired_calls_leave_room(stage: &Stage) -> Verdict {
     let _server = stage.serve(router).await?;
     let client = stage.client().await?;
     let brief = client.with_timeout(Duration::from_millis(200));
-    for outcome in join_all((0..500).map(|_| brief.call::<_, u32>("stall", &()))).await {
+    for outcome in join_all((0..500).map(|_| brief.call::<u32>("stall", &()))).await {
         ensure!(
             matches!(outcome, Err(CallError::DeadlineExceeded(_))),
             "a stalled call ended with {outcome:?}"
@@ -112,7 +112,7 @@ pub async fn expired_calls_leave_room(stage: &Stage) -> Verdict {
     }
     for n in 0..500 {
         client
-            .call::<_, ()>("quick", &())
+            .call::<()>("quick", &())
             .await
             .or_fail(&format!("after 500 expired calls, call {n}"))?;
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use polywire_codec::{Json, MessagePack};
+use polywire_core::rpc::Requester;
 use polywire_core::{
-    CallError, Client, Code, Deadline, ErrorKind, Fault, Message, Reply, Request, Requester,
-    Router, Service, service_fn,
+    CallError, Client, Code, Deadline, ErrorKind, Fault, Message, Reply, Request, Router, Service,
+    service_fn,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -30,7 +31,7 @@ pub async fn faults_cross_whole(stage: &Stage) -> Verdict {
     let _server = stage.serve(router).await?;
     let client = stage.client().await?;
     for (n, fault) in faults.iter().enumerate() {
-        let came = fault_of(client.call::<_, ()>("fail", &n).await)?;
+        let came = fault_of(client.call::<()>("fail", &n).await)?;
         ensure!(came == *fault, "{fault:?} arrived as {came:?}");
     }
     Ok(())
@@ -40,7 +41,7 @@ pub async fn faults_cross_whole(stage: &Stage) -> Verdict {
 pub async fn unknown_method_is_a_fault(stage: &Stage) -> Verdict {
     let _server = stage.serve(doubling()).await?;
     let client = stage.client().await?;
-    let fault = fault_of(client.call::<_, ()>("treble", &1).await)?;
+    let fault = fault_of(client.call::<()>("treble", &1).await)?;
     ensure!(fault.code == Code::MethodNotFound, "it was answered with {fault:?}");
     ensure!(fault.message.contains("treble"), "the fault does not name the method: {fault:?}");
     still_serves(&client).await
@@ -62,7 +63,7 @@ pub async fn bad_arguments_name_the_path(stage: &Stage) -> Verdict {
             Ok(order.items.iter().map(|item| item.price).sum::<f64>())
         }))
         .await?;
-    let fault = fault_of(stage.client().await?.call::<_, f64>("total", &order).await)?;
+    let fault = fault_of(stage.client().await?.call::<f64>("total", &order).await)?;
     ensure!(fault.code == Code::InvalidArguments, "it was answered with {fault:?}");
     ensure!(
         fault.message.contains("items[0].price"),
@@ -97,7 +98,7 @@ pub async fn foreign_format_is_named(stage: &Stage) -> Verdict {
     let _server = stage.serve(doubling()).await?;
     let transport = stage.calling().await?;
     let client = bound(Client::connect(&transport, SERVICE, Json).timeout(PATIENCE)).await?;
-    let fault = fault_of(client.call::<_, i64>("double", &1).await)?;
+    let fault = fault_of(client.call::<i64>("double", &1).await)?;
     ensure!(fault.code == Code::InvalidArguments, "it was answered with {fault:?}");
     for format in ["application/json", "application/msgpack"] {
         ensure!(
@@ -120,7 +121,7 @@ pub async fn panicking_handler_answers(stage: &Stage) -> Verdict {
     });
     let server = stage.serve(panicking).await?;
     let client = stage.client().await?;
-    let fault = fault_of(client.call::<_, ()>("panic", &()).await)?;
+    let fault = fault_of(client.call::<()>("panic", &()).await)?;
     ensure!(fault.code == Code::Internal, "it was answered with {fault:?}");
     ensure!(
         fault.message.contains("out of cheese"),
@@ -149,7 +150,7 @@ pub async fn unencodable_result_answers(stage: &Stage) -> Verdict {
     let _server =
         stage.serve(doubling().method("odd", |(): ()| async move { Ok(Unencodable) })).await?;
     let client = stage.client().await?;
-    let fault = fault_of(client.call::<_, ()>("odd", &()).await)?;
+    let fault = fault_of(client.call::<()>("odd", &()).await)?;
     ensure!(fault.code == Code::Internal, "it was answered with {fault:?}");
     ensure!(fault.message.contains("no words for it"), "the fault does not say why: {fault:?}");
     still_serves(&client).await
@@ -167,7 +168,7 @@ pub async fn unreadable_reply_fails_its_call_alone(stage: &Stage) -> Verdict {
         .await?;
     let client = stage.client().await?;
     let (garbled, fine) =
-        tokio::join!(client.call::<_, i64>("garble", &1), client.call::<_, i64>("double", &1));
+        tokio::join!(client.call::<i64>("garble", &1), client.call::<i64>("double", &1));
     ensure!(fine.is_ok(), "the reply to another call went with it: {fine:?}");
     let Err(CallError::Failed(error)) = garbled else {
         return Err(Failure::new(format!("a garbled reply gave {garbled:?}")));

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, CallId, Client, ErrorKind, Router, Server, Transport, Window};
+use polywire_core::message::CallId;
+use polywire_core::{CallError, Client, ErrorKind, Router, Server, Transport, Window};
 use tokio::time::timeout;
 
 use super::calls::eventually;
@@ -20,14 +21,14 @@ pub async fn close_twice_is_close_once(stage: &Stage) -> Verdict {
     let _server = stage.serve(echo()).await?;
     let transport = stage.calling().await?;
     let client = stage.client_on(&transport).await?;
-    client.call::<_, u32>("echo", &1).await.or_fail("an open transport works")?;
+    client.call::<u32>("echo", &1).await.or_fail("an open transport works")?;
     for time in ["first", "second"] {
         let closed = timeout(PROMPT, transport.close())
             .await
             .or_fail(&format!("the {time} close ends at once"))?;
         closed.or_fail(&format!("the {time} close succeeds"))?;
     }
-    let outcome = timeout(PROMPT, client.call::<_, u32>("echo", &1))
+    let outcome = timeout(PROMPT, client.call::<u32>("echo", &1))
         .await
         .or_fail("a call after closing ends")?;
     ensure!(
@@ -54,7 +55,7 @@ pub async fn close_wakes_pending_calls(stage: &Stage) -> Verdict {
     let server = stage.serve(echo()).await?;
     let transport = stage.calling().await?;
     let client = stage.client_on(&transport).await?;
-    let calls: Vec<_> = (0..3).map(|_| client.request("hang").start::<_, u32>(&())).collect();
+    let calls: Vec<_> = (0..3).map(|_| client.request("hang").start::<u32>(&())).collect();
     eventually("the requests arrive", || server.handle.stats().running == 3).await?;
     timeout(PROMPT, transport.close())
         .await
@@ -83,7 +84,7 @@ pub async fn close_ends_serving(stage: &Stage) -> Verdict {
     let server = bound(Server::bind(&transport, SERVICE)).await?;
     let serving = tokio::spawn(server.serve(echo()));
     let client = stage.client().await?;
-    client.call::<_, u32>("echo", &1).await.or_fail("an open transport works")?;
+    client.call::<u32>("echo", &1).await.or_fail("an open transport works")?;
     timeout(PROMPT, transport.close())
         .await
         .or_fail("closing ends at once")?
@@ -123,10 +124,10 @@ pub async fn close_leaves_others_alone(stage: &Stage) -> Verdict {
     let _server = stage.serve(echo()).await?;
     let transport = stage.calling().await?;
     let (leaving, staying) = (stage.client_on(&transport).await?, stage.client().await?);
-    leaving.call::<_, u32>("echo", &1).await.or_fail("the one works")?;
-    staying.call::<_, u32>("echo", &1).await.or_fail("the other works")?;
+    leaving.call::<u32>("echo", &1).await.or_fail("the one works")?;
+    staying.call::<u32>("echo", &1).await.or_fail("the other works")?;
     transport.close().await.or_fail("closing succeeds")?;
-    staying.call::<_, u32>("echo", &2).await.or_fail("the other still works")?;
+    staying.call::<u32>("echo", &2).await.or_fail("the other still works")?;
     Ok(())
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Client, ErrorKind, Router, Suppression, Transport, Window};
+use polywire_core::rpc::Deduplication;
+use polywire_core::{CallError, Client, ErrorKind, Router, Transport, Window};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -23,7 +24,7 @@ pub async fn calls_in_flight_end_when_the_link_is_cut(stage: &Stage) -> Verdict 
     let gate = Arc::new(Semaphore::new(0));
     let server = stage.serve(gated(&gate)).await?;
     let client = stage.client().await?;
-    let start = |n: u32| client.request("wait").start::<_, u32>(&n);
+    let start = |n: u32| client.request("wait").start::<u32>(&n);
     let calls: Vec<_> = (0..CALLS).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     eventually("the requests arrive", || server.handle.stats().running == u64::from(CALLS)).await?;
 
@@ -53,12 +54,12 @@ pub async fn calls_work_again_after_the_link_was_cut(stage: &Stage) -> Verdict {
     let _server = stage.serve(echo()).await?;
     let client = stage.client().await?;
     for _ in 0..3 {
-        client.call::<_, u32>("echo", &1).await.or_fail("a call over a link that holds")?;
+        client.call::<u32>("echo", &1).await.or_fail("a call over a link that holds")?;
         stage.disturb(Hook::Sever).await?;
         answered_again(&client).await?;
         for n in 0..20 {
             client
-                .call::<_, u32>("echo", &n)
+                .call::<u32>("echo", &n)
                 .await
                 .or_fail("once the link is back, each call is answered")?;
         }
@@ -84,25 +85,19 @@ pub async fn a_frame_cut_in_the_middle_harms_nobody_else(stage: &Stage) -> Verdi
     let (victim, bystander) = (stage.client().await?, stage.client().await?);
     let whole = "x".repeat(WHOLE);
     for client in [&victim, &bystander] {
-        client.call::<_, ()>("measure", &whole).await.or_fail("a call before the cut")?;
+        client.call::<()>("measure", &whole).await.or_fail("a call before the cut")?;
     }
     stage.disturb(Hook::CutMidFrame).await?;
-    let outcome = timeout(PATIENCE / 2, victim.call::<_, ()>("measure", &whole)).await;
+    let outcome = timeout(PATIENCE / 2, victim.call::<()>("measure", &whole)).await;
     let outcome =
         outcome.or_fail("a call that was cut in the middle ends well before its deadline")?;
     ensure!(
         outcome.is_ok() || is_cut_off(&outcome),
         "a call that was cut in the middle ended with {outcome:?}"
     );
-    bystander
-        .call::<_, ()>("measure", &whole)
-        .await
-        .or_fail("another client's call after the cut")?;
+    bystander.call::<()>("measure", &whole).await.or_fail("another client's call after the cut")?;
     answered_again(&victim).await?;
-    victim
-        .call::<_, ()>("measure", &whole)
-        .await
-        .or_fail("a call of the victim once it is back")?;
+    victim.call::<()>("measure", &whole).await.or_fail("a call of the victim once it is back")?;
     let mutilated = mutilated.load(Ordering::SeqCst);
     ensure!(mutilated == 0, "{mutilated} mutilated messages reached the handler");
     Ok(())
@@ -140,9 +135,8 @@ pub async fn suppressed_duplicate_is_run_once_whatever_is_cut(stage: &Stage) -> 
     stage.require("settlement", |can| can.settlement).await?;
     stage.require_hook(Hook::Sever)?;
     let tally = Arc::new(Tally::new());
-    let remember = Suppression::default();
-    let server =
-        stage.serve_as(counting(&tally), |server| server.suppress_duplicates(remember)).await?;
+    let remember = Deduplication::default();
+    let server = stage.serve_as(counting(&tally), |server| server.deduplicate(remember)).await?;
     call_over_cuts(stage, &tally).await?;
     stage.note(format_args!(
         "{} came again and were answered from memory",
@@ -185,7 +179,7 @@ async fn call_over_cuts(stage: &Stage, tally: &Tally) -> Verdict {
 async fn call_until(over: &AtomicBool, client: &Client<MessagePack>, tally: &Tally) {
     while !over.load(Ordering::Acquire) {
         let id = tally.attempt();
-        tally.end(id, End::of(&client.call::<_, ()>("run", &id).await));
+        tally.end(id, End::of(&client.call::<()>("run", &id).await));
         // Memory and a link that is away answer at once, and the others have to have a turn.
         tokio::task::yield_now().await;
     }
@@ -207,11 +201,11 @@ pub(crate) async fn calls_end_by_their_deadline_under(stage: &Stage, hook: Hook)
     stage.require_hook(hook)?;
     let _server = stage.serve(echo()).await?;
     let client = stage.client().await?;
-    client.call::<_, u32>("echo", &1).await.or_fail("a call over a link that holds")?;
+    client.call::<u32>("echo", &1).await.or_fail("a call over a link that holds")?;
     stage.disturb(hook).await?;
     let start = Instant::now();
     let brief = client.with_timeout(TIMEOUT);
-    for outcome in join_all((0..10).map(|_| brief.call::<_, u32>("echo", &1))).await {
+    for outcome in join_all((0..10).map(|_| brief.call::<u32>("echo", &1))).await {
         let disturbed =
             matches!(outcome, Err(CallError::DeadlineExceeded(_))) || is_cut_off(&outcome);
         ensure!(disturbed, "under the disturbance {hook}, a call ended with {outcome:?}");
@@ -234,7 +228,7 @@ pub(crate) async fn calls_end_by_their_deadline_under(stage: &Stage, hook: Hook)
 pub(crate) async fn answered_again(client: &Client<MessagePack>) -> Verdict {
     let brief = client.with_timeout(Duration::from_secs(2));
     let trying = async {
-        while brief.call::<_, u32>("echo", &1).await.is_err() {
+        while brief.call::<u32>("echo", &1).await.is_err() {
             // A link that is away may fail calls at once.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

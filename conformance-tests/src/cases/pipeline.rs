@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use polywire_codec::MessagePack;
+use polywire_core::worker::WorkHandle;
 use polywire_core::{
     Code, Context, ErrorKind, Fault, Headers, Job, Puller, Pusher, Retries, Transport, Window,
-    WorkHandle, Worker,
+    Worker,
 };
 use tokio::sync::Semaphore;
 use tokio::time::timeout;

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
+use polywire_core::message::DeadLetterReason;
+use polywire_core::pipeline::DeadLetter;
 use polywire_core::{
-    AnyTransport, Code, Context, DeadLetter, DeadLetters, ErrorKind, Fault, Listener, Puller,
-    Pusher, Reason, Retries, Transport, Window, Worker,
+    AnyTransport, Code, Context, DeadLetters, ErrorKind, Fault, Listener, Puller, Pusher, Retries,
+    Transport, Window, Worker,
 };
 use tokio::time::{Instant, timeout};
 
@@ -85,7 +87,10 @@ pub async fn exhausted_job_is_kept_with_its_story(stage: &Stage) -> Verdict {
     let (job, reason): (u32, _) =
         (letter.read(&MessagePack).or_fail("reading the dead letter")?, letter.reason());
     ensure!(job == 0, "job 0 failed, and {job} is dead");
-    ensure!(reason == Reason::Exhausted, "its attempts were used up, and it is dead as {reason}");
+    ensure!(
+        reason == DeadLetterReason::Exhausted,
+        "its attempts were used up, and it is dead as {reason}"
+    );
     ensure!(letter.attempts() == 3, "after 3 attempts it died of {}", letter.attempts());
     for (which, said, attempt) in
         [("first", letter.first_error(), 1), ("last", letter.last_error(), 3)]
@@ -172,7 +177,7 @@ pub async fn job_that_ends_its_workers_is_kept(stage: &Stage) -> Verdict {
     })));
     let letter = only(letters(&dead_jobs(stage).await?, 1).await?)?;
     ensure!(
-        letter.reason() == Reason::Crashed,
+        letter.reason() == DeadLetterReason::Crashed,
         "three workers died with it, and it is dead as {}",
         letter.reason()
     );
@@ -193,7 +198,7 @@ pub async fn unreadable_job_is_kept(stage: &Stage) -> Verdict {
     let text: String = letter.read(&MessagePack).or_fail("reading the dead letter")?;
     ensure!(text == "no number", "it is kept as {text:?}");
     ensure!(
-        letter.reason() == Reason::Unreadable,
+        letter.reason() == DeadLetterReason::Unreadable,
         "it cannot be read, and is dead as {}",
         letter.reason()
     );

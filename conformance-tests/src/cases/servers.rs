@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
-use polywire_core::{
-    CallError, CallId, Code, Context, Delivery, ErrorKind, Receiver, Router, ServerHandle,
-    Transport, Window,
-};
+use polywire_core::message::CallId;
+use polywire_core::rpc::ServerHandle;
+use polywire_core::transport::{Delivery, Receiver};
+use polywire_core::{CallError, Code, Context, ErrorKind, Router, Transport, Window};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -32,7 +32,7 @@ pub async fn competing_servers_share(stage: &Stage) -> Verdict {
     // Nobody answers before everybody has work, so it does not matter how fast each is; and a call
     // at a time, since one of them may be reached later than the others.
     eventually("each server has as much work as its window holds", || {
-        calls.push(client.request("wait").start::<_, String>(&1_u64));
+        calls.push(client.request("wait").start::<String>(&1_u64));
         servers.iter().all(busy)
     })
     .await?;
@@ -62,7 +62,7 @@ pub async fn window_bounds_the_work(stage: &Stage) -> Verdict {
     });
     let _server = stage.serve_within(Window::new(WINDOW), router).await?;
     let client = stage.client().await?;
-    for reply in join_all((0..200).map(|_| client.call::<_, ()>("work", &()))).await {
+    for reply in join_all((0..200).map(|_| client.call::<()>("work", &()))).await {
         reply.or_fail("each call is answered")?;
     }
     let most = most.load(Ordering::SeqCst);
@@ -77,7 +77,7 @@ pub async fn draining_server_finishes_and_refuses(stage: &Stage) -> Verdict {
     let gate = Arc::new(Semaphore::new(0));
     let server = stage.serve_within(Window::new(16), stuck(&gate, "first")).await?;
     let client = stage.client().await?;
-    let start = |n: u64| client.request("wait").start::<_, String>(&n);
+    let start = |n: u64| client.request("wait").start::<String>(&n);
     let running: Vec<_> =
         (0..RUNNING).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     eventually("the requests arrive", || server.handle.stats().running == RUNNING).await?;
@@ -118,7 +118,7 @@ pub async fn draining_server_leaves_the_rest_to_others(stage: &Stage) -> Verdict
     let gate = Arc::new(Semaphore::new(0));
     let draining = stage.serve_within(Window::new(16), stuck(&gate, "draining")).await?;
     let client = stage.client().await?;
-    let start = |n: u64| client.request("wait").start::<_, String>(&n);
+    let start = |n: u64| client.request("wait").start::<String>(&n);
     let running: Vec<_> = (0..2).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     eventually("the requests arrive", || draining.handle.stats().running == 2).await?;
 
@@ -208,7 +208,7 @@ pub async fn requests_of_a_dead_server_go_on(stage: &Stage) -> Verdict {
     let never = Arc::new(Semaphore::new(0));
     let dying = stage.serve_within(Window::new(4), stuck(&never, "dying")).await?;
     let client = stage.client().await?;
-    let start = |n: u64| client.request("wait").start::<_, String>(&n);
+    let start = |n: u64| client.request("wait").start::<String>(&n);
     let calls: Vec<_> = (0..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     eventually("the requests arrive", || dying.handle.stats().running == 4).await?;
     let router = Router::new(MessagePack).method("wait", |context: Context, _: u64| async move {
@@ -236,7 +236,7 @@ pub async fn request_run_at_most_once_goes_to_nobody_else(stage: &Stage) -> Verd
     let never = Arc::new(Semaphore::new(0));
     let dying = stage.serve_as(stuck(&never, "dying"), |server| server.at_most_once()).await?;
     let client = stage.client().await?;
-    let start = |n: u64| client.request("wait").start::<_, String>(&n);
+    let start = |n: u64| client.request("wait").start::<String>(&n);
     let begun: Vec<_> = (0..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     eventually("the requests arrive", || dying.handle.stats().running == 4).await?;
     let ran = Arc::new(Mutex::new(Vec::new()));
@@ -248,7 +248,7 @@ pub async fn request_run_at_most_once_goes_to_nobody_else(stage: &Stage) -> Verd
     let heir = stage.serve(router).await?;
     drop(dying);
     for n in 4..8 {
-        client.call::<_, String>("wait", &n).await.or_fail("the heir answers")?;
+        client.call::<String>("wait", &n).await.or_fail("the heir answers")?;
     }
     drop(begun);
     bound(heir.transport.close()).await?;

@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use polywire_core::{
-    Abandoned, CallId, Delivery, Inbound, Message, Outbound, Outcome, Receipt, Receiver, Result,
-    Sender, Sending, Settle,
+use polywire_core::message::CallId;
+use polywire_core::transport::{
+    Abandoned, Delivery, Inbound, Outbound, Outcome, Receipt, Receiver, Sender, Sending, Settle,
 };
+use polywire_core::{Message, Result};
 
 use crate::backend::{End, Flaw};
 use crate::ends::{altered, received};

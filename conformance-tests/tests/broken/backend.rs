@@ -1,9 +1,11 @@
 //! Memory, with a flaw.
 
 use polywire_conformance::{Backend, Hook, Space};
+use polywire_core::transport::{
+    DeadLetterQueue, DeadLetterSource, Filters, Receiver, Sender, Subscription,
+};
 use polywire_core::{
-    Address, AnyTransport, Capabilities, Filters, Graveyard, Limits, Memory, Origin, Receiver,
-    Result, Sender, Subscription, Transport, Window,
+    Address, AnyTransport, Capabilities, Limits, Memory, Result, Transport, Window,
 };
 
 /// What a broken backend does otherwise than memory. By default nothing.
@@ -57,7 +59,7 @@ pub(crate) trait Flaw: Clone + Send + Sync + 'static {
     }
 
     /// Somebody who looks after dead letters.
-    fn keeping(&self, graveyard: Box<dyn Graveyard>) -> Box<dyn Graveyard> {
+    fn keeping(&self, graveyard: Box<dyn DeadLetterQueue>) -> Box<dyn DeadLetterQueue> {
         graveyard
     }
 
@@ -166,7 +168,7 @@ impl<F: Flaw> Transport for World<F> {
         Ok(self.flaw.subscribing(receiver, filters))
     }
 
-    async fn dead_letters(&self, origin: &Origin) -> Result<Box<dyn Graveyard>> {
+    async fn dead_letters(&self, origin: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         Ok(self.flaw.keeping(self.memory.dead_letters(origin).await?))
     }
 

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use polywire_core::{Delivery, Inbound, Memory, Receiver, Result};
+use polywire_core::transport::{Delivery, Inbound, Receiver};
+use polywire_core::{Memory, Result};
 
 use crate::backend::{End, Flaw};
 

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use futures_core::future::BoxFuture;
-use polywire_core::{
-    Delivery, Graveyard, Message, Outcome, Receipt, Receiver, Result, Sender, Settle,
+use polywire_core::transport::{
+    DeadLetterQueue, Delivery, Outcome, Receipt, Receiver, Sender, Settle,
 };
+use polywire_core::{Message, Result};
 
 use crate::backend::Flaw;
 use crate::ends::received;
@@ -77,7 +78,7 @@ impl Flaw for ThrowsAway {
 pub(crate) struct LosesRedriven;
 
 impl Flaw for LosesRedriven {
-    fn keeping(&self, inner: Box<dyn Graveyard>) -> Box<dyn Graveyard> {
+    fn keeping(&self, inner: Box<dyn DeadLetterQueue>) -> Box<dyn DeadLetterQueue> {
         Box::new(Robbed { inner, taken: Vec::new(), is_robbed_when_closed: false })
     }
 }
@@ -87,18 +88,18 @@ impl Flaw for LosesRedriven {
 pub(crate) struct LooksAway;
 
 impl Flaw for LooksAway {
-    fn keeping(&self, inner: Box<dyn Graveyard>) -> Box<dyn Graveyard> {
+    fn keeping(&self, inner: Box<dyn DeadLetterQueue>) -> Box<dyn DeadLetterQueue> {
         Box::new(Robbed { inner, taken: Vec::new(), is_robbed_when_closed: true })
     }
 }
 
 struct Robbed {
-    inner: Box<dyn Graveyard>,
+    inner: Box<dyn DeadLetterQueue>,
     taken: Vec<u64>,
     is_robbed_when_closed: bool,
 }
 
-impl Graveyard for Robbed {
+impl DeadLetterQueue for Robbed {
     fn take(&mut self) -> BoxFuture<'_, Result<Option<(u64, Message)>>> {
         Box::pin(async move {
             let next = self.inner.take().await?;
@@ -137,18 +138,18 @@ impl Flaw for Shouts {
         sender
     }
 
-    fn keeping(&self, inner: Box<dyn Graveyard>) -> Box<dyn Graveyard> {
+    fn keeping(&self, inner: Box<dyn DeadLetterQueue>) -> Box<dyn DeadLetterQueue> {
         Box::new(Shouting { inner, sender: self.0.lock().unwrap().clone(), taken: Vec::new() })
     }
 }
 
 struct Shouting {
-    inner: Box<dyn Graveyard>,
+    inner: Box<dyn DeadLetterQueue>,
     sender: Option<Sender>,
     taken: Vec<Message>,
 }
 
-impl Graveyard for Shouting {
+impl DeadLetterQueue for Shouting {
     fn take(&mut self) -> BoxFuture<'_, Result<Option<(u64, Message)>>> {
         Box::pin(async move {
             let next = self.inner.take().await?;
@@ -160,7 +161,7 @@ impl Graveyard for Shouting {
     fn redrive(&mut self, letter: u64) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             if let (Some(sender), Some(mut message)) = (&self.sender, self.taken.pop()) {
-                message.history.get_or_insert_default().revived();
+                message.history.get_or_insert_default().redriven();
                 sender.send(message).await?;
             }
             self.inner.discard(letter).await

@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use polywire_core::{Delivery, Inbound, Message, Outbound, Receiver, Result, Sender, Sending};
+use polywire_core::transport::{Delivery, Inbound, Outbound, Receiver, Sender, Sending};
+use polywire_core::{Message, Result};
 
 /// A sending half that sends what `alter` makes of each message: none, one, or several.
 pub(crate) fn altered(

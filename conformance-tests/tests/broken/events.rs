@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use polywire_core::{
-    Filter, Filters, Interest, Message, Outbound, Receiver, Result, Sender, Sending, Subscription,
+use polywire_core::transport::{
+    FilterControl, Filters, Outbound, Receiver, Sender, Sending, Subscription,
 };
+use polywire_core::{Filter, Message, Result};
 
 use crate::backend::Flaw;
 
@@ -117,7 +118,7 @@ impl Flaw for DeafToChanges {
     }
 }
 
-impl Interest for DeafToChanges {
+impl FilterControl for DeafToChanges {
     fn add(&self, _: Filter) -> BoxFuture<'_, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use polywire_core::{Body, Delivery, Error, ErrorKind, Message, Outbound, Result, Sender, Sending};
+use polywire_core::transport::{Delivery, Outbound, Sender, Sending};
+use polywire_core::{Body, Error, ErrorKind, Message, Result};
 
 use crate::backend::{End, Flaw};
 use crate::ends::{altered, received};

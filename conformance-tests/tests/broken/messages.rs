@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use polywire_core::{ErrorKind, Limits, Message, Outbound, Sender, Sending};
+use polywire_core::transport::{Outbound, Sender, Sending};
+use polywire_core::{ErrorKind, Limits, Message};
 
 use crate::backend::{End, Flaw};
 use crate::ends::altered;

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use polywire_core::{
-    Delivery, Filters, Inbound, Message, Outbound, Outcome, Receipt, Receiver, Result, Sender,
-    Sending, Settle, Window,
+use polywire_core::transport::{
+    Delivery, Filters, Inbound, Outbound, Outcome, Receipt, Receiver, Sender, Sending, Settle,
 };
+use polywire_core::{Message, Result, Window};
 use tokio::sync::Semaphore;
 
 use crate::backend::{End, Flaw};

@@ -5,7 +5,7 @@ use std::fmt;
 use bytestring::ByteString;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use crate::Headers;
+use crate::message::Headers;
 
 /// Pairs of text that go along with a call, and with all the calls that come of it: a tenant, a
 /// language, an experiment.
@@ -50,7 +50,7 @@ impl Baggage {
     }
 
     /// Adds what arrived to what leaves, which comes first.
-    pub(super) fn hand_on(arrived: &Headers, leaving: &mut Headers) {
+    pub(super) fn propagate(arrived: &Headers, leaving: &mut Headers) {
         let Some(text) = arrived.get(Self::HEADER) else { return };
         if leaving.get(Self::HEADER).is_none() {
             return leaving.insert(ByteString::from_static(Self::HEADER), text);
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn own_pairs_win_over_those_that_arrived() {
         let mut leaving = headers("tenant=ours");
-        Baggage::hand_on(&headers("tenant=theirs,language=de"), &mut leaving);
+        Baggage::propagate(&headers("tenant=theirs,language=de"), &mut leaving);
         assert_eq!(leaving.get(Baggage::HEADER), Some("tenant=ours,language=de"));
     }
 

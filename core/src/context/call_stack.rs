@@ -57,7 +57,7 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Address, CallId, Message, ReplyTo};
+    use crate::message::{Address, CallId, Message, ReplyTo};
 
     fn call(id: u64, headers: &[(&str, &str)]) -> Context {
         let message = Message {

@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Dialect;
-use crate::{Codec, Fault, Message, Result};
+use crate::dialect::Codec;
+use crate::error::{Fault, Result};
+use crate::message::Message;
 
 /// Either of two formats. A server takes both, and answers each request in the format that it came
 /// in; what a caller sends is in the first.
@@ -19,7 +21,7 @@ use crate::{Codec, Fault, Message, Result};
 /// tokio::spawn(Server::bind(&transport, "calculator").await?.serve(router));
 /// let new = Client::connect(&transport, "calculator", MessagePack).await?;
 /// let old = Client::connect(&transport, "calculator", Json).await?;
-/// assert_eq!(new.call::<_, i64>("double", &4).await?, old.call::<_, i64>("double", &4).await?);
+/// assert_eq!(new.call::<i64>("double", &4).await?, old.call::<i64>("double", &4).await?);
 /// # Ok(())
 /// # }
 /// ```

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
-use super::{Around, Layer, Middleware};
-use crate::{CallError, Code, Fault, Headers, Reply, Request, Result, Service};
+use super::{Layer, Layered, Middleware};
+use crate::error::{CallError, Code, Fault, Result};
+use crate::message::Headers;
+use crate::service::{Reply, Request, Service};
 
 /// Finds out from the headers who calls, and hands that on as a value that handlers can read; or
 /// refuses.
@@ -76,10 +78,10 @@ impl<I: Any + Send + Sync> Middleware for Authenticate<I> {
 }
 
 impl<I: Any + Send + Sync, S> Layer<S> for Authenticate<I> {
-    type Service = Around<Self, S>;
+    type Service = Layered<Self, S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Around::new(self.clone(), inner)
+        Layered::new(self.clone(), inner)
     }
 }
 
@@ -98,7 +100,8 @@ impl<I> fmt::Debug for Authenticate<I> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Message, service_fn};
+    use crate::message::Message;
+    use crate::service::service_fn;
 
     fn request(token: Option<&'static str>) -> Request {
         let headers = token.map(|token| ("authorization", token)).into_iter().collect();

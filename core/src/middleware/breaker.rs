@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Middleware, failure, overloaded};
-use crate::{CallError, Code, ErrorKind, Reply, Request, Result, Service};
+use crate::error::{CallError, Code, ErrorKind, Result};
+use crate::service::{Reply, Request, Service};
 
 /// Stops calling what keeps failing: after so many failures in a row it refuses every request for a
 /// while, then lets one through to try, and goes on by what becomes of it.
@@ -122,7 +123,7 @@ impl Default for CircuitBreaker {
 impl Middleware for CircuitBreaker {
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Reply, CallError> {
         let Some(trying) = self.admit() else { return Err(overloaded("the circuit is open")) };
-        let mut trial = Trial(trying.then_some(self));
+        let mut trial = HalfOpenProbe(trying.then_some(self));
         let outcome = next.call(request).await;
         trial.0 = None;
         if is_failure(&outcome) {
@@ -135,9 +136,9 @@ impl Middleware for CircuitBreaker {
 }
 
 /// The request that is tried. If it is dropped before it is over, the next one is.
-struct Trial<'a>(Option<&'a CircuitBreaker>);
+struct HalfOpenProbe<'a>(Option<&'a CircuitBreaker>);
 
-impl Drop for Trial<'_> {
+impl Drop for HalfOpenProbe<'_> {
     fn drop(&mut self) {
         if let Some(breaker) = self.0 {
             *breaker.lock() = Circuit::Open { until: Instant::now() };
@@ -168,8 +169,10 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     use super::*;
+    use crate::error::{Error, Fault};
+    use crate::message::Message;
     use crate::middleware::Layer;
-    use crate::{Error, Fault, Message, service_fn};
+    use crate::service::service_fn;
 
     /// A service that can be broken and mended.
     struct Patient {

@@ -7,7 +7,9 @@ use tokio::sync::{Semaphore, TryAcquireError};
 use tokio::time::timeout_at;
 
 use super::{Middleware, PATIENCE, overloaded};
-use crate::{CallError, Deadline, Reply, Request, Result, Service};
+use crate::error::{CallError, Result};
+use crate::message::Deadline;
+use crate::service::{Reply, Request, Service};
 
 /// Lets so many requests through at once. The rest waits for its turn, in order, and within its
 /// deadline; or is shed.
@@ -96,8 +98,10 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::error::ErrorKind;
+    use crate::message::Message;
     use crate::middleware::Layer;
-    use crate::{ErrorKind, Message, service_fn};
+    use crate::service::service_fn;
 
     /// A service that ends when it is told to.
     fn held(limit: &ConcurrencyLimit) -> (impl Service + Clone, Arc<Notify>) {

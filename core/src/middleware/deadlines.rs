@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::time::timeout_at;
 
 use super::Middleware;
-use crate::{Address, CallError, Deadline, Error, Reply, Request, Result, Service};
+use crate::error::{CallError, Error, Result};
+use crate::message::{Address, Deadline};
+use crate::service::{Reply, Request, Service};
 
 /// Gives a deadline to what has none, and brings forward those that are too far away.
 ///
@@ -94,8 +96,9 @@ impl Middleware for Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Message;
     use crate::middleware::Layer;
-    use crate::{Message, service_fn};
+    use crate::service::service_fn;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::{CallError, Fault, Reply};
+use crate::error::{CallError, Fault};
+use crate::service::Reply;
 
 /// The fault that was answered, however it came: on a server it may be an error or in the reply, on
 /// a client it is in the reply.

@@ -3,7 +3,8 @@
 use bytestring::ByteString;
 
 use super::Middleware;
-use crate::{CallError, Reply, Request, Result, Service};
+use crate::error::{CallError, Result};
+use crate::service::{Reply, Request, Service};
 
 /// Sets a header on every request that does not have it: a token, a tenant.
 ///

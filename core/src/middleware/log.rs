@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Middleware, failure};
-use crate::{CallError, Code, Fault, Reply, Request, Result, Service};
+use crate::error::{CallError, Code, Fault, Result};
+use crate::service::{Reply, Request, Service};
 
 /// Writes what fails to the log: at `warn`, and at `debug` what was said to be expected.
 ///

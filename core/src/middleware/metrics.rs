@@ -8,9 +8,11 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::time::Instant;
 
 use super::{Middleware, failure};
-use crate::{
-    Address, CallError, ClientStats, Code, Reply, Request, Result, ServerStats, Service, WorkStats,
-};
+use crate::error::{CallError, Code, Result};
+use crate::message::Address;
+use crate::rpc::{ClientStats, ServerStats};
+use crate::service::{Reply, Request, Service};
+use crate::worker::WorkStats;
 
 /// Counts requests, how long they take and how many are under way, for whatever recorder the
 /// program has installed through the [`metrics`] facade.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Middleware, PATIENCE, overloaded};
-use crate::{CallError, Deadline, Reply, Request, Result, Service};
+use crate::error::{CallError, Result};
+use crate::message::Deadline;
+use crate::service::{Reply, Request, Service};
 
 /// Lets so many requests through in a time: a bucket of tokens that fills up steadily. The rest
 /// waits for a token, in order, and within its deadline; or is shed.
@@ -98,8 +100,9 @@ impl Middleware for RateLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Message;
     use crate::middleware::Layer;
-    use crate::{Message, service_fn};
+    use crate::service::service_fn;
 
     const SECOND: Duration = Duration::from_secs(1);
 

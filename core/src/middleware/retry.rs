@@ -6,7 +6,9 @@ mod budget;
 pub use self::backoff::Backoff;
 pub use self::budget::Budget;
 use super::{Middleware, failure};
-use crate::{CallError, Code, Deadline, ErrorKind, Reply, Request, Result, Service};
+use crate::error::{CallError, Code, ErrorKind, Result};
+use crate::message::Deadline;
+use crate::service::{Reply, Request, Service};
 
 /// Tries again what failed, where that cannot do the work twice: the request provably reached
 /// nobody, or it is [idempotent](Request::idempotent).
@@ -132,8 +134,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::error::{Error, Fault};
+    use crate::message::Message;
     use crate::middleware::Layer;
-    use crate::{Error, Fault, Message, service_fn};
+    use crate::service::service_fn;
 
     /// A service that always fails like this, and how often it was called.
     fn failing(

@@ -10,7 +10,9 @@ use futures_core::future::BoxFuture;
 use tokio::time::timeout_at;
 
 use super::PATIENCE;
-use crate::{CallError, Deadline, Error, ErrorKind, Fault, Reply, Request, Result, Service};
+use crate::error::{CallError, Error, ErrorKind, Fault, Result};
+use crate::message::Deadline;
+use crate::service::{Reply, Request, Service};
 
 /// One of our services as a `tower::Service`, so that tower's layers can be put around it.
 ///
@@ -20,7 +22,8 @@ use crate::{CallError, Deadline, Error, ErrorKind, Fault, Reply, Request, Result
 /// ```
 /// # use std::time::Duration;
 /// # use polywire_codec::MessagePack;
-/// # use polywire_core::{CallError, Client, Memory, Requester, Router, Server};
+/// # use polywire_core::{CallError, Client, Memory, Router, Server};
+/// # use polywire_core::rpc::Requester;
 /// use polywire_core::middleware::{FromTower, ToTower};
 /// use tower::ServiceBuilder;
 ///
@@ -35,7 +38,7 @@ use crate::{CallError, Deadline, Error, ErrorKind, Fault, Reply, Request, Result
 /// let requester = Requester::open(&transport, "calculator".try_into()?, 1024).await?;
 /// let hurried = ServiceBuilder::new().timeout(Duration::from_secs(1)).service(ToTower::new(requester));
 /// let client = Client::new(FromTower::new(hurried), MessagePack);
-/// assert_eq!(client.call::<_, i64>("add", &(2, 3)).await?, 5);
+/// assert_eq!(client.call::<i64>("add", &(2, 3)).await?, 5);
 /// # Ok(())
 /// # }
 /// ```

@@ -14,7 +14,9 @@ use tracing::{Instrument, Span};
 pub use self::context::TraceContext;
 pub use self::propagate::Propagate;
 use super::{Middleware, failure};
-use crate::{Address, CallError, Headers, Message, Reply, Request, Result, Service};
+use crate::error::{CallError, Result};
+use crate::message::{Address, Headers, Message};
+use crate::service::{Reply, Request, Service};
 
 /// Puts a `tracing` span around each request, named and filled by OpenTelemetry's conventions for
 /// [RPC](https://opentelemetry.io/docs/specs/semconv/rpc/) and

@@ -5,11 +5,12 @@ use std::time::SystemTime;
 
 use tokio::time::timeout;
 
+use crate::dialect::Dialect;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Address, DeadLetterReason, DeadLetterRecord, History, Message};
 use crate::rpc::DEFAULT_TIMEOUT;
-use crate::transport::{Graveyard, Origin};
-use crate::{
-    Address, Death, Dialect, Error, ErrorKind, History, Message, Reason, Result, Transport,
-};
+use crate::transport::Transport;
+use crate::transport::{DeadLetterQueue, DeadLetterSource};
 
 /// The dead letters of a queue of jobs, of a service, or of a group of subscribers: what failed for
 /// good, and waits for somebody to look at it, to send it on its way again, or to forget it.
@@ -41,7 +42,7 @@ use crate::{
 /// ```
 pub struct DeadLetters<'t, T> {
     transport: &'t T,
-    origin: Origin,
+    origin: DeadLetterSource,
 }
 
 impl<'t, T: Transport> DeadLetters<'t, T> {
@@ -55,10 +56,10 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
         transport: &'t T,
         queue: impl TryInto<Address, Error: Into<Error>>,
     ) -> Result<Self> {
-        Self::of(transport, Origin::Queue(queue.try_into().map_err(Into::into)?))
+        Self::of(transport, DeadLetterSource::Queue(queue.try_into().map_err(Into::into)?))
     }
 
-    /// Those of a service; see [`ServerBind::deliveries`](crate::ServerBind::deliveries). What is
+    /// Those of a service; see [`ServerBind::deliveries`](crate::rpc::ServerBind::deliveries). What is
     /// redriven is carried out, and answered to nobody, since its caller has given up.
     ///
     /// # Errors
@@ -68,7 +69,7 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
         transport: &'t T,
         service: impl TryInto<Address, Error: Into<Error>>,
     ) -> Result<Self> {
-        Self::of(transport, Origin::Service(service.try_into().map_err(Into::into)?))
+        Self::of(transport, DeadLetterSource::Service(service.try_into().map_err(Into::into)?))
     }
 
     /// Those of a group of subscribers. What is redriven goes to this group alone.
@@ -83,7 +84,7 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
     ) -> Result<Self> {
         let (channel, group) =
             (channel.try_into().map_err(Into::into)?, group.try_into().map_err(Into::into)?);
-        Self::of(transport, Origin::Group { channel, group })
+        Self::of(transport, DeadLetterSource::Group { channel, group })
     }
 
     /// Those of this origin.
@@ -91,7 +92,7 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
     /// # Errors
     ///
     /// [`ErrorKind::Unsupported`] if the transport keeps no dead letters.
-    pub fn of(transport: &'t T, origin: Origin) -> Result<Self> {
+    pub fn of(transport: &'t T, origin: DeadLetterSource) -> Result<Self> {
         if transport.capabilities().dead_letters {
             return Ok(Self { transport, origin });
         }
@@ -100,7 +101,7 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
 
     /// Whose they are.
     #[must_use]
-    pub fn origin(&self) -> &Origin {
+    pub fn origin(&self) -> &DeadLetterSource {
         &self.origin
     }
 
@@ -180,7 +181,7 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
         Ok(discarded)
     }
 
-    async fn open(&self) -> Result<Box<dyn Graveyard>> {
+    async fn open(&self) -> Result<Box<dyn DeadLetterQueue>> {
         self.transport.dead_letters(&self.origin).await
     }
 }
@@ -209,8 +210,8 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// Why it is dead.
     #[must_use]
-    pub fn reason(&self) -> Reason {
-        self.death().map_or(Reason::Other, |death| death.reason)
+    pub fn reason(&self) -> DeadLetterReason {
+        self.death().map_or(DeadLetterReason::Other, |death| death.reason)
     }
 
     /// How often it was attempted, since it was sent or was last redriven.
@@ -262,7 +263,7 @@ impl DeadLetter {
         self.message.history.as_deref()
     }
 
-    fn death(&self) -> Option<&Death> {
+    fn death(&self) -> Option<&DeadLetterRecord> {
         self.history()?.death.as_ref()
     }
 }

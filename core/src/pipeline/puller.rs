@@ -14,13 +14,15 @@ use futures_core::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
 use super::Unsettled;
+use crate::context::Context;
+use crate::dialect::Dialect;
 use crate::error::report;
-use crate::transport::{Burial, Deferral, Delivery, Receipt, Receiver};
-use crate::work::bury;
-use crate::{
-    Address, Capabilities, Context, Dialect, Error, Message, Outcome, Reason, Result, Retries,
-    Transport, Window,
-};
+use crate::error::{Error, Result};
+use crate::message::{Address, DeadLetterReason, Message};
+use crate::transport::{Capabilities, Outcome, Transport, Window};
+use crate::transport::{DeadLetterInfo, Delivery, Receipt, Receiver, RetryAfter};
+use crate::worker::Retries;
+use crate::worker::work_loop::dead_letter;
 
 /// Takes jobs from a queue: a stream, for programs that drive the work themselves. See
 /// [`Worker`](crate::Worker) for those that only want to say what a job does.
@@ -127,12 +129,13 @@ impl<T> Job<T> {
     pub(crate) fn read(delivery: Delivery, read: &Read<T>, can: Capabilities) -> Result<Self> {
         let Delivery { mut message, receipt, attempt } = delivery;
         let unreadable = message.fault.take().map(|fault| {
-            Error::new(crate::ErrorKind::Codec, "the message cannot be read").with_source(*fault)
+            Error::new(crate::error::ErrorKind::Codec, "the message cannot be read")
+                .with_source(*fault)
         });
         match unreadable.map_or_else(|| read(&message), Err) {
             Ok(value) => Ok(Self { value, context: Context::of(&message, attempt), receipt, can }),
             Err(error) => {
-                receipt.settle(bury(&can, Reason::Unreadable, report(&error)));
+                receipt.settle(dead_letter(&can, DeadLetterReason::Unreadable, report(&error)));
                 Err(error)
             }
         }
@@ -176,7 +179,7 @@ impl<T> Job<T> {
         error: impl fmt::Display,
     ) -> Result<(), Unsettled<Self>> {
         let lacking = if self.can.delayed_retries { None } else { Some("delayed_retries") };
-        let deferral = Deferral::new(pause.min(Retries::PAUSE_MAX), text(error));
+        let deferral = RetryAfter::new(pause.min(Retries::PAUSE_MAX), text(error));
         self.settle(lacking, Outcome::Retry(Box::new(deferral)))
     }
 
@@ -188,7 +191,7 @@ impl<T> Job<T> {
     /// [`Unsettled`] if the transport keeps no dead letters.
     pub fn dead_letter(self, error: impl fmt::Display) -> Result<(), Unsettled<Self>> {
         let lacking = if self.can.dead_letters { None } else { Some("dead_letters") };
-        let burial = Burial::new(Reason::Refused, text(error));
+        let burial = DeadLetterInfo::new(DeadLetterReason::Refused, text(error));
         self.settle(lacking, Outcome::DeadLetter(Box::new(burial)))
     }
 

@@ -7,12 +7,15 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use serde::Serialize;
 
-use super::outlet::Outlet;
+use super::one_way_sender::OneWaySender;
+use crate::dialect::Dialect;
 #[cfg(doc)]
-use crate::ErrorKind;
+use crate::error::ErrorKind;
+use crate::error::{Error, Result};
+use crate::message::{Address, Headers, Message};
 use crate::middleware::Trace;
 use crate::rpc::DEFAULT_TIMEOUT;
-use crate::{Address, Dialect, Error, Headers, Message, Result, Transport};
+use crate::transport::Transport;
 
 /// Pushes jobs into a queue, each for exactly one worker.
 ///
@@ -38,7 +41,7 @@ use crate::{Address, Dialect, Error, Headers, Message, Result, Transport};
 /// ```
 #[derive(Clone)]
 pub struct Pusher<D> {
-    outlet: Outlet,
+    outlet: OneWaySender,
     dialect: D,
     /// What the names of methods begin with.
     prefix: Option<Address>,
@@ -76,7 +79,7 @@ impl<D: Dialect> Pusher<D> {
     ///
     /// ```
     /// # use polywire_codec::MessagePack;
-    /// # use polywire_core::{Memory, Pusher, Publisher, Result};
+    /// # use polywire_core::{Memory, Publisher, Pusher, Result};
     /// use polywire_core::middleware::Trace;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
@@ -123,7 +126,7 @@ impl<D: Dialect> Pusher<D> {
     ///
     /// As [`push`](Self::push).
     pub async fn push_with<J: Serialize + ?Sized>(&self, job: &J, headers: Headers) -> Result<()> {
-        self.hand_over(job, Message { headers, ..Message::default() }).await
+        self.send_within(job, Message { headers, ..Message::default() }).await
     }
 
     /// Pushes a job that is a call of `method`, for a worker that [serves](crate::Worker::serve) a
@@ -138,10 +141,14 @@ impl<D: Dialect> Pusher<D> {
         args: &J,
     ) -> Result<()> {
         let method = self.full_name(method.try_into().map_err(Into::into)?)?;
-        self.hand_over(args, Message { method: Some(method), ..Message::default() }).await
+        self.send_within(args, Message { method: Some(method), ..Message::default() }).await
     }
 
-    async fn hand_over<J: Serialize + ?Sized>(&self, job: &J, mut message: Message) -> Result<()> {
+    async fn send_within<J: Serialize + ?Sized>(
+        &self,
+        job: &J,
+        mut message: Message,
+    ) -> Result<()> {
         message.priority = self.outlet.priority()?;
         self.dialect.encode_call(job, &mut message).map_err(Error::unsent)?;
         self.outlet.send(message).await
@@ -195,7 +202,11 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PusherConnect<'t, T, D> {
                 return Err(Error::unsupported("durable"));
             }
             let sender = transport.pusher(&queue?).await?;
-            Ok(Pusher { outlet: Outlet::new(transport, sender, timeout), dialect, prefix: None })
+            Ok(Pusher {
+                outlet: OneWaySender::new(transport, sender, timeout),
+                dialect,
+                prefix: None,
+            })
         })
     }
 }

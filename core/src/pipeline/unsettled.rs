@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::Error;
+use crate::error::Error;
 
 /// Why a [`Job`](crate::Job) or an [`Event`](crate::Event) could not be given back or kept as a
 /// dead letter, and the thing itself, to be settled otherwise.

@@ -5,13 +5,17 @@ use std::future::IntoFuture;
 
 use futures_core::future::BoxFuture;
 
-use crate::intake::Post;
-use crate::work::{Single, WorkHandle, Works};
-use crate::{
-    Address, Dialect, Error, Handler, Result, Retries, Service, Serving, Transport, Window,
-};
+use crate::dialect::Dialect;
+use crate::error::{Error, Result};
+use crate::message::Address;
+use crate::rpc::Handler;
+use crate::service::Service;
+use crate::transport::{Transport, Window};
+use crate::worker::receive_loop::EndpointLabel;
+use crate::worker::work_loop::{HandlerService, WorkHandle, WorkLoop};
+use crate::worker::{Retries, Serving};
 
-/// Works off the jobs of a queue with a handler, at most a [`Window`] of them at once.
+/// WorkLoop off the jobs of a queue with a handler, at most a [`Window`] of them at once.
 ///
 /// A job whose handler succeeds is acknowledged; one whose handler fails, or panics, is tried
 /// again, by this worker or another one, as its [`Retries`] say: at once, then after pauses that
@@ -45,7 +49,7 @@ use crate::{
 pub struct Worker<D> {
     queue: Address,
     dialect: D,
-    works: Works,
+    works: WorkLoop,
 }
 
 impl<D: Dialect> Worker<D> {
@@ -76,17 +80,17 @@ impl<D: Dialect> Worker<D> {
         self.works.handle.clone()
     }
 
-    /// Works until it is drained, or the transport is closed.
+    /// WorkLoop until it is drained, or the transport is closed.
     ///
     /// The handler takes the job, or a [`Context`](crate::Context) and the job. Dropping the future
     /// stops at once: what runs is dropped, and goes to another worker where the transport can
     /// carry that.
     pub fn work<H: Handler<M>, M: 'static>(self, handler: H) -> Serving {
-        let service = Single::new(self.dialect.clone(), handler);
+        let service = HandlerService::new(self.dialect.clone(), handler);
         self.serve(service)
     }
 
-    /// Works with a service, such as a [`Router`](crate::Router) whose methods are kinds of jobs;
+    /// WorkLoop with a service, such as a [`Router`](crate::Router) whose methods are kinds of jobs;
     /// otherwise as [`work`](Self::work).
     pub fn serve<S: Service>(self, service: S) -> Serving {
         self.works.run(service)
@@ -145,8 +149,8 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
                 retries.check(&can)?;
             }
             let receiver = transport.puller(&queue, window).await?;
-            let works = Works::new(
-                Post { end: "worker", name: queue.clone() },
+            let works = WorkLoop::new(
+                EndpointLabel { end: "worker", name: queue.clone() },
                 receiver,
                 window,
                 retries,

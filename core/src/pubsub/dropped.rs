@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::Address;
+use crate::message::Address;
 
 /// The count of one subscriber, which is also told to the recorder of the `metrics` facade, if
 /// there is that.

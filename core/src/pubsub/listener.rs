@@ -6,16 +6,19 @@ use std::future::IntoFuture;
 use futures_core::future::BoxFuture;
 
 use super::dropped::Dropped;
-use super::feed::Feed;
+use super::event_stream::EventStream;
 use super::overflow::Overflow;
-use super::subscriber::Wish;
-use crate::intake::Post;
+use super::subscriber::SubscribeRequest;
+use crate::dialect::Dialect;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Address, Filter};
+use crate::rpc::Handler;
+use crate::service::Service;
+use crate::transport::Transport;
 use crate::transport::{Filters, Group, Window};
-use crate::work::{Single, WorkHandle, Works};
-use crate::{
-    Address, Dialect, Error, ErrorKind, Filter, Handler, Result, Retries, Service, Serving,
-    Transport,
-};
+use crate::worker::receive_loop::EndpointLabel;
+use crate::worker::work_loop::{HandlerService, WorkHandle, WorkLoop};
+use crate::worker::{Retries, Serving};
 
 /// Deals with what is published on a channel by a handler, at most a [`Window`] of events at once.
 ///
@@ -52,7 +55,7 @@ pub struct Listener<D> {
     dialect: D,
     filters: Filters,
     dropped: Dropped,
-    works: Works,
+    works: WorkLoop,
 }
 
 impl<D: Dialect> Listener<D> {
@@ -66,7 +69,7 @@ impl<D: Dialect> Listener<D> {
         channel: impl TryInto<Address, Error: Into<Error>>,
         dialect: D,
     ) -> ListenerBind<'t, C, D> {
-        let wish = Wish::new(transport, channel);
+        let wish = SubscribeRequest::new(transport, channel);
         ListenerBind { wish, dialect, retries: Retries::default(), insists: false }
     }
 
@@ -94,7 +97,7 @@ impl<D: Dialect> Listener<D> {
     /// event. Dropping the future stops at once: what runs is dropped, and goes to another
     /// member of the group, if there is one.
     pub fn listen<H: Handler<M>, M: 'static>(self, handler: H) -> Serving {
-        let service = Single::new(self.dialect.clone(), handler);
+        let service = HandlerService::new(self.dialect.clone(), handler);
         self.serve(service)
     }
 
@@ -113,7 +116,7 @@ impl<D> fmt::Debug for Listener<D> {
 /// A listener about to bind; made by [`Listener::bind`]. Await it.
 #[must_use = "a listener does not bind unless it is awaited"]
 pub struct ListenerBind<'t, C, D> {
-    wish: Wish<'t, C>,
+    wish: SubscribeRequest<'t, C>,
     dialect: D,
     retries: Retries,
     /// Whether the backend has to be able to do what the policy says.
@@ -152,7 +155,7 @@ impl<C, D> ListenerBind<'_, C, D> {
     }
 
     /// How often and how soon an event of a group that fails is tried again, and what becomes of it
-    /// then; as with a [`Worker`](crate::WorkerBind::retries). Without a group it is
+    /// then; as with a [`Worker`](crate::pipeline::WorkerBind::retries). Without a group it is
     /// [`ErrorKind::Config`].
     pub fn retries(self, retries: Retries) -> Self {
         Self { retries, insists: true, ..self }
@@ -173,9 +176,9 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
                 wish.group.as_ref().ok_or_else(|| lonely().unsent())?;
                 retries.check(&can)?;
             }
-            let Feed { receiver, filters, dropped } = wish.open().await?;
-            let works = Works::new(
-                Post { end: "listener", name: channel.clone() },
+            let EventStream { receiver, filters, dropped } = wish.open().await?;
+            let works = WorkLoop::new(
+                EndpointLabel { end: "listener", name: channel.clone() },
                 receiver,
                 window,
                 retries,

@@ -9,9 +9,10 @@ use futures_core::Stream;
 use tokio::task::AbortHandle;
 
 use super::dropped::Dropped;
-use crate::burst::Burst;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::Address;
+use crate::transport::LogThrottle;
 use crate::transport::{Delivery, Inbound, Receiver};
-use crate::{Address, Error, ErrorKind, Result};
 
 /// What to do when a subscriber holds a window of events and another one comes.
 ///
@@ -46,7 +47,7 @@ struct Shared {
     policy: Overflow,
     room: usize,
     dropped: Dropped,
-    burst: Burst,
+    burst: LogThrottle,
     state: Mutex<State>,
 }
 
@@ -67,7 +68,7 @@ impl Buffered {
         room: usize,
         dropped: Dropped,
     ) -> Self {
-        let (burst, state) = (Burst::default(), Mutex::default());
+        let (burst, state) = (LogThrottle::default(), Mutex::default());
         let shared = Arc::new(Shared { channel, policy, room, dropped, burst, state });
         let pump = tokio::spawn(shared.clone().pump(receiver)).abort_handle();
         Self { shared, pump }

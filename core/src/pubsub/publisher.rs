@@ -7,10 +7,13 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use serde::Serialize;
 
+use crate::dialect::Dialect;
+use crate::error::{Error, Result};
+use crate::message::{Address, Headers, Message};
 use crate::middleware::Trace;
-use crate::pipeline::Outlet;
+use crate::pipeline::OneWaySender;
 use crate::rpc::DEFAULT_TIMEOUT;
-use crate::{Address, Dialect, Error, Headers, Message, Result, Transport};
+use crate::transport::Transport;
 
 /// Publishes on a channel: each message has a topic, and goes to every subscriber with a filter
 /// that matches it.
@@ -32,7 +35,7 @@ use crate::{Address, Dialect, Error, Headers, Message, Result, Transport};
 /// ```
 #[derive(Clone)]
 pub struct Publisher<D> {
-    outlet: Outlet,
+    outlet: OneWaySender,
     dialect: D,
 }
 
@@ -65,7 +68,7 @@ impl<D: Dialect> Publisher<D> {
     ///
     /// ```
     /// # use polywire_codec::MessagePack;
-    /// # use polywire_core::{Memory, Pusher, Publisher, Result};
+    /// # use polywire_core::{Memory, Publisher, Pusher, Result};
     /// use polywire_core::middleware::Trace;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
@@ -149,7 +152,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PublisherConnect<'t, T, D> {
         let Self { transport, channel, dialect, timeout } = self;
         Box::pin(async move {
             let sender = transport.publisher(&channel?).await?;
-            Ok(Publisher { outlet: Outlet::new(transport, sender, timeout), dialect })
+            Ok(Publisher { outlet: OneWaySender::new(transport, sender, timeout), dialect })
         })
     }
 }

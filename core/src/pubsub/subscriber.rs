@@ -11,15 +11,17 @@ use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
-use super::feed::Feed;
+use super::event_stream::EventStream;
 use super::overflow::Overflow;
+use crate::context::Context;
+use crate::dialect::Dialect;
+use crate::error::{Error, Result};
+use crate::message::{Address, DeadLetterReason, Filter};
+use crate::pipeline::{Job, Unsettled};
 use crate::pipeline::{Read, reader};
+use crate::transport::{Capabilities, Transport};
 use crate::transport::{Filters, Group, Subscription, Window};
-use crate::work::bury;
-use crate::{
-    Address, Capabilities, Context, Dialect, Error, Filter, Job, Reason, Result, Transport,
-    Unsettled,
-};
+use crate::worker::work_loop::dead_letter;
 
 /// Takes what is published on a channel: a stream, for programs that drive the work themselves. See
 /// [`Listener`](crate::Listener) for those that only want to say what an event does.
@@ -51,7 +53,7 @@ use crate::{
 /// # }
 /// ```
 pub struct Subscriber<T> {
-    feed: Feed,
+    feed: EventStream,
     read: Read<T>,
     can: Capabilities,
 }
@@ -69,7 +71,7 @@ impl<T: DeserializeOwned> Subscriber<T> {
         channel: impl TryInto<Address, Error: Into<Error>>,
         dialect: impl Dialect,
     ) -> SubscriberBind<'t, C, T> {
-        SubscriberBind { wish: Wish::new(transport, channel), read: reader(dialect) }
+        SubscriberBind { wish: SubscribeRequest::new(transport, channel), read: reader(dialect) }
     }
 }
 
@@ -130,10 +132,18 @@ pub struct Event<T> {
 }
 
 impl<T> Event<T> {
-    fn read(delivery: crate::Delivery, read: &Read<T>, can: Capabilities) -> Result<Self> {
+    fn read(
+        delivery: crate::transport::Delivery,
+        read: &Read<T>,
+        can: Capabilities,
+    ) -> Result<Self> {
         let Some(topic) = delivery.message.topic.clone() else {
-            let error = Error::new(crate::ErrorKind::Codec, "the event has no topic");
-            delivery.receipt.settle(bury(&can, Reason::Unreadable, error.to_string()));
+            let error = Error::new(crate::error::ErrorKind::Codec, "the event has no topic");
+            delivery.receipt.settle(dead_letter(
+                &can,
+                DeadLetterReason::Unreadable,
+                error.to_string(),
+            ));
             return Err(error);
         };
         Ok(Self { topic, job: Job::read(delivery, read, can)? })
@@ -217,7 +227,7 @@ impl<T: fmt::Debug> fmt::Debug for Event<T> {
 /// A subscriber about to bind; made by [`Subscriber::bind`]. Await it.
 #[must_use = "a subscriber does not bind unless it is awaited"]
 pub struct SubscriberBind<'t, C, T> {
-    wish: Wish<'t, C>,
+    wish: SubscribeRequest<'t, C>,
     read: Read<T>,
 }
 
@@ -269,7 +279,7 @@ impl<C, T> fmt::Debug for SubscriberBind<'_, C, T> {
 }
 
 /// What a subscriber or a listener is asked to be.
-pub(super) struct Wish<'t, C> {
+pub(super) struct SubscribeRequest<'t, C> {
     transport: &'t C,
     pub(super) channel: Result<Address>,
     filters: Result<Vec<Filter>>,
@@ -278,7 +288,7 @@ pub(super) struct Wish<'t, C> {
     pub(super) overflow: Overflow,
 }
 
-impl<'t, C> Wish<'t, C> {
+impl<'t, C> SubscribeRequest<'t, C> {
     pub(super) fn new(
         transport: &'t C,
         channel: impl TryInto<Address, Error: Into<Error>>,
@@ -303,17 +313,17 @@ impl<'t, C> Wish<'t, C> {
     }
 }
 
-impl<C: Transport> Wish<'_, C> {
+impl<C: Transport> SubscribeRequest<'_, C> {
     pub(super) fn capabilities(&self) -> Capabilities {
         self.transport.capabilities()
     }
 
-    pub(super) async fn open(self) -> Result<Feed> {
+    pub(super) async fn open(self) -> Result<EventStream> {
         let mut filters = self.filters?;
         if filters.is_empty() {
             filters.push(Filter::all());
         }
         let subscription = Subscription { filters, group: self.group, window: self.window };
-        Feed::open(self.transport, &self.channel?, subscription, self.overflow).await
+        EventStream::open(self.transport, &self.channel?, subscription, self.overflow).await
     }
 }

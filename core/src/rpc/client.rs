@@ -17,14 +17,16 @@ use tokio::time::timeout_at;
 
 use super::DEFAULT_TIMEOUT;
 use super::requester::{ClientStats, Requester};
-use crate::context::hand_on;
-use crate::declared::{Judge, as_declared, as_fault};
+use crate::context::Baggage;
+use crate::context::propagate;
+use crate::dialect::Dialect;
+use crate::error::{CallError, CallTarget, Declared, Error, ErrorKind, Fault, Result};
+use crate::error::{FaultDecoder, as_declared, as_fault};
+use crate::message::{Address, Deadline, Message};
 use crate::middleware::Layer;
 use crate::service::HandedOver;
-use crate::{
-    Address, Baggage, CallError, Callee, Deadline, Declared, Dialect, Error, ErrorKind, Fault,
-    Message, Reply, Request, Result, Service, Transport,
-};
+use crate::service::{Reply, Request, Service};
+use crate::transport::Transport;
 
 /// Calls the methods of a service.
 ///
@@ -47,7 +49,7 @@ use crate::{
 /// let patient = client.with_timeout(Duration::from_secs(300));
 /// let traced: i64 = patient.request("add").header("trace", "abc").call(&(2, 3)).await?;
 ///
-/// let in_flight = client.request("add").start::<_, i64>(&(2, 3))?;
+/// let in_flight = client.request("add").start::<i64>(&(2, 3))?;
 /// // … do something else …
 /// assert_eq!((sum, traced, in_flight.await?), (5, 5, 5));
 /// # Ok(())
@@ -80,10 +82,10 @@ impl<D: Dialect> Client<D> {
         transport: &'t T,
         service: impl TryInto<Address, Error: Into<Error>>,
         dialect: D,
-    ) -> Connect<'t, T, D> {
+    ) -> ClientConnect<'t, T, D> {
         let service = service.try_into().map_err(Into::into);
         let pending_max = Requester::DEFAULT_PENDING_MAX;
-        Connect { transport, service, dialect, timeout: None, pending_max }
+        ClientConnect { transport, service, dialect, timeout: None, pending_max }
     }
 
     /// What the calling end has counted so far.
@@ -147,27 +149,26 @@ impl<D: Dialect, S: Service> Client<D, S> {
     ///
     /// [`CallError::DeadlineExceeded`] when no outcome came in time, [`CallError::Fault`] if the
     /// peer answered with one, [`CallError::Failed`] for whatever went wrong on our side.
-    pub async fn call<A, T>(
+    pub async fn call<T: DeserializeOwned>(
         &self,
         method: impl TryInto<Address, Error: Into<Error>>,
-        args: &A,
-    ) -> Result<T, CallError>
-    where
-        A: Serialize + ?Sized,
-        T: DeserializeOwned,
-    {
+        args: &(impl Serialize + ?Sized),
+    ) -> Result<T, CallError> {
         self.request(method).call(args).await
     }
 
     /// Prepares a call of `method` with options of its own.
-    pub fn request(&self, method: impl TryInto<Address, Error: Into<Error>>) -> Outgoing<'_, D, S> {
+    pub fn request(
+        &self,
+        method: impl TryInto<Address, Error: Into<Error>>,
+    ) -> CallBuilder<'_, D, S> {
         let method = method.try_into().map_err(Into::into);
-        Outgoing {
+        CallBuilder {
             client: self,
             method: method.and_then(|method| self.full_name(method)),
             deadline: Deadline::after(self.timeout.unwrap_or(DEFAULT_TIMEOUT)),
             priority: None,
-            headers: crate::Headers::new(),
+            headers: crate::message::Headers::new(),
             idempotent: false,
             judge: as_fault,
         }
@@ -193,14 +194,14 @@ impl<D: Dialect, S: Service> Client<D, S> {
     }
 
     /// Who it is that is called by this name.
-    fn callee(&self, method: Option<Address>) -> Callee {
-        Callee::new(self.name.clone(), method)
+    fn callee(&self, method: Option<Address>) -> CallTarget {
+        CallTarget::new(self.name.clone(), method)
     }
 
     async fn carry_out<T: DeserializeOwned, E>(
         &self,
         request: Request,
-        judge: Judge<D, E>,
+        judge: FaultDecoder<D, E>,
     ) -> Result<T, CallError<E>> {
         let method = request.message.method.clone();
         let outcome = match self.exchange(request).await {
@@ -217,7 +218,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
     fn read<T: DeserializeOwned, E>(
         &self,
         mut message: Message,
-        judge: Judge<D, E>,
+        judge: FaultDecoder<D, E>,
     ) -> Result<T, CallError<E>> {
         let outcome = self.dialect.decode_outcome(&mut message)?;
         outcome.map_err(|fault| judge(&self.dialect, fault, &message))
@@ -240,7 +241,7 @@ impl<D, S> fmt::Debug for Client<D, S> {
 
 /// A client about to connect; made by [`Client::connect`]. Await it.
 #[must_use = "a client does not connect unless it is awaited"]
-pub struct Connect<'t, T, D> {
+pub struct ClientConnect<'t, T, D> {
     transport: &'t T,
     service: Result<Address>,
     dialect: D,
@@ -248,7 +249,7 @@ pub struct Connect<'t, T, D> {
     pending_max: usize,
 }
 
-impl<T, D> Connect<'_, T, D> {
+impl<T, D> ClientConnect<'_, T, D> {
     /// How long a call waits for its outcome. The default is 30 seconds.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
@@ -261,7 +262,7 @@ impl<T, D> Connect<'_, T, D> {
     }
 }
 
-impl<'t, T: Transport, D: Dialect> IntoFuture for Connect<'t, T, D> {
+impl<'t, T: Transport, D: Dialect> IntoFuture for ClientConnect<'t, T, D> {
     type Output = Result<Client<D>>;
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
@@ -275,25 +276,25 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for Connect<'t, T, D> {
     }
 }
 
-impl<T, D> fmt::Debug for Connect<'_, T, D> {
+impl<T, D> fmt::Debug for ClientConnect<'_, T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connect").field("service", &self.service).finish_non_exhaustive()
+        f.debug_struct("ClientConnect").field("service", &self.service).finish_non_exhaustive()
     }
 }
 
 /// A call with options of its own; made by [`Client::request`].
 #[must_use = "nothing is sent until `call` or `start`"]
-pub struct Outgoing<'c, D, S, E = Infallible> {
+pub struct CallBuilder<'c, D, S, E = Infallible> {
     client: &'c Client<D, S>,
     method: Result<Address>,
     deadline: Deadline,
-    headers: crate::Headers,
+    headers: crate::message::Headers,
     priority: Option<u8>,
     idempotent: bool,
-    judge: Judge<D, E>,
+    judge: FaultDecoder<D, E>,
 }
 
-impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
+impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// How long this call waits for its outcome, from now.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.deadline(Deadline::after(timeout))
@@ -339,9 +340,9 @@ impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
 
     /// Says which errors the method declares. They come back as themselves, in
     /// [`CallError::Declared`].
-    pub fn declares<N: Declared>(self) -> Outgoing<'c, D, S, N> {
+    pub fn declares<N: Declared>(self) -> CallBuilder<'c, D, S, N> {
         let Self { client, method, deadline, headers, priority, idempotent, .. } = self;
-        Outgoing { client, method, deadline, headers, priority, idempotent, judge: as_declared }
+        CallBuilder { client, method, deadline, headers, priority, idempotent, judge: as_declared }
     }
 
     /// Makes the call and waits for its result; see [`Client::call`].
@@ -350,11 +351,10 @@ impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
     ///
     /// As [`Client::call`]; [`CallError::Declared`] if the peer answered with an error that the
     /// method [declares](Self::declares).
-    pub async fn call<A, T>(self, args: &A) -> Result<T, CallError<E>>
-    where
-        A: Serialize + ?Sized,
-        T: DeserializeOwned,
-    {
+    pub async fn call<T: DeserializeOwned>(
+        self,
+        args: &(impl Serialize + ?Sized),
+    ) -> Result<T, CallError<E>> {
         let (client, judge) = (self.client, self.judge);
         client.carry_out(self.into_request(args)?, judge).await
     }
@@ -387,9 +387,8 @@ impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub fn start<A, T>(self, args: &A) -> Result<InFlight<T, E>, CallError<E>>
+    pub fn start<T>(self, args: &(impl Serialize + ?Sized)) -> Result<InFlight<T, E>, CallError<E>>
     where
-        A: Serialize + ?Sized,
         T: DeserializeOwned + Send + 'static,
         S: Clone,
         E: Send + 'static,
@@ -406,14 +405,14 @@ impl<'c, D: Dialect, S: Service, E> Outgoing<'c, D, S, E> {
         let mut message = Message::request(self.method?, self.deadline);
         (message.headers, message.priority) = (self.headers, self.priority);
         self.client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
-        hand_on(&mut message);
+        propagate(&mut message);
         Ok(Request { idempotent: self.idempotent, ..Request::new(message) })
     }
 }
 
-impl<D, S, E> fmt::Debug for Outgoing<'_, D, S, E> {
+impl<D, S, E> fmt::Debug for CallBuilder<'_, D, S, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outgoing").field("method", &self.method).finish_non_exhaustive()
+        f.debug_struct("CallBuilder").field("method", &self.method).finish_non_exhaustive()
     }
 }
 

@@ -9,14 +9,14 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 
 use super::DEFAULT_TIMEOUT;
-use super::pending::{Pending, Ticket};
-use crate::pipeline::hand_over;
+use super::pending_calls::{PendingCall, PendingCalls};
+use crate::error::{CallError, Code, Error, ErrorKind, Result};
+use crate::message::{Address, CallId, Deadline, Message};
+use crate::pipeline::send_within;
 use crate::service::HandedOver;
+use crate::service::{Reply, Request, Service};
+use crate::transport::Transport;
 use crate::transport::{Receiver, Sender, Sending};
-use crate::{
-    Address, CallError, CallId, Code, Deadline, Error, ErrorKind, Message, Reply, Request, Result,
-    Service, Transport,
-};
 
 /// The calling end of a service as a [`Service`]: what a [`Client`](crate::Client) calls in the
 /// end, without types.
@@ -29,7 +29,7 @@ pub struct Requester(Arc<Inner>);
 struct Inner {
     service: Address,
     sender: Sender,
-    inbox: Arc<Inbox>,
+    inbox: Arc<ReplyReader>,
     reader: AbortHandle,
     knows_priorities: bool,
     /// How often a request is sent that servers decline.
@@ -37,8 +37,8 @@ struct Inner {
 }
 
 /// What the reading task shares with the callers.
-struct Inbox {
-    pending: Arc<Pending>,
+struct ReplyReader {
+    pending: Arc<PendingCalls>,
     late_replies: AtomicU64,
     bad_replies: AtomicU64,
 }
@@ -58,8 +58,8 @@ impl Requester {
         pending_max: usize,
     ) -> Result<Self> {
         let (sender, receiver) = transport.requester(&service).await?;
-        let inbox = Arc::new(Inbox {
-            pending: Arc::new(Pending::new(pending_max)),
+        let inbox = Arc::new(ReplyReader {
+            pending: Arc::new(PendingCalls::new(pending_max)),
             late_replies: AtomicU64::new(0),
             bad_replies: AtomicU64::new(0),
         });
@@ -101,7 +101,7 @@ impl Service for Requester {
             return Err(Error::unsupported("priorities").into());
         }
         if oneway {
-            hand_over(&self.0.sender, message, deadline.remaining()).await?;
+            send_within(&self.0.sender, message, deadline.remaining()).await?;
             return Ok(Reply::default());
         }
         let exchange = self.0.exchange_until_taken(message, deadline, handed_over);
@@ -141,7 +141,7 @@ impl Inner {
         let ticket = self.inbox.pending.open()?;
         let call = ticket.id();
         message.id = Some(call);
-        let waiting = Waiting { sender: &self.sender, call, deadline };
+        let waiting = CancelOnDrop { sender: &self.sender, call, deadline };
         let reply = exchange(self.sender.send(message), ticket, handed_over).await;
         waiting.end();
         reply
@@ -154,19 +154,19 @@ const DECLINES_MAX: u32 = 8;
 
 /// A caller that waits for the outcome of a call. Dropped before that is there, it says so to who
 /// works on it; when the deadline has passed, they know.
-struct Waiting<'a> {
+struct CancelOnDrop<'a> {
     sender: &'a Sender,
     call: CallId,
     deadline: Deadline,
 }
 
-impl Waiting<'_> {
+impl CancelOnDrop<'_> {
     fn end(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         if !self.deadline.is_expired() {
             self.sender.abandon(self.call);
@@ -178,7 +178,7 @@ impl Drop for Waiting<'_> {
 /// awaited at once.
 async fn exchange(
     sending: Sending<'_>,
-    mut reply: Ticket,
+    mut reply: PendingCall,
     handed_over: impl FnOnce(),
 ) -> Result<Message> {
     let sent = tokio::select! {
@@ -196,7 +196,7 @@ async fn exchange(
     }
 }
 
-impl Inbox {
+impl ReplyReader {
     async fn read(self: Arc<Self>, mut receiver: Receiver) {
         while let Some(next) = receiver.next().await {
             match next {

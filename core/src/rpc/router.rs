@@ -16,12 +16,13 @@ use serde::Serialize;
 pub use self::extract::{Extract, FromState, State};
 pub use self::handler::Handler;
 use self::handler::{Method, Typed};
-use super::early::Encode;
+use super::replier::Encode;
+use crate::context::Context;
+use crate::dialect::Dialect;
 use crate::error::report;
-use crate::{
-    Address, CallError, Code, Context, Dialect, Error, Fault, Filter, Message, Reply, Request,
-    Result, Service,
-};
+use crate::error::{CallError, Code, Error, Fault, Result};
+use crate::message::{Address, Filter, Message};
+use crate::service::{Reply, Request, Service};
 
 /// A service made of async functions: methods by their names, handlers of events by their topics.
 ///

@@ -7,13 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_core::future::BoxFuture;
 
-use super::desk::{Desk, Rules};
-use super::suppression::{Answers, Suppression};
-use super::underway::Underway;
-use crate::burst::Burst;
-use crate::intake::{self, Duty, Phases, Post};
+use super::cancellations::Cancellations;
+use super::deduplication::{Deduplication, ReplyCache};
+use super::request_processor::{RequestPolicy, RequestProcessor};
+use crate::error::{Error, Result};
+use crate::message::Address;
+use crate::service::Service;
+use crate::transport::LogThrottle;
 use crate::transport::{Receiver, Sender};
-use crate::{Address, Error, Result, Service, Serving, Transport, Window};
+use crate::transport::{Transport, Window};
+use crate::worker::Serving;
+use crate::worker::receive_loop::{self, EndpointLabel, Lifecycle, StopGuard};
 
 /// Serves the requests of a service.
 ///
@@ -21,7 +25,7 @@ use crate::{Address, Error, Result, Service, Serving, Transport, Window};
 /// at most a [`Window`] of them at once. A request is settled after its reply was handed over, so
 /// one whose server dies goes to another server where the transport can carry that: it is run at
 /// least once. To run it at most once instead, say [`at_most_once`](ServerBind::at_most_once); to
-/// bear that it comes twice, [`suppress_duplicates`](ServerBind::suppress_duplicates). A handler
+/// bear that it comes twice, [`deduplicate`](ServerBind::deduplicate). A handler
 /// that panics, or whose result cannot be encoded, answers with a fault; one that is slower than
 /// its caller's deadline is dropped, and so is one whose caller stops waiting, where the transport
 /// [can tell](crate::Capabilities::cancellation); a request that comes too late never starts.
@@ -47,10 +51,10 @@ pub struct Server {
     sender: Sender,
     receiver: Receiver,
     window: Window,
-    rules: Rules,
+    rules: RequestPolicy,
     handle: ServerHandle,
     /// The last one, so that it is dropped last.
-    duty: Duty,
+    duty: StopGuard,
 }
 
 impl Server {
@@ -99,16 +103,16 @@ impl Server {
     pub fn serve<S: Service>(self, service: S) -> Serving {
         let Self { name, sender, receiver, window, rules, handle, duty } = self;
         let ServerHandle { phase, counts } = handle;
-        let desk = Desk {
-            post: Post { end: "server", name },
+        let desk = RequestProcessor {
+            post: EndpointLabel { end: "server", name },
             service,
             sender,
             rules,
             counts,
-            late: Burst::default(),
-            refused: Burst::default(),
+            late: LogThrottle::default(),
+            refused: LogThrottle::default(),
         };
-        Serving::new(phase, intake::run(Arc::new(desk), receiver, window, duty))
+        Serving::new(phase, receive_loop::run(Arc::new(desk), receiver, window, duty))
     }
 }
 
@@ -130,7 +134,7 @@ pub struct ServerBind<'t, T> {
     window: Window,
     is_at_most_once: bool,
     deliveries_max: Option<u32>,
-    suppression: Option<Suppression>,
+    suppression: Option<Deduplication>,
 }
 
 impl<T> ServerBind<'_, T> {
@@ -168,7 +172,7 @@ impl<T> ServerBind<'_, T> {
 
     /// Remembers what was answered, and does not carry out again what is delivered again. The
     /// default is to carry it out.
-    pub fn suppress_duplicates(self, suppression: Suppression) -> Self {
+    pub fn deduplicate(self, suppression: Deduplication) -> Self {
         Self { suppression: Some(suppression), ..self }
     }
 }
@@ -189,12 +193,13 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
             if deliveries_max.is_some_and(|most| most > 1) && !receiver.counts_attempts() {
                 return Err(Error::unsupported("attempts").with("service", name));
             }
-            let handle = ServerHandle { phase: Phases::new(), counts: Arc::default() };
-            let duty = Duty::new(&handle.phase);
-            let answers = suppression.map(Answers::new);
-            let underway = transport.capabilities().cancellation.then(Underway::default);
+            let handle = ServerHandle { phase: Lifecycle::new(), counts: Arc::default() };
+            let duty = StopGuard::new(&handle.phase);
+            let answers = suppression.map(ReplyCache::new);
+            let underway = transport.capabilities().cancellation.then(Cancellations::default);
             let hands_on = transport.capabilities().declining;
-            let rules = Rules { is_at_most_once, deliveries_max, answers, underway, hands_on };
+            let rules =
+                RequestPolicy { is_at_most_once, deliveries_max, answers, underway, hands_on };
             Ok(Server { name, sender, receiver, window, rules, handle, duty })
         })
     }
@@ -203,7 +208,7 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
 /// Stops a [`Server`], and tells what it does. Clones are handles of the same server.
 #[derive(Clone)]
 pub struct ServerHandle {
-    phase: Phases,
+    phase: Lifecycle,
     counts: Arc<Counts>,
 }
 

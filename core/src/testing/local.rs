@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use tokio::task::AbortHandle;
 
-use crate::{
-    Address, CallError, Client, Dialect, Memory, Reply, Request, Requester, Result, Server,
-    ServerHandle, Service,
-};
+use crate::dialect::Dialect;
+use crate::error::{CallError, Result};
+use crate::message::Address;
+use crate::rpc::{Client, Requester, Server, ServerHandle};
+use crate::service::{Reply, Request, Service};
+use crate::transport::Memory;
 
 /// A client of `service`, which is served over a memory transport of its own as long as the client
 /// or a clone of it lives.
@@ -102,7 +104,7 @@ impl Drop for Task {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service_fn;
+    use crate::service::service_fn;
 
     #[tokio::test]
     async fn the_server_ends_with_the_last_clone() {
@@ -115,9 +117,9 @@ mod tests {
         let local = local.await.unwrap();
         let clone = local.clone();
         drop(local);
-        let request = crate::Message::request(
+        let request = crate::message::Message::request(
             Address::from_static("any").unwrap(),
-            crate::Deadline::after_ms(30_000),
+            crate::message::Deadline::after_ms(30_000),
         );
         clone.call(Request::new(request)).await.unwrap();
         drop(clone);

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{CallError, Dialect, Error, Fault, Message, Reply, Request, Result, Service};
+use crate::dialect::Dialect;
+use crate::error::{CallError, Error, Fault, Result};
+use crate::message::Message;
+use crate::service::{Reply, Request, Service};
 
 /// A service made of scripted answers: each is given once, in order, to the calls of its method.
 ///
@@ -28,9 +31,9 @@ use crate::{CallError, Dialect, Error, Fault, Message, Reply, Request, Result, S
 ///     .always("double", |n: i64| Ok(n * 2));
 /// let client = Client::new(mock.clone(), MessagePack);
 ///
-/// assert_eq!(client.call::<_, i64>("add", &(2, 3)).await?, 5);
-/// assert!(client.call::<_, i64>("add", &(1, 1)).await.is_err());
-/// assert_eq!(client.call::<_, i64>("double", &4).await?, 8);
+/// assert_eq!(client.call::<i64>("add", &(2, 3)).await?, 5);
+/// assert!(client.call::<i64>("add", &(1, 1)).await.is_err());
+/// assert_eq!(client.call::<i64>("double", &4).await?, 8);
 ///
 /// assert_eq!(mock.methods(), ["add", "add", "double"]);
 /// assert_eq!(mock.arguments::<(i64, i64)>("add")?, [(2, 3), (1, 1)]);

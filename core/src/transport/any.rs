@@ -6,9 +6,11 @@ use std::sync::Arc;
 use futures_core::future::BoxFuture;
 
 use super::{
-    Capabilities, Filters, Graveyard, Origin, Receiver, Sender, Subscription, Transport, Window,
+    Capabilities, DeadLetterQueue, DeadLetterSource, Filters, Receiver, Sender, Subscription,
+    Transport, Window,
 };
-use crate::{Address, Result};
+use crate::error::Result;
+use crate::message::Address;
 
 /// Any transport, behind a pointer: for programs that choose theirs by a URL.
 ///
@@ -65,7 +67,7 @@ impl Transport for AnyTransport {
         self.0.subscriber(channel, subscription).await
     }
 
-    async fn dead_letters(&self, origin: &Origin) -> Result<Box<dyn Graveyard>> {
+    async fn dead_letters(&self, origin: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         self.0.dead_letters(origin).await
     }
 
@@ -97,7 +99,10 @@ trait DynTransport: Send + Sync {
         channel: &'a Address,
         subscription: Subscription,
     ) -> BoxFuture<'a, Result<(Receiver, Filters)>>;
-    fn dead_letters<'a>(&'a self, origin: &'a Origin) -> BoxFuture<'a, Result<Box<dyn Graveyard>>>;
+    fn dead_letters<'a>(
+        &'a self,
+        origin: &'a DeadLetterSource,
+    ) -> BoxFuture<'a, Result<Box<dyn DeadLetterQueue>>>;
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 }
 
@@ -138,7 +143,10 @@ impl<T: Transport> DynTransport for T {
         Box::pin(Transport::subscriber(self, channel, subscription))
     }
 
-    fn dead_letters<'a>(&'a self, origin: &'a Origin) -> BoxFuture<'a, Result<Box<dyn Graveyard>>> {
+    fn dead_letters<'a>(
+        &'a self,
+        origin: &'a DeadLetterSource,
+    ) -> BoxFuture<'a, Result<Box<dyn DeadLetterQueue>>> {
         Box::pin(Transport::dead_letters(self, origin))
     }
 

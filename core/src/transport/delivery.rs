@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
-use crate::{Fault, Message, Reason};
+use crate::error::Fault;
+use crate::message::{DeadLetterReason, Message};
 
 /// A message that arrived, with the means to say what became of it.
 #[derive(Debug)]
@@ -60,24 +61,24 @@ pub enum Outcome {
     Decline(Box<Fault>),
     /// It failed, and is to be attempted again, maybe not before a while. Only a backend with
     /// [`delayed_retries`](crate::Capabilities::delayed_retries) is told so.
-    Retry(Box<Deferral>),
+    Retry(Box<RetryAfter>),
     /// It failed for good, and is to be kept where somebody can look at it. Only a backend with
     /// [`dead_letters`](crate::Capabilities::dead_letters) is told so.
-    DeadLetter(Box<Burial>),
+    DeadLetter(Box<DeadLetterInfo>),
 }
 
 /// How something that failed is to be attempted again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Deferral {
+pub struct RetryAfter {
     /// How long nobody is to be given it. A backend that cannot measure it may take up to a
     /// quarter more.
     pub after: Duration,
-    /// What the attempt said, for its [`History`](crate::History).
+    /// What the attempt said, for its [`History`](crate::message::History).
     pub error: ByteString,
 }
 
-impl Deferral {
+impl RetryAfter {
     /// After this long, because of this error.
     #[must_use]
     pub fn new(after: Duration, error: impl Into<ByteString>) -> Self {
@@ -88,17 +89,17 @@ impl Deferral {
 /// Why something is to be kept as a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Burial {
+pub struct DeadLetterInfo {
     /// Why.
-    pub reason: Reason,
-    /// What the last attempt said, for its [`History`](crate::History).
+    pub reason: DeadLetterReason,
+    /// What the last attempt said, for its [`History`](crate::message::History).
     pub error: ByteString,
 }
 
-impl Burial {
+impl DeadLetterInfo {
     /// For this reason, because of this error.
     #[must_use]
-    pub fn new(reason: Reason, error: impl Into<ByteString>) -> Self {
+    pub fn new(reason: DeadLetterReason, error: impl Into<ByteString>) -> Self {
         Self { reason, error: error.into() }
     }
 }

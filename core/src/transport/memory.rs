@@ -1,12 +1,12 @@
 //! The in-memory transport: the reference for every other backend.
 
-mod graveyard;
+mod consumer;
+mod dead_letters;
 mod pipeline;
 mod pubsub;
 mod queue;
 mod requester;
 mod responder;
-mod seat;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,14 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::UnboundedSender;
 
-use self::graveyard::{Graves, Keeper};
+use self::dead_letters::{DeadLetterSession, DeadLetterStore};
 use self::pubsub::Channel;
-use self::queue::{Queue, Unserved};
+use self::queue::{NoConsumerPolicy, Queue};
 use super::{
-    Capabilities, Delivery, Filters, Graveyard, Origin, Receiver, Sender, Subscription, Transport,
-    Window,
+    Capabilities, DeadLetterQueue, DeadLetterSource, Delivery, Filters, Receiver, Sender,
+    Subscription, Transport, Window,
 };
-use crate::{Address, Error, ErrorKind, Limits, Message, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Address, Limits, Message};
 
 /// A transport within one process: for tests, for examples, and for services that share a program.
 ///
@@ -57,7 +58,7 @@ use crate::{Address, Error, ErrorKind, Limits, Message, Result};
 /// ```
 #[derive(Clone)]
 pub struct Memory {
-    hub: Arc<Hub>,
+    hub: Arc<MemoryBroker>,
     ends: Arc<Ends>,
     limits: Limits,
 }
@@ -77,7 +78,7 @@ impl Memory {
         if let Some(hub) = worlds.get(name).and_then(Weak::upgrade) {
             return Self::within(hub);
         }
-        let hub = Arc::<Hub>::default();
+        let hub = Arc::<MemoryBroker>::default();
         worlds.insert(name.to_owned(), Arc::downgrade(&hub));
         Self::within(hub)
     }
@@ -94,7 +95,7 @@ impl Memory {
         Self { limits, ..self }
     }
 
-    fn within(hub: Arc<Hub>) -> Self {
+    fn within(hub: Arc<MemoryBroker>) -> Self {
         Self { hub, ends: Arc::default(), limits: Limits::default() }
     }
 }
@@ -173,9 +174,9 @@ impl Transport for Memory {
         Ok((receiver, filters))
     }
 
-    async fn dead_letters(&self, origin: &Origin) -> Result<Box<dyn Graveyard>> {
+    async fn dead_letters(&self, origin: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         self.ends.check_open()?;
-        Ok(Box::new(Keeper::new(self.hub.graves(origin), self.hub.origin(origin))))
+        Ok(Box::new(DeadLetterSession::new(self.hub.graves(origin), self.hub.origin(origin))))
     }
 
     async fn close(&self) -> Result<()> {
@@ -190,35 +191,35 @@ impl fmt::Debug for Memory {
     }
 }
 
-static WORLDS: Mutex<std::collections::BTreeMap<String, Weak<Hub>>> =
+static WORLDS: Mutex<std::collections::BTreeMap<String, Weak<MemoryBroker>>> =
     Mutex::new(std::collections::BTreeMap::new());
 
 /// A world: the queues of its services, where the replies of its requesters go, its jobs and its
 /// channels.
 #[derive(Default)]
-struct Hub {
+struct MemoryBroker {
     services: Mutex<HashMap<Address, Arc<Queue>>>,
     jobs: Mutex<HashMap<Address, Arc<Queue>>>,
     channels: Mutex<HashMap<Address, Arc<Channel>>>,
-    mailboxes: Mutex<FxHashMap<u64, Mailbox>>,
-    graves: Mutex<HashMap<Origin, Arc<Graves>>>,
+    mailboxes: Mutex<FxHashMap<u64, ReplyMailbox>>,
+    graves: Mutex<HashMap<DeadLetterSource, Arc<DeadLetterStore>>>,
     last_id: AtomicU64,
 }
 
 /// Unbounded, because each item answers one request of its requester, whose calls in flight core
 /// bounds.
-type Mailbox = UnboundedSender<Result<Delivery>>;
+type ReplyMailbox = UnboundedSender<Result<Delivery>>;
 
-impl Hub {
+impl MemoryBroker {
     fn queue(&self, service: &Address) -> Arc<Queue> {
-        let graves = || self.graves(&Origin::Service(service.clone()));
-        let queue = || Arc::new(Queue::new(Unserved::Refused, graves()));
+        let graves = || self.graves(&DeadLetterSource::Service(service.clone()));
+        let queue = || Arc::new(Queue::new(NoConsumerPolicy::Refused, graves()));
         lock(&self.services).entry(service.clone()).or_insert_with(queue).clone()
     }
 
     fn jobs(&self, queue: &Address) -> Arc<Queue> {
-        let graves = || self.graves(&Origin::Queue(queue.clone()));
-        let held = || Arc::new(Queue::new(Unserved::Held, graves()));
+        let graves = || self.graves(&DeadLetterSource::Queue(queue.clone()));
+        let held = || Arc::new(Queue::new(NoConsumerPolicy::Held, graves()));
         lock(&self.jobs).entry(queue.clone()).or_insert_with(held).clone()
     }
 
@@ -226,16 +227,16 @@ impl Hub {
         lock(&self.channels).entry(channel.clone()).or_default().clone()
     }
 
-    fn graves(&self, origin: &Origin) -> Arc<Graves> {
+    fn graves(&self, origin: &DeadLetterSource) -> Arc<DeadLetterStore> {
         lock(&self.graves).entry(origin.clone()).or_default().clone()
     }
 
     /// The queue in which something died.
-    fn origin(&self, origin: &Origin) -> Option<Arc<Queue>> {
+    fn origin(&self, origin: &DeadLetterSource) -> Option<Arc<Queue>> {
         match origin {
-            Origin::Queue(queue) => Some(self.jobs(queue)),
-            Origin::Service(service) => Some(self.queue(service)),
-            Origin::Group { channel, group } => self.channel(channel).group(group),
+            DeadLetterSource::Queue(queue) => Some(self.jobs(queue)),
+            DeadLetterSource::Service(service) => Some(self.queue(service)),
+            DeadLetterSource::Group { channel, group } => self.channel(channel).group(group),
         }
     }
 

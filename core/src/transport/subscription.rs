@@ -6,7 +6,8 @@ use std::sync::Arc;
 use futures_core::future::BoxFuture;
 
 use super::Window;
-use crate::{Address, Error, Filter, Result};
+use crate::error::{Error, Result};
+use crate::message::{Address, Filter};
 
 /// What a subscribing end asks of its backend.
 #[derive(Clone, Debug)]
@@ -88,7 +89,7 @@ impl Group {
 }
 
 /// What a backend implements to let a subscriber change its filters while it runs.
-pub trait Interest: Send + Sync + 'static {
+pub trait FilterControl: Send + Sync + 'static {
     /// Adds a filter. What matches it and is published after the future has resolved is not missed;
     /// of what was published shortly before, some may come.
     fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>>;
@@ -99,16 +100,16 @@ pub trait Interest: Send + Sync + 'static {
 
 /// The filters of an open subscription. Clones are those of the same subscription.
 #[derive(Clone)]
-pub struct Filters(Arc<dyn Interest>);
+pub struct Filters(Arc<dyn FilterControl>);
 
 impl Filters {
     /// The filters that `interest` keeps.
     #[must_use]
-    pub fn new(interest: impl Interest) -> Self {
+    pub fn new(interest: impl FilterControl) -> Self {
         Self(Arc::new(interest))
     }
 
-    /// Adds a filter; see [`Interest::add`]. Dropping the future leaves it open whether it was
+    /// Adds a filter; see [`FilterControl::add`]. Dropping the future leaves it open whether it was
     /// added.
     ///
     /// # Errors
@@ -119,7 +120,7 @@ impl Filters {
         self.0.add(filter.try_into().map_err(Into::into)?).await
     }
 
-    /// Drops a filter; see [`Interest::remove`]. Of a group, it is dropped for all members.
+    /// Drops a filter; see [`FilterControl::remove`]. Of a group, it is dropped for all members.
     /// Dropping the future leaves it open whether it was dropped.
     ///
     /// # Errors

@@ -8,9 +8,12 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
+use polywire_core::message::CallId;
+use polywire_core::transport::{
+    Delivery, FilterControl, Filters, Inbound, Outbound, Receiver, Sender, Sending, Subscription,
+};
 use polywire_core::{
-    Address, CallId, Capabilities, Delivery, Error, ErrorKind, Filter, Filters, Inbound, Interest,
-    Message, Outbound, Receiver, Result, Sender, Sending, Subscription, Transport, Window,
+    Address, Capabilities, Error, ErrorKind, Filter, Message, Result, Transport, Window,
 };
 use tokio::sync::mpsc;
 
@@ -103,7 +106,7 @@ impl Inbound for In {
 /// Takes every change of filters, and does nothing about it.
 struct Deaf;
 
-impl Interest for Deaf {
+impl FilterControl for Deaf {
     fn add(&self, _: Filter) -> BoxFuture<'_, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
     }

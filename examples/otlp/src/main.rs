@@ -96,7 +96,7 @@ async fn call() -> Result<(), CallError> {
     let shop = Router::new(MessagePack).method("order", move |cents: u64| {
         let bank = bank.clone();
         async move {
-            let charged = bank.call::<_, ()>("charge", &cents).await;
+            let charged = bank.call::<()>("charge", &cents).await;
             charged.map_err(|error| Fault::new(Code::Application, error.to_string()))
         }
     });
@@ -107,7 +107,7 @@ async fn call() -> Result<(), CallError> {
         .await?
         .layer(&Trace::client("shop").propagate(OpenTelemetry));
     for cents in [99, 101] {
-        let outcome = shop.call::<_, ()>("order", &cents).await;
+        let outcome = shop.call::<()>("order", &cents).await;
         println!("an order of {cents} cents: {}", if outcome.is_ok() { "done" } else { "refused" });
     }
     Ok(())

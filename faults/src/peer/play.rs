@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
-use polywire_core::{Router, Server, Suppression, Window, Worker};
+use polywire_core::rpc::Deduplication;
+use polywire_core::{Router, Server, Window, Worker};
 
 use tokio::time::sleep;
 
@@ -30,8 +31,7 @@ pub async fn play(arguments: &[String]) -> Result<()> {
         match Role::named(role)? {
             Role::Server => serve(Server::bind(&amqp, SERVICE).await?, work).await,
             Role::CarefulServer => {
-                let server =
-                    Server::bind(&amqp, SERVICE).suppress_duplicates(Suppression::default());
+                let server = Server::bind(&amqp, SERVICE).deduplicate(Deduplication::default());
                 serve(server.await?, work).await;
             }
             Role::Worker => labour(&amqp, work).await?,

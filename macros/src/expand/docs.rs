@@ -19,7 +19,7 @@ pub(super) fn of_call(method: &Method) -> TokenStream {
             method,
             &format!("Calls `{name}` and waits for no outcome."),
             "Resolves when the call is handed over; nobody hears whether it succeeds.",
-            "As [`Outgoing::send`](::polywire::Outgoing::send).",
+            "As [`CallBuilder::send`](::polywire::rpc::CallBuilder::send).",
         );
     }
     let timeout = method.options.timeout.map(|timeout| {

@@ -56,7 +56,7 @@ impl End {
             "Cloning is cheap.",
         ]);
         let declared =
-            if self.layered { quote!(<D, S = ::polywire::Requester>) } else { quote!(<D>) };
+            if self.layered { quote!(<D, S = ::polywire::rpc::Requester>) } else { quote!(<D>) };
         let cfgs = service.cfgs();
         quote! {
             #(#cfgs)*

@@ -28,7 +28,7 @@ pub(crate) fn expand(error: &ErrorType) -> TokenStream {
                 }
 
                 fn from_fault<D: ::polywire::Dialect>(
-                    #fault: &::polywire::Received<'_, D>,
+                    #fault: &::polywire::error::Received<'_, D>,
                 ) -> ::std::option::Option<Self> {
                     match #fault.kind() {
                         #(#from_faults)*

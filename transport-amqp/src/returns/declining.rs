@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::{ErrorKind, Fault, Message, Outcome, Result, Settle};
+use polywire_core::transport::{Outcome, Settle};
+use polywire_core::{ErrorKind, Fault, Message, Result};
 
 use super::{Place, Returns, bucket};
 use crate::consumer::Taken;

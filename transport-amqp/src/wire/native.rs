@@ -41,9 +41,11 @@ use bytestring::ByteString;
 use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use polywire_core::message::{CallId, ReplyTo};
+use polywire_core::transport::Abandoned;
 use polywire_core::{
-    Abandoned, Address, Body, CallId, Code, Deadline, Error, ErrorKind, Fault, Headers, Identity,
-    Limits, Message, ReplyTo, Result,
+    Address, Body, Code, Deadline, Error, ErrorKind, Fault, Headers, Identity, Limits, Message,
+    Result,
 };
 
 use super::{Again, Correlation, Declines, Garbled, Publishing, Wire};
@@ -242,7 +244,7 @@ impl Wire for Native {
     fn encode_revived(&self, queue: &ShortString, letter: &Raw) -> Result<Publishing> {
         let mut history =
             letter.properties.headers().as_ref().and_then(history::read).unwrap_or_default();
-        history.revived();
+        history.redriven();
         let again = Again::new(letter.properties.clone(), None, letter.data.clone().into(), 1);
         let again = Again { history: Some(history), for_ever: true, ..again };
         let mut copy = self.encode_again(queue, queue, again)?;

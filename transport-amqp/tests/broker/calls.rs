@@ -73,14 +73,14 @@ async fn message_too_large_for_the_broker_is_told_so() {
         .method("measure", |text: String| async move { Ok(text.len()) });
     tokio::spawn(server.serve(router));
     let client = client(&amqp, "large").await;
-    let error = client.call::<_, usize>("measure", &"x".repeat(2 << 20)).await.unwrap_err();
+    let error = client.call::<usize>("measure", &"x".repeat(2 << 20)).await.unwrap_err();
     assert_eq!(error.kind(), Some(ErrorKind::TooLarge), "{error:?}");
-    let error = client.call::<_, String>("grow", &(2 << 20)).await.unwrap_err();
+    let error = client.call::<String>("grow", &(2 << 20)).await.unwrap_err();
     let CallError::Fault(fault) = error else { panic!("{error:?}") };
     assert_eq!(fault.code, Code::Internal);
     assert!(fault.message.contains("no message of this size"), "{fault}");
     // It was carried out once, and goes on.
-    assert_eq!(client.call::<_, String>("grow", &5).await.unwrap(), "xxxxx");
+    assert_eq!(client.call::<String>("grow", &5).await.unwrap(), "xxxxx");
     // A reply may be there before its confirm.
     until(|| handle.stats().answered == 2).await;
     assert_eq!(handle.stats().undelivered, 0);
@@ -93,7 +93,7 @@ async fn unroutable_calls_fail_and_no_others(url: String) {
     let unserved = client(&amqp, "nobody.at.all").await;
     let calls = (0..2_000_u32).map(|n| {
         let client = if n % 10 == 3 { &unserved } else { &served };
-        let call = client.request("double").start::<_, u32>(&n).unwrap();
+        let call = client.request("double").start::<u32>(&n).unwrap();
         async move { (n, call.await) }
     });
     for (n, outcome) in join_all(calls).await {
@@ -115,7 +115,7 @@ async fn returned_reply_fails_no_call_of_ours(url: String) {
     let gate = Arc::new(Semaphore::new(0));
     let slow = serve_gated(&other, "elsewhere", &gate).await;
     let server = serve(&amqp, "here").await;
-    let call = client(&amqp, "elsewhere").await.request("wait").start::<_, u32>(&7).unwrap();
+    let call = client(&amqp, "elsewhere").await.request("wait").start::<u32>(&7).unwrap();
     until(|| slow.stats().running == 1).await;
     let stranger = BasicProperties::default()
         .with_type("double".into())
@@ -136,7 +136,7 @@ async fn oversized_fault_is_answered_with_a_small_one(url: String) {
     });
     tokio::spawn(server.serve(router));
     let client = client(&amqp, "verbose").await;
-    let outcome = client.request("fail").timeout(PATIENCE).call::<_, u32>(&()).await;
+    let outcome = client.request("fail").timeout(PATIENCE).call::<u32>(&()).await;
     let Err(CallError::Fault(fault)) = outcome else { panic!("the call ended with {outcome:?}") };
     assert_eq!(fault.code, Code::Internal);
     assert!(fault.message.contains("do not fit"), "{}", fault.message);
@@ -153,7 +153,7 @@ async fn requests_are_persistent_and_expire(url: String) {
         .request("look")
         .timeout(Duration::from_secs(7))
         .header("größe", "目")
-        .start::<_, u32>(&1);
+        .start::<u32>(&1);
     let request = requests.next().await.unwrap().unwrap();
     let properties = &request.properties;
     assert_eq!(properties.delivery_mode(), &Some(2));
@@ -194,7 +194,7 @@ async fn garbled_requests_are_answered_or_rejected(url: String) {
         publish(&channel, "polywire.victim", properties).await;
         until(|| handle.stats().rejected == before + 1).await;
     }
-    assert_eq!(client(&amqp, "victim").await.call::<_, u32>("double", &2).await.unwrap(), 4);
+    assert_eq!(client(&amqp, "victim").await.call::<u32>("double", &2).await.unwrap(), 4);
 }
 
 async fn garbled_reply_fails_its_call_alone(url: String) {
@@ -202,13 +202,12 @@ async fn garbled_reply_fails_its_call_alone(url: String) {
     let mut requests = consume(&channel, "polywire.babbler").await;
     let amqp = Amqp::connect(&url).await.unwrap();
     let client = client(&amqp, "babbler").await;
-    let garbled = client.request("say").start::<_, u32>(&1).unwrap();
+    let garbled = client.request("say").start::<u32>(&1).unwrap();
     reply(&channel, &mut requests, bad_text()).await;
     let error = garbled.await.unwrap_err();
     assert_eq!(error.kind(), Some(ErrorKind::Codec), "{error:?}");
 
-    let (first, second) =
-        (client.request("say").start::<_, u32>(&1), client.request("say").start(&1));
+    let (first, second) = (client.request("say").start::<u32>(&1), client.request("say").start(&1));
     reply(&channel, &mut requests, FieldTable::default()).await;
     reply(&channel, &mut requests, FieldTable::default()).await;
     assert_eq!((first.unwrap().await.unwrap(), second.unwrap().await.unwrap()), (1, 1_u32));
@@ -219,10 +218,10 @@ async fn reserved_headers_are_refused(url: String) {
     let _server = serve(&amqp, "headers").await;
     let client = client(&amqp, "headers").await;
     let call = client.request("double").header("polywire.fault", "Internal");
-    assert_eq!(call.call::<_, u32>(&1).await.unwrap_err().kind(), Some(ErrorKind::Config));
+    assert_eq!(call.call::<u32>(&1).await.unwrap_err().kind(), Some(ErrorKind::Config));
     let call = client.request("double").header("x".repeat(300), "");
-    assert_eq!(call.call::<_, u32>(&1).await.unwrap_err().kind(), Some(ErrorKind::TooLarge));
-    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
+    assert_eq!(call.call::<u32>(&1).await.unwrap_err().kind(), Some(ErrorKind::TooLarge));
+    assert_eq!(client.call::<u32>("double", &1).await.unwrap(), 2);
 }
 
 async fn queue_of_other_arguments_is_named(url: String) {
@@ -240,7 +239,7 @@ async fn deleted_request_queue_is_made_again(url: String) {
     let amqp = Amqp::connect(&url).await.unwrap();
     let _server = serve(&amqp, "fragile").await;
     let client = client(&amqp, "fragile").await;
-    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
+    assert_eq!(client.call::<u32>("double", &1).await.unwrap(), 2);
     delete(&url, "polywire.fragile").await;
     eventually_answered(&client).await;
 }
@@ -250,12 +249,12 @@ async fn deleted_reply_queue_fails_its_calls_at_once(url: String) {
     let gate = Arc::new(Semaphore::new(0));
     let handle = serve_gated(&amqp, "slow", &gate).await;
     let client = client(&amqp, "slow").await;
-    let pending = client.request("wait").start::<_, u32>(&1).unwrap();
+    let pending = client.request("wait").start::<u32>(&1).unwrap();
     until(|| handle.stats().running == 1).await;
     // The server has no room for another request, whose properties tell where replies go.
     let channel = channel(&url).await;
     let mut requests = consume(&channel, "polywire.slow").await;
-    let second = client.request("wait").start::<_, u32>(&2).unwrap();
+    let second = client.request("wait").start::<u32>(&2).unwrap();
     let request = timeout(PATIENCE, requests.next()).await.unwrap().unwrap().unwrap();
     let queue = request.properties.reply_to().as_ref().unwrap().as_str().to_owned();
     delete(&url, &queue).await;
@@ -271,7 +270,7 @@ async fn requests_not_begun_are_handed_back(url: String) {
     let idle = Server::bind(&amqp, "idle").await.unwrap();
     let client = client(&amqp, "idle").await;
     let mut calls: Vec<_> =
-        (0..4_u32).map(|n| client.request("again").start::<_, bool>(&n).unwrap()).collect();
+        (0..4_u32).map(|n| client.request("again").start::<bool>(&n).unwrap()).collect();
     for call in &mut calls {
         call.handed_over().await;
     }
@@ -291,7 +290,7 @@ async fn dropped_server_has_its_request_delivered_again(url: String) {
     let handle = server.handle();
     let stuck = service_fn(|_| std::future::pending::<Result<Reply, CallError>>());
     let serving = tokio::spawn(server.serve(stuck));
-    let call = client(&amqp, "mortal").await.request("again").start::<_, bool>(&1).unwrap();
+    let call = client(&amqp, "mortal").await.request("again").start::<bool>(&1).unwrap();
     until(|| handle.stats().running == 1).await;
     serving.abort();
     let _other = serve(&amqp, "mortal").await;
@@ -305,7 +304,7 @@ async fn confirmed_request_outlives_a_killed_broker() {
     drop(Server::bind(&amqp, "absent").await.unwrap());
     let client = client(&amqp, "absent").await;
     // A broker may take long to come back.
-    let mut call = client.request("double").timeout(PATIENCE * 2).start::<_, u32>(&21).unwrap();
+    let mut call = client.request("double").timeout(PATIENCE * 2).start::<u32>(&21).unwrap();
     call.handed_over().await;
     let node = killed_and_restarted(node).await;
     let serving = Amqp::connect(&node.url()).await.unwrap();
@@ -319,15 +318,14 @@ async fn killed_broker_comes_back_and_all_goes_on() {
         (Amqp::connect(&node.url()).await.unwrap(), Amqp::connect(&node.url()).await.unwrap());
     let _server = serve(&serving, "steady").await;
     let client = client(&calling, "steady").await;
-    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
+    assert_eq!(client.call::<u32>("double", &1).await.unwrap(), 2);
     let running = client.clone();
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let calls = tokio::spawn(async move {
         let mut ended = 0_u32;
         while stopped.try_recv().is_err() {
             // Whatever becomes of it, it ends by its deadline.
-            let call =
-                running.request("double").timeout(Duration::from_secs(2)).call::<_, u32>(&21);
+            let call = running.request("double").timeout(Duration::from_secs(2)).call::<u32>(&21);
             match timeout(Duration::from_secs(4), call).await.expect("a call ends by its deadline")
             {
                 Ok(doubled) => assert_eq!(doubled, 42),

@@ -92,13 +92,10 @@ async fn frozen_broker_does_not_keep_close_from_ending() {
     let amqp = Amqp::connect(&node.url()).await.unwrap();
     let _server = serve(&amqp, "cold").await;
     let client = client(&amqp, "cold").await;
-    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
+    assert_eq!(client.call::<u32>("double", &1).await.unwrap(), 2);
     node.freeze().unwrap();
     timeout(PATIENCE, amqp.close()).await.expect("closing ends").unwrap();
-    assert_eq!(
-        client.call::<_, u32>("double", &1).await.unwrap_err().kind(),
-        Some(ErrorKind::Closed)
-    );
+    assert_eq!(client.call::<u32>("double", &1).await.unwrap_err().kind(), Some(ErrorKind::Closed));
 }
 
 async fn closing_goes_on_when_nobody_waits_for_it() {
@@ -106,7 +103,7 @@ async fn closing_goes_on_when_nobody_waits_for_it() {
     let amqp = Amqp::connect(&node.url()).await.unwrap();
     let server = serve(&amqp, "left").await;
     let client = client(&amqp, "left").await;
-    assert_eq!(client.call::<_, u32>("double", &2).await.unwrap(), 4);
+    assert_eq!(client.call::<u32>("double", &2).await.unwrap(), 4);
     let queues = || node.ctl(&["list_queues", "name"]).unwrap();
     assert!(queues().contains("polywire.reply."), "{}", queues());
     assert!(amqp.close().now_or_never().is_none(), "closing takes a moment");
@@ -133,7 +130,7 @@ async fn certificates_are_verified() {
 
     let amqp = Amqp::connect(&url("localhost", "ca.pem")).await.unwrap();
     let _server = serve(&amqp, "secret").await;
-    assert_eq!(client(&amqp, "secret").await.call::<_, u32>("double", &1).await.unwrap(), 2);
+    assert_eq!(client(&amqp, "secret").await.call::<u32>("double", &1).await.unwrap(), 2);
 
     // One that insists on the client's.
     let strict_port =

@@ -6,7 +6,8 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, ReplyMode};
 use polywire_codec::MessagePack;
-use polywire_core::{Client, Context, Fault, Router, Server, ServerHandle, Transport, Window};
+use polywire_core::rpc::ServerHandle;
+use polywire_core::{Client, Context, Fault, Router, Server, Transport, Window};
 use polywire_rabbitmq_node::Node;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -31,12 +32,12 @@ async fn abandoned_while_it_waits(url: String) {
     let gate = Arc::new(Semaphore::new(0));
     let server = serve_gated(&amqp, "control.queued", &gate).await;
     let client = client(&amqp, "control.queued").await;
-    let first = client.request("wait").start::<_, u32>(&1_u32).unwrap();
+    let first = client.request("wait").start::<u32>(&1_u32).unwrap();
     until(|| server.stats().running == 1).await;
-    let mut second = client.request("wait").start::<_, u32>(&2_u32).unwrap();
+    let mut second = client.request("wait").start::<u32>(&2_u32).unwrap();
     second.handed_over().await;
     drop(second);
-    let third = client.request("wait").start::<_, u32>(&3_u32).unwrap();
+    let third = client.request("wait").start::<u32>(&3_u32).unwrap();
     // The word of this goes the same way as that of the second, after it.
     drop(first);
     until(|| server.stats().abandoned == 2).await;
@@ -54,7 +55,7 @@ async fn direct_mode(url: String) {
     let gate = Arc::new(Semaphore::new(0));
     let server = serve_gated(&amqp, "control.direct", &gate).await;
     let client = client(&direct, "control.direct").await;
-    let call = client.request("wait").start::<_, u32>(&1_u32).unwrap();
+    let call = client.request("wait").start::<u32>(&1_u32).unwrap();
     until(|| server.stats().running == 1).await;
     drop(call);
     gate.add_permits(1);
@@ -88,7 +89,7 @@ async fn declined_while_busy(url: String) {
     let busy = choosy(&amqp, "control.busy", Some(gate.clone())).await;
     let client: Client<MessagePack> = client(&amqp, "control.busy").await;
     let start =
-        || client.request("film").timeout(Duration::from_mins(2)).start::<_, u64>(&1_u32).unwrap();
+        || client.request("film").timeout(Duration::from_mins(2)).start::<u64>(&1_u32).unwrap();
     let first = start();
     until(|| busy.stats().running == 1).await;
     let declining = choosy(&other, "control.busy", None).await;
@@ -111,10 +112,10 @@ async fn declined_by_the_last(url: String) {
     let gate = Arc::new(Semaphore::new(0));
     let busy = choosy(&amqp, "control.last", Some(gate.clone())).await;
     let client = client(&other, "control.last").await;
-    let first = client.request("film").start::<_, u64>(&1_u32).unwrap();
+    let first = client.request("film").start::<u64>(&1_u32).unwrap();
     until(|| busy.stats().running == 1).await;
     let declining = choosy(&other, "control.last", None).await;
-    let second = client.request("film").start::<_, u64>(&2_u32).unwrap();
+    let second = client.request("film").start::<u64>(&2_u32).unwrap();
     until(|| declining.stats().declined == 1).await;
     // The request that it works on goes to the one that is left, which declines that as well.
     amqp.close().await.unwrap();
@@ -136,7 +137,7 @@ async fn after_a_restart() {
     let abandoning = async {
         while server.stats().abandoned == 0 {
             let request = client.request("wait").timeout(Duration::from_secs(5));
-            let mut call = request.start::<_, u32>(&1_u32).unwrap();
+            let mut call = request.start::<u32>(&1_u32).unwrap();
             call.handed_over().await;
             drop(call);
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -30,7 +30,7 @@ async fn direct_replies_need_no_queue() {
     let _server = serve(&amqp, "direct").await;
     let client = client(&amqp, "direct").await;
     for n in 0..100 {
-        assert_eq!(client.call::<_, u32>("double", &n).await.unwrap(), 2 * n);
+        assert_eq!(client.call::<u32>("double", &n).await.unwrap(), 2 * n);
     }
     let queues = node.ctl(&["list_queues", "name"]).unwrap();
     assert!(queues.contains("polywire.direct") && !queues.contains("polywire.reply"), "{queues}");
@@ -44,7 +44,7 @@ async fn cut_fails_direct_calls_at_once(url: String) {
     let server = serve_gated(&serving, "cut.off", &gate).await;
     let client = client(&calling, "cut.off").await;
     let mut events = calling.events();
-    let mut pending = client.request("wait").timeout(PATIENCE * 2).start::<_, u32>(&1).unwrap();
+    let mut pending = client.request("wait").timeout(PATIENCE * 2).start::<u32>(&1).unwrap();
     pending.handed_over().await;
     until(|| server.stats().running == 1).await;
     proxy.sever();
@@ -58,6 +58,6 @@ async fn cut_fails_direct_calls_at_once(url: String) {
 
 async fn unroutable_direct_calls_fail_at_once(url: String) {
     let amqp = Amqp::builder(&url).unwrap().reply_mode(ReplyMode::Direct).connect().await.unwrap();
-    let outcome = client(&amqp, "nobody.direct").await.call::<_, u32>("double", &1).await;
+    let outcome = client(&amqp, "nobody.direct").await.call::<u32>("double", &1).await;
     assert_eq!(outcome.unwrap_err().kind(), Some(ErrorKind::Unroutable));
 }

@@ -39,7 +39,7 @@ async fn alarm_of_the_broker_is_told() {
     let client = client(&amqp, "alarmed").await;
     alarm(&node);
     // The broker tells those who publish, when they publish.
-    let start = || client.request("double").timeout(PATIENCE).start::<_, u32>(&1).unwrap();
+    let start = || client.request("double").timeout(PATIENCE).start::<u32>(&1).unwrap();
     let first = start();
     blocked(&mut events).await;
     let second = start();
@@ -55,13 +55,13 @@ async fn call_under_alarm_ends_by_its_deadline_unsent() {
     let _server = serve(&served, "unreached").await;
     let client = client(&amqp, "unreached").await;
     let outcome =
-        client.request("double").timeout(Duration::from_millis(300)).call::<_, u32>(&1).await;
+        client.request("double").timeout(Duration::from_millis(300)).call::<u32>(&1).await;
     let Err(CallError::Failed(error)) = outcome else { panic!("the call ended with {outcome:?}") };
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
     assert!(error.is_unsent() && error.detail("because").unwrap().contains("memory"), "{error:?}");
     calm(&node);
     unblocked(&mut events).await;
-    assert_eq!(client.call::<_, u32>("double", &2).await.unwrap(), 4);
+    assert_eq!(client.call::<u32>("double", &2).await.unwrap(), 4);
 }
 
 async fn jobs_pushed_under_alarm_go_out_in_order() {
@@ -113,7 +113,7 @@ async fn worker_acknowledges_under_alarm() {
 async fn blocked_transport_closes_in_time() {
     let (node, amqp, _events) = alarmed().await;
     let client = client(&amqp, "anybody").await;
-    let call = client.request("double").timeout(PATIENCE).start::<_, u32>(&1).unwrap();
+    let call = client.request("double").timeout(PATIENCE).start::<u32>(&1).unwrap();
     timeout(PATIENCE, amqp.close()).await.expect("closing ends").unwrap();
     assert_eq!(call.await.unwrap_err().kind(), Some(ErrorKind::Closed));
     calm(&node);
@@ -137,7 +137,7 @@ async fn connection_made_under_an_alarm_holds() {
     // In its first moments there is no channel yet.
     let held = async {
         loop {
-            let call = client.request("double").timeout(Duration::from_secs(1)).call::<_, u32>(&1);
+            let call = client.request("double").timeout(Duration::from_secs(1)).call::<u32>(&1);
             let Err(CallError::Failed(error)) = call.await else {
                 panic!("a call was answered by nobody")
             };

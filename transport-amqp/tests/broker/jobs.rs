@@ -9,7 +9,8 @@ use lapin::BasicProperties;
 use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, QueueKind};
 use polywire_codec::MessagePack;
-use polywire_core::{ErrorKind, Headers, Job, Puller, Pusher, Reason, Transport, Window};
+use polywire_core::message::DeadLetterReason;
+use polywire_core::{ErrorKind, Headers, Job, Puller, Pusher, Transport, Window};
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
@@ -147,9 +148,8 @@ async fn unreadable_jobs_are_kept_and_told(url: String) {
     job.ack();
     let letters = until_dead(&amqp, "victim", 3).await;
     assert!(
-        letters
-            .iter()
-            .all(|letter| letter.reason() == Reason::Unreadable && letter.last_error().is_some())
+        letters.iter().all(|letter| letter.reason() == DeadLetterReason::Unreadable
+            && letter.last_error().is_some())
     );
     assert!(letters.iter().all(|letter| letter.message().body.clone().into_bytes() == b"\x01"[..]));
 }

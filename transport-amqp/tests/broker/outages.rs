@@ -32,7 +32,7 @@ async fn lost_broker_is_replaced_by_the_next_one() {
     let mut events = amqp.events();
     let _server = serve(&amqp, "moving").await;
     let client = client(&amqp, "moving").await;
-    assert_eq!(client.call::<_, u32>("double", &1).await.unwrap(), 2);
+    assert_eq!(client.call::<u32>("double", &1).await.unwrap(), 2);
     assert!(
         second.ctl(&["list_connections"]).unwrap().trim().is_empty(),
         "the second broker is used already"
@@ -56,7 +56,7 @@ async fn lost_broker_is_replaced_by_the_next_one() {
     // The queue of the service is made at the second broker as soon as its consumer is there.
     let answer = async {
         loop {
-            match client.call::<_, u32>("double", &2).await {
+            match client.call::<u32>("double", &2).await {
                 Ok(four) => return four,
                 Err(error) => {
                     let expected =
@@ -90,7 +90,7 @@ async fn changed_password_is_asked_for_again() {
         restored +=
             u32::from(matches!(events.next().await.unwrap().change, Change::Restored { .. }));
     }
-    assert_eq!(client(&amqp, "rotated").await.call::<_, u32>("double", &2).await.unwrap(), 4);
+    assert_eq!(client(&amqp, "rotated").await.call::<u32>("double", &2).await.unwrap(), 4);
 }
 
 async fn refused_user_is_not_retried_for_ever() {
@@ -109,7 +109,7 @@ async fn refused_user_is_not_retried_for_ever() {
             refused += 1;
         }
     }
-    let outcome = client.call::<_, u32>("double", &2).await;
+    let outcome = client.call::<u32>("double", &2).await;
     assert_eq!(outcome.unwrap_err().kind(), Some(ErrorKind::Denied));
     let error = Server::bind(&amqp, "late").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
@@ -126,7 +126,7 @@ async fn calls_whose_replies_are_refused_fail_at_once() {
     let servers = Amqp::connect(&node.url()).await.unwrap();
     let _server = serve_gated(&servers, "deaf", &gate).await;
     let client = client(&amqp, "deaf").await;
-    let mut begun = client.request("wait").timeout(PATIENCE).start::<_, u32>(&1).unwrap();
+    let mut begun = client.request("wait").timeout(PATIENCE).start::<u32>(&1).unwrap();
     begun.handed_over().await;
     node.ctl(&["change_password", "guest", "changed"]).unwrap();
     let process = consumer_with_reply_queue(&node);
@@ -143,7 +143,7 @@ async fn calls_whose_replies_are_refused_fail_at_once() {
     };
     assert_eq!(refusal.kind(), ErrorKind::Denied);
     assert_eq!(begun.await.unwrap_err().kind(), Some(ErrorKind::RepliesLost));
-    let outcome = client.request("double").timeout(PATIENCE).call::<_, u32>(&2).await;
+    let outcome = client.request("double").timeout(PATIENCE).call::<u32>(&2).await;
     let Err(CallError::Failed(error)) = outcome else { panic!("the call ended with {outcome:?}") };
     assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::Denied, true), "{error:?}");
     let error = Client::connect(&amqp, "late", MessagePack).await.unwrap_err();

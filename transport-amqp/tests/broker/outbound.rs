@@ -10,9 +10,10 @@ use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, AmqpBuilder, Change, ConnectionEvents, Purpose};
 use polywire_codec::MessagePack;
 use polywire_conformance::{Direction, Proxy};
+use polywire_core::message::CallId;
+use polywire_core::transport::Sender;
 use polywire_core::{
-    Address, CallError, CallId, Deadline, ErrorKind, Message, Puller, Pusher, Sender, Server,
-    Transport,
+    Address, CallError, Deadline, ErrorKind, Message, Puller, Pusher, Server, Transport,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
@@ -107,7 +108,7 @@ async fn message_that_is_given_up_is_never_sent(url: String) {
     let caller = client(&amqp, "nobody").await;
     cut(&proxy, &mut events).await;
     assert!(timeout(Duration::ZERO, pusher.push(&1)).await.is_err(), "it is held, and dropped");
-    let impatient = caller.request("x").timeout(Duration::from_millis(50)).call::<_, u32>(&1);
+    let impatient = caller.request("x").timeout(Duration::from_millis(50)).call::<u32>(&1);
     let (impatient, pushed) = tokio::join!(impatient, pusher.push(&2));
     let Err(CallError::Failed(impatient)) = impatient else {
         panic!("the call ended with {impatient:?}")
@@ -129,7 +130,7 @@ async fn unconfirmed_messages_are_bounded() {
     drop(Server::bind(&amqp, "frozen").await.unwrap());
     let client = client(&amqp, "frozen").await;
     node.freeze().unwrap();
-    let call = || client.request("x").timeout(Duration::from_millis(500)).call::<_, u32>(&());
+    let call = || client.request("x").timeout(Duration::from_millis(500)).call::<u32>(&());
     let calls = std::iter::repeat_with(call).take(10);
     let mut sent = 0;
     for outcome in join_all(calls).await {
@@ -146,7 +147,7 @@ async fn unconfirmed_messages_are_bounded() {
     assert_eq!(sent, 4);
     node.thaw().unwrap();
     // What was on its way is confirmed now, and makes room.
-    let mut call = client.request("x").timeout(PATIENCE).start::<_, u32>(&1).unwrap();
+    let mut call = client.request("x").timeout(PATIENCE).start::<u32>(&1).unwrap();
     call.handed_over().await;
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, AmqpBuilder, QueueKind, QueueOptions, QueueOverflow};
 use polywire_codec::MessagePack;
+use polywire_core::message::DeadLetterReason;
 use polywire_core::{
-    Address, Client, DeadLetters, Deadline, ErrorKind, Group, Job, Message, Puller, Pusher, Reason,
-    Server, Subscriber, Transport, Window,
+    Address, Client, DeadLetters, Deadline, ErrorKind, Group, Job, Message, Puller, Pusher, Server,
+    Subscriber, Transport, Window,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
@@ -216,7 +217,7 @@ async fn oldest_job_leaves_a_full_queue(url: String) {
     let letters = until_dead(&amqp, "shifting", 1).await;
     assert_eq!(
         (letters[0].reason(), letters[0].read::<u32>(&MessagePack).unwrap()),
-        (Reason::Overflowed, 0)
+        (DeadLetterReason::Overflowed, 0)
     );
     let mut jobs = puller(&amqp, "shifting", 1).await;
     let discarded = next(&mut jobs).await;
@@ -278,7 +279,7 @@ async fn urgent_jobs_and_requests_are_taken_first(url: String) {
     let client = Client::connect(&amqp, "urgent", MessagePack).await.unwrap();
     let mut calls = Vec::new();
     for (method, priority) in [("slow", 0), ("quick", 5)] {
-        let mut call = client.request(method).priority(priority).start::<_, ()>(&1).unwrap();
+        let mut call = client.request(method).priority(priority).start::<()>(&1).unwrap();
         call.handed_over().await;
         calls.push(call);
     }
@@ -302,7 +303,7 @@ async fn what_comes_back_too_often_is_buried_by_the_broker(url: String) {
     let letters = until_dead(&amqp, "limited", 1).await;
     assert_eq!(
         (letters[0].reason(), letters[0].read::<u32>(&MessagePack).unwrap()),
-        (Reason::Crashed, 1)
+        (DeadLetterReason::Crashed, 1)
     );
     assert!(letters[0].at().unwrap().elapsed().unwrap() < PATIENCE * 2, "{letters:?}");
     println!("after {} attempts", letters[0].attempts());
@@ -326,7 +327,7 @@ async fn what_is_there_too_long_is_buried_if_asked_for(url: String) {
     for queue in ["kept.short", "gone.short"] {
         Pusher::connect(&amqp, queue, MessagePack).await.unwrap().push(&1).await.unwrap();
     }
-    assert_eq!(until_dead(&amqp, "kept.short", 1).await[0].reason(), Reason::Expired);
+    assert_eq!(until_dead(&amqp, "kept.short", 1).await[0].reason(), DeadLetterReason::Expired);
     let channel = channel(&url).await;
     let gone = async { while waiting(&channel, "polywire.jobs.gone.short").await > 0 {} };
     timeout(PATIENCE, gone).await.expect("it is gone");

@@ -10,9 +10,10 @@ use lapin::BasicProperties;
 use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, QueueKind};
 use polywire_codec::MessagePack;
+use polywire_core::message::DeadLetterReason;
 use polywire_core::{
     Address, Client, Code, Context, DeadLetters, ErrorKind, Fault, Group, Job, Listener, Publisher,
-    Puller, Pusher, Reason, Retries, Router, Server, Subscriber, Transport, Window, Worker,
+    Puller, Pusher, Retries, Router, Server, Subscriber, Transport, Window, Worker,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
@@ -129,7 +130,10 @@ async fn dead_job_is_redriven_as_it_came(url: String) {
             .collect();
         assert_eq!(
             told,
-            [(Reason::Refused, 1, Some("job 1")), (Reason::Refused, 1, Some("job 2"))]
+            [
+                (DeadLetterReason::Refused, 1, Some("job 1")),
+                (DeadLetterReason::Refused, 1, Some("job 2"))
+            ]
         );
         assert!(letters[0].at().unwrap().elapsed().unwrap() < PATIENCE * 2);
         let dead = DeadLetters::of_queue(&amqp, &*queue).unwrap();
@@ -186,7 +190,7 @@ async fn job_that_ends_its_processes_is_not_run_again(url: String) {
             async { Ok(()) }
         }));
         let letters = until_dead(&amqp, &queue, 1).await;
-        assert_eq!(letters[0].reason(), Reason::Crashed, "{kind:?}");
+        assert_eq!(letters[0].reason(), DeadLetterReason::Crashed, "{kind:?}");
         // What a consumer is given while it goes counts as well, although nobody sees it.
         assert!(
             (4..=5).contains(&letters[0].attempts()),
@@ -256,7 +260,7 @@ async fn request_that_ends_its_servers_is_kept(url: String) {
             dying.push((transport, requests));
         }
         let client = Client::connect(&amqp, &*service, MessagePack).await.unwrap();
-        let call = tokio::spawn(async move { client.call::<_, u32>("crash", &1).await });
+        let call = tokio::spawn(async move { client.call::<u32>("crash", &1).await });
         // Each server but the last one gets it, since they do not take turns by names: whoever has
         // it dies.
         for _ in 0..limit {
@@ -284,8 +288,12 @@ async fn request_that_ends_its_servers_is_kept(url: String) {
         assert_eq!(runs.load(Ordering::SeqCst), 0);
         let dead = DeadLetters::of_service(&amqp, &*service).unwrap();
         let redriving = async {
-            while dead.redrive(9, |letter| letter.reason() == Reason::Crashed).await.unwrap() == 0 {
-            }
+            while dead
+                .redrive(9, |letter| letter.reason() == DeadLetterReason::Crashed)
+                .await
+                .unwrap()
+                == 0
+            {}
         };
         timeout(PATIENCE, redriving).await.expect("it is kept");
         until(|| runs.load(Ordering::SeqCst) == 1).await;

@@ -9,9 +9,9 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
-use polywire_core::{
-    Address, Client, Context, DeadLetter, DeadLetters, Puller, Router, Server, ServerHandle, Window,
-};
+use polywire_core::pipeline::DeadLetter;
+use polywire_core::rpc::ServerHandle;
+use polywire_core::{Address, Client, Context, DeadLetters, Puller, Router, Server, Window};
 use polywire_rabbitmq_node::Node;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -74,7 +74,7 @@ pub(crate) async fn next_job(jobs: &mut Puller<u32>) -> u32 {
 /// Calls until a call is answered.
 pub(crate) async fn eventually_answered(client: &Client<MessagePack>) {
     let calling = async {
-        while client.request("double").timeout(Duration::from_secs(2)).call::<_, u32>(&1).await.ok()
+        while client.request("double").timeout(Duration::from_secs(2)).call::<u32>(&1).await.ok()
             != Some(2)
         {}
     };

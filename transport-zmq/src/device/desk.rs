@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use polywire_core::{CallId, Deadline};
+use polywire_core::Deadline;
+use polywire_core::message::CallId;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 

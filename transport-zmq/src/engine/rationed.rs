@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, Weak};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use polywire_core::{Result, Sending};
+use polywire_core::Result;
+use polywire_core::transport::Sending;
 use rustc_hash::FxHashMap;
 
 use super::freight::Freight;

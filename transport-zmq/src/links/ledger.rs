@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use polywire_core::{Body, CallId, Deadline};
+use polywire_core::message::CallId;
+use polywire_core::{Body, Deadline};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 

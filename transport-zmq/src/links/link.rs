@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use polywire_core::{CallId, Result};
+use polywire_core::Result;
+use polywire_core::message::CallId;
 use tokio::task::AbortHandle;
 
 use super::ledger::{Entry, Ledger};

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use polywire_core::{CallId, Limits, Message, Outbound, Sending};
+use polywire_core::message::CallId;
+use polywire_core::transport::{Outbound, Sending};
+use polywire_core::{Limits, Message};
 
 use super::{Entry, Links};
 use crate::error::closed;

@@ -7,7 +7,8 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use polywire_core::{CallId, Error, ErrorKind};
+use polywire_core::message::CallId;
+use polywire_core::{Error, ErrorKind};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{Entry, Link, LinkKind, Links, Loss};

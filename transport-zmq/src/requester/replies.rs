@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
-use polywire_core::{Address, Delivery, Error, ErrorKind, Inbound, Limits, Result};
+use polywire_core::transport::{Delivery, Inbound};
+use polywire_core::{Address, Error, ErrorKind, Limits, Result};
 
 use crate::links::{Returned, Returns};
 use crate::wire::{Frames, Garbled, Native, Role, Wire};

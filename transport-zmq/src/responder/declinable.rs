@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use polywire_core::{Delivery, Message, Outcome, Receipt, Settle};
+use polywire_core::Message;
+use polywire_core::transport::{Delivery, Outcome, Receipt, Settle};
 
 use super::desk::Desk;
 use super::queue::Queue;

@@ -9,10 +9,9 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::task::AtomicWaker;
 use futures_util::{StreamExt, stream};
-use polywire_core::{
-    Abandoned, Address, Burst, CallId, Code, Delivery, Error, Fault, Limits, Message, ReplyTo,
-    Sending, Window,
-};
+use polywire_core::message::{CallId, ReplyTo};
+use polywire_core::transport::{Abandoned, Delivery, LogThrottle, Sending};
+use polywire_core::{Address, Code, Error, Fault, Limits, Message, Window};
 use rustc_hash::FxHashMap;
 
 use super::queue::{Item, Queue};
@@ -37,7 +36,7 @@ pub(super) struct Desk {
     reader: AtomicU64,
     /// Wakes the pump when it may be its turn to read.
     pump: AtomicWaker,
-    rejected: Burst,
+    rejected: LogThrottle,
 }
 
 /// The queues of the services that are served now.
@@ -63,7 +62,7 @@ impl Desk {
             requests,
             reader,
             pump,
-            rejected: Burst::new(),
+            rejected: LogThrottle::new(),
         }
     }
 

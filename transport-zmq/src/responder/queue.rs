@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
-use polywire_core::{Abandoned, Delivery, Message, Result};
+use polywire_core::transport::{Abandoned, Delivery};
+use polywire_core::{Message, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
@@ -299,7 +300,9 @@ mod tests {
 
     use futures_util::FutureExt;
     use futures_util::task::noop_waker;
-    use polywire_core::{CallId, Delivery, Message, ReplyTo};
+    use polywire_core::Message;
+    use polywire_core::message::{CallId, ReplyTo};
+    use polywire_core::transport::Delivery;
 
     use super::*;
 

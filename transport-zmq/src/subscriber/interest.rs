@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use polywire_core::{Filter, Interest, Result};
+use polywire_core::transport::FilterControl;
+use polywire_core::{Filter, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -154,7 +155,7 @@ impl Wanted {
 /// The filters, as core changes them.
 pub(super) struct Of(pub(super) Arc<Subscriber>);
 
-impl Interest for Of {
+impl FilterControl for Of {
     fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
         self.0.interests.add(filter).boxed()
     }

@@ -7,7 +7,8 @@ mod encode;
 mod tests;
 
 use bytes::Bytes;
-use polywire_core::{CallId, Code, Deadline, Limits, Message, Result};
+use polywire_core::message::CallId;
+use polywire_core::{Code, Deadline, Limits, Message, Result};
 
 use super::{Frames, Garbled, Role, Wire};
 

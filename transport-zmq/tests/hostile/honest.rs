@@ -62,7 +62,7 @@ async fn call(
         let client = client(&transport).await;
         for number in 0..calls_per_client as u64 {
             let begun = if calls_per_client == 1 { begun } else { Instant::now() };
-            match client.call::<_, u64>("echo", &(number,)).await {
+            match client.call::<u64>("echo", &(number,)).await {
                 Ok(answer) => {
                     assert_eq!(answer, number);
                     times.push(begun.elapsed());

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use polywire_codec::MessagePack;
-use polywire_core::{Router, Server, ServerHandle, Window};
+use polywire_core::rpc::ServerHandle;
+use polywire_core::{Router, Server, Window};
 use polywire_zmq::Zmq;
 
 /// A server of service `a` with the method `who`.

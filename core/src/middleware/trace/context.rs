@@ -5,7 +5,8 @@ use std::future::Future;
 use bytestring::ByteString;
 
 use super::state;
-use crate::{Context, Headers};
+use crate::context::Context;
+use crate::message::Headers;
 
 /// A place in a trace, as the W3C's [Trace Context](https://www.w3.org/TR/trace-context/) has it: which trace, which span
 /// in it, whether it is recorded, and what vendors add.

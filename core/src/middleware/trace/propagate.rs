@@ -2,7 +2,7 @@
 
 use tracing::Span;
 
-use crate::Headers;
+use crate::message::Headers;
 
 /// Hands traces from one end of a call to the other by somebody else's means: OpenTelemetry's
 /// propagators, for instance. `examples/otlp` has an implementation in a few lines.

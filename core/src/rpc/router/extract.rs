@@ -2,13 +2,17 @@
 
 use std::ops::Deref;
 
-use crate::{Context, Deadline, Fault, Headers, Request};
+use crate::context::Context;
+use crate::error::Fault;
+use crate::message::{Deadline, Headers};
+use crate::service::Request;
 
 /// Something that a handler can ask for before its arguments: its [`Context`], the [`Headers`], the
 /// [`Deadline`], the [`State`] of its router, or what you make of a request.
 ///
 /// ```
-/// use polywire_core::{Code, Extract, Fault, Request};
+/// use polywire_core::{Code, Fault, Request};
+/// use polywire_core::rpc::Extract;
 ///
 /// struct User(String);
 ///
@@ -80,7 +84,7 @@ impl<T> Deref for State<T> {
 /// ```
 /// use std::sync::Arc;
 ///
-/// use polywire_core::FromState;
+/// use polywire_core::rpc::FromState;
 ///
 /// #[derive(Clone)]
 /// struct Shop {

@@ -8,8 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Extract, answer};
+use crate::dialect::Dialect;
 use crate::error::report;
-use crate::{CallError, Code, Dialect, Fault, Reply, Request, Result};
+use crate::error::{CallError, Code, Fault, Result};
+use crate::service::{Reply, Request};
 
 /// An async function that can be a method, or work off jobs or events; you never implement it.
 ///

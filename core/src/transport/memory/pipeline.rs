@@ -6,11 +6,11 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::Notify;
 
+use super::consumer::{self, OrphanHandler};
 use super::queue::Queue;
-use super::seat::{self, Keeper};
 use super::{End, Memory, closed};
+use crate::message::{Address, Limits, Message};
 use crate::transport::{Outbound, Receiver, Sender, Sending, Window};
-use crate::{Address, Limits, Message};
 
 pub(super) fn push(memory: &Memory, queue: &Address) -> (Weak<dyn End>, Sender) {
     let open = Arc::new(Open::default());
@@ -20,13 +20,13 @@ pub(super) fn push(memory: &Memory, queue: &Address) -> (Weak<dyn End>, Sender) 
 }
 
 pub(super) fn pull(memory: &Memory, queue: &Address, window: Window) -> (Weak<dyn End>, Receiver) {
-    seat::take(memory.hub.jobs(queue), memory.hub.fresh_id(), window, Arc::new(Nobody))
+    consumer::take(memory.hub.jobs(queue), memory.hub.fresh_id(), window, Arc::new(Nobody))
 }
 
 /// Jobs that nobody takes stay where they are.
 struct Nobody;
 
-impl Keeper for Nobody {
+impl OrphanHandler for Nobody {
     fn left(&self, _: &Arc<Queue>, _: Vec<Message>) {}
 }
 
@@ -39,15 +39,15 @@ pub(super) struct Open {
 
 impl Open {
     /// Refuses a message that must not leave.
-    pub(super) fn check(&self, message: &Message, limits: &Limits) -> crate::Result<()> {
+    pub(super) fn check(&self, message: &Message, limits: &Limits) -> crate::error::Result<()> {
         if self.closed.load(Ordering::Acquire) { Err(closed()) } else { limits.check(message) }
     }
 
     /// What `sending` comes to, unless the end is closed before.
     pub(super) async fn unless_closed(
         &self,
-        sending: impl Future<Output = crate::Result<()>>,
-    ) -> crate::Result<()> {
+        sending: impl Future<Output = crate::error::Result<()>>,
+    ) -> crate::error::Result<()> {
         let closing = self.closing.notified();
         tokio::pin!(closing);
         // Listening before looking.

@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, Weak};
 
 use futures_core::future::BoxFuture;
 
-use super::graveyard::Graves;
+use super::consumer::{self, OrphanHandler};
+use super::dead_letters::DeadLetterStore;
 use super::pipeline::Open;
-use super::queue::{Queue, Unserved};
-use super::seat::{self, Keeper};
+use super::queue::{NoConsumerPolicy, Queue};
 use super::{End, Memory, closed, lock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Address, Filter, Limits, Message};
 use crate::transport::{
-    Filters, Interest, Origin, Outbound, Receiver, Sender, Sending, Subscription, Window,
+    DeadLetterSource, FilterControl, Filters, Outbound, Receiver, Sender, Sending, Subscription,
+    Window,
 };
-use crate::{Address, Error, ErrorKind, Filter, Limits, Message, Result};
 
 /// Who subscribes to a channel.
 #[derive(Default)]
@@ -22,7 +24,7 @@ pub(super) struct Channel(Mutex<HashMap<Key, Subscribed>>);
 /// One subscriber, or one group of them.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Key {
-    Own(u64),
+    ExclusiveEvents(u64),
     Group(Address),
 }
 
@@ -38,7 +40,7 @@ impl Channel {
         &self,
         key: &Key,
         filters: Vec<Filter>,
-        (unserved, graves): (Unserved, Arc<Graves>),
+        (unserved, graves): (NoConsumerPolicy, Arc<DeadLetterStore>),
         seat: (u64, Window),
     ) -> Result<Arc<Queue>> {
         let mut subscribed = lock(&self.0);
@@ -46,7 +48,7 @@ impl Channel {
             || Subscribed { filters: Vec::new(), queue: Arc::new(Queue::new(unserved, graves)) };
         let one = subscribed.entry(key.clone()).or_insert_with(fresh);
         if one.queue.unserved() != unserved {
-            let is = if unserved == Unserved::Held { "not durable" } else { "durable" };
+            let is = if unserved == NoConsumerPolicy::Held { "not durable" } else { "durable" };
             return Err(Error::new(ErrorKind::Config, "the group is there, and of the other kind")
                 .with("is", is));
         }
@@ -127,20 +129,20 @@ pub(super) fn subscribe(
 ) -> Result<(Weak<dyn End>, Receiver, Filters)> {
     let Subscription { filters, group, window } = subscription;
     let id = memory.hub.fresh_id();
-    let durable = group.as_ref().is_some_and(crate::Group::is_durable);
-    let key = group.map_or(Key::Own(id), |group| Key::Group(group.name().clone()));
+    let durable = group.as_ref().is_some_and(crate::transport::Group::is_durable);
+    let key = group.map_or(Key::ExclusiveEvents(id), |group| Key::Group(group.name().clone()));
     let graves = match &key {
-        Key::Group(group) => {
-            memory.hub.graves(&Origin::Group { channel: channel.clone(), group: group.clone() })
-        }
+        Key::Group(group) => memory
+            .hub
+            .graves(&DeadLetterSource::Group { channel: channel.clone(), group: group.clone() }),
         // What is settled as it comes never dies.
-        Key::Own(_) => Arc::default(),
+        Key::ExclusiveEvents(_) => Arc::default(),
     };
     let channel = memory.hub.channel(channel);
-    let unserved = if durable { Unserved::Held } else { Unserved::Gone };
+    let unserved = if durable { NoConsumerPolicy::Held } else { NoConsumerPolicy::Gone };
     let queue = channel.join(&key, filters, (unserved, graves), (id, window))?;
     let wanted = Arc::new(Wanted { channel, key, durable });
-    let (end, receiver) = seat::taken(queue, id, wanted.clone());
+    let (end, receiver) = consumer::taken(queue, id, wanted.clone());
     Ok((end, receiver, Filters::new(Of(wanted))))
 }
 
@@ -151,7 +153,7 @@ struct Wanted {
     durable: bool,
 }
 
-impl Keeper for Wanted {
+impl OrphanHandler for Wanted {
     fn left(&self, queue: &Arc<Queue>, _: Vec<Message>) {
         if self.durable {
             return;
@@ -166,7 +168,7 @@ impl Keeper for Wanted {
 
 struct Of(Arc<Wanted>);
 
-impl Interest for Of {
+impl FilterControl for Of {
     fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
         let Wanted { channel, key, .. } = &*self.0;
         let added = channel.change(key, |subscribed| subscribed.add(filter));

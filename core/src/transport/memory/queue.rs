@@ -9,25 +9,26 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::graveyard::Graves;
+use super::dead_letters::DeadLetterStore;
 use super::lock;
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::message::Message;
 use crate::transport::{Abandoned, Outcome};
-use crate::{Error, ErrorKind, Fault, Message, Result};
 
 /// Messages that wait to be taken: the requests of a service, the jobs of a queue, the events of a
 /// subscription.
 pub(super) struct Queue {
-    unserved: Unserved,
+    unserved: NoConsumerPolicy,
     state: Mutex<State>,
     /// Where its dead letters go.
-    graves: Arc<Graves>,
+    graves: Arc<DeadLetterStore>,
     /// Wakes senders when there is room again, or nobody left to wait for.
     changed: Notify,
 }
 
 /// What becomes of messages that nobody is there to take.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unserved {
+pub(super) enum NoConsumerPolicy {
     /// They are refused: who sent them is to know.
     Refused,
     /// They wait for somebody.
@@ -43,7 +44,7 @@ struct State {
     ready: VecDeque<Waiting>,
     /// What is to be taken at a time to come.
     due: BTreeMap<(Instant, u64), Waiting>,
-    seats: FxHashMap<u64, Seat>,
+    seats: FxHashMap<u64, Consumer>,
     last_tag: u64,
     last_place: u64,
     /// Whether anything that is ready may have been declined.
@@ -65,7 +66,7 @@ struct Declined {
 }
 
 /// A place at the queue.
-struct Seat {
+struct Consumer {
     taking: bool,
     window: usize,
     unsettled: FxHashMap<u64, Waiting>,
@@ -97,7 +98,7 @@ pub(super) struct Taken {
 const CAPACITY: usize = 1024;
 
 impl Queue {
-    pub(super) fn new(unserved: Unserved, graves: Arc<Graves>) -> Self {
+    pub(super) fn new(unserved: NoConsumerPolicy, graves: Arc<DeadLetterStore>) -> Self {
         Self { unserved, state: Mutex::default(), graves, changed: Notify::new() }
     }
 
@@ -122,9 +123,9 @@ impl Queue {
         let mut state = lock(&self.state);
         if !state.is_served() {
             match self.unserved {
-                Unserved::Refused => return Ok(Err(nobody())),
-                Unserved::Gone => return Ok(Ok(())),
-                Unserved::Held => {}
+                NoConsumerPolicy::Refused => return Ok(Err(nobody())),
+                NoConsumerPolicy::Gone => return Ok(Ok(())),
+                NoConsumerPolicy::Held => {}
             }
         }
         if state.ready.len() + state.due.len() >= CAPACITY {
@@ -138,7 +139,7 @@ impl Queue {
     /// Seats somebody who holds at most `window` messages unsettled.
     pub(super) fn join(&self, seat: u64, window: usize) {
         let (unsettled, abandoned) = (FxHashMap::default(), VecDeque::new());
-        let seated = Seat { taking: true, window, unsettled, abandoned, waker: None };
+        let seated = Consumer { taking: true, window, unsettled, abandoned, waker: None };
         lock(&self.state).seats.insert(seat, seated);
     }
 
@@ -216,7 +217,7 @@ impl Queue {
             Outcome::DeadLetter(burial) => {
                 let Waiting { mut message, attempt, .. } = waiting;
                 message.history.get_or_insert_default().died(burial.reason, attempt, &burial.error);
-                self.graves.bury(message);
+                self.graves.dead_letter(message);
             }
         }
         state.wake_seats();
@@ -250,7 +251,7 @@ impl Queue {
     }
 
     /// What becomes of messages that nobody is there to take.
-    pub(super) fn unserved(&self) -> Unserved {
+    pub(super) fn unserved(&self) -> NoConsumerPolicy {
         self.unserved
     }
 
@@ -260,7 +261,7 @@ impl Queue {
     }
 
     fn orphans(&self, state: &mut State) -> Vec<Message> {
-        if self.unserved == Unserved::Held {
+        if self.unserved == NoConsumerPolicy::Held {
             return Vec::new();
         }
         if state.is_served() {
@@ -333,7 +334,7 @@ impl State {
     }
 }
 
-impl Seat {
+impl Consumer {
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();

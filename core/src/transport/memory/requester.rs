@@ -10,9 +10,10 @@ use futures_core::Stream;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::queue::Queue;
-use super::{End, Hub, Memory, closed, lock};
+use super::{End, Memory, MemoryBroker, closed, lock};
+use crate::error::Result;
+use crate::message::{Address, CallId, Limits, Message, ReplyTo};
 use crate::transport::{Abandoned, Delivery, Inbound, Outbound, Receiver, Sender, Sending};
-use crate::{Address, CallId, Limits, Message, ReplyTo, Result};
 
 pub(super) fn open(memory: &Memory, service: &Address) -> (Weak<dyn End>, Sender, Receiver) {
     let (mailbox, replies) = mpsc::unbounded_channel();
@@ -43,7 +44,7 @@ pub(super) fn mailbox_of(message: &Message) -> Option<u64> {
 
 /// The identity of a requester: its mailbox stands as long as it does.
 struct Caller {
-    hub: Arc<Hub>,
+    hub: Arc<MemoryBroker>,
     id: u64,
     closed: AtomicBool,
 }

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Weak};
 
+use super::consumer::{self, OrphanHandler};
 use super::pipeline::Open;
 use super::queue::Queue;
-use super::seat::{self, Keeper};
-use super::{End, Hub, Memory, requester};
+use super::{End, Memory, MemoryBroker, requester};
+use crate::message::{Address, Limits, Message};
 use crate::transport::{Outbound, Receiver, Sender, Sending, Window};
-use crate::{Address, Limits, Message};
 
 pub(super) fn open(
     memory: &Memory,
@@ -15,7 +15,7 @@ pub(super) fn open(
     window: Window,
 ) -> ([Weak<dyn End>; 2], Sender, Receiver) {
     let hub = memory.hub.clone();
-    let (seat, requests) = seat::take(hub.queue(service), hub.fresh_id(), window, hub.clone());
+    let (seat, requests) = consumer::take(hub.queue(service), hub.fresh_id(), window, hub.clone());
     let open = Arc::new(Open::default());
     let replying: Arc<dyn End> = open.clone();
     let replies = Replies { hub, limits: memory.limits, open };
@@ -23,14 +23,14 @@ pub(super) fn open(
 }
 
 /// The callers of requests that no server is left to take are told so.
-impl Keeper for Hub {
+impl OrphanHandler for MemoryBroker {
     fn left(&self, _: &Arc<Queue>, orphans: Vec<Message>) {
         self.fail(orphans);
     }
 }
 
 struct Replies {
-    hub: Arc<Hub>,
+    hub: Arc<MemoryBroker>,
     limits: Limits,
     open: Arc<Open>,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use polywire_core::History;
+use polywire_core::message::History;
 
 use super::{number, text};
 use crate::wire::Declines;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytestring::ByteString;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use polywire_core::{Death, History, Reason};
+use polywire_core::message::{DeadLetterReason, DeadLetterRecord, History};
 
 use super::{number, text};
 
@@ -72,24 +72,24 @@ pub(super) fn read_dead(headers: Option<&FieldTable>, attempts: u32) -> Box<Hist
         let reason =
             headers.and_then(|headers| text(headers.inner().get("x-first-death-reason")?)?.ok());
         let reason = match reason.as_deref() {
-            Some("delivery_limit") => Reason::Crashed,
-            Some("expired") => Reason::Expired,
-            Some("maxlen") => Reason::Overflowed,
-            Some("rejected") => Reason::Refused,
-            _ => Reason::Other,
+            Some("delivery_limit") => DeadLetterReason::Crashed,
+            Some("expired") => DeadLetterReason::Expired,
+            Some("maxlen") => DeadLetterReason::Overflowed,
+            Some("rejected") => DeadLetterReason::Refused,
+            _ => DeadLetterReason::Other,
         };
         let at = headers.and_then(time_of_death).unwrap_or(UNIX_EPOCH);
-        history.death = Some(Death::new(reason, attempts, at));
+        history.death = Some(DeadLetterRecord::new(reason, attempts, at));
     }
     history
 }
 
-fn death(headers: &Pairs) -> Option<Death> {
+fn death(headers: &Pairs) -> Option<DeadLetterRecord> {
     let reason = text(headers.get(DEAD_REASON)?)?.ok()?;
     let attempts = headers.get(DEAD_ATTEMPTS).and_then(number).unwrap_or(0);
     let AMQPValue::LongLongInt(at) = headers.get(DEAD_AT)? else { return None };
     let at = UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(*at).ok()?))?;
-    Some(Death::new(Reason::from_name(&reason), attempts, at))
+    Some(DeadLetterRecord::new(DeadLetterReason::from_name(&reason), attempts, at))
 }
 
 /// When the broker took it out, by `x-death`, whose first entry is the last to have been changed.
@@ -116,8 +116,8 @@ mod tests {
     fn history_comes_back_as_it_was_written() {
         let mut history = History::default();
         history.failed(&"größer".into());
-        history.revived();
-        history.died(Reason::Exhausted, 5, &"kleiner".into());
+        history.redriven();
+        history.died(DeadLetterReason::Exhausted, 5, &"kleiner".into());
         let mut headers = Pairs::new();
         for name in ["x-death", "x-first-death-queue", "x-delivery-count", "x-mine", "mine"] {
             headers.insert(name.into(), AMQPValue::Boolean(true));

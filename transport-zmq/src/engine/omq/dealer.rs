@@ -7,7 +7,8 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 use omq_tokio::{MonitorEvent, MonitorStream, Options, SocketType, TrySendError};
-use polywire_core::{Burst, Result};
+use polywire_core::Result;
+use polywire_core::transport::LogThrottle;
 use tokio::sync::watch;
 
 use super::pull::is_of_queue;
@@ -36,8 +37,8 @@ pub(in crate::engine) struct Dealer {
     denied: AtomicBool,
     /// Whether the first attempt to dial has ended, one way or the other.
     tried: watch::Sender<bool>,
-    refusals: Burst,
-    strangers: Burst,
+    refusals: LogThrottle,
+    strangers: LogThrottle,
 }
 
 /// Messages of whatever size that may wait for a peer.
@@ -74,8 +75,8 @@ impl Dealer {
             dialled: None,
             connection: Mutex::default(),
             reason: Mutex::default(),
-            refusals: Burst::new(),
-            strangers: Burst::new(),
+            refusals: LogThrottle::new(),
+            strangers: LogThrottle::new(),
             denied: AtomicBool::new(false),
             tried: watch::Sender::new(false),
         })

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
 
 use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, PeerInfo, Socket, SocketType};
-use polywire_core::Burst;
+use polywire_core::transport::LogThrottle;
 use rustc_hash::FxHashMap;
 use tokio::task::AbortHandle;
 
@@ -20,14 +20,14 @@ pub(super) struct Door {
     admission: Admission,
     present: Mutex<Present>,
     attendant: Mutex<Option<AbortHandle>>,
-    intrusions: Burst,
-    failures: Burst,
+    intrusions: LogThrottle,
+    failures: LogThrottle,
 }
 
 impl Door {
     pub(super) fn new(admission: Admission) -> Arc<Self> {
         let (present, attendant) = (Mutex::default(), Mutex::default());
-        let (intrusions, failures) = (Burst::new(), Burst::new());
+        let (intrusions, failures) = (LogThrottle::new(), LogThrottle::new());
         Arc::new(Self { admission, present, attendant, intrusions, failures })
     }
 

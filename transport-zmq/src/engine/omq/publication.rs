@@ -8,7 +8,8 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use omq_tokio::{Message, Socket, SocketType, TrySendError};
-use polywire_core::{Result, Sending};
+use polywire_core::Result;
+use polywire_core::transport::Sending;
 
 use super::{Port, failed, message_under, open, options, received};
 use crate::config::Settings;

@@ -7,7 +7,8 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use omq_tokio::{Message, PeerAuthentication, PeerPublicKey, SocketType, TrySendError};
-use polywire_core::{Identity, Result, Sending};
+use polywire_core::transport::Sending;
+use polywire_core::{Identity, Result};
 
 use super::{Port, failed, frames_of, message_of, open, options, received};
 use crate::config::Settings;

@@ -3,9 +3,8 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use polywire_core::{
-    Address, CallId, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, Result,
-};
+use polywire_core::message::CallId;
+use polywire_core::{Address, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
 
 use super::{FIXED, Kind, MAGIC, Peek, VERSION, flag, kind, tag};
 use crate::wire::{Frames, Garbled, Role};

@@ -1,9 +1,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use polywire_core::{
-    Address, Body, CallId, Code, Deadline, ErrorKind, Fault, Limits, Message, Result,
-};
+use polywire_core::message::CallId;
+use polywire_core::{Address, Body, Code, Deadline, ErrorKind, Fault, Limits, Message, Result};
 
 use super::Native;
 use crate::wire::{Frames, Garbled, Role, Wire};

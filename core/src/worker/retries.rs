@@ -1,0 +1,195 @@
+//! How often, and how soon, something that failed is tried again.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::transport::Capabilities;
+
+/// What becomes of a job or an event whose handler fails: some attempts at once, then some after
+/// pauses that grow, and then an end.
+///
+/// By default there are five attempts in all: the second at once, the others after about 1, 4 and
+/// 16 seconds. What fails the last time goes to the [dead letters](crate::DeadLetters), where the
+/// transport keeps any; else it is discarded, with a line in the log.
+///
+/// ```
+/// use std::time::Duration;
+/// use polywire_core::Retries;
+///
+/// // At once, then after 10, 20, 40 and 60 seconds.
+/// let patient = Retries::new(6).backoff(Duration::from_secs(10), Duration::from_secs(60)).factor(2.0);
+/// let hasty = Retries::at_once(3);
+/// let none = Retries::new(1).then_discard();
+/// # let _ = (patient, hasty, none);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[must_use = "a policy does nothing by itself"]
+pub struct Retries {
+    pub(crate) attempts: u32,
+    immediate: u32,
+    min: Duration,
+    max: Duration,
+    factor: f64,
+    jitter: f64,
+    pub(crate) end: End,
+}
+
+/// What becomes of what failed for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It is dead-lettered where that can be done, else discarded.
+    BestKept,
+    /// It is dead-lettered, or there is no worker.
+    DeadLetter,
+    /// It is discarded.
+    Discard,
+}
+
+impl Retries {
+    /// The longest pause: a week. A longer one is cut.
+    pub const PAUSE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+    /// So many attempts in all, at least one; otherwise the default.
+    pub const fn new(attempts: u32) -> Self {
+        Self {
+            attempts: if attempts == 0 { 1 } else { attempts },
+            immediate: 1,
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(5 * 60),
+            factor: 4.0,
+            jitter: 0.2,
+            end: End::BestKept,
+        }
+    }
+
+    /// So many attempts in all, without a pause between them.
+    pub const fn at_once(attempts: u32) -> Self {
+        Self { immediate: u32::MAX, ..Self::new(attempts) }
+    }
+
+    /// How many of the retries come at once, before there are pauses. The default is 1.
+    pub const fn immediate(self, retries: u32) -> Self {
+        Self { immediate: retries, ..self }
+    }
+
+    /// The first pause, and the longest one; neither is longer than [`Retries::PAUSE_MAX`]. The
+    /// default is 1 second and 5 minutes.
+    pub fn backoff(self, min: Duration, max: Duration) -> Self {
+        let max = max.min(Self::PAUSE_MAX);
+        Self { min: min.min(max), max, ..self }
+    }
+
+    /// By what each pause is longer than the one before, at least 1. The default is 4.
+    pub fn factor(self, factor: f64) -> Self {
+        Self { factor: if factor >= 1.0 { factor } else { 1.0 }, ..self }
+    }
+
+    /// By what part a pause may be shorter, so that what failed together does not come back
+    /// together: from 0, for not at all, to 1. The default is 0.2.
+    pub fn jitter(self, part: f64) -> Self {
+        Self { jitter: if part >= 0.0 { part.min(1.0) } else { 0.0 }, ..self }
+    }
+
+    /// Insists that what fails for good is kept. A transport that keeps no dead letters is
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) then.
+    pub const fn then_dead_letter(self) -> Self {
+        Self { end: End::DeadLetter, ..self }
+    }
+
+    /// Forgets what fails for good, with a line in the log.
+    pub const fn then_discard(self) -> Self {
+        Self { end: End::Discard, ..self }
+    }
+
+    /// Refuses what the backend cannot do of what was said.
+    pub(crate) fn check(&self, can: &Capabilities) -> Result<()> {
+        if self.end == End::DeadLetter && !can.dead_letters {
+            return Err(Error::unsupported("dead_letters"));
+        }
+        if self.attempts > 1 && !can.settlement {
+            return Err(Error::unsupported("settlement"));
+        }
+        let pauses = self.attempts - 1 > self.immediate && !self.max.is_zero();
+        if pauses && !can.delayed_retries {
+            Err(Error::unsupported("delayed_retries"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// How long to wait after this attempt has failed.
+    pub(crate) fn pause(&self, attempt: u32) -> Duration {
+        let Some(earlier) = attempt.checked_sub(self.immediate.saturating_add(1)) else {
+            return Duration::ZERO;
+        };
+        let growth = self.factor.powi(i32::try_from(earlier).unwrap_or(i32::MAX));
+        let pause = (self.min.as_secs_f64() * growth).min(self.max.as_secs_f64());
+        Duration::from_secs_f64(pause * (1.0 - self.jitter * random()))
+    }
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self::new(5)
+    }
+}
+
+/// From 0 to 1; a hasher of the standard library is as random as this needs.
+fn random() -> f64 {
+    let half = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or_default();
+    f64::from(half) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pauses(retries: Retries) -> Vec<f64> {
+        (1..retries.attempts).map(|attempt| retries.pause(attempt).as_secs_f64()).collect()
+    }
+
+    #[test]
+    fn pauses_begin_after_the_immediate_ones_and_grow_to_a_bound() {
+        assert_eq!(pauses(Retries::default().jitter(0.0)), [0.0, 1.0, 4.0, 16.0]);
+        assert_eq!(pauses(Retries::at_once(4)), [0.0, 0.0, 0.0]);
+        let bounded = Retries::new(6).immediate(0).jitter(0.0).factor(2.0);
+        let bounded = bounded.backoff(Duration::from_secs(10), Duration::from_secs(60));
+        assert_eq!(pauses(bounded), [10.0, 20.0, 40.0, 60.0, 60.0]);
+        assert_eq!(bounded.pause(u32::MAX).as_secs(), 60);
+    }
+
+    #[test]
+    fn jitter_shortens_and_never_lengthens() {
+        let retries = Retries::new(3).immediate(0).jitter(0.5);
+        for _ in 0..100 {
+            let pause = retries.pause(1).as_secs_f64();
+            assert!((0.5..=1.0).contains(&pause), "{pause}");
+        }
+    }
+
+    #[test]
+    fn odd_numbers_are_harmless() {
+        let odd =
+            Retries::new(0).factor(f64::NAN).jitter(f64::NAN).backoff(Duration::MAX, Duration::MAX);
+        assert_eq!((odd.attempts, odd.pause(9)), (1, Retries::PAUSE_MAX));
+    }
+
+    #[test]
+    fn what_a_backend_lacks_is_named() {
+        let least = Capabilities::least(1);
+        assert!(Retries::new(1).check(&least).is_ok());
+        for (retries, lacking) in [
+            (Retries::new(1).then_dead_letter(), "dead_letters"),
+            (Retries::at_once(2), "settlement"),
+        ] {
+            assert_eq!(retries.check(&least).unwrap_err().detail("capability"), Some(lacking));
+        }
+        let settles = Capabilities { settlement: true, ..least };
+        assert!(Retries::at_once(2).check(&settles).is_ok());
+        assert_eq!(
+            Retries::default().check(&settles).unwrap_err().detail("capability"),
+            Some("delayed_retries")
+        );
+    }
+}
