@@ -1,4 +1,4 @@
-//! Remembers what a program tells `tracing`.
+//! Recorder of spans and events of `tracing`.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -13,11 +13,11 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 
 pub(crate) type Fields = HashMap<&'static str, String>;
 
-/// Remembers spans and events, with their fields.
+/// Recorded spans and events with their fields.
 #[derive(Clone, Default)]
 pub(crate) struct Seen(Arc<Mutex<Notes>>);
 
-/// Spans by their number, and events.
+/// Spans by their ids, and events.
 type Notes = (HashMap<u64, Fields>, Vec<Fields>);
 
 impl Seen {
@@ -36,7 +36,7 @@ impl Seen {
         self.0.lock().unwrap().1.clone()
     }
 
-    /// The events that say this.
+    /// Returns the events with this message.
     pub(crate) fn said(&self, message: &str) -> Vec<Fields> {
         self.events().into_iter().filter(|event| event["message"] == message).collect()
     }
@@ -74,7 +74,7 @@ impl Visit for Visitor<'_> {
     }
 }
 
-/// Everything of this thread is seen while the guard lives.
+/// Records all spans and events of this thread until the guard is dropped.
 pub(crate) fn watch() -> (Seen, tracing::subscriber::DefaultGuard) {
     listen_everywhere();
     let seen = Seen::default();
@@ -82,9 +82,10 @@ pub(crate) fn watch() -> (Seen, tracing::subscriber::DefaultGuard) {
     (seen, guard)
 }
 
-/// Has somebody listen in every thread. Whether anybody does is remembered for each place that
-/// tells something, by who comes there first: without, a test that watches nothing could silence it
-/// for one beside it that does.
+/// Installs a global subscriber for all threads.
+///
+/// `tracing` caches for each call site whether a subscriber is interested. Without a global
+/// subscriber, a test without a recorder could disable a call site for a concurrent test with one.
 pub(crate) fn listen_everywhere() {
     static LISTENING: Once = Once::new();
     LISTENING.call_once(|| {
