@@ -197,10 +197,9 @@ mod tests {
             true => Outcome::Passed,
             false => Outcome::Failed("it said \"no\"".to_owned()),
         });
-        let folder = std::env::temp_dir().join(format!("polywire-report-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
         written.write(&folder).unwrap();
-        let read = Report::read(folder.join("any.json")).unwrap();
-        std::fs::remove_dir_all(folder).unwrap();
+        let read = Report::read(folder.path().join("any.json")).unwrap();
         assert_eq!(read, written);
     }
 }

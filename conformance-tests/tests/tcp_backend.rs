@@ -1,10 +1,10 @@
-//! The TCP example beyond request-reply: its other ends, a hub that dies, and strangers at its
-//! port.
+//! The TCP example beyond the suite: its wire, a broker that dies or freezes, and clients that speak
+//! another protocol.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-#[path = "../examples/tcp/hub.rs"]
-mod hub;
+#[path = "../examples/tcp/broker.rs"]
+mod broker;
 #[path = "../examples/tcp/link.rs"]
 mod link;
 #[path = "../examples/tcp/transport.rs"]
@@ -24,7 +24,7 @@ use polywire_core::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use self::hub::Hub;
+use self::broker::Broker;
 use self::transport::Tcp;
 use self::wire::{Failure, Frame, Packet};
 
@@ -56,7 +56,7 @@ async fn every_field_crosses() {
 
 #[test]
 fn errors_keep_what_code_branches_on() {
-    let error = Error::new(ErrorKind::Unroutable, "nobody")
+    let error = Error::new(ErrorKind::Unroutable, "no server")
         .with("service", "x")
         .with_call(CallId(7))
         .unsent();
@@ -65,13 +65,13 @@ fn errors_keep_what_code_branches_on() {
         (came.kind(), came.call(), came.is_unsent()),
         (ErrorKind::Unroutable, Some(CallId(7)), true)
     );
-    assert_eq!(came.to_string(), "nobody (service: x)");
+    assert_eq!(came.to_string(), "no server (service: x)");
 }
 
 #[tokio::test]
-async fn jobs_wait_are_shared_and_come_again() {
-    let hub = Hub::start().await.unwrap();
-    let (pushing, pulling) = (Tcp::new(hub.address), Tcp::new(hub.address));
+async fn jobs_wait_are_shared_and_are_redelivered() {
+    let broker = Broker::start().await.unwrap();
+    let (pushing, pulling) = (Tcp::new(broker.address), Tcp::new(broker.address));
     let pusher = pushing.pusher(&address("jobs")).await.unwrap();
     for n in 0..3 {
         push(&pusher, n).await;
@@ -79,7 +79,7 @@ async fn jobs_wait_are_shared_and_come_again() {
     let mut first = pulling.puller(&address("jobs"), Window::new(2)).await.unwrap();
     let (job, other) = (next(&mut first).await, next(&mut first).await);
     assert_eq!((text(&job), job.attempt, text(&other)), ("0".to_owned(), 1, "1".to_owned()));
-    let another = Tcp::new(hub.address);
+    let another = Tcp::new(broker.address);
     let mut second = another.puller(&address("jobs"), Window::new(9)).await.unwrap();
     let third = next(&mut second).await;
     assert_eq!(text(&third), "2");
@@ -92,9 +92,9 @@ async fn jobs_wait_are_shared_and_come_again() {
 }
 
 #[tokio::test]
-async fn closing_hands_back_what_is_held_and_keeps_what_is_settled() {
-    let hub = Hub::start().await.unwrap();
-    let (dying, living) = (Tcp::new(hub.address), Tcp::new(hub.address));
+async fn closing_requeues_held_jobs_and_keeps_settled_ones() {
+    let broker = Broker::start().await.unwrap();
+    let (dying, living) = (Tcp::new(broker.address), Tcp::new(broker.address));
     let pusher = living.pusher(&address("jobs")).await.unwrap();
     for n in 0..9 {
         push(&pusher, n).await;
@@ -105,24 +105,24 @@ async fn closing_hands_back_what_is_held_and_keeps_what_is_settled() {
         done.push(next(&mut jobs).await.receipt);
     }
     let _held = next(&mut jobs).await;
-    // Nothing of it is written as yet when the closing begins.
+    // No outcome is written yet when the closing begins.
     done.into_iter().for_each(Receipt::ack);
     dying.close().await.unwrap();
     assert!(jobs.next().await.is_none());
-    let mut heir = living.puller(&address("jobs"), Window::new(9)).await.unwrap();
-    let left = next(&mut heir).await;
+    let mut successor = living.puller(&address("jobs"), Window::new(9)).await.unwrap();
+    let left = next(&mut successor).await;
     assert_eq!((text(&left), left.attempt), ("8".to_owned(), 2));
     push(&pusher, 9).await;
-    assert_eq!(text(&next(&mut heir).await), "9");
+    assert_eq!(text(&next(&mut successor).await), "9");
 }
 
 #[tokio::test]
-async fn events_go_to_who_wants_them_and_to_one_of_a_group() {
-    let hub = Hub::start().await.unwrap();
-    let tcp = Tcp::new(hub.address);
-    let wish = |filter: &str| Subscription::new([Filter::new(filter.to_owned()).unwrap()]);
-    let (mut own, filters) = tcp.subscriber(&address("news"), wish("a.*")).await.unwrap();
-    let group = || wish("#").group(Group::new("g").unwrap());
+async fn events_go_to_matching_subscribers_and_to_one_of_a_group() {
+    let broker = Broker::start().await.unwrap();
+    let tcp = Tcp::new(broker.address);
+    let to = |filter: &str| Subscription::new([Filter::new(filter.to_owned()).unwrap()]);
+    let (mut own, filters) = tcp.subscriber(&address("news"), to("a.*")).await.unwrap();
+    let group = || to("#").group(Group::new("g").unwrap());
     let (mut one, _) = tcp.subscriber(&address("news"), group()).await.unwrap();
     let (mut two, _) = tcp.subscriber(&address("news"), group()).await.unwrap();
     let publisher = tcp.publisher(&address("news")).await.unwrap();
@@ -147,9 +147,9 @@ async fn events_go_to_who_wants_them_and_to_one_of_a_group() {
 }
 
 #[tokio::test]
-async fn ends_outlive_their_hub() {
-    let hub = Hub::start().await.unwrap();
-    let (serving, calling) = (Tcp::new(hub.address), Tcp::new(hub.address));
+async fn endpoint_handles_outlive_their_broker() {
+    let broker = Broker::start().await.unwrap();
+    let (serving, calling) = (Tcp::new(broker.address), Tcp::new(broker.address));
     let server = Server::bind(&serving, "calc").await.unwrap();
     let router = Router::new(MessagePack)
         .method("double", |n: i64| async move { Ok(n * 2) })
@@ -162,13 +162,13 @@ async fn ends_outlive_their_hub() {
     let mut hanging = client.request("hang").start::<()>(&()).unwrap();
     hanging.handed_over().await;
 
-    let address_of_hub = hub.address;
-    drop(hub);
+    let address_of_broker = broker.address;
+    drop(broker);
     let lost = hanging.await.unwrap_err();
     assert_eq!(lost.kind(), Some(ErrorKind::Disconnected), "{lost:?}");
-    let _hub = heir(address_of_hub).await;
+    let _broker = successor(address_of_broker).await;
 
-    // Unroutable until the server is back as well.
+    // Calls are unroutable until the server has reconnected as well.
     let doubled = async {
         loop {
             match client.call::<i64>("double", &2).await {
@@ -179,7 +179,7 @@ async fn ends_outlive_their_hub() {
     };
     assert_eq!(tokio::time::timeout(PATIENCE, doubled).await.unwrap(), 4);
     let publisher = calling.publisher(&address("news")).await.unwrap();
-    let heard = async {
+    let received = async {
         loop {
             publish(&publisher, "x").await;
             if let Ok(topic) =
@@ -189,11 +189,11 @@ async fn ends_outlive_their_hub() {
             }
         }
     };
-    assert_eq!(tokio::time::timeout(PATIENCE, heard).await.unwrap(), "x");
+    assert_eq!(tokio::time::timeout(PATIENCE, received).await.unwrap(), "x");
 }
 
 #[tokio::test]
-async fn a_hub_that_is_frozen_delays_nobody_who_closes() {
+async fn frozen_broker_does_not_delay_closing() {
     let frozen = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let tcp = Tcp::new(frozen.local_addr().unwrap());
     let opening = async { tcp.pusher(&address("jobs")).await };
@@ -214,12 +214,12 @@ async fn a_hub_that_is_frozen_delays_nobody_who_closes() {
     let silent = Tcp::new(frozen.local_addr().unwrap());
     let error = silent.pusher(&address("jobs")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Disconnected);
-    assert!(error.detail("hub").is_some());
+    assert!(error.detail("broker").is_some());
 }
 
 #[tokio::test]
-async fn strangers_are_hung_up_on() {
-    let hub = Hub::start().await.unwrap();
+async fn garbage_ends_its_connection() {
+    let broker = Broker::start().await.unwrap();
     let mut open = Vec::new();
     let frame =
         serde_json::json!({ "Open": { "role": "Pusher", "name": "a b", "window": 1, "filters": [],
@@ -229,12 +229,12 @@ async fn strangers_are_hung_up_on() {
     open.extend(frame.as_bytes());
     let not_open = [&6_u64.to_be_bytes()[..], b"\"Stop\""].concat();
     for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], &[0; 64], &open, &not_open] {
-        let mut stranger = TcpStream::connect(hub.address).await.unwrap();
-        stranger.write_all(garbage).await.unwrap();
-        let ended = tokio::time::timeout(PATIENCE, stranger.read_to_end(&mut Vec::new())).await;
+        let mut client = TcpStream::connect(broker.address).await.unwrap();
+        client.write_all(garbage).await.unwrap();
+        let ended = tokio::time::timeout(PATIENCE, client.read_to_end(&mut Vec::new())).await;
         assert!(ended.is_ok(), "{garbage:?} keeps a connection");
     }
-    let tcp = Tcp::new(hub.address);
+    let tcp = Tcp::new(broker.address);
     push(&tcp.pusher(&address("jobs")).await.unwrap(), 1).await;
 }
 
@@ -244,11 +244,11 @@ fn address(text: &str) -> Address {
     Address::new(text.to_owned()).unwrap()
 }
 
-/// The hub that takes the place of one that died, as soon as the port is free.
-async fn heir(address: std::net::SocketAddr) -> Hub {
+/// Starts the broker that replaces a dead one, as soon as its port is free.
+async fn successor(address: std::net::SocketAddr) -> Broker {
     loop {
-        match Hub::start_at(address).await {
-            Ok(hub) => return hub,
+        match Broker::start_at(address).await {
+            Ok(broker) => return broker,
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }

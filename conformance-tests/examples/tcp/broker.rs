@@ -1,4 +1,4 @@
-//! The broker: it owns the queues, and opens an end at them on behalf of each connection.
+//! The broker: it owns the queues, and opens an endpoint handle at them for each connection.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -21,20 +21,22 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::wire::{self, Frame, Open, Packet, Role, nonsense};
+use super::wire::{self, Frame, Open, Packet, Role, unexpected};
 
-/// A hub at a free port of loopback. Dropping it is the broker's death: connections end, and queues
-/// are gone.
-pub(crate) struct Hub {
+/// A broker on a port of the loopback interface. Dropping it kills the broker: connections end, and
+/// queues are gone.
+pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
     task: AbortHandle,
 }
 
-impl Hub {
+impl Broker {
+    /// Starts a broker on a free port.
     pub(crate) async fn start() -> IoResult<Self> {
         Self::start_at(([127, 0, 0, 1], 0).into()).await
     }
 
+    /// Starts a broker at this address.
     pub(crate) async fn start_at(address: SocketAddr) -> IoResult<Self> {
         let listener = TcpListener::bind(address).await?;
         Ok(Self {
@@ -44,64 +46,64 @@ impl Hub {
     }
 }
 
-impl Drop for Hub {
+impl Drop for Broker {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 async fn accept(listener: TcpListener) {
-    let (memory, life) = (Memory::new().with_limits(wire::LIMITS), RandomState::new().hash_one(()));
+    let (memory, incarnation) = (Memory::new().with_limits(wire::LIMITS), RandomState::new().hash_one(()));
     let queues =
-        Queues { memory, life: life.to_be_bytes(), last_tag: Arc::new((life >> 1).into()) };
+        Queues { memory, incarnation: incarnation.to_be_bytes(), last_tag: Arc::new((incarnation >> 1).into()) };
     let mut hosted = JoinSet::new();
     loop {
         tokio::select! {
             Ok((stream, _)) = listener.accept() => drop(hosted.spawn(host(stream, queues.clone()))),
             Some(_) = hosted.join_next() => {}
-            // Out of handles, with nobody here who could give one back.
+            // Out of file handles, and no connection is left to free one.
             else => sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Clone)]
 struct Queues {
     memory: Memory,
-    /// Which life of the hub this is: in the next one, the same return address may be somebody
-    /// else's.
-    life: [u8; 8],
-    /// Of all connections, and other ones in another life: what came over a lost one settles
-    /// nothing over the next.
+    /// The incarnation of the broker. In the next one, the same reply address may belong to another
+    /// client.
+    incarnation: [u8; 8],
+    /// The last tag of all connections. Tags differ between incarnations, so that a receipt of a
+    /// lost connection settles nothing over the next.
     last_tag: Arc<AtomicU64>,
 }
 
-/// Serves a connection until it ends. What it holds unsettled then goes to others, its receipts
-/// being dropped.
+/// Serves a connection until it ends. Its unsettled deliveries are requeued then, since their
+/// receipts are dropped.
 async fn host(stream: TcpStream, queues: Queues) -> IoResult<()> {
     stream.set_nodelay(true)?;
     let (from, to) = stream.into_split();
     let (mut from, mut to) = (BufReader::new(from), BufWriter::new(to));
-    let hello = timeout(Duration::from_secs(2), wire::read(&mut from)).await??;
-    let Frame::Open(open) = hello else { return Err(nonsense()) };
-    let (guest, opened) = match Guest::open(queues, open).await {
-        Ok(guest) => (Ok(guest), Ok(())),
-        Err(error) => (Err(nonsense()), Err(error.into())),
+    let first = timeout(Duration::from_secs(2), wire::read(&mut from)).await??;
+    let Frame::Open(open) = first else { return Err(unexpected()) };
+    let (endpoint, opened) = match HostedEndpoint::open(queues, open).await {
+        Ok(endpoint) => (Ok(endpoint), Ok(())),
+        Err(error) => (Err(unexpected()), Err(error.into())),
     };
     wire::write(&mut to, &Frame::Done(opened)).await?;
     to.flush().await?;
-    let guest = guest?;
-    // When this many answers wait to be written, no more questions are read.
-    let (say, said) = mpsc::channel(64);
+    let endpoint = endpoint?;
+    // While this many answers wait to be written, no more frames are read.
+    let (answers, queued) = mpsc::channel(64);
     tokio::select! {
-        heard = guest.listen(from, say) => heard,
-        spoken = guest.speak(to, said) => spoken,
+        ended = endpoint.read(from, answers) => ended,
+        ended = endpoint.write(to, queued) => ended,
     }
 }
 
-/// An end that is held for a connection.
-struct Guest {
+/// The endpoint handle of a connection.
+struct HostedEndpoint {
     queues: Queues,
     sender: Option<Sender>,
     receiver: Mutex<Option<Receiver>>,
@@ -109,7 +111,7 @@ struct Guest {
     held: Mutex<HashMap<u64, Receipt>>,
 }
 
-impl Guest {
+impl HostedEndpoint {
     async fn open(queues: Queues, open: Open) -> Result<Self> {
         let (memory, name, window) =
             (&queues.memory, Address::new(open.name)?, Window::new(open.window));
@@ -122,12 +124,12 @@ impl Guest {
             Role::Publisher => (Some(memory.publisher(&name).await?), None, None),
             Role::Subscriber => {
                 let filters: Result<Vec<_>> = open.filters.into_iter().map(Filter::new).collect();
-                let mut wish = Subscription::new(filters?).window(window);
+                let mut subscription = Subscription::new(filters?).window(window);
                 if let Some((group, durable)) = open.group {
                     let group = Group::new(group)?;
-                    wish = wish.group(if durable { group.durable() } else { group });
+                    subscription = subscription.group(if durable { group.durable() } else { group });
                 }
-                let (events, filters) = memory.subscriber(&name, wish).await?;
+                let (events, filters) = memory.subscriber(&name, subscription).await?;
                 (None, Some(events), Some(filters))
             }
         };
@@ -135,21 +137,21 @@ impl Guest {
         Ok(Self { queues, sender, receiver, filters, held: Mutex::default() })
     }
 
-    /// Does what the client says, one after the other: where a queue is full, the connection fills
-    /// up behind it.
-    async fn listen(
+    /// Handles the frames of the client, one after the other. Where a queue is full, the connection
+    /// fills up behind it.
+    async fn read(
         &self,
         mut from: impl AsyncRead + Unpin,
-        say: mpsc::Sender<Frame>,
+        answers: mpsc::Sender<Frame>,
     ) -> IoResult<()> {
         loop {
             let done = match wire::read(&mut from).await? {
                 Frame::Send(Packet(message)) => self.send(message)?.await,
                 Frame::AddFilter(filter) => {
-                    self.filters.as_ref().ok_or_else(nonsense)?.add(filter).await
+                    self.filters.as_ref().ok_or_else(unexpected)?.add(filter).await
                 }
                 Frame::RemoveFilter(filter) => {
-                    self.filters.as_ref().ok_or_else(nonsense)?.remove(filter).await
+                    self.filters.as_ref().ok_or_else(unexpected)?.remove(filter).await
                 }
                 Frame::Settle(tag, outcome) => {
                     self.settle(tag, &outcome);
@@ -159,22 +161,22 @@ impl Guest {
                     *lock(&self.receiver) = None;
                     continue;
                 }
-                _ => return Err(nonsense()),
+                _ => return Err(unexpected()),
             };
-            say.send(Frame::Done(done.map_err(Into::into))).await.map_err(IoError::other)?;
+            answers.send(Frame::Done(done.map_err(Into::into))).await.map_err(IoError::other)?;
         }
     }
 
-    /// Writes answers, and what arrives.
-    async fn speak(
+    /// Writes answers and deliveries.
+    async fn write(
         &self,
         mut to: impl AsyncWrite + Unpin,
-        mut said: mpsc::Receiver<Frame>,
+        mut queued: mpsc::Receiver<Frame>,
     ) -> IoResult<()> {
         let mut turn = Turn::default();
         loop {
             let frame = tokio::select! {
-                Some(frame) = said.recv() => frame,
+                Some(frame) = queued.recv() => frame,
                 next = poll_fn(|cx| self.poll_next(&mut turn, cx)) => match next {
                     Ok(delivery) => self.hold(delivery),
                     Err(error) => Frame::Failed(error.into()),
@@ -186,11 +188,11 @@ impl Guest {
     }
 
     fn send(&self, mut message: Message) -> IoResult<Sending<'_>> {
-        let ours = |at: ReplyTo| {
-            Some(ReplyTo::new(at.as_bytes().strip_prefix(&self.queues.life)?.to_vec()))
+        let own = |at: ReplyTo| {
+            Some(ReplyTo::new(at.as_bytes().strip_prefix(&self.queues.incarnation)?.to_vec()))
         };
-        message.reply_to = message.reply_to.and_then(ours);
-        Ok(self.sender.as_ref().ok_or_else(nonsense)?.send(message))
+        message.reply_to = message.reply_to.and_then(own);
+        Ok(self.sender.as_ref().ok_or_else(unexpected)?.send(message))
     }
 
     fn poll_next(&self, turn: &mut Turn, cx: &mut Context<'_>) -> Poll<Result<Delivery>> {
@@ -209,7 +211,7 @@ impl Guest {
     }
 
     fn hold(&self, Delivery { mut message, receipt, attempt, .. }: Delivery) -> Frame {
-        let named = |at: ReplyTo| ReplyTo::new([&self.queues.life, &at.as_bytes()[..]].concat());
+        let named = |at: ReplyTo| ReplyTo::new([&self.queues.incarnation, &at.as_bytes()[..]].concat());
         message.reply_to = message.reply_to.map(named);
         let tag = receipt.is_some().then(|| self.queues.last_tag.fetch_add(1, Ordering::Relaxed));
         if let Some(tag) = tag {
@@ -228,15 +230,15 @@ impl Guest {
     }
 }
 
-/// Who took the last message, and then waited, lets others go first: else one of those who compete
-/// gets all.
+/// Fairness between competing endpoint handles. A handle that took the last message and then waited
+/// skips a turn; otherwise one handle would get everything.
 #[derive(Default)]
 struct Turn {
     took: bool,
     waited: bool,
 }
 
-/// A lock that a panic poisoned is whole all the same: no code of ours panics half-way.
+/// Locks a mutex. A poisoned one is consistent, since no code panics while it holds a lock.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,16 +1,18 @@
-//! Flaws of closing: it hangs, it does nothing, or what is closed goes on.
+//! Flaws of closing: it hangs, does nothing, closes too little or too much.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use polywire_core::transport::{Delivery, Inbound, Receiver};
-use polywire_core::{Memory, Result};
+use polywire_core::{Error, ErrorKind, Memory, Result, Transport};
 
-use crate::backend::{End, Flaw};
+use crate::flaw::{Flaw, Halves};
+use crate::halves::reported;
 
-/// Closing never ends.
+/// Never ends to close.
 #[derive(Clone)]
 pub(crate) struct HangsOnClose;
 
@@ -20,7 +22,7 @@ impl Flaw for HangsOnClose {
     }
 }
 
-/// Closing does nothing.
+/// Closes nothing.
 #[derive(Clone)]
 pub(crate) struct NeverCloses;
 
@@ -30,12 +32,12 @@ impl Flaw for NeverCloses {
     }
 }
 
-/// The stream of a closed end does not end.
+/// Keeps the stream of a closed requester open.
 #[derive(Clone)]
 pub(crate) struct NeverEnds;
 
 impl Flaw for NeverEnds {
-    fn calling(&self, (sender, receiver): End) -> End {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
         (sender, Receiver::new(Endless(receiver)))
     }
 }
@@ -59,12 +61,12 @@ impl Inbound for Endless {
     }
 }
 
-/// A closed end yields what it had fetched.
+/// Yields the deliveries that it had fetched, after it was closed.
 #[derive(Clone)]
 pub(crate) struct DeliversAfterClose;
 
 impl Flaw for DeliversAfterClose {
-    fn serving(&self, (sender, receiver): End) -> End {
+    fn serving(&self, (sender, receiver): Halves) -> Halves {
         (sender, Receiver::new(Fetching { receiver, fetched: VecDeque::new() }))
     }
 }
@@ -92,5 +94,27 @@ impl Inbound for Fetching {
     fn stop(mut self: Pin<&mut Self>) {
         self.receiver.stop();
         self.fetched.clear();
+    }
+}
+
+/// Closes every requester of the space, whichever transport is closed.
+#[derive(Clone, Default)]
+pub(crate) struct ClosesOthers(Arc<Mutex<bool>>);
+
+impl Flaw for ClosesOthers {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
+        let is_closed = self.0.clone();
+        let report = move |sent: Result<()>| {
+            if *is_closed.lock().unwrap() {
+                return Err(Error::new(ErrorKind::Closed, "the transport is closed").unsent());
+            }
+            sent
+        };
+        (reported(sender, report), receiver)
+    }
+
+    async fn close(&self, memory: &Memory) -> Result<()> {
+        *self.0.lock().unwrap() = true;
+        memory.close().await
     }
 }
