@@ -11,6 +11,10 @@ mod subscription;
 use std::future::Future;
 use std::num::NonZeroUsize;
 
+/// Attribute for implementations of [`DeadLetterQueue`] and [`FilterControl`], which are used as
+/// trait objects. Re-exported from the crate of this name.
+pub use async_trait::async_trait;
+
 pub use self::any::AnyTransport;
 pub use self::dead_letter_queue::{DeadLetterQueue, DeadLetterSource};
 pub use self::delivery::{DeadLetterInfo, Delivery, Outcome, Receipt, RetryAfter, Settle};

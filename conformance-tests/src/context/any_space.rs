@@ -1,6 +1,6 @@
 //! The object-safe form of [`Space`].
 
-use async_trait::async_trait;
+use polywire_core::transport::async_trait;
 use polywire_core::{AnyTransport, Result};
 
 use crate::backend::Space;

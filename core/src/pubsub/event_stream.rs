@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 
+use async_trait::async_trait;
 use futures_core::Stream;
-use futures_core::future::BoxFuture;
 
 use super::dropped::Dropped;
 use super::overflow::{Buffered, Overflow};
@@ -80,20 +80,28 @@ struct MirroredFilters {
 
 type OwnFilters = Arc<RwLock<Vec<Filter>>>;
 
+impl MirroredFilters {
+    /// Changes the mirror. The lock is released before any await.
+    fn mirror(&self, change: impl FnOnce(&mut Vec<Filter>)) {
+        change(&mut self.own.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[async_trait]
 impl FilterControl for MirroredFilters {
-    fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        // Here first, so that nothing is dropped that the backend already lets through.
-        let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
-        if !own.contains(&filter) {
-            own.push(filter.clone());
-        }
-        drop(own);
-        Box::pin(self.backend.add(filter))
+    async fn add(&self, filter: Filter) -> Result<()> {
+        // Added to the mirror first, so that core drops no event that the backend lets through.
+        self.mirror(|filters| {
+            if !filters.contains(&filter) {
+                filters.push(filter.clone());
+            }
+        });
+        self.backend.add(filter).await
     }
 
-    fn remove(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        self.own.write().unwrap_or_else(PoisonError::into_inner).retain(|other| *other != filter);
-        Box::pin(self.backend.remove(filter))
+    async fn remove(&self, filter: Filter) -> Result<()> {
+        self.mirror(|filters| filters.retain(|other| *other != filter));
+        self.backend.remove(filter).await
     }
 }
 

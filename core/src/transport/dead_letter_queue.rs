@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use futures_core::future::BoxFuture;
+use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::message::{Address, Message};
@@ -40,6 +40,7 @@ impl fmt::Display for DeadLetterSource {
 ///
 /// Whatever was taken and neither redriven nor discarded is given back when it is closed or
 /// dropped, as if nobody had looked.
+#[async_trait]
 pub trait DeadLetterQueue: Send + 'static {
     /// The next dead letter with the number to name it by, oldest first; `None` after those that
     /// were there when this was opened. Its [`History`](crate::message::History) says how it
@@ -47,17 +48,17 @@ pub trait DeadLetterQueue: Send + 'static {
     /// much as can be read, and a [`fault`](Message::fault) that says what cannot.
     ///
     /// Dropping the future loses nothing.
-    fn take(&mut self) -> BoxFuture<'_, Result<Option<(u64, Message)>>>;
+    async fn take(&mut self) -> Result<Option<(u64, Message)>>;
 
     /// Puts one that was taken back where it died, to be attempted as if for the first time, with a
     /// note that it was [redriven](crate::message::History::redriven). It is away from here only when it
     /// is there. Dropping the future leaves it in one of the two places, or in both.
-    fn redrive(&mut self, letter: u64) -> BoxFuture<'_, Result<()>>;
+    async fn redrive(&mut self, tag: u64) -> Result<()>;
 
     /// Forgets one that was taken. Dropping the future leaves it open whether it did.
-    fn discard(&mut self, letter: u64) -> BoxFuture<'_, Result<()>>;
+    async fn discard(&mut self, tag: u64) -> Result<()>;
 
     /// Gives back what was taken and neither redriven nor discarded, so that whoever opens them
     /// after this has resolved finds it.
-    fn close(&mut self) -> BoxFuture<'_, Result<()>>;
+    async fn close(&mut self) -> Result<()>;
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use futures_core::future::BoxFuture;
+use async_trait::async_trait;
 
 use super::Window;
 use crate::error::{Error, Result};
@@ -89,13 +89,14 @@ impl Group {
 }
 
 /// What a backend implements to let a subscriber change its filters while it runs.
+#[async_trait]
 pub trait FilterControl: Send + Sync + 'static {
     /// Adds a filter. What matches it and is published after the future has resolved is not missed;
     /// of what was published shortly before, some may come.
-    fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>>;
+    async fn add(&self, filter: Filter) -> Result<()>;
 
     /// Drops a filter that is among them. What is on its way may still come.
-    fn remove(&self, filter: Filter) -> BoxFuture<'_, Result<()>>;
+    async fn remove(&self, filter: Filter) -> Result<()>;
 }
 
 /// The filters of an open subscription. Clones are those of the same subscription.

@@ -25,6 +25,6 @@ caught! {
         "bodies.too_many_headers_are_refused", "headers over the limit were not refused";
 
     calls_as_text: Alters(text_only), "codecs.calls_cross_in_each_codec", "a call is answered: Fault";
-    jobs_as_text: Alters(text_only), "codecs.jobs_cross_in_each_codec", "a job can be read: Error";
-    events_as_text: Alters(text_only), "codecs.events_cross_in_each_codec", "an event can be read: Error";
+    jobs_as_text: Alters(text_only), "codecs.jobs_cross_in_each_codec", "a job can be read: Codec";
+    events_as_text: Alters(text_only), "codecs.events_cross_in_each_codec", "an event can be read: Codec";
 }

@@ -15,7 +15,7 @@ caught! {
     missed_early_events: MissesTheFirst,
         "pubsub.nothing_published_after_bind_is_missed", "an event arrives in time";
     refused_without_subscribers: NeedsReceivers::loudly(),
-        "pubsub.nobody_needs_to_listen", "publishing without subscribers: Error";
+        "pubsub.nobody_needs_to_listen", "publishing without subscribers: Unroutable";
     fixed_filters: FixedFilters, "pubsub.filters_change_while_running", "an event arrives in time";
     ascii_topics: AsciiTopics, "pubsub.topics_may_be_bytes", "an event arrives in time";
     lost_events: LosesEvery::new(100), "pubsub.many_publishers_reach_many_subscribers", "was due";
@@ -36,11 +36,11 @@ caught! {
     understated: Understated,
         "pubsub.what_is_lacking_is_unsupported", "pipeline is lacking, and asking for it succeeded";
     pipeline_refused_as_config: RefusesAsConfig("pipeline"),
-        "pubsub.what_is_lacking_is_unsupported", "pipeline is lacking, and asking for it failed as Error";
+        "pubsub.what_is_lacking_is_unsupported", "pipeline is lacking, and asking for it failed as Config";
     pubsub_refused_as_config: RefusesAsConfig("pubsub"),
-        "pubsub.what_is_lacking_is_unsupported", "pubsub is lacking, and asking for it failed as Error";
+        "pubsub.what_is_lacking_is_unsupported", "pubsub is lacking, and asking for it failed as Config";
     overstated_pipeline: Overstated("pipeline"),
-        "pubsub.what_is_lacking_is_unsupported", "pipeline is there, and asking for it failed as Error";
+        "pubsub.what_is_lacking_is_unsupported", "pipeline is there, and asking for it failed as Unsupported";
     overstated_pubsub: Overstated("pubsub"),
-        "pubsub.what_is_lacking_is_unsupported", "pubsub is there, and asking for it failed as Error";
+        "pubsub.what_is_lacking_is_unsupported", "pubsub is there, and asking for it failed as Unsupported";
 }

@@ -24,9 +24,9 @@ caught! {
     redriven_to_all: RedrivesToAll::default(), "retries.redriven_event_goes_to_its_group_alone",
         "a subscriber outside the group was due to get 2, and got 1";
     dead_letters_refused_as_config: RefusesAsConfig("dead_letters"),
-        "retries.what_is_lacking_is_unsupported", "dead_letters is lacking, and asking for it failed as Error";
+        "retries.what_is_lacking_is_unsupported", "dead_letters is lacking, and asking for it failed as Config";
     overstated_dead_letters: Overstated("dead_letters"),
-        "retries.what_is_lacking_is_unsupported", "dead_letters is there, and asking for it failed as Error";
+        "retries.what_is_lacking_is_unsupported", "dead_letters is there, and asking for it failed as Unsupported";
     understated_dead_letters: Claims(|can| can.dead_letters = false),
         "retries.what_is_lacking_is_unsupported", "dead_letters is lacking, and asking for it succeeded";
     understated_settlement: Claims(|can| can.settlement = false),

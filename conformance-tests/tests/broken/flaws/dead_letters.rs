@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use futures_core::future::BoxFuture;
-use polywire_core::transport::{DeadLetterQueue, Outcome, Receiver, Sender};
+use polywire_core::transport::{DeadLetterQueue, Outcome, Receiver, Sender, async_trait};
 use polywire_core::{Message, Result};
 
 use crate::flaw::Flaw;
@@ -78,32 +77,29 @@ struct Losing {
     loses_on_close: bool,
 }
 
+#[async_trait]
 impl DeadLetterQueue for Losing {
-    fn take(&mut self) -> BoxFuture<'_, Result<Option<(u64, Message)>>> {
-        Box::pin(async move {
-            let next = self.inner.take().await?;
-            self.taken.extend(next.as_ref().map(|(dead_letter, _)| *dead_letter));
-            Ok(next)
-        })
+    async fn take(&mut self) -> Result<Option<(u64, Message)>> {
+        let next = self.inner.take().await?;
+        self.taken.extend(next.as_ref().map(|(tag, _)| *tag));
+        Ok(next)
     }
 
-    fn redrive(&mut self, dead_letter: u64) -> BoxFuture<'_, Result<()>> {
-        self.inner.discard(dead_letter)
+    async fn redrive(&mut self, tag: u64) -> Result<()> {
+        self.inner.discard(tag).await
     }
 
-    fn discard(&mut self, dead_letter: u64) -> BoxFuture<'_, Result<()>> {
-        self.inner.discard(dead_letter)
+    async fn discard(&mut self, tag: u64) -> Result<()> {
+        self.inner.discard(tag).await
     }
 
-    fn close(&mut self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            if self.loses_on_close {
-                for dead_letter in self.taken.drain(..) {
-                    self.inner.discard(dead_letter).await?;
-                }
+    async fn close(&mut self) -> Result<()> {
+        if self.loses_on_close {
+            for tag in self.taken.drain(..) {
+                self.inner.discard(tag).await?;
             }
-            self.inner.close().await
-        })
+        }
+        self.inner.close().await
     }
 }
 
@@ -128,30 +124,27 @@ struct Republishing {
     taken: Vec<Message>,
 }
 
+#[async_trait]
 impl DeadLetterQueue for Republishing {
-    fn take(&mut self) -> BoxFuture<'_, Result<Option<(u64, Message)>>> {
-        Box::pin(async move {
-            let next = self.inner.take().await?;
-            self.taken.extend(next.as_ref().map(|(_, message)| message.clone()));
-            Ok(next)
-        })
+    async fn take(&mut self) -> Result<Option<(u64, Message)>> {
+        let next = self.inner.take().await?;
+        self.taken.extend(next.as_ref().map(|(_, message)| message.clone()));
+        Ok(next)
     }
 
-    fn redrive(&mut self, dead_letter: u64) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            if let (Some(sender), Some(mut message)) = (&self.sender, self.taken.pop()) {
-                message.history.get_or_insert_default().redriven();
-                sender.send(message).await?;
-            }
-            self.inner.discard(dead_letter).await
-        })
+    async fn redrive(&mut self, tag: u64) -> Result<()> {
+        if let (Some(sender), Some(mut message)) = (&self.sender, self.taken.pop()) {
+            message.history.get_or_insert_default().redriven();
+            sender.send(message).await?;
+        }
+        self.inner.discard(tag).await
     }
 
-    fn discard(&mut self, dead_letter: u64) -> BoxFuture<'_, Result<()>> {
-        self.inner.discard(dead_letter)
+    async fn discard(&mut self, tag: u64) -> Result<()> {
+        self.inner.discard(tag).await
     }
 
-    fn close(&mut self) -> BoxFuture<'_, Result<()>> {
-        self.inner.close()
+    async fn close(&mut self) -> Result<()> {
+        self.inner.close().await
     }
 }

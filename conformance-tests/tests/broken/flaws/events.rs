@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use polywire_core::transport::{
-    FilterControl, Filters, Outbound, Receiver, Sender, Sending, Subscription,
+    FilterControl, Filters, Outbound, Receiver, Sender, Sending, Subscription, async_trait,
 };
 use polywire_core::{Address, Error, ErrorKind, Filter, Group, Message, Result};
 
@@ -177,12 +176,13 @@ impl Flaw for FixedFilters {
     }
 }
 
+#[async_trait]
 impl FilterControl for FixedFilters {
-    fn add(&self, _: Filter) -> BoxFuture<'_, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
+    async fn add(&self, _: Filter) -> Result<()> {
+        Ok(())
     }
 
-    fn remove(&self, _: Filter) -> BoxFuture<'_, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
+    async fn remove(&self, _: Filter) -> Result<()> {
+        Ok(())
     }
 }

@@ -4,10 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use polywire_conformance::Hook;
 use polywire_core::transport::{
-    FilterControl, Filters, Outbound, Receiver, Sender, Sending, Subscription,
+    FilterControl, Filters, Outbound, Receiver, Sender, Sending, Subscription, async_trait,
 };
 use polywire_core::{Filter, Message, Result};
 
@@ -96,14 +95,15 @@ impl ForgetsFilters {
     }
 }
 
+#[async_trait]
 impl FilterControl for ForgetsFilters {
-    fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
+    async fn add(&self, filter: Filter) -> Result<()> {
         self.added.lock().unwrap().push(filter.clone());
-        Box::pin(async move { self.filters().add(filter).await })
+        self.filters().add(filter).await
     }
 
-    fn remove(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { self.filters().remove(filter).await })
+    async fn remove(&self, filter: Filter) -> Result<()> {
+        self.filters().remove(filter).await
     }
 }
 

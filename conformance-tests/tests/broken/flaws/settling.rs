@@ -14,7 +14,7 @@ use crate::flaw::{Flaw, Halves};
 use crate::halves::{altered, received, settled};
 use crate::network::Disturbed;
 
-/// Discards a delivery that is requeued.
+/// Discards a delivery that is requeued or retried.
 #[derive(Clone)]
 pub(crate) struct ForgetsToRequeue;
 
@@ -33,7 +33,10 @@ impl Flaw for ForgetsToRequeue {
 }
 
 fn forget(outcome: Outcome) -> Outcome {
-    if outcome == Outcome::Requeue { Outcome::Discard } else { outcome }
+    match outcome {
+        Outcome::Requeue | Outcome::Retry(_) => Outcome::Discard,
+        outcome => outcome,
+    }
 }
 
 /// Redelivers what was acknowledged, once its endpoint handle is dropped.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use futures_core::future::BoxFuture;
+use async_trait::async_trait;
 
 use super::lock;
 use super::queue::Queue;
@@ -64,28 +64,26 @@ impl DeadLetterSession {
     }
 }
 
+#[async_trait]
 impl DeadLetterQueue for DeadLetterSession {
-    fn take(&mut self) -> BoxFuture<'_, Result<Option<(u64, Message)>>> {
-        let next = self.next();
-        Box::pin(std::future::ready(Ok(next)))
+    async fn take(&mut self) -> Result<Option<(u64, Message)>> {
+        Ok(self.next())
     }
 
-    fn redrive(&mut self, letter: u64) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            self.revive(letter).await?;
-            self.taken.remove(&letter);
-            Ok(())
-        })
+    async fn redrive(&mut self, tag: u64) -> Result<()> {
+        self.revive(tag).await?;
+        self.taken.remove(&tag);
+        Ok(())
     }
 
-    fn discard(&mut self, letter: u64) -> BoxFuture<'_, Result<()>> {
-        self.taken.remove(&letter);
-        Box::pin(std::future::ready(Ok(())))
+    async fn discard(&mut self, tag: u64) -> Result<()> {
+        self.taken.remove(&tag);
+        Ok(())
     }
 
-    fn close(&mut self) -> BoxFuture<'_, Result<()>> {
+    async fn close(&mut self) -> Result<()> {
         self.give_back();
-        Box::pin(std::future::ready(Ok(())))
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
-use futures_core::future::BoxFuture;
+use async_trait::async_trait;
 
 use super::consumer::{self, OrphanHandler};
 use super::dead_letters::DeadLetterStore;
@@ -168,17 +168,15 @@ impl OrphanHandler for Wanted {
 
 struct Of(Arc<Wanted>);
 
+#[async_trait]
 impl FilterControl for Of {
-    fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
+    async fn add(&self, filter: Filter) -> Result<()> {
         let Wanted { channel, key, .. } = &*self.0;
-        let added = channel.change(key, |subscribed| subscribed.add(filter));
-        Box::pin(std::future::ready(added))
+        channel.change(key, |subscribed| subscribed.add(filter))
     }
 
-    fn remove(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
+    async fn remove(&self, filter: Filter) -> Result<()> {
         let Wanted { channel, key, .. } = &*self.0;
-        let removed =
-            channel.change(key, |subscribed| subscribed.filters.retain(|other| *other != filter));
-        Box::pin(std::future::ready(removed))
+        channel.change(key, |subscribed| subscribed.filters.retain(|other| *other != filter))
     }
 }
