@@ -10,9 +10,9 @@ use tokio::time::timeout_at;
 
 use super::DEFAULT_TIMEOUT;
 use super::pending_calls::{PendingCall, PendingCalls};
+use crate::context::propagate;
 use crate::error::{CallError, Code, Error, ErrorKind, Result};
 use crate::message::{Address, CallId, Deadline, Message};
-use crate::pipeline::send_within;
 use crate::service::HandedOver;
 use crate::service::{Reply, Request, Service};
 use crate::transport::Transport;
@@ -101,7 +101,8 @@ impl Service for Requester {
             return Err(Error::unsupported("priorities").into());
         }
         if oneway {
-            send_within(&self.0.sender, message, deadline.remaining()).await?;
+            propagate(&mut message);
+            self.0.sender.send_within(message, deadline.remaining()).await?;
             return Ok(Reply::default());
         }
         let exchange = self.0.exchange_until_taken(message, deadline, handed_over);

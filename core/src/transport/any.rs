@@ -1,4 +1,4 @@
-//! A transport that is chosen at run time.
+//! Transport with an erased type.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::{
 use crate::error::Result;
 use crate::message::Address;
 
-/// Any transport, behind a pointer: for programs that choose theirs by a URL.
+/// Transport with an erased type, for programs that choose their transport at run time.
 ///
-/// It costs an allocation when an end is opened, and nothing per message. Clones are the same
-/// transport.
+/// Opening an endpoint handle costs one allocation more than with the transport itself. Messages
+/// cost nothing more. Clones share the transport.
 ///
 /// ```
 /// use polywire_core::{AnyTransport, Memory, Transport};
@@ -27,7 +27,7 @@ use crate::message::Address;
 pub struct AnyTransport(Arc<dyn DynTransport>);
 
 impl AnyTransport {
-    /// Erases the type of `transport`.
+    /// Wraps `transport`.
     #[must_use]
     pub fn new(transport: impl Transport) -> Self {
         Self(Arc::new(transport))
@@ -67,8 +67,8 @@ impl Transport for AnyTransport {
         self.0.subscriber(channel, subscription).await
     }
 
-    async fn dead_letters(&self, origin: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
-        self.0.dead_letters(origin).await
+    async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
+        self.0.dead_letters(source).await
     }
 
     async fn close(&self) -> Result<()> {

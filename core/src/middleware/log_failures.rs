@@ -1,18 +1,25 @@
-//! A line in the log for each failure.
+//! Log lines of failures.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Middleware, failure};
+use super::{Middleware, outcome};
 use crate::error::{CallError, Code, Fault, Result};
 use crate::service::{Reply, Request, Service};
 
-/// Writes what fails to the log: at `warn`, and at `debug` what was said to be expected.
+/// Middleware that logs failures at `warn`, and expected failures at `debug`.
 ///
-/// On a server, what fails are its handlers; on a client, its calls. The event has the fields
-/// `service`, `method`, `topic`, `attempt`, `error` (in one word: a fault's code or an error's
-/// kind), `fault` (the peer's own name), `cause` and `duration_ms`.
+/// On a server it logs failed handlers, on a client failed calls. The log line has these fields:
+///
+/// - `service`, `method`, `topic`, `attempt`
+/// - `error`: the code of a fault or the kind of an error
+/// - `fault`: the kind of a fault, as the peer named it
+/// - `cause`: the text of the fault or the error
+/// - `duration_ms`
+///
+/// Place it behind `Trace`, so that the line belongs to the span, and in front of everything whose
+/// failures it should log. A dropped call is not logged.
 ///
 /// ```
 /// use polywire_core::middleware::LogFailures;
@@ -29,20 +36,20 @@ pub struct LogFailures {
 }
 
 impl LogFailures {
-    /// Writes down every failure of `service`: the name stands in the log.
+    /// Creates a middleware that logs every failure with this service name.
     #[must_use]
     pub fn of(service: impl Into<Arc<str>>) -> Self {
         Self { service: service.into(), codes: Arc::default(), kinds: Arc::default() }
     }
 
-    /// Faults with this code are expected.
+    /// Marks faults with this code as expected.
     #[must_use]
     pub fn expect_code(mut self, code: Code) -> Self {
         Arc::make_mut(&mut self.codes).push(code);
         self
     }
 
-    /// Faults of this [kind](Fault::kind) are expected.
+    /// Marks faults of this [kind](Fault::kind) as expected.
     #[must_use]
     pub fn expect_kind(mut self, kind: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.kinds).push(kind.into());
@@ -58,11 +65,11 @@ impl Middleware for LogFailures {
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Reply, CallError> {
         let (method, topic) = (request.message.method.clone(), request.message.topic.clone());
         let (attempt, start) = (request.attempt, Instant::now());
-        let outcome = next.call(request).await;
-        let Some(error) = failure::kind(&outcome) else { return outcome };
+        let result = next.call(request).await;
+        let Some(error) = outcome::kind(&result) else { return result };
 
-        let fault = failure::fault(&outcome);
-        let cause = cause(&outcome, fault);
+        let fault = outcome::fault(&result);
+        let cause = cause(&result, fault);
         let (method, topic) = (
             method.as_ref().map(tracing::field::display),
             topic.as_ref().map(tracing::field::display),
@@ -74,12 +81,12 @@ impl Middleware for LogFailures {
         } else {
             tracing::warn!(service, method, topic, attempt, %error, fault = name, cause, duration_ms, "failed");
         }
-        outcome
+        result
     }
 }
 
-fn cause(outcome: &Result<Reply, CallError>, fault: Option<&Fault>) -> String {
-    match (fault, outcome) {
+fn cause(result: &Result<Reply, CallError>, fault: Option<&Fault>) -> String {
+    match (fault, result) {
         (Some(fault), _) => fault.message.clone(),
         (None, Err(CallError::Failed(error))) => crate::error::report(error),
         (None, Err(error)) => error.to_string(),

@@ -1,12 +1,12 @@
-//! What layers see of an outcome.
+//! Outcomes of calls, as layers classify them.
 
 use std::borrow::Cow;
 
 use crate::error::{CallError, Fault};
 use crate::service::Reply;
 
-/// The fault that was answered, however it came: on a server it may be an error or in the reply, on
-/// a client it is in the reply.
+/// Returns the fault of an outcome. On a client the reply contains the fault; on a server it may
+/// also be the error.
 pub(super) fn fault(outcome: &Result<Reply, CallError>) -> Option<&Fault> {
     match outcome {
         Ok(reply) => reply.message.fault.as_deref(),
@@ -14,8 +14,8 @@ pub(super) fn fault(outcome: &Result<Reply, CallError>) -> Option<&Fault> {
     }
 }
 
-/// A failure in one word, of which there are few: OpenTelemetry's `error.type`. Nothing for a
-/// success.
+/// Returns the kind of a failure, for OpenTelemetry's `error.type`, or `None` for a success. The
+/// number of different kinds is small.
 pub(super) fn kind(outcome: &Result<Reply, CallError>) -> Option<Cow<'static, str>> {
     if let Some(fault) = fault(outcome) {
         return Some(fault.code.as_str().into());

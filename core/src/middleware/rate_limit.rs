@@ -1,26 +1,31 @@
-//! How many requests in a time.
+//! Rate limit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Middleware, PATIENCE, overloaded};
+use super::Middleware;
+use super::overload::{WAIT_MAX, overloaded};
 use crate::error::{CallError, Result};
 use crate::message::Deadline;
 use crate::service::{Reply, Request, Service};
 
-/// Lets so many requests through in a time: a bucket of tokens that fills up steadily. The rest
-/// waits for a token, in order, and within its deadline; or is shed.
+/// Middleware that limits the requests per period with a token bucket.
 ///
-/// What would wait too long is refused at once, untried: with [`ErrorKind::Overloaded`] as unsent,
-/// which a server answers with [`Code::Unavailable`].
+/// Further requests wait for a token, in order. A request that would wait longer than the limit
+/// (default 30 seconds) or past its deadline is refused at once: it fails as unsent with
+/// [`ErrorKind::Overloaded`], which a server answers with [`Code::Unavailable`].
+///
+/// Place it innermost, behind [`Retry`](super::Retry) on a client and behind
+/// [`Authenticate`](super::Authenticate) on a server. A call that is dropped while it waits has
+/// used its token.
 ///
 /// ```
 /// # use std::time::Duration;
 /// use polywire_core::middleware::RateLimit;
 ///
-/// // 100 in a second, evenly; after a pause up to 20 at once.
+/// // 100 requests per second, evenly; after a pause up to 20 at once.
 /// let limit = RateLimit::new(100, Duration::from_secs(1)).burst(20);
 /// # let _ = limit;
 /// ```
@@ -29,69 +34,70 @@ use crate::service::{Reply, Request, Service};
 /// [`ErrorKind::Overloaded`]: crate::ErrorKind::Overloaded
 #[derive(Clone, Debug)]
 pub struct RateLimit {
-    /// When the bucket is full again: the whole state of it.
+    /// Moment at which the bucket is full again. The moment is the whole state of the bucket.
     full_at: Arc<Mutex<Instant>>,
     interval: Duration,
     burst: u32,
-    patience: Duration,
+    wait_max: Duration,
 }
 
 impl RateLimit {
-    /// Lets `requests` through in each `period`, at least one, and as many at once after a pause.
-    /// The others wait up to 30 seconds, or their deadline if that comes first.
+    /// Limits the rate to `requests`, at least 1, per `period`, with bursts of as many requests.
+    /// Further requests wait up to 30 seconds.
     #[must_use]
     pub fn new(requests: u32, period: Duration) -> Self {
         let requests = requests.max(1);
         let full_at = Arc::new(Mutex::new(Instant::now()));
-        Self { full_at, interval: period / requests, burst: requests, patience: PATIENCE }
+        Self { full_at, interval: period / requests, burst: requests, wait_max: WAIT_MAX }
     }
 
-    /// How many requests go through at once after a pause, at least one. The default is as many as
-    /// in a period.
+    /// Sets the number of requests that pass at once after a pause, at least 1. The default is the
+    /// number of requests per period.
     #[must_use]
     pub fn burst(self, requests: u32) -> Self {
         Self { burst: requests.max(1), ..self }
     }
 
-    /// How long a request waits for its token, if its deadline is not nearer. The default is 30
-    /// seconds.
+    /// Sets the longest wait for a token. The default is 30 seconds. An earlier deadline of the
+    /// request takes precedence.
     #[must_use]
-    pub fn patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    pub fn wait_max(self, wait_max: Duration) -> Self {
+        Self { wait_max, ..self }
     }
 
-    /// Lets nobody wait: what is too much is refused at once.
+    /// Refuses excess requests at once instead of letting them wait.
     #[must_use]
     pub fn shed(self) -> Self {
-        self.patience(Duration::ZERO)
+        self.wait_max(Duration::ZERO)
     }
 
-    /// Takes a token that is there at the latest `until`; says when it is.
+    /// Takes a token that is available no later than `until`. Returns the moment of the token.
     fn take(&self, now: Instant, until: Instant) -> Option<Instant> {
-        // Nothing panics while it holds the lock.
+        // No code panics while it holds the lock.
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         let filled = (*full_at).max(now) + self.interval;
-        let there = filled.checked_sub(self.interval * self.burst).unwrap_or(now).max(now);
-        if there > until {
+        let available = filled.checked_sub(self.interval * self.burst).unwrap_or(now).max(now);
+        if available > until {
             return None;
         }
         *full_at = filled;
-        Some(there)
+        Some(available)
     }
 }
 
 impl Middleware for RateLimit {
-    /// A call that is dropped while it waits has used its token up.
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Reply, CallError> {
         let now = Instant::now();
-        let patience = now + self.patience.min(Deadline::MAX);
-        let until =
-            request.message.deadline.map_or(patience, |deadline| deadline.instant().min(patience));
-        let Some(there) = self.take(now, until) else {
-            return Err(overloaded("too many requests in a short time"));
+        let wait_until = now + self.wait_max.min(Deadline::MAX);
+        let until = request
+            .message
+            .deadline
+            .map_or(wait_until, |deadline| deadline.instant().min(wait_until));
+        let Some(available) = self.take(now, until) else {
+            return Err(overloaded("cannot send the request: the rate limit is reached"));
         };
-        if there > now {
-            sleep_until(there).await;
+        if available > now {
+            sleep_until(available).await;
         }
         next.call(request).await
     }
@@ -111,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_goes_through_and_the_rest_is_spread_out() {
+    async fn burst_passes_and_further_requests_are_spread_out() {
         let service = limited(&RateLimit::new(2, SECOND));
         let start = Instant::now();
         let mut times = Vec::new();
@@ -119,11 +125,11 @@ mod tests {
             service.call(Request::new(Message::default())).await.unwrap();
             times.push((start.elapsed().as_secs_f64() * 2.0).round());
         }
-        assert_eq!(times, [0.0, 0.0, 1.0, 2.0, 3.0], "in halves of a second");
+        assert_eq!(times, [0.0, 0.0, 1.0, 2.0, 3.0], "in half seconds");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_saves_up_no_more_than_a_burst() {
+    async fn pause_accumulates_at_most_a_burst() {
         let service = limited(&RateLimit::new(2, SECOND).shed());
         tokio::time::advance(60 * SECOND).await;
         let outcomes = futures_util::future::join_all(
@@ -134,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_cannot_have_a_token_in_time_is_refused_at_once_and_costs_none() {
+    async fn request_without_a_token_in_time_is_refused_at_once_and_uses_none() {
         let service = limited(&RateLimit::new(1, SECOND));
         service.call(Request::new(Message::default())).await.unwrap();
         let start = Instant::now();

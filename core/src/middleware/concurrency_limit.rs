@@ -1,4 +1,4 @@
-//! How many requests at once.
+//! Concurrency limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,25 +6,31 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, TryAcquireError};
 use tokio::time::timeout_at;
 
-use super::{Middleware, PATIENCE, overloaded};
+use super::Middleware;
+use super::overload::{WAIT_MAX, overloaded};
 use crate::error::{CallError, Result};
 use crate::message::Deadline;
 use crate::service::{Reply, Request, Service};
 
-/// Lets so many requests through at once. The rest waits for its turn, in order, and within its
-/// deadline; or is shed.
+/// Middleware that limits the number of requests that run at once.
 ///
-/// What is refused was not tried: it fails with [`ErrorKind::Overloaded`] as unsent, which a server
-/// answers with [`Code::Unavailable`]. On a server, a [`Window`](crate::Window) is the better bound
-/// for everything at once, because what is beyond it waits at the source, where another server may
-/// take it; this one is for a part of a service.
+/// Further requests wait for a permit, in order, for up to 30 seconds by default. At most 1,024
+/// requests wait by default. A refused request fails as unsent with [`ErrorKind::Overloaded`], which
+/// a server answers with [`Code::Unavailable`]. A request whose deadline expires while it waits
+/// fails with [`CallError::DeadlineExceeded`].
+///
+/// To limit a whole server, use its [`Window`](crate::Window): further requests then wait at the
+/// source, where another server may receive them. Use this middleware for a part of a service.
+///
+/// Place it innermost, behind [`Retry`](super::Retry) on a client and behind
+/// [`Authenticate`](super::Authenticate) on a server. A dropped call returns its permit.
 ///
 /// ```
 /// use polywire_core::middleware::ConcurrencyLimit;
 ///
-/// let patient = ConcurrencyLimit::new(16);
-/// let shedding = ConcurrencyLimit::new(16).shed();
-/// # let _ = (patient, shedding);
+/// let waiting = ConcurrencyLimit::new(16);
+/// let refusing = ConcurrencyLimit::new(16).shed();
+/// # let _ = (waiting, refusing);
 /// ```
 ///
 /// [`Code::Unavailable`]: crate::Code::Unavailable
@@ -33,36 +39,37 @@ use crate::service::{Reply, Request, Service};
 pub struct ConcurrencyLimit {
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
-    patience: Duration,
+    wait_max: Duration,
 }
 
 impl ConcurrencyLimit {
-    /// Requests that may wait, unless said otherwise. The default is 1,024.
+    /// Default maximum of waiting requests: 1,024.
     pub const DEFAULT_WAITING_MAX: usize = 1024;
 
-    /// Lets `requests` through at once, at least one. The others wait up to 30 seconds, or their
-    /// deadline if that comes first.
+    /// Limits the running requests to `requests`, at least 1. Further requests wait up to 30
+    /// seconds.
     #[must_use]
     pub fn new(requests: usize) -> Self {
         let running = Arc::new(Semaphore::new(requests.clamp(1, Semaphore::MAX_PERMITS)));
         let waiting = Arc::new(Semaphore::new(Self::DEFAULT_WAITING_MAX));
-        Self { running, waiting, patience: PATIENCE }
+        Self { running, waiting, wait_max: WAIT_MAX }
     }
 
-    /// How long a request waits for its turn, if its deadline is not nearer. The default is 30
-    /// seconds.
+    /// Sets the longest wait for a permit. The default is 30 seconds. An earlier deadline of the
+    /// request takes precedence.
     #[must_use]
-    pub fn patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    pub fn wait_max(self, wait_max: Duration) -> Self {
+        Self { wait_max, ..self }
     }
 
-    /// How many requests may wait; one more is refused at once. The default is 1,024.
+    /// Sets the maximum of waiting requests. Further requests are refused at once. The default is
+    /// 1,024.
     #[must_use]
     pub fn waiting_max(self, requests: usize) -> Self {
         Self { waiting: Arc::new(Semaphore::new(requests.min(Semaphore::MAX_PERMITS))), ..self }
     }
 
-    /// Lets nobody wait: what is too much is refused at once.
+    /// Refuses excess requests at once instead of letting them wait.
     #[must_use]
     pub fn shed(self) -> Self {
         self.waiting_max(0)
@@ -73,18 +80,22 @@ impl Middleware for ConcurrencyLimit {
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Reply, CallError> {
         let _running = match self.running.try_acquire() {
             Ok(permit) => permit,
-            // It is never closed.
+            // The semaphore is never closed.
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
                 let Ok(_waiting) = self.waiting.try_acquire() else {
-                    return Err(overloaded("too many requests at once"));
+                    return Err(overloaded(
+                        "cannot send the request: too many requests are waiting",
+                    ));
                 };
-                let patience = Deadline::after(self.patience);
-                let deadline = request.message.deadline.unwrap_or(patience);
-                match timeout_at(deadline.min(patience).instant(), self.running.acquire()).await {
+                let wait_until = Deadline::after(self.wait_max);
+                let deadline = request.message.deadline.unwrap_or(wait_until);
+                match timeout_at(deadline.min(wait_until).instant(), self.running.acquire()).await {
                     Ok(Ok(permit)) => permit,
-                    Err(_) if deadline <= patience => return Err(CallError::deadline_exceeded()),
+                    Err(_) if deadline <= wait_until => return Err(CallError::deadline_exceeded()),
                     Ok(Err(_)) | Err(_) => {
-                        return Err(overloaded("too many requests for too long"));
+                        return Err(overloaded(
+                            "cannot send the request: no permit within the longest wait",
+                        ));
                     }
                 }
             }
@@ -103,14 +114,14 @@ mod tests {
     use crate::middleware::Layer;
     use crate::service::service_fn;
 
-    /// A service that ends when it is told to.
+    /// Returns a service whose calls each end after a notification.
     fn held(limit: &ConcurrencyLimit) -> (impl Service + Clone, Arc<Notify>) {
         let end = Arc::new(Notify::new());
-        let told = end.clone();
+        let notified = end.clone();
         let service = service_fn(move |_| {
-            let told = told.clone();
+            let notified = notified.clone();
             async move {
-                told.notified().await;
+                notified.notified().await;
                 Ok(Reply::default())
             }
         });
@@ -122,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_next_one_waits_for_its_turn() {
+    async fn next_request_waits_for_a_permit() {
         let (service, end) = held(&ConcurrencyLimit::new(1));
         let mut first = Box::pin(service.call(request(None)));
         let mut second = Box::pin(service.call(request(None)));
@@ -130,14 +141,14 @@ mod tests {
         assert!(futures_util::poll!(&mut second).is_pending());
         end.notify_one();
         first.await.unwrap();
-        assert!(futures_util::poll!(&mut second).is_pending(), "it runs now");
+        assert!(futures_util::poll!(&mut second).is_pending(), "the second request runs now");
         end.notify_one();
         second.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_too_long_is_told_which_time_was_over() {
-        let (service, _end) = held(&ConcurrencyLimit::new(1).patience(Duration::from_secs(5)));
+    async fn error_of_a_long_wait_tells_deadline_and_limit_apart() {
+        let (service, _end) = held(&ConcurrencyLimit::new(1).wait_max(Duration::from_secs(5)));
         let mut first = Box::pin(service.call(request(None)));
         assert!(futures_util::poll!(&mut first).is_pending());
         let outcome = service.call(request(Some(Duration::from_secs(1)))).await;
@@ -147,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_too_much_is_shed_and_a_dropped_call_makes_room() {
+    async fn excess_request_is_refused_and_a_dropped_call_makes_room() {
         let (service, end) = held(&ConcurrencyLimit::new(1).shed());
         let mut first = Box::pin(service.call(request(None)));
         assert!(futures_util::poll!(&mut first).is_pending());

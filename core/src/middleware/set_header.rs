@@ -1,4 +1,4 @@
-//! A header on every request.
+//! Fixed header on every request.
 
 use bytestring::ByteString;
 
@@ -6,7 +6,10 @@ use super::Middleware;
 use crate::error::{CallError, Result};
 use crate::service::{Reply, Request, Service};
 
-/// Sets a header on every request that does not have it: a token, a tenant.
+/// Middleware that sets a header, such as a token or a tenant, on every request without that
+/// header.
+///
+/// Place it on a client, at any position in front of a middleware that reads the header.
 ///
 /// ```
 /// use polywire_core::middleware::SetHeader;
@@ -21,7 +24,7 @@ pub struct SetHeader {
 }
 
 impl SetHeader {
-    /// Sets `name` to `value`.
+    /// Creates a middleware that sets `name` to `value`.
     #[must_use]
     pub fn new(name: impl Into<ByteString>, value: impl Into<ByteString>) -> Self {
         Self { name: name.into(), value: value.into() }
@@ -38,7 +41,7 @@ impl Middleware for SetHeader {
     }
 }
 
-/// The value may be a secret.
+/// Hides the value, which may be a secret.
 impl std::fmt::Debug for SetHeader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SetHeader").field("name", &self.name).finish_non_exhaustive()

@@ -1,21 +1,29 @@
-//! What to stop calling, because it keeps failing.
+//! Circuit breaker.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Middleware, failure, overloaded};
+use super::overload::overloaded;
+use super::{Middleware, outcome};
 use crate::error::{CallError, Code, ErrorKind, Result};
 use crate::service::{Reply, Request, Service};
 
-/// Stops calling what keeps failing: after so many failures in a row it refuses every request for a
-/// while, then lets one through to try, and goes on by what becomes of it.
+/// Middleware that refuses requests for a while after repeated failures.
 ///
-/// A failure is a deadline that passed, a connection that is lost, nobody there, or a peer that
-/// says that it cannot take calls now; never a fault of the application, which shows that the peer
-/// works. What is refused was not tried: it fails with [`ErrorKind::Overloaded`] as unsent. Put
-/// [`Retry`](super::Retry) in front of it.
+/// - *Closed*, the initial state: requests pass. After a number of consecutive failures (default 5)
+///   the circuit opens.
+/// - *Open*: requests fail at once, as unsent, with [`ErrorKind::Overloaded`]. After a pause
+///   (default 5 seconds) the circuit is half-open.
+/// - *Half-open*: one request passes as a probe. Its success closes the circuit; its failure opens
+///   the circuit for another pause.
+///
+/// A failure is a missed deadline, a lost connection, a missing, overloaded or refusing peer. A
+/// fault of the application is no failure, since it proves that the peer works.
+///
+/// Place it behind [`Retry`](super::Retry) on a client. If the probe is dropped before it ends, the
+/// next request becomes the probe. Any other dropped call has no effect on the circuit.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -33,82 +41,90 @@ pub struct CircuitBreaker {
 
 #[derive(Debug)]
 enum Circuit {
-    /// Requests go through; so many have failed in a row.
+    /// Requests pass; `failed` is the number of consecutive failures.
     Closed { failed: u32 },
-    /// None goes through before this moment; then one does.
+    /// Requests are refused until this moment.
     Open { until: Instant },
-    /// One is being tried.
-    Trying,
+    /// A probe is in flight.
+    HalfOpen,
+}
+
+/// Role of an admitted request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    Normal,
+    /// Probe of a half-open circuit.
+    Probe,
 }
 
 impl CircuitBreaker {
-    /// Opens after 5 failures in a row, for 5 seconds.
+    /// Creates a closed circuit breaker that opens after 5 consecutive failures, for 5 seconds.
     #[must_use]
     pub fn new() -> Self {
         let circuit = Arc::new(Mutex::new(Circuit::Closed { failed: 0 }));
         Self { circuit, failures: 5, pause: Duration::from_secs(5) }
     }
 
-    /// How many failures in a row it takes, at least one. The default is 5.
+    /// Sets the number of consecutive failures that open the circuit, at least 1. The default is 5.
     #[must_use]
     pub fn failures(self, failures: u32) -> Self {
         Self { failures, ..self }
     }
 
-    /// How long nothing goes through. The default is 5 seconds.
+    /// Sets the time from opening until the next probe. The default is 5 seconds.
     #[must_use]
     pub fn pause(self, pause: Duration) -> Self {
         Self { pause, ..self }
     }
 
-    /// Whether requests are being refused.
+    /// Returns whether the circuit is open or half-open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         !matches!(*self.lock(), Circuit::Closed { .. })
     }
 
-    /// Lets a request through, or not. `Some(true)` is the one that is tried.
-    fn admit(&self) -> Option<bool> {
+    /// Admits or refuses a request.
+    fn admit(&self) -> Option<Admission> {
         let mut circuit = self.lock();
         match *circuit {
-            Circuit::Closed { .. } => Some(false),
+            Circuit::Closed { .. } => Some(Admission::Normal),
             Circuit::Open { until } if until <= Instant::now() => {
-                *circuit = Circuit::Trying;
-                Some(true)
+                *circuit = Circuit::HalfOpen;
+                Some(Admission::Probe)
             }
-            Circuit::Open { .. } | Circuit::Trying => None,
+            Circuit::Open { .. } | Circuit::HalfOpen => None,
         }
     }
 
-    fn succeeded(&self, was_trying: bool) {
+    fn succeeded(&self, admission: Admission) {
         let mut circuit = self.lock();
         match *circuit {
             Circuit::Closed { .. } => *circuit = Circuit::Closed { failed: 0 },
-            Circuit::Trying if was_trying => {
-                tracing::info!("the circuit is closed: calls go through again");
+            Circuit::HalfOpen if admission == Admission::Probe => {
+                tracing::info!("the circuit is closed");
                 *circuit = Circuit::Closed { failed: 0 };
             }
-            // It began before the circuit opened, and says nothing about now.
-            Circuit::Open { .. } | Circuit::Trying => {}
+            // The request began before the circuit opened, and does not show the current state.
+            Circuit::Open { .. } | Circuit::HalfOpen => {}
         }
     }
 
-    fn failed(&self, was_trying: bool) {
+    fn failed(&self, admission: Admission) {
         let mut circuit = self.lock();
         let failed = match *circuit {
             Circuit::Closed { failed } => failed + 1,
-            Circuit::Trying if was_trying => self.failures,
-            Circuit::Open { .. } | Circuit::Trying => return,
+            Circuit::HalfOpen if admission == Admission::Probe => self.failures,
+            Circuit::Open { .. } | Circuit::HalfOpen => return,
         };
         if failed < self.failures {
             *circuit = Circuit::Closed { failed };
             return;
         }
-        tracing::warn!(pause_ms = self.pause.as_millis(), "the circuit is open: calls are refused");
+        tracing::warn!(pause_ms = self.pause.as_millis(), "the circuit is open");
         *circuit = Circuit::Open { until: Instant::now() + self.pause };
     }
 
-    /// Nothing panics while it holds the lock.
+    /// Locks the circuit. No code panics while it holds the lock.
     fn lock(&self) -> MutexGuard<'_, Circuit> {
         self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,20 +138,22 @@ impl Default for CircuitBreaker {
 
 impl Middleware for CircuitBreaker {
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Reply, CallError> {
-        let Some(trying) = self.admit() else { return Err(overloaded("the circuit is open")) };
-        let mut trial = HalfOpenProbe(trying.then_some(self));
-        let outcome = next.call(request).await;
-        trial.0 = None;
-        if is_failure(&outcome) {
-            self.failed(trying);
+        let Some(admission) = self.admit() else {
+            return Err(overloaded("cannot send the request: the circuit is open"));
+        };
+        let mut probe = HalfOpenProbe((admission == Admission::Probe).then_some(self));
+        let result = next.call(request).await;
+        probe.0 = None;
+        if is_failure(&result) {
+            self.failed(admission);
         } else {
-            self.succeeded(trying);
+            self.succeeded(admission);
         }
-        outcome
+        result
     }
 }
 
-/// The request that is tried. If it is dropped before it is over, the next one is.
+/// Guard of the probe. If it is dropped in flight, the next request becomes the probe.
 struct HalfOpenProbe<'a>(Option<&'a CircuitBreaker>);
 
 impl Drop for HalfOpenProbe<'_> {
@@ -146,11 +164,11 @@ impl Drop for HalfOpenProbe<'_> {
     }
 }
 
-fn is_failure(outcome: &Result<Reply, CallError>) -> bool {
-    if let Some(fault) = failure::fault(outcome) {
+fn is_failure(result: &Result<Reply, CallError>) -> bool {
+    if let Some(fault) = outcome::fault(result) {
         return matches!(fault.code, Code::Unavailable | Code::DeadlineExceeded);
     }
-    match outcome {
+    match result {
         Err(CallError::DeadlineExceeded(_)) => true,
         Err(CallError::Failed(error)) => matches!(
             error.kind(),
@@ -174,15 +192,16 @@ mod tests {
     use crate::middleware::Layer;
     use crate::service::service_fn;
 
-    /// A service that can be broken and mended.
-    struct Patient {
+    /// State of a service that fails on demand.
+    struct ServiceState {
         broken: AtomicBool,
         calls: AtomicU32,
     }
 
-    fn patient(breaker: &CircuitBreaker) -> (impl Service, Arc<Patient>) {
-        let patient = Arc::new(Patient { broken: AtomicBool::new(true), calls: AtomicU32::new(0) });
-        let state = patient.clone();
+    fn flaky(breaker: &CircuitBreaker) -> (impl Service, Arc<ServiceState>) {
+        let shared =
+            Arc::new(ServiceState { broken: AtomicBool::new(true), calls: AtomicU32::new(0) });
+        let state = shared.clone();
         let service = service_fn(move |_| {
             state.calls.fetch_add(1, Ordering::Relaxed);
             let broken = state.broken.load(Ordering::Relaxed);
@@ -191,7 +210,7 @@ mod tests {
                 if broken { Err(lost()) } else { Ok(Reply::default()) }
             }
         });
-        (breaker.layer(service), patient)
+        (breaker.layer(service), shared)
     }
 
     fn request() -> Request {
@@ -199,23 +218,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_keeps_failing_is_left_alone_and_tried_after_the_pause() {
+    async fn failing_service_is_refused_and_probed_after_the_pause() {
         let breaker = CircuitBreaker::new().failures(3).pause(Duration::from_secs(5));
-        let (service, patient) = patient(&breaker);
+        let (service, state) = flaky(&breaker);
         for _ in 0..10 {
             assert!(service.call(request()).await.is_err());
         }
-        assert_eq!(patient.calls.load(Ordering::Relaxed), 3);
+        assert_eq!(state.calls.load(Ordering::Relaxed), 3);
         assert!(breaker.is_open());
 
         tokio::time::advance(Duration::from_secs(5)).await;
         for _ in 0..10 {
             assert!(service.call(request()).await.is_err());
         }
-        assert_eq!(patient.calls.load(Ordering::Relaxed), 4, "one was tried");
+        assert_eq!(state.calls.load(Ordering::Relaxed), 4, "one request is the probe");
 
         tokio::time::advance(Duration::from_secs(5)).await;
-        patient.broken.store(false, Ordering::Relaxed);
+        state.broken.store(false, Ordering::Relaxed);
         for _ in 0..10 {
             service.call(request()).await.unwrap();
         }
@@ -223,11 +242,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_success_in_between_and_faults_of_the_application_keep_it_closed() {
+    async fn successes_and_application_faults_keep_the_circuit_closed() {
         let breaker = CircuitBreaker::new().failures(2);
-        let (service, patient) = patient(&breaker);
+        let (service, state) = flaky(&breaker);
         for broken in [true, false, true, false] {
-            patient.broken.store(broken, Ordering::Relaxed);
+            state.broken.store(broken, Ordering::Relaxed);
             let _ = service.call(request()).await;
         }
         assert!(!breaker.is_open());
@@ -241,16 +260,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_trial_that_is_dropped_leaves_the_next_one_to_try() {
+    async fn dropped_probe_makes_the_next_request_the_probe() {
         let breaker = CircuitBreaker::new().failures(1).pause(Duration::from_secs(1));
-        let (service, _) = patient(&breaker);
+        let (service, _) = flaky(&breaker);
         assert!(service.call(request()).await.is_err());
         tokio::time::advance(Duration::from_secs(1)).await;
         let stuck = breaker.layer(service_fn(|_| std::future::pending()));
-        let mut trial = Box::pin(stuck.call(request()));
-        assert!(futures_util::poll!(&mut trial).is_pending());
-        assert!(breaker.admit().is_none(), "one is being tried");
-        drop(trial);
-        assert_eq!(breaker.admit(), Some(true));
+        let mut probe = Box::pin(stuck.call(request()));
+        assert!(futures_util::poll!(&mut probe).is_pending());
+        assert!(breaker.admit().is_none(), "the probe is in flight");
+        drop(probe);
+        assert_eq!(breaker.admit(), Some(Admission::Probe));
     }
 }

@@ -1,0 +1,28 @@
+//! Messages: what every transport carries, independent of its wire format.
+
+mod address;
+mod body;
+mod call_id;
+mod deadline;
+mod extensions;
+mod filter;
+mod headers;
+mod history;
+mod identity;
+mod limits;
+mod message;
+mod name;
+mod reply_to;
+
+pub use self::address::Address;
+pub use self::body::Body;
+pub use self::call_id::CallId;
+pub use self::deadline::Deadline;
+pub use self::extensions::Extensions;
+pub use self::filter::Filter;
+pub use self::headers::Headers;
+pub use self::history::{DeadLetterReason, DeadLetterRecord, History};
+pub use self::identity::Identity;
+pub use self::limits::Limits;
+pub use self::message::Message;
+pub use self::reply_to::ReplyTo;
