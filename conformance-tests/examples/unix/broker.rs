@@ -85,9 +85,8 @@ impl HeldRequests {
     }
 
     fn settle(&mut self, tag: u64, requeue: bool) {
-        let receipt = self.receipts.remove(&tag);
-        // Dropping a receipt requeues its delivery.
-        drop(receipt.filter(|_| !requeue).map(Receipt::ack));
+        let Some(receipt) = self.receipts.remove(&tag) else { return };
+        if requeue { receipt.requeue() } else { receipt.ack() }
     }
 }
 
