@@ -160,7 +160,7 @@ async fn ends_outlive_their_hub() {
         calling.subscriber(&address("news"), Subscription::new([])).await.unwrap();
     filters.add("#").await.unwrap();
     let mut hanging = client.request("hang").start::<()>(&()).unwrap();
-    hanging.handed_over().await;
+    hanging.sent().await;
 
     let address_of_hub = hub.address;
     drop(hub);

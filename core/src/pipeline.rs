@@ -8,7 +8,7 @@ mod unsettled;
 mod worker;
 
 pub use self::dead_letters::{DeadLetter, DeadLetters};
-pub(crate) use self::one_way_sender::{OneWaySender, send_within};
+pub(crate) use self::one_way_sender::OneWaySender;
 pub use self::puller::{Job, Puller, PullerBind};
 pub(crate) use self::puller::{Read, reader};
 pub use self::pusher::{Pusher, PusherConnect};

@@ -6,6 +6,7 @@ mod delivery;
 mod halves;
 mod log_throttle;
 pub(crate) mod memory;
+mod send_within;
 mod subscription;
 
 use std::future::Future;
@@ -18,6 +19,7 @@ pub use self::halves::{Abandoned, Inbound, Outbound, Receiver, Sender, Sending};
 #[doc(hidden)]
 pub use self::log_throttle::LogThrottle;
 pub use self::memory::Memory;
+pub(crate) use self::send_within::{DEFAULT_TIMEOUT, send_within};
 pub use self::subscription::{FilterControl, Filters, Group, Subscription};
 use crate::error::{Error, Result};
 use crate::message::Address;

@@ -98,7 +98,7 @@ pub async fn calls_in_flight_can_be_awaited_later(stage: &Stage) -> Verdict {
     let mut first = client.request("wait").start::<u32>(&1).or_fail("the first call starts")?;
     let second = client.request("wait").start::<u32>(&2).or_fail("the second call starts")?;
     bound(async {
-        first.handed_over().await;
+        first.sent().await;
         Ok(())
     })
     .await?;
@@ -117,7 +117,7 @@ pub async fn requests_sent_after_bind_are_served(stage: &Stage) -> Verdict {
     let client = stage.client().await?;
     let mut early = client.request("wait").start::<u32>(&7).or_fail("the call starts")?;
     bound(async {
-        early.handed_over().await;
+        early.sent().await;
         Ok(())
     })
     .await?;
@@ -166,7 +166,7 @@ pub async fn abandoned_call_leaves_nothing_behind(stage: &Stage) -> Verdict {
     let reply: u32 = client.call("wait", &2).await.or_fail("the next call is answered")?;
     ensure!(reply == 2, "the next call got the reply {reply}: that of the abandoned one");
     // Where the server learned of it, there is no reply.
-    let is_dealt_with = || client.stats().late_replies + server.handle.stats().abandoned == 1;
+    let is_dealt_with = || client.stats().late_replies + server.handle.stats().cancelled == 1;
     eventually("the late reply is counted", is_dealt_with).await?;
     ensure!(
         client.stats().in_flight == 0,

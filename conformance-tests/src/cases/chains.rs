@@ -68,9 +68,9 @@ pub async fn abandoned_call_stops_the_whole_chain(stage: &Stage) -> Verdict {
     for (name, end) in [("front", &chain.front), ("back", &chain.back)] {
         let stats = end.handle.stats();
         ensure!(
-            stats.abandoned == 1,
+            stats.cancelled == 1,
             "at the {name}, {} calls count as abandoned",
-            stats.abandoned
+            stats.cancelled
         );
     }
     let looked = chain.client.call::<Seen>("look", &()).await;

@@ -140,7 +140,7 @@ pub async fn suppressed_duplicate_is_run_once_whatever_is_cut(stage: &Stage) -> 
     call_over_cuts(stage, &tally).await?;
     stage.note(format_args!(
         "{} came again and were answered from memory",
-        server.handle.stats().suppressed
+        server.handle.stats().duplicates
     ));
     let sum = tally.sum();
     ensure!(sum.duplicated == 0, "what one server remembers, it did again: {sum}");

@@ -128,7 +128,7 @@ pub async fn draining_server_leaves_the_rest_to_others(stage: &Stage) -> Verdict
     let _other = stage.serve_within(Window::new(1), stuck(&other_gate, "other")).await?;
     let mut later: Vec<_> = (2..42).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     for call in &mut later {
-        call.handed_over().await;
+        call.sent().await;
     }
     other_gate.add_permits(later.len());
     for call in later {

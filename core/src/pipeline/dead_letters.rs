@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, DeadLetterReason, DeadLetterRecord, History, Message};
-use crate::rpc::DEFAULT_TIMEOUT;
+use crate::transport::DEFAULT_TIMEOUT;
 use crate::transport::Transport;
 use crate::transport::{DeadLetterQueue, DeadLetterSource};
 

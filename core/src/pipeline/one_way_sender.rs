@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
-
-use crate::context::propagate;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::message::Message;
 use crate::middleware::Trace;
-use crate::transport::{Sender, Transport};
+use crate::transport::{Sender, Transport, send_within};
 
 /// The way out of a pusher or a publisher.
 #[derive(Clone)]
@@ -53,24 +50,4 @@ impl OneWaySender {
     async fn send_within(&self, message: Message) -> Result<()> {
         send_within(&self.sender, message, self.timeout).await
     }
-}
-
-/// Sends, and waits no longer than this.
-pub(crate) async fn send_within(
-    sender: &Sender,
-    mut message: Message,
-    patience: Duration,
-) -> Result<()> {
-    propagate(&mut message);
-    let sending = sender.send(message);
-    // Most sends are done at once, and need no timer.
-    let sending = match sending.into_result() {
-        Ok(result) => return result,
-        Err(sending) => sending,
-    };
-    timeout(patience, sending).await.unwrap_or_else(|_| {
-        let error =
-            Error::new(ErrorKind::DeadlineExceeded, "the message could not be handed over in time");
-        Err(error.with("milliseconds", patience.as_millis()))
-    })
 }

@@ -22,7 +22,7 @@ use crate::message::{Address, DeadLetterReason, Message};
 use crate::transport::{Capabilities, Outcome, Transport, Window};
 use crate::transport::{DeadLetterInfo, Delivery, Receipt, Receiver, RetryAfter};
 use crate::worker::Retries;
-use crate::worker::work_loop::dead_letter;
+use crate::worker::dead_letter_or_discard;
 
 /// Takes jobs from a queue: a stream, for programs that drive the work themselves. See
 /// [`Worker`](crate::Worker) for those that only want to say what a job does.
@@ -135,7 +135,7 @@ impl<T> Job<T> {
         match unreadable.map_or_else(|| read(&message), Err) {
             Ok(value) => Ok(Self { value, context: Context::of(&message, attempt), receipt, can }),
             Err(error) => {
-                receipt.settle(dead_letter(&can, DeadLetterReason::Unreadable, report(&error)));
+                receipt.settle(dead_letter_or_discard(&can, DeadLetterReason::Unreadable, report(&error)));
                 Err(error)
             }
         }

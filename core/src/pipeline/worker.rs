@@ -11,9 +11,9 @@ use crate::message::Address;
 use crate::rpc::Handler;
 use crate::service::Service;
 use crate::transport::{Transport, Window};
-use crate::worker::receive_loop::EndpointLabel;
-use crate::worker::work_loop::{HandlerService, WorkHandle, WorkLoop};
-use crate::worker::{Retries, Serving};
+use crate::worker::{
+    EndpointLabel, HandlerService, Retries, Serving, WorkHandle, WorkLoop,
+};
 
 /// WorkLoop off the jobs of a queue with a handler, at most a [`Window`] of them at once.
 ///
@@ -150,7 +150,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
             }
             let receiver = transport.puller(&queue, window).await?;
             let works = WorkLoop::new(
-                EndpointLabel { end: "worker", name: queue.clone() },
+                EndpointLabel { role: "worker", name: queue.clone() },
                 receiver,
                 window,
                 retries,

@@ -16,9 +16,9 @@ use crate::rpc::Handler;
 use crate::service::Service;
 use crate::transport::Transport;
 use crate::transport::{Filters, Group, Window};
-use crate::worker::receive_loop::EndpointLabel;
-use crate::worker::work_loop::{HandlerService, WorkHandle, WorkLoop};
-use crate::worker::{Retries, Serving};
+use crate::worker::{
+    EndpointLabel, HandlerService, Retries, Serving, WorkHandle, WorkLoop,
+};
 
 /// Deals with what is published on a channel by a handler, at most a [`Window`] of events at once.
 ///
@@ -178,7 +178,7 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
             }
             let EventStream { receiver, filters, dropped } = wish.open().await?;
             let works = WorkLoop::new(
-                EndpointLabel { end: "listener", name: channel.clone() },
+                EndpointLabel { role: "listener", name: channel.clone() },
                 receiver,
                 window,
                 retries,

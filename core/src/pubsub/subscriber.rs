@@ -21,7 +21,7 @@ use crate::pipeline::{Job, Unsettled};
 use crate::pipeline::{Read, reader};
 use crate::transport::{Capabilities, Transport};
 use crate::transport::{Filters, Group, Subscription, Window};
-use crate::worker::work_loop::dead_letter;
+use crate::worker::dead_letter_or_discard;
 
 /// Takes what is published on a channel: a stream, for programs that drive the work themselves. See
 /// [`Listener`](crate::Listener) for those that only want to say what an event does.
@@ -139,7 +139,7 @@ impl<T> Event<T> {
     ) -> Result<Self> {
         let Some(topic) = delivery.message.topic.clone() else {
             let error = Error::new(crate::error::ErrorKind::Codec, "the event has no topic");
-            delivery.receipt.settle(dead_letter(
+            delivery.receipt.settle(dead_letter_or_discard(
                 &can,
                 DeadLetterReason::Unreadable,
                 error.to_string(),
