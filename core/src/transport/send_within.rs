@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::halves::Sender;
+use super::Sender;
 use crate::context::propagate;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
