@@ -1,16 +1,24 @@
-//! The pipeline: jobs that are pushed into a queue, each for exactly one worker.
+//! Pipeline: jobs that are pushed to a queue, each for exactly one worker.
+//!
+//! A [`Pusher`] pushes jobs. A [`Worker`] runs a handler for each job; a [`Puller`] is a stream of
+//! jobs for programs that drive the work themselves. [`DeadLetters`] manage the jobs that failed
+//! for good.
 
+mod dead_letter;
 mod dead_letters;
+mod job;
 mod one_way_sender;
 mod puller;
 mod pusher;
 mod unsettled;
 mod worker;
 
-pub use self::dead_letters::{DeadLetter, DeadLetters};
+pub use self::dead_letter::DeadLetter;
+pub use self::dead_letters::DeadLetters;
+pub use self::job::Job;
+pub(crate) use self::job::{DecodeFn, decode_fn};
 pub(crate) use self::one_way_sender::OneWaySender;
-pub use self::puller::{Job, Puller, PullerBind};
-pub(crate) use self::puller::{Read, reader};
+pub use self::puller::{Puller, PullerBind};
 pub use self::pusher::{Pusher, PusherConnect};
 pub use self::unsettled::Unsettled;
 pub use self::worker::{Worker, WorkerBind};

@@ -1,13 +1,22 @@
-//! Publish-subscribe: what is published under a topic goes to everybody who wants it.
+//! Publish-subscribe: a published event goes to every subscriber with a matching filter.
+//!
+//! A [`Publisher`] publishes events on a channel, each under a topic. A [`Subscriber`] is a stream
+//! of events; a [`Listener`] runs a handler for each event. The subscribers of a
+//! [`Group`](crate::Group) share the events. The [`Overflow`] policy decides about a subscriber that
+//! is slower than its publishers.
 
-mod dropped;
+mod dropped_events;
+mod event;
 mod event_stream;
 mod listener;
 mod overflow;
+mod overflow_buffer;
 mod publisher;
+mod subscribe_request;
 mod subscriber;
 
+pub use self::event::Event;
 pub use self::listener::{Listener, ListenerBind};
 pub use self::overflow::Overflow;
 pub use self::publisher::{Publisher, PublisherConnect};
-pub use self::subscriber::{Event, Subscriber, SubscriberBind};
+pub use self::subscriber::{Subscriber, SubscriberBind};

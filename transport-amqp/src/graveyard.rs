@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_core::future::BoxFuture;
 use lapin::Channel;
 use lapin::message::Delivery as Raw;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
-use polywire_core::transport::{DeadLetterQueue, DeadLetterSource};
+use polywire_core::transport::{DeadLetterQueue, DeadLetterSource, async_trait};
 use polywire_core::{Error, ErrorKind, Message, Result};
 use tokio::time::{sleep, timeout};
 
@@ -122,20 +121,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const BACK_MAX: Duration = Duration::from_millis(500);
 
 /// The broker gives back by itself what was on a channel that is dropped.
+#[async_trait]
 impl DeadLetterQueue for Letters {
-    fn take(&mut self) -> BoxFuture<'_, Result<Option<(u64, Message)>>> {
-        Box::pin(self.next())
+    async fn take(&mut self) -> Result<Option<(u64, Message)>> {
+        self.next().await
     }
 
-    fn redrive(&mut self, letter: u64) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.put_back(letter))
+    async fn redrive(&mut self, tag: u64) -> Result<()> {
+        self.put_back(tag).await
     }
 
-    fn discard(&mut self, letter: u64) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.forget(letter))
+    async fn discard(&mut self, tag: u64) -> Result<()> {
+        self.forget(tag).await
     }
 
-    fn close(&mut self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.give_back())
+    async fn close(&mut self) -> Result<()> {
+        self.give_back().await
     }
 }

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_core::future::BoxFuture;
 use lapin::Channel;
 use lapin::message::Delivery as Raw;
 use lapin::options::QueueBindOptions;
 use lapin::types::{FieldTable, ShortString};
-use polywire_core::transport::{FilterControl, Filters, Receiver, Subscription};
+use polywire_core::transport::{FilterControl, Filters, Receiver, Subscription, async_trait};
 use polywire_core::{Address, Error, ErrorKind, Filter, Group, Limits, Message, Result};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -141,13 +140,14 @@ enum Change {
     Remove,
 }
 
+#[async_trait]
 impl FilterControl for Wanted {
-    fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.change(Change::Add, filter))
+    async fn add(&self, filter: Filter) -> Result<()> {
+        self.change(Change::Add, filter).await
     }
 
-    fn remove(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.change(Change::Remove, filter))
+    async fn remove(&self, filter: Filter) -> Result<()> {
+        self.change(Change::Remove, filter).await
     }
 }
 

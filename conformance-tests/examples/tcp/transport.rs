@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 use polywire_core::transport::{
     Delivery, FilterControl, Filters, Inbound, Outbound, Receiver, Sender, Sending, Subscription,
+    async_trait,
 };
 use polywire_core::{Address, Capabilities, Filter, Message, Result, Transport, Window};
 
@@ -166,12 +167,13 @@ impl Drop for Incoming {
 
 struct Wanted(Arc<Link>);
 
+#[async_trait]
 impl FilterControl for Wanted {
-    fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.0.ask(Frame::AddFilter(filter.to_string())))
+    async fn add(&self, filter: Filter) -> Result<()> {
+        self.0.ask(Frame::AddFilter(filter.to_string())).await
     }
 
-    fn remove(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.0.ask(Frame::RemoveFilter(filter.to_string())))
+    async fn remove(&self, filter: Filter) -> Result<()> {
+        self.0.ask(Frame::RemoveFilter(filter.to_string())).await
     }
 }

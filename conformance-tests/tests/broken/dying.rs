@@ -2,9 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use futures_core::future::BoxFuture;
 use polywire_core::transport::{
-    DeadLetterQueue, Delivery, Outcome, Receipt, Receiver, Sender, Settle,
+    DeadLetterQueue, Delivery, Outcome, Receipt, Receiver, Sender, Settle, async_trait,
 };
 use polywire_core::{Message, Result};
 
@@ -99,32 +98,29 @@ struct Robbed {
     is_robbed_when_closed: bool,
 }
 
+#[async_trait]
 impl DeadLetterQueue for Robbed {
-    fn take(&mut self) -> BoxFuture<'_, Result<Option<(u64, Message)>>> {
-        Box::pin(async move {
-            let next = self.inner.take().await?;
-            self.taken.extend(next.as_ref().map(|(letter, _)| *letter));
-            Ok(next)
-        })
+    async fn take(&mut self) -> Result<Option<(u64, Message)>> {
+        let next = self.inner.take().await?;
+        self.taken.extend(next.as_ref().map(|(tag, _)| *tag));
+        Ok(next)
     }
 
-    fn redrive(&mut self, letter: u64) -> BoxFuture<'_, Result<()>> {
-        self.inner.discard(letter)
+    async fn redrive(&mut self, tag: u64) -> Result<()> {
+        self.inner.discard(tag).await
     }
 
-    fn discard(&mut self, letter: u64) -> BoxFuture<'_, Result<()>> {
-        self.inner.discard(letter)
+    async fn discard(&mut self, tag: u64) -> Result<()> {
+        self.inner.discard(tag).await
     }
 
-    fn close(&mut self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            if self.is_robbed_when_closed {
-                for letter in self.taken.drain(..) {
-                    self.inner.discard(letter).await?;
-                }
+    async fn close(&mut self) -> Result<()> {
+        if self.is_robbed_when_closed {
+            for tag in self.taken.drain(..) {
+                self.inner.discard(tag).await?;
             }
-            self.inner.close().await
-        })
+        }
+        self.inner.close().await
     }
 }
 
@@ -149,30 +145,27 @@ struct Shouting {
     taken: Vec<Message>,
 }
 
+#[async_trait]
 impl DeadLetterQueue for Shouting {
-    fn take(&mut self) -> BoxFuture<'_, Result<Option<(u64, Message)>>> {
-        Box::pin(async move {
-            let next = self.inner.take().await?;
-            self.taken.extend(next.as_ref().map(|(_, message)| message.clone()));
-            Ok(next)
-        })
+    async fn take(&mut self) -> Result<Option<(u64, Message)>> {
+        let next = self.inner.take().await?;
+        self.taken.extend(next.as_ref().map(|(_, message)| message.clone()));
+        Ok(next)
     }
 
-    fn redrive(&mut self, letter: u64) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            if let (Some(sender), Some(mut message)) = (&self.sender, self.taken.pop()) {
-                message.history.get_or_insert_default().redriven();
-                sender.send(message).await?;
-            }
-            self.inner.discard(letter).await
-        })
+    async fn redrive(&mut self, tag: u64) -> Result<()> {
+        if let (Some(sender), Some(mut message)) = (&self.sender, self.taken.pop()) {
+            message.history.get_or_insert_default().redriven();
+            sender.send(message).await?;
+        }
+        self.inner.discard(tag).await
     }
 
-    fn discard(&mut self, letter: u64) -> BoxFuture<'_, Result<()>> {
-        self.inner.discard(letter)
+    async fn discard(&mut self, tag: u64) -> Result<()> {
+        self.inner.discard(tag).await
     }
 
-    fn close(&mut self) -> BoxFuture<'_, Result<()>> {
-        self.inner.close()
+    async fn close(&mut self) -> Result<()> {
+        self.inner.close().await
     }
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use polywire_core::transport::{
-    FilterControl, Filters, Outbound, Receiver, Sender, Sending, Subscription,
+    FilterControl, Filters, Outbound, Receiver, Sender, Sending, Subscription, async_trait,
 };
 use polywire_core::{Filter, Message, Result};
 
@@ -118,12 +117,13 @@ impl Flaw for DeafToChanges {
     }
 }
 
+#[async_trait]
 impl FilterControl for DeafToChanges {
-    fn add(&self, _: Filter) -> BoxFuture<'_, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
+    async fn add(&self, _: Filter) -> Result<()> {
+        Ok(())
     }
 
-    fn remove(&self, _: Filter) -> BoxFuture<'_, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
+    async fn remove(&self, _: Filter) -> Result<()> {
+        Ok(())
     }
 }

@@ -1,25 +1,30 @@
-//! Names of services and methods.
+//! Names of services, methods, queues, channels and topics.
 
 use std::fmt;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::name;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The name of a service, a method, a queue or a topic.
+/// Name of a service, a method, a queue, a channel or a topic.
 ///
-/// An address is 1 to [`Address::MAX`] bytes of UTF-8: words joined by dots, such as `calculator`
-/// or `billing.invoice.créer`. No word is empty, none is a lone `*` or `#` (those are filters), and
-/// no character is white space or a control character. An `Address` that exists is valid, so
-/// nothing downstream checks again.
+/// An address consists of words joined by dots, such as `calculator` or `billing.invoice.créer`:
 ///
-/// Cloning is cheap: the text is shared.
+/// - It has 1 to [`Address::MAX`] bytes of UTF-8.
+/// - No word is empty, and no word is a lone `*` or `#`; those are wildcards of a
+///   [`Filter`](crate::Filter).
+/// - No character is white space or a control character.
+///
+/// Constructors check these rules, so that an existing `Address` is always valid. Clones share the
+/// text.
 ///
 /// ```
 /// use polywire_core::Address;
 ///
-/// let method = Address::new("math.add")?;
+/// let method: Address = "math.add".parse()?;
 /// assert_eq!(method.words().collect::<Vec<_>>(), ["math", "add"]);
 /// assert!(Address::new("math..add").is_err());
 /// # Ok::<(), polywire_core::Error>(())
@@ -28,50 +33,45 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Address(ByteString);
 
 impl Address {
-    /// The longest address, in bytes. AMQP allows 255 for a queue's name; the rest is room for a
-    /// prefix.
-    pub const MAX: usize = 200;
+    /// Longest address: 200 bytes. AMQP allows 255 bytes for the name of a queue; the rest is room
+    /// for a prefix.
+    pub const MAX: usize = name::MAX;
 
-    /// Checks `text` and makes an address of it.
+    /// Checks `text` and creates an address from it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if `text` is not an address, saying what is wrong with it.
+    /// [`ErrorKind::Config`] if `text` breaks one of the rules; the error names the rule.
     pub fn new(text: impl Into<ByteString>) -> Result<Self> {
         let text = text.into();
-        match fault_in(&text) {
+        match invalid(&text) {
             None => Ok(Self(text)),
-            Some(fault) => Err(Error::new(ErrorKind::Config, "not an address")
-                .with("address", shown(&text))
-                .with("because", fault)),
+            Some(cause) => Err(cannot_parse(cause).with("address", name::excerpt(&text))),
         }
     }
 
-    /// Checks a text that is part of the program and makes an address of it, without copying.
+    /// Checks a text of the program and creates an address from it, without copying.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if `text` is not an address, saying what is wrong with it.
+    /// As [`new`](Self::new).
     pub fn from_static(text: &'static str) -> Result<Self> {
         Self::new(ByteString::from_static(text))
     }
 
-    /// Makes an address of bytes that arrived from somewhere, without copying them.
+    /// Checks received bytes and creates an address from them, without copying.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if `bytes` are not UTF-8, or not an address.
+    /// As [`new`](Self::new), or [`ErrorKind::Config`] if `bytes` are not UTF-8.
     pub fn from_bytes(bytes: Bytes) -> Result<Self> {
         match ByteString::try_from(bytes) {
             Ok(text) => Self::new(text),
-            Err(_) => {
-                Err(Error::new(ErrorKind::Config, "not an address")
-                    .with("because", "it is not UTF-8"))
-            }
+            Err(_) => Err(cannot_parse("it is not UTF-8")),
         }
     }
 
-    /// The text of the address.
+    /// Returns the text of the address.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -81,24 +81,33 @@ impl Address {
         self.0
     }
 
-    /// The text of the address as shared bytes.
+    /// Returns the text of the address as shared bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &Bytes {
         self.0.as_bytes()
     }
 
-    /// The words between the dots.
+    /// Iterates over the words between the dots.
     pub fn words(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.split('.')
     }
 
-    /// The address of `inner` within this one: `math` joined with `add` is `math.add`.
+    /// Joins this address and `inner` with a dot: `math` joined with `add` is `math.add`.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`] if the result is longer than [`Address::MAX`].
     pub fn join(&self, inner: &Self) -> Result<Self> {
         Self::new(format!("{self}.{inner}"))
+    }
+}
+
+impl FromStr for Address {
+    type Err = Error;
+
+    /// Copies and checks `text`; see [`Address::new`].
+    fn from_str(text: &str) -> Result<Self> {
+        Self::new(text)
     }
 }
 
@@ -158,28 +167,13 @@ impl fmt::Debug for Address {
     }
 }
 
-fn fault_in(text: &str) -> Option<&'static str> {
-    let wildcard = text.split('.').any(|word| matches!(word, "*" | "#"));
-    fault_in_text(text).or(wildcard.then_some("one of its words is a wildcard"))
+fn invalid(text: &str) -> Option<&'static str> {
+    let has_wildcard = text.split('.').any(|word| matches!(word, "*" | "#"));
+    name::invalid(text).or(has_wildcard.then_some("one of its words is a wildcard"))
 }
 
-/// What is wrong with `text`, whose words may be wildcards.
-pub(crate) fn fault_in_text(text: &str) -> Option<&'static str> {
-    if text.is_empty() {
-        return Some("it is empty");
-    }
-    if text.len() > Address::MAX {
-        return Some("it is longer than 200 bytes");
-    }
-    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Some("it holds white space or a control character");
-    }
-    text.split('.').any(str::is_empty).then_some("one of its dotted words is empty")
-}
-
-/// At most one line of `text`, for an error message: what a stranger sent may be long and ugly.
-pub(crate) fn shown(text: &str) -> String {
-    text.chars().take(80).flat_map(char::escape_debug).collect()
+fn cannot_parse(cause: &str) -> Error {
+    Error::new(ErrorKind::Config, format!("cannot parse the address: {cause}"))
 }
 
 #[cfg(test)]
@@ -187,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn valid_addresses_are_kept_as_they_are() {
+    fn valid_addresses_keep_their_text() {
         for text in
             ["a", "math.add", "größe.δ", "rpc_SERVICE", "a-b/c:d", &"x".repeat(Address::MAX)]
         {
@@ -196,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_addresses_say_why() {
+    fn errors_of_invalid_addresses_name_the_rule() {
         let long = "x".repeat(Address::MAX + 1);
         for (text, why) in [
             ("", "empty"),
@@ -210,9 +204,11 @@ mod tests {
             ("#", "wildcard"),
             (long.as_str(), "longer"),
         ] {
-            let error = Address::new(text).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Config);
-            assert!(error.to_string().contains(why), "{text:?}: {error}");
+            for error in [Address::new(text), text.parse(), Address::try_from(text)] {
+                let error = error.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Config);
+                assert!(error.to_string().contains(why), "{text:?}: {error}");
+            }
         }
     }
 

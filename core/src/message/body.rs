@@ -1,10 +1,10 @@
-//! What a message carries.
+//! Content of messages.
 
 use bytes::{Bytes, BytesMut};
 
-/// The content of a message: one frame of bytes, or several for wires that have them.
+/// Content of a message: one or more frames of bytes.
 ///
-/// Frames are shared, never copied, on their way through; one frame costs no allocation of its own.
+/// Clones share the frames. A body of one frame costs no allocation of its own.
 ///
 /// ```
 /// use polywire_core::Body;
@@ -20,30 +20,30 @@ pub struct Body {
 }
 
 impl Body {
-    /// A body of the frames in order. No frame at all is an empty body.
+    /// Creates a body of these frames. No frame at all makes a body of one empty frame.
     pub fn from_frames(frames: impl IntoIterator<Item = Bytes>) -> Self {
         let mut frames = frames.into_iter();
         Self { first: frames.next().unwrap_or_default(), rest: frames.collect() }
     }
 
-    /// The frames, at least one.
+    /// Iterates over the frames; there is at least one.
     pub fn frames(&self) -> impl ExactSizeIterator<Item = &Bytes> {
         Frames { first: Some(&self.first), rest: self.rest.iter() }
     }
 
-    /// The number of bytes in all frames.
+    /// Returns the number of bytes in all frames.
     #[must_use]
     pub fn len(&self) -> usize {
         self.frames().map(Bytes::len).sum()
     }
 
-    /// Whether there is not one byte.
+    /// Returns whether all frames are empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All bytes in one piece. Free for one frame; several are copied together.
+    /// Returns all bytes in one piece. One frame is moved; several frames are copied together.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         if self.rest.is_empty() {
@@ -56,7 +56,7 @@ impl Body {
         all.freeze()
     }
 
-    /// The bytes as one slice, if they lie in one frame.
+    /// Returns the bytes as one slice if the body has exactly one frame.
     #[must_use]
     pub fn as_slice(&self) -> Option<&[u8]> {
         self.rest.is_empty().then_some(&self.first)

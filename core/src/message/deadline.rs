@@ -1,13 +1,14 @@
-//! When a call stops mattering.
+//! Deadlines of calls.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The moment after which nobody waits for an outcome any more.
+/// Moment from which the client no longer waits for the outcome of a call.
 ///
-/// In a process it is an instant of tokio's clock, so that tests can pause it. On a wire it is the
-/// time that remains, in milliseconds: clocks of two machines differ, and a duration does not care.
+/// Within a process a deadline is an instant of tokio's clock, so that tests can pause the clock.
+/// On a wire a deadline is the remaining time in milliseconds, since the clocks of two machines
+/// differ.
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,36 +23,36 @@ use tokio::time::Instant;
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// The deadline `timeout` from now. One further away than [`Deadline::MAX`] is cut to it.
+    /// Returns the deadline `timeout` from now, but at most [`Deadline::MAX`] from now.
     #[must_use]
     pub fn after(timeout: Duration) -> Self {
         Self(Instant::now() + timeout.min(Self::MAX))
     }
 
-    /// The deadline `ms` milliseconds from now: how one is read off a wire.
+    /// Returns the deadline `ms` milliseconds from now, for decoding; see [`after`](Self::after).
     #[must_use]
     pub fn after_ms(ms: u64) -> Self {
         Self::after(Duration::from_millis(ms))
     }
 
-    /// The furthest deadline: 30 days. A call that may take longer is two calls.
+    /// Longest time until a deadline: 30 days.
     pub const MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-    /// The instant itself, for tokio's timers.
+    /// Returns the instant, for tokio's timers.
     #[must_use]
     pub fn instant(self) -> Instant {
         self.0
     }
 
-    /// The time that is left, zero if none.
+    /// Returns the remaining time; zero if the deadline has expired.
     #[must_use]
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
 
-    /// The time that is left in milliseconds, as it is written to a wire.
+    /// Returns the remaining time in milliseconds, for encoding.
     ///
-    /// Rounded up, so that zero means expired and nothing else.
+    /// The time is rounded up, so that zero always means expired.
     #[must_use]
     pub fn remaining_ms(self) -> u64 {
         let left = self.remaining();
@@ -59,7 +60,7 @@ impl Deadline {
         u64::try_from(ms).unwrap_or(u64::MAX)
     }
 
-    /// Whether the moment has passed.
+    /// Returns whether the deadline has expired.
     #[must_use]
     pub fn is_expired(self) -> bool {
         Instant::now() >= self.0
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn absurd_timeouts_are_cut_not_overflowed() {
+    async fn huge_timeouts_are_cut_to_the_maximum() {
         assert_eq!(Deadline::after(Duration::MAX).remaining(), Deadline::MAX);
         assert_eq!(Deadline::after_ms(u64::MAX).remaining(), Deadline::MAX);
     }

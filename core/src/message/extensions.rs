@@ -1,14 +1,13 @@
-//! What layers hand on to those behind them, by its type.
+//! Typed values that layers attach to a request.
 
 use std::any::{Any, TypeId, type_name};
 use std::fmt;
 use std::sync::Arc;
 
-/// Values that travel with a request within the process, one of each type: who the caller is, a
-/// trace.
+/// Map of values by their type, attached to a request within the process.
 ///
-/// A layer in front inserts one, the layers behind it and the handler read it. Nothing of it goes
-/// over a wire. No values cost no allocation.
+/// An outer layer inserts a value, such as an identity. The inner layers and the handler read the
+/// value. Extensions are never sent. An empty map costs no allocation.
 ///
 /// ```
 /// use polywire_core::message::Extensions;
@@ -24,24 +23,24 @@ use std::sync::Arc;
 #[derive(Clone, Default)]
 pub struct Extensions(Vec<Extension>);
 
-/// A type's number, its name for people, and its one value.
+/// Type id, type name for [`Debug`](fmt::Debug), and value.
 type Extension = (TypeId, &'static str, Arc<dyn Any + Send + Sync>);
 
 impl Extensions {
-    /// No values.
+    /// Creates an empty map.
     #[must_use]
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// Sets the value of this type, in place of what it was.
+    /// Sets the value of the type `T` and replaces the previous one.
     pub fn insert<T: Any + Send + Sync>(&mut self, value: T) {
         let id = TypeId::of::<T>();
         self.0.retain(|(known, ..)| *known != id);
         self.0.push((id, type_name::<T>(), Arc::new(value)));
     }
 
-    /// The value of this type.
+    /// Returns the value of the type `T`.
     #[must_use]
     pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
         let id = TypeId::of::<T>();
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_type_has_one_value_and_clones_are_apart() {
+    fn each_type_has_one_value_and_clones_are_independent() {
         let mut extensions = Extensions::new();
         extensions.insert(1_u32);
         let before = extensions.clone();

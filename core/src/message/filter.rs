@@ -1,19 +1,20 @@
-//! Which topics a subscriber wants.
+//! Topic filters of subscribers.
 
 use std::fmt;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::{Address, name};
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::Address;
-use crate::message::address::{fault_in_text, shown};
 
-/// A pattern of topics: words joined by dots, where `*` stands for one word and `#` for any number
-/// of them, none included.
+/// Pattern of topics: words joined by dots, where `*` matches one word and `#` matches zero or more
+/// words.
 ///
-/// It means the same on every backend: the definition is [`matches`](Self::matches), which follows
-/// the topic exchange of AMQP. Only whole words are wildcards.
+/// A filter matches the same topics on every backend. [`matches`](Self::matches) defines them and
+/// follows the topic exchange of AMQP. Only whole words are wildcards: `a*` matches the topic `a*`
+/// alone.
 ///
 /// ```
 /// use polywire_core::{Address, Filter};
@@ -31,34 +32,33 @@ use crate::message::address::{fault_in_text, shown};
 pub struct Filter(ByteString);
 
 impl Filter {
-    /// Checks `text` and makes a filter of it. The bounds are those of an [`Address`].
+    /// Checks `text` and creates a filter from it. The rules are those of an [`Address`], except
+    /// that words may be wildcards.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if `text` is not a filter, saying what is wrong with it.
+    /// [`ErrorKind::Config`] if `text` breaks one of the rules; the error names the rule.
     pub fn new(text: impl Into<ByteString>) -> Result<Self> {
         let text = text.into();
-        match fault_in_text(&text) {
+        match name::invalid(&text) {
             None => Ok(Self(text)),
-            Some(fault) => Err(Error::new(ErrorKind::Config, "not a filter")
-                .with("filter", shown(&text))
-                .with("because", fault)),
+            Some(cause) => Err(cannot_parse(cause).with("filter", name::excerpt(&text))),
         }
     }
 
-    /// The filter that wants everything: `#`.
+    /// Returns the filter that matches every topic: `#`.
     #[must_use]
     pub const fn all() -> Self {
         Self(ByteString::from_static("#"))
     }
 
-    /// Whether a subscriber with this filter wants what is published under `topic`.
+    /// Returns whether the filter matches `topic`.
     #[must_use]
     pub fn matches(&self, topic: &Address) -> bool {
         let mut words = topic.words();
         let mut filter = self.words();
-        // Where to go on if the words after the last `#` do not fit: there, with one more word
-        // swallowed by it.
+        // Where to resume if the words after the last `#` do not match: after that `#`, which then
+        // consumes one more word.
         let mut retry = None;
         loop {
             match (filter.next(), words.clone().next()) {
@@ -78,8 +78,9 @@ impl Filter {
         }
     }
 
-    /// What every topic that matches begins with, for carriers that filter by prefix: the text
-    /// before the first wildcard, without the dot that stands before a `#`.
+    /// Returns the prefix that all matching topics share, for transports that filter by prefix.
+    ///
+    /// The prefix is the text before the first wildcard, without the dot before a `#`.
     ///
     /// ```
     /// # use polywire_core::Filter;
@@ -94,7 +95,7 @@ impl Filter {
         let mut end = 0;
         for word in self.words() {
             match word {
-                // It may match no word at all, and then there is no dot either.
+                // `#` may match zero words, and then the topic has no dot here.
                 "#" => return self.0[..end].trim_end_matches('.'),
                 "*" => return &self.0[..end],
                 _ => end = (end + word.len() + 1).min(self.0.len()),
@@ -103,7 +104,7 @@ impl Filter {
         &self.0
     }
 
-    /// The text of the filter.
+    /// Returns the text of the filter.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -115,9 +116,18 @@ impl Filter {
 }
 
 impl From<Address> for Filter {
-    /// The filter that matches this topic alone.
+    /// Creates the filter that matches this topic alone.
     fn from(topic: Address) -> Self {
         Self(topic.into_text())
+    }
+}
+
+impl FromStr for Filter {
+    type Err = Error;
+
+    /// Copies and checks `text`; see [`Filter::new`].
+    fn from_str(text: &str) -> Result<Self> {
+        Self::new(text)
     }
 }
 
@@ -143,10 +153,7 @@ impl TryFrom<&[u8]> for Filter {
     fn try_from(bytes: &[u8]) -> Result<Self> {
         match ByteString::try_from(Bytes::copy_from_slice(bytes)) {
             Ok(text) => Self::new(text),
-            Err(_) => {
-                Err(Error::new(ErrorKind::Config, "not a filter")
-                    .with("because", "it is not UTF-8"))
-            }
+            Err(_) => Err(cannot_parse("it is not UTF-8")),
         }
     }
 }
@@ -169,6 +176,10 @@ impl fmt::Debug for Filter {
     }
 }
 
+fn cannot_parse(cause: &str) -> Error {
+    Error::new(ErrorKind::Config, format!("cannot parse the filter: {cause}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,7 +188,7 @@ mod tests {
         Filter::new(filter).unwrap().matches(&Address::new(topic).unwrap())
     }
 
-    /// The definition, word by word, without a thought of speed.
+    /// Reference implementation: recursive, word by word.
     fn by_definition(filter: &[&str], topic: &[&str]) -> bool {
         match (filter, topic) {
             ([], []) => true,
@@ -190,7 +201,7 @@ mod tests {
         }
     }
 
-    /// All sequences of up to `most` of these words.
+    /// Returns all sequences of one to `most` of these words.
     fn sequences(words: &[&'static str], most: u32) -> Vec<Vec<&'static str>> {
         let mut all = Vec::new();
         for length in 1..=most {
@@ -203,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn every_short_filter_means_what_it_is_defined_to_mean() {
+    fn short_filters_match_as_the_reference_does() {
         let topics = sequences(&["a", "b"], 5);
         for filter in sequences(&["a", "b", "*", "#"], 4) {
             for topic in &topics {
@@ -218,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_matches_has_the_prefix() {
+    fn matching_topics_start_with_the_prefix() {
         let topics = sequences(&["a", "ab"], 4);
         for filter in sequences(&["a", "ab", "*", "#"], 4) {
             let filter = Filter::new(filter.join(".")).unwrap();
@@ -233,18 +244,20 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_within_a_word_is_a_letter() {
+    fn wildcard_within_a_word_is_literal() {
         assert!(matches("a*", "a*"));
         assert!(!matches("a*", "ab"));
     }
 
     #[test]
-    fn invalid_filters_say_why() {
+    fn errors_of_invalid_filters_name_the_rule() {
         for (text, why) in
             [("", "empty"), ("a..b", "empty"), ("a b", "white space"), (&"x".repeat(201), "longer")]
         {
-            let error = Filter::new(text).unwrap_err();
-            assert!(error.to_string().contains(why), "{text:?}: {error}");
+            for error in [Filter::new(text), text.parse(), Filter::try_from(text)] {
+                let error = error.unwrap_err();
+                assert!(error.to_string().contains(why), "{text:?}: {error}");
+            }
         }
         assert!(Filter::try_from(&b"\xff"[..]).is_err());
     }

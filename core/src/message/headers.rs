@@ -1,12 +1,11 @@
-//! What a message says about itself, beside its content.
+//! Application headers of messages.
 
 use bytestring::ByteString;
 
-/// Pairs of text that travel with a message: a trace, a tenant, a language.
+/// Name-value pairs that travel with a message: a trace, a tenant, a language.
 ///
-/// Names are compared as they are, case included, and each stands once. No headers cost no
-/// allocation. Keep them small: [`Limits`](crate::Limits) bounds their number and their bytes, and
-/// every hop pays for them.
+/// Names are case-sensitive and unique. Empty headers cost no allocation. Keep headers small:
+/// [`Limits`](crate::Limits) bounds their number and their bytes, and every hop copies them.
 ///
 /// ```
 /// use polywire_core::Headers;
@@ -21,17 +20,17 @@ use bytestring::ByteString;
 pub struct Headers(Vec<(ByteString, ByteString)>);
 
 impl Headers {
-    /// Names that begin with this are for what backends write; no message that has one leaves,
-    /// whatever carries it.
+    /// Prefix of the names that are reserved for backends: `polywire.`. Every transport refuses to
+    /// send a message with such a header.
     pub const RESERVED: &'static str = "polywire.";
 
-    /// No headers.
+    /// Creates empty headers.
     #[must_use]
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// Sets `name` to `value`, in place of what it was.
+    /// Sets `name` to `value` and replaces the previous value.
     pub fn insert(&mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) {
         let (name, value) = (name.into(), value.into());
         match self.0.iter_mut().find(|(known, _)| *known == name) {
@@ -40,43 +39,43 @@ impl Headers {
         }
     }
 
-    /// The value of `name`.
+    /// Returns the value of `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
     }
 
-    /// Takes `name` out.
+    /// Removes `name` and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<ByteString> {
         let at = self.0.iter().position(|(known, _)| &**known == name)?;
         Some(self.0.remove(at).1)
     }
 
-    /// All pairs, in the order they were first set.
+    /// Iterates over all pairs in the order in which they were first set.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&ByteString, &ByteString)> {
         self.0.iter().map(|(name, value)| (name, value))
     }
 
-    /// How many there are.
+    /// Returns the number of headers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no headers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The bytes of all names and values.
+    /// Returns the number of bytes in all names and values.
     #[must_use]
     pub fn byte_len(&self) -> usize {
         self.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 }
 
-/// The order does not count: not every wire keeps it.
+/// Compares without regard to order, since not every wire preserves the order.
 impl PartialEq for Headers {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len()

@@ -1,72 +1,70 @@
-//! What happened to a message before it came here.
+//! Failure history of messages.
 
 use std::fmt;
 use std::time::SystemTime;
 
 use bytestring::ByteString;
 
-/// The failures of earlier attempts at a message, and whether it died of them and was sent on its
-/// way again.
+/// Failures of earlier attempts at a message.
 ///
-/// It travels with a message that was [given back](crate::transport::Outcome::Retry) with an error, or
-/// [dead-lettered](crate::transport::Outcome::DeadLetter). What nothing happened to has none. The texts are
-/// cut at [`History::ERROR_MAX`] bytes, since every hop pays for them.
+/// The history travels with a message that was [retried](crate::transport::Outcome::Retry) or
+/// [dead-lettered](crate::transport::Outcome::DeadLetter). A message without failures has none.
+/// Error texts are cut at [`History::ERROR_MAX`] bytes, since every hop copies them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct History {
-    /// What the first attempt that said something said.
+    /// First non-empty error text of an attempt.
     pub first_error: Option<ByteString>,
-    /// What the last one said.
+    /// Last non-empty error text of an attempt.
     pub last_error: Option<ByteString>,
-    /// How often it was dead and somebody sent it on its way again.
+    /// Number of times the message was redriven from a dead-letter queue.
     pub redriven: u32,
-    /// How it died, if it is a dead letter.
+    /// Record of the dead-lettering, if the message is a dead letter.
     pub death: Option<DeadLetterRecord>,
 }
 
-/// How a message died: when, after how many attempts, and why. What it said is in its [`History`].
+/// Record of a dead-lettering: reason, attempts and time. The error texts are in the [`History`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetterRecord {
-    /// Why.
+    /// Reason.
     pub reason: DeadLetterReason,
-    /// How often it was attempted since it was pushed or published, or was last redriven.
+    /// Number of attempts since the message was sent or last redriven.
     pub attempts: u32,
-    /// When, by the clock of whoever buried it.
+    /// Time by the clock of the process or broker that dead-lettered the message.
     pub at: SystemTime,
 }
 
 impl DeadLetterRecord {
-    /// A death at this time.
+    /// Creates a record.
     #[must_use]
     pub const fn new(reason: DeadLetterReason, attempts: u32, at: SystemTime) -> Self {
         Self { reason, attempts, at }
     }
 }
 
-/// Why a message is a dead letter.
+/// Reason why a message was dead-lettered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeadLetterReason {
-    /// Its last attempt failed, like those before.
+    /// All attempts failed.
     Exhausted,
-    /// It came more often than it may, without a word of what became of it: it seems to end its
-    /// workers.
+    /// Delivery limit exceeded with no recorded outcome: the message seems to crash its workers.
     Crashed,
-    /// It cannot be read, or asks for a method that nobody has.
+    /// The message cannot be decoded, or calls an unknown method.
     Unreadable,
-    /// Its worker said that it never will be done.
+    /// The worker dead-lettered the message on purpose.
     Refused,
-    /// It was in its queue for longer than that keeps anything.
+    /// The message was in its queue for longer than the queue allows.
     Expired,
-    /// It was one too many for its queue.
+    /// The queue was full.
     Overflowed,
-    /// Something that this version has no word for.
+    /// A reason that this version does not know.
     Other,
 }
 
 impl DeadLetterReason {
-    /// Its name on a wire.
+    /// Returns the name of the reason on a wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -80,7 +78,7 @@ impl DeadLetterReason {
         }
     }
 
-    /// The reason of this name. One that is not known is [`DeadLetterReason::Other`].
+    /// Returns the reason with this name. An unknown name is [`DeadLetterReason::Other`].
     #[must_use]
     pub fn from_name(name: &str) -> Self {
         let known = [
@@ -102,10 +100,10 @@ impl fmt::Display for DeadLetterReason {
 }
 
 impl History {
-    /// The most bytes of a text that says what went wrong.
+    /// Longest error text: 1,024 bytes.
     pub const ERROR_MAX: usize = 1024;
 
-    /// Notes what an attempt said. Nothing is noted of one that said nothing.
+    /// Records the error of a failed attempt. An empty text is ignored.
     pub fn failed(&mut self, error: &ByteString) {
         if error.is_empty() {
             return;
@@ -115,20 +113,20 @@ impl History {
         self.last_error = Some(error);
     }
 
-    /// Notes that it died now, of what the last attempt said.
+    /// Records that the message is dead-lettered now, with the error of its last attempt.
     pub fn died(&mut self, reason: DeadLetterReason, attempts: u32, error: &ByteString) {
         self.failed(error);
         self.death = Some(DeadLetterRecord::new(reason, attempts, SystemTime::now()));
     }
 
-    /// Notes that it is alive again.
+    /// Records that the message is redriven.
     pub fn redriven(&mut self) {
         self.death = None;
         self.redriven = self.redriven.saturating_add(1);
     }
 }
 
-/// As much of a text as may travel, without half a character at its end.
+/// Cuts a text to [`History::ERROR_MAX`] bytes, at a character boundary.
 fn cut(text: &ByteString) -> ByteString {
     if text.len() <= History::ERROR_MAX {
         return text.clone();
@@ -158,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_have_names() {
+    fn reasons_are_found_by_their_names() {
         for reason in [
             DeadLetterReason::Exhausted,
             DeadLetterReason::Crashed,

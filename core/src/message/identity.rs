@@ -1,10 +1,12 @@
-//! Who a peer is.
+//! Verified identities of peers.
 
 use std::fmt;
 
 use bytestring::ByteString;
 
-/// Who sent a message, as the carrier has verified it. What peers only say of themselves is none.
+/// Identity of the sender of a message, verified by the transport or its broker.
+///
+/// An unverified claim of a peer is never an `Identity`.
 ///
 /// ```
 /// use polywire_core::Identity;
@@ -14,11 +16,11 @@ use bytestring::ByteString;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Identity {
-    /// Who holds the secret half of this public key, as the carrier writes keys: in Z85 for CURVE
-    /// of ZeroMQ.
+    /// Public key whose secret half the peer holds, in the encoding of the transport. For ZeroMQ
+    /// CURVE that is Z85.
     Key(ByteString),
-    /// Who has proved to be this user: by a password to the peer or, of RabbitMQ, by whatever the
-    /// broker asks for.
+    /// Name of an authenticated user. For ZeroMQ PLAIN the receiving peer has checked the
+    /// password; for RabbitMQ the broker has authenticated the connection.
     User(ByteString),
 }
 

@@ -1,13 +1,13 @@
-//! Bounds on what a message may hold.
+//! Size limits of messages.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Headers, Message};
 
-/// How much a message may hold, on the way out and on the way in.
+/// Size limits of outgoing and incoming messages.
 ///
-/// A backend checks outgoing messages with [`Limits::check`] before they leave, so that the caller
-/// learns it; and refuses larger incoming ones before it makes room for them, wherever its engine
-/// lets it.
+/// A backend checks each outgoing message with [`Limits::check`], so that the send fails with an
+/// error. A backend refuses a larger incoming message before it allocates memory for the message,
+/// as far as its engine allows.
 ///
 /// ```
 /// use polywire_core::{ErrorKind, Limits, Message};
@@ -20,13 +20,13 @@ use crate::message::{Headers, Message};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs)]
 pub struct Limits {
-    /// Bytes in a body. The default is 64 MiB.
+    /// Largest body, in bytes. The default is 64 MiB.
     pub body_max: usize,
-    /// Frames in a body. The default is 64.
+    /// Most frames in a body. The default is 64.
     pub frames_max: usize,
-    /// Number of headers. The default is 64.
+    /// Most headers. The default is 64.
     pub headers_max: usize,
-    /// Bytes in all names and values of the headers. The default is 16 KiB.
+    /// Most bytes in all names and values of the headers. The default is 16 KiB.
     pub header_bytes_max: usize,
 }
 
@@ -37,13 +37,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Checks a message that is about to leave.
+    /// Checks an outgoing message.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TooLarge`], saying which bound is passed by how much, or [`ErrorKind::Config`]
-    /// if a header has a [name that is not for users](crate::Headers::RESERVED); unsent, of
-    /// course.
+    /// Each error is [unsent](crate::Error::is_unsent).
+    ///
+    /// - [`ErrorKind::TooLarge`] if a limit is exceeded; the details name the limit and the size.
+    /// - [`ErrorKind::Config`] if a header has a [reserved name](crate::Headers::RESERVED).
     pub fn check(&self, message: &Message) -> Result<()> {
         within("body", message.body.len(), self.body_max)?;
         within("frames", message.body.frames().len(), self.frames_max)?;
@@ -54,7 +55,7 @@ impl Limits {
             Some((name, _)) => {
                 let error = Error::new(
                     ErrorKind::Config,
-                    "headers that begin with polywire. are not for users",
+                    "cannot send the message: header names that start with polywire. are reserved",
                 );
                 Err(error.with("header", name.escape_debug()).unsent())
             }
@@ -66,6 +67,6 @@ fn within(what: &'static str, size: usize, max: usize) -> Result<()> {
     if size <= max {
         return Ok(());
     }
-    let error = Error::new(ErrorKind::TooLarge, "the message is larger than the limit");
+    let error = Error::new(ErrorKind::TooLarge, "cannot send the message: it exceeds a limit");
     Err(error.with("what", what).with("size", size).with("limit", max).unsent())
 }

@@ -1,26 +1,27 @@
-//! What pushers and publishers have in common: messages that nobody answers go out.
+//! Sending half of pushers and publishers.
 
 use std::time::Duration;
 
+use crate::context::propagate;
 use crate::error::{Error, Result};
 use crate::message::Message;
 use crate::middleware::Trace;
-use crate::transport::{Sender, Transport, send_within};
+use crate::transport::{Sender, Transport};
 
-/// The way out of a pusher or a publisher.
+/// Sender of messages without replies, with the options that pushers and publishers share.
 #[derive(Clone)]
 pub(crate) struct OneWaySender {
     sender: Sender,
     pub(crate) timeout: Duration,
     trace: Option<Trace>,
-    knows_priorities: bool,
+    supports_priorities: bool,
     priority: Option<u8>,
 }
 
 impl OneWaySender {
     pub(crate) fn new(transport: &impl Transport, sender: Sender, timeout: Duration) -> Self {
-        let knows_priorities = transport.capabilities().priorities;
-        Self { sender, timeout, trace: None, knows_priorities, priority: None }
+        let supports_priorities = transport.capabilities().priorities;
+        Self { sender, timeout, trace: None, supports_priorities, priority: None }
     }
 
     pub(crate) fn with_priority(&self, priority: u8) -> Self {
@@ -31,15 +32,19 @@ impl OneWaySender {
         Self { trace: Some(trace.clone()), ..self.clone() }
     }
 
-    /// How urgent what goes out is, if the backend knows such a thing.
+    /// Returns the priority for the next message.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if a priority is set and the backend does not support priorities.
     pub(crate) fn priority(&self) -> Result<Option<u8>> {
         match self.priority {
-            Some(_) if !self.knows_priorities => Err(Error::unsupported("priorities")),
+            Some(_) if !self.supports_priorities => Err(Error::unsupported("priorities")),
             priority => Ok(priority),
         }
     }
 
-    /// Hands a message over, within a span if one is asked for.
+    /// Sends a message within the timeout, in a span if tracing is set.
     pub(crate) async fn send(&self, message: Message) -> Result<()> {
         match &self.trace {
             Some(trace) => trace.around(message, |message| self.send_within(message)).await,
@@ -47,7 +52,8 @@ impl OneWaySender {
         }
     }
 
-    async fn send_within(&self, message: Message) -> Result<()> {
-        send_within(&self.sender, message, self.timeout).await
+    async fn send_within(&self, mut message: Message) -> Result<()> {
+        propagate(&mut message);
+        self.sender.send_within(message, self.timeout).await
     }
 }

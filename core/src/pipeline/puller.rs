@@ -1,34 +1,26 @@
-//! The end that takes jobs, one after the other.
+//! Puller: a stream of jobs.
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
-use bytestring::ByteString;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
-use super::Unsettled;
-use crate::context::Context;
+use super::job::{DecodeFn, Job, decode_fn};
 use crate::dialect::Dialect;
-use crate::error::report;
 use crate::error::{Error, Result};
-use crate::message::{Address, DeadLetterReason, Message};
-use crate::transport::{Capabilities, Outcome, Transport, Window};
-use crate::transport::{DeadLetterInfo, Delivery, Receipt, Receiver, RetryAfter};
-use crate::worker::Retries;
-use crate::worker::dead_letter_or_discard;
+use crate::message::Address;
+use crate::transport::{Capabilities, Receiver, Transport, Window};
 
-/// Takes jobs from a queue: a stream, for programs that drive the work themselves. See
-/// [`Worker`](crate::Worker) for those that only want to say what a job does.
+/// Stream of jobs from a queue, for programs that drive the work themselves. A
+/// [`Worker`](crate::Worker) runs a handler instead.
 ///
-/// At most a [`Window`] of jobs are taken and not settled; the rest waits where others can take it.
-/// A job that is dropped unsettled goes back to the queue, where the transport can carry that.
+/// A puller holds at most a [`Window`] of unsettled jobs; further jobs wait where other pullers can
+/// receive them. Where the transport supports settlement, a job that is dropped unsettled is
+/// requeued.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -50,50 +42,48 @@ use crate::worker::dead_letter_or_discard;
 /// ```
 pub struct Puller<T> {
     receiver: Receiver,
-    read: Read<T>,
-    can: Capabilities,
-}
-
-/// Reads the value out of a message; the dialect is forgotten here, so that no type of the user's
-/// carries it.
-pub(crate) type Read<T> = Arc<dyn Fn(&Message) -> Result<T> + Send + Sync>;
-
-pub(crate) fn reader<T: DeserializeOwned, D: Dialect>(dialect: D) -> Read<T> {
-    Arc::new(move |message| dialect.decode_call(message))
+    decode: DecodeFn<T>,
+    capabilities: Capabilities,
 }
 
 impl<T: DeserializeOwned> Puller<T> {
-    /// Binds to `queue` on `transport`. Await it, or set options first.
+    /// Binds to `queue` on `transport`. Set options on the returned value, then await it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `queue` is not an address,
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport has no pipeline,
-    /// or what it says if it cannot bind.
+    /// - [`ErrorKind::Config`](crate::ErrorKind::Config) if `queue` is not an address.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport does not support
+    ///   the pipeline pattern.
+    /// - Any error of the transport.
     pub fn bind<'t, C: Transport>(
         transport: &'t C,
         queue: impl TryInto<Address, Error: Into<Error>>,
         dialect: impl Dialect,
     ) -> PullerBind<'t, C, T> {
         let queue = queue.try_into().map_err(Into::into);
-        PullerBind { transport, queue, read: reader(dialect), window: Window::default() }
+        PullerBind { transport, queue, decode: decode_fn(dialect), window: Window::default() }
     }
 }
 
 impl<T> Puller<T> {
-    /// The next job; `None` when the transport is closed. Nothing is lost if it is dropped.
+    /// Waits for the next job; `None` after the transport is closed.
+    ///
+    /// If the future is dropped, no job is lost.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) for a job that cannot be read, and never will
-    /// be: it is kept among the [`DeadLetters`](crate::DeadLetters) where the transport has
-    /// such, else discarded; or what the transport says. The stream goes on after an error.
+    /// The stream continues after an error.
+    ///
+    /// - [`ErrorKind::Codec`](crate::ErrorKind::Codec) if a job cannot be decoded. The job goes to
+    ///   the [`DeadLetters`](crate::DeadLetters) where the transport supports them; otherwise it is
+    ///   discarded.
+    /// - Any error of the transport.
     pub async fn next(&mut self) -> Option<Result<Job<T>>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Takes no more jobs. What was not handed out goes back to the queue, where the transport can
-    /// carry that; where it cannot, it is still handed out, and then the stream ends.
+    /// Stops receiving. The transport requeues the jobs that it has fetched and not yielded. Without
+    /// settlement, the stream yields these jobs and then ends.
     pub fn stop(&mut self) {
         self.receiver.stop();
     }
@@ -104,7 +94,7 @@ impl<T> Stream for Puller<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         let next = std::task::ready!(Pin::new(&mut self.receiver).poll_next(cx));
-        Poll::Ready(next.map(|delivery| Job::read(delivery?, &self.read, self.can)))
+        Poll::Ready(next.map(|delivery| Job::decode(delivery?, &self.decode, self.capabilities)))
     }
 }
 
@@ -114,138 +104,19 @@ impl<T> fmt::Debug for Puller<T> {
     }
 }
 
-/// A job that was taken: the value, and the duty to say what became of it.
+/// Builder of a [`Puller`], returned by [`Puller::bind`]. Await it to bind.
 ///
-/// Dropping it means that it should be done again, by somebody: [`requeue`](Self::requeue).
-#[must_use = "dropping a job requeues it"]
-pub struct Job<T> {
-    value: T,
-    context: Context,
-    receipt: Receipt,
-    can: Capabilities,
-}
-
-impl<T> Job<T> {
-    pub(crate) fn read(delivery: Delivery, read: &Read<T>, can: Capabilities) -> Result<Self> {
-        let Delivery { mut message, receipt, attempt } = delivery;
-        let unreadable = message.fault.take().map(|fault| {
-            Error::new(crate::error::ErrorKind::Codec, "the message cannot be read")
-                .with_source(*fault)
-        });
-        match unreadable.map_or_else(|| read(&message), Err) {
-            Ok(value) => Ok(Self { value, context: Context::of(&message, attempt), receipt, can }),
-            Err(error) => {
-                receipt.settle(dead_letter_or_discard(&can, DeadLetterReason::Unreadable, report(&error)));
-                Err(error)
-            }
-        }
-    }
-
-    /// What is known about it: headers, topic, which attempt it is.
-    #[must_use]
-    pub fn context(&self) -> &Context {
-        &self.context
-    }
-
-    /// Says that it is done.
-    pub fn ack(self) {
-        self.receipt.ack();
-    }
-
-    /// Says that it never will be done, and is to be forgotten.
-    pub fn discard(self) {
-        self.receipt.discard();
-    }
-
-    /// Gives it back, for somebody else to do, or us later.
-    ///
-    /// # Errors
-    ///
-    /// [`Unsettled`] if the transport does not settle; then the job is in nobody's hands but ours,
-    /// and lost unless it is pushed again: hence it is handed back.
-    pub fn requeue(self) -> Result<(), Unsettled<Self>> {
-        self.settle(None, Outcome::Requeue)
-    }
-
-    /// Gives it back, for somebody to do after a while: not before this long, which is cut at
-    /// [`Retries::PAUSE_MAX`]. What is said about it travels with it; see [`Context::history`].
-    ///
-    /// # Errors
-    ///
-    /// [`Unsettled`] if the transport cannot make it wait.
-    pub fn retry_after(
-        self,
-        pause: Duration,
-        error: impl fmt::Display,
-    ) -> Result<(), Unsettled<Self>> {
-        let lacking = if self.can.delayed_retries { None } else { Some("delayed_retries") };
-        let deferral = RetryAfter::new(pause.min(Retries::PAUSE_MAX), text(error));
-        self.settle(lacking, Outcome::Retry(Box::new(deferral)))
-    }
-
-    /// Says that it never will be done, and is to be kept among the
-    /// [`DeadLetters`](crate::DeadLetters), with what is said about it.
-    ///
-    /// # Errors
-    ///
-    /// [`Unsettled`] if the transport keeps no dead letters.
-    pub fn dead_letter(self, error: impl fmt::Display) -> Result<(), Unsettled<Self>> {
-        let lacking = if self.can.dead_letters { None } else { Some("dead_letters") };
-        let burial = DeadLetterInfo::new(DeadLetterReason::Refused, text(error));
-        self.settle(lacking, Outcome::DeadLetter(Box::new(burial)))
-    }
-
-    fn settle(
-        self,
-        lacking: Option<&'static str>,
-        outcome: Outcome,
-    ) -> Result<(), Unsettled<Self>> {
-        let lacking = lacking.or(if self.receipt.is_some() { None } else { Some("settlement") });
-        if let Some(lacking) = lacking {
-            return Err(Unsettled::new(Error::unsupported(lacking), self));
-        }
-        self.receipt.settle(outcome);
-        Ok(())
-    }
-
-    /// Its parts, for those who settle it elsewhere.
-    pub fn into_parts(self) -> (T, Context, Receipt) {
-        (self.value, self.context, self.receipt)
-    }
-}
-
-fn text(error: impl fmt::Display) -> ByteString {
-    error.to_string().into()
-}
-
-impl<T> Deref for Job<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.value
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for Job<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job")
-            .field("value", &self.value)
-            .field("attempt", &self.context.attempt)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A puller about to bind; made by [`Puller::bind`]. Await it.
+/// If the future is dropped, the puller is not opened.
 #[must_use = "a puller does not bind unless it is awaited"]
 pub struct PullerBind<'t, C, T> {
     transport: &'t C,
     queue: Result<Address>,
-    read: Read<T>,
+    decode: DecodeFn<T>,
     window: Window,
 }
 
 impl<C, T> PullerBind<'_, C, T> {
-    /// How many jobs may be taken and not settled. The default is 128.
+    /// Sets the maximum number of unsettled jobs. The default is 128.
     pub fn window(self, window: Window) -> Self {
         Self { window, ..self }
     }
@@ -256,11 +127,10 @@ impl<'t, C: Transport, T: 'static> IntoFuture for PullerBind<'t, C, T> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { transport, queue, read, window } = self;
+        let Self { transport, queue, decode, window } = self;
         Box::pin(async move {
-            let (receiver, can) =
-                (transport.puller(&queue?, window).await?, transport.capabilities());
-            Ok(Puller { receiver, read, can })
+            let receiver = transport.puller(&queue?, window).await?;
+            Ok(Puller { receiver, decode, capabilities: transport.capabilities() })
         })
     }
 }

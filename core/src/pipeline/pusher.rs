@@ -1,4 +1,4 @@
-//! The end that pushes jobs.
+//! Pusher: sends jobs to a queue.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -17,14 +17,14 @@ use crate::middleware::Trace;
 use crate::transport::DEFAULT_TIMEOUT;
 use crate::transport::Transport;
 
-/// Pushes jobs into a queue, each for exactly one worker.
+/// Sender of jobs to a queue, each for exactly one worker.
 ///
-/// Backpressure reaches it: while the queue is full, or the workers are, [`push`](Self::push)
-/// waits. Clones push into the same end.
+/// While the queue is full, or all workers are busy, [`push`](Self::push) waits. Clones use the same
+/// endpoint handle.
 ///
-/// What a job that was pushed can rely on differs: a broker keeps it until a worker has
-/// acknowledged it; over ZeroMQ it is in the queue of a peer, and lost with it. See
-/// [`Capabilities`](crate::Capabilities).
+/// The guarantee for a pushed job depends on the transport. A broker keeps the job until a worker
+/// has acknowledged it. Over ZeroMQ the job is in the queue of a peer and is lost with that peer.
+/// See [`Capabilities`](crate::Capabilities).
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -41,20 +41,21 @@ use crate::transport::Transport;
 /// ```
 #[derive(Clone)]
 pub struct Pusher<D> {
-    outlet: OneWaySender,
+    sender: OneWaySender,
     dialect: D,
-    /// What the names of methods begin with.
+    /// Prefix of method names.
     prefix: Option<Address>,
 }
 
 impl<D: Dialect> Pusher<D> {
-    /// Connects to `queue` on `transport`. Await it, or set options first. It does not ask whether
-    /// a worker is there.
+    /// Connects to `queue` on `transport`. Set options on the returned value, then await it. The
+    /// queue needs no worker yet.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if `queue` is not an address, [`ErrorKind::Unsupported`] if the
-    /// transport has no pipeline, or what it says if it cannot connect.
+    /// - [`ErrorKind::Config`] if `queue` is not an address.
+    /// - [`ErrorKind::Unsupported`] if the transport does not support the pipeline pattern.
+    /// - Any error of the transport.
     pub fn connect<'t, T: Transport>(
         transport: &'t T,
         queue: impl TryInto<Address, Error: Into<Error>>,
@@ -64,18 +65,20 @@ impl<D: Dialect> Pusher<D> {
         PusherConnect { transport, queue, dialect, timeout: DEFAULT_TIMEOUT, durable: false }
     }
 
-    /// A pusher into the same end whose jobs are this urgent: where queues know priorities, higher
-    /// ones are taken first. Others are as 0. In RabbitMQ that takes a queue that was
-    /// [set up](https://docs.rs/polywire-amqp/latest/polywire_amqp/struct.QueueOptions.html) for it.
+    /// Returns a pusher on the same endpoint handle whose jobs have this priority.
     ///
-    /// Where the transport has no priorities, each push is [`ErrorKind::Unsupported`].
+    /// A queue with priorities delivers higher ones first. A job without a priority counts as 0. A
+    /// RabbitMQ queue needs the
+    /// [option](https://docs.rs/polywire-amqp/latest/polywire_amqp/struct.QueueOptions.html) for
+    /// priorities. If the transport does not support priorities, each push fails with
+    /// [`ErrorKind::Unsupported`].
     #[must_use]
     pub fn with_priority(&self, priority: u8) -> Self {
-        Self { outlet: self.outlet.with_priority(priority), ..self.clone() }
+        Self { sender: self.sender.with_priority(priority), ..self.clone() }
     }
 
-    /// A pusher into the same end that makes a span of each push, by the conventions of
-    /// OpenTelemetry, which whoever does the job goes on from:
+    /// Returns a pusher on the same endpoint handle that records a span for each push, by the
+    /// conventions of OpenTelemetry. The worker's span continues the trace.
     ///
     /// ```
     /// # use polywire_codec::MessagePack;
@@ -92,11 +95,14 @@ impl<D: Dialect> Pusher<D> {
     /// ```
     #[must_use]
     pub fn with_trace(&self, trace: &Trace) -> Self {
-        Self { outlet: self.outlet.with_trace(trace), ..self.clone() }
+        Self { sender: self.sender.with_trace(trace), ..self.clone() }
     }
 
-    /// A pusher into the same end of jobs that are [nested](crate::Router::nest) under `word`: what
-    /// it [pushes](Self::push_call) as `resize` is `pictures.resize` if `word` is `pictures`.
+    /// Returns a pusher on the same endpoint handle whose method names start with `word`, for a
+    /// [nested](crate::Router::nest) router.
+    ///
+    /// With the word `pictures`, [`push_call`](Self::push_call) of `resize` calls
+    /// `pictures.resize`.
     ///
     /// # Errors
     ///
@@ -106,16 +112,18 @@ impl<D: Dialect> Pusher<D> {
         Ok(Self { prefix: Some(self.full_name(word)?), ..self.clone() })
     }
 
-    /// Pushes a job, and waits until it is handed over in the strongest sense that the backend has:
-    /// a broker's confirm, a place in a worker's queue.
+    /// Pushes a job, and waits until it is handed over in the strongest sense that the transport
+    /// supports: with a broker's confirm, or in a worker's queue.
     ///
-    /// Dropped before it resolves, the job may have been pushed or not.
+    /// If the future is dropped before it resolves, the job may have been pushed or not.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`] if it cannot be encoded, [`ErrorKind::Unroutable`] if nobody is there
-    /// to take it and the backend cannot hold it, [`ErrorKind::DeadlineExceeded`] if there was
-    /// no room within the time that it may take, or what the transport says.
+    /// - [`ErrorKind::Codec`] if the job cannot be encoded.
+    /// - [`ErrorKind::Unroutable`] if no worker is available and the transport cannot hold the job.
+    /// - [`ErrorKind::DeadlineExceeded`] if the push takes longer than its
+    ///   [timeout](PusherConnect::timeout).
+    /// - Any error of the transport.
     pub async fn push<J: Serialize + ?Sized>(&self, job: &J) -> Result<()> {
         self.push_with(job, Headers::new()).await
     }
@@ -126,11 +134,11 @@ impl<D: Dialect> Pusher<D> {
     ///
     /// As [`push`](Self::push).
     pub async fn push_with<J: Serialize + ?Sized>(&self, job: &J, headers: Headers) -> Result<()> {
-        self.send_within(job, Message { headers, ..Message::default() }).await
+        self.send(job, Message::default().with_headers(headers)).await
     }
 
-    /// Pushes a job that is a call of `method`, for a worker that [serves](crate::Worker::serve) a
-    /// [`Router`](crate::Router); otherwise as [`push`](Self::push).
+    /// Pushes a job for one method of a [`Router`](crate::Router) that a worker
+    /// [serves](crate::Worker::serve); otherwise as [`push`](Self::push).
     ///
     /// # Errors
     ///
@@ -141,17 +149,13 @@ impl<D: Dialect> Pusher<D> {
         args: &J,
     ) -> Result<()> {
         let method = self.full_name(method.try_into().map_err(Into::into)?)?;
-        self.send_within(args, Message { method: Some(method), ..Message::default() }).await
+        self.send(args, Message::default().with_method(method)).await
     }
 
-    async fn send_within<J: Serialize + ?Sized>(
-        &self,
-        job: &J,
-        mut message: Message,
-    ) -> Result<()> {
-        message.priority = self.outlet.priority()?;
+    async fn send<J: Serialize + ?Sized>(&self, job: &J, mut message: Message) -> Result<()> {
+        message.priority = self.sender.priority()?;
         self.dialect.encode_call(job, &mut message).map_err(Error::unsent)?;
-        self.outlet.send(message).await
+        self.sender.send(message).await
     }
 
     fn full_name(&self, method: Address) -> Result<Address> {
@@ -164,11 +168,13 @@ impl<D: Dialect> Pusher<D> {
 
 impl<D> fmt::Debug for Pusher<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pusher").field("timeout", &self.outlet.timeout).finish_non_exhaustive()
+        f.debug_struct("Pusher").field("timeout", &self.sender.timeout).finish_non_exhaustive()
     }
 }
 
-/// A pusher about to connect; made by [`Pusher::connect`]. Await it.
+/// Builder of a [`Pusher`], returned by [`Pusher::connect`]. Await it to connect.
+///
+/// If the future is dropped, the pusher is not opened.
 #[must_use = "a pusher does not connect unless it is awaited"]
 pub struct PusherConnect<'t, T, D> {
     transport: &'t T,
@@ -179,13 +185,13 @@ pub struct PusherConnect<'t, T, D> {
 }
 
 impl<T, D> PusherConnect<'_, T, D> {
-    /// How long a push may take. The default is 30 seconds.
+    /// Sets the longest time of a push. The default is 30 seconds.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Insists that jobs survive the death of every process of ours. A backend that cannot keep
-    /// them says [`ErrorKind::Unsupported`].
+    /// Requires that a pushed job survives the death of every client process. If the transport does
+    /// not support that, connecting fails with [`ErrorKind::Unsupported`].
     pub fn durable(self) -> Self {
         Self { durable: true, ..self }
     }
@@ -203,7 +209,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PusherConnect<'t, T, D> {
             }
             let sender = transport.pusher(&queue?).await?;
             Ok(Pusher {
-                outlet: OneWaySender::new(transport, sender, timeout),
+                sender: OneWaySender::new(transport, sender, timeout),
                 dialect,
                 prefix: None,
             })

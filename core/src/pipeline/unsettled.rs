@@ -1,16 +1,15 @@
-//! A job that could not be settled as was asked.
+//! Error of a job that could not be settled as requested.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use crate::error::Error;
 
-/// Why a [`Job`](crate::Job) or an [`Event`](crate::Event) could not be given back or kept as a
-/// dead letter, and the thing itself, to be settled otherwise.
+/// Error of a [`Job`](crate::Job) or an [`Event`](crate::Event) that the transport cannot requeue,
+/// retry or dead-letter. It contains the job or event, to be settled otherwise.
 ///
-/// Nothing has become of it yet: dropped, it goes back to where it came from, where the transport
-/// can carry that, and is lost where it cannot. For those who do not want it back, `?` makes it a
-/// plain [`Error`].
+/// A dropped value drops the unsettled job: the transport requeues it where it supports settlement;
+/// otherwise the job is lost. The operator `?` converts the value to an [`Error`].
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -23,7 +22,7 @@ use crate::error::Error;
 /// # let mut jobs: Puller<String> = Puller::bind(&transport, "thumbnails", MessagePack).await?;
 /// # let job = jobs.next().await.unwrap()?;
 /// if let Err(unsettled) = job.retry_after(Duration::from_secs(10), "the disk is full") {
-///     eprintln!("it cannot wait ({unsettled}), so it is somebody's turn now");
+///     eprintln!("cannot delay the job ({unsettled}); it is requeued at once");
 ///     unsettled.into_inner().requeue()?;
 /// }
 /// # Ok(())
@@ -41,14 +40,14 @@ impl<J> Unsettled<J> {
         Unsettled::new(error, change(job))
     }
 
-    /// Why not: [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported), with the capability that
-    /// the transport lacks.
+    /// Returns the error, of the kind [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). The
+    /// detail `capability` names the missing capability.
     #[must_use]
     pub fn error(&self) -> &Error {
         &self.0.0
     }
 
-    /// The job or the event.
+    /// Returns the job or the event.
     #[must_use]
     pub fn into_inner(self) -> J {
         self.0.1

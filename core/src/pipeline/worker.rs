@@ -1,4 +1,4 @@
-//! The end that works jobs off with a handler.
+//! Worker: runs a handler for each job.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -11,20 +11,21 @@ use crate::message::Address;
 use crate::rpc::Handler;
 use crate::service::Service;
 use crate::transport::{Transport, Window};
-use crate::worker::{
-    EndpointLabel, HandlerService, Retries, Serving, WorkHandle, WorkLoop,
-};
+use crate::worker::{EndpointLabel, HandlerService, Retries, Serving, WorkHandle, WorkLoop};
 
-/// WorkLoop off the jobs of a queue with a handler, at most a [`Window`] of them at once.
+/// Worker that runs a handler for each job of a queue, for at most a [`Window`] of jobs at once.
 ///
-/// A job whose handler succeeds is acknowledged; one whose handler fails, or panics, is tried
-/// again, by this worker or another one, as its [`Retries`] say: at once, then after pauses that
-/// grow. What fails the last time is kept among the [`DeadLetters`](crate::DeadLetters) of the
-/// queue, where the transport has such (RabbitMQ, memory); so is, at once, a job that cannot be
-/// read, and one that has come more often than it may without anybody having said what became of
-/// it: it seems to end the process that works on it, and is not run again. Where there are no dead
-/// letters, all these are discarded, with a line in the log; where the transport does not settle,
-/// every job has one attempt.
+/// - If the handler succeeds, the job is acknowledged.
+/// - If the handler fails or panics, the job is retried by this worker or another one, as its
+///   [`Retries`] define: at once, then after growing pauses.
+/// - If the last attempt fails, the job goes to the [`DeadLetters`](crate::DeadLetters) of the
+///   queue.
+/// - A job that cannot be decoded goes to the dead letters at once.
+/// - A job that exceeds the delivery limit with no recorded outcome seems to crash its workers. It
+///   goes to the dead letters and does not run again.
+///
+/// Without support for dead letters (RabbitMQ and memory support them), these jobs are discarded
+/// with a line in the log. Without settlement, every job has one attempt.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -49,11 +50,11 @@ use crate::worker::{
 pub struct Worker<D> {
     queue: Address,
     dialect: D,
-    works: WorkLoop,
+    work_loop: WorkLoop,
 }
 
 impl<D: Dialect> Worker<D> {
-    /// Binds to `queue` on `transport`. Await it, or set options first.
+    /// Binds to `queue` on `transport`. Set options on the returned value, then await it.
     ///
     /// # Errors
     ///
@@ -70,30 +71,30 @@ impl<D: Dialect> Worker<D> {
             dialect,
             window: Window::default(),
             retries: Retries::default(),
-            insists: false,
+            strict: false,
         }
     }
 
-    /// A handle to stop the worker by, and to see what it does.
+    /// Returns a handle to stop the worker and to read its statistics.
     #[must_use]
     pub fn handle(&self) -> WorkHandle {
-        self.works.handle.clone()
+        self.work_loop.handle.clone()
     }
 
-    /// WorkLoop until it is drained, or the transport is closed.
+    /// Runs `handler` for each job until the worker is drained or the transport is closed.
     ///
-    /// The handler takes the job, or a [`Context`](crate::Context) and the job. Dropping the future
-    /// stops at once: what runs is dropped, and goes to another worker where the transport can
-    /// carry that.
+    /// The handler receives the job, or a [`Context`](crate::Context) and the job. If the future is
+    /// dropped, the running handlers are dropped, and their jobs are requeued where the transport
+    /// supports settlement.
     pub fn work<H: Handler<M>, M: 'static>(self, handler: H) -> Serving {
         let service = HandlerService::new(self.dialect.clone(), handler);
         self.serve(service)
     }
 
-    /// WorkLoop with a service, such as a [`Router`](crate::Router) whose methods are kinds of jobs;
-    /// otherwise as [`work`](Self::work).
+    /// Runs a service for each job, such as a [`Router`](crate::Router) with one method per kind of
+    /// job; otherwise as [`work`](Self::work).
     pub fn serve<S: Service>(self, service: S) -> Serving {
-        self.works.run(service)
+        self.work_loop.run(service)
     }
 }
 
@@ -103,7 +104,9 @@ impl<D> fmt::Debug for Worker<D> {
     }
 }
 
-/// A worker about to bind; made by [`Worker::bind`]. Await it.
+/// Builder of a [`Worker`], returned by [`Worker::bind`]. Await it to bind.
+///
+/// If the future is dropped, the worker is not opened.
 #[must_use = "a worker does not bind unless it is awaited"]
 pub struct WorkerBind<'t, T, D> {
     transport: &'t T,
@@ -111,29 +114,30 @@ pub struct WorkerBind<'t, T, D> {
     dialect: D,
     window: Window,
     retries: Retries,
-    /// Whether the backend has to be able to do what the policy says.
-    insists: bool,
+    /// Whether the transport must support the whole retry policy.
+    strict: bool,
 }
 
 impl<T, D> WorkerBind<'_, T, D> {
-    /// How many jobs are worked on at once. The default is 128.
+    /// Sets the number of jobs that run at once. The default is 128.
     pub fn window(self, window: Window) -> Self {
         Self { window, ..self }
     }
 
-    /// How often a job that fails is tried in all, at least once, otherwise as by default, and as
-    /// far as the transport can. The default is 5.
+    /// Sets the total number of attempts at a failing job, at least 1, with the other defaults of
+    /// [`Retries`]. The default is 5. The transport applies the policy as far as it supports it.
     pub fn attempts(self, attempts: u32) -> Self {
-        Self { retries: Retries::new(attempts), insists: false, ..self }
+        Self { retries: Retries::new(attempts), strict: false, ..self }
     }
 
-    /// How often and how soon a job that fails is tried again, and what becomes of it then. A
-    /// transport that cannot do all of it is
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). The default is that of
-    /// [`Retries`], as far as the transport can: one that cannot wait tries again at once, one
-    /// that keeps no dead letters discards.
+    /// Sets the policy for failing jobs: attempts, pauses, and the outcome of the last failure.
+    ///
+    /// If the transport does not support the whole policy, binding fails with
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). Without this option the policy is
+    /// [`Retries::default`], as far as the transport supports it. A transport without delayed
+    /// retries retries at once; a transport without dead letters discards.
     pub fn retries(self, retries: Retries) -> Self {
-        Self { retries, insists: true, ..self }
+        Self { retries, strict: true, ..self }
     }
 }
 
@@ -142,21 +146,21 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { transport, queue, dialect, window, retries, insists } = self;
+        let Self { transport, queue, dialect, window, retries, strict } = self;
         Box::pin(async move {
-            let (queue, can) = (queue?, transport.capabilities());
-            if insists {
-                retries.check(&can)?;
+            let (queue, capabilities) = (queue?, transport.capabilities());
+            if strict {
+                retries.check(&capabilities)?;
             }
             let receiver = transport.puller(&queue, window).await?;
-            let works = WorkLoop::new(
+            let work_loop = WorkLoop::new(
                 EndpointLabel { role: "worker", name: queue.clone() },
                 receiver,
                 window,
                 retries,
-                can,
+                capabilities,
             );
-            Ok(Worker { queue, dialect, works })
+            Ok(Worker { queue, dialect, work_loop })
         })
     }
 }

@@ -1,68 +1,61 @@
-//! What a subscription yields, after core has had its say: the filters, the policy, the count.
+//! Stream of the events of a subscription, filtered by core.
 
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 
+use async_trait::async_trait;
 use futures_core::Stream;
-use futures_core::future::BoxFuture;
 
-use super::dropped::Dropped;
-use super::overflow::{Buffered, Overflow};
+use super::dropped_events::DroppedEvents;
+use super::overflow::Overflow;
+use super::overflow_buffer::OverflowBuffer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, Filter};
-use crate::transport::Transport;
-use crate::transport::{Delivery, FilterControl, Filters, Inbound, Receiver, Subscription};
+use crate::transport::{
+    Capabilities, Delivery, FilterControl, Filters, Inbound, Receiver, Subscription, Transport,
+};
 
-/// An open subscription.
+/// Open subscription: its events, filters and counter of dropped events.
 pub(super) struct EventStream {
     pub(super) receiver: Receiver,
     pub(super) filters: Filters,
-    pub(super) dropped: Dropped,
+    pub(super) dropped: DroppedEvents,
 }
 
 impl EventStream {
-    /// Opens a subscription, and puts between it and its reader what core adds.
+    /// Opens a subscription, and adds core's filtering and overflow policy to the backend's stream.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` or `Config` if the transport or the policy does not fit the subscription, or
+    /// any error of the transport.
     pub(super) async fn open<T: Transport>(
         transport: &T,
         channel: &Address,
         subscription: Subscription,
         policy: Overflow,
     ) -> Result<Self> {
-        let can = transport.capabilities();
+        check(&transport.capabilities(), &subscription, policy)?;
         let Subscription { filters, group, window } = &subscription;
-        match group {
-            Some(_) if !can.groups => return Err(Error::unsupported("groups")),
-            Some(group) if group.is_durable() && !can.durable_groups => {
-                return Err(Error::unsupported("durable_groups"));
-            }
-            Some(_) if policy != Overflow::Wait => {
-                let error =
-                    Error::new(ErrorKind::Config, "the events of a group wait for its members");
-                return Err(error.with("overflow", format!("{policy:?}")).unsent());
-            }
-            _ => {}
-        }
-        let own = group.is_none().then(|| Arc::new(RwLock::new(filters.clone())));
-        let room = window.messages();
+        let mirror = group.is_none().then(|| Arc::new(RwLock::new(filters.clone())));
+        let capacity = window.messages();
         let (receiver, filters) = transport.subscriber(channel, subscription).await?;
-        let dropped = Dropped::of(channel);
-        let (receiver, filters) = match own {
-            Some(own) => {
-                let receiver = Receiver::new(ExclusiveEvents { receiver, filters: own.clone() });
-                (receiver, Filters::new(MirroredFilters { backend: filters, own }))
+        let dropped = DroppedEvents::new(channel);
+        let (receiver, filters) = match mirror {
+            Some(mirror) => {
+                let events = ExclusiveEvents { receiver, filters: mirror.clone() };
+                let filters = MirroredFilters { backend: filters, mirror };
+                (Receiver::new(events), Filters::new(filters))
             }
             None => (receiver, filters),
         };
         let receiver = match policy {
             Overflow::Wait => receiver,
-            policy => Receiver::new(Buffered::new(
-                channel.clone(),
-                receiver,
-                policy,
-                room,
-                dropped.clone(),
-            )),
+            policy => {
+                let (channel, dropped) = (channel.clone(), dropped.clone());
+                Receiver::new(OverflowBuffer::new(channel, receiver, policy, capacity, dropped))
+            }
         };
         Ok(Self { receiver, filters, dropped })
     }
@@ -72,48 +65,68 @@ impl EventStream {
     }
 }
 
-/// The filters of a subscription of its own, kept here as well as at the backend.
+fn check(capabilities: &Capabilities, subscription: &Subscription, policy: Overflow) -> Result<()> {
+    match &subscription.group {
+        Some(_) if !capabilities.groups => Err(Error::unsupported("groups")),
+        Some(group) if group.is_durable() && !capabilities.durable_groups => {
+            Err(Error::unsupported("durable_groups"))
+        }
+        Some(_) if policy != Overflow::Wait => {
+            let text = "cannot join the group: its only overflow policy is to wait";
+            let error = Error::new(ErrorKind::Config, text);
+            Err(error.with("overflow", format!("{policy:?}")).unsent())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Filters of a subscription without a group, at the backend and mirrored in core.
 struct MirroredFilters {
     backend: Filters,
-    own: OwnFilters,
+    mirror: FilterMirror,
 }
 
-type OwnFilters = Arc<RwLock<Vec<Filter>>>;
+type FilterMirror = Arc<RwLock<Vec<Filter>>>;
 
+impl MirroredFilters {
+    /// Changes the mirror. The lock is released before any await.
+    fn change_mirror(&self, change: impl FnOnce(&mut Vec<Filter>)) {
+        change(&mut self.mirror.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[async_trait]
 impl FilterControl for MirroredFilters {
-    fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        // Here first, so that nothing is dropped that the backend already lets through.
-        let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
-        if !own.contains(&filter) {
-            own.push(filter.clone());
-        }
-        drop(own);
-        Box::pin(self.backend.add(filter))
+    async fn add(&self, filter: Filter) -> Result<()> {
+        // The mirror first, so that core drops no event that the backend already lets through.
+        self.change_mirror(|filters| {
+            if !filters.contains(&filter) {
+                filters.push(filter.clone());
+            }
+        });
+        self.backend.add(filter).await
     }
 
-    fn remove(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        self.own.write().unwrap_or_else(PoisonError::into_inner).retain(|other| *other != filter);
-        Box::pin(self.backend.remove(filter))
+    async fn remove(&self, filter: Filter) -> Result<()> {
+        self.change_mirror(|filters| filters.retain(|other| *other != filter));
+        self.backend.remove(filter).await
     }
 }
 
-/// The events of a subscriber that shares with nobody: those that it wants, settled as they come,
-/// since nobody else could be given them.
+/// Events of a subscriber without a group: only the matching ones, acknowledged on arrival, because
+/// no other subscriber could receive them.
 struct ExclusiveEvents {
     receiver: Receiver,
-    filters: OwnFilters,
+    filters: FilterMirror,
 }
 
 impl ExclusiveEvents {
-    /// A backend may deliver more than was asked for.
-    fn wants(&self, delivery: &Delivery) -> bool {
+    /// Returns whether a filter matches the event; a backend may deliver more.
+    fn matches(&self, delivery: &Delivery) -> bool {
         let filters = self.filters.read().unwrap_or_else(PoisonError::into_inner);
-        // One without a topic cannot be read, or is a fault of the backend: its reader is to know.
-        delivery
-            .message
-            .topic
-            .as_ref()
-            .is_none_or(|topic| filters.iter().any(|filter| filter.matches(topic)))
+        let topic = delivery.message.topic.as_ref();
+        // An event without a topic is malformed, and becomes an error of the subscriber.
+        topic.is_none_or(|topic| filters.iter().any(|filter| filter.matches(topic)))
     }
 }
 
@@ -123,12 +136,11 @@ impl Stream for ExclusiveEvents {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             match ready!(Pin::new(&mut self.receiver).poll_next(cx)) {
-                Some(Ok(delivery)) if !self.wants(&delivery) => delivery.receipt.ack(),
+                Some(Ok(delivery)) if !self.matches(&delivery) => delivery.receipt.ack(),
                 Some(Ok(delivery)) => {
                     delivery.receipt.ack();
-                    return Poll::Ready(Some(Ok(
-                        Delivery::settled(delivery.message).attempt(delivery.attempt)
-                    )));
+                    let settled = Delivery::settled(delivery.message).attempt(delivery.attempt);
+                    return Poll::Ready(Some(Ok(settled)));
                 }
                 other => return Poll::Ready(other),
             }

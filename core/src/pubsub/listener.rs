@@ -1,32 +1,32 @@
-//! The end that deals with events by a handler.
+//! Listener: runs a handler for each event.
 
 use std::fmt;
 use std::future::IntoFuture;
 
 use futures_core::future::BoxFuture;
 
-use super::dropped::Dropped;
+use super::dropped_events::DroppedEvents;
 use super::event_stream::EventStream;
 use super::overflow::Overflow;
-use super::subscriber::SubscribeRequest;
+use super::subscribe_request::SubscribeRequest;
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, Filter};
 use crate::rpc::Handler;
 use crate::service::Service;
-use crate::transport::Transport;
-use crate::transport::{Filters, Group, Window};
-use crate::worker::{
-    EndpointLabel, HandlerService, Retries, Serving, WorkHandle, WorkLoop,
-};
+use crate::transport::{Filters, Group, Transport, Window};
+use crate::worker::{EndpointLabel, HandlerService, Retries, Serving, WorkHandle, WorkLoop};
 
-/// Deals with what is published on a channel by a handler, at most a [`Window`] of events at once.
+/// Listener that runs a handler for each event of a channel, for at most a [`Window`] of events at
+/// once.
 ///
-/// As a member of a [group](ListenerBind::group) it acknowledges an event when its handler has
-/// succeeded, and gives it back when it failed or panicked, as its [`Retries`] say; what fails for
-/// good is kept among the [`DeadLetters`](crate::DeadLetters) of the group, where the transport has
-/// such. On its own, each event has one attempt. Everything else is as with a
-/// [`Subscriber`](crate::Subscriber).
+/// - A member of a [group](ListenerBind::group) acknowledges an event after its handler succeeded.
+/// - If the handler fails or panics, the event is retried as the [`Retries`] of the member define.
+/// - If the last attempt fails, the event goes to the [`DeadLetters`](crate::DeadLetters) of the
+///   group, where the transport supports dead letters.
+/// - Without a group, each event has one attempt.
+///
+/// Everything else is as with a [`Subscriber`](crate::Subscriber).
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -54,12 +54,12 @@ pub struct Listener<D> {
     channel: Address,
     dialect: D,
     filters: Filters,
-    dropped: Dropped,
-    works: WorkLoop,
+    dropped: DroppedEvents,
+    work_loop: WorkLoop,
 }
 
 impl<D: Dialect> Listener<D> {
-    /// Binds to `channel` on `transport`. Await it, or set options first.
+    /// Binds to `channel` on `transport`. Set options on the returned value, then await it.
     ///
     /// # Errors
     ///
@@ -69,41 +69,41 @@ impl<D: Dialect> Listener<D> {
         channel: impl TryInto<Address, Error: Into<Error>>,
         dialect: D,
     ) -> ListenerBind<'t, C, D> {
-        let wish = SubscribeRequest::new(transport, channel);
-        ListenerBind { wish, dialect, retries: Retries::default(), insists: false }
+        let request = SubscribeRequest::new(transport, channel);
+        ListenerBind { request, dialect, retries: Retries::default(), strict: false }
     }
 
-    /// A handle to stop the listener by, and to see what it does.
+    /// Returns a handle to stop the listener and to read its statistics.
     #[must_use]
     pub fn handle(&self) -> WorkHandle {
-        self.works.handle.clone()
+        self.work_loop.handle.clone()
     }
 
-    /// How many events were dropped because it was too slow, by its [policy](Overflow).
+    /// Returns the number of events that the [overflow policy](Overflow) has dropped.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.count()
     }
 
-    /// Its filters, to be changed while it runs.
+    /// Returns the filters, to change them while the listener runs.
     #[must_use]
     pub fn filters(&self) -> Filters {
         self.filters.clone()
     }
 
-    /// Listens until it is drained, or the transport is closed.
+    /// Runs `handler` for each event until the listener is drained or the transport is closed.
     ///
-    /// The handler takes the event, or a [`Context`](crate::Context), which has the topic, and the
-    /// event. Dropping the future stops at once: what runs is dropped, and goes to another
-    /// member of the group, if there is one.
+    /// The handler receives the event, or a [`Context`](crate::Context), which contains the topic,
+    /// and the event. If the future is dropped, the running handlers are dropped, and the events of
+    /// a group are redelivered to the group.
     pub fn listen<H: Handler<M>, M: 'static>(self, handler: H) -> Serving {
         let service = HandlerService::new(self.dialect.clone(), handler);
         self.serve(service)
     }
 
-    /// Listens with a service; otherwise as [`listen`](Self::listen).
+    /// Runs a service for each event; otherwise as [`listen`](Self::listen).
     pub fn serve<S: Service>(self, service: S) -> Serving {
-        self.works.run(service)
+        self.work_loop.run(service)
     }
 }
 
@@ -113,52 +113,55 @@ impl<D> fmt::Debug for Listener<D> {
     }
 }
 
-/// A listener about to bind; made by [`Listener::bind`]. Await it.
+/// Builder of a [`Listener`], returned by [`Listener::bind`]. Await it to bind.
+///
+/// If the future is dropped, the listener is not opened.
 #[must_use = "a listener does not bind unless it is awaited"]
 pub struct ListenerBind<'t, C, D> {
-    wish: SubscribeRequest<'t, C>,
+    request: SubscribeRequest<'t, C>,
     dialect: D,
     retries: Retries,
-    /// Whether the backend has to be able to do what the policy says.
-    insists: bool,
+    /// Whether the transport must support the whole retry policy.
+    strict: bool,
 }
 
 impl<C, D> ListenerBind<'_, C, D> {
-    /// Wants the topics that match this one as well. The default is to want them all.
+    /// Adds a topic filter. Without a filter, the listener receives every topic.
     pub fn filter(mut self, filter: impl TryInto<Filter, Error: Into<Error>>) -> Self {
-        self.wish.filter(filter);
+        self.request.filter(filter);
         self
     }
 
-    /// Shares with the others of this group.
+    /// Joins a group, whose members share the events.
     pub fn group(mut self, group: Group) -> Self {
-        self.wish.group = Some(group);
+        self.request.group = Some(group);
         self
     }
 
-    /// How many events are dealt with at once. The default is 128.
+    /// Sets the number of events that are handled at once. The default is 128.
     pub fn window(mut self, window: Window) -> Self {
-        self.wish.window = window;
+        self.request.window = window;
         self
     }
 
-    /// What to do when it holds that many. The default is to [wait](Overflow::Wait).
+    /// Sets the policy for a full window. The default is [`Overflow::Wait`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.wish.overflow = overflow;
+        self.request.overflow = overflow;
         self
     }
 
-    /// How often an event of a group that fails is tried in all, at least once, otherwise as by
-    /// default, and as far as the transport can. The default is 5.
+    /// Sets the total number of attempts at a failing event of a group, at least 1, with the other
+    /// defaults of [`Retries`]. The default is 5. The transport applies the policy as far as it
+    /// supports it.
     pub fn attempts(self, attempts: u32) -> Self {
-        Self { retries: Retries::new(attempts), insists: false, ..self }
+        Self { retries: Retries::new(attempts), strict: false, ..self }
     }
 
-    /// How often and how soon an event of a group that fails is tried again, and what becomes of it
-    /// then; as with a [`Worker`](crate::pipeline::WorkerBind::retries). Without a group it is
+    /// Sets the policy for failing events of a group, as for a
+    /// [`Worker`](crate::pipeline::WorkerBind::retries). Without a group, binding fails with
     /// [`ErrorKind::Config`].
     pub fn retries(self, retries: Retries) -> Self {
-        Self { retries, insists: true, ..self }
+        Self { retries, strict: true, ..self }
     }
 }
 
@@ -167,30 +170,36 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { wish, dialect, retries, insists } = self;
+        let Self { request, dialect, retries, strict } = self;
         Box::pin(async move {
-            let (channel, window, can) = (wish.channel.clone()?, wish.window, wish.capabilities());
-            if insists {
-                let lonely =
-                    || Error::new(ErrorKind::Config, "without a group, an event has one attempt");
-                wish.group.as_ref().ok_or_else(|| lonely().unsent())?;
-                retries.check(&can)?;
+            let (channel, window) = (request.channel.clone()?, request.window);
+            let capabilities = request.capabilities();
+            if strict {
+                request.group.as_ref().ok_or_else(no_group)?;
+                retries.check(&capabilities)?;
             }
-            let EventStream { receiver, filters, dropped } = wish.open().await?;
-            let works = WorkLoop::new(
+            let EventStream { receiver, filters, dropped } = request.open().await?;
+            let work_loop = WorkLoop::new(
                 EndpointLabel { role: "listener", name: channel.clone() },
                 receiver,
                 window,
                 retries,
-                can,
+                capabilities,
             );
-            Ok(Listener { channel, dialect, filters, dropped, works })
+            Ok(Listener { channel, dialect, filters, dropped, work_loop })
         })
     }
 }
 
+fn no_group() -> Error {
+    let text = "cannot retry events without a group: each event has one attempt";
+    Error::new(ErrorKind::Config, text).unsent()
+}
+
 impl<C, D> fmt::Debug for ListenerBind<'_, C, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ListenerBind").field("channel", &self.wish.channel).finish_non_exhaustive()
+        f.debug_struct("ListenerBind")
+            .field("channel", &self.request.channel)
+            .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! The end that publishes.
+//! Publisher: sends events to a channel.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -15,10 +15,10 @@ use crate::pipeline::OneWaySender;
 use crate::transport::DEFAULT_TIMEOUT;
 use crate::transport::Transport;
 
-/// Publishes on a channel: each message has a topic, and goes to every subscriber with a filter
-/// that matches it.
+/// Sender of events to a channel: each event has a topic and goes to every subscriber with a
+/// matching filter.
 ///
-/// What nobody wants is gone. Clones publish on the same end.
+/// An event that no filter matches is dropped. Clones use the same endpoint handle.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -35,18 +35,19 @@ use crate::transport::Transport;
 /// ```
 #[derive(Clone)]
 pub struct Publisher<D> {
-    outlet: OneWaySender,
+    sender: OneWaySender,
     dialect: D,
 }
 
 impl<D: Dialect> Publisher<D> {
-    /// Connects to `channel` on `transport`. Await it, or set options first.
+    /// Connects to `channel` on `transport`. Set options on the returned value, then await it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `channel` is not an address,
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport does not publish,
-    /// or what it says if it cannot connect.
+    /// - [`ErrorKind::Config`](crate::ErrorKind::Config) if `channel` is not an address.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport does not support
+    ///   publish-subscribe.
+    /// - Any error of the transport.
     pub fn connect<'t, T: Transport>(
         transport: &'t T,
         channel: impl TryInto<Address, Error: Into<Error>>,
@@ -56,15 +57,15 @@ impl<D: Dialect> Publisher<D> {
         PublisherConnect { transport, channel, dialect, timeout: DEFAULT_TIMEOUT }
     }
 
-    /// A publisher on the same end whose events are this urgent, as with
+    /// Returns a publisher on the same endpoint handle whose events have this priority; see
     /// [`Pusher::with_priority`](crate::Pusher::with_priority).
     #[must_use]
     pub fn with_priority(&self, priority: u8) -> Self {
-        Self { outlet: self.outlet.with_priority(priority), ..self.clone() }
+        Self { sender: self.sender.with_priority(priority), ..self.clone() }
     }
 
-    /// A publisher on the same end that makes a span of each event, by the conventions of
-    /// OpenTelemetry, which whoever takes it goes on from:
+    /// Returns a publisher on the same endpoint handle that records a span for each event, by the
+    /// conventions of OpenTelemetry. The listener's span continues the trace.
     ///
     /// ```
     /// # use polywire_codec::MessagePack;
@@ -81,21 +82,23 @@ impl<D: Dialect> Publisher<D> {
     /// ```
     #[must_use]
     pub fn with_trace(&self, trace: &Trace) -> Self {
-        Self { outlet: self.outlet.with_trace(trace), ..self.clone() }
+        Self { sender: self.sender.with_trace(trace), ..self.clone() }
     }
 
-    /// Publishes `value` under `topic`, and waits until it is handed over: to the broker, or to the
-    /// queue of each subscriber that is there. A subscriber that [waits](crate::Overflow::Wait)
-    /// is waited for, where no broker stands between.
+    /// Publishes `value` under `topic`, and waits until the event is handed over to the broker, or
+    /// to the queue of each subscriber.
     ///
-    /// Dropped before it resolves, it may have been published to all, to some or to nobody.
+    /// Without a broker, the publisher waits for a full subscriber with the policy
+    /// [`Overflow::Wait`](crate::Overflow::Wait). If the future is dropped before it resolves, the
+    /// event may have reached all, some or none of the subscribers.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `topic` is not an address,
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the value cannot be encoded,
-    /// [`ErrorKind::DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if it was not handed
-    /// over within the time that it may take, or what the transport says.
+    /// - [`ErrorKind::Config`](crate::ErrorKind::Config) if `topic` is not an address.
+    /// - [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the value cannot be encoded.
+    /// - [`ErrorKind::DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if publishing takes
+    ///   longer than its [timeout](PublisherConnect::timeout).
+    /// - Any error of the transport.
     pub async fn publish<V: Serialize + ?Sized>(
         &self,
         topic: impl TryInto<Address, Error: Into<Error>>,
@@ -115,20 +118,23 @@ impl<D: Dialect> Publisher<D> {
         value: &V,
         headers: Headers,
     ) -> Result<()> {
-        let (topic, priority) = (topic.try_into().map_err(Into::into)?, self.outlet.priority()?);
-        let mut message = Message { topic: Some(topic), headers, priority, ..Message::default() };
+        let (topic, priority) = (topic.try_into().map_err(Into::into)?, self.sender.priority()?);
+        let message = Message::default().with_topic(topic).with_headers(headers);
+        let mut message = message.with_priority(priority);
         self.dialect.encode_call(value, &mut message).map_err(Error::unsent)?;
-        self.outlet.send(message).await
+        self.sender.send(message).await
     }
 }
 
 impl<D> fmt::Debug for Publisher<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publisher").field("timeout", &self.outlet.timeout).finish_non_exhaustive()
+        f.debug_struct("Publisher").field("timeout", &self.sender.timeout).finish_non_exhaustive()
     }
 }
 
-/// A publisher about to connect; made by [`Publisher::connect`]. Await it.
+/// Builder of a [`Publisher`], returned by [`Publisher::connect`]. Await it to connect.
+///
+/// If the future is dropped, the publisher is not opened.
 #[must_use = "a publisher does not connect unless it is awaited"]
 pub struct PublisherConnect<'t, T, D> {
     transport: &'t T,
@@ -138,7 +144,7 @@ pub struct PublisherConnect<'t, T, D> {
 }
 
 impl<T, D> PublisherConnect<'_, T, D> {
-    /// How long publishing may take. The default is 30 seconds.
+    /// Sets the longest time of publishing an event. The default is 30 seconds.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
@@ -152,7 +158,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PublisherConnect<'t, T, D> {
         let Self { transport, channel, dialect, timeout } = self;
         Box::pin(async move {
             let sender = transport.publisher(&channel?).await?;
-            Ok(Publisher { outlet: OneWaySender::new(transport, sender, timeout), dialect })
+            Ok(Publisher { sender: OneWaySender::new(transport, sender, timeout), dialect })
         })
     }
 }

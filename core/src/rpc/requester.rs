@@ -9,10 +9,11 @@ use tokio::time::timeout_at;
 
 use super::pending_calls::PendingCall;
 use super::reply_reader::{ClientStats, ReplyReader};
+use crate::context::propagate;
 use crate::error::{CallError, Code, Error, Result};
 use crate::message::{Address, CallId, Deadline, Message};
 use crate::service::{Reply, Request, SentSignal, Service};
-use crate::transport::{DEFAULT_TIMEOUT, Sender, Sending, Transport, send_within};
+use crate::transport::{DEFAULT_TIMEOUT, Sender, Sending, Transport};
 
 /// The client of a service as a [`Service`], without types: the innermost service of a
 /// [`Client`](crate::Client).
@@ -82,7 +83,8 @@ impl Service for Requester {
             return Err(Error::unsupported("priorities").into());
         }
         if oneway {
-            send_within(&self.0.sender, message, deadline.remaining()).await?;
+            propagate(&mut message);
+            self.0.sender.send_within(message, deadline.remaining()).await?;
             return Ok(Reply::default());
         }
         let exchange = self.0.exchange_until_accepted(message, deadline, sent_signal);

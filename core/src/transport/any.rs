@@ -1,9 +1,9 @@
-//! A transport that is chosen at run time.
+//! Transport with an erased type.
 
 use std::fmt;
 use std::sync::Arc;
 
-use futures_core::future::BoxFuture;
+use async_trait::async_trait;
 
 use super::{
     Capabilities, DeadLetterQueue, DeadLetterSource, Filters, Receiver, Sender, Subscription,
@@ -12,10 +12,10 @@ use super::{
 use crate::error::Result;
 use crate::message::Address;
 
-/// Any transport, behind a pointer: for programs that choose theirs by a URL.
+/// Transport with an erased type, for programs that choose their transport at run time.
 ///
-/// It costs an allocation when an end is opened, and nothing per message. Clones are the same
-/// transport.
+/// Opening an endpoint handle costs one allocation more than with the transport itself. Messages
+/// cost nothing more. Clones share the transport.
 ///
 /// ```
 /// use polywire_core::{AnyTransport, Memory, Transport};
@@ -27,7 +27,7 @@ use crate::message::Address;
 pub struct AnyTransport(Arc<dyn DynTransport>);
 
 impl AnyTransport {
-    /// Erases the type of `transport`.
+    /// Wraps `transport`.
     #[must_use]
     pub fn new(transport: impl Transport) -> Self {
         Self(Arc::new(transport))
@@ -67,8 +67,8 @@ impl Transport for AnyTransport {
         self.0.subscriber(channel, subscription).await
     }
 
-    async fn dead_letters(&self, origin: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
-        self.0.dead_letters(origin).await
+    async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
+        self.0.dead_letters(source).await
     }
 
     async fn close(&self) -> Result<()> {
@@ -82,75 +82,63 @@ impl fmt::Debug for AnyTransport {
     }
 }
 
-/// The object-safe twin of [`Transport`].
+/// Object-safe twin of [`Transport`]. Every [`Transport`] implements it.
+#[async_trait]
 trait DynTransport: Send + Sync {
     fn capabilities(&self) -> Capabilities;
-    fn requester<'a>(&'a self, service: &'a Address) -> BoxFuture<'a, Result<(Sender, Receiver)>>;
-    fn responder<'a>(
-        &'a self,
-        service: &'a Address,
-        window: Window,
-    ) -> BoxFuture<'a, Result<(Sender, Receiver)>>;
-    fn pusher<'a>(&'a self, queue: &'a Address) -> BoxFuture<'a, Result<Sender>>;
-    fn puller<'a>(&'a self, queue: &'a Address, window: Window) -> BoxFuture<'a, Result<Receiver>>;
-    fn publisher<'a>(&'a self, channel: &'a Address) -> BoxFuture<'a, Result<Sender>>;
-    fn subscriber<'a>(
-        &'a self,
-        channel: &'a Address,
+    async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)>;
+    async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)>;
+    async fn pusher(&self, queue: &Address) -> Result<Sender>;
+    async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver>;
+    async fn publisher(&self, channel: &Address) -> Result<Sender>;
+    async fn subscriber(
+        &self,
+        channel: &Address,
         subscription: Subscription,
-    ) -> BoxFuture<'a, Result<(Receiver, Filters)>>;
-    fn dead_letters<'a>(
-        &'a self,
-        origin: &'a DeadLetterSource,
-    ) -> BoxFuture<'a, Result<Box<dyn DeadLetterQueue>>>;
-    fn close(&self) -> BoxFuture<'_, Result<()>>;
+    ) -> Result<(Receiver, Filters)>;
+    async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>>;
+    async fn close(&self) -> Result<()>;
 }
 
+#[async_trait]
 impl<T: Transport> DynTransport for T {
     fn capabilities(&self) -> Capabilities {
         Transport::capabilities(self)
     }
 
-    fn requester<'a>(&'a self, service: &'a Address) -> BoxFuture<'a, Result<(Sender, Receiver)>> {
-        Box::pin(Transport::requester(self, service))
+    async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
+        Transport::requester(self, service).await
     }
 
-    fn responder<'a>(
-        &'a self,
-        service: &'a Address,
-        window: Window,
-    ) -> BoxFuture<'a, Result<(Sender, Receiver)>> {
-        Box::pin(Transport::responder(self, service, window))
+    async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
+        Transport::responder(self, service, window).await
     }
 
-    fn pusher<'a>(&'a self, queue: &'a Address) -> BoxFuture<'a, Result<Sender>> {
-        Box::pin(Transport::pusher(self, queue))
+    async fn pusher(&self, queue: &Address) -> Result<Sender> {
+        Transport::pusher(self, queue).await
     }
 
-    fn puller<'a>(&'a self, queue: &'a Address, window: Window) -> BoxFuture<'a, Result<Receiver>> {
-        Box::pin(Transport::puller(self, queue, window))
+    async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
+        Transport::puller(self, queue, window).await
     }
 
-    fn publisher<'a>(&'a self, channel: &'a Address) -> BoxFuture<'a, Result<Sender>> {
-        Box::pin(Transport::publisher(self, channel))
+    async fn publisher(&self, channel: &Address) -> Result<Sender> {
+        Transport::publisher(self, channel).await
     }
 
-    fn subscriber<'a>(
-        &'a self,
-        channel: &'a Address,
+    async fn subscriber(
+        &self,
+        channel: &Address,
         subscription: Subscription,
-    ) -> BoxFuture<'a, Result<(Receiver, Filters)>> {
-        Box::pin(Transport::subscriber(self, channel, subscription))
+    ) -> Result<(Receiver, Filters)> {
+        Transport::subscriber(self, channel, subscription).await
     }
 
-    fn dead_letters<'a>(
-        &'a self,
-        origin: &'a DeadLetterSource,
-    ) -> BoxFuture<'a, Result<Box<dyn DeadLetterQueue>>> {
-        Box::pin(Transport::dead_letters(self, origin))
+    async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
+        Transport::dead_letters(self, source).await
     }
 
-    fn close(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(Transport::close(self))
+    async fn close(&self) -> Result<()> {
+        Transport::close(self).await
     }
 }

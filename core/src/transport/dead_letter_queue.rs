@@ -1,25 +1,25 @@
-//! Where dead letters are, for those who look after them.
+//! Dead-letter queues, as a backend implements them.
 
 use std::fmt;
 
-use futures_core::future::BoxFuture;
+use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::message::{Address, Message};
 
-/// Where a message died: the end whose dead letters it is among.
+/// Source of dead letters: the queue, service or group in which the messages failed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeadLetterSource {
-    /// The queue of jobs of this name.
+    /// Queue of jobs with this name.
     Queue(Address),
-    /// The requests to this service.
+    /// Requests to this service.
     Service(Address),
-    /// What a group of subscribers shares.
+    /// Group of subscribers.
     Group {
-        /// The channel.
+        /// Channel of the group.
         channel: Address,
-        /// The group's name.
+        /// Name of the group.
         group: Address,
     },
 }
@@ -36,28 +36,37 @@ impl fmt::Display for DeadLetterSource {
     }
 }
 
-/// What a backend implements to let somebody look after the dead letters of an [`DeadLetterSource`].
+/// Open dead-letter queue of a [`DeadLetterSource`].
 ///
-/// Whatever was taken and neither redriven nor discarded is given back when it is closed or
-/// dropped, as if nobody had looked.
+/// A dead letter that was taken and neither redriven nor discarded returns to the queue, unchanged,
+/// when the value is closed or dropped.
+///
+/// Implementations carry the attribute [`async_trait`](macro@super::async_trait).
+#[async_trait]
 pub trait DeadLetterQueue: Send + 'static {
-    /// The next dead letter with the number to name it by, oldest first; `None` after those that
-    /// were there when this was opened. Its [`History`](crate::message::History) says how it
-    /// [died](crate::message::History::death). One that cannot be read is there all the same, with as
-    /// much as can be read, and a [`fault`](Message::fault) that says what cannot.
+    /// Takes the next dead letter, oldest first, and returns its tag and its message.
     ///
-    /// Dropping the future loses nothing.
-    fn take(&mut self) -> BoxFuture<'_, Result<Option<(u64, Message)>>>;
+    /// Returns `None` after the dead letters that existed when the queue was opened. The
+    /// [`History`](crate::message::History) of the message contains the
+    /// [record](crate::message::History::death) of the dead-lettering. A dead letter that cannot be
+    /// decoded is returned, too, with the readable fields and a [`fault`](Message::fault).
+    ///
+    /// If the future is dropped, no dead letter is lost.
+    async fn take(&mut self) -> Result<Option<(u64, Message)>>;
 
-    /// Puts one that was taken back where it died, to be attempted as if for the first time, with a
-    /// note that it was [redriven](crate::message::History::redriven). It is away from here only when it
-    /// is there. Dropping the future leaves it in one of the two places, or in both.
-    fn redrive(&mut self, letter: u64) -> BoxFuture<'_, Result<()>>;
+    /// Moves a taken dead letter back to its source, where it counts as new: attempt 1, noted as
+    /// [redriven](crate::message::History::redriven).
+    ///
+    /// The dead letter is removed from this queue only after the source has it. If the future is
+    /// dropped, the message is in one of the two places, or in both.
+    async fn redrive(&mut self, tag: u64) -> Result<()>;
 
-    /// Forgets one that was taken. Dropping the future leaves it open whether it did.
-    fn discard(&mut self, letter: u64) -> BoxFuture<'_, Result<()>>;
+    /// Deletes a taken dead letter. If the future is dropped, it may be deleted or not.
+    async fn discard(&mut self, tag: u64) -> Result<()>;
 
-    /// Gives back what was taken and neither redriven nor discarded, so that whoever opens them
-    /// after this has resolved finds it.
-    fn close(&mut self) -> BoxFuture<'_, Result<()>>;
+    /// Returns the taken dead letters that were neither redriven nor discarded to the queue.
+    ///
+    /// After the future has resolved, the next opening of the queue finds them. If the future is
+    /// dropped, they return to the queue as if the value were dropped.
+    async fn close(&mut self) -> Result<()>;
 }

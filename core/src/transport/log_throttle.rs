@@ -1,13 +1,14 @@
-//! What happens often, told now and then.
+//! Rate-limited logging.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Keeps what may happen thousands of times a second from filling the log: the first is told at
-/// once, those that follow together, once in [`PAUSE`](Self::PAUSE), with the next one after it.
-/// For backends, which strangers may keep busy.
+/// Rate limit of a log line for events that may occur thousands of times a second.
+///
+/// The first event is logged at once. Later events are counted and logged together with the first
+/// event after each [`PAUSE`](Self::PAUSE). Untrusted peers can therefore not fill the log.
 ///
 /// ```
 /// # use polywire_core::transport::LogThrottle;
@@ -22,30 +23,31 @@ pub struct LogThrottle(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    told: Option<Instant>,
-    untold: u64,
+    last_logged: Option<Instant>,
+    /// Events since the last line.
+    pending: u64,
 }
 
 impl LogThrottle {
-    /// The time between two lines: 10 seconds.
+    /// Shortest time between two lines: 10 seconds.
     pub const PAUSE: Duration = Duration::from_secs(10);
 
-    /// One of which nothing was told yet.
+    /// Creates a throttle without events.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Mutex::new(State { told: None, untold: 0 }))
+        Self(Mutex::new(State { last_logged: None, pending: 0 }))
     }
 
-    /// Notes that it happened. How many there were since the last line, if it is time for another
-    /// one.
+    /// Counts an event. Returns the number of events since the last line if a line is due, and
+    /// `None` otherwise.
     pub fn note(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.untold += 1;
-        if state.told.is_some_and(|told| told.elapsed() < Self::PAUSE) {
+        state.pending += 1;
+        if state.last_logged.is_some_and(|last| last.elapsed() < Self::PAUSE) {
             return None;
         }
-        state.told = Some(Instant::now());
-        Some(std::mem::take(&mut state.untold))
+        state.last_logged = Some(Instant::now());
+        Some(std::mem::take(&mut state.pending))
     }
 }
 
@@ -54,12 +56,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn first_is_told_at_once_and_the_rest_together() {
-        let burst = LogThrottle::default();
-        assert_eq!(burst.note(), Some(1));
-        assert!((0..1_000).all(|_| burst.note().is_none()));
+    async fn first_event_is_logged_at_once_and_later_ones_together() {
+        let throttle = LogThrottle::default();
+        assert_eq!(throttle.note(), Some(1));
+        assert!((0..1_000).all(|_| throttle.note().is_none()));
         tokio::time::advance(LogThrottle::PAUSE).await;
-        assert_eq!(burst.note(), Some(1_001));
-        assert_eq!(burst.note(), None);
+        assert_eq!(throttle.note(), Some(1_001));
+        assert_eq!(throttle.note(), None);
     }
 }

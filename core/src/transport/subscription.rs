@@ -1,34 +1,29 @@
-//! What a subscriber asks for, and how it changes its mind.
-
-use std::fmt;
-use std::sync::Arc;
-
-use futures_core::future::BoxFuture;
+//! Subscriptions and groups.
 
 use super::Window;
 use crate::error::{Error, Result};
 use crate::message::{Address, Filter};
 
-/// What a subscribing end asks of its backend.
+/// Options of a subscriber, as a backend receives them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Subscription {
-    /// Which topics it wants: those that match any of these.
+    /// Topic filters. A message is delivered if any of them matches.
     pub filters: Vec<Filter>,
-    /// With whom it shares. The default is nobody: it gets its own copy of everything.
+    /// Group to join. The default is `None`: the subscriber receives its own copy of each message.
     pub group: Option<Group>,
-    /// How many messages it holds unsettled.
+    /// Maximum number of unsettled deliveries. The default is 128.
     pub window: Window,
 }
 
 impl Subscription {
-    /// A subscription of its own to these topics, with the default window.
+    /// Creates a subscription without a group and with the default window.
     #[must_use]
     pub fn new(filters: impl IntoIterator<Item = Filter>) -> Self {
         Self { filters: filters.into_iter().collect(), group: None, window: Window::default() }
     }
 
-    /// Shares with the others of this group.
+    /// Sets the group.
     #[must_use]
     pub fn group(self, group: Group) -> Self {
         Self { group: Some(group), ..self }
@@ -41,10 +36,10 @@ impl Subscription {
     }
 }
 
-/// Subscribers that share: each message goes to one of them, and has to be settled.
+/// Group of subscribers: each message goes to one member, which has to settle the message.
 ///
-/// The filters of a group are those of all its members together, and members are meant to have the
-/// same. A filter that one adds is the group's, until somebody drops it.
+/// A group has one set of filters: those of all its members together. All members should use the
+/// same filters. A filter that one member adds stays until a member removes it.
 ///
 /// ```
 /// use polywire_core::Group;
@@ -60,7 +55,8 @@ pub struct Group {
 }
 
 impl Group {
-    /// The group of this name, which is gone when its last member is.
+    /// Creates a group with this name. The group ends with its last member, unless it is
+    /// [durable](Self::durable).
     ///
     /// # Errors
     ///
@@ -69,70 +65,21 @@ impl Group {
         Ok(Self { name: name.try_into().map_err(Into::into)?, durable: false })
     }
 
-    /// Lets the group collect what is published while none of its members is there.
+    /// Makes the group durable: it collects messages while it has no member.
     #[must_use]
     pub fn durable(self) -> Self {
         Self { durable: true, ..self }
     }
 
-    /// The name of the group.
+    /// Returns the name of the group.
     #[must_use]
     pub fn name(&self) -> &Address {
         &self.name
     }
 
-    /// Whether it collects while none of its members is there.
+    /// Returns whether the group is durable.
     #[must_use]
     pub fn is_durable(&self) -> bool {
         self.durable
-    }
-}
-
-/// What a backend implements to let a subscriber change its filters while it runs.
-pub trait FilterControl: Send + Sync + 'static {
-    /// Adds a filter. What matches it and is published after the future has resolved is not missed;
-    /// of what was published shortly before, some may come.
-    fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>>;
-
-    /// Drops a filter that is among them. What is on its way may still come.
-    fn remove(&self, filter: Filter) -> BoxFuture<'_, Result<()>>;
-}
-
-/// The filters of an open subscription. Clones are those of the same subscription.
-#[derive(Clone)]
-pub struct Filters(Arc<dyn FilterControl>);
-
-impl Filters {
-    /// The filters that `interest` keeps.
-    #[must_use]
-    pub fn new(interest: impl FilterControl) -> Self {
-        Self(Arc::new(interest))
-    }
-
-    /// Adds a filter; see [`FilterControl::add`]. Dropping the future leaves it open whether it was
-    /// added.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if it is malformed, or what the backend
-    /// says: [`ErrorKind::Closed`](crate::ErrorKind::Closed) if the end is.
-    pub async fn add(&self, filter: impl TryInto<Filter, Error: Into<Error>>) -> Result<()> {
-        self.0.add(filter.try_into().map_err(Into::into)?).await
-    }
-
-    /// Drops a filter; see [`FilterControl::remove`]. Of a group, it is dropped for all members.
-    /// Dropping the future leaves it open whether it was dropped.
-    ///
-    /// # Errors
-    ///
-    /// As [`add`](Self::add).
-    pub async fn remove(&self, filter: impl TryInto<Filter, Error: Into<Error>>) -> Result<()> {
-        self.0.remove(filter.try_into().map_err(Into::into)?).await
-    }
-}
-
-impl fmt::Debug for Filters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Filters")
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use futures_core::future::BoxFuture;
 use polywire_core::message::CallId;
 use polywire_core::transport::{
     Delivery, FilterControl, Filters, Inbound, Outbound, Receiver, Sender, Sending, Subscription,
+    async_trait,
 };
 use polywire_core::{
     Address, Capabilities, Error, ErrorKind, Filter, Message, Result, Transport, Window,
@@ -106,13 +106,14 @@ impl Inbound for In {
 /// Takes every change of filters, and does nothing about it.
 struct Deaf;
 
+#[async_trait]
 impl FilterControl for Deaf {
-    fn add(&self, _: Filter) -> BoxFuture<'_, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
+    async fn add(&self, _: Filter) -> Result<()> {
+        Ok(())
     }
 
-    fn remove(&self, _: Filter) -> BoxFuture<'_, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
+    async fn remove(&self, _: Filter) -> Result<()> {
+        Ok(())
     }
 }
 

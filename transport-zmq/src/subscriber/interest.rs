@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_core::future::BoxFuture;
-use futures_util::FutureExt;
-use polywire_core::transport::FilterControl;
+use polywire_core::transport::{FilterControl, async_trait};
 use polywire_core::{Filter, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::Mutex;
@@ -155,12 +153,13 @@ impl Wanted {
 /// The filters, as core changes them.
 pub(super) struct Of(pub(super) Arc<Subscriber>);
 
+#[async_trait]
 impl FilterControl for Of {
-    fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        self.0.interests.add(filter).boxed()
+    async fn add(&self, filter: Filter) -> Result<()> {
+        self.0.interests.add(filter).await
     }
 
-    fn remove(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        self.0.interests.remove(filter).boxed()
+    async fn remove(&self, filter: Filter) -> Result<()> {
+        self.0.interests.remove(filter).await
     }
 }

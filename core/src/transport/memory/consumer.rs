@@ -1,4 +1,4 @@
-//! The taking half of every end: a seat at a queue.
+//! Consumer of a queue: the receiving half of every endpoint handle that settles.
 
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -7,101 +7,109 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use tokio::time::{Sleep, sleep_until};
 
-use super::End;
-use super::queue::{Found, Queue, Taken};
+use super::endpoints::ManagedEndpoint;
+use super::queue::{Fetch, Fetched, Queue};
 use crate::error::Result;
 use crate::message::Message;
 use crate::transport::{Abandoned, Delivery, Inbound, Outcome, Receipt, Receiver, Settle, Window};
 
-/// What is to be done when somebody takes no more from a queue.
+/// Handler of messages that no consumer is left to fetch.
 pub(super) trait OrphanHandler: Send + Sync + 'static {
-    /// These are left over, with nobody there to take them.
-    fn left(&self, queue: &Arc<Queue>, orphans: Vec<Message>);
+    /// Handles the orphans, possibly none, after a consumer of `queue` settled, stopped or left.
+    fn handle(&self, queue: &Arc<Queue>, orphans: Vec<Message>);
 }
 
-/// Takes a seat, with this number.
-pub(super) fn take(
+/// Adds the consumer `id` to `queue` and opens its receiving half.
+pub(super) fn open(
     queue: Arc<Queue>,
     id: u64,
     window: Window,
-    keeper: Arc<dyn OrphanHandler>,
-) -> (Weak<dyn End>, Receiver) {
-    queue.join(id, window.messages());
-    taken(queue, id, keeper)
+    orphan_handler: Arc<dyn OrphanHandler>,
+) -> (Weak<dyn ManagedEndpoint>, Receiver) {
+    queue.add_consumer(id, window.messages());
+    attach(queue, id, orphan_handler)
 }
 
-/// The ends of a seat that was taken.
-pub(super) fn taken(
+/// Opens the receiving half of the consumer `id`, which was added to `queue` before.
+pub(super) fn attach(
     queue: Arc<Queue>,
     id: u64,
-    keeper: Arc<dyn OrphanHandler>,
-) -> (Weak<dyn End>, Receiver) {
-    let seat = Arc::new(Seat { queue, id, keeper });
-    let end: Arc<dyn End> = seat.clone();
-    (Arc::downgrade(&end), Receiver::new(ConsumerStream { seat, alarm: None }))
+    orphan_handler: Arc<dyn OrphanHandler>,
+) -> (Weak<dyn ManagedEndpoint>, Receiver) {
+    let consumer = Arc::new(Consumer { queue, id, orphan_handler });
+    let endpoint: Arc<dyn ManagedEndpoint> = consumer.clone();
+    let receiver = Receiver::new(ConsumerStream { consumer, retry_timer: None });
+    (Arc::downgrade(&endpoint), receiver)
 }
 
-/// A place at a queue, which receipts keep alive.
-struct Seat {
+/// Consumer of a queue. Receipts keep it alive.
+struct Consumer {
     queue: Arc<Queue>,
     id: u64,
-    keeper: Arc<dyn OrphanHandler>,
+    orphan_handler: Arc<dyn OrphanHandler>,
 }
 
-impl End for Seat {
+impl Consumer {
+    fn stop(&self) {
+        self.orphan_handler.handle(&self.queue, self.queue.stop_consumer(self.id));
+    }
+}
+
+impl ManagedEndpoint for Consumer {
     fn close(&self) {
-        self.keeper.left(&self.queue, self.queue.leave(self.id));
+        self.orphan_handler.handle(&self.queue, self.queue.remove_consumer(self.id));
     }
 }
 
-impl Settle for Seat {
+impl Settle for Consumer {
     fn settle(&self, tag: u64, outcome: Outcome) {
-        self.keeper.left(&self.queue, self.queue.settle(self.id, tag, outcome));
+        self.orphan_handler.handle(&self.queue, self.queue.settle(self.id, tag, outcome));
     }
 }
 
+/// Stream of a consumer. The drop stops the consumer.
 struct ConsumerStream {
-    seat: Arc<Seat>,
-    /// Rings when something is due that was put off.
-    alarm: Option<Pin<Box<Sleep>>>,
+    consumer: Arc<Consumer>,
+    /// Timer of the next delayed retry.
+    retry_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stream for ConsumerStream {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { seat, alarm } = &mut *self;
+        let Self { consumer, retry_timer } = &mut *self;
         loop {
-            let due = match seat.queue.take(seat.id, cx) {
-                Found::Taken(Taken { tag, message, attempt }) => {
-                    let receipt = Receipt::new(seat.clone(), tag);
+            let next_retry = match consumer.queue.fetch(consumer.id, cx) {
+                Fetch::Fetched(Fetched { tag, message, attempt }) => {
+                    let receipt = Receipt::new(consumer.clone(), tag);
                     return Poll::Ready(Some(Ok(Delivery::new(message, receipt).attempt(attempt))));
                 }
-                Found::End => return Poll::Ready(None),
-                Found::Nothing(due) => due,
+                Fetch::End => return Poll::Ready(None),
+                Fetch::Pending(next_retry) => next_retry,
             };
-            let Some(due) = due else {
-                *alarm = None;
+            let Some(next_retry) = next_retry else {
+                *retry_timer = None;
                 return Poll::Pending;
             };
-            std::task::ready!(alarm.insert(Box::pin(sleep_until(due))).as_mut().poll(cx));
+            let timer = retry_timer.insert(Box::pin(sleep_until(next_retry)));
+            std::task::ready!(timer.as_mut().poll(cx));
         }
     }
 }
 
 impl Inbound for ConsumerStream {
     fn stop(self: Pin<&mut Self>) {
-        let Seat { queue, id, keeper } = &*self.seat;
-        keeper.left(queue, queue.stop(*id));
+        self.consumer.stop();
     }
 
     fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
-        self.seat.queue.poll_abandoned(self.seat.id, cx)
+        self.consumer.queue.poll_abandoned(self.consumer.id, cx)
     }
 }
 
 impl Drop for ConsumerStream {
     fn drop(&mut self) {
-        Pin::new(self).stop();
+        self.consumer.stop();
     }
 }

@@ -1,105 +1,87 @@
-//! The dead letters of a world.
+//! Dead-letter queue of the in-memory transport.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use futures_core::future::BoxFuture;
+use async_trait::async_trait;
 
-use super::lock;
+use super::dead_letter_store::DeadLetterStore;
 use super::queue::Queue;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::transport::DeadLetterQueue;
 
-/// The dead letters of one origin, oldest first.
-#[derive(Default)]
-pub(super) struct DeadLetterStore(Mutex<VecDeque<Message>>);
-
-/// There is no disk to put more of them on.
-const CAPACITY: usize = 1024;
-
-impl DeadLetterStore {
-    pub(super) fn dead_letter(&self, message: Message) {
-        let mut letters = lock(&self.0);
-        if letters.len() >= CAPACITY {
-            tracing::error!("there is no room for another dead letter; the oldest one is gone");
-            letters.pop_front();
-        }
-        letters.push_back(message);
-    }
-}
-
-/// Somebody who looks after the dead letters of an origin.
+/// Open dead-letter queue: the store, and the dead letters that were taken from it.
 pub(super) struct DeadLetterSession {
-    graves: Arc<DeadLetterStore>,
-    /// Where they died; `None` if it is no more.
-    origin: Option<Arc<Queue>>,
-    left: usize,
-    last: u64,
+    store: Arc<DeadLetterStore>,
+    /// Queue for redriven dead letters; `None` if the group no longer exists.
+    source: Option<Arc<Queue>>,
+    /// Dead letters that existed at the opening and were not taken yet.
+    remaining: usize,
+    last_tag: u64,
+    /// Taken dead letters by their tags.
     taken: BTreeMap<u64, Message>,
 }
 
 impl DeadLetterSession {
-    pub(super) fn new(graves: Arc<DeadLetterStore>, origin: Option<Arc<Queue>>) -> Self {
-        let left = lock(&graves.0).len();
-        Self { graves, origin, left, last: 0, taken: BTreeMap::new() }
+    pub(super) fn new(store: Arc<DeadLetterStore>, source: Option<Arc<Queue>>) -> Self {
+        let remaining = store.len();
+        Self { store, source, remaining, last_tag: 0, taken: BTreeMap::new() }
     }
 
     fn next(&mut self) -> Option<(u64, Message)> {
-        self.left = self.left.checked_sub(1)?;
-        let message = lock(&self.graves.0).pop_front()?;
-        self.last += 1;
-        self.taken.insert(self.last, message.clone());
-        Some((self.last, message))
+        self.remaining = self.remaining.checked_sub(1)?;
+        let message = self.store.take()?;
+        self.last_tag += 1;
+        self.taken.insert(self.last_tag, message.clone());
+        Some((self.last_tag, message))
     }
 
-    async fn revive(&self, letter: u64) -> Result<()> {
-        let gone = || Error::new(ErrorKind::Unroutable, "what it died in is no more").unsent();
-        let origin = self.origin.as_ref().ok_or_else(gone)?;
-        let Some(mut message) = self.taken.get(&letter).cloned() else { return Ok(()) };
+    /// Pushes a copy to the source.
+    async fn push_copy(&self, tag: u64) -> Result<()> {
+        let gone = || {
+            let text = "cannot redrive the dead letter: its group no longer exists";
+            Error::new(ErrorKind::Unroutable, text).unsent()
+        };
+        let source = self.source.as_ref().ok_or_else(gone)?;
+        let Some(mut message) = self.taken.get(&tag).cloned() else { return Ok(()) };
         message.history.get_or_insert_default().redriven();
-        // Whoever waited for it does so no more.
+        // The client of a dead-lettered request no longer waits for the reply.
         (message.reply_to, message.deadline, message.id) = (None, None, None);
-        origin.push(message).await
+        source.push(message).await
+    }
+
+    /// Returns the taken dead letters to the store.
+    fn put_back(&mut self) {
+        self.store.put_back(std::mem::take(&mut self.taken).into_values());
     }
 }
 
+#[async_trait]
 impl DeadLetterQueue for DeadLetterSession {
-    fn take(&mut self) -> BoxFuture<'_, Result<Option<(u64, Message)>>> {
-        let next = self.next();
-        Box::pin(std::future::ready(Ok(next)))
+    async fn take(&mut self) -> Result<Option<(u64, Message)>> {
+        Ok(self.next())
     }
 
-    fn redrive(&mut self, letter: u64) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            self.revive(letter).await?;
-            self.taken.remove(&letter);
-            Ok(())
-        })
+    async fn redrive(&mut self, tag: u64) -> Result<()> {
+        self.push_copy(tag).await?;
+        self.taken.remove(&tag);
+        Ok(())
     }
 
-    fn discard(&mut self, letter: u64) -> BoxFuture<'_, Result<()>> {
-        self.taken.remove(&letter);
-        Box::pin(std::future::ready(Ok(())))
+    async fn discard(&mut self, tag: u64) -> Result<()> {
+        self.taken.remove(&tag);
+        Ok(())
     }
 
-    fn close(&mut self) -> BoxFuture<'_, Result<()>> {
-        self.give_back();
-        Box::pin(std::future::ready(Ok(())))
+    async fn close(&mut self) -> Result<()> {
+        self.put_back();
+        Ok(())
     }
 }
 
 impl Drop for DeadLetterSession {
     fn drop(&mut self) {
-        self.give_back();
-    }
-}
-
-impl DeadLetterSession {
-    fn give_back(&mut self) {
-        let mut letters = lock(&self.graves.0);
-        for (_, message) in std::mem::take(&mut self.taken).into_iter().rev() {
-            letters.push_front(message);
-        }
+        self.put_back();
     }
 }

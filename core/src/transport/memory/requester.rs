@@ -1,91 +1,75 @@
-//! The calling end.
+//! Requester.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_core::Stream;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::broker::MemoryBroker;
+use super::endpoints::{ManagedEndpoint, closed};
 use super::queue::Queue;
-use super::{End, Memory, MemoryBroker, closed, lock};
+use super::reply_address;
 use crate::error::Result;
-use crate::message::{Address, CallId, Limits, Message, ReplyTo};
+use crate::message::{Address, CallId, Limits, Message};
 use crate::transport::{Abandoned, Delivery, Inbound, Outbound, Receiver, Sender, Sending};
 
-pub(super) fn open(memory: &Memory, service: &Address) -> (Weak<dyn End>, Sender, Receiver) {
-    let (mailbox, replies) = mpsc::unbounded_channel();
-    let caller = Arc::new(Caller {
-        hub: memory.hub.clone(),
-        id: memory.hub.fresh_id(),
-        closed: AtomicBool::new(false),
-    });
-    lock(&memory.hub.mailboxes).insert(caller.id, mailbox);
-    let end: Arc<dyn End> = caller.clone();
-    let requests = Requests {
-        queue: memory.hub.queue(service),
-        caller: caller.clone(),
-        limits: memory.limits,
-    };
-    (
-        Arc::downgrade(&end),
-        Sender::new(requests),
-        Receiver::new(Replies { replies, _caller: caller }),
-    )
+pub(super) fn open(
+    broker: &Arc<MemoryBroker>,
+    limits: Limits,
+    service: &Address,
+) -> (Weak<dyn ManagedEndpoint>, Sender, Receiver) {
+    let (broker, id) = (broker.clone(), broker.next_id());
+    let (replies, queue) = (broker.add_reply_queue(id), broker.service_queue(service));
+    let registration =
+        Arc::new(ReplyQueueRegistration { broker, id, closed: AtomicBool::new(false) });
+    let endpoint: Arc<dyn ManagedEndpoint> = registration.clone();
+    let sender = Sender::new(RequestSender { queue, registration: registration.clone(), limits });
+    let receiver = Receiver::new(ReplyReceiver { replies, _registration: registration });
+    (Arc::downgrade(&endpoint), sender, receiver)
 }
 
-/// The number of the mailbox that a request asks its reply to be sent to.
-pub(super) fn mailbox_of(message: &Message) -> Option<u64> {
-    let bytes = message.reply_to.as_ref()?.as_bytes();
-    Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?))
-}
-
-/// The identity of a requester: its mailbox stands as long as it does.
-struct Caller {
-    hub: Arc<MemoryBroker>,
+/// Registration of a requester's reply queue, which both halves keep alive. The drop removes the
+/// queue.
+struct ReplyQueueRegistration {
+    broker: Arc<MemoryBroker>,
     id: u64,
     closed: AtomicBool,
 }
 
-impl Caller {
-    fn address(&self) -> ReplyTo {
-        ReplyTo::new(Bytes::copy_from_slice(&self.id.to_le_bytes()))
-    }
-}
-
-impl End for Caller {
+impl ManagedEndpoint for ReplyQueueRegistration {
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        lock(&self.hub.mailboxes).remove(&self.id);
+        self.broker.remove_reply_queue(self.id);
     }
 }
 
-impl Drop for Caller {
+impl Drop for ReplyQueueRegistration {
     fn drop(&mut self) {
         self.close();
     }
 }
 
-struct Requests {
+struct RequestSender {
     queue: Arc<Queue>,
-    caller: Arc<Caller>,
+    registration: Arc<ReplyQueueRegistration>,
     limits: Limits,
 }
 
-impl Outbound for Requests {
+impl Outbound for RequestSender {
     fn send(&self, mut message: Message) -> Sending<'_> {
-        if self.caller.closed.load(Ordering::Acquire) {
+        if self.registration.closed.load(Ordering::Acquire) {
             return Sending::ready(Err(closed()));
         }
         if let Err(error) = self.limits.check(&message) {
             return Sending::ready(Err(error));
         }
-        // What a sender says of itself proves nothing.
+        // This transport verifies no peer.
         message.peer = None;
-        // One without a number wants no reply.
-        message.reply_to = message.id.map(|_| self.caller.address());
+        // A request without an id is one-way and gets no reply.
+        message.reply_to = message.id.map(|_| reply_address::encode(self.registration.id));
         match self.queue.try_push(message) {
             Ok(result) => Sending::ready(result),
             Err(message) => Sending::later(self.queue.push(message)),
@@ -93,16 +77,17 @@ impl Outbound for Requests {
     }
 
     fn abandon(&self, call: CallId) {
-        self.queue.abandon(&Abandoned::new(self.caller.address(), call));
+        let reply_to = reply_address::encode(self.registration.id);
+        self.queue.abandon(&Abandoned::new(reply_to, call));
     }
 }
 
-struct Replies {
+struct ReplyReceiver {
     replies: UnboundedReceiver<Result<Delivery>>,
-    _caller: Arc<Caller>,
+    _registration: Arc<ReplyQueueRegistration>,
 }
 
-impl Stream for Replies {
+impl Stream for ReplyReceiver {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -110,7 +95,7 @@ impl Stream for Replies {
     }
 }
 
-impl Inbound for Replies {
+impl Inbound for ReplyReceiver {
     fn stop(mut self: Pin<&mut Self>) {
         self.replies.close();
     }

@@ -1,45 +1,49 @@
-//! The serving end.
+//! Responder.
 
 use std::sync::{Arc, Weak};
 
+use super::broker::MemoryBroker;
+use super::close_signal::CloseSignal;
 use super::consumer::{self, OrphanHandler};
-use super::pipeline::Open;
+use super::endpoints::ManagedEndpoint;
 use super::queue::Queue;
-use super::{End, Memory, MemoryBroker, requester};
+use super::reply_address;
 use crate::message::{Address, Limits, Message};
 use crate::transport::{Outbound, Receiver, Sender, Sending, Window};
 
 pub(super) fn open(
-    memory: &Memory,
+    broker: &Arc<MemoryBroker>,
+    limits: Limits,
     service: &Address,
     window: Window,
-) -> ([Weak<dyn End>; 2], Sender, Receiver) {
-    let hub = memory.hub.clone();
-    let (seat, requests) = consumer::take(hub.queue(service), hub.fresh_id(), window, hub.clone());
-    let open = Arc::new(Open::default());
-    let replying: Arc<dyn End> = open.clone();
-    let replies = Replies { hub, limits: memory.limits, open };
-    ([seat, Arc::downgrade(&replying)], Sender::new(replies), requests)
+) -> ([Weak<dyn ManagedEndpoint>; 2], Sender, Receiver) {
+    let broker = broker.clone();
+    let (requests, receiver) =
+        consumer::open(broker.service_queue(service), broker.next_id(), window, broker.clone());
+    let close_signal = Arc::new(CloseSignal::default());
+    let replies: Arc<dyn ManagedEndpoint> = close_signal.clone();
+    let sender = Sender::new(ReplySender { broker, limits, close_signal });
+    ([requests, Arc::downgrade(&replies)], sender, receiver)
 }
 
-/// The callers of requests that no server is left to take are told so.
+/// Fails the clients of requests that have no server left.
 impl OrphanHandler for MemoryBroker {
-    fn left(&self, _: &Arc<Queue>, orphans: Vec<Message>) {
+    fn handle(&self, _: &Arc<Queue>, orphans: Vec<Message>) {
         self.fail(orphans);
     }
 }
 
-struct Replies {
-    hub: Arc<MemoryBroker>,
+struct ReplySender {
+    broker: Arc<MemoryBroker>,
     limits: Limits,
-    open: Arc<Open>,
+    close_signal: Arc<CloseSignal>,
 }
 
-impl Outbound for Replies {
+impl Outbound for ReplySender {
     fn send(&self, message: Message) -> Sending<'_> {
-        let sent = self.open.check(&message, &self.limits).and_then(|()| {
-            let mailbox = requester::mailbox_of(&message);
-            self.hub.post(mailbox, Ok(message))
+        let sent = self.close_signal.check(&message, &self.limits).and_then(|()| {
+            let reply_queue = reply_address::decode(&message);
+            self.broker.reply(reply_queue, Ok(message))
         });
         Sending::ready(sent)
     }

@@ -1,34 +1,35 @@
-//! How many events a subscriber has missed because it was too slow.
+//! Counter of dropped events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::message::Address;
 
-/// The count of one subscriber, which is also told to the recorder of the `metrics` facade, if
-/// there is that.
+/// Counter of the events that one subscriber was too slow for. With the feature `metrics` it also
+/// increments `polywire_events_dropped_total`.
 #[derive(Clone)]
-pub(super) struct Dropped {
+pub(super) struct DroppedEvents {
     count: Arc<AtomicU64>,
     #[cfg(feature = "metrics")]
-    told: metrics::Counter,
+    metric: metrics::Counter,
 }
 
-impl Dropped {
-    pub(super) fn of(
+impl DroppedEvents {
+    pub(super) fn new(
         #[cfg_attr(not(feature = "metrics"), expect(unused))] channel: &Address,
     ) -> Self {
         Self {
             count: Arc::default(),
             #[cfg(feature = "metrics")]
-            told: metrics::counter!("polywire_events_dropped_total", "name" => channel.to_string()),
+            metric: metrics::counter!("polywire_events_dropped_total", "name" => channel.to_string()),
         }
     }
 
+    /// Counts a dropped event.
     pub(super) fn note(&self) {
         self.count.fetch_add(1, Ordering::Relaxed);
         #[cfg(feature = "metrics")]
-        self.told.increment(1);
+        self.metric.increment(1);
     }
 
     pub(super) fn count(&self) -> u64 {

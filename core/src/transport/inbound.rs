@@ -1,0 +1,113 @@
+//! Receiving half of an endpoint handle.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use sync_wrapper::SyncWrapper;
+
+use super::Delivery;
+use crate::error::Result;
+use crate::message::{CallId, ReplyTo};
+
+/// Backend side of a [`Receiver`]: a stream of deliveries.
+///
+/// The contract of [`Transport`](super::Transport) defines the error items and the end of the
+/// stream. When the stream is dropped, the backend requeues the messages that it has fetched and
+/// not yielded. The receipts of yielded deliveries stay valid.
+pub trait Inbound: Stream<Item = Result<Delivery>> + Send + 'static {
+    /// Stops receiving.
+    ///
+    /// A backend with settlement requeues the messages that it has fetched and not yielded, and
+    /// ends the stream. A backend without settlement yields whatever still arrives, until the
+    /// stream is dropped, so that core can refuse each message.
+    fn stop(self: Pin<&mut Self>);
+
+    /// Returns whether deliveries carry the exact number of the attempt. The default is `true`.
+    ///
+    /// If `false`, deliveries only tell the first attempt from later ones. The value matters only
+    /// for backends with [settlement](super::Capabilities::settlement).
+    fn counts_attempts(&self) -> bool {
+        true
+    }
+
+    /// Polls for a delivered request whose client has stopped waiting.
+    ///
+    /// Core also polls while its window is full, and after the stream has ended. The default never
+    /// reports a call.
+    fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        let _ = cx;
+        Poll::Pending
+    }
+}
+
+/// Call whose client has stopped waiting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Abandoned {
+    /// Reply address of the request.
+    pub reply_to: ReplyTo,
+    /// Id of the call.
+    pub id: CallId,
+}
+
+impl Abandoned {
+    /// Identifies the call by its reply address and its id.
+    #[must_use]
+    pub fn new(reply_to: ReplyTo, id: CallId) -> Self {
+        Self { reply_to, id }
+    }
+}
+
+/// Receiving half of an endpoint handle: a stream of deliveries.
+pub struct Receiver(SyncWrapper<Pin<Box<dyn Inbound>>>);
+
+impl Receiver {
+    /// Creates a receiver from its backend side.
+    #[must_use]
+    pub fn new(inbound: impl Inbound) -> Self {
+        Self(SyncWrapper::new(Box::pin(inbound)))
+    }
+
+    /// Waits for the next delivery or error; `None` after the endpoint handle is closed.
+    ///
+    /// If the future is dropped, no delivery is lost.
+    pub async fn next(&mut self) -> Option<Result<Delivery>> {
+        std::future::poll_fn(|cx| self.inbound().poll_next(cx)).await
+    }
+
+    /// Stops receiving; see [`Inbound::stop`].
+    pub fn stop(&mut self) {
+        self.inbound().stop();
+    }
+
+    /// Returns whether attempts are counted; see [`Inbound::counts_attempts`].
+    #[must_use]
+    pub fn counts_attempts(&mut self) -> bool {
+        self.0.get_mut().counts_attempts()
+    }
+
+    /// Polls for an abandoned call; see [`Inbound::poll_abandoned`].
+    pub fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        self.inbound().poll_abandoned(cx)
+    }
+
+    fn inbound(&mut self) -> Pin<&mut dyn Inbound> {
+        self.0.get_mut().as_mut()
+    }
+}
+
+impl Stream for Receiver {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.inbound().poll_next(cx)
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Receiver")
+    }
+}

@@ -1,0 +1,24 @@
+//! Puller.
+
+use std::sync::{Arc, Weak};
+
+use super::consumer::{self, OrphanHandler};
+use super::endpoints::ManagedEndpoint;
+use super::queue::Queue;
+use crate::message::Message;
+use crate::transport::{Receiver, Window};
+
+pub(super) fn open(
+    queue: Arc<Queue>,
+    id: u64,
+    window: Window,
+) -> (Weak<dyn ManagedEndpoint>, Receiver) {
+    consumer::open(queue, id, window, Arc::new(NoOrphanHandler))
+}
+
+/// Orphan handler of job queues, which hold their messages and have no orphans.
+struct NoOrphanHandler;
+
+impl OrphanHandler for NoOrphanHandler {
+    fn handle(&self, _: &Arc<Queue>, _: Vec<Message>) {}
+}

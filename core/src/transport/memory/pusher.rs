@@ -1,0 +1,36 @@
+//! Pusher.
+
+use std::sync::{Arc, Weak};
+
+use super::close_signal::CloseSignal;
+use super::endpoints::ManagedEndpoint;
+use super::queue::Queue;
+use crate::message::{Limits, Message};
+use crate::transport::{Outbound, Sender, Sending};
+
+pub(super) fn open(queue: Arc<Queue>, limits: Limits) -> (Weak<dyn ManagedEndpoint>, Sender) {
+    let close_signal = Arc::new(CloseSignal::default());
+    let endpoint: Arc<dyn ManagedEndpoint> = close_signal.clone();
+    let sender = Sender::new(JobPusher { queue, limits, close_signal });
+    (Arc::downgrade(&endpoint), sender)
+}
+
+struct JobPusher {
+    queue: Arc<Queue>,
+    limits: Limits,
+    close_signal: Arc<CloseSignal>,
+}
+
+impl Outbound for JobPusher {
+    fn send(&self, message: Message) -> Sending<'_> {
+        if let Err(error) = self.close_signal.check(&message, &self.limits) {
+            return Sending::ready(Err(error));
+        }
+        match self.queue.try_push(message) {
+            Ok(result) => Sending::ready(result),
+            Err(message) => {
+                Sending::later(self.close_signal.unless_closed(self.queue.push(message)))
+            }
+        }
+    }
+}

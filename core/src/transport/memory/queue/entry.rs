@@ -1,0 +1,64 @@
+//! Entries of a queue.
+
+use std::cmp::Reverse;
+
+use crate::error::Fault;
+use crate::message::Message;
+use crate::transport::Abandoned;
+
+/// Message in a queue, ready, delayed or unsettled.
+pub(super) struct QueueEntry {
+    pub(super) message: Message,
+    pub(super) attempt: u32,
+    /// Position among entries of equal priority. A requeued entry keeps its position.
+    pub(super) position: u64,
+    pub(super) declines: Option<Box<Declines>>,
+}
+
+/// Consumers that have declined an entry, and the fault of the last one.
+pub(super) struct Declines {
+    consumers: Vec<u64>,
+    fault: Box<Fault>,
+}
+
+impl QueueEntry {
+    /// Creates the entry of a first attempt.
+    pub(super) fn new(message: Message) -> Self {
+        Self { message, attempt: 1, position: 0, declines: None }
+    }
+
+    /// Returns whether the entry is the request of this call.
+    pub(super) fn is_request_of(&self, call: &Abandoned) -> bool {
+        self.message.id == Some(call.id) && self.message.reply_to.as_ref() == Some(&call.reply_to)
+    }
+
+    pub(super) fn is_declined_by(&self, consumer: u64) -> bool {
+        self.declines.as_ref().is_some_and(|declines| declines.consumers.contains(&consumer))
+    }
+
+    pub(super) fn decline(&mut self, consumer: u64, fault: Box<Fault>) {
+        match &mut self.declines {
+            Some(declines) => {
+                declines.consumers.push(consumer);
+                declines.fault = fault;
+            }
+            None => self.declines = Some(Box::new(Declines { consumers: vec![consumer], fault })),
+        }
+    }
+
+    /// Returns the message with the fault of the last decline.
+    pub(super) fn into_orphan(self) -> Message {
+        let fault = self.declines.map(|declines| declines.fault);
+        Message { fault, ..self.message }
+    }
+
+    /// Returns the sort key: higher priorities first, then lower positions.
+    pub(super) fn rank(&self) -> (Reverse<u8>, u64) {
+        (Reverse(self.message.priority.unwrap_or(0)), self.position)
+    }
+
+    /// Returns the entry of the next attempt.
+    pub(super) fn next_attempt(self) -> Self {
+        Self { attempt: self.attempt.saturating_add(1), ..self }
+    }
+}

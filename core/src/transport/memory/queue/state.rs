@@ -1,0 +1,223 @@
+//! State of a queue: its entries and its consumers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::task::{Context, Poll, Waker};
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use super::entry::QueueEntry;
+use crate::message::Message;
+use crate::transport::Abandoned;
+
+/// Entries and consumers of a queue.
+///
+/// Ready and delayed entries together are bounded by [`CAPACITY`] for new messages, and by the
+/// windows of the consumers for requeued ones.
+#[derive(Default)]
+pub(super) struct State {
+    /// Entries to be fetched, sorted by rank.
+    ready: VecDeque<QueueEntry>,
+    /// Delayed retries, by their time and their last tag.
+    delayed: BTreeMap<(Instant, u64), QueueEntry>,
+    consumers: FxHashMap<u64, ConsumerState>,
+    last_tag: u64,
+    last_position: u64,
+    /// Whether a ready entry may have been declined.
+    has_declined: bool,
+}
+
+/// State of a consumer.
+struct ConsumerState {
+    /// Whether the consumer still fetches.
+    active: bool,
+    window: usize,
+    unsettled: FxHashMap<u64, QueueEntry>,
+    /// Abandoned calls among the unsettled requests.
+    abandoned: VecDeque<Abandoned>,
+    waker: Option<Waker>,
+}
+
+/// Outcome of a fetch.
+#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation per message")]
+pub(in super::super) enum Fetch {
+    /// Fetched message.
+    Fetched(Fetched),
+    /// No message is ready. If a delayed retry exists, its time; the consumer has to fetch again
+    /// then.
+    Pending(Option<Instant>),
+    /// The consumer has stopped.
+    End,
+}
+
+/// Fetched message with the tag that settles it and the number of the attempt.
+pub(in super::super) struct Fetched {
+    pub(in super::super) tag: u64,
+    pub(in super::super) message: Message,
+    pub(in super::super) attempt: u32,
+}
+
+const CAPACITY: usize = 1024;
+
+impl State {
+    pub(super) fn is_full(&self) -> bool {
+        self.ready.len() + self.delayed.len() >= CAPACITY
+    }
+
+    pub(super) fn has_consumers(&self) -> bool {
+        self.consumers.values().any(|consumer| consumer.active)
+    }
+
+    pub(super) fn add_consumer(&mut self, id: u64, window: usize) {
+        let (unsettled, abandoned) = (FxHashMap::default(), VecDeque::new());
+        let consumer = ConsumerState { active: true, window, unsettled, abandoned, waker: None };
+        self.consumers.insert(id, consumer);
+    }
+
+    /// Ends the fetching of a consumer. Its unsettled entries can still be settled. Returns whether
+    /// the consumer exists.
+    pub(super) fn stop_consumer(&mut self, id: u64) -> bool {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return false };
+        consumer.active = false;
+        self.remove_finished(id);
+        true
+    }
+
+    /// Removes a consumer and requeues its unsettled entries. Returns whether the consumer existed.
+    pub(super) fn remove_consumer(&mut self, id: u64) -> bool {
+        let Some(consumer) = self.consumers.remove(&id) else { return false };
+        for entry in consumer.unsettled.into_values() {
+            self.insert(entry.next_attempt());
+        }
+        if let Some(waker) = consumer.waker {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Fetches the first ready entry that the consumer has not declined.
+    pub(super) fn fetch(&mut self, id: u64, cx: &Context<'_>) -> Fetch {
+        self.promote_due();
+        let Self { ready, delayed, consumers, last_tag, .. } = self;
+        let Some(consumer) = consumers.get_mut(&id).filter(|consumer| consumer.active) else {
+            return Fetch::End;
+        };
+        let has_room = consumer.unsettled.len() < consumer.window;
+        let next = ready.iter().position(|entry| !entry.is_declined_by(id)).filter(|_| has_room);
+        let Some(entry) = next.and_then(|next| ready.remove(next)) else {
+            consumer.waker = Some(cx.waker().clone());
+            let next_retry = delayed.first_key_value().map(|((at, _), _)| *at);
+            return Fetch::Pending(next_retry.filter(|_| has_room));
+        };
+        *last_tag += 1;
+        let (message, attempt) = (entry.message.clone(), entry.attempt);
+        consumer.unsettled.insert(*last_tag, entry);
+        Fetch::Fetched(Fetched { tag: *last_tag, message, attempt })
+    }
+
+    /// Takes an unsettled entry out, to be settled.
+    pub(super) fn take_unsettled(&mut self, id: u64, tag: u64) -> Option<QueueEntry> {
+        let entry = self.consumers.get_mut(&id)?.unsettled.remove(&tag)?;
+        self.remove_finished(id);
+        Some(entry)
+    }
+
+    /// Removes a ready request of `call`. Returns whether there was one.
+    pub(super) fn remove_request(&mut self, call: &Abandoned) -> bool {
+        let before = self.ready.len();
+        self.ready.retain(|entry| !entry.is_request_of(call));
+        self.ready.len() < before
+    }
+
+    /// Notifies the consumer of an unsettled request that its call is abandoned.
+    pub(super) fn notify_abandoned(&mut self, call: &Abandoned) {
+        for consumer in self.consumers.values_mut() {
+            if consumer.unsettled.values().any(|entry| entry.is_request_of(call)) {
+                consumer.abandoned.push_back(call.clone());
+                consumer.wake();
+            }
+        }
+    }
+
+    pub(super) fn poll_abandoned(&mut self, id: u64, cx: &Context<'_>) -> Poll<Abandoned> {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return Poll::Pending };
+        if let Some(call) = consumer.abandoned.pop_front() {
+            return Poll::Ready(call);
+        }
+        consumer.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Appends an entry behind the entries of its priority.
+    pub(super) fn append(&mut self, entry: QueueEntry) {
+        self.last_position += 1;
+        self.insert(QueueEntry { position: self.last_position, ..entry });
+    }
+
+    /// Inserts an entry at its position.
+    pub(super) fn insert(&mut self, entry: QueueEntry) {
+        self.has_declined |= entry.declines.is_some();
+        let at = self.ready.partition_point(|other| other.rank() < entry.rank());
+        self.ready.insert(at, entry);
+    }
+
+    /// Delays an entry until `at`. The tag keeps the key unique.
+    pub(super) fn delay(&mut self, entry: QueueEntry, at: Instant, tag: u64) {
+        self.delayed.insert((at, tag), entry);
+    }
+
+    /// Takes all entries out.
+    pub(super) fn drain(&mut self) -> Vec<Message> {
+        let delayed = std::mem::take(&mut self.delayed).into_values();
+        self.ready.drain(..).chain(delayed).map(QueueEntry::into_orphan).collect()
+    }
+
+    /// Takes out the entries that every active consumer has declined.
+    pub(super) fn take_declined(&mut self) -> Vec<Message> {
+        if !std::mem::take(&mut self.has_declined) {
+            return Vec::new();
+        }
+        let mut orphans = Vec::new();
+        for entry in std::mem::take(&mut self.ready) {
+            let mut active = self.consumers.iter().filter(|(_, consumer)| consumer.active);
+            if active.all(|(id, _)| entry.is_declined_by(*id)) {
+                orphans.push(entry.into_orphan());
+            } else {
+                self.has_declined |= entry.declines.is_some();
+                self.ready.push_back(entry);
+            }
+        }
+        orphans
+    }
+
+    /// Wakes every consumer, because a single woken one might be dropped before it fetches.
+    pub(super) fn wake_consumers(&mut self) {
+        self.consumers.values_mut().for_each(ConsumerState::wake);
+    }
+
+    /// Moves the delayed retries whose time has come to the ready entries.
+    fn promote_due(&mut self) {
+        let now = Instant::now();
+        while let Some(first) = self.delayed.first_entry().filter(|first| first.key().0 <= now) {
+            let entry = first.remove();
+            self.append(entry);
+        }
+    }
+
+    /// Removes a consumer that has stopped and has settled everything.
+    fn remove_finished(&mut self, id: u64) {
+        let is_finished =
+            |consumer: &ConsumerState| !consumer.active && consumer.unsettled.is_empty();
+        if self.consumers.get(&id).is_some_and(is_finished) {
+            self.consumers.remove(&id);
+        }
+    }
+}
+
+impl ConsumerState {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Sending half of an endpoint handle.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+use tokio::time::timeout;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{CallId, Message};
+
+/// The default time limit of a call, and of sending a job or an event: 30 seconds.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Backend side of a [`Sender`].
+///
+/// When the last clone of the sender is dropped, the implementation is dropped, too.
+pub trait Outbound: Send + Sync + 'static {
+    /// Sends `message`.
+    ///
+    /// The implementation returns [`Sending::ready`], which costs no allocation, if the message is
+    /// handed over or refused at once. It returns [`Sending::later`] if the message has to wait for
+    /// room or for a broker's confirm.
+    fn send(&self, message: Message) -> Sending<'_>;
+
+    /// Abandons a call whose request was sent, or whose sending has begun: the client no longer
+    /// waits for the outcome.
+    ///
+    /// The method does not wait, and the notification may get lost. The default does nothing.
+    fn abandon(&self, call: CallId) {
+        let _ = call;
+    }
+}
+
+/// Sending half of an endpoint handle. Clones send through the same handle.
+#[derive(Clone)]
+pub struct Sender(Arc<dyn Outbound>);
+
+impl Sender {
+    /// Creates a sender from its backend side.
+    #[must_use]
+    pub fn new(outbound: impl Outbound) -> Self {
+        Self(Arc::new(outbound))
+    }
+
+    /// Sends `message`.
+    ///
+    /// The future resolves when the message is handed over in the strongest sense that the backend
+    /// supports: with a broker's confirm, or in the queue of a peer. If the future is dropped
+    /// before it resolves, the message may have been sent or not.
+    pub fn send(&self, message: Message) -> Sending<'_> {
+        self.0.send(message)
+    }
+
+    /// Sends `message` and waits at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::DeadlineExceeded`] after `limit`, or the error of the transport.
+    pub(crate) async fn send_within(&self, message: Message, limit: Duration) -> Result<()> {
+        // Most messages are handed over at once, and need no timer.
+        let sending = match self.send(message).into_result() {
+            Ok(result) => return result,
+            Err(sending) => sending,
+        };
+        timeout(limit, sending).await.unwrap_or_else(|_| {
+            let error =
+                Error::new(ErrorKind::DeadlineExceeded, "cannot send the message: timed out");
+            Err(error.with("milliseconds", limit.as_millis()))
+        })
+    }
+
+    /// Abandons a call; see [`Outbound::abandon`].
+    pub fn abandon(&self, call: CallId) {
+        self.0.abandon(call);
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sender")
+    }
+}
+
+/// Future of a message that is being sent.
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Sending<'a>(State<'a>);
+
+enum State<'a> {
+    Ready(Option<Result<()>>),
+    Later(BoxFuture<'a, Result<()>>),
+}
+
+impl<'a> Sending<'a> {
+    /// Creates a future that is ready: the message was handed over, or refused.
+    pub fn ready(result: Result<()>) -> Self {
+        Self(State::Ready(Some(result)))
+    }
+
+    /// Creates a future that resolves with `future`. This allocates a box.
+    pub fn later(future: impl Future<Output = Result<()>> + Send + 'a) -> Self {
+        Self(State::Later(Box::pin(future)))
+    }
+}
+
+impl Sending<'_> {
+    /// Returns the result if the future is ready, and the future itself otherwise.
+    fn into_result(self) -> Result<Result<()>, Self> {
+        match self.0 {
+            State::Ready(Some(result)) => Ok(result),
+            state => Err(Self(state)),
+        }
+    }
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Ready(result) => result.take().map_or(Poll::Pending, Poll::Ready),
+            State::Later(future) => future.as_mut().poll(cx),
+        }
+    }
+}
+
+impl fmt::Debug for Sending<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            State::Ready(result) => f.debug_tuple("Sending").field(result).finish(),
+            State::Later(_) => f.debug_struct("Sending").finish_non_exhaustive(),
+        }
+    }
+}
