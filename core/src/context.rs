@@ -1,9 +1,9 @@
 //! The context of a handler, and its propagation into the messages that the handler sends.
 
 mod baggage;
-mod handler_context;
 mod call_stack;
 mod current;
+mod handler_context;
 
 pub use self::baggage::Baggage;
 pub use self::call_stack::CallStack;

@@ -1,5 +1,5 @@
-//! Errors of this side ([`Error`]), faults of the peer ([`Fault`]), and the outcome of a failed call
-//! ([`CallError`]).
+//! Errors of this side ([`Error`]), faults of the peer ([`Fault`]), and the outcome of a failed
+//! call ([`CallError`]).
 //!
 //! | type | failed | for code to branch on |
 //! |---|---|---|
@@ -8,14 +8,14 @@
 //! | [`CallError`] | a call, in one of these two ways or by its deadline | its variants |
 //! | a [`Declared`] error | the method, in a way that its signature names | the error's own variants |
 
-mod kind;
-mod report;
-mod local;
+mod call_error;
 mod call_target;
 mod code;
-mod fault;
-mod call_error;
 mod declared;
+mod fault;
+mod kind;
+mod local;
+mod report;
 
 pub use self::call_error::CallError;
 pub use self::call_target::CallTarget;

@@ -5,28 +5,31 @@
 //!   client is a [`Requester`], which matches replies with calls.
 //! - [`Router`] turns async functions into a service. Its [`Handler`]s ask for what they
 //!   [`Extract`] from a request, for the [`State`], and for a [`Replier`] to reply early.
-//! - [`Server`] runs a service. [`ServerHandle`] drains it, and [`ServerStats`] counts what it does.
+//! - [`Server`] runs a service. [`ServerHandle`] drains it, and [`ServerStats`] counts what it
+//!   does.
 
-mod pending_calls;
-mod reply_reader;
-mod requester;
+mod call_builder;
 mod client;
 mod client_connect;
 mod in_flight;
-mod call_builder;
-mod router;
+mod pending_calls;
+mod reply_reader;
+mod requester;
+
 mod replier;
+mod router;
+
 mod call_key;
 mod cancellations;
 mod deduplication;
 mod reply_cache;
-mod server_stats;
-mod server_handle;
-mod request_policy;
 mod reply_sender;
+mod request_policy;
 mod request_processor;
 mod server;
 mod server_bind;
+mod server_handle;
+mod server_stats;
 
 pub use self::call_builder::CallBuilder;
 pub use self::client::Client;

@@ -4,11 +4,11 @@
 //! programs write none by hand: a [`Router`](crate::Router) is a service, and
 //! [`service_fn`] turns a closure into one.
 
+mod call;
 mod reply;
 mod reply_slot;
-mod sent_signal;
 mod request;
-mod call;
+mod sent_signal;
 mod valid;
 
 pub use self::call::{Service, ServiceFn, service_fn};

@@ -5,17 +5,18 @@
 //! and events whose handlers fail.
 
 mod counter;
+mod inline_policy;
 mod lifecycle;
 mod processor;
-mod inline_policy;
 mod receive_loop;
 mod serving;
-mod retries;
-mod work_stats;
-mod work_handle;
-mod job_processor;
+
 mod handler_service;
+mod job_processor;
+mod retries;
+mod work_handle;
 mod work_loop;
+mod work_stats;
 
 pub(crate) use self::counter::Counter;
 pub(crate) use self::handler_service::HandlerService;

@@ -52,8 +52,8 @@ impl Baggage {
         baggage.write(headers);
     }
 
-    /// Adds the received pairs to those that are sent. A pair that is sent wins over a received pair
-    /// with the same key.
+    /// Adds the received pairs to those that are sent. A pair that is sent wins over a received
+    /// pair with the same key.
     pub(super) fn propagate(arrived: &Headers, leaving: &mut Headers) {
         let Some(text) = arrived.get(Self::HEADER) else { return };
         if leaving.get(Self::HEADER).is_none() {

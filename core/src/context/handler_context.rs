@@ -78,10 +78,10 @@ pub struct Context {
     pub extensions: Extensions,
     /// The verified identity of the sender; see [`Message::peer`].
     ///
-    /// Over RabbitMQ it is the user of the sender's connection, over ZeroMQ the owner of the key or
-    /// the password. `None` if the transport has not verified the sender. It is also `None` for a
-    /// message that another component republished. RabbitMQ's retried and declined messages are
-    /// such messages.
+    /// Over RabbitMQ it is the user of the sender's connection, over ZeroMQ the owner of the key
+    /// or the password. `None` if the transport has not verified the sender. It is also `None`
+    /// for a message that another component republished. RabbitMQ's retried and declined
+    /// messages are such messages.
     pub peer: Option<Arc<Identity>>,
     /// The number of the call, equal for each attempt; zero for a one-way call.
     pub(super) call: u64,

@@ -144,7 +144,10 @@ fn read<C: Codec, T: DeserializeOwned>(codec: &C, message: &Message) -> Result<T
 fn check_format<C: Codec>(message: &Message) -> Result<()> {
     if let Some(other) = message.content_type.as_ref().filter(|found| ***found != *C::CONTENT_TYPE)
     {
-        let error = Error::new(ErrorKind::Codec, "cannot decode the body: it has another format than expected");
+        let error = Error::new(
+            ErrorKind::Codec,
+            "cannot decode the body: it has another format than expected",
+        );
         return Err(error.with("found", other).with("expected", C::CONTENT_TYPE));
     }
     Ok(())

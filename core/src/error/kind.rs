@@ -72,6 +72,9 @@ mod tests {
     #[test]
     fn kinds_are_displayed_as_lower_case_words() {
         let kinds = [ErrorKind::Closed, ErrorKind::DeadlineExceeded, ErrorKind::TooLarge];
-        assert_eq!(kinds.map(|kind| kind.to_string()), ["closed", "deadline exceeded", "too large"]);
+        assert_eq!(
+            kinds.map(|kind| kind.to_string()),
+            ["closed", "deadline exceeded", "too large"]
+        );
     }
 }

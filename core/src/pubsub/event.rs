@@ -31,7 +31,11 @@ impl<T> Event<T> {
             let text = "cannot decode the event: it has no topic";
             let reason = DeadLetterReason::Unreadable;
             let error = Error::new(ErrorKind::Codec, text);
-            delivery.receipt.settle(dead_letter_or_discard(&capabilities, reason, error.to_string()));
+            delivery.receipt.settle(dead_letter_or_discard(
+                &capabilities,
+                reason,
+                error.to_string(),
+            ));
             return Err(error);
         };
         Ok(Self { topic, job: Job::decode(delivery, decode, capabilities)? })

@@ -164,8 +164,8 @@ mod tests {
     #[tokio::test]
     async fn cancel_stops_both_deliveries_of_a_call() {
         let table = Cancellations::default();
-        let mut both = [(); 2]
-            .map(|()| Box::pin(table.unless_cancelled(key(1), pending::<()>(), || false)));
+        let mut both =
+            [(); 2].map(|()| Box::pin(table.unless_cancelled(key(1), pending::<()>(), || false)));
         both.iter_mut().for_each(|one| assert!(one.now_or_never().is_none()));
         table.cancel(&key(1));
         both.iter_mut().for_each(|one| assert_eq!(one.now_or_never(), Some(None)));

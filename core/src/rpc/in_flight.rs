@@ -39,10 +39,7 @@ pub struct InFlight<T, E = Infallible> {
 
 impl<T, E> InFlight<T, E> {
     /// Spawns a task that makes the call by `call`.
-    pub(super) fn spawn<F>(
-        mut request: Request,
-        call: impl FnOnce(Request) -> F,
-    ) -> Self
+    pub(super) fn spawn<F>(mut request: Request, call: impl FnOnce(Request) -> F) -> Self
     where
         T: Send + 'static,
         E: Send + 'static,

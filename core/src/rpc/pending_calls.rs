@@ -46,7 +46,10 @@ impl PendingCalls {
             return Err(error.clone());
         }
         if state.calls.len() >= self.max {
-            let error = Error::new(ErrorKind::Overloaded, "cannot start the call: too many calls are in flight");
+            let error = Error::new(
+                ErrorKind::Overloaded,
+                "cannot start the call: too many calls are in flight",
+            );
             return Err(error.with("limit", self.max).unsent());
         }
         state.last += 1;
@@ -111,7 +114,8 @@ impl Future for PendingCall {
         // The table completes each call before it drops the sender. A lost sender means that the
         // table itself was dropped.
         Poll::Ready(
-            outcome.unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "the requester is closed"))),
+            outcome
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "the requester is closed"))),
         )
     }
 }

@@ -137,8 +137,8 @@ impl Drop for Inner {
     }
 }
 
-/// The number of times that a request is sent when servers decline it. The requester cannot tell
-/// servers apart, so it cannot stop after each has declined once.
+/// The number of times that a request is sent when servers decline it. The requester does not know
+/// which server declined, so it cannot stop after each has declined once.
 const SENDS_MAX: u32 = 8;
 
 /// A guard that cancels the call when it is dropped before the reply. It does nothing after the

@@ -28,8 +28,8 @@ use crate::worker::{EndpointLabel, Serving, StopGuard, receive};
 ///
 /// - A handler that panics, or whose result cannot be encoded, replies with a fault.
 /// - A handler that runs until its caller's deadline is dropped.
-/// - A handler whose caller cancels is dropped, where the transport
-///   [reports it](crate::Capabilities::cancellation).
+/// - A handler whose caller cancels is dropped, where the transport [reports
+///   it](crate::Capabilities::cancellation).
 /// - A request that arrives after its deadline does not run.
 ///
 /// ```

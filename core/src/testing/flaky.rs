@@ -110,7 +110,8 @@ impl Outbound for FlakySender {
         match disruption {
             None => self.sender.send(message),
             Some(Disruption::Fail) => {
-                let error = Error::new(ErrorKind::Disconnected, "cannot send: the connection is disrupted");
+                let error =
+                    Error::new(ErrorKind::Disconnected, "cannot send: the connection is disrupted");
                 Sending::ready(Err(error.unsent()))
             }
             Some(Disruption::Lose) => Sending::ready(Ok(())),

@@ -163,10 +163,7 @@ impl<D: Dialect> Mock<D> {
             .filter(|(_, answers)| !answers.is_empty())
             .map(|(name, _)| name)
             .collect();
-        assert!(
-            left.is_empty(),
-            "the mock has unused replies for {left:?}"
-        );
+        assert!(left.is_empty(), "the mock has unused replies for {left:?}");
     }
 
     fn once(
@@ -203,9 +200,7 @@ fn name_of(message: &Message) -> &str {
 #[allow(clippy::panic, reason = "a mock fails its test, as documented")]
 fn refuse<D>(name: &str, script: &Script<D>) -> ! {
     if script.once.contains_key(name) {
-        panic!(
-            "unexpected call of {name:?}: the mock has used all its replies for the method"
-        );
+        panic!("unexpected call of {name:?}: the mock has used all its replies for the method");
     }
     let known: Vec<_> = script.once.keys().chain(script.always.keys()).collect();
     panic!("unexpected call of {name:?}: the mock has replies for {known:?}")

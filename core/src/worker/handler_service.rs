@@ -11,7 +11,7 @@ use crate::message::Message;
 use crate::rpc::Handler;
 use crate::service::{Reply, Request, Service};
 
-/// A service that runs one handler for every request, whatever the method.
+/// A service that runs one handler for every request, and ignores the method.
 pub(crate) struct HandlerService<D, H, M> {
     dialect: D,
     handler: H,

@@ -74,8 +74,8 @@ mod tests {
 
     const QUICK: Duration = Duration::from_micros(3);
 
-    /// Polls deliveries that take this long until the policy sends them to tasks. Returns the number
-    /// of polls, and the number of deliveries that go to tasks.
+    /// Polls deliveries that take this long until the policy sends them to tasks. Returns the
+    /// number of polls, and the number of deliveries that go to tasks.
     fn slow_spell(policy: &mut InlinePolicy, took: Duration) -> (u32, u32) {
         let mut polled = 0;
         while policy.polls_inline() {

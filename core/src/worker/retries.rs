@@ -82,7 +82,8 @@ impl Retries {
         Self { min: min.min(max), max, ..self }
     }
 
-    /// Sets the factor by which each pause exceeds the previous pause, at least 1. The default is 4.
+    /// Sets the factor by which each pause exceeds the previous pause, at least 1. The default is
+    /// 4.
     pub fn factor(self, factor: f64) -> Self {
         Self { factor: if factor >= 1.0 { factor } else { 1.0 }, ..self }
     }
