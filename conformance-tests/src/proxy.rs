@@ -67,7 +67,8 @@ impl Proxy {
     pub async fn start(target: impl Into<String>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (rules, cuts) = (watch::Sender::new(ProxyRules::default()), Arc::<PendingCuts>::default());
+        let (rules, cuts) =
+            (watch::Sender::new(ProxyRules::default()), Arc::<PendingCuts>::default());
         let accepting = accept(listener, target.into(), rules.subscribe(), cuts.clone());
         Ok(Self { address, rules, cuts, accepting: tokio::spawn(accepting).abort_handle() })
     }
@@ -117,8 +118,9 @@ impl Proxy {
     /// stream with a gap.
     pub fn heal(&self) {
         self.cuts.cancel();
-        self.rules
-            .send_modify(|rules| *rules = ProxyRules { severed: rules.severed, ..ProxyRules::default() });
+        self.rules.send_modify(|rules| {
+            *rules = ProxyRules { severed: rules.severed, ..ProxyRules::default() }
+        });
     }
 }
 

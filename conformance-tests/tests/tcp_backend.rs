@@ -160,7 +160,7 @@ async fn endpoint_handles_outlive_their_broker() {
         calling.subscriber(&address("news"), Subscription::new([])).await.unwrap();
     filters.add("#").await.unwrap();
     let mut hanging = client.request("hang").start::<()>(&()).unwrap();
-    hanging.handed_over().await;
+    hanging.sent().await;
 
     let address_of_broker = broker.address;
     drop(broker);

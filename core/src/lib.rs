@@ -1,11 +1,67 @@
-//! The core of [polywire](https://docs.rs/polywire): traits, messages, patterns, and the in-memory transport.
+//! The core of [polywire](https://docs.rs/polywire): messages, traits, patterns, and the in-memory
+//! transport.
 //!
-//! A program depends on `polywire`, which re-exports all of this. A backend or a codec of your own
-//! depends on this crate alone.
+//! Programs depend on `polywire`, which re-exports this crate together with the transports and the
+//! codecs. Authors of a backend or of a codec depend on this crate alone.
 //!
-//! Read in this order: [`Message`] is what travels; [`Transport`] opens ends that carry it;
-//! [`Dialect`] says how a call lies in it; [`Service`] is what a call is; [`Client`] and [`Server`]
-//! are what a program holds.
+//! # The root
+//!
+//! The root re-exports the types that most programs name:
+//!
+//! - **Request-reply**: [`Client`] calls the methods of a [`Server`]. [`Router`] turns async
+//!   functions into a service, and [`State`], [`Context`] and [`Replier`] are what handlers ask
+//!   for.
+//! - **Pipeline**: [`Pusher`] sends jobs. [`Worker`] runs a handler for each job, [`Puller`] yields
+//!   the jobs as a stream, and [`DeadLetters`] keeps the failed ones.
+//! - **Publish-subscribe**: [`Publisher`] sends events. [`Listener`] runs handlers for them, and
+//!   [`Subscriber`] yields them as a stream.
+//! - **Services and middleware**: [`Service`] is the one trait between a client and a transport, or
+//!   between a server and a handler.
+//! - **Messages and codecs**: [`Message`], its parts, and the [`Codec`] that encodes values.
+//! - **Errors**: [`Error`] on this side, [`Fault`] from the peer, [`CallError`] for a call.
+//! - **Transports**: [`Transport`] is the trait of a backend, [`Memory`] the backend for tests and
+//!   for use within a process.
+//!
+//! # The modules
+//!
+//! | module | content |
+//! |---|---|
+//! | [`message`] | messages: addresses, headers, bodies, deadlines, filters, history |
+//! | [`error`] | errors, faults, codes, declared errors |
+//! | [`service`] | the [`Service`] trait, requests, replies, validated values |
+//! | [`context`] | the context of a handler, baggage, call stacks |
+//! | [`transport`] | the traits of a backend: sender, receiver, delivery, receipt, capabilities |
+//! | [`rpc`] | request-reply: clients, servers, routers, deduplication |
+//! | [`pipeline`] | jobs: pushers, pullers, workers, dead letters |
+//! | [`pubsub`] | events: publishers, subscribers, listeners, overflow policies |
+//! | [`worker`] | parts common to servers, workers and listeners: serving, retries, counters |
+//! | [`middleware`] | layers: retries, limits, circuit breakers, tracing, metrics, authentication |
+//! | `testing` | helpers for tests: mocks, local services, outages (feature `testing`) |
+//!
+//! # Reading order
+//!
+//! A user starts with [`Client`], [`Router`] and [`Server`], then reads [`CallError`] and
+//! [`middleware`]. An author of a backend starts with the contract of [`Transport`], then reads
+//! [`transport`] and [`Message`]. An author of a codec reads [`Codec`]; [`Dialect`] is for the
+//! conventions of foreign systems.
+//!
+//! # Example
+//!
+//! ```
+//! # use polywire_codec::MessagePack;
+//! use polywire_core::{CallError, Client, Memory, Router, Server};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), CallError> {
+//! let transport = Memory::new();
+//! let router = Router::new(MessagePack).method("add", async |(a, b): (i64, i64)| Ok(a + b));
+//! tokio::spawn(Server::bind(&transport, "calculator").await?.serve(router));
+//!
+//! let client = Client::connect(&transport, "calculator", MessagePack).await?;
+//! assert_eq!(client.call::<i64>("add", &(2, 3)).await?, 5);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod context;
 mod dialect;

@@ -1,25 +1,46 @@
-//! Request-reply, written once over the halves of any transport.
+//! Request-reply: clients and servers, written once over the halves of any transport.
+//!
+//! - [`Client`] calls methods: [`Client::call`] for the common case, [`Client::request`] for a call
+//!   with options ([`CallBuilder`]), [`InFlight`] for a call that runs in the background. Below a
+//!   client is a [`Requester`], which matches replies with calls.
+//! - [`Router`] turns async functions into a service. Its [`Handler`]s ask for what they
+//!   [`Extract`] from a request, for the [`State`], and for a [`Replier`] to reply early.
+//! - [`Server`] runs a service. [`ServerHandle`] drains it, and [`ServerStats`] counts what it
+//!   does.
 
-mod cancellations;
+mod call_builder;
 mod client;
-mod deduplication;
+mod client_connect;
+mod in_flight;
 mod pending_calls;
-mod replier;
-mod request_processor;
+mod reply_reader;
 mod requester;
+
+mod replier;
 mod router;
+
+mod call_key;
+mod cancellations;
+mod deduplication;
+mod reply_cache;
+mod reply_sender;
+mod request_policy;
+mod request_processor;
 mod server;
+mod server_bind;
+mod server_handle;
+mod server_stats;
 
-use std::time::Duration;
-
-pub use self::client::{CallBuilder, Client, ClientConnect, InFlight};
+pub use self::call_builder::CallBuilder;
+pub use self::client::Client;
+pub use self::client_connect::ClientConnect;
 pub use self::deduplication::Deduplication;
+pub use self::in_flight::InFlight;
 pub use self::replier::Replier;
-pub(crate) use self::replier::ReplySlot;
-pub use self::requester::{ClientStats, Requester};
+pub use self::reply_reader::ClientStats;
+pub use self::requester::Requester;
 pub use self::router::{Extract, FromState, Handler, Router, State};
-pub use self::server::{Server, ServerBind, ServerHandle, ServerStats};
-
-/// How long a call waits for its outcome, and what is pushed or published for being handed over,
-/// unless it says otherwise.
-pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+pub use self::server::Server;
+pub use self::server_bind::ServerBind;
+pub use self::server_handle::ServerHandle;
+pub use self::server_stats::ServerStats;

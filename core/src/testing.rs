@@ -1,6 +1,11 @@
-//! Helpers for tests: a service and its client over memory in one line, a mock, outages on demand.
+//! Helpers for tests: a service with its client, a mock, and a transport with outages on demand.
 //!
-//! Time is tokio's, so a test with `#[tokio::test(start_paused = true)]` waits for no deadline.
+//! - [`client`] and [`Local`] serve a service over a memory transport of its own.
+//! - [`Mock`] is a service with scripted replies, which records its calls.
+//! - [`FlakyTransport`] fails, loses or delays sends on demand.
+//!
+//! Deadlines use tokio's clock, so a test with `#[tokio::test(start_paused = true)]` does not wait
+//! for them.
 //!
 //! ```
 //! # use polywire_codec::MessagePack;
@@ -16,7 +21,7 @@
 //! # }
 //! ```
 //!
-//! A client that `#[service]` wrote is made of such a client:
+//! A client that `#[service]` generates is made from such a client:
 //! `CalculatorClient::from(testing::client(…).await?)`.
 
 mod flaky;

@@ -33,6 +33,7 @@ pub use self::inbound::{Abandoned, Inbound, Receiver};
 #[doc(hidden)]
 pub use self::log_throttle::LogThrottle;
 pub use self::memory::Memory;
+pub(crate) use self::outbound::DEFAULT_TIMEOUT;
 pub use self::outbound::{Outbound, Sender, Sending};
 pub use self::outcome::{DeadLetterInfo, Outcome, RetryAfter};
 pub use self::receipt::{Receipt, Settle};

@@ -1,11 +1,31 @@
-//! The loop that receives deliveries, and what workers, listeners and servers share around it.
+//! The loop that receives deliveries, shared by servers, workers and listeners.
+//!
+//! [`Serving`] is the future of a running server, worker or listener. [`WorkHandle`] drains a
+//! worker or a listener, and [`WorkStats`] counts what it does. [`Retries`] is the policy for jobs
+//! and events whose handlers fail.
 
-pub(crate) mod inline_policy;
-pub(crate) mod receive_loop;
-pub(crate) mod retries;
-pub(crate) mod serving;
-pub(crate) mod work_loop;
+mod counter;
+mod inline_policy;
+mod lifecycle;
+mod processor;
+mod receive_loop;
+mod serving;
 
+mod handler_service;
+mod job_processor;
+mod retries;
+mod work_handle;
+mod work_loop;
+mod work_stats;
+
+pub(crate) use self::counter::Counter;
+pub(crate) use self::handler_service::HandlerService;
+pub(crate) use self::lifecycle::{Lifecycle, StopGuard};
+pub(crate) use self::processor::{EndpointLabel, Processor, panic_message};
+pub(crate) use self::receive_loop::receive;
 pub use self::retries::Retries;
+pub(crate) use self::retries::dead_letter_or_discard;
 pub use self::serving::Serving;
-pub use self::work_loop::{WorkHandle, WorkStats};
+pub use self::work_handle::WorkHandle;
+pub(crate) use self::work_loop::WorkLoop;
+pub use self::work_stats::WorkStats;

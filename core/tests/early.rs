@@ -75,7 +75,7 @@ async fn neither_the_deadline_nor_the_caller_ends_a_handler_that_has_answered() 
     drop(client);
     tokio::time::sleep(Duration::from_mins(5)).await;
     let stats = server.stats();
-    assert_eq!((stats.running, stats.expired, stats.abandoned), (1, 0, 0));
+    assert_eq!((stats.running, stats.expired, stats.cancelled), (1, 0, 0));
     gate.add_permits(1);
     until(|| server.stats().answered_early == 1).await;
 }
@@ -240,7 +240,7 @@ async fn early_reply_is_remembered_where_duplicates_are_suppressed() {
     }
     until(|| handle.stats().running == 0).await;
     let stats = handle.stats();
-    assert_eq!((stats.answered, stats.answered_early, stats.suppressed), (3, 1, 2));
+    assert_eq!((stats.answered, stats.answered_early, stats.duplicates), (3, 1, 2));
     assert!(script.sent.try_recv().is_err());
 }
 

@@ -21,14 +21,14 @@ async fn panic_of(client: &Client<MessagePack, Mock<MessagePack>>, method: &'sta
 async fn unexpected_call_of_a_mock_says_what_was_expected() {
     let client = Client::new(Mock::new(MessagePack).answer("add", 5), MessagePack);
     let said = panic_of(&client, "divide").await;
-    assert_eq!(said, r#"unexpected call of "divide": the mock has answers for ["add"]"#);
+    assert_eq!(said, r#"unexpected call of "divide": the mock has replies for ["add"]"#);
     client.call::<i64>("add", &()).await.unwrap();
     let said = panic_of(&client, "add").await;
-    assert!(said.contains("has given all the answers"), "{said}");
+    assert!(said.contains("has used all its replies"), "{said}");
 }
 
 #[tokio::test]
-#[should_panic(expected = "some are left for [\"add\"]")]
+#[should_panic(expected = "unused replies for [\"add\"]")]
 async fn mock_that_was_not_asked_fails_its_test() {
     Mock::new(MessagePack).answer("add", 5).assert_used_up();
 }

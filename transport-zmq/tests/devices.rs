@@ -134,7 +134,7 @@ async fn an_abandoned_call_stops_at_its_server_and_no_other_one() {
     until("all are carried out", || server.running() == 40).await;
     drop(dropped);
     until("half of them are stopped", || server.running() == 20).await;
-    assert_eq!(server.handle.stats().abandoned, 20);
+    assert_eq!(server.handle.stats().cancelled, 20);
     assert!(kept.iter().all(|call| !call.is_finished()));
 }
 

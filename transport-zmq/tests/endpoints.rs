@@ -68,7 +68,7 @@ async fn a_requester_gets_and_loses_links() {
     let mut hanging = Vec::new();
     for _ in 0..2 {
         let mut call = client.request("hang").start::<u32>(&()).unwrap();
-        call.handed_over().await;
+        call.sent().await;
         hanging.push(call);
     }
     calling.disconnect(&endpoint(&one)).await.unwrap();
@@ -244,7 +244,7 @@ async fn an_endpoint_that_was_there_before_outlives_a_failed_change() {
     let client = Client::connect(&calling, "names", MessagePack).await.unwrap();
     assert_eq!(name(&client).await, "one");
     let mut call = client.request("hang").start::<u32>(&()).unwrap();
-    call.handed_over().await;
+    call.sent().await;
     // It is connected already, and so it stays, with what is under way.
     calling.connect(&endpoint(&serving)).await.unwrap();
     assert_eq!(name(&client).await, "one");

@@ -53,7 +53,7 @@ async fn a_call_waits_for_the_guest_that_it_is_left_with_and_keeps_nobody_busy_o
     let mut calls: Vec<_> =
         (0..CALLS).map(|_| client.request("m").start::<()>(&body).unwrap()).collect();
     for call in &mut calls {
-        call.handed_over().await;
+        call.sent().await;
     }
     let idle = async {
         loop {

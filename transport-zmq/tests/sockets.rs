@@ -159,7 +159,7 @@ async fn a_lost_connection_fails_its_calls_and_comes_back() {
         let calling = builder(engine).connect(&endpoint).connect_timeout(PATIENCE).build().unwrap();
         let client = client(&calling, "a").await;
         let mut hanging = client.request("hang").start::<String>(&()).unwrap();
-        hanging.handed_over().await;
+        hanging.sent().await;
         name(&client).await.unwrap();
 
         serving.close().await.unwrap();

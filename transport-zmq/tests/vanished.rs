@@ -160,7 +160,7 @@ async fn a_call_goes_to_the_server_with_the_fewest() {
             for _ in 0..busy {
                 let mut call = start(&client, "hang", false);
                 // Two that are sent in one moment do not see each other.
-                call.handed_over().await;
+                call.sent().await;
                 held.push(call);
             }
             until("they are carried out", || {
@@ -289,7 +289,7 @@ async fn an_abandoned_call_stops_and_no_other_one_while_the_window_is_full() {
         // These wait before the window, and one of them stops waiting, too.
         let mut waiting: Vec<_> = (0..10).map(|_| start(&client, "who", false)).collect();
         for call in &mut waiting {
-            timeout(PATIENCE, call.handed_over()).await.unwrap();
+            timeout(PATIENCE, call.sent()).await.unwrap();
         }
         drop(waiting.pop());
         drop(abandoned);
@@ -300,7 +300,7 @@ async fn an_abandoned_call_stops_and_no_other_one_while_the_window_is_full() {
                 "{way:?}"
             );
         }
-        until("it counts", || server.who.handle.stats().abandoned == 1).await;
+        until("it counts", || server.who.handle.stats().cancelled == 1).await;
         assert!(!kept.is_finished(), "{way:?}");
         assert_eq!(server.running(), 1, "{way:?}");
     }
@@ -370,7 +370,7 @@ async fn a_stranger_stops_no_call_of_others() {
         .unwrap();
     timeout(PATIENCE, stranger.recv()).await.expect("it is answered").unwrap();
     assert!(!one.is_finished() && !other.is_finished());
-    assert_eq!((served[0].running(), served[0].who.handle.stats().abandoned), (2, 0));
+    assert_eq!((served[0].running(), served[0].who.handle.stats().cancelled), (2, 0));
 }
 
 /// What was handed over goes out, if there is time to linger and somebody to take it.

@@ -53,7 +53,8 @@ impl Link {
         let (frames, queued) = unbounded_channel();
         let (arrived, deliveries) = unbounded_channel();
         let (closing, closed) = watch::channel(false);
-        let link = Arc::new(Self { frames, room: Arc::new(Semaphore::new(UNANSWERED_MAX)), closing });
+        let link =
+            Arc::new(Self { frames, room: Arc::new(Semaphore::new(UNANSWERED_MAX)), closing });
         let supervisor = Supervisor {
             broker,
             open,

@@ -21,8 +21,10 @@ pub async fn declined_request_reaches_another_server(context: &TestContext) -> V
     // Without the capability, the client retries, and may reach the same server again.
     context.require("declining", |can| can.declining).await?;
     let asked = AskedServers::default();
-    let servers =
-        [context.serve(choosy("first", &asked)).await?, context.serve(choosy("second", &asked)).await?];
+    let servers = [
+        context.serve(choosy("first", &asked)).await?,
+        context.serve(choosy("second", &asked)).await?,
+    ];
     let client = context.client().await?;
     for name in ["first", "second", "second", "first"] {
         let taken_by: String =
@@ -45,8 +47,10 @@ pub async fn declined_request_reaches_another_server(context: &TestContext) -> V
 /// The message of the fault is the reason that a server gave. The next call is answered.
 pub async fn request_that_all_decline_is_declined(context: &TestContext) -> Verdict {
     let asked = AskedServers::default();
-    let _servers =
-        [context.serve(choosy("first", &asked)).await?, context.serve(choosy("second", &asked)).await?];
+    let _servers = [
+        context.serve(choosy("first", &asked)).await?,
+        context.serve(choosy("second", &asked)).await?,
+    ];
     let client = context.client().await?;
     let outcome = client.call::<String>("film", "nobody").await;
     let Err(error) = outcome else {
@@ -58,7 +62,8 @@ pub async fn request_that_all_decline_is_declined(context: &TestContext) -> Verd
     let before = asked.names().len();
     // The order of servers, and the number of attempts, are up to the backend.
     client.call::<String>("film", "anybody").await.or_fail("the next call is answered")?;
-    context.note(format_args!("two servers got a request that neither accepts {before} times in all"));
+    context
+        .note(format_args!("two servers got a request that neither accepts {before} times in all"));
     Ok(())
 }
 

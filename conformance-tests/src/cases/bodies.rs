@@ -99,9 +99,7 @@ pub async fn headers_and_names_survive(context: &TestContext) -> Verdict {
     );
     let transport = context.calling().await?;
     let service = "größen.服务".try_into().or_fail("the service has a name")?;
-    let requester = Requester::open(&transport, service, 10)
-        .await
-        .or_fail("a requester opens")?;
+    let requester = Requester::open(&transport, service, 10).await.or_fail("a requester opens")?;
     let mut request = raw_request("prüfen.检查")?;
     request.message.headers = sent.clone();
     let reply = requester.call(request).await.or_fail("the call is answered")?.message;

@@ -83,7 +83,10 @@ pub async fn each_request_runs_once(context: &TestContext) -> Verdict {
     join_all(calls).await;
     let summary = log.summary();
     ensure!(summary.acknowledged == summary.attempted, "not every call was answered: {summary}");
-    ensure!(summary.lost + summary.duplicated + summary.unexpected == 0, "not every request ran once: {summary}");
+    ensure!(
+        summary.lost + summary.duplicated + summary.unexpected == 0,
+        "not every request ran once: {summary}"
+    );
     Ok(())
 }
 
@@ -112,7 +115,7 @@ pub async fn calls_in_flight_can_be_awaited_later(context: &TestContext) -> Verd
     let mut first = client.request("wait").start::<u32>(&1).or_fail("the first call starts")?;
     let second = client.request("wait").start::<u32>(&2).or_fail("the second call starts")?;
     in_time(async {
-        first.handed_over().await;
+        first.sent().await;
         Ok(())
     })
     .await?;
@@ -134,7 +137,7 @@ pub async fn requests_sent_after_bind_are_served(context: &TestContext) -> Verdi
     let client = context.client().await?;
     let mut early = client.request("wait").start::<u32>(&7).or_fail("the call starts")?;
     in_time(async {
-        early.handed_over().await;
+        early.sent().await;
         Ok(())
     })
     .await?;
@@ -162,7 +165,8 @@ pub async fn unknown_service_is_unroutable(context: &TestContext) -> Verdict {
         error.is_unsent(),
         "no server can have run the call, yet it does not count as unsent: {error:?}"
     );
-    let reply: u32 = context.client().await?.call("wait", &1).await.or_fail("a call to a server is answered")?;
+    let reply: u32 =
+        context.client().await?.call("wait", &1).await.or_fail("a call to a server is answered")?;
     ensure!(reply == 1, "a call to a server got {reply}");
     Ok(())
 }
@@ -189,7 +193,7 @@ pub async fn abandoned_call_leaves_nothing_behind(context: &TestContext) -> Verd
     let reply: u32 = client.call("wait", &2).await.or_fail("the next call is answered")?;
     ensure!(reply == 2, "the next call got the reply {reply}: that of the abandoned one");
     // A server that was told of the cancellation sends no reply.
-    let is_counted = || client.stats().late_replies + server.handle.stats().abandoned == 1;
+    let is_counted = || client.stats().late_replies + server.handle.stats().cancelled == 1;
     eventually("the late reply is counted", is_counted).await?;
     ensure!(
         client.stats().in_flight == 0,

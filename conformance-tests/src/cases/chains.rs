@@ -29,7 +29,8 @@ pub async fn context_is_handed_on(context: &TestContext) -> Verdict {
     let request = chain.client.request("look").timeout(TIMEOUT).baggage("tenant", "zürich");
     let request = request.header("secret", "for the front").header("traceparent", TRACEPARENT);
     let seen: Seen = request.call(&()).await.or_fail("a call that makes another is answered")?;
-    let Seen { before_ms, at_the_back: SeenByBack { remaining_ms, headers, calls }, after_ms } = seen;
+    let Seen { before_ms, at_the_back: SeenByBack { remaining_ms, headers, calls }, after_ms } =
+        seen;
     let within = after_ms.saturating_sub(SLACK_MS)..=before_ms + SLACK_MS;
     ensure!(
         within.contains(&remaining_ms),
@@ -75,9 +76,9 @@ pub async fn abandoned_call_stops_the_whole_chain(context: &TestContext) -> Verd
     for (name, end) in [("front", &chain.front), ("back", &chain.back)] {
         let stats = end.handle.stats();
         ensure!(
-            stats.abandoned == 1,
+            stats.cancelled == 1,
             "at the {name} server, {} calls count as abandoned",
-            stats.abandoned
+            stats.cancelled
         );
     }
     let looked = chain.client.call::<Seen>("look", &()).await;
@@ -145,10 +146,7 @@ pub async fn deadline_stops_the_whole_chain(context: &TestContext) -> Verdict {
         best.add(stopped.and_then(|all| Some(*all.iter().max()? - *all.iter().min()?)));
     }
     let apart = best.least();
-    ensure!(
-        best.is_good(),
-        "the handlers of the chain stopped {apart:?} apart, at best"
-    );
+    ensure!(best.is_good(), "the handlers of the chain stopped {apart:?} apart, at best");
     Ok(())
 }
 

@@ -27,7 +27,8 @@ async fn call_crosses<C: Codec>(context: &TestContext, codec: C) -> Verdict {
         Router::new(codec.clone()).method("echo", |reading: Reading| async move { Ok(reading) });
     let _serving = RunningServer::start(transport, server, router);
     let client =
-        in_time(Client::connect(&context.calling().await?, service, codec).timeout(PATIENCE)).await?;
+        in_time(Client::connect(&context.calling().await?, service, codec).timeout(PATIENCE))
+            .await?;
     let back: Reading = client.call("echo", &reading()).await.or_fail("a call is answered")?;
     ensure!(back == reading(), "in {}, a value came back as {back:?}", C::CONTENT_TYPE);
     Ok(())
@@ -70,7 +71,8 @@ pub async fn events_cross_in_each_codec(context: &TestContext) -> Verdict {
 async fn event_crosses<C: Codec>(context: &TestContext, codec: C) -> Verdict {
     let channel = format!("{CHANNEL}.{}", C::CONTENT_TYPE.replace('/', "-"));
     let mut events: Subscriber<Reading> =
-        in_time(Subscriber::bind(&context.serving().await?, channel.clone(), codec.clone())).await?;
+        in_time(Subscriber::bind(&context.serving().await?, channel.clone(), codec.clone()))
+            .await?;
     let publisher = in_time(Publisher::connect(&context.calling().await?, channel, codec)).await?;
     publisher.publish("a", &reading()).await.or_fail("publishing")?;
     let event = next_event(&mut events).await?;

@@ -143,10 +143,7 @@ pub async fn panicking_handler_answers(context: &TestContext) -> Verdict {
         fault.message.contains("out of cheese"),
         "the fault does not hold the text of the panic: {fault:?}"
     );
-    ensure!(
-        !fault.message.contains(".rs"),
-        "the fault shows a path of the source: {fault:?}"
-    );
+    ensure!(!fault.message.contains(".rs"), "the fault shows a path of the source: {fault:?}");
     ensure!(
         server.handle.stats().panicked == 1,
         "{} panics were counted",

@@ -106,7 +106,8 @@ pub async fn close_ends_serving(context: &TestContext) -> Verdict {
 pub async fn nothing_arrives_after_close(context: &TestContext) -> Verdict {
     let service = SERVICE.try_into().or_fail("the service has a name")?;
     let transport = context.serving().await?;
-    let (_replies, mut requests_in) = in_time(transport.responder(&service, Window::new(9))).await?;
+    let (_replies, mut requests_in) =
+        in_time(transport.responder(&service, Window::new(9))).await?;
     let (requests, _replies_in) = in_time(context.calling().await?.requester(&service)).await?;
     for n in 0..3 {
         in_time(requests.send(raw_message(n)?)).await?;
@@ -142,8 +143,7 @@ pub async fn close_leaves_others_alone(context: &TestContext) -> Verdict {
 
 /// A service whose method `echo` returns its argument, and whose method `hang` never ends.
 fn echo() -> Router<MessagePack> {
-    services::echo()
-        .method("hang", |(): ()| async move { Ok(std::future::pending::<u32>().await) })
+    services::echo().method("hang", |(): ()| async move { Ok(std::future::pending::<u32>().await) })
 }
 
 /// The kind of the error that a call ended with, if it failed.

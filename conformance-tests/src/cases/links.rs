@@ -158,7 +158,7 @@ pub async fn suppressed_duplicate_is_run_once_whatever_is_cut(context: &TestCont
     call_over_cuts(context, &log).await?;
     context.note(format_args!(
         "{} duplicates were answered from the reply cache",
-        server.handle.stats().suppressed
+        server.handle.stats().duplicates
     ));
     let summary = log.summary();
     ensure!(summary.duplicated == 0, "a server that deduplicates ran a request twice: {summary}");
@@ -200,7 +200,10 @@ async fn call_over_cuts(context: &TestContext, log: &OperationLog) -> Verdict {
     cut?;
     let summary = log.summary();
     context.note(summary);
-    ensure!(summary.lost + summary.unexpected == 0, "the outcomes and the effects disagree: {summary}");
+    ensure!(
+        summary.lost + summary.unexpected == 0,
+        "the outcomes and the effects disagree: {summary}"
+    );
     Ok(())
 }
 

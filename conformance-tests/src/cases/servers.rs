@@ -27,7 +27,8 @@ pub async fn competing_servers_share(context: &TestContext) -> Verdict {
     let gate = Arc::new(Semaphore::new(0));
     let mut servers = Vec::new();
     for name in ["first", "second", "third"] {
-        servers.push(context.serve_within(Window::new(WINDOW), gated_with_name(&gate, name)).await?);
+        servers
+            .push(context.serve_within(Window::new(WINDOW), gated_with_name(&gate, name)).await?);
     }
     let client = context.client().await?;
     let busy = |server: &RunningServer| server.handle.stats().running == WINDOW as u64;
@@ -128,7 +129,8 @@ pub async fn draining_server_finishes_and_refuses(context: &TestContext) -> Verd
 pub async fn draining_server_leaves_the_rest_to_others(context: &TestContext) -> Verdict {
     context.require("settlement", |can| can.settlement).await?;
     let gate = Arc::new(Semaphore::new(0));
-    let draining = context.serve_within(Window::new(16), gated_with_name(&gate, "draining")).await?;
+    let draining =
+        context.serve_within(Window::new(16), gated_with_name(&gate, "draining")).await?;
     let client = context.client().await?;
     let start = |n: u64| client.request("wait").start::<String>(&n);
     let running: Vec<_> = (0..2).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
@@ -137,15 +139,15 @@ pub async fn draining_server_leaves_the_rest_to_others(context: &TestContext) ->
     let end = begin_to_drain(&draining.handle);
     // The other server is full at once, so that the draining one has time to receive by mistake.
     let other_gate = Arc::new(Semaphore::new(0));
-    let _other = context.serve_within(Window::new(1), gated_with_name(&other_gate, "other")).await?;
+    let _other =
+        context.serve_within(Window::new(1), gated_with_name(&other_gate, "other")).await?;
     let mut later: Vec<_> = (2..42).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     for call in &mut later {
-        call.handed_over().await;
+        call.sent().await;
     }
     other_gate.add_permits(later.len());
     for call in later {
-        let name =
-            call.await.or_fail("a request to a draining server is answered by another")?;
+        let name = call.await.or_fail("a request to a draining server is answered by another")?;
         ensure!(
             name == "other",
             "the {name} server answered a request that the other was due to get"
@@ -187,7 +189,10 @@ pub async fn window_bounds_unsettled_deliveries(context: &TestContext) -> Verdic
         _ = next_request(&mut narrow) => return Err(Failure::new("a third request came through a window of two")),
         third = next_request(&mut wide) => third?,
     };
-    ensure!(third.message.id != held[0].message.id, "a request that was held went to another responder, too");
+    ensure!(
+        third.message.id != held[0].message.id,
+        "a request that was held went to another responder, too"
+    );
     third.receipt.ack();
     // With room in its window, the first responder is served again.
     for delivery in held {
@@ -239,7 +244,8 @@ pub async fn requests_of_a_dead_server_go_on(context: &TestContext) -> Verdict {
 pub async fn request_run_at_most_once_goes_to_nobody_else(context: &TestContext) -> Verdict {
     context.require("settlement", |can| can.settlement).await?;
     let never = Arc::new(Semaphore::new(0));
-    let dying = context.serve_as(gated_with_name(&never, "dying"), |server| server.at_most_once()).await?;
+    let dying =
+        context.serve_as(gated_with_name(&never, "dying"), |server| server.at_most_once()).await?;
     let client = context.client().await?;
     let start = |n: u64| client.request("wait").start::<String>(&n);
     let begun: Vec<_> = (0..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;

@@ -91,9 +91,9 @@ fn outcome(entry: &Entry) -> Markup {
 
 /// The failures and the notes, backend by backend.
 fn remarks(reports: &[Report]) -> Markup {
-    let entries = reports.iter().flat_map(|report| {
-        report.entries.iter().map(move |entry| (&report.backend, entry))
-    });
+    let entries = reports
+        .iter()
+        .flat_map(|report| report.entries.iter().map(move |entry| (&report.backend, entry)));
     html! {
         ul {
             @for (backend, entry) in entries {

@@ -34,7 +34,11 @@ fn every_case_catches_a_flaw_or_has_a_reason() {
     for case in polywire_conformance::cases::ALL {
         let catches = cases::caught().any(|id| id == case.id);
         let is_listed = cases::UNCAUGHT.iter().any(|(id, _)| *id == case.id);
-        assert!(catches != is_listed, "{}: catches a flaw: {catches}, listed: {is_listed}", case.id);
+        assert!(
+            catches != is_listed,
+            "{}: catches a flaw: {catches}, listed: {is_listed}",
+            case.id
+        );
     }
     for (id, reason) in cases::UNCAUGHT {
         let exists = polywire_conformance::cases::ALL.iter().any(|case| case.id == *id);

@@ -1,4 +1,4 @@
-//! What callers send along for whoever comes after.
+//! Baggage: pairs of text that callers send along with their calls.
 
 use std::fmt;
 
@@ -7,21 +7,24 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use crate::message::Headers;
 
-/// Pairs of text that go along with a call, and with all the calls that come of it: a tenant, a
-/// language, an experiment.
+/// Pairs of text that a call carries, and every call that results from it: a tenant, a language,
+/// an experiment.
 ///
-/// They lie in the header `baggage`, as the [W3C](https://www.w3.org/TR/baggage/) says it: `key=value` with commas
-/// between, values percent-encoded. What does not read so is left out. There are at most 64 of
-/// them, of at most 8,192 bytes in all; what is beyond is left out as well, the latest first.
-/// Everybody on the way can read them: no secrets.
+/// The header `baggage` holds the pairs in the format of the
+/// [W3C](https://www.w3.org/TR/baggage/): `key=value`, separated by commas, with percent-encoded
+/// values. Malformed pairs are dropped. Baggage holds at most 64 pairs and 8,192 bytes, and drops
+/// the latest pairs first. Every server on the way can read the pairs, so they must hold no
+/// secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Baggage(Vec<(String, String)>);
 
 impl Baggage {
+    /// The name of the header.
     pub(crate) const HEADER: &'static str = "baggage";
     const PAIRS_MAX: usize = 64;
     const BYTES_MAX: usize = 8_192;
 
+    /// Reads the baggage from headers.
     pub(crate) fn of(headers: &Headers) -> Self {
         let mut baggage = Self::default();
         let text = headers.get(Self::HEADER).unwrap_or_default();
@@ -31,25 +34,26 @@ impl Baggage {
         baggage
     }
 
-    /// The value of `key`.
+    /// Returns the value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
-    /// All pairs.
+    /// Iterates over all pairs, in the order of the header.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// Sets `key` in these headers, in place of what it was.
+    /// Sets the pair in the baggage of these headers, and replaces an earlier value of `key`.
     pub(crate) fn add(headers: &mut Headers, key: &str, value: &str) {
         let mut baggage = Self::of(headers);
         baggage.insert(key.to_owned(), value.to_owned());
         baggage.write(headers);
     }
 
-    /// Adds what arrived to what leaves, which comes first.
+    /// Adds the received pairs to those that are sent. A pair that is sent wins over a received
+    /// pair with the same key.
     pub(super) fn propagate(arrived: &Headers, leaving: &mut Headers) {
         let Some(text) = arrived.get(Self::HEADER) else { return };
         if leaving.get(Self::HEADER).is_none() {
@@ -76,7 +80,7 @@ impl Baggage {
     }
 }
 
-/// As it stands in the header.
+/// Writes the pairs as the header holds them.
 impl fmt::Display for Baggage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut length = 0;
@@ -97,7 +101,7 @@ impl fmt::Display for Baggage {
     }
 }
 
-/// A key and its value, without the properties that may follow.
+/// Parses a key and its value, without the properties that may follow.
 fn pair(member: &str) -> Option<(String, String)> {
     let (key, value) = member.split(';').next()?.split_once('=')?;
     let decoded =
@@ -105,9 +109,9 @@ fn pair(member: &str) -> Option<(String, String)> {
     Some((decoded(key)?, decoded(value)?)).filter(|(key, _)| !key.is_empty())
 }
 
-/// What has a meaning in the header, and what is no printable ASCII.
+/// Characters to encode in values: those with a meaning in the header, and all but printable ASCII.
 const OF_VALUES: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'\\').add(b'%');
-/// What is no token of HTTP, besides.
+/// Characters to encode in keys: those of values, and those that no HTTP token contains.
 const OF_KEYS: &AsciiSet = &OF_VALUES
     .add(b'(')
     .add(b')')
@@ -142,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_comes_back() {
+    fn any_text_survives_encoding() {
         let mut written = Headers::new();
         for (key, value) in [("ten=ant", "a,b;c=d e%"), ("größe", "\u{7f}\n\"")] {
             Baggage::add(&mut written, key, value);
@@ -155,21 +159,21 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_read_is_left_out() {
+    fn malformed_pairs_are_dropped() {
         for text in ["", ",,", "=value", "key", "a=%FF", ";=;"] {
             assert_eq!(Baggage::of(&headers(text)), Baggage::default(), "{text:?}");
         }
     }
 
     #[test]
-    fn own_pairs_win_over_those_that_arrived() {
+    fn own_pairs_win_over_received_pairs() {
         let mut leaving = headers("tenant=ours");
         Baggage::propagate(&headers("tenant=theirs,language=de"), &mut leaving);
         assert_eq!(leaving.get(Baggage::HEADER), Some("tenant=ours,language=de"));
     }
 
     #[test]
-    fn what_is_beyond_the_bounds_is_left_out() {
+    fn pairs_beyond_the_bounds_are_dropped() {
         let mut many = Headers::new();
         for n in 0..100 {
             Baggage::add(&mut many, &format!("key{n}"), &"x".repeat(200));

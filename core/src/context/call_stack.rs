@@ -1,14 +1,14 @@
-//! Which calls led to a call.
+//! Call stacks: the chain of calls that led to a call.
 
 use std::fmt;
 
 use super::Context;
 
-/// The calls that led to one, the first one first, each as `service.method.number`.
+/// The chain of calls that led to a call, the first call first, each as `service.method.number`.
 ///
-/// They lie in the header `call-id-stack`, with commas between. A call that is made outside of a
-/// handler has none, and costs nothing. At most 32 are kept, of at most 4,096 bytes in all, the
-/// latest ones.
+/// The header `call-id-stack` holds the calls, separated by commas. A message that is sent outside
+/// of a handler has no such header. A stack holds at most 32 calls and 4,096 bytes, and drops the
+/// oldest calls first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallStack(Vec<String>);
 
@@ -17,7 +17,8 @@ impl CallStack {
     const DEPTH_MAX: usize = 32;
     const BYTES_MAX: usize = 4_096;
 
-    pub(super) fn of(context: &Context) -> Self {
+    /// Appends the call of this context to the stack in its headers.
+    fn of(context: &Context) -> Self {
         let before = context.headers.get(Self::HEADER).unwrap_or_default();
         let mut calls: Vec<_> =
             before.split(',').filter(|call| !call.is_empty()).map(str::to_owned).collect();
@@ -32,12 +33,13 @@ impl CallStack {
         Self(calls)
     }
 
-    /// The calls, the first one first.
+    /// Iterates over the calls, the first call first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 }
 
+/// Writes the stack as the header holds it.
 impl fmt::Display for CallStack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join(","))
@@ -45,9 +47,15 @@ impl fmt::Display for CallStack {
 }
 
 impl Context {
-    /// How this call stands in the stack.
+    /// Returns the calls that led here, the first call first; this call is the last.
+    #[must_use]
+    pub fn call_stack(&self) -> CallStack {
+        CallStack::of(self)
+    }
+
+    /// Formats this call as an element of a stack.
     fn to_call(&self) -> String {
-        // A comma may stand in an address, and not in a stack.
+        // Addresses may contain commas, and commas separate the elements of a stack.
         let names = [&self.service, &self.method, &self.topic].into_iter().flatten();
         let names: Vec<_> = names.map(|name| name.as_str().replace(',', "%2C")).collect();
         format!("{}.{:016x}", names.join("."), self.call)
@@ -71,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn stack_grows_by_the_call_that_is_answered() {
+    fn stack_grows_by_the_call_that_is_processed() {
         let first = call(1, &[]).call_stack();
         let stack: Vec<_> = first.iter().collect();
         assert_eq!(stack.len(), 1);
@@ -82,13 +90,13 @@ mod tests {
     }
 
     #[test]
-    fn each_attempt_has_the_number_of_its_call() {
+    fn every_attempt_has_the_number_of_its_call() {
         assert_eq!(call(1, &[]).call_stack(), call(1, &[]).call_stack());
         assert_ne!(call(1, &[]).call_stack(), call(2, &[]).call_stack());
     }
 
     #[test]
-    fn endless_recursion_does_not_make_it_endless() {
+    fn endless_recursion_does_not_grow_the_stack_endlessly() {
         let mut stack = String::new();
         for id in 0..100 {
             stack = call(id, &[(CallStack::HEADER, &stack)]).call_stack().to_string();

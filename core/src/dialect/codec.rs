@@ -1,14 +1,18 @@
-//! How a value becomes bytes.
+//! Codecs: formats of values, each of which is a dialect.
 
 use bytes::BytesMut;
+use bytestring::ByteString;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use super::Dialect;
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::message::{Body, Message};
 
 /// A format for values: two functions and a media type.
 ///
-/// JSON and MessagePack are ready in `polywire-codec`; yours is as short as this one, which writes
-/// values as Rust's debug text and reads nothing but numbers:
+/// `polywire-codec` has JSON and MessagePack. An implementation of yours is as short as this one,
+/// which writes values as decimal text and reads only numbers:
 ///
 /// ```
 /// use polywire_core::{Codec, Error, ErrorKind, Result};
@@ -42,23 +46,109 @@ use crate::error::Result;
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Codec: Clone + Send + Sync + 'static {
-    /// The media type that travels with what this codec wrote.
+    /// The media type of encoded values. It is sent with every value.
     const CONTENT_TYPE: &'static str;
 
     /// Appends `value` to `buf`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the format cannot hold the value; what was
-    /// appended to `buf` by then is unspecified.
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the format cannot hold the value. The
+    /// content of `buf` is then unspecified.
     fn encode<T: Serialize + ?Sized>(&self, value: &T, buf: &mut BytesMut) -> Result<()>;
 
-    /// Reads a value that takes up all of `bytes`.
+    /// Reads a value that fills all of `bytes`.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if `bytes` are not of this format, hold
-    /// another type, or go on after the value; the error says where, as a path into the value,
-    /// and what was expected.
+    /// another type, or continue after the value. The error names the position, as a path into the
+    /// value, and the expected type.
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T>;
+}
+
+impl<C: Codec> Dialect for C {
+    fn encode_call<T: Serialize + ?Sized>(&self, args: &T, message: &mut Message) -> Result<()> {
+        write(self, args, message)
+    }
+
+    fn decode_call<T: DeserializeOwned>(&self, message: &Message) -> Result<T> {
+        read(self, message)
+    }
+
+    fn encode_outcome<T: Serialize + ?Sized>(
+        &self,
+        outcome: Result<&T, &Fault>,
+        message: &mut Message,
+    ) -> Result<()> {
+        match outcome {
+            Ok(value) => write(self, value, message),
+            Err(fault) => {
+                let details = fault.value().map(|value| encode(self, &value)).transpose()?;
+                message.content_type =
+                    details.as_ref().map(|_| ByteString::from_static(C::CONTENT_TYPE));
+                let fault = fault.clone();
+                message.fault = Some(Box::new(match details {
+                    Some(details) => fault.with_details(details),
+                    None => fault,
+                }));
+                Ok(())
+            }
+        }
+    }
+
+    fn decode_outcome<T: DeserializeOwned>(
+        &self,
+        message: &mut Message,
+    ) -> Result<Result<T, Fault>> {
+        match message.fault.take() {
+            Some(fault) => Ok(Err(*fault)),
+            None => read(self, message).map(Ok),
+        }
+    }
+
+    fn decode_details<T: DeserializeOwned>(&self, fault: &Fault, message: &Message) -> Result<T> {
+        check_format::<C>(message)?;
+        self.decode(&fault.details)
+    }
+}
+
+/// Encodes a value into the body, and sets the media type.
+fn write<C: Codec, T: Serialize + ?Sized>(
+    codec: &C,
+    value: &T,
+    message: &mut Message,
+) -> Result<()> {
+    message.body = Body::from(encode(codec, value)?);
+    message.content_type = Some(ByteString::from_static(C::CONTENT_TYPE));
+    Ok(())
+}
+
+/// Encodes a value into a buffer of its own.
+fn encode<C: Codec, T: Serialize + ?Sized>(codec: &C, value: &T) -> Result<BytesMut> {
+    let mut buf = BytesMut::with_capacity(128);
+    codec.encode(value, &mut buf)?;
+    Ok(buf)
+}
+
+/// Decodes a value from the body, without a copy if the body is one piece.
+fn read<C: Codec, T: DeserializeOwned>(codec: &C, message: &Message) -> Result<T> {
+    check_format::<C>(message)?;
+    match message.body.as_slice() {
+        Some(bytes) => codec.decode(bytes),
+        None => codec.decode(&message.body.clone().into_bytes()),
+    }
+}
+
+/// Fails if the message names a format other than that of the codec.
+fn check_format<C: Codec>(message: &Message) -> Result<()> {
+    if let Some(other) = message.content_type.as_ref().filter(|found| ***found != *C::CONTENT_TYPE)
+    {
+        let error = Error::new(
+            ErrorKind::Codec,
+            "cannot decode the body: it has another format than expected",
+        );
+        return Err(error.with("found", other).with("expected", C::CONTENT_TYPE));
+    }
+    Ok(())
 }

@@ -1,15 +1,16 @@
-//! Two formats for one service.
+//! Pairs of codecs: two formats for one service.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Dialect;
-use crate::dialect::Codec;
+use super::{Codec, Dialect};
 use crate::error::{Fault, Result};
 use crate::message::Message;
 
-/// Either of two formats. A server takes both, and answers each request in the format that it came
-/// in; what a caller sends is in the first.
+/// A pair of codecs as a dialect.
+///
+/// A server accepts both formats, and replies in the format of the request. A client sends in the
+/// first format. A message without a media type counts as one in the first format.
 ///
 /// ```
 /// # use polywire_codec::{Json, MessagePack};
@@ -64,7 +65,7 @@ impl<A: Codec, B: Codec> Dialect for (A, B) {
     }
 }
 
-/// Whether it says that it is in this format. One that says nothing is taken for one in the first.
+/// Returns `true` if the message names the format of the codec.
 fn is_of<C: Codec>(message: &Message) -> bool {
     message.content_type.as_deref() == Some(C::CONTENT_TYPE)
 }

@@ -1,20 +1,22 @@
-//! Errors that a method declares, and that cross the wire as themselves.
+//! Declared errors: errors of a method that cross the wire as themselves.
 
+use std::convert::Infallible;
 use std::fmt;
 
 use serde::de::DeserializeOwned;
 
+use super::{CallError, Fault, Result};
 use crate::dialect::Dialect;
-use crate::error::{CallError, Fault, Result};
 use crate::message::Message;
 
-/// An error that a method declares: its callers get it back as itself, in [`CallError::Declared`].
+/// An error that a method declares, so that callers get it back in [`CallError::Declared`].
 ///
-/// Derive it: `#[derive(Fault)]`, which comes with the feature `macros`. On the wire it is a
-/// [`Fault`], whose [kind](Fault::kind) says which error it is, and whose details hold its fields
-/// in the format of the call. A caller that knows nothing of it sees that fault.
+/// Derive it: `#[derive(Fault)]`, which comes with the feature `macros`. On the wire a declared
+/// error is a [`Fault`]. The fault's [kind](Fault::kind) names the error, and its details hold the
+/// error's fields in the format of the call. A caller that does not declare the error gets that
+/// fault.
 ///
-/// By hand, it is this:
+/// An implementation by hand:
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -61,15 +63,16 @@ use crate::message::Message;
     note = "derive it: `#[derive(Debug, polywire::Fault)]`, and implement `std::error::Error`; or answer `polywire::Fault`"
 )]
 pub trait Declared: std::error::Error + Send + Sync + Sized + 'static {
-    /// What it is on the wire.
+    /// Converts the error into the fault that crosses the wire.
     fn into_fault(self) -> Fault;
 
-    /// The error that the fault was; `None`, if it is none of this type, or its details cannot be
-    /// read.
+    /// Converts a fault back into the error.
+    ///
+    /// Returns `None` if the fault is no error of this type, or if its details cannot be read.
     fn from_fault<D: Dialect>(fault: &Received<'_, D>) -> Option<Self>;
 }
 
-/// A fault that came from the peer, with what it takes to read its details.
+/// A fault from the peer, together with the dialect that reads its details.
 pub struct Received<'r, D> {
     dialect: &'r D,
     fault: &'r Fault,
@@ -77,28 +80,28 @@ pub struct Received<'r, D> {
 }
 
 impl<D: Dialect> Received<'_, D> {
-    /// What the peer calls it.
+    /// Returns the peer's own name for the failure.
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.fault.kind
     }
 
-    /// The whole fault.
+    /// Returns the whole fault.
     #[must_use]
     pub fn fault(&self) -> &Fault {
         self.fault
     }
 
-    /// Its details as a value.
+    /// Decodes the details into a value.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if they are not such a value, saying where and
-    /// why.
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the details are no such value, with the
+    /// position and the cause.
     pub fn details<T: DeserializeOwned>(&self) -> Result<T> {
         let details = self.dialect.decode_details(self.fault, self.message);
         details.inspect_err(|error| {
-            tracing::debug!(?error, kind = self.kind(), "a fault of unknown details")
+            tracing::debug!(?error, kind = self.kind(), "cannot decode the details of a fault")
         })
     }
 }
@@ -109,15 +112,15 @@ impl<D> fmt::Debug for Received<'_, D> {
     }
 }
 
-/// What a caller makes of a fault that came with a message.
+/// A conversion of a received fault, and the message that carried it, into the error of a call.
 pub(crate) type FaultDecoder<D, E> = fn(&D, Fault, &Message) -> CallError<E>;
 
-/// Takes every fault for one.
+/// Converts every fault into [`CallError::Fault`].
 pub(crate) fn as_fault<D, E>(_: &D, fault: Fault, _: &Message) -> CallError<E> {
     CallError::Fault(fault)
 }
 
-/// Takes a fault for the error that it was.
+/// Converts a fault into [`CallError::Declared`] if the method declares it.
 pub(crate) fn as_declared<D: Dialect, E: Declared>(
     dialect: &D,
     fault: Fault,
@@ -126,5 +129,34 @@ pub(crate) fn as_declared<D: Dialect, E: Declared>(
     match E::from_fault(&Received { dialect, fault: &fault, message }) {
         Some(error) => CallError::Declared(error),
         None => CallError::Fault(fault),
+    }
+}
+
+/// Converts a declared error back into its [`Fault`], for callers of methods that declare
+/// different errors.
+impl<E: Declared> From<CallError<E>> for CallError {
+    fn from(error: CallError<E>) -> Self {
+        match error {
+            CallError::DeadlineExceeded(target) => Self::DeadlineExceeded(target),
+            CallError::Failed(error) => Self::Failed(error),
+            CallError::Fault(fault) => Self::Fault(fault),
+            CallError::Declared(error) => Self::Fault(error.into_fault()),
+        }
+    }
+}
+
+/// Converts like [the plain `CallError`](#impl-From<CallError>-for-Fault); a declared error of the
+/// called method becomes its fault.
+impl<E: Declared> From<CallError<E>> for Fault {
+    fn from(error: CallError<E>) -> Self {
+        CallError::<Infallible>::from(error).into()
+    }
+}
+
+/// Converts a declared error into the fault that crosses the wire, so that `?` works in a handler
+/// that returns any fault.
+impl<E: Declared> From<E> for Fault {
+    fn from(error: E) -> Self {
+        error.into_fault()
     }
 }

@@ -1,4 +1,4 @@
-//! Failures of the peer: what it answered instead of a result.
+//! Faults: failures that the peer answered instead of a result.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,15 +6,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::error::report;
-use crate::error::{CallError, CallTarget, Declared, Error};
+use super::report;
+use super::{CallTarget, Code, Error};
 
-/// What a peer answered instead of a result.
+/// A failure that the peer answered instead of a result.
 ///
-/// It crosses the wire whole: [`code`](Self::code) for code to branch on, [`kind`](Self::kind) as
-/// the peer's own name for it (the type of its error), [`message`](Self::message) for people, and
-/// [`details`](Self::details) as the peer encoded them. An error type of yours becomes one by
-/// `#[derive(Fault)]`; see [`Declared`].
+/// A fault crosses the wire whole. It has a [`code`](Self::code) for code to branch on, and a
+/// [`kind`](Self::kind), the peer's own name for the failure (the type of its error). It has a
+/// [`message`](Self::message) for people, and [`details`](Self::details) as the peer encoded them.
+/// `#[derive(Fault)]` turns an error type of yours into a fault; see
+/// [`Declared`](crate::Declared).
+///
+/// Two faults are equal if what crosses the wire is equal. The [target](Self::target) of the call
+/// does not count, since the client adds it.
 ///
 /// ```
 /// use polywire_core::{Code, Fault};
@@ -22,52 +26,29 @@ use crate::error::{CallError, CallTarget, Declared, Error};
 /// let fault = Fault::new(Code::Application, "only 3 left").with_kind("OutOfStock");
 /// assert_eq!(fault.to_string(), "OutOfStock: only 3 left");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Fault {
-    /// Who has to act on it.
+    /// The way in which the call failed.
     pub code: Code,
     /// The peer's own name for the failure. The default is the code's name.
     pub kind: String,
-    /// What happened, for people.
+    /// A description for people.
     pub message: String,
-    /// More of it, as the peer's codec wrote it. The default is nothing.
+    /// Further information, as the peer's codec wrote it. The default is nothing.
     pub details: Bytes,
-    /// What is to become the details, in whatever format the fault is sent.
+    /// The value that becomes the details, in the format in which the fault is sent.
     value: Option<Value>,
-    /// Who answered with it; it does not travel.
-    callee: CallTarget,
+    /// The target of the call that got the fault. It does not cross the wire.
+    target: CallTarget,
 }
 
-/// A value that nobody has written yet.
+/// A value that no codec has written yet.
 #[derive(Clone)]
 struct Value(Arc<dyn erased_serde::Serialize + Send + Sync>);
 
-/// Which of the few ways a call can fail at the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Code {
-    /// The method ran and says no: an expected failure of the application.
-    Application,
-    /// The peer does not know the caller, or the caller may not do this.
-    Denied,
-    /// The peer ran out of the caller's time.
-    DeadlineExceeded,
-    /// The peer is not the one for this call, and so is no other that was there: see
-    /// [`Fault::declined`]. Nothing of it was carried out.
-    Declined,
-    /// The method crashed, or its result could not be encoded: a bug at the peer.
-    Internal,
-    /// The arguments are not what the method takes.
-    InvalidArguments,
-    /// The service has no method of that name.
-    MethodNotFound,
-    /// The peer cannot take the call now: it is draining or overloaded. Another one may.
-    Unavailable,
-}
-
 impl Fault {
-    /// A fault named after its code, without details.
+    /// Creates a fault that is named after its code and has no details.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
@@ -76,23 +57,23 @@ impl Fault {
             message: message.into(),
             details: Bytes::new(),
             value: None,
-            callee: CallTarget::unknown(),
+            target: CallTarget::unknown(),
         }
     }
 
-    /// A fault whose message is that of an error and its causes, in one line.
+    /// Creates a fault whose message is the text of an error and its causes, in one line.
     #[must_use]
     pub fn of(code: Code, error: &dyn std::error::Error) -> Self {
         Self::new(code, report(error))
     }
 
-    /// What a handler answers that is not the one for this call, though another server of the
-    /// service may be.
+    /// Creates the fault by which a handler declines a request, so that another server of the
+    /// service can process it.
     ///
-    /// The caller does not get to see it, as long as there is one: the request goes to another
-    /// server, to each once at most where it is known who they are. It is not carried out here,
-    /// so that doing so elsewhere is no second time. When nobody is left, or it was declined
-    /// [too often](crate::Capabilities::declining), the caller gets this fault.
+    /// The request counts as not processed here, so running it elsewhere is no second run. Where
+    /// the transport knows its servers, each gets the request at most once. The caller does not
+    /// see the fault unless every server declines, or the request is declined
+    /// [too often](crate::Capabilities::declining).
     ///
     /// ```
     /// # use polywire_codec::MessagePack;
@@ -112,42 +93,55 @@ impl Fault {
         Self::new(Code::Declined, because)
     }
 
-    /// Names the failure: usually the type of the error that it was.
+    /// Sets the name of the failure: usually the type of the original error.
     #[must_use]
     pub fn with_kind(self, kind: impl Into<String>) -> Self {
         Self { kind: kind.into(), ..self }
     }
 
-    /// Adds details, already encoded.
+    /// Sets the details, already encoded.
     #[must_use]
     pub fn with_details(self, details: impl Into<Bytes>) -> Self {
         Self { details: details.into(), value: None, ..self }
     }
 
-    /// Adds details as a value, which is written in the format that the fault is sent in: by a
-    /// [`Dialect`](crate::Dialect), that is by a [`Router`](crate::Router) or what `#[service]`
-    /// writes. Elsewhere it stays behind.
+    /// Sets the details as a value, to be written in the format in which the fault is sent.
+    ///
+    /// A [`Dialect`](crate::Dialect) writes the value: that of a [`Router`](crate::Router), or of
+    /// the code that `#[service]` generates. A fault that no dialect writes is sent without the
+    /// value.
     #[must_use]
     pub fn with_value(self, value: impl Serialize + Send + Sync + 'static) -> Self {
         Self { details: Bytes::new(), value: Some(Value(Arc::new(value))), ..self }
     }
 
-    /// Who answered with it, as its caller knows.
+    /// Returns the target of the call that got this fault, as far as the client knows it.
     #[must_use]
-    pub fn callee(&self) -> &CallTarget {
-        &self.callee
+    pub fn target(&self) -> &CallTarget {
+        &self.target
     }
 
-    pub(crate) fn of_callee(self, callee: &CallTarget) -> Self {
-        if self.callee.is_unknown() { Self { callee: callee.clone(), ..self } } else { self }
+    /// Sets the target of the call, unless it is known already.
+    pub(super) fn with_target(self, target: &CallTarget) -> Self {
+        if self.target.is_unknown() { Self { target: target.clone(), ..self } } else { self }
     }
 
-    /// The value that is to become the details, for a [`Dialect`](crate::Dialect) that writes it.
+    /// Returns the value that becomes the details, for a [`Dialect`](crate::Dialect) to write.
     #[must_use]
     pub fn value(&self) -> Option<impl Serialize + '_> {
         self.value.as_ref().map(|value| &*value.0)
     }
 }
+
+impl PartialEq for Fault {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { code, kind, message, details, value, target: _ } = self;
+        (code, kind, message, details, value)
+            == (&other.code, &other.kind, &other.message, &other.details, &other.value)
+    }
+}
+
+impl Eq for Fault {}
 
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -163,6 +157,7 @@ impl PartialEq for Value {
 
 impl Eq for Value {}
 
+/// Writes the kind and the message.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, self.message)
@@ -171,129 +166,26 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// What went wrong on the side of a handler, told to its caller: an [internal](Code::Internal)
-/// fault with the error and its causes as the message.
+/// Converts a local error of a handler for its caller: an [internal](Code::Internal) fault, whose
+/// message is the error and its causes.
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         Self::new(Code::Internal, report(&error)).with_kind("Error")
     }
 }
 
-/// What a handler's own call came to, told to the handler's caller: what the service that it called
-/// has answered, by its kind, message and details. If that found our call at fault, it is
-/// [internal](Code::Internal) here; and if it declined, [unavailable](Code::Unavailable), since
-/// that does not mean that this one does.
-impl From<CallError> for Fault {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Declared(never) => match never {},
-            CallError::Fault(fault) => {
-                let code = match fault.code {
-                    Code::InvalidArguments | Code::MethodNotFound => Code::Internal,
-                    Code::Declined => Code::Unavailable,
-                    code => code,
-                };
-                Self { code, ..fault }
-            }
-            CallError::Failed(error) => error.into(),
-            CallError::DeadlineExceeded(callee) if callee.is_unknown() => {
-                Self::new(Code::DeadlineExceeded, "a call it made took too long")
-            }
-            CallError::DeadlineExceeded(callee) => Self::new(
-                Code::DeadlineExceeded,
-                format!("a call it made, of {callee}, took too long"),
-            ),
-        }
-    }
-}
-
-/// As [from the plain `CallError`](#impl-From<CallError>-for-Fault); what the other service's
-/// method declares is told as it is.
-impl<E: Declared> From<CallError<E>> for Fault {
-    fn from(error: CallError<E>) -> Self {
-        CallError::<std::convert::Infallible>::from(error).into()
-    }
-}
-
-/// What a method declares, as it travels; so `?` works in a handler that answers any fault.
-impl<E: Declared> From<E> for Fault {
-    fn from(error: E) -> Self {
-        error.into_fault()
-    }
-}
-
-impl Code {
-    /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
-        Self::Application,
-        Self::DeadlineExceeded,
-        Self::Internal,
-        Self::InvalidArguments,
-        Self::MethodNotFound,
-        Self::Unavailable,
-        Self::Denied,
-        Self::Declined,
-    ];
-
-    /// The name of the code, as wires with text carry it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Application => "Application",
-            Self::Denied => "Denied",
-            Self::DeadlineExceeded => "DeadlineExceeded",
-            Self::Declined => "Declined",
-            Self::Internal => "Internal",
-            Self::InvalidArguments => "InvalidArguments",
-            Self::MethodNotFound => "MethodNotFound",
-            Self::Unavailable => "Unavailable",
-        }
-    }
-
-    /// The code of that name. A name from a newer peer is [`Code::Internal`]: it failed, and we do
-    /// not know how.
-    #[must_use]
-    pub fn from_name(name: &str) -> Self {
-        Self::ALL.into_iter().find(|code| code.as_str() == name).unwrap_or(Self::Internal)
-    }
-
-    /// The number of the code, as compact wires carry it.
-    #[must_use]
-    pub fn as_u8(self) -> u8 {
-        match self {
-            Self::Application => 1,
-            Self::DeadlineExceeded => 2,
-            Self::Internal => 3,
-            Self::InvalidArguments => 4,
-            Self::MethodNotFound => 5,
-            Self::Unavailable => 6,
-            Self::Denied => 7,
-            Self::Declined => 8,
-        }
-    }
-
-    /// The code of that number. A number from a newer peer is [`Code::Internal`].
-    #[must_use]
-    pub fn from_u8(number: u8) -> Self {
-        Self::ALL.into_iter().find(|code| code.as_u8() == number).unwrap_or(Self::Internal)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Address;
 
     #[test]
-    fn codes_survive_both_spellings() {
-        for code in Code::ALL {
-            assert_eq!(Code::from_name(code.as_str()), code);
-            assert_eq!(Code::from_u8(code.as_u8()), code);
-        }
-    }
-
-    #[test]
-    fn unknown_codes_are_internal() {
-        assert_eq!(Code::from_name("Teapot"), Code::Internal);
-        assert_eq!(Code::from_u8(200), Code::Internal);
+    fn faults_are_equal_if_what_crosses_the_wire_is() {
+        let fault = Fault::new(Code::Application, "out of stock");
+        let target = CallTarget::new(Some(Address::new("shop").unwrap()), None);
+        let received = fault.clone().with_target(&target);
+        assert_eq!(received, fault);
+        assert_ne!(received.target(), fault.target());
+        assert_ne!(fault.clone().with_kind("OutOfStock"), fault);
     }
 }

@@ -7,8 +7,7 @@ use tokio::time::timeout;
 use super::DeadLetter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Address;
-use crate::rpc::DEFAULT_TIMEOUT;
-use crate::transport::{DeadLetterQueue, DeadLetterSource, Transport};
+use crate::transport::{DEFAULT_TIMEOUT, DeadLetterQueue, DeadLetterSource, Transport};
 
 /// Dead letters of a job queue, a service, or a group of subscribers.
 ///

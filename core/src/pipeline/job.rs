@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result, report};
 use crate::message::{DeadLetterReason, Message};
 use crate::transport::{Capabilities, DeadLetterInfo, Delivery, Outcome, Receipt, RetryAfter};
 use crate::worker::Retries;
-use crate::worker::work_loop::dead_letter;
+use crate::worker::dead_letter_or_discard;
 
 /// Decoder of messages with a hidden dialect, so that [`Puller`](super::Puller) and
 /// [`Subscriber`](crate::Subscriber) have no type parameter for the dialect.
@@ -55,7 +55,7 @@ impl<T> Job<T> {
             }
             Err(error) => {
                 let reason = DeadLetterReason::Unreadable;
-                receipt.settle(dead_letter(&capabilities, reason, report(&error)));
+                receipt.settle(dead_letter_or_discard(&capabilities, reason, report(&error)));
                 Err(error)
             }
         }

@@ -14,7 +14,7 @@ use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::message::{Address, Headers, Message};
 use crate::middleware::Trace;
-use crate::rpc::DEFAULT_TIMEOUT;
+use crate::transport::DEFAULT_TIMEOUT;
 use crate::transport::Transport;
 
 /// Sender of jobs to a queue, each for exactly one worker.

@@ -11,9 +11,7 @@ use crate::message::Address;
 use crate::rpc::Handler;
 use crate::service::Service;
 use crate::transport::{Transport, Window};
-use crate::worker::receive_loop::EndpointLabel;
-use crate::worker::work_loop::{HandlerService, WorkHandle, WorkLoop};
-use crate::worker::{Retries, Serving};
+use crate::worker::{EndpointLabel, HandlerService, Retries, Serving, WorkHandle, WorkLoop};
 
 /// Worker that runs a handler for each job of a queue, for at most a [`Window`] of jobs at once.
 ///
@@ -156,7 +154,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
             }
             let receiver = transport.puller(&queue, window).await?;
             let work_loop = WorkLoop::new(
-                EndpointLabel { end: "worker", name: queue.clone() },
+                EndpointLabel { role: "worker", name: queue.clone() },
                 receiver,
                 window,
                 retries,

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, DeadLetterReason};
 use crate::pipeline::{DecodeFn, Job, Unsettled};
 use crate::transport::{Capabilities, Delivery};
-use crate::worker::work_loop::dead_letter;
+use crate::worker::dead_letter_or_discard;
 
 /// Received event: a value and its topic.
 ///
@@ -31,7 +31,11 @@ impl<T> Event<T> {
             let text = "cannot decode the event: it has no topic";
             let reason = DeadLetterReason::Unreadable;
             let error = Error::new(ErrorKind::Codec, text);
-            delivery.receipt.settle(dead_letter(&capabilities, reason, error.to_string()));
+            delivery.receipt.settle(dead_letter_or_discard(
+                &capabilities,
+                reason,
+                error.to_string(),
+            ));
             return Err(error);
         };
         Ok(Self { topic, job: Job::decode(delivery, decode, capabilities)? })

@@ -15,9 +15,7 @@ use crate::message::{Address, Filter};
 use crate::rpc::Handler;
 use crate::service::Service;
 use crate::transport::{Filters, Group, Transport, Window};
-use crate::worker::receive_loop::EndpointLabel;
-use crate::worker::work_loop::{HandlerService, WorkHandle, WorkLoop};
-use crate::worker::{Retries, Serving};
+use crate::worker::{EndpointLabel, HandlerService, Retries, Serving, WorkHandle, WorkLoop};
 
 /// Listener that runs a handler for each event of a channel, for at most a [`Window`] of events at
 /// once.
@@ -182,7 +180,7 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
             }
             let EventStream { receiver, filters, dropped } = request.open().await?;
             let work_loop = WorkLoop::new(
-                EndpointLabel { end: "listener", name: channel.clone() },
+                EndpointLabel { role: "listener", name: channel.clone() },
                 receiver,
                 window,
                 retries,

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::message::{Address, Headers, Message};
 use crate::middleware::Trace;
 use crate::pipeline::OneWaySender;
-use crate::rpc::DEFAULT_TIMEOUT;
+use crate::transport::DEFAULT_TIMEOUT;
 use crate::transport::Transport;
 
 /// Sender of events to a channel: each event has a topic and goes to every subscriber with a

@@ -1,5 +1,4 @@
-//! The calls that a server carries out, so that they can be stopped when nobody waits for them any
-//! more.
+//! The running calls of a server, which stop when their callers cancel.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
@@ -11,41 +10,42 @@ use std::task::Poll;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-use super::deduplication::CallKey;
+use super::call_key::CallKey;
 
-/// The calls that are being carried out, but for those that are done at once: at most a window of
-/// them.
+/// The running calls of a server, at most a window of them.
 ///
-/// A call may be there twice, if it was delivered twice. Its key comes from the network, so it is
-/// hashed with care.
+/// A call that ends on the first poll is not entered. A call that was delivered twice is entered
+/// once, and both deliveries stop when the caller cancels.
 #[derive(Default)]
 pub(super) struct Cancellations {
     calls: Mutex<HashMap<CallKey, Arc<Notify>>>,
-    missed: EarlyCancels,
+    early: EarlyCancels,
 }
 
-/// Calls that were abandoned while they were not being carried out: they may come later. As others
-/// carry out most of them, only the latest are remembered.
+/// Cancels that arrived before their calls.
+///
+/// Most of these calls run on other servers and never arrive, so only the latest
+/// [`EARLY_CANCELS_MAX`] are kept.
 #[derive(Default)]
 struct EarlyCancels {
-    /// So that nobody who comes takes a lock for nothing.
+    /// `true` once a cancel was kept, so that a server without cancels takes no lock.
     is_any: AtomicBool,
-    /// The oldest first.
+    /// The calls, and their order with the oldest first.
     calls: Mutex<(HashSet<CallKey>, VecDeque<CallKey>)>,
 }
 
-/// How many are remembered.
-const MISSED_MAX: usize = 1024;
+/// The number of early cancels that are kept.
+const EARLY_CANCELS_MAX: usize = 1024;
 
 impl EarlyCancels {
-    fn note(&self, caller: &CallKey) {
+    fn insert(&self, key: &CallKey) {
         let mut calls = self.lock();
         let (known, order) = &mut *calls;
-        if !known.insert(caller.clone()) {
+        if !known.insert(key.clone()) {
             return;
         }
-        order.push_back(caller.clone());
-        if order.len() > MISSED_MAX
+        order.push_back(key.clone());
+        if order.len() > EARLY_CANCELS_MAX
             && let Some(oldest) = order.pop_front()
         {
             known.remove(&oldest);
@@ -53,8 +53,8 @@ impl EarlyCancels {
         self.is_any.store(true, Ordering::Release);
     }
 
-    fn contains(&self, caller: &CallKey) -> bool {
-        self.is_any.load(Ordering::Acquire) && self.lock().0.contains(caller)
+    fn contains(&self, key: &CallKey) -> bool {
+        self.is_any.load(Ordering::Acquire) && self.lock().0.contains(key)
     }
 
     fn lock(&self) -> MutexGuard<'_, (HashSet<CallKey>, VecDeque<CallKey>)> {
@@ -63,43 +63,44 @@ impl EarlyCancels {
 }
 
 impl Cancellations {
-    /// What `work` comes to; `None`, if its caller stops waiting before, in which case the work is
-    /// dropped, unless the caller `is_answered`.
-    pub(super) async fn unless_abandoned<F: Future>(
+    /// Runs `work` and returns its output. Returns `None` if the caller cancels first.
+    ///
+    /// On a cancel, the work is dropped. Work whose caller `is_replied` continues to its end.
+    pub(super) async fn unless_cancelled<F: Future>(
         &self,
-        caller: CallKey,
+        key: CallKey,
         work: F,
-        is_answered: impl Fn() -> bool,
+        is_replied: impl Fn() -> bool,
     ) -> Option<F::Output> {
-        if self.missed.contains(&caller) {
+        if self.early.contains(&key) {
             return None;
         }
         tokio::pin!(work);
-        let mut place = None;
-        let abandoned = poll_fn(|cx| {
+        let mut registration = None;
+        let done_or_cancelled = poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(done));
             }
-            let place = place.get_or_insert_with(|| self.enter(caller.clone()));
-            place.abandoned.as_mut().poll(cx).map(|()| None)
+            let registration = registration.get_or_insert_with(|| self.register(key.clone()));
+            registration.cancelled.as_mut().poll(cx).map(|()| None)
         });
-        match abandoned.await {
-            None if is_answered() => Some(work.await),
+        match done_or_cancelled.await {
+            None if is_replied() => Some(work.await),
             outcome => outcome,
         }
     }
 
-    /// Stops a call, if it is being carried out; if it comes later, it is not begun.
-    pub(super) fn abandon(&self, caller: &CallKey) {
-        match self.lock().get(caller) {
-            Some(abandoned) => abandoned.notify_waiters(),
-            None => self.missed.note(caller),
+    /// Cancels a call. If the call is not running, it is not started when it arrives later.
+    pub(super) fn cancel(&self, key: &CallKey) {
+        match self.lock().get(key) {
+            Some(notify) => notify.notify_waiters(),
+            None => self.early.insert(key),
         }
     }
 
-    fn enter(&self, caller: CallKey) -> Registration<'_> {
-        let notify = self.lock().entry(caller.clone()).or_default().clone();
-        Registration { underway: self, caller, abandoned: Box::pin(notify.notified_owned()) }
+    fn register(&self, key: CallKey) -> Registration<'_> {
+        let notify = self.lock().entry(key.clone()).or_default().clone();
+        Registration { table: self, key, cancelled: Box::pin(notify.notified_owned()) }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<CallKey, Arc<Notify>>> {
@@ -107,19 +108,20 @@ impl Cancellations {
     }
 }
 
-/// The place of a call in the table.
-struct Registration<'u> {
-    underway: &'u Cancellations,
-    caller: CallKey,
-    abandoned: Pin<Box<OwnedNotified>>,
+/// The entry of a running delivery in the table. Dropping it removes the entry.
+struct Registration<'c> {
+    table: &'c Cancellations,
+    key: CallKey,
+    cancelled: Pin<Box<OwnedNotified>>,
 }
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
-        let mut underway = self.underway.lock();
-        // The table's own, and that of this place, which is still there.
-        if underway.get(&self.caller).is_some_and(|notify| Arc::strong_count(notify) <= 2) {
-            underway.remove(&self.caller);
+        let mut calls = self.table.lock();
+        // The table and this registration hold one reference each. More belong to another delivery
+        // of the call.
+        if calls.get(&self.key).is_some_and(|notify| Arc::strong_count(notify) <= 2) {
+            calls.remove(&self.key);
         }
     }
 }
@@ -133,73 +135,73 @@ mod tests {
     use super::*;
     use crate::message::{CallId, ReplyTo};
 
-    fn caller(number: u64) -> CallKey {
+    fn key(number: u64) -> CallKey {
         (ReplyTo::new("client"), Some(CallId(number)))
     }
 
     #[tokio::test]
-    async fn abandoned_call_is_dropped_and_no_other_one() {
-        let underway = Cancellations::default();
+    async fn cancelled_call_is_dropped_and_no_other_call() {
+        let table = Cancellations::default();
         let (dropped, mut is_dropped) = tokio::sync::oneshot::channel::<()>();
         let work = async {
             pending::<()>().await;
             drop(dropped);
         };
-        let mut one = Box::pin(underway.unless_abandoned(caller(1), work, || false));
-        let mut other = Box::pin(underway.unless_abandoned(caller(2), pending::<()>(), || false));
+        let mut one = Box::pin(table.unless_cancelled(key(1), work, || false));
+        let mut other = Box::pin(table.unless_cancelled(key(2), pending::<()>(), || false));
         assert!((&mut one).now_or_never().is_none() && (&mut other).now_or_never().is_none());
-        underway.abandon(&caller(3));
+        table.cancel(&key(3));
         assert!((&mut one).now_or_never().is_none());
-        underway.abandon(&caller(1));
+        table.cancel(&key(1));
         assert_eq!((&mut one).now_or_never(), Some(None));
         drop(one);
         assert!(is_dropped.try_recv().is_err());
         assert!((&mut other).now_or_never().is_none());
         drop(other);
-        assert!(underway.lock().is_empty());
+        assert!(table.lock().is_empty());
     }
 
     #[tokio::test]
-    async fn both_deliveries_of_a_call_are_stopped() {
-        let underway = Cancellations::default();
-        let mut both = [(); 2]
-            .map(|()| Box::pin(underway.unless_abandoned(caller(1), pending::<()>(), || false)));
+    async fn cancel_stops_both_deliveries_of_a_call() {
+        let table = Cancellations::default();
+        let mut both =
+            [(); 2].map(|()| Box::pin(table.unless_cancelled(key(1), pending::<()>(), || false)));
         both.iter_mut().for_each(|one| assert!(one.now_or_never().is_none()));
-        underway.abandon(&caller(1));
+        table.cancel(&key(1));
         both.iter_mut().for_each(|one| assert_eq!(one.now_or_never(), Some(None)));
     }
 
     #[tokio::test]
-    async fn one_of_two_that_is_done_leaves_the_other_its_place() {
-        let underway = Cancellations::default();
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let mut one = Box::pin(underway.unless_abandoned(caller(1), told, || false));
-        let mut other = Box::pin(underway.unless_abandoned(caller(1), pending::<()>(), || false));
+    async fn delivery_that_ends_leaves_the_other_registered() {
+        let table = Cancellations::default();
+        let (finish, finished) = tokio::sync::oneshot::channel();
+        let mut one = Box::pin(table.unless_cancelled(key(1), finished, || false));
+        let mut other = Box::pin(table.unless_cancelled(key(1), pending::<()>(), || false));
         assert!((&mut one).now_or_never().is_none() && (&mut other).now_or_never().is_none());
-        tell.send(()).unwrap();
+        finish.send(()).unwrap();
         assert_eq!((&mut one).now_or_never(), Some(Some(Ok(()))));
         drop(one);
-        underway.abandon(&caller(1));
+        table.cancel(&key(1));
         assert_eq!((&mut other).now_or_never(), Some(None));
     }
 
     #[tokio::test]
-    async fn what_was_abandoned_before_it_came_is_not_begun() {
-        let underway = Cancellations::default();
-        for number in 0..=MISSED_MAX as u64 {
-            underway.abandon(&caller(number));
-            underway.abandon(&caller(number));
+    async fn call_that_was_cancelled_before_it_arrived_is_not_started() {
+        let table = Cancellations::default();
+        for number in 0..=EARLY_CANCELS_MAX as u64 {
+            table.cancel(&key(number));
+            table.cancel(&key(number));
         }
-        let begun = |number| underway.unless_abandoned(caller(number), ready(5), || false);
-        assert_eq!(begun(1).await, None);
-        assert_eq!(begun(0).await, Some(5), "the oldest is forgotten");
-        assert_eq!(begun(5000).await, Some(5));
+        let started = |number| table.unless_cancelled(key(number), ready(5), || false);
+        assert_eq!(started(1).await, None);
+        assert_eq!(started(0).await, Some(5), "the oldest is dropped");
+        assert_eq!(started(5000).await, Some(5));
     }
 
     #[tokio::test]
-    async fn what_is_done_at_once_has_no_place() {
-        let underway = Cancellations::default();
-        assert_eq!(underway.unless_abandoned(caller(1), ready(5), || false).await, Some(5));
-        assert!(underway.lock().is_empty());
+    async fn call_that_ends_at_once_is_not_registered() {
+        let table = Cancellations::default();
+        assert_eq!(table.unless_cancelled(key(1), ready(5), || false).await, Some(5));
+        assert!(table.lock().is_empty());
     }
 }

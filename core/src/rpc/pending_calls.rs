@@ -1,5 +1,6 @@
-//! The calls in flight: who waits for which reply. No I/O and no clock.
+//! The table of in-flight calls, which matches replies with their callers. No I/O and no clock.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -10,88 +11,95 @@ use tokio::sync::oneshot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{CallId, Message};
 
-/// The table of calls in flight of one requester, bounded by `max`.
+/// The in-flight calls of one requester, at most `max`.
 pub(super) struct PendingCalls {
     state: Mutex<State>,
     max: usize,
 }
 
 struct State {
-    waiting: FxHashMap<CallId, oneshot::Sender<Result<Message>>>,
+    calls: FxHashMap<CallId, oneshot::Sender<Result<Message>>>,
+    /// The number of the latest call.
     last: u64,
+    /// The error for calls after the table was closed.
     closed: Option<Error>,
 }
 
 impl PendingCalls {
+    /// Creates an empty table for at most `max` calls.
     pub(super) fn new(max: usize) -> Self {
         Self {
-            state: Mutex::new(State { waiting: FxHashMap::default(), last: 0, closed: None }),
+            state: Mutex::new(State { calls: FxHashMap::default(), last: 0, closed: None }),
             max,
         }
     }
 
-    /// Enters a call into the table.
+    /// Adds a new call to the table. Dropping the returned future removes the call.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Overloaded`] if the table is full, or the error that it was closed with.
+    /// [`ErrorKind::Overloaded`] if the table is full, or the error that the table was closed with.
     pub(super) fn open(self: &Arc<Self>) -> Result<PendingCall> {
-        let (answer, reply) = oneshot::channel();
+        let (sender, reply) = oneshot::channel();
         let mut state = self.lock();
         if let Some(error) = &state.closed {
             return Err(error.clone());
         }
-        if state.waiting.len() >= self.max {
-            let error = Error::new(ErrorKind::Overloaded, "too many calls in flight");
+        if state.calls.len() >= self.max {
+            let error = Error::new(
+                ErrorKind::Overloaded,
+                "cannot start the call: too many calls are in flight",
+            );
             return Err(error.with("limit", self.max).unsent());
         }
         state.last += 1;
         let id = CallId(state.last);
-        state.waiting.insert(id, answer);
-        Ok(PendingCall { pending: self.clone(), id, reply, answered: false })
+        state.calls.insert(id, sender);
+        Ok(PendingCall { table: self.clone(), id, reply, completed: false })
     }
 
-    /// Ends the call with this outcome. `false` if nobody waits for it.
+    /// Completes the call with this outcome. Returns `false` if the call has ended already.
     pub(super) fn complete(&self, id: CallId, outcome: Result<Message>) -> bool {
-        let waiting = self.lock().waiting.remove(&id);
-        waiting.is_some_and(|answer| answer.send(outcome).is_ok())
+        let sender = self.lock().calls.remove(&id);
+        sender.is_some_and(|sender| sender.send(outcome).is_ok())
     }
 
-    /// Fails every call in flight.
+    /// Fails every in-flight call.
     pub(super) fn fail_all(&self, error: &Error) {
-        let waiting = std::mem::take(&mut self.lock().waiting);
-        for answer in waiting.into_values() {
-            // Whoever gave up in this very moment needs no error.
-            let _ = answer.send(Err(error.clone()));
+        let calls = std::mem::take(&mut self.lock().calls);
+        for sender in calls.into_values() {
+            // The caller may have dropped the call in the meantime.
+            let _ = sender.send(Err(error.clone()));
         }
     }
 
-    /// Fails every call in flight, and every later one.
+    /// Fails every in-flight call, and every later call.
     pub(super) fn close(&self, error: &Error) {
         self.lock().closed.get_or_insert_with(|| error.clone().unsent());
         self.fail_all(error);
     }
 
+    /// Returns the number of in-flight calls.
     pub(super) fn len(&self) -> usize {
-        self.lock().waiting.len()
+        self.lock().calls.len()
     }
 
-    /// No code of ours panics while it holds the lock, and the table would be whole even then.
+    // No code panics while it holds the lock, and the table would be consistent even then.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place in the table, and the future of the outcome. Dropping it takes the call out of the
-/// table.
+/// An entry of the table, and the future of its outcome. Dropping it removes the entry.
 pub(super) struct PendingCall {
-    pending: Arc<PendingCalls>,
+    table: Arc<PendingCalls>,
     id: CallId,
     reply: oneshot::Receiver<Result<Message>>,
-    answered: bool,
+    completed: bool,
 }
 
 impl PendingCall {
+    /// Returns the number of the call.
     pub(super) fn id(&self) -> CallId {
         self.id
     }
@@ -102,19 +110,20 @@ impl Future for PendingCall {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = std::task::ready!(Pin::new(&mut self.reply).poll(cx));
-        self.answered = true;
-        // The table drops the answering side only by answering, so a lost one means that it is gone
-        // as a whole.
+        self.completed = true;
+        // The table completes each call before it drops the sender. A lost sender means that the
+        // table itself was dropped.
         Poll::Ready(
-            outcome.unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "the requester is gone"))),
+            outcome
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "the requester is closed"))),
         )
     }
 }
 
 impl Drop for PendingCall {
     fn drop(&mut self) {
-        if !self.answered {
-            self.pending.lock().waiting.remove(&self.id);
+        if !self.completed {
+            self.table.lock().calls.remove(&self.id);
         }
     }
 }
@@ -139,17 +148,17 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_call_leaves_nothing_behind_and_its_reply_is_late() {
+    fn dropped_call_leaves_no_entry_and_its_reply_is_late() {
         let pending = table(10);
-        let ticket = pending.open().unwrap();
-        let id = ticket.id();
-        drop(ticket);
+        let call = pending.open().unwrap();
+        let id = call.id();
+        drop(call);
         assert_eq!(pending.len(), 0);
         assert!(!pending.complete(id, Ok(Message::default())));
     }
 
     #[test]
-    fn numbers_are_never_used_twice() {
+    fn call_ids_are_never_reused() {
         let pending = table(10);
         let first = pending.open().unwrap().id();
         let second = pending.open().unwrap().id();
@@ -157,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_refuses_and_says_its_bound() {
+    fn full_table_refuses_and_names_its_bound() {
         let pending = table(1);
         let held = pending.open().unwrap();
         let error = pending.open().map(drop).unwrap_err();
@@ -169,13 +178,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn closing_fails_the_waiting_and_the_coming() {
+    async fn closing_fails_in_flight_and_later_calls() {
         let pending = table(10);
         let waiting = pending.open().unwrap();
         pending.close(&Error::new(ErrorKind::Closed, "closed"));
         let error = waiting.await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed);
-        assert!(!error.is_unsent(), "it was in flight: nobody knows");
+        assert!(!error.is_unsent(), "the call was in flight, so its outcome is unknown");
         let later = pending.open().map(drop).unwrap_err();
         assert_eq!(later.kind(), ErrorKind::Closed);
         assert!(later.is_unsent());

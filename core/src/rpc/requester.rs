@@ -1,103 +1,85 @@
-//! The raw calling end: requests out, each matched with its reply.
+//! The untyped client: a service that sends requests and matches their replies.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 
-use super::DEFAULT_TIMEOUT;
-use super::pending_calls::{PendingCall, PendingCalls};
+use super::pending_calls::PendingCall;
+use super::reply_reader::{ClientStats, ReplyReader};
 use crate::context::propagate;
-use crate::error::{CallError, Code, Error, ErrorKind, Result};
+use crate::error::{CallError, Code, Error, Result};
 use crate::message::{Address, CallId, Deadline, Message};
-use crate::service::HandedOver;
-use crate::service::{Reply, Request, Service};
-use crate::transport::Transport;
-use crate::transport::{Receiver, Sender, Sending};
+use crate::service::{Reply, Request, SentSignal, Service};
+use crate::transport::{DEFAULT_TIMEOUT, Sender, Sending, Transport};
 
-/// The calling end of a service as a [`Service`]: what a [`Client`](crate::Client) calls in the
-/// end, without types.
+/// The client of a service as a [`Service`], without types: the innermost service of a
+/// [`Client`](crate::Client).
 ///
-/// Clones share one end and one table of calls in flight. When the last one is dropped, the end is
-/// closed.
+/// Clones share one connection and one table of in-flight calls. Dropping the last clone closes
+/// the connection.
 #[derive(Clone)]
 pub struct Requester(Arc<Inner>);
 
 struct Inner {
     service: Address,
     sender: Sender,
-    inbox: Arc<ReplyReader>,
-    reader: AbortHandle,
-    knows_priorities: bool,
-    /// How often a request is sent that servers decline.
-    declines_max: u32,
-}
-
-/// What the reading task shares with the callers.
-struct ReplyReader {
-    pending: Arc<PendingCalls>,
-    late_replies: AtomicU64,
-    bad_replies: AtomicU64,
+    replies: Arc<ReplyReader>,
+    /// The task that reads the replies.
+    task: AbortHandle,
+    has_priorities: bool,
+    /// The number of times that a request is sent when servers decline it.
+    sends_max: u32,
 }
 
 impl Requester {
-    /// Calls in flight at once, unless said otherwise. The default is 131,072.
+    /// The default maximum number of in-flight calls: 131,072.
     pub const DEFAULT_PENDING_MAX: usize = 1 << 17;
 
-    /// Opens the calling end of `service`, for at most `pending_max` calls in flight.
+    /// Opens a requester of `service` for at most `pending_max` in-flight calls.
     ///
     /// # Errors
     ///
-    /// What the transport's [`requester`](Transport::requester) says.
+    /// The error of the transport's [`requester`](Transport::requester).
     pub async fn open<T: Transport>(
         transport: &T,
         service: Address,
         pending_max: usize,
     ) -> Result<Self> {
         let (sender, receiver) = transport.requester(&service).await?;
-        let inbox = Arc::new(ReplyReader {
-            pending: Arc::new(PendingCalls::new(pending_max)),
-            late_replies: AtomicU64::new(0),
-            bad_replies: AtomicU64::new(0),
-        });
-        // Owned by the requester, which stops it when it goes.
-        let reader = tokio::spawn(inbox.clone().read(receiver)).abort_handle();
-        let can = transport.capabilities();
-        let declines_max = if can.declining { 1 } else { DECLINES_MAX };
-        let knows_priorities = can.priorities;
-        Ok(Self(Arc::new(Inner { service, sender, inbox, reader, knows_priorities, declines_max })))
+        let replies = Arc::new(ReplyReader::new(pending_max));
+        // The requester owns the task, and aborts it when dropped.
+        let task = tokio::spawn(replies.clone().run(receiver)).abort_handle();
+        let capabilities = transport.capabilities();
+        let sends_max = if capabilities.declining { 1 } else { SENDS_MAX };
+        let has_priorities = capabilities.priorities;
+        Ok(Self(Arc::new(Inner { service, sender, replies, task, has_priorities, sends_max })))
     }
 
-    /// The service that is called.
+    /// Returns the service that is called.
     #[must_use]
     pub fn service(&self) -> &Address {
         &self.0.service
     }
 
-    /// What the end has counted so far.
+    /// Returns the counters of the client.
     #[must_use]
     pub fn stats(&self) -> ClientStats {
-        let inbox = &self.0.inbox;
-        ClientStats {
-            in_flight: inbox.pending.len(),
-            late_replies: inbox.late_replies.load(Ordering::Relaxed),
-            bad_replies: inbox.bad_replies.load(Ordering::Relaxed),
-        }
+        self.0.replies.stats()
     }
 }
 
 impl Service for Requester {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
-        let Request { mut message, oneway, idempotent, handed_over, .. } = request;
+        let Request { mut message, oneway, idempotent, sent_signal, .. } = request;
         message.idempotent |= idempotent;
         let deadline = *message.deadline.get_or_insert_with(|| Deadline::after(DEFAULT_TIMEOUT));
         if deadline.is_expired() {
             return Err(CallError::deadline_exceeded());
         }
-        if message.priority.is_some() && !self.0.knows_priorities {
+        if message.priority.is_some() && !self.0.has_priorities {
             return Err(Error::unsupported("priorities").into());
         }
         if oneway {
@@ -105,7 +87,7 @@ impl Service for Requester {
             self.0.sender.send_within(message, deadline.remaining()).await?;
             return Ok(Reply::default());
         }
-        let exchange = self.0.exchange_until_taken(message, deadline, handed_over);
+        let exchange = self.0.exchange_until_accepted(message, deadline, sent_signal);
         match timeout_at(deadline.instant(), exchange).await {
             Ok(reply) => Ok(Reply::from(reply?)),
             Err(_) => Err(CallError::deadline_exceeded()),
@@ -114,47 +96,53 @@ impl Service for Requester {
 }
 
 impl Inner {
-    /// Sends a request, again and again while servers decline it, if the transport does not give it
-    /// to another one by itself; then waits for the reply.
-    async fn exchange_until_taken(
+    /// Sends a request and waits for the reply. Where the transport does not forward declined
+    /// requests to other servers, sends the request again while servers decline it.
+    async fn exchange_until_accepted(
         &self,
         message: Message,
         deadline: Deadline,
-        handed_over: Option<HandedOver>,
+        sent_signal: Option<SentSignal>,
     ) -> Result<Message> {
-        let handed_over = || handed_over.iter().for_each(HandedOver::tell);
-        for _ in 1..self.declines_max {
-            let reply = self.exchange(message.clone(), deadline, handed_over).await?;
+        let on_sent = || sent_signal.iter().for_each(SentSignal::raise);
+        for _ in 1..self.sends_max {
+            let reply = self.exchange(message.clone(), deadline, on_sent).await?;
             if reply.fault.as_ref().is_none_or(|fault| fault.code != Code::Declined) {
                 return Ok(reply);
             }
-            tracing::debug!("a server declined; the next one is asked");
+            tracing::debug!("a server declined the request; it is sent again");
         }
-        self.exchange(message, deadline, handed_over).await
+        self.exchange(message, deadline, on_sent).await
     }
 
+    /// Sends a request as a new call, and waits for the reply.
     async fn exchange(
         &self,
         mut message: Message,
         deadline: Deadline,
-        handed_over: impl Fn(),
+        on_sent: impl Fn(),
     ) -> Result<Message> {
-        let ticket = self.inbox.pending.open()?;
-        let call = ticket.id();
-        message.id = Some(call);
-        let waiting = CancelOnDrop { sender: &self.sender, call, deadline };
-        let reply = exchange(self.sender.send(message), ticket, handed_over).await;
-        waiting.end();
+        let call = self.replies.pending().open()?;
+        message.id = Some(call.id());
+        let cancel = CancelOnDrop { sender: &self.sender, call: call.id(), deadline };
+        let reply = send_and_wait(self.sender.send(message), call, on_sent).await;
+        cancel.disarm();
         reply
     }
 }
 
-/// How often a request is sent in all that servers decline: they are not told apart, so this is
-/// their bound.
-const DECLINES_MAX: u32 = 8;
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
 
-/// A caller that waits for the outcome of a call. Dropped before that is there, it says so to who
-/// works on it; when the deadline has passed, they know.
+/// The number of times that a request is sent when servers decline it. The requester does not know
+/// which server declined, so it cannot stop after each has declined once.
+const SENDS_MAX: u32 = 8;
+
+/// A guard that cancels the call when it is dropped before the reply. It does nothing after the
+/// deadline, which the server knows.
 struct CancelOnDrop<'a> {
     sender: &'a Sender,
     call: CallId,
@@ -162,7 +150,7 @@ struct CancelOnDrop<'a> {
 }
 
 impl CancelOnDrop<'_> {
-    fn end(self) {
+    fn disarm(self) {
         std::mem::forget(self);
     }
 }
@@ -175,12 +163,12 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
-/// Sends, then waits for the reply. A reply may overtake the confirm of its request, so both are
-/// awaited at once.
-async fn exchange(
+/// Sends, then waits for the reply. A reply may overtake the confirm of its request, so the two
+/// are awaited together.
+async fn send_and_wait(
     sending: Sending<'_>,
     mut reply: PendingCall,
-    handed_over: impl FnOnce(),
+    on_sent: impl FnOnce(),
 ) -> Result<Message> {
     let sent = tokio::select! {
         biased;
@@ -189,57 +177,12 @@ async fn exchange(
     };
     match sent {
         Ok(()) => {
-            handed_over();
+            on_sent();
             reply.await
         }
-        // A link that is lost after all has gone over it fails the send, and not the call.
+        // If the connection is lost after the request and the reply have crossed it, the send
+        // fails and the call succeeds.
         Err(error) => reply.now_or_never().unwrap_or(Err(error)),
-    }
-}
-
-impl ReplyReader {
-    async fn read(self: Arc<Self>, mut receiver: Receiver) {
-        while let Some(next) = receiver.next().await {
-            match next {
-                Ok(delivery) => {
-                    self.take(delivery.message);
-                    delivery.receipt.ack();
-                }
-                Err(error) => self.fail(error),
-            }
-        }
-        self.pending.close(&Error::new(ErrorKind::Closed, "the transport is closed"));
-    }
-
-    fn take(&self, mut message: Message) {
-        let taken = message.id.take().is_some_and(|id| self.pending.complete(id, Ok(message)));
-        if !taken {
-            self.late_replies.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!("dropped a reply that nobody waits for");
-        }
-    }
-
-    fn fail(&self, error: Error) {
-        match error.call() {
-            Some(call) => {
-                self.pending.complete(call, Err(error));
-            }
-            // The replies to whatever is in flight are lost with the link they would have come
-            // over.
-            None if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::RepliesLost) => {
-                self.pending.fail_all(&error);
-            }
-            None => {
-                self.bad_replies.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(?error, "dropped a reply that cannot be read");
-            }
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.reader.abort();
     }
 }
 
@@ -247,16 +190,4 @@ impl fmt::Debug for Requester {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Requester").field("service", self.service()).finish_non_exhaustive()
     }
-}
-
-/// What a calling end has counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ClientStats {
-    /// Calls that wait for their outcome now.
-    pub in_flight: usize,
-    /// Replies that came when nobody waited for them any more.
-    pub late_replies: u64,
-    /// Replies that could not be read, and named no call.
-    pub bad_replies: u64,
 }

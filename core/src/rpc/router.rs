@@ -1,7 +1,8 @@
-//! The table of a service's methods, and of what it does about events.
+//! Routers: services made of methods by name, and of event handlers by topic.
 
 mod extract;
 mod handler;
+mod method;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,28 +12,25 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
-use serde::Serialize;
 
 pub use self::extract::{Extract, FromState, State};
 pub use self::handler::Handler;
-use self::handler::{Method, Typed};
-use super::replier::Encode;
+use self::method::{Method, StatefulHandler, encode_reply};
 use crate::context::Context;
 use crate::dialect::Dialect;
-use crate::error::report;
 use crate::error::{CallError, Code, Error, Fault, Result};
-use crate::message::{Address, Filter, Message};
-use crate::service::{Reply, Request, Service};
+use crate::message::{Address, Filter};
+use crate::service::{EncodeReply, Reply, Request, Service};
 
-/// A service made of async functions: methods by their names, handlers of events by their topics.
+/// A service made of async functions: methods by their names, event handlers by their topics.
 ///
 /// A handler takes its arguments as one value that serde can read: a tuple, a struct, a number.
-/// Before that it may ask for up to four things, in any order: the [`Context`], the
-/// [`Headers`](crate::Headers), the [`State`] of the router, or what you can [`Extract`]. It
-/// answers with a value that serde can write, or a [`Fault`], which `?` makes of every error that a
-/// method can [declare](crate::Declared).
+/// Before the arguments, a handler may ask for up to four values, in any order: the [`Context`],
+/// the [`Headers`](crate::Headers), the [`State`] of the router, or a type of yours that implements
+/// [`Extract`]. A handler returns a value that serde can write, or a [`Fault`]. `?` converts every
+/// error that a method can [declare](crate::Declared) into a fault.
 ///
-/// Names may have dots; [`nest`](Self::nest) puts a router's methods under a word of their own.
+/// Names may contain dots; [`nest`](Self::nest) puts the methods of a router under a word.
 ///
 /// ```
 /// # use polywire_codec::Json;
@@ -46,7 +44,7 @@ use crate::service::{Reply, Request, Service};
 /// }
 ///
 /// async fn count(State(calls): State<Arc<AtomicU64>>, context: Context, (): ()) -> Result<u64, Fault> {
-///     println!("{:?} are left", context.remaining());
+///     println!("{:?} until the deadline", context.remaining());
 ///     Ok(calls.fetch_add(1, Ordering::Relaxed))
 /// }
 ///
@@ -58,15 +56,16 @@ use crate::service::{Reply, Request, Service};
 /// ```
 pub struct Router<D, S = ()> {
     dialect: D,
-    /// The same, for replies that come early.
-    encoder: Arc<dyn Encode>,
+    /// The dialect with its type erased, for early replies.
+    encoder: Arc<dyn EncodeReply>,
     state: S,
     methods: HashMap<Address, Box<dyn Method<D>>>,
     events: Vec<(Filter, Box<dyn Method<D>>)>,
 }
 
 impl<D: Dialect> Router<D> {
-    /// A router without methods that speaks `dialect`: a codec, or a foreign system's convention.
+    /// Creates a router without methods. Its calls are encoded in `dialect`: a codec, or the
+    /// convention of a foreign system.
     #[must_use]
     pub fn new(dialect: D) -> Self {
         Self::with_state(dialect, ())
@@ -74,7 +73,7 @@ impl<D: Dialect> Router<D> {
 }
 
 impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
-    /// A router whose handlers can ask for `state`, each time for a clone, by [`State`].
+    /// Creates a router whose handlers can ask for `state` by [`State`]. Each request gets a clone.
     #[must_use]
     pub fn with_state(dialect: D, state: S) -> Self {
         let encoder = Arc::new(dialect.clone());
@@ -85,7 +84,8 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
     ///
     /// # Panics
     ///
-    /// If `name` is not an address, or taken: that is a bug in the program, found when it starts.
+    /// If `name` is not an address, or the router has a method of that name: a bug in the program,
+    /// found when it starts.
     #[must_use]
     #[track_caller]
     pub fn method<H, M>(self, name: &str, handler: H) -> Self
@@ -94,16 +94,16 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
         M: 'static,
     {
         let address = Address::new(name).unwrap_or_else(|error| refuse(error));
-        let method = Typed::new(handler, self.state.clone());
+        let method = StatefulHandler::new(handler, self.state.clone());
         self.with(address, Box::new(method))
     }
 
     /// Adds a handler of the events whose topics match `filter`, for a
     /// [`Listener`](crate::Listener) to [serve](crate::Listener::serve).
     ///
-    /// Every handler whose filter matches is run, side by side. An event is done when all of them
-    /// succeed. If one fails, the others are still run to their end; and if the event is tried
-    /// again, then by all of them. One that matches no filter is done at once.
+    /// An event runs every handler whose filter matches, concurrently, and succeeds if all of them
+    /// succeed. If a handler fails, the others still run to their end; a retry of the event runs
+    /// all of them again. An event that matches no filter succeeds.
     ///
     /// ```
     /// # use polywire_codec::MessagePack;
@@ -115,7 +115,7 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
     /// # let transport = Memory::new();
     /// let orders = Router::new(MessagePack)
     ///     .on("*.paid", |amount: f64| async move {
-    ///         println!("{amount} more");
+    ///         println!("{amount} more were paid");
     ///         Ok(())
     ///     })
     ///     .on("#", |context: Context, _: f64| async move {
@@ -134,7 +134,7 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
     ///
     /// # Panics
     ///
-    /// If `filter` is not a filter: that is a bug in the program, found when it starts.
+    /// If `filter` is not a filter: a bug in the program, found when it starts.
     #[must_use]
     #[track_caller]
     pub fn on<H, M>(mut self, filter: impl TryInto<Filter, Error: Into<Error>>, handler: H) -> Self
@@ -143,19 +143,19 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
         M: 'static,
     {
         let filter = filter.try_into().unwrap_or_else(|error| refuse::<Error>(error.into()));
-        let handler = Typed::new(handler, self.state.clone());
+        let handler = StatefulHandler::new(handler, self.state.clone());
         self.events.push((filter, Box::new(handler)));
         self
     }
 
-    /// Adds all methods of `inner`, each under `word` and a dot. They keep their state. Its
-    /// handlers of events are added as they are.
+    /// Adds all methods of `inner`, each under `word` and a dot, with their own state. Event
+    /// handlers are added unchanged.
     ///
-    /// [`Client::nested`](crate::Client::nested) calls them as if they were on their own.
+    /// [`Client::nested`](crate::Client::nested) calls such methods by their own names.
     ///
     /// # Panics
     ///
-    /// If `word` is not an address, or a name is taken: that is a bug in the program, found when it
+    /// If `word` is not an address, or a name is in use: a bug in the program, found when it
     /// starts.
     #[must_use]
     #[track_caller]
@@ -189,7 +189,7 @@ fn refuse<E: fmt::Display>(reason: E) -> ! {
 }
 
 impl<D, S> Router<D, S> {
-    /// The names of all methods, sorted.
+    /// Returns the names of all methods, sorted.
     #[must_use]
     pub fn methods(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.methods.keys().map(Address::as_str).collect();
@@ -197,53 +197,55 @@ impl<D, S> Router<D, S> {
         names
     }
 
-    /// The filters of all handlers of events, for a listener that wants no others.
+    /// Iterates over the filters of all event handlers, for a listener that subscribes to nothing
+    /// else.
     pub fn filters(&self) -> impl Iterator<Item = &Filter> {
         self.events.iter().map(|(filter, _)| filter)
     }
 }
 
 impl<D: Dialect, S: Send + Sync + 'static> Service for Router<D, S> {
-    // Boxed as a whole: what a server wraps around it has room for it several times.
+    // Boxed as a whole, so that the futures of a server do not each embed it.
     fn call(&self, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send {
-        let context = match &request.asker {
-            Some(asker) => {
-                asker.speaks(&self.encoder);
+        let context = match &request.reply_slot {
+            Some(slot) => {
+                slot.set_encoder(&self.encoder);
                 None
             }
-            // Called within a handler, in its own process: the handler's caller is not ours to
-            // answer.
-            None => Context::unasked(),
+            // A handler calls this router in its own process. The slot in the context belongs to
+            // the handler's caller.
+            None => Context::without_reply_slot(),
         };
-        let answering = self.answering(request);
+        let reply = self.dispatch(request);
         match context {
-            Some(context) => context.carry(answering).boxed(),
-            None => answering,
+            Some(context) => context.carry(reply).boxed(),
+            None => reply,
         }
     }
 }
 
 impl<D: Dialect, S: Send + Sync + 'static> Router<D, S> {
-    fn answering(&self, request: Request) -> BoxFuture<'_, Result<Reply, CallError>> {
+    /// Runs the method or the event handlers that the request names.
+    fn dispatch(&self, request: Request) -> BoxFuture<'_, Result<Reply, CallError>> {
         let method = request.message.method.as_ref().and_then(|name| self.methods.get(name));
         match (method, &request.message.topic) {
             (Some(method), _) => method.call(&self.dialect, request),
-            (None, Some(_)) if !self.events.is_empty() => self.spread(request).boxed(),
-            _ => ready(Ok(self.unknown(&request))).boxed(),
+            (None, Some(_)) if !self.events.is_empty() => self.run_event(request).boxed(),
+            _ => ready(Ok(self.not_found(&request))).boxed(),
         }
     }
 }
 
 impl<D: Dialect, S> Router<D, S> {
-    /// Lets all handlers of the topic run to their end, even if one panics. The reply is that of
-    /// the first one that failed, if one has.
-    async fn spread(&self, request: Request) -> Result<Reply, CallError> {
+    /// Runs all handlers of the topic to their end, even if one panics. Returns the reply of the
+    /// first handler that failed, if there is one.
+    async fn run_event(&self, request: Request) -> Result<Reply, CallError> {
         let matches = |filter: &Filter| {
             request.message.topic.as_ref().is_some_and(|topic| filter.matches(topic))
         };
         let handlers = self.events.iter().filter(|(filter, _)| matches(filter));
         let running = handlers.map(|(_, handler)| {
-            AssertUnwindSafe(handler.share(&self.dialect, &request)).catch_unwind()
+            AssertUnwindSafe(handler.call_shared(&self.dialect, &request)).catch_unwind()
         });
         let mut failed = None;
         for outcome in join_all(running).await {
@@ -255,13 +257,13 @@ impl<D: Dialect, S> Router<D, S> {
         Ok(failed.unwrap_or_default())
     }
 
-    fn unknown(&self, request: &Request) -> Reply {
+    fn not_found(&self, request: &Request) -> Reply {
         let message = match &request.message.method {
             Some(name) => format!("the service has no method {name}"),
             None => "the request names no method".to_owned(),
         };
         let fault = Fault::new(Code::MethodNotFound, message);
-        answer::<D, ()>(&self.dialect, request, &Err(fault))
+        encode_reply::<D, ()>(&self.dialect, request, &Err(fault))
     }
 }
 
@@ -272,23 +274,4 @@ impl<D, S> fmt::Debug for Router<D, S> {
             .field("events", &self.filters().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
-}
-
-/// The reply that says `outcome`, in the format of the request if the dialect knows it.
-fn answer<D: Dialect, T: Serialize>(
-    dialect: &D,
-    request: &Request,
-    outcome: &Result<T, Fault>,
-) -> Reply {
-    let mut message =
-        Message { content_type: request.message.content_type.clone(), ..Message::default() };
-    let failed = outcome.is_err();
-    if let Err(error) = dialect.encode_outcome(outcome.as_ref(), &mut message) {
-        let what = if failed { "the fault" } else { "the result" };
-        message = Message::failed(Fault::new(
-            Code::Internal,
-            format!("{what} cannot be encoded: {}", report(&error)),
-        ));
-    }
-    Reply::from(message)
 }

@@ -1,4 +1,4 @@
-//! Values that are checked when they are read and when they are written.
+//! Values that are validated when they are decoded and when they are encoded.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,27 +10,29 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What can say of a `T` whether it is sound: a validator, of which there is one for all that a
-/// crate such as `garde` can check, or one for each type.
+/// A validator of values of type `T`.
+///
+/// One validator may cover all types that a crate such as `garde` can check, or there may be one
+/// for each type.
 pub trait Validate<T: ?Sized> {
-    /// What it says of one that is not: where, and what.
+    /// The description of an invalid value: the position and the cause.
     type Error: fmt::Display;
 
-    /// Checks it.
+    /// Validates the value.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// The violations, if the value is invalid.
     fn validate(value: &T) -> Result<(), Self::Error>;
 }
 
-/// A value that the validator `V` finds sound: one that is not can neither be read nor written.
+/// A value that the validator `V` accepts. An invalid value can neither be decoded nor encoded.
 ///
-/// As an argument, or a part of one, it is refused with
-/// [`Code::InvalidArguments`](crate::Code::InvalidArguments), with where and why, and the handler
-/// never runs. As a result it is checked twice: one that is unsound does not leave its
-/// server, whose caller gets [`Code::Internal`](crate::Code::Internal); and a caller that asks for
-/// a `Valid` one takes no other from a server that did not check.
+/// An invalid argument, or part of one, is refused with
+/// [`Code::InvalidArguments`](crate::Code::InvalidArguments) and the violations; the handler does
+/// not run. A result is validated twice. An invalid result does not leave its server: the caller
+/// gets [`Code::Internal`](crate::Code::Internal). A caller that asks for a `Valid` result fails on
+/// an invalid one, even if the server did not validate.
 ///
 /// ```
 /// # use polywire_codec::Json;
@@ -63,19 +65,18 @@ pub trait Validate<T: ?Sized> {
 /// # }
 /// ```
 ///
-/// [`From`] does not check, since what is written is checked anyway; [`new`](Self::new) does, for
-/// those who want to know at once.
+/// [`From`] does not validate, since encoding does. [`new`](Self::new) validates at once.
 pub struct Valid<T, V> {
     value: T,
     validator: PhantomData<fn() -> V>,
 }
 
 impl<T, V: Validate<T>> Valid<T, V> {
-    /// The value, if it is sound.
+    /// Validates `value` and wraps it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`], with what the validator says.
+    /// [`ErrorKind::Codec`] with the validator's text, if the value is invalid.
     pub fn new(value: T) -> Result<Self> {
         match V::validate(&value) {
             Ok(()) => Ok(Self::from(value)),
@@ -85,7 +86,7 @@ impl<T, V: Validate<T>> Valid<T, V> {
 }
 
 impl<T, V> Valid<T, V> {
-    /// The value.
+    /// Returns the value.
     pub fn into_inner(self) -> T {
         self.value
     }

@@ -1,4 +1,4 @@
-//! Outages on demand.
+//! A transport with outages on demand.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,11 +12,11 @@ use crate::transport::{
 };
 use crate::transport::{DeadLetterQueue, DeadLetterSource, Transport};
 
-/// A transport whose next sends fail, are lost, or are late, as they would be when a broker goes
-/// away.
+/// A transport whose next sends fail, are lost, or are delayed, as in an outage of a broker.
 ///
-/// What is sent through any end that it opened counts, replies included: open the other side's ends
-/// by the transport itself, such as a [`peer`](crate::Memory::peer). Clones share the script.
+/// Every send through an endpoint handle of this transport counts, including replies. Open the
+/// handles of the other side on the inner transport, for instance on a
+/// [`peer`](crate::Memory::peer). Clones share the script of disruptions.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -43,6 +43,7 @@ pub struct FlakyTransport<T> {
     script: Arc<Script>,
 }
 
+/// The disruptions of the next sends, in order.
 #[derive(Default)]
 struct Script(Mutex<VecDeque<Disruption>>);
 
@@ -54,27 +55,27 @@ enum Disruption {
 }
 
 impl<T: Transport> FlakyTransport<T> {
-    /// `transport`, and no hiccups yet.
+    /// Wraps `transport`, without disruptions so far.
     pub fn over(transport: T) -> Self {
         Self { transport, script: Arc::default() }
     }
 
-    /// The next `sends` fail, as [`ErrorKind::Disconnected`] and unsent.
+    /// Fails the next `sends` sends as [`ErrorKind::Disconnected`] and unsent.
     pub fn fail_next(&self, sends: usize) {
         self.script.add(Disruption::Fail, sends);
     }
 
-    /// The next `sends` succeed, and never arrive.
+    /// Loses the next `sends` messages, though their sends succeed.
     pub fn lose_next(&self, sends: usize) {
         self.script.add(Disruption::Lose, sends);
     }
 
-    /// The next `sends` are late by this much.
+    /// Delays the next `sends` messages by this long.
     pub fn delay_next(&self, sends: usize, by: Duration) {
         self.script.add(Disruption::Delay(by), sends);
     }
 
-    /// How many hiccups are left.
+    /// Returns the number of disruptions that are left.
     #[must_use]
     pub fn left(&self) -> usize {
         self.script.lock().len()
@@ -86,16 +87,17 @@ impl<T: Transport> FlakyTransport<T> {
 }
 
 impl Script {
-    fn add(&self, hiccup: Disruption, times: usize) {
-        self.lock().extend(std::iter::repeat_n(hiccup, times));
+    fn add(&self, disruption: Disruption, times: usize) {
+        self.lock().extend(std::iter::repeat_n(disruption, times));
     }
 
-    /// Nothing panics while it holds the lock.
+    // No code panics while it holds the lock.
     fn lock(&self) -> MutexGuard<'_, VecDeque<Disruption>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// A sender whose next sends are disrupted.
 struct FlakySender {
     sender: Sender,
     script: Arc<Script>,
@@ -104,11 +106,12 @@ struct FlakySender {
 #[deny(clippy::missing_trait_methods)]
 impl Outbound for FlakySender {
     fn send(&self, message: Message) -> Sending<'_> {
-        let hiccup = self.script.lock().pop_front();
-        match hiccup {
+        let disruption = self.script.lock().pop_front();
+        match disruption {
             None => self.sender.send(message),
             Some(Disruption::Fail) => {
-                let error = Error::new(ErrorKind::Disconnected, "the link has a hiccup");
+                let error =
+                    Error::new(ErrorKind::Disconnected, "cannot send: the connection is disrupted");
                 Sending::ready(Err(error.unsent()))
             }
             Some(Disruption::Lose) => Sending::ready(Ok(())),
@@ -124,7 +127,7 @@ impl Outbound for FlakySender {
     }
 }
 
-// A method with a default must be passed on, too.
+// Methods with a default must be delegated, too.
 #[deny(clippy::missing_trait_methods)]
 impl<T: Transport> Transport for FlakyTransport<T> {
     fn capabilities(&self) -> Capabilities {
@@ -161,8 +164,8 @@ impl<T: Transport> Transport for FlakyTransport<T> {
         self.transport.subscriber(channel, subscription).await
     }
 
-    async fn dead_letters(&self, origin: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
-        self.transport.dead_letters(origin).await
+    async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
+        self.transport.dead_letters(source).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -1,4 +1,4 @@
-//! A service and its client over memory.
+//! A service that is served over memory, and its client.
 
 use std::fmt;
 use std::future::Future;
@@ -13,18 +13,20 @@ use crate::rpc::{Client, Requester, Server, ServerHandle};
 use crate::service::{Reply, Request, Service};
 use crate::transport::Memory;
 
-/// A client of `service`, which is served over a memory transport of its own as long as the client
-/// or a clone of it lives.
+/// Serves `service` over a memory transport of its own, and returns its client.
+///
+/// The service is served until the client and its clones are dropped.
 ///
 /// # Errors
 ///
-/// None that a test would see: memory connects always.
+/// None in practice: the memory transport always connects.
 pub async fn client<S: Service, D: Dialect>(service: S, dialect: D) -> Result<Client<D, Local>> {
     Ok(Client::new(Local::serve(service).await?, dialect))
 }
 
-/// A service that is served over a memory transport of its own, and a requester to it. Clones are
-/// the same; when the last one is dropped, the server is stopped.
+/// A service that is served over a memory transport of its own, and a requester to it.
+///
+/// Clones share the server. Dropping the last clone stops the server at once.
 ///
 /// ```
 /// # use polywire_codec::Json;
@@ -45,14 +47,14 @@ pub struct Local {
     requester: Requester,
     transport: Memory,
     handle: ServerHandle,
-    _serving: Arc<Task>,
+    _serving: Arc<AbortOnDrop>,
 }
 
 impl Local {
-    /// The name that the service is served under.
+    /// The name of the service on the transport.
     pub const NAME: &str = "local";
 
-    /// Serves `service`.
+    /// Serves `service` over a new memory transport.
     ///
     /// # Errors
     ///
@@ -61,20 +63,20 @@ impl Local {
         let transport = Memory::new();
         let server = Server::bind(&transport, Self::NAME).await?;
         let handle = server.handle();
-        let serving = Arc::new(Task(tokio::spawn(server.serve(service)).abort_handle()));
+        let serving = Arc::new(AbortOnDrop(tokio::spawn(server.serve(service)).abort_handle()));
         let address = Address::from_static(Self::NAME)?;
         let requester =
             Requester::open(&transport, address, Requester::DEFAULT_PENDING_MAX).await?;
         Ok(Self { requester, transport, handle, _serving: serving })
     }
 
-    /// The transport, for more ends.
+    /// Returns the transport, to open further endpoint handles.
     #[must_use]
     pub fn transport(&self) -> &Memory {
         &self.transport
     }
 
-    /// The server's handle, to drain it, and for what it has counted.
+    /// Returns the handle of the server, to drain it and to read its counters.
     #[must_use]
     pub fn handle(&self) -> &ServerHandle {
         &self.handle
@@ -93,9 +95,10 @@ impl fmt::Debug for Local {
     }
 }
 
-struct Task(AbortHandle);
+/// The task of the server, which is aborted with the last clone.
+struct AbortOnDrop(AbortHandle);
 
-impl Drop for Task {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -107,7 +110,7 @@ mod tests {
     use crate::service::service_fn;
 
     #[tokio::test]
-    async fn the_server_ends_with_the_last_clone() {
+    async fn server_stops_with_the_last_clone() {
         let held = Arc::new(());
         let inside = held.clone();
         let local = Local::serve(service_fn(move |request: Request| {

@@ -1,4 +1,4 @@
-//! A service that answers as it was told to, and remembers what it was asked.
+//! A service with scripted replies, which records its calls.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -12,11 +12,10 @@ use crate::error::{CallError, Error, Fault, Result};
 use crate::message::Message;
 use crate::service::{Reply, Request, Service};
 
-/// A service made of scripted answers: each is given once, in order, to the calls of its method.
+/// A service with scripted replies. Each reply is used once, in order, for the calls of its method.
 ///
-/// A call that no answer is left for is a panic that says so: in the test itself if a client calls
-/// the mock directly, and a fault if it is served. Clones are the same mock. It remembers the last
-/// 10,000 calls.
+/// A call without a reply panics: in the test itself if a client calls the mock directly, and as a
+/// fault if the mock is served. Clones share the script. The mock records the last 10,000 calls.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -48,30 +47,35 @@ pub struct Mock<D> {
 }
 
 struct Script<D> {
-    once: BTreeMap<String, VecDeque<Answer<D>>>,
-    always: BTreeMap<String, Answer<D>>,
+    /// Replies that are used once, by method.
+    once: BTreeMap<String, VecDeque<ScriptedReply<D>>>,
+    /// Replies for calls without another reply, by method.
+    always: BTreeMap<String, ScriptedReply<D>>,
+    /// The latest calls, at most [`CALLS_MAX`].
     calls: VecDeque<Message>,
 }
 
-/// Writes the reply to a request into a message; nothing for one that is never answered.
-type Answer<D> = Arc<dyn Fn(&D, &Message, &mut Message) -> Result<Answered> + Send + Sync>;
+/// A function that writes the reply to a request into a message.
+type ScriptedReply<D> = Arc<dyn Fn(&D, &Message, &mut Message) -> Result<Answered> + Send + Sync>;
 
 enum Answered {
     Yes,
+    /// The call hangs.
     Never,
 }
 
+/// The maximum number of recorded calls.
 const CALLS_MAX: usize = 10_000;
 
 impl<D: Dialect> Mock<D> {
-    /// A mock that expects no call.
+    /// Creates a mock that expects no call.
     pub fn new(dialect: D) -> Self {
         let script =
             Script { once: BTreeMap::new(), always: BTreeMap::new(), calls: VecDeque::new() };
         Self { dialect, script: Arc::new(Mutex::new(script)) }
     }
 
-    /// Answers the next call of `method` with `value`.
+    /// Replies to the next call of `method` with `value`.
     #[must_use]
     pub fn answer<T: Serialize + Send + Sync + 'static>(self, method: &str, value: T) -> Self {
         self.once(method, move |dialect, _, reply| {
@@ -79,7 +83,7 @@ impl<D: Dialect> Mock<D> {
         })
     }
 
-    /// Answers the next call of `method` with `fault`.
+    /// Replies to the next call of `method` with `fault`.
     #[must_use]
     pub fn fault(self, method: &str, fault: Fault) -> Self {
         self.once(method, move |dialect, _, reply| {
@@ -87,21 +91,20 @@ impl<D: Dialect> Mock<D> {
         })
     }
 
-    /// Fails the next call of `method` on our side, as a lost connection would.
+    /// Fails the next call of `method` with a local error, such as a lost connection.
     #[must_use]
     pub fn error(self, method: &str, error: Error) -> Self {
         self.once(method, move |_, _, _| Err(error.clone()))
     }
 
-    /// Never answers the next call of `method`: it ends by its deadline, where a layer or a server
-    /// keeps one.
+    /// Lets the next call of `method` hang. The call ends by its deadline, if a layer or a server
+    /// enforces the deadline.
     #[must_use]
     pub fn hang(self, method: &str) -> Self {
         self.once(method, |_, _, _| Ok(Answered::Never))
     }
 
-    /// Answers every call of `method` that has no other answer with what `function` makes of its
-    /// arguments.
+    /// Replies to every call of `method` that has no other reply with the result of `function`.
     #[must_use]
     pub fn always<A, T>(
         self,
@@ -112,7 +115,7 @@ impl<D: Dialect> Mock<D> {
         A: DeserializeOwned,
         T: Serialize,
     {
-        let answer: Answer<D> = Arc::new(move |dialect, request, reply| {
+        let answer: ScriptedReply<D> = Arc::new(move |dialect, request, reply| {
             let outcome = function(dialect.decode_call(request)?);
             dialect.encode_outcome(outcome.as_ref(), reply).map(|()| Answered::Yes)
         });
@@ -120,23 +123,23 @@ impl<D: Dialect> Mock<D> {
         self
     }
 
-    /// The methods that were called, in order.
+    /// Returns the methods that were called, in order.
     #[must_use]
     pub fn methods(&self) -> Vec<String> {
         self.lock().calls.iter().map(|call| name_of(call).to_owned()).collect()
     }
 
-    /// The requests that came, in order, with their headers.
+    /// Returns the requests with their headers, in order.
     #[must_use]
     pub fn calls(&self) -> Vec<Message> {
         self.lock().calls.iter().cloned().collect()
     }
 
-    /// The arguments of each call of `method`, in order.
+    /// Decodes the arguments of each call of `method`, in order.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if one has arguments of another type.
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if a call has arguments of another type.
     pub fn arguments<A: DeserializeOwned>(&self, method: &str) -> Result<Vec<A>> {
         let calls = self.calls();
         calls
@@ -146,11 +149,11 @@ impl<D: Dialect> Mock<D> {
             .collect()
     }
 
-    /// Checks that every scripted answer was given.
+    /// Asserts that every scripted reply was used.
     ///
     /// # Panics
     ///
-    /// If one was not.
+    /// If a reply is left.
     #[track_caller]
     pub fn assert_used_up(&self) {
         let script = self.lock();
@@ -160,10 +163,7 @@ impl<D: Dialect> Mock<D> {
             .filter(|(_, answers)| !answers.is_empty())
             .map(|(name, _)| name)
             .collect();
-        assert!(
-            left.is_empty(),
-            "the mock was not asked for all its answers; some are left for {left:?}"
-        );
+        assert!(left.is_empty(), "the mock has unused replies for {left:?}");
     }
 
     fn once(
@@ -175,8 +175,8 @@ impl<D: Dialect> Mock<D> {
         self
     }
 
-    /// Remembers the call, and finds its answer.
-    fn take(&self, request: &Message) -> Answer<D> {
+    /// Records the call, and returns the reply for it.
+    fn next_reply(&self, request: &Message) -> ScriptedReply<D> {
         let name = name_of(request);
         let mut script = self.lock();
         if script.calls.len() == CALLS_MAX {
@@ -187,7 +187,7 @@ impl<D: Dialect> Mock<D> {
         next.or_else(|| script.always.get(name).cloned()).unwrap_or_else(|| refuse(name, &script))
     }
 
-    /// A panic of another test's thread leaves the script whole.
+    // A panic on another thread of the test leaves the script consistent.
     fn lock(&self) -> MutexGuard<'_, Script<D>> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -200,17 +200,15 @@ fn name_of(message: &Message) -> &str {
 #[allow(clippy::panic, reason = "a mock fails its test, as documented")]
 fn refuse<D>(name: &str, script: &Script<D>) -> ! {
     if script.once.contains_key(name) {
-        panic!(
-            "unexpected call of {name:?}: the mock has given all the answers that it had for it"
-        );
+        panic!("unexpected call of {name:?}: the mock has used all its replies for the method");
     }
     let known: Vec<_> = script.once.keys().chain(script.always.keys()).collect();
-    panic!("unexpected call of {name:?}: the mock has answers for {known:?}")
+    panic!("unexpected call of {name:?}: the mock has replies for {known:?}")
 }
 
 impl<D: Dialect> Service for Mock<D> {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
-        let answer = self.take(&request.message);
+        let answer = self.next_reply(&request.message);
         let mut reply =
             Message { content_type: request.message.content_type.clone(), ..Message::default() };
         match answer(&self.dialect, &request.message, &mut reply)? {

@@ -13,6 +13,9 @@ use tokio::time::timeout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{CallId, Message};
 
+/// The default time limit of a call, and of sending a job or an event: 30 seconds.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Backend side of a [`Sender`].
 ///
 /// When the last clone of the sender is dropped, the implementation is dropped, too.

@@ -1,68 +1,69 @@
-//! Whether requests may be answered where they are taken in.
+//! The decision where to poll a new delivery first: in the receiving task, or in its own task.
 
 use std::time::{Duration, Instant};
 
-/// Decides whether the next request is begun in the intake itself, or at once in a task of its own.
+/// A policy that polls new deliveries in the receiving task as long as their first polls are quick.
 ///
-/// Most handlers are done at once, or wait for something: begun in the intake, they cost no task
-/// and no wake-up. One that computes would hold up every other request meanwhile. So when
-/// beginnings take long, requests go to tasks of their own for a while, and for twice as long when
-/// that happens again soon.
+/// Most handlers end or wait on their first poll. Polled in the receiving task, they need no task
+/// and no wake-up. A handler that computes would delay every other delivery. So when first polls
+/// become slow, deliveries go to tasks of their own for a while, and for twice as long if that
+/// happens again soon.
 ///
-/// "Long" is a mean: on a busy machine any one beginning may take long because the thread was put
-/// aside in it.
+/// The mean of the times decides: on a busy machine any single poll may be slow because the
+/// operating system paused the thread.
 pub(super) struct InlinePolicy {
-    /// The mean time of a beginning, the latest ones weighing most.
+    /// The moving average of the time of a first poll.
     mean: Duration,
-    /// How many requests still go to tasks of their own.
-    apart: u32,
-    /// How many the next slow spell will send there.
+    /// The number of deliveries that still go to tasks of their own.
+    spawn_next: u32,
+    /// The number of deliveries that the next slow spell sends to tasks.
     penalty: u32,
-    /// How many began here since the last slow spell.
-    quick: u32,
+    /// The number of first polls since the last slow spell.
+    polled: u32,
 }
 
-/// A mean above this holds up others.
+/// A mean above this delays other deliveries.
 const SLOW: Duration = Duration::from_micros(100);
 
-/// A beginning that took longer counts as this.
+/// The longest time of a single poll that counts.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// The weight of the latest beginning is one in so many.
+/// The weight of the latest poll in the mean: one in this many.
 const WEIGHT: u32 = 64;
 
-/// The penalty is between the one and the other.
+/// The lower and the upper bound of the penalty.
 const PENALTIES: (u32, u32) = (1 << 10, 1 << 20);
 
 impl InlinePolicy {
+    /// Creates a policy that polls inline.
     pub(super) fn new() -> Self {
-        Self { mean: Duration::ZERO, apart: 0, penalty: PENALTIES.0, quick: 0 }
+        Self { mean: Duration::ZERO, spawn_next: 0, penalty: PENALTIES.0, polled: 0 }
     }
 
-    /// Whether the next request is begun in the intake.
-    pub(super) fn begin_here(&mut self) -> bool {
-        let here = self.apart == 0;
-        self.apart = self.apart.saturating_sub(1);
-        here
+    /// Returns `true` if the next delivery is polled in the receiving task.
+    pub(super) fn polls_inline(&mut self) -> bool {
+        let inline = self.spawn_next == 0;
+        self.spawn_next = self.spawn_next.saturating_sub(1);
+        inline
     }
 
-    /// Begins something here, and learns from how long that took.
-    pub(super) fn time<T>(&mut self, begin: impl FnOnce() -> T) -> T {
-        // The machine's clock and not tokio's: it is the machine that is held up.
+    /// Runs a first poll, and measures its time.
+    pub(super) fn time<T>(&mut self, poll: impl FnOnce() -> T) -> T {
+        // The system clock and not tokio's, which tests may pause: real time delays the others.
         let start = Instant::now();
-        let begun = begin();
-        self.learn(start.elapsed());
-        begun
+        let polled = poll();
+        self.record(start.elapsed());
+        polled
     }
 
-    fn learn(&mut self, took: Duration) {
+    fn record(&mut self, took: Duration) {
         self.mean = (self.mean * (WEIGHT - 1) + took.min(LONGEST)) / WEIGHT;
-        self.quick = self.quick.saturating_add(1);
+        self.polled = self.polled.saturating_add(1);
         if self.mean > SLOW {
-            let soon = self.quick < self.penalty;
+            let soon = self.polled < self.penalty;
             self.penalty =
                 if soon { self.penalty.saturating_mul(2).min(PENALTIES.1) } else { PENALTIES.0 };
-            (self.mean, self.apart, self.quick) = (Duration::ZERO, self.penalty, 0);
+            (self.mean, self.spawn_next, self.polled) = (Duration::ZERO, self.penalty, 0);
         }
     }
 }
@@ -73,44 +74,44 @@ mod tests {
 
     const QUICK: Duration = Duration::from_micros(3);
 
-    /// Begins requests that take this long until the pace sends them apart; how many began, and how
-    /// many go apart.
-    fn slow_spell(pace: &mut InlinePolicy, took: Duration) -> (u32, u32) {
-        let mut begun = 0;
-        while pace.begin_here() {
-            pace.learn(took);
-            begun += 1;
-            assert!(begun < 10_000);
+    /// Polls deliveries that take this long until the policy sends them to tasks. Returns the
+    /// number of polls, and the number of deliveries that go to tasks.
+    fn slow_spell(policy: &mut InlinePolicy, took: Duration) -> (u32, u32) {
+        let mut polled = 0;
+        while policy.polls_inline() {
+            policy.record(took);
+            polled += 1;
+            assert!(polled < 10_000);
         }
-        let mut apart = 1;
-        while !pace.begin_here() {
-            apart += 1;
+        let mut spawned = 1;
+        while !policy.polls_inline() {
+            spawned += 1;
         }
-        (begun, apart)
+        (polled, spawned)
     }
 
     #[test]
-    fn handlers_that_compute_are_sent_apart_for_ever_longer() {
-        let mut pace = InlinePolicy::new();
+    fn handlers_that_compute_go_to_tasks_for_longer_each_time() {
+        let mut policy = InlinePolicy::new();
         let took = Duration::from_millis(1);
-        let spells = [(); 3].map(|()| slow_spell(&mut pace, took));
-        assert!(spells.iter().all(|(begun, _)| *begun < 10), "{spells:?}");
-        assert_eq!(spells.map(|(_, apart)| apart), [1 << 11, 1 << 12, 1 << 13]);
+        let spells = [(); 3].map(|()| slow_spell(&mut policy, took));
+        assert!(spells.iter().all(|(polled, _)| *polled < 10), "{spells:?}");
+        assert_eq!(spells.map(|(_, spawned)| spawned), [1 << 11, 1 << 12, 1 << 13]);
     }
 
     #[test]
     fn one_long_computation_is_enough() {
-        let (begun, _) = slow_spell(&mut InlinePolicy::new(), Duration::from_millis(20));
-        assert_eq!(begun, 1);
+        let (polled, _) = slow_spell(&mut InlinePolicy::new(), Duration::from_millis(20));
+        assert_eq!(polled, 1);
     }
 
     #[test]
-    fn quick_handlers_on_a_busy_machine_stay_here() {
-        let mut pace = InlinePolicy::new();
+    fn quick_handlers_on_a_busy_machine_stay_inline() {
+        let mut policy = InlinePolicy::new();
         for n in 0..100_000 {
-            assert!(pace.begin_here());
-            // Now and then the thread is put aside for a slice of time.
-            pace.learn(if n % 500 == 0 { Duration::from_millis(4) } else { QUICK });
+            assert!(policy.polls_inline());
+            // Now and then the system pauses the thread for a slice of time.
+            policy.record(if n % 500 == 0 { Duration::from_millis(4) } else { QUICK });
         }
     }
 }

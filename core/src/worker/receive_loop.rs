@@ -1,86 +1,60 @@
-//! The one loop behind every end that works deliveries off: servers, workers, listeners.
+//! The loop of servers, workers and listeners: receive deliveries, and process each in a task.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::task::coop::consume_budget;
 
 use super::inline_policy::InlinePolicy;
+use super::lifecycle::{Lifecycle, StopGuard};
+use super::processor::{EndpointLabel, Processor};
 use crate::error::Error;
-use crate::message::Address;
-use crate::transport::Window;
-use crate::transport::{Abandoned, Delivery, Receiver};
+use crate::transport::{Abandoned, Delivery, Receiver, Window};
 
-/// What an end does with its deliveries.
-pub(crate) trait Processor: Send + Sync + 'static {
-    /// WorkLoop one off, and settles it.
-    fn handle(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = ()> + Send + 'static;
-
-    /// Deals with one that came when no more is wanted, and that the backend could not hand back.
-    fn turn_down(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = ()> + Send + 'static;
-
-    /// Which end it is.
-    fn post(&self) -> &EndpointLabel;
-
-    /// Notes that something came that cannot be read.
-    fn reject(&self, error: &Error);
-
-    /// Stops working on a call that nobody waits for any more.
-    fn abandon(&self, call: Abandoned);
-
-    /// Whether what the backend could not hand back is waited for, also when nothing runs any more.
-    const TAKES_THE_REST: bool;
-}
-
-/// Which end it is, as the log and the metrics say it.
-#[derive(Clone, Debug)]
-pub(crate) struct EndpointLabel {
-    /// A server, a worker or a listener.
-    pub(crate) end: &'static str,
-    /// The service, the queue or the channel.
-    pub(crate) name: Address,
-}
-
-/// Takes in deliveries, at most a window of them at once, and works each off: where it stands if
-/// that is done at once, else in a task of its own. Ends when it is to drain, or the receiver has
-/// ended.
-pub(crate) async fn run<D: Processor>(
-    desk: Arc<D>,
+/// Receives deliveries and processes them, at most a window of them at once.
+///
+/// A delivery is first polled in this task. If it is not done at once, it continues in a task of
+/// its own. The loop ends when a drain is requested, or when the receiver ends. It then waits for
+/// all running handlers.
+///
+/// Dropping the future drops the running handlers, and their deliveries are requeued.
+pub(crate) async fn receive<P: Processor>(
+    processor: Arc<P>,
     receiver: Receiver,
     window: Window,
-    duty: StopGuard,
+    stop: StopGuard,
 ) {
-    // What is declared first is dropped last: it has stopped when nothing of it is left.
-    let duty = duty;
+    // Locals are dropped in reverse order: the guard goes last, after the handlers.
+    let stop = stop;
     let mut receiver = receiver;
     // Dropping the set drops the handlers, and with them their receipts, which requeues.
     let mut running = JoinSet::new();
-    let EndpointLabel { end, name } = desk.post().clone();
-    tracing::info!(end, %name, window = window.messages(), "is at work");
-    serve(&desk, &mut receiver, window, &mut running, &duty.0).await;
-    let why = if duty.0.is_serving() { "the transport is closed" } else { "it is to drain" };
-    tracing::info!(end, %name, running = running.len(), why, "takes in no more, and finishes what runs");
+    let EndpointLabel { role, name } = processor.label().clone();
+    tracing::info!(role, %name, window = window.messages(), "started");
+    serve(&processor, &mut receiver, window, &mut running, stop.lifecycle()).await;
+    let is_closed = stop.lifecycle().is_serving();
+    let why = if is_closed { "the transport is closed" } else { "a drain was requested" };
+    tracing::info!(role, %name, running = running.len(), why, "draining");
     receiver.stop();
-    wind_up(&desk, &mut receiver, window, &mut running).await;
-    tracing::info!(end, %name, "has stopped");
+    drain(&processor, &mut receiver, window, &mut running).await;
+    tracing::info!(role, %name, "stopped");
 }
 
-async fn serve<D: Processor>(
-    desk: &Arc<D>,
+/// Processes deliveries until a drain is requested, or the receiver ends.
+async fn serve<P: Processor>(
+    processor: &Arc<P>,
     receiver: &mut Receiver,
     window: Window,
     running: &mut JoinSet<()>,
-    phase: &Lifecycle,
+    lifecycle: &Lifecycle,
 ) {
-    let draining = phase.left_serving();
+    let draining = lifecycle.drain_requested();
     tokio::pin!(draining);
-    let mut pace = InlinePolicy::new();
+    let mut policy = InlinePolicy::new();
     loop {
         while running.try_join_next().is_some() {}
         let full = running.len() >= window.messages();
@@ -91,17 +65,17 @@ async fn serve<D: Processor>(
             next = next(receiver, !full) => next,
         };
         match next {
-            Next::Delivery(delivery) => take_in(desk, delivery, &mut pace, running),
-            Next::Unreadable(error) => desk.reject(&error),
-            Next::Abandoned(call) => desk.abandon(call),
+            Next::Delivery(delivery) => start(processor, delivery, &mut policy, running),
+            Next::Unreadable(error) => processor.reject(&error),
+            Next::Abandoned(call) => processor.cancel(call),
             Next::End => return,
         }
-        // A queue that never runs empty would else keep this thread from everything but this end.
+        // Without this, a queue that is never empty would keep other tasks from this thread.
         consume_budget().await;
     }
 }
 
-/// What comes next.
+/// An item of the receiver.
 #[expect(
     clippy::large_enum_variant,
     reason = "most are deliveries, which would have to be boxed one by one"
@@ -113,13 +87,13 @@ enum Next {
     End,
 }
 
-/// What comes next; no delivery, unless it is wanted.
-async fn next(receiver: &mut Receiver, is_wanted: bool) -> Next {
+/// Waits for the next item; for a delivery only if `has_room`.
+async fn next(receiver: &mut Receiver, has_room: bool) -> Next {
     poll_fn(|cx| {
         if let Poll::Ready(call) = receiver.poll_abandoned(cx) {
             return Poll::Ready(Next::Abandoned(call));
         }
-        if !is_wanted {
+        if !has_room {
             return Poll::Pending;
         }
         Pin::new(&mut *receiver).poll_next(cx).map(|next| match next {
@@ -131,122 +105,43 @@ async fn next(receiver: &mut Receiver, is_wanted: bool) -> Next {
     .await
 }
 
-fn take_in<D: Processor>(
-    desk: &Arc<D>,
+/// Starts to process a delivery: inline if the policy allows it, else in a task.
+fn start<P: Processor>(
+    processor: &Arc<P>,
     delivery: Delivery,
-    pace: &mut InlinePolicy,
+    policy: &mut InlinePolicy,
     running: &mut JoinSet<()>,
 ) {
-    let mut handling = Box::pin(desk.clone().handle(delivery));
-    // It is polled again by the task that it gets if it is not done at once, so nobody needs to be
-    // woken for it.
-    let mut nobody = Context::from_waker(Waker::noop());
-    if pace.begin_here() && pace.time(|| handling.as_mut().poll(&mut nobody)).is_ready() {
+    let mut handling = Box::pin(processor.clone().handle(delivery));
+    // A future that is not done at once is polled again by its task, so this poll needs no waker.
+    let mut context = Context::from_waker(Waker::noop());
+    if policy.polls_inline() && policy.time(|| handling.as_mut().poll(&mut context)).is_ready() {
         return;
     }
     running.spawn(handling);
 }
 
-/// Lets what runs finish, and turns down what the backend could not hand back.
-async fn wind_up<D: Processor>(
-    desk: &Arc<D>,
+/// Waits for the running handlers, and turns down deliveries that the backend could not requeue.
+async fn drain<P: Processor>(
+    processor: &Arc<P>,
     receiver: &mut Receiver,
     window: Window,
     running: &mut JoinSet<()>,
 ) {
     let mut open = true;
-    while !running.is_empty() || (open && D::TAKES_THE_REST) {
-        let is_wanted = open && running.len() < window.messages();
+    while !running.is_empty() || (open && P::DRAINS_UNTIL_END) {
+        let has_room = open && running.len() < window.messages();
         tokio::select! {
             biased;
-            next = next(receiver, is_wanted) => match next {
-                Next::Delivery(delivery) => drop(running.spawn(desk.clone().turn_down(delivery))),
-                Next::Unreadable(error) => desk.reject(&error),
-                Next::Abandoned(call) => desk.abandon(call),
+            next = next(receiver, has_room) => match next {
+                Next::Delivery(delivery) => {
+                    drop(running.spawn(processor.clone().turn_down(delivery)));
+                }
+                Next::Unreadable(error) => processor.reject(&error),
+                Next::Abandoned(call) => processor.cancel(call),
                 Next::End => open = false,
             },
             Some(_) = running.join_next() => {}
         }
     }
-}
-
-/// How far an end is. Clones are the same end's.
-#[derive(Clone)]
-pub(crate) struct Lifecycle(Arc<watch::Sender<Phase>>);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Serving,
-    Draining,
-    Stopped,
-}
-
-impl Lifecycle {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(Phase::Serving)))
-    }
-
-    /// Says that the end is to drain.
-    pub(crate) fn begin_to_drain(&self) {
-        self.0.send_if_modified(|phase| {
-            let serving = *phase == Phase::Serving;
-            if serving {
-                *phase = Phase::Draining;
-            }
-            serving
-        });
-    }
-
-    /// Says that the end is to drain, and waits until it has stopped.
-    pub(crate) async fn drain(&self) {
-        self.begin_to_drain();
-        // The sender lives in `self`, so the only way out is the phase.
-        let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Stopped).await;
-    }
-
-    fn is_serving(&self) -> bool {
-        *self.0.borrow() == Phase::Serving
-    }
-
-    async fn left_serving(&self) {
-        drop(self.0.subscribe().wait_for(|phase| *phase != Phase::Serving).await);
-    }
-}
-
-/// Being open; whoever drops it says that the end has stopped, whether it has ever begun to run or
-/// not.
-pub(crate) struct StopGuard(Lifecycle);
-
-impl StopGuard {
-    pub(crate) fn new(phase: &Lifecycle) -> Self {
-        Self(phase.clone())
-    }
-}
-
-impl Drop for StopGuard {
-    fn drop(&mut self) {
-        self.0.0.send_replace(Phase::Stopped);
-    }
-}
-
-/// Counts a delivery as running for as long as it lives.
-pub(crate) struct InFlightGuard<'a>(&'a AtomicU64);
-
-impl<'a> InFlightGuard<'a> {
-    pub(crate) fn enter(count: &'a AtomicU64) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for InFlightGuard<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What a panic had to say, and never where it came from.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    let message = panic.downcast_ref::<&str>().copied();
-    message.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

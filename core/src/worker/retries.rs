@@ -1,17 +1,18 @@
-//! How often, and how soon, something that failed is tried again.
+//! The retry policy for jobs and events whose handlers fail.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::transport::Capabilities;
+use crate::message::DeadLetterReason;
+use crate::transport::{Capabilities, DeadLetterInfo, Outcome};
 
-/// What becomes of a job or an event whose handler fails: some attempts at once, then some after
-/// pauses that grow, and then an end.
+/// A retry policy for jobs and events: retries at once, then retries after growing pauses.
 ///
-/// By default there are five attempts in all: the second at once, the others after about 1, 4 and
-/// 16 seconds. What fails the last time goes to the [dead letters](crate::DeadLetters), where the
-/// transport keeps any; else it is discarded, with a line in the log.
+/// The default is five attempts in all: the second at once, the others after about 1, 4 and
+/// 16 seconds. A job or event whose last attempt fails becomes a
+/// [dead letter](crate::DeadLetters). On a transport without dead letters it is discarded and
+/// logged.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,31 +27,32 @@ use crate::transport::Capabilities;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use = "a policy does nothing by itself"]
 pub struct Retries {
-    pub(crate) attempts: u32,
+    pub(super) attempts: u32,
+    /// The number of retries without a pause.
     immediate: u32,
     min: Duration,
     max: Duration,
     factor: f64,
     jitter: f64,
-    pub(crate) end: End,
+    pub(super) on_exhausted: OnExhausted,
 }
 
-/// What becomes of what failed for good.
+/// The treatment of a delivery whose last attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// It is dead-lettered where that can be done, else discarded.
-    BestKept,
-    /// It is dead-lettered, or there is no worker.
+pub(super) enum OnExhausted {
+    /// Dead-letters the delivery where the transport can, else discards it.
+    DeadLetterOrDiscard,
+    /// Dead-letters the delivery; binding fails where the transport cannot.
     DeadLetter,
-    /// It is discarded.
+    /// Discards the delivery.
     Discard,
 }
 
 impl Retries {
-    /// The longest pause: a week. A longer one is cut.
+    /// The longest possible pause: a week. Longer pauses are cut to it.
     pub const PAUSE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-    /// So many attempts in all, at least one; otherwise the default.
+    /// Creates a policy of this many attempts in all, at least one, and the default pauses.
     pub const fn new(attempts: u32) -> Self {
         Self {
             attempts: if attempts == 0 { 1 } else { attempts },
@@ -59,52 +61,53 @@ impl Retries {
             max: Duration::from_secs(5 * 60),
             factor: 4.0,
             jitter: 0.2,
-            end: End::BestKept,
+            on_exhausted: OnExhausted::DeadLetterOrDiscard,
         }
     }
 
-    /// So many attempts in all, without a pause between them.
+    /// Creates a policy of this many attempts in all, without pauses.
     pub const fn at_once(attempts: u32) -> Self {
         Self { immediate: u32::MAX, ..Self::new(attempts) }
     }
 
-    /// How many of the retries come at once, before there are pauses. The default is 1.
+    /// Sets the number of retries without a pause, before the first pause. The default is 1.
     pub const fn immediate(self, retries: u32) -> Self {
         Self { immediate: retries, ..self }
     }
 
-    /// The first pause, and the longest one; neither is longer than [`Retries::PAUSE_MAX`]. The
-    /// default is 1 second and 5 minutes.
+    /// Sets the first and the longest pause, each at most [`Retries::PAUSE_MAX`]. The default is
+    /// 1 second and 5 minutes.
     pub fn backoff(self, min: Duration, max: Duration) -> Self {
         let max = max.min(Self::PAUSE_MAX);
         Self { min: min.min(max), max, ..self }
     }
 
-    /// By what each pause is longer than the one before, at least 1. The default is 4.
+    /// Sets the factor by which each pause exceeds the previous pause, at least 1. The default is
+    /// 4.
     pub fn factor(self, factor: f64) -> Self {
         Self { factor: if factor >= 1.0 { factor } else { 1.0 }, ..self }
     }
 
-    /// By what part a pause may be shorter, so that what failed together does not come back
-    /// together: from 0, for not at all, to 1. The default is 0.2.
+    /// Sets the fraction, from 0 to 1, by which a pause may be shortened at random. Deliveries that
+    /// failed together are then not retried together. The default is 0.2.
     pub fn jitter(self, part: f64) -> Self {
         Self { jitter: if part >= 0.0 { part.min(1.0) } else { 0.0 }, ..self }
     }
 
-    /// Insists that what fails for good is kept. A transport that keeps no dead letters is
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) then.
+    /// Dead-letters a delivery whose last attempt failed. On a transport without dead letters,
+    /// binding then fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
     pub const fn then_dead_letter(self) -> Self {
-        Self { end: End::DeadLetter, ..self }
+        Self { on_exhausted: OnExhausted::DeadLetter, ..self }
     }
 
-    /// Forgets what fails for good, with a line in the log.
+    /// Discards a delivery whose last attempt failed, and logs the failure.
     pub const fn then_discard(self) -> Self {
-        Self { end: End::Discard, ..self }
+        Self { on_exhausted: OnExhausted::Discard, ..self }
     }
 
-    /// Refuses what the backend cannot do of what was said.
+    /// Fails if the policy needs a capability that the backend lacks.
     pub(crate) fn check(&self, can: &Capabilities) -> Result<()> {
-        if self.end == End::DeadLetter && !can.dead_letters {
+        if self.on_exhausted == OnExhausted::DeadLetter && !can.dead_letters {
             return Err(Error::unsupported("dead_letters"));
         }
         if self.attempts > 1 && !can.settlement {
@@ -118,7 +121,7 @@ impl Retries {
         }
     }
 
-    /// How long to wait after this attempt has failed.
+    /// Returns the pause after this attempt has failed.
     pub(crate) fn pause(&self, attempt: u32) -> Duration {
         let Some(earlier) = attempt.checked_sub(self.immediate.saturating_add(1)) else {
             return Duration::ZERO;
@@ -135,7 +138,20 @@ impl Default for Retries {
     }
 }
 
-/// From 0 to 1; a hasher of the standard library is as random as this needs.
+/// Settles a failed delivery as a dead letter, or discards it if the backend has no dead letters.
+pub(crate) fn dead_letter_or_discard(
+    can: &Capabilities,
+    reason: DeadLetterReason,
+    error: String,
+) -> Outcome {
+    if can.dead_letters {
+        Outcome::DeadLetter(Box::new(DeadLetterInfo::new(reason, error)))
+    } else {
+        Outcome::Discard
+    }
+}
+
+/// Returns a number from 0 to 1. A hasher of the standard library is random enough for a jitter.
 fn random() -> f64 {
     let half = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or_default();
     f64::from(half) / f64::from(u32::MAX)
@@ -150,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_begin_after_the_immediate_ones_and_grow_to_a_bound() {
+    fn pauses_start_after_the_immediate_retries_and_grow_to_a_bound() {
         assert_eq!(pauses(Retries::default().jitter(0.0)), [0.0, 1.0, 4.0, 16.0]);
         assert_eq!(pauses(Retries::at_once(4)), [0.0, 0.0, 0.0]);
         let bounded = Retries::new(6).immediate(0).jitter(0.0).factor(2.0);
@@ -169,14 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn odd_numbers_are_harmless() {
+    fn invalid_numbers_are_clamped() {
         let odd =
             Retries::new(0).factor(f64::NAN).jitter(f64::NAN).backoff(Duration::MAX, Duration::MAX);
         assert_eq!((odd.attempts, odd.pause(9)), (1, Retries::PAUSE_MAX));
     }
 
     #[test]
-    fn what_a_backend_lacks_is_named() {
+    fn missing_capability_is_named() {
         let least = Capabilities::least(1);
         assert!(Retries::new(1).check(&least).is_ok());
         for (retries, lacking) in [

@@ -1,4 +1,4 @@
-//! An end at work.
+//! Running servers, workers and listeners.
 
 use std::fmt;
 use std::future::Future;
@@ -7,30 +7,36 @@ use std::task::{Context, Poll};
 
 use futures_core::future::BoxFuture;
 
-use crate::worker::receive_loop::Lifecycle;
+use super::lifecycle::Lifecycle;
 
-/// A server, a worker or a listener at work, until it is drained or the transport is closed: a
-/// future, to be awaited or spawned. Made by [`Server::serve`](crate::Server::serve),
-/// [`Worker::work`](crate::Worker::work), [`Listener::listen`](crate::Listener::listen) and their
-/// like.
+/// A running server, worker or listener: a future to await or to spawn.
 ///
-/// Dropping it stops at once: what runs is dropped, and goes to another one where the transport can
-/// carry that.
+/// Made by [`Server::serve`](crate::Server::serve), [`Worker::work`](crate::Worker::work),
+/// [`Listener::listen`](crate::Listener::listen) and similar methods. The future resolves after a
+/// drain, or when the transport is closed.
+///
+/// Dropping the future stops at once. Running handlers are dropped, and their deliveries are
+/// redelivered where the transport can settle.
 #[must_use = "nothing is served unless it is awaited or spawned"]
 pub struct Serving {
     work: BoxFuture<'static, ()>,
-    phases: Lifecycle,
+    lifecycle: Lifecycle,
 }
 
 impl Serving {
-    /// Boxed once for an end's whole life.
-    pub(crate) fn new(phases: Lifecycle, work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { work: Box::pin(work), phases }
+    /// Boxes `work`, once in the life of a server, a worker or a listener.
+    pub(crate) fn new(
+        lifecycle: Lifecycle,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        Self { work: Box::pin(work), lifecycle }
     }
 
-    /// Drains as soon as `signal` is ready, as [`ServerHandle::drain`](crate::rpc::ServerHandle::drain)
-    /// does, and is ready itself when what ran has finished. What takes too long is cut off by
-    /// whoever drops it.
+    /// Drains when `signal` resolves, as [`ServerHandle::drain`](crate::rpc::ServerHandle::drain)
+    /// does.
+    ///
+    /// The returned future resolves when all running handlers have ended. Drop it to stop handlers
+    /// that take too long.
     ///
     /// ```
     /// # use polywire_codec::MessagePack;
@@ -48,16 +54,16 @@ impl Serving {
     /// # }
     /// ```
     pub fn with_graceful_shutdown(self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
-        let Self { mut work, phases } = self;
-        let told = phases.clone();
+        let Self { mut work, lifecycle } = self;
+        let draining = lifecycle.clone();
         let work = async move {
             tokio::select! {
                 () = &mut work => return,
-                () = signal => told.begin_to_drain(),
+                () = signal => draining.begin_drain(),
             }
             work.await;
         };
-        Self::new(phases, work)
+        Self::new(lifecycle, work)
     }
 }
 

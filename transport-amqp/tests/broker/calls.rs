@@ -272,7 +272,7 @@ async fn requests_not_begun_are_handed_back(url: String) {
     let mut calls: Vec<_> =
         (0..4_u32).map(|n| client.request("again").start::<bool>(&n).unwrap()).collect();
     for call in &mut calls {
-        call.handed_over().await;
+        call.sent().await;
     }
     let channel = channel(&url).await;
     let held = async { while waiting(&channel, "polywire.idle").await > 0 {} };
@@ -305,7 +305,7 @@ async fn confirmed_request_outlives_a_killed_broker() {
     let client = client(&amqp, "absent").await;
     // A broker may take long to come back.
     let mut call = client.request("double").timeout(PATIENCE * 2).start::<u32>(&21).unwrap();
-    call.handed_over().await;
+    call.sent().await;
     let node = killed_and_restarted(node).await;
     let serving = Amqp::connect(&node.url()).await.unwrap();
     let _server = serve(&serving, "absent").await;

@@ -35,12 +35,12 @@ async fn abandoned_while_it_waits(url: String) {
     let first = client.request("wait").start::<u32>(&1_u32).unwrap();
     until(|| server.stats().running == 1).await;
     let mut second = client.request("wait").start::<u32>(&2_u32).unwrap();
-    second.handed_over().await;
+    second.sent().await;
     drop(second);
     let third = client.request("wait").start::<u32>(&3_u32).unwrap();
     // The word of this goes the same way as that of the second, after it.
     drop(first);
-    until(|| server.stats().abandoned == 2).await;
+    until(|| server.stats().cancelled == 2).await;
     // Were the second begun, it would take the permit.
     gate.add_permits(1);
     assert_eq!(third.await.unwrap(), 3);
@@ -61,7 +61,7 @@ async fn direct_mode(url: String) {
     gate.add_permits(1);
     // The line is as it was: nothing was said on it that the broker would not bear.
     eventually_answered(&client).await;
-    assert_eq!(server.stats().abandoned, 0);
+    assert_eq!(server.stats().cancelled, 0);
     direct.close().await.unwrap();
     amqp.close().await.unwrap();
 }
@@ -135,10 +135,10 @@ async fn after_a_restart() {
     eventually_answered(&client).await;
     // Its ear comes back beside it, and maybe a moment later: so what is not heard ends soon.
     let abandoning = async {
-        while server.stats().abandoned == 0 {
+        while server.stats().cancelled == 0 {
             let request = client.request("wait").timeout(Duration::from_secs(5));
             let mut call = request.start::<u32>(&1_u32).unwrap();
-            call.handed_over().await;
+            call.sent().await;
             drop(call);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -45,7 +45,7 @@ async fn cut_fails_direct_calls_at_once(url: String) {
     let client = client(&calling, "cut.off").await;
     let mut events = calling.events();
     let mut pending = client.request("wait").timeout(PATIENCE * 2).start::<u32>(&1).unwrap();
-    pending.handed_over().await;
+    pending.sent().await;
     until(|| server.stats().running == 1).await;
     proxy.sever();
     let error = timeout(PATIENCE, pending).await.expect("before its deadline").unwrap_err();

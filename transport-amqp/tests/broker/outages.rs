@@ -127,7 +127,7 @@ async fn calls_whose_replies_are_refused_fail_at_once() {
     let _server = serve_gated(&servers, "deaf", &gate).await;
     let client = client(&amqp, "deaf").await;
     let mut begun = client.request("wait").timeout(PATIENCE).start::<u32>(&1).unwrap();
-    begun.handed_over().await;
+    begun.sent().await;
     node.ctl(&["change_password", "guest", "changed"]).unwrap();
     let process = consumer_with_reply_queue(&node);
     node.ctl(&["close_connection", &process, "rotation"]).unwrap();

@@ -148,7 +148,7 @@ async fn unconfirmed_messages_are_bounded() {
     node.thaw().unwrap();
     // What was on its way is confirmed now, and makes room.
     let mut call = client.request("x").timeout(PATIENCE).start::<u32>(&1).unwrap();
-    call.handed_over().await;
+    call.sent().await;
 }
 
 async fn not_confirmed_in_time(url: String) {

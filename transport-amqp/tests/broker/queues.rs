@@ -280,7 +280,7 @@ async fn urgent_jobs_and_requests_are_taken_first(url: String) {
     let mut calls = Vec::new();
     for (method, priority) in [("slow", 0), ("quick", 5)] {
         let mut call = client.request(method).priority(priority).start::<()>(&1).unwrap();
-        call.handed_over().await;
+        call.sent().await;
         calls.push(call);
     }
     let name = Address::new("urgent").unwrap();

@@ -28,7 +28,8 @@ pub async fn worker_is_fed_again_after_a_cut(context: &TestContext) -> Verdict {
     context.require_hook(Hook::Sever)?;
     let mut jobs = context.puller(Window::new(4)).await?;
     let pusher =
-        in_time(Pusher::connect(&context.calling().await?, QUEUE, MessagePack).timeout(BRIEF)).await?;
+        in_time(Pusher::connect(&context.calling().await?, QUEUE, MessagePack).timeout(BRIEF))
+            .await?;
     for round in 0..3_u32 {
         context.disturb(Hook::Sever).await?;
         jobs_flow_again(&pusher, &mut jobs, round).await?;

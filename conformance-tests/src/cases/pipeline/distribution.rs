@@ -142,7 +142,8 @@ pub async fn job_for_nobody_waits_or_is_refused(context: &TestContext) -> Verdic
     context.require("pipeline", |can| can.pipeline).await?;
     let transport = context.calling().await?;
     let pusher = in_time(Pusher::connect(&transport, QUEUE, MessagePack)).await?;
-    let pushed = timeout(PATIENCE, pusher.push(&1_u32)).await.or_fail("a push without a worker ends")?;
+    let pushed =
+        timeout(PATIENCE, pusher.push(&1_u32)).await.or_fail("a push without a worker ends")?;
     if transport.capabilities().holding {
         pushed.or_fail("a push into a queue that holds jobs")?;
         let mut jobs = context.puller(Window::default()).await?;
@@ -152,7 +153,9 @@ pub async fn job_for_nobody_waits_or_is_refused(context: &TestContext) -> Verdic
         return Ok(());
     }
     let Err(error) = pushed else {
-        return Err(Failure::new("a push without a worker succeeded, though the backend holds no jobs"));
+        return Err(Failure::new(
+            "a push without a worker succeeded, though the backend holds no jobs",
+        ));
     };
     ensure!(error.kind() == ErrorKind::Unroutable, "a push without a worker failed as {error:?}");
     ensure!(

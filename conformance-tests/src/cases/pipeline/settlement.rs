@@ -158,9 +158,10 @@ pub async fn worker_that_does_not_read_loses_nothing(context: &TestContext) -> V
     let mut jobs: Puller<(u32, String)> =
         in_time(Puller::bind(&serving, QUEUE, MessagePack).window(Window::new(8))).await?;
     let transport = context.calling().await?;
-    let pusher =
-        in_time(Pusher::connect(&transport, QUEUE, MessagePack).timeout(Duration::from_millis(500)))
-            .await?;
+    let pusher = in_time(
+        Pusher::connect(&transport, QUEUE, MessagePack).timeout(Duration::from_millis(500)),
+    )
+    .await?;
     let body = "x".repeat(1 << 10);
     let mut pushed = 0;
     while pushed < MOST {

@@ -100,7 +100,8 @@ pub async fn bad_jobs_leave_the_worker_at_work(context: &TestContext) -> Verdict
 pub async fn draining_worker_finishes_what_runs(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
     let transport = context.serving().await?;
-    let worker = in_time(Worker::bind(&transport, QUEUE, MessagePack).window(Window::new(2))).await?;
+    let worker =
+        in_time(Worker::bind(&transport, QUEUE, MessagePack).window(Window::new(2))).await?;
     let (handle, gate) = (worker.handle(), Arc::new(Semaphore::new(0)));
     let held = gate.clone();
     let work = worker.work(move |_: u32| {

@@ -2,9 +2,7 @@
 
 use futures_util::future::try_join_all;
 use polywire_codec::MessagePack;
-use polywire_core::{
-    Address, Error, ErrorKind, Event, Filter, Publisher, Subscriber, Transport,
-};
+use polywire_core::{Address, Error, ErrorKind, Event, Filter, Publisher, Subscriber, Transport};
 use tokio::time::timeout;
 
 use crate::cases::receive::{expect_event, next_event};

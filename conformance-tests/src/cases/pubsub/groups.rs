@@ -121,7 +121,8 @@ pub async fn listener_tries_again_within_its_group(context: &TestContext) -> Ver
     let transport = context.serving().await?;
     let group = Group::new("handlers").or_fail("a group")?;
     let listener =
-        in_time(Listener::bind(&transport, CHANNEL, MessagePack).filter("a.*").group(group)).await?;
+        in_time(Listener::bind(&transport, CHANNEL, MessagePack).filter("a.*").group(group))
+            .await?;
     let (handle, sum) = (listener.handle(), Arc::new(AtomicU32::new(0)));
     let total = sum.clone();
     let listening = listener.listen(move |context: Context, n: u32| {

@@ -93,7 +93,11 @@ pub async fn exhausted_job_is_kept_with_its_story(context: &TestContext) -> Verd
         reason == DeadLetterReason::Exhausted,
         "its attempts were exhausted, and it was dead-lettered as {reason}"
     );
-    ensure!(dead_letter.attempts() == 3, "after 3 attempts, the dead letter counts {}", dead_letter.attempts());
+    ensure!(
+        dead_letter.attempts() == 3,
+        "after 3 attempts, the dead letter counts {}",
+        dead_letter.attempts()
+    );
     for (which, error, attempt) in
         [("first", dead_letter.first_error(), 1), ("last", dead_letter.last_error(), 3)]
     {

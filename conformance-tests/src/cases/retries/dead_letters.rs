@@ -28,7 +28,8 @@ pub async fn redriven_job_comes_again(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
     dead_jobs(&transport, 2).await?;
     let dead = DeadLetters::of_queue(&transport, QUEUE).or_fail("dead letters")?;
-    let chosen = |dead_letter: &DeadLetter| dead_letter.read::<u32>(&MessagePack).is_ok_and(|job| job == 1);
+    let chosen =
+        |dead_letter: &DeadLetter| dead_letter.read::<u32>(&MessagePack).is_ok_and(|job| job == 1);
     let redriven = within_patience(dead.redrive(9, chosen)).await.or_fail("redriving")?;
     ensure!(redriven == 1, "one dead letter was to be redriven, and {redriven} were");
     let job = next_job(&mut jobs).await?;
@@ -39,7 +40,11 @@ pub async fn redriven_job_comes_again(context: &TestContext) -> Verdict {
         "the first attempt of a redriven job counts as number {}",
         context.attempt
     );
-    ensure!(context.redriven() == 1, "the job was redriven once, and counts {}", context.redriven());
+    ensure!(
+        context.redriven() == 1,
+        "the job was redriven once, and counts {}",
+        context.redriven()
+    );
     job.ack();
     let left = only(dead_jobs(&transport, 1).await?)?;
     ensure!(!chosen(&left), "a redriven job is still a dead letter");
@@ -88,11 +93,12 @@ pub async fn redriven_event_goes_to_its_group_alone(context: &TestContext) -> Ve
         in_time(Listener::bind(&transport, CHANNEL, MessagePack).group(group).retries(retries))
             .await?;
     let handle = listener.handle();
-    let _listening = AbortOnDrop(tokio::spawn(listener.listen(|context: Context, _: u32| async move {
-        let is_whole = context.topic.is_some_and(|topic| topic.as_str() == "a.b");
-        let is_redriven = context.history.is_some_and(|history| history.redriven == 1);
-        if is_redriven && is_whole { Ok(()) } else { Err(Fault::new(Code::Application, "no")) }
-    })));
+    let _listening =
+        AbortOnDrop(tokio::spawn(listener.listen(|context: Context, _: u32| async move {
+            let is_whole = context.topic.is_some_and(|topic| topic.as_str() == "a.b");
+            let is_redriven = context.history.is_some_and(|history| history.redriven == 1);
+            if is_redriven && is_whole { Ok(()) } else { Err(Fault::new(Code::Application, "no")) }
+        })));
     let mut alone = context.subscriber::<u32>(["#"]).await?;
     let publisher = context.publisher().await?;
     publisher.publish("a.b", &1_u32).await.or_fail("publishing")?;

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::transport::DeadLetterSource;
-use polywire_core::{
-    DeadLetters, Puller, Pusher, Retries, Server, Transport, Window, Worker,
-};
+use polywire_core::{DeadLetters, Puller, Pusher, Retries, Server, Transport, Window, Worker};
 
 use crate::cases::receive::next_job;
 use crate::cases::refusal::opens_unless_lacking;

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use polywire_core::message::CallId;
-use polywire_core::transport::{
-    Abandoned, Delivery, Inbound, Outbound, Receiver, Sender, Sending,
-};
+use polywire_core::transport::{Abandoned, Delivery, Inbound, Outbound, Receiver, Sender, Sending};
 use polywire_core::{Message, Result};
 
 use crate::flaw::{Flaw, Halves};

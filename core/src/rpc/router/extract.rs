@@ -1,4 +1,4 @@
-//! What a handler may ask for before its arguments.
+//! Values that a handler can ask for before its arguments.
 
 use std::ops::Deref;
 
@@ -7,8 +7,10 @@ use crate::error::Fault;
 use crate::message::{Deadline, Headers};
 use crate::service::Request;
 
-/// Something that a handler can ask for before its arguments: its [`Context`], the [`Headers`], the
-/// [`Deadline`], the [`State`] of its router, or what you make of a request.
+/// A value that a handler can ask for before its arguments.
+///
+/// Implemented for the [`Context`], the [`Headers`], `Option<`[`Deadline`]`>`, the [`State`] of the
+/// router, and the [`Replier`](crate::Replier). Implement it for types of yours:
 ///
 /// ```
 /// use polywire_core::{Code, Fault, Request};
@@ -19,7 +21,7 @@ use crate::service::Request;
 /// impl<S> Extract<S> for User {
 ///     fn extract(request: &Request, _: &S) -> Result<Self, Fault> {
 ///         let user = request.message.headers.get("user");
-///         let user = user.ok_or_else(|| Fault::new(Code::Application, "who are you?").with_kind("Stranger"))?;
+///         let user = user.ok_or_else(|| Fault::new(Code::Application, "no user in the headers").with_kind("Anonymous"))?;
 ///         Ok(Self(user.to_owned()))
 ///     }
 /// }
@@ -31,11 +33,11 @@ use crate::service::Request;
     note = "for a part of a router's state, give the router one: `Router::with_state`, and `FromState` for the part"
 )]
 pub trait Extract<S>: Sized + Send {
-    /// Finds it.
+    /// Extracts the value from a request or from the state of the router.
     ///
     /// # Errors
     ///
-    /// The fault that the caller gets instead of a result.
+    /// The fault that the caller gets; the handler then does not run.
     fn extract(request: &Request, state: &S) -> Result<Self, Fault>;
 }
 
@@ -51,14 +53,14 @@ impl<S> Extract<S> for Headers {
     }
 }
 
-/// When the caller stops waiting, if it ever does.
+/// Extracts the time at which the caller stops waiting.
 impl<S> Extract<S> for Option<Deadline> {
     fn extract(request: &Request, _: &S) -> Result<Self, Fault> {
         Ok(request.message.deadline)
     }
 }
 
-/// What all handlers of a [`Router`](crate::Router) share, or a part of it; see
+/// The state that all handlers of a [`Router`](crate::Router) share, or a part of that state; see
 /// [`Router::with_state`](crate::Router::with_state).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "it is taken apart in the parameters of handlers")]
@@ -78,8 +80,10 @@ impl<T> Deref for State<T> {
     }
 }
 
-/// A part of a router's state. The whole of it is one: clone it cheaply, for instance as an
-/// [`Arc`](std::sync::Arc).
+/// A part of a router's state.
+///
+/// The whole state is a part of itself, if it implements `Clone`. It is cloned for each request, so
+/// make that cheap, for instance by an [`Arc`](std::sync::Arc).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -103,7 +107,7 @@ impl<T> Deref for State<T> {
     note = "give it one: `Router::with_state(dialect, state)`; or implement `FromState<{S}>`, if it is a part of the state"
 )]
 pub trait FromState<S> {
-    /// Takes the part.
+    /// Returns the part, usually as a clone.
     fn from_state(state: &S) -> Self;
 }
 

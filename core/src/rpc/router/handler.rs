@@ -1,22 +1,19 @@
-//! Async functions as handlers.
+//! The [`Handler`] trait, implemented for async functions.
 
 use std::future::Future;
-use std::marker::PhantomData;
 
-use futures_core::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Extract, answer};
-use crate::dialect::Dialect;
-use crate::error::report;
-use crate::error::{CallError, Code, Fault, Result};
-use crate::service::{Reply, Request};
+use super::Extract;
+use crate::error::{Fault, Result};
+use crate::service::Request;
 
-/// An async function that can be a method, or work off jobs or events; you never implement it.
+/// An async function that processes calls, jobs or events. Async functions implement it; programs
+/// do not.
 ///
-/// `M` tells apart what the function takes: its arguments, after up to four things to [`Extract`].
-/// `S` is the state of the router.
+/// The function takes up to four values that implement [`Extract`], then its arguments as one
+/// value. `M` is a marker for the types of the parameters, and `S` is the state of the router.
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a handler",
     label = "not a handler",
@@ -25,12 +22,16 @@ use crate::service::{Reply, Request};
             answers `Result<_, Fault>` with a value that serde can write"
 )]
 pub trait Handler<M, S = ()>: Send + Sync + 'static {
-    /// What it takes.
+    /// The arguments.
     type Args: DeserializeOwned + Send;
-    /// What it answers.
+    /// The result.
     type Output: Serialize + Send;
 
-    /// Runs it.
+    /// Runs the function.
+    ///
+    /// # Errors
+    ///
+    /// The fault of an [`Extract`], or that of the function.
     fn handle(
         &self,
         request: &Request,
@@ -66,59 +67,3 @@ handlers!(X1);
 handlers!(X1 X2);
 handlers!(X1 X2 X3);
 handlers!(X1 X2 X3 X4);
-
-/// A handler whose types are forgotten, in its router's table.
-pub(super) trait Method<D>: Send + Sync {
-    /// Carries out a request of its own.
-    fn call<'a>(
-        &'a self,
-        dialect: &'a D,
-        request: Request,
-    ) -> BoxFuture<'a, Result<Reply, CallError>>;
-
-    /// Carries out a request that others carry out as well.
-    fn share<'a>(&'a self, dialect: &'a D, request: &'a Request) -> BoxFuture<'a, Reply>;
-}
-
-/// A handler and the state that it is given.
-pub(super) struct Typed<H, M, S> {
-    handler: H,
-    state: S,
-    marker: PhantomData<fn() -> M>,
-}
-
-impl<H, M, S> Typed<H, M, S> {
-    pub(super) fn new(handler: H, state: S) -> Self {
-        Self { handler, state, marker: PhantomData }
-    }
-
-    async fn reply<D: Dialect>(&self, dialect: &D, request: &Request) -> Reply
-    where
-        H: Handler<M, S>,
-    {
-        let outcome = match dialect.decode_call(&request.message) {
-            Ok(args) => self.handler.handle(request, &self.state, args).await,
-            Err(error) => Err(Fault::new(Code::InvalidArguments, report(&error))),
-        };
-        answer(dialect, request, &outcome)
-    }
-}
-
-impl<D, H, M, S> Method<D> for Typed<H, M, S>
-where
-    D: Dialect,
-    H: Handler<M, S>,
-    S: Send + Sync,
-{
-    fn call<'a>(
-        &'a self,
-        dialect: &'a D,
-        request: Request,
-    ) -> BoxFuture<'a, Result<Reply, CallError>> {
-        Box::pin(async move { Ok(self.reply(dialect, &request).await) })
-    }
-
-    fn share<'a>(&'a self, dialect: &'a D, request: &'a Request) -> BoxFuture<'a, Reply> {
-        Box::pin(self.reply(dialect, request))
-    }
-}

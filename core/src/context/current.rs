@@ -1,0 +1,138 @@
+//! The context of the running handler, and its propagation into messages that the handler sends.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use super::{Baggage, CallStack, Context};
+use crate::message::Message;
+use crate::service::ReplySlot;
+
+tokio::task_local! {
+    static CURRENT: Context;
+}
+
+/// The headers of W3C's trace context.
+const TRACE: [&str; 2] = ["traceparent", "tracestate"];
+
+impl Context {
+    /// Returns the context of the running handler; `None` outside of a handler.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// Returns the slot for the reply of the running handler.
+    pub(crate) fn current_reply_slot() -> Option<Arc<ReplySlot>> {
+        CURRENT.try_with(|current| current.reply_slot.clone()).ok().flatten()
+    }
+
+    /// Returns the context of the running handler without the slot for its reply; `None` if the
+    /// handler has no slot.
+    ///
+    /// A service that the handler calls in its own process must not reply to the handler's caller.
+    pub(crate) fn without_reply_slot() -> Option<Self> {
+        let current = || CURRENT.with(Clone::clone);
+        CURRENT
+            .try_with(|current| current.reply_slot.is_some())
+            .ok()?
+            .then(|| Self { reply_slot: None, ..current() })
+    }
+
+    /// Adds the service and the call number, which only the running server knows.
+    pub(crate) fn with_current_call(self) -> Self {
+        let current = CURRENT.try_with(|current| (current.service.clone(), current.call));
+        let (service, call) = current.unwrap_or_default();
+        Self { service, call, ..self }
+    }
+
+    /// Runs `future` in this context, so that messages that it sends carry the context.
+    pub fn carry<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
+    }
+
+    /// Writes the propagated parts of this context into a message before it is sent.
+    fn propagate(&self, message: &mut Message) {
+        let is_awaited = !self.reply_slot.as_ref().is_some_and(|slot| slot.is_replied());
+        if let (Some(ours), Some(deadline), true) =
+            (self.deadline, &mut message.deadline, is_awaited)
+        {
+            *deadline = ours.min(*deadline);
+        }
+        for name in TRACE {
+            if let (Some(value), None) = (self.headers.get(name), message.headers.get(name)) {
+                message.headers.insert(ByteString::from_static(name), value);
+            }
+        }
+        Baggage::propagate(&self.headers, &mut message.headers);
+        if !self.is_outside() {
+            message
+                .headers
+                .insert(ByteString::from_static(CallStack::HEADER), self.call_stack().to_string());
+        }
+    }
+}
+
+/// Writes the propagated parts of the running handler's context into a message before it is sent.
+/// Does nothing outside of a handler.
+pub(crate) fn propagate(message: &mut Message) {
+    // An error means that there is no handler.
+    let _ = CURRENT.try_with(|context| context.propagate(message));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Address, CallId, Deadline};
+
+    fn context() -> Context {
+        let mut message =
+            Message::request(Address::new("orders.create").unwrap(), Deadline::after_ms(1_000));
+        message.id = Some(CallId(7));
+        message.headers.insert("traceparent", "00-1-2-01");
+        message.headers.insert("secret", "stays");
+        Context::of(&message, 1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_of_a_handler_carry_its_context() {
+        let outgoing =
+            || Message::request(Address::new("charge").unwrap(), Deadline::after_ms(30_000));
+        let mut message = outgoing();
+        propagate(&mut message);
+        assert_eq!((message.deadline.unwrap().remaining_ms(), message.headers.len()), (30_000, 0));
+        let message = context()
+            .carry(async move {
+                propagate(&mut message);
+                message
+            })
+            .await;
+        assert_eq!(message.deadline.unwrap().remaining_ms(), 1_000);
+        assert_eq!(message.headers.get("traceparent"), Some("00-1-2-01"));
+        assert_eq!(message.headers.get("secret"), None);
+        assert!(message.headers.get("call-id-stack").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn earlier_deadline_and_own_trace_are_kept() {
+        let message = context()
+            .carry(async {
+                let mut message =
+                    Message::request(Address::new("charge").unwrap(), Deadline::after_ms(10));
+                message.headers.insert("traceparent", "00-3-4-01");
+                propagate(&mut message);
+                message
+            })
+            .await;
+        assert_eq!(message.deadline.unwrap().remaining_ms(), 10);
+        assert_eq!(message.headers.get("traceparent"), Some("00-3-4-01"));
+    }
+
+    #[tokio::test]
+    async fn context_is_set_within_its_handler_only() {
+        assert!(Context::current().is_none());
+        let method = context().carry(async { Context::current().unwrap().method }).await;
+        assert_eq!(method, Some(Address::new("orders.create").unwrap()));
+    }
+}

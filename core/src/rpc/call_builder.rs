@@ -1,0 +1,205 @@
+//! Building a call: its arguments and its options.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::time::Duration;
+
+use bytestring::ByteString;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::client::Client;
+use super::in_flight::InFlight;
+use crate::context::{Baggage, propagate};
+use crate::dialect::Dialect;
+use crate::error::{CallError, Declared, Error, Result};
+use crate::error::{FaultDecoder, as_declared, as_fault};
+use crate::message::{Address, Deadline, Headers, Message};
+use crate::service::{Request, Service};
+use crate::transport::DEFAULT_TIMEOUT;
+
+impl<D: Dialect, S: Service> Client<D, S> {
+    /// Calls `method` and waits for its result.
+    ///
+    /// Dropping the future cancels the call: the client forgets it, and the server may or may not
+    /// process it.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::DeadlineExceeded`] if no reply arrived in time, [`CallError::Fault`] if the
+    /// peer answered with a fault, [`CallError::Failed`] for any failure on this side.
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        method: impl TryInto<Address, Error: Into<Error>>,
+        args: &(impl Serialize + ?Sized),
+    ) -> Result<T, CallError> {
+        self.request(method).call(args).await
+    }
+
+    /// Prepares a call of `method` with its own options.
+    ///
+    /// An invalid name of the method fails the call later, not here.
+    pub fn request(
+        &self,
+        method: impl TryInto<Address, Error: Into<Error>>,
+    ) -> CallBuilder<'_, D, S> {
+        let method = method.try_into().map_err(Into::into);
+        CallBuilder {
+            client: self,
+            method: method.and_then(|method| self.full_name(method)),
+            deadline: Deadline::after(self.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            priority: None,
+            headers: Headers::new(),
+            idempotent: false,
+            decoder: as_fault,
+        }
+    }
+}
+
+/// A builder for one call with its own options; made by [`Client::request`].
+///
+/// [`call`](Self::call) sends the call and waits for the result, [`start`](Self::start) sends it
+/// without waiting, and [`send`](Self::send) sends it one way.
+#[must_use = "nothing is sent until `call`, `start` or `send`"]
+pub struct CallBuilder<'c, D, S, E = Infallible> {
+    client: &'c Client<D, S>,
+    method: Result<Address>,
+    deadline: Deadline,
+    headers: Headers,
+    priority: Option<u8>,
+    idempotent: bool,
+    decoder: FaultDecoder<D, E>,
+}
+
+impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
+    /// Sets the time after which the call times out, counted from now.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.deadline(Deadline::after(timeout))
+    }
+
+    /// Sets the time after which the call times out, counted from now, unless the client has a
+    /// timeout of its own.
+    pub fn default_timeout(self, timeout: Duration) -> Self {
+        if self.client.timeout.is_none() { self.timeout(timeout) } else { self }
+    }
+
+    /// Sets the deadline of the call. A call that a handler makes also ends by the deadline of the
+    /// handler's own call.
+    pub fn deadline(self, deadline: Deadline) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Sets a header.
+    pub fn header(mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Adds a pair to the baggage of this call, and of every call that results from it; see
+    /// [`Baggage`].
+    pub fn baggage(mut self, key: &str, value: &str) -> Self {
+        Baggage::add(&mut self.headers, key, value);
+        self
+    }
+
+    /// Sets the priority, where queues have priorities; see
+    /// [`Pusher::with_priority`](crate::Pusher::with_priority).
+    ///
+    /// On a transport without priorities, the call fails with
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    pub fn priority(self, priority: u8) -> Self {
+        Self { priority: Some(priority), ..self }
+    }
+
+    /// Marks the call as idempotent: running it twice has the same effect as running it once.
+    ///
+    /// [`Retry`](crate::middleware::Retry), or a backend that loses its server, may then repeat the
+    /// call when its outcome is unknown.
+    pub fn idempotent(self) -> Self {
+        Self { idempotent: true, ..self }
+    }
+
+    /// Sets the type of the errors that the method declares. The call returns them in
+    /// [`CallError::Declared`].
+    pub fn declares<N: Declared>(self) -> CallBuilder<'c, D, S, N> {
+        let Self { client, method, deadline, headers, priority, idempotent, .. } = self;
+        let decoder = as_declared;
+        CallBuilder { client, method, deadline, headers, priority, idempotent, decoder }
+    }
+
+    /// Sends the call and waits for its result.
+    ///
+    /// Dropping the future cancels the call: the client forgets it, and the server may or may not
+    /// process it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::call`]; [`CallError::Declared`] if the peer answered with an error that the
+    /// method [declares](Self::declares).
+    pub async fn call<T: DeserializeOwned>(
+        self,
+        args: &(impl Serialize + ?Sized),
+    ) -> Result<T, CallError<E>> {
+        let (client, decoder) = (self.client, self.decoder);
+        client.call_decoded(self.into_request(args)?, decoder).await
+    }
+
+    /// Sends a one-way call, which has no result.
+    ///
+    /// Resolves when the backend has the request in the strongest sense that it supports, such as
+    /// a broker's confirm. A failure of the method, or a missing method, appears only in the log
+    /// of the server.
+    ///
+    /// Dropping the future before it resolves may or may not send the call.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::DeadlineExceeded`] if the deadline passed before the call was sent,
+    /// [`CallError::Failed`] for any other failure on this side.
+    pub async fn send<A: Serialize + ?Sized>(self, args: &A) -> Result<(), CallError> {
+        let client = self.client;
+        let request = Request { oneway: true, ..self.into_request(args)? };
+        let method = request.message.method.clone();
+        let sent = client.exchange(request).await.map(drop);
+        sent.map_err(|error| error.with_target(&client.target(method)))
+    }
+
+    /// Sends the call in a task of its own, and returns without waiting.
+    ///
+    /// Await the returned handle for the result, or drop it to cancel the call.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Failed`] if the arguments cannot be encoded, or the method is not an address.
+    /// The handle returns later failures.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn start<T>(self, args: &(impl Serialize + ?Sized)) -> Result<InFlight<T, E>, CallError<E>>
+    where
+        T: DeserializeOwned + Send + 'static,
+        S: Clone,
+        E: Send + 'static,
+    {
+        let (client, decoder) = (self.client.clone(), self.decoder);
+        let request = self.into_request(args)?;
+        Ok(InFlight::spawn(request, async move |request| {
+            client.call_decoded(request, decoder).await
+        }))
+    }
+
+    fn into_request<A: Serialize + ?Sized>(self, args: &A) -> Result<Request> {
+        let mut message = Message::request(self.method?, self.deadline);
+        (message.headers, message.priority) = (self.headers, self.priority);
+        self.client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
+        propagate(&mut message);
+        Ok(Request { idempotent: self.idempotent, ..Request::new(message) })
+    }
+}
+
+impl<D, S, E> fmt::Debug for CallBuilder<'_, D, S, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallBuilder").field("method", &self.method).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,81 @@
+//! Connecting a client to a service.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+
+use super::client::Client;
+use super::requester::Requester;
+use crate::dialect::Dialect;
+use crate::error::{Error, Result};
+use crate::message::Address;
+use crate::transport::Transport;
+
+impl<D: Dialect> Client<D> {
+    /// Connects to `service` on `transport`. Calls are encoded in `dialect`: a codec, or the
+    /// convention of a foreign system.
+    ///
+    /// Set options on the returned builder, then await it. Connecting succeeds even if the service
+    /// has no server; a call then fails.
+    ///
+    /// Dropping the future closes what was opened so far.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `service` is not an address, or the error
+    /// of the transport if it cannot connect.
+    pub fn connect<'t, T: Transport>(
+        transport: &'t T,
+        service: impl TryInto<Address, Error: Into<Error>>,
+        dialect: D,
+    ) -> ClientConnect<'t, T, D> {
+        let service = service.try_into().map_err(Into::into);
+        let pending_max = Requester::DEFAULT_PENDING_MAX;
+        ClientConnect { transport, service, dialect, timeout: None, pending_max }
+    }
+}
+
+/// A builder that connects a client when it is awaited; made by [`Client::connect`].
+#[must_use = "a client does not connect unless it is awaited"]
+pub struct ClientConnect<'t, T, D> {
+    transport: &'t T,
+    service: Result<Address>,
+    dialect: D,
+    timeout: Option<Duration>,
+    pending_max: usize,
+}
+
+impl<T, D> ClientConnect<'_, T, D> {
+    /// Sets the time after which a call times out. The default is 30 seconds.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), ..self }
+    }
+
+    /// Sets the maximum number of in-flight calls. A further call fails with
+    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded). The default is 131,072.
+    pub fn pending_max(self, calls: usize) -> Self {
+        Self { pending_max: calls, ..self }
+    }
+}
+
+impl<'t, T: Transport, D: Dialect> IntoFuture for ClientConnect<'t, T, D> {
+    type Output = Result<Client<D>>;
+    type IntoFuture = BoxFuture<'t, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { transport, service, dialect, timeout, pending_max } = self;
+        Box::pin(async move {
+            let service = Requester::open(transport, service?, pending_max).await?;
+            let name = Some(service.service().clone());
+            Ok(Client { service, name, dialect, timeout, prefix: None, keeps_deadlines: true })
+        })
+    }
+}
+
+impl<T, D> fmt::Debug for ClientConnect<'_, T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConnect").field("service", &self.service).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,67 @@
+//! Sending the replies of a server.
+
+use std::sync::Arc;
+
+use super::server_stats::ServerCounters;
+use crate::error::{Code, Error, ErrorKind, Fault};
+use crate::message::{Message, ReplyTo};
+use crate::service::ReplySlot;
+use crate::transport::{Outcome, Sender};
+use crate::worker::EndpointLabel;
+
+/// The sender of a server's replies. It decides how a request is settled when its reply fails.
+pub(super) struct ReplySender {
+    label: EndpointLabel,
+    sender: Sender,
+    counters: Arc<ServerCounters>,
+}
+
+impl ReplySender {
+    /// Creates the sender of the replies of the server `label`.
+    pub(super) fn new(label: EndpointLabel, sender: Sender, counters: Arc<ServerCounters>) -> Self {
+        Self { label, sender, counters }
+    }
+
+    /// Creates the slot for the reply to a request.
+    pub(super) fn slot(&self, request: &Message, reply_to: ReplyTo) -> ReplySlot {
+        ReplySlot::new(self.sender.clone(), request, reply_to)
+    }
+
+    /// Sends a reply. Returns the outcome that its request is to be settled with.
+    ///
+    /// A reply that can never be sent, for instance because it is too large, is replaced by a
+    /// fault: another attempt at the request would end in the same way.
+    pub(super) async fn send(&self, reply: Message) -> Outcome {
+        let (id, reply_to) = (reply.id, reply.reply_to.clone());
+        let Err(error) = self.sender.send(reply).await else {
+            return self.sent();
+        };
+        let is_too_late = matches!(error.kind(), ErrorKind::Unroutable);
+        if is_too_late || is_connection_lost(&error) {
+            return self.failed(&error);
+        }
+        let fault = Fault::new(Code::Internal, format!("cannot send the reply: {error}"));
+        let reply = Message { id, reply_to, ..Message::failed(fault) };
+        match self.sender.send(reply).await {
+            Ok(()) => self.sent(),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn sent(&self) -> Outcome {
+        self.counters.answered.increment();
+        Outcome::Ack
+    }
+
+    /// Requeues the request if the connection is lost. Otherwise running the request again helps
+    /// no caller.
+    fn failed(&self, error: &Error) -> Outcome {
+        self.counters.undelivered.increment();
+        tracing::warn!(service = %self.label.name, ?error, "cannot send a reply");
+        if is_connection_lost(error) { Outcome::Requeue } else { Outcome::Ack }
+    }
+}
+
+fn is_connection_lost(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Closed)
+}

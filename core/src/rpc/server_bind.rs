@@ -1,0 +1,124 @@
+//! Binding a server to a service.
+
+use std::future::IntoFuture;
+
+use futures_core::future::BoxFuture;
+
+use super::cancellations::Cancellations;
+use super::deduplication::Deduplication;
+use super::reply_cache::ReplyCache;
+use super::request_policy::RequestPolicy;
+use super::server::Server;
+use crate::error::{Error, Result};
+use crate::message::Address;
+use crate::transport::{Transport, Window};
+
+impl Server {
+    /// Binds to `service` on `transport`.
+    ///
+    /// Set options on the returned builder, then await it. Dropping the future closes what was
+    /// opened so far.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `service` is not an address,
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport lacks what an
+    /// option needs, or the error of the transport if it cannot bind.
+    pub fn bind<T: Transport>(
+        transport: &T,
+        service: impl TryInto<Address, Error: Into<Error>>,
+    ) -> ServerBind<'_, T> {
+        let service = service.try_into().map_err(Into::into);
+        let window = Window::default();
+        ServerBind {
+            transport,
+            service,
+            window,
+            is_at_most_once: false,
+            deliveries_max: None,
+            deduplication: None,
+        }
+    }
+}
+
+/// A builder that binds a server when it is awaited; made by [`Server::bind`].
+#[must_use = "a server does not bind unless it is awaited"]
+#[derive(Debug)]
+pub struct ServerBind<'t, T> {
+    transport: &'t T,
+    service: Result<Address>,
+    window: Window,
+    is_at_most_once: bool,
+    deliveries_max: Option<u32>,
+    deduplication: Option<Deduplication>,
+}
+
+impl<T> ServerBind<'_, T> {
+    /// Sets the maximum number of requests that run at once. The default is 128.
+    pub fn window(self, window: Window) -> Self {
+        Self { window, ..self }
+    }
+
+    /// Runs each request at most once, instead of at least once.
+    ///
+    /// A request is settled before its handler starts, so that it is not redelivered if this server
+    /// dies. A redelivered request may have run before, on this server or another. It does not run,
+    /// and its caller gets [`Code::Unavailable`](crate::Code::Unavailable). The same holds for
+    /// requests that a draining server has requeued.
+    ///
+    /// A request that the handler [declines](crate::Fault::declined) is settled by then, so that
+    /// RabbitMQ and memory forward it to no other server, and its caller gets the fault. Over
+    /// ZeroMQ the client forwards it to a server at another endpoint.
+    pub fn at_most_once(self) -> Self {
+        Self { is_at_most_once: true, ..self }
+    }
+
+    /// Sets the maximum number of deliveries of a request, at least 1. By default a request runs
+    /// until its deadline has passed.
+    ///
+    /// A request beyond the limit seems to crash its servers. It does not run again: its caller
+    /// gets [`Code::Internal`](crate::Code::Internal), and the request becomes one of the
+    /// [`DeadLetters`](crate::DeadLetters) of the service.
+    ///
+    /// Binding fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) on a transport
+    /// without dead letters. It also fails for a limit above 1 where the deliveries of requests are
+    /// not counted, as in RabbitMQ's classic queues.
+    pub fn deliveries(self, most: u32) -> Self {
+        Self { deliveries_max: Some(most.max(1)), ..self }
+    }
+
+    /// Answers duplicates of a request with its first reply, within these bounds. By default a
+    /// duplicate runs again.
+    pub fn deduplicate(self, deduplication: Deduplication) -> Self {
+        Self { deduplication: Some(deduplication), ..self }
+    }
+}
+
+impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
+    type Output = Result<Server>;
+    type IntoFuture = BoxFuture<'t, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { transport, service, window, is_at_most_once, deliveries_max, deduplication } =
+            self;
+        Box::pin(async move {
+            let name = service?;
+            if deliveries_max.is_some() && !transport.capabilities().dead_letters {
+                return Err(Error::unsupported("dead_letters"));
+            }
+            let (sender, mut receiver) = transport.responder(&name, window).await?;
+            if deliveries_max.is_some_and(|most| most > 1) && !receiver.counts_attempts() {
+                return Err(Error::unsupported("attempts").with("service", name));
+            }
+            let capabilities = transport.capabilities();
+            let policy = RequestPolicy {
+                is_at_most_once,
+                deliveries_max,
+                reply_cache: deduplication.map(ReplyCache::new),
+                cancellations: capabilities.cancellation.then(Cancellations::default),
+                forwards_declined: capabilities.declining,
+            };
+            Ok(Server::new(name, (sender, receiver), window, policy))
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! The slot for a caller's reply, which is filled once.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytestring::ByteString;
+
+use crate::dialect::Dialect;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{CallId, Message, ReplyTo};
+use crate::transport::Sender;
+
+/// The place for the reply to a caller that waits, shared by the server and the handler.
+///
+/// A handler may fill the slot before it ends; see [`Replier`](crate::Replier). A slot that is
+/// filled takes no second reply.
+pub(crate) struct ReplySlot {
+    sender: Sender,
+    id: Option<CallId>,
+    reply_to: ReplyTo,
+    /// The format of the request.
+    content_type: Option<ByteString>,
+    /// The encoder of the router that runs the handler.
+    encoder: OnceLock<Arc<dyn EncodeReply>>,
+    state: Mutex<State>,
+}
+
+enum State {
+    Open,
+    /// The handler replied, and still runs.
+    Replied(Box<Message>),
+    /// The handler has ended.
+    Closed,
+}
+
+impl ReplySlot {
+    /// Creates the open slot of a request that was received with the address `reply_to`.
+    pub(crate) fn new(sender: Sender, request: &Message, reply_to: ReplyTo) -> Self {
+        let (id, content_type) = (request.id, request.content_type.clone());
+        Self {
+            sender,
+            id,
+            reply_to,
+            content_type,
+            encoder: OnceLock::new(),
+            state: Mutex::new(State::Open),
+        }
+    }
+
+    /// Sets the encoder for replies, unless a router has set one already.
+    pub(crate) fn set_encoder(&self, encoder: &Arc<dyn EncodeReply>) {
+        self.encoder.get_or_init(|| encoder.clone());
+    }
+
+    /// Returns `true` as long as a reply can be sent.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(*self.state(), State::Open)
+    }
+
+    /// Returns `true` if the handler has replied and still runs.
+    pub(crate) fn is_replied(&self) -> bool {
+        matches!(*self.state(), State::Replied(_))
+    }
+
+    /// Closes the slot because the handler has ended. Returns the reply that the handler sent
+    /// before.
+    pub(crate) fn close(&self) -> Option<Message> {
+        match std::mem::replace(&mut *self.state(), State::Closed) {
+            State::Replied(reply) => Some(*reply),
+            State::Open | State::Closed => None,
+        }
+    }
+
+    /// Encodes a result in the format of the request.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Codec`] if the result cannot be encoded, [`ErrorKind::Unsupported`] if no
+    /// router runs the handler.
+    pub(crate) fn encode(&self, result: &dyn erased_serde::Serialize) -> Result<Message> {
+        let mut reply = Message { content_type: self.content_type.clone(), ..Message::default() };
+        let encoder = self
+            .encoder
+            .get()
+            .ok_or_else(|| Error::unsupported("early replies without a router"))?;
+        encoder.encode(result, &mut reply)?;
+        Ok(reply)
+    }
+
+    /// Sends the reply. If the transport fails to send, the slot is open again.
+    ///
+    /// Dropping the future may or may not send the reply; the slot stays filled.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`] if the slot is not open, or the error of the transport.
+    pub(crate) async fn send(&self, reply: Message) -> Result<()> {
+        self.fill(&reply)?;
+        let message = Message { id: self.id, reply_to: Some(self.reply_to.clone()), ..reply };
+        self.sender.send(message).await.inspect_err(|_| self.reopen())
+    }
+
+    /// Fills the slot before the reply is sent, so that no other reply can be sent meanwhile.
+    fn fill(&self, reply: &Message) -> Result<()> {
+        let mut state = self.state();
+        let cause = match *state {
+            State::Open => {
+                *state = State::Replied(Box::new(reply.clone()));
+                return Ok(());
+            }
+            State::Replied(_) => "cannot reply: the caller has a reply already",
+            State::Closed => "cannot reply: the handler has ended",
+        };
+        Err(Error::new(ErrorKind::Closed, cause))
+    }
+
+    fn reopen(&self) {
+        let mut state = self.state();
+        if matches!(*state, State::Replied(_)) {
+            *state = State::Open;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for ReplySlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplySlot").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The result encoding of a dialect, without the dialect's type.
+pub(crate) trait EncodeReply: Send + Sync {
+    /// Writes a result into `reply`.
+    fn encode(&self, result: &dyn erased_serde::Serialize, reply: &mut Message) -> Result<()>;
+}
+
+impl<D: Dialect> EncodeReply for D {
+    fn encode(&self, result: &dyn erased_serde::Serialize, reply: &mut Message) -> Result<()> {
+        self.encode_outcome(Ok(result), reply)
+    }
+}

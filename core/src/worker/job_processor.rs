@@ -1,0 +1,156 @@
+//! The processing of jobs and events: run, then settle by the outcome.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+
+use super::processor::{EndpointLabel, Processor, panic_message};
+use super::retries::{OnExhausted, Retries, dead_letter_or_discard};
+use super::work_stats::WorkCounters;
+use crate::error::{CallError, Code, Error, Fault, Result};
+use crate::message::DeadLetterReason;
+use crate::service::{Reply, Request, Service};
+use crate::transport::{Abandoned, Capabilities, Delivery, Outcome, RetryAfter};
+
+/// Processes jobs or events by a service.
+pub(super) struct JobProcessor<S> {
+    label: EndpointLabel,
+    service: S,
+    retries: Retries,
+    can: Capabilities,
+    counters: Arc<WorkCounters>,
+}
+
+impl<S> JobProcessor<S> {
+    /// Creates the processor of the worker or listener `label`.
+    pub(super) fn new(
+        label: EndpointLabel,
+        service: S,
+        retries: Retries,
+        can: Capabilities,
+        counters: Arc<WorkCounters>,
+    ) -> Self {
+        Self { label, service, retries, can, counters }
+    }
+}
+
+impl<S: Service> Processor for JobProcessor<S> {
+    // Deliveries that the backend cannot requeue would be lost.
+    const DRAINS_UNTIL_END: bool = true;
+
+    async fn handle(self: Arc<Self>, delivery: Delivery) {
+        let Delivery { message, receipt, attempt } = delivery;
+        if receipt.is_some() && self.exceeds_delivery_limit(attempt) {
+            let EndpointLabel { role, name } = &self.label;
+            tracing::error!(role, %name, attempt, "delivery limit exceeded with no recorded outcome; not run again");
+            let error = format!("delivered {attempt} times");
+            let outcome = self.after_last_attempt(DeadLetterReason::Crashed, error);
+            self.count(&outcome);
+            return receipt.settle(outcome);
+        }
+        let running = self.counters.running.enter();
+        let failed = self.run(Request { attempt, ..Request::new(message) }).await.err();
+        // Dropped before the delivery is settled, so that a settled delivery is not counted.
+        drop(running);
+        let outcome = match failed {
+            None => Outcome::Ack,
+            Some(fault) if receipt.is_some() => self.outcome_of(&fault, attempt),
+            Some(fault) => {
+                let EndpointLabel { role, name } = &self.label;
+                tracing::error!(role, %name, %fault, "failed; not retried: the transport does not settle");
+                Outcome::Discard
+            }
+        };
+        self.count(&outcome);
+        receipt.settle(outcome);
+    }
+
+    async fn turn_down(self: Arc<Self>, delivery: Delivery) {
+        self.handle(delivery).await;
+    }
+
+    // Jobs and events have no callers.
+    fn cancel(&self, _: Abandoned) {}
+
+    fn label(&self) -> &EndpointLabel {
+        &self.label
+    }
+
+    fn reject(&self, error: &Error) {
+        self.counters.rejected.increment();
+        let EndpointLabel { role, name } = &self.label;
+        tracing::warn!(role, %name, ?error, "rejected a delivery that cannot be decoded");
+    }
+}
+
+impl<S: Service> JobProcessor<S> {
+    /// Runs the service in the context of the job. Returns the fault of a failed job.
+    async fn run(&self, request: Request) -> Result<(), Fault> {
+        let context = request.context();
+        let call = AssertUnwindSafe(self.service.call(request)).catch_unwind();
+        // Boxed so that the enclosing futures do not each embed the handler.
+        let outcome = Box::pin(context.carry(call)).await;
+        match outcome {
+            Ok(Ok(Reply { message })) => message.fault.map_or(Ok(()), |fault| Err(*fault)),
+            Ok(Err(CallError::Fault(fault))) => Err(fault),
+            Ok(Err(error)) => Err(Fault::new(Code::Internal, error.to_string())),
+            Err(panic) => {
+                self.counters.panicked.increment();
+                let (panic, EndpointLabel { role, name }) =
+                    (panic_message(panic.as_ref()), &self.label);
+                tracing::error!(role, %name, panic, "a handler panicked");
+                Err(Fault::new(Code::Internal, format!("the handler panicked: {panic}"))
+                    .with_kind("Panic"))
+            }
+        }
+    }
+
+    /// Returns `true` if more attempts were started than the policy allows, so that the last one
+    /// crashed its worker. One attempt too many proves nothing: a delivery that a worker requeued
+    /// unseen counts as attempted.
+    fn exceeds_delivery_limit(&self, attempt: u32) -> bool {
+        let ends = self.can.dead_letters || self.retries.on_exhausted == OnExhausted::Discard;
+        self.can.attempts && ends && attempt > self.retries.attempts.max(2)
+    }
+
+    /// Decides how to settle a failed delivery: by another attempt, if one may succeed.
+    fn outcome_of(&self, fault: &Fault, attempt: u32) -> Outcome {
+        let EndpointLabel { role, name } = &self.label;
+        if matches!(fault.code, Code::InvalidArguments | Code::MethodNotFound) {
+            tracing::error!(role, %name, %fault, attempt, "failed; not retried: no attempt can succeed");
+            return self.after_last_attempt(DeadLetterReason::Unreadable, fault.to_string());
+        }
+        if attempt >= self.retries.attempts {
+            tracing::error!(role, %name, %fault, attempt, "failed; not retried: this was the last attempt");
+            return self.after_last_attempt(DeadLetterReason::Exhausted, fault.to_string());
+        }
+        if !self.can.delayed_retries {
+            tracing::warn!(role, %name, %fault, attempt, "failed; retrying");
+            return Outcome::Requeue;
+        }
+        let after = self.retries.pause(attempt);
+        tracing::warn!(role, %name, %fault, attempt, ?after, "failed; retrying");
+        Outcome::Retry(Box::new(RetryAfter::new(after, fault.to_string())))
+    }
+
+    /// Decides how to settle a delivery that is not attempted again.
+    fn after_last_attempt(&self, reason: DeadLetterReason, error: String) -> Outcome {
+        match self.retries.on_exhausted {
+            OnExhausted::Discard => Outcome::Discard,
+            OnExhausted::DeadLetterOrDiscard | OnExhausted::DeadLetter => {
+                dead_letter_or_discard(&self.can, reason, error)
+            }
+        }
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Ack => &self.counters.done,
+            Outcome::Requeue | Outcome::Decline(_) | Outcome::Retry(_) => &self.counters.retried,
+            Outcome::Discard => &self.counters.discarded,
+            Outcome::DeadLetter(_) => &self.counters.dead_lettered,
+        }
+        .increment();
+    }
+}

@@ -1,0 +1,45 @@
+//! The [`Processor`] trait: the processing of deliveries in a receive loop.
+
+use std::any::Any;
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::message::Address;
+use crate::transport::{Abandoned, Delivery};
+
+/// The processing of deliveries by a server, a worker or a listener.
+pub(crate) trait Processor: Send + Sync + 'static {
+    /// Keeps receiving during a drain until the receiver ends, even if no handler runs any more.
+    const DRAINS_UNTIL_END: bool;
+
+    /// Processes a delivery, and settles it.
+    fn handle(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Processes a delivery that arrived during a drain and that the backend could not requeue.
+    fn turn_down(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Returns the label for the log.
+    fn label(&self) -> &EndpointLabel;
+
+    /// Notes a delivery that cannot be decoded.
+    fn reject(&self, error: &Error);
+
+    /// Cancels a call whose caller has stopped waiting.
+    fn cancel(&self, call: Abandoned);
+}
+
+/// The label of an endpoint handle, for the log.
+#[derive(Clone, Debug)]
+pub(crate) struct EndpointLabel {
+    /// The kind of handle: `server`, `worker` or `listener`.
+    pub(crate) role: &'static str,
+    /// The service, the queue or the channel.
+    pub(crate) name: Address,
+}
+
+/// Returns the message of a panic, without its location.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let message = panic.downcast_ref::<&str>().copied();
+    message.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

@@ -1,0 +1,50 @@
+//! Counters of workers and listeners.
+
+use super::counter::Counter;
+
+/// A snapshot of the counters of a worker or a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkStats {
+    /// Jobs or events that run at present.
+    pub running: u64,
+    /// Jobs or events whose handlers succeeded.
+    pub done: u64,
+    /// Failed attempts that are retried.
+    pub retried: u64,
+    /// Failed jobs or events that were discarded.
+    pub discarded: u64,
+    /// Failed jobs or events that are kept as [dead letters](crate::DeadLetters).
+    pub dead_lettered: u64,
+    /// Handlers that panicked. They are among the retried, the discarded or the dead letters.
+    pub panicked: u64,
+    /// Deliveries that could not be decoded.
+    pub rejected: u64,
+}
+
+/// The counters of a running worker or listener; see [`WorkStats`] for their meaning.
+#[derive(Default)]
+pub(super) struct WorkCounters {
+    pub(super) running: Counter,
+    pub(super) done: Counter,
+    pub(super) retried: Counter,
+    pub(super) discarded: Counter,
+    pub(super) dead_lettered: Counter,
+    pub(super) panicked: Counter,
+    pub(super) rejected: Counter,
+}
+
+impl WorkCounters {
+    /// Returns a snapshot.
+    pub(super) fn stats(&self) -> WorkStats {
+        WorkStats {
+            running: self.running.value(),
+            done: self.done.value(),
+            retried: self.retried.value(),
+            discarded: self.discarded.value(),
+            dead_lettered: self.dead_lettered.value(),
+            panicked: self.panicked.value(),
+            rejected: self.rejected.value(),
+        }
+    }
+}
