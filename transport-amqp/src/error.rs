@@ -15,7 +15,7 @@ pub(crate) fn closed() -> Error {
 }
 
 /// A message was on its way when the connection went: it may have arrived.
-pub(crate) fn lost_on_the_way() -> Error {
+pub(crate) fn lost_unconfirmed() -> Error {
     Error::new(
         ErrorKind::Disconnected,
         "the connection to the broker was lost before it confirmed the message",
@@ -30,7 +30,7 @@ pub(crate) fn unroutable(queue: &str) -> Error {
 
 /// What a refusal by a queue means that refuses what is too much. The broker gives no reasons, and
 /// the queue may also be out of its reach; trying again later is right either way.
-pub(crate) fn full(queue: &str, error: Error) -> Error {
+pub(crate) fn queue_full(queue: &str, error: Error) -> Error {
     if error.kind() != ErrorKind::Rejected {
         return error;
     }
@@ -46,7 +46,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Why the broker closed a channel, if that is what this failure is about, and not the end of the
 /// connection.
-pub(crate) fn end_of_channel(error: &lapin::Error) -> Option<&AMQPSoftError> {
+pub(crate) fn channel_error(error: &lapin::Error) -> Option<&AMQPSoftError> {
     let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return None };
     match error.kind() {
         AMQPErrorKind::Soft(reason) => Some(reason),
@@ -71,27 +71,27 @@ fn sizes_in(sentence: &str) -> Option<(usize, usize)> {
 
 /// In what a queue that is there differs from the one that was asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Clash {
+pub(crate) struct ArgumentMismatch {
     pub(crate) argument: String,
     pub(crate) ours: String,
     pub(crate) theirs: String,
 }
 
 /// Reads it out of the broker's sentence, if that is what this failure is about.
-pub(crate) fn inequivalent(error: &lapin::Error) -> Option<Clash> {
+pub(crate) fn argument_mismatch(error: &lapin::Error) -> Option<ArgumentMismatch> {
     let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return None };
-    clash_in(error.get_message().as_str())
+    mismatch_in(error.get_message().as_str())
 }
 
-/// `inequivalent arg 'x-max-priority' for queue 'q' in vhost '/': received the value '5' of type
+/// `argument_mismatch arg 'x-max-priority' for queue 'q' in vhost '/': received the value '5' of type
 /// 'long' but current is none`
-fn clash_in(sentence: &str) -> Option<Clash> {
-    let (_, rest) = sentence.split_once("inequivalent arg '")?;
+fn mismatch_in(sentence: &str) -> Option<ArgumentMismatch> {
+    let (_, rest) = sentence.split_once("argument_mismatch arg '")?;
     let (argument, rest) = rest.split_once('\'')?;
     let (_, rest) = rest.split_once(": received ")?;
     let (ours, theirs) = rest.split_once(" but current is ")?;
     let (argument, ours, theirs) = (argument.to_owned(), value_in(ours), value_in(theirs));
-    Some(Clash { argument, ours, theirs })
+    Some(ArgumentMismatch { argument, ours, theirs })
 }
 
 /// The value without what stands around it; the broker cuts long sentences off.
@@ -123,30 +123,30 @@ mod tests {
 
     #[test]
     fn clashes_are_read_out_of_the_sentence() {
-        let clash = |argument: &str, ours: &str, theirs: &str| Clash {
+        let clash = |argument: &str, ours: &str, theirs: &str| ArgumentMismatch {
             argument: argument.to_owned(),
             ours: ours.to_owned(),
             theirs: theirs.to_owned(),
         };
         for (sentence, expected) in [
             (
-                "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received the value \
+                "PRECONDITION_FAILED - argument_mismatch arg 'x-queue-type' for queue 'q' in vhost '/': received the value \
                  'quorum' of type 'longstr' but current is none",
                 Some(clash("x-queue-type", "quorum", "none")),
             ),
             (
-                "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/': received 'true' but current \
+                "PRECONDITION_FAILED - argument_mismatch arg 'durable' for queue 'q' in vhost '/': received 'true' but current \
                  is 'false'",
                 Some(clash("durable", "true", "false")),
             ),
             (
-                "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received none but \
+                "PRECONDITION_FAILED - argument_mismatch arg 'x-max-length' for queue 'q' in vhost '/': received none but \
                  current is the value '5' of type 'lo...",
                 Some(clash("x-max-length", "none", "5")),
             ),
             ("PRECONDITION_FAILED - unknown delivery tag 7", None),
         ] {
-            assert_eq!(clash_in(sentence), expected, "{sentence}");
+            assert_eq!(mismatch_in(sentence), expected, "{sentence}");
         }
     }
 
