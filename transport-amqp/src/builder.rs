@@ -242,8 +242,8 @@ impl AmqpBuilder {
     }
 
     /// Sets whether requests, jobs and events carry the user's name, which the broker verifies. A
-    /// handler reads the name with [`Context::peer`](polywire_core::Context::peer); [`Amqp`] tells
-    /// when there is none. The default is true.
+    /// handler reads the name with [`Context::peer`](polywire_core::Context::peer).
+    /// [Verified users](Amqp#verified-users) lists the cases without a name. The default is true.
     ///
     /// Set to false for messages that a shovel moves on as another user: the receiving broker would
     /// deny the name of this user.

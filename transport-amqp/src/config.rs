@@ -31,7 +31,7 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Parses a URL, and takes the defaults for whatever the URL leaves out.
+    /// Parses a URL. Settings that the URL leaves out have their defaults.
     ///
     /// # Errors
     ///

@@ -58,7 +58,7 @@ struct DeadLetterSession {
     channel: Channel,
     /// The queue that the dead letters come from.
     origin: QueueSpec,
-    /// Whether a redrive may declare a missing origin.
+    /// Set if a redrive may declare a missing origin.
     may_declare_origin: bool,
     queue: QueueSpec,
     /// Messages still to take, of those that were in the queue when the session was opened.

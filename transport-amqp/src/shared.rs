@@ -87,7 +87,7 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`] if the time is over, besides the errors of `setup`.
+    /// [`ErrorKind::Disconnected`] after the connect timeout, besides the errors of `setup`.
     pub(crate) async fn within_connect_timeout<T>(
         &self,
         setup: impl Future<Output = Result<T>>,

@@ -76,8 +76,8 @@ const EXPIRES: Duration = Duration::from_secs(60);
 struct EventSource {
     queue: QueueSpec,
     exchange: ShortString,
-    /// Locked across requests to the broker, so that the list and the broker's bindings agree, also
-    /// if a filter is removed while all filters are bound to a new queue.
+    /// Locked across requests to the broker, so that the list and the broker's bindings agree,
+    /// also if a filter is removed while all filters are bound to a new queue.
     filters: Mutex<Vec<Filter>>,
     is_private: bool,
     requeue_mode: RequeueMode,

@@ -32,14 +32,14 @@ use crate::{dead_letters, publisher, puller, pusher, requester, responder, subsc
 ///
 /// Clones are the same transport. Dropping the last clone and all its endpoint handles closes the
 /// connections.
-///
 #[doc = include_str!("../docs/broker.md")]
 #[derive(Clone)]
 pub struct Amqp(Arc<Shared>);
 
 impl Amqp {
-    /// Connects to the broker of a URL, with the default settings: `amqp://user:password@host:port/vhost`,
-    /// or `amqps://` for TLS. The [parameters](#url-parameters) of the URL override the defaults.
+    /// Connects to the broker of a URL, with the default settings:
+    /// `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. The
+    /// [parameters](#url-parameters) of the URL override the defaults.
     ///
     /// Without a virtual host, or with a single slash, the virtual host is `/`. The brokers of a
     /// cluster are separated by commas: `amqp://user:password@a:5672,b:5672/vhost`. The transport
@@ -81,8 +81,8 @@ impl AmqpBuilder {
     ///
     /// - [`ErrorKind::Disconnected`] if no broker answers within the connect timeout,
     /// - [`ErrorKind::Denied`] if the broker refuses the user or the virtual host,
-    /// - [`ErrorKind::Config`] if a certificate cannot be read, or the options of a queue contradict
-    ///   each other.
+    /// - [`ErrorKind::Config`] if a certificate cannot be read, or the options of a queue
+    ///   contradict each other.
     ///
     /// The details of a connection error name the host and the port.
     pub async fn build(self) -> Result<Amqp> {

@@ -1,4 +1,4 @@
-//! One connection to the broker.
+//! A single attempt to connect.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -17,12 +17,13 @@ use crate::error::{failed, lock};
 use crate::events::ConnectionRole;
 use crate::url::BrokerAddress;
 
-/// Connects, for a role that the broker's list of connections will show.
+/// Connects to a broker. The broker lists the connection under a name that contains the role.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Disconnected`] if nobody answers within the connect time, [`ErrorKind::Denied`] if
-/// the broker refuses the user or the virtual host. Each names the host and the port.
+/// [`ErrorKind::Disconnected`] if the broker does not answer within the connect timeout,
+/// [`ErrorKind::Denied`] if the broker refuses the user or the virtual host. The details name the
+/// host and the port.
 pub(crate) async fn connect(
     config: &Config,
     broker: &BrokerAddress,
@@ -38,49 +39,53 @@ pub(crate) async fn connect(
         let asked = timeout(limit, provider.ask()).await;
         uri.authority.userinfo = asked.map_err(|_| no_credentials())??.into();
     }
-    uri.query.heartbeat = Some(config.heartbeat().agreed());
+    uri.query.heartbeat = Some(config.heartbeat().negotiated());
     uri.query.frame_max.get_or_insert(FRAME_MAX);
-    let connected = match timeout(limit, shake_hands(uri, tls, properties)).await {
+    let connected = match timeout(limit, establish(uri, tls, properties)).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(failed("cannot connect to the broker", error)),
         Err(_) => Err(Error::new(
             ErrorKind::Disconnected,
-            "the broker did not answer within the connect time",
+            "cannot connect: the broker did not answer within the connect timeout",
         )),
     };
     connected.map_err(|error| error.with("host", &broker.host).with("port", broker.port).unsent())
 }
 
-/// Connects, as far as it takes. Dropped half-way, it hangs up.
-async fn shake_hands(
+/// Connects over TCP, then TLS, then AMQP. Dropping the future shuts the socket down.
+async fn establish(
     uri: AMQPUri,
     tls: Option<TlsConnector>,
     properties: ConnectionProperties,
 ) -> lapin::Result<Connection> {
-    // Here and not by the engine, which keeps some 10 KB for good of each attempt that it makes in
-    // vain.
+    // The engine is not asked to dial: it leaks about 10 KB for each failed attempt.
     let runtime = Runtime::tokio_current();
-    let tcp = reach(&uri, &runtime).await?;
-    let hang_up = HangUp(Some(duplicate(tcp.get_ref())?));
-    let stream = Mutex::new(Some(encrypted(AsyncTcpStream::Plain(tcp), tls, &uri).await?));
-    // It would dial again what was hung up on it.
+    let tcp = connect_tcp(&uri, &runtime).await?;
+    let guard = ShutdownOnDrop(Some(duplicate(tcp.get_ref())?));
+    let stream = Mutex::new(Some(encrypt(AsyncTcpStream::Plain(tcp), tls, &uri).await?));
+    // The engine dials again after the guard has shut the socket down; the second dial fails.
     let dial = async move |_, _| {
         lock(&stream).take().ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut).into())
     };
     let connection = Connection::connector(uri, runtime, dial, properties).await?;
-    hang_up.disarm();
+    guard.disarm();
     Ok(connection)
 }
 
 fn no_credentials() -> Error {
-    Error::new(ErrorKind::Disconnected, "the credentials were not there within the connect time")
-        .unsent()
+    Error::new(
+        ErrorKind::Disconnected,
+        "cannot connect: the credentials did not arrive within the connect timeout",
+    )
+    .unsent()
 }
 
-/// What RabbitMQ proposes, in bytes. The engine has buffers for 64 of them a connection. Less would
-/// do for bodies; but the headers of a message are one frame, which the broker delivers whatever
-/// was agreed, and the engine gives up the connection over it: somebody else's message would come
-/// again and again, and take all down that is consumed there.
+/// Largest frame in bytes, as RabbitMQ proposes. The engine has buffers for 64 frames a connection.
+///
+/// A smaller frame would do for bodies. But the headers of a message are one frame, which the
+/// broker delivers regardless of the negotiated size, and the engine closes the connection over a
+/// larger frame. The broker would redeliver that message again and again, and each time all
+/// consumers of the connection would be lost.
 const FRAME_MAX: u32 = 131_072;
 
 #[cfg(feature = "tls")]
@@ -95,24 +100,23 @@ fn tls_connector(config: &Config) -> Result<Option<TlsConnector>> {
 }
 
 #[cfg(not(feature = "tls"))]
-#[allow(clippy::unnecessary_wraps, reason = "the twin with the feature on may fail")]
+#[allow(clippy::unnecessary_wraps, reason = "the variant with the feature may fail")]
 fn tls_connector(_: &Config) -> Result<Option<TlsConnector>> {
     Ok(None)
 }
 
-async fn reach(
+async fn connect_tcp(
     uri: &AMQPUri,
     runtime: &Runtime<Tokio>,
 ) -> io::Result<<Tokio as Reactor>::TcpStream> {
-    // The engine's own look-up panics on its thread when the runtime ends meanwhile; this one
-    // fails.
+    // The engine's own lookup panics on its thread if the runtime ends meanwhile; this one fails.
     let addresses =
         tokio::net::lookup_host((uri.authority.host.as_str(), uri.authority.port)).await?;
     runtime.tcp_connect(addresses.collect::<Vec<_>>()).await
 }
 
 #[cfg(feature = "tls")]
-async fn encrypted(stream: Stream, tls: Option<TlsConnector>, uri: &AMQPUri) -> io::Result<Stream> {
+async fn encrypt(stream: Stream, tls: Option<TlsConnector>, uri: &AMQPUri) -> io::Result<Stream> {
     match tls {
         None => Ok(stream),
         Some(tls) => stream.into_rustls(&tls, &uri.authority.host).await,
@@ -123,43 +127,42 @@ async fn encrypted(stream: Stream, tls: Option<TlsConnector>, uri: &AMQPUri) -> 
 #[allow(
     clippy::unused_async,
     clippy::unnecessary_wraps,
-    reason = "the twin with the feature on awaits and may fail"
+    reason = "the variant with the feature awaits and may fail"
 )]
-async fn encrypted(stream: Stream, _: Option<TlsConnector>, _: &AMQPUri) -> io::Result<Stream> {
+async fn encrypt(stream: Stream, _: Option<TlsConnector>, _: &AMQPUri) -> io::Result<Stream> {
     Ok(stream)
 }
 
 type Stream = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 
-/// Hangs up when it is dropped, unless the connection was made. A peer that was reached and says
-/// nothing would keep the engine's thread and its buffers for ever, since there are no heartbeats
-/// yet.
-struct HangUp(Option<TcpStream>);
+/// Shuts the socket down on drop, unless the connection was established. Before that there are no
+/// heartbeats, so a silent peer would occupy the engine's thread and buffers without a limit.
+struct ShutdownOnDrop(Option<TcpStream>);
 
-impl HangUp {
-    /// Does not hang up: the socket is the engine's alone from now on.
+impl ShutdownOnDrop {
+    /// Leaves the socket to the engine.
     fn disarm(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for HangUp {
+impl Drop for ShutdownOnDrop {
     fn drop(&mut self) {
         if let Some(socket) = &self.0 {
-            // It fails if the peer was faster.
+            // Fails if the peer closed the socket first.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
 }
 
-/// A second handle, since the engine takes the first.
+/// Duplicates the socket's handle, since the engine takes the first one.
 #[cfg(unix)]
 fn duplicate(socket: &tokio::net::TcpStream) -> io::Result<TcpStream> {
     use std::os::fd::AsFd;
     Ok(socket.as_fd().try_clone_to_owned()?.into())
 }
 
-/// A second handle, since the engine takes the first.
+/// Duplicates the socket's handle, since the engine takes the first one.
 #[cfg(windows)]
 fn duplicate(socket: &tokio::net::TcpStream) -> io::Result<TcpStream> {
     use std::os::windows::io::AsSocket;

@@ -1,12 +1,12 @@
-//! How often both sides of a connection show that they live.
+//! Heartbeats of a connection.
 
 use std::time::Duration;
 
-/// The heartbeat that a user asked for. Twice that time without a sign of life, and the connection
-/// is lost.
+/// The heartbeat interval that the user asked for. A connection that is silent for two intervals
+/// counts as lost.
 #[derive(Clone, Copy)]
 pub(crate) struct Heartbeat {
-    /// What the broker wants, if 0.
+    /// Zero leaves the interval to the broker.
     seconds: u16,
 }
 
@@ -15,25 +15,27 @@ impl Heartbeat {
         Self { seconds }
     }
 
-    /// What is agreed with the broker, in seconds; 0 leaves it to the broker.
+    /// Returns the interval to negotiate with the broker, in seconds; 0 leaves it to the broker.
     ///
-    /// RabbitMQ looks once in this time, and has to find twice that nothing came: so it takes up to
-    /// three of them to notice a silent peer, of which the engine at this end takes two and a
-    /// half. Three of these are less than two of those that were asked for, so that there is
-    /// time left to connect again. Less than a second cannot be said.
-    pub(crate) fn agreed(self) -> u16 {
+    /// RabbitMQ checks once per interval, and closes the connection at the second silent check. So
+    /// RabbitMQ needs up to three intervals to notice a silent peer, and the engine two and a half.
+    /// Three negotiated intervals are shorter than two requested ones, which leaves time to
+    /// reconnect. AMQP has no interval below one second.
+    pub(crate) fn negotiated(self) -> u16 {
         match self.seconds {
             0 => 0,
-            asked => u16::try_from((u32::from(asked) * 2 - 1) / 3).unwrap_or(u16::MAX).max(1),
+            requested => {
+                u16::try_from((u32::from(requested) * 2 - 1) / 3).unwrap_or(u16::MAX).max(1)
+            }
         }
     }
 
-    /// The longest pause between two attempts to connect: who wants to hear soon of a loss wants to
-    /// be back soon.
+    /// Returns the longest pause between two attempts to reconnect. A short heartbeat asks for a
+    /// fast reaction to a lost connection, and so for a fast reconnect.
     pub(crate) fn pause_max(self) -> Duration {
         match self.seconds {
             0 => Duration::MAX,
-            asked => Duration::from_secs(asked.into()),
+            requested => Duration::from_secs(requested.into()),
         }
     }
 }
@@ -43,14 +45,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_that_are_agreed_are_less_than_two_that_are_asked_for() {
-        for asked in 2..=u16::MAX {
-            let agreed = Heartbeat::seconds(asked).agreed();
+    fn three_negotiated_intervals_are_shorter_than_two_requested_ones() {
+        for requested in 2..=u16::MAX {
+            let negotiated = Heartbeat::seconds(requested).negotiated();
             assert!(
-                agreed >= 1 && u32::from(agreed) * 3 < u32::from(asked) * 2,
-                "{agreed} of {asked}"
+                negotiated >= 1 && u32::from(negotiated) * 3 < u32::from(requested) * 2,
+                "{negotiated} of {requested}"
             );
         }
-        assert_eq!([0, 1].map(|asked| Heartbeat::seconds(asked).agreed()), [0, 1]);
+        assert_eq!([0, 1].map(|requested| Heartbeat::seconds(requested).negotiated()), [0, 1]);
     }
 }

@@ -1,4 +1,4 @@
-//! Who tells of what happens to the connections.
+//! Broadcasts connection events.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,24 +8,24 @@ use tokio::sync::broadcast;
 use crate::error::lock;
 use crate::events::{ConnectionChange, ConnectionEvent, ConnectionEvents, ConnectionRole};
 
-/// Tells all who watch.
+/// Broadcasts, logs and counts the changes of both connections, and keeps their current state.
 #[derive(Clone)]
 pub(crate) struct ConnectionMonitor {
-    news: broadcast::Sender<ConnectionEvent>,
-    /// One for each role.
-    now: Arc<Mutex<[ConnectionHealth; 2]>>,
+    events: broadcast::Sender<ConnectionEvent>,
+    /// State by role.
+    states: Arc<Mutex<[LatestChanges; 2]>>,
 }
 
-/// How a connection is.
+/// The changes that describe the current state of a connection.
 #[derive(Default)]
-struct ConnectionHealth {
+struct LatestChanges {
     /// Connected, lost or refused.
     link: Option<ConnectionChange>,
     blocked: Option<ConnectionChange>,
 }
 
-impl ConnectionHealth {
-    fn become_so(&mut self, change: &ConnectionChange) {
+impl LatestChanges {
+    fn apply(&mut self, change: &ConnectionChange) {
         match change.clone() {
             ConnectionChange::Restored { host, port } => {
                 *self = Self::linked(ConnectionChange::Connected { host, port })
@@ -42,58 +42,62 @@ impl ConnectionHealth {
         Self { link: Some(link), blocked: None }
     }
 
-    fn told(&self) -> impl Iterator<Item = ConnectionChange> {
+    fn iter(&self) -> impl Iterator<Item = ConnectionChange> {
         self.link.iter().chain(&self.blocked).cloned()
     }
 }
 
 impl ConnectionMonitor {
     pub(crate) fn new() -> Self {
-        Self { news: broadcast::Sender::new(KEPT), now: Arc::default() }
+        Self { events: broadcast::Sender::new(BUFFERED_EVENTS), states: Arc::default() }
     }
 
+    /// Logs and broadcasts a change.
     pub(crate) fn publish(&self, role: ConnectionRole, change: ConnectionChange) {
         match &change {
-            // Whoever connects says it itself, and how long it took.
+            // The supervisor logs each established connection, with the time that it took.
             ConnectionChange::Connected { .. } => {}
             ConnectionChange::Restored { .. } => count_reconnect(role),
             ConnectionChange::Lost(error) => {
-                tracing::warn!(%role, ?error, "the connection is lost")
+                tracing::warn!(%role, ?error, "the connection was lost")
             }
             ConnectionChange::Blocked(reason) => {
-                tracing::warn!(%role, reason, "the broker takes no messages")
+                tracing::warn!(%role, reason, "the broker has stopped accepting messages")
             }
-            ConnectionChange::Unblocked => tracing::info!(%role, "the broker takes messages again"),
+            ConnectionChange::Unblocked => {
+                tracing::info!(%role, "the broker accepts messages again")
+            }
             ConnectionChange::Refused(error) => {
-                tracing::error!(%role, ?error, "the broker refuses us for good")
+                tracing::error!(%role, ?error, "the broker refused for too long; no more reconnects")
             }
         }
-        let mut now = lock(&self.now);
-        now[role as usize].become_so(&change);
-        // Nobody has to watch. Told under the lock, since one who begins to watch hears of a change
-        // once.
-        let _ = self.news.send(ConnectionEvent { role, change });
+        let mut states = lock(&self.states);
+        states[role as usize].apply(&change);
+        // Sending fails without subscribers. The lock makes sure that a new subscriber gets each
+        // change once: in the initial state, or as an event.
+        let _ = self.events.send(ConnectionEvent { role, change });
     }
 
+    /// Returns a stream that begins with the current state.
     pub(crate) fn subscribe(&self) -> ConnectionEvents {
-        let now = lock(&self.now);
-        let news = self.news.subscribe();
-        let mut first = Vec::new();
+        let states = lock(&self.states);
+        let events = self.events.subscribe();
+        let mut current = Vec::new();
         for role in [ConnectionRole::Publishing, ConnectionRole::Consuming] {
-            let told = now[role as usize].told();
-            first.extend(told.map(|change| ConnectionEvent { role, change }));
+            let changes = states[role as usize].iter();
+            current.extend(changes.map(|change| ConnectionEvent { role, change }));
         }
-        let later = stream::unfold(news, |mut news| async {
+        let later = stream::unfold(events, |mut events| async {
             loop {
-                match news.recv().await {
-                    Ok(event) => return Some((event, news)),
-                    // What a slow reader missed is gone; what comes next is not.
+                match events.recv().await {
+                    Ok(event) => return Some((event, events)),
+                    // A slow reader missed events; the next ones follow.
                     Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return None,
                 }
             }
         });
-        ConnectionEvents(stream::iter(first).chain(later).boxed())
+        ConnectionEvents(stream::iter(current).chain(later).boxed())
     }
 }
 
@@ -105,7 +109,8 @@ fn count_reconnect(role: ConnectionRole) {
 #[cfg(not(feature = "metrics"))]
 fn count_reconnect(_: ConnectionRole) {}
 
-const KEPT: usize = 64;
+/// Events that a stream keeps for a slow reader.
+const BUFFERED_EVENTS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -113,19 +118,19 @@ mod tests {
 
     use super::*;
 
-    async fn heard(events: &mut ConnectionEvents) -> String {
+    async fn next_event(events: &mut ConnectionEvents) -> String {
         let event = events.next().await.unwrap();
-        let what = match event.change {
+        let change = match event.change {
             ConnectionChange::Connected { port, .. } => format!("connected to {port}"),
             ConnectionChange::Lost(_) => "lost".into(),
             ConnectionChange::Blocked(reason) => format!("blocked: {reason}"),
             other => format!("{other:?}"),
         };
-        format!("{} {what}", event.role)
+        format!("{} {change}", event.role)
     }
 
     #[tokio::test]
-    async fn who_begins_to_watch_hears_how_things_are_and_then_what_changes() {
+    async fn stream_begins_with_the_current_state_and_continues_with_changes() {
         let monitor = ConnectionMonitor::new();
         let host = String::from("rabbit");
         monitor.publish(
@@ -141,20 +146,20 @@ mod tests {
             ConnectionChange::Lost(Error::new(ErrorKind::Disconnected, "gone")),
         );
         let mut events = monitor.subscribe();
-        assert_eq!(heard(&mut events).await, "publisher lost");
-        assert_eq!(heard(&mut events).await, "consumer connected to 1");
+        assert_eq!(next_event(&mut events).await, "publisher lost");
+        assert_eq!(next_event(&mut events).await, "consumer connected to 1");
         monitor.publish(ConnectionRole::Publishing, ConnectionChange::Restored { host, port: 2 });
         monitor.publish(ConnectionRole::Publishing, ConnectionChange::Blocked("no memory".into()));
         let mut later = monitor.subscribe();
-        assert_eq!(heard(&mut later).await, "publisher connected to 2");
-        assert_eq!(heard(&mut later).await, "publisher blocked: no memory");
-        assert!(heard(&mut events).await.contains("Restored"));
+        assert_eq!(next_event(&mut later).await, "publisher connected to 2");
+        assert_eq!(next_event(&mut later).await, "publisher blocked: no memory");
+        assert!(next_event(&mut events).await.contains("Restored"));
         monitor.publish(ConnectionRole::Publishing, ConnectionChange::Unblocked);
-        assert_eq!(heard(&mut monitor.subscribe()).await, "publisher connected to 2");
-        assert_eq!(heard(&mut monitor.subscribe()).await, "publisher connected to 2");
+        assert_eq!(next_event(&mut monitor.subscribe()).await, "publisher connected to 2");
+        assert_eq!(next_event(&mut monitor.subscribe()).await, "publisher connected to 2");
         drop(monitor);
-        assert_eq!(heard(&mut later).await, "consumer connected to 1");
-        assert_eq!(heard(&mut later).await, "publisher Unblocked");
+        assert_eq!(next_event(&mut later).await, "consumer connected to 1");
+        assert_eq!(next_event(&mut later).await, "publisher Unblocked");
         assert!(later.next().await.is_none());
     }
 
@@ -174,9 +179,9 @@ mod tests {
             monitor.publish(ConnectionRole::Publishing, restored());
             monitor.publish(ConnectionRole::Publishing, restored());
         });
-        let told = recorder.handle().render();
+        let rendered = recorder.handle().render();
         for line in [r#"{connection="consumer"} 1"#, r#"{connection="publisher"} 2"#] {
-            assert!(told.contains(&format!("polywire_reconnects_total{line}")), "{told}");
+            assert!(rendered.contains(&format!("polywire_reconnects_total{line}")), "{rendered}");
         }
     }
 }

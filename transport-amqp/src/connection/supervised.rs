@@ -94,8 +94,8 @@ impl SupervisedConnection {
         }
     }
 
-    /// Opens a new channel like [`channel`](Self::channel), and returns the connection's status,
-    /// which tells whether the broker accepts messages.
+    /// Opens a new channel like [`channel`](Self::channel). Also returns the connection's status,
+    /// in which `blocked` means that the broker accepts no messages.
     pub(crate) async fn channel_with_status(&self) -> Result<(Channel, ConnectionStatus)> {
         let mut state = self.state.clone();
         let settled = state.wait_for(|state| !matches!(state, ConnectionState::Down)).await;

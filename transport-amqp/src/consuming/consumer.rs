@@ -28,7 +28,8 @@ pub(crate) async fn open<S: ConsumerSource>(
     open_with_cancellations(shared, source, window, None).await
 }
 
-/// Opens a receiving half like [`open`], with the stream of calls that their clients have abandoned.
+/// Opens a receiving half like [`open`], with the stream of calls that their clients have
+/// abandoned.
 pub(crate) async fn open_with_cancellations<S: ConsumerSource>(
     shared: &Arc<Shared>,
     source: Arc<S>,

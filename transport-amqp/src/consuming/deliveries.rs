@@ -47,7 +47,7 @@ impl Stream for Deliveries {
         let Self { shared, fetched: Some((buffer, _)), acker, .. } = &mut *self else {
             return Poll::Ready(None);
         };
-        // After close, the broker requeues whatever is left in the buffer.
+        // After close, the broker requeues what is left in the buffer.
         if shared.tasks.is_closed() {
             return Poll::Ready(None);
         }

@@ -2,7 +2,7 @@
 
 use crate::topology::kind::QueueKind;
 
-/// How a delivery returns to its queue, and which other outcomes are possible.
+/// Way for a delivery to return to its queue, with the other outcomes that are possible.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequeueMode {
     /// The broker requeues. No other outcome republishes the message.

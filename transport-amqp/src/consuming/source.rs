@@ -10,13 +10,13 @@ use crate::topology::queue::QueueSpec;
 
 /// The queue of an endpoint handle, its bindings, and its codec.
 pub(crate) trait ConsumerSource: Send + Sync + 'static {
-    /// Whether the receiver gets an error when the queue was lost together with its messages.
+    /// Set if the receiver gets an error after the queue was lost together with its messages.
     const REPORTS_LOSS: bool;
 
     fn queue(&self) -> &QueueSpec;
 
-    /// Declares what feeds the queue. The queue exists; `is_new` tells that it has just been
-    /// created, as far as is known.
+    /// Declares exchanges, and binds the queue to them. The queue exists. `is_new` is set if the
+    /// queue was created just now, as far as is known.
     fn bind(&self, channel: &Channel, is_new: bool) -> impl Future<Output = Result<()>> + Send;
 
     /// Decodes a delivery and takes its body.

@@ -23,8 +23,8 @@ pub enum QueueKind {
     /// loss of a node.
     ///
     /// A quorum queue counts attempts. RabbitMQ 4 drops a message after 20 redeliveries, unless a
-    /// policy or the queue's [`delivery_limit`](crate::QueueOptions::delivery_limit) says otherwise;
-    /// with that limit, the message is dead-lettered. A worker gives up long before.
+    /// policy or the queue's [`delivery_limit`](crate::QueueOptions::delivery_limit) says
+    /// otherwise; with that limit, the message is dead-lettered. A worker gives up long before.
     Quorum,
 }
 

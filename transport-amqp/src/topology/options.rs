@@ -50,7 +50,7 @@ pub struct QueueOptions {
     passive: bool,
 }
 
-/// What the broker does with one message more than a queue may hold.
+/// Policy of the broker for a message beyond the limits of its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueueOverflow {
@@ -102,9 +102,9 @@ impl QueueOptions {
         Self { dead_letters_max: Some(messages), ..self }
     }
 
-    /// Enables [priorities](polywire_core::Message::priority) from 0 to `highest`. A higher priority
-    /// counts as `highest`. For classic queues only. Each level costs the broker memory, and a few
-    /// suffice. The default is none.
+    /// Enables [priorities](polywire_core::Message::priority) from 0 to `highest`. A higher
+    /// priority counts as `highest`. For classic queues only. Each level costs the broker
+    /// memory, and a few suffice. The default is none.
     pub fn priorities(self, highest: u8) -> Self {
         Self { priorities: Some(highest), ..self }
     }
@@ -149,7 +149,7 @@ impl QueueOptions {
     }
 }
 
-/// What the crate derives from the options.
+/// Values that the crate derives from the options.
 impl QueueOptions {
     pub(crate) fn has_kind(&self) -> bool {
         self.kind.is_some()

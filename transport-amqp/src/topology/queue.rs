@@ -14,7 +14,7 @@ use crate::wire::{Native, Wire};
 
 /// Name and options of a queue.
 ///
-/// Each queue is durable and not exclusive, whatever its use: the broker keeps an exclusive queue
+/// Each queue is durable and not exclusive, also a private one. The broker keeps an exclusive queue
 /// of a dead connection, and recent brokers deny queues that are neither durable nor exclusive.
 #[derive(Clone, Debug)]
 pub(crate) struct QueueSpec {
