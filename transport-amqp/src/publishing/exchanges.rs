@@ -1,4 +1,4 @@
-//! The exchanges that are published to, which have to be there before anything is.
+//! The exchanges that publishers use.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -10,42 +10,48 @@ use crate::error::lock;
 use crate::session::Session;
 use crate::topology::declare_exchange;
 
-/// An exchange that somebody publishes to.
+/// An exchange that a publisher uses.
 pub(crate) struct Exchange {
     pub(crate) name: ShortString,
-    /// Whether it may not be there: publishing to one that is not costs the line, and whatever is
-    /// on its way there.
-    is_doubtful: AtomicBool,
+    /// Set if the last declaration failed. The broker closes a channel that publishes to a missing
+    /// exchange, with all its unconfirmed messages.
+    may_be_missing: AtomicBool,
 }
 
 impl Exchange {
-    pub(crate) fn is_doubtful(&self) -> bool {
-        self.is_doubtful.load(Ordering::Relaxed)
+    /// Returns whether the exchange has to be declared before the next message.
+    pub(crate) fn may_be_missing(&self) -> bool {
+        self.may_be_missing.load(Ordering::Relaxed)
     }
 
-    /// Makes it, or finds it as it should be.
+    /// Declares the exchange: creates it, or checks that it has the right type.
     pub(crate) async fn declare(&self, session: &Session) -> Result<()> {
         declare_exchange(&session.channel().await?, &self.name).await?;
-        self.is_doubtful.store(false, Ordering::Relaxed);
+        self.may_be_missing.store(false, Ordering::Relaxed);
         Ok(())
     }
 }
 
-/// Those that somebody holds on to.
+/// The exchanges of all open publishers.
 #[derive(Default)]
 pub(super) struct Exchanges(Mutex<Vec<Weak<Exchange>>>);
 
 impl Exchanges {
+    /// Adds an exchange, until its last handle is dropped.
     pub(super) fn add(&self, name: ShortString) -> Arc<Exchange> {
-        let exchange = Arc::new(Exchange { name, is_doubtful: AtomicBool::new(false) });
+        let exchange = Arc::new(Exchange { name, may_be_missing: AtomicBool::new(false) });
         let mut all = lock(&self.0);
         all.retain(|exchange| exchange.strong_count() > 0);
         all.push(Arc::downgrade(&exchange));
         exchange
     }
 
-    /// Makes them all. One that cannot be made is for its publisher to find out, and holds up
-    /// nobody else.
+    /// Declares all exchanges. A failure marks the exchange as possibly missing, which only its own
+    /// publishers notice.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Disconnected`] if the connection is lost.
     pub(super) async fn declare(&self, session: &Session) -> Result<()> {
         let all: Vec<_> = lock(&self.0).iter().filter_map(Weak::upgrade).collect();
         for exchange in all {
@@ -53,8 +59,8 @@ impl Exchanges {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Disconnected => return Err(error),
                 Err(error) => {
-                    exchange.is_doubtful.store(true, Ordering::Relaxed);
-                    tracing::warn!(?error, exchange = %exchange.name, "cannot make an exchange again");
+                    exchange.may_be_missing.store(true, Ordering::Relaxed);
+                    tracing::warn!(?error, exchange = %exchange.name, "cannot declare the exchange again");
                 }
             }
         }
