@@ -15,15 +15,15 @@ use polywire_core::Error;
 #[non_exhaustive]
 pub struct ConnectionEvent {
     /// Which connection.
-    pub purpose: Purpose,
+    pub role: ConnectionRole,
     /// What happened to it.
-    pub change: Change,
+    pub change: ConnectionChange,
 }
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums)]
-pub enum Purpose {
+pub enum ConnectionRole {
     /// Messages go out on it.
     Publishing,
     /// Messages come in on it.
@@ -33,7 +33,7 @@ pub enum Purpose {
 /// What happened to a connection.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Change {
+pub enum ConnectionChange {
     /// It is there, at this broker. Whoever begins to watch hears this first of each connection
     /// that is.
     Connected {
@@ -59,7 +59,7 @@ pub enum Change {
     Refused(Error),
 }
 
-impl fmt::Display for Purpose {
+impl fmt::Display for ConnectionRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Publishing => "publisher",

@@ -5,12 +5,12 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::Limits;
 
-use crate::url::Target;
+use crate::url::ParsedUrl;
 use crate::wire::native;
 
 /// Parses a URL.
 pub fn url(text: &str) {
-    let _ = Target::parse(text);
+    let _ = ParsedUrl::parse(text);
 }
 
 /// Decodes a delivery with properties and headers made of `bytes` as each kind of message.

@@ -1,7 +1,7 @@
 //! Publishing with confirms.
 //!
-//! All endpoint handles of a transport share one [`ConfirmedPublisher`]. A message takes three forms
-//! on its way:
+//! All endpoint handles of a transport share one [`ConfirmedPublisher`]. A message takes three
+//! forms on its way:
 //!
 //! 1. `OutgoingMessage`, the AMQP message, as the wire encodes it.
 //! 2. `PublishRequest`: the message and its `ConfirmWaiter`, the sender's half that stays the same
@@ -12,16 +12,12 @@
 mod buffer;
 mod channel_supervisor;
 mod confirm_channel;
-mod confirmed_publisher;
+pub(crate) mod confirmed_publisher;
 mod confirms;
-mod exchanges;
+pub(crate) mod exchanges;
 mod publish_queue;
 mod request;
 mod returned;
 mod submitted;
 mod unconfirmed;
 mod user_id;
-
-pub(crate) use self::confirm_channel::ConfirmChannel;
-pub(crate) use self::confirmed_publisher::ConfirmedPublisher;
-pub(crate) use self::exchanges::Exchange;

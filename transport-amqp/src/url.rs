@@ -7,41 +7,42 @@ use percent_encoding::percent_decode_str;
 use polywire_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
 
-use crate::{QueueKind, ReplyMode};
+use crate::consuming::reply_mode::ReplyMode;
+use crate::topology::kind::QueueKind;
 
 /// A URL that was understood: what the engine wants to know, and what is for us.
 #[derive(Clone)]
-pub(crate) struct Target {
+pub(crate) struct ParsedUrl {
     /// With the first of the brokers.
     pub(crate) uri: AMQPUri,
     /// Whether the user is named, and not only the usual one.
     pub(crate) names_user: bool,
     /// The other brokers of the cluster.
-    others: Vec<Broker>,
+    others: Vec<BrokerAddress>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) queue_kind: Option<QueueKind>,
     pub(crate) reply_mode: Option<ReplyMode>,
-    pub(crate) held: Limit,
-    pub(crate) unconfirmed: Limit,
+    pub(crate) publish_buffer: BoundsOverride,
+    pub(crate) unconfirmed_max: BoundsOverride,
     pub(crate) certificate_file: Option<PathBuf>,
     pub(crate) key_file: Option<PathBuf>,
 }
 
 /// How much the URL allows of something, as far as it says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Limit {
+pub(crate) struct BoundsOverride {
     pub(crate) messages: Option<usize>,
     pub(crate) bytes: Option<usize>,
 }
 
 /// Where a broker listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Broker {
+pub(crate) struct BrokerAddress {
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
-impl Target {
+impl ParsedUrl {
     /// Reads a URL. No error repeats it, since there may be a password in it.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let (text, others) = split_brokers(text);
@@ -57,22 +58,22 @@ impl Target {
         let uri =
             AMQPUri { scheme, authority, vhost: vhost(&url)?, query: AMQPQueryString::default() };
         let others = others.iter().map(|other| broker(other, usual_port)).collect::<Result<_>>()?;
-        let mut target = Self {
+        let mut parsed = Self {
             uri,
             names_user: !url.username().is_empty(),
             others,
             ca_file: None,
             queue_kind: None,
             reply_mode: None,
-            held: Limit::default(),
-            unconfirmed: Limit::default(),
+            publish_buffer: BoundsOverride::default(),
+            unconfirmed_max: BoundsOverride::default(),
             certificate_file: None,
             key_file: None,
         };
         for (name, value) in url.query_pairs() {
-            target.set(&name, &value)?;
+            parsed.set(&name, &value)?;
         }
-        Ok(target)
+        Ok(parsed)
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
@@ -88,8 +89,8 @@ impl Target {
     }
 
     /// All brokers, in the order in which they are named.
-    pub(crate) fn brokers(&self) -> Vec<Broker> {
-        let first = Broker { host: self.host().to_owned(), port: self.port() };
+    pub(crate) fn brokers(&self) -> Vec<BrokerAddress> {
+        let first = BrokerAddress { host: self.host().to_owned(), port: self.port() };
         std::iter::once(first).chain(self.others.iter().cloned()).collect()
     }
 
@@ -108,10 +109,10 @@ impl Target {
             "keyfile" => self.key_file = Some(PathBuf::from(value)),
             "queue_kind" => self.queue_kind = Some(value.parse().map_err(|_| bad(name, value))?),
             "reply_mode" => self.reply_mode = Some(value.parse().map_err(|_| bad(name, value))?),
-            "held_messages" => self.held.messages = Some(number(name, value)?),
-            "held_bytes" => self.held.bytes = Some(number(name, value)?),
-            "unconfirmed_messages" => self.unconfirmed.messages = Some(number(name, value)?),
-            "unconfirmed_bytes" => self.unconfirmed.bytes = Some(number(name, value)?),
+            "held_messages" => self.publish_buffer.messages = Some(number(name, value)?),
+            "held_bytes" => self.publish_buffer.bytes = Some(number(name, value)?),
+            "unconfirmed_messages" => self.unconfirmed_max.messages = Some(number(name, value)?),
+            "unconfirmed_bytes" => self.unconfirmed_max.bytes = Some(number(name, value)?),
             _ => return Err(refused("it has an option that is not known").with("option", name)),
         }
         Ok(())
@@ -128,7 +129,7 @@ fn split_brokers(text: &str) -> (String, Vec<&str>) {
     (format!("{}{first}{}", &text[..start], &text[end..]), brokers.collect())
 }
 
-fn broker(text: &str, usual_port: u16) -> Result<Broker> {
+fn broker(text: &str, usual_port: u16) -> Result<BrokerAddress> {
     let unreadable =
         || refused("one of its hosts cannot be read").with("host", text.escape_debug());
     let url =
@@ -136,7 +137,7 @@ fn broker(text: &str, usual_port: u16) -> Result<Broker> {
     if text.is_empty() || text.contains('@') {
         return Err(unreadable());
     }
-    Ok(Broker { host: host(&url)?, port: url.port().unwrap_or(usual_port) })
+    Ok(BrokerAddress { host: host(&url)?, port: url.port().unwrap_or(usual_port) })
 }
 
 fn scheme(url: &Url) -> Result<AMQPScheme> {
@@ -193,13 +194,13 @@ fn refused(because: &'static str) -> Error {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Target {
-        Target::parse(text).unwrap()
+    fn parse(text: &str) -> ParsedUrl {
+        ParsedUrl::parse(text).unwrap()
     }
 
     #[test]
     fn all_parts_are_read() {
-        let Target { uri, ca_file, .. } = parse(
+        let ParsedUrl { uri, ca_file, .. } = parse(
             "amqps://us%65r:p%40ss@example.org:1234/my%2fhost?heartbeat=7&cacertfile=/ca.pem",
         );
         assert_eq!(uri.authority.userinfo.username, "user");
@@ -211,7 +212,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_rabbitmqs_defaults() {
-        let Target { uri, .. } = parse("amqp://localhost");
+        let ParsedUrl { uri, .. } = parse("amqp://localhost");
         assert_eq!(uri, AMQPUri::default());
         assert_eq!(parse("amqp://localhost/").uri, uri);
         assert_eq!(parse("amqps://localhost").port(), 5671);
@@ -226,18 +227,18 @@ mod tests {
 
     #[test]
     fn brokers_of_a_cluster_are_listed() {
-        let target = parse("amqps://user:p%2css@a:1,[::1]:2,c/vhost?heartbeat=3");
+        let url = parse("amqps://user:p%2css@a:1,[::1]:2,c/vhost?heartbeat=3");
         let brokers: Vec<_> =
-            target.brokers().into_iter().map(|Broker { host, port }| (host, port)).collect();
+            url.brokers().into_iter().map(|BrokerAddress { host, port }| (host, port)).collect();
         assert_eq!(brokers, [("a".to_owned(), 1), ("::1".to_owned(), 2), ("c".to_owned(), 5671)]);
         assert_eq!(
-            (target.uri.vhost.as_str(), target.uri.authority.userinfo.password.as_str()),
+            (url.uri.vhost.as_str(), url.uri.authority.userinfo.password.as_str()),
             ("vhost", "p,ss")
         );
         for text in
             ["amqp://user:hunter2@a,", "amqp://user:hunter2@a,b:port", "amqp://user:hunter2@a,,b"]
         {
-            let error = Target::parse(text).err().unwrap();
+            let error = ParsedUrl::parse(text).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Config, "{text}");
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
         }
@@ -245,7 +246,7 @@ mod tests {
 
     #[test]
     fn unknown_options_are_named() {
-        let error = Target::parse("amqp://localhost?hartbeat=3").err().unwrap();
+        let error = ParsedUrl::parse("amqp://localhost?hartbeat=3").err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert_eq!(error.detail("option"), Some("hartbeat"));
     }
@@ -260,7 +261,7 @@ mod tests {
             "amqp://user:hunter2%ff@localhost",
             "user:hunter2@localhost",
         ] {
-            let error = Target::parse(text).err().unwrap();
+            let error = ParsedUrl::parse(text).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Config, "{text}");
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         }

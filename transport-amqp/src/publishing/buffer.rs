@@ -16,8 +16,8 @@ pub(super) struct PublishBuffer {
     bounds: Bounds,
     requests: VecDeque<(u64, PublishRequest)>,
     bytes: usize,
-    /// One entry per waiting sender. A sender that stops waiting withdraws its entry, so the number
-    /// of senders bounds the queue.
+    /// One entry per waiting sender. A sender that stops waiting withdraws its entry, so the
+    /// number of senders bounds the queue.
     overflow: VecDeque<(u64, Weak<OverflowSlot>)>,
     last: u64,
 }

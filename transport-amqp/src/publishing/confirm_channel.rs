@@ -19,14 +19,14 @@ use super::submitted::{Confirming, SubmittedQueue, UnconfirmedPublish};
 use super::unconfirmed::UnconfirmedLimit;
 use super::user_id::VerifiedUserId;
 use crate::bounds::Bounds;
+use crate::connection::supervised::SupervisedConnection;
 use crate::error::failed;
-use crate::session::Session;
 use crate::wire::OutgoingMessage;
 
 /// A channel in confirm mode. A lost channel stays lost: the supervisor opens another one.
 ///
 /// Dropping it aborts its reader. Its task ends when all published messages are confirmed or lost.
-pub(crate) struct ConfirmChannel {
+pub(super) struct ConfirmChannel {
     channel: Arc<Channel>,
     connection: ConnectionStatus,
     frame_max: usize,
@@ -53,19 +53,18 @@ impl ConfirmChannel {
     /// Opens a channel with a limit on unconfirmed messages. It notifies `room` when messages are
     /// confirmed, and publishes nothing before [`set_user_id`](Self::set_user_id).
     pub(super) async fn open(
-        session: &Session,
+        session: &SupervisedConnection,
         unconfirmed: Bounds,
         room: Arc<Notify>,
     ) -> Result<Arc<Self>> {
-        let (channel, connection) = session.channel_to_publish().await?;
+        let (channel, connection) = session.channel_with_status().await?;
         let frame_max = session.frame_max();
         let confirms = channel.confirm_select(ConfirmSelectOptions::default()).await;
         confirms.map_err(|error| failed("cannot turn on publisher confirms", error))?;
         let (channel, submitted) = (Arc::new(channel), Arc::<SubmittedQueue>::default());
         let unconfirmed = Arc::new(UnconfirmedLimit::new(unconfirmed));
         let lost = watch::Sender::new(false);
-        let task =
-            ConfirmTask::new(channel.clone(), submitted.clone(), unconfirmed.clone(), room);
+        let task = ConfirmTask::new(channel.clone(), submitted.clone(), unconfirmed.clone(), room);
         // It ends after the channel is dropped, once nothing is unconfirmed.
         tokio::spawn(task.run(lost.clone()));
         Ok(Arc::new(Self {
@@ -82,12 +81,12 @@ impl ConfirmChannel {
     }
 
     /// Returns the channel, for operations that have to use the same one.
-    pub(crate) fn channel(&self) -> &Channel {
+    pub(super) fn channel(&self) -> &Channel {
         &self.channel
     }
 
     /// Hands over the one task that reads from the channel. It is aborted when this is dropped.
-    pub(crate) fn set_reader(&self, reader: AbortHandle) {
+    pub(super) fn set_reader(&self, reader: AbortHandle) {
         let _ = self.reader.set(reader);
     }
 
@@ -147,7 +146,7 @@ impl ConfirmChannel {
     }
 
     /// Marks the channel as lost, which wakes [`lost`](Self::lost).
-    pub(crate) fn mark_lost(&self) {
+    pub(super) fn mark_lost(&self) {
         self.lost.send_replace(true);
     }
 

@@ -17,9 +17,9 @@ use super::exchanges::{Exchange, Exchanges};
 use super::publish_queue::{BufferGuard, BufferState, PublishQueue};
 use super::request::{OutcomeReceiver, PublishRequest};
 use crate::config::Config;
-use crate::error::{closed, lost_on_the_way};
-use crate::requester::Mailroom;
-use crate::session::Session;
+use crate::connection::supervised::SupervisedConnection;
+use crate::consuming::replies::ReplyConsumer;
+use crate::error::{closed, lost_unconfirmed};
 use crate::wire::OutgoingMessage;
 
 /// Publishes messages and waits for their confirms.
@@ -42,19 +42,19 @@ impl ConfirmedPublisher {
     ///
     /// Those of the first channel. A later channel that cannot be opened is tried again.
     pub(crate) async fn open(
-        session: Arc<Session>,
+        connection: Arc<SupervisedConnection>,
         config: &Config,
-        direct_replies: Option<Arc<Mailroom>>,
+        direct_replies: Option<Arc<ReplyConsumer>>,
     ) -> Result<Self> {
         let (queue, exchanges) =
-            (Arc::new(PublishQueue::new(config.held)), Arc::<Exchanges>::default());
+            (Arc::new(PublishQueue::new(config.publish_buffer)), Arc::<Exchanges>::default());
         let supervisor = ChannelSupervisor {
-            session,
+            connection,
             queue: queue.clone(),
             exchanges: exchanges.clone(),
             direct_replies,
-            verify_user_id: config.identifies().then_some(config.confirm_timeout),
-            unconfirmed: config.unconfirmed,
+            verify_user_id: config.sends_user_id().then_some(config.confirm_timeout),
+            unconfirmed: config.unconfirmed_max,
         };
         let first = supervisor.open().await?;
         queue.set_channel(&first);
@@ -124,7 +124,7 @@ impl ConfirmedPublisher {
             since = Instant::now();
         }
         match before(since + self.confirm_timeout, &mut outcome).await {
-            Some(outcome) => outcome.unwrap_or_else(|_| Err(lost_on_the_way())),
+            Some(outcome) => outcome.unwrap_or_else(|_| Err(lost_unconfirmed())),
             None => Err(unconfirmed().with("seconds", self.confirm_timeout.as_secs())),
         }
     }
@@ -140,7 +140,7 @@ impl ConfirmedPublisher {
         let end = deadline.map_or(since + self.confirm_timeout, Deadline::instant);
         for limit in [end.min(since + self.connect_timeout), end] {
             if let Some(outcome) = before(limit, &mut *outcome).await {
-                return Some(outcome.unwrap_or_else(|_| Err(lost_on_the_way())));
+                return Some(outcome.unwrap_or_else(|_| Err(lost_unconfirmed())));
             }
             match guard.check(limit == end) {
                 BufferState::Buffered => {}

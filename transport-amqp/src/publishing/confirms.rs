@@ -16,7 +16,7 @@ use super::request::ConfirmWaiter;
 use super::returned::{Confirm, PublishOutcome, ReturnKey, ReturnMatcher, Verdict};
 use super::submitted::{SubmittedQueue, UnconfirmedPublish};
 use super::unconfirmed::UnconfirmedLimit;
-use crate::error::{lost_on_the_way, too_large, unroutable};
+use crate::error::{lost_unconfirmed, too_large, unroutable};
 
 /// The task that reads the confirms of a channel and resolves the waiting senders.
 ///
@@ -149,7 +149,7 @@ fn read(
             );
             (Verdict::Lost(error.unsent().with("size", size).with("limit", limit)), None)
         }
-        Err(error) => (Verdict::Lost(lost_on_the_way().with_source(error)), None),
+        Err(error) => (Verdict::Lost(lost_unconfirmed().with_source(error)), None),
     }
 }
 

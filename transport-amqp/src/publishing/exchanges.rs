@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, Weak};
 use lapin::types::ShortString;
 use polywire_core::{ErrorKind, Result};
 
+use crate::connection::supervised::SupervisedConnection;
 use crate::error::lock;
-use crate::session::Session;
-use crate::topology::declare_exchange;
+use crate::topology::exchange::declare_exchange;
 
 /// An exchange that a publisher uses.
 pub(crate) struct Exchange {
@@ -25,8 +25,8 @@ impl Exchange {
     }
 
     /// Declares the exchange: creates it, or checks that it has the right type.
-    pub(crate) async fn declare(&self, session: &Session) -> Result<()> {
-        declare_exchange(&session.channel().await?, &self.name).await?;
+    pub(crate) async fn declare(&self, connection: &SupervisedConnection) -> Result<()> {
+        declare_exchange(&connection.channel().await?, &self.name).await?;
         self.may_be_missing.store(false, Ordering::Relaxed);
         Ok(())
     }
@@ -52,10 +52,10 @@ impl Exchanges {
     /// # Errors
     ///
     /// [`ErrorKind::Disconnected`] if the connection is lost.
-    pub(super) async fn declare(&self, session: &Session) -> Result<()> {
+    pub(super) async fn declare(&self, connection: &SupervisedConnection) -> Result<()> {
         let all: Vec<_> = lock(&self.0).iter().filter_map(Weak::upgrade).collect();
         for exchange in all {
-            match exchange.declare(session).await {
+            match exchange.declare(connection).await {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Disconnected => return Err(error),
                 Err(error) => {

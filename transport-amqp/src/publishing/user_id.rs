@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::error::{end_of_channel, failed};
-use crate::session::Session;
+use crate::connection::supervised::SupervisedConnection;
+use crate::error::{channel_error, failed};
 
 /// The user id of a connection, once the broker has validated it.
 ///
@@ -40,7 +40,11 @@ impl VerifiedUserId {
     /// A broker that does not answer for `limit` counts as a refusal of the name. While an alarm
     /// blocks the connection, the time does not count: the broker answers when the alarm ends.
     /// Dropping the value stops the attempt.
-    pub(super) fn verify(session: Arc<Session>, limit: Duration, known: Arc<Notify>) -> Self {
+    pub(super) fn verify(
+        session: Arc<SupervisedConnection>,
+        limit: Duration,
+        known: Arc<Notify>,
+    ) -> Self {
         let user = Arc::new(OnceLock::new());
         let verifying = verify(session, limit, user.clone(), known);
         Self { user, verifying: Some(tokio::spawn(verifying).abort_handle()) }
@@ -66,7 +70,7 @@ impl Drop for VerifiedUserId {
 }
 
 async fn verify(
-    session: Arc<Session>,
+    session: Arc<SupervisedConnection>,
     limit: Duration,
     user: Arc<OnceLock<Option<ShortString>>>,
     known: Arc<Notify>,
@@ -80,8 +84,11 @@ async fn verify(
 }
 
 /// Returns the login name, if the broker accepts it as the user id.
-async fn validated_name(session: &Session, limit: Duration) -> Result<Option<ShortString>> {
-    let (channel, connection) = session.channel_to_publish().await?;
+async fn validated_name(
+    session: &SupervisedConnection,
+    limit: Duration,
+) -> Result<Option<ShortString>> {
+    let (channel, connection) = session.channel_with_status().await?;
     let Ok(name) = ShortString::try_new(connection.username()) else { return Ok(None) };
     let mut publishing = pin!(publish_as(&channel, name.clone()));
     let answer = loop {
@@ -102,7 +109,7 @@ async fn validated_name(session: &Session, limit: Duration) -> Result<Option<Sho
             let _ = channel.close(200, "done".into()).await;
             Ok(Some(name))
         }
-        Err(error) if matches!(end_of_channel(&error), Some(PRECONDITIONFAILED)) => {
+        Err(error) if matches!(channel_error(&error), Some(PRECONDITIONFAILED)) => {
             tracing::info!(
                 %name,
                 "the broker has another name for the user, so messages do not name their sender"

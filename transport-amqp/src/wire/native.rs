@@ -48,10 +48,9 @@ mod short_string;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::declines::Declines;
 pub(crate) use self::decode::{
-    attempt, decode_cancel, decode_dead_letter, decode_event, decode_job, decode_reply,
-    decode_request, declines,
+    attempt, decode_cancel, decode_dead_letter, decode_declines, decode_event, decode_job,
+    decode_reply, decode_request,
 };
 pub(crate) use self::encode::{
     encode_cancel, encode_event, encode_job, encode_redriven, encode_reply, encode_republished,

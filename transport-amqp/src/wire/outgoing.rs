@@ -48,13 +48,9 @@ impl OutgoingMessage {
     ///
     /// - `user_id`: `user`, if the message may name its sender.
     /// - `expiration`: the milliseconds that remain until the deadline, if there is one.
-    /// - `message_id`: `line-NUMBER`, if the broker may return the message and it has no id yet.
-    ///   No id that another program gives has this form.
-    pub(crate) fn stamp(
-        &mut self,
-        user: Option<&ShortString>,
-        next_number: impl FnOnce() -> u64,
-    ) {
+    /// - `message_id`: `line-NUMBER`, if the broker may return the message and it has no id yet. No
+    ///   id that another program gives has this form.
+    pub(crate) fn stamp(&mut self, user: Option<&ShortString>, next_number: impl FnOnce() -> u64) {
         let mut properties = std::mem::take(&mut self.properties);
         if let Some(user) = user.filter(|_| self.send_user_id) {
             properties = properties.with_user_id(user.clone());

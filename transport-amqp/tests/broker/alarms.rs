@@ -121,7 +121,7 @@ async fn blocked_transport_closes_in_time() {
 async fn connection_opened_under_an_alarm_buffers_messages() {
     let node = Node::start().unwrap();
     let (proxy, builder) = through_proxy(&node.url()).await;
-    let amqp = builder.connect().await.unwrap();
+    let amqp = builder.build().await.unwrap();
     let publisher = |channel| Publisher::connect(&amqp, channel, MessagePack).timeout(PATIENCE);
     let (one, other) = (publisher("one").await.unwrap(), publisher("other").await.unwrap());
     let client = client(&amqp, "unreached").await;

@@ -42,8 +42,7 @@ async fn request_that_is_cancelled_while_it_waits_is_not_begun(url: String) {
 }
 
 async fn direct_mode_has_no_cancellation(url: String) {
-    let direct =
-        Amqp::builder(&url).unwrap().reply_mode(ReplyMode::Direct).connect().await.unwrap();
+    let direct = Amqp::builder(&url).unwrap().reply_mode(ReplyMode::Direct).build().await.unwrap();
     assert!(!direct.capabilities().cancellation && direct.capabilities().declining);
     let amqp = Amqp::connect(&url).await.unwrap();
     let gate = Arc::new(Semaphore::new(0));
@@ -67,8 +66,8 @@ async fn cancels_arrive_again_after_a_restart_of_the_broker() {
     let client = client(&amqp, "cancelled.restart").await;
     let _node = killed_and_restarted(node).await;
     eventually_answered(&client).await;
-    // The server consumes cancels again a moment after requests. A request whose cancel is lost ends
-    // by its short deadline.
+    // The server consumes cancels again a moment after requests. A request whose cancel is lost
+    // ends by its short deadline.
     let cancelling = async {
         while server.stats().abandoned == 0 {
             let request = client.request("wait").timeout(Duration::from_secs(5));

@@ -60,7 +60,10 @@ async fn silent_peer_times_out() {
     // The TCP connection is closed, so that further attempts do not pile up connections.
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut received = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut received)).await.expect("the connection is closed").unwrap();
+    timeout(PATIENCE, stream.read_to_end(&mut received))
+        .await
+        .expect("the connection is closed")
+        .unwrap();
 }
 
 async fn wrong_password_is_denied(url: String) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use polywire_amqp::{Amqp, AmqpBuilder, Change, ConnectionEvents, Purpose};
+use polywire_amqp::{Amqp, AmqpBuilder, ConnectionChange, ConnectionEvents, ConnectionRole};
 use polywire_conformance::Proxy;
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
@@ -53,7 +53,9 @@ pub(crate) async fn through_proxy(url: &str) -> (Proxy, AmqpBuilder) {
 pub(crate) async fn restored(events: &mut ConnectionEvents) {
     loop {
         let event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
-        if event.purpose == Purpose::Publishing && matches!(event.change, Change::Restored { .. }) {
+        if event.role == ConnectionRole::Publishing
+            && matches!(event.change, ConnectionChange::Restored { .. })
+        {
             return;
         }
     }
@@ -64,25 +66,28 @@ pub(crate) async fn both_restored(events: &mut ConnectionEvents) {
     let mut restored = 0;
     while restored < 2 {
         let change = timeout(PATIENCE, events.next()).await.unwrap().unwrap().change;
-        restored += u32::from(matches!(change, Change::Restored { .. }));
+        restored += u32::from(matches!(change, ConnectionChange::Restored { .. }));
     }
 }
 
 /// Waits until the broker blocks the publishing connection because of its memory alarm.
 pub(crate) async fn blocked(events: &mut ConnectionEvents) {
     let mut event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
-    while matches!(event.change, Change::Connected { .. }) {
+    while matches!(event.change, ConnectionChange::Connected { .. }) {
         event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
     }
-    assert_eq!(event.purpose, Purpose::Publishing);
-    assert!(matches!(&event.change, Change::Blocked(why) if why.contains("memory")), "{event:?}");
+    assert_eq!(event.role, ConnectionRole::Publishing);
+    assert!(
+        matches!(&event.change, ConnectionChange::Blocked(why) if why.contains("memory")),
+        "{event:?}"
+    );
 }
 
 /// Waits until the broker unblocks the publishing connection.
 pub(crate) async fn unblocked(events: &mut ConnectionEvents) {
     while !matches!(
         timeout(PATIENCE, events.next()).await.unwrap().unwrap().change,
-        Change::Unblocked
+        ConnectionChange::Unblocked
     ) {}
 }
 

@@ -47,7 +47,9 @@ async fn redriven_job_equals_the_original(url: String) {
         let found = dead_letters(&amqp, &queue, 2).await;
         let records: Vec<_> = found
             .iter()
-            .map(|dead_letter| (dead_letter.reason(), dead_letter.attempts(), dead_letter.last_error()))
+            .map(|dead_letter| {
+                (dead_letter.reason(), dead_letter.attempts(), dead_letter.last_error())
+            })
             .collect();
         assert_eq!(
             records,
@@ -59,7 +61,10 @@ async fn redriven_job_equals_the_original(url: String) {
         assert!(found[0].at().unwrap().elapsed().unwrap() < PATIENCE * 2);
         let dead_letter_queue = DeadLetters::of_queue(&amqp, &*queue).unwrap();
         assert_eq!(
-            dead_letter_queue.redrive(9, |dead_letter| dead_letter.last_error() == Some("job 1")).await.unwrap(),
+            dead_letter_queue
+                .redrive(9, |dead_letter| dead_letter.last_error() == Some("job 1"))
+                .await
+                .unwrap(),
             1
         );
         let job = next_job(&mut jobs).await;
@@ -139,7 +144,9 @@ async fn redriven_event_goes_to_its_group_alone(url: String) {
         let queue = DeadLetters::of_group(&amqp, &*events, "billing").unwrap();
         let redriving = async {
             while queue
-                .redrive(9, |dead_letter| dead_letter.message().topic.as_ref().unwrap().as_str() == "7.paid")
+                .redrive(9, |dead_letter| {
+                    dead_letter.message().topic.as_ref().unwrap().as_str() == "7.paid"
+                })
                 .await
                 .unwrap()
                 == 0

@@ -22,9 +22,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Starts a server with a window of 1. Without a gate it declines all requests. Otherwise it replies
-/// with the remaining seconds, once the gate has a permit for the request.
-async fn serve_film(amqp: &Amqp, service: &'static str, gate: Option<Arc<Semaphore>>) -> ServerHandle {
+/// Starts a server with a window of 1. Without a gate it declines all requests. Otherwise it
+/// replies with the remaining seconds, once the gate has a permit for the request.
+async fn serve_film(
+    amqp: &Amqp,
+    service: &'static str,
+    gate: Option<Arc<Semaphore>>,
+) -> ServerHandle {
     let server = Server::bind(amqp, service).window(Window::new(1)).await.unwrap();
     let handle = server.handle();
     let router = Router::new(MessagePack).method("film", move |context: Context, _: u32| {

@@ -27,7 +27,7 @@ pub(crate) fn builder(url: &str) -> AmqpBuilder {
 
 /// Connects a transport whose queues have this kind.
 pub(crate) async fn connected(url: &str, kind: QueueKind) -> Amqp {
-    builder(url).queue_kind(kind).connect().await.unwrap()
+    builder(url).queue_kind(kind).build().await.unwrap()
 }
 
 /// Starts a server that doubles numbers, and says whether a request was redelivered.

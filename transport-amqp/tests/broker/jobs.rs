@@ -53,11 +53,13 @@ async fn malformed_jobs_are_errors_and_dead_letters(url: String) {
     pusher(&amqp, "malformed").await.push(&5).await.unwrap();
     assert_eq!(acked_job(&mut puller).await, 5);
     let found = dead_letters(&amqp, "malformed", 3).await;
+    assert!(found.iter().all(|dead_letter| dead_letter.reason() == DeadLetterReason::Unreadable
+        && dead_letter.last_error().is_some()));
     assert!(
-        found.iter().all(|dead_letter| dead_letter.reason() == DeadLetterReason::Unreadable
-            && dead_letter.last_error().is_some())
+        found
+            .iter()
+            .all(|dead_letter| dead_letter.message().body.clone().into_bytes() == b"\x01"[..])
     );
-    assert!(found.iter().all(|dead_letter| dead_letter.message().body.clone().into_bytes() == b"\x01"[..]));
 }
 
 async fn mismatched_queue_kind_is_named(url: String) {
@@ -92,7 +94,8 @@ async fn jobs_to_a_deleted_queue_are_not_lost(url: String) {
 async fn confirmed_jobs_survive_a_killed_broker() {
     let node = Node::start().unwrap();
     let amqp = Amqp::connect(&node.url()).await.unwrap();
-    let (durable, safe) = (pusher(&amqp, "lasting").await, connected(&node.url(), QueueKind::Quorum).await);
+    let (durable, safe) =
+        (pusher(&amqp, "lasting").await, connected(&node.url(), QueueKind::Quorum).await);
     let replicated = pusher(&safe, "replicated").await;
     let numbers: Vec<u32> = (0..50).collect();
     try_join_all(numbers.iter().map(|n| durable.push(n))).await.unwrap();

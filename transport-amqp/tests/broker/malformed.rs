@@ -1,5 +1,6 @@
 //! Malformed and oversized messages: requests, replies, faults and headers.
 
+use futures_util::StreamExt;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use libtest_mimic::Trial;
@@ -7,7 +8,6 @@ use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
 use polywire_core::{CallError, Code, ErrorKind, Fault, Router, Server};
 use polywire_rabbitmq_node::Node;
-use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use crate::context::{PATIENCE, until};

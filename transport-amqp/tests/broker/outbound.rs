@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use libtest_mimic::Trial;
-use polywire_amqp::{Amqp, Change, ConnectionEvents, Purpose};
+use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvents, ConnectionRole};
 use polywire_codec::MessagePack;
 use polywire_conformance::{Direction, Proxy};
 use polywire_core::message::CallId;
@@ -31,7 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 async fn each_unroutable_message_fails_and_no_other(url: String) {
-    let amqp = Amqp::builder(&url).unwrap().persistent(false).connect().await.unwrap();
+    let amqp = Amqp::builder(&url).unwrap().persistent(false).build().await.unwrap();
     // The queue outlives its server.
     drop(Server::bind(&amqp, "routable").await.unwrap());
     let routable = requests_to(&amqp, "routable").await;
@@ -67,7 +67,7 @@ async fn requests_to(amqp: &Amqp, service: &str) -> Sender {
 /// The order holds among buffered jobs, beyond the bounds of the buffer, and towards later jobs.
 async fn buffered_jobs_keep_their_order(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
-    let amqp = builder.held(20, 1 << 20).connect().await.unwrap();
+    let amqp = builder.publish_buffer(20, 1 << 20).build().await.unwrap();
     let mut events = amqp.events();
     let mut jobs = own_puller(&url, "buffered.in.order").await;
     let pusher = pusher(&amqp, "buffered.in.order").await;
@@ -92,13 +92,16 @@ async fn buffered_jobs_keep_their_order(url: String) {
 
 async fn withdrawn_message_is_never_sent(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
-    let amqp = builder.connect_timeout(Duration::from_millis(700)).connect().await.unwrap();
+    let amqp = builder.connect_timeout(Duration::from_millis(700)).build().await.unwrap();
     let mut events = amqp.events();
     let mut jobs = own_puller(&url, "withdrawn").await;
     let pusher = pusher(&amqp, "withdrawn").await;
     let caller = client(&amqp, "unserved").await;
     cut(&proxy, &mut events).await;
-    assert!(timeout(Duration::ZERO, pusher.push(&1)).await.is_err(), "the job is buffered, and withdrawn");
+    assert!(
+        timeout(Duration::ZERO, pusher.push(&1)).await.is_err(),
+        "the job is buffered, and withdrawn"
+    );
     let impatient = caller.request("x").timeout(Duration::from_millis(50)).call::<u32>(&1);
     let (impatient, pushed) = tokio::join!(impatient, pusher.push(&2));
     let Err(CallError::Failed(impatient)) = impatient else {
@@ -117,7 +120,8 @@ async fn withdrawn_message_is_never_sent(url: String) {
 
 async fn unconfirmed_messages_are_limited() {
     let node = Node::start().unwrap();
-    let amqp = Amqp::builder(&node.url()).unwrap().unconfirmed(4, 1 << 20).connect().await.unwrap();
+    let amqp =
+        Amqp::builder(&node.url()).unwrap().unconfirmed_max(4, 1 << 20).build().await.unwrap();
     drop(Server::bind(&amqp, "frozen").await.unwrap());
     let client = client(&amqp, "frozen").await;
     node.freeze().unwrap();
@@ -144,7 +148,7 @@ async fn unconfirmed_messages_are_limited() {
 
 async fn message_without_a_confirm_may_have_arrived(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
-    let amqp = builder.confirm_timeout(Duration::from_millis(300)).connect().await.unwrap();
+    let amqp = builder.confirm_timeout(Duration::from_millis(300)).build().await.unwrap();
     let pusher = pusher(&amqp, "unconfirmed").await;
     proxy.black_hole(Direction::ToServer);
     let error = pusher.push(&1).await.unwrap_err();
@@ -177,7 +181,9 @@ async fn cut(proxy: &Proxy, events: &mut ConnectionEvents) {
     proxy.sever();
     loop {
         let event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
-        if event.purpose == Purpose::Publishing && matches!(event.change, Change::Lost(_)) {
+        if event.role == ConnectionRole::Publishing
+            && matches!(event.change, ConnectionChange::Lost(_))
+        {
             return;
         }
     }

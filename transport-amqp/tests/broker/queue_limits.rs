@@ -31,8 +31,8 @@ async fn full_queue_refuses_as_overloaded(url: String) {
     for (name, kind) in KINDS {
         let queue = &*format!("full.{name}");
         let options = QueueOptions::new().kind(kind).length(3, QueueOverflow::Reject);
-        let amqp = builder(&url).jobs(queue, options.clone()).service(queue, options);
-        let amqp = amqp.connect().await.unwrap();
+        let amqp = builder(&url).job_queue(queue, options.clone()).service_queue(queue, options);
+        let amqp = amqp.build().await.unwrap();
         let pusher = Pusher::connect(&amqp, queue, MessagePack).await.unwrap();
         // A quorum queue notices its length with a delay.
         let mut accepted = 0;
@@ -75,7 +75,7 @@ async fn retried_job_returns_to_a_full_queue() {
         "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 500}]}].",
     );
     let (node, options) = (node.unwrap(), QueueOptions::new().length(1, QueueOverflow::Reject));
-    let amqp = builder(&node.url()).jobs("full.later", options).connect().await.unwrap();
+    let amqp = builder(&node.url()).job_queue("full.later", options).build().await.unwrap();
     let pusher = Pusher::connect(&amqp, "full.later", MessagePack).await.unwrap();
     pusher.push(&1).await.unwrap();
     let mut jobs = puller(&amqp, "full.later", 1).await;
@@ -102,7 +102,7 @@ async fn retried_job_returns_to_a_full_queue() {
 
 async fn oldest_job_leaves_a_full_queue(url: String) {
     let options = QueueOptions::new().length(2, QueueOverflow::DropOldest).dead_letters();
-    let amqp = builder(&url).jobs("shifting", options).connect().await.unwrap();
+    let amqp = builder(&url).job_queue("shifting", options).build().await.unwrap();
     let pusher = Pusher::connect(&amqp, "shifting", MessagePack).await.unwrap();
     for n in 0..3 {
         pusher.push(&n).await.unwrap();
@@ -115,7 +115,8 @@ async fn oldest_job_leaves_a_full_queue(url: String) {
     let mut jobs = puller(&amqp, "shifting", 1).await;
     let discarded = next_job(&mut jobs).await;
     assert_eq!(*discarded, 1);
-    // A discarded job is no dead letter, although the broker dead-letters removed jobs of this queue.
+    // A discarded job is no dead letter, although the broker dead-letters removed jobs of this
+    // queue.
     discarded.discard();
     next_job(&mut jobs).await.ack();
     drop(jobs);
@@ -126,7 +127,7 @@ async fn latest_dead_letters_are_kept(url: String) {
     for (name, kind) in KINDS {
         let queue = &*format!("latest.{name}");
         let options = QueueOptions::new().kind(kind).dead_letters_max(2);
-        let amqp = builder(&url).jobs(queue, options).connect().await.unwrap();
+        let amqp = builder(&url).job_queue(queue, options).build().await.unwrap();
         let pusher = Pusher::connect(&amqp, queue, MessagePack).await.unwrap();
         let (mut jobs, dead_letter_queue) =
             (puller(&amqp, queue, 1).await, DeadLetters::of_queue(&amqp, queue).unwrap());
@@ -155,7 +156,7 @@ async fn latest_dead_letters_are_kept(url: String) {
 
 async fn job_over_the_delivery_limit_is_dead_lettered_by_the_broker(url: String) {
     let options = QueueOptions::new().kind(QueueKind::Quorum).delivery_limit(2);
-    let amqp = builder(&url).jobs("limited", options).connect().await.unwrap();
+    let amqp = builder(&url).job_queue("limited", options).build().await.unwrap();
     Pusher::connect(&amqp, "limited", MessagePack).await.unwrap().push(&1).await.unwrap();
     let mut jobs = puller(&amqp, "limited", 1).await;
     for attempt in 1..=3 {
@@ -184,9 +185,10 @@ async fn job_over_the_delivery_limit_is_dead_lettered_by_the_broker(url: String)
 
 async fn expired_job_is_dead_lettered_on_request(url: String) {
     let short = QueueOptions::new().message_ttl(Duration::from_millis(50));
-    let builder =
-        builder(&url).jobs("kept.short", short.clone().dead_letters()).jobs("gone.short", short);
-    let amqp = builder.connect().await.unwrap();
+    let builder = builder(&url)
+        .job_queue("kept.short", short.clone().dead_letters())
+        .job_queue("gone.short", short);
+    let amqp = builder.build().await.unwrap();
     for queue in ["kept.short", "gone.short"] {
         Pusher::connect(&amqp, queue, MessagePack).await.unwrap().push(&1).await.unwrap();
     }

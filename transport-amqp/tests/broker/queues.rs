@@ -30,14 +30,14 @@ async fn queues_are_declared_with_their_options() {
     let builder = Amqp::builder(&node.url()).unwrap();
     let amqp = builder
         .queue_options(QueueOptions::new().lazy())
-        .service("quotes", QueueOptions::new().message_ttl(Duration::from_secs(5)))
-        .jobs("payments", quorum().delivery_limit(7))
-        .group(
+        .service_queue("quotes", QueueOptions::new().message_ttl(Duration::from_secs(5)))
+        .job_queue("payments", quorum().delivery_limit(7))
+        .group_queue(
             "orders",
             "billing",
             quorum().length(10, QueueOverflow::DropOldest).expires(Duration::from_secs(30)),
         )
-        .connect()
+        .build()
         .await
         .unwrap();
     let _server = Server::bind(&amqp, "quotes").await.unwrap();
@@ -72,7 +72,8 @@ async fn queues_are_declared_with_their_options() {
 }
 
 async fn argument_mismatch_names_both_values(url: String) {
-    let with = async |options| builder(&url).jobs("mismatched", options).connect().await.unwrap();
+    let with =
+        async |options| builder(&url).job_queue("mismatched", options).build().await.unwrap();
     let first = with(QueueOptions::new().priorities(5)).await;
     let _pusher = Pusher::connect(&first, "mismatched", MessagePack).await.unwrap();
     for (options, ours) in [(QueueOptions::new().priorities(9), "9"), (QueueOptions::new(), "none")]
@@ -88,7 +89,7 @@ async fn argument_mismatch_names_both_values(url: String) {
 }
 
 async fn passive_queue_is_found_or_missing_and_never_declared(url: String) {
-    let amqp = builder(&url).queue_options(QueueOptions::new().passive()).connect().await.unwrap();
+    let amqp = builder(&url).queue_options(QueueOptions::new().passive()).build().await.unwrap();
     for _ in 0..2 {
         let error = Pusher::connect(&amqp, "missing.passive", MessagePack).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
@@ -97,8 +98,8 @@ async fn passive_queue_is_found_or_missing_and_never_declared(url: String) {
     assert_eq!(Server::bind(&amqp, "missing.passive").await.unwrap_err().kind(), ErrorKind::Config);
     // Declared by another transport, with other arguments.
     let other = builder(&url)
-        .jobs("made.passive", QueueOptions::new().priorities(3))
-        .connect()
+        .job_queue("made.passive", QueueOptions::new().priorities(3))
+        .build()
         .await
         .unwrap();
     let _declared = Pusher::connect(&other, "made.passive", MessagePack).await.unwrap();
@@ -109,8 +110,12 @@ async fn passive_queue_is_found_or_missing_and_never_declared(url: String) {
 
 async fn urgent_jobs_and_requests_are_delivered_first(url: String) {
     let urgent = || QueueOptions::new().priorities(5);
-    let amqp =
-        builder(&url).jobs("urgent", urgent()).service("urgent", urgent()).connect().await.unwrap();
+    let amqp = builder(&url)
+        .job_queue("urgent", urgent())
+        .service_queue("urgent", urgent())
+        .build()
+        .await
+        .unwrap();
     let pusher = Pusher::connect(&amqp, "urgent", MessagePack).await.unwrap();
     for (job, priority) in [(1, 0), (2, 5), (3, 1)] {
         pusher.with_priority(priority).push(&job).await.unwrap();
@@ -137,14 +142,17 @@ async fn urgent_jobs_and_requests_are_delivered_first(url: String) {
 async fn invalid_options_are_refused_before_connecting() {
     let builder = || Amqp::builder("amqp://localhost:1").unwrap();
     for invalid in [
-        builder().jobs("fast", QueueOptions::new().kind(QueueKind::Quorum).priorities(3)),
-        builder().queue_kind(QueueKind::Quorum).jobs("fast", QueueOptions::new().lazy()),
-        builder().service("jobs.wrong", QueueOptions::new()),
-        builder().jobs("two words", QueueOptions::new()),
+        builder().job_queue("fast", QueueOptions::new().kind(QueueKind::Quorum).priorities(3)),
+        builder().queue_kind(QueueKind::Quorum).job_queue("fast", QueueOptions::new().lazy()),
+        builder().service_queue("jobs.wrong", QueueOptions::new()),
+        builder().job_queue("two words", QueueOptions::new()),
     ] {
-        assert_eq!(invalid.connect().await.unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(invalid.build().await.unwrap_err().kind(), ErrorKind::Config);
     }
-    let error =
-        builder().jobs("fast", QueueOptions::new().delivery_limit(1)).connect().await.unwrap_err();
+    let error = builder()
+        .job_queue("fast", QueueOptions::new().delivery_limit(1))
+        .build()
+        .await
+        .unwrap_err();
     assert_eq!(error.detail("queue"), Some("polywire.jobs.fast"));
 }

@@ -69,8 +69,7 @@ async fn deleted_own_queue_is_an_error_and_declared_again() {
 
 async fn subscribers_survive_a_killed_broker() {
     let node = Node::start().unwrap();
-    let amqp =
-        Amqp::builder(&node.url()).unwrap().connect_timeout(PATIENCE).connect().await.unwrap();
+    let amqp = Amqp::builder(&node.url()).unwrap().connect_timeout(PATIENCE).build().await.unwrap();
     let publisher = publisher(&amqp, "weather").await;
     let mut subscriber = subscriber(&amqp, "weather", &["a.#"]).await;
     let filters = subscriber.filters();

@@ -98,7 +98,11 @@ async fn job_requeued_before_a_close_is_not_duplicated(url: String) {
         amqp.close().await.unwrap();
         // The broker requeues the deliveries of a closed connection, which it has done by now.
         drop(puller);
-        assert_eq!(ready_count(&counting, &format!("polywire.jobs.{queue}")).await, 1, "round {round}");
+        assert_eq!(
+            ready_count(&counting, &format!("polywire.jobs.{queue}")).await,
+            1,
+            "round {round}"
+        );
     }
 }
 
@@ -122,7 +126,7 @@ async fn puller_dropped_while_it_opens_holds_no_jobs(url: String) {
     let amqp = Amqp::connect(&url).await.unwrap();
     pusher(&amqp, "dropped.early").await.push(&1).await.unwrap();
     let (proxy, builder) = through_proxy(&url).await;
-    let far = builder.connect().await.unwrap();
+    let far = builder.build().await.unwrap();
     proxy.delay(Duration::from_millis(500));
     let opening = Puller::<u32>::bind(&far, "dropped.early", MessagePack);
     // The broker delivers the job before its reply to the consume request arrives here.
@@ -167,7 +171,7 @@ async fn late_acknowledgement_closes_only_the_channel() {
     );
     let node = node.unwrap();
     // A long heartbeat: a busy machine must not lose the connection for another reason.
-    let amqp = Amqp::builder(&node.url()).unwrap().heartbeat(PATIENCE).connect().await.unwrap();
+    let amqp = Amqp::builder(&node.url()).unwrap().heartbeat(PATIENCE).build().await.unwrap();
     let pusher = pusher(&amqp, "slow").await;
     let mut puller = puller(&amqp, "slow", 1).await;
     let connections = || node.ctl(&["list_connections", "pid"]).unwrap();

@@ -130,7 +130,9 @@ async fn killed_broker_loses_no_republished_job() {
                     DeadLetters::of_queue(&amqp, &*queue).unwrap().look(usize::MAX).await
                 {
                     seen.extend(
-                        found.iter().map(|dead_letter| dead_letter.read::<u32>(&MessagePack).unwrap()),
+                        found
+                            .iter()
+                            .map(|dead_letter| dead_letter.read::<u32>(&MessagePack).unwrap()),
                     );
                 }
             }

@@ -10,8 +10,7 @@ use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, Credentials};
 use polywire_codec::MessagePack;
 use polywire_core::{
-    Client, Context, DeadLetters, Fault, Identity, Publisher, Router, Server, Subscriber,
-    Transport,
+    Client, Context, DeadLetters, Fault, Identity, Publisher, Router, Server, Subscriber, Transport,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
@@ -53,7 +52,7 @@ async fn handler_knows_the_user_of_the_sender() {
         assert_eq!(sender(event.context()), user);
     }
     let anonymous =
-        Amqp::builder(&url_of(&node, "alice")).unwrap().identify(false).connect().await.unwrap();
+        Amqp::builder(&url_of(&node, "alice")).unwrap().send_user_id(false).build().await.unwrap();
     assert!(!anonymous.capabilities().security);
     assert_eq!(asked(&anonymous, "whoami").await, "none");
 }
@@ -132,7 +131,7 @@ async fn changed_user_is_named_after_the_next_connect() {
         let user = *shared.lock().unwrap();
         async move { Ok(Credentials::new(user, "secret")) }
     });
-    let amqp = builder.connect().await.unwrap();
+    let amqp = builder.build().await.unwrap();
     let pusher = pusher(&amqp, "changing").await;
     pusher.push(&1).await.unwrap();
     let job = next_job(&mut jobs).await;
@@ -142,7 +141,7 @@ async fn changed_user_is_named_after_the_next_connect() {
     let mut events = amqp.events();
     let connections = node.ctl(&["list_connections", "pid", "user"]).unwrap();
     for connection in connections.lines().filter(|line| line.ends_with("\talice")) {
-        node.ctl(&["close_connection", connection.split('\t').next_job().unwrap(), "rotation"])
+        node.ctl(&["close_connection", connection.split('\t').next().unwrap(), "rotation"])
             .unwrap();
     }
     restored(&mut events).await;
@@ -188,8 +187,7 @@ async fn refused_user_id_is_left_out() {
     let serving = Amqp::connect(&node.url()).await.unwrap();
     serve(&serving, "certified").await;
     let port = node.tls_port().unwrap();
-    for (named, expected) in [("localhost@", "localhost"), ("other@", "none"), ("", "none")]
-    {
+    for (named, expected) in [("localhost@", "localhost"), ("other@", "none"), ("", "none")] {
         let files =
             format!("cacertfile={at}/ca.pem&certfile={at}/server.pem&keyfile={at}/server.key");
         let url = format!("amqps://{named}localhost:{port}?auth_mechanism=external&{files}");

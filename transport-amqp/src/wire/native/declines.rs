@@ -6,29 +6,16 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::message::History;
 
 use super::headers::{count, text};
+use crate::wire::declines::Declines;
 
 /// Ids of the servers, separated by spaces.
 const BY: &str = "polywire.declined";
 const BECAUSE: &str = "polywire.declined.because";
 const PASSES: &str = "polywire.declined.passes";
 
-/// The servers that declined a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Declines {
-    /// Ids of the servers, in order.
-    pub(crate) by: Vec<String>,
-    /// Message of the last server's fault.
-    pub(crate) because: String,
-    /// Number of times that the request reached a server that had declined it before.
-    pub(crate) passes: u32,
-}
-
 /// Replaces the decline headers. The message of the fault is cut at [`History::ERROR_MAX`] bytes,
 /// since all headers have to fit into one frame.
-pub(super) fn write(
-    headers: &mut BTreeMap<ShortString, AMQPValue>,
-    declines: Option<&Declines>,
-) {
+pub(super) fn write(headers: &mut BTreeMap<ShortString, AMQPValue>, declines: Option<&Declines>) {
     for name in [BY, BECAUSE, PASSES] {
         headers.remove(name);
     }

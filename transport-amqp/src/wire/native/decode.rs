@@ -11,14 +11,15 @@ use polywire_core::{
     Address, Body, Code, Deadline, Fault, Headers, Identity, Limits, Message, Result,
 };
 
-use super::declines::{self, Declines};
 use super::headers::{
     ATTEMPT, DELIVERY_COUNT, REMAINING, TOPIC, count, fault, text, undecodable, user_headers,
 };
-use super::history;
 use super::properties::correlation;
 use super::reply_address::reply_address;
-use crate::wire::{Correlation, DecodeFailure};
+use super::{declines, history};
+use crate::wire::correlation::Correlation;
+use crate::wire::declines::Declines;
+use crate::wire::decode_failure::DecodeFailure;
 
 /// Decodes a request, and moves its body out of `raw`.
 ///
@@ -120,7 +121,7 @@ pub(crate) fn decode_cancel(properties: &BasicProperties) -> Option<Abandoned> {
 }
 
 /// Returns the servers that have declined a request.
-pub(crate) fn declines(properties: &BasicProperties) -> Option<Declines> {
+pub(crate) fn decode_declines(properties: &BasicProperties) -> Option<Declines> {
     properties.headers().as_ref().and_then(declines::read)
 }
 
@@ -150,8 +151,7 @@ fn read_request(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) -
     };
     let expiration = properties.expiration().as_ref().map(ToString::to_string);
     if let Some(expiration) = expiration.or_else(remaining) {
-        let ms =
-            expiration.parse().map_err(|_| undecodable("its expiration is not a number"))?;
+        let ms = expiration.parse().map_err(|_| undecodable("its expiration is not a number"))?;
         message.deadline = Some(Deadline::after_ms(ms));
     }
     read_shared(raw, limits, message)

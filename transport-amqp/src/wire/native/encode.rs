@@ -11,7 +11,9 @@ use super::names::{CANCEL_EXCHANGE, is_request_queue};
 use super::reply_address::ReplyAddress;
 use super::short_string::short_string;
 use super::{declines, history, properties};
-use crate::wire::{Correlation, OutgoingMessage, Republish};
+use crate::wire::correlation::Correlation;
+use crate::wire::outgoing::OutgoingMessage;
+use crate::wire::republish::Republish;
 
 /// Encodes a request to a service.
 ///
@@ -30,8 +32,7 @@ pub(crate) fn encode_request(
         properties = properties.with_reply_to(reply_queue.clone());
     }
     let deadline = message.deadline;
-    let request =
-        OutgoingMessage::to_queue(queue.clone(), properties, message.body.into_bytes());
+    let request = OutgoingMessage::to_queue(queue.clone(), properties, message.body.into_bytes());
     Ok(OutgoingMessage { deadline, ..request.with_user_id() })
 }
 
@@ -149,8 +150,7 @@ pub(crate) fn encode_redriven(
     dead_letter: &RawDelivery,
 ) -> Result<OutgoingMessage> {
     let properties = &dead_letter.properties;
-    let mut history =
-        properties.headers().as_ref().and_then(history::read).unwrap_or_default();
+    let mut history = properties.headers().as_ref().and_then(history::read).unwrap_or_default();
     history.redriven();
     let copy = Republish::new(properties.clone(), None, dead_letter.data.clone().into(), 1);
     let copy = Republish { history: Some(history), ..copy.without_expiration() };

@@ -107,8 +107,7 @@ mod tests {
                 "polywire.retry.events.orders.new..group.billing..1500",
             ),
         ] {
-            let names =
-                (dead_letter_queue(&origin).unwrap(), retry_queue(&origin, delay).unwrap());
+            let names = (dead_letter_queue(&origin).unwrap(), retry_queue(&origin, delay).unwrap());
             assert_eq!((names.0.as_str(), names.1.as_str()), (dead_letters, retries));
         }
     }

@@ -7,7 +7,7 @@ use polywire_core::{Message, Result};
 
 use super::headers::encode_headers;
 use super::short_string::short_string;
-use crate::wire::Correlation;
+use crate::wire::correlation::Correlation;
 
 /// Encodes the properties that all kinds of messages share.
 pub(super) fn shared(message: &Message, persistent: bool) -> Result<BasicProperties> {

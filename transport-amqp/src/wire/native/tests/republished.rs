@@ -32,10 +32,7 @@ fn republished_events_count_their_attempts_and_keep_their_topic() {
     third.redelivered = true;
     assert_eq!(attempt(&third), 4);
     let received = decode_event(&mut third, &Limits::default()).unwrap();
-    assert_eq!(
-        (received.topic, received.headers),
-        (Some(address("paris.wind")), job().headers)
-    );
+    assert_eq!((received.topic, received.headers), (Some(address("paris.wind")), job().headers));
     assert_eq!(received.body, job().body);
 }
 

@@ -6,9 +6,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use polywire_core::message::CallId;
 use polywire_core::{Code, ErrorKind, Fault, Limits, Message};
 
-use super::super::{
-    decode_reply, decode_request, encode_reply, encode_request, reply_address,
-};
+use super::super::{decode_reply, decode_request, encode_reply, encode_request, reply_address};
 use super::{delivered, encoded, request};
 use crate::wire::Correlation;
 

@@ -38,9 +38,11 @@ impl From<Credentials> for AMQPUserInfo {
 
 /// Where credentials come from. It is asked each time that a connection is made.
 #[derive(Clone)]
-pub(crate) struct Provider(Arc<dyn Fn() -> BoxFuture<'static, Result<Credentials>> + Send + Sync>);
+pub(crate) struct CredentialsProvider(
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Credentials>> + Send + Sync>,
+);
 
-impl Provider {
+impl CredentialsProvider {
     pub(crate) fn new<F, Fut>(ask: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,

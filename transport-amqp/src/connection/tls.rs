@@ -11,15 +11,15 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::url::Target;
+use crate::url::ParsedUrl;
 
-/// A connector that trusts the authorities in the target's file alone, or those that the machine
-/// trusts; and that shows the target's certificate, if it has one.
+/// A connector that trusts the authorities in the url's file alone, or those that the machine
+/// trusts; and that shows the url's certificate, if it has one.
 ///
 /// It brings its provider along, so that it depends on nothing that is installed for the whole
 /// process.
-pub(crate) fn connector(target: &Target) -> Result<RustlsConnector> {
-    let roots = match &target.ca_file {
+pub(crate) fn connector(url: &ParsedUrl) -> Result<RustlsConnector> {
+    let roots = match &url.ca_file {
         Some(path) => private_roots(path)?,
         None => native_roots()?,
     };
@@ -27,7 +27,7 @@ pub(crate) fn connector(target: &Target) -> Result<RustlsConnector> {
         .with_safe_default_protocol_versions()
         .map_err(|error| refused("TLS cannot be set up").with_source(error))?
         .with_root_certificates(roots);
-    let config = match identity(target)? {
+    let config = match identity(url)? {
         None => config.with_no_client_auth(),
         Some((certificates, key)) => {
             config.with_client_auth_cert(certificates, key).map_err(|error| {
@@ -40,15 +40,15 @@ pub(crate) fn connector(target: &Target) -> Result<RustlsConnector> {
 
 /// What shows the broker who we are. A key may stand in the file of the certificate.
 fn identity(
-    target: &Target,
+    url: &ParsedUrl,
 ) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>> {
-    let Some(path) = &target.certificate_file else {
-        return match &target.key_file {
+    let Some(path) = &url.certificate_file else {
+        return match &url.key_file {
             None => Ok(None),
             Some(path) => Err(refused("a key needs a certificate").with("file", path.display())),
         };
     };
-    let key_path = target.key_file.as_ref().unwrap_or(path);
+    let key_path = url.key_file.as_ref().unwrap_or(path);
     let key = PrivateKeyDer::from_pem_file(key_path)
         .map_err(|error| unreadable("the client's key", key_path).with_source(error))?;
     Ok(Some((certificates("the client's certificate", path)?, key)))
@@ -108,8 +108,8 @@ mod tests {
             (format!("certfile={missing}&keyfile=/dev/null"), "/dev/null"),
             (format!("keyfile={missing}"), missing),
         ] {
-            let target = Target::parse(&format!("amqps://localhost?{options}")).unwrap();
-            let error = connector(&target).err().unwrap();
+            let url = ParsedUrl::parse(&format!("amqps://localhost?{options}")).unwrap();
+            let error = connector(&url).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert_eq!(error.detail("file"), Some(path));
         }
