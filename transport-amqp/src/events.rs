@@ -1,4 +1,17 @@
 //! Connection events of a transport.
+//!
+//! ```no_run
+//! # async fn watch(transport: polywire_amqp::Amqp) {
+//! use polywire_amqp::ConnectionChange;
+//!
+//! let mut events = transport.events();
+//! while let Some(event) = events.next().await {
+//!     if let ConnectionChange::Blocked(reason) = event.change {
+//!         println!("the broker has stopped accepting messages: {reason}");
+//!     }
+//! }
+//! # }
+//! ```
 
 use std::fmt;
 use std::pin::Pin;

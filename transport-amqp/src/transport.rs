@@ -1,4 +1,7 @@
 //! The transport.
+//!
+//! [`Amqp`] opens endpoint handles. Each has a file of its own, and all of them share the state in
+//! [`Shared`].
 
 use std::fmt;
 use std::sync::Arc;

@@ -43,12 +43,16 @@ pub(crate) async fn listen(
 
 /// Consumer of cancellations for one server.
 struct CancelListener {
+    /// Connection for the channel of the listener.
     connection: Arc<SupervisedConnection>,
+    /// Routing key of the service's cancellations.
     key: ShortString,
+    /// Buffer of the responder.
     sender: mpsc::Sender<Abandoned>,
 }
 
 impl CancelListener {
+    /// Listens until the receiver is dropped or the broker refuses for good.
     async fn run(self, ready: oneshot::Sender<()>) {
         let sender = self.sender.clone();
         tokio::select! {
@@ -57,6 +61,8 @@ impl CancelListener {
         }
     }
 
+    /// Listens again after each lost channel. Reports over `ready` that the first attempt is over,
+    /// whether it succeeded or not.
     async fn listen_until_refused(self, ready: oneshot::Sender<()>) {
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
@@ -73,7 +79,7 @@ impl CancelListener {
                 }
                 Err(_) if self.connection.refusal().is_some() => return,
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(?error, "cannot listen to cancellations yet")
+                    tracing::debug!(?error, "cannot listen to cancellations yet");
                 }
                 Err(error) => {
                     tracing::warn!(
@@ -118,6 +124,8 @@ impl CancelListener {
         Ok((setup.done(), consumer))
     }
 
+    /// Forwards cancellations and acknowledges each, until the channel is lost or the receiver is
+    /// dropped.
     async fn forward(&self, channel: &Channel, mut cancellations: Consumer) {
         while let Some(Ok(raw)) = cancellations.next().await {
             let (tag, abandoned) = (raw.delivery_tag, decode(&raw));
