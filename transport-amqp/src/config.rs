@@ -132,6 +132,7 @@ impl BoundsOverride {
 
 /// 16 MiB, the `max_message_size` of RabbitMQ 4.
 const DEFAULT_BODY_MAX: usize = 16 << 20;
+/// Long enough for a restart of an authentication backend.
 const DEFAULT_GIVE_UP_AFTER: Duration = Duration::from_mins(2);
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);

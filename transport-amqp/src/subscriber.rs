@@ -1,9 +1,9 @@
 //! The subscriber of a channel.
 //!
 //! A subscriber has a queue that is bound to the channel's topic exchange, with one binding per
-//! filter. The members of a group share a queue, so its bindings belong to the group: a member that
-//! reconnects restores them only if the queue was lost. A subscriber without a group binds its own
-//! queue again on each new channel.
+//! filter. The members of a group share a queue, so its bindings belong to the group: a new
+//! member adds its filters, and a member that reconnects restores them only if the queue was lost.
+//! A subscriber without a group binds its own queue again on each new channel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,8 +87,8 @@ const EXPIRES: Duration = Duration::from_secs(60);
 struct EventSource {
     queue: QueueSpec,
     exchange: ShortString,
-    /// Locked across requests to the broker, so that the list and the broker's bindings agree,
-    /// also if a filter is removed while all filters are bound to a new queue.
+    /// Locked across requests to the broker, so that the list and the broker's bindings agree. A
+    /// filter may be removed while all filters are bound to a new queue.
     filters: Mutex<Vec<Filter>>,
     /// Set for a subscriber without a group.
     is_private: bool,

@@ -88,7 +88,7 @@ fn no_credentials() -> Error {
 /// Largest frame in bytes, as RabbitMQ proposes. The engine has buffers for 64 frames a connection.
 ///
 /// A smaller frame would do for bodies. But the headers of a message are one frame, which the
-/// broker delivers regardless of the negotiated size, and the engine closes the connection over a
+/// broker delivers regardless of the negotiated size. The engine closes the connection over a
 /// larger frame. The broker would redeliver that message again and again, and each time all
 /// consumers of the connection would be lost.
 const FRAME_MAX: u32 = 131_072;

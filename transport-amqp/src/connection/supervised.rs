@@ -74,9 +74,11 @@ impl SupervisedConnection {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Closed`] if the connection is closed for good, [`ErrorKind::Denied`] if the
-    /// broker refused for longer than the configured time, or the failure of the channel. Dropping
-    /// the future opens no channel, or closes the one that was opened.
+    /// - [`ErrorKind::Closed`] if the connection was closed by its owner,
+    /// - [`ErrorKind::Denied`] if the broker refused for longer than the configured time,
+    /// - the failure of the channel itself.
+    ///
+    /// Dropping the future opens no channel, or closes the one that was opened.
     pub(crate) async fn channel(&self) -> Result<Channel> {
         Ok(self.channel_with_status().await?.0)
     }

@@ -83,7 +83,7 @@ impl Supervisor {
         }
     }
 
-    /// Waits until the connection is lost. Returns the cause, as far as the engine reported one.
+    /// Waits until the connection is lost. Returns the cause, if the engine reported any.
     async fn until_lost(&self, connection: &Connection) -> Error {
         let mut events = Box::pin(connection.events_listener());
         let mut reason = None;

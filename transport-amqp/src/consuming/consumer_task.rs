@@ -1,8 +1,8 @@
 //! The task behind a receiving half: consumes the queue, on a new channel whenever one is lost.
 //!
 //! The receiving half and the task share a bounded buffer. When the half stops, it hands the buffer
-//! back to the task. The task cancels the consumer first and requeues the buffer second, so that
-//! the broker does not send the requeued messages to the consumer that is about to end.
+//! back to the task. The task cancels the consumer first and requeues the buffer second. In the
+//! other order, the broker could send the requeued messages to the same consumer.
 
 use std::sync::Arc;
 

@@ -19,8 +19,8 @@ pub(crate) trait ConsumerSource: Send + Sync + 'static {
     /// Returns the queue to declare and consume.
     fn queue(&self) -> &QueueSpec;
 
-    /// Declares exchanges, and binds the queue to them. The queue exists. `is_new` is set if the
-    /// queue was created just now, as far as is known.
+    /// Declares exchanges, and binds the queue to them. The queue exists. `is_new` is set for
+    /// a handle that is being opened, and after the queue was lost.
     fn bind(&self, channel: &Channel, is_new: bool) -> impl Future<Output = Result<()>> + Send;
 
     /// Decodes a delivery and takes its body.

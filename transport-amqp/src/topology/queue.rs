@@ -1,8 +1,8 @@
 //! Queues at the broker.
 //!
-//! Declaring an existing queue with the same arguments has no effect, so each endpoint handle
-//! declares what it uses, before its first use and after each lost channel. The broker answers a
-//! failed declaration by closing the channel.
+//! Declaring an existing queue with the same arguments has no effect. So each endpoint handle
+//! declares its queues before the first use, and again after each lost channel. The broker answers
+//! a failed declaration by closing the channel.
 
 use std::time::Duration;
 

@@ -94,8 +94,8 @@ impl CancelListener {
     }
 
     /// Declares a queue and consumes it. The queue is deleted with its consumer. Each attempt uses
-    /// a new name, since the broker keeps the previous exclusive queue for as long as it does not
-    /// notice that the connection is dead.
+    /// a new name: the broker keeps an exclusive queue until it notices that the connection is
+    /// dead.
     async fn consume(&self) -> Result<(Channel, Consumer)> {
         let setup = ChannelSetup::new(self.connection.channel().await?);
         let channel = setup.channel();
