@@ -61,7 +61,7 @@ impl CancelListener {
         }
     }
 
-    /// Listens again after each lost channel. Reports over `ready` that the first attempt is over,
+    /// Listens again after each lost channel. Reports over `ready` the end of the first attempt,
     /// whether it succeeded or not.
     async fn listen_until_refused(self, ready: oneshot::Sender<()>) {
         let mut ready = Some(ready);
