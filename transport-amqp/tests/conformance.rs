@@ -155,8 +155,11 @@ impl Space for Names {
                 self.broker.set_consumer_timeout(IMPATIENT_MS)?;
             }
             other => {
-                return Err(Error::new(ErrorKind::Unsupported, "cannot run the hook: RabbitMQ has no such hook")
-                    .with("hook", other));
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "cannot run the hook: RabbitMQ has no such hook",
+                )
+                .with("hook", other));
             }
         }
         Ok(())
