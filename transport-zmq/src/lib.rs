@@ -10,6 +10,7 @@
 //! it at once where the connection tells, and by its deadline otherwise; a pusher never does.
 
 mod admission;
+mod balancer;
 mod config;
 #[cfg(feature = "engine-omq")]
 pub mod curve;
@@ -21,7 +22,6 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
-mod links;
 #[cfg(feature = "engine-omq")]
 pub mod plain;
 mod plan;
@@ -34,7 +34,6 @@ mod responder;
 mod secret;
 #[cfg(feature = "engine-omq")]
 mod security;
-mod slow;
 mod subscriber;
 mod transport;
 mod url;

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::config::Settings;
-use crate::engine::{self, Publication};
+use crate::engine::{self, XPub};
 use crate::error::{closed, config};
 use crate::plan::{Change, Plan};
 use crate::transport::{Bound, End, Listening};
@@ -30,8 +30,8 @@ pub(crate) async fn open(
     if plan.is_empty() {
         return Err(config("no endpoint is for serving ends"));
     }
-    let socket = engine::publish(settings)?;
-    let attendant = tokio::spawn(attend(socket.clone(), socket.hellos())).abort_handle();
+    let socket = engine::open_xpub(settings)?;
+    let attendant = tokio::spawn(attend(socket.clone(), socket.sync_markers())).abort_handle();
     let publisher = Arc::new(Publisher {
         socket,
         attendant,
@@ -53,7 +53,7 @@ pub(crate) async fn open(
 
 /// The socket of a publishing end.
 struct Publisher {
-    socket: Arc<dyn Publication>,
+    socket: Arc<dyn XPub>,
     attendant: AbortHandle,
     connect_timeout: Duration,
     closed: AtomicBool,
@@ -62,14 +62,14 @@ struct Publisher {
 
 impl Publisher {
     async fn apply(&self, change: &Change) -> Result<Option<String>> {
-        let real = engine::apply(&*self.socket, change).await?;
+        let real = engine::change_endpoint(&*self.socket, change).await?;
         self.listening.note(change, real.as_ref());
         Ok(real)
     }
 
     async fn settle(&self) {
         // Who has not said by then what it wants is not waited for.
-        let _ = timeout(self.connect_timeout, self.socket.settled()).await;
+        let _ = timeout(self.connect_timeout, self.socket.ready()).await;
     }
 }
 
@@ -99,10 +99,7 @@ impl Drop for Publisher {
 }
 
 /// Answers hellos until the socket is closed.
-pub(crate) async fn attend(
-    socket: Arc<dyn Publication>,
-    mut hellos: BoxStream<'static, (Hello, u32)>,
-) {
+pub(crate) async fn attend(socket: Arc<dyn XPub>, mut hellos: BoxStream<'static, (Hello, u32)>) {
     let own = unique();
     while let Some((hello, connections)) = hellos.next().await {
         let frames = Frames { head: Hello::answer(&own, connections), body: None };

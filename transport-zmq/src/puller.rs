@@ -30,9 +30,9 @@ pub(crate) async fn open(
     if plan.is_empty() {
         return Err(config("no endpoint is for serving ends"));
     }
-    let socket = engine::pull(settings, Some(queue), window)?;
+    let socket = engine::open_pull(settings, Some(queue), window)?;
     let jobs = socket.jobs();
-    let real = engine::set_up(&*socket, plan).await?;
+    let real = engine::add_endpoints(&*socket, plan).await?;
     let listening = Listening::new(bound);
     listening.add(real);
     let puller = Arc::new(Puller { socket, listening, closed: AtomicBool::new(false) });
@@ -54,7 +54,7 @@ impl End for Puller {
             if self.closed.load(Ordering::Acquire) {
                 return Ok(None);
             }
-            let real = engine::apply(&*self.socket, change).await?;
+            let real = engine::change_endpoint(&*self.socket, change).await?;
             self.listening.note(change, real.as_ref());
             Ok(real)
         };

@@ -18,7 +18,7 @@ use polywire_core::{Address, Error, Limits, Result};
 use self::inbox::Inbox;
 use self::interest::Interests;
 use crate::config::Settings;
-use crate::engine::{self, Subscribed};
+use crate::engine::{self, Sub};
 use crate::error::config;
 use crate::plan::{Change, Plan};
 use crate::transport::{Bound, End, Listening};
@@ -39,8 +39,8 @@ pub(crate) async fn open(
     if subscription.group.is_some() {
         return Err(Error::unsupported("groups"));
     }
-    let socket = engine::subscribe(settings, subscription.window)?;
-    let inbox = Arc::new(Inbox::new(socket.arrivals()));
+    let socket = engine::open_sub(settings, subscription.window)?;
+    let inbox = Arc::new(Inbox::new(socket.messages()));
     let channel = Channel::new(channel);
     let interests =
         Interests::new(socket.clone(), inbox.clone(), channel.clone(), settings.connect_timeout);
@@ -63,7 +63,7 @@ pub(crate) async fn open(
 
 /// The socket of a subscribing end.
 struct Subscriber {
-    socket: Arc<dyn Subscribed>,
+    socket: Arc<dyn Sub>,
     interests: Interests,
     listening: Listening,
     /// Stopped, dropped or closed; its filters, which may live on, hold it.
@@ -72,7 +72,7 @@ struct Subscriber {
 
 impl Subscriber {
     async fn apply(&self, change: &Change) -> Result<Option<String>> {
-        let real = engine::apply(&*self.socket, change).await?;
+        let real = engine::change_endpoint(&*self.socket, change).await?;
         self.listening.note(change, real.as_ref());
         Ok(real)
     }

@@ -14,7 +14,7 @@ use crate::config::{Engine, Settings, Side, ZmqBuilder};
 use crate::endpoint::Endpoint;
 use crate::error::{closed, config, lock};
 use crate::plan::{Change, Plan, Plans};
-use crate::responder::Hub;
+use crate::responder::ServerSocket;
 use crate::{publisher, puller, pusher, requester, responder, subscriber, url};
 
 /// Request-reply, pipelines and publish-subscribe over ZeroMQ: the ends talk to each other, without
@@ -106,7 +106,7 @@ struct Inner {
     endpoints: RwLock<()>,
     bound: Bound,
     /// The serving socket, opened with the first serving end.
-    hub: OnceCell<Arc<Hub>>,
+    hub: OnceCell<Arc<ServerSocket>>,
 }
 
 impl Zmq {
@@ -258,10 +258,10 @@ impl Zmq {
     }
 
     /// The serving socket, which is opened if it was not.
-    async fn hub(&self) -> Result<&Arc<Hub>> {
+    async fn hub(&self) -> Result<&Arc<ServerSocket>> {
         let Inner { settings, ends, bound, hub, .. } = &*self.0;
         let open = || async {
-            let hub = Hub::open(settings, &self.serving(), bound).await?;
+            let hub = ServerSocket::open(settings, &self.serving(), bound).await?;
             ends.remember(&(hub.clone() as Arc<dyn End>)).await?;
             Ok(hub)
         };

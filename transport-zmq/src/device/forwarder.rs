@@ -22,12 +22,12 @@ use tokio::time::{sleep, timeout, timeout_at};
 
 use super::desk::{Caller, Desk, count_down};
 use super::place::{Place, Spot};
-use crate::engine::{self, Cargo, Peer, Publication, Pull, Router, Subscribed};
+use crate::balancer::{Balancer, InFlightCall, ReplyEvent, ReplyStream};
+use crate::engine::{self, Pull, RequestOrigin, Router, Sub, Traffic, XPub};
 use crate::error::lock;
-use crate::links::{Entry, Links, Returned, Returns};
 use crate::plan::Plan;
 use crate::publisher::attend;
-use crate::slow::{Mute, is_full};
+use crate::responder::{SlowPeers, is_over_budget};
 use crate::transport::{Bound, End};
 use crate::wire::{Frames, Hello, Kind, Native, Peek, Role, Wire};
 
@@ -173,10 +173,10 @@ const GRACE: Duration = Duration::from_secs(1);
 
 async fn request_reply(front: &Spot, back: &Spot) -> Result<Forwarder> {
     let bound = Bound::default();
-    let (links, returns) = Links::open_both_ways(&back.settings, &back.plan, &bound).await?;
-    let (router, real) = engine::serve(&front.settings, &front.plan).await?;
+    let (links, returns) = ReplyStream::open(&back.settings, &back.plan, &bound).await?;
+    let (router, real) = engine::bind_router(&front.settings, &front.plan).await?;
     let counts = Arc::<Counts>::default();
-    let (desk, mute, stopping) = (Mutex::default(), Mute::default(), Notify::new());
+    let (desk, mute, stopping) = (Mutex::default(), SlowPeers::default(), Notify::new());
     let booth = Arc::new(Booth { router, links, desk, mute, counts: counts.clone(), stopping });
     let forth = tokio::spawn(booth.clone().forth(booth.router.requests()));
     let back_task = tokio::spawn(booth.clone().back(returns));
@@ -199,7 +199,7 @@ async fn request_reply(front: &Spot, back: &Spot) -> Result<Forwarder> {
 struct Waiting {
     /// The number of its call, if it has one.
     number: Option<CallId>,
-    entry: Entry,
+    entry: InFlightCall,
     patience: Deadline,
     frames: Frames,
 }
@@ -207,17 +207,17 @@ struct Waiting {
 /// Where calls go through.
 struct Booth {
     router: Arc<dyn Router>,
-    links: Arc<Links>,
+    links: Arc<Balancer>,
     desk: Mutex<Desk>,
     /// Callers that do not read what is large.
-    mute: Mute,
+    mute: SlowPeers,
     counts: Arc<Counts>,
     /// Tells that no more requests are to be taken in.
     stopping: Notify,
 }
 
 impl Booth {
-    async fn forth(self: Arc<Self>, mut requests: BoxStream<'static, (Peer, Frames)>) {
+    async fn forth(self: Arc<Self>, mut requests: BoxStream<'static, (RequestOrigin, Frames)>) {
         let mut waiting = FuturesUnordered::new();
         // What stops those of them that have a number.
         let mut stops = FxHashMap::<CallId, AbortHandle>::default();
@@ -282,7 +282,7 @@ impl Booth {
             };
             Native.renumber(&mut frames, number);
         }
-        let entry = Entry::new(number, Some(patience), idempotent);
+        let entry = InFlightCall::new(number, Some(patience), idempotent);
         match self.links.send_now(&entry, frames) {
             Ok(()) => {
                 self.counts.forth.fetch_add(1, Ordering::Relaxed);
@@ -326,7 +326,7 @@ impl Booth {
         }
     }
 
-    async fn back(self: Arc<Self>, mut returns: Returns) {
+    async fn back(self: Arc<Self>, mut returns: ReplyStream) {
         let mut waiting = FuturesUnordered::new();
         // How many of them are for whom.
         let mut slow = FxHashMap::<Bytes, usize>::default();
@@ -340,8 +340,8 @@ impl Booth {
                 returned = poll_fn(|cx| returns.poll_next(cx)) => returned,
             };
             let mut frames = match returned {
-                Some(Returned::Frames(frames)) => frames,
-                Some(Returned::Failed(error)) => {
+                Some(ReplyEvent::Message(frames)) => frames,
+                Some(ReplyEvent::Failed(error)) => {
                     self.fail(&error);
                     continue;
                 }
@@ -376,7 +376,7 @@ impl Booth {
     /// What a reply comes to that has to wait for its caller to read.
     async fn wait_for(&self, peer: &Bytes, sending: Sending<'_>) -> Option<Result<()>> {
         // What is large takes its time, also to one that reads well.
-        if is_full(&*self.router, peer) {
+        if is_over_budget(&*self.router, peer) {
             return Some(sending.await);
         }
         timeout(REPLY_PATIENCE, sending).await.ok()
@@ -429,10 +429,10 @@ const SLOW_PEER_MAX: usize = 256;
 
 async fn pipeline(front: &Spot, back: &Spot) -> Result<Forwarder> {
     let bound = Bound::default();
-    let links = Links::open(&back.settings, Cargo::AnyJobs, &back.plan, &bound).await?;
-    let pull = engine::pull(&front.settings, None, Window::new(1000))?;
+    let links = Balancer::open(&back.settings, Traffic::AnyJobs, &back.plan, &bound).await?;
+    let pull = engine::open_pull(&front.settings, None, Window::new(1000))?;
     let jobs = pull.jobs();
-    let real = engine::set_up(&*pull, &front.plan).await?;
+    let real = engine::add_endpoints(&*pull, &front.plan).await?;
     let counts = Arc::<Counts>::default();
     let task = tokio::spawn(carry(jobs, links.clone(), counts.clone()));
     let finish = finish_pipeline(pull, links, task.abort_handle());
@@ -445,14 +445,14 @@ async fn pipeline(front: &Spot, back: &Spot) -> Result<Forwarder> {
     })
 }
 
-async fn carry(mut jobs: BoxStream<'static, Frames>, links: Arc<Links>, counts: Arc<Counts>) {
+async fn carry(mut jobs: BoxStream<'static, Frames>, links: Arc<Balancer>, counts: Arc<Counts>) {
     while let Some(frames) = jobs.next().await {
         if has_too_many_frames(&frames) {
             counts.lose("it has too many frames");
             continue;
         }
         // Nobody there for a while is no reason to lose a job.
-        while links.send(Entry::new(None, None, false), frames.clone()).await.is_err() {
+        while links.send(InFlightCall::new(None, None, false), frames.clone()).await.is_err() {
             if links.is_closed() {
                 return;
             }
@@ -463,7 +463,7 @@ async fn carry(mut jobs: BoxStream<'static, Frames>, links: Arc<Links>, counts: 
 
 async fn finish_pipeline(
     pull: Arc<dyn Pull>,
-    links: Arc<Links>,
+    links: Arc<Balancer>,
     carrying: tokio::task::AbortHandle,
 ) {
     pull.stop();
@@ -473,17 +473,17 @@ async fn finish_pipeline(
 }
 
 async fn pubsub(front: &Spot, back: &Spot) -> Result<Forwarder> {
-    let publication = engine::publish(&back.settings)?;
-    let subscribed = engine::subscribe(&front.settings, Window::new(1000))?;
+    let publication = engine::open_xpub(&back.settings)?;
+    let subscribed = engine::open_sub(&front.settings, Window::new(1000))?;
     // Everything, and then hello: so publishers know that they are heard.
-    subscribed.begin(Bytes::new()).await?;
-    subscribed.begin(Hello::fresh().frame().clone()).await?;
-    let front_real = engine::set_up(&*subscribed, &front.plan).await?;
-    let back_real = engine::set_up(&*publication, &back.plan).await?;
+    subscribed.subscribe(Bytes::new()).await?;
+    subscribed.subscribe(Hello::fresh().frame().clone()).await?;
+    let front_real = engine::add_endpoints(&*subscribed, &front.plan).await?;
+    let back_real = engine::add_endpoints(&*publication, &back.plan).await?;
     // Not before nothing can fail any more, for a task would keep its socket open.
-    let attendant = tokio::spawn(attend(publication.clone(), publication.hellos()));
+    let attendant = tokio::spawn(attend(publication.clone(), publication.sync_markers()));
     let counts = Arc::<Counts>::default();
-    let task = tokio::spawn(spread(subscribed.arrivals(), publication.clone(), counts.clone()));
+    let task = tokio::spawn(spread(subscribed.messages(), publication.clone(), counts.clone()));
     let finish = finish_pubsub(subscribed, publication, task.abort_handle());
     Ok(Forwarder {
         front: name(&front.plan, front_real),
@@ -496,7 +496,7 @@ async fn pubsub(front: &Spot, back: &Spot) -> Result<Forwarder> {
 
 async fn spread(
     mut arrivals: BoxStream<'static, (Bytes, Frames)>,
-    publication: Arc<dyn Publication>,
+    publication: Arc<dyn XPub>,
     counts: Arc<Counts>,
 ) {
     while let Some((first, frames)) = arrivals.next().await {
@@ -516,8 +516,8 @@ async fn spread(
 }
 
 async fn finish_pubsub(
-    subscribed: Arc<dyn Subscribed>,
-    publication: Arc<dyn Publication>,
+    subscribed: Arc<dyn Sub>,
+    publication: Arc<dyn XPub>,
     spreading: tokio::task::AbortHandle,
 ) {
     subscribed.stop();

@@ -13,13 +13,13 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Subscriber;
 use super::inbox::Inbox;
-use crate::engine::Subscribed;
+use crate::engine::Sub;
 use crate::error::closed;
 use crate::wire::{Channel, Frames, Hello, UNIQUE};
 
 /// The filters of a subscription, changed one after the other.
 pub(super) struct Interests {
-    socket: Arc<dyn Subscribed>,
+    socket: Arc<dyn Sub>,
     inbox: Arc<Inbox>,
     channel: Channel,
     connect_timeout: Duration,
@@ -35,7 +35,7 @@ struct Wanted {
 
 impl Interests {
     pub(super) fn new(
-        socket: Arc<dyn Subscribed>,
+        socket: Arc<dyn Sub>,
         inbox: Arc<Inbox>,
         channel: Channel,
         connect_timeout: Duration,
@@ -56,7 +56,7 @@ impl Interests {
     pub(super) async fn settle(&self) -> Result<()> {
         let give_up = Instant::now() + self.connect_timeout;
         // Who is not there by then is not waited for.
-        let _ = timeout_at(give_up, self.socket.settled()).await;
+        let _ = timeout_at(give_up, self.socket.ready()).await;
         let mut wanted = self.wanted.lock().await;
         self.be_heard(&mut wanted, give_up).await
     }
@@ -75,7 +75,7 @@ impl Interests {
         wanted.filters.swap_remove(at);
         match wanted.has_prefix(&filter) {
             true => Ok(()),
-            false => self.socket.end(self.channel.prefix(&filter)).await,
+            false => self.socket.unsubscribe(self.channel.prefix(&filter)).await,
         }
     }
 
@@ -85,7 +85,7 @@ impl Interests {
         }
         // Several filters may have one prefix, which is wanted once.
         if !wanted.has_prefix(&filter) {
-            self.socket.begin(self.channel.prefix(&filter)).await?;
+            self.socket.subscribe(self.channel.prefix(&filter)).await?;
         }
         wanted.filters.push(filter);
         Ok(())
@@ -96,7 +96,7 @@ impl Interests {
     async fn be_heard(&self, wanted: &mut Wanted, give_up: Instant) -> Result<()> {
         let mut patience = PATIENCE_MIN;
         while Instant::now() < give_up {
-            if self.socket.publishers().await? == 0 {
+            if self.socket.publisher_count().await? == 0 {
                 // Those who come hear everything at once.
                 return Ok(());
             }
@@ -114,9 +114,9 @@ impl Interests {
     /// Subscribes to a fresh hello after everything else, in place of the one before.
     async fn say_hello(&self, wanted: &mut Wanted) -> Result<Hello> {
         let hello = Hello::fresh();
-        self.socket.begin(hello.frame().clone()).await?;
+        self.socket.subscribe(hello.frame().clone()).await?;
         if let Some(before) = wanted.hello.replace(hello.clone()) {
-            self.socket.end(before.frame().clone()).await?;
+            self.socket.unsubscribe(before.frame().clone()).await?;
         }
         Ok(hello)
     }
@@ -125,7 +125,7 @@ impl Interests {
     async fn answers(&self, hello: &Hello) -> Result<()> {
         let mut ear = self.inbox.listen();
         let mut answered = FxHashMap::<[u8; UNIQUE], usize>::default();
-        while answered.values().sum::<usize>() < self.socket.publishers().await? {
+        while answered.values().sum::<usize>() < self.socket.publisher_count().await? {
             tokio::select! {
                 answer = ear.answer() => {
                     let (to, Frames { head, .. }) = answer.ok_or_else(closed)?;
