@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use polywire_core::{Address, Body, Limits};
 
-use crate::wire::{Channel, Frames, Hello, Native, Wire};
+use crate::wire::{self, Channel, Frames, SyncMarker};
 
 /// Reads an envelope; one that can be read is written again, and has to be read as the same.
 #[allow(clippy::panic, reason = "that is how a fuzzer is told")]
@@ -19,10 +19,10 @@ pub fn envelope(bytes: &[u8]) {
     };
     let frames = Frames { head: Bytes::copy_from_slice(head), body };
     let limits = Limits::default();
-    let Ok((role, message)) = Native.decode(frames, &limits) else { return };
+    let Ok((role, message)) = wire::decode(frames, &limits) else { return };
     // Not each kind has every field, and a deadline runs.
-    let Ok(again) = Native.encode(&role, message.clone(), &limits) else { return };
-    let Ok((role_again, read)) = Native.decode(again, &limits) else {
+    let Ok(again) = wire::encode(&role, message.clone(), &limits) else { return };
+    let Ok((role_again, read)) = wire::decode(again, &limits) else {
         panic!("{message:?} cannot be read again")
     };
     assert_eq!(role, role_again);
@@ -38,10 +38,10 @@ pub fn envelope(bytes: &[u8]) {
 #[allow(clippy::panic, clippy::unwrap_used, reason = "that is how a fuzzer is told")]
 pub fn first_frame(bytes: &[u8]) {
     let frame = Bytes::copy_from_slice(bytes);
-    if let Some(hello) = Hello::read(&frame) {
+    if let Some(hello) = SyncMarker::read(&frame) {
         assert_eq!(hello.frame(), &frame);
     }
-    let _ = Hello::read_answer(&frame);
+    let _ = SyncMarker::read_answer(&frame);
     let channel = Channel::new(&Address::new("a").unwrap());
     if let Some(Ok(topic)) = channel.topic(&frame) {
         assert_eq!(channel.frame(&topic), frame);

@@ -9,12 +9,7 @@
 //! is no settlement, and a request or a job that somebody held who died is lost. The caller learns
 //! it at once where the connection tells, and by its deadline otherwise; a pusher never does.
 
-mod admission;
 mod config;
-#[cfg(feature = "engine-omq")]
-pub mod curve;
-#[cfg(feature = "engine-omq")]
-pub mod device;
 mod endpoint;
 mod engine;
 mod error;
@@ -23,23 +18,23 @@ mod error;
 pub mod fuzz;
 mod links;
 #[cfg(feature = "engine-omq")]
-pub mod plain;
-mod plan;
+pub mod proxy;
 mod publisher;
 mod puller;
 mod pusher;
 mod requester;
 mod responder;
-#[cfg(feature = "engine-omq")]
-mod secret;
-#[cfg(feature = "engine-omq")]
 mod security;
+mod shared;
 mod slow;
 mod subscriber;
 mod transport;
 mod url;
 mod wire;
 
-pub use self::admission::Admission;
-pub use self::config::{Engine, Side, ZmqBuilder};
+pub use self::config::{Engine, ZmqBuilder};
+pub use self::endpoint::Side;
+pub use self::security::Admission;
+#[cfg(feature = "engine-omq")]
+pub use self::security::{curve, plain};
 pub use self::transport::Zmq;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use polywire_core::{Error, Result};
 
-use crate::config::{Engine, Side, ZmqBuilder};
+use crate::config::{Engine, ZmqBuilder};
+use crate::endpoint::Side;
 use crate::error::config;
 
 /// Sets up what the URL says.
@@ -51,8 +52,8 @@ fn shown(option: &str) -> String {
 fn set(builder: ZmqBuilder, option: &str) -> Result<ZmqBuilder, &'static str> {
     let (name, value) = option.split_once('=').ok_or("an option has no value")?;
     match (name, value) {
-        ("serve", "bind") => Ok(builder.serve(Side::Bind)),
-        ("serve", "connect") => Ok(builder.serve(Side::Connect)),
+        ("serve", "bind") => Ok(builder.server_side(Side::Bind)),
+        ("serve", "connect") => Ok(builder.server_side(Side::Connect)),
         ("serve", _) => Err("serve is bind or connect"),
         ("engine", "omq") => Ok(builder.engine(Engine::Omq)),
         ("engine", "zeromq") => Ok(builder.engine(Engine::Zeromq)),
@@ -82,7 +83,7 @@ fn bound_to(builder: ZmqBuilder, bound: &str, value: &str) -> Result<ZmqBuilder,
         "host_connections_max" => admission.host_connections_max = number(value)?,
         "subscriptions_max" => admission.subscriptions_max = number(value)?,
         "message_max" => admission.message_max = Some(number(value)?),
-        _ => return Err("no option has this name; the documentation of Zmq::from_url lists them"),
+        _ => return Err("no option has this name; the documentation of Zmq::connect lists them"),
     }
     let (_, before) = builder.bounds();
     let builder = builder.limits(limits);
@@ -105,7 +106,6 @@ fn refuse(url: &str, because: &'static str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Zmq;
 
     #[test]
     fn malformed_urls_say_what_and_where() {
@@ -151,14 +151,14 @@ mod tests {
     fn options_reach_the_transport() {
         use polywire_core::Transport;
 
-        let zmq = Zmq::from_url("zmq+tcp://a:1?body_max=1000").unwrap();
+        let zmq = parse("zmq+tcp://a:1?body_max=1000").and_then(ZmqBuilder::build).unwrap();
         assert_eq!(zmq.capabilities().body_max, 1000);
     }
 
     #[cfg(not(any(feature = "engine-omq", feature = "engine-zeromq")))]
     #[test]
     fn without_an_engine_the_feature_is_named() {
-        let error = Zmq::from_url("zmq+tcp://a:1").unwrap_err();
+        let error = parse("zmq+tcp://a:1").and_then(ZmqBuilder::build).unwrap_err();
         assert!(error.to_string().contains("engine-omq"), "{error}");
     }
 }

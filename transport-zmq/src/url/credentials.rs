@@ -4,9 +4,9 @@
 use polywire_core::Result;
 
 use crate::config::ZmqBuilder;
-use crate::curve::{self, KeyPair, PublicKey, SecretKey};
 use crate::error::config;
-use crate::{plain, secret};
+use crate::security::curve::{self, KeyPair, PublicKey, SecretKey};
+use crate::security::{plain, secret};
 
 /// The options that were given, by name.
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl<'a> Credentials<'a> {
                     .get(PLAIN_PASSWORD)
                     .ok_or_else(|| config("plain_user needs plain_password"))?;
                 let password = secret::from_source(password)?;
-                Ok(builder.plain_client(plain::Client::new(
+                Ok(builder.plain_client(plain::PlainClient::new(
                     source,
                     password.trim_end_matches(['\r', '\n']),
                 )))
@@ -47,9 +47,9 @@ impl<'a> Credentials<'a> {
         }
     }
 
-    fn curve_server(&self, key: &str) -> Result<curve::Server> {
+    fn curve_server(&self, key: &str) -> Result<curve::CurveServer> {
         let server =
-            curve::Server::new(KeyPair::of(SecretKey::from_z85(&secret::from_source(key)?)?));
+            curve::CurveServer::new(KeyPair::of(SecretKey::from_z85(&secret::from_source(key)?)?));
         match self.get(CURVE_ALLOW) {
             None => {
                 Err(config("curve_server_key needs curve_allow: a file of public keys, or any"))
@@ -59,8 +59,8 @@ impl<'a> Credentials<'a> {
         }
     }
 
-    fn curve_client(&self, public: &str) -> Result<curve::Client> {
-        let client = curve::Client::new(secret::from_source(public)?.parse()?);
+    fn curve_client(&self, public: &str) -> Result<curve::CurveClient> {
+        let client = curve::CurveClient::new(secret::from_source(public)?.parse()?);
         match self.get(CURVE_KEY) {
             None => Ok(client),
             Some(source) => {
@@ -84,7 +84,7 @@ fn public_keys(text: &str) -> Result<Vec<PublicKey>> {
 }
 
 /// A name, a space and a password a line.
-fn users(text: &str) -> Result<plain::Server> {
+fn users(text: &str) -> Result<plain::PlainServer> {
     let users: Result<Vec<_>> = lines(text)
         .map(|(at, line)| {
             line.split_once(' ').ok_or_else(|| {
@@ -92,7 +92,7 @@ fn users(text: &str) -> Result<plain::Server> {
             })
         })
         .collect();
-    Ok(plain::Server::new(users?))
+    Ok(plain::PlainServer::new(users?))
 }
 
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -119,7 +119,7 @@ const NAMES: [&str; 7] = [
 
 #[cfg(test)]
 mod tests {
-    use crate::curve::KeyPair;
+    use crate::security::curve::KeyPair;
     use crate::url::parse;
 
     #[test]

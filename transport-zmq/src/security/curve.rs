@@ -13,7 +13,7 @@
 //! let (server_keys, client_keys) = (curve::KeyPair::generate(), curve::KeyPair::generate());
 //! let (server_public, client_public) = (server_keys.public(), client_keys.public());
 //!
-//! let allowed = curve::Server::new(server_keys).allow([client_public]);
+//! let allowed = curve::CurveServer::new(server_keys).allow([client_public]);
 //! let serving = Zmq::builder().bind("tcp://127.0.0.1:*").curve_server(allowed).build()?;
 //! let server = Server::bind(&serving, "whoami").await?;
 //! let router = Router::new(MessagePack).method("key", |context: Context, (): ()| async move {
@@ -21,7 +21,7 @@
 //! });
 //! tokio::spawn(server.serve(router));
 //!
-//! let known = curve::Client::new(server_public).keys(client_keys);
+//! let known = curve::CurveClient::new(server_public).keys(client_keys);
 //! let calling = Zmq::builder().connect(&serving.local_endpoints()[0]).curve_client(known).build()?;
 //! let client = Client::connect(&calling, "whoami", MessagePack).await?;
 //! let key: Option<String> = client.call("key", &()).await?;
@@ -39,8 +39,8 @@ use std::sync::Arc;
 use omq_tokio::{CurveKeypair, CurvePublicKey, CurveSecretKey};
 use polywire_core::{Error, Result};
 
+use super::secret;
 use crate::error::config;
-use crate::secret;
 
 /// The half of a key pair that others may know. Its text is 40 characters of Z85, as ZeroMQ writes
 /// keys.
@@ -179,7 +179,7 @@ impl fmt::Debug for KeyPair {
 /// The side with the well-known key. It lets nobody in before it is told whom.
 #[derive(Clone)]
 #[must_use = "it is for `ZmqBuilder::curve_server`"]
-pub struct Server {
+pub struct CurveServer {
     keys: KeyPair,
     any: bool,
     allowed: HashSet<PublicKey>,
@@ -188,7 +188,7 @@ pub struct Server {
 
 type Admits = dyn Fn(&PublicKey) -> bool + Send + Sync;
 
-impl Server {
+impl CurveServer {
     /// A server with these keys, which lets nobody in yet.
     pub fn new(keys: KeyPair) -> Self {
         Self { keys, any: false, allowed: HashSet::new(), admits: None }
@@ -225,9 +225,9 @@ impl Server {
     }
 }
 
-impl fmt::Debug for Server {
+impl fmt::Debug for CurveServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut server = f.debug_struct("Server");
+        let mut server = f.debug_struct("CurveServer");
         server.field("keys", &self.keys).field("any", &self.any).field("allowed", &self.allowed);
         server.finish_non_exhaustive()
     }
@@ -236,12 +236,12 @@ impl fmt::Debug for Server {
 /// The side that knows the key of the other.
 #[derive(Clone, Debug)]
 #[must_use = "it is for `ZmqBuilder::curve_client`"]
-pub struct Client {
+pub struct CurveClient {
     server: PublicKey,
     keys: KeyPair,
 }
 
-impl Client {
+impl CurveClient {
     /// A client of whoever has this key, with keys of its own that were made just now.
     pub fn new(server: PublicKey) -> Self {
         Self { server, keys: KeyPair::generate() }
@@ -281,8 +281,8 @@ mod tests {
         let secret = pair.secret().to_z85();
         let shown = [
             format!("{pair:?} {:?}", pair.secret()),
-            format!("{:?}", Server::new(pair.clone()).allow_any()),
-            format!("{:?}", Client::new(pair.public()).keys(pair)),
+            format!("{:?}", CurveServer::new(pair.clone()).allow_any()),
+            format!("{:?}", CurveClient::new(pair.public()).keys(pair)),
             SecretKey::from_z85(&secret[1..]).unwrap_err().to_string(),
         ];
         for shown in shown {
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn nobody_is_let_in_by_default() {
         let [keys, one, other] = [(); 3].map(|()| KeyPair::generate());
-        let server = Server::new(keys);
+        let server = CurveServer::new(keys);
         assert!(!server.admits(&one.public()));
         let server = server.allow([one.public()]);
         assert!(server.admits(&one.public()) && !server.admits(&other.public()));

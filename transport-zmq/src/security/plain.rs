@@ -5,10 +5,10 @@
 //! use polywire_zmq::{Zmq, plain};
 //!
 //! # fn main() -> polywire_core::Result<()> {
-//! let users = plain::Server::new([("alice", "secret")]).allow_if(|user, password| lookup(user, password));
+//! let users = plain::PlainServer::new([("alice", "secret")]).allow_if(|user, password| lookup(user, password));
 //! let serving = Zmq::builder().bind("ipc:///run/calculator.sock").plain_server(users).build()?;
 //!
-//! let alice = plain::Client::new("alice", "secret");
+//! let alice = plain::PlainClient::new("alice", "secret");
 //! let calling = Zmq::builder().connect("ipc:///run/calculator.sock").plain_client(alice).build()?;
 //! # Ok(())
 //! # }
@@ -21,14 +21,14 @@ use std::sync::Arc;
 /// The side that asks for a password. Only those are let in whom it knows.
 #[derive(Clone)]
 #[must_use = "it is for `ZmqBuilder::plain_server`"]
-pub struct Server {
+pub struct PlainServer {
     users: Vec<(String, String)>,
     admits: Option<Arc<Admits>>,
 }
 
 type Admits = dyn Fn(&str, &str) -> bool + Send + Sync;
 
-impl Server {
+impl PlainServer {
     /// A server that knows these names and their passwords.
     pub fn new<U: Into<String>, P: Into<String>>(users: impl IntoIterator<Item = (U, P)>) -> Self {
         let users =
@@ -59,31 +59,31 @@ fn is_same(secret: &str, given: &str) -> bool {
     std::hint::black_box(different) == 0 && secret.len() == given.len()
 }
 
-impl fmt::Debug for Server {
+impl fmt::Debug for PlainServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let users: Vec<_> = self.users.iter().map(|(user, _)| user).collect();
-        f.debug_struct("Server").field("users", &users).finish_non_exhaustive()
+        f.debug_struct("PlainServer").field("users", &users).finish_non_exhaustive()
     }
 }
 
 /// The side that gives a name and a password.
 #[derive(Clone)]
 #[must_use = "it is for `ZmqBuilder::plain_client`"]
-pub struct Client {
+pub struct PlainClient {
     pub(crate) user: String,
     pub(crate) password: String,
 }
 
-impl Client {
+impl PlainClient {
     /// Each at most 255 visible characters of ASCII, which is checked when the first end is opened.
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Self {
         Self { user: user.into(), password: password.into() }
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for PlainClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("PlainClient").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn who_is_known_is_let_in() {
-        let server = Server::new([("alice", "secret"), ("bob", "")]);
+        let server = PlainServer::new([("alice", "secret"), ("bob", "")]);
         assert!(server.admits("alice", "secret") && server.admits("bob", ""));
         for (user, password) in [
             ("alice", "secre"),
@@ -111,8 +111,8 @@ mod tests {
     fn a_password_shows_in_nothing() {
         let shown = format!(
             "{:?} {:?}",
-            Server::new([("alice", "secret")]),
-            Client::new("alice", "secret")
+            PlainServer::new([("alice", "secret")]),
+            PlainClient::new("alice", "secret")
         );
         assert!(shown.contains("alice") && !shown.contains("secret"), "{shown}");
     }
