@@ -29,8 +29,8 @@ use crate::wire::{self, Channel, Frames, Role};
 ///
 /// # Errors
 ///
-/// `Config` if no endpoint is for clients, or one cannot be bound; `Unsupported` for a group, and if
-/// the engine has no publish-subscribe.
+/// `Config` if no endpoint is for clients, or one cannot be bound; `Unsupported` for a group, and
+/// if the engine has no publish-subscribe.
 pub(crate) async fn open(
     settings: &Settings,
     endpoints: &EndpointSet,

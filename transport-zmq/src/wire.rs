@@ -1,4 +1,5 @@
-//! The layout of a message in the frames of a ZeroMQ message, as `docs/wire-native.md` specifies it.
+//! The layout of a message in the frames of a ZeroMQ message, as `docs/wire-native.md` specifies
+//! it.
 //!
 //! A versioned envelope comes first. A small body is part of the envelope; the frames of a larger
 //! one follow it. The functions here are pure: they use no socket, and no clock but that of

@@ -233,8 +233,8 @@ async fn a_request_that_cannot_be_read_is_answered_with_what_is_wrong() {
     let request = |fields: &[u8]| [b"P\x01\x01\x01\0\0\0\0\0\0\0\x2a\0\0\0\0", fields].concat();
     for (request, complaint) in [
         (request(b"\x02\x01x"), "names no service"),
-        (request(b"\x01\x01a\x02\x02.."), "a field holds no address (byte: 19"),
-        (request(b"\x01\x01a\xff\0"), "must be understood"),
+        (request(b"\x01\x01a\x02\x02.."), "a field holds no valid address (byte: 19"),
+        (request(b"\x01\x01a\xff\0"), "unknown critical field"),
     ] {
         // One that cannot be answered goes first, and is dropped.
         stranger.send(Message::from_slice(b"hello")).await.unwrap();

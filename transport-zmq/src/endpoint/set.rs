@@ -76,7 +76,7 @@ impl EndpointSet {
 /// An endpoint to add or to remove.
 #[derive(Clone, Debug)]
 pub(crate) struct EndpointChange {
-    /// Whether the endpoint is bound or connected.
+    /// The side that the socket takes: bind or connect.
     pub(crate) side: Side,
     /// `true` to add the endpoint, `false` to remove it.
     pub(crate) adds: bool,

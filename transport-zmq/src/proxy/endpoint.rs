@@ -41,8 +41,8 @@ impl ProxyEndpoint {
     }
 
     /// Makes the proxy a CURVE server at this endpoint, see
-    /// [`ZmqBuilder::curve_server`](crate::ZmqBuilder::curve_server). Peers at the other endpoint see
-    /// the keys of the proxy, not those of the client.
+    /// [`ZmqBuilder::curve_server`](crate::ZmqBuilder::curve_server). Peers at the other endpoint
+    /// see the keys of the proxy, not those of the client.
     #[must_use]
     pub fn curve_server(self, server: curve::CurveServer) -> Self {
         Self { security: Security::CurveServer(server), ..self }

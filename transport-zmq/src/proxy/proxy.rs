@@ -37,8 +37,8 @@ pub enum Pattern {
 ///
 /// The high-water marks of its sockets bound its memory: 1,000 messages a peer, and 16 jobs for a
 /// puller that connects to it. Beyond, senders wait. Large replies have further bounds: each
-/// client has 64 MiB of them in the socket. Up to 256 more for each client, and 1,024 in total,
-/// wait as long as a server would wait, whatever their size. Replies beyond that are dropped.
+/// client has 64 MiB of them in the socket. Up to 256 more for each client, and 1,024 in total, of
+/// any size, wait as long as a server would wait. Replies beyond that are dropped.
 ///
 /// Dropping the proxy ends it at once.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What a socket asks of its peers, and what it shows them.
+//! The security mechanism of a socket: how it authenticates its peers, and itself to them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,21 +11,26 @@ use polywire_core::transport::LogThrottle;
 use super::curve::{self, PublicKey};
 use super::plain;
 
-/// What the sockets of a transport do, whichever side binds.
+/// The security mechanism of all sockets of a transport, whichever side binds.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Security {
-    /// Anybody may come, and nobody is known.
+    /// Every peer may connect, without an identity.
     #[default]
     None,
+    /// The CURVE server, which authenticates peers by their public keys.
     CurveServer(curve::CurveServer),
+    /// A CURVE client.
     CurveClient(curve::CurveClient),
+    /// The PLAIN server, which authenticates peers by name and password.
     PlainServer(plain::PlainServer),
+    /// A PLAIN client.
     PlainClient(plain::PlainClient),
 }
 
 impl Security {
-    /// As the engine wants it. Whom there is no room for is hung up on without a word, so that it
-    /// comes again later; who may not come is told so.
+    /// Returns the mechanism for the engine. While `is_full` returns `true` for the address of a
+    /// peer, the connection is closed without a reason, so that the peer connects again later.
+    /// A peer that is not allowed gets an error.
     pub(crate) fn mechanism(
         &self,
         is_full: impl Fn(Option<&str>) -> bool + Send + Sync + 'static,
@@ -40,9 +45,9 @@ impl Security {
         };
         match self {
             Self::None => {
-                let strangers = AtomicU64::new(0);
+                let peers = AtomicU64::new(0);
                 let each = move |_: &MechanismPeerInfo| {
-                    stranger(strangers.fetch_add(1, Ordering::Relaxed))
+                    allow_as_own_user(peers.fetch_add(1, Ordering::Relaxed))
                 };
                 MechanismSetup::NullServer { authenticator: decide(Box::new(each)) }
             }
@@ -83,9 +88,9 @@ fn full() -> AuthenticationResult {
     }
 }
 
-/// Each is somebody else to the engine, which would hand the routing identity of one over to
-/// another of the same name, and the replies with it.
-fn stranger(number: u64) -> AuthenticationResult {
+/// Allows an unauthenticated peer under its own user id. Otherwise two peers with one routing
+/// identity could receive each other's replies.
+fn allow_as_own_user(number: u64) -> AuthenticationResult {
     AuthenticationResult::allow().with_user_id(number.to_be_bytes().to_vec())
 }
 

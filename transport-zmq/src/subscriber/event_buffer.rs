@@ -26,7 +26,7 @@ struct State {
     buffered: VecDeque<Arrival>,
     /// The size of the buffered events.
     buffered_bytes: usize,
-    /// Whether a [`SyncWaiter`] reads the socket.
+    /// Set while a [`SyncWaiter`] reads the socket.
     is_syncing: bool,
     /// The waker of a waiter that has stopped reading.
     waiter: Option<Waker>,

@@ -53,7 +53,8 @@ impl Subscriptions {
         self.send_marker(&mut current).await.map(drop)
     }
 
-    /// Waits until every connected publisher has all subscriptions, for the connect timeout at most.
+    /// Waits until every connected publisher has all subscriptions, for the connect timeout at
+    /// most.
     pub(super) async fn settle(&self) -> Result<()> {
         let give_up = Instant::now() + self.connect_timeout;
         // A publisher that connects later gets all subscriptions at once.
@@ -94,8 +95,8 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Sends markers until every connected publisher has answered one, or until `give_up`. An answer
-    /// is lost with its connection, or if this subscriber reads too slowly.
+    /// Sends markers until every connected publisher has answered one, or until `give_up`. An
+    /// answer is lost with its connection, or if this subscriber reads too slowly.
     async fn synchronize(&self, current: &mut Current, give_up: Instant) -> Result<()> {
         let mut patience = PATIENCE_MIN;
         while Instant::now() < give_up {

@@ -103,8 +103,8 @@ fn field(tag: u8, value: &[u8], out: &mut impl Out) {
     out.put(value);
 }
 
-/// Writes a length: seven bits a byte, the lowest first. The highest bit of a byte is set if another
-/// one follows.
+/// Writes a length: seven bits a byte, the lowest first. The highest bit of a byte is set if
+/// another one follows.
 fn length(mut length: usize, out: &mut impl Out) {
     while length >= 0x80 {
         out.put(&[(length & 0x7F) as u8 | 0x80]);

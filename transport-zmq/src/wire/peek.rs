@@ -17,7 +17,7 @@ pub(crate) struct Peek {
     pub(crate) id: Option<CallId>,
     /// The time until which the client waits.
     pub(crate) deadline: Option<Deadline>,
-    /// Whether the request may be carried out more than once.
+    /// Set if the server may handle the request more than once.
     pub(crate) idempotent: bool,
 }
 
