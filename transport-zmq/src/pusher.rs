@@ -7,20 +7,19 @@ use polywire_core::{Address, Result};
 
 use crate::balancer::{BalancedSender, Balancer};
 use crate::config::Settings;
+use crate::endpoint::{BoundEndpoints, EndpointSet, ManagedEndpoint};
 use crate::engine::Traffic;
-use crate::plan::Plan;
-use crate::transport::{Bound, End};
 use crate::wire::Role;
 
 /// Opens a pusher to `queue`. Waits up to one second until its pullers are connected; a job waits
 /// longer, see [`Balancer::send`].
 pub(crate) async fn open(
     settings: &Settings,
-    plan: &Plan,
+    endpoints: &EndpointSet,
     queue: &Address,
-    bound: &Bound,
-) -> Result<(Arc<dyn End>, Sender)> {
-    let balancer = Balancer::open(settings, Traffic::Jobs(queue.clone()), plan, bound).await?;
+    bound: &BoundEndpoints,
+) -> Result<(Arc<dyn ManagedEndpoint>, Sender)> {
+    let balancer = Balancer::open(settings, Traffic::Jobs(queue.clone()), endpoints, bound).await?;
     let jobs = BalancedSender::new(balancer.clone(), Role::Job(queue.clone()));
     Ok((balancer, Sender::new(jobs)))
 }

@@ -19,11 +19,10 @@ use super::peer_set::PeerSet;
 use super::retry::{LostCall, Retries};
 use super::state::BalancerState;
 use crate::config::Settings;
+use crate::endpoint::{BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
 use crate::engine::Traffic;
 use crate::error::{closed, config};
-use crate::plan::{Change, Plan};
-use crate::transport::{Bound, End};
-use crate::wire::{Frames, Native, Wire};
+use crate::wire::{self, Frames};
 
 /// A sender of requests or jobs over several connections.
 pub(crate) struct Balancer {
@@ -46,25 +45,25 @@ impl Balancer {
     ///
     /// # Errors
     ///
-    /// `Config` if the plan is empty, and the errors of the sockets.
+    /// `Config` if the set is empty, and the errors of the sockets.
     pub(crate) async fn open(
         settings: &Settings,
         traffic: Traffic,
-        plan: &Plan,
-        bound: &Bound,
+        endpoints: &EndpointSet,
+        bound: &BoundEndpoints,
     ) -> Result<Arc<Self>> {
-        Self::open_with(settings, traffic, plan, bound, None).await
+        Self::open_with(settings, traffic, endpoints, bound, None).await
     }
 
     /// Opens a balancer that sends lost calls to `lost`.
     pub(super) async fn open_with(
         settings: &Settings,
         traffic: Traffic,
-        plan: &Plan,
-        bound: &Bound,
+        endpoints: &EndpointSet,
+        bound: &BoundEndpoints,
         lost: Option<UnboundedSender<LostCall>>,
     ) -> Result<Arc<Self>> {
-        if plan.is_empty() {
+        if endpoints.is_empty() {
             return Err(config(
                 "cannot open the calling side: no endpoint is given for it, connect to one or \
                  bind one",
@@ -72,17 +71,18 @@ impl Balancer {
         }
         let state = BalancerState::new(settings.peer_bytes_max, Retries::new(lost));
         let peers = PeerSet::new(state.clone());
-        let endpoints = PeerEndpoints::new(settings, traffic, peers.clone(), bound, state.clone());
+        let peer_endpoints =
+            PeerEndpoints::new(settings, traffic, peers.clone(), bound, state.clone());
         let balancer = Self {
             peers,
-            endpoints,
+            endpoints: peer_endpoints,
             state,
             limits: settings.limits,
             connect_timeout: settings.connect_timeout,
             turns: Semaphore::new(1),
             retry_turns: Semaphore::new(1),
         };
-        balancer.endpoints.add_all(plan).await?;
+        balancer.endpoints.add_all(endpoints).await?;
         balancer.peers.connected(settings.connect_timeout.min(CONNECT_WAIT_MAX)).await;
         Ok(Arc::new(balancer))
     }
@@ -189,7 +189,7 @@ impl Balancer {
                 return Err(closed());
             }
             if let Some(deadline) = call.deadline {
-                Native.restamp(&mut frames, deadline);
+                wire::restamp(&mut frames, deadline);
             }
             frames = match self.peers.try_send(&call, frames) {
                 Ok(()) => return Ok(()),
@@ -261,8 +261,8 @@ impl Balancer {
 /// The longest time that opening waits for peers: one second.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 
-impl End for Balancer {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+impl ManagedEndpoint for Balancer {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         self.endpoints.change(change).boxed()
     }
 

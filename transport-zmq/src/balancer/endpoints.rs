@@ -12,11 +12,10 @@ use super::inbound::InboundPeers;
 use super::peer::{PeerConnection, PeerKind};
 use super::peer_set::PeerSet;
 use super::state::BalancerState;
-use crate::config::{Settings, Side};
+use crate::config::Settings;
+use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, Side};
 use crate::engine::{self, Traffic};
 use crate::error::closed;
-use crate::plan::{Change, Plan};
-use crate::transport::{Bound, Listening};
 
 /// The endpoints of a balancer, each with its peer connection.
 ///
@@ -28,7 +27,7 @@ pub(super) struct PeerEndpoints {
     peers: Arc<PeerSet>,
     /// Servers that connect. Absent until a requester binds its first endpoint.
     inbound: OnceLock<InboundPeers>,
-    bound: Listening,
+    bound: BindGuard,
     /// One permit: endpoint changes happen one after the other. Closed with the balancer.
     changes: Semaphore,
     state: Arc<BalancerState>,
@@ -39,7 +38,7 @@ impl PeerEndpoints {
         settings: &Settings,
         traffic: Traffic,
         peers: Arc<PeerSet>,
-        bound: &Bound,
+        bound: &BoundEndpoints,
         state: Arc<BalancerState>,
     ) -> Self {
         Self {
@@ -47,15 +46,15 @@ impl PeerEndpoints {
             traffic,
             peers,
             inbound: OnceLock::new(),
-            bound: Listening::new(bound),
+            bound: BindGuard::new(bound),
             changes: Semaphore::new(1),
             state,
         }
     }
 
-    /// Adds all endpoints of a plan.
-    pub(super) async fn add_all(&self, plan: &Plan) -> Result<()> {
-        for change in plan.changes() {
+    /// Adds all endpoints of a set.
+    pub(super) async fn add_all(&self, endpoints: &EndpointSet) -> Result<()> {
+        for change in endpoints.changes() {
             self.change(&change).await?;
         }
         Ok(())
@@ -67,7 +66,7 @@ impl PeerEndpoints {
     /// # Errors
     ///
     /// `Closed` if the balancer is closed, and the errors of the socket.
-    pub(super) async fn change(&self, change: &Change) -> Result<Option<String>> {
+    pub(super) async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
         let _permit = self.changes.acquire().await.map_err(|_| closed())?;
         match (change.side, change.adds, &self.traffic) {
             (Side::Bind, true, Traffic::Requests) => self.bind_inbound(change).await,
@@ -115,7 +114,7 @@ impl PeerEndpoints {
     }
 
     /// Binds an endpoint that pullers connect to.
-    async fn bind(&self, change: &Change) -> Result<Option<String>> {
+    async fn bind(&self, change: &EndpointChange) -> Result<Option<String>> {
         let peer = match self.peers.find(PeerKind::Listening) {
             Some(peer) => peer,
             None => {
@@ -130,7 +129,7 @@ impl PeerEndpoints {
     }
 
     /// Binds an endpoint that servers connect to.
-    async fn bind_inbound(&self, change: &Change) -> Result<Option<String>> {
+    async fn bind_inbound(&self, change: &EndpointChange) -> Result<Option<String>> {
         let inbound = match self.inbound.get() {
             Some(inbound) => inbound,
             None => {
@@ -148,7 +147,7 @@ impl PeerEndpoints {
         Ok(real)
     }
 
-    async fn unbind(&self, change: &Change) -> Result<Option<String>> {
+    async fn unbind(&self, change: &EndpointChange) -> Result<Option<String>> {
         let listening = self.peers.find(PeerKind::Listening);
         let inbound = self.inbound.get().map(InboundPeers::socket);
         let socket = inbound.or(listening.as_ref().map(|peer| peer.socket()));
@@ -158,7 +157,10 @@ impl PeerEndpoints {
         Ok(real)
     }
 
-    async fn connect(&self, Change { endpoint, .. }: &Change) -> Result<Option<String>> {
+    async fn connect(
+        &self,
+        EndpointChange { endpoint, .. }: &EndpointChange,
+    ) -> Result<Option<String>> {
         let endpoint = endpoint.clone().dialled()?;
         let name = endpoint.to_string();
         if self.peers.connecting_to(&name).is_some() {
@@ -170,7 +172,7 @@ impl PeerEndpoints {
     }
 
     /// Removes a peer. Its calls fail, and its queued jobs are sent for up to the linger time.
-    async fn disconnect(&self, Change { endpoint, .. }: &Change) -> Option<String> {
+    async fn disconnect(&self, EndpointChange { endpoint, .. }: &EndpointChange) -> Option<String> {
         let peer = self.peers.connecting_to(&endpoint.to_string())?;
         self.peers.replace(|peers, _| peers.retain(|other| !Arc::ptr_eq(other, &peer)));
         peer.disconnect().await;

@@ -16,10 +16,9 @@ use super::call::InFlightCall;
 use super::peer::{PeerConnection, PeerKind};
 use super::retry::LostCall;
 use crate::config::Settings;
+use crate::endpoint::{BoundEndpoints, EndpointSet};
 use crate::engine::Traffic;
-use crate::plan::Plan;
-use crate::transport::Bound;
-use crate::wire::{Frames, Kind, Native, Peek, Wire};
+use crate::wire::{self, Frames, Kind, Peek};
 
 /// Replies of all peers, and calls that get none.
 ///
@@ -65,12 +64,13 @@ impl ReplyStream {
     /// Those of [`Balancer::open`].
     pub(crate) async fn open(
         settings: &Settings,
-        plan: &Plan,
-        bound: &Bound,
+        endpoints: &EndpointSet,
+        bound: &BoundEndpoints,
     ) -> Result<(Arc<Balancer>, Self)> {
         let (sender, lost) = mpsc::unbounded_channel();
         let balancer =
-            Balancer::open_with(settings, Traffic::Requests, plan, bound, Some(sender)).await?;
+            Balancer::open_with(settings, Traffic::Requests, endpoints, bound, Some(sender))
+                .await?;
         let replies = Self {
             balancer: balancer.clone(),
             sources: Vec::new(),
@@ -155,7 +155,7 @@ impl ReplyStream {
 
     /// Records a message at its peer. Returns an event, unless the call is sent again.
     fn process(&mut self, peer: Option<&PeerConnection>, frames: Frames) -> Option<ReplyEvent> {
-        let (Some(Peek { kind, id: Some(id), .. }), Some(peer)) = (Native.peek(&frames), peer)
+        let (Some(Peek { kind, id: Some(id), .. }), Some(peer)) = (wire::peek(&frames), peer)
         else {
             return Some(ReplyEvent::Message(frames));
         };
@@ -169,7 +169,7 @@ impl ReplyStream {
                 let call = peer.take_lost(id)?;
                 self.retry_lost(LostCall { call, endpoint: peer.name().clone() })
             }
-            _ => match peer.record_reply(id, || Native.is_declined(&frames)) {
+            _ => match peer.record_reply(id, || wire::is_declined(&frames)) {
                 None => Some(ReplyEvent::Message(frames)),
                 declined => self.try_next_peer(declined, || ReplyEvent::Message(frames)),
             },
@@ -188,7 +188,7 @@ impl ReplyStream {
             return Some(event());
         };
         if let Some(deadline) = call.deadline {
-            Native.restamp(&mut frames, deadline);
+            wire::restamp(&mut frames, deadline);
         }
         let Err(frames) = self.balancer.retry_now(&call, frames) else { return None };
         if !self.balancer.has_peer_for(&call) {

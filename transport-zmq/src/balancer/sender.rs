@@ -9,7 +9,7 @@ use polywire_core::{Limits, Message};
 use super::balancer::Balancer;
 use super::call::InFlightCall;
 use crate::error::closed;
-use crate::wire::{Frames, Native, Role, Wire};
+use crate::wire::{self, Frames, Role};
 
 /// A sender of messages of one role.
 pub(crate) struct BalancedSender {
@@ -30,7 +30,7 @@ impl BalancedSender {
         let Role::Request(service) = &self.role else { return None };
         let mut message = Message::default();
         message.id = Some(id);
-        Native.encode(&Role::Cancel(service.clone()), message, &self.limits).ok()
+        wire::encode(&Role::Cancel(service.clone()), message, &self.limits).ok()
     }
 }
 
@@ -43,7 +43,7 @@ impl Outbound for BalancedSender {
             return Sending::ready(Err(error));
         }
         let call = InFlightCall::new(message.id, message.deadline, message.idempotent);
-        let frames = match Native.encode(&self.role, message, &self.limits) {
+        let frames = match wire::encode(&self.role, message, &self.limits) {
             Ok(frames) => frames,
             Err(error) => return Sending::ready(Err(error)),
         };

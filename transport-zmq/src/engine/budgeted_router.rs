@@ -12,8 +12,8 @@ use rustc_hash::FxHashMap;
 
 use super::ByteBudget;
 use super::socket::{RequestOrigin, Router, SocketControl};
+use crate::endpoint::EndpointChange;
 use crate::error::lock;
-use crate::plan::Change;
 use crate::wire::Frames;
 
 /// A router that bounds the unsent bytes of large messages for each peer.
@@ -56,7 +56,7 @@ impl PeerBudgets {
 
 #[async_trait]
 impl SocketControl for BudgetedRouter {
-    async fn change(&self, change: &Change) -> Result<Option<String>> {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
         self.router.change(change).await
     }
 
@@ -108,7 +108,7 @@ mod tests {
 
     #[async_trait]
     impl SocketControl for HoldingRouter {
-        async fn change(&self, _: &Change) -> Result<Option<String>> {
+        async fn change(&self, _: &EndpointChange) -> Result<Option<String>> {
             Ok(None)
         }
 

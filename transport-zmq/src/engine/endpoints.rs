@@ -3,21 +3,19 @@
 use polywire_core::Result;
 
 use super::socket::SocketControl;
-use crate::config::Side;
-use crate::endpoint::{Endpoint, claim_socket_file};
-use crate::plan::{Change, Plan};
+use crate::endpoint::{Endpoint, EndpointChange, EndpointSet, Side, claim_socket_file};
 
-/// Adds all endpoints of a plan to a socket. Returns the bound ones with their real ports.
+/// Adds all endpoints of a set to a socket. Returns the bound ones with their real ports.
 ///
 /// # Errors
 ///
 /// The error of the first endpoint that fails; those before it stay.
 pub(crate) async fn add_endpoints<S: SocketControl + ?Sized>(
     socket: &S,
-    plan: &Plan,
+    endpoints: &EndpointSet,
 ) -> Result<Vec<String>> {
     let mut bound = Vec::new();
-    for change in plan.changes() {
+    for change in endpoints.changes() {
         let real = change_endpoint(socket, &change).await?;
         bound.extend(real.filter(|_| change.side == Side::Bind));
     }
@@ -30,7 +28,7 @@ pub(crate) async fn add_endpoints<S: SocketControl + ?Sized>(
 /// If the future is dropped, the change may or may not have been made.
 pub(crate) async fn change_endpoint<S: SocketControl + ?Sized>(
     socket: &S,
-    change: &Change,
+    change: &EndpointChange,
 ) -> Result<Option<String>> {
     match (change.side, change.adds) {
         (Side::Bind, true) => claim_socket_files(std::slice::from_ref(&change.endpoint)).await?,

@@ -11,11 +11,10 @@ use super::socket::{ClientRouter, Dealer, Pull, Router, Sub, Traffic, XPub};
 use super::{add_endpoints, omq};
 #[cfg(feature = "engine-zeromq")]
 use super::{endpoints::claim_socket_files, zeromq};
-#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 use crate::config::Engine;
 use crate::config::Settings;
-use crate::endpoint::Endpoint;
-use crate::plan::Plan;
+#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
+use crate::endpoint::{Endpoint, EndpointSet};
 
 /// Opens a DEALER or PUSH socket for one endpoint. [`Dealer::up`] connects it.
 pub(crate) fn connect_dealer(
@@ -55,40 +54,40 @@ pub(crate) fn bind_client_router(settings: &Settings) -> Result<Arc<dyn ClientRo
     }
 }
 
-/// Opens a ROUTER socket at the endpoints of a plan. Returns the bound ones with their real ports.
+/// Opens a ROUTER socket at all endpoints of a set. Returns the bound ones with their real ports.
 pub(crate) async fn bind_router(
     settings: &Settings,
-    plan: &Plan,
+    endpoints: &EndpointSet,
 ) -> Result<(Arc<dyn Router>, Vec<String>)> {
-    let (router, bound) = bind_unbudgeted_router(settings, plan).await?;
+    let (router, bound) = bind_unbudgeted_router(settings, endpoints).await?;
     Ok((Arc::new(BudgetedRouter::new(router, settings.peer_bytes_max)), bound))
 }
 
 async fn bind_unbudgeted_router(
     settings: &Settings,
-    plan: &Plan,
+    endpoints: &EndpointSet,
 ) -> Result<(Arc<dyn Router>, Vec<String>)> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
         Engine::Omq => {
             let router = Arc::new(omq::OmqRouter::open(settings)?);
-            let bound = add_endpoints(&*router, plan).await?;
+            let bound = add_endpoints(&*router, endpoints).await?;
             Ok((router, bound))
         }
         #[cfg(feature = "engine-zeromq")]
         Engine::Zeromq => {
-            if !plan.connect.is_empty() {
+            if !endpoints.connect.is_empty() {
                 // The engine does not reconnect a ROUTER socket.
                 return Err(unsupported(
                     "cannot connect the serving side: this engine only binds it",
                 ));
             }
-            claim_socket_files(&plan.bind).await?;
-            let (router, bound) = zeromq::ZeromqRouter::bind(&plan.bind).await?;
+            claim_socket_files(&endpoints.bind).await?;
+            let (router, bound) = zeromq::ZeromqRouter::bind(&endpoints.bind).await?;
             Ok((Arc::new(router), bound))
         }
         #[allow(unreachable_patterns, reason = "reachable if an engine is not compiled in")]
-        _ => Err(not_compiled_in().with("endpoints", plan.names())),
+        _ => Err(not_compiled_in().with("endpoints", endpoints.names())),
     }
 }
 

@@ -13,8 +13,8 @@ use polywire_core::transport::Sending;
 use polywire_core::{Address, Identity, Result};
 
 use super::ByteBudget;
-use crate::plan::Change;
-use crate::wire::{Frames, Hello};
+use crate::endpoint::EndpointChange;
+use crate::wire::{Frames, SyncMarker};
 
 /// Endpoint changes and shutdown, common to all sockets.
 #[async_trait]
@@ -23,7 +23,7 @@ pub(crate) trait SocketControl: Send + Sync {
     /// if nothing had to change.
     ///
     /// If the future is dropped, the change may or may not have been made.
-    async fn change(&self, change: &Change) -> Result<Option<String>>;
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>>;
 
     /// Closes the socket, and sends the queued messages for up to the linger time. A future of its
     /// own, because it outlives the handle that closes.
@@ -150,7 +150,7 @@ pub(crate) trait XPub: SocketControl {
     /// came on, until the socket is closed. Called once.
     ///
     /// A marker is yielded after all earlier subscriptions of the same subscriber are in effect.
-    fn sync_markers(&self) -> BoxStream<'static, (Hello, u32)>;
+    fn sync_markers(&self) -> BoxStream<'static, (SyncMarker, u32)>;
 
     /// Waits until the subscriber at each connected endpoint has sent its subscriptions, or is
     /// known to be unreachable.

@@ -8,7 +8,7 @@ use polywire_core::transport::{Delivery, Inbound};
 use polywire_core::{Address, Error, ErrorKind, Limits, Result};
 
 use crate::balancer::{ReplyEvent, ReplyStream};
-use crate::wire::{Frames, Garbled, Native, Role, Wire};
+use crate::wire::{self, DecodeFailure, Frames, Role};
 
 /// A receiver of replies.
 pub(super) struct ReplyReceiver {
@@ -23,7 +23,7 @@ impl ReplyReceiver {
     }
 
     fn decode(&self, frames: Frames) -> Result<Delivery> {
-        match Native.decode(frames, &self.limits) {
+        match wire::decode(frames, &self.limits) {
             Ok((Role::Reply, message)) => Ok(Delivery::settled(message)),
             Ok((role, _)) => {
                 let error = Error::new(
@@ -32,8 +32,8 @@ impl ReplyReceiver {
                 );
                 Err(error.with("role", format!("{role:?}")))
             }
-            Err(Garbled { call: Some(call), error, .. }) => Err(error.with_call(call)),
-            Err(Garbled { error, .. }) => Err(error),
+            Err(DecodeFailure { call: Some(call), error, .. }) => Err(error.with_call(call)),
+            Err(DecodeFailure { error, .. }) => Err(error),
         }
     }
 

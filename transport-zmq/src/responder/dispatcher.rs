@@ -28,7 +28,7 @@ use super::services::Services;
 use super::slow_peers::SlowPeers;
 use crate::engine::{RequestOrigin, Router, SocketControl};
 use crate::error::{caller_gone, lock};
-use crate::wire::{Frames, Garbled, Native, Role, Wire};
+use crate::wire::{self, DecodeFailure, Frames, Role};
 
 /// The requests and replies of a server socket.
 pub(super) struct Dispatcher {
@@ -149,7 +149,7 @@ impl Dispatcher {
         frames: Frames,
     ) -> Option<ServiceRequest> {
         let peer = ReplyTo::new(address);
-        match Native.decode(frames, &self.limits) {
+        match wire::decode(frames, &self.limits) {
             Ok((Role::Request(service), mut message)) => {
                 message.reply_to = message.id.map(|_| peer);
                 message.peer = identity;
@@ -166,7 +166,7 @@ impl Dispatcher {
                 tracing::debug!(?peer, ?role, "dropped a message that is not a request");
                 None
             }
-            Err(Garbled { service, call, error }) => {
+            Err(DecodeFailure { service, call, error }) => {
                 let request = undecodable(call, &peer, error);
                 let Some(service) = service else {
                     self.reject(peer, request);
@@ -237,7 +237,7 @@ impl Dispatcher {
     fn refuse(&self, peer: &ReplyTo, call: CallId) {
         let mut refusal = Message::default();
         refusal.id = Some(call);
-        if let Ok(frames) = Native.encode(&Role::Refusal, refusal, &self.limits) {
+        if let Ok(frames) = wire::encode(&Role::Refusal, refusal, &self.limits) {
             drop(self.router.send(peer.as_bytes().clone(), frames));
         }
     }
@@ -253,7 +253,7 @@ impl Dispatcher {
             return Sending::ready(Err(caller_gone()));
         };
         let checked = self.limits.check(&message);
-        match checked.and_then(|()| Native.encode(&Role::Reply, message, &self.limits)) {
+        match checked.and_then(|()| wire::encode(&Role::Reply, message, &self.limits)) {
             Ok(frames) => self.slow_peers.send(&*self.router, peer, frames),
             Err(error) => Sending::ready(Err(error)),
         }

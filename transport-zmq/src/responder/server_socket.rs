@@ -9,33 +9,36 @@ use tokio::task::AbortHandle;
 
 use super::dispatcher::Dispatcher;
 use crate::config::Settings;
+use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
 use crate::engine;
 use crate::error::config;
-use crate::plan::{Change, Plan};
-use crate::transport::{Bound, End, Listening};
 
 /// A ROUTER socket, its dispatcher, and the task that reads requests when no responder does.
 pub(crate) struct ServerSocket {
     dispatcher: Arc<Dispatcher>,
     task: AbortHandle,
-    bound: Listening,
+    bound: BindGuard,
 }
 
 impl ServerSocket {
-    /// Opens the socket at the endpoints of a plan.
+    /// Opens the socket at all endpoints of a set.
     ///
     /// # Errors
     ///
-    /// `Config` if the plan is empty, and the errors of the socket.
-    pub(crate) async fn open(settings: &Settings, plan: &Plan, bound: &Bound) -> Result<Arc<Self>> {
-        if plan.is_empty() {
+    /// `Config` if the set is empty, and the errors of the socket.
+    pub(crate) async fn open(
+        settings: &Settings,
+        endpoints: &EndpointSet,
+        bound: &BoundEndpoints,
+    ) -> Result<Arc<Self>> {
+        if endpoints.is_empty() {
             return Err(config(
                 "cannot open the serving side: no endpoint is given for it, bind one or connect \
                  to one",
             ));
         }
-        let (router, real) = engine::bind_router(settings, plan).await?;
-        let bound = Listening::new(bound);
+        let (router, real) = engine::bind_router(settings, endpoints).await?;
+        let bound = BindGuard::new(bound);
         bound.add(real);
         let dispatcher = Arc::new(Dispatcher::new(router, settings.limits));
         let task = tokio::spawn(dispatcher.clone().run()).abort_handle();
@@ -47,8 +50,8 @@ impl ServerSocket {
     }
 }
 
-impl End for ServerSocket {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+impl ManagedEndpoint for ServerSocket {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         let changed = async {
             let real = engine::change_endpoint(self.dispatcher.socket(), change).await?;
             self.bound.note(change, real.as_ref());

@@ -115,8 +115,8 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+    use crate::endpoint::EndpointChange;
     use crate::engine::{ByteBudget, RequestOrigin, SocketControl};
-    use crate::plan::Change;
 
     /// A socket that has room or not, with one budget for all peers.
     struct FullRouter {
@@ -134,7 +134,7 @@ mod tests {
 
     #[async_trait]
     impl SocketControl for FullRouter {
-        async fn change(&self, _: &Change) -> Result<Option<String>> {
+        async fn change(&self, _: &EndpointChange) -> Result<Option<String>> {
             Ok(None)
         }
 

@@ -16,8 +16,8 @@ use super::options::{open, options};
 use super::receive::received;
 use super::routed_peer::RoutedPeer;
 use crate::config::Settings;
+use crate::endpoint::EndpointChange;
 use crate::engine::{ClientRouter, InboundPeer, SocketControl};
-use crate::plan::Change;
 use crate::wire::Frames;
 
 /// A ROUTER socket that servers connect to.
@@ -36,7 +36,7 @@ impl OmqClientRouter {
 
 #[async_trait]
 impl SocketControl for OmqClientRouter {
-    async fn change(&self, change: &Change) -> Result<Option<String>> {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
         self.endpoints.change(change).await
     }
 

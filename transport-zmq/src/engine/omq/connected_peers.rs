@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use rustc_hash::FxHashMap;
 
-use crate::admission::Admission;
+use crate::security::Admission;
 
 /// The peers that have finished their handshake.
 ///

@@ -22,10 +22,9 @@ use super::options::{HIGH_WATER_MARK, RECONNECT_MAX, open, options};
 use super::pull::is_of_queue;
 use super::receive::received;
 use crate::config::Settings;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointChange};
 use crate::engine::{Dealer, SocketControl, Traffic};
 use crate::error::lock;
-use crate::plan::Change;
 use crate::wire::Frames;
 
 /// A DEALER socket for requests, or a PUSH socket for jobs.
@@ -181,7 +180,7 @@ fn disconnect_reason(events: &mut MonitorStream) -> Option<String> {
 
 #[async_trait]
 impl SocketControl for OmqDealer {
-    async fn change(&self, change: &Change) -> Result<Option<String>> {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
         self.endpoints.change(change).await
     }
 

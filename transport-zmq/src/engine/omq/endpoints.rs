@@ -9,17 +9,15 @@ use polywire_core::Result;
 
 use super::error::engine_error;
 use super::limiter::ConnectionLimiter;
-use crate::config::Side;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointChange, Side};
 use crate::engine::error::cannot_bind;
 use crate::error::lock;
-use crate::plan::Change;
 
 /// A socket with the endpoints that it binds and connects to.
 pub(super) struct SocketEndpoints {
     pub(super) socket: Socket,
     limiter: Arc<ConnectionLimiter>,
-    /// Bound endpoints: as requested, and with the real port.
+    /// BoundEndpoints endpoints: as requested, and with the real port.
     bound: Mutex<Vec<(Endpoint, String)>>,
     connected: Mutex<Vec<Endpoint>>,
     /// Monitor events since the first endpoint was added that [`ready`](Self::ready) has not
@@ -43,7 +41,7 @@ impl SocketEndpoints {
     /// to change.
     pub(super) async fn change(
         &self,
-        Change { side, adds, endpoint }: &Change,
+        EndpointChange { side, adds, endpoint }: &EndpointChange,
     ) -> Result<Option<String>> {
         match (side, adds) {
             (Side::Bind, true) => self.bind(endpoint).await.map(Some),

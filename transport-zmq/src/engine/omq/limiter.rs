@@ -7,8 +7,8 @@ use polywire_core::transport::LogThrottle;
 use tokio::task::AbortHandle;
 
 use super::connected_peers::{ConnectedPeers, Host};
-use crate::admission::Admission;
 use crate::error::lock;
+use crate::security::Admission;
 
 /// A limiter of the connections and subscriptions of one socket.
 ///

@@ -8,9 +8,9 @@ use polywire_core::Result;
 
 use super::error::engine_error;
 use super::limiter::ConnectionLimiter;
-use crate::admission::FIRST_MAX;
 use crate::config::Settings;
-use crate::wire::{Native, Wire};
+use crate::security::FIRST_MAX;
+use crate::wire;
 
 /// Opens a socket, with the limiter of its inbound connections.
 pub(super) fn open(
@@ -36,7 +36,7 @@ pub(super) fn options(settings: &Settings) -> Options {
     Options::default()
         .router_mandatory(true)
         .linger(settings.linger)
-        .max_message_size(admission.message_max(limits, Native.head_max(limits)))
+        .max_message_size(admission.message_max(limits, wire::head_max(limits)))
         .send_hwm(HIGH_WATER_MARK)
         .recv_hwm(HIGH_WATER_MARK)
         .handshake_timeout(admission.handshake_timeout)

@@ -16,8 +16,8 @@ use super::frames::frames_of;
 use super::options::{HIGH_WATER_MARK, open, options};
 use super::receive::DrainingReceiver;
 use crate::config::Settings;
+use crate::endpoint::EndpointChange;
 use crate::engine::{Pull, SocketControl};
-use crate::plan::Change;
 use crate::wire::{Frames, unique};
 
 /// A PULL socket. Its high-water mark is the window, at most 1,000 messages for each pusher.
@@ -60,7 +60,7 @@ pub(super) fn is_of_queue(identity: &[u8], queue: &Address) -> bool {
 
 #[async_trait]
 impl SocketControl for OmqPull {
-    async fn change(&self, change: &Change) -> Result<Option<String>> {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
         self.endpoints.change(change).await
     }
 

@@ -13,8 +13,8 @@ use polywire_core::Result;
 use tokio::time::sleep;
 
 use super::frames::{message_of, unsent_frames};
+use crate::endpoint::EndpointChange;
 use crate::engine::{Dealer, SocketControl};
-use crate::plan::Change;
 use crate::wire::Frames;
 
 /// A sender to one inbound peer. The socket belongs to the
@@ -37,7 +37,7 @@ impl RoutedPeer {
 
 #[async_trait]
 impl SocketControl for RoutedPeer {
-    async fn change(&self, _: &Change) -> Result<Option<String>> {
+    async fn change(&self, _: &EndpointChange) -> Result<Option<String>> {
         Ok(None)
     }
 

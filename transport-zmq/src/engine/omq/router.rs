@@ -17,10 +17,10 @@ use super::frames::{frames_of, message_of};
 use super::options::{open, options};
 use super::receive::received;
 use crate::config::Settings;
-use crate::curve::PublicKey;
+use crate::endpoint::EndpointChange;
 use crate::engine::{RequestOrigin, Router, SocketControl};
 use crate::error::closed;
-use crate::plan::Change;
+use crate::security::curve::PublicKey;
 use crate::wire::Frames;
 
 /// A ROUTER socket of a server.
@@ -39,7 +39,7 @@ impl OmqRouter {
 
 #[async_trait]
 impl SocketControl for OmqRouter {
-    async fn change(&self, change: &Change) -> Result<Option<String>> {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
         self.endpoints.change(change).await
     }
 

@@ -16,8 +16,8 @@ use super::frames::frames_of;
 use super::options::{HIGH_WATER_MARK, open, options};
 use super::receive::DrainingReceiver;
 use crate::config::Settings;
+use crate::endpoint::EndpointChange;
 use crate::engine::{SocketControl, Sub};
-use crate::plan::Change;
 use crate::wire::Frames;
 
 /// A SUB socket. Its high-water mark is the window, at most 1,000 messages for each publisher.
@@ -39,7 +39,7 @@ impl OmqSub {
 
 #[async_trait]
 impl SocketControl for OmqSub {
-    async fn change(&self, change: &Change) -> Result<Option<String>> {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
         self.endpoints.change(change).await
     }
 

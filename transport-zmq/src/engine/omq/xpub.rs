@@ -18,10 +18,10 @@ use super::frames::message_under;
 use super::options::{open, options};
 use super::receive::received;
 use crate::config::Settings;
+use crate::endpoint::EndpointChange;
 use crate::engine::{ByteBudget, SocketControl, XPub};
 use crate::error::closed;
-use crate::plan::Change;
-use crate::wire::{Frames, Hello};
+use crate::wire::{Frames, SyncMarker};
 
 /// An XPUB socket.
 pub(in crate::engine) struct OmqXPub {
@@ -55,7 +55,7 @@ impl OmqXPub {
 
 #[async_trait]
 impl SocketControl for OmqXPub {
-    async fn change(&self, change: &Change) -> Result<Option<String>> {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
         self.endpoints.change(change).await
     }
 
@@ -77,14 +77,14 @@ impl XPub for OmqXPub {
         })
     }
 
-    fn sync_markers(&self) -> BoxStream<'static, (Hello, u32)> {
+    fn sync_markers(&self) -> BoxStream<'static, (SyncMarker, u32)> {
         let socket = self.endpoints.socket.clone();
         let sync_marker = move |message: Message| {
             let socket = socket.clone();
             async move {
                 let subscription = message.part_bytes(0)?;
                 let prefix = subscription.slice(1..);
-                let (1, marker) = (*subscription.first()?, Hello::read(&prefix)?) else {
+                let (1, marker) = (*subscription.first()?, SyncMarker::read(&prefix)?) else {
                     return None;
                 };
                 let connections = connections_with_marker(&socket, &marker).await?;
@@ -103,7 +103,7 @@ impl XPub for OmqXPub {
 /// Returns the endpoints whose peers have sent a sync marker, and with it all their
 /// subscriptions. `None` if the socket is closed.
 async fn synced_endpoints(socket: Socket) -> Option<Vec<String>> {
-    let synced = subscribers(&socket, |prefix| Hello::read(prefix).is_some()).await?;
+    let synced = subscribers(&socket, |prefix| SyncMarker::read(prefix).is_some()).await?;
     let connections = socket.connections().await.ok()?;
     let synced = connections.into_iter().filter(|one| synced.contains(&one.connection_id));
     Some(synced.map(|one| one.endpoint.to_string()).collect())
@@ -113,7 +113,7 @@ async fn synced_endpoints(socket: Socket) -> Option<Vec<String>> {
 /// came on. `None` if its subscriber is gone.
 ///
 /// The engine adds subscriptions in another task than the one that yields their messages.
-async fn connections_with_marker(socket: &Socket, marker: &Hello) -> Option<u32> {
+async fn connections_with_marker(socket: &Socket, marker: &SyncMarker) -> Option<u32> {
     for _ in 0..EFFECT_ATTEMPTS {
         let count = subscribers(socket, |prefix| prefix == marker.frame()).await?.len();
         if count > 0 {

@@ -18,10 +18,9 @@ use zeromq::{
 
 use super::frames::{cannot_change, frames_of, message_of};
 use crate::config::Settings;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointChange};
 use crate::engine::{Dealer, SocketControl};
 use crate::error::{closed, lock};
-use crate::plan::Change;
 use crate::wire::Frames;
 
 /// A DEALER socket that reconnects.
@@ -130,7 +129,7 @@ async fn read(
 
 #[async_trait]
 impl SocketControl for ZeromqDealer {
-    async fn change(&self, change: &Change) -> Result<Option<String>> {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
         Err(cannot_change(change))
     }
 

@@ -3,8 +3,8 @@
 use polywire_core::{Body, Error};
 use zeromq::ZmqMessage;
 
+use crate::endpoint::EndpointChange;
 use crate::engine::error::unsupported;
-use crate::plan::Change;
 use crate::wire::Frames;
 
 /// Converts frames to a message.
@@ -25,7 +25,7 @@ pub(super) fn frames_of(message: ZmqMessage) -> Frames {
 
 /// An endpoint change of an open socket: the engine splits sockets into halves, and those cannot
 /// bind or connect.
-pub(super) fn cannot_change(change: &Change) -> Error {
+pub(super) fn cannot_change(change: &EndpointChange) -> Error {
     unsupported("cannot change endpoints: this engine opens a socket with fixed endpoints")
         .with("endpoint", &change.endpoint)
 }

@@ -13,11 +13,10 @@ use tokio::sync::Semaphore;
 use zeromq::{RouterRecvHalf, RouterSendHalf, RouterSocket, Socket, SocketRecv, SocketSend};
 
 use super::frames::{cannot_change, frames_of, message_of};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointChange};
 use crate::engine::error::cannot_bind;
 use crate::engine::{RequestOrigin, Router, SocketControl};
 use crate::error::{caller_gone, closed, lock};
-use crate::plan::Change;
 use crate::wire::Frames;
 
 /// Replies that wait for their peers in tasks of their own. Each one beyond this number is lost if
@@ -49,7 +48,7 @@ impl ZeromqRouter {
 
 #[async_trait]
 impl SocketControl for ZeromqRouter {
-    async fn change(&self, change: &Change) -> Result<Option<String>> {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
         Err(cannot_change(change))
     }
 

@@ -11,7 +11,7 @@ use futures_util::stream::poll_fn as stream_of;
 use polywire_core::Result;
 
 use super::*;
-use crate::plan::Change;
+use crate::endpoint::EndpointChange;
 use crate::responder::service_queue::TakenRequest;
 
 type Requests = BoxStream<'static, (RequestOrigin, Frames)>;
@@ -21,7 +21,7 @@ struct ScriptedRouter(Mutex<Option<Requests>>);
 
 #[async_trait]
 impl SocketControl for ScriptedRouter {
-    async fn change(&self, _: &Change) -> Result<Option<String>> {
+    async fn change(&self, _: &EndpointChange) -> Result<Option<String>> {
         Ok(None)
     }
 
@@ -58,7 +58,7 @@ fn a_request_for_a_consumer_added_while_it_is_read_is_not_refused() {
     let mut request = Message::default();
     (request.id, request.method) = (Some(CallId(1)), Some(address("m")));
     let role = Role::Request(address("b"));
-    let mut frames = Some(Native.encode(&role, request, &Limits::default()).unwrap());
+    let mut frames = Some(wire::encode(&role, request, &Limits::default()).unwrap());
     let requests = stream_of(move |_| {
         let Some(frames) = frames.take() else { return Poll::Pending };
         ADDED.get_or_init(|| DISPATCHER.get().unwrap().add_consumer(&address("b"), Window::new(1)));
