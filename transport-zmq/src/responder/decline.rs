@@ -9,14 +9,15 @@ use super::dispatcher::Dispatcher;
 use super::service_queue::ServiceQueue;
 
 /// A copy of a request, kept until its responder settles it. The next responder gets the copy if
-/// the first one declines.
+/// the first one declines; if all have declined, the caller gets the fault of the last one.
 ///
-/// Responders in other processes are tried by the requester.
+/// Responders in other processes are tried by the requester, which keeps the request for that. The
+/// body of the copy shares the memory of the original.
 pub(super) struct DeclinableDelivery {
     message: Message,
     dispatcher: Arc<Dispatcher>,
     queue: Arc<ServiceQueue>,
-    /// The consumers that have had the request.
+    /// The consumers that have had the request, with the one that has it now.
     tried: Vec<u64>,
 }
 
@@ -42,7 +43,7 @@ impl Settle for DeclinableDelivery {
             let mut reply = Message::failed(*fault);
             (reply.id, reply.reply_to) = (id, reply_to);
             // Not awaited, as with a refusal: without room, the call times out.
-            drop(self.dispatcher.reply(reply));
+            drop(self.dispatcher.replies().send(reply));
         }
     }
 }

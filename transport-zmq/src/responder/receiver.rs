@@ -1,4 +1,5 @@
-//! Receiving half of a responder.
+//! Receiving half of a responder: requests of one service, and the calls that their callers
+//! abandon.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,16 +15,23 @@ use super::server_socket::ServerSocket;
 use super::service_queue::{ServiceQueue, TakenRequest};
 
 /// A receiver of requests: one consumer of the queue of a service.
+///
+/// A request that cannot be decoded is yielded as a delivery with a fault, for which core sends the
+/// fault as the reply. After [`stop`](Inbound::stop), the stream still yields requests that no
+/// other consumer would take. It ends when the transport is closed.
 pub(super) struct RequestReceiver {
     socket: Arc<ServerSocket>,
     service: Address,
     queue: Arc<ServiceQueue>,
+    /// The number of the consumer, unique within the server socket.
     consumer: u64,
+    /// Set by the first poll. Until then the socket is not read for this consumer, since the
+    /// deadline of a request runs from the moment at which it is read.
     has_begun: bool,
 }
 
 impl RequestReceiver {
-    /// Adds a consumer to the queue of a service.
+    /// Adds a consumer to the queue of a service. Dropping the receiver removes it.
     pub(super) fn open(socket: Arc<ServerSocket>, service: &Address, window: Window) -> Self {
         let (queue, consumer) = socket.dispatcher().add_consumer(service, window);
         let service = service.clone();
@@ -34,7 +42,8 @@ impl RequestReceiver {
         self.socket.dispatcher()
     }
 
-    /// Makes a request declinable, if there are other consumers in this process.
+    /// Makes a request declinable, if there are other consumers in this process. A single consumer
+    /// pays no copy.
     fn declinable(&self, TakenRequest { request, tried }: TakenRequest) -> Result<Delivery> {
         match (request, tried) {
             (Ok(delivery), Some(tried)) => {

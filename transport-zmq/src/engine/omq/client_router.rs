@@ -20,13 +20,14 @@ use crate::endpoint::EndpointChange;
 use crate::engine::{ClientRouter, InboundPeer, SocketControl};
 use crate::wire::Frames;
 
-/// A ROUTER socket that servers connect to.
+/// A ROUTER socket that servers connect to. Each connection becomes an [`InboundPeer`].
 pub(in crate::engine) struct OmqClientRouter {
     endpoints: SocketEndpoints,
     frames_max: usize,
 }
 
 impl OmqClientRouter {
+    /// Opens the socket. It has no endpoint yet.
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
         let socket = open(settings, SocketType::Router, options(settings))?;
         let endpoints = SocketEndpoints::new(socket);
@@ -77,6 +78,7 @@ impl ClientRouter for OmqClientRouter {
     }
 }
 
+/// Creates the peer of a connection, named after its TCP address, or after the endpoint for `ipc`.
 fn inbound_peer(socket: &Socket, status: ConnectionStatus) -> InboundPeer {
     let address = status.peer_info.and_then(|peer| peer.peer_address);
     let name =

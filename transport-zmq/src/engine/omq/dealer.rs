@@ -1,4 +1,4 @@
-//! DEALER and PUSH.
+//! DEALER and PUSH: requests or jobs to one peer, or jobs to all pullers that connect.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,9 +28,14 @@ use crate::error::lock;
 use crate::wire::Frames;
 
 /// A DEALER socket for requests, or a PUSH socket for jobs.
+///
+/// One that connects has one peer, and notices each change of the connection by its number: a
+/// connection that is lost and made again at once still fails the calls of the first one. A PUSH
+/// socket that pullers connect to is up while any puller of its queue is connected.
 pub(in crate::engine) struct OmqDealer {
     endpoints: SocketEndpoints,
     traffic: Traffic,
+    /// Frames that the body of a received message may have.
     frames_max: usize,
     /// The endpoint that the socket connects to. `None` if pullers connect to the socket.
     remote: Option<String>,
@@ -38,15 +43,17 @@ pub(in crate::engine) struct OmqDealer {
     connection: Mutex<Option<u64>>,
     /// The reason of the last disconnect.
     reason: Mutex<Option<String>>,
-    /// Whether the peer rejected our credentials in the last handshake.
+    /// Set while the peer rejects our credentials.
     denied: AtomicBool,
-    /// Whether the first attempt to connect has succeeded or failed.
+    /// Set after the first attempt to connect has succeeded or failed.
     tried: watch::Sender<bool>,
+    /// Throttle for log lines of rejected credentials.
     denials: LogThrottle,
+    /// Throttle for log lines of pullers that ask for another queue.
     wrong_queue: LogThrottle,
 }
 
-/// Messages of any size that may be queued for a peer.
+/// Messages of any size that may be queued for a puller that connects: 16.
 const QUEUED_MIN: u32 = 16;
 
 impl OmqDealer {
@@ -60,7 +67,7 @@ impl OmqDealer {
         Ok(Self { remote: Some(endpoint.to_string()), ..dealer })
     }
 
-    /// Opens a socket that peers connect to.
+    /// Opens a socket that peers connect to. It has no endpoint yet.
     pub(in crate::engine) fn bind(settings: &Settings, traffic: &Traffic) -> Result<Self> {
         // The socket does not report which peer the queued bytes are for, so the byte bound
         // becomes a number of the largest messages: at least 16, at most 1,000.
@@ -117,8 +124,9 @@ impl OmqDealer {
         }
     }
 
-    /// Connects until the peer accepts. The engine stops after a rejected handshake; this function
-    /// goes on, because the peer may be reconfigured.
+    /// Connects until the peer accepts, and returns the numbers of the connections. The engine
+    /// stops after a rejected handshake; this function goes on every 5 seconds, because the peer
+    /// may be reconfigured.
     async fn connect_until_accepted(&self, endpoint: &str) -> Result<Vec<u64>, omq_tokio::Error> {
         let socket = &self.endpoints.socket;
         let mut events = socket.monitor();
@@ -142,6 +150,7 @@ impl OmqDealer {
         }
     }
 
+    /// Returns whether a peer with this routing id may get the messages of this socket.
     fn accepts(&self, identity: &[u8]) -> bool {
         match &self.traffic {
             Traffic::Jobs(queue) => is_of_queue(identity, queue),
@@ -241,8 +250,8 @@ impl Dealer for OmqDealer {
             // Queued jobs go to the next puller at this endpoint; otherwise they would be lost.
             return;
         }
-        // Queued requests must not reach the next server at this endpoint: their callers are told
-        // that the calls are lost.
+        // Queued requests must not reach the next server at this endpoint: the balancer reports
+        // them as lost.
         let _ = self.endpoints.socket.disconnect(endpoint.as_str()).await;
     }
 

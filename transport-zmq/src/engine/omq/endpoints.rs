@@ -1,4 +1,4 @@
-//! Endpoints of a socket.
+//! Endpoints of a socket, and the peers that the socket reaches through them.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,12 +13,14 @@ use crate::endpoint::{Endpoint, EndpointChange, Side};
 use crate::engine::error::cannot_bind;
 use crate::error::lock;
 
-/// A socket with the endpoints that it binds and connects to.
+/// A socket with the endpoints that it binds and connects to. Dropping the value stops the limiter,
+/// which holds the socket.
 pub(super) struct SocketEndpoints {
     pub(super) socket: Socket,
     limiter: Arc<ConnectionLimiter>,
     /// BoundEndpoints endpoints: as requested, and with the real port.
     bound: Mutex<Vec<(Endpoint, String)>>,
+    /// Endpoints to connect to. The engine reconnects to each of them until it is removed.
     connected: Mutex<Vec<Endpoint>>,
     /// Monitor events since the first endpoint was added that [`ready`](Self::ready) has not
     /// waited for.
@@ -51,6 +53,7 @@ impl SocketEndpoints {
         }
     }
 
+    /// Binds an endpoint, with the limiter in place before the first peer can connect.
     async fn bind(&self, endpoint: &Endpoint) -> Result<String> {
         self.limiter.watch(&self.socket);
         let real = self.socket.bind(endpoint.to_string()).await;
@@ -59,6 +62,7 @@ impl SocketEndpoints {
         Ok(real)
     }
 
+    /// Unbinds an endpoint, given as requested or with its real port, and disconnects its peers.
     async fn unbind(&self, endpoint: &Endpoint) -> Result<Option<String>> {
         let name = endpoint.to_string();
         let found = {
@@ -79,6 +83,7 @@ impl SocketEndpoints {
         Ok(Some(real))
     }
 
+    /// Connects to an endpoint, unless the socket does already. Returns before a peer is connected.
     async fn connect(&self, endpoint: &Endpoint) -> Result<Option<String>> {
         let name = endpoint.to_string();
         {
@@ -97,6 +102,7 @@ impl SocketEndpoints {
         Ok(Some(name))
     }
 
+    /// Stops connecting to an endpoint, and disconnects its peer.
     async fn disconnect(&self, endpoint: &Endpoint) -> Result<Option<String>> {
         {
             let mut connected = lock(&self.connected);
@@ -110,10 +116,13 @@ impl SocketEndpoints {
         Ok(Some(name))
     }
 
-    /// Waits until each endpoint that the socket connects to is ready or unreachable for now.
+    /// Waits until each endpoint that the socket connects to is ready or unreachable for now. Waits
+    /// only once for the endpoints that were added before; a second call returns at once unless
+    /// more were added.
     ///
     /// `ready` returns the endpoints that are ready, or `None` if the socket is closed. Each
-    /// monitor event leads to another call of `ready`.
+    /// monitor event leads to another call of `ready`. If the future is dropped, later calls do not
+    /// wait for these endpoints any more.
     pub(super) async fn ready(&self, ready: impl Fn() -> BoxFuture<'static, Option<Vec<String>>>) {
         let Some(mut events) = lock(&self.events).take() else { return };
         let mut unreachable = Vec::new();

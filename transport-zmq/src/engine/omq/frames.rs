@@ -6,7 +6,7 @@ use polywire_core::Body;
 
 use crate::wire::Frames;
 
-/// Converts frames to a message.
+/// Converts frames to a message, without copying their bytes.
 pub(super) fn message_of(Frames { head, body }: Frames) -> Message {
     match body {
         None => Message::single(head),

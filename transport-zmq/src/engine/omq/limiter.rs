@@ -1,4 +1,4 @@
-//! Bounds on the inbound connections of a socket.
+//! Bounds on the inbound connections of a socket, as [`Admission`] sets them.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -14,17 +14,22 @@ use crate::security::Admission;
 ///
 /// A task counts the peers that have finished their handshake, and disconnects those beyond the
 /// bounds. To stop a flood earlier, the engine asks [`is_full`](Self::is_full) during the
-/// handshake.
+/// handshake. Peers that finish their handshakes at the same moment may all pass that check, so the
+/// task is the one that enforces the bound.
 #[derive(Debug)]
 pub(super) struct ConnectionLimiter {
     admission: Admission,
     connected: Mutex<ConnectedPeers>,
+    /// The watching task. Absent until the socket binds its first endpoint.
     task: Mutex<Option<AbortHandle>>,
+    /// Throttle for log lines of disconnected peers. Remote peers decide how often that happens.
     rejections: LogThrottle,
+    /// Throttle for log lines of failed handshakes.
     handshake_failures: LogThrottle,
 }
 
 impl ConnectionLimiter {
+    /// Creates the limiter of a socket that has bound nothing yet.
     pub(super) fn new(admission: Admission) -> Arc<Self> {
         let (connected, task) = (Mutex::default(), Mutex::default());
         let (rejections, handshake_failures) = (LogThrottle::new(), LogThrottle::new());
@@ -127,6 +132,8 @@ impl ConnectionLimiter {
     }
 }
 
+/// Counts the events of a socket and disconnects excess peers, until the socket is closed or the
+/// limiter is dropped.
 async fn watch(limiter: Weak<ConnectionLimiter>, socket: Socket, mut events: MonitorStream) {
     loop {
         let event = events.recv().await;
@@ -146,6 +153,7 @@ async fn watch(limiter: Weak<ConnectionLimiter>, socket: Socket, mut events: Mon
     }
 }
 
+/// Returns the host of a peer, or `None` for `ipc`, where all peers are on this machine.
 fn host_of(peer: &PeerInfo) -> Option<Host> {
     peer.peer_address.map(|address| Host::of(address.ip()))
 }

@@ -1,4 +1,4 @@
-//! Socket options.
+//! Options of all sockets, and their default values in numbers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,12 @@ use crate::config::Settings;
 use crate::security::FIRST_MAX;
 use crate::wire;
 
-/// Opens a socket, with the limiter of its inbound connections.
+/// Opens a socket, with the limiter of its inbound connections. The security mechanism asks the
+/// limiter in each handshake.
+///
+/// # Errors
+///
+/// `Config` if the engine rejects an option.
 pub(super) fn open(
     settings: &Settings,
     kind: SocketType,
@@ -56,6 +61,7 @@ pub(super) fn options(settings: &Settings) -> Options {
 pub(super) const HIGH_WATER_MARK: u32 = 1000;
 /// Monitor events that may be unread. If there are more, connected peers are counted again.
 const MONITOR_EVENTS_MAX: usize = 1024;
+/// The shortest pause between two attempts to connect: 100 ms. It doubles with each failure.
 const RECONNECT_MIN: Duration = Duration::from_millis(100);
-/// The longest pause between two attempts to connect.
+/// The longest pause between two attempts to connect: 5 seconds.
 pub(super) const RECONNECT_MAX: Duration = Duration::from_secs(5);

@@ -1,4 +1,5 @@
-//! PULL.
+//! PULL: jobs from all pushers. The routing id names the queue, so that pushers of another queue
+//! can recognize the mismatch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub(in crate::engine) struct OmqPull {
 }
 
 impl OmqPull {
-    /// Opens a socket for one queue, or for jobs of any queue.
+    /// Opens a socket for one queue, or for jobs of any queue. It has no endpoint yet.
     pub(in crate::engine) fn open(
         settings: &Settings,
         queue: Option<&Address>,

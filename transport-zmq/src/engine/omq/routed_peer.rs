@@ -1,4 +1,4 @@
-//! Route to one peer of a ROUTER socket.
+//! Route to one peer of a ROUTER socket, with the interface of a socket that sends to one peer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,19 +17,22 @@ use crate::endpoint::EndpointChange;
 use crate::engine::{Dealer, SocketControl};
 use crate::wire::Frames;
 
-/// A sender to one inbound peer. The socket belongs to the
-/// [client router](super::client_router::OmqClientRouter), which also reads the replies.
+/// A sender to one inbound peer. The socket belongs to the [client
+/// router](super::client_router::OmqClientRouter), which also reads the replies, reports lost
+/// connections and closes the socket.
 pub(super) struct RoutedPeer {
     socket: Socket,
+    /// The routing id of the peer.
     identity: Bytes,
-    /// Whether the last message found no room.
+    /// Set while the last message found no room.
     is_full: AtomicBool,
 }
 
-/// Pause before a full peer is tried again while other peers have room.
+/// Pause before a full peer is tried again while other peers have room: 2 ms.
 const FULL_PAUSE: Duration = Duration::from_millis(2);
 
 impl RoutedPeer {
+    /// Creates the route to the peer with this routing id.
     pub(super) fn new(socket: Socket, identity: Bytes) -> Self {
         Self { socket, identity, is_full: AtomicBool::new(false) }
     }
@@ -75,6 +78,7 @@ impl Dealer for RoutedPeer {
         room.boxed()
     }
 
+    /// Returns at once: the peer is connected.
     async fn tried(&self) {}
 
     /// Never resolves: the client router reports which peers are connected.

@@ -1,4 +1,4 @@
-//! ROUTER on the serving side.
+//! ROUTER on the serving side: requests with their origin, and replies to it.
 
 use std::sync::Arc;
 
@@ -23,13 +23,15 @@ use crate::error::closed;
 use crate::security::curve::PublicKey;
 use crate::wire::Frames;
 
-/// A ROUTER socket of a server.
+/// A ROUTER socket of a server. A reply to a peer that is gone fails, since the socket is opened
+/// with `router_mandatory`.
 pub(in crate::engine) struct OmqRouter {
     endpoints: SocketEndpoints,
     frames_max: usize,
 }
 
 impl OmqRouter {
+    /// Opens the socket. It has no endpoint yet.
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
         let socket = open(settings, SocketType::Router, options(settings))?;
         let endpoints = SocketEndpoints::new(socket);
@@ -85,6 +87,8 @@ impl Router for OmqRouter {
 struct LastIdentity(Option<(u64, Option<Arc<Identity>>)>);
 
 impl LastIdentity {
+    /// Returns the identity of a connection, formatted anew only if the connection differs from the
+    /// last one.
     fn identity(&mut self, connection: u64, proved: &PeerAuthentication) -> Option<Arc<Identity>> {
         match &self.0 {
             Some((known, identity)) if *known == connection => identity.clone(),
@@ -97,6 +101,7 @@ impl LastIdentity {
     }
 }
 
+/// Returns the identity that a peer has proved in its handshake, if any.
 fn identity_of(proved: &PeerAuthentication) -> Option<Identity> {
     match (&proved.public_key, &proved.username) {
         (Some(PeerPublicKey::Curve(key)), _) => {

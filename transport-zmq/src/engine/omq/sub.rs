@@ -1,4 +1,4 @@
-//! SUB.
+//! SUB: subscriptions to all publishers, and their events.
 
 use std::sync::Arc;
 
@@ -28,6 +28,7 @@ pub(in crate::engine) struct OmqSub {
 }
 
 impl OmqSub {
+    /// Opens the socket. It has no endpoint yet.
     pub(in crate::engine) fn open(settings: &Settings, window: Window) -> Result<Self> {
         let queued = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
         let options = options(settings).recv_hwm(queued);

@@ -1,4 +1,4 @@
-//! XPUB.
+//! XPUB: events to all subscribers, their subscriptions and their sync markers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,8 @@ use crate::engine::{ByteBudget, SocketControl, XPub};
 use crate::error::closed;
 use crate::wire::{Frames, SyncMarker};
 
-/// An XPUB socket.
+/// An XPUB socket. A subscriber without room delays the publisher, and with it all other
+/// subscribers: nothing is dropped.
 pub(in crate::engine) struct OmqXPub {
     endpoints: SocketEndpoints,
     /// Unsent bytes for all subscribers together, which share the memory of a message.
@@ -31,6 +32,7 @@ pub(in crate::engine) struct OmqXPub {
 }
 
 impl OmqXPub {
+    /// Opens the socket. It has no endpoint yet.
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
         let mut options = options(settings);
         // Otherwise the engine silently drops messages that a slow subscriber has no room for.
@@ -124,7 +126,9 @@ async fn connections_with_marker(socket: &Socket, marker: &SyncMarker) -> Option
     None
 }
 
+/// Checks whether a marker is in effect: 20, with 1 ms in between.
 const EFFECT_ATTEMPTS: u32 = 20;
+/// Pause between two of these checks.
 const EFFECT_PAUSE: Duration = Duration::from_millis(1);
 
 /// Returns the connections with a matching subscription. `None` if the socket is closed.

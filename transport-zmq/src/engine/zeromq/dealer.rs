@@ -23,23 +23,29 @@ use crate::engine::{Dealer, SocketControl};
 use crate::error::{closed, lock};
 use crate::wire::Frames;
 
-/// A DEALER socket that reconnects.
+/// A DEALER socket that reconnects. Each connection has a socket of the crate and two tasks, one
+/// that writes and one that reads.
 pub(in crate::engine) struct ZeromqDealer {
     endpoint: String,
     connect_timeout: Duration,
     linger: Duration,
     connection: Mutex<Option<Connection>>,
+    /// Sender of received messages, cloned into each reading task.
     received: mpsc::Sender<Frames>,
+    /// Receiver of these messages, until [`replies`](Dealer::replies) takes it.
     replies: Mutex<Option<mpsc::Receiver<Frames>>>,
+    /// Set when the dealer is closed, which ends [`up`](Dealer::up).
     closed: watch::Sender<bool>,
-    /// Whether an attempt to connect has failed.
+    /// Set after an attempt to connect has failed.
     tried: watch::Sender<bool>,
 }
 
 /// A socket of the crate, which lives as long as its connection.
 struct Connection {
+    /// Sender of messages to the writing task.
     unsent: mpsc::Sender<Frames>,
     writer: JoinHandle<()>,
+    /// Resolves when the reading task ends.
     lost: Option<oneshot::Receiver<()>>,
 }
 
@@ -59,6 +65,7 @@ impl ZeromqDealer {
         }
     }
 
+    /// Connects every 100 ms until the peer accepts.
     async fn connect_until_accepted(&self) {
         loop {
             let mut options = SocketOptions::default();
@@ -75,6 +82,7 @@ impl ZeromqDealer {
         }
     }
 
+    /// Starts the tasks of a new connection.
     fn start(&self, socket: DealerSocket, events: impl Events) {
         let (sending, receiving) = socket.split();
         let (unsent, queue) = mpsc::channel(QUEUE_MAX);
@@ -88,8 +96,10 @@ impl ZeromqDealer {
 /// Messages queued in each direction between the dealer and the tasks of its socket. The socket
 /// itself queues more.
 const QUEUE_MAX: usize = 256;
+/// Pause between two attempts to connect: 100 ms.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The monitor events of a socket, whose type the crate does not name.
 trait Events: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static {}
 
 impl<S: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static> Events for S {}

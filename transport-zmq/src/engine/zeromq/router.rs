@@ -1,4 +1,4 @@
-//! ROUTER.
+//! ROUTER on the serving side: requests with their origin, and replies to it.
 
 use std::sync::{Arc, Mutex};
 
@@ -23,7 +23,7 @@ use crate::wire::Frames;
 /// its sender stops waiting.
 const WAITING_MAX: usize = 1000;
 
-/// A ROUTER socket of a server.
+/// A ROUTER socket of a server. Its halves are dropped when it is closed.
 pub(in crate::engine) struct ZeromqRouter {
     sending: Mutex<Option<RouterSendHalf>>,
     /// One permit for each task that waits for a peer.
