@@ -1,12 +1,4 @@
-//! What only this backend has: endpoints, sides, connections that come and go. With real sockets.
-
-#![cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "in a test, a panic is a failure"
-)]
+//! Endpoints, sides, and connections that are lost and made again.
 
 use std::time::Duration;
 
@@ -16,7 +8,9 @@ use polywire_core::{CallError, Client, Error, ErrorKind, Result, Router, Server,
 use polywire_zmq::{Engine, Side, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+#[cfg(unix)]
+use crate::support::folder::TempFolder;
+use crate::support::wait::PATIENCE;
 
 fn engines() -> Vec<Engine> {
     vec![
@@ -57,7 +51,7 @@ fn failure(outcome: Result<String, CallError>) -> Error {
 }
 
 #[tokio::test]
-async fn a_free_port_is_chosen_and_told() {
+async fn free_port_is_chosen_and_reported() {
     for engine in engines() {
         let serving =
             builder(engine).bind("tcp://127.0.0.1:*").bind("tcp://127.0.0.1:0").build().unwrap();
@@ -75,7 +69,7 @@ async fn a_free_port_is_chosen_and_told() {
 }
 
 #[tokio::test]
-async fn services_share_an_endpoint_and_an_unknown_one_is_refused_at_once() {
+async fn services_share_an_endpoint_and_an_unknown_service_is_refused_at_once() {
     for engine in engines() {
         let serving = builder(engine).bind("tcp://127.0.0.1:*").build().unwrap();
         let a = serve(&serving, "a").await;
@@ -87,7 +81,7 @@ async fn services_share_an_endpoint_and_an_unknown_one_is_refused_at_once() {
         assert_eq!(name(&to_b).await.unwrap(), "b");
         let refused = timeout(Duration::from_secs(2), name(&to_c))
             .await
-            .expect("refused before the connect time");
+            .expect("the call is refused before the connect timeout");
         let error = failure(refused);
         assert_eq!(error.kind(), ErrorKind::Unroutable);
         assert!(error.is_unsent());
@@ -98,7 +92,7 @@ async fn services_share_an_endpoint_and_an_unknown_one_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_service_is_found_at_whichever_endpoint_serves_it() {
+async fn service_is_found_at_its_endpoint() {
     for engine in engines() {
         let [first, second] =
             [(); 2].map(|()| builder(engine).bind("tcp://127.0.0.1:*").build().unwrap());
@@ -117,7 +111,7 @@ async fn a_service_is_found_at_whichever_endpoint_serves_it() {
 }
 
 #[tokio::test]
-async fn a_dead_endpoint_gets_no_share() {
+async fn unreachable_endpoint_gets_no_calls() {
     for engine in engines() {
         let serving = builder(engine).bind("tcp://127.0.0.1:*").build().unwrap();
         serve(&serving, "a").await;
@@ -134,7 +128,7 @@ async fn a_dead_endpoint_gets_no_share() {
 }
 
 #[tokio::test]
-async fn nobody_at_any_endpoint_is_unroutable_in_the_connect_time() {
+async fn call_without_a_server_is_unroutable_after_the_connect_timeout() {
     for engine in engines() {
         let calling = builder(engine)
             .connect("tcp://127.0.0.1:1")
@@ -151,7 +145,7 @@ async fn nobody_at_any_endpoint_is_unroutable_in_the_connect_time() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_fails_its_calls_and_comes_back() {
+async fn lost_connection_fails_its_calls_and_is_made_again() {
     for engine in engines() {
         let serving = builder(engine).bind("tcp://127.0.0.1:*").build().unwrap();
         let handle = serve(&serving, "a").await;
@@ -170,13 +164,13 @@ async fn a_lost_connection_fails_its_calls_and_comes_back() {
         assert_eq!(error.detail("endpoint"), Some(&*endpoint));
 
         let early = tokio::spawn(async move { name(&client).await });
-        let heir = rebind(engine, &endpoint).await;
+        let next = rebind(engine, &endpoint).await;
         assert_eq!(timeout(PATIENCE, early).await.unwrap().unwrap().unwrap(), "a");
-        heir.close().await.unwrap();
+        next.close().await.unwrap();
     }
 }
 
-/// Serves at the endpoint of a server that closed, whose socket may take a moment to go.
+/// Serves at the endpoint of a closed server as soon as the endpoint is free.
 async fn rebind(engine: Engine, endpoint: &str) -> Zmq {
     timeout(PATIENCE, async {
         loop {
@@ -196,7 +190,7 @@ async fn rebind(engine: Engine, endpoint: &str) -> Zmq {
 
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
-async fn servers_may_dial_their_clients() {
+async fn servers_connect_to_their_client() {
     let calling = builder(Engine::Omq)
         .endpoint("tcp://127.0.0.1:*")
         .server_side(Side::Connect)
@@ -215,31 +209,31 @@ async fn servers_may_dial_their_clients() {
     serve(&second, "a").await;
     assert_eq!(early.await.unwrap().unwrap(), "a");
     first.close().await.unwrap();
-    // A call that was on its way to the one that closed is lost, one after that is not.
+    // A call on its way to the closed server is lost. The next call is not.
     let _ = client.with_timeout(Duration::from_millis(500)).call::<String>("name", &()).await;
     assert_eq!(name(&client).await.unwrap(), "a");
 }
 
-/// What a stranger writes who speaks ZeroMQ, but not quite our wire.
+/// A peer sends requests that are valid in ZeroMQ but not on the native wire.
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
-async fn a_request_that_cannot_be_read_is_answered_with_what_is_wrong() {
+async fn reply_to_a_malformed_request_names_the_cause() {
     use omq_tokio::{Message, Options, Socket, SocketType};
 
     let serving = builder(Engine::Omq).bind("tcp://127.0.0.1:*").build().unwrap();
     let handle = serve(&serving, "a").await;
-    let stranger = Socket::try_new(SocketType::Dealer, Options::default()).unwrap();
-    stranger.connect(serving.local_endpoints()[0].as_str()).await.unwrap();
+    let peer = Socket::try_new(SocketType::Dealer, Options::default()).unwrap();
+    peer.connect(serving.local_endpoints()[0].as_str()).await.unwrap();
     let request = |fields: &[u8]| [b"P\x01\x01\x01\0\0\0\0\0\0\0\x2a\0\0\0\0", fields].concat();
     for (request, complaint) in [
         (request(b"\x02\x01x"), "names no service"),
         (request(b"\x01\x01a\x02\x02.."), "a field holds no valid address (byte: 19"),
         (request(b"\x01\x01a\xff\0"), "unknown critical field"),
     ] {
-        // One that cannot be answered goes first, and is dropped.
-        stranger.send(Message::from_slice(b"hello")).await.unwrap();
-        stranger.send(Message::from_slice(&request)).await.unwrap();
-        let reply = timeout(PATIENCE, stranger.recv()).await.expect("it is answered").unwrap();
+        // A message without an envelope has no reply and is dropped.
+        peer.send(Message::from_slice(b"hello")).await.unwrap();
+        peer.send(Message::from_slice(&request)).await.unwrap();
+        let reply = timeout(PATIENCE, peer.recv()).await.expect("the request has a reply").unwrap();
         let envelope = reply.part_slice(0).unwrap();
         assert_eq!(envelope[..12], *b"P\x01\x02\x01\0\0\0\0\0\0\0\x2a");
         assert!(
@@ -248,13 +242,13 @@ async fn a_request_that_cannot_be_read_is_answered_with_what_is_wrong() {
             envelope.escape_ascii()
         );
     }
-    // The one without a service had no server to be answered by.
+    // The request without a service reached no handler.
     assert_eq!(handle.stats().answered, 2);
 }
 
 #[cfg(feature = "engine-zeromq")]
 #[tokio::test]
-async fn what_an_engine_cannot_do_it_says() {
+async fn unsupported_sides_of_an_engine_are_refused() {
     let transport = builder(Engine::Zeromq)
         .endpoint("tcp://127.0.0.1:*")
         .server_side(Side::Connect)
@@ -269,36 +263,28 @@ async fn what_an_engine_cannot_do_it_says() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_socket_file_serves_and_is_not_taken_from_a_live_server() {
+async fn stale_socket_file_is_replaced_and_one_in_use_is_not() {
     for engine in engines() {
-        let directory =
-            std::env::temp_dir().join(format!("polywire-zmq-{engine:?}-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let url =
-            format!("zmq+ipc://{}/a.sock?engine={engine:?}", directory.display()).to_lowercase();
-        let path = directory.join("a.sock");
-        // What a server leaves that died.
+        let folder = TempFolder::new();
+        let path = folder.file("a.sock");
+        let url = format!("zmq+ipc://{}?engine={engine}", path.display());
+        // A stale file, as a killed server leaves it.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
 
-        let url = url.replace(
-            &*directory.display().to_string().to_lowercase(),
-            &directory.display().to_string(),
-        );
         let serving = Zmq::connect(&url).await.unwrap();
         serve(&serving, "a").await;
-        let usurper = Zmq::connect(&url).await.unwrap();
-        let error = Server::bind(&usurper, "a").await.unwrap_err();
+        let second = Zmq::connect(&url).await.unwrap();
+        let error = Server::bind(&second, "a").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("a.sock"), "{error}");
         let calling = Zmq::connect(&url).await.unwrap();
         assert_eq!(name(&client(&calling, "a").await).await.unwrap(), "a");
         serving.close().await.unwrap();
-        std::fs::remove_dir_all(&directory).unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named() {
+async fn error_of_a_port_in_use_names_it() {
     for engine in engines() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("tcp://{}", taken.local_addr().unwrap());

@@ -1,16 +1,8 @@
-//! libzmq as a third party: Python programs on the native wire, plain and with both kinds of
-//! security. The programs are those under `examples/python`.
+//! Interoperability with libzmq: Python programs on the native wire, without and with security. The
+//! programs are those in `examples/python`.
 //!
-//! pyzmq is installed from PyPI into a virtual environment under `target/`. Where that cannot be
-//! had, the tests say so.
-
-#![cfg(all(unix, feature = "engine-omq"))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "in a test, a panic is a failure"
-)]
+//! The first test installs pyzmq from PyPI into a virtual environment below the target folder.
+//! Where Python or pip is missing, the tests are reported as not run.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -26,9 +18,9 @@ use polywire_zmq::curve::{self, KeyPair};
 use polywire_zmq::{Zmq, ZmqBuilder, plain};
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::wait::PATIENCE;
 
-/// A Python that has pyzmq, or why there is none.
+/// A Python interpreter with pyzmq, or the cause that there is none.
 static PYTHON: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pyzmq");
     let python = venv.join("bin/python");
@@ -46,6 +38,7 @@ static PYTHON: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     Ok(python)
 });
 
+/// Runs a command. Fails with its error output.
 fn run(command: &mut Command) -> Result<(), String> {
     match command.output() {
         Ok(output) if output.status.success() => Ok(()),
@@ -54,23 +47,24 @@ fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// A command of Python that finds the examples.
-fn python() -> Option<Command> {
+/// Returns a command that runs Python in the folder of the examples.
+fn python() -> Result<Command, String> {
     match &*PYTHON {
         Ok(python) => {
             let mut command = Command::new(python);
             command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/python"));
             command.env("PYTHONPATH", ".").env("PYTHONDONTWRITEBYTECODE", "1");
-            Some(command)
+            Ok(command)
         }
-        Err(why) => {
-            println!("not run: Python with pyzmq is not to be had: {why}");
-            None
-        }
+        Err(why) => Err(format!("cannot install pyzmq: {}", last_line(why))),
     }
 }
 
-/// What a program prints, and whether it succeeds.
+fn last_line(text: &str) -> &str {
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no output").trim()
+}
+
+/// Runs a program to its end. Returns its output, or its error output if it fails.
 async fn outcome(mut command: Command) -> Result<String, String> {
     let output = tokio::task::spawn_blocking(move || command.output().unwrap());
     let output = timeout(PATIENCE, output).await.expect("the program ends").unwrap();
@@ -80,10 +74,10 @@ async fn outcome(mut command: Command) -> Result<String, String> {
     }
 }
 
-/// A program that goes on, ended with the test.
-struct Running(Child);
+/// A program that runs until the value is dropped.
+struct RunningProgram(Child);
 
-impl Running {
+impl RunningProgram {
     fn start(command: &mut Command) -> (Self, BufReader<ChildStdout>) {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
@@ -91,23 +85,24 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Not on the runtime's threads.
+/// Reads a line outside of the threads of the runtime.
 async fn line(mut output: BufReader<ChildStdout>) -> (String, BufReader<ChildStdout>) {
     let reading = tokio::task::spawn_blocking(move || {
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
         (line.trim().to_owned(), output)
     });
-    timeout(PATIENCE, reading).await.expect("the program says something").unwrap()
+    timeout(PATIENCE, reading).await.expect("the program prints a line").unwrap()
 }
 
+/// Starts a server with one method for each purpose.
 async fn serve(builder: ZmqBuilder) -> (Zmq, String) {
     let serving = builder.bind("tcp://127.0.0.1:*").build().unwrap();
     let server = Server::bind(&serving, "calculator").await.unwrap();
@@ -123,33 +118,39 @@ async fn serve(builder: ZmqBuilder) -> (Zmq, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn python_calls_a_server_of_ours() {
+async fn python_calls_our_server() {
+    if let Err(why) = python() {
+        not_run!(why);
+    }
     let (_serving, endpoint) = serve(Zmq::builder()).await;
     let call = async |service: &str, method: &str, arguments: &str| {
-        let mut command = python()?;
+        let mut command = python().unwrap();
         command.args(["client.py", &endpoint, service, method, arguments]);
-        Some(outcome(command).await)
+        outcome(command).await
     };
-    let Some(sum) = call("calculator", "add", "[2, 3]").await else { return };
-    assert_eq!(sum.unwrap(), "5");
-    // Too large for the envelope, on the way back as well.
+    assert_eq!(call("calculator", "add", "[2, 3]").await.unwrap(), "5");
+    // Too large for the envelope, in both directions.
     let long = "x".repeat(20_000);
     assert_eq!(
-        call("calculator", "echo", &format!("[\"{long}\"]")).await.unwrap().unwrap(),
+        call("calculator", "echo", &format!("[\"{long}\"]")).await.unwrap(),
         format!("\"{long}\"")
     );
-    let fault = call("calculator", "subtract", "[2, 3]").await.unwrap().unwrap_err();
+    let fault = call("calculator", "subtract", "[2, 3]").await.unwrap_err();
     assert!(fault.contains("RuntimeError"), "{fault}");
-    let fault = call("calculator", "add", "[2]").await.unwrap().unwrap_err();
+    let fault = call("calculator", "add", "[2]").await.unwrap_err();
     assert!(fault.contains("RuntimeError"), "{fault}");
-    let refused = call("barometer", "add", "[2, 3]").await.unwrap().unwrap_err();
+    let refused = call("barometer", "add", "[2, 3]").await.unwrap_err();
     assert!(refused.contains("LookupError"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_ours_calls_python() {
-    let Some(mut command) = python() else { return };
-    let (_running, output) = Running::start(command.args(["server.py", "tcp://127.0.0.1:*"]));
+async fn our_client_calls_python() {
+    let mut command = match python() {
+        Ok(command) => command,
+        Err(why) => not_run!(why),
+    };
+    let (_running, output) =
+        RunningProgram::start(command.args(["server.py", "tcp://127.0.0.1:*"]));
     let (endpoint, _output) = line(output).await;
     let calling = Zmq::builder().connect(endpoint).build().unwrap();
     let client = Client::connect(&calling, "calculator", Json).timeout(PATIENCE).await.unwrap();
@@ -165,8 +166,8 @@ async fn a_client_of_ours_calls_python() {
         matches!(&unknown, Err(CallError::Fault(fault)) if fault.code == Code::MethodNotFound),
         "{unknown:?}"
     );
-    let stranger = Client::connect(&calling, "barometer", Json).timeout(PATIENCE).await.unwrap();
-    let refused: Result<f64, _> = stranger.call("add", &(2, 3)).await;
+    let unknown = Client::connect(&calling, "barometer", Json).timeout(PATIENCE).await.unwrap();
+    let refused: Result<f64, _> = unknown.call("add", &(2, 3)).await;
     assert!(
         matches!(&refused, Err(CallError::Failed(error)) if error.kind() == ErrorKind::Unroutable),
         "{refused:?}"
@@ -175,7 +176,10 @@ async fn a_client_of_ours_calls_python() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn python_pushes_a_job_and_reads_an_event() {
-    let Some(mut command) = python() else { return };
+    let mut command = match python() {
+        Ok(command) => command,
+        Err(why) => not_run!(why),
+    };
     let transport = Zmq::builder().bind("tcp://127.0.0.1:*").build().unwrap();
     let mut jobs: Puller<String> = Puller::bind(&transport, "thumbnails", Json).await.unwrap();
     let weather = Publisher::connect(&transport, "weather", Json).await.unwrap();
@@ -189,38 +193,41 @@ async fn python_pushes_a_job_and_reads_an_event() {
         "weather",
         "paris",
     ];
-    let (_running, output) = Running::start(command.args(arguments));
+    let (_running, output) = RunningProgram::start(command.args(arguments));
     assert_eq!(*timeout(PATIENCE, jobs.next()).await.unwrap().unwrap().unwrap(), "cat.jpg");
-    let (said, output) = line(output).await;
-    assert_eq!(said, "subscribing");
-    // It does not say hello, so nobody knows when it is heard.
-    let heard = line(output);
-    tokio::pin!(heard);
-    let heard = loop {
+    let (printed, output) = line(output).await;
+    assert_eq!(printed, "subscribing");
+    // The program sends no sync marker, so the time of its subscription is unknown.
+    let received = line(output);
+    tokio::pin!(received);
+    let received = loop {
         weather.publish("lyon.wind", &1).await.unwrap();
         weather.publish("paris.wind", &2).await.unwrap();
-        if let Ok((heard, _)) = timeout(Duration::from_millis(20), &mut heard).await {
-            break heard;
+        if let Ok((received, _)) = timeout(Duration::from_millis(20), &mut received).await {
+            break received;
         }
     };
-    assert_eq!(heard, "paris.wind 2");
+    assert_eq!(received, "paris.wind 2");
 }
 
-/// A program that calls `peer` with a socket that is set up by these lines.
-async fn peer_of(set_up: &str, endpoint: &str) -> Option<Result<String, String>> {
+/// Runs a program that calls `peer` with a socket set up by these lines. Returns its output.
+async fn peer_of(set_up: &str, endpoint: &str) -> Result<String, String> {
     let program = format!(
         "import zmq, client\nsocket = zmq.Context.instance().socket(zmq.DEALER)\nsocket.linger = 0\n{set_up}\n\
          socket.connect('{endpoint}')\nprint(client.call(socket, 'calculator', 'peer', None, 3000))"
     );
-    let mut command = python()?;
+    let mut command = python().unwrap();
     command.args(["-c", &program]);
-    Some(outcome(command).await)
+    outcome(command).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn libzmq_comes_in_by_its_key() {
-    let (server, python) = (KeyPair::generate(), KeyPair::generate());
-    let allowed = curve::CurveServer::new(server.clone()).allow([python.public()]);
+async fn libzmq_authenticates_by_its_key() {
+    if let Err(why) = python() {
+        not_run!(why);
+    }
+    let (server, client) = (KeyPair::generate(), KeyPair::generate());
+    let allowed = curve::CurveServer::new(server.clone()).allow([client.public()]);
     let (_serving, endpoint) = serve(Zmq::builder().curve_server(allowed)).await;
     let set_up = |keys: &KeyPair| {
         format!(
@@ -230,12 +237,11 @@ async fn libzmq_comes_in_by_its_key() {
             keys.secret().to_z85()
         )
     };
-    let Some(peer) = peer_of(&set_up(&python), &endpoint).await else { return };
-    assert_eq!(peer.unwrap(), python.public().to_string());
-    let stranger = peer_of(&set_up(&KeyPair::generate()), &endpoint).await.unwrap().unwrap_err();
-    assert!(stranger.contains("TimeoutError"), "{stranger}");
-    let in_the_clear = peer_of("", &endpoint).await.unwrap().unwrap_err();
-    assert!(in_the_clear.contains("TimeoutError"), "{in_the_clear}");
+    assert_eq!(peer_of(&set_up(&client), &endpoint).await.unwrap(), client.public().to_string());
+    let unknown = peer_of(&set_up(&KeyPair::generate()), &endpoint).await.unwrap_err();
+    assert!(unknown.contains("TimeoutError"), "{unknown}");
+    let unencrypted = peer_of("", &endpoint).await.unwrap_err();
+    assert!(unencrypted.contains("TimeoutError"), "{unencrypted}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,35 +253,43 @@ async fn libzmq_that_sends_heartbeats_stays_connected() {
          socket.connect('{endpoint}')\nfor _ in range(10):\n    client.call(socket, 'calculator', 'add', [2, 3])\n    \
          time.sleep(0.2)\nprint('lost' if events.poll(0) else 'kept')"
     );
-    let Some(mut command) = python() else { return };
+    let mut command = match python() {
+        Ok(command) => command,
+        Err(why) => not_run!(why),
+    };
     command.args(["-c", &program]);
     assert_eq!(outcome(command).await.unwrap(), "kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn libzmq_comes_in_by_its_password() {
+async fn libzmq_authenticates_by_its_password() {
+    if let Err(why) = python() {
+        not_run!(why);
+    }
     let (_serving, endpoint) =
         serve(Zmq::builder().plain_server(plain::PlainServer::new([("alice", "secret")]))).await;
     let set_up = |password: &str| {
         format!("socket.plain_username = b'alice'\nsocket.plain_password = b'{password}'")
     };
-    let Some(peer) = peer_of(&set_up("secret"), &endpoint).await else { return };
-    assert_eq!(peer.unwrap(), "alice");
-    let denied = peer_of(&set_up("wrong"), &endpoint).await.unwrap().unwrap_err();
+    assert_eq!(peer_of(&set_up("secret"), &endpoint).await.unwrap(), "alice");
+    let denied = peer_of(&set_up("wrong"), &endpoint).await.unwrap_err();
     assert!(denied.contains("TimeoutError"), "{denied}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn we_come_in_to_libzmq_by_our_key() {
+async fn our_client_authenticates_at_libzmq_by_its_key() {
     let (server, ours) = (KeyPair::generate(), KeyPair::generate());
-    let Some(mut command) = python() else { return };
+    let mut command = match python() {
+        Ok(command) => command,
+        Err(why) => not_run!(why),
+    };
     let program = format!(
         "import zmq, server\nsocket = zmq.Context.instance().socket(zmq.ROUTER)\nsocket.curve_server = True\n\
          socket.curve_secretkey = {:?}.encode()\nsocket.bind('tcp://127.0.0.1:*')\n\
          print(socket.last_endpoint.decode(), flush=True)\nserver.serve(socket, 'calculator', {{'add': lambda a, b: a + b}})",
         server.secret().to_z85()
     );
-    let (_running, output) = Running::start(command.args(["-c", &program]));
+    let (_running, output) = RunningProgram::start(command.args(["-c", &program]));
     let (endpoint, _output) = line(output).await;
     let client = curve::CurveClient::new(server.public()).keys(ours);
     let calling = Zmq::builder().connect(endpoint).curve_client(client).build().unwrap();

@@ -1,12 +1,4 @@
-//! Peers that prove who they are, and peers that cannot: in every pattern, and through a forwarder.
-
-#![cfg(feature = "engine-omq")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "in a test, a panic is a failure"
-)]
+//! Peers that authenticate, and peers that are denied: in every pattern, and through a proxy.
 
 use std::time::Duration;
 
@@ -20,7 +12,7 @@ use polywire_zmq::proxy::{Pattern, Proxy, ProxyEndpoint};
 use polywire_zmq::{Admission, Engine, Zmq, ZmqBuilder, plain};
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::support::wait::PATIENCE;
 
 fn builder() -> ZmqBuilder {
     Zmq::builder().connect_timeout(Duration::from_secs(2))
@@ -50,7 +42,7 @@ fn kind(outcome: Result<String, CallError>) -> ErrorKind {
     }
 }
 
-/// A server of CURVE that lets one client in, and that client.
+/// The keys of a CURVE server, and of its only allowed client.
 struct Keys {
     server: KeyPair,
     client: KeyPair,
@@ -71,7 +63,7 @@ impl Keys {
 }
 
 #[tokio::test]
-async fn a_handler_is_told_the_key_of_its_caller() {
+async fn handler_gets_the_key_of_the_client() {
     let keys = Keys::new();
     let serving = builder().bind("tcp://127.0.0.1:*").curve_server(keys.server()).build().unwrap();
     assert!(serving.capabilities().security);
@@ -85,16 +77,15 @@ async fn a_handler_is_told_the_key_of_its_caller() {
 }
 
 #[tokio::test]
-async fn who_is_not_allowed_is_denied_and_others_are_not_understood() {
+async fn unknown_key_is_denied_and_other_mechanisms_are_unroutable() {
     let keys = Keys::new();
     let serving = builder().bind("tcp://127.0.0.1:*").curve_server(keys.server()).build().unwrap();
     serve(&serving).await;
     let endpoint = serving.local_endpoints()[0].clone();
     let to = || builder().connect(&endpoint);
 
-    let stranger =
-        to().curve_client(curve::CurveClient::new(keys.server.public())).build().unwrap();
-    assert_eq!(kind(whoami(&stranger).await), ErrorKind::Denied);
+    let unknown = to().curve_client(curve::CurveClient::new(keys.server.public())).build().unwrap();
+    assert_eq!(kind(whoami(&unknown).await), ErrorKind::Denied);
     let wrong_server =
         to().curve_client(curve::CurveClient::new(keys.client.public()).keys(keys.client.clone()));
     assert_eq!(kind(whoami(&wrong_server.build().unwrap()).await), ErrorKind::Unroutable);
@@ -107,7 +98,7 @@ async fn who_is_not_allowed_is_denied_and_others_are_not_understood() {
 }
 
 #[tokio::test]
-async fn a_callback_may_let_in_whom_the_list_does_not_have() {
+async fn callback_allows_a_key_besides_the_list() {
     let keys = Keys::new();
     let known = keys.client.public();
     let server = curve::CurveServer::new(keys.server.clone()).allow_if(move |key| *key == known);
@@ -122,7 +113,7 @@ async fn a_callback_may_let_in_whom_the_list_does_not_have() {
 }
 
 #[tokio::test]
-async fn a_handler_is_told_the_user_who_gave_the_right_password() {
+async fn handler_gets_the_user_with_the_right_password() {
     let users = plain::PlainServer::new([("alice", "secret")])
         .allow_if(|user, password| user == "bob" && password == "b");
     let serving = builder().bind("tcp://127.0.0.1:*").plain_server(users).build().unwrap();
@@ -141,7 +132,7 @@ async fn a_handler_is_told_the_user_who_gave_the_right_password() {
 }
 
 #[tokio::test]
-async fn jobs_and_events_cross_between_those_who_are_allowed() {
+async fn jobs_and_events_pass_between_allowed_peers() {
     let keys = Keys::new();
     let serving = builder().bind("tcp://127.0.0.1:*").curve_server(keys.server()).build().unwrap();
     let mut jobs: Puller<u32> = Puller::bind(&serving, "jobs", MessagePack).await.unwrap();
@@ -159,40 +150,40 @@ async fn jobs_and_events_cross_between_those_who_are_allowed() {
     publisher.publish("a", &8_u32).await.unwrap();
     assert_eq!(*timeout(PATIENCE, news.next()).await.unwrap().unwrap().unwrap(), 8);
 
-    let stranger = builder()
+    let unknown = builder()
         .connect(&to_puller)
         .curve_client(curve::CurveClient::new(keys.server.public()))
         .build()
         .unwrap();
-    let pusher = Pusher::connect(&stranger, "jobs", MessagePack).await.unwrap();
+    let pusher = Pusher::connect(&unknown, "jobs", MessagePack).await.unwrap();
     let error = timeout(PATIENCE, pusher.push(&9_u32)).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
 }
 
 #[tokio::test]
-async fn each_side_of_a_forwarder_has_keys_of_its_own() {
-    let (front, back) = (Keys::new(), Keys::new());
-    let forwarder = Proxy::start(
+async fn each_side_of_a_proxy_has_its_own_keys() {
+    let (frontend, backend) = (Keys::new(), Keys::new());
+    let proxy = Proxy::start(
         Pattern::RequestReply,
-        ProxyEndpoint::bind("tcp://127.0.0.1:*").curve_server(front.server()),
-        ProxyEndpoint::bind("tcp://127.0.0.1:*").curve_server(back.server()),
+        ProxyEndpoint::bind("tcp://127.0.0.1:*").curve_server(frontend.server()),
+        ProxyEndpoint::bind("tcp://127.0.0.1:*").curve_server(backend.server()),
     )
     .await
     .unwrap();
     let serving =
-        builder().connect(forwarder.backend()).curve_client(back.client()).build().unwrap();
+        builder().connect(proxy.backend()).curve_client(backend.client()).build().unwrap();
     serve(&serving).await;
     let calling =
-        builder().connect(forwarder.frontend()).curve_client(front.client()).build().unwrap();
-    // Whom the server knows is the forwarder.
-    assert_eq!(whoami(&calling).await.unwrap(), format!("key {}", back.server.public()));
-    let stranger = builder().connect(forwarder.frontend()).build().unwrap();
-    assert_eq!(kind(whoami(&stranger).await), ErrorKind::Unroutable);
-    forwarder.stop().await;
+        builder().connect(proxy.frontend()).curve_client(frontend.client()).build().unwrap();
+    // The server sees the key of the proxy.
+    assert_eq!(whoami(&calling).await.unwrap(), format!("key {}", backend.server.public()));
+    let unknown = builder().connect(proxy.frontend()).build().unwrap();
+    assert_eq!(kind(whoami(&unknown).await), ErrorKind::Unroutable);
+    proxy.stop().await;
 }
 
 #[tokio::test]
-async fn a_host_has_its_share_of_connections_and_gets_it_back() {
+async fn host_has_its_share_of_connections_and_regains_it() {
     let admission = Admission { host_connections_max: 2, ..Admission::default() };
     let serving = builder().bind("tcp://127.0.0.1:*").admission(admission).build().unwrap();
     serve(&serving).await;
@@ -204,7 +195,7 @@ async fn a_host_has_its_share_of_connections_and_gets_it_back() {
     let _: String = second.call("peer", &()).await.unwrap();
     let third = Client::connect(&one, "whoami", MessagePack).await.unwrap();
     let _: String = third.call("peer", &()).await.unwrap();
-    // Two are there now: the second and the third client of the transport.
+    // Two connections are open now: those of the second and the third client of the transport.
     assert_eq!(kind(whoami(&to()).await), ErrorKind::Unroutable);
     drop((second, third));
     one.close().await.unwrap();
@@ -213,7 +204,7 @@ async fn a_host_has_its_share_of_connections_and_gets_it_back() {
 
 #[cfg(feature = "engine-zeromq")]
 #[test]
-fn what_the_other_engine_lacks_it_says() {
+fn unsupported_settings_of_the_other_engine_are_refused() {
     let keys = Keys::new();
     let with = || builder().connect("tcp://127.0.0.1:5").engine(Engine::Zeromq);
     for refused in [

@@ -1,7 +1,4 @@
-//! A request that a server declines goes to each other one, once.
-
-#![cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is a failure")]
+//! Requests that a server declines: they go to each other server once.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,12 +12,12 @@ use tokio::time::timeout;
 
 const ANY: &str = "tcp://127.0.0.1:*";
 
-/// Who was asked, in turn.
+/// The servers that handled a request, in order.
 #[derive(Clone, Default)]
-struct Asked(Arc<Mutex<Vec<&'static str>>>);
+struct AskedServers(Arc<Mutex<Vec<&'static str>>>);
 
-impl Asked {
-    /// Those who were asked since the last look, in the order of their names.
+impl AskedServers {
+    /// Returns the servers since the last call, sorted by name.
     fn take(&self) -> Vec<&'static str> {
         let mut names = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         names.sort_unstable();
@@ -28,14 +25,14 @@ impl Asked {
     }
 }
 
-/// A server that takes what is for it.
-async fn serve(zmq: &Zmq, name: &'static str, asked: &Asked) {
+/// Starts a server that accepts the requests with its name.
+async fn serve(zmq: &Zmq, name: &'static str, asked: &AskedServers) {
     let server = Server::bind(zmq, "render").await.unwrap();
     let asked = asked.clone();
-    let router = Router::new(MessagePack).method("film", move |for_whom: String| {
+    let router = Router::new(MessagePack).method("film", move |wanted: String| {
         asked.0.lock().unwrap_or_else(PoisonError::into_inner).push(name);
         async move {
-            if for_whom == name {
+            if wanted == name {
                 Ok(name)
             } else {
                 Err(Fault::declined(format!("{name} has no lens")))
@@ -53,8 +50,8 @@ async fn client(zmq: &Zmq) -> Client<MessagePack> {
     Client::connect(zmq, "render", MessagePack).timeout(Duration::from_mins(1)).await.unwrap()
 }
 
-/// Waits until all three can be reached.
-async fn all_are_there(client: &Client<MessagePack>, asked: &Asked) {
+/// Waits until the client has a reply of each server.
+async fn wait_for_all(client: &Client<MessagePack>, asked: &AskedServers) {
     for name in ["one", "other", "third"] {
         let answers = async { while client.call::<String>("film", name).await.is_err() {} };
         timeout(Duration::from_mins(2), answers).await.unwrap();
@@ -62,10 +59,10 @@ async fn all_are_there(client: &Client<MessagePack>, asked: &Asked) {
     asked.take();
 }
 
-/// What one of three takes, that one answers, and nobody is asked twice; what nobody takes, each is
-/// asked for once.
-async fn each_is_asked_once(client: &Client<MessagePack>, asked: &Asked) {
-    all_are_there(client, asked).await;
+/// Checks that each request reaches its server and no server twice, and that a request that all
+/// decline reaches each once.
+async fn check_each_is_asked_once(client: &Client<MessagePack>, asked: &AskedServers) {
+    wait_for_all(client, asked).await;
     for _ in 0..3 {
         for name in ["one", "other", "third"] {
             assert_eq!(client.call::<String>("film", name).await.unwrap(), name);
@@ -75,7 +72,7 @@ async fn each_is_asked_once(client: &Client<MessagePack>, asked: &Asked) {
                 "{names:?}"
             );
         }
-        assert!(client.call::<String>("film", "nobody").await.unwrap_err().is_declined());
+        assert!(client.call::<String>("film", "none").await.unwrap_err().is_declined());
         assert_eq!(asked.take(), ["one", "other", "third"]);
     }
 }
@@ -92,7 +89,8 @@ fn engines() -> Vec<Engine> {
 #[tokio::test]
 async fn declined_request_goes_to_each_other_server_once() {
     for engine in engines() {
-        let (asked, mut serving, mut calling) = (Asked::default(), Vec::new(), builder(engine));
+        let (asked, mut serving, mut calling) =
+            (AskedServers::default(), Vec::new(), builder(engine));
         for name in ["one", "other", "third"] {
             let zmq = builder(engine).bind(ANY).build().unwrap();
             serve(&zmq, name, &asked).await;
@@ -101,34 +99,34 @@ async fn declined_request_goes_to_each_other_server_once() {
         }
         let calling = calling.build().unwrap();
         assert!(calling.capabilities().declining);
-        each_is_asked_once(&client(&calling).await, &asked).await;
+        check_each_is_asked_once(&client(&calling).await, &asked).await;
     }
 }
 
 #[tokio::test]
 async fn declined_request_goes_to_each_other_server_of_its_process_once() {
     for engine in engines() {
-        let asked = Asked::default();
+        let asked = AskedServers::default();
         let zmq = builder(engine).bind(ANY).build().unwrap();
         for name in ["one", "other", "third"] {
             serve(&zmq, name, &asked).await;
         }
         let calling = builder(engine).connect(&zmq.local_endpoints()[0]).build().unwrap();
-        each_is_asked_once(&client(&calling).await, &asked).await;
+        check_each_is_asked_once(&client(&calling).await, &asked).await;
     }
 }
 
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
-async fn declined_request_goes_to_each_server_behind_a_forwarder_once() {
-    let forwarder = Proxy::start(Pattern::RequestReply, ANY, ANY).await.unwrap();
-    let (asked, mut serving) = (Asked::default(), Vec::new());
-    let calling = builder(Engine::Omq).connect(forwarder.frontend()).build().unwrap();
+async fn declined_request_goes_to_each_server_behind_a_proxy_once() {
+    let proxy = Proxy::start(Pattern::RequestReply, ANY, ANY).await.unwrap();
+    let (asked, mut serving) = (AskedServers::default(), Vec::new());
+    let calling = builder(Engine::Omq).connect(proxy.frontend()).build().unwrap();
     let client = client(&calling).await;
     for name in ["one", "other", "third"] {
-        let zmq = builder(Engine::Omq).connect(forwarder.backend()).build().unwrap();
+        let zmq = builder(Engine::Omq).connect(proxy.backend()).build().unwrap();
         serve(&zmq, name, &asked).await;
         serving.push(zmq);
     }
-    each_is_asked_once(&client, &asked).await;
+    check_each_is_asked_once(&client, &asked).await;
 }
