@@ -36,8 +36,11 @@ use crate::wire::{self, Frames};
 pub(crate) struct Balancer {
     /// The connections. Shared with the endpoint changes and with the task of inbound peers.
     peers: Arc<PeerSet>,
+    /// The endpoints, whose changes add and remove connections.
     endpoints: PeerEndpoints,
+    /// The state shared with both of them.
     state: Arc<BalancerState>,
+    /// Limits on message sizes.
     limits: Limits,
     /// The time that a message waits until a peer is connected.
     connect_timeout: Duration,

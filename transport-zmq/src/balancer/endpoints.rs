@@ -28,9 +28,11 @@ use crate::error::closed;
 /// - All bound endpoints of a requester share a ROUTER socket, with a peer connection for each
 ///   server, see [`InboundPeers`].
 pub(super) struct PeerEndpoints {
+    /// The settings of the transport, for each new socket.
     settings: Settings,
     /// The kind of messages, which decides on the socket types.
     traffic: Traffic,
+    /// The connections that the changes add and remove.
     peers: Arc<PeerSet>,
     /// Servers that connect. Absent until a requester binds its first endpoint, and always for a
     /// pusher.

@@ -31,6 +31,7 @@ pub(super) struct InFlightCalls {
     /// Bytes of requests that may wait for replies. Beyond, senders wait for room. See
     /// [`ZmqBuilder::peer_bytes_max`](crate::ZmqBuilder::peer_bytes_max).
     bytes_max: usize,
+    /// The table. The lock is held for one operation.
     state: Mutex<State>,
     /// Copy of the number of calls. Balancing compares it for each message, without the lock.
     count: AtomicUsize,

@@ -20,7 +20,9 @@ use crate::wire::Frames;
 
 /// A client router, and the task that keeps the peer set in line with its connections.
 pub(super) struct InboundPeers {
+    /// The socket.
     router: Arc<dyn ClientRouter>,
+    /// The endpoint that the socket was opened for.
     name: String,
     /// The task of [`start`](Self::start), which holds the socket.
     task: OnceLock<AbortHandle>,

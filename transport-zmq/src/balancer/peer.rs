@@ -35,12 +35,14 @@ pub(super) struct PeerConnection {
     /// because calls record tried peers as bits.
     number: usize,
     kind: PeerKind,
+    /// The socket. It outlives its connections.
     dealer: Arc<dyn Dealer>,
     /// Set while a peer is connected.
     live: AtomicBool,
     /// Set after the peer refused a call, because it does not serve the service. It may later, so
     /// the peer is tried last, and the flag is cleared by the next reply or reconnect.
     refusing: AtomicBool,
+    /// The calls that wait for replies from the peer.
     calls: InFlightCalls,
     /// Unsent bytes for the peer, with a bound.
     budget: Arc<ByteBudget>,

@@ -8,7 +8,7 @@
 //!   connection.
 //!
 //! - [`Retries::run`] carries the attempt out, which adds the call to the table of another peer.
-//!   The registration ends with the attempt, whatever its result.
+//!   The registration ends with the attempt, on success and failure alike.
 //!
 //! - [`Retries::abandon`] ends the registration at any time, and stops the attempt.
 

@@ -19,6 +19,7 @@ pub(crate) struct BalancedSender {
     balancer: Arc<Balancer>,
     /// The role of all messages: requests to a service, or jobs of a queue.
     role: Role,
+    /// Limits on message sizes, checked before encoding.
     limits: Limits,
 }
 
@@ -40,6 +41,7 @@ impl BalancedSender {
 }
 
 impl Outbound for BalancedSender {
+    /// Checks, encodes and sends a message. Messages beyond the limits fail as `TooLarge`, unsent.
     fn send(&self, message: Message) -> Sending<'_> {
         if self.balancer.is_closed() {
             return Sending::ready(Err(closed()));

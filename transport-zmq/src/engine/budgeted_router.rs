@@ -24,7 +24,9 @@ use crate::wire::Frames;
 /// while the budget of its peer is used up, and delays neither small messages to the same peer nor
 /// messages to others.
 pub(super) struct BudgetedRouter {
+    /// The socket that sends.
     router: Arc<dyn Router>,
+    /// The bound for each peer.
     peer_bytes_max: usize,
     budgets: Mutex<PeerBudgets>,
 }
@@ -78,6 +80,9 @@ impl SocketControl for BudgetedRouter {
 }
 
 impl Router for BudgetedRouter {
+    /// Sends a message, a large one after waiting for the budget of its peer. Sends that wait for
+    /// one budget are woken together, and may exceed the bound by one message each; their number is
+    /// bounded by the windows of the responders.
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
         // The engine bounds small messages by number. They do not wait for large ones.
         if ByteBudget::is_small_for(self.peer_bytes_max, &frames) {

@@ -32,8 +32,10 @@ pub(crate) struct ByteBudget {
 }
 
 impl ByteBudget {
-    /// Messages smaller than this fraction of the bound are not counted. Counting them would cost
-    /// more than sending them, and engine `omq` holds at most this number of messages for a peer.
+    /// Messages smaller than this fraction of the bound are not counted: with the default of 64
+    /// MiB, those below 67,108 bytes. Counting them would cost more than sending them, and engine
+    /// `omq` holds at most this number of messages for a peer. So uncounted messages at most double
+    /// the bound.
     const UNCOUNTED_FRACTION: usize = 1000;
 
     /// Creates a budget of `max` bytes. With `usize::MAX`, no message is large enough to be
@@ -126,6 +128,7 @@ impl ByteBudget {
 
 /// The guard of a frame that an engine holds. Counted in a budget until it is dropped.
 struct CountedFrame {
+    /// The frame, whose length is counted.
     frame: Bytes,
     budget: Arc<ByteBudget>,
 }

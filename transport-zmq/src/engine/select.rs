@@ -1,7 +1,15 @@
 //! Sockets of the engine that the settings select. The only place that names both engines.
 //!
-//! Engine `omq` supports all patterns. Engine `zeromq` supports request-reply, with clients that
-//! connect and servers that bind.
+//! | | `omq` | `zeromq` |
+//! |---|---|---|
+//! | request-reply | both sides bind or connect | clients connect, servers bind |
+//! | pipelines | both sides bind or connect | unsupported: it loses jobs |
+//! | publish-subscribe | both sides bind or connect | unsupported: it drops events |
+//! | endpoint changes | at any time | none after opening |
+//! | CURVE and PLAIN | supported | unsupported |
+//!
+//! An engine that is not a feature of this build fails when a socket is opened, not when the
+//! transport is built.
 
 use std::sync::Arc;
 

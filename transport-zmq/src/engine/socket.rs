@@ -18,6 +18,9 @@ use crate::endpoint::EndpointChange;
 use crate::wire::{Frames, SyncMarker};
 
 /// Endpoint changes and shutdown, common to all sockets.
+///
+/// A socket is open from its construction until [`close`](Self::close), whether it has endpoints or
+/// not. All methods of a socket may be called at the same time from several tasks.
 #[async_trait]
 pub(crate) trait SocketControl: Send + Sync {
     /// Binds, unbinds, connects or disconnects an endpoint. Returns the endpoint with its real
@@ -43,7 +46,15 @@ pub(crate) trait SocketControl: Send + Sync {
 ///
 /// The socket connects to one peer, or several peers connect to it, or it is the route to one
 /// [inbound peer](InboundPeer). Its owner calls [`up`](Self::up) and [`down`](Self::down) in turns,
-/// and sends in between; sends at other times return the frames or are dropped with the connection.
+/// from one task:
+///
+/// ```text
+/// opened ── up ──▶ connected ── down ──▶ disconnected ── up ──▶ connected …
+///    └────────────────────┴──── close ───────┴──▶ closed: up fails, streams end
+/// ```
+///
+/// The owner sends while the socket is connected. A message that is sent at another time is
+/// returned, or waits for the next peer, or is dropped; the owner treats its call as lost.
 #[async_trait]
 pub(crate) trait Dealer: SocketControl {
     /// Sends a message, or returns the frames if there is no room.
@@ -60,9 +71,11 @@ pub(crate) trait Dealer: SocketControl {
     /// connect to the socket.
     async fn tried(&self);
 
-    /// Waits until a peer is connected, and connects to the endpoint if the socket has one.
+    /// Waits until a peer is connected, and connects to the endpoint if the socket has one. Failed
+    /// attempts are repeated without an end.
     ///
-    /// After a success, the next call comes after [`down`](Self::down) has returned.
+    /// After a success, the next call comes after [`down`](Self::down) has returned. Dropping the
+    /// future leaves the engine connecting.
     ///
     /// # Errors
     ///
@@ -70,7 +83,8 @@ pub(crate) trait Dealer: SocketControl {
     async fn up(&self) -> Result<()>;
 
     /// Returns whether the peer rejected our credentials in the last handshake. Connecting is
-    /// retried every few seconds.
+    /// retried every few seconds, since the peer may be reconfigured. False for engines without
+    /// security.
     fn is_denied(&self) -> bool {
         false
     }
@@ -79,7 +93,8 @@ pub(crate) trait Dealer: SocketControl {
     /// requests that are still queued. Queued jobs stay, and go to the next peer.
     async fn down(&self);
 
-    /// Takes the reason of the last disconnect, if the engine reported one.
+    /// Takes the reason of the last disconnect, if the engine reported one. For logs only: the text
+    /// is that of the engine.
     fn reason(&self) -> Option<String> {
         None
     }
@@ -96,6 +111,9 @@ pub(crate) trait Dealer: SocketControl {
 pub(crate) trait ClientRouter: SocketControl {
     /// Returns the set of connected peers: the current one first, then one after each change, until
     /// the socket is closed. Called once.
+    ///
+    /// Several changes may lead to one set. A peer that reconnects has a new connection number, so
+    /// its loss is never hidden.
     fn peers(&self) -> BoxStream<'static, Vec<InboundPeer>>;
 
     /// Returns the messages that arrive, each with the number of its connection, until the socket
@@ -106,13 +124,15 @@ pub(crate) trait ClientRouter: SocketControl {
     fn replies(&self) -> BoxStream<'static, (u64, Frames)>;
 }
 
-/// A server that has connected to a [`ClientRouter`].
+/// A server that has connected to a [`ClientRouter`]. The value describes the peer at one moment;
+/// that the peer is gone shows in the next set of [`ClientRouter::peers`].
 pub(crate) struct InboundPeer {
     /// The number of the connection, never used twice.
     pub(crate) connection: u64,
     /// The remote address, for logs and errors.
     pub(crate) name: String,
-    /// The route to this peer.
+    /// The route to this peer. Its `up` and `down` never resolve, since the router reports the
+    /// state of the connection.
     pub(crate) dealer: Arc<dyn Dealer>,
 }
 
@@ -148,7 +168,8 @@ pub(crate) trait Router: SocketControl {
         None
     }
 
-    /// Returns the requests that arrive, until the socket is closed. Called once.
+    /// Returns the requests that arrive, each with its origin, until the socket is closed. Called
+    /// once. Requests of one peer come in the order in which it sent them.
     fn requests(&self) -> BoxStream<'static, (RequestOrigin, Frames)>;
 }
 
@@ -166,6 +187,9 @@ pub(crate) struct RequestOrigin {
 pub(crate) trait Pull: SocketControl {
     /// Returns the jobs that arrive, until the socket is closed or, after [`stop`](Self::stop),
     /// until all received jobs are yielded. Called once.
+    ///
+    /// The socket receives as many jobs ahead as its window. They are lost if the stream is
+    /// dropped.
     fn jobs(&self) -> BoxStream<'static, Frames>;
 
     /// Disconnects all peers in a task of its own. Then [`jobs`](Self::jobs) yields what has

@@ -13,8 +13,11 @@ use crate::wire::{self, DecodeFailure, Frames, Peek, Role};
 /// A receiver of replies. An error that it yields names its call, if that is known, and core fails
 /// that call with it.
 pub(super) struct ReplyReceiver {
+    /// The messages of all peers.
     replies: ReplyStream,
+    /// Limits on replies.
     limits: Limits,
+    /// The service, for errors.
     service: Address,
 }
 

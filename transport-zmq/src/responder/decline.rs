@@ -14,8 +14,11 @@ use super::service_queue::ServiceQueue;
 /// Responders in other processes are tried by the requester, which keeps the request for that. The
 /// body of the copy shares the memory of the original.
 pub(super) struct DeclinableDelivery {
+    /// The copy.
     message: Message,
+    /// The way back, if all consumers decline.
     dispatcher: Arc<Dispatcher>,
+    /// The queue of the other consumers.
     queue: Arc<ServiceQueue>,
     /// The consumers that have had the request, with the one that has it now.
     tried: Vec<u64>,
@@ -35,8 +38,9 @@ impl DeclinableDelivery {
 }
 
 impl Settle for DeclinableDelivery {
+    /// Passes a declined request on, or sends the fault to its caller. Other outcomes have no
+    /// meaning on ZeroMQ, which does not settle.
     fn settle(&self, _: u64, outcome: Outcome) {
-        // Other outcomes have no meaning on ZeroMQ, which does not settle.
         let Outcome::Decline(fault) = outcome else { return };
         let declined = self.queue.push_declined(self.message.clone(), &self.tried);
         if let Err(Message { id, reply_to, .. }) = declined {

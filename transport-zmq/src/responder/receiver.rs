@@ -20,8 +20,11 @@ use super::service_queue::{ServiceQueue, TakenRequest};
 /// fault as the reply. After [`stop`](Inbound::stop), the stream still yields requests that no
 /// other consumer would take. It ends when the transport is closed.
 pub(super) struct RequestReceiver {
+    /// The server socket, kept open.
     socket: Arc<ServerSocket>,
+    /// The service, to recognize its requests while the consumer reads the socket.
     service: Address,
+    /// The queue of the service.
     queue: Arc<ServiceQueue>,
     /// The number of the consumer, unique within the server socket.
     consumer: u64,
@@ -38,6 +41,7 @@ impl RequestReceiver {
         Self { socket, service, queue, consumer, has_begun: false }
     }
 
+    /// The dispatcher of the socket.
     fn dispatcher(&self) -> &Arc<Dispatcher> {
         self.socket.dispatcher()
     }
@@ -58,6 +62,8 @@ impl RequestReceiver {
 impl Stream for RequestReceiver {
     type Item = Result<Delivery>;
 
+    /// Returns a queued request, or reads the socket if this is the sole consumer. A request that
+    /// is read from the socket passes no queue and no other task.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if !self.has_begun {
             self.has_begun = true;
@@ -71,10 +77,14 @@ impl Stream for RequestReceiver {
 }
 
 impl Inbound for RequestReceiver {
+    /// Stops the consumer. The stream goes on with requests that no other consumer would take, so
+    /// that core can refuse them.
     fn stop(self: Pin<&mut Self>) {
         self.queue.stop(self.consumer);
     }
 
+    /// Returns an abandoned call. A sole consumer reads ahead for that, even while its window is
+    /// full.
     fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
         loop {
             if let Some(call) = self.queue.take_abandoned(self.consumer, cx) {

@@ -1,4 +1,4 @@
-//! Replies and refusals of a server socket.
+//! Replies and refusals of a server socket: the way back to the callers.
 
 use std::sync::Arc;
 
@@ -16,7 +16,9 @@ use crate::wire::{self, Role};
 /// Each reply goes to the peer that its request came from, as the routing id in
 /// [`Message::reply_to`] says.
 pub(super) struct ReplyRouter {
+    /// The socket, which [`Dispatcher`](super::dispatcher::Dispatcher) reads.
     router: Arc<dyn Router>,
+    /// Limits on replies.
     limits: Limits,
     /// Callers that do not read their replies.
     slow_peers: SlowPeers,

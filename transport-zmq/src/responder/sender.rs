@@ -11,6 +11,7 @@ use crate::error::closed;
 /// A sender of replies. It holds the server socket, and knows no service: a reply goes to the peer
 /// in its [`ReplyTo`](polywire_core::message::ReplyTo), and names the call.
 pub(super) struct ReplySender {
+    /// The server socket, kept open.
     socket: Arc<ServerSocket>,
 }
 

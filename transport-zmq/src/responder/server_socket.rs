@@ -18,9 +18,11 @@ use crate::error::config;
 /// Each half of a responder holds the socket, as does the transport. Dropping the last reference
 /// stops the task and drops the socket; [`ManagedEndpoint::close`] also lingers.
 pub(crate) struct ServerSocket {
+    /// The reader of the socket, which owns it.
     dispatcher: Arc<Dispatcher>,
     /// The task of [`Dispatcher::run`], which holds the dispatcher and with it the socket.
     task: AbortHandle,
+    /// The bound endpoints, as the transport reports them.
     bound: BindGuard,
 }
 

@@ -1,8 +1,7 @@
 //! Queue of one service, and its consumers. No I/O and no tasks: state and wakers.
 //!
-//! Requests are taken in order of arrival, by the consumer that polls first. Each consumer is woken
-//! for each change, since one that is woken alone might be stopped or dropped before it takes the
-//! request.
+//! The consumer that polls first takes the oldest request. Each consumer is woken for each change,
+//! since one that is woken alone might be stopped or dropped before it takes the request.
 
 #[cfg(test)]
 mod tests;
@@ -50,7 +49,8 @@ struct State {
     closed: bool,
 }
 
-/// A queued request, and the consumers that have declined it.
+/// A queued request, and the consumers that have declined it. They get the request again only if no
+/// other consumer is left.
 struct QueuedRequest {
     request: Result<Delivery>,
     /// Empty for a request that comes from the socket.
@@ -67,6 +67,9 @@ pub(super) struct TakenRequest {
 }
 
 /// A consumer of the queue, one for each responder.
+///
+/// A stopped consumer stays until its responder is dropped: while it is the last one, it takes
+/// requests in order to refuse them.
 struct Consumer {
     /// Requests that are queued for this consumer.
     window: usize,
@@ -79,7 +82,8 @@ struct Consumer {
 }
 
 impl ServiceQueue {
-    /// Creates a closed queue, whose consumers end at once.
+    /// Closes the queue, which ends the streams of its consumers. Returns the queued requests, to
+    /// be refused.
     pub(super) fn closed() -> Self {
         let state = State { closed: true, ..State::default() };
         Self { state: Mutex::new(state), changed: Notify::new() }
@@ -91,9 +95,11 @@ impl ServiceQueue {
         lock(&self.state).consumers.insert(consumer, added);
     }
 
-    /// Adds a request, after waiting for room. Returns the request if there is no consumer.
+    /// Adds a request, after waiting for room. Returns the request if there is no consumer, or the
+    /// last one is removed while it waits.
     ///
-    /// If the future is dropped, the request is dropped with it.
+    /// Only the task of the dispatcher waits here, so one waiting request is woken at a time. If
+    /// the future is dropped, the request is dropped with it.
     pub(super) async fn push(&self, request: Result<Delivery>) -> Result<(), Result<Delivery>> {
         loop {
             let changed = self.changed.notified();
@@ -130,7 +136,7 @@ impl ServiceQueue {
     }
 
     /// Adds a declined request for the consumers that have not had it. Returns the message if there
-    /// is none.
+    /// is none; the caller then gets the fault. `tried` are the consumers that have declined.
     #[expect(clippy::result_large_err, reason = "the error is the request, which is moved on")]
     pub(super) fn push_declined(&self, message: Message, tried: &[u64]) -> Result<(), Message> {
         let mut state = lock(&self.state);
@@ -181,6 +187,8 @@ impl ServiceQueue {
     }
 
     /// Takes an abandoned call. If there is none, registers the waker for the next one.
+    ///
+    /// The consumer need not have taken the call: core ignores calls that it does not process.
     pub(super) fn take_abandoned(&self, consumer: u64, cx: &Context<'_>) -> Option<Abandoned> {
         let mut state = lock(&self.state);
         let consumer = state.consumers.get_mut(&consumer)?;
@@ -226,7 +234,9 @@ impl ServiceQueue {
         state.wake_consumers();
     }
 
-    /// Removes a consumer. If it was the last one, returns the queued requests.
+    /// Removes a consumer, and its window from the bound. If it was the last one, returns the
+    /// queued requests, to be refused. `None` means that others are left, or the consumer was
+    /// removed before.
     pub(super) fn remove_consumer(&self, consumer: u64) -> Option<Vec<Result<Delivery>>> {
         let mut state = lock(&self.state);
         state.consumers.remove(&consumer)?;

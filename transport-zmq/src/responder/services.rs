@@ -11,6 +11,7 @@ use super::service_queue::ServiceQueue;
 /// The queues of the services that have a responder. A queue exists as long as it has a consumer.
 #[derive(Default)]
 pub(super) struct Services {
+    /// The queues by service.
     queues: FxHashMap<Address, Arc<ServiceQueue>>,
     /// The numbers of the consumers of all queues, and whether they have begun to take requests.
     /// Few, so they are searched one by one.

@@ -18,6 +18,7 @@ pub(super) struct ConnectedPeers {
     hosts: FxHashMap<Host, usize>,
 }
 
+/// A peer that has finished its handshake.
 #[derive(Debug)]
 struct ConnectedPeer {
     /// The host, or `None` for a peer that has connected by `ipc`.

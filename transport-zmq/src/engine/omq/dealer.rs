@@ -15,15 +15,15 @@ use polywire_core::Result;
 use polywire_core::transport::LogThrottle;
 use tokio::sync::watch;
 
-use super::endpoints::SocketEndpoints;
+use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::error::engine_error;
 use super::frames::{frames_of, message_of, unsent_frames};
 use super::options::{HIGH_WATER_MARK, RECONNECT_MAX, open, options};
 use super::pull::is_of_queue;
 use super::receive::received;
 use crate::config::Settings;
-use crate::endpoint::{Endpoint, EndpointChange};
-use crate::engine::{Dealer, SocketControl, Traffic};
+use crate::endpoint::Endpoint;
+use crate::engine::{Dealer, Traffic};
 use crate::error::lock;
 use crate::wire::Frames;
 
@@ -34,14 +34,16 @@ use crate::wire::Frames;
 /// socket that pullers connect to is up while any puller of its queue is connected.
 pub(in crate::engine) struct OmqDealer {
     endpoints: SocketEndpoints,
+    /// The kind of messages: requests for DEALER, jobs for PUSH.
     traffic: Traffic,
     /// Frames that the body of a received message may have.
     frames_max: usize,
     /// The endpoint that the socket connects to. `None` if pullers connect to the socket.
     remote: Option<String>,
-    /// The number of the connection that was open when `up` returned.
+    /// The number of the connection that was open when `up` returned, so that `down` recognizes its
+    /// successor.
     connection: Mutex<Option<u64>>,
-    /// The reason of the last disconnect.
+    /// The reason of the last disconnect, until it is taken for the log.
     reason: Mutex<Option<String>>,
     /// Set while the peer rejects our credentials.
     denied: AtomicBool,
@@ -76,6 +78,7 @@ impl OmqDealer {
         Self::open(settings, traffic, options(settings).send_hwm(queued))
     }
 
+    /// Opens a socket without endpoints.
     fn open(settings: &Settings, traffic: &Traffic, options: Options) -> Result<Self> {
         let kind = match traffic {
             Traffic::Requests => SocketType::Dealer,
@@ -96,7 +99,13 @@ impl OmqDealer {
     }
 
     /// Waits until the set of connections satisfies a condition, and returns their numbers.
-    /// Disconnects pullers of other queues.
+    ///
+    /// On a PUSH socket that pullers connect to, pullers of other queues are disconnected and do
+    /// not count. Jobs that the engine has sent to them before are lost.
+    ///
+    /// # Errors
+    ///
+    /// The error of the engine if the socket is closed.
     async fn connections_until(
         &self,
         condition: impl Fn(&[u64]) -> bool + Send,
@@ -187,19 +196,16 @@ fn disconnect_reason(events: &mut MonitorStream) -> Option<String> {
     last
 }
 
-#[async_trait]
-impl SocketControl for OmqDealer {
-    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        self.endpoints.change(change).await
-    }
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        self.endpoints.close()
+impl HasEndpoints for OmqDealer {
+    fn endpoints(&self) -> &SocketEndpoints {
+        &self.endpoints
     }
 }
 
 #[async_trait]
 impl Dealer for OmqDealer {
+    /// Sends a message, or returns the frames if the queue of the peer is full. A PUSH socket that
+    /// pullers connect to chooses one of them in turn.
     fn try_send(&self, frames: Frames) -> Result<(), Frames> {
         match self.endpoints.socket.try_send(message_of(frames)) {
             Ok(()) => Ok(()),
@@ -219,6 +225,8 @@ impl Dealer for OmqDealer {
         let _ = tried.wait_for(|tried| *tried).await;
     }
 
+    /// Waits for a connection, and records its number. While pullers connect to the socket, any of
+    /// them counts.
     async fn up(&self) -> Result<()> {
         let connections = match &self.remote {
             Some(endpoint) => self.connect_until_accepted(endpoint).await,
@@ -234,6 +242,8 @@ impl Dealer for OmqDealer {
         self.denied.load(Ordering::Relaxed)
     }
 
+    /// Waits until the recorded connection is gone, although its endpoint may be connected anew by
+    /// then. Drops queued requests by disconnecting the endpoint; the next `up` connects it again.
     async fn down(&self) {
         let connection = *lock(&self.connection);
         let mut events = self.endpoints.socket.monitor();

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, Socket};
@@ -10,20 +11,23 @@ use polywire_core::Result;
 use super::error::engine_error;
 use super::limiter::ConnectionLimiter;
 use crate::endpoint::{Endpoint, EndpointChange, Side};
+use crate::engine::SocketControl;
 use crate::engine::error::cannot_bind;
 use crate::error::lock;
 
 /// A socket with the endpoints that it binds and connects to. Dropping the value stops the limiter,
 /// which holds the socket.
 pub(super) struct SocketEndpoints {
+    /// The socket of the engine. Clones are the same socket.
     pub(super) socket: Socket,
+    /// Bounds on inbound connections, in effect once an endpoint is bound.
     limiter: Arc<ConnectionLimiter>,
     /// BoundEndpoints endpoints: as requested, and with the real port.
     bound: Mutex<Vec<(Endpoint, String)>>,
     /// Endpoints to connect to. The engine reconnects to each of them until it is removed.
     connected: Mutex<Vec<Endpoint>>,
-    /// Monitor events since the first endpoint was added that [`ready`](Self::ready) has not
-    /// waited for.
+    /// Monitor events since the first endpoint was added that [`ready`](Self::ready) has not waited
+    /// for. Begun before the engine connects, so that no event is missed.
     events: Mutex<Option<MonitorStream>>,
 }
 
@@ -41,7 +45,7 @@ impl SocketEndpoints {
 
     /// Makes an endpoint change. Returns the endpoint with its real port, or `None` if nothing had
     /// to change.
-    pub(super) async fn change(
+    async fn change(
         &self,
         EndpointChange { side, adds, endpoint }: &EndpointChange,
     ) -> Result<Option<String>> {
@@ -145,7 +149,7 @@ impl SocketEndpoints {
     }
 
     /// Removes all endpoints and disconnects all peers. The socket stays open, so that received
-    /// messages can be read.
+    /// messages can be read. Messages on their way from the peers are lost.
     pub(super) async fn remove_all(&self) {
         let bound = std::mem::take(&mut *lock(&self.bound));
         let connected = std::mem::take(&mut *lock(&self.connected));
@@ -160,17 +164,30 @@ impl SocketEndpoints {
             let _ = self.socket.disconnect_peer(connection.connection_id).await;
         }
     }
-
-    /// Closes the socket. The future resolves when it has lingered.
-    pub(super) fn close(&self) -> BoxFuture<'static, ()> {
-        let socket = self.socket.clone();
-        // An error means that the socket is closed already.
-        async move { socket.close().await.unwrap_or_default() }.boxed()
-    }
 }
 
 impl Drop for SocketEndpoints {
     fn drop(&mut self) {
         self.limiter.stop();
+    }
+}
+
+/// A socket type of this engine: all of them change endpoints and close in the same way.
+pub(super) trait HasEndpoints: Send + Sync {
+    /// The socket and its endpoints.
+    fn endpoints(&self) -> &SocketEndpoints;
+}
+
+#[async_trait]
+impl<S: HasEndpoints> SocketControl for S {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        self.endpoints().change(change).await
+    }
+
+    /// Returns a future that closes the socket. The engine lingers meanwhile.
+    fn close(&self) -> BoxFuture<'static, ()> {
+        let socket = self.endpoints().socket.clone();
+        // An error means that the socket is closed already.
+        async move { socket.close().await.unwrap_or_default() }.boxed()
     }
 }

@@ -18,7 +18,9 @@ use crate::security::Admission;
 /// task is the one that enforces the bound.
 #[derive(Debug)]
 pub(super) struct ConnectionLimiter {
+    /// The bounds.
     admission: Admission,
+    /// The peers that have finished their handshake.
     connected: Mutex<ConnectedPeers>,
     /// The watching task. Absent until the socket binds its first endpoint.
     task: Mutex<Option<AbortHandle>>,
@@ -43,7 +45,8 @@ impl ConnectionLimiter {
         lock(&self.task).is_some() && lock(&self.connected).is_full(host, &self.admission)
     }
 
-    /// Starts the task that watches a socket, with the first endpoint that the socket binds.
+    /// Starts the task that watches a socket, with the first endpoint that the socket binds. A
+    /// socket that only connects chooses its peers itself, and needs no bounds.
     pub(super) fn watch(self: &Arc<Self>, socket: &Socket) {
         let mut task = lock(&self.task);
         if task.is_none() {
@@ -60,6 +63,9 @@ impl ConnectionLimiter {
     }
 
     /// Counts an event. Returns the connection to disconnect, if the event exceeds a bound.
+    ///
+    /// A connection beyond the bounds is counted until its disconnect event, so that the count
+    /// never falls twice for it.
     fn record(&self, event: &MonitorEvent) -> Option<u64> {
         let mut connected = lock(&self.connected);
         match event {
@@ -93,8 +99,11 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Counts all connections again, after events were missed. Returns the connections to
-    /// disconnect.
+    /// Counts all connections again, after events were missed because there were more than 1,024
+    /// unread ones. Returns the connections to disconnect: those beyond the bounds, beginning with
+    /// the newest.
+    ///
+    /// The events are restarted before the count. A connection that is in both is counted once.
     async fn recount(&self, socket: &Socket, events: &mut MonitorStream) -> Vec<u64> {
         // Restarted before the count. A connection in both is counted once.
         *events = socket.monitor();

@@ -32,10 +32,28 @@ pub(super) fn open(
     Ok((Socket::try_new(kind, options).map_err(engine_error)?, limiter))
 }
 
-/// Returns the options that all sockets share.
+/// Returns the options that all sockets share. Sockets change some of them, such as the high-water
+/// mark of a puller.
 ///
-/// All relevant options are set. By default the engine drops unsent messages at once, accepts
-/// messages of any size, and silently drops replies to a peer whose queue is full.
+/// All relevant options are set, because the engine's own defaults lose messages:
+///
+/// - `router_mandatory`: a reply to a peer that is gone or full fails or waits. The default drops
+///   it.
+///
+/// - `linger`: unsent messages are sent after a close. The default drops them.
+///
+/// - `max_message_size`: follows from the limits and the admission. The default has no bound.
+///
+/// - `send_hwm` and `recv_hwm`: 1,000 messages for each peer.
+///
+/// - `handshake_timeout`, `max_pending_handshakes` and `subscription_admission`: bounds on peers
+///   that have not proved who they are, or ask for too much.
+///
+/// - `heartbeat_interval`, `heartbeat_timeout` and `tcp_user_timeout`: detection of dead peers. A
+///   heartbeat detects nothing while our own writes are stuck; the kernel does, after six
+///   heartbeats.
+///
+/// - `reconnect`: pauses from 100 ms to 5 seconds.
 pub(super) fn options(settings: &Settings) -> Options {
     let Settings { limits, admission, .. } = settings;
     Options::default()

@@ -20,7 +20,9 @@ pub(super) fn received(socket: Socket) -> impl Stream<Item = Message> + Send {
 
 /// A receiver that can be stopped and then yields all messages that have arrived.
 pub(super) struct DrainingReceiver {
+    /// The socket, kept open for received messages.
     endpoints: Arc<SocketEndpoints>,
+    /// Set after all peers are disconnected.
     stopped: watch::Sender<bool>,
 }
 

@@ -21,6 +21,7 @@ use crate::wire::Frames;
 /// router](super::client_router::OmqClientRouter), which also reads the replies, reports lost
 /// connections and closes the socket.
 pub(super) struct RoutedPeer {
+    /// The socket of the client router.
     socket: Socket,
     /// The routing id of the peer.
     identity: Bytes,
@@ -52,6 +53,8 @@ impl SocketControl for RoutedPeer {
 
 #[async_trait]
 impl Dealer for RoutedPeer {
+    /// Sends a message to the peer, or returns the frames if its queue is full or it is gone. The
+    /// frames are cloned for the second case, in which the engine drops the message.
     fn try_send(&self, frames: Frames) -> Result<(), Frames> {
         let sent = self.socket.try_send_to(&self.identity, message_of(frames.clone()));
         self.is_full.store(matches!(sent, Err(TrySendError::Full(_))), Ordering::Relaxed);
@@ -64,6 +67,8 @@ impl Dealer for RoutedPeer {
         }
     }
 
+    /// Waits until some peer of the socket has room, and a little longer if that is not known to be
+    /// this one. So a send may find no room again, and waits anew.
     fn room(&self) -> BoxFuture<'_, ()> {
         let room = async {
             // The engine reports that some peer has room, and not which one.

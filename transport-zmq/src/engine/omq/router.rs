@@ -2,23 +2,20 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 use omq_tokio::{Message, PeerAuthentication, PeerPublicKey, SocketType, TrySendError};
 use polywire_core::transport::Sending;
 use polywire_core::{Identity, Result};
 
-use super::endpoints::SocketEndpoints;
+use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::error::engine_error;
 use super::frames::{frames_of, message_of};
 use super::options::{open, options};
 use super::receive::received;
 use crate::config::Settings;
-use crate::endpoint::EndpointChange;
-use crate::engine::{RequestOrigin, Router, SocketControl};
+use crate::engine::{RequestOrigin, Router};
 use crate::error::closed;
 use crate::security::curve::PublicKey;
 use crate::wire::Frames;
@@ -39,18 +36,15 @@ impl OmqRouter {
     }
 }
 
-#[async_trait]
-impl SocketControl for OmqRouter {
-    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        self.endpoints.change(change).await
-    }
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        self.endpoints.close()
+impl HasEndpoints for OmqRouter {
+    fn endpoints(&self) -> &SocketEndpoints {
+        &self.endpoints
     }
 }
 
 impl Router for OmqRouter {
+    /// Sends a reply at once if the queue of the peer has room, and waits for room otherwise. A
+    /// peer that disconnects ends the wait with `Unroutable`.
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
         let socket = &self.endpoints.socket;
         match socket.try_send_to(&peer, message_of(frames)) {

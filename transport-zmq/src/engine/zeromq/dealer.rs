@@ -26,9 +26,13 @@ use crate::wire::Frames;
 /// A DEALER socket that reconnects. Each connection has a socket of the crate and two tasks, one
 /// that writes and one that reads.
 pub(in crate::engine) struct ZeromqDealer {
+    /// The endpoint to connect to.
     endpoint: String,
+    /// The time for one attempt.
     connect_timeout: Duration,
+    /// The time for unsent messages after a close.
     linger: Duration,
+    /// The current connection, if there is one.
     connection: Mutex<Option<Connection>>,
     /// Sender of received messages, cloned into each reading task.
     received: mpsc::Sender<Frames>,
@@ -44,6 +48,7 @@ pub(in crate::engine) struct ZeromqDealer {
 struct Connection {
     /// Sender of messages to the writing task.
     unsent: mpsc::Sender<Frames>,
+    /// The task that writes.
     writer: JoinHandle<()>,
     /// Resolves when the reading task ends.
     lost: Option<oneshot::Receiver<()>>,
@@ -104,8 +109,10 @@ trait Events: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static {}
 
 impl<S: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static> Events for S {}
 
-/// Sends queued messages. Owns the sending half, so that no send is dropped halfway. Ends when the
-/// dealer drops the queue or the connection is lost.
+/// Sends queued messages. Owns the sending half, so that no send is dropped halfway.
+///
+/// Ends when the dealer drops the queue, after sending what is left, or when the connection is
+/// lost. Queued messages are dropped with the task then.
 async fn write(mut socket: DealerSendHalf, mut queue: mpsc::Receiver<Frames>) {
     while let Some(frames) = queue.recv().await {
         if socket.send(message_of(frames)).await.is_err() {
@@ -196,6 +203,7 @@ impl Dealer for ZeromqDealer {
         }
     }
 
+    /// Waits until the reading task has ended, then stops the writing task and drops its queue.
     async fn down(&self) {
         let lost = lock(&self.connection).as_mut().and_then(|connection| connection.lost.take());
         if let Some(lost) = lost {
