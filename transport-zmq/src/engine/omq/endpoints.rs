@@ -1,0 +1,193 @@
+//! Endpoints of a socket, and the peers that the socket reaches through them.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, Socket};
+use polywire_core::Result;
+
+use super::error::engine_error;
+use super::limiter::ConnectionLimiter;
+use crate::endpoint::{Endpoint, EndpointChange, Side};
+use crate::engine::SocketControl;
+use crate::engine::error::cannot_bind;
+use crate::error::lock;
+
+/// A socket with the endpoints that it binds and connects to. Dropping the value stops the limiter,
+/// which holds the socket.
+pub(super) struct SocketEndpoints {
+    /// The socket of the engine. Clones are the same socket.
+    pub(super) socket: Socket,
+    /// Bounds on inbound connections, in effect once an endpoint is bound.
+    limiter: Arc<ConnectionLimiter>,
+    /// BoundEndpoints endpoints: as requested, and with the real port.
+    bound: Mutex<Vec<(Endpoint, String)>>,
+    /// Endpoints to connect to. The engine reconnects to each of them until it is removed.
+    connected: Mutex<Vec<Endpoint>>,
+    /// Monitor events since the first endpoint was added that [`ready`](Self::ready) has not waited
+    /// for. Begun before the engine connects, so that no event is missed.
+    events: Mutex<Option<MonitorStream>>,
+}
+
+impl SocketEndpoints {
+    /// Wraps a new socket and its limiter.
+    pub(super) fn new((socket, limiter): (Socket, Arc<ConnectionLimiter>)) -> Self {
+        Self {
+            socket,
+            limiter,
+            bound: Mutex::default(),
+            connected: Mutex::default(),
+            events: Mutex::default(),
+        }
+    }
+
+    /// Makes an endpoint change. Returns the endpoint with its real port, or `None` if nothing had
+    /// to change.
+    async fn change(
+        &self,
+        EndpointChange { side, adds, endpoint }: &EndpointChange,
+    ) -> Result<Option<String>> {
+        match (side, adds) {
+            (Side::Bind, true) => self.bind(endpoint).await.map(Some),
+            (Side::Bind, false) => self.unbind(endpoint).await,
+            (Side::Connect, true) => self.connect(endpoint).await,
+            (Side::Connect, false) => self.disconnect(endpoint).await,
+        }
+    }
+
+    /// Binds an endpoint, with the limiter in place before the first peer can connect.
+    async fn bind(&self, endpoint: &Endpoint) -> Result<String> {
+        self.limiter.watch(&self.socket);
+        let real = self.socket.bind(endpoint.to_string()).await;
+        let real = real.map_err(|error| cannot_bind(endpoint, error))?.to_string();
+        lock(&self.bound).push((endpoint.clone(), real.clone()));
+        Ok(real)
+    }
+
+    /// Unbinds an endpoint, given as requested or with its real port, and disconnects its peers.
+    async fn unbind(&self, endpoint: &Endpoint) -> Result<Option<String>> {
+        let name = endpoint.to_string();
+        let found = {
+            let mut bound = lock(&self.bound);
+            let at =
+                bound.iter().position(|(requested, real)| *real == name || requested == endpoint);
+            at.map(|at| bound.swap_remove(at).1)
+        };
+        let Some(real) = found else { return Ok(None) };
+        self.socket.unbind(real.as_str()).await.map_err(engine_error)?;
+        // Unbinding leaves the connections open that were accepted at this endpoint.
+        for connection in self.socket.connections().await.map_err(engine_error)? {
+            if connection.endpoint.to_string() == real {
+                // An error means that the peer is gone already.
+                let _ = self.socket.disconnect_peer(connection.connection_id).await;
+            }
+        }
+        Ok(Some(real))
+    }
+
+    /// Connects to an endpoint, unless the socket does already. Returns before a peer is connected.
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Option<String>> {
+        let name = endpoint.to_string();
+        {
+            let mut connected = lock(&self.connected);
+            if connected.contains(endpoint) {
+                return Ok(None);
+            }
+            connected.push(endpoint.clone());
+            lock(&self.events).get_or_insert_with(|| self.socket.monitor());
+        }
+        if let Err(error) = self.socket.connect(name.as_str()).await {
+            // The next request for this endpoint has to try again.
+            lock(&self.connected).retain(|other| other != endpoint);
+            return Err(engine_error(error));
+        }
+        Ok(Some(name))
+    }
+
+    /// Stops connecting to an endpoint, and disconnects its peer.
+    async fn disconnect(&self, endpoint: &Endpoint) -> Result<Option<String>> {
+        {
+            let mut connected = lock(&self.connected);
+            let Some(at) = connected.iter().position(|other| other == endpoint) else {
+                return Ok(None);
+            };
+            connected.swap_remove(at);
+        }
+        let name = endpoint.to_string();
+        self.socket.disconnect(name.as_str()).await.map_err(engine_error)?;
+        Ok(Some(name))
+    }
+
+    /// Waits until each endpoint that the socket connects to is ready or unreachable for now. Waits
+    /// only once for the endpoints that were added before; a second call returns at once unless
+    /// more were added.
+    ///
+    /// `ready` returns the endpoints that are ready, or `None` if the socket is closed. Each
+    /// monitor event leads to another call of `ready`. If the future is dropped, later calls do not
+    /// wait for these endpoints any more.
+    pub(super) async fn ready(&self, ready: impl Fn() -> BoxFuture<'static, Option<Vec<String>>>) {
+        let Some(mut events) = lock(&self.events).take() else { return };
+        let mut unreachable = Vec::new();
+        while let Some(mut done) = ready().await {
+            done.extend_from_slice(&unreachable);
+            if lock(&self.connected).iter().all(|endpoint| done.contains(&endpoint.to_string())) {
+                return;
+            }
+            match events.recv().await {
+                Ok(
+                    MonitorEvent::ConnectDelayed { endpoint, .. }
+                    | MonitorEvent::ConnectStopped { endpoint, .. }
+                    | MonitorEvent::HandshakeFailed { endpoint, .. }
+                    | MonitorEvent::Disconnected { endpoint, .. },
+                ) => unreachable.push(endpoint.to_string()),
+                Err(MonitorRecvError::Closed) => return,
+                _ => {}
+            }
+        }
+    }
+
+    /// Removes all endpoints and disconnects all peers. The socket stays open, so that received
+    /// messages can be read. Messages on their way from the peers are lost.
+    pub(super) async fn remove_all(&self) {
+        let bound = std::mem::take(&mut *lock(&self.bound));
+        let connected = std::mem::take(&mut *lock(&self.connected));
+        // Each step fails only if the socket is closed.
+        for (_, real) in bound {
+            let _ = self.socket.unbind(real).await;
+        }
+        for endpoint in connected {
+            let _ = self.socket.disconnect(endpoint.to_string()).await;
+        }
+        for connection in self.socket.connections().await.unwrap_or_default() {
+            let _ = self.socket.disconnect_peer(connection.connection_id).await;
+        }
+    }
+}
+
+impl Drop for SocketEndpoints {
+    fn drop(&mut self) {
+        self.limiter.stop();
+    }
+}
+
+/// A socket type of this engine: all of them change endpoints and close in the same way.
+pub(super) trait HasEndpoints: Send + Sync {
+    /// The socket and its endpoints.
+    fn endpoints(&self) -> &SocketEndpoints;
+}
+
+#[async_trait]
+impl<S: HasEndpoints> SocketControl for S {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        self.endpoints().change(change).await
+    }
+
+    /// Returns a future that closes the socket. The engine lingers meanwhile.
+    fn close(&self) -> BoxFuture<'static, ()> {
+        let socket = self.endpoints().socket.clone();
+        // An error means that the socket is closed already.
+        async move { socket.close().await.unwrap_or_default() }.boxed()
+    }
+}

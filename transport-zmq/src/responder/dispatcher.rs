@@ -1,0 +1,315 @@
+//! Dispatch of received requests to the queues of their services.
+//!
+//! The socket is read at one place, [`Dispatcher::poll_requests`], by one reader at a time:
+//!
+//! - If there are several consumers, or none has begun, the task of the dispatcher reads. It waits
+//!   for room in the queue of each request, so a full queue holds up the other services.
+//!
+//! - A sole consumer reads the socket itself, in its own task. Passing a request from task to task
+//!   costs more than all other work on it, and most server sockets have one service.
+//!
+//! - While the window of a sole consumer is full, it reads ahead into its queue, so that
+//!   cancellations are not stuck behind requests. The bound of the queue also bounds the reading.
+//!
+//! Whenever consumers come, begin or go, the reader is chosen anew. The former reader may have
+//! polled the stream last, and be woken in place of the new one. So the new reader is always woken
+//! once, and then polls.
+
+#[cfg(test)]
+mod tests;
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::task::AtomicWaker;
+use futures_util::{StreamExt, stream};
+use polywire_core::message::ReplyTo;
+use polywire_core::transport::{Abandoned, Delivery, LogThrottle};
+use polywire_core::{Address, Limits, Message, Result, Window};
+
+use super::reply_router::ReplyRouter;
+use super::request::{ServiceRequest, undecodable};
+use super::service_queue::ServiceQueue;
+use super::services::Services;
+use crate::engine::{RequestOrigin, Router, SocketControl};
+use crate::error::lock;
+use crate::wire::{self, DecodeFailure, Frames, Role};
+
+/// The reader of a server socket.
+pub(super) struct Dispatcher {
+    /// The way back, which shares the socket.
+    replies: ReplyRouter,
+    limits: Limits,
+    /// The queues of all services. Locked once for each request that the task dispatches.
+    services: Mutex<Services>,
+    /// Set once, under the lock of `services`, before the queues are closed.
+    closed: AtomicBool,
+    /// The messages of the socket. Empty after the dispatcher is closed.
+    requests: Mutex<BoxStream<'static, (RequestOrigin, Frames)>>,
+    /// The number of the sole consumer, which reads the socket itself. 0 if the task reads.
+    reader: AtomicU64,
+    /// Wakes the task when it may have become the reader.
+    task: AtomicWaker,
+    /// Throttle for log lines of messages that cannot be read. Remote peers decide how many those
+    /// are.
+    rejections: LogThrottle,
+}
+
+impl Dispatcher {
+    /// Creates the dispatcher of an open socket. [`run`](Self::run) follows.
+    pub(super) fn new(router: Arc<dyn Router>, limits: Limits) -> Self {
+        Self {
+            requests: Mutex::new(router.requests()),
+            replies: ReplyRouter::new(router, limits),
+            limits,
+            services: Mutex::default(),
+            closed: AtomicBool::new(false),
+            reader: AtomicU64::new(0),
+            task: AtomicWaker::new(),
+            rejections: LogThrottle::new(),
+        }
+    }
+
+    /// The socket, for endpoint changes.
+    pub(super) fn socket(&self) -> &dyn SocketControl {
+        self.replies.socket()
+    }
+
+    /// Dispatches requests until the socket is closed. Pending while a sole consumer reads. If the
+    /// future is dropped, a request that waits for room is dropped with it.
+    pub(super) async fn run(self: Arc<Self>) {
+        while let Some((origin, frames)) = poll_fn(|cx| self.poll_task(cx)).await {
+            if let Some(request) = self.process(origin, frames) {
+                self.dispatch(request).await;
+            }
+        }
+    }
+
+    /// Returns the next message for the task, and wakes the task when it becomes the reader.
+    fn poll_task(&self, cx: &mut Context<'_>) -> Poll<Option<(RequestOrigin, Frames)>> {
+        self.task.register(cx.waker());
+        self.poll_requests(0, cx)
+    }
+
+    /// Returns the next request for a sole consumer. Pending if there are other consumers; then the
+    /// consumer is woken through its queue.
+    ///
+    /// Requests of other services, whose consumer may have come in between, go to their queue or
+    /// are refused.
+    pub(super) fn poll_read(
+        &self,
+        consumer: u64,
+        service: &Address,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Delivery>>> {
+        loop {
+            let Some((origin, frames)) = ready!(self.poll_requests(consumer, cx)) else {
+                return Poll::Ready(None);
+            };
+            match self.process(origin, frames) {
+                Some(request) if request.service == *service => {
+                    return Poll::Ready(Some(request.request));
+                }
+                Some(other) => self.dispatch_now(other),
+                None => {}
+            }
+        }
+    }
+
+    /// Reads on while the window of a sole consumer is full, so that cancellations arrive. Stops at
+    /// the bound of the queue.
+    ///
+    /// If the queue was empty, stops after the first request of the consumer's own service: the
+    /// consumer may have room by then, and takes that one next.
+    pub(super) fn poll_read_ahead(
+        &self,
+        consumer: u64,
+        service: &Address,
+        queue: &ServiceQueue,
+        cx: &mut Context<'_>,
+    ) {
+        let was_empty = queue.is_empty();
+        while queue.has_room() {
+            let Poll::Ready(Some((origin, frames))) = self.poll_requests(consumer, cx) else {
+                return;
+            };
+            let Some(request) = self.process(origin, frames) else { continue };
+            let is_own = request.service == *service;
+            self.dispatch_now(request);
+            if is_own && was_empty {
+                // The queue wakes the consumer, which then reads on.
+                return;
+            }
+        }
+    }
+
+    /// Returns the next message for the current reader. Pending for all others.
+    fn poll_requests(
+        &self,
+        reader: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<(RequestOrigin, Frames)>> {
+        let mut requests = lock(&self.requests);
+        // Checked under the lock: the stream wakes the task that polled it last, which must be the
+        // current reader.
+        match self.reader.load(Ordering::Acquire) == reader {
+            true => requests.poll_next_unpin(cx),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Decodes a message. Returns a request; cancellations and messages that name no service are
+    /// processed here.
+    ///
+    /// All other messages are dropped with a line in the log at level debug, since a peer may send
+    /// anything.
+    fn process(
+        &self,
+        RequestOrigin { address, identity }: RequestOrigin,
+        frames: Frames,
+    ) -> Option<ServiceRequest> {
+        let peer = ReplyTo::new(address);
+        match wire::decode(frames, &self.limits) {
+            Ok((Role::Request(service), mut message)) => {
+                message.reply_to = message.id.map(|_| peer);
+                message.peer = identity;
+                Some(ServiceRequest { service, request: Ok(Delivery::settled(message)) })
+            }
+            Ok((Role::Cancel(service), Message { id: Some(call), .. })) => {
+                let queue = lock(&self.services).queue(&service);
+                if let Some(queue) = queue {
+                    queue.abandon(&Abandoned::new(peer, call));
+                }
+                None
+            }
+            Ok((role, _)) => {
+                tracing::debug!(?peer, ?role, "dropped a message that is not a request");
+                None
+            }
+            Err(DecodeFailure { service, call, error }) => {
+                let request = undecodable(call, &peer, error);
+                let Some(service) = service else {
+                    self.reject(peer, request);
+                    return None;
+                };
+                Some(ServiceRequest { service, request })
+            }
+        }
+    }
+
+    /// Adds a request to the queue of its service, after waiting for room, or refuses it. Until
+    /// then no other message is read.
+    async fn dispatch(&self, ServiceRequest { service, request }: ServiceRequest) {
+        let queue = lock(&self.services).queue(&service);
+        let unserved = match queue {
+            Some(queue) => queue.push(request).await.err(),
+            None => Some(request),
+        };
+        if let Some(request) = unserved {
+            self.replies.refuse(request);
+        }
+    }
+
+    /// Adds a request to the queue of its service even beyond its bound, or refuses it. For a
+    /// reader that cannot wait; see [`ServiceQueue::push_beyond`] for the bound.
+    fn dispatch_now(&self, ServiceRequest { service, request }: ServiceRequest) {
+        let queue = lock(&self.services).queue(&service);
+        let unserved = match queue {
+            Some(queue) => queue.push_beyond(request).err(),
+            None => Some(request),
+        };
+        if let Some(request) = unserved {
+            self.replies.refuse(request);
+        }
+    }
+
+    /// Replies to a request that cannot be decoded and names no service. One that gets no reply is
+    /// logged, throttled.
+    fn reject(&self, peer: ReplyTo, request: Result<Delivery>) {
+        match request {
+            Ok(Delivery { mut message, .. }) => {
+                message.reply_to = Some(peer);
+                // Not awaited, as with a refusal.
+                drop(self.replies.send(message));
+            }
+            Err(error) => {
+                if let Some(count) = self.rejections.note() {
+                    tracing::warn!(?error, ?peer, count, "rejected requests that cannot be read");
+                }
+            }
+        }
+    }
+
+    /// The way back, for the senders of replies.
+    pub(super) fn replies(&self) -> &ReplyRouter {
+        &self.replies
+    }
+
+    /// Adds a consumer to the queue of a service, and returns both. The queue is closed if the
+    /// dispatcher is.
+    pub(super) fn add_consumer(
+        &self,
+        service: &Address,
+        window: Window,
+    ) -> (Arc<ServiceQueue>, u64) {
+        // Under the lock, so that no removal of the last consumer removes the queue in between.
+        let mut services = lock(&self.services);
+        let added = services.add_consumer(service, window, self.is_closed());
+        self.choose_reader(&services);
+        added
+    }
+
+    /// Removes a consumer. If it was the last one of its queue, refuses the queued requests.
+    pub(super) fn remove_consumer(&self, service: &Address, queue: &ServiceQueue, consumer: u64) {
+        let unserved = {
+            let mut services = lock(&self.services);
+            let unserved = services.remove_consumer(service, queue, consumer);
+            self.choose_reader(&services);
+            unserved
+        };
+        self.replies.refuse_all(unserved);
+    }
+
+    /// Records that a consumer has begun to take requests, which may make it the reader.
+    pub(super) fn begin_consuming(&self, consumer: u64) {
+        let mut services = lock(&self.services);
+        services.begin_consuming(consumer);
+        self.choose_reader(&services);
+    }
+
+    /// Makes the sole consumer the reader, or the task, and wakes all that may be it. Called under
+    /// the lock of the services after each change of the consumers.
+    fn choose_reader(&self, services: &Services) {
+        self.reader.store(services.sole_consumer().unwrap_or(0), Ordering::Release);
+        self.task.wake();
+        for queue in services.queues() {
+            queue.wake_consumers();
+        }
+    }
+
+    /// Closes all queues and the socket, and refuses queued requests. The future resolves when the
+    /// socket has lingered.
+    pub(super) fn close(&self) -> BoxFuture<'static, ()> {
+        let queues = {
+            let mut services = lock(&self.services);
+            // Under the lock, so that no consumer is added to an open queue after this.
+            self.closed.store(true, Ordering::Release);
+            services.take_queues()
+        };
+        for queue in queues {
+            self.replies.refuse_all(queue.close());
+        }
+        // Some engines do not close a socket that is still read.
+        *lock(&self.requests) = stream::empty().boxed();
+        self.replies.socket().close()
+    }
+
+    /// Returns whether the dispatcher is closed. Replies fail then.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
