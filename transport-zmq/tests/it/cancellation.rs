@@ -1,8 +1,7 @@
 //! Calls that their clients abandon.
 
-use polywire_zmq::Engine;
 #[cfg(feature = "engine-omq")]
-use polywire_zmq::Side;
+use polywire_zmq::{Engine, Side};
 use tokio::time::timeout;
 
 #[cfg(feature = "engine-omq")]
@@ -18,7 +17,7 @@ async fn abandoned_call_alone_is_cancelled_while_the_window_is_full() {
         let (kept, abandoned) = (start(&client, "hang", false), start(&client, "hang", false));
         until("the window is full", || server.running() == 2).await;
         // Further calls wait behind the window. One of them is abandoned, too.
-        let mut waiting: Vec<_> = (0..10).map(|_| start(&client, "who", false)).collect();
+        let mut waiting: Vec<_> = (0..10).map(|_| start(&client, "id", false)).collect();
         for call in &mut waiting {
             timeout(PATIENCE, call.handed_over()).await.unwrap();
         }
