@@ -75,7 +75,8 @@ pub struct Context {
     pub deadline: Option<Deadline>,
     /// The headers of the message.
     pub headers: Headers,
-    /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::transport::Delivery::attempt).
+    /// Which attempt this is, counted from 1; see
+    /// [`Delivery::attempt`](crate::transport::Delivery::attempt).
     pub attempt: u32,
     /// What happened to it before, if anything did that was noted: what earlier attempts said, and
     /// whether it was dead.

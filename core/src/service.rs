@@ -75,7 +75,8 @@ impl<F> fmt::Debug for ServiceFn<F> {
 pub struct Request {
     /// The method, the deadline, the headers and the arguments.
     pub message: Message,
-    /// Which attempt this is, counted from 1; see [`Delivery::attempt`](crate::transport::Delivery::attempt).
+    /// Which attempt this is, counted from 1; see
+    /// [`Delivery::attempt`](crate::transport::Delivery::attempt).
     pub attempt: u32,
     /// Whether carrying it out twice does no more than carrying it out once, so that it may be
     /// tried again when nobody knows what became of it: by a layer, or by the backend, which

@@ -54,8 +54,8 @@ use crate::message::Address;
 ///   and where that is full, sending waits.
 /// - **What failed** comes again not before the time that its [`RetryAfter`] says, counted as one
 ///   more attempt; a [dead letter](Outcome::DeadLetter) comes to nobody, until it is
-///   [redriven](DeadLetterQueue::redrive). With both goes what the attempts said. At no moment is it
-///   nowhere: what is put elsewhere is there before it is gone from here.
+///   [redriven](DeadLetterQueue::redrive). With both goes what the attempts said. At no moment is
+///   it nowhere: what is put elsewhere is there before it is gone from here.
 /// - **Closing** ends every receiver and fails every later send with [`Closed`]. Twice is once.
 /// - **Dropping** an end gives back what it held: unsettled requests go to another responder, or
 ///   fail their callers.
@@ -145,8 +145,9 @@ pub struct Capabilities {
     /// A server learns that a caller has stopped waiting for a call that it carries out. Without,
     /// it goes on until the deadline of the call.
     pub cancellation: bool,
-    /// A request that a server [declines](crate::transport::Outcome::Decline) goes to another one by itself.
-    /// Without, its caller sends it again, up to seven times, to whichever server comes next.
+    /// A request that a server [declines](crate::transport::Outcome::Decline) goes to another one
+    /// by itself. Without, its caller sends it again, up to seven times, to whichever server
+    /// comes next.
     pub declining: bool,
     /// The attempts at a delivery are counted, and not only told apart as the first and a later
     /// one.

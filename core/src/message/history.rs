@@ -8,9 +8,9 @@ use bytestring::ByteString;
 /// The failures of earlier attempts at a message, and whether it died of them and was sent on its
 /// way again.
 ///
-/// It travels with a message that was [given back](crate::transport::Outcome::Retry) with an error, or
-/// [dead-lettered](crate::transport::Outcome::DeadLetter). What nothing happened to has none. The texts are
-/// cut at [`History::ERROR_MAX`] bytes, since every hop pays for them.
+/// It travels with a message that was [given back](crate::transport::Outcome::Retry) with an error,
+/// or [dead-lettered](crate::transport::Outcome::DeadLetter). What nothing happened to has none.
+/// The texts are cut at [`History::ERROR_MAX`] bytes, since every hop pays for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct History {

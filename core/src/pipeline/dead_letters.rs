@@ -59,8 +59,8 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
         Self::of(transport, DeadLetterSource::Queue(queue.try_into().map_err(Into::into)?))
     }
 
-    /// Those of a service; see [`ServerBind::deliveries`](crate::rpc::ServerBind::deliveries). What is
-    /// redriven is carried out, and answered to nobody, since its caller has given up.
+    /// Those of a service; see [`ServerBind::deliveries`](crate::rpc::ServerBind::deliveries). What
+    /// is redriven is carried out, and answered to nobody, since its caller has given up.
     ///
     /// # Errors
     ///

@@ -90,8 +90,8 @@ impl<D: Dialect> Worker<D> {
         self.serve(service)
     }
 
-    /// WorkLoop with a service, such as a [`Router`](crate::Router) whose methods are kinds of jobs;
-    /// otherwise as [`work`](Self::work).
+    /// WorkLoop with a service, such as a [`Router`](crate::Router) whose methods are kinds of
+    /// jobs; otherwise as [`work`](Self::work).
     pub fn serve<S: Service>(self, service: S) -> Serving {
         self.works.run(service)
     }

@@ -19,9 +19,9 @@ use crate::transport::Sender;
 /// arguments; a method of `#[service]`, by [`Replier::current`].
 ///
 /// Once the caller is answered, what the handler returns is not sent: a failure is logged, and
-/// counted in [`ServerStats::failed_late`](crate::rpc::ServerStats::failed_late). Nor do the caller's
-/// deadline, and the caller, end the handler any more; what it calls from then on has deadlines of
-/// its own.
+/// counted in [`ServerStats::failed_late`](crate::rpc::ServerStats::failed_late). Nor do the
+/// caller's deadline, and the caller, end the handler any more; what it calls from then on has
+/// deadlines of its own.
 ///
 /// The request counts for the [`Window`](crate::Window), and is not settled, until the handler
 /// ends. So the work goes to another server if this one dies, as it does with any handler, and

@@ -28,9 +28,9 @@ impl Serving {
         Self { work: Box::pin(work), phases }
     }
 
-    /// Drains as soon as `signal` is ready, as [`ServerHandle::drain`](crate::rpc::ServerHandle::drain)
-    /// does, and is ready itself when what ran has finished. What takes too long is cut off by
-    /// whoever drops it.
+    /// Drains as soon as `signal` is ready, as
+    /// [`ServerHandle::drain`](crate::rpc::ServerHandle::drain) does, and is ready itself when
+    /// what ran has finished. What takes too long is cut off by whoever drops it.
     ///
     /// ```
     /// # use polywire_codec::MessagePack;

@@ -1,8 +1,8 @@
-//! The same service, the same file, over every carrier that is named: memory, ZeroMQ, RabbitMQ.
+//! One service over every transport that is named: memory, ZeroMQ, RabbitMQ.
 //!
 //! ```text
-//! cargo run --example carriers
-//! cargo run --features amqp --example carriers -- mem://demo zmq+tcp://127.0.0.1:5566 amqp://guest:guest@localhost
+//! cargo run --example transports
+//! cargo run --features amqp --example transports -- mem://demo zmq+tcp://127.0.0.1:5566 amqp://guest:guest@localhost
 //! ```
 
 #[path = "shared/calculator.rs"]
@@ -18,7 +18,7 @@ use self::calculator::{Abacus, CalculatorClient, CalculatorServer};
 async fn main() -> Result<(), Box<dyn Error>> {
     let named: Vec<_> = std::env::args().skip(1).collect();
     let by_default =
-        ["mem://demo", "zmq+tcp://127.0.0.1:5566", "zmq+ipc:///tmp/polywire-carriers.sock"];
+        ["mem://demo", "zmq+tcp://127.0.0.1:5566", "zmq+ipc:///tmp/polywire-transports.sock"];
     let urls = if named.is_empty() { by_default.map(str::to_owned).to_vec() } else { named };
     for url in urls {
         let carrier = url.split(':').next().unwrap_or_default();
