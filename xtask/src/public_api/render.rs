@@ -51,7 +51,7 @@ pub(crate) fn item(path: &str, item: &Item) -> Vec<String> {
 pub(crate) fn implementation(path: &str, block: &ItemImpl) -> Vec<String> {
     let (generics, target) = (&block.generics, &block.self_ty);
     let condition = &block.generics.where_clause;
-    if let Some((_, of, _)) = &block.trait_ {
+    if let Some((of, _)) = &block.trait_ {
         return vec![format!("{path}: {}", text(quote!(impl #generics #of for #target #condition)))];
     }
     let head = text(quote!(impl #generics #target #condition));
