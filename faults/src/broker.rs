@@ -1,4 +1,4 @@
-//! A node, to be disturbed while others use it.
+//! A node that a scenario disturbs while other processes use the node.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use polywire_rabbitmq_node::{Cluster, Node, Setup};
 use tokio::task::spawn_blocking;
 
-/// A node. What is done to it takes its time, and holds up no thread of the runtime.
+/// A shared node. Its operations block, and run on threads of their own.
 #[derive(Clone)]
 pub(crate) struct Broker {
     node: Arc<Mutex<Node>>,
@@ -27,22 +27,23 @@ impl Broker {
         Ok(Self { node: Arc::new(Mutex::new(node)), url, port, tls_port })
     }
 
-    /// Ends it as a crash would.
+    /// Kills the node with SIGKILL, as in a crash.
     pub(crate) async fn kill(&self) -> Result<()> {
-        self.with(Node::kill).await.context("the broker cannot be killed")
+        self.with(Node::kill).await.context("cannot kill the broker")
     }
 
-    /// Starts it again.
+    /// Starts the node again.
     pub(crate) async fn restart(&self) -> Result<()> {
-        self.with(Node::restart).await.context("the broker does not start again")
+        self.with(Node::restart).await.context("cannot start the broker again")
     }
 
-    /// What `rabbitmqctl` says.
+    /// Runs `rabbitmqctl`, and returns its output.
     pub(crate) async fn ctl<const N: usize>(&self, arguments: [&str; N]) -> Result<String> {
         let arguments = arguments.map(str::to_owned);
         self.with(move |node| node.ctl(&arguments.each_ref().map(String::as_str))).await
     }
 
+    /// Runs a blocking operation on the node.
     pub(crate) async fn with<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Node) -> io::Result<T> + Send + 'static,
@@ -54,7 +55,7 @@ impl Broker {
     }
 }
 
-/// A cluster of nodes.
+/// A shared cluster of nodes.
 #[derive(Clone)]
 pub(crate) struct Brokers {
     cluster: Arc<Mutex<Cluster>>,
@@ -68,7 +69,7 @@ impl Brokers {
         Ok(Self { cluster: Arc::new(Mutex::new(cluster)), url })
     }
 
-    /// Does something to one of them.
+    /// Runs a blocking operation on one node.
     pub(crate) async fn with<T: Send + 'static>(
         &self,
         node: usize,

@@ -57,10 +57,7 @@ fn measure(shell: &Shell) -> Result<Matrix> {
         cmd!(shell, "cargo test --locked {arguments...}").ignore_status().run()?;
     }
     let matrix = collect(shell)?;
-    println!(
-        "\n{}\nWith times and notes: target/conformance/matrix.html",
-        matrix.to_markdown()
-    );
+    println!("\n{}\nWith times and notes: target/conformance/matrix.html", matrix.to_markdown());
     check_conformance(&matrix)?;
     Ok(matrix)
 }
@@ -109,10 +106,7 @@ fn keep(folder: &Path, matrix: &Matrix) -> Result<()> {
 /// Fails unless all backends have reported, and are conformant.
 fn check_conformance(matrix: &Matrix) -> Result<()> {
     let names: Vec<_> = matrix.reports().iter().map(|report| report.backend.as_str()).collect();
-    ensure!(
-        names == BACKENDS,
-        "the reports are of {names:?}, expected {BACKENDS:?}"
-    );
+    ensure!(names == BACKENDS, "the reports are of {names:?}, expected {BACKENDS:?}");
     let lax = matrix.reports().iter().find(|report| !report.is_conformant());
     ensure!(
         lax.is_none(),
@@ -156,8 +150,7 @@ fn matrix_range(text: &str) -> Result<std::ops::Range<usize>> {
 
 /// Runs the suite many times at once on the backends that need no broker.
 fn stress(shell: &Shell, rounds: usize) -> Result<()> {
-    let _rounds =
-        shell.push_env("POLYWIRE_CONFORMANCE_STRESS", rounds.to_string());
+    let _rounds = shell.push_env("POLYWIRE_CONFORMANCE_STRESS", rounds.to_string());
     for arguments in ALONE {
         cmd!(shell, "cargo test --locked {arguments...}").run()?;
     }

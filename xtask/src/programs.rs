@@ -39,7 +39,8 @@ fn build(shell: &Shell, command: &[&str]) -> Result<Vec<Program>> {
     let workspace = shell.current_dir().canonicalize()?;
     let mut programs = Vec::new();
     for message in messages.lines() {
-        let message: Value = serde_json::from_str(message).context("cannot parse cargo's output")?;
+        let message: Value =
+            serde_json::from_str(message).context("cannot parse cargo's output")?;
         if let Some(path) = message["executable"].as_str() {
             programs.push(program(&message, path, &workspace)?);
         }
@@ -48,7 +49,8 @@ fn build(shell: &Shell, command: &[&str]) -> Result<Vec<Program>> {
 }
 
 fn program(message: &Value, path: &str, workspace: &std::path::Path) -> Result<Program> {
-    let text = |value: &Value| value.as_str().map(str::to_owned).context("a name in cargo's output");
+    let text =
+        |value: &Value| value.as_str().map(str::to_owned).context("a name in cargo's output");
     let manifest = PathBuf::from(text(&message["manifest_path"])?);
     let folder = manifest.parent().context("the folder of a manifest")?.to_owned();
     let below = folder.strip_prefix(workspace).unwrap_or(&folder).display().to_string();

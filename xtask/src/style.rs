@@ -1,5 +1,5 @@
-//! Checks of style: plain English, short files, no import cycles, sorted manifests, and a list of the
-//! public surface that is up to date.
+//! Checks of style: plain English, short files, no import cycles, sorted manifests, and a list of
+//! the public surface that is up to date.
 
 mod cycles;
 mod finding;
@@ -29,7 +29,8 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     for check in &checks {
         println!("{check}");
     }
-    let failed: Vec<_> = checks.iter().filter(|check| check.has_failed()).map(Check::name).collect();
+    let failed: Vec<_> =
+        checks.iter().filter(|check| check.has_failed()).map(Check::name).collect();
     if failed.is_empty() {
         return Ok(());
     }

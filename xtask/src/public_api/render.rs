@@ -52,7 +52,10 @@ pub(crate) fn implementation(path: &str, block: &ItemImpl) -> Vec<String> {
     let (generics, target) = (&block.generics, &block.self_ty);
     let condition = &block.generics.where_clause;
     if let Some((of, _)) = &block.trait_ {
-        return vec![format!("{path}: {}", text(quote!(impl #generics #of for #target #condition)))];
+        return vec![format!(
+            "{path}: {}",
+            text(quote!(impl #generics #of for #target #condition))
+        )];
     }
     let head = text(quote!(impl #generics #target #condition));
     let methods = block.items.iter().filter_map(|item| match item {
@@ -114,9 +117,8 @@ fn derives(attributes: &[Attribute]) -> Vec<String> {
         Meta::List(list) if list.path.is_ident("derive") => Some(list.tokens.to_string()),
         _ => None,
     });
-    let names = lists.flat_map(|list| {
-        list.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()
-    });
+    let names = lists
+        .flat_map(|list| list.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>());
     names.filter(|name| !name.is_empty()).collect()
 }
 

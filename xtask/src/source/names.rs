@@ -90,9 +90,7 @@ fn collect(code: TokenStream, prefix: &[String], found: &mut Vec<Vec<String>>) {
                 while is_path_separator(&tokens[at..]) {
                     match tokens.get(at + 2) {
                         Some(TokenTree::Ident(next)) => path.push(next.to_string()),
-                        Some(TokenTree::Group(group))
-                            if group.delimiter() == Delimiter::Brace =>
-                        {
+                        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => {
                             collect(group.stream(), &path, found);
                         }
                         _ => break,

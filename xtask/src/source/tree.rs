@@ -107,8 +107,8 @@ impl CrateTree {
     }
 
     /// Finds the file that defines the item which a path names, as seen from a module. Imports and
-    /// re-exports are followed. Returns `None` for items of other crates, for modules, and for names
-    /// that macros define.
+    /// re-exports are followed. Returns `None` for items of other crates, for modules, and for
+    /// names that macros define.
     pub(crate) fn resolve(&self, from: &[String], path: &[String]) -> Option<Target> {
         self.resolve_within(from, path, DEPTH_MAX)
     }

@@ -1,7 +1,7 @@
 //! Import cycles between the files of a crate.
 //!
-//! An import counts for the file that defines the item, through all re-exports. So a module that only
-//! declares and re-exports is never part of a cycle.
+//! An import counts for the file that defines the item, through all re-exports. So a module that
+//! only declares and re-exports is never part of a cycle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

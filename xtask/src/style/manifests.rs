@@ -28,7 +28,8 @@ fn unsorted(manifest: &str) -> Vec<String> {
         } else if line.is_empty() {
             last.clear();
         }
-        let is_sorted_table = table.ends_with("dependencies") || table.starts_with("workspace.lints");
+        let is_sorted_table =
+            table.ends_with("dependencies") || table.starts_with("workspace.lints");
         let key = line.split(['.', ' ', '=']).next().unwrap_or_default();
         if !is_sorted_table || key.is_empty() || line.starts_with(['[', '#', ' ', '}', ']']) {
             continue;

@@ -40,8 +40,7 @@ pub(crate) fn banned_words(files: &[SourceFile]) -> Check {
     Check::share("banned words", "comment lines have a banned word", findings, total, 3)
 }
 
-const OPENERS: [&str; 9] =
-    ["What", "Who", "Whom", "Whose", "Where", "How", "Whether", "Of", "Why"];
+const OPENERS: [&str; 9] = ["What", "Who", "Whom", "Whose", "Where", "How", "Whether", "Of", "Why"];
 
 /// Words and phrases without a fixed meaning in messaging, in lower case.
 const BANNED: [&[&str]; 31] = [
@@ -114,7 +113,8 @@ mod tests {
 
     #[test]
     fn banned_words_are_whole_words_in_comments() {
-        let text = "// Nobody hears.\n// A teller takes in-process calls.\nlet told = 1;\n/// Fine.\n";
+        let text =
+            "// Nobody hears.\n// A teller takes in-process calls.\nlet told = 1;\n/// Fine.\n";
         let check = banned_words(&file(text)).to_string();
         assert!(check.contains("2 of 3 comment lines"), "{check}");
         let text = "// It is overdue, and the storyline is told_off.\n";

@@ -71,7 +71,13 @@ impl fmt::Display for Outcome {
     /// One line; the whole output of a program that failed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.is_ok { "ok" } else { "FAILED" };
-        write!(f, "{:6.1} s  {verdict:6}  {}: {}", self.took.as_secs_f64(), self.name, self.counts)?;
+        write!(
+            f,
+            "{:6.1} s  {verdict:6}  {}: {}",
+            self.took.as_secs_f64(),
+            self.name,
+            self.counts
+        )?;
         if self.is_ok { Ok(()) } else { write!(f, "\n{}", self.text) }
     }
 }
@@ -98,7 +104,10 @@ impl Summary {
         if failed.is_empty() {
             return Ok(());
         }
-        bail!("tests failed in {}; their output is above, and in target/test-output", failed.join(", "))
+        bail!(
+            "tests failed in {}; their output is above, and in target/test-output",
+            failed.join(", ")
+        )
     }
 }
 

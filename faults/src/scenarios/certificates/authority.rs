@@ -1,4 +1,4 @@
-//! An authority that signs whatever it is asked to.
+//! A certificate authority.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ pub(super) struct Authority {
     pem: String,
 }
 
-/// Whether a certificate is still good.
+/// The validity of a certificate.
 #[derive(Clone, Copy)]
 pub(super) enum Validity {
     Now,
@@ -28,7 +28,7 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), pem })
     }
 
-    /// A certificate for a host, or for a user.
+    /// Issues a certificate for a host or a user.
     pub(super) fn issue(&self, name: &str, validity: Validity) -> Result<Certificate> {
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, name);

@@ -1,12 +1,12 @@
-//! The ends whose links are disturbed.
+//! The endpoint handles whose connections are disturbed.
 
 use std::fmt;
 
 use crate::traffic::Pattern;
 
-/// The end whose link is disturbed; the others have good ones.
+/// The endpoint handle with the disturbed connection; the other side has a good one.
 #[derive(Clone, Copy)]
-pub(super) enum Role {
+pub(super) enum HandleKind {
     Requester,
     Responder,
     Pusher,
@@ -15,7 +15,7 @@ pub(super) enum Role {
     Subscriber,
 }
 
-impl Role {
+impl HandleKind {
     pub(super) const ALL: [Self; 6] = [
         Self::Requester,
         Self::Responder,
@@ -44,13 +44,13 @@ impl Role {
         }
     }
 
-    /// Whether it is the end that begins the operations.
+    /// Returns true for a handle that starts operations.
     pub(super) fn is_sending(self) -> bool {
         matches!(self, Self::Requester | Self::Pusher | Self::Publisher)
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for HandleKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

@@ -1,4 +1,4 @@
-//! What befalls a link.
+//! Faults of a connection.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use polywire_conformance::{Direction, Proxy};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::HEARTBEAT;
-use crate::patience::within;
+use crate::wait::within;
 
-/// What befalls a link.
+/// A fault of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Trouble {
+pub(super) enum LinkFault {
     Cut,
     CutMidFrame,
     HoleToServer,
@@ -23,7 +23,7 @@ pub(super) enum Trouble {
 
 const DELAY: Duration = Duration::from_secs(2);
 
-impl Trouble {
+impl LinkFault {
     pub(super) const ALL: [Self; 5] =
         [Self::Cut, Self::CutMidFrame, Self::HoleToServer, Self::HoleToClient, Self::Delay];
 
@@ -37,14 +37,15 @@ impl Trouble {
         }
     }
 
-    /// Lets it pass. A black hole lasts until its victim has noticed; how long that took.
-    pub(super) async fn pass(self, proxy: &Proxy, victim: &Amqp) -> Result<Option<Duration>> {
+    /// Injects the fault, and waits until it has passed. A black hole lasts until the victim has
+    /// noticed; returns the time that took.
+    pub(super) async fn inject(self, proxy: &Proxy, victim: &Amqp) -> Result<Option<Duration>> {
         let mut events = victim.events();
         connected(&mut events).await?;
         match self {
             Self::Cut => proxy.sever(),
             Self::CutMidFrame => {
-                // Where messages of some size go depends on the role.
+                // The direction of large messages depends on the handle.
                 proxy.cut_mid_frame(Direction::ToServer);
                 proxy.cut_mid_frame(Direction::ToClient);
                 lost(&mut events).await?;
@@ -58,7 +59,7 @@ impl Trouble {
             }
             Self::Delay => {
                 proxy.delay(DELAY);
-                // It lasts for some round trips.
+                // The delay lasts for several round trips.
                 sleep(DELAY * 4).await;
                 proxy.heal();
             }
@@ -76,24 +77,25 @@ async fn swallow(
     proxy.black_hole(direction);
     lost(events).await?;
     let first = start.elapsed();
-    // There are two. One that was just being made again, on a busy machine, is not told of.
+    // A transport has two connections. On a busy machine, the second may be reconnecting: then no
+    // event follows.
     let both = timeout(HEARTBEAT * 5, lost(events)).await;
     let noticed = if both.is_ok() { start.elapsed() } else { first };
     proxy.heal();
     Ok(noticed)
 }
 
-/// Waits until both connections are there.
+/// Waits until both connections are established.
 async fn connected(events: &mut ConnectionEvents) -> Result<()> {
-    within("both connections are there", async {
-        let mut there = [false; 2];
-        while there != [true; 2] {
-            let event = events.next().await.context("the transport is there")?;
+    within("both connections are established", async {
+        let mut connected = [false; 2];
+        while connected != [true; 2] {
+            let event = events.next().await.context("the transport is closed")?;
             match event.change {
                 Change::Connected { .. } | Change::Restored { .. } => {
-                    there[event.purpose as usize] = true
+                    connected[event.purpose as usize] = true
                 }
-                Change::Lost(_) | Change::Refused(_) => there[event.purpose as usize] = false,
+                Change::Lost(_) | Change::Refused(_) => connected[event.purpose as usize] = false,
                 _ => {}
             }
         }
@@ -106,7 +108,7 @@ async fn connected(events: &mut ConnectionEvents) -> Result<()> {
 async fn lost(events: &mut ConnectionEvents) -> Result<()> {
     within("a connection is lost", async {
         loop {
-            let event = events.next().await.context("the transport is there")?;
+            let event = events.next().await.context("the transport is closed")?;
             if matches!(event.change, Change::Lost(_)) {
                 return Ok(());
             }
@@ -115,7 +117,7 @@ async fn lost(events: &mut ConnectionEvents) -> Result<()> {
     .await?
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for LinkFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

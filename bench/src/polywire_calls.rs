@@ -1,4 +1,4 @@
-//! polywire itself.
+//! The subjects that use polywire.
 
 use std::io::Write;
 
@@ -14,6 +14,7 @@ use serde_bytes::ByteBuf;
 
 use crate::load::Echo;
 
+/// Serves bytes without encoding.
 pub(crate) async fn serve_raw(url: &str) -> Result<()> {
     serve(
         url,
@@ -24,6 +25,7 @@ pub(crate) async fn serve_raw(url: &str) -> Result<()> {
     .await
 }
 
+/// Serves a typed method in MessagePack.
 pub(crate) async fn serve_typed(url: &str) -> Result<()> {
     serve(url, Router::new(MessagePack).method("echo", |body: ByteBuf| async move { Ok(body) }))
         .await
@@ -38,7 +40,9 @@ async fn serve(url: &str, service: impl Service) -> Result<()> {
     };
     let server = Server::bind(&transport, "echo").window(Window::new(1024)).await?;
     let at = match zmq {
-        Some(zmq) => format!("zmq+{}", zmq.local_endpoints().first().context("bound to nothing")?),
+        Some(zmq) => {
+            format!("zmq+{}", zmq.local_endpoints().first().context("the server has no endpoint")?)
+        }
         None => url.to_owned(),
     };
     println!("{at}");
