@@ -29,6 +29,7 @@ const REQUESTS: &str = "bench.requests";
 const REPLIES: &str = "bench.replies";
 const PREFETCH: u16 = 1024;
 
+/// Prints the URL when ready, and echoes requests until the connection is lost.
 pub(crate) async fn serve(url: &str) -> Result<()> {
     let (publisher, channel, mut requests) = open(url, REQUESTS).await?;
     println!("{url}");
@@ -58,7 +59,7 @@ pub(crate) async fn serve(url: &str) -> Result<()> {
 
 /// A caller: a call id, a table of waiting calls, a wake-up. No call waits for its confirm.
 #[derive(Clone)]
-pub(crate) struct Caller(Arc<Inner>);
+pub(crate) struct LapinCaller(Arc<Inner>);
 
 struct Inner {
     publisher: Publisher,
@@ -69,7 +70,8 @@ struct Inner {
     _channel: Arc<Channel>,
 }
 
-impl Caller {
+impl LapinCaller {
+    /// Opens a connection for requests and one for replies.
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let (publisher, channel, replies) = open(url, REPLIES).await?;
         let (confirms, confirmed) = mpsc::unbounded_channel();
@@ -82,7 +84,7 @@ impl Caller {
     }
 }
 
-impl Echo for Caller {
+impl Echo for LapinCaller {
     async fn echo(&self, body: Bytes) -> Result<Bytes> {
         let id = self.0.last.fetch_add(1, Ordering::Relaxed);
         let (answer, reply) = oneshot::channel();

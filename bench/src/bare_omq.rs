@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::load::{BODY, Echo, Figures, Load};
 
+/// Binds to a free port, prints the endpoint, and echoes requests.
 pub(crate) async fn serve() -> Result<()> {
     let router = Socket::try_new(SocketType::Router, options())?;
     println!("{}", router.bind("tcp://127.0.0.1:0").await?);
@@ -63,7 +64,7 @@ pub(crate) async fn flood(url: &str, load: Load) -> Result<Figures> {
 
 /// The minimal caller: a call id, a table of waiting calls, a wake-up.
 #[derive(Clone)]
-pub(crate) struct Caller(Arc<Inner>);
+pub(crate) struct OmqCaller(Arc<Inner>);
 
 struct Inner {
     dealer: Socket,
@@ -71,7 +72,8 @@ struct Inner {
     last: AtomicU64,
 }
 
-impl Caller {
+impl OmqCaller {
+    /// Connects, and waits up to five seconds for the handshake.
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let inner = Arc::new(Inner {
             dealer: connect(url).await?,
@@ -83,7 +85,7 @@ impl Caller {
     }
 }
 
-impl Echo for Caller {
+impl Echo for OmqCaller {
     async fn echo(&self, body: Bytes) -> Result<Bytes> {
         let id = self.0.last.fetch_add(1, Ordering::Relaxed);
         let (answer, reply) = oneshot::channel();

@@ -14,7 +14,9 @@ pub(crate) const BODY: [u8; 64] = [7; 64];
 /// The load on a subject.
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
+    /// Calls in flight at any time.
     pub(crate) in_flight: usize,
+    /// The duration of the measurement, without the warm-up.
     pub(crate) duration: Duration,
 }
 
@@ -23,6 +25,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 
 /// A caller of an echo service.
 pub(crate) trait Echo: Clone + Send + Sync + 'static {
+    /// Calls the service, and returns the body of the reply.
     fn echo(&self, body: Bytes) -> impl Future<Output = Result<Bytes>> + Send;
 }
 
@@ -67,13 +70,16 @@ impl Load {
 /// The result of a measurement.
 #[derive(Clone, Copy)]
 pub(crate) struct Figures {
+    /// Calls that completed during the measurement.
     pub(crate) calls: u64,
+    /// The duration of the measurement.
     pub(crate) took: Duration,
     /// CPU time of both processes, warm-up included.
     pub(crate) cpu: Duration,
 }
 
 impl Figures {
+    /// Returns the throughput.
     pub(crate) fn calls_per_second(&self) -> f64 {
         self.calls as f64 / self.took.as_secs_f64()
     }

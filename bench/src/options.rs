@@ -23,10 +23,12 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Returns the subjects in the order of the command line.
     pub(crate) fn subjects(&self) -> &[Subject] {
         if self.subjects.is_empty() { &Subject::ALL } else { &self.subjects }
     }
 
+    /// Returns true if a subject needs RabbitMQ.
     pub(crate) fn needs_broker(&self) -> bool {
         self.subjects().iter().any(|subject| subject.needs_broker())
     }

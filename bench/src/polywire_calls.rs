@@ -51,10 +51,11 @@ async fn serve(url: &str, service: impl Service) -> Result<()> {
     Ok(())
 }
 
+/// A caller without encoding.
 #[derive(Clone)]
-pub(crate) struct Raw(Requester);
+pub(crate) struct RawCaller(Requester);
 
-impl Raw {
+impl RawCaller {
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let transport = polywire::connect(url).await?;
         Ok(Self(
@@ -63,7 +64,7 @@ impl Raw {
     }
 }
 
-impl Echo for Raw {
+impl Echo for RawCaller {
     async fn echo(&self, body: Bytes) -> Result<Bytes> {
         let mut message = Message::request("echo".try_into()?, Deadline::after_ms(30_000));
         message.body = body.into();
@@ -71,17 +72,18 @@ impl Echo for Raw {
     }
 }
 
+/// A caller with typed arguments and results.
 #[derive(Clone)]
-pub(crate) struct Typed(Client<MessagePack>);
+pub(crate) struct TypedCaller(Client<MessagePack>);
 
-impl Typed {
+impl TypedCaller {
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let transport = polywire::connect(url).await?;
         Ok(Self(Client::connect(&transport, "echo", MessagePack).await?))
     }
 }
 
-impl Echo for Typed {
+impl Echo for TypedCaller {
     async fn echo(&self, body: Bytes) -> Result<Bytes> {
         let reply: ByteBuf = self.0.call("echo", serde_bytes::Bytes::new(&body)).await?;
         Ok(reply.into_vec().into())

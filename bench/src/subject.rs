@@ -28,6 +28,7 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
+    /// All subjects, in the order of the table.
     pub(crate) const ALL: [Self; 8] = [
         Self::OmqLoop,
         Self::OmqCalls,
@@ -39,6 +40,7 @@ impl Subject {
         Self::AmqpTyped,
     ];
 
+    /// Returns the name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::OmqLoop => "omq-loop",
@@ -52,6 +54,11 @@ impl Subject {
         }
     }
 
+    /// Finds a subject by name.
+    ///
+    /// # Errors
+    ///
+    /// If there is none; the error lists the names.
     pub(crate) fn named(name: &str) -> Result<Self> {
         let known = || Self::ALL.map(Self::name).join(", ");
         Self::ALL
@@ -60,6 +67,7 @@ impl Subject {
             .with_context(|| format!("subjects: {}", known()))
     }
 
+    /// Returns true if the subject needs RabbitMQ.
     pub(crate) fn needs_broker(self) -> bool {
         matches!(self, Self::LapinCalls | Self::AmqpRaw | Self::AmqpDirect | Self::AmqpTyped)
     }
@@ -83,17 +91,17 @@ impl Subject {
     pub(crate) async fn call(self, url: &str, load: Load) -> Result<Figures> {
         match self {
             Self::OmqLoop => bare_omq::flood(url, load).await,
-            Self::OmqCalls => load.run(bare_omq::Caller::connect(url).await?).await,
-            Self::LapinCalls => load.run(bare_lapin::Caller::connect(url).await?).await,
+            Self::OmqCalls => load.run(bare_omq::OmqCaller::connect(url).await?).await,
+            Self::LapinCalls => load.run(bare_lapin::LapinCaller::connect(url).await?).await,
             Self::ZmqRaw | Self::AmqpRaw => {
-                load.run(polywire_calls::Raw::connect(url).await?).await
+                load.run(polywire_calls::RawCaller::connect(url).await?).await
             }
             Self::AmqpDirect => {
-                load.run(polywire_calls::Raw::connect(&format!("{url}?reply_mode=direct")).await?)
+                load.run(polywire_calls::RawCaller::connect(&format!("{url}?reply_mode=direct")).await?)
                     .await
             }
             Self::ZmqTyped | Self::AmqpTyped => {
-                load.run(polywire_calls::Typed::connect(url).await?).await
+                load.run(polywire_calls::TypedCaller::connect(url).await?).await
             }
         }
     }

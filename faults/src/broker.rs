@@ -11,16 +11,25 @@ use tokio::task::spawn_blocking;
 #[derive(Clone)]
 pub(crate) struct Broker {
     node: Arc<Mutex<Node>>,
+    /// The URL of the default virtual host.
     pub(crate) url: String,
+    /// The port for AMQP.
     pub(crate) port: u16,
+    /// The port for AMQP over TLS, if the node has certificates.
     pub(crate) tls_port: Option<u16>,
 }
 
 impl Broker {
+    /// Starts a node with the default configuration.
     pub(crate) async fn start() -> Result<Self> {
         Self::start_with(Setup::new()).await
     }
 
+    /// Starts a node with a configuration.
+    ///
+    /// # Errors
+    ///
+    /// If RabbitMQ is not installed, or if the node does not start.
     pub(crate) async fn start_with(setup: Setup) -> Result<Self> {
         let node = spawn_blocking(|| setup.start()).await??;
         let (url, port, tls_port) = (node.url(), node.port(), node.tls_port());
@@ -43,7 +52,13 @@ impl Broker {
         self.with(move |node| node.ctl(&arguments.each_ref().map(String::as_str))).await
     }
 
-    /// Runs a blocking operation on the node.
+    /// Runs a blocking operation on the node, which waits for other operations on the same node.
+    ///
+    /// The operation completes even if the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operation.
     pub(crate) async fn with<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Node) -> io::Result<T> + Send + 'static,
@@ -59,10 +74,16 @@ impl Broker {
 #[derive(Clone)]
 pub(crate) struct Brokers {
     cluster: Arc<Mutex<Cluster>>,
+    /// The URL of the default virtual host, with all nodes.
     pub(crate) url: String,
 }
 
 impl Brokers {
+    /// Starts the nodes, and joins them.
+    ///
+    /// # Errors
+    ///
+    /// If RabbitMQ is not installed, or if a node does not start or join.
     pub(crate) async fn start(nodes: usize) -> Result<Self> {
         let cluster = spawn_blocking(move || Cluster::start(nodes)).await??;
         let url = cluster.url();

@@ -19,9 +19,11 @@ pub(crate) const SERVICE: &str = "adding";
 /// A load of calls.
 #[derive(Clone, Copy)]
 pub(crate) struct Calls {
+    /// The number of calls.
     pub(crate) total: usize,
     /// Calls in flight at any time.
     pub(crate) callers: usize,
+    /// The timeout of each call.
     pub(crate) timeout: Duration,
     /// Pause of each caller between two calls.
     pub(crate) pause: Duration,
@@ -80,6 +82,10 @@ impl Calls {
 }
 
 /// Makes one call, and records its end.
+///
+/// # Errors
+///
+/// The error of the call, which is recorded as well.
 pub(crate) async fn call(
     client: &Client<MessagePack>,
     timeout: Duration,

@@ -20,6 +20,7 @@ pub(crate) const QUEUE: &str = "sums";
 /// A load of jobs.
 #[derive(Clone, Copy)]
 pub(crate) struct Jobs {
+    /// The number of jobs.
     pub(crate) total: usize,
     /// Pushes in flight at any time.
     pub(crate) pushers: usize,
@@ -30,6 +31,10 @@ pub(crate) struct Jobs {
 impl Jobs {
     /// Pushes all jobs, or fewer if the recorder is stopped before. Repeats each push until the
     /// broker acknowledges the job.
+    ///
+    /// # Errors
+    ///
+    /// If the pusher cannot connect. A push that fails is repeated after 10 ms.
     pub(crate) async fn push(self, amqp: &Amqp, recorder: &Arc<Recorder>) -> Result<()> {
         let pusher =
             Pusher::connect(amqp, QUEUE, MessagePack).await.context("cannot connect a pusher")?;

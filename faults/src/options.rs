@@ -27,14 +27,17 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Returns the scenarios in the order of the command line.
     pub(crate) fn scenarios(&self) -> &[Scenario] {
         if self.scenarios.is_empty() { Scenario::ALL } else { &self.scenarios }
     }
 
+    /// Returns the size of the run.
     pub(crate) fn size(&self) -> Size {
         if self.quick { Size::Quick } else { Size::Full }
     }
 
+    /// Returns the duration of the soak.
     pub(crate) fn soak(&self) -> Duration {
         Duration::from_mins(self.minutes)
     }

@@ -110,6 +110,7 @@ impl Recorder {
         self.stopped.store(true, Ordering::Release);
     }
 
+    /// Returns true once the load is stopped.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
@@ -119,14 +120,17 @@ impl Recorder {
         lock(&self.figures).insert(name, value.to_string());
     }
 
+    /// Returns the operations by outcome, as counted so far.
     pub(crate) fn summary(&self) -> Sum {
         self.operations.sum()
     }
 
+    /// Returns the failures by kind.
     pub(crate) fn failures(&self) -> BTreeMap<String, usize> {
         lock(&self.failures).clone()
     }
 
+    /// Returns the measured figures by name.
     pub(crate) fn figures(&self) -> BTreeMap<&'static str, String> {
         lock(&self.figures).clone()
     }
@@ -142,6 +146,10 @@ impl Recorder {
     }
 
     /// Waits until so many operations have ended.
+    ///
+    /// # Errors
+    ///
+    /// If that takes longer than [`WAIT_MAX`].
     pub(crate) async fn until_ended(&self, operations: usize) -> Result<()> {
         until(&format!("{operations} operations have ended"), || self.ended() >= operations).await
     }

@@ -39,6 +39,7 @@ pub struct Report {
 }
 
 impl Report {
+    /// Creates the report of a run from its recorder and its outcome.
     pub(crate) fn new(
         scenario: &Scenario,
         plan: &Plan,

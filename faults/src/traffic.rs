@@ -56,6 +56,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 const BRIEF: Duration = Duration::from_secs(15);
 
 impl Traffic {
+    /// Opens both endpoint handles, and starts the operations.
+    ///
+    /// # Errors
+    ///
+    /// If a handle cannot be opened.
     pub(crate) async fn start(
         pattern: Pattern,
         name: &str,
@@ -86,6 +91,10 @@ impl Traffic {
     }
 
     /// Waits until an operation that starts after this call is acknowledged and received.
+    ///
+    /// # Errors
+    ///
+    /// If that takes longer than two minutes.
     pub(crate) async fn until_flowing(&self) -> Result<()> {
         until_some("an operation is acknowledged and received", || self.state.operate()).await
     }

@@ -50,7 +50,7 @@ fn difference(case: &Path, library: &Path) -> Option<String> {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     let file = root().join(case).with_extension("stderr");
     if std::env::var_os("POLYWIRE_UI").is_some_and(|it| it == "write") {
-        fs::write(&file, without_footer(&errors)).unwrap();
+        fs::write(&file, stable(&errors)).unwrap();
     }
     let expected = fs::read_to_string(file).unwrap_or_default();
     if output.status.success() {
@@ -59,9 +59,7 @@ fn difference(case: &Path, library: &Path) -> Option<String> {
     if normalized(&errors) == normalized(&expected) {
         return None;
     }
-    let mut text = String::new();
-    let _ = write!(text, "{}: expected:\n{expected}\nfound:\n{errors}", case.display());
-    Some(text)
+    Some(format!("{}: expected:\n{expected}\nfound:\n{errors}", case.display()))
 }
 
 /// Finds the library that this test program is linked to: the newest one with which a service
@@ -107,35 +105,34 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Removes the lines that only count the errors.
-fn without_footer(errors: &str) -> String {
-    let is_footer = |line: &&str| {
-        ["error: aborting due to", "Some errors have detailed", "For more information about"]
-            .iter()
-            .any(|footer| line.starts_with(footer))
-    };
-    let lines: Vec<_> = errors.lines().filter(|line| !is_footer(line)).collect();
-    format!("{}\n", lines.join("\n").trim_end())
+/// Returns the errors without the parts that change with every edit of the library: names of its files
+/// and line numbers in them; and without the lines that only count the errors.
+fn stable(errors: &str) -> String {
+    let mut is_in_library = false;
+    let mut text = String::new();
+    for line in errors.lines().filter(|line| !is_footer(line)) {
+        if let Some((indent, place)) = line.split_once("--> ") {
+            is_in_library = !place.starts_with("tests/ui/");
+            if is_in_library {
+                let folder = place.split_once("/src").map_or(place, |(folder, _)| folder);
+                let _ = writeln!(text, "{indent}--> {folder}/src");
+                continue;
+            }
+        }
+        let number: String = line.chars().take_while(char::is_ascii_digit).collect();
+        let kept = if is_in_library { " ".repeat(number.len()) } else { number.clone() };
+        let _ = writeln!(text, "{kept}{}", &line[number.len()..]);
+    }
+    format!("{}\n", text.trim_end())
 }
 
-/// Leaves out indentation, and line numbers in files other than the case: they change with each
-/// edit of those files.
+fn is_footer(line: &str) -> bool {
+    ["error: aborting due to", "Some errors have detailed", "For more information about"]
+        .iter()
+        .any(|footer| line.starts_with(footer))
+}
+
+/// Returns the lines to compare. The indentation depends on the longest line number.
 fn normalized(errors: &str) -> Vec<String> {
-    let mut is_elsewhere = false;
-    without_footer(errors)
-        .lines()
-        .map(str::trim)
-        .map(|line| {
-            if let Some(place) = line.strip_prefix("--> ") {
-                is_elsewhere = !place.starts_with("tests/ui/");
-                let file = place.split(".rs:").next().unwrap_or(place).trim_end_matches(".rs");
-                return if is_elsewhere { format!("--> {file}.rs") } else { line.to_owned() };
-            }
-            let is_numbered = line.starts_with(|c: char| c.is_ascii_digit());
-            if is_elsewhere && is_numbered {
-                return line.trim_start_matches(|c: char| c.is_ascii_digit()).trim().to_owned();
-            }
-            line.to_owned()
-        })
-        .collect()
+    stable(errors).lines().map(|line| line.trim().to_owned()).collect()
 }

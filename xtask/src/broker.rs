@@ -10,6 +10,11 @@ pub(crate) fn start(shell: &Shell) -> Result<Node> {
     Node::start().context("cannot start the private RabbitMQ node")
 }
 
+/// Installs RabbitMQ unless it is installed.
+///
+/// # Errors
+///
+/// If the package cannot be installed: the tests of AMQP are not skipped.
 pub(crate) fn install_if_missing(shell: &Shell) -> Result<()> {
     if Node::is_installed() { Ok(()) } else { install(shell) }
 }

@@ -19,9 +19,10 @@ const ALONE: [&[&str]; 2] = [
 /// The test program that needs a broker.
 const AMQP: &[&str] = &["--package", "polywire-amqp", "--all-features", "--test", "conformance"];
 
+/// Options of `cargo xtask conformance`.
 #[derive(Args, Debug)]
 #[group(multiple = false)]
-pub(crate) struct Options {
+pub(crate) struct ConformanceOptions {
     /// Fail if the matrix in README.md is stale.
     #[arg(long)]
     check: bool,
@@ -36,13 +37,14 @@ pub(crate) struct Options {
     stress: Option<usize>,
 }
 
-pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
+/// Runs the suite, and prints, checks or writes the matrix.
+pub(crate) fn run(shell: &Shell, options: &ConformanceOptions) -> Result<()> {
     let readme = shell.current_dir().join("README.md");
     match *options {
-        Options { check: true, .. } => check(&readme, &measure(shell)?),
-        Options { write: true, .. } => write(&readme, &measure(shell)?),
-        Options { write_last: true, .. } => write(&readme, &last(shell)?),
-        Options { stress: Some(rounds), .. } => stress(shell, rounds),
+        ConformanceOptions { check: true, .. } => check(&readme, &measure(shell)?),
+        ConformanceOptions { write: true, .. } => write(&readme, &measure(shell)?),
+        ConformanceOptions { write_last: true, .. } => write(&readme, &last(shell)?),
+        ConformanceOptions { stress: Some(rounds), .. } => stress(shell, rounds),
         _ => measure(shell).map(drop),
     }
 }

@@ -7,6 +7,11 @@ use xshell::{Shell, cmd};
 const SUBJECTS: [&str; 9] =
     ["bare", "codec", "router", "extract", "context", "macro", "declared", "trace", "onward"];
 
+/// Builds `polywire-overhead`, and prints the costs of each subject as a table.
+///
+/// # Errors
+///
+/// If valgrind is not installed.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
     cmd!(shell, "cargo build --quiet --locked --release -p polywire-overhead").run()?;
     println!(

@@ -6,14 +6,16 @@ use xshell::{Shell, cmd};
 
 use crate::broker;
 
+/// Options of `cargo xtask faults`.
 #[derive(Args, Debug)]
-pub(crate) struct Options {
+pub(crate) struct FaultOptions {
     /// `amqp` (the default) or `zmq`; then letters of scenarios and options of `polywire-faults`,
     /// or filters of tests.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
+/// Options of `cargo xtask soak`.
 #[derive(Args, Debug)]
 pub(crate) struct SoakOptions {
     #[command(subcommand)]
@@ -31,7 +33,7 @@ enum SoakTransport {
 }
 
 /// Runs the named scenarios of AMQP, or all; or the tests of ZeroMQ that take minutes.
-pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
+pub(crate) fn run(shell: &Shell, options: &FaultOptions) -> Result<()> {
     if let [first, arguments @ ..] = options.arguments.as_slice()
         && first == "zmq"
     {

@@ -26,9 +26,9 @@ use xshell::Shell;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Task {
     /// Runs the tests, with a private RabbitMQ node.
-    Test(test::Options),
+    Test(test::TestOptions),
     /// Runs the conformance suite on every backend, and prints the results side by side.
-    Conformance(conformance::Options),
+    Conformance(conformance::ConformanceOptions),
     /// Checks every set of features, and the dependencies that each brings along.
     Features,
     /// Runs the examples on each transport, and checks their output.
@@ -36,13 +36,13 @@ enum Task {
     /// Counts instructions and allocations of a call over memory, with valgrind.
     Costs,
     /// Runs the fault scenarios in full: minutes.
-    Faults(faults::Options),
+    Faults(faults::FaultOptions),
     /// Runs the fault scenario without an end of its own, and watches memory.
     Soak(faults::SoakOptions),
     /// Checks prose, sizes, import cycles, manifests and the list of the public surface.
     Style,
     /// Prints the public surface of the published crates.
-    PublicApi(public_api::Options),
+    PublicApi(public_api::PublicApiOptions),
     /// Runs the checks before a release.
     ReleaseCheck,
 }

@@ -14,6 +14,7 @@ pub(crate) struct Program {
     pub(crate) name: String,
     /// The root of its package.
     pub(crate) folder: PathBuf,
+    /// The executable.
     pub(crate) path: PathBuf,
     /// True for a program that runs tests.
     pub(crate) is_test: bool,

@@ -15,8 +15,9 @@ use xshell::Shell;
 use crate::source::CrateTree;
 use crate::style::Check;
 
+/// Options of `cargo xtask public-api`.
 #[derive(Args, Debug)]
-pub(crate) struct Options {
+pub(crate) struct PublicApiOptions {
     /// Write the list to docs/public-api.txt instead of printing it.
     #[arg(long)]
     write: bool,
@@ -32,7 +33,8 @@ const CRATES: [(&str, &str); 6] = [
     ("polywire_zmq", "transport-zmq/src/lib.rs"),
 ];
 
-pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
+/// Prints the list, or writes it.
+pub(crate) fn run(shell: &Shell, options: &PublicApiOptions) -> Result<()> {
     let list = list(&shell.current_dir())?;
     if options.write {
         fs::write(file(shell), list)?;

@@ -18,7 +18,7 @@ const PUBLISHED: [&str; 7] = [
 const OLDEST: &str = "1.93";
 
 /// A check with the tool that it needs.
-struct Check {
+struct ReleaseCheck {
     name: &'static str,
     /// A command that succeeds if the tool is installed.
     probe: &'static [&'static str],
@@ -26,32 +26,32 @@ struct Check {
     run: fn(&Shell) -> Result<()>,
 }
 
-const CHECKS: [Check; 6] = [
-    Check {
+const CHECKS: [ReleaseCheck; 6] = [
+    ReleaseCheck {
         name: "licences, advisories and duplicates of dependencies",
         probe: &["cargo", "deny", "--version"],
         install: "cargo install --locked cargo-deny",
         run: |shell| Ok(cmd!(shell, "cargo deny --workspace --all-features check").run()?),
     },
-    Check {
+    ReleaseCheck {
         name: "spelling",
         probe: &["typos", "--version"],
         install: "cargo install --locked typos-cli",
         run: |shell| Ok(cmd!(shell, "typos").run()?),
     },
-    Check {
+    ReleaseCheck {
         name: "the oldest compiler",
         probe: &["cargo", "+1.93", "--version"],
         install: "rustup toolchain install 1.93 --profile minimal",
         run: oldest_compiler,
     },
-    Check {
+    ReleaseCheck {
         name: "the oldest versions of direct dependencies",
         probe: &["cargo", "+nightly", "--version"],
         install: "rustup toolchain install nightly --profile minimal",
         run: oldest_dependencies,
     },
-    Check {
+    ReleaseCheck {
         name: "semantic versions",
         probe: &["cargo", "semver-checks", "--version"],
         install: "cargo install --locked cargo-semver-checks",
@@ -60,7 +60,7 @@ const CHECKS: [Check; 6] = [
             Ok(cmd!(shell, "cargo semver-checks {packages...}").run()?)
         },
     },
-    Check {
+    ReleaseCheck {
         name: "packages as they would be published",
         probe: &["cargo", "--version"],
         install: "rustup",
@@ -75,7 +75,7 @@ const CHECKS: [Check; 6] = [
 /// listed with the command that installs its tool.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
     let (mut failed, mut not_run) = (Vec::new(), Vec::new());
-    for Check { name, probe, install, run } in CHECKS {
+    for ReleaseCheck { name, probe, install, run } in CHECKS {
         let [program, arguments @ ..] = probe else { continue };
         let probe = cmd!(shell, "{program} {arguments...}").quiet().ignore_stdout().ignore_stderr();
         if probe.run().is_err() {

@@ -22,6 +22,7 @@ impl TemporaryFolder {
         Ok(Self(path))
     }
 
+    /// Returns the path of the folder.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

@@ -12,8 +12,9 @@ use self::job::Job;
 use crate::temporary::TemporaryFolder;
 use crate::{broker, conformance, programs};
 
+/// Options of `cargo xtask test`.
 #[derive(Args, Debug)]
-pub(crate) struct Options {
+pub(crate) struct TestOptions {
     /// Leave out the tests that need RabbitMQ or take long, and say which.
     #[arg(long, conflicts_with = "arguments")]
     quick: bool,
@@ -25,7 +26,13 @@ pub(crate) struct Options {
     arguments: Vec<String>,
 }
 
-pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
+/// Builds all tests, runs them a few at a time, and prints the counts.
+///
+/// # Errors
+///
+/// If a test fails, leaves files in the temporary folder, or if the conformance matrix in the README
+/// is stale.
+pub(crate) fn run(shell: &Shell, options: &TestOptions) -> Result<()> {
     if !options.arguments.is_empty() {
         return run_some(shell, &options.arguments);
     }

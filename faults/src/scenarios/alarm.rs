@@ -23,6 +23,14 @@ const QUEUE: &str = "held";
 /// The deadline of each call.
 const BRIEF: Duration = Duration::from_secs(3);
 
+/// Runs the scenario: one alarm in a quick run, five in a full one.
+///
+/// During an alarm, calls must fail at their deadlines, acknowledgements of jobs must reach the broker,
+/// and a transport must close. After the alarm, calls must succeed again.
+///
+/// # Errors
+///
+/// If one of these does not happen within the bound of every wait, or if an operation is lost.
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let broker = Broker::start().await?;
     let url = plan.url(&broker.url);

@@ -17,6 +17,14 @@ use crate::peer::{Peer, PeerRole};
 use crate::recorder::Recorder;
 use crate::wait::until;
 
+/// Runs the scenario: 3 kills under 600 calls in a quick run, 20 kills under 10,000 calls in a full one.
+///
+/// Two servers answer. One of them suppresses duplicates, and must carry out no call twice.
+///
+/// # Errors
+///
+/// If a call outlasts its deadline, if an acknowledged call had no effect, or if the server that
+/// suppresses duplicates repeated one.
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let (kills, total, callers) = (plan.pick(3, 20), plan.pick(600, 10_000), plan.pick(20, 100));
     let broker = Broker::start().await?;

@@ -22,6 +22,14 @@ use crate::recorder::Recorder;
 /// The user that the client's certificate names.
 const USER: &str = "turing";
 
+/// Runs the scenario: calls under a valid certificate, then refused connections for each invalid one.
+///
+/// The broker's certificate is replaced while the node runs, so every refusal has the same node. Each
+/// refusal must name the certificate as its reason.
+///
+/// # Errors
+///
+/// If an invalid certificate is accepted, if an error has no reason, or if an operation is lost.
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let folder = Folder::create()?;
     let (known, unknown) = (Authority::new("known")?, Authority::new("unknown")?);

@@ -25,6 +25,14 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between the calls of each caller: nodes that start need most of the machine.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Runs the scenario on three nodes: each is killed once in a quick run, four times in a full one.
+///
+/// Calls, jobs and events of a group must flow while a node is down. Events of an exclusive queue must
+/// flow again after the restart.
+///
+/// # Errors
+///
+/// If traffic does not flow again within the bound of every wait, or if an operation is lost.
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let brokers = Brokers::start(NODES).await?;
     let url = plan.url(&brokers.url);

@@ -15,6 +15,13 @@ use crate::recorder::Recorder;
 
 const RESTARTS: usize = 2;
 
+/// Runs the scenario: two restarts under 3,000 jobs in a quick run, under 100,000 in a full one.
+///
+/// Each push is repeated until the broker acknowledges the job, so all jobs must be done in the end.
+///
+/// # Errors
+///
+/// If a job is not acknowledged, or if an acknowledged job is not done.
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let total = plan.pick(3_000, 100_000);
     let broker = Broker::start().await?;

@@ -25,6 +25,14 @@ use crate::traffic::Traffic;
 /// The heartbeat interval of both sides; each gives up after twice the time.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
+/// Runs each fault at each endpoint handle: once in a quick run, five times in a full one.
+///
+/// A black hole must be noticed through heartbeats. The report has the longest times until a fault was
+/// noticed and until traffic flowed again.
+///
+/// # Errors
+///
+/// If traffic does not flow again within the bound of every wait, or if an operation is lost.
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let broker = Broker::start().await?;
     let rounds = plan.pick(1, 5);

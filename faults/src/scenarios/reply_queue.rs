@@ -24,6 +24,14 @@ const LONG: Duration = Duration::from_mins(20);
 /// Calls in flight of each of the two clients.
 const PENDING: usize = 50;
 
+/// Runs the scenario: twice in a quick run, ten times in a full one.
+///
+/// Two clients have 50 calls in flight each. Deleting the reply queue of one must fail its calls, with
+/// an error that names the queue, and must not affect the other client.
+///
+/// # Errors
+///
+/// If a call fails with another error, if the other client is affected, or if later calls fail.
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let broker = Broker::start().await?;
     let serving = Amqp::connect(&broker.url).await?;

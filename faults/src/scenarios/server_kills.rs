@@ -19,6 +19,13 @@ const SERVERS: usize = 3;
 /// Long enough that some requests are in progress at each kill.
 const WORK_MS: u64 = 5;
 
+/// Runs the scenario: 3 kills under 900 calls in a quick run, 30 kills under 15,000 calls in a full one.
+///
+/// Three servers answer. Each kill is followed by the start of another server.
+///
+/// # Errors
+///
+/// If a call is not answered, although other servers run.
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let (kills, total, callers) = (plan.pick(3, 30), plan.pick(900, 15_000), plan.pick(20, 100));
     let broker = Broker::start().await?;

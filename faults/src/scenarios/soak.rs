@@ -23,6 +23,13 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Pause of each caller and pusher between two operations: speed does not matter here.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Runs calls and jobs for the duration of the plan, with a restart of the broker every 20 seconds.
+///
+/// The memory of the client, the server and the worker is sampled every second.
+///
+/// # Errors
+///
+/// If an operation is lost, or if the memory of a process grows after the start-up.
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     recorder.keep_totals_only();
     let broker = Broker::start().await?;

@@ -2,6 +2,7 @@
 
 /// An example with the lines that must be in its output, in this order. A `*` stands for any text.
 pub(crate) struct Example {
+    /// The name of the example.
     pub(crate) name: &'static str,
     lines: &'static [Line],
 }

@@ -10,6 +10,7 @@ use xshell::{Shell, cmd};
 pub(crate) struct SourceFile {
     /// The path below the root of the workspace.
     pub(crate) path: PathBuf,
+    /// The text of the file.
     pub(crate) text: String,
 }
 

@@ -19,10 +19,12 @@ pub(crate) struct Imports {
     pub(crate) named: BTreeMap<String, Vec<String>>,
     /// Names among them that other crates can import from here.
     pub(crate) public: Vec<String>,
+    /// Modules whose items are imported with a `*`.
     pub(crate) globs: Vec<Vec<String>>,
 }
 
 impl Imports {
+    /// Adds the names of an import.
     pub(crate) fn add(&mut self, import: &ItemUse) {
         let is_public = matches!(import.vis, Visibility::Public(_));
         self.add_tree(&mut Vec::new(), &import.tree, is_public);

@@ -11,6 +11,7 @@ use super::names::{Imports, Target};
 
 /// The modules of a crate by their paths; the root has an empty path.
 pub(crate) struct CrateTree {
+    /// The modules; code for unit tests is left out.
     pub(crate) modules: BTreeMap<Vec<String>, Module>,
 }
 
@@ -19,7 +20,9 @@ pub(crate) struct CrateTree {
 pub(crate) struct Module {
     /// The path below the root of the workspace.
     pub(crate) file: PathBuf,
+    /// The items without those of children.
     pub(crate) items: Vec<Item>,
+    /// The imports, re-exports included.
     pub(crate) imports: Imports,
     /// True if all items are modules, imports and documentation.
     pub(crate) is_face: bool,

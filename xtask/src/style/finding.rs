@@ -36,10 +36,12 @@ impl Check {
         Self { name, summary, findings, has_failed }
     }
 
+    /// Returns the name of the check.
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
+    /// Returns true if there are more findings than allowed.
     pub(crate) fn has_failed(&self) -> bool {
         self.has_failed
     }

@@ -7,6 +7,7 @@ use crate::programs::{EVERYTHING, Program};
 
 /// A part of the tests that runs as one process.
 pub(crate) struct Job {
+    /// The name in the output, and of the log file.
     pub(crate) name: String,
     work: Work,
 }
@@ -33,10 +34,12 @@ const DOCS: &str = "documentation";
 const SLOW: [&str; 3] = ["faults/quick", "transport-amqp/broker", "transport-amqp/conformance"];
 
 impl Job {
+    /// Creates the job that compiles and runs the examples of the documentation.
     pub(crate) fn docs() -> Self {
         Self { name: DOCS.to_owned(), work: Work::Docs }
     }
 
+    /// Creates the job of a test program.
     pub(crate) fn program(program: Program) -> Self {
         Self { name: program.name.clone(), work: Work::Program(program) }
     }
@@ -46,6 +49,7 @@ impl Job {
         LONGEST_FIRST.iter().position(|name| *name == self.name).unwrap_or(LONGEST_FIRST.len())
     }
 
+    /// Returns true for a job that `--quick` leaves out.
     pub(crate) fn is_slow(&self) -> bool {
         SLOW.contains(&self.name.as_str())
     }

@@ -25,6 +25,7 @@ struct Counts {
 }
 
 impl Outcome {
+    /// Reads the counts from the output of a program.
     pub(crate) fn new(name: &str, took: Duration, is_ok: bool, text: String) -> Self {
         let counts = text.lines().filter_map(Counts::parse).fold(Counts::default(), Counts::plus);
         let mut not_run: Vec<_> =
@@ -93,6 +94,7 @@ impl fmt::Display for Counts {
 pub(crate) struct Summary(Vec<Outcome>);
 
 impl Summary {
+    /// Creates the summary of a run.
     pub(crate) fn new(outcomes: Vec<Outcome>) -> Self {
         Self(outcomes)
     }

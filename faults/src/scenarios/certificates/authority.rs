@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
+/// A certificate authority with its key.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -19,6 +20,7 @@ pub(super) enum Validity {
 }
 
 impl Authority {
+    /// Generates an authority.
     pub(super) fn new(name: &str) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name.push(DnType::CommonName, name);
@@ -41,6 +43,7 @@ impl Authority {
         Ok(Certificate { pem, key: key.serialize_pem() })
     }
 
+    /// Writes the certificate of the authority into a folder, as `NAME.pem`.
     pub(super) fn write(&self, folder: &Path, name: &str) -> Result<()> {
         Ok(fs::write(folder.join(format!("{name}.pem")), &self.pem)?)
     }
@@ -53,6 +56,7 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
+    /// Writes the certificate and its key into a folder, as `NAME.pem` and `NAME.key`.
     pub(super) fn write(&self, folder: &Path, name: &str) -> Result<()> {
         fs::write(folder.join(format!("{name}.pem")), &self.pem)?;
         Ok(fs::write(folder.join(format!("{name}.key")), &self.key)?)

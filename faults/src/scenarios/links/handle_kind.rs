@@ -16,6 +16,7 @@ pub(super) enum HandleKind {
 }
 
 impl HandleKind {
+    /// All kinds.
     pub(super) const ALL: [Self; 6] = [
         Self::Requester,
         Self::Responder,
@@ -25,6 +26,7 @@ impl HandleKind {
         Self::Subscriber,
     ];
 
+    /// Returns the name in reports and in addresses.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Requester => "requester",
@@ -36,6 +38,7 @@ impl HandleKind {
         }
     }
 
+    /// Returns the pattern that the handle is part of.
     pub(super) fn pattern(self) -> Pattern {
         match self {
             Self::Requester | Self::Responder => Pattern::Calls,

@@ -14,19 +14,26 @@ use crate::wait::within;
 /// A fault of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum LinkFault {
+    /// The connection is closed.
     Cut,
+    /// The connection is closed within a frame, in both directions.
     CutMidFrame,
+    /// Bytes to the broker vanish.
     HoleToServer,
+    /// Bytes from the broker vanish.
     HoleToClient,
+    /// Bytes arrive two seconds late.
     Delay,
 }
 
 const DELAY: Duration = Duration::from_secs(2);
 
 impl LinkFault {
+    /// All faults.
     pub(super) const ALL: [Self; 5] =
         [Self::Cut, Self::CutMidFrame, Self::HoleToServer, Self::HoleToClient, Self::Delay];
 
+    /// Returns the name in reports and in addresses.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Cut => "cut",

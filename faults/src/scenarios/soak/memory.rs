@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 /// The resident memory of a process, sampled.
 pub(super) struct Samples {
+    /// The process in reports.
     pub(super) name: &'static str,
     process: u32,
     /// One sample a second for the duration of the soak.
@@ -17,10 +18,16 @@ pub(super) struct Samples {
 const SLACK_KIB: u64 = 16 << 10;
 
 impl Samples {
+    /// Creates an empty series for a process.
     pub(super) fn new(name: &'static str, process: u32) -> Self {
         Self { name, process, kib: Vec::new() }
     }
 
+    /// Adds a sample.
+    ///
+    /// # Errors
+    ///
+    /// If the process has ended.
     pub(super) fn take(&mut self) -> Result<()> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process));
         let status = status.with_context(|| format!("cannot read the status of {}", self.name))?;
