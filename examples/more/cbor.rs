@@ -1,7 +1,7 @@
 //! A custom codec: CBOR (RFC 8949), through the crate `ciborium`.
 //!
 //! ```text
-//! cargo run --example cbor
+//! cargo run -p polywire-examples --example cbor
 //! ```
 
 use bytes::{BufMut, BytesMut};

@@ -1,4 +1,4 @@
-//! Waiting for what is to come about, but not for ever.
+//! Waiting for a condition, with a bound.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::{sleep, timeout};
 
-/// Longer than anything takes that does not hang, on a machine that has much else to do.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+/// The bound of every wait: only a hang takes longer, even on a busy machine.
+pub(crate) const WAIT_MAX: Duration = Duration::from_mins(2);
 
-/// Waits until it is so.
+/// Waits until a condition holds.
 ///
 /// # Errors
 ///
-/// If it is not within [`PATIENCE`]; `what` is a sentence about that.
+/// If the condition does not hold within [`WAIT_MAX`]. `what` describes the condition.
 pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) -> Result<()> {
     let looking = async {
         while !holds() {
@@ -23,7 +23,11 @@ pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) -> Result<()> {
     within(what, looking).await
 }
 
-/// Tries until something comes of it. The last failure is lost, so tries should be few or dull.
+/// Repeats an attempt until it returns a value.
+///
+/// # Errors
+///
+/// If no attempt returns a value within [`WAIT_MAX`].
 pub(crate) async fn until_some<T, F: Future<Output = Option<T>>>(
     what: &str,
     attempt: impl Fn() -> F,
@@ -39,7 +43,11 @@ pub(crate) async fn until_some<T, F: Future<Output = Option<T>>>(
     within(what, trying).await
 }
 
-/// What a future comes to, which ends within [`PATIENCE`].
+/// Awaits a future.
+///
+/// # Errors
+///
+/// If the future does not complete within [`WAIT_MAX`].
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
-    timeout(PATIENCE, future).await.with_context(|| format!("waited in vain until {what}"))
+    timeout(WAIT_MAX, future).await.with_context(|| format!("timed out waiting until {what}"))
 }

@@ -1,32 +1,39 @@
-//! What befalls a link.
+//! Faults of a connection.
 
 use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvents};
+use polywire_amqp::{Amqp, Change, ConnectionEvents};
 use polywire_conformance::{Direction, Proxy};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::HEARTBEAT;
-use crate::patience::within;
+use crate::wait::within;
 
-/// What befalls a link.
+/// A fault of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Trouble {
+pub(super) enum LinkFault {
+    /// The connection is closed.
     Cut,
+    /// The connection is closed within a frame, in both directions.
     CutMidFrame,
+    /// Bytes to the broker vanish.
     HoleToServer,
+    /// Bytes from the broker vanish.
     HoleToClient,
+    /// Bytes arrive two seconds late.
     Delay,
 }
 
 const DELAY: Duration = Duration::from_secs(2);
 
-impl Trouble {
+impl LinkFault {
+    /// All faults.
     pub(super) const ALL: [Self; 5] =
         [Self::Cut, Self::CutMidFrame, Self::HoleToServer, Self::HoleToClient, Self::Delay];
 
+    /// Returns the name in reports and in addresses.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Cut => "cut",
@@ -37,14 +44,15 @@ impl Trouble {
         }
     }
 
-    /// Lets it pass. A black hole lasts until its victim has noticed; how long that took.
-    pub(super) async fn pass(self, proxy: &Proxy, victim: &Amqp) -> Result<Option<Duration>> {
+    /// Injects the fault, and waits until it has passed. A black hole lasts until the victim has
+    /// noticed; returns the time that took.
+    pub(super) async fn inject(self, proxy: &Proxy, victim: &Amqp) -> Result<Option<Duration>> {
         let mut events = victim.events();
         connected(&mut events).await?;
         match self {
             Self::Cut => proxy.sever(),
             Self::CutMidFrame => {
-                // Where messages of some size go depends on the role.
+                // The direction of large messages depends on the handle.
                 proxy.cut_mid_frame(Direction::ToServer);
                 proxy.cut_mid_frame(Direction::ToClient);
                 lost(&mut events).await?;
@@ -58,7 +66,7 @@ impl Trouble {
             }
             Self::Delay => {
                 proxy.delay(DELAY);
-                // It lasts for some round trips.
+                // The delay lasts for several round trips.
                 sleep(DELAY * 4).await;
                 proxy.heal();
             }
@@ -76,26 +84,25 @@ async fn swallow(
     proxy.black_hole(direction);
     lost(events).await?;
     let first = start.elapsed();
-    // There are two. One that was just being made again, on a busy machine, is not told of.
+    // A transport has two connections. On a busy machine, the second may be reconnecting: then no
+    // event follows.
     let both = timeout(HEARTBEAT * 5, lost(events)).await;
     let noticed = if both.is_ok() { start.elapsed() } else { first };
     proxy.heal();
     Ok(noticed)
 }
 
-/// Waits until both connections are there.
+/// Waits until both connections are established.
 async fn connected(events: &mut ConnectionEvents) -> Result<()> {
-    within("both connections are there", async {
-        let mut there = [false; 2];
-        while there != [true; 2] {
-            let event = events.next().await.context("the transport is there")?;
+    within("both connections are established", async {
+        let mut connected = [false; 2];
+        while connected != [true; 2] {
+            let event = events.next().await.context("the transport is closed")?;
             match event.change {
-                ConnectionChange::Connected { .. } | ConnectionChange::Restored { .. } => {
-                    there[event.role as usize] = true
+                Change::Connected { .. } | Change::Restored { .. } => {
+                    connected[event.purpose as usize] = true
                 }
-                ConnectionChange::Lost(_) | ConnectionChange::Refused(_) => {
-                    there[event.role as usize] = false
-                }
+                Change::Lost(_) | Change::Refused(_) => connected[event.purpose as usize] = false,
                 _ => {}
             }
         }
@@ -108,8 +115,8 @@ async fn connected(events: &mut ConnectionEvents) -> Result<()> {
 async fn lost(events: &mut ConnectionEvents) -> Result<()> {
     within("a connection is lost", async {
         loop {
-            let event = events.next().await.context("the transport is there")?;
-            if matches!(event.change, ConnectionChange::Lost(_)) {
+            let event = events.next().await.context("the transport is closed")?;
+            if matches!(event.change, Change::Lost(_)) {
                 return Ok(());
             }
         }
@@ -117,7 +124,7 @@ async fn lost(events: &mut ConnectionEvents) -> Result<()> {
     .await?
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for LinkFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

@@ -1,8 +1,8 @@
 //! Metrics of a service and its clients for Prometheus, as text over HTTP.
 //!
 //! ```text
-//! cargo run --features metrics --example prometheus                       makes some calls, prints the text, and ends
-//! cargo run --features metrics --example prometheus -- 127.0.0.1:9464     goes on and serves the text there
+//! cargo run -p polywire-examples --example prometheus                       makes some calls, prints the text, and ends
+//! cargo run -p polywire-examples --example prometheus -- 127.0.0.1:9464     goes on and serves the text there
 //! ```
 
 use std::time::Duration;

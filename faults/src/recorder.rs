@@ -1,4 +1,4 @@
-//! The book of a scenario: its operations, how they failed, what else was measured.
+//! The record of a scenario: operations, failures by kind, and measured figures.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
@@ -7,45 +7,46 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use polywire_conformance::{OperationLog, OperationOutcome, Summary};
+use polywire_conformance::{End, Sum, Tally};
 use polywire_core::{CallError, Error};
 use tokio::time::{Instant, sleep};
 
-use crate::patience::{PATIENCE, until};
+use crate::wait::{WAIT_MAX, until};
 
-/// What is written down while a scenario runs.
+/// Records the operations of a scenario while the scenario runs.
 #[derive(Default)]
-pub(crate) struct Book {
-    tally: OperationLog,
+pub(crate) struct Recorder {
+    operations: Tally,
     ended: AtomicUsize,
     wrong: AtomicUsize,
-    over: AtomicBool,
-    /// Kinds of failures, and how many there were.
+    stopped: AtomicBool,
+    /// Failures by kind.
     failures: Mutex<BTreeMap<String, usize>>,
     figures: Mutex<BTreeMap<&'static str, String>>,
     effects: Mutex<Effects>,
-    /// Whether it keeps who did what, which grows with the load.
-    forgets: AtomicBool,
+    /// True if effects by process are not kept: they grow with the load.
+    totals_only: AtomicBool,
 }
 
-/// Who did what. Bounded by the load.
+/// Effects by process. Bounded by the load.
 #[derive(Default)]
 struct Effects {
     seen: HashSet<(u32, u64)>,
     repeated: BTreeMap<u32, usize>,
 }
 
-impl Book {
-    /// From now on, keeps no more of an operation than its end and how often it was seen.
-    pub(crate) fn forget(&self) {
-        self.forgets.store(true, Ordering::Relaxed);
+impl Recorder {
+    /// Keeps only the end of each operation and the count of its effects from now on.
+    pub(crate) fn keep_totals_only(&self) {
+        self.totals_only.store(true, Ordering::Relaxed);
     }
 
+    /// Records the start of an operation, and returns its number.
     pub(crate) fn attempt(&self) -> u64 {
-        self.tally.attempt()
+        self.operations.attempt()
     }
 
-    /// Notes how a call ended, and whether its result was the right one.
+    /// Records the end of a call. A result other than `right` counts as wrong.
     pub(crate) fn call<T: PartialEq>(&self, id: u64, outcome: &Result<T, CallError>, right: &T) {
         if outcome.as_ref().is_ok_and(|result| result != right) {
             self.wrong.fetch_add(1, Ordering::Relaxed);
@@ -58,10 +59,10 @@ impl Book {
                 other => other.to_string(),
             });
         }
-        self.end(id, OperationOutcome::of(outcome));
+        self.end(id, End::of(outcome));
     }
 
-    /// Notes how a push or a publish ended.
+    /// Records the end of a push or a publish.
     pub(crate) fn send(&self, id: u64, outcome: &Result<(), Error>) {
         if let Err(error) = outcome {
             self.failed(kind_of(error));
@@ -69,27 +70,28 @@ impl Book {
         self.end(
             id,
             match outcome {
-                Ok(()) => OperationOutcome::Acknowledged,
-                Err(error) if error.is_unsent() => OperationOutcome::Failed,
-                Err(_) => OperationOutcome::Indeterminate,
+                Ok(()) => End::Acknowledged,
+                Err(error) if error.is_unsent() => End::Failed,
+                Err(_) => End::Indeterminate,
             },
         );
     }
 
-    /// Notes a failure of which the operation's end does not tell, since it was tried again.
+    /// Records a failure by kind. The operation may still succeed in another attempt.
     pub(crate) fn failed(&self, kind: String) {
         *lock(&self.failures).entry(kind).or_default() += 1;
     }
 
-    pub(crate) fn end(&self, id: u64, end: OperationOutcome) {
-        self.tally.finish(id, end);
+    /// Records the end of an operation.
+    pub(crate) fn end(&self, id: u64, end: End) {
+        self.operations.end(id, end);
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes that somebody did what the operation asks for.
+    /// Records that the process `by` carried out an operation.
     pub(crate) fn effect(&self, by: u32, id: u64) {
-        self.tally.effect(id);
-        if self.forgets.load(Ordering::Relaxed) {
+        self.operations.effect(id);
+        if self.totals_only.load(Ordering::Relaxed) {
             return;
         }
         let effects = &mut *lock(&self.effects);
@@ -98,65 +100,75 @@ impl Book {
         }
     }
 
-    /// How many operations have ended.
+    /// Returns the number of operations that have ended.
     pub(crate) fn ended(&self) -> usize {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// Says that no more operations are to be begun.
-    pub(crate) fn finish(&self) {
-        self.over.store(true, Ordering::Release);
+    /// Stops the load: no operation starts from now on.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
+    /// Returns true once the load is stopped.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
-    /// Notes a figure, to be read by people.
+    /// Records a figure for the report.
     pub(crate) fn figure(&self, name: &'static str, value: impl Display) {
         lock(&self.figures).insert(name, value.to_string());
     }
 
-    pub(crate) fn sum(&self) -> Summary {
-        self.tally.summary()
+    /// Returns the operations by outcome, as counted so far.
+    pub(crate) fn summary(&self) -> Sum {
+        self.operations.sum()
     }
 
+    /// Returns the failures by kind.
     pub(crate) fn failures(&self) -> BTreeMap<String, usize> {
         lock(&self.failures).clone()
     }
 
+    /// Returns the measured figures by name.
     pub(crate) fn figures(&self) -> BTreeMap<&'static str, String> {
         lock(&self.figures).clone()
     }
 
-    /// How often somebody did again what it had done already.
+    /// Returns the number of effects beyond the first of an operation at one process.
     pub(crate) fn repeated(&self) -> usize {
         lock(&self.effects).repeated.values().sum()
     }
 
-    /// How often this one did so.
+    /// Returns the same number for one process.
     pub(crate) fn repeated_by(&self, by: u32) -> usize {
         lock(&self.effects).repeated.get(&by).copied().unwrap_or_default()
     }
 
+    /// Waits until so many operations have ended.
+    ///
+    /// # Errors
+    ///
+    /// If that takes longer than [`WAIT_MAX`].
     pub(crate) async fn until_ended(&self, operations: usize) -> Result<()> {
         until(&format!("{operations} operations have ended"), || self.ended() >= operations).await
     }
 
-    /// Waits until all that was acknowledged has had its effect.
+    /// Waits until every acknowledged operation has had its effect.
     ///
     /// # Errors
     ///
-    /// If it has not; if something had an effect that had failed for sure; if a result was wrong.
-    pub(crate) async fn nothing_is_lost(&self) -> Result<()> {
+    /// If an effect is missing, if an operation that certainly failed had an effect, or if a result
+    /// was wrong.
+    pub(crate) async fn check_nothing_lost(&self) -> Result<()> {
         let start = Instant::now();
-        while self.sum().lost > 0 && start.elapsed() < PATIENCE {
+        while self.summary().lost > 0 && start.elapsed() < WAIT_MAX {
             sleep(Duration::from_millis(20)).await;
         }
-        let sum = self.sum();
+        let summary = self.summary();
         ensure!(
-            sum.lost == 0 && sum.unexpected == 0,
-            "what was promised and what was seen disagree: {sum}"
+            summary.lost == 0 && summary.unexpected == 0,
+            "acknowledged operations and their effects disagree: {summary}"
         );
         let wrong = self.wrong.load(Ordering::Relaxed);
         ensure!(wrong == 0, "{wrong} results were wrong");
@@ -164,6 +176,7 @@ impl Book {
     }
 }
 
+/// Returns the kind of an error as the report shows it.
 pub(crate) fn kind_of(error: &Error) -> String {
     let unsent = if error.is_unsent() { ", unsent" } else { "" };
     format!("{:?}{unsent}", error.kind())

@@ -2,7 +2,7 @@
 //! of MessagePack.
 //!
 //! ```text
-//! cargo run --example types
+//! cargo run -p polywire-examples --example types
 //! ```
 
 use bytes::Bytes;

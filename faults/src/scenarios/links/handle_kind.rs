@@ -1,12 +1,12 @@
-//! The ends whose links are disturbed.
+//! The endpoint handles whose connections are disturbed.
 
 use std::fmt;
 
 use crate::traffic::Pattern;
 
-/// The end whose link is disturbed; the others have good ones.
+/// The endpoint handle with the disturbed connection; the other side has a good one.
 #[derive(Clone, Copy)]
-pub(super) enum Role {
+pub(super) enum HandleKind {
     Requester,
     Responder,
     Pusher,
@@ -15,7 +15,8 @@ pub(super) enum Role {
     Subscriber,
 }
 
-impl Role {
+impl HandleKind {
+    /// All kinds.
     pub(super) const ALL: [Self; 6] = [
         Self::Requester,
         Self::Responder,
@@ -25,6 +26,7 @@ impl Role {
         Self::Subscriber,
     ];
 
+    /// Returns the name in reports and in addresses.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Requester => "requester",
@@ -36,6 +38,7 @@ impl Role {
         }
     }
 
+    /// Returns the pattern that the handle is part of.
     pub(super) fn pattern(self) -> Pattern {
         match self {
             Self::Requester | Self::Responder => Pattern::Calls,
@@ -44,13 +47,13 @@ impl Role {
         }
     }
 
-    /// Whether it is the end that begins the operations.
+    /// Returns true for a handle that starts operations.
     pub(super) fn is_sending(self) -> bool {
         matches!(self, Self::Requester | Self::Pusher | Self::Publisher)
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for HandleKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

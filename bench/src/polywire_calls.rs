@@ -1,4 +1,4 @@
-//! polywire itself.
+//! The subjects that use polywire.
 
 use std::io::Write;
 
@@ -14,6 +14,7 @@ use serde_bytes::ByteBuf;
 
 use crate::load::Echo;
 
+/// Serves bytes without encoding.
 pub(crate) async fn serve_raw(url: &str) -> Result<()> {
     serve(
         url,
@@ -24,6 +25,7 @@ pub(crate) async fn serve_raw(url: &str) -> Result<()> {
     .await
 }
 
+/// Serves a typed method in MessagePack.
 pub(crate) async fn serve_typed(url: &str) -> Result<()> {
     serve(url, Router::new(MessagePack).method("echo", |body: ByteBuf| async move { Ok(body) }))
         .await
@@ -38,7 +40,9 @@ async fn serve(url: &str, service: impl Service) -> Result<()> {
     };
     let server = Server::bind(&transport, "echo").window(Window::new(1024)).await?;
     let at = match zmq {
-        Some(zmq) => format!("zmq+{}", zmq.local_endpoints().first().context("bound to nothing")?),
+        Some(zmq) => {
+            format!("zmq+{}", zmq.local_endpoints().first().context("the server has no endpoint")?)
+        }
         None => url.to_owned(),
     };
     println!("{at}");
@@ -47,10 +51,11 @@ async fn serve(url: &str, service: impl Service) -> Result<()> {
     Ok(())
 }
 
+/// A caller without encoding.
 #[derive(Clone)]
-pub(crate) struct Raw(Requester);
+pub(crate) struct RawCaller(Requester);
 
-impl Raw {
+impl RawCaller {
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let transport = polywire::connect(url).await?;
         Ok(Self(
@@ -59,7 +64,7 @@ impl Raw {
     }
 }
 
-impl Echo for Raw {
+impl Echo for RawCaller {
     async fn echo(&self, body: Bytes) -> Result<Bytes> {
         let mut message = Message::request("echo".try_into()?, Deadline::after_ms(30_000));
         message.body = body.into();
@@ -67,17 +72,18 @@ impl Echo for Raw {
     }
 }
 
+/// A caller with typed arguments and results.
 #[derive(Clone)]
-pub(crate) struct Typed(Client<MessagePack>);
+pub(crate) struct TypedCaller(Client<MessagePack>);
 
-impl Typed {
+impl TypedCaller {
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let transport = polywire::connect(url).await?;
         Ok(Self(Client::connect(&transport, "echo", MessagePack).await?))
     }
 }
 
-impl Echo for Typed {
+impl Echo for TypedCaller {
     async fn echo(&self, body: Bytes) -> Result<Bytes> {
         let reply: ByteBuf = self.0.call("echo", serde_bytes::Bytes::new(&body)).await?;
         Ok(reply.into_vec().into())

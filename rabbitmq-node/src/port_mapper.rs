@@ -1,4 +1,4 @@
-//! The port mapper of Erlang, which tells the nodes of a cluster where the others are.
+//! The port mapper of Erlang (`epmd`), through which the nodes of a cluster find one another.
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use crate::ports;
 
-/// A mapper of our own, which the first node starts that needs it. It ends when the last of its
-/// nodes is gone.
-pub(crate) struct Mapper(u16);
+/// A private port mapper. The first node starts it; dropping the mapper ends it.
+pub(crate) struct PortMapper(u16);
 
-impl Mapper {
+impl PortMapper {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(ports::free()?))
     }
@@ -21,14 +20,14 @@ impl Mapper {
     }
 }
 
-impl Drop for Mapper {
+impl Drop for PortMapper {
     fn drop(&mut self) {
         for _ in 0..20 {
             let mut mapper = Command::new("epmd");
             mapper.env("ERL_EPMD_PORT", self.0.to_string()).arg("-kill");
             let ended =
                 mapper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-            // It refuses while it believes that a node lives, which it does for a moment.
+            // For a moment, the mapper still counts the node as alive, and refuses to end.
             if ended.is_ok_and(|status| status.success()) {
                 break;
             }

@@ -1,6 +1,5 @@
 //! The metrics that a recorder of the `metrics` facade receives.
 
-#![cfg(all(feature = "metrics", feature = "msgpack"))]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use metrics_exporter_prometheus::PrometheusBuilder;

@@ -4,7 +4,7 @@
 //! invalid result does not leave its server.
 //!
 //! ```text
-//! cargo run --features testing --example validation
+//! cargo run -p polywire-examples --example validation
 //! ```
 
 use polywire::{CallError, Fault, MessagePack, service, testing};

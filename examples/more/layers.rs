@@ -2,8 +2,8 @@
 //! breaker; a server with authentication, limits and a log of failures.
 //!
 //! ```text
-//! cargo run --features testing,tower --example layers
-//! RUST_LOG=info,polywire=debug cargo run --features testing,tower --example layers
+//! cargo run -p polywire-examples --example layers
+//! RUST_LOG=info,polywire=debug cargo run -p polywire-examples --example layers
 //! ```
 
 use std::time::Duration;
