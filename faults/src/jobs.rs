@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use futures_util::future::join_all;
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
-use polywire_conformance::End;
+use polywire_conformance::OperationOutcome;
 use polywire_core::Pusher;
 use tokio::time::sleep;
 
@@ -64,5 +64,5 @@ async fn push_until_acknowledged(pusher: &Pusher<MessagePack>, recorder: &Record
         // A push that is refused at once must not become a busy loop.
         sleep(Duration::from_millis(10)).await;
     }
-    recorder.end(id, End::Acknowledged);
+    recorder.end(id, OperationOutcome::Acknowledged);
 }

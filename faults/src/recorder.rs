@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use polywire_conformance::{End, Sum, Tally};
+use polywire_conformance::{OperationOutcome, Summary, OperationLog};
 use polywire_core::{CallError, Error};
 use tokio::time::{Instant, sleep};
 
@@ -16,7 +16,7 @@ use crate::wait::{WAIT_MAX, until};
 /// Records the operations of a scenario while the scenario runs.
 #[derive(Default)]
 pub(crate) struct Recorder {
-    operations: Tally,
+    operations: OperationLog,
     ended: AtomicUsize,
     wrong: AtomicUsize,
     stopped: AtomicBool,
@@ -59,7 +59,7 @@ impl Recorder {
                 other => other.to_string(),
             });
         }
-        self.end(id, End::of(outcome));
+        self.end(id, OperationOutcome::of(outcome));
     }
 
     /// Records the end of a push or a publish.
@@ -70,9 +70,9 @@ impl Recorder {
         self.end(
             id,
             match outcome {
-                Ok(()) => End::Acknowledged,
-                Err(error) if error.is_unsent() => End::Failed,
-                Err(_) => End::Indeterminate,
+                Ok(()) => OperationOutcome::Acknowledged,
+                Err(error) if error.is_unsent() => OperationOutcome::Failed,
+                Err(_) => OperationOutcome::Indeterminate,
             },
         );
     }
@@ -83,8 +83,8 @@ impl Recorder {
     }
 
     /// Records the end of an operation.
-    pub(crate) fn end(&self, id: u64, end: End) {
-        self.operations.end(id, end);
+    pub(crate) fn end(&self, id: u64, end: OperationOutcome) {
+        self.operations.finish(id, end);
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -121,8 +121,8 @@ impl Recorder {
     }
 
     /// Returns the operations by outcome, as counted so far.
-    pub(crate) fn summary(&self) -> Sum {
-        self.operations.sum()
+    pub(crate) fn summary(&self) -> Summary {
+        self.operations.summary()
     }
 
     /// Returns the failures by kind.

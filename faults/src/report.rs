@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use polywire_conformance::Sum;
+use polywire_conformance::Summary;
 use serde::Serialize;
 
 use crate::recorder::Recorder;
@@ -25,7 +25,7 @@ pub struct Report {
     /// The seed of random times.
     pub seed: u64,
     /// Operations by outcome.
-    pub counts: Sum,
+    pub counts: Summary,
     /// Effects beyond the first of an operation at the same process.
     pub repeated: usize,
     /// Failures by kind.
@@ -79,7 +79,7 @@ impl fmt::Display for Report {
     /// Formats the report as one line, and a second one with the error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scenario, mode, seconds, .. } = self;
-        let Sum {
+        let Summary {
             attempted,
             acknowledged,
             failed,
@@ -129,7 +129,7 @@ impl fmt::Display for Table {
         )?;
         writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|")?;
         for report in &self.0 {
-            let Sum {
+            let Summary {
                 attempted,
                 acknowledged,
                 failed,

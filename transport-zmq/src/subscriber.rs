@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use polywire_core::transport::{Delivery, FilterControl, Filters, Inbound, Receiver, Subscription};
+use polywire_core::transport::{Delivery, FilterControl, Filters, Inbound, Receiver, Subscription, async_trait};
 use polywire_core::{Address, Error, Filter, Limits, Result};
 
 use self::event_buffer::EventBuffer;
@@ -111,13 +111,14 @@ impl ManagedEndpoint for Subscriber {
 /// The filters of a subscriber, as core changes them.
 struct SubscriberFilters(Arc<Subscriber>);
 
+#[async_trait]
 impl FilterControl for SubscriberFilters {
-    fn add(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        self.0.subscriptions.add(filter).boxed()
+    async fn add(&self, filter: Filter) -> Result<()> {
+        self.0.subscriptions.add(filter).await
     }
 
-    fn remove(&self, filter: Filter) -> BoxFuture<'_, Result<()>> {
-        self.0.subscriptions.remove(filter).boxed()
+    async fn remove(&self, filter: Filter) -> Result<()> {
+        self.0.subscriptions.remove(filter).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use polywire_amqp::{Amqp, Change, ConnectionEvents};
+use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvents};
 use polywire_codec::MessagePack;
 use polywire_core::{Job, Puller, Pusher, Transport, Window};
 use tokio::time::Instant;
@@ -68,7 +68,7 @@ async fn alarm(broker: &Broker, url: &str, calling: &Amqp, recorder: &Recorder) 
     broker.ctl(["set_vm_memory_high_watermark", "0.000001"]).await?;
     within(
         "the event arrives that the broker blocks publishers",
-        wait_for(&mut events, |change| matches!(change, Change::Blocked(_))),
+        wait_for(&mut events, |change| matches!(change, ConnectionChange::Blocked(_))),
     )
     .await??;
     until("calls fail at their deadlines", || deadlines() > before + 20).await?;
@@ -111,7 +111,7 @@ async fn hold(amqp: &Amqp) -> Result<(Puller<u64>, Vec<Job<u64>>)> {
 }
 
 /// Waits for an event that matches.
-async fn wait_for(events: &mut ConnectionEvents, is_it: impl Fn(&Change) -> bool) -> Result<()> {
+async fn wait_for(events: &mut ConnectionEvents, is_it: impl Fn(&ConnectionChange) -> bool) -> Result<()> {
     while !is_it(&events.next().await.context("the transport is closed")?.change) {}
     Ok(())
 }

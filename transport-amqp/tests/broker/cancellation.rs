@@ -29,12 +29,12 @@ async fn request_that_is_cancelled_while_it_waits_is_not_begun(url: String) {
     let first = client.request("wait").start::<u32>(&1_u32).unwrap();
     until(|| server.stats().running == 1).await;
     let mut second = client.request("wait").start::<u32>(&2_u32).unwrap();
-    second.handed_over().await;
+    second.sent().await;
     drop(second);
     let third = client.request("wait").start::<u32>(&3_u32).unwrap();
     // Its cancel arrives after that of the second call.
     drop(first);
-    until(|| server.stats().abandoned == 2).await;
+    until(|| server.stats().cancelled == 2).await;
     // If the second request began, it would use up the permit.
     gate.add_permits(1);
     assert_eq!(third.await.unwrap(), 3);
@@ -54,7 +54,7 @@ async fn direct_mode_has_no_cancellation(url: String) {
     gate.add_permits(1);
     // No cancel was published that would have closed the channel.
     eventually_answered(&client).await;
-    assert_eq!(server.stats().abandoned, 0);
+    assert_eq!(server.stats().cancelled, 0);
     direct.close().await.unwrap();
     amqp.close().await.unwrap();
 }
@@ -69,10 +69,10 @@ async fn cancels_arrive_again_after_a_restart_of_the_broker() {
     // The server consumes cancels again a moment after requests. A request whose cancel is lost
     // ends by its short deadline.
     let cancelling = async {
-        while server.stats().abandoned == 0 {
+        while server.stats().cancelled == 0 {
             let request = client.request("wait").timeout(Duration::from_secs(5));
             let mut call = request.start::<u32>(&1_u32).unwrap();
-            call.handed_over().await;
+            call.sent().await;
             drop(call);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -13,7 +13,7 @@ async fn call_goes_to_the_server_with_the_fewest_calls() {
             for _ in 0..busy {
                 let mut call = start(&client, "hang", false);
                 // The next call sees this one only once it is sent.
-                call.handed_over().await;
+                call.sent().await;
                 held.push(call);
             }
             until("the calls are in handlers", || {

@@ -19,7 +19,7 @@ async fn abandoned_call_alone_is_cancelled_while_the_window_is_full() {
         // Further calls wait behind the window. One of them is abandoned, too.
         let mut waiting: Vec<_> = (0..10).map(|_| start(&client, "id", false)).collect();
         for call in &mut waiting {
-            timeout(PATIENCE, call.handed_over()).await.unwrap();
+            timeout(PATIENCE, call.sent()).await.unwrap();
         }
         drop(waiting.pop());
         drop(abandoned);
@@ -31,7 +31,7 @@ async fn abandoned_call_alone_is_cancelled_while_the_window_is_full() {
             );
         }
         until("the server counts the abandoned call", || {
-            server.server.handle.stats().abandoned == 1
+            server.server.handle.stats().cancelled == 1
         })
         .await;
         assert!(!kept.is_finished(), "{setup:?}");
@@ -61,5 +61,5 @@ async fn peer_cannot_cancel_the_calls_of_others() {
     peer.send(Message::from(b"P\x01\x01\x01\0\0\0\0\0\0\0\x09\0\0\0\0".to_vec())).await.unwrap();
     timeout(PATIENCE, peer.recv()).await.expect("the malformed request has a reply").unwrap();
     assert!(!one.is_finished() && !other.is_finished());
-    assert_eq!((served[0].running(), served[0].server.handle.stats().abandoned), (2, 0));
+    assert_eq!((served[0].running(), served[0].server.handle.stats().cancelled), (2, 0));
 }

@@ -61,7 +61,7 @@ async fn client_connects_to_and_disconnects_from_servers() {
     let mut hanging = Vec::new();
     for _ in 0..2 {
         let mut call = client.request("hang").start::<u32>(&()).unwrap();
-        call.handed_over().await;
+        call.sent().await;
         hanging.push(call);
     }
     calling.disconnect_endpoint(&endpoint(&one)).await.unwrap();
@@ -235,7 +235,7 @@ async fn connecting_twice_changes_nothing() {
     let calling = builder().connect(endpoint(&serving)).build().unwrap();
     let client = Client::connect(&calling, "names", MessagePack).await.unwrap();
     let mut call = client.request("hang").start::<u32>(&()).unwrap();
-    call.handed_over().await;
+    call.sent().await;
     calling.connect_endpoint(&endpoint(&serving)).await.unwrap();
     assert_eq!(name(&client).await, "one");
     assert!(timeout(Duration::from_millis(50), call).await.is_err());
@@ -251,7 +251,7 @@ async fn failed_change_is_undone_and_keeps_previous_endpoints() {
     let calling = builder().connect(&before[0]).build().unwrap();
     let client = Client::connect(&calling, "names", MessagePack).await.unwrap();
     let mut call = client.request("hang").start::<u32>(&()).unwrap();
-    call.handed_over().await;
+    call.sent().await;
 
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = serving.bind_endpoint(&format!("tcp://{free}")).await.unwrap_err();

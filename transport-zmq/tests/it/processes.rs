@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
-use polywire_conformance::{End, Tally};
+use polywire_conformance::{OperationOutcome, OperationLog};
 use polywire_core::{CallError, Client};
 use polywire_zmq::Zmq;
 use tokio::time::timeout;
@@ -98,8 +98,8 @@ const IDEMPOTENT_DEADLINE: Duration = Duration::from_secs(100);
 /// The server numbers are `2 * id` for ordinary and `2 * id + 1` for idempotent calls.
 #[derive(Default)]
 struct Calls {
-    ordinary: Tally,
-    idempotent: Tally,
+    ordinary: OperationLog,
+    idempotent: OperationLog,
     done: AtomicUsize,
     outcomes: Mutex<BTreeMap<String, usize>>,
     /// The duration of the slowest call that is not idempotent.
@@ -109,8 +109,8 @@ struct Calls {
 impl Calls {
     /// Makes a call, and logs its outcome.
     async fn call(&self, client: &Client<MessagePack>, is_idempotent: bool) {
-        let tally = if is_idempotent { &self.idempotent } else { &self.ordinary };
-        let id = tally.attempt();
+        let log = if is_idempotent { &self.idempotent } else { &self.ordinary };
+        let id = log.attempt();
         let number = 2 * id + u64::from(is_idempotent);
         let call = client.request("echo");
         let call = match is_idempotent {
@@ -120,7 +120,7 @@ impl Calls {
         let begun = Instant::now();
         let outcome = timeout(PATIENCE, call.call::<u64>(&(number,))).await.expect("the call ends");
         let took = begun.elapsed();
-        tally.end(id, End::of(&outcome));
+        log.finish(id, OperationOutcome::of(&outcome));
         assert!(outcome.is_ok() || !is_idempotent, "an idempotent call ended with {outcome:?}");
         let name = match &outcome {
             Ok(reply) => {
@@ -141,8 +141,8 @@ impl Calls {
     /// Logs the calls that the servers have handled.
     fn log_effects(&self, numbers: &[u64]) {
         for number in numbers {
-            let tally = if number % 2 == 1 { &self.idempotent } else { &self.ordinary };
-            tally.effect(number / 2);
+            let log = if number % 2 == 1 { &self.idempotent } else { &self.ordinary };
+            log.effect(number / 2);
         }
     }
 }
@@ -200,7 +200,7 @@ async fn kill_and_restart(size: Size) {
 }
 
 fn check(size: Size, calls: &Calls) {
-    let (ordinary, idempotent) = (calls.ordinary.sum(), calls.idempotent.sum());
+    let (ordinary, idempotent) = (calls.ordinary.summary(), calls.idempotent.summary());
     let (outcomes, slowest) =
         (calls.outcomes.lock().unwrap().clone(), *calls.slowest.lock().unwrap());
     println!("{size:?}: ordinary: {ordinary:?}; idempotent: {idempotent:?}; {outcomes:?}");

@@ -115,7 +115,7 @@ async fn abandoned_call_alone_is_cancelled_at_its_server() {
     until("all calls are in handlers", || server.running() == 40).await;
     drop(dropped);
     until("half of the calls are cancelled", || server.running() == 20).await;
-    assert_eq!(server.handle.stats().abandoned, 20);
+    assert_eq!(server.handle.stats().cancelled, 20);
     assert!(kept.iter().all(|call| !call.is_finished()));
 }
 

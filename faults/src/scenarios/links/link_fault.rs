@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use polywire_amqp::{Amqp, Change, ConnectionEvents};
+use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvents};
 use polywire_conformance::{Direction, Proxy};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -99,10 +99,10 @@ async fn connected(events: &mut ConnectionEvents) -> Result<()> {
         while connected != [true; 2] {
             let event = events.next().await.context("the transport is closed")?;
             match event.change {
-                Change::Connected { .. } | Change::Restored { .. } => {
-                    connected[event.purpose as usize] = true
+                ConnectionChange::Connected { .. } | ConnectionChange::Restored { .. } => {
+                    connected[event.role as usize] = true
                 }
-                Change::Lost(_) | Change::Refused(_) => connected[event.purpose as usize] = false,
+                ConnectionChange::Lost(_) | ConnectionChange::Refused(_) => connected[event.role as usize] = false,
                 _ => {}
             }
         }
@@ -116,7 +116,7 @@ async fn lost(events: &mut ConnectionEvents) -> Result<()> {
     within("a connection is lost", async {
         loop {
             let event = events.next().await.context("the transport is closed")?;
-            if matches!(event.change, Change::Lost(_)) {
+            if matches!(event.change, ConnectionChange::Lost(_)) {
                 return Ok(());
             }
         }
