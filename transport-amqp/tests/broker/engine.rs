@@ -53,11 +53,12 @@ pub(crate) async fn until_delivered(channel: &Channel, queue: &str) {
 /// Waits until a queue is declared.
 pub(crate) async fn until_declared(url: &str, queue: &str) {
     let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let looking = async {
         loop {
-            // The broker closes the channel of a failed passive declaration.
-            let channel = connection.create_channel().await.unwrap();
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            // The broker closes the channel of a failed declaration. The engine may report that for
+            // the next channel, too.
+            let Ok(channel) = connection.create_channel().await else { continue };
             let found = channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
             if found.is_ok() {
                 return;
