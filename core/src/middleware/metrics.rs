@@ -100,8 +100,19 @@ impl Metrics {
         let label = method.map_or("other", |method| method.as_str()).to_owned();
         let (role, name) = (self.0.role, self.0.name.to_string());
         MethodMetrics {
-            done: counter!("polywire_requests_total", "role" => role, "name" => name.clone(), "method" => label.clone(), "outcome" => "Ok"),
-            duration: histogram!("polywire_request_duration_seconds", "role" => role, "name" => name, "method" => label.clone()),
+            done: counter!(
+                "polywire_requests_total",
+                "role" => role,
+                "name" => name.clone(),
+                "method" => label.clone(),
+                "outcome" => "Ok"
+            ),
+            duration: histogram!(
+                "polywire_request_duration_seconds",
+                "role" => role,
+                "name" => name,
+                "method" => label.clone()
+            ),
             label,
         }
     }
@@ -113,7 +124,14 @@ impl Metrics {
             Some(kind) => {
                 let (role, name) = (self.0.role, self.0.name.to_string());
                 let label = method.label.clone();
-                counter!("polywire_requests_total", "role" => role, "name" => name, "method" => label, "outcome" => kind).increment(1);
+                let counter = counter!(
+                    "polywire_requests_total",
+                    "role" => role,
+                    "name" => name,
+                    "method" => label,
+                    "outcome" => kind
+                );
+                counter.increment(1);
             }
         }
     }
