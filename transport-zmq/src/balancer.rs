@@ -35,7 +35,7 @@ mod sender;
 mod state;
 
 pub(crate) use self::balancer::Balancer;
-pub(crate) use self::call::InFlightCall;
 #[cfg_attr(not(feature = "engine-omq"), allow(unused_imports, reason = "proxies use it"))]
+pub(crate) use self::call::InFlightCall;
 pub(crate) use self::replies::{ReplyEvent, ReplyStream};
 pub(crate) use self::sender::BalancedSender;

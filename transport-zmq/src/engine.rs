@@ -1,13 +1,13 @@
 //! The seam to the ZeroMQ engines: the sockets that the messaging patterns need, behind traits.
 //!
-//! [`socket`] declares a trait for each socket type, [`select`] opens sockets of the engine that a
-//! transport is set to, and [`omq`] and [`zeromq`] implement the traits. Everything else of this
-//! crate uses the traits only.
+//! [`socket`] declares a trait for each socket type. [`select`] opens sockets of the engine that a
+//! transport is set to. [`omq`] and [`zeromq`] implement the traits. Everything else of this crate
+//! uses the traits only.
 //!
 //! An engine moves frames. It knows no services, calls or deadlines, and bounds its queues by the
 //! number of messages. [`ByteBudget`] adds the bound in bytes.
 //!
-//! # What an engine must do
+//! # Requirements
 //!
 //! - A send that returns `Ok` has handed the message over. A send that finds no room returns the
 //!   frames unchanged, or a future that waits.

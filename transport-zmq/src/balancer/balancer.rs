@@ -2,7 +2,7 @@
 //!
 //! A message is sent at once if a peer has room and no other sender waits. Otherwise its sender
 //! waits: first for its turn, since all senders at once would wake each other for the same room,
-//! and then for a peer or for room. Waiting for a peer ends with the connect timeout; waiting for
+//! and then for a peer or for room. Waiting for a peer ends with the connect timeout. Waiting for
 //! room at a connected peer ends with the deadline of the caller, which drops the future.
 
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! In-flight calls of one peer, which fail together when its connection is lost. No I/O.
 //!
 //! Core knows each call as well, in its pending calls: the id, the task that waits, and the slot
-//! for the reply. That table cannot replace this one. It does not know which peer has a call, since
-//! core knows no peers; and a proxy, which balances calls of other processes, has no pending calls
-//! at all. This table in turn has no waker and delivers no reply. It answers three questions about
-//! one connection: which calls are lost with it, how many bytes wait for replies, and which request
-//! to send again.
+//! for the reply. That table cannot replace this one. Core knows no peers, so its table does not
+//! record which peer has a call. A proxy, which balances calls of other processes, has no pending
+//! calls at all. This table in turn has no waker and delivers no reply. It answers three questions
+//! about one connection: which calls are lost with it, how many bytes wait for replies, and which
+//! request to send again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -19,9 +19,9 @@ use crate::error::lock;
 
 /// The calls that were sent to one peer and have no reply yet.
 ///
-/// The table is locked twice for each call: the call is added before its request is sent, because
-/// the reply may be faster than the return of the send, and removed with its reply. A third time is
-/// needed only if the engine has no room after all, or the caller cancels.
+/// The table is locked twice for each call. The call is added before its request is sent, because
+/// the reply may arrive before the send returns. The call is removed with its reply. A third time
+/// is needed only if the engine has no room after all, or the caller cancels.
 ///
 /// A call that ends by its deadline is not removed at once, because no task here watches deadlines.
 /// So expired calls are removed whenever the number of calls or of kept bytes has doubled, and
@@ -32,7 +32,7 @@ pub(super) struct InFlightCalls {
     /// [`ZmqBuilder::peer_bytes_max`](crate::ZmqBuilder::peer_bytes_max).
     bytes_max: usize,
     /// The table. The lock is held for one operation.
-    state: Mutex<State>,
+    state: Mutex<CallTable>,
     /// Copy of the number of calls. Balancing compares it for each message, without the lock.
     count: AtomicUsize,
     /// Copy of the bytes of all requests, read for each message without the lock.
@@ -43,7 +43,7 @@ pub(super) struct InFlightCalls {
 
 /// The table and its sums, which change together under the lock.
 #[derive(Default)]
-struct State {
+struct CallTable {
     /// The calls by id. The ids are unique within the requester or proxy, which assigns them.
     calls: FxHashMap<CallId, InFlightCall>,
     /// Number of calls at which expired ones are removed: twice the number after the last time.
@@ -150,7 +150,7 @@ impl InFlightCalls {
     }
 
     /// Publishes the sums for readers without the lock, and wakes senders if there is room again.
-    fn publish(&self, state: &State) {
+    fn publish(&self, state: &CallTable) {
         self.count.store(state.calls.len(), Ordering::Relaxed);
         let before = self.bytes.swap(state.bytes, Ordering::Relaxed);
         if before >= self.bytes_max && state.bytes < self.bytes_max {
@@ -159,12 +159,12 @@ impl InFlightCalls {
     }
 
     /// Locks the table. The guard must not be held across another call of this type.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, CallTable> {
         lock(&self.state)
     }
 }
 
-impl State {
+impl CallTable {
     /// Removes expired calls and computes the sums anew.
     fn prune(&mut self) {
         self.calls.retain(|_, call| !call.is_expired());

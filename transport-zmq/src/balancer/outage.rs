@@ -6,13 +6,18 @@ use tokio::time::{Instant, timeout};
 
 /// The time since a connection was opened or has lost its peer.
 ///
-/// Events and levels: `connected` (info) for the first peer, `reconnected` (info, with `outage_s`)
-/// for each later one, and every 30 seconds `still not connected` (warn) or, on a side that only
-/// listens, `no peer has connected` (debug).
+/// Events and levels:
+///
+/// - `connected` (info) for the first peer, `reconnected` (info, with `outage_s`) for each later
+///   one.
+///
+/// - `still not connected` (warn, with `outage_s`) every 30 seconds, if this side connects.
+///
+/// - `no peer has connected` (debug, with `outage_s`) every 30 seconds, if this side only listens.
 pub(super) struct Outage {
     /// Begin of the outage.
     since: Instant,
-    /// Set if this side connects. Otherwise it is normal that no peer has connected yet.
+    /// Set if this side connects. Otherwise a long time without a peer is normal.
     connects: bool,
     /// Set if a peer was connected before.
     is_loss: bool,

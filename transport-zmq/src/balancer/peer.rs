@@ -1,9 +1,9 @@
 //! Connection to one peer: its socket, its in-flight calls, and the task that reconnects it.
 //!
 //! States: a connection begins as not live. Its supervisor, or the task of the inbound peers, marks
-//! it as live when the engine reports a peer. When the peer is gone, the connection stops being
-//! live before its calls are taken off. A sender checks the liveness again after adding a call, so
-//! that each call is either sent to a live peer or among the lost ones.
+//! the connection as live when the engine reports a peer. When the peer is gone, the connection
+//! stops being live before its calls are removed. A sender checks the liveness again after adding a
+//! call. So each call is either sent to a live peer or among the lost ones.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -39,8 +39,8 @@ pub(super) struct PeerConnection {
     dealer: Arc<dyn Dealer>,
     /// Set while a peer is connected.
     live: AtomicBool,
-    /// Set after the peer refused a call, because it does not serve the service. It may later, so
-    /// the peer is tried last, and the flag is cleared by the next reply or reconnect.
+    /// Set after the peer refused a call, because the peer does not serve the service. The peer may
+    /// do so later. So it is tried last, and the next reply or reconnect clears the flag.
     refusing: AtomicBool,
     /// The calls that wait for replies from the peer.
     calls: InFlightCalls,

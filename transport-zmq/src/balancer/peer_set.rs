@@ -1,8 +1,8 @@
 //! Set of peer connections, and the choice of one for each message.
 //!
-//! The set is copied on write: each change replaces an `Arc` of a slice. Readers clone that `Arc`,
-//! or hold the lock for one send if there is a single peer, which is the common case and then costs
-//! no clone.
+//! The set is copied on write: each change replaces an `Arc` of a slice, and readers clone that
+//! `Arc`. With a single peer, which is the common case, a send holds the lock instead and clones
+//! nothing.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -141,7 +141,7 @@ impl PeerSet {
     }
 
     /// Waits until a peer is connected, or its first attempt has ended. Returns at once for a peer
-    /// that connects to this side: it may come at any time.
+    /// that connects to this side, which may happen at any time.
     async fn connected_or_tried(&self, peer: &PeerConnection) {
         if peer.kind() != PeerKind::Connecting {
             return;

@@ -36,11 +36,11 @@ use crate::wire::{self, Frames, Kind, Peek};
 pub(crate) struct ReplyStream {
     balancer: Arc<Balancer>,
     /// The sockets that are read, each as a stream of its messages.
-    sources: Vec<Source>,
+    sources: Vec<ReplySource>,
     /// The version of the peer set that the sources are from.
     version: usize,
-    /// The source that is read first. It stays the same while it has messages, which come in
-    /// batches.
+    /// The source that is read first. The same source is read on while it has messages, which come
+    /// in batches.
     current: usize,
     /// Calls that lost their connection, from
     /// [`Retries::report_lost`](super::retry::Retries::report_lost).
@@ -52,15 +52,15 @@ pub(crate) struct ReplyStream {
 
 /// A stream of received messages: of one socket that connects or listens, or of the client router,
 /// whose messages name their connection.
-enum Source {
+enum ReplySource {
     Peer(Arc<PeerConnection>, BoxStream<'static, Frames>),
     Inbound(BoxStream<'static, (u64, Frames)>),
 }
 
 /// An event of a [`ReplyStream`].
 pub(crate) enum ReplyEvent {
-    /// A peer sent a message. `peek` is the fixed part of its envelope, if it has one, so that the
-    /// reader does not parse it again.
+    /// A peer sent a message. `peek` is the fixed part of its envelope, if there is one. The reader
+    /// does not parse that part again.
     Message { peek: Option<Peek>, frames: Frames },
     /// A call failed: all peers refused it, or its connection was lost. The error has the call id,
     /// and is marked as unsent if no peer has begun to carry the call out.
@@ -128,12 +128,12 @@ impl ReplyStream {
             // The end of a stream means that its socket is closed, and its peer is removed or will
             // be in a moment.
             match &mut self.sources[self.current] {
-                Source::Peer(peer, messages) => {
+                ReplySource::Peer(peer, messages) => {
                     if let Poll::Ready(Some(frames)) = messages.poll_next_unpin(cx) {
                         return Poll::Ready((Some(peer.clone()), frames));
                     }
                 }
-                Source::Inbound(messages) => {
+                ReplySource::Inbound(messages) => {
                     if let Poll::Ready(Some((connection, frames))) = messages.poll_next_unpin(cx) {
                         let kind = PeerKind::Inbound(connection);
                         return Poll::Ready((self.balancer.peers().find(kind), frames));
@@ -153,18 +153,18 @@ impl ReplyStream {
         }
         let peers = self.balancer.peers().all();
         self.sources.retain(|source| match source {
-            Source::Peer(peer, _) => peers.iter().any(|other| Arc::ptr_eq(peer, other)),
-            Source::Inbound(_) => true,
+            ReplySource::Peer(peer, _) => peers.iter().any(|other| Arc::ptr_eq(peer, other)),
+            ReplySource::Inbound(_) => true,
         });
         for peer in peers.iter().filter(|peer| !matches!(peer.kind(), PeerKind::Inbound(_))) {
             if !self.sources.iter().any(|source| source.is_of(peer)) {
-                self.sources.push(Source::Peer(peer.clone(), peer.replies()));
+                self.sources.push(ReplySource::Peer(peer.clone(), peer.replies()));
             }
         }
         if let Some(inbound) = self.balancer.endpoints().inbound()
-            && !self.sources.iter().any(|source| matches!(source, Source::Inbound(_)))
+            && !self.sources.iter().any(|source| matches!(source, ReplySource::Inbound(_)))
         {
-            self.sources.push(Source::Inbound(inbound.replies()));
+            self.sources.push(ReplySource::Inbound(inbound.replies()));
         }
         (self.current, self.version) = (0, version);
     }
@@ -254,12 +254,12 @@ impl ReplyStream {
 fn refused(id: CallId, was_lost: bool) -> Error {
     let error =
         Error::new(ErrorKind::Unroutable, "no server takes calls to this service").with_call(id);
-    // The request was sent but not carried out, so it is safe to send it again; unless a peer had
-    // it that disconnected before it replied.
+    // The request was sent but not carried out, so a second attempt is safe. The exception is a
+    // request that a peer had which disconnected before its reply.
     if was_lost { error } else { error.unsent() }
 }
 
-impl Source {
+impl ReplySource {
     /// Returns whether the source is the socket of a peer.
     fn is_of(&self, peer: &Arc<PeerConnection>) -> bool {
         matches!(self, Self::Peer(own, _) if Arc::ptr_eq(own, peer))

@@ -1,8 +1,7 @@
 //! State that a balancer shares with its peer connections, its endpoint changes and its reply
 //! stream.
 //!
-//! It is below all of them, so that a peer connection needs no reference to the balancer that owns
-//! it.
+//! The state is below all of them, so that a peer connection needs no reference to its balancer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -21,8 +21,8 @@ use crate::error::lock;
 use crate::wire::Frames;
 
 /// A router that bounds the unsent bytes of large messages for each peer. A large message waits
-/// while the budget of its peer is used up, and delays neither small messages to the same peer nor
-/// messages to others.
+/// while the budget of its peer is used up. Meanwhile small messages to the same peer and all
+/// messages to other peers are sent.
 pub(super) struct BudgetedRouter {
     /// The socket that sends.
     router: Arc<dyn Router>,
@@ -81,8 +81,8 @@ impl SocketControl for BudgetedRouter {
 
 impl Router for BudgetedRouter {
     /// Sends a message, a large one after waiting for the budget of its peer. Sends that wait for
-    /// one budget are woken together, and may exceed the bound by one message each; their number is
-    /// bounded by the windows of the responders.
+    /// one budget are woken together, and may exceed the bound by one message each. The windows of
+    /// the responders bound their number.
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
         // The engine bounds small messages by number. They do not wait for large ones.
         if ByteBudget::is_small_for(self.peer_bytes_max, &frames) {

@@ -53,8 +53,8 @@ pub(crate) trait SocketControl: Send + Sync {
 ///    └────────────────────┴──── close ───────┴──▶ closed: up fails, streams end
 /// ```
 ///
-/// The owner sends while the socket is connected. A message that is sent at another time is
-/// returned, or waits for the next peer, or is dropped; the owner treats its call as lost.
+/// The owner sends while the socket is connected. At another time, a message is returned, or waits
+/// for the next peer, or is dropped.
 #[async_trait]
 pub(crate) trait Dealer: SocketControl {
     /// Sends a message, or returns the frames if there is no room.
@@ -228,9 +228,10 @@ pub(crate) trait Sub: SocketControl {
     /// Removes one subscription to a prefix. A prefix with two subscriptions keeps one.
     async fn unsubscribe(&self, prefix: Bytes) -> Result<()>;
 
-    /// Returns the messages that arrive, each as its first frame and the other frames, until the
-    /// socket is closed or, after [`stop`](Self::stop), until all received messages are yielded.
-    /// Called once.
+    /// Returns the messages that arrive, each as its first frame and the other frames. Called once.
+    ///
+    /// The stream ends when the socket is closed or, after [`stop`](Self::stop), when all received
+    /// messages are yielded.
     fn messages(&self) -> BoxStream<'static, (Bytes, Frames)>;
 
     /// Stops receiving, in a task of its own.

@@ -26,7 +26,7 @@ use crate::error::lock;
 /// Declined requests are queued beyond the bound, since they were within it before.
 #[derive(Default)]
 pub(super) struct ServiceQueue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Wakes the task that waits for room.
     changed: Notify,
 }
@@ -39,7 +39,7 @@ const READ_AHEAD_BYTES_MAX: usize = 16 << 20;
 const ABANDONED_MAX: usize = 1000;
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     queued: VecDeque<QueuedRequest>,
     /// Bytes of the queued bodies.
     bytes: usize,
@@ -85,7 +85,7 @@ impl ServiceQueue {
     /// Closes the queue, which ends the streams of its consumers. Returns the queued requests, to
     /// be refused.
     pub(super) fn closed() -> Self {
-        let state = State { closed: true, ..State::default() };
+        let state = QueueState { closed: true, ..QueueState::default() };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -282,7 +282,7 @@ impl Consumer {
     }
 }
 
-impl State {
+impl QueueState {
     /// Returns whether no consumer will take a request.
     fn is_unserved(&self) -> bool {
         self.consumers.is_empty() || self.closed

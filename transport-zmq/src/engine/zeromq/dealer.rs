@@ -88,7 +88,7 @@ impl ZeromqDealer {
     }
 
     /// Starts the tasks of a new connection.
-    fn start(&self, socket: DealerSocket, events: impl Events) {
+    fn start(&self, socket: DealerSocket, events: impl MonitorEvents) {
         let (sending, receiving) = socket.split();
         let (unsent, queue) = mpsc::channel(QUEUE_MAX);
         let (reader_alive, lost) = oneshot::channel();
@@ -105,9 +105,9 @@ const QUEUE_MAX: usize = 256;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The monitor events of a socket, whose type the crate does not name.
-trait Events: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static {}
+trait MonitorEvents: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static {}
 
-impl<S: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static> Events for S {}
+impl<S: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static> MonitorEvents for S {}
 
 /// Sends queued messages. Owns the sending half, so that no send is dropped halfway.
 ///
@@ -126,7 +126,7 @@ async fn write(mut socket: DealerSendHalf, mut queue: mpsc::Receiver<Frames>) {
 async fn read(
     mut socket: DealerRecvHalf,
     received: mpsc::Sender<Frames>,
-    mut events: impl Events,
+    mut events: impl MonitorEvents,
     _alive: oneshot::Sender<()>,
 ) {
     loop {
