@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --example transports
-//! cargo run --features amqp --example transports -- mem://demo zmq+tcp://127.0.0.1:5566 amqp://guest:guest@localhost
+//! cargo run --features amqp --example transports -- mem://demo amqp://guest:guest@localhost
 //! ```
 
 #[path = "shared/calculator.rs"]

@@ -2,7 +2,8 @@
 //! one run.
 //!
 //! ```text
-//! cargo run --release -p polywire-bench -- [--rounds 3] [--seconds 2] [--in-flight 1,64,512] [SUBJECT …]
+//! cargo run --release -p polywire-bench
+//! cargo run --release -p polywire-bench -- --rounds 5 --in-flight 1,64 zmq-raw omq-calls
 //! ```
 //!
 //! Each round measures all subjects in turn: a machine that slows down affects all of them. The
@@ -30,7 +31,7 @@ fn main() -> Result<()> {
     if let [role, subject, url] = arguments.as_slice()
         && role == process::SERVE
     {
-        return runtime()?.block_on(Subject::named(subject)?.serve(url));
+        return process::runtime()?.block_on(Subject::named(subject)?.serve(url));
     }
     let options = Options::parse();
     let broker = options.needs_broker().then(Node::start).transpose()?;
@@ -50,8 +51,4 @@ fn main() -> Result<()> {
     }
     print!("{table}");
     Ok(())
-}
-
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }

@@ -24,7 +24,7 @@ pub(crate) fn measure(
     let load = Load { in_flight, duration: Duration::from_secs_f64(seconds) };
     let before = cpu_time("self")? + cpu_time(&server.0.id().to_string())?;
     let at = server.address()?;
-    let mut figures = crate::runtime()?.block_on(subject.call(&at, load))?;
+    let mut figures = runtime()?.block_on(subject.call(&at, load))?;
     figures.cpu = cpu_time("self")? + cpu_time(&server.0.id().to_string())? - before;
     Ok(figures)
 }
@@ -65,4 +65,9 @@ fn cpu_time(process: &str) -> Result<Duration> {
         Ok(fields.get(at).context("cannot parse the stat line")?.parse()?)
     };
     Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+}
+
+/// Creates the runtime of either process: two threads, as many as the smallest machine has cores.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }

@@ -97,8 +97,10 @@ impl Subject {
                 load.run(polywire_calls::RawCaller::connect(url).await?).await
             }
             Self::AmqpDirect => {
-                load.run(polywire_calls::RawCaller::connect(&format!("{url}?reply_mode=direct")).await?)
-                    .await
+                load.run(
+                    polywire_calls::RawCaller::connect(&format!("{url}?reply_mode=direct")).await?,
+                )
+                .await
             }
             Self::ZmqTyped | Self::AmqpTyped => {
                 load.run(polywire_calls::TypedCaller::connect(url).await?).await

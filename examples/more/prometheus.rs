@@ -1,8 +1,10 @@
 //! Metrics of a service and its clients for Prometheus, as text over HTTP.
 //!
 //! ```text
-//! cargo run -p polywire-examples --example prometheus                       makes some calls, prints the text, and ends
-//! cargo run -p polywire-examples --example prometheus -- 127.0.0.1:9464     goes on and serves the text there
+//! # Makes some calls, prints the text, and ends:
+//! cargo run -p polywire-examples --example prometheus
+//! # Goes on, and serves the text over HTTP:
+//! cargo run -p polywire-examples --example prometheus -- 127.0.0.1:9464
 //! ```
 
 use std::time::Duration;

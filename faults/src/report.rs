@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use polywire_conformance::Summary;
 use serde::Serialize;
 
+use crate::plan::Plan;
 use crate::recorder::Recorder;
-use crate::{Plan, Scenario};
 
 /// The report of a scenario in one mode.
 #[derive(Clone, Debug, Serialize)]
@@ -41,15 +41,16 @@ pub struct Report {
 impl Report {
     /// Creates the report of a run from its recorder and its outcome.
     pub(crate) fn new(
-        scenario: &Scenario,
+        scenario: char,
+        about: &'static str,
         plan: &Plan,
         recorder: &Recorder,
         took: Duration,
         outcome: Result<()>,
     ) -> Self {
         Self {
-            scenario: scenario.id,
-            about: scenario.about,
+            scenario,
+            about,
             mode: plan.mode.to_string(),
             seed: plan.seed,
             counts: recorder.summary(),

@@ -128,7 +128,7 @@ impl Scenario {
         let bound = plan.pick(QUICK_MAX, FULL_MAX) + plan.soak;
         let outcome = timeout(bound, (self.run)(plan, &recorder)).await;
         let outcome = outcome.context("the scenario did not end in time").flatten();
-        Report::new(self, plan, &recorder, start.elapsed(), outcome)
+        Report::new(self.id, self.about, plan, &recorder, start.elapsed(), outcome)
     }
 }
 

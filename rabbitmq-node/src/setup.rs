@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 /// ```no_run
 /// use polywire_rabbitmq_node::Setup;
 ///
-/// let node = Setup::new().config("consumer_timeout = 1000").plugin("rabbitmq_auth_mechanism_ssl").start()?;
+/// let setup = Setup::new().config("consumer_timeout = 1000");
+/// let node = setup.plugin("rabbitmq_auth_mechanism_ssl").start()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -1,9 +1,5 @@
 //! Declared errors, which the client receives as their own type.
 
-#![cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
-#![deny(missing_docs, warnings)]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by them")]
-
 use std::error::Error as _;
 use std::fmt;
 

@@ -1,8 +1,16 @@
 //! Tests of the facade: URLs, and the code that `#[service]` and `#[derive(Fault)]` generate.
 
+#![deny(missing_docs, warnings)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by them")]
+
 mod connect;
+#[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod errors;
+#[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod nested;
+#[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod patterns;
+#[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod service;
+#[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod ui;

@@ -1,9 +1,5 @@
 //! Nested services as the macro generates them.
 
-#![cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
-#![deny(missing_docs, warnings)]
-#![allow(clippy::unwrap_used, reason = "tests fail by them")]
-
 use std::sync::Arc;
 
 use polywire::{

@@ -1,9 +1,5 @@
 //! One trait for calls, jobs and events, and the options of its methods.
 
-#![cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
-#![deny(missing_docs, warnings)]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by them")]
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,9 +1,5 @@
 //! The items that `#[service]` generates, used over memory.
 
-#![cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
-#![deny(missing_docs, warnings)]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by them")]
-
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;

@@ -5,8 +5,6 @@
 //! the cases would take minutes. After a change of the texts,
 //! `POLYWIRE_UI=write cargo test --features full --test it ui` writes the files.
 
-#![cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
-
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -105,8 +103,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the errors without the parts that change with every edit of the library: names of its files
-/// and line numbers in them; and without the lines that only count the errors.
+/// Returns the errors without the parts that change with every edit of the library: names of its
+/// files and line numbers in them; and without the lines that only count the errors.
 fn stable(errors: &str) -> String {
     let mut is_in_library = false;
     let mut text = String::new();

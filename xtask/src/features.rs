@@ -45,10 +45,8 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     cmd!(shell, "cargo test --quiet --locked {facade...}").run()?;
     for (features, foreign) in FOREIGN {
         let normal = ["--edges", "normal", "--prefix", "none", "--no-default-features"];
-        let tree = cmd!(
-            shell,
-            "cargo tree --locked --package polywire {normal...} --features {features}"
-        );
+        let tree =
+            cmd!(shell, "cargo tree --locked --package polywire {normal...} --features {features}");
         let tree = tree.read()?;
         for name in foreign {
             let found = tree.lines().find(|line| line.split(' ').next() == Some(name));

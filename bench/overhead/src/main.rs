@@ -2,10 +2,10 @@
 //! through one of the subjects.
 //!
 //! ```text
-//! cargo xtask costs               all subjects, as a table
+//! cargo xtask costs    # all subjects, as a table
 //! cargo build --release -p polywire-overhead
-//! valgrind target/release/polywire-overhead router 1000                    allocations: "total heap usage"
-//! valgrind --tool=callgrind target/release/polywire-overhead router 1000   instructions
+//! valgrind target/release/polywire-overhead router 1000    # allocations: "total heap usage"
+//! valgrind --tool=callgrind target/release/polywire-overhead router 1000    # instructions
 //! ```
 //!
 //! The difference between two runs with different numbers of calls is the cost of calls alone. The

@@ -1,8 +1,10 @@
 //! Traces of calls, sent to an OpenTelemetry collector by OTLP over HTTP.
 //!
 //! ```text
-//! docker run --rm -p 4318:4318 -p 16686:16686 jaegertracing/jaeger        shows them at http://localhost:16686
-//! cargo run -p polywire-example-otlp                                      or: -- http://collector:4318/v1/traces
+//! # Shows the traces at http://localhost:16686:
+//! docker run --rm -p 4318:4318 -p 16686:16686 jaegertracing/jaeger
+//! cargo run -p polywire-example-otlp
+//! cargo run -p polywire-example-otlp -- http://collector:4318/v1/traces
 //! ```
 
 use std::error::Error;

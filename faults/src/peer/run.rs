@@ -10,7 +10,7 @@ use polywire_core::rpc::Deduplication;
 use polywire_core::{Router, Server, Window, Worker};
 use tokio::time::sleep;
 
-use super::{PeerRole, READY};
+use super::role::{PeerRole, READY};
 use crate::calls::SERVICE;
 use crate::jobs::QUEUE;
 

@@ -25,8 +25,8 @@ const BRIEF: Duration = Duration::from_secs(3);
 
 /// Runs the scenario: one alarm in a quick run, five in a full one.
 ///
-/// During an alarm, calls must fail at their deadlines, acknowledgements of jobs must reach the broker,
-/// and a transport must close. After the alarm, calls must succeed again.
+/// During an alarm, calls must fail at their deadlines, acknowledgements of jobs must reach the
+/// broker, and a transport must close. After the alarm, calls must succeed again.
 ///
 /// # Errors
 ///

@@ -17,7 +17,8 @@ use crate::peer::{Peer, PeerRole};
 use crate::recorder::Recorder;
 use crate::wait::until;
 
-/// Runs the scenario: 3 kills under 600 calls in a quick run, 20 kills under 10,000 calls in a full one.
+/// Runs the scenario: 3 kills under 600 calls in a quick run, 20 kills under 10,000 calls in a full
+/// one.
 ///
 /// Two servers answer. One of them suppresses duplicates, and must carry out no call twice.
 ///

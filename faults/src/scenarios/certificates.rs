@@ -22,10 +22,11 @@ use crate::recorder::Recorder;
 /// The user that the client's certificate names.
 const USER: &str = "turing";
 
-/// Runs the scenario: calls under a valid certificate, then refused connections for each invalid one.
+/// Runs the scenario: calls under a valid certificate, then refused connections for each invalid
+/// one.
 ///
-/// The broker's certificate is replaced while the node runs, so every refusal has the same node. Each
-/// refusal must name the certificate as its reason.
+/// The broker's certificate is replaced while the node runs, so every refusal has the same node.
+/// Each refusal must name the certificate as its reason.
 ///
 /// # Errors
 ///

@@ -26,13 +26,13 @@ const LOGINS_MAX: usize = 12;
 
 /// Runs the scenario: a changed password, a deleted user, and a password that a provider renews.
 ///
-/// A transport with fixed credentials must give up after about a second of refusals. Then its calls fail
-/// as denied, and its logins stop.
+/// A transport with fixed credentials must give up after about a second of refusals. Then its calls
+/// fail as denied, and its logins stop.
 ///
 /// # Errors
 ///
-/// If a denied transport continues to log in, if a transport with a provider does not recover, or if an
-/// operation is lost.
+/// If a denied transport continues to log in, if a transport with a provider does not recover, or
+/// if an operation is lost.
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let broker = Broker::start().await?;
     let _server = Peer::start(plan, PeerRole::Server, &broker.url, 0, recorder).await?;

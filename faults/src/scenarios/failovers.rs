@@ -27,8 +27,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs the scenario on three nodes: each is killed once in a quick run, four times in a full one.
 ///
-/// Calls, jobs and events of a group must flow while a node is down. Events of an exclusive queue must
-/// flow again after the restart.
+/// Calls, jobs and events of a group must flow while a node is down. Events of an exclusive queue
+/// must flow again after the restart.
 ///
 /// # Errors
 ///

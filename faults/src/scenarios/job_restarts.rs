@@ -17,7 +17,8 @@ const RESTARTS: usize = 2;
 
 /// Runs the scenario: two restarts under 3,000 jobs in a quick run, under 100,000 in a full one.
 ///
-/// Each push is repeated until the broker acknowledges the job, so all jobs must be done in the end.
+/// Each push is repeated until the broker acknowledges the job, so all jobs must be done in the
+/// end.
 ///
 /// # Errors
 ///

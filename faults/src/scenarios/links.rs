@@ -16,19 +16,16 @@ use polywire_conformance::Proxy;
 use tokio::time::Instant;
 
 use self::handle_kind::HandleKind;
-use self::link_fault::LinkFault;
+use self::link_fault::{HEARTBEAT, LinkFault};
 use crate::Plan;
 use crate::broker::Broker;
 use crate::recorder::Recorder;
 use crate::traffic::Traffic;
 
-/// The heartbeat interval of both sides; each gives up after twice the time.
-const HEARTBEAT: Duration = Duration::from_secs(2);
-
 /// Runs each fault at each endpoint handle: once in a quick run, five times in a full one.
 ///
-/// A black hole must be noticed through heartbeats. The report has the longest times until a fault was
-/// noticed and until traffic flowed again.
+/// A black hole must be noticed through heartbeats. The report has the longest times until a fault
+/// was noticed and until traffic flowed again.
 ///
 /// # Errors
 ///

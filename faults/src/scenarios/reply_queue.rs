@@ -26,8 +26,8 @@ const PENDING: usize = 50;
 
 /// Runs the scenario: twice in a quick run, ten times in a full one.
 ///
-/// Two clients have 50 calls in flight each. Deleting the reply queue of one must fail its calls, with
-/// an error that names the queue, and must not affect the other client.
+/// Two clients have 50 calls in flight each. Deleting the reply queue of one must fail its calls,
+/// with an error that names the queue, and must not affect the other client.
 ///
 /// # Errors
 ///

@@ -19,7 +19,8 @@ const SERVERS: usize = 3;
 /// Long enough that some requests are in progress at each kill.
 const WORK_MS: u64 = 5;
 
-/// Runs the scenario: 3 kills under 900 calls in a quick run, 30 kills under 15,000 calls in a full one.
+/// Runs the scenario: 3 kills under 900 calls in a quick run, 30 kills under 15,000 calls in a full
+/// one.
 ///
 /// Three servers answer. Each kill is followed by the start of another server.
 ///

@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::Runner;
+use super::runner::Runner;
 
 /// Starts a server for each URL and a client, and checks that each server got a share of the calls.
 pub(crate) fn check(runner: &Runner<'_>, servers: &[String], client: &str) -> Result<()> {

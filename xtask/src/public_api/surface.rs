@@ -46,8 +46,10 @@ impl Surface<'_> {
                 }
             }
         }
-        for name in &module.imports.public {
-            let Some(path) = module.imports.named.get(name) else { continue };
+        let named = |name| module.imports.named.get(name).into_iter().flatten();
+        let public_names = module.imports.public.iter();
+        for (name, path) in public_names.flat_map(|name| named(name).map(move |path| (name, path)))
+        {
             match self.tree.resolve(at, path) {
                 Some(Target::Item { module, name: original }) => {
                     self.add((module, original), format!("{public}::{name}"));

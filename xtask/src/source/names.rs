@@ -15,8 +15,8 @@ pub(crate) enum Target {
 /// The imports of a module.
 #[derive(Default)]
 pub(crate) struct Imports {
-    /// Paths by the names that they have here.
-    pub(crate) named: BTreeMap<String, Vec<String>>,
+    /// Paths by the names that they have here. A name may stand for a type and for a macro.
+    pub(crate) named: BTreeMap<String, Vec<Vec<String>>>,
     /// Names among them that other crates can import from here.
     pub(crate) public: Vec<String>,
     /// Modules whose items are imported with a `*`.
@@ -64,10 +64,10 @@ impl Imports {
     }
 
     fn add_name(&mut self, name: String, path: Vec<String>, is_public: bool) {
-        if is_public {
+        if is_public && !self.public.contains(&name) {
             self.public.push(name.clone());
         }
-        self.named.insert(name, path);
+        self.named.entry(name).or_default().push(path);
     }
 }
 

@@ -153,8 +153,8 @@ impl CrateTree {
             let module = at.to_vec();
             return Some(Target::Item { module, name: name.to_owned() });
         }
-        let named = module.imports.named.get(name);
-        if let Some(found) = named.and_then(|path| self.resolve_within(at, path, depth)) {
+        let mut named = module.imports.named.get(name).into_iter().flatten();
+        if let Some(found) = named.find_map(|path| self.resolve_within(at, path, depth)) {
             return Some(found);
         }
         module.imports.globs.iter().find_map(|glob| {

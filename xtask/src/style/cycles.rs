@@ -35,7 +35,7 @@ fn file_imports(tree: &CrateTree) -> Imports {
         }
         let code = module.items.iter().filter(|item| !matches!(item, Item::Mod(_)));
         let mentioned = code.flat_map(|item| paths_in(item.to_token_stream()));
-        for mentioned in module.imports.named.values().cloned().chain(mentioned) {
+        for mentioned in module.imports.named.values().flatten().cloned().chain(mentioned) {
             let Some(Target::Item { module: owner, name }) = tree.resolve(path, &mentioned) else {
                 continue;
             };

@@ -8,8 +8,10 @@ use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvents};
 use polywire_conformance::{Direction, Proxy};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::HEARTBEAT;
 use crate::wait::within;
+
+/// The heartbeat interval of both sides; each gives up after twice the time.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// A fault of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

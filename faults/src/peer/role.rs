@@ -1,0 +1,40 @@
+//! The part of a peer in a scenario, and the words between a scenario and its peers.
+
+use anyhow::{Context, Result};
+
+/// The first argument of a program that is to [`run`](crate::peer::run) as a peer.
+pub const ARGUMENT: &str = "--peer";
+
+/// The line that a peer prints when it is ready. Each later line is the number of an operation that
+/// the peer has carried out.
+pub(super) const READY: &str = "ready";
+
+/// The part of a peer in a scenario.
+#[derive(Clone, Copy)]
+pub(crate) enum PeerRole {
+    /// A server of the service.
+    Server,
+    /// A server that suppresses duplicates.
+    CarefulServer,
+    /// A worker on the queue.
+    Worker,
+}
+
+impl PeerRole {
+    /// Returns the name on the command line of a peer.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::CarefulServer => "careful-server",
+            Self::Worker => "worker",
+        }
+    }
+
+    /// Finds a role by name.
+    pub(super) fn named(name: &str) -> Result<Self> {
+        let all = [Self::Server, Self::CarefulServer, Self::Worker];
+        all.into_iter()
+            .find(|role| role.name() == name)
+            .with_context(|| format!("no role {name:?}"))
+    }
+}

@@ -1,0 +1,73 @@
+//! Runs an example, and compares its output with the expected lines.
+
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::expected::{Example, On, matches};
+use crate::programs::Program;
+use crate::temporary::TemporaryFolder;
+
+/// The built examples, and the folder that they take for the system's temporary one.
+pub(crate) struct Runner<'a> {
+    pub(crate) programs: &'a [Program],
+    pub(crate) temporary: &'a TemporaryFolder,
+}
+
+impl Runner<'_> {
+    /// Runs an example, and fails unless the output has the expected lines in their order.
+    pub(crate) fn check(&self, example: &Example, on: On, arguments: &[&str]) -> Result<()> {
+        println!("{} on {on:?}", example.name);
+        let output = self.output(example.name, arguments)?;
+        let mut lines = output.lines();
+        for expected in example.lines_on(on) {
+            ensure!(
+                lines.any(|line| matches(line, expected)),
+                "the example {} printed no line {expected:?}, or not in this place:\n{output}",
+                example.name
+            );
+        }
+        Ok(())
+    }
+
+    /// Runs an example until its end, and returns its standard output.
+    pub(crate) fn output(&self, name: &str, arguments: &[&str]) -> Result<String> {
+        let mut command = self.command(name)?;
+        let child = command.args(arguments).stdout(Stdio::piped()).spawn()?;
+        let process = child.id();
+        let (ended, wait) = mpsc::channel();
+        let watchdog = thread::spawn(move || {
+            if wait.recv_timeout(RUN_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+                // The process has ended if this fails.
+                let _ = Command::new("kill").arg(process.to_string()).status();
+            }
+        });
+        let output = child.wait_with_output();
+        // The watchdog may have ended already.
+        let _ = ended.send(());
+        let _ = watchdog.join();
+        let output = output?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        bail!("the example {name} ended with {}, within {RUN_MAX:?}:\n{text}", output.status)
+    }
+
+    /// Returns the command of an example.
+    pub(crate) fn command(&self, name: &str) -> Result<Command> {
+        let is_it =
+            |program: &&Program| !program.is_test && program.name.rsplit('/').next() == Some(name);
+        let program = self.programs.iter().find(is_it);
+        let program = program.with_context(|| format!("cargo has built no example {name}"))?;
+        let mut command = Command::new(&program.path);
+        command.stdin(Stdio::null()).env("TMPDIR", self.temporary.path());
+        Ok(command)
+    }
+}
+
+/// Bounds an example that hangs; most take less than a second.
+const RUN_MAX: Duration = Duration::from_mins(1);
