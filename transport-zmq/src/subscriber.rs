@@ -81,6 +81,7 @@ struct Subscriber {
 }
 
 impl Subscriber {
+    /// Changes an endpoint of the socket, and records the result.
     async fn apply(&self, change: &EndpointChange) -> Result<Option<String>> {
         let real = engine::change_endpoint(&*self.socket, change).await?;
         self.bind_guard.note(change, real.as_ref());

@@ -9,7 +9,7 @@ use crate::broker;
 /// minutes.
 pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
     if let ["zmq", arguments @ ..] = arguments {
-        let tests = ["--test", "hostile", "--test", "processes"];
+        let tests = ["--test", "hostile", "--test", "it"];
         let run = cmd!(shell, "cargo test --locked -p polywire-zmq --all-features {tests...}");
         return Ok(run.args(["--", "--ignored", "--nocapture"]).args(arguments).run()?);
     }
