@@ -69,12 +69,15 @@ struct Publisher {
 }
 
 impl Publisher {
+    /// Changes an endpoint of the socket, and records the result.
     async fn apply(&self, change: &EndpointChange) -> Result<Option<String>> {
         let real = engine::change_endpoint(&*self.socket, change).await?;
         self.bind_guard.note(change, real.as_ref());
         Ok(real)
     }
 
+    /// Waits until the subscribers at connected endpoints have sent their subscriptions, for the
+    /// connect timeout at most.
     async fn wait_for_subscriptions(&self) {
         // A subscriber whose subscriptions take longer misses the first events.
         let _ = timeout(self.connect_timeout, self.socket.ready()).await;
@@ -120,6 +123,7 @@ pub(crate) async fn answer_sync_markers(
     }
 }
 
+/// The time that an answer waits for room.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The sender of a publisher.
@@ -130,6 +134,12 @@ struct EventSender {
 }
 
 impl EventSender {
+    /// Encodes an event: its first frame, and the others.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` if the publisher is closed, `Config` without a topic, and `TooLarge` beyond the
+    /// limits.
     fn encode(&self, mut message: Message) -> Result<(Bytes, Frames)> {
         if self.publisher.closed.load(Ordering::Acquire) {
             return Err(closed());

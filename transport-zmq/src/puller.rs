@@ -1,4 +1,8 @@
-//! The puller.
+//! The puller: a PULL socket, and the receiver that decodes its jobs.
+//!
+//! ZeroMQ does not settle, so every delivery counts as settled when it is yielded. The socket tells
+//! each pusher the queue by its routing identity. A job of another queue can still arrive, from a
+//! pusher that does not check it, and is dropped with a warning.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,6 +52,7 @@ pub(crate) async fn open(
 /// The socket of a puller.
 struct Puller {
     socket: Arc<dyn Pull>,
+    /// The endpoints that the socket has bound.
     bind_guard: BindGuard,
     /// Stopped or closed: the socket has no endpoints any more, and gets none.
     closed: AtomicBool,
@@ -76,6 +81,7 @@ impl ManagedEndpoint for Puller {
 /// The receiver of a puller. Dropping it closes the socket, so that pushers see the puller leave.
 struct JobReceiver {
     puller: Arc<Puller>,
+    /// The messages from the socket, which end when it is stopped or closed.
     jobs: BoxStream<'static, Frames>,
     queue: Address,
     limits: Limits,
@@ -120,6 +126,7 @@ impl Stream for JobReceiver {
 }
 
 impl Inbound for JobReceiver {
+    /// Stops receiving from pushers. Jobs that have arrived are still yielded.
     fn stop(self: Pin<&mut Self>) {
         self.puller.closed.store(true, Ordering::Release);
         self.puller.bind_guard.clear();

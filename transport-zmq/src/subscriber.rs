@@ -1,4 +1,8 @@
-//! The subscriber.
+//! The subscriber: a SUB socket, its subscriptions, and the receiver that decodes its events.
+//!
+//! The receiver and the filters share one [`Subscriber`]. Both read the socket through the
+//! [`EventBuffer`]: the receiver to yield events, and [`Subscriptions`] to wait until all publishers
+//! have a new filter.
 
 mod event_buffer;
 mod subscriptions;
@@ -81,6 +85,7 @@ struct Subscriber {
 }
 
 impl Subscriber {
+    /// Changes an endpoint of the socket, and records the result.
     async fn apply(&self, change: &EndpointChange) -> Result<Option<String>> {
         let real = engine::change_endpoint(&*self.socket, change).await?;
         self.bind_guard.note(change, real.as_ref());

@@ -1,4 +1,7 @@
 //! The URL of a transport: `zmq+tcp://host:port,host:port?option=value`.
+//!
+//! Each endpoint becomes a [`ZmqBuilder::endpoint`], and each option a method of the builder.
+//! Options of security go to [`credentials`], since several of them belong together.
 
 #[cfg(feature = "engine-omq")]
 mod credentials;
@@ -53,6 +56,7 @@ fn shown(option: &str) -> String {
     }
 }
 
+/// Applies one option to the builder. Fails with the cause.
 fn set(builder: ZmqBuilder, option: &str) -> Result<ZmqBuilder, &'static str> {
     let (name, value) = option.split_once('=').ok_or("an option has no value")?;
     match (name, value) {
@@ -74,6 +78,8 @@ fn set(builder: ZmqBuilder, option: &str) -> Result<ZmqBuilder, &'static str> {
     }
 }
 
+/// Applies an option that is one of the [`Limits`](polywire_core::Limits), or a bound of
+/// [`Admission`](crate::Admission).
 fn bound_to(builder: ZmqBuilder, bound: &str, value: &str) -> Result<ZmqBuilder, &'static str> {
     let (mut limits, mut admission) = builder.bounds();
     match bound {
@@ -97,10 +103,12 @@ fn bound_to(builder: ZmqBuilder, bound: &str, value: &str) -> Result<ZmqBuilder,
     Ok(if admission == before { builder } else { builder.admission(admission) })
 }
 
+/// Parses the value of a numeric option.
 fn number<T: FromStr>(value: &str) -> Result<T, &'static str> {
     value.parse().map_err(|_| "the value is not a whole number")
 }
 
+/// Returns the error of a malformed URL, without the values of secret options.
 fn refuse(url: &str, because: &'static str) -> Error {
     let (endpoints, query) = url.split_once('?').unwrap_or((url, ""));
     let options: Vec<_> = query.split('&').map(shown).collect();

@@ -31,7 +31,9 @@ impl BoundEndpoints {
 /// transport.
 #[derive(Debug)]
 pub(crate) struct BindGuard {
+    /// The list of the transport.
     bound: BoundEndpoints,
+    /// The entries of this socket.
     own: Mutex<Vec<String>>,
 }
 

@@ -32,6 +32,7 @@ impl Endpoint {
         }
     }
 
+    /// Parses the part after `tcp://`. Fails with the cause.
     fn tcp(address: &str) -> Result<Self, &'static str> {
         let (host, port) = address.rsplit_once(':').ok_or("no port, such as :5555")?;
         let port = match port {
@@ -50,6 +51,7 @@ impl Endpoint {
         }
     }
 
+    /// Parses the part after `ipc://`. Fails with the cause.
     fn ipc(path: &str) -> Result<Self, &'static str> {
         match path {
             "" | "@" => Err("no path"),
@@ -123,6 +125,7 @@ pub(crate) async fn claim_socket_file(path: PathBuf) -> Result<()> {
     Ok(())
 }
 
+/// Returns the error of a malformed endpoint.
 fn refuse(endpoint: &str, because: &'static str) -> Error {
     config("cannot parse the endpoint")
         .with("endpoint", endpoint.escape_debug())

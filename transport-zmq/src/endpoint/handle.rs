@@ -1,5 +1,8 @@
 //! The endpoint handles that a transport has opened, as far as it manages them: their endpoints
 //! change with the transport, and they close with it.
+//!
+//! The transport holds its handles weakly. A handle that the program drops closes by itself, and
+//! its entry is removed when the next handle is opened.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +30,9 @@ pub(crate) trait ManagedEndpoint: Send + Sync {
 /// The endpoint handles that a transport has opened and that still exist.
 #[derive(Default)]
 pub(crate) struct OpenEndpoints {
+    /// Set by the first call of `close`.
     closed: AtomicBool,
+    /// The handles, in the order in which they were opened.
     opened: Mutex<Vec<Weak<dyn ManagedEndpoint>>>,
 }
 

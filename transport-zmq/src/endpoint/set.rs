@@ -58,6 +58,8 @@ impl EndpointSet {
             .chain(self.connect.iter().map(change(Side::Connect)))
     }
 
+    /// Applies a change. Returns `false` if nothing changed. An endpoint with any free port is
+    /// added each time, since each bind gets another port.
     fn apply(&mut self, EndpointChange { side, adds, endpoint }: &EndpointChange) -> bool {
         let endpoints = match side {
             Side::Bind => &mut self.bind,

@@ -22,8 +22,12 @@ pub(super) struct CallIdMap {
     numbers: FxHashMap<(Bytes, CallId), CallId>,
     /// The number of calls of each client.
     peers: FxHashMap<Bytes, usize>,
+    /// The last number that was given.
     last: u64,
+    /// The number of calls at which expired calls are removed next: twice the calls that remained
+    /// the last time, so that the cost of a search is spread over as many calls.
     prune_at: usize,
+    /// The time of the last search.
     pruned: Option<Instant>,
 }
 
@@ -43,6 +47,7 @@ impl CallIdMap {
     /// The maximum of calls in flight of one client, so that others have room: as many as a client
     /// allows itself by default.
     pub(super) const PEER_MAX: usize = 1 << 17;
+    /// The number of calls below which no search is worth its cost.
     const PRUNE_MIN: usize = 1024;
     /// The pause between two searches for expired calls while the map is full. A search for each
     /// refused call would delay the other calls.

@@ -87,6 +87,8 @@ impl ProxyEndpoint {
         Ok(ResolvedEndpoint { settings, endpoints })
     }
 
+    /// Returns the set that consists of this endpoint. Fails for an endpoint that is malformed, or
+    /// cannot be connected to.
     fn endpoints(&self) -> Result<EndpointSet> {
         let endpoint = Endpoint::parse(&self.endpoint)?;
         let mut endpoints = EndpointSet::default();
@@ -101,6 +103,7 @@ impl ProxyEndpoint {
 /// A validated endpoint of a proxy, with the settings of its sockets.
 #[derive(Debug)]
 pub(super) struct ResolvedEndpoint {
+    /// The defaults of a transport, with the security and admission of the endpoint.
     pub(super) settings: Settings,
     /// The set that consists of the one endpoint.
     pub(super) endpoints: EndpointSet,

@@ -1,4 +1,8 @@
 //! The pipeline pattern: jobs from pushers to pullers.
+//!
+//! One task receives jobs from the PULL socket of the frontend and sends each to the next puller
+//! with room. The task holds one job at a time. While no puller has room, it stops receiving, and
+//! the high-water mark of the frontend socket makes the pushers wait.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -17,6 +21,10 @@ use crate::engine::{self, Pull, Traffic};
 use crate::wire::Frames;
 
 /// Opens both sockets and starts to pass jobs on.
+///
+/// # Errors
+///
+/// `Config` if an endpoint cannot be bound. Then both sockets are closed.
 pub(super) async fn start(
     frontend: &ResolvedEndpoint,
     backend: &ResolvedEndpoint,
@@ -39,6 +47,7 @@ pub(super) async fn start(
     })
 }
 
+/// Passes jobs on until the frontend socket stops, or the backend sockets close.
 async fn pass_on(
     mut jobs: BoxStream<'static, Frames>,
     balancer: Arc<Balancer>,
@@ -59,6 +68,7 @@ async fn pass_on(
     }
 }
 
+/// Stops receiving, waits until the jobs received before are passed on, and closes both sides.
 async fn finish(pull: Arc<dyn Pull>, balancer: Arc<Balancer>, passing_on: AbortHandle) {
     pull.stop();
     wait_until(|| passing_on.is_finished()).await;

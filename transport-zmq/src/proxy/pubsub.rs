@@ -1,4 +1,9 @@
 //! The publish-subscribe pattern: events from publishers to subscribers.
+//!
+//! The SUB socket of the frontend subscribes to everything, before the first subscriber connects.
+//! So no subscription has to travel through the proxy, and an open subscriber misses nothing. The
+//! XPUB socket of the backend filters the events for each subscriber. A second task answers the
+//! sync markers of subscribers, as a publisher does.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -17,6 +22,10 @@ use crate::publisher::answer_sync_markers;
 use crate::wire::{Frames, SyncMarker};
 
 /// Opens both sockets and starts to pass events on.
+///
+/// # Errors
+///
+/// `Config` if an endpoint cannot be bound. Then both sockets are closed.
 pub(super) async fn start(
     frontend: &ResolvedEndpoint,
     backend: &ResolvedEndpoint,
@@ -42,6 +51,8 @@ pub(super) async fn start(
     })
 }
 
+/// Passes events on until the frontend socket stops, or the backend socket closes. Waits for
+/// subscribers without room.
 async fn pass_on(
     mut arrivals: BoxStream<'static, (Bytes, Frames)>,
     xpub: Arc<dyn XPub>,
@@ -63,6 +74,7 @@ async fn pass_on(
     }
 }
 
+/// Stops receiving, waits until the events received before are passed on, and closes both sides.
 async fn finish(sub: Arc<dyn Sub>, xpub: Arc<dyn XPub>, passing_on: AbortHandle) {
     sub.stop();
     wait_until(|| passing_on.is_finished()).await;

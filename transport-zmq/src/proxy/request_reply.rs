@@ -1,4 +1,17 @@
 //! The request-reply pattern: requests from clients to servers, and replies back.
+//!
+//! Two tasks share one [`RequestReplyProxy`]:
+//!
+//! - one receives requests from the frontend socket and sends each to the server that the balancer
+//!   chooses;
+//! - the other receives replies from the servers and sends each to its client.
+//!
+//! A client and a server number their calls independently, so each call gets another id at the
+//! backend, see [`CallIdMap`]. The proxy reads the fixed part of the envelope only. It rewrites the
+//! call id, and the deadline of a request that had to wait. The fields and the body pass unread.
+//!
+//! A message that cannot be sent at once waits in the task, without delaying the messages behind
+//! it. The constants at the end of this file bound the waiting messages.
 
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
@@ -29,6 +42,12 @@ use crate::responder::{SlowPeers, is_over_budget};
 use crate::wire::{self, Frames, Kind, Peek, Role};
 
 /// Opens both sockets and starts to pass requests and replies on.
+///
+/// The proxy counts as finished when every call has its reply or has expired.
+///
+/// # Errors
+///
+/// `Config` if an endpoint cannot be bound. Then both sockets are closed.
 pub(super) async fn start(
     frontend: &ResolvedEndpoint,
     backend: &ResolvedEndpoint,
@@ -70,6 +89,7 @@ struct WaitingRequest {
     entry: InFlightCall,
     /// The deadline of the request, or [`UNBOUNDED`] from now.
     patience: Deadline,
+    /// The message, with the call id of the backend.
     frames: Frames,
 }
 
@@ -79,15 +99,21 @@ struct RequestReplyProxy {
     router: Arc<dyn Router>,
     /// The backend sockets.
     balancer: Arc<Balancer>,
+    /// The calls in flight, with the client of each.
     call_ids: Mutex<CallIdMap>,
     /// Clients that do not read their large replies.
     slow_peers: SlowPeers,
+    /// The counters behind [`ProxyStats`](super::ProxyStats).
     counters: Arc<Counters>,
     /// Notified when no more requests are to be received.
     stopping: Notify,
 }
 
 impl RequestReplyProxy {
+    /// Passes requests and cancellations on until the proxy stops, or the frontend socket closes.
+    ///
+    /// Requests that wait for a server run concurrently in `waiting`. A cancellation aborts its
+    /// waiting request. When the proxy stops, the waiting requests are still sent.
     async fn pass_requests_on(
         self: Arc<Self>,
         mut requests: BoxStream<'static, (RequestOrigin, Frames)>,
@@ -185,6 +211,7 @@ impl RequestReplyProxy {
         }
     }
 
+    /// Notifies a client that no server handles its call. The call counts as unsent.
     fn refuse(&self, peer: &Bytes, id: CallId) {
         self.notify(peer, id, &Role::Refusal);
     }
@@ -199,6 +226,10 @@ impl RequestReplyProxy {
         }
     }
 
+    /// Passes replies and lost calls on until the backend sockets close.
+    ///
+    /// A reply to a client without room waits in `waiting`, within the bounds of [`SLOW_MAX`] and
+    /// [`SLOW_PEER_MAX`]. A reply beyond them is dropped, and its client times out.
     async fn pass_replies_on(self: Arc<Self>, mut replies: ReplyStream) {
         let mut waiting = FuturesUnordered::new();
         // The number of waiting replies of each client.
@@ -263,6 +294,7 @@ impl RequestReplyProxy {
         self.notify(&peer, id, &role);
     }
 
+    /// Counts a reply as passed on or dropped. `None` stands for a client that took too long.
     fn count_reply(&self, sent: Option<&Result<()>>) {
         match sent {
             Some(Ok(())) => drop(self.counters.to_frontend.fetch_add(1, Ordering::Relaxed)),

@@ -1,4 +1,7 @@
 //! The tasks of a running proxy, and how they end.
+//!
+//! Each pattern spawns its tasks and returns them as [`ProxyTasks`], together with a future that
+//! ends them in order: stop receiving, wait for the messages received before, close the sockets.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -31,6 +34,9 @@ pub(super) struct ProxyTasks {
 
 impl ProxyTasks {
     /// Stops receiving, passes on the messages received before, and closes the sockets.
+    ///
+    /// Resolves after the grace period and the linger time at the latest. Dropping the future
+    /// aborts the tasks.
     pub(super) async fn finish(self) {
         let finish = lock(&self.finish).take();
         if let Some(finish) = finish {
@@ -67,7 +73,9 @@ pub(super) async fn wait_until(is_met: impl Fn() -> bool) {
     let _ = timeout(GRACE, waiting).await;
 }
 
+/// The time for the messages that a stopping proxy has received.
 const GRACE: Duration = Duration::from_secs(1);
+/// The interval at which the condition is checked.
 const POLL: Duration = Duration::from_millis(5);
 
 /// Returns the real endpoint of a socket that binds, or the endpoint that the socket connects to.

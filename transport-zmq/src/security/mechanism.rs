@@ -79,8 +79,10 @@ impl Security {
     }
 }
 
+/// A decision about a peer, by the keys or the password of its handshake.
 type Decides = dyn Fn(&MechanismPeerInfo) -> AuthenticationResult + Send + Sync;
 
+/// Returns the result for a peer beyond the bounds of admission.
 fn full() -> AuthenticationResult {
     AuthenticationResult {
         status: AuthenticationStatus::TemporaryFailure,
@@ -96,6 +98,7 @@ fn allow_as_own_user(number: u64) -> AuthenticationResult {
 
 static DENIALS: LogThrottle = LogThrottle::new();
 
+/// Returns the result for a peer with credentials, and logs a denial.
 fn allow(peer: &MechanismPeerInfo, is_allowed: bool) -> AuthenticationResult {
     if is_allowed {
         return AuthenticationResult::allow();

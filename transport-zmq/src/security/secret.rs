@@ -41,6 +41,7 @@ pub(crate) fn from_env(variable: &str) -> Result<String> {
     })
 }
 
+/// Logs a warning if the group or other users have any permission on the file.
 #[cfg(unix)]
 fn warn_if_readable_by_others(path: &Path) {
     use std::os::unix::fs::PermissionsExt;

@@ -20,6 +20,7 @@ use crate::wire::{Frames, SyncMarker};
 pub(super) struct EventBuffer(Mutex<State>);
 
 struct State {
+    /// The messages from the socket.
     arrivals: BoxStream<'static, Arrival>,
     /// Events that arrived before the answer to a sync marker. At [`BUFFERED_MAX`] of them, or
     /// [`BUFFERED_BYTES_MAX`], the waiter stops reading.
@@ -38,6 +39,7 @@ struct State {
 type Arrival = (Bytes, Frames);
 
 impl EventBuffer {
+    /// Creates an empty buffer in front of the messages of a socket.
     pub(super) fn new(arrivals: BoxStream<'static, Arrival>) -> Self {
         Self(Mutex::new(State {
             arrivals,
@@ -104,11 +106,13 @@ const BUFFERED_MAX: usize = 10_000;
 const BUFFERED_BYTES_MAX: usize = 64 << 20;
 
 impl State {
+    /// Buffers a message for the receiver.
     fn push(&mut self, arrival: Arrival) {
         self.buffered_bytes += size(&arrival);
         self.buffered.push_back(arrival);
     }
 
+    /// Removes the oldest message, and wakes the waiter, which may read on.
     fn take_buffered(&mut self) -> Option<Arrival> {
         let buffered = self.buffered.pop_front()?;
         self.buffered_bytes -= size(&buffered);
@@ -118,10 +122,12 @@ impl State {
         Some(buffered)
     }
 
+    /// Returns whether the waiter has to stop reading.
     fn is_full(&self) -> bool {
         self.buffered.len() >= BUFFERED_MAX || self.buffered_bytes >= BUFFERED_BYTES_MAX
     }
 
+    /// Wakes the receiver.
     fn wake(&mut self) {
         if let Some(receiver) = self.receiver.take() {
             receiver.wake();
@@ -129,6 +135,7 @@ impl State {
     }
 }
 
+/// Returns the size of a message in bytes.
 fn size((first, Frames { head, body }): &Arrival) -> usize {
     first.len() + head.len() + body.as_ref().map_or(0, Body::len)
 }

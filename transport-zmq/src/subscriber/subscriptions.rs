@@ -22,12 +22,14 @@ pub(super) struct Subscriptions {
     socket: Arc<dyn Sub>,
     buffer: Arc<EventBuffer>,
     channel: Channel,
+    /// The time that a change waits for the answers of publishers.
     connect_timeout: Duration,
     current: Mutex<Current>,
 }
 
 #[derive(Default)]
 struct Current {
+    /// The filters, in no particular order. Several may share a prefix.
     filters: Vec<Filter>,
     /// The marker that the socket subscribes to, after all filters.
     marker: Option<SyncMarker>,
@@ -83,6 +85,7 @@ impl Subscriptions {
         }
     }
 
+    /// Adds a filter, without waiting for the publishers.
     async fn subscribe(&self, current: &mut Current, filter: Filter) -> Result<()> {
         if current.filters.contains(&filter) {
             return Ok(());
@@ -147,10 +150,13 @@ impl Subscriptions {
     }
 }
 
+/// The time after which the first marker is replaced. It doubles with each marker.
 const PATIENCE_MIN: Duration = Duration::from_millis(200);
+/// The interval at which the number of publishers is counted again.
 const RECOUNT: Duration = Duration::from_millis(50);
 
 impl Current {
+    /// Returns whether a filter has the prefix of this one, which is then subscribed to.
     fn has_prefix(&self, filter: &Filter) -> bool {
         self.filters.iter().any(|other| other.prefix() == filter.prefix())
     }

@@ -52,6 +52,7 @@ impl<'a> Credentials<'a> {
         }
     }
 
+    /// Reads the keys of a CURVE server, and its allowed clients.
     fn curve_server(&self, key: &str) -> Result<curve::CurveServer> {
         let server =
             curve::CurveServer::new(KeyPair::of(SecretKey::from_z85(&secret::from_source(key)?)?));
@@ -64,6 +65,7 @@ impl<'a> Credentials<'a> {
         }
     }
 
+    /// Reads the key of the server, and optionally the keys of the client.
     fn curve_client(&self, public: &str) -> Result<curve::CurveClient> {
         let client = curve::CurveClient::new(secret::from_source(public)?.parse()?);
         match self.get(CURVE_KEY) {
@@ -74,6 +76,7 @@ impl<'a> Credentials<'a> {
         }
     }
 
+    /// Returns the value of an option.
     fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
     }
@@ -101,11 +104,13 @@ fn users(text: &str) -> Result<plain::PlainServer> {
     Ok(plain::PlainServer::new(users?))
 }
 
+/// Returns the lines with content and their numbers, counted from 1.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
     lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
+/// The names of the options.
 const CURVE_SERVER_KEY: &str = "curve_server_key";
 const CURVE_ALLOW: &str = "curve_allow";
 const CURVE_SERVER_PUBLIC: &str = "curve_server_public";

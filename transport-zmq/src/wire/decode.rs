@@ -1,5 +1,8 @@
 //! Decoding: from frames to a message. No input panics; every malformed one becomes an error that
 //! names the cause and its position.
+//!
+//! Texts and the inline body share the buffer of the head. Details of a fault are copied, since
+//! faults may outlive the message by far.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -45,6 +48,8 @@ pub(crate) fn decode_peeked(
     }
 }
 
+/// Returns the role of a kind of message. Takes the address out of `service` for the kinds that
+/// have one.
 fn role(kind: Kind, service: &mut Option<Address>) -> Result<Role> {
     match kind {
         Kind::Reply => Ok(Role::Reply),
@@ -64,6 +69,8 @@ fn role(kind: Kind, service: &mut Option<Address>) -> Result<Role> {
     }
 }
 
+/// Reads the fields into `service` and `message`. What was read before an error stays there, so
+/// that the error can be attributed to a call and a service.
 fn read_fields(
     head: Bytes,
     head_max: usize,
@@ -115,6 +122,7 @@ fn read_fields(
     Ok(())
 }
 
+/// A position in the envelope, which advances field by field.
 struct Reader {
     head: Bytes,
     at: usize,
@@ -128,6 +136,7 @@ struct Field {
 }
 
 impl Reader {
+    /// Reads the next field. Returns `None` at the end of the envelope.
     fn field(&mut self) -> Result<Option<Field>> {
         let at = self.at;
         let Some(&tag) = self.head.get(at) else { return Ok(None) };
@@ -210,6 +219,7 @@ fn once<T>(target: &mut Option<T>, value: T, field: &Field) -> Result<()> {
     }
 }
 
+/// Checks a decoded message against the limits.
 fn within(limits: &Limits, message: &Message) -> Result<()> {
     limits.check(message).map_err(|error| {
         let [what, size, limit] =

@@ -1,4 +1,8 @@
 //! Encoding: from a message to frames.
+//!
+//! The fields are written twice by the same code: first into a counter, then into a buffer of that
+//! size. So the head takes one allocation. A large body is moved into its own frames and never
+//! copied.
 
 use bytes::Bytes;
 use polywire_core::{Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
@@ -35,6 +39,7 @@ pub(crate) fn encode(role: &Role, message: Message, limits: &Limits) -> Result<F
     Ok(Frames { head: Bytes::from(head), body })
 }
 
+/// Writes the fixed part.
 fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
     let kind = match role {
         Role::Request(_) => kind::REQUEST,
@@ -59,6 +64,7 @@ pub(super) fn deadline_ms(deadline: Option<Deadline>) -> [u8; 4] {
     u32::try_from(ms).unwrap_or(u32::MAX).to_be_bytes()
 }
 
+/// Writes the fields, with the body last if it is `inline`.
 fn fields(role: &Role, message: &Message, inline: Option<&[u8]>, out: &mut impl Out) {
     if let Role::Request(address) | Role::Job(address) | Role::Cancel(address) = role {
         field(tag::SERVICE, address.as_str().as_bytes(), out);
@@ -84,6 +90,7 @@ fn fields(role: &Role, message: &Message, inline: Option<&[u8]>, out: &mut impl 
     }
 }
 
+/// Writes the code of a fault, and the other parts unless they have their defaults.
 fn fault_fields(fault: &Fault, out: &mut impl Out) {
     field(tag::FAULT_CODE, &[fault.code.as_u8()], out);
     if fault.kind != fault.code.as_str() {
@@ -97,6 +104,7 @@ fn fault_fields(fault: &Fault, out: &mut impl Out) {
     }
 }
 
+/// Writes one field.
 fn field(tag: u8, value: &[u8], out: &mut impl Out) {
     out.put(&[tag]);
     length(value.len(), out);
@@ -113,6 +121,7 @@ fn length(mut length: usize, out: &mut impl Out) {
     out.put(&[length as u8]);
 }
 
+/// Returns the number of bytes that encode a length.
 fn length_size(len: usize) -> usize {
     let mut size = Size(0);
     length(len, &mut size);
@@ -124,6 +133,7 @@ trait Out {
     fn put(&mut self, bytes: &[u8]);
 }
 
+/// A count of the bytes that are written.
 struct Size(usize);
 
 impl Out for Size {

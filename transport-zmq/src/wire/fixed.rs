@@ -7,14 +7,23 @@ use super::layout::{FIXED, MAGIC, VERSION, flag, kind};
 
 /// The first 16 bytes of an envelope.
 pub(super) struct FixedPart {
+    /// The kind of message, which is one of [`kind`].
     pub(super) kind: u8,
+    /// The call id, if the flags say that there is one.
     pub(super) id: Option<CallId>,
+    /// The milliseconds until the deadline, if the flags say that there is one.
     pub(super) deadline_ms: Option<u32>,
+    /// The flag of an idempotent request.
     pub(super) idempotent: bool,
 }
 
 impl FixedPart {
     /// Reads the fixed part of an envelope.
+    ///
+    /// # Errors
+    ///
+    /// `Codec` if the envelope is too short, does not begin with the magic byte, or has an unknown
+    /// version or kind.
     pub(super) fn read(head: &[u8]) -> Result<Self> {
         let Some((&[magic, version, kind, flags, ref numbers @ ..], _)) =
             head.split_first_chunk::<FIXED>()
@@ -45,7 +54,11 @@ impl FixedPart {
 }
 
 /// Reads the length at the beginning of `bytes`. Returns the length, and the number of bytes that
-/// encode it.
+/// encode it. `at` is the position of `bytes` in the envelope, for the error.
+///
+/// # Errors
+///
+/// `Codec` if the bytes end within the length, or the length has more than four bytes.
 pub(super) fn length_in(bytes: &[u8], at: usize) -> Result<(usize, usize)> {
     let mut length = 0;
     // Four bytes encode up to 256 MiB, far beyond any envelope.

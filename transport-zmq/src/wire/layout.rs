@@ -1,4 +1,15 @@
 //! The numbers of the envelope: positions, sizes, kinds, flags and field tags.
+//!
+//! The fixed part has 16 bytes, with big-endian numbers:
+//!
+//! ```text
+//! 0  magic    3  flags
+//! 1  version  4  call id, 8 bytes
+//! 2  kind     12 deadline in milliseconds, 4 bytes
+//! ```
+//!
+//! Fields follow until the end of the frame. Each has a tag of one byte, a length in LEB128 of up
+//! to four bytes, and its value.
 
 use polywire_core::Limits;
 
@@ -15,9 +26,12 @@ pub(super) const VERSION: u8 = 1;
 /// The size of the fixed part: magic, version, kind, flags, 8 bytes of call id, 4 bytes of
 /// deadline.
 pub(super) const FIXED: usize = 16;
+/// The position of the call id.
 #[cfg(feature = "engine-omq")]
 pub(super) const ID_AT: usize = 4;
+/// The position of the flags.
 pub(super) const FLAGS_AT: usize = 3;
+/// The position of the deadline.
 pub(super) const DEADLINE_AT: usize = 12;
 /// The room in bytes for all fields except headers: names of services and methods, and a fault
 /// with its details.

@@ -1,4 +1,8 @@
 //! The parts of a message that a balancer or a proxy reads without decoding the fields.
+//!
+//! A balancer matches replies to its in-flight calls, and retries declined ones. A proxy passes
+//! messages on. Both need the fixed part only, plus the fault code of a reply. Decoding the whole
+//! message would allocate, and would validate fields that only the receiver has to understand.
 
 use polywire_core::message::CallId;
 use polywire_core::{Code, Deadline, Result};
@@ -24,12 +28,19 @@ pub(crate) struct Peek {
 /// The kind of a message: a [`Role`](super::Role) without its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// A request, or a one-way call if it has no call id.
     Request,
+    /// The outcome of a request: a result or a fault.
     Reply,
+    /// The reply of a peer that does not serve the service.
     Refusal,
+    /// A job of a queue.
     Job,
+    /// A published event.
     Event,
+    /// The cancellation of a call by its client.
     Cancel,
+    /// The notice of a proxy that the server of a call is gone.
     Loss,
 }
 
@@ -61,7 +72,8 @@ impl Peek {
     }
 }
 
-/// Returns whether a reply says that its server declines the request.
+/// Returns whether a reply says that its server declines the request. Returns `false` for a
+/// malformed reply, which the requester decodes and reports.
 pub(crate) fn is_declined(reply: &Frames) -> bool {
     fault_code(&reply.head) == Some(Code::Declined)
 }

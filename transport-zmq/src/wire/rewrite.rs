@@ -1,4 +1,8 @@
 //! Changes to the fixed part of an encoded message.
+//!
+//! The balancer restamps the deadline of a request that waited for a connection: the envelope holds
+//! the time that is left, not a point in time. A proxy replaces the call id of each message.
+//! Neither decodes the message again.
 
 use bytes::Bytes;
 use polywire_core::Deadline;

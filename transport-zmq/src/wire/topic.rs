@@ -1,5 +1,9 @@
 //! The first frame of an event: the channel, a zero byte, the topic. A subscription is a prefix of
 //! that frame.
+//!
+//! The engine matches subscriptions against the first frame by prefix. A filter with a wildcard is
+//! therefore subscribed to by the part before the wildcard, and core drops the events that match
+//! the prefix but not the filter.
 
 use std::sync::Arc;
 
