@@ -1,4 +1,4 @@
-//! Remembers what a program tells `tracing`.
+//! A recorder of `tracing` spans and events.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -13,7 +13,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 
 pub(crate) type Fields = HashMap<&'static str, String>;
 
-/// Remembers spans and events, with their fields.
+/// The recorded spans and events, with their fields.
 #[derive(Clone, Default)]
 pub(crate) struct Seen(Arc<Mutex<Notes>>);
 
@@ -36,7 +36,7 @@ impl Seen {
         self.0.lock().unwrap().1.clone()
     }
 
-    /// The events that say this.
+    /// Returns the events with this message.
     pub(crate) fn said(&self, message: &str) -> Vec<Fields> {
         self.events().into_iter().filter(|event| event["message"] == message).collect()
     }
@@ -74,7 +74,7 @@ impl Visit for Visitor<'_> {
     }
 }
 
-/// Everything of this thread is seen while the guard lives.
+/// Records the spans and events of this thread until the guard is dropped.
 pub(crate) fn watch() -> (Seen, tracing::subscriber::DefaultGuard) {
     listen_everywhere();
     let seen = Seen::default();
@@ -82,9 +82,10 @@ pub(crate) fn watch() -> (Seen, tracing::subscriber::DefaultGuard) {
     (seen, guard)
 }
 
-/// Has somebody listen in every thread. Whether anybody does is remembered for each place that
-/// tells something, by who comes there first: without, a test that watches nothing could silence it
-/// for one beside it that does.
+/// Sets a subscriber for every thread.
+///
+/// `tracing` caches for each callsite if a subscriber is interested, when the callsite is first
+/// reached. A test without a subscriber could otherwise disable a callsite for a concurrent test.
 pub(crate) fn listen_everywhere() {
     static LISTENING: Once = Once::new();
     LISTENING.call_once(|| {
