@@ -1,4 +1,4 @@
-//! JSON: readable by everybody, and by people.
+//! JSON: supported by every language, readable for people.
 
 use bytes::{BufMut, BytesMut};
 use polywire_core::{Codec, Error, ErrorKind, Result};
@@ -7,10 +7,14 @@ use serde_json::Deserializer;
 
 use crate::failure::{undecodable, unencodable};
 
-/// Values as JSON (RFC 8259), through `serde_json`.
+/// Codec for JSON (RFC 8259), through `serde_json`.
 ///
-/// Bytes become arrays of numbers, and keys of maps must be text or numbers; MessagePack is better
-/// at both. A value nested deeper than 128 levels is refused.
+/// - Bytes become arrays of numbers, and map keys must be strings or numbers. [`MessagePack`]
+///   represents both directly.
+/// - Numbers must be finite.
+/// - A value that is nested deeper than 128 levels cannot be decoded.
+///
+/// [`MessagePack`]: https://docs.rs/polywire-codec/latest/polywire_codec/struct.MessagePack.html
 ///
 /// ```
 /// use polywire_codec::Json;
@@ -31,12 +35,12 @@ impl Codec for Json {
     }
 
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T> {
-        // Keeping track of the path costs time, so it is done only when there is an error to
-        // explain.
+        // Tracking the path costs time, so a second pass does it only after an error.
         serde_json::from_slice(bytes).or_else(|_| explain(bytes))
     }
 }
 
+/// Decodes once more and tracks the path, for the error.
 fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
     let mut json = Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -44,7 +48,8 @@ fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
         undecodable("JSON", &path, error.into_inner())
     })?;
     let rest = |error: serde_json::Error| {
-        Error::new(ErrorKind::Codec, "the JSON goes on after the value").with_source(error)
+        Error::new(ErrorKind::Codec, "cannot decode the JSON: data follows the value")
+            .with_source(error)
     };
     json.end().map_err(rest)?;
     Ok(value)
@@ -54,28 +59,28 @@ fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
 mod tests {
     use super::*;
 
-    fn refusal<T: for<'de> Deserialize<'de> + std::fmt::Debug>(json: &str) -> String {
+    fn error_of<T: for<'de> Deserialize<'de> + std::fmt::Debug>(json: &str) -> String {
         let error = Json.decode::<T>(json.as_bytes()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Codec);
         format!("{error:?}")
     }
 
     #[test]
-    fn refusals_say_where_and_what_was_expected() {
-        let refusal = refusal::<(i64, Vec<f64>)>(r#"[7, [1.5, "two"]]"#);
-        assert!(refusal.contains("[1][1]"), "{refusal}");
-        assert!(refusal.contains("expected f64"), "{refusal}");
+    fn errors_name_the_path_and_the_expected_type() {
+        let error = error_of::<(i64, Vec<f64>)>(r#"[7, [1.5, "two"]]"#);
+        assert!(error.contains("[1][1]"), "{error}");
+        assert!(error.contains("expected f64"), "{error}");
     }
 
     #[test]
-    fn more_than_a_value_and_less_are_refused() {
-        assert!(refusal::<u8>("1 2").contains("goes on"));
-        refusal::<u8>("");
-        refusal::<(u8, u8)>("[1,");
+    fn trailing_and_missing_data_are_errors() {
+        assert!(error_of::<u8>("1 2").contains("data follows"));
+        error_of::<u8>("");
+        error_of::<(u8, u8)>("[1,");
     }
 
     #[test]
-    fn what_json_cannot_hold_is_an_error() {
+    fn keys_that_json_cannot_represent_are_an_error() {
         let odd_keys = std::collections::BTreeMap::from([((1, 2), 3)]);
         let error = Json.encode(&odd_keys, &mut BytesMut::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Codec);

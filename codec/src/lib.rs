@@ -1,6 +1,7 @@
-//! Codecs for [polywire](https://docs.rs/polywire): how values become bytes.
+//! Codecs for [polywire](https://docs.rs/polywire): encoding of values as bytes.
 //!
-//! Each is a feature: `json` for [`Json`], `msgpack` for [`MessagePack`].
+//! The feature `json` enables [`Json`], the feature `msgpack` enables [`MessagePack`]. Both are
+//! enabled by default. Any other format is a type that implements [`Codec`](polywire_core::Codec).
 
 #[cfg(any(feature = "json", feature = "msgpack"))]
 mod failure;

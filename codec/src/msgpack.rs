@@ -1,4 +1,4 @@
-//! MessagePack: small, fast, and at home in most languages.
+//! MessagePack: compact, fast, and supported by most languages.
 
 use std::io;
 
@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{undecodable, unencodable};
 
-/// Values as MessagePack, through `rmp-serde`.
+/// Codec for MessagePack, through `rmp-serde`.
 ///
-/// Structs are written as maps with names, so that either side may add fields; arrays are read,
-/// too. A value nested deeper than 128 levels is refused. The format is that of the
-/// [specification](https://github.com/msgpack/msgpack/blob/master/spec.md), with str 8 and bin.
+/// - A struct is encoded as a map with field names, so that either peer may add fields. A struct is
+///   decoded from a map or an array.
+/// - A value that is nested deeper than 128 levels cannot be decoded.
+/// - The format follows the
+///   [specification](https://github.com/msgpack/msgpack/blob/master/spec.md), with str 8 and bin.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -32,7 +34,7 @@ use crate::failure::{undecodable, unencodable};
 #[allow(clippy::exhaustive_structs)]
 pub struct MessagePack;
 
-/// How deep a value may be nested: as in JSON, and far from the end of the stack.
+/// Deepest nesting of a value, as in JSON; far below the size of a stack.
 const DEPTH_MAX: usize = 128;
 
 impl Codec for MessagePack {
@@ -47,17 +49,16 @@ impl Codec for MessagePack {
         let mut unpacker = unpacker(bytes);
         match T::deserialize(&mut unpacker) {
             Ok(value) => at_end(&mut unpacker).map(|()| value),
-            // Keeping track of the path costs time, so it is done only when there is an error to
-            // explain.
+            // Tracking the path costs time, so a second pass does it only after an error.
             Err(_) => explain(bytes),
         }
     }
 }
 
-/// Decodes once more, keeping track of the path.
+/// Decodes once more and tracks the path, for the error.
 ///
-/// `rmp-serde` says which marker it did not like; a decoded value also says what the type would
-/// have liked.
+/// The error of `rmp-serde` names the unexpected marker. Decoding through a dynamic value yields a
+/// better error, which also names the expected type.
 fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
     let mut unpacker = unpacker(bytes);
     let failed = match serde_path_to_error::deserialize::<_, T>(&mut unpacker) {
@@ -79,8 +80,8 @@ fn unpacker(bytes: &[u8]) -> Deserializer<ReadRefReader<'_, [u8]>> {
     unpacker
 }
 
-/// Checks that nothing is left: the unpacker does not say how much it has read, but it fails to
-/// read one more value.
+/// Checks that no data follows the value. The unpacker does not report its position, but at the end
+/// it fails to read another value.
 fn at_end(unpacker: &mut Deserializer<ReadRefReader<'_, [u8]>>) -> Result<()> {
     match IgnoredAny::deserialize(unpacker) {
         Err(decode::Error::InvalidMarkerRead(end))
@@ -88,7 +89,10 @@ fn at_end(unpacker: &mut Deserializer<ReadRefReader<'_, [u8]>>) -> Result<()> {
         {
             Ok(())
         }
-        _ => Err(Error::new(ErrorKind::Codec, "the MessagePack goes on after the value")),
+        _ => Err(Error::new(
+            ErrorKind::Codec,
+            "cannot decode the MessagePack: data follows the value",
+        )),
     }
 }
 
@@ -111,14 +115,14 @@ mod tests {
         buf
     }
 
-    fn refusal<T: for<'de> Deserialize<'de> + std::fmt::Debug>(bytes: &[u8]) -> String {
+    fn error_of<T: for<'de> Deserialize<'de> + std::fmt::Debug>(bytes: &[u8]) -> String {
         let error = MessagePack.decode::<T>(bytes).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Codec);
         format!("{error:?}")
     }
 
     #[test]
-    fn structs_are_read_from_maps_and_from_arrays() {
+    fn structs_are_decoded_from_maps_and_arrays() {
         let item = Item { name: "pear".into(), price: 1.5 };
         assert_eq!(MessagePack.decode::<Item>(&encoded(&item)).unwrap(), item);
         assert_eq!(MessagePack.decode::<Item>(&encoded(&("pear", 1.5))).unwrap(), item);
@@ -127,27 +131,27 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_where_and_what_was_expected() {
+    fn errors_name_the_path_and_the_expected_type() {
         let bytes = encoded(&(7, [BTreeMap::from([("name", "pear"), ("price", "two")])]));
-        let refusal = refusal::<(i64, Vec<Item>)>(&bytes);
-        assert!(refusal.contains("[1][0].price"), "{refusal}");
-        assert!(refusal.contains("expected f64"), "{refusal}");
+        let error = error_of::<(i64, Vec<Item>)>(&bytes);
+        assert!(error.contains("[1][0].price"), "{error}");
+        assert!(error.contains("expected f64"), "{error}");
     }
 
     #[test]
-    fn more_than_a_value_and_less_are_refused() {
-        assert!(refusal::<u8>(b"\x01\x02").contains("goes on"));
-        assert!(refusal::<u8>(b"\x01\xc1").contains("goes on"));
-        refusal::<u8>(b"");
-        refusal::<(u8, u8)>(b"\x92\x01");
-        refusal::<String>(b"\xd9\xff");
-        refusal::<Vec<u64>>(b"\xdd\xff\xff\xff\xff");
+    fn trailing_and_missing_data_are_errors() {
+        assert!(error_of::<u8>(b"\x01\x02").contains("data follows"));
+        assert!(error_of::<u8>(b"\x01\xc1").contains("data follows"));
+        error_of::<u8>(b"");
+        error_of::<(u8, u8)>(b"\x92\x01");
+        error_of::<String>(b"\xd9\xff");
+        error_of::<Vec<u64>>(b"\xdd\xff\xff\xff\xff");
     }
 
     #[test]
-    fn deep_nesting_is_refused_and_does_not_end_the_stack() {
+    fn deep_nesting_is_an_error_and_does_not_overflow_the_stack() {
         #[derive(Debug, Deserialize)]
         struct Nested(#[allow(dead_code)] Vec<Nested>);
-        refusal::<Nested>(&[0x91; 100_000]);
+        error_of::<Nested>(&[0x91; 100_000]);
     }
 }

@@ -1,6 +1,6 @@
-//! Whatever serde's data model can hold goes through both codecs and back, and is equal.
+//! Round trips: every value of serde's data model survives both codecs.
 //!
-//! What a format cannot tell apart, or cannot hold, is at the end: known, and checked to be so.
+//! The tests at the end cover the values that a format cannot represent or distinguish.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-fn there_and_back<C: Codec, T: Serialize + DeserializeOwned>(codec: &C, value: &T) -> Result<T> {
+fn round_trip<C: Codec, T: Serialize + DeserializeOwned>(codec: &C, value: &T) -> Result<T> {
     let mut buf = BytesMut::new();
     codec.encode(value, &mut buf)?;
     codec.decode(&buf)
@@ -23,11 +23,11 @@ fn there_and_back<C: Codec, T: Serialize + DeserializeOwned>(codec: &C, value: &
 
 #[track_caller]
 fn survives_both<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
-    assert_eq!(there_and_back(&Json, value).as_ref().ok(), Some(value), "JSON");
-    assert_eq!(there_and_back(&MessagePack, value).as_ref().ok(), Some(value), "MessagePack");
+    assert_eq!(round_trip(&Json, value).as_ref().ok(), Some(value), "JSON");
+    assert_eq!(round_trip(&MessagePack, value).as_ref().ok(), Some(value), "MessagePack");
 }
 
-/// Each kind of serde's data model, by its name there.
+/// Value of each kind of serde's data model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Value {
     Bool(bool),
@@ -136,7 +136,7 @@ proptest! {
     }
 
     #[test]
-    fn bytes_of_a_stranger_are_a_value_or_an_error(bytes in any::<Vec<u8>>()) {
+    fn arbitrary_bytes_are_a_value_or_an_error(bytes in any::<Vec<u8>>()) {
         let _ = Json.decode::<Value>(&bytes);
         let _ = MessagePack.decode::<Value>(&bytes);
     }
@@ -175,7 +175,7 @@ fn uuid_and_bytes_are_short_in_messagepack() {
     assert_eq!(&buf[..], b"\xc4\x01\xff");
 }
 
-/// A type of a user's own, as MessagePack's extension type 42.
+/// Application type, encoded as MessagePack's extension type 42.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename = "_ExtStruct")]
 struct Money((i8, ByteBuf));
@@ -187,44 +187,44 @@ impl Money {
 }
 
 #[test]
-fn extension_type_of_a_users_own_survives_messagepack() {
+fn extension_type_survives_messagepack() {
     let price = Money::cents(1999);
     let mut buf = BytesMut::new();
     MessagePack.encode(&price, &mut buf).unwrap();
     assert_eq!(&buf[..2], b"\xd7\x2a", "fixext 8, of type 42");
     assert_eq!(MessagePack.decode::<Money>(&buf).unwrap(), price);
     let list = vec![Money::cents(1), Money::cents(2)];
-    assert_eq!(there_and_back(&MessagePack, &list).unwrap(), list);
+    assert_eq!(round_trip(&MessagePack, &list).unwrap(), list);
 }
 
-// The exceptions.
+// Exceptions.
 
 #[test]
-fn nothing_within_something_is_nothing() {
-    // Both formats have one word for none of it.
-    assert_eq!(there_and_back(&Json, &Some(None::<u8>)).unwrap(), None);
-    assert_eq!(there_and_back(&MessagePack, &Some(None::<u8>)).unwrap(), None);
-    assert_eq!(there_and_back(&Json, &Some(())).unwrap(), None);
-    assert_eq!(there_and_back(&MessagePack, &Some(())).unwrap(), None);
+fn nested_none_becomes_none() {
+    // Both formats encode `None` and `()` as one null value.
+    assert_eq!(round_trip(&Json, &Some(None::<u8>)).unwrap(), None);
+    assert_eq!(round_trip(&MessagePack, &Some(None::<u8>)).unwrap(), None);
+    assert_eq!(round_trip(&Json, &Some(())).unwrap(), None);
+    assert_eq!(round_trip(&MessagePack, &Some(())).unwrap(), None);
 }
 
 #[test]
-fn json_has_no_numbers_that_are_none() {
+fn json_has_finite_numbers_only() {
     for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        assert_eq!(there_and_back(&Json, &odd).unwrap_err().kind(), ErrorKind::Codec);
-        assert_eq!(there_and_back(&MessagePack, &odd).unwrap().to_bits(), odd.to_bits());
+        assert_eq!(round_trip(&Json, &odd).unwrap_err().kind(), ErrorKind::Codec);
+        assert_eq!(round_trip(&MessagePack, &odd).unwrap().to_bits(), odd.to_bits());
     }
 }
 
 #[test]
-fn json_has_only_text_and_numbers_for_keys() {
+fn json_keys_are_strings_and_numbers() {
     let odd = BTreeMap::from([((1, 2), 3)]);
-    assert_eq!(there_and_back(&Json, &odd).unwrap_err().kind(), ErrorKind::Codec);
-    assert_eq!(there_and_back(&MessagePack, &odd).unwrap(), odd);
+    assert_eq!(round_trip(&Json, &odd).unwrap_err().kind(), ErrorKind::Codec);
+    assert_eq!(round_trip(&MessagePack, &odd).unwrap(), odd);
 }
 
 #[test]
-fn json_has_no_bytes_and_says_them_in_numbers() {
+fn json_encodes_bytes_as_numbers() {
     let mut buf = BytesMut::new();
     Json.encode(&ByteBuf::from(b"\x01\xff"), &mut buf).unwrap();
     assert_eq!(&buf[..], b"[1,255]");

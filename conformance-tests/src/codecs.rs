@@ -1,5 +1,4 @@
-//! What every codec must do: the contract of [`Codec`], one function a sentence, for any codec to
-//! be checked by.
+//! The contract of [`Codec`], one function for each sentence, to check any codec.
 //!
 //! ```
 //! use polywire_codec::Json;
@@ -17,28 +16,21 @@ use polywire_core::{Codec, ErrorKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::verdict::ensure;
-use crate::{Failure, OrFail, Verdict};
+use crate::verdict::{Failure, OrFail, Verdict, ensure};
 
-/// Checks a codec by all of them: each sentence, and how it ended.
+/// Checks a codec by the whole contract. Returns each sentence with its verdict.
 pub fn check<C: Codec>(codec: &C) -> Vec<(&'static str, Verdict)> {
     vec![
-        ("values come back as they were", values_come_back(codec)),
-        ("writing appends to what is there", writing_appends(codec)),
-        ("what goes on after the value is refused", what_goes_on_is_refused(codec)),
-        ("what ends before the value does is refused", what_ends_early_is_refused(codec)),
-        (
-            "a value of another type is refused, with a word about it",
-            another_type_is_refused(codec),
-        ),
-        (
-            "whatever the bytes are, reading them ends without a panic",
-            strange_bytes_are_borne(codec),
-        ),
+        ("values come back unchanged", values_come_back(codec)),
+        ("encoding appends to the buffer", encoding_appends(codec)),
+        ("input that goes on after the value is refused", longer_input_is_refused(codec)),
+        ("input that ends before the value does is refused", shorter_input_is_refused(codec)),
+        ("a value of another type is refused, with a message", another_type_is_refused(codec)),
+        ("decoding any bytes ends without a panic", any_bytes_end_without_a_panic(codec)),
     ]
 }
 
-/// A bit of everything that programs send.
+/// A value with fields of every kind of type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Sample {
     flag: bool,
@@ -46,7 +38,7 @@ struct Sample {
     large: i64,
     unsigned: u64,
     real: f64,
-    letter: char,
+    character: char,
     text: String,
     nothing: Option<u32>,
     something: Option<u32>,
@@ -63,6 +55,7 @@ enum Choice {
     Struct { name: String },
 }
 
+/// A sample with values at their bounds.
 fn sample() -> Sample {
     Sample {
         flag: true,
@@ -70,7 +63,7 @@ fn sample() -> Sample {
         large: i64::MIN,
         unsigned: u64::MAX,
         real: -0.1,
-        letter: 'ß',
+        character: 'ß',
         text: "zürich \u{0} \"quoted\" 北京".to_owned(),
         nothing: None,
         something: Some(0),
@@ -85,11 +78,12 @@ fn sample() -> Sample {
     }
 }
 
-/// Values come back as they were.
+/// Checks that values come back unchanged: numbers at their bounds, text, options, lists, maps and
+/// enums.
 ///
 /// # Errors
 ///
-/// [`Failure`], if they do not.
+/// [`Failure`], naming the value, if one does not.
 pub fn values_come_back<C: Codec>(codec: &C) -> Verdict {
     comes_back(codec, &sample())?;
     comes_back(codec, &i64::MAX)?;
@@ -100,51 +94,53 @@ pub fn values_come_back<C: Codec>(codec: &C) -> Verdict {
     comes_back(codec, &(1_u8, "two".to_owned(), vec![3.0_f32]))
 }
 
+/// Checks that a value comes back unchanged.
 fn comes_back<C: Codec, T>(codec: &C, value: &T) -> Verdict
 where
     T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
 {
-    let back: T = codec.decode(&written(codec, value)?).or_fail("what was written is read")?;
+    let back: T = codec.decode(&encoded(codec, value)?).or_fail("an encoded value is decoded")?;
     ensure!(back == *value, "{value:?} came back as {back:?}");
     Ok(())
 }
 
-/// Writing appends to what is there.
+/// Checks that encoding appends to the bytes that are in the buffer.
 ///
 /// # Errors
 ///
-/// [`Failure`], if it does not.
-pub fn writing_appends<C: Codec>(codec: &C) -> Verdict {
+/// [`Failure`], if those bytes change, or the value cannot be decoded from the rest.
+pub fn encoding_appends<C: Codec>(codec: &C) -> Verdict {
     let mut buf = BytesMut::from("before");
-    codec.encode(&7, &mut buf).or_fail("a number is written")?;
+    codec.encode(&7, &mut buf).or_fail("a number is encoded")?;
     ensure!(
         buf.starts_with(b"before"),
-        "what stood in the buffer became {:?}",
+        "the bytes in the buffer became {:?}",
         buf.escape_ascii().to_string()
     );
-    let back: i32 = codec.decode(&buf[b"before".len()..]).or_fail("what was appended is read")?;
-    ensure!(back == 7, "the 7 that was appended is read as {back}");
+    let back: i32 =
+        codec.decode(&buf[b"before".len()..]).or_fail("the appended value is decoded")?;
+    ensure!(back == 7, "the appended 7 is decoded as {back}");
     Ok(())
 }
 
-/// What goes on after the value is refused.
+/// Checks that a value with another value after it is refused.
 ///
 /// # Errors
 ///
-/// [`Failure`], if it is not.
-pub fn what_goes_on_is_refused<C: Codec>(codec: &C) -> Verdict {
-    let mut twice = written(codec, &sample())?;
-    twice.extend_from_slice(&written(codec, &sample())?);
+/// [`Failure`], if it is decoded, or refused with an error of another kind than `Codec`.
+pub fn longer_input_is_refused<C: Codec>(codec: &C) -> Verdict {
+    let mut twice = encoded(codec, &sample())?;
+    twice.extend_from_slice(&encoded(codec, &sample())?);
     refused::<C, Sample>(codec, &twice, "a value with another one after it")
 }
 
-/// What ends before the value does is refused.
+/// Checks that a value is refused wherever it is cut off.
 ///
 /// # Errors
 ///
-/// [`Failure`], if it is not.
-pub fn what_ends_early_is_refused<C: Codec>(codec: &C) -> Verdict {
-    let whole = written(codec, &("a text", vec![1, 2, 3]))?;
+/// [`Failure`], naming the length, if a part of a value is decoded.
+pub fn shorter_input_is_refused<C: Codec>(codec: &C) -> Verdict {
+    let whole = encoded(codec, &("a text", vec![1, 2, 3]))?;
     for length in 0..whole.len() {
         let what = format!("a value of which {length} of {} bytes are there", whole.len());
         refused::<C, (String, Vec<i32>)>(codec, &whole[..length], &what)?;
@@ -152,41 +148,43 @@ pub fn what_ends_early_is_refused<C: Codec>(codec: &C) -> Verdict {
     Ok(())
 }
 
-/// A value of another type is refused, with a word about it.
+/// Checks that a value of another type is refused, with a message.
 ///
 /// # Errors
 ///
-/// [`Failure`], if it is not.
+/// [`Failure`], if it is decoded, or the error has no message.
 pub fn another_type_is_refused<C: Codec>(codec: &C) -> Verdict {
-    refused::<C, u32>(codec, &written(codec, "a text")?, "a text read as a number")?;
-    refused::<C, String>(codec, &written(codec, &vec![1, 2])?, "a list read as a text")?;
-    refused::<C, u8>(codec, &written(codec, &300)?, "300 read as a byte")?;
+    refused::<C, u32>(codec, &encoded(codec, "a text")?, "a text decoded as a number")?;
+    refused::<C, String>(codec, &encoded(codec, &vec![1, 2])?, "a list decoded as a text")?;
+    refused::<C, u8>(codec, &encoded(codec, &300)?, "300 decoded as a byte")?;
     refused::<C, (u8, u8)>(
         codec,
-        &written(codec, &(1, "two"))?,
-        "a text read as the second number of a pair",
+        &encoded(codec, &(1, "two"))?,
+        "a text decoded as the second number of a pair",
     )
 }
 
+/// Checks that decoding fails as `Codec`, with a message.
 fn refused<C: Codec, T: DeserializeOwned>(codec: &C, bytes: &[u8], what: &str) -> Verdict {
     let Err(error) = codec.decode::<T>(bytes) else {
-        return Err(Failure::new(format!("{what} was taken")));
+        return Err(Failure::new(format!("{what} was accepted")));
     };
     ensure!(error.kind() == ErrorKind::Codec, "{what} was refused as {error:?}");
-    ensure!(!error.to_string().is_empty(), "{what} was refused without a word");
+    ensure!(!error.to_string().is_empty(), "{what} was refused without a message");
     Ok(())
 }
 
-/// Whatever the bytes are, reading them ends without a panic.
+/// Checks that 5,000 inputs, random ones and damaged values, are decoded without a panic. The inputs
+/// are the same in every run.
 ///
 /// # Errors
 ///
-/// [`Failure`], if it does not.
-pub fn strange_bytes_are_borne<C: Codec>(codec: &C) -> Verdict {
-    let whole = written(codec, &sample())?;
+/// [`Failure`], naming the input that panics.
+pub fn any_bytes_end_without_a_panic<C: Codec>(codec: &C) -> Verdict {
+    let whole = encoded(codec, &sample())?;
     let mut state = 1_u64;
     for round in 0..5_000 {
-        // Knuth's generator: the same bytes in every run.
+        // Knuth's linear congruential generator: the same bytes in every run.
         let mut next = || {
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
@@ -203,13 +201,14 @@ pub fn strange_bytes_are_borne<C: Codec>(codec: &C) -> Verdict {
             }
         };
         let read = catch_unwind(AssertUnwindSafe(|| drop(codec.decode::<Sample>(&bytes))));
-        ensure!(read.is_ok(), "reading {} panicked", bytes.escape_ascii());
+        ensure!(read.is_ok(), "decoding {} panicked", bytes.escape_ascii());
     }
     Ok(())
 }
 
-fn written<C: Codec, T: Serialize + ?Sized>(codec: &C, value: &T) -> Verdict<BytesMut> {
+/// Encodes a value into a fresh buffer.
+fn encoded<C: Codec, T: Serialize + ?Sized>(codec: &C, value: &T) -> Verdict<BytesMut> {
     let mut buf = BytesMut::new();
-    codec.encode(value, &mut buf).or_fail("a value is written")?;
+    codec.encode(value, &mut buf).or_fail("a value is encoded")?;
     Ok(buf)
 }

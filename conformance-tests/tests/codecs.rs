@@ -1,4 +1,4 @@
-//! The contract of codecs, on those that are built in, and on some that break it.
+//! The contract of codecs, checked on the built-in ones and on some that break it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -8,7 +8,7 @@ use polywire_conformance::codecs;
 use polywire_core::{Codec, Result};
 use serde::{Deserialize, Serialize};
 
-/// The sentences that a codec breaks.
+/// Returns the sentences of the contract that a codec breaks.
 fn broken_by(codec: &impl Codec) -> Vec<&'static str> {
     codecs::check(codec)
         .into_iter()
@@ -18,20 +18,20 @@ fn broken_by(codec: &impl Codec) -> Vec<&'static str> {
 }
 
 #[test]
-fn the_built_in_ones_keep_it() {
+fn built_in_codecs_keep_the_contract() {
     for (sentence, verdict) in codecs::check(&Json).into_iter().chain(codecs::check(&MessagePack)) {
         verdict.unwrap_or_else(|failure| panic!("{sentence}: {failure}"));
     }
 }
 
-/// JSON, but for what it does to the bytes.
+/// JSON with a flaw in its handling of bytes.
 #[derive(Clone)]
-struct Odd {
+struct BrokenJson {
     clears: bool,
     before_reading: fn(&[u8]) -> &[u8],
 }
 
-impl Codec for Odd {
+impl Codec for BrokenJson {
     const CONTENT_TYPE: &'static str = "application/json";
 
     fn encode<T: Serialize + ?Sized>(&self, value: &T, buf: &mut BytesMut) -> Result<()> {
@@ -47,26 +47,26 @@ impl Codec for Odd {
 }
 
 #[test]
-fn one_that_clears_the_buffer_is_caught() {
-    let odd = Odd { clears: true, before_reading: |bytes| bytes };
-    assert_eq!(broken_by(&odd), ["writing appends to what is there"]);
+fn codec_that_clears_the_buffer_is_caught() {
+    let broken = BrokenJson { clears: true, before_reading: |bytes| bytes };
+    assert_eq!(broken_by(&broken), ["encoding appends to the buffer"]);
 }
 
 #[test]
-fn one_that_takes_half_a_value_is_caught() {
-    // Whatever is too short for the sample's own bytes is taken for something else.
-    let odd = Odd {
+fn codec_that_accepts_half_a_value_is_caught() {
+    // Input that is too short is replaced by another value.
+    let broken = BrokenJson {
         clears: false,
         before_reading: |bytes| if bytes.len() < 9 { br#"["",[]]"# } else { bytes },
     };
-    assert!(broken_by(&odd).contains(&"what ends before the value does is refused"));
+    assert!(broken_by(&broken).contains(&"input that ends before the value does is refused"));
 }
 
 #[test]
-fn one_that_panics_is_caught() {
-    let odd = Odd {
+fn codec_that_panics_is_caught() {
+    let broken = BrokenJson {
         clears: false,
         before_reading: |bytes| &bytes[usize::from(bytes.first() == Some(&0xff)) * 1_000..],
     };
-    assert_eq!(broken_by(&odd), ["whatever the bytes are, reading them ends without a panic"]);
+    assert_eq!(broken_by(&broken), ["decoding any bytes ends without a panic"]);
 }

@@ -1,15 +1,15 @@
-//! What the guide says of the cases and of the example is so.
+//! The guide names cases that exist, and the files of the example with their sizes.
 
 use polywire_conformance::cases;
 
 const GUIDE: &str = include_str!("../../docs/backends.md");
 
-/// The files of the example. The first two are the backend as such.
+/// The files of the TCP example. The first two are the backend itself.
 const EXAMPLE: [(&str, &str); 5] = [
     ("transport.rs", include_str!("../examples/tcp/transport.rs")),
     ("link.rs", include_str!("../examples/tcp/link.rs")),
     ("wire.rs", include_str!("../examples/tcp/wire.rs")),
-    ("hub.rs", include_str!("../examples/tcp/hub.rs")),
+    ("broker.rs", include_str!("../examples/tcp/broker.rs")),
     ("main.rs", include_str!("../examples/tcp/main.rs")),
 ];
 
@@ -34,7 +34,7 @@ fn the_lines_of_the_example_are_counted() {
         assert!(GUIDE.contains(&row), "the guide does not say {row}");
     }
     let backend = lines[0] + lines[1];
-    assert!(GUIDE.contains(&format!("{backend} lines")), "the backend as such has {backend} lines");
+    assert!(GUIDE.contains(&format!("{backend} lines")), "the backend itself has {backend} lines");
 }
 
 #[test]

@@ -1,9 +1,8 @@
-//! Layers: what a call goes through on its way, on either end.
+//! Middleware for clients, servers, workers and listeners.
 //!
-//! A call is one function on both ends ([`Service`]), so a layer is written once and wraps clients,
-//! servers, workers and listeners alike. Each of those here is a plain value;
-//! [`Client::layer`](crate::Client::layer) puts one in front of a client, [`Layer::layer`] in front
-//! of any service, and `tower::ServiceBuilder` stacks several.
+//! A call is one function on clients and servers ([`Service`](crate::Service)), so that one layer
+//! fits clients, servers, workers and listeners. [`Client::layer`](crate::Client::layer) wraps a
+//! client, [`Layer::layer`] wraps any service, and `tower::ServiceBuilder` combines several layers.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -21,117 +20,80 @@
 //! let client = Client::connect(&transport, "calculator", MessagePack)
 //!     .await?
 //!     .layer(&Deadlines::new().cap(Duration::from_secs(5)))
-//!     .layer(&Retry::new()); // in front: each attempt has the five seconds
+//!     .layer(&Retry::new()); // outside: each attempt has its own 5 seconds
 //! assert_eq!(client.call::<i64>("add", &(2, 3)).await?, 5);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! | layer | what it does |
+//! | layer | purpose |
 //! |---|---|
-//! | [`Authenticate`] | finds out from the headers who calls, and refuses who may not |
-//! | [`CircuitBreaker`] | stops calling what keeps failing, for a while |
-//! | [`ConcurrencyLimit`] | so many at once; the rest waits, or is shed |
-//! | [`Deadlines`] | a deadline for what has none, and a cap for what has one, by method |
-//! | [`LogFailures`] | a line in the log for each failure, but for those that are expected |
-//! | `Metrics` | calls, durations and calls in flight (feature `metrics`) |
-//! | [`RateLimit`] | so many in a time; the rest waits, or is shed |
-//! | [`Retry`] | tries again what may be, within a budget |
-//! | [`SetHeader`] | a header on every request |
-//! | [`Trace`] | spans by OpenTelemetry's conventions, and a trace that goes on at the other end |
+//! | [`Authenticate`] | identifies callers by their headers and refuses unknown ones |
+//! | [`CircuitBreaker`] | refuses requests for a while after repeated failures |
+//! | [`ConcurrencyLimit`] | limits the requests that run at once; the others wait or are refused |
+//! | [`Deadlines`] | sets deadlines where they are missing and caps them, by method |
+//! | [`LogFailures`] | logs failures, and expected ones at `debug` |
+//! | `Metrics` | records counts, durations and in-flight requests (feature `metrics`) |
+//! | [`RateLimit`] | limits the requests per period; the others wait or are refused |
+//! | [`Retry`] | retries requests that are safe to repeat, within a budget |
+//! | [`SetHeader`] | sets a header on every request |
+//! | [`Trace`] | records spans by OpenTelemetry's conventions and propagates traces |
 //!
-//! **Order.** The layer that was put on last sees a request first. A good order from the caller's
-//! side: `Trace`, `Metrics`, `Retry`, `CircuitBreaker`, `Deadlines`, limits; on a server: `Trace`,
-//! `Metrics`, `LogFailures`, `Authenticate`, limits.
+//! # Order
 //!
-//! **Sharing.** Clones of a layer, and all that one layer wraps, share its state: one budget, one
-//! limit, one breaker. Make a layer of its own for each service that is to be limited on its own.
+//! The layer that is added last handles a request first. Recommended orders, outermost first:
 //!
-//! **Of your own.** Implement [`Middleware`], one async function, and wrap it in [`layer`]; or
-//! implement [`Layer`].
+//! - on a client: `Trace`, `Metrics`, `Retry`, `CircuitBreaker`, `Deadlines`, limits
+//! - on a server: `Trace`, `Metrics`, `LogFailures`, `Authenticate`, limits
+//!
+//! # Shared state
+//!
+//! Clones of a layer and all services that one layer wraps share its state: one budget, one limit,
+//! one breaker. A service with a limit of its own needs a layer of its own.
+//!
+//! # Dropped calls
+//!
+//! If the future of a call is dropped, each layer drops the future of the service behind it. The
+//! docs of a layer state any further effect.
+//!
+//! # Custom middleware
+//!
+//! Implement [`Middleware`], which is one async function, and wrap it with [`layer`]; or implement
+//! [`Layer`].
 
 mod authenticate;
-mod breaker;
-mod concurrency;
+mod builtin;
+mod circuit_breaker;
+mod concurrency_limit;
 mod deadlines;
-mod failure;
-mod header;
 mod layered;
-mod log;
+mod log_failures;
 #[cfg(feature = "metrics")]
 mod metrics;
-mod rate;
+mod middleware;
+mod outcome;
+mod overload;
+mod rate_limit;
 mod retry;
+mod set_header;
 #[cfg(feature = "tower")]
 mod tower;
 mod trace;
 
-use std::future::Future;
-use std::time::Duration;
-
 pub use tower_layer::Layer;
 
 pub use self::authenticate::Authenticate;
-pub use self::breaker::CircuitBreaker;
-pub use self::concurrency::ConcurrencyLimit;
+pub use self::circuit_breaker::CircuitBreaker;
+pub use self::concurrency_limit::ConcurrencyLimit;
 pub use self::deadlines::Deadlines;
-pub use self::header::SetHeader;
 pub use self::layered::{Layered, MiddlewareLayer, layer};
-pub use self::log::LogFailures;
+pub use self::log_failures::LogFailures;
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
-pub use self::rate::RateLimit;
+pub use self::middleware::Middleware;
+pub use self::rate_limit::RateLimit;
 pub use self::retry::{Backoff, Budget, Retry};
+pub use self::set_header::SetHeader;
 #[cfg(feature = "tower")]
 pub use self::tower::{FromTower, ToTower};
 pub use self::trace::{Propagate, Trace, TraceContext};
-use crate::error::{CallError, Error, ErrorKind};
-use crate::service::{Reply, Request, Service};
-
-/// What a layer does with a call: one async function around the next one.
-///
-/// It may change the request, look at the outcome, call `next` several times or not at all.
-/// Dropping the future abandons the call.
-///
-/// ```
-/// use polywire_core::middleware::{Layer, Middleware, layer};
-/// use polywire_core::{CallError, Reply, Request, Service, service_fn};
-///
-/// #[derive(Clone)]
-/// struct Shout;
-///
-/// impl Middleware for Shout {
-///     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Reply, CallError> {
-///         let reply = next.call(request).await?;
-///         Ok(Reply::new(reply.message.body.into_bytes().to_ascii_uppercase()))
-///     }
-/// }
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), CallError> {
-/// let service = layer(Shout).layer(service_fn(async |_| Ok(Reply::new("quiet"))));
-/// let reply = service.call(Request::new(Default::default())).await?;
-/// assert_eq!(reply.message.body.into_bytes(), "QUIET");
-/// # Ok(())
-/// # }
-/// ```
-pub trait Middleware: Clone + Send + Sync + 'static {
-    /// Carries out the request, by `next` or otherwise.
-    fn call<S: Service>(
-        &self,
-        request: Request,
-        next: &S,
-    ) -> impl Future<Output = Result<Reply, CallError>> + Send;
-}
-
-/// How long a limit lets a request wait that has no deadline, or a far one. The default is 30
-/// seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The refusal of a request that was not even tried. A server answers with it as
-/// [`Code::Unavailable`].
-///
-/// [`Code::Unavailable`]: crate::Code::Unavailable
-fn overloaded(because: &'static str) -> CallError {
-    Error::new(ErrorKind::Overloaded, because).unsent().into()
-}

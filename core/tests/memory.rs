@@ -1,4 +1,4 @@
-//! What is memory's own: the bound of its queues, and worlds with names.
+//! In-memory transport: bounds of its queues, and named namespaces.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -35,14 +35,12 @@ async fn full_queue_makes_its_senders_wait() {
 }
 
 #[tokio::test]
-async fn sender_that_waits_learns_that_the_last_server_went() {
+async fn waiting_sender_fails_when_the_last_server_stops() {
     let memory = Memory::new();
     let (_replies_out, requests) = memory.responder(&service(), Window::new(1)).await.unwrap();
     let (sender, mut replies) = memory.requester(&service()).await.unwrap();
     for id in 0..1024 {
-        let mut request = request();
-        request.id = Some(CallId(id));
-        sender.send(request).await.unwrap();
+        sender.send(request().with_id(CallId(id))).await.unwrap();
     }
     let mut waiting = Box::pin(sender.send(request()));
     assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -56,7 +54,7 @@ async fn sender_that_waits_learns_that_the_last_server_went() {
 }
 
 #[tokio::test]
-async fn worlds_of_one_name_are_one_and_end_with_their_last_transport() {
+async fn namespaces_of_one_name_are_one_and_end_with_their_last_transport() {
     let first = Memory::named("one");
     let (_replies_out, _requests) = first.responder(&service(), Window::default()).await.unwrap();
     let (sender, _replies) = Memory::named("one").requester(&service()).await.unwrap();
@@ -82,7 +80,7 @@ async fn job_that_waits_for_room_fails_when_its_transport_is_closed() {
 }
 
 #[tokio::test]
-async fn closed_server_replies_no_more() {
+async fn closed_responder_sends_no_replies() {
     let memory = Memory::new();
     let others = memory.peer();
     let (replies, mut requests) = memory.responder(&service(), Window::new(1)).await.unwrap();
@@ -90,28 +88,27 @@ async fn closed_server_replies_no_more() {
     sender.send(request()).await.unwrap();
     let request = requests.next().await.unwrap().unwrap();
     memory.close().await.unwrap();
-    let mut reply = Message::new("done");
-    reply.reply_to = request.message.reply_to.clone();
+    let reply = Message::new("done").with_reply_to(request.message.reply_to.clone());
     assert_eq!(replies.send(reply).await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
 #[tokio::test]
-async fn jobs_that_are_given_back_have_their_places_again() {
+async fn requeued_jobs_keep_their_positions() {
     let memory = Memory::new();
     let pusher = memory.pusher(&service()).await.unwrap();
     for n in 0..100_u8 {
         pusher.send(Message::new(vec![n])).await.unwrap();
     }
-    let mut dying = memory.puller(&service(), Window::new(50)).await.unwrap();
+    let mut leaving = memory.puller(&service(), Window::new(50)).await.unwrap();
     let mut held = Vec::new();
     for _ in 0..50 {
-        held.push(dying.next().await.unwrap().unwrap());
+        held.push(leaving.next().await.unwrap().unwrap());
     }
     held.truncate(30);
-    drop((held, dying));
-    let mut heir = memory.puller(&service(), Window::new(100)).await.unwrap();
+    drop((held, leaving));
+    let mut successor = memory.puller(&service(), Window::new(100)).await.unwrap();
     for n in 0..100_u8 {
-        let job = heir.next().await.unwrap().unwrap();
+        let job = successor.next().await.unwrap().unwrap();
         assert_eq!(job.message.body.as_slice(), Some(&[n][..]));
         job.receipt.ack();
     }
@@ -135,7 +132,7 @@ async fn group_is_durable_for_all_its_members_or_for_none() {
 }
 
 #[tokio::test]
-async fn end_that_never_ran_is_drained_when_it_is_gone() {
+async fn dropped_server_and_worker_that_never_ran_are_drained() {
     let memory = Memory::new();
     let server = Server::bind(&memory, "service").await.unwrap();
     let handle = server.handle();
@@ -148,11 +145,10 @@ async fn end_that_never_ran_is_drained_when_it_is_gone() {
 }
 
 #[tokio::test]
-async fn headers_that_are_ours_leave_by_no_transport() {
+async fn message_with_a_reserved_header_is_refused() {
     let memory = Memory::new();
     let pusher = memory.pusher(&service()).await.unwrap();
-    let mut message = request();
-    message.headers.insert("polywire.trace", "theirs");
+    let message = request().with_header("polywire.trace", "theirs");
     let error = pusher.send(message).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Config && error.is_unsent(), "{error:?}");
 }

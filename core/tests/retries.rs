@@ -1,5 +1,4 @@
-//! What becomes of work that fails, over memory, with a clock that stands still until everybody
-//! waits.
+//! Retries of jobs, events and requests over the in-memory transport, with a paused clock.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -23,12 +22,12 @@ use self::scripted::{Scripted, sent};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// When the attempts at something were made, counted from the first.
+/// Times and contexts of attempts.
 #[derive(Clone, Default)]
 struct Attempts(Arc<Mutex<Vec<(Instant, Context)>>>);
 
 impl Attempts {
-    fn note(&self, context: Context) {
+    fn record(&self, context: Context) {
         self.0.lock().unwrap().push((Instant::now(), context));
     }
 
@@ -42,7 +41,7 @@ impl Attempts {
     }
 }
 
-/// A worker that fails always, and says which attempt it was.
+/// Starts a worker whose handler always fails with the number of the attempt.
 async fn failing(memory: &Memory, retries: Option<Retries>) -> (WorkHandle, Attempts) {
     let worker = Worker::bind(memory, "jobs", MessagePack);
     let worker = match retries {
@@ -50,10 +49,10 @@ async fn failing(memory: &Memory, retries: Option<Retries>) -> (WorkHandle, Atte
         None => worker.await.unwrap(),
     };
     let (handle, attempts) = (worker.handle(), Attempts::default());
-    let notes = attempts.clone();
+    let log = attempts.clone();
     tokio::spawn(worker.work(move |context: Context, _: u32| {
         let fault = Fault::new(Code::Application, format!("attempt {}", context.attempt));
-        notes.note(context);
+        log.record(context);
         async move { Err::<(), _>(fault) }
     }));
     (handle, attempts)
@@ -70,7 +69,7 @@ async fn until(holds: impl Fn() -> bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failing_job_is_tried_at_once_then_after_growing_pauses_and_then_kept() {
+async fn failing_job_is_retried_at_once_then_after_growing_pauses_then_dead_lettered() {
     let memory = Memory::new();
     let (handle, attempts) = failing(&memory, Some(Retries::default().jitter(0.0))).await;
     push(&memory, 7).await;
@@ -83,20 +82,20 @@ async fn failing_job_is_tried_at_once_then_after_growing_pauses_and_then_kept() 
         history.first_error.unwrap().contains("attempt 1")
             && history.last_error.unwrap().contains("attempt 4")
     );
-    let letters = DeadLetters::of_queue(&memory, "jobs").unwrap().look(9).await.unwrap();
-    let [letter] = &letters[..] else { panic!("{letters:?}") };
-    assert_eq!(letter.read::<u32>(&MessagePack).unwrap(), 7);
+    let dead_letters = DeadLetters::of_queue(&memory, "jobs").unwrap().look(9).await.unwrap();
+    let [dead_letter] = &dead_letters[..] else { panic!("{dead_letters:?}") };
+    assert_eq!(dead_letter.read::<u32>(&MessagePack).unwrap(), 7);
     assert_eq!(
-        (letter.reason(), letter.attempts(), letter.redriven()),
+        (dead_letter.reason(), dead_letter.attempts(), dead_letter.redriven()),
         (DeadLetterReason::Exhausted, 5, 0)
     );
-    assert!(letter.first_error().unwrap().contains("attempt 1"), "{letter:?}");
-    assert!(letter.last_error().unwrap().contains("attempt 5"), "{letter:?}");
-    assert!(letter.at().unwrap().elapsed().unwrap() < 60 * SECOND);
+    assert!(dead_letter.first_error().unwrap().contains("attempt 1"), "{dead_letter:?}");
+    assert!(dead_letter.last_error().unwrap().contains("attempt 5"), "{dead_letter:?}");
+    assert!(dead_letter.at().unwrap().elapsed().unwrap() < 60 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]
-async fn default_policy_keeps_what_fails_and_can_be_told_not_to() {
+async fn default_policy_dead_letters_and_another_discards() {
     let memory = Memory::new();
     let (handle, _) = failing(&memory, None).await;
     push(&memory, 1).await;
@@ -110,7 +109,7 @@ async fn default_policy_keeps_what_fails_and_can_be_told_not_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn others_pass_a_job_that_waits() {
+async fn other_jobs_overtake_a_delayed_job() {
     let memory = Memory::new();
     let mut jobs: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
     push(&memory, 1).await;
@@ -127,7 +126,7 @@ async fn others_pass_a_job_that_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn urgent_jobs_are_taken_first_also_when_they_come_again() {
+async fn jobs_of_higher_priority_are_delivered_first_also_after_a_requeue() {
     let memory = Memory::new();
     let pusher = Pusher::connect(&memory, "jobs", MessagePack).await.unwrap();
     for (job, priority) in [(1, 0), (2, 5), (3, 0), (4, 9), (5, 5)] {
@@ -148,7 +147,7 @@ async fn urgent_jobs_are_taken_first_also_when_they_come_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn job_that_waits_is_taken_by_whoever_is_there_then() {
+async fn delayed_job_goes_to_a_later_puller() {
     let memory = Memory::new();
     let mut leaving: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
     push(&memory, 1).await;
@@ -159,23 +158,26 @@ async fn job_that_waits_is_taken_by_whoever_is_there_then() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn job_that_ends_its_workers_is_not_run_again() {
+async fn job_that_crashes_its_workers_is_dead_lettered() {
     let memory = Memory::new();
     push(&memory, 1).await;
     for _ in 0..3 {
-        // It takes the job, and is gone.
+        // The puller receives the job and is dropped.
         let mut jobs: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
         drop(jobs.next().await);
     }
     let (handle, attempts) = failing(&memory, Some(Retries::new(3))).await;
     until(|| handle.stats().dead_lettered == 1).await;
     assert!(attempts.0.lock().unwrap().is_empty());
-    let letters = DeadLetters::of_queue(&memory, "jobs").unwrap().look(9).await.unwrap();
-    assert_eq!((letters[0].reason(), letters[0].attempts()), (DeadLetterReason::Crashed, 4));
+    let dead_letters = DeadLetters::of_queue(&memory, "jobs").unwrap().look(9).await.unwrap();
+    assert_eq!(
+        (dead_letters[0].reason(), dead_letters[0].attempts()),
+        (DeadLetterReason::Crashed, 4)
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_read_is_kept_with_the_reason() {
+async fn undecodable_job_is_dead_lettered_with_the_error() {
     let memory = Memory::new();
     let (handle, attempts) = failing(&memory, None).await;
     let pusher = Pusher::connect(&memory, "jobs", MessagePack).await.unwrap();
@@ -185,59 +187,17 @@ async fn what_cannot_be_read_is_kept_with_the_reason() {
     let mut jobs: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
     pusher.push("nor this").await.unwrap();
     assert_eq!(jobs.next().await.unwrap().unwrap_err().kind(), ErrorKind::Codec);
-    let letters = DeadLetters::of_queue(&memory, "jobs").unwrap().look(9).await.unwrap();
-    assert_eq!(letters.len(), 2);
-    for letter in &letters {
-        assert_eq!(letter.reason(), DeadLetterReason::Unreadable);
-        assert!(letter.last_error().unwrap().contains("u32"), "{letter:?}");
+    let dead_letters = DeadLetters::of_queue(&memory, "jobs").unwrap().look(9).await.unwrap();
+    assert_eq!(dead_letters.len(), 2);
+    for dead_letter in &dead_letters {
+        assert_eq!(dead_letter.reason(), DeadLetterReason::Unreadable);
+        assert!(dead_letter.last_error().unwrap().contains("u32"), "{dead_letter:?}");
     }
     assert!(attempts.0.lock().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn chosen_letters_are_redriven_and_the_others_stay_in_order() {
-    let memory = Memory::new();
-    let mut jobs: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
-    for n in 0..4 {
-        push(&memory, n).await;
-        jobs.next().await.unwrap().unwrap().dead_letter(format!("number {n}")).unwrap();
-    }
-    let dead = DeadLetters::of_queue(&memory, "jobs").unwrap();
-    let odd = |letter: &polywire_core::pipeline::DeadLetter| {
-        letter.read::<u32>(&MessagePack).unwrap() % 2 == 1
-    };
-    assert_eq!(dead.redrive(3, odd).await.unwrap(), 1);
-    let again = jobs.next().await.unwrap().unwrap();
-    assert_eq!((*again, again.context().attempt, again.context().redriven()), (1, 1, 1));
-    again.dead_letter("").unwrap();
-    let numbers = |letters: Vec<polywire_core::pipeline::DeadLetter>| -> Vec<u32> {
-        letters.iter().map(|letter| letter.read(&MessagePack).unwrap()).collect()
-    };
-    let letters = dead.look(9).await.unwrap();
-    assert_eq!((letters[3].redriven(), letters[3].first_error()), (1, Some("number 1")));
-    assert_eq!(numbers(letters), [0, 2, 3, 1]);
-    assert_eq!(dead.discard(9, |letter| !odd(letter)).await.unwrap(), 2);
-    assert_eq!(numbers(dead.look(9).await.unwrap()), [3, 1]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn redriving_into_a_full_queue_ends_and_loses_nothing() {
-    let memory = Memory::new();
-    let mut jobs: Puller<u32> = Puller::bind(&memory, "jobs", MessagePack).await.unwrap();
-    push(&memory, 0).await;
-    jobs.next().await.unwrap().unwrap().dead_letter("full").unwrap();
-    drop(jobs);
-    for n in 0..1024 {
-        push(&memory, n).await;
-    }
-    let dead = DeadLetters::of_queue(&memory, "jobs").unwrap();
-    let error = dead.redrive(9, |_| true).await.unwrap_err();
-    assert_eq!((error.kind(), error.detail("redriven")), (ErrorKind::DeadlineExceeded, Some("0")));
-    assert_eq!(dead.look(9).await.unwrap().len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn dead_event_is_redriven_to_its_group_alone() {
+async fn redriven_event_goes_to_its_group_alone() {
     let memory = Memory::new();
     let group = || Group::new("billing").unwrap();
     let listener = Listener::bind(&memory, "orders", MessagePack)
@@ -246,10 +206,10 @@ async fn dead_event_is_redriven_to_its_group_alone() {
         .await
         .unwrap();
     let (handle, attempts) = (listener.handle(), Attempts::default());
-    let notes = attempts.clone();
+    let log = attempts.clone();
     tokio::spawn(listener.listen(move |context: Context, _: u32| {
         let redriven = context.redriven();
-        notes.note(context);
+        log.record(context);
         async move { if redriven > 0 { Ok(()) } else { Err(Fault::new(Code::Application, "no")) } }
     }));
     let mut own: Subscriber<u32> = Subscriber::bind(&memory, "orders", MessagePack).await.unwrap();
@@ -258,7 +218,8 @@ async fn dead_event_is_redriven_to_its_group_alone() {
     until(|| handle.stats().dead_lettered == 1).await;
     let dead = DeadLetters::of_group(&memory, "orders", "billing").unwrap();
     assert_eq!(
-        dead.redrive(9, |letter| letter.message().topic.as_ref().unwrap().as_str() == "7.paid")
+        dead.redrive(9, |dead_letter| dead_letter.message().topic.as_ref().unwrap().as_str()
+            == "7.paid")
             .await
             .unwrap(),
         1
@@ -271,7 +232,7 @@ async fn dead_event_is_redriven_to_its_group_alone() {
 }
 
 #[tokio::test]
-async fn what_a_backend_lacks_is_refused_and_the_job_given_back() {
+async fn unsupported_outcome_is_refused_and_returns_the_job() {
     let (transport, script) = Scripted::new(sent);
     let worker = Worker::bind(&transport, "jobs", MessagePack).retries(Retries::at_once(2));
     assert_eq!(worker.await.unwrap_err().detail("capability"), Some("settlement"));
@@ -283,8 +244,8 @@ async fn what_a_backend_lacks_is_refused_and_the_job_given_back() {
         (error.kind(), error.detail("capability")),
         (ErrorKind::Unsupported, Some("dead_letters"))
     );
-    let ledger = Arc::new(Ledger::default());
-    let job = Delivery::new(Message::new(vec![5]), Receipt::new(ledger.clone(), 1));
+    let settled = Arc::new(SettleLog::default());
+    let job = Delivery::new(Message::new(vec![5]), Receipt::new(settled.clone(), 1));
     script.incoming.send(Ok(job)).unwrap();
     let mut jobs: Puller<u8> = Puller::bind(&transport, "jobs", MessagePack).await.unwrap();
     let job = jobs.next().await.unwrap().unwrap();
@@ -294,23 +255,23 @@ async fn what_a_backend_lacks_is_refused_and_the_job_given_back() {
     assert_eq!(unsettled.error().detail("capability"), Some("dead_letters"));
     let job = unsettled.into_inner();
     assert_eq!(*job, 5);
-    assert!(ledger.0.lock().unwrap().is_empty());
+    assert!(settled.0.lock().unwrap().is_empty());
     job.ack();
-    assert_eq!(*ledger.0.lock().unwrap(), [Outcome::Ack]);
+    assert_eq!(*settled.0.lock().unwrap(), [Outcome::Ack]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn request_that_ends_its_servers_is_answered_and_kept() {
+async fn request_that_crashes_its_servers_is_answered_and_dead_lettered() {
     let memory = Memory::new();
     let server = Server::bind(&memory, "fragile").deliveries(2).await.unwrap();
     let client = Client::connect(&memory, "fragile", MessagePack).await.unwrap();
-    let mut dying = Vec::new();
+    let mut crashing = Vec::new();
     for _ in 0..2 {
         let address = Address::new("fragile").unwrap();
-        dying.push(memory.peer().responder(&address, Window::new(1)).await.unwrap());
+        crashing.push(memory.peer().responder(&address, Window::new(1)).await.unwrap());
     }
     let call = tokio::spawn(async move { client.call::<u32>("crash", &1).await });
-    for (_, mut requests) in dying {
+    for (_, mut requests) in crashing {
         drop(requests.next().await);
     }
     let runs = Arc::new(Mutex::new(0));
@@ -324,9 +285,12 @@ async fn request_that_ends_its_servers_is_answered_and_kept() {
     let error = call.await.unwrap().unwrap_err();
     assert_eq!(error.fault().unwrap().code, Code::Internal, "{error:?}");
     let dead = DeadLetters::of_service(&memory, "fragile").unwrap();
-    let letters = dead.look(9).await.unwrap();
-    assert_eq!((letters[0].reason(), letters[0].attempts()), (DeadLetterReason::Crashed, 3));
-    // Sent on its way again it is carried out, for nobody.
+    let dead_letters = dead.look(9).await.unwrap();
+    assert_eq!(
+        (dead_letters[0].reason(), dead_letters[0].attempts()),
+        (DeadLetterReason::Crashed, 3)
+    );
+    // The redriven request runs, and its reply goes nowhere.
     assert_eq!(dead.redrive(9, |_| true).await.unwrap(), 1);
     until(|| *runs.lock().unwrap() == 1).await;
     assert_eq!(handle.stats().refused, 1);
@@ -340,11 +304,11 @@ async fn retries_without_a_group_are_refused() {
     assert_eq!(listener.await.unwrap_err().kind(), ErrorKind::Config);
 }
 
-/// Notes what becomes of deliveries.
+/// Log of settled deliveries.
 #[derive(Default)]
-struct Ledger(Mutex<Vec<Outcome>>);
+struct SettleLog(Mutex<Vec<Outcome>>);
 
-impl Settle for Ledger {
+impl Settle for SettleLog {
     fn settle(&self, _: u64, outcome: Outcome) {
         self.0.lock().unwrap().push(outcome);
     }

@@ -1,4 +1,4 @@
-//! tower's own layers, on both ends.
+//! Layers of tower on clients and servers.
 
 #![cfg(feature = "tower")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
@@ -33,7 +33,7 @@ fn never() -> impl Service {
     service_fn(|_| std::future::pending())
 }
 
-/// A server of `doubler`, and a requester to it.
+/// Starts a server of the service `doubler` and returns a requester.
 async fn doubler(wrap: impl AsyncFnOnce(Server, Router<MessagePack>)) -> Requester {
     let transport = Memory::new();
     let router = Router::new(MessagePack).method("double", async |n: i64| Ok(n * 2));
@@ -65,13 +65,13 @@ async fn timeout_of_a_server_answers_with_a_fault() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn concurrency_limit_and_load_shed_refuse_what_is_too_much() {
+async fn concurrency_limit_and_load_shed_refuse_excess_requests() {
     let end = Arc::new(Notify::new());
-    let told = end.clone();
+    let notified = end.clone();
     let held = service_fn(move |_| {
-        let told = told.clone();
+        let notified = notified.clone();
         async move {
-            told.notified().await;
+            notified.notified().await;
             Ok(Reply::default())
         }
     });
@@ -94,7 +94,7 @@ async fn concurrency_limit_and_load_shed_refuse_what_is_too_much() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_ready_is_waited_for_until_the_deadline() {
+async fn readiness_is_awaited_until_the_deadline() {
     let limited = ServiceBuilder::new().concurrency_limit(1).service(ToTower::new(never()));
     let service = FromTower::new(limited);
     let mut first = Box::pin(service.call(request()));
@@ -106,7 +106,7 @@ async fn what_is_not_ready_is_waited_for_until_the_deadline() {
 }
 
 #[tokio::test]
-async fn buffer_and_rate_limit_carry_calls_and_hand_errors_through() {
+async fn buffer_and_rate_limit_pass_calls_and_errors_through() {
     let limited = ServiceBuilder::new()
         .buffer(16)
         .rate_limit(1000, SECOND)
@@ -142,7 +142,7 @@ impl Policy<Request, Reply, CallError> for Thrice {
 }
 
 #[tokio::test]
-async fn retry_makes_the_same_request_again() {
+async fn retry_repeats_the_request() {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
     let failing_twice = service_fn(move |request: Request| {
@@ -161,7 +161,7 @@ async fn retry_makes_the_same_request_again() {
     assert_eq!(calls.load(Ordering::Relaxed), 3);
 }
 
-/// A server written for tower.
+/// Service that is written for tower.
 #[derive(Clone)]
 struct Native {
     is_ready: bool,
@@ -173,7 +173,7 @@ impl tower::Service<Request> for Native {
     type Future = BoxFuture<'static, Result<Reply, BoxError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        // Ready at the second time of asking, and only then may it be called.
+        // Ready at the second poll; a call before that panics.
         if !std::mem::replace(&mut self.is_ready, true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -192,7 +192,7 @@ impl tower::Service<Request> for Native {
 }
 
 #[tokio::test]
-async fn service_of_towers_serves_and_is_called_only_when_ready() {
+async fn tower_service_serves_and_is_called_only_when_ready() {
     let requester = doubler(async |server, _| {
         tokio::spawn(server.serve(FromTower::new(Native { is_ready: false })));
     });

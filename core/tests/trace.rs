@@ -1,4 +1,4 @@
-//! What a subscriber of `tracing` sees, and how a trace goes on.
+//! Spans and log events that a subscriber of `tracing` receives, and the propagation of traces.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -30,10 +30,10 @@ async fn billing(log: LogFailures) -> Client<MessagePack, impl Service + Clone> 
 }
 
 #[tokio::test]
-async fn both_ends_of_a_call_have_spans_in_one_trace() {
+async fn client_and_server_record_spans_of_one_trace() {
     let (seen, _guard) = watch();
     let client = billing(LogFailures::of("billing")).await;
-    let told: Option<String> = client.call("pay", &()).await.unwrap();
+    let trace_id: Option<String> = client.call("pay", &()).await.unwrap();
 
     let (calling, serving) = (seen.span("rpc.client"), seen.span("rpc.server"));
     for (field, value) in [
@@ -45,14 +45,14 @@ async fn both_ends_of_a_call_have_spans_in_one_trace() {
         assert_eq!((&*calling[field], &*serving[field]), (value, value), "{field}");
     }
     assert_eq!((&*calling["otel.kind"], &*serving["otel.kind"]), ("client", "server"));
-    assert_eq!(Some(&calling["trace_id"]), told.as_ref());
+    assert_eq!(Some(&calling["trace_id"]), trace_id.as_ref());
     assert_eq!(calling["trace_id"], serving["trace_id"]);
     assert_ne!(calling["span_id"], serving["span_id"]);
     assert!(!serving.contains_key("error.type"), "{serving:?}");
 }
 
 #[tokio::test]
-async fn failure_stands_in_both_spans() {
+async fn both_spans_record_a_failure() {
     let (seen, _guard) = watch();
     let client = billing(LogFailures::of("billing")).await;
     client.call::<()>("refund", "NotPaid").await.unwrap_err();
@@ -64,7 +64,7 @@ async fn failure_stands_in_both_spans() {
 }
 
 #[tokio::test]
-async fn caller_that_says_its_trace_is_continued_and_nonsense_is_not() {
+async fn trace_in_the_headers_is_continued_and_a_malformed_one_is_not() {
     let client = billing(LogFailures::of("billing")).await;
     let trace = TraceContext::begin();
     let continued =
@@ -75,12 +75,12 @@ async fn caller_that_says_its_trace_is_continued_and_nonsense_is_not() {
 }
 
 #[tokio::test]
-async fn what_a_handler_calls_is_a_part_of_its_span() {
+async fn calls_of_a_handler_continue_its_span() {
     let (seen, _guard) = watch();
-    let (tell, told) = std::sync::mpsc::channel();
-    // The service that the handler calls, by a client without layers.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    // The handler calls this service through a client without layers.
     let billing = service_fn(move |request: Request| {
-        let _ = tell.send(TraceContext::of(&request.message.headers));
+        let _ = sender.send(TraceContext::of(&request.message.headers));
         async { Ok(Reply::default()) }
     });
     let billing = Arc::new(Client::new(billing, MessagePack));
@@ -95,14 +95,14 @@ async fn what_a_handler_calls_is_a_part_of_its_span() {
     let trace = TraceContext::begin();
     let _ = trace.scope(orders.call::<()>("create", &())).await;
 
-    let passed_on = told.recv().unwrap().unwrap();
-    assert_eq!(passed_on.trace_id(), trace.trace_id());
-    assert_eq!(passed_on.span_id(), seen.span("rpc.server")["span_id"]);
-    assert_ne!(passed_on.span_id(), trace.span_id());
+    let propagated = receiver.recv().unwrap().unwrap();
+    assert_eq!(propagated.trace_id(), trace.trace_id());
+    assert_eq!(propagated.span_id(), seen.span("rpc.server")["span_id"]);
+    assert_ne!(propagated.span_id(), trace.span_id());
 }
 
 #[tokio::test]
-async fn job_is_a_span_in_the_trace_of_its_pusher() {
+async fn job_continues_the_trace_of_its_pusher() {
     let (seen, _guard) = watch();
     let transport = Memory::new();
     let worker = Worker::bind(&transport, "thumbnails", MessagePack).await.unwrap();
@@ -124,7 +124,7 @@ async fn job_is_a_span_in_the_trace_of_its_pusher() {
 }
 
 #[tokio::test]
-async fn what_is_pushed_and_published_is_a_span_that_the_other_end_goes_on_from() {
+async fn receivers_continue_the_spans_of_pushers_and_publishers() {
     let (seen, _guard) = watch();
     let transport = Memory::new();
     let worker = Worker::bind(&transport, "thumbnails", MessagePack).await.unwrap();
@@ -168,7 +168,7 @@ async fn what_is_pushed_and_published_is_a_span_that_the_other_end_goes_on_from(
 }
 
 #[tokio::test]
-async fn push_that_fails_says_so_in_its_span() {
+async fn span_of_a_failed_push_records_the_failure() {
     let (seen, _guard) = watch();
     let transport = Memory::new();
     let pusher = Pusher::connect(&transport, "thumbnails", MessagePack).await.unwrap();
@@ -179,7 +179,7 @@ async fn push_that_fails_says_so_in_its_span() {
 }
 
 #[tokio::test]
-async fn failures_are_logged_but_for_those_that_are_expected() {
+async fn failures_are_logged_at_warn_and_expected_ones_at_debug() {
     let (seen, _guard) = watch();
     let log = LogFailures::of("billing").expect_kind("NotPaid").expect_code(Code::InvalidArguments);
     let client = billing(log).await;

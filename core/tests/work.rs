@@ -1,5 +1,5 @@
-//! Pushing, working and subscribing over scripted ends: what a backend may do that memory never
-//! does.
+//! Pushers, workers and subscribers over a scripted transport, for behaviour that the in-memory
+//! transport does not have.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -18,22 +18,20 @@ use tokio::time::Instant;
 
 use self::scripted::{Script, Scripted, never_confirmed, sent};
 
-/// What a number is on the wire.
+/// Returns a job with an encoded number.
 fn job(n: u8) -> Message {
     Message::new(vec![n])
 }
 
 fn event(topic: &str, n: u8) -> Delivery {
-    let mut message = job(n);
-    message.topic = Some(Address::new(topic).unwrap());
-    Delivery::settled(message)
+    Delivery::settled(job(n).with_topic(Address::new(topic).unwrap()))
 }
 
-/// Notes what becomes of deliveries.
+/// Log of settled deliveries.
 #[derive(Default)]
-struct Ledger(Mutex<Vec<(u64, Outcome)>>);
+struct SettleLog(Mutex<Vec<(u64, Outcome)>>);
 
-impl Settle for Ledger {
+impl Settle for SettleLog {
     fn settle(&self, tag: u64, outcome: Outcome) {
         self.0.lock().unwrap().push((tag, outcome));
     }
@@ -46,7 +44,7 @@ impl Script {
 }
 
 #[tokio::test(start_paused = true)]
-async fn push_that_finds_no_room_gives_up_in_time() {
+async fn push_without_room_times_out() {
     let (transport, _script) = Scripted::new(never_confirmed);
     let pusher = Pusher::connect(&transport, "jobs", MessagePack)
         .timeout(Duration::from_secs(3))
@@ -57,7 +55,7 @@ async fn push_that_finds_no_room_gives_up_in_time() {
     let start = Instant::now();
     let error = pusher.push(&1).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
-    assert!(!error.is_unsent(), "nobody knows");
+    assert!(!error.is_unsent(), "the outcome is unknown");
     assert_eq!(start.elapsed(), Duration::from_secs(3));
     assert_eq!(publisher.publish("a", &1).await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
     assert_eq!(start.elapsed(), Duration::from_secs(33));
@@ -66,18 +64,18 @@ async fn push_that_finds_no_room_gives_up_in_time() {
 #[tokio::test]
 async fn attempts_are_bounded_and_outcomes_settled() {
     let (transport, script) = Scripted::new(sent);
-    let ledger = Arc::new(Ledger::default());
+    let log = Arc::new(SettleLog::default());
     let worker = Worker::bind(&transport, "jobs", MessagePack).attempts(2).await.unwrap();
     let handle = worker.handle();
     for (tag, attempt) in [(1, 1), (2, 2), (3, 7)] {
-        script.deliver(Delivery::new(job(0), Receipt::new(ledger.clone(), tag)).attempt(attempt));
+        script.deliver(Delivery::new(job(0), Receipt::new(log.clone(), tag)).attempt(attempt));
     }
-    script.deliver(Delivery::new(job(1), Receipt::new(ledger.clone(), 4)));
-    script.deliver(Delivery::new(Message::new("no number"), Receipt::new(ledger.clone(), 5)));
+    script.deliver(Delivery::new(job(1), Receipt::new(log.clone(), 4)));
+    script.deliver(Delivery::new(Message::new("no number"), Receipt::new(log.clone(), 5)));
     drop(script);
     let fault = || Fault::new(Code::Application, "zero");
     worker.work(move |n: u8| async move { if n == 0 { Err(fault()) } else { Ok(()) } }).await;
-    let settled = ledger.0.lock().unwrap().clone();
+    let settled = log.0.lock().unwrap().clone();
     let discarded = |tag| (tag, Outcome::Discard);
     assert_eq!(
         settled,
@@ -99,7 +97,7 @@ async fn without_settlement_a_job_has_one_attempt() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_handed_back_is_worked_off_before_the_end() {
+async fn jobs_that_cannot_be_requeued_run_before_the_end() {
     let (transport, script) = Scripted::new(sent);
     let worker = Worker::bind(&transport, "jobs", MessagePack).await.unwrap();
     let handle = worker.handle();
@@ -108,7 +106,7 @@ async fn what_cannot_be_handed_back_is_worked_off_before_the_end() {
         async move { handle.drain().await }
     });
     tokio::task::yield_now().await;
-    // It is stopped, and this arrives all the same.
+    // These jobs arrive after the worker has stopped.
     for n in 0..3 {
         script.deliver(Delivery::settled(job(n)));
     }
@@ -119,7 +117,7 @@ async fn what_cannot_be_handed_back_is_worked_off_before_the_end() {
 }
 
 #[tokio::test]
-async fn more_than_was_asked_for_is_dropped() {
+async fn events_that_match_no_filter_are_dropped() {
     let (transport, script) = Scripted::new(sent);
     let mut subscriber: Subscriber<u8> =
         Subscriber::bind(&transport, "events", MessagePack).filter("a.*").await.unwrap();
@@ -135,21 +133,21 @@ async fn more_than_was_asked_for_is_dropped() {
 }
 
 #[tokio::test]
-async fn events_of_ones_own_are_settled_as_they_are_taken() {
+async fn events_without_a_group_are_acknowledged_on_arrival() {
     let (transport, script) = Scripted::new(sent);
-    let ledger = Arc::new(Ledger::default());
+    let log = Arc::new(SettleLog::default());
     let mut subscriber: Subscriber<u8> =
         Subscriber::bind(&transport, "events", MessagePack).await.unwrap();
     let Delivery { message, .. } = event("a", 1);
-    script.deliver(Delivery::new(message, Receipt::new(ledger.clone(), 1)));
+    script.deliver(Delivery::new(message, Receipt::new(log.clone(), 1)));
     let unsettled = subscriber.next().await.unwrap().unwrap().requeue().unwrap_err();
     assert_eq!(unsettled.error().kind(), ErrorKind::Unsupported);
     assert_eq!(*unsettled.into_inner(), 1);
-    assert_eq!(*ledger.0.lock().unwrap(), [(1, Outcome::Ack)]);
+    assert_eq!(*log.0.lock().unwrap(), [(1, Outcome::Ack)]);
 }
 
 #[tokio::test]
-async fn event_that_cannot_be_read_is_an_error_and_the_stream_goes_on() {
+async fn undecodable_event_is_an_error_and_the_stream_continues() {
     let (transport, script) = Scripted::new(sent);
     let mut subscriber: Subscriber<u8> =
         Subscriber::bind(&transport, "events", MessagePack).await.unwrap();
@@ -166,7 +164,7 @@ async fn event_that_cannot_be_read_is_an_error_and_the_stream_goes_on() {
 }
 
 #[tokio::test]
-async fn events_of_a_group_are_never_dropped_by_a_policy() {
+async fn group_with_a_dropping_policy_is_refused() {
     let memory = polywire_core::Memory::new();
     let subscriber = Subscriber::<u8>::bind(&memory, "events", MessagePack)
         .group(Group::new("all").unwrap())
@@ -176,7 +174,7 @@ async fn events_of_a_group_are_never_dropped_by_a_policy() {
 }
 
 #[tokio::test]
-async fn full_subscriber_is_told_that_events_may_have_been_missed() {
+async fn full_subscriber_yields_one_error_for_missed_events() {
     for (overflow, left) in [(Overflow::DropOldest, 4), (Overflow::DropNewest, 1)] {
         let (transport, script) = Scripted::new(sent);
         let subscriber = Subscriber::<u8>::bind(&transport, "events", MessagePack);
@@ -187,7 +185,7 @@ async fn full_subscriber_is_told_that_events_may_have_been_missed() {
         }
         drop(script.incoming);
         let (mut events, mut errors) = (Vec::new(), 0);
-        // The policy is applied by a task, which has read all that there is when it yields.
+        // A task applies the policy. The task has read all events when the counter shows it.
         while subscriber.dropped() < 3 {
             tokio::task::yield_now().await;
         }
@@ -199,7 +197,7 @@ async fn full_subscriber_is_told_that_events_may_have_been_missed() {
 }
 
 #[tokio::test]
-async fn malformed_filters_are_told_when_binding() {
+async fn first_malformed_filter_fails_the_binding() {
     let memory = polywire_core::Memory::new();
     let error = Subscriber::<u8>::bind(&memory, "events", MessagePack)
         .filter("a..b")

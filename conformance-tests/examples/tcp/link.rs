@@ -1,4 +1,4 @@
-//! The client's side of a connection, and of those that replace it when it is lost.
+//! The client's side of a connection, and of the connections that replace it.
 
 use std::collections::VecDeque;
 use std::io::{Error as IoError, Result as IoResult};
@@ -15,81 +15,88 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::hub::lock;
-use super::wire::{self, Frame, Open, Packet, Role, nonsense};
+use super::broker::lock;
+use super::wire::{self, Frame, Open, Packet, Role, unexpected};
 
-/// An end at the hub. Everything that belongs to the end holds it, receipts included; when it is
-/// dropped, the end is.
+/// An endpoint handle at the broker. Its halves and its receipts hold the link. When the last of
+/// them is dropped, the endpoint handle closes.
 pub(crate) struct Link {
-    /// Unbounded, because it holds no more than `room` for questions, and the outcomes of what
-    /// came.
-    say: UnboundedSender<Said>,
+    /// Unbounded, because it holds no more requests than `room` admits, and the outcomes of the
+    /// deliveries.
+    frames: UnboundedSender<QueuedFrame>,
     room: Arc<Semaphore>,
     closing: watch::Sender<bool>,
 }
 
-/// A frame, and who waits for its answer.
-type Said = (Frame, Option<Asker>);
-type Asker = (oneshot::Sender<Result<()>>, OwnedSemaphorePermit);
+/// A frame to be written, and the slot for its answer.
+type QueuedFrame = (Frame, Option<AnswerSlot>);
+/// The channel for an answer, and the room that its frame takes.
+type AnswerSlot = (oneshot::Sender<Result<()>>, OwnedSemaphorePermit);
 
-/// What arrived. Unbounded, because the hub keeps to the window, and a reply answers one of the
-/// calls in flight.
-pub(crate) type Items = UnboundedReceiver<Result<Delivery>>;
+/// The deliveries that arrived. Unbounded, because the broker respects the window, and a reply answers
+/// one of the calls in flight.
+pub(crate) type Deliveries = UnboundedReceiver<Result<Delivery>>;
 
+/// The longest time to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// The pause between attempts to connect.
 const RETRY: Duration = Duration::from_millis(50);
+/// The longest time to write the queued frames of a link that closes.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
+/// The most frames that wait for an answer.
 const UNANSWERED_MAX: usize = 1024;
 
 impl Link {
-    pub(crate) async fn open(hub: SocketAddr, open: Open) -> Result<(Arc<Self>, Items)> {
-        let stream = connect(hub, &open).await?;
-        let (say, said) = unbounded_channel();
-        let (arrived, items) = unbounded_channel();
+    /// Connects, and opens the endpoint handle.
+    pub(crate) async fn open(broker: SocketAddr, open: Open) -> Result<(Arc<Self>, Deliveries)> {
+        let stream = connect(broker, &open).await?;
+        let (frames, queued) = unbounded_channel();
+        let (arrived, deliveries) = unbounded_channel();
         let (closing, closed) = watch::channel(false);
-        let link = Arc::new(Self { say, room: Arc::new(Semaphore::new(UNANSWERED_MAX)), closing });
-        let keeper = Keeper {
-            hub,
+        let link =
+            Arc::new(Self { frames, room: Arc::new(Semaphore::new(UNANSWERED_MAX)), closing });
+        let supervisor = Supervisor {
+            broker,
             open,
-            said,
+            queued,
             arrived,
             link: Arc::downgrade(&link),
             closing: closed.clone(),
         };
-        // It ends by itself when the link is dropped; or when it is closed, even if the hub is
-        // frozen.
+        // The task ends when the link is dropped, or closed, even if the broker is frozen.
         tokio::spawn(async move {
             let late = async {
                 is_closing(closed).await;
                 sleep(CLOSE_MAX).await;
             };
             tokio::select! {
-                () = keeper.keep(stream) => {}
+                () = supervisor.run(stream) => {}
                 () = late => {}
             }
         });
-        Ok((link, items))
+        Ok((link, deliveries))
     }
 
-    /// Says something, and waits for the answer. Dropped, it leaves the answer to come for nobody.
+    /// Sends a frame, and waits for the answer. If the future is dropped, the answer is discarded.
     pub(crate) async fn ask(&self, frame: Frame) -> Result<()> {
         let room = self.room.clone().acquire_owned().await.map_err(|_| closed())?;
         let (answer, answered) = oneshot::channel();
-        self.say.send((frame, Some((answer, room)))).map_err(|_| closed().unsent())?;
+        self.frames.send((frame, Some((answer, room)))).map_err(|_| closed().unsent())?;
         answered.await.unwrap_or_else(|_| Err(if self.is_closed() { closed() } else { lost() }))
     }
 
-    /// Takes no more in.
+    /// Stops receiving.
     pub(crate) fn stop(&self) {
-        // If it is closed, nothing comes in anyway.
-        let _ = self.say.send((Frame::Stop, None));
+        // A closed link receives nothing anyway.
+        let _ = self.frames.send((Frame::Stop, None));
     }
 
+    /// Returns true if the transport is closed.
     pub(crate) fn is_closed(&self) -> bool {
         *self.closing.borrow()
     }
 
-    /// Lets what was said be written, and ends.
+    /// Writes the queued frames, and ends the link.
     pub(crate) async fn close(&self) {
         self.closing.send_replace(true);
         self.closing.closed().await;
@@ -98,46 +105,47 @@ impl Link {
 
 impl Settle for Link {
     fn settle(&self, tag: u64, outcome: Outcome) {
-        // If it is closed, the hub requeues by itself.
-        let _ = self.say.send((Frame::Settle(tag, format!("{outcome:?}")), None));
+        // The broker requeues the deliveries of a closed link by itself.
+        let _ = self.frames.send((Frame::Settle(tag, format!("{outcome:?}")), None));
     }
 }
 
-/// Keeps a link connected.
-struct Keeper {
-    hub: SocketAddr,
-    /// What the end is, and is to be again over the next connection.
+/// The task that keeps a link connected.
+struct Supervisor {
+    broker: SocketAddr,
+    /// The state of the endpoint handle, to be opened again over the next connection.
     open: Open,
-    said: UnboundedReceiver<Said>,
+    queued: UnboundedReceiver<QueuedFrame>,
     arrived: UnboundedSender<Result<Delivery>>,
     link: Weak<Link>,
     closing: watch::Receiver<bool>,
 }
 
-async fn connect(hub: SocketAddr, open: &Open) -> Result<TcpStream> {
-    let hello = async {
-        let mut stream = TcpStream::connect(hub).await?;
+/// Connects to the broker, and waits until it has opened the endpoint handle.
+async fn connect(broker: SocketAddr, open: &Open) -> Result<TcpStream> {
+    let opening = async {
+        let mut stream = TcpStream::connect(broker).await?;
         stream.set_nodelay(true)?;
         wire::write(&mut stream, &Frame::Open(open.clone())).await?;
-        let Frame::Done(done) = wire::read(&mut stream).await? else { return Err(nonsense()) };
+        let Frame::Done(done) = wire::read(&mut stream).await? else { return Err(unexpected()) };
         Ok((done, stream))
     };
-    let unreachable = |error: IoError| lost().with("hub", hub).with_source(error).unsent();
-    let hello = timeout(CONNECT_MAX, hello).await.map_err(|late| unreachable(late.into()))?;
-    let (done, stream) = hello.map_err(unreachable)?;
+    let unreachable = |error: IoError| lost().with("broker", broker).with_source(error).unsent();
+    let opened = timeout(CONNECT_MAX, opening).await.map_err(|late| unreachable(late.into()))?;
+    let (done, stream) = opened.map_err(unreachable)?;
     Ok(done.map(|()| stream)?)
 }
 
-impl Keeper {
-    async fn keep(mut self, mut stream: TcpStream) {
-        while self.run(stream).await.is_err() {
+impl Supervisor {
+    async fn run(mut self, mut stream: TcpStream) {
+        while self.carry(stream).await.is_err() {
             if self.open.role == Role::Requester {
-                // The replies to what is in flight go to an end that is no more. Who does not
-                // listen does not call.
+                // Replies to the calls in flight are lost with the connection. A requester without
+                // a receiver makes no calls.
                 let _ = self.arrived.send(Err(lost()));
             }
             stream = loop {
-                match connect(self.hub, &self.open).await {
+                match connect(self.broker, &self.open).await {
                     Ok(stream) => break stream,
                     Err(_) if self.link.strong_count() == 0 => return,
                     Err(_) => sleep(RETRY).await,
@@ -146,36 +154,36 @@ impl Keeper {
         }
     }
 
-    /// Goes on until the connection is lost, which is an error, or is needed no more.
-    async fn run(&mut self, mut stream: TcpStream) -> IoResult<()> {
+    /// Carries frames until the connection is lost, which is an error, or the link ends.
+    async fn carry(&mut self, mut stream: TcpStream) -> IoResult<()> {
         let (from, to) = stream.split();
-        let asked = Mutex::default();
-        let mut reading = pin!(read(BufReader::new(from), &self.link, &self.arrived, &asked));
+        let pending = Mutex::default();
+        let mut reading = pin!(read(BufReader::new(from), &self.link, &self.arrived, &pending));
         tokio::select! {
             lost = &mut reading => return lost,
-            written = write(BufWriter::new(to), &mut self.said, &mut self.open, &asked, self.closing.clone()) => written?,
+            written = write(BufWriter::new(to), &mut self.queued, &mut self.open, &pending, self.closing.clone()) => written?,
         }
-        // To the end: if bytes are left unread, the socket is reset, and what was written last is
-        // gone with it.
+        // Reads to the end: closing a socket with unread bytes resets it, and discards the bytes
+        // that were written last.
         let _ = timeout(CLOSE_MAX, reading).await;
         Ok(())
     }
 }
 
-/// Those who wait for an answer, in the order of their questions.
-type Asked = Mutex<VecDeque<Asker>>;
+/// The slots for answers, in the order of their frames.
+type PendingAnswers = Mutex<VecDeque<AnswerSlot>>;
 
 async fn read(
     mut from: impl AsyncRead + Unpin,
     link: &Weak<Link>,
     arrived: &UnboundedSender<Result<Delivery>>,
-    asked: &Asked,
+    pending: &PendingAnswers,
 ) -> IoResult<()> {
     loop {
         let item = match wire::read(&mut from).await? {
             Frame::Done(done) => {
-                let (answer, _room) = lock(asked).pop_front().ok_or_else(nonsense)?;
-                // Whoever asked may have stopped caring.
+                let (answer, _room) = lock(pending).pop_front().ok_or_else(unexpected)?;
+                // The caller may have stopped waiting.
                 let _ = answer.send(done.map_err(Into::into));
                 continue;
             }
@@ -187,55 +195,57 @@ async fn read(
                 Ok(Delivery::new(message, receipt).attempt(attempt))
             }
             Frame::Failed(failure) => Err(failure.into()),
-            _ => return Err(nonsense()),
+            _ => return Err(unexpected()),
         };
-        // What nobody listens for any more is dropped here, and its receipt sends it back.
+        // Without a receiver, the delivery is dropped here, and its receipt requeues it.
         let _ = arrived.send(item);
     }
 }
 
 async fn write(
     mut to: impl AsyncWrite + Unpin,
-    said: &mut UnboundedReceiver<Said>,
+    queued: &mut UnboundedReceiver<QueuedFrame>,
     open: &mut Open,
-    asked: &Asked,
+    pending: &PendingAnswers,
     closing: watch::Receiver<bool>,
 ) -> IoResult<()> {
     let mut closing = pin!(is_closing(closing));
     loop {
         let next = tokio::select! {
-            next = said.recv() => next,
-            () = &mut closing, if !said.is_closed() => {
-                said.close();
+            next = queued.recv() => next,
+            () = &mut closing, if !queued.is_closed() => {
+                queued.close();
                 continue;
             }
         };
-        let Some((frame, asker)) = next else { return to.shutdown().await };
-        // Given up while there was no connection: it would come as a surprise now.
-        let given_up = asker.as_ref().is_some_and(|(answer, _)| answer.is_closed());
-        if !given_up {
-            open.note(&frame);
-            // Before it is written, so that the answer finds it.
-            lock(asked).extend(asker);
+        let Some((frame, slot)) = next else { return to.shutdown().await };
+        // The caller may have stopped waiting while there was no connection.
+        let is_abandoned = slot.as_ref().is_some_and(|(answer, _)| answer.is_closed());
+        if !is_abandoned {
+            open.apply(&frame);
+            // Before the frame is written, so that the answer finds its slot.
+            lock(pending).extend(slot);
             wire::write(&mut to, &frame).await?;
         }
-        if said.is_empty() {
+        if queued.is_empty() {
             to.flush().await?;
         }
     }
 }
 
-/// Ends when the link is closed, and never if it is dropped.
+/// Resolves when the link is closed, and never if it is dropped.
 async fn is_closing(mut closing: watch::Receiver<bool>) {
     if closing.wait_for(|closing| *closing).await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
+/// The error of an operation on a closed transport.
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the transport is closed")
 }
 
+/// The error of an operation on a lost connection.
 fn lost() -> Error {
-    Error::new(ErrorKind::Disconnected, "the connection to the hub was lost")
+    Error::new(ErrorKind::Disconnected, "the connection to the broker was lost")
 }

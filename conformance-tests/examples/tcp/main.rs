@@ -1,13 +1,13 @@
-//! A backend of one's own, on the suite: messages by way of a small hub, over TCP.
+//! A complete backend on the suite: all patterns over TCP, by way of a small broker.
 //!
 //! ```text
 //! cargo run -p polywire-conformance --example tcp
 //! cargo run -p polywire-conformance --example tcp -- servers. --nocapture
 //! ```
 //!
-//! Read `transport.rs` first, which is what core sees; then `link.rs`, `wire.rs` and `hub.rs`.
+//! Read `transport.rs` first, which core calls; then `link.rs`, `wire.rs` and `broker.rs`.
 
-mod hub;
+mod broker;
 mod link;
 mod transport;
 mod wire;
@@ -18,7 +18,7 @@ use std::sync::Mutex;
 use polywire_conformance::{Backend, Direction, Hook, Proxy, Space, Suite};
 use polywire_core::{AnyTransport, Error, ErrorKind, Result};
 
-use self::hub::{Hub, lock};
+use self::broker::{Broker, lock};
 use self::transport::Tcp;
 
 fn main() {
@@ -28,27 +28,28 @@ fn main() {
 struct TcpBackend;
 
 impl Backend for TcpBackend {
-    type Space = Place;
+    type Space = BrokerSpace;
 
     fn name(&self) -> String {
         "tcp".to_owned()
     }
 
-    async fn space(&self) -> Result<Place> {
-        let hub = Hub::start().await.map_err(no_port)?;
-        let network = Proxy::start(hub.address.to_string()).await.map_err(no_port)?;
-        Ok(Place { address: hub.address, hub: Mutex::new(Some(hub)), network })
+    async fn space(&self) -> Result<BrokerSpace> {
+        let broker = Broker::start().await.map_err(no_port)?;
+        let network = Proxy::start(broker.address.to_string()).await.map_err(no_port)?;
+        Ok(BrokerSpace { address: broker.address, broker: Mutex::new(Some(broker)), network })
     }
 }
 
-/// A hub of its own, and a network before it that can be made a bad one.
-struct Place {
+/// A broker of its own, and a network in front of it that can be disturbed.
+struct BrokerSpace {
     address: SocketAddr,
-    hub: Mutex<Option<Hub>>,
+    /// `None` while the broker is dead.
+    broker: Mutex<Option<Broker>>,
     network: Proxy,
 }
 
-impl Space for Place {
+impl Space for BrokerSpace {
     async fn serving(&self) -> Result<AnyTransport> {
         Ok(AnyTransport::new(Tcp::new(self.network.address())))
     }
@@ -67,7 +68,7 @@ impl Space for Place {
             Hook::Sever => self.network.sever(),
             Hook::BlackHole(direction) => self.network.black_hole(direction),
             Hook::CutMidFrame => self.network.cut_mid_frame(Direction::ToServer),
-            Hook::KillBroker => drop(lock(&self.hub).take()),
+            Hook::KillBroker => drop(lock(&self.broker).take()),
             _ => return Err(Error::unsupported("hook")),
         }
         Ok(())
@@ -75,14 +76,14 @@ impl Space for Place {
 
     async fn heal(&self) -> Result<()> {
         self.network.heal();
-        if lock(&self.hub).is_none() {
-            let hub = Hub::start_at(self.address).await.map_err(no_port)?;
-            *lock(&self.hub) = Some(hub);
+        if lock(&self.broker).is_none() {
+            let broker = Broker::start_at(self.address).await.map_err(no_port)?;
+            *lock(&self.broker) = Some(broker);
         }
         Ok(())
     }
 }
 
 fn no_port(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Config, "there is no port for a hub").with_source(error)
+    Error::new(ErrorKind::Config, "cannot bind a port for the broker").with_source(error)
 }

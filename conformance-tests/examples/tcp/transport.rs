@@ -1,4 +1,4 @@
-//! The backend: each end is a link to the hub.
+//! The transport: each endpoint handle is a link to the broker.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -13,29 +13,30 @@ use polywire_core::transport::{
 };
 use polywire_core::{Address, Capabilities, Filter, Message, Result, Transport, Window};
 
-use super::hub::lock;
-use super::link::{Items, Link, closed};
+use super::broker::lock;
+use super::link::{Deliveries, Link, closed};
 use super::wire::{self, Frame, Open, Packet, Role};
 
-/// Messages by way of a hub.
+/// The transport of a process.
 pub(crate) struct Tcp {
-    hub: SocketAddr,
-    /// What was opened; nothing any more, once it is closed.
+    broker: SocketAddr,
+    /// The links that were opened; `None` once the transport is closed.
     links: Mutex<Option<Vec<Weak<Link>>>>,
 }
 
 impl Tcp {
-    pub(crate) fn new(hub: SocketAddr) -> Self {
-        Self { hub, links: Mutex::new(Some(Vec::new())) }
+    /// A transport to the broker at this address.
+    pub(crate) fn new(broker: SocketAddr) -> Self {
+        Self { broker, links: Mutex::new(Some(Vec::new())) }
     }
 
-    /// Opens an end with all that one can have. Dropping the half that stops taking in is how an
-    /// end has none.
+    /// Opens an endpoint handle with both halves and filters. The caller drops the parts that the
+    /// role does not have; dropping a receiver stops it.
     async fn open(
         &self,
         role: Role,
         name: &Address,
-        wish: Subscription,
+        subscription: Subscription,
     ) -> Result<(Sender, Receiver, Filters)> {
         if lock(&self.links).is_none() {
             return Err(closed().unsent());
@@ -43,20 +44,21 @@ impl Tcp {
         let open = Open {
             role,
             name: name.to_string(),
-            window: wish.window.messages(),
-            filters: wish.filters.iter().map(Filter::to_string).collect(),
-            group: wish.group.map(|group| (group.name().to_string(), group.is_durable())),
+            window: subscription.window.messages(),
+            filters: subscription.filters.iter().map(Filter::to_string).collect(),
+            group: subscription.group.map(|group| (group.name().to_string(), group.is_durable())),
             stopped: false,
         };
-        let (link, items) = Link::open(self.hub, open).await?;
+        let (link, deliveries) = Link::open(self.broker, open).await?;
         if !self.remember(&link) {
             link.close().await;
             return Err(closed().unsent());
         }
-        let receiver = Receiver::new(Incoming { link: link.clone(), items });
-        Ok((Sender::new(Outgoing(link.clone())), receiver, Filters::new(Wanted(link))))
+        let receiver = Receiver::new(Incoming { link: link.clone(), deliveries });
+        Ok((Sender::new(Outgoing(link.clone())), receiver, Filters::new(LinkFilters(link))))
     }
 
+    /// Keeps a link, to close it with the transport. Returns false if the transport is closed.
     fn remember(&self, link: &Arc<Link>) -> bool {
         let mut links = lock(&self.links);
         let Some(links) = &mut *links else { return false };
@@ -71,7 +73,8 @@ impl Transport for Tcp {
         let mut capabilities = Capabilities::least(wire::LIMITS.body_max);
         capabilities.settlement = true;
         capabilities.attempts = true;
-        (capabilities.pipeline, capabilities.pubsub) = (true, true);
+        capabilities.pipeline = true;
+        capabilities.pubsub = true;
         capabilities.holding = true;
         capabilities.groups = true;
         capabilities.durable_groups = true;
@@ -81,33 +84,34 @@ impl Transport for Tcp {
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
         let (requests, replies, _) =
-            self.open(Role::Requester, service, one(Window::default())).await?;
+            self.open(Role::Requester, service, with_window(Window::default())).await?;
         Ok((requests, replies))
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
-        let (replies, requests, _) = self.open(Role::Responder, service, one(window)).await?;
+        let (replies, requests, _) =
+            self.open(Role::Responder, service, with_window(window)).await?;
         Ok((replies, requests))
     }
 
     async fn pusher(&self, queue: &Address) -> Result<Sender> {
-        Ok(self.open(Role::Pusher, queue, one(Window::default())).await?.0)
+        Ok(self.open(Role::Pusher, queue, with_window(Window::default())).await?.0)
     }
 
     async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
-        Ok(self.open(Role::Puller, queue, one(window)).await?.1)
+        Ok(self.open(Role::Puller, queue, with_window(window)).await?.1)
     }
 
     async fn publisher(&self, channel: &Address) -> Result<Sender> {
-        Ok(self.open(Role::Publisher, channel, one(Window::default())).await?.0)
+        Ok(self.open(Role::Publisher, channel, with_window(Window::default())).await?.0)
     }
 
     async fn subscriber(
         &self,
         channel: &Address,
-        wish: Subscription,
+        subscription: Subscription,
     ) -> Result<(Receiver, Filters)> {
-        let (_, events, filters) = self.open(Role::Subscriber, channel, wish).await?;
+        let (_, events, filters) = self.open(Role::Subscriber, channel, subscription).await?;
         Ok((events, filters))
     }
 
@@ -121,11 +125,12 @@ impl Transport for Tcp {
     }
 }
 
-/// What an end without filters asks for: this window.
-fn one(window: Window) -> Subscription {
+/// The subscription of a role without filters: a window only.
+fn with_window(window: Window) -> Subscription {
     Subscription::new([]).window(window)
 }
 
+/// The sending half of a link.
 struct Outgoing(Arc<Link>);
 
 impl Outbound for Outgoing {
@@ -137,25 +142,26 @@ impl Outbound for Outgoing {
     }
 }
 
+/// The receiving half of a link.
 struct Incoming {
     link: Arc<Link>,
-    items: Items,
+    deliveries: Deliveries,
 }
 
 impl Stream for Incoming {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.link.is_closed() { Poll::Ready(None) } else { self.items.poll_recv(cx) }
+        if self.link.is_closed() { Poll::Ready(None) } else { self.deliveries.poll_recv(cx) }
     }
 }
 
 impl Inbound for Incoming {
     fn stop(mut self: Pin<&mut Self>) {
-        // Said first, so that what is handed back does not come again.
+        // Queued before the requeues, so that requeued deliveries do not come back.
         self.link.stop();
-        self.items.close();
-        while self.items.try_recv().is_ok() {}
+        self.deliveries.close();
+        while self.deliveries.try_recv().is_ok() {}
     }
 }
 
@@ -165,10 +171,11 @@ impl Drop for Incoming {
     }
 }
 
-struct Wanted(Arc<Link>);
+/// The filters of a link.
+struct LinkFilters(Arc<Link>);
 
 #[async_trait]
-impl FilterControl for Wanted {
+impl FilterControl for LinkFilters {
     async fn add(&self, filter: Filter) -> Result<()> {
         self.0.ask(Frame::AddFilter(filter.to_string())).await
     }

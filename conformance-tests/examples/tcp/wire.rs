@@ -1,5 +1,4 @@
-//! What is said over a connection: a head, which is JSON, and the body of the message that it
-//! holds.
+//! Frames on a connection: a head in JSON, and the body of its message.
 
 use std::io::{Error as IoError, ErrorKind as IoErrorKind, Result as IoResult};
 
@@ -11,7 +10,7 @@ use polywire_core::{
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// One thing that is said: by the client down to `Stop`, by the hub from `Done` on.
+/// A frame: sent by the client down to `Stop`, and by the broker from `Done` on.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Frame {
     Open(Open),
@@ -20,23 +19,26 @@ pub(crate) enum Frame {
     RemoveFilter(String),
     Settle(u64, String),
     Stop,
-    /// What became of the next of the first four, in the order in which they were said.
+    /// The outcome of the next of the first four frames, in their order.
     Done(Result<(), Failure>),
     Deliver(Option<u64>, u32, Packet),
     Failed(Failure),
 }
 
-/// What a connection is to be.
+/// The endpoint handle that a connection opens.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Open {
     pub(crate) role: Role,
     pub(crate) name: String,
     pub(crate) window: usize,
     pub(crate) filters: Vec<String>,
+    /// The name of the group, and true if it is durable.
     pub(crate) group: Option<(String, bool)>,
+    /// True once the client has stopped to receive.
     pub(crate) stopped: bool,
 }
 
+/// The kind of an endpoint handle.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Role {
     Requester,
@@ -48,8 +50,8 @@ pub(crate) enum Role {
 }
 
 impl Open {
-    /// Notes what is to be so over the next connection, too.
-    pub(crate) fn note(&mut self, frame: &Frame) {
+    /// Applies a change of the endpoint handle, for the next connection.
+    pub(crate) fn apply(&mut self, frame: &Frame) {
         match frame {
             Frame::AddFilter(filter) if !self.filters.contains(filter) => {
                 self.filters.push(filter.clone())
@@ -61,13 +63,13 @@ impl Open {
     }
 }
 
-/// A message as it crosses. The time that is left is written when the frame is, not when it is
+/// A message on the wire. Its remaining time is computed when the frame is written, not when it is
 /// made.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(into = "Envelope", try_from = "Envelope")]
 pub(crate) struct Packet(pub(crate) Message);
 
-/// An error as it crosses, its details within its sentence.
+/// An error on the wire, with its details in its sentence.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Failure {
     kind: String,
@@ -76,28 +78,32 @@ pub(crate) struct Failure {
     unsent: bool,
 }
 
-/// Both sides have these, so what one writes, the other reads.
+/// The limits of both sides, so that one can read everything that the other writes.
 pub(crate) const LIMITS: Limits =
     Limits { body_max: 64 << 20, frames_max: 64, headers_max: 64, header_bytes_max: 16 << 10 };
 
-/// Bytes of text beside the headers.
+/// The most bytes of text beside the headers.
 const TEXT_MAX: usize = 64 << 10;
 
-/// JSON makes six bytes of one at the worst: 480 KiB of all that text. The rest is small.
+/// The most bytes of a head. JSON turns one byte into six at worst: 480 KiB of text and headers.
 const HEAD_MAX: usize = 512 << 10;
 
-/// Refuses what the other side would not read.
+/// Refuses a message that the other side would not read.
 pub(crate) fn check(message: &Message) -> Result<()> {
     let fault = message.fault.as_ref();
     let fault =
         fault.map_or(0, |fault| fault.kind.len() + fault.message.len() + fault.details.len());
     if fault + message.content_type.as_ref().map_or(0, |format| format.len()) > TEXT_MAX {
-        return Err(Error::new(ErrorKind::TooLarge, "the fault is larger than the limit").unsent());
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            "cannot send the fault: larger than the limit",
+        )
+        .unsent());
     }
     LIMITS.check(message)
 }
 
-/// Writes a frame, as far as the buffer.
+/// Writes a frame, without a flush.
 pub(crate) async fn write(to: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> IoResult<()> {
     write_sized(to, &serde_json::to_vec(frame)?).await?;
     let (Frame::Send(packet) | Frame::Deliver(_, _, packet)) = frame else { return Ok(()) };
@@ -109,7 +115,7 @@ pub(crate) async fn write(to: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> 
     Ok(())
 }
 
-/// Reads a frame. After an error the connection is good for nothing.
+/// Reads a frame. After an error, the connection is unusable.
 pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> IoResult<Frame> {
     let mut frame = serde_json::from_slice(&read_sized(from, HEAD_MAX).await?)?;
     let (Frame::Send(packet) | Frame::Deliver(_, _, packet)) = &mut frame else { return Ok(frame) };
@@ -130,7 +136,7 @@ async fn write_sized(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> IoResu
 
 async fn read_sized(from: &mut (impl AsyncRead + Unpin), max: usize) -> IoResult<Bytes> {
     let size = read_size(from, max).await?;
-    // Grows as the bytes come, so that nobody takes memory by announcing them.
+    // The buffer grows as bytes arrive, so that a length alone costs no memory.
     let mut bytes = Vec::new();
     from.take(size).read_to_end(&mut bytes).await?;
     if bytes.len() as u64 == size {
@@ -142,14 +148,19 @@ async fn read_sized(from: &mut (impl AsyncRead + Unpin), max: usize) -> IoResult
 
 async fn read_size(from: &mut (impl AsyncRead + Unpin), max: usize) -> IoResult<u64> {
     let size = from.read_u64().await?;
-    if size <= max as u64 { Ok(size) } else { Err(IoError::other("a size over the limit")) }
+    if size <= max as u64 {
+        Ok(size)
+    } else {
+        Err(IoError::other("cannot read the frame: larger than the limit"))
+    }
 }
 
-/// What was said makes no sense to who hears it.
-pub(crate) fn nonsense() -> IoError {
-    IoError::other("a frame that makes no sense here")
+/// The error of a frame that is not allowed here.
+pub(crate) fn unexpected() -> IoError {
+    IoError::other("cannot handle the frame: not allowed here")
 }
 
+/// The head of a message.
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     method: Option<String>,

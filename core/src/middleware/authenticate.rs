@@ -1,4 +1,4 @@
-//! Who calls, and whether they may.
+//! Authentication by headers.
 
 use std::any::Any;
 use std::fmt;
@@ -11,12 +11,17 @@ use crate::error::{CallError, Code, Fault, Result};
 use crate::message::Headers;
 use crate::service::{Reply, Request, Service};
 
-/// Finds out from the headers who calls, and hands that on as a value that handlers can read; or
-/// refuses.
+/// Middleware that authenticates requests by their headers.
 ///
-/// Whoever is refused gets the fault that the check answered with; the handler never runs. The
-/// transport's own security, TLS or CURVE, keeps headers from the eyes of others: without it, a
-/// token can be read on the way.
+/// A check maps the headers to an identity. The identity is added to the
+/// [extensions](Request::extensions), where handlers read it. If the check fails, the request is
+/// answered with the fault of the check, and the handler does not run.
+///
+/// Headers are not encrypted. Without the security of the transport (TLS or CURVE), a token can be
+/// read in transit.
+///
+/// Place it on a server behind `Trace`, `Metrics` and `LogFailures`, and in front of limits, so that
+/// refused requests are recorded and use no permits.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -40,29 +45,29 @@ pub struct Authenticate<I = ()>(Arc<Check<I>>);
 type Check<I> = dyn Fn(&Headers) -> Result<I, Fault> + Send + Sync;
 
 impl<I: Any + Send + Sync> Authenticate<I> {
-    /// Lets through whom `check` knows, and hands on what it says, in [`Request::extensions`].
+    /// Creates a middleware with this check, which returns an identity or the fault of the refusal.
     ///
-    /// A check runs for every request, and must not block; what has to look something up elsewhere
-    /// is a [`Middleware`] of its own.
+    /// The check runs for every request and must not block. A check that performs I/O needs a
+    /// [`Middleware`] of its own.
     pub fn new(check: impl Fn(&Headers) -> Result<I, Fault> + Send + Sync + 'static) -> Self {
         Self(Arc::new(check))
     }
 }
 
 impl Authenticate {
-    /// Lets through whoever has `token` in the header `name`. It is compared in a time that does
-    /// not tell how much of it was right.
+    /// Creates a middleware that admits requests with `token` in the header `name`. The comparison
+    /// takes constant time.
     #[must_use]
     pub fn token(name: impl Into<String>, token: impl Into<String>) -> Self {
         let (name, token) = (name.into(), token.into());
         Self::new(move |headers| {
-            let shown = headers.get(&name).unwrap_or_default();
-            let is_right: bool = shown.as_bytes().ct_eq(token.as_bytes()).into();
-            is_right.then_some(()).ok_or_else(|| Self::refusal("no valid token"))
+            let received = headers.get(&name).unwrap_or_default();
+            let is_valid: bool = received.as_bytes().ct_eq(token.as_bytes()).into();
+            is_valid.then_some(()).ok_or_else(|| Self::refusal("no valid token"))
         })
     }
 
-    /// The fault for whom is not let through: [`Code::Denied`], of the kind `Unauthenticated`.
+    /// Returns the fault of a refusal: [`Code::Denied`], of the kind `Unauthenticated`.
     #[must_use]
     pub fn refusal(because: impl Into<String>) -> Fault {
         Fault::new(Code::Denied, because).with_kind("Unauthenticated")
@@ -109,9 +114,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_right_token_is_let_through() {
+    async fn only_the_right_token_is_admitted() {
         let service = Authenticate::token("authorization", "s3cret")
-            .layer(service_fn(async |_| Ok(Reply::new("come in"))));
+            .layer(service_fn(async |_| Ok(Reply::new("admitted"))));
         for wrong in [None, Some(""), Some("s3cre"), Some("s3cret!"), Some("S3cret")] {
             let error = service.call(request(wrong)).await.unwrap_err();
             assert_eq!(error.fault().unwrap().code, Code::Denied, "{wrong:?}");
@@ -120,9 +125,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_handler_reads_who_it_is() {
+    async fn handler_reads_the_identity() {
         let check =
-            |headers: &Headers| Ok(headers.get("authorization").unwrap_or("nobody").to_owned());
+            |headers: &Headers| Ok(headers.get("authorization").unwrap_or("anonymous").to_owned());
         let service = Authenticate::new(check).layer(service_fn(async |request: Request| {
             Ok(Reply::new(request.context().extensions.get::<String>().unwrap().clone()))
         }));

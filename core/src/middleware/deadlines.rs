@@ -1,4 +1,4 @@
-//! How long a request may take.
+//! Default and maximum deadlines.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,12 +11,18 @@ use crate::error::{CallError, Error, Result};
 use crate::message::{Address, Deadline};
 use crate::service::{Reply, Request, Service};
 
-/// Gives a deadline to what has none, and brings forward those that are too far away.
+/// Middleware that sets a deadline on requests without one and caps later deadlines.
 ///
-/// On a client, this makes calls give up sooner: by method, or all of them. On a server, it bounds
-/// how long a handler may run, whatever its caller would wait; for jobs and events, which have no
-/// deadline, the fallback is the bound. What runs out of time is dropped, and is
-/// [`CallError::DeadlineExceeded`].
+/// - On a client, calls time out sooner: all of them, or those of certain methods.
+/// - On a server, the cap bounds the run time of a handler, however long the client waits.
+/// - On a worker or listener, the fallback bounds the run time, since jobs and events have no
+///   deadline.
+///
+/// At the deadline the call is dropped and fails with [`CallError::DeadlineExceeded`]. Without
+/// options the middleware changes nothing.
+///
+/// Place it behind [`Retry`](super::Retry), so that each attempt has its own deadline, or in front
+/// of it, so that all attempts share one.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -40,25 +46,26 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
-    /// Leaves every request as it is, until told otherwise.
+    /// Creates a middleware without deadlines.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The time of a request that has no deadline.
+    /// Sets the time of requests without a deadline. The default is no limit.
     #[must_use]
     pub fn fallback(self, time: Duration) -> Self {
         Self { fallback: Some(time), ..self }
     }
 
-    /// The longest time that any request may take, unless its method has one of its own.
+    /// Sets the longest time of a request, unless its [method](Self::method) has a limit of its own.
+    /// The default is no limit.
     #[must_use]
     pub fn cap(self, time: Duration) -> Self {
         Self { cap: Some(time), ..self }
     }
 
-    /// The longest time that requests of `method` may take, instead of the [cap](Self::cap).
+    /// Sets the longest time of requests of `method`, instead of the [cap](Self::cap).
     ///
     /// # Errors
     ///
@@ -73,20 +80,20 @@ impl Deadlines {
         Ok(self)
     }
 
-    fn of(&self, request: &Request) -> Option<Deadline> {
+    fn deadline_of(&self, request: &Request) -> Option<Deadline> {
         let method = request.message.method.as_ref().and_then(|method| self.methods.get(method));
         let cap = method.or(self.cap.as_ref()).copied().map(Deadline::after);
-        let asked = request.message.deadline.or_else(|| self.fallback.map(Deadline::after));
-        match (asked, cap) {
-            (Some(asked), Some(cap)) => Some(asked.min(cap)),
-            (asked, cap) => asked.or(cap),
+        let requested = request.message.deadline.or_else(|| self.fallback.map(Deadline::after));
+        match (requested, cap) {
+            (Some(requested), Some(cap)) => Some(requested.min(cap)),
+            (requested, cap) => requested.or(cap),
         }
     }
 }
 
 impl Middleware for Deadlines {
     async fn call<S: Service>(&self, mut request: Request, next: &S) -> Result<Reply, CallError> {
-        request.message.deadline = self.of(&request);
+        request.message.deadline = self.deadline_of(&request);
         let Some(deadline) = request.message.deadline else { return next.call(request).await };
         let call = timeout_at(deadline.instant(), next.call(request));
         call.await.unwrap_or_else(|_| Err(CallError::deadline_exceeded()))
@@ -108,12 +115,12 @@ mod tests {
         Request::new(Message { method: Some(method), deadline, ..Message::default() })
     }
 
-    /// How long a request has that goes through `deadlines`.
+    /// Returns the remaining time of a request behind `deadlines`.
     async fn left(deadlines: &Deadlines, request: Request) -> Option<Duration> {
         let seen = Arc::new(std::sync::Mutex::new(None));
-        let ear = seen.clone();
+        let record = seen.clone();
         let service = deadlines.layer(service_fn(move |request: Request| {
-            *ear.lock().unwrap() = request.message.deadline.map(Deadline::remaining);
+            *record.lock().unwrap() = request.message.deadline.map(Deadline::remaining);
             async { Ok(Reply::default()) }
         }));
         service.call(request).await.unwrap();
@@ -121,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_nearest_deadline_counts_and_methods_have_their_own_cap() {
+    async fn earliest_deadline_applies_and_methods_have_their_own_cap() {
         let deadlines = Deadlines::new()
             .fallback(3 * SECOND)
             .cap(5 * SECOND)
@@ -135,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_runs_out_of_time_is_dropped() {
+    async fn call_past_its_deadline_is_dropped() {
         let service =
             Deadlines::new().fallback(SECOND).layer(service_fn(|_| std::future::pending()));
         let outcome = service.call(request("any", None)).await;

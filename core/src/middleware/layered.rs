@@ -1,15 +1,12 @@
-//! A service in a layer.
+//! Services wrapped in middleware, and layers of custom middleware.
 
 use std::future::Future;
 
-use super::{
-    CircuitBreaker, ConcurrencyLimit, Deadlines, Layer, LogFailures, Middleware, RateLimit, Retry,
-    SetHeader, Trace,
-};
+use super::{Layer, Middleware};
 use crate::error::CallError;
 use crate::service::{Reply, Request, Service};
 
-/// A service with a middleware in front of it.
+/// Service wrapped in a middleware.
 #[derive(Clone, Debug)]
 pub struct Layered<M, S> {
     middleware: M,
@@ -17,12 +14,12 @@ pub struct Layered<M, S> {
 }
 
 impl<M: Middleware, S> Layered<M, S> {
-    /// Puts `middleware` in front of `inner`.
+    /// Wraps `inner` in `middleware`.
     pub fn new(middleware: M, inner: S) -> Self {
         Self { middleware, inner }
     }
 
-    /// The service behind the middleware.
+    /// Returns the wrapped service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
@@ -34,12 +31,12 @@ impl<M: Middleware, S: Service> Service for Layered<M, S> {
     }
 }
 
-/// The layer that puts `middleware` in front of a service.
+/// Returns the layer that wraps services in `middleware`.
 pub fn layer<M: Middleware>(middleware: M) -> MiddlewareLayer<M> {
     MiddlewareLayer(middleware)
 }
 
-/// A [`Middleware`] of a user's own as a [`Layer`]; made by [`layer`].
+/// Layer of a custom [`Middleware`], returned by [`layer`].
 #[derive(Clone, Debug)]
 pub struct MiddlewareLayer<M>(M);
 
@@ -50,31 +47,3 @@ impl<M: Middleware, S> Layer<S> for MiddlewareLayer<M> {
         Layered::new(self.0.clone(), inner)
     }
 }
-
-/// Our own middleware needs no [`layer`] around it. One implementation for all of them is not
-/// possible: the trait is another crate's.
-macro_rules! layers {
-    ($($middleware:ty),*) => {
-        $(impl<S> Layer<S> for $middleware {
-            type Service = Layered<Self, S>;
-
-            fn layer(&self, inner: S) -> Self::Service {
-                Layered::new(self.clone(), inner)
-            }
-        })*
-    };
-}
-
-layers!(
-    CircuitBreaker,
-    ConcurrencyLimit,
-    Deadlines,
-    LogFailures,
-    RateLimit,
-    Retry,
-    SetHeader,
-    Trace
-);
-
-#[cfg(feature = "metrics")]
-layers!(super::Metrics);

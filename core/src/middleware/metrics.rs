@@ -1,4 +1,6 @@
-//! Counts and durations, told to the `metrics` facade.
+//! Metrics of calls, jobs and events.
+
+mod stats;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,19 +9,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::time::Instant;
 
-use super::{Middleware, failure};
+use super::{Middleware, outcome};
 use crate::error::{CallError, Code, Result};
 use crate::message::Address;
-use crate::rpc::{ClientStats, ServerStats};
 use crate::service::{Reply, Request, Service};
-use crate::worker::WorkStats;
 
-/// Counts requests, how long they take and how many are under way, for whatever recorder the
-/// program has installed through the [`metrics`] facade.
+/// Middleware that records the count, the duration and the number of in-flight requests through the
+/// [`metrics`] facade.
 ///
-/// The names and labels stand in `docs/observability.md`. Methods have a label of their own up to
-/// 256 of them, the rest and those that no service knows are `other`: what a stranger calls cannot
-/// fill the memory.
+/// `docs/observability.md` lists the names and labels. The first 256 methods have labels of their
+/// own. Further methods, and methods that the service does not know, are recorded as `other`, so
+/// that an untrusted peer cannot exhaust the memory.
+///
+/// Place it directly behind `Trace`. A dropped call counts as in flight until it is dropped, and
+/// adds nothing to the count and the durations.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -36,11 +39,11 @@ struct Inner {
     end: &'static str,
     name: Arc<str>,
     in_flight: Gauge,
-    methods: RwLock<HashMap<Option<Address>, Arc<Method>>>,
+    methods: RwLock<HashMap<Option<Address>, Arc<MethodMetrics>>>,
 }
 
-/// The handles of one method. Looking them up costs more than using them.
-struct Method {
+/// Metric handles of one method, cached because their lookup is expensive.
+struct MethodMetrics {
     label: String,
     done: Counter,
     duration: Histogram,
@@ -49,38 +52,38 @@ struct Method {
 const METHODS_MAX: usize = 256;
 
 impl Metrics {
-    /// For a client of `service`.
+    /// Creates a middleware for a client of `service`.
     #[must_use]
     pub fn client(service: impl Into<Arc<str>>) -> Self {
-        Self::at("client", service.into())
+        Self::new("client", service.into())
     }
 
-    /// For a server of `service`.
+    /// Creates a middleware for a server of `service`.
     #[must_use]
     pub fn server(service: impl Into<Arc<str>>) -> Self {
-        Self::at("server", service.into())
+        Self::new("server", service.into())
     }
 
-    /// For a worker of `queue`.
+    /// Creates a middleware for a worker of `queue`.
     #[must_use]
     pub fn worker(queue: impl Into<Arc<str>>) -> Self {
-        Self::at("worker", queue.into())
+        Self::new("worker", queue.into())
     }
 
-    /// For a listener to `channel`.
+    /// Creates a middleware for a listener of `channel`.
     #[must_use]
     pub fn listener(channel: impl Into<Arc<str>>) -> Self {
-        Self::at("listener", channel.into())
+        Self::new("listener", channel.into())
     }
 
-    fn at(end: &'static str, name: Arc<str>) -> Self {
+    fn new(end: &'static str, name: Arc<str>) -> Self {
         let in_flight = gauge!("polywire_in_flight", "end" => end, "name" => name.to_string());
         Self(Arc::new(Inner { end, name, in_flight, methods: RwLock::default() }))
     }
 
-    /// The handles of `method`; those of `other`, if it is unknown or one too many.
-    fn method(&self, method: Option<Address>) -> Arc<Method> {
-        // Nothing panics while it holds the lock.
+    /// Returns the handles of `method`, or of `other` if it is unknown or the maximum is reached.
+    fn method(&self, method: Option<Address>) -> Arc<MethodMetrics> {
+        // No code panics while it holds the lock.
         let methods = self.0.methods.read().unwrap_or_else(PoisonError::into_inner);
         let is_full = methods.len() >= METHODS_MAX;
         if let Some(known) = methods.get(&method) {
@@ -88,24 +91,24 @@ impl Metrics {
         }
         drop(methods);
         let method = method.filter(|_| !is_full);
-        let made = Arc::new(self.make(method.as_ref()));
+        let created = Arc::new(self.create(method.as_ref()));
         let mut methods = self.0.methods.write().unwrap_or_else(PoisonError::into_inner);
-        methods.entry(method).or_insert(made).clone()
+        methods.entry(method).or_insert(created).clone()
     }
 
-    fn make(&self, method: Option<&Address>) -> Method {
+    fn create(&self, method: Option<&Address>) -> MethodMetrics {
         let label = method.map_or("other", |method| method.as_str()).to_owned();
         let (end, name) = (self.0.end, self.0.name.to_string());
-        Method {
+        MethodMetrics {
             done: counter!("polywire_requests_total", "end" => end, "name" => name.clone(), "method" => label.clone(), "outcome" => "Ok"),
             duration: histogram!("polywire_request_duration_seconds", "end" => end, "name" => name, "method" => label.clone()),
             label,
         }
     }
 
-    fn record(&self, method: &Method, start: Instant, outcome: &Result<Reply, CallError>) {
+    fn record(&self, method: &MethodMetrics, start: Instant, result: &Result<Reply, CallError>) {
         method.duration.record(start.elapsed());
-        match failure::kind(outcome) {
+        match outcome::kind(result) {
             None => method.done.increment(1),
             Some(kind) => {
                 let (end, name) = (self.0.end, self.0.name.to_string());
@@ -119,27 +122,27 @@ impl Metrics {
 impl Middleware for Metrics {
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Reply, CallError> {
         let (method, start) = (request.message.method.clone(), Instant::now());
-        let under_way = UnderWay::begin(&self.0.in_flight);
-        let outcome = next.call(request).await;
-        drop(under_way);
+        let in_flight = InFlightGauge::begin(&self.0.in_flight);
+        let result = next.call(request).await;
+        drop(in_flight);
         let is_known =
-            failure::fault(&outcome).is_none_or(|fault| fault.code != Code::MethodNotFound);
-        self.record(&self.method(method.filter(|_| is_known)), start, &outcome);
-        outcome
+            outcome::fault(&result).is_none_or(|fault| fault.code != Code::MethodNotFound);
+        self.record(&self.method(method.filter(|_| is_known)), start, &result);
+        result
     }
 }
 
-/// Counts a request as under way for as long as it lives, also if it is dropped.
-struct UnderWay<'a>(&'a Gauge);
+/// Guard that counts a request as in flight until it ends or is dropped.
+struct InFlightGauge<'a>(&'a Gauge);
 
-impl<'a> UnderWay<'a> {
+impl<'a> InFlightGauge<'a> {
     fn begin(gauge: &'a Gauge) -> Self {
         gauge.increment(1);
         Self(gauge)
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlightGauge<'_> {
     fn drop(&mut self) {
         self.0.decrement(1);
     }
@@ -154,71 +157,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
+/// Counts a retry after this kind of error.
 pub(super) fn count_retry(error: &str) {
     counter!("polywire_retries_total", "error" => error.to_owned()).increment(1);
-}
-
-/// Tells what an end has counted by itself, and whose it is.
-fn set<const N: usize>(label: &'static str, whose: &str, counts: [(&'static str, u64); N]) {
-    for (name, count) in counts {
-        counter!(name, label => whose.to_owned()).absolute(count);
-    }
-}
-
-impl ClientStats {
-    /// Tells the recorder of the `metrics` facade what a client of `service` has counted. Call it
-    /// before each report.
-    pub fn record(&self, service: &str) {
-        set(
-            "service",
-            service,
-            [
-                ("polywire_client_late_replies_total", self.late_replies),
-                ("polywire_client_bad_replies_total", self.bad_replies),
-            ],
-        );
-    }
-}
-
-impl ServerStats {
-    /// Tells the recorder of the `metrics` facade what a server of `service` has counted. Call it
-    /// before each report.
-    pub fn record(&self, service: &str) {
-        set(
-            "service",
-            service,
-            [
-                ("polywire_server_answered_total", self.answered),
-                ("polywire_server_panicked_total", self.panicked),
-                ("polywire_server_expired_total", self.expired),
-                ("polywire_server_rejected_total", self.rejected),
-                ("polywire_server_refused_total", self.refused),
-                ("polywire_server_undelivered_total", self.undelivered),
-                ("polywire_server_duplicates_total", self.duplicates),
-                ("polywire_server_cancelled_total", self.cancelled),
-                ("polywire_server_declined_total", self.declined),
-                ("polywire_server_answered_early_total", self.answered_early),
-                ("polywire_server_failed_late_total", self.failed_late),
-            ],
-        );
-    }
-}
-
-impl WorkStats {
-    /// Tells the recorder of the `metrics` facade what a worker of the queue `name`, or a listener
-    /// to the channel, has counted. Call it before each report.
-    pub fn record(&self, name: &str) {
-        set(
-            "name",
-            name,
-            [
-                ("polywire_work_done_total", self.done),
-                ("polywire_work_retried_total", self.retried),
-                ("polywire_work_discarded_total", self.discarded),
-                ("polywire_work_dead_lettered_total", self.dead_lettered),
-                ("polywire_work_panicked_total", self.panicked),
-                ("polywire_work_rejected_total", self.rejected),
-            ],
-        );
-    }
 }

@@ -1,23 +1,38 @@
-//! What to try again, how often, and when to stop.
+//! Retries of calls.
 
 mod backoff;
 mod budget;
 
+use std::time::Duration;
+
 pub use self::backoff::Backoff;
 pub use self::budget::Budget;
-use super::{Middleware, failure};
+use super::{Middleware, outcome};
 use crate::error::{CallError, Code, ErrorKind, Result};
 use crate::message::Deadline;
 use crate::service::{Reply, Request, Service};
 
-/// Tries again what failed, where that cannot do the work twice: the request provably reached
-/// nobody, or it is [idempotent](Request::idempotent).
+/// Middleware that retries failed requests which are safe to repeat: requests that reached no
+/// server, and [idempotent](Request::idempotent) ones.
 ///
-/// Only what a little time may mend is repeated: a lost connection, nobody there, too much at once,
-/// and for idempotent requests also an attempt that ran out of its own time, and a peer that cannot
-/// take the call now. All attempts share the deadline of the request. A [`Budget`] bounds the
-/// repeats of everybody together, so that an outage does not become a storm. What is not repeated
-/// fails as it did the last time.
+/// Only transient failures are retried:
+///
+/// - errors of the kinds [`Disconnected`], [`Overloaded`] and [`Unroutable`]
+/// - of idempotent requests also faults with [`Code::Unavailable`], and attempts that ran out of a
+///   deadline of their own
+///
+/// The default is 3 attempts in all, with the default [`Backoff`] between them. All attempts share
+/// the deadline of the request; an attempt that could not begin before the deadline is not made. A
+/// [`Budget`] limits the retries of all requests together, so that an outage does not multiply the
+/// load. A request that is not retried fails with the error of its last attempt.
+///
+/// Place it on a client in front of [`CircuitBreaker`](super::CircuitBreaker),
+/// [`Deadlines`](super::Deadlines) and limits, which then see each attempt. If a call is dropped,
+/// its attempts stop.
+///
+/// [`Disconnected`]: ErrorKind::Disconnected
+/// [`Overloaded`]: ErrorKind::Overloaded
+/// [`Unroutable`]: ErrorKind::Unroutable
 ///
 /// ```
 /// use polywire_core::middleware::{Backoff, Retry};
@@ -33,54 +48,52 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Tries up to three times in all, with the default [`Backoff`] and [`Budget`].
+    /// Creates a middleware with up to 3 attempts and the default [`Backoff`] and [`Budget`].
     #[must_use]
     pub fn new() -> Self {
         Self { attempts: 3, backoff: Backoff::default(), budget: Budget::default() }
     }
 
-    /// How often a request is tried in all, at least once. The default is 3.
+    /// Sets the total number of attempts, at least 1. The default is 3.
     #[must_use]
     pub fn attempts(self, attempts: u32) -> Self {
         Self { attempts, ..self }
     }
 
-    /// How long to wait in between.
+    /// Sets the pauses between attempts. The default is [`Backoff::default`].
     #[must_use]
     pub fn backoff(self, backoff: Backoff) -> Self {
         Self { backoff, ..self }
     }
 
-    /// How many repeats there may be for so many requests. Layers that are given clones of one
-    /// budget share it.
+    /// Sets the budget of retries, which layers share through clones. The default is
+    /// [`Budget::default`], for this layer alone.
     #[must_use]
     pub fn budget(self, budget: Budget) -> Self {
         Self { budget, ..self }
     }
 
-    /// Whether another attempt is allowed, and fits into the time; then how long to wait for it.
+    /// Returns the pause before the next attempt, or `None` if there must be none.
     fn pause(
         &self,
         request: &Request,
         attempt: u32,
-        outcome: &Result<Reply, CallError>,
-    ) -> Option<Wait> {
-        if !may_be_repeated(request, outcome) {
+        result: &Result<Reply, CallError>,
+    ) -> Option<Duration> {
+        if !is_retryable(request, result) {
             return None;
         }
-        let wait = self.backoff.after(attempt);
-        if request.message.deadline.is_some_and(|deadline| deadline.remaining() <= wait) {
+        let pause = self.backoff.after(attempt);
+        if request.message.deadline.is_some_and(|deadline| deadline.remaining() <= pause) {
             return None;
         }
         if !self.budget.withdraw() {
-            tracing::warn!(attempt, "not tried again: the budget of repeats is used up");
+            tracing::warn!(attempt, "not retried: the retry budget is exhausted");
             return None;
         }
-        Some(wait)
+        Some(pause)
     }
 }
-
-type Wait = std::time::Duration;
 
 impl Default for Retry {
     fn default() -> Self {
@@ -93,33 +106,33 @@ impl Middleware for Retry {
         self.budget.deposit();
         for attempt in 1..self.attempts {
             let again = request.again();
-            let outcome = next.call(request).await;
-            let Some(wait) = self.pause(&again, attempt, &outcome) else { return outcome };
+            let result = next.call(request).await;
+            let Some(pause) = self.pause(&again, attempt, &result) else { return result };
             let method = again.message.method.as_ref().map_or("", |method| method.as_str());
-            let error = failure::kind(&outcome).unwrap_or_default();
-            tracing::debug!(method, attempt, %error, wait_ms = wait.as_millis(), "failed; it is tried again");
+            let error = outcome::kind(&result).unwrap_or_default();
+            tracing::debug!(method, attempt, %error, wait_ms = pause.as_millis(), "the call failed and is retried");
             #[cfg(feature = "metrics")]
             super::metrics::count_retry(&error);
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(pause).await;
             request = again;
         }
         next.call(request).await
     }
 }
 
-fn may_be_repeated(request: &Request, outcome: &Result<Reply, CallError>) -> bool {
-    if let Some(fault) = failure::fault(outcome) {
+fn is_retryable(request: &Request, result: &Result<Reply, CallError>) -> bool {
+    if let Some(fault) = outcome::fault(result) {
         return request.idempotent && fault.code == Code::Unavailable;
     }
-    match outcome {
+    match result {
         Err(CallError::Failed(error)) => {
-            let passes = matches!(
+            let is_transient = matches!(
                 error.kind(),
                 ErrorKind::Disconnected | ErrorKind::Overloaded | ErrorKind::Unroutable
             );
-            passes && (error.is_unsent() || request.idempotent)
+            is_transient && (error.is_unsent() || request.idempotent)
         }
-        // The attempt may have had less time than the request, from a layer behind this one.
+        // A layer behind this one may have given the attempt an earlier deadline.
         Err(CallError::DeadlineExceeded(_)) => {
             request.idempotent && !request.message.deadline.is_some_and(Deadline::is_expired)
         }
@@ -129,17 +142,15 @@ fn may_be_repeated(request: &Request, outcome: &Result<Reply, CallError>) -> boo
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::Duration;
-
     use super::*;
     use crate::error::{Error, Fault};
     use crate::message::Message;
     use crate::middleware::Layer;
     use crate::service::service_fn;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// A service that always fails like this, and how often it was called.
+    /// Returns a service that always fails, and the number of its calls.
     fn failing(
         retry: &Retry,
         fail: fn() -> Result<Reply, CallError>,
@@ -173,14 +184,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_what_cannot_be_done_twice_is_repeated() {
+    async fn only_requests_that_are_safe_to_repeat_are_retried() {
         assert_eq!(attempts(false, unsent).await, 3);
         assert_eq!(attempts(false, lost).await, 1);
         assert_eq!(attempts(true, lost).await, 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_time_does_not_mend_is_not_repeated() {
+    async fn only_transient_failures_are_retried() {
         let closed = || Err(Error::new(ErrorKind::Closed, "closed").unsent().into());
         let refused = || Ok(Message::failed(Fault::new(Code::Application, "no")).into());
         let busy = || Ok(Message::failed(Fault::new(Code::Unavailable, "draining")).into());
@@ -194,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_attempt_is_waited_for_that_would_come_too_late() {
+    async fn attempt_that_would_begin_after_the_deadline_is_not_made() {
         let hour = Duration::from_secs(3600);
         let (service, calls) = failing(&Retry::new().backoff(Backoff::constant(hour)), unsent);
         let start = tokio::time::Instant::now();
@@ -203,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_outage_does_not_multiply_the_calls() {
+    async fn outage_does_not_multiply_the_calls() {
         let (service, calls) =
             failing(&Retry::new().attempts(10).budget(Budget::new(20, 0)), unsent);
         for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! tower's services as ours, and ours as tower's.
+//! Adapters between services of this crate and of tower.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,15 +9,16 @@ use std::task::{Context, Poll};
 use futures_core::future::BoxFuture;
 use tokio::time::timeout_at;
 
-use super::PATIENCE;
+use super::overload::{WAIT_MAX, overloaded};
 use crate::error::{CallError, Error, ErrorKind, Fault, Result};
 use crate::message::Deadline;
 use crate::service::{Reply, Request, Service};
 
-/// One of our services as a `tower::Service`, so that tower's layers can be put around it.
+/// Adapter from a [`Service`] to a `tower::Service`, for the layers of tower.
 ///
-/// It is always ready: backpressure is the [`Window`](crate::Window) of a server and the bound on a
-/// client's calls in flight. Clones share the service.
+/// The adapter is always ready. Backpressure comes from the [`Window`](crate::Window) of a server
+/// and from the limit on in-flight calls of a client. Each call boxes its future. Clones share the
+/// service.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -45,7 +46,7 @@ use crate::service::{Reply, Request, Service};
 pub struct ToTower<S>(Arc<S>);
 
 impl<S: Service> ToTower<S> {
-    /// `service`, to be wrapped by tower.
+    /// Wraps `service` for tower.
     pub fn new(service: S) -> Self {
         Self(Arc::new(service))
     }
@@ -78,19 +79,24 @@ impl<S> fmt::Debug for ToTower<S> {
     }
 }
 
-/// A `tower::Service` of requests as one of ours: for a client, a server, a worker or a listener.
+/// Adapter from a `tower::Service` of requests to a [`Service`], for a client, a server, a worker or
+/// a listener.
 ///
-/// Each request is made on a clone, once that says that it is ready, as tower asks for; what is not
-/// [`Clone`], such as a rate limit, goes behind tower's buffer. Readiness is waited for no longer
-/// than the deadline of the request, or 30 seconds if there is none.
+/// Each request runs on a clone, after the clone is ready. A tower service that is not [`Clone`],
+/// such as a rate limit, goes behind tower's buffer. The adapter waits for readiness until the
+/// deadline of the request, or 30 seconds without a deadline.
 ///
-/// What tower's layers say becomes ours: a timeout is [`CallError::DeadlineExceeded`], load that is
-/// shed is [`ErrorKind::Overloaded`], a [`CallError`], an [`Error`] or a [`Fault`] is itself, and
-/// anything else is [`ErrorKind::Rejected`] with its source.
+/// Errors of tower are converted:
+///
+/// - a timeout to [`CallError::DeadlineExceeded`]
+/// - load shedding to [`ErrorKind::Overloaded`]
+/// - a [`CallError`], an [`Error`] or a [`Fault`] to itself, also if it is the source of another
+///   error
+/// - any other error to [`ErrorKind::Rejected`] with that error as its source
 pub struct FromTower<T>(Mutex<T>);
 
 impl<T> FromTower<T> {
-    /// `service`, to be called by us.
+    /// Wraps `service` for this crate.
     pub fn new(service: T) -> Self {
         Self(Mutex::new(service))
     }
@@ -100,8 +106,8 @@ impl<T> FromTower<T>
 where
     T: Clone,
 {
-    fn fresh(&self) -> T {
-        // A clone that panics leaves the original whole.
+    fn cloned(&self) -> T {
+        // A clone that panics leaves the original consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -113,19 +119,19 @@ where
     T::Error: Into<tower::BoxError>,
 {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
-        let mut service = self.fresh();
-        let deadline = request.message.deadline.unwrap_or_else(|| Deadline::after(PATIENCE));
+        let mut service = self.cloned();
+        let deadline = request.message.deadline.unwrap_or_else(|| Deadline::after(WAIT_MAX));
         match timeout_at(deadline.instant(), poll_fn(|cx| service.poll_ready(cx))).await {
-            Ok(ready) => ready.map_err(|error| unsent(explain(error.into())))?,
+            Ok(ready) => ready.map_err(|error| unsent(into_call_error(error.into())))?,
             Err(_) => return Err(CallError::deadline_exceeded()),
         }
-        service.call(request).await.map_err(|error| explain(error.into()))
+        service.call(request).await.map_err(|error| into_call_error(error.into()))
     }
 }
 
 impl<T: Clone> Clone for FromTower<T> {
     fn clone(&self) -> Self {
-        Self::new(self.fresh())
+        Self::new(self.cloned())
     }
 }
 
@@ -135,34 +141,34 @@ impl<T> fmt::Debug for FromTower<T> {
     }
 }
 
-/// What a layer of tower's says, in our words.
-fn explain(error: tower::BoxError) -> CallError {
+/// Converts an error of a tower layer.
+fn into_call_error(error: tower::BoxError) -> CallError {
     let error = match error.downcast::<CallError>() {
-        Ok(ours) => return *ours,
+        Ok(error) => return *error,
         Err(error) => error,
     };
-    if let Some(inner) = inner(&*error) {
-        return inner;
+    if let Some(error) = find_in_chain(&*error) {
+        return error;
     }
     if error.is::<tower::timeout::error::Elapsed>() {
         return CallError::deadline_exceeded();
     }
     if error.is::<tower::load_shed::error::Overloaded>() {
-        return super::overloaded("shed, because the service is not ready");
+        return overloaded("cannot send the request: the service is not ready");
     }
-    Error::new(ErrorKind::Rejected, "a layer of tower's failed").with_source(error).into()
+    Error::new(ErrorKind::Rejected, "the call failed in a layer of tower").with_source(error).into()
 }
 
-/// What is ours in the error or behind it: tower's buffer puts what its service said behind an
-/// error of its own.
-fn inner(error: &(dyn StdError + 'static)) -> Option<CallError> {
+/// Finds an error of this crate in the chain of sources. The buffer of tower wraps the error of its
+/// service in one of its own.
+fn find_in_chain(error: &(dyn StdError + 'static)) -> Option<CallError> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(ours) = error.downcast_ref::<CallError>() {
-            return Some(ours.clone());
+        if let Some(found) = error.downcast_ref::<CallError>() {
+            return Some(found.clone());
         }
-        if let Some(ours) = error.downcast_ref::<Error>() {
-            return Some(ours.clone().into());
+        if let Some(found) = error.downcast_ref::<Error>() {
+            return Some(found.clone().into());
         }
         if let Some(fault) = error.downcast_ref::<Fault>() {
             return Some(fault.clone().into());
@@ -172,7 +178,7 @@ fn inner(error: &(dyn StdError + 'static)) -> Option<CallError> {
     None
 }
 
-/// A service that was never ready has not seen the request.
+/// Marks an error as unsent: a service that was never ready has not received the request.
 fn unsent(error: CallError) -> CallError {
     match error {
         CallError::Failed(error) => CallError::Failed(error.unsent()),

@@ -1,4 +1,4 @@
-//! Spans around calls, jobs and events, and traces that go on at the other end.
+//! Spans of calls, jobs and events.
 
 mod context;
 mod propagate;
@@ -13,22 +13,24 @@ use tracing::{Instrument, Span};
 
 pub use self::context::TraceContext;
 pub use self::propagate::Propagate;
-use super::{Middleware, failure};
+use super::{Middleware, outcome};
 use crate::error::{CallError, Result};
 use crate::message::{Address, Headers, Message};
 use crate::service::{Reply, Request, Service};
 
-/// Puts a `tracing` span around each request, named and filled by OpenTelemetry's conventions for
+/// Middleware that records a `tracing` span for each request, by OpenTelemetry's conventions for
 /// [RPC](https://opentelemetry.io/docs/specs/semconv/rpc/) and
-/// [messaging](https://opentelemetry.io/docs/specs/semconv/messaging/), and makes both ends of a call parts of one trace.
+/// [messaging](https://opentelemetry.io/docs/specs/semconv/messaging/).
 ///
-/// The trace travels as W3C's [`TraceContext`] in the headers `traceparent` and `tracestate`. A
-/// client continues the trace of the handler that it is used in, or begins one; a server continues
-/// that of its caller. Who has OpenTelemetry set up lets it do that instead:
-/// [`propagate`](Self::propagate).
+/// Client and server record spans of one trace. The trace travels as W3C's [`TraceContext`] in the
+/// headers `traceparent` and `tracestate`. A client continues the trace of the running handler, or
+/// begins a trace; a server continues the trace of its client. With
+/// [`propagate`](Self::propagate), OpenTelemetry or another system propagates the traces instead.
 ///
-/// The fields of the spans stand in `docs/observability.md`. A span that no subscriber asks for
-/// costs nothing; the headers are read and written all the same.
+/// `docs/observability.md` lists the fields of the spans. A span that no subscriber records costs
+/// nothing; the headers are read and written in any case.
+///
+/// Place it outermost. If a call is dropped, its span ends without an outcome.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -53,15 +55,15 @@ use crate::service::{Reply, Request, Service};
 /// ```
 #[derive(Clone)]
 pub struct Trace {
-    end: End,
+    kind: EndpointKind,
     name: Arc<str>,
     system: Arc<str>,
     propagate: Option<Arc<dyn Propagate>>,
 }
 
-/// Which end of what.
+/// Kind of the traced endpoint handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum EndpointKind {
     Client,
     Server,
     Worker,
@@ -71,72 +73,71 @@ enum End {
 }
 
 impl Trace {
-    /// For a client of `service`.
+    /// Creates a middleware for a client of `service`.
     #[must_use]
     pub fn client(service: impl Into<Arc<str>>) -> Self {
-        Self::at(End::Client, service.into())
+        Self::new(EndpointKind::Client, service.into())
     }
 
-    /// For a server of `service`.
+    /// Creates a middleware for a server of `service`.
     #[must_use]
     pub fn server(service: impl Into<Arc<str>>) -> Self {
-        Self::at(End::Server, service.into())
+        Self::new(EndpointKind::Server, service.into())
     }
 
-    /// For a worker of `queue`.
+    /// Creates a middleware for a worker of `queue`.
     #[must_use]
     pub fn worker(queue: impl Into<Arc<str>>) -> Self {
-        Self::at(End::Worker, queue.into())
+        Self::new(EndpointKind::Worker, queue.into())
     }
 
-    /// For a listener to `channel`.
+    /// Creates a middleware for a listener of `channel`.
     #[must_use]
     pub fn listener(channel: impl Into<Arc<str>>) -> Self {
-        Self::at(End::Listener, channel.into())
+        Self::new(EndpointKind::Listener, channel.into())
     }
 
-    /// For a pusher into `queue`, which takes it by
+    /// Creates the tracing of a pusher to `queue`, for
     /// [`Pusher::with_trace`](crate::Pusher::with_trace).
     #[must_use]
     pub fn pusher(queue: impl Into<Arc<str>>) -> Self {
-        Self::at(End::Pusher, queue.into())
+        Self::new(EndpointKind::Pusher, queue.into())
     }
 
-    /// For a publisher on `channel`, which takes it by
+    /// Creates the tracing of a publisher to `channel`, for
     /// [`Publisher::with_trace`](crate::Publisher::with_trace).
     #[must_use]
     pub fn publisher(channel: impl Into<Arc<str>>) -> Self {
-        Self::at(End::Publisher, channel.into())
+        Self::new(EndpointKind::Publisher, channel.into())
     }
 
-    fn at(end: End, name: Arc<str>) -> Self {
-        Self { end, name, system: "polywire".into(), propagate: None }
+    fn new(kind: EndpointKind, name: Arc<str>) -> Self {
+        Self { kind, name, system: "polywire".into(), propagate: None }
     }
 
-    /// What carries the messages: `rabbitmq`, for instance. It stands in `messaging.system`. The
-    /// default is `polywire`.
+    /// Sets the field `messaging.system`, for instance to `rabbitmq`. The default is `polywire`.
     #[must_use]
     pub fn system(self, system: impl Into<Arc<str>>) -> Self {
         Self { system: system.into(), ..self }
     }
 
-    /// Hands traces on by this, instead of by [`TraceContext`].
+    /// Propagates traces with `propagate` instead of [`TraceContext`].
     #[must_use]
     pub fn propagate(self, propagate: impl Propagate) -> Self {
         Self { propagate: Some(Arc::new(propagate)), ..self }
     }
 
     fn span(&self, request: &Request) -> Span {
-        match self.end {
-            End::Client => self.client_span(request),
-            End::Server => self.server_span(request),
-            End::Worker | End::Listener => self.process_span(request),
-            End::Pusher | End::Publisher => self.send_span(&request.message),
+        match self.kind {
+            EndpointKind::Client => self.client_span(request),
+            EndpointKind::Server => self.server_span(request),
+            EndpointKind::Worker | EndpointKind::Listener => self.process_span(request),
+            EndpointKind::Pusher | EndpointKind::Publisher => self.send_span(&request.message),
         }
     }
 
     fn client_span(&self, request: &Request) -> Span {
-        let (service, method) = (&*self.name, Named(request.message.method.as_ref()));
+        let (service, method) = (&*self.name, MethodName(request.message.method.as_ref()));
         tracing::info_span!(
             "rpc.client", "otel.name" = %format_args!("{service}/{method}"), "otel.kind" = "client", "otel.status_code" = Empty,
             "rpc.system" = "polywire", "rpc.service" = service, "rpc.method" = %method, "error.type" = Empty,
@@ -145,7 +146,7 @@ impl Trace {
     }
 
     fn server_span(&self, request: &Request) -> Span {
-        let (service, method) = (&*self.name, Named(request.message.method.as_ref()));
+        let (service, method) = (&*self.name, MethodName(request.message.method.as_ref()));
         tracing::info_span!(
             "rpc.server", "otel.name" = %format_args!("{service}/{method}"), "otel.kind" = "server", "otel.status_code" = Empty,
             "rpc.system" = "polywire", "rpc.service" = service, "rpc.method" = %method, "error.type" = Empty,
@@ -166,7 +167,7 @@ impl Trace {
     }
 
     fn send_span(&self, message: &Message) -> Span {
-        let operation = if self.end == End::Publisher { "publish" } else { "push" };
+        let operation = if self.kind == EndpointKind::Publisher { "publish" } else { "push" };
         let topic = message.topic.as_ref().map(tracing::field::display);
         tracing::info_span!(
             "messaging.send", "otel.name" = %format_args!("{operation} {}", self.name), "otel.kind" = "producer",
@@ -177,8 +178,7 @@ impl Trace {
         )
     }
 
-    /// Hands a job or an event over by `send`, within a span of its own that the other end goes on
-    /// from.
+    /// Sends a job or an event with `send`, in a span that the receiver's span continues.
     pub(crate) async fn around<F>(
         &self,
         mut message: Message,
@@ -200,15 +200,15 @@ impl Trace {
         sent
     }
 
-    /// Makes the span a part of the trace that the headers speak of, be it the caller's or that of
-    /// the handler that the call is made in, and says in the headers where that is.
+    /// Makes `span` continue the trace of the headers or of the running handler, and writes the
+    /// context of `span` into the headers.
     fn continue_trace(headers: &mut Headers, span: &Span) {
         let parent = TraceContext::of(headers).or_else(TraceContext::current);
-        let here = parent.map_or_else(TraceContext::begin, |parent| parent.child());
-        here.inject(headers);
+        let context = parent.map_or_else(TraceContext::begin, |parent| parent.child());
+        context.inject(headers);
         if !span.is_disabled() {
-            span.record("trace_id", here.trace_id());
-            span.record("span_id", here.span_id());
+            span.record("trace_id", context.trace_id());
+            span.record("span_id", context.span_id());
         }
     }
 }
@@ -217,42 +217,43 @@ impl Middleware for Trace {
     async fn call<S: Service>(&self, mut request: Request, next: &S) -> Result<Reply, CallError> {
         let span = self.span(&request);
         let headers = &mut request.message.headers;
-        match (&self.propagate, self.end) {
+        match (&self.propagate, self.kind) {
             (None, _) => Self::continue_trace(headers, &span),
-            (Some(propagate), End::Client | End::Pusher | End::Publisher) => {
-                propagate.inject(&span, headers)
-            }
+            (
+                Some(propagate),
+                EndpointKind::Client | EndpointKind::Pusher | EndpointKind::Publisher,
+            ) => propagate.inject(&span, headers),
             (Some(propagate), _) => propagate.extract(headers, &span),
         }
-        let outcome = if self.end == End::Client {
+        let result = if self.kind == EndpointKind::Client {
             next.call(request).instrument(span.clone()).await
         } else {
-            // What the handler calls is a part of this span, not beside it.
+            // The handler runs with the changed headers, so that its calls continue this span.
             let context = request.context();
             context.carry(next.call(request).instrument(span.clone())).await
         };
-        record(&span, &outcome);
-        outcome
+        record(&span, &result);
+        result
     }
 }
 
-fn record(span: &Span, outcome: &Result<Reply, CallError>) {
+fn record(span: &Span, result: &Result<Reply, CallError>) {
     if span.is_disabled() {
         return;
     }
-    let Some(kind) = failure::kind(outcome) else { return };
+    let Some(kind) = outcome::kind(result) else { return };
     span.record("otel.status_code", "ERROR");
     span.record("error.type", &*kind);
-    if let Some(fault) = failure::fault(outcome) {
+    if let Some(fault) = outcome::fault(result) {
         span.record("polywire.fault", &*fault.kind);
     }
 }
 
-/// The name of a method, or a dash for none.
+/// Name of a method, displayed as a dash if there is none.
 #[derive(Clone, Copy)]
-struct Named<'a>(Option<&'a Address>);
+struct MethodName<'a>(Option<&'a Address>);
 
-impl fmt::Display for Named<'_> {
+impl fmt::Display for MethodName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.map_or("-", Address::as_str))
     }
@@ -261,7 +262,7 @@ impl fmt::Display for Named<'_> {
 impl fmt::Debug for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trace")
-            .field("end", &self.end)
+            .field("kind", &self.kind)
             .field("name", &self.name)
             .finish_non_exhaustive()
     }

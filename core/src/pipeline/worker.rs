@@ -114,7 +114,7 @@ pub struct WorkerBind<'t, T, D> {
     dialect: D,
     window: Window,
     retries: Retries,
-    /// Whether the transport must support the whole retry policy.
+    /// Set if the transport must support the whole retry policy.
     strict: bool,
 }
 

@@ -121,7 +121,7 @@ pub struct ListenerBind<'t, C, D> {
     request: SubscribeRequest<'t, C>,
     dialect: D,
     retries: Retries,
-    /// Whether the transport must support the whole retry policy.
+    /// Set if the transport must support the whole retry policy.
     strict: bool,
 }
 

@@ -28,8 +28,8 @@ pub struct Capabilities {
     /// The backend routes a [declined](super::Outcome::Decline) request to another server. Without this
     /// capability the client sends the request again, up to seven times, to the next available server.
     pub declining: bool,
-    /// Attempts at a delivery are counted. Without this capability only the first attempt and later ones
-    /// are told apart.
+    /// Attempts at a delivery are counted. Without this capability, a later attempt is only known not
+    /// to be the first.
     pub attempts: bool,
     /// A failed delivery can be retried after a delay and carries the errors of its attempts.
     pub delayed_retries: bool,

@@ -20,13 +20,13 @@ pub trait Inbound: Stream<Item = Result<Delivery>> + Send + 'static {
     /// Stops receiving.
     ///
     /// A backend with settlement requeues the messages that it has fetched and not yielded, and
-    /// ends the stream. A backend without settlement yields whatever still arrives, until the
+    /// ends the stream. A backend without settlement yields the messages that still arrive, until the
     /// stream is dropped, so that core can refuse each message.
     fn stop(self: Pin<&mut Self>);
 
     /// Returns whether deliveries carry the exact number of the attempt. The default is `true`.
     ///
-    /// If `false`, deliveries only tell the first attempt from later ones. The value matters only
+    /// If `false`, each later attempt has the number 2. The value matters only
     /// for backends with [settlement](super::Capabilities::settlement).
     fn counts_attempts(&self) -> bool {
         true

@@ -78,7 +78,7 @@ use crate::message::Address;
 ///
 /// # Cancel safety
 ///
-/// - If the future of an opening method is dropped, the backend closes whatever it had opened.
+/// - If the future of an opening method is dropped, the backend closes what it had opened.
 /// - If a [`Sending`](super::Sending) is dropped, the message may have been sent or not.
 /// - Receiving polls a stream. If the future of [`Receiver::next`] is dropped, no message is lost.
 ///

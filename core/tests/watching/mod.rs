@@ -1,4 +1,4 @@
-//! A recorder of `tracing` spans and events.
+//! Recorder of spans and events of `tracing`.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -13,11 +13,11 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 
 pub(crate) type Fields = HashMap<&'static str, String>;
 
-/// The recorded spans and events, with their fields.
+/// Recorded spans and events with their fields.
 #[derive(Clone, Default)]
 pub(crate) struct Seen(Arc<Mutex<Notes>>);
 
-/// Spans by their number, and events.
+/// Spans by their ids, and events.
 type Notes = (HashMap<u64, Fields>, Vec<Fields>);
 
 impl Seen {
@@ -74,7 +74,7 @@ impl Visit for Visitor<'_> {
     }
 }
 
-/// Records the spans and events of this thread until the guard is dropped.
+/// Records all spans and events of this thread until the guard is dropped.
 pub(crate) fn watch() -> (Seen, tracing::subscriber::DefaultGuard) {
     listen_everywhere();
     let seen = Seen::default();
@@ -82,10 +82,10 @@ pub(crate) fn watch() -> (Seen, tracing::subscriber::DefaultGuard) {
     (seen, guard)
 }
 
-/// Sets a subscriber for every thread.
+/// Installs a global subscriber for all threads.
 ///
-/// `tracing` caches for each callsite if a subscriber is interested, when the callsite is first
-/// reached. A test without a subscriber could otherwise disable a callsite for a concurrent test.
+/// `tracing` caches for each call site whether a subscriber is interested. Without a global
+/// subscriber, a test without a recorder could disable a call site for a concurrent test with one.
 pub(crate) fn listen_everywhere() {
     static LISTENING: Once = Once::new();
     LISTENING.call_once(|| {

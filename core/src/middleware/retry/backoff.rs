@@ -1,9 +1,11 @@
-//! How long to wait between attempts.
+//! Pauses between attempts.
 
 use std::time::Duration;
 
-/// Waits that double from attempt to attempt, each cut by a random part, so that those who failed
-/// together do not come back together.
+/// Exponential backoff with full jitter: pauses that double with each attempt, multiplied by a random
+/// factor from 0 to 1, so that clients that failed together do not retry together.
+///
+/// The default is a first pause of up to 50 milliseconds and at most 5 seconds.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -21,31 +23,31 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits of up to `first`, twice as much after each further attempt, and never more than `max`.
+    /// Creates pauses of up to `first`, doubled after each further attempt, and at most `max`.
     #[must_use]
     pub const fn new(first: Duration, max: Duration) -> Self {
         Self { first, max, is_constant: false }
     }
 
-    /// The same wait after every attempt, and no chance in it.
+    /// Creates equal pauses without jitter.
     #[must_use]
-    pub const fn constant(wait: Duration) -> Self {
-        Self { first: wait, max: wait, is_constant: true }
+    pub const fn constant(pause: Duration) -> Self {
+        Self { first: pause, max: pause, is_constant: true }
     }
 
-    /// How long to wait after `attempt`, counted from 1.
+    /// Returns the pause after `attempt`, from 1.
     #[must_use]
     pub fn after(&self, attempt: u32) -> Duration {
         if self.is_constant {
             return self.first;
         }
-        // More than 31 doublings of anything are more than `max`, or of nothing.
+        // 31 doublings of any pause but zero exceed every sensible `max`.
         let doubled = 1_u32 << attempt.saturating_sub(1).min(31);
         self.first.saturating_mul(doubled).min(self.max).mul_f64(fastrand::f64())
     }
 }
 
-/// From 50 milliseconds up to 5 seconds.
+/// Pauses of up to 50 milliseconds at first, and at most 5 seconds.
 impl Default for Backoff {
     fn default() -> Self {
         Self::new(Duration::from_millis(50), Duration::from_secs(5))
@@ -57,17 +59,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_differ_and_are_bounded() {
+    fn pauses_grow_vary_and_are_bounded() {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         for (attempt, most) in [(1, 100), (2, 200), (3, 400), (4, 800), (5, 1000), (60, 1000)] {
-            let waits: Vec<_> = (0..100).map(|_| backoff.after(attempt)).collect();
+            let pauses: Vec<_> = (0..100).map(|_| backoff.after(attempt)).collect();
             assert!(
-                waits.iter().all(|wait| *wait <= Duration::from_millis(most)),
-                "{attempt}: {waits:?}"
+                pauses.iter().all(|pause| *pause <= Duration::from_millis(most)),
+                "{attempt}: {pauses:?}"
             );
             assert!(
-                waits.iter().any(|wait| *wait > Duration::from_millis(most / 2)),
-                "{attempt}: {waits:?}"
+                pauses.iter().any(|pause| *pause > Duration::from_millis(most / 2)),
+                "{attempt}: {pauses:?}"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Where a request is in its trace.
+//! Trace context of W3C.
 
 use std::future::Future;
 
@@ -8,12 +8,12 @@ use super::state;
 use crate::context::Context;
 use crate::message::Headers;
 
-/// A place in a trace, as the W3C's [Trace Context](https://www.w3.org/TR/trace-context/) has it: which trace, which span
-/// in it, whether it is recorded, and what vendors add.
+/// Trace context of W3C: trace id, span id, sampling flag and vendor state. See the
+/// [recommendation](https://www.w3.org/TR/trace-context/).
 ///
-/// What is called, pushed and published goes on where the [`Context`] says, which
-/// [`Trace`](super::Trace) keeps up to date on serving ends. Outside of a handler,
-/// [`scope`](Self::scope) says it:
+/// Calls, pushed jobs and published events of a handler continue the trace of the handler's
+/// [`Context`], which [`Trace`](super::Trace) maintains. Outside of a handler,
+/// [`scope`](Self::scope) sets the trace:
 ///
 /// ```
 /// use polywire_core::middleware::TraceContext;
@@ -30,50 +30,52 @@ use crate::message::Headers;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    /// Not zero.
+    /// Trace id, not zero.
     trace: u128,
-    /// Not zero.
+    /// Span id, not zero.
     span: u64,
     is_sampled: bool,
-    /// What vendors add, checked.
+    /// Valid `tracestate`, or empty.
     state: ByteString,
 }
 
 impl TraceContext {
-    /// The header with the trace and the span.
+    /// Name of the header with trace id and span id.
     pub const PARENT: &str = "traceparent";
 
-    /// The header with what vendors add.
+    /// Name of the header with the vendor state.
     pub const STATE: &str = "tracestate";
 
-    /// A new trace, to be recorded.
+    /// Begins a new trace, with the sampling flag set.
     #[must_use]
     pub fn begin() -> Self {
         let trace = fastrand::u128(1..);
-        Self { trace, span: fresh_span(), is_sampled: true, state: ByteString::new() }
+        Self { trace, span: new_span_id(), is_sampled: true, state: ByteString::new() }
     }
 
-    /// A new span in the same trace.
+    /// Returns the context of a new span in the same trace.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { span: fresh_span(), ..self.clone() }
+        Self { span: new_span_id(), ..self.clone() }
     }
 
-    /// The place that the [`Context`] of the running handler is at, or of a [`scope`](Self::scope).
+    /// Returns the trace context of the running handler or [`scope`](Self::scope).
     #[must_use]
     pub fn current() -> Option<Self> {
         Context::current().and_then(|context| Self::of(&context.headers))
     }
 
-    /// Runs `future` at this place.
+    /// Runs `future` with this trace context.
     pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         let mut context = Context::current().unwrap_or_else(|| Context::outside(Headers::new()));
         self.inject(&mut context.headers);
         context.carry(future)
     }
 
-    /// The place that the headers speak of. What is malformed is ignored: a trace without state is
-    /// a trace, a state without a trace is nothing.
+    /// Reads the trace context of headers.
+    ///
+    /// A malformed `traceparent` is ignored together with its state. A malformed `tracestate` is
+    /// ignored alone.
     #[must_use]
     pub fn of(headers: &Headers) -> Option<Self> {
         let parent = Self::parse(headers.get(Self::PARENT)?)?;
@@ -82,14 +84,14 @@ impl TraceContext {
         Some(Self { state: state.into(), ..parent })
     }
 
-    /// Reads the text of a `traceparent`, to the letter: lower case, no zero numbers, and of a
-    /// later version as much as this one knows.
+    /// Parses a `traceparent` strictly: lower case, and no id that is zero. Of a later version, the
+    /// known fields are read.
     #[must_use]
     pub fn parse(parent: &str) -> Option<Self> {
         let (text, rest) = parent.as_bytes().split_at_checked(LENGTH)?;
         let [version, trace, span, flags] = fields(text)?;
-        let may_go_on = version != 0 && rest.first() == Some(&b'-');
-        let is_whole = rest.is_empty() || may_go_on;
+        let may_continue = version != 0 && rest.first() == Some(&b'-');
+        let is_whole = rest.is_empty() || may_continue;
         if version == 0xff || trace == 0 || span == 0 || !is_whole {
             return None;
         }
@@ -97,7 +99,7 @@ impl TraceContext {
         Some(Self { trace, span: u64::try_from(span).ok()?, is_sampled, state: ByteString::new() })
     }
 
-    /// Writes the place into headers, in place of what they spoke of.
+    /// Writes the trace context into headers and replaces a previous one.
     pub fn inject(&self, headers: &mut Headers) {
         headers.insert(Self::PARENT, self.parent());
         if self.state.is_empty() {
@@ -107,46 +109,46 @@ impl TraceContext {
         }
     }
 
-    /// The text of the `traceparent`.
+    /// Returns the value of `traceparent`.
     #[must_use]
     pub fn parent(&self) -> String {
         format!("00-{:032x}-{:016x}-{:02x}", self.trace, self.span, u8::from(self.is_sampled))
     }
 
-    /// The number of the trace, in 32 digits.
+    /// Returns the trace id as 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace)
     }
 
-    /// The number of the span, in 16 digits.
+    /// Returns the span id as 16 hexadecimal digits.
     #[must_use]
     pub fn span_id(&self) -> String {
         format!("{:016x}", self.span)
     }
 
-    /// Whether the trace is recorded.
+    /// Returns whether the trace is sampled.
     #[must_use]
     pub fn is_sampled(&self) -> bool {
         self.is_sampled
     }
 }
 
-/// The length of what every version has.
+/// Length of the fields that every version has, in bytes.
 const LENGTH: usize = 55;
 
-fn fresh_span() -> u64 {
+fn new_span_id() -> u64 {
     fastrand::u64(1..)
 }
 
-/// Version, trace, span and flags.
+/// Parses version, trace id, span id and flags.
 fn fields(text: &[u8]) -> Option<[u128; 4]> {
     let dashes = [2, 35, 52].iter().all(|at| text.get(*at) == Some(&b'-'));
     let hex = |from: usize, to: usize| text.get(from..to).and_then(number);
     if dashes { Some([hex(0, 2)?, hex(3, 35)?, hex(36, 52)?, hex(53, 55)?]) } else { None }
 }
 
-/// A number in lower case hexadecimal, of at most 32 digits.
+/// Parses a number of at most 32 lower-case hexadecimal digits.
 fn number(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |number: u128, digit| {
         let value = match digit {
@@ -162,45 +164,45 @@ fn number(digits: &[u8]) -> Option<u128> {
 mod tests {
     use super::*;
 
-    const SOUND: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn the_example_of_the_recommendation_is_read_and_written() {
-        let trace = TraceContext::parse(SOUND).unwrap();
+    fn example_of_the_recommendation_is_parsed_and_written() {
+        let trace = TraceContext::parse(VALID).unwrap();
         assert_eq!(trace.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(trace.span_id(), "00f067aa0ba902b7");
         assert!(trace.is_sampled());
-        assert_eq!(trace.parent(), SOUND);
-        assert!(!TraceContext::parse(&SOUND.replace("-01", "-00")).unwrap().is_sampled());
+        assert_eq!(trace.parent(), VALID);
+        assert!(!TraceContext::parse(&VALID.replace("-01", "-00")).unwrap().is_sampled());
     }
 
     #[test]
-    fn a_later_version_is_read_as_far_as_known_and_written_as_ours() {
+    fn later_version_is_parsed_as_far_as_known() {
         for later in ["", "-", "-what-the-future-brings"] {
-            let trace = TraceContext::parse(&format!("cc{}{later}", &SOUND[2..])).unwrap();
-            assert_eq!(trace.parent(), SOUND);
+            let trace = TraceContext::parse(&format!("cc{}{later}", &VALID[2..])).unwrap();
+            assert_eq!(trace.parent(), VALID);
         }
-        // Flags that are not known are not passed on.
-        assert_eq!(TraceContext::parse(&SOUND.replace("-01", "-ff")).unwrap().parent(), SOUND);
+        // Unknown flags are not propagated.
+        assert_eq!(TraceContext::parse(&VALID.replace("-01", "-ff")).unwrap().parent(), VALID);
     }
 
     #[test]
-    fn what_is_malformed_is_ignored() {
-        let zero_trace = SOUND.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32));
-        let zero_span = SOUND.replace("00f067aa0ba902b7", &"0".repeat(16));
-        let spaced = format!(" {SOUND}");
+    fn malformed_parents_are_ignored() {
+        let zero_trace = VALID.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32));
+        let zero_span = VALID.replace("00f067aa0ba902b7", &"0".repeat(16));
+        let spaced = format!(" {VALID}");
         for malformed in [
             "",
             "00",
-            &SOUND[..54],
-            &SOUND.to_uppercase(),
-            &SOUND.replacen("00-", "ff-", 1),
-            &SOUND.replacen("00-", "0g-", 1),
-            &SOUND.replacen('-', "_", 1),
-            &SOUND.replace("4bf9", "4bfé").replace("e0e4736", "e0e473"),
-            &format!("{SOUND}-"),
-            &format!("{SOUND}0"),
-            &format!("cc{}x", &SOUND[2..]),
+            &VALID[..54],
+            &VALID.to_uppercase(),
+            &VALID.replacen("00-", "ff-", 1),
+            &VALID.replacen("00-", "0g-", 1),
+            &VALID.replacen('-', "_", 1),
+            &VALID.replace("4bf9", "4bfé").replace("e0e4736", "e0e473"),
+            &format!("{VALID}-"),
+            &format!("{VALID}0"),
+            &format!("cc{}x", &VALID[2..]),
             &zero_trace,
             &zero_span,
             &spaced,
@@ -210,19 +212,19 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_state_is_dropped_and_a_good_one_goes_on() {
-        let headers = |state| Headers::from_iter([("traceparent", SOUND), ("tracestate", state)]);
+    fn invalid_state_is_dropped_and_a_valid_one_propagates() {
+        let headers = |state| Headers::from_iter([("traceparent", VALID), ("tracestate", state)]);
         let good = TraceContext::of(&headers("rojo=1,congo=2")).unwrap();
-        let mut passed_on = Headers::new();
-        good.child().inject(&mut passed_on);
-        assert_eq!(passed_on.get("tracestate"), Some("rojo=1,congo=2"));
-        TraceContext::of(&headers("rojo")).unwrap().inject(&mut passed_on);
-        assert_eq!(passed_on.get("tracestate"), None);
+        let mut propagated = Headers::new();
+        good.child().inject(&mut propagated);
+        assert_eq!(propagated.get("tracestate"), Some("rojo=1,congo=2"));
+        TraceContext::of(&headers("rojo")).unwrap().inject(&mut propagated);
+        assert_eq!(propagated.get("tracestate"), None);
         assert_eq!(TraceContext::of(&Headers::from_iter([("tracestate", "rojo=1")])), None);
     }
 
     #[tokio::test]
-    async fn a_scope_is_where_its_future_runs() {
+    async fn scope_applies_to_its_future() {
         let (outer, inner) = (TraceContext::begin(), TraceContext::begin());
         assert_ne!(outer.trace_id(), inner.trace_id());
         outer

@@ -1,16 +1,16 @@
-//! How another tracing system hands its traces on.
+//! Trace propagation by another tracing system.
 
 use tracing::Span;
 
 use crate::message::Headers;
 
-/// Hands traces from one end of a call to the other by somebody else's means: OpenTelemetry's
-/// propagators, for instance. `examples/otlp` has an implementation in a few lines.
+/// Propagator of traces between clients and servers, for another tracing system such as
+/// OpenTelemetry. `examples/otlp` contains a short implementation.
 pub trait Propagate: Send + Sync + 'static {
-    /// Writes where `span` is in its trace into the headers of a request that goes out.
+    /// Writes the trace context of `span` into the headers of an outgoing request.
     fn inject(&self, span: &Span, headers: &mut Headers);
 
-    /// Makes `span` a part of the trace that the headers of a request speak of. Headers come from a
-    /// stranger: what cannot be read is ignored.
+    /// Makes `span` continue the trace in the headers of an arriving request. Headers come from an
+    /// untrusted peer; the implementation ignores malformed ones.
     fn extract(&self, headers: &Headers, span: &Span);
 }

@@ -1,7 +1,7 @@
-//! What `tracestate` may be, by the W3C's recommendation.
+//! Syntax of the header `tracestate`, by the W3C recommendation.
 
-/// Whether `list` is a `tracestate`: up to 32 pairs, each with a key of its own, divided by commas;
-/// some may be empty.
+/// Returns whether `list` is a valid `tracestate`: up to 32 comma-separated pairs with different
+/// keys. Pairs may be empty.
 pub(super) fn is_valid(list: &str) -> bool {
     let members = || {
         list.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|it| !it.is_empty())
@@ -12,7 +12,7 @@ pub(super) fn is_valid(list: &str) -> bool {
 
 const MEMBERS_MAX: usize = 32;
 
-/// The key of a pair that is well-formed.
+/// Returns the key of a well-formed pair.
 fn key_of(member: &str) -> Option<&str> {
     let (key, value) = member.split_once('=')?;
     (is_key(key) && is_value(value)).then_some(key)
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_recommendation_allows_is_valid() {
+    fn lists_of_the_recommendation_are_valid() {
         for list in [
             "",
             "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE",
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_does_not_allow_is_not() {
+    fn other_lists_are_invalid() {
         for list in [
             "foo",
             "foo=",

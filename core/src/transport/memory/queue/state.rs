@@ -23,13 +23,13 @@ pub(super) struct State {
     consumers: FxHashMap<u64, ConsumerState>,
     last_tag: u64,
     last_position: u64,
-    /// Whether a ready entry may have been declined.
+    /// Set if a ready entry may have been declined.
     has_declined: bool,
 }
 
 /// State of a consumer.
 struct ConsumerState {
-    /// Whether the consumer still fetches.
+    /// Set until the consumer stops.
     active: bool,
     window: usize,
     unsettled: FxHashMap<u64, QueueEntry>,

@@ -1,0 +1,97 @@
+//! The broker: it opens an endpoint handle of `Memory` for each connection.
+
+use std::collections::HashMap;
+use std::io::{Error as IoError, ErrorKind::InvalidData, Result as IoResult};
+use std::pin::pin;
+
+use futures_util::stream::{StreamExt, unfold};
+use polywire_core::message::CallId;
+use polywire_core::transport::{Delivery, Receipt};
+use polywire_core::{Memory, Message, Result, Transport, Window};
+use tokio::io::BufReader;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::wire::{Frame, Kind, PATIENCE, read, write};
+
+/// Runs the broker, until the future is dropped or the process is out of file handles.
+pub(crate) async fn accept(listener: UnixListener) {
+    let (memory, mut connections) = (Memory::new(), JoinSet::new());
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(host(stream, memory.clone()));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Serves a connection until it ends. Its unsettled requests are requeued then, since their
+/// receipts are dropped.
+async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
+    let (from, mut to) = stream.into_split();
+    let mut from = BufReader::new(from);
+    let Frame { kind, number, message } = timeout(PATIENCE, read(&mut from)).await??;
+    let service = message.method.ok_or(InvalidData)?;
+    let opened = match kind {
+        Kind::Open(false) => memory.requester(&service).await,
+        Kind::Open(true) => memory.responder(&service, Window::new(number as usize)).await,
+        _ => return Err(InvalidData.into()),
+    };
+    let (sender, mut receiver) = opened.map_err(IoError::other)?;
+    let mut held = HeldRequests::default();
+    // Keeps a frame that was read in part. No frame is read while one is written, which cannot block
+    // both sides, as the client always reads.
+    let mut frames = pin!(unfold(from, async |mut from| Some((read(&mut from).await.ok()?, from))));
+    let mut answer = Frame { kind: Kind::Opened, number: 0, message: Message::default() };
+    loop {
+        write(&mut to, &answer).await?;
+        answer = loop {
+            tokio::select! {
+                frame = frames.next() => {
+                    let Some(Frame { kind, number, message }) = frame else { return Ok(()) };
+                    let call = message.id;
+                    match kind {
+                        // Where the queue is full, the socket fills up behind it.
+                        Kind::Send => if sender.send(message).await.is_err() { break refused(call) },
+                        Kind::Settle(requeue) => held.settle(number, requeue),
+                        Kind::Stop => receiver.stop(),
+                        _ => return Err(InvalidData.into()),
+                    }
+                }
+                Some(next) = receiver.next() => break held.frame_of(next),
+            }
+        };
+    }
+}
+
+/// The unsettled requests of a connection.
+#[derive(Default)]
+struct HeldRequests {
+    receipts: HashMap<u64, Receipt>,
+    last_tag: u64,
+}
+
+impl HeldRequests {
+    /// The frame for the next item of the receiver. Holds the receipt of a request.
+    fn frame_of(&mut self, next: Result<Delivery>) -> Frame {
+        match next {
+            Err(error) => refused(error.call()),
+            Ok(Delivery { message, receipt, attempt, .. }) if receipt.is_some() => {
+                self.last_tag += 1;
+                self.receipts.insert(self.last_tag, receipt);
+                Frame { kind: Kind::Request(attempt), number: self.last_tag, message }
+            }
+            Ok(reply) => Frame { kind: Kind::Send, number: 0, message: reply.message },
+        }
+    }
+
+    fn settle(&mut self, tag: u64, requeue: bool) {
+        let Some(receipt) = self.receipts.remove(&tag) else { return };
+        if requeue { receipt.requeue() } else { receipt.ack() }
+    }
+}
+
+fn refused(call: Option<CallId>) -> Frame {
+    let mut message = Message::default();
+    message.id = call;
+    Frame { kind: Kind::Refused, number: 0, message }
+}

@@ -1,0 +1,152 @@
+//! The client's side of a connection to the broker.
+
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+use futures_util::stream::Stream;
+use polywire_core::transport::{Delivery, Inbound, Outbound, Outcome, Receipt, Sending, Settle};
+use polywire_core::{Error, ErrorKind, Message, Result};
+use tokio::io::{AsyncWriteExt, BufReader, copy, sink};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::wire::{Frame, Kind, check, read, write};
+
+/// An endpoint handle at the broker. Its halves and its receipts hold the link. When the last of
+/// them is dropped, the endpoint handle closes.
+pub(crate) struct Link {
+    /// Frames to be written. Unbounded, because it holds no more messages than `room` admits, and
+    /// the outcomes of the deliveries.
+    pub(crate) frames: UnboundedSender<QueuedFrame>,
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) closing: watch::Sender<bool>,
+}
+
+/// A frame, and the room that it takes if it is a message.
+type QueuedFrame = (Frame, Option<OwnedSemaphorePermit>);
+
+impl Link {
+    /// Queues a frame without a message. Once the connection is lost, the broker has requeued all
+    /// deliveries, so the frame may be dropped.
+    fn queue(&self, kind: Kind, number: u64) {
+        let _ = self.frames.send((Frame { kind, number, message: Message::default() }, None));
+    }
+}
+
+impl Settle for Link {
+    fn settle(&self, tag: u64, outcome: Outcome) {
+        self.queue(Kind::Settle(outcome == Outcome::Requeue), tag);
+    }
+}
+
+/// Carries frames in both directions, until the link is closed or dropped, or the broker is gone.
+pub(crate) async fn carry(
+    stream: UnixStream,
+    link: Weak<Link>,
+    mut closing: watch::Receiver<bool>,
+    arrived: UnboundedSender<Result<Delivery>>,
+    mut queued: UnboundedReceiver<QueuedFrame>,
+) {
+    let (mut from, mut to) = stream.into_split();
+    let reading = async {
+        let receiving = async {
+            let (mut from, arrived) = (BufReader::new(&mut from), arrived);
+            while let Ok(frame) = read(&mut from).await {
+                // Without a receiver, the delivery is dropped here, and its receipt requeues it.
+                let _ = arrived.send(delivery(frame, &link));
+            }
+            let _ = arrived.send(Err(lost()));
+        };
+        tokio::select! {
+            () = receiving => {}
+            Ok(_) = closing.wait_for(|closing| *closing) => {}
+        }
+        if let Some(link) = link.upgrade() {
+            link.room.close();
+            link.queue(Kind::Bye, 0);
+        }
+        // Reads to the end: closing a socket with unread bytes discards the bytes that were
+        // written last.
+        copy(&mut from, &mut sink()).await
+    };
+    let writing = async move {
+        while let Some((frame, _room)) =
+            queued.recv().await.filter(|(frame, _)| frame.kind != Kind::Bye)
+        {
+            write(&mut to, &frame).await?;
+        }
+        to.shutdown().await
+    };
+    drop(tokio::join!(reading, writing));
+}
+
+/// The delivery, or the error about a call, that a frame of the broker stands for.
+fn delivery(Frame { kind, number, message }: Frame, link: &Weak<Link>) -> Result<Delivery> {
+    match (kind, link.upgrade(), message.id) {
+        (Kind::Request(attempt), Some(link), _) => {
+            Ok(Delivery::new(message, Receipt::new(link, number)).attempt(attempt))
+        }
+        (Kind::Refused, _, Some(call)) => {
+            let error = Error::new(ErrorKind::Unroutable, "cannot route the call: no server");
+            Err(error.unsent().with_call(call))
+        }
+        _ => Ok(Delivery::settled(message)),
+    }
+}
+
+/// The sending half of a link.
+pub(crate) struct Outgoing(pub(crate) Arc<Link>);
+
+impl Outbound for Outgoing {
+    fn send(&self, message: Message) -> Sending<'_> {
+        Sending::later(async {
+            check(&message)?;
+            let Link { frames, room, closing } = &*self.0;
+            let ended = || if *closing.borrow() { closed() } else { lost().unsent() };
+            let room = room.clone().acquire_owned().await.map_err(|_| ended())?;
+            let frame = Frame { kind: Kind::Send, number: 0, message };
+            frames.send((frame, Some(room))).map_err(|_| ended())
+        })
+    }
+}
+
+/// The receiving half of a link.
+pub(crate) struct Incoming {
+    pub(crate) link: Arc<Link>,
+    pub(crate) deliveries: UnboundedReceiver<Result<Delivery>>,
+}
+
+impl Stream for Incoming {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if *self.link.closing.borrow() { Poll::Ready(None) } else { self.deliveries.poll_recv(cx) }
+    }
+}
+
+impl Inbound for Incoming {
+    fn stop(mut self: Pin<&mut Self>) {
+        // Queued before the requeues, so that requeued deliveries do not come back.
+        self.link.queue(Kind::Stop, 0);
+        self.deliveries.close();
+        while self.deliveries.try_recv().is_ok() {}
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        Pin::new(self).stop();
+    }
+}
+
+/// The error of an operation on a closed transport.
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the transport is closed").unsent()
+}
+
+/// The error of an operation on a lost connection.
+pub(crate) fn lost() -> Error {
+    Error::new(ErrorKind::Disconnected, "the connection to the broker was lost")
+}

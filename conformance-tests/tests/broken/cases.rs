@@ -1,0 +1,30 @@
+//! The cases, by group, each with a flaw that it catches.
+
+mod bodies;
+mod calls;
+mod disturbances;
+mod lifecycle;
+mod pipeline;
+mod pubsub;
+mod retries;
+mod servers;
+
+/// The cases that catch no flaw of this suite, each with the reason.
+pub(crate) const UNCAUGHT: &[(&str, &str)] = &[];
+
+/// Iterates over the ids of the cases that catch a flaw.
+pub(crate) fn caught() -> impl Iterator<Item = &'static str> {
+    [
+        bodies::CAUGHT,
+        calls::CAUGHT,
+        disturbances::CAUGHT,
+        lifecycle::CAUGHT,
+        pipeline::CAUGHT,
+        pubsub::CAUGHT,
+        retries::CAUGHT,
+        servers::CAUGHT,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}

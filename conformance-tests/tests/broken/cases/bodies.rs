@@ -1,0 +1,30 @@
+//! Flaws of bodies, of headers and of their formats.
+
+use bytes::Bytes;
+use polywire_core::Headers;
+
+use crate::caught::caught;
+use crate::flaws::capabilities::{BoundlessBodies, BoundlessHeaders};
+use crate::flaws::messages::{Alters, AltersRequests, text_only};
+
+caught! {
+    truncated_bodies: AltersRequests(|request| {
+        let body = std::mem::take(&mut request.body).into_bytes();
+        request.body = body.slice(..body.len().min(65_535)).into();
+    }), "bodies.every_size_arrives", "came back with 65535 bytes";
+    garbled_bodies: AltersRequests(|request| {
+        let body = std::mem::take(&mut request.body).into_bytes();
+        request.body = body.iter().map(|byte| byte & 0x7f).collect::<Bytes>().into();
+    }), "bodies.every_size_arrives", "came back with other content";
+    requests_without_bound: BoundlessBodies, "bodies.too_large_request_is_refused", "was not refused";
+    replies_without_bound: BoundlessBodies,
+        "bodies.too_large_reply_is_a_fault", "a reply over the limit is a fault: nothing came";
+    lost_headers: AltersRequests(|request| request.headers = Headers::new()),
+        "bodies.headers_and_names_survive", "the header \"tenant\" came back as None";
+    headers_without_bound: BoundlessHeaders,
+        "bodies.too_many_headers_are_refused", "headers over the limit were not refused";
+
+    calls_as_text: Alters(text_only), "codecs.calls_cross_in_each_codec", "a call is answered: Fault";
+    jobs_as_text: Alters(text_only), "codecs.jobs_cross_in_each_codec", "a job can be read: Codec";
+    events_as_text: Alters(text_only), "codecs.events_cross_in_each_codec", "an event can be read: Codec";
+}

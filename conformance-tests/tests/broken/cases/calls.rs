@@ -1,0 +1,89 @@
+//! Flaws of calls: replies, faults, answers, deadlines and chains.
+
+use polywire_core::{Address, Deadline, Headers};
+
+use crate::caught::caught;
+use crate::flaws::abandoning::{AbandonsAll, AbandonsLate, LATE, NeverAbandons};
+use crate::flaws::calls::{ConfusesReplies, DisconnectsOnUnreadable, LeaksAbandonedCalls};
+use crate::flaws::declining::{DeliversDeclinedTwice, DropsDeclined};
+use crate::flaws::deliveries::MissesTheFirst;
+use crate::flaws::messages::{
+    AltersFaults, AltersRequests, LosesFaults, LosesReplies, RepeatsReplies, RepeatsRequests,
+    SwallowsUnroutable, Swaps,
+};
+
+caught! {
+    lost_replies: LosesReplies, "calls.replies_reach_their_calls", "is answered: DeadlineExceeded";
+    repeated_replies: RepeatsReplies, "calls.replies_reach_their_calls", "replies came twice";
+    repeated_requests: RepeatsRequests, "calls.each_request_runs_once", "1000 duplicated";
+    replies_to_other_calls: Swaps(|one, other| std::mem::swap(&mut one.id, &mut other.id)),
+        "calls.replies_reach_their_calls", "got the reply to call";
+    replies_to_other_callers: Swaps(|one, other| std::mem::swap(&mut one.reply_to, &mut other.reply_to)),
+        "calls.replies_reach_their_callers", "got the reply to caller";
+    replies_to_other_handles: Swaps(|one, other| std::mem::swap(&mut one.id, &mut other.id)),
+        "calls.calls_in_flight_can_be_awaited_later", "the handles gave 2 and 1";
+    replies_to_the_latest_call: ConfusesReplies,
+        "calls.abandoned_call_leaves_nothing_behind", "the next call got the reply 1";
+    shortened_methods: AltersRequests(|request| {
+        let last = request.method.as_ref().and_then(|method| method.as_str().rsplit('.').next());
+        request.method = last.map(|name| Address::new(name.to_owned()).unwrap());
+    }), "calls.nested_methods_are_found", "the call is answered: Fault";
+    missed_early_requests: MissesTheFirst,
+        "calls.requests_sent_after_bind_are_served", "the early call is answered: DeadlineExceeded";
+    swallowed_unroutable: SwallowsUnroutable,
+        "calls.unknown_service_is_unroutable", "a call without a server ended with";
+
+    lost_details: AltersFaults(|fault| fault.details = Default::default()),
+        "faults.faults_cross_whole", "arrived as Fault";
+    lost_kinds: AltersFaults(|fault| fault.kind.clear()), "faults.faults_cross_whole", "arrived as Fault";
+    lost_text_of_unknown_method: AltersFaults(|fault| fault.message.clear()),
+        "faults.unknown_method_is_a_fault", "the fault does not name the method";
+    lost_text_of_bad_arguments: AltersFaults(|fault| fault.message.clear()),
+        "faults.bad_arguments_name_the_path", "the fault does not say where";
+    lost_faults: LosesFaults,
+        "faults.unreadable_arguments_are_a_fault", "garbage is answered: DeadlineExceeded";
+    lost_text_of_foreign_format: AltersFaults(|fault| fault.message.truncate(9)),
+        "faults.foreign_format_is_named", "the fault does not name application/json";
+    lost_text_of_panic: AltersFaults(|fault| fault.message.clear()),
+        "faults.panicking_handler_answers", "the fault does not hold the text of the panic";
+    lost_text_of_unencodable_result: AltersFaults(|fault| fault.message.clear()),
+        "faults.unencodable_result_answers", "the fault does not say why";
+    disconnection_by_one_reply: DisconnectsOnUnreadable,
+        "faults.unreadable_reply_fails_its_call_alone", "the reply to another call went with it";
+
+    lost_when_declined: DropsDeclined,
+        "answers.declined_request_reaches_another_server", "a declined request is answered: DeadlineExceeded";
+    unanswered_when_declined: DropsDeclined,
+        "answers.request_that_all_decline_is_declined", "a request that all decline ended with DeadlineExceeded";
+    declined_twice_by_each: DeliversDeclinedTwice,
+        "answers.declined_request_goes_to_each_server_once", "the request went to the servers [";
+    replies_after_the_early_one: RepeatsReplies,
+        "answers.early_reply_does_not_end_the_handler", "late replies came for calls that were answered early";
+
+    restarted_deadlines_of_queued_requests: AltersRequests(restart_deadline),
+        "deadlines.expired_request_never_starts", "the handler ran 1 times for an expired request";
+    lost_deadlines_of_running_requests: AltersRequests(|request| request.deadline = None),
+        "deadlines.slow_handler_is_dropped", "the handler is dropped within";
+    leaked_calls: LeaksAbandonedCalls,
+        "deadlines.expired_calls_leave_room", "after 500 expired calls, call 0: DeadlineExceeded";
+    lost_deadlines: AltersRequests(|request| request.deadline = None),
+        "deadlines.deadline_travels", "the handler sees a deadline: nothing came";
+
+    lost_context: AltersRequests(|request| request.headers = Headers::new()),
+        "chains.context_is_handed_on", "the trace came to the back server as [None, None, None]";
+    abandoned_in_silence: NeverAbandons, "chains.abandoned_call_stops_the_whole_chain", "the back stops";
+    abandoned_all_at_once: AbandonsAll, "chains.abandoned_call_stops_the_whole_chain", "the back stops";
+    abandoned_late: AbandonsLate,
+        "chains.abandoned_call_stops_the_whole_chain", "after its call was dropped, at best";
+    restarted_deadlines: AltersRequests(restart_deadline),
+        "chains.deadline_stops_the_whole_chain", "the deadlines along the chain are";
+    late_deadlines: AltersRequests(|request| {
+        if request.method.as_ref().is_some_and(|method| method.as_str() == "wait") {
+            request.deadline = request.deadline.map(|deadline| Deadline::after(deadline.remaining() + LATE));
+        }
+    }), "chains.deadline_stops_the_whole_chain", "the handlers of the chain stopped";
+}
+
+fn restart_deadline(request: &mut polywire_core::Message) {
+    request.deadline = Some(Deadline::after_ms(60_000));
+}

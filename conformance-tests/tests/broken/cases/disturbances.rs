@@ -1,0 +1,60 @@
+//! Flaws of links that are cut, and of brokers that go away.
+
+use crate::caught::caught;
+use crate::flaws::deliveries::SilentAfterTheFirst;
+use crate::flaws::links::{
+    DeliversHalves, DeliversStaleBodies, DeniesSending, FallsSilent, IgnoresHooks, NeverReconnects,
+    RepeatsUnderAnotherId,
+};
+use crate::flaws::outages::{
+    BlocksTheThread, ConfirmsPublishesTooEarly, ConfirmsPushesTooEarly, ForgetsFilters,
+    ForgetsOnRestart, LosesSomeAfterCut,
+};
+
+caught! {
+    link_that_stays_cut: NeverReconnects::default(),
+        "links.calls_work_again_after_the_link_was_cut", "the server is reached again";
+    calls_that_hang_when_cut: FallsSilent::default(),
+        "links.calls_in_flight_end_when_the_link_is_cut", "ends well before its deadline";
+    silence_after_a_black_hole: FallsSilent::default(),
+        "links.a_black_hole_ends_calls_by_their_deadline", "the server is reached again";
+    black_hole_without_effect: IgnoresHooks,
+        "links.a_black_hole_ends_calls_by_their_deadline", "a call ended with Ok(1)";
+    halves_taken_for_whole: DeliversHalves::default(),
+        "links.a_frame_cut_in_the_middle_harms_nobody_else", "a call that was cut in the middle ended with Err(Fault";
+
+    no_reconnection_to_restarted_broker: NeverReconnects::default(),
+        "brokers.served_again_after_a_restart_of_the_broker", "the server is reached again";
+    no_reconnection_to_revived_broker: NeverReconnects::default(),
+        "brokers.a_dead_broker_ends_calls_by_their_deadline", "the server is reached again";
+    no_replies_from_thawed_broker: FallsSilent::default(),
+        "brokers.a_frozen_broker_ends_calls_by_their_deadline", "the server is reached again";
+
+    no_jobs_after_a_cut: NeverReconnects::default(),
+        "outages.worker_is_fed_again_after_a_cut", "after the disturbance, a job arrives";
+    old_filters_after_a_cut: ForgetsFilters::default(),
+        "outages.subscriber_hears_again_after_a_cut", "after the disturbance, an event arrives";
+    pushes_confirmed_too_early: ConfirmsPushesTooEarly,
+        "outages.a_black_hole_ends_pushes_in_time", "a push into a link that swallows everything succeeded";
+    publishes_confirmed_too_early: ConfirmsPublishesTooEarly,
+        "outages.a_black_hole_ends_pushes_in_time", "a publish into a link that swallows everything succeeded";
+    no_jobs_after_a_black_hole: NeverReconnects::default(),
+        "outages.a_black_hole_ends_pushes_in_time", "after the disturbance, a job arrives";
+    jobs_lost_after_a_cut: LosesSomeAfterCut::default(),
+        "outages.no_acknowledged_job_is_lost_over_a_cut", "the outcomes and the effects disagree";
+    events_lost_after_a_cut: LosesSomeAfterCut::default(),
+        "outages.no_acknowledged_event_is_lost_over_a_cut", "the outcomes and the effects disagree";
+    jobs_lost_by_a_restart: ForgetsOnRestart::default(),
+        "outages.jobs_outlive_a_restart_of_the_broker", "the outcomes and the effects disagree";
+    channel_that_stays_closed: SilentAfterTheFirst,
+        "outages.worker_that_holds_a_job_too_long_is_fed_again", "a job arrives in time";
+
+    @live denied_sending: DeniesSending::default(),
+        "links.no_acknowledged_call_is_lost_over_a_cut", "the outcomes and the effects disagree";
+    @live stale_bodies: DeliversStaleBodies::default(),
+        "links.no_acknowledged_call_is_lost_over_a_cut", "the outcomes and the effects disagree";
+    @live repeated_under_another_id: RepeatsUnderAnotherId::default(),
+        "links.suppressed_duplicate_is_run_once_whatever_is_cut", "a server that deduplicates ran a request twice";
+    @live blocked_thread: BlocksTheThread::default(),
+        "outages.a_black_hole_ends_pushes_in_time", "a push with a timeout of 2s ended after";
+}

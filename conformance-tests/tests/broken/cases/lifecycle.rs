@@ -1,0 +1,19 @@
+//! Flaws of closing.
+
+use crate::caught::caught;
+use crate::flaws::closing::{
+    ClosesOthers, DeliversAfterClose, HangsOnClose, NeverCloses, NeverEnds,
+};
+
+caught! {
+    hanging_close: HangsOnClose, "lifecycle.close_twice_is_close_once", "the first close ends at once";
+    close_that_does_nothing: NeverCloses,
+        "lifecycle.close_twice_is_close_once", "a call after closing ended with Ok(1)";
+    receivers_that_never_end: NeverEnds,
+        "lifecycle.close_wakes_pending_calls", "a pending call ends at once";
+    servers_that_never_end: NeverCloses, "lifecycle.close_ends_serving", "serving ends at once";
+    delivery_after_close: DeliversAfterClose,
+        "lifecycle.nothing_arrives_after_close", "a closed receiver yielded Ok(Delivery";
+    close_of_others: ClosesOthers::default(),
+        "lifecycle.close_leaves_others_alone", "the other transport still works: Failed";
+}

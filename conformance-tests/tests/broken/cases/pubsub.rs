@@ -1,0 +1,46 @@
+//! Flaws of events, of groups and of subscriptions.
+
+use crate::caught::caught;
+use crate::flaws::capabilities::{Overstated, RefusesAsConfig, Understated};
+use crate::flaws::closing::NeverCloses;
+use crate::flaws::deliveries::MissesTheFirst;
+use crate::flaws::events::{
+    AsciiTopics, FixedFilters, ForgetsGroups, LosesEvery, NarrowFilters, NeedsReceivers,
+    NeverShares, NeverWaits, RepeatsSome,
+};
+use crate::flaws::settling::ForgetsToRequeue;
+
+caught! {
+    narrow_filters: NarrowFilters, "pubsub.filters_mean_what_they_say", "and got";
+    missed_early_events: MissesTheFirst,
+        "pubsub.nothing_published_after_bind_is_missed", "an event arrives in time";
+    refused_without_subscribers: NeedsReceivers::loudly(),
+        "pubsub.nobody_needs_to_listen", "publishing without subscribers: Unroutable";
+    fixed_filters: FixedFilters, "pubsub.filters_change_while_running", "an event arrives in time";
+    ascii_topics: AsciiTopics, "pubsub.topics_may_be_bytes", "an event arrives in time";
+    lost_events: LosesEvery::new(100), "pubsub.many_publishers_reach_many_subscribers", "was due";
+    repeated_events: RepeatsSome::default(), "pubsub.many_publishers_reach_many_subscribers", "was due";
+    groups_that_do_not_share: NeverShares, "pubsub.group_shares_its_events", "the members of a group got";
+    forgotten_events: ForgetsToRequeue, "pubsub.events_of_a_dead_member_go_on", "an event arrives in time";
+    groups_that_do_not_last: ForgetsGroups,
+        "pubsub.durable_group_collects_while_away", "an event arrives in time";
+    uncounted_oldest: LosesEvery::new(3), "pubsub.slow_subscriber_drops_the_oldest", "the surplus is dropped";
+    uncounted_newest: LosesEvery::new(3), "pubsub.slow_subscriber_drops_the_newest", "the surplus is dropped";
+    gap_before_disconnection: LosesEvery::new(3),
+        "pubsub.slow_subscriber_is_disconnected", "was due to get 2, and got 3";
+    publishing_that_never_waits: NeverWaits, "pubsub.slow_subscriber_that_waits_misses_nothing", "is lost";
+    forgotten_retries: ForgetsToRequeue,
+        "pubsub.listener_tries_again_within_its_group", "every event is done within";
+    endless_publishing: NeverCloses,
+        "pubsub.close_ends_subscribing_and_publishing", "publishing after closing ended with Ok";
+    understated: Understated,
+        "pubsub.what_is_lacking_is_unsupported", "pipeline is lacking, and asking for it succeeded";
+    pipeline_refused_as_config: RefusesAsConfig("pipeline"),
+        "pubsub.what_is_lacking_is_unsupported", "pipeline is lacking, and asking for it failed as Config";
+    pubsub_refused_as_config: RefusesAsConfig("pubsub"),
+        "pubsub.what_is_lacking_is_unsupported", "pubsub is lacking, and asking for it failed as Config";
+    overstated_pipeline: Overstated("pipeline"),
+        "pubsub.what_is_lacking_is_unsupported", "pipeline is there, and asking for it failed as Unsupported";
+    overstated_pubsub: Overstated("pubsub"),
+        "pubsub.what_is_lacking_is_unsupported", "pubsub is there, and asking for it failed as Unsupported";
+}

@@ -1,0 +1,26 @@
+//! Flaws of servers that compete, drain and die.
+
+use crate::caught::caught;
+use crate::flaws::calls::FavoursTheFirst;
+use crate::flaws::capabilities::{IgnoresTheWindow, NarrowWindow};
+use crate::flaws::settling::{
+    ForgetsAcknowledgements, ForgetsTheMark, ForgetsToRequeue, MuteWhenStopped, NeverStops,
+};
+
+caught! {
+    favoured_server: FavoursTheFirst::default(),
+        "servers.competing_servers_share", "each server has as much work as its window holds";
+    narrow_windows: NarrowWindow, "servers.window_bounds_the_work", "the requests ran one by one";
+    mute_when_draining: MuteWhenStopped,
+        "servers.draining_server_finishes_and_refuses", "a request that ran is answered: DeadlineExceeded";
+    endless_receiving: NeverStops,
+        "servers.draining_server_leaves_the_rest_to_others", "a draining server is answered by another: Fault";
+    ignored_windows: IgnoresTheWindow,
+        "servers.window_bounds_unsettled_deliveries", "a third request came through a window of two";
+    forgotten_requests: ForgetsToRequeue,
+        "servers.requests_of_a_dead_server_go_on", "a call whose server died is answered: DeadlineExceeded";
+    forgotten_marks: ForgetsTheMark,
+        "servers.requests_of_a_dead_server_go_on", "is marked as delivered for the first time";
+    forgotten_acknowledgements: ForgetsAcknowledgements,
+        "servers.request_run_at_most_once_goes_to_nobody_else", "the other server ran [";
+}

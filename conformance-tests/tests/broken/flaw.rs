@@ -1,0 +1,100 @@
+//! The trait of flaws: the places where a broken backend differs from memory.
+
+use polywire_conformance::Hook;
+use polywire_core::transport::{DeadLetterQueue, Filters, Receiver, Sender, Subscription};
+use polywire_core::{Capabilities, Error, Limits, Memory, Result, Transport, Window};
+
+/// A flaw of a backend. The defaults are those of memory, without any flaw.
+pub(crate) trait Flaw: Clone + Send + Sync + 'static {
+    /// The limits that are enforced, whatever the capabilities say.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
+    /// The capabilities that are claimed. Memory outlives the disturbances, so they add `durable`.
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Memory::new().capabilities();
+        capabilities.durable = true;
+        capabilities
+    }
+
+    /// The refusal of a pattern, or of dead letters.
+    fn refuses(&self, pattern: &'static str) -> Option<Error> {
+        let _ = pattern;
+        None
+    }
+
+    /// The window of a receiving half.
+    fn window(&self, asked: Window) -> Window {
+        asked
+    }
+
+    /// The halves of a requester.
+    fn calling(&self, halves: Halves) -> Halves {
+        halves
+    }
+
+    /// The halves of a responder.
+    fn serving(&self, halves: Halves) -> Halves {
+        halves
+    }
+
+    /// The half of a pusher or a publisher.
+    fn pushing(&self, sender: Sender) -> Sender {
+        sender
+    }
+
+    /// The half of a pusher, in front of the network.
+    fn pushing_locally(&self, sender: Sender) -> Sender {
+        sender
+    }
+
+    /// The half of a publisher, in front of the network.
+    fn publishing_locally(&self, sender: Sender) -> Sender {
+        sender
+    }
+
+    /// The half of a puller.
+    fn pulling(&self, receiver: Receiver) -> Receiver {
+        receiver
+    }
+
+    /// The request of a subscriber.
+    fn subscription(&self, subscription: Subscription) -> Subscription {
+        subscription
+    }
+
+    /// The half and the filters of a subscriber.
+    fn subscribing(&self, receiver: Receiver, filters: Filters) -> (Receiver, Filters) {
+        (receiver, filters)
+    }
+
+    /// A session at dead letters.
+    fn dead_letters(&self, session: Box<dyn DeadLetterQueue>) -> Box<dyn DeadLetterQueue> {
+        session
+    }
+
+    /// Reacts to a disturbance.
+    fn disturb(&self, hook: Hook) {
+        let _ = hook;
+    }
+
+    /// False, if disturbances are announced and not made.
+    fn obeys_hooks(&self) -> bool {
+        true
+    }
+
+    /// Closes a transport.
+    fn close(&self, memory: &Memory) -> impl Future<Output = Result<()>> + Send {
+        memory.close()
+    }
+}
+
+/// The two halves of an endpoint handle.
+pub(crate) type Halves = (Sender, Receiver);
+
+/// No flaw at all.
+#[derive(Clone)]
+pub(crate) struct Sound;
+
+impl Flaw for Sound {}

@@ -1,0 +1,14 @@
+//! The flaws, by the part of a backend that is broken.
+
+pub(crate) mod abandoning;
+pub(crate) mod calls;
+pub(crate) mod capabilities;
+pub(crate) mod closing;
+pub(crate) mod dead_letters;
+pub(crate) mod declining;
+pub(crate) mod deliveries;
+pub(crate) mod events;
+pub(crate) mod links;
+pub(crate) mod messages;
+pub(crate) mod outages;
+pub(crate) mod settling;

@@ -1,0 +1,94 @@
+//! Flaws of requesters and responders: confused calls, and places that are never freed.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use polywire_core::message::CallId;
+use polywire_core::transport::{Delivery, Outbound, Sender, Sending};
+use polywire_core::{Error, ErrorKind, Message, Result};
+use tokio::sync::Semaphore;
+
+use super::deliveries::silent;
+use crate::flaw::{Flaw, Halves};
+use crate::halves::{altered, received};
+
+/// Takes every reply for the reply to the latest call.
+#[derive(Clone)]
+pub(crate) struct ConfusesReplies;
+
+impl Flaw for ConfusesReplies {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
+        let latest = Arc::new(Mutex::new(None::<CallId>));
+        let sent = latest.clone();
+        let sender = altered(sender, move |request| {
+            *sent.lock().unwrap() = request.id;
+            vec![request]
+        });
+        let confuse = move |item: Result<Delivery>| {
+            item.map(|mut reply| {
+                reply.message.id = *latest.lock().unwrap();
+                reply
+            })
+        };
+        (sender, received(receiver, confuse))
+    }
+}
+
+/// Takes a reply that cannot be decoded for the end of the connection.
+#[derive(Clone)]
+pub(crate) struct DisconnectsOnUnreadable;
+
+impl Flaw for DisconnectsOnUnreadable {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
+        let check = |item: Result<Delivery>| {
+            let reply = item?;
+            // No MessagePack begins with this byte.
+            if reply.message.body.clone().into_bytes().starts_with(b"\xc1") {
+                return Err(Error::new(ErrorKind::Disconnected, "the reply cannot be decoded"));
+            }
+            Ok(reply)
+        };
+        (sender, received(receiver, check))
+    }
+}
+
+/// Gives every request to the server that came first.
+#[derive(Clone, Default)]
+pub(crate) struct FavoursTheFirst(Arc<AtomicUsize>);
+
+impl Flaw for FavoursTheFirst {
+    fn serving(&self, (sender, receiver): Halves) -> Halves {
+        let is_first = self.0.fetch_add(1, Ordering::Relaxed) == 0;
+        (sender, if is_first { receiver } else { silent(receiver) })
+    }
+}
+
+/// Takes a place for each call that only its reply frees, so that an abandoned call keeps it.
+#[derive(Clone)]
+pub(crate) struct LeaksAbandonedCalls;
+
+impl Flaw for LeaksAbandonedCalls {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
+        let places = Arc::new(Semaphore::new(64));
+        let freed = places.clone();
+        let free = move |item| {
+            freed.add_permits(1);
+            item
+        };
+        (Sender::new(Leaking { sender, places }), received(receiver, free))
+    }
+}
+
+struct Leaking {
+    sender: Sender,
+    places: Arc<Semaphore>,
+}
+
+impl Outbound for Leaking {
+    fn send(&self, message: Message) -> Sending<'_> {
+        Sending::later(async move {
+            self.places.acquire().await.unwrap().forget();
+            self.sender.send(message).await
+        })
+    }
+}

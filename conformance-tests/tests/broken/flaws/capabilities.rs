@@ -1,0 +1,107 @@
+//! Flaws of capabilities, limits and windows: claims that are wrong, and bounds that are not kept.
+
+use polywire_core::{Capabilities, Error, ErrorKind, Limits, Window};
+
+use crate::flaw::{Flaw, Sound};
+
+/// Claims the least, and refuses the rest, which is no flaw.
+#[derive(Clone)]
+pub(crate) struct Minimal;
+
+impl Flaw for Minimal {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::least(Limits::default().body_max)
+    }
+
+    fn refuses(&self, pattern: &'static str) -> Option<Error> {
+        Some(Error::unsupported(pattern))
+    }
+}
+
+/// Claims the least, and does more than that.
+#[derive(Clone)]
+pub(crate) struct Understated;
+
+impl Flaw for Understated {
+    fn capabilities(&self) -> Capabilities {
+        Minimal.capabilities()
+    }
+}
+
+/// Claims a pipeline and dead letters, and refuses them.
+#[derive(Clone)]
+pub(crate) struct Overstated(pub(crate) &'static str);
+
+impl Flaw for Overstated {
+    fn refuses(&self, pattern: &'static str) -> Option<Error> {
+        (pattern == self.0).then(|| Error::unsupported(pattern))
+    }
+}
+
+/// Refuses a pattern that is lacking, with an error of another kind.
+#[derive(Clone)]
+pub(crate) struct RefusesAsConfig(pub(crate) &'static str);
+
+impl Flaw for RefusesAsConfig {
+    fn capabilities(&self) -> Capabilities {
+        Minimal.capabilities()
+    }
+
+    fn refuses(&self, pattern: &'static str) -> Option<Error> {
+        let is_other = pattern == self.0;
+        let error = Error::new(ErrorKind::Config, "cannot open this");
+        Some(if is_other { error } else { Error::unsupported(pattern) })
+    }
+}
+
+/// Claims something else than memory has.
+#[derive(Clone)]
+pub(crate) struct Claims(pub(crate) fn(&mut Capabilities));
+
+impl Flaw for Claims {
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Sound.capabilities();
+        (self.0)(&mut capabilities);
+        capabilities
+    }
+}
+
+/// Claims a bound of bodies, and does not enforce it.
+#[derive(Clone)]
+pub(crate) struct BoundlessBodies;
+
+impl Flaw for BoundlessBodies {
+    fn limits(&self) -> Limits {
+        Limits { body_max: usize::MAX, ..Limits::default() }
+    }
+}
+
+/// Enforces no bound of headers.
+#[derive(Clone)]
+pub(crate) struct BoundlessHeaders;
+
+impl Flaw for BoundlessHeaders {
+    fn limits(&self) -> Limits {
+        Limits { headers_max: usize::MAX, header_bytes_max: usize::MAX, ..Limits::default() }
+    }
+}
+
+/// Makes every window as wide as it can be.
+#[derive(Clone)]
+pub(crate) struct IgnoresTheWindow;
+
+impl Flaw for IgnoresTheWindow {
+    fn window(&self, _: Window) -> Window {
+        Window::new(Window::MAX)
+    }
+}
+
+/// Makes every window as narrow as it can be.
+#[derive(Clone)]
+pub(crate) struct NarrowWindow;
+
+impl Flaw for NarrowWindow {
+    fn window(&self, _: Window) -> Window {
+        Window::new(1)
+    }
+}

@@ -1,0 +1,112 @@
+//! Halves of endpoint handles that change the messages through them.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use polywire_core::transport::{
+    Delivery, Inbound, Outbound, Outcome, Receipt, Receiver, Sender, Sending, Settle,
+};
+use polywire_core::{Message, Result};
+
+/// A sending half that sends the messages that `alter` makes of each: none, one, or several.
+pub(crate) fn altered(
+    inner: Sender,
+    alter: impl Fn(Message) -> Vec<Message> + Send + Sync + 'static,
+) -> Sender {
+    Sender::new(Altered { inner, alter })
+}
+
+struct Altered<A> {
+    inner: Sender,
+    alter: A,
+}
+
+impl<A: Fn(Message) -> Vec<Message> + Send + Sync + 'static> Outbound for Altered<A> {
+    fn send(&self, message: Message) -> Sending<'_> {
+        let messages = (self.alter)(message);
+        Sending::later(async move {
+            for message in messages {
+                self.inner.send(message).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A sending half that reports another result of each send.
+pub(crate) fn reported(
+    inner: Sender,
+    report: impl Fn(Result<()>) -> Result<()> + Send + Sync + 'static,
+) -> Sender {
+    Sender::new(Reported { inner, report })
+}
+
+struct Reported<R> {
+    inner: Sender,
+    report: R,
+}
+
+impl<R: Fn(Result<()>) -> Result<()> + Send + Sync + 'static> Outbound for Reported<R> {
+    fn send(&self, message: Message) -> Sending<'_> {
+        Sending::later(async move { (self.report)(self.inner.send(message).await) })
+    }
+}
+
+/// A receiving half that yields what `alter` makes of each item.
+pub(crate) fn received(
+    inner: Receiver,
+    alter: impl FnMut(Result<Delivery>) -> Result<Delivery> + Unpin + Send + 'static,
+) -> Receiver {
+    Receiver::new(Received { inner, alter })
+}
+
+struct Received<A> {
+    inner: Receiver,
+    alter: A,
+}
+
+impl<A: FnMut(Result<Delivery>) -> Result<Delivery> + Unpin> Stream for Received<A> {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = Pin::new(&mut self.inner).poll_next(cx);
+        next.map(|item| item.map(|item| (self.alter)(item)))
+    }
+}
+
+impl<A: FnMut(Result<Delivery>) -> Result<Delivery> + Unpin + Send + 'static> Inbound
+    for Received<A>
+{
+    fn stop(mut self: Pin<&mut Self>) {
+        self.inner.stop();
+    }
+}
+
+/// A receiving half whose deliveries are settled with the outcome that `alter` makes of each.
+pub(crate) fn settled(
+    inner: Receiver,
+    alter: impl Fn(Outcome) -> Outcome + Clone + Unpin + Send + Sync + 'static,
+) -> Receiver {
+    received(inner, move |item| {
+        item.map(|mut delivery| {
+            let receipt = std::mem::replace(&mut delivery.receipt, Receipt::none());
+            let settled = Settled { receipt: Mutex::new(Some(receipt)), alter: alter.clone() };
+            delivery.receipt = Receipt::new(Arc::new(settled), 0);
+            delivery
+        })
+    })
+}
+
+struct Settled<A> {
+    receipt: Mutex<Option<Receipt>>,
+    alter: A,
+}
+
+impl<A: Fn(Outcome) -> Outcome + Send + Sync + 'static> Settle for Settled<A> {
+    fn settle(&self, _: u64, outcome: Outcome) {
+        let receipt = self.receipt.lock().unwrap().take().unwrap();
+        receipt.settle((self.alter)(outcome));
+    }
+}

@@ -1,0 +1,165 @@
+//! A simulated network and broker, which carry out the hooks without a flaw.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use polywire_conformance::{Direction, Hook};
+use polywire_core::message::CallId;
+use polywire_core::transport::{Outbound, Outcome, Receipt, Receiver, Sender, Sending, Settle};
+use polywire_core::{Error, ErrorKind, Message};
+use tokio::sync::watch;
+
+use crate::halves::received;
+
+/// The state of the network. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Network {
+    state: Arc<watch::Sender<State>>,
+}
+
+/// The disturbances in force.
+#[derive(Clone, Copy, Default)]
+struct State {
+    /// True where messages vanish, by direction.
+    holes: [bool; 2],
+    is_impatient: bool,
+}
+
+/// The time that one in 32 pushes or publishes takes, so that a paused clock advances under a load.
+const LATENCY: Duration = Duration::from_millis(1);
+
+/// The time after which an impatient broker takes a delivery back.
+const HELD_MAX: Duration = Duration::from_secs(1);
+
+impl Network {
+    /// Every hook.
+    pub(crate) const HOOKS: [Hook; 8] = [
+        Hook::Sever,
+        Hook::BlackHole(Direction::ToServer),
+        Hook::BlackHole(Direction::ToClient),
+        Hook::CutMidFrame,
+        Hook::KillBroker,
+        Hook::FreezeBroker,
+        Hook::ImpatientBroker,
+        Hook::RestartBroker,
+    ];
+
+    /// Disturbs the network. Cuts and restarts lose nothing: memory has no connections.
+    pub(crate) fn disturb(&self, hook: Hook) {
+        self.state.send_modify(|state| match hook {
+            Hook::BlackHole(direction) => state.holes[direction as usize] = true,
+            Hook::KillBroker | Hook::FreezeBroker => state.holes = [true; 2],
+            Hook::ImpatientBroker => state.is_impatient = true,
+            _ => {}
+        });
+    }
+
+    /// Ends all disturbances.
+    pub(crate) fn heal(&self) {
+        self.state.send_replace(State::default());
+    }
+
+    /// The half of a requester. Messages into a hole wait, and fail once it is healed.
+    pub(crate) fn to_server(&self, sender: Sender) -> Sender {
+        self.link(sender, Direction::ToServer, None)
+    }
+
+    /// The half of a responder. Messages into a hole wait, and fail once it is healed.
+    pub(crate) fn to_client(&self, sender: Sender) -> Sender {
+        self.link(sender, Direction::ToClient, None)
+    }
+
+    /// The half of a pusher or a publisher.
+    pub(crate) fn one_way(&self, sender: Sender) -> Sender {
+        self.link(sender, Direction::ToServer, Some(AtomicU64::new(0)))
+    }
+
+    fn link(&self, sender: Sender, direction: Direction, sent: Option<AtomicU64>) -> Sender {
+        Sender::new(LinkedSender { sender, network: self.clone(), direction, sent })
+    }
+
+    fn swallows(&self, direction: Direction) -> bool {
+        self.state.borrow().holes[direction as usize]
+    }
+
+    /// The deliveries of a puller. An impatient broker takes back those that are held for too long.
+    pub(crate) fn deliveries(&self, receiver: Receiver) -> Receiver {
+        if !self.state.borrow().is_impatient {
+            return receiver;
+        }
+        received(receiver, |item| {
+            item.map(|mut delivery| {
+                let receipt = std::mem::replace(&mut delivery.receipt, Receipt::none());
+                let held = Arc::new(HeldReceipt(Mutex::new(Some(receipt))));
+                delivery.receipt = Receipt::new(held.clone(), 0);
+                tokio::spawn(async move {
+                    tokio::time::sleep(HELD_MAX).await;
+                    held.settle(0, Outcome::Requeue);
+                });
+                delivery
+            })
+        })
+    }
+}
+
+struct LinkedSender {
+    sender: Sender,
+    network: Network,
+    direction: Direction,
+    /// The number of messages, if some of them are to take time.
+    sent: Option<AtomicU64>,
+}
+
+impl Outbound for LinkedSender {
+    fn send(&self, message: Message) -> Sending<'_> {
+        if self.network.swallows(self.direction) {
+            return Sending::later(async {
+                let direction = self.direction as usize;
+                let mut state = self.network.state.subscribe();
+                let _ = state.wait_for(|state| !state.holes[direction]).await;
+                Err(Error::new(ErrorKind::Disconnected, "the message was swallowed"))
+            });
+        }
+        let count = self.sent.as_ref().map_or(0, |sent| sent.fetch_add(1, Ordering::Relaxed));
+        if count % 32 != 31 {
+            return self.sender.send(message);
+        }
+        Sending::later(async {
+            self.sender.send(message).await?;
+            tokio::time::sleep(LATENCY).await;
+            Ok(())
+        })
+    }
+
+    fn abandon(&self, call: CallId) {
+        self.sender.abandon(call);
+    }
+}
+
+/// A receipt that the consumer or the broker settles, whichever comes first.
+struct HeldReceipt(Mutex<Option<Receipt>>);
+
+impl Settle for HeldReceipt {
+    fn settle(&self, _: u64, outcome: Outcome) {
+        if let Some(receipt) = self.0.lock().unwrap().take() {
+            receipt.settle(outcome);
+        }
+    }
+}
+
+/// A disturbance that a flaw waits for. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Disturbed(Arc<AtomicBool>);
+
+impl Disturbed {
+    /// Returns true once the network was disturbed.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Records a disturbance.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,77 @@
+//! The transport of a broken backend: memory, a flaw, and the network around both.
+
+use polywire_core::transport::{
+    DeadLetterQueue, DeadLetterSource, Filters, Receiver, Sender, Subscription,
+};
+use polywire_core::{Address, Capabilities, Memory, Result, Transport, Window};
+
+use crate::flaw::{Flaw, Halves};
+use crate::network::Network;
+
+/// A transport in memory, with a flaw.
+pub(crate) struct BrokenTransport<F> {
+    pub(crate) memory: Memory,
+    pub(crate) flaw: F,
+    pub(crate) network: Network,
+}
+
+impl<F: Flaw> BrokenTransport<F> {
+    fn check(&self, pattern: &'static str) -> Result<()> {
+        self.flaw.refuses(pattern).map_or(Ok(()), Err)
+    }
+}
+
+impl<F: Flaw> Transport for BrokenTransport<F> {
+    fn capabilities(&self) -> Capabilities {
+        self.flaw.capabilities()
+    }
+
+    async fn requester(&self, service: &Address) -> Result<Halves> {
+        let (requests, replies) = self.flaw.calling(self.memory.requester(service).await?);
+        Ok((self.network.to_server(requests), replies))
+    }
+
+    async fn responder(&self, service: &Address, window: Window) -> Result<Halves> {
+        let halves = self.memory.responder(service, self.flaw.window(window)).await?;
+        let (replies, requests) = self.flaw.serving(halves);
+        Ok((self.network.to_client(replies), requests))
+    }
+
+    async fn pusher(&self, queue: &Address) -> Result<Sender> {
+        self.check("pipeline")?;
+        let sender = self.flaw.pushing(self.memory.pusher(queue).await?);
+        Ok(self.flaw.pushing_locally(self.network.one_way(sender)))
+    }
+
+    async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
+        self.check("pipeline")?;
+        let receiver = self.memory.puller(queue, self.flaw.window(window)).await?;
+        Ok(self.network.deliveries(self.flaw.pulling(receiver)))
+    }
+
+    async fn publisher(&self, channel: &Address) -> Result<Sender> {
+        self.check("pubsub")?;
+        let sender = self.flaw.pushing(self.memory.publisher(channel).await?);
+        Ok(self.flaw.publishing_locally(self.network.one_way(sender)))
+    }
+
+    async fn subscriber(
+        &self,
+        channel: &Address,
+        subscription: Subscription,
+    ) -> Result<(Receiver, Filters)> {
+        self.check("pubsub")?;
+        let subscription = self.flaw.subscription(subscription);
+        let (receiver, filters) = self.memory.subscriber(channel, subscription).await?;
+        Ok(self.flaw.subscribing(receiver, filters))
+    }
+
+    async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
+        self.check("dead_letters")?;
+        Ok(self.flaw.dead_letters(self.memory.dead_letters(source).await?))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.flaw.close(&self.memory).await
+    }
+}

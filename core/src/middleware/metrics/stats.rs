@@ -1,0 +1,75 @@
+//! Export of statistics as metrics.
+
+use metrics::counter;
+
+use crate::rpc::{ClientStats, ServerStats};
+use crate::worker::WorkStats;
+
+/// Sets counters with one label to absolute values.
+fn set<const N: usize>(label: &'static str, value: &str, counts: [(&'static str, u64); N]) {
+    for (name, count) in counts {
+        counter!(name, label => value.to_owned()).absolute(count);
+    }
+}
+
+impl ClientStats {
+    /// Records the counts of a client of `service` through the `metrics` facade.
+    ///
+    /// Call the method before each export of the metrics.
+    pub fn record(&self, service: &str) {
+        set(
+            "service",
+            service,
+            [
+                ("polywire_client_late_replies_total", self.late_replies),
+                ("polywire_client_bad_replies_total", self.bad_replies),
+            ],
+        );
+    }
+}
+
+impl ServerStats {
+    /// Records the counts of a server of `service` through the `metrics` facade.
+    ///
+    /// Call the method before each export of the metrics.
+    pub fn record(&self, service: &str) {
+        set(
+            "service",
+            service,
+            [
+                ("polywire_server_answered_total", self.answered),
+                ("polywire_server_panicked_total", self.panicked),
+                ("polywire_server_expired_total", self.expired),
+                ("polywire_server_rejected_total", self.rejected),
+                ("polywire_server_refused_total", self.refused),
+                ("polywire_server_undelivered_total", self.undelivered),
+                ("polywire_server_duplicates_total", self.duplicates),
+                ("polywire_server_cancelled_total", self.cancelled),
+                ("polywire_server_declined_total", self.declined),
+                ("polywire_server_answered_early_total", self.answered_early),
+                ("polywire_server_failed_late_total", self.failed_late),
+            ],
+        );
+    }
+}
+
+impl WorkStats {
+    /// Records the counts of a worker of the queue `name`, or of a listener of the channel `name`,
+    /// through the `metrics` facade.
+    ///
+    /// Call the method before each export of the metrics.
+    pub fn record(&self, name: &str) {
+        set(
+            "name",
+            name,
+            [
+                ("polywire_work_done_total", self.done),
+                ("polywire_work_retried_total", self.retried),
+                ("polywire_work_discarded_total", self.discarded),
+                ("polywire_work_dead_lettered_total", self.dead_lettered),
+                ("polywire_work_panicked_total", self.panicked),
+                ("polywire_work_rejected_total", self.rejected),
+            ],
+        );
+    }
+}
