@@ -5,12 +5,12 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::Limits;
 
-use crate::url::Target;
+use crate::url::ParsedUrl;
 use crate::wire::{Native, Wire};
 
 /// Reads a URL.
 pub fn url(text: &str) {
-    let _ = Target::parse(text);
+    let _ = ParsedUrl::parse(text);
 }
 
 /// Reads a delivery with such properties and headers as each kind of message.

@@ -22,9 +22,9 @@ use self::returns::Mark;
 use self::signature::Signature;
 use self::window::Window;
 use crate::bounds::Bounds;
+use crate::connection::supervised::SupervisedConnection;
 use crate::error::failed;
 use crate::lines::Parcel;
-use crate::session::Session;
 use crate::wire::Publishing;
 
 /// A channel in confirm mode, and the task that takes its confirms. It does not come back.
@@ -55,11 +55,11 @@ impl Line {
     /// Opens a line that has so much on its way at most, and tells `room` when there is less. It
     /// sends nothing before it has a [signature](Self::sign_with).
     pub(crate) async fn open(
-        session: &Session,
+        session: &SupervisedConnection,
         unconfirmed: Bounds,
         room: Arc<Notify>,
     ) -> Result<Arc<Self>> {
-        let (channel, connection) = session.channel_to_publish().await?;
+        let (channel, connection) = session.channel_with_status().await?;
         let frame_max = session.frame_max();
         let confirms = channel.confirm_select(ConfirmSelectOptions::default()).await;
         confirms.map_err(|error| failed("cannot turn confirms on", error))?;

@@ -22,14 +22,14 @@ use self::held::Held;
 pub(crate) use self::parcel::Parcel;
 use self::parcel::Told;
 use self::ticket::{Outlook, Ticket, until};
-use crate::backoff::Backoff;
 use crate::bounds::Bounds;
 use crate::config::Config;
-use crate::error::{closed, lock, lost_on_the_way};
+use crate::connection::backoff::Backoff;
+use crate::connection::supervised::SupervisedConnection;
+use crate::consuming::replies::ReplyConsumer;
+use crate::error::{closed, lock, lost_unconfirmed};
 use crate::line::signature::Signature;
 use crate::line::{Line, Readiness};
-use crate::requester::Mailroom;
-use crate::session::Session;
 use crate::wire::Publishing;
 
 /// Publishes on one line after the other, and waits for confirms.
@@ -62,19 +62,23 @@ impl Lines {
     /// Opens a line, and keeps one open from then on. With a mailroom, replies come in over it,
     /// too.
     pub(crate) async fn open(
-        session: Arc<Session>,
+        session: Arc<SupervisedConnection>,
         config: &Config,
-        mailroom: Option<Arc<Mailroom>>,
+        mailroom: Option<Arc<ReplyConsumer>>,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { line: None, held: Held::new(config.held), end: None }),
+            state: Mutex::new(State {
+                line: None,
+                held: Held::new(config.publish_buffer),
+                end: None,
+            }),
             exchanges: Exchanges::default(),
             room: Arc::default(),
             connect_timeout: config.connect_timeout,
             confirm_timeout: config.confirm_timeout,
         });
-        let identifies = config.identifies().then_some(config.confirm_timeout);
-        let unconfirmed = config.unconfirmed;
+        let identifies = config.sends_user_id().then_some(config.confirm_timeout);
+        let unconfirmed = config.unconfirmed_max;
         let keeper = Keeper { session, shared: shared.clone(), mailroom, identifies, unconfirmed };
         let first = keeper.open().await?;
         shared.use_line(&first);
@@ -182,7 +186,7 @@ impl Shared {
             since = Instant::now();
         }
         match until(since + self.confirm_timeout, &mut told).await {
-            Some(outcome) => outcome.unwrap_or_else(|_| Err(lost_on_the_way())),
+            Some(outcome) => outcome.unwrap_or_else(|_| Err(lost_unconfirmed())),
             None => Err(unconfirmed().with("seconds", self.confirm_timeout.as_secs())),
         }
     }
@@ -198,7 +202,7 @@ impl Shared {
         let over = deadline.map_or(since + self.confirm_timeout, Deadline::instant);
         for limit in [over.min(since + self.connect_timeout), over] {
             if let Some(outcome) = until(limit, &mut *told).await {
-                return Some(outcome.unwrap_or_else(|_| Err(lost_on_the_way())));
+                return Some(outcome.unwrap_or_else(|_| Err(lost_unconfirmed())));
             }
             match ticket.look(limit == over) {
                 Outlook::Held => {}
@@ -246,10 +250,10 @@ fn unconfirmed() -> Error {
 
 /// Opens a line whenever the last one is lost, until the broker refuses us for good.
 struct Keeper {
-    session: Arc<Session>,
+    session: Arc<SupervisedConnection>,
     shared: Arc<Shared>,
     /// Whose replies come in over the line.
-    mailroom: Option<Arc<Mailroom>>,
+    mailroom: Option<Arc<ReplyConsumer>>,
     /// How long to wait until the broker says whether it takes our name; `None` if nothing says
     /// it.
     identifies: Option<Duration>,
@@ -263,10 +267,10 @@ impl Keeper {
             tracing::debug!("nothing more can be published on this channel");
             lock(&self.shared.state).line = None;
             if let Some(mailroom) = &self.mailroom {
-                mailroom.lose_replies();
+                mailroom.fail_direct_calls();
             }
             drop(line);
-            self.session.suspect();
+            self.session.check_now();
             let mut backoff = Backoff::new();
             line = loop {
                 match self.session.unless_lost(self.open()).await {
@@ -289,7 +293,15 @@ impl Keeper {
         // way.
         self.shared.exchanges.declare(&self.session).await?;
         if let Some(mailroom) = &self.mailroom {
-            mailroom.take_in_over(&line).await?;
+            let reading = mailroom.consume_direct(line.channel()).await?;
+            let served = Arc::downgrade(&line);
+            let reader = tokio::spawn(async move {
+                reading.await;
+                if let Some(line) = served.upgrade() {
+                    line.lose();
+                }
+            });
+            line.own(reader.abort_handle());
         }
         // Last, for a broker that runs out of memory takes nothing more of a connection once
         // something was published.
@@ -302,7 +314,7 @@ impl Keeper {
 
     /// Sends what is held on its way when there is room, until the line is lost.
     async fn feed(&self, line: &Line) {
-        let mut flow = self.session.flow();
+        let mut flow = self.session.flow_changes();
         let lost = line.lost();
         tokio::pin!(lost);
         loop {

@@ -6,25 +6,25 @@ use polywire_core::transport::{Outbound, Sender, Sending};
 use polywire_core::{Address, Message, Result};
 
 use crate::lines::Exchange;
-use crate::transport::Inner;
+use crate::shared::Shared;
 use crate::wire::{Native, Publishing, Wire};
 
 /// Opens the publishing end of `channel`, whose exchange is there when this returns.
-pub(crate) async fn open(transport: &Arc<Inner>, channel: &Address) -> Result<Sender> {
-    let exchange = transport.lines.exchange(Native.event_exchange(channel)?);
+pub(crate) async fn open(transport: &Arc<Shared>, channel: &Address) -> Result<Sender> {
+    let exchange = transport.publisher.exchange(Native.event_exchange(channel)?);
     let events = Events { transport: transport.clone(), exchange };
     events.declare().await?;
     Ok(Sender::new(events))
 }
 
 struct Events {
-    transport: Arc<Inner>,
+    transport: Arc<Shared>,
     exchange: Arc<Exchange>,
 }
 
 impl Outbound for Events {
     fn send(&self, message: Message) -> Sending<'_> {
-        let event = self.transport.check(&message);
+        let event = self.transport.check_message(&message);
         let persistent = self.transport.config.persistent;
         let event =
             event.and_then(|()| Native.encode_event(&self.exchange.name, message, persistent));
@@ -33,7 +33,7 @@ impl Outbound for Events {
                 Sending::later(self.declare_and_publish(event))
             }
             // Published here and now, so that events are in the order in which they were published.
-            Ok(event) => self.transport.lines.publish(event, None),
+            Ok(event) => self.transport.publisher.publish(event, None),
             Err(error) => Sending::ready(Err(error)),
         }
     }
@@ -41,12 +41,12 @@ impl Outbound for Events {
 
 impl Events {
     async fn declare_and_publish(&self, event: Publishing) -> Result<()> {
-        self.transport.in_connect_time(self.declare()).await?;
-        self.transport.lines.publish(event, None).await
+        self.transport.within_connect_timeout(self.declare()).await?;
+        self.transport.publisher.publish(event, None).await
     }
 
     /// Over the connection that the broker does not block.
     async fn declare(&self) -> Result<()> {
-        self.exchange.declare(&self.transport.consuming).await
+        self.exchange.declare(&self.transport.consuming_connection).await
     }
 }

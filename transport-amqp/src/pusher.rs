@@ -6,23 +6,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use polywire_core::transport::{Outbound, Sender, Sending};
 use polywire_core::{Address, ErrorKind, Message, Result};
 
-use crate::error::full;
-use crate::topology::Queue;
-use crate::transport::Inner;
+use crate::error::queue_full;
+use crate::shared::Shared;
+use crate::topology::queue::QueueSpec;
 use crate::unique::unique;
 use crate::wire::{Native, Publishing, Wire};
 
 /// Opens the pushing end of `queue`, which is there when this returns.
-pub(crate) async fn open(transport: &Arc<Inner>, queue: &Address) -> Result<Sender> {
-    let queue = transport.config.queues.kept(Native.job_queue(queue)?);
+pub(crate) async fn open(transport: &Arc<Shared>, queue: &Address) -> Result<Sender> {
+    let queue = transport.config.queues.queue(Native.job_queue(queue)?);
     declare(transport, &queue).await?;
     let (prefix, last) = (unique(), AtomicU64::new(0));
     Ok(Sender::new(Jobs { transport: transport.clone(), queue, prefix, last }))
 }
 
 struct Jobs {
-    transport: Arc<Inner>,
-    queue: Queue,
+    transport: Arc<Shared>,
+    queue: QueueSpec,
     /// What the ids of its jobs begin with.
     prefix: u128,
     last: AtomicU64,
@@ -30,9 +30,9 @@ struct Jobs {
 
 impl Outbound for Jobs {
     fn send(&self, message: Message) -> Sending<'_> {
-        let Inner { config, lines, .. } = &*self.transport;
+        let Shared { config, publisher, .. } = &*self.transport;
         let id = format!("{:032x}-{}", self.prefix, self.last.fetch_add(1, Ordering::Relaxed));
-        let job = self.transport.check(&message);
+        let job = self.transport.check_message(&message);
         let job =
             job.and_then(|()| Native.encode_job(&self.queue.name, &id, message, config.persistent));
         let job = match job {
@@ -41,14 +41,14 @@ impl Outbound for Jobs {
         };
         // Published here and now, so that jobs are in the queue in the order in which they were
         // pushed.
-        let sending = lines.publish(job.clone(), None);
+        let sending = publisher.publish(job.clone(), None);
         Sending::later(async move {
             match sending.await {
                 Err(error) if error.kind() == ErrorKind::Unroutable => {
                     publish_again(&self.transport, &self.queue, job).await
                 }
-                Err(error) if self.queue.options.rejects() => {
-                    Err(full(self.queue.name.as_str(), error))
+                Err(error) if self.queue.options.rejects_overflow() => {
+                    Err(queue_full(self.queue.name.as_str(), error))
                 }
                 outcome => outcome,
             }
@@ -57,13 +57,13 @@ impl Outbound for Jobs {
 }
 
 /// Makes the queue again, which somebody has deleted, and publishes into it.
-async fn publish_again(transport: &Inner, queue: &Queue, job: Publishing) -> Result<()> {
+async fn publish_again(transport: &Shared, queue: &QueueSpec, job: Publishing) -> Result<()> {
     tracing::debug!(queue = %queue.name, "the queue is gone; making it again");
-    transport.in_connect_time(declare(transport, queue)).await?;
-    transport.lines.publish(job, None).await
+    transport.within_connect_timeout(declare(transport, queue)).await?;
+    transport.publisher.publish(job, None).await
 }
 
 /// Makes the queue, over the connection that the broker does not block.
-async fn declare(transport: &Inner, queue: &Queue) -> Result<()> {
-    queue.declare(&transport.consuming.channel().await?).await
+async fn declare(transport: &Shared, queue: &QueueSpec) -> Result<()> {
+    queue.declare(&transport.consuming_connection.channel().await?).await
 }

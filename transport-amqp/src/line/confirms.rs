@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::returns::{Confirm, Fate, Mark, Returns, Verdict};
 use super::window::Window;
-use crate::error::{lock, lost_on_the_way, too_large, unroutable};
+use crate::error::{lock, lost_unconfirmed, too_large, unroutable};
 
 /// A message on its way: written, then confirmed.
 pub(super) struct Publication {
@@ -224,7 +224,7 @@ fn read(
                 .unsent();
             (Verdict::Lost(error.with("size", size).with("limit", limit)), None)
         }
-        Err(error) => (Verdict::Lost(lost_on_the_way().with_source(error)), None),
+        Err(error) => (Verdict::Lost(lost_unconfirmed().with_source(error)), None),
     }
 }
 

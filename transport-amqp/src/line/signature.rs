@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::error::{end_of_channel, failed};
-use crate::session::Session;
+use crate::connection::supervised::SupervisedConnection;
+use crate::error::{channel_error, failed};
 
 /// The name that what is published on a line is signed with.
 ///
@@ -40,7 +40,11 @@ impl Signature {
     ///
     /// Under an alarm the broker answers when that is over, and takes nothing else that comes on
     /// the same connection.
-    pub(crate) fn ask_for(session: Arc<Session>, limit: Duration, settled: Arc<Notify>) -> Self {
+    pub(crate) fn ask_for(
+        session: Arc<SupervisedConnection>,
+        limit: Duration,
+        settled: Arc<Notify>,
+    ) -> Self {
         let user = Arc::new(OnceLock::new());
         let asking = ask(session, limit, user.clone(), settled);
         // It ends with the line.
@@ -67,7 +71,7 @@ impl Drop for Signature {
 }
 
 async fn ask(
-    session: Arc<Session>,
+    session: Arc<SupervisedConnection>,
     limit: Duration,
     user: Arc<OnceLock<Option<ShortString>>>,
     settled: Arc<Notify>,
@@ -85,8 +89,11 @@ async fn ask(
 }
 
 /// The name, if the broker takes it.
-async fn taken_name(session: &Session, limit: Duration) -> Result<Option<ShortString>> {
-    let (channel, connection) = session.channel_to_publish().await?;
+async fn taken_name(
+    session: &SupervisedConnection,
+    limit: Duration,
+) -> Result<Option<ShortString>> {
+    let (channel, connection) = session.channel_with_status().await?;
     let Ok(name) = ShortString::try_new(connection.username()) else { return Ok(None) };
     let mut asking = pin!(publish_as(&channel, name.clone()));
     let answer = loop {
@@ -107,7 +114,7 @@ async fn taken_name(session: &Session, limit: Duration) -> Result<Option<ShortSt
             let _ = channel.close(200, "done".into()).await;
             Ok(Some(name))
         }
-        Err(error) if matches!(end_of_channel(&error), Some(PRECONDITIONFAILED)) => {
+        Err(error) if matches!(channel_error(&error), Some(PRECONDITIONFAILED)) => {
             tracing::info!(%name, "the broker knows us by another name, so what is sent says none");
             Ok(None)
         }

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, Weak};
 use lapin::types::ShortString;
 use polywire_core::{ErrorKind, Result};
 
+use crate::connection::supervised::SupervisedConnection;
 use crate::error::lock;
-use crate::session::Session;
-use crate::topology::declare_exchange;
+use crate::topology::exchange::declare_exchange;
 
 /// An exchange that somebody publishes to.
 pub(crate) struct Exchange {
@@ -24,7 +24,7 @@ impl Exchange {
     }
 
     /// Makes it, or finds it as it should be.
-    pub(crate) async fn declare(&self, session: &Session) -> Result<()> {
+    pub(crate) async fn declare(&self, session: &SupervisedConnection) -> Result<()> {
         declare_exchange(&session.channel().await?, &self.name).await?;
         self.is_doubtful.store(false, Ordering::Relaxed);
         Ok(())
@@ -46,7 +46,7 @@ impl Exchanges {
 
     /// Makes them all. One that cannot be made is for its publisher to find out, and holds up
     /// nobody else.
-    pub(super) async fn declare(&self, session: &Session) -> Result<()> {
+    pub(super) async fn declare(&self, session: &SupervisedConnection) -> Result<()> {
         let all: Vec<_> = lock(&self.0).iter().filter_map(Weak::upgrade).collect();
         for exchange in all {
             match exchange.declare(session).await {

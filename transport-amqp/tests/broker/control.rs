@@ -48,8 +48,7 @@ async fn abandoned_while_it_waits(url: String) {
 }
 
 async fn direct_mode(url: String) {
-    let direct =
-        Amqp::builder(&url).unwrap().reply_mode(ReplyMode::Direct).connect().await.unwrap();
+    let direct = Amqp::builder(&url).unwrap().reply_mode(ReplyMode::Direct).build().await.unwrap();
     assert!(!direct.capabilities().cancellation && direct.capabilities().declining);
     let amqp = Amqp::connect(&url).await.unwrap();
     let gate = Arc::new(Semaphore::new(0));

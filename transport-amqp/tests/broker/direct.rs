@@ -38,7 +38,7 @@ async fn direct_replies_need_no_queue() {
 
 async fn cut_fails_direct_calls_at_once(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
-    let calling = builder.reply_mode(ReplyMode::Direct).connect().await.unwrap();
+    let calling = builder.reply_mode(ReplyMode::Direct).build().await.unwrap();
     let serving = Amqp::connect(&url).await.unwrap();
     let gate = Arc::new(Semaphore::new(0));
     let server = serve_gated(&serving, "cut.off", &gate).await;
@@ -57,7 +57,7 @@ async fn cut_fails_direct_calls_at_once(url: String) {
 }
 
 async fn unroutable_direct_calls_fail_at_once(url: String) {
-    let amqp = Amqp::builder(&url).unwrap().reply_mode(ReplyMode::Direct).connect().await.unwrap();
+    let amqp = Amqp::builder(&url).unwrap().reply_mode(ReplyMode::Direct).build().await.unwrap();
     let outcome = client(&amqp, "nobody.direct").await.call::<u32>("double", &1).await;
     assert_eq!(outcome.unwrap_err().kind(), Some(ErrorKind::Unroutable));
 }

@@ -4,7 +4,7 @@ use lapin::ExchangeKind;
 use lapin::options::ExchangeDeclareOptions;
 use lapin::types::FieldTable;
 use libtest_mimic::Trial;
-use polywire_amqp::{Amqp, Change, QueueKind};
+use polywire_amqp::{Amqp, ConnectionChange, QueueKind};
 use polywire_codec::MessagePack;
 use polywire_core::{ErrorKind, Event, Group, Publisher, Subscriber, Transport};
 use polywire_rabbitmq_node::Node;
@@ -41,7 +41,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 async fn durable_group_collects_while_away(url: String) {
     for (channel, kind) in [("classic", QueueKind::Classic), ("quorum", QueueKind::Quorum)] {
-        let amqp = Amqp::builder(&url).unwrap().queue_kind(kind).connect().await.unwrap();
+        let amqp = Amqp::builder(&url).unwrap().queue_kind(kind).build().await.unwrap();
         let group = || Group::new("billing").unwrap().durable();
         let member =
             Subscriber::<u32>::bind(&amqp, channel, MessagePack).filter("*.paid").group(group());
@@ -79,7 +79,7 @@ async fn filter_that_a_group_dropped_stays_dropped() {
     let mut restored = 0;
     while restored < 2 {
         let change = timeout(PATIENCE, events.next()).await.unwrap().unwrap().change;
-        restored += u32::from(matches!(change, Change::Restored { .. }));
+        restored += u32::from(matches!(change, ConnectionChange::Restored { .. }));
     }
     let publisher = publisher(&one, "filters").await;
     // One event at least is given after the reconnect, so that the queue is bound again by then, if
@@ -98,7 +98,7 @@ async fn event_given_back_keeps_its_topic_and_counts(url: String) {
     for (channel, kind) in
         [("again.classic", QueueKind::Classic), ("again.quorum", QueueKind::Quorum)]
     {
-        let amqp = Amqp::builder(&url).unwrap().queue_kind(kind).connect().await.unwrap();
+        let amqp = Amqp::builder(&url).unwrap().queue_kind(kind).build().await.unwrap();
         let group = Group::new("workers").unwrap();
         let mut member =
             Subscriber::<u32>::bind(&amqp, channel, MessagePack).group(group).await.unwrap();
@@ -187,8 +187,7 @@ async fn deleted_own_queue_is_told_and_made_again() {
 
 async fn subscribers_outlive_a_killed_broker() {
     let node = Node::start().unwrap();
-    let amqp =
-        Amqp::builder(&node.url()).unwrap().connect_timeout(PATIENCE).connect().await.unwrap();
+    let amqp = Amqp::builder(&node.url()).unwrap().connect_timeout(PATIENCE).build().await.unwrap();
     let publisher = publisher(&amqp, "weather").await;
     let mut subscriber = subscriber(&amqp, "weather", &["a.#"]).await;
     let filters = subscriber.filters();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use libtest_mimic::Trial;
-use polywire_amqp::{Amqp, Change, ConnectionEvents};
+use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvents};
 use polywire_codec::MessagePack;
 use polywire_core::{CallError, ErrorKind, Publisher, Puller, Pusher, Transport};
 use polywire_rabbitmq_node::Node;
@@ -126,7 +126,7 @@ async fn blocked_transport_closes_in_time() {
 async fn connection_made_under_an_alarm_holds() {
     let node = Node::start().unwrap();
     let (proxy, builder) = through_proxy(&node.url()).await;
-    let amqp = builder.connect().await.unwrap();
+    let amqp = builder.build().await.unwrap();
     let publisher = |channel| Publisher::connect(&amqp, channel, MessagePack).timeout(PATIENCE);
     let (one, other) = (publisher("one").await.unwrap(), publisher("other").await.unwrap());
     let client = client(&amqp, "unreached").await;
@@ -179,16 +179,19 @@ pub(crate) fn calm(node: &Node) {
 
 pub(crate) async fn blocked(events: &mut ConnectionEvents) {
     let mut event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
-    while matches!(event.change, Change::Connected { .. }) {
+    while matches!(event.change, ConnectionChange::Connected { .. }) {
         event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
     }
-    assert_eq!(event.purpose, polywire_amqp::Purpose::Publishing);
-    assert!(matches!(&event.change, Change::Blocked(why) if why.contains("memory")), "{event:?}");
+    assert_eq!(event.role, polywire_amqp::ConnectionRole::Publishing);
+    assert!(
+        matches!(&event.change, ConnectionChange::Blocked(why) if why.contains("memory")),
+        "{event:?}"
+    );
 }
 
 async fn unblocked(events: &mut ConnectionEvents) {
     while !matches!(
         timeout(PATIENCE, events.next()).await.unwrap().unwrap().change,
-        Change::Unblocked
+        ConnectionChange::Unblocked
     ) {}
 }

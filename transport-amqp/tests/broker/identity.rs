@@ -57,7 +57,7 @@ async fn handler_is_told_which_user_sent_it() {
         assert_eq!(sender(event.context()), user);
     }
     let silent =
-        Amqp::builder(&url_of(&node, "alice")).unwrap().identify(false).connect().await.unwrap();
+        Amqp::builder(&url_of(&node, "alice")).unwrap().send_user_id(false).build().await.unwrap();
     assert!(!silent.capabilities().security);
     assert_eq!(asked(&silent, "whoami").await, "nobody");
 }
@@ -136,7 +136,7 @@ async fn changed_user_is_told() {
         let user = *shared.lock().unwrap();
         async move { Ok(Credentials::new(user, "secret")) }
     });
-    let amqp = builder.connect().await.unwrap();
+    let amqp = builder.build().await.unwrap();
     let pusher = pusher(&amqp, "changing").await;
     pusher.push(&1).await.unwrap();
     let job = next(&mut jobs).await;

@@ -71,7 +71,7 @@ async fn attempts_are_counted_on_both_kinds_of_queue(url: String) {
     for (queue, kind) in
         [("counted.classic", QueueKind::Classic), ("counted.quorum", QueueKind::Quorum)]
     {
-        let amqp = Amqp::builder(&url).unwrap().queue_kind(kind).connect().await.unwrap();
+        let amqp = Amqp::builder(&url).unwrap().queue_kind(kind).build().await.unwrap();
         pusher(&amqp, queue).await.push(&1).await.unwrap();
         let mut puller = puller(&amqp, queue, 1).await;
         for attempt in 1..=4 {
@@ -229,7 +229,7 @@ async fn puller_given_up_while_it_opens_holds_nothing(url: String) {
     let amqp = Amqp::connect(&url).await.unwrap();
     pusher(&amqp, "given.up.early").await.push(&1).await.unwrap();
     let (proxy, builder) = through_proxy(&url).await;
-    let far = builder.connect().await.unwrap();
+    let far = builder.build().await.unwrap();
     proxy.delay(Duration::from_millis(500));
     let opening = Puller::<u32>::bind(&far, "given.up.early", MessagePack);
     // The broker has delivered the job before it is known here that it takes this for a consumer.
@@ -274,7 +274,7 @@ async fn late_acknowledgement_costs_the_channel_alone() {
     );
     let node = node.unwrap();
     // On a machine that does much else, a connection is not to be lost for another reason.
-    let amqp = Amqp::builder(&node.url()).unwrap().heartbeat(PATIENCE).connect().await.unwrap();
+    let amqp = Amqp::builder(&node.url()).unwrap().heartbeat(PATIENCE).build().await.unwrap();
     let pusher = pusher(&amqp, "slow").await;
     let mut puller = puller(&amqp, "slow", 1).await;
     let connections = || node.ctl(&["list_connections", "pid"]).unwrap();
@@ -295,7 +295,7 @@ async fn late_acknowledgement_costs_the_channel_alone() {
 }
 
 async fn quorum(node: &Node) -> Amqp {
-    Amqp::builder(&node.url()).unwrap().queue_kind(QueueKind::Quorum).connect().await.unwrap()
+    Amqp::builder(&node.url()).unwrap().queue_kind(QueueKind::Quorum).build().await.unwrap()
 }
 
 async fn job_given_back_before_a_close_is_there_once(url: String) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use polywire_amqp::{Amqp, Change, ConnectionEvent, Credentials, Purpose};
+use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvent, ConnectionRole, Credentials};
 use polywire_codec::MessagePack;
 use polywire_core::{CallError, Client, ErrorKind, Server};
 use polywire_rabbitmq_node::Node;
@@ -41,14 +41,14 @@ async fn lost_broker_is_replaced_by_the_next_one() {
     first.kill().unwrap();
     let mut restored = Vec::new();
     while restored.len() < 2 {
-        let ConnectionEvent { purpose, change, .. } = events.next().await.unwrap();
+        let ConnectionEvent { role, change, .. } = events.next().await.unwrap();
         match change {
-            Change::Lost(error) => assert_eq!(error.kind(), ErrorKind::Disconnected),
-            Change::Restored { port, .. } => {
+            ConnectionChange::Lost(error) => assert_eq!(error.kind(), ErrorKind::Disconnected),
+            ConnectionChange::Restored { port, .. } => {
                 assert_eq!(port, second.port());
-                restored.push(purpose);
+                restored.push(role);
             }
-            Change::Connected { port, .. } => assert_eq!(port, first_port),
+            ConnectionChange::Connected { port, .. } => assert_eq!(port, first_port),
             other => panic!("{other:?}"),
         }
     }
@@ -79,7 +79,7 @@ async fn changed_password_is_asked_for_again() {
         let password = *shared.lock().unwrap();
         async move { Ok(Credentials::new("guest", password)) }
     });
-    let amqp = builder.connect().await.unwrap();
+    let amqp = builder.build().await.unwrap();
     let mut events = amqp.events();
     let _server = serve(&amqp, "rotated").await;
     node.ctl(&["change_password", "guest", "changed"]).unwrap();
@@ -87,8 +87,10 @@ async fn changed_password_is_asked_for_again() {
     node.ctl(&["close_all_connections", "rotation"]).unwrap();
     let mut restored = 0;
     while restored < 2 {
-        restored +=
-            u32::from(matches!(events.next().await.unwrap().change, Change::Restored { .. }));
+        restored += u32::from(matches!(
+            events.next().await.unwrap().change,
+            ConnectionChange::Restored { .. }
+        ));
     }
     assert_eq!(client(&amqp, "rotated").await.call::<u32>("double", &2).await.unwrap(), 4);
 }
@@ -96,14 +98,14 @@ async fn changed_password_is_asked_for_again() {
 async fn refused_user_is_not_retried_for_ever() {
     let node = Node::start().unwrap();
     let builder = Amqp::builder(&node.url()).unwrap().give_up_after(Duration::from_secs(1));
-    let amqp = builder.connect().await.unwrap();
+    let amqp = builder.build().await.unwrap();
     let mut events = amqp.events();
     let client = client(&amqp, "nobody").await;
     node.ctl(&["change_password", "guest", "changed"]).unwrap();
     node.ctl(&["close_all_connections", "rotation"]).unwrap();
     let mut refused = 0;
     while refused < 2 {
-        if let Change::Refused(error) = events.next().await.unwrap().change {
+        if let ConnectionChange::Refused(error) = events.next().await.unwrap().change {
             assert_eq!(error.kind(), ErrorKind::Denied);
             assert_eq!(error.detail("port"), Some(node.port().to_string().as_str()));
             refused += 1;
@@ -120,7 +122,7 @@ async fn refused_user_is_not_retried_for_ever() {
 async fn calls_whose_replies_are_refused_fail_at_once() {
     let node = Node::start().unwrap();
     let builder = Amqp::builder(&node.url()).unwrap().give_up_after(Duration::from_millis(100));
-    let amqp = builder.connect().await.unwrap();
+    let amqp = builder.build().await.unwrap();
     let mut events = amqp.events();
     let gate = Arc::new(Semaphore::new(0));
     let servers = Amqp::connect(&node.url()).await.unwrap();
@@ -132,12 +134,13 @@ async fn calls_whose_replies_are_refused_fail_at_once() {
     let process = consumer_with_reply_queue(&node);
     node.ctl(&["close_connection", &process, "rotation"]).unwrap();
     let refusal = loop {
-        let ConnectionEvent { purpose, change, .. } = events.next().await.unwrap();
+        let ConnectionEvent { role, change, .. } = events.next().await.unwrap();
         assert!(
-            purpose == Purpose::Consuming || matches!(change, Change::Connected { .. }),
+            role == ConnectionRole::Consuming
+                || matches!(change, ConnectionChange::Connected { .. }),
             "{change:?}"
         );
-        if let Change::Refused(error) = change {
+        if let ConnectionChange::Refused(error) = change {
             break error;
         }
     };

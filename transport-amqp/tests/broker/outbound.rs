@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use libtest_mimic::Trial;
-use polywire_amqp::{Amqp, AmqpBuilder, Change, ConnectionEvents, Purpose};
+use polywire_amqp::{Amqp, AmqpBuilder, ConnectionChange, ConnectionEvents, ConnectionRole};
 use polywire_codec::MessagePack;
 use polywire_conformance::{Direction, Proxy};
 use polywire_core::message::CallId;
@@ -39,7 +39,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 async fn each_unroutable_message_is_told_and_no_other(url: String) {
-    let amqp = Amqp::builder(&url).unwrap().persistent(false).connect().await.unwrap();
+    let amqp = Amqp::builder(&url).unwrap().persistent(false).build().await.unwrap();
     // A server that was there leaves its queue.
     drop(Server::bind(&amqp, "routable").await.unwrap());
     let routable = requests_to(&amqp, "routable").await;
@@ -76,7 +76,7 @@ async fn requests_to(amqp: &Amqp, service: &str) -> Sender {
 /// connection is back.
 async fn held_jobs_go_out_in_order(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
-    let amqp = builder.held(20, 1 << 20).connect().await.unwrap();
+    let amqp = builder.publish_buffer(20, 1 << 20).build().await.unwrap();
     let mut events = amqp.events();
     let mut jobs = puller(&url, "held.in.order").await;
     let pusher = pusher(&amqp, "held.in.order").await;
@@ -101,7 +101,7 @@ async fn held_jobs_go_out_in_order(url: String) {
 
 async fn message_that_is_given_up_is_never_sent(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
-    let amqp = builder.connect_timeout(Duration::from_millis(700)).connect().await.unwrap();
+    let amqp = builder.connect_timeout(Duration::from_millis(700)).build().await.unwrap();
     let mut events = amqp.events();
     let mut jobs = puller(&url, "given.up").await;
     let pusher = pusher(&amqp, "given.up").await;
@@ -126,7 +126,8 @@ async fn message_that_is_given_up_is_never_sent(url: String) {
 
 async fn unconfirmed_messages_are_bounded() {
     let node = Node::start().unwrap();
-    let amqp = Amqp::builder(&node.url()).unwrap().unconfirmed(4, 1 << 20).connect().await.unwrap();
+    let amqp =
+        Amqp::builder(&node.url()).unwrap().unconfirmed_max(4, 1 << 20).build().await.unwrap();
     drop(Server::bind(&amqp, "frozen").await.unwrap());
     let client = client(&amqp, "frozen").await;
     node.freeze().unwrap();
@@ -153,7 +154,7 @@ async fn unconfirmed_messages_are_bounded() {
 
 async fn not_confirmed_in_time(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
-    let amqp = builder.confirm_timeout(Duration::from_millis(300)).connect().await.unwrap();
+    let amqp = builder.confirm_timeout(Duration::from_millis(300)).build().await.unwrap();
     let pusher = pusher(&amqp, "unconfirmed").await;
     proxy.black_hole(Direction::ToServer);
     let error = pusher.push(&1).await.unwrap_err();
@@ -194,7 +195,9 @@ async fn cut(proxy: &Proxy, events: &mut ConnectionEvents) {
     proxy.sever();
     loop {
         let event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
-        if event.purpose == Purpose::Publishing && matches!(event.change, Change::Lost(_)) {
+        if event.role == ConnectionRole::Publishing
+            && matches!(event.change, ConnectionChange::Lost(_))
+        {
             return;
         }
     }
@@ -203,7 +206,9 @@ async fn cut(proxy: &Proxy, events: &mut ConnectionEvents) {
 pub(crate) async fn restored(events: &mut ConnectionEvents) {
     loop {
         let event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
-        if event.purpose == Purpose::Publishing && matches!(event.change, Change::Restored { .. }) {
+        if event.role == ConnectionRole::Publishing
+            && matches!(event.change, ConnectionChange::Restored { .. })
+        {
             return;
         }
     }

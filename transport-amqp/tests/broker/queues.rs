@@ -53,14 +53,14 @@ async fn queues_are_made_as_they_were_asked_for() {
     let builder = Amqp::builder(&node.url()).unwrap();
     let amqp = builder
         .queue_options(QueueOptions::new().lazy())
-        .service("quotes", QueueOptions::new().message_ttl(Duration::from_secs(5)))
-        .jobs("payments", quorum().delivery_limit(7))
-        .group(
+        .service_queue("quotes", QueueOptions::new().message_ttl(Duration::from_secs(5)))
+        .job_queue("payments", quorum().delivery_limit(7))
+        .group_queue(
             "orders",
             "billing",
             quorum().length(10, QueueOverflow::DropOldest).expires(Duration::from_secs(30)),
         )
-        .connect()
+        .build()
         .await
         .unwrap();
     let _server = Server::bind(&amqp, "quotes").await.unwrap();
@@ -95,7 +95,7 @@ async fn queues_are_made_as_they_were_asked_for() {
 }
 
 async fn clash_of_arguments_names_both_values(url: String) {
-    let with = async |options| builder(&url).jobs("clashing", options).connect().await.unwrap();
+    let with = async |options| builder(&url).job_queue("clashing", options).build().await.unwrap();
     let first = with(QueueOptions::new().priorities(5)).await;
     let _pusher = Pusher::connect(&first, "clashing", MessagePack).await.unwrap();
     for (options, ours) in [(QueueOptions::new().priorities(9), "9"), (QueueOptions::new(), "none")]
@@ -111,7 +111,7 @@ async fn clash_of_arguments_names_both_values(url: String) {
 }
 
 async fn passive_queue_is_found_or_missing_and_never_made(url: String) {
-    let amqp = builder(&url).queue_options(QueueOptions::new().passive()).connect().await.unwrap();
+    let amqp = builder(&url).queue_options(QueueOptions::new().passive()).build().await.unwrap();
     for _ in 0..2 {
         let error = Pusher::connect(&amqp, "unmade.passive", MessagePack).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
@@ -120,8 +120,8 @@ async fn passive_queue_is_found_or_missing_and_never_made(url: String) {
     assert_eq!(Server::bind(&amqp, "unmade.passive").await.unwrap_err().kind(), ErrorKind::Config);
     // Made by somebody else, with arguments that we do not know.
     let other = builder(&url)
-        .jobs("made.passive", QueueOptions::new().priorities(3))
-        .connect()
+        .job_queue("made.passive", QueueOptions::new().priorities(3))
+        .build()
         .await
         .unwrap();
     let _made = Pusher::connect(&other, "made.passive", MessagePack).await.unwrap();
@@ -134,8 +134,8 @@ async fn full_queue_refuses_and_says_so(url: String) {
     for (queue, kind) in [("full.classic", QueueKind::Classic), ("full.quorum", QueueKind::Quorum)]
     {
         let options = QueueOptions::new().kind(kind).length(3, QueueOverflow::Reject);
-        let amqp = builder(&url).jobs(queue, options.clone()).service(queue, options);
-        let amqp = amqp.connect().await.unwrap();
+        let amqp = builder(&url).job_queue(queue, options.clone()).service_queue(queue, options);
+        let amqp = amqp.build().await.unwrap();
         let pusher = Pusher::connect(&amqp, queue, MessagePack).await.unwrap();
         // A quorum queue notices a little late.
         let mut taken = 0;
@@ -180,7 +180,7 @@ async fn what_waits_comes_back_to_a_full_queue() {
         "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 500}]}].",
     );
     let (node, options) = (node.unwrap(), QueueOptions::new().length(1, QueueOverflow::Reject));
-    let amqp = builder(&node.url()).jobs("full.later", options).connect().await.unwrap();
+    let amqp = builder(&node.url()).job_queue("full.later", options).build().await.unwrap();
     let pusher = Pusher::connect(&amqp, "full.later", MessagePack).await.unwrap();
     pusher.push(&1).await.unwrap();
     let mut jobs = puller(&amqp, "full.later", 1).await;
@@ -209,7 +209,7 @@ async fn what_waits_comes_back_to_a_full_queue() {
 
 async fn oldest_job_leaves_a_full_queue(url: String) {
     let options = QueueOptions::new().length(2, QueueOverflow::DropOldest).dead_letters();
-    let amqp = builder(&url).jobs("shifting", options).connect().await.unwrap();
+    let amqp = builder(&url).job_queue("shifting", options).build().await.unwrap();
     let pusher = Pusher::connect(&amqp, "shifting", MessagePack).await.unwrap();
     for n in 0..3 {
         pusher.push(&n).await.unwrap();
@@ -234,7 +234,7 @@ async fn latest_dead_letters_are_kept(url: String) {
         [("mortal.classic", QueueKind::Classic), ("mortal.quorum", QueueKind::Quorum)]
     {
         let options = QueueOptions::new().kind(kind).dead_letters_max(2);
-        let amqp = builder(&url).jobs(queue, options).connect().await.unwrap();
+        let amqp = builder(&url).job_queue(queue, options).build().await.unwrap();
         let pusher = Pusher::connect(&amqp, queue, MessagePack).await.unwrap();
         let (mut jobs, dead) =
             (puller(&amqp, queue, 1).await, DeadLetters::of_queue(&amqp, queue).unwrap());
@@ -263,8 +263,12 @@ async fn latest_dead_letters_are_kept(url: String) {
 
 async fn urgent_jobs_and_requests_are_taken_first(url: String) {
     let urgent = || QueueOptions::new().priorities(5);
-    let amqp =
-        builder(&url).jobs("urgent", urgent()).service("urgent", urgent()).connect().await.unwrap();
+    let amqp = builder(&url)
+        .job_queue("urgent", urgent())
+        .service_queue("urgent", urgent())
+        .build()
+        .await
+        .unwrap();
     let pusher = Pusher::connect(&amqp, "urgent", MessagePack).await.unwrap();
     for (job, priority) in [(1, 0), (2, 5), (3, 1)] {
         pusher.with_priority(priority).push(&job).await.unwrap();
@@ -292,7 +296,7 @@ async fn urgent_jobs_and_requests_are_taken_first(url: String) {
 
 async fn what_comes_back_too_often_is_buried_by_the_broker(url: String) {
     let options = QueueOptions::new().kind(QueueKind::Quorum).delivery_limit(2);
-    let amqp = builder(&url).jobs("limited", options).connect().await.unwrap();
+    let amqp = builder(&url).job_queue("limited", options).build().await.unwrap();
     Pusher::connect(&amqp, "limited", MessagePack).await.unwrap().push(&1).await.unwrap();
     let mut jobs = puller(&amqp, "limited", 1).await;
     for attempt in 1..=3 {
@@ -321,9 +325,10 @@ async fn what_comes_back_too_often_is_buried_by_the_broker(url: String) {
 
 async fn what_is_there_too_long_is_buried_if_asked_for(url: String) {
     let short = QueueOptions::new().message_ttl(Duration::from_millis(50));
-    let builder =
-        builder(&url).jobs("kept.short", short.clone().dead_letters()).jobs("gone.short", short);
-    let amqp = builder.connect().await.unwrap();
+    let builder = builder(&url)
+        .job_queue("kept.short", short.clone().dead_letters())
+        .job_queue("gone.short", short);
+    let amqp = builder.build().await.unwrap();
     for queue in ["kept.short", "gone.short"] {
         Pusher::connect(&amqp, queue, MessagePack).await.unwrap().push(&1).await.unwrap();
     }
@@ -338,15 +343,18 @@ async fn what_is_there_too_long_is_buried_if_asked_for(url: String) {
 async fn options_that_make_no_sense_are_refused() {
     let nowhere = || Amqp::builder("amqp://localhost:1").unwrap();
     for builder in [
-        nowhere().jobs("fast", QueueOptions::new().kind(QueueKind::Quorum).priorities(3)),
-        nowhere().queue_kind(QueueKind::Quorum).jobs("fast", QueueOptions::new().lazy()),
-        nowhere().service("jobs.wrong", QueueOptions::new()),
-        nowhere().jobs("two words", QueueOptions::new()),
+        nowhere().job_queue("fast", QueueOptions::new().kind(QueueKind::Quorum).priorities(3)),
+        nowhere().queue_kind(QueueKind::Quorum).job_queue("fast", QueueOptions::new().lazy()),
+        nowhere().service_queue("jobs.wrong", QueueOptions::new()),
+        nowhere().job_queue("two words", QueueOptions::new()),
     ] {
-        assert_eq!(builder.connect().await.unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(builder.build().await.unwrap_err().kind(), ErrorKind::Config);
     }
-    let error =
-        nowhere().jobs("fast", QueueOptions::new().delivery_limit(1)).connect().await.unwrap_err();
+    let error = nowhere()
+        .job_queue("fast", QueueOptions::new().delivery_limit(1))
+        .build()
+        .await
+        .unwrap_err();
     assert_eq!(error.detail("queue"), Some("polywire.jobs.fast"));
 }
 

@@ -371,7 +371,7 @@ async fn killed_broker_loses_nothing_that_is_given_back() {
 }
 
 async fn connected(url: &str, kind: QueueKind) -> Amqp {
-    Amqp::builder(url).unwrap().queue_kind(kind).connect().await.unwrap()
+    Amqp::builder(url).unwrap().queue_kind(kind).build().await.unwrap()
 }
 
 async fn push(amqp: &Amqp, queue: &str, jobs: impl IntoIterator<Item = u32>) {

@@ -1,10 +1,10 @@
-//! Pauses between attempts.
+//! Pauses between attempts, growing and randomized.
 
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// Pauses that grow from one attempt to the next.
+/// Pauses that double from one attempt to the next, from 0.1 to 5 seconds.
 pub(crate) struct Backoff {
     pause: Duration,
     max: Duration,
@@ -15,33 +15,34 @@ impl Backoff {
         Self::up_to(PAUSE_MAX)
     }
 
-    /// One whose pauses grow to no more than this.
+    /// Creates a backoff whose pauses grow up to `max`, within 0.1 to 5 seconds.
     pub(crate) fn up_to(max: Duration) -> Self {
         let max = max.clamp(PAUSE_MIN, PAUSE_MAX);
         Self { pause: PAUSE_MIN, max }
     }
 
-    /// Starts anew, after an attempt that succeeded.
+    /// Resets the pause, after an attempt that succeeded.
     pub(crate) fn reset(&mut self) {
         self.pause = PAUSE_MIN;
     }
 
-    /// Goes on with the longest pause: what failed is not likely to pass soon.
+    /// Sets the longest pause, after a failure that is not likely to pass soon.
     pub(crate) fn slow_down(&mut self) {
         self.pause = self.max;
     }
 
-    /// Waits before the next attempt. Dropped half-way, the next pause is as long as this one.
+    /// Waits before the next attempt. If the future is dropped, the next pause is as long as this
+    /// one.
     pub(crate) async fn wait(&mut self) {
         pause(self.pause).await;
         self.pause = (self.pause * 2).min(self.max);
     }
 }
 
-/// Waits for somewhere between half of a time and all of it, so that not all clients come back in
-/// the same moment.
+/// Sleeps for a random time between half of `time` and all of it, so that clients do not reconnect
+/// in the same moment.
 pub(crate) async fn pause(time: Duration) {
-    // The low digits of the clock are as random as this needs.
+    // The low digits of the clock are random enough for this.
     let nanos = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default()
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pauses_grow_up_to_a_bound_and_start_anew() {
+    async fn pauses_grow_up_to_a_bound_and_reset() {
         let mut backoff = Backoff::up_to(Duration::from_secs(1));
         for most in [100, 200, 400, 800, 1_000, 1_000] {
             let most = Duration::from_millis(most);

@@ -1,4 +1,4 @@
-//! Who we are to the broker, where that changes with time.
+//! Credentials that may change over time.
 
 use std::fmt;
 use std::future::Future;
@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use lapin::uri::AMQPUserInfo;
 use polywire_core::Result;
 
-/// A user and a password, or a token in its place. [`Debug`](fmt::Debug) shows neither.
+/// A user name with a password or a token. [`Debug`](fmt::Debug) shows neither.
 #[derive(Clone)]
 pub struct Credentials {
     user: String,
@@ -17,7 +17,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The credentials of this user.
+    /// Creates credentials from a user name, and a password or a token.
     #[must_use]
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Self {
         Self { user: user.into(), password: password.into() }
@@ -36,11 +36,13 @@ impl From<Credentials> for AMQPUserInfo {
     }
 }
 
-/// Where credentials come from. It is asked each time that a connection is made.
+/// Function that returns the credentials for each new connection.
 #[derive(Clone)]
-pub(crate) struct Provider(Arc<dyn Fn() -> BoxFuture<'static, Result<Credentials>> + Send + Sync>);
+pub(crate) struct CredentialsProvider(
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Credentials>> + Send + Sync>,
+);
 
-impl Provider {
+impl CredentialsProvider {
     pub(crate) fn new<F, Fut>(ask: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
