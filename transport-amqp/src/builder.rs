@@ -15,7 +15,7 @@ use crate::connection::credentials::{Credentials, CredentialsProvider};
 use crate::consuming::reply_mode::ReplyMode;
 use crate::topology::kind::QueueKind;
 use crate::topology::options::QueueOptions;
-use crate::wire::{Native, Wire};
+use crate::wire::native;
 
 /// Settings of an [`Amqp`] transport before it connects, from [`Amqp::builder`].
 ///
@@ -134,7 +134,7 @@ impl AmqpBuilder {
         let name = service
             .try_into()
             .map_err(Into::into)
-            .and_then(|service| Native.request_queue(&service));
+            .and_then(|service| native::request_queue(&service));
         self.config.queues.set(name, options);
         self
     }
@@ -146,7 +146,7 @@ impl AmqpBuilder {
         queue: impl TryInto<Address, Error: Into<Error>>,
         options: QueueOptions,
     ) -> Self {
-        let name = queue.try_into().map_err(Into::into).and_then(|queue| Native.job_queue(&queue));
+        let name = queue.try_into().map_err(Into::into).and_then(|queue| native::job_queue(&queue));
         self.config.queues.set(name, options);
         self
     }
@@ -161,7 +161,7 @@ impl AmqpBuilder {
     ) -> Self {
         let name = channel.try_into().map_err(Into::into).and_then(|channel| {
             let group = group.try_into().map_err(Into::into)?;
-            Native.group_queue(&channel, &group)
+            native::group_queue(&channel, &group)
         });
         self.config.queues.set(name, options);
         self

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::error::failed;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
-use crate::wire::{Native, Wire};
+use crate::wire::native;
 
 /// Opens a session on the dead letters of `source`, and declares the dead-letter queue.
 ///
@@ -28,10 +28,12 @@ pub(crate) async fn open(
 ) -> Result<Box<dyn DeadLetterQueue>> {
     let queues = &shared.config.queues;
     let (origin, may_declare_origin) = match source {
-        DeadLetterSource::Queue(queue) => (queues.queue(Native.job_queue(queue)?), true),
-        DeadLetterSource::Service(service) => (queues.queue(Native.request_queue(service)?), false),
+        DeadLetterSource::Queue(queue) => (queues.queue(native::job_queue(queue)?), true),
+        DeadLetterSource::Service(service) => {
+            (queues.queue(native::request_queue(service)?), false)
+        }
         DeadLetterSource::Group { channel, group } => {
-            (queues.queue(Native.group_queue(channel, group)?), false)
+            (queues.queue(native::group_queue(channel, group)?), false)
         }
         _ => return Err(Error::unsupported("dead_letters")),
     };
@@ -78,7 +80,7 @@ impl DeadLetterSession {
         let Some(got) = got else { return Ok(None) };
         self.remaining = remaining;
         let (tag, raw) = (got.delivery.delivery_tag, got.delivery);
-        let message = Native.decode_dead(&raw);
+        let message = native::decode_dead_letter(&raw);
         self.unsettled.insert(tag, raw);
         Ok(Some((tag, message)))
     }
@@ -86,11 +88,11 @@ impl DeadLetterSession {
     /// Republishes a dead letter to its origin, then acknowledges the dead letter.
     async fn redrive_one(&mut self, tag: u64) -> Result<()> {
         let Some(raw) = self.unsettled.get(&tag) else { return Ok(()) };
-        let copy = Native.encode_revived(&self.origin.name, raw)?;
-        match self.shared.publisher.publish(copy.clone(), None).await {
+        let copy = native::encode_redriven(&self.origin.name, raw)?;
+        match self.shared.publisher.publish(copy.clone()).await {
             Err(error) if error.kind() == ErrorKind::Unroutable && self.may_declare_origin => {
                 self.shared.within_connect_timeout(self.declare_origin()).await?;
-                self.shared.publisher.publish(copy, None).await?;
+                self.shared.publisher.publish(copy).await?;
             }
             outcome => outcome?,
         }

@@ -14,9 +14,8 @@ mod events;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
-mod line;
-mod lines;
 mod publisher;
+mod publishing;
 mod puller;
 mod pusher;
 mod requester;

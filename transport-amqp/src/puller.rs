@@ -12,7 +12,7 @@ use crate::consuming::requeue_mode::RequeueMode;
 use crate::consuming::source::ConsumerSource;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
-use crate::wire::{Native, Wire};
+use crate::wire::native;
 
 /// Opens a puller of `queue`. Its consumer is registered when this returns.
 ///
@@ -24,7 +24,7 @@ pub(crate) async fn open(
     queue: &Address,
     window: Window,
 ) -> Result<Receiver> {
-    let queue = shared.config.queues.queue(Native.job_queue(queue)?);
+    let queue = shared.config.queues.queue(native::job_queue(queue)?);
     let requeue_mode = RequeueMode::counting(queue.options.queue_kind());
     consumer::open(shared, Arc::new(JobSource { requeue_mode, queue }), window).await
 }
@@ -48,7 +48,7 @@ impl ConsumerSource for JobSource {
     }
 
     fn decode(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
-        Native.decode_job(raw, limits)
+        native::decode_job(raw, limits)
     }
 
     fn requeue_mode(&self) -> RequeueMode {

@@ -1,4 +1,4 @@
-//! The end that pushes jobs.
+//! The sending half of pushers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,42 +10,42 @@ use crate::error::queue_full;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
 use crate::unique::unique;
-use crate::wire::{Native, Publishing, Wire};
+use crate::wire::{OutgoingMessage, native};
 
-/// Opens the pushing end of `queue`, which is there when this returns.
-pub(crate) async fn open(transport: &Arc<Shared>, queue: &Address) -> Result<Sender> {
-    let queue = transport.config.queues.queue(Native.job_queue(queue)?);
-    declare(transport, &queue).await?;
-    let (prefix, last) = (unique(), AtomicU64::new(0));
-    Ok(Sender::new(Jobs { transport: transport.clone(), queue, prefix, last }))
+/// Opens a sender of jobs to `queue`, and declares the queue.
+pub(crate) async fn open(shared: &Arc<Shared>, queue: &Address) -> Result<Sender> {
+    let queue = shared.config.queues.queue(native::job_queue(queue)?);
+    declare(shared, &queue).await?;
+    let (id_prefix, last) = (unique(), AtomicU64::new(0));
+    Ok(Sender::new(JobSender { shared: shared.clone(), queue, id_prefix, last }))
 }
 
-struct Jobs {
-    transport: Arc<Shared>,
+struct JobSender {
+    shared: Arc<Shared>,
     queue: QueueSpec,
-    /// What the ids of its jobs begin with.
-    prefix: u128,
+    /// First half of the ids of its jobs. The second half is a counter.
+    id_prefix: u128,
     last: AtomicU64,
 }
 
-impl Outbound for Jobs {
+impl Outbound for JobSender {
     fn send(&self, message: Message) -> Sending<'_> {
-        let Shared { config, publisher, .. } = &*self.transport;
-        let id = format!("{:032x}-{}", self.prefix, self.last.fetch_add(1, Ordering::Relaxed));
-        let job = self.transport.check_message(&message);
-        let job =
-            job.and_then(|()| Native.encode_job(&self.queue.name, &id, message, config.persistent));
+        let Shared { config, publisher, .. } = &*self.shared;
+        let id = format!("{:032x}-{}", self.id_prefix, self.last.fetch_add(1, Ordering::Relaxed));
+        let job = self
+            .shared
+            .check_message(&message)
+            .and_then(|()| native::encode_job(&self.queue.name, &id, message, config.persistent));
         let job = match job {
             Ok(job) => job,
             Err(error) => return Sending::ready(Err(error)),
         };
-        // Published here and now, so that jobs are in the queue in the order in which they were
-        // pushed.
-        let sending = publisher.publish(job.clone(), None);
+        // Published before the future is polled, so that jobs keep the order of the calls.
+        let sending = publisher.publish(job.clone());
         Sending::later(async move {
             match sending.await {
                 Err(error) if error.kind() == ErrorKind::Unroutable => {
-                    publish_again(&self.transport, &self.queue, job).await
+                    declare_and_publish(&self.shared, &self.queue, job).await
                 }
                 Err(error) if self.queue.options.rejects_overflow() => {
                     Err(queue_full(self.queue.name.as_str(), error))
@@ -56,14 +56,18 @@ impl Outbound for Jobs {
     }
 }
 
-/// Makes the queue again, which somebody has deleted, and publishes into it.
-async fn publish_again(transport: &Shared, queue: &QueueSpec, job: Publishing) -> Result<()> {
-    tracing::debug!(queue = %queue.name, "the queue is gone; making it again");
-    transport.within_connect_timeout(declare(transport, queue)).await?;
-    transport.publisher.publish(job, None).await
+/// Declares a deleted queue again, and publishes the job to it.
+async fn declare_and_publish(
+    shared: &Shared,
+    queue: &QueueSpec,
+    job: OutgoingMessage,
+) -> Result<()> {
+    tracing::debug!(queue = %queue.name, "the queue was deleted; declaring it again");
+    shared.within_connect_timeout(declare(shared, queue)).await?;
+    shared.publisher.publish(job).await
 }
 
-/// Makes the queue, over the connection that the broker does not block.
-async fn declare(transport: &Shared, queue: &QueueSpec) -> Result<()> {
-    queue.declare(&transport.consuming_connection.channel().await?).await
+/// Declares the queue over the consuming connection, which the broker never blocks.
+async fn declare(shared: &Shared, queue: &QueueSpec) -> Result<()> {
+    queue.declare(&shared.consuming_connection.channel().await?).await
 }

@@ -1,4 +1,4 @@
-//! The requester of a service.
+//! The sending and receiving halves of requesters.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,54 +14,52 @@ use crate::consuming::replies::{ReplyConsumer, RequesterReplies};
 use crate::error::queue_full;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
-use crate::wire::{Correlation, Native, Wire};
+use crate::wire::{Correlation, native};
 
-/// Opens a calling end of `service`.
+/// Opens both halves of a requester of `service`.
+///
+/// The request queue is up to the servers: without it, requests are
+/// [`Unroutable`](polywire_core::ErrorKind::Unroutable).
 pub(crate) fn open(shared: &Arc<Shared>, service: &Address) -> Result<(Sender, Receiver)> {
-    let queue = shared.config.queues.queue(Native.request_queue(service)?);
+    let queue = shared.config.queues.queue(native::request_queue(service)?);
     let (number, replies) = shared.replies.register()?;
-    let abandoned_key = Native.abandoned_key(service)?;
-    // While there is a runtime: calls may be dropped outside of one.
+    let cancel_key = native::cancel_key(service)?;
+    // Starts the task that sends cancels now: calls may be dropped outside of a runtime.
     shared.cancel_sender();
-    let requests = Requests { shared: shared.clone(), queue, abandoned_key, number };
-    let replies = Replies { replies, consumer: shared.replies.clone(), number };
+    let requests = RequestSender { shared: shared.clone(), queue, cancel_key, number };
+    let replies = ReplyReceiver { replies, consumer: shared.replies.clone(), number };
     Ok((Sender::new(requests), Receiver::new(replies)))
 }
 
-/// The sending half.
-struct Requests {
+struct RequestSender {
     shared: Arc<Shared>,
     queue: QueueSpec,
-    abandoned_key: ShortString,
+    /// Routing key of the cancels for the service.
+    cancel_key: ShortString,
+    /// Number of the requester, which is part of its correlation ids.
     number: u64,
 }
 
-impl Outbound for Requests {
+impl Outbound for RequestSender {
     fn abandon(&self, call: CallId) {
-        let Some(cancellations) = self.shared.cancel_sender() else { return };
-        let correlation = Correlation { requester: self.number, call };
-        let reply_address = self.shared.replies.reply_address();
-        match Native.encode_abandoned(&self.abandoned_key, &reply_address, correlation) {
-            Ok(cancellation) => cancellations.send(cancellation),
+        let Some(cancels) = self.shared.cancel_sender() else { return };
+        let call = Correlation { requester: self.number, call };
+        match native::encode_cancel(&self.cancel_key, &self.shared.replies.reply_address(), call) {
+            Ok(cancel) => cancels.send(cancel),
             Err(error) => tracing::debug!(?error, "cannot cancel a call at its server"),
         }
     }
 
     fn send(&self, message: Message) -> Sending<'_> {
         let Shared { config, replies, publisher, .. } = &*self.shared;
-        let deadline = message.deadline;
-        let publishing = self.shared.check_message(&message).and_then(|()| {
+        let request = self.shared.check_message(&message).and_then(|()| {
             replies.check_available()?;
-            Native.encode_request(
-                &self.queue.name,
-                &replies.reply_address(),
-                self.number,
-                message,
-                config.persistent,
-            )
+            let reply_address = replies.reply_address();
+            let (queue, persistent) = (&self.queue.name, config.persistent);
+            native::encode_request(queue, &reply_address, self.number, message, persistent)
         });
-        let sending = match publishing {
-            Ok(publishing) => publisher.publish(publishing, deadline),
+        let sending = match request {
+            Ok(request) => publisher.publish(request),
             Err(error) => return Sending::ready(Err(error)),
         };
         if !self.queue.options.rejects_overflow() {
@@ -73,14 +71,14 @@ impl Outbound for Requests {
     }
 }
 
-/// The receiving half.
-struct Replies {
+/// The replies to one requester. Dropping it discards the replies that still arrive.
+struct ReplyReceiver {
     replies: RequesterReplies,
     consumer: Arc<ReplyConsumer>,
     number: u64,
 }
 
-impl Stream for Replies {
+impl Stream for ReplyReceiver {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -88,13 +86,13 @@ impl Stream for Replies {
     }
 }
 
-impl Inbound for Replies {
+impl Inbound for ReplyReceiver {
     fn stop(mut self: Pin<&mut Self>) {
         self.replies.close();
     }
 }
 
-impl Drop for Replies {
+impl Drop for ReplyReceiver {
     fn drop(&mut self) {
         self.consumer.unregister(self.number);
     }

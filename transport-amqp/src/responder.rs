@@ -13,7 +13,7 @@ use crate::consuming::requeue_mode::RequeueMode;
 use crate::consuming::source::ConsumerSource;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
-use crate::wire::{Garbled as DecodeFailure, Native, Wire};
+use crate::wire::{DecodeFailure, native};
 
 /// Opens a responder of `service`. Its consumer is registered when this returns.
 ///
@@ -26,7 +26,7 @@ pub(crate) async fn open(
     service: &Address,
     window: Window,
 ) -> Result<(Sender, Receiver)> {
-    let queue = shared.config.queues.queue(Native.request_queue(service)?);
+    let queue = shared.config.queues.queue(native::request_queue(service)?);
     // Before the first request, so that each request can be cancelled.
     let abandoned = listen(&shared.consuming_connection, &shared.tasks, service).await?;
     let source = Arc::new(RequestSource { queue });
@@ -44,8 +44,8 @@ impl Outbound for ReplySender {
     fn send(&self, message: Message) -> Sending<'_> {
         let Shared { config, publisher, .. } = &*self.shared;
         let reply = self.shared.check_message(&message);
-        match reply.and_then(|()| Native.encode_reply(message, config.persistent)) {
-            Ok(reply) => publisher.publish(reply, None),
+        match reply.and_then(|()| native::encode_reply(message, config.persistent)) {
+            Ok(reply) => publisher.publish(reply),
             Err(error) => Sending::ready(Err(error)),
         }
     }
@@ -69,7 +69,7 @@ impl ConsumerSource for RequestSource {
     }
 
     fn decode(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
-        Native.decode_request(raw, limits).or_else(|failure| request_to_reject(*failure))
+        native::decode_request(raw, limits).or_else(|failure| request_to_reject(*failure))
     }
 
     fn requeue_mode(&self) -> RequeueMode {

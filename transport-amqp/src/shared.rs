@@ -18,7 +18,7 @@ use crate::consuming::replies::ReplyConsumer;
 use crate::consuming::republish_counter::RepublishCounter;
 use crate::error::{closed, lock};
 use crate::events::ConnectionRole;
-use crate::lines::Lines;
+use crate::publishing::confirmed_publisher::ConfirmedPublisher;
 use crate::tasks::Tasks;
 use crate::topology::declared::DeclaredQueues;
 use crate::topology::queue::{self, QueueSpec};
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) consuming_connection: Arc<SupervisedConnection>,
     pub(crate) publishing_connection: Arc<SupervisedConnection>,
-    pub(crate) publisher: Lines,
+    pub(crate) publisher: ConfirmedPublisher,
     pub(crate) replies: Arc<ReplyConsumer>,
     pub(crate) declared_queues: DeclaredQueues,
     pub(crate) republishing: RepublishCounter,
@@ -57,7 +57,8 @@ impl Shared {
         let consuming_connection = Arc::new(connection(ConnectionRole::Consuming).await?);
         let replies = Arc::new(ReplyConsumer::new(&config));
         let direct_replies = replies.is_direct().then(|| replies.clone());
-        let opening = Lines::open(publishing_connection.clone(), &config, direct_replies);
+        let opening =
+            ConfirmedPublisher::open(publishing_connection.clone(), &config, direct_replies);
         let publisher =
             timeout(config.connect_timeout, opening).await.map_err(|_| timed_out(&config))??;
         Ok(Arc::new(Self {

@@ -24,7 +24,7 @@ use crate::topology::exchange::declare_exchange;
 use crate::topology::kind::QueueKind;
 use crate::topology::queue::QueueSpec;
 use crate::unique::unique;
-use crate::wire::{Native, Wire};
+use crate::wire::native;
 
 /// Opens a subscriber of `channel`. Each event that is published after this returns is received.
 ///
@@ -46,7 +46,7 @@ pub(crate) async fn open(
         Some(_) => RequeueMode::counting(queue.options.queue_kind()),
         None => RequeueMode::Broker,
     };
-    let (exchange, filters) = (Native.event_exchange(channel)?, Mutex::new(filters));
+    let (exchange, filters) = (native::event_exchange(channel)?, Mutex::new(filters));
     let is_private = group.is_none();
     if is_private {
         // Deleted by `close` of the source, also if opening fails or is dropped.
@@ -60,13 +60,17 @@ pub(crate) async fn open(
 }
 
 fn group_queue(shared: &Shared, channel: &Address, group: &Group) -> Result<QueueSpec> {
-    let name = Native.group_queue(channel, group.name())?;
+    let name = native::group_queue(channel, group.name())?;
     let queues = &shared.config.queues;
     Ok(if group.is_durable() { queues.queue(name) } else { queues.expiring_queue(name, EXPIRES) })
 }
 
 fn private_queue(channel: &Address) -> Result<QueueSpec> {
-    Ok(QueueSpec::expiring(Native.own_queue(channel, unique())?, QueueKind::Classic, EXPIRES))
+    Ok(QueueSpec::expiring(
+        native::subscriber_queue(channel, unique())?,
+        QueueKind::Classic,
+        EXPIRES,
+    ))
 }
 
 /// Expiry of a queue without its subscribers, unless the group is durable.
@@ -104,7 +108,7 @@ impl ConsumerSource for EventSource {
     }
 
     fn decode(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
-        Native.decode_event(raw, limits)
+        native::decode_event(raw, limits)
     }
 
     fn requeue_mode(&self) -> RequeueMode {

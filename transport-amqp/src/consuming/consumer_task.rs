@@ -21,7 +21,7 @@ use crate::consuming::settle::dead_letter_undecodable;
 use crate::consuming::source::ConsumerSource;
 use crate::error::failed;
 use crate::shared::Shared;
-use crate::wire::{Again as Republish, Native, Wire};
+use crate::wire::{Republish, native};
 
 /// Consumer of one queue. Ends when its receiving half stops, when the broker refuses for good, or
 /// when the transport closes.
@@ -198,7 +198,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     /// Decodes a delivery. On failure, discards or dead-letters it.
     fn decode(&self, generation: u64, mut raw: Raw) -> Result<Fetched> {
         let tag = ChannelAcker::receipt_tag(generation, raw.delivery_tag);
-        let attempt = Native.attempt(&raw);
+        let attempt = native::attempt(&raw);
         let mode = self.source.requeue_mode();
         match self.source.decode(&mut raw, &self.shared.config.limits) {
             Ok(message) => {
@@ -217,7 +217,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                 let (properties, body) = (raw.properties, raw.data.into());
                 let copy = Republish {
                     history: None,
-                    for_ever: true,
+                    without_expiration: true,
                     ..Republish::new(properties, topic, body, attempt)
                 };
                 dead_letter_undecodable(&self.redelivery, tag, copy, &error);

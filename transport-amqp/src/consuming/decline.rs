@@ -9,14 +9,14 @@ use polywire_core::{ErrorKind, Fault, Message, Result};
 use crate::consuming::fetched::Fetched;
 use crate::consuming::redelivery::{Redelivery, RepublishTarget};
 use crate::consuming::retry_delay::rounded_delay;
-use crate::wire::{Again as Republish, Declines, Native, Wire};
+use crate::wire::{Declines, Republish, native};
 
 impl Redelivery {
     /// Republishes a declined request for another server, or answers it if none is left.
     pub(super) fn decline(self: &Arc<Self>, tag: u64, mut request: Republish, fault: Fault) {
         let redelivery = self.clone();
         self.spawn(async move {
-            let mut declines = Native.declines(&request.properties).unwrap_or_default();
+            let mut declines = native::decode_declines(&request.properties).unwrap_or_default();
             declines.by.push(redelivery.consumer_name.clone());
             declines.because.clone_from(&fault.message);
             let outcome = if redelivery.all_have_declined(&declines).await {
@@ -32,7 +32,7 @@ impl Redelivery {
     /// Returns whether this consumer has declined the request before.
     pub(super) fn has_declined(&self, request: &Fetched) -> bool {
         let declines =
-            request.properties.as_ref().and_then(|properties| Native.declines(properties));
+            request.properties.as_ref().and_then(|properties| native::decode_declines(properties));
         declines.is_some_and(|declines| declines.by.contains(&self.consumer_name))
     }
 
@@ -42,7 +42,7 @@ impl Redelivery {
         let (redelivery, tag) = (self.clone(), fetched.tag);
         let Some(mut request) = fetched.take_republish() else { return };
         self.spawn(async move {
-            let mut declines = Native.declines(&request.properties).unwrap_or_default();
+            let mut declines = native::decode_declines(&request.properties).unwrap_or_default();
             declines.passes = declines.passes.saturating_add(1);
             let is_over =
                 declines.passes > PASSES_MAX || redelivery.all_have_declined(&declines).await;
@@ -51,8 +51,8 @@ impl Redelivery {
                 redelivery.answer_declined(&request, fault).await
             } else {
                 // Rounded here too, so that the remaining time in the copy is right.
-                request.pause = rounded_delay(pass_delay(declines.passes)).unwrap_or_default();
-                let target = RepublishTarget::RetryQueue(request.pause);
+                request.delay = rounded_delay(pass_delay(declines.passes)).unwrap_or_default();
+                let target = RepublishTarget::RetryQueue(request.delay);
                 request.declines = Some(declines);
                 redelivery.republish(target, request).await
             };
@@ -99,14 +99,14 @@ impl Redelivery {
 
     /// Replies with the fault to a request that all servers have declined.
     async fn answer_declined(&self, request: &Republish, fault: Fault) -> Result<()> {
-        let Some(reply_to) = Native.reply_to(&request.properties) else {
+        let Some(reply_to) = native::reply_address(&request.properties) else {
             tracing::warn!(%fault, "all servers have declined a one-way call");
             return Ok(());
         };
         let mut reply = Message::failed(fault);
         reply.reply_to = Some(reply_to);
-        let reply = Native.encode_reply(reply, self.shared.config.persistent)?;
-        self.shared.publisher.publish(reply, None).await
+        let reply = native::encode_reply(reply, self.shared.config.persistent)?;
+        self.shared.publisher.publish(reply).await
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use std::sync::Arc;
 
-use crate::wire::Again as Republish;
+use crate::wire::Republish;
 
 /// The receiving side of the buffer between the consumer task and its handle.
 pub(super) type FetchedReceiver = mpsc::Receiver<Result<Fetched>>;

@@ -17,7 +17,7 @@ use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
 use crate::unique::unique;
-use crate::wire::{Again as Republish, Native, Wire};
+use crate::wire::{Republish, native};
 
 /// Everything that the deliveries of one consumer need to be republished.
 pub(super) struct Redelivery {
@@ -119,11 +119,11 @@ impl Redelivery {
             RepublishTarget::SameQueue => self.publish(&self.queue.name, copy).await,
             RepublishTarget::RetryQueue(delay) => {
                 let queue = self.queue.retry_queue(delay)?;
-                self.publish_to_declared(&queue, copy.for_ever()).await
+                self.publish_to_declared(&queue, copy.without_expiration()).await
             }
             RepublishTarget::DeadLetterQueue => {
                 let queue = self.queue.dead_letter_queue()?;
-                self.publish_to_declared(&queue, copy.for_ever()).await
+                self.publish_to_declared(&queue, copy.without_expiration()).await
             }
         }
     }
@@ -150,8 +150,7 @@ impl Redelivery {
 
     async fn publish(&self, queue: &ShortString, copy: Republish) -> Result<()> {
         // In a retry queue, the message may expire only after the broker has moved it.
-        let deadline = copy.deadline.filter(|_| !copy.for_ever);
-        let message = Native.encode_again(queue, &self.queue.name, copy)?;
-        self.shared.publisher.publish(message, deadline).await
+        let message = native::encode_republished(queue, &self.queue.name, copy)?;
+        self.shared.publisher.publish(message).await
     }
 }

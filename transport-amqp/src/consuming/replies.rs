@@ -23,7 +23,7 @@ use crate::error::{closed, failed, lock};
 use crate::topology::kind::QueueKind;
 use crate::topology::queue::QueueSpec;
 use crate::unique::unique;
-use crate::wire::{Correlation, Native, Wire};
+use crate::wire::{Correlation, native};
 
 /// Stream of replies for one requester. Unbounded, because each item ends one call of the
 /// requester, and core bounds the calls in flight.
@@ -113,7 +113,7 @@ impl ReplyConsumer {
 
     /// Decodes a reply and routes it to its requester.
     fn route(&self, raw: Raw) {
-        let failure = match Native.decode_reply(raw, &self.limits) {
+        let failure = match native::decode_reply(raw, &self.limits) {
             Ok((Correlation { requester, .. }, message)) => {
                 return self.send(requester, Ok(Delivery::settled(message)));
             }

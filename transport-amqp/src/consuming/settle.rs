@@ -9,7 +9,7 @@ use polywire_core::transport::{DeadLetterInfo, Outcome, Settle};
 use crate::consuming::redelivery::{Redelivery, RepublishTarget};
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::consuming::retry_delay::rounded_delay;
-use crate::wire::Again as Republish;
+use crate::wire::Republish;
 
 /// Dead-letters a delivery that cannot be decoded.
 pub(super) fn dead_letter_undecodable(

@@ -10,7 +10,7 @@ use polywire_core::{ErrorKind, Result};
 use crate::error::{argument_mismatch, failed};
 use crate::topology::kind::QueueKind;
 use crate::topology::options::QueueOptions;
-use crate::wire::{Native, Wire};
+use crate::wire::native;
 
 /// Name and options of a queue.
 ///
@@ -42,7 +42,7 @@ impl QueueSpec {
     ///
     /// [`ErrorKind::Config`] if the name is too long for AMQP.
     pub(crate) fn dead_letter_queue(&self) -> Result<Self> {
-        Ok(Self::new(Native.dead_queue(&self.name)?, self.options.for_dead_letters()))
+        Ok(Self::new(native::dead_letter_queue(&self.name)?, self.options.for_dead_letters()))
     }
 
     /// Returns the retry queue, which moves its messages to this queue after `delay`.
@@ -60,7 +60,7 @@ impl QueueSpec {
         } else {
             self.options.queue_kind()
         };
-        let name = Native.retry_queue(&self.name, delay)?;
+        let name = native::retry_queue(&self.name, delay)?;
         let options =
             QueueOptions::new().kind(kind).message_ttl(delay).expires(delay + EXPIRES_AFTER);
         Ok(Self { dead_letters_to: Some(self.name.clone()), ..Self::new(name, options) })

@@ -19,7 +19,7 @@ use crate::connection::supervised::SupervisedConnection;
 use crate::error::failed;
 use crate::tasks::Tasks;
 use crate::unique::unique;
-use crate::wire::{Native, Wire};
+use crate::wire::native;
 
 /// Starts to listen to the cancellations of `service`. Listening has begun, or failed for now, when
 /// this returns; it ends when the receiver is dropped.
@@ -31,7 +31,7 @@ pub(crate) async fn listen(
     tasks: &Tasks,
     service: &Address,
 ) -> Result<mpsc::Receiver<Abandoned>> {
-    let key = Native.abandoned_key(service)?;
+    let key = native::cancel_key(service)?;
     let (sender, receiver) = mpsc::channel(QUEUED_MAX);
     let (started, ready) = oneshot::channel();
     let listener = CancelListener { connection: connection.clone(), key, sender };
@@ -104,7 +104,7 @@ impl CancelListener {
         bounds.insert("x-max-length".into(), AMQPValue::LongInt(QUEUED_MAX as i32));
         channel.queue_declare(name.clone(), options, bounds).await.map_err(cannot)?;
         let (options, none) = (QueueBindOptions::default(), FieldTable::default());
-        let exchange = Native.control_exchange();
+        let exchange = native::CANCEL_EXCHANGE.into();
         let bound =
             channel.queue_bind(name.clone(), exchange, self.key.clone(), options, none).await;
         bound.map_err(cannot)?;
@@ -135,7 +135,7 @@ impl CancelListener {
 
 /// Decodes the call that a cancellation names; `None` for any other message.
 fn decode(raw: &Raw) -> Option<Abandoned> {
-    let abandoned = Native.decode_abandoned(&raw.properties);
+    let abandoned = native::decode_cancel(&raw.properties);
     if abandoned.is_none() {
         tracing::debug!("dropped a message that is not a cancellation");
     }

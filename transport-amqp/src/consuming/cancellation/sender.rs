@@ -11,10 +11,10 @@ use crate::connection::backoff::{PAUSE_MIN, pause};
 use crate::connection::supervised::SupervisedConnection;
 use crate::error::failed;
 use crate::tasks::Tasks;
-use crate::wire::Publishing;
+use crate::wire::OutgoingMessage;
 
 /// Bounded queue of cancellations, and the task that publishes them.
-pub(crate) struct CancelSender(mpsc::Sender<Publishing>);
+pub(crate) struct CancelSender(mpsc::Sender<OutgoingMessage>);
 
 impl CancelSender {
     /// Starts the task that publishes. Panics outside of a runtime.
@@ -25,7 +25,7 @@ impl CancelSender {
     }
 
     /// Queues a cancellation, or drops it if 1,024 are queued already. Does not wait.
-    pub(crate) fn send(&self, cancellation: Publishing) {
+    pub(crate) fn send(&self, cancellation: OutgoingMessage) {
         if self.0.try_send(cancellation).is_err() {
             tracing::debug!("cannot cancel a call at its server: too many cancellations queued");
         }
@@ -34,7 +34,10 @@ impl CancelSender {
 
 /// Publishes cancellations on a channel of their own, which the first of them opens. Without a
 /// connection, they stay in the queue.
-async fn run(connection: Arc<SupervisedConnection>, mut cancellations: mpsc::Receiver<Publishing>) {
+async fn run(
+    connection: Arc<SupervisedConnection>,
+    mut cancellations: mpsc::Receiver<OutgoingMessage>,
+) {
     let mut channel = None;
     while let Some(cancellation) = cancellations.recv().await {
         let publishing = open_and_publish(&connection, &mut channel, cancellation);
@@ -49,7 +52,7 @@ async fn run(connection: Arc<SupervisedConnection>, mut cancellations: mpsc::Rec
 async fn open_and_publish(
     connection: &SupervisedConnection,
     channel: &mut Option<Channel>,
-    cancellation: Publishing,
+    cancellation: OutgoingMessage,
 ) -> Result<()> {
     let open = match channel.take().filter(|open| open.status().connected()) {
         Some(open) => open,
@@ -59,8 +62,8 @@ async fn open_and_publish(
 }
 
 /// Publishes without the mandatory flag and without a confirm.
-async fn publish(channel: &Channel, cancellation: Publishing) -> Result<()> {
-    let Publishing { exchange, routing_key, properties, body, .. } = cancellation;
+async fn publish(channel: &Channel, cancellation: OutgoingMessage) -> Result<()> {
+    let OutgoingMessage { exchange, routing_key, properties, body, .. } = cancellation;
     let options = BasicPublishOptions::default();
     let publishing = channel.basic_publish(exchange, routing_key, options, &body, properties);
     publishing.await.map_err(|error| failed("cannot publish a cancellation", error))?;

@@ -1,49 +1,44 @@
-//! A broker that takes no messages, because it runs out of memory.
+//! A broker that is out of memory, and blocks publishers.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use libtest_mimic::Trial;
-use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvents};
+use polywire_amqp::{Amqp, ConnectionEvents};
 use polywire_codec::MessagePack;
 use polywire_core::{CallError, ErrorKind, Publisher, Puller, Pusher, Transport};
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
-use crate::node;
-use crate::outbound::{restored, through_proxy};
-use crate::stage::{PATIENCE, client, next_job, serve};
+use crate::context::{
+    PATIENCE, blocked, clear_alarm, restored, set_alarm, through_proxy, unblocked,
+};
+use crate::endpoints::{acked_job, client, serve};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        node("alarm_of_the_broker_is_told", alarm_of_the_broker_is_told),
-        node(
-            "call_under_alarm_ends_by_its_deadline_unsent",
-            call_under_alarm_ends_by_its_deadline_unsent,
-        ),
-        node("jobs_pushed_under_alarm_go_out_in_order", jobs_pushed_under_alarm_go_out_in_order),
-        node("worker_acknowledges_under_alarm", worker_acknowledges_under_alarm),
-        node("blocked_transport_closes_in_time", blocked_transport_closes_in_time),
-        node(
-            "connection_made_under_an_alarm_holds_what_is_sent",
-            connection_made_under_an_alarm_holds,
-        ),
+    trials![
+        node alarm_is_a_connection_event,
+        node call_under_alarm_ends_by_its_deadline_unsent,
+        node jobs_pushed_under_alarm_keep_their_order,
+        node worker_acknowledges_under_alarm,
+        node blocked_transport_closes_in_time,
+        node connection_opened_under_an_alarm_buffers_messages,
     ]
 }
 
-async fn alarm_of_the_broker_is_told() {
+async fn alarm_is_a_connection_event() {
     let node = Node::start().unwrap();
     let amqp = Amqp::connect(&node.url()).await.unwrap();
     let mut events = amqp.events();
     let server = serve(&amqp, "alarmed").await;
     let client = client(&amqp, "alarmed").await;
-    alarm(&node);
-    // The broker tells those who publish, when they publish.
+    set_alarm(&node);
+    // The broker blocks a connection at its next message.
     let start = || client.request("double").timeout(PATIENCE).start::<u32>(&1).unwrap();
     let first = start();
     blocked(&mut events).await;
     let second = start();
-    calm(&node);
+    clear_alarm(&node);
     unblocked(&mut events).await;
     assert_eq!((first.await.unwrap(), second.await.unwrap()), (2, 2));
     assert_eq!(server.stats().answered, 2);
@@ -59,14 +54,14 @@ async fn call_under_alarm_ends_by_its_deadline_unsent() {
     let Err(CallError::Failed(error)) = outcome else { panic!("the call ended with {outcome:?}") };
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
     assert!(error.is_unsent() && error.detail("because").unwrap().contains("memory"), "{error:?}");
-    calm(&node);
+    clear_alarm(&node);
     unblocked(&mut events).await;
     assert_eq!(client.call::<u32>("double", &2).await.unwrap(), 4);
 }
 
-async fn jobs_pushed_under_alarm_go_out_in_order() {
+async fn jobs_pushed_under_alarm_keep_their_order() {
     let (node, amqp, mut events) = alarmed().await;
-    // Ends can be opened under an alarm: that goes over the other connection.
+    // Endpoint handles open under an alarm, over the other connection.
     let pusher = Pusher::connect(&amqp, "later", MessagePack).timeout(PATIENCE).await.unwrap();
     let _news = Publisher::connect(&amqp, "news", MessagePack).await.unwrap();
     let mut jobs: Puller<u32> = Puller::bind(&amqp, "later", MessagePack).await.unwrap();
@@ -75,12 +70,12 @@ async fn jobs_pushed_under_alarm_go_out_in_order() {
         async move { pusher.push(&n).await.unwrap() }
     }));
     let clearing = async {
-        calm(&node);
+        clear_alarm(&node);
         unblocked(&mut events).await;
     };
     tokio::join!(pushes, clearing);
     for expected in 0..50 {
-        assert_eq!(next_job(&mut jobs).await, expected);
+        assert_eq!(acked_job(&mut jobs).await, expected);
     }
 }
 
@@ -93,14 +88,14 @@ async fn worker_acknowledges_under_alarm() {
     for n in 0..3_u32 {
         pusher.push(&n).await.unwrap();
     }
-    alarm(&node);
+    set_alarm(&node);
     let blocked_push = pusher.push(&3);
     tokio::select! {
-        _ = blocked_push => panic!("the broker took a job under an alarm"),
+        _ = blocked_push => panic!("the broker accepted a job under an alarm"),
         () = blocked(&mut events) => {}
     }
     for expected in 0..3 {
-        assert_eq!(next_job(&mut jobs).await, expected);
+        assert_eq!(acked_job(&mut jobs).await, expected);
     }
     let settling = async {
         while !node.ctl(&["list_queues", "messages_unacknowledged"]).unwrap().trim().ends_with('0')
@@ -112,18 +107,18 @@ async fn worker_acknowledges_under_alarm() {
 
 async fn blocked_transport_closes_in_time() {
     let (node, amqp, _events) = alarmed().await;
-    let client = client(&amqp, "anybody").await;
+    let client = client(&amqp, "unserved").await;
     let call = client.request("double").timeout(PATIENCE).start::<u32>(&1).unwrap();
     timeout(PATIENCE, amqp.close()).await.expect("closing ends").unwrap();
     assert_eq!(call.await.unwrap_err().kind(), Some(ErrorKind::Closed));
-    calm(&node);
+    clear_alarm(&node);
     let leaving =
         async { while node.ctl(&["list_connections", "name"]).unwrap().contains("->") {} };
-    timeout(PATIENCE, leaving).await.expect("the connection goes when the broker hears of it");
+    timeout(PATIENCE, leaving).await.expect("the broker closes the connection after the alarm");
 }
 
-/// What has to be set up on it first is, though the broker blocks it from the first message on.
-async fn connection_made_under_an_alarm_holds() {
+/// The setup of the connection succeeds, although the broker blocks it at its first message.
+async fn connection_opened_under_an_alarm_buffers_messages() {
     let node = Node::start().unwrap();
     let (proxy, builder) = through_proxy(&node.url()).await;
     let amqp = builder.build().await.unwrap();
@@ -131,15 +126,15 @@ async fn connection_made_under_an_alarm_holds() {
     let (one, other) = (publisher("one").await.unwrap(), publisher("other").await.unwrap());
     let client = client(&amqp, "unreached").await;
     let mut events = amqp.events();
-    alarm(&node);
+    set_alarm(&node);
     proxy.sever();
     restored(&mut events).await;
-    // In its first moments there is no channel yet.
-    let held = async {
+    // The first calls may find no channel yet.
+    let buffered = async {
         loop {
             let call = client.request("double").timeout(Duration::from_secs(1)).call::<u32>(&1);
             let Err(CallError::Failed(error)) = call.await else {
-                panic!("a call was answered by nobody")
+                panic!("a call without a server succeeded")
             };
             assert!(error.is_unsent(), "{error:?}");
             if error.detail("because").is_some_and(|because| because.contains("memory")) {
@@ -147,51 +142,24 @@ async fn connection_made_under_an_alarm_holds() {
             }
         }
     };
-    timeout(PATIENCE, held).await.expect("it is held since the broker takes nothing");
-    calm(&node);
+    timeout(PATIENCE, buffered).await.expect("calls are buffered because of the alarm");
+    clear_alarm(&node);
     one.publish("x", &1).await.unwrap();
     other.publish("x", &2).await.unwrap();
 }
 
-/// A broker under an alarm, and a transport that it has blocked.
+/// Returns a node under an alarm, and a transport that it has blocked.
 async fn alarmed() -> (Node, Amqp, ConnectionEvents) {
     let node = Node::start().unwrap();
     let amqp = Amqp::connect(&node.url()).await.unwrap();
     let mut events = amqp.events();
     let news = Publisher::connect(&amqp, "alarm", MessagePack).await.unwrap();
-    alarm(&node);
-    // Those who publish are blocked.
+    set_alarm(&node);
+    // The broker blocks a connection at its next message.
     let published = news.publish("x", &1);
     tokio::select! {
-        _ = published => panic!("the broker took an event under an alarm"),
+        _ = published => panic!("the broker accepted an event under an alarm"),
         () = blocked(&mut events) => {}
     }
     (node, amqp, events)
-}
-
-pub(crate) fn alarm(node: &Node) {
-    node.ctl(&["set_vm_memory_high_watermark", "absolute", "1"]).unwrap();
-}
-
-pub(crate) fn calm(node: &Node) {
-    node.ctl(&["set_vm_memory_high_watermark", "0.4"]).unwrap();
-}
-
-pub(crate) async fn blocked(events: &mut ConnectionEvents) {
-    let mut event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
-    while matches!(event.change, ConnectionChange::Connected { .. }) {
-        event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
-    }
-    assert_eq!(event.role, polywire_amqp::ConnectionRole::Publishing);
-    assert!(
-        matches!(&event.change, ConnectionChange::Blocked(why) if why.contains("memory")),
-        "{event:?}"
-    );
-}
-
-async fn unblocked(events: &mut ConnectionEvents) {
-    while !matches!(
-        timeout(PATIENCE, events.next()).await.unwrap().unwrap().change,
-        ConnectionChange::Unblocked
-    ) {}
 }
