@@ -19,7 +19,7 @@ use self::calculator::{Abacus, CalculatorClient, CalculatorServer};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     // A server, on any free port.
-    let transport = Zmq::from_url("zmq+tcp://127.0.0.1:*")?;
+    let transport = Zmq::connect("zmq+tcp://127.0.0.1:*").await?;
     let server = Server::bind(&transport, "calculator").await?;
     let handle = server.handle();
     tokio::spawn(

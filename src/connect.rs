@@ -48,7 +48,7 @@ pub async fn connect(url: &str) -> Result<AnyTransport> {
         )),
         "mem" => Ok(AnyTransport::new(Memory::named(rest))),
         "amqp" | "amqps" => amqp(url).await,
-        "zmq+tcp" | "zmq+ipc" => zmq(url),
+        "zmq+tcp" | "zmq+ipc" => zmq(url).await,
         _ => {
             let error = Error::new(ErrorKind::Config, "cannot open a transport: unknown scheme")
                 .with("scheme", scheme.escape_debug());
@@ -69,12 +69,13 @@ async fn amqp(_: &str) -> Result<AnyTransport> {
 }
 
 #[cfg(feature = "zmq")]
-fn zmq(url: &str) -> Result<AnyTransport> {
-    polywire_zmq::Zmq::from_url(url).map(AnyTransport::new)
+async fn zmq(url: &str) -> Result<AnyTransport> {
+    polywire_zmq::Zmq::connect(url).await.map(AnyTransport::new)
 }
 
 #[cfg(not(feature = "zmq"))]
-fn zmq(_: &str) -> Result<AnyTransport> {
+#[allow(clippy::unused_async, reason = "the twin with the feature on is async")]
+async fn zmq(_: &str) -> Result<AnyTransport> {
     Err(off("zmq"))
 }
 

@@ -19,16 +19,15 @@ pub(crate) use self::freight::Freight;
 use self::rationed::Rationed;
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 use crate::config::Engine;
-use crate::config::{Settings, Side};
-use crate::endpoint::{Endpoint, claim_socket_file};
-use crate::plan::{Change, Plan};
-use crate::wire::{Frames, Hello};
+use crate::config::Settings;
+use crate::endpoint::{Endpoint, EndpointChange, EndpointSet, Side, claim_socket_file};
+use crate::wire::{Frames, SyncMarker};
 
 /// What every socket can do: come to an end, and have its endpoints changed.
 pub(crate) trait Ports: Send + Sync {
     /// Binds, unbinds, dials or stops dialling. Returns the real endpoint, or nothing if there was
     /// nothing to change. May be dropped; then it is open whether it was done.
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>>;
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>>;
 
     /// Closes the socket, delivering what was handed over for as long as it is set to linger.
     fn close(&self) -> BoxFuture<'static, ()>;
@@ -138,7 +137,7 @@ pub(crate) trait Pull: Ports {
 }
 
 /// A publishing socket.
-pub(crate) trait Publication: Ports {
+pub(crate) trait XPub: Ports {
     /// Hands a message over for all who subscribe to its first frame: at once if they all have
     /// room.
     fn send(&self, first: Bytes, frames: Frames) -> Sending<'_>;
@@ -146,14 +145,14 @@ pub(crate) trait Publication: Ports {
     /// The hellos of subscribers, and on how many connections each came, until the socket is
     /// closed. One is yielded once everything that its subscriber said before has been taken
     /// in. To be called once.
-    fn hellos(&self) -> BoxStream<'static, (Hello, u32)>;
+    fn sync_markers(&self) -> BoxStream<'static, (SyncMarker, u32)>;
 
     /// Waits until everybody who listens at a dialled endpoint has said what it wants.
     fn settled(&self) -> BoxFuture<'_, ()>;
 }
 
 /// A subscribing socket.
-pub(crate) trait Subscribed: Ports {
+pub(crate) trait Sub: Ports {
     /// Wants what begins with this: said to those who are there, and to those who come, in the
     /// order it was asked for.
     fn begin(&self, prefix: Bytes) -> BoxFuture<'_, Result<()>>;
@@ -218,7 +217,7 @@ pub(crate) fn listen(settings: &Settings, cargo: &Cargo) -> Result<Arc<dyn Deale
 /// A serving socket at the endpoints of this plan, and where it really listens.
 pub(crate) async fn serve(
     settings: &Settings,
-    plan: &Plan,
+    plan: &EndpointSet,
 ) -> Result<(Arc<dyn Router>, Vec<String>)> {
     let (router, bound) = serve_unrationed(settings, plan).await?;
     Ok((Arc::new(Rationed::new(router, settings.peer_bytes_max)), bound))
@@ -226,7 +225,7 @@ pub(crate) async fn serve(
 
 async fn serve_unrationed(
     settings: &Settings,
-    plan: &Plan,
+    plan: &EndpointSet,
 ) -> Result<(Arc<dyn Router>, Vec<String>)> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
@@ -264,25 +263,28 @@ pub(crate) fn pull(
 }
 
 /// A publishing socket.
-pub(crate) fn publish(settings: &Settings) -> Result<Arc<dyn Publication>> {
+pub(crate) fn publish(settings: &Settings) -> Result<Arc<dyn XPub>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
-        Engine::Omq => Ok(Arc::new(omq::Publication::open(settings)?)),
+        Engine::Omq => Ok(Arc::new(omq::XPub::open(settings)?)),
         _ => Err(no_events()),
     }
 }
 
 /// A subscribing socket.
-pub(crate) fn subscribe(settings: &Settings, window: Window) -> Result<Arc<dyn Subscribed>> {
+pub(crate) fn subscribe(settings: &Settings, window: Window) -> Result<Arc<dyn Sub>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
-        Engine::Omq => Ok(Arc::new(omq::Subscribed::open(settings, window)?)),
+        Engine::Omq => Ok(Arc::new(omq::Sub::open(settings, window)?)),
         _ => Err(no_events().with("window", window.messages())),
     }
 }
 
 /// Gives a socket its endpoints, and says where it really listens.
-pub(crate) async fn set_up<P: Ports + ?Sized>(socket: &P, plan: &Plan) -> Result<Vec<String>> {
+pub(crate) async fn set_up<P: Ports + ?Sized>(
+    socket: &P,
+    plan: &EndpointSet,
+) -> Result<Vec<String>> {
     let mut bound = Vec::new();
     for change in plan.changes() {
         let real = apply(socket, &change).await?;
@@ -294,7 +296,7 @@ pub(crate) async fn set_up<P: Ports + ?Sized>(socket: &P, plan: &Plan) -> Result
 /// Changes the endpoints of a socket, and says which one it is now or was.
 pub(crate) async fn apply<P: Ports + ?Sized>(
     socket: &P,
-    change: &Change,
+    change: &EndpointChange,
 ) -> Result<Option<String>> {
     match (change.side, change.adds) {
         (Side::Bind, true) => claim(std::slice::from_ref(&change.endpoint)).await?,

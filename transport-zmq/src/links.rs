@@ -29,12 +29,13 @@ pub(crate) use self::link::{Link, LinkKind};
 use self::lobby::Lobby;
 pub(crate) use self::outgoing::Outgoing;
 pub(crate) use self::returns::{Returned, Returns};
-use crate::config::{Settings, Side};
+use crate::config::Settings;
+use crate::endpoint::{
+    BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint, Side,
+};
 use crate::engine::{self, Cargo};
 use crate::error::{closed, config, lock};
-use crate::plan::{Change, Plan};
-use crate::transport::{Bound, End, Listening};
-use crate::wire::{Frames, Native, Wire};
+use crate::wire::{self, Frames};
 
 /// The connections of an end.
 pub(crate) struct Links {
@@ -55,7 +56,7 @@ pub(crate) struct Links {
     /// One permit: the right to change the endpoints.
     changes: Semaphore,
     board: Arc<Board>,
-    listening: Listening,
+    listening: BindGuard,
 }
 
 /// Where links tell what happens to them.
@@ -104,8 +105,8 @@ impl Links {
     /// Opens the links of an end whose calls are answered, and waits a moment for its peers.
     pub(crate) async fn open_both_ways(
         settings: &Settings,
-        plan: &Plan,
-        bound: &Bound,
+        plan: &EndpointSet,
+        bound: &BoundEndpoints,
     ) -> Result<(Arc<Self>, Returns)> {
         let (losses, lost) = mpsc::unbounded_channel();
         let links = Self::open_with(settings, Cargo::Requests, plan, bound, Some(losses)).await?;
@@ -117,8 +118,8 @@ impl Links {
     pub(crate) async fn open(
         settings: &Settings,
         cargo: Cargo,
-        plan: &Plan,
-        bound: &Bound,
+        plan: &EndpointSet,
+        bound: &BoundEndpoints,
     ) -> Result<Arc<Self>> {
         Self::open_with(settings, cargo, plan, bound, None).await
     }
@@ -126,8 +127,8 @@ impl Links {
     async fn open_with(
         settings: &Settings,
         cargo: Cargo,
-        plan: &Plan,
-        bound: &Bound,
+        plan: &EndpointSet,
+        bound: &BoundEndpoints,
         losses: Option<UnboundedSender<Loss>>,
     ) -> Result<Arc<Self>> {
         if plan.is_empty() {
@@ -155,7 +156,7 @@ impl Links {
             returned_turns: Semaphore::new(1),
             changes: Semaphore::new(1),
             board,
-            listening: Listening::new(bound),
+            listening: BindGuard::new(bound),
         });
         for change in plan.changes() {
             links.apply(&change).await?;
@@ -254,7 +255,7 @@ impl Links {
                 return Err(closed());
             }
             if let Some(deadline) = entry.deadline {
-                Native.restamp(&mut frames, deadline);
+                wire::restamp(&mut frames, deadline);
             }
             frames = match self.try_send(&entry, frames) {
                 Ok(()) => return Ok(()),
@@ -379,7 +380,7 @@ impl Links {
         select(there, tried).await;
     }
 
-    async fn apply(&self, change: &Change) -> Result<Option<String>> {
+    async fn apply(&self, change: &EndpointChange) -> Result<Option<String>> {
         let _turn = self.changes.acquire().await.map_err(|_| closed())?;
         match (change.side, change.adds) {
             (Side::Bind, true) => self.bind(change).await,
@@ -389,7 +390,7 @@ impl Links {
         }
     }
 
-    async fn bind(&self, change: &Change) -> Result<Option<String>> {
+    async fn bind(&self, change: &EndpointChange) -> Result<Option<String>> {
         if let Cargo::Requests = self.cargo {
             return self.bind_lobby(change).await;
         }
@@ -406,7 +407,7 @@ impl Links {
         Ok(real)
     }
 
-    async fn unbind(&self, change: &Change) -> Result<Option<String>> {
+    async fn unbind(&self, change: &EndpointChange) -> Result<Option<String>> {
         let awaited = self.awaited();
         let ports =
             self.lobby.get().map(Lobby::ports).or(awaited.as_ref().map(|link| link.ports()));
@@ -416,7 +417,10 @@ impl Links {
         Ok(real)
     }
 
-    async fn connect(&self, Change { endpoint, .. }: &Change) -> Result<Option<String>> {
+    async fn connect(
+        &self,
+        EndpointChange { endpoint, .. }: &EndpointChange,
+    ) -> Result<Option<String>> {
         let endpoint = endpoint.clone().dialled()?;
         let name = endpoint.to_string();
         if self.dialling(&name).is_some() {
@@ -429,7 +433,7 @@ impl Links {
 
     /// Takes a link away. The calls on it fail, and what was handed over to it goes out if there is
     /// time.
-    async fn disconnect(&self, Change { endpoint, .. }: &Change) -> Option<String> {
+    async fn disconnect(&self, EndpointChange { endpoint, .. }: &EndpointChange) -> Option<String> {
         let link = self.dialling(&endpoint.to_string())?;
         self.replace(|links| links.retain(|other| !Arc::ptr_eq(other, &link)));
         link.retire().await;
@@ -496,8 +500,8 @@ fn free_number(links: &[Arc<Link>]) -> usize {
 
 const SETTLE_MAX: Duration = Duration::from_secs(1);
 
-impl End for Links {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+impl ManagedEndpoint for Links {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         self.apply(change).boxed()
     }
 

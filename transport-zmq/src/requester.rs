@@ -9,18 +9,17 @@ use polywire_core::{Address, Result};
 
 use self::replies::Replies;
 use crate::config::Settings;
+use crate::endpoint::{BoundEndpoints, EndpointSet, ManagedEndpoint};
 use crate::links::{Links, Outgoing};
-use crate::plan::Plan;
-use crate::transport::{Bound, End};
 use crate::wire::Role;
 
 /// Opens the calling end of `service`. It waits for no peer longer than a moment; requests do.
 pub(crate) async fn open(
     settings: &Settings,
-    plan: &Plan,
+    plan: &EndpointSet,
     service: &Address,
-    bound: &Bound,
-) -> Result<(Arc<dyn End>, Sender, Receiver)> {
+    bound: &BoundEndpoints,
+) -> Result<(Arc<dyn ManagedEndpoint>, Sender, Receiver)> {
     let (links, returns) = Links::open_both_ways(settings, plan, bound).await?;
     let requests = Outgoing::new(links.clone(), Role::Request(service.clone()));
     let replies = Replies::new(returns, settings.limits, service.clone());

@@ -20,10 +20,9 @@ use self::declinable::Declinable;
 use self::desk::Desk;
 use self::queue::{Item, Queue, Taken};
 use crate::config::Settings;
+use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
 use crate::engine;
 use crate::error::{closed, config};
-use crate::plan::{Change, Plan};
-use crate::transport::{Bound, End, Listening};
 
 /// Opens a serving end of `service`.
 pub(crate) fn open(hub: &Arc<Hub>, service: &Address, window: Window) -> (Sender, Receiver) {
@@ -37,16 +36,20 @@ pub(crate) fn open(hub: &Arc<Hub>, service: &Address, window: Window) -> (Sender
 pub(crate) struct Hub {
     desk: Arc<Desk>,
     pump: AbortHandle,
-    listening: Listening,
+    listening: BindGuard,
 }
 
 impl Hub {
-    pub(crate) async fn open(settings: &Settings, plan: &Plan, bound: &Bound) -> Result<Arc<Self>> {
+    pub(crate) async fn open(
+        settings: &Settings,
+        plan: &EndpointSet,
+        bound: &BoundEndpoints,
+    ) -> Result<Arc<Self>> {
         if plan.is_empty() {
             return Err(config("no endpoint is for serving ends"));
         }
         let (router, real) = engine::serve(settings, plan).await?;
-        let listening = Listening::new(bound);
+        let listening = BindGuard::new(bound);
         listening.add(real);
         let desk = Arc::new(Desk::new(router, settings.limits));
         let pump = tokio::spawn(desk.clone().pump()).abort_handle();
@@ -54,8 +57,8 @@ impl Hub {
     }
 }
 
-impl End for Hub {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+impl ManagedEndpoint for Hub {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         let changed = async {
             let real = engine::apply(self.desk.ports(), change).await?;
             self.listening.note(change, real.as_ref());

@@ -104,8 +104,8 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+    use crate::endpoint::EndpointChange;
     use crate::engine::{Freight, Peer, Ports};
-    use crate::plan::Change;
 
     /// A socket that has room or not, and counts so many bytes for whoever it is.
     struct Narrow {
@@ -122,7 +122,7 @@ mod tests {
     const BYTES_MAX: usize = 10_000;
 
     impl Ports for Narrow {
-        fn change<'a>(&'a self, _: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+        fn change<'a>(&'a self, _: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
             ready(Ok(None)).boxed()
         }
 

@@ -162,7 +162,7 @@ async fn servers_that_dial_their_caller_are_told_as_they_come_and_go() {
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
 async fn who_is_not_let_in_is_told_on_both_sides() {
-    use polywire_zmq::curve::{Client as Keys, KeyPair, Server as Gate};
+    use polywire_zmq::curve::{CurveClient as Keys, CurveServer as Gate, KeyPair};
 
     let (seen, _guard) = watch();
     let [gate, stranger] = [(); 2].map(|()| KeyPair::generate());

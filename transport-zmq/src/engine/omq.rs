@@ -26,15 +26,15 @@ use self::door::Door;
 use self::intake::Intake;
 pub(super) use self::lobby::Lobby;
 use self::port::Port;
-pub(super) use self::publication::Publication;
+pub(super) use self::publication::XPub;
 pub(super) use self::pull::Pull;
 pub(super) use self::router::Router;
-pub(super) use self::subscribed::Subscribed;
+pub(super) use self::subscribed::Sub;
 use super::cannot_bind;
-use crate::admission::FIRST_MAX;
 use crate::config::Settings;
 use crate::error::{caller_gone, closed, config};
-use crate::wire::{Frames, Native, Wire};
+use crate::security::FIRST_MAX;
+use crate::wire::{self, Frames};
 
 /// A socket, and what looks after those who come to it.
 fn open(settings: &Settings, kind: SocketType, options: Options) -> Result<(Socket, Arc<Door>)> {
@@ -54,7 +54,7 @@ fn options(settings: &Settings) -> Options {
     Options::default()
         .router_mandatory(true)
         .linger(settings.linger)
-        .max_message_size(admission.message_max(limits, Native.head_max(limits)))
+        .max_message_size(admission.message_max(limits, wire::head_max(limits)))
         .send_hwm(HIGH_WATER_MARK)
         .recv_hwm(HIGH_WATER_MARK)
         .handshake_timeout(admission.handshake_timeout)

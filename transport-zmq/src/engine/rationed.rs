@@ -11,8 +11,8 @@ use rustc_hash::FxHashMap;
 
 use super::freight::Freight;
 use super::{Peer, Ports, Router};
+use crate::endpoint::EndpointChange;
 use crate::error::lock;
-use crate::plan::Change;
 use crate::wire::Frames;
 
 pub(super) struct Rationed {
@@ -53,7 +53,7 @@ impl Peers {
 }
 
 impl Ports for Rationed {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         self.router.change(change)
     }
 
@@ -106,7 +106,7 @@ mod tests {
     struct Keeping(Mutex<Vec<(Bytes, Frames)>>);
 
     impl Ports for Keeping {
-        fn change<'a>(&'a self, _: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+        fn change<'a>(&'a self, _: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
             std::future::ready(Ok(None)).boxed()
         }
 

@@ -20,9 +20,8 @@ use zeromq::{
 
 use super::{Peer, Ports, cannot_bind, unsupported};
 use crate::config::Settings;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointChange};
 use crate::error::{caller_gone, closed, lock};
-use crate::plan::Change;
 use crate::wire::Frames;
 
 pub(super) struct Dealer {
@@ -129,7 +128,7 @@ async fn read(
 }
 
 impl Ports for Dealer {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         fixed(change)
     }
 
@@ -240,7 +239,7 @@ impl Router {
 }
 
 impl Ports for Router {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         fixed(change)
     }
 
@@ -294,7 +293,7 @@ impl super::Router for Router {
 }
 
 /// A socket that was split takes no other endpoints.
-fn fixed(change: &Change) -> BoxFuture<'static, Result<Option<String>>> {
+fn fixed(change: &EndpointChange) -> BoxFuture<'static, Result<Option<String>>> {
     let error = unsupported("this engine cannot change the endpoints of an open end");
     std::future::ready(Err(error.with("endpoint", &change.endpoint))).boxed()
 }

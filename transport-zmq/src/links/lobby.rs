@@ -13,9 +13,9 @@ use tokio::time::timeout;
 
 use super::link::PRUNE_PAUSE;
 use super::{Link, LinkKind, Links};
+use crate::endpoint::EndpointChange;
 use crate::engine::{self, Guest, Ports};
 use crate::error::closed;
-use crate::plan::Change;
 
 /// A socket that peers dial, and the task that looks who is there.
 pub(super) struct Lobby {
@@ -76,7 +76,7 @@ async fn attend(links: Weak<Links>, mut guests: BoxStream<'static, Vec<Guest>>) 
 
 impl Links {
     /// Binds an endpoint for servers to dial.
-    pub(super) async fn bind_lobby(&self, change: &Change) -> Result<Option<String>> {
+    pub(super) async fn bind_lobby(&self, change: &EndpointChange) -> Result<Option<String>> {
         let lobby = match self.lobby.get() {
             Some(lobby) => lobby,
             None => {

@@ -8,7 +8,7 @@ use polywire_core::{Limits, Message};
 
 use super::{Entry, Links};
 use crate::error::closed;
-use crate::wire::{Frames, Native, Role, Wire};
+use crate::wire::{self, Frames, Role};
 
 /// Where messages of this role leave by.
 pub(crate) struct Outgoing {
@@ -23,7 +23,7 @@ impl Outgoing {
         let Role::Request(service) = &self.role else { return None };
         let mut message = Message::default();
         message.id = Some(call);
-        Native.encode(&Role::Cancel(service.clone()), message, &self.limits).ok()
+        wire::encode(&Role::Cancel(service.clone()), message, &self.limits).ok()
     }
 
     pub(crate) fn new(links: Arc<Links>, role: Role) -> Self {
@@ -41,7 +41,7 @@ impl Outbound for Outgoing {
             return Sending::ready(Err(error));
         }
         let entry = Entry::new(message.id, message.deadline, message.idempotent);
-        let frames = match Native.encode(&self.role, message, &self.limits) {
+        let frames = match wire::encode(&self.role, message, &self.limits) {
             Ok(frames) => frames,
             Err(error) => return Sending::ready(Err(error)),
         };

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{Entry, Link, LinkKind, Links, Loss};
 use crate::error::lock;
-use crate::wire::{Frames, Kind, Native, Peek, Wire};
+use crate::wire::{self, Frames, Kind, Peek};
 
 /// What comes back, read where it is polled: a task in between would cost a switch per reply.
 ///
@@ -121,7 +121,7 @@ impl Returns {
 
     /// Takes note of what came. `None` if that was all there is to do.
     fn sort(&mut self, link: Option<&Link>, frames: Frames) -> Option<Returned> {
-        let (Some(Peek { kind, id: Some(call), .. }), Some(link)) = (Native.peek(&frames), link)
+        let (Some(Peek { kind, id: Some(call), .. }), Some(link)) = (wire::peek(&frames), link)
         else {
             return Some(Returned::Frames(frames));
         };
@@ -135,7 +135,7 @@ impl Returns {
                 let entry = link.lost(call)?;
                 self.lose(Loss { entry, endpoint: link.name().into() })
             }
-            _ => match link.answered(call, || Native.is_declined(&frames)) {
+            _ => match link.answered(call, || wire::is_declined(&frames)) {
                 None => Some(Returned::Frames(frames)),
                 declined => self.pass_on(declined, || Returned::Frames(frames)),
             },
@@ -154,7 +154,7 @@ impl Returns {
             return Some(outcome());
         };
         if let Some(deadline) = entry.deadline {
-            Native.restamp(&mut frames, deadline);
+            wire::restamp(&mut frames, deadline);
         }
         let Err(frames) = self.links.try_send_to_one(&entry, frames) else { return None };
         if !self.links.has_other(&entry) {

@@ -8,7 +8,7 @@ use polywire_core::transport::{Delivery, Inbound};
 use polywire_core::{Address, Error, ErrorKind, Limits, Result};
 
 use crate::links::{Returned, Returns};
-use crate::wire::{Frames, Garbled, Native, Role, Wire};
+use crate::wire::{self, DecodeFailure, Frames, Role};
 
 /// What comes back, as deliveries.
 pub(super) struct Replies {
@@ -23,14 +23,14 @@ impl Replies {
     }
 
     fn read(&self, frames: Frames) -> Result<Delivery> {
-        match Native.decode(frames, &self.limits) {
+        match wire::decode(frames, &self.limits) {
             Ok((Role::Reply, message)) => Ok(Delivery::settled(message)),
             Ok((role, _)) => {
                 let error = Error::new(ErrorKind::Codec, "something else came where replies come");
                 Err(error.with("role", format!("{role:?}")))
             }
-            Err(Garbled { call: Some(call), error, .. }) => Err(error.with_call(call)),
-            Err(Garbled { error, .. }) => Err(error),
+            Err(DecodeFailure { call: Some(call), error, .. }) => Err(error.with_call(call)),
+            Err(DecodeFailure { error, .. }) => Err(error),
         }
     }
 

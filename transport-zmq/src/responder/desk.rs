@@ -18,7 +18,7 @@ use super::queue::{Item, Queue};
 use crate::engine::{Peer, Ports, Router};
 use crate::error::{caller_gone, lock};
 use crate::slow::Mute;
-use crate::wire::{Frames, Garbled, Native, Role, Wire};
+use crate::wire::{self, DecodeFailure, Frames, Role};
 
 /// Where requests are dealt out, and replies handed in.
 pub(super) struct Desk {
@@ -156,7 +156,7 @@ impl Desk {
     /// dealt with here.
     fn sort(&self, Peer { address, identity }: Peer, frames: Frames) -> Option<Request> {
         let peer = ReplyTo::new(address);
-        match Native.decode(frames, &self.limits) {
+        match wire::decode(frames, &self.limits) {
             Ok((Role::Request(service), mut message)) => {
                 message.reply_to = message.id.map(|_| peer);
                 message.peer = identity;
@@ -173,7 +173,7 @@ impl Desk {
                 tracing::debug!(?peer, ?role, "dropped what came where requests come");
                 None
             }
-            Err(Garbled { service, call, error }) => {
+            Err(DecodeFailure { service, call, error }) => {
                 let item = unreadable(call, &peer, error);
                 let Some(service) = service else {
                     self.complain(peer, call, item);
@@ -219,7 +219,7 @@ impl Desk {
     fn refuse(&self, peer: &ReplyTo, call: CallId) {
         let mut refusal = Message::default();
         refusal.id = Some(call);
-        if let Ok(frames) = Native.encode(&Role::Refusal, refusal, &self.limits) {
+        if let Ok(frames) = wire::encode(&Role::Refusal, refusal, &self.limits) {
             drop(self.router.send(peer.as_bytes().clone(), frames));
         }
     }
@@ -229,7 +229,7 @@ impl Desk {
             return Sending::ready(Err(caller_gone()));
         };
         let checked = self.limits.check(&message);
-        match checked.and_then(|()| Native.encode(&Role::Reply, message, &self.limits)) {
+        match checked.and_then(|()| wire::encode(&Role::Reply, message, &self.limits)) {
             Ok(frames) => self.mute.send(&*self.router, peer, frames),
             Err(error) => Sending::ready(Err(error)),
         }
@@ -352,7 +352,7 @@ mod tests {
 
     use super::super::queue::Taken;
     use super::*;
-    use crate::plan::Change;
+    use crate::endpoint::EndpointChange;
 
     type Arrivals = BoxStream<'static, (Peer, Frames)>;
 
@@ -360,7 +360,7 @@ mod tests {
     struct Scripted(Mutex<Option<Arrivals>>);
 
     impl Ports for Scripted {
-        fn change<'a>(&'a self, _: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+        fn change<'a>(&'a self, _: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
             std::future::ready(Ok(None)).boxed()
         }
 
@@ -394,7 +394,7 @@ mod tests {
         let mut request = Message::default();
         (request.id, request.method) = (Some(CallId(1)), Some(address("m")));
         let role = Role::Request(address("b"));
-        let mut frames = Some(Native.encode(&role, request, &Limits::default()).unwrap());
+        let mut frames = Some(wire::encode(&role, request, &Limits::default()).unwrap());
         let arrivals = stream_of(move |_| {
             let Some(frames) = frames.take() else { return Poll::Pending };
             JOINED.get_or_init(|| DESK.get().unwrap().join(&address("b"), Window::new(1)));

@@ -17,10 +17,9 @@ use super::{
     options, received,
 };
 use crate::config::Settings;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointChange};
 use crate::engine::{Cargo, Ports};
 use crate::error::lock;
-use crate::plan::Change;
 use crate::wire::Frames;
 
 pub(in crate::engine) struct Dealer {
@@ -155,7 +154,7 @@ fn reason_of(events: &mut MonitorStream) -> Option<String> {
 }
 
 impl Ports for Dealer {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         self.port.change(change).boxed()
     }
 

@@ -8,8 +8,8 @@ use polywire_core::transport::LogThrottle;
 use rustc_hash::FxHashMap;
 use tokio::task::AbortHandle;
 
-use crate::admission::Admission;
 use crate::error::lock;
+use crate::security::Admission;
 
 /// The bounds of a socket, and who has come in.
 ///

@@ -14,8 +14,8 @@ use tokio::time::sleep;
 
 use super::{Port, frames_of, given_back, message_of, open, options, received};
 use crate::config::Settings;
+use crate::endpoint::EndpointChange;
 use crate::engine::{Dealer, Guest, Ports};
-use crate::plan::Change;
 use crate::wire::Frames;
 
 pub(in crate::engine) struct Lobby {
@@ -31,7 +31,7 @@ impl Lobby {
 }
 
 impl Ports for Lobby {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         self.port.change(change).boxed()
     }
 
@@ -89,7 +89,7 @@ struct Seat {
 }
 
 impl Ports for Seat {
-    fn change<'a>(&'a self, _: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+    fn change<'a>(&'a self, _: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         std::future::ready(Ok(None)).boxed()
     }
 

@@ -8,10 +8,8 @@ use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, Socket};
 use polywire_core::Result;
 
 use super::{Door, cannot_bind, failed};
-use crate::config::Side;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointChange, Side};
 use crate::error::lock;
-use crate::plan::Change;
 
 /// A socket that binds and dials.
 pub(super) struct Port {
@@ -38,7 +36,7 @@ impl Port {
 
     pub(super) async fn change(
         &self,
-        Change { side, adds, endpoint }: &Change,
+        EndpointChange { side, adds, endpoint }: &EndpointChange,
     ) -> Result<Option<String>> {
         match (side, adds) {
             (Side::Bind, true) => self.bind(endpoint).await.map(Some),

@@ -13,18 +13,18 @@ use polywire_core::transport::Sending;
 
 use super::{Port, failed, message_under, open, options, received};
 use crate::config::Settings;
+use crate::endpoint::EndpointChange;
 use crate::engine::{Freight, Ports};
 use crate::error::closed;
-use crate::plan::Change;
-use crate::wire::{Frames, Hello};
+use crate::wire::{Frames, SyncMarker};
 
-pub(in crate::engine) struct Publication {
+pub(in crate::engine) struct XPub {
     port: Port,
     /// What has not left for each subscriber who wants it: they share the memory.
     freight: Arc<Freight>,
 }
 
-impl Publication {
+impl XPub {
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
         let mut options = options(settings);
         // Otherwise what a slow subscriber has no room for is dropped, and nobody is told.
@@ -47,8 +47,8 @@ impl Publication {
     }
 }
 
-impl Ports for Publication {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+impl Ports for XPub {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         self.port.change(change).boxed()
     }
 
@@ -57,7 +57,7 @@ impl Ports for Publication {
     }
 }
 
-impl crate::engine::Publication for Publication {
+impl crate::engine::XPub for XPub {
     fn send(&self, first: Bytes, frames: Frames) -> Sending<'_> {
         // As with replies, what is small does not wait for what is large.
         if !self.freight.is_full() || self.freight.is_light(&frames) {
@@ -69,13 +69,13 @@ impl crate::engine::Publication for Publication {
         })
     }
 
-    fn hellos(&self) -> BoxStream<'static, (Hello, u32)> {
+    fn sync_markers(&self) -> BoxStream<'static, (SyncMarker, u32)> {
         let socket = self.port.socket.clone();
         let hello = move |message: Message| {
             let socket = socket.clone();
             async move {
                 let said = message.part_bytes(0)?;
-                let (1, hello) = (*said.first()?, Hello::read(&said.slice(1..))?) else {
+                let (1, hello) = (*said.first()?, SyncMarker::read(&said.slice(1..))?) else {
                     return None;
                 };
                 heard(&socket, &hello).await.map(|connections| (hello, connections))
@@ -93,7 +93,7 @@ impl crate::engine::Publication for Publication {
 /// The endpoints of those who have said hello, and with it all that they want. `None` if the socket
 /// is closed.
 async fn heard_from(socket: Socket) -> Option<Vec<String>> {
-    let greeted = greeters(&socket, |prefix| Hello::read(prefix).is_some()).await?;
+    let greeted = greeters(&socket, |prefix| SyncMarker::read(prefix).is_some()).await?;
     let connections = socket.connections().await.ok()?;
     let greeted = connections.into_iter().filter(|one| greeted.contains(&one.connection_id));
     Some(greeted.map(|one| one.endpoint.to_string()).collect())
@@ -101,7 +101,7 @@ async fn heard_from(socket: Socket) -> Option<Vec<String>> {
 
 /// Waits until a hello that was received has been taken in, which the engine does in another task;
 /// and says from how many connections it came. `None` if who said it is gone.
-async fn heard(socket: &Socket, hello: &Hello) -> Option<u32> {
+async fn heard(socket: &Socket, hello: &SyncMarker) -> Option<u32> {
     for _ in 0..HEARD_TRIES {
         let count = greeters(socket, |prefix| prefix == hello.frame()).await?.len();
         if count > 0 {

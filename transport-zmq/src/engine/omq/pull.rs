@@ -12,8 +12,8 @@ use polywire_core::{Address, Result, Window};
 
 use super::{HIGH_WATER_MARK, Intake, Port, frames_of, open, options};
 use crate::config::Settings;
+use crate::endpoint::EndpointChange;
 use crate::engine::Ports;
-use crate::plan::Change;
 use crate::wire::{Frames, unique};
 
 pub(in crate::engine) struct Pull {
@@ -53,7 +53,7 @@ pub(super) fn is_of_queue(identity: &[u8], queue: &Address) -> bool {
 }
 
 impl Ports for Pull {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         self.port.change(change).boxed()
     }
 

@@ -12,10 +12,10 @@ use polywire_core::{Identity, Result};
 
 use super::{Port, failed, frames_of, message_of, open, options, received};
 use crate::config::Settings;
-use crate::curve::PublicKey;
+use crate::endpoint::EndpointChange;
 use crate::engine::{Peer, Ports};
 use crate::error::closed;
-use crate::plan::Change;
+use crate::security::curve::PublicKey;
 use crate::wire::Frames;
 
 pub(in crate::engine) struct Router {
@@ -31,7 +31,7 @@ impl Router {
 }
 
 impl Ports for Router {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         self.port.change(change).boxed()
     }
 

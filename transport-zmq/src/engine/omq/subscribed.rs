@@ -11,17 +11,17 @@ use polywire_core::{Result, Window};
 
 use super::{HIGH_WATER_MARK, Intake, Port, failed, frames_of, open, options};
 use crate::config::Settings;
+use crate::endpoint::EndpointChange;
 use crate::engine::Ports;
-use crate::plan::Change;
 use crate::wire::Frames;
 
-pub(in crate::engine) struct Subscribed {
+pub(in crate::engine) struct Sub {
     port: Arc<Port>,
     intake: Intake,
     frames_max: usize,
 }
 
-impl Subscribed {
+impl Sub {
     pub(in crate::engine) fn open(settings: &Settings, window: Window) -> Result<Self> {
         let ahead = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
         let port = Arc::new(Port::new(open(
@@ -33,8 +33,8 @@ impl Subscribed {
     }
 }
 
-impl Ports for Subscribed {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+impl Ports for Sub {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         self.port.change(change).boxed()
     }
 
@@ -43,7 +43,7 @@ impl Ports for Subscribed {
     }
 }
 
-impl crate::engine::Subscribed for Subscribed {
+impl crate::engine::Sub for Sub {
     fn begin(&self, prefix: Bytes) -> BoxFuture<'_, Result<()>> {
         self.port.socket.subscribe(prefix).map(|begun| begun.map_err(failed)).boxed()
     }

@@ -1,14 +1,14 @@
-//! PLAIN: clients give a name and a password. Nothing is encrypted, so it is for sockets of files
-//! and for networks that are encrypted by other means.
+//! PLAIN: clients authenticate by a name and a password. The connection is not encrypted, so use
+//! PLAIN for socket files, and for networks that are encrypted by other means.
 //!
 //! ```
 //! use polywire_zmq::{Zmq, plain};
 //!
 //! # fn main() -> polywire_core::Result<()> {
-//! let users = plain::Server::new([("alice", "secret")]).allow_if(|user, password| lookup(user, password));
+//! let users = plain::PlainServer::new([("alice", "secret")]).allow_if(|user, password| lookup(user, password));
 //! let serving = Zmq::builder().bind("ipc:///run/calculator.sock").plain_server(users).build()?;
 //!
-//! let alice = plain::Client::new("alice", "secret");
+//! let alice = plain::PlainClient::new("alice", "secret");
 //! let calling = Zmq::builder().connect("ipc:///run/calculator.sock").plain_client(alice).build()?;
 //! # Ok(())
 //! # }
@@ -18,72 +18,74 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The side that asks for a password. Only those are let in whom it knows.
+/// The configuration of a PLAIN server: the users that it allows.
 #[derive(Clone)]
-#[must_use = "it is for `ZmqBuilder::plain_server`"]
-pub struct Server {
+#[must_use = "pass it to `ZmqBuilder::plain_server`"]
+pub struct PlainServer {
     users: Vec<(String, String)>,
     admits: Option<Arc<Admits>>,
 }
 
 type Admits = dyn Fn(&str, &str) -> bool + Send + Sync;
 
-impl Server {
-    /// A server that knows these names and their passwords.
+impl PlainServer {
+    /// Makes a server that allows these users, given by name and password.
     pub fn new<U: Into<String>, P: Into<String>>(users: impl IntoIterator<Item = (U, P)>) -> Self {
         let users =
             users.into_iter().map(|(user, password)| (user.into(), password.into())).collect();
         Self { users, admits: None }
     }
 
-    /// Lets in, too, of whose name and password this is true. It is asked in each handshake, on a
-    /// thread that may block; what takes longer than the [handshake
-    /// time](crate::Admission::handshake_timeout) is a no.
+    /// Also allows the users for whose name and password `admits` returns `true`.
+    ///
+    /// The function is called in each handshake, on a thread that may block. If it takes longer
+    /// than the [handshake timeout](crate::Admission::handshake_timeout), the client is denied.
     pub fn allow_if(mut self, admits: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Self {
         self.admits = Some(Arc::new(admits));
         self
     }
 
     pub(crate) fn admits(&self, user: &str, password: &str) -> bool {
-        // All are compared, and each to its end, so that the time it takes tells nothing.
+        // Every user is compared, and every byte, so that the duration reveals nothing.
         let known = self.users.iter().fold(false, |known, (name, secret)| {
-            known | (is_same(name, user) & is_same(secret, password))
+            known | (is_equal(name, user) & is_equal(secret, password))
         });
         known || self.admits.as_ref().is_some_and(|admits| admits(user, password))
     }
 }
 
-fn is_same(secret: &str, given: &str) -> bool {
+fn is_equal(secret: &str, given: &str) -> bool {
     let different =
         secret.bytes().zip(given.bytes()).fold(0, |different, (a, b)| different | (a ^ b));
     std::hint::black_box(different) == 0 && secret.len() == given.len()
 }
 
-impl fmt::Debug for Server {
+impl fmt::Debug for PlainServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let users: Vec<_> = self.users.iter().map(|(user, _)| user).collect();
-        f.debug_struct("Server").field("users", &users).finish_non_exhaustive()
+        f.debug_struct("PlainServer").field("users", &users).finish_non_exhaustive()
     }
 }
 
-/// The side that gives a name and a password.
+/// The configuration of a PLAIN client: its name and its password.
 #[derive(Clone)]
-#[must_use = "it is for `ZmqBuilder::plain_client`"]
-pub struct Client {
+#[must_use = "pass it to `ZmqBuilder::plain_client`"]
+pub struct PlainClient {
     pub(crate) user: String,
     pub(crate) password: String,
 }
 
-impl Client {
-    /// Each at most 255 visible characters of ASCII, which is checked when the first end is opened.
+impl PlainClient {
+    /// Makes a client with this name and password: each at most 255 visible ASCII characters. They
+    /// are checked when the first endpoint handle is opened.
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Self {
         Self { user: user.into(), password: password.into() }
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for PlainClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("PlainClient").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
@@ -92,8 +94,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_known_is_let_in() {
-        let server = Server::new([("alice", "secret"), ("bob", "")]);
+    fn known_user_with_right_password_is_allowed() {
+        let server = PlainServer::new([("alice", "secret"), ("bob", "")]);
         assert!(server.admits("alice", "secret") && server.admits("bob", ""));
         for (user, password) in [
             ("alice", "secre"),
@@ -108,11 +110,11 @@ mod tests {
     }
 
     #[test]
-    fn a_password_shows_in_nothing() {
+    fn password_appears_in_no_output() {
         let shown = format!(
             "{:?} {:?}",
-            Server::new([("alice", "secret")]),
-            Client::new("alice", "secret")
+            PlainServer::new([("alice", "secret")]),
+            PlainClient::new("alice", "secret")
         );
         assert!(shown.contains("alice") && !shown.contains("secret"), "{shown}");
     }

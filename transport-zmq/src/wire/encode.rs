@@ -1,24 +1,33 @@
-//! From a message to frames.
+//! Encoding: from a message to frames.
 
 use bytes::Bytes;
-use polywire_core::{Deadline, Error, ErrorKind, Fault, Message, Result};
+use polywire_core::{Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
 
-use super::{FIXED, INLINE_MAX, MAGIC, VERSION, flag, kind, tag};
-use crate::wire::{Frames, Role};
+use super::frames::{Frames, Role};
+use super::layout::{FIXED, INLINE_MAX, MAGIC, VERSION, flag, head_max, kind, tag};
 
-pub(super) fn frames(role: &Role, message: Message, head_max: usize) -> Result<Frames> {
+/// Encodes a message.
+///
+/// # Errors
+///
+/// `TooLarge` if the envelope is larger than the limits allow. The error is marked as unsent.
+pub(crate) fn encode(role: &Role, message: Message, limits: &Limits) -> Result<Frames> {
+    let head_max = head_max(limits);
     let inline = message.body.as_slice().filter(|body| body.len() <= INLINE_MAX);
     let mut size = Size(FIXED);
     fields(role, &message, inline, &mut size);
     if size.0 > head_max {
-        let error = Error::new(ErrorKind::TooLarge, "the message is larger than the limit");
+        let error = Error::new(
+            ErrorKind::TooLarge,
+            "cannot encode the message: it is larger than the limit",
+        );
         return Err(error
             .with("what", "envelope")
             .with("size", size.0)
             .with("limit", head_max)
             .unsent());
     }
-    // Of the very size, so that it becomes shared bytes without moving.
+    // With the exact capacity, so that the conversion to `Bytes` copies nothing.
     let mut head = Vec::with_capacity(size.0);
     fixed(role, &message, &mut head);
     fields(role, &message, inline, &mut head);
@@ -44,6 +53,7 @@ fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
     head.extend_from_slice(&deadline_ms(message.deadline));
 }
 
+/// Returns the time until the deadline in milliseconds, as the envelope holds it; 0 for none.
 pub(super) fn deadline_ms(deadline: Option<Deadline>) -> [u8; 4] {
     let ms = deadline.map_or(0, Deadline::remaining_ms);
     u32::try_from(ms).unwrap_or(u32::MAX).to_be_bytes()
@@ -93,7 +103,8 @@ fn field(tag: u8, value: &[u8], out: &mut impl Out) {
     out.put(value);
 }
 
-/// Seven bits a byte, the lowest first; the highest bit says that another byte follows.
+/// Writes a length: seven bits a byte, the lowest first. The highest bit of a byte is set if
+/// another one follows.
 fn length(mut length: usize, out: &mut impl Out) {
     while length >= 0x80 {
         out.put(&[(length & 0x7F) as u8 | 0x80]);
@@ -108,7 +119,7 @@ fn length_size(len: usize) -> usize {
     size.0
 }
 
-/// Where bytes go: into the head, or into a count of them.
+/// A destination of encoded bytes: the head, or a count of its size.
 trait Out {
     fn put(&mut self, bytes: &[u8]);
 }

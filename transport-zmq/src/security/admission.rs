@@ -1,4 +1,4 @@
-//! Whom a socket that listens lets in, and how much they may ask of it.
+//! Bounds on the peers of a socket that listens.
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use polywire_core::{Limits, Result};
 
 use crate::error::config;
 
-/// Bounds on what strangers can do to a socket that listens.
+/// Bounds on the peers of a socket that listens, so that untrusted peers cannot exhaust it.
 ///
-/// They bound each socket: the responders of a transport share one, every other end has its own.
-/// What a single message may hold is in [`Limits`]. Together they bound the memory that others can
-/// take: connections times the largest message, so who lets strangers in should set `body_max` to
-/// what the services need.
+/// Each socket has its own bounds. The servers of a transport share one socket; every other
+/// endpoint handle has its own. [`Limits`] bound a single message.
+///
+/// The product of `connections_max` and the largest message bounds the memory that peers can
+/// occupy. A server of untrusted peers should therefore set `body_max` to what its services need.
 ///
 /// ```
 /// use polywire_zmq::{Admission, Zmq};
@@ -23,26 +24,28 @@ use crate::error::config;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs)]
 pub struct Admission {
-    /// How long a peer may take from the first byte to the end of its handshake. Then it is hung
-    /// up on. It bounds a single attempt to dial, too. The default is 5 seconds.
+    /// The time for a handshake, from its first byte to its end. A slower peer is disconnected.
+    /// The bound also holds for each attempt to connect. The default is 5 seconds.
     pub handshake_timeout: Duration,
-    /// Peers that are in their handshake. A host may take an eighth of them; this machine all. One
-    /// more is hung up on before it is read; it may come again. The default is 128.
+    /// The maximum of simultaneous handshakes. One remote host may use an eighth of them, the
+    /// local host all. A further connection is closed before its first byte is read; the peer
+    /// may connect again. The default is 128.
     pub pending_handshakes_max: usize,
-    /// Peers that are connected; each takes about 150 KiB before it has said anything. One more is
-    /// hung up on after its handshake, and then before it; it may come again. The default is
-    /// 1,024.
+    /// The maximum of connected peers. Each takes about 150 KiB before it sends a message. The
+    /// first further connections are closed after their handshake, later ones before it. The
+    /// peer may connect again. The default is 1,024.
     pub connections_max: usize,
-    /// Peers that are connected from one host: an address of IPv4, or a network of 64 bits of
-    /// IPv6. One more is hung up on likewise. Socket files know no hosts. The default is 128.
+    /// The maximum of connected peers from one host: an IPv4 address, or a 64-bit network of IPv6.
+    /// Further connections are closed as for `connections_max`. Peers at a socket file have no
+    /// host. The default is 128.
     pub host_connections_max: usize,
-    /// Prefixes that one subscriber is subscribed to at a publisher. With one more it is hung up
-    /// on, and has to come again. The default is 1,000. One that is longer than any topic can
-    /// be is not taken in.
+    /// The maximum of prefixes that one subscriber subscribes to at a publisher. A subscriber with
+    /// more is disconnected, and has to connect again. A prefix that is longer than any topic is
+    /// ignored. The default is 1,000.
     pub subscriptions_max: usize,
-    /// Bytes in a message with all its frames, and 64 more a frame. A peer that announces or sends
-    /// more is hung up on, before there is room made for it. `None`, the default, is what
-    /// [`Limits`] say for body, headers and frames together.
+    /// The maximum size of a message in bytes: the sum of its frames, plus 64 bytes a frame. A
+    /// peer that announces or sends more is disconnected before memory is allocated. `None`,
+    /// the default, is the sum of the [`Limits`] for body, headers and frames.
     pub message_max: Option<usize>,
 }
 
@@ -60,6 +63,7 @@ impl Default for Admission {
 }
 
 impl Admission {
+    /// Fails with `Config` if a bound is 0, since no peer could connect then.
     pub(crate) fn check(&self) -> Result<()> {
         let named = [
             ("handshake_timeout", self.handshake_timeout.is_zero()),
@@ -71,15 +75,15 @@ impl Admission {
         ];
         match named.into_iter().find(|(_, is_zero)| *is_zero) {
             None => Ok(()),
-            Some((name, _)) => Err(config("a bound that lets nobody in").with("bound", name)),
+            Some((name, _)) => {
+                Err(config("cannot build the transport: this bound must not be 0")
+                    .with("bound", name))
+            }
         }
     }
 
-    /// What the engine is told, which counts 64 bytes for each frame.
-    #[cfg_attr(
-        not(feature = "engine-omq"),
-        allow(dead_code, reason = "the other engine has no limit")
-    )]
+    /// Returns the maximum size of a message for the engine, which counts 64 more bytes a frame.
+    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "only omq has a limit"))]
     pub(crate) fn message_max(&self, limits: &Limits, head_max: usize) -> usize {
         // An identity or a topic, the envelope, and the body.
         let parts = limits.frames_max.saturating_add(3).saturating_mul(PART_COST);
@@ -92,7 +96,8 @@ impl Admission {
     }
 }
 
-/// An identity takes 255 bytes at the most; a channel and a topic 200 each, and a zero byte.
+/// The maximum size of the first frame in bytes: an identity has up to 255, a channel and a topic
+/// up to 200 each, with a zero byte between.
 pub(crate) const FIRST_MAX: usize = 401;
 const PART_COST: usize = 64;
 
@@ -101,14 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_that_lets_nobody_in_is_named() {
+    fn bound_of_zero_is_refused_by_name() {
         assert!(Admission::default().check().is_ok());
         let error = Admission { connections_max: 0, ..Admission::default() }.check().unwrap_err();
         assert!(error.to_string().contains("connections_max"), "{error}");
     }
 
     #[test]
-    fn the_largest_message_follows_from_the_limits() {
+    fn largest_message_follows_from_the_limits() {
         let limits = Limits { body_max: 1000, frames_max: 1, ..Limits::default() };
         assert_eq!(
             Admission::default().message_max(&limits, 100),

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use polywire_core::message::CallId;
 use polywire_core::{Address, Body, Code, Deadline, ErrorKind, Fault, Limits, Message, Result};
 
-use super::Native;
-use crate::wire::{Frames, Garbled, Role, Wire};
+use super::layout::INLINE_MAX;
+use super::{DecodeFailure, Frames, Role};
 
 /// The worked example of `docs/wire-native.md`.
 const EXAMPLE: &str = "50 01 01 03 00 00 00 00 00 00 00 2a 00 00 75 30 \
@@ -29,22 +29,22 @@ fn bytes(hex: &str) -> Vec<u8> {
     hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
 }
 
-fn decode(head: Vec<u8>) -> Result<(Role, Message), Garbled> {
+fn decode(head: Vec<u8>) -> Result<(Role, Message), DecodeFailure> {
     let frames = Frames { head: Bytes::from(head), body: None };
-    Native.decode(frames, &Limits::default())
+    super::decode(frames, &Limits::default())
 }
 
 fn round_trip(role: &Role, message: &Message) -> (Role, Message) {
-    let frames = Native.encode(role, message.clone(), &Limits::default()).unwrap();
-    Native.decode(frames, &Limits::default()).unwrap()
+    let frames = super::encode(role, message.clone(), &Limits::default()).unwrap();
+    super::decode(frames, &Limits::default()).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_documented_example_is_what_is_written() {
+async fn documented_example_is_what_is_encoded() {
     let (role, message) = example();
-    let frames = Native.encode(&role, message, &Limits::default()).unwrap();
+    let frames = super::encode(&role, message, &Limits::default()).unwrap();
     assert_eq!(frames, Frames { head: Bytes::from(bytes(EXAMPLE)), body: None });
-    let doc = include_str!("../../../../docs/wire-native.md");
+    let doc = include_str!("../../../docs/wire-native.md");
     let documented: Vec<_> =
         doc.lines().filter_map(|line| line.strip_prefix("    ")?.split_once("  ; ")).collect();
     let documented: Vec<_> = documented.iter().flat_map(|(hex, _)| bytes(hex)).collect();
@@ -52,7 +52,7 @@ async fn the_documented_example_is_what_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_replies_and_refusals_survive() {
+async fn requests_replies_and_refusals_round_trip() {
     let (role, request) = example();
     let (role_back, back) = round_trip(&role, &request);
     assert_eq!(role_back, role);
@@ -90,11 +90,11 @@ async fn requests_replies_and_refusals_survive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_and_an_idempotent_request_are_written_as_documented() {
+async fn cancel_and_idempotent_request_are_encoded_as_documented() {
     let mut message = Message::default();
     message.id = Some(CallId(42));
     let cancel =
-        Native.encode(&Role::Cancel(address("calc")), message, &Limits::default()).unwrap();
+        super::encode(&Role::Cancel(address("calc")), message, &Limits::default()).unwrap();
     assert_eq!(
         cancel.head,
         bytes("50 01 06 01 00 00 00 00 00 00 00 2a 00 00 00 00 01 04 63 61 6c 63")
@@ -102,16 +102,16 @@ async fn a_cancel_and_an_idempotent_request_are_written_as_documented() {
     let (role, mut request) = example();
     assert!(!round_trip(&role, &request).1.idempotent);
     request.idempotent = true;
-    let frames = Native.encode(&role, request, &Limits::default()).unwrap();
+    let frames = super::encode(&role, request, &Limits::default()).unwrap();
     assert_eq!(frames.head[3], 7);
-    assert!(Native.peek(&frames).unwrap().idempotent);
-    assert!(Native.decode(frames, &Limits::default()).unwrap().1.idempotent);
-    let garbled = decode(bytes("50 01 06 01 00 00 00 00 00 00 00 2a 00 00 00 00")).unwrap_err();
-    assert!(garbled.error.to_string().contains("names no service"));
+    assert!(super::peek(&frames).unwrap().idempotent);
+    assert!(super::decode(frames, &Limits::default()).unwrap().1.idempotent);
+    let failure = decode(bytes("50 01 06 01 00 00 00 00 00 00 00 2a 00 00 00 00")).unwrap_err();
+    assert!(failure.error.to_string().contains("names no service"));
 }
 
 #[test]
-fn jobs_and_events_survive() {
+fn jobs_and_events_round_trip() {
     let mut message = Message::new("abc");
     message.content_type = Some("text/plain".into());
     message.headers.insert("tenant", "abc");
@@ -125,29 +125,29 @@ fn jobs_and_events_survive() {
         );
         assert_eq!(back.body, message.body);
     }
-    let garbled = decode(bytes("50 01 04 00 00 00 00 00 00 00 00 00 00 00 00 00")).unwrap_err();
-    assert!(garbled.error.to_string().contains("names no queue"));
+    let failure = decode(bytes("50 01 04 00 00 00 00 00 00 00 00 00 00 00 00 00")).unwrap_err();
+    assert!(failure.error.to_string().contains("names no queue"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_waited_tells_what_is_left_now() {
+async fn restamp_writes_the_time_left_now() {
     let (role, message) = example();
     let deadline = message.deadline.unwrap();
-    let mut frames = Native.encode(&role, message, &Limits::default()).unwrap();
+    let mut frames = super::encode(&role, message, &Limits::default()).unwrap();
     tokio::time::advance(Duration::from_secs(10)).await;
-    Native.restamp(&mut frames, deadline);
-    let (_, back) = Native.decode(frames, &Limits::default()).unwrap();
+    super::restamp(&mut frames, deadline);
+    let (_, back) = super::decode(frames, &Limits::default()).unwrap();
     assert_eq!(back.deadline, Some(deadline));
     assert_eq!(back.headers.get("tenant"), Some("abc"));
-    // What has none gets none.
-    let mut endless = Native.encode(&Role::Reply, Message::new("a"), &Limits::default()).unwrap();
+    // A message without a deadline gets none.
+    let mut endless = super::encode(&Role::Reply, Message::new("a"), &Limits::default()).unwrap();
     let before = endless.clone();
-    Native.restamp(&mut endless, deadline);
+    super::restamp(&mut endless, deadline);
     assert_eq!(endless, before);
 }
 
 #[test]
-fn body_frames_keep_their_borders() {
+fn body_frames_keep_their_boundaries() {
     let mut reply = Message::default();
     for frames in [vec!["ab", "", "c"], vec!["", ""], vec![""], vec!["abc"]] {
         reply.body = Body::from_frames(frames.into_iter().map(Bytes::from));
@@ -156,45 +156,45 @@ fn body_frames_keep_their_borders() {
 }
 
 #[test]
-fn a_large_body_is_a_frame_of_its_own_and_is_not_copied() {
-    for (size, inline) in [(super::INLINE_MAX, true), (super::INLINE_MAX + 1, false)] {
+fn large_body_is_a_separate_frame_and_is_not_copied() {
+    for (size, inline) in [(INLINE_MAX, true), (INLINE_MAX + 1, false)] {
         let body = Bytes::from(vec![7; size]);
         let frames =
-            Native.encode(&Role::Reply, Message::new(body.clone()), &Limits::default()).unwrap();
+            super::encode(&Role::Reply, Message::new(body.clone()), &Limits::default()).unwrap();
         assert_eq!(frames.body.is_none(), inline);
-        let (_, back) = Native.decode(frames, &Limits::default()).unwrap();
+        let (_, back) = super::decode(frames, &Limits::default()).unwrap();
         assert_eq!(back.body.as_slice().unwrap(), body);
         assert_eq!(back.body.as_slice().unwrap().as_ptr() == body.as_ptr(), !inline);
     }
 }
 
 #[test]
-fn unknown_fields_are_skipped_unless_they_are_critical() {
+fn unknown_fields_are_skipped_unless_critical() {
     let unknown = |tag: u8| [bytes(EXAMPLE), vec![tag, 2, 9, 9]].concat();
     let (role, message) = decode(unknown(0x7F)).unwrap();
     assert_eq!((role, message.id), (Role::Request(address("calc")), Some(CallId(42))));
-    let garbled = decode(unknown(0x80)).unwrap_err();
-    assert_eq!(garbled.call, Some(CallId(42)));
-    assert_eq!(garbled.service, Some(address("calc")));
-    assert_eq!(garbled.error.detail("tag"), Some("128"));
+    let failure = decode(unknown(0x80)).unwrap_err();
+    assert_eq!(failure.call, Some(CallId(42)));
+    assert_eq!(failure.service, Some(address("calc")));
+    assert_eq!(failure.error.detail("tag"), Some("128"));
 }
 
 #[test]
-fn malformed_envelopes_say_what_and_where() {
+fn malformed_envelope_names_cause_and_position() {
     let with = |more: &str| format!("50 01 02 01 00 00 00 00 00 00 00 2a 00 00 00 00 {more}");
     for (head, what, byte, id_known) in [
         (String::new(), "ends early", 0, false),
         ("50 01".to_owned(), "ends early", 2, false),
         (EXAMPLE.replacen("50", "51", 1), "begin with", 0, false),
-        (EXAMPLE.replacen("50 01", "50 02", 1), "version", 1, false),
+        (EXAMPLE.replacen("50 01", "50 02", 1), "unknown version", 1, false),
         (EXAMPLE.replacen("50 01 01", "50 01 09", 1), "kind of message", 2, false),
         (with("").replacen("50 01 02", "50 01 01", 1), "no service", 16, true),
         (with("03"), "length ends early", 17, true),
         (with("03 80 80 80 80 00"), "longer than 4 bytes", 17, true),
-        (with("03 05 61"), "longer than the envelope", 16, true),
+        (with("03 05 61"), "longer than the rest", 16, true),
         (with("03 01 ff"), "not UTF-8", 16, true),
-        (with("02 00"), "no address", 16, true),
-        (with("03 01 61 03 01 61"), "stands twice", 19, true),
+        (with("02 00"), "no valid address", 16, true),
+        (with("03 01 61 03 01 61"), "occurs twice", 19, true),
         (with("04 00"), "length ends early", 16, true),
         (with("04 02 05 61"), "longer than the header", 16, true),
         (with("04 03 01 61 ff"), "header is not UTF-8", 16, true),
@@ -202,7 +202,7 @@ fn malformed_envelopes_say_what_and_where() {
         (with("07 00"), "before its code", 16, true),
         (with("81 01 61 81 01 61"), "after it, or twice", 19, true),
     ] {
-        let Garbled { error, call, .. } = decode(bytes(&head)).unwrap_err();
+        let DecodeFailure { error, call, .. } = decode(bytes(&head)).unwrap_err();
         assert!(error.to_string().contains(what), "{head}: {error}");
         assert_eq!(error.detail("byte"), Some(byte.to_string().as_str()), "{head}: {error}");
         assert_eq!(call, id_known.then_some(CallId(42)), "{head}");
@@ -212,58 +212,58 @@ fn malformed_envelopes_say_what_and_where() {
 }
 
 #[test]
-fn envelopes_cut_or_bent_anywhere_never_panic() {
+fn truncated_or_altered_envelopes_never_panic() {
     let mut reply =
         Message::failed(Fault::new(Code::Internal, "no").with_kind("K").with_details(vec![1, 2]));
     reply.id = Some(CallId(1));
-    let fault = Native.encode(&Role::Reply, reply, &Limits::default()).unwrap().head.to_vec();
+    let fault = super::encode(&Role::Reply, reply, &Limits::default()).unwrap().head.to_vec();
     let [job, cancel] = [Role::Job(address("a")), Role::Cancel(address("a"))].map(|role| {
-        Native.encode(&role, Message::new("b"), &Limits::default()).unwrap().head.to_vec()
+        super::encode(&role, Message::new("b"), &Limits::default()).unwrap().head.to_vec()
     });
     for whole in [bytes(EXAMPLE), fault, job, cancel] {
         for at in 0..whole.len() {
-            let _ = Native.is_declined(&Frames { head: whole[..at].to_vec().into(), body: None });
+            let _ = super::is_declined(&Frames { head: whole[..at].to_vec().into(), body: None });
             let _ = decode(whole[..at].to_vec());
             for value in 0..=u8::MAX {
-                let mut bent = whole.clone();
-                bent[at] = value;
-                let _ = Native.is_declined(&Frames { head: bent.clone().into(), body: None });
-                let _ = decode(bent);
+                let mut altered = whole.clone();
+                altered[at] = value;
+                let _ = super::is_declined(&Frames { head: altered.clone().into(), body: None });
+                let _ = decode(altered);
             }
         }
     }
 }
 
 #[test]
-fn what_passes_a_limit_is_too_large() {
+fn message_beyond_a_limit_is_too_large() {
     let (role, message) = example();
-    let frames = Native.encode(&role, message, &Limits::default()).unwrap();
+    let frames = super::encode(&role, message, &Limits::default()).unwrap();
     for limits in [
         Limits { body_max: 2, ..Limits::default() },
         Limits { headers_max: 0, ..Limits::default() },
         Limits { header_bytes_max: 8, ..Limits::default() },
     ] {
-        let garbled = Native.decode(frames.clone(), &limits).unwrap_err();
-        assert_eq!(garbled.error.kind(), ErrorKind::TooLarge);
-        assert_eq!((garbled.call, garbled.service), (Some(CallId(42)), Some(address("calc"))));
-        assert!(!garbled.error.is_unsent());
+        let failure = super::decode(frames.clone(), &limits).unwrap_err();
+        assert_eq!(failure.error.kind(), ErrorKind::TooLarge);
+        assert_eq!((failure.call, failure.service), (Some(CallId(42)), Some(address("calc"))));
+        assert!(!failure.error.is_unsent());
     }
     let verbose = Message::failed(Fault::new(Code::Internal, "x".repeat(1 << 20)));
-    let error = Native.encode(&Role::Reply, verbose, &Limits::default()).unwrap_err();
+    let error = super::encode(&Role::Reply, verbose, &Limits::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     assert!(error.is_unsent());
 }
 
 #[test]
-fn an_endless_envelope_is_not_read() {
+fn oversized_envelope_is_not_decoded() {
     let huge = [bytes(EXAMPLE), vec![0; 1 << 20]].concat();
-    let garbled = decode(huge).unwrap_err();
-    assert_eq!(garbled.error.kind(), ErrorKind::TooLarge);
-    assert_eq!(garbled.call, Some(CallId(42)));
+    let failure = decode(huge).unwrap_err();
+    assert_eq!(failure.error.kind(), ErrorKind::TooLarge);
+    assert_eq!(failure.call, Some(CallId(42)));
 }
 
 #[test]
-fn a_reply_that_declines_is_told_from_others() {
+fn declining_reply_is_recognized() {
     let declined = Message::failed(Fault::declined("no lens"));
     let mut late = declined.clone();
     late.headers.insert("name", "x".repeat(1000));
@@ -275,8 +275,8 @@ fn a_reply_that_declines_is_told_from_others() {
     ];
     for (messages, is_declined) in [(vec![declined, late], true), (others.into(), false)] {
         for message in messages {
-            let frames = Native.encode(&Role::Reply, message, &Limits::default()).unwrap();
-            assert_eq!(Native.is_declined(&frames), is_declined, "{frames:?}");
+            let frames = super::encode(&Role::Reply, message, &Limits::default()).unwrap();
+            assert_eq!(super::is_declined(&frames), is_declined, "{frames:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! CURVE: peers know each other by public keys, and what travels between them is encrypted.
+//! CURVE: peers authenticate each other by public keys, and the connection is encrypted.
 //!
-//! The server has a key pair, whose public half its clients know. It lets in whom it allows, by
-//! their public keys. Which end binds makes no difference: "server" is who has the well-known key.
+//! The server has a key pair, and its clients know the public key. The server allows clients by
+//! their public keys. The CURVE server is the side with the well-known key, whichever side binds.
 //!
 //! ```
 //! # use polywire_codec::MessagePack;
@@ -13,7 +13,7 @@
 //! let (server_keys, client_keys) = (curve::KeyPair::generate(), curve::KeyPair::generate());
 //! let (server_public, client_public) = (server_keys.public(), client_keys.public());
 //!
-//! let allowed = curve::Server::new(server_keys).allow([client_public]);
+//! let allowed = curve::CurveServer::new(server_keys).allow([client_public]);
 //! let serving = Zmq::builder().bind("tcp://127.0.0.1:*").curve_server(allowed).build()?;
 //! let server = Server::bind(&serving, "whoami").await?;
 //! let router = Router::new(MessagePack).method("key", |context: Context, (): ()| async move {
@@ -21,7 +21,7 @@
 //! });
 //! tokio::spawn(server.serve(router));
 //!
-//! let known = curve::Client::new(server_public).keys(client_keys);
+//! let known = curve::CurveClient::new(server_public).keys(client_keys);
 //! let calling = Zmq::builder().connect(&serving.local_endpoints()[0]).curve_client(known).build()?;
 //! let client = Client::connect(&calling, "whoami", MessagePack).await?;
 //! let key: Option<String> = client.call("key", &()).await?;
@@ -39,22 +39,21 @@ use std::sync::Arc;
 use omq_tokio::{CurveKeypair, CurvePublicKey, CurveSecretKey};
 use polywire_core::{Error, Result};
 
+use super::secret;
 use crate::error::config;
-use crate::secret;
 
-/// The half of a key pair that others may know. Its text is 40 characters of Z85, as ZeroMQ writes
-/// keys.
+/// The public key of a key pair. Its text is 40 characters of Z85, as ZeroMQ writes keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// A key of these bytes.
+    /// Makes a key of these bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Its bytes.
+    /// Returns the bytes of the key.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -85,23 +84,22 @@ impl FromStr for PublicKey {
     }
 }
 
-/// The half of a key pair that nobody else may know. It shows itself in no output, and is
-/// overwritten when it is dropped.
+/// The secret key of a key pair. `Debug` does not reveal it, and dropping it overwrites its memory.
 #[derive(Clone)]
 pub struct SecretKey(CurveSecretKey);
 
 impl SecretKey {
-    /// Reads 40 characters of Z85.
+    /// Parses 40 characters of Z85. Surrounding white space is ignored.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if they are none; it does not say
-    /// what they are.
+    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) for any other text. The error does
+    /// not reveal the text.
     pub fn from_z85(text: &str) -> Result<Self> {
         CurveSecretKey::from_z85(text.trim()).map(Self).map_err(|_| no_key())
     }
 
-    /// Its text, to be written down where nobody else can read it.
+    /// Returns the text of the key. Store it where no other user can read it.
     #[must_use]
     pub fn to_z85(&self) -> String {
         self.0.to_z85()
@@ -114,52 +112,54 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// A secret key and its public half.
+/// A secret key and its public key.
 #[derive(Clone)]
 pub struct KeyPair(CurveKeypair);
 
 impl KeyPair {
-    /// A new one, from the randomness of the operating system.
+    /// Generates a key pair from the randomness of the operating system.
     #[must_use]
     pub fn generate() -> Self {
         Self(CurveKeypair::generate())
     }
 
-    /// The pair that this key is the secret half of.
+    /// Makes the pair of a secret key.
     #[must_use]
     pub fn of(secret: SecretKey) -> Self {
         Self(CurveKeypair { public: secret.0.derive_public(), secret: secret.0 })
     }
 
-    /// The pair whose secret key stands in a file. A warning is logged if others may read it.
+    /// Reads a secret key from a file, and makes its pair. Logs a warning if other users can read
+    /// the file.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if it cannot be read, or holds no
-    /// key.
+    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if the file cannot be read, or holds
+    /// no key.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let text = secret::from_file(path.as_ref())?;
         let key = SecretKey::from_z85(&text);
         key.map(Self::of).map_err(|error| error.with("file", path.as_ref().display()))
     }
 
-    /// The pair whose secret key is in a variable of the environment.
+    /// Reads a secret key from an environment variable, and makes its pair.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if it is not set, or holds no key.
+    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if the variable is not set, or holds
+    /// no key.
     pub fn from_env(variable: &str) -> Result<Self> {
         let text = secret::from_env(variable)?;
         SecretKey::from_z85(&text).map(Self::of).map_err(|error| error.with("variable", variable))
     }
 
-    /// The half for others.
+    /// Returns the public key.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.public.0)
     }
 
-    /// The other half.
+    /// Returns the secret key.
     #[must_use]
     pub fn secret(&self) -> SecretKey {
         SecretKey(self.0.secret.clone())
@@ -176,10 +176,11 @@ impl fmt::Debug for KeyPair {
     }
 }
 
-/// The side with the well-known key. It lets nobody in before it is told whom.
+/// The configuration of a CURVE server: its keys, and the clients that it allows. By default no
+/// client is allowed.
 #[derive(Clone)]
-#[must_use = "it is for `ZmqBuilder::curve_server`"]
-pub struct Server {
+#[must_use = "pass it to `ZmqBuilder::curve_server`"]
+pub struct CurveServer {
     keys: KeyPair,
     any: bool,
     allowed: HashSet<PublicKey>,
@@ -188,27 +189,29 @@ pub struct Server {
 
 type Admits = dyn Fn(&PublicKey) -> bool + Send + Sync;
 
-impl Server {
-    /// A server with these keys, which lets nobody in yet.
+impl CurveServer {
+    /// Makes a server with these keys, which allows no client yet.
     pub fn new(keys: KeyPair) -> Self {
         Self { keys, any: false, allowed: HashSet::new(), admits: None }
     }
 
-    /// Lets these clients in, beside those that were allowed before.
+    /// Allows these clients, besides those allowed before.
     pub fn allow(mut self, clients: impl IntoIterator<Item = PublicKey>) -> Self {
         self.allowed.extend(clients);
         self
     }
 
-    /// Lets those clients in, too, of which this is true. It is asked in each handshake, on a
-    /// thread that may block; what takes longer than the [handshake
-    /// time](crate::Admission::handshake_timeout) is a no.
+    /// Also allows the clients for which `admits` returns `true`.
+    ///
+    /// The function is called in each handshake, on a thread that may block. If it takes longer
+    /// than the [handshake timeout](crate::Admission::handshake_timeout), the client is denied.
     pub fn allow_if(mut self, admits: impl Fn(&PublicKey) -> bool + Send + Sync + 'static) -> Self {
         self.admits = Some(Arc::new(admits));
         self
     }
 
-    /// Lets in everybody who knows the public key. Who they are is known still.
+    /// Allows every client that knows the public key of the server. Handlers still get the key of
+    /// each client.
     pub fn allow_any(mut self) -> Self {
         self.any = true;
         self
@@ -225,29 +228,29 @@ impl Server {
     }
 }
 
-impl fmt::Debug for Server {
+impl fmt::Debug for CurveServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut server = f.debug_struct("Server");
+        let mut server = f.debug_struct("CurveServer");
         server.field("keys", &self.keys).field("any", &self.any).field("allowed", &self.allowed);
         server.finish_non_exhaustive()
     }
 }
 
-/// The side that knows the key of the other.
+/// The configuration of a CURVE client: the public key of its server, and its own keys.
 #[derive(Clone, Debug)]
-#[must_use = "it is for `ZmqBuilder::curve_client`"]
-pub struct Client {
+#[must_use = "pass it to `ZmqBuilder::curve_client`"]
+pub struct CurveClient {
     server: PublicKey,
     keys: KeyPair,
 }
 
-impl Client {
-    /// A client of whoever has this key, with keys of its own that were made just now.
+impl CurveClient {
+    /// Makes a client of the server with this key. Its own keys are newly generated.
     pub fn new(server: PublicKey) -> Self {
         Self { server, keys: KeyPair::generate() }
     }
 
-    /// The keys by which the server knows it.
+    /// Sets the keys of the client, by which the server recognizes it.
     pub fn keys(self, keys: KeyPair) -> Self {
         Self { keys, ..self }
     }
@@ -258,7 +261,7 @@ impl Client {
 }
 
 fn no_key() -> Error {
-    config("not a key, which is 40 characters of Z85")
+    config("cannot parse the key: expected 40 characters of Z85")
 }
 
 #[cfg(test)]
@@ -266,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_survive_being_written_down() {
+    fn keys_round_trip_as_text() {
         let pair = KeyPair::generate();
         let again =
             KeyPair::of(SecretKey::from_z85(&format!("{}\n", pair.secret().to_z85())).unwrap());
@@ -276,13 +279,13 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_shows_in_nothing() {
+    fn secret_key_appears_in_no_output() {
         let pair = KeyPair::generate();
         let secret = pair.secret().to_z85();
         let shown = [
             format!("{pair:?} {:?}", pair.secret()),
-            format!("{:?}", Server::new(pair.clone()).allow_any()),
-            format!("{:?}", Client::new(pair.public()).keys(pair)),
+            format!("{:?}", CurveServer::new(pair.clone()).allow_any()),
+            format!("{:?}", CurveClient::new(pair.public()).keys(pair)),
             SecretKey::from_z85(&secret[1..]).unwrap_err().to_string(),
         ];
         for shown in shown {
@@ -291,9 +294,9 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_let_in_by_default() {
+    fn no_client_is_allowed_by_default() {
         let [keys, one, other] = [(); 3].map(|()| KeyPair::generate());
-        let server = Server::new(keys);
+        let server = CurveServer::new(keys);
         assert!(!server.admits(&one.public()));
         let server = server.allow([one.public()]);
         assert!(server.admits(&one.public()) && !server.admits(&other.public()));
