@@ -10,6 +10,7 @@
 //! or a job is lost with the process that holds it. The client of a lost request gets an error as
 //! soon as the connection is closed, or at its deadline. A pusher gets no error.
 
+mod balancer;
 mod config;
 mod endpoint;
 mod engine;
@@ -17,7 +18,6 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
-mod links;
 #[cfg(feature = "engine-omq")]
 pub mod proxy;
 mod publisher;
@@ -27,7 +27,6 @@ mod requester;
 mod responder;
 mod security;
 mod shared;
-mod slow;
 mod subscriber;
 mod transport;
 mod url;

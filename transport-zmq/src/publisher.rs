@@ -37,7 +37,7 @@ pub(crate) async fn open(
     if endpoints.is_empty() {
         return Err(config("cannot open a publisher: the transport has no endpoint for servers"));
     }
-    let socket = engine::publish(settings)?;
+    let socket = engine::open_xpub(settings)?;
     let answering =
         tokio::spawn(answer_sync_markers(socket.clone(), socket.sync_markers())).abort_handle();
     let publisher = Arc::new(Publisher {
@@ -70,14 +70,14 @@ struct Publisher {
 
 impl Publisher {
     async fn apply(&self, change: &EndpointChange) -> Result<Option<String>> {
-        let real = engine::apply(&*self.socket, change).await?;
+        let real = engine::change_endpoint(&*self.socket, change).await?;
         self.bind_guard.note(change, real.as_ref());
         Ok(real)
     }
 
     async fn wait_for_subscriptions(&self) {
         // A subscriber whose subscriptions take longer misses the first events.
-        let _ = timeout(self.connect_timeout, self.socket.settled()).await;
+        let _ = timeout(self.connect_timeout, self.socket.ready()).await;
     }
 }
 

@@ -34,9 +34,9 @@ pub(crate) async fn open(
     if endpoints.is_empty() {
         return Err(config("cannot open a puller: the transport has no endpoint for servers"));
     }
-    let socket = engine::pull(settings, Some(queue), window)?;
+    let socket = engine::open_pull(settings, Some(queue), window)?;
     let jobs = socket.jobs();
-    let real = engine::set_up(&*socket, endpoints).await?;
+    let real = engine::add_endpoints(&*socket, endpoints).await?;
     let bind_guard = BindGuard::new(bound);
     bind_guard.add(real);
     let puller = Arc::new(Puller { socket, bind_guard, closed: AtomicBool::new(false) });
@@ -59,7 +59,7 @@ impl ManagedEndpoint for Puller {
             if self.closed.load(Ordering::Acquire) {
                 return Ok(None);
             }
-            let real = engine::apply(&*self.socket, change).await?;
+            let real = engine::change_endpoint(&*self.socket, change).await?;
             self.bind_guard.note(change, real.as_ref());
             Ok(real)
         };

@@ -12,7 +12,7 @@ use crate::endpoint::{
     OpenEndpoints, Side,
 };
 use crate::error::{config, lock};
-use crate::responder::Hub;
+use crate::responder::ServerSocket;
 
 /// The state that all clones of a transport share: its settings, its endpoints and its open
 /// endpoint handles.
@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     /// a change.
     changes: RwLock<()>,
     /// The socket of all servers, opened with the first server.
-    server: OnceCell<Arc<Hub>>,
+    server: OnceCell<Arc<ServerSocket>>,
 }
 
 impl Shared {
@@ -68,9 +68,9 @@ impl Shared {
 
     /// Returns the socket of all servers, and opens it first if needed. To be called while
     /// [`opening`](Self::opening) is held.
-    pub(crate) async fn server(&self) -> Result<&Arc<Hub>> {
+    pub(crate) async fn server(&self) -> Result<&Arc<ServerSocket>> {
         let open = || async {
-            let server = Hub::open(&self.settings, &self.serving(), &self.bound).await?;
+            let server = ServerSocket::open(&self.settings, &self.serving(), &self.bound).await?;
             self.open.remember(&(server.clone() as Arc<dyn ManagedEndpoint>)).await?;
             Ok(server)
         };

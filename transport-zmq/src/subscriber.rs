@@ -44,8 +44,8 @@ pub(crate) async fn open(
     if subscription.group.is_some() {
         return Err(Error::unsupported("groups"));
     }
-    let socket = engine::subscribe(settings, subscription.window)?;
-    let buffer = Arc::new(EventBuffer::new(socket.arrivals()));
+    let socket = engine::open_sub(settings, subscription.window)?;
+    let buffer = Arc::new(EventBuffer::new(socket.messages()));
     let channel = Channel::new(channel);
     let subscriptions = Subscriptions::new(
         socket.clone(),
@@ -82,7 +82,7 @@ struct Subscriber {
 
 impl Subscriber {
     async fn apply(&self, change: &EndpointChange) -> Result<Option<String>> {
-        let real = engine::apply(&*self.socket, change).await?;
+        let real = engine::change_endpoint(&*self.socket, change).await?;
         self.bind_guard.note(change, real.as_ref());
         Ok(real)
     }

@@ -11,9 +11,9 @@ use tokio::task::AbortHandle;
 use super::endpoint::ResolvedEndpoint;
 use super::stats::Counters;
 use super::tasks::{ProxyTasks, endpoint_name, has_too_many_frames, wait_until};
+use crate::balancer::{Balancer, InFlightCall};
 use crate::endpoint::{BoundEndpoints, ManagedEndpoint};
-use crate::engine::{self, Cargo, Pull};
-use crate::links::{Entry, Links};
+use crate::engine::{self, Pull, Traffic};
 use crate::wire::Frames;
 
 /// Opens both sockets and starts to pass jobs on.
@@ -23,10 +23,10 @@ pub(super) async fn start(
 ) -> Result<ProxyTasks> {
     let bound = BoundEndpoints::default();
     let balancer =
-        Links::open(&backend.settings, Cargo::AnyJobs, &backend.endpoints, &bound).await?;
-    let pull = engine::pull(&frontend.settings, None, Window::new(1000))?;
+        Balancer::open(&backend.settings, Traffic::AnyJobs, &backend.endpoints, &bound).await?;
+    let pull = engine::open_pull(&frontend.settings, None, Window::new(1000))?;
     let jobs = pull.jobs();
-    let real = engine::set_up(&*pull, &frontend.endpoints).await?;
+    let real = engine::add_endpoints(&*pull, &frontend.endpoints).await?;
     let counters = Arc::<Counters>::default();
     let task = tokio::spawn(pass_on(jobs, balancer.clone(), counters.clone()));
     let finish = finish(pull, balancer, task.abort_handle());
@@ -41,7 +41,7 @@ pub(super) async fn start(
 
 async fn pass_on(
     mut jobs: BoxStream<'static, Frames>,
-    balancer: Arc<Links>,
+    balancer: Arc<Balancer>,
     counters: Arc<Counters>,
 ) {
     while let Some(frames) = jobs.next().await {
@@ -50,7 +50,7 @@ async fn pass_on(
             continue;
         }
         // A job waits for a puller however long that takes.
-        while balancer.send(Entry::new(None, None, false), frames.clone()).await.is_err() {
+        while balancer.send(InFlightCall::new(None, None, false), frames.clone()).await.is_err() {
             if balancer.is_closed() {
                 return;
             }
@@ -59,7 +59,7 @@ async fn pass_on(
     }
 }
 
-async fn finish(pull: Arc<dyn Pull>, balancer: Arc<Links>, passing_on: AbortHandle) {
+async fn finish(pull: Arc<dyn Pull>, balancer: Arc<Balancer>, passing_on: AbortHandle) {
     pull.stop();
     wait_until(|| passing_on.is_finished()).await;
     pull.close().await;

@@ -21,17 +21,17 @@ pub(super) async fn start(
     frontend: &ResolvedEndpoint,
     backend: &ResolvedEndpoint,
 ) -> Result<ProxyTasks> {
-    let xpub = engine::publish(&backend.settings)?;
-    let sub = engine::subscribe(&frontend.settings, Window::new(1000))?;
+    let xpub = engine::open_xpub(&backend.settings)?;
+    let sub = engine::open_sub(&frontend.settings, Window::new(1000))?;
     // A sync marker after the subscription to everything: publishers learn that they are complete.
-    sub.begin(Bytes::new()).await?;
-    sub.begin(SyncMarker::fresh().frame().clone()).await?;
-    let frontend_real = engine::set_up(&*sub, &frontend.endpoints).await?;
-    let backend_real = engine::set_up(&*xpub, &backend.endpoints).await?;
+    sub.subscribe(Bytes::new()).await?;
+    sub.subscribe(SyncMarker::fresh().frame().clone()).await?;
+    let frontend_real = engine::add_endpoints(&*sub, &frontend.endpoints).await?;
+    let backend_real = engine::add_endpoints(&*xpub, &backend.endpoints).await?;
     // Tasks are spawned after the last step that can fail, since they keep their sockets open.
     let answering = tokio::spawn(answer_sync_markers(xpub.clone(), xpub.sync_markers()));
     let counters = Arc::<Counters>::default();
-    let task = tokio::spawn(pass_on(sub.arrivals(), xpub.clone(), counters.clone()));
+    let task = tokio::spawn(pass_on(sub.messages(), xpub.clone(), counters.clone()));
     let finish = finish(sub, xpub, task.abort_handle());
     Ok(ProxyTasks {
         frontend: endpoint_name(&frontend.endpoints, frontend_real),

@@ -21,11 +21,11 @@ use super::call_ids::{CallIdMap, CallOrigin, count_down};
 use super::endpoint::ResolvedEndpoint;
 use super::stats::Counters;
 use super::tasks::{ProxyTasks, endpoint_name, has_too_many_frames, wait_until};
+use crate::balancer::{Balancer, InFlightCall, ReplyEvent, ReplyStream};
 use crate::endpoint::{BoundEndpoints, ManagedEndpoint};
-use crate::engine::{self, Peer, Router};
+use crate::engine::{self, RequestOrigin, Router};
 use crate::error::lock;
-use crate::links::{Entry, Links, Returned, Returns};
-use crate::slow::{Mute, is_full};
+use crate::responder::{SlowPeers, is_over_budget};
 use crate::wire::{self, Frames, Kind, Peek, Role};
 
 /// Opens both sockets and starts to pass requests and replies on.
@@ -35,14 +35,14 @@ pub(super) async fn start(
 ) -> Result<ProxyTasks> {
     let bound = BoundEndpoints::default();
     let (balancer, replies) =
-        Links::open_both_ways(&backend.settings, &backend.endpoints, &bound).await?;
-    let (router, real) = engine::serve(&frontend.settings, &frontend.endpoints).await?;
+        ReplyStream::open(&backend.settings, &backend.endpoints, &bound).await?;
+    let (router, real) = engine::bind_router(&frontend.settings, &frontend.endpoints).await?;
     let counters = Arc::<Counters>::default();
     let proxy = Arc::new(RequestReplyProxy {
         router,
         balancer,
         call_ids: Mutex::default(),
-        slow_peers: Mute::default(),
+        slow_peers: SlowPeers::default(),
         counters: counters.clone(),
         stopping: Notify::new(),
     });
@@ -67,7 +67,7 @@ pub(super) async fn start(
 struct WaitingRequest {
     /// The call id at the backend, unless the request is a one-way call.
     number: Option<CallId>,
-    entry: Entry,
+    entry: InFlightCall,
     /// The deadline of the request, or [`UNBOUNDED`] from now.
     patience: Deadline,
     frames: Frames,
@@ -78,17 +78,20 @@ struct RequestReplyProxy {
     /// The frontend socket.
     router: Arc<dyn Router>,
     /// The backend sockets.
-    balancer: Arc<Links>,
+    balancer: Arc<Balancer>,
     call_ids: Mutex<CallIdMap>,
     /// Clients that do not read their large replies.
-    slow_peers: Mute,
+    slow_peers: SlowPeers,
     counters: Arc<Counters>,
     /// Notified when no more requests are to be received.
     stopping: Notify,
 }
 
 impl RequestReplyProxy {
-    async fn pass_requests_on(self: Arc<Self>, mut requests: BoxStream<'static, (Peer, Frames)>) {
+    async fn pass_requests_on(
+        self: Arc<Self>,
+        mut requests: BoxStream<'static, (RequestOrigin, Frames)>,
+    ) {
         let mut waiting = FuturesUnordered::new();
         // The abort handles of the waiting requests that have a number.
         let mut stops = FxHashMap::<CallId, AbortHandle>::default();
@@ -152,7 +155,7 @@ impl RequestReplyProxy {
             };
             wire::renumber(&mut frames, number);
         }
-        let entry = Entry::new(number, Some(patience), idempotent);
+        let entry = InFlightCall::new(number, Some(patience), idempotent);
         match self.balancer.send_now(&entry, frames) {
             Ok(()) => {
                 self.counters.to_backend.fetch_add(1, Ordering::Relaxed);
@@ -196,7 +199,7 @@ impl RequestReplyProxy {
         }
     }
 
-    async fn pass_replies_on(self: Arc<Self>, mut replies: Returns) {
+    async fn pass_replies_on(self: Arc<Self>, mut replies: ReplyStream) {
         let mut waiting = FuturesUnordered::new();
         // The number of waiting replies of each client.
         let mut waiting_by_peer = FxHashMap::<Bytes, usize>::default();
@@ -210,8 +213,8 @@ impl RequestReplyProxy {
                 reply = poll_fn(|cx| replies.poll_next(cx)) => reply,
             };
             let mut frames = match reply {
-                Some(Returned::Frames(frames)) => frames,
-                Some(Returned::Failed(error)) => {
+                Some(ReplyEvent::Message(frames)) => frames,
+                Some(ReplyEvent::Failed(error)) => {
                     self.fail(&error);
                     continue;
                 }
@@ -246,7 +249,7 @@ impl RequestReplyProxy {
     /// Waits until a client has room for a reply. Returns `None` if the client takes too long.
     async fn wait_for(&self, peer: &Bytes, sending: Sending<'_>) -> Option<Result<()>> {
         // Sending large replies takes time even to a client that reads.
-        if is_full(&*self.router, peer) {
+        if is_over_budget(&*self.router, peer) {
             return Some(sending.await);
         }
         timeout(REPLY_PATIENCE, sending).await.ok()

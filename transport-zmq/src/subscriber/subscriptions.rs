@@ -58,7 +58,7 @@ impl Subscriptions {
     pub(super) async fn settle(&self) -> Result<()> {
         let give_up = Instant::now() + self.connect_timeout;
         // A publisher that connects later gets all subscriptions at once.
-        let _ = timeout_at(give_up, self.socket.settled()).await;
+        let _ = timeout_at(give_up, self.socket.ready()).await;
         let mut current = self.current.lock().await;
         self.synchronize(&mut current, give_up).await
     }
@@ -79,7 +79,7 @@ impl Subscriptions {
         current.filters.swap_remove(at);
         match current.has_prefix(&filter) {
             true => Ok(()),
-            false => self.socket.end(self.channel.prefix(&filter)).await,
+            false => self.socket.unsubscribe(self.channel.prefix(&filter)).await,
         }
     }
 
@@ -89,7 +89,7 @@ impl Subscriptions {
         }
         // Several filters may share a prefix, which is subscribed to once.
         if !current.has_prefix(&filter) {
-            self.socket.begin(self.channel.prefix(&filter)).await?;
+            self.socket.subscribe(self.channel.prefix(&filter)).await?;
         }
         current.filters.push(filter);
         Ok(())
@@ -100,7 +100,7 @@ impl Subscriptions {
     async fn synchronize(&self, current: &mut Current, give_up: Instant) -> Result<()> {
         let mut patience = PATIENCE_MIN;
         while Instant::now() < give_up {
-            if self.socket.publishers().await? == 0 {
+            if self.socket.publisher_count().await? == 0 {
                 // A publisher that connects later gets all subscriptions at once.
                 return Ok(());
             }
@@ -118,9 +118,9 @@ impl Subscriptions {
     /// Subscribes to a fresh marker, in place of the previous one.
     async fn send_marker(&self, current: &mut Current) -> Result<SyncMarker> {
         let marker = SyncMarker::fresh();
-        self.socket.begin(marker.frame().clone()).await?;
+        self.socket.subscribe(marker.frame().clone()).await?;
         if let Some(before) = current.marker.replace(marker.clone()) {
-            self.socket.end(before.frame().clone()).await?;
+            self.socket.unsubscribe(before.frame().clone()).await?;
         }
         Ok(marker)
     }
@@ -129,7 +129,7 @@ impl Subscriptions {
     async fn answers(&self, marker: &SyncMarker) -> Result<()> {
         let mut waiter = self.buffer.wait_for_sync();
         let mut answered = FxHashMap::<[u8; UNIQUE], usize>::default();
-        while answered.values().sum::<usize>() < self.socket.publishers().await? {
+        while answered.values().sum::<usize>() < self.socket.publisher_count().await? {
             tokio::select! {
                 answer = waiter.answer() => {
                     let (to, Frames { head, .. }) = answer.ok_or_else(closed)?;

@@ -1,4 +1,4 @@
-//! The endpoints of a socket, and what is known about those at their other ends.
+//! Endpoints of a socket.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,33 +7,38 @@ use futures_util::FutureExt;
 use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, Socket};
 use polywire_core::Result;
 
-use super::{Door, cannot_bind, failed};
+use super::error::engine_error;
+use super::limiter::ConnectionLimiter;
 use crate::endpoint::{Endpoint, EndpointChange, Side};
+use crate::engine::error::cannot_bind;
 use crate::error::lock;
 
-/// A socket that binds and dials.
-pub(super) struct Port {
+/// A socket with the endpoints that it binds and connects to.
+pub(super) struct SocketEndpoints {
     pub(super) socket: Socket,
-    door: Arc<Door>,
-    /// What was asked for, and what it came to.
+    limiter: Arc<ConnectionLimiter>,
+    /// BoundEndpoints endpoints: as requested, and with the real port.
     bound: Mutex<Vec<(Endpoint, String)>>,
-    dialled: Mutex<Vec<Endpoint>>,
-    /// What happened since the first endpoint was dialled that is not yet known to be settled.
+    connected: Mutex<Vec<Endpoint>>,
+    /// Monitor events since the first endpoint was added that [`ready`](Self::ready) has not
+    /// waited for.
     events: Mutex<Option<MonitorStream>>,
 }
 
-impl Port {
-    /// A new socket, with its door.
-    pub(super) fn new((socket, door): (Socket, Arc<Door>)) -> Self {
+impl SocketEndpoints {
+    /// Wraps a new socket and its limiter.
+    pub(super) fn new((socket, limiter): (Socket, Arc<ConnectionLimiter>)) -> Self {
         Self {
             socket,
-            door,
+            limiter,
             bound: Mutex::default(),
-            dialled: Mutex::default(),
+            connected: Mutex::default(),
             events: Mutex::default(),
         }
     }
 
+    /// Makes an endpoint change. Returns the endpoint with its real port, or `None` if nothing had
+    /// to change.
     pub(super) async fn change(
         &self,
         EndpointChange { side, adds, endpoint }: &EndpointChange,
@@ -47,7 +52,7 @@ impl Port {
     }
 
     async fn bind(&self, endpoint: &Endpoint) -> Result<String> {
-        self.door.attend(&self.socket);
+        self.limiter.watch(&self.socket);
         let real = self.socket.bind(endpoint.to_string()).await;
         let real = real.map_err(|error| cannot_bind(endpoint, error))?.to_string();
         lock(&self.bound).push((endpoint.clone(), real.clone()));
@@ -58,15 +63,16 @@ impl Port {
         let name = endpoint.to_string();
         let found = {
             let mut bound = lock(&self.bound);
-            let at = bound.iter().position(|(asked, real)| *real == name || asked == endpoint);
+            let at =
+                bound.iter().position(|(requested, real)| *real == name || requested == endpoint);
             at.map(|at| bound.swap_remove(at).1)
         };
         let Some(real) = found else { return Ok(None) };
-        self.socket.unbind(real.as_str()).await.map_err(failed)?;
-        // Those who came by it are still there, and would be for as long as they like.
-        for connection in self.socket.connections().await.map_err(failed)? {
+        self.socket.unbind(real.as_str()).await.map_err(engine_error)?;
+        // Unbinding leaves the connections open that were accepted at this endpoint.
+        for connection in self.socket.connections().await.map_err(engine_error)? {
             if connection.endpoint.to_string() == real {
-                // It may be gone by now.
+                // An error means that the peer is gone already.
                 let _ = self.socket.disconnect_peer(connection.connection_id).await;
             }
         }
@@ -76,45 +82,44 @@ impl Port {
     async fn connect(&self, endpoint: &Endpoint) -> Result<Option<String>> {
         let name = endpoint.to_string();
         {
-            let mut dialled = lock(&self.dialled);
-            if dialled.contains(endpoint) {
+            let mut connected = lock(&self.connected);
+            if connected.contains(endpoint) {
                 return Ok(None);
             }
-            dialled.push(endpoint.clone());
+            connected.push(endpoint.clone());
             lock(&self.events).get_or_insert_with(|| self.socket.monitor());
         }
         if let Err(error) = self.socket.connect(name.as_str()).await {
-            // Whoever asks for it again is to have it tried again.
-            lock(&self.dialled).retain(|other| other != endpoint);
-            return Err(failed(error));
+            // The next request for this endpoint has to try again.
+            lock(&self.connected).retain(|other| other != endpoint);
+            return Err(engine_error(error));
         }
         Ok(Some(name))
     }
 
     async fn disconnect(&self, endpoint: &Endpoint) -> Result<Option<String>> {
         {
-            let mut dialled = lock(&self.dialled);
-            let Some(at) = dialled.iter().position(|other| other == endpoint) else {
+            let mut connected = lock(&self.connected);
+            let Some(at) = connected.iter().position(|other| other == endpoint) else {
                 return Ok(None);
             };
-            dialled.swap_remove(at);
+            connected.swap_remove(at);
         }
         let name = endpoint.to_string();
-        self.socket.disconnect(name.as_str()).await.map_err(failed)?;
+        self.socket.disconnect(name.as_str()).await.map_err(engine_error)?;
         Ok(Some(name))
     }
 
-    /// Waits until all dialled endpoints are among those that are ready, or turned out to be of no
-    /// use for now. `ready` is asked again whenever something happened.
-    pub(super) async fn settled(
-        &self,
-        ready: impl Fn() -> BoxFuture<'static, Option<Vec<String>>>,
-    ) {
+    /// Waits until each endpoint that the socket connects to is ready or unreachable for now.
+    ///
+    /// `ready` returns the endpoints that are ready, or `None` if the socket is closed. Each
+    /// monitor event leads to another call of `ready`.
+    pub(super) async fn ready(&self, ready: impl Fn() -> BoxFuture<'static, Option<Vec<String>>>) {
         let Some(mut events) = lock(&self.events).take() else { return };
-        let mut absent = Vec::new();
-        while let Some(mut settled) = ready().await {
-            settled.extend_from_slice(&absent);
-            if lock(&self.dialled).iter().all(|endpoint| settled.contains(&endpoint.to_string())) {
+        let mut unreachable = Vec::new();
+        while let Some(mut done) = ready().await {
+            done.extend_from_slice(&unreachable);
+            if lock(&self.connected).iter().all(|endpoint| done.contains(&endpoint.to_string())) {
                 return;
             }
             match events.recv().await {
@@ -123,22 +128,23 @@ impl Port {
                     | MonitorEvent::ConnectStopped { endpoint, .. }
                     | MonitorEvent::HandshakeFailed { endpoint, .. }
                     | MonitorEvent::Disconnected { endpoint, .. },
-                ) => absent.push(endpoint.to_string()),
+                ) => unreachable.push(endpoint.to_string()),
                 Err(MonitorRecvError::Closed) => return,
                 _ => {}
             }
         }
     }
 
-    /// Ends all that the socket has to do with others.
-    pub(super) async fn retire(&self) {
+    /// Removes all endpoints and disconnects all peers. The socket stays open, so that received
+    /// messages can be read.
+    pub(super) async fn remove_all(&self) {
         let bound = std::mem::take(&mut *lock(&self.bound));
-        let dialled = std::mem::take(&mut *lock(&self.dialled));
+        let connected = std::mem::take(&mut *lock(&self.connected));
+        // Each step fails only if the socket is closed.
         for (_, real) in bound {
-            // It fails only if the socket is closed, and then it is done.
             let _ = self.socket.unbind(real).await;
         }
-        for endpoint in dialled {
+        for endpoint in connected {
             let _ = self.socket.disconnect(endpoint.to_string()).await;
         }
         for connection in self.socket.connections().await.unwrap_or_default() {
@@ -146,15 +152,16 @@ impl Port {
         }
     }
 
+    /// Closes the socket. The future resolves when it has lingered.
     pub(super) fn close(&self) -> BoxFuture<'static, ()> {
         let socket = self.socket.clone();
-        // It fails only if it is closed already.
+        // An error means that the socket is closed already.
         async move { socket.close().await.unwrap_or_default() }.boxed()
     }
 }
 
-impl Drop for Port {
+impl Drop for SocketEndpoints {
     fn drop(&mut self) {
-        self.door.leave();
+        self.limiter.stop();
     }
 }
