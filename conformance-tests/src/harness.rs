@@ -1,6 +1,6 @@
 //! The suite as a test binary, with the names and filters of any other.
 
-mod collection;
+mod entry_collector;
 mod stress;
 
 use std::process::ExitCode;
@@ -9,29 +9,36 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tokio::runtime::Runtime;
 
-use self::collection::Collection;
-use crate::{Case, Outcome, Suite, cases};
+use self::entry_collector::EntryCollector;
+use crate::case::Case;
+use crate::cases;
+use crate::report::Outcome;
+use crate::suite::Suite;
 
 /// Runs the suites as a test binary: `cargo test --test conformance -- memory::calls` and the like.
 ///
-/// A case that was not run is listed as ignored, with what is missing. Cases run one after the
-/// other, unless `--test-threads` says otherwise. Ends the process if a case failed.
+/// A case that was not run is listed as ignored, with the missing capability or hook. Cases run one
+/// after the other, unless `--test-threads` says otherwise. Exits the process with code 101 if a
+/// case failed.
 ///
-/// Two variables of the environment ask for more. `POLYWIRE_CONFORMANCE_REPORTS` names a folder,
-/// into which a [`Report`](crate::Report) of each backend is written. `POLYWIRE_CONFORMANCE_STRESS`
-/// is a number: the whole suite runs that many times at once, on one runtime.
+/// Two variables of the environment add to a run:
+///
+/// - `POLYWIRE_CONFORMANCE_REPORTS` names a folder. A [`Report`](crate::Report) of each backend is
+///   written into it.
+/// - `POLYWIRE_CONFORMANCE_STRESS` is a number. The whole suite runs that many times at once, on
+///   one runtime.
 pub fn main(suites: impl FnOnce() -> Vec<Suite>) {
     if !passes(&suites()) {
         std::process::exit(FAILED.into());
     }
 }
 
-/// As [`main`], but returns, for a caller that has to clean up.
+/// Runs the suites as [`main`] does, but returns the exit code, for a caller that has to clean up.
 pub fn run(suites: impl FnOnce() -> Vec<Suite>) -> ExitCode {
     if passes(&suites()) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
-/// What other test binaries end with.
+/// The exit code of a test binary whose tests fail.
 const FAILED: u8 = 101;
 
 fn passes(suites: &[Suite]) -> bool {
@@ -40,21 +47,21 @@ fn passes(suites: &[Suite]) -> bool {
         return stress::passes(suites, rounds, &arguments);
     }
     arguments.test_threads.get_or_insert(1);
-    let collection = Arc::new(Collection::default());
+    let collector = Arc::new(EntryCollector::default());
     let trials = suites.iter().flat_map(|suite| {
-        cases::ALL.iter().map(|case| trial(suite.clone(), *case, collection.clone()))
+        cases::ALL.iter().map(|case| trial(suite.clone(), *case, collector.clone()))
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    let told = suites.iter().all(|suite| collection.tell(suite.name()));
-    told && !conclusion.has_failed()
+    let reported = suites.iter().all(|suite| collector.report(suite.name()));
+    reported && !conclusion.has_failed()
 }
 
-fn trial(suite: Suite, case: Case, collection: Arc<Collection>) -> Trial {
+fn trial(suite: Suite, case: Case, collector: Arc<EntryCollector>) -> Trial {
     let name = format!("{}::{}", suite.name(), case.id);
     Trial::ignorable_test(name, move || {
         let entry = Runtime::new()?.block_on(suite.run_case(&case));
         let outcome = entry.outcome.clone();
-        collection.add(suite.name(), entry);
+        collector.add(suite.name(), entry);
         match outcome {
             Outcome::Passed => Ok(Completion::Completed),
             Outcome::NotRun(missing) => Ok(Completion::ignored_with(missing)),

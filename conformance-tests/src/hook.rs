@@ -1,29 +1,29 @@
-//! What a case may do to the network and to the broker, where the backend lends a hand.
+//! Disturbances of the network and of the broker, where the backend supports them.
 
 use std::fmt;
 
-/// A disturbance. Each is optional: a backend names those that it can bring about in
-/// [`Space::hooks`](crate::Space::hooks), and a case that needs another one is not run.
+/// A disturbance. Each is optional: a backend lists the ones that it implements in
+/// [`Space::hooks`](crate::Space::hooks). A case that needs another one is not run.
 ///
-/// What lasts ends with [`Space::heal`](crate::Space::heal).
+/// A disturbance that lasts ends with [`Space::heal`](crate::Space::heal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Hook {
-    /// All connections of the space are cut; new ones work.
+    /// Closes all connections of the space. New connections work.
     Sever,
-    /// Bytes of that direction vanish, and connections stay open, until it is healed.
+    /// Discards all bytes of one direction and keeps connections open, until the space is healed.
     BlackHole(Direction),
-    /// The next message from a client is cut in the middle, and its connection closed.
+    /// Cuts the next message from a client in the middle, and closes its connection.
     CutMidFrame,
-    /// The broker ends as it does in a crash, and is away until it is healed.
+    /// Ends the broker as a crash does. It is away until the space is healed.
     KillBroker,
-    /// The broker stands still with its connections open, until it is healed.
+    /// Stops the broker with its connections open, until the space is healed.
     FreezeBroker,
-    /// The broker gives up on deliveries that are held for about a second without being settled,
-    /// and closes the channel of who holds them, but not the connection; for ends that are
-    /// opened from now on, until it is healed.
+    /// Makes the broker requeue a delivery that is unsettled for about a second. The broker closes
+    /// the channel of its consumer, and keeps the connection. Applies to endpoint handles that are
+    /// opened from now on, until the space is healed.
     ImpatientBroker,
-    /// The broker ends as it does in a crash, and is back with its data when the disturbance
+    /// Ends the broker as a crash does, and starts it again with its data before the disturbance
     /// returns.
     RestartBroker,
 }
@@ -42,14 +42,14 @@ impl fmt::Display for Hook {
     }
 }
 
-/// A way along a connection. Who dials is the client: a calling process, or with a broker
-/// everybody.
+/// A direction along a connection. The client is the peer that dials: a calling process, or every
+/// process where there is a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums)]
 pub enum Direction {
-    /// From who dials to who listens.
+    /// From the peer that dials to the peer that listens.
     ToServer,
-    /// From who listens to who dials.
+    /// From the peer that listens to the peer that dials.
     ToClient,
 }
 

@@ -1,14 +1,22 @@
-//! The conformance suite of [polywire](https://docs.rs/polywire): what every backend must do.
+//! The conformance suite of [polywire](https://docs.rs/polywire): the behaviour that every backend
+//! must have, as cases that run against any backend.
 //!
-//! A backend implements [`Backend`], which makes fresh spaces with transports in them, and hands
-//! itself to the suite. Each case is a plain async function in [`cases`] that reads as a
-//! specification and can be called alone. A case ends in one of three ways: passed, failed with a
-//! sentence, or **not run**, naming the capability or the hook that is missing; the latter never
-//! counts as passed. A backend is [conformant](Report::is_conformant) if no case failed and
-//! every case of the minimum set passed.
+//! A backend implements [`Backend`], which makes fresh spaces and opens transports in them, and
+//! passes itself to [`Suite::of`]. Each case is a plain async function in [`cases`]. A case reads
+//! as a specification and can be called alone with a [`TestContext`].
 //!
-//! A space that can be disturbed says so by its [hooks](Space::hooks), which makes the cases about
-//! lost connections and dying brokers run; a [`Proxy`] brings most of them about.
+//! A case ends in one of three ways:
+//!
+//! - It **passed**.
+//! - It **failed**, with a sentence that says what was seen.
+//! - It was **not run**, and names the capability or the hook that the backend lacks. Such a case
+//!   never counts as passed.
+//!
+//! A backend is [conformant](Report::is_conformant) if no case failed and every case of the
+//! minimum set passed.
+//!
+//! A space that can be disturbed lists its [hooks](Space::hooks). They enable the cases about lost
+//! connections and dying brokers. A [`Proxy`] in front of a port implements most of them.
 //!
 //! As a test binary of its own (`harness = false`), with names and filters as usual:
 //!
@@ -20,7 +28,7 @@
 //! }
 //! ```
 //!
-//! Or as plain tests, by [`suite!`], or as a value, to look at:
+//! As plain tests, by the macro [`suite!`]. As a value that a program can inspect:
 //!
 //! ```
 //! # #[tokio::main]
@@ -34,30 +42,38 @@
 //! ```
 
 mod backend;
+mod case;
 pub mod cases;
 pub mod codecs;
+mod context;
 mod harness;
 mod hook;
 mod matrix;
+mod names;
+mod operation_log;
+mod plain_tests;
 mod proxy;
 mod report;
-mod stage;
 mod suite;
-mod tally;
 mod verdict;
+mod wait;
 
-pub use self::backend::{Backend, MemoryBackend, MemorySpace, Space};
+pub use self::backend::memory::{MemoryBackend, MemorySpace};
+pub use self::backend::{Backend, Space};
+pub use self::case::Case;
+pub use self::context::TestContext;
+pub use self::context::running_server::RunningServer;
 pub use self::harness::{main, run};
 pub use self::hook::{Direction, Hook};
 pub use self::matrix::Matrix;
+pub use self::names::URGENT;
+pub use self::operation_log::{OperationLog, OperationOutcome, Summary};
 pub use self::proxy::Proxy;
 pub use self::report::{Entry, Outcome, Report};
-pub use self::stage::{Serving, Stage, URGENT};
-pub use self::suite::{Case, Suite};
-pub use self::tally::{End, Sum, Tally};
+pub use self::suite::Suite;
 pub use self::verdict::{Failure, Missing, OrFail, Verdict};
 
-/// The guide, whose snippets compile.
+/// The guide to backends, so that its snippets compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/backends.md")]
 mod guide {}

@@ -1,16 +1,17 @@
-//! Backends side by side.
+//! The matrix of cases and backends.
 
 mod html;
 mod markdown;
+mod row;
 
 use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Entry, Report, cases};
+use crate::report::Report;
 
-/// The reports of several backends: cases down, backends across.
+/// The reports of several backends side by side: a row for each case, a column for each backend.
 ///
 /// ```
 /// # #[tokio::main]
@@ -34,12 +35,13 @@ impl Matrix {
         Self { reports }
     }
 
-    /// The matrix of the reports that test binaries wrote into a folder, by name; see
+    /// Reads the reports that test binaries wrote into a folder, sorted by file name; see
     /// [`main`](crate::main).
     ///
     /// # Errors
     ///
-    /// If the folder or a report in it cannot be read.
+    /// An error of the file system, or [`InvalidData`](io::ErrorKind::InvalidData) if a file with
+    /// the extension `json` is no report.
     pub fn read(folder: impl AsRef<Path>) -> io::Result<Self> {
         let files = std::fs::read_dir(folder)?.map(|file| Ok(file?.path()));
         let mut files = files.collect::<io::Result<Vec<_>>>()?;
@@ -48,50 +50,33 @@ impl Matrix {
         files.iter().map(Report::read).collect::<io::Result<_>>().map(Self::new)
     }
 
-    /// The reports.
+    /// The reports, in the order of the columns.
     #[must_use]
     pub fn reports(&self) -> &[Report] {
         &self.reports
     }
 
-    /// As JSON: everything, with times and notes.
+    /// Formats the matrix as JSON: everything, with durations and notes.
     ///
     /// # Errors
     ///
-    /// None that is known: reports hold nothing that JSON does not.
+    /// None that is known: JSON can hold every report.
     pub fn to_json(&self) -> io::Result<String> {
         Ok(serde_json::to_string_pretty(self)?)
     }
 
-    /// As a table in Markdown. It holds nothing that differs from run to run, so that it can be
-    /// kept and compared.
+    /// Formats the matrix as a table in Markdown. The table holds nothing that differs from run to
+    /// run, so that it can be kept and compared.
     #[must_use]
     pub fn to_markdown(&self) -> String {
-        markdown::table(self)
+        markdown::table(&self.reports)
     }
 
-    /// As a page of its own, with what failed and what was noted.
+    /// Formats the matrix as an HTML page of its own, with all failures and notes.
     #[must_use]
     pub fn to_html(&self) -> String {
-        html::page(self)
+        html::page(&self.reports)
     }
-
-    /// The cases that are in some report, in the order of the suite.
-    fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        cases::ALL.iter().filter_map(|case| {
-            let cells: Vec<_> = self.reports.iter().map(|report| report.entry(case.id)).collect();
-            let first = *cells.iter().flatten().next()?;
-            Some(Row { first, cells })
-        })
-    }
-}
-
-/// One case on all backends.
-struct Row<'a> {
-    /// What is the same in all of them.
-    first: &'a Entry,
-    /// By backend; none where the case was not asked for.
-    cells: Vec<Option<&'a Entry>>,
 }
 
 #[cfg(test)]
@@ -99,7 +84,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Failure, Hook, Missing, Verdict};
+    use crate::hook::Hook;
+    use crate::report::Entry;
+    use crate::verdict::{Failure, Missing, Verdict};
+    use crate::cases;
 
     fn matrix(verdicts: [Verdict; 2], note: &str, took: Duration) -> Matrix {
         let report = |(backend, verdict): (&str, Verdict)| {
@@ -125,18 +113,18 @@ mod tests {
     }
 
     #[test]
-    fn a_page_tells_what_failed_and_runs_nothing() {
+    fn page_shows_failures_and_has_no_script() {
         let sentence = "it said <script>alert(\"no\")</script> & more";
         let page = matrix([Ok(()), Err(Failure::new(sentence))], "5 & 6", Duration::ZERO).to_html();
         assert!(
             page.contains("it said &lt;script&gt;alert(&quot;no&quot;)&lt;/script&gt; &amp; more")
         );
-        assert!(page.contains("<td class=passed>✓") && page.contains("5 &amp; 6"));
+        assert!(page.contains("<td class=\"passed\">✓") && page.contains("5 &amp; 6"));
         assert!(!page.contains("<script"));
     }
 
     #[test]
-    fn a_matrix_can_be_read_back() {
+    fn matrix_can_be_read_back() {
         let matrix = matrix([Ok(()), Ok(())], "a note", Duration::from_millis(7));
         assert_eq!(serde_json::from_str::<Matrix>(&matrix.to_json().unwrap()).unwrap(), matrix);
     }

@@ -1,4 +1,4 @@
-//! A bad network between two sockets.
+//! A TCP proxy that disturbs the connections through it.
 
 mod connection;
 mod rules;
@@ -14,15 +14,15 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use self::connection::Connection;
-use self::rules::{Cuts, Rules};
-use crate::Direction;
+use self::rules::{PendingCuts, ProxyRules};
+use crate::hook::Direction;
 
-/// A TCP proxy in this process that misbehaves when it is told to: it delays, loses, cuts, and
-/// hangs up.
+/// A TCP proxy in this process that disturbs connections on demand: it delays, discards, cuts and
+/// refuses.
 ///
-/// It listens at a free port of the loopback and passes on to a target what arrives. What it is
-/// told holds for the connections that exist and for those that come, until [`heal`](Self::heal).
-/// Dropping it closes everything.
+/// The proxy listens on a free port of the loopback interface and forwards to a target. A
+/// disturbance applies to existing and to new connections, until [`heal`](Self::heal). Dropping
+/// the proxy closes its port and all connections.
 ///
 /// ```
 /// # use polywire_conformance::Proxy;
@@ -46,75 +46,79 @@ use crate::Direction;
 /// ```
 pub struct Proxy {
     address: SocketAddr,
-    rules: watch::Sender<Rules>,
-    cuts: Arc<Cuts>,
+    rules: watch::Sender<ProxyRules>,
+    cuts: Arc<PendingCuts>,
     accepting: AbortHandle,
 }
 
-/// Connections at a time; one more waits to be accepted.
+/// The most connections at a time. Others wait to be accepted.
 const CONNECTIONS_MAX: usize = 1024;
 
 impl Proxy {
-    /// Listens at a free port of the loopback, for `target`: a host and a port, which is dialled
-    /// for each connection.
+    /// Starts a proxy for `target`, a host and a port. The proxy dials it once per connection.
     ///
     /// # Errors
     ///
-    /// If there is no port to listen at.
+    /// An error of the system, if no port is free.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     pub async fn start(target: impl Into<String>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (rules, cuts) = (watch::Sender::new(Rules::default()), Arc::<Cuts>::default());
+        let (rules, cuts) = (watch::Sender::new(ProxyRules::default()), Arc::<PendingCuts>::default());
         let accepting = accept(listener, target.into(), rules.subscribe(), cuts.clone());
         Ok(Self { address, rules, cuts, accepting: tokio::spawn(accepting).abort_handle() })
     }
 
-    /// Where it listens.
+    /// The address that the proxy listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Holds up each piece of what arrives for this long before it is passed on, one after the
-    /// other.
+    /// Delays each chunk by this long before it is forwarded. Chunks of up to 16 KiB are delayed
+    /// one after the other.
     pub fn delay(&self, delay: Duration) {
         self.rules.send_modify(|rules| rules.delay = delay);
     }
 
-    /// Passes on no more than this many bytes a second, in each direction of each connection.
+    /// Forwards no more than this many bytes per second, in each direction of each connection. The
+    /// least is 1.
     pub fn throttle(&self, bytes_per_second: u32) {
         self.rules.send_modify(|rules| rules.bytes_per_second = Some(bytes_per_second.max(1)));
     }
 
-    /// Lets vanish what goes in this direction, its end included, and keeps connections open.
+    /// Discards all bytes of this direction, its end of stream included, and keeps connections open.
     pub fn black_hole(&self, direction: Direction) {
         self.rules.send_modify(|rules| rules.holes[direction as usize] = true);
     }
 
-    /// Hangs up at once on whoever connects, or does so no longer.
+    /// Closes new connections at once, or accepts them again.
     pub fn refuse(&self, refuse: bool) {
         self.rules.send_modify(|rules| rules.refuse = refuse);
     }
 
-    /// Closes all connections. New ones work.
+    /// Closes all connections. New connections work.
     pub fn sever(&self) {
         self.rules.send_modify(|rules| rules.severed += 1);
     }
 
-    /// Passes on half of the next piece that goes in this direction, then closes its connection.
+    /// Forwards half of the next chunk of this direction, then closes its connection.
     ///
-    /// Pieces of less than 64 bytes go by, so that it is a message that is cut, and not a
+    /// Chunks of less than 64 bytes are forwarded whole, so that the cut hits a message and not a
     /// heartbeat.
     pub fn cut_mid_frame(&self, direction: Direction) {
         self.cuts.order(direction);
     }
 
-    /// Passes on everything again. Connections from which bytes have vanished are closed, since no
-    /// network delivers a stream with a hole in it.
+    /// Ends all disturbances. Connections that lost bytes are closed, since no network delivers a
+    /// stream with a gap.
     pub fn heal(&self) {
         self.cuts.cancel();
         self.rules
-            .send_modify(|rules| *rules = Rules { severed: rules.severed, ..Rules::default() });
+            .send_modify(|rules| *rules = ProxyRules { severed: rules.severed, ..ProxyRules::default() });
     }
 }
 
@@ -130,12 +134,12 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// Takes connections in. The tasks of all of them end with it.
+/// Accepts connections. Dropping the future ends the tasks of all of them.
 async fn accept(
     listener: TcpListener,
     target: String,
-    rules: watch::Receiver<Rules>,
-    cuts: Arc<Cuts>,
+    rules: watch::Receiver<ProxyRules>,
+    cuts: Arc<PendingCuts>,
 ) {
     let mut connections = JoinSet::new();
     loop {
@@ -144,7 +148,7 @@ async fn accept(
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
             _ = connections.join_next(), if !connections.is_empty() => continue,
         };
-        // An error concerns one who is gone again.
+        // An error concerns a client that is gone again.
         let Ok((client, _)) = accepted else { continue };
         let severed = rules.borrow().severed;
         if !rules.borrow().refuse {
@@ -163,10 +167,10 @@ async fn connect(
     client: TcpStream,
     target: String,
     severed: u64,
-    rules: watch::Receiver<Rules>,
-    cuts: Arc<Cuts>,
+    rules: watch::Receiver<ProxyRules>,
+    cuts: Arc<PendingCuts>,
 ) {
-    // A target that is away shows to the client as a peer that hangs up.
+    // A target that is away appears to the client as a peer that closes the connection.
     let Ok(server) = TcpStream::connect(target).await else { return };
     Connection { client, server, severed, rules, cuts }.run().await;
 }

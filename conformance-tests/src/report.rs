@@ -1,4 +1,4 @@
-//! What became of a run.
+//! The report of a run: one entry for each case.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,15 +6,18 @@ use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Case, Failure, Verdict, cases};
+use crate::case::Case;
+use crate::cases;
+use crate::verdict::{Failure, Verdict};
 
-/// The outcomes of a suite on one backend. It can be written down and read back.
+/// The outcomes of a suite on one backend. It can be [written](Self::write) to a file and
+/// [read](Self::read) again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
     /// The name of the backend.
     pub backend: String,
-    /// One entry a case, in the order of the suite.
+    /// One entry for each case that was asked for, in the order of the suite.
     pub entries: Vec<Entry>,
 }
 
@@ -22,43 +25,43 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Entry {
-    /// The name of the case.
+    /// The id of the case.
     pub case: String,
-    /// What must be so, in a sentence.
+    /// The requirement, in a sentence.
     pub about: String,
-    /// Whether the case belongs to the minimum set.
+    /// Membership of the case in the minimum set.
     pub minimum: bool,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What the case tells about itself: figures, passed or not.
+    /// Lines that the case added: figures, whatever its outcome.
     pub notes: Vec<String>,
-    /// How long it took, in milliseconds.
+    /// The duration of the case, in milliseconds.
     pub took_ms: u64,
 }
 
-/// How a case ended, in words.
+/// The outcome of a case, in words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::exhaustive_enums)]
 pub enum Outcome {
-    /// The backend does what it must.
+    /// The backend meets the requirement.
     Passed,
-    /// It does not: a sentence about what was seen.
+    /// The backend breaks the requirement: a sentence that says what was seen.
     Failed(String),
-    /// The backend lacks what the case is about: what is missing.
+    /// The backend lacks a capability or a hook: its name.
     NotRun(String),
 }
 
 impl Report {
-    /// A report of these entries, which are put into the order of the suite.
+    /// A report of these entries, sorted into the order of the suite.
     pub(crate) fn new(backend: &str, mut entries: Vec<Entry>) -> Self {
         entries.sort_by_key(|entry| cases::ALL.iter().position(|case| case.id == entry.case));
         Self { backend: backend.to_owned(), entries }
     }
 
-    /// Whether no case failed, and every case of the minimum set was run and passed.
+    /// Returns true if no case failed, and every case of the minimum set was run and passed.
     ///
-    /// Other cases that were not run are in the report, with what is missing.
+    /// Other cases may be missing, or not run.
     #[must_use]
     pub fn is_conformant(&self) -> bool {
         let passed =
@@ -67,12 +70,12 @@ impl Report {
         self.failures().next().is_none() && minimum.map(|case| case.id).all(passed)
     }
 
-    /// The cases that failed.
+    /// Iterates over the cases that failed.
     pub fn failures(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Failed(_)))
     }
 
-    /// The cases that were not run, each with what is missing.
+    /// Iterates over the cases that were not run: the id, and the missing capability or hook.
     pub fn not_run(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.iter().filter_map(|entry| match &entry.outcome {
             Outcome::NotRun(missing) => Some((&*entry.case, &**missing)),
@@ -80,17 +83,18 @@ impl Report {
         })
     }
 
-    /// The outcome of the case of this name, if it is in the report.
+    /// Returns the entry of the case with this id, if it is in the report.
     #[must_use]
     pub fn entry(&self, case: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.case == case)
     }
 
-    /// Writes the report as JSON into a folder, as a file that has the name of the backend.
+    /// Writes the report as JSON into a folder, which is made if it is missing. The file has the
+    /// name of the backend; an older one is replaced.
     ///
     /// # Errors
     ///
-    /// If the file cannot be written.
+    /// An error of the file system, if the file cannot be written.
     pub fn write(&self, folder: impl AsRef<Path>) -> io::Result<()> {
         std::fs::create_dir_all(&folder)?;
         let path = folder.as_ref().join(format!("{}.json", self.backend));
@@ -101,7 +105,8 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or is no report.
+    /// An error of the file system, or [`InvalidData`](io::ErrorKind::InvalidData) if the file is
+    /// no report.
     pub fn read(path: impl AsRef<Path>) -> io::Result<Self> {
         Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?)
     }
@@ -129,7 +134,7 @@ impl Outcome {
         }
     }
 
-    /// Whether the backend does what it must.
+    /// Returns true if the backend meets the requirement.
     #[must_use]
     pub fn is_passed(&self) -> bool {
         *self == Self::Passed
@@ -168,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn conformance_takes_the_minimum_set_and_no_failure() {
+    fn conformance_needs_the_minimum_set_and_no_failure() {
         let missing = || Outcome::NotRun("no hook sever".to_owned());
         assert!(
             report(|case| if case.minimum { Outcome::Passed } else { missing() }).is_conformant()

@@ -1,4 +1,4 @@
-//! The list of cases, and how they are run.
+//! The suite for one backend: runs cases, each in a space of its own.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -10,30 +10,15 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
-use crate::stage::{AnySpace, Stage};
-use crate::{Backend, Entry, Failure, Report, Verdict, cases};
+use crate::backend::Backend;
+use crate::case::Case;
+use crate::cases;
+use crate::context::TestContext;
+use crate::context::any_space::AnySpace;
+use crate::report::{Entry, Report};
+use crate::verdict::{Failure, Verdict};
 
-/// One case: a name that stays, a sentence, and the function.
-#[derive(Clone, Copy)]
-#[non_exhaustive]
-pub struct Case {
-    /// The name: a group, a dot, and the outcome that is expected. It never changes its meaning.
-    pub id: &'static str,
-    /// What must be so, in a sentence.
-    pub about: &'static str,
-    /// Whether it belongs to the minimum set, without which no backend is conformant. Such a case
-    /// asks for no capability and no hook.
-    pub minimum: bool,
-    pub(crate) run: fn(Stage) -> BoxFuture<'static, Verdict>,
-}
-
-impl fmt::Debug for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.id)
-    }
-}
-
-/// The suite, for one backend.
+/// The suite for one backend. Clones share the backend.
 #[derive(Clone)]
 pub struct Suite {
     name: String,
@@ -43,7 +28,7 @@ pub struct Suite {
 type MakeSpace =
     Arc<dyn Fn() -> BoxFuture<'static, polywire_core::Result<Arc<dyn AnySpace>>> + Send + Sync>;
 
-/// No case may take longer: a hang is a failure with a name.
+/// The longest time that a case may take: a hang is a failure with a name.
 const CASE_MAX: Duration = Duration::from_mins(5);
 
 impl Suite {
@@ -64,13 +49,17 @@ impl Suite {
         &self.name
     }
 
-    /// Runs those cases that `wanted` picks, one after the other.
+    /// Runs the cases that `wanted` picks, one after the other.
+    ///
+    /// Dropping the future abandons the case that runs. Its disturbances may last then.
     pub async fn run(&self, wanted: impl Fn(&Case) -> bool) -> Report {
         self.run_from(0, wanted).await
     }
 
-    /// Runs those cases that `wanted` picks in so many rounds at once, as tasks of the runtime.
-    /// Gives back a report for each round.
+    /// Runs the cases that `wanted` picks in `rounds` concurrent rounds, as tasks of the runtime.
+    /// Returns a report for each round.
+    ///
+    /// Dropping the future aborts all rounds.
     pub async fn stress(
         &self,
         rounds: usize,
@@ -79,14 +68,14 @@ impl Suite {
         let mut running = JoinSet::new();
         for round in 0..rounds {
             let (suite, wanted) = (self.clone(), wanted.clone());
-            // Each begins elsewhere: so it is different cases that run beside each other.
+            // Each round starts at a different case, so that different cases run concurrently.
             let first = round * cases::ALL.len() / rounds;
             running.spawn(async move { suite.run_from(first, wanted).await });
         }
         running.join_all().await
     }
 
-    /// Runs the cases from this one on, then those before it.
+    /// Runs the cases from the one at this index on, then those before it.
     async fn run_from(&self, first: usize, wanted: impl Fn(&Case) -> bool) -> Report {
         let (before, after) = cases::ALL.split_at(first);
         let mut entries = Vec::new();
@@ -96,53 +85,54 @@ impl Suite {
         Report::new(&self.name, entries)
     }
 
-    /// Runs one case in a space of its own.
+    /// Runs one case in a space of its own, and heals the space afterwards.
+    ///
+    /// A case that panics or takes longer than five minutes has failed.
     pub async fn run_case(&self, case: &Case) -> Entry {
         let start = Instant::now();
         let (verdict, notes) = match (self.make_space)().await {
-            Ok(space) => perform(case, Stage::within(space)).await,
-            Err(error) => (
-                Err(Failure::new(format!("there is no space for the case: {error:?}"))),
-                Vec::new(),
-            ),
+            Ok(space) => perform(case, TestContext::within(space)).await,
+            Err(error) => {
+                (Err(Failure::new(format!("cannot make a space: {error:?}"))), Vec::new())
+            }
         };
         Entry::new(case, verdict, notes, start.elapsed())
     }
 
-    /// Runs the case of this name as a plain test does. One that was not run says so on the
+    /// Runs the case with this id as a plain test does. A case that was not run is reported on the
     /// standard output.
     ///
     /// # Panics
     ///
-    /// If it fails, or there is no case of this name.
+    /// If the case fails, or no case has this id.
     pub async fn assert(&self, id: &str) {
         let report = self.run(|case| case.id == id).await;
         assert!(!report.entries.is_empty(), "there is no case {id}");
         assert!(report.failures().next().is_none(), "{report}");
         for (case, missing) in report.not_run() {
-            // Past the capture of tests, in which what does not fail is silent.
+            // Written past the capture of tests, which hides the output of those that pass.
             let _ = writeln!(io::stdout(), "not run: {}::{case}: {missing}", self.name);
         }
     }
 }
 
-/// Lets a case play, and leaves the stage as it was: a broker that it killed is everybody's.
-async fn perform(case: &Case, stage: Stage) -> (Verdict, Vec<String>) {
-    let played = AssertUnwindSafe((case.run)(stage.clone())).catch_unwind();
-    // What panics is the backend: cases do not.
-    let played = played.map(|played| played.unwrap_or_else(|_| Err(Failure::new("it panicked"))));
-    let verdict = in_time(played).await;
-    let healed = in_time(stage.heal()).await;
-    (verdict.and(healed), stage.take_notes())
+/// Runs a case and heals its space, because other cases may share the broker that it killed.
+async fn perform(case: &Case, context: TestContext) -> (Verdict, Vec<String>) {
+    let running = AssertUnwindSafe((case.run)(context.clone())).catch_unwind();
+    // Cases do not panic; a backend may.
+    let running = running.map(|ended| ended.unwrap_or_else(|_| Err(Failure::new("it panicked"))));
+    let verdict = within_case_max(running).await;
+    let healed = within_case_max(context.heal()).await;
+    (verdict.and(healed), context.take_notes())
 }
 
-async fn in_time(ending: impl Future<Output = Verdict>) -> Verdict {
-    let ended = tokio::time::timeout(CASE_MAX, ending).await;
+async fn within_case_max(running: impl Future<Output = Verdict>) -> Verdict {
+    let ended = tokio::time::timeout(CASE_MAX, running).await;
     ended.unwrap_or_else(|_| Err(Failure::new(format!("did not end within {CASE_MAX:?}"))))
 }
 
 impl fmt::Debug for Suite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Suite({})", self.name)
+        f.debug_struct("Suite").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -1,34 +1,34 @@
-//! How a case ends.
+//! The result of a case: passed, failed with a sentence, or not run.
 
 use std::fmt::{self, Display};
 
-use crate::Hook;
+use crate::hook::Hook;
 
-/// What a case says in the end: nothing if it passed.
+/// The result of a case, or of one of its steps: a value, or the reason why the case ends here.
 pub type Verdict<T = ()> = Result<T, Failure>;
 
-/// Why a case did not pass.
+/// The reason why a case did not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The backend does not do what it must: a sentence about what was seen.
+    /// The backend breaks the requirement. The sentence says what was seen.
     Failed(String),
-    /// The backend lacks what the case is about, which is no fault of it.
+    /// The backend lacks a capability or a hook that the case needs, which is not a fault.
     NotRun(Missing),
 }
 
-/// What a backend lacks, so that a case could not be run.
+/// A capability or a hook that a case needs and the backend lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missing {
-    /// The capability of this name.
+    /// The capability of this name, a field of [`Capabilities`](polywire_core::Capabilities).
     Capability(&'static str),
-    /// A way to disturb the space.
+    /// A disturbance of the space.
     Hook(Hook),
 }
 
 impl Failure {
-    /// A failure that this sentence tells.
+    /// A failure with this sentence.
     pub fn new(sentence: impl Into<String>) -> Self {
         Self::Failed(sentence.into())
     }
@@ -54,29 +54,30 @@ impl Display for Missing {
     }
 }
 
-/// Turns errors and missing values into sentences.
+/// Conversion of errors and missing values into failures.
 pub trait OrFail<T> {
-    /// The value, or a failure that starts with what was attempted.
+    /// Returns the value, or a failure whose sentence starts with the expectation and goes on with
+    /// the error, as in `a call is answered: DeadlineExceeded`.
     ///
     /// # Errors
     ///
-    /// [`Failure::Failed`], when there is no value.
-    fn or_fail(self, attempted: &str) -> Verdict<T>;
+    /// [`Failure::Failed`], if there is no value.
+    fn or_fail(self, expected: &str) -> Verdict<T>;
 }
 
 impl<T, E: fmt::Debug> OrFail<T> for Result<T, E> {
-    fn or_fail(self, attempted: &str) -> Verdict<T> {
-        self.map_err(|error| Failure::new(format!("{attempted}: {error:?}")))
+    fn or_fail(self, expected: &str) -> Verdict<T> {
+        self.map_err(|error| Failure::new(format!("{expected}: {error:?}")))
     }
 }
 
 impl<T> OrFail<T> for Option<T> {
-    fn or_fail(self, attempted: &str) -> Verdict<T> {
-        self.ok_or_else(|| Failure::new(format!("{attempted}: nothing came")))
+    fn or_fail(self, expected: &str) -> Verdict<T> {
+        self.ok_or_else(|| Failure::new(format!("{expected}: nothing came")))
     }
 }
 
-/// Fails the case with a sentence, unless the condition holds.
+/// Fails the case with a formatted sentence, unless the condition holds.
 macro_rules! ensure {
     ($holds:expr, $($sentence:tt)+) => {
         if !$holds {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use polywire_conformance::{End, Sum, Tally};
+use polywire_conformance::{OperationOutcome, Summary, OperationLog};
 use polywire_core::{CallError, Error};
 use tokio::time::{Instant, sleep};
 
@@ -16,7 +16,7 @@ use crate::patience::{PATIENCE, until};
 /// What is written down while a scenario runs.
 #[derive(Default)]
 pub(crate) struct Book {
-    tally: Tally,
+    tally: OperationLog,
     ended: AtomicUsize,
     wrong: AtomicUsize,
     over: AtomicBool,
@@ -58,7 +58,7 @@ impl Book {
                 other => other.to_string(),
             });
         }
-        self.end(id, End::of(outcome));
+        self.end(id, OperationOutcome::of(outcome));
     }
 
     /// Notes how a push or a publish ended.
@@ -69,9 +69,9 @@ impl Book {
         self.end(
             id,
             match outcome {
-                Ok(()) => End::Acknowledged,
-                Err(error) if error.is_unsent() => End::Failed,
-                Err(_) => End::Indeterminate,
+                Ok(()) => OperationOutcome::Acknowledged,
+                Err(error) if error.is_unsent() => OperationOutcome::Failed,
+                Err(_) => OperationOutcome::Indeterminate,
             },
         );
     }
@@ -81,8 +81,8 @@ impl Book {
         *lock(&self.failures).entry(kind).or_default() += 1;
     }
 
-    pub(crate) fn end(&self, id: u64, end: End) {
-        self.tally.end(id, end);
+    pub(crate) fn end(&self, id: u64, end: OperationOutcome) {
+        self.tally.finish(id, end);
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -117,8 +117,8 @@ impl Book {
         lock(&self.figures).insert(name, value.to_string());
     }
 
-    pub(crate) fn sum(&self) -> Sum {
-        self.tally.sum()
+    pub(crate) fn sum(&self) -> Summary {
+        self.tally.summary()
     }
 
     pub(crate) fn failures(&self) -> BTreeMap<String, usize> {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use futures_util::future::join_all;
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
-use polywire_conformance::End;
+use polywire_conformance::OperationOutcome;
 use polywire_core::Pusher;
 use tokio::time::sleep;
 
@@ -58,5 +58,5 @@ async fn push_until_acknowledged(pusher: &Pusher<MessagePack>, book: &Book) {
         // What is refused at once would else be tried all the time.
         sleep(Duration::from_millis(10)).await;
     }
-    book.end(id, End::Acknowledged);
+    book.end(id, OperationOutcome::Acknowledged);
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use polywire_conformance::Sum;
+use polywire_conformance::Summary;
 use serde::Serialize;
 
 use crate::book::Book;
@@ -25,7 +25,7 @@ pub struct Report {
     /// What its dice started with.
     pub seed: u64,
     /// What was counted.
-    pub counts: Sum,
+    pub counts: Summary,
     /// Effects beyond the first of their operation at one and the same process.
     pub repeated: usize,
     /// Failures by their kind.
@@ -77,7 +77,7 @@ impl fmt::Display for Report {
     /// One line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scenario, mode, seconds, .. } = self;
-        let Sum {
+        let Summary {
             attempted,
             acknowledged,
             failed,
@@ -127,7 +127,7 @@ impl fmt::Display for Table {
         )?;
         writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|")?;
         for report in &self.0 {
-            let Sum {
+            let Summary {
                 attempted,
                 acknowledged,
                 failed,

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use polywire_conformance::{End, Tally};
+use polywire_conformance::{OperationOutcome, OperationLog};
 use polywire_core::CallError;
 use polywire_zmq::Zmq;
 use tokio::time::timeout;
@@ -112,7 +112,7 @@ async fn kill_and_restart(size: Size) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("zmq+tcp://127.0.0.1:{port}");
     let mut server = Process::start(&url);
-    let (tally, done) = (Arc::new(Tally::new()), Arc::new(AtomicUsize::new(0)));
+    let (tally, done) = (Arc::new(OperationLog::new()), Arc::new(AtomicUsize::new(0)));
     let (ends, slowest) = (
         Arc::new(Mutex::new(BTreeMap::<String, usize>::new())),
         Arc::new(Mutex::new(Duration::ZERO)),
@@ -141,7 +141,7 @@ async fn kill_and_restart(size: Size) {
                 let outcome =
                     timeout(PATIENCE, call.call::<u64>(&(id,))).await.expect("the call ends");
                 let took = begun.elapsed();
-                tally.end(id, End::of(&outcome));
+                tally.finish(id, OperationOutcome::of(&outcome));
                 assert!(
                     outcome.is_ok() || !is_idempotent,
                     "an idempotent call ended with {outcome:?}"
@@ -184,7 +184,7 @@ async fn kill_and_restart(size: Size) {
     }
 
     let (sum, ends, slowest) =
-        (tally.sum(), ends.lock().unwrap().clone(), *slowest.lock().unwrap());
+        (tally.summary(), ends.lock().unwrap().clone(), *slowest.lock().unwrap());
     println!("{size:?}: {sum:?}; {ends:?}; the slowest that is not idempotent took {slowest:.1?}");
     assert_eq!(sum.attempted, size.calls / size.callers * size.callers);
     assert_eq!((sum.lost, sum.unexpected, sum.duplicated), (0, 0, 0));

@@ -1,19 +1,24 @@
-//! What messages carry.
+//! Bodies and headers of messages, and their limits.
 
 use bytes::Bytes;
+use polywire_core::rpc::Requester;
 use polywire_core::{
     CallError, Code, ErrorKind, Headers, Reply, Request, Server, Service, Transport, service_fn,
 };
 
-use super::faults::raw_request;
-use crate::stage::bound;
-use crate::verdict::ensure;
-use crate::{Failure, OrFail, Serving, Stage, Verdict};
+use super::request::raw_request;
+use crate::context::TestContext;
+use crate::context::running_server::RunningServer;
+use crate::verdict::{Failure, OrFail, Verdict, ensure};
+use crate::wait::in_time;
 
-/// Bodies of no byte, one byte and 8 MiB arrive as they left, both ways.
-pub async fn every_size_arrives(stage: &Stage) -> Verdict {
-    let _server = stage.serve(echo()).await?;
-    let requester = stage.requester().await?;
+/// Bodies of no byte, one byte and 8 MiB arrive unchanged, in both directions.
+///
+/// Sizes around the bounds of one, two and three bytes of length are checked as well. Every byte is
+/// compared.
+pub async fn every_size_arrives(context: &TestContext) -> Verdict {
+    let _server = context.serve(echo()).await?;
+    let requester = context.requester().await?;
     for size in [0, 1, 255, 256, 65_535, 65_536, 131_072, 8 << 20] {
         let body = pattern(size);
         let mut request = raw_request("echo")?;
@@ -27,11 +32,14 @@ pub async fn every_size_arrives(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// A request over the limit fails at its sender, and the next one is fine.
-pub async fn too_large_request_is_refused(stage: &Stage) -> Verdict {
-    let _server = stage.serve(echo()).await?;
-    let limit = stage.calling().await?.capabilities().body_max;
-    let requester = stage.requester().await?;
+/// A request over the limit fails at its sender, and the next one succeeds.
+///
+/// The limit is [`Capabilities::body_max`](polywire_core::Capabilities::body_max). The error is
+/// [`ErrorKind::TooLarge`] and unsent.
+pub async fn too_large_request_is_refused(context: &TestContext) -> Verdict {
+    let _server = context.serve(echo()).await?;
+    let limit = context.calling().await?.capabilities().body_max;
+    let requester = context.requester().await?;
     let mut request = raw_request("echo")?;
     request.message.body = Bytes::from(vec![0; limit + 1]).into();
     let outcome = requester.call(request).await;
@@ -45,15 +53,17 @@ pub async fn too_large_request_is_refused(stage: &Stage) -> Verdict {
 }
 
 /// A reply over the limit is a fault at its caller, and the server lives.
-pub async fn too_large_reply_is_a_fault(stage: &Stage) -> Verdict {
-    let limit = stage.serving().await?.capabilities().body_max;
-    let _server = stage
+///
+/// The code is [`Code::Internal`]. The server answers the next request.
+pub async fn too_large_reply_is_a_fault(context: &TestContext) -> Verdict {
+    let limit = context.serving().await?.capabilities().body_max;
+    let _server = context
         .serve(service_fn(move |request: Request| async move {
             let large = request.message.method.is_some_and(|method| method.as_str() == "large");
             Ok::<_, CallError>(Reply::new(vec![0; if large { limit + 1 } else { 1 }]))
         }))
         .await?;
-    let requester = stage.requester().await?;
+    let requester = context.requester().await?;
     let reply = requester
         .call(raw_request("large")?)
         .await
@@ -64,17 +74,20 @@ pub async fn too_large_reply_is_a_fault(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// Headers arrive as they left, and names and values need not be ASCII.
-pub async fn headers_and_names_survive(stage: &Stage) -> Verdict {
+/// Headers arrive unchanged, and names and values need not be ASCII.
+///
+/// The headers include an empty value, two names that differ in case only, and a value of 4,000
+/// bytes. The names of the service and of the method are not ASCII.
+pub async fn headers_and_names_survive(context: &TestContext) -> Verdict {
     let sent: Headers =
         [("tenant", "zürich"), ("größe", "目"), ("empty", ""), ("Case", "a"), ("case", "b")]
             .into_iter()
             .chain([("long", &*"x".repeat(4_000))])
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-    let transport = stage.serving().await?;
-    let server = bound(Server::bind(&transport, "größen.服务")).await?;
-    let _serving = Serving::start(
+    let transport = context.serving().await?;
+    let server = in_time(Server::bind(&transport, "größen.服务")).await?;
+    let _serving = RunningServer::start(
         transport,
         server,
         service_fn(|request: Request| async move {
@@ -84,9 +97,9 @@ pub async fn headers_and_names_survive(stage: &Stage) -> Verdict {
             Ok::<_, CallError>(reply)
         }),
     );
-    let transport = stage.calling().await?;
+    let transport = context.calling().await?;
     let service = "größen.服务".try_into().or_fail("the service has a name")?;
-    let requester = polywire_core::rpc::Requester::open(&transport, service, 10)
+    let requester = Requester::open(&transport, service, 10)
         .await
         .or_fail("a requester opens")?;
     let mut request = raw_request("prüfen.检查")?;
@@ -108,10 +121,12 @@ pub async fn headers_and_names_survive(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// Headers over the limit fail at their sender, and the next request is fine.
-pub async fn too_many_headers_are_refused(stage: &Stage) -> Verdict {
-    let _server = stage.serve(echo()).await?;
-    let requester = stage.requester().await?;
+/// Headers over the limit fail at their sender, and the next request succeeds.
+///
+/// Checked with 1,000 headers, and with one header of 1 MiB. The error is [`ErrorKind::TooLarge`].
+pub async fn too_many_headers_are_refused(context: &TestContext) -> Verdict {
+    let _server = context.serve(echo()).await?;
+    let requester = context.requester().await?;
     let many: Headers = (0..1_000).map(|n| (format!("name-{n}"), String::new())).collect();
     let heavy: Headers = [("weight".to_owned(), "x".repeat(1 << 20))].into_iter().collect();
     for headers in [many, heavy] {
@@ -126,13 +141,14 @@ pub async fn too_many_headers_are_refused(stage: &Stage) -> Verdict {
     Ok(())
 }
 
+/// A service that returns the body of each request.
 fn echo() -> impl Service {
     service_fn(
         |request: Request| async move { Ok::<_, CallError>(Reply::new(request.message.body)) },
     )
 }
 
-/// Bytes that differ from place to place, so that a shift or a swap shows.
+/// Bytes that depend on their position, so that a shift or a swap shows.
 fn pattern(size: usize) -> Bytes {
     (0..size).map(|at| (at ^ (at >> 8) ^ (at >> 16)).to_le_bytes()[0]).collect()
 }

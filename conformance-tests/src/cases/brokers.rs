@@ -1,24 +1,39 @@
-//! Brokers that are restarted, die, or stand still.
+//! Brokers that are restarted, die, or freeze.
 
-use super::links::{answered_again, calls_end_by_their_deadline_under, echo};
-use crate::{Hook, OrFail, Stage, Verdict};
+use super::disturbed::{answered_again, calls_end_by_their_deadline_under};
+use super::services::echo;
+use crate::context::TestContext;
+use crate::hook::Hook;
+use crate::verdict::{OrFail, Verdict};
 
-/// After a restart of the broker, calls are answered again by what was open before.
-pub async fn served_again_after_a_restart_of_the_broker(stage: &Stage) -> Verdict {
-    stage.require_hook(Hook::RestartBroker)?;
-    let _server = stage.serve(echo()).await?;
-    let client = stage.client().await?;
+/// After a restart of the broker, calls between open endpoint handles are answered again.
+///
+/// The client and the server reconnect by themselves, within 30 s.
+///
+/// Needs the hook `restart-broker`.
+pub async fn served_again_after_a_restart_of_the_broker(context: &TestContext) -> Verdict {
+    context.require_hook(Hook::RestartBroker)?;
+    let _server = context.serve(echo()).await?;
+    let client = context.client().await?;
     client.call::<u32>("echo", &1).await.or_fail("a call before the restart")?;
-    stage.disturb(Hook::RestartBroker).await?;
+    context.disturb(Hook::RestartBroker).await?;
     answered_again(&client).await
 }
 
-/// Calls while the broker is away end by their deadline, and work again when it is back.
-pub async fn a_dead_broker_ends_calls_by_their_deadline(stage: &Stage) -> Verdict {
-    calls_end_by_their_deadline_under(stage, Hook::KillBroker).await
+/// Calls while the broker is away end by their deadline, and calls work again when it is back.
+///
+/// Ten calls with a timeout of 2 s time out or fail as disconnected, within 17 s.
+///
+/// Needs the hook `kill-broker`.
+pub async fn a_dead_broker_ends_calls_by_their_deadline(context: &TestContext) -> Verdict {
+    calls_end_by_their_deadline_under(context, Hook::KillBroker).await
 }
 
-/// Calls while the broker stands still end by their deadline, and work again when it goes on.
-pub async fn a_frozen_broker_ends_calls_by_their_deadline(stage: &Stage) -> Verdict {
-    calls_end_by_their_deadline_under(stage, Hook::FreezeBroker).await
+/// Calls while the broker is frozen end by their deadline, and calls work again when it is thawed.
+///
+/// As [`a_dead_broker_ends_calls_by_their_deadline`], with connections that stay open.
+///
+/// Needs the hook `freeze-broker`.
+pub async fn a_frozen_broker_ends_calls_by_their_deadline(context: &TestContext) -> Verdict {
+    calls_end_by_their_deadline_under(context, Hook::FreezeBroker).await
 }

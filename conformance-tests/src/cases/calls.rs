@@ -1,20 +1,27 @@
 //! A call and its reply.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
 use polywire_core::{CallError, Client, ErrorKind, Router, Server};
-use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 
-use crate::stage::{PATIENCE, SERVICE, bound};
-use crate::verdict::ensure;
-use crate::{End, OrFail, Serving, Stage, Tally, Verdict};
+use super::services::gated;
+use crate::context::TestContext;
+use crate::context::running_server::RunningServer;
+use crate::names::SERVICE;
+use crate::operation_log::{OperationLog, OperationOutcome};
+use crate::verdict::{Failure, OrFail, Verdict, ensure};
+use crate::wait::{PATIENCE, eventually, in_time};
 
-/// Of 10,000 calls at once, each gets its own reply, whatever the order of finishing.
-pub async fn replies_reach_their_calls(stage: &Stage) -> Verdict {
+/// Each of 10,000 concurrent calls gets its own reply, in whatever order the handlers finish.
+///
+/// Handlers yield between 0 and 15 times, so that they finish in a shuffled order. At the end no
+/// call is in flight, and no reply came twice.
+pub async fn replies_reach_their_calls(context: &TestContext) -> Verdict {
     const CALLS: u64 = 10_000;
-    let _server = stage
+    let _server = context
         .serve(Router::new(MessagePack).method("square", |n: u64| async move {
             for _ in 0..shuffled(n) % 16 {
                 tokio::task::yield_now().await;
@@ -22,7 +29,7 @@ pub async fn replies_reach_their_calls(stage: &Stage) -> Verdict {
             Ok((n, n * n))
         }))
         .await?;
-    let client = stage.client().await?;
+    let client = context.client().await?;
     let numbers: Vec<u64> = (0..CALLS).collect();
     let replies = join_all(numbers.iter().map(|n| client.call::<(u64, u64)>("square", n))).await;
     for (n, reply) in numbers.into_iter().zip(replies) {
@@ -36,12 +43,14 @@ pub async fn replies_reach_their_calls(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// Replies go to the client that asked, although the calls of each client have the same numbers.
-pub async fn replies_reach_their_callers(stage: &Stage) -> Verdict {
-    let _server = stage
+/// Replies go to the client that called, although the calls of each client have the same ids.
+///
+/// Two clients make 100 calls each, in turns.
+pub async fn replies_reach_their_callers(context: &TestContext) -> Verdict {
+    let _server = context
         .serve(Router::new(MessagePack).method("echo", |name: String| async { Ok(name) }))
         .await?;
-    let clients = [stage.client().await?, stage.client().await?];
+    let clients = [context.client().await?, context.client().await?];
     let call = |n: usize| {
         let client = &clients[n % 2];
         async move { client.call::<String>("echo", &format!("caller {}", n % 2)).await }
@@ -53,34 +62,37 @@ pub async fn replies_reach_their_callers(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// A request whose server lives and whose link holds is carried out once.
-pub async fn each_request_runs_once(stage: &Stage) -> Verdict {
-    let tally = Arc::new(Tally::new());
-    let runs = tally.clone();
-    let _server = stage
+/// A request runs once if its server lives and its link holds.
+///
+/// Checked with 1,000 concurrent calls. Each must be answered, and the handler must run exactly
+/// once for it.
+pub async fn each_request_runs_once(context: &TestContext) -> Verdict {
+    let log = Arc::new(OperationLog::new());
+    let runs = log.clone();
+    let _server = context
         .serve(Router::new(MessagePack).method("run", move |id: u64| {
             runs.effect(id);
             async { Ok(()) }
         }))
         .await?;
-    let client = stage.client().await?;
+    let client = context.client().await?;
     let calls = (0..1_000).map(|_| async {
-        let id = tally.attempt();
-        tally.end(id, End::of(&client.call::<()>("run", &id).await));
+        let id = log.attempt();
+        log.finish(id, OperationOutcome::of(&client.call::<()>("run", &id).await));
     });
     join_all(calls).await;
-    let sum = tally.sum();
-    ensure!(sum.acknowledged == sum.attempted, "not every call was answered: {sum}");
-    ensure!(sum.lost + sum.duplicated + sum.unexpected == 0, "not every request ran once: {sum}");
+    let summary = log.summary();
+    ensure!(summary.acknowledged == summary.attempted, "not every call was answered: {summary}");
+    ensure!(summary.lost + summary.duplicated + summary.unexpected == 0, "not every request ran once: {summary}");
     Ok(())
 }
 
 /// A method whose name has dots is found.
-pub async fn nested_methods_are_found(stage: &Stage) -> Verdict {
+pub async fn nested_methods_are_found(context: &TestContext) -> Verdict {
     let inner =
         Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
-    let _server = stage.serve(Router::new(MessagePack).nest("math.simple", inner)).await?;
-    let sum: i64 = stage
+    let _server = context.serve(Router::new(MessagePack).nest("math.simple", inner)).await?;
+    let sum: i64 = context
         .client()
         .await?
         .call("math.simple.add", &(2, 3))
@@ -91,13 +103,15 @@ pub async fn nested_methods_are_found(stage: &Stage) -> Verdict {
 }
 
 /// A call in flight is a handle that can be awaited later.
-pub async fn calls_in_flight_can_be_awaited_later(stage: &Stage) -> Verdict {
+///
+/// The calls are awaited in another order than they were started in.
+pub async fn calls_in_flight_can_be_awaited_later(context: &TestContext) -> Verdict {
     let gate = Arc::new(Semaphore::new(0));
-    let _server = stage.serve(gated(&gate)).await?;
-    let client = stage.client().await?;
+    let _server = context.serve(gated(&gate)).await?;
+    let client = context.client().await?;
     let mut first = client.request("wait").start::<u32>(&1).or_fail("the first call starts")?;
     let second = client.request("wait").start::<u32>(&2).or_fail("the second call starts")?;
-    bound(async {
+    in_time(async {
         first.handed_over().await;
         Ok(())
     })
@@ -111,48 +125,57 @@ pub async fn calls_in_flight_can_be_awaited_later(stage: &Stage) -> Verdict {
 }
 
 /// A request that is sent after the server was bound is served, even if serving starts later.
-pub async fn requests_sent_after_bind_are_served(stage: &Stage) -> Verdict {
-    let transport = stage.serving().await?;
-    let server = bound(Server::bind(&transport, SERVICE)).await?;
-    let client = stage.client().await?;
+///
+/// The request waits for the server, not the other way around: binding returns when the service is
+/// reachable.
+pub async fn requests_sent_after_bind_are_served(context: &TestContext) -> Verdict {
+    let transport = context.serving().await?;
+    let server = in_time(Server::bind(&transport, SERVICE)).await?;
+    let client = context.client().await?;
     let mut early = client.request("wait").start::<u32>(&7).or_fail("the call starts")?;
-    bound(async {
+    in_time(async {
         early.handed_over().await;
         Ok(())
     })
     .await?;
-    let _serving = Serving::start(transport, server, gated(&Arc::new(Semaphore::new(1))));
+    let _serving = RunningServer::start(transport, server, gated(&Arc::new(Semaphore::new(1))));
     let reply = early.await.or_fail("the early call is answered")?;
     ensure!(reply == 7, "the early call got {reply}");
     Ok(())
 }
 
-/// A call to a service that nobody serves fails as unroutable, and says that nobody has it.
-pub async fn unknown_service_is_unroutable(stage: &Stage) -> Verdict {
-    let _server = stage.serve(gated(&Arc::new(Semaphore::new(9)))).await?;
-    let transport = stage.calling().await?;
+/// A call to a service without a server fails as unroutable and unsent.
+///
+/// The error is [`ErrorKind::Unroutable`], and counts as [unsent](polywire_core::Error::is_unsent),
+/// so that a retry is safe. A call to another service still succeeds.
+pub async fn unknown_service_is_unroutable(context: &TestContext) -> Verdict {
+    let _server = context.serve(gated(&Arc::new(Semaphore::new(9)))).await?;
+    let transport = context.calling().await?;
     let client =
-        bound(Client::connect(&transport, "nobody", MessagePack).timeout(PATIENCE)).await?;
+        in_time(Client::connect(&transport, "nobody", MessagePack).timeout(PATIENCE)).await?;
     let outcome = client.call::<u32>("wait", &1).await;
     let Err(CallError::Failed(error)) = outcome else {
-        return Err(crate::Failure::new(format!("a call to nobody ended with {outcome:?}")));
+        return Err(Failure::new(format!("a call without a server ended with {outcome:?}")));
     };
-    ensure!(error.kind() == ErrorKind::Unroutable, "a call to nobody failed as {error:?}");
+    ensure!(error.kind() == ErrorKind::Unroutable, "a call without a server failed as {error:?}");
     ensure!(
         error.is_unsent(),
-        "nobody could have taken it, yet it does not count as unsent: {error:?}"
+        "no server can have run the call, yet it does not count as unsent: {error:?}"
     );
-    let reply: u32 = stage.client().await?.call("wait", &1).await.or_fail("a call to somebody")?;
-    ensure!(reply == 1, "a call to somebody got {reply}");
+    let reply: u32 = context.client().await?.call("wait", &1).await.or_fail("a call to a server is answered")?;
+    ensure!(reply == 1, "a call to a server got {reply}");
     Ok(())
 }
 
 /// A call that is dropped leaves nothing behind; its late reply is dropped and counted, if there is
 /// one.
-pub async fn abandoned_call_leaves_nothing_behind(stage: &Stage) -> Verdict {
+///
+/// The next call must get its own reply, and not the late one. Where the backend cancels the
+/// handler, no late reply exists.
+pub async fn abandoned_call_leaves_nothing_behind(context: &TestContext) -> Verdict {
     let gate = Arc::new(Semaphore::new(0));
-    let server = stage.serve(gated(&gate)).await?;
-    let client = stage.client().await?;
+    let server = context.serve(gated(&gate)).await?;
+    let client = context.client().await?;
     let abandoned = client.request("wait").start::<u32>(&1).or_fail("the call starts")?;
     eventually("the request arrives", || server.handle.stats().running == 1).await?;
     ensure!(
@@ -161,13 +184,13 @@ pub async fn abandoned_call_leaves_nothing_behind(stage: &Stage) -> Verdict {
         client.stats().in_flight
     );
     drop(abandoned);
-    eventually("the abandoned call is forgotten", || client.stats().in_flight == 0).await?;
+    eventually("the abandoned call is removed", || client.stats().in_flight == 0).await?;
     gate.add_permits(2);
     let reply: u32 = client.call("wait", &2).await.or_fail("the next call is answered")?;
     ensure!(reply == 2, "the next call got the reply {reply}: that of the abandoned one");
-    // Where the server learned of it, there is no reply.
-    let is_dealt_with = || client.stats().late_replies + server.handle.stats().abandoned == 1;
-    eventually("the late reply is counted", is_dealt_with).await?;
+    // A server that was told of the cancellation sends no reply.
+    let is_counted = || client.stats().late_replies + server.handle.stats().abandoned == 1;
+    eventually("the late reply is counted", is_counted).await?;
     ensure!(
         client.stats().in_flight == 0,
         "{} calls are in flight in the end",
@@ -176,47 +199,7 @@ pub async fn abandoned_call_leaves_nothing_behind(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// A service whose method `wait` gives back its argument once a permit is there.
-pub(crate) fn gated(gate: &Arc<Semaphore>) -> Router<MessagePack> {
-    let gate = gate.clone();
-    Router::new(MessagePack).method("wait", move |n: u32| {
-        let gate = gate.clone();
-        async move {
-            if let Ok(permit) = gate.acquire().await {
-                permit.forget();
-            }
-            Ok(n)
-        }
-    })
-}
-
-/// Waits until something is so, looking now and then.
-pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Verdict {
-    let looking = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, looking).await.or_fail(&format!("{what} within {PATIENCE:?}"))
-}
-
-/// Waits until so many are counted, for as long as there are more every now and then: how fast it
-/// goes is not the question.
-pub(crate) async fn reaches<N: Copy + PartialOrd>(
-    what: &str,
-    target: N,
-    count: impl Fn() -> N,
-) -> Verdict {
-    loop {
-        let counted = count();
-        if counted >= target {
-            return Ok(());
-        }
-        eventually(what, || count() > counted).await?;
-    }
-}
-
-/// A number that follows from `n` in no visible way (Knuth's multiplicative hash).
+/// Shuffles numbers by Knuth's multiplicative hash.
 fn shuffled(n: u64) -> u64 {
     n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40
 }

@@ -1,4 +1,4 @@
-//! Calls and time.
+//! Deadlines of calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,33 +10,36 @@ use polywire_core::{CallError, Context, Deadline, Router, Server};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::calls::eventually;
-use crate::stage::{PATIENCE, SERVICE, bound};
-use crate::verdict::ensure;
-use crate::{OrFail, Serving, Stage, Verdict};
+use crate::context::TestContext;
+use crate::context::running_server::RunningServer;
+use crate::names::SERVICE;
+use crate::verdict::{OrFail, Verdict, ensure};
+use crate::wait::{PATIENCE, eventually, in_time};
 
-/// No message is longer on its way, on a machine that is busy with something else.
+/// The longest transit of a message, on a machine that is busy with something else.
 const TRANSIT_MAX: Duration = Duration::from_secs(2);
 
 /// A request whose deadline has passed never reaches the handler.
-pub async fn expired_request_never_starts(stage: &Stage) -> Verdict {
-    let transport = stage.serving().await?;
-    let server = bound(Server::bind(&transport, SERVICE)).await?;
-    let client = stage.client().await?;
+///
+/// The server is bound and starts serving only after the call has timed out.
+pub async fn expired_request_never_starts(context: &TestContext) -> Verdict {
+    let transport = context.serving().await?;
+    let server = in_time(Server::bind(&transport, SERVICE)).await?;
+    let client = context.client().await?;
     let brief = client.request("run").timeout(Duration::from_millis(100));
     let outcome = brief.call::<u32>(&13).await;
     ensure!(
         matches!(outcome, Err(CallError::DeadlineExceeded(_))),
-        "with nobody serving, the call ended with {outcome:?}"
+        "without a server at work, the call ended with {outcome:?}"
     );
 
-    // The time of a request runs from its arrival, so at the server it ends later than at the
-    // caller, by the transit.
+    // The time of a request runs from its arrival. The deadline at the server is therefore later
+    // than the deadline at the caller, by the transit.
     tokio::time::sleep(TRANSIT_MAX).await;
 
     let started = Arc::new(AtomicUsize::new(0));
     let counter = started.clone();
-    let _serving = Serving::start(
+    let _serving = RunningServer::start(
         transport,
         server,
         Router::new(MessagePack).method("run", move |n: u32| {
@@ -46,16 +49,19 @@ pub async fn expired_request_never_starts(stage: &Stage) -> Verdict {
             async move { Ok(n) }
         }),
     );
-    // Whatever was queued before this call has been looked at when it is answered.
+    // A request that was queued before this call is processed before this call is answered.
     let reply: u32 = client.call("run", &14).await.or_fail("a call in time is answered")?;
     ensure!(reply == 14, "a call in time got {reply}");
     let started = started.load(Ordering::SeqCst);
-    ensure!(started == 0, "the handler ran {started} times for nobody");
+    ensure!(started == 0, "the handler ran {started} times for an expired request");
     Ok(())
 }
 
-/// A handler slower than the deadline is dropped, and its caller learns in time.
-pub async fn slow_handler_is_dropped(stage: &Stage) -> Verdict {
+/// A handler slower than the deadline is dropped, and its call times out.
+///
+/// The client must not give up before the deadline of 300 ms, and must give up within 5 s after it.
+/// The server counts the request as expired.
+pub async fn slow_handler_is_dropped(context: &TestContext) -> Verdict {
     const TIMEOUT: Duration = Duration::from_millis(300);
     let gate = Arc::new(Semaphore::new(0));
     let handler_gate = gate.clone();
@@ -63,14 +69,14 @@ pub async fn slow_handler_is_dropped(stage: &Stage) -> Verdict {
         .method("stall", move |(): ()| {
             let gate = handler_gate.clone();
             async move {
-                // Never comes: the test holds no permit.
+                // Never resolves: no permit is ever added.
                 let _ = gate.acquire().await;
                 Ok(())
             }
         })
         .method("quick", |(): ()| async move { Ok(()) });
-    let server = stage.serve(router).await?;
-    let client = stage.client().await?;
+    let server = context.serve(router).await?;
+    let client = context.client().await?;
     client.call::<()>("quick", &()).await.or_fail("a quick call is answered")?;
 
     let start = Instant::now();
@@ -81,7 +87,7 @@ pub async fn slow_handler_is_dropped(stage: &Stage) -> Verdict {
         "the call ended with {outcome:?}"
     );
     ensure!(took >= TIMEOUT, "the call gave up after {took:?}, before its deadline");
-    ensure!(took < TIMEOUT + Duration::from_secs(5), "the caller learnt it only after {took:?}");
+    ensure!(took < TIMEOUT + Duration::from_secs(5), "the call timed out only after {took:?}");
     eventually("the handler is dropped", || {
         let stats = server.handle.stats();
         stats.running == 0 && stats.expired == 1
@@ -96,13 +102,15 @@ pub async fn slow_handler_is_dropped(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// Calls that nobody answered in time take no room from later ones.
-pub async fn expired_calls_leave_room(stage: &Stage) -> Verdict {
+/// Calls that timed out take no room from later calls.
+///
+/// 500 concurrent calls time out, and then 500 calls succeed one after the other.
+pub async fn expired_calls_leave_room(context: &TestContext) -> Verdict {
     let router = Router::new(MessagePack)
         .method("stall", |(): ()| async { Ok(std::future::pending::<u32>().await) })
         .method("quick", |(): ()| async { Ok(()) });
-    let _server = stage.serve(router).await?;
-    let client = stage.client().await?;
+    let _server = context.serve(router).await?;
+    let client = context.client().await?;
     let brief = client.with_timeout(Duration::from_millis(200));
     for outcome in join_all((0..500).map(|_| brief.call::<u32>("stall", &()))).await {
         ensure!(
@@ -119,13 +127,15 @@ pub async fn expired_calls_leave_room(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// The handler knows how long its caller waits.
-pub async fn deadline_travels(stage: &Stage) -> Verdict {
+/// The handler knows the deadline of its caller.
+///
+/// The handler sees at least half of the 30 s of its caller, and no more than that.
+pub async fn deadline_travels(context: &TestContext) -> Verdict {
     let router = Router::new(MessagePack).method("left", |context: Context, (): ()| async move {
         Ok(context.deadline.map(Deadline::remaining_ms))
     });
-    let _server = stage.serve(router).await?;
-    let client = stage.client().await?;
+    let _server = context.serve(router).await?;
+    let client = context.client().await?;
     let left: Option<u64> =
         client.request("left").timeout(PATIENCE).call(&()).await.or_fail("the call is answered")?;
     let left = left.or_fail("the handler sees a deadline")?;

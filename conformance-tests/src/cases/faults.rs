@@ -1,4 +1,4 @@
-//! Calls that end badly at the peer.
+//! Faults: calls that fail at the peer, and how they are answered.
 
 use std::sync::Arc;
 
@@ -6,17 +6,21 @@ use bytes::Bytes;
 use polywire_codec::{Json, MessagePack};
 use polywire_core::rpc::Requester;
 use polywire_core::{
-    CallError, Client, Code, Deadline, ErrorKind, Fault, Message, Reply, Request, Router, Service,
-    service_fn,
+    CallError, Client, Code, ErrorKind, Fault, Reply, Request, Router, Service, service_fn,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::stage::{PATIENCE, SERVICE, bound};
-use crate::verdict::ensure;
-use crate::{Failure, OrFail, Stage, Verdict};
+use super::request::raw_request;
+use crate::context::TestContext;
+use crate::names::SERVICE;
+use crate::verdict::{Failure, OrFail, Verdict, ensure};
+use crate::wait::{PATIENCE, in_time};
 
 /// A fault keeps its code, kind, message and details.
-pub async fn faults_cross_whole(stage: &Stage) -> Verdict {
+///
+/// Checked with every code, with text beyond ASCII, with binary details, and with a fault without
+/// any text.
+pub async fn faults_cross_whole(context: &TestContext) -> Verdict {
     let rich = Code::ALL.map(|code| {
         let details = Bytes::from_static(b"\x00\xffbinary\r\n");
         Fault::new(code, "über 3 Stück: 目\n\"quoted\"").with_kind("Épuisé").with_details(details)
@@ -28,8 +32,8 @@ pub async fn faults_cross_whole(stage: &Stage) -> Verdict {
         let fault = thrown.get(n).cloned();
         async move { fault.map_or(Ok(()), Err) }
     });
-    let _server = stage.serve(router).await?;
-    let client = stage.client().await?;
+    let _server = context.serve(router).await?;
+    let client = context.client().await?;
     for (n, fault) in faults.iter().enumerate() {
         let came = fault_of(client.call::<()>("fail", &n).await)?;
         ensure!(came == *fault, "{fault:?} arrived as {came:?}");
@@ -38,17 +42,22 @@ pub async fn faults_cross_whole(stage: &Stage) -> Verdict {
 }
 
 /// A call of a method that the service does not have is answered with a fault.
-pub async fn unknown_method_is_a_fault(stage: &Stage) -> Verdict {
-    let _server = stage.serve(doubling()).await?;
-    let client = stage.client().await?;
+///
+/// The code is [`Code::MethodNotFound`], and the message names the method. The server answers the
+/// next call.
+pub async fn unknown_method_is_a_fault(context: &TestContext) -> Verdict {
+    let _server = context.serve(doubling()).await?;
+    let client = context.client().await?;
     let fault = fault_of(client.call::<()>("treble", &1).await)?;
     ensure!(fault.code == Code::MethodNotFound, "it was answered with {fault:?}");
     ensure!(fault.message.contains("treble"), "the fault does not name the method: {fault:?}");
     still_serves(&client).await
 }
 
-/// Arguments of the wrong type are answered with a fault that says where.
-pub async fn bad_arguments_name_the_path(stage: &Stage) -> Verdict {
+/// Arguments of the wrong type are answered with a fault that names the path.
+///
+/// The message names the field, as in `items[0].price`, and the type that was expected.
+pub async fn bad_arguments_name_the_path(context: &TestContext) -> Verdict {
     #[derive(Serialize, Deserialize)]
     struct Item<P> {
         price: P,
@@ -58,12 +67,12 @@ pub async fn bad_arguments_name_the_path(stage: &Stage) -> Verdict {
         items: Vec<Item<P>>,
     }
     let order = Order { items: vec![Item { price: "1.5" }, Item { price: "two" }] };
-    let _server = stage
+    let _server = context
         .serve(Router::new(MessagePack).method("total", |order: Order<f64>| async move {
             Ok(order.items.iter().map(|item| item.price).sum::<f64>())
         }))
         .await?;
-    let fault = fault_of(stage.client().await?.call::<f64>("total", &order).await)?;
+    let fault = fault_of(context.client().await?.call::<f64>("total", &order).await)?;
     ensure!(fault.code == Code::InvalidArguments, "it was answered with {fault:?}");
     ensure!(
         fault.message.contains("items[0].price"),
@@ -78,10 +87,13 @@ pub async fn bad_arguments_name_the_path(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// Arguments that are not of the format are answered with a fault, and the server lives.
-pub async fn unreadable_arguments_are_a_fault(stage: &Stage) -> Verdict {
-    let _server = stage.serve(doubling()).await?;
-    let requester = stage.requester().await?;
+/// Arguments that cannot be decoded are answered with a fault, and the server lives.
+///
+/// Checked with bytes that are no MessagePack, with too few bytes, and with a length that announces
+/// 4 GiB.
+pub async fn unreadable_arguments_are_a_fault(context: &TestContext) -> Verdict {
+    let _server = context.serve(doubling()).await?;
+    let requester = context.requester().await?;
     for garbage in [&b"\xc1"[..], b"", b"\x93\x01", b"\xdd\xff\xff\xff\xff", b"\x01\x02"] {
         let mut request = raw_request("double")?;
         request.message.body = Bytes::from_static(garbage).into();
@@ -90,14 +102,16 @@ pub async fn unreadable_arguments_are_a_fault(stage: &Stage) -> Verdict {
             reply.message.fault.or_fail(&format!("{garbage:?} is answered with a fault"))?;
         ensure!(fault.code == Code::InvalidArguments, "{garbage:?} was answered with {fault:?}");
     }
-    still_serves(&stage.client().await?).await
+    still_serves(&context.client().await?).await
 }
 
 /// A call in another format than the server's is answered with a fault that names both.
-pub async fn foreign_format_is_named(stage: &Stage) -> Verdict {
-    let _server = stage.serve(doubling()).await?;
-    let transport = stage.calling().await?;
-    let client = bound(Client::connect(&transport, SERVICE, Json).timeout(PATIENCE)).await?;
+///
+/// A client with JSON calls a server with MessagePack.
+pub async fn foreign_format_is_named(context: &TestContext) -> Verdict {
+    let _server = context.serve(doubling()).await?;
+    let transport = context.calling().await?;
+    let client = in_time(Client::connect(&transport, SERVICE, Json).timeout(PATIENCE)).await?;
     let fault = fault_of(client.call::<i64>("double", &1).await)?;
     ensure!(fault.code == Code::InvalidArguments, "it was answered with {fault:?}");
     for format in ["application/json", "application/msgpack"] {
@@ -111,7 +125,9 @@ pub async fn foreign_format_is_named(stage: &Stage) -> Verdict {
 }
 
 /// A handler that panics answers with a fault, and the server lives.
-pub async fn panicking_handler_answers(stage: &Stage) -> Verdict {
+///
+/// The message holds the text of the panic, and no path of the source. The panic is counted.
+pub async fn panicking_handler_answers(context: &TestContext) -> Verdict {
     let panicking = doubling().method("panic", |(): ()| async move {
         if true {
             // Unwinds as a panic does, but prints no backtrace into the report.
@@ -119,17 +135,17 @@ pub async fn panicking_handler_answers(stage: &Stage) -> Verdict {
         }
         Ok(())
     });
-    let server = stage.serve(panicking).await?;
-    let client = stage.client().await?;
+    let server = context.serve(panicking).await?;
+    let client = context.client().await?;
     let fault = fault_of(client.call::<()>("panic", &()).await)?;
     ensure!(fault.code == Code::Internal, "it was answered with {fault:?}");
     ensure!(
         fault.message.contains("out of cheese"),
-        "the fault does not tell the panic: {fault:?}"
+        "the fault does not hold the text of the panic: {fault:?}"
     );
     ensure!(
         !fault.message.contains(".rs"),
-        "the fault tells strangers about the source: {fault:?}"
+        "the fault shows a path of the source: {fault:?}"
     );
     ensure!(
         server.handle.stats().panicked == 1,
@@ -140,7 +156,9 @@ pub async fn panicking_handler_answers(stage: &Stage) -> Verdict {
 }
 
 /// A result that cannot be encoded is answered with a fault, and the server lives.
-pub async fn unencodable_result_answers(stage: &Stage) -> Verdict {
+///
+/// The code is [`Code::Internal`], and the message holds the error of the encoder.
+pub async fn unencodable_result_answers(context: &TestContext) -> Verdict {
     struct Unencodable;
     impl Serialize for Unencodable {
         fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
@@ -148,17 +166,19 @@ pub async fn unencodable_result_answers(stage: &Stage) -> Verdict {
         }
     }
     let _server =
-        stage.serve(doubling().method("odd", |(): ()| async move { Ok(Unencodable) })).await?;
-    let client = stage.client().await?;
+        context.serve(doubling().method("odd", |(): ()| async move { Ok(Unencodable) })).await?;
+    let client = context.client().await?;
     let fault = fault_of(client.call::<()>("odd", &()).await)?;
     ensure!(fault.code == Code::Internal, "it was answered with {fault:?}");
     ensure!(fault.message.contains("no words for it"), "the fault does not say why: {fault:?}");
     still_serves(&client).await
 }
 
-/// A reply that cannot be read fails its own call and no other.
-pub async fn unreadable_reply_fails_its_call_alone(stage: &Stage) -> Verdict {
-    let _server = stage
+/// A reply that cannot be decoded fails its own call and no other.
+///
+/// The call fails as [`ErrorKind::Codec`]. A concurrent call succeeds, and so does the next one.
+pub async fn unreadable_reply_fails_its_call_alone(context: &TestContext) -> Verdict {
+    let _server = context
         .serve(service_fn(|request: Request| async move {
             let garbled = request.message.method.is_some_and(|method| method.as_str() == "garble");
             let body =
@@ -166,7 +186,7 @@ pub async fn unreadable_reply_fails_its_call_alone(stage: &Stage) -> Verdict {
             Ok::<_, CallError>(Reply::new(body))
         }))
         .await?;
-    let client = stage.client().await?;
+    let client = context.client().await?;
     let (garbled, fine) =
         tokio::join!(client.call::<i64>("garble", &1), client.call::<i64>("double", &1));
     ensure!(fine.is_ok(), "the reply to another call went with it: {fine:?}");
@@ -177,25 +197,22 @@ pub async fn unreadable_reply_fails_its_call_alone(stage: &Stage) -> Verdict {
     still_serves(&client).await
 }
 
+/// A service whose method `double` doubles a number.
 fn doubling() -> Router<MessagePack> {
     Router::new(MessagePack).method("double", |n: i64| async move { Ok(n * 2) })
 }
 
+/// Checks that the server answers a call.
 async fn still_serves(client: &Client<MessagePack, Requester>) -> Verdict {
     let doubled: i64 = client.call("double", &1).await.or_fail("the server lives")?;
     ensure!(doubled == 2, "1 doubled is {doubled} now");
     Ok(())
 }
 
-pub(crate) fn fault_of<T: std::fmt::Debug>(outcome: Result<T, CallError>) -> Verdict<Fault> {
+/// Returns the fault that a call ended with.
+fn fault_of<T: std::fmt::Debug>(outcome: Result<T, CallError>) -> Verdict<Fault> {
     match outcome {
         Err(CallError::Fault(fault)) => Ok(fault),
         other => Err(Failure::new(format!("no fault came, but {other:?}"))),
     }
-}
-
-/// A request to this method, without arguments.
-pub(crate) fn raw_request(method: &str) -> Verdict<Request> {
-    let method = method.try_into().or_fail("a method has a name")?;
-    Ok(Request::new(Message::request(method, Deadline::after(PATIENCE))))
 }

@@ -1,26 +1,28 @@
-//! Opening and closing.
+//! Opening and closing transports.
 
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::message::CallId;
 use polywire_core::{CallError, Client, ErrorKind, Router, Server, Transport, Window};
 use tokio::time::timeout;
 
-use super::calls::eventually;
-use super::faults::raw_request;
-use crate::stage::{SERVICE, bound};
-use crate::verdict::ensure;
-use crate::{Failure, OrFail, Stage, Verdict};
+use super::request::raw_message;
+use super::services;
+use crate::context::TestContext;
+use crate::names::SERVICE;
+use crate::verdict::{Failure, OrFail, Verdict, ensure};
+use crate::wait::{eventually, in_time};
 
-/// "At once", on a machine that is busy with something else.
+/// The bound for anything that is to end at once, on a machine that is busy with something else.
 const PROMPT: Duration = Duration::from_secs(15);
 
-/// Closing twice is closing once, and what is closed says so.
-pub async fn close_twice_is_close_once(stage: &Stage) -> Verdict {
-    let _server = stage.serve(echo()).await?;
-    let transport = stage.calling().await?;
-    let client = stage.client_on(&transport).await?;
+/// Closing twice is closing once, and operations after it fail as closed.
+///
+/// Calls, clients and servers of the closed transport fail as [`ErrorKind::Closed`].
+pub async fn close_twice_is_close_once(context: &TestContext) -> Verdict {
+    let _server = context.serve(echo()).await?;
+    let transport = context.calling().await?;
+    let client = context.client_on(&transport).await?;
     client.call::<u32>("echo", &1).await.or_fail("an open transport works")?;
     for time in ["first", "second"] {
         let closed = timeout(PROMPT, transport.close())
@@ -35,7 +37,7 @@ pub async fn close_twice_is_close_once(stage: &Stage) -> Verdict {
         kind_of(&outcome) == Some(ErrorKind::Closed),
         "a call after closing ended with {outcome:?}"
     );
-    let Err(error) = bound_or_error(Client::connect(&transport, SERVICE, MessagePack)).await?
+    let Err(error) = opened_or_refused(Client::connect(&transport, SERVICE, MessagePack)).await?
     else {
         return Err(Failure::new("a closed transport opened a client"));
     };
@@ -43,7 +45,7 @@ pub async fn close_twice_is_close_once(stage: &Stage) -> Verdict {
         error.kind() == ErrorKind::Closed,
         "opening a client on a closed transport failed as {error:?}"
     );
-    let Err(error) = bound_or_error(Server::bind(&transport, SERVICE)).await? else {
+    let Err(error) = opened_or_refused(Server::bind(&transport, SERVICE)).await? else {
         return Err(Failure::new("a closed transport bound a server"));
     };
     ensure!(error.kind() == ErrorKind::Closed, "binding on a closed transport failed as {error:?}");
@@ -51,10 +53,12 @@ pub async fn close_twice_is_close_once(stage: &Stage) -> Verdict {
 }
 
 /// Closing a transport ends its calls in flight at once.
-pub async fn close_wakes_pending_calls(stage: &Stage) -> Verdict {
-    let server = stage.serve(echo()).await?;
-    let transport = stage.calling().await?;
-    let client = stage.client_on(&transport).await?;
+///
+/// Three calls without an answer end as [`ErrorKind::Closed`], and none stays in flight.
+pub async fn close_wakes_pending_calls(context: &TestContext) -> Verdict {
+    let server = context.serve(echo()).await?;
+    let transport = context.calling().await?;
+    let client = context.client_on(&transport).await?;
     let calls: Vec<_> = (0..3).map(|_| client.request("hang").start::<u32>(&())).collect();
     eventually("the requests arrive", || server.handle.stats().running == 3).await?;
     timeout(PROMPT, transport.close())
@@ -79,11 +83,13 @@ pub async fn close_wakes_pending_calls(stage: &Stage) -> Verdict {
 }
 
 /// Closing a transport ends its servers.
-pub async fn close_ends_serving(stage: &Stage) -> Verdict {
-    let transport = stage.serving().await?;
-    let server = bound(Server::bind(&transport, SERVICE)).await?;
+///
+/// The future of [`Server::serve`] resolves.
+pub async fn close_ends_serving(context: &TestContext) -> Verdict {
+    let transport = context.serving().await?;
+    let server = in_time(Server::bind(&transport, SERVICE)).await?;
     let serving = tokio::spawn(server.serve(echo()));
-    let client = stage.client().await?;
+    let client = context.client().await?;
     client.call::<u32>("echo", &1).await.or_fail("an open transport works")?;
     timeout(PROMPT, transport.close())
         .await
@@ -93,16 +99,17 @@ pub async fn close_ends_serving(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// What a serving end had not yielded when it was closed, it yields no more.
-pub async fn nothing_arrives_after_close(stage: &Stage) -> Verdict {
+/// A responder yields nothing after it was closed.
+///
+/// Two requests were sent and not received yet when the transport is closed. The stream ends
+/// instead of yielding them.
+pub async fn nothing_arrives_after_close(context: &TestContext) -> Verdict {
     let service = SERVICE.try_into().or_fail("the service has a name")?;
-    let transport = stage.serving().await?;
-    let (_replies, mut requests_in) = bound(transport.responder(&service, Window::new(9))).await?;
-    let (requests, _replies_in) = bound(stage.calling().await?.requester(&service)).await?;
+    let transport = context.serving().await?;
+    let (_replies, mut requests_in) = in_time(transport.responder(&service, Window::new(9))).await?;
+    let (requests, _replies_in) = in_time(context.calling().await?.requester(&service)).await?;
     for n in 0..3 {
-        let mut message = raw_request("any")?.message;
-        message.id = Some(CallId(n));
-        bound(requests.send(message)).await?;
+        in_time(requests.send(raw_message(n)?)).await?;
     }
     let first = timeout(PROMPT, requests_in.next()).await.or_fail("a request arrives at once")?;
     first.or_fail("a request arrives")?.or_fail("a request can be read")?.receipt.ack();
@@ -119,29 +126,32 @@ pub async fn nothing_arrives_after_close(stage: &Stage) -> Verdict {
     }
 }
 
-/// Closing a transport leaves those of others open.
-pub async fn close_leaves_others_alone(stage: &Stage) -> Verdict {
-    let _server = stage.serve(echo()).await?;
-    let transport = stage.calling().await?;
-    let (leaving, staying) = (stage.client_on(&transport).await?, stage.client().await?);
-    leaving.call::<u32>("echo", &1).await.or_fail("the one works")?;
-    staying.call::<u32>("echo", &1).await.or_fail("the other works")?;
+/// Closing a transport leaves other transports open.
+///
+/// Another client of the same space is still answered.
+pub async fn close_leaves_others_alone(context: &TestContext) -> Verdict {
+    let _server = context.serve(echo()).await?;
+    let transport = context.calling().await?;
+    let (leaving, staying) = (context.client_on(&transport).await?, context.client().await?);
+    leaving.call::<u32>("echo", &1).await.or_fail("a call over one transport is answered")?;
+    staying.call::<u32>("echo", &1).await.or_fail("a call over the other transport is answered")?;
     transport.close().await.or_fail("closing succeeds")?;
-    staying.call::<u32>("echo", &2).await.or_fail("the other still works")?;
+    staying.call::<u32>("echo", &2).await.or_fail("the other transport still works")?;
     Ok(())
 }
 
+/// A service whose method `echo` returns its argument, and whose method `hang` never ends.
 fn echo() -> Router<MessagePack> {
-    Router::new(MessagePack)
-        .method("echo", |n: u32| async move { Ok(n) })
+    services::echo()
         .method("hang", |(): ()| async move { Ok(std::future::pending::<u32>().await) })
 }
 
+/// The kind of the error that a call ended with, if it failed.
 fn kind_of<T>(outcome: &Result<T, CallError>) -> Option<ErrorKind> {
     outcome.as_ref().err().and_then(CallError::kind)
 }
 
-/// What opening an end came to, in time.
-async fn bound_or_error<F: IntoFuture>(opening: F) -> Verdict<F::Output> {
+/// Returns the outcome of opening an endpoint handle, which must end at once.
+async fn opened_or_refused<F: IntoFuture>(opening: F) -> Verdict<F::Output> {
     timeout(PROMPT, opening.into_future()).await.or_fail("opening ends at once")
 }

@@ -2,35 +2,41 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use polywire_codec::MessagePack;
 use polywire_core::rpc::Deduplication;
-use polywire_core::{CallError, Client, ErrorKind, Router, Transport, Window};
+use polywire_core::{Client, Router, Transport, Window};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use super::calls::{eventually, gated, reaches};
-use crate::stage::PATIENCE;
-use crate::verdict::ensure;
-use crate::{Direction, End, Hook, OrFail, Stage, Tally, Verdict};
+use super::disturbed::{answered_again, calls_end_by_their_deadline_under, is_cut_off};
+use super::services::{echo, gated};
+use crate::context::TestContext;
+use crate::hook::{Direction, Hook};
+use crate::operation_log::{OperationLog, OperationOutcome};
+use crate::verdict::{OrFail, Verdict, ensure};
+use crate::wait::{PATIENCE, eventually, reaches};
 
 /// Calls in flight when the link is cut end well before their deadline, answered or as
 /// disconnected.
-pub async fn calls_in_flight_end_when_the_link_is_cut(stage: &Stage) -> Verdict {
+///
+/// 20 calls with a deadline of 30 s must end within 15 s. A backend that redelivers requests may
+/// answer them.
+///
+/// Needs the hook `sever`.
+pub async fn calls_in_flight_end_when_the_link_is_cut(context: &TestContext) -> Verdict {
     const CALLS: u32 = 20;
-    stage.require_hook(Hook::Sever)?;
+    context.require_hook(Hook::Sever)?;
     let gate = Arc::new(Semaphore::new(0));
-    let server = stage.serve(gated(&gate)).await?;
-    let client = stage.client().await?;
+    let server = context.serve(gated(&gate)).await?;
+    let client = context.client().await?;
     let start = |n: u32| client.request("wait").start::<u32>(&n);
     let calls: Vec<_> = (0..CALLS).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     eventually("the requests arrive", || server.handle.stats().running == u64::from(CALLS)).await?;
 
-    stage.disturb(Hook::Sever).await?;
-    // A backend that keeps requests may have them carried out again, so there is a permit for each
-    // time.
+    context.disturb(Hook::Sever).await?;
+    // A backend that redelivers requests runs each twice, so each gets two permits.
     gate.add_permits(2 * CALLS as usize);
     for call in calls {
         let ended = timeout(PATIENCE / 2, call).await;
@@ -48,46 +54,59 @@ pub async fn calls_in_flight_end_when_the_link_is_cut(stage: &Stage) -> Verdict 
     Ok(())
 }
 
-/// After a cut, calls are answered again by what was open before.
-pub async fn calls_work_again_after_the_link_was_cut(stage: &Stage) -> Verdict {
-    stage.require_hook(Hook::Sever)?;
-    let _server = stage.serve(echo()).await?;
-    let client = stage.client().await?;
+/// After a cut, calls between open endpoint handles are answered again.
+///
+/// The link is cut three times. The client and the server reconnect by themselves.
+///
+/// Needs the hook `sever`.
+pub async fn calls_work_again_after_the_link_was_cut(context: &TestContext) -> Verdict {
+    context.require_hook(Hook::Sever)?;
+    let _server = context.serve(echo()).await?;
+    let client = context.client().await?;
     for _ in 0..3 {
         client.call::<u32>("echo", &1).await.or_fail("a call over a link that holds")?;
-        stage.disturb(Hook::Sever).await?;
+        context.disturb(Hook::Sever).await?;
         answered_again(&client).await?;
         for n in 0..20 {
             client
                 .call::<u32>("echo", &n)
                 .await
-                .or_fail("once the link is back, each call is answered")?;
+                .or_fail("a call is answered once the link is back")?;
         }
     }
     Ok(())
 }
 
-/// Calls whose bytes vanish end by their deadline, and work again when bytes pass.
-pub async fn a_black_hole_ends_calls_by_their_deadline(stage: &Stage) -> Verdict {
+/// Calls whose bytes vanish end by their deadline, and calls work again when bytes pass.
+///
+/// Checked for each direction. The connections stay open meanwhile.
+///
+/// Needs the hooks `black-hole to-server` and `black-hole to-client`.
+pub async fn a_black_hole_ends_calls_by_their_deadline(context: &TestContext) -> Verdict {
     let hooks = [Direction::ToServer, Direction::ToClient].map(Hook::BlackHole);
-    hooks.into_iter().try_for_each(|hook| stage.require_hook(hook))?;
+    hooks.into_iter().try_for_each(|hook| context.require_hook(hook))?;
     for hook in hooks {
-        calls_end_by_their_deadline_under(stage, hook).await?;
+        calls_end_by_their_deadline_under(context, hook).await?;
     }
     Ok(())
 }
 
 /// A message that is cut in the middle reaches no handler and harms no other client.
-pub async fn a_frame_cut_in_the_middle_harms_nobody_else(stage: &Stage) -> Verdict {
-    stage.require_hook(Hook::CutMidFrame)?;
+///
+/// The call of the client that is cut off may be answered by a retry of the backend, or end as
+/// disconnected.
+///
+/// Needs the hook `cut-mid-frame`.
+pub async fn a_frame_cut_in_the_middle_harms_nobody_else(context: &TestContext) -> Verdict {
+    context.require_hook(Hook::CutMidFrame)?;
     let mutilated = Arc::new(AtomicUsize::new(0));
-    let _server = stage.serve(measuring(&mutilated)).await?;
-    let (victim, bystander) = (stage.client().await?, stage.client().await?);
+    let _server = context.serve(measuring(&mutilated)).await?;
+    let (victim, bystander) = (context.client().await?, context.client().await?);
     let whole = "x".repeat(WHOLE);
     for client in [&victim, &bystander] {
         client.call::<()>("measure", &whole).await.or_fail("a call before the cut")?;
     }
-    stage.disturb(Hook::CutMidFrame).await?;
+    context.disturb(Hook::CutMidFrame).await?;
     let outcome = timeout(PATIENCE / 2, victim.call::<()>("measure", &whole)).await;
     let outcome =
         outcome.or_fail("a call that was cut in the middle ends well before its deadline")?;
@@ -103,10 +122,53 @@ pub async fn a_frame_cut_in_the_middle_harms_nobody_else(stage: &Stage) -> Verdi
     Ok(())
 }
 
-/// The size of a message that is larger than what goes over a network in one piece.
+/// Under load and repeated cuts, every acknowledged call ran, and no call that failed as unsent
+/// did.
+///
+/// 16 tasks call while the link is cut after every 300 answers, five times. A backend without
+/// settlement must not run a request twice.
+///
+/// Needs the hook `sever`.
+pub async fn no_acknowledged_call_is_lost_over_a_cut(context: &TestContext) -> Verdict {
+    context.require_hook(Hook::Sever)?;
+    let log = Arc::new(OperationLog::new());
+    let server = context.serve_within(Window::new(64), counting(&log)).await?;
+    call_over_cuts(context, &log).await?;
+    let summary = log.summary();
+    let may_repeat = server.transport.capabilities().settlement;
+    ensure!(
+        may_repeat || summary.duplicated == 0,
+        "a request ran twice, although the backend never redelivers: {summary}"
+    );
+    Ok(())
+}
+
+/// Where a server deduplicates, no cut makes a request run twice.
+///
+/// As [`no_acknowledged_call_is_lost_over_a_cut`], with a server that
+/// [deduplicates](Deduplication).
+///
+/// Needs the capability `settlement` and the hook `sever`.
+pub async fn suppressed_duplicate_is_run_once_whatever_is_cut(context: &TestContext) -> Verdict {
+    context.require("settlement", |can| can.settlement).await?;
+    context.require_hook(Hook::Sever)?;
+    let log = Arc::new(OperationLog::new());
+    let cache = Deduplication::default();
+    let server = context.serve_as(counting(&log), |server| server.deduplicate(cache)).await?;
+    call_over_cuts(context, &log).await?;
+    context.note(format_args!(
+        "{} duplicates were answered from the reply cache",
+        server.handle.stats().suppressed
+    ));
+    let summary = log.summary();
+    ensure!(summary.duplicated == 0, "a server that deduplicates ran a request twice: {summary}");
+    Ok(())
+}
+
+/// The size of a message that a network does not carry in one packet.
 const WHOLE: usize = 100_000;
 
-/// A service that counts what came in another size.
+/// A service whose method `measure` counts bodies of another size.
 fn measuring(mutilated: &Arc<AtomicUsize>) -> Router<MessagePack> {
     let mutilated = mutilated.clone();
     echo().method("measure", move |body: String| {
@@ -115,133 +177,48 @@ fn measuring(mutilated: &Arc<AtomicUsize>) -> Router<MessagePack> {
     })
 }
 
-/// Under load and repeated cuts, what was acknowledged was done, and what failed as unsent was not.
-pub async fn no_acknowledged_call_is_lost_over_a_cut(stage: &Stage) -> Verdict {
-    stage.require_hook(Hook::Sever)?;
-    let tally = Arc::new(Tally::new());
-    let server = stage.serve_within(Window::new(64), counting(&tally)).await?;
-    call_over_cuts(stage, &tally).await?;
-    let sum = tally.sum();
-    let may_repeat = server.transport.capabilities().settlement;
-    ensure!(
-        may_repeat || sum.duplicated == 0,
-        "what is never delivered again was done again: {sum}"
-    );
-    Ok(())
-}
-
-/// Where a server suppresses duplicates, no cut makes it carry out a request twice.
-pub async fn suppressed_duplicate_is_run_once_whatever_is_cut(stage: &Stage) -> Verdict {
-    stage.require("settlement", |can| can.settlement).await?;
-    stage.require_hook(Hook::Sever)?;
-    let tally = Arc::new(Tally::new());
-    let remember = Deduplication::default();
-    let server = stage.serve_as(counting(&tally), |server| server.deduplicate(remember)).await?;
-    call_over_cuts(stage, &tally).await?;
-    stage.note(format_args!(
-        "{} came again and were answered from memory",
-        server.handle.stats().suppressed
-    ));
-    let sum = tally.sum();
-    ensure!(sum.duplicated == 0, "what one server remembers, it did again: {sum}");
-    Ok(())
-}
-
-/// A service whose method `run` notes that it was run.
-fn counting(tally: &Arc<Tally>) -> Router<MessagePack> {
-    let runs = tally.clone();
+/// A service whose method `run` logs the effect of its operation.
+fn counting(log: &Arc<OperationLog>) -> Router<MessagePack> {
+    let runs = log.clone();
     Router::new(MessagePack).method("run", move |id: u64| {
         runs.effect(id);
         async { Ok(()) }
     })
 }
 
-/// Calls from all sides while the link is cut again and again; what was acknowledged has to be
-/// done.
-async fn call_over_cuts(stage: &Stage, tally: &Tally) -> Verdict {
-    let client = stage.client().await?;
+/// Calls from 16 tasks while the link is cut again and again. Every acknowledged call must have run.
+async fn call_over_cuts(context: &TestContext, log: &OperationLog) -> Verdict {
+    let client = context.client().await?;
     let over = AtomicBool::new(false);
-    let load = join_all((0..16).map(|_| call_until(&over, &client, tally)));
+    let load = join_all((0..16).map(|_| call_until(&over, &client, log)));
     let ((), cut) = join(async { drop(load.await) }, async {
-        let cut = cut_again_and_again(stage, tally).await;
+        let cut = cut_again_and_again(context, log).await;
         over.store(true, Ordering::Release);
         cut
     })
     .await;
     cut?;
-    let sum = tally.sum();
-    stage.note(sum);
-    ensure!(sum.lost + sum.unexpected == 0, "what was promised and what was seen disagree: {sum}");
+    let summary = log.summary();
+    context.note(summary);
+    ensure!(summary.lost + summary.unexpected == 0, "the outcomes and the effects disagree: {summary}");
     Ok(())
 }
 
-/// Goes on calling until it is over, and keeps the books.
-async fn call_until(over: &AtomicBool, client: &Client<MessagePack>, tally: &Tally) {
+/// Calls until `over` is set, and logs each outcome.
+async fn call_until(over: &AtomicBool, client: &Client<MessagePack>, log: &OperationLog) {
     while !over.load(Ordering::Acquire) {
-        let id = tally.attempt();
-        tally.end(id, End::of(&client.call::<()>("run", &id).await));
-        // Memory and a link that is away answer at once, and the others have to have a turn.
+        let id = log.attempt();
+        log.finish(id, OperationOutcome::of(&client.call::<()>("run", &id).await));
+        // Calls may end at once, in memory and over a link that is away. Other tasks need a turn.
         tokio::task::yield_now().await;
     }
 }
 
-/// Cuts each time that another 300 calls were answered.
-async fn cut_again_and_again(stage: &Stage, tally: &Tally) -> Verdict {
+/// Cuts the link after every 300 answered calls.
+async fn cut_again_and_again(context: &TestContext, log: &OperationLog) -> Verdict {
     for n in 1..=5 {
-        reaches("another 300 calls are answered", n * 300, || tally.sum().acknowledged).await?;
-        stage.disturb(Hook::Sever).await?;
+        reaches("another 300 calls are answered", n * 300, || log.summary().acknowledged).await?;
+        context.disturb(Hook::Sever).await?;
     }
-    reaches("calls are answered after the last cut", 1_800, || tally.sum().acknowledged).await
-}
-
-/// Calls under a disturbance that lasts end by their deadline, and once it is healed, calls are
-/// answered again.
-pub(crate) async fn calls_end_by_their_deadline_under(stage: &Stage, hook: Hook) -> Verdict {
-    const TIMEOUT: Duration = Duration::from_secs(2);
-    stage.require_hook(hook)?;
-    let _server = stage.serve(echo()).await?;
-    let client = stage.client().await?;
-    client.call::<u32>("echo", &1).await.or_fail("a call over a link that holds")?;
-    stage.disturb(hook).await?;
-    let start = Instant::now();
-    let brief = client.with_timeout(TIMEOUT);
-    for outcome in join_all((0..10).map(|_| brief.call::<u32>("echo", &1))).await {
-        let disturbed =
-            matches!(outcome, Err(CallError::DeadlineExceeded(_))) || is_cut_off(&outcome);
-        ensure!(disturbed, "under the disturbance {hook}, a call ended with {outcome:?}");
-    }
-    let took = start.elapsed();
-    ensure!(
-        took < TIMEOUT + PATIENCE / 2,
-        "under the disturbance {hook}, calls ended after {took:?}"
-    );
-    ensure!(
-        client.stats().in_flight == 0,
-        "{} calls are in flight in the end",
-        client.stats().in_flight
-    );
-    stage.heal().await?;
-    answered_again(&client).await
-}
-
-/// Calls until a call is answered, as a patient program does.
-pub(crate) async fn answered_again(client: &Client<MessagePack>) -> Verdict {
-    let brief = client.with_timeout(Duration::from_secs(2));
-    let trying = async {
-        while brief.call::<u32>("echo", &1).await.is_err() {
-            // A link that is away may fail calls at once.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, trying).await.or_fail("after the disturbance, the server is reached again")
-}
-
-pub(crate) fn echo() -> Router<MessagePack> {
-    Router::new(MessagePack).method("echo", |n: u32| async move { Ok(n) })
-}
-
-/// Whether a call failed because its connection did.
-fn is_cut_off<T>(outcome: &Result<T, CallError>) -> bool {
-    let kind = outcome.as_ref().err().and_then(CallError::kind);
-    matches!(kind, Some(ErrorKind::Disconnected | ErrorKind::RepliesLost | ErrorKind::Unroutable))
+    reaches("calls are answered after the last cut", 1_800, || log.summary().acknowledged).await
 }

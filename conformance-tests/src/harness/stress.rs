@@ -1,46 +1,49 @@
-//! The suite many times at once.
+//! The whole suite many times at once, on one runtime.
 
 use std::time::Instant;
 
 use libtest_mimic::Arguments;
 use tokio::runtime::Runtime;
 
-use crate::{Case, Outcome, Report, Suite};
+use crate::case::Case;
+use crate::report::{Outcome, Report};
+use crate::suite::Suite;
 
-/// How many rounds are asked for, if any; 0 if it is not said in a number.
+/// Returns the number of rounds that the environment asks for, if any; 0 if it is not a number.
 pub(super) fn rounds() -> Option<usize> {
     Some(std::env::var("POLYWIRE_CONFORMANCE_STRESS").ok()?.parse().unwrap_or_default())
 }
 
-/// Runs the suites, each in all rounds at once, and prints how many cases ran.
+/// Runs the suites, each in all rounds at once, and prints the counts. Returns true if no case
+/// failed.
 pub(super) fn passes(suites: &[Suite], rounds: usize, arguments: &Arguments) -> bool {
     if rounds == 0 {
-        // Else nothing would run, and pass.
-        eprintln!("POLYWIRE_CONFORMANCE_STRESS is no number of rounds");
+        // Otherwise no case would run, and the run would pass.
+        eprintln!("cannot run the suite: POLYWIRE_CONFORMANCE_STRESS is not a number of rounds");
         return false;
     }
-    let runtime = Runtime::new().inspect_err(|error| eprintln!("there is no runtime: {error}"));
+    let runtime = Runtime::new().inspect_err(|error| eprintln!("cannot start a runtime: {error}"));
     let Ok(runtime) = runtime else { return false };
     let mut passed = true;
     for suite in suites {
         let start = Instant::now();
-        let wanted = Wanted::new(suite.name(), arguments);
+        let wanted = CaseFilter::new(suite.name(), arguments);
         let reports = runtime.block_on(suite.stress(rounds, move |case| wanted.picks(case)));
-        println!("{} in {:.1} s", tell(suite.name(), &reports), start.elapsed().as_secs_f64());
+        println!("{} in {:.1} s", summarize(suite.name(), &reports), start.elapsed().as_secs_f64());
         passed &= reports.iter().all(|report| report.failures().next().is_none());
     }
     passed
 }
 
-/// The filters of the command line.
+/// The filters of the command line, for one backend.
 #[derive(Clone)]
-struct Wanted {
+struct CaseFilter {
     backend: String,
     filter: Option<String>,
     skip: Vec<String>,
 }
 
-impl Wanted {
+impl CaseFilter {
     fn new(backend: &str, arguments: &Arguments) -> Self {
         let (filter, skip) = (arguments.filter.clone(), arguments.skip.clone());
         Self { backend: backend.to_owned(), filter, skip }
@@ -53,8 +56,8 @@ impl Wanted {
     }
 }
 
-/// What failed, a line each, and the sum.
-fn tell(backend: &str, reports: &[Report]) -> String {
+/// Prints a line for each failure, and returns the counts.
+fn summarize(backend: &str, reports: &[Report]) -> String {
     let (mut passed, mut not_run, mut failed) = (0, 0, 0);
     for entry in reports.iter().flat_map(|report| &report.entries) {
         match &entry.outcome {

@@ -1,83 +1,109 @@
-//! The matrix as a page of its own: no scripts, nothing from elsewhere.
+//! The matrix as an HTML page of its own: no scripts, no external resources.
 
-use std::fmt::Write;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Matrix, Row};
-use crate::{Entry, Outcome};
+use super::row::{Row, rows};
+use crate::report::{Entry, Outcome, Report};
 
-const HEAD: &str = include_str!("head.html");
-
-pub(super) fn page(matrix: &Matrix) -> String {
-    let mut page = HEAD.to_owned();
-    page += &header(matrix);
-    let mut group = String::new();
-    for row in matrix.rows() {
-        let (of, _) = row.first.case.split_once('.').unwrap_or_default();
-        if of != group {
-            group = of.to_owned();
-            page += &format!(
-                "<tr><th class=group colspan={}>{}</th></tr>\n",
-                row.cells.len() + 1,
-                escaped(of)
-            );
-        }
-        page += &case(&row);
-    }
-    page += "</table>\n";
-    page + &remarks(matrix) + "</html>\n"
-}
-
-fn header(matrix: &Matrix) -> String {
-    let mut header = "<table>\n<tr><th>case</th>".to_owned();
-    for report in matrix.reports() {
-        let (class, word) = if report.is_conformant() {
-            ("passed", "conformant")
-        } else {
-            ("failed", "not conformant")
-        };
-        let name = escaped(&report.backend);
-        let _ = write!(header, "<th>{name}<br><small class={class}>{word}</small></th>");
-    }
-    header + "</tr>\n"
-}
-
-fn case(Row { first, cells }: &Row<'_>) -> String {
-    let mark = if first.minimum { " <b title=\"of the minimum set\">●</b>" } else { "" };
-    let (name, about) = (escaped(&first.case), escaped(&first.about));
-    let mut row = format!("<tr><td><code>{name}</code>{mark}<br><small>{about}</small></td>");
-    row.extend(cells.iter().map(|cell| cell.map_or_else(|| "<td></td>".to_owned(), outcome)));
-    row + "</tr>\n"
-}
-
-fn outcome(entry: &Entry) -> String {
-    let (class, word) = match &entry.outcome {
-        Outcome::Passed => ("passed", format!("✓ <small>{} ms</small>", entry.took_ms)),
-        Outcome::Failed(_) => ("failed", "failed".to_owned()),
-        Outcome::NotRun(missing) => ("missing", escaped(missing)),
-    };
-    format!("<td class={class}>{word}</td>")
-}
-
-/// What failed and what was noted, backend by backend.
-fn remarks(matrix: &Matrix) -> String {
-    let mut remarks = String::new();
-    for report in matrix.reports() {
-        for entry in &report.entries {
-            let failure = match &entry.outcome {
-                Outcome::Failed(sentence) => {
-                    Some(format!("<b class=failed>{}</b>", escaped(sentence)))
+/// Formats the page: the matrix, grouped, and then all failures and notes.
+pub(super) fn page(reports: &[Report]) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width";
+                title { "Conformance" }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body {
+                h1 { "Conformance" }
+                p {
+                    "The requirements of every backend, and the backends that meet them. "
+                    "● belongs to the minimum set. "
+                    "Words in italics name the capability or the hook that is missing, so that the case was not run."
                 }
-                _ => None,
-            };
-            for remark in failure.into_iter().chain(entry.notes.iter().map(|note| escaped(note))) {
-                let (backend, case) = (escaped(&report.backend), escaped(&entry.case));
-                let _ = writeln!(remarks, "<li>{backend} <code>{case}</code>: {remark}</li>");
+                (table(reports))
+                (remarks(reports))
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn table(reports: &[Report]) -> Markup {
+    let mut group = String::new();
+    html! {
+        table {
+            tr {
+                th { "case" }
+                @for report in reports { (column_head(report)) }
+            }
+            @for row in rows(reports) {
+                @let of = row.first.case.split_once('.').unwrap_or_default().0;
+                @if group != of {
+                    tr { th.group colspan=(row.cells.len() + 1) { (of) } }
+                    ({ group = of.to_owned(); "" })
+                }
+                (case(&row))
             }
         }
     }
-    format!("<ul>\n{remarks}</ul>\n")
 }
 
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+fn column_head(report: &Report) -> Markup {
+    let (class, word) = if report.is_conformant() {
+        ("passed", "conformant")
+    } else {
+        ("failed", "not conformant")
+    };
+    html! { th { (report.backend) br; small class=(class) { (word) } } }
+}
+
+fn case(Row { first, cells }: &Row<'_>) -> Markup {
+    html! {
+        tr {
+            td {
+                code { (first.case) }
+                @if first.minimum { " " b title="of the minimum set" { "●" } }
+                br;
+                small { (first.about) }
+            }
+            @for cell in cells {
+                @match cell {
+                    Some(entry) => (outcome(entry)),
+                    None => td {},
+                }
+            }
+        }
+    }
+}
+
+fn outcome(entry: &Entry) -> Markup {
+    html! {
+        @match &entry.outcome {
+            Outcome::Passed => td.passed { "✓ " small { (entry.took_ms) " ms" } },
+            Outcome::Failed(_) => td.failed { "failed" },
+            Outcome::NotRun(missing) => td.missing { (missing) },
+        }
+    }
+}
+
+/// The failures and the notes, backend by backend.
+fn remarks(reports: &[Report]) -> Markup {
+    let entries = reports.iter().flat_map(|report| {
+        report.entries.iter().map(move |entry| (&report.backend, entry))
+    });
+    html! {
+        ul {
+            @for (backend, entry) in entries {
+                @if let Outcome::Failed(sentence) = &entry.outcome {
+                    li { (backend) " " code { (entry.case) } ": " b.failed { (sentence) } }
+                }
+                @for note in &entry.notes {
+                    li { (backend) " " code { (entry.case) } ": " (note) }
+                }
+            }
+        }
+    }
 }

@@ -1,20 +1,22 @@
 //! The matrix as a table in Markdown.
 
-use super::{Matrix, Row};
-use crate::{Entry, Outcome};
+use super::row::{Row, rows};
+use crate::report::{Entry, Outcome, Report};
 
-pub(super) fn table(matrix: &Matrix) -> String {
-    let backends = matrix.reports().iter().map(|report| report.backend.clone());
-    let rule = matrix.reports().iter().map(|_| "---".to_owned());
-    let verdicts = matrix.reports().iter().map(|report| {
+const LEGEND: &str = "● belongs to the minimum set. Words in a cell name the capability or the hook that is missing, so that the case was not run.";
+
+/// Formats the table and its legend.
+pub(super) fn table(reports: &[Report]) -> String {
+    let backends = reports.iter().map(|report| report.backend.clone());
+    let rule = reports.iter().map(|_| "---".to_owned());
+    let verdicts = reports.iter().map(|report| {
         let word = if report.is_conformant() { "yes" } else { "**no**" };
         word.to_owned()
     });
     let mut table = line("case", backends) + &line("---", rule);
-    table.extend(matrix.rows().map(|row| case(&row)));
+    table.extend(rows(reports).map(|row| case(&row)));
     table += &line("**conformant**", verdicts);
-    table
-        + "\n● belongs to the minimum set. What is in words was not run, for want of what it says.\n"
+    format!("{table}\n{LEGEND}\n")
 }
 
 fn case(Row { first, cells }: &Row<'_>) -> String {
@@ -28,7 +30,7 @@ fn case(Row { first, cells }: &Row<'_>) -> String {
 fn word(entry: &Entry) -> String {
     match &entry.outcome {
         Outcome::Passed => "✓".to_owned(),
-        // What it saw differs from run to run.
+        // The sentence differs from run to run.
         Outcome::Failed(_) => "**failed**".to_owned(),
         Outcome::NotRun(missing) => missing.clone(),
     }

@@ -1,4 +1,4 @@
-//! One connection through a proxy: a socket at each side, and a pump each way.
+//! A connection through a proxy: a socket on each side, and a pump for each direction.
 
 use std::io;
 use std::sync::Arc;
@@ -9,25 +9,26 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::rules::{Cuts, Rules};
-use crate::Direction;
+use super::rules::{PendingCuts, ProxyRules};
+use crate::hook::Direction;
 
+/// A connection from a client to the target.
 pub(super) struct Connection {
     pub(super) client: TcpStream,
     pub(super) server: TcpStream,
-    /// How often everything had been cut when it began.
+    /// The number of [severings](ProxyRules::severed) before the connection began.
     pub(super) severed: u64,
-    pub(super) rules: watch::Receiver<Rules>,
-    pub(super) cuts: Arc<Cuts>,
+    pub(super) rules: watch::Receiver<ProxyRules>,
+    pub(super) cuts: Arc<PendingCuts>,
 }
 
-/// The most that is passed on in one piece.
-const PIECE_MAX: usize = 16 << 10;
+/// The most bytes that are forwarded in one chunk.
+const CHUNK_MAX: usize = 16 << 10;
 
 impl Connection {
-    /// Passes on what arrives until both sides have ended, or it is cut. Both sockets close then.
+    /// Forwards until both sides have ended or the connection is cut. Both sockets close then.
     pub(super) async fn run(mut self) {
-        // A delay that is not ordered would be one of ours; an error shows in the pumps.
+        // Nagle's algorithm would add a delay of our own. An error shows in the pumps.
         let _ = self.client.set_nodelay(true).and(self.server.set_nodelay(true));
         let (from_client, to_client) = self.client.split();
         let (from_server, to_server) = self.server.split();
@@ -39,20 +40,20 @@ impl Connection {
         let back = pump(Direction::ToClient, from_server, to_client);
         let mut rules = self.rules.clone();
         tokio::select! {
-            // An error of one way is the end of both, as it is without a proxy.
+            // An error of one direction ends both, as it does without a proxy.
             _ = async { tokio::try_join!(there.run(), back.run()) } => {}
             _ = rules.wait_for(|rules| rules.severed != self.severed) => {}
         }
     }
 }
 
-/// One way of a connection.
+/// One direction of a connection.
 struct Pump<'a> {
     direction: Direction,
     severed: u64,
-    rules: watch::Receiver<Rules>,
-    cuts: &'a Cuts,
-    /// Whether something has vanished, so that nothing that comes later makes sense.
+    rules: watch::Receiver<ProxyRules>,
+    cuts: &'a PendingCuts,
+    /// True once bytes were discarded, so that the rest of the stream is useless.
     gap: bool,
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
@@ -60,11 +61,11 @@ struct Pump<'a> {
 
 impl Pump<'_> {
     async fn run(mut self) -> io::Result<()> {
-        let mut piece = vec![0; PIECE_MAX];
+        let mut chunk = vec![0; CHUNK_MAX];
         loop {
-            let size = self.read(&mut piece).await?;
+            let size = self.read(&mut chunk).await?;
             if self.rules.borrow().severed != self.severed {
-                // Looked at here as well, so that nothing passes after the cut was ordered.
+                // Checked here as well, so that nothing is forwarded after the cut was requested.
                 return Err(cut());
             }
             if self.rules.borrow().swallows(self.direction) {
@@ -77,39 +78,38 @@ impl Pump<'_> {
             if size == 0 {
                 return self.to.shutdown().await;
             }
-            self.pass_on(&piece[..size]).await?;
+            self.forward(&chunk[..size]).await?;
         }
     }
 
-    /// Reads the next piece. Nobody waits for the rest of a stream with a hole in it once it is
-    /// healed.
-    async fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+    /// Reads the next chunk. After healing, a stream with a gap ends with an error instead.
+    async fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         let gap = self.gap;
         let direction = self.direction;
         tokio::select! {
             biased;
             _ = self.rules.wait_for(|rules| gap && !rules.swallows(direction)) => Err(cut()),
-            size = self.from.read(piece) => size,
+            size = self.from.read(chunk) => size,
         }
     }
 
-    /// Waits until nothing vanishes any more.
+    /// Waits until this direction is forwarded again.
     async fn healed(&mut self) -> io::Result<()> {
         let direction = self.direction;
         let healed = self.rules.wait_for(|rules| !rules.swallows(direction)).await;
         healed.map(drop).map_err(|_| cut())
     }
 
-    async fn pass_on(&mut self, piece: &[u8]) -> io::Result<()> {
-        let hold_up = self.rules.borrow().hold_up(piece.len());
-        if !hold_up.is_zero() {
-            sleep(hold_up).await;
+    async fn forward(&mut self, chunk: &[u8]) -> io::Result<()> {
+        let delay = self.rules.borrow().delay_of(chunk.len());
+        if !delay.is_zero() {
+            sleep(delay).await;
         }
-        if self.cuts.strike(self.direction, piece.len()) {
-            self.to.write_all(&piece[..piece.len() / 2]).await?;
+        if self.cuts.take(self.direction, chunk.len()) {
+            self.to.write_all(&chunk[..chunk.len() / 2]).await?;
             return Err(cut());
         }
-        self.to.write_all(piece).await
+        self.to.write_all(chunk).await
     }
 }
 

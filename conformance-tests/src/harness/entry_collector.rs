@@ -1,34 +1,33 @@
-//! What the cases of a test binary came to.
+//! The entries of the cases that a test binary ran.
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::{Entry, Report};
+use crate::report::{Entry, Report};
 
 /// The entries of all backends, in the order in which their cases ended.
 #[derive(Default)]
-pub(super) struct Collection(Mutex<Vec<(String, Entry)>>);
+pub(super) struct EntryCollector(Mutex<Vec<(String, Entry)>>);
 
-impl Collection {
+impl EntryCollector {
+    /// Adds the entry of a case.
     pub(super) fn add(&self, backend: &str, entry: Entry) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((backend.to_owned(), entry));
     }
 
-    /// Tells what a backend came to: its notes for people, and its report for whoever named a
-    /// folder. `false` if the report cannot be written.
-    pub(super) fn tell(&self, backend: &str) -> bool {
-        let report = self.report(backend);
+    /// Prints the notes of a backend, and writes its report if the environment names a folder.
+    /// Returns false if the report cannot be written.
+    pub(super) fn report(&self, backend: &str) -> bool {
+        let report = self.report_of(backend);
         for entry in &report.entries {
             entry.notes.iter().for_each(|note| println!("{backend}::{}: {note}", entry.case));
         }
         let Some(folder) = std::env::var_os("POLYWIRE_CONFORMANCE_REPORTS") else { return true };
-        // One that has run no case was asked for something else, such as the list of cases.
+        // A run without cases, such as one that only lists them, leaves an older report alone.
         let written = if report.entries.is_empty() { Ok(()) } else { report.write(folder) };
-        written
-            .inspect_err(|error| eprintln!("the report of {backend} cannot be written: {error}"))
-            .is_ok()
+        written.inspect_err(|error| eprintln!("cannot write the report of {backend}: {error}")).is_ok()
     }
 
-    fn report(&self, backend: &str) -> Report {
+    fn report_of(&self, backend: &str) -> Report {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = all.iter().filter(|(of, _)| of == backend);
         Report::new(backend, own.map(|(_, entry)| entry.clone()).collect())

@@ -1,43 +1,47 @@
-//! What is soon enough, on a machine that may be busy with something else.
+//! The best of several measurements, on a machine that may be busy with something else.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::stage::PATIENCE;
+use crate::wait::PATIENCE;
 
-/// The least of several times that were measured: a busy machine spoils some of them, and a broken
-/// backend all.
-pub(super) struct Best {
+/// The least of several measured durations. A busy machine spoils some of them; a broken backend
+/// spoils all.
+pub(super) struct BestDuration {
     bound: Duration,
     least: Option<Duration>,
     attempts: u32,
     since: Instant,
 }
 
-impl Best {
+/// The most measurements.
+const ATTEMPTS_MAX: u32 = 20;
+
+impl BestDuration {
+    /// A search for a duration of `bound` at most.
     pub(super) fn within(bound: Duration) -> Self {
         Self { bound, least: None, attempts: 0, since: Instant::now() }
     }
 
-    /// Whether another one could make it better.
+    /// Returns true while another measurement could reach the bound.
     pub(super) fn is_sought(&self) -> bool {
         !self.is_good() && self.attempts < ATTEMPTS_MAX && self.since.elapsed() < PATIENCE
     }
 
-    /// Takes one more, if that attempt came to one.
+    /// Adds a measurement. An attempt without a result counts as an attempt, too.
     pub(super) fn add(&mut self, measured: Option<Duration>) {
         self.attempts += 1;
         self.least = self.least.into_iter().chain(measured).min();
     }
 
+    /// Returns true if a measurement is within the bound.
     pub(super) fn is_good(&self) -> bool {
         self.least.is_some_and(|least| least <= self.bound)
     }
 
+    /// The least measurement so far.
     pub(super) fn least(&self) -> Duration {
         self.least.unwrap_or(Duration::MAX)
     }
 }
-
-const ATTEMPTS_MAX: u32 = 20;

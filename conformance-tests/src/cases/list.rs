@@ -1,0 +1,169 @@
+//! The list of all cases.
+
+use super::{
+    answers, bodies, brokers, calls, chains, codecs, deadlines, faults, lifecycle, links, outages,
+    pipeline, pubsub, retries, servers,
+};
+use crate::case::Case;
+
+/// Calls the macro `$then` with the list of cases, after `$given`: one list for all uses.
+///
+/// Each line is the set, the function and the sentence of a case. A case of the set `minimum`
+/// belongs to the minimum set. A case of the set `optional` asks for a capability or a hook.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! each_case {
+    ($then:ident $($given:tt)*) => {
+        $crate::$then! {
+            $($given)*
+            calls {
+                minimum replies_reach_their_calls "Each of 10,000 concurrent calls gets its own reply, in whatever order the handlers finish";
+                minimum replies_reach_their_callers "Replies go to the client that called, although the calls of each client have the same ids";
+                minimum each_request_runs_once "A request runs once if its server lives and its link holds";
+                minimum nested_methods_are_found "A method whose name has dots is found";
+                minimum calls_in_flight_can_be_awaited_later "A call in flight is a handle that can be awaited later";
+                minimum requests_sent_after_bind_are_served "A request that is sent after the server was bound is served, even if serving starts later";
+                minimum unknown_service_is_unroutable "A call to a service without a server fails as unroutable and unsent";
+                minimum abandoned_call_leaves_nothing_behind "A call that is dropped leaves nothing behind; its late reply is dropped and counted, if there is one";
+            }
+            faults {
+                minimum faults_cross_whole "A fault keeps its code, kind, message and details";
+                minimum unknown_method_is_a_fault "A call of a method that the service does not have is answered with a fault";
+                minimum bad_arguments_name_the_path "Arguments of the wrong type are answered with a fault that names the path";
+                minimum unreadable_arguments_are_a_fault "Arguments that cannot be decoded are answered with a fault, and the server lives";
+                minimum foreign_format_is_named "A call in another format than the server's is answered with a fault that names both";
+                minimum panicking_handler_answers "A handler that panics answers with a fault, and the server lives";
+                minimum unencodable_result_answers "A result that cannot be encoded is answered with a fault, and the server lives";
+                minimum unreadable_reply_fails_its_call_alone "A reply that cannot be decoded fails its own call and no other";
+            }
+            answers {
+                optional declined_request_reaches_another_server "A request that a server declines reaches another server, which accepts it";
+                minimum request_that_all_decline_is_declined "A request that every server declines ends with the fault of one of them, and is retried no longer";
+                optional declined_request_goes_to_each_server_once "Where the backend passes declined requests on, each server gets such a request exactly once";
+                minimum early_reply_does_not_end_the_handler "A handler that answers early keeps running, and its caller gets that answer and no other";
+            }
+            deadlines {
+                minimum expired_request_never_starts "A request whose deadline has passed never reaches the handler";
+                minimum slow_handler_is_dropped "A handler slower than the deadline is dropped, and its call times out";
+                minimum expired_calls_leave_room "Calls that timed out take no room from later calls";
+                minimum deadline_travels "The handler knows the deadline of its caller";
+            }
+            chains {
+                minimum context_is_handed_on "A call that a handler makes has the deadline and the context of the call that the handler answers";
+                optional abandoned_call_stops_the_whole_chain "When a client cancels a call, its handler stops, and so do all handlers that it called, and no others";
+                minimum deadline_stops_the_whole_chain "When the deadline of a call passes, all handlers that were called to answer it stop";
+            }
+            bodies {
+                minimum every_size_arrives "Bodies of no byte, one byte and 8 MiB arrive unchanged, in both directions";
+                minimum too_large_request_is_refused "A request over the limit fails at its sender, and the next one succeeds";
+                minimum too_large_reply_is_a_fault "A reply over the limit is a fault at its caller, and the server lives";
+                minimum headers_and_names_survive "Headers arrive unchanged, and names and values need not be ASCII";
+                minimum too_many_headers_are_refused "Headers over the limit fail at their sender, and the next request succeeds";
+            }
+            codecs {
+                minimum calls_cross_in_each_codec "A call in JSON and a call in MessagePack come back unchanged";
+                optional jobs_cross_in_each_codec "A job in JSON and a job in MessagePack arrive unchanged";
+                optional events_cross_in_each_codec "An event in JSON and an event in MessagePack arrive unchanged";
+            }
+            servers {
+                minimum competing_servers_share "Requests are spread over competing servers";
+                minimum window_bounds_the_work "No more requests run at once than the window allows";
+                minimum draining_server_finishes_and_refuses "A server that drains finishes the requests that run, and refuses or requeues the rest";
+                optional draining_server_leaves_the_rest_to_others "While a server drains, other servers get the new requests";
+                optional window_bounds_unsettled_deliveries "An endpoint handle holds no more unsettled deliveries than its window; the rest waits where others can get it";
+                optional requests_of_a_dead_server_go_on "The requests that a dying server held go to another server, marked as redelivered";
+                optional request_run_at_most_once_goes_to_nobody_else "A request to a server that runs each at most once goes to no other server if that server dies";
+            }
+            pipeline {
+                optional each_job_reaches_one_worker "Of the jobs of several pushers, each reaches exactly one of several workers";
+                optional jobs_keep_their_order "The jobs of one pusher reach one worker in the order in which they were pushed";
+                optional urgent_jobs_are_taken_first "Waiting jobs are delivered by priority, and jobs of one priority in their order";
+                optional headers_cross_with_the_job "The headers of a job arrive with it";
+                optional job_for_nobody_waits_or_is_refused "A job without a worker waits for one, or its push fails as unroutable";
+                optional dropped_job_is_requeued "A job that is dropped unsettled is redelivered, and marked so";
+                optional requeued_job_counts_its_attempts "Each requeue is one more attempt";
+                optional settled_job_is_gone "A job that was acknowledged or discarded is never redelivered, even if its worker ends";
+                optional jobs_of_a_dead_worker_go_on "The jobs that a worker held when it died go to another worker";
+                optional window_bounds_the_jobs_taken "A worker holds no more jobs than its window; the rest goes to others";
+                optional worker_that_does_not_read_loses_nothing "For a worker that does not read, each push waits or is kept: every job whose push succeeded arrives";
+                optional failing_job_is_tried_again_and_then_discarded "A job whose handler fails is retried as often as configured, and then discarded";
+                optional bad_jobs_leave_the_worker_at_work "A handler that panics and a job that cannot be decoded leave the worker at work";
+                optional draining_worker_finishes_what_runs "A worker that drains finishes the jobs that run, and receives no more";
+                optional close_ends_pulling_and_pushing "Closing a transport ends its pullers, and its pushers fail as closed";
+            }
+            retries {
+                optional failed_job_comes_again_after_its_pause "A job with a delayed retry is redelivered, not before its time, with its attempt counted and its error attached";
+                optional exhausted_job_is_kept_with_its_story "A job whose attempts all fail is dead-lettered, with the reason, the number of attempts, and the first and last error";
+                optional redriven_job_comes_again "A dead letter that is redriven starts with attempt 1, is marked as redriven, and is no dead letter any more";
+                optional dead_letters_stay_until_they_are_discarded "Dead letters that were only read stay; those that are discarded are gone";
+                optional job_that_ends_its_workers_is_kept "A job whose workers die with it is dead-lettered after its attempts, and runs no more";
+                optional unreadable_job_is_kept "A job that cannot be decoded is dead-lettered with the error";
+                optional redriven_event_goes_to_its_group_alone "An event that a group dead-lettered is redriven to that group alone, with its topic";
+                minimum what_is_lacking_is_unsupported "Retries and dead letters that a backend lacks are refused as unsupported";
+            }
+            pubsub {
+                optional filters_mean_what_they_say "Each subscriber gets the events that its filters match, in the order of publishing, and no others";
+                optional nothing_published_after_bind_is_missed "An event that is published after a subscriber was bound is not missed, whichever side opened first";
+                optional nobody_needs_to_listen "Publishing without subscribers succeeds";
+                optional filters_change_while_running "Filters can be added and removed while a subscriber runs";
+                optional topics_may_be_bytes "Topics and filters may be given as bytes, of any text";
+                optional many_publishers_reach_many_subscribers "Several publishers reach several subscribers, each event once";
+                optional group_shares_its_events "Each event goes to one member of a group, and to every subscriber outside of it";
+                optional events_of_a_dead_member_go_on "An event that a member of a group held when it died goes to another member";
+                optional durable_group_collects_while_away "A durable group collects the events that are published while it has no member";
+                optional slow_subscriber_drops_the_oldest "A subscriber that drops the oldest ends up with the latest events, and counts the dropped ones";
+                optional slow_subscriber_drops_the_newest "A subscriber that drops the newest ends up with the first events, and counts the dropped ones";
+                optional slow_subscriber_is_disconnected "A subscriber with the policy to disconnect gets the events that it held, an error, and the end";
+                optional slow_subscriber_that_waits_misses_nothing "A subscriber with the policy to wait misses nothing, however slow it is";
+                optional listener_tries_again_within_its_group "A listener handles events; in a group, a failed event is retried";
+                optional close_ends_subscribing_and_publishing "Closing a transport ends its subscribers, and its publishers fail as closed";
+                minimum what_is_lacking_is_unsupported "Patterns and options that a backend lacks are refused as unsupported, and not reduced in silence";
+            }
+            lifecycle {
+                minimum close_twice_is_close_once "Closing twice is closing once, and operations after it fail as closed";
+                minimum close_wakes_pending_calls "Closing a transport ends its calls in flight at once";
+                minimum close_ends_serving "Closing a transport ends its servers";
+                minimum nothing_arrives_after_close "A responder yields nothing after it was closed";
+                minimum close_leaves_others_alone "Closing a transport leaves other transports open";
+            }
+            links {
+                optional calls_in_flight_end_when_the_link_is_cut "Calls in flight when the link is cut end well before their deadline, answered or as disconnected";
+                optional calls_work_again_after_the_link_was_cut "After a cut, calls between open endpoint handles are answered again";
+                optional a_black_hole_ends_calls_by_their_deadline "Calls whose bytes vanish end by their deadline, and calls work again when bytes pass";
+                optional a_frame_cut_in_the_middle_harms_nobody_else "A message that is cut in the middle reaches no handler and harms no other client";
+                optional no_acknowledged_call_is_lost_over_a_cut "Under load and repeated cuts, every acknowledged call ran, and no call that failed as unsent did";
+                optional suppressed_duplicate_is_run_once_whatever_is_cut "Where a server deduplicates, no cut makes a request run twice";
+            }
+            brokers {
+                optional served_again_after_a_restart_of_the_broker "After a restart of the broker, calls between open endpoint handles are answered again";
+                optional a_dead_broker_ends_calls_by_their_deadline "Calls while the broker is away end by their deadline, and calls work again when it is back";
+                optional a_frozen_broker_ends_calls_by_their_deadline "Calls while the broker is frozen end by their deadline, and calls work again when it is thawed";
+            }
+            outages {
+                optional worker_is_fed_again_after_a_cut "After a cut, jobs flow again between an open pusher and an open worker";
+                optional subscriber_hears_again_after_a_cut "After a cut, an open subscriber gets the events of its current filters again, and no others";
+                optional a_black_hole_ends_pushes_in_time "Pushing and publishing into a link that swallows everything time out as configured, and work again when it is healed";
+                optional no_acknowledged_job_is_lost_over_a_cut "Under repeated cuts, each push ends, and every acknowledged job is done";
+                optional no_acknowledged_event_is_lost_over_a_cut "Under repeated cuts, each publish ends, and every acknowledged event reaches the durable group";
+                optional jobs_outlive_a_restart_of_the_broker "Jobs whose push succeeded outlive a broker that is killed";
+                optional worker_that_holds_a_job_too_long_is_fed_again "A worker whose delivery the broker took back is served again, with that job and with others";
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! list_of_cases {
+    ($($group:ident { $($set:ident $name:ident $about:literal;)+ })+) => {
+        &[$($(Case {
+            id: concat!(stringify!($group), ".", stringify!($name)),
+            about: $about,
+            minimum: matches!(stringify!($set).as_bytes(), b"minimum"),
+            run: |context| Box::pin(async move { $group::$name(&context).await }),
+        },)+)+]
+    };
+}
+
+/// All cases, grouped, in the order that reads best.
+pub const ALL: &[Case] = each_case!(list_of_cases);

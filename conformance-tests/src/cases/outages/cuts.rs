@@ -1,0 +1,41 @@
+//! A load under repeated cuts, and its outcomes.
+
+use polywire_core::Error;
+
+use crate::context::TestContext;
+use crate::hook::Hook;
+use crate::operation_log::{OperationLog, OperationOutcome};
+use crate::verdict::{Verdict, ensure};
+use crate::wait::reaches;
+
+/// Cuts the link after every 200 acknowledged operations, five times. Then waits for another 200.
+pub(super) async fn cut_again_and_again(context: &TestContext, log: &OperationLog) -> Verdict {
+    for n in 1..=5 {
+        reaches("another 200 operations are acknowledged", n * 200, || log.summary().acknowledged).await?;
+        context.disturb(Hook::Sever).await?;
+    }
+    reaches("200 operations are acknowledged after the last cut", 1_200, || log.summary().acknowledged).await
+}
+
+/// Waits until every acknowledged operation has had its effect.
+pub(super) async fn nothing_is_lost(context: &TestContext, log: &OperationLog) -> Verdict {
+    let acknowledged = log.summary().acknowledged;
+    let seen = || acknowledged - log.summary().lost;
+    let all = reaches("every acknowledged operation has its effect", acknowledged, seen).await;
+    let summary = log.summary();
+    context.note(summary);
+    ensure!(
+        all.is_ok() && summary.unexpected == 0,
+        "the outcomes and the effects disagree: {summary}"
+    );
+    Ok(())
+}
+
+/// The outcome of a push or a publish.
+pub(super) fn outcome_of(outcome: &Result<(), Error>) -> OperationOutcome {
+    match outcome {
+        Ok(()) => OperationOutcome::Acknowledged,
+        Err(error) if error.is_unsent() => OperationOutcome::Failed,
+        Err(_) => OperationOutcome::Indeterminate,
+    }
+}

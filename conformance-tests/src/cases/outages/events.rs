@@ -1,0 +1,83 @@
+//! Events over links that are cut.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::join;
+use polywire_codec::MessagePack;
+use polywire_core::{Group, Publisher, Subscriber};
+
+use super::cuts::{cut_again_and_again, nothing_is_lost, outcome_of};
+use super::recovery::{BRIEF, events_flow_again};
+use crate::cases::task::AbortOnDrop;
+use crate::context::TestContext;
+use crate::hook::Hook;
+use crate::names::CHANNEL;
+use crate::operation_log::OperationLog;
+use crate::verdict::{OrFail, Verdict};
+use crate::wait::in_time;
+
+/// After a cut, an open subscriber gets the events of its current filters again, and no others.
+///
+/// Its filters have changed since it was bound, and the link is cut three times. Events that were
+/// published while the link was away may be missing.
+///
+/// Needs the capability `pubsub` and the hook `sever`.
+pub async fn subscriber_hears_again_after_a_cut(context: &TestContext) -> Verdict {
+    context.require("pubsub", |can| can.pubsub).await?;
+    context.require_hook(Hook::Sever)?;
+    let mut subscriber: Subscriber<u32> = context.subscriber(["a.*"]).await?;
+    let transport = context.calling().await?;
+    let publisher =
+        in_time(Publisher::connect(&transport, CHANNEL, MessagePack).timeout(BRIEF)).await?;
+    in_time(subscriber.filters().add("b.*")).await?;
+    in_time(subscriber.filters().remove("a.*")).await?;
+    for round in 0..3_u32 {
+        context.disturb(Hook::Sever).await?;
+        events_flow_again(&publisher, &mut subscriber, round).await?;
+    }
+    Ok(())
+}
+
+/// Under repeated cuts, each publish ends, and every acknowledged event reaches the durable group.
+///
+/// One task publishes while the link is cut after every 200 acknowledged events, five times.
+///
+/// Needs the capabilities `durable_groups` and `durable` and the hook `sever`.
+pub async fn no_acknowledged_event_is_lost_over_a_cut(context: &TestContext) -> Verdict {
+    context.require("durable_groups", |can| can.durable_groups).await?;
+    context.require("durable", |can| can.durable).await?;
+    context.require_hook(Hook::Sever)?;
+    let log = Arc::new(OperationLog::new());
+    let group = Group::new("careful").or_fail("a group")?.durable();
+    let transport = context.serving().await?;
+    let mut events: Subscriber<u64> =
+        in_time(Subscriber::bind(&transport, CHANNEL, MessagePack).group(group)).await?;
+    let seen = log.clone();
+    let _reading = AbortOnDrop(tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if let Ok(event) = event {
+                seen.effect(*event);
+                event.ack();
+            }
+        }
+    }));
+    let publisher = context.publisher().await?;
+    let over = AtomicBool::new(false);
+    let load = async {
+        while !over.load(Ordering::Acquire) {
+            let id = log.attempt();
+            log.finish(id, outcome_of(&publisher.publish("a", &id).await));
+            // Publishing may end at once, in memory. Other tasks need a turn.
+            tokio::task::yield_now().await;
+        }
+    };
+    let ((), cut) = join(load, async {
+        let cut = cut_again_and_again(context, &log).await;
+        over.store(true, Ordering::Release);
+        cut
+    })
+    .await;
+    cut?;
+    nothing_is_lost(context, &log).await
+}

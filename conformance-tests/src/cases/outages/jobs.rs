@@ -1,0 +1,134 @@
+//! Jobs over links that are cut, and over brokers that go away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::{join, join_all};
+use polywire_codec::MessagePack;
+use polywire_core::{Pusher, Window, Worker};
+
+use super::cuts::{cut_again_and_again, nothing_is_lost, outcome_of};
+use super::recovery::{BRIEF, jobs_flow_again};
+use crate::cases::receive::next_job;
+use crate::cases::task::AbortOnDrop;
+use crate::context::TestContext;
+use crate::hook::Hook;
+use crate::names::QUEUE;
+use crate::operation_log::{OperationLog, OperationOutcome};
+use crate::verdict::{OrFail, Verdict, ensure};
+use crate::wait::in_time;
+
+/// After a cut, jobs flow again between an open pusher and an open worker.
+///
+/// The link is cut three times. The pusher and the puller reconnect by themselves, within 30 s.
+///
+/// Needs the capability `pipeline` and the hook `sever`.
+pub async fn worker_is_fed_again_after_a_cut(context: &TestContext) -> Verdict {
+    context.require("pipeline", |can| can.pipeline).await?;
+    context.require_hook(Hook::Sever)?;
+    let mut jobs = context.puller(Window::new(4)).await?;
+    let pusher =
+        in_time(Pusher::connect(&context.calling().await?, QUEUE, MessagePack).timeout(BRIEF)).await?;
+    for round in 0..3_u32 {
+        context.disturb(Hook::Sever).await?;
+        jobs_flow_again(&pusher, &mut jobs, round).await?;
+    }
+    Ok(())
+}
+
+/// Under repeated cuts, each push ends, and every acknowledged job is done.
+///
+/// 16 tasks push while the link is cut after every 200 acknowledged pushes, five times. A job that
+/// was not acknowledged may arrive or not.
+///
+/// Needs the capabilities `pipeline` and `durable` and the hook `sever`.
+pub async fn no_acknowledged_job_is_lost_over_a_cut(context: &TestContext) -> Verdict {
+    context.require("pipeline", |can| can.pipeline).await?;
+    context.require("durable", |can| can.durable).await?;
+    context.require_hook(Hook::Sever)?;
+    let log = Arc::new(OperationLog::new());
+    let _working = working(context, &log).await?;
+    let pusher = context.pusher().await?;
+    let over = AtomicBool::new(false);
+    let push = async || {
+        while !over.load(Ordering::Acquire) {
+            let id = log.attempt();
+            log.finish(id, outcome_of(&pusher.push(&id).await));
+            // Pushes may end at once, in memory. Other tasks need a turn.
+            tokio::task::yield_now().await;
+        }
+    };
+    let load = join_all((0..16).map(|_| push()));
+    let ((), cut) = join(async { drop(load.await) }, async {
+        let cut = cut_again_and_again(context, &log).await;
+        over.store(true, Ordering::Release);
+        cut
+    })
+    .await;
+    cut?;
+    nothing_is_lost(context, &log).await
+}
+
+/// Jobs whose push succeeded outlive a broker that is killed.
+///
+/// 100 jobs wait in the queue when the broker dies.
+///
+/// Needs the capabilities `pipeline` and `durable` and the hook `restart-broker`.
+pub async fn jobs_outlive_a_restart_of_the_broker(context: &TestContext) -> Verdict {
+    context.require("pipeline", |can| can.pipeline).await?;
+    context.require("durable", |can| can.durable).await?;
+    context.require_hook(Hook::RestartBroker)?;
+    let log = Arc::new(OperationLog::new());
+    let pusher = context.pusher().await?;
+    for _ in 0..100 {
+        let id = log.attempt();
+        pusher.push(&id).await.or_fail("a push before the restart")?;
+        log.finish(id, OperationOutcome::Acknowledged);
+    }
+    context.disturb(Hook::RestartBroker).await?;
+    let id = log.attempt();
+    log.finish(id, outcome_of(&pusher.push(&id).await));
+    let _working = working(context, &log).await?;
+    nothing_is_lost(context, &log).await
+}
+
+/// A worker whose delivery the broker took back is served again, with that job and with others.
+///
+/// The broker closes the channel of the consumer. The job is redelivered, and its late
+/// acknowledgement has no effect.
+///
+/// Needs the capability `pipeline` and the hook `impatient-broker`.
+pub async fn worker_that_holds_a_job_too_long_is_fed_again(context: &TestContext) -> Verdict {
+    context.require("pipeline", |can| can.pipeline).await?;
+    context.require_hook(Hook::ImpatientBroker)?;
+    context.disturb(Hook::ImpatientBroker).await?;
+    let mut jobs = context.puller(Window::new(2)).await?;
+    let pusher = context.pusher().await?;
+    pusher.push(&1).await.or_fail("a push")?;
+    let held = next_job(&mut jobs).await?;
+    // The broker takes the delivery back and redelivers it over the same connection.
+    let again = next_job(&mut jobs).await?;
+    ensure!(*again == 1, "job 1 was held too long, and {} came", *again);
+    ensure!(again.context().is_redelivered(), "a redelivered job is not marked so");
+    again.ack();
+    // Too late: the delivery belongs to another channel by now, so this must have no effect.
+    held.ack();
+    pusher.push(&2).await.or_fail("a push")?;
+    let next = next_job(&mut jobs).await?;
+    ensure!(*next == 2, "job 2 was due, and {} came", *next);
+    next.ack();
+    Ok(())
+}
+
+/// Starts a worker that logs the effect of each job.
+async fn working(context: &TestContext, log: &Arc<OperationLog>) -> Verdict<AbortOnDrop> {
+    let transport = context.serving().await?;
+    let worker =
+        in_time(Worker::bind(&transport, QUEUE, MessagePack).window(Window::new(64))).await?;
+    let seen = log.clone();
+    let work = worker.work(move |id: u64| {
+        seen.effect(id);
+        async { Ok(()) }
+    });
+    Ok(AbortOnDrop(tokio::spawn(work)))
+}

@@ -1,0 +1,85 @@
+//! The recovery of pipelines and of subscriptions after a disturbance.
+
+use std::time::Duration;
+
+use polywire_codec::MessagePack;
+use polywire_core::{Publisher, Puller, Pusher, Subscriber};
+use tokio::time::timeout;
+
+use crate::verdict::{Failure, OrFail, Verdict, ensure};
+use crate::wait::PATIENCE;
+
+/// The timeout of a push or a publish while the network is disturbed.
+pub(super) const BRIEF: Duration = Duration::from_secs(2);
+
+/// Pushes jobs of this round until one arrives, for up to [`PATIENCE`].
+pub(super) async fn jobs_flow_again(pusher: &Pusher<MessagePack>, jobs: &mut Puller<u32>, round: u32) -> Verdict {
+    let pushing = async {
+        loop {
+            // A push may fail while the link is away. Only the arrival counts.
+            let _ = pusher.push(&round).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let pulling = async {
+        loop {
+            match jobs.next().await {
+                None => return Err(Failure::new("a puller ended, though its transport is open")),
+                Some(Ok(job)) => {
+                    let done = *job == round;
+                    job.ack();
+                    if done {
+                        return Ok(());
+                    }
+                }
+                Some(Err(_)) => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = pushing => Ok(()),
+        pulled = timeout(PATIENCE, pulling) => pulled.or_fail("after the disturbance, a job arrives")?,
+    }
+}
+
+/// Publishes events of this round to a subscriber of `b.*` until one arrives, for up to
+/// [`PATIENCE`]. An event with another topic fails the case.
+pub(super) async fn events_flow_again(
+    publisher: &Publisher<MessagePack>,
+    events: &mut Subscriber<u32>,
+    round: u32,
+) -> Verdict {
+    let publishing = async {
+        loop {
+            // Publishing may fail while the link is away. Only the arrival counts.
+            let _ = publisher.publish("a.x", &round).await;
+            let _ = publisher.publish("b.x", &round).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let receiving = async {
+        loop {
+            match events.next().await {
+                None => {
+                    return Err(Failure::new("a subscriber ended, though its transport is open"));
+                }
+                Some(Ok(event)) => {
+                    ensure!(
+                        event.topic().as_str() == "b.x",
+                        "a subscriber to b.* got {}",
+                        event.topic()
+                    );
+                    if *event == round {
+                        return Ok(());
+                    }
+                }
+                // The subscriber reports that events may be missing.
+                Some(Err(_)) => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = publishing => Ok(()),
+        received = timeout(PATIENCE, receiving) => received.or_fail("after the disturbance, an event arrives")?,
+    }
+}

@@ -1,0 +1,37 @@
+//! Waiting for the next delivery, job or event, which must arrive.
+
+use polywire_core::transport::{Delivery, Receiver};
+use polywire_core::{Event, Job, Puller, Subscriber};
+use tokio::time::timeout;
+
+use crate::verdict::{OrFail, Verdict, ensure};
+use crate::wait::PATIENCE;
+
+/// Receives the next request.
+pub(super) async fn next_request(receiver: &mut Receiver) -> Verdict<Delivery> {
+    let next = timeout(PATIENCE, receiver.next()).await.or_fail("a request arrives in time")?;
+    next.or_fail("a request arrives")?.or_fail("a request can be read")
+}
+
+/// Receives the next job.
+pub(super) async fn next_job<T>(jobs: &mut Puller<T>) -> Verdict<Job<T>> {
+    let next = timeout(PATIENCE, jobs.next()).await.or_fail("a job arrives in time")?;
+    next.or_fail("a job arrives")?.or_fail("a job can be read")
+}
+
+/// Receives the next event.
+pub(super) async fn next_event<T>(events: &mut Subscriber<T>) -> Verdict<Event<T>> {
+    let next = timeout(PATIENCE, events.next()).await.or_fail("an event arrives in time")?;
+    next.or_fail("an event arrives")?.or_fail("an event can be read")
+}
+
+/// Receives the next event, which must be `due`.
+pub(super) async fn expect_event(
+    subscriber: &mut Subscriber<u32>,
+    due: u32,
+    receiver: &str,
+) -> Verdict {
+    let event = next_event(subscriber).await?;
+    ensure!(*event == due, "{receiver} was due to get {due}, and got {}", *event);
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! The refusal of an operation that a backend lacks the capability for.
+
+use std::borrow::Borrow;
+
+use polywire_core::{Error, ErrorKind};
+
+use crate::verdict::{Failure, Verdict};
+
+/// Checks how opening an endpoint handle ended: it must succeed, or fail as unsupported where the
+/// capability is lacking.
+pub(super) fn opens_unless_lacking(
+    capability: &str,
+    is_lacking: bool,
+    error: Option<impl Borrow<Error>>,
+) -> Verdict {
+    let error = error.as_ref().map(Borrow::borrow);
+    match error {
+        Some(error) if !is_lacking => Err(Failure::new(format!(
+            "{capability} is there, and asking for it failed as {error:?}"
+        ))),
+        error => supported_unless_lacking(capability, is_lacking, error),
+    }
+}
+
+/// Checks how an operation ended: not as unsupported, or as unsupported where the capability is
+/// lacking. Another failure, such as a missing receiver, is none of this check.
+pub(super) fn supported_unless_lacking(
+    capability: &str,
+    is_lacking: bool,
+    error: Option<impl Borrow<Error>>,
+) -> Verdict {
+    let error = error.as_ref().map(Borrow::borrow);
+    let is_refused = error.is_some_and(|error| error.kind() == ErrorKind::Unsupported);
+    match (is_lacking, error) {
+        (lacking, _) if lacking == is_refused => Ok(()),
+        (true, None) => {
+            Err(Failure::new(format!("{capability} is lacking, and asking for it succeeded")))
+        }
+        (true, Some(error)) => Err(Failure::new(format!(
+            "{capability} is lacking, and asking for it failed as {error:?}"
+        ))),
+        (false, error) => Err(Failure::new(format!(
+            "{capability} is there, and asking for it failed as {error:?}"
+        ))),
+    }
+}

@@ -1,0 +1,43 @@
+//! Services that several cases serve.
+
+use std::sync::Arc;
+
+use polywire_codec::MessagePack;
+use polywire_core::Router;
+use tokio::sync::Semaphore;
+
+/// A service whose method `echo` returns its argument.
+pub(super) fn echo() -> Router<MessagePack> {
+    Router::new(MessagePack).method("echo", |n: u32| async move { Ok(n) })
+}
+
+/// A service whose method `wait` returns its argument once it gets a permit.
+pub(super) fn gated(gate: &Arc<Semaphore>) -> Router<MessagePack> {
+    let gate = gate.clone();
+    Router::new(MessagePack).method("wait", move |n: u32| {
+        let gate = gate.clone();
+        async move {
+            use_permit(&gate).await;
+            Ok(n)
+        }
+    })
+}
+
+/// A service whose method `wait` returns the name of its server once it gets a permit.
+pub(super) fn gated_with_name(gate: &Arc<Semaphore>, name: &'static str) -> Router<MessagePack> {
+    let gate = gate.clone();
+    Router::new(MessagePack).method("wait", move |_: u64| {
+        let gate = gate.clone();
+        async move {
+            use_permit(&gate).await;
+            Ok(name)
+        }
+    })
+}
+
+/// Waits for a permit and consumes it.
+pub(super) async fn use_permit(gate: &Semaphore) {
+    if let Ok(permit) = gate.acquire().await {
+        permit.forget();
+    }
+}
