@@ -1,5 +1,5 @@
-//! A service that reads like Rust: errors that come back as themselves, arguments with defaults,
-//! methods that may be repeated or that nobody waits for, and services nested in one.
+//! A service trait with declared errors, default arguments, idempotent and one-way methods, and two
+//! nested services.
 //!
 //! ```text
 //! cargo run --example bank
@@ -13,30 +13,30 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use polywire::{CallError, Client, Fault, MessagePack, Server, Transport, service};
 
-/// What the bank offers: two services under one name.
+/// The bank: two services under one name.
 #[service]
 trait Bank {
-    /// Keeps money.
+    /// The accounts.
     fn accounts(&self) -> impl Accounts;
 
-    /// Hears what happens.
+    /// The log of notes.
     fn audit(&self) -> impl Audit;
 }
 
-/// Keeps money.
+/// Accounts that hold money.
 #[service]
 trait Accounts {
-    /// Puts something in, and says what there is then.
+    /// Adds an amount and returns the balance.
     async fn deposit(&self, account: String, amount: u64) -> Result<u64, BankError>;
 
-    /// Takes something out, and says what is left.
+    /// Removes an amount and returns the balance.
     async fn withdraw(&self, account: String, amount: u64) -> Result<u64, BankError>;
 
-    /// What there is. A layer may ask twice, and nobody waits for long.
+    /// Returns the balance. A layer may repeat the call; the timeout is short.
     #[method(idempotent, timeout = "5s")]
     async fn balance(&self, account: String) -> Result<u64, BankError>;
 
-    /// The last changes.
+    /// Returns the latest changes.
     async fn statement(
         &self,
         account: String,
@@ -44,7 +44,7 @@ trait Accounts {
     ) -> Result<Vec<i64>, BankError>;
 }
 
-/// What a bank says no with. It crosses the wire as itself.
+/// The error that the methods declare. The client receives this type.
 #[derive(Debug, Fault, thiserror::Error)]
 enum BankError {
     #[error("{missing} more are needed")]
@@ -53,15 +53,15 @@ enum BankError {
     NoSuchAccount(String),
 }
 
-/// Hears what happens.
+/// A log of notes.
 #[service]
 trait Audit {
-    /// Takes a note. Nobody waits for it.
+    /// Writes a note. The client does not wait for a reply.
     #[method(oneway)]
     async fn note(&self, line: String);
 }
 
-/// A house with a vault.
+/// An implementation of both services.
 struct House;
 
 impl Bank for House {
@@ -74,7 +74,7 @@ impl Bank for House {
     }
 }
 
-/// Money in memory: the changes of each account.
+/// Accounts in memory: the changes of each.
 #[derive(Default)]
 struct Vault(Mutex<BTreeMap<String, Vec<i64>>>);
 
@@ -121,7 +121,7 @@ fn sum(changes: &[i64]) -> u64 {
     changes.iter().sum::<i64>().unsigned_abs()
 }
 
-/// Notes on the screen.
+/// A log that prints its notes.
 struct Screen;
 
 impl Audit for Screen {
@@ -140,7 +140,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let handle = server.handle();
     tokio::spawn(server.serve(BankServer::new(House, MessagePack)));
 
-    // Its client, in a process of its own if you like: all it needs is the URL.
+    // The client. In another process it needs the URL and nothing else.
     let transport = polywire::connect(&url).await?;
     let bank = BankClient::connect(&transport, "bank", MessagePack).await?;
     let (accounts, audit) = (bank.accounts()?, bank.audit()?);
@@ -159,7 +159,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("ada has {}", accounts.withdraw("ada".into(), 4).await?);
 
-    // Who has no types gets a fault, and may leave out what has a default.
+    // An untyped client receives a fault, and may omit arguments with defaults.
     let client: &Client<MessagePack> = bank.as_ref();
     let changes: Vec<i64> = client.call("accounts.statement", &["ada"]).await?;
     println!("ada's account: {changes:?}");

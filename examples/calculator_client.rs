@@ -1,5 +1,5 @@
-//! Clients in a process of their own: 200 calls at once over the transport that the URL names, and
-//! which server answered how many.
+//! A client process: 200 concurrent calls over the transport of the URL, then the number of replies
+//! from each server.
 //!
 //! ```text
 //! cargo run --features full --example calculator_client -- zmq+tcp://127.0.0.1:5555,127.0.0.1:5556

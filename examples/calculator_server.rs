@@ -1,5 +1,5 @@
-//! A server in a process of its own, over the transport that the URL names. Prints `ready` when it
-//! is bound, and drains on Ctrl-C.
+//! A server process over the transport of the URL. Prints `ready` when it is bound, and drains on
+//! Ctrl-C.
 //!
 //! ```text
 //! cargo run --features full --example calculator_server -- zmq+tcp://127.0.0.1:5555

@@ -1,5 +1,5 @@
-//! A caller that stops waiting: its handler is dropped, with all that it had called. Where the
-//! transport cannot tell, the handler goes on until the deadline of the call.
+//! A client that stops waiting: the server drops the handler and cancels the calls that it made. On
+//! a transport without cancellation the handler runs until the deadline of the call.
 //!
 //! ```text
 //! cargo run --example cancel
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use polywire::{Client, MessagePack, Router, Server, Transport};
 
-/// Says so when the work is dropped that it belongs to.
+/// A guard that prints a line when the handler is dropped.
 struct Work;
 
 impl Drop for Work {

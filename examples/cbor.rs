@@ -1,4 +1,4 @@
-//! A codec of one's own: CBOR (RFC 8949), through the crate `ciborium`.
+//! A custom codec: CBOR (RFC 8949), through the crate `ciborium`.
 //!
 //! ```text
 //! cargo run --example cbor
@@ -8,7 +8,7 @@ use bytes::{BufMut, BytesMut};
 use polywire::{CallError, Client, Codec, Error, ErrorKind, Memory, Result, Router, Server};
 use serde::{Deserialize, Serialize};
 
-/// Values as CBOR. Nothing but this is needed: every codec is a dialect.
+/// Values as CBOR. No other code is needed, because every codec is a dialect.
 #[derive(Clone, Copy, Debug)]
 struct Cbor;
 
@@ -24,9 +24,8 @@ impl Codec for Cbor {
 
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T> {
         let mut rest = bytes;
-        // It refuses what is nested deeper than this, so that a stranger's bytes cannot use up the
-        // stack. By way of its own value, because it reads straight into nothing that
-        // borrows.
+        // The limit on nesting keeps a peer's bytes from exhausting the stack. Decoding goes
+        // through `ciborium`'s own value, which can decode into borrowing types.
         let value: ciborium::Value =
             ciborium::de::from_reader_with_recursion_limit(&mut rest, 128).map_err(unreadable)?;
         if !rest.is_empty() {
@@ -51,7 +50,7 @@ async fn main() -> Result<(), CallError> {
     let sum: i64 = client.call("add", &(2, 3)).await?;
     println!("2 + 3 = {sum}, in CBOR");
 
-    // Whoever speaks another format is told so.
+    // A client of another format receives a fault that says so.
     let foreign = Client::connect(&transport, "calculator", polywire::MessagePack).await?;
     match foreign.call::<i64>("add", &(2, 3)).await {
         Err(CallError::Fault(fault)) => println!("in MessagePack: {fault}"),

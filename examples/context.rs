@@ -1,5 +1,5 @@
-//! What goes along by itself when a handler calls somebody else: the deadline, the trace, the
-//! baggage, and the stack of calls that led there. A shop calls a bank, which calls a vault.
+//! The context that a handler's calls inherit: deadline, trace, baggage, and the stack of calls. A
+//! shop calls a bank, which calls a vault.
 //!
 //! ```text
 //! cargo run --example context
@@ -13,7 +13,7 @@ use std::time::Duration;
 use polywire::middleware::TraceContext;
 use polywire::{Client, Context, Fault, MessagePack, Router, Server, Transport};
 
-/// What the last one knows.
+/// The context as the last service sees it.
 async fn open(context: Context, (): ()) -> Result<String, Fault> {
     let trace = TraceContext::current().map(|trace| trace.trace_id()).unwrap_or_default();
     let calls: Vec<_> = context.call_stack().iter().map(without_number).collect();
@@ -22,7 +22,7 @@ async fn open(context: Context, (): ()) -> Result<String, Fault> {
     Ok(trace)
 }
 
-/// A call as it stands in the stack ends with its number.
+/// Removes the call id from an entry of the call stack.
 fn without_number(call: &str) -> String {
     call.rsplit_once('.').map_or(call, |(call, _)| call).to_owned()
 }
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let vault = Router::new(MessagePack).method("open", open);
     tokio::spawn(Server::bind(&serving, "vault").await?.serve(vault));
 
-    // The handlers in between hand nothing on, and all of it goes along.
+    // The handlers in between do nothing for it; the context is inherited.
     let vault = Client::connect(&calling, "vault", MessagePack).await?;
     let bank = Router::new(MessagePack).method("pay", move |(): ()| {
         let vault = vault.clone();
@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     tokio::spawn(Server::bind(&serving, "shop").await?.serve(shop));
 
-    // The caller gives the whole chain five seconds, and says for whom it is.
+    // The client gives the whole chain five seconds and adds a tenant to the baggage.
     let shop = Client::connect(&calling, "shop", MessagePack).await?;
     let order =
         shop.request("order").timeout(Duration::from_secs(5)).baggage("tenant", "ada & sons");

@@ -1,5 +1,5 @@
-//! A handler that says "not me": another server gets the request, and when none takes it, the
-//! caller hears why.
+//! A handler that declines a request: another server gets the request. If no server takes it, the
+//! client receives the reason.
 //!
 //! ```text
 //! cargo run --example decline
@@ -11,7 +11,7 @@ use std::error::Error;
 
 use polywire::{AnyTransport, Client, Fault, MessagePack, Router, Server, Transport};
 
-/// Serves the films of one kind.
+/// Binds a server for the films of one genre.
 async fn serve(url: &str, kind: &'static str) -> Result<AnyTransport, Box<dyn Error>> {
     let transport = polywire::connect(url).await?;
     let server = Server::bind(&transport, "render").await?;
@@ -30,7 +30,7 @@ async fn serve(url: &str, kind: &'static str) -> Result<AnyTransport, Box<dyn Er
 async fn main() -> Result<(), Box<dyn Error>> {
     let urls = match std::env::args().nth(1) {
         Some(url) => [url.clone(), url.clone(), url],
-        // Over ZeroMQ each server has an endpoint of its own, and a client names them all.
+        // Over ZeroMQ each server has an endpoint of its own; the client names all of them.
         None => [
             "zmq+tcp://127.0.0.1:5571".to_owned(),
             "zmq+tcp://127.0.0.1:5572".to_owned(),

@@ -1,4 +1,4 @@
-//! A handler that answers its caller and goes on working: by an extractor, and in a service.
+//! A handler that replies early and goes on working, as a function and as a method of a service.
 //!
 //! ```text
 //! cargo run --example early_reply
@@ -13,7 +13,7 @@ use polywire::{Client, Fault, MessagePack, Replier, Router, Server, Transport, s
 
 #[service]
 trait Kitchen {
-    /// Takes an order, and gives back its number.
+    /// Accepts an order and returns its number.
     async fn order(&self, dish: String) -> Result<u32, Fault>;
 }
 
@@ -24,12 +24,12 @@ impl Kitchen for Stove {
         let number = 7;
         Replier::current().reply(&number).await?;
         cook(&dish).await;
-        // The caller has it already; this is not sent.
+        // The client has the reply already; this value is not sent.
         Ok(number)
     }
 }
 
-/// The same without a trait. What it returns is not sent, so it need not be what the caller gets.
+/// The same without a trait. The return value is not sent, so its type may differ.
 async fn order(replier: Replier<u32>, dish: String) -> Result<(), Fault> {
     replier.reply(&8).await?;
     cook(&dish).await;
@@ -37,7 +37,7 @@ async fn order(replier: Replier<u32>, dish: String) -> Result<(), Fault> {
 }
 
 async fn cook(dish: &str) {
-    // As long as it takes, whatever the deadline of the call was.
+    // After the early reply the deadline of the call no longer applies.
     tokio::time::sleep(Duration::from_millis(300)).await;
     println!("{dish} is served");
 }
@@ -58,7 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("order {}", KitchenClient::from(client.clone()).order("soup".to_owned()).await?);
     println!("order {}", client.call::<u32>("grill.order", "fish").await?);
     println!("{} dishes are being cooked", handle.stats().running);
-    // Waits for handlers, also for those that have answered.
+    // Waits for handlers, also for those that have replied early.
     handle.drain().await;
     println!("{} callers were answered early", handle.stats().answered_early);
     transport.close().await?;

@@ -1,6 +1,5 @@
-//! What can go wrong in a handler, and what its caller learns: an error of the service's own as
-//! itself, `?` over the errors of others, a cause that cannot travel as text, a crash as a fault,
-//! and what nobody declared.
+//! Failures of a handler as the client sees them: a declared error as its own type, `?` over the
+//! errors of other calls, a source error as text, a panic as a fault, and an undeclared error.
 //!
 //! ```text
 //! cargo run --example faults
@@ -12,30 +11,30 @@ use std::error::Error;
 
 use polywire::{CallError, Code, Fault, MessagePack, Server, Transport, service};
 
-/// Prints.
+/// A printer.
 #[service]
 trait Printer {
-    /// Prints a page, on paper that may run out.
+    /// Prints a page; the paper may run out.
     async fn print(&self, text: String) -> Result<u32, PrintError>;
 
     /// Prints a file.
     async fn print_file(&self, path: String) -> Result<u32, PrintError>;
 
-    /// Prints this many numbers; its faults are nobody's type.
+    /// Prints numbers. Its faults have no declared type.
     async fn count(&self, pages: String) -> Result<u32, Fault>;
 }
 
-/// What a printer says no with.
+/// The declared error.
 #[derive(Debug, Fault, thiserror::Error)]
 enum PrintError {
-    /// The caller has every field.
+    /// The client receives every field.
     #[error("out of paper: {left} of {wanted} pages are left")]
     OutOfPaper { left: u32, wanted: u32 },
-    /// Whoever has the code only knows that it may work later, and elsewhere.
+    /// The code shows generic clients that a later call may succeed.
     #[fault(code = Unavailable)]
     #[error("it is warming up")]
     WarmingUp,
-    /// The cause cannot travel; what it says does.
+    /// The source is not sent; its text is.
     #[fault(opaque)]
     #[error("cannot read {0}")]
     Unreadable(String, #[source] std::io::Error),
@@ -66,16 +65,16 @@ impl Printer for Laser {
             .parse()
             .map_err(|error| Fault::of(Code::Application, &error).with_kind("NoNumber"))?;
         let sheets = [1, 2, 3];
-        // With a number that is too large, this is a bug: it panics, and the server lives.
+        // A number that is too large is a bug: the handler panics and the server goes on.
         let last = sheets[usize::try_from(pages).unwrap_or(usize::MAX)];
-        // What the handler calls may fail in its own way: `?` makes a fault of it.
+        // `?` converts the failure of an inner call into a fault.
         Ok(last + self.print("a page".to_owned()).await?)
     }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // Panics are told by the fault and the log. Here they would only disturb what is printed.
+    // Panics are reported by the fault and the log. The hook keeps them off this output.
     std::panic::set_hook(Box::new(|_| {}));
     let url = std::env::args().nth(1).unwrap_or_else(|| "zmq+tcp://127.0.0.1:5564".to_owned());
     let serving = polywire::connect(&url).await?;
@@ -92,8 +91,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         other => return Err(format!("there is no paper: {other:?}").into()),
     }
-    // An error that was declared and does not travel whole, and one that was not declared: both say
-    // what and where.
+    // A declared error that is not sent whole, and an undeclared one: both name the cause and the
+    // method.
     for error in [
         printer.print_file("/no/such/file".to_owned()).await.err().map(CallError::from),
         printer.count("three".to_owned()).await.err(),

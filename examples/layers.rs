@@ -1,5 +1,5 @@
-//! Middleware on both ends: a client that authenticates, gives up, tries again and leaves alone
-//! what is broken; a server that knows who calls, bounds what it takes, and writes down what fails.
+//! Middleware on both sides: a client with authentication, deadlines, retries and a circuit
+//! breaker; a server with authentication, limits and a log of failures.
 //!
 //! ```text
 //! cargo run --features testing,tower --example layers
@@ -20,7 +20,7 @@ use tower::ServiceBuilder;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Who calls.
+/// The authenticated user.
 struct User(String);
 
 fn user(headers: &Headers) -> Result<User, Fault> {
@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .init();
     let memory = Memory::new();
 
-    // The first layer is the first to see a request.
+    // The outermost layer sees a request first.
     let service = ServiceBuilder::new()
         .layer(Trace::server("shop"))
         .layer(LogFailures::of("shop").expect_kind("OutOfStock"))
@@ -65,7 +65,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::bind(&memory, "shop").await?;
     tokio::spawn(server.serve(service));
 
-    // On a client, the layer that is put on last is the first to see a call.
+    // On a client, the layer that was added last sees a call first.
     let transport = FlakyTransport::over(memory.peer());
     let breaker = CircuitBreaker::new().failures(4).pause(SECOND / 5);
     let shop = Client::connect(&transport, "shop", MessagePack)
@@ -92,7 +92,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stranger = Client::connect(&memory, "shop", MessagePack).await?;
     println!("stranger: {}", said(stranger.call::<String>("order", "pear").await));
 
-    // tower's own layers fit as well.
+    // tower's own layers fit, too.
     let requester = polywire::rpc::Requester::open(&memory, "shop".try_into()?, 1024).await?;
     let hurried =
         ServiceBuilder::new().load_shed().timeout(SECOND / 10).service(ToTower::new(requester));

@@ -1,8 +1,8 @@
-//! Metrics for Prometheus: what a service and its clients do, as text over HTTP.
+//! Metrics of a service and its clients for Prometheus, as text over HTTP.
 //!
 //! ```text
-//! cargo run --features metrics --example prometheus                       calls a few times, prints the text, and ends
-//! cargo run --features metrics --example prometheus -- 127.0.0.1:9464     goes on, and serves the text there
+//! cargo run --features metrics --example prometheus                       makes some calls, prints the text, and ends
+//! cargo run --features metrics --example prometheus -- 127.0.0.1:9464     goes on and serves the text there
 //! ```
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // First of all: what is counted before there is a recorder is lost.
+    // Before everything else: counts made without a recorder are lost.
     let prometheus = PrometheusBuilder::new()
         .set_buckets(&[0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0])?
         .install_recorder()?;
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("http://{address}/metrics");
     loop {
         let (stream, _) = listener.accept().await?;
-        // One after the other, each within its time: this port is for one reader.
+        // One connection at a time, each with a timeout: the port is for one reader.
         let answered = tokio::time::timeout(
             Duration::from_secs(5),
             answer(stream, report(&prometheus, &handle)),
@@ -65,13 +65,13 @@ async fn call_a_few_times<S: polywire::Service>(
 ) -> Result<(), CallError> {
     for n in 0..10 {
         client.call::<i64>("add", &(n, n)).await?;
-        // Every tenth fails, which is what there is to see.
+        // Every tenth call fails, so that the error metrics show something.
         let _ = client.call::<i64>("divide", &(1, n)).await;
     }
     Ok(())
 }
 
-/// The text, with what the server counts by itself.
+/// Returns the metrics text, including the server's own counts.
 fn report(prometheus: &PrometheusHandle, server: &ServerHandle) -> String {
     server.stats().record("calculator");
     prometheus.run_upkeep();
@@ -79,8 +79,8 @@ fn report(prometheus: &PrometheusHandle, server: &ServerHandle) -> String {
 }
 
 async fn answer(mut stream: TcpStream, text: String) -> std::io::Result<()> {
-    // Whatever is asked, there is one answer; what was asked is read so that the connection ends
-    // well.
+    // Every request gets the same answer. The request is read so that the connection closes
+    // cleanly.
     let _ = stream.read(&mut [0; 4096]).await?;
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",

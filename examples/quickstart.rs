@@ -1,4 +1,5 @@
-//! A typed service and its clients over ZeroMQ on loopback. Nothing to install, ends by itself.
+//! A typed service and its clients over ZeroMQ on loopback. Needs no installation and ends by
+//! itself.
 //!
 //! ```text
 //! cargo run --example quickstart
@@ -18,7 +19,7 @@ use self::calculator::{Abacus, CalculatorClient, CalculatorServer};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     // A server, on any free port.
-    let transport = Zmq::from_url("zmq+tcp://127.0.0.1:*")?;
+    let transport = Zmq::connect("zmq+tcp://127.0.0.1:*").await?;
     let server = Server::bind(&transport, "calculator").await?;
     let handle = server.handle();
     tokio::spawn(
@@ -31,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .ok_or("bound to nothing")?;
     println!("calculator is served at {url}");
 
-    // A client, as another process would make it: all it needs is the URL.
+    // A client. In another process it needs the URL and nothing else.
     let transport = polywire::connect(&url).await?;
     let calculator = CalculatorClient::connect(&transport, "calculator", MessagePack).await?;
     println!("2 + 3 = {}", calculator.add(2, 3).await?);
@@ -41,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         other => println!("1 / 0 = {other:?}?"),
     }
 
-    // Many calls at once, by several clients that share a connection. Each has its deadline.
+    // Many concurrent calls by clients that share a connection. Each call has its deadline.
     let patient = calculator.with_timeout(Duration::from_secs(5));
     let start = Instant::now();
     let calls = (0..3).map(|client| {

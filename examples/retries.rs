@@ -1,4 +1,4 @@
-//! Jobs that fail: some are tried again after a pause, some die, and somebody looks after the dead.
+//! Failing jobs: retries after a delay, dead letters, and an operator who redrives them.
 //!
 //! ```text
 //! cargo run --example retries
@@ -15,13 +15,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "mem://demo".to_owned());
     let transport = polywire::connect(&url).await?;
 
-    // Once more at once, then after a pause; and then it is a dead letter.
+    // One retry at once, one after a delay; then the job is dead-lettered.
     let pause = Duration::from_millis(200);
     let retries = Retries::new(3).backoff(pause, pause).then_dead_letter();
     let worker = Worker::bind(&transport, "payments", MessagePack).retries(retries).await?;
     let handle = worker.handle();
     tokio::spawn(worker.work(|context: Context, payment: String| async move {
-        // The bank is shut, until somebody has mended it and sent the payments on their way again.
+        // The bank fails every payment until an operator reopens it and redrives the payments.
         if payment == "bank" && context.redriven() == 0 {
             return Err(Fault::new(
                 Code::Application,

@@ -1,5 +1,5 @@
-//! A service of plain functions, without a trait: they ask for what they need, share a state, and
-//! nest. And a router of events, with several handlers for one.
+//! A service of plain functions, without a trait: extractors, shared state, nesting. And a router
+//! of events with several handlers for one topic.
 //!
 //! ```text
 //! cargo run --example router
@@ -17,21 +17,21 @@ use polywire::{
     Router, Server, State, Transport,
 };
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 struct Shop {
     name: &'static str,
     stock: Arc<AtomicU32>,
 }
 
-/// A handler may ask for a part of it.
+/// A handler may extract a part of the state.
 impl FromState<Shop> for Arc<AtomicU32> {
     fn from_state(shop: &Shop) -> Self {
         shop.stock.clone()
     }
 }
 
-/// Who calls. A handler that asks for it is not run for strangers.
+/// The caller's identity. A handler that extracts it is not run for unauthenticated clients.
 struct User(String);
 
 impl<S> Extract<S> for User {
@@ -43,7 +43,7 @@ impl<S> Extract<S> for User {
     }
 }
 
-/// Its arguments come last, as one value.
+/// The arguments of the call are the last parameter, as one value.
 async fn order(
     User(user): User,
     State(stock): State<Arc<AtomicU32>>,
@@ -71,7 +71,7 @@ async fn about(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // Over ZeroMQ, a port is for one pattern.
+    // Over ZeroMQ, a port serves one pattern.
     let url = std::env::args().nth(1);
     let calls_url = url.clone().unwrap_or_else(|| "zmq+tcp://127.0.0.1:5564".to_owned());
     let events_url = url.unwrap_or_else(|| "zmq+tcp://127.0.0.1:5565".to_owned());

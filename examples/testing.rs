@@ -1,6 +1,5 @@
-//! How programs that use polywire are tested: a service and its client in one line, a mock that
-//! answers as it is told and remembers what it was asked, outages on demand, and time that does not
-//! pass.
+//! Tests of programs that use polywire: a service and its client in one line, a mock with scripted
+//! answers and recorded calls, injected failures, and paused time.
 //!
 //! ```text
 //! cargo run --features testing --example testing
@@ -10,22 +9,22 @@
 use polywire::testing::{self, Mock};
 use polywire::{CallError, Client, Code, Dialect, Fault, Json, Service, service};
 
-/// Sells.
+/// A shop.
 #[service]
 trait Shop {
-    /// Orders so many; what is to be paid.
+    /// Orders a quantity and returns the price.
     async fn order(&self, article: String, count: u32) -> Result<u64, Fault>;
 }
 
-/// The price list of somebody else, which the shop asks.
+/// A price list, served by another team, that the shop calls.
 #[service]
 trait Prices {
-    /// The price of one.
+    /// Returns the price of one piece.
     #[method(idempotent, timeout = "2s")]
     async fn price(&self, article: String) -> Result<u64, Fault>;
 }
 
-/// What is to be tested: a shop, whatever its prices come from.
+/// The code under test: a shop with any source of prices.
 struct Corner<D, S> {
     prices: PricesClient<D, S>,
 }
@@ -39,7 +38,7 @@ impl<D: Dialect, S: Service> Shop for Corner<D, S> {
     }
 }
 
-/// The shop, with prices that answer as told, served over memory.
+/// Serves the shop over memory with mocked prices.
 async fn shop(prices: Mock<Json>) -> Result<ShopClient<Json, testing::Local>, CallError> {
     let prices = PricesClient::from(Client::new(prices, Json));
     Ok(ShopClient::from(testing::client(ShopServer::new(Corner { prices }, Json), Json).await?))

@@ -1,4 +1,4 @@
-//! A pipeline: jobs are pushed, workers share them, and one that fails is tried again.
+//! A pipeline: pushed jobs, workers that share them, and a retry of a failed job.
 //!
 //! ```text
 //! cargo run --example thumbnails
@@ -21,13 +21,13 @@ struct Thumbnail {
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "zmq+tcp://127.0.0.1:5561".to_owned());
 
-    // A worker, in a process of its own if you like: all it needs is the URL.
+    // A worker. In another process it needs the URL and nothing else.
     let transport = polywire::connect(&url).await?;
     let settles = transport.capabilities().settlement;
     let worker = Worker::bind(&transport, "thumbnails", MessagePack).window(Window::new(4)).await?;
     let handle = worker.handle();
     tokio::spawn(worker.work(move |context: Context, job: Thumbnail| async move {
-        // Where a failed job can be given back, let the first attempt at the owl fail.
+        // Where failed jobs can be requeued, the first attempt at the owl fails.
         if settles && job.picture == "owl.jpg" && context.attempt == 1 {
             return Err(Fault::new(Code::Application, "the owl blinked"));
         }
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     }));
 
-    // Whoever has the work.
+    // The program that has the work to do.
     let transport = polywire::connect(&url).await?;
     let pusher = Pusher::connect(&transport, "thumbnails", MessagePack).await?;
     for picture in ["cat.jpg", "owl.jpg", "fox.jpg"] {

@@ -1,5 +1,5 @@
-//! Values that both codecs carry: times, identifiers, bytes; and a type of one's own as an
-//! extension type of MessagePack.
+//! Values that both codecs carry: times, identifiers, bytes; and a custom type as an extension type
+//! of MessagePack.
 //!
 //! ```text
 //! cargo run --example types
@@ -10,10 +10,10 @@ use polywire::{CallError, Codec, Fault, Json, Memory, MessagePack, Server, servi
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-/// Keeps parcels.
+/// A depot that stores packages.
 #[service]
 trait Depot {
-    /// Takes one in, and says what it has then.
+    /// Stores a package and returns all of them.
     async fn take(&self, parcel: Parcel) -> Result<Parcel, Fault>;
 }
 
@@ -27,12 +27,13 @@ struct Parcel {
     worth: Cents,
 }
 
-/// Money: in MessagePack 8 bytes of the extension type 42, of which other languages may know;
-/// elsewhere a number.
+/// Money: in MessagePack, 8 bytes of the extension type 42, which other languages can decode;
+/// elsewhere, a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Cents(u64);
 
-/// What the codec takes for an extension: a type of this name, of a number and bytes.
+/// The shape that the codec encodes as an extension: a newtype of this name with a number and
+/// bytes.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "_ExtStruct")]
 struct Extension((i8, ByteBuf));
@@ -82,7 +83,7 @@ async fn main() -> Result<(), CallError> {
     send(MessagePack).await
 }
 
-/// There and back in a format.
+/// Sends a package through a format and back.
 async fn send<C: Codec>(codec: C) -> Result<(), CallError> {
     let transport = Memory::new();
     tokio::spawn(

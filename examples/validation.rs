@@ -1,8 +1,7 @@
-//! Arguments and results that are checked beyond their types, by the crate `garde`, while they are
-//! read and written.
+//! Arguments and results that the crate `garde` validates while they are decoded and encoded.
 //!
-//! An argument that is refused is answered as any other that is not what the method takes: with
-//! where and why; the handler never runs. A result that is refused does not leave its server.
+//! An invalid argument is answered with its path and the reason, and the handler never runs. An
+//! invalid result does not leave its server.
 //!
 //! ```text
 //! cargo run --features testing --example validation
@@ -11,7 +10,7 @@
 use polywire::{CallError, Fault, MessagePack, service, testing};
 use serde::{Deserialize, Serialize};
 
-/// Lets `garde` check whatever it can check.
+/// A validator that applies `garde` to every type that supports it.
 struct Garde;
 
 impl<T: garde::Validate<Context: Default>> polywire::Validate<T> for Garde {
@@ -38,10 +37,10 @@ struct Bill {
     cents: u32,
 }
 
-/// Sells.
+/// A shop.
 #[service]
 trait Shop {
-    /// Both what it takes and what it answers are checked.
+    /// Argument and result are both validated.
     async fn order(&self, order: Valid<Order>) -> Result<Valid<Bill>, Fault>;
 }
 
@@ -60,12 +59,12 @@ async fn main() -> Result<(), CallError> {
     let order = |item: &str, count| Order { item: item.to_owned(), count };
 
     println!("{:?}", shop.order(order("pear", 3).into()).await?);
-    // Refused where it is sent.
+    // Rejected by the client.
     println!("{}", refused(shop.order(order("pear", 0).into()).await));
-    // Refused where it arrives, from somebody who did not check.
+    // Rejected by the server, when a client did not validate.
     let unchecked = client.call::<Bill>("order", &(order("", 100),)).await;
     println!("{}", refused(unchecked));
-    // Refused before it leaves the server.
+    // Rejected before the result leaves the server.
     println!("{}", refused(shop.order(order("pear", 99).into()).await));
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Publish-subscribe: topics, filters that change while the subscriber runs, and a subscriber that
-//! only wants the latest.
+//! Publish-subscribe: topics, filters that change at run time, and a subscriber that keeps only the
+//! latest event.
 //!
 //! ```text
 //! cargo run --example weather
@@ -15,7 +15,7 @@ use polywire::{MessagePack, Overflow, Publisher, Subscriber, Window};
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "zmq+tcp://127.0.0.1:5562".to_owned());
 
-    // The publisher of a channel, and two subscribers, each as another process would be.
+    // The publisher of a channel and two subscribers, each with a connection of its own.
     let station = polywire::connect(&url).await?;
     let weather = Publisher::connect(&station, "weather", MessagePack).await?;
 
@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let reading = readings.next().await.ok_or("the transport was closed")??;
     println!("{}: {}", reading.topic(), *reading);
 
-    // The display did not look for a while: it has missed three, and has the fourth.
+    // The display was slow: three events were dropped, the fourth is there.
     while latest.dropped() < 3 {
         tokio::task::yield_now().await;
     }

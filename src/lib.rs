@@ -30,9 +30,12 @@ pub use polywire_macros::{Fault, service};
 #[doc(inline)]
 pub use polywire_zmq as zmq;
 
-/// What the code that `#[service]` writes refers to; not for use by hand.
+/// Items for the code that `#[service]` generates.
 #[cfg(feature = "macros")]
 #[doc(hidden)]
 pub mod __private {
     pub use serde;
 }
+
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}

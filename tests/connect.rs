@@ -1,4 +1,4 @@
-//! What `polywire::connect` makes of a URL, with whichever features are on.
+//! `polywire::connect` with valid and invalid URLs, under any set of features.
 
 use polywire::{ErrorKind, connect};
 

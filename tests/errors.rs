@@ -1,4 +1,4 @@
-//! Errors that methods declare, and that come back as themselves.
+//! Declared errors, which the client receives as their own type.
 
 #![cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 #![deny(missing_docs, warnings)]
@@ -13,7 +13,7 @@ use polywire::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What a bank says no with.
+/// A declared error.
 #[derive(Debug, PartialEq, Fault, thiserror::Error)]
 enum BankError {
     #[error("{missing} more are needed")]
@@ -34,7 +34,7 @@ enum BankError {
     Seen(#[fault(skip)] u32, String),
 }
 
-/// An error that is a struct.
+/// A declared error that is a struct.
 #[derive(Debug, PartialEq, Fault)]
 struct Overheated {
     degrees: f64,
@@ -49,20 +49,20 @@ impl fmt::Display for Overheated {
 
 impl std::error::Error for Overheated {}
 
-/// Fails as it is told.
+/// A bank that fails as configured.
 #[service]
 trait Bank {
-    /// Takes something out.
+    /// Withdraws an amount.
     async fn withdraw(&self, how: How) -> Result<u64, BankError>;
 
-    /// Takes something out, elsewhere.
+    /// Withdraws an amount at a branch.
     async fn forward(&self, how: How) -> Result<u64, Fault>;
 
-    /// Is too hot.
+    /// Fails with the struct error.
     async fn heat(&self) -> Result<(), Overheated>;
 }
 
-/// How to fail.
+/// The configured failure.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum How {
     Well,
@@ -114,7 +114,7 @@ async fn bank_that_speaks<D: Dialect>(
     Ok(BankClient::connect(&transport, "bank", to).await?)
 }
 
-/// What the bank declares, and gave.
+/// Returns the declared error of a call.
 fn declared<T: fmt::Debug, E: fmt::Debug>(result: Result<T, CallError<E>>) -> E {
     match result {
         Err(CallError::Declared(error)) => error,
@@ -252,7 +252,7 @@ async fn an_unknown_variant_and_unknown_details_stay_a_fault() -> Result<(), Cal
 async fn details_in_another_format_are_not_read() -> Result<(), CallError> {
     let router = Router::new(Json)
         .method("withdraw", |(): ()| async move { Err::<(), _>(BankError::Few(7).into_fault()) });
-    // MessagePack would take the digit of JSON for another number.
+    // MessagePack would decode the JSON digit as another number.
     let mixed = polywire::service_fn({
         let router = std::sync::Arc::new(router);
         move |mut request: polywire::Request| {

@@ -1,4 +1,4 @@
-//! What a recorder of the `metrics` facade is told.
+//! The metrics that a recorder of the `metrics` facade receives.
 
 #![cfg(all(feature = "metrics", feature = "msgpack"))]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
@@ -10,11 +10,11 @@ use polywire::{
     Window,
 };
 
-/// What is told while `work` runs, as lines.
+/// Returns the metrics that are recorded while `work` runs, as lines.
 fn told(work: impl AsyncFnOnce()) -> Vec<String> {
     let recorder = PrometheusBuilder::new().build_recorder();
     let prometheus = recorder.handle();
-    // The recorder is the thread's, so everything runs on this one.
+    // The recorder is local to the thread, so everything runs on this thread.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     metrics::with_local_recorder(&recorder, || runtime.block_on(work()));
     prometheus.render().lines().map(str::to_owned).collect()
@@ -70,8 +70,8 @@ fn there_are_no_more_labels_than_256_methods() {
             .layer(polywire::service_fn(async |_| Ok(polywire::Reply::default())));
         let client = Client::new(service, MessagePack);
         for n in 0..300 {
-            // It answers with nothing, which is no unit to the codec; what counts is that it
-            // answers.
+            // The reply is empty, which the codec does not decode as a unit; the test only needs a
+            // reply.
             let _ = client.call::<()>(format!("method{n}").as_str(), &()).await;
         }
     });

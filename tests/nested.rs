@@ -1,4 +1,4 @@
-//! Services within services, as the macro writes them.
+//! Nested services as the macro generates them.
 
 #![cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 #![deny(missing_docs, warnings)]
@@ -11,39 +11,39 @@ use polywire::{
 };
 use tokio::sync::mpsc;
 
-/// Keeps money.
+/// A bank.
 #[service(call, push, publish)]
 trait Bank {
-    /// What it is called.
+    /// Returns its name.
     async fn name(&self) -> Result<String, Fault>;
 
-    /// What it lends.
+    /// The loans.
     fn loans(&self) -> impl office::Loans;
 
-    /// The same, by another name.
+    /// The same service under another name.
     #[method(name = "old.loans")]
     fn old_loans(&self) -> impl office::Loans;
 }
 
 mod office {
-    //! A service of which another one knows.
+    //! A service that is nested in another module's service.
 
     use polywire::{Fault, service};
 
-    /// Lends money.
+    /// Loans.
     #[service(call, push, publish)]
     pub(crate) trait Loans {
-        /// Lends this much; how much is lent then.
+        /// Grants an amount and returns the total.
         async fn grant(&self, amount: u64) -> Result<u64, Fault>;
 
-        /// Who decides.
-        fn desk(&self) -> impl Desk;
+        /// The counter that decides.
+        fn counter(&self) -> impl Counter;
     }
 
-    /// Decides.
+    /// A clerk.
     #[service(call, push, publish)]
-    pub(crate) trait Desk {
-        /// Who sits there.
+    pub(crate) trait Counter {
+        /// Returns the name of the clerk.
         async fn clerk(&self) -> Result<String, Fault>;
     }
 }
@@ -79,14 +79,14 @@ impl office::Loans for Office {
         Ok(granted)
     }
 
-    fn desk(&self) -> impl office::Desk {
+    fn counter(&self) -> impl office::Counter {
         Chair(self.rate)
     }
 }
 
 struct Chair(u64);
 
-impl office::Desk for Chair {
+impl office::Counter for Chair {
     async fn clerk(&self) -> Result<String, Fault> {
         Ok(format!("number {}", self.0))
     }
@@ -107,7 +107,7 @@ async fn methods_of_nested_services_are_called_through_their_own_clients() -> Re
     assert_eq!(bank.name().await?, "house");
     assert_eq!(bank.loans()?.grant(5).await?, 10);
     assert_eq!(bank.old_loans()?.grant(5).await?, 15);
-    assert_eq!(bank.old_loans()?.desk()?.clerk().await?, "number 3");
+    assert_eq!(bank.old_loans()?.counter()?.clerk().await?, "number 3");
     Ok(())
 }
 
@@ -117,7 +117,13 @@ fn methods_of_nested_services_have_a_word_before_their_names() {
     let router = server.into_router();
     assert_eq!(
         router.methods(),
-        ["loans.desk.clerk", "loans.grant", "name", "old.loans.desk.clerk", "old.loans.grant"]
+        [
+            "loans.counter.clerk",
+            "loans.grant",
+            "name",
+            "old.loans.counter.clerk",
+            "old.loans.grant"
+        ]
     );
 }
 
@@ -146,7 +152,7 @@ async fn jobs_and_events_reach_nested_services() -> Result<(), CallError> {
     let pusher = BankPusher::connect(&transport, "bank", MessagePack).await?;
     pusher.old_loans()?.grant(5).await?;
     assert_eq!(told.recv().await.unwrap(), "granted 15");
-    // Topics are the same wherever they are: both loans hear of it.
+    // Topics have no prefix, so both nested services receive the event.
     let publisher = BankPublisher::connect(&transport, "bank", MessagePack).await?;
     publisher.loans()?.grant(1).await?;
     let mut heard = [told.recv().await.unwrap(), told.recv().await.unwrap()];

@@ -1,4 +1,4 @@
-//! One trait for calls, jobs and events, and what its methods can be told to be.
+//! One trait for calls, jobs and events, and the options of its methods.
 
 #![cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 #![deny(missing_docs, warnings)]
@@ -14,19 +14,19 @@ use polywire::{
 };
 use tokio::sync::mpsc;
 
-/// Keeps what happens.
+/// A log of entries.
 #[service(call, push, publish)]
 trait Diary {
-    /// Notes something.
+    /// Adds an entry.
     #[method(topic = "noted.down")]
     async fn note(&self, line: String, #[arg(default = 1)] times: u32) -> Result<u32, Fault>;
 
-    /// Notes something, sooner or later.
+    /// Adds an entry without a reply.
     #[method(oneway)]
     async fn whisper(&self, line: String);
 }
 
-/// Tells of what it is told.
+/// An implementation that sends each entry to the test.
 struct Book(mpsc::UnboundedSender<String>);
 
 impl Diary for Book {
@@ -65,7 +65,7 @@ async fn one_server_takes_calls_jobs_and_events() -> Result<(), CallError> {
     pusher.clone().whisper("pushed".into()).await?;
     let publisher = DiaryPublisher::connect(&transport, "diary", MessagePack).await?;
     publisher.note("published".into(), 4).await?;
-    // Not what the listener wants.
+    // A topic outside of the listener's filter.
     publisher.whisper("published".into()).await?;
     publisher.note("again".into(), 5).await?;
 
@@ -84,12 +84,12 @@ async fn oneway_calls_resolve_without_a_reply() -> Result<(), CallError> {
     let transport = Memory::new();
     let bound = Server::bind(&transport, "diary").await?;
     let client = DiaryClient::connect(&transport, "diary", MessagePack).await?;
-    // Nobody serves yet.
+    // No server is bound yet.
     client.whisper("early".into()).await?;
     let handle = bound.handle();
     tokio::spawn(bound.serve(server));
     assert_eq!(told.recv().await.unwrap(), "pst early");
-    // A call after it, on the same end, is answered: then everything before it is done.
+    // A later call of the same client is answered, so every earlier message was processed.
     client.note("later".into(), 1).await?;
     assert_eq!(handle.stats().answered, 1);
     assert_eq!(client.as_ref().stats().late_replies, 0);
@@ -106,7 +106,7 @@ async fn a_oneway_call_to_nobody_is_unroutable() -> Result<(), CallError> {
 
 #[tokio::test]
 async fn missing_arguments_have_their_defaults() -> Result<(), CallError> {
-    /// Has defaults of every kind.
+    /// A method with every kind of default.
     #[service]
     trait Search {
         async fn find(
@@ -151,7 +151,7 @@ async fn missing_arguments_have_their_defaults() -> Result<(), CallError> {
     Ok(())
 }
 
-/// What a layer sees of a request.
+/// The fields of a request as a layer sees them.
 type Seen = Arc<Mutex<Vec<(bool, bool, u64)>>>;
 
 fn spy() -> (Seen, impl Service + Clone) {
@@ -183,7 +183,7 @@ async fn layers_see_what_a_method_was_said_to_be() -> Result<(), CallError> {
     lamp.on().await?;
     lamp.dim().await?;
     lamp.off().await?;
-    // Whoever says how long a client's calls wait has the last word.
+    // The client's own timeout overrides the timeout of the method.
     lamp.with_timeout(Duration::from_secs(1)).dim().await?;
     let seen = std::mem::take(&mut *seen.lock().unwrap());
     assert!(matches!(seen[0], (true, false, 1..=5_000)), "{seen:?}");

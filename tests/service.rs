@@ -1,4 +1,4 @@
-//! What `#[service]` writes, called through memory.
+//! The items that `#[service]` generates, used over memory.
 
 #![cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 #![deny(missing_docs, warnings)]
@@ -14,7 +14,7 @@ use polywire::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Does sums.
+/// A calculator.
 #[service]
 trait Calculator {
     /// Adds two numbers.
@@ -23,14 +23,14 @@ trait Calculator {
     /// Divides `a` by `b`.
     async fn divide(&self, a: i64, b: i64) -> Result<i64, Fault>;
 
-    /// The middle of some points.
+    /// Returns the centre of the points.
     #[method(name = "points.middle")]
     async fn middle(&self, points: Vec<Point>) -> Result<Option<Point>, Fault>;
 
-    /// Keeps a number, with a note.
+    /// Stores a number with a note.
     async fn keep(&self, number: i64, note: Option<String>) -> Result<(), Fault>;
 
-    /// What is kept.
+    /// Returns the stored numbers.
     async fn kept(&self) -> Result<Vec<i64>, Fault>;
 }
 
@@ -75,7 +75,7 @@ impl Calculator for Abacus {
     }
 }
 
-/// Two clients of one calculator: what the macro wrote, and one without types.
+/// Returns a typed and an untyped client of one calculator.
 async fn calculator<D: Dialect>(dialect: D) -> Result<(CalculatorClient<D>, Client<D>), CallError> {
     let transport = Memory::new();
     let server = Server::bind(&transport, "calculator").await?;
@@ -84,7 +84,7 @@ async fn calculator<D: Dialect>(dialect: D) -> Result<(CalculatorClient<D>, Clie
     Ok((typed, Client::connect(&transport, "calculator", dialect).await?))
 }
 
-/// The fault that a call ended with.
+/// Returns the fault of a failed call.
 fn fault<T: std::fmt::Debug>(result: Result<T, CallError>) -> Fault {
     match result {
         Err(CallError::Fault(fault)) => fault,
@@ -273,7 +273,7 @@ async fn timeouts_are_those_of_the_client() -> Result<(), CallError> {
 
 #[tokio::test]
 async fn any_name_that_rust_takes_will_do() -> Result<(), CallError> {
-    /// Names that the macro's own code could trip over.
+    /// Names that could collide with names in the generated code.
     #[service]
     trait r#Match: Clone {
         async fn r#type(&self, r#fn: u8, self_: u8) -> Result<u8, Fault>;
@@ -335,14 +335,14 @@ async fn any_name_that_rust_takes_will_do() -> Result<(), CallError> {
 }
 
 mod public {
-    //! A service for others, of which nothing is used here.
+    //! A public service whose generated items are unused in this crate.
 
     use polywire::{Fault, service};
 
-    /// Tells the time.
+    /// A clock.
     #[service]
     pub(crate) trait Clock: std::fmt::Debug {
-        /// The time in seconds.
+        /// Returns the time in seconds.
         async fn seconds(&self) -> Result<u64, Fault>;
     }
 

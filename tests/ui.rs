@@ -1,4 +1,4 @@
-//! What `#[service]` says about traits that cannot be services.
+//! Compile errors of `#[service]` for traits that cannot be services.
 
 #![cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 

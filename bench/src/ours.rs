@@ -31,7 +31,7 @@ pub(crate) async fn serve_typed(url: &str) -> Result<()> {
 
 async fn serve(url: &str, service: impl Service) -> Result<()> {
     let (transport, zmq) = if url.starts_with("zmq") {
-        let zmq = Zmq::from_url(url)?;
+        let zmq = Zmq::connect(url).await?;
         (AnyTransport::new(zmq.clone()), Some(zmq))
     } else {
         (polywire::connect(url).await?, None)

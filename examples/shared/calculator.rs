@@ -2,7 +2,7 @@
 
 use polywire::{Code, Fault, service};
 
-/// Does sums for others.
+/// A calculator.
 #[service]
 pub(crate) trait Calculator {
     /// Adds two numbers.
@@ -11,7 +11,7 @@ pub(crate) trait Calculator {
     /// Divides one number by another.
     async fn divide(&self, a: f64, b: f64) -> Result<f64, Fault>;
 
-    /// Tells which of several servers answers.
+    /// Returns the name of the server.
     async fn name(&self) -> Result<String, Fault>;
 }
 

@@ -1,4 +1,4 @@
-//! The code that is written for a trait, and for an error.
+//! Code generation for a service trait and for an error type.
 
 mod arguments;
 mod client;
@@ -16,9 +16,9 @@ use quote::quote;
 pub(crate) use self::fault::expand as expand_fault;
 use crate::parse::ServiceTrait;
 
-/// Writes the trait, its server, and the typed ends that call it.
+/// Generates the trait, its server, and the typed endpoint handles that call it.
 ///
-/// Only names that the user should see are in the open; the rest is in the scope of a constant.
+/// Only names for the user are public; all others are in the scope of a constant.
 pub(crate) fn expand(service: &ServiceTrait) -> TokenStream {
     let definition = service::definition(service);
     let ends = ends(service);
@@ -32,7 +32,7 @@ pub(crate) fn expand(service: &ServiceTrait) -> TokenStream {
         #definition
         #(#end_definitions)*
         #server
-        // Names are as the user wrote them, and perhaps only one of the two ends is used.
+        // Names keep the case that the user wrote; a program may use only one of the handles.
         #(#cfgs)*
         #[allow(dead_code, deprecated, non_camel_case_types, non_snake_case, unused_variables)]
         const _: () = {
@@ -43,7 +43,7 @@ pub(crate) fn expand(service: &ServiceTrait) -> TokenStream {
     }
 }
 
-/// The typed ends of the patterns that the service is for: the struct of each, and what it can do.
+/// The typed handles for the patterns of the service: the struct of each and its methods.
 fn ends(service: &ServiceTrait) -> Vec<(TokenStream, TokenStream)> {
     let patterns = service.patterns;
     let mut ends = Vec::new();

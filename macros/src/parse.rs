@@ -1,4 +1,4 @@
-//! What the macros stand on as data, and all that it may not be.
+//! The annotated trait or error type as data, and the checks that reject it.
 
 mod argument;
 mod error;
@@ -35,7 +35,7 @@ pub(crate) struct ServiceTrait {
 }
 
 impl ServiceTrait {
-    /// Reads the trait that the macro stands on. The error tells everything that is wrong, not just
+    /// Parses the annotated trait. The error lists every fault of the trait, not only
     /// the first.
     pub(crate) fn parse(options: &TokenStream, item: TokenStream) -> Result<Self> {
         let patterns = Patterns::parse(options)?;
@@ -68,7 +68,7 @@ impl ServiceTrait {
         Ok(Self { attrs, vis, ident, supertraits, methods, nested, patterns })
     }
 
-    /// The conditions under which the trait exists, which hold for all that is written for it.
+    /// The `cfg` attributes of the trait, which apply to all generated items.
     pub(crate) fn cfgs(&self) -> impl Iterator<Item = &Attribute> {
         cfgs(&self.attrs)
     }
@@ -98,7 +98,7 @@ fn check_not_generic(generics: &Generics, message: &str) -> Result<()> {
     }
 }
 
-/// What a trait may hold.
+/// The items that a service trait may contain.
 enum Member {
     Method(Box<Method>),
     Nested(Nested),
@@ -121,8 +121,8 @@ impl Member {
     }
 }
 
-/// Two methods of one name are refused. Those that stand under conditions are left out, which may
-/// see to it that only one of them exists.
+/// Rejects two methods with one name. Methods under `cfg` are not compared, because at most one of
+/// them may exist.
 fn check_names<'n>(names: impl Iterator<Item = &'n LitStr>, message: &str) -> Result<()> {
     let mut taken = HashSet::new();
     all(names.map(|name| match taken.insert(name.value()) {
@@ -136,7 +136,7 @@ fn cfgs(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
     attrs.iter().filter(|attr| attr.path().is_ident("cfg"))
 }
 
-/// All values, or all errors as one.
+/// Collects all values, or all errors as one.
 fn all<T>(results: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
     let mut values = Vec::new();
     let mut errors = None::<Error>;

@@ -1,6 +1,6 @@
 use polywire::Fault;
 
-/// Says nothing.
+/// An empty error.
 #[derive(Debug, Fault)]
 struct Silent;
 

@@ -1,4 +1,4 @@
-//! Services within services that cannot be.
+//! Invalid nested services.
 
 use polywire::{Fault, service};
 

@@ -1,6 +1,6 @@
-//! How much may be somewhere.
+//! Limits on message count and bytes.
 
-/// The most messages, and the most bytes of them.
+/// A limit on the number of messages, and on their total bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub(crate) messages: usize,
@@ -8,8 +8,8 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Whether one more of so many bytes may join these. One that is alone may be of any size,
-    /// since it could not go at all otherwise.
+    /// Returns whether a message of `size` bytes fits in addition to `messages` of `bytes` in
+    /// total. A single message always fits, since it could never be sent otherwise.
     pub(crate) fn admit(self, messages: usize, bytes: usize, size: usize) -> bool {
         messages == 0 || (messages < self.messages && bytes.saturating_add(size) <= self.bytes)
     }
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_and_bytes_are_bounded_but_one_always_goes() {
+    fn messages_and_bytes_are_bounded_and_a_single_message_fits() {
         let bounds = Bounds { messages: 2, bytes: 10 };
         assert!(bounds.admit(1, 4, 6));
         assert!(!bounds.admit(1, 4, 7));

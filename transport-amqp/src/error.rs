@@ -1,52 +1,57 @@
-//! The engine's failures, in core's words.
+//! Conversion of the engine's errors, and errors of several modules.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use polywire_core::{Error, ErrorKind};
 
-/// A failure of the engine, while doing `what`.
-pub(crate) fn failed(what: &'static str, error: lapin::Error) -> Error {
-    Error::new(kind_of(&error), what).with_source(error)
+/// Converts an error of the engine. `context` names the failed operation: "cannot …".
+pub(crate) fn failed(context: &'static str, error: lapin::Error) -> Error {
+    Error::new(kind_of(&error), context).with_source(error)
 }
 
+/// Returns the error of every operation on a closed transport.
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the transport is closed").unsent()
 }
 
-/// A message was on its way when the connection went: it may have arrived.
-pub(crate) fn lost_on_the_way() -> Error {
+/// Returns the error of a message whose confirm was pending when the connection was lost. The
+/// message may have arrived.
+pub(crate) fn lost_unconfirmed() -> Error {
     Error::new(
         ErrorKind::Disconnected,
-        "the connection to the broker was lost before it confirmed the message",
+        "cannot confirm the message: the connection to the broker was lost",
     )
 }
 
-/// The broker had no queue to put a message into. It never reached anybody, so that trying again is
-/// safe.
+/// Returns the error of a message that the broker returned. No consumer got the message, so sending
+/// again is safe.
 pub(crate) fn unroutable(queue: &str) -> Error {
-    Error::new(ErrorKind::Unroutable, "no queue takes the message").with("queue", queue).unsent()
+    let error =
+        Error::new(ErrorKind::Unroutable, "cannot route the message: there is no such queue");
+    error.with("queue", queue).unsent()
 }
 
-/// What a refusal by a queue means that refuses what is too much. The broker gives no reasons, and
-/// the queue may also be out of its reach; trying again later is right either way.
-pub(crate) fn full(queue: &str, error: Error) -> Error {
+/// Converts a rejection by a queue with the policy `reject-publish` to [`ErrorKind::Overloaded`].
+/// The broker gives no reason, and the queue's node may be down instead. Retrying later is right in
+/// both cases.
+pub(crate) fn queue_full(queue: &str, error: Error) -> Error {
     if error.kind() != ErrorKind::Rejected {
         return error;
     }
-    let full = Error::new(ErrorKind::Overloaded, "the queue is full, or out of the broker's reach");
+    let full =
+        Error::new(ErrorKind::Overloaded, "cannot publish: the queue is full, or its node is down");
     full.with("queue", queue).with_source(error)
 }
 
-/// A lock is poisoned only if a panic struck while it was held; no code of ours panics there, and
-/// the data would be whole anyway.
+/// Locks a mutex, poisoned or not. No code of this crate panics while it holds a lock, and the data
+/// would be consistent anyway.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why the broker closed a channel, if that is what this failure is about, and not the end of the
-/// connection.
-pub(crate) fn end_of_channel(error: &lapin::Error) -> Option<&AMQPSoftError> {
+/// Returns the broker's reason for closing a channel; `None` for any other error.
+pub(crate) fn channel_error(error: &lapin::Error) -> Option<&AMQPSoftError> {
     let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return None };
     match error.kind() {
         AMQPErrorKind::Soft(reason) => Some(reason),
@@ -54,49 +59,49 @@ pub(crate) fn end_of_channel(error: &lapin::Error) -> Option<&AMQPSoftError> {
     }
 }
 
-/// The size of a message that the broker holds for too large, and how large it may be, if that is
-/// what this failure is about: the broker closes the channel, with all that is on its way.
+/// Returns the size of a message and the broker's limit, if the broker closed the channel because
+/// the message was too large. Messages under way on the channel are lost with it.
 pub(crate) fn too_large(error: &lapin::Error) -> Option<(usize, usize)> {
     let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return None };
     sizes_in(error.get_message().as_str())
 }
 
-/// `message size 2097152 is larger than configured max size 1048576`
-fn sizes_in(sentence: &str) -> Option<(usize, usize)> {
-    let (_, rest) = sentence.split_once("message size ")?;
+/// Parses `message size 2097152 is larger than configured max size 1048576`.
+fn sizes_in(text: &str) -> Option<(usize, usize)> {
+    let (_, rest) = text.split_once("message size ")?;
     let (size, rest) = rest.split_once(" is larger than ")?;
     let limit = rest.rsplit(' ').next()?;
     Some((size.parse().ok()?, limit.parse().ok()?))
 }
 
-/// In what a queue that is there differs from the one that was asked for.
+/// Argument of an existing queue that differs from the requested one.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Clash {
+pub(crate) struct ArgumentMismatch {
     pub(crate) argument: String,
     pub(crate) ours: String,
     pub(crate) theirs: String,
 }
 
-/// Reads it out of the broker's sentence, if that is what this failure is about.
-pub(crate) fn inequivalent(error: &lapin::Error) -> Option<Clash> {
+/// Returns the mismatch that the broker reported; `None` for any other error.
+pub(crate) fn argument_mismatch(error: &lapin::Error) -> Option<ArgumentMismatch> {
     let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return None };
-    clash_in(error.get_message().as_str())
+    mismatch_in(error.get_message().as_str())
 }
 
-/// `inequivalent arg 'x-max-priority' for queue 'q' in vhost '/': received the value '5' of type
-/// 'long' but current is none`
-fn clash_in(sentence: &str) -> Option<Clash> {
-    let (_, rest) = sentence.split_once("inequivalent arg '")?;
+/// Parses `inequivalent arg 'x-max-priority' for queue 'q' in vhost '/': received the value '5' of
+/// type 'long' but current is none`.
+fn mismatch_in(text: &str) -> Option<ArgumentMismatch> {
+    let (_, rest) = text.split_once("inequivalent arg '")?;
     let (argument, rest) = rest.split_once('\'')?;
     let (_, rest) = rest.split_once(": received ")?;
     let (ours, theirs) = rest.split_once(" but current is ")?;
     let (argument, ours, theirs) = (argument.to_owned(), value_in(ours), value_in(theirs));
-    Some(Clash { argument, ours, theirs })
+    Some(ArgumentMismatch { argument, ours, theirs })
 }
 
-/// The value without what stands around it; the broker cuts long sentences off.
-fn value_in(words: &str) -> String {
-    let value = words.strip_prefix("the value ").unwrap_or(words);
+/// Strips the words around a value. The broker truncates long texts.
+fn value_in(text: &str) -> String {
+    let value = text.strip_prefix("the value ").unwrap_or(text);
     let value = value.split_once("' of type").map_or(value, |(value, _)| value);
     value.trim_matches('\'').to_owned()
 }
@@ -122,39 +127,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clashes_are_read_out_of_the_sentence() {
-        let clash = |argument: &str, ours: &str, theirs: &str| Clash {
+    fn mismatches_are_parsed() {
+        let mismatch = |argument: &str, ours: &str, theirs: &str| ArgumentMismatch {
             argument: argument.to_owned(),
             ours: ours.to_owned(),
             theirs: theirs.to_owned(),
         };
-        for (sentence, expected) in [
+        for (text, expected) in [
             (
                 "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received the value \
                  'quorum' of type 'longstr' but current is none",
-                Some(clash("x-queue-type", "quorum", "none")),
+                Some(mismatch("x-queue-type", "quorum", "none")),
             ),
             (
                 "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/': received 'true' but current \
                  is 'false'",
-                Some(clash("durable", "true", "false")),
+                Some(mismatch("durable", "true", "false")),
             ),
             (
                 "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received none but \
                  current is the value '5' of type 'lo...",
-                Some(clash("x-max-length", "none", "5")),
+                Some(mismatch("x-max-length", "none", "5")),
             ),
             ("PRECONDITION_FAILED - unknown delivery tag 7", None),
         ] {
-            assert_eq!(clash_in(sentence), expected, "{sentence}");
+            assert_eq!(mismatch_in(text), expected, "{text}");
         }
     }
 
     #[test]
-    fn sizes_are_read_out_of_the_sentence() {
-        let sentence =
+    fn sizes_are_parsed() {
+        let text =
             "PRECONDITION_FAILED - message size 2097152 is larger than configured max size 1048576";
-        assert_eq!(sizes_in(sentence), Some((2_097_152, 1_048_576)));
+        assert_eq!(sizes_in(text), Some((2_097_152, 1_048_576)));
         assert_eq!(sizes_in("PRECONDITION_FAILED - message size big is larger than any"), None);
     }
 

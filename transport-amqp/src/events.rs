@@ -1,4 +1,4 @@
-//! What happens to the connections of a transport, for those who watch it.
+//! Connection events of a transport.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,57 +9,60 @@ use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 use polywire_core::Error;
 
-/// Something that happened to one of the two connections of a transport. The same is told to
-/// `tracing`.
+/// A change of one of the two connections of a transport. Each change is logged with `tracing` as
+/// well.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionEvent {
-    /// Which connection.
-    pub purpose: Purpose,
-    /// What happened to it.
-    pub change: Change,
+    /// The connection.
+    pub role: ConnectionRole,
+    /// The change.
+    pub change: ConnectionChange,
 }
 
-/// What a connection is for.
+/// Role of a connection. [`Display`](fmt::Display) writes `publisher` or `consumer`, as in the log
+/// and in the connection's name at the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums)]
-pub enum Purpose {
-    /// Messages go out on it.
+pub enum ConnectionRole {
+    /// The connection that publishes.
     Publishing,
-    /// Messages come in on it.
+    /// The connection that consumes.
     Consuming,
 }
 
-/// What happened to a connection.
+/// Change of a connection.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Change {
-    /// It is there, at this broker. Whoever begins to watch hears this first of each connection
-    /// that is.
+pub enum ConnectionChange {
+    /// The connection is established. A new [`ConnectionEvents`] begins with this change for each
+    /// established connection.
     Connected {
-        /// The broker's host.
+        /// Host of the broker.
         host: String,
-        /// Its port.
+        /// Port of the broker.
         port: u16,
     },
-    /// It is lost, and is being made again.
+    /// The connection is lost, and the transport reconnects.
     Lost(Error),
-    /// It is there again, at this broker; what is consumed over it is set up anew.
+    /// The connection is established again. Consumers are registered again after this.
     Restored {
-        /// The broker's host.
+        /// Host of the broker.
         host: String,
-        /// Its port.
+        /// Port of the broker.
         port: u16,
     },
-    /// The broker does not take messages for now, and says why: it runs out of memory or disk.
+    /// The broker has stopped accepting messages, for the given reason: it is out of memory or
+    /// disk.
     Blocked(String),
-    /// The broker takes messages again.
+    /// The broker accepts messages again.
     Unblocked,
-    /// The broker refuses us, and it is not tried any more: every end says so.
+    /// The broker has refused for longer than [`give_up_after`](crate::AmqpBuilder::give_up_after).
+    /// The transport reconnects no more, and all endpoint handles fail with the error.
     Refused(Error),
 }
 
-impl fmt::Display for Purpose {
+impl fmt::Display for ConnectionRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Publishing => "publisher",
@@ -68,14 +71,15 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// How the connections of a transport are, and what happens to them from now on; made by
+/// Stream of the state of both connections and of each later change, from
 /// [`Amqp::events`](crate::Amqp::events).
 ///
-/// One that is not read holds the latest 64 events. It ends with the transport.
+/// A stream that is not read keeps the latest 64 events. The stream ends with the transport.
 pub struct ConnectionEvents(pub(crate) BoxStream<'static, ConnectionEvent>);
 
 impl ConnectionEvents {
-    /// The next event; `None` when the transport is gone. Nothing is lost if it is dropped.
+    /// Waits for the next event; `None` after the transport was dropped. No event is lost if the
+    /// future is dropped.
     pub async fn next(&mut self) -> Option<ConnectionEvent> {
         self.0.next().await
     }

@@ -1,25 +1,25 @@
-//! What fuzzers feed with noise. Built for them only.
+//! Entry points for fuzzers. Compiled with `cfg(fuzzing)` only.
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::Limits;
 
-use crate::url::Target;
-use crate::wire::{Native, Wire};
+use crate::url::ParsedUrl;
+use crate::wire::native;
 
-/// Reads a URL.
+/// Parses a URL.
 pub fn url(text: &str) {
-    let _ = Target::parse(text);
+    let _ = ParsedUrl::parse(text);
 }
 
-/// Reads a delivery with such properties and headers as each kind of message.
+/// Decodes a delivery with properties and headers made of `bytes` as each kind of message.
 pub fn headers(bytes: &[u8]) {
-    let mut noise = Noise(bytes);
-    let mut properties = BasicProperties::default().with_headers(noise.table(0));
-    for _ in 0..noise.byte() % 8 {
-        let text = noise.short();
-        properties = match noise.byte() % 5 {
+    let mut input = Input(bytes);
+    let mut properties = BasicProperties::default().with_headers(input.table(0));
+    for _ in 0..input.byte() % 8 {
+        let text = input.short_string();
+        properties = match input.byte() % 5 {
             0 => properties.with_type(text),
             1 => properties.with_correlation_id(text),
             2 => properties.with_reply_to(text),
@@ -33,33 +33,33 @@ pub fn headers(bytes: &[u8]) {
         raw
     };
     let limits = Limits::default();
-    let _ = Native.decode_request(&mut delivery(), &limits);
-    let _ = Native.decode_reply(delivery(), &limits);
-    let _ = Native.decode_job(&mut delivery(), &limits);
-    let _ = Native.decode_event(&mut delivery(), &limits);
-    let _ = Native.decode_dead(&delivery());
-    let _ = Native.attempt(&delivery());
+    let _ = native::decode_request(&mut delivery(), &limits);
+    let _ = native::decode_reply(delivery(), &limits);
+    let _ = native::decode_job(&mut delivery(), &limits);
+    let _ = native::decode_event(&mut delivery(), &limits);
+    let _ = native::decode_dead_letter(&delivery());
+    let _ = native::attempt(&delivery());
 }
 
-/// Bytes that are used up.
-struct Noise<'a>(&'a [u8]);
+/// The rest of a fuzzer's input. Zeros follow the last byte.
+struct Input<'a>(&'a [u8]);
 
-impl Noise<'_> {
+impl Input<'_> {
     fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         *first
     }
 
-    fn some(&mut self) -> Vec<u8> {
+    fn bytes(&mut self) -> Vec<u8> {
         let len = usize::from(self.byte() % 64).min(self.0.len());
-        let (some, rest) = self.0.split_at(len);
+        let (bytes, rest) = self.0.split_at(len);
         self.0 = rest;
-        some.to_vec()
+        bytes.to_vec()
     }
 
-    fn short(&mut self) -> ShortString {
-        String::from_utf8_lossy(&self.some()).chars().take(60).collect::<String>().into()
+    fn short_string(&mut self) -> ShortString {
+        String::from_utf8_lossy(&self.bytes()).chars().take(60).collect::<String>().into()
     }
 
     fn table(&mut self, depth: u8) -> FieldTable {
@@ -73,7 +73,7 @@ impl Noise<'_> {
                 4 => "polywire.attempt".into(),
                 5 => "polywire.topic".into(),
                 6 => "x-delivery-count".into(),
-                _ => self.short(),
+                _ => self.short_string(),
             };
             let value = match self.byte() % 8 {
                 0 => AMQPValue::Boolean(true),
@@ -82,7 +82,7 @@ impl Noise<'_> {
                 3 => AMQPValue::LongUInt(u32::from(self.byte())),
                 4 if depth < 3 => AMQPValue::FieldTable(self.table(depth + 1)),
                 5 => AMQPValue::Void,
-                _ => AMQPValue::LongString(self.some().into()),
+                _ => AMQPValue::LongString(self.bytes().into()),
             };
             table.insert(name, value);
         }

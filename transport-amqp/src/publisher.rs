@@ -1,52 +1,57 @@
-//! The end that publishes events.
+//! The sending half of publishers.
 
 use std::sync::Arc;
 
 use polywire_core::transport::{Outbound, Sender, Sending};
 use polywire_core::{Address, Message, Result};
 
-use crate::lines::Exchange;
-use crate::transport::Inner;
-use crate::wire::{Native, Publishing, Wire};
+use crate::publishing::exchanges::Exchange;
+use crate::shared::Shared;
+use crate::wire::{OutgoingMessage, native};
 
-/// Opens the publishing end of `channel`, whose exchange is there when this returns.
-pub(crate) async fn open(transport: &Arc<Inner>, channel: &Address) -> Result<Sender> {
-    let exchange = transport.lines.exchange(Native.event_exchange(channel)?);
-    let events = Events { transport: transport.clone(), exchange };
+/// Opens a sender of events to `channel`, and declares the exchange.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if there is an exchange of another type
+/// by this name.
+pub(crate) async fn open(shared: &Arc<Shared>, channel: &Address) -> Result<Sender> {
+    let exchange = shared.publisher.exchange(native::event_exchange(channel)?);
+    let events = EventSender { shared: shared.clone(), exchange };
     events.declare().await?;
     Ok(Sender::new(events))
 }
 
-struct Events {
-    transport: Arc<Inner>,
+struct EventSender {
+    shared: Arc<Shared>,
     exchange: Arc<Exchange>,
 }
 
-impl Outbound for Events {
+impl Outbound for EventSender {
     fn send(&self, message: Message) -> Sending<'_> {
-        let event = self.transport.check(&message);
-        let persistent = self.transport.config.persistent;
+        let event = self.shared.check_message(&message);
+        let persistent = self.shared.config.persistent;
         let event =
-            event.and_then(|()| Native.encode_event(&self.exchange.name, message, persistent));
+            event.and_then(|()| native::encode_event(&self.exchange.name, message, persistent));
         match event {
-            Ok(event) if self.exchange.is_doubtful() => {
+            Ok(event) if self.exchange.may_be_missing() => {
                 Sending::later(self.declare_and_publish(event))
             }
-            // Published here and now, so that events are in the order in which they were published.
-            Ok(event) => self.transport.lines.publish(event, None),
+            // Published before the future is polled, so that events keep the order of the calls.
+            Ok(event) => self.shared.publisher.publish(event),
             Err(error) => Sending::ready(Err(error)),
         }
     }
 }
 
-impl Events {
-    async fn declare_and_publish(&self, event: Publishing) -> Result<()> {
-        self.transport.in_connect_time(self.declare()).await?;
-        self.transport.lines.publish(event, None).await
+impl EventSender {
+    async fn declare_and_publish(&self, event: OutgoingMessage) -> Result<()> {
+        self.shared.within_connect_timeout(self.declare()).await?;
+        self.shared.publisher.publish(event).await
     }
 
-    /// Over the connection that the broker does not block.
+    /// Declares the exchange over the consuming connection, which the broker never blocks.
     async fn declare(&self) -> Result<()> {
-        self.exchange.declare(&self.transport.consuming).await
+        self.exchange.declare(&self.shared.consuming_connection).await
     }
 }

@@ -1,4 +1,4 @@
-//! The end that takes jobs.
+//! The puller of a job queue.
 
 use std::sync::Arc;
 
@@ -7,56 +7,53 @@ use lapin::message::Delivery as Raw;
 use polywire_core::transport::Receiver;
 use polywire_core::{Address, Limits, Message, Result, Window};
 
-use crate::QueueKind;
-use crate::consumer::{self, GivingBack, Source};
-use crate::topology::Queue;
-use crate::transport::Inner;
-use crate::wire::{Native, Wire};
+use crate::consuming::consumer;
+use crate::consuming::requeue_mode::RequeueMode;
+use crate::consuming::source::ConsumerSource;
+use crate::shared::Shared;
+use crate::topology::queue::QueueSpec;
+use crate::wire::native;
 
-/// Opens a pulling end of `queue`; it is ready when this returns.
+/// Opens a puller of `queue`. Its consumer is registered when this returns.
+///
+/// # Errors
+///
+/// Those of declaring and consuming the queue. Dropping the future stops the consumer.
 pub(crate) async fn open(
-    transport: &Arc<Inner>,
+    shared: &Arc<Shared>,
     queue: &Address,
     window: Window,
 ) -> Result<Receiver> {
-    let queue = transport.config.queues.kept(Native.job_queue(queue)?);
-    consumer::open(transport, Arc::new(Jobs { giving_back: giving_back(&queue), queue }), window)
-        .await
+    let queue = shared.config.queues.queue(native::job_queue(queue)?);
+    let requeue_mode = RequeueMode::counting(queue.options.queue_kind());
+    consumer::open(shared, Arc::new(JobSource { requeue_mode, queue }), window).await
 }
 
-/// How something is given back so that the attempts at it are counted.
-pub(crate) fn giving_back(queue: &Queue) -> GivingBack {
-    match queue.options.queue_kind() {
-        QueueKind::Classic => GivingBack::Counted,
-        QueueKind::Quorum => GivingBack::BrokerCounts,
-    }
+/// A job queue.
+struct JobSource {
+    queue: QueueSpec,
+    requeue_mode: RequeueMode,
 }
 
-/// Where it takes from.
-struct Jobs {
-    queue: Queue,
-    giving_back: GivingBack,
-}
+impl ConsumerSource for JobSource {
+    // Deleting a job queue is a deliberate act of an operator.
+    const REPORTS_LOSS: bool = false;
 
-impl Source for Jobs {
-    // Whoever deletes a queue of jobs means it.
-    const TELLS_OF_LOSS: bool = false;
-
-    fn queue(&self) -> &Queue {
+    fn queue(&self) -> &QueueSpec {
         &self.queue
     }
 
-    async fn feed(&self, _: &Channel, _: bool) -> Result<()> {
+    async fn bind(&self, _: &Channel, _: bool) -> Result<()> {
         Ok(())
     }
 
-    fn read(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
-        Native.decode_job(raw, limits)
+    fn decode(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
+        native::decode_job(raw, limits)
     }
 
-    fn giving_back(&self) -> GivingBack {
-        self.giving_back
+    fn requeue_mode(&self) -> RequeueMode {
+        self.requeue_mode
     }
 
-    async fn leave(&self, _: &Inner) {}
+    async fn close(&self, _: &Shared) {}
 }

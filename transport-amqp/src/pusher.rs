@@ -1,4 +1,4 @@
-//! The end that pushes jobs.
+//! The sending half of pushers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,49 +6,49 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use polywire_core::transport::{Outbound, Sender, Sending};
 use polywire_core::{Address, ErrorKind, Message, Result};
 
-use crate::error::full;
-use crate::topology::Queue;
-use crate::transport::Inner;
+use crate::error::queue_full;
+use crate::shared::Shared;
+use crate::topology::queue::QueueSpec;
 use crate::unique::unique;
-use crate::wire::{Native, Publishing, Wire};
+use crate::wire::{OutgoingMessage, native};
 
-/// Opens the pushing end of `queue`, which is there when this returns.
-pub(crate) async fn open(transport: &Arc<Inner>, queue: &Address) -> Result<Sender> {
-    let queue = transport.config.queues.kept(Native.job_queue(queue)?);
-    declare(transport, &queue).await?;
-    let (prefix, last) = (unique(), AtomicU64::new(0));
-    Ok(Sender::new(Jobs { transport: transport.clone(), queue, prefix, last }))
+/// Opens a sender of jobs to `queue`, and declares the queue.
+pub(crate) async fn open(shared: &Arc<Shared>, queue: &Address) -> Result<Sender> {
+    let queue = shared.config.queues.queue(native::job_queue(queue)?);
+    declare(shared, &queue).await?;
+    let (id_prefix, last) = (unique(), AtomicU64::new(0));
+    Ok(Sender::new(JobSender { shared: shared.clone(), queue, id_prefix, last }))
 }
 
-struct Jobs {
-    transport: Arc<Inner>,
-    queue: Queue,
-    /// What the ids of its jobs begin with.
-    prefix: u128,
+struct JobSender {
+    shared: Arc<Shared>,
+    queue: QueueSpec,
+    /// First half of the ids of its jobs. The second half is a counter.
+    id_prefix: u128,
     last: AtomicU64,
 }
 
-impl Outbound for Jobs {
+impl Outbound for JobSender {
     fn send(&self, message: Message) -> Sending<'_> {
-        let Inner { config, lines, .. } = &*self.transport;
-        let id = format!("{:032x}-{}", self.prefix, self.last.fetch_add(1, Ordering::Relaxed));
-        let job = self.transport.check(&message);
-        let job =
-            job.and_then(|()| Native.encode_job(&self.queue.name, &id, message, config.persistent));
+        let Shared { config, publisher, .. } = &*self.shared;
+        let id = format!("{:032x}-{}", self.id_prefix, self.last.fetch_add(1, Ordering::Relaxed));
+        let job = self
+            .shared
+            .check_message(&message)
+            .and_then(|()| native::encode_job(&self.queue.name, &id, message, config.persistent));
         let job = match job {
             Ok(job) => job,
             Err(error) => return Sending::ready(Err(error)),
         };
-        // Published here and now, so that jobs are in the queue in the order in which they were
-        // pushed.
-        let sending = lines.publish(job.clone(), None);
+        // Published before the future is polled, so that jobs keep the order of the calls.
+        let sending = publisher.publish(job.clone());
         Sending::later(async move {
             match sending.await {
                 Err(error) if error.kind() == ErrorKind::Unroutable => {
-                    publish_again(&self.transport, &self.queue, job).await
+                    declare_and_publish(&self.shared, &self.queue, job).await
                 }
-                Err(error) if self.queue.options.rejects() => {
-                    Err(full(self.queue.name.as_str(), error))
+                Err(error) if self.queue.options.rejects_overflow() => {
+                    Err(queue_full(self.queue.name.as_str(), error))
                 }
                 outcome => outcome,
             }
@@ -56,14 +56,18 @@ impl Outbound for Jobs {
     }
 }
 
-/// Makes the queue again, which somebody has deleted, and publishes into it.
-async fn publish_again(transport: &Inner, queue: &Queue, job: Publishing) -> Result<()> {
-    tracing::debug!(queue = %queue.name, "the queue is gone; making it again");
-    transport.in_connect_time(declare(transport, queue)).await?;
-    transport.lines.publish(job, None).await
+/// Declares a deleted queue again, and publishes the job to it.
+async fn declare_and_publish(
+    shared: &Shared,
+    queue: &QueueSpec,
+    job: OutgoingMessage,
+) -> Result<()> {
+    tracing::debug!(queue = %queue.name, "the queue was deleted; declaring it again");
+    shared.within_connect_timeout(declare(shared, queue)).await?;
+    shared.publisher.publish(job).await
 }
 
-/// Makes the queue, over the connection that the broker does not block.
-async fn declare(transport: &Inner, queue: &Queue) -> Result<()> {
-    queue.declare(&transport.consuming.channel().await?).await
+/// Declares the queue over the consuming connection, which the broker never blocks.
+async fn declare(shared: &Shared, queue: &QueueSpec) -> Result<()> {
+    queue.declare(&shared.consuming_connection.channel().await?).await
 }

@@ -1,4 +1,4 @@
-//! The serving end.
+//! The responder of a service.
 
 use std::sync::Arc;
 
@@ -7,79 +7,87 @@ use lapin::message::Delivery as Raw;
 use polywire_core::transport::{Outbound, Receiver, Sender, Sending};
 use polywire_core::{Address, Code, Fault, Limits, Message, Result, Window};
 
-use crate::consumer::{self, GivingBack, Source};
-use crate::control;
-use crate::topology::Queue;
-use crate::transport::Inner;
-use crate::wire::{Garbled, Native, Wire};
+use crate::consuming::cancellation::listener::listen;
+use crate::consuming::consumer;
+use crate::consuming::requeue_mode::RequeueMode;
+use crate::consuming::source::ConsumerSource;
+use crate::shared::Shared;
+use crate::topology::queue::QueueSpec;
+use crate::wire::{DecodeFailure, native};
 
-/// Opens a serving end of `service`; it is ready when this returns.
+/// Opens a responder of `service`. Its consumer is registered when this returns.
+///
+/// # Errors
+///
+/// Those of declaring and consuming the queue of the service. Dropping the future stops the
+/// consumer.
 pub(crate) async fn open(
-    transport: &Arc<Inner>,
+    shared: &Arc<Shared>,
     service: &Address,
     window: Window,
 ) -> Result<(Sender, Receiver)> {
-    let queue = transport.config.queues.kept(Native.request_queue(service)?);
-    // First, so that whoever is served can also be heard.
-    let abandoned = control::listen(transport, service).await?;
-    let source = Arc::new(Requests { queue });
-    let receiver = consumer::open_with(transport, source, window, Some(abandoned)).await?;
-    Ok((Sender::new(Replies { transport: transport.clone() }), receiver))
+    let queue = shared.config.queues.queue(native::request_queue(service)?);
+    // Before the first request, so that each request can be cancelled.
+    let abandoned = listen(&shared.consuming_connection, &shared.tasks, service).await?;
+    let source = Arc::new(RequestSource { queue });
+    let receiver =
+        consumer::open_with_cancellations(shared, source, window, Some(abandoned)).await?;
+    Ok((Sender::new(ReplySender { shared: shared.clone() }), receiver))
 }
 
-/// The sending half.
-struct Replies {
-    transport: Arc<Inner>,
+/// Sends replies to the reply addresses of their requests.
+struct ReplySender {
+    shared: Arc<Shared>,
 }
 
-impl Outbound for Replies {
+impl Outbound for ReplySender {
     fn send(&self, message: Message) -> Sending<'_> {
-        let Inner { config, lines, .. } = &*self.transport;
-        let publishing = self.transport.check(&message);
-        match publishing.and_then(|()| Native.encode_reply(message, config.persistent)) {
-            Ok(publishing) => lines.publish(publishing, None),
+        let Shared { config, publisher, .. } = &*self.shared;
+        let reply = self.shared.check_message(&message);
+        match reply.and_then(|()| native::encode_reply(message, config.persistent)) {
+            Ok(reply) => publisher.publish(reply),
             Err(error) => Sending::ready(Err(error)),
         }
     }
 }
 
-/// Where the receiving half takes from.
-struct Requests {
-    queue: Queue,
+/// The queue of a service.
+struct RequestSource {
+    queue: QueueSpec,
 }
 
-impl Source for Requests {
-    // Its callers have deadlines.
-    const TELLS_OF_LOSS: bool = false;
+impl ConsumerSource for RequestSource {
+    // Clients notice by their deadlines.
+    const REPORTS_LOSS: bool = false;
 
-    fn queue(&self) -> &Queue {
+    fn queue(&self) -> &QueueSpec {
         &self.queue
     }
 
-    async fn feed(&self, _: &Channel, _: bool) -> Result<()> {
+    async fn bind(&self, _: &Channel, _: bool) -> Result<()> {
         Ok(())
     }
 
-    fn read(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
-        Native.decode_request(raw, limits).or_else(|garbled| answerable(*garbled))
+    fn decode(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
+        native::decode_request(raw, limits).or_else(|failure| request_to_reject(*failure))
     }
 
-    fn giving_back(&self) -> GivingBack {
-        // To the front of the queue: its caller waits.
-        GivingBack::BrokerOrDeclined
+    fn requeue_mode(&self) -> RequeueMode {
+        // The broker requeues to the front of the queue, since a client waits.
+        RequeueMode::BrokerOrDeclined
     }
 
-    async fn leave(&self, _: &Inner) {}
+    async fn close(&self, _: &Shared) {}
 }
 
-/// What a server gets of a request that cannot be read: one to be answered with a fault, if it can
-/// be answered.
-fn answerable(garbled: Garbled) -> Result<Message> {
-    let Garbled { mut message, error, .. } = garbled;
+/// Returns the request that cannot be decoded with a fault, with which the server replies. Without
+/// a reply address, returns the error.
+fn request_to_reject(failure: DecodeFailure) -> Result<Message> {
+    let DecodeFailure { mut message, error, .. } = failure;
     if message.reply_to.is_none() {
         return Err(error);
     }
-    let fault = Fault::new(Code::InvalidArguments, format!("the request cannot be read: {error}"));
+    let fault = Fault::new(Code::InvalidArguments, format!("cannot decode the request: {error}"));
     message.fault = Some(Box::new(fault));
     Ok(message)
 }

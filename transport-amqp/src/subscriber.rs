@@ -1,4 +1,4 @@
-//! The end that takes events.
+//! The subscriber of a channel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,100 +13,117 @@ use polywire_core::{Address, Error, ErrorKind, Filter, Group, Limits, Message, R
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::QueueKind;
-use crate::backoff::{PAUSE_MIN, pause};
-use crate::consumer::{self, GivingBack, Source};
+use crate::connection::backoff::{PAUSE_MIN, pause};
+use crate::consuming::consumer;
+use crate::consuming::requeue_mode::RequeueMode;
+use crate::consuming::source::ConsumerSource;
 use crate::error::failed;
-use crate::puller::giving_back;
-use crate::topology::{Queue, declare_exchange};
-use crate::transport::Inner;
+use crate::shared::Shared;
+use crate::topology::exchange::declare_exchange;
+use crate::topology::kind::QueueKind;
+use crate::topology::queue::QueueSpec;
 use crate::unique::unique;
-use crate::wire::{Native, Wire};
+use crate::wire::native;
 
-/// Opens a subscribing end of `channel`; whatever is published after this has returned comes.
+/// Opens a subscriber of `channel`. Each event that is published after this returns is received.
+///
+/// # Errors
+///
+/// Those of declaring, binding and consuming the queue. Dropping the future stops the consumer and
+/// deletes the queue, unless it is the queue of a group.
 pub(crate) async fn open(
-    transport: &Arc<Inner>,
+    shared: &Arc<Shared>,
     channel: &Address,
     subscription: Subscription,
 ) -> Result<(Receiver, Filters)> {
     let Subscription { filters, group, window, .. } = subscription;
     let queue = match &group {
-        Some(group) => group_queue(transport, channel, group)?,
-        None => own_queue(channel)?,
+        Some(group) => group_queue(shared, channel, group)?,
+        None => private_queue(channel)?,
     };
-    let giving_back = if group.is_some() { giving_back(&queue) } else { GivingBack::Broker };
-    let (exchange, filters) = (Native.event_exchange(channel)?, Mutex::new(filters));
-    if group.is_none() {
-        // Taken out again by `leave`, also if opening fails or is given up.
-        transport.add_private(&queue);
+    let requeue_mode = match &group {
+        Some(_) => RequeueMode::counting(queue.options.queue_kind()),
+        None => RequeueMode::Broker,
+    };
+    let (exchange, filters) = (native::event_exchange(channel)?, Mutex::new(filters));
+    let is_private = group.is_none();
+    if is_private {
+        // Deleted by `close` of the source, also if opening fails or is dropped.
+        shared.add_private_queue(&queue);
     }
-    let (is_own, is_left) = (group.is_none(), AtomicBool::new(false));
-    let events = Arc::new(Events { queue, exchange, filters, is_own, giving_back, is_left });
-    let receiver = consumer::open(transport, events.clone(), window).await?;
-    Ok((receiver, Filters::new(Wanted { transport: transport.clone(), events })))
+    let is_closed = AtomicBool::new(false);
+    let source =
+        Arc::new(EventSource { queue, exchange, filters, is_private, requeue_mode, is_closed });
+    let receiver = consumer::open(shared, source.clone(), window).await?;
+    Ok((receiver, Filters::new(Bindings { shared: shared.clone(), source })))
 }
 
-fn group_queue(transport: &Inner, channel: &Address, group: &Group) -> Result<Queue> {
-    let (name, queues) = (Native.group_queue(channel, group.name())?, &transport.config.queues);
-    Ok(if group.is_durable() { queues.kept(name) } else { queues.expiring(name, EXPIRES) })
+fn group_queue(shared: &Shared, channel: &Address, group: &Group) -> Result<QueueSpec> {
+    let name = native::group_queue(channel, group.name())?;
+    let queues = &shared.config.queues;
+    Ok(if group.is_durable() { queues.queue(name) } else { queues.expiring_queue(name, EXPIRES) })
 }
 
-fn own_queue(channel: &Address) -> Result<Queue> {
-    Ok(Queue::expiring(Native.own_queue(channel, unique())?, QueueKind::Classic, EXPIRES))
+fn private_queue(channel: &Address) -> Result<QueueSpec> {
+    Ok(QueueSpec::expiring(
+        native::subscriber_queue(channel, unique())?,
+        QueueKind::Classic,
+        EXPIRES,
+    ))
 }
 
-/// How long a queue waits for subscribers that are away, unless it stays.
+/// Expiry of a queue without its subscribers, unless the group is durable.
 const EXPIRES: Duration = Duration::from_secs(60);
 
-/// Where it takes from.
-struct Events {
-    queue: Queue,
+/// The queue of a subscriber or of its group, bound to the exchange of a channel.
+struct EventSource {
+    queue: QueueSpec,
     exchange: ShortString,
-    /// Held while the broker is told, so that what it is told is what stands here: also if a
-    /// filter goes while all are bound to a new channel.
+    /// Locked across requests to the broker, so that the list and the broker's bindings agree,
+    /// also if a filter is removed while all filters are bound to a new queue.
     filters: Mutex<Vec<Filter>>,
-    is_own: bool,
-    giving_back: GivingBack,
-    is_left: AtomicBool,
+    is_private: bool,
+    requeue_mode: RequeueMode,
+    is_closed: AtomicBool,
 }
 
-impl Source for Events {
-    const TELLS_OF_LOSS: bool = true;
+impl ConsumerSource for EventSource {
+    const REPORTS_LOSS: bool = true;
 
-    fn queue(&self) -> &Queue {
+    fn queue(&self) -> &QueueSpec {
         &self.queue
     }
 
-    async fn feed(&self, channel: &Channel, is_new: bool) -> Result<()> {
+    async fn bind(&self, channel: &Channel, is_new: bool) -> Result<()> {
         declare_exchange(channel, &self.exchange).await?;
-        // What a group wants stands at the broker: other members may have changed it since.
-        if !self.is_own && !is_new {
+        // The bindings of a group are kept at the broker: other members may have changed them.
+        if !self.is_private && !is_new {
             return Ok(());
         }
         for filter in &*self.filters.lock().await {
-            self.bind(channel, filter).await?;
+            self.add_binding(channel, filter).await?;
         }
         Ok(())
     }
 
-    fn read(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
-        Native.decode_event(raw, limits)
+    fn decode(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
+        native::decode_event(raw, limits)
     }
 
-    fn giving_back(&self) -> GivingBack {
-        self.giving_back
+    fn requeue_mode(&self) -> RequeueMode {
+        self.requeue_mode
     }
 
-    async fn leave(&self, transport: &Inner) {
-        self.is_left.store(true, Ordering::Release);
-        if self.is_own {
-            transport.delete_private(&self.queue).await;
+    async fn close(&self, shared: &Shared) {
+        self.is_closed.store(true, Ordering::Release);
+        if self.is_private {
+            shared.delete_private_queue(&self.queue).await;
         }
     }
 }
 
-impl Events {
-    async fn bind(&self, channel: &Channel, filter: &Filter) -> Result<()> {
+impl EventSource {
+    async fn add_binding(&self, channel: &Channel, filter: &Filter) -> Result<()> {
         let (queue, exchange, key) =
             (self.queue.name.clone(), self.exchange.clone(), binding_key(filter));
         let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
@@ -114,60 +131,69 @@ impl Events {
         bound.map_err(|error| failed("cannot add the filter", error).with("filter", filter))
     }
 
-    async fn unbind(&self, channel: &Channel, filter: &Filter) -> Result<()> {
+    async fn remove_binding(&self, channel: &Channel, filter: &Filter) -> Result<()> {
         let (queue, exchange, key) =
             (self.queue.name.clone(), self.exchange.clone(), binding_key(filter));
         let unbound = channel.queue_unbind(queue, exchange, key, FieldTable::default()).await;
-        unbound.map_err(|error| failed("cannot drop the filter", error).with("filter", filter))
+        unbound.map_err(|error| failed("cannot remove the filter", error).with("filter", filter))
     }
 }
 
-/// A filter means the same to us and to a topic exchange.
+/// Returns the binding key of a filter: a topic exchange gives `*` and `#` the same meaning.
 fn binding_key(filter: &Filter) -> ShortString {
-    // No filter is as long as a short string may be.
+    // Filters are shorter than the 255 bytes of a short string.
     filter.as_str().into()
 }
 
-/// The filters of an open subscription.
-struct Wanted {
-    transport: Arc<Inner>,
-    events: Arc<Events>,
+/// Filters of an open subscriber, as bindings at the broker.
+struct Bindings {
+    shared: Arc<Shared>,
+    source: Arc<EventSource>,
 }
 
+/// A change to the filters of a subscriber.
 #[derive(Clone, Copy)]
-enum Change {
+enum FilterChange {
     Add,
     Remove,
 }
 
 #[async_trait]
-impl FilterControl for Wanted {
+impl FilterControl for Bindings {
     async fn add(&self, filter: Filter) -> Result<()> {
-        self.change(Change::Add, filter).await
+        self.change(FilterChange::Add, filter).await
     }
 
     async fn remove(&self, filter: Filter) -> Result<()> {
-        self.change(Change::Remove, filter).await
+        self.change(FilterChange::Remove, filter).await
     }
 }
 
-impl Wanted {
-    async fn change(&self, change: Change, filter: Filter) -> Result<()> {
-        let limit = self.transport.config.connect_timeout;
-        timeout(limit, self.until_told(change, &filter)).await.unwrap_or_else(|_| {
-            let error = Error::new(ErrorKind::Disconnected, "the broker could not be told in time");
+impl Bindings {
+    async fn change(&self, change: FilterChange, filter: Filter) -> Result<()> {
+        let limit = self.shared.config.connect_timeout;
+        timeout(limit, self.apply_with_retries(change, &filter)).await.unwrap_or_else(|_| {
+            let error = Error::new(
+                ErrorKind::Disconnected,
+                "cannot change the filters: the broker did not answer within the connect timeout",
+            );
             Err(error.with("filter", &filter))
         })
     }
 
-    /// Tries again while the connection is lost, or the queue is not there again yet.
-    async fn until_told(&self, change: Change, filter: &Filter) -> Result<()> {
+    /// Applies a change, and retries while the connection is lost or the queue is missing.
+    async fn apply_with_retries(&self, change: FilterChange, filter: &Filter) -> Result<()> {
         loop {
-            self.transport.check_open()?;
-            if self.events.is_left.load(Ordering::Acquire) {
-                return Err(Error::new(ErrorKind::Closed, "the subscriber is closed").unsent());
+            self.shared.tasks.check_open()?;
+            if self.source.is_closed.load(Ordering::Acquire) {
+                let error = Error::new(
+                    ErrorKind::Closed,
+                    "cannot change the filters: the subscriber is closed",
+                );
+                return Err(error.unsent());
             }
-            match self.transport.consuming.unless_lost(self.tell(change, filter)).await {
+            let connection = &self.shared.consuming_connection;
+            match connection.unless_lost(self.apply(change, filter)).await {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Config) =>
                 {
@@ -179,22 +205,22 @@ impl Wanted {
         }
     }
 
-    async fn tell(&self, change: Change, filter: &Filter) -> Result<()> {
-        let mut filters = self.events.filters.lock().await;
-        let session = &self.transport.consuming;
+    async fn apply(&self, change: FilterChange, filter: &Filter) -> Result<()> {
+        let mut filters = self.source.filters.lock().await;
+        let connection = &self.shared.consuming_connection;
         match change {
-            Change::Add => {
-                self.events.bind(&session.channel().await?, filter).await?;
+            FilterChange::Add => {
+                self.source.add_binding(&connection.channel().await?, filter).await?;
                 if !filters.contains(filter) {
                     filters.push(filter.clone());
                 }
                 Ok(())
             }
-            Change::Remove => {
-                // First here: if the broker cannot be told now, it is not bound to the next channel
-                // either.
+            FilterChange::Remove => {
+                // Removed from the list first: if the broker cannot be reached now, the filter is
+                // not bound to the next queue either.
                 filters.retain(|other| other != filter);
-                self.events.unbind(&session.channel().await?, filter).await
+                self.source.remove_binding(&connection.channel().await?, filter).await
             }
         }
     }

@@ -1,10 +1,10 @@
-//! Numbers that nobody else has.
+//! Unique numbers.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::SystemTime;
 
-/// A number that no other process has, nor this one a second time: a random one of the standard
-/// library's hasher.
+/// Returns a random number of 128 bits, from the seed of the standard library's hasher. No other
+/// process returns the same number, and this process returns it once.
 pub(crate) fn unique() -> u128 {
     let half = |salt: u8| {
         u128::from(RandomState::new().hash_one((salt, std::process::id(), SystemTime::now())))

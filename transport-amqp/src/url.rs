@@ -1,4 +1,4 @@
-//! What an `amqp://` URL says.
+//! Parsing of `amqp://` URLs.
 
 use std::path::PathBuf;
 
@@ -7,72 +7,78 @@ use percent_encoding::percent_decode_str;
 use polywire_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
 
-use crate::{QueueKind, ReplyMode};
+use crate::consuming::reply_mode::ReplyMode;
+use crate::topology::kind::QueueKind;
 
-/// A URL that was understood: what the engine wants to know, and what is for us.
+/// A parsed URL: the engine's part, and the parameters of this crate.
 #[derive(Clone)]
-pub(crate) struct Target {
-    /// With the first of the brokers.
+pub(crate) struct ParsedUrl {
+    /// The engine's URI, with the first broker.
     pub(crate) uri: AMQPUri,
-    /// Whether the user is named, and not only the usual one.
+    /// Set if the URL names a user; unset for the default user.
     pub(crate) names_user: bool,
-    /// The other brokers of the cluster.
-    others: Vec<Broker>,
+    /// The brokers after the first.
+    others: Vec<BrokerAddress>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) queue_kind: Option<QueueKind>,
     pub(crate) reply_mode: Option<ReplyMode>,
-    pub(crate) held: Limit,
-    pub(crate) unconfirmed: Limit,
+    pub(crate) publish_buffer: BoundsOverride,
+    pub(crate) unconfirmed_max: BoundsOverride,
     pub(crate) certificate_file: Option<PathBuf>,
     pub(crate) key_file: Option<PathBuf>,
 }
 
-/// How much the URL allows of something, as far as it says so.
+/// Parts of a [`Bounds`](crate::bounds::Bounds) that the URL overrides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Limit {
+pub(crate) struct BoundsOverride {
     pub(crate) messages: Option<usize>,
     pub(crate) bytes: Option<usize>,
 }
 
-/// Where a broker listens.
+/// Host and port of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Broker {
+pub(crate) struct BrokerAddress {
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
-impl Target {
-    /// Reads a URL. No error repeats it, since there may be a password in it.
+impl ParsedUrl {
+    /// Parses a URL.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for a malformed URL or an unknown parameter. No error contains the
+    /// URL, which may hold a password.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let (text, others) = split_brokers(text);
-        let url =
-            Url::parse(&text).map_err(|error| refused("it cannot be read").with_source(error))?;
+        let url = Url::parse(&text).map_err(|error| invalid("malformed").with_source(error))?;
         if url.cannot_be_a_base() {
-            return Err(refused("it has no // after its scheme"));
+            return Err(invalid("no // after the scheme"));
         }
         let scheme = scheme(&url)?;
-        let usual_port = scheme.default_port();
-        let port = url.port().unwrap_or(usual_port);
+        let default_port = scheme.default_port();
+        let port = url.port().unwrap_or(default_port);
         let authority = AMQPAuthority { userinfo: user(&url)?, host: host(&url)?, port };
         let uri =
             AMQPUri { scheme, authority, vhost: vhost(&url)?, query: AMQPQueryString::default() };
-        let others = others.iter().map(|other| broker(other, usual_port)).collect::<Result<_>>()?;
-        let mut target = Self {
+        let others =
+            others.iter().map(|other| broker(other, default_port)).collect::<Result<_>>()?;
+        let mut parsed = Self {
             uri,
             names_user: !url.username().is_empty(),
             others,
             ca_file: None,
             queue_kind: None,
             reply_mode: None,
-            held: Limit::default(),
-            unconfirmed: Limit::default(),
+            publish_buffer: BoundsOverride::default(),
+            unconfirmed_max: BoundsOverride::default(),
             certificate_file: None,
             key_file: None,
         };
         for (name, value) in url.query_pairs() {
-            target.set(&name, &value)?;
+            parsed.set(&name, &value)?;
         }
-        Ok(target)
+        Ok(parsed)
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
@@ -87,9 +93,9 @@ impl Target {
         self.uri.authority.port
     }
 
-    /// All brokers, in the order in which they are named.
-    pub(crate) fn brokers(&self) -> Vec<Broker> {
-        let first = Broker { host: self.host().to_owned(), port: self.port() };
+    /// Returns all brokers in the order of the URL.
+    pub(crate) fn brokers(&self) -> Vec<BrokerAddress> {
+        let first = BrokerAddress { host: self.host().to_owned(), port: self.port() };
         std::iter::once(first).chain(self.others.iter().cloned()).collect()
     }
 
@@ -108,17 +114,17 @@ impl Target {
             "keyfile" => self.key_file = Some(PathBuf::from(value)),
             "queue_kind" => self.queue_kind = Some(value.parse().map_err(|_| bad(name, value))?),
             "reply_mode" => self.reply_mode = Some(value.parse().map_err(|_| bad(name, value))?),
-            "held_messages" => self.held.messages = Some(number(name, value)?),
-            "held_bytes" => self.held.bytes = Some(number(name, value)?),
-            "unconfirmed_messages" => self.unconfirmed.messages = Some(number(name, value)?),
-            "unconfirmed_bytes" => self.unconfirmed.bytes = Some(number(name, value)?),
-            _ => return Err(refused("it has an option that is not known").with("option", name)),
+            "held_messages" => self.publish_buffer.messages = Some(number(name, value)?),
+            "held_bytes" => self.publish_buffer.bytes = Some(number(name, value)?),
+            "unconfirmed_messages" => self.unconfirmed_max.messages = Some(number(name, value)?),
+            "unconfirmed_bytes" => self.unconfirmed_max.bytes = Some(number(name, value)?),
+            _ => return Err(invalid("unknown parameter").with("option", name)),
         }
         Ok(())
     }
 }
 
-/// The URL with its first broker alone, and the other ones: a list of them is more than URLs know.
+/// Splits off all brokers but the first, since the URL syntax has no list of hosts.
 fn split_brokers(text: &str) -> (String, Vec<&str>) {
     let start = text.find("://").map_or(text.len(), |at| at + 3);
     let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
@@ -128,33 +134,32 @@ fn split_brokers(text: &str) -> (String, Vec<&str>) {
     (format!("{}{first}{}", &text[..start], &text[end..]), brokers.collect())
 }
 
-fn broker(text: &str, usual_port: u16) -> Result<Broker> {
-    let unreadable =
-        || refused("one of its hosts cannot be read").with("host", text.escape_debug());
+fn broker(text: &str, default_port: u16) -> Result<BrokerAddress> {
+    let malformed = || invalid("malformed host").with("host", text.escape_debug());
     let url =
-        Url::parse(&format!("amqp://{text}")).map_err(|error| unreadable().with_source(error))?;
+        Url::parse(&format!("amqp://{text}")).map_err(|error| malformed().with_source(error))?;
     if text.is_empty() || text.contains('@') {
-        return Err(unreadable());
+        return Err(malformed());
     }
-    Ok(Broker { host: host(&url)?, port: url.port().unwrap_or(usual_port) })
+    Ok(BrokerAddress { host: host(&url)?, port: url.port().unwrap_or(default_port) })
 }
 
 fn scheme(url: &Url) -> Result<AMQPScheme> {
     match url.scheme() {
         "amqp" => Ok(AMQPScheme::AMQP),
         "amqps" => Ok(AMQPScheme::AMQPS),
-        other => Err(refused("its scheme is neither amqp nor amqps").with("scheme", other)),
+        other => Err(invalid("the scheme is neither amqp nor amqps").with("scheme", other)),
     }
 }
 
-/// RabbitMQ's default user, if none is named.
+/// Returns the user and the password. The default is RabbitMQ's default user, `guest`.
 fn user(url: &Url) -> Result<AMQPUserInfo> {
     let username = if url.username().is_empty() { "guest" } else { url.username() };
     let (username, password) = (decoded(username)?, decoded(url.password().unwrap_or("guest"))?);
     Ok(AMQPUserInfo { username, password })
 }
 
-/// The host without the brackets of an IPv6 address; this machine, if none is named.
+/// Returns the host, without the brackets of an IPv6 address. The default is `localhost`.
 fn host(url: &Url) -> Result<String> {
     match url.host() {
         None => Ok("localhost".to_owned()),
@@ -164,7 +169,7 @@ fn host(url: &Url) -> Result<String> {
     }
 }
 
-/// The virtual host; `/` if there is no path, or a bare slash.
+/// Returns the virtual host. The default, also for a bare slash, is `/`.
 fn vhost(url: &Url) -> Result<String> {
     match url.path() {
         "" | "/" => Ok("/".to_owned()),
@@ -174,7 +179,7 @@ fn vhost(url: &Url) -> Result<String> {
 
 fn decoded(text: &str) -> Result<String> {
     let text = percent_decode_str(text).decode_utf8();
-    Ok(text.map_err(|_| refused("what it escapes is not UTF-8"))?.into_owned())
+    Ok(text.map_err(|_| invalid("percent-encoded text is not UTF-8"))?.into_owned())
 }
 
 fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T> {
@@ -182,24 +187,24 @@ fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T> {
 }
 
 fn bad(name: &str, value: &str) -> Error {
-    refused("an option has a value it cannot have").with("option", name).with("value", value)
+    invalid("invalid value of a parameter").with("option", name).with("value", value)
 }
 
-fn refused(because: &'static str) -> Error {
-    Error::new(ErrorKind::Config, "not an AMQP URL").with("because", because)
+fn invalid(because: &'static str) -> Error {
+    Error::new(ErrorKind::Config, "invalid AMQP URL").with("because", because)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Target {
-        Target::parse(text).unwrap()
+    fn parse(text: &str) -> ParsedUrl {
+        ParsedUrl::parse(text).unwrap()
     }
 
     #[test]
     fn all_parts_are_read() {
-        let Target { uri, ca_file, .. } = parse(
+        let ParsedUrl { uri, ca_file, .. } = parse(
             "amqps://us%65r:p%40ss@example.org:1234/my%2fhost?heartbeat=7&cacertfile=/ca.pem",
         );
         assert_eq!(uri.authority.userinfo.username, "user");
@@ -211,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_rabbitmqs_defaults() {
-        let Target { uri, .. } = parse("amqp://localhost");
+        let ParsedUrl { uri, .. } = parse("amqp://localhost");
         assert_eq!(uri, AMQPUri::default());
         assert_eq!(parse("amqp://localhost/").uri, uri);
         assert_eq!(parse("amqps://localhost").port(), 5671);
@@ -226,18 +231,18 @@ mod tests {
 
     #[test]
     fn brokers_of_a_cluster_are_listed() {
-        let target = parse("amqps://user:p%2css@a:1,[::1]:2,c/vhost?heartbeat=3");
+        let url = parse("amqps://user:p%2css@a:1,[::1]:2,c/vhost?heartbeat=3");
         let brokers: Vec<_> =
-            target.brokers().into_iter().map(|Broker { host, port }| (host, port)).collect();
+            url.brokers().into_iter().map(|BrokerAddress { host, port }| (host, port)).collect();
         assert_eq!(brokers, [("a".to_owned(), 1), ("::1".to_owned(), 2), ("c".to_owned(), 5671)]);
         assert_eq!(
-            (target.uri.vhost.as_str(), target.uri.authority.userinfo.password.as_str()),
+            (url.uri.vhost.as_str(), url.uri.authority.userinfo.password.as_str()),
             ("vhost", "p,ss")
         );
         for text in
             ["amqp://user:hunter2@a,", "amqp://user:hunter2@a,b:port", "amqp://user:hunter2@a,,b"]
         {
-            let error = Target::parse(text).err().unwrap();
+            let error = ParsedUrl::parse(text).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Config, "{text}");
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
         }
@@ -245,7 +250,7 @@ mod tests {
 
     #[test]
     fn unknown_options_are_named() {
-        let error = Target::parse("amqp://localhost?hartbeat=3").err().unwrap();
+        let error = ParsedUrl::parse("amqp://localhost?hartbeat=3").err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert_eq!(error.detail("option"), Some("hartbeat"));
     }
@@ -260,7 +265,7 @@ mod tests {
             "amqp://user:hunter2%ff@localhost",
             "user:hunter2@localhost",
         ] {
-            let error = Target::parse(text).err().unwrap();
+            let error = ParsedUrl::parse(text).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Config, "{text}");
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         }

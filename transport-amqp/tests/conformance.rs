@@ -113,8 +113,8 @@ impl Names {
         let builder = Amqp::builder(&url)?.connect_timeout(Duration::from_secs(10));
         // A quorum queue of this version knows no priorities.
         let urgent = QueueOptions::new().kind(QueueKind::Classic).priorities(3);
-        let builder = builder.jobs(self.prefix.join(&Address::new(URGENT)?)?, urgent);
-        let amqp = builder.queue_kind(self.kind).connect().await?;
+        let builder = builder.job_queue(self.prefix.join(&Address::new(URGENT)?)?, urgent);
+        let amqp = builder.queue_kind(self.kind).build().await?;
         Ok(AnyTransport::new(Prefixed { amqp, prefix: self.prefix.clone() }))
     }
 }

@@ -1,26 +1,26 @@
-//! The errors that several places make.
+//! Errors that several modules return.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use polywire_core::{Error, ErrorKind};
 
-/// What every use of a closed end says.
+/// Returns the error for every use of a closed endpoint handle.
 pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the transport is closed").unsent()
+    Error::new(ErrorKind::Closed, "cannot use the transport: it is closed").unsent()
 }
 
-/// Something the program said is malformed.
+/// Returns the error for a malformed configuration, or a call that does not fit it.
 pub(crate) fn config(message: &'static str) -> Error {
     Error::new(ErrorKind::Config, message).unsent()
 }
 
-/// A reply that cannot go where the request came from.
+/// Returns the error for a reply whose client is disconnected.
 pub(crate) fn caller_gone() -> Error {
-    Error::new(ErrorKind::Unroutable, "the caller is gone")
+    Error::new(ErrorKind::Unroutable, "cannot send the reply: the client is gone")
 }
 
-/// A lock is poisoned only if a panic struck while it was held; no code of ours panics there, and
-/// the data would be whole anyway.
+/// Locks a mutex, poisoned or not. No code of this crate panics while it holds a lock, and the data
+/// would be consistent even then.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

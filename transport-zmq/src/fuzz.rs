@@ -1,14 +1,14 @@
-//! What fuzzers feed with noise. Built for them only.
+//! Entry points for fuzzers. Built for fuzzing only.
 
 use bytes::Bytes;
 use polywire_core::{Address, Body, Limits};
 
-use crate::wire::{Channel, Frames, Hello, Native, Wire};
+use crate::wire::{self, Channel, Frames, SyncMarker};
 
-/// Reads an envelope; one that can be read is written again, and has to be read as the same.
-#[allow(clippy::panic, reason = "that is how a fuzzer is told")]
+/// Decodes an envelope. A valid one is encoded again, and must decode to the same message.
+#[allow(clippy::panic, reason = "a fuzzer detects panics")]
 pub fn envelope(bytes: &[u8]) {
-    // The first byte says where a body after the envelope begins.
+    // The first byte is the position at which a body after the envelope begins.
     let Some((cut, rest)) = bytes.split_first() else { return };
     let at = rest.len().min(usize::from(*cut));
     let (head, body) = match cut {
@@ -19,11 +19,11 @@ pub fn envelope(bytes: &[u8]) {
     };
     let frames = Frames { head: Bytes::copy_from_slice(head), body };
     let limits = Limits::default();
-    let Ok((role, message)) = Native.decode(frames, &limits) else { return };
-    // Not each kind has every field, and a deadline runs.
-    let Ok(again) = Native.encode(&role, message.clone(), &limits) else { return };
-    let Ok((role_again, read)) = Native.decode(again, &limits) else {
-        panic!("{message:?} cannot be read again")
+    let Ok((role, message)) = wire::decode(frames, &limits) else { return };
+    // The deadline is not compared, since its time passes.
+    let Ok(again) = wire::encode(&role, message.clone(), &limits) else { return };
+    let Ok((role_again, read)) = wire::decode(again, &limits) else {
+        panic!("{message:?} does not decode again")
     };
     assert_eq!(role, role_again);
     assert_eq!(
@@ -34,21 +34,21 @@ pub fn envelope(bytes: &[u8]) {
     assert_eq!(message.body.into_bytes(), read.body.into_bytes());
 }
 
-/// Reads the first frame of what is published.
-#[allow(clippy::panic, clippy::unwrap_used, reason = "that is how a fuzzer is told")]
+/// Reads the first frame of an event.
+#[allow(clippy::panic, clippy::unwrap_used, reason = "a fuzzer detects panics")]
 pub fn first_frame(bytes: &[u8]) {
     let frame = Bytes::copy_from_slice(bytes);
-    if let Some(hello) = Hello::read(&frame) {
-        assert_eq!(hello.frame(), &frame);
+    if let Some(marker) = SyncMarker::read(&frame) {
+        assert_eq!(marker.frame(), &frame);
     }
-    let _ = Hello::read_answer(&frame);
+    let _ = SyncMarker::read_answer(&frame);
     let channel = Channel::new(&Address::new("a").unwrap());
     if let Some(Ok(topic)) = channel.topic(&frame) {
         assert_eq!(channel.frame(&topic), frame);
     }
 }
 
-/// Reads a URL. Files that it names are looked for, so it is kept from naming any.
+/// Parses a URL. URLs that name files are skipped, so that the fuzzer reads none.
 pub fn url(text: &str) {
     if !text.contains("file:") {
         let _ = crate::url::parse(text).and_then(crate::ZmqBuilder::build);

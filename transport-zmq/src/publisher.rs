@@ -1,9 +1,10 @@
-//! The publishing end, and the task that answers to subscribers who ask whether they were heard.
+//! The publisher, and the task that answers the sync markers of subscribers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
@@ -13,71 +14,78 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::config::Settings;
-use crate::engine::{self, Publication};
+use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
+use crate::engine::{self, XPub};
 use crate::error::{closed, config};
-use crate::plan::{Change, Plan};
-use crate::transport::{Bound, End, Listening};
-use crate::wire::{Channel, Frames, Hello, Native, Role, Wire, unique};
+use crate::wire::{self, Channel, Frames, Role, SyncMarker, unique};
 
-/// Opens the publishing end of `channel`. When it returns, the subscribers who listen where it
-/// dials are heard.
+/// Opens a publisher of `channel`.
+///
+/// When the future resolves, the publisher has the subscriptions of all subscribers that listen at
+/// the endpoints that it connects to.
+///
+/// # Errors
+///
+/// `Config` if no endpoint is for servers, or one cannot be bound; `Unsupported` if the engine has
+/// no publish-subscribe.
 pub(crate) async fn open(
     settings: &Settings,
-    plan: &Plan,
+    endpoints: &EndpointSet,
     channel: &Address,
-    bound: &Bound,
-) -> Result<(Arc<dyn End>, Sender)> {
-    if plan.is_empty() {
-        return Err(config("no endpoint is for serving ends"));
+    bound: &BoundEndpoints,
+) -> Result<(Arc<dyn ManagedEndpoint>, Sender)> {
+    if endpoints.is_empty() {
+        return Err(config("cannot open a publisher: the transport has no endpoint for servers"));
     }
-    let socket = engine::publish(settings)?;
-    let attendant = tokio::spawn(attend(socket.clone(), socket.hellos())).abort_handle();
+    let socket = engine::open_xpub(settings)?;
+    let answering =
+        tokio::spawn(answer_sync_markers(socket.clone(), socket.sync_markers())).abort_handle();
     let publisher = Arc::new(Publisher {
         socket,
-        attendant,
+        answering,
         connect_timeout: settings.connect_timeout,
         closed: AtomicBool::new(false),
-        listening: Listening::new(bound),
+        bind_guard: BindGuard::new(bound),
     });
-    for change in plan.changes() {
+    for change in endpoints.changes() {
         publisher.apply(&change).await?;
     }
-    publisher.settle().await;
-    let events = Events {
+    publisher.wait_for_subscriptions().await;
+    let sender = EventSender {
         publisher: publisher.clone(),
         channel: Channel::new(channel),
         limits: settings.limits,
     };
-    Ok((publisher, Sender::new(events)))
+    Ok((publisher, Sender::new(sender)))
 }
 
-/// The socket of a publishing end.
+/// The socket of a publisher, and the task that answers sync markers.
 struct Publisher {
-    socket: Arc<dyn Publication>,
-    attendant: AbortHandle,
+    socket: Arc<dyn XPub>,
+    answering: AbortHandle,
     connect_timeout: Duration,
     closed: AtomicBool,
-    listening: Listening,
+    bind_guard: BindGuard,
 }
 
 impl Publisher {
-    async fn apply(&self, change: &Change) -> Result<Option<String>> {
-        let real = engine::apply(&*self.socket, change).await?;
-        self.listening.note(change, real.as_ref());
+    async fn apply(&self, change: &EndpointChange) -> Result<Option<String>> {
+        let real = engine::change_endpoint(&*self.socket, change).await?;
+        self.bind_guard.note(change, real.as_ref());
         Ok(real)
     }
 
-    async fn settle(&self) {
-        // Who has not said by then what it wants is not waited for.
-        let _ = timeout(self.connect_timeout, self.socket.settled()).await;
+    async fn wait_for_subscriptions(&self) {
+        // A subscriber whose subscriptions take longer misses the first events.
+        let _ = timeout(self.connect_timeout, self.socket.ready()).await;
     }
 }
 
-impl End for Publisher {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+impl ManagedEndpoint for Publisher {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         let changed = async {
             let real = self.apply(change).await?;
-            self.settle().await;
+            self.wait_for_subscriptions().await;
             Ok(real)
         };
         changed.boxed()
@@ -85,55 +93,57 @@ impl End for Publisher {
 
     fn close(&self) -> BoxFuture<'static, ()> {
         self.closed.store(true, Ordering::Release);
-        self.attendant.abort();
-        self.listening.clear();
+        self.answering.abort();
+        self.bind_guard.clear();
         self.socket.close()
     }
 }
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        // It holds the socket.
-        self.attendant.abort();
+        // The task holds the socket.
+        self.answering.abort();
     }
 }
 
-/// Answers hellos until the socket is closed.
-pub(crate) async fn attend(
-    socket: Arc<dyn Publication>,
-    mut hellos: BoxStream<'static, (Hello, u32)>,
+/// Answers sync markers until the socket is closed.
+pub(crate) async fn answer_sync_markers(
+    socket: Arc<dyn XPub>,
+    mut markers: BoxStream<'static, (SyncMarker, u32)>,
 ) {
     let own = unique();
-    while let Some((hello, connections)) = hellos.next().await {
-        let frames = Frames { head: Hello::answer(&own, connections), body: None };
-        // It waits for nothing large; but if a subscriber has not taken as many messages as the
-        // engine holds, it comes to nothing, for others are not to wait. Whoever asked says
-        // hello again.
-        let _ = timeout(ANSWER_PATIENCE, socket.send(hello.frame().clone(), frames)).await;
+    while let Some((marker, connections)) = markers.next().await {
+        let frames = Frames { head: SyncMarker::answer(&own, connections), body: None };
+        // A subscriber whose queue of the engine is full gets no answer, since other subscribers
+        // must not wait. It sends another marker later.
+        let _ = timeout(ANSWER_PATIENCE, socket.send(marker.frame().clone(), frames)).await;
     }
 }
 
 const ANSWER_PATIENCE: Duration = Duration::from_millis(100);
 
-/// The sending half.
-struct Events {
+/// The sender of a publisher.
+struct EventSender {
     publisher: Arc<Publisher>,
     channel: Channel,
     limits: Limits,
 }
 
-impl Events {
-    fn encode(&self, mut message: Message) -> Result<(bytes::Bytes, Frames)> {
+impl EventSender {
+    fn encode(&self, mut message: Message) -> Result<(Bytes, Frames)> {
         if self.publisher.closed.load(Ordering::Acquire) {
             return Err(closed());
         }
         self.limits.check(&message)?;
-        let topic = message.topic.take().ok_or_else(|| config("what is published has no topic"))?;
-        Ok((self.channel.frame(&topic), Native.encode(&Role::Event, message, &self.limits)?))
+        let topic = message
+            .topic
+            .take()
+            .ok_or_else(|| config("cannot publish a message without a topic"))?;
+        Ok((self.channel.frame(&topic), wire::encode(&Role::Event, message, &self.limits)?))
     }
 }
 
-impl Outbound for Events {
+impl Outbound for EventSender {
     fn send(&self, message: Message) -> Sending<'_> {
         match self.encode(message) {
             Ok((first, frames)) => self.publisher.socket.send(first, frames),

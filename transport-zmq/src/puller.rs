@@ -1,4 +1,4 @@
-//! The pulling end.
+//! The puller.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,49 +13,54 @@ use polywire_core::transport::{Delivery, Inbound, Receiver};
 use polywire_core::{Address, Limits, Result, Window};
 
 use crate::config::Settings;
+use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
 use crate::engine::{self, Pull};
 use crate::error::config;
-use crate::plan::{Change, Plan};
-use crate::transport::{Bound, End, Listening};
-use crate::wire::{Frames, Garbled, Native, Role, Wire};
+use crate::wire::{self, DecodeFailure, Frames, Role};
 
-/// Opens a pulling end of `queue`.
+/// Opens a puller of `queue`.
+///
+/// # Errors
+///
+/// `Config` if no endpoint is for servers, or one cannot be bound; `Unsupported` if the engine has
+/// no pipelines.
 pub(crate) async fn open(
     settings: &Settings,
-    plan: &Plan,
+    endpoints: &EndpointSet,
     queue: &Address,
     window: Window,
-    bound: &Bound,
-) -> Result<(Arc<dyn End>, Receiver)> {
-    if plan.is_empty() {
-        return Err(config("no endpoint is for serving ends"));
+    bound: &BoundEndpoints,
+) -> Result<(Arc<dyn ManagedEndpoint>, Receiver)> {
+    if endpoints.is_empty() {
+        return Err(config("cannot open a puller: the transport has no endpoint for servers"));
     }
-    let socket = engine::pull(settings, Some(queue), window)?;
+    let socket = engine::open_pull(settings, Some(queue), window)?;
     let jobs = socket.jobs();
-    let real = engine::set_up(&*socket, plan).await?;
-    let listening = Listening::new(bound);
-    listening.add(real);
-    let puller = Arc::new(Puller { socket, listening, closed: AtomicBool::new(false) });
-    let jobs = Jobs { puller: puller.clone(), jobs, queue: queue.clone(), limits: settings.limits };
-    Ok((puller, Receiver::new(jobs)))
+    let real = engine::add_endpoints(&*socket, endpoints).await?;
+    let bind_guard = BindGuard::new(bound);
+    bind_guard.add(real);
+    let puller = Arc::new(Puller { socket, bind_guard, closed: AtomicBool::new(false) });
+    let receiver =
+        JobReceiver { puller: puller.clone(), jobs, queue: queue.clone(), limits: settings.limits };
+    Ok((puller, Receiver::new(receiver)))
 }
 
-/// The socket of a pulling end.
+/// The socket of a puller.
 struct Puller {
     socket: Arc<dyn Pull>,
-    listening: Listening,
-    /// Stopped or closed: it has no endpoints any more, and gets none.
+    bind_guard: BindGuard,
+    /// Stopped or closed: the socket has no endpoints any more, and gets none.
     closed: AtomicBool,
 }
 
-impl End for Puller {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+impl ManagedEndpoint for Puller {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         let changed = async {
             if self.closed.load(Ordering::Acquire) {
                 return Ok(None);
             }
-            let real = engine::apply(&*self.socket, change).await?;
-            self.listening.note(change, real.as_ref());
+            let real = engine::change_endpoint(&*self.socket, change).await?;
+            self.bind_guard.note(change, real.as_ref());
             Ok(real)
         };
         changed.boxed()
@@ -63,43 +68,43 @@ impl End for Puller {
 
     fn close(&self) -> BoxFuture<'static, ()> {
         self.closed.store(true, Ordering::Release);
-        self.listening.clear();
+        self.bind_guard.clear();
         self.socket.close()
     }
 }
 
-/// The receiving half. Dropped, it takes the socket with it, so that pushers see that nobody is
-/// there.
-struct Jobs {
+/// The receiver of a puller. Dropping it closes the socket, so that pushers see the puller leave.
+struct JobReceiver {
     puller: Arc<Puller>,
     jobs: BoxStream<'static, Frames>,
     queue: Address,
     limits: Limits,
 }
 
-impl Jobs {
-    /// What came as a job of ours, or as something that was meant to be one.
+impl JobReceiver {
+    /// Decodes a job. Returns `None` for a message that is no job of this queue, and an error for a
+    /// malformed message that may be one.
     fn read(&self, frames: Frames) -> Option<Result<Delivery>> {
-        match Native.decode(frames, &self.limits) {
+        match wire::decode(frames, &self.limits) {
             Ok((Role::Job(queue), mut message)) if queue == self.queue => {
-                // Nobody waits for an answer.
+                // A job has no reply.
                 message.id = None;
                 Some(Ok(Delivery::settled(message)))
             }
             Ok((role, _)) => {
-                tracing::warn!(?role, queue = %self.queue, "dropped what came where jobs of a queue come");
+                tracing::warn!(?role, queue = %self.queue, "dropped a message that is no job of this queue");
                 None
             }
-            Err(Garbled { service: Some(queue), error, .. }) if queue != self.queue => {
-                tracing::warn!(%queue, ?error, "dropped a job of another queue that cannot be read");
+            Err(DecodeFailure { service: Some(queue), error, .. }) if queue != self.queue => {
+                tracing::warn!(%queue, ?error, "dropped a malformed job of another queue");
                 None
             }
-            Err(Garbled { error, .. }) => Some(Err(error)),
+            Err(DecodeFailure { error, .. }) => Some(Err(error)),
         }
     }
 }
 
-impl Stream for Jobs {
+impl Stream for JobReceiver {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -114,10 +119,10 @@ impl Stream for Jobs {
     }
 }
 
-impl Inbound for Jobs {
+impl Inbound for JobReceiver {
     fn stop(self: Pin<&mut Self>) {
         self.puller.closed.store(true, Ordering::Release);
-        self.puller.listening.clear();
+        self.puller.bind_guard.clear();
         self.puller.socket.stop();
     }
 }

@@ -1,24 +1,25 @@
-//! The pushing end: links as a calling end has, without replies.
+//! Pushers: jobs to the peers of a balancer, without replies.
 
 use std::sync::Arc;
 
 use polywire_core::transport::Sender;
 use polywire_core::{Address, Result};
 
+use crate::balancer::{BalancedSender, Balancer};
 use crate::config::Settings;
-use crate::engine::Cargo;
-use crate::links::{Links, Outgoing};
-use crate::plan::Plan;
-use crate::transport::{Bound, End};
+use crate::endpoint::{BoundEndpoints, EndpointSet, ManagedEndpoint};
+use crate::engine::Traffic;
 use crate::wire::Role;
 
-/// Opens the pushing end of `queue`. It waits for no puller longer than a moment; jobs do.
+/// Opens a pusher to `queue`. Waits up to one second until its pullers are connected; a job waits
+/// longer, see [`Balancer::send`].
 pub(crate) async fn open(
     settings: &Settings,
-    plan: &Plan,
+    endpoints: &EndpointSet,
     queue: &Address,
-    bound: &Bound,
-) -> Result<(Arc<dyn End>, Sender)> {
-    let links = Links::open(settings, Cargo::Jobs(queue.clone()), plan, bound).await?;
-    Ok((links.clone(), Sender::new(Outgoing::new(links, Role::Job(queue.clone())))))
+    bound: &BoundEndpoints,
+) -> Result<(Arc<dyn ManagedEndpoint>, Sender)> {
+    let balancer = Balancer::open(settings, Traffic::Jobs(queue.clone()), endpoints, bound).await?;
+    let jobs = BalancedSender::new(balancer.clone(), Role::Job(queue.clone()));
+    Ok((balancer, Sender::new(jobs)))
 }

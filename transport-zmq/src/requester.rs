@@ -1,4 +1,4 @@
-//! The calling end: requests out, replies in.
+//! Requesters: requests to the peers of a balancer, and their replies.
 
 mod replies;
 
@@ -7,22 +7,22 @@ use std::sync::Arc;
 use polywire_core::transport::{Receiver, Sender};
 use polywire_core::{Address, Result};
 
-use self::replies::Replies;
+use self::replies::ReplyReceiver;
+use crate::balancer::{BalancedSender, ReplyStream};
 use crate::config::Settings;
-use crate::links::{Links, Outgoing};
-use crate::plan::Plan;
-use crate::transport::{Bound, End};
+use crate::endpoint::{BoundEndpoints, EndpointSet, ManagedEndpoint};
 use crate::wire::Role;
 
-/// Opens the calling end of `service`. It waits for no peer longer than a moment; requests do.
+/// Opens a requester of `service`. Waits up to one second until its peers are connected; a request
+/// waits longer, see [`Balancer::send`](crate::balancer::Balancer::send).
 pub(crate) async fn open(
     settings: &Settings,
-    plan: &Plan,
+    endpoints: &EndpointSet,
     service: &Address,
-    bound: &Bound,
-) -> Result<(Arc<dyn End>, Sender, Receiver)> {
-    let (links, returns) = Links::open_both_ways(settings, plan, bound).await?;
-    let requests = Outgoing::new(links.clone(), Role::Request(service.clone()));
-    let replies = Replies::new(returns, settings.limits, service.clone());
-    Ok((links, Sender::new(requests), Receiver::new(replies)))
+    bound: &BoundEndpoints,
+) -> Result<(Arc<dyn ManagedEndpoint>, Sender, Receiver)> {
+    let (balancer, replies) = ReplyStream::open(settings, endpoints, bound).await?;
+    let requests = BalancedSender::new(balancer.clone(), Role::Request(service.clone()));
+    let replies = ReplyReceiver::new(replies, settings.limits, service.clone());
+    Ok((balancer, Sender::new(requests), Receiver::new(replies)))
 }

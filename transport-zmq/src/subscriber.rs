@@ -1,7 +1,7 @@
-//! The subscribing end.
+//! The subscriber.
 
-mod inbox;
-mod interest;
+mod event_buffer;
+mod subscriptions;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,80 +12,92 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use polywire_core::transport::{Delivery, Filters, Inbound, Receiver, Subscription};
-use polywire_core::{Address, Error, Limits, Result};
+use polywire_core::transport::{
+    Delivery, FilterControl, Filters, Inbound, Receiver, Subscription, async_trait,
+};
+use polywire_core::{Address, Error, Filter, Limits, Result};
 
-use self::inbox::Inbox;
-use self::interest::Interests;
+use self::event_buffer::EventBuffer;
+use self::subscriptions::Subscriptions;
 use crate::config::Settings;
-use crate::engine::{self, Subscribed};
+use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
+use crate::engine::{self, Sub};
 use crate::error::config;
-use crate::plan::{Change, Plan};
-use crate::transport::{Bound, End, Listening};
-use crate::wire::{Channel, Frames, Native, Role, Wire};
+use crate::wire::{self, Channel, Frames, Role};
 
-/// Opens a subscribing end of `channel`. When it returns, every publisher that is connected by then
-/// has heard it.
+/// Opens a subscriber of `channel`.
+///
+/// When the future resolves, every publisher that is connected by then has its subscriptions.
+///
+/// # Errors
+///
+/// `Config` if no endpoint is for clients, or one cannot be bound; `Unsupported` for a group, and
+/// if the engine has no publish-subscribe.
 pub(crate) async fn open(
     settings: &Settings,
-    plan: &Plan,
+    endpoints: &EndpointSet,
     channel: &Address,
     subscription: Subscription,
-    bound: &Bound,
-) -> Result<(Arc<dyn End>, Receiver, Filters)> {
-    if plan.is_empty() {
-        return Err(config("no endpoint is for calling ends"));
+    bound: &BoundEndpoints,
+) -> Result<(Arc<dyn ManagedEndpoint>, Receiver, Filters)> {
+    if endpoints.is_empty() {
+        return Err(config("cannot open a subscriber: the transport has no endpoint for clients"));
     }
     if subscription.group.is_some() {
         return Err(Error::unsupported("groups"));
     }
-    let socket = engine::subscribe(settings, subscription.window)?;
-    let inbox = Arc::new(Inbox::new(socket.arrivals()));
+    let socket = engine::open_sub(settings, subscription.window)?;
+    let buffer = Arc::new(EventBuffer::new(socket.messages()));
     let channel = Channel::new(channel);
-    let interests =
-        Interests::new(socket.clone(), inbox.clone(), channel.clone(), settings.connect_timeout);
-    // Before there is anybody to hear it, so that each hears all of it at once.
-    interests.begin_with(subscription.filters).await?;
+    let subscriptions = Subscriptions::new(
+        socket.clone(),
+        buffer.clone(),
+        channel.clone(),
+        settings.connect_timeout,
+    );
+    // Before the first publisher is connected, so that each gets all subscriptions at once.
+    subscriptions.begin_with(subscription.filters).await?;
     let subscriber = Arc::new(Subscriber {
         socket,
-        interests,
-        listening: Listening::new(bound),
+        subscriptions,
+        bind_guard: BindGuard::new(bound),
         closed: AtomicBool::new(false),
     });
-    for change in plan.changes() {
+    for change in endpoints.changes() {
         subscriber.apply(&change).await?;
     }
-    subscriber.interests.settle().await?;
-    let events = Events { subscriber: subscriber.clone(), inbox, channel, limits: settings.limits };
-    let filters = Filters::new(interest::Of(subscriber.clone()));
-    Ok((subscriber, Receiver::new(events), filters))
+    subscriber.subscriptions.settle().await?;
+    let receiver =
+        EventReceiver { subscriber: subscriber.clone(), buffer, channel, limits: settings.limits };
+    let filters = Filters::new(SubscriberFilters(subscriber.clone()));
+    Ok((subscriber, Receiver::new(receiver), filters))
 }
 
-/// The socket of a subscribing end.
+/// The socket of a subscriber, and its subscriptions.
 struct Subscriber {
-    socket: Arc<dyn Subscribed>,
-    interests: Interests,
-    listening: Listening,
-    /// Stopped, dropped or closed; its filters, which may live on, hold it.
+    socket: Arc<dyn Sub>,
+    subscriptions: Subscriptions,
+    bind_guard: BindGuard,
+    /// Stopped, dropped or closed. The filters may outlive the receiver, and hold this value.
     closed: AtomicBool,
 }
 
 impl Subscriber {
-    async fn apply(&self, change: &Change) -> Result<Option<String>> {
-        let real = engine::apply(&*self.socket, change).await?;
-        self.listening.note(change, real.as_ref());
+    async fn apply(&self, change: &EndpointChange) -> Result<Option<String>> {
+        let real = engine::change_endpoint(&*self.socket, change).await?;
+        self.bind_guard.note(change, real.as_ref());
         Ok(real)
     }
 }
 
-impl End for Subscriber {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
+impl ManagedEndpoint for Subscriber {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         let changed = async {
             if self.closed.load(Ordering::Acquire) {
                 return Ok(None);
             }
             let real = self.apply(change).await?;
-            self.interests.settle().await?;
+            self.subscriptions.settle().await?;
             Ok(real)
         };
         changed.boxed()
@@ -93,49 +105,71 @@ impl End for Subscriber {
 
     fn close(&self) -> BoxFuture<'static, ()> {
         self.closed.store(true, Ordering::Release);
-        self.listening.clear();
+        self.bind_guard.clear();
         self.socket.close()
     }
 }
 
-/// The receiving half.
-struct Events {
+/// The filters of a subscriber, as core changes them.
+struct SubscriberFilters(Arc<Subscriber>);
+
+#[async_trait]
+impl FilterControl for SubscriberFilters {
+    async fn add(&self, filter: Filter) -> Result<()> {
+        self.0.subscriptions.add(filter).await
+    }
+
+    async fn remove(&self, filter: Filter) -> Result<()> {
+        self.0.subscriptions.remove(filter).await
+    }
+}
+
+/// The receiver of a subscriber.
+struct EventReceiver {
     subscriber: Arc<Subscriber>,
-    inbox: Arc<Inbox>,
+    buffer: Arc<EventBuffer>,
     channel: Channel,
     limits: Limits,
 }
 
-impl Events {
-    /// What came as an event of ours; `None` if it is of another channel, or an answer that nobody
-    /// waits for any more.
+impl EventReceiver {
+    /// Decodes an event. Returns `None` for an event of another channel, and for a late answer to a
+    /// sync marker.
     fn read(&self, first: &Bytes, frames: Frames) -> Option<Result<Delivery>> {
         let topic = match self.channel.topic(first)? {
             Ok(topic) => topic,
             Err(error) => return Some(Err(error)),
         };
-        match Native.decode(frames, &self.limits) {
+        match wire::decode(frames, &self.limits) {
             Ok((Role::Event, mut message)) => {
                 message.topic = Some(topic);
-                // Nobody waits for an answer.
+                // An event has no reply.
                 message.id = None;
                 Some(Ok(Delivery::settled(message)))
             }
             Ok((role, _)) => {
-                tracing::debug!(?role, "dropped what came where events come");
+                tracing::debug!(?role, "dropped a message that is no event");
                 None
             }
-            Err(garbled) => Some(Err(garbled.error.with("topic", topic))),
+            Err(failure) => Some(Err(failure.error.with("topic", topic))),
+        }
+    }
+
+    /// Closes the socket in a task of its own.
+    fn close_socket(&self) {
+        let close = self.subscriber.close();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(close);
         }
     }
 }
 
-impl Stream for Events {
+impl Stream for EventReceiver {
     type Item = Result<Delivery>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let Some((first, frames)) = ready!(self.inbox.poll_take(cx)) else {
+            let Some((first, frames)) = ready!(self.buffer.poll_take(cx)) else {
                 return Poll::Ready(None);
             };
             if let Some(item) = self.read(&first, frames) {
@@ -145,28 +179,19 @@ impl Stream for Events {
     }
 }
 
-impl Inbound for Events {
-    /// What is here is still yielded.
+impl Inbound for EventReceiver {
+    /// Stops receiving. Events that have arrived are still yielded.
     fn stop(self: Pin<&mut Self>) {
-        self.inbox.stop();
-        self.hang_up();
+        self.buffer.stop();
+        self.close_socket();
     }
 }
 
-impl Events {
-    fn hang_up(&self) {
-        let close = self.subscriber.close();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(close);
-        }
-    }
-}
-
-impl Drop for Events {
+impl Drop for EventReceiver {
     fn drop(&mut self) {
-        // The filters, which may live on, hold the socket as well; nobody would read it, and
+        // The filters may live on and hold the socket. Nothing would read the socket then, and its
         // publishers would wait.
-        self.inbox.clear();
-        self.hang_up();
+        self.buffer.clear();
+        self.close_socket();
     }
 }

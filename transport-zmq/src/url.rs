@@ -1,4 +1,4 @@
-//! A transport in one line: `zmq+tcp://host:port,host:port?option=value`.
+//! The URL of a transport: `zmq+tcp://host:port,host:port?option=value`.
 
 #[cfg(feature = "engine-omq")]
 mod credentials;
@@ -8,15 +8,20 @@ use std::time::Duration;
 
 use polywire_core::{Error, Result};
 
-use crate::config::{Engine, Side, ZmqBuilder};
+use crate::config::{Engine, ZmqBuilder};
+use crate::endpoint::Side;
 use crate::error::config;
 
-/// Sets up what the URL says.
+/// Parses a URL into a builder.
+///
+/// # Errors
+///
+/// `Config` for a malformed URL, with the part that is wrong. Secrets are left out of the error.
 pub(crate) fn parse(url: &str) -> Result<ZmqBuilder> {
     let (scheme, rest) = match url.split_once("://") {
         Some(("zmq+tcp", rest)) => ("tcp", rest),
         Some(("zmq+ipc", rest)) => ("ipc", rest),
-        _ => return Err(refuse(url, "it begins with neither zmq+tcp:// nor zmq+ipc://")),
+        _ => return Err(refuse(url, "the scheme is neither zmq+tcp:// nor zmq+ipc://")),
     };
     let (endpoints, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut builder = ZmqBuilder::new();
@@ -38,7 +43,7 @@ pub(crate) fn parse(url: &str) -> Result<ZmqBuilder> {
     Ok(builder)
 }
 
-/// An option without what may be a secret, by mistake.
+/// Returns an option without its value if that may be a secret.
 fn shown(option: &str) -> String {
     match option.split_once('=') {
         Some((name, _)) if name.starts_with("curve_") || name.starts_with("plain_") => {
@@ -51,12 +56,14 @@ fn shown(option: &str) -> String {
 fn set(builder: ZmqBuilder, option: &str) -> Result<ZmqBuilder, &'static str> {
     let (name, value) = option.split_once('=').ok_or("an option has no value")?;
     match (name, value) {
-        ("serve", "bind") => Ok(builder.serve(Side::Bind)),
-        ("serve", "connect") => Ok(builder.serve(Side::Connect)),
-        ("serve", _) => Err("serve is bind or connect"),
-        ("engine", "omq") => Ok(builder.engine(Engine::Omq)),
-        ("engine", "zeromq") => Ok(builder.engine(Engine::Zeromq)),
-        ("engine", _) => Err("engine is omq or zeromq"),
+        ("serve", side) => {
+            let side = side.parse::<Side>().map_err(|_| "serve is bind or connect")?;
+            Ok(builder.server_side(side))
+        }
+        ("engine", engine) => {
+            let engine = engine.parse::<Engine>().map_err(|_| "engine is omq or zeromq")?;
+            Ok(builder.engine(engine))
+        }
         ("connect_timeout_ms", ms) => {
             Ok(builder.connect_timeout(Duration::from_millis(number(ms)?)))
         }
@@ -75,23 +82,23 @@ fn bound_to(builder: ZmqBuilder, bound: &str, value: &str) -> Result<ZmqBuilder,
         "headers_max" => limits.headers_max = number(value)?,
         "header_bytes_max" => limits.header_bytes_max = number(value)?,
         "handshake_timeout_ms" => {
-            admission.handshake_timeout = Duration::from_millis(number(value)?)
+            admission.handshake_timeout = Duration::from_millis(number(value)?);
         }
         "pending_handshakes_max" => admission.pending_handshakes_max = number(value)?,
         "connections_max" => admission.connections_max = number(value)?,
         "host_connections_max" => admission.host_connections_max = number(value)?,
         "subscriptions_max" => admission.subscriptions_max = number(value)?,
         "message_max" => admission.message_max = Some(number(value)?),
-        _ => return Err("no option has this name; the documentation of Zmq::from_url lists them"),
+        _ => return Err("unknown option; see the documentation of Zmq::connect"),
     }
     let (_, before) = builder.bounds();
     let builder = builder.limits(limits);
-    // An engine that has no bounds of admission takes none, not even the default ones.
+    // An engine without bounds of admission refuses even the default ones.
     Ok(if admission == before { builder } else { builder.admission(admission) })
 }
 
 fn number<T: FromStr>(value: &str) -> Result<T, &'static str> {
-    value.parse().map_err(|_| "its value is not a whole number")
+    value.parse().map_err(|_| "the value is not a whole number")
 }
 
 fn refuse(url: &str, because: &'static str) -> Error {
@@ -99,16 +106,15 @@ fn refuse(url: &str, because: &'static str) -> Error {
     let options: Vec<_> = query.split('&').map(shown).collect();
     let mark = if url.contains('?') { "?" } else { "" };
     let url = format!("{endpoints}{mark}{}", options.join("&"));
-    config("not a URL of ZeroMQ").with("url", url.escape_debug()).with("because", because)
+    config("cannot parse the ZeroMQ URL").with("url", url.escape_debug()).with("because", because)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Zmq;
 
     #[test]
-    fn malformed_urls_say_what_and_where() {
+    fn malformed_urls_name_the_cause() {
         for (url, why) in [
             ("127.0.0.1:5555", "neither zmq+tcp"),
             ("zmq+udp://127.0.0.1:5555", "neither zmq+tcp"),
@@ -122,7 +128,7 @@ mod tests {
             ("zmq+tcp://a:1?connections_max=0", "connections_max"),
             ("zmq+tcp://a:1?peer_bytes_max=0", "peer_bytes_max"),
             ("zmq+tcp://a:1?serve", "no value"),
-            ("zmq+tcp://a:1?color=red", "no option has this name"),
+            ("zmq+tcp://a:1?color=red", "unknown option"),
             ("zmq+ipc://", "no path"),
         ] {
             let error = parse(url).and_then(ZmqBuilder::build).unwrap_err();
@@ -132,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn well_formed_urls_are_read() {
+    fn well_formed_urls_are_parsed() {
         for url in [
             "zmq+tcp://127.0.0.1:5555",
             "zmq+tcp://a:1,b:2?serve=connect&connect_timeout_ms=2000",
@@ -151,14 +157,14 @@ mod tests {
     fn options_reach_the_transport() {
         use polywire_core::Transport;
 
-        let zmq = Zmq::from_url("zmq+tcp://a:1?body_max=1000").unwrap();
+        let zmq = parse("zmq+tcp://a:1?body_max=1000").and_then(ZmqBuilder::build).unwrap();
         assert_eq!(zmq.capabilities().body_max, 1000);
     }
 
     #[cfg(not(any(feature = "engine-omq", feature = "engine-zeromq")))]
     #[test]
-    fn without_an_engine_the_feature_is_named() {
-        let error = Zmq::from_url("zmq+tcp://a:1").unwrap_err();
+    fn without_an_engine_the_error_names_the_feature() {
+        let error = parse("zmq+tcp://a:1").and_then(ZmqBuilder::build).unwrap_err();
         assert!(error.to_string().contains("engine-omq"), "{error}");
     }
 }

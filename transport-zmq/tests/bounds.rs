@@ -9,7 +9,7 @@ use std::time::Duration;
 use omq_tokio::{Message, Options, Socket, SocketType};
 use polywire_codec::MessagePack;
 use polywire_core::{Client, Limits, Publisher, Pusher, Router, Server, Window};
-use polywire_zmq::device::{Forwarder, Pattern};
+use polywire_zmq::proxy::{Pattern, Proxy};
 use polywire_zmq::{Engine, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
@@ -210,8 +210,8 @@ async fn small_replies_do_not_wait_for_the_large_ones_before_them() {
 async fn replies_of_the_largest_size_and_small_ones_behind_them_get_through_a_forwarder() {
     let huge = 4;
     let any = "tcp://127.0.0.1:*";
-    let forwarder = Forwarder::start(Pattern::RequestReply, any, any).await.unwrap();
-    let serving = Zmq::builder().engine(Engine::Omq).connect(forwarder.back()).build().unwrap();
+    let forwarder = Proxy::start(Pattern::RequestReply, any, any).await.unwrap();
+    let serving = Zmq::builder().engine(Engine::Omq).connect(forwarder.backend()).build().unwrap();
     let server = Server::bind(&serving, "a").await.unwrap();
     // Less what tells how long it is.
     let largest = Limits::default().body_max - 5;
@@ -219,9 +219,9 @@ async fn replies_of_the_largest_size_and_small_ones_behind_them_get_through_a_fo
         .method("h", move |(): ()| async move { Ok("x".repeat(largest)) })
         .method("s", |(): ()| async { Ok("x") });
     tokio::spawn(server.serve(router));
-    let caller = mute(SocketType::Dealer, forwarder.front()).await;
+    let caller = mute(SocketType::Dealer, forwarder.frontend()).await;
     call_all(&caller, huge).await;
-    let passed = || forwarder.stats().back + forwarder.stats().dropped;
+    let passed = || forwarder.stats().to_frontend + forwarder.stats().dropped;
     until("they are handed over", || passed() > SMALL_CALLS as u64).await;
     assert_eq!(forwarder.stats().dropped, 0);
     read(&caller, huge + SMALL_CALLS).await;

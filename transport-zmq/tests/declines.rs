@@ -9,7 +9,7 @@ use std::time::Duration;
 use polywire_codec::MessagePack;
 use polywire_core::{Client, Fault, Router, Server, Transport};
 #[cfg(feature = "engine-omq")]
-use polywire_zmq::device::{Forwarder, Pattern};
+use polywire_zmq::proxy::{Pattern, Proxy};
 use polywire_zmq::{Engine, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
@@ -121,12 +121,12 @@ async fn declined_request_goes_to_each_other_server_of_its_process_once() {
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
 async fn declined_request_goes_to_each_server_behind_a_forwarder_once() {
-    let forwarder = Forwarder::start(Pattern::RequestReply, ANY, ANY).await.unwrap();
+    let forwarder = Proxy::start(Pattern::RequestReply, ANY, ANY).await.unwrap();
     let (asked, mut serving) = (Asked::default(), Vec::new());
-    let calling = builder(Engine::Omq).connect(forwarder.front()).build().unwrap();
+    let calling = builder(Engine::Omq).connect(forwarder.frontend()).build().unwrap();
     let client = client(&calling).await;
     for name in ["one", "other", "third"] {
-        let zmq = builder(Engine::Omq).connect(forwarder.back()).build().unwrap();
+        let zmq = builder(Engine::Omq).connect(forwarder.backend()).build().unwrap();
         serve(&zmq, name, &asked).await;
         serving.push(zmq);
     }

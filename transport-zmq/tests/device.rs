@@ -17,14 +17,14 @@ use polywire_core::{
     Subscriber,
 };
 use polywire_zmq::Zmq;
-use polywire_zmq::device::{Forwarder, Pattern, Place};
+use polywire_zmq::proxy::{Pattern, Proxy, ProxyEndpoint};
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const ANY: &str = "tcp://127.0.0.1:*";
 
-async fn forwarder(pattern: Pattern) -> Forwarder {
-    Forwarder::start(pattern, ANY, ANY).await.unwrap()
+async fn forwarder(pattern: Pattern) -> Proxy {
+    Proxy::start(pattern, ANY, ANY).await.unwrap()
 }
 
 fn dial(endpoint: &str) -> Zmq {
@@ -46,9 +46,9 @@ async fn serve(zmq: &Zmq) {
 #[tokio::test]
 async fn calls_go_through_and_keep_their_deadline_and_their_errors() {
     let forwarder = forwarder(Pattern::RequestReply).await;
-    let servers = [dial(forwarder.back()), dial(forwarder.back())];
+    let servers = [dial(forwarder.backend()), dial(forwarder.backend())];
     join_all(servers.iter().map(serve)).await;
-    let callers = [dial(forwarder.front()), dial(forwarder.front())];
+    let callers = [dial(forwarder.frontend()), dial(forwarder.frontend())];
     let mut calls = Vec::new();
     for (number, caller) in (0..).zip(&callers) {
         let client = Client::connect(caller, "a", MessagePack).await.unwrap();
@@ -62,7 +62,7 @@ async fn calls_go_through_and_keep_their_deadline_and_their_errors() {
         }
     }
     timeout(PATIENCE, join_all(calls)).await.expect("all are answered");
-    assert_eq!((forwarder.stats().forth, forwarder.stats().back), (400, 400));
+    assert_eq!((forwarder.stats().to_backend, forwarder.stats().to_frontend), (400, 400));
 
     let client = Client::connect(&callers[0], "a", MessagePack).await.unwrap();
     let big = vec![7u8; 100_000];
@@ -93,13 +93,13 @@ async fn calls_go_through_and_keep_their_deadline_and_their_errors() {
 #[tokio::test]
 async fn a_call_that_no_server_is_there_for_is_unroutable() {
     let forwarder = forwarder(Pattern::RequestReply).await;
-    let calling = dial(forwarder.front());
+    let calling = dial(forwarder.frontend());
     let client = Client::connect(&calling, "a", MessagePack).await.unwrap();
     match timeout(PATIENCE, client.call::<u64>("echo", &1)).await.unwrap() {
         Err(CallError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::Unroutable),
         other => panic!("it ended with {other:?}"),
     }
-    let serving = dial(forwarder.back());
+    let serving = dial(forwarder.backend());
     serve(&serving).await;
     assert_eq!(timeout(PATIENCE, client.call::<u64>("echo", &1)).await.unwrap().unwrap(), 1);
 }
@@ -107,7 +107,7 @@ async fn a_call_that_no_server_is_there_for_is_unroutable() {
 #[tokio::test]
 async fn calls_that_no_server_is_there_for_wait_side_by_side() {
     let forwarder = forwarder(Pattern::RequestReply).await;
-    let calling = dial(forwarder.front());
+    let calling = dial(forwarder.frontend());
     let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
     // One after the other, they would take longer than their time.
     let calls = join_all((0..100).map(|_| client.call::<u64>("echo", &1)));
@@ -125,7 +125,7 @@ async fn what_strangers_write_harms_no_forwarder() {
 
     let forwarder = forwarder(Pattern::RequestReply).await;
     for (kind, endpoint) in
-        [(SocketType::Dealer, forwarder.front()), (SocketType::Router, forwarder.back())]
+        [(SocketType::Dealer, forwarder.frontend()), (SocketType::Router, forwarder.backend())]
     {
         let stranger = Socket::try_new(kind, Options::default()).unwrap();
         stranger.connect(endpoint).await.unwrap();
@@ -138,9 +138,9 @@ async fn what_strangers_write_harms_no_forwarder() {
             }
         }
     }
-    let serving = dial(forwarder.back());
+    let serving = dial(forwarder.backend());
     serve(&serving).await;
-    let calling = dial(forwarder.front());
+    let calling = dial(forwarder.frontend());
     let client = Client::connect(&calling, "a", MessagePack).await.unwrap();
     assert_eq!(timeout(PATIENCE, client.call::<u64>("echo", &1)).await.unwrap().unwrap(), 1);
 }
@@ -159,7 +159,7 @@ async fn a_caller_that_does_not_read_holds_up_no_other() {
     // reply that is.
     let options = Options::default().router_mandatory(true);
     let server = Socket::try_new(SocketType::Router, options).unwrap();
-    server.connect(forwarder.back()).await.unwrap();
+    server.connect(forwarder.backend()).await.unwrap();
     server.wait_connected(1, PATIENCE).await.unwrap();
     let serving = tokio::spawn(async move {
         while let Ok(mut request) = server.recv().await {
@@ -174,7 +174,7 @@ async fn a_caller_that_does_not_read_holds_up_no_other() {
         Socket::try_new(SocketType::Dealer, Options::default().recv_hwm(ahead)).unwrap()
     });
     for caller in [&mute, &other] {
-        caller.connect(forwarder.front()).await.unwrap();
+        caller.connect(forwarder.frontend()).await.unwrap();
     }
     // What lies in the queues and in the connection, and then some: at 100 ms each, they would take
     // minutes.
@@ -182,7 +182,7 @@ async fn a_caller_that_does_not_read_holds_up_no_other() {
         timeout(PATIENCE, mute.send(Message::from(envelope(1, 7)))).await.unwrap().unwrap();
     }
     timeout(PATIENCE, async {
-        while forwarder.stats().forth < 4000 {
+        while forwarder.stats().to_backend < 4000 {
             tokio::task::yield_now().await;
         }
     })
@@ -202,9 +202,9 @@ async fn what_is_no_request_or_no_reply_is_dropped_and_counted() {
     let forwarder = forwarder(Pattern::RequestReply).await;
     let [server, caller] = [SocketType::Router, SocketType::Dealer]
         .map(|kind| Socket::try_new(kind, Options::default()).unwrap());
-    server.connect(forwarder.back()).await.unwrap();
+    server.connect(forwarder.backend()).await.unwrap();
     server.wait_connected(1, PATIENCE).await.unwrap();
-    caller.connect(forwarder.front()).await.unwrap();
+    caller.connect(forwarder.frontend()).await.unwrap();
     let too_many = std::iter::once(envelope(1, 9)).chain((0..100).map(|_| vec![b'x']));
     for message in [2, 3, 4, 5].map(|kind| Message::from(envelope(kind, 1))) {
         caller.send(message).await.unwrap();
@@ -217,7 +217,7 @@ async fn what_is_no_request_or_no_reply_is_dropped_and_counted() {
     let request = request.part_bytes(0).unwrap();
     assert_eq!(request[2], 1);
     let number = request[11];
-    assert_eq!((forwarder.stats().forth, forwarder.stats().dropped), (1, 5));
+    assert_eq!((forwarder.stats().to_backend, forwarder.stats().dropped), (1, 5));
     for (kind, number) in [(1, number), (4, number), (5, number), (2, number + 1), (2, number)] {
         server.send_to(&identity, Message::from(envelope(kind, number))).await.unwrap();
     }
@@ -229,28 +229,28 @@ async fn what_is_no_request_or_no_reply_is_dropped_and_counted() {
 #[tokio::test]
 async fn jobs_go_through_and_wait_for_a_puller() {
     let forwarder = forwarder(Pattern::Pipeline).await;
-    let pushing = dial(forwarder.front());
+    let pushing = dial(forwarder.frontend());
     let push = Pusher::connect(&pushing, "jobs", MessagePack).await.unwrap();
     for job in 0..100_u32 {
         push.push(&job).await.unwrap();
     }
-    let pulling = dial(forwarder.back());
+    let pulling = dial(forwarder.backend());
     let mut jobs: Puller<u32> = Puller::bind(&pulling, "jobs", MessagePack).await.unwrap();
     for expected in 0..100 {
         assert_eq!(*timeout(PATIENCE, jobs.next()).await.unwrap().unwrap().unwrap(), expected);
     }
-    assert_eq!(forwarder.stats().forth, 100);
+    assert_eq!(forwarder.stats().to_backend, 100);
     timeout(PATIENCE, forwarder.stop()).await.expect("it stops");
 }
 
 #[tokio::test]
 async fn events_go_through_and_none_is_missed_once_a_subscriber_is_open() {
     let forwarder = forwarder(Pattern::PubSub).await;
-    let publishing = dial(forwarder.front());
+    let publishing = dial(forwarder.frontend());
     let publish = Publisher::connect(&publishing, "weather", MessagePack).await.unwrap();
     let mut published = 0;
     for round in 0..100 {
-        let subscribing = dial(forwarder.back());
+        let subscribing = dial(forwarder.backend());
         let mut events: Subscriber<u32> =
             Subscriber::bind(&subscribing, "weather", MessagePack).filter("a.*").await.unwrap();
         publish.publish("b", &0).await.unwrap();
@@ -262,7 +262,7 @@ async fn events_go_through_and_none_is_missed_once_a_subscriber_is_open() {
         published += 1;
         assert_eq!(*timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap(), round);
     }
-    assert_eq!(forwarder.stats().forth, published);
+    assert_eq!(forwarder.stats().to_backend, published);
     timeout(PATIENCE, forwarder.stop()).await.expect("it stops");
 }
 
@@ -270,21 +270,21 @@ async fn events_go_through_and_none_is_missed_once_a_subscriber_is_open() {
 async fn a_forwarder_may_dial_and_gives_its_port_back() {
     let serving = Zmq::builder().bind(ANY).build().unwrap();
     serve(&serving).await;
-    let back = Place::connect(&serving.local_endpoints()[0]);
-    let forwarder = Forwarder::start(Pattern::RequestReply, ANY, back).await.unwrap();
-    let front = forwarder.front().to_owned();
+    let back = ProxyEndpoint::connect(&serving.local_endpoints()[0]);
+    let forwarder = Proxy::start(Pattern::RequestReply, ANY, back).await.unwrap();
+    let front = forwarder.frontend().to_owned();
     let calling = dial(&front);
     let client = Client::connect(&calling, "a", MessagePack).await.unwrap();
     assert_eq!(timeout(PATIENCE, client.call::<u64>("echo", &1)).await.unwrap().unwrap(), 1);
     forwarder.stop().await;
     timeout(PATIENCE, async {
-        while Forwarder::start(Pattern::PubSub, front.as_str(), ANY).await.is_err() {
+        while Proxy::start(Pattern::PubSub, front.as_str(), ANY).await.is_err() {
             tokio::task::yield_now().await;
         }
     })
     .await
     .expect("the port is free again");
-    let error = Forwarder::start(Pattern::PubSub, "tcp://127.0.0.1", ANY).await.unwrap_err();
+    let error = Proxy::start(Pattern::PubSub, "tcp://127.0.0.1", ANY).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
 }
 
@@ -295,7 +295,7 @@ async fn a_forwarder_that_cannot_start_leaves_nothing_open() {
     for pattern in [Pattern::RequestReply, Pattern::Pipeline, Pattern::PubSub] {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let front = format!("tcp://{free}");
-        let error = Forwarder::start(pattern, front.as_str(), back.as_str()).await.unwrap_err();
+        let error = Proxy::start(pattern, front.as_str(), back.as_str()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         timeout(PATIENCE, async {
             while std::net::TcpListener::bind(free).is_err() {
@@ -310,10 +310,10 @@ async fn a_forwarder_that_cannot_start_leaves_nothing_open() {
 #[tokio::test]
 async fn a_stopped_forwarder_hands_out_the_events_that_it_has() {
     let forwarder = forwarder(Pattern::PubSub).await;
-    let subscribing = dial(forwarder.back());
+    let subscribing = dial(forwarder.backend());
     let mut events: Subscriber<u32> =
         Subscriber::bind(&subscribing, "weather", MessagePack).await.unwrap();
-    let publishing = dial(forwarder.front());
+    let publishing = dial(forwarder.frontend());
     let publish = Publisher::connect(&publishing, "weather", MessagePack).await.unwrap();
     for event in 0..500 {
         publish.publish("a", &event).await.unwrap();

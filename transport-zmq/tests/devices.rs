@@ -18,7 +18,7 @@ use polywire_core::{
     CallError, Client, Code, Context, Deadline, ErrorKind, Fault, Router, Server, Transport, Window,
 };
 use polywire_zmq::Zmq;
-use polywire_zmq::device::{Forwarder, Pattern, Place};
+use polywire_zmq::proxy::{Pattern, Proxy, ProxyEndpoint};
 use tokio::time::timeout;
 
 use self::who::Who;
@@ -28,18 +28,18 @@ const ANY: &str = "tcp://127.0.0.1:*";
 
 /// A front that callers dial, and a back that servers dial, with two forwarders between.
 struct Row {
-    front: Forwarder,
-    back: Forwarder,
+    front: Proxy,
+    back: Proxy,
     client: Client<MessagePack>,
     _calling: Zmq,
 }
 
 impl Row {
     async fn open() -> Self {
-        let front = Forwarder::start(Pattern::RequestReply, ANY, ANY).await.unwrap();
-        let place = Place::connect(front.back());
-        let back = Forwarder::start(Pattern::RequestReply, place, ANY).await.unwrap();
-        let calling = Zmq::builder().connect(front.front()).build().unwrap();
+        let front = Proxy::start(Pattern::RequestReply, ANY, ANY).await.unwrap();
+        let place = ProxyEndpoint::connect(front.backend());
+        let back = Proxy::start(Pattern::RequestReply, place, ANY).await.unwrap();
+        let calling = Zmq::builder().connect(front.frontend()).build().unwrap();
         let client =
             Client::connect(&calling, "a", MessagePack).timeout(PATIENCE * 2).await.unwrap();
         Self { front, back, client, _calling: calling }
@@ -47,7 +47,7 @@ impl Row {
 
     /// One more server, and its transport.
     async fn serve(&self, name: u32) -> (Zmq, Who) {
-        let zmq = Zmq::builder().connect(self.back.back()).build().unwrap();
+        let zmq = Zmq::builder().connect(self.back.backend()).build().unwrap();
         let router = Router::new(MessagePack)
             .method("left", |context: Context, (): ()| async move {
                 Ok(context.deadline.map_or(0, Deadline::remaining_ms))
@@ -103,7 +103,7 @@ async fn a_call_keeps_its_deadline_and_its_error() {
         Err(CallError::Fault(fault)) => assert_eq!(fault.code, Code::MethodNotFound),
         other => panic!("it ended with {other:?}"),
     }
-    let strange = Zmq::builder().connect(row.front.front()).build().unwrap();
+    let strange = Zmq::builder().connect(row.front.frontend()).build().unwrap();
     let strange = Client::connect(&strange, "b", MessagePack).timeout(PATIENCE).await.unwrap();
     match timeout(PATIENCE, strange.call::<u32>("who", &())).await.unwrap() {
         Err(CallError::Failed(error)) => {
@@ -126,7 +126,7 @@ async fn an_abandoned_call_stops_at_its_server_and_no_other_one() {
     row.reach(1).await;
     server.hang(true);
     // The numbers of the calls of both clients are alike.
-    let other = Zmq::builder().connect(row.front.front()).build().unwrap();
+    let other = Zmq::builder().connect(row.front.frontend()).build().unwrap();
     let other = Client::connect(&other, "a", MessagePack).timeout(PATIENCE).await.unwrap();
     let start = |client: &Client<_>| client.request("who").start::<u32>(&()).unwrap();
     let kept: Vec<_> = (0..20).map(|_| start(&other)).collect();
@@ -164,14 +164,14 @@ async fn services_may_be_served_by_different_servers() {
     let row = Row::open().await;
     let mut served = Vec::new();
     for service in ["b", "c"] {
-        let zmq = Zmq::builder().connect(row.back.back()).build().unwrap();
+        let zmq = Zmq::builder().connect(row.back.backend()).build().unwrap();
         let server = Server::bind(&zmq, service).await.unwrap();
         let router =
             Router::new(MessagePack).method("name", move |(): ()| async move { Ok(service) });
         tokio::spawn(server.serve(router));
         served.push(zmq);
     }
-    let calling = Zmq::builder().connect(row.front.front()).build().unwrap();
+    let calling = Zmq::builder().connect(row.front.frontend()).build().unwrap();
     for service in ["b", "c"] {
         let client =
             Client::connect(&calling, service, MessagePack).timeout(PATIENCE).await.unwrap();

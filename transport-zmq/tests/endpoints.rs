@@ -60,7 +60,7 @@ async fn a_requester_gets_and_loses_links() {
     let calling = builder().connect(endpoint(&one)).build().unwrap();
     let client = Client::connect(&calling, "names", MessagePack).await.unwrap();
     assert_eq!(name(&client).await, "one");
-    calling.connect(&endpoint(&other)).await.unwrap();
+    calling.connect_endpoint(&endpoint(&other)).await.unwrap();
     until_named(&client, "other").await;
     until_named(&client, "one").await;
 
@@ -71,7 +71,7 @@ async fn a_requester_gets_and_loses_links() {
         call.sent().await;
         hanging.push(call);
     }
-    calling.disconnect(&endpoint(&one)).await.unwrap();
+    calling.disconnect_endpoint(&endpoint(&one)).await.unwrap();
     let mut lost = 0;
     for call in hanging {
         match timeout(Duration::from_millis(200), call).await {
@@ -98,14 +98,14 @@ async fn a_requester_gets_and_loses_links() {
 async fn a_responder_binds_one_more_and_one_less() {
     let serving = serve("one").await;
     let first = endpoint(&serving);
-    let added = serving.bind(ANY).await.unwrap();
+    let added = serving.bind_endpoint(ANY).await.unwrap();
     let [second] = &*added else { panic!("{added:?}") };
     assert_eq!(serving.local_endpoints(), [first.clone(), second.clone()]);
     let calling =
         builder().connect(second).connect_timeout(Duration::from_millis(300)).build().unwrap();
     let client = Client::connect(&calling, "names", MessagePack).await.unwrap();
     assert_eq!(name(&client).await, "one");
-    assert_eq!(serving.unbind(second).await.unwrap(), added);
+    assert_eq!(serving.unbind_endpoint(second).await.unwrap(), added);
     assert_eq!(serving.local_endpoints(), [first]);
     let ended = timeout(PATIENCE, async {
         loop {
@@ -123,7 +123,7 @@ async fn a_requester_and_a_pusher_bind_while_they_are_open() {
     let calling = builder().bind(ANY).build().unwrap();
     let client = Client::connect(&calling, "names", MessagePack).await.unwrap();
     let push = Pusher::connect(&calling, "jobs", MessagePack).await.unwrap();
-    let added = calling.bind(ANY).await.unwrap();
+    let added = calling.bind_endpoint(ANY).await.unwrap();
     assert_eq!((added.len(), calling.local_endpoints().len()), (2, 4));
     let serving = added.into_iter().fold(builder(), ZmqBuilder::connect).build().unwrap();
     serve_on(&serving, "one").await;
@@ -143,14 +143,14 @@ async fn a_pusher_and_a_puller_change_endpoints() {
     push.push(&1).await.unwrap();
     assert_eq!(*timeout(PATIENCE, first.next()).await.unwrap().unwrap().unwrap(), 1);
 
-    pushing.connect(&endpoint(&other)).await.unwrap();
-    pushing.disconnect(&endpoint(&one)).await.unwrap();
+    pushing.connect_endpoint(&endpoint(&other)).await.unwrap();
+    pushing.disconnect_endpoint(&endpoint(&one)).await.unwrap();
     push.push(&2).await.unwrap();
     assert_eq!(*timeout(PATIENCE, second.next()).await.unwrap().unwrap().unwrap(), 2);
 
     let pushing = builder().bind(ANY).build().unwrap();
     let push = Pusher::connect(&pushing, "jobs", MessagePack).await.unwrap();
-    one.connect(&endpoint(&pushing)).await.unwrap();
+    one.connect_endpoint(&endpoint(&pushing)).await.unwrap();
     push.push(&3).await.unwrap();
     assert_eq!(*timeout(PATIENCE, first.next()).await.unwrap().unwrap().unwrap(), 3);
 }
@@ -164,10 +164,10 @@ async fn publishers_and_subscribers_are_ready_at_once_where_they_connect() {
     let mut events: Subscriber<u32> =
         Subscriber::bind(&subscribing, "weather", MessagePack).await.unwrap();
     for round in 0..20 {
-        subscribing.connect(&endpoint(&other)).await.unwrap();
+        subscribing.connect_endpoint(&endpoint(&other)).await.unwrap();
         second.publish("a", &round).await.unwrap();
         assert_eq!(*timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap(), round);
-        subscribing.disconnect(&endpoint(&other)).await.unwrap();
+        subscribing.disconnect_endpoint(&endpoint(&other)).await.unwrap();
     }
     first.publish("a", &100).await.unwrap();
     assert_eq!(*timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap(), 100);
@@ -176,10 +176,10 @@ async fn publishers_and_subscribers_are_ready_at_once_where_they_connect() {
     let mut events: Subscriber<u32> =
         Subscriber::bind(&bound, "weather", MessagePack).await.unwrap();
     for round in 0..20 {
-        one.connect(&endpoint(&bound)).await.unwrap();
+        one.connect_endpoint(&endpoint(&bound)).await.unwrap();
         first.publish("a", &round).await.unwrap();
         assert_eq!(*timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap(), round);
-        one.disconnect(&endpoint(&bound)).await.unwrap();
+        one.disconnect_endpoint(&endpoint(&bound)).await.unwrap();
     }
 }
 
@@ -187,27 +187,30 @@ async fn publishers_and_subscribers_are_ready_at_once_where_they_connect() {
 async fn what_cannot_be_changed_is_told_and_changes_nothing() {
     let serving = serve("one").await;
     for endpoint in ["tcp://127.0.0.1", "tcp://127.0.0.1:*", "nonsense"] {
-        assert_eq!(serving.connect(endpoint).await.unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(serving.connect_endpoint(endpoint).await.unwrap_err().kind(), ErrorKind::Config);
     }
     for endpoint in ["tcp://127.0.0.1:1", "tcp://127.0.0.1:2"] {
-        assert_eq!(serving.unbind(endpoint).await.unwrap_err().kind(), ErrorKind::Config);
-        assert_eq!(serving.disconnect(endpoint).await.unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(serving.unbind_endpoint(endpoint).await.unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(
+            serving.disconnect_endpoint(endpoint).await.unwrap_err().kind(),
+            ErrorKind::Config
+        );
     }
     // A fixed port is free for one end, and there are two.
     let _puller: Puller<u32> = Puller::bind(&serving, "jobs", MessagePack).await.unwrap();
     let before = serving.local_endpoints();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let error = serving.bind(&format!("tcp://{free}")).await.unwrap_err();
+    let error = serving.bind_endpoint(&format!("tcp://{free}")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert_eq!(serving.local_endpoints(), before);
     // Before any end is open, it is only planned.
     let planned = builder().connect("tcp://127.0.0.1:1").build().unwrap();
-    assert!(planned.bind(ANY).await.unwrap().is_empty());
-    planned.disconnect("tcp://127.0.0.1:1").await.unwrap();
+    assert!(planned.bind_endpoint(ANY).await.unwrap().is_empty());
+    planned.disconnect_endpoint("tcp://127.0.0.1:1").await.unwrap();
     serve_on(&planned, "planned").await;
     assert_eq!(planned.local_endpoints().len(), 1);
     planned.close().await.unwrap();
-    assert_eq!(planned.bind(ANY).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(planned.bind_endpoint(ANY).await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
 #[tokio::test]
@@ -222,14 +225,14 @@ async fn an_end_that_is_gone_does_not_keep_the_others_from_changing() {
     jobs.stop();
     serve_on(&zmq, "one").await;
     // One listens there now, and only one.
-    let added = zmq.bind(ANY).await.unwrap();
+    let added = zmq.bind_endpoint(ANY).await.unwrap();
     assert_eq!(added.len(), 1);
     let calling = builder().connect(&added[0]).build().unwrap();
     let client = Client::connect(&calling, "names", MessagePack).await.unwrap();
     assert_eq!(name(&client).await, "one");
-    zmq.connect(&endpoint(&publishing)).await.unwrap();
-    zmq.unbind(&added[0]).await.unwrap();
-    zmq.disconnect(&endpoint(&publishing)).await.unwrap();
+    zmq.connect_endpoint(&endpoint(&publishing)).await.unwrap();
+    zmq.unbind_endpoint(&added[0]).await.unwrap();
+    zmq.disconnect_endpoint(&endpoint(&publishing)).await.unwrap();
     drop((filters, jobs));
 }
 
@@ -246,7 +249,7 @@ async fn an_endpoint_that_was_there_before_outlives_a_failed_change() {
     let mut call = client.request("hang").start::<u32>(&()).unwrap();
     call.sent().await;
     // It is connected already, and so it stays, with what is under way.
-    calling.connect(&endpoint(&serving)).await.unwrap();
+    calling.connect_endpoint(&endpoint(&serving)).await.unwrap();
     assert_eq!(name(&client).await, "one");
     assert!(timeout(Duration::from_millis(50), call).await.is_err());
 }

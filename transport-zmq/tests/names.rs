@@ -30,7 +30,7 @@ const ANSWER: &str = "answer=";
 fn calls_in_a_process_of_its_own() {
     let Ok(url) = std::env::var(URL) else { return };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let transport = Zmq::from_url(&url).unwrap();
+        let transport = Zmq::connect(&url).await.unwrap();
         let client = Client::connect(&transport, "a", MessagePack).timeout(PATIENCE).await.unwrap();
         let mut last = None;
         // A parent that is gone reads no more, and printing ends the process.

@@ -82,10 +82,14 @@ async fn the_default_is_that_pullers_bind_and_serve_turns_it_round() {
     pusher(&pushing).await.push(&1).await.unwrap();
     assert_eq!(next(&mut jobs).await, 1);
 
-    let pushing = builder().endpoint("tcp://127.0.0.1:*").serve(Side::Connect).build().unwrap();
+    let pushing =
+        builder().endpoint("tcp://127.0.0.1:*").server_side(Side::Connect).build().unwrap();
     let push = pusher(&pushing).await;
-    let pulling =
-        builder().endpoint(&pushing.local_endpoints()[0]).serve(Side::Connect).build().unwrap();
+    let pulling = builder()
+        .endpoint(&pushing.local_endpoints()[0])
+        .server_side(Side::Connect)
+        .build()
+        .unwrap();
     let mut jobs = puller(&pulling).await;
     push.push(&2).await.unwrap();
     assert_eq!(next(&mut jobs).await, 2);
@@ -316,7 +320,7 @@ async fn a_port_can_be_had_by_one_end_only() {
     let second = builder().bind(&first.local_endpoints()[0]).build().unwrap();
     let error = Puller::<u32>::bind(&second, "jobs", MessagePack).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("one end only"), "{error}");
+    assert!(error.to_string().contains("another endpoint handle"), "{error}");
     assert!(second.local_endpoints().is_empty());
 }
 

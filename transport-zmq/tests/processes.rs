@@ -40,7 +40,7 @@ async fn a_frozen_server_is_passed_over_until_it_thaws() {
     let addresses =
         [&frozen, &other].map(|server| server.endpoints[0].trim_start_matches("tcp://").to_owned());
     let url = format!("zmq+tcp://{}?heartbeat_ms={}", addresses.join(","), HEARTBEAT.as_millis());
-    let transport = Zmq::from_url(&url).unwrap();
+    let transport = Zmq::connect(&url).await.unwrap();
     let client = client(&transport).await;
     let who = async || client.with_timeout(PATIENCE).call::<u32>("process", &()).await;
 
@@ -125,7 +125,8 @@ async fn kill_and_restart(size: Size) {
             (tally.clone(), done.clone(), ends.clone(), slowest.clone());
         let (url, due) = (url.clone(), due.clone());
         tokio::spawn(async move {
-            let transport = Zmq::from_url(&format!("{url}?connect_timeout_ms=100000")).unwrap();
+            let transport =
+                Zmq::connect(&format!("{url}?connect_timeout_ms=100000")).await.unwrap();
             let client = client(&transport).await;
             for _ in 0..size.calls / size.callers {
                 due.acquire().await.unwrap().forget();

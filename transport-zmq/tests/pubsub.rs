@@ -132,10 +132,14 @@ async fn the_default_is_that_publishers_bind_and_serve_turns_it_round() {
     publish.publish("a", &1).await.unwrap();
     assert_eq!(*next(&mut events).await.unwrap(), 1);
 
-    let subscribing = builder().endpoint("tcp://127.0.0.1:*").serve(Side::Connect).build().unwrap();
+    let subscribing =
+        builder().endpoint("tcp://127.0.0.1:*").server_side(Side::Connect).build().unwrap();
     let mut events = subscriber(&subscribing, "#").await;
-    let publishing =
-        builder().endpoint(&subscribing.local_endpoints()[0]).serve(Side::Connect).build().unwrap();
+    let publishing = builder()
+        .endpoint(&subscribing.local_endpoints()[0])
+        .server_side(Side::Connect)
+        .build()
+        .unwrap();
     publisher(&publishing).await.publish("a", &2).await.unwrap();
     assert_eq!(*next(&mut events).await.unwrap(), 2);
 }

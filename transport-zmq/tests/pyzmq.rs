@@ -220,7 +220,7 @@ async fn peer_of(set_up: &str, endpoint: &str) -> Option<Result<String, String>>
 #[tokio::test(flavor = "multi_thread")]
 async fn libzmq_comes_in_by_its_key() {
     let (server, python) = (KeyPair::generate(), KeyPair::generate());
-    let allowed = curve::Server::new(server.clone()).allow([python.public()]);
+    let allowed = curve::CurveServer::new(server.clone()).allow([python.public()]);
     let (_serving, endpoint) = serve(Zmq::builder().curve_server(allowed)).await;
     let set_up = |keys: &KeyPair| {
         format!(
@@ -255,7 +255,7 @@ async fn libzmq_that_sends_heartbeats_stays_connected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn libzmq_comes_in_by_its_password() {
     let (_serving, endpoint) =
-        serve(Zmq::builder().plain_server(plain::Server::new([("alice", "secret")]))).await;
+        serve(Zmq::builder().plain_server(plain::PlainServer::new([("alice", "secret")]))).await;
     let set_up = |password: &str| {
         format!("socket.plain_username = b'alice'\nsocket.plain_password = b'{password}'")
     };
@@ -277,7 +277,7 @@ async fn we_come_in_to_libzmq_by_our_key() {
     );
     let (_running, output) = Running::start(command.args(["-c", &program]));
     let (endpoint, _output) = line(output).await;
-    let client = curve::Client::new(server.public()).keys(ours);
+    let client = curve::CurveClient::new(server.public()).keys(ours);
     let calling = Zmq::builder().connect(endpoint).curve_client(client).build().unwrap();
     let client = Client::connect(&calling, "calculator", Json).timeout(PATIENCE).await.unwrap();
     let sum: i64 = client.call("add", &(2, 3)).await.unwrap();

@@ -16,7 +16,7 @@ use polywire_core::{
     Subscriber, Transport,
 };
 use polywire_zmq::curve::{self, KeyPair};
-use polywire_zmq::device::{Forwarder, Pattern, Place};
+use polywire_zmq::proxy::{Pattern, Proxy, ProxyEndpoint};
 use polywire_zmq::{Admission, Engine, Zmq, ZmqBuilder, plain};
 use tokio::time::timeout;
 
@@ -61,12 +61,12 @@ impl Keys {
         Self { server: KeyPair::generate(), client: KeyPair::generate() }
     }
 
-    fn server(&self) -> curve::Server {
-        curve::Server::new(self.server.clone()).allow([self.client.public()])
+    fn server(&self) -> curve::CurveServer {
+        curve::CurveServer::new(self.server.clone()).allow([self.client.public()])
     }
 
-    fn client(&self) -> curve::Client {
-        curve::Client::new(self.server.public()).keys(self.client.clone())
+    fn client(&self) -> curve::CurveClient {
+        curve::CurveClient::new(self.server.public()).keys(self.client.clone())
     }
 }
 
@@ -92,13 +92,15 @@ async fn who_is_not_allowed_is_denied_and_others_are_not_understood() {
     let endpoint = serving.local_endpoints()[0].clone();
     let to = || builder().connect(&endpoint);
 
-    let stranger = to().curve_client(curve::Client::new(keys.server.public())).build().unwrap();
+    let stranger =
+        to().curve_client(curve::CurveClient::new(keys.server.public())).build().unwrap();
     assert_eq!(kind(whoami(&stranger).await), ErrorKind::Denied);
     let wrong_server =
-        to().curve_client(curve::Client::new(keys.client.public()).keys(keys.client.clone()));
+        to().curve_client(curve::CurveClient::new(keys.client.public()).keys(keys.client.clone()));
     assert_eq!(kind(whoami(&wrong_server.build().unwrap()).await), ErrorKind::Unroutable);
     assert_eq!(kind(whoami(&to().build().unwrap()).await), ErrorKind::Unroutable);
-    let with_a_password = to().plain_client(plain::Client::new("alice", "secret")).build().unwrap();
+    let with_a_password =
+        to().plain_client(plain::PlainClient::new("alice", "secret")).build().unwrap();
     assert_eq!(kind(whoami(&with_a_password).await), ErrorKind::Unroutable);
 
     assert!(whoami(&to().curve_client(keys.client()).build().unwrap()).await.is_ok());
@@ -108,7 +110,7 @@ async fn who_is_not_allowed_is_denied_and_others_are_not_understood() {
 async fn a_callback_may_let_in_whom_the_list_does_not_have() {
     let keys = Keys::new();
     let known = keys.client.public();
-    let server = curve::Server::new(keys.server.clone()).allow_if(move |key| *key == known);
+    let server = curve::CurveServer::new(keys.server.clone()).allow_if(move |key| *key == known);
     let serving = builder().bind("tcp://127.0.0.1:*").curve_server(server).build().unwrap();
     serve(&serving).await;
     let calling = builder()
@@ -121,7 +123,7 @@ async fn a_callback_may_let_in_whom_the_list_does_not_have() {
 
 #[tokio::test]
 async fn a_handler_is_told_the_user_who_gave_the_right_password() {
-    let users = plain::Server::new([("alice", "secret")])
+    let users = plain::PlainServer::new([("alice", "secret")])
         .allow_if(|user, password| user == "bob" && password == "b");
     let serving = builder().bind("tcp://127.0.0.1:*").plain_server(users).build().unwrap();
     serve(&serving).await;
@@ -129,7 +131,7 @@ async fn a_handler_is_told_the_user_who_gave_the_right_password() {
     let with = |user: &str, password: &str| {
         builder()
             .connect(&endpoint)
-            .plain_client(plain::Client::new(user, password))
+            .plain_client(plain::PlainClient::new(user, password))
             .build()
             .unwrap()
     };
@@ -159,7 +161,7 @@ async fn jobs_and_events_cross_between_those_who_are_allowed() {
 
     let stranger = builder()
         .connect(&to_puller)
-        .curve_client(curve::Client::new(keys.server.public()))
+        .curve_client(curve::CurveClient::new(keys.server.public()))
         .build()
         .unwrap();
     let pusher = Pusher::connect(&stranger, "jobs", MessagePack).await.unwrap();
@@ -170,20 +172,21 @@ async fn jobs_and_events_cross_between_those_who_are_allowed() {
 #[tokio::test]
 async fn each_side_of_a_forwarder_has_keys_of_its_own() {
     let (front, back) = (Keys::new(), Keys::new());
-    let forwarder = Forwarder::start(
+    let forwarder = Proxy::start(
         Pattern::RequestReply,
-        Place::bind("tcp://127.0.0.1:*").curve_server(front.server()),
-        Place::bind("tcp://127.0.0.1:*").curve_server(back.server()),
+        ProxyEndpoint::bind("tcp://127.0.0.1:*").curve_server(front.server()),
+        ProxyEndpoint::bind("tcp://127.0.0.1:*").curve_server(back.server()),
     )
     .await
     .unwrap();
-    let serving = builder().connect(forwarder.back()).curve_client(back.client()).build().unwrap();
+    let serving =
+        builder().connect(forwarder.backend()).curve_client(back.client()).build().unwrap();
     serve(&serving).await;
     let calling =
-        builder().connect(forwarder.front()).curve_client(front.client()).build().unwrap();
+        builder().connect(forwarder.frontend()).curve_client(front.client()).build().unwrap();
     // Whom the server knows is the forwarder.
     assert_eq!(whoami(&calling).await.unwrap(), format!("key {}", back.server.public()));
-    let stranger = builder().connect(forwarder.front()).build().unwrap();
+    let stranger = builder().connect(forwarder.frontend()).build().unwrap();
     assert_eq!(kind(whoami(&stranger).await), ErrorKind::Unroutable);
     forwarder.stop().await;
 }
@@ -216,7 +219,7 @@ fn what_the_other_engine_lacks_it_says() {
     for refused in [
         with().curve_server(keys.server()).build(),
         with().curve_client(keys.client()).build(),
-        with().plain_client(plain::Client::new("alice", "secret")).build(),
+        with().plain_client(plain::PlainClient::new("alice", "secret")).build(),
         with().admission(Admission::default()).build(),
     ] {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);

@@ -37,7 +37,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     // One after the other in one program.
     let urls =
         ["mem://example".to_owned(), format!("zmq+tcp://127.0.0.1:{}", free_port()?), node.url()];
-    cmd!(shell, "cargo run --quiet --locked --features full --example carriers -- {urls...}")
+    cmd!(shell, "cargo run --quiet --locked --features full --example transports -- {urls...}")
         .run()?;
     // Nothing of this is in ZeroMQ; the default is memory.
     for url in [None, Some(node.url())] {

@@ -21,7 +21,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Hands traces on by the propagator that OpenTelemetry was set up with.
+/// Propagates traces by the global propagator of OpenTelemetry.
 struct OpenTelemetry;
 
 impl Propagate for OpenTelemetry {
@@ -32,8 +32,8 @@ impl Propagate for OpenTelemetry {
 
     fn extract(&self, headers: &Headers, span: &Span) {
         let parent = global::get_text_map_propagator(|it| it.extract(&Incoming(headers)));
-        // It fails only if no layer of OpenTelemetry listens, or the span has begun; then it is a
-        // trace of its own.
+        // Fails only if no OpenTelemetry layer is installed or the span has started. The span then
+        // begins a trace of its own.
         let _ = span.set_parent(parent);
     }
 }
@@ -61,7 +61,7 @@ impl Extractor for Incoming<'_> {
 fn main() -> Result<(), Box<dyn Error>> {
     let url =
         std::env::args().nth(1).unwrap_or_else(|| "http://localhost:4318/v1/traces".to_owned());
-    // Its exporter has a thread of its own, and blocks it: so it is made, and ended, outside of the
+    // The exporter blocks a thread of its own, so it is created and shut down outside of the
     // runtime.
     let exporter = SpanExporter::builder().with_http().with_endpoint(&url).build()?;
     let provider = SdkTracerProvider::builder()
@@ -80,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A shop, which calls a bank, which says no the second time.
+/// Calls a shop, which calls a bank; the bank fails the second call.
 async fn call() -> Result<(), CallError> {
     let transport = Memory::new();
     let bank = Router::new(MessagePack).method("charge", async |cents: u64| match cents {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use polywire_amqp::{Amqp, Change, ConnectionEvents};
+use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvents};
 use polywire_codec::MessagePack;
 use polywire_core::{Job, Puller, Pusher, Transport, Window};
 use tokio::time::Instant;
@@ -61,7 +61,7 @@ async fn alarm(broker: &Broker, url: &str, calling: &Amqp, book: &Book) -> Resul
     broker.ctl(["set_vm_memory_high_watermark", "0.000001"]).await?;
     within(
         "it is told that the broker takes no messages",
-        told(&mut events, |change| matches!(change, Change::Blocked(_))),
+        told(&mut events, |change| matches!(change, ConnectionChange::Blocked(_))),
     )
     .await??;
     until("calls are held up until their deadlines", || deadlines() > before + 20).await?;
@@ -104,7 +104,10 @@ async fn hold(amqp: &Amqp) -> Result<(Puller<u64>, Vec<Job<u64>>)> {
 }
 
 /// Waits until such a change is told.
-async fn told(events: &mut ConnectionEvents, is_it: impl Fn(&Change) -> bool) -> Result<()> {
+async fn told(
+    events: &mut ConnectionEvents,
+    is_it: impl Fn(&ConnectionChange) -> bool,
+) -> Result<()> {
     while !is_it(&events.next().await.context("the transport is there")?.change) {}
     Ok(())
 }

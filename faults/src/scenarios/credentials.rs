@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
-use polywire_amqp::{Amqp, Change, Credentials};
+use polywire_amqp::{Amqp, ConnectionChange, Credentials};
 use polywire_codec::MessagePack;
 use polywire_core::{Client, ErrorKind, Server};
 
@@ -58,7 +58,7 @@ impl Stage<'_> {
     /// Revokes a user's credentials under calls, and waits until both connections have given up.
     async fn is_denied<const N: usize>(&self, user: &str, revocation: [&str; N]) -> Result<()> {
         self.add(user).await?;
-        let amqp = Amqp::builder(&self.url(user))?.give_up_after(GIVE_UP_AFTER).connect().await?;
+        let amqp = Amqp::builder(&self.url(user))?.give_up_after(GIVE_UP_AFTER).build().await?;
         let mut events = amqp.events();
         let client = Client::connect(&amqp, SERVICE, MessagePack).await?;
         let calling = join_all((0..CALLERS).map(|_| self.call_until_denied(&client)));
@@ -69,7 +69,7 @@ impl Stage<'_> {
             for _ in 0..2 {
                 while !matches!(
                     events.next().await.context("events end")?.change,
-                    Change::Refused(_)
+                    ConnectionChange::Refused(_)
                 ) {}
             }
             anyhow::Ok(())
@@ -111,7 +111,7 @@ impl Stage<'_> {
                     async move { Ok(credentials) }
                 }
             });
-        let amqp = builder.connect().await?;
+        let amqp = builder.build().await?;
         let client = Client::connect(&amqp, SERVICE, MessagePack).await?;
         self.answered(&client).await?;
         let before = asked.load(Ordering::Relaxed);

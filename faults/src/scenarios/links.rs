@@ -119,7 +119,7 @@ impl Case<'_> {
     async fn connect(&self, url: &str) -> Result<Amqp> {
         Amqp::builder(&self.plan.url(url))?
             .heartbeat(HEARTBEAT)
-            .connect()
+            .build()
             .await
             .context("a transport")
     }

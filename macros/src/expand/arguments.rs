@@ -1,4 +1,4 @@
-//! The arguments of a method as one value, named on the wire.
+//! The arguments of a method as one struct, with named fields on the wire.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 
 use crate::parse::{Argument, ArgumentDefault, Method};
 
-/// The struct of the arguments. What serde derives writes a map, and reads maps and arrays.
+/// The struct of the arguments. Its serde code writes a map and reads maps and arrays.
 pub(super) fn definition(method: &Method) -> TokenStream {
     let struct_name = ident(method);
     let fields = method.arguments.iter().map(|argument| field(method, argument));
@@ -24,25 +24,24 @@ pub(super) fn definition(method: &Method) -> TokenStream {
     }
 }
 
-/// The name of the struct: one that a user's own type is unlikely to have.
+/// The name of the struct, chosen so that it rarely collides with a type of the user.
 pub(super) fn ident(method: &Method) -> Ident {
     format_ident!("__{}_arguments", method.ident)
 }
 
-/// The parameters of the functions that take the arguments one by one.
+/// The parameters of the client's functions, one for each argument.
 pub(super) fn parameters(method: &Method) -> impl Iterator<Item = TokenStream> {
     method.arguments.iter().map(|Argument { ident, ty, .. }| quote!(#ident: #ty))
 }
 
-/// The expression that makes one value of the parameters.
+/// The expression that builds the struct from the parameters.
 pub(super) fn together(method: &Method) -> TokenStream {
     let struct_name = ident(method);
     let fields = method.arguments.iter().map(|argument| &argument.ident);
     quote!(#struct_name { #(#fields),* })
 }
 
-/// The type of the arguments as a handler takes them: if none has to be there, the absence of all
-/// will do as well.
+/// The type that a handler takes. If no argument is required, the whole struct may be absent.
 pub(super) fn taken(method: &Method) -> TokenStream {
     let struct_name = ident(method);
     match method.arguments.iter().all(|argument| argument.default.is_some()) {
@@ -51,7 +50,7 @@ pub(super) fn taken(method: &Method) -> TokenStream {
     }
 }
 
-/// The statement that puts the defaults in the place of arguments that are absent as a whole.
+/// The statement that fills in the defaults if the struct is absent.
 pub(super) fn filled_in(method: &Method) -> Option<TokenStream> {
     let struct_name = ident(method);
     let fields = method.arguments.iter().map(|argument| &argument.ident);
@@ -73,7 +72,7 @@ fn field(method: &Method, argument @ Argument { ident, ty, default }: &Argument)
     quote!(#serde #ident: #ty)
 }
 
-/// The expression of what an argument is that was left out.
+/// The expression for the value of an absent argument.
 fn default(method: &Method, argument: &Argument) -> Option<TokenStream> {
     Some(match argument.default.as_ref()? {
         ArgumentDefault::OfType => quote!(::std::default::Default::default()),
@@ -84,7 +83,7 @@ fn default(method: &Method, argument: &Argument) -> Option<TokenStream> {
     })
 }
 
-/// The function of a default that was written out.
+/// The function that returns a written default.
 fn default_function(method: &Method, argument: &Argument) -> Option<TokenStream> {
     let default = argument.default.as_ref()?;
     let ArgumentDefault::Value(value) = default else { return None };

@@ -1,4 +1,4 @@
-//! The calling end.
+//! The typed client.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -9,11 +9,11 @@ use super::docs::{self, doc};
 use super::end::{End, attributes};
 use crate::parse::{Failure, Method, ServiceTrait};
 
-/// The client.
+/// The client as a typed handle.
 pub(super) const CLIENT: End =
     End { suffix: "Client", does: "Calls", to: "service", layered: true, names: true };
 
-/// What the client can do.
+/// The methods of the client.
 pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     let methods = service.methods.iter().map(|method| function(method, &service.vis));
     let with_timeout = with_timeout(&service.vis);
@@ -22,7 +22,9 @@ pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
 }
 
 fn with_timeout(vis: &Visibility) -> TokenStream {
-    let doc = doc(&["A client whose calls wait this long, whatever the method, beside this one."]);
+    let doc = doc(&[
+        "Returns a client whose calls all wait this long; this client keeps its own timeout.",
+    ]);
     quote! {
         #doc
         #[must_use]
@@ -35,7 +37,7 @@ fn with_timeout(vis: &Visibility) -> TokenStream {
     }
 }
 
-/// The function that calls a method.
+/// The client function of a method.
 fn function(method: &Method, vis: &Visibility) -> TokenStream {
     let ident = &method.ident;
     let attrs = attributes(&method.attrs);
@@ -51,7 +53,7 @@ fn function(method: &Method, vis: &Visibility) -> TokenStream {
     }
 }
 
-/// What a call fails with. Nobody hears what a method declares that is not waited for.
+/// The error type of a call. A one-way call cannot return a declared error.
 fn error(method: &Method) -> TokenStream {
     match &method.answer.failure {
         Failure::Declared(error) if !method.options.oneway => quote!(::polywire::CallError<#error>),
@@ -59,7 +61,7 @@ fn error(method: &Method) -> TokenStream {
     }
 }
 
-/// The call, as one expression: a variable could have the name of a parameter.
+/// The call, as one expression: a variable could collide with a parameter.
 fn call(method: &Method) -> TokenStream {
     let (name, arguments) = (&method.options.name, arguments::together(method));
     let timeout = method.options.timeout.map(|timeout| {

@@ -1,4 +1,4 @@
-//! The documentation of what is written.
+//! Documentation of the generated items.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -6,24 +6,24 @@ use syn::{Attribute, Expr, ExprLit, Lit};
 
 use crate::parse::{Failure, Method, Nested};
 
-/// Attributes that document an item with these lines.
+/// Doc attributes with these lines.
 pub(super) fn doc(lines: &[&str]) -> TokenStream {
     quote!(#(#[doc = #lines])*)
 }
 
-/// What a client adds to the documentation of a method.
+/// The client's additions to the documentation of a method.
 pub(super) fn of_call(method: &Method) -> TokenStream {
     let name = method.options.name.value();
     if method.options.oneway {
         return ending(
             method,
-            &format!("Calls `{name}` and waits for no outcome."),
-            "Resolves when the call is handed over; nobody hears whether it succeeds.",
+            &format!("Calls `{name}` without waiting for an outcome."),
+            "Resolves when the call was sent. The outcome of the method is not reported.",
             "As [`CallBuilder::send`](::polywire::rpc::CallBuilder::send).",
         );
     }
     let timeout = method.options.timeout.map(|timeout| {
-        format!("Waits for {timeout:?}, unless the client was told how long its calls wait.")
+        format!("Waits at most {timeout:?}, unless the client has a timeout of its own.")
     });
     let errors = match &method.answer.failure {
         Failure::Declared(error) => {
@@ -38,35 +38,34 @@ pub(super) fn of_call(method: &Method) -> TokenStream {
     ending(method, &format!("Calls `{name}`."), timeout.as_deref().unwrap_or_default(), &errors)
 }
 
-/// What a pusher adds to the documentation of a method.
+/// The pusher's additions to the documentation of a method.
 pub(super) fn of_job(method: &Method) -> TokenStream {
     let summary = format!("Pushes a job for `{}`.", method.options.name.value());
-    let promise = "Resolves when the job is handed over; a worker does it later.";
+    let promise = "Resolves when the job was sent. A worker runs the job later.";
     ending(method, &summary, promise, "As [`Pusher::push`](::polywire::Pusher::push).")
 }
 
-/// What a publisher adds to the documentation of a method.
+/// The publisher's additions to the documentation of a method.
 pub(super) fn of_event(method: &Method) -> TokenStream {
     let topic = method.options.topic.value();
     let summary = format!("Publishes under the topic `{topic}`.");
-    let promise = format!("Published under the topic `{topic}`, for every listener.");
+    let promise = format!("Published under the topic `{topic}` to every listener.");
     ending(method, &summary, &promise, "As [`Publisher::publish`](::polywire::Publisher::publish).")
 }
 
-/// What an end adds to the documentation of a nested service.
+/// A handle's additions to the documentation of a nested service.
 pub(super) fn of_nested(nested: &Nested, suffix: &str) -> TokenStream {
     let (name, end) = (nested.name.value(), nested.end(suffix));
     let end = quote!(#end).to_string().replace(' ', "");
-    let summary = format!("The [`{end}`] of what is nested under `{name}`.");
+    let summary = format!("Returns the [`{end}`] of the service nested under `{name}`.");
     let first =
         if nested.attrs.iter().filter_map(text).next().is_none() { summary.as_str() } else { "" };
     let errors =
-        "[`ErrorKind::Config`](::polywire::ErrorKind::Config) if the words are too long together.";
+        "[`ErrorKind::Config`](::polywire::ErrorKind::Config) if the joined name is too long.";
     doc(&[first, "", "# Errors", "", errors])
 }
 
-/// Goes on after the method's own documentation, if it has any, which may have told of its own
-/// faults already.
+/// Appends to the method's own documentation, which may list its faults already.
 fn ending(method: &Method, summary: &str, promise: &str, errors: &str) -> TokenStream {
     let texts: Vec<_> = method.attrs.iter().filter_map(text).collect();
     let first = if texts.is_empty() { summary } else { "" };

@@ -1,4 +1,4 @@
-//! An error as a fault, and back.
+//! Conversions between an error type and a fault.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote};
@@ -6,11 +6,11 @@ use syn::{Field, Fields, Index, Member};
 
 use crate::parse::{Case, ErrorType, is_skipped};
 
-/// Writes what makes a fault of the error, and the error of a fault.
+/// Generates both conversions.
 pub(crate) fn expand(error: &ErrorType) -> TokenStream {
     let ident = &error.ident;
     let details = error.cases.iter().filter_map(details);
-    // Not in reach of the names of fields.
+    // Out of scope of the names of fields.
     let fault = Ident::new("fault", Span::mixed_site());
     let to_faults = error.cases.iter().map(|case| to_fault(error, case, &fault));
     let from_faults =
@@ -40,7 +40,7 @@ pub(crate) fn expand(error: &ErrorType) -> TokenStream {
     }
 }
 
-/// The struct of the fields that travel, if any do.
+/// The struct of the fields that are sent, if there are any.
 fn details(case: &Case) -> Option<TokenStream> {
     let name = details_name(case)?;
     let cfgs = &case.cfgs;
@@ -67,7 +67,7 @@ fn details_name(case: &Case) -> Option<Ident> {
     travels.then(|| format_ident!("__{}_details", case.ident))
 }
 
-/// The arm that makes a fault of a case.
+/// The match arm that converts a variant into a fault.
 fn to_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
     let Case { cfgs, code, kind, .. } = case;
     let path = path(error, case);
@@ -89,7 +89,7 @@ fn to_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
     }
 }
 
-/// The arm that makes a case of a fault.
+/// The match arm that converts a fault into a variant.
 fn from_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
     let Case { cfgs, kind, .. } = case;
     let path = path(error, case);
@@ -116,9 +116,9 @@ fn path(error: &ErrorType, case: &Case) -> TokenStream {
     if error.is_enum { quote!(Self::#ident) } else { quote!(Self) }
 }
 
-/// The details with each field in a variable: an expression, or a pattern.
+/// The details with each field in a variable, as an expression or a pattern.
 fn whole(case: &Case, details: &Ident) -> TokenStream {
-    // What is skipped has no place in the details.
+    // Skipped fields are not in the details.
     let fields = travelling(case).enumerate().map(|(place, (member, _))| match member {
         Member::Named(_) => in_variable(&member),
         Member::Unnamed(_) => {
@@ -129,12 +129,12 @@ fn whole(case: &Case, details: &Ident) -> TokenStream {
     quote!(#details { #(#fields),* })
 }
 
-/// The fields that travel, and what they are called.
+/// The fields that are sent, with their names.
 fn travelling(case: &Case) -> impl Iterator<Item = (Member, &Field)> {
     case.fields.members().zip(&case.fields).filter(|(_, field)| !is_skipped(field))
 }
 
-/// The member, which is in its variable, or goes there.
+/// A field and its variable.
 fn in_variable(member: &Member) -> TokenStream {
     match member {
         Member::Named(ident) => quote!(#ident),
@@ -145,7 +145,7 @@ fn in_variable(member: &Member) -> TokenStream {
     }
 }
 
-/// The variable that holds a field.
+/// The name of a field's variable.
 fn name(member: &Member) -> Ident {
     match member {
         Member::Named(ident) => ident.clone(),

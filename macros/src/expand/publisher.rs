@@ -1,4 +1,4 @@
-//! The end that publishes events.
+//! The typed publisher.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -8,7 +8,7 @@ use super::docs;
 use super::end::{End, attributes};
 use crate::parse::{Method, ServiceTrait};
 
-/// The publisher.
+/// The publisher as a typed handle.
 pub(super) const PUBLISHER: End = End {
     suffix: "Publisher",
     does: "Publishes events for",
@@ -17,7 +17,7 @@ pub(super) const PUBLISHER: End = End {
     names: false,
 };
 
-/// What the publisher can do.
+/// The methods of the publisher.
 pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     let methods = service.methods.iter().map(|method| function(method, service));
     let nested = PUBLISHER.nested(service);

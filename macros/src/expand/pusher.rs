@@ -1,4 +1,4 @@
-//! The end that pushes jobs.
+//! The typed pusher.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -8,11 +8,11 @@ use super::docs;
 use super::end::{End, attributes};
 use crate::parse::{Method, ServiceTrait};
 
-/// The pusher.
+/// The pusher as a typed handle.
 pub(super) const PUSHER: End =
     End { suffix: "Pusher", does: "Pushes jobs for", to: "queue", layered: false, names: true };
 
-/// What the pusher can do.
+/// The methods of the pusher.
 pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     let methods = service.methods.iter().map(|method| function(method, service));
     let nested = PUSHER.nested(service);

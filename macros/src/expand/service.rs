@@ -1,4 +1,4 @@
-//! The trait itself.
+//! The service trait itself.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -7,7 +7,7 @@ use super::docs::doc;
 use super::{arguments, client, publisher, pusher};
 use crate::parse::{Method, Nested, ServiceTrait};
 
-/// The trait, whose futures can be sent between threads.
+/// The trait, with futures that are `Send`.
 pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
     let ServiceTrait { attrs, vis, ident, supertraits, methods, nested, .. } = service;
     let doc = doc(&["", &others(service)]);
@@ -23,7 +23,7 @@ pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
     }
 }
 
-/// What stands beside the trait.
+/// The documentation of the items beside the trait.
 fn others(service: &ServiceTrait) -> String {
     let patterns = service.patterns;
     let mut others = format!("[`{}`] serves it", format_ident!("{}Server", service.ident));
@@ -51,7 +51,7 @@ fn method(method: &Method) -> TokenStream {
     }
 }
 
-/// The function that hands out a nested service.
+/// The function that returns a nested service.
 fn accessor(nested: &Nested) -> TokenStream {
     let (Nested { attrs, ident, .. }, service) = (nested, nested.service());
     quote! {

@@ -4,23 +4,23 @@ use syn::{Attribute, Error, Expr, ExprLit, FnArg, Ident, Lit, Pat, PatType, Resu
 
 use super::types;
 
-/// What a caller passes.
+/// A parameter of a method.
 pub(crate) struct Argument {
     pub(crate) ident: Ident,
     pub(crate) ty: Type,
     pub(crate) default: Option<ArgumentDefault>,
 }
 
-/// What an argument is that a caller has left out.
+/// The value of an absent argument.
 pub(crate) enum ArgumentDefault {
-    /// The default of its type.
+    /// `Default::default()`.
     OfType,
-    /// What was written.
+    /// The written expression.
     Value(Box<Expr>),
 }
 
 impl Argument {
-    /// Reads an argument; `None` for the receiver.
+    /// Parses an argument; `None` for the receiver.
     pub(super) fn parse(input: FnArg) -> Option<Result<Self>> {
         match input {
             FnArg::Typed(input) => Some(Self::of(input)),
@@ -40,7 +40,7 @@ impl Argument {
 }
 
 impl ArgumentDefault {
-    /// Whether what was written is a string, which has to become the type of the argument.
+    /// True if the default is a string literal, which must be converted into the argument's type.
     pub(crate) fn is_text(&self) -> bool {
         match self {
             Self::Value(value) => matches!(&**value, Expr::Lit(ExprLit { lit: Lit::Str(_), .. })),

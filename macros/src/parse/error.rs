@@ -1,4 +1,4 @@
-//! An error type as data, and all that it may not be.
+//! An error type as data, and the checks that reject it.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use syn::{
 
 use super::{all, cfgs};
 
-/// An enum or a struct that can cross the wire as itself.
+/// An enum or a struct that can be sent as a fault.
 pub(crate) struct ErrorType {
     pub(crate) ident: Ident,
     pub(crate) is_enum: bool,
@@ -20,18 +20,18 @@ pub(crate) struct ErrorType {
 /// A variant, or a struct as a whole.
 pub(crate) struct Case {
     pub(crate) ident: Ident,
-    /// The conditions under which it exists.
+    /// Its `cfg` attributes.
     pub(crate) cfgs: Vec<Attribute>,
-    /// The one of `polywire::Code`'s variants that it has.
+    /// Its variant of `polywire::Code`.
     pub(crate) code: Ident,
-    /// What it is called on the wire.
+    /// Its kind on the wire.
     pub(crate) kind: String,
-    /// Whether its fields stay where they are, so that it cannot be made again elsewhere.
+    /// True if its fields are not sent, so that a client cannot rebuild it.
     pub(crate) opaque: bool,
     pub(crate) fields: Fields,
 }
 
-/// What `#[fault(…)]` says.
+/// The options of `#[fault(…)]`.
 #[derive(Default)]
 struct Said {
     code: Option<Ident>,
@@ -40,7 +40,7 @@ struct Said {
 }
 
 impl ErrorType {
-    /// Reads the type that the derive stands on. The error tells everything that is wrong, not just
+    /// Parses the annotated type. The error lists every fault of the type, not only
     /// the first.
     pub(crate) fn parse(item: DeriveInput) -> Result<Self> {
         let DeriveInput { attrs, ident, generics, data, .. } = item;
@@ -90,7 +90,7 @@ impl Case {
     }
 }
 
-/// Whether a field is left out, and has its default elsewhere.
+/// True if a field is skipped; the client fills in its default.
 pub(crate) fn is_skipped(field: &Field) -> bool {
     field.attrs.iter().any(|attr| attr.path().is_ident("fault"))
 }

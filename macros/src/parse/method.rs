@@ -1,4 +1,4 @@
-//! A method of the trait.
+//! A method of a service trait.
 
 use syn::{
     Attribute, Error, Ident, Receiver, ReceiverKind, Result, Safety, Signature, TraitItemFn,
@@ -9,9 +9,9 @@ use super::options::{self, Options, Patterns};
 use super::types::Answer;
 use super::{all, cfgs, check_not_generic};
 
-/// A method that can be called from afar.
+/// A method that clients can call.
 pub(crate) struct Method {
-    /// The attributes, without those that are ours.
+    /// The attributes, without `#[method]`.
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) ident: Ident,
     pub(crate) options: Options,
@@ -37,7 +37,7 @@ impl Method {
         Ok(Self { attrs, ident: sig.ident, options, arguments, answer })
     }
 
-    /// The conditions under which the method exists.
+    /// The `cfg` attributes of the method.
     pub(crate) fn cfgs(&self) -> impl Iterator<Item = &Attribute> {
         cfgs(&self.attrs)
     }
@@ -53,7 +53,7 @@ fn check_signature(sig: &Signature) -> Result<()> {
     check_plain_signature(sig)
 }
 
-/// What holds for methods and for nested services.
+/// Checks that methods and nested services share.
 pub(super) fn check_plain_signature(sig: &Signature) -> Result<()> {
     if sig.constness.is_some() || sig.abi.is_some() || !matches!(sig.safety, Safety::Default) {
         return Err(Error::new_spanned(
@@ -88,5 +88,5 @@ fn check_receiver(receiver: &Receiver) -> Result<()> {
     }
 }
 
-/// What the ends of a caller can do by themselves.
+/// The names of the typed handles' own functions.
 const RESERVED: [&str; 2] = ["connect", "with_timeout"];

@@ -1,4 +1,4 @@
-//! A service within the service.
+//! A nested service.
 
 use quote::format_ident;
 use syn::{
@@ -10,20 +10,20 @@ use super::cfgs;
 use super::method::check_plain_signature;
 use super::options::{self, Options, Patterns};
 
-/// A function of the trait that hands out another service: `fn loans(&self) -> impl Loans;`. Its
-/// methods are called under a word of their own.
+/// A function of the trait that returns another service: `fn loans(&self) -> impl Loans;`. Its
+/// methods are prefixed by a word.
 pub(crate) struct Nested {
-    /// The attributes, without those that are ours.
+    /// The attributes, without `#[method]`.
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) ident: Ident,
-    /// The word.
+    /// The prefix of its methods.
     pub(crate) name: LitStr,
-    /// The other trait.
+    /// The path of the nested trait.
     service: Path,
 }
 
 impl Nested {
-    /// Whether the function is meant to hand out a service.
+    /// True if the function is meant to return a service.
     pub(super) fn is_one(function: &TraitItemFn) -> bool {
         function.sig.asyncness.is_none() && promised(&function.sig).is_some()
     }
@@ -56,12 +56,12 @@ impl Nested {
         Ok(Self { attrs, ident: sig.ident, name: options.name, service })
     }
 
-    /// The other trait.
+    /// The path of the nested trait.
     pub(crate) fn service(&self) -> &Path {
         &self.service
     }
 
-    /// What the macro has written for the other trait: its client, its server.
+    /// The path of an item generated for the nested trait, such as its client.
     pub(crate) fn end(&self, suffix: &str) -> Path {
         let mut path = self.service.clone();
         if let Some(last) = path.segments.last_mut() {
@@ -70,13 +70,13 @@ impl Nested {
         path
     }
 
-    /// The conditions under which it exists.
+    /// Its `cfg` attributes.
     pub(crate) fn cfgs(&self) -> impl Iterator<Item = &Attribute> {
         cfgs(&self.attrs)
     }
 }
 
-/// What stands after `-> impl`.
+/// The trait after `-> impl`.
 fn promised(sig: &Signature) -> Option<impl Iterator<Item = &TypeParamBound>> {
     match &sig.output {
         ReturnType::Type(_, output) => match &**output {

@@ -1,4 +1,4 @@
-//! What `#[service(…)]` and `#[method(…)]` say.
+//! The options of `#[service(…)]` and `#[method(…)]`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use syn::meta::ParseNestedMeta;
 use syn::parse::Parser;
 use syn::{Attribute, Error, Ident, LitStr, Result};
 
-/// The patterns that a service is for.
+/// The patterns of a service.
 #[derive(Clone, Copy)]
 pub(crate) struct Patterns {
     pub(crate) call: bool,
@@ -17,7 +17,7 @@ pub(crate) struct Patterns {
 }
 
 impl Patterns {
-    /// Reads what stands in the parentheses of `#[service(…)]`. Nothing means calls.
+    /// Parses the arguments of `#[service(…)]`. None means `call`.
     pub(super) fn parse(options: &TokenStream) -> Result<Self> {
         let mut patterns = Self { call: options.is_empty(), push: false, publish: false };
         let parser = syn::meta::parser(|meta| {
@@ -41,21 +41,21 @@ impl Patterns {
     }
 }
 
-/// What is said about a method.
+/// The options of a method.
 pub(crate) struct Options {
-    /// What it is called on the wire.
+    /// Its name on the wire.
     pub(crate) name: LitStr,
-    /// What an event is about.
+    /// The topic of its events.
     pub(crate) topic: LitStr,
-    /// How long a call of it waits, unless the client says.
+    /// The timeout of a call, unless the client has one.
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
     pub(crate) oneway: bool,
-    /// Where something is said that only a method can be.
+    /// The span of an option that only a method may have.
     of_methods: Option<Span>,
 }
 
-/// What is said, as it is found.
+/// The options as they are parsed.
 #[derive(Default)]
 struct Said {
     name: Option<LitStr>,
@@ -63,12 +63,12 @@ struct Said {
     timeout: Option<Duration>,
     idempotent: bool,
     oneway: bool,
-    /// Where something stands that is about calls.
+    /// The span of an option that concerns calls.
     of_calls: Option<Span>,
 }
 
 impl Options {
-    /// Reads the `#[method(…)]` of a function.
+    /// Parses the `#[method(…)]` of a function.
     pub(super) fn parse(attrs: &[Attribute], function: &Ident, patterns: Patterns) -> Result<Self> {
         let mut said = Said::default();
         for attr in attrs.iter().filter(|attr| is_ours(attr)) {
@@ -85,13 +85,13 @@ impl Options {
         Ok(Self { name, topic, timeout, idempotent, oneway, of_methods })
     }
 
-    /// Where something is said that a nested service cannot be.
+    /// The span of an option that a nested service may not have.
     pub(super) fn of_methods(&self) -> Option<Span> {
         self.of_methods
     }
 }
 
-/// Whether the attribute is meant for this macro.
+/// True if the attribute belongs to this macro.
 pub(super) fn is_ours(attr: &Attribute) -> bool {
     attr.path().is_ident("method")
 }
@@ -124,7 +124,7 @@ impl Said {
         }
     }
 
-    /// Refuses what says nothing about any of the patterns.
+    /// Rejects options that concern none of the service's patterns.
     fn check(&self, patterns: Patterns) -> Result<()> {
         if let Some(span) = self.of_calls.filter(|_| !patterns.call) {
             return Err(Error::new(
@@ -142,7 +142,7 @@ impl Said {
     }
 }
 
-/// A time as people write it.
+/// Parses a duration such as `250ms`.
 fn timeout(text: &LitStr) -> Result<Duration> {
     let value = text.value();
     let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -167,7 +167,7 @@ fn timeout(text: &LitStr) -> Result<Duration> {
     }
 }
 
-/// Refuses what is not an address. The router would refuse it too, but only when the program
+/// Rejects a name that is not an address. The router would reject the name only when the program
 /// starts.
 fn check_name(what: &str, name: &LitStr) -> Result<()> {
     match flaw(&name.value()) {

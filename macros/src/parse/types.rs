@@ -1,4 +1,4 @@
-//! The types that can travel, as far as one can tell from how they are written.
+//! Checks of types that are sent, as far as their syntax shows.
 
 use syn::visit::{self, Visit};
 use syn::{
@@ -6,35 +6,35 @@ use syn::{
     TypeImplTrait, TypeReference, parse_quote,
 };
 
-/// What a method answers.
+/// The return type of a method.
 pub(crate) struct Answer {
-    /// As it stands in the trait; nothing, if nobody is answered.
+    /// The type as written; `None` if there is none.
     pub(crate) output: Option<Type>,
-    /// When all is well.
+    /// The type of a success.
     pub(crate) value: Type,
-    /// Otherwise.
+    /// The type of a failure.
     pub(crate) failure: Failure,
 }
 
-/// What a method answers when something is wrong.
+/// The failure type of a method.
 pub(crate) enum Failure {
-    /// It never is.
+    /// The method cannot fail.
     Never,
-    /// Any fault.
+    /// Any `Fault`.
     Fault,
-    /// An error of this type, which its callers get back.
+    /// An error of this type, which the client receives again.
     Declared(Box<Type>),
 }
 
 impl Answer {
-    /// Reads what a method answers, of a service that may be called.
+    /// Parses the return type of a method, for a service with the pattern `call`.
     pub(super) fn parse(sig: &Signature, called: bool, oneway: bool) -> Result<Self> {
         let answered = called && !oneway;
         let ReturnType::Type(_, output) = &sig.output else {
             return if answered {
                 Err(Error::new_spanned(
                     &sig.ident,
-                    "a method of a service answers a result: `-> Result<(), Fault>`; or nobody waits for it, with \
+                    "a method of a service returns a result: `-> Result<(), Fault>`; or it is one-way, with \
                      `#[method(oneway)]`",
                 ))
             } else {
@@ -51,7 +51,7 @@ impl Answer {
         if oneway && !matches!(&value, Type::Tuple(tuple) if tuple.elems.is_empty()) {
             return Err(Error::new_spanned(
                 value,
-                "nobody waits for the value of a oneway method: write `-> Result<(), Fault>`, or leave the answer out",
+                "a one-way method returns no value: write `-> Result<(), Fault>`, or no return type",
             ));
         }
         check(output)?;
@@ -64,14 +64,14 @@ impl Answer {
     }
 }
 
-/// Whether the type is an `Option`, as far as one can tell.
+/// True if the type is written as an `Option`.
 pub(super) fn is_option(ty: &Type) -> bool {
     is_named(ty, "Option")
 }
 
 fn is_named(ty: &Type, name: &str) -> bool {
     match ty {
-        // What a macro_rules macro passes on as one type comes in a group.
+        // A type that a macro_rules macro passes on is in a group.
         Type::Group(group) => is_named(&group.elem, name),
         Type::Path(path) => path.path.segments.last().is_some_and(|segment| segment.ident == name),
         _ => false,
@@ -80,7 +80,7 @@ fn is_named(ty: &Type, name: &str) -> bool {
 
 fn parts(output: &Type) -> Option<(Type, Type)> {
     let path = match output {
-        // What a macro_rules macro passes on as one type comes in a group.
+        // A type that a macro_rules macro passes on is in a group.
         Type::Group(group) => return parts(&group.elem),
         Type::Path(output) => &output.path,
         _ => return None,
@@ -96,14 +96,14 @@ fn parts(output: &Type) -> Option<(Type, Type)> {
     }
 }
 
-/// Checks a type that travels.
+/// Checks a type that is sent.
 pub(super) fn check(ty: &Type) -> Result<()> {
     let mut flaw = None;
     Flaws(&mut flaw).visit_type(ty);
     flaw.map_or(Ok(()), Err)
 }
 
-/// Notes the first thing in a type that keeps it from travelling.
+/// Records the first part of a type that cannot be sent.
 struct Flaws<'f>(&'f mut Option<Error>);
 
 impl Flaws<'_> {

@@ -1,4 +1,4 @@
-//! Connecting, and failing to.
+//! Connecting and closing: URLs, refusals, timeouts, frozen brokers and certificates.
 
 use std::time::Duration;
 
@@ -10,27 +10,21 @@ use polywire_rabbitmq_node::Node;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-use crate::stage::{PATIENCE, client, serve};
-use crate::{alone, broker, node};
+use crate::context::PATIENCE;
+use crate::endpoints::{client, serve};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        alone("malformed_url_is_refused", malformed_url_is_refused),
-        alone("unreachable_host_is_named", unreachable_host_is_named),
-        alone("unresolvable_host_is_named", unresolvable_host_is_named),
-        alone(
-            "silent_peer_is_given_up_in_the_connect_time",
-            silent_peer_is_given_up_in_the_connect_time,
-        ),
-        broker("wrong_password_is_denied", wrong_password_is_denied),
-        broker("unknown_virtual_host_is_denied", unknown_virtual_host_is_denied),
-        node(
-            "frozen_broker_does_not_keep_close_from_ending",
-            frozen_broker_does_not_keep_close_from_ending,
-        ),
-        node("closing_goes_on_when_nobody_waits_for_it", closing_goes_on_when_nobody_waits_for_it),
+    trials![
+        alone malformed_url_is_refused,
+        alone unreachable_host_is_named,
+        alone unresolvable_host_is_named,
+        alone silent_peer_times_out,
+        broker wrong_password_is_denied,
+        broker unknown_virtual_host_is_denied,
+        node close_ends_with_a_frozen_broker,
+        node close_goes_on_when_its_future_is_dropped,
         #[cfg(feature = "tls")]
-        node("certificates_are_verified", certificates_are_verified),
+        node certificates_are_verified,
     ]
 }
 
@@ -56,17 +50,20 @@ async fn unresolvable_host_is_named() {
     assert_eq!(error.detail("host"), Some("nowhere.invalid"));
 }
 
-async fn silent_peer_is_given_up_in_the_connect_time() {
+async fn silent_peer_times_out() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let url = format!("amqp://user:hunter2@127.0.0.1:{port}?connection_timeout=500");
-    let error = timeout(Duration::from_secs(5), refused(&url)).await.expect("it gives up");
+    let error = timeout(Duration::from_secs(5), refused(&url)).await.expect("connecting times out");
     assert_eq!(error.kind(), ErrorKind::Disconnected);
     assert_eq!(error.detail("port"), Some(&*port.to_string()));
-    // What was opened is closed again: whoever goes on trying does not pile up connections.
+    // The TCP connection is closed, so that further attempts do not pile up connections.
     let (mut stream, _) = listener.accept().await.unwrap();
-    let mut said = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("it hangs up").unwrap();
+    let mut received = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut received))
+        .await
+        .expect("the connection is closed")
+        .unwrap();
 }
 
 async fn wrong_password_is_denied(url: String) {
@@ -80,14 +77,14 @@ async fn unknown_virtual_host_is_denied(url: String) {
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
 }
 
-/// The error of a connection that cannot be made; whose text holds no password.
+/// Returns the error of a failed connect, and asserts that it contains no password.
 async fn refused(url: &str) -> Error {
     let error = Amqp::connect(url).await.expect_err("the connection is refused");
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     error
 }
 
-async fn frozen_broker_does_not_keep_close_from_ending() {
+async fn close_ends_with_a_frozen_broker() {
     let node = Node::start().unwrap();
     let amqp = Amqp::connect(&node.url()).await.unwrap();
     let _server = serve(&amqp, "cold").await;
@@ -98,7 +95,7 @@ async fn frozen_broker_does_not_keep_close_from_ending() {
     assert_eq!(client.call::<u32>("double", &1).await.unwrap_err().kind(), Some(ErrorKind::Closed));
 }
 
-async fn closing_goes_on_when_nobody_waits_for_it() {
+async fn close_goes_on_when_its_future_is_dropped() {
     let node = Node::start().unwrap();
     let amqp = Amqp::connect(&node.url()).await.unwrap();
     let server = serve(&amqp, "left").await;
@@ -108,15 +105,17 @@ async fn closing_goes_on_when_nobody_waits_for_it() {
     assert!(queues().contains("polywire.reply."), "{}", queues());
     assert!(amqp.close().now_or_never().is_none(), "closing takes a moment");
     timeout(PATIENCE, server.drain()).await.expect("the server ends");
-    // Whoever closes it again waits for the same end.
+    // A second call waits for the same end.
     timeout(PATIENCE, amqp.close()).await.expect("closing ends").unwrap();
     assert!(!queues().contains("polywire.reply."), "{}", queues());
 }
 
 #[cfg(feature = "tls")]
 async fn certificates_are_verified() {
+    use crate::certificates::{certificate_folder, create_certificates};
+
     let folder = certificate_folder("certificates");
-    certificates(&folder);
+    create_certificates(&folder);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let at = folder.display();
     let node = Node::start_with(&format!(
@@ -132,7 +131,7 @@ async fn certificates_are_verified() {
     let _server = serve(&amqp, "secret").await;
     assert_eq!(client(&amqp, "secret").await.call::<u32>("double", &1).await.unwrap(), 2);
 
-    // One that insists on the client's.
+    // A node that requires a certificate of the client.
     let strict_port =
         std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let strict = Node::start_with(&format!(
@@ -154,29 +153,4 @@ async fn certificates_are_verified() {
         assert_eq!(error.detail("host"), Some(host));
     }
     drop(node);
-}
-
-/// A folder for the certificates of one test.
-#[cfg(feature = "tls")]
-pub(crate) fn certificate_folder(name: &str) -> std::path::PathBuf {
-    let folder =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq").join(name);
-    std::fs::create_dir_all(&folder).unwrap();
-    folder.canonicalize().unwrap()
-}
-
-/// A CA, a server's certificate for `localhost`, and a CA that signed nothing.
-#[cfg(feature = "tls")]
-pub(crate) fn certificates(folder: &std::path::Path) {
-    let script = "set -e
-        for ca in ca other; do
-            openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=$ca -keyout $ca.key -out $ca.pem
-        done
-        openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr
-        echo subjectAltName=DNS:localhost > names
-        openssl x509 -req -days 2 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile names -out server.pem
-        chmod 644 *.key";
-    let made =
-        std::process::Command::new("sh").args(["-c", script]).current_dir(folder).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }

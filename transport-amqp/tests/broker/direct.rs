@@ -1,4 +1,4 @@
-//! Replies that come without a queue.
+//! Direct replies, which arrive without a reply queue.
 
 use std::sync::Arc;
 
@@ -9,18 +9,14 @@ use polywire_rabbitmq_node::Node;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::outbound::{restored, through_proxy};
-use crate::stage::{PATIENCE, client, eventually_answered, serve, serve_gated, until};
-use crate::{broker, node};
+use crate::context::{PATIENCE, restored, through_proxy, until};
+use crate::endpoints::{client, eventually_answered, serve, serve_gated};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        node("direct_replies_need_no_queue", direct_replies_need_no_queue),
-        broker(
-            "cut_fails_direct_calls_at_once_and_later_ones_work",
-            cut_fails_direct_calls_at_once,
-        ),
-        broker("unroutable_direct_calls_fail_at_once", unroutable_direct_calls_fail_at_once),
+    trials![
+        node direct_replies_need_no_queue,
+        broker direct_calls_fail_at_once_on_a_cut_and_later_ones_succeed,
+        broker unroutable_direct_calls_fail_at_once,
     ]
 }
 
@@ -36,9 +32,9 @@ async fn direct_replies_need_no_queue() {
     assert!(queues.contains("polywire.direct") && !queues.contains("polywire.reply"), "{queues}");
 }
 
-async fn cut_fails_direct_calls_at_once(url: String) {
+async fn direct_calls_fail_at_once_on_a_cut_and_later_ones_succeed(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
-    let calling = builder.reply_mode(ReplyMode::Direct).connect().await.unwrap();
+    let calling = builder.reply_mode(ReplyMode::Direct).build().await.unwrap();
     let serving = Amqp::connect(&url).await.unwrap();
     let gate = Arc::new(Semaphore::new(0));
     let server = serve_gated(&serving, "cut.off", &gate).await;
@@ -51,13 +47,13 @@ async fn cut_fails_direct_calls_at_once(url: String) {
     let error = timeout(PATIENCE, pending).await.expect("before its deadline").unwrap_err();
     assert_eq!(error.kind(), Some(ErrorKind::RepliesLost), "{error:?}");
     restored(&mut events).await;
-    // The reply to a caller that is gone harms nobody.
+    // The late reply is unroutable, which must not affect later calls.
     gate.add_permits(1);
     eventually_answered(&client).await;
 }
 
 async fn unroutable_direct_calls_fail_at_once(url: String) {
-    let amqp = Amqp::builder(&url).unwrap().reply_mode(ReplyMode::Direct).connect().await.unwrap();
-    let outcome = client(&amqp, "nobody.direct").await.call::<u32>("double", &1).await;
+    let amqp = Amqp::builder(&url).unwrap().reply_mode(ReplyMode::Direct).build().await.unwrap();
+    let outcome = client(&amqp, "unserved.direct").await.call::<u32>("double", &1).await;
     assert_eq!(outcome.unwrap_err().kind(), Some(ErrorKind::Unroutable));
 }

@@ -1,23 +1,42 @@
-//! What is AMQP's own: connecting and failing to, returned messages, queues that go, a broker that
-//! dies.
+//! Tests of the AMQP transport against RabbitMQ.
 //!
-//! Most of it needs a broker: `cargo xtask test` starts one and says where in `POLYWIRE_AMQP_URL`.
+//! The conformance suite covers what all transports have in common. These tests cover the rest:
+//! connections, confirms, returned messages, queue options, and brokers that are killed.
+//!
+//! Most tests need a broker: `cargo xtask test` starts one and sets `POLYWIRE_AMQP_URL`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail so")]
 
+/// Lists tests with the kind of broker that each of them needs.
+macro_rules! trials {
+    ($($(#[$attribute:meta])* $kind:ident $test:ident),* $(,)?) => {
+        vec![$($(#[$attribute])* $crate::$kind(stringify!($test), $test)),*]
+    };
+}
+
+mod alarms;
 mod calls;
+mod cancellation;
+#[cfg(feature = "tls")]
+mod certificates;
 mod connecting;
-mod control;
+mod context;
+mod dead_letters;
+mod declines;
 mod direct;
+mod endpoints;
+mod engine;
 mod events;
-mod flow;
-mod identity;
 mod jobs;
+mod malformed;
 mod outages;
 mod outbound;
+mod queue_limits;
 mod queues;
+mod reconnects;
+mod requeues;
 mod retries;
-mod stage;
+mod user_ids;
 
 use std::future::Future;
 use std::time::Duration;
@@ -27,57 +46,63 @@ use tokio::time::timeout;
 
 fn main() {
     let mut arguments = Arguments::from_args();
-    // Most of the time they wait for a broker.
+    // Tests spend most of their time waiting for a broker.
     arguments.test_threads.get_or_insert(3);
     let trials = [
         connecting::trials(),
         calls::trials(),
-        control::trials(),
+        malformed::trials(),
+        cancellation::trials(),
+        declines::trials(),
         direct::trials(),
         jobs::trials(),
+        requeues::trials(),
         queues::trials(),
+        queue_limits::trials(),
         retries::trials(),
+        dead_letters::trials(),
         events::trials(),
+        reconnects::trials(),
         outages::trials(),
         outbound::trials(),
-        flow::trials(),
-        identity::trials(),
+        alarms::trials(),
+        user_ids::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
 
-/// A test that needs no broker.
-pub(crate) fn alone<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) -> Trial {
+/// A test without a broker.
+fn alone<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) -> Trial {
     Trial::test(name, move || {
         run(test());
         Ok(())
     })
 }
 
-/// A test that needs a broker, given by its URL.
-pub(crate) fn broker<F: Future<Output = ()> + 'static>(name: &str, test: fn(String) -> F) -> Trial {
+/// A test on the shared broker, whose URL it gets.
+fn broker<F: Future<Output = ()> + 'static>(name: &str, test: fn(String) -> F) -> Trial {
     Trial::ignorable_test(name, move || match std::env::var("POLYWIRE_AMQP_URL") {
         Ok(url) => {
             run(test(url));
             Ok(Completion::Completed)
         }
-        Err(_) => Ok(not_run()),
+        Err(_) => Ok(skipped()),
     })
 }
 
-/// A test that starts a node of its own; where it may is told by the same variable.
-pub(crate) fn node<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) -> Trial {
+/// A test that starts nodes of its own. It is skipped where there is no shared broker either.
+fn node<F: Future<Output = ()> + 'static>(name: &str, test: fn() -> F) -> Trial {
     Trial::ignorable_test(name, move || {
         if std::env::var_os("POLYWIRE_AMQP_URL").is_none() {
-            return Ok(not_run());
+            return Ok(skipped());
         }
         run(test());
         Ok(Completion::Completed)
     })
 }
 
-fn not_run() -> Completion {
-    Completion::ignored_with("for want of a broker; `cargo xtask test` starts one")
+fn skipped() -> Completion {
+    Completion::ignored_with("no broker; `cargo xtask test` starts one")
 }
 
 fn run(test: impl Future<Output = ()>) {
@@ -85,6 +110,6 @@ fn run(test: impl Future<Output = ()>) {
     runtime.block_on(async { timeout(TEST_MAX, test).await.expect("the test ends") });
 }
 
-/// A test that hangs ends. Some start two nodes, each of which may take a minute on a machine that
-/// is busy.
+/// Time limit of a test. Some tests start two nodes, each of which may take a minute on a busy
+/// machine.
 const TEST_MAX: Duration = Duration::from_mins(5);

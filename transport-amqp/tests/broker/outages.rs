@@ -1,27 +1,24 @@
-//! Connections that are lost or refused, and what is told of it.
+//! Outages: a broker that is lost, and credentials that the broker refuses.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use polywire_amqp::{Amqp, Change, ConnectionEvent, Credentials, Purpose};
+use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvent, ConnectionRole, Credentials};
 use polywire_codec::MessagePack;
 use polywire_core::{CallError, Client, ErrorKind, Server};
 use polywire_rabbitmq_node::Node;
 use tokio::sync::Semaphore;
 
-use crate::node;
-use crate::stage::{PATIENCE, client, serve, serve_gated};
+use crate::context::{PATIENCE, both_restored};
+use crate::endpoints::{client, serve, serve_gated};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        node("lost_broker_is_replaced_by_the_next_one", lost_broker_is_replaced_by_the_next_one),
-        node("changed_password_is_asked_for_again", changed_password_is_asked_for_again),
-        node("refused_user_is_not_retried_for_ever", refused_user_is_not_retried_for_ever),
-        node(
-            "calls_whose_replies_are_refused_fail_at_once",
-            calls_whose_replies_are_refused_fail_at_once,
-        ),
+    trials![
+        node lost_broker_is_replaced_by_the_next_one,
+        node changed_password_is_asked_for_again,
+        node refused_user_is_not_retried_without_end,
+        node calls_fail_at_once_when_their_replies_are_refused,
     ]
 }
 
@@ -41,19 +38,19 @@ async fn lost_broker_is_replaced_by_the_next_one() {
     first.kill().unwrap();
     let mut restored = Vec::new();
     while restored.len() < 2 {
-        let ConnectionEvent { purpose, change, .. } = events.next().await.unwrap();
+        let ConnectionEvent { role, change, .. } = events.next().await.unwrap();
         match change {
-            Change::Lost(error) => assert_eq!(error.kind(), ErrorKind::Disconnected),
-            Change::Restored { port, .. } => {
+            ConnectionChange::Lost(error) => assert_eq!(error.kind(), ErrorKind::Disconnected),
+            ConnectionChange::Restored { port, .. } => {
                 assert_eq!(port, second.port());
-                restored.push(purpose);
+                restored.push(role);
             }
-            Change::Connected { port, .. } => assert_eq!(port, first_port),
+            ConnectionChange::Connected { port, .. } => assert_eq!(port, first_port),
             other => panic!("{other:?}"),
         }
     }
     assert_ne!(restored[0], restored[1]);
-    // The queue of the service is made at the second broker as soon as its consumer is there.
+    // The server declares the queue at the second broker when it consumes there.
     let answer = async {
         loop {
             match client.call::<u32>("double", &2).await {
@@ -79,31 +76,27 @@ async fn changed_password_is_asked_for_again() {
         let password = *shared.lock().unwrap();
         async move { Ok(Credentials::new("guest", password)) }
     });
-    let amqp = builder.connect().await.unwrap();
+    let amqp = builder.build().await.unwrap();
     let mut events = amqp.events();
     let _server = serve(&amqp, "rotated").await;
     node.ctl(&["change_password", "guest", "changed"]).unwrap();
     *password.lock().unwrap() = "changed";
     node.ctl(&["close_all_connections", "rotation"]).unwrap();
-    let mut restored = 0;
-    while restored < 2 {
-        restored +=
-            u32::from(matches!(events.next().await.unwrap().change, Change::Restored { .. }));
-    }
+    both_restored(&mut events).await;
     assert_eq!(client(&amqp, "rotated").await.call::<u32>("double", &2).await.unwrap(), 4);
 }
 
-async fn refused_user_is_not_retried_for_ever() {
+async fn refused_user_is_not_retried_without_end() {
     let node = Node::start().unwrap();
     let builder = Amqp::builder(&node.url()).unwrap().give_up_after(Duration::from_secs(1));
-    let amqp = builder.connect().await.unwrap();
+    let amqp = builder.build().await.unwrap();
     let mut events = amqp.events();
-    let client = client(&amqp, "nobody").await;
+    let client = client(&amqp, "unserved").await;
     node.ctl(&["change_password", "guest", "changed"]).unwrap();
     node.ctl(&["close_all_connections", "rotation"]).unwrap();
     let mut refused = 0;
     while refused < 2 {
-        if let Change::Refused(error) = events.next().await.unwrap().change {
+        if let ConnectionChange::Refused(error) = events.next().await.unwrap().change {
             assert_eq!(error.kind(), ErrorKind::Denied);
             assert_eq!(error.detail("port"), Some(node.port().to_string().as_str()));
             refused += 1;
@@ -115,29 +108,29 @@ async fn refused_user_is_not_retried_for_ever() {
     assert_eq!(error.kind(), ErrorKind::Denied);
 }
 
-/// The connection that requests go out on lives on; the other one, that replies would come in on,
-/// is refused for good.
-async fn calls_whose_replies_are_refused_fail_at_once() {
+/// The broker refuses the consuming connection for good, and the publishing connection stays.
+async fn calls_fail_at_once_when_their_replies_are_refused() {
     let node = Node::start().unwrap();
     let builder = Amqp::builder(&node.url()).unwrap().give_up_after(Duration::from_millis(100));
-    let amqp = builder.connect().await.unwrap();
+    let amqp = builder.build().await.unwrap();
     let mut events = amqp.events();
     let gate = Arc::new(Semaphore::new(0));
     let servers = Amqp::connect(&node.url()).await.unwrap();
-    let _server = serve_gated(&servers, "deaf", &gate).await;
-    let client = client(&amqp, "deaf").await;
+    let _server = serve_gated(&servers, "refused.replies", &gate).await;
+    let client = client(&amqp, "refused.replies").await;
     let mut begun = client.request("wait").timeout(PATIENCE).start::<u32>(&1).unwrap();
     begun.sent().await;
     node.ctl(&["change_password", "guest", "changed"]).unwrap();
-    let process = consumer_with_reply_queue(&node);
+    let process = reply_connection(&node);
     node.ctl(&["close_connection", &process, "rotation"]).unwrap();
     let refusal = loop {
-        let ConnectionEvent { purpose, change, .. } = events.next().await.unwrap();
+        let ConnectionEvent { role, change, .. } = events.next().await.unwrap();
         assert!(
-            purpose == Purpose::Consuming || matches!(change, Change::Connected { .. }),
+            role == ConnectionRole::Consuming
+                || matches!(change, ConnectionChange::Connected { .. }),
             "{change:?}"
         );
-        if let Change::Refused(error) = change {
+        if let ConnectionChange::Refused(error) = change {
             break error;
         }
     };
@@ -150,8 +143,8 @@ async fn calls_whose_replies_are_refused_fail_at_once() {
     assert_eq!(error.kind(), ErrorKind::Denied);
 }
 
-/// The process at the broker of the connection over which a reply queue is consumed.
-fn consumer_with_reply_queue(node: &Node) -> String {
+/// Returns the pid of the connection that consumes a reply queue.
+fn reply_connection(node: &Node) -> String {
     let channels = node.ctl(&["list_consumers", "queue_name", "channel_pid"]).unwrap();
     let channel = channels
         .lines()

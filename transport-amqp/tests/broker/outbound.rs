@@ -1,5 +1,4 @@
-//! What goes out: returned, held while there is no connection, and bounded while nothing is
-//! confirmed.
+//! Publishing: returned messages, the buffer, the limit on unconfirmed messages, and rejects.
 
 use std::time::Duration;
 
@@ -7,43 +6,36 @@ use futures_util::future::join_all;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use libtest_mimic::Trial;
-use polywire_amqp::{Amqp, AmqpBuilder, Change, ConnectionEvents, Purpose};
+use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvents, ConnectionRole};
 use polywire_codec::MessagePack;
 use polywire_conformance::{Direction, Proxy};
 use polywire_core::message::CallId;
 use polywire_core::transport::Sender;
-use polywire_core::{
-    Address, CallError, Deadline, ErrorKind, Message, Puller, Pusher, Server, Transport,
-};
+use polywire_core::{Address, CallError, Deadline, ErrorKind, Message, Puller, Server, Transport};
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
-use crate::stage::{PATIENCE, channel, client, next_job};
-use crate::{broker, node};
+use crate::context::{PATIENCE, restored, through_proxy};
+use crate::endpoints::{acked_job, client, pusher};
+use crate::engine::channel;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        broker(
-            "each_unroutable_message_is_told_and_no_other",
-            each_unroutable_message_is_told_and_no_other,
-        ),
-        broker("held_jobs_go_out_in_order", held_jobs_go_out_in_order),
-        broker("message_that_is_given_up_is_never_sent", message_that_is_given_up_is_never_sent),
-        node("unconfirmed_messages_are_bounded", unconfirmed_messages_are_bounded),
-        broker("message_that_is_not_confirmed_in_time_may_have_arrived", not_confirmed_in_time),
-        broker(
-            "message_that_the_broker_refuses_is_rejected",
-            message_that_the_broker_refuses_is_rejected,
-        ),
+    trials![
+        broker each_unroutable_message_fails_and_no_other,
+        broker buffered_jobs_keep_their_order,
+        broker withdrawn_message_is_never_sent,
+        node unconfirmed_messages_are_limited,
+        broker message_without_a_confirm_may_have_arrived,
+        broker message_that_a_queue_rejects_is_rejected,
     ]
 }
 
-async fn each_unroutable_message_is_told_and_no_other(url: String) {
-    let amqp = Amqp::builder(&url).unwrap().persistent(false).connect().await.unwrap();
-    // A server that was there leaves its queue.
+async fn each_unroutable_message_fails_and_no_other(url: String) {
+    let amqp = Amqp::builder(&url).unwrap().persistent(false).build().await.unwrap();
+    // The queue outlives its server.
     drop(Server::bind(&amqp, "routable").await.unwrap());
     let routable = requests_to(&amqp, "routable").await;
-    let unroutable = requests_to(&amqp, "nobody.is.here").await;
+    let unroutable = requests_to(&amqp, "unserved.outbound").await;
     for window in 0..200_u64 {
         let sending = (0..100).map(|n| {
             let is_routable = n % 10 != window % 10;
@@ -56,9 +48,9 @@ async fn each_unroutable_message_is_told_and_no_other(url: String) {
         });
         for (is_routable, outcome) in join_all(sending).await {
             match outcome {
-                Ok(()) => assert!(is_routable, "a message was taken that nobody takes"),
+                Ok(()) => assert!(is_routable, "an unroutable message was accepted"),
                 Err(error) => {
-                    assert!(!is_routable, "a message was taken, and its sender told: {error:?}");
+                    assert!(!is_routable, "a routable message failed: {error:?}");
                     assert_eq!(error.kind(), ErrorKind::Unroutable);
                     assert!(error.is_unsent());
                 }
@@ -67,21 +59,20 @@ async fn each_unroutable_message_is_told_and_no_other(url: String) {
     }
 }
 
-/// A sender of requests. Their numbers are given by whoever sends; no reply is waited for.
+/// Returns a sender of requests, which receives no replies. The call ids are up to the test.
 async fn requests_to(amqp: &Amqp, service: &str) -> Sender {
     amqp.requester(&Address::new(service).unwrap()).await.unwrap().0
 }
 
-/// In order among themselves, beyond the bounds of the buffer, and before what comes when the
-/// connection is back.
-async fn held_jobs_go_out_in_order(url: String) {
+/// The order holds among buffered jobs, beyond the bounds of the buffer, and towards later jobs.
+async fn buffered_jobs_keep_their_order(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
-    let amqp = builder.held(20, 1 << 20).connect().await.unwrap();
+    let amqp = builder.publish_buffer(20, 1 << 20).build().await.unwrap();
     let mut events = amqp.events();
-    let mut jobs = puller(&url, "held.in.order").await;
-    let pusher = pusher(&amqp, "held.in.order").await;
+    let mut jobs = own_puller(&url, "buffered.in.order").await;
+    let pusher = pusher(&amqp, "buffered.in.order").await;
     cut(&proxy, &mut events).await;
-    let held = join_all((0..200_u32).map(|n| {
+    let buffered = join_all((0..200_u32).map(|n| {
         let pusher = pusher.clone();
         async move { pusher.push(&n).await.unwrap() }
     }));
@@ -92,22 +83,25 @@ async fn held_jobs_go_out_in_order(url: String) {
             pusher.push(&n).await.unwrap();
         }
     };
-    // The former are all handed over before the latter begins.
-    tokio::join!(held, later);
+    // `join!` polls `buffered` first, so these jobs are pushed before the later ones.
+    tokio::join!(buffered, later);
     for expected in 0..300 {
-        assert_eq!(next_job(&mut jobs).await, expected);
+        assert_eq!(acked_job(&mut jobs).await, expected);
     }
 }
 
-async fn message_that_is_given_up_is_never_sent(url: String) {
+async fn withdrawn_message_is_never_sent(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
-    let amqp = builder.connect_timeout(Duration::from_millis(700)).connect().await.unwrap();
+    let amqp = builder.connect_timeout(Duration::from_millis(700)).build().await.unwrap();
     let mut events = amqp.events();
-    let mut jobs = puller(&url, "given.up").await;
-    let pusher = pusher(&amqp, "given.up").await;
-    let caller = client(&amqp, "nobody").await;
+    let mut jobs = own_puller(&url, "withdrawn").await;
+    let pusher = pusher(&amqp, "withdrawn").await;
+    let caller = client(&amqp, "unserved").await;
     cut(&proxy, &mut events).await;
-    assert!(timeout(Duration::ZERO, pusher.push(&1)).await.is_err(), "it is held, and dropped");
+    assert!(
+        timeout(Duration::ZERO, pusher.push(&1)).await.is_err(),
+        "the job is buffered, and withdrawn"
+    );
     let impatient = caller.request("x").timeout(Duration::from_millis(50)).call::<u32>(&1);
     let (impatient, pushed) = tokio::join!(impatient, pusher.push(&2));
     let Err(CallError::Failed(impatient)) = impatient else {
@@ -119,14 +113,15 @@ async fn message_that_is_given_up_is_never_sent(url: String) {
     }
     proxy.refuse(false);
     restored(&mut events).await;
-    // By now a line may be open, or not.
+    // The channel opens a moment after the connection.
     while pusher.push(&3).await.is_err() {}
-    assert_eq!(next_job(&mut jobs).await, 3);
+    assert_eq!(acked_job(&mut jobs).await, 3);
 }
 
-async fn unconfirmed_messages_are_bounded() {
+async fn unconfirmed_messages_are_limited() {
     let node = Node::start().unwrap();
-    let amqp = Amqp::builder(&node.url()).unwrap().unconfirmed(4, 1 << 20).connect().await.unwrap();
+    let amqp =
+        Amqp::builder(&node.url()).unwrap().unconfirmed_max(4, 1 << 20).build().await.unwrap();
     drop(Server::bind(&amqp, "frozen").await.unwrap());
     let client = client(&amqp, "frozen").await;
     node.freeze().unwrap();
@@ -135,25 +130,25 @@ async fn unconfirmed_messages_are_bounded() {
     let mut sent = 0;
     for outcome in join_all(calls).await {
         match outcome {
-            // On its way, so that nobody knows.
+            // Published, with an unknown outcome.
             Err(CallError::DeadlineExceeded(_)) => sent += 1,
             Err(CallError::Failed(error)) => {
                 assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
                 assert!(error.is_unsent(), "{error:?}");
             }
-            other => panic!("a call that nobody serves ended with {other:?}"),
+            other => panic!("a call without a server ended with {other:?}"),
         }
     }
     assert_eq!(sent, 4);
     node.thaw().unwrap();
-    // What was on its way is confirmed now, and makes room.
+    // The published requests are confirmed now, and make room.
     let mut call = client.request("x").timeout(PATIENCE).start::<u32>(&1).unwrap();
     call.sent().await;
 }
 
-async fn not_confirmed_in_time(url: String) {
+async fn message_without_a_confirm_may_have_arrived(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
-    let amqp = builder.confirm_timeout(Duration::from_millis(300)).connect().await.unwrap();
+    let amqp = builder.confirm_timeout(Duration::from_millis(300)).build().await.unwrap();
     let pusher = pusher(&amqp, "unconfirmed").await;
     proxy.black_hole(Direction::ToServer);
     let error = pusher.push(&1).await.unwrap_err();
@@ -161,7 +156,7 @@ async fn not_confirmed_in_time(url: String) {
     assert!(!error.is_unsent() && error.detail("seconds").is_some(), "{error:?}");
 }
 
-async fn message_that_the_broker_refuses_is_rejected(url: String) {
+async fn message_that_a_queue_rejects_is_rejected(url: String) {
     let node_channel = channel(&url).await;
     let mut full = FieldTable::default();
     full.insert("x-max-length".into(), AMQPValue::LongInt(1));
@@ -180,41 +175,22 @@ async fn message_that_the_broker_refuses_is_rejected(url: String) {
     assert!(!error.is_unsent());
 }
 
-/// A proxy before the broker, and what connects through it.
-pub(crate) async fn through_proxy(url: &str) -> (Proxy, AmqpBuilder) {
-    let (before, port) = url.trim_end_matches("/%2f").rsplit_once(':').unwrap();
-    let proxy = Proxy::start(format!("127.0.0.1:{port}")).await.unwrap();
-    let url = format!("{}@{}", before.rsplit_once('@').unwrap().0, proxy.address());
-    (proxy, Amqp::builder(&url).unwrap())
-}
-
-/// Cuts the connections, and lets nobody in, until the transport knows that it cannot publish.
+/// Cuts all connections, and refuses new ones. Returns when the transport has noticed.
 async fn cut(proxy: &Proxy, events: &mut ConnectionEvents) {
     proxy.refuse(true);
     proxy.sever();
     loop {
         let event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
-        if event.purpose == Purpose::Publishing && matches!(event.change, Change::Lost(_)) {
+        if event.role == ConnectionRole::Publishing
+            && matches!(event.change, ConnectionChange::Lost(_))
+        {
             return;
         }
     }
 }
 
-pub(crate) async fn restored(events: &mut ConnectionEvents) {
-    loop {
-        let event = timeout(PATIENCE, events.next()).await.unwrap().unwrap();
-        if event.purpose == Purpose::Publishing && matches!(event.change, Change::Restored { .. }) {
-            return;
-        }
-    }
-}
-
-async fn pusher(amqp: &Amqp, queue: &str) -> Pusher<MessagePack> {
-    Pusher::connect(amqp, queue, MessagePack).timeout(PATIENCE).await.unwrap()
-}
-
-/// A puller that has a connection of its own.
-async fn puller(url: &str, queue: &str) -> Puller<u32> {
+/// Returns a puller with a transport of its own.
+async fn own_puller(url: &str, queue: &str) -> Puller<u32> {
     let amqp = Amqp::connect(url).await.unwrap();
     Puller::bind(&amqp, queue, MessagePack).await.unwrap()
 }

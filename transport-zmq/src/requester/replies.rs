@@ -1,4 +1,4 @@
-//! The receiving half of a calling end.
+//! Receiving half of a requester.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,34 +7,38 @@ use futures_core::Stream;
 use polywire_core::transport::{Delivery, Inbound};
 use polywire_core::{Address, Error, ErrorKind, Limits, Result};
 
-use crate::links::{Returned, Returns};
-use crate::wire::{Frames, Garbled, Native, Role, Wire};
+use crate::balancer::{ReplyEvent, ReplyStream};
+use crate::wire::{self, DecodeFailure, Frames, Role};
 
-/// What comes back, as deliveries.
-pub(super) struct Replies {
-    returns: Returns,
+/// A receiver of replies.
+pub(super) struct ReplyReceiver {
+    replies: ReplyStream,
     limits: Limits,
     service: Address,
 }
 
-impl Replies {
-    pub(super) fn new(returns: Returns, limits: Limits, service: Address) -> Self {
-        Self { returns, limits, service }
+impl ReplyReceiver {
+    pub(super) fn new(replies: ReplyStream, limits: Limits, service: Address) -> Self {
+        Self { replies, limits, service }
     }
 
-    fn read(&self, frames: Frames) -> Result<Delivery> {
-        match Native.decode(frames, &self.limits) {
+    fn decode(&self, frames: Frames) -> Result<Delivery> {
+        match wire::decode(frames, &self.limits) {
             Ok((Role::Reply, message)) => Ok(Delivery::settled(message)),
             Ok((role, _)) => {
-                let error = Error::new(ErrorKind::Codec, "something else came where replies come");
+                let error = Error::new(
+                    ErrorKind::Codec,
+                    "cannot read the reply: the message has another role",
+                );
                 Err(error.with("role", format!("{role:?}")))
             }
-            Err(Garbled { call: Some(call), error, .. }) => Err(error.with_call(call)),
-            Err(Garbled { error, .. }) => Err(error),
+            Err(DecodeFailure { call: Some(call), error, .. }) => Err(error.with_call(call)),
+            Err(DecodeFailure { error, .. }) => Err(error),
         }
     }
 
-    fn fail(&self, error: Error) -> Error {
+    /// Adds the service to the error of a call that no server takes.
+    fn with_service(&self, error: Error) -> Error {
         match error.kind() {
             ErrorKind::Unroutable => error.with("service", &self.service),
             _ => error,
@@ -42,18 +46,19 @@ impl Replies {
     }
 }
 
-impl Stream for Replies {
+impl Stream for ReplyReceiver {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let returned = ready!(self.returns.poll_next(cx));
-        Poll::Ready(returned.map(|returned| match returned {
-            Returned::Frames(frames) => self.read(frames),
-            Returned::Failed(error) => Err(self.fail(error)),
+        let event = ready!(self.replies.poll_next(cx));
+        Poll::Ready(event.map(|event| match event {
+            ReplyEvent::Message(frames) => self.decode(frames),
+            ReplyEvent::Failed(error) => Err(self.with_service(error)),
         }))
     }
 }
 
-impl Inbound for Replies {
+impl Inbound for ReplyReceiver {
+    /// Does nothing: the stream ends when the requester is closed.
     fn stop(self: Pin<&mut Self>) {}
 }

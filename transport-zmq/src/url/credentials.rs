@@ -1,25 +1,30 @@
-//! The options of a URL that say how peers prove who they are. They name files and variables, so
-//! that a URL that is logged gives nothing away.
+//! The security options of a URL. They name files and environment variables, so that a logged URL
+//! reveals no secret.
 
 use polywire_core::Result;
 
 use crate::config::ZmqBuilder;
-use crate::curve::{self, KeyPair, PublicKey, SecretKey};
 use crate::error::config;
-use crate::{plain, secret};
+use crate::security::curve::{self, KeyPair, PublicKey, SecretKey};
+use crate::security::{plain, secret};
 
-/// The options that were given, by name.
+/// The security options of a URL, by name.
 #[derive(Default)]
 pub(super) struct Credentials<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Credentials<'a> {
-    /// Takes note of an option. `false` if it is none of these.
+    /// Records an option. Returns `false` if it is no security option.
     pub(super) fn note(&mut self, option: &'a str) -> bool {
         let named = option.split_once('=').filter(|(name, _)| NAMES.contains(name));
         self.0.extend(named);
         named.is_some()
     }
 
+    /// Applies the recorded options to a builder.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if options are missing or exclude each other, or a secret cannot be read.
     pub(super) fn apply(&self, builder: ZmqBuilder) -> Result<ZmqBuilder> {
         if self.0.is_empty() {
             return Ok(builder);
@@ -27,7 +32,7 @@ impl<'a> Credentials<'a> {
         let leads = [CURVE_SERVER_KEY, CURVE_SERVER_PUBLIC, PLAIN_USERS, PLAIN_USER];
         let mut given = leads.into_iter().filter_map(|lead| Some((lead, self.get(lead)?)));
         let (Some((lead, source)), None) = (given.next(), given.next()) else {
-            let error = config("security takes one of these options, and only one");
+            let error = config("cannot configure security: set exactly one of these options");
             return Err(error.with("options", leads.join(", ")));
         };
         match lead {
@@ -35,11 +40,11 @@ impl<'a> Credentials<'a> {
             CURVE_SERVER_PUBLIC => Ok(builder.curve_client(self.curve_client(source)?)),
             PLAIN_USERS => Ok(builder.plain_server(users(&secret::from_source(source)?)?)),
             _ => {
-                let password = self
-                    .get(PLAIN_PASSWORD)
-                    .ok_or_else(|| config("plain_user needs plain_password"))?;
+                let password = self.get(PLAIN_PASSWORD).ok_or_else(|| {
+                    config("cannot configure security: plain_user needs plain_password")
+                })?;
                 let password = secret::from_source(password)?;
-                Ok(builder.plain_client(plain::Client::new(
+                Ok(builder.plain_client(plain::PlainClient::new(
                     source,
                     password.trim_end_matches(['\r', '\n']),
                 )))
@@ -47,20 +52,20 @@ impl<'a> Credentials<'a> {
         }
     }
 
-    fn curve_server(&self, key: &str) -> Result<curve::Server> {
+    fn curve_server(&self, key: &str) -> Result<curve::CurveServer> {
         let server =
-            curve::Server::new(KeyPair::of(SecretKey::from_z85(&secret::from_source(key)?)?));
+            curve::CurveServer::new(KeyPair::of(SecretKey::from_z85(&secret::from_source(key)?)?));
         match self.get(CURVE_ALLOW) {
-            None => {
-                Err(config("curve_server_key needs curve_allow: a file of public keys, or any"))
-            }
+            None => Err(config(
+                "cannot configure security: curve_server_key needs curve_allow, a file of public keys or any",
+            )),
             Some("any") => Ok(server.allow_any()),
             Some(source) => Ok(server.allow(public_keys(&secret::from_source(source)?)?)),
         }
     }
 
-    fn curve_client(&self, public: &str) -> Result<curve::Client> {
-        let client = curve::Client::new(secret::from_source(public)?.parse()?);
+    fn curve_client(&self, public: &str) -> Result<curve::CurveClient> {
+        let client = curve::CurveClient::new(secret::from_source(public)?.parse()?);
         match self.get(CURVE_KEY) {
             None => Ok(client),
             Some(source) => {
@@ -74,7 +79,7 @@ impl<'a> Credentials<'a> {
     }
 }
 
-/// A key a line; what follows `#` in a line of its own is for people.
+/// Parses public keys, one a line. Lines that begin with `#` are comments.
 fn public_keys(text: &str) -> Result<Vec<PublicKey>> {
     lines(text)
         .map(|(at, line)| {
@@ -83,16 +88,17 @@ fn public_keys(text: &str) -> Result<Vec<PublicKey>> {
         .collect()
 }
 
-/// A name, a space and a password a line.
-fn users(text: &str) -> Result<plain::Server> {
+/// Parses users, one a line: a name, a space and a password.
+fn users(text: &str) -> Result<plain::PlainServer> {
     let users: Result<Vec<_>> = lines(text)
         .map(|(at, line)| {
             line.split_once(' ').ok_or_else(|| {
-                config("a line of users is a name, a space and a password").with("line", at)
+                config("cannot parse the users: a line is a name, a space and a password")
+                    .with("line", at)
             })
         })
         .collect();
-    Ok(plain::Server::new(users?))
+    Ok(plain::PlainServer::new(users?))
 }
 
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -119,7 +125,7 @@ const NAMES: [&str; 7] = [
 
 #[cfg(test)]
 mod tests {
-    use crate::curve::KeyPair;
+    use crate::security::curve::KeyPair;
     use crate::url::parse;
 
     #[test]
@@ -134,7 +140,7 @@ mod tests {
             path.display().to_string()
         };
         let secret = write("secret", format!("{}\n", pair.secret().to_z85()));
-        let allowed = write("allowed", format!("# who\n{}\n\n", pair.public()));
+        let allowed = write("allowed", format!("# clients\n{}\n\n", pair.public()));
         let public = write("public", pair.public().to_string());
         let bent = write("bent", format!("{}\nnonsense\n", pair.public()));
         let users = write("users", "alice secret\n# bob\n".to_owned());
@@ -152,8 +158,11 @@ mod tests {
         for (options, why) in [
             (format!("curve_server_key=file:{secret}"), "curve_allow"),
             (format!("curve_server_key=file:{secret}&curve_allow=file:{bent}"), "line: 2"),
-            (format!("curve_server_key=file:{secret}&plain_users=file:{users}"), "only one"),
-            ("curve_allow=any".to_owned(), "one of these"),
+            (
+                format!("curve_server_key=file:{secret}&plain_users=file:{users}"),
+                "exactly one of these",
+            ),
+            ("curve_allow=any".to_owned(), "exactly one of these"),
             (
                 "curve_server_key=file:/nonexistent/key&curve_allow=any".to_owned(),
                 "/nonexistent/key",
@@ -171,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_a_url_is_refused_and_not_repeated() {
+    fn secret_in_a_url_is_refused_and_left_out_of_the_error() {
         let secret = KeyPair::generate().secret().to_z85().replace('&', "x");
         for option in ["curve_server_key", "curve_key", "curve_kex", "plain_password"] {
             let url = format!(

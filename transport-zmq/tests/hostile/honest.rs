@@ -57,7 +57,7 @@ async fn call(
 ) -> (Vec<Duration>, usize) {
     let (mut times, mut failed) = (Vec::new(), 0);
     while !stop.load(Ordering::Acquire) {
-        let transport = Zmq::from_url(&url).unwrap();
+        let transport = Zmq::connect(&url).await.unwrap();
         let begun = Instant::now();
         let client = client(&transport).await;
         for number in 0..calls_per_client as u64 {

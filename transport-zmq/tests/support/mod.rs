@@ -121,7 +121,7 @@ pub fn serve_if_told() {
 }
 
 async fn serve(url: &str) {
-    let transport = Zmq::from_url(url).unwrap();
+    let transport = Zmq::connect(url).await.unwrap();
     let Ok(server) = Server::bind(&transport, "echo").await else { return };
     let router = Router::new(MessagePack)
         .method("echo", |(number,): (u64,)| async move { Ok(number) })

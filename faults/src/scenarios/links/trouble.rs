@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use polywire_amqp::{Amqp, Change, ConnectionEvents};
+use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvents};
 use polywire_conformance::{Direction, Proxy};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -90,10 +90,12 @@ async fn connected(events: &mut ConnectionEvents) -> Result<()> {
         while there != [true; 2] {
             let event = events.next().await.context("the transport is there")?;
             match event.change {
-                Change::Connected { .. } | Change::Restored { .. } => {
-                    there[event.purpose as usize] = true
+                ConnectionChange::Connected { .. } | ConnectionChange::Restored { .. } => {
+                    there[event.role as usize] = true
                 }
-                Change::Lost(_) | Change::Refused(_) => there[event.purpose as usize] = false,
+                ConnectionChange::Lost(_) | ConnectionChange::Refused(_) => {
+                    there[event.role as usize] = false
+                }
                 _ => {}
             }
         }
@@ -107,7 +109,7 @@ async fn lost(events: &mut ConnectionEvents) -> Result<()> {
     within("a connection is lost", async {
         loop {
             let event = events.next().await.context("the transport is there")?;
-            if matches!(event.change, Change::Lost(_)) {
+            if matches!(event.change, ConnectionChange::Lost(_)) {
                 return Ok(());
             }
         }

@@ -1,38 +1,53 @@
-//! Who has declined a request, as headers.
+//! The headers that record which servers declined a request.
 
 use std::collections::BTreeMap;
 
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::message::History;
 
-use super::{number, text};
-use crate::wire::Declines;
+use super::headers::{count, text};
+use crate::wire::declines::Declines;
 
-/// The names of the servers that have declined, with a space between.
+/// Ids of the servers, separated by spaces.
 const BY: &str = "polywire.declined";
 const BECAUSE: &str = "polywire.declined.because";
 const PASSES: &str = "polywire.declined.passes";
 
-type Pairs = BTreeMap<ShortString, AMQPValue>;
-
-/// Writes who has declined, in place of what is there.
-pub(super) fn write(headers: &mut Pairs, declines: Option<&Declines>) {
+/// Replaces the decline headers. The message of the fault is cut at [`History::ERROR_MAX`] bytes,
+/// since all headers have to fit into one frame.
+pub(super) fn write(headers: &mut BTreeMap<ShortString, AMQPValue>, declines: Option<&Declines>) {
     for name in [BY, BECAUSE, PASSES] {
         headers.remove(name);
     }
     let Some(Declines { by, because, passes }) = declines else { return };
-    // Every hop pays for it, and a header has to fit into a frame.
     let because = &because[..because.floor_char_boundary(History::ERROR_MAX)];
     headers.insert(BY.into(), AMQPValue::LongString(by.join(" ").into()));
     headers.insert(BECAUSE.into(), AMQPValue::LongString(because.into()));
     headers.insert(PASSES.into(), AMQPValue::LongLongInt((*passes).into()));
 }
 
-/// Reads who has declined.
+/// Reads the decline headers; `None` if no server has declined the request.
 pub(super) fn read(headers: &FieldTable) -> Option<Declines> {
     let headers = headers.inner();
     let read = |name| text(headers.get(name)?)?.ok();
     let by = read(BY)?.split_whitespace().map(str::to_owned).collect();
-    let passes = headers.get(PASSES).and_then(number).unwrap_or(0);
+    let passes = headers.get(PASSES).and_then(count).unwrap_or(0);
     Some(Declines { by, because: read(BECAUSE).unwrap_or_default(), passes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declines_read_as_they_were_written_with_a_cut_message() {
+        let (by, because) = (vec!["a1".into(), "b2".into()], "ä".repeat(History::ERROR_MAX));
+        let mut headers = BTreeMap::new();
+        write(&mut headers, Some(&Declines { by: by.clone(), because, passes: 3 }));
+        let read_back = read(&headers.clone().into()).unwrap();
+        assert_eq!((read_back.by, read_back.passes), (by, 3));
+        assert_eq!(read_back.because, "ä".repeat(History::ERROR_MAX / 2));
+        write(&mut headers, None);
+        assert_eq!(read(&headers.into()), None);
+    }
 }

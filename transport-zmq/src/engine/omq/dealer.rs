@@ -3,148 +3,172 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
-use omq_tokio::{MonitorEvent, MonitorStream, Options, SocketType, TrySendError};
+use omq_tokio::{
+    DisconnectReason, MonitorEvent, MonitorRecvError, MonitorStream, Options, SocketType,
+    TrySendError,
+};
 use polywire_core::Result;
 use polywire_core::transport::LogThrottle;
 use tokio::sync::watch;
 
+use super::endpoints::SocketEndpoints;
+use super::error::engine_error;
+use super::frames::{frames_of, message_of, unsent_frames};
+use super::options::{HIGH_WATER_MARK, RECONNECT_MAX, open, options};
 use super::pull::is_of_queue;
-use super::{
-    HIGH_WATER_MARK, Port, RETRY_MAX, denied, failed, frames_of, given_back, message_of, open,
-    options, received,
-};
+use super::receive::received;
 use crate::config::Settings;
-use crate::endpoint::Endpoint;
-use crate::engine::{Cargo, Ports};
+use crate::endpoint::{Endpoint, EndpointChange};
+use crate::engine::{Dealer, SocketControl, Traffic};
 use crate::error::lock;
-use crate::plan::Change;
 use crate::wire::Frames;
 
-pub(in crate::engine) struct Dealer {
-    port: Port,
-    cargo: Cargo,
+/// A DEALER socket for requests, or a PUSH socket for jobs.
+pub(in crate::engine) struct OmqDealer {
+    endpoints: SocketEndpoints,
+    traffic: Traffic,
     frames_max: usize,
-    /// Whom to dial; the others dial us.
-    dialled: Option<String>,
-    /// The connection that was there at the end of `up`.
+    /// The endpoint that the socket connects to. `None` if pullers connect to the socket.
+    remote: Option<String>,
+    /// The number of the connection that was open when `up` returned.
     connection: Mutex<Option<u64>>,
-    /// Why it was lost.
+    /// The reason of the last disconnect.
     reason: Mutex<Option<String>>,
-    /// The peer said in the last handshake that we may not come in.
+    /// Whether the peer rejected our credentials in the last handshake.
     denied: AtomicBool,
-    /// Whether the first attempt to dial has ended, one way or the other.
+    /// Whether the first attempt to connect has succeeded or failed.
     tried: watch::Sender<bool>,
-    refusals: LogThrottle,
-    strangers: LogThrottle,
+    denials: LogThrottle,
+    wrong_queue: LogThrottle,
 }
 
-/// Messages of whatever size that may wait for a peer.
-const LARGE_MIN: u32 = 16;
+/// Messages of any size that may be queued for a peer.
+const QUEUED_MIN: u32 = 16;
 
-impl Dealer {
-    pub(in crate::engine) fn dial(
+impl OmqDealer {
+    /// Opens a socket for one endpoint. `up` connects it.
+    pub(in crate::engine) fn connect(
         settings: &Settings,
-        cargo: &Cargo,
+        traffic: &Traffic,
         endpoint: &Endpoint,
     ) -> Result<Self> {
-        let dealer = Self::open(settings, cargo, options(settings))?;
-        Ok(Self { dialled: Some(endpoint.to_string()), ..dealer })
+        let dealer = Self::open(settings, traffic, options(settings))?;
+        Ok(Self { remote: Some(endpoint.to_string()), ..dealer })
     }
 
-    pub(in crate::engine) fn listen(settings: &Settings, cargo: &Cargo) -> Result<Self> {
-        // Whose are the bytes that wait in it, it does not say.
+    /// Opens a socket that peers connect to.
+    pub(in crate::engine) fn bind(settings: &Settings, traffic: &Traffic) -> Result<Self> {
+        // The socket does not report which peer the queued bytes are for, so the byte bound
+        // becomes a number of the largest messages: at least 16, at most 1,000.
         let largest = settings.peer_bytes_max / settings.limits.body_max.max(1);
-        let most = u32::try_from(largest).unwrap_or(u32::MAX).clamp(LARGE_MIN, HIGH_WATER_MARK);
-        Self::open(settings, cargo, options(settings).send_hwm(most))
+        let queued = u32::try_from(largest).unwrap_or(u32::MAX).clamp(QUEUED_MIN, HIGH_WATER_MARK);
+        Self::open(settings, traffic, options(settings).send_hwm(queued))
     }
 
-    fn open(settings: &Settings, cargo: &Cargo, options: Options) -> Result<Self> {
-        let kind = match cargo {
-            Cargo::Requests => SocketType::Dealer,
-            Cargo::Jobs(_) | Cargo::AnyJobs => SocketType::Push,
+    fn open(settings: &Settings, traffic: &Traffic, options: Options) -> Result<Self> {
+        let kind = match traffic {
+            Traffic::Requests => SocketType::Dealer,
+            Traffic::Jobs(_) | Traffic::AnyJobs => SocketType::Push,
         };
-        let port = Port::new(open(settings, kind, options)?);
-        let frames_max = settings.limits.frames_max;
         Ok(Self {
-            port,
-            cargo: cargo.clone(),
-            frames_max,
-            dialled: None,
+            endpoints: SocketEndpoints::new(open(settings, kind, options)?),
+            traffic: traffic.clone(),
+            frames_max: settings.limits.frames_max,
+            remote: None,
             connection: Mutex::default(),
             reason: Mutex::default(),
-            refusals: LogThrottle::new(),
-            strangers: LogThrottle::new(),
             denied: AtomicBool::new(false),
             tried: watch::Sender::new(false),
+            denials: LogThrottle::new(),
+            wrong_queue: LogThrottle::new(),
         })
     }
 
-    /// Waits until the set of connections is as it should be.
-    async fn connections(
+    /// Waits until the set of connections satisfies a condition, and returns their numbers.
+    /// Disconnects pullers of other queues.
+    async fn connections_until(
         &self,
-        is_so: impl Fn(&[u64]) -> bool + Send,
+        condition: impl Fn(&[u64]) -> bool + Send,
     ) -> Result<Vec<u64>, omq_tokio::Error> {
-        let socket = &self.port.socket;
+        let socket = &self.endpoints.socket;
         let mut seen = socket.connections_generation();
         loop {
             let connections = socket.connections().await?;
-            let (ours, others): (Vec<_>, Vec<_>) = connections
+            let (accepted, others): (Vec<_>, Vec<_>) = connections
                 .iter()
-                .map(|connection| (connection.connection_id, self.is_ours(&connection.identity)))
-                .partition(|(_, is_ours)| *is_ours);
-            for (stranger, _) in others.iter().filter(|_| self.dialled.is_none()) {
-                // Jobs would go to it in turn, and it can do nothing with them.
-                if let Some(count) = self.strangers.note() {
-                    tracing::warn!(cargo = ?self.cargo, count, "hung up on pullers of another queue");
+                .map(|connection| (connection.connection_id, self.accepts(&connection.identity)))
+                .partition(|(_, is_accepted)| *is_accepted);
+            for (other, _) in others.iter().filter(|_| self.remote.is_none()) {
+                // The socket would send every n-th job to this puller, which cannot process it.
+                if let Some(count) = self.wrong_queue.note() {
+                    tracing::warn!(traffic = ?self.traffic, count, "disconnected pullers of another queue");
                 }
-                let _ = socket.disconnect_peer(*stranger).await;
+                let _ = socket.disconnect_peer(*other).await;
             }
-            let ids: Vec<_> = ours.into_iter().map(|(id, _)| id).collect();
-            if is_so(&ids) {
+            let ids: Vec<_> = accepted.into_iter().map(|(id, _)| id).collect();
+            if condition(&ids) {
                 return Ok(ids);
             }
             seen = socket.connections_changed(seen).await?;
         }
     }
 
-    /// Dials until somebody takes us in. The engine gives up on a peer that denies us; but it may
-    /// be told to allow us.
-    async fn dial_on(&self, endpoint: &str) -> Result<Vec<u64>, omq_tokio::Error> {
-        let socket = &self.port.socket;
+    /// Connects until the peer accepts. The engine stops after a rejected handshake; this function
+    /// goes on, because the peer may be reconfigured.
+    async fn connect_until_accepted(&self, endpoint: &str) -> Result<Vec<u64>, omq_tokio::Error> {
+        let socket = &self.endpoints.socket;
         let mut events = socket.monitor();
         loop {
             socket.connect(endpoint).await?;
             tokio::select! {
-                connections = self.connections(|connections| !connections.is_empty()) => return connections,
+                connections = self.connections_until(|connections| !connections.is_empty()) => return connections,
                 () = denied(&mut events, || _ = self.tried.send_replace(true)) => {}
             }
             self.denied.store(true, Ordering::Relaxed);
             self.tried.send_replace(true);
-            if let Some(count) = self.refusals.note() {
+            if let Some(count) = self.denials.note() {
                 tracing::warn!(
                     endpoint,
                     count,
-                    "the peer does not let us in: wrong credentials, or not allowed"
+                    "the peer denied access: wrong credentials, or not allowed"
                 );
             }
             socket.disconnect(endpoint).await?;
-            tokio::time::sleep(RETRY_MAX).await;
+            tokio::time::sleep(RECONNECT_MAX).await;
         }
     }
 
-    fn is_ours(&self, identity: &[u8]) -> bool {
-        match &self.cargo {
-            Cargo::Jobs(queue) => is_of_queue(identity, queue),
-            Cargo::Requests | Cargo::AnyJobs => true,
+    fn accepts(&self, identity: &[u8]) -> bool {
+        match &self.traffic {
+            Traffic::Jobs(queue) => is_of_queue(identity, queue),
+            Traffic::Requests | Traffic::AnyJobs => true,
         }
     }
 }
 
-/// Why a connection came to its end, of which there may have been several in a row.
-fn reason_of(events: &mut MonitorStream) -> Option<String> {
+/// Waits until the engine has stopped connecting, because the peer denied access. Calls `failed`
+/// after each other failed attempt.
+async fn denied(events: &mut MonitorStream, failed: impl Fn()) {
+    loop {
+        match events.recv().await {
+            Ok(MonitorEvent::ConnectStopped {
+                reason: DisconnectReason::HandshakeRefused(_),
+                ..
+            }) => return,
+            Ok(MonitorEvent::ConnectDelayed { .. }) => failed(),
+            // The socket is closed, which `connections_until` reports.
+            Err(MonitorRecvError::Closed) => return std::future::pending().await,
+            _ => {}
+        }
+    }
+}
+
+/// Returns the reason of the last disconnect among the unread events.
+fn disconnect_reason(events: &mut MonitorStream) -> Option<String> {
     let mut last = None;
     while let Ok(event) = events.try_recv() {
         if let MonitorEvent::Disconnected { reason, .. } = event {
@@ -154,76 +178,72 @@ fn reason_of(events: &mut MonitorStream) -> Option<String> {
     last
 }
 
-impl Ports for Dealer {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
-        self.port.change(change).boxed()
+#[async_trait]
+impl SocketControl for OmqDealer {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        self.endpoints.change(change).await
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
-        self.port.close()
+        self.endpoints.close()
     }
 }
 
-impl crate::engine::Dealer for Dealer {
+#[async_trait]
+impl Dealer for OmqDealer {
     fn try_send(&self, frames: Frames) -> Result<(), Frames> {
-        match self.port.socket.try_send(message_of(frames)) {
+        match self.endpoints.socket.try_send(message_of(frames)) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(message)) => Err(given_back(message)),
-            // Closed. The end knows, or will in a moment.
+            Err(TrySendError::Full(message)) => Err(unsent_frames(message)),
+            // The socket is closed: the balancer closes as well, and fails the call.
             Err(_) => Ok(()),
         }
     }
 
     fn room(&self) -> BoxFuture<'_, ()> {
-        self.port.socket.wait_send_ready().boxed()
+        self.endpoints.socket.wait_send_ready().boxed()
     }
 
-    fn tried(&self) -> BoxFuture<'_, ()> {
+    async fn tried(&self) {
         let mut tried = self.tried.subscribe();
-        // The sender lives as long as the borrow.
-        async move { drop(tried.wait_for(|tried| *tried).await) }.boxed()
+        // Never an error: `self` holds the sender.
+        let _ = tried.wait_for(|tried| *tried).await;
     }
 
-    fn up(&self) -> BoxFuture<'_, Result<()>> {
-        let up = async {
-            let connections = match &self.dialled {
-                Some(endpoint) => self.dial_on(endpoint).await?,
-                None => self.connections(|connections| !connections.is_empty()).await?,
-            };
-            self.denied.store(false, Ordering::Relaxed);
-            *lock(&self.connection) = connections.first().copied();
-            Ok(())
+    async fn up(&self) -> Result<()> {
+        let connections = match &self.remote {
+            Some(endpoint) => self.connect_until_accepted(endpoint).await,
+            None => self.connections_until(|connections| !connections.is_empty()).await,
         };
-        up.map(|up: Result<_, omq_tokio::Error>| up.map_err(failed)).boxed()
+        let connections = connections.map_err(engine_error)?;
+        self.denied.store(false, Ordering::Relaxed);
+        *lock(&self.connection) = connections.first().copied();
+        Ok(())
     }
 
     fn is_denied(&self) -> bool {
         self.denied.load(Ordering::Relaxed)
     }
 
-    fn down(&self) -> BoxFuture<'_, ()> {
+    async fn down(&self) {
         let connection = *lock(&self.connection);
-        let mut events = self.port.socket.monitor();
-        let down = async move {
-            let Some(endpoint) = &self.dialled else {
-                // An error says that the socket is closed: `up` will say so, too.
-                let _ = self.connections(<[u64]>::is_empty).await;
-                return;
-            };
-            // A connection that was lost and made again in one moment is another one.
-            let _ =
-                self.connections(|connections| connections.first() != connection.as_ref()).await;
-            *lock(&self.reason) = reason_of(&mut events);
-            if !matches!(self.cargo, Cargo::Requests) {
-                // Jobs that are queued for the lost peer are better off with its successor than
-                // lost with it.
-                return;
-            }
-            // What is queued for the lost peer must not reach its successor: its callers are told
-            // that it is lost.
-            let _ = self.port.socket.disconnect(endpoint.as_str()).await;
+        let mut events = self.endpoints.socket.monitor();
+        let Some(endpoint) = &self.remote else {
+            // An error means that the socket is closed, which `up` reports.
+            let _ = self.connections_until(<[u64]>::is_empty).await;
+            return;
         };
-        down.boxed()
+        // A connection that was lost and made again in one moment has another number.
+        let _ =
+            self.connections_until(|connections| connections.first() != connection.as_ref()).await;
+        *lock(&self.reason) = disconnect_reason(&mut events);
+        if !matches!(self.traffic, Traffic::Requests) {
+            // Queued jobs go to the next puller at this endpoint; otherwise they would be lost.
+            return;
+        }
+        // Queued requests must not reach the next server at this endpoint: their callers are told
+        // that the calls are lost.
+        let _ = self.endpoints.socket.disconnect(endpoint.as_str()).await;
     }
 
     fn reason(&self) -> Option<String> {
@@ -231,14 +251,14 @@ impl crate::engine::Dealer for Dealer {
     }
 
     fn replies(&self) -> BoxStream<'static, Frames> {
-        match self.cargo {
-            Cargo::Requests => {
+        match self.traffic {
+            Traffic::Requests => {
                 let frames_max = self.frames_max;
-                received(self.port.socket.clone())
+                received(self.endpoints.socket.clone())
                     .map(move |message| frames_of(message, frames_max))
                     .boxed()
             }
-            Cargo::Jobs(_) | Cargo::AnyJobs => stream::empty().boxed(),
+            Traffic::Jobs(_) | Traffic::AnyJobs => stream::empty().boxed(),
         }
     }
 }

@@ -3,72 +3,79 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use omq_tokio::SocketType;
 use polywire_core::{Address, Result, Window};
 
-use super::{HIGH_WATER_MARK, Intake, Port, frames_of, open, options};
+use super::endpoints::SocketEndpoints;
+use super::frames::frames_of;
+use super::options::{HIGH_WATER_MARK, open, options};
+use super::receive::DrainingReceiver;
 use crate::config::Settings;
-use crate::engine::Ports;
-use crate::plan::Change;
+use crate::endpoint::EndpointChange;
+use crate::engine::{Pull, SocketControl};
 use crate::wire::{Frames, unique};
 
-pub(in crate::engine) struct Pull {
-    port: Arc<Port>,
+/// A PULL socket. Its high-water mark is the window, at most 1,000 messages for each pusher.
+pub(in crate::engine) struct OmqPull {
+    endpoints: Arc<SocketEndpoints>,
+    receiver: DrainingReceiver,
     frames_max: usize,
-    intake: Intake,
 }
 
-impl Pull {
-    /// For this queue, or for jobs of any.
+impl OmqPull {
+    /// Opens a socket for one queue, or for jobs of any queue.
     pub(in crate::engine) fn open(
         settings: &Settings,
         queue: Option<&Address>,
         window: Window,
     ) -> Result<Self> {
-        let ahead = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
+        let queued = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
         let options = options(settings)
-            .identity(queue.map(name_of_puller).unwrap_or_default())
-            .recv_hwm(ahead)
-            // It sends nothing, and is not to take in jobs for a second that it does not hand out.
+            .identity(queue.map(identity_of_puller).unwrap_or_default())
+            .recv_hwm(queued)
+            // The socket sends nothing. While it lingers, it would receive jobs that nothing reads.
             .linger(Duration::ZERO);
-        let port = Arc::new(Port::new(open(settings, SocketType::Pull, options)?));
-        Ok(Self { intake: Intake::new(port.clone()), port, frames_max: settings.limits.frames_max })
+        let endpoints = Arc::new(SocketEndpoints::new(open(settings, SocketType::Pull, options)?));
+        let receiver = DrainingReceiver::new(endpoints.clone());
+        Ok(Self { endpoints, receiver, frames_max: settings.limits.frames_max })
     }
 }
 
-/// What a puller says of itself, so that a pusher of another queue leaves it alone: PULL sends
-/// nothing but that.
-fn name_of_puller(queue: &Address) -> Bytes {
+/// Returns the routing id of a puller: its queue and a unique suffix. It is all that a PULL socket
+/// sends, so that a pusher of another queue can disconnect it.
+fn identity_of_puller(queue: &Address) -> Bytes {
     [queue.as_str().as_bytes(), &[0], &unique()].concat().into()
 }
 
-/// Whether who names itself so pulls from this queue. One that has no name may.
+/// Returns whether a puller with this routing id may pull from a queue. One without an id may.
 pub(super) fn is_of_queue(identity: &[u8], queue: &Address) -> bool {
     let name = identity.split(|byte| *byte == 0).next().unwrap_or_default();
     name.is_empty() || name == queue.as_str().as_bytes()
 }
 
-impl Ports for Pull {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
-        self.port.change(change).boxed()
+#[async_trait]
+impl SocketControl for OmqPull {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        self.endpoints.change(change).await
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
-        self.port.close()
+        self.endpoints.close()
     }
 }
 
-impl crate::engine::Pull for Pull {
+impl Pull for OmqPull {
     fn jobs(&self) -> BoxStream<'static, Frames> {
         let frames_max = self.frames_max;
-        self.intake.messages().map(move |message| frames_of(message, frames_max)).boxed()
+        self.receiver.messages().map(move |message| frames_of(message, frames_max)).boxed()
     }
 
     fn stop(&self) {
-        self.intake.stop();
+        self.receiver.stop();
     }
 }

@@ -1,79 +1,90 @@
-//! ROUTER.
+//! ROUTER on the serving side.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use omq_tokio::{Message, PeerAuthentication, PeerPublicKey, SocketType, TrySendError};
 use polywire_core::transport::Sending;
 use polywire_core::{Identity, Result};
 
-use super::{Port, failed, frames_of, message_of, open, options, received};
+use super::endpoints::SocketEndpoints;
+use super::error::engine_error;
+use super::frames::{frames_of, message_of};
+use super::options::{open, options};
+use super::receive::received;
 use crate::config::Settings;
-use crate::curve::PublicKey;
-use crate::engine::{Peer, Ports};
+use crate::endpoint::EndpointChange;
+use crate::engine::{RequestOrigin, Router, SocketControl};
 use crate::error::closed;
-use crate::plan::Change;
+use crate::security::curve::PublicKey;
 use crate::wire::Frames;
 
-pub(in crate::engine) struct Router {
-    port: Port,
+/// A ROUTER socket of a server.
+pub(in crate::engine) struct OmqRouter {
+    endpoints: SocketEndpoints,
     frames_max: usize,
 }
 
-impl Router {
+impl OmqRouter {
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
-        let port = Port::new(open(settings, SocketType::Router, options(settings))?);
-        Ok(Self { port, frames_max: settings.limits.frames_max })
+        let socket = open(settings, SocketType::Router, options(settings))?;
+        let endpoints = SocketEndpoints::new(socket);
+        Ok(Self { endpoints, frames_max: settings.limits.frames_max })
     }
 }
 
-impl Ports for Router {
-    fn change<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Option<String>>> {
-        self.port.change(change).boxed()
+#[async_trait]
+impl SocketControl for OmqRouter {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        self.endpoints.change(change).await
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
-        self.port.close()
+        self.endpoints.close()
     }
 }
 
-impl crate::engine::Router for Router {
+impl Router for OmqRouter {
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
-        let socket = &self.port.socket;
+        let socket = &self.endpoints.socket;
         match socket.try_send_to(&peer, message_of(frames)) {
             Ok(()) => Sending::ready(Ok(())),
             Err(TrySendError::Full(message)) => {
-                Sending::later(async move { socket.send_to(peer, message).await.map_err(failed) })
+                Sending::later(
+                    async move { socket.send_to(peer, message).await.map_err(engine_error) },
+                )
             }
             Err(TrySendError::Closed) => Sending::ready(Err(closed())),
-            Err(TrySendError::Error(error)) => Sending::ready(Err(failed(error))),
+            Err(TrySendError::Error(error)) => Sending::ready(Err(engine_error(error))),
         }
     }
 
-    fn requests(&self) -> BoxStream<'static, (Peer, Frames)> {
+    fn requests(&self) -> BoxStream<'static, (RequestOrigin, Frames)> {
         let frames_max = self.frames_max;
-        let mut last = Known::default();
+        let mut last = LastIdentity::default();
         let identified = move |mut message: Message| {
             let request = message.pop_identity().map(|sender| {
                 let info = sender.peer_info();
                 let identity = last.identity(info.connection_id, &info.authentication);
-                (Peer { address: sender.to_bytes(), identity }, frames_of(message, frames_max))
+                let origin = RequestOrigin { address: sender.to_bytes(), identity };
+                (origin, frames_of(message, frames_max))
             });
             std::future::ready(request)
         };
-        received(self.port.socket.clone()).filter_map(identified).boxed()
+        received(self.endpoints.socket.clone()).filter_map(identified).boxed()
     }
 }
 
-/// Who was identified last, since writing down a key for each of its requests would cost more than
-/// the rest.
+/// The identity of the connection that sent the last request. Formatting a key for each request
+/// would cost more than the rest of the work.
 #[derive(Default)]
-struct Known(Option<(u64, Option<Arc<Identity>>)>);
+struct LastIdentity(Option<(u64, Option<Arc<Identity>>)>);
 
-impl Known {
+impl LastIdentity {
     fn identity(&mut self, connection: u64, proved: &PeerAuthentication) -> Option<Arc<Identity>> {
         match &self.0 {
             Some((known, identity)) if *known == connection => identity.clone(),

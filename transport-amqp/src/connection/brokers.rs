@@ -1,0 +1,61 @@
+//! The brokers of a cluster, in turn.
+
+use lapin::Connection;
+use polywire_core::Result;
+
+use crate::config::Config;
+use crate::connection::dial::connect;
+use crate::error::closed;
+use crate::events::ConnectionRole;
+use crate::url::BrokerAddress;
+
+/// The broker addresses of the URL, and the index of the next one to try.
+pub(super) struct Brokers {
+    all: Vec<BrokerAddress>,
+    next: usize,
+}
+
+impl Brokers {
+    pub(super) fn new(config: &Config) -> Self {
+        Self { all: config.url.brokers(), next: 0 }
+    }
+
+    /// Connects to the current broker. After a failure, the next broker becomes the current one.
+    pub(super) async fn connect(
+        &mut self,
+        config: &Config,
+        role: ConnectionRole,
+    ) -> Result<Connection> {
+        let connected = connect(config, self.current(), role).await;
+        if connected.is_err() {
+            self.next = (self.next + 1) % self.all.len();
+        }
+        connected
+    }
+
+    /// Tries each broker once.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first broker, which the URL names as the preferred one.
+    pub(super) async fn connect_to_any(
+        &mut self,
+        config: &Config,
+        role: ConnectionRole,
+    ) -> Result<Connection> {
+        let mut first = None;
+        for _ in 0..self.all.len() {
+            match self.connect(config, role).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or_else(closed))
+    }
+
+    /// Returns the address of the current broker.
+    pub(super) fn current(&self) -> &BrokerAddress {
+        // A parsed URL has at least one broker, and `next` stays below their number.
+        &self.all[self.next]
+    }
+}

@@ -1,0 +1,40 @@
+//! Guard for a channel that is being set up.
+
+use lapin::Channel;
+use lapin::protocol::constants::REPLY_SUCCESS;
+
+use crate::connection::frame::queue_frame;
+
+/// A channel on which a consumer is being registered.
+///
+/// Dropping the guard before [`done`](Self::done) closes the channel. The broker may have
+/// registered the consumer already, and would hold back a window of deliveries for a consumer that
+/// settles none. The engine keeps such a channel open.
+pub(crate) struct ChannelSetup {
+    channel: Channel,
+    is_done: bool,
+}
+
+impl ChannelSetup {
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self { channel, is_done: false }
+    }
+
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Returns the channel, whose consumer is registered.
+    pub(crate) fn done(mut self) -> Channel {
+        self.is_done = true;
+        self.channel.clone()
+    }
+}
+
+impl Drop for ChannelSetup {
+    fn drop(&mut self) {
+        if !self.is_done {
+            queue_frame(self.channel.close(REPLY_SUCCESS, "given up".into()));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A single attempt to connect.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Mutex;
+
+use async_rs::traits::Reactor;
+use async_rs::{Runtime, Tokio};
+use lapin::tcp::AsyncTcpStream;
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+use polywire_core::{Error, ErrorKind, Result};
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::error::{failed, lock};
+use crate::events::ConnectionRole;
+use crate::url::BrokerAddress;
+
+/// Connects to a broker. The broker lists the connection under a name that contains the role.
+///
+/// # Errors
+///
+/// [`ErrorKind::Disconnected`] if the broker does not answer within the connect timeout,
+/// [`ErrorKind::Denied`] if the broker refuses the user or the virtual host. The details name the
+/// host and the port.
+pub(crate) async fn connect(
+    config: &Config,
+    broker: &BrokerAddress,
+    role: ConnectionRole,
+) -> Result<Connection> {
+    let name = format!("polywire {role}, process {}", std::process::id());
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    let tls = tls_connector(config)?;
+    let limit = config.connect_timeout;
+    let mut uri = config.url.uri.clone();
+    (uri.authority.host, uri.authority.port) = (broker.host.clone(), broker.port);
+    if let Some(provider) = &config.credentials {
+        let asked = timeout(limit, provider.ask()).await;
+        uri.authority.userinfo = asked.map_err(|_| no_credentials())??.into();
+    }
+    uri.query.heartbeat = Some(config.heartbeat().negotiated());
+    uri.query.frame_max.get_or_insert(FRAME_MAX);
+    let connected = match timeout(limit, establish(uri, tls, properties)).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(failed("cannot connect to the broker", error)),
+        Err(_) => Err(Error::new(
+            ErrorKind::Disconnected,
+            "cannot connect: the broker did not answer within the connect timeout",
+        )),
+    };
+    connected.map_err(|error| error.with("host", &broker.host).with("port", broker.port).unsent())
+}
+
+/// Connects over TCP, then TLS, then AMQP. Dropping the future shuts the socket down.
+async fn establish(
+    uri: AMQPUri,
+    tls: Option<TlsConnector>,
+    properties: ConnectionProperties,
+) -> lapin::Result<Connection> {
+    // The engine is not asked to dial: it leaks about 10 KB for each failed attempt.
+    let runtime = Runtime::tokio_current();
+    let tcp = connect_tcp(&uri, &runtime).await?;
+    let guard = ShutdownOnDrop(Some(duplicate(tcp.get_ref())?));
+    let stream = Mutex::new(Some(encrypt(AsyncTcpStream::Plain(tcp), tls, &uri).await?));
+    // The engine dials again after the guard has shut the socket down; the second dial fails.
+    let dial = async move |_, _| {
+        lock(&stream).take().ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut).into())
+    };
+    let connection = Connection::connector(uri, runtime, dial, properties).await?;
+    guard.disarm();
+    Ok(connection)
+}
+
+fn no_credentials() -> Error {
+    Error::new(
+        ErrorKind::Disconnected,
+        "cannot connect: the credentials did not arrive within the connect timeout",
+    )
+    .unsent()
+}
+
+/// Largest frame in bytes, as RabbitMQ proposes. The engine has buffers for 64 frames a connection.
+///
+/// A smaller frame would do for bodies. But the headers of a message are one frame, which the
+/// broker delivers regardless of the negotiated size, and the engine closes the connection over a
+/// larger frame. The broker would redeliver that message again and again, and each time all
+/// consumers of the connection would be lost.
+const FRAME_MAX: u32 = 131_072;
+
+#[cfg(feature = "tls")]
+type TlsConnector = lapin::tcp::RustlsConnector;
+#[cfg(not(feature = "tls"))]
+type TlsConnector = std::convert::Infallible;
+
+#[cfg(feature = "tls")]
+fn tls_connector(config: &Config) -> Result<Option<TlsConnector>> {
+    let wanted = config.url.is_encrypted();
+    wanted.then(|| crate::connection::tls::connector(&config.url)).transpose()
+}
+
+#[cfg(not(feature = "tls"))]
+#[allow(clippy::unnecessary_wraps, reason = "the variant with the feature may fail")]
+fn tls_connector(_: &Config) -> Result<Option<TlsConnector>> {
+    Ok(None)
+}
+
+async fn connect_tcp(
+    uri: &AMQPUri,
+    runtime: &Runtime<Tokio>,
+) -> io::Result<<Tokio as Reactor>::TcpStream> {
+    // The engine's own lookup panics on its thread if the runtime ends meanwhile; this one fails.
+    let addresses =
+        tokio::net::lookup_host((uri.authority.host.as_str(), uri.authority.port)).await?;
+    runtime.tcp_connect(addresses.collect::<Vec<_>>()).await
+}
+
+#[cfg(feature = "tls")]
+async fn encrypt(stream: Stream, tls: Option<TlsConnector>, uri: &AMQPUri) -> io::Result<Stream> {
+    match tls {
+        None => Ok(stream),
+        Some(tls) => stream.into_rustls(&tls, &uri.authority.host).await,
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+#[allow(
+    clippy::unused_async,
+    clippy::unnecessary_wraps,
+    reason = "the variant with the feature awaits and may fail"
+)]
+async fn encrypt(stream: Stream, _: Option<TlsConnector>, _: &AMQPUri) -> io::Result<Stream> {
+    Ok(stream)
+}
+
+type Stream = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
+
+/// Shuts the socket down on drop, unless the connection was established. Before that there are no
+/// heartbeats, so a silent peer would occupy the engine's thread and buffers without a limit.
+struct ShutdownOnDrop(Option<TcpStream>);
+
+impl ShutdownOnDrop {
+    /// Leaves the socket to the engine.
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for ShutdownOnDrop {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.0 {
+            // Fails if the peer closed the socket first.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Duplicates the socket's handle, since the engine takes the first one.
+#[cfg(unix)]
+fn duplicate(socket: &tokio::net::TcpStream) -> io::Result<TcpStream> {
+    use std::os::fd::AsFd;
+    Ok(socket.as_fd().try_clone_to_owned()?.into())
+}
+
+/// Duplicates the socket's handle, since the engine takes the first one.
+#[cfg(windows)]
+fn duplicate(socket: &tokio::net::TcpStream) -> io::Result<TcpStream> {
+    use std::os::windows::io::AsSocket;
+    Ok(socket.as_socket().try_clone_to_owned()?.into())
+}

@@ -1,0 +1,10 @@
+//! Frames that are written without waiting.
+
+use std::task::{Context, Waker};
+
+/// Queues a frame: the first poll of `sending` does so. What is left to wait for is the write to
+/// the socket. If that fails, the channel is lost, and the broker requeues its deliveries.
+pub(crate) fn queue_frame(sending: impl Future<Output = lapin::Result<()>>) {
+    let sending = std::pin::pin!(sending);
+    let _ = sending.poll(&mut Context::from_waker(Waker::noop()));
+}

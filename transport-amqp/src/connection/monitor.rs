@@ -1,0 +1,187 @@
+//! Broadcasts connection events.
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::{StreamExt, stream};
+use tokio::sync::broadcast;
+
+use crate::error::lock;
+use crate::events::{ConnectionChange, ConnectionEvent, ConnectionEvents, ConnectionRole};
+
+/// Broadcasts, logs and counts the changes of both connections, and keeps their current state.
+#[derive(Clone)]
+pub(crate) struct ConnectionMonitor {
+    events: broadcast::Sender<ConnectionEvent>,
+    /// State by role.
+    states: Arc<Mutex<[LatestChanges; 2]>>,
+}
+
+/// The changes that describe the current state of a connection.
+#[derive(Default)]
+struct LatestChanges {
+    /// Connected, lost or refused.
+    link: Option<ConnectionChange>,
+    blocked: Option<ConnectionChange>,
+}
+
+impl LatestChanges {
+    fn apply(&mut self, change: &ConnectionChange) {
+        match change.clone() {
+            ConnectionChange::Restored { host, port } => {
+                *self = Self::linked(ConnectionChange::Connected { host, port })
+            }
+            ConnectionChange::Blocked(reason) => {
+                self.blocked = Some(ConnectionChange::Blocked(reason))
+            }
+            ConnectionChange::Unblocked => self.blocked = None,
+            link => *self = Self::linked(link),
+        }
+    }
+
+    fn linked(link: ConnectionChange) -> Self {
+        Self { link: Some(link), blocked: None }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = ConnectionChange> {
+        self.link.iter().chain(&self.blocked).cloned()
+    }
+}
+
+impl ConnectionMonitor {
+    pub(crate) fn new() -> Self {
+        Self { events: broadcast::Sender::new(BUFFERED_EVENTS), states: Arc::default() }
+    }
+
+    /// Logs and broadcasts a change.
+    pub(crate) fn publish(&self, role: ConnectionRole, change: ConnectionChange) {
+        match &change {
+            // The supervisor logs each established connection, with the time that it took.
+            ConnectionChange::Connected { .. } => {}
+            ConnectionChange::Restored { .. } => count_reconnect(role),
+            ConnectionChange::Lost(error) => {
+                tracing::warn!(%role, ?error, "the connection was lost")
+            }
+            ConnectionChange::Blocked(reason) => {
+                tracing::warn!(%role, reason, "the broker has stopped accepting messages")
+            }
+            ConnectionChange::Unblocked => {
+                tracing::info!(%role, "the broker accepts messages again")
+            }
+            ConnectionChange::Refused(error) => {
+                tracing::error!(%role, ?error, "the broker refused for too long; no more reconnects")
+            }
+        }
+        let mut states = lock(&self.states);
+        states[role as usize].apply(&change);
+        // Sending fails without subscribers. The lock makes sure that a new subscriber gets each
+        // change once: in the initial state, or as an event.
+        let _ = self.events.send(ConnectionEvent { role, change });
+    }
+
+    /// Returns a stream that begins with the current state.
+    pub(crate) fn subscribe(&self) -> ConnectionEvents {
+        let states = lock(&self.states);
+        let events = self.events.subscribe();
+        let mut current = Vec::new();
+        for role in [ConnectionRole::Publishing, ConnectionRole::Consuming] {
+            let changes = states[role as usize].iter();
+            current.extend(changes.map(|change| ConnectionEvent { role, change }));
+        }
+        let later = stream::unfold(events, |mut events| async {
+            loop {
+                match events.recv().await {
+                    Ok(event) => return Some((event, events)),
+                    // A slow reader missed events; the next ones follow.
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        });
+        ConnectionEvents(stream::iter(current).chain(later).boxed())
+    }
+}
+
+#[cfg(feature = "metrics")]
+fn count_reconnect(role: ConnectionRole) {
+    metrics::counter!("polywire_reconnects_total", "connection" => role.to_string()).increment(1);
+}
+
+#[cfg(not(feature = "metrics"))]
+fn count_reconnect(_: ConnectionRole) {}
+
+/// Events that a stream keeps for a slow reader.
+const BUFFERED_EVENTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use polywire_core::{Error, ErrorKind};
+
+    use super::*;
+
+    async fn next_event(events: &mut ConnectionEvents) -> String {
+        let event = events.next().await.unwrap();
+        let change = match event.change {
+            ConnectionChange::Connected { port, .. } => format!("connected to {port}"),
+            ConnectionChange::Lost(_) => "lost".into(),
+            ConnectionChange::Blocked(reason) => format!("blocked: {reason}"),
+            other => format!("{other:?}"),
+        };
+        format!("{} {change}", event.role)
+    }
+
+    #[tokio::test]
+    async fn stream_begins_with_the_current_state_and_continues_with_changes() {
+        let monitor = ConnectionMonitor::new();
+        let host = String::from("rabbit");
+        monitor.publish(
+            ConnectionRole::Consuming,
+            ConnectionChange::Connected { host: host.clone(), port: 1 },
+        );
+        monitor.publish(
+            ConnectionRole::Publishing,
+            ConnectionChange::Connected { host: host.clone(), port: 1 },
+        );
+        monitor.publish(
+            ConnectionRole::Publishing,
+            ConnectionChange::Lost(Error::new(ErrorKind::Disconnected, "gone")),
+        );
+        let mut events = monitor.subscribe();
+        assert_eq!(next_event(&mut events).await, "publisher lost");
+        assert_eq!(next_event(&mut events).await, "consumer connected to 1");
+        monitor.publish(ConnectionRole::Publishing, ConnectionChange::Restored { host, port: 2 });
+        monitor.publish(ConnectionRole::Publishing, ConnectionChange::Blocked("no memory".into()));
+        let mut later = monitor.subscribe();
+        assert_eq!(next_event(&mut later).await, "publisher connected to 2");
+        assert_eq!(next_event(&mut later).await, "publisher blocked: no memory");
+        assert!(next_event(&mut events).await.contains("Restored"));
+        monitor.publish(ConnectionRole::Publishing, ConnectionChange::Unblocked);
+        assert_eq!(next_event(&mut monitor.subscribe()).await, "publisher connected to 2");
+        assert_eq!(next_event(&mut monitor.subscribe()).await, "publisher connected to 2");
+        drop(monitor);
+        assert_eq!(next_event(&mut later).await, "consumer connected to 1");
+        assert_eq!(next_event(&mut later).await, "publisher Unblocked");
+        assert!(later.next().await.is_none());
+    }
+
+    #[cfg(feature = "metrics")]
+    #[test]
+    fn reconnects_are_counted_by_connection() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let monitor = ConnectionMonitor::new();
+        metrics::with_local_recorder(&recorder, || {
+            let (host, port) = (String::from("rabbit"), 1);
+            let restored = || ConnectionChange::Restored { host: host.clone(), port };
+            monitor.publish(
+                ConnectionRole::Consuming,
+                ConnectionChange::Connected { host: host.clone(), port },
+            );
+            monitor.publish(ConnectionRole::Consuming, restored());
+            monitor.publish(ConnectionRole::Publishing, restored());
+            monitor.publish(ConnectionRole::Publishing, restored());
+        });
+        let rendered = recorder.handle().render();
+        for line in [r#"{connection="consumer"} 1"#, r#"{connection="publisher"} 2"#] {
+            assert!(rendered.contains(&format!("polywire_reconnects_total{line}")), "{rendered}");
+        }
+    }
+}

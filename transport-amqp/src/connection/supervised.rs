@@ -1,0 +1,165 @@
+//! Handle of a connection that reconnects by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::{Channel, ConnectionStatus};
+use polywire_core::{Error, ErrorKind, Result};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::connection::brokers::Brokers;
+use crate::connection::monitor::ConnectionMonitor;
+use crate::connection::supervisor::{ConnectionState, Supervisor};
+use crate::error::{closed, failed};
+use crate::events::{ConnectionChange, ConnectionRole};
+use crate::url::BrokerAddress;
+
+/// A connection in one role, supervised by a task that reconnects whenever the connection is lost.
+///
+/// Dropping the handle aborts the task.
+pub(crate) struct SupervisedConnection {
+    state: watch::Receiver<ConnectionState>,
+    /// True while the broker accepts messages.
+    flow: watch::Receiver<bool>,
+    suspicion: Arc<Notify>,
+    supervisor: AbortHandle,
+}
+
+impl SupervisedConnection {
+    /// Connects to the first broker that accepts, and starts the supervisor.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first broker of the URL, if none accepts.
+    pub(crate) async fn open(
+        config: Config,
+        role: ConnectionRole,
+        monitor: ConnectionMonitor,
+    ) -> Result<Self> {
+        let mut brokers = Brokers::new(&config);
+        let connection = Arc::new(brokers.connect_to_any(&config, role).await?);
+        let BrokerAddress { host, port } = brokers.current().clone();
+        tracing::info!(%role, host, port, "connected");
+        monitor.publish(role, ConnectionChange::Connected { host, port });
+        let (state_sender, state) = watch::channel(ConnectionState::Up(connection.clone()));
+        let (flow_sender, flow) = watch::channel(true);
+        let suspicion = Arc::new(Notify::new());
+        let supervisor = Supervisor {
+            config,
+            brokers,
+            role,
+            monitor,
+            state: state_sender,
+            flow: flow_sender,
+            suspicion: suspicion.clone(),
+        };
+        Ok(Self {
+            state,
+            flow,
+            suspicion,
+            supervisor: tokio::spawn(supervisor.run(connection)).abort_handle(),
+        })
+    }
+
+    /// Opens a new channel, and waits for a connection first if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`] if the connection is closed for good, [`ErrorKind::Denied`] if the
+    /// broker refused for longer than the configured time, or the failure of the channel.
+    pub(crate) async fn channel(&self) -> Result<Channel> {
+        Ok(self.channel_with_status().await?.0)
+    }
+
+    /// Runs `setup` over this connection, and fails as soon as the connection is lost. The engine
+    /// may never resolve a request that was made in the moment of the loss.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Disconnected`] if the connection was lost, besides the errors of `setup`.
+    pub(crate) async fn unless_lost<T>(&self, setup: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut state = self.state.clone();
+        // An error means a closed connection, which `setup` reports by itself.
+        let _ = state.wait_for(|state| !matches!(state, ConnectionState::Down)).await;
+        tokio::select! {
+            biased;
+            done = setup => done,
+            _ = state.changed() => Err(Error::new(
+                ErrorKind::Disconnected,
+                "cannot set up the channel: the connection was lost",
+            )),
+        }
+    }
+
+    /// Opens a new channel like [`channel`](Self::channel). Also returns the connection's status,
+    /// in which `blocked` means that the broker accepts no messages.
+    pub(crate) async fn channel_with_status(&self) -> Result<(Channel, ConnectionStatus)> {
+        let mut state = self.state.clone();
+        let settled = state.wait_for(|state| !matches!(state, ConnectionState::Down)).await;
+        let connection = match settled.map_err(|_| closed())?.clone() {
+            ConnectionState::Up(connection) => connection,
+            ConnectionState::Refused(error) => return Err(error),
+            ConnectionState::Down => return Err(closed()),
+        };
+        let channel = connection.create_channel().await.map_err(|error| {
+            self.check_now();
+            failed("cannot open a channel", error)
+        })?;
+        Ok((channel, connection.status().clone()))
+    }
+
+    /// Watches the flow: true while the broker accepts messages.
+    pub(crate) fn flow_changes(&self) -> watch::Receiver<bool> {
+        self.flow.clone()
+    }
+
+    /// Returns the largest frame in bytes, as negotiated with the broker.
+    pub(crate) fn frame_max(&self) -> usize {
+        match &*self.state.borrow() {
+            ConnectionState::Up(connection) => match connection.configuration().frame_max() {
+                // Zero means no bound.
+                0 => usize::MAX,
+                max => usize::try_from(max).unwrap_or(usize::MAX),
+            },
+            // The minimum of AMQP. The next channel reads the negotiated value.
+            _ => 4096,
+        }
+    }
+
+    /// Returns the refusal that ended all reconnects, if there was one.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        match &*self.state.borrow() {
+            ConnectionState::Refused(error) => Some(error.clone()),
+            _ => None,
+        }
+    }
+
+    /// Asks the supervisor to check at once whether the connection is lost.
+    pub(crate) fn check_now(&self) {
+        self.suspicion.notify_one();
+    }
+
+    /// Closes the connection, and waits up to 2 seconds for the broker to agree. A blocked
+    /// connection is not waited for: the engine writes nothing, `connection.close` included, until
+    /// the broker unblocks.
+    pub(crate) async fn close(&self) {
+        self.supervisor.abort();
+        let state = self.state.borrow().clone();
+        if let ConnectionState::Up(connection) = state {
+            let limit = if connection.status().blocked() { Duration::ZERO } else { CLOSE_MAX };
+            // Closing fails if the connection is lost already; a frozen broker times out.
+            let _ = timeout(limit, connection.close(200, "closed by its owner".into())).await;
+        }
+    }
+}
+
+impl Drop for SupervisedConnection {
+    fn drop(&mut self) {
+        self.supervisor.abort();
+    }
+}
+
+const CLOSE_MAX: Duration = Duration::from_secs(2);

@@ -1,0 +1,167 @@
+//! The task behind a [`SupervisedConnection`]: notices a lost connection and reconnects.
+//!
+//! [`SupervisedConnection`]: crate::connection::supervised::SupervisedConnection
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::{Connection, Event};
+use polywire_core::{Error, ErrorKind, Result};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+
+use crate::config::Config;
+use crate::connection::backoff::Backoff;
+use crate::connection::brokers::Brokers;
+use crate::connection::monitor::ConnectionMonitor;
+use crate::error::channel_error;
+use crate::events::{ConnectionChange, ConnectionRole};
+use crate::url::BrokerAddress;
+
+/// State of a supervised connection.
+#[derive(Clone)]
+pub(super) enum ConnectionState {
+    Up(Arc<Connection>),
+    Down,
+    /// No more reconnects: the broker refused for too long.
+    Refused(Error),
+}
+
+/// Supervisor of one connection: the sending sides of everything that the handle watches.
+pub(super) struct Supervisor {
+    pub(super) config: Config,
+    pub(super) brokers: Brokers,
+    pub(super) role: ConnectionRole,
+    pub(super) monitor: ConnectionMonitor,
+    pub(super) state: watch::Sender<ConnectionState>,
+    pub(super) flow: watch::Sender<bool>,
+    pub(super) suspicion: Arc<Notify>,
+}
+
+impl Supervisor {
+    /// Watches the connection and reconnects, until the broker has refused for too long.
+    pub(super) async fn run(mut self, mut connection: Arc<Connection>) {
+        let mut backoff = Backoff::up_to(self.config.heartbeat().pause_max());
+        loop {
+            let since = Instant::now();
+            let reason = self.until_lost(&connection).await;
+            drop(connection);
+            self.state.send_replace(ConnectionState::Down);
+            let outage = Outage::begin();
+            self.monitor.publish(self.role, ConnectionChange::Lost(reason));
+            if since.elapsed() >= STABLE_AFTER {
+                backoff.reset();
+            } else {
+                // A broker that accepts and disconnects at once must not be flooded with attempts.
+                backoff.wait().await;
+            }
+            connection = match self.reconnect(&mut backoff, outage).await {
+                Ok(connection) => Arc::new(connection),
+                Err(refusal) => {
+                    self.state.send_replace(ConnectionState::Refused(refusal.clone()));
+                    return self.monitor.publish(self.role, ConnectionChange::Refused(refusal));
+                }
+            };
+            self.state.send_replace(ConnectionState::Up(connection.clone()));
+            let BrokerAddress { host, port } = self.brokers.current().clone();
+            self.monitor.publish(self.role, ConnectionChange::Restored { host, port });
+        }
+    }
+
+    /// Waits until the connection is lost. Returns the cause, as far as the engine reported one.
+    async fn until_lost(&self, connection: &Connection) -> Error {
+        let mut events = Box::pin(connection.events_listener());
+        let mut reason = None;
+        while connection.status().connected() {
+            tokio::select! {
+                Some(event) = events.next() => match event {
+                    Event::ConnectionBlocked(why) => {
+                        self.flow.send_replace(false);
+                        self.monitor.publish(self.role, ConnectionChange::Blocked(why));
+                    }
+                    Event::ConnectionUnblocked => {
+                        self.flow.send_replace(true);
+                        self.monitor.publish(self.role, ConnectionChange::Unblocked);
+                    }
+                    // Channel errors arrive as connection events too, so the loop checks the
+                    // connection's status.
+                    Event::Error(error) if channel_error(&error).is_none() => reason = Some(error),
+                    _ => {}
+                },
+                () = self.suspicion.notified() => {}
+                // The engine sends no event for some ways in which a connection ends.
+                () = sleep(CHECK_INTERVAL) => {
+                    let flows = !connection.status().blocked();
+                    self.flow.send_if_modified(|flowed| std::mem::replace(flowed, flows) != flows);
+                }
+            }
+        }
+        let lost = Error::new(ErrorKind::Disconnected, "the connection to the broker was lost");
+        let lost = lost
+            .with("host", &self.brokers.current().host)
+            .with("port", self.brokers.current().port);
+        reason.map_or(lost.clone(), |reason| lost.with_source(reason))
+    }
+
+    /// Tries the brokers in turn at growing intervals, until one accepts or all have refused for
+    /// longer than `give_up_after`.
+    ///
+    /// A refusal may pass. The broker's authentication backend may be unreachable for a moment, or
+    /// dead connections may still count against a connection limit.
+    async fn reconnect(&mut self, backoff: &mut Backoff, mut outage: Outage) -> Result<Connection> {
+        let mut refused_since = None;
+        loop {
+            match self.brokers.connect(&self.config, self.role).await {
+                Ok(connection) => {
+                    let BrokerAddress { host, port } = self.brokers.current();
+                    tracing::info!(role = %self.role, host, port, outage_s = outage.seconds(), "reconnected");
+                    return Ok(connection);
+                }
+                Err(error) if error.kind() == ErrorKind::Denied => {
+                    if refused_since.get_or_insert_with(Instant::now).elapsed()
+                        >= self.config.give_up_after
+                    {
+                        return Err(error);
+                    }
+                    tracing::error!(?error, "the broker refused the connection; retrying");
+                }
+                Err(error) => {
+                    refused_since = None;
+                    outage.log_attempt(self.role, &error);
+                }
+            }
+            backoff.wait().await;
+        }
+    }
+}
+
+/// An interval without a connection, for the log.
+struct Outage {
+    since: Instant,
+    warned: Instant,
+}
+
+impl Outage {
+    fn begin() -> Self {
+        Self { since: Instant::now(), warned: Instant::now() }
+    }
+
+    fn seconds(&self) -> u64 {
+        self.since.elapsed().as_secs()
+    }
+
+    /// Logs a failed attempt: a warning every 30 seconds, debug otherwise.
+    fn log_attempt(&mut self, role: ConnectionRole, error: &Error) {
+        if self.warned.elapsed() < WARN_INTERVAL {
+            return tracing::debug!(%role, ?error, "cannot reconnect yet");
+        }
+        self.warned = Instant::now();
+        tracing::warn!(%role, outage_s = self.seconds(), ?error, "still not connected");
+    }
+}
+
+/// Age at which a connection counts as stable, so that the next reconnect starts without a pause.
+const STABLE_AFTER: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const WARN_INTERVAL: Duration = Duration::from_secs(30);

@@ -1,0 +1,86 @@
+//! Settlement of deliveries on the channel over which they arrived.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use lapin::Channel;
+use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
+use polywire_core::transport::{Outcome, Settle};
+
+use crate::connection::frame::queue_frame;
+use crate::error::lock;
+
+/// The current channel of a consumer, which its receipts keep open.
+///
+/// Channels are numbered by generation. A receipt of an earlier generation settles nothing: the
+/// broker has requeued its delivery.
+#[derive(Default)]
+pub(crate) struct ChannelAcker {
+    channel: Mutex<Option<(u64, Arc<Channel>)>>,
+    /// The first generation whose channel is not known to be lost.
+    first_live: AtomicU64,
+}
+
+impl ChannelAcker {
+    /// Replaces the channel, and returns its generation. Receipts of the previous channel settle
+    /// nothing any more.
+    pub(crate) fn set_channel(&self, channel: Arc<Channel>) -> u64 {
+        let mut current = lock(&self.channel);
+        let generation = current.as_ref().map_or(0, |(generation, _)| generation + 1);
+        *current = Some((generation, channel));
+        generation
+    }
+
+    /// Marks a channel as lost: the broker redelivers its unsettled deliveries.
+    pub(crate) fn mark_lost(&self, generation: u64) {
+        self.first_live.store(generation + 1, Ordering::Release);
+    }
+
+    /// Returns whether the channel of this tag is lost, so that the broker redelivers regardless of
+    /// the outcome here.
+    pub(crate) fn is_lost(&self, tag: u64) -> bool {
+        (tag >> TAG_BITS) < self.first_live.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the delivery of this tag can still be settled.
+    pub(crate) fn can_settle(&self, tag: u64) -> bool {
+        let current = lock(&self.channel);
+        current.as_ref().is_some_and(|(generation, channel)| {
+            *generation == tag >> TAG_BITS && channel.status().connected()
+        })
+    }
+
+    /// Returns the tag of a receipt: the channel's generation above the broker's delivery tag.
+    pub(crate) fn receipt_tag(generation: u64, delivery_tag: u64) -> u64 {
+        (generation << TAG_BITS) | delivery_tag
+    }
+}
+
+/// Bits of a receipt's tag that hold the broker's delivery tag. The generation is above them.
+const TAG_BITS: u32 = 44;
+
+impl Settle for ChannelAcker {
+    fn settle(&self, tag: u64, outcome: Outcome) {
+        let (generation, tag) = (tag >> TAG_BITS, tag & ((1 << TAG_BITS) - 1));
+        let current = lock(&self.channel);
+        let Some((_, channel)) = current.as_ref().filter(|(current, _)| *current == generation)
+        else {
+            return;
+        };
+        match outcome {
+            Outcome::Ack => acknowledge(channel, tag, false),
+            Outcome::Discard => {
+                queue_frame(channel.basic_reject(tag, BasicRejectOptions { requeue: false }))
+            }
+            _ => queue_frame(channel.basic_nack(
+                tag,
+                BasicNackOptions { requeue: true, ..BasicNackOptions::default() },
+            )),
+        }
+    }
+}
+
+/// Acknowledges one delivery, or with `multiple` all up to this one.
+pub(crate) fn acknowledge(channel: &Channel, tag: u64, multiple: bool) {
+    queue_frame(channel.basic_ack(tag, BasicAckOptions { multiple }));
+}

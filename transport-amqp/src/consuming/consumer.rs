@@ -1,0 +1,62 @@
+//! Opens consumers: a queue, a supervised channel, and a window.
+
+use std::sync::Arc;
+
+use polywire_core::transport::{Abandoned, Receiver};
+use polywire_core::{Result, Window};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::consuming::acker::ChannelAcker;
+use crate::consuming::consumer_task::ConsumerTask;
+use crate::consuming::deliveries::Deliveries;
+use crate::consuming::redelivery::Redelivery;
+use crate::consuming::source::ConsumerSource;
+use crate::error::closed;
+use crate::shared::Shared;
+
+/// Opens the receiving half of an endpoint handle. The consumer is registered when this returns.
+///
+/// # Errors
+///
+/// Those of declaring, binding or consuming the queue. If the future is dropped, the consumer task
+/// ends by itself.
+pub(crate) async fn open<S: ConsumerSource>(
+    shared: &Arc<Shared>,
+    source: Arc<S>,
+    window: Window,
+) -> Result<Receiver> {
+    open_with_cancellations(shared, source, window, None).await
+}
+
+/// Opens a receiving half like [`open`], with the stream of calls that their clients have
+/// abandoned.
+pub(crate) async fn open_with_cancellations<S: ConsumerSource>(
+    shared: &Arc<Shared>,
+    source: Arc<S>,
+    window: Window,
+    abandoned: Option<mpsc::Receiver<Abandoned>>,
+) -> Result<Receiver> {
+    let acker = Arc::new(ChannelAcker::default());
+    // The broker sends no more than the window.
+    let (sender, fetched) = mpsc::channel(window.messages());
+    let ((stop, stopped), (started, ready)) = (oneshot::channel(), oneshot::channel());
+    let redelivery = Redelivery::new(
+        shared.clone(),
+        acker.clone(),
+        source.queue().clone(),
+        source.requeue_mode(),
+    );
+    let kind = source.queue().options.queue_kind();
+    let deliveries = Deliveries {
+        shared: shared.clone(),
+        fetched: Some((fetched, stop)),
+        acker: acker.clone(),
+        redelivery: redelivery.clone(),
+        counts_attempts: source.requeue_mode().counts_attempts(kind),
+        abandoned,
+    };
+    let task = ConsumerTask { shared: shared.clone(), source, acker, redelivery, window, sender };
+    shared.tasks.add(tokio::spawn(task.run(started, stopped)).abort_handle());
+    ready.await.map_err(|_| closed())??;
+    Ok(Receiver::new(deliveries))
+}

@@ -1,0 +1,127 @@
+//! Requests that a server declines: republished for another server, or answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polywire_core::transport::{Outcome, Settle};
+use polywire_core::{ErrorKind, Fault, Message, Result};
+
+use crate::consuming::fetched::Fetched;
+use crate::consuming::redelivery::{Redelivery, RepublishTarget};
+use crate::consuming::retry_delay::rounded_delay;
+use crate::wire::{Declines, Republish, native};
+
+impl Redelivery {
+    /// Republishes a declined request for another server, or answers it if none is left.
+    pub(super) fn decline(self: &Arc<Self>, tag: u64, mut request: Republish, fault: Fault) {
+        let redelivery = self.clone();
+        self.spawn(async move {
+            let mut declines = native::decode_declines(&request.properties).unwrap_or_default();
+            declines.by.push(redelivery.consumer_name.clone());
+            declines.because.clone_from(&fault.message);
+            let outcome = if redelivery.all_have_declined(&declines).await {
+                redelivery.answer_declined(&request, fault).await
+            } else {
+                request.declines = Some(declines);
+                redelivery.republish(RepublishTarget::SameQueue, request).await
+            };
+            redelivery.settle_declined(tag, outcome);
+        });
+    }
+
+    /// Returns whether this consumer has declined the request before.
+    pub(super) fn has_declined(&self, request: &Fetched) -> bool {
+        let declines =
+            request.properties.as_ref().and_then(|properties| native::decode_declines(properties));
+        declines.is_some_and(|declines| declines.by.contains(&self.consumer_name))
+    }
+
+    /// Republishes, after a delay, a request that this consumer has declined before: the other
+    /// servers are busy or disconnected.
+    pub(super) fn forward_declined(self: &Arc<Self>, mut fetched: Fetched) {
+        let (redelivery, tag) = (self.clone(), fetched.tag);
+        let Some(mut request) = fetched.take_republish() else { return };
+        self.spawn(async move {
+            let mut declines = native::decode_declines(&request.properties).unwrap_or_default();
+            declines.passes = declines.passes.saturating_add(1);
+            let is_over =
+                declines.passes > PASSES_MAX || redelivery.all_have_declined(&declines).await;
+            let outcome = if is_over {
+                let fault = Fault::declined(declines.because);
+                redelivery.answer_declined(&request, fault).await
+            } else {
+                // Rounded here too, so that the remaining time in the copy is right.
+                request.delay = rounded_delay(pass_delay(declines.passes)).unwrap_or_default();
+                let target = RepublishTarget::RetryQueue(request.delay);
+                request.declines = Some(declines);
+                redelivery.republish(target, request).await
+            };
+            redelivery.settle_declined(tag, outcome);
+        });
+    }
+
+    fn settle_declined(&self, tag: u64, outcome: Result<()>) {
+        match outcome {
+            Ok(()) => self.acker.settle(tag, Outcome::Ack),
+            // The client is gone, or the deadline has passed.
+            Err(error)
+                if error.is_unsent()
+                    && matches!(
+                        error.kind(),
+                        ErrorKind::Unroutable | ErrorKind::DeadlineExceeded
+                    ) =>
+            {
+                self.acker.settle(tag, Outcome::Ack);
+            }
+            Err(error) => {
+                tracing::debug!(?error, queue = %self.queue.name, "cannot pass a declined request on; requeueing it");
+                self.acker.settle(tag, Outcome::Requeue);
+            }
+        }
+    }
+
+    /// Returns whether as many servers have declined as the queue has consumers, or more than 64.
+    async fn all_have_declined(&self, declines: &Declines) -> bool {
+        let declined = declines.by.len();
+        if declined >= DECLINES_MAX {
+            return true;
+        }
+        let connection = &self.shared.consuming_connection;
+        let counting = async { self.queue.consumer_count(&connection.channel().await?).await };
+        match self.shared.within_connect_timeout(counting).await {
+            Ok(consumers) => declined >= usize::try_from(consumers).unwrap_or(usize::MAX),
+            Err(error) => {
+                tracing::debug!(?error, "cannot count the servers of the queue");
+                false
+            }
+        }
+    }
+
+    /// Replies with the fault to a request that all servers have declined.
+    async fn answer_declined(&self, request: &Republish, fault: Fault) -> Result<()> {
+        let Some(reply_to) = native::reply_address(&request.properties) else {
+            tracing::warn!(%fault, "all servers have declined a one-way call");
+            return Ok(());
+        };
+        let mut reply = Message::failed(fault);
+        reply.reply_to = Some(reply_to);
+        let reply = native::encode_reply(reply, self.shared.config.persistent)?;
+        self.shared.publisher.publish(reply).await
+    }
+}
+
+/// Returns the delay before a request that came back to a server that has declined it. Without the
+/// delay, the request would circle at one server while the others are busy.
+fn pass_delay(passes: u32) -> Duration {
+    PASS_DELAY_MIN
+        .saturating_mul(4_u32.saturating_pow(passes.saturating_sub(1)))
+        .min(PASS_DELAY_MAX)
+}
+
+const PASS_DELAY_MIN: Duration = Duration::from_millis(16);
+/// Four distinct delays, which are four retry queues at the broker.
+const PASS_DELAY_MAX: Duration = Duration::from_millis(1024);
+/// The most deliveries of one request to servers that have declined it, in about half a minute.
+const PASSES_MAX: u32 = 32;
+/// The most servers that may decline, as a bound of the list in the header.
+const DECLINES_MAX: usize = 64;

@@ -1,0 +1,95 @@
+//! The receiving half that an endpoint handle polls.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use polywire_core::Result;
+use polywire_core::transport::{Abandoned, Delivery, Inbound, Settle};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::consuming::acker::ChannelAcker;
+use crate::consuming::fetched::{Fetched, FetchedReceiver};
+use crate::consuming::redelivery::Redelivery;
+use crate::consuming::settle::RedeliveringSettle;
+use crate::shared::Shared;
+
+/// Stream of deliveries from a [`ConsumerTask`]. Dropping the stream stops the task, which cancels
+/// the consumer and requeues what is left in the buffer.
+///
+/// [`ConsumerTask`]: crate::consuming::consumer_task::ConsumerTask
+pub(super) struct Deliveries {
+    pub(super) shared: Arc<Shared>,
+    /// The buffer, and the channel over which it returns to the task; `None` once stopped.
+    pub(super) fetched: Option<(FetchedReceiver, oneshot::Sender<FetchedReceiver>)>,
+    pub(super) acker: Arc<ChannelAcker>,
+    pub(super) redelivery: Arc<Redelivery>,
+    pub(super) counts_attempts: bool,
+    /// Calls that their clients have abandoned, among those that were received here.
+    pub(super) abandoned: Option<mpsc::Receiver<Abandoned>>,
+}
+
+impl Deliveries {
+    fn deliver(&self, mut fetched: Fetched) -> Delivery {
+        let settle: Arc<dyn Settle> = match fetched.take_republish() {
+            Some(copy) => Arc::new(RedeliveringSettle::new(self.redelivery.clone(), copy)),
+            None => self.acker.clone(),
+        };
+        fetched.into_delivery(settle)
+    }
+}
+
+impl Stream for Deliveries {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { shared, fetched: Some((buffer, _)), acker, .. } = &mut *self else {
+            return Poll::Ready(None);
+        };
+        // After close, the broker requeues what is left in the buffer.
+        if shared.tasks.is_closed() {
+            return Poll::Ready(None);
+        }
+        let next = loop {
+            match ready!(buffer.poll_recv(cx)) {
+                // The broker redelivers this message; delivering it here too would run it twice.
+                Some(Ok(fetched)) if acker.is_lost(fetched.tag) => {}
+                next => break next,
+            }
+        };
+        Poll::Ready(next.map(|next| next.map(|fetched| self.deliver(fetched))))
+    }
+}
+
+impl Inbound for Deliveries {
+    fn stop(mut self: Pin<&mut Self>) {
+        if let Some((fetched, stop)) = self.fetched.take() {
+            // The task cancels the consumer before it requeues; otherwise the broker would deliver
+            // the requeued messages here again.
+            drop(stop.send(fetched));
+        }
+    }
+
+    fn counts_attempts(&self) -> bool {
+        self.counts_attempts
+    }
+
+    fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        let Some(abandoned) = &mut self.abandoned else { return Poll::Pending };
+        match ready!(abandoned.poll_recv(cx)) {
+            Some(call) => Poll::Ready(call),
+            // The transport is closed.
+            None => {
+                self.abandoned = None;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Deliveries {
+    fn drop(&mut self) {
+        Pin::new(self).stop();
+    }
+}

@@ -1,0 +1,46 @@
+//! Deliveries that were fetched from the broker and not yet received by the handle.
+
+use lapin::BasicProperties;
+use polywire_core::transport::{Delivery, Receipt, Settle};
+use polywire_core::{Message, Result};
+use tokio::sync::mpsc;
+
+use std::sync::Arc;
+
+use crate::wire::Republish;
+
+/// The receiving side of the buffer between the consumer task and its handle.
+pub(super) type FetchedReceiver = mpsc::Receiver<Result<Fetched>>;
+
+/// A decoded delivery in the buffer of its consumer.
+pub(super) struct Fetched {
+    pub(super) message: Message,
+    pub(super) tag: u64,
+    pub(super) attempt: u32,
+    /// The properties as they arrived, if the delivery may have to be republished.
+    pub(super) properties: Option<Box<BasicProperties>>,
+}
+
+impl Fetched {
+    /// Takes out everything that republishing needs; `None` if the delivery is never republished.
+    pub(super) fn take_republish(&mut self) -> Option<Republish> {
+        let properties = *self.properties.take()?;
+        let Self { message, attempt, .. } = self;
+        let (topic, body) = (message.topic.clone(), message.body.clone().into_bytes());
+        let (history, deadline) = (message.history.clone(), message.deadline);
+        Some(Republish { history, deadline, ..Republish::new(properties, topic, body, *attempt) })
+    }
+
+    /// Copies everything that republishing needs; `None` if the delivery is never republished.
+    pub(super) fn republish(&mut self) -> Option<Republish> {
+        let republish = self.take_republish()?;
+        self.properties = Some(Box::new(republish.properties.clone()));
+        Some(republish)
+    }
+
+    /// Converts to a delivery that `settle` settles.
+    pub(super) fn into_delivery(self, settle: Arc<dyn Settle>) -> Delivery {
+        let Self { message, tag, attempt, .. } = self;
+        Delivery::new(message, Receipt::new(settle, tag)).attempt(attempt)
+    }
+}

@@ -1,0 +1,156 @@
+//! Republishes retried and dead-lettered deliveries: confirms the copy, then acknowledges the
+//! original.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::types::ShortString;
+use polywire_core::transport::{Outcome, Settle};
+use polywire_core::{ErrorKind, Result};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::connection::backoff::{PAUSE_MAX, pause};
+use crate::consuming::acker::ChannelAcker;
+use crate::consuming::fetched::Fetched;
+use crate::consuming::requeue_mode::RequeueMode;
+use crate::shared::Shared;
+use crate::topology::queue::QueueSpec;
+use crate::unique::unique;
+use crate::wire::{Republish, native};
+
+/// Everything that the deliveries of one consumer need to be republished.
+pub(super) struct Redelivery {
+    pub(super) shared: Arc<Shared>,
+    pub(super) acker: Arc<ChannelAcker>,
+    pub(super) queue: QueueSpec,
+    pub(super) requeue_mode: RequeueMode,
+    /// Name of this consumer in the list of servers that have declined a request.
+    pub(super) consumer_name: String,
+    /// Runtime for the copies, since a receipt may be settled outside of any runtime.
+    runtime: Handle,
+}
+
+/// Destination of a copy.
+#[derive(Clone, Copy)]
+pub(super) enum RepublishTarget {
+    /// The end of the original queue.
+    SameQueue,
+    /// A retry queue, which moves the copy to the original queue after the delay.
+    RetryQueue(Duration),
+    /// The dead-letter queue.
+    DeadLetterQueue,
+}
+
+impl Redelivery {
+    /// Creates the state for deliveries from `queue`. Panics outside of a runtime.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        acker: Arc<ChannelAcker>,
+        queue: QueueSpec,
+        requeue_mode: RequeueMode,
+    ) -> Arc<Self> {
+        let consumer_name = format!("{:x}", unique() >> 64);
+        let runtime = Handle::current();
+        Arc::new(Self { shared, acker, queue, requeue_mode, consumer_name, runtime })
+    }
+
+    /// Republishes a redelivered message with its count. A classic queue sets the same flag on each
+    /// redelivery, so only the copy carries the count. The copy goes to the end of the queue. If
+    /// publishing fails, the uncounted delivery goes to `sender`.
+    pub(super) fn count_redelivery(
+        self: &Arc<Self>,
+        mut fetched: Fetched,
+        sender: mpsc::Sender<Result<Fetched>>,
+    ) {
+        let Some(copy) = fetched.republish() else { return };
+        let (redelivery, tag) = (self.clone(), fetched.tag);
+        self.spawn(async move {
+            match redelivery.republish(RepublishTarget::SameQueue, copy).await {
+                Ok(()) => redelivery.acker.settle(tag, Outcome::Ack),
+                Err(error) => {
+                    tracing::debug!(?error, queue = %redelivery.queue.name, "cannot count a redelivery");
+                    if sender.send(Ok(fetched)).await.is_err() {
+                        redelivery.acker.settle(tag, Outcome::Requeue);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Spawns a task that ends with settling a delivery. The tasks are bounded by the window, since
+    /// no delivery is settled before its task ends. Each ends with the confirm, or its timeout.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let guard = self.shared.republishing.begin();
+        drop(self.runtime.spawn(async move {
+            let _guard = guard;
+            task.await;
+        }));
+    }
+
+    /// Republishes a delivery and acknowledges the original. If publishing fails, requeues the
+    /// original. If the outcome of publishing is unknown, there may be two messages: better than
+    /// none.
+    pub(super) async fn republish_and_settle(
+        self: Arc<Self>,
+        target: RepublishTarget,
+        copy: Republish,
+        tag: u64,
+    ) {
+        let Err(error) = self.republish(target, copy).await else {
+            return self.acker.settle(tag, Outcome::Ack);
+        };
+        match target {
+            RepublishTarget::SameQueue => {
+                tracing::debug!(?error, queue = %self.queue.name, "requeued without the count of attempts")
+            }
+            _ => {
+                tracing::error!(?error, queue = %self.queue.name, "cannot republish the delivery; requeueing it");
+                // A requeue without a pause would redeliver in a tight loop.
+                pause(PAUSE_MAX).await;
+            }
+        }
+        self.acker.settle(tag, Outcome::Requeue);
+    }
+
+    /// Publishes a copy and waits for its confirm.
+    pub(super) async fn republish(&self, target: RepublishTarget, copy: Republish) -> Result<()> {
+        match target {
+            RepublishTarget::SameQueue => self.publish(&self.queue.name, copy).await,
+            RepublishTarget::RetryQueue(delay) => {
+                let queue = self.queue.retry_queue(delay)?;
+                self.publish_to_declared(&queue, copy.without_expiration()).await
+            }
+            RepublishTarget::DeadLetterQueue => {
+                let queue = self.queue.dead_letter_queue()?;
+                self.publish_to_declared(&queue, copy.without_expiration()).await
+            }
+        }
+    }
+
+    /// Declares the queue, unless that happened within the last minute, and publishes to it.
+    async fn publish_to_declared(&self, queue: &QueueSpec, copy: Republish) -> Result<()> {
+        self.declare(queue).await?;
+        match self.publish(&queue.name, copy.clone()).await {
+            Err(error) if error.kind() == ErrorKind::Unroutable => {
+                self.shared.declared_queues.forget(queue).await;
+                self.declare(queue).await?;
+                self.publish(&queue.name, copy).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn declare(&self, queue: &QueueSpec) -> Result<()> {
+        let Shared { declared_queues, consuming_connection, .. } = &*self.shared;
+        // The broker blocks the publishing connection under an alarm, and not this one.
+        let declaring = declared_queues.ensure(consuming_connection, queue);
+        self.shared.within_connect_timeout(declaring).await
+    }
+
+    async fn publish(&self, queue: &ShortString, copy: Republish) -> Result<()> {
+        // In a retry queue, the message may expire only after the broker has moved it.
+        let message = native::encode_republished(queue, &self.queue.name, copy)?;
+        self.shared.publisher.publish(message).await
+    }
+}

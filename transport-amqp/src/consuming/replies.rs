@@ -1,0 +1,275 @@
+//! Consumer of replies, shared by all requesters of a transport.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery as Raw;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Consumer};
+use polywire_core::transport::Delivery;
+use polywire_core::{Error, ErrorKind, Limits, Result};
+use rustc_hash::FxHashMap;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Config;
+use crate::connection::backoff::Backoff;
+use crate::connection::supervised::SupervisedConnection;
+use crate::consuming::acker::acknowledge;
+use crate::consuming::reply_mode::ReplyMode;
+use crate::error::{closed, failed, lock};
+use crate::topology::kind::QueueKind;
+use crate::topology::queue::QueueSpec;
+use crate::unique::unique;
+use crate::wire::{Correlation, native};
+
+/// Stream of replies for one requester. Unbounded, because each item ends one call of the
+/// requester, and core bounds the calls in flight.
+pub(crate) type RequesterReplies = mpsc::UnboundedReceiver<Result<Delivery>>;
+
+/// The reply queue of a transport, or its direct replies, and the requesters to route replies to.
+pub(crate) struct ReplyConsumer {
+    /// Not declared for direct replies. Replaced by a queue of another name if the broker cannot
+    /// declare this one again.
+    queue: Mutex<QueueSpec>,
+    mode: ReplyMode,
+    direct_address: ShortString,
+    requesters: Mutex<FxHashMap<u64, mpsc::UnboundedSender<Result<Delivery>>>>,
+    next_requester: AtomicU64,
+    closed: AtomicBool,
+    /// The refusal that ended the consumer, after which no more replies arrive.
+    refusal: OnceLock<Error>,
+    limits: Limits,
+}
+
+impl ReplyConsumer {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            queue: Mutex::new(new_queue()),
+            mode: config.reply_mode,
+            direct_address: DIRECT_REPLY_TO.into(),
+            requesters: Mutex::default(),
+            next_requester: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            refusal: OnceLock::new(),
+            limits: config.limits,
+        }
+    }
+
+    /// Returns whether replies arrive on the channel that publishes the requests.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.mode == ReplyMode::Direct
+    }
+
+    /// Returns the `reply_to` of a request that is sent now.
+    pub(crate) fn reply_address(&self) -> ShortString {
+        if self.is_direct() { self.direct_address.clone() } else { lock(&self.queue).name.clone() }
+    }
+
+    /// Returns the current reply queue.
+    pub(crate) fn queue(&self) -> QueueSpec {
+        lock(&self.queue).clone()
+    }
+
+    /// Fails with the broker's refusal if replies can no longer arrive.
+    pub(crate) fn check_available(&self) -> Result<()> {
+        self.refusal.get().map_or(Ok(()), |refusal| Err(refusal.clone().unsent()))
+    }
+
+    /// Registers a requester. Returns its number and its replies.
+    pub(crate) fn register(&self) -> Result<(u64, RequesterReplies)> {
+        let (sender, replies) = mpsc::unbounded_channel();
+        self.check_available()?;
+        let number = self.next_requester.fetch_add(1, Ordering::Relaxed);
+        let mut requesters = lock(&self.requesters);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        requesters.insert(number, sender);
+        Ok((number, replies))
+    }
+
+    /// Removes a requester. Later replies to its calls are dropped.
+    pub(crate) fn unregister(&self, requester: u64) {
+        lock(&self.requesters).remove(&requester);
+    }
+
+    /// Ends the reply streams of all requesters.
+    pub(crate) fn close(&self) {
+        let mut requesters = lock(&self.requesters);
+        self.closed.store(true, Ordering::Release);
+        requesters.clear();
+    }
+
+    fn send(&self, requester: u64, item: Result<Delivery>) {
+        let requesters = lock(&self.requesters);
+        let is_sent = requesters.get(&requester).is_some_and(|sender| sender.send(item).is_ok());
+        if !is_sent {
+            tracing::debug!(requester, "dropped a reply: its requester is closed");
+        }
+    }
+
+    /// Decodes a reply and routes it to its requester.
+    fn route(&self, raw: Raw) {
+        let failure = match native::decode_reply(raw, &self.limits) {
+            Ok((Correlation { requester, .. }, message)) => {
+                return self.send(requester, Ok(Delivery::settled(message)));
+            }
+            Err(failure) => failure,
+        };
+        match failure.correlation {
+            Some(Correlation { requester, call }) => {
+                self.send(requester, Err(failure.error.with_call(call)))
+            }
+            None => tracing::warn!(error = ?failure.error, "dropped a reply: cannot decode it"),
+        }
+    }
+
+    /// Fails the in-flight calls of all requesters.
+    fn fail_all(&self, error: &Error) {
+        for requester in lock(&self.requesters).values() {
+            // A requester that is closed has no calls.
+            let _ = requester.send(Err(error.clone()));
+        }
+    }
+
+    /// Fails all in-flight calls after the channel of direct replies was lost.
+    pub(crate) fn fail_direct_calls(&self) {
+        let message = "cannot receive replies: the channel of direct replies was lost";
+        self.fail_all(&Error::new(ErrorKind::RepliesLost, message));
+    }
+
+    /// Consumes direct replies over a channel. The returned future routes replies until the channel
+    /// is lost.
+    pub(crate) async fn consume_direct(
+        self: &Arc<Self>,
+        channel: &Channel,
+    ) -> Result<impl Future<Output = ()> + Send + 'static> {
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let consuming = channel.basic_consume(
+            self.direct_address.clone(),
+            "".into(),
+            options,
+            FieldTable::default(),
+        );
+        let mut replies =
+            consuming.await.map_err(|error| failed("cannot consume direct replies", error))?;
+        let consumer = self.clone();
+        Ok(async move {
+            // The engine's queue has no bound, and needs none: core bounds the calls in flight.
+            while let Some(Ok(raw)) = replies.next().await {
+                consumer.route(raw);
+            }
+        })
+    }
+
+    /// Consumes the reply queue, on a new channel whenever one is lost. Reports over `ready` the
+    /// first registration, or its failure. Ends only after a failed first registration, or after
+    /// the broker's final refusal.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        connection: Arc<SupervisedConnection>,
+        ready: oneshot::Sender<Result<()>>,
+    ) {
+        let mut ready = Some(ready);
+        let mut backoff = Backoff::new();
+        loop {
+            match connection.unless_lost(self.consume(&connection, ready.is_none())).await {
+                Ok((channel, replies)) => {
+                    backoff.reset();
+                    if let Some(ready) = ready.take() {
+                        // The opening future may have been dropped.
+                        let _ = ready.send(Ok(()));
+                    }
+                    self.receive(&channel, replies).await;
+                }
+                Err(error) => match ready.take() {
+                    Some(ready) => return ready.send(Err(error)).unwrap_or_default(),
+                    None if let Some(refusal) = connection.refusal() => {
+                        // Set before the calls fail: a call that begins meanwhile either sees the
+                        // refusal, or is among the calls that fail.
+                        let refusal = self.refusal.get_or_init(|| refusal).clone();
+                        let error = Error::new(
+                            ErrorKind::RepliesLost,
+                            "cannot receive replies: the broker refused to reconnect",
+                        );
+                        return self.fail_all(&error.with_source(refusal));
+                    }
+                    None => tracing::debug!(?error, "cannot consume replies yet"),
+                },
+            }
+            connection.check_now();
+            backoff.wait().await;
+        }
+    }
+
+    /// Declares and consumes the reply queue. Fails all in-flight calls if the queue has been
+    /// deleted since the last time.
+    async fn consume(
+        &self,
+        connection: &SupervisedConnection,
+        again: bool,
+    ) -> Result<(Channel, Consumer)> {
+        let queue = self.queue();
+        if again && !queue.exists(&connection.channel().await?).await? {
+            let error = Error::new(
+                ErrorKind::RepliesLost,
+                "cannot receive replies: the reply queue was deleted",
+            );
+            self.fail_all(&error.with("queue", &queue.name));
+        }
+        let channel = connection.channel().await?;
+        if let Err(error) = queue.declare(&channel).await {
+            if error.kind() == ErrorKind::Config {
+                // The broker answers so for a queue on a cluster node that is down. The queue is
+                // unusable, and its name stays taken until the node is back.
+                *lock(&self.queue) = new_queue();
+            }
+            return Err(error);
+        }
+        let name = &queue.name;
+        let cannot = |error| failed("cannot consume the reply queue", error).with("queue", name);
+        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = channel.basic_consume(name.clone(), "".into(), options, arguments).await;
+        Ok((channel, consumer.map_err(cannot)?))
+    }
+
+    /// Routes replies until the channel is lost, and acknowledges them in batches.
+    async fn receive(&self, channel: &Channel, mut replies: Consumer) {
+        let mut next = replies.next().await;
+        // The stream must not be polled after its end.
+        while let Some(Ok(raw)) = next {
+            let mut last = raw.delivery_tag;
+            self.route(raw);
+            next = loop {
+                match replies.next().now_or_never() {
+                    Some(Some(Ok(raw))) => {
+                        last = raw.delivery_tag;
+                        self.route(raw);
+                    }
+                    Some(ended) => break ended,
+                    None => {
+                        acknowledge(channel, last, true);
+                        break replies.next().await;
+                    }
+                }
+            };
+        }
+        tracing::debug!(?next, "the channel of replies has ended");
+    }
+}
+
+fn new_queue() -> QueueSpec {
+    let name = format!("polywire.reply.{:032x}", unique());
+    QueueSpec::expiring(name.into(), QueueKind::Classic, EXPIRES)
+}
+
+/// RabbitMQ's pseudo-queue for direct replies.
+const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
+/// Expiry of a reply queue without its consumer.
+const EXPIRES: Duration = Duration::from_mins(5);
+/// Prefetch: replies that the broker sends before the first of them is acknowledged.
+const PREFETCH: u16 = 1024;

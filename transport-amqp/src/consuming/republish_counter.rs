@@ -1,0 +1,32 @@
+//! Count of copies that are being republished.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Number of copies under way whose originals are not acknowledged yet.
+#[derive(Clone, Default)]
+pub(crate) struct RepublishCounter(Arc<watch::Sender<usize>>);
+
+impl RepublishCounter {
+    /// Counts one copy until the guard is dropped.
+    pub(crate) fn begin(&self) -> RepublishGuard {
+        self.0.send_modify(|copies| *copies += 1);
+        RepublishGuard(self.0.clone())
+    }
+
+    /// Waits until no copy is under way.
+    pub(crate) async fn wait_idle(&self) {
+        // The sender is a field of `self`, so waiting cannot fail.
+        let _ = self.0.subscribe().wait_for(|copies| *copies == 0).await;
+    }
+}
+
+/// One counted copy.
+pub(crate) struct RepublishGuard(Arc<watch::Sender<usize>>);
+
+impl Drop for RepublishGuard {
+    fn drop(&mut self) {
+        self.0.send_modify(|copies| *copies -= 1);
+    }
+}

@@ -1,0 +1,45 @@
+//! Ways to requeue a delivery.
+
+use crate::topology::kind::QueueKind;
+
+/// Way for a delivery to return to its queue, with the other outcomes that are possible.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequeueMode {
+    /// The broker requeues. No other outcome republishes the message.
+    Broker,
+    /// The broker requeues. Declining or dead-lettering republishes the message.
+    BrokerOrDeclined,
+    /// The broker requeues and counts the attempts. Retrying or dead-lettering republishes the
+    /// message.
+    BrokerCounts,
+    /// The message is republished with its count of attempts.
+    Counted,
+}
+
+impl RequeueMode {
+    /// Returns the mode in which attempts on a queue of this kind are counted.
+    pub(crate) fn counting(kind: QueueKind) -> Self {
+        match kind {
+            QueueKind::Classic => Self::Counted,
+            QueueKind::Quorum => Self::BrokerCounts,
+        }
+    }
+
+    /// Returns whether each delivery from a queue of this kind carries its attempt number.
+    pub(super) fn counts_attempts(self, kind: QueueKind) -> bool {
+        match self {
+            Self::Broker | Self::BrokerOrDeclined => kind == QueueKind::Quorum,
+            Self::BrokerCounts | Self::Counted => true,
+        }
+    }
+
+    /// Returns whether a delivery may have to be republished, so that its properties are kept.
+    pub(super) fn may_republish(self) -> bool {
+        self != Self::Broker
+    }
+
+    /// Returns whether deliveries that cannot be decoded are dead-lettered.
+    pub(super) fn dead_letters_undecodable(self) -> bool {
+        matches!(self, Self::BrokerCounts | Self::Counted)
+    }
+}

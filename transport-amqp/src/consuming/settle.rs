@@ -1,0 +1,84 @@
+//! Receipts whose deliveries may be republished.
+
+use std::sync::Arc;
+
+use polywire_core::Error;
+use polywire_core::message::DeadLetterReason;
+use polywire_core::transport::{DeadLetterInfo, Outcome, Settle};
+
+use crate::consuming::redelivery::{Redelivery, RepublishTarget};
+use crate::consuming::requeue_mode::RequeueMode;
+use crate::consuming::retry_delay::rounded_delay;
+use crate::wire::Republish;
+
+/// Dead-letters a delivery that cannot be decoded.
+pub(super) fn dead_letter_undecodable(
+    redelivery: &Arc<Redelivery>,
+    tag: u64,
+    copy: Republish,
+    error: &Error,
+) {
+    let info = DeadLetterInfo::new(DeadLetterReason::Unreadable, error.to_string());
+    let settle = RedeliveringSettle::new(redelivery.clone(), copy);
+    settle.settle(tag, Outcome::DeadLetter(Box::new(info)));
+}
+
+/// Settlement of one delivery, with a copy of the delivery to republish.
+pub(super) struct RedeliveringSettle {
+    redelivery: Arc<Redelivery>,
+    copy: Republish,
+}
+
+impl RedeliveringSettle {
+    pub(super) fn new(redelivery: Arc<Redelivery>, copy: Republish) -> Self {
+        Self { redelivery, copy }
+    }
+
+    /// Returns the copy for an outcome and its target; `None` if the broker requeues by itself.
+    fn copy_for(&self, outcome: Outcome) -> Option<(RepublishTarget, Republish)> {
+        let mut copy = self.copy.clone();
+        let history = &mut copy.history;
+        let target = match outcome {
+            Outcome::Retry(retry) => {
+                history.get_or_insert_default().failed(&retry.error);
+                rounded_delay(retry.after)
+                    .map_or(RepublishTarget::SameQueue, RepublishTarget::RetryQueue)
+            }
+            Outcome::DeadLetter(info) => {
+                history.get_or_insert_default().died(info.reason, copy.attempt, &info.error);
+                return Some((RepublishTarget::DeadLetterQueue, copy));
+            }
+            _ if self.redelivery.requeue_mode != RequeueMode::Counted => return None,
+            _ => RepublishTarget::SameQueue,
+        };
+        copy.attempt = copy.attempt.saturating_add(1);
+        Some((target, copy))
+    }
+}
+
+impl Settle for RedeliveringSettle {
+    fn settle(&self, tag: u64, outcome: Outcome) {
+        let Redelivery { acker, queue, shared, .. } = &*self.redelivery;
+        match outcome {
+            // The broker would dead-letter a rejected message.
+            Outcome::Discard if queue.options.is_dead_lettering() => {
+                acker.settle(tag, Outcome::Ack)
+            }
+            Outcome::Ack | Outcome::Discard => acker.settle(tag, outcome),
+            // The broker redelivers by itself.
+            _ if !acker.can_settle(tag) => {}
+            Outcome::Decline(fault) if !shared.tasks.is_closed() => {
+                self.redelivery.decline(tag, self.copy.clone(), *fault);
+            }
+            // A closing transport has no time left for a copy.
+            _ if shared.tasks.is_closed() => acker.settle(tag, Outcome::Requeue),
+            outcome => match self.copy_for(outcome) {
+                None => acker.settle(tag, Outcome::Requeue),
+                Some((target, copy)) => {
+                    let redelivery = self.redelivery.clone();
+                    self.redelivery.spawn(redelivery.republish_and_settle(target, copy, tag));
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The dead letters of a queue.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::Channel;
+use lapin::message::Delivery as Raw;
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
+use polywire_core::transport::{DeadLetterQueue, DeadLetterSource, async_trait};
+use polywire_core::{Error, ErrorKind, Message, Result};
+use tokio::time::{sleep, timeout};
+
+use crate::error::failed;
+use crate::shared::Shared;
+use crate::topology::queue::QueueSpec;
+use crate::wire::native;
+
+/// Opens a session on the dead letters of `source`, and declares the dead-letter queue.
+///
+/// # Errors
+///
+/// Those of declaring the queue; [`ErrorKind::Unsupported`] for a source without dead letters.
+pub(crate) async fn open(
+    shared: &Arc<Shared>,
+    source: &DeadLetterSource,
+) -> Result<Box<dyn DeadLetterQueue>> {
+    let queues = &shared.config.queues;
+    let (origin, may_declare_origin) = match source {
+        DeadLetterSource::Queue(queue) => (queues.queue(native::job_queue(queue)?), true),
+        DeadLetterSource::Service(service) => {
+            (queues.queue(native::request_queue(service)?), false)
+        }
+        DeadLetterSource::Group { channel, group } => {
+            (queues.queue(native::group_queue(channel, group)?), false)
+        }
+        _ => return Err(Error::unsupported("dead_letters")),
+    };
+    let channel = shared.consuming_connection.channel().await?;
+    let queue = origin.dead_letter_queue()?;
+    queue.declare(&channel).await?;
+    let remaining = queue.message_count(&channel).await?;
+    let (shared, unsettled) = (shared.clone(), BTreeMap::new());
+    Ok(Box::new(DeadLetterSession {
+        shared,
+        channel,
+        origin,
+        may_declare_origin,
+        queue,
+        remaining,
+        unsettled,
+    }))
+}
+
+/// An open dead-letter queue. Dropping the session closes its channel, and the broker requeues what
+/// is unsettled.
+struct DeadLetterSession {
+    shared: Arc<Shared>,
+    channel: Channel,
+    /// The queue that the dead letters come from.
+    origin: QueueSpec,
+    /// Set if a redrive may declare a missing origin.
+    may_declare_origin: bool,
+    queue: QueueSpec,
+    /// Messages still to take, of those that were in the queue when the session was opened.
+    remaining: u32,
+    /// Dead letters that were taken and not settled, by delivery tag.
+    unsettled: BTreeMap<u64, Raw>,
+}
+
+impl DeadLetterSession {
+    async fn next(&mut self) -> Result<Option<(u64, Message)>> {
+        let Some(remaining) = self.remaining.checked_sub(1) else { return Ok(None) };
+        let queue = self.queue.name.clone();
+        let got = self.channel.basic_get(queue, BasicGetOptions::default()).await;
+        let got = got.map_err(|error| {
+            failed("cannot get a dead letter", error).with("queue", &self.queue.name)
+        })?;
+        let Some(got) = got else { return Ok(None) };
+        self.remaining = remaining;
+        let (tag, raw) = (got.delivery.delivery_tag, got.delivery);
+        let message = native::decode_dead_letter(&raw);
+        self.unsettled.insert(tag, raw);
+        Ok(Some((tag, message)))
+    }
+
+    /// Republishes a dead letter to its origin, then acknowledges the dead letter.
+    async fn redrive_one(&mut self, tag: u64) -> Result<()> {
+        let Some(raw) = self.unsettled.get(&tag) else { return Ok(()) };
+        let copy = native::encode_redriven(&self.origin.name, raw)?;
+        match self.shared.publisher.publish(copy.clone()).await {
+            Err(error) if error.kind() == ErrorKind::Unroutable && self.may_declare_origin => {
+                self.shared.within_connect_timeout(self.declare_origin()).await?;
+                self.shared.publisher.publish(copy).await?;
+            }
+            outcome => outcome?,
+        }
+        self.acknowledge(tag).await
+    }
+
+    async fn declare_origin(&self) -> Result<()> {
+        self.origin.declare(&self.shared.publishing_connection.channel().await?).await
+    }
+
+    async fn acknowledge(&mut self, tag: u64) -> Result<()> {
+        let acknowledged = self.channel.basic_ack(tag, BasicAckOptions::default()).await;
+        acknowledged.map_err(|error| failed("cannot acknowledge a dead letter", error))?;
+        self.unsettled.remove(&tag);
+        Ok(())
+    }
+
+    /// Requeues all unsettled dead letters and closes the channel.
+    async fn requeue_all(&mut self) -> Result<()> {
+        if !self.unsettled.is_empty() {
+            let all = BasicNackOptions { multiple: true, requeue: true };
+            let requeued = self.channel.basic_nack(0, all).await;
+            requeued.map_err(|error| failed("cannot requeue the dead letters", error))?;
+            let requeued = std::mem::take(&mut self.unsettled).len();
+            self.wait_requeued(requeued).await?;
+        }
+        let closed = self.channel.close(200, "done".into()).await;
+        closed.map_err(|error| failed("cannot close the channel of the dead letters", error))
+    }
+
+    /// Waits up to half a second until the queue holds the requeued messages: a quorum queue has
+    /// them a moment after the request.
+    async fn wait_requeued(&self, requeued: usize) -> Result<()> {
+        let polling = async {
+            while (self.queue.message_count(&self.channel).await? as usize) < requeued {
+                sleep(POLL_INTERVAL).await;
+            }
+            Ok(())
+        };
+        // On a timeout, another session may have taken them already.
+        timeout(REQUEUE_MAX, polling).await.unwrap_or(Ok(()))
+    }
+}
+
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+const REQUEUE_MAX: Duration = Duration::from_millis(500);
+
+#[async_trait]
+impl DeadLetterQueue for DeadLetterSession {
+    async fn take(&mut self) -> Result<Option<(u64, Message)>> {
+        self.next().await
+    }
+
+    async fn redrive(&mut self, tag: u64) -> Result<()> {
+        self.redrive_one(tag).await
+    }
+
+    async fn discard(&mut self, tag: u64) -> Result<()> {
+        self.acknowledge(tag).await
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        self.requeue_all().await
+    }
+}

@@ -1,0 +1,102 @@
+//! The task that replaces lost channels.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polywire_core::Result;
+
+use super::confirm_channel::ConfirmChannel;
+use super::exchanges::Exchanges;
+use super::publish_queue::PublishQueue;
+use super::user_id::VerifiedUserId;
+use crate::bounds::Bounds;
+use crate::connection::backoff::Backoff;
+use crate::connection::supervised::SupervisedConnection;
+use crate::consuming::replies::ReplyConsumer;
+
+/// Keeps a channel open for the queue, until the broker refuses the connection for good.
+pub(super) struct ChannelSupervisor {
+    pub(super) connection: Arc<SupervisedConnection>,
+    pub(super) queue: Arc<PublishQueue>,
+    pub(super) exchanges: Arc<Exchanges>,
+    /// Consumer of the replies that arrive over each channel.
+    pub(super) direct_replies: Option<Arc<ReplyConsumer>>,
+    /// Time that the broker has to validate the user id; `None` if messages do not name a user.
+    pub(super) verify_user_id: Option<Duration>,
+    /// Limit on unconfirmed messages.
+    pub(super) unconfirmed: Bounds,
+}
+
+impl ChannelSupervisor {
+    /// Serves a channel, and replaces it whenever it is lost. Closes the queue if the broker
+    /// refuses the connection for good.
+    pub(super) async fn run(self, mut channel: Arc<ConfirmChannel>) {
+        loop {
+            self.flush_until_lost(&channel).await;
+            tracing::debug!("the channel to publish on is lost");
+            self.queue.remove_channel();
+            if let Some(replies) = &self.direct_replies {
+                replies.fail_direct_calls();
+            }
+            drop(channel);
+            self.connection.check_now();
+            let mut backoff = Backoff::new();
+            channel = loop {
+                match self.connection.unless_lost(self.open()).await {
+                    Ok(channel) => break channel,
+                    Err(error) => {
+                        tracing::debug!(?error, "cannot open a channel to publish on yet")
+                    }
+                }
+                if let Some(refusal) = self.connection.refusal() {
+                    return self.queue.close(&refusal);
+                }
+                backoff.wait().await;
+            };
+            self.queue.set_channel(&channel);
+        }
+    }
+
+    /// Opens a channel, with its exchanges, its consumer of direct replies and its user id.
+    pub(super) async fn open(&self) -> Result<Arc<ConfirmChannel>> {
+        let room = self.queue.room();
+        let channel =
+            ConfirmChannel::open(&self.connection, self.unconfirmed, room.clone()).await?;
+        // The broker closes a channel that publishes to a missing exchange, with all unconfirmed
+        // messages.
+        self.exchanges.declare(&self.connection).await?;
+        if let Some(replies) = &self.direct_replies {
+            let reading = replies.consume_direct(channel.channel()).await?;
+            let served = Arc::downgrade(&channel);
+            let reader = tokio::spawn(async move {
+                reading.await;
+                if let Some(channel) = served.upgrade() {
+                    channel.mark_lost();
+                }
+            });
+            channel.set_reader(reader.abort_handle());
+        }
+        // Last: a broker under an alarm blocks the whole connection after its first message.
+        channel.set_user_id(match self.verify_user_id {
+            Some(limit) => VerifiedUserId::verify(self.connection.clone(), limit, room.clone()),
+            None => VerifiedUserId::none(),
+        });
+        Ok(channel)
+    }
+
+    /// Publishes buffered messages whenever there is room, until the channel is lost.
+    async fn flush_until_lost(&self, channel: &ConfirmChannel) {
+        let mut flow = self.connection.flow_changes();
+        let lost = channel.lost();
+        tokio::pin!(lost);
+        loop {
+            tokio::select! {
+                () = &mut lost => return,
+                () = self.queue.room().notified() => {}
+                // Fails when the connection is closed, which loses the channel as well.
+                Ok(()) = flow.changed() => {}
+            }
+            self.queue.flush();
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The publisher that all endpoint handles of a transport share.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use lapin::types::ShortString;
+use polywire_core::transport::Sending;
+use polywire_core::{Deadline, Error, ErrorKind, Result};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::channel_supervisor::ChannelSupervisor;
+use super::exchanges::{Exchange, Exchanges};
+use super::publish_queue::{BufferGuard, BufferState, PublishQueue};
+use super::request::{OutcomeReceiver, PublishRequest};
+use crate::config::Config;
+use crate::connection::supervised::SupervisedConnection;
+use crate::consuming::replies::ReplyConsumer;
+use crate::error::{closed, lost_unconfirmed};
+use crate::wire::OutgoingMessage;
+
+/// Publishes messages and waits for their confirms.
+///
+/// While there is no channel, or the broker accepts no messages, messages are buffered. Later
+/// messages wait behind buffered ones, and each is buffered no longer than its sender waits for it.
+pub(crate) struct ConfirmedPublisher {
+    queue: Arc<PublishQueue>,
+    exchanges: Arc<Exchanges>,
+    connect_timeout: Duration,
+    confirm_timeout: Duration,
+    supervisor: AbortHandle,
+}
+
+impl ConfirmedPublisher {
+    /// Opens a channel, and replaces it whenever it is lost. With `direct_replies`, the replies to
+    /// published requests arrive over the same channel.
+    ///
+    /// # Errors
+    ///
+    /// Those of the first channel. A later channel that cannot be opened is tried again.
+    pub(crate) async fn open(
+        connection: Arc<SupervisedConnection>,
+        config: &Config,
+        direct_replies: Option<Arc<ReplyConsumer>>,
+    ) -> Result<Self> {
+        let (queue, exchanges) =
+            (Arc::new(PublishQueue::new(config.publish_buffer)), Arc::<Exchanges>::default());
+        let supervisor = ChannelSupervisor {
+            connection,
+            queue: queue.clone(),
+            exchanges: exchanges.clone(),
+            direct_replies,
+            verify_user_id: config.sends_user_id().then_some(config.confirm_timeout),
+            unconfirmed: config.unconfirmed_max,
+        };
+        let first = supervisor.open().await?;
+        queue.set_channel(&first);
+        Ok(Self {
+            queue,
+            exchanges,
+            connect_timeout: config.connect_timeout,
+            confirm_timeout: config.confirm_timeout,
+            supervisor: tokio::spawn(supervisor.run(first)).abort_handle(),
+        })
+    }
+
+    /// Publishes a message. Resolves when the broker confirms, returns or rejects it.
+    ///
+    /// The message is published at once, or after all buffered messages. It is buffered until its
+    /// deadline, or for the confirm timeout if it has none; without a connection, at most for the
+    /// connect timeout. If the future is dropped while the message is buffered, it is not sent.
+    ///
+    /// # Errors
+    ///
+    /// Unsent:
+    ///
+    /// - [`ErrorKind::Disconnected`]: there was no connection.
+    /// - [`ErrorKind::DeadlineExceeded`]: the broker accepted no messages in time.
+    /// - [`ErrorKind::Unroutable`]: the broker returned the message.
+    /// - [`ErrorKind::TooLarge`]: the header does not fit into a frame.
+    /// - [`ErrorKind::Closed`] or [`ErrorKind::Denied`]: nothing more is published.
+    ///
+    /// With an unknown outcome:
+    ///
+    /// - [`ErrorKind::Disconnected`]: the connection was lost before the confirm.
+    /// - [`ErrorKind::DeadlineExceeded`]: no confirm arrived in time.
+    /// - [`ErrorKind::Rejected`]: a queue rejected the message. Others may have accepted it.
+    pub(crate) fn publish(&self, message: OutgoingMessage) -> Sending<'_> {
+        let deadline = message.deadline;
+        let (request, outcome) = PublishRequest::new(message);
+        match self.queue.submit(request) {
+            Ok(guard) => Sending::later(self.outcome(guard, outcome, deadline, Instant::now())),
+            Err(error) => Sending::ready(Err(error)),
+        }
+    }
+
+    /// Registers an exchange to publish to. While the handle lives, each new channel is preceded by
+    /// a declaration of the exchange.
+    pub(crate) fn exchange(&self, name: ShortString) -> Arc<Exchange> {
+        self.exchanges.add(name)
+    }
+
+    /// Fails all buffered and later messages as [`ErrorKind::Closed`].
+    pub(crate) fn close(&self) {
+        self.supervisor.abort();
+        self.queue.close(&closed());
+    }
+
+    async fn outcome(
+        &self,
+        guard: Option<BufferGuard<'_>>,
+        mut outcome: OutcomeReceiver,
+        deadline: Option<Deadline>,
+        mut since: Instant,
+    ) -> Result<()> {
+        if let Some(guard) = guard {
+            let buffered = self.while_buffered(&guard, &mut outcome, deadline, since).await;
+            if let Some(outcome) = buffered {
+                return outcome;
+            }
+            since = Instant::now();
+        }
+        match before(since + self.confirm_timeout, &mut outcome).await {
+            Some(outcome) => outcome.unwrap_or_else(|_| Err(lost_unconfirmed())),
+            None => Err(unconfirmed().with("seconds", self.confirm_timeout.as_secs())),
+        }
+    }
+
+    /// Waits while the message is buffered. Returns `None` once it is published and unconfirmed.
+    async fn while_buffered(
+        &self,
+        guard: &BufferGuard<'_>,
+        outcome: &mut OutcomeReceiver,
+        deadline: Option<Deadline>,
+        since: Instant,
+    ) -> Option<Result<()>> {
+        let end = deadline.map_or(since + self.confirm_timeout, Deadline::instant);
+        for limit in [end.min(since + self.connect_timeout), end] {
+            if let Some(outcome) = before(limit, &mut *outcome).await {
+                return Some(outcome.unwrap_or_else(|_| Err(lost_unconfirmed())));
+            }
+            match guard.check(limit == end) {
+                BufferState::Buffered => {}
+                BufferState::Published => return None,
+                BufferState::Withdrawn(error) => return Some(Err(error)),
+            }
+        }
+        None
+    }
+}
+
+impl Drop for ConfirmedPublisher {
+    fn drop(&mut self) {
+        self.supervisor.abort();
+    }
+}
+
+fn unconfirmed() -> Error {
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        "cannot confirm the message: the broker did not answer in time",
+    )
+}
+
+/// Returns the output of `future`, or `None` from `limit` on.
+///
+/// The clock decides, not the timer: another task whose timer has the same instant may run first,
+/// and must find the time over here, too.
+async fn before<F: Future + Unpin>(limit: Instant, mut future: F) -> Option<F::Output> {
+    let mut timer = pin!(sleep_until(limit));
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = Pin::new(&mut future).poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if Instant::now() >= limit {
+            return Poll::Ready(None);
+        }
+        timer.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}

@@ -1,0 +1,177 @@
+//! The task that reads the confirms of a channel.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use lapin::message::BasicReturnMessage;
+use lapin::types::ShortString;
+use lapin::{Channel, Confirmation};
+use polywire_core::{Error, ErrorKind, Result};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::request::ConfirmWaiter;
+use super::returned::{Confirm, PublishOutcome, ReturnKey, ReturnMatcher, Verdict};
+use super::submitted::{SubmittedQueue, UnconfirmedPublish};
+use super::unconfirmed::UnconfirmedLimit;
+use crate::error::{lost_unconfirmed, too_large, unroutable};
+
+/// The task that reads the confirms of a channel and resolves the waiting senders.
+///
+/// Each confirmation is polled to its end, even if its sender no longer waits: the engine keeps a
+/// dropped one until the connection closes.
+///
+/// A channel that rejects messages counts as lost, too. A channel whose first message went to a
+/// quorum queue during a leader change would reject messages until that node is back. Its
+/// unconfirmed messages are still confirmed.
+pub(super) struct ConfirmTask {
+    /// Keeps the channel open until all messages are confirmed.
+    _channel: Arc<Channel>,
+    opened: Instant,
+    submitted: Arc<SubmittedQueue>,
+    unconfirmed: Arc<UnconfirmedLimit>,
+    /// Signal that fewer messages are unconfirmed.
+    room: Arc<Notify>,
+    waiting: VecDeque<Option<(UnconfirmedPublish, Waker)>>,
+    /// Number of the first message in `waiting`.
+    first: u64,
+    waiting_count: usize,
+    matcher: ReturnMatcher<ConfirmWaiter>,
+}
+
+impl ConfirmTask {
+    pub(super) fn new(
+        channel: Arc<Channel>,
+        submitted: Arc<SubmittedQueue>,
+        unconfirmed: Arc<UnconfirmedLimit>,
+        room: Arc<Notify>,
+    ) -> Self {
+        Self {
+            _channel: channel,
+            opened: Instant::now(),
+            submitted,
+            unconfirmed,
+            room,
+            waiting: VecDeque::new(),
+            first: 0,
+            waiting_count: 0,
+            matcher: ReturnMatcher::new(),
+        }
+    }
+
+    /// Resolves senders until the queue is closed and nothing is unconfirmed. Sets `lost` when
+    /// nothing more may be published on the channel.
+    pub(super) async fn run(mut self, lost: watch::Sender<bool>) {
+        loop {
+            let batch = self.next_batch();
+            if batch.is_empty() && !self.matcher.is_waiting() {
+                if self.waiting_count == 0 && self.submitted.is_closed() {
+                    return;
+                }
+                self.submitted.changed().await;
+                continue;
+            }
+            if batch.iter().any(|confirm| self.ends_channel(&confirm.verdict)) {
+                lost.send_replace(true);
+            }
+            for (waiter, outcome) in self.matcher.next(batch, self.waiting_count) {
+                self.unconfirmed.leave(waiter.size);
+                let outcome = result(outcome, &waiter.routing_key);
+                waiter.resolve(outcome);
+            }
+            self.room.notify_one();
+        }
+    }
+
+    /// Returns whether nothing more may be published on the channel.
+    fn ends_channel(&self, verdict: &Verdict) -> bool {
+        match verdict {
+            Verdict::Acked => false,
+            // A full queue rejects on every channel, so a young channel is not replaced.
+            Verdict::Nacked => self.opened.elapsed() >= NACK_GRACE,
+            Verdict::Lost(_) => true,
+        }
+    }
+
+    /// Returns all confirms up to now, and perhaps some that arrive meanwhile.
+    ///
+    /// Woken messages are taken before new ones. So all messages that can be confirmed by then are
+    /// known.
+    fn next_batch(&mut self) -> Vec<Confirm<ConfirmWaiter>> {
+        let woken = self.submitted.take_woken();
+        let mut batch: Vec<_> = woken.into_iter().filter_map(|number| self.poll(number)).collect();
+        for publish in self.submitted.take_new() {
+            let number = self.first + self.waiting.len() as u64;
+            self.waiting.push_back(Some((publish, self.submitted.waker(number))));
+            self.waiting_count += 1;
+            batch.extend(self.poll(number));
+        }
+        while self.waiting.front().is_some_and(Option::is_none) {
+            self.waiting.pop_front();
+            self.first += 1;
+        }
+        batch
+    }
+
+    /// Polls the confirmation of one message.
+    fn poll(&mut self, number: u64) -> Option<Confirm<ConfirmWaiter>> {
+        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let slot = self.waiting.get_mut(at)?;
+        let (publish, waker) = slot.as_mut()?;
+        let polled = publish.confirming.as_mut().poll(&mut Context::from_waker(waker));
+        let Poll::Ready(confirmation) = polled else { return None };
+        let (UnconfirmedPublish { return_key, body_len, waiter, .. }, _) = slot.take()?;
+        self.waiting_count -= 1;
+        let (verdict, returned) = read(confirmation, body_len);
+        Some(Confirm { return_key, verdict, returned: returned.map(key_of), waiter })
+    }
+}
+
+fn read(
+    confirmation: lapin::Result<Confirmation>,
+    body_len: usize,
+) -> (Verdict, Option<BasicReturnMessage>) {
+    match confirmation {
+        Ok(Confirmation::Ack(returned)) => (Verdict::Acked, returned),
+        Ok(Confirmation::NotRequested) => (Verdict::Acked, None),
+        Ok(Confirmation::Nack(returned)) => (Verdict::Nacked, returned),
+        // The broker closes the channel because of one message, which is recognized by its size.
+        // Publishing that message again would fail again. The others are merely lost.
+        Err(error)
+            if let Some((size, limit)) =
+                too_large(&error).filter(|(size, _)| *size == body_len) =>
+        {
+            let error = Error::new(
+                ErrorKind::TooLarge,
+                "cannot publish the message: the broker accepts no message of this size",
+            );
+            (Verdict::Lost(error.unsent().with("size", size).with("limit", limit)), None)
+        }
+        Err(error) => (Verdict::Lost(lost_unconfirmed().with_source(error)), None),
+    }
+}
+
+fn key_of(message: BasicReturnMessage) -> ReturnKey {
+    let id = message.properties.message_id().clone();
+    ReturnKey::new(message.delivery.routing_key, id)
+}
+
+fn result(outcome: PublishOutcome, routing_key: &ShortString) -> Result<()> {
+    match outcome {
+        PublishOutcome::Accepted => Ok(()),
+        PublishOutcome::Returned => Err(unroutable(routing_key.as_str())),
+        PublishOutcome::Rejected => {
+            let error = Error::new(
+                ErrorKind::Rejected,
+                "cannot publish the message: the broker rejected it",
+            );
+            Err(error.with("routing key", routing_key))
+        }
+        PublishOutcome::Unknown(error) => Err(error),
+    }
+}
+
+/// Age from which on a channel is replaced when it rejects messages.
+const NACK_GRACE: Duration = Duration::from_secs(1);

@@ -1,0 +1,171 @@
+//! The current channel and the messages that wait for it, behind one lock.
+
+use std::sync::{Arc, Mutex};
+
+use polywire_core::{Error, ErrorKind, Result};
+use tokio::sync::Notify;
+
+use super::buffer::{BufferSlot, PublishBuffer};
+use super::confirm_channel::{ConfirmChannel, Readiness};
+use super::request::PublishRequest;
+use crate::bounds::Bounds;
+use crate::error::lock;
+
+/// The channel to publish on, and the buffer for the times without one.
+///
+/// Both are behind one lock, so that no message overtakes a buffered one.
+pub(super) struct PublishQueue {
+    state: Mutex<State>,
+    /// Signal that the channel may accept more.
+    room: Arc<Notify>,
+}
+
+struct State {
+    channel: Option<Arc<ConfirmChannel>>,
+    buffer: PublishBuffer,
+    /// The reason, once nothing more will be published.
+    closed: Option<Error>,
+}
+
+impl PublishQueue {
+    /// Creates a queue without a channel.
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let state = State { channel: None, buffer: PublishBuffer::new(bounds), closed: None };
+        Self { state: Mutex::new(state), room: Arc::default() }
+    }
+
+    /// Returns the signal that the channel may accept more. [`flush`](Self::flush) then publishes.
+    pub(super) fn room(&self) -> &Arc<Notify> {
+        &self.room
+    }
+
+    /// Publishes a message, or buffers it. Returns a guard if it is buffered.
+    ///
+    /// # Errors
+    ///
+    /// The error of [`close`](Self::close) after that was called.
+    pub(super) fn submit(&self, request: PublishRequest) -> Result<Option<BufferGuard<'_>>> {
+        let mut state = lock(&self.state);
+        if let Some(error) = &state.closed {
+            return Err(error.clone());
+        }
+        if state.buffer.is_empty()
+            && let Some(channel) = state.ready_channel(request.size())
+        {
+            channel.publish(request);
+            return Ok(None);
+        }
+        let slot = state.buffer.push(request);
+        Ok(Some(BufferGuard { queue: self, slot }))
+    }
+
+    /// Publishes buffered messages, as far as the channel accepts them. Fails expired ones.
+    pub(super) fn flush(&self) {
+        let mut state = lock(&self.state);
+        while let Some(size) = state.buffer.next_size() {
+            let Some(channel) = state.ready_channel(size).cloned() else { return };
+            match state.buffer.pop() {
+                Some(request) if request.is_expired() => request.fail(state.not_published()),
+                Some(request) => channel.publish(request),
+                None => return,
+            }
+        }
+    }
+
+    /// Publishes on this channel from now on, beginning with the buffered messages.
+    pub(super) fn set_channel(&self, channel: &Arc<ConfirmChannel>) {
+        lock(&self.state).channel = Some(channel.clone());
+        self.flush();
+    }
+
+    /// Buffers all messages until there is another channel.
+    pub(super) fn remove_channel(&self) {
+        lock(&self.state).channel = None;
+    }
+
+    /// Fails all buffered and later messages with `error`.
+    pub(super) fn close(&self, error: &Error) {
+        let mut state = lock(&self.state);
+        state.closed = Some(error.clone());
+        for request in state.buffer.drain() {
+            request.fail(error.clone());
+        }
+    }
+}
+
+impl State {
+    /// Returns the channel, if it accepts a message of `size` bytes now.
+    fn ready_channel(&self, size: usize) -> Option<&Arc<ConfirmChannel>> {
+        let channel = self.channel.as_ref()?;
+        match channel.readiness(size) {
+            Readiness::Ready => Some(channel),
+            Readiness::Stopped(_) => None,
+            Readiness::Lost => {
+                // The supervisor would notice later.
+                channel.mark_lost();
+                None
+            }
+        }
+    }
+
+    /// Returns the error for a message that was not published in time.
+    fn not_published(&self) -> Error {
+        let because = match self.channel.as_ref().map(|channel| channel.readiness(0)) {
+            None | Some(Readiness::Lost) => {
+                let error = Error::new(
+                    ErrorKind::Disconnected,
+                    "cannot publish the message: no connection to the broker",
+                );
+                return error.unsent();
+            }
+            Some(Readiness::Stopped(because)) => because,
+            Some(Readiness::Ready) => "earlier messages are still waiting",
+        };
+        let error = Error::new(
+            ErrorKind::DeadlineExceeded,
+            "cannot publish the message: the broker accepted no message in time",
+        );
+        error.with("because", because).unsent()
+    }
+}
+
+/// A sender's guard for a buffered message.
+///
+/// Dropping the guard withdraws the message, unless it was published.
+pub(super) struct BufferGuard<'a> {
+    queue: &'a PublishQueue,
+    slot: BufferSlot,
+}
+
+/// The state of a message that was buffered.
+pub(super) enum BufferState {
+    Buffered,
+    Published,
+    Withdrawn(Error),
+}
+
+impl BufferGuard<'_> {
+    /// Returns the state of the message. Withdraws it if its time `is_over`, or if there is no
+    /// channel.
+    pub(super) fn check(&self, is_over: bool) -> BufferState {
+        let mut state = lock(&self.queue.state);
+        if !state.buffer.contains(self.slot.number) {
+            return BufferState::Published;
+        }
+        if !is_over && state.channel.is_some() {
+            return BufferState::Buffered;
+        }
+        drop(state.buffer.withdraw(self.slot.number));
+        self.queue.room.notify_one();
+        BufferState::Withdrawn(state.not_published())
+    }
+}
+
+impl Drop for BufferGuard<'_> {
+    fn drop(&mut self) {
+        if lock(&self.queue.state).buffer.withdraw(self.slot.number).is_some() {
+            // The next message may be small enough to be published now.
+            self.queue.room.notify_one();
+        }
+    }
+}

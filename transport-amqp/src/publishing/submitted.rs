@@ -1,0 +1,104 @@
+//! The published messages whose confirms are not read yet.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
+
+use lapin::Confirmation;
+use tokio::sync::Notify;
+
+use super::request::ConfirmWaiter;
+use super::returned::ReturnKey;
+use crate::error::lock;
+
+/// A message that is written and not confirmed.
+pub(super) struct UnconfirmedPublish {
+    /// The key by which a returned message is recognized; `None` if it cannot be returned.
+    pub(super) return_key: Option<ReturnKey>,
+    pub(super) body_len: usize,
+    pub(super) waiter: ConfirmWaiter,
+    pub(super) confirming: Confirming,
+}
+
+/// The write of a message and the wait for its confirm.
+pub(super) type Confirming = Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>;
+
+/// Messages on their way from the publishers to the task that reads the confirms.
+///
+/// The engine numbers a message and queues its frames in the first poll of the future, under two
+/// locks of its own. This queue is locked over that poll, so that no second thread gets in between
+/// and swaps the confirms. And after taking the queue, the reader knows every message that the
+/// broker may have confirmed.
+///
+/// The limit on unconfirmed messages bounds the queue.
+#[derive(Default)]
+pub(super) struct SubmittedQueue {
+    new: Mutex<Vec<UnconfirmedPublish>>,
+    is_closed: AtomicBool,
+    wakers: ConfirmWakers,
+}
+
+/// The numbers of the messages to poll again, in the order in which they were woken.
+#[derive(Default)]
+struct ConfirmWakers {
+    woken: Mutex<Vec<u64>>,
+    /// Signal that there are numbers, or new messages, or that the queue was closed.
+    changed: Notify,
+}
+
+impl SubmittedQueue {
+    /// Adds the message that `publish` writes, with the queue locked over the write.
+    pub(super) fn push(&self, publish: impl FnOnce() -> UnconfirmedPublish) {
+        lock(&self.new).push(publish());
+        self.wakers.changed.notify_one();
+    }
+
+    /// Says that no message will be added.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.wakers.changed.notify_one();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Waits for a change: a woken or a new message, or the end.
+    pub(super) async fn changed(&self) {
+        self.wakers.changed.notified().await;
+    }
+
+    /// Takes the new messages.
+    pub(super) fn take_new(&self) -> Vec<UnconfirmedPublish> {
+        std::mem::take(&mut *lock(&self.new))
+    }
+
+    /// Takes the numbers of the woken messages.
+    pub(super) fn take_woken(&self) -> Vec<u64> {
+        std::mem::take(&mut *lock(&self.wakers.woken))
+    }
+
+    /// Returns the waker for the message with this number.
+    pub(super) fn waker(self: &Arc<Self>, number: u64) -> Waker {
+        Waker::from(Arc::new(ConfirmWaker { number, queue: self.clone() }))
+    }
+}
+
+/// The waker of one message. Polling only woken messages keeps thousands of them affordable.
+struct ConfirmWaker {
+    number: u64,
+    queue: Arc<SubmittedQueue>,
+}
+
+impl Wake for ConfirmWaker {
+    fn wake(self: Arc<Self>) {
+        let ConfirmWakers { woken, changed } = &self.queue.wakers;
+        let mut woken = lock(woken);
+        woken.push(self.number);
+        // The reader takes all numbers at once, so one signal is enough.
+        if woken.len() == 1 {
+            changed.notify_one();
+        }
+    }
+}

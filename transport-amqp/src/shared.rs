@@ -1,0 +1,222 @@
+//! State that all endpoint handles of a transport share.
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use lapin::types::ShortString;
+use polywire_core::{Error, ErrorKind, Message, Result};
+use rustc_hash::FxHashSet;
+use tokio::sync::{OnceCell, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::connection::monitor::ConnectionMonitor;
+use crate::connection::supervised::SupervisedConnection;
+use crate::consuming::cancellation::sender::CancelSender;
+use crate::consuming::replies::ReplyConsumer;
+use crate::consuming::republish_counter::RepublishCounter;
+use crate::error::{closed, lock};
+use crate::events::ConnectionRole;
+use crate::publishing::confirmed_publisher::ConfirmedPublisher;
+use crate::tasks::Tasks;
+use crate::topology::declared::DeclaredQueues;
+use crate::topology::queue::{self, QueueSpec};
+
+/// Connections, settings and background tasks of one transport.
+pub(crate) struct Shared {
+    /// First, so that dropping the transport aborts the tasks before anything else.
+    pub(crate) tasks: Tasks,
+    pub(crate) config: Config,
+    pub(crate) consuming_connection: Arc<SupervisedConnection>,
+    pub(crate) publishing_connection: Arc<SupervisedConnection>,
+    pub(crate) publisher: ConfirmedPublisher,
+    pub(crate) replies: Arc<ReplyConsumer>,
+    pub(crate) declared_queues: DeclaredQueues,
+    pub(crate) republishing: RepublishCounter,
+    pub(crate) monitor: ConnectionMonitor,
+    /// Names of the queues of this transport alone, which closing deletes.
+    private_queues: Mutex<FxHashSet<String>>,
+    replies_started: OnceCell<()>,
+    cancel_sender: OnceLock<CancelSender>,
+    /// True once closing has finished.
+    shut_down: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// Connects twice, to publish and to consume, and opens a channel to publish on.
+    ///
+    /// # Errors
+    ///
+    /// Those of connecting, or [`ErrorKind::Disconnected`] if opening the channel exceeds the
+    /// connect timeout.
+    pub(crate) async fn open(config: Config) -> Result<Arc<Self>> {
+        let monitor = ConnectionMonitor::new();
+        let connection = |role| SupervisedConnection::open(config.clone(), role, monitor.clone());
+        let publishing_connection = Arc::new(connection(ConnectionRole::Publishing).await?);
+        let consuming_connection = Arc::new(connection(ConnectionRole::Consuming).await?);
+        let replies = Arc::new(ReplyConsumer::new(&config));
+        let direct_replies = replies.is_direct().then(|| replies.clone());
+        let opening =
+            ConfirmedPublisher::open(publishing_connection.clone(), &config, direct_replies);
+        let publisher =
+            timeout(config.connect_timeout, opening).await.map_err(|_| timed_out(&config))??;
+        Ok(Arc::new(Self {
+            tasks: Tasks::default(),
+            config,
+            consuming_connection,
+            publishing_connection,
+            publisher,
+            replies,
+            declared_queues: DeclaredQueues::default(),
+            republishing: RepublishCounter::default(),
+            monitor,
+            private_queues: Mutex::default(),
+            replies_started: OnceCell::new(),
+            cancel_sender: OnceLock::new(),
+            shut_down: watch::Sender::new(false),
+        }))
+    }
+
+    /// Fails if the transport is closed or the message exceeds a limit.
+    pub(crate) fn check_message(&self, message: &Message) -> Result<()> {
+        self.tasks.check_open()?;
+        self.config.limits.check(message)
+    }
+
+    /// Runs `setup` within the connect timeout.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Disconnected`] after the connect timeout, besides the errors of `setup`.
+    pub(crate) async fn within_connect_timeout<T>(
+        &self,
+        setup: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        timeout(self.config.connect_timeout, setup).await.map_err(|_| timed_out(&self.config))?
+    }
+
+    /// Registers a queue that only this transport consumes, to delete it on close.
+    pub(crate) fn add_private_queue(&self, queue: &QueueSpec) {
+        lock(&self.private_queues).insert(queue.name.to_string());
+    }
+
+    /// Deletes a registered queue. If the broker cannot be reached within a second, the queue
+    /// expires by itself.
+    pub(crate) async fn delete_private_queue(&self, queue: &QueueSpec) {
+        if lock(&self.private_queues).remove(queue.name.as_str()) {
+            self.delete_queues([queue.name.clone()]).await;
+        }
+    }
+
+    async fn delete_queues(&self, queues: impl IntoIterator<Item = ShortString>) {
+        let deleting =
+            async { queue::delete(&self.consuming_connection.channel().await?, queues).await };
+        match timeout(DELETE_MAX, deleting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(?error, "cannot delete queues; they will expire"),
+            Err(_) => {
+                tracing::debug!("cannot delete queues without a connection; they will expire")
+            }
+        }
+    }
+
+    /// Starts the reply consumer, unless it runs already. Direct replies need none: they arrive on
+    /// the channel that publishes.
+    ///
+    /// Dropping the future aborts a consumer that has not started yet; the next caller starts
+    /// another one.
+    pub(crate) async fn start_replies(&self) -> Result<()> {
+        if self.replies.is_direct() {
+            return Ok(());
+        }
+        let start = || async {
+            let (started, ready) = oneshot::channel();
+            let connection = self.consuming_connection.clone();
+            let running = tokio::spawn(self.replies.clone().run(connection, started));
+            let running = running.abort_handle();
+            self.tasks.add(running.clone());
+            let starting = AbortOnDrop(running);
+            ready.await.map_err(|_| closed())??;
+            starting.disarm();
+            Ok(())
+        };
+        self.replies_started.get_or_try_init(start).await.map(|_| ())
+    }
+
+    /// Returns the sender of cancellations. There is none for direct replies, whose reply address
+    /// is valid only on the channel that publishes the requests.
+    pub(crate) fn cancel_sender(&self) -> Option<&CancelSender> {
+        let start = || CancelSender::start(self.publishing_connection.clone(), &self.tasks);
+        (!self.replies.is_direct()).then(|| self.cancel_sender.get_or_init(start))
+    }
+
+    /// Closes the transport, in a task of its own, and waits for the end. A second call waits for
+    /// the same end. If the future is dropped, the task goes on.
+    pub(crate) async fn close(self: &Arc<Self>) {
+        let mut shut_down = self.shut_down.subscribe();
+        if self.tasks.close() {
+            self.replies.close();
+            let closing = ShutDownGuard(self.clone());
+            drop(tokio::spawn(async move { closing.0.shut_down().await }));
+        }
+        // The sender is a field of `self`, so waiting cannot fail.
+        let _ = shut_down.wait_for(|done| *done).await;
+    }
+
+    /// Waits for republished copies, then stops the tasks, deletes private queues and disconnects.
+    async fn shut_down(&self) {
+        // A connection that closes between a copy and its acknowledgement leaves both messages.
+        if timeout(REPUBLISH_MAX, self.republishing.wait_idle()).await.is_err() {
+            tracing::warn!("closing during a redelivery: the broker may hold the message twice");
+        }
+        self.publisher.close();
+        self.tasks.abort_all();
+        let mut private: Vec<_> =
+            lock(&self.private_queues).drain().map(ShortString::from).collect();
+        if self.replies_started.initialized() {
+            private.push(self.replies.queue().name);
+        }
+        if !private.is_empty() {
+            self.delete_queues(private).await;
+        }
+        tokio::join!(self.publishing_connection.close(), self.consuming_connection.close());
+    }
+}
+
+/// Reports the end of the closing task, also when its runtime stops first.
+struct ShutDownGuard(Arc<Shared>);
+
+impl Drop for ShutDownGuard {
+    fn drop(&mut self) {
+        self.0.shut_down.send_replace(true);
+    }
+}
+
+/// Aborts a task on drop.
+struct AbortOnDrop(AbortHandle);
+
+impl AbortOnDrop {
+    fn disarm(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn timed_out(config: &Config) -> Error {
+    let error = Error::new(
+        ErrorKind::Disconnected,
+        "cannot connect: the broker did not answer within the connect timeout",
+    );
+    error.with("host", config.url.host()).with("port", config.url.port()).unsent()
+}
+
+/// The longest wait on close for republished copies to be confirmed.
+const REPUBLISH_MAX: Duration = Duration::from_secs(2);
+/// The longest wait for queues to be deleted, before they are left to expire.
+const DELETE_MAX: Duration = Duration::from_secs(1);

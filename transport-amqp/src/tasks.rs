@@ -1,0 +1,58 @@
+//! Background tasks of a transport.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use polywire_core::Result;
+use tokio::task::AbortHandle;
+
+use crate::error::{closed, lock};
+
+/// The background tasks of a transport, and whether the transport is closed. Dropping the set
+/// aborts all of them.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    handles: Mutex<Vec<AbortHandle>>,
+    closed: AtomicBool,
+}
+
+impl Tasks {
+    /// Adds a task, to abort it when the transport closes. On a closed transport, aborts the task
+    /// at once.
+    pub(crate) fn add(&self, task: AbortHandle) {
+        let mut handles = lock(&self.handles);
+        handles.retain(|task| !task.is_finished());
+        if self.is_closed() {
+            return task.abort();
+        }
+        handles.push(task);
+    }
+
+    /// Marks the transport as closed. Returns whether it was open. The tasks run on until
+    /// [`abort_all`](Self::abort_all).
+    pub(crate) fn close(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Fails with [`ErrorKind::Closed`](polywire_core::ErrorKind::Closed) on a closed transport.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    /// Aborts all tasks.
+    pub(crate) fn abort_all(&self) {
+        for task in lock(&self.handles).drain(..) {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.abort_all();
+    }
+}

@@ -1,0 +1,201 @@
+//! Options of a queue, as data.
+
+use std::time::Duration;
+
+#[cfg(doc)]
+use polywire_core::ErrorKind;
+
+use crate::topology::kind::QueueKind;
+
+/// Options of a service, job or group queue: kind, limits, overflow, dead-lettering.
+///
+/// [`AmqpBuilder::queue_options`](crate::AmqpBuilder::queue_options) sets them for all queues;
+/// [`service_queue`](crate::AmqpBuilder::service_queue),
+/// [`job_queue`](crate::AmqpBuilder::job_queue) and
+/// [`group_queue`](crate::AmqpBuilder::group_queue) set them for one. By default, nothing is
+/// limited.
+///
+/// All programs that use a queue have to ask for the same options. If a queue exists with other
+/// options, opening an endpoint handle fails with [`ErrorKind::Config`]. The details of the error
+/// name the `argument`, the value of this program (`ours`) and that of the broker (`theirs`).
+///
+/// ```
+/// use std::time::Duration;
+/// use polywire_amqp::{Amqp, QueueKind, QueueOptions, QueueOverflow};
+///
+/// # fn set_up() -> polywire_core::Result<()> {
+/// let builder = Amqp::builder("amqp://localhost")?
+///     .job_queue("payments", QueueOptions::new().kind(QueueKind::Quorum).delivery_limit(10))
+///     .job_queue("thumbnails", QueueOptions::new().length(10_000, QueueOverflow::Reject).priorities(5))
+///     .service_queue("quotes", QueueOptions::new().message_ttl(Duration::from_secs(5)));
+/// # let _ = builder;
+/// # Ok(())
+/// # }
+/// # set_up().unwrap();
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "options do nothing by themselves"]
+pub struct QueueOptions {
+    kind: Option<QueueKind>,
+    pub(super) delivery_limit: Option<u32>,
+    dead_letters: bool,
+    pub(super) dead_letters_max: Option<u64>,
+    pub(super) priorities: Option<u8>,
+    pub(super) message_ttl: Option<Duration>,
+    pub(super) length: Option<u64>,
+    pub(super) bytes: Option<u64>,
+    pub(super) overflow: Option<QueueOverflow>,
+    pub(super) lazy: bool,
+    pub(super) expires: Option<Duration>,
+    passive: bool,
+}
+
+/// Policy of the broker for a message beyond the limits of its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QueueOverflow {
+    /// The broker drops the oldest message.
+    DropOldest,
+    /// The broker rejects the new message. Pushing a job or making a call fails with
+    /// [`ErrorKind::Overloaded`]. Publishing an event fails with [`ErrorKind::Rejected`], since a
+    /// publisher does not know the queues behind the exchange.
+    Reject,
+}
+
+impl QueueOptions {
+    /// Creates options without any limit.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the kind of the queue. The default is the kind of the
+    /// [builder](crate::AmqpBuilder::queue_kind).
+    pub fn kind(self, kind: QueueKind) -> Self {
+        Self { kind: Some(kind), ..self }
+    }
+
+    /// Sets how often a message may be redelivered before the broker
+    /// [dead-letters](Self::dead_letters) the message by itself. For quorum queues only.
+    ///
+    /// The broker counts redeliveries after a lost connection, and deliveries that a handler
+    /// dropped. A worker counts by itself what it requeues with its
+    /// [retries](polywire_core::Retries). The default is the broker's: no limit before RabbitMQ 4,
+    /// then 20.
+    pub fn delivery_limit(self, deliveries: u32) -> Self {
+        Self { delivery_limit: Some(deliveries), dead_letters: true, ..self }
+    }
+
+    /// Lets the broker dead-letter each message that it removes by itself: expired messages,
+    /// messages over the delivery limit, and messages over the length limit. The default is to drop
+    /// them. Workers dead-letter failed jobs in any case.
+    pub fn dead_letters(self) -> Self {
+        Self { dead_letters: true, ..self }
+    }
+
+    /// Limits the number of dead letters of this queue. The broker drops the oldest beyond the
+    /// limit. The default is no limit, so that no dead letter is dropped unseen.
+    ///
+    /// The limit belongs to the dead-letter queue, so each program that opens the dead letters has
+    /// to set the same limit. A broker policy can limit them at any time:
+    /// `rabbitmqctl set_policy --apply-to queues dead '^polywire\.dead\.' '{"max-length": 10000}'`.
+    pub fn dead_letters_max(self, messages: u64) -> Self {
+        Self { dead_letters_max: Some(messages), ..self }
+    }
+
+    /// Enables [priorities](polywire_core::Message::priority) from 0 to `highest`. A higher
+    /// priority counts as `highest`. For classic queues only. Each level costs the broker
+    /// memory, and a few suffice. The default is none.
+    pub fn priorities(self, highest: u8) -> Self {
+        Self { priorities: Some(highest), ..self }
+    }
+
+    /// Sets how long a message waits for a consumer before the broker removes the message. The
+    /// default is no limit.
+    pub fn message_ttl(self, ttl: Duration) -> Self {
+        Self { message_ttl: Some(ttl), ..self }
+    }
+
+    /// Limits the number of messages in the queue, and sets what happens beyond the limit. The
+    /// default is no limit.
+    pub fn length(self, messages: u64, overflow: QueueOverflow) -> Self {
+        Self { length: Some(messages), overflow: Some(overflow), ..self }
+    }
+
+    /// Limits the total size of the bodies in the queue, and sets what happens beyond the limit.
+    /// The default is no limit.
+    pub fn bytes(self, bytes: u64, overflow: QueueOverflow) -> Self {
+        Self { bytes: Some(bytes), overflow: Some(overflow), ..self }
+    }
+
+    /// Keeps messages on disk only, as far as the broker can. For classic queues before RabbitMQ
+    /// 3.12; later brokers, and all quorum queues, do so without the option.
+    pub fn lazy(self) -> Self {
+        Self { lazy: true, ..self }
+    }
+
+    /// Lets the broker delete the queue, with its messages, after so long without a consumer. The
+    /// default is never; for the queue of a group that is not durable, 60 seconds.
+    pub fn expires(self, unused: Duration) -> Self {
+        Self { expires: Some(unused), ..self }
+    }
+
+    /// Declares nothing: the queue has to exist already, and may have any arguments.
+    ///
+    /// Opening an endpoint handle on a missing queue fails with [`ErrorKind::Config`]. The other
+    /// options have to match the queue, since redelivery relies on them. [Retry and dead-letter
+    /// queues](crate::Amqp) are declared as usual, when a message has to go there.
+    pub fn passive(self) -> Self {
+        Self { passive: true, ..self }
+    }
+}
+
+/// Values that the crate derives from the options.
+impl QueueOptions {
+    pub(crate) fn has_kind(&self) -> bool {
+        self.kind.is_some()
+    }
+
+    /// Returns the kind, or the default kind if none is set.
+    pub(crate) fn queue_kind(&self) -> QueueKind {
+        self.kind.unwrap_or_default()
+    }
+
+    /// Returns whether the broker dead-letters the messages that it removes or that are rejected.
+    pub(crate) fn is_dead_lettering(&self) -> bool {
+        self.dead_letters
+    }
+
+    /// Returns whether the queue rejects new messages when it is full.
+    pub(crate) fn rejects_overflow(&self) -> bool {
+        self.overflow == Some(QueueOverflow::Reject)
+    }
+
+    pub(super) fn is_passive(&self) -> bool {
+        self.passive
+    }
+
+    /// Returns the options of the dead-letter queue for a queue with these options.
+    pub(super) fn for_dead_letters(&self) -> Self {
+        // A session requeues each dead letter that it only reads, and RabbitMQ 4 drops a message
+        // that was redelivered 20 times.
+        let options = Self::new().kind(self.queue_kind()).without_delivery_limit();
+        match self.dead_letters_max {
+            Some(messages) => options.length(messages, QueueOverflow::DropOldest),
+            None => options,
+        }
+    }
+
+    /// Lifts the delivery limit, including the broker's default.
+    fn without_delivery_limit(self) -> Self {
+        match self.queue_kind() {
+            // Recent brokers accept -1 for no limit; earlier ones do not.
+            QueueKind::Quorum => Self { delivery_limit: Some(i32::MAX.unsigned_abs()), ..self },
+            QueueKind::Classic => self,
+        }
+    }
+
+    /// Sets the expiry, unless one is set.
+    pub(super) fn expires_by_default(self, unused: Duration) -> Self {
+        Self { expires: self.expires.or(Some(unused)), ..self }
+    }
+}

@@ -1,0 +1,158 @@
+//! Queues at the broker.
+
+use std::time::Duration;
+
+use lapin::Channel;
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{FieldTable, ShortString};
+use polywire_core::{ErrorKind, Result};
+
+use crate::error::{argument_mismatch, failed};
+use crate::topology::kind::QueueKind;
+use crate::topology::options::QueueOptions;
+use crate::wire::native;
+
+/// Name and options of a queue.
+///
+/// Each queue is durable and not exclusive, also a private one. The broker keeps an exclusive queue
+/// of a dead connection, and recent brokers deny queues that are neither durable nor exclusive.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueSpec {
+    pub(crate) name: ShortString,
+    pub(crate) options: QueueOptions,
+    /// Queue for the messages that the broker expires or rejects. Without one, the
+    /// [dead-letter queue](Self::dead_letter_queue) if the options say so, else none.
+    dead_letters_to: Option<ShortString>,
+}
+
+impl QueueSpec {
+    /// Returns a queue that the broker deletes after so long without a consumer.
+    pub(crate) fn expiring(name: ShortString, kind: QueueKind, after: Duration) -> Self {
+        Self::new(name, QueueOptions::new().kind(kind).expires(after))
+    }
+
+    /// Returns a queue with these options.
+    pub(crate) fn new(name: ShortString, options: QueueOptions) -> Self {
+        Self { name, options, dead_letters_to: None }
+    }
+
+    /// Returns the dead-letter queue of this queue.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if the name is too long for AMQP.
+    pub(crate) fn dead_letter_queue(&self) -> Result<Self> {
+        Ok(Self::new(native::dead_letter_queue(&self.name)?, self.options.for_dead_letters()))
+    }
+
+    /// Returns the retry queue, which moves its messages to this queue after `delay`.
+    ///
+    /// The retry queue has the kind of this queue, with one exception. A classic queue moves an
+    /// expired message once, and loses the message if this queue rejects overflow. So the retry
+    /// queue of a rejecting queue is a quorum queue.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if the name is too long for AMQP.
+    pub(crate) fn retry_queue(&self, delay: Duration) -> Result<Self> {
+        let kind = if self.options.rejects_overflow() {
+            QueueKind::Quorum
+        } else {
+            self.options.queue_kind()
+        };
+        let name = native::retry_queue(&self.name, delay)?;
+        let options =
+            QueueOptions::new().kind(kind).message_ttl(delay).expires(delay + EXPIRES_AFTER);
+        Ok(Self { dead_letters_to: Some(self.name.clone()), ..Self::new(name, options) })
+    }
+
+    /// Declares the queue, and its dead-letter queue if the options say so. Passive options only
+    /// check that the queue exists.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if the queue exists with other options, or is passive and missing. The
+    /// broker then closes the channel.
+    pub(crate) async fn declare(&self, channel: &Channel) -> Result<()> {
+        if self.options.is_passive() {
+            return self.message_count(channel).await.map(drop);
+        }
+        let dead_letters_to = match &self.dead_letters_to {
+            Some(queue) => Some(queue.clone()),
+            None if self.options.is_dead_lettering() => {
+                let dead_letters = self.dead_letter_queue()?;
+                dead_letters.create(channel, None).await?;
+                Some(dead_letters.name)
+            }
+            None => None,
+        };
+        self.create(channel, dead_letters_to.as_ref()).await
+    }
+
+    async fn create(&self, channel: &Channel, dead_letters_to: Option<&ShortString>) -> Result<()> {
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let arguments = self.options.arguments(dead_letters_to);
+        let declared = channel.queue_declare(self.name.clone(), durable, arguments).await;
+        declared.map_err(|error| {
+            let mismatch = argument_mismatch(&error);
+            let failed = failed("cannot declare the queue", error).with("queue", &self.name);
+            match mismatch {
+                Some(mismatch) => failed
+                    .with("argument", mismatch.argument)
+                    .with("ours", mismatch.ours)
+                    .with("theirs", mismatch.theirs),
+                None => failed,
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Returns the number of ready messages.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if the queue does not exist; the broker then closes the channel.
+    pub(crate) async fn message_count(&self, channel: &Channel) -> Result<u32> {
+        Ok(self.inspect(channel).await?.message_count())
+    }
+
+    /// Returns the number of consumers.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if the queue does not exist; the broker then closes the channel.
+    pub(crate) async fn consumer_count(&self, channel: &Channel) -> Result<u32> {
+        Ok(self.inspect(channel).await?.consumer_count())
+    }
+
+    async fn inspect(&self, channel: &Channel) -> Result<lapin::Queue> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let found = channel.queue_declare(self.name.clone(), passive, FieldTable::default()).await;
+        found.map_err(|error| failed("cannot find the queue", error).with("queue", &self.name))
+    }
+
+    /// Returns whether the queue exists. If not, the broker closes the channel.
+    pub(crate) async fn exists(&self, channel: &Channel) -> Result<bool> {
+        match self.message_count(channel).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Config => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Expiry of an unused retry queue, counted from the end of its delay. Only a declaration counts as
+/// use, so [`DeclaredQueues`](crate::topology::declared::DeclaredQueues) repeats it sooner.
+pub(crate) const EXPIRES_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// Deletes queues. Missing queues are no error.
+pub(crate) async fn delete(
+    channel: &Channel,
+    queues: impl IntoIterator<Item = ShortString>,
+) -> Result<()> {
+    for queue in queues {
+        let deleted = channel.queue_delete(queue, QueueDeleteOptions::default()).await;
+        deleted.map_err(|error| failed("cannot delete a queue", error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Decodes AMQP deliveries to core's messages.
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use lapin::BasicProperties;
+use lapin::message::Delivery as RawDelivery;
+use lapin::types::FieldTable;
+use polywire_core::transport::Abandoned;
+use polywire_core::{
+    Address, Body, Code, Deadline, Fault, Headers, Identity, Limits, Message, Result,
+};
+
+use super::headers::{
+    ATTEMPT, DELIVERY_COUNT, REMAINING, TOPIC, count, fault, text, undecodable, user_headers,
+};
+use super::properties::correlation;
+use super::reply_address::reply_address;
+use super::{declines, history};
+use crate::wire::correlation::Correlation;
+use crate::wire::declines::Declines;
+use crate::wire::decode_failure::DecodeFailure;
+
+/// Decodes a request, and moves its body out of `raw`.
+///
+/// The call id in the message says only that the caller waits for a reply. Two callers may choose
+/// the same.
+pub(crate) fn decode_request(
+    raw: &mut RawDelivery,
+    limits: &Limits,
+) -> Result<Message, Box<DecodeFailure>> {
+    let mut message = Message::default();
+    message.reply_to = reply_address(&raw.properties);
+    let correlation = correlation(&raw.properties);
+    message.id = correlation.map(|correlation| correlation.call);
+    match read_request(raw, limits, &mut message) {
+        Ok(()) => Ok(message),
+        Err(error) => Err(Box::new(DecodeFailure { message, correlation, error })),
+    }
+}
+
+/// Decodes a reply and the call that it belongs to.
+pub(crate) fn decode_reply(
+    raw: RawDelivery,
+    limits: &Limits,
+) -> Result<(Correlation, Message), Box<DecodeFailure>> {
+    let mut message = Message::default();
+    let Some(correlation) = correlation(&raw.properties) else {
+        let error = undecodable("its correlation id is not `REQUESTER-CALL`");
+        return Err(Box::new(DecodeFailure { message, correlation: None, error }));
+    };
+    message.id = Some(correlation.call);
+    match read_reply(raw, limits, &mut message) {
+        Ok(()) => Ok((correlation, message)),
+        Err(error) => {
+            Err(Box::new(DecodeFailure { message, correlation: Some(correlation), error }))
+        }
+    }
+}
+
+/// Decodes a job, and moves its body out of `raw`.
+pub(crate) fn decode_job(raw: &mut RawDelivery, limits: &Limits) -> Result<Message> {
+    let mut message = Message::default();
+    if let Some(method) = raw.properties.kind() {
+        let method = Address::new(method.as_str());
+        message.method = Some(method.map_err(|error| {
+            undecodable("its property `type` is not an address").with_source(error)
+        })?);
+    }
+    read_shared(raw, limits, &mut message)?;
+    Ok(message)
+}
+
+/// Decodes an event, and moves its body out of `raw`.
+///
+/// The routing key is the topic, unless the event was published again.
+pub(crate) fn decode_event(raw: &mut RawDelivery, limits: &Limits) -> Result<Message> {
+    let republished =
+        raw.properties.headers().as_ref().and_then(|table| text(table.inner().get(TOPIC)?));
+    let topic = match republished {
+        Some(topic) => topic.map_err(|_| undecodable("its topic is not UTF-8"))?,
+        None => raw.routing_key.as_str().to_owned(),
+    };
+    let mut message = decode_job(raw, limits)?;
+    let topic = Address::new(topic)
+        .map_err(|error| undecodable("its topic is not an address").with_source(error))?;
+    message.topic = Some(topic);
+    Ok(message)
+}
+
+/// Decodes a dead letter as far as possible. A header that is not UTF-8 becomes a fault in the
+/// message.
+pub(crate) fn decode_dead_letter(raw: &RawDelivery) -> Message {
+    let (mut message, properties) = (Message::default(), &raw.properties);
+    message.method =
+        properties.kind().as_ref().and_then(|method| Address::new(method.as_str()).ok());
+    message.content_type =
+        properties.content_type().as_ref().map(|content_type| content_type.as_str().into());
+    let headers = properties.headers().as_ref();
+    let topic = headers.and_then(|table| text(table.inner().get(TOPIC)?)?.ok());
+    message.topic = topic.and_then(|topic| Address::new(topic).ok());
+    match headers.map_or_else(|| Ok(Headers::new()), user_headers) {
+        Ok(headers) => message.headers = headers,
+        Err(error) => {
+            let fault = Fault::new(Code::InvalidArguments, error.to_string());
+            message.fault = Some(Box::new(fault));
+        }
+    }
+    let attempts = count_in(headers, ATTEMPT).unwrap_or(1);
+    let redeliveries = count_in(headers, DELIVERY_COUNT).unwrap_or(0);
+    message.history = Some(history::read_dead(headers, attempts.saturating_add(redeliveries)));
+    message.body = Body::from(raw.data.clone());
+    message
+}
+
+/// Decodes the cancellation of a call; `None` if the message is something else.
+pub(crate) fn decode_cancel(properties: &BasicProperties) -> Option<Abandoned> {
+    // The reply address and the call id must equal those of the request.
+    let call = correlation(properties)?.call;
+    Some(Abandoned::new(reply_address(properties)?, call))
+}
+
+/// Returns the servers that have declined a request.
+pub(crate) fn decode_declines(properties: &BasicProperties) -> Option<Declines> {
+    properties.headers().as_ref().and_then(declines::read)
+}
+
+/// Returns the number of this attempt at a delivery, counted from 1.
+pub(crate) fn attempt(raw: &RawDelivery) -> u32 {
+    let headers = raw.properties.headers().as_ref();
+    // A quorum queue counts redeliveries, and sets the flag as well. Both mean the same attempt.
+    let redeliveries =
+        count_in(headers, DELIVERY_COUNT).unwrap_or(0).max(u32::from(raw.redelivered));
+    count_in(headers, ATTEMPT).unwrap_or(1).max(1).saturating_add(redeliveries)
+}
+
+fn count_in(headers: Option<&FieldTable>, name: &str) -> Option<u32> {
+    count(headers?.inner().get(name)?)
+}
+
+fn read_request(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) -> Result<()> {
+    let properties = &raw.properties;
+    let method = properties
+        .kind()
+        .as_ref()
+        .ok_or_else(|| undecodable("its property `type` does not name a method"))?;
+    message.method = Some(Address::new(method.as_str())?);
+    let remaining = || {
+        let headers = properties.headers().as_ref()?;
+        text(headers.inner().get(REMAINING)?)?.ok()
+    };
+    let expiration = properties.expiration().as_ref().map(ToString::to_string);
+    if let Some(expiration) = expiration.or_else(remaining) {
+        let ms = expiration.parse().map_err(|_| undecodable("its expiration is not a number"))?;
+        message.deadline = Some(Deadline::after_ms(ms));
+    }
+    read_shared(raw, limits, message)
+}
+
+fn read_reply(mut raw: RawDelivery, limits: &Limits, message: &mut Message) -> Result<()> {
+    if let Some(table) = raw.properties.headers() {
+        message.fault = fault(table)?.map(Box::new);
+    }
+    read_shared(&mut raw, limits, message)
+}
+
+/// Reads the parts that all kinds of messages share, and checks the limits.
+fn read_shared(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) -> Result<()> {
+    let properties = &raw.properties;
+    message.content_type = properties
+        .content_type()
+        .as_ref()
+        .map(|content_type| ByteString::from(content_type.as_str()));
+    message.priority = *properties.priority();
+    // The broker has verified the user id. Republished messages have none.
+    message.peer =
+        properties.user_id().as_ref().map(|user| Arc::new(Identity::User(user.as_str().into())));
+    if let Some(table) = properties.headers() {
+        message.headers = user_headers(table)?;
+        message.history = history::read(table);
+    }
+    message.body = Body::from(std::mem::take(&mut raw.data));
+    limits.check(message).inspect_err(|_| {
+        // An undecodable delivery is dead-lettered whole.
+        raw.data = std::mem::take(&mut message.body).into_bytes().into();
+    })
+}

@@ -1,0 +1,162 @@
+//! Encodes core's messages as AMQP messages.
+
+use bytes::Bytes;
+use lapin::BasicProperties;
+use lapin::message::Delivery as RawDelivery;
+use lapin::types::{AMQPValue, ShortString};
+use polywire_core::{Error, ErrorKind, Message, Result};
+
+use super::headers::{ATTEMPT, CARBON_COPY, REMAINING, TOPIC};
+use super::names::{CANCEL_EXCHANGE, is_request_queue};
+use super::reply_address::ReplyAddress;
+use super::short_string::short_string;
+use super::{declines, history, properties};
+use crate::wire::correlation::Correlation;
+use crate::wire::outgoing::OutgoingMessage;
+use crate::wire::republish::Republish;
+
+/// Encodes a request to a service.
+///
+/// A message without a call id is a one-way call, and gets no reply address.
+pub(crate) fn encode_request(
+    queue: &ShortString,
+    reply_queue: &ShortString,
+    requester: u64,
+    message: Message,
+    persistent: bool,
+) -> Result<OutgoingMessage> {
+    let mut properties = properties::shared(&message, persistent)?;
+    if let Some(call) = message.id {
+        let id = properties::correlation_id(requester, call)?;
+        properties = properties.with_correlation_id(id.clone()).with_message_id(id);
+        properties = properties.with_reply_to(reply_queue.clone());
+    }
+    let deadline = message.deadline;
+    let request = OutgoingMessage::to_queue(queue.clone(), properties, message.body.into_bytes());
+    Ok(OutgoingMessage { deadline, ..request.with_user_id() })
+}
+
+/// Encodes the cancellation of a call, for the servers of its service.
+pub(crate) fn encode_cancel(
+    key: &ShortString,
+    reply_queue: &ShortString,
+    call: Correlation,
+) -> Result<OutgoingMessage> {
+    let id = properties::correlation_id(call.requester, call.call)?;
+    let properties = BasicProperties::default().with_delivery_mode(1).with_correlation_id(id);
+    Ok(OutgoingMessage {
+        exchange: CANCEL_EXCHANGE.into(),
+        routing_key: key.clone(),
+        mandatory: false,
+        send_user_id: false,
+        deadline: None,
+        properties: properties.with_reply_to(reply_queue.clone()),
+        body: Bytes::new(),
+    })
+}
+
+/// Encodes a reply to the address in its `reply_to`.
+///
+/// # Errors
+///
+/// [`ErrorKind::Unroutable`] if the request had no reply address, besides those of all messages.
+pub(crate) fn encode_reply(message: Message, persistent: bool) -> Result<OutgoingMessage> {
+    let mut properties = properties::shared(&message, persistent)?;
+    let address = message.reply_to.as_ref().and_then(ReplyAddress::parse);
+    let address = address.ok_or_else(|| {
+        Error::new(ErrorKind::Unroutable, "cannot reply: the request has no reply address")
+    })?;
+    // The broker returns each mandatory direct reply, although it has delivered it.
+    let mandatory = !address.is_direct();
+    if let Some(id) = address.correlation_id {
+        properties = properties.with_correlation_id(id);
+    }
+    let reply = OutgoingMessage::to_queue(address.queue, properties, message.body.into_bytes());
+    Ok(OutgoingMessage { mandatory, ..reply })
+}
+
+/// Encodes a job. Its `id` must be unique: returned messages are matched by it.
+pub(crate) fn encode_job(
+    queue: &ShortString,
+    id: &str,
+    message: Message,
+    persistent: bool,
+) -> Result<OutgoingMessage> {
+    let properties = properties::shared(&message, persistent)?;
+    let properties = properties.with_message_id(short_string("message id", id)?);
+    let job = OutgoingMessage::to_queue(queue.clone(), properties, message.body.into_bytes());
+    Ok(job.with_user_id())
+}
+
+/// Encodes an event. It is not mandatory, since a channel need not have subscribers.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`], unsent, if the message has no topic, besides those of all messages.
+pub(crate) fn encode_event(
+    exchange: &ShortString,
+    message: Message,
+    persistent: bool,
+) -> Result<OutgoingMessage> {
+    let properties = properties::shared(&message, persistent)?;
+    let topic = message.topic.as_ref().ok_or_else(|| {
+        Error::new(ErrorKind::Config, "cannot publish the event: it has no topic").unsent()
+    })?;
+    Ok(OutgoingMessage {
+        exchange: exchange.clone(),
+        routing_key: short_string("topic", topic.as_str())?,
+        mandatory: false,
+        send_user_id: true,
+        deadline: None,
+        properties,
+        body: message.body.into_bytes(),
+    })
+}
+
+/// Encodes a delivery of queue `origin` for another attempt, or for the dead-letter queue.
+pub(crate) fn encode_republished(
+    queue: &ShortString,
+    origin: &ShortString,
+    delivery: Republish,
+) -> Result<OutgoingMessage> {
+    let headers = delivery.properties.headers().as_ref();
+    let mut headers = headers.map(|table| table.inner().clone()).unwrap_or_default();
+    // The broker would copy the message to these queues again.
+    headers.remove(CARBON_COPY);
+    headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(delivery.attempt.into()));
+    history::write(&mut headers, delivery.history.as_deref(), origin);
+    declines::write(&mut headers, delivery.declines.as_ref());
+    headers.remove(REMAINING);
+    // The broker removes the expiration of a message when it leaves a retry queue.
+    if let Some(deadline) = delivery.deadline.filter(|_| !delivery.delay.is_zero()) {
+        let remaining = deadline.remaining().saturating_sub(delivery.delay).as_millis().to_string();
+        headers.insert(REMAINING.into(), AMQPValue::LongString(remaining.into()));
+    }
+    if let Some(topic) = &delivery.topic {
+        headers.insert(TOPIC.into(), AMQPValue::LongString(topic.as_str().into()));
+    }
+    let expires = !delivery.without_expiration;
+    let properties = properties::republished(&delivery.properties, expires);
+    let properties = properties.with_headers(headers.into());
+    let copy = OutgoingMessage::to_queue(queue.clone(), properties, delivery.body);
+    Ok(OutgoingMessage { deadline: delivery.deadline.filter(|_| expires), ..copy })
+}
+
+/// Encodes a dead letter for a new first attempt in the queue where it comes from.
+///
+/// The copy of a request has no reply address, since its client has stopped waiting.
+pub(crate) fn encode_redriven(
+    queue: &ShortString,
+    dead_letter: &RawDelivery,
+) -> Result<OutgoingMessage> {
+    let properties = &dead_letter.properties;
+    let mut history = properties.headers().as_ref().and_then(history::read).unwrap_or_default();
+    history.redriven();
+    let copy = Republish::new(properties.clone(), None, dead_letter.data.clone().into(), 1);
+    let copy = Republish { history: Some(history), ..copy.without_expiration() };
+    let mut copy = encode_republished(queue, queue, copy)?;
+    if is_request_queue(queue) {
+        copy.properties = properties::without_reply(&copy.properties);
+    }
+    Ok(copy)
+}

@@ -1,0 +1,137 @@
+//! The header table: headers of the user, faults, and headers that polywire and the broker reserve.
+
+use bytes::Bytes;
+use lapin::types::{AMQPValue, FieldTable};
+use polywire_core::{Code, Error, ErrorKind, Fault, Headers, Result};
+
+use super::short_string::short_string;
+
+/// Prefix of the headers that polywire reserves.
+const RESERVED: &str = "polywire.";
+const FAULT_CODE: &str = "polywire.fault";
+const FAULT_KIND: &str = "polywire.fault.kind";
+const FAULT_MESSAGE: &str = "polywire.fault.message";
+const FAULT_DETAILS: &str = "polywire.fault.details";
+/// Number of the attempt, counted from 1.
+pub(super) const ATTEMPT: &str = "polywire.attempt";
+/// Topic of an event that is published again.
+pub(super) const TOPIC: &str = "polywire.topic";
+/// Milliseconds that remain until the deadline of a request that waited in a retry queue.
+pub(super) const REMAINING: &str = "polywire.left";
+/// Number of times that a quorum queue delivered the message before.
+pub(super) const DELIVERY_COUNT: &str = "x-delivery-count";
+/// Further routing keys of the message, by which RabbitMQ copies it to more queues.
+pub(super) const CARBON_COPY: &str = "CC";
+/// Prefixes of the headers in which the broker records dead-lettering.
+const BROKER_RECORDS: [&str; 3] = ["x-death", "x-first-death-", "x-last-death-"];
+
+/// Encodes the headers of the user and the fault of a failed call.
+///
+/// # Errors
+///
+/// Unsent: [`ErrorKind::Config`] for a header name with the reserved prefix,
+/// [`ErrorKind::TooLarge`] for a header name of more than 255 bytes.
+pub(super) fn encode_headers(headers: &Headers, fault: Option<&Fault>) -> Result<FieldTable> {
+    let mut table = FieldTable::default();
+    for (name, value) in headers.iter() {
+        if name.starts_with(RESERVED) {
+            let error = Error::new(
+                ErrorKind::Config,
+                "cannot send the header: the prefix `polywire.` is reserved",
+            );
+            return Err(error.with("header", name).unsent());
+        }
+        table.insert(
+            short_string("header", &**name)?,
+            AMQPValue::LongString(value.as_bytes().to_vec().into()),
+        );
+    }
+    if let Some(fault) = fault {
+        let mut set = |name: &'static str, value: &[u8]| {
+            table.insert(name.into(), AMQPValue::LongString(value.to_vec().into()));
+        };
+        set(FAULT_CODE, fault.code.as_str().as_bytes());
+        set(FAULT_KIND, fault.kind.as_bytes());
+        set(FAULT_MESSAGE, fault.message.as_bytes());
+        set(FAULT_DETAILS, &fault.details);
+    }
+    Ok(table)
+}
+
+/// Decodes the headers of the user.
+///
+/// Headers that are no long strings come from the broker or from another program, and are skipped.
+///
+/// # Errors
+///
+/// [`ErrorKind::Codec`] if the value of a header is not UTF-8.
+pub(super) fn user_headers(table: &FieldTable) -> Result<Headers> {
+    let is_users = |name: &str| !name.starts_with(RESERVED) && !is_broker_record(name);
+    let users = table.inner().iter().filter(|(name, _)| is_users(name.as_str()));
+    users
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))
+        .map(|(name, value)| {
+            let value = value.map_err(|_| {
+                undecodable("a header is not UTF-8").with("header", name.escape_debug())
+            })?;
+            Ok((name, value))
+        })
+        .collect::<Result<Vec<_>>>()
+        .map(Headers::from_iter)
+}
+
+/// Decodes the fault of a failed call. A reply without a fault code is a success.
+///
+/// # Errors
+///
+/// [`ErrorKind::Codec`] if the code, the kind or the message is not UTF-8.
+pub(super) fn fault(table: &FieldTable) -> Result<Option<Fault>> {
+    let bytes = |name| match table.inner().get(name) {
+        Some(AMQPValue::LongString(value)) => Some(Bytes::copy_from_slice(value.as_bytes())),
+        _ => None,
+    };
+    let text = |name| match bytes(name) {
+        Some(value) => String::from_utf8(value.into())
+            .map_err(|_| undecodable("its fault is not UTF-8").with("header", name)),
+        None => Ok(String::new()),
+    };
+    let code = text(FAULT_CODE)?;
+    if code.is_empty() {
+        return Ok(None);
+    }
+    let fault =
+        Fault::new(Code::from_name(&code), text(FAULT_MESSAGE)?).with_kind(text(FAULT_KIND)?);
+    Ok(Some(fault.with_details(bytes(FAULT_DETAILS).unwrap_or_default())))
+}
+
+/// Returns whether the broker uses this header to record dead-lettering and redeliveries.
+pub(super) fn is_broker_record(name: &str) -> bool {
+    name == DELIVERY_COUNT || BROKER_RECORDS.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Returns the text of a long string, and `None` for any other type of value.
+pub(super) fn text(value: &AMQPValue) -> Option<Result<String, std::string::FromUtf8Error>> {
+    match value {
+        AMQPValue::LongString(text) => Some(String::from_utf8(text.as_bytes().to_vec())),
+        _ => None,
+    }
+}
+
+/// Returns a count, whichever width of integer the sender chose.
+pub(super) fn count(value: &AMQPValue) -> Option<u32> {
+    match *value {
+        AMQPValue::ShortShortInt(n) => n.try_into().ok(),
+        AMQPValue::ShortShortUInt(n) => Some(n.into()),
+        AMQPValue::ShortInt(n) => n.try_into().ok(),
+        AMQPValue::ShortUInt(n) => Some(n.into()),
+        AMQPValue::LongInt(n) => n.try_into().ok(),
+        AMQPValue::LongUInt(n) => Some(n),
+        AMQPValue::LongLongInt(n) => n.try_into().ok(),
+        _ => None,
+    }
+}
+
+/// Returns the error for a message that cannot be decoded.
+pub(super) fn undecodable(because: &'static str) -> Error {
+    Error::new(ErrorKind::Codec, "cannot decode the message").with("because", because)
+}

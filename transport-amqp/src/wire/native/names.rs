@@ -1,0 +1,156 @@
+//! Names of queues, exchanges and routing keys.
+//!
+//! No two functions return the same name. Every name but that of a request queue begins with a
+//! reserved word, and no address holds an empty word, so `..` separates an address from the rest.
+
+use std::time::Duration;
+
+use lapin::types::ShortString;
+use polywire_core::{Address, Error, ErrorKind, Result};
+
+use super::short_string::short_string;
+
+/// Exchange for cancels. Every virtual host has it, so it need not be declared.
+pub(crate) const CANCEL_EXCHANGE: &str = "amq.direct";
+
+const PREFIX: &str = "polywire.";
+const JOBS: &str = "polywire.jobs.";
+const EVENTS: &str = "polywire.events.";
+const DEAD_LETTERS: &str = "polywire.dead.";
+const RETRIES: &str = "polywire.retry.";
+/// First words of names other than those of request queues.
+const RESERVED: [&str; 5] = ["reply", "jobs", "events", "dead", "retry"];
+
+/// Returns the queue for the requests of a service.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] if the service name begins with a reserved word.
+pub(crate) fn request_queue(service: &Address) -> Result<ShortString> {
+    if service.words().next().is_some_and(|word| RESERVED.contains(&word)) {
+        let error = Error::new(
+            ErrorKind::Config,
+            "cannot name the request queue: the first word of the service name is reserved",
+        );
+        return Err(error.with("service", service).unsent());
+    }
+    short_string("service", format!("{PREFIX}{service}"))
+}
+
+/// Returns the queue for jobs.
+pub(crate) fn job_queue(queue: &Address) -> Result<ShortString> {
+    short_string("queue", format!("{JOBS}{queue}"))
+}
+
+/// Returns the dead-letter queue of a queue.
+pub(crate) fn dead_letter_queue(origin: &ShortString) -> Result<ShortString> {
+    short_string("dead-letter queue", format!("{DEAD_LETTERS}{}", without_prefix(origin)))
+}
+
+/// Returns the queue where messages wait for `delay` before the broker moves them to `origin`.
+pub(crate) fn retry_queue(origin: &ShortString, delay: Duration) -> Result<ShortString> {
+    let name = format!("{RETRIES}{}..{}", without_prefix(origin), delay.as_millis());
+    short_string("retry queue", name)
+}
+
+/// Returns the exchange for the events of a channel.
+pub(crate) fn event_exchange(channel: &Address) -> Result<ShortString> {
+    short_string("channel", format!("{EVENTS}{channel}"))
+}
+
+/// Returns the queue of a group of subscribers to a channel.
+pub(crate) fn group_queue(channel: &Address, group: &Address) -> Result<ShortString> {
+    short_string("channel and group", format!("{EVENTS}{channel}..group.{group}"))
+}
+
+/// Returns the queue of one subscriber to a channel, which has a unique number.
+pub(crate) fn subscriber_queue(channel: &Address, number: u128) -> Result<ShortString> {
+    short_string("channel", format!("{EVENTS}{channel}..own.{number:032x}"))
+}
+
+/// Returns the routing key of the cancels for a service.
+pub(crate) fn cancel_key(service: &Address) -> Result<ShortString> {
+    short_string("service", format!("polywire.abandoned.{service}"))
+}
+
+/// Returns whether a queue holds requests, as opposed to jobs or to the events of a group.
+pub(super) fn is_request_queue(queue: &ShortString) -> bool {
+    ![JOBS, EVENTS].iter().any(|prefix| queue.as_str().starts_with(prefix))
+}
+
+fn without_prefix(queue: &ShortString) -> &str {
+    let name = queue.as_str();
+    name.strip_prefix(PREFIX).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        Address::new(text).unwrap()
+    }
+
+    #[test]
+    fn dead_letter_and_retry_queues_name_their_origin() {
+        let delay = Duration::from_millis(1500);
+        let group = group_queue(&address("orders.new"), &address("billing")).unwrap();
+        for (origin, dead_letters, retries) in [
+            (
+                ShortString::from("polywire.jobs.a.b"),
+                "polywire.dead.jobs.a.b",
+                "polywire.retry.jobs.a.b..1500",
+            ),
+            (
+                group,
+                "polywire.dead.events.orders.new..group.billing",
+                "polywire.retry.events.orders.new..group.billing..1500",
+            ),
+        ] {
+            let names = (dead_letter_queue(&origin).unwrap(), retry_queue(&origin, delay).unwrap());
+            assert_eq!((names.0.as_str(), names.1.as_str()), (dead_letters, retries));
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let names = [
+            group_queue(&address("a.group.b"), &address("c")),
+            group_queue(&address("a"), &address("b.group.c")),
+            group_queue(&address("a"), &address("group.b")),
+            group_queue(&address("a.own"), &address("b")),
+            subscriber_queue(&address("a"), 11),
+            subscriber_queue(&address("a.group"), 11),
+            group_queue(&address("a"), &address(&format!("own.{:032x}", 11))),
+            event_exchange(&address("a")),
+            job_queue(&address("a")),
+            request_queue(&address("a")),
+        ];
+        let names: std::collections::BTreeSet<_> =
+            names.iter().map(|name| name.as_ref().unwrap().as_str()).collect();
+        assert_eq!(names.len(), 10, "{names:?}");
+        for service in ["jobs.a", "events.a", "reply", "reply.a"] {
+            let error = request_queue(&address(service)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+        }
+        assert!(request_queue(&address("jobsite")).is_ok());
+    }
+
+    #[test]
+    fn names_over_255_bytes_are_refused() {
+        let longest = address(&"x".repeat(Address::MAX));
+        assert!(job_queue(&longest).is_ok());
+        assert!(event_exchange(&longest).is_ok());
+        assert!(subscriber_queue(&longest, u128::MAX).is_ok());
+        let error = group_queue(&longest, &longest).unwrap_err();
+        assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::TooLarge, true));
+    }
+
+    #[test]
+    fn request_queues_are_told_from_those_of_jobs_and_events() {
+        let (service, group) = (address("orders"), address("billing"));
+        assert!(is_request_queue(&request_queue(&service).unwrap()));
+        assert!(!is_request_queue(&job_queue(&service).unwrap()));
+        assert!(!is_request_queue(&group_queue(&service, &group).unwrap()));
+    }
+}

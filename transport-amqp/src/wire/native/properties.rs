@@ -1,0 +1,91 @@
+//! The properties of a message: those that all kinds share, and copies of those that arrived.
+
+use lapin::BasicProperties;
+use lapin::types::ShortString;
+use polywire_core::message::CallId;
+use polywire_core::{Message, Result};
+
+use super::headers::encode_headers;
+use super::short_string::short_string;
+use crate::wire::correlation::Correlation;
+
+/// Encodes the properties that all kinds of messages share.
+pub(super) fn shared(message: &Message, persistent: bool) -> Result<BasicProperties> {
+    let mut properties =
+        BasicProperties::default().with_delivery_mode(if persistent { 2 } else { 1 });
+    if let Some(content_type) = &message.content_type {
+        properties = properties.with_content_type(short_string("content type", &**content_type)?);
+    }
+    if let Some(method) = &message.method {
+        properties = properties.with_type(short_string("method", method.as_str())?);
+    }
+    if let Some(priority) = message.priority {
+        properties = properties.with_priority(priority);
+    }
+    let headers = encode_headers(&message.headers, message.fault.as_deref())?;
+    Ok(if headers.inner().is_empty() { properties } else { properties.with_headers(headers) })
+}
+
+/// Returns the correlation id of a call: `REQUESTER-CALL`.
+pub(super) fn correlation_id(requester: u64, call: CallId) -> Result<ShortString> {
+    short_string("correlation id", format!("{requester}-{call}"))
+}
+
+/// Returns the call of a request or a reply, if its id has our form.
+///
+/// A message without a correlation id may have the same as its message id.
+pub(super) fn correlation(properties: &BasicProperties) -> Option<Correlation> {
+    let id = properties.correlation_id().as_ref().or(properties.message_id().as_ref())?;
+    let (requester, call) = id.as_str().split_once('-')?;
+    Some(Correlation { requester: requester.parse().ok()?, call: CallId(call.parse().ok()?) })
+}
+
+/// Copies all properties but the headers and the user id, and the expiration only on request.
+///
+/// The broker closes the channel of a message that names another user than that of the connection.
+pub(super) fn republished(original: &BasicProperties, with_expiration: bool) -> BasicProperties {
+    type Set = fn(BasicProperties, ShortString) -> BasicProperties;
+    let expiration = if with_expiration { original.expiration() } else { &None };
+    let texts: [(&Option<ShortString>, Set); 8] = [
+        (original.content_type(), BasicProperties::with_content_type),
+        (original.content_encoding(), BasicProperties::with_content_encoding),
+        (original.correlation_id(), BasicProperties::with_correlation_id),
+        (original.reply_to(), BasicProperties::with_reply_to),
+        (expiration, BasicProperties::with_expiration),
+        (original.message_id(), BasicProperties::with_message_id),
+        (original.kind(), BasicProperties::with_type),
+        (original.app_id(), BasicProperties::with_app_id),
+    ];
+    let mut copy = BasicProperties::default();
+    for (text, set) in texts {
+        if let Some(text) = text {
+            copy = set(copy, text.clone());
+        }
+    }
+    if let Some(mode) = original.delivery_mode() {
+        copy = copy.with_delivery_mode(*mode);
+    }
+    if let Some(priority) = original.priority() {
+        copy = copy.with_priority(*priority);
+    }
+    if let Some(timestamp) = original.timestamp() {
+        copy = copy.with_timestamp(*timestamp);
+    }
+    copy
+}
+
+/// Copies the properties of a request whose client no longer waits for a reply.
+pub(super) fn without_reply(original: &BasicProperties) -> BasicProperties {
+    let mut copy =
+        BasicProperties::default().with_delivery_mode(original.delivery_mode().unwrap_or(2));
+    if let Some(method) = original.kind() {
+        copy = copy.with_type(method.clone());
+    }
+    if let Some(content_type) = original.content_type() {
+        copy = copy.with_content_type(content_type.clone());
+    }
+    match original.headers() {
+        Some(headers) => copy.with_headers(headers.clone()),
+        None => copy,
+    }
+}

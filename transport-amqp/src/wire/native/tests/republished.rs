@@ -1,0 +1,80 @@
+//! Deliveries that are published again, and the count of their attempts.
+
+use lapin::BasicProperties;
+use lapin::message::Delivery as RawDelivery;
+use lapin::types::{AMQPValue, FieldTable};
+use polywire_core::{Address, Limits};
+
+use super::super::{
+    attempt, decode_event, encode_event, encode_job, encode_redriven, encode_republished,
+};
+use super::{address, delivered, job};
+use crate::wire::Republish;
+
+/// Returns the delivery of the copy that a consumer publishes for the next attempt.
+fn redelivered(raw: RawDelivery, topic: Option<Address>) -> RawDelivery {
+    let attempt = attempt(&raw) + 1;
+    let copy = Republish::new(raw.properties, topic, raw.data.into(), attempt);
+    let queue = "polywire.jobs.j".into();
+    delivered(encode_republished(&queue, &queue, copy).unwrap())
+}
+
+#[test]
+fn republished_events_count_their_attempts_and_keep_their_topic() {
+    let mut message = job();
+    message.topic = Some(address("paris.wind"));
+    let first = delivered(encode_event(&"e".into(), message, true).unwrap());
+    assert_eq!(attempt(&first), 1);
+    let second = redelivered(first, Some(address("paris.wind")));
+    assert_eq!((second.routing_key.as_str(), attempt(&second)), ("polywire.jobs.j", 2));
+    let mut third = redelivered(second, Some(address("paris.wind")));
+    assert_eq!(attempt(&third), 3);
+    third.redelivered = true;
+    assert_eq!(attempt(&third), 4);
+    let received = decode_event(&mut third, &Limits::default()).unwrap();
+    assert_eq!((received.topic, received.headers), (Some(address("paris.wind")), job().headers));
+    assert_eq!(received.body, job().body);
+}
+
+/// The user is another one than ours, and `CC` would make the broker copy the message again.
+#[test]
+fn republished_messages_leave_out_user_id_and_carbon_copies() {
+    let mut raw = delivered(encode_job(&"q".into(), "1-2", job(), true).unwrap());
+    let mut headers = raw.properties.headers().clone().unwrap();
+    headers.insert("CC".into(), AMQPValue::LongString("elsewhere".into()));
+    headers.insert("x-odd".into(), AMQPValue::Boolean(true));
+    let received =
+        raw.properties.with_user_id("alice".into()).with_priority(3).with_headers(headers);
+    raw.properties = received.with_timestamp(7).with_app_id("theirs".into());
+    let copy = Republish::new(raw.properties.clone(), None, raw.data.clone().into(), 1);
+    assert!(!encode_republished(&"q".into(), &"q".into(), copy).unwrap().send_user_id);
+    assert!(!encode_redriven(&"q".into(), &raw).unwrap().send_user_id);
+    let copy = redelivered(raw, None).properties;
+    assert_eq!((copy.user_id(), copy.priority(), copy.timestamp()), (&None, &Some(3), &Some(7)));
+    assert_eq!(copy.app_id().as_ref().unwrap().as_str(), "theirs");
+    assert_eq!(copy.message_id().as_ref().unwrap().as_str(), "1-2");
+    assert_eq!(copy.delivery_mode(), &Some(2));
+    let headers = copy.headers().as_ref().unwrap().inner();
+    assert!(!headers.contains_key("CC") && headers.contains_key("x-odd"));
+}
+
+#[test]
+fn attempts_sum_our_count_and_that_of_the_broker() {
+    let attempt = |redelivered, headers: &[(&'static str, AMQPValue)]| {
+        let mut raw = RawDelivery::mock(1, "".into(), "q".into(), redelivered, Vec::new());
+        let mut table = FieldTable::default();
+        for (name, value) in headers {
+            table.insert((*name).into(), value.clone());
+        }
+        raw.properties = BasicProperties::default().with_headers(table);
+        attempt(&raw)
+    };
+    assert_eq!((attempt(false, &[]), attempt(true, &[])), (1, 2));
+    assert_eq!(attempt(true, &[("x-delivery-count", AMQPValue::LongLongInt(3))]), 4);
+    assert_eq!(attempt(true, &[("x-delivery-count", AMQPValue::ShortShortUInt(0))]), 2);
+    assert_eq!(attempt(false, &[("polywire.attempt", AMQPValue::ShortShortInt(5))]), 5);
+    // Values that another program wrote are skipped.
+    assert_eq!(attempt(false, &[("polywire.attempt", AMQPValue::LongString("five".into()))]), 1);
+    assert_eq!(attempt(true, &[("polywire.attempt", AMQPValue::LongLongInt(-5))]), 2);
+    assert_eq!(attempt(true, &[("polywire.attempt", AMQPValue::LongUInt(u32::MAX))]), u32::MAX);
+}

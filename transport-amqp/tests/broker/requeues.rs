@@ -1,0 +1,192 @@
+//! Jobs that are requeued: their attempts and headers, and how often they are redelivered.
+
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use libtest_mimic::Trial;
+use polywire_amqp::Amqp;
+use polywire_codec::MessagePack;
+use polywire_core::{Headers, Puller, Transport};
+use polywire_rabbitmq_node::Node;
+
+use crate::context::{PATIENCE, killed_and_restarted, through_proxy, until};
+use crate::endpoints::{KINDS, acked_jobs, connected, next_job, puller, pusher};
+use crate::engine::{channel, ready_count, until_delivered};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        broker attempts_are_counted_on_both_kinds_of_queue,
+        broker requeued_job_keeps_its_headers,
+        broker dropped_job_is_requeued,
+        broker jobs_of_a_dropped_puller_are_requeued,
+        broker job_requeued_before_a_close_is_not_duplicated,
+        node full_puller_stops_after_a_lost_connection,
+        broker puller_dropped_while_it_opens_holds_no_jobs,
+        node requeue_after_a_lost_connection_makes_no_duplicate,
+        node late_acknowledgement_closes_only_the_channel,
+    ]
+}
+
+async fn attempts_are_counted_on_both_kinds_of_queue(url: String) {
+    for (name, kind) in KINDS {
+        let (amqp, queue) = (connected(&url, kind).await, format!("counted.{name}"));
+        pusher(&amqp, &queue).await.push(&1).await.unwrap();
+        let mut puller = puller(&amqp, &queue, 1).await;
+        for attempt in 1..=4 {
+            let job = next_job(&mut puller).await;
+            assert_eq!((*job, job.context().attempt), (1, attempt), "{kind:?}");
+            job.requeue().unwrap();
+        }
+        next_job(&mut puller).await.ack();
+        amqp.close().await.unwrap();
+        assert_eq!(
+            ready_count(&channel(&url).await, &format!("polywire.jobs.{queue}")).await,
+            0,
+            "{kind:?}"
+        );
+    }
+}
+
+async fn requeued_job_keeps_its_headers(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let headers: Headers = [("tenant", "zürich")].into_iter().collect();
+    pusher(&amqp, "kept").await.push_with(&7, headers).await.unwrap();
+    let mut puller = puller(&amqp, "kept", 1).await;
+    for _ in 0..3 {
+        let job = next_job(&mut puller).await;
+        assert_eq!(*job, 7);
+        assert_eq!(job.context().headers.get("tenant"), Some("zürich"));
+        assert_eq!(job.context().headers.len(), 1);
+        job.requeue().unwrap();
+    }
+}
+
+async fn dropped_job_is_requeued(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    pusher(&amqp, "dropped").await.push(&1).await.unwrap();
+    let mut first = puller(&amqp, "dropped", 1).await;
+    let job = next_job(&mut first).await;
+    drop(first);
+    drop(job);
+    let mut second = puller(&amqp, "dropped", 1).await;
+    let job = next_job(&mut second).await;
+    assert_eq!((*job, job.context().attempt), (1, 2));
+    job.ack();
+}
+
+async fn jobs_of_a_dropped_puller_are_requeued(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let pusher = pusher(&amqp, "idle").await;
+    let idle = puller(&amqp, "idle", 8).await;
+    try_join_all([1, 2, 3, 4].iter().map(|n| pusher.push(n))).await.unwrap();
+    let channel = channel(&url).await;
+    until_delivered(&channel, "polywire.jobs.idle").await;
+    drop(idle);
+    let mut other = puller(&amqp, "idle", 8).await;
+    assert_eq!(acked_jobs(&mut other, 4).await, [1, 2, 3, 4]);
+}
+
+async fn job_requeued_before_a_close_is_not_duplicated(url: String) {
+    let counting = channel(&url).await;
+    for round in 0..10 {
+        let queue = format!("closing.{round}");
+        let amqp = Amqp::connect(&url).await.unwrap();
+        pusher(&amqp, &queue).await.push(&1).await.unwrap();
+        let mut puller = puller(&amqp, &queue, 1).await;
+        drop(next_job(&mut puller).await);
+        amqp.close().await.unwrap();
+        // The broker requeues the deliveries of a closed connection, which it has done by now.
+        drop(puller);
+        assert_eq!(
+            ready_count(&counting, &format!("polywire.jobs.{queue}")).await,
+            1,
+            "round {round}"
+        );
+    }
+}
+
+/// The deliveries of the lost connection fill the window for those of the new one.
+async fn full_puller_stops_after_a_lost_connection() {
+    let node = Node::start().unwrap();
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let full = puller(&amqp, "full", 2).await;
+    let pusher = pusher(&amqp, "full").await;
+    try_join_all([1, 2].iter().map(|n| pusher.push(n))).await.unwrap();
+    until_delivered(&channel(&node.url()).await, "polywire.jobs.full").await;
+    let node = killed_and_restarted(node).await;
+    until_delivered(&channel(&node.url()).await, "polywire.jobs.full").await;
+    drop(full);
+    let mut other = puller(&amqp, "full", 2).await;
+    assert_eq!(acked_jobs(&mut other, 2).await, [1, 2]);
+}
+
+async fn puller_dropped_while_it_opens_holds_no_jobs(url: String) {
+    let counting = channel(&url).await;
+    let amqp = Amqp::connect(&url).await.unwrap();
+    pusher(&amqp, "dropped.early").await.push(&1).await.unwrap();
+    let (proxy, builder) = through_proxy(&url).await;
+    let far = builder.build().await.unwrap();
+    proxy.delay(Duration::from_millis(500));
+    let opening = Puller::<u32>::bind(&far, "dropped.early", MessagePack);
+    // The broker delivers the job before its reply to the consume request arrives here.
+    let delivered = until_delivered(&counting, "polywire.jobs.dropped.early");
+    tokio::select! {
+        puller = opening.into_future() => drop(puller.unwrap()),
+        () = delivered => {}
+    }
+    let mut other = puller(&amqp, "dropped.early", 1).await;
+    assert_eq!(acked_jobs(&mut other, 1).await, [1]);
+}
+
+async fn requeue_after_a_lost_connection_makes_no_duplicate() {
+    let node = Node::start().unwrap();
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let pusher = pusher(&amqp, "cut").await;
+    let mut puller = puller(&amqp, "cut", 3).await;
+    try_join_all([1, 2, 3].iter().map(|n| pusher.push(n))).await.unwrap();
+    let late = next_job(&mut puller).await;
+    let consumers = || node.ctl(&["list_consumers", "channel_pid"]).unwrap();
+    let unsettled = || node.ctl(&["list_queues", "messages_unacknowledged"]).unwrap();
+    until(|| unsettled().contains('3')).await;
+    let before = consumers();
+    node.ctl(&["close_all_connections", "a test"]).unwrap();
+    until(|| before != consumers() && unsettled().contains('3')).await;
+    // The broker has requeued the job already, so another copy would be a duplicate.
+    late.requeue().unwrap();
+    for _ in 0..3 {
+        let job = next_job(&mut puller).await;
+        assert_eq!(job.context().attempt, 2, "job {}", *job);
+        job.ack();
+    }
+    pusher.push(&4).await.unwrap();
+    let job = next_job(&mut puller).await;
+    assert_eq!((*job, job.context().attempt), (4, 1));
+}
+
+async fn late_acknowledgement_closes_only_the_channel() {
+    let node = Node::start_with_advanced(
+        "consumer_timeout = 1000\n",
+        "[{rabbit, [{channel_tick_interval, 500}]}].",
+    );
+    let node = node.unwrap();
+    // A long heartbeat: a busy machine must not lose the connection for another reason.
+    let amqp = Amqp::builder(&node.url()).unwrap().heartbeat(PATIENCE).build().await.unwrap();
+    let pusher = pusher(&amqp, "slow").await;
+    let mut puller = puller(&amqp, "slow", 1).await;
+    let connections = || node.ctl(&["list_connections", "pid"]).unwrap();
+    let before = connections();
+    pusher.push(&1).await.unwrap();
+    let late = next_job(&mut puller).await;
+    assert_eq!(late.context().attempt, 1);
+    let again = next_job(&mut puller).await;
+    assert_eq!((*again, again.context().attempt), (1, 2));
+    // The broker has requeued the first delivery, so this has no effect.
+    late.ack();
+    again.ack();
+    pusher.push(&2).await.unwrap();
+    let job = next_job(&mut puller).await;
+    assert_eq!((*job, job.context().attempt), (2, 1));
+    job.ack();
+    assert_eq!(connections(), before);
+}

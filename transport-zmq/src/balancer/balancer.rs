@@ -1,0 +1,284 @@
+//! Sending of messages, each to one of several peers.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::select_all;
+use polywire_core::message::CallId;
+use polywire_core::{Deadline, Error, ErrorKind, Limits, Result};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::call::InFlightCall;
+use super::endpoints::PeerEndpoints;
+use super::peer_set::PeerSet;
+use super::retry::{LostCall, Retries};
+use super::state::BalancerState;
+use crate::config::Settings;
+use crate::endpoint::{BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
+use crate::engine::Traffic;
+use crate::error::{closed, config};
+use crate::wire::{self, Frames};
+
+/// A sender of requests or jobs over several connections.
+pub(crate) struct Balancer {
+    peers: Arc<PeerSet>,
+    endpoints: PeerEndpoints,
+    state: Arc<BalancerState>,
+    limits: Limits,
+    connect_timeout: Duration,
+    /// One permit: one sender at a time waits for room, since each would wake all others. Closed
+    /// with the balancer.
+    turns: Semaphore,
+    /// One permit, for calls that a peer refused or declined. They wait for some of the peers only,
+    /// so they must not block others. Closed with the balancer.
+    retry_turns: Semaphore,
+}
+
+impl Balancer {
+    /// Opens a balancer for messages without replies. Waits until the peers are connected, for up
+    /// to one second.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the set is empty, and the errors of the sockets.
+    pub(crate) async fn open(
+        settings: &Settings,
+        traffic: Traffic,
+        endpoints: &EndpointSet,
+        bound: &BoundEndpoints,
+    ) -> Result<Arc<Self>> {
+        Self::open_with(settings, traffic, endpoints, bound, None).await
+    }
+
+    /// Opens a balancer that sends lost calls to `lost`.
+    pub(super) async fn open_with(
+        settings: &Settings,
+        traffic: Traffic,
+        endpoints: &EndpointSet,
+        bound: &BoundEndpoints,
+        lost: Option<UnboundedSender<LostCall>>,
+    ) -> Result<Arc<Self>> {
+        if endpoints.is_empty() {
+            return Err(config(
+                "cannot open the calling side: no endpoint is given for it, connect to one or \
+                 bind one",
+            ));
+        }
+        let state = BalancerState::new(settings.peer_bytes_max, Retries::new(lost));
+        let peers = PeerSet::new(state.clone());
+        let peer_endpoints =
+            PeerEndpoints::new(settings, traffic, peers.clone(), bound, state.clone());
+        let balancer = Self {
+            peers,
+            endpoints: peer_endpoints,
+            state,
+            limits: settings.limits,
+            connect_timeout: settings.connect_timeout,
+            turns: Semaphore::new(1),
+            retry_turns: Semaphore::new(1),
+        };
+        balancer.endpoints.add_all(endpoints).await?;
+        balancer.peers.connected(settings.connect_timeout.min(CONNECT_WAIT_MAX)).await;
+        Ok(Arc::new(balancer))
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.is_closed()
+    }
+
+    /// Sends a message at once, or returns the frames if there is no room or another sender waits.
+    pub(crate) fn send_now(&self, call: &InFlightCall, frames: Frames) -> Result<(), Frames> {
+        // A new message does not overtake those that wait.
+        if self.has_waiting_sender() { Err(frames) } else { self.peers.try_send(call, frames) }
+    }
+
+    /// Sends a message, after waiting for a peer for up to the connect timeout, and for room
+    /// without a bound. Senders take turns.
+    ///
+    /// If the future is dropped, the message is not sent, unless a send has already happened.
+    ///
+    /// # Errors
+    ///
+    /// `Unroutable` if no peer is connected in time, `Denied` if all peers denied access, and
+    /// `Closed` if the balancer is closed; all of them unsent.
+    pub(crate) async fn send(&self, call: InFlightCall, frames: Frames) -> Result<()> {
+        let patience = Instant::now() + self.connect_timeout;
+        let give_up = call.deadline.map_or(patience, |deadline| patience.min(deadline.instant()));
+        self.send_until(give_up, call, frames).await
+    }
+
+    /// Removes a call that its caller no longer waits for. If a peer has it, sends the cancellation
+    /// there.
+    pub(crate) fn abandon(&self, id: CallId, cancel: impl Fn() -> Option<Frames>) {
+        self.state.retries.abandon(id, || {
+            self.peers.all().iter().any(|peer| peer.cancel(id, &cancel));
+        });
+    }
+
+    /// Sends a call again that a peer refused or declined. Returns the frames if it has to wait
+    /// for another peer, or there is none.
+    pub(super) fn retry_now(&self, call: &InFlightCall, frames: Frames) -> Result<(), Frames> {
+        self.peers.try_send_balanced(call, frames)
+    }
+
+    /// Returns whether a connected peer may get a call.
+    pub(super) fn has_peer_for(&self, call: &InFlightCall) -> bool {
+        self.peers.has_peer_for(call)
+    }
+
+    /// Sends a [registered](Retries::register) call again, as soon as there is a peer, for as long
+    /// as its caller waits. Resolves to whether that failed.
+    pub(super) fn retry(
+        self: &Arc<Self>,
+        id: CallId,
+        call: InFlightCall,
+        frames: Frames,
+    ) -> BoxFuture<'static, bool> {
+        let balancer = self.clone();
+        self.state.retries.run(id, async move {
+            let patience = Instant::now() + balancer.connect_timeout;
+            let give_up = call.deadline.map_or(patience, Deadline::instant);
+            let sent = timeout_at(give_up, balancer.send_until(give_up, call, frames)).await;
+            sent.unwrap_or_else(|_| Err(balancer.no_peer()))
+        })
+    }
+
+    pub(super) fn retries(&self) -> &Arc<Retries> {
+        &self.state.retries
+    }
+
+    pub(super) fn peers(&self) -> &PeerSet {
+        &self.peers
+    }
+
+    pub(super) fn endpoints(&self) -> &PeerEndpoints {
+        &self.endpoints
+    }
+
+    /// Returns the number of changes of the set of peers, and registers the waker for the next one.
+    pub(super) fn version(&self, waker: &Waker) -> usize {
+        self.state.version(waker)
+    }
+
+    /// Sends a message, after waiting for a peer until `give_up`, and for room without a bound.
+    async fn send_until(
+        &self,
+        give_up: Instant,
+        call: InFlightCall,
+        mut frames: Frames,
+    ) -> Result<()> {
+        let _turn = match call.excludes_tried {
+            true => self.retry_turns.acquire().await.map_err(|_| closed())?,
+            false => self.turn(give_up).await?,
+        };
+        loop {
+            let changed = self.state.changed();
+            tokio::pin!(changed);
+            // Enabled before the attempt, so that no change in between is missed.
+            changed.as_mut().enable();
+            if self.is_closed() {
+                return Err(closed());
+            }
+            if let Some(deadline) = call.deadline {
+                wire::restamp(&mut frames, deadline);
+            }
+            frames = match self.peers.try_send(&call, frames) {
+                Ok(()) => return Ok(()),
+                Err(unsent) => unsent,
+            };
+            let peers = self.peers.all();
+            let rooms: Vec<_> = peers
+                .iter()
+                .filter(|peer| peer.may_get(&call))
+                .map(|peer| peer.room().boxed())
+                .collect();
+            if rooms.is_empty() {
+                if call.excludes_tried {
+                    return Err(self.no_peer());
+                }
+                tokio::select! {
+                    () = sleep_until(give_up) => return Err(self.no_peer()),
+                    () = changed => {}
+                }
+            } else {
+                // The deadline of the caller bounds this wait.
+                tokio::select! {
+                    _ = select_all(rooms) => {}
+                    () = changed => {}
+                }
+            }
+        }
+    }
+
+    /// Waits for the turn to wait for room. After `give_up`, waits only if a peer is connected.
+    async fn turn(&self, give_up: Instant) -> Result<SemaphorePermit<'_>> {
+        let turn = self.turns.acquire();
+        tokio::pin!(turn);
+        tokio::select! {
+            turn = &mut turn => return turn.map_err(|_| closed()),
+            () = sleep_until(give_up) => {}
+        }
+        if !self.peers.is_any_live() {
+            return Err(self.no_peer());
+        }
+        turn.await.map_err(|_| closed())
+    }
+
+    fn has_waiting_sender(&self) -> bool {
+        self.turns.available_permits() == 0
+    }
+
+    /// Returns the error for a message that no peer can get.
+    fn no_peer(&self) -> Error {
+        let peers = self.peers.all();
+        let is_denied = !peers.is_empty() && peers.iter().all(|peer| peer.is_denied());
+        let (kind, text) = match self.endpoints.traffic() {
+            _ if is_denied => (
+                ErrorKind::Denied,
+                "cannot connect: the peers denied access, check the credentials and their allow \
+                 lists",
+            ),
+            Traffic::Requests => {
+                (ErrorKind::Unroutable, "cannot send the request: no server is connected")
+            }
+            Traffic::Jobs(_) | Traffic::AnyJobs => {
+                (ErrorKind::Unroutable, "cannot send the job: no puller is connected")
+            }
+        };
+        Error::new(kind, text).with("endpoints", self.endpoints.names()).unsent()
+    }
+}
+
+/// The longest time that opening waits for peers: one second.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
+
+impl ManagedEndpoint for Balancer {
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
+        self.endpoints.change(change).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.state.close();
+        // Ends the reply stream.
+        self.state.retries.close();
+        self.turns.close();
+        self.retry_turns.close();
+        self.state.notify_changed();
+        self.endpoints.close()
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        self.endpoints.stop();
+    }
+}

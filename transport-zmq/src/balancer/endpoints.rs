@@ -1,0 +1,202 @@
+//! Endpoint changes of a balancer.
+
+use std::sync::{Arc, OnceLock};
+
+use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use polywire_core::Result;
+use tokio::sync::Semaphore;
+
+use super::inbound::InboundPeers;
+use super::peer::{PeerConnection, PeerKind};
+use super::peer_set::PeerSet;
+use super::state::BalancerState;
+use crate::config::Settings;
+use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, Side};
+use crate::engine::{self, Traffic};
+use crate::error::closed;
+
+/// The endpoints of a balancer, each with its peer connection.
+///
+/// A socket that connects has one peer. A bound PUSH socket is one peer connection for all its
+/// pullers. A bound ROUTER socket has a connection for each server.
+pub(super) struct PeerEndpoints {
+    settings: Settings,
+    traffic: Traffic,
+    peers: Arc<PeerSet>,
+    /// Servers that connect. Absent until a requester binds its first endpoint.
+    inbound: OnceLock<InboundPeers>,
+    bound: BindGuard,
+    /// One permit: endpoint changes happen one after the other. Closed with the balancer.
+    changes: Semaphore,
+    state: Arc<BalancerState>,
+}
+
+impl PeerEndpoints {
+    pub(super) fn new(
+        settings: &Settings,
+        traffic: Traffic,
+        peers: Arc<PeerSet>,
+        bound: &BoundEndpoints,
+        state: Arc<BalancerState>,
+    ) -> Self {
+        Self {
+            settings: settings.clone(),
+            traffic,
+            peers,
+            inbound: OnceLock::new(),
+            bound: BindGuard::new(bound),
+            changes: Semaphore::new(1),
+            state,
+        }
+    }
+
+    /// Adds all endpoints of a set.
+    pub(super) async fn add_all(&self, endpoints: &EndpointSet) -> Result<()> {
+        for change in endpoints.changes() {
+            self.change(&change).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes one endpoint change. Returns the endpoint with its real port, or `None` if nothing
+    /// had to change.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` if the balancer is closed, and the errors of the socket.
+    pub(super) async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        let _permit = self.changes.acquire().await.map_err(|_| closed())?;
+        match (change.side, change.adds, &self.traffic) {
+            (Side::Bind, true, Traffic::Requests) => self.bind_inbound(change).await,
+            (Side::Bind, true, _) => self.bind(change).await,
+            (Side::Bind, false, _) => self.unbind(change).await,
+            (Side::Connect, true, _) => self.connect(change).await,
+            (Side::Connect, false, _) => Ok(self.disconnect(change).await),
+        }
+    }
+
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Servers that connect, if a requester has bound an endpoint.
+    pub(super) fn inbound(&self) -> Option<&InboundPeers> {
+        self.inbound.get()
+    }
+
+    /// Returns the endpoints and remote addresses of all peers, for errors.
+    pub(super) fn names(&self) -> String {
+        let peers = self.peers.all();
+        let inbound = self.inbound.get().map(InboundPeers::name);
+        let names: Vec<&str> = peers.iter().map(|peer| &**peer.name()).chain(inbound).collect();
+        names.join(", ")
+    }
+
+    /// Closes all sockets. The future resolves when they have lingered.
+    pub(super) fn close(&self) -> BoxFuture<'static, ()> {
+        self.changes.close();
+        self.bound.clear();
+        let inbound = self.inbound.get().map(InboundPeers::close);
+        let closing = self.peers.all().iter().map(|peer| peer.close()).chain(inbound).collect();
+        join_all::<Vec<_>>(closing).map(drop).boxed()
+    }
+
+    /// Stops all tasks, which hold the sockets.
+    pub(super) fn stop(&self) {
+        for peer in self.peers.all().iter() {
+            peer.stop();
+        }
+        if let Some(inbound) = self.inbound.get() {
+            inbound.stop();
+        }
+    }
+
+    /// Binds an endpoint that pullers connect to.
+    async fn bind(&self, change: &EndpointChange) -> Result<Option<String>> {
+        let peer = match self.peers.find(PeerKind::Listening) {
+            Some(peer) => peer,
+            None => {
+                let dealer = engine::bind_dealer(&self.settings, &self.traffic)?;
+                self.peers.create(change.endpoint.to_string(), PeerKind::Listening, dealer)
+            }
+        };
+        let real = engine::change_endpoint(peer.socket(), change).await?;
+        self.bound.note(change, real.as_ref());
+        self.add(peer).await?;
+        Ok(real)
+    }
+
+    /// Binds an endpoint that servers connect to.
+    async fn bind_inbound(&self, change: &EndpointChange) -> Result<Option<String>> {
+        let inbound = match self.inbound.get() {
+            Some(inbound) => inbound,
+            None => {
+                let router = engine::bind_client_router(&self.settings)?;
+                let name = change.endpoint.to_string();
+                self.inbound.get_or_init(|| InboundPeers::new(router, name))
+            }
+        };
+        let real = engine::change_endpoint(inbound.socket(), change).await?;
+        self.bound.note(change, real.as_ref());
+        inbound.start(&self.peers);
+        // The reply stream has one more socket to read.
+        self.peers.replace(|_, _| {});
+        self.check_open(|| inbound.close()).await?;
+        Ok(real)
+    }
+
+    async fn unbind(&self, change: &EndpointChange) -> Result<Option<String>> {
+        let listening = self.peers.find(PeerKind::Listening);
+        let inbound = self.inbound.get().map(InboundPeers::socket);
+        let socket = inbound.or(listening.as_ref().map(|peer| peer.socket()));
+        let Some(socket) = socket else { return Ok(None) };
+        let real = engine::change_endpoint(socket, change).await?;
+        self.bound.note(change, real.as_ref());
+        Ok(real)
+    }
+
+    async fn connect(
+        &self,
+        EndpointChange { endpoint, .. }: &EndpointChange,
+    ) -> Result<Option<String>> {
+        let endpoint = endpoint.clone().dialled()?;
+        let name = endpoint.to_string();
+        if self.peers.connecting_to(&name).is_some() {
+            return Ok(None);
+        }
+        let dealer = engine::connect_dealer(&self.settings, &self.traffic, &endpoint)?;
+        self.add(self.peers.create(name.clone(), PeerKind::Connecting, dealer)).await?;
+        Ok(Some(name))
+    }
+
+    /// Removes a peer. Its calls fail, and its queued jobs are sent for up to the linger time.
+    async fn disconnect(&self, EndpointChange { endpoint, .. }: &EndpointChange) -> Option<String> {
+        let peer = self.peers.connecting_to(&endpoint.to_string())?;
+        self.peers.replace(|peers, _| peers.retain(|other| !Arc::ptr_eq(other, &peer)));
+        peer.disconnect().await;
+        Some((**peer.name()).to_owned())
+    }
+
+    async fn add(&self, peer: Arc<PeerConnection>) -> Result<()> {
+        if !self.peers.all().iter().any(|other| Arc::ptr_eq(other, &peer)) {
+            peer.supervise();
+            self.peers.replace(|peers, _| peers.push(peer.clone()));
+        }
+        self.check_open(|| peer.close()).await
+    }
+
+    /// Closes a socket that was opened while the balancer was closed.
+    ///
+    /// Called after the socket was added: a close before that has not seen the socket, and a
+    /// close after that does.
+    async fn check_open(&self, close: impl FnOnce() -> BoxFuture<'static, ()>) -> Result<()> {
+        if !self.state.is_closed() {
+            return Ok(());
+        }
+        self.bound.clear();
+        close().await;
+        Err(closed())
+    }
+}

@@ -1,0 +1,103 @@
+//! Servers that connect to a requester, each with a peer connection of its own.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::StreamExt;
+use rustc_hash::FxHashSet;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::peer::{PRUNE_INTERVAL, PeerConnection, PeerKind};
+use super::peer_set::PeerSet;
+use crate::engine::{ClientRouter, InboundPeer, SocketControl};
+use crate::wire::Frames;
+
+/// A client router, and the task that keeps the peer set in line with its connections.
+pub(super) struct InboundPeers {
+    router: Arc<dyn ClientRouter>,
+    name: String,
+    task: OnceLock<AbortHandle>,
+}
+
+impl InboundPeers {
+    /// Wraps a socket. `name` is the endpoint that it was opened for.
+    pub(super) fn new(router: Arc<dyn ClientRouter>, name: String) -> Self {
+        Self { router, name, task: OnceLock::new() }
+    }
+
+    /// The endpoint that the socket was opened for, for errors.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn socket(&self) -> &dyn SocketControl {
+        &*self.router
+    }
+
+    /// Returns the messages that arrive, each with the number of its connection. Called once.
+    pub(super) fn replies(&self) -> BoxStream<'static, (u64, Frames)> {
+        self.router.replies()
+    }
+
+    /// Starts the task that updates a peer set, unless it runs already.
+    pub(super) fn start(&self, peers: &Arc<PeerSet>) {
+        self.task.get_or_init(|| {
+            tokio::spawn(update(Arc::downgrade(peers), self.router.peers())).abort_handle()
+        });
+    }
+
+    /// Stops the task and closes the socket.
+    pub(super) fn close(&self) -> BoxFuture<'static, ()> {
+        self.stop();
+        self.router.close()
+    }
+
+    /// Stops the task, which holds the socket.
+    pub(super) fn stop(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+}
+
+async fn update(peers: Weak<PeerSet>, mut connected: BoxStream<'static, Vec<InboundPeer>>) {
+    loop {
+        let next = timeout(PRUNE_INTERVAL, connected.next()).await;
+        let Some(peers) = peers.upgrade() else { return };
+        match next {
+            Ok(Some(connected)) => replace_inbound(&peers, connected),
+            Ok(None) => return,
+            Err(_) => peers.all().iter().for_each(|peer| peer.prune()),
+        }
+    }
+}
+
+/// Adds the new peers to a set, and removes those that are not connected any more, whose calls
+/// fail.
+fn replace_inbound(peers: &PeerSet, connected: Vec<InboundPeer>) {
+    let ids: FxHashSet<u64> = connected.iter().map(|peer| peer.connection).collect();
+    let (mut removed, mut added) = (Vec::new(), Vec::new());
+    peers.replace(|peers, state| {
+        let is_gone = |peer: &mut Arc<PeerConnection>| matches!(peer.kind(), PeerKind::Inbound(id) if !ids.contains(&id));
+        removed.extend(peers.extract_if(.., is_gone));
+        let known: FxHashSet<PeerKind> = peers.iter().map(|peer| peer.kind()).collect();
+        let numbers: FxHashSet<usize> = peers.iter().map(|peer| peer.number()).collect();
+        let mut unused = (0..).filter(|number| !numbers.contains(number));
+        for InboundPeer { connection, name, dealer } in connected {
+            let kind = PeerKind::Inbound(connection);
+            if known.contains(&kind) {
+                continue;
+            }
+            let number = unused.next().unwrap_or(usize::MAX);
+            added.push(PeerConnection::new(name, number, kind, dealer, state.clone()));
+        }
+        peers.extend_from_slice(&added);
+    });
+    removed.iter().for_each(|peer| peer.set_lost());
+    for peer in &added {
+        peer.log_inbound();
+        peer.set_connected();
+    }
+}

@@ -1,0 +1,292 @@
+//! Connection to one peer, and the task that reconnects it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use polywire_core::Result;
+use polywire_core::message::CallId;
+use tokio::task::AbortHandle;
+
+use super::call::InFlightCall;
+use super::in_flight::InFlightCalls;
+use super::outage::Outage;
+use super::state::BalancerState;
+use crate::engine::{ByteBudget, Dealer, SocketControl};
+use crate::wire::Frames;
+
+/// A socket, the state of its connection, and the calls that wait for replies from its peer.
+pub(super) struct PeerConnection {
+    name: Arc<str>,
+    /// The lowest number that no other peer of the balancer has.
+    number: usize,
+    kind: PeerKind,
+    dealer: Arc<dyn Dealer>,
+    live: AtomicBool,
+    /// Whether the peer does not serve the service. It may later, so it is only tried last.
+    refusing: AtomicBool,
+    calls: InFlightCalls,
+    /// Unsent bytes for the peer.
+    budget: Arc<ByteBudget>,
+    state: Arc<BalancerState>,
+    supervisor: OnceLock<AbortHandle>,
+}
+
+/// The side that connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum PeerKind {
+    /// The socket connects to its peer.
+    Connecting,
+    /// Any number of peers connect to the socket, which does not distinguish them.
+    Listening,
+    /// The peer has connected to the client router, and this is its connection number. The
+    /// connection is removed when it is lost.
+    Inbound(u64),
+}
+
+impl PeerConnection {
+    pub(super) fn new(
+        name: String,
+        number: usize,
+        kind: PeerKind,
+        dealer: Arc<dyn Dealer>,
+        state: Arc<BalancerState>,
+    ) -> Arc<Self> {
+        let budget = ByteBudget::new(match kind {
+            PeerKind::Connecting | PeerKind::Inbound(_) => state.peer_bytes_max,
+            // One slow peer would use up the budget of all. Their queues are shorter instead.
+            PeerKind::Listening => usize::MAX,
+        });
+        Arc::new(Self {
+            name: name.into(),
+            number,
+            kind,
+            dealer,
+            live: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
+            calls: InFlightCalls::new(state.peer_bytes_max),
+            budget,
+            state,
+            supervisor: OnceLock::new(),
+        })
+    }
+
+    /// The endpoint or the remote address, for logs and errors.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
+    pub(super) fn kind(&self) -> PeerKind {
+        self.kind
+    }
+
+    pub(super) fn socket(&self) -> &dyn SocketControl {
+        &*self.dealer
+    }
+
+    /// Returns whether a peer is connected.
+    pub(super) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the peer is connected and may get a request.
+    pub(super) fn may_get(&self, call: &InFlightCall) -> bool {
+        self.is_live() && !(call.excludes_tried && call.was_tried(self.number))
+    }
+
+    /// Returns whether the peer rejected our credentials.
+    pub(super) fn is_denied(&self) -> bool {
+        self.dealer.is_denied()
+    }
+
+    /// Returns whether the peer refused the last call, because it does not serve the service.
+    pub(super) fn is_refusing(&self) -> bool {
+        self.refusing.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of calls in flight.
+    pub(super) fn load(&self) -> usize {
+        self.calls.count()
+    }
+
+    /// Returns the messages that arrive. Called once.
+    pub(super) fn replies(&self) -> BoxStream<'static, Frames> {
+        self.dealer.replies()
+    }
+
+    /// Sends a request, or returns the frames if no peer is connected or there is no room.
+    pub(super) fn try_send(&self, call: InFlightCall, frames: Frames) -> Result<(), Frames> {
+        let id = call.id;
+        if !self.is_live() || self.budget.is_exhausted() || (id.is_some() && self.calls.is_full()) {
+            return Err(frames);
+        }
+        // Added before the send: the reply may arrive before `try_send` returns.
+        self.calls.add(call);
+        if !self.is_live() {
+            // The connection was lost in between. If the call was added before, it is among the
+            // lost calls already, and reported.
+            let is_reported = id.is_some_and(|id| self.calls.remove(id).is_none());
+            return if is_reported { Ok(()) } else { Err(frames) };
+        }
+        self.budget.send_counted(frames, |frames| self.dealer.try_send(frames)).inspect_err(|_| {
+            id.and_then(|id| self.calls.remove(id));
+        })
+    }
+
+    /// Waits until there may be room for a message. The future may be dropped at any time.
+    pub(super) async fn room(&self) {
+        self.calls.room().await;
+        self.budget.available().await;
+        self.dealer.room().await;
+    }
+
+    /// Records a reply. If the request is kept and `is_declined` returns true, returns the call, to
+    /// be sent to another peer.
+    pub(super) fn record_reply(
+        &self,
+        id: CallId,
+        is_declined: impl FnOnce() -> bool,
+    ) -> Option<InFlightCall> {
+        // Read first: a write per reply would take the cache line from other cores.
+        if self.is_refusing() {
+            self.refusing.store(false, Ordering::Relaxed);
+        }
+        self.calls.remove(id).filter(|call| call.is_kept() && is_declined())
+    }
+
+    /// Records a refusal. Returns the call.
+    pub(super) fn record_refusal(&self, id: CallId) -> Option<InFlightCall> {
+        self.refusing.store(true, Ordering::Relaxed);
+        self.calls.remove(id)
+    }
+
+    /// Removes a call whose server has disconnected from the proxy behind this connection.
+    pub(super) fn take_lost(&self, id: CallId) -> Option<InFlightCall> {
+        self.state.retries.take_lost(|| self.calls.remove(id).into_iter().collect()).pop()
+    }
+
+    /// Removes a call that its caller no longer waits for, and sends the cancellation if there is
+    /// room. Returns `false` if the call is not in flight here.
+    pub(super) fn cancel(&self, id: CallId, frames: impl FnOnce() -> Option<Frames>) -> bool {
+        if self.calls.remove(id).is_none() {
+            return false;
+        }
+        if let Some(frames) = frames() {
+            // Without room, the server works until the deadline of the call.
+            let _ = self.dealer.try_send(frames);
+        }
+        true
+    }
+
+    /// Removes expired calls.
+    pub(super) fn prune(&self) {
+        self.calls.prune();
+    }
+
+    /// Starts the task that connects and reconnects, unless it runs already.
+    pub(super) fn supervise(self: &Arc<Self>) {
+        self.supervisor.get_or_init(|| tokio::spawn(supervise(self.clone())).abort_handle());
+    }
+
+    /// Waits until the first attempt to connect has succeeded or failed.
+    pub(super) async fn tried(&self) {
+        self.dealer.tried().await;
+    }
+
+    /// Logs that an inbound peer has connected, throttled: remote peers decide how often that
+    /// happens.
+    pub(super) fn log_inbound(&self) {
+        if let Some(count) = self.state.connects.note() {
+            tracing::info!(endpoint = &*self.name, count, "connected");
+        }
+    }
+
+    /// Marks the peer as connected.
+    pub(super) fn set_connected(&self) {
+        self.refusing.store(false, Ordering::Relaxed);
+        self.live.store(true, Ordering::Release);
+        self.state.notify_changed();
+    }
+
+    /// Marks the peer as disconnected, logs that, and fails its calls.
+    pub(super) fn set_lost(&self) {
+        let calls = self.fail_calls();
+        let reason = self.dealer.reason().unwrap_or_default();
+        let endpoint = &*self.name;
+        if self.kind == PeerKind::Connecting {
+            tracing::warn!(endpoint, calls, reason, "connection lost");
+        } else if let Some(count) = self.state.disconnects.note() {
+            tracing::warn!(endpoint, calls, reason, count, "connection lost");
+        }
+    }
+
+    /// Fails the calls in flight and closes the connection, because the program disconnects it.
+    pub(super) fn disconnect(&self) -> BoxFuture<'static, ()> {
+        let calls = self.fail_calls();
+        tracing::info!(endpoint = &*self.name, calls, "disconnected");
+        self.close()
+    }
+
+    /// Stops the supervisor, which holds the socket.
+    pub(super) fn stop(&self) {
+        if let Some(supervisor) = self.supervisor.get() {
+            supervisor.abort();
+        }
+    }
+
+    /// Stops the supervisor and closes the socket. The future resolves when it has lingered.
+    pub(super) fn close(&self) -> BoxFuture<'static, ()> {
+        self.stop();
+        self.live.store(false, Ordering::Release);
+        self.dealer.close()
+    }
+
+    /// Fails all calls in flight, which can get no reply any more. Returns their number.
+    fn fail_calls(&self) -> usize {
+        self.live.store(false, Ordering::Release);
+        let lost = self.state.retries.take_lost(|| self.calls.remove_all());
+        let calls = lost.len();
+        self.state.retries.report_lost(lost, &self.name);
+        self.state.notify_changed();
+        calls
+    }
+
+    /// Waits until the peer is disconnected. Meanwhile removes expired calls, which may keep large
+    /// requests.
+    async fn connected(&self) {
+        let down = self.dealer.down();
+        tokio::pin!(down);
+        while tokio::time::timeout(PRUNE_INTERVAL, &mut down).await.is_err() {
+            self.prune();
+        }
+    }
+}
+
+/// Connects and reconnects until the socket is closed.
+async fn supervise(peer: Arc<PeerConnection>) {
+    let connects = peer.kind == PeerKind::Connecting;
+    let mut outage = Outage::begin(connects, false);
+    while outage.last_until(&peer.name, peer.dealer.up()).await.is_ok() {
+        if connects {
+            outage.end(&peer.name);
+        } else {
+            peer.log_inbound();
+        }
+        peer.set_connected();
+        peer.connected().await;
+        peer.set_lost();
+        outage = Outage::begin(connects, true);
+        // Backs off from a peer that accepts each connection and closes it at once.
+        tokio::time::sleep(RECONNECT_PAUSE).await;
+    }
+}
+
+/// Interval at which expired calls are removed.
+pub(super) const PRUNE_INTERVAL: Duration = Duration::from_secs(5);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,155 @@
+//! Set of peer connections, and the choice of one for each message.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::future::{join_all, select};
+use tokio::time::timeout;
+
+use super::call::InFlightCall;
+use super::peer::{PeerConnection, PeerKind};
+use super::state::BalancerState;
+use crate::engine::Dealer;
+use crate::wire::Frames;
+
+/// The peer connections of a balancer.
+pub(super) struct PeerSet {
+    /// Replaced as a whole with each change. The lock is never held across an await.
+    peers: RwLock<Arc<[Arc<PeerConnection>]>>,
+    /// Start of the next round over peers with equal load.
+    next: AtomicUsize,
+    state: Arc<BalancerState>,
+}
+
+impl PeerSet {
+    pub(super) fn new(state: Arc<BalancerState>) -> Arc<Self> {
+        Arc::new(Self { peers: RwLock::new(Arc::new([])), next: AtomicUsize::new(0), state })
+    }
+
+    /// Returns the current peers.
+    pub(super) fn all(&self) -> Arc<[Arc<PeerConnection>]> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the listening peer, or the inbound peer of a connection. There is at most one.
+    pub(super) fn find(&self, kind: PeerKind) -> Option<Arc<PeerConnection>> {
+        self.all().iter().find(|peer| peer.kind() == kind).cloned()
+    }
+
+    /// Returns the peer that connects to this endpoint.
+    pub(super) fn connecting_to(&self, endpoint: &str) -> Option<Arc<PeerConnection>> {
+        self.all()
+            .iter()
+            .find(|peer| peer.kind() == PeerKind::Connecting && **peer.name() == *endpoint)
+            .cloned()
+    }
+
+    /// Returns whether any peer is connected.
+    pub(super) fn is_any_live(&self) -> bool {
+        self.all().iter().any(|peer| peer.is_live())
+    }
+
+    /// Returns whether a peer is connected that may get this request.
+    pub(super) fn has_peer_for(&self, call: &InFlightCall) -> bool {
+        self.all().iter().any(|peer| peer.may_get(call))
+    }
+
+    /// Sends a message to a peer that has room, or returns the frames.
+    pub(super) fn try_send(&self, call: &InFlightCall, frames: Frames) -> Result<(), Frames> {
+        {
+            let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+            if let [peer] = &**peers
+                && peer.may_get(call)
+            {
+                return peer.try_send(call.clone().sent_to(peer.number(), &frames, false), frames);
+            }
+        }
+        self.try_send_balanced(call, frames)
+    }
+
+    /// Sends a message to one of the peers that may get it, or returns the frames.
+    ///
+    /// Peers that refuse calls come last. Otherwise, the peer with the fewest calls comes first,
+    /// and peers with equal load take turns.
+    pub(super) fn try_send_balanced(
+        &self,
+        call: &InFlightCall,
+        mut frames: Frames,
+    ) -> Result<(), Frames> {
+        let peers = self.all();
+        let start = self.next.fetch_add(1, Ordering::Relaxed);
+        let (before, from) = peers.split_at(start.checked_rem(peers.len()).unwrap_or(0));
+        let mut candidates: Vec<_> =
+            from.iter().chain(before).filter(|peer| peer.may_get(call)).collect();
+        // A stable sort, which keeps the turns of peers with equal load.
+        candidates.sort_by_cached_key(|peer| (peer.is_refusing(), peer.load()));
+        for peer in candidates {
+            // The request is kept, because another peer can get it if this one refuses.
+            let call = call.clone().sent_to(peer.number(), &frames, true);
+            match peer.try_send(call, frames) {
+                Ok(()) => return Ok(()),
+                Err(unsent) => frames = unsent,
+            }
+        }
+        Err(frames)
+    }
+
+    /// Creates a peer connection, which is not in the set yet.
+    pub(super) fn create(
+        &self,
+        name: String,
+        kind: PeerKind,
+        dealer: Arc<dyn Dealer>,
+    ) -> Arc<PeerConnection> {
+        PeerConnection::new(name, unused_number(&self.all()), kind, dealer, self.state.clone())
+    }
+
+    /// Replaces the set of peers by a changed copy.
+    pub(super) fn replace(
+        &self,
+        change: impl FnOnce(&mut Vec<Arc<PeerConnection>>, &Arc<BalancerState>),
+    ) {
+        {
+            let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+            let mut changed = peers.to_vec();
+            change(&mut changed, &self.state);
+            *peers = changed.into();
+        }
+        self.state.notify_set_changed();
+    }
+
+    /// Waits until each peer is connected or known to be unreachable, but no longer than `max`. So
+    /// the first messages are balanced over all of them.
+    pub(super) async fn connected(&self, max: Duration) {
+        let peers = self.all();
+        let connected = peers.iter().map(|peer| self.connected_or_tried(peer));
+        // A peer that connects later joins then.
+        let _ = timeout(max, join_all(connected)).await;
+    }
+
+    async fn connected_or_tried(&self, peer: &PeerConnection) {
+        if peer.kind() != PeerKind::Connecting {
+            return;
+        }
+        let connected = async {
+            loop {
+                let changed = self.state.changed();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if peer.is_live() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let tried = peer.tried();
+        tokio::pin!(connected, tried);
+        select(connected, tried).await;
+    }
+}
+
+/// Returns the lowest number that no peer has: only the numbers below 64 are recorded as tried.
+fn unused_number(peers: &[Arc<PeerConnection>]) -> usize {
+    (0..).find(|number| peers.iter().all(|peer| peer.number() != *number)).unwrap_or(usize::MAX)
+}

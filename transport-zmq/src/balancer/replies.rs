@@ -1,0 +1,247 @@
+//! Messages that the peers of a balancer send back.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use polywire_core::message::CallId;
+use polywire_core::{Error, ErrorKind, Result};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+use super::balancer::Balancer;
+use super::call::InFlightCall;
+use super::peer::{PeerConnection, PeerKind};
+use super::retry::LostCall;
+use crate::config::Settings;
+use crate::endpoint::{BoundEndpoints, EndpointSet};
+use crate::engine::Traffic;
+use crate::wire::{self, Frames, Kind, Peek};
+
+/// Replies of all peers, and calls that get none.
+///
+/// The stream is read in the task that polls it: a task in between would cost a context switch per
+/// reply.
+///
+/// A request that was refused or declined goes to another peer that has not seen it, if there is
+/// one. A call whose connection was lost is sent again if it is idempotent, and fails otherwise.
+pub(crate) struct ReplyStream {
+    balancer: Arc<Balancer>,
+    sources: Vec<Source>,
+    /// The version of the peer set that the sources are from.
+    version: usize,
+    /// The source that is read first. It stays the same while it has messages, which come in
+    /// batches.
+    current: usize,
+    lost: UnboundedReceiver<LostCall>,
+    /// Calls that are being sent again. Bounded, since each is in flight. Each resolves to the
+    /// event that reports its failure, or to `None` if it has not failed.
+    retries: FuturesUnordered<BoxFuture<'static, Option<ReplyEvent>>>,
+}
+
+/// A stream of received messages.
+enum Source {
+    Peer(Arc<PeerConnection>, BoxStream<'static, Frames>),
+    Inbound(BoxStream<'static, (u64, Frames)>),
+}
+
+/// An event of a [`ReplyStream`].
+pub(crate) enum ReplyEvent {
+    /// A peer sent a message.
+    Message(Frames),
+    /// A call failed. The error has its call id.
+    Failed(Error),
+}
+
+impl ReplyStream {
+    /// Opens a balancer for requests, and the stream of its replies. Waits until the peers are
+    /// connected, for up to one second.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Balancer::open`].
+    pub(crate) async fn open(
+        settings: &Settings,
+        endpoints: &EndpointSet,
+        bound: &BoundEndpoints,
+    ) -> Result<(Arc<Balancer>, Self)> {
+        let (sender, lost) = mpsc::unbounded_channel();
+        let balancer =
+            Balancer::open_with(settings, Traffic::Requests, endpoints, bound, Some(sender))
+                .await?;
+        let replies = Self {
+            balancer: balancer.clone(),
+            sources: Vec::new(),
+            // No version of the peer set, so that the first poll adds the sources.
+            version: usize::MAX,
+            current: 0,
+            lost,
+            retries: FuturesUnordered::new(),
+        };
+        Ok((balancer, replies))
+    }
+
+    /// Returns the next event, or `None` when the balancer is closed.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<ReplyEvent>> {
+        while !self.balancer.is_closed() {
+            match self.poll_message(cx) {
+                Poll::Ready((peer, frames)) => {
+                    if let Some(event) = self.process(peer.as_deref(), frames) {
+                        return Poll::Ready(Some(event));
+                    }
+                }
+                // After the messages, so that a call whose reply has arrived is not taken for lost.
+                Poll::Pending => match ready!(self.poll_lost(cx)) {
+                    Some(None) => {}
+                    event => return Poll::Ready(event.flatten()),
+                },
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// Returns the next message and the peer that sent it, if that one is still connected.
+    fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Option<Arc<PeerConnection>>, Frames)> {
+        self.update_sources(cx);
+        for _ in 0..self.sources.len() {
+            // The end of a stream means that its socket is closed, and its peer is removed or will
+            // be in a moment.
+            match &mut self.sources[self.current] {
+                Source::Peer(peer, messages) => {
+                    if let Poll::Ready(Some(frames)) = messages.poll_next_unpin(cx) {
+                        return Poll::Ready((Some(peer.clone()), frames));
+                    }
+                }
+                Source::Inbound(messages) => {
+                    if let Poll::Ready(Some((connection, frames))) = messages.poll_next_unpin(cx) {
+                        let kind = PeerKind::Inbound(connection);
+                        return Poll::Ready((self.balancer.peers().find(kind), frames));
+                    }
+                }
+            }
+            self.current = (self.current + 1) % self.sources.len();
+        }
+        Poll::Pending
+    }
+
+    /// Adds and removes sources after a change of the peer set.
+    fn update_sources(&mut self, cx: &Context<'_>) {
+        let version = self.balancer.version(cx.waker());
+        if version == self.version {
+            return;
+        }
+        let peers = self.balancer.peers().all();
+        self.sources.retain(|source| match source {
+            Source::Peer(peer, _) => peers.iter().any(|other| Arc::ptr_eq(peer, other)),
+            Source::Inbound(_) => true,
+        });
+        for peer in peers.iter().filter(|peer| !matches!(peer.kind(), PeerKind::Inbound(_))) {
+            if !self.sources.iter().any(|source| source.is_of(peer)) {
+                self.sources.push(Source::Peer(peer.clone(), peer.replies()));
+            }
+        }
+        if let Some(inbound) = self.balancer.endpoints().inbound()
+            && !self.sources.iter().any(|source| matches!(source, Source::Inbound(_)))
+        {
+            self.sources.push(Source::Inbound(inbound.replies()));
+        }
+        (self.current, self.version) = (0, version);
+    }
+
+    /// Records a message at its peer. Returns an event, unless the call is sent again.
+    fn process(&mut self, peer: Option<&PeerConnection>, frames: Frames) -> Option<ReplyEvent> {
+        let (Some(Peek { kind, id: Some(id), .. }), Some(peer)) = (wire::peek(&frames), peer)
+        else {
+            return Some(ReplyEvent::Message(frames));
+        };
+        match kind {
+            Kind::Refusal => {
+                let call = peer.record_refusal(id);
+                let was_lost = call.as_ref().is_some_and(|call| call.was_lost);
+                self.try_next_peer(call, || ReplyEvent::Failed(refused(id, was_lost)))
+            }
+            Kind::Loss => {
+                let call = peer.take_lost(id)?;
+                self.retry_lost(LostCall { call, endpoint: peer.name().clone() })
+            }
+            _ => match peer.record_reply(id, || wire::is_declined(&frames)) {
+                None => Some(ReplyEvent::Message(frames)),
+                declined => self.try_next_peer(declined, || ReplyEvent::Message(frames)),
+            },
+        }
+    }
+
+    /// Sends a refused or declined request to a peer that has not seen it, as soon as that one has
+    /// room. Returns the event if there is no such peer.
+    fn try_next_peer(
+        &self,
+        call: Option<InFlightCall>,
+        event: impl FnOnce() -> ReplyEvent,
+    ) -> Option<ReplyEvent> {
+        let Some(mut call) = call.map(InFlightCall::excluding_tried) else { return Some(event()) };
+        let (Some(id), Some(mut frames)) = (call.id, call.frames.take()) else {
+            return Some(event());
+        };
+        if let Some(deadline) = call.deadline {
+            wire::restamp(&mut frames, deadline);
+        }
+        let Err(frames) = self.balancer.retry_now(&call, frames) else { return None };
+        if !self.balancer.has_peer_for(&call) {
+            return Some(event());
+        }
+        self.balancer.retries().register(id);
+        let (attempt, event) = (self.balancer.retry(id, call, frames), event());
+        self.retries.push(attempt.map(|failed| failed.then_some(event)).boxed());
+        None
+    }
+
+    /// Returns the event of a call that failed because its connection was lost. `Some(None)` means
+    /// that a call is sent again, and `None` that the balancer is closed.
+    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<Option<Option<ReplyEvent>>> {
+        if let Poll::Ready(Some(event)) = self.retries.poll_next_unpin(cx) {
+            return Poll::Ready(Some(event));
+        }
+        let lost = ready!(self.lost.poll_recv(cx));
+        Poll::Ready(lost.map(|lost| self.retry_lost(lost)))
+    }
+
+    /// Sends a lost call again if it is idempotent, and fails it otherwise.
+    fn retry_lost(&self, LostCall { mut call, endpoint }: LostCall) -> Option<ReplyEvent> {
+        let id = call.id?;
+        let error =
+            Error::new(ErrorKind::Disconnected, "the connection was lost before the reply arrived");
+        let failure = ReplyEvent::Failed(error.with("endpoint", endpoint).with_call(id));
+        match call.frames.take().filter(|_| call.idempotent) {
+            Some(frames) => {
+                tracing::debug!(call = %id, "retrying an idempotent call after a lost connection");
+                // A new call: a peer that refused it before may serve it by now.
+                let mut again = InFlightCall::new(Some(id), call.deadline, true);
+                again.was_lost = true;
+                let attempt = self.balancer.retry(id, again, frames);
+                self.retries.push(attempt.map(|failed| failed.then_some(failure)).boxed());
+                None
+            }
+            None => Some(failure),
+        }
+    }
+}
+
+/// Returns the error of a call that all peers refused.
+fn refused(id: CallId, was_lost: bool) -> Error {
+    let error =
+        Error::new(ErrorKind::Unroutable, "no server takes calls to this service").with_call(id);
+    // The request was sent but not carried out, so it is safe to send it again; unless a peer had
+    // it that disconnected before it replied.
+    if was_lost { error } else { error.unsent() }
+}
+
+impl Source {
+    fn is_of(&self, peer: &Arc<PeerConnection>) -> bool {
+        matches!(self, Self::Peer(own, _) if Arc::ptr_eq(own, peer))
+    }
+}

@@ -1,0 +1,150 @@
+//! Retries of calls: the only owner of the state of calls that are to be sent again. No I/O.
+//!
+//! A call is sent again in two cases. A peer refused or declined it and another one has not seen
+//! it, or its connection was lost and it is idempotent.
+
+use std::sync::{Arc, Mutex};
+
+use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{AbortHandle, Abortable, ready};
+use polywire_core::Result;
+use polywire_core::message::CallId;
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::call::InFlightCall;
+use crate::error::lock;
+
+/// The calls that are to be sent again, and the channel of lost calls.
+///
+/// A call is in this table or in the [in-flight table](super::in_flight::InFlightCalls) of a peer.
+/// It moves between them under the lock of this table, which is taken first. So a cancellation
+/// finds the call in one of the two.
+pub(super) struct Retries {
+    /// The handle stops an attempt that is under way.
+    calls: Mutex<FxHashMap<CallId, Option<AbortHandle>>>,
+    /// `None` after the balancer is closed, and for calls that get no replies. Unbounded: each
+    /// item was an in-flight call before, and core bounds those.
+    lost: Mutex<Option<UnboundedSender<LostCall>>>,
+}
+
+/// A call whose connection was lost before the reply arrived.
+pub(super) struct LostCall {
+    pub(super) call: InFlightCall,
+    /// The endpoint of the peer that had the call.
+    pub(super) endpoint: Arc<str>,
+}
+
+impl Retries {
+    /// Creates an empty table. Lost calls are sent to `lost`.
+    pub(super) fn new(lost: Option<UnboundedSender<LostCall>>) -> Arc<Self> {
+        Arc::new(Self { calls: Mutex::default(), lost: Mutex::new(lost) })
+    }
+
+    /// Registers a call that will be sent again with [`run`](Self::run).
+    pub(super) fn register(&self, id: CallId) {
+        lock(&self.calls).insert(id, None);
+    }
+
+    /// Moves calls from the table of a peer, and registers those that may be retried, in one step.
+    pub(super) fn take_lost(&self, take: impl FnOnce() -> Vec<InFlightCall>) -> Vec<InFlightCall> {
+        let mut calls = lock(&self.calls);
+        let lost = take();
+        let retried = lost.iter().filter(|call| call.may_retry());
+        calls.extend(retried.filter_map(|call| Some((call.id?, None))));
+        lost
+    }
+
+    /// Sends lost calls to the reply stream, which retries them or reports an error.
+    pub(super) fn report_lost(&self, lost: Vec<InFlightCall>, endpoint: &Arc<str>) {
+        let sender = lock(&self.lost);
+        if let Some(sender) = &*sender {
+            for call in lost {
+                // An error means that the reply stream is dropped, and with it the caller.
+                let _ = sender.send(LostCall { call, endpoint: endpoint.clone() });
+            }
+        }
+    }
+
+    /// Sends a registered call again. Resolves to whether that failed.
+    ///
+    /// A call that was abandoned, before or meanwhile, has not failed. Dropping the future leaves
+    /// the call registered until it is abandoned.
+    pub(super) fn run(
+        self: &Arc<Self>,
+        id: CallId,
+        send: impl Future<Output = Result<()>> + Send + 'static,
+    ) -> BoxFuture<'static, bool> {
+        let (stop, stopped) = AbortHandle::new_pair();
+        match lock(&self.calls).get_mut(&id) {
+            Some(handle) => *handle = Some(stop),
+            None => return ready(false).boxed(),
+        }
+        let retries = self.clone();
+        let attempt = async move {
+            let sent = send.await;
+            lock(&retries.calls).remove(&id);
+            sent.is_err()
+        };
+        Abortable::new(attempt, stopped).map(|failed| failed.unwrap_or(false)).boxed()
+    }
+
+    /// Removes a call that its caller no longer waits for, and stops its attempt. If the call is
+    /// not here, runs `in_flight`, which looks for it in the tables of the peers.
+    pub(super) fn abandon(&self, id: CallId, in_flight: impl FnOnce()) {
+        let mut calls = lock(&self.calls);
+        match calls.remove(&id) {
+            Some(attempt) => attempt.iter().for_each(AbortHandle::abort),
+            // Under the lock, so that the call does not move here in between.
+            None => in_flight(),
+        }
+    }
+
+    /// Ends the channel of lost calls, and with it the reply stream.
+    pub(super) fn close(&self) {
+        drop(lock(&self.lost).take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use polywire_core::Error;
+
+    use super::*;
+
+    #[test]
+    fn an_abandoned_call_is_not_retried() {
+        let retries = Retries::new(None);
+        let id = CallId(1);
+        retries.register(id);
+        retries.abandon(id, || panic!("it is to be retried"));
+        assert_eq!(retries.run(id, pending()).now_or_never(), Some(false));
+    }
+
+    #[test]
+    fn abandoning_a_call_stops_its_attempt() {
+        let retries = Retries::new(None);
+        let id = CallId(1);
+        retries.register(id);
+        let mut attempt = retries.run(id, pending());
+        assert_eq!((&mut attempt).now_or_never(), None);
+        retries.abandon(id, || panic!("it is being retried"));
+        assert_eq!(attempt.now_or_never(), Some(false));
+    }
+
+    #[test]
+    fn a_finished_attempt_is_removed_and_reports_its_failure() {
+        let retries = Retries::new(None);
+        let id = CallId(1);
+        for (sent, failed) in [(Ok(()), false), (Err(Error::unsupported("this")), true)] {
+            retries.register(id);
+            assert_eq!(retries.run(id, async { sent }).now_or_never(), Some(failed));
+            let mut was_elsewhere = false;
+            retries.abandon(id, || was_elsewhere = true);
+            assert!(was_elsewhere);
+        }
+    }
+}

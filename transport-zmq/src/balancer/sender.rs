@@ -1,0 +1,59 @@
+//! Sending half of a requester or pusher.
+
+use std::sync::Arc;
+
+use polywire_core::message::CallId;
+use polywire_core::transport::{Outbound, Sending};
+use polywire_core::{Limits, Message};
+
+use super::balancer::Balancer;
+use super::call::InFlightCall;
+use crate::error::closed;
+use crate::wire::{self, Frames, Role};
+
+/// A sender of messages of one role.
+pub(crate) struct BalancedSender {
+    balancer: Arc<Balancer>,
+    role: Role,
+    limits: Limits,
+}
+
+impl BalancedSender {
+    /// Creates a sender over the connections of a balancer.
+    pub(crate) fn new(balancer: Arc<Balancer>, role: Role) -> Self {
+        let limits = *balancer.limits();
+        Self { balancer, role, limits }
+    }
+
+    /// Encodes the cancellation of a call. `None` if the role is not that of requests.
+    fn cancellation(&self, id: CallId) -> Option<Frames> {
+        let Role::Request(service) = &self.role else { return None };
+        let mut message = Message::default();
+        message.id = Some(id);
+        wire::encode(&Role::Cancel(service.clone()), message, &self.limits).ok()
+    }
+}
+
+impl Outbound for BalancedSender {
+    fn send(&self, message: Message) -> Sending<'_> {
+        if self.balancer.is_closed() {
+            return Sending::ready(Err(closed()));
+        }
+        if let Err(error) = self.limits.check(&message) {
+            return Sending::ready(Err(error));
+        }
+        let call = InFlightCall::new(message.id, message.deadline, message.idempotent);
+        let frames = match wire::encode(&self.role, message, &self.limits) {
+            Ok(frames) => frames,
+            Err(error) => return Sending::ready(Err(error)),
+        };
+        match self.balancer.send_now(&call, frames) {
+            Ok(()) => Sending::ready(Ok(())),
+            Err(frames) => Sending::later(self.balancer.send(call, frames)),
+        }
+    }
+
+    fn abandon(&self, id: CallId) {
+        self.balancer.abandon(id, || self.cancellation(id));
+    }
+}

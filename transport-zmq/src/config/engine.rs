@@ -1,0 +1,115 @@
+//! The engine that moves the bytes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use polywire_core::{Error, ErrorKind, Result};
+
+use crate::error::config;
+
+/// The crate that moves the bytes.
+///
+/// Its text is `omq` or `zeromq`, as in the URL option `engine`.
+///
+/// ```
+/// use polywire_zmq::Engine;
+///
+/// assert_eq!("omq".parse::<Engine>()?, Engine::Omq);
+/// assert_eq!(Engine::Zeromq.to_string(), "zeromq");
+/// # Ok::<(), polywire_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Engine {
+    /// `omq-tokio`, behind feature `engine-omq`: the default, and the choice for networks.
+    Omq,
+    /// `zeromq`, behind feature `engine-zeromq`: for comparison, and among trusted peers.
+    ///
+    /// - The engine does not limit what it receives: **any peer that reaches the port can exhaust
+    ///   the memory of the process and abort it**.
+    /// - The engine sends no heartbeats. Only the deadlines of calls reveal a peer that vanished
+    ///   without closing its connection. Peers of other implementations that send heartbeats are
+    ///   disconnected.
+    /// - The engine does not linger: messages that are unsent at close may be lost.
+    /// - The engine buffers up to 100,000 messages a peer.
+    ///
+    /// The following are [`ErrorKind::Unsupported`]:
+    ///
+    /// - a client that binds, and a server that connects;
+    /// - pipelines, since a PUSH socket of this engine does not notice that its puller is gone, and
+    ///   loses the jobs that it accepts;
+    /// - publish-subscribe, since the engine silently drops the events beyond those 100,000
+    ///   messages for a slow subscriber;
+    /// - CURVE, PLAIN and the bounds of [`Admission`](crate::Admission), which the engine lacks;
+    /// - a change of the endpoints of an open endpoint handle, except for requesters.
+    Zeromq,
+}
+
+impl Engine {
+    /// Returns the engine to use if none was chosen: omq, or the engine that is compiled in.
+    pub(super) fn default_one() -> Result<Self> {
+        let any = Self::Omq.compiled_in().or_else(|_| Self::Zeromq.compiled_in());
+        any.map_err(|_| not_compiled_in("engine-omq"))
+    }
+
+    /// Returns this engine.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if the feature of the engine is off. The error names the feature.
+    pub(super) fn compiled_in(self) -> Result<Self> {
+        match self {
+            Self::Omq if cfg!(feature = "engine-omq") => Ok(self),
+            Self::Omq => Err(not_compiled_in("engine-omq")),
+            Self::Zeromq if cfg!(feature = "engine-zeromq") => Ok(self),
+            Self::Zeromq => Err(not_compiled_in("engine-zeromq")),
+        }
+    }
+}
+
+fn not_compiled_in(feature: &'static str) -> Error {
+    let error = Error::new(
+        ErrorKind::Unsupported,
+        "cannot use this engine of ZeroMQ: it is not compiled in; turn on its feature",
+    );
+    error.with("feature", feature).unsent()
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Omq => "omq",
+            Self::Zeromq => "zeromq",
+        })
+    }
+}
+
+impl FromStr for Engine {
+    type Err = Error;
+
+    /// Reads `omq` or `zeromq`.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "omq" => Ok(Self::Omq),
+            "zeromq" => Ok(Self::Zeromq),
+            _ => {
+                let error = config("not an engine: expected omq or zeromq");
+                Err(error.with("engine", text.escape_debug()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_an_engine_is_read_back() {
+        for engine in [Engine::Omq, Engine::Zeromq] {
+            assert_eq!(engine.to_string().parse::<Engine>().unwrap(), engine);
+        }
+        let error = "libzmq".parse::<Engine>().unwrap_err();
+        assert!(error.to_string().contains("libzmq"), "{error}");
+    }
+}

@@ -1,0 +1,39 @@
+//! The validated configuration of a transport.
+
+use std::time::Duration;
+
+use polywire_core::Limits;
+
+use super::engine::Engine;
+use crate::security::Admission;
+#[cfg(feature = "engine-omq")]
+use crate::security::Security;
+
+/// The validated configuration of a transport, without its endpoints. See the methods of
+/// [`ZmqBuilder`](super::ZmqBuilder) for what each value means.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The engine, which is compiled in.
+    pub(crate) engine: Engine,
+    /// Bounds on the size of a message.
+    pub(crate) limits: Limits,
+    /// Bounds on the peers of a socket that listens.
+    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "only omq has such bounds"))]
+    pub(crate) admission: Admission,
+    /// The security mechanism of every socket.
+    #[cfg(feature = "engine-omq")]
+    pub(crate) security: Security,
+    /// The time that a message waits for a connection.
+    pub(crate) connect_timeout: Duration,
+    /// The time that a closing socket goes on sending.
+    #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
+    pub(crate) linger: Duration,
+    /// The interval of heartbeats to a silent peer.
+    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "only omq has heartbeats"))]
+    pub(crate) heartbeat: Duration,
+    /// The bytes that may be on their way to one peer.
+    pub(crate) peer_bytes_max: usize,
+}
+
+/// The default of [`Settings::peer_bytes_max`]: 64 MiB.
+pub(crate) const PEER_BYTES_MAX: usize = 64 << 20;

@@ -1,0 +1,101 @@
+//! The endpoint handles that a transport has opened, as far as it manages them: their endpoints
+//! change with the transport, and they close with it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use futures_core::future::BoxFuture;
+use futures_util::future::join_all;
+use polywire_core::{ErrorKind, Result};
+
+use super::endpoint::Endpoint;
+use super::set::EndpointChange;
+use super::side::Side;
+use crate::error::{closed, lock};
+
+/// An open endpoint handle, as its transport sees it.
+pub(crate) trait ManagedEndpoint: Send + Sync {
+    /// Binds, unbinds, connects or disconnects an endpoint. Returns the real endpoint, or `None` if
+    /// there was nothing to change.
+    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>>;
+
+    /// Closes the handle at once. The future lasts as long as the sockets linger.
+    fn close(&self) -> BoxFuture<'static, ()>;
+}
+
+/// The endpoint handles that a transport has opened and that still exist.
+#[derive(Default)]
+pub(crate) struct OpenEndpoints {
+    closed: AtomicBool,
+    opened: Mutex<Vec<Weak<dyn ManagedEndpoint>>>,
+}
+
+impl OpenEndpoints {
+    /// Fails with `Closed` once the transport is closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+    }
+
+    /// Adds a handle. If the transport was closed while the handle was being opened, closes the
+    /// handle and fails.
+    pub(crate) async fn remember(&self, endpoint: &Arc<dyn ManagedEndpoint>) -> Result<()> {
+        let remembered = {
+            let mut opened = lock(&self.opened);
+            opened.retain(|endpoint| endpoint.strong_count() > 0);
+            opened.push(Arc::downgrade(endpoint));
+            self.check_open()
+        };
+        if remembered.is_err() {
+            endpoint.close().await;
+        }
+        remembered
+    }
+
+    /// Changes every open handle, or none: if one fails, additions to the handles before it are
+    /// undone. Returns the real endpoints that changed.
+    pub(crate) async fn change(&self, change: &EndpointChange) -> Result<Vec<String>> {
+        let endpoints: Vec<_> = lock(&self.opened).iter().filter_map(Weak::upgrade).collect();
+        let mut changed = Vec::<(Arc<dyn ManagedEndpoint>, String)>::new();
+        for endpoint in endpoints {
+            match endpoint.change(change).await {
+                Ok(real) => changed.extend(real.map(|real| (endpoint, real))),
+                // This handle alone was closed meanwhile, which does not concern the others.
+                Err(error) if error.kind() == ErrorKind::Closed && self.check_open().is_ok() => {}
+                Err(error) => {
+                    if change.adds {
+                        undo(change.side, changed).await;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(changed.into_iter().map(|(_, real)| real).collect())
+    }
+
+    /// Closes every open handle and waits until all have lingered.
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let opened = std::mem::take(&mut *lock(&self.opened));
+        // Every handle starts to close before the first one is awaited.
+        let closing: Vec<_> =
+            opened.iter().filter_map(Weak::upgrade).map(|endpoint| endpoint.close()).collect();
+        join_all(closing).await;
+    }
+}
+
+impl fmt::Debug for OpenEndpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenEndpoints").field("closed", &self.closed).finish_non_exhaustive()
+    }
+}
+
+/// Removes endpoints that were added.
+async fn undo(side: Side, changed: Vec<(Arc<dyn ManagedEndpoint>, String)>) {
+    for (handle, real) in changed {
+        if let Ok(endpoint) = Endpoint::parse(&real) {
+            // The caller gets the error that led here; a failure to undo adds nothing to it.
+            let _ = handle.change(&EndpointChange { side, adds: false, endpoint }).await;
+        }
+    }
+}

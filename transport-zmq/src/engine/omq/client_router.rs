@@ -1,0 +1,86 @@
+//! ROUTER on the calling side: servers connect to it. A DEALER socket would not report which of
+//! them has which call.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use omq_tokio::{ConnectionStatus, Message, Socket, SocketType};
+use polywire_core::Result;
+
+use super::endpoints::SocketEndpoints;
+use super::frames::frames_of;
+use super::options::{open, options};
+use super::receive::received;
+use super::routed_peer::RoutedPeer;
+use crate::config::Settings;
+use crate::endpoint::EndpointChange;
+use crate::engine::{ClientRouter, InboundPeer, SocketControl};
+use crate::wire::Frames;
+
+/// A ROUTER socket that servers connect to.
+pub(in crate::engine) struct OmqClientRouter {
+    endpoints: SocketEndpoints,
+    frames_max: usize,
+}
+
+impl OmqClientRouter {
+    pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
+        let socket = open(settings, SocketType::Router, options(settings))?;
+        let endpoints = SocketEndpoints::new(socket);
+        Ok(Self { endpoints, frames_max: settings.limits.frames_max })
+    }
+}
+
+#[async_trait]
+impl SocketControl for OmqClientRouter {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        self.endpoints.change(change).await
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.endpoints.close()
+    }
+}
+
+impl ClientRouter for OmqClientRouter {
+    fn peers(&self) -> BoxStream<'static, Vec<InboundPeer>> {
+        let state = (self.endpoints.socket.clone(), None);
+        let peers = stream::unfold(state, |(socket, seen)| async move {
+            let seen = match seen {
+                // Read before the connections, so that no change in between is missed.
+                None => socket.connections_generation(),
+                Some(seen) => socket.connections_changed(seen).await.ok()?,
+            };
+            let connections = socket.connections().await.ok()?;
+            let peers = connections
+                .into_iter()
+                .map(|connection| inbound_peer(&socket, connection))
+                .collect();
+            Some((peers, (socket, Some(seen))))
+        });
+        peers.boxed()
+    }
+
+    fn replies(&self) -> BoxStream<'static, (u64, Frames)> {
+        let frames_max = self.frames_max;
+        let socket = self.endpoints.socket.clone();
+        let replies = received(socket).filter_map(move |mut message: Message| {
+            let reply = message
+                .pop_identity()
+                .map(|sender| (sender.peer_info().connection_id, frames_of(message, frames_max)));
+            std::future::ready(reply)
+        });
+        replies.boxed()
+    }
+}
+
+fn inbound_peer(socket: &Socket, status: ConnectionStatus) -> InboundPeer {
+    let address = status.peer_info.and_then(|peer| peer.peer_address);
+    let name =
+        address.map_or_else(|| status.endpoint.to_string(), |address| format!("tcp://{address}"));
+    let dealer = Arc::new(RoutedPeer::new(socket.clone(), status.identity));
+    InboundPeer { connection: status.connection_id, name, dealer }
+}

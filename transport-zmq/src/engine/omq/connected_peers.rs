@@ -1,0 +1,115 @@
+//! Connected peers of a socket, and the number for each host. No I/O.
+
+use std::net::IpAddr;
+
+use rustc_hash::FxHashMap;
+
+use crate::security::Admission;
+
+/// The peers that have finished their handshake.
+///
+/// Bounded by the connections that the engine accepts: a peer beyond the bounds of [`Admission`]
+/// is counted until it is disconnected.
+#[derive(Debug, Default)]
+pub(super) struct ConnectedPeers {
+    peers: FxHashMap<u64, ConnectedPeer>,
+    hosts: FxHashMap<Host, usize>,
+}
+
+#[derive(Debug)]
+struct ConnectedPeer {
+    host: Option<Host>,
+    subscriptions: usize,
+}
+
+impl ConnectedPeers {
+    /// Returns whether one more peer from this host would be too many.
+    pub(super) fn is_full(&self, host: Option<Host>, admission: &Admission) -> bool {
+        let of_host = host.and_then(|host| self.hosts.get(&host)).copied().unwrap_or_default();
+        self.peers.len() >= admission.connections_max || of_host >= admission.host_connections_max
+    }
+
+    /// Adds a connection. One that is present is not counted twice.
+    pub(super) fn add(&mut self, connection: u64, host: Option<Host>) {
+        let before = self.peers.insert(connection, ConnectedPeer { host, subscriptions: 0 });
+        if let (Some(host), None) = (host, before) {
+            *self.hosts.entry(host).or_default() += 1;
+        }
+    }
+
+    /// Removes a connection, if it is present.
+    pub(super) fn remove(&mut self, connection: u64) {
+        let removed = self.peers.remove(&connection);
+        let Some(ConnectedPeer { host: Some(host), .. }) = removed else { return };
+        if let Some(count) = self.hosts.get_mut(&host) {
+            *count -= 1;
+            if *count == 0 {
+                self.hosts.remove(&host);
+            }
+        }
+    }
+
+    /// Returns the number of subscriptions of a connection, to be changed.
+    pub(super) fn subscriptions(&mut self, connection: u64) -> Option<&mut usize> {
+        self.peers.get_mut(&connection).map(|peer| &mut peer.subscriptions)
+    }
+}
+
+/// An IPv4 address, or the first half of an IPv6 address: one host may have all addresses of a
+/// /64 network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Host {
+    V4([u8; 4]),
+    V6([u8; 8]),
+}
+
+impl Host {
+    /// Returns the host of an address.
+    pub(super) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address.octets()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h, ..] = address.octets();
+                Self::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_a_bound_and_regains_room_after_a_disconnect() {
+        let admission =
+            Admission { connections_max: 3, host_connections_max: 2, ..Admission::default() };
+        let [one, other] =
+            ["10.0.0.1", "10.0.0.2"].map(|host| Some(Host::of(host.parse().unwrap())));
+        let mut connected = ConnectedPeers::default();
+        connected.add(1, one);
+        connected.add(1, one);
+        assert!(!connected.is_full(one, &admission));
+        connected.add(2, one);
+        assert!(connected.is_full(one, &admission));
+        assert!(!connected.is_full(other, &admission));
+        connected.add(3, None);
+        assert!(connected.is_full(other, &admission));
+        connected.remove(1);
+        connected.remove(1);
+        assert!(!connected.is_full(one, &admission));
+        assert_eq!(connected.hosts.len(), 1);
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_one_host() {
+        let [a, b, c] = ["2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1"]
+            .map(|host| Host::of(host.parse().unwrap()));
+        assert_eq!(a, b);
+        assert_ne!(a, c);
+        assert_eq!(
+            Host::of("::ffff:1.2.3.4".parse().unwrap()),
+            Host::of("1.2.3.4".parse().unwrap())
+        );
+    }
+}

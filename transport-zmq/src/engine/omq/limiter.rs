@@ -1,0 +1,151 @@
+//! Bounds on the inbound connections of a socket.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, PeerInfo, Socket, SocketType};
+use polywire_core::transport::LogThrottle;
+use tokio::task::AbortHandle;
+
+use super::connected_peers::{ConnectedPeers, Host};
+use crate::error::lock;
+use crate::security::Admission;
+
+/// A limiter of the connections and subscriptions of one socket.
+///
+/// A task counts the peers that have finished their handshake, and disconnects those beyond the
+/// bounds. To stop a flood earlier, the engine asks [`is_full`](Self::is_full) during the
+/// handshake.
+#[derive(Debug)]
+pub(super) struct ConnectionLimiter {
+    admission: Admission,
+    connected: Mutex<ConnectedPeers>,
+    task: Mutex<Option<AbortHandle>>,
+    rejections: LogThrottle,
+    handshake_failures: LogThrottle,
+}
+
+impl ConnectionLimiter {
+    pub(super) fn new(admission: Admission) -> Arc<Self> {
+        let (connected, task) = (Mutex::default(), Mutex::default());
+        let (rejections, handshake_failures) = (LogThrottle::new(), LogThrottle::new());
+        Arc::new(Self { admission, connected, task, rejections, handshake_failures })
+    }
+
+    /// Returns whether one more peer from this address would be too many. A socket that binds no
+    /// endpoint is never full.
+    pub(super) fn is_full(&self, address: Option<&str>) -> bool {
+        let host = address.and_then(|address| address.parse().ok()).map(Host::of);
+        lock(&self.task).is_some() && lock(&self.connected).is_full(host, &self.admission)
+    }
+
+    /// Starts the task that watches a socket, with the first endpoint that the socket binds.
+    pub(super) fn watch(self: &Arc<Self>, socket: &Socket) {
+        let mut task = lock(&self.task);
+        if task.is_none() {
+            let watching = watch(Arc::downgrade(self), socket.clone(), socket.monitor());
+            *task = Some(tokio::spawn(watching).abort_handle());
+        }
+    }
+
+    /// Stops the task, which holds the socket.
+    pub(super) fn stop(&self) {
+        if let Some(task) = &*lock(&self.task) {
+            task.abort();
+        }
+    }
+
+    /// Counts an event. Returns the connection to disconnect, if the event exceeds a bound.
+    fn record(&self, event: &MonitorEvent) -> Option<u64> {
+        let mut connected = lock(&self.connected);
+        match event {
+            MonitorEvent::HandshakeSucceeded { peer, .. } => {
+                let is_excess = connected.is_full(host_of(peer), &self.admission);
+                // Counted until the disconnect event, so that the count never falls twice.
+                connected.add(peer.connection_id, host_of(peer));
+                is_excess.then_some(peer.connection_id)
+            }
+            MonitorEvent::HandshakeFailed { endpoint, peer_ident, reason } => {
+                if let Some(count) = self.handshake_failures.note() {
+                    tracing::warn!(%endpoint, last = ?peer_ident, reason, count, "handshakes of peers failed");
+                }
+                None
+            }
+            MonitorEvent::Disconnected { peer, .. } => {
+                connected.remove(peer.connection_id);
+                None
+            }
+            MonitorEvent::SubscribeReceived { connection_id, .. } => {
+                let subscriptions = connected.subscriptions(*connection_id)?;
+                *subscriptions += 1;
+                (*subscriptions > self.admission.subscriptions_max).then_some(*connection_id)
+            }
+            MonitorEvent::UnsubscribeReceived { connection_id, .. } => {
+                let subscriptions = connected.subscriptions(*connection_id)?;
+                *subscriptions = subscriptions.saturating_sub(1);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Counts all connections again, after events were missed. Returns the connections to
+    /// disconnect.
+    async fn recount(&self, socket: &Socket, events: &mut MonitorStream) -> Vec<u64> {
+        // Restarted before the count. A connection in both is counted once.
+        *events = socket.monitor();
+        let mut seen: Vec<(PeerInfo, usize)> = match socket.socket_type() {
+            SocketType::XPub => match socket.monitor_with_subscriptions().await {
+                Ok((exact, peers)) => {
+                    *events = exact;
+                    peers.into_iter().map(|peer| (peer.peer, peer.prefixes.len())).collect()
+                }
+                Err(_) => return Vec::new(),
+            },
+            _ => {
+                let connections = socket.connections().await.unwrap_or_default();
+                connections.into_iter().filter_map(|one| Some((one.peer_info?, 0))).collect()
+            }
+        };
+        // The oldest connections stay.
+        seen.sort_unstable_by_key(|(peer, _)| peer.connection_id);
+        let mut connected = lock(&self.connected);
+        *connected = ConnectedPeers::default();
+        let mut excess = Vec::new();
+        for (peer, subscriptions) in seen {
+            let host = host_of(&peer);
+            if connected.is_full(host, &self.admission)
+                || subscriptions > self.admission.subscriptions_max
+            {
+                excess.push(peer.connection_id);
+            }
+            connected.add(peer.connection_id, host);
+            if let Some(count) = connected.subscriptions(peer.connection_id) {
+                *count = subscriptions;
+            }
+        }
+        excess
+    }
+}
+
+async fn watch(limiter: Weak<ConnectionLimiter>, socket: Socket, mut events: MonitorStream) {
+    loop {
+        let event = events.recv().await;
+        let Some(limiter) = limiter.upgrade() else { return };
+        let excess = match event {
+            Ok(event) => limiter.record(&event).into_iter().collect(),
+            Err(MonitorRecvError::Lagged(_)) => limiter.recount(&socket, &mut events).await,
+            Err(_) => return,
+        };
+        for connection in excess {
+            if let Some(count) = limiter.rejections.note() {
+                tracing::warn!(count, "disconnected peers beyond the bounds of admission");
+            }
+            // An error means that the peer is gone already.
+            let _ = socket.disconnect_peer(connection).await;
+        }
+    }
+}
+
+fn host_of(peer: &PeerInfo) -> Option<Host> {
+    peer.peer_address.map(|address| Host::of(address.ip()))
+}

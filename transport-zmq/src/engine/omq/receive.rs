@@ -1,0 +1,90 @@
+//! Received messages of a socket, read in batches.
+//!
+//! Each socket is read in one way: a batch at a time, in the task that polls the stream. A socket
+//! that can be stopped differs in one point only, the end of its stream.
+
+use std::sync::Arc;
+
+use futures_core::Stream;
+use futures_util::{StreamExt, stream};
+use omq_tokio::{Message, Socket};
+use tokio::sync::watch;
+
+use super::endpoints::SocketEndpoints;
+
+/// Returns the messages that a socket receives until it is closed.
+pub(super) fn received(socket: Socket) -> impl Stream<Item = Message> + Send {
+    batches(socket, None)
+}
+
+/// A receiver that can be stopped and then yields all messages that have arrived.
+pub(super) struct DrainingReceiver {
+    endpoints: Arc<SocketEndpoints>,
+    stopped: watch::Sender<bool>,
+}
+
+impl DrainingReceiver {
+    pub(super) fn new(endpoints: Arc<SocketEndpoints>) -> Self {
+        Self { endpoints, stopped: watch::Sender::new(false) }
+    }
+
+    /// Returns the messages that arrive until the socket is closed or, after [`stop`](Self::stop),
+    /// until all received messages are yielded.
+    pub(super) fn messages(&self) -> impl Stream<Item = Message> + Send + use<> {
+        batches(self.endpoints.socket.clone(), Some(self.stopped.subscribe()))
+    }
+
+    /// Disconnects all peers in a task of its own, then ends the stream.
+    pub(super) fn stop(&self) {
+        let (endpoints, stopped) = (self.endpoints.clone(), self.stopped.clone());
+        let disconnect = async move {
+            endpoints.remove_all().await;
+            stopped.send_replace(true);
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(disconnect)),
+            // Without a runtime, no task can receive more.
+            Err(_) => drop(self.stopped.send_replace(true)),
+        }
+    }
+}
+
+fn batches(
+    socket: Socket,
+    stopped: Option<watch::Receiver<bool>>,
+) -> impl Stream<Item = Message> + Send + use<> {
+    let state = (socket, stopped, Vec::new());
+    stream::unfold(state, |(socket, mut stopped, mut batch)| async move {
+        if batch.is_empty() {
+            // So that a peer that sends without pause does not starve other tasks.
+            tokio::task::coop::consume_budget().await;
+            match &mut stopped {
+                None => drop(socket.recv_many_into(BATCH_MAX, &mut batch).await.ok()?),
+                Some(stopped) => receive_or_drain(&socket, stopped, &mut batch).await?,
+            }
+            batch.reverse();
+        }
+        batch.pop().map(|message| (message, (socket, stopped, batch)))
+    })
+    // The reader may poll again after the end.
+    .fuse()
+}
+
+async fn receive_or_drain(
+    socket: &Socket,
+    stopped: &mut watch::Receiver<bool>,
+    batch: &mut Vec<Message>,
+) -> Option<()> {
+    tokio::select! {
+        biased;
+        received = socket.recv_many_into(BATCH_MAX, batch) => received.ok().map(drop),
+        // An error means that the receiver is dropped, and counts as stopped.
+        _ = stopped.wait_for(|stopped| *stopped) => {
+            let drained = socket.try_recv_many_into(BATCH_MAX, batch).ok()?;
+            (drained > 0).then_some(())
+        }
+    }
+}
+
+/// Messages read at a time.
+const BATCH_MAX: usize = 256;

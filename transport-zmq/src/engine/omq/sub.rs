@@ -1,0 +1,88 @@
+//! SUB.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
+use omq_tokio::{Message, Socket, SocketType};
+use polywire_core::{Result, Window};
+
+use super::endpoints::SocketEndpoints;
+use super::error::engine_error;
+use super::frames::frames_of;
+use super::options::{HIGH_WATER_MARK, open, options};
+use super::receive::DrainingReceiver;
+use crate::config::Settings;
+use crate::endpoint::EndpointChange;
+use crate::engine::{SocketControl, Sub};
+use crate::wire::Frames;
+
+/// A SUB socket. Its high-water mark is the window, at most 1,000 messages for each publisher.
+pub(in crate::engine) struct OmqSub {
+    endpoints: Arc<SocketEndpoints>,
+    receiver: DrainingReceiver,
+    frames_max: usize,
+}
+
+impl OmqSub {
+    pub(in crate::engine) fn open(settings: &Settings, window: Window) -> Result<Self> {
+        let queued = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
+        let options = options(settings).recv_hwm(queued);
+        let endpoints = Arc::new(SocketEndpoints::new(open(settings, SocketType::Sub, options)?));
+        let receiver = DrainingReceiver::new(endpoints.clone());
+        Ok(Self { endpoints, receiver, frames_max: settings.limits.frames_max })
+    }
+}
+
+#[async_trait]
+impl SocketControl for OmqSub {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        self.endpoints.change(change).await
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.endpoints.close()
+    }
+}
+
+#[async_trait]
+impl Sub for OmqSub {
+    async fn subscribe(&self, prefix: Bytes) -> Result<()> {
+        self.endpoints.socket.subscribe(prefix).await.map_err(engine_error)
+    }
+
+    async fn unsubscribe(&self, prefix: Bytes) -> Result<()> {
+        self.endpoints.socket.unsubscribe(prefix).await.map_err(engine_error)
+    }
+
+    fn messages(&self) -> BoxStream<'static, (Bytes, Frames)> {
+        let frames_max = self.frames_max;
+        let split = move |mut message: Message| {
+            let first = message.pop_front().unwrap_or_default();
+            (first, frames_of(message, frames_max))
+        };
+        self.receiver.messages().map(split).boxed()
+    }
+
+    fn stop(&self) {
+        self.receiver.stop();
+    }
+
+    async fn ready(&self) {
+        let socket = &self.endpoints.socket;
+        self.endpoints.ready(|| connected_endpoints(socket.clone()).boxed()).await;
+    }
+
+    async fn publisher_count(&self) -> Result<usize> {
+        Ok(self.endpoints.socket.connections().await.map_err(engine_error)?.len())
+    }
+}
+
+/// Returns the endpoints that have a peer, or `None` if the socket is closed.
+async fn connected_endpoints(socket: Socket) -> Option<Vec<String>> {
+    let connections = socket.connections().await.ok()?;
+    Some(connections.into_iter().map(|connection| connection.endpoint.to_string()).collect())
+}

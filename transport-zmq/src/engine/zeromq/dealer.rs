@@ -1,0 +1,209 @@
+//! DEALER, with one socket of the crate for each connection.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt, stream};
+use polywire_core::Result;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use zeromq::{
+    DealerRecvHalf, DealerSendHalf, DealerSocket, Socket, SocketEvent, SocketOptions, SocketRecv,
+    SocketSend,
+};
+
+use super::frames::{cannot_change, frames_of, message_of};
+use crate::config::Settings;
+use crate::endpoint::{Endpoint, EndpointChange};
+use crate::engine::{Dealer, SocketControl};
+use crate::error::{closed, lock};
+use crate::wire::Frames;
+
+/// A DEALER socket that reconnects.
+pub(in crate::engine) struct ZeromqDealer {
+    endpoint: String,
+    connect_timeout: Duration,
+    linger: Duration,
+    connection: Mutex<Option<Connection>>,
+    received: mpsc::Sender<Frames>,
+    replies: Mutex<Option<mpsc::Receiver<Frames>>>,
+    closed: watch::Sender<bool>,
+    /// Whether an attempt to connect has failed.
+    tried: watch::Sender<bool>,
+}
+
+/// A socket of the crate, which lives as long as its connection.
+struct Connection {
+    unsent: mpsc::Sender<Frames>,
+    writer: JoinHandle<()>,
+    lost: Option<oneshot::Receiver<()>>,
+}
+
+impl ZeromqDealer {
+    /// Creates a dealer for one endpoint. `up` connects it.
+    pub(in crate::engine) fn connect(settings: &Settings, endpoint: &Endpoint) -> Self {
+        let (received, replies) = mpsc::channel(QUEUE_MAX);
+        Self {
+            endpoint: endpoint.to_string(),
+            connect_timeout: settings.connect_timeout,
+            linger: settings.linger,
+            connection: Mutex::default(),
+            received,
+            replies: Mutex::new(Some(replies)),
+            closed: watch::Sender::new(false),
+            tried: watch::Sender::new(false),
+        }
+    }
+
+    async fn connect_until_accepted(&self) {
+        loop {
+            let mut options = SocketOptions::default();
+            options.connect_timeout(self.connect_timeout);
+            let mut socket = DealerSocket::with_options(options);
+            let events = socket.monitor();
+            match socket.connect(&self.endpoint).await {
+                // The return of `up` reports the success.
+                Ok(()) => return self.start(socket, events),
+                Err(error) => tracing::debug!(endpoint = self.endpoint, %error, "cannot connect"),
+            }
+            self.tried.send_replace(true);
+            sleep(RECONNECT_PAUSE).await;
+        }
+    }
+
+    fn start(&self, socket: DealerSocket, events: impl Events) {
+        let (sending, receiving) = socket.split();
+        let (unsent, queue) = mpsc::channel(QUEUE_MAX);
+        let (reader_alive, lost) = oneshot::channel();
+        tokio::spawn(read(receiving, self.received.clone(), events, reader_alive));
+        let writer = tokio::spawn(write(sending, queue));
+        *lock(&self.connection) = Some(Connection { unsent, writer, lost: Some(lost) });
+    }
+}
+
+/// Messages queued in each direction between the dealer and the tasks of its socket. The socket
+/// itself queues more.
+const QUEUE_MAX: usize = 256;
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+
+trait Events: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static {}
+
+impl<S: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static> Events for S {}
+
+/// Sends queued messages. Owns the sending half, so that no send is dropped halfway. Ends when the
+/// dealer drops the queue or the connection is lost.
+async fn write(mut socket: DealerSendHalf, mut queue: mpsc::Receiver<Frames>) {
+    while let Some(frames) = queue.recv().await {
+        if socket.send(message_of(frames)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Receives messages, which is also the only way to notice a lost connection. Ends, and drops
+/// `_alive`, when the connection is lost or the dealer is dropped.
+async fn read(
+    mut socket: DealerRecvHalf,
+    received: mpsc::Sender<Frames>,
+    mut events: impl Events,
+    _alive: oneshot::Sender<()>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            message = socket.recv() => {
+                let Ok(message) = message else { return };
+                if received.send(frames_of(message)).await.is_err() {
+                    return;
+                }
+            }
+            event = events.next() => if let None | Some(SocketEvent::Disconnected(_)) = event { return },
+            () = received.closed() => return,
+        }
+    }
+}
+
+#[async_trait]
+impl SocketControl for ZeromqDealer {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        Err(cannot_change(change))
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.closed.send_replace(true);
+        let (connection, linger) = (lock(&self.connection).take(), self.linger);
+        let close = async move {
+            if let Some(Connection { unsent, writer, .. }) = connection {
+                drop(unsent);
+                // The writer sends the queued messages, for up to the linger time.
+                let _ = timeout(linger, writer).await;
+            }
+        };
+        close.boxed()
+    }
+}
+
+#[async_trait]
+impl Dealer for ZeromqDealer {
+    fn try_send(&self, frames: Frames) -> Result<(), Frames> {
+        match &*lock(&self.connection) {
+            Some(connection) => {
+                connection.unsent.try_send(frames).map_err(mpsc::error::TrySendError::into_inner)
+            }
+            None => Err(frames),
+        }
+    }
+
+    fn room(&self) -> BoxFuture<'_, ()> {
+        let unsent = lock(&self.connection).as_ref().map(|connection| connection.unsent.clone());
+        let room = async move {
+            if let Some(unsent) = unsent
+                && unsent.reserve().await.is_ok()
+            {
+                return;
+            }
+            // The connection is lost, which `down` reports.
+            std::future::pending::<()>().await;
+        };
+        room.boxed()
+    }
+
+    async fn tried(&self) {
+        let mut tried = self.tried.subscribe();
+        // Never an error: `self` holds the sender.
+        let _ = tried.wait_for(|tried| *tried).await;
+    }
+
+    async fn up(&self) -> Result<()> {
+        let mut closing = self.closed.subscribe();
+        tokio::select! {
+            () = self.connect_until_accepted() => Ok(()),
+            _ = closing.wait_for(|closed| *closed) => Err(closed()),
+        }
+    }
+
+    async fn down(&self) {
+        let lost = lock(&self.connection).as_mut().and_then(|connection| connection.lost.take());
+        if let Some(lost) = lost {
+            // The reader never sends; it drops the sender when it ends.
+            let _ = lost.await;
+        }
+        if let Some(connection) = lock(&self.connection).take() {
+            connection.writer.abort();
+        }
+    }
+
+    fn replies(&self) -> BoxStream<'static, Frames> {
+        match lock(&self.replies).take() {
+            Some(replies) => stream::unfold(replies, |mut replies| async {
+                replies.recv().await.map(|frames| (frames, replies))
+            })
+            .boxed(),
+            None => stream::empty().boxed(),
+        }
+    }
+}

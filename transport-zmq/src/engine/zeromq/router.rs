@@ -1,0 +1,103 @@
+//! ROUTER.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt, stream};
+use polywire_core::Result;
+use polywire_core::transport::Sending;
+use tokio::sync::Semaphore;
+use zeromq::{RouterRecvHalf, RouterSendHalf, RouterSocket, Socket, SocketRecv, SocketSend};
+
+use super::frames::{cannot_change, frames_of, message_of};
+use crate::endpoint::{Endpoint, EndpointChange};
+use crate::engine::error::cannot_bind;
+use crate::engine::{RequestOrigin, Router, SocketControl};
+use crate::error::{caller_gone, closed, lock};
+use crate::wire::Frames;
+
+/// Replies that wait for their peers in tasks of their own. Each one beyond this number is lost if
+/// its sender stops waiting.
+const WAITING_MAX: usize = 1000;
+
+/// A ROUTER socket of a server.
+pub(in crate::engine) struct ZeromqRouter {
+    sending: Mutex<Option<RouterSendHalf>>,
+    /// One permit for each task that waits for a peer.
+    waiting: Arc<Semaphore>,
+    receiving: Mutex<Option<RouterRecvHalf>>,
+}
+
+impl ZeromqRouter {
+    /// Binds all endpoints. Returns them with their real ports.
+    pub(in crate::engine) async fn bind(endpoints: &[Endpoint]) -> Result<(Self, Vec<String>)> {
+        let mut socket = RouterSocket::new();
+        let mut bound = Vec::new();
+        for endpoint in endpoints {
+            let real = socket.bind(&endpoint.to_string()).await;
+            bound.push(real.map_err(|error| cannot_bind(endpoint, error))?.to_string());
+        }
+        let (sending, receiving) = socket.split();
+        let (sending, receiving) = (Mutex::new(Some(sending)), Mutex::new(Some(receiving)));
+        Ok((Self { sending, waiting: Arc::new(Semaphore::new(WAITING_MAX)), receiving }, bound))
+    }
+}
+
+#[async_trait]
+impl SocketControl for ZeromqRouter {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        Err(cannot_change(change))
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        // Tasks of the engine send the queued messages. They cannot be awaited.
+        drop(lock(&self.sending).take());
+        drop(lock(&self.receiving).take());
+        std::future::ready(()).boxed()
+    }
+}
+
+impl Router for ZeromqRouter {
+    fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
+        let Some(mut socket) = lock(&self.sending).clone() else {
+            return Sending::ready(Err(closed()));
+        };
+        let mut message = message_of(frames);
+        message.push_front(peer);
+        let mut send = async move { socket.send(message).await.map_err(|_| caller_gone()) }.boxed();
+        if let Some(sent) = (&mut send).now_or_never() {
+            return Sending::ready(sent);
+        }
+        // Bounded, because a task goes on after its sender has stopped waiting.
+        let Ok(permit) = self.waiting.clone().try_acquire_owned() else {
+            return Sending::later(send);
+        };
+        // A task of its own, because a dropped send loses the message.
+        let sending = tokio::spawn(async move {
+            let _permit = permit;
+            send.await
+        });
+        Sending::later(async { sending.await.unwrap_or_else(|_| Err(closed())) })
+    }
+
+    fn requests(&self) -> BoxStream<'static, (RequestOrigin, Frames)> {
+        let Some(socket) = lock(&self.receiving).take() else { return stream::empty().boxed() };
+        let requests = stream::unfold(socket, |mut socket| async {
+            loop {
+                // An error concerns one peer, which is gone.
+                let Ok(mut message) = socket.recv().await else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
+                let frames = message.split_off(1);
+                let address = message.get(0).cloned().unwrap_or_default();
+                let origin = RequestOrigin { address, identity: None };
+                return Some(((origin, frames_of(frames)), socket));
+            }
+        });
+        requests.boxed()
+    }
+}

@@ -1,0 +1,119 @@
+//! The endpoints of a proxy.
+
+use std::time::Duration;
+
+use polywire_core::{Limits, Result};
+
+use crate::config::{Engine, PEER_BYTES_MAX, Settings};
+use crate::endpoint::{Endpoint, EndpointSet, Side};
+use crate::security::{Admission, Security, curve, plain};
+
+/// An endpoint of a proxy, with its security settings. A text converts into an endpoint to bind.
+#[derive(Clone, Debug)]
+pub struct ProxyEndpoint {
+    side: Side,
+    endpoint: String,
+    security: Security,
+    admission: Admission,
+}
+
+impl ProxyEndpoint {
+    /// Makes an endpoint that the proxy binds, such as `tcp://127.0.0.1:*`.
+    #[must_use]
+    pub fn bind(endpoint: impl Into<String>) -> Self {
+        Self::new(Side::Bind, endpoint.into())
+    }
+
+    /// Makes an endpoint that the proxy connects to.
+    #[must_use]
+    pub fn connect(endpoint: impl Into<String>) -> Self {
+        Self::new(Side::Connect, endpoint.into())
+    }
+
+    fn new(side: Side, endpoint: String) -> Self {
+        Self { side, endpoint, security: Security::None, admission: Admission::default() }
+    }
+
+    /// Sets the bounds on peers, see [`ZmqBuilder::admission`](crate::ZmqBuilder::admission).
+    #[must_use]
+    pub fn admission(self, admission: Admission) -> Self {
+        Self { admission, ..self }
+    }
+
+    /// Makes the proxy a CURVE server at this endpoint, see
+    /// [`ZmqBuilder::curve_server`](crate::ZmqBuilder::curve_server). Peers at the other endpoint
+    /// see the keys of the proxy, not those of the client.
+    #[must_use]
+    pub fn curve_server(self, server: curve::CurveServer) -> Self {
+        Self { security: Security::CurveServer(server), ..self }
+    }
+
+    /// Makes the proxy a CURVE client at this endpoint, see
+    /// [`ZmqBuilder::curve_client`](crate::ZmqBuilder::curve_client).
+    #[must_use]
+    pub fn curve_client(self, client: curve::CurveClient) -> Self {
+        Self { security: Security::CurveClient(client), ..self }
+    }
+
+    /// Makes the proxy a PLAIN server at this endpoint, see
+    /// [`ZmqBuilder::plain_server`](crate::ZmqBuilder::plain_server).
+    #[must_use]
+    pub fn plain_server(self, server: plain::PlainServer) -> Self {
+        Self { security: Security::PlainServer(server), ..self }
+    }
+
+    /// Makes the proxy a PLAIN client at this endpoint, see
+    /// [`ZmqBuilder::plain_client`](crate::ZmqBuilder::plain_client).
+    #[must_use]
+    pub fn plain_client(self, client: plain::PlainClient) -> Self {
+        Self { security: Security::PlainClient(client), ..self }
+    }
+
+    /// Validates the endpoint. The settings are the defaults of a transport, except that a message
+    /// waits for a peer for 1 second only.
+    pub(super) fn resolve(self) -> Result<ResolvedEndpoint> {
+        self.admission.check()?;
+        let endpoints = self.endpoints()?;
+        let settings = Settings {
+            engine: Engine::Omq,
+            limits: Limits::default(),
+            admission: self.admission,
+            security: self.security,
+            connect_timeout: Duration::from_secs(1),
+            linger: Duration::from_secs(1),
+            heartbeat: Duration::from_secs(5),
+            peer_bytes_max: PEER_BYTES_MAX,
+        };
+        Ok(ResolvedEndpoint { settings, endpoints })
+    }
+
+    fn endpoints(&self) -> Result<EndpointSet> {
+        let endpoint = Endpoint::parse(&self.endpoint)?;
+        let mut endpoints = EndpointSet::default();
+        match self.side {
+            Side::Bind => endpoints.bind.push(endpoint),
+            Side::Connect => endpoints.connect.push(endpoint.dialled()?),
+        }
+        Ok(endpoints)
+    }
+}
+
+/// A validated endpoint of a proxy, with the settings of its sockets.
+#[derive(Debug)]
+pub(super) struct ResolvedEndpoint {
+    pub(super) settings: Settings,
+    /// The set that consists of the one endpoint.
+    pub(super) endpoints: EndpointSet,
+}
+
+impl From<&str> for ProxyEndpoint {
+    fn from(endpoint: &str) -> Self {
+        Self::bind(endpoint)
+    }
+}
+
+impl From<String> for ProxyEndpoint {
+    fn from(endpoint: String) -> Self {
+        Self::bind(endpoint)
+    }
+}

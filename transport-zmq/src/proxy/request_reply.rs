@@ -1,0 +1,296 @@
+//! The request-reply pattern: requests from clients to servers, and replies back.
+
+use std::future::poll_fn;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_core::stream::BoxStream;
+use futures_util::future::{AbortHandle, Abortable};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use polywire_core::message::CallId;
+use polywire_core::transport::Sending;
+use polywire_core::{Deadline, Error, Limits, Message, Result};
+use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
+use tokio::time::{timeout, timeout_at};
+
+use super::call_ids::{CallIdMap, CallOrigin, count_down};
+use super::endpoint::ResolvedEndpoint;
+use super::stats::Counters;
+use super::tasks::{ProxyTasks, endpoint_name, has_too_many_frames, wait_until};
+use crate::balancer::{Balancer, InFlightCall, ReplyEvent, ReplyStream};
+use crate::endpoint::{BoundEndpoints, ManagedEndpoint};
+use crate::engine::{self, RequestOrigin, Router};
+use crate::error::lock;
+use crate::responder::{SlowPeers, is_over_budget};
+use crate::wire::{self, Frames, Kind, Peek, Role};
+
+/// Opens both sockets and starts to pass requests and replies on.
+pub(super) async fn start(
+    frontend: &ResolvedEndpoint,
+    backend: &ResolvedEndpoint,
+) -> Result<ProxyTasks> {
+    let bound = BoundEndpoints::default();
+    let (balancer, replies) =
+        ReplyStream::open(&backend.settings, &backend.endpoints, &bound).await?;
+    let (router, real) = engine::bind_router(&frontend.settings, &frontend.endpoints).await?;
+    let counters = Arc::<Counters>::default();
+    let proxy = Arc::new(RequestReplyProxy {
+        router,
+        balancer,
+        call_ids: Mutex::default(),
+        slow_peers: SlowPeers::default(),
+        counters: counters.clone(),
+        stopping: Notify::new(),
+    });
+    let requests = tokio::spawn(proxy.clone().pass_requests_on(proxy.router.requests()));
+    let replies = tokio::spawn(proxy.clone().pass_replies_on(replies));
+    let finish = async move {
+        proxy.stopping.notify_one();
+        wait_until(|| lock(&proxy.call_ids).is_done()).await;
+        proxy.router.close().await;
+        proxy.balancer.close().await;
+    };
+    Ok(ProxyTasks {
+        frontend: endpoint_name(&frontend.endpoints, real),
+        backend: endpoint_name(&backend.endpoints, bound.names()),
+        counters,
+        tasks: vec![requests, replies],
+        finish: Mutex::new(Some(finish.boxed())),
+    })
+}
+
+/// A request that waits for a server.
+struct WaitingRequest {
+    /// The call id at the backend, unless the request is a one-way call.
+    number: Option<CallId>,
+    entry: InFlightCall,
+    /// The deadline of the request, or [`UNBOUNDED`] from now.
+    patience: Deadline,
+    frames: Frames,
+}
+
+/// The state of a request-reply proxy, shared by its two tasks.
+struct RequestReplyProxy {
+    /// The frontend socket.
+    router: Arc<dyn Router>,
+    /// The backend sockets.
+    balancer: Arc<Balancer>,
+    call_ids: Mutex<CallIdMap>,
+    /// Clients that do not read their large replies.
+    slow_peers: SlowPeers,
+    counters: Arc<Counters>,
+    /// Notified when no more requests are to be received.
+    stopping: Notify,
+}
+
+impl RequestReplyProxy {
+    async fn pass_requests_on(
+        self: Arc<Self>,
+        mut requests: BoxStream<'static, (RequestOrigin, Frames)>,
+    ) {
+        let mut waiting = FuturesUnordered::new();
+        // The abort handles of the waiting requests that have a number.
+        let mut stops = FxHashMap::<CallId, AbortHandle>::default();
+        loop {
+            let request = tokio::select! {
+                biased;
+                () = self.stopping.notified() => break,
+                Some(number) = waiting.next() => {
+                    let number: Option<CallId> = number;
+                    number.and_then(|number| stops.remove(&number));
+                    continue;
+                }
+                request = requests.next(), if waiting.len() < WAITING_MAX => request,
+            };
+            let Some((peer, frames)) = request else { break };
+            match wire::peek(&frames) {
+                Some(peek @ Peek { kind: Kind::Request, .. }) => {
+                    if let Some(request) = self.pass_on_now(&peer.address, peek, frames) {
+                        let (stop, stopped) = AbortHandle::new_pair();
+                        let number = request.number;
+                        number.and_then(|number| stops.insert(number, stop));
+                        let sending = Abortable::new(self.pass_on_later(request), stopped);
+                        waiting.push(sending.map(move |_| number));
+                    }
+                }
+                Some(Peek { kind: Kind::Cancel, id: Some(id), .. }) => {
+                    let number = self.cancel(&peer.address, id, frames);
+                    if let Some(stop) = number.and_then(|number| stops.remove(&number)) {
+                        stop.abort();
+                    }
+                }
+                // Includes messages without an envelope.
+                _ => self.counters.count_dropped("it is no request"),
+            }
+        }
+        while waiting.next().await.is_some() {}
+    }
+
+    /// Cancels a call at its server. Returns the number of the call at the backend.
+    fn cancel(&self, peer: &Bytes, id: CallId, mut frames: Frames) -> Option<CallId> {
+        let number = lock(&self.call_ids).abandon(peer, id)?;
+        wire::renumber(&mut frames, number);
+        self.balancer.abandon(number, || Some(frames.clone()));
+        Some(number)
+    }
+
+    /// Passes a request on, or refuses it. Returns the request if it has to wait for a server.
+    fn pass_on_now(&self, peer: &Bytes, peek: Peek, mut frames: Frames) -> Option<WaitingRequest> {
+        let Peek { id, deadline, idempotent, .. } = peek;
+        if has_too_many_frames(&frames) {
+            self.counters.count_dropped("it has too many frames");
+            return None;
+        }
+        let patience = deadline.unwrap_or_else(|| Deadline::after(UNBOUNDED));
+        let mut number = None;
+        if let Some(id) = id {
+            number = lock(&self.call_ids).enter(peer.clone(), id, patience);
+            let Some(number) = number else {
+                self.refuse(peer, id);
+                return None;
+            };
+            wire::renumber(&mut frames, number);
+        }
+        let entry = InFlightCall::new(number, Some(patience), idempotent);
+        match self.balancer.send_now(&entry, frames) {
+            Ok(()) => {
+                self.counters.to_backend.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            Err(frames) => Some(WaitingRequest { number, entry, patience, frames }),
+        }
+    }
+
+    /// Passes a request on as soon as a server has room for it. The balancer writes the remaining
+    /// time until the deadline into the request.
+    async fn pass_on_later(&self, request: WaitingRequest) {
+        let WaitingRequest { number, entry, patience, frames } = request;
+        let sent = self.balancer.send(entry, frames);
+        let sent = timeout_at(patience.instant(), sent).await;
+        if matches!(sent, Ok(Ok(()))) {
+            self.counters.to_backend.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let origin = number.and_then(|number| lock(&self.call_ids).take(number));
+        match (sent, origin) {
+            (Ok(Err(error)), Some(origin)) => {
+                tracing::debug!(%error, "cannot pass a request on");
+                self.refuse(&origin.peer, origin.id);
+            }
+            _ => self.counters.count_dropped("its client timed out, or expects no reply"),
+        }
+    }
+
+    fn refuse(&self, peer: &Bytes, id: CallId) {
+        self.notify(peer, id, &Role::Refusal);
+    }
+
+    /// Sends a client a message about a call that consists of the call id alone.
+    fn notify(&self, peer: &Bytes, id: CallId, role: &Role) {
+        let mut message = Message::default();
+        message.id = Some(id);
+        if let Ok(frames) = wire::encode(role, message, &Limits::default()) {
+            // If the queue of the client is full, the client learns of it by its deadline.
+            drop(self.router.send(peer.clone(), frames));
+        }
+    }
+
+    async fn pass_replies_on(self: Arc<Self>, mut replies: ReplyStream) {
+        let mut waiting = FuturesUnordered::new();
+        // The number of waiting replies of each client.
+        let mut waiting_by_peer = FxHashMap::<Bytes, usize>::default();
+        loop {
+            let reply = tokio::select! {
+                biased;
+                Some(peer) = waiting.next() => {
+                    count_down(&mut waiting_by_peer, &peer);
+                    continue;
+                }
+                reply = poll_fn(|cx| replies.poll_next(cx)) => reply,
+            };
+            let mut frames = match reply {
+                Some(ReplyEvent::Message(frames)) => frames,
+                Some(ReplyEvent::Failed(error)) => {
+                    self.fail(&error);
+                    continue;
+                }
+                None => return,
+            };
+            let Some(CallOrigin { peer, id, .. }) = self.origin(&frames) else {
+                self.counters.count_dropped("no client waits for it");
+                continue;
+            };
+            wire::renumber(&mut frames, id);
+            let mut sending = self.slow_peers.send(&*self.router, peer.clone(), frames);
+            let sent = (&mut sending).now_or_never();
+            if sent.is_some() {
+                self.count_reply(sent.as_ref());
+                continue;
+            }
+            // A client that does not read must not hold up the others.
+            if waiting.len() >= SLOW_MAX
+                || waiting_by_peer.get(&peer).is_some_and(|replies| *replies >= SLOW_PEER_MAX)
+            {
+                self.counters.count_dropped("its client does not read");
+                continue;
+            }
+            *waiting_by_peer.entry(peer.clone()).or_default() += 1;
+            waiting.push(async {
+                self.count_reply(self.wait_for(&peer, sending).await.as_ref());
+                peer
+            });
+        }
+    }
+
+    /// Waits until a client has room for a reply. Returns `None` if the client takes too long.
+    async fn wait_for(&self, peer: &Bytes, sending: Sending<'_>) -> Option<Result<()>> {
+        // Sending large replies takes time even to a client that reads.
+        if is_over_budget(&*self.router, peer) {
+            return Some(sending.await);
+        }
+        timeout(REPLY_PATIENCE, sending).await.ok()
+    }
+
+    /// Notifies a client that its call has failed.
+    fn fail(&self, error: &Error) {
+        let origin = error.call().and_then(|number| lock(&self.call_ids).take(number));
+        let Some(CallOrigin { peer, id, .. }) = origin else { return };
+        let role = if error.is_unsent() { Role::Refusal } else { Role::Loss };
+        self.notify(&peer, id, &role);
+    }
+
+    fn count_reply(&self, sent: Option<&Result<()>>) {
+        match sent {
+            Some(Ok(())) => drop(self.counters.to_frontend.fetch_add(1, Ordering::Relaxed)),
+            _ => self.counters.count_dropped("its client is gone, or does not read"),
+        }
+    }
+
+    /// Returns the origin of the call that a reply belongs to, and forgets the call.
+    fn origin(&self, frames: &Frames) -> Option<CallOrigin> {
+        let Peek { kind: Kind::Reply, id: Some(number), .. } = wire::peek(frames)? else {
+            return None;
+        };
+        // The client of an oversized reply learns of it by its deadline.
+        if has_too_many_frames(frames) {
+            return None;
+        }
+        lock(&self.call_ids).take(number)
+    }
+}
+
+/// The time that a request without a deadline waits for a server.
+const UNBOUNDED: Duration = Duration::from_secs(30);
+/// The maximum of requests that wait for a server, beyond those in the sockets. At this number, the
+/// proxy stops receiving.
+const WAITING_MAX: usize = 1000;
+/// The time that a reply waits for a client whose queue of the engine is full.
+const REPLY_PATIENCE: Duration = Duration::from_millis(100);
+/// The maximum of replies that wait for clients to read, of any size, beyond those in the socket.
+const SLOW_MAX: usize = 1024;
+/// The maximum of such replies for one client.
+const SLOW_PEER_MAX: usize = 256;

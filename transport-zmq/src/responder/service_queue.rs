@@ -1,0 +1,306 @@
+//! Queue of one service, and its consumers. No I/O and no tasks: state and wakers.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+
+use polywire_core::transport::{Abandoned, Delivery};
+use polywire_core::{Message, Result};
+use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
+
+use crate::error::lock;
+
+/// The requests of one service that wait for a responder.
+///
+/// The bound is the sum of the windows of all consumers. Up to 1,000 more requests are queued while
+/// the bodies hold less than 16 MiB, so that cancellations are read while all windows are full. A
+/// full queue stops the reader, and requests wait in the sockets of both sides.
+#[derive(Default)]
+pub(super) struct ServiceQueue {
+    state: Mutex<State>,
+    /// Wakes the task that waits for room.
+    changed: Notify,
+}
+
+/// Requests beyond the windows: 1,000, and less than 16 MiB.
+const READ_AHEAD_MAX: usize = 1000;
+const READ_AHEAD_BYTES_MAX: usize = 16 << 20;
+/// Unreported abandoned calls of a consumer: 1,000. If there are more, the oldest are dropped.
+const ABANDONED_MAX: usize = 1000;
+
+#[derive(Default)]
+struct State {
+    queued: VecDeque<QueuedRequest>,
+    /// Bytes of the queued bodies.
+    bytes: usize,
+    consumers: FxHashMap<u64, Consumer>,
+    closed: bool,
+}
+
+/// A queued request, and the consumers that have declined it.
+struct QueuedRequest {
+    request: Result<Delivery>,
+    declined_by: Vec<u64>,
+}
+
+/// A request that a consumer has taken.
+pub(super) struct TakenRequest {
+    pub(super) request: Result<Delivery>,
+    /// The consumers that have had the request, if there are others that could take it.
+    pub(super) tried: Option<Vec<u64>>,
+}
+
+/// A consumer of the queue, one for each responder.
+struct Consumer {
+    window: usize,
+    stopped: bool,
+    /// Abandoned calls that are not reported yet. This consumer or another one has taken them.
+    abandoned: VecDeque<Abandoned>,
+    waker: Option<Waker>,
+}
+
+impl ServiceQueue {
+    /// Creates a closed queue, whose consumers end at once.
+    pub(super) fn closed() -> Self {
+        let state = State { closed: true, ..State::default() };
+        Self { state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// Adds a consumer.
+    pub(super) fn add_consumer(&self, consumer: u64, window: usize) {
+        let added = Consumer { window, stopped: false, abandoned: VecDeque::new(), waker: None };
+        lock(&self.state).consumers.insert(consumer, added);
+    }
+
+    /// Adds a request, after waiting for room. Returns the request if there is no consumer.
+    ///
+    /// If the future is dropped, the request is dropped with it.
+    pub(super) async fn push(&self, request: Result<Delivery>) -> Result<(), Result<Delivery>> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Enabled before the check, so that no change in between is missed.
+            changed.as_mut().enable();
+            {
+                let mut state = lock(&self.state);
+                if state.is_unserved() {
+                    return Err(request);
+                }
+                if state.has_room() {
+                    state.push(QueuedRequest::new(request));
+                    return Ok(());
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Adds a request even beyond the bound. Returns the request if there is no consumer.
+    ///
+    /// Used for one request each time that the sole consumer gets company, and for requests that
+    /// are read while the queue [has room](Self::has_room).
+    #[expect(clippy::result_large_err, reason = "the error is the request, which is moved on")]
+    pub(super) fn push_beyond(&self, request: Result<Delivery>) -> Result<(), Result<Delivery>> {
+        let mut state = lock(&self.state);
+        if state.is_unserved() {
+            return Err(request);
+        }
+        state.push(QueuedRequest::new(request));
+        Ok(())
+    }
+
+    /// Adds a declined request for the consumers that have not had it. Returns the message if there
+    /// is none.
+    #[expect(clippy::result_large_err, reason = "the error is the request, which is moved on")]
+    pub(super) fn push_declined(&self, message: Message, tried: &[u64]) -> Result<(), Message> {
+        let mut state = lock(&self.state);
+        let has_others =
+            state.consumers.iter().any(|(id, consumer)| !consumer.stopped && !tried.contains(id));
+        if state.closed || !has_others {
+            return Err(message);
+        }
+        // Without a check for room: the request was within the bound before.
+        let request = Ok(Delivery::settled(message));
+        state.push(QueuedRequest { request, declined_by: tried.to_vec() });
+        Ok(())
+    }
+
+    /// Returns whether more requests may be read.
+    pub(super) fn has_room(&self) -> bool {
+        lock(&self.state).has_room()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.state).queued.is_empty()
+    }
+
+    /// Removes a queued call that its caller no longer waits for. If the call is not queued,
+    /// reports it to all consumers.
+    pub(super) fn abandon(&self, call: &Abandoned) {
+        let mut state = lock(&self.state);
+        if let Some(at) = state.queued.iter().position(|queued| is_of(&queued.request, call)) {
+            if let Some(QueuedRequest { request, .. }) = state.queued.remove(at) {
+                state.bytes -= size(&request);
+            }
+            return self.changed.notify_one();
+        }
+        for consumer in state.consumers.values_mut() {
+            if consumer.abandoned.len() >= ABANDONED_MAX {
+                consumer.abandoned.pop_front();
+            }
+            consumer.abandoned.push_back(call.clone());
+        }
+        state.wake_consumers();
+    }
+
+    /// Returns whether a consumer has unreported abandoned calls.
+    pub(super) fn has_abandoned(&self, consumer: u64) -> bool {
+        let state = lock(&self.state);
+        state.consumers.get(&consumer).is_some_and(|consumer| !consumer.abandoned.is_empty())
+    }
+
+    /// Takes an abandoned call. If there is none, registers the waker for the next one.
+    pub(super) fn take_abandoned(&self, consumer: u64, cx: &Context<'_>) -> Option<Abandoned> {
+        let mut state = lock(&self.state);
+        let consumer = state.consumers.get_mut(&consumer)?;
+        let abandoned = consumer.abandoned.pop_front();
+        if abandoned.is_none() {
+            consumer.register(cx);
+        }
+        abandoned
+    }
+
+    /// Takes the next request for a consumer. Returns `None` when the queue is closed.
+    pub(super) fn poll_take(&self, consumer: u64, cx: &Context<'_>) -> Poll<Option<TakenRequest>> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Poll::Ready(None);
+        }
+        let Some(QueuedRequest { request, mut declined_by }) = state.take_for(consumer) else {
+            if let Some(consumer) = state.consumers.get_mut(&consumer) {
+                consumer.register(cx);
+            }
+            return Poll::Pending;
+        };
+        self.changed.notify_one();
+        let tried = (state.consumers.len() > 1).then(|| {
+            declined_by.push(consumer);
+            declined_by
+        });
+        Poll::Ready(Some(TakenRequest { request, tried }))
+    }
+
+    /// Wakes all consumers, to check again.
+    pub(super) fn wake_consumers(&self) {
+        lock(&self.state).wake_consumers();
+    }
+
+    /// Stops a consumer: it takes only requests that no other consumer would take.
+    pub(super) fn stop(&self, consumer: u64) {
+        let mut state = lock(&self.state);
+        if let Some(consumer) = state.consumers.get_mut(&consumer) {
+            consumer.stopped = true;
+        }
+        state.wake_consumers();
+    }
+
+    /// Removes a consumer. If it was the last one, returns the queued requests.
+    pub(super) fn remove_consumer(&self, consumer: u64) -> Option<Vec<Result<Delivery>>> {
+        let mut state = lock(&self.state);
+        state.consumers.remove(&consumer)?;
+        state.wake_consumers();
+        self.changed.notify_one();
+        state.consumers.is_empty().then(|| state.take_all())
+    }
+
+    /// Closes the queue, which ends its consumers. Returns the queued requests.
+    pub(super) fn close(&self) -> Vec<Result<Delivery>> {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        state.wake_consumers();
+        self.changed.notify_one();
+        state.take_all()
+    }
+}
+
+/// Returns the size that a request counts with.
+fn size(request: &Result<Delivery>) -> usize {
+    request.as_ref().map_or(0, |delivery| delivery.message.body.len())
+}
+
+fn is_of(request: &Result<Delivery>, call: &Abandoned) -> bool {
+    let Ok(Delivery { message, .. }) = request else { return false };
+    message.id == Some(call.id) && message.reply_to.as_ref() == Some(&call.reply_to)
+}
+
+impl QueuedRequest {
+    fn new(request: Result<Delivery>) -> Self {
+        Self { request, declined_by: Vec::new() }
+    }
+}
+
+impl Consumer {
+    fn register(&mut self, cx: &Context<'_>) {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
+    }
+}
+
+impl State {
+    fn is_unserved(&self) -> bool {
+        self.consumers.is_empty() || self.closed
+    }
+
+    fn has_room(&self) -> bool {
+        let windows: usize = self.consumers.values().map(|consumer| consumer.window).sum();
+        let queued = self.queued.len();
+        queued < windows || (queued < windows + READ_AHEAD_MAX && self.bytes < READ_AHEAD_BYTES_MAX)
+    }
+
+    fn push(&mut self, queued: QueuedRequest) {
+        self.bytes += size(&queued.request);
+        self.queued.push_back(queued);
+        self.wake_consumers();
+    }
+
+    /// Removes the first request that a consumer may take.
+    fn take_for(&mut self, consumer: u64) -> Option<QueuedRequest> {
+        let own = self.consumers.get(&consumer)?;
+        // A stopped consumer takes a request, in order to refuse it, only if all are stopped.
+        if own.stopped && !self.consumers.values().all(|other| other.stopped) {
+            return None;
+        }
+        // A request that all remaining consumers have declined goes to one of them again, which
+        // replies that it declines.
+        let may_take = |QueuedRequest { declined_by, .. }: &QueuedRequest| {
+            !declined_by.contains(&consumer)
+                || self
+                    .consumers
+                    .iter()
+                    .all(|(id, other)| other.stopped || declined_by.contains(id))
+        };
+        let at = self.queued.iter().position(may_take)?;
+        let queued = self.queued.remove(at)?;
+        self.bytes -= size(&queued.request);
+        Some(queued)
+    }
+
+    fn take_all(&mut self) -> Vec<Result<Delivery>> {
+        self.bytes = 0;
+        self.queued.drain(..).map(|queued| queued.request).collect()
+    }
+
+    /// Wakes all consumers, since one that is woken alone might not take the request.
+    fn wake_consumers(&mut self) {
+        for consumer in self.consumers.values_mut() {
+            if let Some(waker) = consumer.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Services of a server socket, and the consumers of their queues. No I/O.
+
+use std::sync::Arc;
+
+use polywire_core::transport::Delivery;
+use polywire_core::{Address, Result, Window};
+use rustc_hash::FxHashMap;
+
+use super::service_queue::ServiceQueue;
+
+/// The queues of the services that have a responder.
+#[derive(Default)]
+pub(super) struct Services {
+    queues: FxHashMap<Address, Arc<ServiceQueue>>,
+    /// The consumers of all queues, and whether they have begun to take requests.
+    consumers: Vec<(u64, bool)>,
+    last_consumer: u64,
+}
+
+impl Services {
+    /// Returns the queue of a service.
+    pub(super) fn queue(&self, service: &Address) -> Option<Arc<ServiceQueue>> {
+        self.queues.get(service).cloned()
+    }
+
+    pub(super) fn queues(&self) -> impl Iterator<Item = &Arc<ServiceQueue>> {
+        self.queues.values()
+    }
+
+    /// Removes and returns all queues.
+    pub(super) fn take_queues(&mut self) -> impl Iterator<Item = Arc<ServiceQueue>> + use<> {
+        std::mem::take(&mut self.queues).into_values()
+    }
+
+    /// Adds a consumer to the queue of a service, or to a closed queue.
+    pub(super) fn add_consumer(
+        &mut self,
+        service: &Address,
+        window: Window,
+        is_closed: bool,
+    ) -> (Arc<ServiceQueue>, u64) {
+        self.last_consumer += 1;
+        let consumer = self.last_consumer;
+        let queue = match is_closed {
+            true => Arc::new(ServiceQueue::closed()),
+            false => self.queues.entry(service.clone()).or_default().clone(),
+        };
+        queue.add_consumer(consumer, window.messages());
+        self.consumers.push((consumer, false));
+        (queue, consumer)
+    }
+
+    /// Removes a consumer, and its queue with the last consumer. Returns the queued requests then.
+    pub(super) fn remove_consumer(
+        &mut self,
+        service: &Address,
+        queue: &ServiceQueue,
+        consumer: u64,
+    ) -> Vec<Result<Delivery>> {
+        let unserved = queue.remove_consumer(consumer);
+        if unserved.is_some() {
+            self.queues.remove(service);
+        }
+        self.consumers.retain(|(other, _)| *other != consumer);
+        unserved.unwrap_or_default()
+    }
+
+    /// Records that a consumer has begun to take requests.
+    pub(super) fn begin_consuming(&mut self, consumer: u64) {
+        for (other, has_begun) in &mut self.consumers {
+            *has_begun |= *other == consumer;
+        }
+    }
+
+    /// Returns the consumer that may read the socket itself: the only one, after it has begun to
+    /// take requests.
+    ///
+    /// A consumer that has not begun does not read: the deadline of a request runs from the moment
+    /// at which it is read.
+    pub(super) fn sole_consumer(&self) -> Option<u64> {
+        if let [(consumer, true)] = *self.consumers { Some(consumer) } else { None }
+    }
+}

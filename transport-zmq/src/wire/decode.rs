@@ -1,0 +1,212 @@
+//! Decoding: from frames to a message. No input panics; every malformed one becomes an error that
+//! names the cause and its position.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use polywire_core::{Address, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
+
+use super::fixed::{FixedPart, length_in, malformed};
+use super::frames::{DecodeFailure, Frames, Role};
+use super::layout::{FIXED, head_max, kind, tag};
+
+/// Decodes a message.
+///
+/// # Errors
+///
+/// [`DecodeFailure`], with the call and the service as far as the envelope reveals them. Its error
+/// is `TooLarge` for a message beyond the limits, and `Codec` otherwise.
+pub(crate) fn decode(frames: Frames, limits: &Limits) -> Result<(Role, Message), DecodeFailure> {
+    let unknown = |error| DecodeFailure { call: None, service: None, error };
+    let fixed = FixedPart::read(&frames.head).map_err(unknown)?;
+    let mut service = None;
+    let mut message = Message::new(frames.body.unwrap_or_default());
+    message.id = fixed.id;
+    message.deadline = fixed.deadline_ms.map(|ms| Deadline::after_ms(ms.into()));
+    message.idempotent = fixed.idempotent;
+    let read = read_fields(frames.head, head_max(limits), &mut service, &mut message);
+    match read.and_then(|()| within(limits, &message)).and_then(|()| role(fixed.kind, &mut service))
+    {
+        Ok(role) => Ok((role, message)),
+        Err(error) => Err(DecodeFailure { call: fixed.id, service, error }),
+    }
+}
+
+fn role(kind: u8, service: &mut Option<Address>) -> Result<Role> {
+    match kind {
+        kind::REPLY => Ok(Role::Reply),
+        kind::REFUSAL => Ok(Role::Refusal),
+        kind::EVENT => Ok(Role::Event),
+        kind::LOSS => Ok(Role::Loss),
+        kind::JOB => service
+            .take()
+            .map(Role::Job)
+            .ok_or_else(|| malformed("cannot decode the envelope: the job names no queue", FIXED)),
+        kind::CANCEL => service.take().map(Role::Cancel).ok_or_else(|| {
+            malformed("cannot decode the envelope: the cancel names no service", FIXED)
+        }),
+        // Reading the fixed part has refused all other kinds.
+        _ => service.take().map(Role::Request).ok_or_else(|| {
+            malformed("cannot decode the envelope: the request names no service", FIXED)
+        }),
+    }
+}
+
+fn read_fields(
+    head: Bytes,
+    head_max: usize,
+    service: &mut Option<Address>,
+    message: &mut Message,
+) -> Result<()> {
+    if head.len() > head_max {
+        return Err(too_large("envelope", head.len(), head_max));
+    }
+    let mut reader = Reader { head, at: FIXED };
+    while let Some(field) = reader.field()? {
+        match field.tag {
+            tag::SERVICE => once(service, field.address()?, &field)?,
+            tag::METHOD => once(&mut message.method, field.address()?, &field)?,
+            tag::CONTENT_TYPE => once(&mut message.content_type, field.text()?, &field)?,
+            tag::HEADER => {
+                let (name, value) = field.header()?;
+                message.headers.insert(name, value);
+            }
+            tag::FAULT_CODE => {
+                let fault = Fault::new(Code::from_u8(field.byte()?), "");
+                once(&mut message.fault, Box::new(fault), &field)?;
+            }
+            tag::FAULT_KIND | tag::FAULT_MESSAGE | tag::FAULT_DETAILS => {
+                let Some(fault) = &mut message.fault else {
+                    return Err(malformed(
+                        "cannot decode the envelope: a detail of a fault comes before its code",
+                        field.at,
+                    ));
+                };
+                field.complete(fault)?;
+            }
+            tag::BODY if !message.body.is_empty() => {
+                return Err(malformed(
+                    "cannot decode the envelope: a body occurs in it and after it, or twice",
+                    field.at,
+                ));
+            }
+            tag::BODY => message.body = field.value.into(),
+            unknown if unknown & tag::CRITICAL != 0 => {
+                let error =
+                    malformed("cannot decode the envelope: unknown critical field", field.at);
+                return Err(error.with("tag", unknown));
+            }
+            // A field of a newer version, not marked as critical.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+struct Reader {
+    head: Bytes,
+    at: usize,
+}
+
+/// A field, and its position in the envelope.
+struct Field {
+    tag: u8,
+    at: usize,
+    value: Bytes,
+}
+
+impl Reader {
+    fn field(&mut self) -> Result<Option<Field>> {
+        let at = self.at;
+        let Some(&tag) = self.head.get(at) else { return Ok(None) };
+        self.at += 1;
+        let length = self.length()?;
+        let end = self.at.checked_add(length).filter(|end| *end <= self.head.len());
+        let end = end.ok_or_else(|| {
+            malformed("cannot decode the envelope: a field is longer than the rest of it", at)
+                .with("tag", tag)
+        })?;
+        let value = self.head.slice(self.at..end);
+        self.at = end;
+        Ok(Some(Field { tag, at, value }))
+    }
+
+    fn length(&mut self) -> Result<usize> {
+        let (length, size) = length_in(self.head.get(self.at..).unwrap_or_default(), self.at)?;
+        self.at += size;
+        Ok(length)
+    }
+}
+
+impl Field {
+    fn text(&self) -> Result<ByteString> {
+        ByteString::try_from(self.value.clone()).map_err(|_| {
+            malformed("cannot decode the envelope: a text is not UTF-8", self.at)
+                .with("tag", self.tag)
+        })
+    }
+
+    fn address(&self) -> Result<Address> {
+        Address::from_bytes(self.value.clone()).map_err(|error| {
+            malformed("cannot decode the envelope: a field holds no valid address", self.at)
+                .with("tag", self.tag)
+                .with_source(error)
+        })
+    }
+
+    fn byte(&self) -> Result<u8> {
+        match *self.value {
+            [byte] => Ok(byte),
+            _ => Err(malformed(
+                "cannot decode the envelope: the code of a fault is not one byte",
+                self.at,
+            )),
+        }
+    }
+
+    fn header(&self) -> Result<(ByteString, ByteString)> {
+        let (length, size) = length_in(&self.value, self.at)?;
+        if self.value.len() - size < length {
+            return Err(malformed(
+                "cannot decode the envelope: the name of a header is longer than the header",
+                self.at,
+            ));
+        }
+        let not_text = |_| malformed("cannot decode the envelope: a header is not UTF-8", self.at);
+        let name = ByteString::try_from(self.value.slice(size..size + length)).map_err(not_text)?;
+        let value = ByteString::try_from(self.value.slice(size + length..)).map_err(not_text)?;
+        Ok((name, value))
+    }
+
+    fn complete(&self, fault: &mut Fault) -> Result<()> {
+        match self.tag {
+            tag::FAULT_KIND => fault.kind = self.text()?.into(),
+            tag::FAULT_MESSAGE => fault.message = self.text()?.into(),
+            // Copied, so that a retained fault does not retain the envelope.
+            _ => fault.details = Bytes::copy_from_slice(&self.value),
+        }
+        Ok(())
+    }
+}
+
+/// Sets a field that may occur only once.
+fn once<T>(target: &mut Option<T>, value: T, field: &Field) -> Result<()> {
+    match target.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(malformed("cannot decode the envelope: a field occurs twice", field.at)
+            .with("tag", field.tag)),
+    }
+}
+
+fn within(limits: &Limits, message: &Message) -> Result<()> {
+    limits.check(message).map_err(|error| {
+        let [what, size, limit] =
+            ["what", "size", "limit"].map(|key| error.detail(key).unwrap_or_default());
+        too_large(what, size, limit)
+    })
+}
+
+fn too_large(what: &str, size: impl std::fmt::Display, limit: impl std::fmt::Display) -> Error {
+    let error =
+        Error::new(ErrorKind::TooLarge, "cannot decode the message: it is larger than the limit");
+    error.with("what", what).with("size", size).with("limit", limit)
+}

@@ -1,0 +1,139 @@
+//! Encoding: from a message to frames.
+
+use bytes::Bytes;
+use polywire_core::{Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
+
+use super::frames::{Frames, Role};
+use super::layout::{FIXED, INLINE_MAX, MAGIC, VERSION, flag, head_max, kind, tag};
+
+/// Encodes a message.
+///
+/// # Errors
+///
+/// `TooLarge` if the envelope is larger than the limits allow. The error is marked as unsent.
+pub(crate) fn encode(role: &Role, message: Message, limits: &Limits) -> Result<Frames> {
+    let head_max = head_max(limits);
+    let inline = message.body.as_slice().filter(|body| body.len() <= INLINE_MAX);
+    let mut size = Size(FIXED);
+    fields(role, &message, inline, &mut size);
+    if size.0 > head_max {
+        let error = Error::new(
+            ErrorKind::TooLarge,
+            "cannot encode the message: it is larger than the limit",
+        );
+        return Err(error
+            .with("what", "envelope")
+            .with("size", size.0)
+            .with("limit", head_max)
+            .unsent());
+    }
+    // With the exact capacity, so that the conversion to `Bytes` copies nothing.
+    let mut head = Vec::with_capacity(size.0);
+    fixed(role, &message, &mut head);
+    fields(role, &message, inline, &mut head);
+    let body = if inline.is_some() { None } else { Some(message.body) };
+    Ok(Frames { head: Bytes::from(head), body })
+}
+
+fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
+    let kind = match role {
+        Role::Request(_) => kind::REQUEST,
+        Role::Reply => kind::REPLY,
+        Role::Refusal => kind::REFUSAL,
+        Role::Job(_) => kind::JOB,
+        Role::Event => kind::EVENT,
+        Role::Cancel(_) => kind::CANCEL,
+        Role::Loss => kind::LOSS,
+    };
+    let has_id = message.id.map_or(0, |_| flag::HAS_ID);
+    let has_deadline = message.deadline.map_or(0, |_| flag::HAS_DEADLINE);
+    let is_idempotent = if message.idempotent { flag::IS_IDEMPOTENT } else { 0 };
+    head.extend_from_slice(&[MAGIC, VERSION, kind, has_id | has_deadline | is_idempotent]);
+    head.extend_from_slice(&message.id.map_or(0, |id| id.0).to_be_bytes());
+    head.extend_from_slice(&deadline_ms(message.deadline));
+}
+
+/// Returns the time until the deadline in milliseconds, as the envelope holds it; 0 for none.
+pub(super) fn deadline_ms(deadline: Option<Deadline>) -> [u8; 4] {
+    let ms = deadline.map_or(0, Deadline::remaining_ms);
+    u32::try_from(ms).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+fn fields(role: &Role, message: &Message, inline: Option<&[u8]>, out: &mut impl Out) {
+    if let Role::Request(address) | Role::Job(address) | Role::Cancel(address) = role {
+        field(tag::SERVICE, address.as_str().as_bytes(), out);
+    }
+    if let Some(method) = &message.method {
+        field(tag::METHOD, method.as_str().as_bytes(), out);
+    }
+    if let Some(content_type) = &message.content_type {
+        field(tag::CONTENT_TYPE, content_type.as_bytes(), out);
+    }
+    for (name, value) in message.headers.iter() {
+        out.put(&[tag::HEADER]);
+        length(length_size(name.len()) + name.len() + value.len(), out);
+        length(name.len(), out);
+        out.put(name.as_bytes());
+        out.put(value.as_bytes());
+    }
+    if let Some(fault) = &message.fault {
+        fault_fields(fault, out);
+    }
+    if let Some(body) = inline.filter(|body| !body.is_empty()) {
+        field(tag::BODY, body, out);
+    }
+}
+
+fn fault_fields(fault: &Fault, out: &mut impl Out) {
+    field(tag::FAULT_CODE, &[fault.code.as_u8()], out);
+    if fault.kind != fault.code.as_str() {
+        field(tag::FAULT_KIND, fault.kind.as_bytes(), out);
+    }
+    if !fault.message.is_empty() {
+        field(tag::FAULT_MESSAGE, fault.message.as_bytes(), out);
+    }
+    if !fault.details.is_empty() {
+        field(tag::FAULT_DETAILS, &fault.details, out);
+    }
+}
+
+fn field(tag: u8, value: &[u8], out: &mut impl Out) {
+    out.put(&[tag]);
+    length(value.len(), out);
+    out.put(value);
+}
+
+/// Writes a length: seven bits a byte, the lowest first. The highest bit of a byte is set if
+/// another one follows.
+fn length(mut length: usize, out: &mut impl Out) {
+    while length >= 0x80 {
+        out.put(&[(length & 0x7F) as u8 | 0x80]);
+        length >>= 7;
+    }
+    out.put(&[length as u8]);
+}
+
+fn length_size(len: usize) -> usize {
+    let mut size = Size(0);
+    length(len, &mut size);
+    size.0
+}
+
+/// A destination of encoded bytes: the head, or a count of its size.
+trait Out {
+    fn put(&mut self, bytes: &[u8]);
+}
+
+struct Size(usize);
+
+impl Out for Size {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+}
+
+impl Out for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}

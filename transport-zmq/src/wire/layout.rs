@@ -1,0 +1,60 @@
+//! The numbers of the envelope: positions, sizes, kinds, flags and field tags.
+
+use polywire_core::Limits;
+
+/// Returns the largest envelope in bytes that is encoded, or accepted from a peer, under these
+/// limits.
+pub(crate) fn head_max(limits: &Limits) -> usize {
+    FIELDS_MAX + limits.header_bytes_max + INLINE_MAX
+}
+
+/// The first byte of every envelope.
+pub(super) const MAGIC: u8 = 0x50;
+/// The version of this layout.
+pub(super) const VERSION: u8 = 1;
+/// The size of the fixed part: magic, version, kind, flags, 8 bytes of call id, 4 bytes of
+/// deadline.
+pub(super) const FIXED: usize = 16;
+#[cfg(feature = "engine-omq")]
+pub(super) const ID_AT: usize = 4;
+pub(super) const FLAGS_AT: usize = 3;
+pub(super) const DEADLINE_AT: usize = 12;
+/// The room in bytes for all fields except headers: names of services and methods, and a fault
+/// with its details.
+pub(super) const FIELDS_MAX: usize = 64 << 10;
+
+/// The largest body in bytes that is part of the envelope. A separate frame costs about as much as
+/// copying this many bytes.
+pub(super) const INLINE_MAX: usize = 4 << 10;
+
+/// Values of the third byte: the kind of message.
+pub(super) mod kind {
+    pub(in crate::wire) const REQUEST: u8 = 1;
+    pub(in crate::wire) const REPLY: u8 = 2;
+    pub(in crate::wire) const REFUSAL: u8 = 3;
+    pub(in crate::wire) const JOB: u8 = 4;
+    pub(in crate::wire) const EVENT: u8 = 5;
+    pub(in crate::wire) const CANCEL: u8 = 6;
+    pub(in crate::wire) const LOSS: u8 = 7;
+}
+
+/// Bits of the fourth byte.
+pub(super) mod flag {
+    pub(in crate::wire) const HAS_ID: u8 = 1;
+    pub(in crate::wire) const HAS_DEADLINE: u8 = 2;
+    pub(in crate::wire) const IS_IDEMPOTENT: u8 = 4;
+}
+
+/// Field numbers. A reader skips an unknown field unless the highest bit of its number is set.
+pub(super) mod tag {
+    pub(in crate::wire) const SERVICE: u8 = 1;
+    pub(in crate::wire) const METHOD: u8 = 2;
+    pub(in crate::wire) const CONTENT_TYPE: u8 = 3;
+    pub(in crate::wire) const HEADER: u8 = 4;
+    pub(in crate::wire) const FAULT_CODE: u8 = 5;
+    pub(in crate::wire) const FAULT_KIND: u8 = 6;
+    pub(in crate::wire) const FAULT_MESSAGE: u8 = 7;
+    pub(in crate::wire) const FAULT_DETAILS: u8 = 8;
+    pub(in crate::wire) const CRITICAL: u8 = 0x80;
+    pub(in crate::wire) const BODY: u8 = CRITICAL | 1;
+}

@@ -1,0 +1,73 @@
+//! The parts of a message that a balancer or a proxy reads without decoding the fields.
+
+use polywire_core::message::CallId;
+use polywire_core::{Code, Deadline};
+
+use super::fixed::{FixedPart, length_in};
+use super::frames::Frames;
+use super::layout::{FIXED, kind, tag};
+
+/// The fixed part of an envelope.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "only proxies read the rest"))]
+pub(crate) struct Peek {
+    /// The kind of message.
+    pub(crate) kind: Kind,
+    /// The call that the message belongs to.
+    pub(crate) id: Option<CallId>,
+    /// The time until which the client waits.
+    pub(crate) deadline: Option<Deadline>,
+    /// Set if the server may handle the request more than once.
+    pub(crate) idempotent: bool,
+}
+
+/// The kind of a message: a [`Role`](super::Role) without its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Request,
+    Reply,
+    Refusal,
+    Job,
+    Event,
+    Cancel,
+    Loss,
+}
+
+/// Reads the fixed part of a message. Returns `None` if the message has no envelope.
+pub(crate) fn peek(frames: &Frames) -> Option<Peek> {
+    let FixedPart { kind, id, deadline_ms, idempotent } = FixedPart::read(&frames.head).ok()?;
+    let kind = match kind {
+        kind::REQUEST => Kind::Request,
+        kind::REPLY => Kind::Reply,
+        kind::REFUSAL => Kind::Refusal,
+        kind::JOB => Kind::Job,
+        kind::CANCEL => Kind::Cancel,
+        kind::LOSS => Kind::Loss,
+        _ => Kind::Event,
+    };
+    Some(Peek {
+        kind,
+        id,
+        deadline: deadline_ms.map(|ms| Deadline::after_ms(ms.into())),
+        idempotent,
+    })
+}
+
+/// Returns whether a reply says that its server declines the request.
+pub(crate) fn is_declined(reply: &Frames) -> bool {
+    fault_code(&reply.head) == Some(Code::Declined)
+}
+
+/// Finds the code of the fault in an envelope. The fields before the code are short.
+fn fault_code(head: &[u8]) -> Option<Code> {
+    let mut at = FIXED;
+    while let Some(&tag) = head.get(at) {
+        let (length, size) = length_in(head.get(at + 1..)?, at + 1).ok()?;
+        let value = at + 1 + size;
+        if tag == tag::FAULT_CODE {
+            return head.get(value).copied().map(Code::from_u8);
+        }
+        at = value + length;
+    }
+    None
+}

@@ -1,0 +1,282 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use polywire_core::message::CallId;
+use polywire_core::{Address, Body, Code, Deadline, ErrorKind, Fault, Limits, Message, Result};
+
+use super::layout::INLINE_MAX;
+use super::{DecodeFailure, Frames, Role};
+
+/// The worked example of `docs/wire-native.md`.
+const EXAMPLE: &str = "50 01 01 03 00 00 00 00 00 00 00 2a 00 00 75 30 \
+    01 04 63 61 6c 63 02 03 61 64 64 03 13 61 70 70 6c 69 63 61 74 69 6f 6e 2f 6d 73 67 70 61 63 6b \
+    04 0a 06 74 65 6e 61 6e 74 61 62 63 81 03 92 02 03";
+
+fn example() -> (Role, Message) {
+    let mut message = Message::request(address("add"), Deadline::after(Duration::from_secs(30)));
+    message.id = Some(CallId(42));
+    message.content_type = Some("application/msgpack".into());
+    message.headers.insert("tenant", "abc");
+    message.body = vec![0x92, 0x02, 0x03].into();
+    (Role::Request(address("calc")), message)
+}
+
+fn address(name: &str) -> Address {
+    Address::new(name.to_owned()).unwrap()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+}
+
+fn decode(head: Vec<u8>) -> Result<(Role, Message), DecodeFailure> {
+    let frames = Frames { head: Bytes::from(head), body: None };
+    super::decode(frames, &Limits::default())
+}
+
+fn round_trip(role: &Role, message: &Message) -> (Role, Message) {
+    let frames = super::encode(role, message.clone(), &Limits::default()).unwrap();
+    super::decode(frames, &Limits::default()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn documented_example_is_what_is_encoded() {
+    let (role, message) = example();
+    let frames = super::encode(&role, message, &Limits::default()).unwrap();
+    assert_eq!(frames, Frames { head: Bytes::from(bytes(EXAMPLE)), body: None });
+    let doc = include_str!("../../../docs/wire-native.md");
+    let documented: Vec<_> =
+        doc.lines().filter_map(|line| line.strip_prefix("    ")?.split_once("  ; ")).collect();
+    let documented: Vec<_> = documented.iter().flat_map(|(hex, _)| bytes(hex)).collect();
+    assert_eq!(documented, bytes(EXAMPLE), "the document shows another example");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_replies_and_refusals_round_trip() {
+    let (role, request) = example();
+    let (role_back, back) = round_trip(&role, &request);
+    assert_eq!(role_back, role);
+    assert_eq!(
+        (back.method, back.id, back.deadline),
+        (request.method, request.id, request.deadline)
+    );
+    assert_eq!(
+        (back.content_type, back.headers, back.body),
+        (request.content_type, request.headers, request.body)
+    );
+
+    for code in Code::ALL {
+        for fault in [
+            Fault::new(code, ""),
+            Fault::new(code, "größer").with_kind("").with_details(vec![0, 255]),
+            Fault::new(code, "x".repeat(300)).with_kind("OutOfStock"),
+        ] {
+            let mut reply = Message::failed(fault.clone());
+            reply.id = Some(CallId(u64::MAX));
+            let (role, back) = round_trip(&Role::Reply, &reply);
+            assert_eq!(
+                (role, back.id, back.fault.as_deref()),
+                (Role::Reply, reply.id, Some(&fault))
+            );
+        }
+    }
+
+    let mut refusal = Message::default();
+    refusal.id = Some(CallId(7));
+    for sent in [Role::Refusal, Role::Loss, Role::Cancel(address("calc"))] {
+        let (role, back) = round_trip(&sent, &refusal);
+        assert_eq!((role, back.id), (sent, Some(CallId(7))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancel_and_idempotent_request_are_encoded_as_documented() {
+    let mut message = Message::default();
+    message.id = Some(CallId(42));
+    let cancel =
+        super::encode(&Role::Cancel(address("calc")), message, &Limits::default()).unwrap();
+    assert_eq!(
+        cancel.head,
+        bytes("50 01 06 01 00 00 00 00 00 00 00 2a 00 00 00 00 01 04 63 61 6c 63")
+    );
+    let (role, mut request) = example();
+    assert!(!round_trip(&role, &request).1.idempotent);
+    request.idempotent = true;
+    let frames = super::encode(&role, request, &Limits::default()).unwrap();
+    assert_eq!(frames.head[3], 7);
+    assert!(super::peek(&frames).unwrap().idempotent);
+    assert!(super::decode(frames, &Limits::default()).unwrap().1.idempotent);
+    let failure = decode(bytes("50 01 06 01 00 00 00 00 00 00 00 2a 00 00 00 00")).unwrap_err();
+    assert!(failure.error.to_string().contains("names no service"));
+}
+
+#[test]
+fn jobs_and_events_round_trip() {
+    let mut message = Message::new("abc");
+    message.content_type = Some("text/plain".into());
+    message.headers.insert("tenant", "abc");
+    for sent in [Role::Job(address("thumbnails")), Role::Event] {
+        let (role, back) = round_trip(&sent, &message);
+        assert_eq!(role, sent);
+        assert_eq!((back.id, back.deadline), (None, None));
+        assert_eq!(
+            (back.content_type, &back.headers),
+            (message.content_type.clone(), &message.headers)
+        );
+        assert_eq!(back.body, message.body);
+    }
+    let failure = decode(bytes("50 01 04 00 00 00 00 00 00 00 00 00 00 00 00 00")).unwrap_err();
+    assert!(failure.error.to_string().contains("names no queue"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn restamp_writes_the_time_left_now() {
+    let (role, message) = example();
+    let deadline = message.deadline.unwrap();
+    let mut frames = super::encode(&role, message, &Limits::default()).unwrap();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    super::restamp(&mut frames, deadline);
+    let (_, back) = super::decode(frames, &Limits::default()).unwrap();
+    assert_eq!(back.deadline, Some(deadline));
+    assert_eq!(back.headers.get("tenant"), Some("abc"));
+    // A message without a deadline gets none.
+    let mut endless = super::encode(&Role::Reply, Message::new("a"), &Limits::default()).unwrap();
+    let before = endless.clone();
+    super::restamp(&mut endless, deadline);
+    assert_eq!(endless, before);
+}
+
+#[test]
+fn body_frames_keep_their_boundaries() {
+    let mut reply = Message::default();
+    for frames in [vec!["ab", "", "c"], vec!["", ""], vec![""], vec!["abc"]] {
+        reply.body = Body::from_frames(frames.into_iter().map(Bytes::from));
+        assert_eq!(round_trip(&Role::Reply, &reply).1.body, reply.body);
+    }
+}
+
+#[test]
+fn large_body_is_a_separate_frame_and_is_not_copied() {
+    for (size, inline) in [(INLINE_MAX, true), (INLINE_MAX + 1, false)] {
+        let body = Bytes::from(vec![7; size]);
+        let frames =
+            super::encode(&Role::Reply, Message::new(body.clone()), &Limits::default()).unwrap();
+        assert_eq!(frames.body.is_none(), inline);
+        let (_, back) = super::decode(frames, &Limits::default()).unwrap();
+        assert_eq!(back.body.as_slice().unwrap(), body);
+        assert_eq!(back.body.as_slice().unwrap().as_ptr() == body.as_ptr(), !inline);
+    }
+}
+
+#[test]
+fn unknown_fields_are_skipped_unless_critical() {
+    let unknown = |tag: u8| [bytes(EXAMPLE), vec![tag, 2, 9, 9]].concat();
+    let (role, message) = decode(unknown(0x7F)).unwrap();
+    assert_eq!((role, message.id), (Role::Request(address("calc")), Some(CallId(42))));
+    let failure = decode(unknown(0x80)).unwrap_err();
+    assert_eq!(failure.call, Some(CallId(42)));
+    assert_eq!(failure.service, Some(address("calc")));
+    assert_eq!(failure.error.detail("tag"), Some("128"));
+}
+
+#[test]
+fn malformed_envelope_names_cause_and_position() {
+    let with = |more: &str| format!("50 01 02 01 00 00 00 00 00 00 00 2a 00 00 00 00 {more}");
+    for (head, what, byte, id_known) in [
+        (String::new(), "ends early", 0, false),
+        ("50 01".to_owned(), "ends early", 2, false),
+        (EXAMPLE.replacen("50", "51", 1), "begin with", 0, false),
+        (EXAMPLE.replacen("50 01", "50 02", 1), "unknown version", 1, false),
+        (EXAMPLE.replacen("50 01 01", "50 01 09", 1), "kind of message", 2, false),
+        (with("").replacen("50 01 02", "50 01 01", 1), "no service", 16, true),
+        (with("03"), "length ends early", 17, true),
+        (with("03 80 80 80 80 00"), "longer than 4 bytes", 17, true),
+        (with("03 05 61"), "longer than the rest", 16, true),
+        (with("03 01 ff"), "not UTF-8", 16, true),
+        (with("02 00"), "no valid address", 16, true),
+        (with("03 01 61 03 01 61"), "occurs twice", 19, true),
+        (with("04 00"), "length ends early", 16, true),
+        (with("04 02 05 61"), "longer than the header", 16, true),
+        (with("04 03 01 61 ff"), "header is not UTF-8", 16, true),
+        (with("05 00"), "not one byte", 16, true),
+        (with("07 00"), "before its code", 16, true),
+        (with("81 01 61 81 01 61"), "after it, or twice", 19, true),
+    ] {
+        let DecodeFailure { error, call, .. } = decode(bytes(&head)).unwrap_err();
+        assert!(error.to_string().contains(what), "{head}: {error}");
+        assert_eq!(error.detail("byte"), Some(byte.to_string().as_str()), "{head}: {error}");
+        assert_eq!(call, id_known.then_some(CallId(42)), "{head}");
+        assert_eq!(error.kind(), ErrorKind::Codec);
+        assert!(!error.is_unsent());
+    }
+}
+
+#[test]
+fn truncated_or_altered_envelopes_never_panic() {
+    let mut reply =
+        Message::failed(Fault::new(Code::Internal, "no").with_kind("K").with_details(vec![1, 2]));
+    reply.id = Some(CallId(1));
+    let fault = super::encode(&Role::Reply, reply, &Limits::default()).unwrap().head.to_vec();
+    let [job, cancel] = [Role::Job(address("a")), Role::Cancel(address("a"))].map(|role| {
+        super::encode(&role, Message::new("b"), &Limits::default()).unwrap().head.to_vec()
+    });
+    for whole in [bytes(EXAMPLE), fault, job, cancel] {
+        for at in 0..whole.len() {
+            let _ = super::is_declined(&Frames { head: whole[..at].to_vec().into(), body: None });
+            let _ = decode(whole[..at].to_vec());
+            for value in 0..=u8::MAX {
+                let mut altered = whole.clone();
+                altered[at] = value;
+                let _ = super::is_declined(&Frames { head: altered.clone().into(), body: None });
+                let _ = decode(altered);
+            }
+        }
+    }
+}
+
+#[test]
+fn message_beyond_a_limit_is_too_large() {
+    let (role, message) = example();
+    let frames = super::encode(&role, message, &Limits::default()).unwrap();
+    for limits in [
+        Limits { body_max: 2, ..Limits::default() },
+        Limits { headers_max: 0, ..Limits::default() },
+        Limits { header_bytes_max: 8, ..Limits::default() },
+    ] {
+        let failure = super::decode(frames.clone(), &limits).unwrap_err();
+        assert_eq!(failure.error.kind(), ErrorKind::TooLarge);
+        assert_eq!((failure.call, failure.service), (Some(CallId(42)), Some(address("calc"))));
+        assert!(!failure.error.is_unsent());
+    }
+    let verbose = Message::failed(Fault::new(Code::Internal, "x".repeat(1 << 20)));
+    let error = super::encode(&Role::Reply, verbose, &Limits::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert!(error.is_unsent());
+}
+
+#[test]
+fn oversized_envelope_is_not_decoded() {
+    let huge = [bytes(EXAMPLE), vec![0; 1 << 20]].concat();
+    let failure = decode(huge).unwrap_err();
+    assert_eq!(failure.error.kind(), ErrorKind::TooLarge);
+    assert_eq!(failure.call, Some(CallId(42)));
+}
+
+#[test]
+fn declining_reply_is_recognized() {
+    let declined = Message::failed(Fault::declined("no lens"));
+    let mut late = declined.clone();
+    late.headers.insert("name", "x".repeat(1000));
+    late.content_type = Some("text/plain".into());
+    let others = [
+        Message::failed(Fault::new(Code::Internal, "no")),
+        Message::new("b"),
+        Message::new(vec![5, 1, 8]),
+    ];
+    for (messages, is_declined) in [(vec![declined, late], true), (others.into(), false)] {
+        for message in messages {
+            let frames = super::encode(&Role::Reply, message, &Limits::default()).unwrap();
+            assert_eq!(super::is_declined(&frames), is_declined, "{frames:?}");
+        }
+    }
+}
