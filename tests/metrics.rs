@@ -44,8 +44,8 @@ fn calls_are_counted_on_both_ends_by_method_and_outcome() {
         client.call::<()>("what.a.stranger.says", &()).await.unwrap_err();
         handle.stats().record("calculator");
     });
-    for end in ["client", "server"] {
-        let labels = format!(r#"end="{end}",name="calculator""#);
+    for role in ["client", "server"] {
+        let labels = format!(r#"role="{role}",name="calculator""#);
         for (method, outcome, count) in
             [("add", "Ok", 3), ("fail", "Application", 1), ("other", "MethodNotFound", 1)]
         {

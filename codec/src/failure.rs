@@ -5,7 +5,8 @@ use std::error::Error as StdError;
 use polywire_core::{Error, ErrorKind};
 use serde_path_to_error::Path;
 
-/// Returns the error of a value that cannot be decoded, with the path of the malformed part.
+/// Returns the error of a value that cannot be decoded. The detail `path` names the malformed part
+/// of the value; an error of the whole value has no path.
 pub(crate) fn undecodable<E: StdError + Send + Sync + 'static>(
     format: &str,
     path: &Path,

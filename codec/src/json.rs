@@ -16,11 +16,15 @@ use crate::failure::{undecodable, unencodable};
 ///
 /// [`MessagePack`]: https://docs.rs/polywire-codec/latest/polywire_codec/struct.MessagePack.html
 ///
+/// Encoding and decoding fail with [`ErrorKind::Codec`]. The detail `path` of a decoding error names
+/// the malformed part of the value, and the source of the error names the expected type:
+///
 /// ```
 /// use polywire_codec::Json;
 /// use polywire_core::Codec;
 ///
-/// let error = Json.decode::<Vec<(String, f64)>>(br#"[["apple", 1.5], ["pear", "two"]]"#).unwrap_err();
+/// let json = br#"[["apple", 1.5], ["pear", "two"]]"#;
+/// let error = Json.decode::<Vec<(String, f64)>>(json).unwrap_err();
 /// assert_eq!(error.detail("path"), Some("[1][1]"));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,14 +1,19 @@
 //! MessagePack: compact, fast, and supported by most languages.
 
-use std::io;
+mod expectation;
+
+use std::error::Error as StdError;
+use std::{fmt, io};
 
 use bytes::{BufMut, BytesMut};
 use polywire_core::{Codec, Error, ErrorKind, Result};
+use rmp::Marker;
 use rmp_serde::Serializer;
 use rmp_serde::decode::{self, Deserializer, ReadRefReader};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use self::expectation::{Expectation, Recording};
 use crate::failure::{undecodable, unencodable};
 
 /// Codec for MessagePack, through `rmp-serde`.
@@ -16,8 +21,11 @@ use crate::failure::{undecodable, unencodable};
 /// - A struct is encoded as a map with field names, so that either peer may add fields. A struct is
 ///   decoded from a map or an array.
 /// - A value that is nested deeper than 128 levels cannot be decoded.
-/// - The format follows the
-///   [specification](https://github.com/msgpack/msgpack/blob/master/spec.md), with str 8 and bin.
+/// - The format follows the [specification](https://github.com/msgpack/msgpack/blob/master/spec.md),
+///   with str 8 and bin.
+///
+/// Encoding and decoding fail with [`ErrorKind::Codec`]. The detail `path` of a decoding error names
+/// the malformed part of the value, and the source of the error names the expected type.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -55,22 +63,65 @@ impl Codec for MessagePack {
     }
 }
 
-/// Decodes once more and tracks the path, for the error.
+/// Decodes once more and builds an error with the path, the value found and the type expected.
 ///
-/// The error of `rmp-serde` names the unexpected marker. Decoding through a dynamic value yields a
-/// better error, which also names the expected type.
+/// The second pass reads the same bytes through the same deserializer, so it fails where the first
+/// pass failed, and allocates no more.
 fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
     let mut unpacker = unpacker(bytes);
-    let failed = match serde_path_to_error::deserialize::<_, T>(&mut unpacker) {
+    let expectation = Expectation::default();
+    let recording = Recording::new(&mut unpacker, &expectation);
+    let failed = match serde_path_to_error::deserialize::<_, T>(recording) {
         Ok(value) => return at_end(&mut unpacker).map(|()| value),
         Err(failed) => failed,
     };
-    let value = rmpv::decode::read_value_ref_with_max_depth(&mut &*bytes, DEPTH_MAX);
-    match value.map(serde_path_to_error::deserialize::<_, T>) {
-        Ok(Err(better)) => {
-            Err(undecodable("MessagePack", &better.path().clone(), better.into_inner()))
+    let path = failed.path().clone();
+    Err(match failed.into_inner() {
+        decode::Error::TypeMismatch(found) => {
+            let mismatch = Mismatch { found, expected: expectation.into_inner() };
+            undecodable("MessagePack", &path, mismatch)
         }
-        _ => Err(undecodable("MessagePack", &failed.path().clone(), failed.into_inner())),
+        other => undecodable("MessagePack", &path, other),
+    })
+}
+
+/// A value of another type than expected.
+#[derive(Debug)]
+struct Mismatch {
+    found: Marker,
+    expected: String,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid type: {}, expected {}", name(self.found), self.expected)
+    }
+}
+
+impl StdError for Mismatch {}
+
+/// Returns the name of a marker's type in the words of serde's errors.
+fn name(marker: Marker) -> &'static str {
+    match marker {
+        Marker::Null => "null",
+        Marker::True | Marker::False => "boolean",
+        Marker::FixPos(_)
+        | Marker::FixNeg(_)
+        | Marker::U8
+        | Marker::U16
+        | Marker::U32
+        | Marker::U64
+        | Marker::I8
+        | Marker::I16
+        | Marker::I32
+        | Marker::I64 => "integer",
+        Marker::F32 | Marker::F64 => "floating point",
+        Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => "string",
+        Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => "byte array",
+        Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => "sequence",
+        Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => "map",
+        Marker::Reserved => "reserved marker",
+        _ => "extension",
     }
 }
 
@@ -115,7 +166,7 @@ mod tests {
         buf
     }
 
-    fn error_of<T: for<'de> Deserialize<'de> + std::fmt::Debug>(bytes: &[u8]) -> String {
+    fn error_of<T: for<'de> Deserialize<'de> + fmt::Debug>(bytes: &[u8]) -> String {
         let error = MessagePack.decode::<T>(bytes).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Codec);
         format!("{error:?}")
@@ -136,6 +187,33 @@ mod tests {
         let error = error_of::<(i64, Vec<Item>)>(&bytes);
         assert!(error.contains("[1][0].price"), "{error}");
         assert!(error.contains("expected f64"), "{error}");
+    }
+
+    #[test]
+    fn error_names_the_argument_that_is_wrong_beside_types_with_a_binary_form() {
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code, reason = "only decoded")]
+        struct Ban {
+            ip: std::net::IpAddr,
+            minutes: u32,
+        }
+        let ip = std::net::IpAddr::from([127, 0, 0, 1]);
+        #[derive(Serialize)]
+        struct Sent {
+            ip: std::net::IpAddr,
+            minutes: &'static str,
+        }
+        let error = error_of::<Ban>(&encoded(&Sent { ip, minutes: "ten" }));
+        assert!(error.contains("minutes") && error.contains("expected u32"), "{error}");
+        assert!(!error.contains("IpAddr"), "{error}");
+    }
+
+    #[test]
+    fn explaining_a_large_body_of_another_type_is_cheap() {
+        let mut bytes = vec![0xdd, 1, 0, 0, 0];
+        bytes.resize(5 + (1 << 24), 0xc0);
+        let error = error_of::<i64>(&bytes);
+        assert!(error.contains("invalid type: sequence, expected i64"), "{error}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod headers;
 mod history;
 mod identity;
 mod limits;
+#[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod message;
 mod name;
 mod reply_to;

@@ -70,6 +70,7 @@ mod layered;
 mod log_failures;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod middleware;
 mod outcome;
 mod overload;

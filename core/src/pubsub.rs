@@ -2,8 +2,8 @@
 //!
 //! A [`Publisher`] publishes events on a channel, each under a topic. A [`Subscriber`] is a stream
 //! of events; a [`Listener`] runs a handler for each event. The subscribers of a
-//! [`Group`](crate::Group) share the events. The [`Overflow`] policy decides about a subscriber that
-//! is slower than its publishers.
+//! [`Group`](crate::Group) share the events. The [`Overflow`] policy decides about a subscriber
+//! that is slower than its publishers.
 
 mod dropped_events;
 mod event;

@@ -1,7 +1,7 @@
 //! Transports: the traits that a backend implements, the in-memory backend, and [`AnyTransport`].
 //!
-//! Read in this order: [`Transport`] opens endpoint handles; [`Sender`] and [`Receiver`] are the two
-//! halves of each handle; [`Outbound`] and [`Inbound`] are the traits behind these halves; a
+//! Read in this order: [`Transport`] opens endpoint handles; [`Sender`] and [`Receiver`] are the
+//! two halves of each handle; [`Outbound`] and [`Inbound`] are the traits behind these halves; a
 //! [`Delivery`] carries a message and its [`Receipt`]. `docs/backends.md` is the guide for authors
 //! of backends.
 
@@ -17,11 +17,12 @@ mod outbound;
 mod outcome;
 mod receipt;
 mod subscription;
+#[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod transport;
 mod window;
 
-/// Attribute for implementations of [`DeadLetterQueue`] and [`FilterControl`], which are used as
-/// trait objects. Re-exported from the crate `async-trait`.
+/// Attribute for implementations of [`DeadLetterQueue`] and [`FilterControl`], which are used
+/// as trait objects. Re-exported from the crate `async-trait`.
 pub use async_trait::async_trait;
 
 pub use self::any::AnyTransport;

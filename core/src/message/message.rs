@@ -63,8 +63,8 @@ pub struct Message {
     pub content_type: Option<ByteString>,
     /// Application headers.
     pub headers: Headers,
-    /// Failures of earlier attempts. Set by the backend on an arriving message; an outgoing message
-    /// has none.
+    /// Failures of earlier attempts. Set by the backend on an arriving message; an outgoing
+    /// message has none.
     pub history: Option<Box<History>>,
     /// Content.
     pub body: Body,

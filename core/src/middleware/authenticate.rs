@@ -20,8 +20,8 @@ use crate::service::{Reply, Request, Service};
 /// Headers are not encrypted. Without the security of the transport (TLS or CURVE), a token can be
 /// read in transit.
 ///
-/// Place it on a server behind `Trace`, `Metrics` and `LogFailures`, and in front of limits, so that
-/// refused requests are recorded and use no permits.
+/// Place it on a server behind `Trace`, `Metrics` and `LogFailures`, and in front of limits, so
+/// that refused requests are recorded and use no permits.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;

@@ -15,9 +15,9 @@ use crate::service::{Reply, Request, Service};
 /// Middleware that limits the number of requests that run at once.
 ///
 /// Further requests wait for a permit, in order, for up to 30 seconds by default. At most 1,024
-/// requests wait by default. A refused request fails as unsent with [`ErrorKind::Overloaded`], which
-/// a server answers with [`Code::Unavailable`]. A request whose deadline expires while it waits
-/// fails with [`CallError::DeadlineExceeded`].
+/// requests wait by default. A refused request fails as unsent with [`ErrorKind::Overloaded`],
+/// which a server answers with [`Code::Unavailable`]. A request whose deadline expires while it
+/// waits fails with [`CallError::DeadlineExceeded`].
 ///
 /// To limit a whole server, use its [`Window`](crate::Window): further requests then wait at the
 /// source, where another server may receive them. Use this middleware for a part of a service.

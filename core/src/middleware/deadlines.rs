@@ -58,8 +58,8 @@ impl Deadlines {
         Self { fallback: Some(time), ..self }
     }
 
-    /// Sets the longest time of a request, unless its [method](Self::method) has a limit of its own.
-    /// The default is no limit.
+    /// Sets the longest time of a request, unless its [method](Self::method) has a limit of its
+    /// own. The default is no limit.
     #[must_use]
     pub fn cap(self, time: Duration) -> Self {
         Self { cap: Some(time), ..self }

@@ -25,7 +25,9 @@ use crate::service::{Reply, Request, Service};
 /// use polywire_core::middleware::LogFailures;
 /// use polywire_core::Code;
 ///
-/// let log = LogFailures::of("billing").expect_code(Code::InvalidArguments).expect_kind("OutOfStock");
+/// let log = LogFailures::of("billing")
+///     .expect_code(Code::InvalidArguments)
+///     .expect_kind("OutOfStock");
 /// # let _ = log;
 /// ```
 #[derive(Clone, Debug)]
@@ -77,9 +79,29 @@ impl Middleware for LogFailures {
         let duration_ms = start.elapsed().as_millis();
         let (service, name) = (&*self.service, fault.map(|fault| &*fault.kind));
         if fault.is_some_and(|fault| self.expects(fault)) {
-            tracing::debug!(service, method, topic, attempt, %error, fault = name, cause, duration_ms, "failed as expected");
+            tracing::debug!(
+                service,
+                method,
+                topic,
+                attempt,
+                %error,
+                fault = name,
+                cause,
+                duration_ms,
+                "failed as expected"
+            );
         } else {
-            tracing::warn!(service, method, topic, attempt, %error, fault = name, cause, duration_ms, "failed");
+            tracing::warn!(
+                service,
+                method,
+                topic,
+                attempt,
+                %error,
+                fault = name,
+                cause,
+                duration_ms,
+                "failed"
+            );
         }
         result
     }

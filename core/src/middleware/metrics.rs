@@ -36,7 +36,7 @@ use crate::service::{Reply, Request, Service};
 pub struct Metrics(Arc<Inner>);
 
 struct Inner {
-    end: &'static str,
+    role: &'static str,
     name: Arc<str>,
     in_flight: Gauge,
     methods: RwLock<HashMap<Option<Address>, Arc<MethodMetrics>>>,
@@ -76,9 +76,9 @@ impl Metrics {
         Self::new("listener", channel.into())
     }
 
-    fn new(end: &'static str, name: Arc<str>) -> Self {
-        let in_flight = gauge!("polywire_in_flight", "end" => end, "name" => name.to_string());
-        Self(Arc::new(Inner { end, name, in_flight, methods: RwLock::default() }))
+    fn new(role: &'static str, name: Arc<str>) -> Self {
+        let in_flight = gauge!("polywire_in_flight", "role" => role, "name" => name.to_string());
+        Self(Arc::new(Inner { role, name, in_flight, methods: RwLock::default() }))
     }
 
     /// Returns the handles of `method`, or of `other` if it is unknown or the maximum is reached.
@@ -98,10 +98,21 @@ impl Metrics {
 
     fn create(&self, method: Option<&Address>) -> MethodMetrics {
         let label = method.map_or("other", |method| method.as_str()).to_owned();
-        let (end, name) = (self.0.end, self.0.name.to_string());
+        let (role, name) = (self.0.role, self.0.name.to_string());
         MethodMetrics {
-            done: counter!("polywire_requests_total", "end" => end, "name" => name.clone(), "method" => label.clone(), "outcome" => "Ok"),
-            duration: histogram!("polywire_request_duration_seconds", "end" => end, "name" => name, "method" => label.clone()),
+            done: counter!(
+                "polywire_requests_total",
+                "role" => role,
+                "name" => name.clone(),
+                "method" => label.clone(),
+                "outcome" => "Ok"
+            ),
+            duration: histogram!(
+                "polywire_request_duration_seconds",
+                "role" => role,
+                "name" => name,
+                "method" => label.clone()
+            ),
             label,
         }
     }
@@ -111,9 +122,16 @@ impl Metrics {
         match outcome::kind(result) {
             None => method.done.increment(1),
             Some(kind) => {
-                let (end, name) = (self.0.end, self.0.name.to_string());
+                let (role, name) = (self.0.role, self.0.name.to_string());
                 let label = method.label.clone();
-                counter!("polywire_requests_total", "end" => end, "name" => name, "method" => label, "outcome" => kind).increment(1);
+                let counter = counter!(
+                    "polywire_requests_total",
+                    "role" => role,
+                    "name" => name,
+                    "method" => label,
+                    "outcome" => kind
+                );
+                counter.increment(1);
             }
         }
     }
@@ -151,7 +169,7 @@ impl Drop for InFlightGauge<'_> {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics")
-            .field("end", &self.0.end)
+            .field("role", &self.0.role)
             .field("name", &self.0.name)
             .finish_non_exhaustive()
     }

@@ -110,7 +110,8 @@ impl Middleware for Retry {
             let Some(pause) = self.pause(&again, attempt, &result) else { return result };
             let method = again.message.method.as_ref().map_or("", |method| method.as_str());
             let error = outcome::kind(&result).unwrap_or_default();
-            tracing::debug!(method, attempt, %error, wait_ms = pause.as_millis(), "the call failed and is retried");
+            let wait_ms = pause.as_millis();
+            tracing::debug!(method, attempt, %error, wait_ms, "the call failed and is retried");
             #[cfg(feature = "metrics")]
             super::metrics::count_retry(&error);
             tokio::time::sleep(pause).await;

@@ -31,14 +31,20 @@ use crate::service::{Reply, Request, Service};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), CallError> {
 /// # let transport = Memory::new();
-/// let router = Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
-/// let limited = ServiceBuilder::new().load_shed().concurrency_limit(64).service(ToTower::new(router));
+/// let router = Router::new(MessagePack)
+///     .method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
+/// let limited = ServiceBuilder::new()
+///     .load_shed()
+///     .concurrency_limit(64)
+///     .service(ToTower::new(router));
 /// let server = Server::bind(&transport, "calculator").await?;
 /// tokio::spawn(server.serve(FromTower::new(limited)));
 ///
 /// let requester = Requester::open(&transport, "calculator".try_into()?, 1024).await?;
-/// let hurried = ServiceBuilder::new().timeout(Duration::from_secs(1)).service(ToTower::new(requester));
-/// let client = Client::new(FromTower::new(hurried), MessagePack);
+/// let timed = ServiceBuilder::new()
+///     .timeout(Duration::from_secs(1))
+///     .service(ToTower::new(requester));
+/// let client = Client::new(FromTower::new(timed), MessagePack);
 /// assert_eq!(client.call::<i64>("add", &(2, 3)).await?, 5);
 /// # Ok(())
 /// # }
@@ -79,8 +85,8 @@ impl<S> fmt::Debug for ToTower<S> {
     }
 }
 
-/// Adapter from a `tower::Service` of requests to a [`Service`], for a client, a server, a worker or
-/// a listener.
+/// Adapter from a `tower::Service` of requests to a [`Service`], for a client, a server, a worker
+/// or a listener.
 ///
 /// Each request runs on a clone, after the clone is ready. A tower service that is not [`Clone`],
 /// such as a rate limit, goes behind tower's buffer. The adapter waits for readiness until the

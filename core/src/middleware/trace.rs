@@ -2,20 +2,20 @@
 
 mod context;
 mod propagate;
+mod span;
 mod state;
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 pub use self::context::TraceContext;
 pub use self::propagate::Propagate;
 use super::{Middleware, outcome};
 use crate::error::{CallError, Result};
-use crate::message::{Address, Headers, Message};
+use crate::message::{Headers, Message};
 use crate::service::{Reply, Request, Service};
 
 /// Middleware that records a `tracing` span for each request, by OpenTelemetry's conventions for
@@ -46,7 +46,8 @@ use crate::service::{Reply, Request, Service};
 /// let server = Server::bind(&transport, "billing").await?;
 /// tokio::spawn(server.serve(Trace::server("billing").layer(router)));
 ///
-/// let billing = Client::connect(&transport, "billing", MessagePack).await?.layer(&Trace::client("billing"));
+/// let billing = Client::connect(&transport, "billing", MessagePack).await?;
+/// let billing = billing.layer(&Trace::client("billing"));
 /// let trace = TraceContext::begin();
 /// let seen: Option<String> = trace.scope(billing.call("trace", &())).await?;
 /// assert_eq!(seen, Some(trace.trace_id()));
@@ -129,53 +130,18 @@ impl Trace {
 
     fn span(&self, request: &Request) -> Span {
         match self.kind {
-            EndpointKind::Client => self.client_span(request),
-            EndpointKind::Server => self.server_span(request),
-            EndpointKind::Worker | EndpointKind::Listener => self.process_span(request),
+            EndpointKind::Client => span::client(&self.name, request),
+            EndpointKind::Server => span::server(&self.name, request),
+            EndpointKind::Worker | EndpointKind::Listener => {
+                span::process(&self.system, &self.name, request)
+            }
             EndpointKind::Pusher | EndpointKind::Publisher => self.send_span(&request.message),
         }
     }
 
-    fn client_span(&self, request: &Request) -> Span {
-        let (service, method) = (&*self.name, MethodName(request.message.method.as_ref()));
-        tracing::info_span!(
-            "rpc.client", "otel.name" = %format_args!("{service}/{method}"), "otel.kind" = "client", "otel.status_code" = Empty,
-            "rpc.system" = "polywire", "rpc.service" = service, "rpc.method" = %method, "error.type" = Empty,
-            "polywire.fault" = Empty, trace_id = Empty, span_id = Empty,
-        )
-    }
-
-    fn server_span(&self, request: &Request) -> Span {
-        let (service, method) = (&*self.name, MethodName(request.message.method.as_ref()));
-        tracing::info_span!(
-            "rpc.server", "otel.name" = %format_args!("{service}/{method}"), "otel.kind" = "server", "otel.status_code" = Empty,
-            "rpc.system" = "polywire", "rpc.service" = service, "rpc.method" = %method, "error.type" = Empty,
-            "polywire.fault" = Empty, "polywire.attempt" = request.attempt, trace_id = Empty, span_id = Empty,
-        )
-    }
-
-    fn process_span(&self, request: &Request) -> Span {
-        let message = &request.message;
-        let topic = message.topic.as_ref().map(tracing::field::display);
-        tracing::info_span!(
-            "messaging.process", "otel.name" = %format_args!("process {}", self.name), "otel.kind" = "consumer",
-            "otel.status_code" = Empty, "messaging.system" = &*self.system, "messaging.operation.name" = "process",
-            "messaging.operation.type" = "process", "messaging.destination.name" = &*self.name,
-            "messaging.message.body.size" = message.body.len(), "polywire.topic" = topic, "error.type" = Empty,
-            "polywire.fault" = Empty, "polywire.attempt" = request.attempt, trace_id = Empty, span_id = Empty,
-        )
-    }
-
     fn send_span(&self, message: &Message) -> Span {
         let operation = if self.kind == EndpointKind::Publisher { "publish" } else { "push" };
-        let topic = message.topic.as_ref().map(tracing::field::display);
-        tracing::info_span!(
-            "messaging.send", "otel.name" = %format_args!("{operation} {}", self.name), "otel.kind" = "producer",
-            "otel.status_code" = Empty, "messaging.system" = &*self.system, "messaging.operation.name" = operation,
-            "messaging.operation.type" = "send", "messaging.destination.name" = &*self.name,
-            "messaging.message.body.size" = message.body.len(), "polywire.topic" = topic, "error.type" = Empty,
-            trace_id = Empty, span_id = Empty,
-        )
+        span::send(&self.system, &self.name, operation, message)
     }
 
     /// Sends a job or an event with `send`, in a span that the receiver's span continues.
@@ -246,16 +212,6 @@ fn record(span: &Span, result: &Result<Reply, CallError>) {
     span.record("error.type", &*kind);
     if let Some(fault) = outcome::fault(result) {
         span.record("polywire.fault", &*fault.kind);
-    }
-}
-
-/// Name of a method, displayed as a dash if there is none.
-#[derive(Clone, Copy)]
-struct MethodName<'a>(Option<&'a Address>);
-
-impl fmt::Display for MethodName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.map_or("-", Address::as_str))
     }
 }
 

@@ -26,12 +26,14 @@ use crate::transport::{DEFAULT_TIMEOUT, DeadLetterQueue, DeadLetterSource, Trans
 /// # jobs.next().await.unwrap()?.dead_letter("no such picture").unwrap();
 /// let dead = DeadLetters::of_queue(&transport, "thumbnails")?;
 /// for letter in dead.look(100).await? {
-///     println!("{:?}: {} after {} attempts", letter.read::<String>(&MessagePack)?, letter.reason(), letter.attempts());
+///     let job: String = letter.read(&MessagePack)?;
+///     println!("{job}: {} after {} attempts", letter.reason(), letter.attempts());
 ///     println!("first error {:?}, last error {:?}", letter.first_error(), letter.last_error());
 /// }
 /// // The cause is repaired: redrive the jobs that failed because of it.
-/// let again = dead.redrive(1_000, |letter| letter.last_error().is_some_and(|error| error.contains("picture"))).await?;
-/// assert_eq!(again, 1);
+/// let is_repaired = |error: &str| error.contains("picture");
+/// let redriven = dead.redrive(1_000, |letter| letter.last_error().is_some_and(is_repaired)).await?;
+/// assert_eq!(redriven, 1);
 /// assert_eq!(dead.discard(1_000, |_| true).await?, 0);
 /// # Ok(())
 /// # }
@@ -124,8 +126,9 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
     /// Redrives the dead letters that `chosen` accepts among the oldest `most`: moves them back to
     /// their source, where they count as new. Returns the number of redriven dead letters.
     ///
-    /// A dead letter is removed only after its source has it. A failure in between leaves it in both
-    /// places and never loses it. The other dead letters are held until the method returns.
+    /// A dead letter is removed only after its source has it. A failure in between leaves it in
+    /// both places and never loses it. The other dead letters are held until the method
+    /// returns.
     ///
     /// If the future is dropped, it stops between two dead letters, or leaves one in both places.
     ///
@@ -154,8 +157,8 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
         Ok(redriven)
     }
 
-    /// Deletes the dead letters that `chosen` accepts among the oldest `most`. Returns the number of
-    /// deleted dead letters.
+    /// Deletes the dead letters that `chosen` accepts among the oldest `most`. Returns the number
+    /// of deleted dead letters.
     ///
     /// If the future is dropped, it stops between two dead letters.
     ///

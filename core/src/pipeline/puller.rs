@@ -52,8 +52,8 @@ impl<T: DeserializeOwned> Puller<T> {
     /// # Errors
     ///
     /// - [`ErrorKind::Config`](crate::ErrorKind::Config) if `queue` is not an address.
-    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport does not support
-    ///   the pipeline pattern.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport does not
+    ///   support the pipeline pattern.
     /// - Any error of the transport.
     pub fn bind<'t, C: Transport>(
         transport: &'t C,
@@ -82,8 +82,8 @@ impl<T> Puller<T> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Stops receiving. The transport requeues the jobs that it has fetched and not yielded. Without
-    /// settlement, the stream yields these jobs and then ends.
+    /// Stops receiving. The transport requeues the jobs that it has fetched and not yielded.
+    /// Without settlement, the stream yields these jobs and then ends.
     pub fn stop(&mut self) {
         self.receiver.stop();
     }

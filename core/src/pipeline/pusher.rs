@@ -19,8 +19,8 @@ use crate::transport::Transport;
 
 /// Sender of jobs to a queue, each for exactly one worker.
 ///
-/// While the queue is full, or all workers are busy, [`push`](Self::push) waits. Clones use the same
-/// endpoint handle.
+/// While the queue is full, or all workers are busy, [`push`](Self::push) waits. Clones use the
+/// same endpoint handle.
 ///
 /// The guarantee for a pushed job depends on the transport. A broker keeps the job until a worker
 /// has acknowledged it. Over ZeroMQ the job is in the queue of a peer and is lost with that peer.
@@ -34,7 +34,8 @@ use crate::transport::Transport;
 /// # let transport = Memory::new();
 /// let pusher = Pusher::connect(&transport, "thumbnails", MessagePack).await?;
 /// pusher.push(&("cat.jpg", 128)).await?;
-/// # let mut jobs: Puller<(String, u32)> = Puller::bind(&transport, "thumbnails", MessagePack).await?;
+/// # let jobs = Puller::bind(&transport, "thumbnails", MessagePack);
+/// # let mut jobs: Puller<(String, u32)> = jobs.await?;
 /// # assert_eq!(jobs.next().await.unwrap()?.0, "cat.jpg");
 /// # Ok(())
 /// # }
@@ -88,7 +89,8 @@ impl<D: Dialect> Pusher<D> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<()> {
     /// # let transport = Memory::new();
-    /// let pusher = Pusher::connect(&transport, "thumbnails", MessagePack).await?.with_trace(&Trace::pusher("thumbnails"));
+    /// let pusher = Pusher::connect(&transport, "thumbnails", MessagePack).await?;
+    /// let pusher = pusher.with_trace(&Trace::pusher("thumbnails"));
     /// # let _ = pusher;
     /// # Ok(())
     /// # }

@@ -40,8 +40,8 @@ impl<J> Unsettled<J> {
         Unsettled::new(error, change(job))
     }
 
-    /// Returns the error, of the kind [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). The
-    /// detail `capability` names the missing capability.
+    /// Returns the error, of the kind [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    /// The detail `capability` names the missing capability.
     #[must_use]
     pub fn error(&self) -> &Error {
         &self.0.0

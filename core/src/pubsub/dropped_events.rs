@@ -21,7 +21,10 @@ impl DroppedEvents {
         Self {
             count: Arc::default(),
             #[cfg(feature = "metrics")]
-            metric: metrics::counter!("polywire_events_dropped_total", "name" => channel.to_string()),
+            metric: metrics::counter!(
+                "polywire_events_dropped_total",
+                "name" => channel.to_string()
+            ),
         }
     }
 

@@ -105,7 +105,13 @@ impl Shared {
         self.dropped.note();
         if let Some(count) = self.log_throttle.note() {
             let (channel, policy, held) = (&self.channel, self.policy, self.capacity);
-            tracing::warn!(%channel, ?policy, held, count, "dropped events: the subscriber is too slow");
+            tracing::warn!(
+                %channel,
+                ?policy,
+                held,
+                count,
+                "dropped events: the subscriber is too slow"
+            );
         }
     }
 

@@ -26,7 +26,8 @@ use crate::transport::Transport;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> polywire_core::Result<()> {
 /// # let transport = Memory::new();
-/// # let mut readings: Subscriber<f64> = Subscriber::bind(&transport, "weather", MessagePack).await?;
+/// # let readings = Subscriber::bind(&transport, "weather", MessagePack);
+/// # let mut readings: Subscriber<f64> = readings.await?;
 /// let weather = Publisher::connect(&transport, "weather", MessagePack).await?;
 /// weather.publish("paris.temperature", &21.5).await?;
 /// # assert_eq!(*readings.next().await.unwrap()?, 21.5);
@@ -45,8 +46,8 @@ impl<D: Dialect> Publisher<D> {
     /// # Errors
     ///
     /// - [`ErrorKind::Config`](crate::ErrorKind::Config) if `channel` is not an address.
-    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport does not support
-    ///   publish-subscribe.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport does not
+    ///   support publish-subscribe.
     /// - Any error of the transport.
     pub fn connect<'t, T: Transport>(
         transport: &'t T,
@@ -75,7 +76,8 @@ impl<D: Dialect> Publisher<D> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<()> {
     /// # let transport = Memory::new();
-    /// let weather = Publisher::connect(&transport, "weather", MessagePack).await?.with_trace(&Trace::publisher("weather"));
+    /// let weather = Publisher::connect(&transport, "weather", MessagePack).await?;
+    /// let weather = weather.with_trace(&Trace::publisher("weather"));
     /// # let _ = weather;
     /// # Ok(())
     /// # }

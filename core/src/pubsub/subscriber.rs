@@ -37,8 +37,10 @@ use crate::transport::{Capabilities, Filters, Group, Transport, Window};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<()> {
 /// # let transport = Memory::new();
-/// let mut readings: Subscriber<f64> =
-///     Subscriber::bind(&transport, "weather", MessagePack).filter("paris.*").filter("#.wind").await?;
+/// let mut readings: Subscriber<f64> = Subscriber::bind(&transport, "weather", MessagePack)
+///     .filter("paris.*")
+///     .filter("#.wind")
+///     .await?;
 /// # let weather = Publisher::connect(&transport, "weather", MessagePack).await?;
 /// # weather.publish("paris.temperature", &21.5).await?;
 /// while let Some(reading) = readings.next().await {
@@ -62,10 +64,10 @@ impl<T: DeserializeOwned> Subscriber<T> {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Config`](crate::ErrorKind::Config) if `channel` or a filter is malformed, or if
-    ///   the group does not fit the other options.
-    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport does not support
-    ///   an option.
+    /// - [`ErrorKind::Config`](crate::ErrorKind::Config) if `channel` or a filter is malformed, or
+    ///   if the group does not fit the other options.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the transport does not
+    ///   support an option.
     /// - Any error of the transport.
     pub fn bind<'t, C: Transport>(
         transport: &'t C,
@@ -87,7 +89,8 @@ impl<T> Subscriber<T> {
     /// The stream continues after each error but `Overloaded`.
     ///
     /// - [`ErrorKind::Codec`](crate::ErrorKind::Codec) if an event cannot be decoded.
-    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) if events may have been missed.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) if events may have been
+    ///   missed.
     /// - [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) if the subscriber was too slow and
     ///   its policy is [`Disconnect`](Overflow::Disconnect).
     pub async fn next(&mut self) -> Option<Result<Event<T>>> {

@@ -19,26 +19,28 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Receipts take effect: an unsettled request goes to another responder, an unsettled job to another
-    /// puller.
+    /// Receipts take effect: an unsettled request goes to another responder, an unsettled job to
+    /// another puller.
     pub settlement: bool,
-    /// A server is notified when the client of a running call stops waiting. Without this capability the
-    /// handler runs until the deadline of the call.
+    /// A server is notified when the client of a running call stops waiting. Without this
+    /// capability the handler runs until the deadline of the call.
     pub cancellation: bool,
-    /// The backend routes a [declined](super::Outcome::Decline) request to another server. Without this
-    /// capability the client sends the request again, up to seven times, to the next available server.
+    /// The backend routes a [declined](super::Outcome::Decline) request to another server. Without
+    /// this capability the client sends the request again, up to seven times, to the next
+    /// available server.
     pub declining: bool,
-    /// Attempts at a delivery are counted. Without this capability, a later attempt is only known not
-    /// to be the first.
+    /// Attempts at a delivery are counted. Without this capability, a later attempt is only known
+    /// not to be the first.
     pub attempts: bool,
     /// A failed delivery can be retried after a delay and carries the errors of its attempts.
     pub delayed_retries: bool,
     /// Failed deliveries can be kept in a dead-letter queue, inspected, redriven and discarded.
     pub dead_letters: bool,
-    /// Messages have priorities. A queue that is configured for priorities delivers higher ones first.
+    /// Messages have priorities. A queue that is configured for priorities delivers higher ones
+    /// first.
     pub priorities: bool,
-    /// Messages that were handed over survive the death of the receiving process, because a broker keeps
-    /// them.
+    /// Messages that were handed over survive the death of the receiving process, because a broker
+    /// keeps them.
     pub durable: bool,
     /// Jobs can be pushed and pulled.
     pub pipeline: bool,
@@ -50,11 +52,11 @@ pub struct Capabilities {
     pub groups: bool,
     /// A durable group collects messages while it has no member.
     pub durable_groups: bool,
-    /// A request to an unknown service fails at once. Without this capability the request fails after
-    /// the connect time.
+    /// A request to an unknown service fails at once. Without this capability the request fails
+    /// after the connect time.
     pub unroutable_at_once: bool,
-    /// Peers authenticate in the current configuration, and handlers see the verified identity; see
-    /// [`Message::peer`](crate::Message::peer).
+    /// Peers authenticate in the current configuration, and handlers see the verified identity;
+    /// see [`Message::peer`](crate::Message::peer).
     pub security: bool,
     /// Largest body, in bytes.
     pub body_max: usize,

@@ -26,8 +26,8 @@ use crate::message::Address;
 /// - A send succeeds when the message was handed over, in the strongest sense that the backend
 ///   supports; see [`Capabilities`].
 /// - A message without a possible receiver fails with [`Unroutable`]. If the backend learns of the
-///   failure after the send, the requester's receiver yields an error that
-///   [names the call](crate::Error::call).
+///   failure after the send, the requester's receiver yields an error that [names the
+///   call](crate::Error::call).
 /// - A full queue makes the sender wait. The backend drops no message to make room.
 ///
 /// **Routing**

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Exponential backoff with full jitter: pauses that double with each attempt, multiplied by a random
-/// factor from 0 to 1, so that clients that failed together do not retry together.
+/// Exponential backoff with full jitter: pauses that double with each attempt, multiplied by a
+/// random factor from 0 to 1, so that clients that failed together do not retry together.
 ///
 /// The default is a first pause of up to 50 milliseconds and at most 5 seconds.
 ///

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 /// Limit on retries: a percentage of the requests of the last 10 seconds, as in finagle, plus a
 /// reserve.
 ///
-/// With 20 percent, 100 requests allow 20 retries of any request. The reserve is a number of retries
-/// per second for clients that send few requests. The default is 20 percent and 10 retries per
-/// second. Clones share the budget.
+/// With 20 percent, 100 requests allow 20 retries of any request. The reserve is a number of
+/// retries per second for clients that send few requests. The default is 20 percent and 10 retries
+/// per second. Clones share the budget.
 ///
 /// ```
 /// use polywire_core::middleware::Budget;
@@ -57,7 +57,7 @@ impl Budget {
     /// Counts a request.
     pub fn deposit(&self) {
         self.with(|account, slot| {
-            account.slots[slot] = account.slots[slot].saturating_add(account.percent)
+            account.slots[slot] = account.slots[slot].saturating_add(account.percent);
         });
     }
 

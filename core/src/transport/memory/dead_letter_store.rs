@@ -25,6 +25,7 @@ impl DeadLetterStore {
         dead_letters.push_back(message);
     }
 
+    /// Returns the number of dead letters.
     pub(super) fn len(&self) -> usize {
         lock(&self.0).len()
     }

@@ -20,6 +20,11 @@ pub(super) struct OpenEndpoints {
 }
 
 impl OpenEndpoints {
+    /// Checks that the transport is open.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` after [`close`](Self::close).
     pub(super) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
     }
@@ -35,6 +40,7 @@ impl OpenEndpoints {
         }
     }
 
+    /// Closes the transport and every endpoint handle that is still open. A second call has no effect.
     pub(super) fn close(&self) {
         let opened = {
             let mut opened = lock(&self.opened);

@@ -8,6 +8,7 @@ use super::endpoints::ManagedEndpoint;
 use crate::message::{Limits, Message};
 use crate::transport::{Outbound, Sender, Sending};
 
+/// Opens a publisher of `channel`.
 pub(super) fn open(channel: Arc<Channel>, limits: Limits) -> (Weak<dyn ManagedEndpoint>, Sender) {
     let close_signal = Arc::new(CloseSignal::default());
     let endpoint: Arc<dyn ManagedEndpoint> = close_signal.clone();

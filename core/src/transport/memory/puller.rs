@@ -8,6 +8,7 @@ use super::queue::Queue;
 use crate::message::Message;
 use crate::transport::{Receiver, Window};
 
+/// Opens a puller of `queue` with the consumer id `id`.
 pub(super) fn open(
     queue: Arc<Queue>,
     id: u64,

@@ -8,6 +8,7 @@ use super::queue::Queue;
 use crate::message::{Limits, Message};
 use crate::transport::{Outbound, Sender, Sending};
 
+/// Opens a pusher of `queue`.
 pub(super) fn open(queue: Arc<Queue>, limits: Limits) -> (Weak<dyn ManagedEndpoint>, Sender) {
     let close_signal = Arc::new(CloseSignal::default());
     let endpoint: Arc<dyn ManagedEndpoint> = close_signal.clone();

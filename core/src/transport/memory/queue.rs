@@ -45,7 +45,8 @@ impl Queue {
         Self { policy, state: Mutex::default(), dead_letters, changed: Notify::new() }
     }
 
-    /// Appends a message, and waits for room. If the future is dropped, the message is not appended.
+    /// Appends a message, and waits for room. If the future is dropped, the message is not
+    /// appended.
     ///
     /// # Errors
     ///

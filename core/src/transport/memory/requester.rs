@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::message::{Address, CallId, Limits, Message};
 use crate::transport::{Abandoned, Delivery, Inbound, Outbound, Receiver, Sender, Sending};
 
+/// Opens a requester of `service`, with a reply queue of its own.
 pub(super) fn open(
     broker: &Arc<MemoryBroker>,
     limits: Limits,

@@ -11,6 +11,7 @@ use super::reply_address;
 use crate::message::{Address, Limits, Message};
 use crate::transport::{Outbound, Receiver, Sender, Sending, Window};
 
+/// Opens a responder of `service`: the consumer of its requests, and the sender of replies.
 pub(super) fn open(
     broker: &Arc<MemoryBroker>,
     limits: Limits,

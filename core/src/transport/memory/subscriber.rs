@@ -13,6 +13,11 @@ use crate::error::Result;
 use crate::message::{Address, Filter, Message};
 use crate::transport::{DeadLetterSource, FilterControl, Filters, Group, Receiver, Subscription};
 
+/// Opens a subscriber of `channel`.
+///
+/// # Errors
+///
+/// `Config` if the group exists with another durability.
 pub(super) fn open(
     broker: &MemoryBroker,
     channel: &Address,

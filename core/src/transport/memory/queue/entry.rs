@@ -9,6 +9,7 @@ use crate::transport::Abandoned;
 /// Message in a queue, ready, delayed or unsettled.
 pub(super) struct QueueEntry {
     pub(super) message: Message,
+    /// Number of the next or current attempt, from 1.
     pub(super) attempt: u32,
     /// Position among entries of equal priority. A requeued entry keeps its position.
     pub(super) position: u64,
@@ -32,10 +33,12 @@ impl QueueEntry {
         self.message.id == Some(call.id) && self.message.reply_to.as_ref() == Some(&call.reply_to)
     }
 
+    /// Returns whether the consumer has declined the entry.
     pub(super) fn is_declined_by(&self, consumer: u64) -> bool {
         self.declines.as_ref().is_some_and(|declines| declines.consumers.contains(&consumer))
     }
 
+    /// Records a decline of the consumer and its fault.
     pub(super) fn decline(&mut self, consumer: u64, fault: Box<Fault>) {
         match &mut self.declines {
             Some(declines) => {

@@ -60,14 +60,17 @@ pub(in super::super) struct Fetched {
 const CAPACITY: usize = 1024;
 
 impl State {
+    /// Returns whether a new message has to wait for room.
     pub(super) fn is_full(&self) -> bool {
         self.ready.len() + self.delayed.len() >= CAPACITY
     }
 
+    /// Returns whether a consumer is left that fetches.
     pub(super) fn has_consumers(&self) -> bool {
         self.consumers.values().any(|consumer| consumer.active)
     }
 
+    /// Adds a consumer that holds at most `window` entries unsettled.
     pub(super) fn add_consumer(&mut self, id: u64, window: usize) {
         let (unsettled, abandoned) = (FxHashMap::default(), VecDeque::new());
         let consumer = ConsumerState { active: true, window, unsettled, abandoned, waker: None };
@@ -139,6 +142,7 @@ impl State {
         }
     }
 
+    /// Polls for an abandoned call of a consumer, or registers its waker.
     pub(super) fn poll_abandoned(&mut self, id: u64, cx: &Context<'_>) -> Poll<Abandoned> {
         let Some(consumer) = self.consumers.get_mut(&id) else { return Poll::Pending };
         if let Some(call) = consumer.abandoned.pop_front() {
