@@ -1,9 +1,8 @@
-//! The AMQP client alone, speaking the protocol that ours speaks: durable queues, persistent
-//! requests, mandatory and confirmed both ways, each request acknowledged after its reply was
-//! confirmed.
+//! The AMQP client alone, with the protocol of polywire: durable queues, persistent and mandatory
+//! messages, confirms in both directions, each request acknowledged after the confirm of its reply.
 //!
-//! In the fastest structure that was found: whoever publishes polls the future once under a lock,
-//! which queues its frames in order, and one task then awaits the confirms in that order.
+//! The structure is the fastest one found: the publisher polls the future once under a lock, which
+//! queues the frames in order; one task awaits the confirms in that order.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -30,6 +29,7 @@ const REQUESTS: &str = "bench.requests";
 const REPLIES: &str = "bench.replies";
 const PREFETCH: u16 = 1024;
 
+/// Prints the URL when ready, and echoes requests until the connection is lost.
 pub(crate) async fn serve(url: &str) -> Result<()> {
     let (publisher, channel, mut requests) = open(url, REQUESTS).await?;
     println!("{url}");
@@ -39,31 +39,39 @@ pub(crate) async fn serve(url: &str) -> Result<()> {
     let confirming = tokio::spawn(confirm_all(confirmed, acks));
     while let Some(request) = requests.next().await {
         let request = request?;
-        let id = request.properties.correlation_id().clone().context("a request has a number")?;
+        let id = request
+            .properties
+            .correlation_id()
+            .clone()
+            .context("the request has no correlation id")?;
         let reply_to =
-            request.properties.reply_to().clone().context("a request has a reply queue")?;
+            request.properties.reply_to().clone().context("the request has no reply queue")?;
         let properties = BasicProperties::default().with_correlation_id(id).with_delivery_mode(2);
         let publishing = publisher.publish(reply_to, request.data, properties);
-        confirms.send((request.delivery_tag, publishing)).ok().context("the confirms are taken")?;
+        confirms
+            .send((request.delivery_tag, publishing))
+            .ok()
+            .context("the task for confirms has ended")?;
     }
     confirming.abort();
     Ok(())
 }
 
-/// A caller: a number, a table, a wake-up, and a confirm that nobody waits for.
+/// A caller: a call id, a table of waiting calls, a wake-up. No call waits for its confirm.
 #[derive(Clone)]
-pub(crate) struct Caller(Arc<Inner>);
+pub(crate) struct LapinCaller(Arc<Inner>);
 
 struct Inner {
     publisher: Publisher,
     confirms: mpsc::UnboundedSender<(u64, Publishing)>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Vec<u8>>>>,
     last: AtomicU64,
-    /// Closes the connection when it goes.
+    /// Keeps the connection open.
     _channel: Arc<Channel>,
 }
 
-impl Caller {
+impl LapinCaller {
+    /// Opens a connection for requests and one for replies.
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let (publisher, channel, replies) = open(url, REPLIES).await?;
         let (confirms, confirmed) = mpsc::unbounded_channel();
@@ -76,7 +84,7 @@ impl Caller {
     }
 }
 
-impl Echo for Caller {
+impl Echo for LapinCaller {
     async fn echo(&self, body: Bytes) -> Result<Bytes> {
         let id = self.0.last.fetch_add(1, Ordering::Relaxed);
         let (answer, reply) = oneshot::channel();
@@ -86,7 +94,7 @@ impl Echo for Caller {
             .with_reply_to(REPLIES.into())
             .with_delivery_mode(2);
         let publishing = self.0.publisher.publish(REQUESTS.into(), body.to_vec(), properties);
-        self.0.confirms.send((0, publishing)).ok().context("the confirms are taken")?;
+        self.0.confirms.send((0, publishing)).ok().context("the task for confirms has ended")?;
         Ok(reply.await?.into())
     }
 }
@@ -100,12 +108,12 @@ impl Inner {
                 .properties
                 .correlation_id()
                 .as_ref()
-                .context("a reply has a number")?
+                .context("the reply has no correlation id")?
                 .as_str()
                 .parse()?;
             let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             if let Some(answer) = waiting {
-                // A caller that is gone needs no reply.
+                // The caller may have been dropped.
                 let _ = answer.send(reply.data);
             }
         }
@@ -141,7 +149,7 @@ type Publishing = Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Sen
 
 struct Publisher {
     channel: Arc<Channel>,
-    /// Held over the first poll: without it, confirms go to the wrong message now and then.
+    /// Held during the first poll: without the lock, a confirm sometimes reaches another message.
     first_poll: Arc<Mutex<()>>,
 }
 
@@ -165,24 +173,24 @@ impl Publisher {
     }
 }
 
-/// What is done when a message is confirmed.
-trait Confirmed: Send + 'static {
+/// Handles the confirm of a message.
+trait OnConfirm: Send + 'static {
     fn confirmed(&mut self, tag: u64);
     fn pause(&mut self);
 }
 
-impl Confirmed for () {
+impl OnConfirm for () {
     fn confirmed(&mut self, _: u64) {}
     fn pause(&mut self) {}
 }
 
-/// Acknowledges requests in the order they came, many at a time.
+/// Acknowledges requests in their order, many at a time.
 struct Acks {
     channel: Arc<Channel>,
     done: u64,
 }
 
-impl Confirmed for Acks {
+impl OnConfirm for Acks {
     fn confirmed(&mut self, tag: u64) {
         self.done = tag;
     }
@@ -195,19 +203,19 @@ impl Confirmed for Acks {
     }
 }
 
-/// Queues an acknowledgement, which the first poll does.
+/// Queues an acknowledgement: the first poll does so.
 fn acknowledge(channel: &Channel, tag: u64, multiple: bool) {
     let _ = poll_once(std::pin::pin!(channel.basic_ack(tag, BasicAckOptions { multiple })));
 }
 
-/// Polls for nobody: whatever the future does at once is done.
+/// Polls once without a waker: the future does what it can do at once.
 fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut TaskContext::from_waker(Waker::noop()))
 }
 
 async fn confirm_all(
     mut published: mpsc::UnboundedReceiver<(u64, Publishing)>,
-    mut then: impl Confirmed,
+    mut then: impl OnConfirm,
 ) -> Result<()> {
     let mut batch = Vec::with_capacity(1024);
     while published.recv_many(&mut batch, 1024).await > 0 {
@@ -219,7 +227,10 @@ async fn confirm_all(
                     publishing.await
                 }
             };
-            ensure!(matches!(confirmation?, Confirmation::Ack(None)), "a message was not taken");
+            ensure!(
+                matches!(confirmation?, Confirmation::Ack(None)),
+                "the broker did not confirm a message"
+            );
             then.confirmed(tag);
         }
         then.pause();

@@ -1,4 +1,4 @@
-//! The ZeroMQ engine alone: DEALER and ROUTER, a call's number before the body, nothing else.
+//! The ZeroMQ engine alone: DEALER and ROUTER, and a call id before the body.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::load::{BODY, Echo, Figures, Load};
 
+/// Binds to a free port, prints the endpoint, and echoes requests.
 pub(crate) async fn serve() -> Result<()> {
     let router = Socket::try_new(SocketType::Router, options())?;
     println!("{}", router.bind("tcp://127.0.0.1:0").await?);
@@ -25,7 +26,7 @@ async fn answer_all(router: Socket) -> Result<()> {
     loop {
         router.recv_many_into(256, &mut batch).await?;
         for mut request in batch.drain(..) {
-            let caller = request.pop_identity().context("a router names the caller")?;
+            let caller = request.pop_identity().context("the request has no routing id")?;
             match router.try_send_to(&caller, request) {
                 Err(TrySendError::Full(reply)) => router.send_to(&caller, reply).await?,
                 Err(TrySendError::Error(error)) => return Err(error.into()),
@@ -35,7 +36,7 @@ async fn answer_all(router: Socket) -> Result<()> {
     }
 }
 
-/// Keeps requests in flight from one task, and waits for none in particular.
+/// Keeps requests in flight from one task, without waiting for a particular reply.
 pub(crate) async fn flood(url: &str, load: Load) -> Result<Figures> {
     let dealer = connect(url).await?;
     let done = Arc::new(AtomicU64::new(0));
@@ -61,9 +62,9 @@ pub(crate) async fn flood(url: &str, load: Load) -> Result<Figures> {
     Ok(figures)
 }
 
-/// The least that a caller needs: a number, a table, a wake-up.
+/// The minimal caller: a call id, a table of waiting calls, a wake-up.
 #[derive(Clone)]
-pub(crate) struct Caller(Arc<Inner>);
+pub(crate) struct OmqCaller(Arc<Inner>);
 
 struct Inner {
     dealer: Socket,
@@ -71,7 +72,8 @@ struct Inner {
     last: AtomicU64,
 }
 
-impl Caller {
+impl OmqCaller {
+    /// Connects, and waits up to five seconds for the handshake.
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let inner = Arc::new(Inner {
             dealer: connect(url).await?,
@@ -83,7 +85,7 @@ impl Caller {
     }
 }
 
-impl Echo for Caller {
+impl Echo for OmqCaller {
     async fn echo(&self, body: Bytes) -> Result<Bytes> {
         let id = self.0.last.fetch_add(1, Ordering::Relaxed);
         let (answer, reply) = oneshot::channel();
@@ -103,7 +105,7 @@ impl Inner {
                 let waiting =
                     self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
                 if let Some(answer) = waiting {
-                    // A caller that is gone needs no reply.
+                    // The caller may have been dropped.
                     let _ = answer.send(body);
                 }
             }
@@ -126,7 +128,7 @@ async fn send(dealer: &Socket, request: Message) -> Result<()> {
     match dealer.try_send(request) {
         Ok(()) => Ok(()),
         Err(TrySendError::Full(request)) => Ok(dealer.send(request).await?),
-        Err(error) => anyhow::bail!("the request was not sent: {error}"),
+        Err(error) => anyhow::bail!("cannot send a request: {error}"),
     }
 }
 
@@ -138,8 +140,8 @@ fn request(id: u64, body: &[u8]) -> Message {
 }
 
 fn read(mut reply: Message) -> Result<(u64, Bytes)> {
-    let mut frame = reply.pop_front().context("a reply has a frame")?;
+    let mut frame = reply.pop_front().context("the reply has no frame")?;
     let body = frame.split_off(8);
-    let id = frame.as_ref().try_into().context("a reply has a number")?;
+    let id = frame.as_ref().try_into().context("the reply has no call id")?;
     Ok((u64::from_be_bytes(id), body))
 }

@@ -1,4 +1,4 @@
-//! A closed loop: a number of tasks, each of which calls again as soon as it has its reply.
+//! A closed loop: each of several tasks starts its next call when it has received the reply.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,21 +8,24 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use bytes::Bytes;
 
-/// What every subject echoes.
+/// The body of every call.
 pub(crate) const BODY: [u8; 64] = [7; 64];
 
-/// How hard to press.
+/// The load on a subject.
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
+    /// Calls in flight at any time.
     pub(crate) in_flight: usize,
+    /// The duration of the measurement, without the warm-up.
     pub(crate) duration: Duration,
 }
 
-/// Time that is not measured, first.
+/// The time before the measurement starts.
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// Something that echoes.
+/// A caller of an echo service.
 pub(crate) trait Echo: Clone + Send + Sync + 'static {
+    /// Calls the service, and returns the body of the reply.
     fn echo(&self, body: Bytes) -> impl Future<Output = Result<Bytes>> + Send;
 }
 
@@ -36,7 +39,11 @@ impl Load {
                 tokio::spawn(async move {
                     while !stop.load(Ordering::Relaxed) {
                         let body = echo.echo(Bytes::from_static(&BODY)).await?;
-                        anyhow::ensure!(body.len() == BODY.len(), "{} bytes came back", body.len());
+                        anyhow::ensure!(
+                            body.len() == BODY.len(),
+                            "the reply has {} bytes",
+                            body.len()
+                        );
                         calls.fetch_add(1, Ordering::Relaxed);
                     }
                     Ok(())
@@ -51,7 +58,7 @@ impl Load {
         Ok(figures)
     }
 
-    /// Counts what is done between the warm-up and the end.
+    /// Counts the calls between the warm-up and the end.
     pub(crate) async fn observe(self, done: impl Fn() -> u64) -> Figures {
         tokio::time::sleep(WARM_UP).await;
         let (start, before) = (Instant::now(), done());
@@ -60,21 +67,24 @@ impl Load {
     }
 }
 
-/// What was seen.
+/// The result of a measurement.
 #[derive(Clone, Copy)]
 pub(crate) struct Figures {
+    /// Calls that completed during the measurement.
     pub(crate) calls: u64,
+    /// The duration of the measurement.
     pub(crate) took: Duration,
     /// CPU time of both processes, warm-up included.
     pub(crate) cpu: Duration,
 }
 
 impl Figures {
+    /// Returns the throughput.
     pub(crate) fn calls_per_second(&self) -> f64 {
         self.calls as f64 / self.took.as_secs_f64()
     }
 
-    /// CPU microseconds of both processes, for one call.
+    /// Returns the CPU time of both processes for one call, in microseconds.
     pub(crate) fn cpu_us_per_call(&self) -> f64 {
         let whole = self.took + WARM_UP;
         self.cpu.as_secs_f64() * 1e6 / (self.calls_per_second() * whole.as_secs_f64())

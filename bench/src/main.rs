@@ -5,20 +5,20 @@
 //! cargo run --release -p polywire-bench -- [--rounds 3] [--seconds 2] [--in-flight 1,64,512] [SUBJECT …]
 //! ```
 //!
-//! Rounds go over all subjects in turn, so that a machine that slows down slows all of them; the
-//! table shows medians. Read ratios within one run, and nothing else. CPU time per call is the
-//! steadier figure.
+//! Each round measures all subjects in turn: a machine that slows down affects all of them. The
+//! table shows medians. Only ratios within one run are comparable. CPU time per call varies least.
 
 mod bare_lapin;
 mod bare_omq;
 mod load;
 mod options;
-mod ours;
+mod polywire_calls;
 mod process;
 mod subject;
 mod table;
 
 use anyhow::Result;
+use clap::Parser;
 use polywire_rabbitmq_node::Node;
 
 use self::options::Options;
@@ -32,13 +32,13 @@ fn main() -> Result<()> {
     {
         return runtime()?.block_on(Subject::named(subject)?.serve(url));
     }
-    let options = Options::parse(&arguments)?;
+    let options = Options::parse();
     let broker = options.needs_broker().then(Node::start).transpose()?;
     let broker_url = broker.as_ref().map(Node::url).unwrap_or_default();
     let mut table = Table::default();
     for round in 1..=options.rounds {
         for &in_flight in &options.in_flight {
-            for &subject in &options.subjects {
+            for &subject in options.subjects() {
                 let figures = process::measure(subject, in_flight, options.seconds, &broker_url)?;
                 eprintln!(
                     "round {round}: {:<16} {in_flight:>4} in flight: {figures}",

@@ -1,41 +1,35 @@
-//! What is asked for on the command line.
+//! Options of the command line.
 
-use anyhow::{Context, Result, bail};
+use clap::Parser;
 
 use crate::subject::Subject;
 
+/// Measures polywire and the bare engines side by side.
+#[derive(Debug, Parser)]
+#[command(name = "polywire-bench")]
 pub(crate) struct Options {
+    /// Rounds; the table shows the medians over them.
+    #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
+    /// Duration of each measurement.
+    #[arg(long, default_value_t = 2.0)]
     pub(crate) seconds: f64,
+    /// Calls in flight, each number a measurement of its own.
+    #[arg(long, value_delimiter = ',', default_value = "1,64,512")]
     pub(crate) in_flight: Vec<usize>,
-    pub(crate) subjects: Vec<Subject>,
+    /// Subjects by name; all if there are none.
+    #[arg(value_name = "SUBJECT")]
+    subjects: Vec<Subject>,
 }
 
 impl Options {
-    pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
-        let mut options =
-            Self { rounds: 3, seconds: 2.0, in_flight: vec![1, 64, 512], subjects: Vec::new() };
-        let mut words = arguments.iter();
-        while let Some(word) = words.next() {
-            let mut value = || words.next().with_context(|| format!("{word} needs a value"));
-            match word.as_str() {
-                "--rounds" => options.rounds = value()?.parse()?,
-                "--seconds" => options.seconds = value()?.parse()?,
-                "--in-flight" => {
-                    options.in_flight =
-                        value()?.split(',').map(str::parse).collect::<Result<_, _>>()?;
-                }
-                flag if flag.starts_with('-') => bail!("unknown option {flag}"),
-                name => options.subjects.push(Subject::named(name)?),
-            }
-        }
-        if options.subjects.is_empty() {
-            options.subjects = Subject::ALL.to_vec();
-        }
-        Ok(options)
+    /// Returns the subjects in the order of the command line.
+    pub(crate) fn subjects(&self) -> &[Subject] {
+        if self.subjects.is_empty() { &Subject::ALL } else { &self.subjects }
     }
 
+    /// Returns true if a subject needs RabbitMQ.
     pub(crate) fn needs_broker(&self) -> bool {
-        self.subjects.iter().any(|subject| subject.needs_broker())
+        self.subjects().iter().any(|subject| subject.needs_broker())
     }
 }

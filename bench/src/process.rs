@@ -12,7 +12,7 @@ use crate::subject::Subject;
 /// The first argument of this program when it is the server.
 pub(crate) const SERVE: &str = "--serve";
 
-/// Starts a server, loads it from this process, and ends it.
+/// Starts a server, puts load on it from this process, and kills it.
 pub(crate) fn measure(
     subject: Subject,
     in_flight: usize,
@@ -37,7 +37,7 @@ impl Server {
         Ok(Self(command.args([SERVE, subject.name(), url]).stdout(Stdio::piped()).spawn()?))
     }
 
-    /// Where it serves, once it does.
+    /// Waits until the server is ready, and returns its address.
     fn address(&mut self) -> Result<String> {
         let mut line = String::new();
         BufReader::new(self.0.stdout.take().context("the server has an output")?)
@@ -49,18 +49,20 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// User and system time of a process: fields 14 and 15 of proc(5)'s stat, in hundredths of a
-/// second.
+/// Returns the user and system time of a process: fields 14 and 15 of `stat` in proc(5), in
+/// hundredths of a second.
 fn cpu_time(process: &str) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').context("a stat line")?;
+    let (_, fields) = stat.rsplit_once(')').context("cannot parse the stat line")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks = |at: usize| -> Result<u64> { Ok(fields.get(at).context("a stat line")?.parse()?) };
+    let ticks = |at: usize| -> Result<u64> {
+        Ok(fields.get(at).context("cannot parse the stat line")?.parse()?)
+    };
     Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
 }

@@ -1,35 +1,34 @@
-//! What is measured.
+//! The subjects of a measurement.
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 use crate::load::{Figures, Load};
-use crate::{bare_lapin, bare_omq, ours};
+use crate::{bare_lapin, bare_omq, polywire_calls};
 
 /// One way to echo bytes between two processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
-    /// The bare engine, one task that keeps a number of requests in flight and waits for none of
-    /// them.
+    /// The bare engine: one task keeps requests in flight, and waits for no particular reply.
     OmqLoop,
-    /// The bare engine as a caller needs it: a task per call in flight, a table of who waits, a
-    /// wake-up each.
+    /// The bare engine as a caller needs it: a task per call in flight, a table of waiting calls.
     OmqCalls,
-    /// Ours over ZeroMQ, bytes in and out.
+    /// polywire over ZeroMQ, bytes without encoding.
     ZmqRaw,
-    /// Ours over ZeroMQ, typed, with MessagePack, a router and a client.
+    /// polywire over ZeroMQ, typed: MessagePack, a router and a client.
     ZmqTyped,
-    /// The bare client of RabbitMQ, speaking the protocol that ours speaks: durable, confirmed,
-    /// acknowledged.
+    /// The bare client of RabbitMQ with the protocol of polywire: durable, confirmed, acknowledged.
     LapinCalls,
-    /// Ours over AMQP, bytes in and out.
+    /// polywire over AMQP, bytes without encoding.
     AmqpRaw,
-    /// Ours over AMQP, bytes in and out, with direct replies.
+    /// polywire over AMQP, bytes without encoding, with direct replies.
     AmqpDirect,
-    /// Ours over AMQP, typed.
+    /// polywire over AMQP, typed.
     AmqpTyped,
 }
 
 impl Subject {
+    /// All subjects, in the order of the table.
     pub(crate) const ALL: [Self; 8] = [
         Self::OmqLoop,
         Self::OmqCalls,
@@ -41,6 +40,7 @@ impl Subject {
         Self::AmqpTyped,
     ];
 
+    /// Returns the name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::OmqLoop => "omq-loop",
@@ -54,6 +54,11 @@ impl Subject {
         }
     }
 
+    /// Finds a subject by name.
+    ///
+    /// # Errors
+    ///
+    /// If there is none; the error lists the names.
     pub(crate) fn named(name: &str) -> Result<Self> {
         let known = || Self::ALL.map(Self::name).join(", ");
         Self::ALL
@@ -62,35 +67,42 @@ impl Subject {
             .with_context(|| format!("subjects: {}", known()))
     }
 
+    /// Returns true if the subject needs RabbitMQ.
     pub(crate) fn needs_broker(self) -> bool {
         matches!(self, Self::LapinCalls | Self::AmqpRaw | Self::AmqpDirect | Self::AmqpTyped)
     }
 
-    /// The bare engine that this one stands on.
+    /// Returns the bare engine below this subject.
     pub(crate) fn baseline(self) -> Self {
         if self.needs_broker() { Self::LapinCalls } else { Self::OmqCalls }
     }
 
-    /// Echoes for ever, after printing where.
+    /// Prints the address of the server, and echoes until the process is killed.
     pub(crate) async fn serve(self, url: &str) -> Result<()> {
         match self {
             Self::OmqLoop | Self::OmqCalls => bare_omq::serve().await,
             Self::LapinCalls => bare_lapin::serve(url).await,
-            Self::ZmqRaw | Self::AmqpRaw | Self::AmqpDirect => ours::serve_raw(url).await,
-            Self::ZmqTyped | Self::AmqpTyped => ours::serve_typed(url).await,
+            Self::ZmqRaw | Self::AmqpRaw | Self::AmqpDirect => polywire_calls::serve_raw(url).await,
+            Self::ZmqTyped | Self::AmqpTyped => polywire_calls::serve_typed(url).await,
         }
     }
 
+    /// Measures calls to a server.
     pub(crate) async fn call(self, url: &str, load: Load) -> Result<Figures> {
         match self {
             Self::OmqLoop => bare_omq::flood(url, load).await,
-            Self::OmqCalls => load.run(bare_omq::Caller::connect(url).await?).await,
-            Self::LapinCalls => load.run(bare_lapin::Caller::connect(url).await?).await,
-            Self::ZmqRaw | Self::AmqpRaw => load.run(ours::Raw::connect(url).await?).await,
-            Self::AmqpDirect => {
-                load.run(ours::Raw::connect(&format!("{url}?reply_mode=direct")).await?).await
+            Self::OmqCalls => load.run(bare_omq::OmqCaller::connect(url).await?).await,
+            Self::LapinCalls => load.run(bare_lapin::LapinCaller::connect(url).await?).await,
+            Self::ZmqRaw | Self::AmqpRaw => {
+                load.run(polywire_calls::RawCaller::connect(url).await?).await
             }
-            Self::ZmqTyped | Self::AmqpTyped => load.run(ours::Typed::connect(url).await?).await,
+            Self::AmqpDirect => {
+                load.run(polywire_calls::RawCaller::connect(&format!("{url}?reply_mode=direct")).await?)
+                    .await
+            }
+            Self::ZmqTyped | Self::AmqpTyped => {
+                load.run(polywire_calls::TypedCaller::connect(url).await?).await
+            }
         }
     }
 }

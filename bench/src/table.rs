@@ -6,10 +6,12 @@ use std::fmt;
 use crate::load::Figures;
 use crate::subject::Subject;
 
+/// Measurements by load and subject.
 #[derive(Default)]
 pub(crate) struct Table(BTreeMap<(usize, Subject), Vec<Figures>>);
 
 impl Table {
+    /// Adds the measurement of a round.
     pub(crate) fn add(&mut self, subject: Subject, in_flight: usize, figures: Figures) {
         self.0.entry((in_flight, subject)).or_default().push(figures);
     }

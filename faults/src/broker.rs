@@ -1,4 +1,4 @@
-//! A node, to be disturbed while others use it.
+//! A node that a scenario disturbs while other processes use the node.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,42 +7,58 @@ use anyhow::{Context, Result};
 use polywire_rabbitmq_node::{Cluster, Node, Setup};
 use tokio::task::spawn_blocking;
 
-/// A node. What is done to it takes its time, and holds up no thread of the runtime.
+/// A shared node. Its operations block, and run on threads of their own.
 #[derive(Clone)]
 pub(crate) struct Broker {
     node: Arc<Mutex<Node>>,
+    /// The URL of the default virtual host.
     pub(crate) url: String,
+    /// The port for AMQP.
     pub(crate) port: u16,
+    /// The port for AMQP over TLS, if the node has certificates.
     pub(crate) tls_port: Option<u16>,
 }
 
 impl Broker {
+    /// Starts a node with the default configuration.
     pub(crate) async fn start() -> Result<Self> {
         Self::start_with(Setup::new()).await
     }
 
+    /// Starts a node with a configuration.
+    ///
+    /// # Errors
+    ///
+    /// If RabbitMQ is not installed, or if the node does not start.
     pub(crate) async fn start_with(setup: Setup) -> Result<Self> {
         let node = spawn_blocking(|| setup.start()).await??;
         let (url, port, tls_port) = (node.url(), node.port(), node.tls_port());
         Ok(Self { node: Arc::new(Mutex::new(node)), url, port, tls_port })
     }
 
-    /// Ends it as a crash would.
+    /// Kills the node with SIGKILL, as in a crash.
     pub(crate) async fn kill(&self) -> Result<()> {
-        self.with(Node::kill).await.context("the broker cannot be killed")
+        self.with(Node::kill).await.context("cannot kill the broker")
     }
 
-    /// Starts it again.
+    /// Starts the node again.
     pub(crate) async fn restart(&self) -> Result<()> {
-        self.with(Node::restart).await.context("the broker does not start again")
+        self.with(Node::restart).await.context("cannot start the broker again")
     }
 
-    /// What `rabbitmqctl` says.
+    /// Runs `rabbitmqctl`, and returns its output.
     pub(crate) async fn ctl<const N: usize>(&self, arguments: [&str; N]) -> Result<String> {
         let arguments = arguments.map(str::to_owned);
         self.with(move |node| node.ctl(&arguments.each_ref().map(String::as_str))).await
     }
 
+    /// Runs a blocking operation on the node, which waits for other operations on the same node.
+    ///
+    /// The operation completes even if the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operation.
     pub(crate) async fn with<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Node) -> io::Result<T> + Send + 'static,
@@ -54,21 +70,27 @@ impl Broker {
     }
 }
 
-/// A cluster of nodes.
+/// A shared cluster of nodes.
 #[derive(Clone)]
 pub(crate) struct Brokers {
     cluster: Arc<Mutex<Cluster>>,
+    /// The URL of the default virtual host, with all nodes.
     pub(crate) url: String,
 }
 
 impl Brokers {
+    /// Starts the nodes, and joins them.
+    ///
+    /// # Errors
+    ///
+    /// If RabbitMQ is not installed, or if a node does not start or join.
     pub(crate) async fn start(nodes: usize) -> Result<Self> {
         let cluster = spawn_blocking(move || Cluster::start(nodes)).await??;
         let url = cluster.url();
         Ok(Self { cluster: Arc::new(Mutex::new(cluster)), url })
     }
 
-    /// Does something to one of them.
+    /// Runs a blocking operation on one node.
     pub(crate) async fn with<T: Send + 'static>(
         &self,
         node: usize,

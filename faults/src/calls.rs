@@ -1,4 +1,4 @@
-//! A load of calls, each with a number and a result that is known beforehand.
+//! A load of numbered calls with known results.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,40 +11,42 @@ use polywire_codec::MessagePack;
 use polywire_core::{CallError, Client};
 use tokio::time::{Instant, sleep};
 
-use crate::book::Book;
+use crate::recorder::Recorder;
 
-/// The service that is called.
+/// The address of the service.
 pub(crate) const SERVICE: &str = "adding";
 
 /// A load of calls.
 #[derive(Clone, Copy)]
 pub(crate) struct Calls {
+    /// The number of calls.
     pub(crate) total: usize,
-    /// How many are in flight at any time.
+    /// Calls in flight at any time.
     pub(crate) callers: usize,
+    /// The timeout of each call.
     pub(crate) timeout: Duration,
-    /// What each caller waits between two calls.
+    /// Pause of each caller between two calls.
     pub(crate) pause: Duration,
 }
 
-/// How long after its deadline a call may end, on a machine that has much else to do.
+/// Time after its deadline within which a call must end: generous, for a busy machine.
 const GRACE: Duration = Duration::from_secs(20);
 
 impl Calls {
-    /// Makes all of them, or as many as are begun until the book says that it is over, and notes in
-    /// the book how each ended.
+    /// Makes all calls, or fewer if the recorder is stopped before, and records the end of each.
     ///
     /// # Errors
     ///
-    /// If a call has not ended by its deadline.
-    pub(crate) async fn make(self, amqp: &Amqp, book: &Arc<Book>) -> Result<()> {
-        let client = Client::connect(amqp, SERVICE, MessagePack).await.context("a client")?;
+    /// If a call outlasts its deadline by more than [`GRACE`], or stays in flight.
+    pub(crate) async fn run(self, amqp: &Amqp, recorder: &Arc<Recorder>) -> Result<()> {
+        let client =
+            Client::connect(amqp, SERVICE, MessagePack).await.context("cannot connect a client")?;
         let begun = Arc::new(AtomicUsize::new(0));
         let callers = (0..self.callers).map(|_| {
-            let (client, book, begun) = (client.clone(), book.clone(), begun.clone());
+            let (client, recorder, begun) = (client.clone(), recorder.clone(), begun.clone());
             tokio::spawn(async move {
-                while begun.fetch_add(1, Ordering::Relaxed) < self.total && !book.is_over() {
-                    self.make_one(&client, &book).await?;
+                while begun.fetch_add(1, Ordering::Relaxed) < self.total && !recorder.is_stopped() {
+                    self.run_one(&client, &recorder).await?;
                 }
                 anyhow::Ok(())
             })
@@ -55,17 +57,17 @@ impl Calls {
         let stats = client.stats();
         ensure!(
             stats.in_flight == 0,
-            "{} calls are in flight after the last has ended",
+            "{} calls are in flight after the last call has ended",
             stats.in_flight
         );
-        book.figure("late replies", stats.late_replies);
+        recorder.figure("late replies", stats.late_replies);
         Ok(())
     }
 
-    async fn make_one(self, client: &Client<MessagePack>, book: &Book) -> Result<()> {
+    async fn run_one(self, client: &Client<MessagePack>, recorder: &Recorder) -> Result<()> {
         let start = Instant::now();
-        // How it ended is in the book.
-        let _ = call(client, self.timeout, book).await;
+        // The recorder has the outcome.
+        let _ = call(client, self.timeout, recorder).await;
         let took = start.elapsed();
         if !self.pause.is_zero() {
             sleep(self.pause).await;
@@ -79,15 +81,19 @@ impl Calls {
     }
 }
 
-/// Makes one call, and notes how it ended.
+/// Makes one call, and records its end.
+///
+/// # Errors
+///
+/// The error of the call, which is recorded as well.
 pub(crate) async fn call(
     client: &Client<MessagePack>,
     timeout: Duration,
-    book: &Book,
+    recorder: &Recorder,
 ) -> Result<i64, CallError> {
-    let id = book.attempt();
+    let id = recorder.attempt();
     let (a, b) = (id.cast_signed(), 1_000_000);
     let outcome = client.request("add").timeout(timeout).call(&(id, a, b)).await;
-    book.call(id, &outcome, &(a + b));
+    recorder.call(id, &outcome, &(a + b));
     outcome
 }

@@ -1,4 +1,4 @@
-//! A load of jobs, each with a number.
+//! A load of numbered jobs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,36 +8,42 @@ use anyhow::{Context, Result};
 use futures_util::future::join_all;
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
-use polywire_conformance::OperationOutcome;
+use polywire_conformance::End;
 use polywire_core::Pusher;
 use tokio::time::sleep;
 
-use crate::book::{Book, kind_of};
+use crate::recorder::{Recorder, kind_of};
 
-/// The queue that they are pushed into.
+/// The queue of the jobs.
 pub(crate) const QUEUE: &str = "sums";
 
 /// A load of jobs.
 #[derive(Clone, Copy)]
 pub(crate) struct Jobs {
+    /// The number of jobs.
     pub(crate) total: usize,
-    /// How many are pushed at any time.
+    /// Pushes in flight at any time.
     pub(crate) pushers: usize,
-    /// What each waits between two jobs.
+    /// Pause of each pusher between two jobs.
     pub(crate) pause: Duration,
 }
 
 impl Jobs {
-    /// Pushes all of them, or as many as are begun until the book says that it is over. Each is
-    /// pushed again until it is acknowledged.
-    pub(crate) async fn push(self, amqp: &Amqp, book: &Arc<Book>) -> Result<()> {
-        let pusher = Pusher::connect(amqp, QUEUE, MessagePack).await.context("a pusher")?;
+    /// Pushes all jobs, or fewer if the recorder is stopped before. Repeats each push until the
+    /// broker acknowledges the job.
+    ///
+    /// # Errors
+    ///
+    /// If the pusher cannot connect. A push that fails is repeated after 10 ms.
+    pub(crate) async fn push(self, amqp: &Amqp, recorder: &Arc<Recorder>) -> Result<()> {
+        let pusher =
+            Pusher::connect(amqp, QUEUE, MessagePack).await.context("cannot connect a pusher")?;
         let begun = Arc::new(AtomicUsize::new(0));
         let pushers = (0..self.pushers).map(|_| {
-            let (pusher, book, begun) = (pusher.clone(), book.clone(), begun.clone());
+            let (pusher, recorder, begun) = (pusher.clone(), recorder.clone(), begun.clone());
             tokio::spawn(async move {
-                while begun.fetch_add(1, Ordering::Relaxed) < self.total && !book.is_over() {
-                    push_until_acknowledged(&pusher, &book).await;
+                while begun.fetch_add(1, Ordering::Relaxed) < self.total && !recorder.is_stopped() {
+                    push_until_acknowledged(&pusher, &recorder).await;
                     if !self.pause.is_zero() {
                         sleep(self.pause).await;
                     }
@@ -51,12 +57,12 @@ impl Jobs {
     }
 }
 
-async fn push_until_acknowledged(pusher: &Pusher<MessagePack>, book: &Book) {
-    let id = book.attempt();
+async fn push_until_acknowledged(pusher: &Pusher<MessagePack>, recorder: &Recorder) {
+    let id = recorder.attempt();
     while let Err(error) = pusher.push(&id).await {
-        book.failed(format!("pushed again after {}", kind_of(&error)));
-        // What is refused at once would else be tried all the time.
+        recorder.failed(format!("pushed again after {}", kind_of(&error)));
+        // A push that is refused at once must not become a busy loop.
         sleep(Duration::from_millis(10)).await;
     }
-    book.end(id, OperationOutcome::Acknowledged);
+    recorder.end(id, End::Acknowledged);
 }

@@ -1,22 +1,21 @@
-//! What polywire promises over RabbitMQ, counted while brokers, servers and links fail.
+//! Fault scenarios over RabbitMQ: delivery guarantees, counted while brokers, servers and
+//! connections fail.
 //!
-//! Each [`Scenario`] loads real nodes, and real processes, with operations that have numbers,
-//! disturbs them, and keeps the book as Jepsen does: what was acknowledged must have had its
-//! effect. It comes in two sizes: the full one, for `cargo xtask faults`, and a quick one, which is
-//! a test.
+//! Each [`Scenario`] puts load on real nodes and real processes, disturbs them, and records every
+//! operation by number. As in Jepsen's tests, an acknowledged operation must have had its effect.
+//! A scenario has two sizes: full for `cargo xtask faults`, and quick for the tests.
 
-mod book;
 mod broker;
 mod calls;
-mod dice;
 mod jobs;
-mod patience;
 pub mod peer;
 mod plan;
+mod recorder;
 mod report;
 mod scenario;
 mod scenarios;
 mod traffic;
+mod wait;
 
 pub use self::plan::{Mode, Plan, Size};
 pub use self::report::{Report, Table};

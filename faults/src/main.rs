@@ -1,4 +1,4 @@
-//! Runs scenarios, and plays the peers in them.
+//! The program `polywire-faults`: runs scenarios, and is the peers in them.
 //!
 //! ```text
 //! polywire-faults [A B …] [--quick|--full] [--seed N]
@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Parser;
 use polywire_faults::{Plan, Report, Table, peer};
 
 use self::options::Options;
@@ -20,23 +21,23 @@ fn main() -> Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new()?;
     match arguments.split_first() {
         Some((first, rest)) if first == peer::ARGUMENT => {
-            runtime.block_on(peer::play(rest))?;
+            runtime.block_on(peer::run(rest))?;
             Ok(ExitCode::SUCCESS)
         }
-        _ => runtime.block_on(run(&Options::parse(&arguments)?)),
+        _ => runtime.block_on(run(&Options::parse())),
     }
 }
 
-/// Runs what was asked for, one after the other, and shows the counts side by side.
+/// Runs the scenarios one after the other, and prints the counts side by side.
 async fn run(options: &Options) -> Result<ExitCode> {
     let program = std::env::current_exe()?;
     let mut table = Table::default();
     let mut has_failed = false;
-    for scenario in &options.scenarios {
-        for &mode in scenario.modes_of(options.size) {
-            let Options { size, seed, soak, .. } = *options;
+    let (size, seed, soak) = (options.size(), options.seed, options.soak());
+    for scenario in options.scenarios() {
+        for &mode in scenario.modes_of(size) {
             let plan = Plan { size, mode, seed, soak, program: program.clone() };
-            println!("{} {mode}: {} …", scenario.letter, scenario.about);
+            println!("{} {mode}: {} …", scenario.id, scenario.about);
             let report: Report = scenario.run(&plan).await;
             println!("{report}");
             report.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/faults"))?;

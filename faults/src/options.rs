@@ -1,63 +1,86 @@
-//! What the command line asks for.
+//! Options of the command line.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use clap::Parser;
 use polywire_faults::{Scenario, Size};
 
+/// Runs fault scenarios over private RabbitMQ nodes, and prints the counts side by side.
+#[derive(Debug, Parser)]
+#[command(name = "polywire-faults")]
 pub(crate) struct Options {
-    pub(crate) scenarios: Vec<Scenario>,
-    pub(crate) size: Size,
+    /// Ids of scenarios, or `soak`; all but the soak if there are none.
+    #[arg(value_name = "SCENARIO", value_parser = scenario)]
+    scenarios: Vec<Scenario>,
+    /// Run the scenarios in the size of the tests.
+    #[arg(long, overrides_with = "full")]
+    quick: bool,
+    /// Run the whole scenarios; the default.
+    #[arg(long, overrides_with = "quick")]
+    full: bool,
+    /// Seed of the random times: the same seed brings the same times.
+    #[arg(long, default_value_t = 2014)]
     pub(crate) seed: u64,
-    pub(crate) soak: Duration,
+    /// Duration of the soak.
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
 }
 
 impl Options {
-    pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
-        let mut options = Self {
-            scenarios: Vec::new(),
-            size: Size::Full,
-            seed: DEFAULT_SEED,
-            soak: DEFAULT_SOAK,
-        };
-        let mut arguments = arguments.iter();
-        while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--full" => options.size = Size::Full,
-                "--quick" => options.size = Size::Quick,
-                "--seed" => {
-                    let seed = arguments.next().context("--seed takes a number")?;
-                    options.seed = seed.parse().context("--seed takes a number")?;
-                }
-                "--minutes" => {
-                    let minutes = arguments.next().context("--minutes takes a number")?;
-                    options.soak =
-                        Duration::from_mins(minutes.parse().context("--minutes takes a number")?);
-                }
-                "soak" => options.scenarios.push(Scenario::SOAK),
-                letter => options.scenarios.push(named(letter)?),
-            }
-        }
-        if options.scenarios.is_empty() {
-            options.scenarios = Scenario::ALL.to_vec();
-        }
-        Ok(options)
+    /// Returns the scenarios in the order of the command line.
+    pub(crate) fn scenarios(&self) -> &[Scenario] {
+        if self.scenarios.is_empty() { Scenario::ALL } else { &self.scenarios }
+    }
+
+    /// Returns the size of the run.
+    pub(crate) fn size(&self) -> Size {
+        if self.quick { Size::Quick } else { Size::Full }
+    }
+
+    /// Returns the duration of the soak.
+    pub(crate) fn soak(&self) -> Duration {
+        Duration::from_mins(self.minutes)
     }
 }
 
-fn named(letter: &str) -> Result<Scenario> {
-    let found = Scenario::ALL
-        .iter()
-        .find(|scenario| letter.eq_ignore_ascii_case(&scenario.letter.to_string()));
-    match found {
-        Some(scenario) => Ok(*scenario),
-        None => {
-            let letters: String = Scenario::ALL.iter().map(|scenario| scenario.letter).collect();
-            bail!("no scenario {letter}; there are {letters}")
-        }
+fn scenario(id: &str) -> Result<Scenario, String> {
+    if id == "soak" {
+        return Ok(Scenario::SOAK);
     }
+    let is_it = |scenario: &&Scenario| id.eq_ignore_ascii_case(&scenario.id.to_string());
+    Scenario::ALL.iter().find(is_it).copied().ok_or_else(|| {
+        let ids: Vec<_> = Scenario::ALL.iter().map(|scenario| scenario.id.to_string()).collect();
+        format!("there are {} and soak", ids.join(", "))
+    })
 }
 
-/// As good as any other.
-const DEFAULT_SEED: u64 = 20_14;
-const DEFAULT_SOAK: Duration = Duration::from_mins(10);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Options {
+        Options::parse_from([&["polywire-faults"], arguments].concat())
+    }
+
+    #[test]
+    fn all_scenarios_run_in_full_by_default() {
+        let options = parse(&[]);
+        assert_eq!(options.scenarios().len(), Scenario::ALL.len());
+        assert_eq!((options.size(), options.seed), (Size::Full, 2014));
+        assert_eq!(options.soak(), Duration::from_mins(10));
+    }
+
+    #[test]
+    fn ids_are_found_in_either_case_and_the_last_size_counts() {
+        let options = parse(&["a", "D", "soak", "--full", "--quick", "--minutes", "3"]);
+        let ids: Vec<_> = options.scenarios().iter().map(|scenario| scenario.id).collect();
+        assert_eq!((ids.as_slice(), options.size()), (['A', 'D', 'J'].as_slice(), Size::Quick));
+        assert_eq!(options.soak(), Duration::from_mins(3));
+    }
+
+    #[test]
+    fn unknown_id_is_refused_with_the_known_ones() {
+        let error = Options::try_parse_from(["polywire-faults", "Z"]).unwrap_err().to_string();
+        assert!(error.contains("there are A, B,"), "{error}");
+    }
+}

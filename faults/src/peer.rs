@@ -1,6 +1,6 @@
-//! Processes that serve and work: started, and killed.
+//! Server and worker processes that scenarios start and kill.
 
-mod play;
+mod run;
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -11,30 +11,30 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-pub use self::play::play;
+pub use self::run::run;
 use crate::Plan;
-use crate::book::Book;
-use crate::patience::within;
+use crate::recorder::Recorder;
+use crate::wait::within;
 
-/// The first argument of a program that is to [`play()`] a peer.
+/// The first argument of a program that is to [`run()`] as a peer.
 pub const ARGUMENT: &str = "--peer";
 
-/// What a peer says when it is ready. Whatever else it says is the number of an operation that it
-/// carried out.
+/// The line that a peer prints when it is ready. Each later line is the number of an operation that
+/// the peer has carried out.
 const READY: &str = "ready";
 
-/// What a peer is.
+/// The part of a peer in a scenario.
 #[derive(Clone, Copy)]
-pub(crate) enum Role {
+pub(crate) enum PeerRole {
     /// A server of the service.
     Server,
-    /// One that does not carry out again what it has carried out.
+    /// A server that suppresses duplicates.
     CarefulServer,
     /// A worker on the queue.
     Worker,
 }
 
-impl Role {
+impl PeerRole {
     fn name(self) -> &'static str {
         match self {
             Self::Server => "server",
@@ -45,63 +45,65 @@ impl Role {
 
     fn named(name: &str) -> Result<Self> {
         let all = [Self::Server, Self::CarefulServer, Self::Worker];
-        all.into_iter().find(|role| role.name() == name).context("no such role")
+        all.into_iter()
+            .find(|role| role.name() == name)
+            .with_context(|| format!("no role {name:?}"))
     }
 }
 
-/// A process whose deeds are noted in the book. It ends when this is dropped.
+/// A process whose effects are recorded. Dropping the peer kills the process.
 pub(crate) struct Peer {
-    /// Its number in the book.
+    /// The number of the process in the recorder.
     pub(crate) number: u32,
     process: Child,
     reading: JoinHandle<()>,
 }
 
-/// 0 is this process.
+/// The number 0 is this process.
 static LAST: AtomicU32 = AtomicU32::new(1);
 
 impl Peer {
-    /// Starts one, and waits until it is ready. Each thing that it does takes `work_ms`.
+    /// Starts a peer, and waits until it is ready. Each operation takes the peer `work_ms`.
     pub(crate) async fn start(
         plan: &Plan,
-        role: Role,
+        role: PeerRole,
         url: &str,
         work_ms: u64,
-        book: &Arc<Book>,
+        recorder: &Arc<Recorder>,
     ) -> Result<Self> {
         let mut command = Command::new(&plan.program);
         command.args([ARGUMENT, role.name(), url, &work_ms.to_string()]).kill_on_drop(true);
-        // It ends when its input does, so that none is left behind by a run that is killed.
+        // The peer ends with its input: a run that is killed leaves no process behind.
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = command.spawn().context("a peer does not start")?;
-        let mut said =
+        let mut process = command.spawn().context("cannot start a peer")?;
+        let mut lines =
             BufReader::new(process.stdout.take().context("a peer has an output")?).lines();
-        let first = within("a peer is ready", said.next_line()).await??;
-        anyhow::ensure!(first.as_deref() == Some(READY), "a peer did not get ready");
+        let first = within("a peer is ready", lines.next_line()).await??;
+        anyhow::ensure!(first.as_deref() == Some(READY), "the peer did not become ready");
         let number = LAST.fetch_add(1, Ordering::Relaxed);
-        let reading = tokio::spawn(read(said, number, book.clone()));
+        let reading = tokio::spawn(read(lines, number, recorder.clone()));
         Ok(Self { number, process, reading })
     }
 
-    /// The number of the process.
+    /// Returns the id of the process.
     pub(crate) fn id(&self) -> Option<u32> {
         self.process.id()
     }
 
-    /// Ends it as a crash would. All that it did by then is in the book when this returns.
+    /// Kills the process as in a crash. All its effects until then are recorded when this returns.
     pub(crate) async fn kill(mut self) -> Result<()> {
-        self.process.kill().await.context("a peer cannot be killed")?;
-        within("all is read that a peer said", &mut self.reading).await??;
+        self.process.kill().await.context("cannot kill a peer")?;
+        within("all output of a peer is read", &mut self.reading).await??;
         Ok(())
     }
 }
 
-/// What is in the pipe outlives whoever wrote it.
-async fn read(mut said: Lines<BufReader<ChildStdout>>, by: u32, book: Arc<Book>) {
-    while let Ok(Some(line)) = said.next_line().await {
-        // The last line of one that was killed may be half of one.
+/// Records the effects that a peer prints. Output in the pipe outlives the peer.
+async fn read(mut lines: Lines<BufReader<ChildStdout>>, by: u32, recorder: Arc<Recorder>) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        // The last line of a killed peer may be incomplete.
         if let Some(id) = line.strip_suffix('.').and_then(|id| id.parse().ok()) {
-            book.effect(by, id);
+            recorder.effect(by, id);
         }
     }
 }

@@ -1,47 +1,47 @@
-//! How a scenario is to be run.
+//! The parameters of a run.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How a scenario is to be run.
+/// The parameters of a run.
 #[derive(Clone, Debug)]
 #[allow(clippy::exhaustive_structs, reason = "made by the programs of this package alone")]
 pub struct Plan {
-    /// How much of it.
+    /// The size of the load, and the number of disturbances.
     pub size: Size,
-    /// Which kind the queues are of.
+    /// The kind of the queues.
     pub mode: Mode,
-    /// What its dice start with: the same number brings the same moments.
+    /// The seed of random times: the same seed brings the same times.
     pub seed: u64,
-    /// How long the soak lasts; nothing else asks.
+    /// The duration of the soak scenario; the others ignore it.
     pub soak: Duration,
-    /// The program that plays the peers, with [`peer::ARGUMENT`](crate::peer::ARGUMENT) first.
+    /// The program that runs as a peer if [`peer::ARGUMENT`](crate::peer::ARGUMENT) comes first.
     pub program: PathBuf,
 }
 
-/// How much of a scenario.
+/// The size of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums)]
 pub enum Size {
-    /// What a test has time for.
+    /// Short enough for a test.
     Quick,
-    /// All of it.
+    /// The whole scenario.
     Full,
 }
 
-/// Which kind the queues of services and of jobs are of.
+/// The kind of the queues of services and jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums)]
 pub enum Mode {
-    /// On one node.
+    /// Classic queues, on one node.
     Classic,
-    /// On as many nodes as there are.
+    /// Quorum queues, replicated on all nodes.
     Quorum,
 }
 
 impl Plan {
-    /// The one or the other, by size.
+    /// Returns one of two values, by size.
     #[must_use]
     pub fn pick<T>(&self, quick: T, full: T) -> T {
         match self.size {
@@ -50,7 +50,7 @@ impl Plan {
         }
     }
 
-    /// A URL that also says which kind the queues are of.
+    /// Adds the kind of the queues to a URL.
     #[must_use]
     pub fn url(&self, broker: &str) -> String {
         format!("{broker}?queue_kind={}", self.mode)

@@ -1,4 +1,4 @@
-//! What came of a scenario.
+//! The report of a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,78 +6,80 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use polywire_conformance::Summary;
+use polywire_conformance::Sum;
 use serde::Serialize;
 
-use crate::book::Book;
+use crate::recorder::Recorder;
 use crate::{Plan, Scenario};
 
-/// What came of a scenario, in one mode.
+/// The report of a scenario in one mode.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// The scenario's letter.
+    /// The scenario's id.
     pub scenario: char,
-    /// What it is about.
+    /// The disturbance, in a phrase.
     pub about: &'static str,
-    /// Which kind the queues were of.
+    /// The kind of the queues.
     pub mode: String,
-    /// What its dice started with.
+    /// The seed of random times.
     pub seed: u64,
-    /// What was counted.
-    pub counts: Summary,
-    /// Effects beyond the first of their operation at one and the same process.
+    /// Operations by outcome.
+    pub counts: Sum,
+    /// Effects beyond the first of an operation at the same process.
     pub repeated: usize,
-    /// Failures by their kind.
+    /// Failures by kind.
     pub failures: BTreeMap<String, usize>,
-    /// What else was measured.
+    /// Measured figures by name.
     pub figures: BTreeMap<&'static str, String>,
-    /// How long it took.
+    /// The duration of the run.
     pub seconds: u64,
-    /// Why it failed, if it did.
+    /// The error of a failed run.
     pub failure: Option<String>,
 }
 
 impl Report {
+    /// Creates the report of a run from its recorder and its outcome.
     pub(crate) fn new(
         scenario: &Scenario,
         plan: &Plan,
-        book: &Book,
+        recorder: &Recorder,
         took: Duration,
         outcome: Result<()>,
     ) -> Self {
         Self {
-            scenario: scenario.letter,
+            scenario: scenario.id,
             about: scenario.about,
             mode: plan.mode.to_string(),
             seed: plan.seed,
-            counts: book.sum(),
-            repeated: book.repeated(),
-            failures: book.failures(),
-            figures: book.figures(),
+            counts: recorder.summary(),
+            repeated: recorder.repeated(),
+            failures: recorder.failures(),
+            figures: recorder.figures(),
             seconds: took.as_secs(),
             failure: outcome.err().map(|error| format!("{error:#}")),
         }
     }
 
-    /// Writes it into a folder, as JSON.
+    /// Writes the report into a folder, as JSON.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// If the file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf> {
-        std::fs::create_dir_all(folder).context("the folder of the reports")?;
+        std::fs::create_dir_all(folder).context("cannot create the folder of the reports")?;
         let path = folder.join(format!("{}-{}.json", self.scenario, self.mode));
-        std::fs::write(&path, serde_json::to_string_pretty(self)?).context("a report")?;
+        std::fs::write(&path, serde_json::to_string_pretty(self)?)
+            .context("cannot write a report")?;
         Ok(path)
     }
 }
 
 impl fmt::Display for Report {
-    /// One line.
+    /// Formats the report as one line, and a second one with the error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scenario, mode, seconds, .. } = self;
-        let Summary {
+        let Sum {
             attempted,
             acknowledged,
             failed,
@@ -127,7 +129,7 @@ impl fmt::Display for Table {
         )?;
         writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|")?;
         for report in &self.0 {
-            let Summary {
+            let Sum {
                 attempted,
                 acknowledged,
                 failed,

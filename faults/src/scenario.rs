@@ -1,4 +1,4 @@
-//! The scenarios, by their letters.
+//! All scenarios with their ids.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,110 +9,110 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 
-use crate::book::Book;
+use crate::recorder::Recorder;
 use crate::scenarios::{
     alarm, broker_kills, certificates, credentials, failovers, job_restarts, links, reply_queue,
     server_kills, soak,
 };
 use crate::{Mode, Plan, Report, Size};
 
-/// Something that goes wrong under load.
+/// A disturbance under load.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Scenario {
-    /// What it is called on the command line.
-    pub letter: char,
-    /// What it is about.
+    /// The id on the command line.
+    pub id: char,
+    /// The disturbance, in a phrase.
     pub about: &'static str,
     modes: &'static [Mode],
     quick_modes: &'static [Mode],
     run: Run,
 }
 
-type Run = for<'a> fn(&'a Plan, &'a Arc<Book>) -> BoxFuture<'a, Result<()>>;
+type Run = for<'a> fn(&'a Plan, &'a Arc<Recorder>) -> BoxFuture<'a, Result<()>>;
 
 const CLASSIC: &[Mode] = &[Mode::Classic];
 const QUORUM: &[Mode] = &[Mode::Quorum];
 const BOTH: &[Mode] = &[Mode::Classic, Mode::Quorum];
 
 impl Scenario {
-    /// All of them.
+    /// All scenarios but the soak.
     pub const ALL: &[Self] = &[
         Self {
-            letter: 'A',
+            id: 'A',
             about: "the broker is killed again and again under calls",
             modes: BOTH,
             quick_modes: BOTH,
-            run: |plan, book| broker_kills::run(plan, book).boxed(),
+            run: |plan, recorder| broker_kills::run(plan, recorder).boxed(),
         },
         Self {
-            letter: 'B',
+            id: 'B',
             about: "server processes are killed in turn under calls",
             modes: BOTH,
             quick_modes: BOTH,
-            run: |plan, book| server_kills::run(plan, book).boxed(),
+            run: |plan, recorder| server_kills::run(plan, recorder).boxed(),
         },
         Self {
-            letter: 'C',
-            about: "the link of each role is cut, swallowed, delayed",
+            id: 'C',
+            about: "the connection of each endpoint handle is cut, swallowed, delayed",
             modes: BOTH,
             quick_modes: CLASSIC,
-            run: |plan, book| links::run(plan, book).boxed(),
+            run: |plan, recorder| links::run(plan, recorder).boxed(),
         },
         Self {
-            letter: 'D',
+            id: 'D',
             about: "the nodes of a cluster are killed in turn",
             modes: QUORUM,
             quick_modes: QUORUM,
-            run: |plan, book| failovers::run(plan, book).boxed(),
+            run: |plan, recorder| failovers::run(plan, recorder).boxed(),
         },
         Self {
-            letter: 'E',
+            id: 'E',
             about: "the broker runs out of memory for a while",
             modes: BOTH,
             quick_modes: CLASSIC,
-            run: |plan, book| alarm::run(plan, book).boxed(),
+            run: |plan, recorder| alarm::run(plan, recorder).boxed(),
         },
         Self {
-            letter: 'F',
+            id: 'F',
             about: "the broker is restarted under jobs",
             modes: BOTH,
             quick_modes: &[],
-            run: |plan, book| job_restarts::run(plan, book).boxed(),
+            run: |plan, recorder| job_restarts::run(plan, recorder).boxed(),
         },
         Self {
-            letter: 'G',
+            id: 'G',
             about: "certificates are right, wrong, expired and unknown",
             modes: CLASSIC,
             quick_modes: CLASSIC,
-            run: |plan, book| certificates::run(plan, book).boxed(),
+            run: |plan, recorder| certificates::run(plan, recorder).boxed(),
         },
         Self {
-            letter: 'H',
+            id: 'H',
             about: "credentials are revoked and renewed under calls",
             modes: CLASSIC,
             quick_modes: CLASSIC,
-            run: |plan, book| credentials::run(plan, book).boxed(),
+            run: |plan, recorder| credentials::run(plan, recorder).boxed(),
         },
         Self {
-            letter: 'I',
+            id: 'I',
             about: "the reply queue is deleted under calls",
             modes: CLASSIC,
             quick_modes: CLASSIC,
-            run: |plan, book| reply_queue::run(plan, book).boxed(),
+            run: |plan, recorder| reply_queue::run(plan, recorder).boxed(),
         },
     ];
 
-    /// The one that lasts as long as the plan says.
+    /// The soak, which lasts as long as the plan says.
     pub const SOAK: Self = Self {
-        letter: 'J',
+        id: 'J',
         about: "the broker is restarted again and again, and memory stays flat",
         modes: CLASSIC,
         quick_modes: CLASSIC,
-        run: |plan, book| soak::run(plan, book).boxed(),
+        run: |plan, recorder| soak::run(plan, recorder).boxed(),
     };
 
-    /// The modes that it is run in, in this size.
+    /// Returns the modes that a run of this size covers.
     #[must_use]
     pub fn modes_of(&self, size: Size) -> &'static [Mode] {
         match size {
@@ -121,23 +121,23 @@ impl Scenario {
         }
     }
 
-    /// Runs it. Whatever it started has ended when this returns.
+    /// Runs the scenario. All its nodes and processes have ended when this returns.
     pub async fn run(&self, plan: &Plan) -> Report {
-        let book = Arc::new(Book::default());
+        let recorder = Arc::new(Recorder::default());
         let start = Instant::now();
         let bound = plan.pick(QUICK_MAX, FULL_MAX) + plan.soak;
-        let outcome = timeout(bound, (self.run)(plan, &book)).await;
-        let outcome = outcome.context("it did not end in time").flatten();
-        Report::new(self, plan, &book, start.elapsed(), outcome)
+        let outcome = timeout(bound, (self.run)(plan, &recorder)).await;
+        let outcome = outcome.context("the scenario did not end in time").flatten();
+        Report::new(self, plan, &recorder, start.elapsed(), outcome)
     }
 }
 
 impl fmt::Debug for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scenario").field("letter", &self.letter).finish_non_exhaustive()
+        f.debug_struct("Scenario").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-/// Many times what it takes on an idle machine.
+/// Bounds of a run: many times the duration on an idle machine.
 const QUICK_MAX: Duration = Duration::from_mins(6);
 const FULL_MAX: Duration = Duration::from_mins(30);

@@ -1,4 +1,4 @@
-//! What goes wrong, one file each.
+//! The scenarios, one file each.
 
 pub(crate) mod alarm;
 pub(crate) mod broker_kills;

@@ -1,4 +1,4 @@
-//! Operations that flow from one end to the other, a few at a time, until they are to stop.
+//! Light traffic between two endpoint handles, until it is stopped.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,134 +12,146 @@ use polywire_core::{Client, Group, Publisher, Pusher, Router, Server, Subscriber
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::book::Book;
-use crate::patience::{until, until_some, within};
+use crate::recorder::Recorder;
+use crate::wait::{until, until_some, within};
 
-/// What the two ends do together.
+/// The messaging pattern of some traffic.
 #[derive(Clone, Copy)]
 pub(crate) enum Pattern {
     Calls,
     Jobs,
-    /// For a subscriber of its own.
+    /// Events for a subscriber with an exclusive queue.
     Events,
-    /// For a durable group.
+    /// Events for a durable group.
     GroupEvents,
 }
 
-/// Operations of one pattern. They end when this is dropped.
+/// Operations of one pattern. Dropping the traffic ends them.
 pub(crate) struct Traffic {
-    line: Arc<Line>,
+    state: Arc<State>,
     sending: JoinSet<()>,
-    _taking: JoinSet<()>,
+    _receiving: JoinSet<()>,
 }
 
-/// What the two sides share.
-struct Line {
-    end: SendingEnd,
-    book: Arc<Book>,
+/// State that both sides share.
+struct State {
+    sender: Sender,
+    recorder: Arc<Recorder>,
     acknowledged: Mutex<HashSet<u64>>,
     seen: Mutex<HashSet<u64>>,
-    over: AtomicBool,
+    stopped: AtomicBool,
 }
 
-enum SendingEnd {
+enum Sender {
     Client(Client<MessagePack>),
     Pusher(Pusher<MessagePack>),
     Publisher(Publisher<MessagePack>),
 }
 
-/// How many operations are begun at any time.
+/// Operations in flight at any time.
 const AT_A_TIME: usize = 3;
-/// Between two operations, since it is not the speed that is looked at.
+/// Pause between two operations: speed does not matter here.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long an operation may take.
+/// The bound of an operation.
 const BRIEF: Duration = Duration::from_secs(15);
 
 impl Traffic {
+    /// Opens both endpoint handles, and starts the operations.
+    ///
+    /// # Errors
+    ///
+    /// If a handle cannot be opened.
     pub(crate) async fn start(
         pattern: Pattern,
         name: &str,
         sending: &Amqp,
-        taking: &Amqp,
-        book: &Arc<Book>,
+        receiving: &Amqp,
+        recorder: &Arc<Recorder>,
     ) -> Result<Self> {
-        // The taking end first: events are for those who are there.
-        let taken = TakingEnd::open(pattern, name, taking).await?;
-        let end = SendingEnd::open(pattern, name, sending).await?;
+        // The receiver comes first: events reach only subscribers that exist.
+        let receiver = Receiver::open(pattern, name, receiving).await?;
+        let sender = Sender::open(pattern, name, sending).await?;
         let (acknowledged, seen) = (Mutex::default(), Mutex::default());
-        let over = AtomicBool::new(false);
-        let line = Arc::new(Line { end, book: book.clone(), acknowledged, seen, over });
-        let mut taking = JoinSet::new();
-        taking.spawn(taken.take(line.clone()));
+        let stopped = AtomicBool::new(false);
+        let recorder = recorder.clone();
+        let state = Arc::new(State { sender, recorder, acknowledged, seen, stopped });
+        let mut receiving = JoinSet::new();
+        receiving.spawn(receiver.run(state.clone()));
         let mut sending = JoinSet::new();
         for _ in 0..AT_A_TIME {
-            let line = line.clone();
+            let state = state.clone();
             sending.spawn(async move {
-                while !line.over.load(Ordering::Acquire) {
-                    line.operate().await;
+                while !state.stopped.load(Ordering::Acquire) {
+                    state.operate().await;
                     sleep(PAUSE).await;
                 }
             });
         }
-        Ok(Self { line, sending, _taking: taking })
+        Ok(Self { state, sending, _receiving: receiving })
     }
 
-    /// Waits until an operation that begins now, or later, is acknowledged and seen.
-    pub(crate) async fn until_it_flows(&self) -> Result<()> {
-        until_some("an operation is acknowledged and seen", || self.line.operate()).await
-    }
-
-    /// Begins no more, and waits until those end that were begun, and all is seen that was
-    /// acknowledged.
+    /// Waits until an operation that starts after this call is acknowledged and received.
     ///
     /// # Errors
     ///
-    /// If something is not seen. The book counts it; who waits here knows where it was lost.
+    /// If that takes longer than two minutes.
+    pub(crate) async fn until_flowing(&self) -> Result<()> {
+        until_some("an operation is acknowledged and received", || self.state.operate()).await
+    }
+
+    /// Starts no more operations, and waits until the running ones have ended and every
+    /// acknowledged one is received.
+    ///
+    /// # Errors
+    ///
+    /// If an acknowledged operation is not received. The recorder counts it; the error says which
+    /// traffic has lost it.
     pub(crate) async fn finish(mut self) -> Result<()> {
-        self.line.over.store(true, Ordering::Release);
+        self.state.stopped.store(true, Ordering::Release);
         within("all operations have ended", async {
             while self.sending.join_next().await.is_some() {}
         })
         .await?;
         let all_seen =
-            until("all is seen that was acknowledged", || self.line.unseen().is_empty()).await;
-        all_seen.with_context(|| format!("acknowledged, and not seen: {:?}", self.line.unseen()))
+            until("every acknowledged operation is received", || self.state.unseen().is_empty())
+                .await;
+        all_seen
+            .with_context(|| format!("acknowledged and not received: {:?}", self.state.unseen()))
     }
 }
 
-impl Line {
-    /// Carries out an operation; nothing if it is not acknowledged.
+impl State {
+    /// Carries out an operation. Returns `None` if it is not acknowledged and received in time.
     async fn operate(&self) -> Option<()> {
-        let id = self.book.attempt();
-        let acknowledged = match &self.end {
-            SendingEnd::Client(client) => {
+        let id = self.recorder.attempt();
+        let acknowledged = match &self.sender {
+            Sender::Client(client) => {
                 let outcome = client.request("note").timeout(BRIEF).call(&id).await;
-                self.book.call(id, &outcome, &id);
+                self.recorder.call(id, &outcome, &id);
                 outcome.is_ok()
             }
-            SendingEnd::Pusher(pusher) => self.sent(id, &pusher.push(&id).await),
-            SendingEnd::Publisher(publisher) => {
-                self.sent(id, &publisher.publish("noted", &id).await)
-            }
+            Sender::Pusher(pusher) => self.sent(id, &pusher.push(&id).await),
+            Sender::Publisher(publisher) => self.sent(id, &publisher.publish("noted", &id).await),
         };
         if !acknowledged {
             return None;
         }
         lock(&self.acknowledged).insert(id);
-        // It may arrive a moment later; one that does not is lost, which is for the book to say.
-        let seen =
-            until_some("it is seen", || async { lock(&self.seen).contains(&id).then_some(()) });
+        // The receiver may be a moment later. The recorder counts an operation that is lost.
+        let seen = until_some("the operation is received", || async {
+            lock(&self.seen).contains(&id).then_some(())
+        });
         timeout(BRIEF, seen).await.ok()?.ok()
     }
 
     fn sent(&self, id: u64, outcome: &polywire_core::Result<()>) -> bool {
-        self.book.send(id, outcome);
+        self.recorder.send(id, outcome);
         outcome.is_ok()
     }
 
     fn note(&self, id: u64) {
         lock(&self.seen).insert(id);
-        self.book.effect(0, id);
+        self.recorder.effect(0, id);
     }
 
     fn unseen(&self) -> Vec<u64> {
@@ -151,7 +163,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl SendingEnd {
+impl Sender {
     async fn open(pattern: Pattern, name: &str, amqp: &Amqp) -> Result<Self> {
         Ok(match pattern {
             Pattern::Calls => Self::Client(Client::connect(amqp, name, MessagePack).await?),
@@ -165,13 +177,13 @@ impl SendingEnd {
     }
 }
 
-enum TakingEnd {
+enum Receiver {
     Server(Box<Server>),
     Worker(Worker<MessagePack>),
     Subscriber(Subscriber<u64>),
 }
 
-impl TakingEnd {
+impl Receiver {
     async fn open(pattern: Pattern, name: &str, amqp: &Amqp) -> Result<Self> {
         Ok(match pattern {
             Pattern::Calls => Self::Server(Box::new(Server::bind(amqp, name).await?)),
@@ -184,18 +196,18 @@ impl TakingEnd {
         })
     }
 
-    async fn take(self, line: Arc<Line>) {
+    async fn run(self, state: Arc<State>) {
         match self {
             Self::Server(server) => {
                 let note = move |id: u64| {
-                    line.note(id);
+                    state.note(id);
                     async move { Ok(id) }
                 };
                 server.serve(Router::new(MessagePack).method("note", note)).await;
             }
             Self::Worker(worker) => {
                 let note = move |id: u64| {
-                    line.note(id);
+                    state.note(id);
                     async { Ok(()) }
                 };
                 worker.work(note).await;
@@ -204,10 +216,10 @@ impl TakingEnd {
                 while let Some(event) = subscriber.next().await {
                     match event {
                         Ok(event) => {
-                            line.note(*event);
+                            state.note(*event);
                             event.ack();
                         }
-                        Err(error) => line.book.failed(format!("a subscriber heard: {error}")),
+                        Err(error) => state.recorder.failed(format!("subscriber: {error}")),
                     }
                 }
             }

@@ -1,6 +1,6 @@
-//! The scenarios in a size that a test has time for.
+//! The scenarios in their quick size.
 //!
-//! `cargo xtask test` makes sure that RabbitMQ is there, and says so in `POLYWIRE_AMQP_URL`.
+//! `cargo xtask test` installs RabbitMQ if need be, and sets `POLYWIRE_AMQP_URL`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use polywire_faults::{Mode, Plan, Scenario, Size};
 
 fn main() {
     let mut arguments = Arguments::from_args();
-    // Half of the time they wait for nodes that start.
+    // A scenario spends half of its time waiting for nodes that start.
     arguments.test_threads.get_or_insert(2);
     let modes = |scenario: &Scenario| scenario.modes_of(Size::Quick).iter();
     let trials = Scenario::ALL
@@ -19,12 +19,10 @@ fn main() {
 }
 
 fn trial(scenario: Scenario, mode: Mode) -> Trial {
-    let name = format!("{}_{mode}::{}", scenario.letter, scenario.about.replace([' ', ','], "_"));
+    let name = format!("{}_{mode}::{}", scenario.id, scenario.about.replace([' ', ','], "_"));
     Trial::ignorable_test(name, move || {
         if std::env::var_os("POLYWIRE_AMQP_URL").is_none() {
-            return Ok(Completion::ignored_with(
-                "for want of a broker; `cargo xtask test` starts one",
-            ));
+            return Ok(Completion::ignored_with("no broker; `cargo xtask test` starts one"));
         }
         let program = env!("CARGO_BIN_EXE_polywire-faults").into();
         let plan = Plan { size: Size::Quick, mode, seed: 1, soak: Duration::ZERO, program };

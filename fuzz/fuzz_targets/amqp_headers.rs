@@ -1,4 +1,4 @@
-//! Properties and headers of a delivery of RabbitMQ, made of what the bytes say.
+//! Properties and headers of a delivery of RabbitMQ, built from the bytes.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Whatever frames come, they end in a message or in a sentence about them; and a message survives being written again.
+//! Envelopes of ZeroMQ: decoding returns a message or an error, and an encoded message decodes to the
+//! same message.
 
 #![no_main]
 

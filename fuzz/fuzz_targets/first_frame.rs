@@ -1,4 +1,4 @@
-//! What stands before an event: channel and topic, or a hello.
+//! The first frame of an event: channel and topic, or a synchronization marker.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The URLs of both backends: read, or refused with a reason.
+//! URLs of both backends: parsed, or refused with a reason.
 
 #![no_main]
 

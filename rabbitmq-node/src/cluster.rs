@@ -1,15 +1,16 @@
-//! Several nodes that are one broker.
+//! Several nodes that form one broker.
 
 use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use crate::mapper::Mapper;
+use crate::installation;
+use crate::node::Node;
+use crate::port_mapper::PortMapper;
 use crate::settings::Settings;
-use crate::{Node, Setup};
+use crate::setup::Setup;
 
-/// A cluster on this machine: each node with ports and a folder of its own, and a cookie that they
-/// share.
+/// A cluster on this machine: each node has its own ports and folder, and all share a cookie.
 ///
 /// ```no_run
 /// use polywire_rabbitmq_node::Cluster;
@@ -23,22 +24,22 @@ use crate::{Node, Setup};
 pub struct Cluster(Vec<Node>);
 
 impl Cluster {
-    /// Starts so many nodes, at least one, and joins them: some ten seconds for three.
+    /// Starts at least one node, and joins the nodes: about ten seconds for three.
     ///
     /// # Errors
     ///
-    /// As [`Node::start`], and what `rabbitmqctl` said if they cannot be joined.
+    /// As [`Node::start`], and the output of `rabbitmqctl` if the nodes cannot be joined.
     pub fn start(nodes: usize) -> io::Result<Self> {
         Setup::new().start_cluster(nodes)
     }
 
     pub(crate) fn start_set_up(setup: &Setup, nodes: usize) -> io::Result<Self> {
-        Node::check_installed()?;
-        let mapper = Arc::new(Mapper::new()?);
+        installation::check()?;
+        let mapper = Arc::new(PortMapper::new()?);
         let mut nodes = (0..nodes.max(1))
             .map(|_| Ok(Node::not_started(Settings::create(setup, mapper.clone())?)))
             .collect::<io::Result<Vec<_>>>()?;
-        // The first one starts the mapper.
+        // The first node starts the port mapper.
         nodes[0].restart()?;
         thread::scope(|scope| {
             let starting: Vec<_> =
@@ -54,8 +55,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The others join the first, one after the other: two that join at once may each wait for the
-    /// other.
+    /// Joins the other nodes to the first, one after the other: two that join at once may each wait
+    /// for the other.
     fn join(&self) -> io::Result<()> {
         let first = self.0[0].name();
         for node in &self.0[1..] {
@@ -66,7 +67,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Where its default virtual host is: all nodes, in their order.
+    /// Returns the URL of the default virtual host, with all nodes in their order.
     #[must_use]
     pub fn url(&self) -> String {
         let nodes: Vec<_> =
@@ -74,15 +75,26 @@ impl Cluster {
         format!("amqp://guest:guest@{}/%2f", nodes.join(","))
     }
 
-    /// The nodes.
+    /// Returns the nodes.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
         &self.0
     }
 
-    /// The nodes, to be killed and restarted.
+    /// Returns the nodes, to kill and restart them.
     #[must_use]
     pub fn nodes_mut(&mut self) -> &mut [Node] {
         &mut self.0
+    }
+}
+
+impl Setup {
+    /// Starts several nodes, and joins them into a cluster.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::start`], and the output of `rabbitmqctl` if the nodes cannot be joined.
+    pub fn start_cluster(self, nodes: usize) -> io::Result<Cluster> {
+        Cluster::start_set_up(&self, nodes)
     }
 }

@@ -1,19 +1,19 @@
-//! Ports that nobody listens on.
+//! Free ports.
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below the ports that the kernel gives to outgoing connections, and above those of well-known
+/// Ports below those that the kernel assigns to outgoing connections, and above those of well-known
 /// services.
 const RANGE: std::ops::Range<u16> = 21_000..32_000;
 
 static LAST: AtomicU16 = AtomicU16::new(0);
 
-/// A free port. Another process may take it before it is used; then the node says so when it
-/// starts.
+/// Returns a free port. If another process binds the port first, the start of the node fails with
+/// that reason.
 pub(crate) fn free() -> io::Result<u16> {
-    // Processes that start together begin their search in different places.
+    // Processes that start at the same time search from different ports.
     let offset = u16::try_from(std::process::id() % 1000).unwrap_or_default() * 11;
     for _ in RANGE {
         let at =
@@ -22,5 +22,5 @@ pub(crate) fn free() -> io::Result<u16> {
             return Ok(RANGE.start + at);
         }
     }
-    Err(io::Error::new(io::ErrorKind::AddrInUse, "no port is free"))
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "no port is free in 21000-31999"))
 }

@@ -1,4 +1,4 @@
-//! Where a node keeps its things, and how its programs learn of that.
+//! The folder and the ports of a node, and the environment of its programs.
 
 use std::fs;
 use std::io;
@@ -8,8 +8,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::mapper::Mapper;
-use crate::{PROGRAMS, Setup, ports};
+use crate::port_mapper::PortMapper;
+use crate::setup::Setup;
+use crate::{installation, ports};
 
 /// The folder and the ports of a node.
 pub(crate) struct Settings {
@@ -17,15 +18,15 @@ pub(crate) struct Settings {
     pub(crate) port: u16,
     pub(crate) tls_port: Option<u16>,
     distribution_port: u16,
-    mapper: Arc<Mapper>,
+    mapper: Arc<PortMapper>,
 }
 
 static LAST: AtomicU32 = AtomicU32::new(0);
 
 impl Settings {
-    /// Makes a folder with all that a node reads when it starts. Nodes of one cluster share their
-    /// mapper.
-    pub(crate) fn create(setup: &Setup, mapper: Arc<Mapper>) -> io::Result<Self> {
+    /// Creates a folder with all files that a node reads when it starts. The nodes of a cluster
+    /// share their port mapper.
+    pub(crate) fn create(setup: &Setup, mapper: Arc<PortMapper>) -> io::Result<Self> {
         let name = format!("{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq").join(name);
         let tls_port = setup.certificates.is_some().then(ports::free).transpose()?;
@@ -52,14 +53,14 @@ impl Settings {
         fs::write(self.folder.join("rabbitmq.conf"), config + &setup.config)
     }
 
-    /// What the other nodes of a cluster call it.
+    /// Returns the name of the node in a cluster.
     pub(crate) fn node_name(&self) -> String {
         format!("polywire{}@localhost", self.port)
     }
 
-    /// One of RabbitMQ's programs, about this node.
+    /// Returns the command of one of RabbitMQ's programs for this node.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(Path::new(PROGRAMS).join(program));
+        let mut command = Command::new(installation::program(program));
         let file = |name: &str| self.folder.join(name);
         command
             .env("HOME", file("home"))
@@ -81,21 +82,21 @@ impl Settings {
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "-kernel inet_dist_use_interface {127,0,0,1}",
             )
-            // Lets the script become the node, instead of starting it: the process that we know is
-            // the one to kill.
+            // The script becomes the node instead of starting a child: the process to kill is
+            // known.
             .env("RUNNING_UNDER_SYSTEMD", "true");
         command
     }
 
-    /// Takes the folder away.
+    /// Removes the folder.
     pub(crate) fn clean_up(&self) {
-        // What cannot be removed is only clutter under target/.
+        // A folder that stays is harmless below target/.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// A second listener, for TLS. Whoever connects may show a certificate, and has to if the node's
-/// own lines say so.
+/// Returns the lines for a second listener, for TLS. Clients may present a certificate, and must if
+/// the node's own lines demand it.
 fn encryption(port: u16, certificates: &Path) -> String {
     let at = certificates.display();
     format!(

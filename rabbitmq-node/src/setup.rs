@@ -1,11 +1,8 @@
-//! What is particular to a node.
+//! The configuration of a node.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{Cluster, Node};
-
-/// What is particular to a node, before it is started.
+/// The configuration of a node or a cluster before it starts.
 ///
 /// ```no_run
 /// use polywire_rabbitmq_node::Setup;
@@ -34,53 +31,35 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// Nothing particular.
+    /// Returns the default configuration.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds lines to its `rabbitmq.conf`.
+    /// Adds lines to `rabbitmq.conf`.
     pub fn config(mut self, lines: &str) -> Self {
         self.config += lines;
         self.config.push('\n');
         self
     }
 
-    /// Sets its `advanced.config`, which is a term of Erlang: for what the other file has no words
-    /// for.
+    /// Sets `advanced.config`, an Erlang term, for settings that `rabbitmq.conf` cannot express.
     pub fn advanced(mut self, term: &str) -> Self {
         self.advanced = term.into();
         self
     }
 
-    /// Turns a plugin on that comes with RabbitMQ.
+    /// Enables a plugin that comes with RabbitMQ.
     pub fn plugin(mut self, name: &str) -> Self {
         self.plugins.push(name.into());
         self
     }
 
-    /// Listens for TLS as well, with `server.pem` and `server.key` of this folder, and trusts what
-    /// `ca.pem` has signed. Where it listens is told by [`Node::tls_port`].
+    /// Adds a listener for TLS, with `server.pem` and `server.key` of a folder. The node trusts the
+    /// certificates that `ca.pem` has signed. [`Node::tls_port`](crate::Node::tls_port) returns the
+    /// port.
     pub fn certificates(mut self, folder: impl AsRef<Path>) -> Self {
         self.certificates = Some(folder.as_ref().into());
         self
-    }
-
-    /// Starts a node, and waits until it is ready.
-    ///
-    /// # Errors
-    ///
-    /// As [`Node::start`].
-    pub fn start(self) -> io::Result<Node> {
-        Node::start_set_up(&self)
-    }
-
-    /// Starts so many nodes, and joins them into a cluster.
-    ///
-    /// # Errors
-    ///
-    /// As [`Node::start`], and what `rabbitmqctl` said if they cannot be joined.
-    pub fn start_cluster(self, nodes: usize) -> io::Result<Cluster> {
-        Cluster::start_set_up(&self, nodes)
     }
 }

@@ -3,7 +3,9 @@
 /// A limit on the number of messages, and on their total bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
+    /// The most messages.
     pub(crate) messages: usize,
+    /// The most bytes of their headers and bodies together.
     pub(crate) bytes: usize,
 }
 

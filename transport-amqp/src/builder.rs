@@ -35,10 +35,12 @@ use crate::wire::native;
 #[derive(Clone, Debug)]
 #[must_use = "nothing is connected until `build` is awaited"]
 pub struct AmqpBuilder {
+    /// Settings so far.
     pub(crate) config: Config,
 }
 
 impl AmqpBuilder {
+    /// Creates a builder from a URL, with the errors of [`Config::from_url`].
     pub(crate) fn new(url: &str) -> Result<Self> {
         Ok(Self { config: Config::from_url(url)? })
     }

@@ -1,4 +1,9 @@
 //! Settings of a transport.
+//!
+//! The precedence is: builder method, URL parameter, default. [`AmqpBuilder`] writes into a
+//! [`Config`] that a URL has filled; after connecting, the settings do not change.
+//!
+//! [`AmqpBuilder`]: crate::builder::AmqpBuilder
 
 use std::fmt;
 use std::time::Duration;
@@ -16,17 +21,31 @@ use crate::url::{BoundsOverride, ParsedUrl};
 /// All settings of a transport, from its URL and its builder.
 #[derive(Clone)]
 pub(crate) struct Config {
+    /// Brokers, user, virtual host, heartbeat, and the files for TLS.
     pub(crate) url: ParsedUrl,
+    /// Time for each attempt to connect, for each setup, and for a buffered message without a
+    /// connection.
     pub(crate) connect_timeout: Duration,
+    /// Time for a confirm, and for a buffered message without a deadline.
     pub(crate) confirm_timeout: Duration,
+    /// Limits of each message that is sent or received.
     pub(crate) limits: Limits,
+    /// Time of consecutive refusals after which the transport reconnects no more.
     pub(crate) give_up_after: Duration,
+    /// Set if the broker writes messages to disk.
     pub(crate) persistent: bool,
+    /// Function for the credentials, in place of those in the URL.
     pub(crate) credentials: Option<CredentialsProvider>,
+    /// Set if the builder allows the user's name in messages; see
+    /// [`sends_user_id`](Self::sends_user_id).
     pub(crate) send_user_id: bool,
+    /// Options of the service, job and group queues.
     pub(crate) queues: QueueSettings,
+    /// Way for replies to reach the requesters.
     pub(crate) reply_mode: ReplyMode,
+    /// Size of the buffer for messages that cannot be sent now.
     pub(crate) publish_buffer: Bounds,
+    /// Limit on the messages that are sent and not confirmed.
     pub(crate) unconfirmed_max: Bounds,
 }
 
@@ -104,19 +123,24 @@ impl fmt::Debug for Config {
 }
 
 impl BoundsOverride {
+    /// Fills the parts that the URL left out.
     fn or(self, default: Bounds) -> Bounds {
         let Bounds { messages, bytes } = default;
         Bounds { messages: self.messages.unwrap_or(messages), bytes: self.bytes.unwrap_or(bytes) }
     }
 }
 
+/// 16 MiB, the `max_message_size` of RabbitMQ 4.
 const DEFAULT_BODY_MAX: usize = 16 << 20;
+/// Long enough for a restart of an authentication backend.
 const DEFAULT_GIVE_UP_AFTER: Duration = Duration::from_mins(2);
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
+/// A lost connection is noticed within 20 s.
 const DEFAULT_HEARTBEAT_SECONDS: u16 = 10;
 /// Bytes for four bodies of the default maximum size.
 const DEFAULT_PUBLISH_BUFFER: Bounds = Bounds { messages: 4096, bytes: 64 << 20 };
+/// The same as the buffer, so that each of both holds a burst of equal size.
 const DEFAULT_UNCONFIRMED_MAX: Bounds = Bounds { messages: 4096, bytes: 64 << 20 };
 
 #[cfg(test)]

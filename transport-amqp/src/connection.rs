@@ -1,4 +1,14 @@
 //! Connections to the broker: dialing, supervision, reconnects, heartbeats, credentials.
+//!
+//! - [`supervised`]: the handle that the rest of the crate uses. It opens channels, waits for a
+//!   connection where there is none, and reports a final refusal.
+//! - [`supervisor`]: the task behind the handle. It notices a loss, and reconnects with
+//!   [`backoff`].
+//! - [`brokers`]: the brokers of the URL in turn; [`dial`]: one attempt, with [`tls`] and
+//!   [`credentials`].
+//! - [`monitor`]: events, log and metrics of both connections.
+//! - [`channel_setup`], [`frame`]: helpers for channels, which are not supervised: the owner of a
+//!   channel opens a new one when the old one is lost.
 
 pub(crate) mod backoff;
 mod brokers;

@@ -1,4 +1,19 @@
 //! Consumers: windows, settlement, redelivery, replies, cancellations.
+//!
+//! The way of a delivery through the files:
+//!
+//! 1. [`consumer`] opens the receiving half of an endpoint handle; [`source`] is the part that
+//!    depends on the handle: queue, bindings, codec.
+//! 2. [`consumer_task`] consumes the queue, decodes each delivery into a [`fetched`] one, and
+//!    buffers up to a window of them. [`deliveries`] is the stream that the handle polls.
+//! 3. [`acker`] settles at the broker: acknowledge, reject, requeue. [`settle`] is the receipt of a
+//!    delivery that may have to be republished, by the [`requeue_mode`] of its queue.
+//! 4. [`redelivery`] republishes: to the same queue, to a retry queue after a delay
+//!    ([`retry_delay`]), or to the dead-letter queue. [`decline`] does so for declined requests,
+//!    and [`republish_counter`] counts the copies, for which closing waits.
+//!
+//! [`replies`] consumes the replies of all requesters, by [`reply_mode`]. [`cancellation`] carries
+//! the calls that clients have abandoned.
 
 pub(crate) mod acker;
 pub(crate) mod cancellation;

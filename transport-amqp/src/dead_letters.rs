@@ -1,4 +1,8 @@
 //! The dead letters of a queue.
+//!
+//! A session reads with `basic.get` on a channel of its own, and sees each message at most once: it
+//! reads as many messages as the queue had at the start. Dead letters that it neither redrives nor
+//! discards return to the queue when the session closes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,6 +73,7 @@ struct DeadLetterSession {
 }
 
 impl DeadLetterSession {
+    /// Gets the next dead letter, or none after the last. The message stays unsettled.
     async fn next(&mut self) -> Result<Option<(u64, Message)>> {
         let Some(remaining) = self.remaining.checked_sub(1) else { return Ok(None) };
         let queue = self.queue.name.clone();
@@ -84,7 +89,8 @@ impl DeadLetterSession {
         Ok(Some((tag, message)))
     }
 
-    /// Republishes a dead letter to its origin, then acknowledges the dead letter.
+    /// Republishes a dead letter to its origin, then acknowledges the dead letter. A missing job
+    /// queue is declared again; a missing service or group queue is an error.
     async fn redrive_one(&mut self, tag: u64) -> Result<()> {
         let Some(raw) = self.unsettled.get(&tag) else { return Ok(()) };
         let copy = native::encode_redriven(&self.origin.name, raw)?;
@@ -98,10 +104,12 @@ impl DeadLetterSession {
         self.acknowledge(tag).await
     }
 
+    /// Declares the origin again, over the publishing connection.
     async fn declare_origin(&self) -> Result<()> {
         self.origin.declare(&self.shared.publishing_connection.channel().await?).await
     }
 
+    /// Removes a dead letter from its queue.
     async fn acknowledge(&mut self, tag: u64) -> Result<()> {
         let acknowledged = self.channel.basic_ack(tag, BasicAckOptions::default()).await;
         acknowledged.map_err(|error| failed("cannot acknowledge a dead letter", error))?;
@@ -136,7 +144,9 @@ impl DeadLetterSession {
     }
 }
 
+/// Pause between two looks at the queue's length.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Longest wait for requeued messages to appear.
 const REQUEUE_MAX: Duration = Duration::from_millis(500);
 
 #[async_trait]

@@ -1,4 +1,9 @@
 //! Conversion of the engine's errors, and errors of several modules.
+//!
+//! The engine reports what the broker answered as a reply code and a text. The reply code decides
+//! on the [`ErrorKind`]. Two texts are parsed, since their details help: that of an argument
+//! mismatch, and that of a message that is too large. If a broker words them differently, only the
+//! details are lost.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -77,8 +82,11 @@ fn sizes_in(text: &str) -> Option<(usize, usize)> {
 /// Argument of an existing queue that differs from the requested one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ArgumentMismatch {
+    /// Name of the argument, as `x-max-priority`.
     pub(crate) argument: String,
+    /// Requested value; `none` if the argument was not set.
     pub(crate) ours: String,
+    /// Value at the broker; `none` if the argument is not set.
     pub(crate) theirs: String,
 }
 
@@ -106,6 +114,8 @@ fn value_in(text: &str) -> String {
     value.trim_matches('\'').to_owned()
 }
 
+/// Maps a reply code to a kind. All errors but the broker's refusals count as a lost connection,
+/// after which the transport reconnects.
 fn kind_of(error: &lapin::Error) -> ErrorKind {
     let lapin::ErrorKind::ProtocolError(error) = error.kind() else {
         return ErrorKind::Disconnected;

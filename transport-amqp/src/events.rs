@@ -75,6 +75,19 @@ impl fmt::Display for ConnectionRole {
 /// [`Amqp::events`](crate::Amqp::events).
 ///
 /// A stream that is not read keeps the latest 64 events. The stream ends with the transport.
+///
+/// ```no_run
+/// # async fn watch(transport: polywire_amqp::Amqp) {
+/// use polywire_amqp::ConnectionChange;
+///
+/// let mut events = transport.events();
+/// while let Some(event) = events.next().await {
+///     if let ConnectionChange::Blocked(reason) = event.change {
+///         println!("the broker has stopped accepting messages: {reason}");
+///     }
+/// }
+/// # }
+/// ```
 pub struct ConnectionEvents(pub(crate) BoxStream<'static, ConnectionEvent>);
 
 impl ConnectionEvents {

@@ -22,6 +22,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, channel: &Address) -> Result<Send
     Ok(Sender::new(events))
 }
 
+/// The sender of events to one channel.
 struct EventSender {
     shared: Arc<Shared>,
     exchange: Arc<Exchange>,

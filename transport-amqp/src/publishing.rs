@@ -1,6 +1,7 @@
 //! Publishing with confirms.
 //!
-//! All endpoint handles of a transport share one [`ConfirmedPublisher`]. A message takes three
+//! All endpoint handles of a transport share one
+//! [`ConfirmedPublisher`](confirmed_publisher::ConfirmedPublisher). A message takes three
 //! forms on its way:
 //!
 //! 1. `OutgoingMessage`, the AMQP message, as the wire encodes it.
@@ -8,6 +9,27 @@
 //!    until the outcome is known. While there is no channel, the `PublishBuffer` keeps it.
 //! 3. `UnconfirmedPublish`: the waiter and the confirm that it waits for. The `ReturnMatcher` finds
 //!    out which messages the broker returned.
+//!
+//! # Tasks and ownership
+//!
+//! - The sender's future holds a `BufferGuard` while its message is buffered. Dropping the future
+//!   withdraws the message. From the moment of writing, dropping it only discards the outcome.
+//! - The `ChannelSupervisor` opens channels, publishes buffered messages when there is room, and
+//!   closes the queue when the broker refuses the connection for good.
+//! - Each `ConfirmChannel` has a `ConfirmTask`, which outlives it until every written message is
+//!   confirmed or lost.
+//!
+//! # Order
+//!
+//! Messages are written in the order of the calls of
+//! [`publish`](confirmed_publisher::ConfirmedPublisher::publish), not in the order in which their
+//! futures are polled. Buffered messages go first. Only a lost channel breaks the order: a sender
+//! that repeats an unconfirmed message does so behind later ones.
+//!
+//! # Bounds
+//!
+//! Two limits bound memory, each by messages and by bytes: one for the `PublishBuffer`, one for
+//! unconfirmed messages. A message beyond the first stays with its sender.
 
 mod buffer;
 mod channel_supervisor;

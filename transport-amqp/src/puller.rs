@@ -1,4 +1,7 @@
 //! The puller of a job queue.
+//!
+//! All pullers of a queue share its jobs. Attempts are counted: by the broker on a quorum queue, by
+//! republishing on a classic one.
 
 use std::sync::Arc;
 

@@ -13,6 +13,11 @@ use crate::unique::unique;
 use crate::wire::{OutgoingMessage, native};
 
 /// Opens a sender of jobs to `queue`, and declares the queue.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] if there is a queue with other arguments by this name, or if a passive
+/// queue is missing.
 pub(crate) async fn open(shared: &Arc<Shared>, queue: &Address) -> Result<Sender> {
     let queue = shared.config.queues.queue(native::job_queue(queue)?);
     declare(shared, &queue).await?;
@@ -20,11 +25,13 @@ pub(crate) async fn open(shared: &Arc<Shared>, queue: &Address) -> Result<Sender
     Ok(Sender::new(JobSender { shared: shared.clone(), queue, id_prefix, last }))
 }
 
+/// The sender of jobs to one queue.
 struct JobSender {
     shared: Arc<Shared>,
     queue: QueueSpec,
     /// First half of the ids of its jobs. The second half is a counter.
     id_prefix: u128,
+    /// Number of jobs that were sent.
     last: AtomicU64,
 }
 

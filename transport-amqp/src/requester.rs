@@ -20,6 +20,11 @@ use crate::wire::{Correlation, native};
 ///
 /// The request queue is up to the servers: without it, requests are
 /// [`Unroutable`](polywire_core::ErrorKind::Unroutable).
+///
+/// # Errors
+///
+/// [`Closed`](polywire_core::ErrorKind::Closed) if the transport is closed, and
+/// [`Denied`](polywire_core::ErrorKind::Denied) if the broker refuses the connection for replies.
 pub(crate) fn open(shared: &Arc<Shared>, service: &Address) -> Result<(Sender, Receiver)> {
     let queue = shared.config.queues.queue(native::request_queue(service)?);
     let (number, replies) = shared.replies.register()?;
@@ -31,6 +36,7 @@ pub(crate) fn open(shared: &Arc<Shared>, service: &Address) -> Result<(Sender, R
     Ok((Sender::new(requests), Receiver::new(replies)))
 }
 
+/// The sender of requests to one service.
 struct RequestSender {
     shared: Arc<Shared>,
     queue: QueueSpec,

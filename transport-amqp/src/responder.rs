@@ -1,4 +1,8 @@
 //! The responder of a service.
+//!
+//! Requests are consumed from the queue of the service, which all its servers share. Replies go to
+//! the reply address of each request. A listener receives the cancellations of the service's
+//! clients.
 
 use std::sync::Arc;
 

@@ -1,4 +1,8 @@
 //! State that all endpoint handles of a transport share.
+//!
+//! A handle holds an `Arc` of [`Shared`], so the connections live as long as the transport or any
+//! of its handles. Messages go out over one connection and come in over the other: a broker that
+//! blocks publishers still accepts acknowledgements and declarations.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -27,17 +31,27 @@ use crate::topology::queue::{self, QueueSpec};
 pub(crate) struct Shared {
     /// First, so that dropping the transport aborts the tasks before anything else.
     pub(crate) tasks: Tasks,
+    /// Settings, unchanged after connecting.
     pub(crate) config: Config,
+    /// Connection for consumers, declarations and everything else that must work under an alarm.
     pub(crate) consuming_connection: Arc<SupervisedConnection>,
+    /// Connection for messages. The broker stops reading from it under an alarm.
     pub(crate) publishing_connection: Arc<SupervisedConnection>,
+    /// Publisher of all messages except cancellations.
     pub(crate) publisher: ConfirmedPublisher,
+    /// Consumer of the replies to all requesters.
     pub(crate) replies: Arc<ReplyConsumer>,
+    /// Retry and dead-letter queues that were declared recently.
     pub(crate) declared_queues: DeclaredQueues,
+    /// Number of copies whose originals are not acknowledged yet; closing waits for zero.
     pub(crate) republishing: RepublishCounter,
+    /// Broadcast of connection events.
     pub(crate) monitor: ConnectionMonitor,
     /// Names of the queues of this transport alone, which closing deletes.
     private_queues: Mutex<FxHashSet<String>>,
+    /// Set once the reply consumer has registered, with the first requester.
     replies_started: OnceCell<()>,
+    /// Created with the first requester, unless replies are direct.
     cancel_sender: OnceLock<CancelSender>,
     /// True once closing has finished.
     shut_down: watch::Sender<bool>,
@@ -49,7 +63,7 @@ impl Shared {
     /// # Errors
     ///
     /// Those of connecting, or [`ErrorKind::Disconnected`] if opening the channel exceeds the
-    /// connect timeout.
+    /// connect timeout. Dropping the future closes what is connected by then.
     pub(crate) async fn open(config: Config) -> Result<Arc<Self>> {
         let monitor = ConnectionMonitor::new();
         let connection = |role| SupervisedConnection::open(config.clone(), role, monitor.clone());
@@ -78,7 +92,11 @@ impl Shared {
         }))
     }
 
-    /// Fails if the transport is closed or the message exceeds a limit.
+    /// Checks a message before it is encoded.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`] on a closed transport, [`ErrorKind::TooLarge`] beyond a limit.
     pub(crate) fn check_message(&self, message: &Message) -> Result<()> {
         self.tasks.check_open()?;
         self.config.limits.check(message)
@@ -88,7 +106,8 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`] after the connect timeout, besides the errors of `setup`.
+    /// [`ErrorKind::Disconnected`] after the connect timeout, besides the errors of `setup`. On a
+    /// timeout, `setup` is dropped, so each setup has to clean up when it is dropped.
     pub(crate) async fn within_connect_timeout<T>(
         &self,
         setup: impl Future<Output = Result<T>>,
@@ -109,6 +128,7 @@ impl Shared {
         }
     }
 
+    /// Deletes queues within a second. On failure, the queues expire by themselves.
     async fn delete_queues(&self, queues: impl IntoIterator<Item = ShortString>) {
         let deleting =
             async { queue::delete(&self.consuming_connection.channel().await?, queues).await };
@@ -116,7 +136,7 @@ impl Shared {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(?error, "cannot delete queues; they will expire"),
             Err(_) => {
-                tracing::debug!("cannot delete queues without a connection; they will expire")
+                tracing::debug!("cannot delete queues without a connection; they will expire");
             }
         }
     }
@@ -197,6 +217,7 @@ impl Drop for ShutDownGuard {
 struct AbortOnDrop(AbortHandle);
 
 impl AbortOnDrop {
+    /// Keeps the task running.
     fn disarm(self) {
         std::mem::forget(self);
     }
@@ -208,6 +229,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// Returns the error of a setup that exceeded the connect timeout. No message was sent.
 fn timed_out(config: &Config) -> Error {
     let error = Error::new(
         ErrorKind::Disconnected,

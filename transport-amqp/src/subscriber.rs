@@ -1,4 +1,9 @@
 //! The subscriber of a channel.
+//!
+//! A subscriber has a queue that is bound to the channel's topic exchange, with one binding per
+//! filter. The members of a group share a queue, so its bindings belong to the group: a new
+//! member adds its filters, and a member that reconnects restores them only if the queue was lost.
+//! A subscriber without a group binds its own queue again on each new channel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,12 +63,14 @@ pub(crate) async fn open(
     Ok((receiver, Filters::new(Bindings { shared: shared.clone(), source })))
 }
 
+/// Returns the queue of a group, which expires unless the group is durable.
 fn group_queue(shared: &Shared, channel: &Address, group: &Group) -> Result<QueueSpec> {
     let name = native::group_queue(channel, group.name())?;
     let queues = &shared.config.queues;
     Ok(if group.is_durable() { queues.queue(name) } else { queues.expiring_queue(name, EXPIRES) })
 }
 
+/// Returns the queue of a subscriber without a group, with a random name.
 fn private_queue(channel: &Address) -> Result<QueueSpec> {
     Ok(QueueSpec::expiring(
         native::subscriber_queue(channel, unique())?,
@@ -79,11 +86,14 @@ const EXPIRES: Duration = Duration::from_secs(60);
 struct EventSource {
     queue: QueueSpec,
     exchange: ShortString,
-    /// Locked across requests to the broker, so that the list and the broker's bindings agree,
-    /// also if a filter is removed while all filters are bound to a new queue.
+    /// Locked across requests to the broker, so that the list and the broker's bindings agree. A
+    /// filter may be removed while all filters are bound to a new queue.
     filters: Mutex<Vec<Filter>>,
+    /// Set for a subscriber without a group.
     is_private: bool,
+    /// Counted for a group; by the broker without one.
     requeue_mode: RequeueMode,
+    /// Set on close, after which filters cannot change.
     is_closed: AtomicBool,
 }
 
@@ -123,6 +133,7 @@ impl ConsumerSource for EventSource {
 }
 
 impl EventSource {
+    /// Binds the queue for a filter. Repeating a binding has no effect.
     async fn add_binding(&self, channel: &Channel, filter: &Filter) -> Result<()> {
         let (queue, exchange, key) =
             (self.queue.name.clone(), self.exchange.clone(), binding_key(filter));
@@ -131,6 +142,7 @@ impl EventSource {
         bound.map_err(|error| failed("cannot add the filter", error).with("filter", filter))
     }
 
+    /// Removes the binding of a filter. A missing binding is no error.
     async fn remove_binding(&self, channel: &Channel, filter: &Filter) -> Result<()> {
         let (queue, exchange, key) =
             (self.queue.name.clone(), self.exchange.clone(), binding_key(filter));
@@ -170,6 +182,8 @@ impl FilterControl for Bindings {
 }
 
 impl Bindings {
+    /// Applies a change within the connect timeout. If the future is dropped, the change may or may
+    /// not have been applied.
     async fn change(&self, change: FilterChange, filter: Filter) -> Result<()> {
         let limit = self.shared.config.connect_timeout;
         timeout(limit, self.apply_with_retries(change, &filter)).await.unwrap_or_else(|_| {
@@ -205,6 +219,7 @@ impl Bindings {
         }
     }
 
+    /// Applies a change to the list and at the broker.
     async fn apply(&self, change: FilterChange, filter: &Filter) -> Result<()> {
         let mut filters = self.source.filters.lock().await;
         let connection = &self.shared.consuming_connection;

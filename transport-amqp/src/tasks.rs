@@ -1,4 +1,8 @@
 //! Background tasks of a transport.
+//!
+//! Each task that the transport spawns for longer than one message is in this set: consumers, the
+//! reply consumer, listeners and senders of cancellations. Tasks that a type of its own owns, as a
+//! supervisor, are not.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +38,7 @@ impl Tasks {
         !self.closed.swap(true, Ordering::AcqRel)
     }
 
+    /// Returns whether [`close`](Self::close) was called.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

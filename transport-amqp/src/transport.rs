@@ -1,4 +1,7 @@
 //! The transport.
+//!
+//! [`Amqp`] opens endpoint handles. Each has a file of its own, and all of them share the state in
+//! [`Shared`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -92,6 +95,8 @@ impl AmqpBuilder {
 }
 
 impl Transport for Amqp {
+    /// Returns the capabilities of RabbitMQ. Two depend on the settings: `cancellation` is false
+    /// with direct replies, and `security` is false if messages carry no user name.
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::least(self.0.config.limits.body_max);
         (capabilities.settlement, capabilities.attempts) = (true, true);
@@ -105,32 +110,53 @@ impl Transport for Amqp {
         capabilities
     }
 
+    /// Opens a requester. The first requester of the transport declares the reply queue.
+    ///
+    /// The queue of the service is not declared, so that a call to a service without a server is
+    /// unroutable at once. Dropping the future leaves nothing at the broker but the reply queue,
+    /// which expires.
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
         self.0.tasks.check_open()?;
         self.0.within_connect_timeout(self.0.start_replies()).await?;
         requester::open(&self.0, service)
     }
 
+    /// Opens a responder. Declares and consumes the queue of the service, and listens to
+    /// cancellations.
+    ///
+    /// The window is the prefetch of the consumer: the broker sends no more unsettled requests.
+    /// Dropping the future cancels the consumer.
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
         self.0.tasks.check_open()?;
         self.0.within_connect_timeout(responder::open(&self.0, service, window)).await
     }
 
+    /// Opens a pusher. Declares the job queue, so that jobs can be pushed before the first puller
+    /// exists.
     async fn pusher(&self, queue: &Address) -> Result<Sender> {
         self.0.tasks.check_open()?;
         self.0.within_connect_timeout(pusher::open(&self.0, queue)).await
     }
 
+    /// Opens a puller. Declares and consumes the job queue, with the window as prefetch. Dropping
+    /// the future cancels the consumer.
     async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
         self.0.tasks.check_open()?;
         self.0.within_connect_timeout(puller::open(&self.0, queue, window)).await
     }
 
+    /// Opens a publisher. Declares the exchange of the channel. Events without a bound queue are
+    /// dropped by the broker.
     async fn publisher(&self, channel: &Address) -> Result<Sender> {
         self.0.tasks.check_open()?;
         self.0.within_connect_timeout(publisher::open(&self.0, channel)).await
     }
 
+    /// Opens a subscriber. Declares the exchange of the channel, and declares, binds and consumes a
+    /// queue: that of the group, or one of its own.
+    ///
+    /// A new member of a group adds its filters to the bindings of the group's queue. Dropping the
+    /// future cancels the consumer.
     async fn subscriber(
         &self,
         channel: &Address,
@@ -140,6 +166,10 @@ impl Transport for Amqp {
         self.0.within_connect_timeout(subscriber::open(&self.0, channel, subscription)).await
     }
 
+    /// Opens a session on the dead letters of a job queue, a service or a group. Declares the
+    /// dead-letter queue.
+    ///
+    /// Dropping the session returns all unsettled dead letters to the queue.
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         self.0.tasks.check_open()?;
         self.0.within_connect_timeout(dead_letters::open(&self.0, source)).await

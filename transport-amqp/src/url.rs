@@ -1,4 +1,8 @@
 //! Parsing of `amqp://` URLs.
+//!
+//! The syntax is RabbitMQ's, with two extensions: a list of brokers in place of the host, and the
+//! parameters of this crate. The engine's own parser is not used, since it ignores unknown
+//! parameters and its errors repeat the URL. `docs/broker.md` lists the parameters.
 
 use std::path::PathBuf;
 
@@ -19,26 +23,37 @@ pub(crate) struct ParsedUrl {
     pub(crate) names_user: bool,
     /// The brokers after the first.
     others: Vec<BrokerAddress>,
+    /// `cacertfile`
     pub(crate) ca_file: Option<PathBuf>,
+    /// `queue_kind`
     pub(crate) queue_kind: Option<QueueKind>,
+    /// `reply_mode`
     pub(crate) reply_mode: Option<ReplyMode>,
+    /// `held_messages`, `held_bytes`
     pub(crate) publish_buffer: BoundsOverride,
+    /// `unconfirmed_messages`, `unconfirmed_bytes`
     pub(crate) unconfirmed_max: BoundsOverride,
+    /// `certfile`
     pub(crate) certificate_file: Option<PathBuf>,
+    /// `keyfile`; without one, the key is in the file of the certificate.
     pub(crate) key_file: Option<PathBuf>,
 }
 
 /// Parts of a [`Bounds`](crate::bounds::Bounds) that the URL overrides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BoundsOverride {
+    /// Number of messages, if the URL sets one.
     pub(crate) messages: Option<usize>,
+    /// Number of bytes, if the URL sets one.
     pub(crate) bytes: Option<usize>,
 }
 
 /// Host and port of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BrokerAddress {
+    /// Host name or IP address, without brackets.
     pub(crate) host: String,
+    /// TCP port. The default is 5672, or 5671 with TLS.
     pub(crate) port: u16,
 }
 
@@ -81,14 +96,17 @@ impl ParsedUrl {
         Ok(parsed)
     }
 
+    /// Returns whether the scheme is `amqps`.
     pub(crate) fn is_encrypted(&self) -> bool {
         self.uri.scheme == AMQPScheme::AMQPS
     }
 
+    /// Returns the host of the first broker.
     pub(crate) fn host(&self) -> &str {
         &self.uri.authority.host
     }
 
+    /// Returns the port of the first broker.
     pub(crate) fn port(&self) -> u16 {
         self.uri.authority.port
     }
@@ -99,6 +117,7 @@ impl ParsedUrl {
         std::iter::once(first).chain(self.others.iter().cloned()).collect()
     }
 
+    /// Applies one parameter of the query.
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let query = &mut self.uri.query;
         match name {
@@ -107,7 +126,7 @@ impl ParsedUrl {
             "frame_max" => query.frame_max = Some(number(name, value)?),
             "channel_max" => query.channel_max = Some(number(name, value)?),
             "auth_mechanism" => {
-                query.auth_mechanism = Some(value.parse().map_err(|_| bad(name, value))?)
+                query.auth_mechanism = Some(value.parse().map_err(|_| bad(name, value))?);
             }
             "cacertfile" => self.ca_file = Some(PathBuf::from(value)),
             "certfile" => self.certificate_file = Some(PathBuf::from(value)),
@@ -134,6 +153,7 @@ fn split_brokers(text: &str) -> (String, Vec<&str>) {
     (format!("{}{first}{}", &text[..start], &text[end..]), brokers.collect())
 }
 
+/// Parses one element of the list of brokers: a host, and optionally a port.
 fn broker(text: &str, default_port: u16) -> Result<BrokerAddress> {
     let malformed = || invalid("malformed host").with("host", text.escape_debug());
     let url =
@@ -144,6 +164,7 @@ fn broker(text: &str, default_port: u16) -> Result<BrokerAddress> {
     Ok(BrokerAddress { host: host(&url)?, port: url.port().unwrap_or(default_port) })
 }
 
+/// Returns the scheme, which decides on TLS.
 fn scheme(url: &Url) -> Result<AMQPScheme> {
     match url.scheme() {
         "amqp" => Ok(AMQPScheme::AMQP),
@@ -177,19 +198,23 @@ fn vhost(url: &Url) -> Result<String> {
     }
 }
 
+/// Decodes percent-encoded text.
 fn decoded(text: &str) -> Result<String> {
     let text = percent_decode_str(text).decode_utf8();
     Ok(text.map_err(|_| invalid("percent-encoded text is not UTF-8"))?.into_owned())
 }
 
+/// Parses the value of a numeric parameter.
 fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T> {
     value.parse().map_err(|_| bad(name, value))
 }
 
+/// Returns the error of a parameter with an invalid value, which the details name.
 fn bad(name: &str, value: &str) -> Error {
     invalid("invalid value of a parameter").with("option", name).with("value", value)
 }
 
+/// Returns the error of an invalid URL, without the URL itself.
 fn invalid(because: &'static str) -> Error {
     Error::new(ErrorKind::Config, "invalid AMQP URL").with("because", because)
 }

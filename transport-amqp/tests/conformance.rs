@@ -1,7 +1,7 @@
-//! The suite on RabbitMQ, with classic and with quorum queues, on a broker of its own that it may
-//! kill.
+//! The conformance suite on RabbitMQ, with classic and with quorum queues.
 //!
-//! `cargo xtask test` makes sure that RabbitMQ is there, and says so in `POLYWIRE_AMQP_URL`.
+//! It starts a node of its own, which cases may kill. `cargo xtask test` installs RabbitMQ and sets
+//! `POLYWIRE_AMQP_URL`, without which the suite is skipped.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -21,16 +21,16 @@ use polywire_rabbitmq_node::Node;
 fn main() -> ExitCode {
     if std::env::var_os("POLYWIRE_AMQP_URL").is_none() {
         println!(
-            "not run: AMQP, for want of a broker (POLYWIRE_AMQP_URL is not set); `cargo xtask test` starts one"
+            "not run: AMQP has no broker (POLYWIRE_AMQP_URL is not set); `cargo xtask test` starts one"
         );
         return polywire_conformance::run(Vec::new);
     }
-    // It looks at deliveries that are held too long twice a second, and not once a minute.
+    // The node checks the age of unsettled deliveries twice a second, instead of once a minute.
     let node = Node::start_with_advanced("", "[{rabbit, [{channel_tick_interval, 500}]}].");
     let broker = match node {
         Ok(node) => Arc::new(Broker(Mutex::new(node))),
         Err(error) => {
-            println!("there is no broker: {error}");
+            println!("cannot start a broker: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -40,16 +40,16 @@ fn main() -> ExitCode {
     })
 }
 
-/// The broker of this run. Cases run one after the other, so that each may kill it.
+/// The broker of this run. Cases run one after the other, so each may kill it.
 struct Broker(Mutex<Node>);
 
 impl Broker {
-    /// Does something to the node, which takes its time.
+    /// Runs a blocking operation on the node.
     fn with<T>(&self, act: impl FnOnce(&mut Node) -> std::io::Result<T>) -> Result<T> {
         tokio::task::block_in_place(|| {
             let mut node = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             act(&mut node).map_err(|error| {
-                Error::new(ErrorKind::Disconnected, "the broker does not obey").with_source(error)
+                Error::new(ErrorKind::Disconnected, "cannot control the broker").with_source(error)
             })
         })
     }
@@ -61,7 +61,8 @@ impl Broker {
         })
     }
 
-    fn give_up_after(&self, milliseconds: u32) -> Result<()> {
+    /// Sets the age at which the broker requeues an unsettled delivery and closes its channel.
+    fn set_consumer_timeout(&self, milliseconds: u32) -> Result<()> {
         let setting = format!("application:set_env(rabbit, consumer_timeout, {milliseconds}).");
         self.with(|node| node.ctl(&["eval", &setting])).map(drop)
     }
@@ -86,15 +87,16 @@ impl Backend for Rabbit {
         let port = self.broker.with(|node| Ok(node.port()))?;
         let proxy = Proxy::start(format!("127.0.0.1:{port}")).await;
         let proxy = proxy.map_err(|error| {
-            Error::new(ErrorKind::Disconnected, "the proxy does not start").with_source(error)
+            Error::new(ErrorKind::Disconnected, "cannot start the proxy").with_source(error)
         })?;
         let (broker, is_impatient) = (self.broker.clone(), AtomicBool::new(false));
         Ok(Names { broker, proxy, kind: self.kind, prefix: Address::new(prefix)?, is_impatient })
     }
 }
 
-/// A space of its own by its names: what other cases left in the broker has others. Everybody in it
-/// connects through one proxy.
+/// A space whose names have a prefix of their own, and whose transports connect through one proxy.
+///
+/// Queues of earlier cases remain at the broker, under other prefixes.
 struct Names {
     broker: Arc<Broker>,
     proxy: Proxy,
@@ -103,15 +105,16 @@ struct Names {
     is_impatient: AtomicBool,
 }
 
-/// RabbitMQ's own default is the half of an hour.
+/// Consumer timeout between the cases: RabbitMQ's default, half an hour.
 const PATIENT_MS: u32 = 1_800_000;
+/// Consumer timeout of [`Hook::ImpatientBroker`].
 const IMPATIENT_MS: u32 = 1_000;
 
 impl Names {
     async fn transport(&self) -> Result<AnyTransport> {
         let url = format!("amqp://guest:guest@{}", self.proxy.address());
         let builder = Amqp::builder(&url)?.connect_timeout(Duration::from_secs(10));
-        // A quorum queue of this version knows no priorities.
+        // Quorum queues of RabbitMQ 3.10 have no priorities.
         let urgent = QueueOptions::new().kind(QueueKind::Classic).priorities(3);
         let builder = builder.job_queue(self.prefix.join(&Address::new(URGENT)?)?, urgent);
         let amqp = builder.queue_kind(self.kind).build().await?;
@@ -149,11 +152,14 @@ impl Space for Names {
             }
             Hook::ImpatientBroker => {
                 self.is_impatient.store(true, Ordering::Release);
-                self.broker.give_up_after(IMPATIENT_MS)?;
+                self.broker.set_consumer_timeout(IMPATIENT_MS)?;
             }
             other => {
-                return Err(Error::new(ErrorKind::Unsupported, "not a hook of RabbitMQ")
-                    .with("hook", other));
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "cannot run the hook: RabbitMQ has no such hook",
+                )
+                .with("hook", other));
             }
         }
         Ok(())
@@ -164,13 +170,13 @@ impl Space for Names {
         self.broker.with(|node| node.thaw())?;
         self.broker.with(Node::restart)?;
         match self.is_impatient.swap(false, Ordering::AcqRel) {
-            true => self.broker.give_up_after(PATIENT_MS),
+            true => self.broker.set_consumer_timeout(PATIENT_MS),
             false => Ok(()),
         }
     }
 }
 
-/// Puts a prefix before every name.
+/// A transport that prefixes every name.
 struct Prefixed {
     amqp: Amqp,
     prefix: Address,

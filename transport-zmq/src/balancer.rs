@@ -1,7 +1,24 @@
 //! Load balancing over the connections of a requester, a pusher or a proxy backend.
 //!
-//! [`Balancer`] picks a peer for each message and waits for room. [`ReplyStream`] reads what the
-//! peers send back, and retries calls that another peer can still carry out.
+//! [`Balancer`] picks a peer for each message and waits for room. [`ReplyStream`] reads the
+//! messages that the peers send back, and sends calls again that another peer can still carry out.
+//!
+//! The files in the order in which a request meets them:
+//!
+//! - `sender`: [`BalancedSender`] checks and encodes the message.
+//!
+//! - `balancer`: [`Balancer`] sends at once or waits for a peer, for room and for its turn.
+//!
+//! - `peer_set`: the choice of a peer. `peer`: one connection, its liveness and its task.
+//!
+//! - `in_flight`: the calls of one peer. `call`: what is known of each of them.
+//!
+//! - `replies`: the way back. `retry`: calls that are sent again.
+//!
+//! - `endpoints` and `inbound`: peers that come and go. `state`: what all of them share.
+//!
+//! Locks are held for table operations only, never across an await. Where two are held, the order
+//! is `retry`, then `in_flight`.
 
 #[expect(clippy::module_inception, reason = "this file declares the modules and defines nothing")]
 mod balancer;

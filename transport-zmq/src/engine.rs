@@ -1,7 +1,24 @@
 //! The seam to the ZeroMQ engines: the sockets that the messaging patterns need, behind traits.
 //!
-//! [`select`] opens sockets of the engine that a transport is set to; [`omq`] and [`zeromq`]
-//! implement them.
+//! [`socket`] declares a trait for each socket type, [`select`] opens sockets of the engine that a
+//! transport is set to, and [`omq`] and [`zeromq`] implement the traits. Everything else of this
+//! crate uses the traits only.
+//!
+//! An engine moves frames. It knows no services, calls or deadlines, and bounds its queues by the
+//! number of messages. [`ByteBudget`] adds the bound in bytes.
+//!
+//! # What an engine must do
+//!
+//! - A send that returns `Ok` has handed the message over. A send that finds no room returns the
+//!   frames unchanged, or a future that waits.
+//!
+//! - No future that waits for room loses a message when it is dropped, except one that is part of a
+//!   started send.
+//!
+//! - A lost connection is reported, and the requests that were queued for it are dropped. They must
+//!   not reach the next peer at the same endpoint, since their callers get an error.
+//!
+//! - A closed socket ends all its streams.
 
 mod budgeted_router;
 mod byte_budget;

@@ -6,7 +6,7 @@ use polywire_core::{Error, ErrorKind};
 
 /// Returns the error for every use of a closed endpoint handle.
 pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "cannot use the transport: it is closed").unsent()
+    Error::new(ErrorKind::Closed, "the transport is closed").unsent()
 }
 
 /// Returns the error for a malformed configuration, or a call that does not fit it.

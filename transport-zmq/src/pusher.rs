@@ -13,6 +13,13 @@ use crate::wire::Role;
 
 /// Opens a pusher to `queue`. Waits up to one second until its pullers are connected; a job waits
 /// longer, see [`Balancer::send`].
+///
+/// Returns the handle that the transport manages, and the sender. If the future is dropped, the
+/// sockets are closed.
+///
+/// # Errors
+///
+/// Those of [`Balancer::open`], and `Unsupported` if the engine has no pipelines.
 pub(crate) async fn open(
     settings: &Settings,
     endpoints: &EndpointSet,

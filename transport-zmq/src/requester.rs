@@ -15,6 +15,13 @@ use crate::wire::Role;
 
 /// Opens a requester of `service`. Waits up to one second until its peers are connected; a request
 /// waits longer, see [`Balancer::send`](crate::balancer::Balancer::send).
+///
+/// Returns the handle that the transport manages, and the two halves. If the future is dropped, the
+/// sockets are closed.
+///
+/// # Errors
+///
+/// Those of [`Balancer::open`](crate::balancer::Balancer::open).
 pub(crate) async fn open(
     settings: &Settings,
     endpoints: &EndpointSet,

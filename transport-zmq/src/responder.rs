@@ -1,9 +1,25 @@
 //! Responders: one server socket for all services of a transport, and the dispatch of its requests
 //! to them.
+//!
+//! - `server_socket`: [`ServerSocket`], the ROUTER socket and its task.
+//!
+//! - `dispatcher`: reading, decoding and dispatch of requests. `reply_router`: replies. `request`:
+//!   what it decodes.
+//!
+//! - `services` and `service_queue`: the queues between the socket and the responders.
+//!
+//! - `receiver` and `sender`: the two halves of a responder. `decline`: requests that another
+//!   responder can take.
+//!
+//! - `slow_peers`: the policy for callers that do not read.
+//!
+//! Locks are held for table operations only, never across an await. Where two are held, the order
+//! is services, then a queue.
 
 mod decline;
 mod dispatcher;
 mod receiver;
+mod reply_router;
 mod request;
 mod sender;
 mod server_socket;
@@ -23,6 +39,9 @@ pub(crate) use self::server_socket::ServerSocket;
 pub(crate) use self::slow_peers::{SlowPeers, is_over_budget};
 
 /// Opens a responder of `service` on a server socket.
+///
+/// Its window is the number of requests that may be queued for it. Dropping the receiver removes
+/// the responder; requests that no other responder serves are refused then.
 pub(crate) fn open(
     socket: &Arc<ServerSocket>,
     service: &Address,

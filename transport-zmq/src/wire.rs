@@ -17,7 +17,7 @@ mod sync_marker;
 mod tests;
 mod topic;
 
-pub(crate) use self::decode::decode;
+pub(crate) use self::decode::{decode, decode_peeked};
 pub(crate) use self::encode::encode;
 pub(crate) use self::frames::{DecodeFailure, Frames, Role};
 #[cfg(feature = "engine-omq")]

@@ -1,5 +1,8 @@
-//! The conformance suite on both engines: `cargo test -p polywire-zmq --all-features --test
-//! conformance`.
+//! The conformance suite for both engines.
+//!
+//! ```text
+//! cargo test -p polywire-zmq --all-features --test conformance
+//! ```
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,12 +39,12 @@ impl Backend for Zeromq {
     }
 }
 
-/// Serving transports at free ports, and calling ones that connect to all that are bound by then,
-/// through a proxy each.
+/// Servers at free ports, and clients that connect to all ports bound so far, each through a TCP
+/// proxy of the suite.
 struct Ports {
     engine: Engine,
     serving: Mutex<Vec<Zmq>>,
-    /// By the address that they stand before.
+    /// The TCP proxies by the address that they connect to.
     proxies: AsyncMutex<BTreeMap<String, Proxy>>,
 }
 
@@ -54,13 +57,13 @@ impl Ports {
         Zmq::builder().engine(self.engine).connect_timeout(Duration::from_secs(2))
     }
 
-    /// The endpoint of the proxy before this one.
+    /// Returns the endpoint of the TCP proxy in front of an endpoint.
     async fn proxied(&self, endpoint: String) -> Result<String> {
         let target = endpoint.trim_start_matches("tcp://").to_owned();
         let mut proxies = self.proxies.lock().await;
         if !proxies.contains_key(&target) {
             let proxy = Proxy::start(&*target).await.map_err(|error| {
-                Error::new(ErrorKind::Disconnected, "the proxy does not start").with_source(error)
+                Error::new(ErrorKind::Disconnected, "cannot start the TCP proxy").with_source(error)
             })?;
             proxies.insert(target.clone(), proxy);
         }
@@ -79,7 +82,7 @@ impl Space for Ports {
         let bound: Vec<_> = self.bound().iter().flat_map(Zmq::local_endpoints).collect();
         let mut builder = self.builder();
         if bound.is_empty() {
-            // Bound by nobody, since ports below 1024 take a privilege.
+            // No test binds a port below 1024, which needs a privilege.
             builder = builder.connect("tcp://127.0.0.1:1");
         }
         for endpoint in bound {

@@ -1,4 +1,6 @@
-//! What the log says to somebody who looks at it in the middle of the night.
+//! Log lines for operators: connections that come and go, and peers that are denied.
+//!
+//! A program of its own, since the counts of throttled lines belong to the whole process.
 
 #![cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 #![allow(
@@ -25,25 +27,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 type Fields = BTreeMap<&'static str, String>;
 
-/// What this backend tells an operator, who does not look at the details.
+/// The lines of this backend at level INFO or above.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<Fields>>>);
+struct LogLines(Arc<Mutex<Vec<Fields>>>);
 
-impl<S: Subscriber> Layer<S> for Seen {
+impl<S: Subscriber> Layer<S> for LogLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         if *metadata.level() > Level::INFO || !metadata.target().starts_with("polywire_zmq") {
             return;
         }
         let mut fields = Fields::from([("level", metadata.level().to_string())]);
-        event.record(&mut Visitor(&mut fields));
+        event.record(&mut FieldVisitor(&mut fields));
         self.0.lock().unwrap().push(fields);
     }
 }
 
-struct Visitor<'a>(&'a mut Fields);
+struct FieldVisitor<'a>(&'a mut Fields);
 
-impl Visit for Visitor<'_> {
+impl Visit for FieldVisitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.insert(field.name(), format!("{value:?}"));
     }
@@ -53,47 +55,48 @@ impl Visit for Visitor<'_> {
     }
 }
 
-impl Seen {
-    /// The lines that say this.
-    fn said(&self, message: &str) -> Vec<Fields> {
+impl LogLines {
+    /// Returns the lines with this message.
+    fn find(&self, message: &str) -> Vec<Fields> {
         self.0.lock().unwrap().iter().filter(|line| line["message"] == message).cloned().collect()
     }
 
-    /// Waits for a line that says this, and for its level.
-    async fn hears(&self, level: &str, message: &str) -> Fields {
-        let heard = async {
+    /// Waits for a line with this message, and checks its level.
+    async fn wait_for(&self, level: &str, message: &str) -> Fields {
+        let found = async {
             loop {
-                // The first one: what strangers cause is counted from then on.
-                if let Some(line) = self.said(message).into_iter().next() {
+                // The first line: later ones are throttled and counted.
+                if let Some(line) = self.find(message).into_iter().next() {
                     return line;
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
         let line =
-            timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("{message}: {:?}", self.0));
+            timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("{message}: {:?}", self.0));
         assert_eq!(line["level"], level, "{line:?}");
         line
     }
 }
 
-/// Everything of this thread is seen while the guard lives.
-fn watch() -> (Seen, tracing::subscriber::DefaultGuard) {
-    static LISTENING: std::sync::Once = std::sync::Once::new();
-    // Who comes first to a place that tells something says for all threads whether anybody listens.
-    LISTENING.call_once(|| {
+/// Collects the log lines of this thread while the guard exists.
+fn watch() -> (LogLines, tracing::subscriber::DefaultGuard) {
+    static REGISTERED: std::sync::Once = std::sync::Once::new();
+    // The first thread that reaches a log statement decides for all threads whether it is enabled.
+    REGISTERED.call_once(|| {
         tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap()
     });
-    let seen = Seen::default();
-    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(seen.clone()));
-    (seen, guard)
+    let lines = LogLines::default();
+    let guard =
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
+    (lines, guard)
 }
 
 fn builder(engine: Engine) -> ZmqBuilder {
     Zmq::builder().engine(engine).connect_timeout(PATIENCE)
 }
 
-/// Serves, as soon as that can be had.
+/// Starts a server as soon as its endpoint is free.
 async fn serve(builder: ZmqBuilder) -> Zmq {
     let serving = async {
         loop {
@@ -111,114 +114,117 @@ async fn serve(builder: ZmqBuilder) -> Zmq {
 }
 
 #[tokio::test]
-async fn a_server_that_is_there_gone_and_back_is_told_with_its_endpoint() {
+async fn lost_and_restored_connection_is_logged_with_its_endpoint() {
     for engine in [
         #[cfg(feature = "engine-omq")]
         Engine::Omq,
         #[cfg(feature = "engine-zeromq")]
         Engine::Zeromq,
     ] {
-        let (seen, _guard) = watch();
+        let (lines, _guard) = watch();
         let serving = serve(builder(engine).bind("tcp://127.0.0.1:*")).await;
         let endpoint = serving.local_endpoints()[0].clone();
         let calling = builder(engine).connect(&endpoint).build().unwrap();
         let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
         client.call::<()>("m", &()).await.unwrap();
-        assert_eq!(seen.hears("INFO", "connected").await["endpoint"], endpoint);
-        assert_eq!(seen.said("connection lost"), []);
+        assert_eq!(lines.wait_for("INFO", "connected").await["endpoint"], endpoint);
+        assert_eq!(lines.find("connection lost"), []);
 
         serving.close().await.unwrap();
         drop(serving);
-        let lost = seen.hears("WARN", "connection lost").await;
+        let lost = lines.wait_for("WARN", "connection lost").await;
         assert_eq!((&*lost["endpoint"], &*lost["calls"]), (&*endpoint, "0"));
         if engine == Engine::Omq {
             assert!(lost["reason"].contains("PeerClosed"), "{lost:?}");
         }
 
         let _serving = serve(builder(engine).bind(&endpoint)).await;
-        let back = seen.hears("INFO", "reconnected").await;
+        let back = lines.wait_for("INFO", "reconnected").await;
         assert_eq!(back["endpoint"], endpoint);
         assert!(back.contains_key("outage_s"), "{back:?}");
-        assert_eq!(seen.said("connected").len(), 1);
-        // What one does oneself is no warning.
+        assert_eq!(lines.find("connected").len(), 1);
+        // Closing the client is no warning.
         calling.close().await.unwrap();
-        assert_eq!(seen.said("connection lost").len(), 1);
+        assert_eq!(lines.find("connection lost").len(), 1);
     }
 }
 
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
-async fn servers_that_dial_their_caller_are_told_as_they_come_and_go() {
-    let (seen, _guard) = watch();
+async fn connecting_and_disconnecting_servers_are_logged() {
+    let (lines, _guard) = watch();
     let calling = builder(Engine::Omq).bind("tcp://127.0.0.1:*").build().unwrap();
     let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
     let serving = serve(builder(Engine::Omq).connect(&calling.local_endpoints()[0])).await;
     client.call::<()>("m", &()).await.unwrap();
-    let came = seen.hears("INFO", "connected").await;
+    let came = lines.wait_for("INFO", "connected").await;
     serving.close().await.unwrap();
-    assert_eq!(seen.hears("WARN", "connection lost").await["endpoint"], came["endpoint"]);
+    assert_eq!(lines.wait_for("WARN", "connection lost").await["endpoint"], came["endpoint"]);
 }
 
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
-async fn who_is_not_let_in_is_told_on_both_sides() {
-    use polywire_zmq::curve::{CurveClient as Keys, CurveServer as Gate, KeyPair};
+async fn denied_peer_is_logged_on_both_sides() {
+    use polywire_zmq::curve::{CurveClient, CurveServer, KeyPair};
 
-    let (seen, _guard) = watch();
-    let [gate, stranger] = [(); 2].map(|()| KeyPair::generate());
-    let public = gate.public();
+    let (lines, _guard) = watch();
+    let [server_keys, unknown_keys] = [(); 2].map(|()| KeyPair::generate());
+    let public = server_keys.public();
     let serving = serve(
-        builder(Engine::Omq).bind("tcp://127.0.0.1:*").curve_server(Gate::new(gate).allow([])),
+        builder(Engine::Omq)
+            .bind("tcp://127.0.0.1:*")
+            .curve_server(CurveServer::new(server_keys).allow([])),
     )
     .await;
     let calling = builder(Engine::Omq).connect(&serving.local_endpoints()[0]);
-    let calling = calling.curve_client(Keys::new(public).keys(stranger)).build().unwrap();
+    let calling =
+        calling.curve_client(CurveClient::new(public).keys(unknown_keys)).build().unwrap();
     let _client = Client::connect(&calling, "a", MessagePack).await.unwrap();
     let refused =
-        seen.hears("WARN", "the peer denied access: wrong credentials, or not allowed").await;
+        lines.wait_for("WARN", "the peer denied access: wrong credentials, or not allowed").await;
     assert_eq!(refused["endpoint"], serving.local_endpoints()[0]);
-    // Who it is, the allow list tells in another thread.
-    let failed = seen.hears("WARN", "handshakes of peers failed").await;
+    // The key of the peer is logged in another thread.
+    let failed = lines.wait_for("WARN", "handshakes of peers failed").await;
     assert!(failed["reason"].contains("CURVE"), "{failed:?}");
 }
 
-/// However many there are.
+/// The number of lines does not grow with the number of peers.
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
-async fn strangers_that_fail_in_their_handshake_fill_no_log() {
+async fn failed_handshakes_are_throttled() {
     use tokio::io::AsyncWriteExt;
 
-    let (seen, _guard) = watch();
+    let (lines, _guard) = watch();
     let serving = serve(builder(Engine::Omq).bind("tcp://127.0.0.1:*")).await;
     let address = serving.local_endpoints()[0].trim_start_matches("tcp://").to_owned();
     for _ in 0..50 {
         let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: polywire.test\r\n\r\n").await.unwrap();
-        // Until it is hung up on.
+        // Until the server closes the connection.
         let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await;
     }
-    let told = seen.hears("WARN", "handshakes of peers failed").await;
-    assert_eq!(told["count"], "1");
-    assert!(seen.said("handshakes of peers failed").len() < 10);
+    let line = lines.wait_for("WARN", "handshakes of peers failed").await;
+    assert_eq!(line["count"], "1");
+    assert!(lines.find("handshakes of peers failed").len() < 10);
 }
 
-/// However often they come and go.
+/// The number of lines does not grow with the number of connections.
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
-async fn peers_that_dial_and_are_gone_fill_no_log() {
+async fn short_connections_are_throttled() {
     use omq_tokio::{Options, Socket, SocketType};
 
-    let (seen, _guard) = watch();
+    let (lines, _guard) = watch();
     let calling = builder(Engine::Omq).bind("tcp://127.0.0.1:*").build().unwrap();
     let _client = Client::connect(&calling, "a", MessagePack).await.unwrap();
     for _ in 0..50 {
-        let guest = Socket::try_new(SocketType::Router, Options::default()).unwrap();
-        guest.connect(calling.local_endpoints()[0].as_str()).await.unwrap();
-        guest.wait_connected(1, PATIENCE).await.unwrap();
-        guest.close().await.unwrap();
+        let peer = Socket::try_new(SocketType::Router, Options::default()).unwrap();
+        peer.connect(calling.local_endpoints()[0].as_str()).await.unwrap();
+        peer.wait_connected(1, PATIENCE).await.unwrap();
+        peer.close().await.unwrap();
     }
     for (level, what) in [("INFO", "connected"), ("WARN", "connection lost")] {
-        assert_eq!(seen.hears(level, what).await["count"], "1");
-        assert!(seen.said(what).len() < 10, "{:?}", seen.said(what));
+        assert_eq!(lines.wait_for(level, what).await["count"], "1");
+        assert!(lines.find(what).len() < 10, "{:?}", lines.find(what));
     }
 }

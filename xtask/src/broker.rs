@@ -1,19 +1,25 @@
-//! A private RabbitMQ node, installed if need be.
+//! A private RabbitMQ node, installed on demand.
 
 use anyhow::{Context, Result, bail};
 use polywire_rabbitmq_node::Node;
 use xshell::{Shell, cmd};
 
+/// Starts a node on free ports.
 pub(crate) fn start(shell: &Shell) -> Result<Node> {
     install_if_missing(shell)?;
-    Node::start().context("the private RabbitMQ node did not start")
+    Node::start().context("cannot start the private RabbitMQ node")
 }
 
+/// Installs RabbitMQ unless it is installed.
+///
+/// # Errors
+///
+/// If the package cannot be installed: the tests of AMQP are not skipped.
 pub(crate) fn install_if_missing(shell: &Shell) -> Result<()> {
     if Node::is_installed() { Ok(()) } else { install(shell) }
 }
 
-/// Installs Debian's package, which starts no service by itself where a policy denies it.
+/// Installs Debian's package. The package starts no service where a policy denies it.
 fn install(shell: &Shell) -> Result<()> {
     println!("rabbitmq-server is missing: installing Debian's package");
     let _quiet = shell.push_env("DEBIAN_FRONTEND", "noninteractive");
@@ -24,7 +30,7 @@ fn install(shell: &Shell) -> Result<()> {
     let installed = cmd!(shell, "{program} {words...} install --yes rabbitmq-server").run();
     if update.and(installed).is_err() {
         bail!(
-            "rabbitmq-server is missing and could not be installed. Install it (on Debian: apt-get install rabbitmq-server) and try again: the tests of AMQP are not skipped"
+            "cannot install rabbitmq-server, which the tests of AMQP need: install it by hand (on Debian: apt-get install rabbitmq-server) and run the task again"
         );
     }
     Ok(())

@@ -1,82 +1,95 @@
-//! The conformance matrix: the suite on every backend, side by side, and the README that shows it.
+//! The conformance matrix: the suite on every backend, side by side, and its copy in the README.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
 use polywire_conformance::{Matrix, Report};
 use xshell::{Shell, cmd};
 
 use crate::broker;
 
-/// The test binaries that need nothing beside them.
+/// The test programs that need no broker.
 const ALONE: [&[&str]; 2] = [
     &["--package", "polywire-conformance", "--test", "memory"],
     &["--package", "polywire-zmq", "--all-features", "--test", "conformance"],
 ];
 
-/// The one that needs a broker.
+/// The test program that needs a broker.
 const AMQP: &[&str] = &["--package", "polywire-amqp", "--all-features", "--test", "conformance"];
 
-pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
+/// Options of `cargo xtask conformance`.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+pub(crate) struct ConformanceOptions {
+    /// Fail if the matrix in README.md is stale.
+    #[arg(long)]
+    check: bool,
+    /// Write the matrix into README.md.
+    #[arg(long)]
+    write: bool,
+    /// Write the matrix of the last run into README.md.
+    #[arg(long)]
+    write_last: bool,
+    /// Run the suite so many times at once on the backends that need no broker.
+    #[arg(long, value_name = "ROUNDS")]
+    stress: Option<usize>,
+}
+
+/// Runs the suite, and prints, checks or writes the matrix.
+pub(crate) fn run(shell: &Shell, options: &ConformanceOptions) -> Result<()> {
     let readme = shell.current_dir().join("README.md");
-    match arguments {
-        [] => measure(shell).map(drop),
-        ["--check"] => check(&readme, &measure(shell)?),
-        ["--write"] => write(&readme, &measure(shell)?),
-        ["--write-last"] => write(&readme, &last(shell)?),
-        ["--stress", rounds] => stress(shell, rounds),
-        _ => bail!(
-            "usage: cargo xtask conformance [--check | --write | --write-last | --stress ROUNDS]"
-        ),
+    match *options {
+        ConformanceOptions { check: true, .. } => check(&readme, &measure(shell)?),
+        ConformanceOptions { write: true, .. } => write(&readme, &measure(shell)?),
+        ConformanceOptions { write_last: true, .. } => write(&readme, &last(shell)?),
+        ConformanceOptions { stress: Some(rounds), .. } => stress(shell, rounds),
+        _ => measure(shell).map(drop),
     }
 }
 
-/// Runs the suite on every backend, prints the matrix, and leaves it in `target/conformance`.
+/// Runs the suite on every backend, prints the matrix, and keeps it in `target/conformance`.
 fn measure(shell: &Shell) -> Result<Matrix> {
     let node = broker::start(shell)?;
     let _url = shell.push_env("POLYWIRE_AMQP_URL", node.url());
     let _reports = shell.push_env(REPORTS, fresh_reports(shell)?);
     for arguments in ALONE.into_iter().chain([AMQP]) {
-        // What failed is in the report, and said below.
+        // The report says which case failed.
         cmd!(shell, "cargo test --locked {arguments...}").ignore_status().run()?;
     }
     let matrix = collect(shell)?;
-    println!(
-        "\n{}\nWith times, sentences and notes: target/conformance/matrix.html",
-        matrix.to_markdown()
-    );
-    judge(&matrix)?;
+    println!("\n{}\nWith times and notes: target/conformance/matrix.html", matrix.to_markdown());
+    check_conformance(&matrix)?;
     Ok(matrix)
 }
 
-/// The variable that tells test binaries where to leave their reports.
+/// The environment variable with the folder for reports.
 pub(crate) const REPORTS: &str = "POLYWIRE_CONFORMANCE_REPORTS";
 
-/// A folder for reports without any in it: what another run left there would count as of this one.
+/// Creates an empty folder for reports: the reports of another run would count for this run.
 pub(crate) fn fresh_reports(shell: &Shell) -> Result<PathBuf> {
     let folder = shell.current_dir().join("target/conformance");
     shell.remove_path(&folder)?;
     Ok(shell.create_dir(folder.join("reports"))?)
 }
 
-/// Fails unless the reports that were left say that every backend is conformant, and the README
-/// says the same.
+/// Fails unless every backend has reported that it is conformant, and the README is up to date.
 pub(crate) fn check_reports(shell: &Shell) -> Result<()> {
     check(&shell.current_dir().join("README.md"), &last(shell)?)
 }
 
-/// What the last run left, which need not have been one for the matrix' sake.
+/// Collects the matrix from the reports of the last run, of this task or of the tests.
 fn last(shell: &Shell) -> Result<Matrix> {
     let matrix = collect(shell)?;
-    judge(&matrix)?;
+    check_conformance(&matrix)?;
     Ok(matrix)
 }
 
 fn collect(shell: &Shell) -> Result<Matrix> {
     let folder = shell.current_dir().join("target/conformance");
     let reports = Matrix::read(folder.join("reports"))?.reports().to_vec();
-    // The examples among the tests report, too.
+    // The example backends report, too.
     let place = |report: &Report| BACKENDS.iter().position(|name| *name == report.backend);
     let mut ours: Vec<_> = reports.into_iter().filter(|report| place(report).is_some()).collect();
     ours.sort_by_key(place);
@@ -93,12 +106,9 @@ fn keep(folder: &Path, matrix: &Matrix) -> Result<()> {
 }
 
 /// Fails unless all backends have reported, and are conformant.
-fn judge(matrix: &Matrix) -> Result<()> {
+fn check_conformance(matrix: &Matrix) -> Result<()> {
     let names: Vec<_> = matrix.reports().iter().map(|report| report.backend.as_str()).collect();
-    ensure!(
-        names == BACKENDS,
-        "the backends that have reported are {names:?}, and should be {BACKENDS:?}"
-    );
+    ensure!(names == BACKENDS, "the reports are of {names:?}, expected {BACKENDS:?}");
     let lax = matrix.reports().iter().find(|report| !report.is_conformant());
     ensure!(
         lax.is_none(),
@@ -108,15 +118,15 @@ fn judge(matrix: &Matrix) -> Result<()> {
     Ok(())
 }
 
-/// In the order of the matrix.
+/// The backends in the order of the matrix.
 const BACKENDS: [&str; 5] = ["memory", "zmq-omq", "zmq-zeromq", "amqp", "amqp-quorum"];
 
 fn check(readme: &Path, matrix: &Matrix) -> Result<()> {
     let text = fs::read_to_string(readme)?;
-    let shown = &text[shown(&text)?];
+    let shown = &text[matrix_range(&text)?];
     ensure!(
         shown.trim() == matrix.to_markdown().trim(),
-        "the conformance matrix in README.md is stale: cargo xtask conformance --write brings it up to date"
+        "the conformance matrix in README.md is stale: run cargo xtask conformance --write"
     );
     println!("the conformance matrix in README.md is up to date");
     Ok(())
@@ -124,14 +134,14 @@ fn check(readme: &Path, matrix: &Matrix) -> Result<()> {
 
 fn write(readme: &Path, matrix: &Matrix) -> Result<()> {
     let mut text = fs::read_to_string(readme)?;
-    text.replace_range(shown(&text)?, &format!("\n{}", matrix.to_markdown()));
+    text.replace_range(matrix_range(&text)?, &format!("\n{}", matrix.to_markdown()));
     fs::write(readme, text)?;
-    println!("the conformance matrix in README.md is up to date now");
+    println!("the conformance matrix in README.md is written");
     Ok(())
 }
 
-/// Where the matrix is in the README.
-fn shown(text: &str) -> Result<std::ops::Range<usize>> {
+/// Finds the matrix in the README.
+fn matrix_range(text: &str) -> Result<std::ops::Range<usize>> {
     const START: &str = "<!-- conformance -->\n";
     const END: &str = "<!-- /conformance -->";
     let start = text.find(START).context("README.md has no <!-- conformance -->")? + START.len();
@@ -140,10 +150,9 @@ fn shown(text: &str) -> Result<std::ops::Range<usize>> {
     Ok(start..end)
 }
 
-/// Runs the suite many times at once on what needs no broker.
-fn stress(shell: &Shell, rounds: &str) -> Result<()> {
-    let _rounds =
-        shell.push_env("POLYWIRE_CONFORMANCE_STRESS", rounds.parse::<usize>()?.to_string());
+/// Runs the suite many times at once on the backends that need no broker.
+fn stress(shell: &Shell, rounds: usize) -> Result<()> {
+    let _rounds = shell.push_env("POLYWIRE_CONFORMANCE_STRESS", rounds.to_string());
     for arguments in ALONE {
         cmd!(shell, "cargo test --locked {arguments...}").run()?;
     }
@@ -153,10 +162,12 @@ fn stress(shell: &Shell, rounds: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::temporary::TemporaryFolder;
 
     #[test]
-    fn a_readme_is_stale_until_it_is_written() {
-        let readme = std::env::temp_dir().join(format!("polywire-readme-{}", std::process::id()));
+    fn readme_is_stale_until_it_is_written() {
+        let folder = TemporaryFolder::create("readme").unwrap();
+        let readme = folder.path().join("README.md");
         fs::write(&readme, "before\n<!-- conformance -->\nold\n<!-- /conformance -->\nafter\n")
             .unwrap();
         let matrix = Matrix::new(Vec::new());
@@ -164,8 +175,7 @@ mod tests {
         write(&readme, &matrix).unwrap();
         let text = fs::read_to_string(&readme).unwrap();
         let fresh = check(&readme, &matrix);
-        fs::remove_file(&readme).unwrap();
-        assert!(stale.to_string().contains("--write brings it up to date"), "{stale}");
+        assert!(stale.to_string().contains("run cargo xtask conformance --write"), "{stale}");
         assert!(
             text.starts_with("before\n") && text.ends_with("<!-- /conformance -->\nafter\n"),
             "{text}"

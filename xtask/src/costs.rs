@@ -1,5 +1,5 @@
-//! What a call costs over memory, and how much of it is the macro, the router, the context and the
-//! layers: counted by valgrind, so the same on a busy machine.
+//! Instructions and allocations of a call over memory, counted by valgrind: the same on a busy
+//! machine. The subjects add the router, the context, the macro and the layers one by one.
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
@@ -7,6 +7,11 @@ use xshell::{Shell, cmd};
 const SUBJECTS: [&str; 9] =
     ["bare", "codec", "router", "extract", "context", "macro", "declared", "trace", "onward"];
 
+/// Builds `polywire-overhead`, and prints the costs of each subject as a table.
+///
+/// # Errors
+///
+/// If valgrind is not installed.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
     cmd!(shell, "cargo build --quiet --locked --release -p polywire-overhead").run()?;
     println!(
@@ -19,8 +24,8 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     Ok(())
 }
 
-/// What is left when the costs of few calls are taken from those of many: the start and the end of
-/// the program are not counted.
+/// Returns the costs of many calls minus those of few, by call: the start and the end of the
+/// program do not count.
 fn per_call(shell: &Shell, subject: &str) -> Result<[u64; 3]> {
     let (few, many) = (counted(shell, subject, FEW)?, counted(shell, subject, MANY)?);
     Ok([0, 1, 2].map(|n| many[n].saturating_sub(few[n]) / (MANY - FEW)))
@@ -46,11 +51,11 @@ fn counted(shell: &Shell, subject: &str, calls: u64) -> Result<[u64; 3]> {
     ])
 }
 
-/// The number that stands behind a text, with or without commas in it.
+/// Parses the number after a text, with or without commas in the number.
 fn number_after(output: &str, text: &str) -> Result<u64> {
     let (_, rest) = output
         .split_once(text)
-        .with_context(|| format!("valgrind did not say {text:?}: {output}"))?;
+        .with_context(|| format!("cannot find {text:?} in the output of valgrind: {output}"))?;
     let digits: String = rest
         .trim_start()
         .chars()

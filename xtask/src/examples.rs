@@ -1,120 +1,108 @@
-//! The examples run: the quickstart alone, those over memory, the other patterns over each carrier,
-//! the calculator as two servers and a client in processes of their own.
+//! The examples: each runs on the transports that it is for, and prints the expected lines.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+mod calculator;
+mod expected;
 
-use anyhow::{Context, Result, ensure};
-use xshell::{Shell, cmd};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use anyhow::{Context, Result, bail, ensure};
+use xshell::Shell;
+
+use self::expected::{EVERYWHERE, Example, MEMORY_ONLY, On, RETRIES, TRANSPORTS};
 use crate::broker;
+use crate::programs::{self, Program};
+use crate::temporary::TemporaryFolder;
 
+const MEMORY: &str = "mem://example";
+
+/// Builds all examples with the features of the workspace, as the tests do, and runs them.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
-    cmd!(shell, "cargo run --locked --example quickstart").run()?;
-    cmd!(shell, "cargo build --quiet --locked --features full --examples").run()?;
-    // Those that need no carrier, and end by themselves.
-    for example in ["cbor", "layers", "prometheus", "testing", "types", "validation"] {
-        cmd!(shell, "cargo run --quiet --locked --features full --example {example}").run()?;
+    let programs = programs::build_examples(shell)?;
+    let temporary = TemporaryFolder::create("examples")?;
+    let runner = Runner { programs: &programs, temporary: &temporary };
+    for example in &MEMORY_ONLY {
+        runner.check(example, On::Memory, &[])?;
     }
-
-    let (first, second) = (free_port()?, free_port()?);
-    let servers = [format!("zmq+tcp://127.0.0.1:{first}"), format!("zmq+tcp://127.0.0.1:{second}")];
-    calculate(shell, &servers, &format!("zmq+tcp://127.0.0.1:{first},127.0.0.1:{second}"))?;
-
     let node = broker::start(shell)?;
-    // Their default is ZeroMQ.
-    for url in [None, Some("mem://example".to_owned()), Some(node.url())] {
-        let url: Vec<_> = url.into_iter().collect();
-        for example in EVERYWHERE {
-            let url = &url;
-            cmd!(
-                shell,
-                "cargo run --quiet --locked --features full --example {example} -- {url...}"
-            )
-            .run()?;
+    let broker = node.url();
+    for example in &EVERYWHERE {
+        // The default is ZeroMQ.
+        runner.check(example, On::Zmq, &[])?;
+        runner.check(example, On::Memory, &[MEMORY])?;
+        runner.check(example, On::Amqp, &[&broker])?;
+    }
+    // ZeroMQ has no retries; the default is memory.
+    runner.check(&RETRIES, On::Memory, &[])?;
+    runner.check(&RETRIES, On::Amqp, &[&broker])?;
+    let (first, second) = (free_port()?, free_port()?);
+    let zmq = format!("zmq+tcp://127.0.0.1:{first}");
+    runner.check(&TRANSPORTS, On::Memory, &[MEMORY, &zmq, &broker])?;
+    let servers = [zmq, format!("zmq+tcp://127.0.0.1:{second}")];
+    let client = format!("zmq+tcp://127.0.0.1:{first},127.0.0.1:{second}");
+    calculator::check(&runner, &servers, &client)?;
+    calculator::check(&runner, &[broker.clone(), broker.clone()], &broker)?;
+    temporary.check_empty()
+}
+
+struct Runner<'a> {
+    programs: &'a [Program],
+    temporary: &'a TemporaryFolder,
+}
+
+impl Runner<'_> {
+    /// Runs an example, and fails unless the output has the expected lines in their order.
+    fn check(&self, example: &Example, on: On, arguments: &[&str]) -> Result<()> {
+        println!("{} on {on:?}", example.name);
+        let output = self.output(example.name, arguments)?;
+        let mut lines = output.lines();
+        for expected in example.lines_on(on) {
+            ensure!(
+                lines.any(|line| expected::matches(line, expected)),
+                "the example {} printed no line {expected:?}, or not in this place:\n{output}",
+                example.name
+            );
         }
+        Ok(())
     }
-    // One after the other in one program.
-    let urls =
-        ["mem://example".to_owned(), format!("zmq+tcp://127.0.0.1:{}", free_port()?), node.url()];
-    cmd!(shell, "cargo run --quiet --locked --features full --example transports -- {urls...}")
-        .run()?;
-    // Nothing of this is in ZeroMQ; the default is memory.
-    for url in [None, Some(node.url())] {
-        let url: Vec<_> = url.into_iter().collect();
-        cmd!(shell, "cargo run --quiet --locked --features full --example retries -- {url...}")
-            .run()?;
+
+    /// Runs an example until its end, and returns its standard output.
+    fn output(&self, name: &str, arguments: &[&str]) -> Result<String> {
+        let mut command = self.command(name)?;
+        let child = command.args(arguments).stdout(Stdio::piped()).spawn()?;
+        let process = child.id();
+        let (ended, wait) = std::sync::mpsc::channel();
+        let watchdog = std::thread::spawn(move || {
+            if wait.recv_timeout(RUN_MAX) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                // The process has ended if this fails.
+                let _ = Command::new("kill").arg(process.to_string()).status();
+            }
+        });
+        let output = child.wait_with_output();
+        // The watchdog may have ended already.
+        let _ = ended.send(());
+        let _ = watchdog.join();
+        let output = output?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        bail!("the example {name} ended with {}, within {RUN_MAX:?}:\n{text}", output.status)
     }
-    calculate(shell, &[node.url(), node.url()], &node.url())
-}
 
-/// What runs over each carrier, unchanged.
-const EVERYWHERE: [&str; 9] = [
-    "bank",
-    "cancel",
-    "context",
-    "decline",
-    "early_reply",
-    "faults",
-    "router",
-    "thumbnails",
-    "weather",
-];
-
-/// Starts a server for each URL and a client, and checks that the calls were spread over the
-/// servers.
-fn calculate(shell: &Shell, servers: &[String], client: &str) -> Result<()> {
-    println!(
-        "{} servers and a client over {}",
-        servers.len(),
-        client.split(':').next().unwrap_or_default()
-    );
-    let _servers =
-        servers.iter().map(|url| Server::start(shell, url)).collect::<Result<Vec<_>>>()?;
-    let said = cmd!(
-        shell,
-        "cargo run --quiet --locked --features full --example calculator_client -- {client}"
-    )
-    .read()?;
-    println!("{said}");
-    ensure!(said.lines().count() == servers.len(), "not every server got a share");
-    Ok(())
-}
-
-struct Server(Child);
-
-impl Server {
-    /// Starts a server, and waits until it says that it is ready.
-    fn start(shell: &Shell, url: &str) -> Result<Self> {
-        let mut command = Command::new("cargo");
-        command.args([
-            "run",
-            "--quiet",
-            "--locked",
-            "--features",
-            "full",
-            "--example",
-            "calculator_server",
-            "--",
-            url,
-        ]);
-        command.current_dir(shell.current_dir());
-        let mut server = Self(command.stdout(Stdio::piped()).spawn()?);
-        let mut line = String::new();
-        BufReader::new(server.0.stdout.take().context("the server has an output")?)
-            .read_line(&mut line)?;
-        ensure!(line.trim() == "ready", "the server said {line:?}, not that it is ready");
-        Ok(server)
+    fn command(&self, name: &str) -> Result<Command> {
+        let is_it =
+            |program: &&Program| !program.is_test && program.name.rsplit('/').next() == Some(name);
+        let program = self.programs.iter().find(is_it);
+        let program = program.with_context(|| format!("cargo has built no example {name}"))?;
+        let mut command = Command::new(&program.path);
+        command.stdin(Stdio::null()).env("TMPDIR", self.temporary.path());
+        Ok(command)
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+/// Bounds an example that hangs; most take less than a second.
+const RUN_MAX: Duration = Duration::from_mins(1);
 
 fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())

@@ -1,28 +1,59 @@
-//! What goes wrong, and what is lost: the scenarios of `polywire-faults`.
+//! Fault scenarios: `polywire-faults` for RabbitMQ, long tests of polywire-zmq for ZeroMQ.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use clap::{Args, Subcommand};
 use xshell::{Shell, cmd};
 
 use crate::broker;
 
-/// Runs the scenarios of AMQP that are named, or all; or those of ZeroMQ, which are tests that take
-/// minutes.
-pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
-    if let ["zmq", arguments @ ..] = arguments {
+/// Options of `cargo xtask faults`.
+#[derive(Args, Debug)]
+pub(crate) struct FaultOptions {
+    /// `amqp` (the default) or `zmq`; then letters of scenarios and options of `polywire-faults`,
+    /// or filters of tests.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Options of `cargo xtask soak`.
+#[derive(Args, Debug)]
+pub(crate) struct SoakOptions {
+    #[command(subcommand)]
+    transport: SoakTransport,
+}
+
+#[derive(Debug, Subcommand)]
+enum SoakTransport {
+    /// RabbitMQ: restarts under load.
+    Amqp {
+        /// Duration in minutes.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
+}
+
+/// Runs the named scenarios of AMQP, or all; or the tests of ZeroMQ that take minutes.
+pub(crate) fn run(shell: &Shell, options: &FaultOptions) -> Result<()> {
+    if let [first, arguments @ ..] = options.arguments.as_slice()
+        && first == "zmq"
+    {
         let tests = ["--test", "hostile", "--test", "processes"];
         let run = cmd!(shell, "cargo test --locked -p polywire-zmq --all-features {tests...}");
         return Ok(run.args(["--", "--ignored", "--nocapture"]).args(arguments).run()?);
     }
-    let arguments = arguments.strip_prefix(&["amqp"]).unwrap_or(arguments);
+    let arguments = match options.arguments.as_slice() {
+        [first, arguments @ ..] if first == "amqp" => arguments,
+        arguments => arguments,
+    };
     broker::install_if_missing(shell)?;
     Ok(cmd!(shell, "cargo run --locked --quiet -p polywire-faults -- {arguments...}").run()?)
 }
 
-/// Runs the one that lasts: ten minutes, or as many as are said.
-pub(crate) fn soak(shell: &Shell, arguments: &[&str]) -> Result<()> {
-    let ["amqp", arguments @ ..] = arguments else {
-        bail!("usage: cargo xtask soak amqp [--minutes N]")
-    };
+/// Runs the scenario without an end of its own.
+pub(crate) fn soak(shell: &Shell, options: &SoakOptions) -> Result<()> {
+    let SoakTransport::Amqp { minutes } = &options.transport;
+    let minutes = minutes.to_string();
     broker::install_if_missing(shell)?;
-    Ok(cmd!(shell, "cargo run --locked --quiet -p polywire-faults -- soak {arguments...}").run()?)
+    let soak = ["soak", "--minutes", &minutes];
+    Ok(cmd!(shell, "cargo run --locked --quiet -p polywire-faults -- {soak...}").run()?)
 }

@@ -1,14 +1,4 @@
-//! The chores of polywire.
-//!
-//! ```text
-//! cargo xtask test          all tests, with a private RabbitMQ node
-//! cargo xtask conformance   the suite on every backend, side by side
-//! cargo xtask features      each set of features compiles
-//! cargo xtask examples      the examples run, also as several processes
-//! cargo xtask costs         what a call costs over memory, in instructions and allocations, by valgrind
-//! cargo xtask faults        what is lost while brokers, servers and links fail, counted: minutes
-//! cargo xtask soak amqp     the same for as long as you like, with an eye on memory
-//! ```
+//! The tasks of the workspace: `cargo xtask --help`.
 
 mod broker;
 mod conformance;
@@ -16,16 +6,49 @@ mod costs;
 mod examples;
 mod faults;
 mod features;
+mod programs;
+mod public_api;
+mod release;
+mod source;
+mod style;
+mod temporary;
 mod test;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use clap::Parser;
 use xshell::Shell;
 
+/// The tasks of the polywire workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Runs the tests, with a private RabbitMQ node.
+    Test(test::TestOptions),
+    /// Runs the conformance suite on every backend, and prints the results side by side.
+    Conformance(conformance::ConformanceOptions),
+    /// Checks every set of features, and the dependencies that each brings along.
+    Features,
+    /// Runs the examples on each transport, and checks their output.
+    Examples,
+    /// Counts instructions and allocations of a call over memory, with valgrind.
+    Costs,
+    /// Runs the fault scenarios in full: minutes.
+    Faults(faults::FaultOptions),
+    /// Runs the fault scenario without an end of its own, and watches memory.
+    Soak(faults::SoakOptions),
+    /// Checks prose, sizes, import cycles, manifests and the list of the public surface.
+    Style,
+    /// Prints the public surface of the published crates.
+    PublicApi(public_api::PublicApiOptions),
+    /// Runs the checks before a release.
+    ReleaseCheck,
+}
+
 fn main() -> ExitCode {
-    match run() {
+    match run(&Task::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
@@ -34,20 +57,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
+fn run(task: &Task) -> Result<()> {
     let shell = Shell::new()?;
     shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["test", rest @ ..] => test::run(&shell, rest),
-        ["conformance", rest @ ..] => conformance::run(&shell, rest),
-        ["features"] => features::run(&shell),
-        ["costs"] => costs::run(&shell),
-        ["examples"] => examples::run(&shell),
-        ["faults", rest @ ..] => faults::run(&shell, rest),
-        ["soak", rest @ ..] => faults::soak(&shell, rest),
-        _ => bail!(
-            "usage: cargo xtask test [ARGUMENTS OF cargo test] | conformance | costs | features | examples | faults | soak"
-        ),
+    match task {
+        Task::Test(options) => test::run(&shell, options),
+        Task::Conformance(options) => conformance::run(&shell, options),
+        Task::Features => features::run(&shell),
+        Task::Examples => examples::run(&shell),
+        Task::Costs => costs::run(&shell),
+        Task::Faults(options) => faults::run(&shell, options),
+        Task::Soak(options) => faults::soak(&shell, options),
+        Task::Style => style::run(&shell),
+        Task::PublicApi(options) => public_api::run(&shell, options),
+        Task::ReleaseCheck => release::run(&shell),
     }
 }

@@ -1,21 +1,73 @@
-//! All tests, with a private RabbitMQ node.
+//! All tests, with a private RabbitMQ node: test programs and the examples of the documentation.
+
+mod job;
+mod pool;
+mod summary;
 
 use anyhow::Result;
+use clap::Args;
 use xshell::{Shell, cmd};
 
-use crate::{broker, conformance};
+use self::job::Job;
+use crate::temporary::TemporaryFolder;
+use crate::{broker, conformance, programs};
 
-pub(crate) fn run(shell: &Shell, arguments: &[&str]) -> Result<()> {
-    let node = broker::start(shell)?;
-    let url = node.url();
-    println!("a private RabbitMQ node serves the tests");
-    let _url = shell.push_env("POLYWIRE_AMQP_URL", url);
-    if !arguments.is_empty() {
-        return Ok(cmd!(shell, "cargo test --locked {arguments...}").run()?);
+/// Options of `cargo xtask test`.
+#[derive(Args, Debug)]
+pub(crate) struct TestOptions {
+    /// Leave out the tests that need RabbitMQ or take long, and say which.
+    #[arg(long, conflicts_with = "arguments")]
+    quick: bool,
+    /// Test programs to run at a time.
+    #[arg(long, default_value_t = 3)]
+    jobs: usize,
+    /// Arguments for `cargo test`, instead of all tests.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Builds all tests, runs them a few at a time, and prints the counts.
+///
+/// # Errors
+///
+/// If a test fails, leaves files in the temporary folder, or if the conformance matrix in the README
+/// is stale.
+pub(crate) fn run(shell: &Shell, options: &TestOptions) -> Result<()> {
+    if !options.arguments.is_empty() {
+        return run_some(shell, &options.arguments);
     }
-    let _reports = shell.push_env(conformance::REPORTS, conformance::fresh_reports(shell)?);
-    cmd!(shell, "cargo test --locked --no-fail-fast --workspace --all-features").run()?;
+    let mut jobs = vec![Job::docs()];
+    let programs = programs::build_tests(shell)?;
+    jobs.extend(programs.into_iter().filter(|program| program.is_test).map(Job::program));
+    let node = if options.quick { None } else { Some(broker::start(shell)?) };
+    let left_out: Vec<_> = match &node {
+        Some(_) => Vec::new(),
+        None => jobs.extract_if(.., |job| job.is_slow()).map(|job| job.name).collect(),
+    };
+    let temporary = TemporaryFolder::create("tests")?;
+    let mut environment = vec![("TMPDIR".into(), temporary.path().into())];
+    if let Some(node) = &node {
+        println!("a private RabbitMQ node serves the tests");
+        environment.push(("POLYWIRE_AMQP_URL".into(), node.url().into()));
+        environment.push((conformance::REPORTS.into(), conformance::fresh_reports(shell)?.into()));
+    }
+    let summary = pool::run(shell, jobs, options.jobs, &environment)?;
+    println!("\n{summary}");
+    summary.check()?;
+    temporary.check_empty()?;
+    if options.quick {
+        println!("left out by --quick: {}", left_out.join(", "));
+        return Ok(());
+    }
     conformance::check_reports(shell)?;
     println!("everything ran: units, documentation, and the suite on memory, ZeroMQ and RabbitMQ");
     Ok(())
+}
+
+/// Runs `cargo test` with some arguments, and with a node.
+fn run_some(shell: &Shell, arguments: &[String]) -> Result<()> {
+    let node = broker::start(shell)?;
+    println!("a private RabbitMQ node serves the tests");
+    let _url = shell.push_env("POLYWIRE_AMQP_URL", node.url());
+    Ok(cmd!(shell, "cargo test --locked {arguments...}").run()?)
 }

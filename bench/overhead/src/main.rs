@@ -1,5 +1,5 @@
-//! What the layers of convenience cost: so many calls over memory, one after the other, through one
-//! of them.
+//! The costs of routers, contexts, macros and layers: calls over memory, one after the other,
+//! through one of the subjects.
 //!
 //! ```text
 //! cargo xtask costs               all subjects, as a table
@@ -8,19 +8,19 @@
 //! valgrind --tool=callgrind target/release/polywire-overhead router 1000   instructions
 //! ```
 //!
-//! Run it with two numbers of calls and take the difference: what is left is calls alone. The
-//! figures stand in `bench/README.md`.
+//! The difference between two runs with different numbers of calls is the cost of calls alone. The
+//! figures are in `bench/README.md`.
 //!
-//! | subject | what a call is |
+//! | subject | a call |
 //! |---|---|
-//! | `bare` | a `Requester` and a `service_fn`, whose bodies are there already |
+//! | `bare` | a `Requester` and a `service_fn`, with bodies that exist already |
 //! | `codec` | a `Client` and a `service_fn` that reads and writes MessagePack by hand |
 //! | `router` | a `Client` and a `Router` of one function |
 //! | `extract` | the same function asks for a state and the deadline |
 //! | `context` | the same function asks for its context |
-//! | `macro` | what `#[service]` writes |
-//! | `trace` | the same, with the layer `Trace` on both ends, and nobody who listens |
-//! | `onward` | a function that calls another service, by what `#[service]` writes: two calls |
+//! | `macro` | the code that `#[service]` generates |
+//! | `trace` | the same, with the layer `Trace` on both sides, and no subscriber |
+//! | `onward` | a function that calls another service, by the code that `#[service]` generates: two calls |
 //! | `declared` | the same, with a method that declares an error and does not fail |
 
 use std::sync::Arc;
@@ -119,7 +119,7 @@ async fn main() -> Result<()> {
                 calculator.sum(n, n).await?;
             }
         }
-        other => bail!("no subject {other}"),
+        other => bail!("no subject {other:?}"),
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Certificates that are right, of another host, expired, and of an authority that nobody knows;
-//! and logins by them.
+//! Certificates that are valid, of another host, expired, or of an unknown authority; and logins by
+//! certificate.
 
 mod authority;
 
@@ -14,15 +14,23 @@ use polywire_rabbitmq_node::Setup;
 
 use self::authority::{Authority, Validity};
 use crate::Plan;
-use crate::book::Book;
 use crate::broker::Broker;
 use crate::calls::Calls;
-use crate::peer::{Peer, Role};
+use crate::peer::{Peer, PeerRole};
+use crate::recorder::Recorder;
 
-/// The user whose name is in the client's certificate.
+/// The user that the client's certificate names.
 const USER: &str = "turing";
 
-pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
+/// Runs the scenario: calls under a valid certificate, then refused connections for each invalid one.
+///
+/// The broker's certificate is replaced while the node runs, so every refusal has the same node. Each
+/// refusal must name the certificate as its reason.
+///
+/// # Errors
+///
+/// If an invalid certificate is accepted, if an error has no reason, or if an operation is lost.
+pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let folder = Folder::create()?;
     let (known, unknown) = (Authority::new("known")?, Authority::new("unknown")?);
     known.write(&folder.0, "ca")?;
@@ -31,28 +39,28 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
     known.issue(USER, Validity::Now)?.write(&folder.0, "client")?;
     unknown.issue(USER, Validity::Now)?.write(&folder.0, "impostor")?;
     let broker = start(&folder).await?;
-    let stage = Stage { plan, book, broker: &broker, folder: &folder };
+    let test = TlsTest { plan, recorder, broker: &broker, folder: &folder };
 
-    stage.works(&stage.url("ca", "")).await.context("the right certificate")?;
-    stage.is_refused("an unknown authority", &stage.url("unknown-ca", "")).await?;
-    stage.exchange(&known.issue("elsewhere.example", Validity::Now)?).await?;
-    stage.is_refused("the certificate of another host", &stage.url("ca", "")).await?;
-    stage.exchange(&known.issue("localhost", Validity::Expired)?).await?;
-    stage.is_refused("an expired certificate", &stage.url("ca", "")).await?;
-    stage.exchange(&known.issue("localhost", Validity::Now)?).await?;
+    test.works(&test.url("ca", "")).await.context("a valid certificate")?;
+    test.is_refused("an unknown authority", &test.url("unknown-ca", "")).await?;
+    test.exchange(&known.issue("elsewhere.example", Validity::Now)?).await?;
+    test.is_refused("the certificate of another host", &test.url("ca", "")).await?;
+    test.exchange(&known.issue("localhost", Validity::Expired)?).await?;
+    test.is_refused("an expired certificate", &test.url("ca", "")).await?;
+    test.exchange(&known.issue("localhost", Validity::Now)?).await?;
 
-    stage.works(&stage.url_as("client")).await.context("a login by certificate")?;
-    stage.is_refused("the certificate of an impostor", &stage.url_as("impostor")).await?;
-    let error = Amqp::connect(&stage.url("ca", "&auth_mechanism=external")).await.err();
+    test.works(&test.url_as("client")).await.context("a login by certificate")?;
+    test.is_refused("the certificate of an impostor", &test.url_as("impostor")).await?;
+    let error = Amqp::connect(&test.url("ca", "&auth_mechanism=external")).await.err();
     let error = error.context("a login by certificate works without a certificate")?;
     ensure!(
         error.kind() == ErrorKind::Denied,
         "a login by certificate without one fails as {error:?}"
     );
-    book.nothing_is_lost().await
+    recorder.check_nothing_lost().await
 }
 
-/// A node that knows the user, and takes passwords and certificates.
+/// Starts a node with the user, which accepts logins by password and by certificate.
 async fn start(folder: &Folder) -> Result<Broker> {
     let setup = Setup::new()
         .plugin("rabbitmq_auth_mechanism_ssl")
@@ -65,74 +73,80 @@ async fn start(folder: &Folder) -> Result<Broker> {
     Ok(broker)
 }
 
-struct Stage<'a> {
+/// The node under test, with its certificates.
+struct TlsTest<'a> {
     plan: &'a Plan,
-    book: &'a Arc<Book>,
+    recorder: &'a Arc<Recorder>,
     broker: &'a Broker,
     folder: &'a Folder,
 }
 
-impl Stage<'_> {
+impl TlsTest<'_> {
     fn url(&self, authority: &str, more: &str) -> String {
         let (port, at) = (self.broker.tls_port.unwrap_or_default(), self.folder.0.display());
         format!("amqps://guest:guest@localhost:{port}?cacertfile={at}/{authority}.pem{more}")
     }
 
-    /// Logs in by a certificate. The name in the URL is nobody's.
+    /// Returns a URL for a login by certificate. The user of the URL does not exist.
     fn url_as(&self, name: &str) -> String {
         let at = self.folder.0.display();
         let more =
             format!("&auth_mechanism=external&certfile={at}/{name}.pem&keyfile={at}/{name}.key");
-        self.url("ca", &more).replace("guest:guest", "nobody:nothing")
+        self.url("ca", &more).replace("guest:guest", "unknown:nothing")
     }
 
-    /// Calls go through, also after the broker was killed.
+    /// Checks that calls succeed, also after a kill of the broker.
     async fn works(&self, url: &str) -> Result<()> {
-        let _server = Peer::start(self.plan, Role::Server, url, 0, self.book).await?;
+        let _server = Peer::start(self.plan, PeerRole::Server, url, 0, self.recorder).await?;
         let amqp = Amqp::connect(url).await?;
         let total = self.plan.pick(100, 2_000);
         let load =
             Calls { total, callers: 10, timeout: Duration::from_secs(60), pause: Duration::ZERO };
-        let acknowledged = self.book.sum().acknowledged;
+        let acknowledged = self.recorder.summary().acknowledged;
         let killing = async {
-            let half = self.book.ended() + total / 2;
-            self.book.until_ended(half).await?;
+            let half = self.recorder.ended() + total / 2;
+            self.recorder.until_ended(half).await?;
             self.broker.kill().await?;
             self.broker.restart().await
         };
-        tokio::try_join!(load.make(&amqp, self.book), killing)?;
-        ensure!(self.book.sum().acknowledged >= acknowledged + total / 2, "calls fail over TLS");
+        tokio::try_join!(load.run(&amqp, self.recorder), killing)?;
+        ensure!(
+            self.recorder.summary().acknowledged >= acknowledged + total / 2,
+            "calls fail over TLS"
+        );
         Ok(amqp.close().await?)
     }
 
-    /// Connecting fails, and says that it is the certificate.
+    /// Checks that connecting fails, with an error that names the certificate.
     async fn is_refused(&self, what: &'static str, url: &str) -> Result<()> {
         let mut last = String::new();
         for _ in 0..REFUSALS_MAX {
-            let error =
-                Amqp::connect(url).await.err().with_context(|| format!("{what} is taken"))?;
-            self.book.failed(format!("refused {what}: {}", kind(&error)));
+            let error = Amqp::connect(url)
+                .await
+                .err()
+                .with_context(|| format!("the broker accepts {what}"))?;
+            self.recorder.failed(format!("refused {what}: {}", kind(&error)));
             last = format!("{error:?}").to_lowercase();
-            if says_why(&last) {
+            if has_reason(&last) {
                 return Ok(());
             }
         }
-        bail!("{what} is refused, but it is not said why: {last}");
+        bail!("the broker refuses {what}, but the error has no reason: {last}");
     }
 
-    /// Gives the node another certificate while it runs.
+    /// Replaces the certificate of the running node.
     async fn exchange(&self, certificate: &authority::Certificate) -> Result<()> {
         certificate.write(&self.folder.0, "server")?;
         self.broker.ctl(["eval", "ssl:clear_pem_cache()."]).await.map(drop)
     }
 }
 
-/// What the broker has against a client's certificate it says after the handshake, as the client
-/// sees it, and hangs up on what the client has written by then: that may overtake the reason.
+/// Attempts until an error names the certificate. The broker sends its reason after the client has
+/// finished the handshake, and then resets the connection: the reset may overtake the reason.
 const REFUSALS_MAX: usize = 20;
 
-/// Either side may be the one that says it: with its own words, or with an alert of TLS.
-fn says_why(text: &str) -> bool {
+/// Either side may name the reason: in its own words, or with an alert of TLS.
+fn has_reason(text: &str) -> bool {
     ["certificate", "unknown ca", "unknownca"].iter().any(|word| text.contains(word))
 }
 
@@ -140,7 +154,7 @@ fn kind(error: &Error) -> String {
     format!("{:?}", error.kind())
 }
 
-/// A folder of certificates, which goes when it is dropped.
+/// A folder of certificates, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -154,7 +168,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What cannot be removed is only clutter under target/.
+        // A folder that stays is harmless below target/.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,5 +1,5 @@
-//! Credentials are revoked under calls: who has them is denied and gives up; who can ask for new
-//! ones goes on.
+//! Credentials are revoked under calls: a transport with fixed ones is denied and gives up, a
+//! transport with a provider continues with new ones.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
-use polywire_amqp::{Amqp, ConnectionChange, Credentials};
+use polywire_amqp::{Amqp, Change, Credentials};
 use polywire_codec::MessagePack;
 use polywire_core::{Client, ErrorKind, Server};
 
 use crate::Plan;
-use crate::book::Book;
 use crate::broker::Broker;
 use crate::calls::{SERVICE, call};
-use crate::patience::{until, within};
-use crate::peer::{Peer, Role};
+use crate::peer::{Peer, PeerRole};
+use crate::recorder::Recorder;
+use crate::wait::{until, within};
 
 const CALLERS: usize = 5;
 const BRIEF: Duration = Duration::from_secs(15);
@@ -24,41 +24,51 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(1);
 /// Each of the two connections of a transport tries six times.
 const LOGINS_MAX: usize = 12;
 
-pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
+/// Runs the scenario: a changed password, a deleted user, and a password that a provider renews.
+///
+/// A transport with fixed credentials must give up after about a second of refusals. Then its calls fail
+/// as denied, and its logins stop.
+///
+/// # Errors
+///
+/// If a denied transport continues to log in, if a transport with a provider does not recover, or if an
+/// operation is lost.
+pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let broker = Broker::start().await?;
-    let _server = Peer::start(plan, Role::Server, &broker.url, 0, book).await?;
-    let stage = Stage { broker: &broker, book };
+    let _server = Peer::start(plan, PeerRole::Server, &broker.url, 0, recorder).await?;
+    let test = CredentialsTest { broker: &broker, recorder };
     let renewing = async {
         for _ in 0..plan.pick(1, 5) {
-            stage.is_asked_again().await?;
+            test.is_asked_again().await?;
         }
         Ok(())
     };
     tokio::try_join!(
-        stage.is_denied("changed", ["change_password", "changed", "other"]),
-        stage.is_denied("deleted", ["delete_user", "deleted"]),
+        test.is_denied("changed", ["change_password", "changed", "other"]),
+        test.is_denied("deleted", ["delete_user", "deleted"]),
         renewing,
     )?;
     let mut logins = 0;
     for user in ["changed", "deleted"] {
-        let tried = stage.refused_logins(user).await?;
-        ensure!(tried <= LOGINS_MAX, "{user} was refused, and went on trying: {tried} times");
+        let tried = test.refused_logins(user).await?;
+        ensure!(tried <= LOGINS_MAX, "{user} was refused and tried {tried} times");
         logins += tried;
     }
-    book.figure("refused logins of two transports", logins);
-    book.nothing_is_lost().await
+    recorder.figure("refused logins of two transports", logins);
+    recorder.check_nothing_lost().await
 }
 
-struct Stage<'a> {
+/// The broker whose users change.
+struct CredentialsTest<'a> {
     broker: &'a Broker,
-    book: &'a Arc<Book>,
+    recorder: &'a Arc<Recorder>,
 }
 
-impl Stage<'_> {
+impl CredentialsTest<'_> {
     /// Revokes a user's credentials under calls, and waits until both connections have given up.
     async fn is_denied<const N: usize>(&self, user: &str, revocation: [&str; N]) -> Result<()> {
         self.add(user).await?;
-        let amqp = Amqp::builder(&self.url(user))?.give_up_after(GIVE_UP_AFTER).build().await?;
+        let amqp = Amqp::builder(&self.url(user))?.give_up_after(GIVE_UP_AFTER).connect().await?;
         let mut events = amqp.events();
         let client = Client::connect(&amqp, SERVICE, MessagePack).await?;
         let calling = join_all((0..CALLERS).map(|_| self.call_until_denied(&client)));
@@ -68,8 +78,8 @@ impl Stage<'_> {
             self.broker.ctl(["close_all_user_connections", user, "revoked"]).await?;
             for _ in 0..2 {
                 while !matches!(
-                    events.next().await.context("events end")?.change,
-                    ConnectionChange::Refused(_)
+                    events.next().await.context("the events end")?.change,
+                    Change::Refused(_)
                 ) {}
             }
             anyhow::Ok(())
@@ -89,13 +99,13 @@ impl Stage<'_> {
     }
 
     async fn call_until_denied(&self, client: &Client<MessagePack>) {
-        while !call(client, BRIEF, self.book)
+        while !call(client, BRIEF, self.recorder)
             .await
             .is_err_and(|error| error.kind() == Some(ErrorKind::Denied))
         {}
     }
 
-    /// Changes a password under calls, and says so to the one who asks.
+    /// Changes a password under calls; the provider returns the new one from then on.
     async fn is_asked_again(&self) -> Result<()> {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let user = format!("renewed-{}", LAST.fetch_add(1, Ordering::Relaxed));
@@ -111,31 +121,33 @@ impl Stage<'_> {
                     async move { Ok(credentials) }
                 }
             });
-        let amqp = builder.build().await?;
+        let amqp = builder.connect().await?;
         let client = Client::connect(&amqp, SERVICE, MessagePack).await?;
         self.answered(&client).await?;
         let before = asked.load(Ordering::Relaxed);
         self.broker.ctl(["change_password", &user, "second"]).await?;
         *password.lock().unwrap_or_else(PoisonError::into_inner) = "second";
         self.broker.ctl(["close_all_user_connections", &user, "renewed"]).await?;
-        until("it is asked for new credentials", || asked.load(Ordering::Relaxed) >= before + 2)
-            .await?;
+        until("the provider is asked for new credentials", || {
+            asked.load(Ordering::Relaxed) >= before + 2
+        })
+        .await?;
         self.answered(&client).await
     }
 
-    /// Calls until some were answered.
+    /// Calls until 50 calls have succeeded.
     async fn answered(&self, client: &Client<MessagePack>) -> Result<()> {
         let answering = async {
             let mut answered = 0;
             while answered < 50 {
-                answered += u32::from(call(client, BRIEF, self.book).await.is_ok());
+                answered += u32::from(call(client, BRIEF, self.recorder).await.is_ok());
             }
         };
         within("calls are answered", answering).await
     }
 
     async fn some_more_calls(&self) -> Result<()> {
-        self.book.until_ended(self.book.ended() + 100).await
+        self.recorder.until_ended(self.recorder.ended() + 100).await
     }
 
     async fn add(&self, user: &str) -> Result<()> {

@@ -1,5 +1,5 @@
-//! The nodes of a cluster are killed in turn, each while calls, jobs and events go through it: all
-//! goes on at the others.
+//! The nodes of a cluster are killed in turn under calls, jobs and events: all continue at the
+//! other nodes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,66 +12,76 @@ use polywire_rabbitmq_node::Node;
 use tokio::time::Instant;
 
 use crate::Plan;
-use crate::book::Book;
 use crate::broker::Brokers;
 use crate::calls::{Calls, SERVICE, call};
-use crate::patience::within;
-use crate::peer::{Peer, Role};
+use crate::peer::{Peer, PeerRole};
+use crate::recorder::Recorder;
 use crate::traffic::{Pattern, Traffic};
+use crate::wait::within;
 
 const NODES: usize = 3;
-/// Of each call.
+/// The timeout of each call.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Between the calls of each caller: nodes that start have the machine to themselves, or nearly.
+/// Pause between the calls of each caller: nodes that start need most of the machine.
 const PAUSE: Duration = Duration::from_millis(20);
 
-pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
+/// Runs the scenario on three nodes: each is killed once in a quick run, four times in a full one.
+///
+/// Calls, jobs and events of a group must flow while a node is down. Events of an exclusive queue must
+/// flow again after the restart.
+///
+/// # Errors
+///
+/// If traffic does not flow again within the bound of every wait, or if an operation is lost.
+pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let brokers = Brokers::start(NODES).await?;
     let url = plan.url(&brokers.url);
     let _servers = [
-        Peer::start(plan, Role::Server, &url, 1, book).await?,
-        Peer::start(plan, Role::Server, &url, 1, book).await?,
+        Peer::start(plan, PeerRole::Server, &url, 1, recorder).await?,
+        Peer::start(plan, PeerRole::Server, &url, 1, recorder).await?,
     ];
-    let (sending, taking) = (Amqp::connect(&url).await?, Amqp::connect(&url).await?);
-    let lines = Lines {
+    let (sending, receiving) = (Amqp::connect(&url).await?, Amqp::connect(&url).await?);
+    let flows = Flows {
         calls: Client::connect(&sending, SERVICE, MessagePack).await?,
-        jobs: Traffic::start(Pattern::Jobs, "jobs", &sending, &taking, book).await?,
-        group: Traffic::start(Pattern::GroupEvents, "group", &sending, &taking, book).await?,
-        own: Traffic::start(Pattern::Events, "own", &sending, &taking, &Arc::default()).await?,
+        jobs: Traffic::start(Pattern::Jobs, "jobs", &sending, &receiving, recorder).await?,
+        group: Traffic::start(Pattern::GroupEvents, "group", &sending, &receiving, recorder)
+            .await?,
+        exclusive: Traffic::start(Pattern::Events, "own", &sending, &receiving, &Arc::default())
+            .await?,
     };
     for node in 0..NODES {
         brokers.with(node, |node| node.remember_queues()).await?;
     }
     let load = Calls { total: usize::MAX, callers: 20, timeout: TIMEOUT, pause: PAUSE };
     let killing = async {
-        let killed = kill_in_turn(&brokers, plan.pick(1, 4), &lines, book).await;
-        book.finish();
+        let killed = kill_in_turn(&brokers, plan.pick(1, 4), &flows, recorder).await;
+        recorder.stop();
         killed
     };
-    tokio::try_join!(load.make(&sending, book), killing)?;
-    lines.finish().await?;
-    book.nothing_is_lost().await
+    tokio::try_join!(load.run(&sending, recorder), killing)?;
+    flows.finish().await?;
+    recorder.check_nothing_lost().await
 }
 
-/// What goes on.
-struct Lines {
+/// Traffic through the cluster.
+struct Flows {
     calls: Client<MessagePack>,
     jobs: Traffic,
     group: Traffic,
-    /// Its queue is on one node, and nothing reaches its subscriber without that; so nothing is
-    /// promised to it, and its book is one that nobody reads.
-    own: Traffic,
+    /// Events of an exclusive queue, which is on one node: without that node they are lost. Its
+    /// recorder is not evaluated.
+    exclusive: Traffic,
 }
 
-impl Lines {
-    /// Waits until all go on that can without a node.
-    async fn until_they_flow(&self, book: &Book) -> Result<()> {
+impl Flows {
+    /// Waits until all traffic flows that does not need the killed node.
+    async fn until_flowing(&self, recorder: &Recorder) -> Result<()> {
         within("calls are answered without the node", async {
-            while call(&self.calls, TIMEOUT, book).await.is_err() {}
+            while call(&self.calls, TIMEOUT, recorder).await.is_err() {}
         })
         .await?;
-        self.jobs.until_it_flows().await.context("jobs")?;
-        self.group.until_it_flows().await.context("events of a group")
+        self.jobs.until_flowing().await.context("jobs")?;
+        self.group.until_flowing().await.context("events of a group")
     }
 
     async fn finish(self) -> Result<()> {
@@ -80,24 +90,29 @@ impl Lines {
     }
 }
 
-/// Ends begin at the first node, and go on to the next when it is lost: so the one that is killed
-/// is the one in use.
-async fn kill_in_turn(brokers: &Brokers, rounds: usize, lines: &Lines, book: &Book) -> Result<()> {
+/// Kills and restarts each node. A transport connects to the first node, and to the next one after
+/// a loss: so the killed node is the one in use.
+async fn kill_in_turn(
+    brokers: &Brokers,
+    rounds: usize,
+    flows: &Flows,
+    recorder: &Recorder,
+) -> Result<()> {
     let mut slowest = Duration::ZERO;
     for node in (0..NODES).cycle().take(rounds * NODES) {
-        book.until_ended(book.ended() + 100).await?;
+        recorder.until_ended(recorder.ended() + 100).await?;
         brokers.with(node, Node::kill).await?;
         let start = Instant::now();
-        lines.until_they_flow(book).await?;
+        flows.until_flowing(recorder).await?;
         slowest = slowest.max(start.elapsed());
         brokers.with(node, Node::restart).await?;
-        lines
-            .own
-            .until_it_flows()
+        flows
+            .exclusive
+            .until_flowing()
             .await
-            .context("events of a subscriber of its own, after the restart")?;
+            .context("events of an exclusive queue, after the restart")?;
     }
-    book.figure("failovers", rounds * NODES);
-    book.figure("all worked again within", format!("{:.1} s", slowest.as_secs_f64()));
+    recorder.figure("failovers", rounds * NODES);
+    recorder.figure("all worked again within", format!("{:.1} s", slowest.as_secs_f64()));
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! The link of one end is cut, swallowed or delayed, for each role and each trouble: it recovers,
-//! and nothing that was acknowledged is lost.
+//! The connection of one endpoint handle is cut, swallowed or delayed, for each kind of handle and
+//! each fault: traffic recovers, and no acknowledged operation is lost.
 
-mod role;
-mod trouble;
+mod handle_kind;
+mod link_fault;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,49 +15,58 @@ use polywire_amqp::Amqp;
 use polywire_conformance::Proxy;
 use tokio::time::Instant;
 
-use self::role::Role;
-use self::trouble::Trouble;
+use self::handle_kind::HandleKind;
+use self::link_fault::LinkFault;
 use crate::Plan;
-use crate::book::Book;
 use crate::broker::Broker;
+use crate::recorder::Recorder;
 use crate::traffic::Traffic;
 
-/// Both sides show this often that they live, and give up after twice the time.
+/// The heartbeat interval of both sides; each gives up after twice the time.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
+/// Runs each fault at each endpoint handle: once in a quick run, five times in a full one.
+///
+/// A black hole must be noticed through heartbeats. The report has the longest times until a fault was
+/// noticed and until traffic flowed again.
+///
+/// # Errors
+///
+/// If traffic does not flow again within the bound of every wait, or if an operation is lost.
+pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let broker = Broker::start().await?;
     let rounds = plan.pick(1, 5);
-    let cases = Role::ALL.into_iter().flat_map(|role| Trouble::ALL.map(|trouble| (role, trouble)));
+    let cases = HandleKind::ALL.into_iter();
+    let cases = cases.flat_map(|handle| LinkFault::ALL.map(|fault| (handle, fault)));
     let cases: Vec<_> = cases.collect();
     let mut running = stream::iter(cases)
-        .map(|(role, trouble)| {
-            let case = Case { plan, broker: &broker, book, role, trouble };
-            async move { (role, trouble, case.run(rounds).await) }
+        .map(|(handle, fault)| {
+            let case = Case { plan, broker: &broker, recorder, handle, fault };
+            async move { (handle, fault, case.run(rounds).await) }
         })
         .buffer_unordered(AT_A_TIME);
     let mut all = BTreeMap::<_, Times>::new();
-    while let Some((role, trouble, times)) = running.next().await {
-        let times = times.with_context(|| format!("{trouble} at the {role}"))?;
-        all.entry(trouble).or_default().add(times);
+    while let Some((handle, fault, times)) = running.next().await {
+        let times = times.with_context(|| format!("{fault} at the {handle}"))?;
+        all.entry(fault).or_default().add(times);
     }
-    for (trouble, times) in all {
-        book.figure(trouble.name(), times);
+    for (fault, times) in all {
+        recorder.figure(fault.name(), times);
     }
-    book.nothing_is_lost().await
+    recorder.check_nothing_lost().await
 }
 
-/// Most of the time they wait.
+/// Cases at a time: most of the time, a case waits.
 const AT_A_TIME: usize = 12;
 
-/// How long it took at the longest until a trouble was noticed, if it had to be, and from its end
-/// until all was as before.
+/// The longest times until a fault was noticed, if it had to be, and from the end of the fault
+/// until traffic flowed again.
 #[derive(Clone, Copy, Default)]
 struct Times {
     noticed: Option<Duration>,
     recovered: Duration,
     rounds: u32,
-    /// Those in which each of the two took no longer than twice the heartbeat.
+    /// Rounds in which neither time exceeded twice the heartbeat.
     in_time: u32,
 }
 
@@ -85,32 +94,33 @@ impl fmt::Display for Times {
     }
 }
 
-/// One trouble at one role, with a proxy and names of its own.
+/// One fault at one handle, with its own proxy and names.
 struct Case<'a> {
     plan: &'a Plan,
     broker: &'a Broker,
-    book: &'a Arc<Book>,
-    role: Role,
-    trouble: Trouble,
+    recorder: &'a Arc<Recorder>,
+    handle: HandleKind,
+    fault: LinkFault,
 }
 
 impl Case<'_> {
-    /// How long it took.
+    /// Runs the case, and returns its times.
     async fn run(&self, rounds: u32) -> Result<Times> {
         let proxy = Proxy::start(format!("127.0.0.1:{}", self.broker.port)).await?;
         let near = self.connect(&format!("amqp://guest:guest@{}", proxy.address())).await?;
         let far = self.connect(&self.broker.url).await?;
-        let (sending, taking) = if self.role.is_sending() { (&near, &far) } else { (&far, &near) };
-        let name = format!("{}-{}", self.role.name(), self.trouble.name());
+        let (sending, receiving) =
+            if self.handle.is_sending() { (&near, &far) } else { (&far, &near) };
+        let name = format!("{}-{}", self.handle.name(), self.fault.name());
         let traffic =
-            Traffic::start(self.role.pattern(), &name, sending, taking, self.book).await?;
-        traffic.until_it_flows().await?;
+            Traffic::start(self.handle.pattern(), &name, sending, receiving, self.recorder).await?;
+        traffic.until_flowing().await?;
         let mut times = Times::default();
         for _ in 0..rounds {
-            let noticed = self.trouble.pass(&proxy, &near).await?;
-            let over = Instant::now();
-            traffic.until_it_flows().await?;
-            times.add(Times::of_round(noticed, over.elapsed()));
+            let noticed = self.fault.inject(&proxy, &near).await?;
+            let ended = Instant::now();
+            traffic.until_flowing().await?;
+            times.add(Times::of_round(noticed, ended.elapsed()));
         }
         traffic.finish().await?;
         Ok(times)
@@ -121,6 +131,6 @@ impl Case<'_> {
             .heartbeat(HEARTBEAT)
             .build()
             .await
-            .context("a transport")
+            .context("cannot connect a transport")
     }
 }

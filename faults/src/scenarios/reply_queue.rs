@@ -1,5 +1,5 @@
-//! The reply queue is deleted under calls: those that it concerns fail at once, and later ones
-//! work.
+//! The reply queue is deleted under calls: the affected calls fail at once, and later calls
+//! succeed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,22 +14,30 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::Plan;
-use crate::book::Book;
 use crate::broker::Broker;
 use crate::calls::{SERVICE, call};
-use crate::patience::{until, within};
+use crate::recorder::Recorder;
+use crate::wait::{until, within};
 
-/// Longer than the scenario lasts: a call that waits for its deadline is seen to.
+/// Longer than the scenario: a call that waits for its deadline is noticed.
 const LONG: Duration = Duration::from_mins(20);
-/// Calls at a time, of each of the two clients.
+/// Calls in flight of each of the two clients.
 const PENDING: usize = 50;
 
-pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
+/// Runs the scenario: twice in a quick run, ten times in a full one.
+///
+/// Two clients have 50 calls in flight each. Deleting the reply queue of one must fail its calls, with
+/// an error that names the queue, and must not affect the other client.
+///
+/// # Errors
+///
+/// If a call fails with another error, if the other client is affected, or if later calls fail.
+pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let broker = Broker::start().await?;
     let serving = Amqp::connect(&broker.url).await?;
     let gate = Arc::new(Semaphore::new(0));
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(&serving, &gate, book).await?);
+    tasks.spawn(serve(&serving, &gate, recorder).await?);
     let ours = Amqp::connect(&broker.url).await?;
     let client = Client::connect(&ours, SERVICE, MessagePack).await?;
     let queue = reply_queue(&broker).await?;
@@ -39,8 +47,8 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
     let mut slowest = Duration::ZERO;
     for _ in 0..plan.pick(2, 10) {
         let in_flight = |client: &Client<MessagePack>| client.stats().in_flight;
-        let concerned = join_all((0..PENDING).map(|_| call(&client, LONG, book)));
-        let unconcerned = join_all((0..PENDING).map(|_| call(&other_client, LONG, book)));
+        let affected = join_all((0..PENDING).map(|_| call(&client, LONG, recorder)));
+        let unaffected = join_all((0..PENDING).map(|_| call(&other_client, LONG, recorder)));
         let disturbing = async {
             until("all calls are in flight", || {
                 in_flight(&client) + in_flight(&other_client) == 2 * PENDING
@@ -51,57 +59,57 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
             until("the calls have failed", || in_flight(&client) == 0).await?;
             ensure!(
                 in_flight(&other_client) == PENDING,
-                "calls with another reply queue have ended, too"
+                "calls with another reply queue have ended as well"
             );
             gate.add_permits(2 * PENDING);
             Ok(start.elapsed())
         };
-        let (failed, answered, took) = tokio::join!(concerned, unconcerned, disturbing);
+        let (failed, answered, took) = tokio::join!(affected, unaffected, disturbing);
         slowest = slowest.max(took?);
-        failed.iter().try_for_each(|outcome| says_which(outcome, &queue))?;
+        failed.iter().try_for_each(|outcome| names_queue(outcome, &queue))?;
         ensure!(answered.iter().all(Result::is_ok), "calls with another reply queue failed");
         gate.add_permits(1);
-        within("later calls work", call(&client, LONG, book)).await??;
+        within("later calls succeed", call(&client, LONG, recorder)).await??;
     }
-    book.figure("all failed within", format!("{:.1} s", slowest.as_secs_f64()));
-    book.nothing_is_lost().await
+    recorder.figure("all failed within", format!("{:.1} s", slowest.as_secs_f64()));
+    recorder.check_nothing_lost().await
 }
 
-/// Each call fails with an error of its own kind, which names the queue.
-fn says_which(outcome: &Result<i64, CallError>, queue: &str) -> Result<()> {
+/// Checks that a call failed with the error for a lost reply queue, and that the error names it.
+fn names_queue(outcome: &Result<i64, CallError>, queue: &str) -> Result<()> {
     let Err(CallError::Failed(error)) = outcome else {
-        anyhow::bail!("a call whose reply queue is gone ended with {outcome:?}");
+        anyhow::bail!("a call without its reply queue ended with {outcome:?}");
     };
     let is_ours = error.kind() == ErrorKind::RepliesLost && error.detail("queue") == Some(queue);
-    ensure!(is_ours, "a call whose reply queue is gone failed with {error:?}");
+    ensure!(is_ours, "a call without its reply queue failed with {error:?}");
     Ok(())
 }
 
-/// A server that waits for a permit before it answers.
+/// Starts a server that waits for a permit before each reply.
 async fn serve(
     amqp: &Amqp,
     gate: &Arc<Semaphore>,
-    book: &Arc<Book>,
+    recorder: &Arc<Recorder>,
 ) -> Result<impl Future<Output = ()> + use<>> {
     let server = Server::bind(amqp, SERVICE).window(Window::new(4 * PENDING)).await?;
-    let (gate, book) = (gate.clone(), book.clone());
+    let (gate, recorder) = (gate.clone(), recorder.clone());
     let add = move |(id, a, b): (u64, i64, i64)| {
-        let (gate, book) = (gate.clone(), book.clone());
+        let (gate, recorder) = (gate.clone(), recorder.clone());
         async move {
-            // It is never closed.
+            // The semaphore is never closed.
             if let Ok(permit) = gate.acquire().await {
                 permit.forget();
             }
-            book.effect(0, id);
+            recorder.effect(0, id);
             Ok(a + b)
         }
     };
     Ok(server.serve(Router::new(MessagePack).method("add", add)))
 }
 
-/// The one that there is.
+/// Returns the name of the only reply queue.
 async fn reply_queue(broker: &Broker) -> Result<String> {
     let queues = broker.ctl(["list_queues", "name"]).await?;
     let found = queues.lines().find(|line| line.starts_with("polywire.reply."));
-    Ok(found.context("there is a reply queue")?.to_owned())
+    Ok(found.context("there is no reply queue")?.to_owned())
 }

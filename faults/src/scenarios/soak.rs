@@ -1,5 +1,5 @@
-//! The broker is restarted every 20 seconds, for minutes: nothing that was acknowledged is lost,
-//! and memory stays flat.
+//! The broker is restarted every 20 seconds, for minutes: no acknowledged operation is lost, and
+//! memory stays flat.
 
 mod memory;
 
@@ -12,24 +12,30 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::memory::Samples;
 use crate::Plan;
-use crate::book::Book;
 use crate::broker::Broker;
 use crate::calls::Calls;
 use crate::jobs::Jobs;
-use crate::peer::{Peer, Role};
+use crate::peer::{Peer, PeerRole};
+use crate::recorder::Recorder;
 
 const RESTART_EVERY: Duration = Duration::from_secs(20);
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-/// What each of the callers and pushers waits between two operations: speed is not what is looked
-/// at.
+/// Pause of each caller and pusher between two operations: speed does not matter here.
 const PAUSE: Duration = Duration::from_millis(50);
 
-pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
-    book.forget();
+/// Runs calls and jobs for the duration of the plan, with a restart of the broker every 20 seconds.
+///
+/// The memory of the client, the server and the worker is sampled every second.
+///
+/// # Errors
+///
+/// If an operation is lost, or if the memory of a process grows after the start-up.
+pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
+    recorder.keep_totals_only();
     let broker = Broker::start().await?;
     let url = plan.url(&broker.url);
-    let server = Peer::start(plan, Role::CarefulServer, &url, 1, book).await?;
-    let worker = Peer::start(plan, Role::Worker, &url, 1, book).await?;
+    let server = Peer::start(plan, PeerRole::CarefulServer, &url, 1, recorder).await?;
+    let worker = Peer::start(plan, PeerRole::Worker, &url, 1, recorder).await?;
     let amqp = Amqp::connect(&url).await?;
     broker.with(|node| node.remember_queues()).await?;
     let calls =
@@ -43,32 +49,36 @@ pub(crate) async fn run(plan: &Plan, book: &Arc<Book>) -> Result<()> {
             sleep_until(next).await;
             broker.kill().await?;
             broker.restart().await?;
-            // On a machine that takes long for it, something has to happen in between.
+            // On a slow machine, operations need time between two restarts.
             next = (next + RESTART_EVERY).max(Instant::now() + RESTART_EVERY / 4);
             restarts += 1;
         }
         sleep_until(end).await;
-        book.finish();
+        recorder.stop();
         Ok(restarts)
     };
     let mut watched = [
-        Samples::of("the client", std::process::id()),
-        Samples::of("the server", server.id().context("the server runs")?),
-        Samples::of("the worker", worker.id().context("the worker runs")?),
+        Samples::new("the client", std::process::id()),
+        Samples::new("the server", server.id().context("the server has ended")?),
+        Samples::new("the worker", worker.id().context("the worker has ended")?),
     ];
     let watching = async {
-        while !book.is_over() {
+        while !recorder.is_stopped() {
             watched.iter_mut().try_for_each(Samples::take)?;
             sleep(SAMPLE_EVERY).await;
         }
         Ok(())
     };
-    let (restarts, ..) =
-        tokio::try_join!(restarting, calls.make(&amqp, book), jobs.push(&amqp, book), watching)?;
-    book.figure("restarts", restarts);
+    let (restarts, ..) = tokio::try_join!(
+        restarting,
+        calls.run(&amqp, recorder),
+        jobs.push(&amqp, recorder),
+        watching
+    )?;
+    recorder.figure("restarts", restarts);
     for samples in &watched {
-        book.figure(samples.name, samples);
+        recorder.figure(samples.name, samples);
     }
-    book.nothing_is_lost().await?;
-    watched.iter().try_for_each(Samples::are_flat)
+    recorder.check_nothing_lost().await?;
+    watched.iter().try_for_each(Samples::check_flat)
 }

@@ -11,6 +11,7 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
+    /// Creates a backoff with pauses up to 5 seconds.
     pub(crate) fn new() -> Self {
         Self::up_to(PAUSE_MAX)
     }
@@ -50,7 +51,9 @@ pub(crate) async fn pause(time: Duration) {
     sleep(time.mul_f64(0.5 + f64::from(nanos % 1000) / 2000.0)).await;
 }
 
+/// First pause after a failure.
 pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Longest pause.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

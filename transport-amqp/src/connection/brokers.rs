@@ -1,4 +1,8 @@
 //! The brokers of a cluster, in turn.
+//!
+//! Both connections of a transport start with the first broker of the URL. A connection stays with
+//! a broker until an attempt fails; then the next broker of the URL is tried, and after the last
+//! one the first again.
 
 use lapin::Connection;
 use polywire_core::Result;
@@ -16,11 +20,13 @@ pub(super) struct Brokers {
 }
 
 impl Brokers {
+    /// Starts with the first broker of the URL.
     pub(super) fn new(config: &Config) -> Self {
         Self { all: config.url.brokers(), next: 0 }
     }
 
     /// Connects to the current broker. After a failure, the next broker becomes the current one.
+    /// The errors are those of [`connect`].
     pub(super) async fn connect(
         &mut self,
         config: &Config,

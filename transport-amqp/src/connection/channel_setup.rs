@@ -16,10 +16,12 @@ pub(crate) struct ChannelSetup {
 }
 
 impl ChannelSetup {
+    /// Guards a channel that was just opened.
     pub(crate) fn new(channel: Channel) -> Self {
         Self { channel, is_done: false }
     }
 
+    /// Returns the guarded channel.
     pub(crate) fn channel(&self) -> &Channel {
         &self.channel
     }

@@ -1,4 +1,7 @@
 //! Credentials that may change over time.
+//!
+//! A provider is asked before each attempt to connect, so a password may be rotated and a token may
+//! expire while a transport is connected: the broker checks credentials when a connection opens.
 
 use std::fmt;
 use std::future::Future;
@@ -43,6 +46,7 @@ pub(crate) struct CredentialsProvider(
 );
 
 impl CredentialsProvider {
+    /// Wraps a function of the user.
     pub(crate) fn new<F, Fut>(ask: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -51,6 +55,7 @@ impl CredentialsProvider {
         Self(Arc::new(move || ask().boxed()))
     }
 
+    /// Calls the function. Its errors fail the attempt to connect.
     pub(crate) async fn ask(&self) -> Result<Credentials> {
         (self.0)().await
     }

@@ -1,4 +1,8 @@
 //! A single attempt to connect.
+//!
+//! Name resolution and TCP are done here and not by the engine, for two reasons. The engine leaks
+//! memory for each failed attempt, and its lookup panics if the runtime ends meanwhile. The engine
+//! gets the open stream and runs the AMQP handshake.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -23,7 +27,7 @@ use crate::url::BrokerAddress;
 ///
 /// [`ErrorKind::Disconnected`] if the broker does not answer within the connect timeout,
 /// [`ErrorKind::Denied`] if the broker refuses the user or the virtual host. The details name the
-/// host and the port.
+/// host and the port. Dropping the future closes the socket.
 pub(crate) async fn connect(
     config: &Config,
     broker: &BrokerAddress,
@@ -72,6 +76,7 @@ async fn establish(
     Ok(connection)
 }
 
+/// Returns the error of a credentials provider that did not answer in time.
 fn no_credentials() -> Error {
     Error::new(
         ErrorKind::Disconnected,
@@ -83,16 +88,18 @@ fn no_credentials() -> Error {
 /// Largest frame in bytes, as RabbitMQ proposes. The engine has buffers for 64 frames a connection.
 ///
 /// A smaller frame would do for bodies. But the headers of a message are one frame, which the
-/// broker delivers regardless of the negotiated size, and the engine closes the connection over a
+/// broker delivers regardless of the negotiated size. The engine closes the connection over a
 /// larger frame. The broker would redeliver that message again and again, and each time all
 /// consumers of the connection would be lost.
 const FRAME_MAX: u32 = 131_072;
 
+/// Connector for `amqps`; without the feature `tls`, no value of the type exists.
 #[cfg(feature = "tls")]
 type TlsConnector = lapin::tcp::RustlsConnector;
 #[cfg(not(feature = "tls"))]
 type TlsConnector = std::convert::Infallible;
 
+/// Returns the connector for `amqps`, and none for `amqp`.
 #[cfg(feature = "tls")]
 fn tls_connector(config: &Config) -> Result<Option<TlsConnector>> {
     let wanted = config.url.is_encrypted();
@@ -105,6 +112,7 @@ fn tls_connector(_: &Config) -> Result<Option<TlsConnector>> {
     Ok(None)
 }
 
+/// Resolves the host and connects to the first address that accepts.
 async fn connect_tcp(
     uri: &AMQPUri,
     runtime: &Runtime<Tokio>,
@@ -115,6 +123,7 @@ async fn connect_tcp(
     runtime.tcp_connect(addresses.collect::<Vec<_>>()).await
 }
 
+/// Runs the TLS handshake, if there is a connector.
 #[cfg(feature = "tls")]
 async fn encrypt(stream: Stream, tls: Option<TlsConnector>, uri: &AMQPUri) -> io::Result<Stream> {
     match tls {
@@ -133,6 +142,7 @@ async fn encrypt(stream: Stream, _: Option<TlsConnector>, _: &AMQPUri) -> io::Re
     Ok(stream)
 }
 
+/// A TCP stream, plain or with TLS.
 type Stream = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 
 /// Shuts the socket down on drop, unless the connection was established. Before that there are no

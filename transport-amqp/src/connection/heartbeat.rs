@@ -11,6 +11,7 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
+    /// Creates a heartbeat from whole seconds.
     pub(crate) fn seconds(seconds: u16) -> Self {
         Self { seconds }
     }

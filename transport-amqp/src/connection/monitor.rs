@@ -1,4 +1,8 @@
 //! Broadcasts connection events.
+//!
+//! Each change is logged once, here, except for established connections: their supervisor logs them
+//! together with the length of the outage. The metric `polywire_reconnects_total` counts restored
+//! connections.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +15,7 @@ use crate::events::{ConnectionChange, ConnectionEvent, ConnectionEvents, Connect
 /// Broadcasts, logs and counts the changes of both connections, and keeps their current state.
 #[derive(Clone)]
 pub(crate) struct ConnectionMonitor {
+    /// Events for all streams.
     events: broadcast::Sender<ConnectionEvent>,
     /// State by role.
     states: Arc<Mutex<[LatestChanges; 2]>>,
@@ -21,33 +26,38 @@ pub(crate) struct ConnectionMonitor {
 struct LatestChanges {
     /// Connected, lost or refused.
     link: Option<ConnectionChange>,
+    /// Set while the broker accepts no messages.
     blocked: Option<ConnectionChange>,
 }
 
 impl LatestChanges {
+    /// Applies a change. An established or lost connection is not blocked.
     fn apply(&mut self, change: &ConnectionChange) {
         match change.clone() {
             ConnectionChange::Restored { host, port } => {
-                *self = Self::linked(ConnectionChange::Connected { host, port })
+                *self = Self::linked(ConnectionChange::Connected { host, port });
             }
             ConnectionChange::Blocked(reason) => {
-                self.blocked = Some(ConnectionChange::Blocked(reason))
+                self.blocked = Some(ConnectionChange::Blocked(reason));
             }
             ConnectionChange::Unblocked => self.blocked = None,
             link => *self = Self::linked(link),
         }
     }
 
+    /// Returns the state right after a change of the link.
     fn linked(link: ConnectionChange) -> Self {
         Self { link: Some(link), blocked: None }
     }
 
+    /// Returns the changes that lead a new subscriber to the current state.
     fn iter(&self) -> impl Iterator<Item = ConnectionChange> {
         self.link.iter().chain(&self.blocked).cloned()
     }
 }
 
 impl ConnectionMonitor {
+    /// Creates a monitor for two connections that are not established yet.
     pub(crate) fn new() -> Self {
         Self { events: broadcast::Sender::new(BUFFERED_EVENTS), states: Arc::default() }
     }
@@ -59,16 +69,16 @@ impl ConnectionMonitor {
             ConnectionChange::Connected { .. } => {}
             ConnectionChange::Restored { .. } => count_reconnect(role),
             ConnectionChange::Lost(error) => {
-                tracing::warn!(%role, ?error, "the connection was lost")
+                tracing::warn!(%role, ?error, "the connection was lost");
             }
             ConnectionChange::Blocked(reason) => {
-                tracing::warn!(%role, reason, "the broker has stopped accepting messages")
+                tracing::warn!(%role, reason, "the broker has stopped accepting messages");
             }
             ConnectionChange::Unblocked => {
-                tracing::info!(%role, "the broker accepts messages again")
+                tracing::info!(%role, "the broker accepts messages again");
             }
             ConnectionChange::Refused(error) => {
-                tracing::error!(%role, ?error, "the broker refused for too long; no more reconnects")
+                tracing::error!(%role, ?error, "the broker refused for too long; no more reconnects");
             }
         }
         let mut states = lock(&self.states);

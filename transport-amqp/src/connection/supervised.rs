@@ -1,4 +1,7 @@
 //! Handle of a connection that reconnects by itself.
+//!
+//! The handle watches the state that the supervisor publishes. Opening a channel waits while the
+//! connection is down, so a caller that must not wait sets a timeout of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +24,13 @@ use crate::url::BrokerAddress;
 ///
 /// Dropping the handle aborts the task.
 pub(crate) struct SupervisedConnection {
+    /// State as the supervisor last saw it.
     state: watch::Receiver<ConnectionState>,
     /// True while the broker accepts messages.
     flow: watch::Receiver<bool>,
+    /// Wakes the supervisor for a check.
     suspicion: Arc<Notify>,
+    /// Task that is aborted on close and on drop.
     supervisor: AbortHandle,
 }
 
@@ -33,7 +39,7 @@ impl SupervisedConnection {
     ///
     /// # Errors
     ///
-    /// The error of the first broker of the URL, if none accepts.
+    /// The error of the first broker of the URL, if none accepts. Dropping the future disconnects.
     pub(crate) async fn open(
         config: Config,
         role: ConnectionRole,
@@ -68,8 +74,11 @@ impl SupervisedConnection {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Closed`] if the connection is closed for good, [`ErrorKind::Denied`] if the
-    /// broker refused for longer than the configured time, or the failure of the channel.
+    /// - [`ErrorKind::Closed`] if the connection was closed by its owner,
+    /// - [`ErrorKind::Denied`] if the broker refused for longer than the configured time,
+    /// - the failure of the channel itself.
+    ///
+    /// Dropping the future opens no channel, or closes the one that was opened.
     pub(crate) async fn channel(&self) -> Result<Channel> {
         Ok(self.channel_with_status().await?.0)
     }
@@ -111,7 +120,8 @@ impl SupervisedConnection {
         Ok((channel, connection.status().clone()))
     }
 
-    /// Watches the flow: true while the broker accepts messages.
+    /// Watches the flow: true while the broker accepts messages. Under an alarm of the broker for
+    /// memory or disk, the value is false.
     pub(crate) fn flow_changes(&self) -> watch::Receiver<bool> {
         self.flow.clone()
     }
@@ -137,7 +147,8 @@ impl SupervisedConnection {
         }
     }
 
-    /// Asks the supervisor to check at once whether the connection is lost.
+    /// Asks the supervisor to check at once whether the connection is lost. Callers do so when a
+    /// channel has ended, which saves up to a second until the next regular check.
     pub(crate) fn check_now(&self) {
         self.suspicion.notify_one();
     }
@@ -162,4 +173,5 @@ impl Drop for SupervisedConnection {
     }
 }
 
+/// The longest wait for the broker's answer to `connection.close`.
 const CLOSE_MAX: Duration = Duration::from_secs(2);

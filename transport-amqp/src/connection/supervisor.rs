@@ -1,5 +1,9 @@
 //! The task behind a [`SupervisedConnection`]: notices a lost connection and reconnects.
 //!
+//! A loss is noticed in three ways: an event of the engine, a suspicion that another task reports,
+//! and a check once a second. The engine has no event for some of the ways in which a connection
+//! ends.
+//!
 //! [`SupervisedConnection`]: crate::connection::supervised::SupervisedConnection
 
 use std::sync::Arc;
@@ -22,7 +26,9 @@ use crate::url::BrokerAddress;
 /// State of a supervised connection.
 #[derive(Clone)]
 pub(super) enum ConnectionState {
+    /// Connected, as far as is known.
     Up(Arc<Connection>),
+    /// Lost, and reconnecting.
     Down,
     /// No more reconnects: the broker refused for too long.
     Refused(Error),
@@ -30,17 +36,25 @@ pub(super) enum ConnectionState {
 
 /// Supervisor of one connection: the sending sides of everything that the handle watches.
 pub(super) struct Supervisor {
+    /// Settings for each attempt to reconnect.
     pub(super) config: Config,
+    /// Brokers to try in turn. The current one is the connected one.
     pub(super) brokers: Brokers,
+    /// Role for events, log and the connection's name.
     pub(super) role: ConnectionRole,
+    /// Receiver of each change.
     pub(super) monitor: ConnectionMonitor,
+    /// State for the handle.
     pub(super) state: watch::Sender<ConnectionState>,
+    /// True while the broker accepts messages.
     pub(super) flow: watch::Sender<bool>,
+    /// Request of the handle for a check.
     pub(super) suspicion: Arc<Notify>,
 }
 
 impl Supervisor {
-    /// Watches the connection and reconnects, until the broker has refused for too long.
+    /// Watches the connection and reconnects, until the broker has refused for too long. The handle
+    /// aborts the task on close and on drop.
     pub(super) async fn run(mut self, mut connection: Arc<Connection>) {
         let mut backoff = Backoff::up_to(self.config.heartbeat().pause_max());
         loop {
@@ -69,7 +83,7 @@ impl Supervisor {
         }
     }
 
-    /// Waits until the connection is lost. Returns the cause, as far as the engine reported one.
+    /// Waits until the connection is lost. Returns the cause, if the engine reported any.
     async fn until_lost(&self, connection: &Connection) -> Error {
         let mut events = Box::pin(connection.events_listener());
         let mut reason = None;
@@ -147,6 +161,7 @@ impl Outage {
         Self { since: Instant::now(), warned: Instant::now() }
     }
 
+    /// Returns the length of the outage so far.
     fn seconds(&self) -> u64 {
         self.since.elapsed().as_secs()
     }
@@ -163,5 +178,7 @@ impl Outage {
 
 /// Age at which a connection counts as stable, so that the next reconnect starts without a pause.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
+/// Interval of the regular check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of the warnings during an outage.
 const WARN_INTERVAL: Duration = Duration::from_secs(30);

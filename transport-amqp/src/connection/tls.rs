@@ -61,6 +61,7 @@ fn identity(
     Ok(Some((certificates("the client's certificate", path)?, key)))
 }
 
+/// Loads the authorities of a PEM file, the only ones to be trusted.
 fn private_roots(path: &Path) -> Result<RootCertStore> {
     let what = "the file of certificate authorities";
     let mut roots = RootCertStore::empty();
@@ -82,6 +83,7 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     Ok(certificates)
 }
 
+/// Returns the error of a file that cannot be read or parsed, which the details name.
 fn unreadable(what: &'static str, path: &Path) -> Error {
     config_error("cannot read a TLS file").with("what", what).with("file", path.display())
 }
@@ -100,6 +102,7 @@ fn native_roots() -> Result<RootCertStore> {
     Ok(roots)
 }
 
+/// Returns a configuration error of TLS.
 fn config_error(message: &'static str) -> Error {
     Error::new(ErrorKind::Config, message)
 }

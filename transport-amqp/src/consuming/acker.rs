@@ -70,7 +70,7 @@ impl Settle for ChannelAcker {
         match outcome {
             Outcome::Ack => acknowledge(channel, tag, false),
             Outcome::Discard => {
-                queue_frame(channel.basic_reject(tag, BasicRejectOptions { requeue: false }))
+                queue_frame(channel.basic_reject(tag, BasicRejectOptions { requeue: false }));
             }
             _ => queue_frame(channel.basic_nack(
                 tag,

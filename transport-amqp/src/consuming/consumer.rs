@@ -18,8 +18,10 @@ use crate::shared::Shared;
 ///
 /// # Errors
 ///
-/// Those of declaring, binding or consuming the queue. If the future is dropped, the consumer task
-/// ends by itself.
+/// Those of declaring, binding or consuming the queue; [`ErrorKind::Closed`] if the transport
+/// closes meanwhile. If the future is dropped, the consumer task ends by itself.
+///
+/// [`ErrorKind::Closed`]: polywire_core::ErrorKind::Closed
 pub(crate) async fn open<S: ConsumerSource>(
     shared: &Arc<Shared>,
     source: Arc<S>,

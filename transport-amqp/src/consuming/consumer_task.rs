@@ -1,4 +1,8 @@
 //! The task behind a receiving half: consumes the queue, on a new channel whenever one is lost.
+//!
+//! The receiving half and the task share a bounded buffer. When the half stops, it hands the buffer
+//! back to the task. The task cancels the consumer first and requeues the buffer second. In the
+//! other order, the broker could send the requeued messages to the same consumer.
 
 use std::sync::Arc;
 
@@ -26,11 +30,17 @@ use crate::wire::{Republish, native};
 /// Consumer of one queue. Ends when its receiving half stops, when the broker refuses for good, or
 /// when the transport closes.
 pub(super) struct ConsumerTask<S> {
+    /// Connections and settings.
     pub(super) shared: Arc<Shared>,
+    /// Queue, bindings and codec.
     pub(super) source: Arc<S>,
+    /// Settlement, which gets each new channel.
     pub(super) acker: Arc<ChannelAcker>,
+    /// Republishing of deliveries that are declined, uncounted or undecodable.
     pub(super) redelivery: Arc<Redelivery>,
+    /// Unsettled deliveries allowed: the prefetch of the channel.
     pub(super) window: Window,
+    /// Sending side of the buffer.
     pub(super) sender: mpsc::Sender<Result<Fetched>>,
 }
 

@@ -1,4 +1,8 @@
 //! Requests that a server declines: republished for another server, or answered.
+//!
+//! The list of servers that have declined is in a header of the request. A server that receives a
+//! request with its own name in the list passes the request on without running the handler. When
+//! the list is as long as the queue has consumers, the client gets the fault as its reply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +27,7 @@ impl Redelivery {
                 redelivery.answer_declined(&request, fault).await
             } else {
                 request.declines = Some(declines);
-                redelivery.republish(RepublishTarget::SameQueue, request).await
+                redelivery.republish(RepublishTarget::Origin, request).await
             };
             redelivery.settle_declined(tag, outcome);
         });
@@ -52,7 +56,7 @@ impl Redelivery {
             } else {
                 // Rounded here too, so that the remaining time in the copy is right.
                 request.delay = rounded_delay(pass_delay(declines.passes)).unwrap_or_default();
-                let target = RepublishTarget::RetryQueue(request.delay);
+                let target = RepublishTarget::Retry(request.delay);
                 request.declines = Some(declines);
                 redelivery.republish(target, request).await
             };
@@ -60,6 +64,8 @@ impl Redelivery {
         });
     }
 
+    /// Acknowledges a declined request whose copy or reply was published, and requeues it
+    /// otherwise.
     fn settle_declined(&self, tag: u64, outcome: Result<()>) {
         match outcome {
             Ok(()) => self.acker.settle(tag, Outcome::Ack),
@@ -118,6 +124,7 @@ fn pass_delay(passes: u32) -> Duration {
         .min(PASS_DELAY_MAX)
 }
 
+/// Delay of the first pass; each further one is four times as long.
 const PASS_DELAY_MIN: Duration = Duration::from_millis(16);
 /// Four distinct delays, which are four retry queues at the broker.
 const PASS_DELAY_MAX: Duration = Duration::from_millis(1024);

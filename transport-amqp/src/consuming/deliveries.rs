@@ -20,17 +20,22 @@ use crate::shared::Shared;
 ///
 /// [`ConsumerTask`]: crate::consuming::consumer_task::ConsumerTask
 pub(super) struct Deliveries {
+    /// The transport, which ends the stream on close.
     pub(super) shared: Arc<Shared>,
     /// The buffer, and the channel over which it returns to the task; `None` once stopped.
     pub(super) fetched: Option<(FetchedReceiver, oneshot::Sender<FetchedReceiver>)>,
+    /// Settlement of deliveries that are never republished.
     pub(super) acker: Arc<ChannelAcker>,
+    /// Settlement of deliveries that may be republished.
     pub(super) redelivery: Arc<Redelivery>,
+    /// Set if each delivery carries its attempt number.
     pub(super) counts_attempts: bool,
     /// Calls that their clients have abandoned, among those that were received here.
     pub(super) abandoned: Option<mpsc::Receiver<Abandoned>>,
 }
 
 impl Deliveries {
+    /// Attaches the receipt to a delivery.
     fn deliver(&self, mut fetched: Fetched) -> Delivery {
         let settle: Arc<dyn Settle> = match fetched.take_republish() {
             Some(copy) => Arc::new(RedeliveringSettle::new(self.redelivery.clone(), copy)),

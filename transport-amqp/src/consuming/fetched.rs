@@ -14,8 +14,13 @@ pub(super) type FetchedReceiver = mpsc::Receiver<Result<Fetched>>;
 
 /// A decoded delivery in the buffer of its consumer.
 pub(super) struct Fetched {
+    /// The decoded message.
     pub(super) message: Message,
+    /// The tag of the receipt; see [`ChannelAcker::receipt_tag`].
+    ///
+    /// [`ChannelAcker::receipt_tag`]: crate::consuming::acker::ChannelAcker::receipt_tag
     pub(super) tag: u64,
+    /// Number of the attempt, counted from 1.
     pub(super) attempt: u32,
     /// The properties as they arrived, if the delivery may have to be republished.
     pub(super) properties: Option<Box<BasicProperties>>,

@@ -1,5 +1,9 @@
 //! Republishes retried and dead-lettered deliveries: confirms the copy, then acknowledges the
 //! original.
+//!
+//! In this order, a lost connection may leave two messages and never none. If the copy cannot be
+//! published, the broker requeues the original, so no outcome of a handler loses a message. The
+//! only exception to the order is a closing transport: it requeues at once, without a copy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +25,13 @@ use crate::wire::{Republish, native};
 
 /// Everything that the deliveries of one consumer need to be republished.
 pub(super) struct Redelivery {
+    /// Publisher, connections and the cache of declared queues.
     pub(super) shared: Arc<Shared>,
+    /// Settlement of the originals.
     pub(super) acker: Arc<ChannelAcker>,
+    /// Queue of the originals.
     pub(super) queue: QueueSpec,
+    /// Way for an original to return to its queue.
     pub(super) requeue_mode: RequeueMode,
     /// Name of this consumer in the list of servers that have declined a request.
     pub(super) consumer_name: String,
@@ -35,11 +43,11 @@ pub(super) struct Redelivery {
 #[derive(Clone, Copy)]
 pub(super) enum RepublishTarget {
     /// The end of the original queue.
-    SameQueue,
+    Origin,
     /// A retry queue, which moves the copy to the original queue after the delay.
-    RetryQueue(Duration),
+    Retry(Duration),
     /// The dead-letter queue.
-    DeadLetterQueue,
+    DeadLetters,
 }
 
 impl Redelivery {
@@ -66,7 +74,7 @@ impl Redelivery {
         let Some(copy) = fetched.republish() else { return };
         let (redelivery, tag) = (self.clone(), fetched.tag);
         self.spawn(async move {
-            match redelivery.republish(RepublishTarget::SameQueue, copy).await {
+            match redelivery.republish(RepublishTarget::Origin, copy).await {
                 Ok(()) => redelivery.acker.settle(tag, Outcome::Ack),
                 Err(error) => {
                     tracing::debug!(?error, queue = %redelivery.queue.name, "cannot count a redelivery");
@@ -101,8 +109,8 @@ impl Redelivery {
             return self.acker.settle(tag, Outcome::Ack);
         };
         match target {
-            RepublishTarget::SameQueue => {
-                tracing::debug!(?error, queue = %self.queue.name, "requeued without the count of attempts")
+            RepublishTarget::Origin => {
+                tracing::debug!(?error, queue = %self.queue.name, "requeued without the count of attempts");
             }
             _ => {
                 tracing::error!(?error, queue = %self.queue.name, "cannot republish the delivery; requeueing it");
@@ -116,12 +124,12 @@ impl Redelivery {
     /// Publishes a copy and waits for its confirm.
     pub(super) async fn republish(&self, target: RepublishTarget, copy: Republish) -> Result<()> {
         match target {
-            RepublishTarget::SameQueue => self.publish(&self.queue.name, copy).await,
-            RepublishTarget::RetryQueue(delay) => {
+            RepublishTarget::Origin => self.publish(&self.queue.name, copy).await,
+            RepublishTarget::Retry(delay) => {
                 let queue = self.queue.retry_queue(delay)?;
                 self.publish_to_declared(&queue, copy.without_expiration()).await
             }
-            RepublishTarget::DeadLetterQueue => {
+            RepublishTarget::DeadLetters => {
                 let queue = self.queue.dead_letter_queue()?;
                 self.publish_to_declared(&queue, copy.without_expiration()).await
             }
@@ -141,6 +149,7 @@ impl Redelivery {
         }
     }
 
+    /// Declares a queue over the consuming connection, unless that happened recently.
     async fn declare(&self, queue: &QueueSpec) -> Result<()> {
         let Shared { declared_queues, consuming_connection, .. } = &*self.shared;
         // The broker blocks the publishing connection under an alarm, and not this one.
@@ -148,6 +157,7 @@ impl Redelivery {
         self.shared.within_connect_timeout(declaring).await
     }
 
+    /// Publishes a copy to a queue that exists, and waits for the confirm.
     async fn publish(&self, queue: &ShortString, copy: Republish) -> Result<()> {
         // In a retry queue, the message may expire only after the broker has moved it.
         let message = native::encode_republished(queue, &self.queue.name, copy)?;

@@ -1,4 +1,12 @@
 //! Consumer of replies, shared by all requesters of a transport.
+//!
+//! Each reply carries the number of its requester and the id of its call. The consumer routes by
+//! the number; core matches the call. Two modes differ in where replies arrive:
+//!
+//! - [`ReplyMode::Queue`]: in a reply queue, which the consumer task reads over the consuming
+//!   connection. The queue outlives a lost connection, and so do the replies in it.
+//! - [`ReplyMode::Direct`]: on the channel that publishes the requests. There is no task; the
+//!   publisher asks for [`consume_direct`](ReplyConsumer::consume_direct) on each new channel.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -34,17 +42,24 @@ pub(crate) struct ReplyConsumer {
     /// Not declared for direct replies. Replaced by a queue of another name if the broker cannot
     /// declare this one again.
     queue: Mutex<QueueSpec>,
+    /// Way for replies to arrive.
     mode: ReplyMode,
+    /// Reply address of all requests with direct replies.
     direct_address: ShortString,
+    /// Open requesters by number.
     requesters: Mutex<FxHashMap<u64, mpsc::UnboundedSender<Result<Delivery>>>>,
+    /// Number of the next requester.
     next_requester: AtomicU64,
+    /// Set on close, under the lock of `requesters`, so that no requester registers afterwards.
     closed: AtomicBool,
     /// The refusal that ended the consumer, after which no more replies arrive.
     refusal: OnceLock<Error>,
+    /// Limits of each reply.
     limits: Limits,
 }
 
 impl ReplyConsumer {
+    /// Creates the consumer. No queue is declared before [`run`](Self::run).
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             queue: Mutex::new(new_queue()),
@@ -79,6 +94,10 @@ impl ReplyConsumer {
     }
 
     /// Registers a requester. Returns its number and its replies.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`] after close; the broker's refusal if replies can no longer arrive.
     pub(crate) fn register(&self) -> Result<(u64, RequesterReplies)> {
         let (sender, replies) = mpsc::unbounded_channel();
         self.check_available()?;
@@ -103,6 +122,7 @@ impl ReplyConsumer {
         requesters.clear();
     }
 
+    /// Sends a reply, or the error of one call, to a requester.
     fn send(&self, requester: u64, item: Result<Delivery>) {
         let requesters = lock(&self.requesters);
         let is_sent = requesters.get(&requester).is_some_and(|sender| sender.send(item).is_ok());
@@ -121,7 +141,7 @@ impl ReplyConsumer {
         };
         match failure.correlation {
             Some(Correlation { requester, call }) => {
-                self.send(requester, Err(failure.error.with_call(call)))
+                self.send(requester, Err(failure.error.with_call(call)));
             }
             None => tracing::warn!(error = ?failure.error, "dropped a reply: cannot decode it"),
         }
@@ -262,6 +282,7 @@ impl ReplyConsumer {
     }
 }
 
+/// Returns a reply queue with a new random name.
 fn new_queue() -> QueueSpec {
     let name = format!("polywire.reply.{:032x}", unique());
     QueueSpec::expiring(name.into(), QueueKind::Classic, EXPIRES)

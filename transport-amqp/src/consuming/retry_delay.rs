@@ -14,6 +14,7 @@ pub(super) fn rounded_delay(delay: Duration) -> Option<Duration> {
     Some(Duration::from_millis(ms.div_ceil(step).saturating_mul(step)))
 }
 
+/// Shortest delay with a retry queue.
 const DELAY_MIN_MS: u64 = 10;
 
 #[cfg(test)]

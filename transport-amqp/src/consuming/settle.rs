@@ -1,4 +1,13 @@
 //! Receipts whose deliveries may be republished.
+//!
+//! | outcome | classic queue | quorum queue |
+//! |---|---|---|
+//! | acknowledge, discard | acknowledge, reject | acknowledge, reject |
+//! | requeue a job or a group's event | republish with the next attempt number | requeue |
+//! | requeue a request | requeue | requeue |
+//! | retry after a delay | republish to a retry queue | republish to a retry queue |
+//! | dead-letter | republish to the dead-letter queue | republish to the dead-letter queue |
+//! | decline (requests only) | republish for another server | republish for another server |
 
 use std::sync::Arc;
 
@@ -25,11 +34,14 @@ pub(super) fn dead_letter_undecodable(
 
 /// Settlement of one delivery, with a copy of the delivery to republish.
 pub(super) struct RedeliveringSettle {
+    /// Consumer of the delivery.
     redelivery: Arc<Redelivery>,
+    /// Properties and body as they arrived. The body is shared, not copied.
     copy: Republish,
 }
 
 impl RedeliveringSettle {
+    /// Creates the receipt of a delivery from its copy.
     pub(super) fn new(redelivery: Arc<Redelivery>, copy: Republish) -> Self {
         Self { redelivery, copy }
     }
@@ -41,15 +53,14 @@ impl RedeliveringSettle {
         let target = match outcome {
             Outcome::Retry(retry) => {
                 history.get_or_insert_default().failed(&retry.error);
-                rounded_delay(retry.after)
-                    .map_or(RepublishTarget::SameQueue, RepublishTarget::RetryQueue)
+                rounded_delay(retry.after).map_or(RepublishTarget::Origin, RepublishTarget::Retry)
             }
             Outcome::DeadLetter(info) => {
                 history.get_or_insert_default().died(info.reason, copy.attempt, &info.error);
-                return Some((RepublishTarget::DeadLetterQueue, copy));
+                return Some((RepublishTarget::DeadLetters, copy));
             }
             _ if self.redelivery.requeue_mode != RequeueMode::Counted => return None,
-            _ => RepublishTarget::SameQueue,
+            _ => RepublishTarget::Origin,
         };
         copy.attempt = copy.attempt.saturating_add(1);
         Some((target, copy))
@@ -62,7 +73,7 @@ impl Settle for RedeliveringSettle {
         match outcome {
             // The broker would dead-letter a rejected message.
             Outcome::Discard if queue.options.is_dead_lettering() => {
-                acker.settle(tag, Outcome::Ack)
+                acker.settle(tag, Outcome::Ack);
             }
             Outcome::Ack | Outcome::Discard => acker.settle(tag, outcome),
             // The broker redelivers by itself.

@@ -1,4 +1,7 @@
 //! The part of a consumer that depends on its endpoint handle.
+//!
+//! Pullers, responders and subscribers implement [`ConsumerSource`]. Everything else is the same
+//! for all of them: windows, new channels after a loss, settlement.
 
 use lapin::Channel;
 use lapin::message::Delivery as Raw;
@@ -13,10 +16,11 @@ pub(crate) trait ConsumerSource: Send + Sync + 'static {
     /// Set if the receiver gets an error after the queue was lost together with its messages.
     const REPORTS_LOSS: bool;
 
+    /// Returns the queue to declare and consume.
     fn queue(&self) -> &QueueSpec;
 
-    /// Declares exchanges, and binds the queue to them. The queue exists. `is_new` is set if the
-    /// queue was created just now, as far as is known.
+    /// Declares exchanges, and binds the queue to them. The queue exists. `is_new` is set for
+    /// a handle that is being opened, and after the queue was lost.
     fn bind(&self, channel: &Channel, is_new: bool) -> impl Future<Output = Result<()>> + Send;
 
     /// Decodes a delivery and takes its body.
@@ -26,8 +30,10 @@ pub(crate) trait ConsumerSource: Send + Sync + 'static {
     /// The receiver gets the error, and the delivery is discarded or dead-lettered.
     fn decode(&self, raw: &mut Raw, limits: &Limits) -> Result<Message>;
 
+    /// Returns how deliveries return to the queue.
     fn requeue_mode(&self) -> RequeueMode;
 
-    /// Cleans up after the receiver is dropped.
+    /// Cleans up at the broker after the receiver is dropped, or after opening has failed. Runs on
+    /// a task of the transport, so closing the transport may abort the cleanup.
     fn close(&self, shared: &Shared) -> impl Future<Output = ()> + Send;
 }

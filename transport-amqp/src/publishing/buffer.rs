@@ -14,15 +14,19 @@ use crate::error::lock;
 /// which they arrived.
 pub(super) struct PublishBuffer {
     bounds: Bounds,
+    /// Messages with their numbers, in order. Their sum of sizes is `bytes`.
     requests: VecDeque<(u64, PublishRequest)>,
     bytes: usize,
     /// One entry per waiting sender. A sender that stops waiting withdraws its entry, so the
     /// number of senders bounds the queue.
     overflow: VecDeque<(u64, Weak<OverflowSlot>)>,
+    /// Number of the last message that arrived.
     last: u64,
 }
 
 /// A message without room in the buffer, owned by its sender.
+///
+/// The buffer takes the message out when there is room. The slot is empty from then on.
 pub(super) struct OverflowSlot(Mutex<Option<PublishRequest>>);
 
 /// The position of a message in the buffer or in the queue for it.
@@ -38,16 +42,22 @@ pub(super) struct BufferSlot {
 }
 
 impl PublishBuffer {
+    /// Creates an empty buffer.
     pub(super) fn new(bounds: Bounds) -> Self {
         let (requests, overflow) = (VecDeque::new(), VecDeque::new());
         Self { bounds, requests, bytes: 0, overflow, last: 0 }
     }
 
+    /// Returns whether no message waits. Then none waits for room either: the first message always
+    /// fits into an empty buffer.
     pub(super) fn is_empty(&self) -> bool {
         self.requests.is_empty()
     }
 
     /// Adds a message at the end: to the buffer, or to the queue for it if there is no room.
+    ///
+    /// The caller keeps the slot as long as the sender waits, and then
+    /// [withdraws](Self::withdraw) the message by its number.
     pub(super) fn push(&mut self, request: PublishRequest) -> BufferSlot {
         self.last += 1;
         let number = self.last;
@@ -60,12 +70,12 @@ impl PublishBuffer {
         BufferSlot { number, overflow: Some(slot) }
     }
 
-    /// Returns the bytes of the next message.
+    /// Returns the bytes of the next message; `None` if no message waits.
     pub(super) fn next_size(&self) -> Option<usize> {
         self.requests.front().map(|(_, request)| request.size())
     }
 
-    /// Removes the next message.
+    /// Removes the next message, and moves messages up that waited for its room.
     pub(super) fn pop(&mut self) -> Option<PublishRequest> {
         let (_, request) = self.requests.pop_front()?;
         self.release(&request);

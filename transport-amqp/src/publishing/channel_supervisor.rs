@@ -16,8 +16,11 @@ use crate::consuming::replies::ReplyConsumer;
 
 /// Keeps a channel open for the queue, until the broker refuses the connection for good.
 pub(super) struct ChannelSupervisor {
+    /// The publishing connection, which reconnects by itself.
     pub(super) connection: Arc<SupervisedConnection>,
+    /// The queue that publishes on the channel.
     pub(super) queue: Arc<PublishQueue>,
+    /// Exchanges to declare before a channel publishes.
     pub(super) exchanges: Arc<Exchanges>,
     /// Consumer of the replies that arrive over each channel.
     pub(super) direct_replies: Option<Arc<ReplyConsumer>>,
@@ -30,6 +33,10 @@ pub(super) struct ChannelSupervisor {
 impl ChannelSupervisor {
     /// Serves a channel, and replaces it whenever it is lost. Closes the queue if the broker
     /// refuses the connection for good.
+    ///
+    /// A channel that cannot be opened is tried again with growing pauses, also if the error is not
+    /// transient: its cause may be removed at the broker. Calls with direct replies fail with the
+    /// channel, since their replies would have arrived over it.
     pub(super) async fn run(self, mut channel: Arc<ConfirmChannel>) {
         loop {
             self.flush_until_lost(&channel).await;
@@ -58,6 +65,14 @@ impl ChannelSupervisor {
     }
 
     /// Opens a channel, with its exchanges, its consumer of direct replies and its user id.
+    ///
+    /// The channel publishes nothing before this is complete. If the future is dropped, so is the
+    /// channel.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection, or the broker's refusal of the channel or of the reply consumer.
+    /// An exchange that cannot be declared is no error here, see [`Exchanges::declare`].
     pub(super) async fn open(&self) -> Result<Arc<ConfirmChannel>> {
         let room = self.queue.room();
         let channel =
@@ -85,6 +100,9 @@ impl ChannelSupervisor {
     }
 
     /// Publishes buffered messages whenever there is room, until the channel is lost.
+    ///
+    /// Room appears when messages are confirmed or withdrawn, when the user id is known, and when
+    /// the broker unblocks the connection.
     async fn flush_until_lost(&self, channel: &ConfirmChannel) {
         let mut flow = self.connection.flow_changes();
         let lost = channel.lost();

@@ -27,31 +27,44 @@ use crate::wire::OutgoingMessage;
 ///
 /// Dropping it aborts its reader. Its task ends when all published messages are confirmed or lost.
 pub(super) struct ConfirmChannel {
+    /// The engine's channel, which the task of this channel keeps open, too.
     channel: Arc<Channel>,
+    /// Status of the connection, which says whether the broker blocks it.
     connection: ConnectionStatus,
+    /// Largest frame that the broker accepts, in bytes.
     frame_max: usize,
+    /// Written messages, on their way to the task that reads confirms.
     submitted: Arc<SubmittedQueue>,
+    /// Limit that the task relaxes when outcomes are known.
     unconfirmed: Arc<UnconfirmedLimit>,
+    /// Unset until the setup of the channel is complete.
     user_id: OnceLock<VerifiedUserId>,
     /// Last number that [`OutgoingMessage::stamp`] gave to a message.
     last_id: AtomicU64,
+    /// Set when nothing more may be published on the channel.
     lost: watch::Sender<bool>,
     /// The task that consumes direct replies on this channel, if there is one.
     reader: OnceLock<AbortHandle>,
 }
 
-/// What a channel would do with a message now.
+/// The readiness of a channel for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Readiness {
+    /// The channel accepts the message.
     Ready,
     /// The channel accepts no messages at the moment, for this reason.
     Stopped(&'static str),
+    /// The channel accepts nothing more.
     Lost,
 }
 
 impl ConfirmChannel {
     /// Opens a channel with a limit on unconfirmed messages. It notifies `room` when messages are
     /// confirmed, and publishes nothing before [`set_user_id`](Self::set_user_id).
+    ///
+    /// # Errors
+    ///
+    /// Those of opening a channel, or if the broker refuses publisher confirms.
     pub(super) async fn open(
         session: &SupervisedConnection,
         unconfirmed: Bounds,
@@ -95,7 +108,7 @@ impl ConfirmChannel {
         let _ = self.user_id.set(user_id);
     }
 
-    /// Returns what the channel would do with a message of `size` bytes now.
+    /// Returns whether the channel accepts a message of `size` bytes now.
     pub(super) fn readiness(&self, size: usize) -> Readiness {
         if *self.lost.borrow() || !self.is_open() {
             Readiness::Lost
@@ -116,6 +129,9 @@ impl ConfirmChannel {
     }
 
     /// Writes a message. The channel has to be [ready](Readiness::Ready).
+    ///
+    /// The waiter is resolved when the message is confirmed, returned or lost, or at once if its
+    /// header is too large.
     pub(super) fn publish(&self, request: PublishRequest) {
         let PublishRequest { mut message, waiter } = request;
         let user = self.user_id.get().and_then(VerifiedUserId::name);
@@ -150,7 +166,7 @@ impl ConfirmChannel {
         self.lost.send_replace(true);
     }
 
-    /// Waits until the channel is lost.
+    /// Waits until the channel is lost. Dropping the future has no effect.
     pub(super) async fn lost(&self) {
         let mut lost = self.lost.subscribe();
         let noticed = lost.wait_for(|lost| *lost);
@@ -182,6 +198,7 @@ fn begun(mut confirming: Confirming) -> Confirming {
     }
 }
 
+/// Writes a message and waits for its confirm. It is numbered and queued in the first poll.
 async fn write(channel: Arc<Channel>, message: OutgoingMessage) -> lapin::Result<Confirmation> {
     let OutgoingMessage { exchange, routing_key, mandatory, properties, body, .. } = message;
     let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };

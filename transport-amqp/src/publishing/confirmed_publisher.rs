@@ -24,13 +24,20 @@ use crate::wire::OutgoingMessage;
 
 /// Publishes messages and waits for their confirms.
 ///
+/// A transport has one, which opens channels on its publishing connection only. Acknowledgements
+/// use the other connection, which the broker does not block under an alarm.
+///
 /// While there is no channel, or the broker accepts no messages, messages are buffered. Later
 /// messages wait behind buffered ones, and each is buffered no longer than its sender waits for it.
 pub(crate) struct ConfirmedPublisher {
     queue: Arc<PublishQueue>,
+    /// Exchanges to declare before a new channel publishes.
     exchanges: Arc<Exchanges>,
+    /// Limit of the wait for a connection.
     connect_timeout: Duration,
+    /// Limit of the wait for a confirm, and for the channel if the message has no deadline.
     confirm_timeout: Duration,
+    /// The task that replaces lost channels, aborted on drop.
     supervisor: AbortHandle,
 }
 
@@ -71,7 +78,10 @@ impl ConfirmedPublisher {
     ///
     /// The message is published at once, or after all buffered messages. It is buffered until its
     /// deadline, or for the confirm timeout if it has none; without a connection, at most for the
-    /// connect timeout. If the future is dropped while the message is buffered, it is not sent.
+    /// connect timeout.
+    ///
+    /// If the future is dropped while the message is buffered, it is not sent. If the future is
+    /// dropped later, the message is sent and its outcome discarded.
     ///
     /// # Errors
     ///
@@ -103,12 +113,17 @@ impl ConfirmedPublisher {
         self.exchanges.add(name)
     }
 
-    /// Fails all buffered and later messages as [`ErrorKind::Closed`].
+    /// Fails all buffered and later messages as [`ErrorKind::Closed`]. Messages on their way may
+    /// still be confirmed.
     pub(crate) fn close(&self) {
         self.supervisor.abort();
         self.queue.close(&closed());
     }
 
+    /// Waits for the outcome of a message that was submitted at `since`.
+    ///
+    /// The confirm timeout begins when the message is submitted. For a buffered message it begins
+    /// at the limit at which it turns out to be published.
     async fn outcome(
         &self,
         guard: Option<BufferGuard<'_>>,
@@ -130,6 +145,9 @@ impl ConfirmedPublisher {
     }
 
     /// Waits while the message is buffered. Returns `None` once it is published and unconfirmed.
+    ///
+    /// There are two limits: the connect timeout, which counts only without a channel, and the end
+    /// of the wait altogether.
     async fn while_buffered(
         &self,
         guard: &BufferGuard<'_>,
@@ -158,6 +176,7 @@ impl Drop for ConfirmedPublisher {
     }
 }
 
+/// Returns the error for a message without a confirm, whose outcome is unknown.
 fn unconfirmed() -> Error {
     Error::new(
         ErrorKind::DeadlineExceeded,

@@ -30,18 +30,23 @@ pub(super) struct ConfirmTask {
     /// Keeps the channel open until all messages are confirmed.
     _channel: Arc<Channel>,
     opened: Instant,
+    /// Source of written messages and of wake-ups.
     submitted: Arc<SubmittedQueue>,
     unconfirmed: Arc<UnconfirmedLimit>,
     /// Signal that fewer messages are unconfirmed.
     room: Arc<Notify>,
+    /// Unconfirmed messages in the order of writing, with their wakers. A confirmed message leaves
+    /// an empty slot until all earlier ones are confirmed.
     waiting: VecDeque<Option<(UnconfirmedPublish, Waker)>>,
     /// Number of the first message in `waiting`.
     first: u64,
+    /// Number of filled slots in `waiting`.
     waiting_count: usize,
     matcher: ReturnMatcher<ConfirmWaiter>,
 }
 
 impl ConfirmTask {
+    /// Creates the task of a channel. It notifies `room` whenever fewer messages are unconfirmed.
     pub(super) fn new(
         channel: Arc<Channel>,
         submitted: Arc<SubmittedQueue>,
@@ -129,6 +134,7 @@ impl ConfirmTask {
     }
 }
 
+/// Returns the verdict of a confirmation, and the returned message that the engine attached.
 fn read(
     confirmation: lapin::Result<Confirmation>,
     body_len: usize,
@@ -153,11 +159,13 @@ fn read(
     }
 }
 
+/// Returns the key of a returned message.
 fn key_of(message: BasicReturnMessage) -> ReturnKey {
     let id = message.properties.message_id().clone();
     ReturnKey::new(message.delivery.routing_key, id)
 }
 
+/// Converts an outcome to the result of the sender.
 fn result(outcome: PublishOutcome, routing_key: &ShortString) -> Result<()> {
     match outcome {
         PublishOutcome::Accepted => Ok(()),

@@ -10,8 +10,10 @@ use crate::connection::supervised::SupervisedConnection;
 use crate::error::lock;
 use crate::topology::exchange::declare_exchange;
 
-/// An exchange that a publisher uses.
+/// An exchange that a publisher uses. It is declared again for each new channel, while the handle
+/// lives.
 pub(crate) struct Exchange {
+    /// Name of the topic exchange.
     pub(crate) name: ShortString,
     /// Set if the last declaration failed. The broker closes a channel that publishes to a missing
     /// exchange, with all its unconfirmed messages.
@@ -25,6 +27,11 @@ impl Exchange {
     }
 
     /// Declares the exchange: creates it, or checks that it has the right type.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if there is an exchange of another type by this name, besides those of
+    /// opening a channel.
     pub(crate) async fn declare(&self, connection: &SupervisedConnection) -> Result<()> {
         declare_exchange(&connection.channel().await?, &self.name).await?;
         self.may_be_missing.store(false, Ordering::Relaxed);

@@ -13,7 +13,8 @@ use crate::error::lock;
 
 /// The channel to publish on, and the buffer for the times without one.
 ///
-/// Both are behind one lock, so that no message overtakes a buffered one.
+/// Both are behind one lock, so that no message overtakes a buffered one. The lock is never held
+/// across an await, and covers the first poll of a write at the longest.
 pub(super) struct PublishQueue {
     state: Mutex<State>,
     /// Signal that the channel may accept more.
@@ -21,7 +22,9 @@ pub(super) struct PublishQueue {
 }
 
 struct State {
+    /// `None` until the supervisor has replaced a lost channel.
     channel: Option<Arc<ConfirmChannel>>,
+    /// Messages for the next channel, or for room on this one.
     buffer: PublishBuffer,
     /// The reason, once nothing more will be published.
     closed: Option<Error>,
@@ -41,6 +44,9 @@ impl PublishQueue {
 
     /// Publishes a message, or buffers it. Returns a guard if it is buffered.
     ///
+    /// A message is published at once only if no other message is buffered and the channel accepts
+    /// it.
+    ///
     /// # Errors
     ///
     /// The error of [`close`](Self::close) after that was called.
@@ -59,7 +65,9 @@ impl PublishQueue {
         Ok(Some(BufferGuard { queue: self, slot }))
     }
 
-    /// Publishes buffered messages, as far as the channel accepts them. Fails expired ones.
+    /// Publishes buffered messages, as far as the channel accepts them.
+    ///
+    /// Expired messages fail instead: their senders have timed out, or are about to.
     pub(super) fn flush(&self) {
         let mut state = lock(&self.state);
         while let Some(size) = state.buffer.next_size() {
@@ -94,7 +102,8 @@ impl PublishQueue {
 }
 
 impl State {
-    /// Returns the channel, if it accepts a message of `size` bytes now.
+    /// Returns the channel, if it accepts a message of `size` bytes now. Marks a channel that turns
+    /// out to be lost.
     fn ready_channel(&self, size: usize) -> Option<&Arc<ConfirmChannel>> {
         let channel = self.channel.as_ref()?;
         match channel.readiness(size) {
@@ -108,7 +117,8 @@ impl State {
         }
     }
 
-    /// Returns the error for a message that was not published in time.
+    /// Returns the error for a message that was not published in time: unsent, with the present
+    /// reason why the channel does not accept it.
     fn not_published(&self) -> Error {
         let because = match self.channel.as_ref().map(|channel| channel.readiness(0)) {
             None | Some(Readiness::Lost) => {
@@ -139,8 +149,11 @@ pub(super) struct BufferGuard<'a> {
 
 /// The state of a message that was buffered.
 pub(super) enum BufferState {
+    /// The message waits for the channel, or for room in the buffer.
     Buffered,
+    /// The message was written, or failed. Its outcome follows.
     Published,
+    /// The message was removed now, and will not be written.
     Withdrawn(Error),
 }
 

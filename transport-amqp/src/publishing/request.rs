@@ -7,7 +7,10 @@ use tokio::sync::oneshot;
 use crate::wire::OutgoingMessage;
 
 /// A message to publish, with the sender that waits for its outcome.
+///
+/// It moves unchanged from the publisher through the buffer to the channel.
 pub(super) struct PublishRequest {
+    /// The message, not stamped yet.
     pub(super) message: OutgoingMessage,
     pub(super) waiter: ConfirmWaiter,
 }
@@ -18,6 +21,7 @@ pub(super) struct ConfirmWaiter {
     pub(super) routing_key: ShortString,
     /// Bytes that the message counts for: its body, and its header without the stamped properties.
     pub(super) size: usize,
+    /// Dropped without an outcome if the channel's task ends first.
     outcome: oneshot::Sender<Result<()>>,
 }
 
@@ -27,6 +31,7 @@ pub(super) struct ConfirmWaiter {
 pub(super) type OutcomeReceiver = oneshot::Receiver<Result<()>>;
 
 impl PublishRequest {
+    /// Creates a request, and the receiver of its outcome.
     pub(super) fn new(message: OutgoingMessage) -> (Self, OutcomeReceiver) {
         let (outcome, receiver) = oneshot::channel();
         let size = message.header_len() + message.body.len();
@@ -39,6 +44,7 @@ impl PublishRequest {
         self.waiter.size
     }
 
+    /// Returns whether the deadline of the message has passed, so that it must not be written.
     pub(super) fn is_expired(&self) -> bool {
         self.message.deadline.is_some_and(Deadline::is_expired)
     }

@@ -20,6 +20,7 @@ use crate::wire::OutgoingMessage;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ReturnKey {
     routing_key: ShortString,
+    /// Message id, which stamping sets on every mandatory message.
     id: ShortString,
 }
 
@@ -33,6 +34,7 @@ impl ReturnKey {
         Some(Self { routing_key: message.routing_key.clone(), id })
     }
 
+    /// Returns the key of a returned message.
     pub(super) fn new(routing_key: ShortString, id: Option<ShortString>) -> Self {
         Self { routing_key, id: id.unwrap_or_default() }
     }
@@ -43,9 +45,11 @@ impl ReturnKey {
 pub(super) struct Confirm<T> {
     /// Key of the confirmed message, if the broker may return it.
     pub(super) return_key: Option<ReturnKey>,
+    /// The broker's answer for this message.
     pub(super) verdict: Verdict,
     /// Key of the returned message that the engine attached, of this or another confirm.
     pub(super) returned: Option<ReturnKey>,
+    /// The sender that waits for the outcome.
     pub(super) waiter: T,
 }
 
@@ -63,9 +67,13 @@ pub(super) enum Verdict {
 /// The outcome of a published message.
 #[derive(Clone, Debug)]
 pub(super) enum PublishOutcome {
+    /// The broker routed the message to its queues, or to none if that is allowed.
     Accepted,
+    /// No queue took the mandatory message.
     Returned,
+    /// A queue rejected the message.
     Rejected,
+    /// The channel was lost before the outcome was certain.
     Unknown(Error),
 }
 
@@ -83,6 +91,7 @@ pub(super) struct ReturnMatcher<T> {
     undecided: Vec<Undecided<T>>,
     /// Number of confirms up to the last batch.
     resolved: u64,
+    /// The error of the lost channel, after which no further returns arrive.
     lost: Option<Error>,
 }
 
@@ -91,10 +100,12 @@ pub(super) struct ReturnMatcher<T> {
 struct Undecided<T> {
     return_key: ReturnKey,
     waiter: T,
+    /// Number of resolved confirms at which its return would be known.
     known_at: u64,
 }
 
 impl<T> ReturnMatcher<T> {
+    /// Creates a matcher for a new channel.
     pub(super) fn new() -> Self {
         let (returned, last) = (FxHashMap::default(), (Vec::new(), 0));
         Self { returned, last, undecided: Vec::new(), resolved: 0, lost: None }
@@ -137,6 +148,7 @@ impl<T> ReturnMatcher<T> {
         decided
     }
 
+    /// Decides a confirm of the last batch, or adds it to the undecided ones.
     fn evaluate(
         &mut self,
         confirm: Confirm<T>,
@@ -157,6 +169,8 @@ impl<T> ReturnMatcher<T> {
         decided.push((waiter, outcome));
     }
 
+    /// Decides an acknowledged message: if its return has arrived, if its return `is_known` not to
+    /// exist, or if the channel is lost.
     fn decide(
         &mut self,
         undecided: Undecided<T>,
@@ -175,6 +189,7 @@ impl<T> ReturnMatcher<T> {
         decided.push((undecided.waiter, outcome));
     }
 
+    /// Matches one return of this key, if there is any.
     fn was_returned(&mut self, key: &ReturnKey) -> bool {
         let Some(times) = self.returned.get_mut(key) else { return false };
         *times -= 1;
@@ -191,6 +206,7 @@ impl<T> Confirm<T> {
         self.returned.is_none() && self.loss().is_none()
     }
 
+    /// Returns the error of the lost channel, if the confirm failed with it.
     fn loss(&self) -> Option<Error> {
         match &self.verdict {
             Verdict::Lost(error) => Some(error.clone()),

@@ -16,12 +16,13 @@ use crate::error::lock;
 pub(super) struct UnconfirmedPublish {
     /// The key by which a returned message is recognized; `None` if it cannot be returned.
     pub(super) return_key: Option<ReturnKey>,
+    /// Bytes of the body, by which a message over the broker's size limit is recognized.
     pub(super) body_len: usize,
     pub(super) waiter: ConfirmWaiter,
     pub(super) confirming: Confirming,
 }
 
-/// The write of a message and the wait for its confirm.
+/// The write of a message and the wait for its confirm. Boxed, since its type cannot be named.
 pub(super) type Confirming = Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>;
 
 /// Messages on their way from the publishers to the task that reads the confirms.
@@ -35,6 +36,7 @@ pub(super) type Confirming = Pin<Box<dyn Future<Output = lapin::Result<Confirmat
 #[derive(Default)]
 pub(super) struct SubmittedQueue {
     new: Mutex<Vec<UnconfirmedPublish>>,
+    /// Set when the channel is dropped, so that the reader ends after the last confirm.
     is_closed: AtomicBool,
     wakers: ConfirmWakers,
 }
@@ -49,6 +51,8 @@ struct ConfirmWakers {
 
 impl SubmittedQueue {
     /// Adds the message that `publish` writes, with the queue locked over the write.
+    ///
+    /// `publish` must not block or wait: it polls the write once.
     pub(super) fn push(&self, publish: impl FnOnce() -> UnconfirmedPublish) {
         lock(&self.new).push(publish());
         self.wakers.changed.notify_one();
@@ -60,6 +64,7 @@ impl SubmittedQueue {
         self.wakers.changed.notify_one();
     }
 
+    /// Returns whether [`close`](Self::close) was called.
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)
     }
@@ -74,7 +79,8 @@ impl SubmittedQueue {
         std::mem::take(&mut *lock(&self.new))
     }
 
-    /// Takes the numbers of the woken messages.
+    /// Takes the numbers of the woken messages. A message may be in the list more than once, and
+    /// after its confirm.
     pub(super) fn take_woken(&self) -> Vec<u64> {
         std::mem::take(&mut *lock(&self.wakers.woken))
     }

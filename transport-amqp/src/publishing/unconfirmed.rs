@@ -6,7 +6,9 @@ use crate::bounds::Bounds;
 
 /// A limit on messages that are written and not confirmed.
 ///
-/// A broker that confirms slowly slows down the senders, instead of filling memory.
+/// A broker that confirms slowly slows down the senders, instead of filling memory. Both counts
+/// fall when an outcome is reported, not when the broker confirms: a message whose return is
+/// uncertain still counts.
 pub(super) struct UnconfirmedLimit {
     bounds: Bounds,
     messages: AtomicUsize,
@@ -14,11 +16,16 @@ pub(super) struct UnconfirmedLimit {
 }
 
 impl UnconfirmedLimit {
+    /// Creates a limit with no messages.
     pub(super) fn new(bounds: Bounds) -> Self {
         Self { bounds, messages: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
     }
 
-    /// Returns whether one more message of `size` bytes fits.
+    /// Returns whether one more message of `size` bytes fits. A single message of any size always
+    /// does.
+    ///
+    /// The answer stays true until the caller enters the message, since only one thread at a time
+    /// publishes, under the lock of the publish queue. Others only leave.
     pub(super) fn has_room(&self, size: usize) -> bool {
         self.bounds.admit(
             self.messages.load(Ordering::Acquire),

@@ -69,6 +69,7 @@ impl Drop for VerifiedUserId {
     }
 }
 
+/// Sets `user` to the answer, once, and notifies `known`. A failure counts as a refusal.
 async fn verify(
     session: Arc<SupervisedConnection>,
     limit: Duration,
@@ -84,6 +85,10 @@ async fn verify(
 }
 
 /// Returns the login name, if the broker accepts it as the user id.
+///
+/// # Errors
+///
+/// If the broker does not answer, or if the user may not publish to the default exchange.
 async fn validated_name(
     session: &SupervisedConnection,
     limit: Duration,
@@ -120,6 +125,8 @@ async fn validated_name(
     }
 }
 
+/// Publishes an unroutable message with a user id, and waits for its confirm. The broker closes the
+/// channel if it has another name for the user.
 async fn publish_as(channel: &Channel, user: ShortString) -> lapin::Result<()> {
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let (options, properties) =

@@ -1,4 +1,7 @@
 //! Arguments of `queue.declare`.
+//!
+//! An option that is not set yields no argument. So a classic queue without options has no
+//! arguments at all, and equals a queue that another program has declared in the plainest way.
 
 use std::time::Duration;
 
@@ -59,10 +62,12 @@ impl QueueOptions {
     }
 }
 
+/// Returns a number as the broker expects it. Values beyond `i64` saturate.
 fn number(number: u64) -> AMQPValue {
     AMQPValue::LongLongInt(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
+/// Returns a text argument.
 fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }

@@ -19,6 +19,11 @@ pub(crate) struct DeclaredQueues(Mutex<FxHashMap<ShortString, Instant>>);
 impl DeclaredQueues {
     /// Declares a queue, unless that happened within the last minute. The lock is held meanwhile,
     /// so that concurrent callers declare the queue once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`QueueSpec::declare`]. After an error, or if the future is dropped, the next
+    /// caller declares the queue.
     pub(crate) async fn ensure(
         &self,
         connection: &SupervisedConnection,

@@ -36,17 +36,29 @@ use crate::topology::kind::QueueKind;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "options do nothing by themselves"]
 pub struct QueueOptions {
+    /// `x-queue-type`; the kind of the builder if not set.
     kind: Option<QueueKind>,
+    /// `x-delivery-limit`
     pub(super) delivery_limit: Option<u32>,
+    /// Dead-lettering by the broker.
     dead_letters: bool,
+    /// `x-max-length` of the dead-letter queue.
     pub(super) dead_letters_max: Option<u64>,
+    /// `x-max-priority`
     pub(super) priorities: Option<u8>,
+    /// `x-message-ttl`
     pub(super) message_ttl: Option<Duration>,
+    /// `x-max-length`
     pub(super) length: Option<u64>,
+    /// `x-max-length-bytes`
     pub(super) bytes: Option<u64>,
+    /// `x-overflow`
     pub(super) overflow: Option<QueueOverflow>,
+    /// `x-queue-mode`
     pub(super) lazy: bool,
+    /// `x-expires`
     pub(super) expires: Option<Duration>,
+    /// Check for existence in place of a declaration.
     passive: bool,
 }
 
@@ -151,6 +163,7 @@ impl QueueOptions {
 
 /// Values that the crate derives from the options.
 impl QueueOptions {
+    /// Returns whether the options set a kind.
     pub(crate) fn has_kind(&self) -> bool {
         self.kind.is_some()
     }
@@ -170,6 +183,7 @@ impl QueueOptions {
         self.overflow == Some(QueueOverflow::Reject)
     }
 
+    /// Returns whether the queue is checked and not declared.
     pub(super) fn is_passive(&self) -> bool {
         self.passive
     }

@@ -1,4 +1,8 @@
 //! Queues at the broker.
+//!
+//! Declaring an existing queue with the same arguments has no effect. So each endpoint handle
+//! declares its queues before the first use, and again after each lost channel. The broker answers
+//! a failed declaration by closing the channel.
 
 use std::time::Duration;
 
@@ -18,7 +22,9 @@ use crate::wire::native;
 /// of a dead connection, and recent brokers deny queues that are neither durable nor exclusive.
 #[derive(Clone, Debug)]
 pub(crate) struct QueueSpec {
+    /// Name, as the wire format composes it.
     pub(crate) name: ShortString,
+    /// Options to declare the queue with.
     pub(crate) options: QueueOptions,
     /// Queue for the messages that the broker expires or rejects. Without one, the
     /// [dead-letter queue](Self::dead_letter_queue) if the options say so, else none.
@@ -89,6 +95,7 @@ impl QueueSpec {
         self.create(channel, dead_letters_to.as_ref()).await
     }
 
+    /// Declares the queue with its arguments. The details of a mismatch name both values.
     async fn create(&self, channel: &Channel, dead_letters_to: Option<&ShortString>) -> Result<()> {
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let arguments = self.options.arguments(dead_letters_to);
@@ -125,6 +132,7 @@ impl QueueSpec {
         Ok(self.inspect(channel).await?.consumer_count())
     }
 
+    /// Declares the queue passively, which returns its counts.
     async fn inspect(&self, channel: &Channel) -> Result<lapin::Queue> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let found = channel.queue_declare(self.name.clone(), passive, FieldTable::default()).await;

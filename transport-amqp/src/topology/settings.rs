@@ -12,7 +12,9 @@ use crate::topology::queue::QueueSpec;
 /// Options of the service, job and group queues: a default, and exceptions by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct QueueSettings {
+    /// Options of all queues without their own.
     pub(crate) default: QueueOptions,
+    /// Options by queue name.
     named: FxHashMap<String, QueueOptions>,
     /// The first invalid name that was set, which [`validate`](Self::validate) returns.
     invalid: Option<Error>,

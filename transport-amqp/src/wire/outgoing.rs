@@ -13,14 +13,16 @@ use polywire_core::Deadline;
 pub(crate) struct OutgoingMessage {
     /// Name of the exchange. The default exchange has an empty name.
     pub(crate) exchange: ShortString,
+    /// Name of a queue, topic of an event, or key of a cancel.
     pub(crate) routing_key: ShortString,
     /// Flag by which the broker returns the message if no queue takes it.
     pub(crate) mandatory: bool,
-    /// Whether the `user_id` property may name our user. A republished message came from another
-    /// sender, and must not.
+    /// Permission to name our user in the `user_id` property. A republished message came from
+    /// another sender, so it must not name ours.
     pub(crate) send_user_id: bool,
     /// Moment at which the message expires in its queue.
     pub(crate) deadline: Option<Deadline>,
+    /// All properties but those of [`stamp`](Self::stamp).
     pub(crate) properties: BasicProperties,
     pub(crate) body: Bytes,
 }

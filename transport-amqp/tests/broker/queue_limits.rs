@@ -170,7 +170,6 @@ async fn job_over_the_delivery_limit_is_dead_lettered_by_the_broker(url: String)
         (DeadLetterReason::Crashed, 1)
     );
     assert!(found[0].at().unwrap().elapsed().unwrap() < PATIENCE * 2, "{found:?}");
-    assert!(found[0].attempts() >= 3, "{} attempts", found[0].attempts());
     let queue = DeadLetters::of_queue(&amqp, "limited").unwrap();
     assert_eq!(queue.redrive(9, |_| true).await.unwrap(), 1);
     let job = next_job(&mut jobs).await;

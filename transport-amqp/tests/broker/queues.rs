@@ -54,8 +54,8 @@ async fn queues_are_declared_with_their_options() {
             &[
                 "{\"x-queue-type\",\"quorum\"}",
                 "{\"x-delivery-limit\",7}",
-                "{\"x-dead-dead_letter-routing-key\",\"polywire.dead.jobs.payments\"}",
-                "{\"x-dead-dead_letter-strategy\",\"at-least-once\"}",
+                "{\"x-dead-letter-routing-key\",\"polywire.dead.jobs.payments\"}",
+                "{\"x-dead-letter-strategy\",\"at-least-once\"}",
             ],
         ),
         ("polywire.dead.jobs.payments", &["{\"x-queue-type\",\"quorum\"}"]),

@@ -1,4 +1,9 @@
 //! Sending of messages, each to one of several peers.
+//!
+//! A message is sent at once if a peer has room and no other sender waits. Otherwise its sender
+//! waits: first for its turn, since all senders at once would wake each other for the same room,
+//! and then for a peer or for room. Waiting for a peer ends with the connect timeout; waiting for
+//! room at a connected peer ends with the deadline of the caller, which drops the future.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -25,27 +30,37 @@ use crate::error::{closed, config};
 use crate::wire::{self, Frames};
 
 /// A sender of requests or jobs over several connections.
+///
+/// Dropping the balancer stops the tasks of its connections. [`ManagedEndpoint::close`] also
+/// lingers.
 pub(crate) struct Balancer {
+    /// The connections. Shared with the endpoint changes and with the task of inbound peers.
     peers: Arc<PeerSet>,
+    /// The endpoints, whose changes add and remove connections.
     endpoints: PeerEndpoints,
+    /// The state shared with both of them.
     state: Arc<BalancerState>,
+    /// Limits on message sizes.
     limits: Limits,
+    /// The time that a message waits until a peer is connected.
     connect_timeout: Duration,
     /// One permit: one sender at a time waits for room, since each would wake all others. Closed
     /// with the balancer.
     turns: Semaphore,
     /// One permit, for calls that a peer refused or declined. They wait for some of the peers only,
-    /// so they must not block others. Closed with the balancer.
+    /// so they must not block messages that any peer may get. Closed with the balancer.
     retry_turns: Semaphore,
 }
 
 impl Balancer {
     /// Opens a balancer for messages without replies. Waits until the peers are connected, for up
-    /// to one second.
+    /// to one second or the connect timeout, whichever is shorter.
+    ///
+    /// If the future is dropped, all sockets that are open by then are closed.
     ///
     /// # Errors
     ///
-    /// `Config` if the set is empty, and the errors of the sockets.
+    /// `Config` if the set of endpoints is empty, and the errors of the sockets.
     pub(crate) async fn open(
         settings: &Settings,
         traffic: Traffic,
@@ -55,7 +70,7 @@ impl Balancer {
         Self::open_with(settings, traffic, endpoints, bound, None).await
     }
 
-    /// Opens a balancer that sends lost calls to `lost`.
+    /// Opens a balancer that sends lost calls to `lost`, see [`Balancer::open`].
     pub(super) async fn open_with(
         settings: &Settings,
         traffic: Traffic,
@@ -87,24 +102,31 @@ impl Balancer {
         Ok(Arc::new(balancer))
     }
 
+    /// The limits on message sizes, which apply in both directions.
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
+    /// Returns whether the balancer is closed. Every send fails then.
     pub(crate) fn is_closed(&self) -> bool {
         self.state.is_closed()
     }
 
-    /// Sends a message at once, or returns the frames if there is no room or another sender waits.
+    /// Sends a message at once, or returns the frames if there is no room, no peer, or another
+    /// sender waits.
+    ///
+    /// This is the path of most messages. With a single peer, it copies neither the request nor the
+    /// set of peers.
     pub(crate) fn send_now(&self, call: &InFlightCall, frames: Frames) -> Result<(), Frames> {
         // A new message does not overtake those that wait.
         if self.has_waiting_sender() { Err(frames) } else { self.peers.try_send(call, frames) }
     }
 
     /// Sends a message, after waiting for a peer for up to the connect timeout, and for room
-    /// without a bound. Senders take turns.
+    /// without a bound. Senders take turns, and a message never overtakes one that waits.
     ///
-    /// If the future is dropped, the message is not sent, unless a send has already happened.
+    /// While a request waits, the rest of its deadline is written into it before each attempt. If
+    /// the future is dropped, the message is not sent, unless a send has already happened.
     ///
     /// # Errors
     ///
@@ -116,16 +138,16 @@ impl Balancer {
         self.send_until(give_up, call, frames).await
     }
 
-    /// Removes a call that its caller no longer waits for. If a peer has it, sends the cancellation
-    /// there.
+    /// Removes a call that its caller no longer waits for, and stops its retry. If a peer has the
+    /// call, sends the message of `cancel` there, without waiting for room.
     pub(crate) fn abandon(&self, id: CallId, cancel: impl Fn() -> Option<Frames>) {
         self.state.retries.abandon(id, || {
             self.peers.all().iter().any(|peer| peer.cancel(id, &cancel));
         });
     }
 
-    /// Sends a call again that a peer refused or declined. Returns the frames if it has to wait
-    /// for another peer, or there is none.
+    /// Sends a call again that a peer refused or declined, without waiting. Returns the frames if
+    /// there is no other peer, or none with room.
     pub(super) fn retry_now(&self, call: &InFlightCall, frames: Frames) -> Result<(), Frames> {
         self.peers.try_send_balanced(call, frames)
     }
@@ -137,6 +159,9 @@ impl Balancer {
 
     /// Sends a [registered](Retries::register) call again, as soon as there is a peer, for as long
     /// as its caller waits. Resolves to whether that failed.
+    ///
+    /// Unlike [`send`](Self::send), a retry waits for a peer until the deadline of the call and not
+    /// only for the connect timeout: the server may be restarting.
     pub(super) fn retry(
         self: &Arc<Self>,
         id: CallId,
@@ -152,14 +177,17 @@ impl Balancer {
         })
     }
 
+    /// The calls that are to be sent again.
     pub(super) fn retries(&self) -> &Arc<Retries> {
         &self.state.retries
     }
 
+    /// The connections, for the reply stream.
     pub(super) fn peers(&self) -> &PeerSet {
         &self.peers
     }
 
+    /// The endpoints, for the reply stream, which reads the socket of inbound peers.
     pub(super) fn endpoints(&self) -> &PeerEndpoints {
         &self.endpoints
     }
@@ -169,7 +197,8 @@ impl Balancer {
         self.state.version(waker)
     }
 
-    /// Sends a message, after waiting for a peer until `give_up`, and for room without a bound.
+    /// Sends a message, after waiting for a peer until `give_up`, and for room without a bound. A
+    /// call that excludes tried peers fails as soon as no other peer is connected.
     async fn send_until(
         &self,
         give_up: Instant,
@@ -233,11 +262,13 @@ impl Balancer {
         turn.await.map_err(|_| closed())
     }
 
+    /// Returns whether a sender waits for room. New messages then wait behind it.
     fn has_waiting_sender(&self) -> bool {
         self.turns.available_permits() == 0
     }
 
-    /// Returns the error for a message that no peer can get.
+    /// Returns the error for a message that no peer can get: `Denied` if all peers denied access,
+    /// and `Unroutable` otherwise. The message was not sent.
     fn no_peer(&self) -> Error {
         let peers = self.peers.all();
         let is_denied = !peers.is_empty() && peers.iter().all(|peer| peer.is_denied());

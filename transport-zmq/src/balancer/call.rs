@@ -1,4 +1,4 @@
-//! In-flight calls. No I/O.
+//! In-flight calls: what a balancer has to know of a request until its reply arrives. No I/O.
 
 use polywire_core::message::CallId;
 use polywire_core::{Body, Deadline};
@@ -6,28 +6,40 @@ use polywire_core::{Body, Deadline};
 use crate::wire::Frames;
 
 /// A request that is being sent to a peer, or waits for its reply.
+///
+/// The value travels with the request: from the sender through the [in-flight
+/// table](super::in_flight::InFlightCalls) of a peer and, if the request is sent again, through
+/// [`Retries`](super::retry::Retries) to another peer. A message without a call id is balanced in
+/// the same way, but enters no table.
 #[derive(Clone, Debug)]
 pub(crate) struct InFlightCall {
     /// The call id. `None` for a message that gets no reply.
     pub(super) id: Option<CallId>,
+    /// The moment at which the caller stops waiting. `None` means that the caller waits without a
+    /// bound; core sets a deadline on each call, so only one-way messages have none.
     pub(super) deadline: Option<Deadline>,
-    /// Whether the request may be sent again if its outcome is unknown.
+    /// Set if the request may be sent again although its outcome is unknown.
     pub(super) idempotent: bool,
     /// Bit set of the peers that the request was sent to. A peer with a number above 63 has no
     /// bit, and counts as tried.
     tried: u64,
-    /// Whether only peers that were not tried may get the request.
+    /// Set if only peers that were not tried may get the request, because the others have refused
+    /// or declined it.
     pub(super) excludes_tried: bool,
-    /// Whether a peer got the request and disconnected before it replied.
+    /// Set after a peer got the request and disconnected before it replied. An error is then not
+    /// marked as unsent, since that peer may have done the work.
     pub(super) was_lost: bool,
-    /// The request itself, kept if it may have to be sent again.
+    /// The request itself, kept if it may have to be sent again. The frames share the memory of
+    /// those that the engine sends.
     pub(super) frames: Option<Frames>,
-    /// Size of the request in bytes.
+    /// Size of the request in bytes, 0 before the first attempt. Counts towards the bound of the
+    /// peer, whether the frames are kept or not.
     pub(super) size: usize,
 }
 
 impl InFlightCall {
-    /// Creates a call that was sent to no peer yet.
+    /// Creates a call that was sent to no peer yet. `id` is `None` for a message that gets no
+    /// reply: a job or a one-way call.
     pub(crate) fn new(id: Option<CallId>, deadline: Option<Deadline>, idempotent: bool) -> Self {
         Self {
             id,
@@ -41,8 +53,11 @@ impl InFlightCall {
         }
     }
 
-    /// Marks the call as sent to a peer. Keeps the request if it may have to be sent again: to
-    /// another peer, if `has_others`, or after a lost connection, if it is idempotent.
+    /// Marks the call as sent to a peer, just before the attempt.
+    ///
+    /// Keeps the request if it may have to be sent again: to another peer, if `has_others`, or
+    /// after a lost connection, if the call is idempotent. Otherwise the frames are not cloned, and
+    /// a single server costs no memory beyond the table entry.
     pub(super) fn sent_to(self, peer: usize, frames: &Frames, has_others: bool) -> Self {
         let is_kept = self.id.is_some() && (has_others || self.idempotent);
         let Frames { head, body } = frames;
@@ -60,32 +75,36 @@ impl InFlightCall {
         Self { excludes_tried: true, ..self }
     }
 
-    /// Returns whether the call is to be sent again if its outcome is unknown.
+    /// Returns whether the call is to be sent again after its connection was lost: it is
+    /// idempotent, the request is kept, and the caller still waits.
     pub(super) fn may_retry(&self) -> bool {
         self.idempotent && self.frames.is_some() && !self.is_expired()
     }
 
-    /// Returns whether the request is kept.
+    /// Returns whether the request is kept, so that another peer could get it.
     pub(super) fn is_kept(&self) -> bool {
         self.frames.is_some()
     }
 
-    /// Returns the number of bytes that are kept.
+    /// Returns the number of bytes that the entry keeps in memory besides itself.
     pub(super) fn kept_bytes(&self) -> usize {
         if self.is_kept() { self.size } else { 0 }
     }
 
+    /// Returns whether the caller has stopped waiting, because the deadline has passed.
     pub(super) fn is_expired(&self) -> bool {
         self.deadline.is_some_and(Deadline::is_expired)
     }
 
-    /// Returns whether the request was sent to a peer.
+    /// Returns whether the request was sent to a peer. True for every peer with a number above 63,
+    /// so a call is never sent to such a peer twice, and at worst skips one.
     pub(super) fn was_tried(&self, peer: usize) -> bool {
         let bit = bit(peer);
         bit == 0 || self.tried & bit != 0
     }
 }
 
+/// Returns the bit of a peer, or 0 for a number above 63.
 fn bit(peer: usize) -> u64 {
     u32::try_from(peer).ok().and_then(|peer| 1_u64.checked_shl(peer)).unwrap_or(0)
 }

@@ -1,4 +1,5 @@
-//! Endpoint changes of a balancer.
+//! Endpoint changes of a balancer: each endpoint becomes a peer connection, or a socket that peers
+//! connect to.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,16 +18,26 @@ use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, Si
 use crate::engine::{self, Traffic};
 use crate::error::closed;
 
-/// The endpoints of a balancer, each with its peer connection.
+/// The endpoints of a balancer, with the sockets behind them.
 ///
-/// A socket that connects has one peer. A bound PUSH socket is one peer connection for all its
-/// pullers. A bound ROUTER socket has a connection for each server.
+/// - An endpoint to connect to has a socket and a peer connection of its own.
+///
+/// - All bound endpoints of a pusher share a PUSH socket, which is one peer connection for all its
+///   pullers: jobs need no distinction between them.
+///
+/// - All bound endpoints of a requester share a ROUTER socket, with a peer connection for each
+///   server, see [`InboundPeers`].
 pub(super) struct PeerEndpoints {
+    /// The settings of the transport, for each new socket.
     settings: Settings,
+    /// The kind of messages, which decides on the socket types.
     traffic: Traffic,
+    /// The connections that the changes add and remove.
     peers: Arc<PeerSet>,
-    /// Servers that connect. Absent until a requester binds its first endpoint.
+    /// Servers that connect. Absent until a requester binds its first endpoint, and always for a
+    /// pusher.
     inbound: OnceLock<InboundPeers>,
+    /// The bound endpoints, as the transport reports them.
     bound: BindGuard,
     /// One permit: endpoint changes happen one after the other. Closed with the balancer.
     changes: Semaphore,
@@ -34,6 +45,8 @@ pub(super) struct PeerEndpoints {
 }
 
 impl PeerEndpoints {
+    /// Creates the endpoints of a balancer, without any. `bound` is where bound endpoints are
+    /// reported.
     pub(super) fn new(
         settings: &Settings,
         traffic: Traffic,
@@ -52,7 +65,8 @@ impl PeerEndpoints {
         }
     }
 
-    /// Adds all endpoints of a set.
+    /// Adds all endpoints of a set, in their order. Stops at the first error, and leaves those
+    /// before it open; the caller drops the balancer then.
     pub(super) async fn add_all(&self, endpoints: &EndpointSet) -> Result<()> {
         for change in endpoints.changes() {
             self.change(&change).await?;
@@ -60,12 +74,16 @@ impl PeerEndpoints {
         Ok(())
     }
 
-    /// Makes one endpoint change. Returns the endpoint with its real port, or `None` if nothing
-    /// had to change.
+    /// Makes one endpoint change. Returns the endpoint with its real port, or `None` if nothing had
+    /// to change.
+    ///
+    /// Changes happen one after the other. If the future is dropped, the change may or may not have
+    /// been made.
     ///
     /// # Errors
     ///
-    /// `Closed` if the balancer is closed, and the errors of the socket.
+    /// `Closed` if the balancer is closed, `Config` for an endpoint that cannot be bound, and
+    /// `Unsupported` if the engine cannot make the change.
     pub(super) async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
         let _permit = self.changes.acquire().await.map_err(|_| closed())?;
         match (change.side, change.adds, &self.traffic) {
@@ -77,6 +95,7 @@ impl PeerEndpoints {
         }
     }
 
+    /// The kind of messages that the balancer sends.
     pub(super) fn traffic(&self) -> &Traffic {
         &self.traffic
     }
@@ -86,7 +105,7 @@ impl PeerEndpoints {
         self.inbound.get()
     }
 
-    /// Returns the endpoints and remote addresses of all peers, for errors.
+    /// Returns the endpoints and remote addresses of all peers as one text, for errors.
     pub(super) fn names(&self) -> String {
         let peers = self.peers.all();
         let inbound = self.inbound.get().map(InboundPeers::name);
@@ -94,7 +113,8 @@ impl PeerEndpoints {
         names.join(", ")
     }
 
-    /// Closes all sockets. The future resolves when they have lingered.
+    /// Closes all sockets, and refuses later changes. The future resolves when the sockets have
+    /// lingered.
     pub(super) fn close(&self) -> BoxFuture<'static, ()> {
         self.changes.close();
         self.bound.clear();
@@ -103,7 +123,8 @@ impl PeerEndpoints {
         join_all::<Vec<_>>(closing).map(drop).boxed()
     }
 
-    /// Stops all tasks, which hold the sockets.
+    /// Stops all tasks, which hold the sockets. Queued messages are dropped unless the engine still
+    /// sends them.
     pub(super) fn stop(&self) {
         for peer in self.peers.all().iter() {
             peer.stop();
@@ -147,6 +168,8 @@ impl PeerEndpoints {
         Ok(real)
     }
 
+    /// Unbinds an endpoint, which disconnects its peers. Their calls fail when the engine reports
+    /// that.
     async fn unbind(&self, change: &EndpointChange) -> Result<Option<String>> {
         let listening = self.peers.find(PeerKind::Listening);
         let inbound = self.inbound.get().map(InboundPeers::socket);
@@ -157,6 +180,7 @@ impl PeerEndpoints {
         Ok(real)
     }
 
+    /// Connects to an endpoint. Returns at once; the supervisor of the connection goes on.
     async fn connect(
         &self,
         EndpointChange { endpoint, .. }: &EndpointChange,
@@ -179,6 +203,7 @@ impl PeerEndpoints {
         Some((**peer.name()).to_owned())
     }
 
+    /// Adds a connection to the set, unless it is in it already, and starts its supervisor.
     async fn add(&self, peer: Arc<PeerConnection>) -> Result<()> {
         if !self.peers.all().iter().any(|other| Arc::ptr_eq(other, &peer)) {
             peer.supervise();

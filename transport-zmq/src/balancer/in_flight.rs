@@ -1,4 +1,11 @@
 //! In-flight calls of one peer, which fail together when its connection is lost. No I/O.
+//!
+//! Core knows each call as well, in its pending calls: the id, the task that waits, and the slot
+//! for the reply. That table cannot replace this one. It does not know which peer has a call, since
+//! core knows no peers; and a proxy, which balances calls of other processes, has no pending calls
+//! at all. This table in turn has no waker and delivers no reply. It answers three questions about
+//! one connection: which calls are lost with it, how many bytes wait for replies, and which request
+//! to send again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -12,36 +19,49 @@ use crate::error::lock;
 
 /// The calls that were sent to one peer and have no reply yet.
 ///
-/// The table is locked twice for each call: the call is added before its request is sent, and
-/// removed with its reply. A call that ends by its deadline is not removed at once. So expired
-/// calls are removed whenever the number of calls or of kept bytes has doubled, and every five
-/// seconds by [`prune`](Self::prune). Core bounds the calls in flight and deadlines are finite, so
-/// the table is bounded.
+/// The table is locked twice for each call: the call is added before its request is sent, because
+/// the reply may be faster than the return of the send, and removed with its reply. A third time is
+/// needed only if the engine has no room after all, or the caller cancels.
+///
+/// A call that ends by its deadline is not removed at once, because no task here watches deadlines.
+/// So expired calls are removed whenever the number of calls or of kept bytes has doubled, and
+/// every five seconds by [`prune`](Self::prune). Core bounds the calls in flight and deadlines are
+/// finite, so the table is bounded. Pruning at each doubling makes the cost per call constant.
 pub(super) struct InFlightCalls {
-    /// Bytes of requests that may wait for replies. Beyond, senders wait for room.
+    /// Bytes of requests that may wait for replies. Beyond, senders wait for room. See
+    /// [`ZmqBuilder::peer_bytes_max`](crate::ZmqBuilder::peer_bytes_max).
     bytes_max: usize,
+    /// The table. The lock is held for one operation.
     state: Mutex<State>,
-    /// Copies of the number of calls and of the bytes of their requests, read without the lock.
+    /// Copy of the number of calls. Balancing compares it for each message, without the lock.
     count: AtomicUsize,
+    /// Copy of the bytes of all requests, read for each message without the lock.
     bytes: AtomicUsize,
-    /// Signals that the bytes have fallen below the bound.
+    /// Signals that the bytes have fallen below the bound. Not signalled while they stay below.
     room: Notify,
 }
 
+/// The table and its sums, which change together under the lock.
 #[derive(Default)]
 struct State {
+    /// The calls by id. The ids are unique within the requester or proxy, which assigns them.
     calls: FxHashMap<CallId, InFlightCall>,
+    /// Number of calls at which expired ones are removed: twice the number after the last time.
     prune_at: usize,
     /// Bytes of all requests.
     bytes: usize,
     /// Bytes of the requests that are kept to be sent again.
     kept_bytes: usize,
+    /// Number of kept bytes at which expired calls are removed: twice the number after the last
+    /// time.
     prune_at_bytes: usize,
 }
 
 impl InFlightCalls {
+    /// Calls below which none is looked through for expired ones: 1,024.
     const PRUNE_MIN: usize = 1024;
 
+    /// Kept bytes below which no call is looked through for expired ones: 1 MiB.
     const PRUNE_MIN_BYTES: usize = 1 << 20;
 
     /// Creates an empty table with a bound on the bytes of requests.
@@ -50,7 +70,10 @@ impl InFlightCalls {
         Self { bytes_max, state: Mutex::default(), count, bytes, room: Notify::new() }
     }
 
-    /// Adds a call. One without an id gets no reply, and is not added.
+    /// Adds a call, before its request is sent. One without an id gets no reply, and is not added.
+    ///
+    /// An entry with the same id is replaced: the call was sent to this peer before, and its old
+    /// attempt is not counted any more.
     pub(super) fn add(&self, call: InFlightCall) {
         let Some(id) = call.id else { return };
         let mut state = self.state();
@@ -68,13 +91,16 @@ impl InFlightCalls {
         self.publish(&state);
     }
 
-    /// Returns the number of calls, with those that have expired since the last pruning.
+    /// Returns the number of calls, with those that have expired since the last pruning. Concurrent
+    /// changes may be missed; the balance does not need the exact number.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Returns whether so many bytes of requests wait for replies that no more may be sent. A
-    /// single request may be of any size.
+    /// Returns whether so many bytes of requests wait for replies that no more may be sent.
+    ///
+    /// A single request may be of any size, since the check comes before the request is counted.
+    /// Removes expired calls before it returns `true`.
     pub(super) fn is_full(&self) -> bool {
         if self.bytes.load(Ordering::Relaxed) >= self.bytes_max {
             self.prune();
@@ -96,14 +122,16 @@ impl InFlightCalls {
         }
     }
 
-    /// Removes expired calls.
+    /// Removes expired calls, and wakes senders if that makes room. Takes time in proportion to the
+    /// number of calls.
     pub(super) fn prune(&self) {
         let mut state = self.state();
         state.prune();
         self.publish(&state);
     }
 
-    /// Removes a call that has its reply, or was not sent after all.
+    /// Removes a call that has its reply, is cancelled, or was not sent after all. Returns `None`
+    /// if the call has expired and was pruned, or was removed with a lost connection.
     pub(super) fn remove(&self, id: CallId) -> Option<InFlightCall> {
         let mut state = self.state();
         let call = state.calls.remove(&id)?;
@@ -113,7 +141,7 @@ impl InFlightCalls {
         Some(call)
     }
 
-    /// Removes all calls.
+    /// Removes all calls, because the connection is lost. Expired calls are among them.
     pub(super) fn remove_all(&self) -> Vec<InFlightCall> {
         let mut state = self.state();
         let removed = std::mem::take(&mut *state);
@@ -121,7 +149,7 @@ impl InFlightCalls {
         removed.calls.into_values().collect()
     }
 
-    /// Publishes the counts, and wakes senders if there is room again.
+    /// Publishes the sums for readers without the lock, and wakes senders if there is room again.
     fn publish(&self, state: &State) {
         self.count.store(state.calls.len(), Ordering::Relaxed);
         let before = self.bytes.swap(state.bytes, Ordering::Relaxed);
@@ -130,12 +158,14 @@ impl InFlightCalls {
         }
     }
 
+    /// Locks the table. The guard must not be held across another call of this type.
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 }
 
 impl State {
+    /// Removes expired calls and computes the sums anew.
     fn prune(&mut self) {
         self.calls.retain(|_, call| !call.is_expired());
         self.kept_bytes = self.calls.values().map(InFlightCall::kept_bytes).sum();

@@ -1,4 +1,8 @@
 //! Servers that connect to a requester, each with a peer connection of its own.
+//!
+//! The usual direction is the other one: a requester connects to the endpoints of its servers. If
+//! it binds instead, the engine reports which peers are connected, and a task here adds and removes
+//! their connections.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -16,8 +20,11 @@ use crate::wire::Frames;
 
 /// A client router, and the task that keeps the peer set in line with its connections.
 pub(super) struct InboundPeers {
+    /// The socket.
     router: Arc<dyn ClientRouter>,
+    /// The endpoint that the socket was opened for.
     name: String,
+    /// The task of [`start`](Self::start), which holds the socket.
     task: OnceLock<AbortHandle>,
 }
 
@@ -32,6 +39,7 @@ impl InboundPeers {
         &self.name
     }
 
+    /// The socket, for endpoint changes.
     pub(super) fn socket(&self) -> &dyn SocketControl {
         &*self.router
     }
@@ -41,14 +49,15 @@ impl InboundPeers {
         self.router.replies()
     }
 
-    /// Starts the task that updates a peer set, unless it runs already.
+    /// Starts the task that updates a peer set, unless it runs already. The task ends when the set
+    /// is dropped or the socket is closed.
     pub(super) fn start(&self, peers: &Arc<PeerSet>) {
         self.task.get_or_init(|| {
             tokio::spawn(update(Arc::downgrade(peers), self.router.peers())).abort_handle()
         });
     }
 
-    /// Stops the task and closes the socket.
+    /// Stops the task and closes the socket. The future resolves when the socket has lingered.
     pub(super) fn close(&self) -> BoxFuture<'static, ()> {
         self.stop();
         self.router.close()
@@ -62,6 +71,8 @@ impl InboundPeers {
     }
 }
 
+/// Updates a peer set with each change of the connections. Every five seconds without a change,
+/// removes expired calls, since inbound connections have no supervisor that does.
 async fn update(peers: Weak<PeerSet>, mut connected: BoxStream<'static, Vec<InboundPeer>>) {
     loop {
         let next = timeout(PRUNE_INTERVAL, connected.next()).await;
@@ -74,8 +85,11 @@ async fn update(peers: Weak<PeerSet>, mut connected: BoxStream<'static, Vec<Inbo
     }
 }
 
-/// Adds the new peers to a set, and removes those that are not connected any more, whose calls
-/// fail.
+/// Adds the new peers to a set, and removes those that are not connected any more.
+///
+/// The removed peers leave the set first and are then marked as lost, which fails their calls. New
+/// peers are in the set before they are marked as connected, which wakes the senders that wait for
+/// a peer.
 fn replace_inbound(peers: &PeerSet, connected: Vec<InboundPeer>) {
     let ids: FxHashSet<u64> = connected.iter().map(|peer| peer.connection).collect();
     let (mut removed, mut added) = (Vec::new(), Vec::new());

@@ -1,15 +1,20 @@
-//! Log lines about the time without a peer.
+//! Log lines about the time without a peer: warnings while it lasts, and one line at its end.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
 /// The time since a connection was opened or has lost its peer.
+///
+/// Events and levels: `connected` (info) for the first peer, `reconnected` (info, with `outage_s`)
+/// for each later one, and every 30 seconds `still not connected` (warn) or, on a side that only
+/// listens, `no peer has connected` (debug).
 pub(super) struct Outage {
+    /// Begin of the outage.
     since: Instant,
-    /// Whether this side connects. Otherwise it is normal that no peer has connected yet.
+    /// Set if this side connects. Otherwise it is normal that no peer has connected yet.
     connects: bool,
-    /// Whether a peer was connected before.
+    /// Set if a peer was connected before.
     is_loss: bool,
 }
 
@@ -17,11 +22,14 @@ impl Outage {
     /// Interval of the warnings: 30 seconds.
     const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
+    /// Begins an outage now. `is_loss` distinguishes a lost connection from one that was never
+    /// made.
     pub(super) fn begin(connects: bool, is_loss: bool) -> Self {
         Self { since: Instant::now(), connects, is_loss }
     }
 
-    /// Waits for a peer, and logs its absence every 30 seconds.
+    /// Waits for a peer with the future `up`, and logs its absence every 30 seconds. Returns the
+    /// output of `up`. Dropping the future drops `up`.
     pub(super) async fn last_until<T>(&self, endpoint: &str, up: impl Future<Output = T>) -> T {
         tokio::pin!(up);
         loop {
@@ -37,7 +45,7 @@ impl Outage {
         }
     }
 
-    /// Logs that a peer is connected.
+    /// Logs that a peer is connected, with the length of the outage in seconds if it was a loss.
     pub(super) fn end(&self, endpoint: &str) {
         match self.is_loss {
             true => tracing::info!(endpoint, outage_s = self.seconds(), "reconnected"),

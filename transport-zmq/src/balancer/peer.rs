@@ -1,4 +1,9 @@
-//! Connection to one peer, and the task that reconnects it.
+//! Connection to one peer: its socket, its in-flight calls, and the task that reconnects it.
+//!
+//! States: a connection begins as not live. Its supervisor, or the task of the inbound peers, marks
+//! it as live when the engine reports a peer. When the peer is gone, the connection stops being
+//! live before its calls are taken off. A sender checks the liveness again after adding a call, so
+//! that each call is either sent to a live peer or among the lost ones.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,19 +23,31 @@ use crate::engine::{ByteBudget, Dealer, SocketControl};
 use crate::wire::Frames;
 
 /// A socket, the state of its connection, and the calls that wait for replies from its peer.
+///
+/// A connection with kind [`Connecting`](PeerKind::Connecting) or
+/// [`Listening`](PeerKind::Listening) has a supervisor task, which holds the connection and its
+/// socket until [`stop`](Self::stop) or [`close`](Self::close). An inbound connection lives in the
+/// peer set until its peer disconnects.
 pub(super) struct PeerConnection {
+    /// The endpoint, or the remote address of an inbound peer.
     name: Arc<str>,
-    /// The lowest number that no other peer of the balancer has.
+    /// The lowest number that no other peer of the balancer had when this one was added. Small,
+    /// because calls record tried peers as bits.
     number: usize,
     kind: PeerKind,
+    /// The socket. It outlives its connections.
     dealer: Arc<dyn Dealer>,
+    /// Set while a peer is connected.
     live: AtomicBool,
-    /// Whether the peer does not serve the service. It may later, so it is only tried last.
+    /// Set after the peer refused a call, because it does not serve the service. It may later, so
+    /// the peer is tried last, and the flag is cleared by the next reply or reconnect.
     refusing: AtomicBool,
+    /// The calls that wait for replies from the peer.
     calls: InFlightCalls,
-    /// Unsent bytes for the peer.
+    /// Unsent bytes for the peer, with a bound.
     budget: Arc<ByteBudget>,
     state: Arc<BalancerState>,
+    /// The task of [`supervise`](Self::supervise).
     supervisor: OnceLock<AbortHandle>,
 }
 
@@ -47,6 +64,8 @@ pub(super) enum PeerKind {
 }
 
 impl PeerConnection {
+    /// Creates a connection that is not live. [`supervise`](Self::supervise) or
+    /// [`set_connected`](Self::set_connected) follows.
     pub(super) fn new(
         name: String,
         number: usize,
@@ -78,14 +97,17 @@ impl PeerConnection {
         &self.name
     }
 
+    /// The number of the peer within its balancer, see [`InFlightCall::was_tried`].
     pub(super) fn number(&self) -> usize {
         self.number
     }
 
+    /// The side that connects.
     pub(super) fn kind(&self) -> PeerKind {
         self.kind
     }
 
+    /// The socket, for endpoint changes.
     pub(super) fn socket(&self) -> &dyn SocketControl {
         &*self.dealer
     }
@@ -95,12 +117,13 @@ impl PeerConnection {
         self.live.load(Ordering::Acquire)
     }
 
-    /// Returns whether the peer is connected and may get a request.
+    /// Returns whether the peer is connected and may get a request: it was not tried, or the call
+    /// does not exclude tried peers.
     pub(super) fn may_get(&self, call: &InFlightCall) -> bool {
         self.is_live() && !(call.excludes_tried && call.was_tried(self.number))
     }
 
-    /// Returns whether the peer rejected our credentials.
+    /// Returns whether the peer rejected our credentials in the last handshake.
     pub(super) fn is_denied(&self) -> bool {
         self.dealer.is_denied()
     }
@@ -110,7 +133,8 @@ impl PeerConnection {
         self.refusing.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of calls in flight.
+    /// Returns the number of calls in flight, which the balance compares. Jobs and one-way calls
+    /// count for nothing, so peers of a pusher take turns.
     pub(super) fn load(&self) -> usize {
         self.calls.count()
     }
@@ -121,6 +145,10 @@ impl PeerConnection {
     }
 
     /// Sends a request, or returns the frames if no peer is connected or there is no room.
+    ///
+    /// `Ok` means that the request was handed to the engine, or that the connection was lost in
+    /// between and the call was reported as lost. In both cases an event of the reply stream
+    /// follows for a call with an id.
     pub(super) fn try_send(&self, call: InFlightCall, frames: Frames) -> Result<(), Frames> {
         let id = call.id;
         if !self.is_live() || self.budget.is_exhausted() || (id.is_some() && self.calls.is_full()) {
@@ -139,15 +167,20 @@ impl PeerConnection {
         })
     }
 
-    /// Waits until there may be room for a message. The future may be dropped at any time.
+    /// Waits until there may be room for a message: for the bytes of requests without replies, for
+    /// unsent bytes, and for the queue of the engine. Another sender may take the room first. The
+    /// future may be dropped at any time.
     pub(super) async fn room(&self) {
         self.calls.room().await;
         self.budget.available().await;
         self.dealer.room().await;
     }
 
-    /// Records a reply. If the request is kept and `is_declined` returns true, returns the call, to
-    /// be sent to another peer.
+    /// Records a reply, and that the peer serves the service.
+    ///
+    /// If the request is kept and `is_declined` returns true, returns the call, to be sent to
+    /// another peer. `is_declined` is not asked for a request that is not kept: its caller gets the
+    /// reply as it is.
     pub(super) fn record_reply(
         &self,
         id: CallId,
@@ -160,19 +193,22 @@ impl PeerConnection {
         self.calls.remove(id).filter(|call| call.is_kept() && is_declined())
     }
 
-    /// Records a refusal. Returns the call.
+    /// Records a refusal, which puts the peer last for a while. Returns the call, unless it has
+    /// expired or was cancelled.
     pub(super) fn record_refusal(&self, id: CallId) -> Option<InFlightCall> {
         self.refusing.store(true, Ordering::Relaxed);
         self.calls.remove(id)
     }
 
     /// Removes a call whose server has disconnected from the proxy behind this connection.
+    /// Registers the call for a retry if it may be retried, in the same step.
     pub(super) fn take_lost(&self, id: CallId) -> Option<InFlightCall> {
         self.state.retries.take_lost(|| self.calls.remove(id).into_iter().collect()).pop()
     }
 
-    /// Removes a call that its caller no longer waits for, and sends the cancellation if there is
-    /// room. Returns `false` if the call is not in flight here.
+    /// Removes a call that its caller no longer waits for, and sends the cancellation in `frames`
+    /// if there is room. Returns `false` if the call is not in flight here, and does not run
+    /// `frames` then.
     pub(super) fn cancel(&self, id: CallId, frames: impl FnOnce() -> Option<Frames>) -> bool {
         if self.calls.remove(id).is_none() {
             return false;
@@ -184,12 +220,13 @@ impl PeerConnection {
         true
     }
 
-    /// Removes expired calls.
+    /// Removes expired calls, which may keep large requests.
     pub(super) fn prune(&self) {
         self.calls.prune();
     }
 
-    /// Starts the task that connects and reconnects, unless it runs already.
+    /// Starts the task that connects and reconnects, unless it runs already. Requires a tokio
+    /// runtime.
     pub(super) fn supervise(self: &Arc<Self>) {
         self.supervisor.get_or_init(|| tokio::spawn(supervise(self.clone())).abort_handle());
     }
@@ -207,14 +244,15 @@ impl PeerConnection {
         }
     }
 
-    /// Marks the peer as connected.
+    /// Marks the peer as connected, and wakes all senders that wait for a peer.
     pub(super) fn set_connected(&self) {
         self.refusing.store(false, Ordering::Relaxed);
         self.live.store(true, Ordering::Release);
         self.state.notify_changed();
     }
 
-    /// Marks the peer as disconnected, logs that, and fails its calls.
+    /// Marks the peer as disconnected and fails its calls. Logs `connection lost` with the number
+    /// of calls and the reason, throttled for peers that connect to this side.
     pub(super) fn set_lost(&self) {
         let calls = self.fail_calls();
         let reason = self.dealer.reason().unwrap_or_default();
@@ -226,21 +264,23 @@ impl PeerConnection {
         }
     }
 
-    /// Fails the calls in flight and closes the connection, because the program disconnects it.
+    /// Fails the calls in flight and closes the connection, because the program disconnects it. The
+    /// future resolves when the socket has lingered, and sends queued jobs until then.
     pub(super) fn disconnect(&self) -> BoxFuture<'static, ()> {
         let calls = self.fail_calls();
         tracing::info!(endpoint = &*self.name, calls, "disconnected");
         self.close()
     }
 
-    /// Stops the supervisor, which holds the socket.
+    /// Stops the supervisor, which holds the socket. An inbound connection has none.
     pub(super) fn stop(&self) {
         if let Some(supervisor) = self.supervisor.get() {
             supervisor.abort();
         }
     }
 
-    /// Stops the supervisor and closes the socket. The future resolves when it has lingered.
+    /// Stops the supervisor and closes the socket. No message can be sent from now on. The future
+    /// resolves when the socket has lingered.
     pub(super) fn close(&self) -> BoxFuture<'static, ()> {
         self.stop();
         self.live.store(false, Ordering::Release);
@@ -248,6 +288,9 @@ impl PeerConnection {
     }
 
     /// Fails all calls in flight, which can get no reply any more. Returns their number.
+    ///
+    /// The liveness ends first: a sender that adds a call after this takes it off again, see
+    /// [`try_send`](Self::try_send).
     fn fail_calls(&self) -> usize {
         self.live.store(false, Ordering::Release);
         let lost = self.state.retries.take_lost(|| self.calls.remove_all());
@@ -268,7 +311,8 @@ impl PeerConnection {
     }
 }
 
-/// Connects and reconnects until the socket is closed.
+/// Connects and reconnects until the socket is closed, which the error of [`Dealer::up`] reports.
+/// Aborted by [`PeerConnection::stop`].
 async fn supervise(peer: Arc<PeerConnection>) {
     let connects = peer.kind == PeerKind::Connecting;
     let mut outage = Outage::begin(connects, false);
@@ -287,6 +331,7 @@ async fn supervise(peer: Arc<PeerConnection>) {
     }
 }
 
-/// Interval at which expired calls are removed.
+/// Interval at which expired calls are removed: 5 seconds.
 pub(super) const PRUNE_INTERVAL: Duration = Duration::from_secs(5);
+/// Pause after a lost connection: 50 ms. The engine backs off further while connecting fails.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);

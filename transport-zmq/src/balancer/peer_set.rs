@@ -1,4 +1,8 @@
 //! Set of peer connections, and the choice of one for each message.
+//!
+//! The set is copied on write: each change replaces an `Arc` of a slice. Readers clone that `Arc`,
+//! or hold the lock for one send if there is a single peer, which is the common case and then costs
+//! no clone.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,17 +21,18 @@ use crate::wire::Frames;
 pub(super) struct PeerSet {
     /// Replaced as a whole with each change. The lock is never held across an await.
     peers: RwLock<Arc<[Arc<PeerConnection>]>>,
-    /// Start of the next round over peers with equal load.
+    /// Start of the next round over peers with equal load. Wraps around.
     next: AtomicUsize,
     state: Arc<BalancerState>,
 }
 
 impl PeerSet {
+    /// Creates an empty set.
     pub(super) fn new(state: Arc<BalancerState>) -> Arc<Self> {
         Arc::new(Self { peers: RwLock::new(Arc::new([])), next: AtomicUsize::new(0), state })
     }
 
-    /// Returns the current peers.
+    /// Returns the current peers, as they are at this moment.
     pub(super) fn all(&self) -> Arc<[Arc<PeerConnection>]> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -37,7 +42,7 @@ impl PeerSet {
         self.all().iter().find(|peer| peer.kind() == kind).cloned()
     }
 
-    /// Returns the peer that connects to this endpoint.
+    /// Returns the peer that connects to this endpoint, in its canonical form.
     pub(super) fn connecting_to(&self, endpoint: &str) -> Option<Arc<PeerConnection>> {
         self.all()
             .iter()
@@ -56,6 +61,9 @@ impl PeerSet {
     }
 
     /// Sends a message to a peer that has room, or returns the frames.
+    ///
+    /// With a single peer the request is not kept for another one, and only an idempotent call is
+    /// cloned.
     pub(super) fn try_send(&self, call: &InFlightCall, frames: Frames) -> Result<(), Frames> {
         {
             let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
@@ -71,7 +79,8 @@ impl PeerSet {
     /// Sends a message to one of the peers that may get it, or returns the frames.
     ///
     /// Peers that refuse calls come last. Otherwise, the peer with the fewest calls comes first,
-    /// and peers with equal load take turns.
+    /// and peers with equal load take turns. A peer without room is skipped. Each peer gets at most
+    /// one attempt.
     pub(super) fn try_send_balanced(
         &self,
         call: &InFlightCall,
@@ -95,7 +104,8 @@ impl PeerSet {
         Err(frames)
     }
 
-    /// Creates a peer connection, which is not in the set yet.
+    /// Creates a peer connection, which is not in the set yet. Called under the lock of endpoint
+    /// changes, so that two peers never get the same number.
     pub(super) fn create(
         &self,
         name: String,
@@ -105,7 +115,9 @@ impl PeerSet {
         PeerConnection::new(name, unused_number(&self.all()), kind, dealer, self.state.clone())
     }
 
-    /// Replaces the set of peers by a changed copy.
+    /// Replaces the set of peers by a changed copy, and signals the change. `change` also gets the
+    /// shared state, for new connections. It runs under the lock of the set, and must not use the
+    /// set.
     pub(super) fn replace(
         &self,
         change: impl FnOnce(&mut Vec<Arc<PeerConnection>>, &Arc<BalancerState>),
@@ -128,6 +140,8 @@ impl PeerSet {
         let _ = timeout(max, join_all(connected)).await;
     }
 
+    /// Waits until a peer is connected, or its first attempt has ended. Returns at once for a peer
+    /// that connects to this side: it may come at any time.
     async fn connected_or_tried(&self, peer: &PeerConnection) {
         if peer.kind() != PeerKind::Connecting {
             return;

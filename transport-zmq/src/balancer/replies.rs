@@ -1,4 +1,9 @@
 //! Messages that the peers of a balancer send back.
+//!
+//! The stream is the only reader of all sockets of a balancer. It sorts what it reads by the fixed
+//! part of the envelope, which is parsed once and passed on with the message. Most messages are
+//! replies, and leave as they came. Refusals, declined replies and losses may lead to another
+//! attempt; they become an event only if there is none.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -27,21 +32,26 @@ use crate::wire::{self, Frames, Kind, Peek};
 ///
 /// A request that was refused or declined goes to another peer that has not seen it, if there is
 /// one. A call whose connection was lost is sent again if it is idempotent, and fails otherwise.
+/// Dropping the stream drops the calls that are being sent again.
 pub(crate) struct ReplyStream {
     balancer: Arc<Balancer>,
+    /// The sockets that are read, each as a stream of its messages.
     sources: Vec<Source>,
     /// The version of the peer set that the sources are from.
     version: usize,
     /// The source that is read first. It stays the same while it has messages, which come in
     /// batches.
     current: usize,
+    /// Calls that lost their connection, from
+    /// [`Retries::report_lost`](super::retry::Retries::report_lost).
     lost: UnboundedReceiver<LostCall>,
     /// Calls that are being sent again. Bounded, since each is in flight. Each resolves to the
     /// event that reports its failure, or to `None` if it has not failed.
     retries: FuturesUnordered<BoxFuture<'static, Option<ReplyEvent>>>,
 }
 
-/// A stream of received messages.
+/// A stream of received messages: of one socket that connects or listens, or of the client router,
+/// whose messages name their connection.
 enum Source {
     Peer(Arc<PeerConnection>, BoxStream<'static, Frames>),
     Inbound(BoxStream<'static, (u64, Frames)>),
@@ -49,9 +59,11 @@ enum Source {
 
 /// An event of a [`ReplyStream`].
 pub(crate) enum ReplyEvent {
-    /// A peer sent a message.
-    Message(Frames),
-    /// A call failed. The error has its call id.
+    /// A peer sent a message. `peek` is the fixed part of its envelope, if it has one, so that the
+    /// reader does not parse it again.
+    Message { peek: Option<Peek>, frames: Frames },
+    /// A call failed: all peers refused it, or its connection was lost. The error has the call id,
+    /// and is marked as unsent if no peer has begun to carry the call out.
     Failed(Error),
 }
 
@@ -84,6 +96,9 @@ impl ReplyStream {
     }
 
     /// Returns the next event, or `None` when the balancer is closed.
+    ///
+    /// Messages come before lost calls. A stream of messages that never pauses therefore delays the
+    /// errors of lost calls, but no reply is taken for lost that has arrived.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<ReplyEvent>> {
         while !self.balancer.is_closed() {
             match self.poll_message(cx) {
@@ -102,7 +117,8 @@ impl ReplyStream {
         Poll::Ready(None)
     }
 
-    /// Returns the next message and the peer that sent it, if that one is still connected.
+    /// Returns the next message and the peer that sent it, if that one is still connected. Reads on
+    /// at one source while it has messages, since those come in batches.
     fn poll_message(
         &mut self,
         cx: &mut Context<'_>,
@@ -153,11 +169,12 @@ impl ReplyStream {
         (self.current, self.version) = (0, version);
     }
 
-    /// Records a message at its peer. Returns an event, unless the call is sent again.
+    /// Records a message at its peer. Returns an event, unless the call is sent again, or the
+    /// message concerns a call that has expired.
     fn process(&mut self, peer: Option<&PeerConnection>, frames: Frames) -> Option<ReplyEvent> {
-        let (Some(Peek { kind, id: Some(id), .. }), Some(peer)) = (wire::peek(&frames), peer)
-        else {
-            return Some(ReplyEvent::Message(frames));
+        let peek = wire::peek(&frames);
+        let (Some(Peek { kind, id: Some(id), .. }), Some(peer)) = (peek, peer) else {
+            return Some(ReplyEvent::Message { peek, frames });
         };
         match kind {
             Kind::Refusal => {
@@ -170,14 +187,14 @@ impl ReplyStream {
                 self.retry_lost(LostCall { call, endpoint: peer.name().clone() })
             }
             _ => match peer.record_reply(id, || wire::is_declined(&frames)) {
-                None => Some(ReplyEvent::Message(frames)),
-                declined => self.try_next_peer(declined, || ReplyEvent::Message(frames)),
+                None => Some(ReplyEvent::Message { peek, frames }),
+                declined => self.try_next_peer(declined, || ReplyEvent::Message { peek, frames }),
             },
         }
     }
 
     /// Sends a refused or declined request to a peer that has not seen it, as soon as that one has
-    /// room. Returns the event if there is no such peer.
+    /// room. Returns the event if there is no such peer, or the request was not kept.
     fn try_next_peer(
         &self,
         call: Option<InFlightCall>,
@@ -210,7 +227,8 @@ impl ReplyStream {
         Poll::Ready(lost.map(|lost| self.retry_lost(lost)))
     }
 
-    /// Sends a lost call again if it is idempotent, and fails it otherwise.
+    /// Sends a lost call again if it is idempotent, and fails it otherwise. The retry may reach the
+    /// same server again, after it has reconnected.
     fn retry_lost(&self, LostCall { mut call, endpoint }: LostCall) -> Option<ReplyEvent> {
         let id = call.id?;
         let error =
@@ -231,7 +249,8 @@ impl ReplyStream {
     }
 }
 
-/// Returns the error of a call that all peers refused.
+/// Returns the error of a call that all peers refused. It is marked as unsent if none of them can
+/// have carried the call out.
 fn refused(id: CallId, was_lost: bool) -> Error {
     let error =
         Error::new(ErrorKind::Unroutable, "no server takes calls to this service").with_call(id);
@@ -241,6 +260,7 @@ fn refused(id: CallId, was_lost: bool) -> Error {
 }
 
 impl Source {
+    /// Returns whether the source is the socket of a peer.
     fn is_of(&self, peer: &Arc<PeerConnection>) -> bool {
         matches!(self, Self::Peer(own, _) if Arc::ptr_eq(own, peer))
     }

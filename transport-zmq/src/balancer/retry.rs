@@ -1,7 +1,16 @@
 //! Retries of calls: the only owner of the state of calls that are to be sent again. No I/O.
 //!
-//! A call is sent again in two cases. A peer refused or declined it and another one has not seen
-//! it, or its connection was lost and it is idempotent.
+//! A call is sent again in two cases. A peer refused or declined the call and another one has not
+//! seen it, or the connection was lost and the call is idempotent. The life of such a call:
+//!
+//! - Its entry leaves the in-flight table of the peer, and the call is registered here: by
+//!   [`Retries::register`], or by [`Retries::take_lost`] together with all other calls of a lost
+//!   connection.
+//!
+//! - [`Retries::run`] carries the attempt out, which adds the call to the table of another peer.
+//!   The registration ends with the attempt, on success and failure alike.
+//!
+//! - [`Retries::abandon`] ends the registration at any time, and stops the attempt.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,35 +28,48 @@ use crate::error::lock;
 /// The calls that are to be sent again, and the channel of lost calls.
 ///
 /// A call is in this table or in the [in-flight table](super::in_flight::InFlightCalls) of a peer.
-/// It moves between them under the lock of this table, which is taken first. So a cancellation
-/// finds the call in one of the two.
+/// The call moves between them under the lock of this table, which is taken first. So a
+/// cancellation finds the call in one of the two, and a call that its caller has given up is not
+/// sent again.
 pub(super) struct Retries {
-    /// The handle stops an attempt that is under way.
+    /// The registered calls. The handle stops an attempt that is under way. Bounded by the calls in
+    /// flight, since a registered call is one of them.
     calls: Mutex<FxHashMap<CallId, Option<AbortHandle>>>,
-    /// `None` after the balancer is closed, and for calls that get no replies. Unbounded: each
-    /// item was an in-flight call before, and core bounds those.
+    /// Sender of lost calls. `None` after the balancer is closed, and for a pusher, whose jobs get
+    /// no replies. The channel is unbounded: each item was an in-flight call before, and core
+    /// bounds those.
     lost: Mutex<Option<UnboundedSender<LostCall>>>,
 }
 
-/// A call whose connection was lost before the reply arrived.
+/// A call whose connection was lost before the reply arrived. The reply stream sends the call again
+/// if that is safe, and reports an error otherwise.
 pub(super) struct LostCall {
+    /// The call, with its request if that is kept.
     pub(super) call: InFlightCall,
-    /// The endpoint of the peer that had the call.
+    /// The endpoint of the peer that had the call, for the error.
     pub(super) endpoint: Arc<str>,
 }
 
 impl Retries {
-    /// Creates an empty table. Lost calls are sent to `lost`.
+    /// Creates an empty table. Lost calls are sent to `lost`; without a channel they are dropped.
     pub(super) fn new(lost: Option<UnboundedSender<LostCall>>) -> Arc<Self> {
         Arc::new(Self { calls: Mutex::default(), lost: Mutex::new(lost) })
     }
 
-    /// Registers a call that will be sent again with [`run`](Self::run).
+    /// Registers a call that will be sent again with [`run`](Self::run), after its entry was
+    /// removed from the table of the peer.
+    ///
+    /// A cancellation between that removal and this registration finds the call in neither table.
+    /// The call is then sent again, and its reply finds no waiting caller.
     pub(super) fn register(&self, id: CallId) {
         lock(&self.calls).insert(id, None);
     }
 
     /// Moves calls from the table of a peer, and registers those that may be retried, in one step.
+    ///
+    /// `take` removes the calls from the table. It runs under the lock, so that a cancellation
+    /// waits until the calls are registered. Returns all removed calls, for
+    /// [`report_lost`](Self::report_lost).
     pub(super) fn take_lost(&self, take: impl FnOnce() -> Vec<InFlightCall>) -> Vec<InFlightCall> {
         let mut calls = lock(&self.calls);
         let lost = take();
@@ -56,7 +78,8 @@ impl Retries {
         lost
     }
 
-    /// Sends lost calls to the reply stream, which retries them or reports an error.
+    /// Sends lost calls to the reply stream, which retries them or reports an error to the caller.
+    /// Never blocks, and has no effect after [`close`](Self::close).
     pub(super) fn report_lost(&self, lost: Vec<InFlightCall>, endpoint: &Arc<str>) {
         let sender = lock(&self.lost);
         if let Some(sender) = &*sender {
@@ -67,10 +90,12 @@ impl Retries {
         }
     }
 
-    /// Sends a registered call again. Resolves to whether that failed.
+    /// Sends a registered call again, with the future `send`. Resolves to whether that failed.
     ///
-    /// A call that was abandoned, before or meanwhile, has not failed. Dropping the future leaves
-    /// the call registered until it is abandoned.
+    /// A call that was abandoned, before or meanwhile, has not failed: no caller waits for an
+    /// error. If the call is not registered any more, `send` is never polled. Dropping the future
+    /// leaves the call registered until it is abandoned; the reply stream drops it only when the
+    /// requester is dropped.
     pub(super) fn run(
         self: &Arc<Self>,
         id: CallId,
@@ -101,7 +126,8 @@ impl Retries {
         }
     }
 
-    /// Ends the channel of lost calls, and with it the reply stream.
+    /// Ends the channel of lost calls, and with it the reply stream. Calls that are lost later are
+    /// dropped: core fails all pending calls of a closed requester.
     pub(super) fn close(&self) {
         drop(lock(&self.lost).take());
     }

@@ -1,4 +1,4 @@
-//! Sending half of a requester or pusher.
+//! Sending half of a requester or pusher: checks, encodes and sends messages of one role.
 
 use std::sync::Arc;
 
@@ -11,10 +11,15 @@ use super::call::InFlightCall;
 use crate::error::closed;
 use crate::wire::{self, Frames, Role};
 
-/// A sender of messages of one role.
+/// A sender of messages of one role, over the connections of a balancer.
+///
+/// A send that finds room is complete when the call returns, without a box or a task. Otherwise the
+/// returned future waits, see [`Balancer::send`].
 pub(crate) struct BalancedSender {
     balancer: Arc<Balancer>,
+    /// The role of all messages: requests to a service, or jobs of a queue.
     role: Role,
+    /// Limits on message sizes, checked before encoding.
     limits: Limits,
 }
 
@@ -25,7 +30,8 @@ impl BalancedSender {
         Self { balancer, role, limits }
     }
 
-    /// Encodes the cancellation of a call. `None` if the role is not that of requests.
+    /// Encodes the cancellation of a call. `None` if the role is not that of requests: jobs cannot
+    /// be cancelled.
     fn cancellation(&self, id: CallId) -> Option<Frames> {
         let Role::Request(service) = &self.role else { return None };
         let mut message = Message::default();
@@ -35,6 +41,7 @@ impl BalancedSender {
 }
 
 impl Outbound for BalancedSender {
+    /// Checks, encodes and sends a message. Messages beyond the limits fail as `TooLarge`, unsent.
     fn send(&self, message: Message) -> Sending<'_> {
         if self.balancer.is_closed() {
             return Sending::ready(Err(closed()));

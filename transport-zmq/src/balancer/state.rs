@@ -1,4 +1,8 @@
-//! State that a balancer shares with its peer connections.
+//! State that a balancer shares with its peer connections, its endpoint changes and its reply
+//! stream.
+//!
+//! It is below all of them, so that a peer connection needs no reference to the balancer that owns
+//! it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,24 +15,32 @@ use tokio::sync::futures::Notified;
 
 use super::retry::Retries;
 
-/// Shared state of a balancer and its peer connections.
+/// Shared state of a balancer and its peer connections: change notifications, the closed flag,
+/// retries and log throttles.
 pub(super) struct BalancerState {
-    /// Signals that a peer connected or disconnected, or that the balancer was closed.
+    /// Signals that a peer connected or disconnected, that the set of peers changed, or that the
+    /// balancer was closed.
     changed: Notify,
-    /// Number of changes of the set of peers.
+    /// Number of changes of the set of peers. The reply stream compares it to learn of new sources.
     version: AtomicUsize,
     /// Wakes the reply stream after a change of the set of peers.
     reader: AtomicWaker,
+    /// Set once, when the balancer is closed, before any of its sockets is.
     closed: AtomicBool,
+    /// The calls that are to be sent again. Peer connections register lost calls, the reply stream
+    /// sends them.
     pub(super) retries: Arc<Retries>,
-    /// The bytes that may be unsent, and those that may wait for replies, for one peer.
+    /// The bytes that may be unsent for one peer, and the bytes of requests that may wait for its
+    /// replies. See [`ZmqBuilder::peer_bytes_max`](crate::ZmqBuilder::peer_bytes_max).
     pub(super) peer_bytes_max: usize,
-    /// Throttles for log lines of inbound peers.
+    /// Throttle for log lines of inbound peers that connect. Remote peers decide how often they do.
     pub(super) connects: LogThrottle,
+    /// Throttle for log lines of inbound peers that disconnect.
     pub(super) disconnects: LogThrottle,
 }
 
 impl BalancerState {
+    /// Creates the state of an open balancer without peers.
     pub(super) fn new(peer_bytes_max: usize, retries: Arc<Retries>) -> Arc<Self> {
         Arc::new(Self {
             changed: Notify::new(),
@@ -53,7 +65,8 @@ impl BalancerState {
         self.changed.notify_waiters();
     }
 
-    /// Signals that the set of peers has changed.
+    /// Signals that the set of peers has changed, after the change. Wakes the reply stream and all
+    /// senders that wait for a peer.
     pub(super) fn notify_set_changed(&self) {
         self.version.fetch_add(1, Ordering::Release);
         self.reader.wake();
@@ -61,16 +74,18 @@ impl BalancerState {
     }
 
     /// Returns the number of changes of the set of peers, and registers the waker for the next one.
+    /// The reply stream is the only caller, so one waker is enough.
     pub(super) fn version(&self, waker: &Waker) -> usize {
         self.reader.register(waker);
         self.version.load(Ordering::Acquire)
     }
 
-    /// Marks the balancer as closed.
+    /// Marks the balancer as closed. Every later send fails as `Closed`.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
 
+    /// Returns whether the balancer is closed.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

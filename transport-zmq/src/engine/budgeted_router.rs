@@ -1,4 +1,8 @@
-//! A ROUTER socket with a byte budget for each peer.
+//! A ROUTER socket with a byte budget for each peer, over a socket of any engine.
+//!
+//! A budget exists only while the peer has large messages unsent: the frames hold it, and the table
+//! here holds a weak reference. So peers that come and go leave nothing behind but stale entries,
+//! which are removed at each doubling of the table.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -16,9 +20,13 @@ use crate::endpoint::EndpointChange;
 use crate::error::lock;
 use crate::wire::Frames;
 
-/// A router that bounds the unsent bytes of large messages for each peer.
+/// A router that bounds the unsent bytes of large messages for each peer. A large message waits
+/// while the budget of its peer is used up, and delays neither small messages to the same peer nor
+/// messages to others.
 pub(super) struct BudgetedRouter {
+    /// The socket that sends.
     router: Arc<dyn Router>,
+    /// The bound for each peer.
     peer_bytes_max: usize,
     budgets: Mutex<PeerBudgets>,
 }
@@ -26,23 +34,29 @@ pub(super) struct BudgetedRouter {
 /// The budgets of peers that have unsent large messages, and some stale ones.
 #[derive(Default)]
 struct PeerBudgets {
+    /// The budgets by routing id. A weak reference is stale when the peer has read everything.
     by_peer: FxHashMap<Bytes, Weak<ByteBudget>>,
+    /// Number of entries at which stale ones are removed: twice the number after the last time.
     prune_at: usize,
 }
 
 impl BudgetedRouter {
+    /// Wraps a router. `peer_bytes_max` is the bound for each peer.
     pub(super) fn new(router: Arc<dyn Router>, peer_bytes_max: usize) -> Self {
         Self { router, peer_bytes_max, budgets: Mutex::default() }
     }
 }
 
 impl PeerBudgets {
+    /// Entries below which none is looked through for stale ones: 64.
     const PRUNE_MIN: usize = 64;
 
+    /// Returns the budget of a peer, if it has large messages unsent.
     fn find(&self, peer: &Bytes) -> Option<Arc<ByteBudget>> {
         if self.by_peer.is_empty() { None } else { self.by_peer.get(peer)?.upgrade() }
     }
 
+    /// Creates the budget of a peer, and removes stale entries now and then.
     fn create(&mut self, peer: Bytes, max: usize) -> Arc<ByteBudget> {
         if self.by_peer.len() >= self.prune_at.max(Self::PRUNE_MIN) {
             self.by_peer.retain(|_, budget| budget.strong_count() > 0);
@@ -66,6 +80,9 @@ impl SocketControl for BudgetedRouter {
 }
 
 impl Router for BudgetedRouter {
+    /// Sends a message, a large one after waiting for the budget of its peer. Sends that wait for
+    /// one budget are woken together, and may exceed the bound by one message each; their number is
+    /// bounded by the windows of the responders.
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
         // The engine bounds small messages by number. They do not wait for large ones.
         if ByteBudget::is_small_for(self.peer_bytes_max, &frames) {

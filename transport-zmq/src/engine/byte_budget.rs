@@ -1,4 +1,9 @@
 //! Byte budgets of peers: engines bound messages by number only.
+//!
+//! Without a budget, 1,000 messages of the largest size could be unsent for each peer. The budget
+//! bounds memory; what to do with a sender that finds the budget used up is decided elsewhere.
+//! Requests wait in the [balancer](crate::balancer), events in the XPUB socket, and replies as
+//! [`SlowPeers`](crate::responder::SlowPeers) says.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,22 +17,29 @@ use crate::wire::Frames;
 /// A count of the unsent bytes that an engine holds for one peer, with a bound.
 ///
 /// The count follows the memory: each counted frame carries a guard, and the count falls when the
-/// engine drops the frame. An engine drops a frame after writing it or when the peer is gone.
+/// engine drops the frame. An engine drops a frame after writing it or when the peer is gone, so no
+/// event of the engine can be missed. The cost is one allocation per counted frame, which is why
+/// small messages are not counted.
 pub(crate) struct ByteBudget {
+    /// The bound in bytes, see [`ZmqBuilder::peer_bytes_max`](crate::ZmqBuilder::peer_bytes_max).
     max: usize,
+    /// Bytes of the counted frames that the engine holds.
     used: AtomicUsize,
     /// Number of frames that have been released.
     releases: AtomicU64,
-    /// Signals that the count has fallen below the bound.
+    /// Signals that the count has fallen below the bound. Not signalled while it stays below.
     available: Notify,
 }
 
 impl ByteBudget {
-    /// Messages smaller than this fraction of the bound are not counted. Counting them would cost
-    /// more than sending them, and engine `omq` holds at most this number of messages for a peer.
+    /// Messages smaller than this fraction of the bound are not counted: with the default of 64
+    /// MiB, those below 67,108 bytes. Counting them would cost more than sending them, and engine
+    /// `omq` holds at most this number of messages for a peer. So uncounted messages at most double
+    /// the bound.
     const UNCOUNTED_FRACTION: usize = 1000;
 
-    /// Creates a budget of `max` bytes.
+    /// Creates a budget of `max` bytes. With `usize::MAX`, no message is large enough to be
+    /// counted.
     pub(crate) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self {
             max,
@@ -51,7 +63,8 @@ impl ByteBudget {
         self.releases.load(Ordering::Relaxed)
     }
 
-    /// Waits until the budget is not used up. The future may be dropped at any time.
+    /// Waits until the budget is not used up. Another sender may use it up first. The future may be
+    /// dropped at any time.
     pub(crate) async fn available(&self) {
         loop {
             let available = self.available.notified();
@@ -65,8 +78,8 @@ impl ByteBudget {
         }
     }
 
-    /// Counts a message and sends it. If `send` returns the frames, so does this function, and
-    /// they are not counted.
+    /// Counts a message and sends it with `send`. If `send` returns the frames, so does this
+    /// function, and they are not counted.
     pub(crate) fn send_counted(
         self: &Arc<Self>,
         frames: Frames,
@@ -102,6 +115,8 @@ impl ByteBudget {
         Frames { head: self.count_frame(head), body }
     }
 
+    /// Wraps a frame in a guard that counts it. Empty frames hold no memory, and are returned as
+    /// they are.
     fn count_frame(self: &Arc<Self>, frame: Bytes) -> Bytes {
         if frame.is_empty() {
             return frame;
@@ -111,8 +126,9 @@ impl ByteBudget {
     }
 }
 
-/// A frame that an engine holds, counted in a budget until it is dropped.
+/// The guard of a frame that an engine holds. Counted in a budget until it is dropped.
 struct CountedFrame {
+    /// The frame, whose length is counted.
     frame: Bytes,
     budget: Arc<ByteBudget>,
 }

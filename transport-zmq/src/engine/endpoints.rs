@@ -1,4 +1,4 @@
-//! Endpoint changes of an open socket, whatever its engine.
+//! Endpoint changes of an open socket, for all engines: checks that come before the engine's own.
 
 use polywire_core::Result;
 
@@ -9,7 +9,8 @@ use crate::endpoint::{Endpoint, EndpointChange, EndpointSet, Side, claim_socket_
 ///
 /// # Errors
 ///
-/// The error of the first endpoint that fails; those before it stay.
+/// The error of the first endpoint that fails; those before it stay. The caller drops the socket
+/// then.
 pub(crate) async fn add_endpoints<S: SocketControl + ?Sized>(
     socket: &S,
     endpoints: &EndpointSet,
@@ -25,7 +26,13 @@ pub(crate) async fn add_endpoints<S: SocketControl + ?Sized>(
 /// Makes one endpoint change. Returns the endpoint with its real port, or `None` if nothing had to
 /// change.
 ///
-/// If the future is dropped, the change may or may not have been made.
+/// Before an `ipc` endpoint is bound, its stale socket file is removed. If the future is dropped,
+/// the change may or may not have been made.
+///
+/// # Errors
+///
+/// `Config` for port 0 in an endpoint to connect to, or a socket file that a live server uses; and
+/// those of [`SocketControl::change`].
 pub(crate) async fn change_endpoint<S: SocketControl + ?Sized>(
     socket: &S,
     change: &EndpointChange,

@@ -1,34 +1,38 @@
-//! Errors of the engine seam.
+//! Errors of the engine seam: operations that an engine does not support, and endpoints that it
+//! cannot bind. All of them are marked as unsent.
 
 use polywire_core::{Error, ErrorKind};
 
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 use crate::endpoint::Endpoint;
 
-/// The selected engine cannot do what was asked for.
+/// Returns the error of an operation that the selected engine does not support. `reason` begins
+/// with "cannot".
 pub(super) fn unsupported(reason: &'static str) -> Error {
     Error::new(ErrorKind::Unsupported, reason).unsent()
 }
 
-/// The selected engine is not a feature of this build.
+/// Returns the error of an engine that is not a feature of this build.
 pub(super) fn not_compiled_in() -> Error {
     unsupported("cannot open a socket: this engine is not compiled in, enable its feature")
 }
 
-/// Engine `zeromq` has no pipelines: a PUSH socket does not notice that its only puller is gone,
-/// and accepts job after job for that puller.
+/// Returns the error of a pipeline on engine `zeromq`: a PUSH socket of that engine does not notice
+/// that its only puller is gone, and accepts job after job for that puller.
 pub(super) fn no_pipelines() -> Error {
     unsupported("cannot open a pipeline: this engine silently loses jobs when a puller disconnects")
 }
 
-/// Engine `zeromq` has no publish-subscribe: it drops events of a slow subscriber without an error.
+/// Returns the error of publish-subscribe on engine `zeromq`, which drops events of a slow
+/// subscriber without an error.
 pub(super) fn no_pubsub() -> Error {
     unsupported(
         "cannot open publish-subscribe: this engine silently drops events of a slow subscriber",
     )
 }
 
-/// Binding failed: the port is in use, or may not be used by this process.
+/// Returns the error of an endpoint that cannot be bound: the port is in use, or this process may
+/// not use it.
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 pub(super) fn cannot_bind(
     endpoint: &Endpoint,

@@ -1,4 +1,18 @@
 //! Engine `omq`: the sockets of `omq-tokio`.
+//!
+//! The engine connects, reconnects, sends and queues in tasks of its own, and reports connections
+//! in two ways that are both used here. A generation counter, with the list of connections, shows
+//! which peers are connected now. A stream of monitor events shows why, and may skip events if its
+//! reader is slow.
+//!
+//! - `options` and `error`: what all sockets share.
+//!
+//! - `endpoints`: bind and connect. `limiter` and `connected_peers`: bounds on inbound connections.
+//!
+//! - `frames` and `receive`: messages in both directions.
+//!
+//! - One file for each socket type: `dealer`, `client_router` with `routed_peer`, `router`, `pull`,
+//!   `xpub`, `sub`.
 
 mod client_router;
 mod connected_peers;

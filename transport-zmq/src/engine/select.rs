@@ -1,4 +1,15 @@
-//! Sockets of the engine that the settings select.
+//! Sockets of the engine that the settings select. The only place that names both engines.
+//!
+//! | | `omq` | `zeromq` |
+//! |---|---|---|
+//! | request-reply | both sides bind or connect | clients connect, servers bind |
+//! | pipelines | both sides bind or connect | unsupported: it loses jobs |
+//! | publish-subscribe | both sides bind or connect | unsupported: it drops events |
+//! | endpoint changes | at any time | none after opening |
+//! | CURVE and PLAIN | supported | unsupported |
+//!
+//! An engine that is not a feature of this build fails when a socket is opened, not when the
+//! transport is built.
 
 use std::sync::Arc;
 
@@ -17,6 +28,10 @@ use crate::config::Settings;
 use crate::endpoint::{Endpoint, EndpointSet};
 
 /// Opens a DEALER or PUSH socket for one endpoint. [`Dealer::up`] connects it.
+///
+/// # Errors
+///
+/// `Unsupported` for jobs on engine `zeromq`, and for an engine that is not compiled in.
 pub(crate) fn connect_dealer(
     settings: &Settings,
     traffic: &Traffic,
@@ -37,6 +52,10 @@ pub(crate) fn connect_dealer(
 }
 
 /// Opens a PUSH socket that pullers connect to. It has no endpoint yet.
+///
+/// # Errors
+///
+/// `Unsupported` unless the engine is `omq`.
 pub(crate) fn bind_dealer(settings: &Settings, traffic: &Traffic) -> Result<Arc<dyn Dealer>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
@@ -46,6 +65,10 @@ pub(crate) fn bind_dealer(settings: &Settings, traffic: &Traffic) -> Result<Arc<
 }
 
 /// Opens a ROUTER socket that servers connect to. It has no endpoint yet.
+///
+/// # Errors
+///
+/// `Unsupported` unless the engine is `omq`.
 pub(crate) fn bind_client_router(settings: &Settings) -> Result<Arc<dyn ClientRouter>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
@@ -55,6 +78,12 @@ pub(crate) fn bind_client_router(settings: &Settings) -> Result<Arc<dyn ClientRo
 }
 
 /// Opens a ROUTER socket at all endpoints of a set. Returns the bound ones with their real ports.
+/// Each peer has a [`ByteBudget`](super::ByteBudget).
+///
+/// # Errors
+///
+/// `Unsupported` for an endpoint to connect to on engine `zeromq`, and those of
+/// [`change_endpoint`](super::change_endpoint).
 pub(crate) async fn bind_router(
     settings: &Settings,
     endpoints: &EndpointSet,
@@ -63,6 +92,7 @@ pub(crate) async fn bind_router(
     Ok((Arc::new(BudgetedRouter::new(router, settings.peer_bytes_max)), bound))
 }
 
+/// Opens a ROUTER socket that counts no bytes.
 async fn bind_unbudgeted_router(
     settings: &Settings,
     endpoints: &EndpointSet,
@@ -91,7 +121,11 @@ async fn bind_unbudgeted_router(
     }
 }
 
-/// Opens a PULL socket for one queue, or for jobs of any queue.
+/// Opens a PULL socket for one queue, or for jobs of any queue. It has no endpoint yet.
+///
+/// # Errors
+///
+/// `Unsupported` unless the engine is `omq`.
 pub(crate) fn open_pull(
     settings: &Settings,
     queue: Option<&Address>,
@@ -106,7 +140,11 @@ pub(crate) fn open_pull(
     }
 }
 
-/// Opens an XPUB socket.
+/// Opens an XPUB socket. It has no endpoint yet.
+///
+/// # Errors
+///
+/// `Unsupported` unless the engine is `omq`.
 pub(crate) fn open_xpub(settings: &Settings) -> Result<Arc<dyn XPub>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
@@ -115,7 +153,11 @@ pub(crate) fn open_xpub(settings: &Settings) -> Result<Arc<dyn XPub>> {
     }
 }
 
-/// Opens a SUB socket.
+/// Opens a SUB socket. It has no endpoint yet.
+///
+/// # Errors
+///
+/// `Unsupported` unless the engine is `omq`.
 pub(crate) fn open_sub(settings: &Settings, window: Window) -> Result<Arc<dyn Sub>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]

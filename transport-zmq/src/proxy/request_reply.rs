@@ -212,15 +212,15 @@ impl RequestReplyProxy {
                 }
                 reply = poll_fn(|cx| replies.poll_next(cx)) => reply,
             };
-            let mut frames = match reply {
-                Some(ReplyEvent::Message(frames)) => frames,
+            let (peek, mut frames) = match reply {
+                Some(ReplyEvent::Message { peek, frames }) => (peek, frames),
                 Some(ReplyEvent::Failed(error)) => {
                     self.fail(&error);
                     continue;
                 }
                 None => return,
             };
-            let Some(CallOrigin { peer, id, .. }) = self.origin(&frames) else {
+            let Some(CallOrigin { peer, id, .. }) = self.origin(peek, &frames) else {
                 self.counters.count_dropped("no client waits for it");
                 continue;
             };
@@ -271,8 +271,8 @@ impl RequestReplyProxy {
     }
 
     /// Returns the origin of the call that a reply belongs to, and forgets the call.
-    fn origin(&self, frames: &Frames) -> Option<CallOrigin> {
-        let Peek { kind: Kind::Reply, id: Some(number), .. } = wire::peek(frames)? else {
+    fn origin(&self, peek: Option<Peek>, frames: &Frames) -> Option<CallOrigin> {
+        let Peek { kind: Kind::Reply, id: Some(number), .. } = peek? else {
             return None;
         };
         // The client of an oversized reply learns of it by its deadline.

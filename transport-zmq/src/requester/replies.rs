@@ -8,22 +8,38 @@ use polywire_core::transport::{Delivery, Inbound};
 use polywire_core::{Address, Error, ErrorKind, Limits, Result};
 
 use crate::balancer::{ReplyEvent, ReplyStream};
-use crate::wire::{self, DecodeFailure, Frames, Role};
+use crate::wire::{self, DecodeFailure, Frames, Peek, Role};
 
-/// A receiver of replies.
+/// A receiver of replies. An error that it yields names its call, if that is known, and core fails
+/// that call with it.
 pub(super) struct ReplyReceiver {
+    /// The messages of all peers.
     replies: ReplyStream,
+    /// Limits on replies.
     limits: Limits,
+    /// The service, for errors.
     service: Address,
 }
 
 impl ReplyReceiver {
+    /// Wraps the reply stream of a balancer. `service` is for errors only.
     pub(super) fn new(replies: ReplyStream, limits: Limits, service: Address) -> Self {
         Self { replies, limits, service }
     }
 
-    fn decode(&self, frames: Frames) -> Result<Delivery> {
-        match wire::decode(frames, &self.limits) {
+    /// Decodes a message that must be a reply. The fixed part in `peek` is not parsed again.
+    ///
+    /// # Errors
+    ///
+    /// `Codec` for a message that is malformed or no reply, and `TooLarge` for one beyond the
+    /// limits.
+    fn decode(&self, peek: Option<Peek>, frames: Frames) -> Result<Delivery> {
+        let decoded = match peek {
+            Some(peek) => wire::decode_peeked(peek, frames, &self.limits),
+            // No envelope: returns the error.
+            None => wire::decode(frames, &self.limits),
+        };
+        match decoded {
             Ok((Role::Reply, message)) => Ok(Delivery::settled(message)),
             Ok((role, _)) => {
                 let error = Error::new(
@@ -52,7 +68,7 @@ impl Stream for ReplyReceiver {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let event = ready!(self.replies.poll_next(cx));
         Poll::Ready(event.map(|event| match event {
-            ReplyEvent::Message(frames) => self.decode(frames),
+            ReplyEvent::Message { peek, frames } => self.decode(peek, frames),
             ReplyEvent::Failed(error) => Err(self.with_service(error)),
         }))
     }

@@ -9,14 +9,18 @@ use super::dispatcher::Dispatcher;
 use super::service_queue::ServiceQueue;
 
 /// A copy of a request, kept until its responder settles it. The next responder gets the copy if
-/// the first one declines.
+/// the first one declines; if all have declined, the caller gets the fault of the last one.
 ///
-/// Responders in other processes are tried by the requester.
+/// Responders in other processes are tried by the requester, which keeps the request for that. The
+/// body of the copy shares the memory of the original.
 pub(super) struct DeclinableDelivery {
+    /// The copy.
     message: Message,
+    /// The way back, if all consumers decline.
     dispatcher: Arc<Dispatcher>,
+    /// The queue of the other consumers.
     queue: Arc<ServiceQueue>,
-    /// The consumers that have had the request.
+    /// The consumers that have had the request, with the one that has it now.
     tried: Vec<u64>,
 }
 
@@ -34,15 +38,16 @@ impl DeclinableDelivery {
 }
 
 impl Settle for DeclinableDelivery {
+    /// Passes a declined request on, or sends the fault to its caller. Other outcomes have no
+    /// meaning on ZeroMQ, which does not settle.
     fn settle(&self, _: u64, outcome: Outcome) {
-        // Other outcomes have no meaning on ZeroMQ, which does not settle.
         let Outcome::Decline(fault) = outcome else { return };
         let declined = self.queue.push_declined(self.message.clone(), &self.tried);
         if let Err(Message { id, reply_to, .. }) = declined {
             let mut reply = Message::failed(*fault);
             (reply.id, reply.reply_to) = (id, reply_to);
             // Not awaited, as with a refusal: without room, the call times out.
-            drop(self.dispatcher.reply(reply));
+            drop(self.dispatcher.replies().send(reply));
         }
     }
 }

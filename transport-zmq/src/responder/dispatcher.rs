@@ -1,10 +1,19 @@
-//! Dispatch of received requests to the queues of their services, and the path of replies.
+//! Dispatch of received requests to the queues of their services.
 //!
-//! The socket is read at one place, [`Dispatcher::poll_requests`], by one reader at a time. The
-//! reader is the dispatcher's own task if there are several consumers. A sole consumer reads the
-//! socket itself: passing a request from task to task costs more than all other work on it, and
-//! most server sockets have one service. While its window is full, it reads ahead, so that
-//! cancellations are not stuck behind requests.
+//! The socket is read at one place, [`Dispatcher::poll_requests`], by one reader at a time:
+//!
+//! - If there are several consumers, or none has begun, the task of the dispatcher reads. It waits
+//!   for room in the queue of each request, so a full queue holds up the other services.
+//!
+//! - A sole consumer reads the socket itself, in its own task. Passing a request from task to task
+//!   costs more than all other work on it, and most server sockets have one service.
+//!
+//! - While the window of a sole consumer is full, it reads ahead into its queue, so that
+//!   cancellations are not stuck behind requests. The bound of the queue also bounds the reading.
+//!
+//! Whenever consumers come, begin or go, the reader is chosen anew. The former reader may have
+//! polled the stream last, and be woken in place of the new one. So the new reader is always woken
+//! once, and then polls.
 
 #[cfg(test)]
 mod tests;
@@ -18,40 +27,45 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::task::AtomicWaker;
 use futures_util::{StreamExt, stream};
-use polywire_core::message::{CallId, ReplyTo};
-use polywire_core::transport::{Abandoned, Delivery, LogThrottle, Sending};
+use polywire_core::message::ReplyTo;
+use polywire_core::transport::{Abandoned, Delivery, LogThrottle};
 use polywire_core::{Address, Limits, Message, Result, Window};
 
+use super::reply_router::ReplyRouter;
 use super::request::{ServiceRequest, undecodable};
 use super::service_queue::ServiceQueue;
 use super::services::Services;
-use super::slow_peers::SlowPeers;
 use crate::engine::{RequestOrigin, Router, SocketControl};
-use crate::error::{caller_gone, lock};
+use crate::error::lock;
 use crate::wire::{self, DecodeFailure, Frames, Role};
 
-/// The requests and replies of a server socket.
+/// The reader of a server socket.
 pub(super) struct Dispatcher {
-    router: Arc<dyn Router>,
+    /// The way back, which shares the socket.
+    replies: ReplyRouter,
     limits: Limits,
-    slow_peers: SlowPeers,
+    /// The queues of all services. Locked once for each request that the task dispatches.
     services: Mutex<Services>,
+    /// Set once, under the lock of `services`, before the queues are closed.
     closed: AtomicBool,
+    /// The messages of the socket. Empty after the dispatcher is closed.
     requests: Mutex<BoxStream<'static, (RequestOrigin, Frames)>>,
-    /// The sole consumer, which reads the socket itself. 0 if the task reads.
+    /// The number of the sole consumer, which reads the socket itself. 0 if the task reads.
     reader: AtomicU64,
     /// Wakes the task when it may have become the reader.
     task: AtomicWaker,
+    /// Throttle for log lines of messages that cannot be read. Remote peers decide how many those
+    /// are.
     rejections: LogThrottle,
 }
 
 impl Dispatcher {
+    /// Creates the dispatcher of an open socket. [`run`](Self::run) follows.
     pub(super) fn new(router: Arc<dyn Router>, limits: Limits) -> Self {
         Self {
             requests: Mutex::new(router.requests()),
-            router,
+            replies: ReplyRouter::new(router, limits),
             limits,
-            slow_peers: SlowPeers::default(),
             services: Mutex::default(),
             closed: AtomicBool::new(false),
             reader: AtomicU64::new(0),
@@ -62,10 +76,11 @@ impl Dispatcher {
 
     /// The socket, for endpoint changes.
     pub(super) fn socket(&self) -> &dyn SocketControl {
-        &*self.router
+        self.replies.socket()
     }
 
-    /// Dispatches requests until the socket is closed. Waits while a sole consumer reads.
+    /// Dispatches requests until the socket is closed. Pending while a sole consumer reads. If the
+    /// future is dropped, a request that waits for room is dropped with it.
     pub(super) async fn run(self: Arc<Self>) {
         while let Some((origin, frames)) = poll_fn(|cx| self.poll_task(cx)).await {
             if let Some(request) = self.process(origin, frames) {
@@ -74,12 +89,17 @@ impl Dispatcher {
         }
     }
 
+    /// Returns the next message for the task, and wakes the task when it becomes the reader.
     fn poll_task(&self, cx: &mut Context<'_>) -> Poll<Option<(RequestOrigin, Frames)>> {
         self.task.register(cx.waker());
         self.poll_requests(0, cx)
     }
 
-    /// Returns the next request for a sole consumer. Pending if there are other consumers.
+    /// Returns the next request for a sole consumer. Pending if there are other consumers; then the
+    /// consumer is woken through its queue.
+    ///
+    /// Requests of other services, whose consumer may have come in between, go to their queue or
+    /// are refused.
     pub(super) fn poll_read(
         &self,
         consumer: u64,
@@ -100,10 +120,11 @@ impl Dispatcher {
         }
     }
 
-    /// Reads on while the window of a sole consumer is full, so that cancellations arrive.
+    /// Reads on while the window of a sole consumer is full, so that cancellations arrive. Stops at
+    /// the bound of the queue.
     ///
-    /// If the queue was empty, stops after the first request of the consumer's own service, which
-    /// the consumer takes next.
+    /// If the queue was empty, stops after the first request of the consumer's own service: the
+    /// consumer may have room by then, and takes that one next.
     pub(super) fn poll_read_ahead(
         &self,
         consumer: u64,
@@ -143,6 +164,9 @@ impl Dispatcher {
 
     /// Decodes a message. Returns a request; cancellations and messages that name no service are
     /// processed here.
+    ///
+    /// All other messages are dropped with a line in the log at level debug, since a peer may send
+    /// anything.
     fn process(
         &self,
         RequestOrigin { address, identity }: RequestOrigin,
@@ -177,7 +201,8 @@ impl Dispatcher {
         }
     }
 
-    /// Adds a request to the queue of its service, after waiting for room, or refuses it.
+    /// Adds a request to the queue of its service, after waiting for room, or refuses it. Until
+    /// then no other message is read.
     async fn dispatch(&self, ServiceRequest { service, request }: ServiceRequest) {
         let queue = lock(&self.services).queue(&service);
         let unserved = match queue {
@@ -185,11 +210,12 @@ impl Dispatcher {
             None => Some(request),
         };
         if let Some(request) = unserved {
-            self.refuse_request(request);
+            self.replies.refuse(request);
         }
     }
 
-    /// Adds a request to the queue of its service even beyond its bound, or refuses it.
+    /// Adds a request to the queue of its service even beyond its bound, or refuses it. For a
+    /// reader that cannot wait; see [`ServiceQueue::push_beyond`] for the bound.
     fn dispatch_now(&self, ServiceRequest { service, request }: ServiceRequest) {
         let queue = lock(&self.services).queue(&service);
         let unserved = match queue {
@@ -197,17 +223,18 @@ impl Dispatcher {
             None => Some(request),
         };
         if let Some(request) = unserved {
-            self.refuse_request(request);
+            self.replies.refuse(request);
         }
     }
 
-    /// Replies to a request that cannot be decoded and names no service.
+    /// Replies to a request that cannot be decoded and names no service. One that gets no reply is
+    /// logged, throttled.
     fn reject(&self, peer: ReplyTo, request: Result<Delivery>) {
         match request {
             Ok(Delivery { mut message, .. }) => {
                 message.reply_to = Some(peer);
                 // Not awaited, as with a refusal.
-                drop(self.reply(message));
+                drop(self.replies.send(message));
             }
             Err(error) => {
                 if let Some(count) = self.rejections.note() {
@@ -217,49 +244,13 @@ impl Dispatcher {
         }
     }
 
-    fn refuse_all(&self, unserved: Vec<Result<Delivery>>) {
-        for request in unserved {
-            self.refuse_request(request);
-        }
+    /// The way back, for the senders of replies.
+    pub(super) fn replies(&self) -> &ReplyRouter {
+        &self.replies
     }
 
-    fn refuse_request(&self, request: Result<Delivery>) {
-        let Ok(Delivery { message, .. }) = request else { return };
-        if let (Some(call), Some(peer)) = (message.id, message.reply_to) {
-            self.refuse(&peer, call);
-        }
-    }
-
-    /// Replies that no responder here serves the service.
-    ///
-    /// A refusal does not wait for large replies before it. It is dropped if the peer's queue in
-    /// the engine is full, since no task waits for room here; then the call times out.
-    fn refuse(&self, peer: &ReplyTo, call: CallId) {
-        let mut refusal = Message::default();
-        refusal.id = Some(call);
-        if let Ok(frames) = wire::encode(&Role::Refusal, refusal, &self.limits) {
-            drop(self.router.send(peer.as_bytes().clone(), frames));
-        }
-    }
-
-    /// Sends a reply, after waiting for room if the caller is not [slow](SlowPeers).
-    ///
-    /// # Errors
-    ///
-    /// `Unroutable` if the caller is gone or does not read its replies, and `TooLarge` if the reply
-    /// exceeds the limits.
-    pub(super) fn reply(&self, message: Message) -> Sending<'_> {
-        let Some(peer) = message.reply_to.as_ref().map(|peer| peer.as_bytes().clone()) else {
-            return Sending::ready(Err(caller_gone()));
-        };
-        let checked = self.limits.check(&message);
-        match checked.and_then(|()| wire::encode(&Role::Reply, message, &self.limits)) {
-            Ok(frames) => self.slow_peers.send(&*self.router, peer, frames),
-            Err(error) => Sending::ready(Err(error)),
-        }
-    }
-
-    /// Adds a consumer to the queue of a service. The queue is closed if the dispatcher is.
+    /// Adds a consumer to the queue of a service, and returns both. The queue is closed if the
+    /// dispatcher is.
     pub(super) fn add_consumer(
         &self,
         service: &Address,
@@ -280,17 +271,18 @@ impl Dispatcher {
             self.choose_reader(&services);
             unserved
         };
-        self.refuse_all(unserved);
+        self.replies.refuse_all(unserved);
     }
 
-    /// Records that a consumer has begun to take requests.
+    /// Records that a consumer has begun to take requests, which may make it the reader.
     pub(super) fn begin_consuming(&self, consumer: u64) {
         let mut services = lock(&self.services);
         services.begin_consuming(consumer);
         self.choose_reader(&services);
     }
 
-    /// Makes the sole consumer the reader, or the task, and wakes all that may be it.
+    /// Makes the sole consumer the reader, or the task, and wakes all that may be it. Called under
+    /// the lock of the services after each change of the consumers.
     fn choose_reader(&self, services: &Services) {
         self.reader.store(services.sole_consumer().unwrap_or(0), Ordering::Release);
         self.task.wake();
@@ -299,7 +291,8 @@ impl Dispatcher {
         }
     }
 
-    /// Closes all queues and the socket. The future resolves when the socket has lingered.
+    /// Closes all queues and the socket, and refuses queued requests. The future resolves when the
+    /// socket has lingered.
     pub(super) fn close(&self) -> BoxFuture<'static, ()> {
         let queues = {
             let mut services = lock(&self.services);
@@ -308,13 +301,14 @@ impl Dispatcher {
             services.take_queues()
         };
         for queue in queues {
-            self.refuse_all(queue.close());
+            self.replies.refuse_all(queue.close());
         }
         // Some engines do not close a socket that is still read.
         *lock(&self.requests) = stream::empty().boxed();
-        self.router.close()
+        self.replies.socket().close()
     }
 
+    /// Returns whether the dispatcher is closed. Replies fail then.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

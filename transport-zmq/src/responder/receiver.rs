@@ -1,4 +1,5 @@
-//! Receiving half of a responder.
+//! Receiving half of a responder: requests of one service, and the calls that their callers
+//! abandon.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,27 +15,39 @@ use super::server_socket::ServerSocket;
 use super::service_queue::{ServiceQueue, TakenRequest};
 
 /// A receiver of requests: one consumer of the queue of a service.
+///
+/// A request that cannot be decoded is yielded as a delivery with a fault, for which core sends the
+/// fault as the reply. After [`stop`](Inbound::stop), the stream still yields requests that no
+/// other consumer would take. It ends when the transport is closed.
 pub(super) struct RequestReceiver {
+    /// The server socket, kept open.
     socket: Arc<ServerSocket>,
+    /// The service, to recognize its requests while the consumer reads the socket.
     service: Address,
+    /// The queue of the service.
     queue: Arc<ServiceQueue>,
+    /// The number of the consumer, unique within the server socket.
     consumer: u64,
+    /// Set by the first poll. Until then the socket is not read for this consumer, since the
+    /// deadline of a request runs from the moment at which it is read.
     has_begun: bool,
 }
 
 impl RequestReceiver {
-    /// Adds a consumer to the queue of a service.
+    /// Adds a consumer to the queue of a service. Dropping the receiver removes it.
     pub(super) fn open(socket: Arc<ServerSocket>, service: &Address, window: Window) -> Self {
         let (queue, consumer) = socket.dispatcher().add_consumer(service, window);
         let service = service.clone();
         Self { socket, service, queue, consumer, has_begun: false }
     }
 
+    /// The dispatcher of the socket.
     fn dispatcher(&self) -> &Arc<Dispatcher> {
         self.socket.dispatcher()
     }
 
-    /// Makes a request declinable, if there are other consumers in this process.
+    /// Makes a request declinable, if there are other consumers in this process. A single consumer
+    /// pays no copy.
     fn declinable(&self, TakenRequest { request, tried }: TakenRequest) -> Result<Delivery> {
         match (request, tried) {
             (Ok(delivery), Some(tried)) => {
@@ -49,6 +62,8 @@ impl RequestReceiver {
 impl Stream for RequestReceiver {
     type Item = Result<Delivery>;
 
+    /// Returns a queued request, or reads the socket if this is the sole consumer. A request that
+    /// is read from the socket passes no queue and no other task.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if !self.has_begun {
             self.has_begun = true;
@@ -62,10 +77,14 @@ impl Stream for RequestReceiver {
 }
 
 impl Inbound for RequestReceiver {
+    /// Stops the consumer. The stream goes on with requests that no other consumer would take, so
+    /// that core can refuse them.
     fn stop(self: Pin<&mut Self>) {
         self.queue.stop(self.consumer);
     }
 
+    /// Returns an abandoned call. A sole consumer reads ahead for that, even while its window is
+    /// full.
     fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
         loop {
             if let Some(call) = self.queue.take_abandoned(self.consumer, cx) {

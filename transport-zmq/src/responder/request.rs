@@ -4,16 +4,20 @@ use polywire_core::message::{CallId, ReplyTo};
 use polywire_core::transport::Delivery;
 use polywire_core::{Address, Code, Error, Fault, Message, Result};
 
-/// A request and the service that it asks for.
+/// A request and the service that it asks for, between the socket and the queue of the service.
 pub(super) struct ServiceRequest {
+    /// The service, which need not have a responder here.
     pub(super) service: Address,
     /// The delivery for the responder, or the error that its stream yields.
     pub(super) request: Result<Delivery>,
 }
 
-/// Returns the delivery for a request that cannot be decoded: one with a fault, so that the
-/// responder sends the fault as the reply. A request without a call id gets no reply, and is an
-/// error.
+/// Returns the delivery for a request that cannot be decoded: one with a fault of code
+/// `InvalidArguments`, which the responder sends as the reply.
+///
+/// # Errors
+///
+/// The original error, for a request without a call id: no caller waits for a reply.
 pub(super) fn undecodable(call: Option<CallId>, peer: &ReplyTo, error: Error) -> Result<Delivery> {
     let Some(call) = call else { return Err(error) };
     let fault = Fault::new(Code::InvalidArguments, format!("the request cannot be read: {error}"));

@@ -1,4 +1,4 @@
-//! Sending half of a responder.
+//! Sending half of a responder: replies to the peers that requests came from.
 
 use std::sync::Arc;
 
@@ -8,12 +8,15 @@ use polywire_core::transport::{Outbound, Sending};
 use super::server_socket::ServerSocket;
 use crate::error::closed;
 
-/// A sender of replies.
+/// A sender of replies. It holds the server socket, and knows no service: a reply goes to the peer
+/// in its [`ReplyTo`](polywire_core::message::ReplyTo), and names the call.
 pub(super) struct ReplySender {
+    /// The server socket, kept open.
     socket: Arc<ServerSocket>,
 }
 
 impl ReplySender {
+    /// Creates a sender on a server socket.
     pub(super) fn new(socket: Arc<ServerSocket>) -> Self {
         Self { socket }
     }
@@ -25,6 +28,6 @@ impl Outbound for ReplySender {
         if dispatcher.is_closed() {
             return Sending::ready(Err(closed()));
         }
-        dispatcher.reply(message)
+        dispatcher.replies().send(message)
     }
 }

@@ -1,4 +1,4 @@
-//! Server socket of a transport.
+//! Server socket of a transport, opened with the first responder and shared by all of them.
 
 use std::sync::Arc;
 
@@ -14,14 +14,21 @@ use crate::engine;
 use crate::error::config;
 
 /// A ROUTER socket, its dispatcher, and the task that reads requests when no responder does.
+///
+/// Each half of a responder holds the socket, as does the transport. Dropping the last reference
+/// stops the task and drops the socket; [`ManagedEndpoint::close`] also lingers.
 pub(crate) struct ServerSocket {
+    /// The reader of the socket, which owns it.
     dispatcher: Arc<Dispatcher>,
+    /// The task of [`Dispatcher::run`], which holds the dispatcher and with it the socket.
     task: AbortHandle,
+    /// The bound endpoints, as the transport reports them.
     bound: BindGuard,
 }
 
 impl ServerSocket {
-    /// Opens the socket at all endpoints of a set.
+    /// Opens the socket at all endpoints of a set, and starts the task. If the future is dropped,
+    /// the socket is closed.
     ///
     /// # Errors
     ///
@@ -45,6 +52,7 @@ impl ServerSocket {
         Ok(Arc::new(Self { dispatcher, task, bound }))
     }
 
+    /// The dispatcher, for the halves of a responder.
     pub(super) fn dispatcher(&self) -> &Arc<Dispatcher> {
         &self.dispatcher
     }

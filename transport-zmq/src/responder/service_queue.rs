@@ -1,4 +1,7 @@
 //! Queue of one service, and its consumers. No I/O and no tasks: state and wakers.
+//!
+//! The consumer that polls first takes the oldest request. Each consumer is woken for each change,
+//! since one that is woken alone might be stopped or dropped before it takes the request.
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +22,8 @@ use crate::error::lock;
 /// The bound is the sum of the windows of all consumers. Up to 1,000 more requests are queued while
 /// the bodies hold less than 16 MiB, so that cancellations are read while all windows are full. A
 /// full queue stops the reader, and requests wait in the sockets of both sides.
+///
+/// Declined requests are queued beyond the bound, since they were within it before.
 #[derive(Default)]
 pub(super) struct ServiceQueue {
     state: Mutex<State>,
@@ -26,8 +31,9 @@ pub(super) struct ServiceQueue {
     changed: Notify,
 }
 
-/// Requests beyond the windows: 1,000, and less than 16 MiB.
+/// Requests beyond the windows that are read ahead: 1,000.
 const READ_AHEAD_MAX: usize = 1000;
+/// Bytes of queued bodies at which reading ahead stops: 16 MiB.
 const READ_AHEAD_BYTES_MAX: usize = 16 << 20;
 /// Unreported abandoned calls of a consumer: 1,000. If there are more, the oldest are dropped.
 const ABANDONED_MAX: usize = 1000;
@@ -37,48 +43,63 @@ struct State {
     queued: VecDeque<QueuedRequest>,
     /// Bytes of the queued bodies.
     bytes: usize,
+    /// The consumers by number. The queue is removed with the last one.
     consumers: FxHashMap<u64, Consumer>,
+    /// Set once. The consumers end, and nothing can be added.
     closed: bool,
 }
 
-/// A queued request, and the consumers that have declined it.
+/// A queued request, and the consumers that have declined it. They get the request again only if no
+/// other consumer is left.
 struct QueuedRequest {
     request: Result<Delivery>,
+    /// Empty for a request that comes from the socket.
     declined_by: Vec<u64>,
 }
 
 /// A request that a consumer has taken.
 pub(super) struct TakenRequest {
+    /// The delivery, or the error that the stream of the responder yields.
     pub(super) request: Result<Delivery>,
-    /// The consumers that have had the request, if there are others that could take it.
+    /// The consumers that have had the request, with the one that takes it. `None` if there are no
+    /// others that could take it, so that it need not be kept.
     pub(super) tried: Option<Vec<u64>>,
 }
 
 /// A consumer of the queue, one for each responder.
+///
+/// A stopped consumer stays until its responder is dropped: while it is the last one, it takes
+/// requests in order to refuse them.
 struct Consumer {
+    /// Requests that are queued for this consumer.
     window: usize,
+    /// Set when the responder takes no more requests.
     stopped: bool,
     /// Abandoned calls that are not reported yet. This consumer or another one has taken them.
     abandoned: VecDeque<Abandoned>,
+    /// The task of the responder, if it waits.
     waker: Option<Waker>,
 }
 
 impl ServiceQueue {
-    /// Creates a closed queue, whose consumers end at once.
+    /// Closes the queue, which ends the streams of its consumers. Returns the queued requests, to
+    /// be refused.
     pub(super) fn closed() -> Self {
         let state = State { closed: true, ..State::default() };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Adds a consumer.
+    /// Adds a consumer, which adds its window to the bound.
     pub(super) fn add_consumer(&self, consumer: u64, window: usize) {
         let added = Consumer { window, stopped: false, abandoned: VecDeque::new(), waker: None };
         lock(&self.state).consumers.insert(consumer, added);
     }
 
-    /// Adds a request, after waiting for room. Returns the request if there is no consumer.
+    /// Adds a request, after waiting for room. Returns the request if there is no consumer, or the
+    /// last one is removed while it waits.
     ///
-    /// If the future is dropped, the request is dropped with it.
+    /// Only the task of the dispatcher waits here, so one waiting request is woken at a time. If
+    /// the future is dropped, the request is dropped with it.
     pub(super) async fn push(&self, request: Result<Delivery>) -> Result<(), Result<Delivery>> {
         loop {
             let changed = self.changed.notified();
@@ -102,7 +123,8 @@ impl ServiceQueue {
     /// Adds a request even beyond the bound. Returns the request if there is no consumer.
     ///
     /// Used for one request each time that the sole consumer gets company, and for requests that
-    /// are read while the queue [has room](Self::has_room).
+    /// are read while the queue [has room](Self::has_room). So the bound is exceeded by one request
+    /// at most.
     #[expect(clippy::result_large_err, reason = "the error is the request, which is moved on")]
     pub(super) fn push_beyond(&self, request: Result<Delivery>) -> Result<(), Result<Delivery>> {
         let mut state = lock(&self.state);
@@ -114,7 +136,7 @@ impl ServiceQueue {
     }
 
     /// Adds a declined request for the consumers that have not had it. Returns the message if there
-    /// is none.
+    /// is none; the caller then gets the fault. `tried` are the consumers that have declined.
     #[expect(clippy::result_large_err, reason = "the error is the request, which is moved on")]
     pub(super) fn push_declined(&self, message: Message, tried: &[u64]) -> Result<(), Message> {
         let mut state = lock(&self.state);
@@ -134,12 +156,13 @@ impl ServiceQueue {
         lock(&self.state).has_room()
     }
 
+    /// Returns whether no request is queued.
     pub(super) fn is_empty(&self) -> bool {
         lock(&self.state).queued.is_empty()
     }
 
     /// Removes a queued call that its caller no longer waits for. If the call is not queued,
-    /// reports it to all consumers.
+    /// reports it to all consumers: one of them has taken it, and the queue does not record which.
     pub(super) fn abandon(&self, call: &Abandoned) {
         let mut state = lock(&self.state);
         if let Some(at) = state.queued.iter().position(|queued| is_of(&queued.request, call)) {
@@ -164,6 +187,8 @@ impl ServiceQueue {
     }
 
     /// Takes an abandoned call. If there is none, registers the waker for the next one.
+    ///
+    /// The consumer need not have taken the call: core ignores calls that it does not process.
     pub(super) fn take_abandoned(&self, consumer: u64, cx: &Context<'_>) -> Option<Abandoned> {
         let mut state = lock(&self.state);
         let consumer = state.consumers.get_mut(&consumer)?;
@@ -174,7 +199,8 @@ impl ServiceQueue {
         abandoned
     }
 
-    /// Takes the next request for a consumer. Returns `None` when the queue is closed.
+    /// Takes the next request for a consumer, or registers its waker. Returns `None` when the queue
+    /// is closed.
     pub(super) fn poll_take(&self, consumer: u64, cx: &Context<'_>) -> Poll<Option<TakenRequest>> {
         let mut state = lock(&self.state);
         if state.closed {
@@ -208,7 +234,9 @@ impl ServiceQueue {
         state.wake_consumers();
     }
 
-    /// Removes a consumer. If it was the last one, returns the queued requests.
+    /// Removes a consumer, and its window from the bound. If it was the last one, returns the
+    /// queued requests, to be refused. `None` means that others are left, or the consumer was
+    /// removed before.
     pub(super) fn remove_consumer(&self, consumer: u64) -> Option<Vec<Result<Delivery>>> {
         let mut state = lock(&self.state);
         state.consumers.remove(&consumer)?;
@@ -232,18 +260,21 @@ fn size(request: &Result<Delivery>) -> usize {
     request.as_ref().map_or(0, |delivery| delivery.message.body.len())
 }
 
+/// Returns whether a request is the one of a call. Errors and one-way calls are of none.
 fn is_of(request: &Result<Delivery>, call: &Abandoned) -> bool {
     let Ok(Delivery { message, .. }) = request else { return false };
     message.id == Some(call.id) && message.reply_to.as_ref() == Some(&call.reply_to)
 }
 
 impl QueuedRequest {
+    /// Wraps a request that no consumer has declined.
     fn new(request: Result<Delivery>) -> Self {
         Self { request, declined_by: Vec::new() }
     }
 }
 
 impl Consumer {
+    /// Registers the waker, unless the same one is registered already.
     fn register(&mut self, cx: &Context<'_>) {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
@@ -252,16 +283,19 @@ impl Consumer {
 }
 
 impl State {
+    /// Returns whether no consumer will take a request.
     fn is_unserved(&self) -> bool {
         self.consumers.is_empty() || self.closed
     }
 
+    /// Returns whether one more request is within the bound.
     fn has_room(&self) -> bool {
         let windows: usize = self.consumers.values().map(|consumer| consumer.window).sum();
         let queued = self.queued.len();
         queued < windows || (queued < windows + READ_AHEAD_MAX && self.bytes < READ_AHEAD_BYTES_MAX)
     }
 
+    /// Adds a request at the end and wakes the consumers.
     fn push(&mut self, queued: QueuedRequest) {
         self.bytes += size(&queued.request);
         self.queued.push_back(queued);
@@ -290,6 +324,7 @@ impl State {
         Some(queued)
     }
 
+    /// Removes all requests, to be refused.
     fn take_all(&mut self) -> Vec<Result<Delivery>> {
         self.bytes = 0;
         self.queued.drain(..).map(|queued| queued.request).collect()

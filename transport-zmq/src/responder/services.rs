@@ -8,21 +8,26 @@ use rustc_hash::FxHashMap;
 
 use super::service_queue::ServiceQueue;
 
-/// The queues of the services that have a responder.
+/// The queues of the services that have a responder. A queue exists as long as it has a consumer.
 #[derive(Default)]
 pub(super) struct Services {
+    /// The queues by service.
     queues: FxHashMap<Address, Arc<ServiceQueue>>,
-    /// The consumers of all queues, and whether they have begun to take requests.
+    /// The numbers of the consumers of all queues, and whether they have begun to take requests.
+    /// Few, so they are searched one by one.
     consumers: Vec<(u64, bool)>,
+    /// The last number that was given to a consumer. Numbers begin with 1; 0 means the task of the
+    /// dispatcher.
     last_consumer: u64,
 }
 
 impl Services {
-    /// Returns the queue of a service.
+    /// Returns the queue of a service, or `None` if no responder serves it.
     pub(super) fn queue(&self, service: &Address) -> Option<Arc<ServiceQueue>> {
         self.queues.get(service).cloned()
     }
 
+    /// Returns all queues, in no order.
     pub(super) fn queues(&self) -> impl Iterator<Item = &Arc<ServiceQueue>> {
         self.queues.values()
     }
@@ -32,7 +37,9 @@ impl Services {
         std::mem::take(&mut self.queues).into_values()
     }
 
-    /// Adds a consumer to the queue of a service, or to a closed queue.
+    /// Adds a consumer to the queue of a service, which is created with its first consumer. If the
+    /// dispatcher `is_closed`, the queue is a closed one of its own, so that the stream of the
+    /// consumer ends.
     pub(super) fn add_consumer(
         &mut self,
         service: &Address,
@@ -50,7 +57,8 @@ impl Services {
         (queue, consumer)
     }
 
-    /// Removes a consumer, and its queue with the last consumer. Returns the queued requests then.
+    /// Removes a consumer, and its queue with the last consumer. Returns the queued requests then,
+    /// to be refused.
     pub(super) fn remove_consumer(
         &mut self,
         service: &Address,

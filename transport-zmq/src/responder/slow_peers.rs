@@ -1,8 +1,9 @@
 //! Policy for callers that do not read their replies. No I/O.
 //!
-//! All limits on patience are here. The [byte budget](crate::engine::ByteBudget) of a peer, which
-//! the socket keeps, is the input: an exhausted budget makes a large reply wait, and a release
-//! shows that the peer reads.
+//! All limits on patience with a caller are here. The [byte budget](crate::engine::ByteBudget) of a
+//! peer, which the socket keeps, is the input: an exhausted budget makes a large reply wait, and a
+//! release shows that the peer reads. The socket bounds memory, and this file decides how long a
+//! reply may occupy a place in the window while it waits.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -18,11 +19,12 @@ use crate::engine::Router;
 use crate::error::lock;
 use crate::wire::Frames;
 
-/// The peers that had no room for a reply within the patience.
+/// The peers that had no room for a reply within the patience, by routing id.
 ///
 /// A reply that waits for room keeps its place in the window, so it delays other callers. The first
 /// replies to a full peer wait, in case the peer is only slow. Those after them fail at once, until
-/// the peer reads again.
+/// the peer reads again. So a caller that never reads costs the others one patience, and not one
+/// per reply.
 #[derive(Default)]
 pub(crate) struct SlowPeers(Mutex<FxHashSet<Bytes>>);
 
@@ -31,7 +33,8 @@ impl SlowPeers {
     /// removed; a peer that is still slow is found again.
     const MAX: usize = 10_000;
 
-    /// Sends a reply, after waiting for room if the peer is not known as slow.
+    /// Sends a reply, after waiting for room if the peer is not known as slow. Dropping the
+    /// returned value may drop the reply.
     ///
     /// # Errors
     ///
@@ -59,7 +62,8 @@ impl SlowPeers {
         }
     }
 
-    /// Waits for room for a reply, for up to 10 seconds without progress and a minute in all.
+    /// Waits for room for a reply, for up to 10 seconds without progress and a minute in all. Then
+    /// records the peer as slow.
     async fn wait(&self, router: &dyn Router, peer: Bytes, mut sending: Sending<'_>) -> Result<()> {
         let releases = || router.budget(&peer).map_or(0, |budget| budget.releases());
         let end = Instant::now() + PATIENCE_MAX;
@@ -81,13 +85,15 @@ impl SlowPeers {
         Err(unread())
     }
 
+    /// Returns whether a peer is known as slow. Most sockets have no slow peers, so the set is
+    /// empty.
     fn contains(&self, peer: &Bytes) -> bool {
         let peers = lock(&self.0);
         !peers.is_empty() && peers.contains(peer)
     }
 }
 
-/// Returns whether so many bytes are unsent for a peer that large messages wait.
+/// Returns whether so many bytes are unsent for a peer that large messages wait. Small ones do not.
 pub(crate) fn is_over_budget(router: &dyn Router, peer: &Bytes) -> bool {
     router.budget(peer).is_some_and(|budget| budget.is_exhausted())
 }

@@ -3,11 +3,12 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use polywire_core::{Address, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
+use polywire_core::{Address, Code, Error, ErrorKind, Fault, Limits, Message, Result};
 
-use super::fixed::{FixedPart, length_in, malformed};
+use super::fixed::{length_in, malformed};
 use super::frames::{DecodeFailure, Frames, Role};
-use super::layout::{FIXED, head_max, kind, tag};
+use super::layout::{FIXED, head_max, tag};
+use super::peek::{Kind, Peek};
 
 /// Decodes a message.
 ///
@@ -17,35 +18,47 @@ use super::layout::{FIXED, head_max, kind, tag};
 /// is `TooLarge` for a message beyond the limits, and `Codec` otherwise.
 pub(crate) fn decode(frames: Frames, limits: &Limits) -> Result<(Role, Message), DecodeFailure> {
     let unknown = |error| DecodeFailure { call: None, service: None, error };
-    let fixed = FixedPart::read(&frames.head).map_err(unknown)?;
+    let peek = Peek::read(&frames).map_err(unknown)?;
+    decode_peeked(peek, frames, limits)
+}
+
+/// Decodes a message whose fixed part has been read.
+///
+/// # Errors
+///
+/// Those of [`decode`].
+pub(crate) fn decode_peeked(
+    peek: Peek,
+    frames: Frames,
+    limits: &Limits,
+) -> Result<(Role, Message), DecodeFailure> {
     let mut service = None;
     let mut message = Message::new(frames.body.unwrap_or_default());
-    message.id = fixed.id;
-    message.deadline = fixed.deadline_ms.map(|ms| Deadline::after_ms(ms.into()));
-    message.idempotent = fixed.idempotent;
+    message.id = peek.id;
+    message.deadline = peek.deadline;
+    message.idempotent = peek.idempotent;
     let read = read_fields(frames.head, head_max(limits), &mut service, &mut message);
-    match read.and_then(|()| within(limits, &message)).and_then(|()| role(fixed.kind, &mut service))
+    match read.and_then(|()| within(limits, &message)).and_then(|()| role(peek.kind, &mut service))
     {
         Ok(role) => Ok((role, message)),
-        Err(error) => Err(DecodeFailure { call: fixed.id, service, error }),
+        Err(error) => Err(DecodeFailure { call: peek.id, service, error }),
     }
 }
 
-fn role(kind: u8, service: &mut Option<Address>) -> Result<Role> {
+fn role(kind: Kind, service: &mut Option<Address>) -> Result<Role> {
     match kind {
-        kind::REPLY => Ok(Role::Reply),
-        kind::REFUSAL => Ok(Role::Refusal),
-        kind::EVENT => Ok(Role::Event),
-        kind::LOSS => Ok(Role::Loss),
-        kind::JOB => service
+        Kind::Reply => Ok(Role::Reply),
+        Kind::Refusal => Ok(Role::Refusal),
+        Kind::Event => Ok(Role::Event),
+        Kind::Loss => Ok(Role::Loss),
+        Kind::Job => service
             .take()
             .map(Role::Job)
             .ok_or_else(|| malformed("cannot decode the envelope: the job names no queue", FIXED)),
-        kind::CANCEL => service.take().map(Role::Cancel).ok_or_else(|| {
+        Kind::Cancel => service.take().map(Role::Cancel).ok_or_else(|| {
             malformed("cannot decode the envelope: the cancel names no service", FIXED)
         }),
-        // Reading the fixed part has refused all other kinds.
-        _ => service.take().map(Role::Request).ok_or_else(|| {
+        Kind::Request => service.take().map(Role::Request).ok_or_else(|| {
             malformed("cannot decode the envelope: the request names no service", FIXED)
         }),
     }

@@ -1,7 +1,7 @@
 //! The parts of a message that a balancer or a proxy reads without decoding the fields.
 
 use polywire_core::message::CallId;
-use polywire_core::{Code, Deadline};
+use polywire_core::{Code, Deadline, Result};
 
 use super::fixed::{FixedPart, length_in};
 use super::frames::Frames;
@@ -35,22 +35,30 @@ pub(crate) enum Kind {
 
 /// Reads the fixed part of a message. Returns `None` if the message has no envelope.
 pub(crate) fn peek(frames: &Frames) -> Option<Peek> {
-    let FixedPart { kind, id, deadline_ms, idempotent } = FixedPart::read(&frames.head).ok()?;
-    let kind = match kind {
-        kind::REQUEST => Kind::Request,
-        kind::REPLY => Kind::Reply,
-        kind::REFUSAL => Kind::Refusal,
-        kind::JOB => Kind::Job,
-        kind::CANCEL => Kind::Cancel,
-        kind::LOSS => Kind::Loss,
-        _ => Kind::Event,
-    };
-    Some(Peek {
-        kind,
-        id,
-        deadline: deadline_ms.map(|ms| Deadline::after_ms(ms.into())),
-        idempotent,
-    })
+    Peek::read(frames).ok()
+}
+
+impl Peek {
+    /// Reads the fixed part of a message.
+    ///
+    /// # Errors
+    ///
+    /// `Codec` if the message has no envelope.
+    pub(super) fn read(frames: &Frames) -> Result<Self> {
+        let FixedPart { kind, id, deadline_ms, idempotent } = FixedPart::read(&frames.head)?;
+        let kind = match kind {
+            kind::REQUEST => Kind::Request,
+            kind::REPLY => Kind::Reply,
+            kind::REFUSAL => Kind::Refusal,
+            kind::JOB => Kind::Job,
+            kind::CANCEL => Kind::Cancel,
+            kind::LOSS => Kind::Loss,
+            // Reading the fixed part has refused all other kinds.
+            _ => Kind::Event,
+        };
+        let deadline = deadline_ms.map(|ms| Deadline::after_ms(ms.into()));
+        Ok(Self { kind, id, deadline, idempotent })
+    }
 }
 
 /// Returns whether a reply says that its server declines the request.

@@ -1,4 +1,4 @@
-//! Those who are to be served, whatever strangers do.
+//! Honest clients, which the server must serve during an attack.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,17 +9,18 @@ use polywire_zmq::Zmq;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::support::{Process, client};
+use crate::process::{ServerProcess, client};
 
-/// A client that was there before, and clients that come anew again and again.
-pub(crate) struct Honest {
+/// A client that was connected before the attack, and a series of new clients.
+pub(crate) struct HonestClients {
     stop: Arc<AtomicBool>,
     regular: JoinHandle<(Vec<Duration>, usize)>,
     fresh: JoinHandle<(Vec<Duration>, usize)>,
 }
 
-impl Honest {
-    pub(crate) fn start(server: &Process) -> Self {
+impl HonestClients {
+    /// Starts to call the server.
+    pub(crate) fn start(server: &ServerProcess) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let engine = if server.endpoints.len() > 1 { "omq" } else { "zeromq" };
         let url = format!("zmq+{}?engine={engine}", server.endpoints[0]);
@@ -28,7 +29,8 @@ impl Honest {
         Self { stop, regular, fresh }
     }
 
-    pub(crate) async fn stop_after(self, pause: Duration) -> Served {
+    /// Stops after a pause, and returns the results of the calls.
+    pub(crate) async fn stop_after(self, pause: Duration) -> CallResults {
         sleep(pause).await;
         self.stop.store(true, Ordering::Release);
         let (mut times, failed) = self.regular.await.unwrap();
@@ -37,7 +39,7 @@ impl Honest {
         let at = |share: f64| {
             times.get((times.len() as f64 * share) as usize).copied().unwrap_or_default()
         };
-        Served {
+        CallResults {
             calls: times.len(),
             median: at(0.5),
             late: at(0.99),
@@ -48,8 +50,8 @@ impl Honest {
     }
 }
 
-/// Calls until it is told to stop, with a new client after so many calls. How long each took, and
-/// how many failed.
+/// Calls until `stop` is set, with a new client after that many calls. Returns the durations of the
+/// calls, and the number of failures.
 async fn call(
     url: String,
     stop: Arc<AtomicBool>,
@@ -75,14 +77,15 @@ async fn call(
             if stop.load(Ordering::Acquire) {
                 break;
             }
-            // So that the others have the processor, too.
+            // Leaves processor time to the server and the attack.
             sleep(Duration::from_millis(1)).await;
         }
     }
     (times, failed)
 }
 
-pub(crate) struct Served {
+/// The number of calls of honest clients, and their durations.
+pub(crate) struct CallResults {
     calls: usize,
     median: Duration,
     late: Duration,
@@ -91,7 +94,7 @@ pub(crate) struct Served {
     pub(crate) failed: usize,
 }
 
-impl fmt::Display for Served {
+impl fmt::Display for CallResults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { calls, median, late, fresh, fresh_slowest, failed } = self;
         write!(

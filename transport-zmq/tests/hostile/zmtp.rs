@@ -1,8 +1,8 @@
-//! What strangers write to a port: ZMTP 3.0 by hand, whole and bent.
+//! The bytes of hostile peers: ZMTP 3.0 by hand, valid and malformed.
 
-use crate::support::Dice;
+use crate::rng::Rng;
 
-/// Whole: it is what an honest peer begins with.
+/// Returns a valid greeting.
 pub(crate) fn greeting() -> Vec<u8> {
     let mut greeting = vec![0; 64];
     greeting[0] = 0xFF;
@@ -12,12 +12,13 @@ pub(crate) fn greeting() -> Vec<u8> {
     greeting
 }
 
+/// Returns a command frame.
 pub(crate) fn command(name: &[u8], data: &[u8]) -> Vec<u8> {
     let body = [&[name.len() as u8], name, data].concat();
     frame(0x04, &body)
 }
 
-/// A frame of these flags: 1 that more follow, 4 that it is a command.
+/// Returns a frame with these flags: 1 if more frames follow, 4 for a command.
 pub(crate) fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
     match u8::try_from(body.len()) {
         Ok(len) => [&[flags, len], body].concat(),
@@ -25,22 +26,23 @@ pub(crate) fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A frame that says how long it will be.
+/// Returns the beginning of a frame that announces a length.
 pub(crate) fn announced(flags: u8, len: u64) -> Vec<u8> {
     [&[flags | 0x02][..], &len.to_be_bytes()].concat()
 }
 
+/// Returns a property of a READY command.
 pub(crate) fn property(name: &[u8], value: &[u8]) -> Vec<u8> {
     [&[name.len() as u8], name, &(value.len() as u32).to_be_bytes(), value].concat()
 }
 
-/// Greeting and READY of a peer of this kind.
+/// Returns the greeting and the READY command of a peer of this kind.
 pub(crate) fn introduction(kind: &[u8], identity: &[u8]) -> Vec<u8> {
     let ready = [property(b"Socket-Type", kind), property(b"Identity", identity)].concat();
     [greeting(), command(b"READY", &ready)].concat()
 }
 
-/// A request to `echo` in our own envelope.
+/// Returns a request to `echo` in the native envelope.
 pub(crate) fn request(id: u64) -> Vec<u8> {
     let numbers = [&id.to_be_bytes()[..], &10_000_u32.to_be_bytes()].concat();
     [
@@ -59,21 +61,21 @@ pub(crate) enum Malice {
     Greeting,
     /// The first command is not READY, or not a command.
     WrongCommand,
-    /// READY holds properties that are none.
+    /// READY has malformed properties.
     Properties,
-    /// A socket of a kind that does not fit.
+    /// The socket kind is incompatible.
     WrongKind,
     /// A length of up to 2^62, in the handshake or after it.
     Length,
-    /// Frames that announce more frames, without an end.
+    /// Every frame announces another one.
     EndlessMore,
-    /// Commands after the handshake that make no sense.
+    /// Invalid commands follow the handshake.
     LateCommand,
-    /// Heartbeats that are too short, too long, in the wrong place, or answers to none.
+    /// Heartbeats are too short, too long, out of place, or reply to none.
     Heartbeat,
-    /// An envelope with one of its fields wrong.
+    /// One field of the envelope is malformed.
     Envelope,
-    /// What is right until it ends too early.
+    /// Valid bytes end too early.
     Truncated,
 }
 
@@ -91,19 +93,19 @@ impl Malice {
         Self::Truncated,
     ];
 
-    /// Bytes of this sort.
-    pub(crate) fn bytes(self, dice: &mut Dice, more_bytes: usize) -> Vec<u8> {
+    /// Returns bytes of this sort.
+    pub(crate) fn bytes(self, rng: &mut Rng, more_bytes: usize) -> Vec<u8> {
         match self {
-            Self::Greeting => bent_greeting(dice),
-            Self::WrongCommand => wrong_command(dice),
-            Self::Properties => bent_properties(dice),
+            Self::Greeting => malformed_greeting(rng),
+            Self::WrongCommand => wrong_command(rng),
+            Self::Properties => malformed_properties(rng),
             Self::WrongKind => {
                 let kinds: [&[u8]; 8] =
                     [b"STREAM", b"PUB", b"SUB", b"PUSH", b"PAIR", b"", b"XYZZY", &[b'A'; 200]];
-                [introduction(dice.pick(&kinds), b""), frame(0, &request(1))].concat()
+                [introduction(rng.pick(&kinds), b""), frame(0, &request(1))].concat()
             }
             Self::Length => {
-                let len = dice.pick(&[
+                let len = rng.pick(&[
                     1 << 62,
                     u64::MAX,
                     1 << 63,
@@ -112,88 +114,88 @@ impl Malice {
                     1 << 30,
                     (64 << 20) + (1 << 18),
                 ]);
-                let flags = dice.pick(&[0, 1, 4, 5, 0xF8]);
+                let flags = rng.pick(&[0, 1, 4, 5, 0xF8]);
                 let before =
-                    if dice.below(2) == 0 { greeting() } else { introduction(b"DEALER", b"") };
-                let noise = dice.bytes(2000);
+                    if rng.below(2) == 0 { greeting() } else { introduction(b"DEALER", b"") };
+                let noise = rng.bytes(2000);
                 [before, announced(flags, len), noise].concat()
             }
             Self::EndlessMore => {
-                let size = dice.pick(&[0, 1, 2, 60, 3000]);
-                let one = frame(1, &dice.bytes(size));
+                let size = rng.pick(&[0, 1, 2, 60, 3000]);
+                let one = frame(1, &rng.bytes(size));
                 [introduction(b"DEALER", b""), one.repeat(more_bytes / one.len())].concat()
             }
-            Self::LateCommand => late_command(dice),
-            Self::Heartbeat => heartbeats(dice),
+            Self::LateCommand => late_command(rng),
+            Self::Heartbeat => heartbeats(rng),
             Self::Envelope => {
-                let bent = bend(dice, request(1));
-                let body = dice.bytes(5);
-                let frames = if dice.below(2) == 0 {
-                    frame(0, &bent)
+                let altered = alter(rng, request(1));
+                let body = rng.bytes(5);
+                let frames = if rng.below(2) == 0 {
+                    frame(0, &altered)
                 } else {
-                    [frame(1, &bent), frame(0, &body)].concat()
+                    [frame(1, &altered), frame(0, &body)].concat()
                 };
                 [introduction(b"DEALER", b""), frames].concat()
             }
             Self::Truncated => {
                 let mut whole = [introduction(b"DEALER", b""), frame(0, &request(1))].concat();
-                whole.truncate(dice.below(whole.len()));
+                whole.truncate(rng.below(whole.len()));
                 whole
             }
         }
     }
 }
 
-fn bent_greeting(dice: &mut Dice) -> Vec<u8> {
+fn malformed_greeting(rng: &mut Rng) -> Vec<u8> {
     let mut greeting = greeting();
-    match dice.below(5) {
+    match rng.below(5) {
         0 => {
-            let len = dice.below(200);
-            return dice.bytes(len);
+            let len = rng.below(200);
+            return rng.bytes(len);
         }
-        1 => greeting[10] = dice.pick(&[0, 1, 2, 4, 255]),
+        1 => greeting[10] = rng.pick(&[0, 1, 2, 4, 255]),
         2 => {
-            let noise = dice.bytes(20);
+            let noise = rng.bytes(20);
             greeting[12..32].copy_from_slice(&noise);
         }
         3 => greeting[12..17].copy_from_slice(b"CURVE"),
         _ => {
-            let at = dice.below(64);
-            greeting[at] ^= dice.roll() as u8 | 1;
+            let at = rng.below(64);
+            greeting[at] ^= rng.next() as u8 | 1;
         }
     }
     greeting
 }
 
-fn wrong_command(dice: &mut Dice) -> Vec<u8> {
+fn wrong_command(rng: &mut Rng) -> Vec<u8> {
     let names: [&[u8]; 8] =
         [b"HELLO", b"INITIATE", b"PING", b"SUBSCRIBE", b"ERROR", b"", b"READYREADY", &[0xFF; 250]];
-    let data = dice.bytes(40);
-    let wrong = match dice.below(4) {
+    let data = rng.bytes(40);
+    let wrong = match rng.below(4) {
         0 => frame(0, &request(1)),
         1 => frame(0x04, b""),
         2 => frame(0x04, b"\xFFREADY"),
-        _ => command(dice.pick(&names), &data),
+        _ => command(rng.pick(&names), &data),
     };
     [greeting(), wrong].concat()
 }
 
-fn bent_properties(dice: &mut Dice) -> Vec<u8> {
+fn malformed_properties(rng: &mut Rng) -> Vec<u8> {
     let kind = property(b"Socket-Type", b"DEALER");
-    let bent = match dice.below(6) {
-        0 => [kind, vec![200], dice.bytes(20)].concat(),
+    let altered = match rng.below(6) {
+        0 => [kind, vec![200], rng.bytes(20)].concat(),
         1 => [kind, b"\x01X\xFF\xFF\xFF\xFFabc".to_vec()].concat(),
         2 => [kind.clone(), kind.clone(), property(b"Socket-Type", b"PUB")].concat(),
         3 => [kind, property(b"Identity", &[7; 300])].concat(),
         4 => [kind, property(b"Identity", b"\0fake")].concat(),
-        _ => bend(dice, kind),
+        _ => alter(rng, kind),
     };
-    [greeting(), command(b"READY", &bent), frame(0, &request(1))].concat()
+    [greeting(), command(b"READY", &altered), frame(0, &request(1))].concat()
 }
 
-fn late_command(dice: &mut Dice) -> Vec<u8> {
-    let noise = dice.bytes(50);
-    let late = match dice.below(6) {
+fn late_command(rng: &mut Rng) -> Vec<u8> {
+    let noise = rng.bytes(50);
+    let late = match rng.below(6) {
         0 => command(b"PING", b""),
         1 => command(b"PING", &[0xFF; 2000]),
         2 => command(b"SUBSCRIBE", &noise),
@@ -204,29 +206,30 @@ fn late_command(dice: &mut Dice) -> Vec<u8> {
     [introduction(b"DEALER", b""), late, frame(0, &request(1))].concat()
 }
 
-/// PING has two bytes of a time to live, and a context of up to 16; PONG has the context alone.
-fn heartbeats(dice: &mut Dice) -> Vec<u8> {
-    let some: Vec<u8> = (0..=dice.below(20)).flat_map(|_| heartbeat(dice)).collect();
-    let before = if dice.below(4) == 0 { greeting() } else { introduction(b"DEALER", b"") };
+/// Returns a series of heartbeats. PING has a time to live of 2 bytes and a context of up to 16
+/// bytes, PONG the context alone.
+fn heartbeats(rng: &mut Rng) -> Vec<u8> {
+    let some: Vec<u8> = (0..=rng.below(20)).flat_map(|_| heartbeat(rng)).collect();
+    let before = if rng.below(4) == 0 { greeting() } else { introduction(b"DEALER", b"") };
     [before, some, frame(0, &request(1))].concat()
 }
 
-fn heartbeat(dice: &mut Dice) -> Vec<u8> {
+fn heartbeat(rng: &mut Rng) -> Vec<u8> {
     let names: [&[u8]; 6] = [b"PING", b"PING", b"PONG", b"ping", b"PINGPING", b"PIN"];
-    let name = dice.pick(&names);
-    let size = dice.pick(&[0, 1, 2, 3, 17, 18, 19, 20, 249, 250, 251, 3000, 70_000]);
-    let mut data = dice.bytes(size);
+    let name = rng.pick(&names);
+    let size = rng.pick(&[0, 1, 2, 3, 17, 18, 19, 20, 249, 250, 251, 3000, 70_000]);
+    let mut data = rng.bytes(size);
     if let Some(time_to_live) = data.get_mut(..2) {
-        time_to_live.copy_from_slice(&dice.pick(&[0_u16, 1, 0x7FFF, 0xFFFF]).to_be_bytes());
+        time_to_live.copy_from_slice(&rng.pick(&[0_u16, 1, 0x7FFF, 0xFFFF]).to_be_bytes());
     }
     let body = [&[name.len() as u8], name, &data].concat();
-    match dice.below(8) {
-        // A message, or with more to follow, which no command has.
+    match rng.below(8) {
+        // A message instead of a command, or a command with more frames.
         0 => frame(0, &body),
         1 => frame(5, &body),
-        // Its length in eight bytes, though one would do.
+        // A length in eight bytes where one suffices.
         2 => [announced(4, body.len() as u64), body].concat(),
-        // Less than it says, so that what follows is taken for the rest.
+        // Fewer bytes than announced, so that the next frame counts as the rest.
         3 => [announced(4, body.len() as u64 + 10), body].concat(),
         // The length of the name is wrong.
         4 => frame(4, &[&[name.len() as u8 + 100][..], &body[1..]].concat()),
@@ -234,19 +237,19 @@ fn heartbeat(dice: &mut Dice) -> Vec<u8> {
     }
 }
 
-/// One that is as it should be, with the longest context.
+/// Returns a valid PING with the longest context.
 pub(crate) fn ping() -> Vec<u8> {
     command(b"PING", &[&[0, 0][..], &[7; 16]].concat())
 }
 
-/// One byte changed, taken out or put in, or the rest cut off.
-fn bend(dice: &mut Dice, mut bytes: Vec<u8>) -> Vec<u8> {
-    for _ in 0..=dice.below(3) {
-        let at = dice.below(bytes.len().max(1));
-        match dice.below(4) {
-            0 if at < bytes.len() => bytes[at] = dice.roll() as u8,
+/// Alters, removes or inserts a byte, or truncates the rest.
+fn alter(rng: &mut Rng, mut bytes: Vec<u8>) -> Vec<u8> {
+    for _ in 0..=rng.below(3) {
+        let at = rng.below(bytes.len().max(1));
+        match rng.below(4) {
+            0 if at < bytes.len() => bytes[at] = rng.next() as u8,
             1 if at < bytes.len() => drop(bytes.remove(at)),
-            2 => bytes.insert(at, dice.pick(&[0, 0x7F, 0x80, 0xFF])),
+            2 => bytes.insert(at, rng.pick(&[0, 0x7F, 0x80, 0xFF])),
             _ => bytes.truncate(at),
         }
     }

@@ -1,4 +1,4 @@
-//! An authority that signs whatever it is asked to.
+//! A certificate authority.
 
 use std::fs;
 use std::path::Path;
@@ -6,12 +6,13 @@ use std::path::Path;
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
+/// A certificate authority with its key.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
-/// Whether a certificate is still good.
+/// The validity of a certificate.
 #[derive(Clone, Copy)]
 pub(super) enum Validity {
     Now,
@@ -19,6 +20,7 @@ pub(super) enum Validity {
 }
 
 impl Authority {
+    /// Generates an authority.
     pub(super) fn new(name: &str) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name.push(DnType::CommonName, name);
@@ -28,7 +30,7 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), pem })
     }
 
-    /// A certificate for a host, or for a user.
+    /// Issues a certificate for a host or a user.
     pub(super) fn issue(&self, name: &str, validity: Validity) -> Result<Certificate> {
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, name);
@@ -41,6 +43,7 @@ impl Authority {
         Ok(Certificate { pem, key: key.serialize_pem() })
     }
 
+    /// Writes the certificate of the authority into a folder, as `NAME.pem`.
     pub(super) fn write(&self, folder: &Path, name: &str) -> Result<()> {
         Ok(fs::write(folder.join(format!("{name}.pem")), &self.pem)?)
     }
@@ -53,6 +56,7 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
+    /// Writes the certificate and its key into a folder, as `NAME.pem` and `NAME.key`.
     pub(super) fn write(&self, folder: &Path, name: &str) -> Result<()> {
         fs::write(folder.join(format!("{name}.pem")), &self.pem)?;
         Ok(fs::write(folder.join(format!("{name}.key")), &self.key)?)

@@ -1,41 +1,50 @@
-//! The memory of a process, watched.
+//! The memory of a process over time.
 
 use std::fmt;
 
 use anyhow::{Context, Result, ensure};
 
-/// How much memory a process had, in KiB, again and again.
+/// The resident memory of a process, sampled.
 pub(super) struct Samples {
+    /// The process in reports.
     pub(super) name: &'static str,
     process: u32,
-    /// One a second, for as long as a soak lasts.
+    /// One sample a second for the duration of the soak.
     kib: Vec<u64>,
 }
 
-/// Growth that is no leak: the allocator keeps some, and the book of the load takes 8 bytes an
-/// operation.
+/// Growth that is no leak: the allocator keeps freed memory, and the recorder takes 8 bytes for
+/// each operation.
 const SLACK_KIB: u64 = 16 << 10;
 
 impl Samples {
-    pub(super) fn of(name: &'static str, process: u32) -> Self {
+    /// Creates an empty series for a process.
+    pub(super) fn new(name: &'static str, process: u32) -> Self {
         Self { name, process, kib: Vec::new() }
     }
 
+    /// Adds a sample.
+    ///
+    /// # Errors
+    ///
+    /// If the process has ended.
     pub(super) fn take(&mut self) -> Result<()> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process));
-        let status = status.with_context(|| format!("{} is gone", self.name))?;
+        let status = status.with_context(|| format!("cannot read the status of {}", self.name))?;
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
-            .context("a resident set")?;
+            .context("the status has no resident set")?;
         self.kib.push(line.trim().trim_end_matches(" kB").parse()?);
         Ok(())
     }
 
+    /// Checks for growth.
+    ///
     /// # Errors
     ///
     /// If the median of the last quarter is well above that of the second.
-    pub(super) fn are_flat(&self) -> Result<()> {
+    pub(super) fn check_flat(&self) -> Result<()> {
         let (before, after) = self.medians();
         ensure!(
             after <= before + before / 5 + SLACK_KIB,
@@ -45,13 +54,13 @@ impl Samples {
         Ok(())
     }
 
-    /// Of the second quarter and of the last: in the first, all kinds of things are made that stay.
+    /// Returns the medians of the second and the last quarter: the first one contains the start-up.
     fn medians(&self) -> (u64, u64) {
         let [_, before, _, after] = self.quarters();
         (before, after)
     }
 
-    /// The medians of the four quarters.
+    /// Returns the medians of the four quarters.
     fn quarters(&self) -> [u64; 4] {
         let length = self.kib.len() / 4;
         [0, 1, 2, 3].map(|quarter| median(&self.kib[quarter * length..(quarter + 1) * length]))
@@ -85,9 +94,9 @@ mod tests {
     }
 
     #[test]
-    fn growth_after_the_beginning_is_told() {
-        assert!(samples((0..100).map(|n| 20_000 + n)).are_flat().is_ok());
-        assert!(samples((0..100).map(|n| 20_000 + n * 1_000)).are_flat().is_err());
-        assert!(samples((0..100).map(|n| if n < 20 { n } else { 50_000 })).are_flat().is_ok());
+    fn growth_after_the_start_is_an_error() {
+        assert!(samples((0..100).map(|n| 20_000 + n)).check_flat().is_ok());
+        assert!(samples((0..100).map(|n| 20_000 + n * 1_000)).check_flat().is_err());
+        assert!(samples((0..100).map(|n| if n < 20 { n } else { 50_000 })).check_flat().is_ok());
     }
 }

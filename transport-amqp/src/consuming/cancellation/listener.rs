@@ -43,12 +43,16 @@ pub(crate) async fn listen(
 
 /// Consumer of cancellations for one server.
 struct CancelListener {
+    /// Connection for the channel of the listener.
     connection: Arc<SupervisedConnection>,
+    /// Routing key of the service's cancellations.
     key: ShortString,
+    /// Buffer of the responder.
     sender: mpsc::Sender<Abandoned>,
 }
 
 impl CancelListener {
+    /// Listens until the receiver is dropped or the broker refuses for good.
     async fn run(self, ready: oneshot::Sender<()>) {
         let sender = self.sender.clone();
         tokio::select! {
@@ -57,6 +61,8 @@ impl CancelListener {
         }
     }
 
+    /// Listens again after each lost channel. Reports over `ready` the end of the first attempt,
+    /// whether it succeeded or not.
     async fn listen_until_refused(self, ready: oneshot::Sender<()>) {
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
@@ -73,7 +79,7 @@ impl CancelListener {
                 }
                 Err(_) if self.connection.refusal().is_some() => return,
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(?error, "cannot listen to cancellations yet")
+                    tracing::debug!(?error, "cannot listen to cancellations yet");
                 }
                 Err(error) => {
                     tracing::warn!(
@@ -88,8 +94,8 @@ impl CancelListener {
     }
 
     /// Declares a queue and consumes it. The queue is deleted with its consumer. Each attempt uses
-    /// a new name, since the broker keeps the previous exclusive queue for as long as it does not
-    /// notice that the connection is dead.
+    /// a new name: the broker keeps an exclusive queue until it notices that the connection is
+    /// dead.
     async fn consume(&self) -> Result<(Channel, Consumer)> {
         let setup = ChannelSetup::new(self.connection.channel().await?);
         let channel = setup.channel();
@@ -118,6 +124,8 @@ impl CancelListener {
         Ok((setup.done(), consumer))
     }
 
+    /// Forwards cancellations and acknowledges each, until the channel is lost or the receiver is
+    /// dropped.
     async fn forward(&self, channel: &Channel, mut cancellations: Consumer) {
         while let Some(Ok(raw)) = cancellations.next().await {
             let (tag, abandoned) = (raw.delivery_tag, decode(&raw));

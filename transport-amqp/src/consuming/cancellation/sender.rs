@@ -49,6 +49,7 @@ async fn run(
     }
 }
 
+/// Publishes on the open channel, or opens one first. On an error, the channel is gone.
 async fn open_and_publish(
     connection: &SupervisedConnection,
     channel: &mut Option<Channel>,

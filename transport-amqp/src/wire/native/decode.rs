@@ -1,4 +1,6 @@
 //! Decodes AMQP deliveries to core's messages.
+//!
+//! Everything here comes from the network, so nothing panics.
 
 use std::sync::Arc;
 
@@ -25,6 +27,11 @@ use crate::wire::decode_failure::DecodeFailure;
 ///
 /// The call id in the message says only that the caller waits for a reply. Two callers may choose
 /// the same.
+///
+/// # Errors
+///
+/// A [`DecodeFailure`] with the reply address, as far as the request has one, so that the caller
+/// can be answered with a fault.
 pub(crate) fn decode_request(
     raw: &mut RawDelivery,
     limits: &Limits,
@@ -40,6 +47,10 @@ pub(crate) fn decode_request(
 }
 
 /// Decodes a reply and the call that it belongs to.
+///
+/// # Errors
+///
+/// A [`DecodeFailure`] with the call, if the correlation id is ours, so that the call can fail.
 pub(crate) fn decode_reply(
     raw: RawDelivery,
     limits: &Limits,
@@ -59,6 +70,11 @@ pub(crate) fn decode_reply(
 }
 
 /// Decodes a job, and moves its body out of `raw`.
+///
+/// # Errors
+///
+/// [`Codec`](polywire_core::ErrorKind::Codec) if the method is no address or a header is not UTF-8,
+/// [`TooLarge`](polywire_core::ErrorKind::TooLarge) if the message exceeds the limits.
 pub(crate) fn decode_job(raw: &mut RawDelivery, limits: &Limits) -> Result<Message> {
     let mut message = Message::default();
     if let Some(method) = raw.properties.kind() {
@@ -74,6 +90,11 @@ pub(crate) fn decode_job(raw: &mut RawDelivery, limits: &Limits) -> Result<Messa
 /// Decodes an event, and moves its body out of `raw`.
 ///
 /// The routing key is the topic, unless the event was published again.
+///
+/// # Errors
+///
+/// Those of [`decode_job`], and [`Codec`](polywire_core::ErrorKind::Codec) if the topic is no
+/// address.
 pub(crate) fn decode_event(raw: &mut RawDelivery, limits: &Limits) -> Result<Message> {
     let republished =
         raw.properties.headers().as_ref().and_then(|table| text(table.inner().get(TOPIC)?));

@@ -1,4 +1,7 @@
 //! Encodes core's messages as AMQP messages.
+//!
+//! All functions fail unsent with [`ErrorKind::TooLarge`] if a field exceeds the 255 bytes of a
+//! short string, and with [`ErrorKind::Config`] for a user header with the reserved prefix.
 
 use bytes::Bytes;
 use lapin::BasicProperties;
@@ -17,7 +20,8 @@ use crate::wire::republish::Republish;
 
 /// Encodes a request to a service.
 ///
-/// A message without a call id is a one-way call, and gets no reply address.
+/// A message without a call id is a one-way call, and gets no reply address. Its deadline becomes
+/// the expiration when the message is stamped.
 pub(crate) fn encode_request(
     queue: &ShortString,
     reply_queue: &ShortString,
@@ -37,6 +41,9 @@ pub(crate) fn encode_request(
 }
 
 /// Encodes the cancellation of a call, for the servers of its service.
+///
+/// It is neither persistent nor mandatory, and has the reply address and correlation id of its
+/// request, by which servers find the call.
 pub(crate) fn encode_cancel(
     key: &ShortString,
     reply_queue: &ShortString,
@@ -114,6 +121,9 @@ pub(crate) fn encode_event(
 }
 
 /// Encodes a delivery of queue `origin` for another attempt, or for the dead-letter queue.
+///
+/// The copy keeps all properties and headers of the original, except for those that
+/// [the module](super) lists. It does not name our user as its sender.
 pub(crate) fn encode_republished(
     queue: &ShortString,
     origin: &ShortString,

@@ -2,6 +2,8 @@
 //!
 //! No two functions return the same name. Every name but that of a request queue begins with a
 //! reserved word, and no address holds an empty word, so `..` separates an address from the rest.
+//!
+//! All functions fail with [`ErrorKind::TooLarge`], unsent, if the name exceeds 255 bytes.
 
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ const RETRIES: &str = "polywire.retry.";
 /// First words of names other than those of request queues.
 const RESERVED: [&str; 5] = ["reply", "jobs", "events", "dead", "retry"];
 
-/// Returns the queue for the requests of a service.
+/// Returns the queue for the requests of a service: `polywire.SERVICE`.
 ///
 /// # Errors
 ///
@@ -37,38 +39,42 @@ pub(crate) fn request_queue(service: &Address) -> Result<ShortString> {
     short_string("service", format!("{PREFIX}{service}"))
 }
 
-/// Returns the queue for jobs.
+/// Returns the queue for jobs: `polywire.jobs.QUEUE`.
 pub(crate) fn job_queue(queue: &Address) -> Result<ShortString> {
     short_string("queue", format!("{JOBS}{queue}"))
 }
 
-/// Returns the dead-letter queue of a queue.
+/// Returns the dead-letter queue of a queue: `polywire.dead.ORIGIN`, where `ORIGIN` is the name of
+/// the queue without `polywire.`.
 pub(crate) fn dead_letter_queue(origin: &ShortString) -> Result<ShortString> {
     short_string("dead-letter queue", format!("{DEAD_LETTERS}{}", without_prefix(origin)))
 }
 
-/// Returns the queue where messages wait for `delay` before the broker moves them to `origin`.
+/// Returns the queue where messages wait for `delay` before the broker moves them to `origin`:
+/// `polywire.retry.ORIGIN..MILLISECONDS`.
 pub(crate) fn retry_queue(origin: &ShortString, delay: Duration) -> Result<ShortString> {
     let name = format!("{RETRIES}{}..{}", without_prefix(origin), delay.as_millis());
     short_string("retry queue", name)
 }
 
-/// Returns the exchange for the events of a channel.
+/// Returns the exchange for the events of a channel: `polywire.events.CHANNEL`.
 pub(crate) fn event_exchange(channel: &Address) -> Result<ShortString> {
     short_string("channel", format!("{EVENTS}{channel}"))
 }
 
-/// Returns the queue of a group of subscribers to a channel.
+/// Returns the queue of a group of subscribers to a channel:
+/// `polywire.events.CHANNEL..group.GROUP`.
 pub(crate) fn group_queue(channel: &Address, group: &Address) -> Result<ShortString> {
     short_string("channel and group", format!("{EVENTS}{channel}..group.{group}"))
 }
 
-/// Returns the queue of one subscriber to a channel, which has a unique number.
+/// Returns the queue of one subscriber to a channel, which has a unique number:
+/// `polywire.events.CHANNEL..own.NUMBER`, with 32 hexadecimal digits.
 pub(crate) fn subscriber_queue(channel: &Address, number: u128) -> Result<ShortString> {
     short_string("channel", format!("{EVENTS}{channel}..own.{number:032x}"))
 }
 
-/// Returns the routing key of the cancels for a service.
+/// Returns the routing key of the cancels for a service: `polywire.abandoned.SERVICE`.
 pub(crate) fn cancel_key(service: &Address) -> Result<ShortString> {
     short_string("service", format!("polywire.abandoned.{service}"))
 }

@@ -9,7 +9,8 @@ use super::headers::encode_headers;
 use super::short_string::short_string;
 use crate::wire::correlation::Correlation;
 
-/// Encodes the properties that all kinds of messages share.
+/// Encodes the properties that all kinds of messages share: delivery mode, content type, method,
+/// priority, and headers with the fault.
 pub(super) fn shared(message: &Message, persistent: bool) -> Result<BasicProperties> {
     let mut properties =
         BasicProperties::default().with_delivery_mode(if persistent { 2 } else { 1 });
@@ -74,7 +75,8 @@ pub(super) fn republished(original: &BasicProperties, with_expiration: bool) -> 
     copy
 }
 
-/// Copies the properties of a request whose client no longer waits for a reply.
+/// Copies the properties of a request whose client no longer waits for a reply: delivery mode,
+/// method, content type and headers.
 pub(super) fn without_reply(original: &BasicProperties) -> BasicProperties {
     let mut copy =
         BasicProperties::default().with_delivery_mode(original.delivery_mode().unwrap_or(2));

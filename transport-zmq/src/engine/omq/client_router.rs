@@ -1,32 +1,32 @@
-//! ROUTER on the calling side: servers connect to it. A DEALER socket would not report which of
-//! them has which call.
+//! ROUTER on the calling side: servers connect to it.
+//!
+//! A DEALER socket would send requests to its peers in turns, without reporting which of them has
+//! which call. The loss of one connection would then have to fail the calls of all.
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use omq_tokio::{ConnectionStatus, Message, Socket, SocketType};
 use polywire_core::Result;
 
-use super::endpoints::SocketEndpoints;
+use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::frames::frames_of;
 use super::options::{open, options};
 use super::receive::received;
 use super::routed_peer::RoutedPeer;
 use crate::config::Settings;
-use crate::endpoint::EndpointChange;
-use crate::engine::{ClientRouter, InboundPeer, SocketControl};
+use crate::engine::{ClientRouter, InboundPeer};
 use crate::wire::Frames;
 
-/// A ROUTER socket that servers connect to.
+/// A ROUTER socket that servers connect to. Each connection becomes an [`InboundPeer`].
 pub(in crate::engine) struct OmqClientRouter {
     endpoints: SocketEndpoints,
     frames_max: usize,
 }
 
 impl OmqClientRouter {
+    /// Opens the socket. It has no endpoint yet.
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
         let socket = open(settings, SocketType::Router, options(settings))?;
         let endpoints = SocketEndpoints::new(socket);
@@ -34,14 +34,9 @@ impl OmqClientRouter {
     }
 }
 
-#[async_trait]
-impl SocketControl for OmqClientRouter {
-    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        self.endpoints.change(change).await
-    }
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        self.endpoints.close()
+impl HasEndpoints for OmqClientRouter {
+    fn endpoints(&self) -> &SocketEndpoints {
+        &self.endpoints
     }
 }
 
@@ -77,6 +72,7 @@ impl ClientRouter for OmqClientRouter {
     }
 }
 
+/// Creates the peer of a connection, named after its TCP address, or after the endpoint for `ipc`.
 fn inbound_peer(socket: &Socket, status: ConnectionStatus) -> InboundPeer {
     let address = status.peer_info.and_then(|peer| peer.peer_address);
     let name =

@@ -12,13 +12,18 @@ use crate::security::Admission;
 /// is counted until it is disconnected.
 #[derive(Debug, Default)]
 pub(super) struct ConnectedPeers {
+    /// The peers by connection number.
     peers: FxHashMap<u64, ConnectedPeer>,
+    /// The number of peers of each host, without hosts that have none.
     hosts: FxHashMap<Host, usize>,
 }
 
+/// A peer that has finished its handshake.
 #[derive(Debug)]
 struct ConnectedPeer {
+    /// The host, or `None` for a peer that has connected by `ipc`.
     host: Option<Host>,
+    /// Subscriptions that the peer has sent and not withdrawn.
     subscriptions: usize,
 }
 

@@ -1,4 +1,4 @@
-//! DEALER and PUSH.
+//! DEALER and PUSH: requests or jobs to one peer, or jobs to all pullers that connect.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,38 +15,47 @@ use polywire_core::Result;
 use polywire_core::transport::LogThrottle;
 use tokio::sync::watch;
 
-use super::endpoints::SocketEndpoints;
+use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::error::engine_error;
 use super::frames::{frames_of, message_of, unsent_frames};
 use super::options::{HIGH_WATER_MARK, RECONNECT_MAX, open, options};
 use super::pull::is_of_queue;
 use super::receive::received;
 use crate::config::Settings;
-use crate::endpoint::{Endpoint, EndpointChange};
-use crate::engine::{Dealer, SocketControl, Traffic};
+use crate::endpoint::Endpoint;
+use crate::engine::{Dealer, Traffic};
 use crate::error::lock;
 use crate::wire::Frames;
 
 /// A DEALER socket for requests, or a PUSH socket for jobs.
+///
+/// One that connects has one peer, and notices each change of the connection by its number: a
+/// connection that is lost and made again at once still fails the calls of the first one. A PUSH
+/// socket that pullers connect to is up while any puller of its queue is connected.
 pub(in crate::engine) struct OmqDealer {
     endpoints: SocketEndpoints,
+    /// The kind of messages: requests for DEALER, jobs for PUSH.
     traffic: Traffic,
+    /// Frames that the body of a received message may have.
     frames_max: usize,
     /// The endpoint that the socket connects to. `None` if pullers connect to the socket.
     remote: Option<String>,
-    /// The number of the connection that was open when `up` returned.
+    /// The number of the connection that was open when `up` returned, so that `down` recognizes its
+    /// successor.
     connection: Mutex<Option<u64>>,
-    /// The reason of the last disconnect.
+    /// The reason of the last disconnect, until it is taken for the log.
     reason: Mutex<Option<String>>,
-    /// Whether the peer rejected our credentials in the last handshake.
+    /// Set while the peer rejects our credentials.
     denied: AtomicBool,
-    /// Whether the first attempt to connect has succeeded or failed.
+    /// Set after the first attempt to connect has succeeded or failed.
     tried: watch::Sender<bool>,
+    /// Throttle for log lines of rejected credentials.
     denials: LogThrottle,
+    /// Throttle for log lines of pullers that ask for another queue.
     wrong_queue: LogThrottle,
 }
 
-/// Messages of any size that may be queued for a peer.
+/// Messages of any size that may be queued for a puller that connects: 16.
 const QUEUED_MIN: u32 = 16;
 
 impl OmqDealer {
@@ -60,7 +69,7 @@ impl OmqDealer {
         Ok(Self { remote: Some(endpoint.to_string()), ..dealer })
     }
 
-    /// Opens a socket that peers connect to.
+    /// Opens a socket that peers connect to. It has no endpoint yet.
     pub(in crate::engine) fn bind(settings: &Settings, traffic: &Traffic) -> Result<Self> {
         // The socket does not report which peer the queued bytes are for, so the byte bound
         // becomes a number of the largest messages: at least 16, at most 1,000.
@@ -69,6 +78,7 @@ impl OmqDealer {
         Self::open(settings, traffic, options(settings).send_hwm(queued))
     }
 
+    /// Opens a socket without endpoints.
     fn open(settings: &Settings, traffic: &Traffic, options: Options) -> Result<Self> {
         let kind = match traffic {
             Traffic::Requests => SocketType::Dealer,
@@ -89,7 +99,13 @@ impl OmqDealer {
     }
 
     /// Waits until the set of connections satisfies a condition, and returns their numbers.
-    /// Disconnects pullers of other queues.
+    ///
+    /// On a PUSH socket that pullers connect to, pullers of other queues are disconnected and do
+    /// not count. Jobs that the engine has sent to them before are lost.
+    ///
+    /// # Errors
+    ///
+    /// The error of the engine if the socket is closed.
     async fn connections_until(
         &self,
         condition: impl Fn(&[u64]) -> bool + Send,
@@ -117,8 +133,9 @@ impl OmqDealer {
         }
     }
 
-    /// Connects until the peer accepts. The engine stops after a rejected handshake; this function
-    /// goes on, because the peer may be reconfigured.
+    /// Connects until the peer accepts, and returns the numbers of the connections. The engine
+    /// stops after a rejected handshake; this function goes on every 5 seconds, because the peer
+    /// may be reconfigured.
     async fn connect_until_accepted(&self, endpoint: &str) -> Result<Vec<u64>, omq_tokio::Error> {
         let socket = &self.endpoints.socket;
         let mut events = socket.monitor();
@@ -142,6 +159,7 @@ impl OmqDealer {
         }
     }
 
+    /// Returns whether a peer with this routing id may get the messages of this socket.
     fn accepts(&self, identity: &[u8]) -> bool {
         match &self.traffic {
             Traffic::Jobs(queue) => is_of_queue(identity, queue),
@@ -178,19 +196,16 @@ fn disconnect_reason(events: &mut MonitorStream) -> Option<String> {
     last
 }
 
-#[async_trait]
-impl SocketControl for OmqDealer {
-    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        self.endpoints.change(change).await
-    }
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        self.endpoints.close()
+impl HasEndpoints for OmqDealer {
+    fn endpoints(&self) -> &SocketEndpoints {
+        &self.endpoints
     }
 }
 
 #[async_trait]
 impl Dealer for OmqDealer {
+    /// Sends a message, or returns the frames if the queue of the peer is full. A PUSH socket that
+    /// pullers connect to chooses one of them in turn.
     fn try_send(&self, frames: Frames) -> Result<(), Frames> {
         match self.endpoints.socket.try_send(message_of(frames)) {
             Ok(()) => Ok(()),
@@ -210,6 +225,8 @@ impl Dealer for OmqDealer {
         let _ = tried.wait_for(|tried| *tried).await;
     }
 
+    /// Waits for a connection, and records its number. While pullers connect to the socket, any of
+    /// them counts.
     async fn up(&self) -> Result<()> {
         let connections = match &self.remote {
             Some(endpoint) => self.connect_until_accepted(endpoint).await,
@@ -225,6 +242,8 @@ impl Dealer for OmqDealer {
         self.denied.load(Ordering::Relaxed)
     }
 
+    /// Waits until the recorded connection is gone, although its endpoint may be connected anew by
+    /// then. Drops queued requests by disconnecting the endpoint; the next `up` connects it again.
     async fn down(&self) {
         let connection = *lock(&self.connection);
         let mut events = self.endpoints.socket.monitor();
@@ -241,8 +260,8 @@ impl Dealer for OmqDealer {
             // Queued jobs go to the next puller at this endpoint; otherwise they would be lost.
             return;
         }
-        // Queued requests must not reach the next server at this endpoint: their callers are told
-        // that the calls are lost.
+        // Queued requests must not reach the next server at this endpoint: the balancer reports
+        // them as lost.
         let _ = self.endpoints.socket.disconnect(endpoint.as_str()).await;
     }
 

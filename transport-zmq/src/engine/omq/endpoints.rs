@@ -1,7 +1,8 @@
-//! Endpoints of a socket.
+//! Endpoints of a socket, and the peers that the socket reaches through them.
 
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, Socket};
@@ -10,18 +11,23 @@ use polywire_core::Result;
 use super::error::engine_error;
 use super::limiter::ConnectionLimiter;
 use crate::endpoint::{Endpoint, EndpointChange, Side};
+use crate::engine::SocketControl;
 use crate::engine::error::cannot_bind;
 use crate::error::lock;
 
-/// A socket with the endpoints that it binds and connects to.
+/// A socket with the endpoints that it binds and connects to. Dropping the value stops the limiter,
+/// which holds the socket.
 pub(super) struct SocketEndpoints {
+    /// The socket of the engine. Clones are the same socket.
     pub(super) socket: Socket,
+    /// Bounds on inbound connections, in effect once an endpoint is bound.
     limiter: Arc<ConnectionLimiter>,
     /// BoundEndpoints endpoints: as requested, and with the real port.
     bound: Mutex<Vec<(Endpoint, String)>>,
+    /// Endpoints to connect to. The engine reconnects to each of them until it is removed.
     connected: Mutex<Vec<Endpoint>>,
-    /// Monitor events since the first endpoint was added that [`ready`](Self::ready) has not
-    /// waited for.
+    /// Monitor events since the first endpoint was added that [`ready`](Self::ready) has not waited
+    /// for. Begun before the engine connects, so that no event is missed.
     events: Mutex<Option<MonitorStream>>,
 }
 
@@ -39,7 +45,7 @@ impl SocketEndpoints {
 
     /// Makes an endpoint change. Returns the endpoint with its real port, or `None` if nothing had
     /// to change.
-    pub(super) async fn change(
+    async fn change(
         &self,
         EndpointChange { side, adds, endpoint }: &EndpointChange,
     ) -> Result<Option<String>> {
@@ -51,6 +57,7 @@ impl SocketEndpoints {
         }
     }
 
+    /// Binds an endpoint, with the limiter in place before the first peer can connect.
     async fn bind(&self, endpoint: &Endpoint) -> Result<String> {
         self.limiter.watch(&self.socket);
         let real = self.socket.bind(endpoint.to_string()).await;
@@ -59,6 +66,7 @@ impl SocketEndpoints {
         Ok(real)
     }
 
+    /// Unbinds an endpoint, given as requested or with its real port, and disconnects its peers.
     async fn unbind(&self, endpoint: &Endpoint) -> Result<Option<String>> {
         let name = endpoint.to_string();
         let found = {
@@ -79,6 +87,7 @@ impl SocketEndpoints {
         Ok(Some(real))
     }
 
+    /// Connects to an endpoint, unless the socket does already. Returns before a peer is connected.
     async fn connect(&self, endpoint: &Endpoint) -> Result<Option<String>> {
         let name = endpoint.to_string();
         {
@@ -97,6 +106,7 @@ impl SocketEndpoints {
         Ok(Some(name))
     }
 
+    /// Stops connecting to an endpoint, and disconnects its peer.
     async fn disconnect(&self, endpoint: &Endpoint) -> Result<Option<String>> {
         {
             let mut connected = lock(&self.connected);
@@ -110,10 +120,13 @@ impl SocketEndpoints {
         Ok(Some(name))
     }
 
-    /// Waits until each endpoint that the socket connects to is ready or unreachable for now.
+    /// Waits until each endpoint that the socket connects to is ready or unreachable for now. Waits
+    /// only once for the endpoints that were added before; a second call returns at once unless
+    /// more were added.
     ///
     /// `ready` returns the endpoints that are ready, or `None` if the socket is closed. Each
-    /// monitor event leads to another call of `ready`.
+    /// monitor event leads to another call of `ready`. If the future is dropped, later calls do not
+    /// wait for these endpoints any more.
     pub(super) async fn ready(&self, ready: impl Fn() -> BoxFuture<'static, Option<Vec<String>>>) {
         let Some(mut events) = lock(&self.events).take() else { return };
         let mut unreachable = Vec::new();
@@ -136,7 +149,7 @@ impl SocketEndpoints {
     }
 
     /// Removes all endpoints and disconnects all peers. The socket stays open, so that received
-    /// messages can be read.
+    /// messages can be read. Messages on their way from the peers are lost.
     pub(super) async fn remove_all(&self) {
         let bound = std::mem::take(&mut *lock(&self.bound));
         let connected = std::mem::take(&mut *lock(&self.connected));
@@ -151,17 +164,30 @@ impl SocketEndpoints {
             let _ = self.socket.disconnect_peer(connection.connection_id).await;
         }
     }
-
-    /// Closes the socket. The future resolves when it has lingered.
-    pub(super) fn close(&self) -> BoxFuture<'static, ()> {
-        let socket = self.socket.clone();
-        // An error means that the socket is closed already.
-        async move { socket.close().await.unwrap_or_default() }.boxed()
-    }
 }
 
 impl Drop for SocketEndpoints {
     fn drop(&mut self) {
         self.limiter.stop();
+    }
+}
+
+/// A socket type of this engine: all of them change endpoints and close in the same way.
+pub(super) trait HasEndpoints: Send + Sync {
+    /// The socket and its endpoints.
+    fn endpoints(&self) -> &SocketEndpoints;
+}
+
+#[async_trait]
+impl<S: HasEndpoints> SocketControl for S {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        self.endpoints().change(change).await
+    }
+
+    /// Returns a future that closes the socket. The engine lingers meanwhile.
+    fn close(&self) -> BoxFuture<'static, ()> {
+        let socket = self.endpoints().socket.clone();
+        // An error means that the socket is closed already.
+        async move { socket.close().await.unwrap_or_default() }.boxed()
     }
 }

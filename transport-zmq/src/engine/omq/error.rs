@@ -4,7 +4,8 @@ use polywire_core::{Error, ErrorKind};
 
 use crate::error::{caller_gone, closed, config};
 
-/// Converts an error of the engine.
+/// Converts an error of the engine. An error that the engine does not explain becomes
+/// `Disconnected`, with the original as its source.
 pub(super) fn engine_error(error: omq_tokio::Error) -> Error {
     match error {
         omq_tokio::Error::Closed => closed(),

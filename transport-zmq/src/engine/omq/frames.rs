@@ -1,4 +1,8 @@
 //! Conversion between frames and messages of the engine.
+//!
+//! A message of the engine is a list of frames without structure. For this crate, the first frame
+//! is the envelope, and all others are the body. The bytes are shared in both directions and never
+//! copied.
 
 use bytes::Bytes;
 use omq_tokio::Message;
@@ -6,7 +10,7 @@ use polywire_core::Body;
 
 use crate::wire::Frames;
 
-/// Converts frames to a message.
+/// Converts frames to a message, without copying their bytes.
 pub(super) fn message_of(Frames { head, body }: Frames) -> Message {
     match body {
         None => Message::single(head),
@@ -15,7 +19,8 @@ pub(super) fn message_of(Frames { head, body }: Frames) -> Message {
     }
 }
 
-/// Converts frames to a message with one more frame in front, the topic of an event.
+/// Converts frames to a message with one more frame in front: the topic of an event, which
+/// subscriptions are compared with.
 pub(super) fn message_under(first: Bytes, Frames { head, body }: Frames) -> Message {
     match body {
         None => Message::multipart([first, head]),

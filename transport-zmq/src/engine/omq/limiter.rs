@@ -1,4 +1,4 @@
-//! Bounds on the inbound connections of a socket.
+//! Bounds on the inbound connections of a socket, as [`Admission`] sets them.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -14,17 +14,24 @@ use crate::security::Admission;
 ///
 /// A task counts the peers that have finished their handshake, and disconnects those beyond the
 /// bounds. To stop a flood earlier, the engine asks [`is_full`](Self::is_full) during the
-/// handshake.
+/// handshake. Peers that finish their handshakes at the same moment may all pass that check, so the
+/// task is the one that enforces the bound.
 #[derive(Debug)]
 pub(super) struct ConnectionLimiter {
+    /// The bounds.
     admission: Admission,
+    /// The peers that have finished their handshake.
     connected: Mutex<ConnectedPeers>,
+    /// The watching task. Absent until the socket binds its first endpoint.
     task: Mutex<Option<AbortHandle>>,
+    /// Throttle for log lines of disconnected peers. Remote peers decide how often that happens.
     rejections: LogThrottle,
+    /// Throttle for log lines of failed handshakes.
     handshake_failures: LogThrottle,
 }
 
 impl ConnectionLimiter {
+    /// Creates the limiter of a socket that has bound nothing yet.
     pub(super) fn new(admission: Admission) -> Arc<Self> {
         let (connected, task) = (Mutex::default(), Mutex::default());
         let (rejections, handshake_failures) = (LogThrottle::new(), LogThrottle::new());
@@ -38,7 +45,8 @@ impl ConnectionLimiter {
         lock(&self.task).is_some() && lock(&self.connected).is_full(host, &self.admission)
     }
 
-    /// Starts the task that watches a socket, with the first endpoint that the socket binds.
+    /// Starts the task that watches a socket, with the first endpoint that the socket binds. A
+    /// socket that only connects chooses its peers itself, and needs no bounds.
     pub(super) fn watch(self: &Arc<Self>, socket: &Socket) {
         let mut task = lock(&self.task);
         if task.is_none() {
@@ -55,6 +63,9 @@ impl ConnectionLimiter {
     }
 
     /// Counts an event. Returns the connection to disconnect, if the event exceeds a bound.
+    ///
+    /// A connection beyond the bounds is counted until its disconnect event, so that the count
+    /// never falls twice for it.
     fn record(&self, event: &MonitorEvent) -> Option<u64> {
         let mut connected = lock(&self.connected);
         match event {
@@ -88,8 +99,11 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Counts all connections again, after events were missed. Returns the connections to
-    /// disconnect.
+    /// Counts all connections again, after events were missed because there were more than 1,024
+    /// unread ones. Returns the connections to disconnect: those beyond the bounds, beginning with
+    /// the newest.
+    ///
+    /// The events are restarted before the count. A connection that is in both is counted once.
     async fn recount(&self, socket: &Socket, events: &mut MonitorStream) -> Vec<u64> {
         // Restarted before the count. A connection in both is counted once.
         *events = socket.monitor();
@@ -127,6 +141,8 @@ impl ConnectionLimiter {
     }
 }
 
+/// Counts the events of a socket and disconnects excess peers, until the socket is closed or the
+/// limiter is dropped.
 async fn watch(limiter: Weak<ConnectionLimiter>, socket: Socket, mut events: MonitorStream) {
     loop {
         let event = events.recv().await;
@@ -146,6 +162,7 @@ async fn watch(limiter: Weak<ConnectionLimiter>, socket: Socket, mut events: Mon
     }
 }
 
+/// Returns the host of a peer, or `None` for `ipc`, where all peers are on this machine.
 fn host_of(peer: &PeerInfo) -> Option<Host> {
     peer.peer_address.map(|address| Host::of(address.ip()))
 }

@@ -1,4 +1,4 @@
-//! Socket options.
+//! Options of all sockets, and their default values in numbers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,12 @@ use crate::config::Settings;
 use crate::security::FIRST_MAX;
 use crate::wire;
 
-/// Opens a socket, with the limiter of its inbound connections.
+/// Opens a socket, with the limiter of its inbound connections. The security mechanism asks the
+/// limiter in each handshake.
+///
+/// # Errors
+///
+/// `Config` if the engine rejects an option.
 pub(super) fn open(
     settings: &Settings,
     kind: SocketType,
@@ -27,10 +32,28 @@ pub(super) fn open(
     Ok((Socket::try_new(kind, options).map_err(engine_error)?, limiter))
 }
 
-/// Returns the options that all sockets share.
+/// Returns the options that all sockets share. Sockets change some of them, such as the high-water
+/// mark of a puller.
 ///
-/// All relevant options are set. By default the engine drops unsent messages at once, accepts
-/// messages of any size, and silently drops replies to a peer whose queue is full.
+/// All relevant options are set, because the engine's own defaults lose messages:
+///
+/// - `router_mandatory`: a reply to a peer that is gone or full fails or waits. The default drops
+///   it.
+///
+/// - `linger`: unsent messages are sent after a close. The default drops them.
+///
+/// - `max_message_size`: follows from the limits and the admission. The default has no bound.
+///
+/// - `send_hwm` and `recv_hwm`: 1,000 messages for each peer.
+///
+/// - `handshake_timeout`, `max_pending_handshakes` and `subscription_admission`: bounds on peers
+///   that have not proved who they are, or ask for too much.
+///
+/// - `heartbeat_interval`, `heartbeat_timeout` and `tcp_user_timeout`: detection of dead peers. A
+///   heartbeat detects nothing while our own writes are stuck; the kernel does, after six
+///   heartbeats.
+///
+/// - `reconnect`: pauses from 100 ms to 5 seconds.
 pub(super) fn options(settings: &Settings) -> Options {
     let Settings { limits, admission, .. } = settings;
     Options::default()
@@ -56,6 +79,7 @@ pub(super) fn options(settings: &Settings) -> Options {
 pub(super) const HIGH_WATER_MARK: u32 = 1000;
 /// Monitor events that may be unread. If there are more, connected peers are counted again.
 const MONITOR_EVENTS_MAX: usize = 1024;
+/// The shortest pause between two attempts to connect: 100 ms. It doubles with each failure.
 const RECONNECT_MIN: Duration = Duration::from_millis(100);
-/// The longest pause between two attempts to connect.
+/// The longest pause between two attempts to connect: 5 seconds.
 pub(super) const RECONNECT_MAX: Duration = Duration::from_secs(5);

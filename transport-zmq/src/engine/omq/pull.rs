@@ -1,34 +1,33 @@
-//! PULL.
+//! PULL: jobs from all pushers. The routing id names the queue, so that pushers of another queue
+//! can recognize the mismatch.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 use omq_tokio::SocketType;
 use polywire_core::{Address, Result, Window};
 
-use super::endpoints::SocketEndpoints;
+use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::frames::frames_of;
 use super::options::{HIGH_WATER_MARK, open, options};
 use super::receive::DrainingReceiver;
 use crate::config::Settings;
-use crate::endpoint::EndpointChange;
-use crate::engine::{Pull, SocketControl};
+use crate::engine::Pull;
 use crate::wire::{Frames, unique};
 
 /// A PULL socket. Its high-water mark is the window, at most 1,000 messages for each pusher.
 pub(in crate::engine) struct OmqPull {
     endpoints: Arc<SocketEndpoints>,
+    /// The reader of jobs.
     receiver: DrainingReceiver,
     frames_max: usize,
 }
 
 impl OmqPull {
-    /// Opens a socket for one queue, or for jobs of any queue.
+    /// Opens a socket for one queue, or for jobs of any queue. It has no endpoint yet.
     pub(in crate::engine) fn open(
         settings: &Settings,
         queue: Option<&Address>,
@@ -58,14 +57,9 @@ pub(super) fn is_of_queue(identity: &[u8], queue: &Address) -> bool {
     name.is_empty() || name == queue.as_str().as_bytes()
 }
 
-#[async_trait]
-impl SocketControl for OmqPull {
-    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        self.endpoints.change(change).await
-    }
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        self.endpoints.close()
+impl HasEndpoints for OmqPull {
+    fn endpoints(&self) -> &SocketEndpoints {
+        &self.endpoints
     }
 }
 

@@ -12,18 +12,22 @@ use tokio::sync::watch;
 
 use super::endpoints::SocketEndpoints;
 
-/// Returns the messages that a socket receives until it is closed.
+/// Returns the messages that a socket receives until it is closed. Two streams of one socket take
+/// messages from each other.
 pub(super) fn received(socket: Socket) -> impl Stream<Item = Message> + Send {
     batches(socket, None)
 }
 
 /// A receiver that can be stopped and then yields all messages that have arrived.
 pub(super) struct DrainingReceiver {
+    /// The socket, kept open for received messages.
     endpoints: Arc<SocketEndpoints>,
+    /// Set after all peers are disconnected.
     stopped: watch::Sender<bool>,
 }
 
 impl DrainingReceiver {
+    /// Wraps a socket. The receiver keeps it open.
     pub(super) fn new(endpoints: Arc<SocketEndpoints>) -> Self {
         Self { endpoints, stopped: watch::Sender::new(false) }
     }
@@ -34,7 +38,8 @@ impl DrainingReceiver {
         batches(self.endpoints.socket.clone(), Some(self.stopped.subscribe()))
     }
 
-    /// Disconnects all peers in a task of its own, then ends the stream.
+    /// Disconnects all peers in a task of its own, then ends the stream. The order matters: a peer
+    /// that is still connected could send more after the end.
     pub(super) fn stop(&self) {
         let (endpoints, stopped) = (self.endpoints.clone(), self.stopped.clone());
         let disconnect = async move {
@@ -49,6 +54,8 @@ impl DrainingReceiver {
     }
 }
 
+/// Reads a socket in batches of up to 256 messages. The stream ends when the socket is closed or,
+/// after `stopped` turns true, when no received message is left.
 fn batches(
     socket: Socket,
     stopped: Option<watch::Receiver<bool>>,
@@ -70,6 +77,8 @@ fn batches(
     .fuse()
 }
 
+/// Receives a batch, or takes the messages that have arrived if the receiver is stopped. `None` is
+/// the end.
 async fn receive_or_drain(
     socket: &Socket,
     stopped: &mut watch::Receiver<bool>,

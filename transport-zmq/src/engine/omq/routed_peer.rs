@@ -1,4 +1,4 @@
-//! Route to one peer of a ROUTER socket.
+//! Route to one peer of a ROUTER socket, with the interface of a socket that sends to one peer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,19 +17,23 @@ use crate::endpoint::EndpointChange;
 use crate::engine::{Dealer, SocketControl};
 use crate::wire::Frames;
 
-/// A sender to one inbound peer. The socket belongs to the
-/// [client router](super::client_router::OmqClientRouter), which also reads the replies.
+/// A sender to one inbound peer. The socket belongs to the [client
+/// router](super::client_router::OmqClientRouter), which also reads the replies, reports lost
+/// connections and closes the socket.
 pub(super) struct RoutedPeer {
+    /// The socket of the client router.
     socket: Socket,
+    /// The routing id of the peer.
     identity: Bytes,
-    /// Whether the last message found no room.
+    /// Set while the last message found no room.
     is_full: AtomicBool,
 }
 
-/// Pause before a full peer is tried again while other peers have room.
+/// Pause before a full peer is tried again while other peers have room: 2 ms.
 const FULL_PAUSE: Duration = Duration::from_millis(2);
 
 impl RoutedPeer {
+    /// Creates the route to the peer with this routing id.
     pub(super) fn new(socket: Socket, identity: Bytes) -> Self {
         Self { socket, identity, is_full: AtomicBool::new(false) }
     }
@@ -49,6 +53,8 @@ impl SocketControl for RoutedPeer {
 
 #[async_trait]
 impl Dealer for RoutedPeer {
+    /// Sends a message to the peer, or returns the frames if its queue is full or it is gone. The
+    /// frames are cloned for the second case, in which the engine drops the message.
     fn try_send(&self, frames: Frames) -> Result<(), Frames> {
         let sent = self.socket.try_send_to(&self.identity, message_of(frames.clone()));
         self.is_full.store(matches!(sent, Err(TrySendError::Full(_))), Ordering::Relaxed);
@@ -61,6 +67,8 @@ impl Dealer for RoutedPeer {
         }
     }
 
+    /// Waits until some peer of the socket has room, and a little longer if that is not known to be
+    /// this one. So a send may find no room again, and waits anew.
     fn room(&self) -> BoxFuture<'_, ()> {
         let room = async {
             // The engine reports that some peer has room, and not which one.
@@ -75,6 +83,7 @@ impl Dealer for RoutedPeer {
         room.boxed()
     }
 
+    /// Returns at once: the peer is connected.
     async fn tried(&self) {}
 
     /// Never resolves: the client router reports which peers are connected.

@@ -1,35 +1,34 @@
-//! ROUTER on the serving side.
+//! ROUTER on the serving side: requests with their origin, and replies to it.
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 use omq_tokio::{Message, PeerAuthentication, PeerPublicKey, SocketType, TrySendError};
 use polywire_core::transport::Sending;
 use polywire_core::{Identity, Result};
 
-use super::endpoints::SocketEndpoints;
+use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::error::engine_error;
 use super::frames::{frames_of, message_of};
 use super::options::{open, options};
 use super::receive::received;
 use crate::config::Settings;
-use crate::endpoint::EndpointChange;
-use crate::engine::{RequestOrigin, Router, SocketControl};
+use crate::engine::{RequestOrigin, Router};
 use crate::error::closed;
 use crate::security::curve::PublicKey;
 use crate::wire::Frames;
 
-/// A ROUTER socket of a server.
+/// A ROUTER socket of a server. A reply to a peer that is gone fails, since the socket is opened
+/// with `router_mandatory`.
 pub(in crate::engine) struct OmqRouter {
     endpoints: SocketEndpoints,
     frames_max: usize,
 }
 
 impl OmqRouter {
+    /// Opens the socket. It has no endpoint yet.
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
         let socket = open(settings, SocketType::Router, options(settings))?;
         let endpoints = SocketEndpoints::new(socket);
@@ -37,18 +36,15 @@ impl OmqRouter {
     }
 }
 
-#[async_trait]
-impl SocketControl for OmqRouter {
-    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        self.endpoints.change(change).await
-    }
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        self.endpoints.close()
+impl HasEndpoints for OmqRouter {
+    fn endpoints(&self) -> &SocketEndpoints {
+        &self.endpoints
     }
 }
 
 impl Router for OmqRouter {
+    /// Sends a reply at once if the queue of the peer has room, and waits for room otherwise. A
+    /// peer that disconnects ends the wait with `Unroutable`.
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
         let socket = &self.endpoints.socket;
         match socket.try_send_to(&peer, message_of(frames)) {
@@ -85,6 +81,8 @@ impl Router for OmqRouter {
 struct LastIdentity(Option<(u64, Option<Arc<Identity>>)>);
 
 impl LastIdentity {
+    /// Returns the identity of a connection, formatted anew only if the connection differs from the
+    /// last one.
     fn identity(&mut self, connection: u64, proved: &PeerAuthentication) -> Option<Arc<Identity>> {
         match &self.0 {
             Some((known, identity)) if *known == connection => identity.clone(),
@@ -97,6 +95,7 @@ impl LastIdentity {
     }
 }
 
+/// Returns the identity that a peer has proved in its handshake, if any.
 fn identity_of(proved: &PeerAuthentication) -> Option<Identity> {
     match (&proved.public_key, &proved.username) {
         (Some(PeerPublicKey::Curve(key)), _) => {

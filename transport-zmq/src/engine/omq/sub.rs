@@ -1,23 +1,21 @@
-//! SUB.
+//! SUB: subscriptions to all publishers, and their events.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use omq_tokio::{Message, Socket, SocketType};
 use polywire_core::{Result, Window};
 
-use super::endpoints::SocketEndpoints;
+use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::error::engine_error;
 use super::frames::frames_of;
 use super::options::{HIGH_WATER_MARK, open, options};
 use super::receive::DrainingReceiver;
 use crate::config::Settings;
-use crate::endpoint::EndpointChange;
-use crate::engine::{SocketControl, Sub};
+use crate::engine::Sub;
 use crate::wire::Frames;
 
 /// A SUB socket. Its high-water mark is the window, at most 1,000 messages for each publisher.
@@ -28,6 +26,7 @@ pub(in crate::engine) struct OmqSub {
 }
 
 impl OmqSub {
+    /// Opens the socket. It has no endpoint yet.
     pub(in crate::engine) fn open(settings: &Settings, window: Window) -> Result<Self> {
         let queued = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
         let options = options(settings).recv_hwm(queued);
@@ -37,14 +36,9 @@ impl OmqSub {
     }
 }
 
-#[async_trait]
-impl SocketControl for OmqSub {
-    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        self.endpoints.change(change).await
-    }
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        self.endpoints.close()
+impl HasEndpoints for OmqSub {
+    fn endpoints(&self) -> &SocketEndpoints {
+        &self.endpoints
     }
 }
 
@@ -71,11 +65,14 @@ impl Sub for OmqSub {
         self.receiver.stop();
     }
 
+    /// Waits until each connected endpoint has a peer. That peer may not have received the
+    /// subscriptions yet, see [`SyncMarker`](crate::wire::SyncMarker).
     async fn ready(&self) {
         let socket = &self.endpoints.socket;
         self.endpoints.ready(|| connected_endpoints(socket.clone()).boxed()).await;
     }
 
+    /// Returns the number of connections. One publisher with two endpoints counts twice.
     async fn publisher_count(&self) -> Result<usize> {
         Ok(self.endpoints.socket.connections().await.map_err(engine_error)?.len())
     }

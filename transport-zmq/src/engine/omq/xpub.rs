@@ -1,36 +1,37 @@
-//! XPUB.
+//! XPUB: events to all subscribers, their subscriptions and their sync markers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use omq_tokio::{Message, Socket, SocketType, TrySendError};
 use polywire_core::Result;
 use polywire_core::transport::Sending;
 
-use super::endpoints::SocketEndpoints;
+use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::error::engine_error;
 use super::frames::message_under;
 use super::options::{open, options};
 use super::receive::received;
 use crate::config::Settings;
-use crate::endpoint::EndpointChange;
-use crate::engine::{ByteBudget, SocketControl, XPub};
+use crate::engine::{ByteBudget, XPub};
 use crate::error::closed;
 use crate::wire::{Frames, SyncMarker};
 
-/// An XPUB socket.
+/// An XPUB socket. A subscriber without room delays the publisher, and with it all other
+/// subscribers: nothing is dropped.
 pub(in crate::engine) struct OmqXPub {
     endpoints: SocketEndpoints,
-    /// Unsent bytes for all subscribers together, which share the memory of a message.
+    /// Unsent bytes for all subscribers together. One budget is enough: subscribers share the
+    /// memory of a message, which is released when the slowest of them has read it.
     budget: Arc<ByteBudget>,
 }
 
 impl OmqXPub {
+    /// Opens the socket. It has no endpoint yet.
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
         let mut options = options(settings);
         // Otherwise the engine silently drops messages that a slow subscriber has no room for.
@@ -39,7 +40,7 @@ impl OmqXPub {
         Ok(Self { endpoints, budget: ByteBudget::new(settings.peer_bytes_max) })
     }
 
-    /// Counts and sends a message, at once if the engine has room.
+    /// Counts and sends a message, at once if the engine has room for all subscribers.
     fn send_counted(&self, first: Bytes, frames: Frames) -> Sending<'_> {
         let socket = &self.endpoints.socket;
         match socket.try_send(message_under(first, self.budget.count(frames))) {
@@ -53,19 +54,16 @@ impl OmqXPub {
     }
 }
 
-#[async_trait]
-impl SocketControl for OmqXPub {
-    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        self.endpoints.change(change).await
-    }
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        self.endpoints.close()
+impl HasEndpoints for OmqXPub {
+    fn endpoints(&self) -> &SocketEndpoints {
+        &self.endpoints
     }
 }
 
 #[async_trait]
 impl XPub for OmqXPub {
+    /// Sends an event. A large one waits while the budget is used up, since the slowest subscriber
+    /// has not read what was sent before.
     fn send(&self, first: Bytes, frames: Frames) -> Sending<'_> {
         // As with replies, small messages do not wait for large ones.
         if !self.budget.is_exhausted() || self.budget.is_small(&frames) {
@@ -77,6 +75,8 @@ impl XPub for OmqXPub {
         })
     }
 
+    /// Returns the sync markers among the received subscriptions. The engine yields a subscription
+    /// as a message of one frame: a byte 1, and the prefix.
     fn sync_markers(&self) -> BoxStream<'static, (SyncMarker, u32)> {
         let socket = self.endpoints.socket.clone();
         let sync_marker = move |message: Message| {
@@ -94,6 +94,8 @@ impl XPub for OmqXPub {
         received(self.endpoints.socket.clone()).filter_map(sync_marker).boxed()
     }
 
+    /// Waits until the subscriber at each connected endpoint has sent a sync marker, which follows
+    /// its subscriptions.
     async fn ready(&self) {
         let socket = &self.endpoints.socket;
         self.endpoints.ready(|| synced_endpoints(socket.clone()).boxed()).await;
@@ -124,7 +126,9 @@ async fn connections_with_marker(socket: &Socket, marker: &SyncMarker) -> Option
     None
 }
 
+/// Checks whether a marker is in effect: 20, with 1 ms in between.
 const EFFECT_ATTEMPTS: u32 = 20;
+/// Pause between two of these checks.
 const EFFECT_PAUSE: Duration = Duration::from_millis(1);
 
 /// Returns the connections with a matching subscription. `None` if the socket is closed.

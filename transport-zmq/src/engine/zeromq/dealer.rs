@@ -23,23 +23,34 @@ use crate::engine::{Dealer, SocketControl};
 use crate::error::{closed, lock};
 use crate::wire::Frames;
 
-/// A DEALER socket that reconnects.
+/// A DEALER socket that reconnects. Each connection has a socket of the crate and two tasks, one
+/// that writes and one that reads.
 pub(in crate::engine) struct ZeromqDealer {
+    /// The endpoint to connect to.
     endpoint: String,
+    /// The time for one attempt.
     connect_timeout: Duration,
+    /// The time for unsent messages after a close.
     linger: Duration,
+    /// The current connection, if there is one.
     connection: Mutex<Option<Connection>>,
+    /// Sender of received messages, cloned into each reading task.
     received: mpsc::Sender<Frames>,
+    /// Receiver of these messages, until [`replies`](Dealer::replies) takes it.
     replies: Mutex<Option<mpsc::Receiver<Frames>>>,
+    /// Set when the dealer is closed, which ends [`up`](Dealer::up).
     closed: watch::Sender<bool>,
-    /// Whether an attempt to connect has failed.
+    /// Set after an attempt to connect has failed.
     tried: watch::Sender<bool>,
 }
 
 /// A socket of the crate, which lives as long as its connection.
 struct Connection {
+    /// Sender of messages to the writing task.
     unsent: mpsc::Sender<Frames>,
+    /// The task that writes.
     writer: JoinHandle<()>,
+    /// Resolves when the reading task ends.
     lost: Option<oneshot::Receiver<()>>,
 }
 
@@ -59,6 +70,7 @@ impl ZeromqDealer {
         }
     }
 
+    /// Connects every 100 ms until the peer accepts.
     async fn connect_until_accepted(&self) {
         loop {
             let mut options = SocketOptions::default();
@@ -75,6 +87,7 @@ impl ZeromqDealer {
         }
     }
 
+    /// Starts the tasks of a new connection.
     fn start(&self, socket: DealerSocket, events: impl Events) {
         let (sending, receiving) = socket.split();
         let (unsent, queue) = mpsc::channel(QUEUE_MAX);
@@ -88,14 +101,18 @@ impl ZeromqDealer {
 /// Messages queued in each direction between the dealer and the tasks of its socket. The socket
 /// itself queues more.
 const QUEUE_MAX: usize = 256;
+/// Pause between two attempts to connect: 100 ms.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The monitor events of a socket, whose type the crate does not name.
 trait Events: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static {}
 
 impl<S: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static> Events for S {}
 
-/// Sends queued messages. Owns the sending half, so that no send is dropped halfway. Ends when the
-/// dealer drops the queue or the connection is lost.
+/// Sends queued messages. Owns the sending half, so that no send is dropped halfway.
+///
+/// Ends when the dealer drops the queue, after sending what is left, or when the connection is
+/// lost. Queued messages are dropped with the task then.
 async fn write(mut socket: DealerSendHalf, mut queue: mpsc::Receiver<Frames>) {
     while let Some(frames) = queue.recv().await {
         if socket.send(message_of(frames)).await.is_err() {
@@ -186,6 +203,7 @@ impl Dealer for ZeromqDealer {
         }
     }
 
+    /// Waits until the reading task has ended, then stops the writing task and drops its queue.
     async fn down(&self) {
         let lost = lock(&self.connection).as_mut().and_then(|connection| connection.lost.take());
         if let Some(lost) = lost {

@@ -1,4 +1,4 @@
-//! ROUTER.
+//! ROUTER on the serving side: requests with their origin, and replies to it.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,20 +19,26 @@ use crate::engine::{RequestOrigin, Router, SocketControl};
 use crate::error::{caller_gone, closed, lock};
 use crate::wire::Frames;
 
-/// Replies that wait for their peers in tasks of their own. Each one beyond this number is lost if
-/// its sender stops waiting.
+/// Replies that wait for their peers in tasks of their own: 1,000. Each one beyond this number is
+/// lost if its sender stops waiting.
 const WAITING_MAX: usize = 1000;
 
-/// A ROUTER socket of a server.
+/// A ROUTER socket of a server. Its halves are dropped when it is closed.
 pub(in crate::engine) struct ZeromqRouter {
+    /// The sending half, until the socket is closed. Clones send at the same time.
     sending: Mutex<Option<RouterSendHalf>>,
-    /// One permit for each task that waits for a peer.
+    /// One permit for each task that waits for a peer, whether its sender still waits or not.
     waiting: Arc<Semaphore>,
+    /// The receiving half, until `requests` takes it.
     receiving: Mutex<Option<RouterRecvHalf>>,
 }
 
 impl ZeromqRouter {
-    /// Binds all endpoints. Returns them with their real ports.
+    /// Binds all endpoints. Returns the socket, and the endpoints with their real ports.
+    ///
+    /// # Errors
+    ///
+    /// `Config` for an endpoint that cannot be bound.
     pub(in crate::engine) async fn bind(endpoints: &[Endpoint]) -> Result<(Self, Vec<String>)> {
         let mut socket = RouterSocket::new();
         let mut bound = Vec::new();
@@ -61,6 +67,7 @@ impl SocketControl for ZeromqRouter {
 }
 
 impl Router for ZeromqRouter {
+    /// Sends a message at once if the engine accepts it, and in a task of its own otherwise.
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
         let Some(mut socket) = lock(&self.sending).clone() else {
             return Sending::ready(Err(closed()));
@@ -83,6 +90,7 @@ impl Router for ZeromqRouter {
         Sending::later(async { sending.await.unwrap_or_else(|_| Err(closed())) })
     }
 
+    /// Returns the requests that arrive. An error of the engine concerns one peer, and is skipped.
     fn requests(&self) -> BoxStream<'static, (RequestOrigin, Frames)> {
         let Some(socket) = lock(&self.receiving).take() else { return stream::empty().boxed() };
         let requests = stream::unfold(socket, |mut socket| async {

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::stream::poll_fn as stream_of;
 use polywire_core::Result;
+use polywire_core::message::CallId;
+use polywire_core::transport::Sending;
 
 use super::*;
 use crate::endpoint::EndpointChange;

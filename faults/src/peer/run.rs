@@ -1,0 +1,87 @@
+//! The main function of a peer.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use polywire_amqp::Amqp;
+use polywire_codec::MessagePack;
+use polywire_core::rpc::Deduplication;
+use polywire_core::{Router, Server, Window, Worker};
+use tokio::time::sleep;
+
+use super::{PeerRole, READY};
+use crate::calls::SERVICE;
+use crate::jobs::QUEUE;
+
+/// Runs the peer that the arguments describe, until the standard input ends.
+///
+/// # Errors
+///
+/// If the arguments are wrong, or if the peer cannot connect or bind.
+pub async fn run(arguments: &[String]) -> Result<()> {
+    let [role, url, work_ms] = arguments else {
+        anyhow::bail!("a peer takes a role, a URL and a time in milliseconds")
+    };
+    let work =
+        Duration::from_millis(work_ms.parse().context("cannot parse the time in milliseconds")?);
+    let amqp = Amqp::connect(url).await?;
+    let running = async {
+        match PeerRole::named(role)? {
+            PeerRole::Server => serve(Server::bind(&amqp, SERVICE).await?, work).await,
+            PeerRole::CarefulServer => {
+                let server = Server::bind(&amqp, SERVICE).deduplicate(Deduplication::default());
+                serve(server.await?, work).await;
+            }
+            PeerRole::Worker => work_off(&amqp, work).await?,
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = running => ended,
+        _ = input_ended() => Ok(()),
+    }
+}
+
+async fn serve(server: Server, work: Duration) {
+    print(READY);
+    let router =
+        Router::new(MessagePack).method("add", move |(id, a, b): (u64, i64, i64)| async move {
+            sleep(work).await;
+            print(&format!("{id}."));
+            Ok(a + b)
+        });
+    server.serve(router).await;
+}
+
+async fn work_off(amqp: &Amqp, work: Duration) -> Result<()> {
+    let worker = Worker::bind(amqp, QUEUE, MessagePack).window(Window::new(256)).await?;
+    print(READY);
+    let working = worker.work(move |id: u64| async move {
+        if !work.is_zero() {
+            sleep(work).await;
+        }
+        print(&format!("{id}."));
+        Ok(())
+    });
+    working.await;
+    Ok(())
+}
+
+/// Prints and flushes a line: a kill afterwards does not take it back.
+fn print(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // The reader is gone when the run has ended.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Waits for the end of the standard input, in a thread that the runtime does not wait for.
+async fn input_ended() {
+    let (sender, ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // The scenario writes nothing there; an error counts as the end.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _: Result<(), ()> = sender.send(());
+    });
+    let _ = ended.await;
+}

@@ -1,0 +1,131 @@
+//! Faults of a connection.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use polywire_amqp::{Amqp, Change, ConnectionEvents};
+use polywire_conformance::{Direction, Proxy};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::HEARTBEAT;
+use crate::wait::within;
+
+/// A fault of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum LinkFault {
+    /// The connection is closed.
+    Cut,
+    /// The connection is closed within a frame, in both directions.
+    CutMidFrame,
+    /// Bytes to the broker vanish.
+    HoleToServer,
+    /// Bytes from the broker vanish.
+    HoleToClient,
+    /// Bytes arrive two seconds late.
+    Delay,
+}
+
+const DELAY: Duration = Duration::from_secs(2);
+
+impl LinkFault {
+    /// All faults.
+    pub(super) const ALL: [Self; 5] =
+        [Self::Cut, Self::CutMidFrame, Self::HoleToServer, Self::HoleToClient, Self::Delay];
+
+    /// Returns the name in reports and in addresses.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::CutMidFrame => "cut-mid-frame",
+            Self::HoleToServer => "hole-to-server",
+            Self::HoleToClient => "hole-to-client",
+            Self::Delay => "delay",
+        }
+    }
+
+    /// Injects the fault, and waits until it has passed. A black hole lasts until the victim has
+    /// noticed; returns the time that took.
+    pub(super) async fn inject(self, proxy: &Proxy, victim: &Amqp) -> Result<Option<Duration>> {
+        let mut events = victim.events();
+        connected(&mut events).await?;
+        match self {
+            Self::Cut => proxy.sever(),
+            Self::CutMidFrame => {
+                // The direction of large messages depends on the handle.
+                proxy.cut_mid_frame(Direction::ToServer);
+                proxy.cut_mid_frame(Direction::ToClient);
+                lost(&mut events).await?;
+                proxy.heal();
+            }
+            Self::HoleToServer => {
+                return swallow(proxy, Direction::ToServer, &mut events).await.map(Some);
+            }
+            Self::HoleToClient => {
+                return swallow(proxy, Direction::ToClient, &mut events).await.map(Some);
+            }
+            Self::Delay => {
+                proxy.delay(DELAY);
+                // The delay lasts for several round trips.
+                sleep(DELAY * 4).await;
+                proxy.heal();
+            }
+        }
+        Ok(None)
+    }
+}
+
+async fn swallow(
+    proxy: &Proxy,
+    direction: Direction,
+    events: &mut ConnectionEvents,
+) -> Result<Duration> {
+    let start = Instant::now();
+    proxy.black_hole(direction);
+    lost(events).await?;
+    let first = start.elapsed();
+    // A transport has two connections. On a busy machine, the second may be reconnecting: then no
+    // event follows.
+    let both = timeout(HEARTBEAT * 5, lost(events)).await;
+    let noticed = if both.is_ok() { start.elapsed() } else { first };
+    proxy.heal();
+    Ok(noticed)
+}
+
+/// Waits until both connections are established.
+async fn connected(events: &mut ConnectionEvents) -> Result<()> {
+    within("both connections are established", async {
+        let mut connected = [false; 2];
+        while connected != [true; 2] {
+            let event = events.next().await.context("the transport is closed")?;
+            match event.change {
+                Change::Connected { .. } | Change::Restored { .. } => {
+                    connected[event.purpose as usize] = true
+                }
+                Change::Lost(_) | Change::Refused(_) => connected[event.purpose as usize] = false,
+                _ => {}
+            }
+        }
+        Ok(())
+    })
+    .await?
+}
+
+/// Waits until one of the two connections is lost.
+async fn lost(events: &mut ConnectionEvents) -> Result<()> {
+    within("a connection is lost", async {
+        loop {
+            let event = events.next().await.context("the transport is closed")?;
+            if matches!(event.change, Change::Lost(_)) {
+                return Ok(());
+            }
+        }
+    })
+    .await?
+}
+
+impl fmt::Display for LinkFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

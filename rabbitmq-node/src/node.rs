@@ -1,0 +1,262 @@
+//! A single node.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::installation;
+use crate::port_mapper::PortMapper;
+use crate::settings::Settings;
+use crate::setup::Setup;
+
+/// A private broker. Dropping the node ends it and removes its data.
+pub struct Node {
+    settings: Settings,
+    process: Option<Child>,
+}
+
+/// The bound of a start, which takes about 4 s; a busy machine may need many times that.
+const START_MAX: Duration = Duration::from_mins(3);
+
+/// Last lines of the log in the error of a node that does not start.
+const LOG_LINES: usize = 30;
+
+impl Node {
+    /// Returns true if RabbitMQ is installed on this machine.
+    #[must_use]
+    pub fn is_installed() -> bool {
+        installation::is_there()
+    }
+
+    /// Starts a node, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] if RabbitMQ is not installed, with the command that installs it;
+    /// or the output and the log of the node if it does not start.
+    pub fn start() -> io::Result<Self> {
+        Setup::new().start()
+    }
+
+    /// Starts a node with additional lines in `rabbitmq.conf`.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_with(config: &str) -> io::Result<Self> {
+        Setup::new().config(config).start()
+    }
+
+    /// Starts a node with more lines for its `rabbitmq.conf`, and an `advanced.config`.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_with_advanced(config: &str, advanced: &str) -> io::Result<Self> {
+        Setup::new().config(config).advanced(advanced).start()
+    }
+
+    pub(crate) fn start_set_up(setup: &Setup) -> io::Result<Self> {
+        installation::check()?;
+        let mut node = Self::not_started(Settings::create(setup, Arc::new(PortMapper::new()?))?);
+        node.restart()?;
+        Ok(node)
+    }
+
+    pub(crate) fn not_started(settings: Settings) -> Self {
+        Self { settings, process: None }
+    }
+
+    /// Returns the URL of the default virtual host.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.url_of("%2f")
+    }
+
+    /// Returns the URL of a virtual host, whose name is percent-encoded.
+    #[must_use]
+    pub fn url_of(&self, vhost: &str) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.settings.port)
+    }
+
+    /// Returns the port for AMQP.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.settings.port
+    }
+
+    /// Returns the port for AMQP over TLS, if the node has [certificates](Setup::certificates).
+    #[must_use]
+    pub fn tls_port(&self) -> Option<u16> {
+        self.settings.tls_port
+    }
+
+    /// Returns the name of the node in a cluster.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.settings.node_name()
+    }
+
+    /// Reads the log of the node.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    pub fn log(&self) -> io::Result<String> {
+        let name = format!("log/{}.log", self.name());
+        Ok(String::from_utf8_lossy(&std::fs::read(self.settings.folder.join(name))?).into_owned())
+    }
+
+    /// Writes the list of queues to disk. The node does so some time after a declaration: a kill
+    /// before that may lose the queue, a quorum queue for longer than a classic one.
+    ///
+    /// # Errors
+    ///
+    /// The output of `rabbitmqctl`, if it fails.
+    pub fn remember_queues(&self) -> io::Result<()> {
+        self.ctl(&["eval", "mnesia:sync_log(), [dets:sync(Table) || Table <- dets:all()]."])
+            .map(drop)
+    }
+
+    /// Runs `rabbitmqctl`, and returns its output.
+    ///
+    /// # Errors
+    ///
+    /// The output of `rabbitmqctl`, if it fails.
+    pub fn ctl(&self, arguments: &[&str]) -> io::Result<String> {
+        let mut command = self.settings.command("rabbitmqctl");
+        let output = command.arg("--quiet").args(arguments).stdin(Stdio::null()).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        Err(io::Error::other(format!("{text}{}", String::from_utf8_lossy(&output.stderr))))
+    }
+
+    /// Kills the node with SIGKILL, as in a crash, and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// If the process cannot be killed.
+    pub fn kill(&mut self) -> io::Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        process.kill()?;
+        process.wait()?;
+        Ok(())
+    }
+
+    /// Starts the node again with its data, and waits until it is ready. Does nothing if the node
+    /// runs.
+    ///
+    /// # Errors
+    ///
+    /// The output and the log of the node, if it does not start.
+    pub fn restart(&mut self) -> io::Result<()> {
+        if self.process.is_some() {
+            return Ok(());
+        }
+        let log = std::fs::File::create(self.settings.folder.join("out"))?;
+        let mut command = self.settings.command("rabbitmq-server");
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.process = Some(command.spawn()?);
+        self.until_ready()
+    }
+
+    /// Freezes the process with SIGSTOP: connections stay open, and nothing answers.
+    ///
+    /// # Errors
+    ///
+    /// If the signal cannot be sent.
+    pub fn freeze(&self) -> io::Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Continues a frozen process with SIGCONT.
+    ///
+    /// # Errors
+    ///
+    /// If the signal cannot be sent.
+    pub fn thaw(&self) -> io::Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> io::Result<()> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let status = Command::new("kill").arg(signal).arg(process.id().to_string()).status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("kill {signal} failed")))
+        }
+    }
+
+    /// Waits until the node answers. The listener is the last step of the boot.
+    fn until_ready(&mut self) -> io::Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < START_MAX {
+            if self.answers() {
+                return Ok(());
+            }
+            if let Some(status) = self.process.as_mut().map(Child::try_wait).transpose()?.flatten()
+            {
+                self.process = None;
+                return Err(self.failed(&format!("the node ended with {status}")));
+            }
+            sleep(Duration::from_millis(50));
+        }
+        Err(self.failed("the node did not answer within three minutes"))
+    }
+
+    /// Returns true if the node answers a protocol header with a method frame, whose first byte is
+    /// 1.
+    fn answers(&self) -> bool {
+        let greet = || -> io::Result<bool> {
+            let address = SocketAddr::from(([127, 0, 0, 1], self.settings.port));
+            let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.write_all(b"AMQP\x00\x00\x09\x01")?;
+            let mut first = [0];
+            stream.read_exact(&mut first)?;
+            Ok(first == [1])
+        };
+        greet().unwrap_or(false)
+    }
+
+    fn failed(&self, cause: &str) -> io::Error {
+        let output = std::fs::read_to_string(self.settings.folder.join("out")).unwrap_or_default();
+        let log = self.log().unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+        io::Error::other(format!("{cause}:\n{output}\nlast lines of the log:\n{last}"))
+    }
+}
+
+impl Setup {
+    /// Starts a node, and waits until it is ready: about four seconds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::start`].
+    pub fn start(self) -> io::Result<Node> {
+        Node::start_set_up(&self)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A frozen process must continue before it can end. The process may have ended already.
+        let _ = self.thaw();
+        let _ = self.kill();
+        self.settings.clean_up();
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("port", &self.settings.port).finish_non_exhaustive()
+    }
+}

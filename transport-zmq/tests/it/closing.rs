@@ -1,0 +1,98 @@
+//! Messages that wait in a socket when it closes, and clients that do not read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use omq_tokio::{Message, Options, Socket, SocketType};
+use polywire_codec::MessagePack;
+use polywire_core::{Client, Router, Server, Transport, Window};
+use polywire_zmq::{Engine, Side};
+use tokio::time::timeout;
+
+use crate::support::context::{Medium, Setup, builder, free_endpoint, media};
+use crate::support::wait::{PATIENCE, until};
+
+/// A closing socket sends its accepted messages while it lingers and its peer receives.
+#[tokio::test(flavor = "multi_thread")]
+async fn accepted_messages_arrive_after_their_sender_closes() {
+    const CALLS: u64 = 500;
+    for medium in media() {
+        let setup = &Setup(Engine::Omq, Side::Connect, medium);
+        let serving = builder(setup).bind(free_endpoint(setup)).linger(PATIENCE).build().unwrap();
+        let server = Server::bind(&serving, "a").window(Window::new(CALLS as usize)).await.unwrap();
+        let (handle, received) = (server.handle(), Arc::new(AtomicUsize::new(0)));
+        let count = received.clone();
+        let router = Router::new(MessagePack)
+            .method("notify", move |(): ()| {
+                count.fetch_add(1, Ordering::Relaxed);
+                async { Ok(()) }
+            })
+            .method("big", |number: u64| async move { Ok((number, "x".repeat(50_000))) });
+        tokio::spawn(server.serve(router));
+        let dial = || {
+            builder(setup).connect(&serving.local_endpoints()[0]).linger(PATIENCE).build().unwrap()
+        };
+
+        let notifying = dial();
+        let client = Client::connect(&notifying, "a", MessagePack).timeout(PATIENCE).await.unwrap();
+        for _ in 0..CALLS {
+            timeout(PATIENCE, client.request("notify").send(&())).await.unwrap().unwrap();
+        }
+        notifying.close().await.unwrap();
+        until("one-way calls arrive after their client has closed", || {
+            received.load(Ordering::Relaxed) == CALLS as usize
+        })
+        .await;
+
+        let calling = dial();
+        let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
+        let start = |number| client.request("big").start::<(u64, String)>(&number).unwrap();
+        let calls: Vec<_> = (0..CALLS).map(start).collect();
+        // One-way calls count as answered as well.
+        until("all replies are accepted", || {
+            handle.stats().running == 0 && { handle.stats().answered >= CALLS }
+        })
+        .await;
+        serving.close().await.unwrap();
+        for (number, call) in (0..).zip(calls) {
+            let (answer, _) = timeout(PATIENCE, call).await.expect("the call has a reply").unwrap();
+            assert_eq!(answer, number);
+        }
+    }
+}
+
+/// A client that sends without reading occupies the window for a limited time.
+#[tokio::test(flavor = "multi_thread")]
+async fn client_that_does_not_read_delays_others_briefly() {
+    let setup = &Setup(Engine::Omq, Side::Connect, Medium::Tcp);
+    let serving = builder(setup).bind(free_endpoint(setup)).build().unwrap();
+    let server = Server::bind(&serving, "a").window(Window::new(8)).await.unwrap();
+    let handle = server.handle();
+    let router = Router::new(MessagePack).method("m", |(): ()| async { Ok("x".repeat(50_000)) });
+    tokio::spawn(server.serve(router));
+    let silent = Socket::try_new(SocketType::Dealer, Options::default().recv_hwm(1)).unwrap();
+    silent.connect(serving.local_endpoints()[0].as_str()).await.unwrap();
+    // More requests than the queues and the connection hold. The body is nil in MessagePack.
+    let request =
+        [&b"P\x01\x01\x03\0\0\0\0\0\0\0\x07\0\xff\xff\xff"[..], b"\x01\x01a\x02\x01m\x81\x01\xc0"]
+            .concat();
+    for _ in 0..4000 {
+        timeout(PATIENCE, silent.send(Message::from(request.clone()))).await.unwrap().unwrap();
+    }
+    let calling = builder(setup).connect(&serving.local_endpoints()[0]).build().unwrap();
+    let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE * 2).await.unwrap();
+    for _ in 0..20 {
+        let call = client.call::<String>("m", &());
+        assert_eq!(
+            timeout(PATIENCE * 2, call).await.expect("the call has a reply").unwrap().len(),
+            50_000
+        );
+    }
+    until("all other requests end, too", || {
+        let stats = handle.stats();
+        stats.answered + stats.undelivered >= 4020
+    })
+    .await;
+    assert!(handle.stats().undelivered > 0, "unread replies are counted");
+    drop(silent);
+}

@@ -1,0 +1,4 @@
+//! Pipelines over real sockets.
+
+mod delivery;
+mod pullers;

@@ -1,0 +1,146 @@
+//! Pullers that connect, stop and come back.
+
+use std::time::Duration;
+
+use polywire_codec::MessagePack;
+use polywire_core::{ErrorKind, Puller, Transport, Worker};
+use polywire_zmq::Zmq;
+use tokio::time::timeout;
+
+use crate::support::jobs::{bound, builder, connected, next, puller, pusher};
+use crate::support::wait::PATIENCE;
+
+#[tokio::test]
+async fn puller_of_another_queue_receives_nothing() {
+    let [ours, others] = [bound(), bound()];
+    let mut jobs = puller(&ours).await;
+    let mut strange: Puller<u32> = Puller::bind(&others, "others", MessagePack).await.unwrap();
+    let pushing = connected(&[&others, &ours]);
+    let push = pusher(&pushing).await;
+    for job in 0..20 {
+        push.push(&job).await.unwrap();
+        assert_eq!(next(&mut jobs).await, job);
+    }
+    assert!(futures_util::FutureExt::now_or_never(strange.next()).is_none());
+    // Jobs for a puller of another queue are unroutable.
+    let endpoint = &others.local_endpoints()[0];
+    let pushing =
+        builder().connect(endpoint).connect_timeout(Duration::from_millis(300)).build().unwrap();
+    let error = timeout(PATIENCE, pusher(&pushing).await.push(&1)).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unroutable);
+}
+
+#[tokio::test]
+async fn dropped_puller_receives_nothing() {
+    let [first, second] = [bound(), bound()];
+    let (gone, mut jobs) = (puller(&first).await, puller(&second).await);
+    let pushing = connected(&[&first, &second]);
+    let push = pusher(&pushing).await;
+    drop(gone);
+    assert!(first.local_endpoints().is_empty());
+    // Jobs are lost until the pusher detects the loss of the puller. Then all jobs arrive.
+    timeout(PATIENCE, async {
+        let mut in_a_row = 0;
+        let mut job = 0;
+        while in_a_row < 100 {
+            job += 1;
+            push.push(&job).await.unwrap();
+            in_a_row = match timeout(Duration::from_millis(200), jobs.next()).await {
+                Ok(taken) => in_a_row + i32::from(*taken.unwrap().unwrap() == job),
+                Err(_) => 0,
+            };
+        }
+    })
+    .await
+    .expect("the pusher detects the lost puller");
+}
+
+#[tokio::test]
+async fn stopped_puller_yields_its_jobs_and_ends() {
+    let pulling = bound();
+    let mut jobs = puller(&pulling).await;
+    let pushing = connected(&[&pulling]);
+    let push = pusher(&pushing).await;
+    for job in 0..50 {
+        push.push(&job).await.unwrap();
+    }
+    assert_eq!(next(&mut jobs).await, 0);
+    jobs.stop();
+    let mut taken = vec![0];
+    while let Some(job) =
+        timeout(PATIENCE, jobs.next()).await.expect("the puller or its worker ends")
+    {
+        taken.push(*job.unwrap());
+    }
+    assert_eq!(taken, (0..taken.len() as u32).collect::<Vec<_>>());
+    assert!(pulling.local_endpoints().is_empty());
+}
+
+#[tokio::test]
+async fn worker_drains() {
+    let pulling = bound();
+    let worker = Worker::bind(&pulling, "jobs", MessagePack).await.unwrap();
+    let handle = worker.handle();
+    let working = tokio::spawn(worker.work(|_: u32| async move { Ok(()) }));
+    let pushing = connected(&[&pulling]);
+    let push = pusher(&pushing).await;
+    for job in 0..100 {
+        push.push(&job).await.unwrap();
+    }
+    while handle.stats().done < 100 {
+        tokio::task::yield_now().await;
+    }
+    timeout(PATIENCE, handle.drain()).await.expect("the worker drains");
+    timeout(PATIENCE, working).await.expect("the puller or its worker ends").unwrap();
+}
+
+#[tokio::test]
+async fn puller_that_binds_its_port_again_receives_jobs() {
+    let pulling = bound();
+    let mut jobs = puller(&pulling).await;
+    let endpoint = pulling.local_endpoints()[0].clone();
+    let pushing = connected(&[&pulling]);
+    let push = pusher(&pushing).await;
+    push.push(&1).await.unwrap();
+    assert_eq!(next(&mut jobs).await, 1);
+    pulling.close().await.unwrap();
+    assert!(jobs.next().await.is_none());
+    let mut jobs = rebind(&endpoint).await;
+    // Jobs are lost until the pusher detects the lost connection.
+    let arrived = timeout(PATIENCE, async {
+        for job in 2.. {
+            push.push(&job).await.unwrap();
+            if let Ok(taken) = timeout(Duration::from_millis(100), jobs.1.next()).await {
+                return *taken.unwrap().unwrap();
+            }
+        }
+        0
+    });
+    assert!(arrived.await.unwrap() >= 2);
+}
+
+/// Binds the port of a closed socket as soon as the port is free.
+async fn rebind(endpoint: &str) -> (Zmq, Puller<u32>) {
+    timeout(PATIENCE, async {
+        loop {
+            let pulling = builder().bind(endpoint).build().unwrap();
+            if let Ok(puller) = Puller::bind(&pulling, "jobs", MessagePack).await {
+                return (pulling, puller);
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the endpoint is free again")
+}
+
+#[tokio::test]
+async fn fixed_port_is_bound_by_one_handle_only() {
+    let first = bound();
+    let _jobs = puller(&first).await;
+    let second = builder().bind(&first.local_endpoints()[0]).build().unwrap();
+    let error = Puller::<u32>::bind(&second, "jobs", MessagePack).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("another endpoint handle"), "{error}");
+    assert!(second.local_endpoints().is_empty());
+}

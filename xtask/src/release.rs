@@ -1,0 +1,126 @@
+//! Checks before a release. A check whose tool is missing counts as not run.
+
+use anyhow::{Result, bail};
+use xshell::{Shell, cmd};
+
+/// The published crates, each after those that it depends on.
+const PUBLISHED: [&str; 7] = [
+    "polywire-core",
+    "polywire-codec",
+    "polywire-macros",
+    "polywire-zmq",
+    "polywire-amqp",
+    "polywire",
+    "polywire-conformance",
+];
+
+/// The oldest compiler that `rust-version` promises.
+const OLDEST: &str = "1.93";
+
+/// A check with the tool that it needs.
+struct ReleaseCheck {
+    name: &'static str,
+    /// A command that succeeds if the tool is installed.
+    probe: &'static [&'static str],
+    install: &'static str,
+    run: fn(&Shell) -> Result<()>,
+}
+
+const CHECKS: [ReleaseCheck; 6] = [
+    ReleaseCheck {
+        name: "licences, advisories and duplicates of dependencies",
+        probe: &["cargo", "deny", "--version"],
+        install: "cargo install --locked cargo-deny",
+        run: |shell| Ok(cmd!(shell, "cargo deny --workspace --all-features check").run()?),
+    },
+    ReleaseCheck {
+        name: "spelling",
+        probe: &["typos", "--version"],
+        install: "cargo install --locked typos-cli",
+        run: |shell| Ok(cmd!(shell, "typos").run()?),
+    },
+    ReleaseCheck {
+        name: "the oldest compiler",
+        probe: &["cargo", "+1.93", "--version"],
+        install: "rustup toolchain install 1.93 --profile minimal",
+        run: oldest_compiler,
+    },
+    ReleaseCheck {
+        name: "the oldest versions of direct dependencies",
+        probe: &["cargo", "+nightly", "--version"],
+        install: "rustup toolchain install nightly --profile minimal",
+        run: oldest_dependencies,
+    },
+    ReleaseCheck {
+        name: "semantic versions",
+        probe: &["cargo", "semver-checks", "--version"],
+        install: "cargo install --locked cargo-semver-checks",
+        run: |shell| {
+            let packages = selection();
+            Ok(cmd!(shell, "cargo semver-checks {packages...}").run()?)
+        },
+    },
+    ReleaseCheck {
+        name: "packages as they would be published",
+        probe: &["cargo", "--version"],
+        install: "rustup",
+        run: |shell| {
+            let packages = selection();
+            Ok(cmd!(shell, "cargo publish --dry-run --locked {packages...}").run()?)
+        },
+    },
+];
+
+/// Runs every check whose tool is installed. Fails if a check fails; a check that was not run is
+/// listed with the command that installs its tool.
+pub(crate) fn run(shell: &Shell) -> Result<()> {
+    let (mut failed, mut not_run) = (Vec::new(), Vec::new());
+    for ReleaseCheck { name, probe, install, run } in CHECKS {
+        let [program, arguments @ ..] = probe else { continue };
+        let probe = cmd!(shell, "{program} {arguments...}").quiet().ignore_stdout().ignore_stderr();
+        if probe.run().is_err() {
+            not_run.push(format!("not run: {name}: install the tool with `{install}`"));
+            continue;
+        }
+        println!("\n== {name}");
+        if let Err(error) = run(shell) {
+            eprintln!("{error:#}");
+            failed.push(name);
+        }
+    }
+    println!("\n{} of {} checks ran", CHECKS.len() - not_run.len(), CHECKS.len());
+    not_run.iter().for_each(|line| println!("{line}"));
+    if failed.is_empty() { Ok(()) } else { bail!("not fit for a release: {}", failed.join(", ")) }
+}
+
+fn selection() -> Vec<&'static str> {
+    PUBLISHED.into_iter().flat_map(|package| ["--package", package]).collect()
+}
+
+/// Checks the published crates; the tools of the workspace may need a newer compiler.
+fn oldest_compiler(shell: &Shell) -> Result<()> {
+    let (toolchain, packages) = (format!("+{OLDEST}"), selection());
+    let target = ["--target-dir", "target/oldest-compiler"];
+    Ok(cmd!(shell, "cargo {toolchain} check --locked --all-features {packages...} {target...}")
+        .run()?)
+}
+
+/// Checks a copy of the workspace whose lock file has the oldest versions that manifests allow.
+fn oldest_dependencies(shell: &Shell) -> Result<()> {
+    let copy = shell.current_dir().join("target/oldest-dependencies");
+    shell.remove_path(&copy)?;
+    shell.create_dir(&copy)?;
+    let (source, target) = (shell.current_dir(), shell.current_dir().join("target/oldest"));
+    let files = cmd!(shell, "git ls-files --cached --others --exclude-standard").read()?;
+    for file in files.lines().filter(|file| source.join(file).is_file()) {
+        shell.copy_file(source.join(file), copy.join(file)).or_else(|_| {
+            let folder = copy.join(file);
+            shell.create_dir(folder.parent().unwrap_or(&copy))?;
+            shell.copy_file(source.join(file), copy.join(file))
+        })?;
+    }
+    let _there = shell.push_dir(&copy);
+    cmd!(shell, "cargo +nightly update -Zdirect-minimal-versions").run()?;
+    let packages = selection();
+    Ok(cmd!(shell, "cargo check --all-features {packages...} --target-dir {target}").run()?)
+}

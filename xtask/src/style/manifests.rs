@@ -1,0 +1,54 @@
+//! Manifests whose dependencies and features are sorted.
+
+use std::fs;
+
+use anyhow::Result;
+use xshell::{Shell, cmd};
+
+use super::finding::Check;
+
+/// Finds tables of dependencies and features whose keys are not sorted.
+pub(crate) fn check(shell: &Shell) -> Result<Check> {
+    let listed = cmd!(shell, "git ls-files *Cargo.toml").read()?;
+    let mut findings = Vec::new();
+    for path in listed.lines() {
+        let text = fs::read_to_string(shell.current_dir().join(path))?;
+        findings.extend(unsorted(&text).into_iter().map(|finding| format!("{path}: {finding}")));
+    }
+    Ok(Check::strict("manifests", "keys out of order", findings))
+}
+
+/// Within a table, a blank line begins a new group: the crates of the workspace come first.
+fn unsorted(manifest: &str) -> Vec<String> {
+    let (mut table, mut last) = (String::new(), String::new());
+    let mut findings = Vec::new();
+    for line in manifest.lines().map(str::trim_end) {
+        if line.starts_with('[') {
+            (table, last) = (line.trim_matches(['[', ']']).to_owned(), String::new());
+        } else if line.is_empty() {
+            last.clear();
+        }
+        let is_sorted_table =
+            table.ends_with("dependencies") || table.starts_with("workspace.lints");
+        let key = line.split(['.', ' ', '=']).next().unwrap_or_default();
+        if !is_sorted_table || key.is_empty() || line.starts_with(['[', '#', ' ', '}', ']']) {
+            continue;
+        }
+        if *key < *last {
+            findings.push(format!("[{table}] {key} comes after {last}"));
+        }
+        key.clone_into(&mut last);
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_out_of_order_are_found_within_their_group() {
+        let manifest = "[package]\nversion = 1\nname = 2\n\n[dependencies]\nb = 1\na.workspace = true\n\na2 = 3\n";
+        assert_eq!(unsorted(manifest), ["[dependencies] a comes after b"]);
+    }
+}

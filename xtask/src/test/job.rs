@@ -1,0 +1,77 @@
+//! A program of tests, and the command that runs it.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::programs::{EVERYTHING, Program};
+
+/// A part of the tests that runs as one process.
+pub(crate) struct Job {
+    /// The name in the output, and of the log file.
+    pub(crate) name: String,
+    work: Work,
+}
+
+enum Work {
+    /// The examples in the documentation, which cargo builds and runs.
+    Docs,
+    Program(Program),
+}
+
+/// Programs that take longest, in the order in which they start.
+const LONGEST_FIRST: [&str; 6] = [
+    DOCS,
+    "faults/quick",
+    "transport-amqp/broker",
+    "transport-amqp/conformance",
+    "transport-zmq/conformance",
+    "transport-zmq/it",
+];
+
+const DOCS: &str = "documentation";
+
+/// Programs that `--quick` leaves out: they need RabbitMQ.
+const SLOW: [&str; 3] = ["faults/quick", "transport-amqp/broker", "transport-amqp/conformance"];
+
+impl Job {
+    /// Creates the job that compiles and runs the examples of the documentation.
+    pub(crate) fn docs() -> Self {
+        Self { name: DOCS.to_owned(), work: Work::Docs }
+    }
+
+    /// Creates the job of a test program.
+    pub(crate) fn program(program: Program) -> Self {
+        Self { name: program.name.clone(), work: Work::Program(program) }
+    }
+
+    /// Returns the position among jobs: a long one that starts last prolongs the whole run.
+    pub(crate) fn order(&self) -> usize {
+        LONGEST_FIRST.iter().position(|name| *name == self.name).unwrap_or(LONGEST_FIRST.len())
+    }
+
+    /// Returns true for a job that `--quick` leaves out.
+    pub(crate) fn is_slow(&self) -> bool {
+        SLOW.contains(&self.name.as_str())
+    }
+
+    /// Returns the command, which prints the output of passed tests, too: a test that could not run
+    /// says so there.
+    pub(crate) fn command(&self, workspace: &Path, library_path: &str) -> Command {
+        match &self.work {
+            Work::Docs => {
+                let mut command = Command::new("cargo");
+                command.arg("test").args(EVERYTHING).args(["--doc", "--no-fail-fast"]);
+                command.current_dir(workspace);
+                command
+            }
+            Work::Program(program) => {
+                let mut command = Command::new(&program.path);
+                command.arg("--show-output").current_dir(&program.folder);
+                command.env("CARGO_MANIFEST_DIR", &program.folder);
+                // Programs of procedural macros load the compiler's libraries.
+                command.env("LD_LIBRARY_PATH", library_path);
+                command
+            }
+        }
+    }
+}

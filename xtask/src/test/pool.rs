@@ -1,0 +1,70 @@
+//! Several test programs at a time: most of them wait for brokers, peers and deadlines.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use xshell::{Shell, cmd};
+
+use super::job::Job;
+use super::summary::{Outcome, Summary};
+
+/// Runs all jobs, at most `at_a_time` at once. The output of each goes to a file in
+/// `target/test-output`, and is printed if the job fails.
+pub(crate) fn run(
+    shell: &Shell,
+    mut jobs: Vec<Job>,
+    at_a_time: usize,
+    environment: &[(OsString, OsString)],
+) -> Result<Summary> {
+    jobs.sort_by_key(Job::order);
+    let workspace = shell.current_dir();
+    let output = workspace.join("target/test-output");
+    fs::create_dir_all(&output)?;
+    let library_path = format!("{}/lib", cmd!(shell, "rustc --print sysroot").read()?);
+    let jobs = Mutex::new(VecDeque::from(jobs));
+    let outcomes = Mutex::new(Vec::new());
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let work = || -> Result<()> {
+        while let Some(job) = next() {
+            let log = output.join(format!("{}.log", job.name.replace(['/', ' '], "-")));
+            let outcome = run_job(&job, &workspace, &library_path, &log, environment)?;
+            let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+            // One write, while no other worker writes.
+            let _ = writeln!(std::io::stdout(), "{outcome}");
+            outcomes.push(outcome);
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_a_time.max(1)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a worker panicked")))
+        })
+    })?;
+    Ok(Summary::new(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)))
+}
+
+fn run_job(
+    job: &Job,
+    workspace: &Path,
+    library_path: &str,
+    log: &Path,
+    environment: &[(OsString, OsString)],
+) -> Result<Outcome> {
+    let start = Instant::now();
+    let file = File::create(log)?;
+    let mut command = job.command(workspace, library_path);
+    command.envs(environment.iter().cloned());
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    let status = command.status().with_context(|| format!("cannot start {}", job.name))?;
+    let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
+    Ok(Outcome::new(&job.name, start.elapsed(), status.success(), text))
+}
