@@ -9,8 +9,7 @@
 //! The root re-exports the types that most programs name:
 //!
 //! - **Request-reply**: [`Client`] calls the methods of a [`Server`]. [`Router`] turns async
-//!   functions into a service, and [`State`], [`Context`] and [`Replier`] are what handlers ask
-//!   for.
+//!   functions into a service. Handlers ask for the [`State`], the [`Context`] and a [`Replier`].
 //! - **Pipeline**: [`Pusher`] sends jobs. [`Worker`] runs a handler for each job, [`Puller`] yields
 //!   the jobs as a stream, and [`DeadLetters`] keeps the failed ones.
 //! - **Publish-subscribe**: [`Publisher`] sends events. [`Listener`] runs handlers for them, and

@@ -1,4 +1,4 @@
-//! Handlers that are not the ones for a call.
+//! Declined requests.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -14,18 +14,18 @@ use polywire_core::{CallError, Client, Code, Fault, Memory, Message, Router, Ser
 
 use self::scripted::{Scripted, sent};
 
-/// Which servers were asked, in their order.
+/// The servers that got the request, in order.
 type Asked = Arc<Mutex<Vec<&'static str>>>;
 
-/// A server that takes what its name is in, and declines the rest.
+/// Serves requests whose argument contains `name`, and declines all others.
 async fn serve(transport: &Memory, name: &'static str, asked: &Asked) -> ServerHandle {
     let server = Server::bind(&transport.peer(), "render").await.unwrap();
     let handle = server.handle();
     let asked = asked.clone();
-    let router = Router::new(MessagePack).method("film", move |for_whom: String| {
+    let router = Router::new(MessagePack).method("film", move |argument: String| {
         asked.lock().unwrap().push(name);
         async move {
-            if for_whom.contains(name) {
+            if argument.contains(name) {
                 Ok(name)
             } else {
                 Err(Fault::declined(format!("{name} has no lens")))
@@ -56,16 +56,16 @@ async fn declined_request_goes_to_each_other_server_once() {
         let all = asked.len();
         asked.sort_unstable();
         asked.dedup();
-        assert_eq!(asked.len(), all, "nobody is asked twice");
+        assert_eq!(asked.len(), all, "no server gets the request twice");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn request_that_all_decline_ends_with_what_the_last_one_said() {
+async fn request_that_all_servers_decline_ends_with_the_last_fault() {
     let (transport, asked) = (Memory::new(), Asked::default());
     let servers = [serve(&transport, "ann", &asked).await, serve(&transport, "bob", &asked).await];
     let client = client(&transport).await;
-    let error = client.call::<String>("film", "nobody").await.unwrap_err();
+    let error = client.call::<String>("film", "dan").await.unwrap_err();
     assert!(error.is_declined());
     let last = *asked.lock().unwrap().last().unwrap();
     assert_eq!(error.fault().unwrap().message, format!("{last} has no lens"));
@@ -75,13 +75,13 @@ async fn request_that_all_decline_ends_with_what_the_last_one_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn request_waits_for_who_has_not_declined_until_he_leaves() {
+async fn request_waits_for_a_server_that_has_not_declined_until_it_closes() {
     let (transport, asked) = (Memory::new(), Asked::default());
     let ann = serve(&transport, "ann", &asked).await;
     // Bound, and not serving yet.
     let idle = Server::bind(&transport.peer(), "render").await.unwrap();
     let client = client(&transport).await;
-    let call = client.request("film").start::<String>("nobody").unwrap();
+    let call = client.request("film").start::<String>("dan").unwrap();
     while ann.stats().declined == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -92,17 +92,17 @@ async fn request_waits_for_who_has_not_declined_until_he_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn declined_call_that_nobody_waits_for_is_gone() {
+async fn declined_one_way_call_is_dropped() {
     let (transport, asked) = (Memory::new(), Asked::default());
     let ann = serve(&transport, "ann", &asked).await;
     let client = client(&transport).await;
-    client.request("film").send("nobody").await.unwrap();
+    client.request("film").send("dan").await.unwrap();
     assert_eq!(client.call::<String>("film", "ann").await.unwrap(), "ann");
     assert_eq!((ann.stats().declined, ann.stats().answered), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_runs_each_at_most_once_tells_the_caller() {
+async fn server_that_runs_requests_at_most_once_answers_a_declined_request() {
     let transport = Memory::new();
     let server = Server::bind(&transport, "render").at_most_once().await.unwrap();
     let router = Router::new(MessagePack)
@@ -114,27 +114,26 @@ async fn who_runs_each_at_most_once_tells_the_caller() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn declining_is_not_handed_on_to_the_callers_caller() {
+async fn nested_decline_is_not_a_decline_of_the_outer_call() {
     let (transport, asked) = (Memory::new(), Asked::default());
     let _ann = serve(&transport, "ann", &asked).await;
     let back = client(&transport).await;
-    let front = Router::new(MessagePack).method("film", move |for_whom: String| {
+    let front = Router::new(MessagePack).method("film", move |argument: String| {
         let back = back.clone();
-        async move { Ok(back.call::<String>("film", &for_whom).await?) }
+        async move { Ok(back.call::<String>("film", &argument).await?) }
     });
     let server = Server::bind(&transport, "front").await.unwrap();
     tokio::spawn(server.serve(front));
     let client = Client::connect(&transport, "front", MessagePack).await.unwrap();
-    let Err(CallError::Fault(fault)) = client.call::<String>("film", "nobody").await else {
-        unreachable!("nobody takes it");
+    let Err(CallError::Fault(fault)) = client.call::<String>("film", "dan").await else {
+        unreachable!("every server declines");
     };
     assert_eq!((fault.code, &*fault.message), (Code::Unavailable, "ann has no lens"));
 }
 
-/// What cannot be given to another server by the transport is sent again, and each time as a new
-/// call.
+/// The client sends a declined request again, each time as a new call.
 #[tokio::test]
-async fn caller_asks_again_where_the_transport_does_not() {
+async fn client_resends_where_the_transport_does_not_forward() {
     let (transport, mut script) = Scripted::new(sent);
     assert!(!transport.capabilities().declining);
     let client = Client::connect(&transport, "render", MessagePack).await.unwrap();
@@ -160,7 +159,7 @@ async fn caller_asks_again_where_the_transport_does_not() {
 }
 
 #[tokio::test]
-async fn caller_does_not_ask_for_ever() {
+async fn client_resends_a_bounded_number_of_times() {
     let (transport, mut script) = Scripted::new(sent);
     let client = Client::connect(&transport, "render", MessagePack).await.unwrap();
     let call = client.request("film").start::<u32>(&1).unwrap();

@@ -1,4 +1,4 @@
-//! What the log says to somebody who looks at it in the middle of the night.
+//! Events of servers, workers and subscribers in the log.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -17,8 +17,8 @@ use polywire_core::{
 use self::scripted::{Scripted, sent};
 use self::watching::{Fields, watch};
 
-/// The one event that says this; its level and its fields.
-fn said(seen: &watching::Seen, message: &str) -> Fields {
+/// Returns the fields of the only event with this message.
+fn event_of(seen: &watching::Seen, message: &str) -> Fields {
     let mut events = seen.said(message);
     assert_eq!(events.len(), 1, "{message}: {:?}", seen.events());
     events.remove(0)
@@ -41,7 +41,7 @@ async fn panic_of_a_handler_is_an_error_with_its_message_and_method() {
     tokio::spawn(server.serve(router()));
     let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
     client.call::<()>("fail", &()).await.unwrap_err();
-    let event = said(&seen, "a handler panicked");
+    let event = event_of(&seen, "a handler panicked");
     assert_eq!(
         (&*event["level"], &*event["service"], &*event["method"]),
         ("ERROR", "shop", "fail")
@@ -61,10 +61,10 @@ async fn panic_of_a_worker_is_an_error_with_its_queue() {
     while handle.stats().dead_lettered == 0 {
         tokio::task::yield_now().await;
     }
-    for message in ["a handler panicked", "failed for good"] {
-        let event = said(&seen, message);
+    for message in ["a handler panicked", "failed; not retried: this was the last attempt"] {
+        let event = event_of(&seen, message);
         assert_eq!(
-            (&*event["level"], &*event["end"], &*event["name"]),
+            (&*event["level"], &*event["role"], &*event["name"]),
             ("ERROR", "worker", "thumbnails")
         );
     }
@@ -82,18 +82,15 @@ async fn handler_that_outlasts_its_caller_is_a_warning() {
     while handle.stats().running > 0 {
         tokio::task::yield_now().await;
     }
-    let event = said(&seen, "requests expired");
+    let event = event_of(&seen, "requests expired");
     assert_eq!(
         (&*event["level"], &*event["service"], &*event["method"]),
         ("WARN", "shop", "sleep")
     );
-    assert_eq!(
-        (&*event["what"], &*event["count"]),
-        ("took longer than the caller waits, and was stopped", "1")
-    );
+    assert_eq!((&*event["what"], &*event["count"]), ("ran until its deadline", "1"));
 }
 
-/// Has a server work these off.
+/// Serves these deliveries.
 async fn serve(deliveries: impl IntoIterator<Item = Delivery>) {
     let (transport, script) = Scripted::new(sent);
     let server = Server::bind(&transport, "shop").at_most_once().await.unwrap();
@@ -109,25 +106,25 @@ fn request(deadline_ms: u64) -> Message {
 }
 
 #[tokio::test(start_paused = true)]
-async fn expired_requests_are_told_once_and_counted() {
+async fn expired_requests_are_logged_once_and_counted() {
     let (seen, _guard) = watch();
     serve((0..100).map(|_| Delivery::settled(request(0)))).await;
-    let event = said(&seen, "requests expired");
+    let event = event_of(&seen, "requests expired");
     assert_eq!((&*event["level"], &*event["service"], &*event["method"]), ("WARN", "shop", "fail"));
-    assert_eq!(event["what"], "came too late to be begun");
+    assert_eq!(event["what"], "arrived after its deadline");
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_requests_are_told_with_the_reason() {
+async fn refused_requests_are_logged_with_the_reason() {
     let (seen, _guard) = watch();
     serve((0..100).map(|_| Delivery::settled(request(30_000)).attempt(2))).await;
-    let event = said(&seen, "refused requests");
+    let event = event_of(&seen, "refused requests");
     assert_eq!((&*event["level"], &*event["service"], &*event["method"]), ("WARN", "shop", "fail"));
-    assert_eq!(event["why"], "it was delivered before, and may have been run");
+    assert_eq!(event["why"], "cannot run the request: an earlier delivery may have run it");
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_that_a_slow_subscriber_drops_are_told_once_in_a_while() {
+async fn dropped_events_of_a_slow_subscriber_are_logged_once_in_a_while() {
     let (seen, _guard) = watch();
     let transport = Memory::new();
     let subscriber: Subscriber<u32> = Subscriber::bind(&transport, "weather", MessagePack)
@@ -145,7 +142,7 @@ async fn events_that_a_slow_subscriber_drops_are_told_once_in_a_while() {
         }
     };
     flood(99).await;
-    let event = said(&seen, "dropped events: the subscriber is too slow");
+    let event = event_of(&seen, "dropped events: the subscriber is too slow");
     assert_eq!(
         (&*event["level"], &*event["channel"], &*event["policy"]),
         ("WARN", "weather", "DropOldest")
@@ -159,7 +156,7 @@ async fn events_that_a_slow_subscriber_drops_are_told_once_in_a_while() {
 }
 
 #[tokio::test]
-async fn drain_is_told_when_it_begins_and_when_it_has_ended() {
+async fn start_drain_and_stop_are_logged() {
     let (seen, _guard) = watch();
     let transport = Memory::new();
     let server = Server::bind(&transport, "shop").await.unwrap();
@@ -172,19 +169,18 @@ async fn drain_is_told_when_it_begins_and_when_it_has_ended() {
     transport.close().await.unwrap();
     working.await.unwrap();
 
-    let story: Vec<_> = seen
+    let log: Vec<_> = seen
         .events()
         .into_iter()
         .filter(|event| event["level"] == "INFO")
         .map(|event| {
-            [&event["end"], &event["name"], &event["message"]].map(String::clone).join(" ")
+            [&event["role"], &event["name"], &event["message"]].map(String::clone).join(" ")
         })
         .collect();
-    let beginning = |end: &str| {
-        ["is at work", "takes in no more, and finishes what runs", "has stopped"]
-            .map(|what| format!("{end} {what}"))
+    let lifecycle = |label: &str| {
+        ["started", "draining", "stopped"].map(|message| format!("{label} {message}"))
     };
-    assert_eq!(story, [beginning("server shop"), beginning("worker thumbnails")].concat());
+    assert_eq!(log, [lifecycle("server shop"), lifecycle("worker thumbnails")].concat());
     let whys: Vec<_> = seen.events().iter().filter_map(|event| event.get("why").cloned()).collect();
-    assert_eq!(whys, ["it is to drain", "the transport is closed"]);
+    assert_eq!(whys, ["a drain was requested", "the transport is closed"]);
 }

@@ -1,4 +1,4 @@
-//! Routers: what handlers may ask for, and several handlers for one event.
+//! Routers: values that handlers ask for, and several handlers for one event.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by them")]
 
@@ -12,7 +12,7 @@ use polywire_core::{
     Request, Router, State,
 };
 
-/// What all handlers share.
+/// The state of the handlers.
 #[derive(Clone)]
 struct Shop {
     name: &'static str,
@@ -25,14 +25,15 @@ impl FromState<Shop> for Arc<Mutex<u32>> {
     }
 }
 
-/// Who calls, of whom strangers are refused.
+/// The user who calls; required in the headers.
 struct User(String);
 
 impl<S> Extract<S> for User {
     fn extract(request: &Request, _: &S) -> Result<Self, Fault> {
         let user = request.message.headers.get("user");
-        let user = user
-            .ok_or_else(|| Fault::new(Code::Application, "who are you?").with_kind("Stranger"))?;
+        let user = user.ok_or_else(|| {
+            Fault::new(Code::Application, "no user in the headers").with_kind("Anonymous")
+        })?;
         Ok(Self(user.to_owned()))
     }
 }
@@ -75,32 +76,39 @@ async fn handlers_get_what_they_ask_for_in_any_order() -> Result<(), CallError> 
 }
 
 #[tokio::test]
-async fn what_is_missing_is_the_fault_that_was_said() {
+async fn failed_extraction_is_the_fault_of_the_call() {
     let error = shop().call::<String>("shop.order", &3).await.unwrap_err();
-    assert_eq!(error.fault().unwrap().kind, "Stranger");
+    assert_eq!(error.fault().unwrap().kind, "Anonymous");
 }
 
 #[tokio::test]
 #[should_panic(expected = "two methods are named shop.method")]
-async fn names_that_clash_are_found_when_the_router_is_made() {
+async fn duplicate_names_panic_when_the_router_is_built() {
     let inner = Router::new(Json).method("method", method);
     let _ = Router::with_state(Json, 7).method("shop.method", method).nest("shop", inner);
 }
 
-/// Notes who ran, and fails the first time if that is asked for.
+#[test]
+#[should_panic(expected = "two methods are named add")]
+fn methods_with_one_name_are_refused() {
+    let add = |n: i64| async move { Ok(n) };
+    let _ = Router::new(Json).method("add", add).method("add", add);
+}
+
+/// The handlers that ran.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<Vec<String>>>);
 
 impl Notes {
-    fn note(&self, who: &str, context: &Context) {
+    fn note(&self, handler: &str, context: &Context) {
         self.0.lock().unwrap().push(format!(
-            "{who} {} {}",
+            "{handler} {} {}",
             context.topic.as_ref().unwrap(),
             context.attempt
         ));
     }
 
-    fn taken(&self) -> Vec<String> {
+    fn take(&self) -> Vec<String> {
         let mut notes = std::mem::take(&mut *self.0.lock().unwrap());
         notes.sort_unstable();
         notes
@@ -113,10 +121,10 @@ fn orders(notes: &Notes) -> Router<Json, Notes> {
             notes.note("billing", &context);
             Ok(())
         })
-        .on("#", async |State(notes): State<Notes>, context: Context, how: u32| {
+        .on("#", async |State(notes): State<Notes>, context: Context, failure: u32| {
             tokio::task::yield_now().await;
             notes.note("audit", &context);
-            match (context.attempt, how) {
+            match (context.attempt, failure) {
                 (1, 1) => Err(Fault::new(Code::Application, "not yet")),
                 (1, 2) => panic!("not like this"),
                 _ => Ok(()),
@@ -142,34 +150,34 @@ async fn until_done(handle: &WorkHandle, events: u64) {
 }
 
 #[tokio::test]
-async fn every_handler_that_wants_an_event_is_run() -> Result<(), CallError> {
+async fn every_matching_handler_is_run() -> Result<(), CallError> {
     let notes = Notes::default();
     let (publisher, handle) = listening(&notes).await?;
     publisher.publish("7.paid", &0).await?;
     publisher.publish("7.sent", &0).await?;
     until_done(&handle, 2).await;
-    assert_eq!(notes.taken(), ["audit 7.paid 1", "audit 7.sent 1", "billing 7.paid 1"]);
+    assert_eq!(notes.take(), ["audit 7.paid 1", "audit 7.sent 1", "billing 7.paid 1"]);
     Ok(())
 }
 
 #[tokio::test]
-async fn an_event_is_done_when_all_its_handlers_are() -> Result<(), CallError> {
-    for how in [1, 2] {
+async fn event_succeeds_when_all_its_handlers_succeed() -> Result<(), CallError> {
+    for failure in [1, 2] {
         let notes = Notes::default();
         let (publisher, handle) = listening(&notes).await?;
-        publisher.publish("7.paid", &how).await?;
+        publisher.publish("7.paid", &failure).await?;
         until_done(&handle, 1).await;
         assert_eq!(
-            notes.taken(),
+            notes.take(),
             ["audit 7.paid 1", "audit 7.paid 2", "billing 7.paid 1", "billing 7.paid 2"]
         );
-        assert_eq!((handle.stats().retried, handle.stats().panicked), (1, u64::from(how == 2)));
+        assert_eq!((handle.stats().retried, handle.stats().panicked), (1, u64::from(failure == 2)));
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn an_event_that_no_handler_wants_is_done() -> Result<(), CallError> {
+async fn event_without_a_matching_handler_succeeds() -> Result<(), CallError> {
     let transport = Memory::new();
     let listener = Listener::bind(&transport, "orders", Json).await?;
     let handle = listener.handle();

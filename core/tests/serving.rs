@@ -1,4 +1,4 @@
-//! Ends at work that are told to stop.
+//! Graceful shutdown of servers and workers.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -10,20 +10,20 @@ use polywire_core::{Client, Memory, Pusher, Router, Server, Transport, Worker};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-/// More than any of this takes.
+/// A timeout that no passing test reaches.
 const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn server_that_is_told_to_shut_down_finishes_what_runs_and_takes_no_more() {
-    let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (tell, told) = (begun.clone(), end.clone());
+async fn server_that_shuts_down_finishes_running_handlers_and_refuses_calls() {
+    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (handler_started, handler_finish) = (started.clone(), finish.clone());
     let router = Router::new(MessagePack).method("ping", async |(): ()| Ok("pong")).method(
         "wait",
         move |(): ()| {
-            let (begun, end) = (tell.clone(), told.clone());
+            let (started, finish) = (handler_started.clone(), handler_finish.clone());
             async move {
-                begun.notify_one();
-                end.notified().await;
+                started.notify_one();
+                finish.notified().await;
                 Ok("done")
             }
         },
@@ -36,19 +36,19 @@ async fn server_that_is_told_to_shut_down_finishes_what_runs_and_takes_no_more()
     let serving = tokio::spawn(serving);
     let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
     let waiting = client.request("wait").start::<String>(&()).unwrap();
-    timeout(LONG, begun.notified()).await.unwrap();
+    timeout(LONG, started.notified()).await.unwrap();
     shut_down.send(()).unwrap();
-    // It drains when it has seen the signal; then nobody takes calls.
+    // The server drains after it has seen the signal. Calls are refused from then on.
     let refused = async { while client.call::<String>("ping", &()).await.is_ok() {} };
     timeout(LONG, refused).await.unwrap();
     assert_eq!((handle.stats().running, serving.is_finished()), (1, false));
-    end.notify_one();
+    finish.notify_one();
     assert_eq!(waiting.await.unwrap(), "done");
     timeout(LONG, serving).await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn worker_ends_with_its_transport_whether_it_is_told_or_not() {
+async fn worker_ends_with_its_transport_before_the_shutdown_signal() {
     let transport = Memory::new();
     let worker = Worker::bind(&transport, "jobs", MessagePack).await.unwrap();
     let handle = worker.handle();

@@ -101,7 +101,7 @@ impl<D: Dialect> Received<'_, D> {
     pub fn details<T: DeserializeOwned>(&self) -> Result<T> {
         let details = self.dialect.decode_details(self.fault, self.message);
         details.inspect_err(|error| {
-            tracing::debug!(?error, kind = self.kind(), "cannot decode the details of a fault")
+            tracing::debug!(?error, kind = self.kind(), "cannot decode the details of a fault");
         })
     }
 }

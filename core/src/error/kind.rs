@@ -70,11 +70,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_displayed_as_lower_case_words() {
-        let kinds = [ErrorKind::Closed, ErrorKind::DeadlineExceeded, ErrorKind::TooLarge];
-        assert_eq!(
-            kinds.map(|kind| kind.to_string()),
-            ["closed", "deadline exceeded", "too large"]
-        );
+    fn kinds_are_displayed_as_stable_lower_case_words() {
+        for (kind, words) in [
+            (ErrorKind::Closed, "closed"),
+            (ErrorKind::Codec, "codec"),
+            (ErrorKind::Config, "config"),
+            (ErrorKind::DeadlineExceeded, "deadline exceeded"),
+            (ErrorKind::Denied, "denied"),
+            (ErrorKind::Disconnected, "disconnected"),
+            (ErrorKind::Overloaded, "overloaded"),
+            (ErrorKind::Rejected, "rejected"),
+            (ErrorKind::RepliesLost, "replies lost"),
+            (ErrorKind::TooLarge, "too large"),
+            (ErrorKind::Unroutable, "unroutable"),
+            (ErrorKind::Unsupported, "unsupported"),
+        ] {
+            assert_eq!(kind.to_string(), words);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -18,8 +18,15 @@ use super::call_key::CallKey;
 /// once, and both deliveries stop when the caller cancels.
 #[derive(Default)]
 pub(super) struct Cancellations {
-    calls: Mutex<HashMap<CallKey, Arc<Notify>>>,
+    calls: Mutex<HashMap<CallKey, RunningCall>>,
     early: EarlyCancels,
+}
+
+/// A running call, with the number of its deliveries that run here.
+#[derive(Default)]
+struct RunningCall {
+    cancelled: Arc<Notify>,
+    deliveries: usize,
 }
 
 /// Cancels that arrived before their calls.
@@ -76,13 +83,21 @@ impl Cancellations {
             return None;
         }
         tokio::pin!(work);
+        let mut cancelled = pin!(None);
         let mut registration = None;
         let done_or_cancelled = poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(done));
             }
-            let registration = registration.get_or_insert_with(|| self.register(key.clone()));
-            registration.cancelled.as_mut().poll(cx).map(|()| None)
+            if registration.is_none() {
+                let (entry, notified) = self.register(key.clone());
+                registration = Some(entry);
+                cancelled.set(Some(notified));
+            }
+            match cancelled.as_mut().as_pin_mut() {
+                Some(notified) => notified.poll(cx).map(|()| None),
+                None => Poll::Pending,
+            }
         });
         match done_or_cancelled.await {
             None if is_replied() => Some(work.await),
@@ -93,34 +108,39 @@ impl Cancellations {
     /// Cancels a call. If the call is not running, it is not started when it arrives later.
     pub(super) fn cancel(&self, key: &CallKey) {
         match self.lock().get(key) {
-            Some(notify) => notify.notify_waiters(),
+            Some(call) => call.cancelled.notify_waiters(),
             None => self.early.insert(key),
         }
     }
 
-    fn register(&self, key: CallKey) -> Registration<'_> {
-        let notify = self.lock().entry(key.clone()).or_default().clone();
-        Registration { table: self, key, cancelled: Box::pin(notify.notified_owned()) }
+    /// Enters a delivery. Returns its entry, and the future that resolves on a cancel.
+    fn register(&self, key: CallKey) -> (Registration<'_>, OwnedNotified) {
+        let mut calls = self.lock();
+        let call = calls.entry(key.clone()).or_default();
+        call.deliveries += 1;
+        let notified = call.cancelled.clone().notified_owned();
+        drop(calls);
+        (Registration { table: self, key }, notified)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<CallKey, Arc<Notify>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<CallKey, RunningCall>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The entry of a running delivery in the table. Dropping it removes the entry.
+/// A running delivery in the table. Dropping it removes the delivery, and the call with the last
+/// delivery.
 struct Registration<'c> {
     table: &'c Cancellations,
     key: CallKey,
-    cancelled: Pin<Box<OwnedNotified>>,
 }
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
         let mut calls = self.table.lock();
-        // The table and this registration hold one reference each. More belong to another delivery
-        // of the call.
-        if calls.get(&self.key).is_some_and(|notify| Arc::strong_count(notify) <= 2) {
+        let Some(call) = calls.get_mut(&self.key) else { return };
+        call.deliveries -= 1;
+        if call.deliveries == 0 {
             calls.remove(&self.key);
         }
     }

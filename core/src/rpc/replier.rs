@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::{Fault, Result};
 use crate::service::{ReplySlot, Request};
 
-/// Sends the reply while the handler continues to run.
+/// A handle by which a handler replies before it ends.
 ///
 /// A handler asks for a replier before its arguments. A method of `#[service]` gets it by
 /// [`Replier::current`].

@@ -97,7 +97,7 @@ impl Entries {
                     self.bytes -= known.remove().get().map_or(0, size);
                 }
                 Entry::Occupied(known) => {
-                    self.order.push_back((Instant::now(), known.key().clone()))
+                    self.order.push_back((Instant::now(), known.key().clone()));
                 }
                 Entry::Vacant(_) => {}
             }

@@ -17,7 +17,7 @@ use crate::service::{Reply, Request, Service};
 use crate::transport::{Abandoned, DeadLetterInfo, Delivery, LogThrottle, Outcome, Receipt};
 use crate::worker::{EndpointLabel, Processor, panic_message};
 
-/// Processes requests by a service.
+/// The processor of a server's requests, which runs a service for each.
 pub(super) struct RequestProcessor<S> {
     label: EndpointLabel,
     service: S,

@@ -13,7 +13,7 @@ use crate::message::DeadLetterReason;
 use crate::service::{Reply, Request, Service};
 use crate::transport::{Abandoned, Capabilities, Delivery, Outcome, RetryAfter};
 
-/// Processes jobs or events by a service.
+/// The processor of jobs or events, which runs a service for each.
 pub(super) struct JobProcessor<S> {
     label: EndpointLabel,
     service: S,

@@ -1,4 +1,4 @@
-//! A transport whose ends a test holds in its hands.
+//! A transport whose peer is the test itself.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -17,14 +17,15 @@ use polywire_core::{
 };
 use tokio::sync::mpsc;
 
-/// A transport whose ends are in the hands of the test.
+/// A transport whose sent messages go to the test, and whose deliveries come from the test.
 pub(crate) struct Scripted {
     sent: mpsc::UnboundedSender<Message>,
+    /// The outcome of each send.
     send: fn() -> Sending<'static>,
     incoming: Mutex<Option<mpsc::UnboundedReceiver<Result<Delivery>>>>,
 }
 
-/// The test's side of it.
+/// The test's side of a [`Scripted`] transport.
 pub(crate) struct Script {
     pub(crate) sent: mpsc::UnboundedReceiver<Message>,
     pub(crate) incoming: mpsc::UnboundedSender<Result<Delivery>>,
@@ -40,9 +41,12 @@ impl Scripted {
         )
     }
 
-    fn end(&self) -> Result<(Sender, Receiver)> {
+    fn halves(&self) -> Result<(Sender, Receiver)> {
         let incoming = self.incoming.lock().unwrap().take().unwrap();
-        Ok((Sender::new(Out(self.sent.clone(), self.send)), Receiver::new(In(incoming))))
+        Ok((
+            Sender::new(ScriptedOutbound(self.sent.clone(), self.send)),
+            Receiver::new(ScriptedInbound(incoming)),
+        ))
     }
 }
 
@@ -52,27 +56,27 @@ impl Transport for Scripted {
     }
 
     async fn requester(&self, _: &Address) -> Result<(Sender, Receiver)> {
-        self.end()
+        self.halves()
     }
 
     async fn responder(&self, _: &Address, _: Window) -> Result<(Sender, Receiver)> {
-        self.end()
+        self.halves()
     }
 
     async fn pusher(&self, _: &Address) -> Result<Sender> {
-        self.end().map(|(sender, _)| sender)
+        self.halves().map(|(sender, _)| sender)
     }
 
     async fn puller(&self, _: &Address, _: Window) -> Result<Receiver> {
-        self.end().map(|(_, receiver)| receiver)
+        self.halves().map(|(_, receiver)| receiver)
     }
 
     async fn publisher(&self, _: &Address) -> Result<Sender> {
-        self.end().map(|(sender, _)| sender)
+        self.halves().map(|(sender, _)| sender)
     }
 
     async fn subscriber(&self, _: &Address, _: Subscription) -> Result<(Receiver, Filters)> {
-        self.end().map(|(_, receiver)| (receiver, Filters::new(Deaf)))
+        self.halves().map(|(_, receiver)| (receiver, Filters::new(IgnoreFilters)))
     }
 
     async fn close(&self) -> Result<()> {
@@ -80,18 +84,18 @@ impl Transport for Scripted {
     }
 }
 
-struct Out(mpsc::UnboundedSender<Message>, fn() -> Sending<'static>);
+struct ScriptedOutbound(mpsc::UnboundedSender<Message>, fn() -> Sending<'static>);
 
-impl Outbound for Out {
+impl Outbound for ScriptedOutbound {
     fn send(&self, message: Message) -> Sending<'_> {
         self.0.send(message).unwrap();
         self.1()
     }
 }
 
-struct In(mpsc::UnboundedReceiver<Result<Delivery>>);
+struct ScriptedInbound(mpsc::UnboundedReceiver<Result<Delivery>>);
 
-impl Stream for In {
+impl Stream for ScriptedInbound {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -99,15 +103,15 @@ impl Stream for In {
     }
 }
 
-impl Inbound for In {
+impl Inbound for ScriptedInbound {
     fn stop(self: Pin<&mut Self>) {}
 }
 
-/// Takes every change of filters, and does nothing about it.
-struct Deaf;
+/// A control that accepts every change of filters, and does nothing.
+struct IgnoreFilters;
 
 #[async_trait]
-impl FilterControl for Deaf {
+impl FilterControl for IgnoreFilters {
     async fn add(&self, _: Filter) -> Result<()> {
         Ok(())
     }
@@ -125,8 +129,8 @@ pub(crate) fn never_confirmed() -> Sending<'static> {
     Sending::later(std::future::pending())
 }
 
-pub(crate) fn link_lost() -> Sending<'static> {
-    Sending::ready(Err(Error::new(ErrorKind::Disconnected, "the link is lost")))
+pub(crate) fn connection_lost() -> Sending<'static> {
+    Sending::ready(Err(Error::new(ErrorKind::Disconnected, "the connection is lost")))
 }
 
 pub(crate) fn caller_gone() -> Sending<'static> {

@@ -1,4 +1,4 @@
-//! Handlers that answer before they end.
+//! Replies that a handler sends before it ends.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -36,7 +36,7 @@ async fn until(holds: impl Fn() -> bool) {
     }
 }
 
-/// Answers with 7, and goes on until there is a permit; then fails, if it is told to.
+/// Replies with 7, and runs until there is a permit. Then fails if the argument is `true`.
 fn early(gate: &Arc<Semaphore>) -> Router<MessagePack> {
     let gate = gate.clone();
     Router::new(MessagePack).method("order", move |replier: Replier<u32>, fails: bool| {
@@ -50,7 +50,7 @@ fn early(gate: &Arc<Semaphore>) -> Router<MessagePack> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn caller_is_answered_while_the_handler_goes_on() {
+async fn caller_gets_the_reply_while_the_handler_runs() {
     let gate = Arc::new(Semaphore::new(0));
     let (server, client) = serve(&Memory::new(), early(&gate)).await;
     assert_eq!(client.call::<u32>("order", &false).await.unwrap(), 7);
@@ -63,11 +63,11 @@ async fn caller_is_answered_while_the_handler_goes_on() {
         (stats.running, stats.answered, stats.answered_early, stats.failed_late),
         (0, 1, 1, 0)
     );
-    assert_eq!(client.stats().late_replies, 0, "it is answered once");
+    assert_eq!(client.stats().late_replies, 0, "the call has one reply");
 }
 
 #[tokio::test(start_paused = true)]
-async fn neither_the_deadline_nor_the_caller_ends_a_handler_that_has_answered() {
+async fn handler_that_has_replied_outlives_the_deadline_and_the_caller() {
     let gate = Arc::new(Semaphore::new(0));
     let (server, client) = serve(&Memory::new(), early(&gate)).await;
     let order = client.request("order").timeout(Duration::from_secs(1));
@@ -81,7 +81,7 @@ async fn neither_the_deadline_nor_the_caller_ends_a_handler_that_has_answered() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fails_after_the_reply_is_counted() {
+async fn failure_after_the_reply_is_counted() {
     let gate = Arc::new(Semaphore::new(1));
     let (server, client) = serve(&Memory::new(), early(&gate)).await;
     assert_eq!(client.call::<u32>("order", &true).await.unwrap(), 7);
@@ -90,7 +90,7 @@ async fn what_fails_after_the_reply_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_called_after_the_reply_has_its_own_deadline() {
+async fn call_after_the_reply_has_its_own_deadline() {
     let transport = Memory::new();
     let (_, back) = serve(
         &transport,
@@ -99,13 +99,13 @@ async fn what_is_called_after_the_reply_has_its_own_deadline() {
         }),
     )
     .await;
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (results, mut seen) = tokio::sync::mpsc::unbounded_channel();
     let router = Router::new(MessagePack).method("order", move |replier: Replier<()>, (): ()| {
-        let (back, tell) = (back.clone(), tell.clone());
+        let (back, results) = (back.clone(), results.clone());
         async move {
-            tell.send(back.call::<u64>("left", &()).await?).unwrap();
+            results.send(back.call::<u64>("left", &()).await?).unwrap();
             replier.reply(&()).await?;
-            tell.send(back.call::<u64>("left", &()).await?).unwrap();
+            results.send(back.call::<u64>("left", &()).await?).unwrap();
             Ok(())
         }
     });
@@ -116,36 +116,36 @@ async fn what_is_called_after_the_reply_has_its_own_deadline() {
         .await
         .unwrap();
     front.call::<()>("order", &()).await.unwrap();
-    assert_eq!((told.recv().await, told.recv().await), (Some(5), Some(30)));
+    assert_eq!((seen.recv().await, seen.recv().await), (Some(5), Some(30)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn caller_is_answered_once_and_by_the_handler() {
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+async fn caller_gets_one_reply_from_the_handler() {
+    let (results, mut seen) = tokio::sync::mpsc::unbounded_channel();
     let router = Router::new(MessagePack).method("order", move |late: Replier<u32>, (): ()| {
-        let tell = tell.clone();
+        let results = results.clone();
         async move {
-            // As a method of a service does.
+            // By `current`, as a method of `#[service]` does.
             assert!(late.is_awaited());
             Replier::current().reply(&1).await?;
             assert!(!late.is_awaited());
-            tell.send(late.reply(&2).await.unwrap_err().kind()).unwrap();
+            results.send(late.reply(&2).await.unwrap_err().kind()).unwrap();
             tokio::spawn(Context::current().unwrap().carry(async move {
                 let replier = Replier::current();
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                tell.send(replier.reply(&3).await.unwrap_err().kind()).unwrap();
+                results.send(replier.reply(&3).await.unwrap_err().kind()).unwrap();
             }));
             Ok(4)
         }
     });
     let (_, client) = serve(&Memory::new(), router).await;
     assert_eq!(client.call::<u32>("order", &()).await.unwrap(), 1);
-    assert_eq!([told.recv().await, told.recv().await], [Some(ErrorKind::Closed); 2]);
+    assert_eq!([seen.recv().await, seen.recv().await], [Some(ErrorKind::Closed); 2]);
     assert_eq!(client.stats().late_replies, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn handler_that_does_not_answer_early_answers_as_ever() {
+async fn handler_without_an_early_reply_replies_at_its_end() {
     let router =
         Router::new(MessagePack).method("order", async |_: Replier<u32>, (): ()| Ok(5_u32));
     let (server, client) = serve(&Memory::new(), router).await;
@@ -154,18 +154,17 @@ async fn handler_that_does_not_answer_early_answers_as_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_answered_where_nobody_waits() {
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+async fn early_reply_without_a_waiting_caller_is_dropped() {
+    let (results, mut seen) = tokio::sync::mpsc::unbounded_channel();
     let router = Router::new(MessagePack).method("order", move |replier: Replier<u32>, (): ()| {
-        let tell = tell.clone();
+        let results = results.clone();
         async move {
-            tell.send(replier.is_awaited()).unwrap();
+            results.send(replier.is_awaited()).unwrap();
             replier.reply(&1).await?;
             Ok(2_u32)
         }
     });
-    // A router that is called within a handler answers whoever calls it, and not the handler's
-    // caller.
+    // A router that a handler calls replies to the handler, and not to the handler's caller.
     let inner = Client::new(Arc::new(router), MessagePack);
     let outer = Router::new(MessagePack).method("order", move |(): ()| {
         let inner = inner.clone();
@@ -176,31 +175,31 @@ async fn nobody_is_answered_where_nobody_waits() {
     });
     let (server, client) = serve(&Memory::new(), outer).await;
     assert_eq!(client.call::<u32>("order", &()).await.unwrap(), 12);
-    assert_eq!([told.recv().await, told.recv().await], [Some(false); 2]);
+    assert_eq!([seen.recv().await, seen.recv().await], [Some(false); 2]);
     assert_eq!(server.stats().answered_early, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn result_that_cannot_be_written_is_the_handlers_to_deal_with() {
+async fn reply_that_cannot_be_encoded_is_an_error_in_the_handler() {
     let router =
-        Router::new(MessagePack).method("order", async |replier: Replier<Unwritable>, (): ()| {
-            assert_eq!(replier.reply(&Unwritable).await.unwrap_err().kind(), ErrorKind::Codec);
+        Router::new(MessagePack).method("order", async |replier: Replier<Unencodable>, (): ()| {
+            assert_eq!(replier.reply(&Unencodable).await.unwrap_err().kind(), ErrorKind::Codec);
             Ok(9_u32)
         });
     let (_, client) = serve(&Memory::new(), router).await;
     assert_eq!(client.call::<u32>("order", &()).await.unwrap(), 9);
 }
 
-struct Unwritable;
+struct Unencodable;
 
-impl serde::Serialize for Unwritable {
+impl serde::Serialize for Unencodable {
     fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
         Err(serde::ser::Error::custom("never"))
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn handler_that_never_answers_ends_at_the_deadline() {
+async fn handler_without_a_reply_ends_at_the_deadline() {
     let router = Router::new(MessagePack).method("order", async |_: Replier<u32>, (): ()| {
         pending::<()>().await;
         Ok(())
@@ -211,10 +210,9 @@ async fn handler_that_never_answers_ends_at_the_deadline() {
     until(|| server.stats().expired == 1).await;
 }
 
-/// Whether the same request comes again while the handler goes on, or later: it is told what the
-/// first was told.
+/// A duplicate gets the early reply, both while the handler runs and afterwards.
 #[tokio::test(start_paused = true)]
-async fn early_reply_is_remembered_where_duplicates_are_suppressed() {
+async fn early_reply_is_cached_by_a_server_that_deduplicates() {
     let (transport, mut script) = Scripted::new(sent);
     let bind = Server::bind(&transport, "shop").deduplicate(Deduplication::default());
     let server = bind.await.unwrap();
@@ -230,7 +228,7 @@ async fn early_reply_is_remembered_where_duplicates_are_suppressed() {
     deliver(2);
     until(|| handle.stats().running == 2).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(script.sent.try_recv().is_err(), "it waits for the handler");
+    assert!(script.sent.try_recv().is_err(), "the duplicate waits for the handler");
     gate.add_permits(1);
     let second = script.sent.recv().await.unwrap();
     deliver(3);
