@@ -25,14 +25,8 @@ pub fn check<C: Codec>(codec: &C) -> Vec<(&'static str, Verdict)> {
         ("encoding appends to the buffer", encoding_appends(codec)),
         ("input that goes on after the value is refused", longer_input_is_refused(codec)),
         ("input that ends before the value does is refused", shorter_input_is_refused(codec)),
-        (
-            "a value of another type is refused, with a message",
-            another_type_is_refused(codec),
-        ),
-        (
-            "decoding any bytes ends without a panic",
-            any_bytes_end_without_a_panic(codec),
-        ),
+        ("a value of another type is refused, with a message", another_type_is_refused(codec)),
+        ("decoding any bytes ends without a panic", any_bytes_end_without_a_panic(codec)),
     ]
 }
 
@@ -123,7 +117,8 @@ pub fn encoding_appends<C: Codec>(codec: &C) -> Verdict {
         "the bytes in the buffer became {:?}",
         buf.escape_ascii().to_string()
     );
-    let back: i32 = codec.decode(&buf[b"before".len()..]).or_fail("the appended value is decoded")?;
+    let back: i32 =
+        codec.decode(&buf[b"before".len()..]).or_fail("the appended value is decoded")?;
     ensure!(back == 7, "the appended 7 is decoded as {back}");
     Ok(())
 }
@@ -179,8 +174,8 @@ fn refused<C: Codec, T: DeserializeOwned>(codec: &C, bytes: &[u8], what: &str) -
     Ok(())
 }
 
-/// Checks that 5,000 inputs, random ones and damaged values, are decoded without a panic. The inputs
-/// are the same in every run.
+/// Checks that 5,000 inputs, random ones and damaged values, are decoded without a panic. The
+/// inputs are the same in every run.
 ///
 /// # Errors
 ///

@@ -84,10 +84,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cases;
     use crate::hook::Hook;
     use crate::report::Entry;
     use crate::verdict::{Failure, Missing, Verdict};
-    use crate::cases;
 
     fn matrix(verdicts: [Verdict; 2], note: &str, took: Duration) -> Matrix {
         let report = |(backend, verdict): (&str, Verdict)| {

@@ -67,7 +67,8 @@ impl Proxy {
     pub async fn start(target: impl Into<String>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (rules, cuts) = (watch::Sender::new(ProxyRules::default()), Arc::<PendingCuts>::default());
+        let (rules, cuts) =
+            (watch::Sender::new(ProxyRules::default()), Arc::<PendingCuts>::default());
         let accepting = accept(listener, target.into(), rules.subscribe(), cuts.clone());
         Ok(Self { address, rules, cuts, accepting: tokio::spawn(accepting).abort_handle() })
     }
@@ -90,7 +91,8 @@ impl Proxy {
         self.rules.send_modify(|rules| rules.bytes_per_second = Some(bytes_per_second.max(1)));
     }
 
-    /// Discards all bytes of this direction, its end of stream included, and keeps connections open.
+    /// Discards all bytes of this direction, its end of stream included, and keeps connections
+    /// open.
     pub fn black_hole(&self, direction: Direction) {
         self.rules.send_modify(|rules| rules.holes[direction as usize] = true);
     }
@@ -117,8 +119,9 @@ impl Proxy {
     /// stream with a gap.
     pub fn heal(&self) {
         self.cuts.cancel();
-        self.rules
-            .send_modify(|rules| *rules = ProxyRules { severed: rules.severed, ..ProxyRules::default() });
+        self.rules.send_modify(|rules| {
+            *rules = ProxyRules { severed: rules.severed, ..ProxyRules::default() }
+        });
     }
 }
 
@@ -163,6 +166,7 @@ async fn accept(
     }
 }
 
+/// Connects a client to the target, and forwards until one of them ends.
 async fn connect(
     client: TcpStream,
     target: String,

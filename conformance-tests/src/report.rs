@@ -33,7 +33,7 @@ pub struct Entry {
     pub minimum: bool,
     /// The outcome.
     pub outcome: Outcome,
-    /// Lines that the case added: figures, whatever its outcome.
+    /// Lines that the case added: figures, with any outcome.
     pub notes: Vec<String>,
     /// The duration of the case, in milliseconds.
     pub took_ms: u64,
@@ -113,6 +113,7 @@ impl Report {
 }
 
 impl Entry {
+    /// The entry of a case that ended with this verdict.
     pub(crate) fn new(case: &Case, verdict: Verdict, notes: Vec<String>, took: Duration) -> Self {
         Self {
             case: case.id.to_owned(),
@@ -126,6 +127,7 @@ impl Entry {
 }
 
 impl Outcome {
+    /// The outcome for a verdict.
     fn of(verdict: Verdict) -> Self {
         match verdict {
             Ok(()) => Self::Passed,

@@ -53,9 +53,13 @@ impl Drop for Broker {
 }
 
 async fn accept(listener: TcpListener) {
-    let (memory, incarnation) = (Memory::new().with_limits(wire::LIMITS), RandomState::new().hash_one(()));
-    let queues =
-        Queues { memory, incarnation: incarnation.to_be_bytes(), last_tag: Arc::new((incarnation >> 1).into()) };
+    let (memory, incarnation) =
+        (Memory::new().with_limits(wire::LIMITS), RandomState::new().hash_one(()));
+    let queues = Queues {
+        memory,
+        incarnation: incarnation.to_be_bytes(),
+        last_tag: Arc::new((incarnation >> 1).into()),
+    };
     let mut hosted = JoinSet::new();
     loop {
         tokio::select! {
@@ -71,8 +75,8 @@ async fn accept(listener: TcpListener) {
 #[derive(Clone)]
 struct Queues {
     memory: Memory,
-    /// The incarnation of the broker. In the next one, the same reply address may belong to another
-    /// client.
+    /// The incarnation of the broker. In the next one, the same reply address may belong to
+    /// another client.
     incarnation: [u8; 8],
     /// The last tag of all connections. Tags differ between incarnations, so that a receipt of a
     /// lost connection settles nothing over the next.
@@ -127,7 +131,8 @@ impl HostedEndpoint {
                 let mut subscription = Subscription::new(filters?).window(window);
                 if let Some((group, durable)) = open.group {
                     let group = Group::new(group)?;
-                    subscription = subscription.group(if durable { group.durable() } else { group });
+                    subscription =
+                        subscription.group(if durable { group.durable() } else { group });
                 }
                 let (events, filters) = memory.subscriber(&name, subscription).await?;
                 (None, Some(events), Some(filters))
@@ -211,7 +216,8 @@ impl HostedEndpoint {
     }
 
     fn hold(&self, Delivery { mut message, receipt, attempt, .. }: Delivery) -> Frame {
-        let named = |at: ReplyTo| ReplyTo::new([&self.queues.incarnation, &at.as_bytes()[..]].concat());
+        let named =
+            |at: ReplyTo| ReplyTo::new([&self.queues.incarnation, &at.as_bytes()[..]].concat());
         message.reply_to = message.reply_to.map(named);
         let tag = receipt.is_some().then(|| self.queues.last_tag.fetch_add(1, Ordering::Relaxed));
         if let Some(tag) = tag {

@@ -89,7 +89,8 @@ impl Transport for Tcp {
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
-        let (replies, requests, _) = self.open(Role::Responder, service, with_window(window)).await?;
+        let (replies, requests, _) =
+            self.open(Role::Responder, service, with_window(window)).await?;
         Ok((replies, requests))
     }
 

@@ -94,7 +94,11 @@ pub(crate) fn check(message: &Message) -> Result<()> {
     let fault =
         fault.map_or(0, |fault| fault.kind.len() + fault.message.len() + fault.details.len());
     if fault + message.content_type.as_ref().map_or(0, |format| format.len()) > TEXT_MAX {
-        return Err(Error::new(ErrorKind::TooLarge, "cannot send the fault: larger than the limit").unsent());
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            "cannot send the fault: larger than the limit",
+        )
+        .unsent());
     }
     LIMITS.check(message)
 }
@@ -144,7 +148,11 @@ async fn read_sized(from: &mut (impl AsyncRead + Unpin), max: usize) -> IoResult
 
 async fn read_size(from: &mut (impl AsyncRead + Unpin), max: usize) -> IoResult<u64> {
     let size = from.read_u64().await?;
-    if size <= max as u64 { Ok(size) } else { Err(IoError::other("cannot read the frame: larger than the limit")) }
+    if size <= max as u64 {
+        Ok(size)
+    } else {
+        Err(IoError::other("cannot read the frame: larger than the limit"))
+    }
 }
 
 /// The error of a frame that is not allowed here.

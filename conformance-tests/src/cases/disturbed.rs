@@ -15,7 +15,10 @@ use crate::wait::PATIENCE;
 
 /// Checks that calls under a disturbance that lasts end by their deadline, and that calls are
 /// answered once the space is healed.
-pub(super) async fn calls_end_by_their_deadline_under(context: &TestContext, hook: Hook) -> Verdict {
+pub(super) async fn calls_end_by_their_deadline_under(
+    context: &TestContext,
+    hook: Hook,
+) -> Verdict {
     const TIMEOUT: Duration = Duration::from_secs(2);
     context.require_hook(hook)?;
     let _server = context.serve(echo()).await?;

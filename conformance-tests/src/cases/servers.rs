@@ -1,4 +1,8 @@
 //! Servers that compete, drain and die.
+//!
+//! Servers of one service compete: each request goes to one of them. A server that drains finishes
+//! its requests. A server dies when its task is aborted, as in [`RunningServer`], or when its
+//! transport is closed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,12 +26,15 @@ use crate::wait::{eventually, in_time};
 /// Requests are spread over competing servers.
 ///
 /// Three servers with a window of 8 must all become full.
+///
+/// Catches backends that deliver everything to the server that came first, or that is the fastest.
 pub async fn competing_servers_share(context: &TestContext) -> Verdict {
     const WINDOW: usize = 8;
     let gate = Arc::new(Semaphore::new(0));
     let mut servers = Vec::new();
     for name in ["first", "second", "third"] {
-        servers.push(context.serve_within(Window::new(WINDOW), gated_with_name(&gate, name)).await?);
+        servers
+            .push(context.serve_within(Window::new(WINDOW), gated_with_name(&gate, name)).await?);
     }
     let client = context.client().await?;
     let busy = |server: &RunningServer| server.handle.stats().running == WINDOW as u64;
@@ -49,6 +56,8 @@ pub async fn competing_servers_share(context: &TestContext) -> Verdict {
 /// No more requests run at once than the window allows.
 ///
 /// 200 concurrent calls meet a window of 4. More than one of them must run at a time, too.
+///
+/// Catches windows that are ignored, and windows of one.
 pub async fn window_bounds_the_work(context: &TestContext) -> Verdict {
     const WINDOW: usize = 4;
     let running = Arc::new(AtomicUsize::new(0));
@@ -80,6 +89,9 @@ pub async fn window_bounds_the_work(context: &TestContext) -> Verdict {
 ///
 /// A call after the start of draining is answered by another server, or fails as unavailable,
 /// unroutable or disconnected.
+///
+/// Catches backends that close the sending half together with the receiving half, so that replies
+/// are lost.
 pub async fn draining_server_finishes_and_refuses(context: &TestContext) -> Verdict {
     const RUNNING: u64 = 4;
     let gate = Arc::new(Semaphore::new(0));
@@ -124,11 +136,14 @@ pub async fn draining_server_finishes_and_refuses(context: &TestContext) -> Verd
 ///
 /// The draining server must refuse none of the 40 calls that follow.
 ///
+/// Catches responders that keep consuming after they were stopped.
+///
 /// Needs the capability `settlement`.
 pub async fn draining_server_leaves_the_rest_to_others(context: &TestContext) -> Verdict {
     context.require("settlement", |can| can.settlement).await?;
     let gate = Arc::new(Semaphore::new(0));
-    let draining = context.serve_within(Window::new(16), gated_with_name(&gate, "draining")).await?;
+    let draining =
+        context.serve_within(Window::new(16), gated_with_name(&gate, "draining")).await?;
     let client = context.client().await?;
     let start = |n: u64| client.request("wait").start::<String>(&n);
     let running: Vec<_> = (0..2).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
@@ -137,15 +152,15 @@ pub async fn draining_server_leaves_the_rest_to_others(context: &TestContext) ->
     let end = begin_to_drain(&draining.handle);
     // The other server is full at once, so that the draining one has time to receive by mistake.
     let other_gate = Arc::new(Semaphore::new(0));
-    let _other = context.serve_within(Window::new(1), gated_with_name(&other_gate, "other")).await?;
+    let _other =
+        context.serve_within(Window::new(1), gated_with_name(&other_gate, "other")).await?;
     let mut later: Vec<_> = (2..42).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     for call in &mut later {
         call.handed_over().await;
     }
     other_gate.add_permits(later.len());
     for call in later {
-        let name =
-            call.await.or_fail("a request to a draining server is answered by another")?;
+        let name = call.await.or_fail("a request to a draining server is answered by another")?;
         ensure!(
             name == "other",
             "the {name} server answered a request that the other was due to get"
@@ -168,6 +183,8 @@ pub async fn draining_server_leaves_the_rest_to_others(context: &TestContext) ->
 /// A responder with a window of 2 holds two requests. The third goes to another responder. After
 /// the two are settled, the first responder is served again.
 ///
+/// Catches buffers beside the window, which hold requests that other servers could run.
+///
 /// Needs the capability `settlement`.
 pub async fn window_bounds_unsettled_deliveries(context: &TestContext) -> Verdict {
     context.require("settlement", |can| can.settlement).await?;
@@ -187,7 +204,10 @@ pub async fn window_bounds_unsettled_deliveries(context: &TestContext) -> Verdic
         _ = next_request(&mut narrow) => return Err(Failure::new("a third request came through a window of two")),
         third = next_request(&mut wide) => third?,
     };
-    ensure!(third.message.id != held[0].message.id, "a request that was held went to another responder, too");
+    ensure!(
+        third.message.id != held[0].message.id,
+        "a request that was held went to another responder, too"
+    );
     third.receipt.ack();
     // With room in its window, the first responder is served again.
     for delivery in held {
@@ -202,6 +222,8 @@ pub async fn window_bounds_unsettled_deliveries(context: &TestContext) -> Verdic
 /// The requests that a dying server held go to another server, marked as redelivered.
 ///
 /// The other server sees them as [redelivered](Context::is_redelivered).
+///
+/// Catches backends that acknowledge a request when it is delivered instead of when it is settled.
 ///
 /// Needs the capability `settlement`.
 pub async fn requests_of_a_dead_server_go_on(context: &TestContext) -> Verdict {
@@ -231,6 +253,8 @@ pub async fn requests_of_a_dead_server_go_on(context: &TestContext) -> Verdict {
 ///
 /// The other server gets the four requests that follow, and no others.
 ///
+/// Catches acknowledgements that wait in a buffer until the server ends.
+///
 /// Needs the capability `settlement`.
 #[expect(
     clippy::redundant_closure_for_method_calls,
@@ -239,7 +263,8 @@ pub async fn requests_of_a_dead_server_go_on(context: &TestContext) -> Verdict {
 pub async fn request_run_at_most_once_goes_to_nobody_else(context: &TestContext) -> Verdict {
     context.require("settlement", |can| can.settlement).await?;
     let never = Arc::new(Semaphore::new(0));
-    let dying = context.serve_as(gated_with_name(&never, "dying"), |server| server.at_most_once()).await?;
+    let dying =
+        context.serve_as(gated_with_name(&never, "dying"), |server| server.at_most_once()).await?;
     let client = context.client().await?;
     let start = |n: u64| client.request("wait").start::<String>(&n);
     let begun: Vec<_> = (0..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;

@@ -24,7 +24,9 @@ impl EntryCollector {
         let Some(folder) = std::env::var_os("POLYWIRE_CONFORMANCE_REPORTS") else { return true };
         // A run without cases, such as one that only lists them, leaves an older report alone.
         let written = if report.entries.is_empty() { Ok(()) } else { report.write(folder) };
-        written.inspect_err(|error| eprintln!("cannot write the report of {backend}: {error}")).is_ok()
+        written
+            .inspect_err(|error| eprintln!("cannot write the report of {backend}: {error}"))
+            .is_ok()
     }
 
     fn report_of(&self, backend: &str) -> Report {

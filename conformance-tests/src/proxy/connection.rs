@@ -60,6 +60,7 @@ struct Pump<'a> {
 }
 
 impl Pump<'_> {
+    /// Forwards until the end of the stream, which is passed on. A cut is an error.
     async fn run(mut self) -> io::Result<()> {
         let mut chunk = vec![0; CHUNK_MAX];
         loop {
@@ -100,6 +101,7 @@ impl Pump<'_> {
         healed.map(drop).map_err(|_| cut())
     }
 
+    /// Forwards a chunk after its delay, or half of it if a cut was requested.
     async fn forward(&mut self, chunk: &[u8]) -> io::Result<()> {
         let delay = self.rules.borrow().delay_of(chunk.len());
         if !delay.is_zero() {
@@ -113,6 +115,7 @@ impl Pump<'_> {
     }
 }
 
+/// The error of a connection that was cut.
 fn cut() -> io::Error {
     io::ErrorKind::ConnectionAborted.into()
 }

@@ -20,8 +20,8 @@ pub(crate) async fn catches(flaw: impl Flaw, id: &str, sentence: &str) {
 
 /// Makes a test of each flaw, and the list `CAUGHT` of the cases that catch one.
 ///
-/// The clock is paused, so that a wait without an end costs no time. The flaws after `@live` run on a
-/// real clock: under a load that never pauses, a paused clock would stand still.
+/// The clock is paused, so that a wait without an end costs no time. The flaws after `@live` run on
+/// a real clock: under a load that never pauses, a paused clock would stand still.
 macro_rules! caught {
     (
         $($name:ident: $flaw:expr, $case:literal, $sentence:literal;)*

@@ -1,9 +1,9 @@
 //! Backends that are broken on purpose, so that the suite itself is tested: each flaw is caught by
 //! the case that is about it, with a sentence that says what is wrong.
 //!
-//! `flaw.rs` is the trait of flaws, and `flaws/` holds them. `cases/` lists, by group, the case that
-//! catches each flaw. A test asserts that every case catches a flaw, or has a reason why it has
-//! none.
+//! `flaw.rs` is the trait of flaws, and `flaws/` holds them. `cases/` lists, by group, the case
+//! that catches each flaw. A test asserts that every case catches a flaw, or has a reason why it
+//! has none.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
@@ -34,7 +34,11 @@ fn every_case_catches_a_flaw_or_has_a_reason() {
     for case in polywire_conformance::cases::ALL {
         let catches = cases::caught().any(|id| id == case.id);
         let is_listed = cases::UNCAUGHT.iter().any(|(id, _)| *id == case.id);
-        assert!(catches != is_listed, "{}: catches a flaw: {catches}, listed: {is_listed}", case.id);
+        assert!(
+            catches != is_listed,
+            "{}: catches a flaw: {catches}, listed: {is_listed}",
+            case.id
+        );
     }
     for (id, reason) in cases::UNCAUGHT {
         let exists = polywire_conformance::cases::ALL.iter().any(|case| case.id == *id);

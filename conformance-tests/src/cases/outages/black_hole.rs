@@ -26,6 +26,9 @@ const LATE_MAX: Duration = Duration::from_secs(2);
 /// `holding` jobs confirms them, success is a failure of the case, since no confirm can be for a
 /// message that was swallowed.
 ///
+/// Catches pushes that are reported as done once they are buffered, and sends that block the
+/// thread.
+///
 /// Needs the capability `pipeline` and the hook `black-hole to-server`.
 pub async fn a_black_hole_ends_pushes_in_time(context: &TestContext) -> Verdict {
     let hook = Hook::BlackHole(Direction::ToServer);
@@ -34,7 +37,8 @@ pub async fn a_black_hole_ends_pushes_in_time(context: &TestContext) -> Verdict 
     let can = context.calling().await?.capabilities();
     let mut jobs = context.puller(Window::new(4)).await?;
     let pusher =
-        in_time(Pusher::connect(&context.calling().await?, QUEUE, MessagePack).timeout(BRIEF)).await?;
+        in_time(Pusher::connect(&context.calling().await?, QUEUE, MessagePack).timeout(BRIEF))
+            .await?;
     let pubsub = if can.pubsub { Some(subscribed(context).await?) } else { None };
 
     context.disturb(hook).await?;
@@ -60,9 +64,7 @@ pub async fn a_black_hole_ends_pushes_in_time(context: &TestContext) -> Verdict 
 }
 
 /// Opens a publisher and a subscriber to `b.*`.
-async fn subscribed(
-    context: &TestContext,
-) -> Verdict<(Publisher<MessagePack>, Subscriber<u32>)> {
+async fn subscribed(context: &TestContext) -> Verdict<(Publisher<MessagePack>, Subscriber<u32>)> {
     let subscriber = context.subscriber(["b.*"]).await?;
     let transport = context.calling().await?;
     let publisher = Publisher::connect(&transport, CHANNEL, MessagePack).timeout(BRIEF);

@@ -11,10 +11,14 @@ use crate::wait::reaches;
 /// Cuts the link after every 200 acknowledged operations, five times. Then waits for another 200.
 pub(super) async fn cut_again_and_again(context: &TestContext, log: &OperationLog) -> Verdict {
     for n in 1..=5 {
-        reaches("another 200 operations are acknowledged", n * 200, || log.summary().acknowledged).await?;
+        reaches("another 200 operations are acknowledged", n * 200, || log.summary().acknowledged)
+            .await?;
         context.disturb(Hook::Sever).await?;
     }
-    reaches("200 operations are acknowledged after the last cut", 1_200, || log.summary().acknowledged).await
+    reaches("200 operations are acknowledged after the last cut", 1_200, || {
+        log.summary().acknowledged
+    })
+    .await
 }
 
 /// Waits until every acknowledged operation has had its effect.

@@ -13,7 +13,11 @@ use crate::wait::PATIENCE;
 pub(super) const BRIEF: Duration = Duration::from_secs(2);
 
 /// Pushes jobs of this round until one arrives, for up to [`PATIENCE`].
-pub(super) async fn jobs_flow_again(pusher: &Pusher<MessagePack>, jobs: &mut Puller<u32>, round: u32) -> Verdict {
+pub(super) async fn jobs_flow_again(
+    pusher: &Pusher<MessagePack>,
+    jobs: &mut Puller<u32>,
+    round: u32,
+) -> Verdict {
     let pushing = async {
         loop {
             // A push may fail while the link is away. Only the arrival counts.

@@ -17,9 +17,12 @@ use crate::names::{QUEUE, URGENT};
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
 use crate::wait::{PATIENCE, in_time, reaches};
 
-/// Of the jobs of several pushers, each reaches exactly one of several workers.
+/// Each job of several pushers reaches exactly one of several workers.
 ///
 /// Three pushers push 500 jobs each, and each of three workers must get some.
+///
+/// Catches pushes that report success for a job that is lost, and jobs that are copied to several
+/// workers.
 ///
 /// Needs the capability `pipeline`.
 pub async fn each_job_reaches_one_worker(context: &TestContext) -> Verdict {
@@ -65,6 +68,8 @@ pub async fn each_job_reaches_one_worker(context: &TestContext) -> Verdict {
 /// Jobs wait before they are received: 100 in the window of the puller, and where the backend holds
 /// jobs, another 100 in the queue before the puller is bound.
 ///
+/// Catches stacks in place of queues, and pushes that overtake each other.
+///
 /// Needs the capability `pipeline`.
 pub async fn jobs_keep_their_order(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -88,6 +93,8 @@ pub async fn jobs_keep_their_order(context: &TestContext) -> Verdict {
 ///
 /// Six jobs of four priorities wait in the queue [`URGENT`] before the puller is bound. A job
 /// without a priority is as urgent as one of priority 0.
+///
+/// Catches wires that drop the priority, and prefetched jobs that hide a more urgent one.
 ///
 /// Needs the capabilities `pipeline`, `holding` and `priorities`.
 pub async fn urgent_jobs_are_taken_first(context: &TestContext) -> Verdict {
@@ -115,6 +122,8 @@ pub async fn urgent_jobs_are_taken_first(context: &TestContext) -> Verdict {
 ///
 /// The first delivery counts as attempt 1.
 ///
+/// Catches wires that carry headers for requests only.
+///
 /// Needs the capability `pipeline`.
 pub async fn headers_cross_with_the_job(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -137,12 +146,15 @@ pub async fn headers_cross_with_the_job(context: &TestContext) -> Verdict {
 ///
 /// The capability `holding` decides. The error is [`ErrorKind::Unroutable`] and unsent.
 ///
+/// Catches pushes that report success for a job that no queue has.
+///
 /// Needs the capability `pipeline`.
 pub async fn job_for_nobody_waits_or_is_refused(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
     let transport = context.calling().await?;
     let pusher = in_time(Pusher::connect(&transport, QUEUE, MessagePack)).await?;
-    let pushed = timeout(PATIENCE, pusher.push(&1_u32)).await.or_fail("a push without a worker ends")?;
+    let pushed =
+        timeout(PATIENCE, pusher.push(&1_u32)).await.or_fail("a push without a worker ends")?;
     if transport.capabilities().holding {
         pushed.or_fail("a push into a queue that holds jobs")?;
         let mut jobs = context.puller(Window::default()).await?;
@@ -152,7 +164,9 @@ pub async fn job_for_nobody_waits_or_is_refused(context: &TestContext) -> Verdic
         return Ok(());
     }
     let Err(error) = pushed else {
-        return Err(Failure::new("a push without a worker succeeded, though the backend holds no jobs"));
+        return Err(Failure::new(
+            "a push without a worker succeeded, though the backend holds no jobs",
+        ));
     };
     ensure!(error.kind() == ErrorKind::Unroutable, "a push without a worker failed as {error:?}");
     ensure!(
@@ -188,6 +202,7 @@ struct RecordingWorker {
 }
 
 impl RecordingWorker {
+    /// Starts a worker with a window of 8.
     async fn start(context: &TestContext) -> Verdict<Self> {
         let transport = context.serving().await?;
         let worker =
@@ -201,6 +216,7 @@ impl RecordingWorker {
         Ok(Self { handle, seen, _task: AbortOnDrop(tokio::spawn(work)) })
     }
 
+    /// Returns the jobs so far.
     fn seen(&self) -> Vec<u32> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -20,6 +20,9 @@ use crate::wait::{PATIENCE, eventually, in_time};
 ///
 /// Of two dead letters, one is redriven, and the other one stays.
 ///
+/// Catches redrives that lose the job, that leave its dead letter behind, or that go on counting
+/// its attempts.
+///
 /// Needs the capabilities `pipeline` and `dead_letters`.
 pub async fn redriven_job_comes_again(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -28,7 +31,8 @@ pub async fn redriven_job_comes_again(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
     dead_jobs(&transport, 2).await?;
     let dead = DeadLetters::of_queue(&transport, QUEUE).or_fail("dead letters")?;
-    let chosen = |dead_letter: &DeadLetter| dead_letter.read::<u32>(&MessagePack).is_ok_and(|job| job == 1);
+    let chosen =
+        |dead_letter: &DeadLetter| dead_letter.read::<u32>(&MessagePack).is_ok_and(|job| job == 1);
     let redriven = within_patience(dead.redrive(9, chosen)).await.or_fail("redriving")?;
     ensure!(redriven == 1, "one dead letter was to be redriven, and {redriven} were");
     let job = next_job(&mut jobs).await?;
@@ -39,7 +43,11 @@ pub async fn redriven_job_comes_again(context: &TestContext) -> Verdict {
         "the first attempt of a redriven job counts as number {}",
         context.attempt
     );
-    ensure!(context.redriven() == 1, "the job was redriven once, and counts {}", context.redriven());
+    ensure!(
+        context.redriven() == 1,
+        "the job was redriven once, and counts {}",
+        context.redriven()
+    );
     job.ack();
     let left = only(dead_jobs(&transport, 1).await?)?;
     ensure!(!chosen(&left), "a redriven job is still a dead letter");
@@ -49,6 +57,8 @@ pub async fn redriven_job_comes_again(context: &TestContext) -> Verdict {
 /// Dead letters that were only read stay; those that are discarded are gone.
 ///
 /// Three looks find the same three dead letters. Then one of them is discarded.
+///
+/// Catches sessions that return before the dead letters that they received are requeued.
 ///
 /// Needs the capabilities `pipeline` and `dead_letters`.
 pub async fn dead_letters_stay_until_they_are_discarded(context: &TestContext) -> Verdict {
@@ -76,6 +86,8 @@ pub async fn dead_letters_stay_until_they_are_discarded(context: &TestContext) -
 ///
 /// A subscriber outside the group must not get the event again.
 ///
+/// Catches redrives through the exchange, which reach every subscriber again.
+///
 /// Needs the capabilities `pubsub`, `groups` and `dead_letters`.
 pub async fn redriven_event_goes_to_its_group_alone(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
@@ -88,11 +100,12 @@ pub async fn redriven_event_goes_to_its_group_alone(context: &TestContext) -> Ve
         in_time(Listener::bind(&transport, CHANNEL, MessagePack).group(group).retries(retries))
             .await?;
     let handle = listener.handle();
-    let _listening = AbortOnDrop(tokio::spawn(listener.listen(|context: Context, _: u32| async move {
-        let is_whole = context.topic.is_some_and(|topic| topic.as_str() == "a.b");
-        let is_redriven = context.history.is_some_and(|history| history.redriven == 1);
-        if is_redriven && is_whole { Ok(()) } else { Err(Fault::new(Code::Application, "no")) }
-    })));
+    let _listening =
+        AbortOnDrop(tokio::spawn(listener.listen(|context: Context, _: u32| async move {
+            let is_whole = context.topic.is_some_and(|topic| topic.as_str() == "a.b");
+            let is_redriven = context.history.is_some_and(|history| history.redriven == 1);
+            if is_redriven && is_whole { Ok(()) } else { Err(Fault::new(Code::Application, "no")) }
+        })));
     let mut alone = context.subscriber::<u32>(["#"]).await?;
     let publisher = context.publisher().await?;
     publisher.publish("a.b", &1_u32).await.or_fail("publishing")?;
