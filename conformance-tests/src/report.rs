@@ -12,6 +12,18 @@ use crate::verdict::{Failure, Verdict};
 
 /// The outcomes of a suite on one backend. It can be [written](Self::write) to a file and
 /// [read](Self::read) again.
+///
+/// ```
+/// use polywire_conformance::{MemoryBackend, Report, Suite};
+///
+/// # #[tokio::main]
+/// # async fn main() -> std::io::Result<()> {
+/// let report = Suite::of(MemoryBackend).run(|case| case.id.starts_with("calls.nested")).await;
+/// assert!(report.entry("calls.nested_methods_are_found").is_some_and(|entry| entry.outcome.is_passed()));
+/// assert!(!report.is_conformant(), "most cases of the minimum set were not asked for");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {

@@ -34,6 +34,8 @@ const CASE_MAX: Duration = Duration::from_mins(5);
 
 impl Suite {
     /// The suite for this backend.
+    ///
+    /// The backend makes a space for each case that runs.
     pub fn of<B: Backend>(backend: B) -> Self {
         let name = backend.name();
         let backend = Arc::new(backend);

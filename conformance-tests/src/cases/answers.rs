@@ -60,7 +60,7 @@ pub async fn request_that_all_decline_is_declined(context: &TestContext) -> Verd
         context.serve(choosy("second", &asked)).await?,
     ];
     let client = context.client().await?;
-    let outcome = client.call::<String>("film", "nobody").await;
+    let outcome = client.call::<String>("film", "none").await;
     let Err(error) = outcome else {
         return Err(Failure::new(format!("a request that all decline ended with {outcome:?}")));
     };
@@ -69,7 +69,7 @@ pub async fn request_that_all_decline_is_declined(context: &TestContext) -> Verd
     ensure!(because.ends_with("has no lens"), "the reason came back as {because:?}");
     let before = asked.names().len();
     // The order of servers, and the number of attempts, are up to the backend.
-    client.call::<String>("film", "anybody").await.or_fail("the next call is answered")?;
+    client.call::<String>("film", "any").await.or_fail("the next call is answered")?;
     context
         .note(format_args!("two servers got a request that neither accepts {before} times in all"));
     Ok(())
@@ -89,7 +89,7 @@ pub async fn declined_request_goes_to_each_server_once(context: &TestContext) ->
     for name in ["first", "second", "third"] {
         servers.push(context.serve(choosy(name, &asked)).await?);
     }
-    let outcome = context.client().await?.call::<String>("film", "nobody").await;
+    let outcome = context.client().await?.call::<String>("film", "none").await;
     let declined = outcome.as_ref().is_err_and(CallError::is_declined);
     ensure!(declined, "a request that all decline ended with {outcome:?}");
     let mut names = asked.names();
@@ -153,14 +153,14 @@ impl AskedServers {
     }
 }
 
-/// A service whose method `film` accepts a request that names this server or `anybody`, and
+/// A service whose method `film` accepts a request that names this server or `any`, and
 /// declines others.
 fn choosy(name: &'static str, asked: &AskedServers) -> Router<MessagePack> {
     let asked = asked.clone();
     Router::new(MessagePack).method("film", move |addressee: String| {
         asked.add(name);
         async move {
-            if addressee == name || addressee == "anybody" {
+            if addressee == name || addressee == "any" {
                 Ok(name)
             } else {
                 Err(Fault::declined(format!("the {name} server has no lens")))

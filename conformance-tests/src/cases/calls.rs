@@ -176,7 +176,7 @@ pub async fn unknown_service_is_unroutable(context: &TestContext) -> Verdict {
     let _server = context.serve(gated(&Arc::new(Semaphore::new(9)))).await?;
     let transport = context.calling().await?;
     let client =
-        in_time(Client::connect(&transport, "nobody", MessagePack).timeout(PATIENCE)).await?;
+        in_time(Client::connect(&transport, "missing", MessagePack).timeout(PATIENCE)).await?;
     let outcome = client.call::<u32>("wait", &1).await;
     let Err(CallError::Failed(error)) = outcome else {
         return Err(Failure::new(format!("a call without a server ended with {outcome:?}")));

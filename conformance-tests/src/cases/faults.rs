@@ -222,6 +222,10 @@ fn doubling() -> Router<MessagePack> {
 }
 
 /// Checks that the server answers a call.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if the call fails or gets another reply.
 async fn still_serves(client: &Client<MessagePack, Requester>) -> Verdict {
     let doubled: i64 = client.call("double", &1).await.or_fail("the server lives")?;
     ensure!(doubled == 2, "1 doubled is {doubled} now");
@@ -229,6 +233,10 @@ async fn still_serves(client: &Client<MessagePack, Requester>) -> Verdict {
 }
 
 /// Returns the fault that a call ended with.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if the call ended in another way.
 fn fault_of<T: std::fmt::Debug>(outcome: Result<T, CallError>) -> Verdict<Fault> {
     match outcome {
         Err(CallError::Fault(fault)) => Ok(fault),

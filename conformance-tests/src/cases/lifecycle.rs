@@ -164,6 +164,10 @@ fn kind_of<T>(outcome: &Result<T, CallError>) -> Option<ErrorKind> {
 }
 
 /// Returns the outcome of opening an endpoint handle, which must end at once.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if it does not end within [`PROMPT`].
 async fn opened_or_refused<F: IntoFuture>(opening: F) -> Verdict<F::Output> {
     timeout(PROMPT, opening.into_future()).await.or_fail("opening ends at once")
 }

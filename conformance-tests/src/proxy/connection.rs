@@ -84,6 +84,8 @@ impl Pump<'_> {
     }
 
     /// Reads the next chunk. After healing, a stream with a gap ends with an error instead.
+    ///
+    /// Dropping the future loses no byte: a read that was not completed took none.
     async fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         let gap = self.gap;
         let direction = self.direction;
