@@ -174,8 +174,8 @@ fn refused<C: Codec, T: DeserializeOwned>(codec: &C, bytes: &[u8], what: &str) -
     Ok(())
 }
 
-/// Checks that 5,000 inputs, random ones and damaged values, are decoded without a panic. The inputs
-/// are the same in every run.
+/// Checks that 5,000 inputs, random ones and damaged values, are decoded without a panic. The
+/// inputs are the same in every run.
 ///
 /// # Errors
 ///

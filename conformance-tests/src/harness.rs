@@ -41,6 +41,8 @@ pub fn run(suites: impl FnOnce() -> Vec<Suite>) -> ExitCode {
 /// The exit code of a test binary whose tests fail.
 const FAILED: u8 = 101;
 
+/// Runs the suites with the arguments of the command line. Returns true if no case failed and all
+/// reports were written.
 fn passes(suites: &[Suite]) -> bool {
     let mut arguments = Arguments::from_args();
     if let Some(rounds) = stress::rounds() {
@@ -56,6 +58,7 @@ fn passes(suites: &[Suite]) -> bool {
     reported && !conclusion.has_failed()
 }
 
+/// The test of one case on one backend.
 fn trial(suite: Suite, case: Case, collector: Arc<EntryCollector>) -> Trial {
     let name = format!("{}::{}", suite.name(), case.id);
     Trial::ignorable_test(name, move || {

@@ -87,6 +87,7 @@ impl OperationLog {
         summary
     }
 
+    /// Locks the records. No code panics while it holds the lock.
     fn records(&self) -> MutexGuard<'_, Records> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

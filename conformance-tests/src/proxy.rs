@@ -91,7 +91,8 @@ impl Proxy {
         self.rules.send_modify(|rules| rules.bytes_per_second = Some(bytes_per_second.max(1)));
     }
 
-    /// Discards all bytes of this direction, its end of stream included, and keeps connections open.
+    /// Discards all bytes of this direction, its end of stream included, and keeps connections
+    /// open.
     pub fn black_hole(&self, direction: Direction) {
         self.rules.send_modify(|rules| rules.holes[direction as usize] = true);
     }
@@ -165,6 +166,7 @@ async fn accept(
     }
 }
 
+/// Connects a client to the target, and forwards until one of them ends.
 async fn connect(
     client: TcpStream,
     target: String,

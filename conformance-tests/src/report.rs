@@ -12,6 +12,18 @@ use crate::verdict::{Failure, Verdict};
 
 /// The outcomes of a suite on one backend. It can be [written](Self::write) to a file and
 /// [read](Self::read) again.
+///
+/// ```
+/// use polywire_conformance::{MemoryBackend, Report, Suite};
+///
+/// # #[tokio::main]
+/// # async fn main() -> std::io::Result<()> {
+/// let report = Suite::of(MemoryBackend).run(|case| case.id.starts_with("calls.nested")).await;
+/// assert!(report.entry("calls.nested_methods_are_found").is_some_and(|entry| entry.outcome.is_passed()));
+/// assert!(!report.is_conformant(), "most cases of the minimum set were not asked for");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -33,7 +45,7 @@ pub struct Entry {
     pub minimum: bool,
     /// The outcome.
     pub outcome: Outcome,
-    /// Lines that the case added: figures, whatever its outcome.
+    /// Lines that the case added: figures, with any outcome.
     pub notes: Vec<String>,
     /// The duration of the case, in milliseconds.
     pub took_ms: u64,
@@ -113,6 +125,7 @@ impl Report {
 }
 
 impl Entry {
+    /// The entry of a case that ended with this verdict.
     pub(crate) fn new(case: &Case, verdict: Verdict, notes: Vec<String>, took: Duration) -> Self {
         Self {
             case: case.id.to_owned(),
@@ -126,6 +139,7 @@ impl Entry {
 }
 
 impl Outcome {
+    /// The outcome for a verdict.
     fn of(verdict: Verdict) -> Self {
         match verdict {
             Ok(()) => Self::Passed,

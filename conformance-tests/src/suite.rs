@@ -25,6 +25,7 @@ pub struct Suite {
     make_space: MakeSpace,
 }
 
+/// Makes a space, with its type erased.
 type MakeSpace =
     Arc<dyn Fn() -> BoxFuture<'static, polywire_core::Result<Arc<dyn AnySpace>>> + Send + Sync>;
 
@@ -33,6 +34,8 @@ const CASE_MAX: Duration = Duration::from_mins(5);
 
 impl Suite {
     /// The suite for this backend.
+    ///
+    /// The backend makes a space for each case that runs.
     pub fn of<B: Backend>(backend: B) -> Self {
         let name = backend.name();
         let backend = Arc::new(backend);
@@ -126,6 +129,7 @@ async fn perform(case: &Case, context: TestContext) -> (Verdict, Vec<String>) {
     (verdict.and(healed), context.take_notes())
 }
 
+/// Awaits a case, or the healing of its space, for up to [`CASE_MAX`].
 async fn within_case_max(running: impl Future<Output = Verdict>) -> Verdict {
     let ended = tokio::time::timeout(CASE_MAX, running).await;
     ended.unwrap_or_else(|_| Err(Failure::new(format!("did not end within {CASE_MAX:?}"))))

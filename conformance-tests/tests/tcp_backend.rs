@@ -1,5 +1,5 @@
-//! The TCP example beyond the suite: its wire, a broker that dies or freezes, and clients that speak
-//! another protocol.
+//! The TCP example beyond the suite: its wire, a broker that dies or freezes, and clients that
+//! speak another protocol.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 

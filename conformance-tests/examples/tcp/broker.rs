@@ -75,8 +75,8 @@ async fn accept(listener: TcpListener) {
 #[derive(Clone)]
 struct Queues {
     memory: Memory,
-    /// The incarnation of the broker. In the next one, the same reply address may belong to another
-    /// client.
+    /// The incarnation of the broker. In the next one, the same reply address may belong to
+    /// another client.
     incarnation: [u8; 8],
     /// The last tag of all connections. Tags differ between incarnations, so that a receipt of a
     /// lost connection settles nothing over the next.

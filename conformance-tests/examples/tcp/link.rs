@@ -33,8 +33,8 @@ type QueuedFrame = (Frame, Option<AnswerSlot>);
 /// The channel for an answer, and the room that its frame takes.
 type AnswerSlot = (oneshot::Sender<Result<()>>, OwnedSemaphorePermit);
 
-/// The deliveries that arrived. Unbounded, because the broker respects the window, and a reply answers
-/// one of the calls in flight.
+/// The deliveries that arrived. Unbounded, because the broker respects the window, and a reply
+/// answers one of the calls in flight.
 pub(crate) type Deliveries = UnboundedReceiver<Result<Delivery>>;
 
 /// The longest time to connect.

@@ -38,8 +38,8 @@ async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
     };
     let (sender, mut receiver) = opened.map_err(IoError::other)?;
     let mut held = HeldRequests::default();
-    // Keeps a frame that was read in part. No frame is read while one is written, which cannot block
-    // both sides, as the client always reads.
+    // Keeps a frame that was read in part. No frame is read while one is written, which cannot
+    // block both sides, as the client always reads.
     let mut frames = pin!(unfold(from, async |mut from| Some((read(&mut from).await.ok()?, from))));
     let mut answer = Frame { kind: Kind::Opened, number: 0, message: Message::default() };
     loop {

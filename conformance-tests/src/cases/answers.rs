@@ -1,4 +1,8 @@
 //! Handlers that decline a request or answer it early.
+//!
+//! A declined request is not failed: another server may accept it. A backend with the capability
+//! `declining` passes it on; otherwise the client retries. A handler that answers early keeps its
+//! delivery until it ends.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +19,8 @@ use crate::wait::eventually;
 /// A request that a server declines reaches another server, which accepts it.
 ///
 /// Two servers accept different requests. The backend may try either first.
+///
+/// Catches backends that discard a declined request, or requeue it to the same server without end.
 ///
 /// Needs the capability `declining`.
 pub async fn declined_request_reaches_another_server(context: &TestContext) -> Verdict {
@@ -45,6 +51,8 @@ pub async fn declined_request_reaches_another_server(context: &TestContext) -> V
 /// longer.
 ///
 /// The message of the fault is the reason that a server gave. The next call is answered.
+///
+/// Catches backends that leave the caller without an answer once no server is left.
 pub async fn request_that_all_decline_is_declined(context: &TestContext) -> Verdict {
     let asked = AskedServers::default();
     let _servers = [
@@ -52,7 +60,7 @@ pub async fn request_that_all_decline_is_declined(context: &TestContext) -> Verd
         context.serve(choosy("second", &asked)).await?,
     ];
     let client = context.client().await?;
-    let outcome = client.call::<String>("film", "nobody").await;
+    let outcome = client.call::<String>("film", "none").await;
     let Err(error) = outcome else {
         return Err(Failure::new(format!("a request that all decline ended with {outcome:?}")));
     };
@@ -61,15 +69,17 @@ pub async fn request_that_all_decline_is_declined(context: &TestContext) -> Verd
     ensure!(because.ends_with("has no lens"), "the reason came back as {because:?}");
     let before = asked.names().len();
     // The order of servers, and the number of attempts, are up to the backend.
-    client.call::<String>("film", "anybody").await.or_fail("the next call is answered")?;
+    client.call::<String>("film", "any").await.or_fail("the next call is answered")?;
     context
         .note(format_args!("two servers got a request that neither accepts {before} times in all"));
     Ok(())
 }
 
-/// Where the backend passes declined requests on, each server gets such a request exactly once.
+/// A declined request goes to each server exactly once, where the backend passes it on.
 ///
 /// Three servers decline the same request.
+///
+/// Catches backends that requeue a declined request without a record of the servers that had it.
 ///
 /// Needs the capability `declining`.
 pub async fn declined_request_goes_to_each_server_once(context: &TestContext) -> Verdict {
@@ -79,7 +89,7 @@ pub async fn declined_request_goes_to_each_server_once(context: &TestContext) ->
     for name in ["first", "second", "third"] {
         servers.push(context.serve(choosy(name, &asked)).await?);
     }
-    let outcome = context.client().await?.call::<String>("film", "nobody").await;
+    let outcome = context.client().await?.call::<String>("film", "none").await;
     let declined = outcome.as_ref().is_err_and(CallError::is_declined);
     ensure!(declined, "a request that all decline ended with {outcome:?}");
     let mut names = asked.names();
@@ -92,6 +102,8 @@ pub async fn declined_request_goes_to_each_server_once(context: &TestContext) ->
 ///
 /// Three handlers answer and keep running until they get a permit. No second reply arrives when
 /// they end.
+///
+/// Catches backends that take the settlement of the delivery for a second reply.
 pub async fn early_reply_does_not_end_the_handler(context: &TestContext) -> Verdict {
     let (gate, ended) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU64::new(0)));
     let (waits, ends) = (gate.clone(), ended.clone());
@@ -130,23 +142,25 @@ pub async fn early_reply_does_not_end_the_handler(context: &TestContext) -> Verd
 struct AskedServers(Arc<Mutex<Vec<&'static str>>>);
 
 impl AskedServers {
+    /// Returns the names so far.
     fn names(&self) -> Vec<&'static str> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Adds a server.
     fn add(&self, name: &'static str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(name);
     }
 }
 
-/// A service whose method `film` accepts a request that names this server or `anybody`, and declines
-/// others.
+/// A service whose method `film` accepts a request that names this server or `any`, and
+/// declines others.
 fn choosy(name: &'static str, asked: &AskedServers) -> Router<MessagePack> {
     let asked = asked.clone();
     Router::new(MessagePack).method("film", move |addressee: String| {
         asked.add(name);
         async move {
-            if addressee == name || addressee == "anybody" {
+            if addressee == name || addressee == "any" {
                 Ok(name)
             } else {
                 Err(Fault::declined(format!("the {name} server has no lens")))

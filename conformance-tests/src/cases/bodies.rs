@@ -1,4 +1,7 @@
 //! Bodies and headers of messages, and their limits.
+//!
+//! A message over a limit must fail alone: at its sender, without an effect on other messages or on
+//! the connection.
 
 use bytes::Bytes;
 use polywire_core::rpc::Requester;
@@ -16,6 +19,9 @@ use crate::wait::in_time;
 ///
 /// Sizes around the bounds of one, two and three bytes of length are checked as well. Every byte is
 /// compared.
+///
+/// Catches lengths that overflow, frames that are not reassembled, and bytes that are recoded as
+/// text.
 pub async fn every_size_arrives(context: &TestContext) -> Verdict {
     let _server = context.serve(echo()).await?;
     let requester = context.requester().await?;
@@ -36,6 +42,8 @@ pub async fn every_size_arrives(context: &TestContext) -> Verdict {
 ///
 /// The limit is [`Capabilities::body_max`](polywire_core::Capabilities::body_max). The error is
 /// [`ErrorKind::TooLarge`] and unsent.
+///
+/// Catches backends that close the connection, or fail all calls, because of one message.
 pub async fn too_large_request_is_refused(context: &TestContext) -> Verdict {
     let _server = context.serve(echo()).await?;
     let limit = context.calling().await?.capabilities().body_max;
@@ -55,6 +63,8 @@ pub async fn too_large_request_is_refused(context: &TestContext) -> Verdict {
 /// A reply over the limit is a fault at its caller, and the server lives.
 ///
 /// The code is [`Code::Internal`]. The server answers the next request.
+///
+/// Catches responders that drop such a reply in silence, so that its caller times out.
 pub async fn too_large_reply_is_a_fault(context: &TestContext) -> Verdict {
     let limit = context.serving().await?.capabilities().body_max;
     let _server = context
@@ -78,6 +88,8 @@ pub async fn too_large_reply_is_a_fault(context: &TestContext) -> Verdict {
 ///
 /// The headers include an empty value, two names that differ in case only, and a value of 4,000
 /// bytes. The names of the service and of the method are not ASCII.
+///
+/// Catches wires that fold the case of names, trim values, or encode names as ASCII.
 pub async fn headers_and_names_survive(context: &TestContext) -> Verdict {
     let sent: Headers =
         [("tenant", "zürich"), ("größe", "目"), ("empty", ""), ("Case", "a"), ("case", "b")]
@@ -122,6 +134,8 @@ pub async fn headers_and_names_survive(context: &TestContext) -> Verdict {
 /// Headers over the limit fail at their sender, and the next request succeeds.
 ///
 /// Checked with 1,000 headers, and with one header of 1 MiB. The error is [`ErrorKind::TooLarge`].
+///
+/// Catches backends that check the size of the body only.
 pub async fn too_many_headers_are_refused(context: &TestContext) -> Verdict {
     let _server = context.serve(echo()).await?;
     let requester = context.requester().await?;

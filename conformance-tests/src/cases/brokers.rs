@@ -1,4 +1,7 @@
 //! Brokers that are restarted, die, or freeze.
+//!
+//! These cases need [hooks](crate::Hook) that only a backend with a broker has. Clients and servers
+//! stay open while the broker is away.
 
 use super::disturbed::{answered_again, calls_end_by_their_deadline_under};
 use super::services::echo;
@@ -9,6 +12,8 @@ use crate::verdict::{OrFail, Verdict};
 /// After a restart of the broker, calls between open endpoint handles are answered again.
 ///
 /// The client and the server reconnect by themselves, within 30 s.
+///
+/// Catches backends that expect their queues and consumers to survive the broker.
 ///
 /// Needs the hook `restart-broker`.
 pub async fn served_again_after_a_restart_of_the_broker(context: &TestContext) -> Verdict {
@@ -24,6 +29,8 @@ pub async fn served_again_after_a_restart_of_the_broker(context: &TestContext) -
 ///
 /// Ten calls with a timeout of 2 s time out or fail as disconnected, within 17 s.
 ///
+/// Catches attempts to connect that block a call, and backends that stop trying.
+///
 /// Needs the hook `kill-broker`.
 pub async fn a_dead_broker_ends_calls_by_their_deadline(context: &TestContext) -> Verdict {
     calls_end_by_their_deadline_under(context, Hook::KillBroker).await
@@ -32,6 +39,8 @@ pub async fn a_dead_broker_ends_calls_by_their_deadline(context: &TestContext) -
 /// Calls while the broker is frozen end by their deadline, and calls work again when it is thawed.
 ///
 /// As [`a_dead_broker_ends_calls_by_their_deadline`], with connections that stay open.
+///
+/// Catches backends without heartbeats that never leave a dead connection.
 ///
 /// Needs the hook `freeze-broker`.
 pub async fn a_frozen_broker_ends_calls_by_their_deadline(context: &TestContext) -> Verdict {

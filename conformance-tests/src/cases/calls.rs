@@ -1,4 +1,7 @@
 //! A call and its reply.
+//!
+//! Clients and servers have a transport each, as if each were a process of its own. Every backend
+//! must pass all of these cases.
 
 use std::sync::Arc;
 
@@ -15,10 +18,13 @@ use crate::operation_log::{OperationLog, OperationOutcome};
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
 use crate::wait::{PATIENCE, eventually, in_time};
 
-/// Each of 10,000 concurrent calls gets its own reply, in whatever order the handlers finish.
+/// Each of 10,000 concurrent calls gets its own reply, in any order of finishing.
 ///
 /// Handlers yield between 0 and 15 times, so that they finish in a shuffled order. At the end no
 /// call is in flight, and no reply came twice.
+///
+/// Catches lost and repeated replies, and replies that are matched by their order instead of their
+/// id.
 pub async fn replies_reach_their_calls(context: &TestContext) -> Verdict {
     const CALLS: u64 = 10_000;
     let _server = context
@@ -46,6 +52,9 @@ pub async fn replies_reach_their_calls(context: &TestContext) -> Verdict {
 /// Replies go to the client that called, although the calls of each client have the same ids.
 ///
 /// Two clients make 100 calls each, in turns.
+///
+/// Catches backends that find the requester by the id of the call, which is unique within one
+/// requester only.
 pub async fn replies_reach_their_callers(context: &TestContext) -> Verdict {
     let _server = context
         .serve(Router::new(MessagePack).method("echo", |name: String| async { Ok(name) }))
@@ -66,6 +75,8 @@ pub async fn replies_reach_their_callers(context: &TestContext) -> Verdict {
 ///
 /// Checked with 1,000 concurrent calls. Each must be answered, and the handler must run exactly
 /// once for it.
+///
+/// Catches backends that send a request again although it arrived.
 pub async fn each_request_runs_once(context: &TestContext) -> Verdict {
     let log = Arc::new(OperationLog::new());
     let runs = log.clone();
@@ -91,6 +102,8 @@ pub async fn each_request_runs_once(context: &TestContext) -> Verdict {
 }
 
 /// A method whose name has dots is found.
+///
+/// Catches backends that use the name of the method as a routing key, and cut it at its dots.
 pub async fn nested_methods_are_found(context: &TestContext) -> Verdict {
     let inner =
         Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
@@ -108,6 +121,8 @@ pub async fn nested_methods_are_found(context: &TestContext) -> Verdict {
 /// A call in flight is a handle that can be awaited later.
 ///
 /// The calls are awaited in another order than they were started in.
+///
+/// Catches replies that are delivered to the call that waits first.
 pub async fn calls_in_flight_can_be_awaited_later(context: &TestContext) -> Verdict {
     let gate = Arc::new(Semaphore::new(0));
     let _server = context.serve(gated(&gate)).await?;
@@ -115,7 +130,7 @@ pub async fn calls_in_flight_can_be_awaited_later(context: &TestContext) -> Verd
     let mut first = client.request("wait").start::<u32>(&1).or_fail("the first call starts")?;
     let second = client.request("wait").start::<u32>(&2).or_fail("the second call starts")?;
     in_time(async {
-        first.sent().await;
+        first.handed_over().await;
         Ok(())
     })
     .await?;
@@ -131,13 +146,16 @@ pub async fn calls_in_flight_can_be_awaited_later(context: &TestContext) -> Verd
 ///
 /// The request waits for the server, not the other way around: binding returns when the service is
 /// reachable.
+///
+/// Catches responders that declare their queue only when they are polled, or that drop what arrives
+/// before.
 pub async fn requests_sent_after_bind_are_served(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
     let server = in_time(Server::bind(&transport, SERVICE)).await?;
     let client = context.client().await?;
     let mut early = client.request("wait").start::<u32>(&7).or_fail("the call starts")?;
     in_time(async {
-        early.sent().await;
+        early.handed_over().await;
         Ok(())
     })
     .await?;
@@ -151,11 +169,14 @@ pub async fn requests_sent_after_bind_are_served(context: &TestContext) -> Verdi
 ///
 /// The error is [`ErrorKind::Unroutable`], and counts as [unsent](polywire_core::Error::is_unsent),
 /// so that a retry is safe. A call to another service still succeeds.
+///
+/// Catches backends whose broker confirms and discards a message without a queue, unless it is
+/// mandatory.
 pub async fn unknown_service_is_unroutable(context: &TestContext) -> Verdict {
     let _server = context.serve(gated(&Arc::new(Semaphore::new(9)))).await?;
     let transport = context.calling().await?;
     let client =
-        in_time(Client::connect(&transport, "nobody", MessagePack).timeout(PATIENCE)).await?;
+        in_time(Client::connect(&transport, "missing", MessagePack).timeout(PATIENCE)).await?;
     let outcome = client.call::<u32>("wait", &1).await;
     let Err(CallError::Failed(error)) = outcome else {
         return Err(Failure::new(format!("a call without a server ended with {outcome:?}")));
@@ -176,6 +197,8 @@ pub async fn unknown_service_is_unroutable(context: &TestContext) -> Verdict {
 ///
 /// The next call must get its own reply, and not the late one. Where the backend cancels the
 /// handler, no late reply exists.
+///
+/// Catches ids, or slots for replies, that are reused while a late reply is in transit.
 pub async fn abandoned_call_leaves_nothing_behind(context: &TestContext) -> Verdict {
     let gate = Arc::new(Semaphore::new(0));
     let server = context.serve(gated(&gate)).await?;
@@ -192,7 +215,7 @@ pub async fn abandoned_call_leaves_nothing_behind(context: &TestContext) -> Verd
     gate.add_permits(2);
     let reply: u32 = client.call("wait", &2).await.or_fail("the next call is answered")?;
     ensure!(reply == 2, "the next call got the reply {reply}: that of the abandoned one");
-    // A server that was told of the cancellation sends no reply.
+    // A server that has stopped the handler sends no reply.
     let is_counted = || client.stats().late_replies + server.handle.stats().cancelled == 1;
     eventually("the late reply is counted", is_counted).await?;
     ensure!(

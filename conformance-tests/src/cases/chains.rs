@@ -1,4 +1,7 @@
 //! Calls that a handler makes to answer a call: their context, and their end.
+//!
+//! A client calls a front server, whose handler calls a back server. Both servers share a process
+//! with the case, so that the case can read the times at which handlers start and stop.
 
 mod best_duration;
 mod chain;
@@ -21,6 +24,9 @@ use crate::wait::{PATIENCE, eventually, in_time};
 ///
 /// The remaining time at the back server lies between two measurements at the front server. Baggage
 /// and the trace arrive; a plain header does not. The stack of calls names both methods.
+///
+/// Catches wires that lose headers, in which core carries the trace, the baggage and the stack of
+/// calls.
 pub async fn context_is_handed_on(context: &TestContext) -> Verdict {
     const TIMEOUT: Duration = Duration::from_secs(7);
     // The error by rounding, and by the time between two looks at the clock.
@@ -56,6 +62,9 @@ pub async fn context_is_handed_on(context: &TestContext) -> Verdict {
 ///
 /// The last handler stops within 100 ms, in the best of up to 20 attempts. The call of another
 /// client goes on.
+///
+/// Catches backends that never say that a call was abandoned, say so late, or say so of other calls
+/// as well.
 ///
 /// Needs the capability `cancellation`.
 pub async fn abandoned_call_stops_the_whole_chain(context: &TestContext) -> Verdict {
@@ -107,6 +116,8 @@ pub async fn abandoned_call_stops_the_whole_chain(context: &TestContext) -> Verd
 ///
 /// The deadlines along the chain differ by 20 ms at most, apart from the transit. The handlers stop
 /// within 100 ms of each other. Both hold in the best of up to 20 attempts.
+///
+/// Catches backends that lengthen or restart a deadline on its way.
 pub async fn deadline_stops_the_whole_chain(context: &TestContext) -> Verdict {
     let chain = Chain::open(context).await?;
     let mut best = BestDuration::within(SAME_DEADLINE);
@@ -122,8 +133,8 @@ pub async fn deadline_stops_the_whole_chain(context: &TestContext) -> Verdict {
         let deadline = begun + PATIENCE;
         let apart =
             [front, back].map(|seen| seen.max(deadline) - seen.min(deadline)).into_iter().max();
-        // A slow link would spoil every measurement. The requests were in transit for no longer than
-        // the whole call took.
+        // A slow link would spoil every measurement. The requests were in transit for no longer
+        // than the whole call took.
         let on_the_way = begun.elapsed().saturating_sub(SAME_DEADLINE);
         best.add(apart.map(|apart| apart.saturating_sub(on_the_way)));
     }

@@ -1,4 +1,7 @@
 //! The built-in codecs over the transport.
+//!
+//! A transport carries a body without knowing its format. JSON is text and MessagePack is binary,
+//! so both together show whether bodies are carried as they are.
 
 use polywire_codec::{Json, MessagePack};
 use polywire_core::{Client, Codec, Publisher, Puller, Pusher, Router, Server, Subscriber};
@@ -14,11 +17,14 @@ use crate::wait::{PATIENCE, in_time};
 /// A call in JSON and a call in MessagePack come back unchanged.
 ///
 /// The value holds text beyond ASCII, the least 64-bit integer and floating-point numbers.
+///
+/// Catches transports of text, which a codec of binary data shows.
 pub async fn calls_cross_in_each_codec(context: &TestContext) -> Verdict {
     call_crosses(context, Json).await?;
     call_crosses(context, MessagePack).await
 }
 
+/// Calls a service that returns its argument, in one codec.
 async fn call_crosses<C: Codec>(context: &TestContext, codec: C) -> Verdict {
     let transport = context.serving().await?;
     let service = format!("{SERVICE}.{}", C::CONTENT_TYPE.replace('/', "-"));
@@ -38,6 +44,8 @@ async fn call_crosses<C: Codec>(context: &TestContext, codec: C) -> Verdict {
 ///
 /// As [`calls_cross_in_each_codec`], over a queue for each codec.
 ///
+/// Catches transports of text, and bodies that end at a zero byte.
+///
 /// Needs the capability `pipeline`.
 pub async fn jobs_cross_in_each_codec(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -45,6 +53,7 @@ pub async fn jobs_cross_in_each_codec(context: &TestContext) -> Verdict {
     job_crosses(context, MessagePack).await
 }
 
+/// Pushes and pulls a job, in one codec.
 async fn job_crosses<C: Codec>(context: &TestContext, codec: C) -> Verdict {
     let queue = format!("{QUEUE}.{}", C::CONTENT_TYPE.replace('/', "-"));
     let mut jobs: Puller<Reading> =
@@ -61,6 +70,8 @@ async fn job_crosses<C: Codec>(context: &TestContext, codec: C) -> Verdict {
 ///
 /// As [`calls_cross_in_each_codec`], over a channel for each codec.
 ///
+/// Catches transports of text, and bodies that end at a zero byte.
+///
 /// Needs the capability `pubsub`.
 pub async fn events_cross_in_each_codec(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
@@ -68,6 +79,7 @@ pub async fn events_cross_in_each_codec(context: &TestContext) -> Verdict {
     event_crosses(context, MessagePack).await
 }
 
+/// Publishes and receives an event, in one codec.
 async fn event_crosses<C: Codec>(context: &TestContext, codec: C) -> Verdict {
     let channel = format!("{CHANNEL}.{}", C::CONTENT_TYPE.replace('/', "-"));
     let mut events: Subscriber<Reading> =
@@ -88,6 +100,7 @@ struct Reading {
     history: Vec<(i64, f32)>,
 }
 
+/// A value with text beyond ASCII, a bound of integers and floating-point numbers.
 fn reading() -> Reading {
     Reading {
         place: "Zürich \u{1f321}".to_owned(),

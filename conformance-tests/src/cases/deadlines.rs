@@ -1,4 +1,7 @@
 //! Deadlines of calls.
+//!
+//! A deadline travels as the time that remains. Core enforces it at both sides; the transport
+//! carries it. Bounds in these cases are wide, for machines that are busy with something else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,6 +25,8 @@ const TRANSIT_MAX: Duration = Duration::from_secs(2);
 /// A request whose deadline has passed never reaches the handler.
 ///
 /// The server is bound and starts serving only after the call has timed out.
+///
+/// Catches backends that compute the deadline anew when a queued request is received.
 pub async fn expired_request_never_starts(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
     let server = in_time(Server::bind(&transport, SERVICE)).await?;
@@ -61,6 +66,8 @@ pub async fn expired_request_never_starts(context: &TestContext) -> Verdict {
 ///
 /// The client must not give up before the deadline of 300 ms, and must give up within 5 s after it.
 /// The server counts the request as expired.
+///
+/// Catches wires that lose the deadline of a request.
 pub async fn slow_handler_is_dropped(context: &TestContext) -> Verdict {
     const TIMEOUT: Duration = Duration::from_millis(300);
     let gate = Arc::new(Semaphore::new(0));
@@ -105,6 +112,8 @@ pub async fn slow_handler_is_dropped(context: &TestContext) -> Verdict {
 /// Calls that timed out take no room from later calls.
 ///
 /// 500 concurrent calls time out, and then 500 calls succeed one after the other.
+///
+/// Catches requesters with a bounded number of places that only a reply frees.
 pub async fn expired_calls_leave_room(context: &TestContext) -> Verdict {
     let router = Router::new(MessagePack)
         .method("stall", |(): ()| async { Ok(std::future::pending::<u32>().await) })
@@ -130,6 +139,8 @@ pub async fn expired_calls_leave_room(context: &TestContext) -> Verdict {
 /// The handler knows the deadline of its caller.
 ///
 /// The handler sees at least half of the 30 s of its caller, and no more than that.
+///
+/// Catches wires that carry a point in time instead of the time that remains: two clocks differ.
 pub async fn deadline_travels(context: &TestContext) -> Verdict {
     let router = Router::new(MessagePack).method("left", |context: Context, (): ()| async move {
         Ok(context.deadline.map(Deadline::remaining_ms))

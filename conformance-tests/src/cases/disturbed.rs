@@ -15,6 +15,12 @@ use crate::wait::PATIENCE;
 
 /// Checks that calls under a disturbance that lasts end by their deadline, and that calls are
 /// answered once the space is healed.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if a call succeeds under the disturbance, ends
+/// late, or no call succeeds after it; [`Failure::NotRun`](crate::Failure::NotRun) without the
+/// hook.
 pub(super) async fn calls_end_by_their_deadline_under(
     context: &TestContext,
     hook: Hook,
@@ -47,6 +53,10 @@ pub(super) async fn calls_end_by_their_deadline_under(
 }
 
 /// Repeats a call of `echo` until it is answered, for up to [`PATIENCE`].
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if no call is answered in that time.
 pub(super) async fn answered_again(client: &Client<MessagePack>) -> Verdict {
     let brief = client.with_timeout(Duration::from_secs(2));
     let trying = async {

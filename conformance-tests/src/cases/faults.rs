@@ -1,4 +1,7 @@
 //! Faults: calls that fail at the peer, and how they are answered.
+//!
+//! A fault is a reply like any other for the transport, with a code, a kind, a message and details.
+//! Core makes the faults. The transport must carry them, and the server must go on after each.
 
 use std::sync::Arc;
 
@@ -20,6 +23,9 @@ use crate::wait::{PATIENCE, in_time};
 ///
 /// Checked with every code, with text beyond ASCII, with binary details, and with a fault without
 /// any text.
+///
+/// Catches wires that drop a field of a fault, that confuse an empty field with a missing one, or
+/// that carry text only.
 pub async fn faults_cross_whole(context: &TestContext) -> Verdict {
     let rich = Code::ALL.map(|code| {
         let details = Bytes::from_static(b"\x00\xffbinary\r\n");
@@ -45,6 +51,9 @@ pub async fn faults_cross_whole(context: &TestContext) -> Verdict {
 ///
 /// The code is [`Code::MethodNotFound`], and the message names the method. The server answers the
 /// next call.
+///
+/// Catches wires that lose the message of a fault, and backends that drop a request that they
+/// cannot route.
 pub async fn unknown_method_is_a_fault(context: &TestContext) -> Verdict {
     let _server = context.serve(doubling()).await?;
     let client = context.client().await?;
@@ -57,6 +66,8 @@ pub async fn unknown_method_is_a_fault(context: &TestContext) -> Verdict {
 /// Arguments of the wrong type are answered with a fault that names the path.
 ///
 /// The message names the field, as in `items[0].price`, and the type that was expected.
+///
+/// Catches wires that truncate the message of a fault.
 pub async fn bad_arguments_name_the_path(context: &TestContext) -> Verdict {
     #[derive(Serialize, Deserialize)]
     struct Item<P> {
@@ -91,6 +102,9 @@ pub async fn bad_arguments_name_the_path(context: &TestContext) -> Verdict {
 ///
 /// Checked with bytes that are no MessagePack, with too few bytes, and with a length that announces
 /// 4 GiB.
+///
+/// Catches responders that drop a request with a strange body instead of delivering it, and wires
+/// that drop replies without a body.
 pub async fn unreadable_arguments_are_a_fault(context: &TestContext) -> Verdict {
     let _server = context.serve(doubling()).await?;
     let requester = context.requester().await?;
@@ -108,6 +122,8 @@ pub async fn unreadable_arguments_are_a_fault(context: &TestContext) -> Verdict 
 /// A call in another format than the server's is answered with a fault that names both.
 ///
 /// A client with JSON calls a server with MessagePack.
+///
+/// Catches wires that lose the content type.
 pub async fn foreign_format_is_named(context: &TestContext) -> Verdict {
     let _server = context.serve(doubling()).await?;
     let transport = context.calling().await?;
@@ -127,6 +143,8 @@ pub async fn foreign_format_is_named(context: &TestContext) -> Verdict {
 /// A handler that panics answers with a fault, and the server lives.
 ///
 /// The message holds the text of the panic, and no path of the source. The panic is counted.
+///
+/// Catches backends that lose the reply of a handler whose delivery was settled first.
 pub async fn panicking_handler_answers(context: &TestContext) -> Verdict {
     let panicking = doubling().method("panic", |(): ()| async move {
         if true {
@@ -155,6 +173,8 @@ pub async fn panicking_handler_answers(context: &TestContext) -> Verdict {
 /// A result that cannot be encoded is answered with a fault, and the server lives.
 ///
 /// The code is [`Code::Internal`], and the message holds the error of the encoder.
+///
+/// Catches wires that lose the message of a fault.
 pub async fn unencodable_result_answers(context: &TestContext) -> Verdict {
     struct Unencodable;
     impl Serialize for Unencodable {
@@ -174,6 +194,8 @@ pub async fn unencodable_result_answers(context: &TestContext) -> Verdict {
 /// A reply that cannot be decoded fails its own call and no other.
 ///
 /// The call fails as [`ErrorKind::Codec`]. A concurrent call succeeds, and so does the next one.
+///
+/// Catches requesters that take a bad reply for the end of the connection.
 pub async fn unreadable_reply_fails_its_call_alone(context: &TestContext) -> Verdict {
     let _server = context
         .serve(service_fn(|request: Request| async move {
@@ -200,6 +222,10 @@ fn doubling() -> Router<MessagePack> {
 }
 
 /// Checks that the server answers a call.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if the call fails or gets another reply.
 async fn still_serves(client: &Client<MessagePack, Requester>) -> Verdict {
     let doubled: i64 = client.call("double", &1).await.or_fail("the server lives")?;
     ensure!(doubled == 2, "1 doubled is {doubled} now");
@@ -207,6 +233,10 @@ async fn still_serves(client: &Client<MessagePack, Requester>) -> Verdict {
 }
 
 /// Returns the fault that a call ended with.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if the call ended in another way.
 fn fault_of<T: std::fmt::Debug>(outcome: Result<T, CallError>) -> Verdict<Fault> {
     match outcome {
         Err(CallError::Fault(fault)) => Ok(fault),

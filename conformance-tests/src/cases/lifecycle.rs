@@ -1,4 +1,6 @@
 //! Opening and closing transports.
+//!
+//! Closing a transport ends all its endpoint handles at once, and no others. It waits for no peer.
 
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ const PROMPT: Duration = Duration::from_secs(15);
 /// Closing twice is closing once, and operations after it fail as closed.
 ///
 /// Calls, clients and servers of the closed transport fail as [`ErrorKind::Closed`].
+///
+/// Catches a close that hangs, does nothing, or fails the second time.
 pub async fn close_twice_is_close_once(context: &TestContext) -> Verdict {
     let _server = context.serve(echo()).await?;
     let transport = context.calling().await?;
@@ -55,6 +59,8 @@ pub async fn close_twice_is_close_once(context: &TestContext) -> Verdict {
 /// Closing a transport ends its calls in flight at once.
 ///
 /// Three calls without an answer end as [`ErrorKind::Closed`], and none stays in flight.
+///
+/// Catches streams that do not end when their transport is closed.
 pub async fn close_wakes_pending_calls(context: &TestContext) -> Verdict {
     let server = context.serve(echo()).await?;
     let transport = context.calling().await?;
@@ -85,6 +91,8 @@ pub async fn close_wakes_pending_calls(context: &TestContext) -> Verdict {
 /// Closing a transport ends its servers.
 ///
 /// The future of [`Server::serve`] resolves.
+///
+/// Catches a close that leaves a consumer open.
 pub async fn close_ends_serving(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
     let server = in_time(Server::bind(&transport, SERVICE)).await?;
@@ -103,6 +111,8 @@ pub async fn close_ends_serving(context: &TestContext) -> Verdict {
 ///
 /// Two requests were sent and not received yet when the transport is closed. The stream ends
 /// instead of yielding them.
+///
+/// Catches deliveries that were fetched in advance, and are yielded after the close.
 pub async fn nothing_arrives_after_close(context: &TestContext) -> Verdict {
     let service = SERVICE.try_into().or_fail("the service has a name")?;
     let transport = context.serving().await?;
@@ -130,6 +140,8 @@ pub async fn nothing_arrives_after_close(context: &TestContext) -> Verdict {
 /// Closing a transport leaves other transports open.
 ///
 /// Another client of the same space is still answered.
+///
+/// Catches connections that transports share without counting their users.
 pub async fn close_leaves_others_alone(context: &TestContext) -> Verdict {
     let _server = context.serve(echo()).await?;
     let transport = context.calling().await?;
@@ -152,6 +164,10 @@ fn kind_of<T>(outcome: &Result<T, CallError>) -> Option<ErrorKind> {
 }
 
 /// Returns the outcome of opening an endpoint handle, which must end at once.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if it does not end within [`PROMPT`].
 async fn opened_or_refused<F: IntoFuture>(opening: F) -> Verdict<F::Output> {
     timeout(PROMPT, opening.into_future()).await.or_fail("opening ends at once")
 }

@@ -1,4 +1,8 @@
 //! Links that are cut, fall silent, or break in the middle of a message.
+//!
+//! These cases need [hooks](crate::Hook). A cut ends connections, and the backend must reconnect by
+//! itself: clients and servers stay open across all disturbances of a case. A call in flight may be
+//! lost, and must say so in time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,6 +27,8 @@ use crate::wait::{PATIENCE, eventually, reaches};
 ///
 /// 20 calls with a deadline of 30 s must end within 15 s. A backend that redelivers requests may
 /// answer them.
+///
+/// Catches backends that lose replies with the link, and do not report it.
 ///
 /// Needs the hook `sever`.
 pub async fn calls_in_flight_end_when_the_link_is_cut(context: &TestContext) -> Verdict {
@@ -58,6 +64,8 @@ pub async fn calls_in_flight_end_when_the_link_is_cut(context: &TestContext) -> 
 ///
 /// The link is cut three times. The client and the server reconnect by themselves.
 ///
+/// Catches backends that do not reconnect, or that do not open their endpoint handles again.
+///
 /// Needs the hook `sever`.
 pub async fn calls_work_again_after_the_link_was_cut(context: &TestContext) -> Verdict {
     context.require_hook(Hook::Sever)?;
@@ -81,6 +89,8 @@ pub async fn calls_work_again_after_the_link_was_cut(context: &TestContext) -> V
 ///
 /// Checked for each direction. The connections stay open meanwhile.
 ///
+/// Catches waits for a peer that are not bounded, and dead connections that are kept.
+///
 /// Needs the hooks `black-hole to-server` and `black-hole to-client`.
 pub async fn a_black_hole_ends_calls_by_their_deadline(context: &TestContext) -> Verdict {
     let hooks = [Direction::ToServer, Direction::ToClient].map(Hook::BlackHole);
@@ -95,6 +105,9 @@ pub async fn a_black_hole_ends_calls_by_their_deadline(context: &TestContext) ->
 ///
 /// The call of the client that is cut off may be answered by a retry of the backend, or end as
 /// disconnected.
+///
+/// Catches readers that take a part of a frame for a message, or complete it with bytes of the next
+/// connection.
 ///
 /// Needs the hook `cut-mid-frame`.
 pub async fn a_frame_cut_in_the_middle_harms_nobody_else(context: &TestContext) -> Verdict {
@@ -128,6 +141,9 @@ pub async fn a_frame_cut_in_the_middle_harms_nobody_else(context: &TestContext) 
 /// 16 tasks call while the link is cut after every 300 answers, five times. A backend without
 /// settlement must not run a request twice.
 ///
+/// Catches errors that are marked unsent although a byte had left, and tags of an old channel that
+/// settle deliveries of the next.
+///
 /// Needs the hook `sever`.
 pub async fn no_acknowledged_call_is_lost_over_a_cut(context: &TestContext) -> Verdict {
     context.require_hook(Hook::Sever)?;
@@ -143,10 +159,12 @@ pub async fn no_acknowledged_call_is_lost_over_a_cut(context: &TestContext) -> V
     Ok(())
 }
 
-/// Where a server deduplicates, no cut makes a request run twice.
+/// No cut makes a request run twice, if its server deduplicates.
 ///
 /// As [`no_acknowledged_call_is_lost_over_a_cut`], with a server that
 /// [deduplicates](Deduplication).
+///
+/// Catches redeliveries under another id or reply address, which deduplication cannot recognize.
 ///
 /// Needs the capability `settlement` and the hook `sever`.
 pub async fn suppressed_duplicate_is_run_once_whatever_is_cut(context: &TestContext) -> Verdict {
@@ -186,7 +204,8 @@ fn counting(log: &Arc<OperationLog>) -> Router<MessagePack> {
     })
 }
 
-/// Calls from 16 tasks while the link is cut again and again. Every acknowledged call must have run.
+/// Calls from 16 tasks while the link is cut again and again. Every acknowledged call must have
+/// run.
 async fn call_over_cuts(context: &TestContext, log: &OperationLog) -> Verdict {
     let client = context.client().await?;
     let over = AtomicBool::new(false);

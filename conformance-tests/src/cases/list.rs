@@ -17,7 +17,7 @@ macro_rules! each_case {
         $crate::$then! {
             $($given)*
             calls {
-                minimum replies_reach_their_calls "Each of 10,000 concurrent calls gets its own reply, in whatever order the handlers finish";
+                minimum replies_reach_their_calls "Each of 10,000 concurrent calls gets its own reply, in any order of finishing";
                 minimum replies_reach_their_callers "Replies go to the client that called, although the calls of each client have the same ids";
                 minimum each_request_runs_once "A request runs once if its server lives and its link holds";
                 minimum nested_methods_are_found "A method whose name has dots is found";
@@ -39,7 +39,7 @@ macro_rules! each_case {
             answers {
                 optional declined_request_reaches_another_server "A request that a server declines reaches another server, which accepts it";
                 minimum request_that_all_decline_is_declined "A request that every server declines ends with the fault of one of them, and is retried no longer";
-                optional declined_request_goes_to_each_server_once "Where the backend passes declined requests on, each server gets such a request exactly once";
+                optional declined_request_goes_to_each_server_once "A declined request goes to each server exactly once, where the backend passes it on";
                 minimum early_reply_does_not_end_the_handler "A handler that answers early keeps running, and its caller gets that answer and no other";
             }
             deadlines {
@@ -75,7 +75,7 @@ macro_rules! each_case {
                 optional request_run_at_most_once_goes_to_nobody_else "A request to a server that runs each at most once goes to no other server if that server dies";
             }
             pipeline {
-                optional each_job_reaches_one_worker "Of the jobs of several pushers, each reaches exactly one of several workers";
+                optional each_job_reaches_one_worker "Each job of several pushers reaches exactly one of several workers";
                 optional jobs_keep_their_order "The jobs of one pusher reach one worker in the order in which they were pushed";
                 optional urgent_jobs_are_taken_first "Waiting jobs are delivered by priority, and jobs of one priority in their order";
                 optional headers_cross_with_the_job "The headers of a job arrive with it";
@@ -132,7 +132,7 @@ macro_rules! each_case {
                 optional a_black_hole_ends_calls_by_their_deadline "Calls whose bytes vanish end by their deadline, and calls work again when bytes pass";
                 optional a_frame_cut_in_the_middle_harms_nobody_else "A message that is cut in the middle reaches no handler and harms no other client";
                 optional no_acknowledged_call_is_lost_over_a_cut "Under load and repeated cuts, every acknowledged call ran, and no call that failed as unsent did";
-                optional suppressed_duplicate_is_run_once_whatever_is_cut "Where a server deduplicates, no cut makes a request run twice";
+                optional suppressed_duplicate_is_run_once_whatever_is_cut "No cut makes a request run twice, if its server deduplicates";
             }
             brokers {
                 optional served_again_after_a_restart_of_the_broker "After a restart of the broker, calls between open endpoint handles are answered again";

@@ -1,4 +1,8 @@
 //! Jobs and events over links that are cut, and over brokers that go away.
+//!
+//! These cases need [hooks](crate::Hook). Under a load, each operation is entered into an
+//! [`OperationLog`](crate::OperationLog): every acknowledged operation must have its effect, and no
+//! operation that failed as unsent may have one. An operation with another error may go either way.
 
 mod black_hole;
 mod cuts;

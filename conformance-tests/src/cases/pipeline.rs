@@ -1,4 +1,8 @@
 //! Jobs, each for exactly one worker.
+//!
+//! A pusher puts jobs into a queue, and pullers or workers receive them. A backend that is
+//! `holding` keeps jobs while no puller is there; others refuse them. A backend with `settlement`
+//! redelivers a job that was not settled.
 
 mod distribution;
 mod settlement;

@@ -1,4 +1,7 @@
 //! Events, for every subscriber that wants them.
+//!
+//! A publisher publishes events on a channel, each with a topic. A subscriber of its own gets a
+//! copy of each event that its filters match. The members of a group share one copy, and settle it.
 
 mod delivery;
 mod groups;

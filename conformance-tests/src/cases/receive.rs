@@ -8,24 +8,43 @@ use crate::verdict::{OrFail, Verdict, ensure};
 use crate::wait::PATIENCE;
 
 /// Receives the next request.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if no request arrives within 30 s, or it cannot be
+/// decoded.
 pub(super) async fn next_request(receiver: &mut Receiver) -> Verdict<Delivery> {
     let next = timeout(PATIENCE, receiver.next()).await.or_fail("a request arrives in time")?;
     next.or_fail("a request arrives")?.or_fail("a request can be read")
 }
 
 /// Receives the next job.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if no job arrives within 30 s, or it cannot be
+/// decoded.
 pub(super) async fn next_job<T>(jobs: &mut Puller<T>) -> Verdict<Job<T>> {
     let next = timeout(PATIENCE, jobs.next()).await.or_fail("a job arrives in time")?;
     next.or_fail("a job arrives")?.or_fail("a job can be read")
 }
 
 /// Receives the next event.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if no event arrives within 30 s, or it cannot be
+/// decoded.
 pub(super) async fn next_event<T>(events: &mut Subscriber<T>) -> Verdict<Event<T>> {
     let next = timeout(PATIENCE, events.next()).await.or_fail("an event arrives in time")?;
     next.or_fail("an event arrives")?.or_fail("an event can be read")
 }
 
 /// Receives the next event, which must be `due`.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if another event arrives, or none does.
 pub(super) async fn expect_event(
     subscriber: &mut Subscriber<u32>,
     due: u32,

@@ -8,6 +8,10 @@ use crate::verdict::{Failure, Verdict};
 
 /// Checks how opening an endpoint handle ended: it must succeed, or fail as unsupported where the
 /// capability is lacking.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), naming the capability, if it ended in another way.
 pub(super) fn opens_unless_lacking(
     capability: &str,
     is_lacking: bool,
@@ -24,6 +28,10 @@ pub(super) fn opens_unless_lacking(
 
 /// Checks how an operation ended: not as unsupported, or as unsupported where the capability is
 /// lacking. Another failure, such as a missing receiver, is none of this check.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), naming the capability, if it ended in another way.
 pub(super) fn supported_unless_lacking(
     capability: &str,
     is_lacking: bool,

@@ -1,4 +1,8 @@
 //! Failed work: delayed retries and dead letters.
+//!
+//! A failed job is retried after a pause, and dead-lettered after its last attempt. Its history,
+//! with the number of attempts and their errors, travels with it. A dead letter stays until it is
+//! redriven or discarded.
 
 mod attempts;
 mod dead_jobs;

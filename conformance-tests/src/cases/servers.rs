@@ -1,4 +1,8 @@
 //! Servers that compete, drain and die.
+//!
+//! Servers of one service compete: each request goes to one of them. A server that drains finishes
+//! its requests. A server dies when its task is aborted, as in [`RunningServer`], or when its
+//! transport is closed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +26,8 @@ use crate::wait::{eventually, in_time};
 /// Requests are spread over competing servers.
 ///
 /// Three servers with a window of 8 must all become full.
+///
+/// Catches backends that deliver everything to the server that came first, or that is the fastest.
 pub async fn competing_servers_share(context: &TestContext) -> Verdict {
     const WINDOW: usize = 8;
     let gate = Arc::new(Semaphore::new(0));
@@ -50,6 +56,8 @@ pub async fn competing_servers_share(context: &TestContext) -> Verdict {
 /// No more requests run at once than the window allows.
 ///
 /// 200 concurrent calls meet a window of 4. More than one of them must run at a time, too.
+///
+/// Catches windows that are ignored, and windows of one.
 pub async fn window_bounds_the_work(context: &TestContext) -> Verdict {
     const WINDOW: usize = 4;
     let running = Arc::new(AtomicUsize::new(0));
@@ -81,6 +89,9 @@ pub async fn window_bounds_the_work(context: &TestContext) -> Verdict {
 ///
 /// A call after the start of draining is answered by another server, or fails as unavailable,
 /// unroutable or disconnected.
+///
+/// Catches backends that close the sending half together with the receiving half, so that replies
+/// are lost.
 pub async fn draining_server_finishes_and_refuses(context: &TestContext) -> Verdict {
     const RUNNING: u64 = 4;
     let gate = Arc::new(Semaphore::new(0));
@@ -124,6 +135,8 @@ pub async fn draining_server_finishes_and_refuses(context: &TestContext) -> Verd
 /// While a server drains, other servers get the new requests.
 ///
 /// The draining server must refuse none of the 40 calls that follow.
+///
+/// Catches responders that keep consuming after they were stopped.
 ///
 /// Needs the capability `settlement`.
 pub async fn draining_server_leaves_the_rest_to_others(context: &TestContext) -> Verdict {
@@ -170,6 +183,8 @@ pub async fn draining_server_leaves_the_rest_to_others(context: &TestContext) ->
 /// A responder with a window of 2 holds two requests. The third goes to another responder. After
 /// the two are settled, the first responder is served again.
 ///
+/// Catches buffers beside the window, which hold requests that other servers could run.
+///
 /// Needs the capability `settlement`.
 pub async fn window_bounds_unsettled_deliveries(context: &TestContext) -> Verdict {
     context.require("settlement", |can| can.settlement).await?;
@@ -208,6 +223,8 @@ pub async fn window_bounds_unsettled_deliveries(context: &TestContext) -> Verdic
 ///
 /// The other server sees them as [redelivered](Context::is_redelivered).
 ///
+/// Catches backends that acknowledge a request when it is delivered instead of when it is settled.
+///
 /// Needs the capability `settlement`.
 pub async fn requests_of_a_dead_server_go_on(context: &TestContext) -> Verdict {
     context.require("settlement", |can| can.settlement).await?;
@@ -235,6 +252,8 @@ pub async fn requests_of_a_dead_server_go_on(context: &TestContext) -> Verdict {
 /// A request to a server that runs each at most once goes to no other server if that server dies.
 ///
 /// The other server gets the four requests that follow, and no others.
+///
+/// Catches acknowledgements that wait in a buffer until the server ends.
 ///
 /// Needs the capability `settlement`.
 #[expect(

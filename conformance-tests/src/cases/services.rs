@@ -7,11 +7,15 @@ use polywire_core::Router;
 use tokio::sync::Semaphore;
 
 /// A service whose method `echo` returns its argument.
+///
+/// It answers at once, so that a call measures the transport only.
 pub(super) fn echo() -> Router<MessagePack> {
     Router::new(MessagePack).method("echo", |n: u32| async move { Ok(n) })
 }
 
 /// A service whose method `wait` returns its argument once it gets a permit.
+///
+/// A call stays in flight until the case adds a permit to the gate.
 pub(super) fn gated(gate: &Arc<Semaphore>) -> Router<MessagePack> {
     let gate = gate.clone();
     Router::new(MessagePack).method("wait", move |n: u32| {
@@ -24,6 +28,8 @@ pub(super) fn gated(gate: &Arc<Semaphore>) -> Router<MessagePack> {
 }
 
 /// A service whose method `wait` returns the name of its server once it gets a permit.
+///
+/// As [`gated`], for cases that ask which of several servers answered.
 pub(super) fn gated_with_name(gate: &Arc<Semaphore>, name: &'static str) -> Router<MessagePack> {
     let gate = gate.clone();
     Router::new(MessagePack).method("wait", move |_: u64| {

@@ -44,11 +44,13 @@ struct CaseFilter {
 }
 
 impl CaseFilter {
+    /// The filters for a backend.
     fn new(backend: &str, arguments: &Arguments) -> Self {
         let (filter, skip) = (arguments.filter.clone(), arguments.skip.clone());
         Self { backend: backend.to_owned(), filter, skip }
     }
 
+    /// Returns true if the filters pick the case, by its full name.
     fn picks(&self, case: &Case) -> bool {
         let name = format!("{}::{}", self.backend, case.id);
         self.filter.as_ref().is_none_or(|filter| name.contains(filter))

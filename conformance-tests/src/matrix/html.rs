@@ -31,6 +31,7 @@ pub(super) fn page(reports: &[Report]) -> String {
     page.into_string()
 }
 
+/// The table, with a row for each group and for each case.
 fn table(reports: &[Report]) -> Markup {
     let mut group = String::new();
     html! {
@@ -51,6 +52,7 @@ fn table(reports: &[Report]) -> Markup {
     }
 }
 
+/// The head of a column: the backend, and whether it is conformant.
 fn column_head(report: &Report) -> Markup {
     let (class, word) = if report.is_conformant() {
         ("passed", "conformant")
@@ -60,6 +62,7 @@ fn column_head(report: &Report) -> Markup {
     html! { th { (report.backend) br; small class=(class) { (word) } } }
 }
 
+/// The row of a case.
 fn case(Row { first, cells }: &Row<'_>) -> Markup {
     html! {
         tr {
@@ -79,6 +82,7 @@ fn case(Row { first, cells }: &Row<'_>) -> Markup {
     }
 }
 
+/// The cell of an entry.
 fn outcome(entry: &Entry) -> Markup {
     html! {
         @match &entry.outcome {

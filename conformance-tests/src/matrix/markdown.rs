@@ -3,6 +3,7 @@
 use super::row::{Row, rows};
 use crate::report::{Entry, Outcome, Report};
 
+/// The text below the table.
 const LEGEND: &str = "● belongs to the minimum set. Words in a cell name the capability or the hook that is missing, so that the case was not run.";
 
 /// Formats the table and its legend.
@@ -19,6 +20,7 @@ pub(super) fn table(reports: &[Report]) -> String {
     format!("{table}\n{LEGEND}\n")
 }
 
+/// The line of a case.
 fn case(Row { first, cells }: &Row<'_>) -> String {
     let mark = if first.minimum { " ●" } else { "" };
     line(
@@ -27,6 +29,7 @@ fn case(Row { first, cells }: &Row<'_>) -> String {
     )
 }
 
+/// The cell of an entry.
 fn word(entry: &Entry) -> String {
     match &entry.outcome {
         Outcome::Passed => "✓".to_owned(),
@@ -36,6 +39,7 @@ fn word(entry: &Entry) -> String {
     }
 }
 
+/// A line of the table.
 fn line(head: &str, cells: impl Iterator<Item = String>) -> String {
     let cells: Vec<_> = std::iter::once(head.to_owned()).chain(cells).collect();
     format!("| {} |\n", cells.join(" | "))

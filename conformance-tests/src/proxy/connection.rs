@@ -60,6 +60,7 @@ struct Pump<'a> {
 }
 
 impl Pump<'_> {
+    /// Forwards until the end of the stream, which is passed on. A cut is an error.
     async fn run(mut self) -> io::Result<()> {
         let mut chunk = vec![0; CHUNK_MAX];
         loop {
@@ -83,6 +84,8 @@ impl Pump<'_> {
     }
 
     /// Reads the next chunk. After healing, a stream with a gap ends with an error instead.
+    ///
+    /// Dropping the future loses no byte: a read that was not completed took none.
     async fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         let gap = self.gap;
         let direction = self.direction;
@@ -100,6 +103,7 @@ impl Pump<'_> {
         healed.map(drop).map_err(|_| cut())
     }
 
+    /// Forwards a chunk after its delay, or half of it if a cut was requested.
     async fn forward(&mut self, chunk: &[u8]) -> io::Result<()> {
         let delay = self.rules.borrow().delay_of(chunk.len());
         if !delay.is_zero() {
@@ -113,6 +117,7 @@ impl Pump<'_> {
     }
 }
 
+/// The error of a connection that was cut.
 fn cut() -> io::Error {
     io::ErrorKind::ConnectionAborted.into()
 }

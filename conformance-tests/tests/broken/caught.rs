@@ -5,8 +5,8 @@ use polywire_conformance::{Case, Outcome, Suite, cases};
 use crate::backend::BrokenBackend;
 use crate::flaw::{Flaw, Sound};
 
-/// Runs a case on a backend without a flaw, where it must pass, and on one with a flaw, where it
-/// must fail with a sentence that holds `sentence`.
+/// Runs a case on a backend without a flaw, where it must pass, and on one with a flaw. There it
+/// must fail, with a sentence that holds `sentence`.
 pub(crate) async fn catches(flaw: impl Flaw, id: &str, sentence: &str) {
     let case: &Case = cases::ALL.iter().find(|case| case.id == id).unwrap();
     let sound = Suite::of(BrokenBackend(Sound)).run_case(case).await;
@@ -20,8 +20,8 @@ pub(crate) async fn catches(flaw: impl Flaw, id: &str, sentence: &str) {
 
 /// Makes a test of each flaw, and the list `CAUGHT` of the cases that catch one.
 ///
-/// The clock is paused, so that a wait without an end costs no time. The flaws after `@live` run on a
-/// real clock: under a load that never pauses, a paused clock would stand still.
+/// The clock is paused, so that a wait without an end costs no time. The flaws after `@live` run on
+/// a real clock: under a load that never pauses, a paused clock would stand still.
 macro_rules! caught {
     (
         $($name:ident: $flaw:expr, $case:literal, $sentence:literal;)*

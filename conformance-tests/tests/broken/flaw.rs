@@ -6,7 +6,7 @@ use polywire_core::{Capabilities, Error, Limits, Memory, Result, Transport, Wind
 
 /// A flaw of a backend. The defaults are those of memory, without any flaw.
 pub(crate) trait Flaw: Clone + Send + Sync + 'static {
-    /// The limits that are enforced, whatever the capabilities say.
+    /// The limits that are enforced. The capabilities may claim others.
     fn limits(&self) -> Limits {
         Limits::default()
     }

@@ -1,9 +1,9 @@
 //! Backends that are broken on purpose, so that the suite itself is tested: each flaw is caught by
 //! the case that is about it, with a sentence that says what is wrong.
 //!
-//! `flaw.rs` is the trait of flaws, and `flaws/` holds them. `cases/` lists, by group, the case that
-//! catches each flaw. A test asserts that every case catches a flaw, or has a reason why it has
-//! none.
+//! `flaw.rs` is the trait of flaws, and `flaws/` holds them. `cases/` lists, by group, the case
+//! that catches each flaw. A test asserts that every case catches a flaw, or has a reason why it
+//! has none.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 

@@ -26,8 +26,12 @@ struct State {
     is_impatient: bool,
 }
 
-/// The time that one in 32 pushes or publishes takes, so that a paused clock advances under a load.
+/// The time that one in [`BURST`] pushes or publishes takes, so that a paused clock advances under
+/// a load.
 const LATENCY: Duration = Duration::from_millis(1);
+
+/// Larger than the loads of the cases that count on a burst.
+const BURST: u64 = 4096;
 
 /// The time after which an impatient broker takes a delivery back.
 const HELD_MAX: Duration = Duration::from_secs(1);
@@ -122,7 +126,7 @@ impl Outbound for LinkedSender {
             });
         }
         let count = self.sent.as_ref().map_or(0, |sent| sent.fetch_add(1, Ordering::Relaxed));
-        if count % 32 != 31 {
+        if count % BURST != BURST - 1 {
             return self.sender.send(message);
         }
         Sending::later(async {

@@ -49,6 +49,10 @@ pub(super) struct Chain {
 
 impl Chain {
     /// Opens all of the chain.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`](crate::Failure::Failed), if an endpoint handle cannot be opened.
     pub(super) async fn open(context: &TestContext) -> Verdict<Self> {
         let transport = context.serving().await?;
         let (front, back) = (

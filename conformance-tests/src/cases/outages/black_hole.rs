@@ -22,9 +22,14 @@ const LATE_MAX: Duration = Duration::from_secs(2);
 /// again when it is healed.
 ///
 /// Ten pushes, and ten publishes where the backend has `pubsub`, each have a timeout of 2 s. Each
-/// must end within 4 s: the timeout, and 2 s for a busy machine. Where the backend
-/// `holding` jobs confirms them, success is a failure of the case, since no confirm can be for a
-/// message that was swallowed.
+/// must end within 4 s: the timeout, and 2 s for a busy machine.
+///
+/// Success fails the case if the backend has the capability `holding`: its broker confirms
+/// messages, and cannot confirm one that was swallowed. Without a broker, success means a place in
+/// a buffer.
+///
+/// Catches pushes that are reported as done once they are buffered, and sends that block the
+/// thread.
 ///
 /// Needs the capability `pipeline` and the hook `black-hole to-server`.
 pub async fn a_black_hole_ends_pushes_in_time(context: &TestContext) -> Verdict {
@@ -69,6 +74,11 @@ async fn subscribed(context: &TestContext) -> Verdict<(Publisher<MessagePack>, S
 }
 
 /// Awaits an operation with a timeout of [`BRIEF`], which must end in time. Returns its outcome.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if it takes longer than its timeout and
+/// [`LATE_MAX`].
 async fn ends_in_time(
     what: &str,
     operation: impl Future<Output = Result<()>>,
@@ -81,6 +91,11 @@ async fn ends_in_time(
 }
 
 /// Checks the outcome of an operation whose message was swallowed.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if it succeeded where a broker confirms messages,
+/// or failed with an unexpected error.
 fn is_disturbed(what: &str, outcome: Result<()>, is_confirmed: bool) -> Verdict {
     // Unroutable, where the backend has noticed by then that the link is dead.
     let expected = [ErrorKind::DeadlineExceeded, ErrorKind::Disconnected, ErrorKind::Unroutable];

@@ -9,6 +9,11 @@ use crate::verdict::{Verdict, ensure};
 use crate::wait::reaches;
 
 /// Cuts the link after every 200 acknowledged operations, five times. Then waits for another 200.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if the count of acknowledged operations stands
+/// still.
 pub(super) async fn cut_again_and_again(context: &TestContext, log: &OperationLog) -> Verdict {
     for n in 1..=5 {
         reaches("another 200 operations are acknowledged", n * 200, || log.summary().acknowledged)
@@ -22,6 +27,11 @@ pub(super) async fn cut_again_and_again(context: &TestContext, log: &OperationLo
 }
 
 /// Waits until every acknowledged operation has had its effect.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), with the counts, if an acknowledged operation has
+/// no effect, or an operation that failed as unsent has one.
 pub(super) async fn nothing_is_lost(context: &TestContext, log: &OperationLog) -> Verdict {
     let acknowledged = log.summary().acknowledged;
     let seen = || acknowledged - log.summary().lost;

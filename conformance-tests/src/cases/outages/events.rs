@@ -22,6 +22,8 @@ use crate::wait::in_time;
 /// Its filters have changed since it was bound, and the link is cut three times. Events that were
 /// published while the link was away may be missing.
 ///
+/// Catches backends that subscribe again with the filters that were asked for first.
+///
 /// Needs the capability `pubsub` and the hook `sever`.
 pub async fn subscriber_hears_again_after_a_cut(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
@@ -42,6 +44,8 @@ pub async fn subscriber_hears_again_after_a_cut(context: &TestContext) -> Verdic
 /// Under repeated cuts, each publish ends, and every acknowledged event reaches the durable group.
 ///
 /// One task publishes while the link is cut after every 200 acknowledged events, five times.
+///
+/// Catches confirms that are taken for granted when the link is cut.
 ///
 /// Needs the capabilities `durable_groups` and `durable` and the hook `sever`.
 pub async fn no_acknowledged_event_is_lost_over_a_cut(context: &TestContext) -> Verdict {

@@ -22,6 +22,8 @@ use crate::wait::in_time;
 ///
 /// The link is cut three times. The pusher and the puller reconnect by themselves, within 30 s.
 ///
+/// Catches pushers and pullers that do not reconnect.
+///
 /// Needs the capability `pipeline` and the hook `sever`.
 pub async fn worker_is_fed_again_after_a_cut(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -41,6 +43,8 @@ pub async fn worker_is_fed_again_after_a_cut(context: &TestContext) -> Verdict {
 ///
 /// 16 tasks push while the link is cut after every 200 acknowledged pushes, five times. A job that
 /// was not acknowledged may arrive or not.
+///
+/// Catches confirms that are taken for granted when the link is cut.
 ///
 /// Needs the capabilities `pipeline` and `durable` and the hook `sever`.
 pub async fn no_acknowledged_job_is_lost_over_a_cut(context: &TestContext) -> Verdict {
@@ -74,6 +78,8 @@ pub async fn no_acknowledged_job_is_lost_over_a_cut(context: &TestContext) -> Ve
 ///
 /// 100 jobs wait in the queue when the broker dies.
 ///
+/// Catches queues and messages that the broker keeps in memory only.
+///
 /// Needs the capabilities `pipeline` and `durable` and the hook `restart-broker`.
 pub async fn jobs_outlive_a_restart_of_the_broker(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -97,6 +103,8 @@ pub async fn jobs_outlive_a_restart_of_the_broker(context: &TestContext) -> Verd
 ///
 /// The broker closes the channel of the consumer. The job is redelivered, and its late
 /// acknowledgement has no effect.
+///
+/// Catches backends that reconnect when their connection closes, and not when a channel does.
 ///
 /// Needs the capability `pipeline` and the hook `impatient-broker`.
 pub async fn worker_that_holds_a_job_too_long_is_fed_again(context: &TestContext) -> Verdict {

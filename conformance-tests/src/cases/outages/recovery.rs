@@ -13,6 +13,10 @@ use crate::wait::PATIENCE;
 pub(super) const BRIEF: Duration = Duration::from_secs(2);
 
 /// Pushes jobs of this round until one arrives, for up to [`PATIENCE`].
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if none arrives in that time, or the puller ends.
 pub(super) async fn jobs_flow_again(
     pusher: &Pusher<MessagePack>,
     jobs: &mut Puller<u32>,
@@ -48,6 +52,11 @@ pub(super) async fn jobs_flow_again(
 
 /// Publishes events of this round to a subscriber of `b.*` until one arrives, for up to
 /// [`PATIENCE`]. An event with another topic fails the case.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if none arrives in that time, or the subscriber
+/// ends.
 pub(super) async fn events_flow_again(
     publisher: &Publisher<MessagePack>,
     events: &mut Subscriber<u32>,

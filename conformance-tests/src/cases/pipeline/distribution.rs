@@ -17,9 +17,12 @@ use crate::names::{QUEUE, URGENT};
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
 use crate::wait::{PATIENCE, in_time, reaches};
 
-/// Of the jobs of several pushers, each reaches exactly one of several workers.
+/// Each job of several pushers reaches exactly one of several workers.
 ///
 /// Three pushers push 500 jobs each, and each of three workers must get some.
+///
+/// Catches pushes that report success for a job that is lost, and jobs that are copied to several
+/// workers.
 ///
 /// Needs the capability `pipeline`.
 pub async fn each_job_reaches_one_worker(context: &TestContext) -> Verdict {
@@ -65,6 +68,8 @@ pub async fn each_job_reaches_one_worker(context: &TestContext) -> Verdict {
 /// Jobs wait before they are received: 100 in the window of the puller, and where the backend holds
 /// jobs, another 100 in the queue before the puller is bound.
 ///
+/// Catches stacks in place of queues, and pushes that overtake each other.
+///
 /// Needs the capability `pipeline`.
 pub async fn jobs_keep_their_order(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -88,6 +93,8 @@ pub async fn jobs_keep_their_order(context: &TestContext) -> Verdict {
 ///
 /// Six jobs of four priorities wait in the queue [`URGENT`] before the puller is bound. A job
 /// without a priority is as urgent as one of priority 0.
+///
+/// Catches wires that drop the priority, and prefetched jobs that hide a more urgent one.
 ///
 /// Needs the capabilities `pipeline`, `holding` and `priorities`.
 pub async fn urgent_jobs_are_taken_first(context: &TestContext) -> Verdict {
@@ -115,6 +122,8 @@ pub async fn urgent_jobs_are_taken_first(context: &TestContext) -> Verdict {
 ///
 /// The first delivery counts as attempt 1.
 ///
+/// Catches wires that carry headers for requests only.
+///
 /// Needs the capability `pipeline`.
 pub async fn headers_cross_with_the_job(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -136,6 +145,8 @@ pub async fn headers_cross_with_the_job(context: &TestContext) -> Verdict {
 /// A job without a worker waits for one, or its push fails as unroutable.
 ///
 /// The capability `holding` decides. The error is [`ErrorKind::Unroutable`] and unsent.
+///
+/// Catches pushes that report success for a job that no queue has.
 ///
 /// Needs the capability `pipeline`.
 pub async fn job_for_nobody_waits_or_is_refused(context: &TestContext) -> Verdict {
@@ -166,6 +177,10 @@ pub async fn job_for_nobody_waits_or_is_refused(context: &TestContext) -> Verdic
 }
 
 /// Pushes jobs with these numbers.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if a push fails.
 async fn push_all(pusher: &Pusher<MessagePack>, jobs: Range<u32>) -> Verdict {
     for job in jobs {
         pusher.push(&job).await.or_fail("a push")?;
@@ -174,6 +189,10 @@ async fn push_all(pusher: &Pusher<MessagePack>, jobs: Range<u32>) -> Verdict {
 }
 
 /// Receives jobs, which must have these numbers, in order.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if another job arrives, or none does.
 async fn expect_in_order(jobs: &mut Puller<u32>, numbers: Range<u32>) -> Verdict {
     for due in numbers {
         let job = next_job(jobs).await?;
@@ -191,6 +210,7 @@ struct RecordingWorker {
 }
 
 impl RecordingWorker {
+    /// Starts a worker with a window of 8.
     async fn start(context: &TestContext) -> Verdict<Self> {
         let transport = context.serving().await?;
         let worker =
@@ -204,6 +224,7 @@ impl RecordingWorker {
         Ok(Self { handle, seen, _task: AbortOnDrop(tokio::spawn(work)) })
     }
 
+    /// Returns the jobs so far.
     fn seen(&self) -> Vec<u32> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -15,6 +15,8 @@ use crate::wait::in_time;
 ///
 /// The redelivery is marked by [`Context::is_redelivered`](polywire_core::Context::is_redelivered).
 ///
+/// Catches receipts that do nothing when they are dropped.
+///
 /// Needs the capabilities `pipeline` and `settlement`.
 pub async fn dropped_job_is_requeued(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -32,6 +34,8 @@ pub async fn dropped_job_is_requeued(context: &TestContext) -> Verdict {
 /// Each requeue is one more attempt.
 ///
 /// Checked for four attempts.
+///
+/// Catches queues that mark redeliveries without counting them.
 ///
 /// Needs the capabilities `pipeline`, `settlement` and `attempts`.
 pub async fn requeued_job_counts_its_attempts(context: &TestContext) -> Verdict {
@@ -53,6 +57,8 @@ pub async fn requeued_job_counts_its_attempts(context: &TestContext) -> Verdict 
 /// A job that was acknowledged or discarded is never redelivered, even if its worker ends.
 ///
 /// The puller is dropped after the settlement. The next puller must get the next job first.
+///
+/// Catches pullers that end without sending the outcomes in their buffer.
 ///
 /// Needs the capabilities `pipeline` and `settlement`.
 pub async fn settled_job_is_gone(context: &TestContext) -> Verdict {
@@ -77,6 +83,8 @@ pub async fn settled_job_is_gone(context: &TestContext) -> Verdict {
 /// The jobs that a worker held when it died go to another worker.
 ///
 /// The worker dies with four unsettled jobs. They arrive marked as redelivered.
+///
+/// Catches redeliveries without a mark, and closing that takes unsettled jobs along.
 ///
 /// Needs the capabilities `pipeline` and `settlement`.
 pub async fn jobs_of_a_dead_worker_go_on(context: &TestContext) -> Verdict {
@@ -118,6 +126,8 @@ pub async fn jobs_of_a_dead_worker_go_on(context: &TestContext) -> Verdict {
 ///
 /// A puller with a window of 2 holds two jobs. The third goes to another puller.
 ///
+/// Catches buffers beside the window.
+///
 /// Needs the capabilities `pipeline` and `settlement`.
 pub async fn window_bounds_the_jobs_taken(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -149,6 +159,8 @@ pub async fn window_bounds_the_jobs_taken(context: &TestContext) -> Verdict {
 ///
 /// Jobs of 1 KiB are pushed, with a timeout of 500 ms, until a push times out or 5,000 were pushed.
 /// All of them arrive in order.
+///
+/// Catches queues that drop jobs when they are full, instead of letting the push wait.
 ///
 /// Needs the capability `pipeline`.
 pub async fn worker_that_does_not_read_loses_nothing(context: &TestContext) -> Verdict {

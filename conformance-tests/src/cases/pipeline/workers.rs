@@ -23,6 +23,8 @@ use crate::wait::{PATIENCE, eventually, in_time};
 /// With [`Retries::at_once`], the handler runs three times for the failing job, and once for the
 /// next one.
 ///
+/// Catches backends that lose a requeued job, or redeliver a discarded one.
+///
 /// Needs the capabilities `pipeline`, `settlement` and `attempts`.
 pub async fn failing_job_is_tried_again_and_then_discarded(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -67,6 +69,8 @@ pub async fn failing_job_is_tried_again_and_then_discarded(context: &TestContext
 ///
 /// The worker allows one attempt. The panic is counted, and the next job is done.
 ///
+/// Catches channels that close on a rejected delivery.
+///
 /// Needs the capability `pipeline`.
 pub async fn bad_jobs_leave_the_worker_at_work(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -95,6 +99,8 @@ pub async fn bad_jobs_leave_the_worker_at_work(context: &TestContext) -> Verdict
 /// A worker that drains finishes the jobs that run, and receives no more.
 ///
 /// Where the backend holds jobs, a job that is pushed afterwards goes to the next puller.
+///
+/// Catches consumers that are not cancelled, and receive jobs for a puller that is gone.
 ///
 /// Needs the capability `pipeline`.
 pub async fn draining_worker_finishes_what_runs(context: &TestContext) -> Verdict {
@@ -144,6 +150,8 @@ pub async fn draining_worker_finishes_what_runs(context: &TestContext) -> Verdic
 /// Closing a transport ends its pullers, and its pushers fail as closed.
 ///
 /// A push fails as [`ErrorKind::Closed`], and the stream of the puller ends.
+///
+/// Catches transports that close their connection, and leave streams and pushes waiting.
 ///
 /// Needs the capability `pipeline`.
 pub async fn close_ends_pulling_and_pushing(context: &TestContext) -> Verdict {

@@ -16,6 +16,8 @@ use crate::wait::{PATIENCE, in_time};
 ///
 /// Eight sets of filters meet twelve topics. [`Filter::matches`] says which events are due.
 ///
+/// Catches filters that are compared by prefix, and wildcards with another meaning.
+///
 /// Needs the capability `pubsub`.
 pub async fn filters_mean_what_they_say(context: &TestContext) -> Verdict {
     const FILTERS: [&[&str]; 8] = [
@@ -87,6 +89,8 @@ pub async fn filters_mean_what_they_say(context: &TestContext) -> Verdict {
 /// Checked ten times with a subscriber that is older than the publisher, and ten times with one
 /// that is younger.
 ///
+/// Catches subscriptions that are still in transit when binding returns.
+///
 /// Needs the capability `pubsub`.
 pub async fn nothing_published_after_bind_is_missed(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
@@ -110,6 +114,8 @@ pub async fn nothing_published_after_bind_is_missed(context: &TestContext) -> Ve
 
 /// Publishing without subscribers succeeds.
 ///
+/// Catches publishes that are mandatory, or that wait for a subscriber.
+///
 /// Needs the capability `pubsub`.
 pub async fn nobody_needs_to_listen(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
@@ -123,6 +129,8 @@ pub async fn nobody_needs_to_listen(context: &TestContext) -> Verdict {
 /// Filters can be added and removed while a subscriber runs.
 ///
 /// A change is in force when its future resolves.
+///
+/// Catches changes that are ignored, or still in transit when their future resolves.
 ///
 /// Needs the capability `pubsub`.
 pub async fn filters_change_while_running(context: &TestContext) -> Verdict {
@@ -148,6 +156,8 @@ pub async fn filters_change_while_running(context: &TestContext) -> Verdict {
 ///
 /// Checked with text beyond ASCII.
 ///
+/// Catches wires that encode topics as ASCII.
+///
 /// Needs the capability `pubsub`.
 pub async fn topics_may_be_bytes(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
@@ -169,6 +179,8 @@ pub async fn topics_may_be_bytes(context: &TestContext) -> Verdict {
 ///
 /// Three publishers publish 200 events each. Three subscribers get all of them, those of each
 /// publisher in order.
+///
+/// Catches events that are lost or repeated under load, and publishers that share an order.
 ///
 /// Needs the capability `pubsub`.
 pub async fn many_publishers_reach_many_subscribers(context: &TestContext) -> Verdict {
@@ -212,6 +224,8 @@ pub async fn many_publishers_reach_many_subscribers(context: &TestContext) -> Ve
 /// Closing a transport ends its subscribers, and its publishers fail as closed.
 ///
 /// Publishing fails as [`ErrorKind::Closed`], and the stream of the subscriber ends.
+///
+/// Catches transports that close their connection, and leave streams and publishes waiting.
 ///
 /// Needs the capability `pubsub`.
 pub async fn close_ends_subscribing_and_publishing(context: &TestContext) -> Verdict {

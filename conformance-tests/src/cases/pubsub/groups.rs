@@ -17,6 +17,8 @@ use crate::wait::{eventually, in_time};
 ///
 /// Of 100 events, each of two members must get some.
 ///
+/// Catches groups whose members each get a copy, and groups in which one member gets everything.
+///
 /// Needs the capabilities `pubsub` and `groups`.
 pub async fn group_shares_its_events(context: &TestContext) -> Verdict {
     const EVENTS: u32 = 100;
@@ -56,6 +58,8 @@ pub async fn group_shares_its_events(context: &TestContext) -> Verdict {
 ///
 /// The event arrives marked as redelivered.
 ///
+/// Catches backends that acknowledge an event when it is delivered.
+///
 /// Needs the capabilities `pubsub`, `groups` and `settlement`.
 pub async fn events_of_a_dead_member_go_on(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
@@ -78,6 +82,8 @@ pub async fn events_of_a_dead_member_go_on(context: &TestContext) -> Verdict {
 ///
 /// The only member closes its transport. The next member gets the five events that were published
 /// meanwhile, in order.
+///
+/// Catches queues that end with their last consumer.
 ///
 /// Needs the capabilities `pubsub` and `durable_groups`.
 pub async fn durable_group_collects_while_away(context: &TestContext) -> Verdict {
@@ -112,6 +118,8 @@ pub async fn durable_group_collects_while_away(context: &TestContext) -> Verdict
 ///
 /// The first attempt of each of four events fails. Each event is done in the end, and four retries
 /// are counted.
+///
+/// Catches backends that lose a requeued event, or requeue it to every subscriber.
 ///
 /// Needs the capabilities `pubsub`, `groups` and `attempts`.
 pub async fn listener_tries_again_within_its_group(context: &TestContext) -> Verdict {

@@ -16,6 +16,9 @@ use crate::wait::in_time;
 /// Asks for each pattern and for each option: `pipeline`, `pubsub`, `priorities`, `durable`,
 /// `groups` and `durable_groups`. What the capabilities claim must open, and what they do not claim
 /// must fail as [`ErrorKind::Unsupported`](polywire_core::ErrorKind::Unsupported).
+///
+/// Catches operations that do less than they were asked for, and refusals with an error of another
+/// kind.
 pub async fn what_is_lacking_is_unsupported(context: &TestContext) -> Verdict {
     let can = context.calling().await?.capabilities();
     lacking_pipeline_is_unsupported(context).await?;
@@ -36,6 +39,7 @@ pub async fn what_is_lacking_is_unsupported(context: &TestContext) -> Verdict {
     opens_unless_lacking("durable_groups", lacking, collecting.err())
 }
 
+/// Asks for a puller and a pusher.
 async fn lacking_pipeline_is_unsupported(context: &TestContext) -> Verdict {
     let lacking = !context.calling().await?.capabilities().pipeline;
     let puller = Puller::<u32>::bind(&context.serving().await?, QUEUE, MessagePack).await;
@@ -44,6 +48,7 @@ async fn lacking_pipeline_is_unsupported(context: &TestContext) -> Verdict {
     opens_unless_lacking("pipeline", lacking, pusher.err())
 }
 
+/// Asks for a subscriber and a publisher.
 async fn lacking_pubsub_is_unsupported(context: &TestContext) -> Verdict {
     let lacking = !context.calling().await?.capabilities().pubsub;
     let transport = context.serving().await?;
@@ -54,6 +59,9 @@ async fn lacking_pubsub_is_unsupported(context: &TestContext) -> Verdict {
 }
 
 /// Asks for a priority by all that send: a call always, a push and a publish where they exist.
+///
+/// Where priorities exist, a failure of another kind is no failure here: a push may have no
+/// receiver.
 async fn lacking_priorities_are_unsupported(context: &TestContext) -> Verdict {
     let _server = context.serve(echo()).await?;
     let transport = context.calling().await?;

@@ -14,6 +14,8 @@ use crate::wait::{PATIENCE, eventually, in_time};
 ///
 /// The policy is [`Overflow::DropOldest`]. 20 events are published to a subscriber with room for 4.
 ///
+/// Catches backends that drop events on their own, which core cannot count.
+///
 /// Needs the capability `pubsub`.
 pub async fn slow_subscriber_drops_the_oldest(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
@@ -29,6 +31,8 @@ pub async fn slow_subscriber_drops_the_oldest(context: &TestContext) -> Verdict 
 ///
 /// As [`slow_subscriber_drops_the_oldest`], with [`Overflow::DropNewest`].
 ///
+/// Catches the same as [`slow_subscriber_drops_the_oldest`].
+///
 /// Needs the capability `pubsub`.
 pub async fn slow_subscriber_drops_the_newest(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
@@ -43,6 +47,8 @@ pub async fn slow_subscriber_drops_the_newest(context: &TestContext) -> Verdict 
 /// A subscriber with the policy to disconnect gets the events that it held, an error, and the end.
 ///
 /// The policy is [`Overflow::Disconnect`]. The error is [`ErrorKind::Overloaded`].
+///
+/// Catches gaps before the error.
 ///
 /// Needs the capability `pubsub`.
 pub async fn slow_subscriber_is_disconnected(context: &TestContext) -> Verdict {
@@ -64,6 +70,8 @@ pub async fn slow_subscriber_is_disconnected(context: &TestContext) -> Verdict {
 ///
 /// The policy is [`Overflow::Wait`], the default. 3,000 events of 1 KiB are published to a
 /// subscriber with a window of 4, which yields before each.
+///
+/// Catches publishers that drop events for a subscriber whose queue is full.
 ///
 /// Needs the capability `pubsub`.
 pub async fn slow_subscriber_that_waits_misses_nothing(context: &TestContext) -> Verdict {

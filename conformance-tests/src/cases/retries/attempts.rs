@@ -21,6 +21,8 @@ use crate::wait::{PATIENCE, eventually, in_time};
 ///
 /// Until the end of its pause of 400 ms, the job leaves room in a window of 1 for another one.
 ///
+/// Catches pauses that are ignored, and pauses during which the job occupies the window.
+///
 /// Needs the capabilities `pipeline` and `delayed_retries`.
 pub async fn failed_job_comes_again_after_its_pause(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -54,6 +56,9 @@ pub async fn failed_job_comes_again_after_its_pause(context: &TestContext) -> Ve
 /// first and last error.
 ///
 /// Three attempts fail with different errors. The reason is [`DeadLetterReason::Exhausted`].
+///
+/// Catches dead letters that are discarded, and requeues by the broker, which lose the errors of
+/// the attempts.
 ///
 /// Needs the capabilities `pipeline`, `attempts`, `delayed_retries` and `dead_letters`.
 pub async fn exhausted_job_is_kept_with_its_story(context: &TestContext) -> Verdict {
@@ -113,6 +118,8 @@ pub async fn exhausted_job_is_kept_with_its_story(context: &TestContext) -> Verd
 /// Three workers die with the job. The fourth allows three attempts, and dead-letters it without
 /// running it. The reason is [`DeadLetterReason::Crashed`].
 ///
+/// Catches queues that count to two, for which a job that kills its worker runs without end.
+///
 /// Needs the capabilities `pipeline`, `attempts` and `dead_letters`.
 pub async fn job_that_ends_its_workers_is_kept(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -151,6 +158,8 @@ pub async fn job_that_ends_its_workers_is_kept(context: &TestContext) -> Verdict
 /// A job that cannot be decoded is dead-lettered with the error.
 ///
 /// The dead letter keeps its body. The reason is [`DeadLetterReason::Unreadable`].
+///
+/// Catches backends that discard what their consumer rejects.
 ///
 /// Needs the capabilities `pipeline` and `dead_letters`.
 pub async fn unreadable_job_is_kept(context: &TestContext) -> Verdict {

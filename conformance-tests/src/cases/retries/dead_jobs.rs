@@ -14,6 +14,10 @@ use crate::wait::PATIENCE;
 pub(super) const PAUSE: Duration = Duration::from_millis(400);
 
 /// Returns the dead letters, once there are `count` of them. More of them fail the case.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if there are fewer after 30 s, or more.
 pub(super) async fn dead_jobs(transport: &AnyTransport, count: usize) -> Verdict<Vec<DeadLetter>> {
     let dead = DeadLetters::of_queue(transport, QUEUE).or_fail("dead letters")?;
     let mut found = Vec::new();
@@ -31,11 +35,19 @@ pub(super) async fn dead_jobs(transport: &AnyTransport, count: usize) -> Verdict
 }
 
 /// Returns the last dead letter of a list.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if the list is empty.
 pub(super) fn only(mut dead_letters: Vec<DeadLetter>) -> Verdict<DeadLetter> {
     dead_letters.pop().or_fail("a dead letter")
 }
 
 /// Awaits an operation on dead letters for up to [`PATIENCE`].
+///
+/// # Errors
+///
+/// [`ErrorKind::DeadlineExceeded`] if the operation takes longer, or its own error.
 pub(super) async fn within_patience<T>(operation: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(PATIENCE, operation).await.unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::DeadlineExceeded, "the operation does not end"))

@@ -20,6 +20,9 @@ use crate::wait::{PATIENCE, eventually, in_time};
 ///
 /// Of two dead letters, one is redriven, and the other one stays.
 ///
+/// Catches redrives that lose the job, that leave its dead letter behind, or that go on counting
+/// its attempts.
+///
 /// Needs the capabilities `pipeline` and `dead_letters`.
 pub async fn redriven_job_comes_again(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -55,6 +58,8 @@ pub async fn redriven_job_comes_again(context: &TestContext) -> Verdict {
 ///
 /// Three looks find the same three dead letters. Then one of them is discarded.
 ///
+/// Catches sessions that return before the dead letters that they received are requeued.
+///
 /// Needs the capabilities `pipeline` and `dead_letters`.
 pub async fn dead_letters_stay_until_they_are_discarded(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
@@ -80,6 +85,8 @@ pub async fn dead_letters_stay_until_they_are_discarded(context: &TestContext) -
 /// An event that a group dead-lettered is redriven to that group alone, with its topic.
 ///
 /// A subscriber outside the group must not get the event again.
+///
+/// Catches redrives through the exchange, which reach every subscriber again.
 ///
 /// Needs the capabilities `pubsub`, `groups` and `dead_letters`.
 pub async fn redriven_event_goes_to_its_group_alone(context: &TestContext) -> Verdict {

@@ -17,6 +17,8 @@ use crate::verdict::{OrFail, Verdict};
 /// Asks for the dead letters of a queue, a service and a group, for workers and servers with
 /// retries, and for each outcome of a job that a capability decides on: `dead_letters`,
 /// `delayed_retries` and `settlement`.
+///
+/// Catches requests for retries and dead letters that are ignored in silence.
 pub async fn what_is_lacking_is_unsupported(context: &TestContext) -> Verdict {
     lacking_dead_letters_are_unsupported(context).await?;
     lacking_retries_are_unsupported(context).await?;
@@ -26,6 +28,7 @@ pub async fn what_is_lacking_is_unsupported(context: &TestContext) -> Verdict {
     Ok(())
 }
 
+/// Asks for dead letters of each source, and for a server that keeps some.
 async fn lacking_dead_letters_are_unsupported(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
     let lacking = !transport.capabilities().dead_letters;
@@ -39,6 +42,7 @@ async fn lacking_dead_letters_are_unsupported(context: &TestContext) -> Verdict 
     refused(Server::bind(&transport, SERVICE).deliveries(1).await.err())
 }
 
+/// Asks for a worker that requeues, one that delays, and one that dead-letters.
 async fn lacking_retries_are_unsupported(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
     let can = transport.capabilities();

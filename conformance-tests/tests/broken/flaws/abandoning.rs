@@ -1,4 +1,4 @@
-//! Flaws of cancellation: servers are told never, late, or of the wrong calls.
+//! Flaws of cancellation: a server learns of an abandoned call never, late, or of the wrong call.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use polywire_core::{Message, Result};
 use crate::flaw::{Flaw, Halves};
 use crate::halves::altered;
 
-/// Never tells a server that a call was abandoned.
+/// Never reports an abandoned call to its server.
 #[derive(Clone)]
 pub(crate) struct NeverAbandons;
 
@@ -24,7 +24,7 @@ impl Flaw for NeverAbandons {
     }
 }
 
-/// Tells a server late that a call was abandoned.
+/// Reports an abandoned call late to its server.
 #[derive(Clone)]
 pub(crate) struct AbandonsLate;
 

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use polywire_core::Result;
-use polywire_core::transport::{Delivery, Filters, Inbound, Outcome, Receiver};
+use polywire_core::transport::{
+    Delivery, Filters, Inbound, Outbound, Outcome, Receiver, Sender, Sending,
+};
+use polywire_core::{Message, Result};
 
 use crate::flaw::{Flaw, Halves};
 use crate::halves::settled;
@@ -79,8 +81,25 @@ impl Flaw for EndsAfterBadJobs {
 pub(crate) struct GhostConsumer;
 
 impl Flaw for GhostConsumer {
+    fn pushing(&self, sender: Sender) -> Sender {
+        Sender::new(Yielding(sender))
+    }
+
     fn pulling(&self, receiver: Receiver) -> Receiver {
         Receiver::new(Haunted(Some(receiver)))
+    }
+}
+
+/// A sender that gives other tasks a turn after each message, so that the ghost comes first.
+struct Yielding(Sender);
+
+impl Outbound for Yielding {
+    fn send(&self, message: Message) -> Sending<'_> {
+        Sending::later(async {
+            self.0.send(message).await?;
+            tokio::task::yield_now().await;
+            Ok(())
+        })
     }
 }
 
