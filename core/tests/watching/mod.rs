@@ -89,6 +89,6 @@ pub(crate) fn watch() -> (Seen, tracing::subscriber::DefaultGuard) {
 pub(crate) fn listen_everywhere() {
     static LISTENING: Once = Once::new();
     LISTENING.call_once(|| {
-        tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap()
+        tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap();
     });
 }
