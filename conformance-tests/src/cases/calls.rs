@@ -130,7 +130,7 @@ pub async fn calls_in_flight_can_be_awaited_later(context: &TestContext) -> Verd
     let mut first = client.request("wait").start::<u32>(&1).or_fail("the first call starts")?;
     let second = client.request("wait").start::<u32>(&2).or_fail("the second call starts")?;
     in_time(async {
-        first.handed_over().await;
+        first.sent().await;
         Ok(())
     })
     .await?;
@@ -155,7 +155,7 @@ pub async fn requests_sent_after_bind_are_served(context: &TestContext) -> Verdi
     let client = context.client().await?;
     let mut early = client.request("wait").start::<u32>(&7).or_fail("the call starts")?;
     in_time(async {
-        early.handed_over().await;
+        early.sent().await;
         Ok(())
     })
     .await?;
