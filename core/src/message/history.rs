@@ -20,7 +20,7 @@ pub struct History {
     /// Number of times the message was redriven from a dead-letter queue.
     pub redriven: u32,
     /// Record of the dead-lettering, if the message is a dead letter.
-    pub death: Option<DeadLetterRecord>,
+    pub dead_letter: Option<DeadLetterRecord>,
 }
 
 /// Record of a dead-lettering: reason, attempts and time. The error texts are in the [`History`].
@@ -114,14 +114,14 @@ impl History {
     }
 
     /// Records that the message is dead-lettered now, with the error of its last attempt.
-    pub fn died(&mut self, reason: DeadLetterReason, attempts: u32, error: &ByteString) {
+    pub fn dead_lettered(&mut self, reason: DeadLetterReason, attempts: u32, error: &ByteString) {
         self.failed(error);
-        self.death = Some(DeadLetterRecord::new(reason, attempts, SystemTime::now()));
+        self.dead_letter = Some(DeadLetterRecord::new(reason, attempts, SystemTime::now()));
     }
 
     /// Records that the message is redriven.
     pub fn redriven(&mut self) {
-        self.death = None;
+        self.dead_letter = None;
         self.redriven = self.redriven.saturating_add(1);
     }
 }
@@ -145,14 +145,14 @@ mod tests {
         assert_eq!(history, History::default());
         history.failed(&"é".repeat(History::ERROR_MAX).into());
         history.failed(&"second".into());
-        history.died(DeadLetterReason::Exhausted, 3, &"third".into());
+        history.dead_lettered(DeadLetterReason::Exhausted, 3, &"third".into());
         assert_eq!(history.first_error.as_ref().map(|error| error.len()), Some(History::ERROR_MAX));
         assert_eq!(history.last_error.as_deref(), Some("third"));
         let mut odd = History::default();
         odd.failed(&format!("x{}", "é".repeat(History::ERROR_MAX)).into());
         assert_eq!(odd.first_error.map(|error| error.len()), Some(History::ERROR_MAX - 1));
         history.redriven();
-        assert_eq!((history.redriven, history.death), (1, None));
+        assert_eq!((history.redriven, history.dead_letter), (1, None));
     }
 
     #[test]

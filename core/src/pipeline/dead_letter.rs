@@ -77,6 +77,6 @@ impl DeadLetter {
     }
 
     fn record(&self) -> Option<&DeadLetterRecord> {
-        self.history()?.death.as_ref()
+        self.history()?.dead_letter.as_ref()
     }
 }

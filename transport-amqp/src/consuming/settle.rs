@@ -56,7 +56,11 @@ impl RedeliveringSettle {
                 rounded_delay(retry.after).map_or(RepublishTarget::Origin, RepublishTarget::Retry)
             }
             Outcome::DeadLetter(info) => {
-                history.get_or_insert_default().died(info.reason, copy.attempt, &info.error);
+                history.get_or_insert_default().dead_lettered(
+                    info.reason,
+                    copy.attempt,
+                    &info.error,
+                );
                 return Some((RepublishTarget::DeadLetters, copy));
             }
             _ if self.redelivery.requeue_mode != RequeueMode::Counted => return None,

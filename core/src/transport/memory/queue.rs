@@ -129,7 +129,11 @@ impl Queue {
             }
             Outcome::DeadLetter(info) => {
                 let QueueEntry { mut message, attempt, .. } = entry;
-                message.history.get_or_insert_default().died(info.reason, attempt, &info.error);
+                message.history.get_or_insert_default().dead_lettered(
+                    info.reason,
+                    attempt,
+                    &info.error,
+                );
                 self.dead_letters.add(message);
             }
         }

@@ -38,7 +38,7 @@ pub(super) fn write(headers: &mut HeaderMap, history: Option<&History>, origin: 
             text(name, error);
         }
     }
-    if let Some(record) = &history.death {
+    if let Some(record) = &history.dead_letter {
         text(DEAD_REASON, record.reason.as_str());
         text(DEAD_ORIGIN, origin.as_str());
         let at = record.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -59,7 +59,7 @@ pub(super) fn read(headers: &FieldTable) -> Option<Box<History>> {
     let mut history = History::default();
     (history.first_error, history.last_error) = (error(FIRST_ERROR), error(LAST_ERROR));
     history.redriven = headers.get(REDRIVEN).and_then(count).unwrap_or(0);
-    history.death = dead_letter_record(headers);
+    history.dead_letter = dead_letter_record(headers);
     (history != History::default()).then(|| Box::new(history))
 }
 
@@ -69,7 +69,7 @@ pub(super) fn read(headers: &FieldTable) -> Option<Box<History>> {
 /// `x-first-death-reason` and the time from `x-death`.
 pub(super) fn read_dead(headers: Option<&FieldTable>, attempts: u32) -> Box<History> {
     let mut history = headers.and_then(read).unwrap_or_default();
-    if history.death.is_none() {
+    if history.dead_letter.is_none() {
         let reason =
             headers.and_then(|headers| text(headers.inner().get("x-first-death-reason")?)?.ok());
         let reason = match reason.as_deref() {
@@ -80,7 +80,7 @@ pub(super) fn read_dead(headers: Option<&FieldTable>, attempts: u32) -> Box<Hist
             _ => DeadLetterReason::Other,
         };
         let at = headers.and_then(broker_recorded_at).unwrap_or(UNIX_EPOCH);
-        history.death = Some(DeadLetterRecord::new(reason, attempts, at));
+        history.dead_letter = Some(DeadLetterRecord::new(reason, attempts, at));
     }
     history
 }
@@ -110,7 +110,7 @@ mod tests {
         let mut history = History::default();
         history.failed(&"größer".into());
         history.redriven();
-        history.died(DeadLetterReason::Exhausted, 5, &"kleiner".into());
+        history.dead_lettered(DeadLetterReason::Exhausted, 5, &"kleiner".into());
         let mut headers = HeaderMap::new();
         for name in ["x-death", "x-first-death-queue", "x-delivery-count", "x-mine", "mine"] {
             headers.insert(name.into(), AMQPValue::Boolean(true));
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(headers.len(), ALL.len() + 2, "{headers:?}");
         let read = read(&headers.clone().into()).unwrap();
         let millis = |history: &History| {
-            let at = history.death.as_ref().unwrap().at;
+            let at = history.dead_letter.as_ref().unwrap().at;
             at.duration_since(UNIX_EPOCH).unwrap().as_millis()
         };
         assert_eq!(millis(&read), millis(&history));
@@ -127,7 +127,7 @@ mod tests {
             (&read.first_error, &read.last_error),
             (&history.first_error, &history.last_error)
         );
-        assert_eq!((read.redriven, read.death.unwrap().attempts), (1, 5));
+        assert_eq!((read.redriven, read.dead_letter.unwrap().attempts), (1, 5));
         write(&mut headers, None, &"polywire.jobs.a".into());
         assert_eq!(headers.len(), 2, "{headers:?}");
     }
