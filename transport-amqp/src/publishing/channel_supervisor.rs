@@ -52,7 +52,7 @@ impl ChannelSupervisor {
                 match self.connection.unless_lost(self.open()).await {
                     Ok(channel) => break channel,
                     Err(error) => {
-                        tracing::debug!(?error, "cannot open a channel to publish on yet")
+                        tracing::debug!(?error, "cannot open a channel to publish on yet");
                     }
                 }
                 if let Some(refusal) = self.connection.refusal() {
