@@ -1,5 +1,7 @@
 //! The in-memory backend with a flaw, behind a simulated network.
 
+use std::time::Duration;
+
 use polywire_conformance::{Backend, Hook, Space};
 use polywire_core::{AnyTransport, Memory, Result};
 
@@ -8,7 +10,22 @@ use crate::network::Network;
 use crate::transport::BrokenTransport;
 
 /// A backend with this flaw.
-pub(crate) struct BrokenBackend<F>(pub(crate) F);
+pub(crate) struct BrokenBackend<F> {
+    flaw: F,
+    latency: Option<Duration>,
+}
+
+impl<F: Flaw> BrokenBackend<F> {
+    /// A backend on a network without latency.
+    pub(crate) fn new(flaw: F) -> Self {
+        Self { flaw, latency: None }
+    }
+
+    /// A backend whose pushes and publishes take 1 ms, so that a paused clock advances under a load.
+    pub(crate) fn slow(flaw: F) -> Self {
+        Self { flaw, latency: Some(Duration::from_millis(1)) }
+    }
+}
 
 impl<F: Flaw> Backend for BrokenBackend<F> {
     type Space = BrokenSpace<F>;
@@ -18,8 +35,9 @@ impl<F: Flaw> Backend for BrokenBackend<F> {
     }
 
     async fn space(&self) -> Result<BrokenSpace<F>> {
-        let memory = Memory::new().with_limits(self.0.limits());
-        Ok(BrokenSpace { memory, flaw: self.0.clone(), network: Network::default() })
+        let memory = Memory::new().with_limits(self.flaw.limits());
+        let network = Network::new(self.latency);
+        Ok(BrokenSpace { memory, flaw: self.flaw.clone(), network })
     }
 }
 

@@ -3,15 +3,20 @@
 use polywire_conformance::{Case, Outcome, Suite, cases};
 
 use crate::backend::BrokenBackend;
-use crate::flaw::{Flaw, Sound};
+use crate::flaw::Flaw;
 
 /// Runs a case on a backend without a flaw, where it must pass, and on one with a flaw. There it
 /// must fail, with a sentence that holds `sentence`.
-pub(crate) async fn catches(flaw: impl Flaw, id: &str, sentence: &str) {
+pub(crate) async fn catches(
+    sound: BrokenBackend<impl Flaw>,
+    broken: BrokenBackend<impl Flaw>,
+    id: &str,
+    sentence: &str,
+) {
     let case: &Case = cases::ALL.iter().find(|case| case.id == id).unwrap();
-    let sound = Suite::of(BrokenBackend(Sound)).run_case(case).await;
+    let sound = Suite::of(sound).run_case(case).await;
     assert!(sound.outcome.is_passed(), "without a flaw, the outcome is {:?}", sound.outcome);
-    let broken = Suite::of(BrokenBackend(flaw)).run_case(case).await;
+    let broken = Suite::of(broken).run_case(case).await;
     let Outcome::Failed(said) = broken.outcome else {
         panic!("the case does not catch the flaw: {:?}", broken.outcome)
     };
@@ -20,23 +25,36 @@ pub(crate) async fn catches(flaw: impl Flaw, id: &str, sentence: &str) {
 
 /// Makes a test of each flaw, and the list `CAUGHT` of the cases that catch one.
 ///
-/// The clock is paused, so that a wait without an end costs no time. The flaws after `@live` run on
-/// a real clock: under a load that never pauses, a paused clock would stand still.
+/// The clock is paused, so that a wait without an end costs no time. Under a load, a paused clock
+/// advances only if operations take time: flaws after `@slow` are on a network with latency. Flaws
+/// after `@live` run on a real clock.
 macro_rules! caught {
     (
         $($name:ident: $flaw:expr, $case:literal, $sentence:literal;)*
+        $(@slow $slow:ident: $slow_flaw:expr, $slow_case:literal, $slow_sentence:literal;)*
         $(@live $live:ident: $live_flaw:expr, $live_case:literal, $live_sentence:literal;)*
     ) => {
-        pub(crate) const CAUGHT: &[&str] = &[$($case,)* $($live_case,)*];
+        pub(crate) const CAUGHT: &[&str] = &[$($case,)* $($slow_case,)* $($live_case,)*];
 
         $(#[tokio::test(start_paused = true)]
         async fn $name() {
-            $crate::caught::catches($flaw, $case, $sentence).await;
+            use $crate::{backend::BrokenBackend, flaw::Sound};
+            let (sound, broken) = (BrokenBackend::new(Sound), BrokenBackend::new($flaw));
+            $crate::caught::catches(sound, broken, $case, $sentence).await;
+        })*
+
+        $(#[tokio::test(start_paused = true)]
+        async fn $slow() {
+            use $crate::{backend::BrokenBackend, flaw::Sound};
+            let (sound, broken) = (BrokenBackend::slow(Sound), BrokenBackend::slow($slow_flaw));
+            $crate::caught::catches(sound, broken, $slow_case, $slow_sentence).await;
         })*
 
         $(#[tokio::test]
         async fn $live() {
-            $crate::caught::catches($live_flaw, $live_case, $live_sentence).await;
+            use $crate::{backend::BrokenBackend, flaw::Sound};
+            let (sound, broken) = (BrokenBackend::new(Sound), BrokenBackend::new($live_flaw));
+            $crate::caught::catches(sound, broken, $live_case, $live_sentence).await;
         })*
     };
 }

@@ -24,7 +24,7 @@ use self::flaws::capabilities::Minimal;
 /// A backend without any capability can be conformant.
 #[tokio::test(start_paused = true)]
 async fn minimum_set_asks_for_no_capability() {
-    let report = Suite::of(BrokenBackend(Minimal)).run(|case| case.minimum).await;
+    let report = Suite::of(BrokenBackend::new(Minimal)).run(|case| case.minimum).await;
     assert!(report.is_conformant(), "{report}");
 }
 

@@ -1,6 +1,6 @@
 //! A simulated network and broker, which carry out the hooks without a flaw.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,9 +13,11 @@ use tokio::sync::watch;
 use crate::halves::received;
 
 /// The state of the network. Clones share it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Network {
     state: Arc<watch::Sender<State>>,
+    /// The time that a push or a publish takes.
+    latency: Option<Duration>,
 }
 
 /// The disturbances in force.
@@ -25,13 +27,6 @@ struct State {
     holes: [bool; 2],
     is_impatient: bool,
 }
-
-/// The time that one in [`BURST`] pushes or publishes takes, so that a paused clock advances under
-/// a load.
-const LATENCY: Duration = Duration::from_millis(1);
-
-/// Larger than the loads of the cases that count on a burst.
-const BURST: u64 = 4096;
 
 /// The time after which an impatient broker takes a delivery back.
 const HELD_MAX: Duration = Duration::from_secs(1);
@@ -48,6 +43,11 @@ impl Network {
         Hook::ImpatientBroker,
         Hook::RestartBroker,
     ];
+
+    /// A network without disturbances.
+    pub(crate) fn new(latency: Option<Duration>) -> Self {
+        Self { state: Arc::default(), latency }
+    }
 
     /// Disturbs the network. Cuts and restarts lose nothing: memory has no connections.
     pub(crate) fn disturb(&self, hook: Hook) {
@@ -76,11 +76,11 @@ impl Network {
 
     /// The half of a pusher or a publisher.
     pub(crate) fn one_way(&self, sender: Sender) -> Sender {
-        self.link(sender, Direction::ToServer, Some(AtomicU64::new(0)))
+        self.link(sender, Direction::ToServer, self.latency)
     }
 
-    fn link(&self, sender: Sender, direction: Direction, sent: Option<AtomicU64>) -> Sender {
-        Sender::new(LinkedSender { sender, network: self.clone(), direction, sent })
+    fn link(&self, sender: Sender, direction: Direction, latency: Option<Duration>) -> Sender {
+        Sender::new(LinkedSender { sender, network: self.clone(), direction, latency })
     }
 
     fn swallows(&self, direction: Direction) -> bool {
@@ -111,8 +111,7 @@ struct LinkedSender {
     sender: Sender,
     network: Network,
     direction: Direction,
-    /// The number of messages, if some of them are to take time.
-    sent: Option<AtomicU64>,
+    latency: Option<Duration>,
 }
 
 impl Outbound for LinkedSender {
@@ -125,13 +124,10 @@ impl Outbound for LinkedSender {
                 Err(Error::new(ErrorKind::Disconnected, "the message was swallowed"))
             });
         }
-        let count = self.sent.as_ref().map_or(0, |sent| sent.fetch_add(1, Ordering::Relaxed));
-        if count % BURST != BURST - 1 {
-            return self.sender.send(message);
-        }
-        Sending::later(async {
+        let Some(latency) = self.latency else { return self.sender.send(message) };
+        Sending::later(async move {
             self.sender.send(message).await?;
-            tokio::time::sleep(LATENCY).await;
+            tokio::time::sleep(latency).await;
             Ok(())
         })
     }

@@ -40,14 +40,15 @@ caught! {
         "outages.a_black_hole_ends_pushes_in_time", "a publish into a link that swallows everything succeeded";
     no_jobs_after_a_black_hole: NeverReconnects::default(),
         "outages.a_black_hole_ends_pushes_in_time", "after the disturbance, a job arrives";
-    jobs_lost_after_a_cut: LosesSomeAfterCut::default(),
-        "outages.no_acknowledged_job_is_lost_over_a_cut", "the outcomes and the effects disagree";
-    events_lost_after_a_cut: LosesSomeAfterCut::default(),
-        "outages.no_acknowledged_event_is_lost_over_a_cut", "the outcomes and the effects disagree";
     jobs_lost_by_a_restart: ForgetsOnRestart::default(),
         "outages.jobs_outlive_a_restart_of_the_broker", "the outcomes and the effects disagree";
     channel_that_stays_closed: SilentAfterTheFirst,
         "outages.worker_that_holds_a_job_too_long_is_fed_again", "a job arrives in time";
+
+    @slow jobs_lost_after_a_cut: LosesSomeAfterCut::default(),
+        "outages.no_acknowledged_job_is_lost_over_a_cut", "the outcomes and the effects disagree";
+    @slow events_lost_after_a_cut: LosesSomeAfterCut::default(),
+        "outages.no_acknowledged_event_is_lost_over_a_cut", "the outcomes and the effects disagree";
 
     @live denied_sending: DeniesSending::default(),
         "links.no_acknowledged_call_is_lost_over_a_cut", "the outcomes and the effects disagree";
