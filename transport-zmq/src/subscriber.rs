@@ -16,7 +16,9 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
-use polywire_core::transport::{Delivery, FilterControl, Filters, Inbound, Receiver, Subscription, async_trait};
+use polywire_core::transport::{
+    Delivery, FilterControl, Filters, Inbound, Receiver, Subscription, async_trait,
+};
 use polywire_core::{Address, Error, Filter, Limits, Result};
 
 use self::event_buffer::EventBuffer;

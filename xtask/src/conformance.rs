@@ -1,4 +1,4 @@
-//! The conformance matrix: the suite on every backend, side by side, and its copy in the README.
+//! The conformance matrix: the suite on every backend, side by side, and its copy in docs/conformance.md.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,13 +23,13 @@ const AMQP: &[&str] = &["--package", "polywire-amqp", "--all-features", "--test"
 #[derive(Args, Debug)]
 #[group(multiple = false)]
 pub(crate) struct ConformanceOptions {
-    /// Fail if the matrix in README.md is stale.
+    /// Fail if the matrix in docs/conformance.md is stale.
     #[arg(long)]
     check: bool,
-    /// Write the matrix into README.md.
+    /// Write the matrix into docs/conformance.md.
     #[arg(long)]
     write: bool,
-    /// Write the matrix of the last run into README.md.
+    /// Write the matrix of the last run into docs/conformance.md.
     #[arg(long)]
     write_last: bool,
     /// Run the suite so many times at once on the backends that need no broker.
@@ -39,11 +39,11 @@ pub(crate) struct ConformanceOptions {
 
 /// Runs the suite, and prints, checks or writes the matrix.
 pub(crate) fn run(shell: &Shell, options: &ConformanceOptions) -> Result<()> {
-    let readme = shell.current_dir().join("README.md");
+    let page = shell.current_dir().join("docs/conformance.md");
     match *options {
-        ConformanceOptions { check: true, .. } => check(&readme, &measure(shell)?),
-        ConformanceOptions { write: true, .. } => write(&readme, &measure(shell)?),
-        ConformanceOptions { write_last: true, .. } => write(&readme, &last(shell)?),
+        ConformanceOptions { check: true, .. } => check(&page, &measure(shell)?),
+        ConformanceOptions { write: true, .. } => write(&page, &measure(shell)?),
+        ConformanceOptions { write_last: true, .. } => write(&page, &last(shell)?),
         ConformanceOptions { stress: Some(rounds), .. } => stress(shell, rounds),
         _ => measure(shell).map(drop),
     }
@@ -74,9 +74,9 @@ pub(crate) fn fresh_reports(shell: &Shell) -> Result<PathBuf> {
     Ok(shell.create_dir(folder.join("reports"))?)
 }
 
-/// Fails unless every backend has reported that it is conformant, and the README is up to date.
+/// Fails unless every backend has reported that it is conformant, and docs/conformance.md is up to date.
 pub(crate) fn check_reports(shell: &Shell) -> Result<()> {
-    check(&shell.current_dir().join("README.md"), &last(shell)?)
+    check(&shell.current_dir().join("docs/conformance.md"), &last(shell)?)
 }
 
 /// Collects the matrix from the reports of the last run, of this task or of the tests.
@@ -121,32 +121,33 @@ fn check_conformance(matrix: &Matrix) -> Result<()> {
 /// The backends in the order of the matrix.
 const BACKENDS: [&str; 5] = ["memory", "zmq-omq", "zmq-zeromq", "amqp", "amqp-quorum"];
 
-fn check(readme: &Path, matrix: &Matrix) -> Result<()> {
-    let text = fs::read_to_string(readme)?;
+fn check(page: &Path, matrix: &Matrix) -> Result<()> {
+    let text = fs::read_to_string(page)?;
     let shown = &text[matrix_range(&text)?];
     ensure!(
         shown.trim() == matrix.to_markdown().trim(),
-        "the conformance matrix in README.md is stale: run cargo xtask conformance --write"
+        "the conformance matrix in docs/conformance.md is stale: run cargo xtask conformance --write"
     );
-    println!("the conformance matrix in README.md is up to date");
+    println!("the conformance matrix in docs/conformance.md is up to date");
     Ok(())
 }
 
-fn write(readme: &Path, matrix: &Matrix) -> Result<()> {
-    let mut text = fs::read_to_string(readme)?;
+fn write(page: &Path, matrix: &Matrix) -> Result<()> {
+    let mut text = fs::read_to_string(page)?;
     text.replace_range(matrix_range(&text)?, &format!("\n{}", matrix.to_markdown()));
-    fs::write(readme, text)?;
-    println!("the conformance matrix in README.md is written");
+    fs::write(page, text)?;
+    println!("the conformance matrix in docs/conformance.md is written");
     Ok(())
 }
 
-/// Finds the matrix in the README.
+/// Finds the matrix in the page.
 fn matrix_range(text: &str) -> Result<std::ops::Range<usize>> {
     const START: &str = "<!-- conformance -->\n";
     const END: &str = "<!-- /conformance -->";
-    let start = text.find(START).context("README.md has no <!-- conformance -->")? + START.len();
-    let end = text.find(END).context("README.md has no <!-- /conformance -->")?;
-    ensure!(start <= end, "in README.md, <!-- /conformance --> comes first");
+    let start =
+        text.find(START).context("docs/conformance.md has no <!-- conformance -->")? + START.len();
+    let end = text.find(END).context("docs/conformance.md has no <!-- /conformance -->")?;
+    ensure!(start <= end, "in docs/conformance.md, <!-- /conformance --> comes first");
     Ok(start..end)
 }
 
@@ -165,16 +166,16 @@ mod tests {
     use crate::temporary::TemporaryFolder;
 
     #[test]
-    fn readme_is_stale_until_it_is_written() {
-        let folder = TemporaryFolder::create("readme").unwrap();
-        let readme = folder.path().join("README.md");
-        fs::write(&readme, "before\n<!-- conformance -->\nold\n<!-- /conformance -->\nafter\n")
+    fn page_is_stale_until_it_is_written() {
+        let folder = TemporaryFolder::create("page").unwrap();
+        let page = folder.path().join("conformance.md");
+        fs::write(&page, "before\n<!-- conformance -->\nold\n<!-- /conformance -->\nafter\n")
             .unwrap();
         let matrix = Matrix::new(Vec::new());
-        let stale = check(&readme, &matrix).unwrap_err();
-        write(&readme, &matrix).unwrap();
-        let text = fs::read_to_string(&readme).unwrap();
-        let fresh = check(&readme, &matrix);
+        let stale = check(&page, &matrix).unwrap_err();
+        write(&page, &matrix).unwrap();
+        let text = fs::read_to_string(&page).unwrap();
+        let fresh = check(&page, &matrix);
         assert!(stale.to_string().contains("run cargo xtask conformance --write"), "{stale}");
         assert!(
             text.starts_with("before\n") && text.ends_with("<!-- /conformance -->\nafter\n"),

@@ -12,6 +12,7 @@ use crate::verdict::{Failure, Verdict};
 /// # Errors
 ///
 /// [`Failure::Failed`](crate::Failure::Failed), naming the capability, if it ended in another way.
+#[allow(clippy::needless_pass_by_value, reason = "owned and borrowed errors fit alike")]
 pub(super) fn opens_unless_lacking(
     capability: &str,
     is_lacking: bool,
@@ -32,6 +33,7 @@ pub(super) fn opens_unless_lacking(
 /// # Errors
 ///
 /// [`Failure::Failed`](crate::Failure::Failed), naming the capability, if it ended in another way.
+#[allow(clippy::needless_pass_by_value, reason = "owned and borrowed errors fit alike")]
 pub(super) fn supported_unless_lacking(
     capability: &str,
     is_lacking: bool,

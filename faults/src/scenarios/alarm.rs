@@ -111,7 +111,10 @@ async fn hold(amqp: &Amqp) -> Result<(Puller<u64>, Vec<Job<u64>>)> {
 }
 
 /// Waits for an event that matches.
-async fn wait_for(events: &mut ConnectionEvents, is_it: impl Fn(&ConnectionChange) -> bool) -> Result<()> {
+async fn wait_for(
+    events: &mut ConnectionEvents,
+    is_it: impl Fn(&ConnectionChange) -> bool,
+) -> Result<()> {
     while !is_it(&events.next().await.context("the transport is closed")?.change) {}
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
-use polywire_conformance::{OperationOutcome, OperationLog};
+use polywire_conformance::{OperationLog, OperationOutcome};
 use polywire_core::{CallError, Client};
 use polywire_zmq::Zmq;
 use tokio::time::timeout;

@@ -102,9 +102,11 @@ async fn connected(events: &mut ConnectionEvents) -> Result<()> {
             let event = events.next().await.context("the transport is closed")?;
             match event.change {
                 ConnectionChange::Connected { .. } | ConnectionChange::Restored { .. } => {
-                    connected[event.role as usize] = true
+                    connected[event.role as usize] = true;
                 }
-                ConnectionChange::Lost(_) | ConnectionChange::Refused(_) => connected[event.role as usize] = false,
+                ConnectionChange::Lost(_) | ConnectionChange::Refused(_) => {
+                    connected[event.role as usize] = false;
+                }
                 _ => {}
             }
         }

@@ -93,7 +93,7 @@ impl Dealer for RoutedPeer {
 
     /// Never resolves, see [`up`](Self::up).
     async fn down(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn replies(&self) -> BoxStream<'static, Frames> {
