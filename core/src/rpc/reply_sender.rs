@@ -29,8 +29,8 @@ impl ReplySender {
 
     /// Sends a reply. Returns the outcome that its request is to be settled with.
     ///
-    /// A reply that can never be sent, for instance because it is too large, is replaced by a
-    /// fault: another attempt at the request would end in the same way.
+    /// A reply that can never be sent, for instance a reply that is too large, is replaced by a
+    /// fault. Another attempt at the request would end in the same way.
     pub(super) async fn send(&self, reply: Message) -> Outcome {
         let (id, reply_to) = (reply.id, reply.reply_to.clone());
         let Err(error) = self.sender.send(reply).await else {

@@ -25,9 +25,9 @@ use crate::service::{EncodeReply, Reply, Request, Service};
 /// A service made of async functions: methods by their names, event handlers by their topics.
 ///
 /// A handler takes its arguments as one value that serde can read: a tuple, a struct, a number.
-/// Before the arguments, a handler may ask for up to four values, in any order: the [`Context`],
-/// the [`Headers`](crate::Headers), the [`State`] of the router, or a type of yours that implements
-/// [`Extract`]. A handler returns a value that serde can write, or a [`Fault`]. `?` converts every
+/// Before the arguments, a handler may ask for up to four values, in any order. Each is a type that
+/// implements [`Extract`]: the [`Context`], the [`Headers`](crate::Headers), the [`State`] of the
+/// router, or a type of yours. A handler returns a value that serde can write, or a [`Fault`]. `?` converts every
 /// error that a method can [declare](crate::Declared) into a fault.
 ///
 /// Names may contain dots; [`nest`](Self::nest) puts the methods of a router under a word.

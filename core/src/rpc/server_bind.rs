@@ -66,9 +66,9 @@ impl<T> ServerBind<'_, T> {
     /// and its caller gets [`Code::Unavailable`](crate::Code::Unavailable). The same holds for
     /// requests that a draining server has requeued.
     ///
-    /// A request that the handler [declines](crate::Fault::declined) is settled by then, so that
-    /// RabbitMQ and memory forward it to no other server, and its caller gets the fault. Over
-    /// ZeroMQ the client forwards it to a server at another endpoint.
+    /// A request that the handler [declines](crate::Fault::declined) is settled by then. RabbitMQ
+    /// and memory forward it to no other server, so its caller gets the fault. Over ZeroMQ the
+    /// client forwards it to a server at another endpoint.
     pub fn at_most_once(self) -> Self {
         Self { is_at_most_once: true, ..self }
     }
