@@ -109,8 +109,8 @@ struct Calls {
 impl Calls {
     /// Makes a call, and logs its outcome.
     async fn call(&self, client: &Client<MessagePack>, is_idempotent: bool) {
-        let tally = if is_idempotent { &self.idempotent } else { &self.ordinary };
-        let id = tally.attempt();
+        let log = if is_idempotent { &self.idempotent } else { &self.ordinary };
+        let id = log.attempt();
         let number = 2 * id + u64::from(is_idempotent);
         let call = client.request("echo");
         let call = match is_idempotent {
@@ -120,7 +120,7 @@ impl Calls {
         let begun = Instant::now();
         let outcome = timeout(PATIENCE, call.call::<u64>(&(number,))).await.expect("the call ends");
         let took = begun.elapsed();
-        tally.end(id, End::of(&outcome));
+        log.end(id, End::of(&outcome));
         assert!(outcome.is_ok() || !is_idempotent, "an idempotent call ended with {outcome:?}");
         let name = match &outcome {
             Ok(reply) => {
@@ -141,8 +141,8 @@ impl Calls {
     /// Logs the calls that the servers have handled.
     fn log_effects(&self, numbers: &[u64]) {
         for number in numbers {
-            let tally = if number % 2 == 1 { &self.idempotent } else { &self.ordinary };
-            tally.effect(number / 2);
+            let log = if number % 2 == 1 { &self.idempotent } else { &self.ordinary };
+            log.effect(number / 2);
         }
     }
 }
