@@ -84,7 +84,7 @@ fn watch() -> (LogLines, tracing::subscriber::DefaultGuard) {
     static REGISTERED: std::sync::Once = std::sync::Once::new();
     // The first thread that reaches a log statement decides for all threads whether it is enabled.
     REGISTERED.call_once(|| {
-        tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap()
+        tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap();
     });
     let lines = LogLines::default();
     let guard =
