@@ -54,7 +54,7 @@ impl Open {
     pub(crate) fn apply(&mut self, frame: &Frame) {
         match frame {
             Frame::AddFilter(filter) if !self.filters.contains(filter) => {
-                self.filters.push(filter.clone())
+                self.filters.push(filter.clone());
             }
             Frame::RemoveFilter(filter) => self.filters.retain(|other| other != filter),
             Frame::Stop => self.stopped = true,

@@ -46,12 +46,12 @@ pub async fn a_black_hole_ends_pushes_in_time(context: &TestContext) -> Verdict 
     context.disturb(hook).await?;
     let pushes = join_all((1_000..1_010_u32).map(async |n| {
         let ended = ends_in_time("a push", pusher.push(&n)).await?;
-        is_disturbed("a push", ended, can.holding)
+        is_disturbed("a push", &ended, can.holding)
     }));
     let publishes = join_all((0..10_u32).map(async |n| {
         let Some((publisher, _)) = &pubsub else { return Ok(()) };
         let ended = ends_in_time("a publish", publisher.publish("b.x", &n)).await?;
-        is_disturbed("a publish", ended, can.holding)
+        is_disturbed("a publish", &ended, can.holding)
     }));
     let (pushed, published) = join(pushes, publishes).await;
     pushed.into_iter().chain(published).collect::<Verdict>()?;
@@ -96,7 +96,7 @@ async fn ends_in_time(
 ///
 /// [`Failure::Failed`](crate::Failure::Failed), if it succeeded where a broker confirms messages,
 /// or failed with an unexpected error.
-fn is_disturbed(what: &str, outcome: Result<()>, is_confirmed: bool) -> Verdict {
+fn is_disturbed(what: &str, outcome: &Result<()>, is_confirmed: bool) -> Verdict {
     // Unroutable, where the backend has noticed by then that the link is dead.
     let expected = [ErrorKind::DeadlineExceeded, ErrorKind::Disconnected, ErrorKind::Unroutable];
     match outcome.as_ref().map_err(Error::kind) {
