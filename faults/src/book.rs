@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use polywire_conformance::{OperationOutcome, Summary, OperationLog};
+use polywire_conformance::{OperationLog, OperationOutcome, Summary};
 use polywire_core::{CallError, Error};
 use tokio::time::{Instant, sleep};
 

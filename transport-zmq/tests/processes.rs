@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use polywire_conformance::{OperationOutcome, OperationLog};
+use polywire_conformance::{OperationLog, OperationOutcome};
 use polywire_core::CallError;
 use polywire_zmq::Zmq;
 use tokio::time::timeout;
