@@ -1,7 +1,5 @@
 //! The refusal of an operation that a backend lacks the capability for.
 
-use std::borrow::Borrow;
-
 use polywire_core::{Error, ErrorKind};
 
 use crate::verdict::{Failure, Verdict};
@@ -16,9 +14,8 @@ use crate::verdict::{Failure, Verdict};
 pub(super) fn opens_unless_lacking(
     capability: &str,
     is_lacking: bool,
-    error: Option<impl Borrow<Error>>,
+    error: Option<&Error>,
 ) -> Verdict {
-    let error = error.as_ref().map(Borrow::borrow);
     match error {
         Some(error) if !is_lacking => Err(Failure::new(format!(
             "{capability} is there, and asking for it failed as {error:?}"
@@ -37,9 +34,8 @@ pub(super) fn opens_unless_lacking(
 pub(super) fn supported_unless_lacking(
     capability: &str,
     is_lacking: bool,
-    error: Option<impl Borrow<Error>>,
+    error: Option<&Error>,
 ) -> Verdict {
-    let error = error.as_ref().map(Borrow::borrow);
     let is_refused = error.is_some_and(|error| error.kind() == ErrorKind::Unsupported);
     match (is_lacking, error) {
         (lacking, _) if lacking == is_refused => Ok(()),

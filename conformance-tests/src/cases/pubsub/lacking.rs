@@ -26,17 +26,17 @@ pub async fn what_is_lacking_is_unsupported(context: &TestContext) -> Verdict {
     lacking_priorities_are_unsupported(context).await?;
     let transport = context.calling().await?;
     let durable = Pusher::connect(&transport, QUEUE, MessagePack).durable().await;
-    opens_unless_lacking("durable", !can.durable || !can.pipeline, durable.err())?;
+    opens_unless_lacking("durable", !can.durable || !can.pipeline, durable.err().as_ref())?;
 
     let group = Group::new("some").or_fail("a group has a name")?;
     let transport = context.serving().await?;
     let shared = Subscriber::<u32>::bind(&transport, CHANNEL, MessagePack).group(group.clone());
-    opens_unless_lacking("groups", !can.groups || !can.pubsub, shared.await.err())?;
+    opens_unless_lacking("groups", !can.groups || !can.pubsub, shared.await.err().as_ref())?;
     let transport = context.serving().await?;
     let collecting = Subscriber::<u32>::bind(&transport, "other", MessagePack);
     let collecting = collecting.group(group.durable()).await;
     let lacking = !can.durable_groups || !can.groups || !can.pubsub;
-    opens_unless_lacking("durable_groups", lacking, collecting.err())
+    opens_unless_lacking("durable_groups", lacking, collecting.err().as_ref())
 }
 
 /// Asks for a puller and a pusher.
@@ -45,7 +45,7 @@ async fn lacking_pipeline_is_unsupported(context: &TestContext) -> Verdict {
     let puller = Puller::<u32>::bind(&context.serving().await?, QUEUE, MessagePack).await;
     opens_unless_lacking("pipeline", lacking, puller.as_ref().err())?;
     let pusher = Pusher::connect(&context.calling().await?, QUEUE, MessagePack).await;
-    opens_unless_lacking("pipeline", lacking, pusher.err())
+    opens_unless_lacking("pipeline", lacking, pusher.err().as_ref())
 }
 
 /// Asks for a subscriber and a publisher.
@@ -55,7 +55,7 @@ async fn lacking_pubsub_is_unsupported(context: &TestContext) -> Verdict {
     let subscriber = Subscriber::<u32>::bind(&transport, CHANNEL, MessagePack).await;
     opens_unless_lacking("pubsub", lacking, subscriber.as_ref().err())?;
     let publisher = Publisher::connect(&context.calling().await?, CHANNEL, MessagePack).await;
-    opens_unless_lacking("pubsub", lacking, publisher.err())
+    opens_unless_lacking("pubsub", lacking, publisher.err().as_ref())
 }
 
 /// Asks for a priority by all that send: a call always, a push and a publish where they exist.
@@ -73,14 +73,14 @@ async fn lacking_priorities_are_unsupported(context: &TestContext) -> Verdict {
         Err(CallError::Failed(error)) => Some(error),
         _ => None,
     };
-    supported_unless_lacking("priorities", lacking, error)?;
+    supported_unless_lacking("priorities", lacking, error.as_ref())?;
     if can.pipeline {
         let pushed = context.pusher().await?.with_priority(1).push(&1_u32).await;
-        supported_unless_lacking("priorities", lacking, pushed.err())?;
+        supported_unless_lacking("priorities", lacking, pushed.err().as_ref())?;
     }
     if can.pubsub {
         let published = context.publisher().await?.with_priority(1).publish("a", &1_u32).await;
-        supported_unless_lacking("priorities", lacking, published.err())?;
+        supported_unless_lacking("priorities", lacking, published.err().as_ref())?;
     }
     Ok(())
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use polywire_codec::MessagePack;
 use polywire_core::pipeline::Unsettled;
 use polywire_core::transport::DeadLetterSource;
-use polywire_core::{DeadLetters, Puller, Pusher, Retries, Server, Transport, Window, Worker};
+use polywire_core::{
+    DeadLetters, Error, Puller, Pusher, Retries, Server, Transport, Window, Worker,
+};
 
 use crate::cases::receive::next_job;
 use crate::cases::refusal::opens_unless_lacking;
@@ -33,14 +35,14 @@ pub async fn what_is_lacking_is_unsupported(context: &TestContext) -> Verdict {
 async fn lacking_dead_letters_are_unsupported(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
     let lacking = !transport.capabilities().dead_letters;
-    let refused = |error| opens_unless_lacking("dead_letters", lacking, error);
-    refused(DeadLetters::of_queue(&transport, QUEUE).err())?;
-    refused(DeadLetters::of_service(&transport, SERVICE).err())?;
-    refused(DeadLetters::of_group(&transport, CHANNEL, "some").err())?;
+    let refused = |error: Option<&Error>| opens_unless_lacking("dead_letters", lacking, error);
+    refused(DeadLetters::of_queue(&transport, QUEUE).err().as_ref())?;
+    refused(DeadLetters::of_service(&transport, SERVICE).err().as_ref())?;
+    refused(DeadLetters::of_group(&transport, CHANNEL, "some").err().as_ref())?;
     // Past the check of core, the backend has to refuse by itself.
     let source = DeadLetterSource::Queue(QUEUE.try_into().or_fail("the queue has a name")?);
-    refused(transport.dead_letters(&source).await.err())?;
-    refused(Server::bind(&transport, SERVICE).deliveries(1).await.err())
+    refused(transport.dead_letters(&source).await.err().as_ref())?;
+    refused(Server::bind(&transport, SERVICE).deliveries(1).await.err().as_ref())
 }
 
 /// Asks for a worker that requeues, one that delays, and one that dead-letters.
@@ -52,13 +54,13 @@ async fn lacking_retries_are_unsupported(context: &TestContext) -> Verdict {
         worker.await.err()
     };
     let lacking = !can.pipeline || !can.settlement;
-    opens_unless_lacking("settlement", lacking, bind(Retries::at_once(3)).await)?;
+    opens_unless_lacking("settlement", lacking, bind(Retries::at_once(3)).await.as_ref())?;
     let lacking = !can.pipeline || !can.settlement || !can.delayed_retries;
     let delayed = Retries::new(3).immediate(0);
-    opens_unless_lacking("delayed_retries", lacking, bind(delayed).await)?;
+    opens_unless_lacking("delayed_retries", lacking, bind(delayed).await.as_ref())?;
     let lacking = !can.pipeline || !can.dead_letters;
     let dead_letter = Retries::new(1).then_dead_letter();
-    opens_unless_lacking("dead_letters", lacking, bind(dead_letter).await)
+    opens_unless_lacking("dead_letters", lacking, bind(dead_letter).await.as_ref())
 }
 
 /// Settles three jobs in ways that not every backend has.
