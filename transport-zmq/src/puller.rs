@@ -1,8 +1,8 @@
 //! The puller: a PULL socket, and the receiver that decodes its jobs.
 //!
-//! ZeroMQ does not settle, so every delivery counts as settled when it is yielded. The socket tells
-//! each pusher the queue by its routing identity. A job of another queue can still arrive, from a
-//! pusher that does not check it, and is dropped with a warning.
+//! ZeroMQ does not settle, so every delivery counts as settled when it is yielded. The routing
+//! identity of the socket names the queue to each pusher. A job of another queue can still arrive,
+//! from a pusher that does not check the identity, and is dropped with a warning.
 
 use std::pin::Pin;
 use std::sync::Arc;
