@@ -149,7 +149,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     audit.note("ada was here".into()).await?;
     match accounts.withdraw("ada".into(), 15).await {
         Err(CallError::Declared(BankError::Insufficient { missing })) => {
-            println!("ada is {missing} short")
+            println!("ada is {missing} short");
         }
         other => return Err(format!("she cannot have it: {other:?}").into()),
     }

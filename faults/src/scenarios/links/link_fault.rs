@@ -102,7 +102,7 @@ async fn connected(events: &mut ConnectionEvents) -> Result<()> {
             let event = events.next().await.context("the transport is closed")?;
             match event.change {
                 Change::Connected { .. } | Change::Restored { .. } => {
-                    connected[event.purpose as usize] = true
+                    connected[event.purpose as usize] = true;
                 }
                 Change::Lost(_) | Change::Refused(_) => connected[event.purpose as usize] = false,
                 _ => {}
