@@ -1,7 +1,7 @@
 //! Tests of the facade: URLs, and the code that `#[service]` and `#[derive(Fault)]` generate.
 
 #![deny(missing_docs, warnings)]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by them")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests fail by them")]
 
 mod connect;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]

@@ -19,7 +19,7 @@ pub(crate) struct TestOptions {
     #[arg(long, conflicts_with = "arguments")]
     quick: bool,
     /// Test programs to run at a time.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     jobs: usize,
     /// Arguments for `cargo test`, instead of all tests.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

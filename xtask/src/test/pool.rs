@@ -28,7 +28,7 @@ pub(crate) fn run(
     let workspace = shell.current_dir();
     let output = workspace.join("target/test-output");
     fs::create_dir_all(&output)?;
-    let library_path = format!("{}/lib", cmd!(shell, "rustc --print sysroot").read()?);
+    let library_path = cmd!(shell, "rustc --print target-libdir").read()?;
     let jobs = Mutex::new(VecDeque::from(jobs));
     let outcomes = Mutex::new(Vec::new());
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
