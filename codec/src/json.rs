@@ -16,8 +16,8 @@ use crate::failure::{undecodable, unencodable};
 ///
 /// [`MessagePack`]: https://docs.rs/polywire-codec/latest/polywire_codec/struct.MessagePack.html
 ///
-/// Encoding and decoding fail with [`ErrorKind::Codec`]. The detail `path` of a decoding error names
-/// the malformed part of the value, and the source of the error names the expected type:
+/// Encoding and decoding fail with [`ErrorKind::Codec`]. The detail `path` of a decoding error
+/// names the malformed part of the value, and the source of the error names the expected type:
 ///
 /// ```
 /// use polywire_codec::Json;

@@ -21,11 +21,12 @@ use crate::failure::{undecodable, unencodable};
 /// - A struct is encoded as a map with field names, so that either peer may add fields. A struct is
 ///   decoded from a map or an array.
 /// - A value that is nested deeper than 128 levels cannot be decoded.
-/// - The format follows the [specification](https://github.com/msgpack/msgpack/blob/master/spec.md),
+/// - The format follows the
+///   [specification](https://github.com/msgpack/msgpack/blob/master/spec.md),
 ///   with str 8 and bin.
 ///
-/// Encoding and decoding fail with [`ErrorKind::Codec`]. The detail `path` of a decoding error names
-/// the malformed part of the value, and the source of the error names the expected type.
+/// Encoding and decoding fail with [`ErrorKind::Codec`]. The detail `path` of a decoding error
+/// names the malformed part of the value, and the source of the error names the expected type.
 ///
 /// ```
 /// use bytes::BytesMut;

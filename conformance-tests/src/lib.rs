@@ -24,7 +24,9 @@
 //! // tests/conformance.rs
 //! # #[allow(clippy::needless_doctest_main)]
 //! fn main() {
-//!     polywire_conformance::main(|| vec![polywire_conformance::Suite::of(polywire_conformance::MemoryBackend)]);
+//!     polywire_conformance::main(|| {
+//!         vec![polywire_conformance::Suite::of(polywire_conformance::MemoryBackend)]
+//!     });
 //! }
 //! ```
 //!

@@ -19,7 +19,11 @@ use crate::verdict::{Failure, Verdict};
 /// # #[tokio::main]
 /// # async fn main() -> std::io::Result<()> {
 /// let report = Suite::of(MemoryBackend).run(|case| case.id.starts_with("calls.nested")).await;
-/// assert!(report.entry("calls.nested_methods_are_found").is_some_and(|entry| entry.outcome.is_passed()));
+/// assert!(
+///     report
+///         .entry("calls.nested_methods_are_found")
+///         .is_some_and(|entry| entry.outcome.is_passed())
+/// );
 /// assert!(!report.is_conformant(), "most cases of the minimum set were not asked for");
 /// # Ok(())
 /// # }

@@ -13,7 +13,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), CallError> {
 //! # let transport = Memory::new();
-//! let router = Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
+//! let router =
+//!     Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
 //! let server = Server::bind(&transport, "calculator").await?;
 //! tokio::spawn(server.serve(ConcurrencyLimit::new(8).layer(router)));
 //!

@@ -14,7 +14,8 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), CallError> {
-//! let router = Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
+//! let router =
+//!     Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
 //! let calculator = testing::client(router, MessagePack).await?;
 //! assert_eq!(calculator.call::<i64>("add", &(2, 3)).await?, 5);
 //! # Ok(())

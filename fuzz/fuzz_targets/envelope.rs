@@ -1,5 +1,5 @@
-//! Envelopes of ZeroMQ: decoding returns a message or an error, and an encoded message decodes to the
-//! same message.
+//! Envelopes of ZeroMQ: decoding returns a message or an error, and an encoded message decodes to
+//! the same message.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! The macros of [polywire](https://docs.rs/polywire), which re-exports them: `#[service]` and `#[derive(Fault)]`.
+//! The macros of [polywire](https://docs.rs/polywire), which re-exports them: `#[service]` and
+//! `#[derive(Fault)]`.
 
 mod expand;
 mod parse;

@@ -7,8 +7,6 @@ use std::time::Duration;
 use polywire_core::ErrorKind;
 use polywire_core::{Address, Error, Limits, Result};
 
-#[cfg(doc)]
-use crate::Amqp;
 use crate::bounds::Bounds;
 use crate::config::Config;
 use crate::connection::credentials::{Credentials, CredentialsProvider};
@@ -17,11 +15,12 @@ use crate::topology::kind::QueueKind;
 use crate::topology::options::QueueOptions;
 use crate::wire::native;
 
-/// Settings of an [`Amqp`] transport before it connects, from [`Amqp::builder`].
+/// Settings of an [`Amqp`](crate::Amqp) transport before it connects, from
+/// [`Amqp::builder`](crate::Amqp::builder).
 ///
 /// ```no_run
-/// use std::time::Duration;
 /// use polywire_amqp::Amqp;
+/// use std::time::Duration;
 ///
 /// # async fn connect() -> polywire_core::Result<()> {
 /// let transport = Amqp::builder("amqps://user:secret@rabbit.example.org/orders")?
@@ -245,7 +244,8 @@ impl AmqpBuilder {
 
     /// Sets whether requests, jobs and events carry the user's name, which the broker verifies. A
     /// handler reads the name with [`Context::peer`](polywire_core::Context::peer).
-    /// [Verified users](Amqp#verified-users) lists the cases without a name. The default is true.
+    /// [Verified users](crate::Amqp#verified-users) lists the cases without a name. The default is
+    /// true.
     ///
     /// Set to false for messages that a shovel moves on as another user: the receiving broker would
     /// deny the name of this user.

@@ -1,5 +1,5 @@
-//! The ZeroMQ backend of [polywire](https://docs.rs/polywire): request-reply over DEALER and ROUTER sockets,
-//! pipelines over PUSH and PULL, publish-subscribe over XPUB and SUB, without a broker.
+//! The ZeroMQ backend of [polywire](https://docs.rs/polywire): request-reply over DEALER and ROUTER
+//! sockets, pipelines over PUSH and PULL, publish-subscribe over XPUB and SUB, without a broker.
 //!
 //! [`Zmq`] is the transport; a URL or a [`ZmqBuilder`] configures it. One of two engines moves the
 //! bytes, see [`Engine`]: feature `engine-omq` (default) or `engine-zeromq`. The wire format is

@@ -4,17 +4,20 @@
 //! ```
 //! # use polywire_codec::MessagePack;
 //! use polywire_core::{Client, Router, Server};
-//! use polywire_zmq::proxy::{Pattern, Proxy};
 //! use polywire_zmq::Zmq;
+//! use polywire_zmq::proxy::{Pattern, Proxy};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), polywire_core::CallError> {
-//! let proxy = Proxy::start(Pattern::RequestReply, "tcp://127.0.0.1:*", "tcp://127.0.0.1:*").await?;
+//! let proxy =
+//!     Proxy::start(Pattern::RequestReply, "tcp://127.0.0.1:*", "tcp://127.0.0.1:*").await?;
 //!
 //! // Any number of servers.
 //! let serving = Zmq::builder().connect(proxy.backend()).build()?;
 //! let server = Server::bind(&serving, "calculator").await?;
-//! tokio::spawn(server.serve(Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) })));
+//! tokio::spawn(server.serve(
+//!     Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) }),
+//! ));
 //!
 //! let calling = Zmq::builder().connect(proxy.frontend()).build()?;
 //! let client = Client::connect(&calling, "calculator", MessagePack).await?;

@@ -25,7 +25,9 @@ use crate::{publisher, puller, pusher, requester, responder, subscriber, url};
 /// // The server process; port * is any free port.
 /// let serving = Zmq::connect("zmq+tcp://127.0.0.1:*").await?;
 /// let server = Server::bind(&serving, "calculator").await?;
-/// tokio::spawn(server.serve(Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) })));
+/// tokio::spawn(server.serve(
+///     Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) }),
+/// ));
 ///
 /// // The client process.
 /// let calling = Zmq::builder().connect(&serving.local_endpoints()[0]).build()?;
@@ -67,8 +69,10 @@ impl Zmq {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), polywire_core::Error> {
-    /// let transport = Zmq::connect("zmq+tcp://10.0.0.1:5555,10.0.0.2:5555?connect_timeout_ms=2000").await?;
-    /// assert!(Zmq::connect("zmq+tcp://10.0.0.1").await.unwrap_err().to_string().contains("no port"));
+    /// let transport =
+    ///     Zmq::connect("zmq+tcp://10.0.0.1:5555,10.0.0.2:5555?connect_timeout_ms=2000").await?;
+    /// let error = Zmq::connect("zmq+tcp://10.0.0.1").await.unwrap_err();
+    /// assert!(error.to_string().contains("no port"));
     /// # Ok(())
     /// # }
     /// ```

@@ -1,4 +1,5 @@
-//! The conformance matrix: the suite on every backend, side by side, and its copy in docs/conformance.md.
+//! The conformance matrix: the suite on every backend, side by side, and its copy in
+//! docs/conformance.md.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,7 +75,8 @@ pub(crate) fn fresh_reports(shell: &Shell) -> Result<PathBuf> {
     Ok(shell.create_dir(folder.join("reports"))?)
 }
 
-/// Fails unless every backend has reported that it is conformant, and docs/conformance.md is up to date.
+/// Fails unless every backend has reported that it is conformant, and docs/conformance.md is up to
+/// date.
 pub(crate) fn check_reports(shell: &Shell) -> Result<()> {
     check(&shell.current_dir().join("docs/conformance.md"), &last(shell)?)
 }

@@ -34,9 +34,11 @@ use crate::message::{Body, Message};
 ///
 ///     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T> {
 ///         let number = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok());
-///         let number = number.ok_or_else(|| Error::new(ErrorKind::Codec, "not a decimal number"))?;
-///         T::deserialize(number.into_deserializer())
-///             .map_err(|error: serde::de::value::Error| Error::new(ErrorKind::Codec, "not the type").with_source(error))
+///         let number =
+///             number.ok_or_else(|| Error::new(ErrorKind::Codec, "not a decimal number"))?;
+///         T::deserialize(number.into_deserializer()).map_err(|error: serde::de::value::Error| {
+///             Error::new(ErrorKind::Codec, "not the type").with_source(error)
+///         })
 ///     }
 /// }
 /// # fn serde_plain_text<T: Serialize + ?Sized>(_: &T) -> Result<String> { Ok("7".into()) }

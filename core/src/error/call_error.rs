@@ -34,7 +34,10 @@ use super::{CallTarget, Code, Error, ErrorKind, Fault};
 /// # let transport = Memory::new();
 /// let billing = Client::connect(&transport, "billing", Json).await?;
 /// let error: CallError = billing.call::<()>("pay", &5).await.unwrap_err();
-/// assert_eq!(error.to_string(), "no server takes calls to this service (service: billing, method: pay)");
+/// assert_eq!(
+///     error.to_string(),
+///     "no server takes calls to this service (service: billing, method: pay)"
+/// );
 /// # Ok(())
 /// # }
 /// ```

@@ -41,7 +41,9 @@ use crate::message::Message;
 ///     }
 /// }
 /// # impl fmt::Display for OutOfStock {
-/// #     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, "only {} left", self.left) }
+/// #     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// #         write!(f, "only {} left", self.left)
+/// #     }
 /// # }
 /// # impl std::error::Error for OutOfStock {}
 ///

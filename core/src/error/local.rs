@@ -21,7 +21,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// ```
 /// use polywire_core::{Error, ErrorKind};
 ///
-/// let error = Error::new(ErrorKind::Unroutable, "no server takes calls to this service").with("service", "billing");
+/// let error = Error::new(ErrorKind::Unroutable, "no server takes calls to this service")
+///     .with("service", "billing");
 /// assert_eq!(error.to_string(), "no server takes calls to this service (service: billing)");
 /// assert_eq!(error.kind(), ErrorKind::Unroutable);
 /// ```

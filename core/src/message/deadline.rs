@@ -11,8 +11,8 @@ use tokio::time::Instant;
 /// differ.
 ///
 /// ```
-/// use std::time::Duration;
 /// use polywire_core::Deadline;
+/// use std::time::Duration;
 ///
 /// let deadline = Deadline::after(Duration::from_secs(30));
 /// assert!(!deadline.is_expired());

@@ -22,12 +22,11 @@ use crate::service::{Reply, Request, Service};
 /// failures it should log. A dropped call is not logged.
 ///
 /// ```
-/// use polywire_core::middleware::LogFailures;
 /// use polywire_core::Code;
+/// use polywire_core::middleware::LogFailures;
 ///
-/// let log = LogFailures::of("billing")
-///     .expect_code(Code::InvalidArguments)
-///     .expect_kind("OutOfStock");
+/// let log =
+///     LogFailures::of("billing").expect_code(Code::InvalidArguments).expect_kind("OutOfStock");
 /// # let _ = log;
 /// ```
 #[derive(Clone, Debug)]

@@ -31,19 +31,16 @@ use crate::service::{Reply, Request, Service};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), CallError> {
 /// # let transport = Memory::new();
-/// let router = Router::new(MessagePack)
-///     .method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
-/// let limited = ServiceBuilder::new()
-///     .load_shed()
-///     .concurrency_limit(64)
-///     .service(ToTower::new(router));
+/// let router =
+///     Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
+/// let limited =
+///     ServiceBuilder::new().load_shed().concurrency_limit(64).service(ToTower::new(router));
 /// let server = Server::bind(&transport, "calculator").await?;
 /// tokio::spawn(server.serve(FromTower::new(limited)));
 ///
 /// let requester = Requester::open(&transport, "calculator".try_into()?, 1024).await?;
-/// let timed = ServiceBuilder::new()
-///     .timeout(Duration::from_secs(1))
-///     .service(ToTower::new(requester));
+/// let timed =
+///     ServiceBuilder::new().timeout(Duration::from_secs(1)).service(ToTower::new(requester));
 /// let client = Client::new(FromTower::new(timed), MessagePack);
 /// assert_eq!(client.call::<i64>("add", &(2, 3)).await?, 5);
 /// # Ok(())

@@ -25,14 +25,14 @@ use crate::transport::{DEFAULT_TIMEOUT, DeadLetterQueue, DeadLetterSource, Trans
 /// # let mut jobs: Puller<String> = Puller::bind(&transport, "thumbnails", MessagePack).await?;
 /// # jobs.next().await.unwrap()?.dead_letter("no such picture").unwrap();
 /// let dead = DeadLetters::of_queue(&transport, "thumbnails")?;
-/// for letter in dead.look(100).await? {
-///     let job: String = letter.read(&MessagePack)?;
-///     println!("{job}: {} after {} attempts", letter.reason(), letter.attempts());
-///     println!("first error {:?}, last error {:?}", letter.first_error(), letter.last_error());
+/// for dead_letter in dead.look(100).await? {
+///     let job: String = dead_letter.read(&MessagePack)?;
+///     println!("{job}: {} after {} attempts", dead_letter.reason(), dead_letter.attempts());
+///     println!("last error {:?}", dead_letter.last_error());
 /// }
 /// // The cause is repaired: redrive the jobs that failed because of it.
-/// let is_repaired = |error: &str| error.contains("picture");
-/// let redriven = dead.redrive(1_000, |letter| letter.last_error().is_some_and(is_repaired)).await?;
+/// let is_due = |error: Option<&str>| error.is_some_and(|error| error.contains("picture"));
+/// let redriven = dead.redrive(1_000, |dead_letter| is_due(dead_letter.last_error())).await?;
 /// assert_eq!(redriven, 1);
 /// assert_eq!(dead.discard(1_000, |_| true).await?, 0);
 /// # Ok(())

@@ -28,7 +28,9 @@ use crate::service::{Reply, Request, Service};
 /// # async fn main() -> Result<(), CallError> {
 /// # let transport = Memory::new();
 /// # let server = Server::bind(&transport, "calculator").await?;
-/// # tokio::spawn(server.serve(Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) })));
+/// # let router = Router::new(MessagePack);
+/// # let router = router.method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
+/// # tokio::spawn(server.serve(router));
 /// let client = Client::connect(&transport, "calculator", MessagePack).await?;
 /// let sum: i64 = client.call("add", &(2, 3)).await?;
 ///

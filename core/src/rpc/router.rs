@@ -27,8 +27,8 @@ use crate::service::{EncodeReply, Reply, Request, Service};
 /// A handler takes its arguments as one value that serde can read: a tuple, a struct, a number.
 /// Before the arguments, a handler may ask for up to four values, in any order. Each is a type that
 /// implements [`Extract`]: the [`Context`], the [`Headers`](crate::Headers), the [`State`] of the
-/// router, or a type of yours. A handler returns a value that serde can write, or a [`Fault`]. `?` converts every
-/// error that a method can [declare](crate::Declared) into a fault.
+/// router, or a type of yours. A handler returns a value that serde can write, or a [`Fault`]. `?`
+/// converts every error that a method can [declare](crate::Declared) into a fault.
 ///
 /// Names may contain dots; [`nest`](Self::nest) puts the methods of a router under a word.
 ///
@@ -43,7 +43,11 @@ use crate::service::{EncodeReply, Reply, Request, Service};
 ///     a.checked_div(b).ok_or_else(|| Fault::new(Code::Application, "division by zero"))
 /// }
 ///
-/// async fn count(State(calls): State<Arc<AtomicU64>>, context: Context, (): ()) -> Result<u64, Fault> {
+/// async fn count(
+///     State(calls): State<Arc<AtomicU64>>,
+///     context: Context,
+///     (): (),
+/// ) -> Result<u64, Fault> {
 ///     println!("{:?} until the deadline", context.remaining());
 ///     Ok(calls.fetch_add(1, Ordering::Relaxed))
 /// }
@@ -51,7 +55,9 @@ use crate::service::{EncodeReply, Reply, Request, Service};
 /// let math = Router::new(Json)
 ///     .method("add", |(a, b): (i64, i64)| async move { Ok(a + b) })
 ///     .method("divide", divide);
-/// let service = Router::with_state(Json, Arc::new(AtomicU64::new(1))).method("count", count).nest("math", math);
+/// let service = Router::with_state(Json, Arc::new(AtomicU64::new(1)))
+///     .method("count", count)
+///     .nest("math", math);
 /// assert_eq!(service.methods(), ["count", "math.add", "math.divide"]);
 /// ```
 pub struct Router<D, S = ()> {

@@ -40,9 +40,12 @@ use crate::worker::{EndpointLabel, Serving, StopGuard, receive};
 /// # let transport = Memory::new();
 /// let server = Server::bind(&transport, "greeter").window(Window::new(16)).await?;
 /// let handle = server.handle();
-/// let serving = tokio::spawn(server.serve(
-///     Router::new(MessagePack).method("greet", |name: String| async move { Ok(format!("Hello, {name}!")) }),
-/// ));
+/// let serving = tokio::spawn(
+///     server.serve(
+///         Router::new(MessagePack)
+///             .method("greet", |name: String| async move { Ok(format!("Hello, {name}!")) }),
+///     ),
+/// );
 /// // Later, or by a signal: see `Serving::with_graceful_shutdown`.
 /// handle.drain().await;
 /// # Ok(())

@@ -35,7 +35,9 @@ impl<S: Service> Service for Arc<S> {
 /// ```
 /// use polywire_core::{CallError, Reply, Request, service_fn};
 ///
-/// let echo = service_fn(|request: Request| async move { Ok::<_, CallError>(Reply::new(request.message.body)) });
+/// let echo = service_fn(|request: Request| async move {
+///     Ok::<_, CallError>(Reply::new(request.message.body))
+/// });
 /// # let _: &dyn std::any::Any = &echo;
 /// ```
 pub fn service_fn<F, Fut>(function: F) -> ServiceFn<F>

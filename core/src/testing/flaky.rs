@@ -28,7 +28,9 @@ use crate::transport::{DeadLetterQueue, DeadLetterSource, Transport};
 /// # async fn main() -> Result<(), CallError> {
 /// let memory = Memory::new();
 /// let server = Server::bind(&memory, "doubler").await?;
-/// tokio::spawn(server.serve(Router::new(MessagePack).method("double", |n: i64| async move { Ok(n * 2) })));
+/// tokio::spawn(
+///     server.serve(Router::new(MessagePack).method("double", |n: i64| async move { Ok(n * 2) })),
+/// );
 ///
 /// let transport = FlakyTransport::over(memory.peer());
 /// let client = Client::connect(&transport, "doubler", MessagePack).await?.layer(&Retry::new());

@@ -48,8 +48,9 @@ pub trait DeadLetterQueue: Send + 'static {
     ///
     /// Returns `None` after the dead letters that existed when the queue was opened. The
     /// [`History`](crate::message::History) of the message contains the
-    /// [record](crate::message::History::dead_letter) of the dead-lettering. A dead letter that cannot be
-    /// decoded is returned, too, with the readable fields and a [`fault`](Message::fault).
+    /// [record](crate::message::History::dead_letter) of the dead-lettering. A dead letter that
+    /// cannot be decoded is returned, too, with the readable fields and a
+    /// [`fault`](Message::fault).
     ///
     /// If the future is dropped, no dead letter is lost.
     async fn take(&mut self) -> Result<Option<(u64, Message)>>;

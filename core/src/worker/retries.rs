@@ -15,11 +15,12 @@ use crate::transport::{Capabilities, DeadLetterInfo, Outcome};
 /// logged.
 ///
 /// ```
-/// use std::time::Duration;
 /// use polywire_core::Retries;
+/// use std::time::Duration;
 ///
 /// // At once, then after 10, 20, 40 and 60 seconds.
-/// let patient = Retries::new(6).backoff(Duration::from_secs(10), Duration::from_secs(60)).factor(2.0);
+/// let patient =
+///     Retries::new(6).backoff(Duration::from_secs(10), Duration::from_secs(60)).factor(2.0);
 /// let hasty = Retries::at_once(3);
 /// let none = Retries::new(1).then_discard();
 /// # let _ = (patient, hasty, none);

@@ -49,7 +49,8 @@ impl Serving {
     /// # let ctrl_c = async { drop(stopped.await) };
     /// let router = Router::new(MessagePack).method("ping", async |(): ()| Ok("pong"));
     /// // Such as `async { drop(tokio::signal::ctrl_c().await) }`.
-    /// Server::bind(&transport, "pinger").await?.serve(router).with_graceful_shutdown(ctrl_c).await;
+    /// let server = Server::bind(&transport, "pinger").await?;
+    /// server.serve(router).with_graceful_shutdown(ctrl_c).await;
     /// # Ok(())
     /// # }
     /// ```

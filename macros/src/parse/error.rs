@@ -8,7 +8,9 @@ use syn::{
     Variant,
 };
 
-use super::{all, cfgs};
+use super::collected::all;
+use super::conditions::cfgs;
+use super::generics::check_not_generic;
 
 /// An enum or a struct that can be sent as a fault.
 pub(crate) struct ErrorType {
@@ -44,7 +46,7 @@ impl ErrorType {
     /// the first.
     pub(crate) fn parse(item: DeriveInput) -> Result<Self> {
         let DeriveInput { attrs, ident, generics, data, .. } = item;
-        super::check_not_generic(
+        check_not_generic(
             &generics,
             "an error that crosses the wire cannot be generic, since a caller elsewhere cannot choose the types: name them",
         )?;

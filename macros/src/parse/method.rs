@@ -5,9 +5,11 @@ use syn::{
 };
 
 use super::argument::Argument;
+use super::collected::all;
+use super::conditions::cfgs;
+use super::generics::check_not_generic;
 use super::options::{self, Options, Patterns};
 use super::types::Answer;
-use super::{all, cfgs, check_not_generic};
 
 /// A method that clients can call.
 pub(crate) struct Method {

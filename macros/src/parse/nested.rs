@@ -6,7 +6,7 @@ use syn::{
     TraitItemFn, Type, TypeParamBound,
 };
 
-use super::cfgs;
+use super::conditions::cfgs;
 use super::method::check_plain_signature;
 use super::options::{self, Options, Patterns};
 

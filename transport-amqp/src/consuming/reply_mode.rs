@@ -16,8 +16,8 @@ pub enum ReplyMode {
     /// reply even if the transport reconnects meanwhile. This is the default.
     #[default]
     Queue,
-    /// RabbitMQ's [direct reply-to](https://www.rabbitmq.com/docs/direct-reply-to), without a queue: faster, with
-    /// weaker guarantees.
+    /// RabbitMQ's [direct reply-to](https://www.rabbitmq.com/docs/direct-reply-to), without a
+    /// queue: faster, with weaker guarantees.
     ///
     /// Replies arrive on the channel that publishes the requests. When that channel is lost, all
     /// in-flight calls fail at once with [`RepliesLost`](ErrorKind::RepliesLost), whether they ran

@@ -20,13 +20,16 @@ use crate::topology::kind::QueueKind;
 /// name the `argument`, the value of this program (`ours`) and that of the broker (`theirs`).
 ///
 /// ```
-/// use std::time::Duration;
 /// use polywire_amqp::{Amqp, QueueKind, QueueOptions, QueueOverflow};
+/// use std::time::Duration;
 ///
 /// # fn set_up() -> polywire_core::Result<()> {
 /// let builder = Amqp::builder("amqp://localhost")?
 ///     .job_queue("payments", QueueOptions::new().kind(QueueKind::Quorum).delivery_limit(10))
-///     .job_queue("thumbnails", QueueOptions::new().length(10_000, QueueOverflow::Reject).priorities(5))
+///     .job_queue(
+///         "thumbnails",
+///         QueueOptions::new().length(10_000, QueueOverflow::Reject).priorities(5),
+///     )
 ///     .service_queue("quotes", QueueOptions::new().message_ttl(Duration::from_secs(5)));
 /// # let _ = builder;
 /// # Ok(())

@@ -47,8 +47,8 @@ pub(crate) struct Balancer {
     /// One permit: one sender at a time waits for room, since each would wake all others. Closed
     /// with the balancer.
     turns: Semaphore,
-    /// One permit, for calls that a peer refused or declined. They wait for some of the peers only,
-    /// so they must not block messages that any peer may get. Closed with the balancer.
+    /// One permit, for calls that a peer refused or declined. They wait for some of the peers
+    /// only, so they must not block messages that any peer may get. Closed with the balancer.
     retry_turns: Semaphore,
 }
 

@@ -39,8 +39,8 @@ pub(super) struct PeerConnection {
     dealer: Arc<dyn Dealer>,
     /// Set while a peer is connected.
     live: AtomicBool,
-    /// Set after the peer refused a call, because the peer does not serve the service. The peer may
-    /// do so later. So it is tried last, and the next reply or reconnect clears the flag.
+    /// Set after the peer refused a call, because the peer does not serve the service. The peer
+    /// may do so later. So it is tried last, and the next reply or reconnect clears the flag.
     refusing: AtomicBool,
     /// The calls that wait for replies from the peer.
     calls: InFlightCalls,

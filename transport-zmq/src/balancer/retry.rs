@@ -32,8 +32,8 @@ use crate::error::lock;
 /// cancellation finds the call in one of the two, and a call that its caller has given up is not
 /// sent again.
 pub(super) struct Retries {
-    /// The registered calls. The handle stops an attempt that is under way. Bounded by the calls in
-    /// flight, since a registered call is one of them.
+    /// The registered calls. The handle stops an attempt that is under way. Bounded by the calls
+    /// in flight, since a registered call is one of them.
     calls: Mutex<FxHashMap<CallId, Option<AbortHandle>>>,
     /// Sender of lost calls. `None` after the balancer is closed, and for a pusher, whose jobs get
     /// no replies. The channel is unbounded: each item was an in-flight call before, and core

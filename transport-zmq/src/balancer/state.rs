@@ -20,7 +20,8 @@ pub(super) struct BalancerState {
     /// Signals that a peer connected or disconnected, that the set of peers changed, or that the
     /// balancer was closed.
     changed: Notify,
-    /// Number of changes of the set of peers. The reply stream compares it to learn of new sources.
+    /// Number of changes of the set of peers. The reply stream compares it to learn of new
+    /// sources.
     version: AtomicUsize,
     /// Wakes the reply stream after a change of the set of peers.
     reader: AtomicWaker,
@@ -32,7 +33,8 @@ pub(super) struct BalancerState {
     /// The bytes that may be unsent for one peer, and the bytes of requests that may wait for its
     /// replies. See [`ZmqBuilder::peer_bytes_max`](crate::ZmqBuilder::peer_bytes_max).
     pub(super) peer_bytes_max: usize,
-    /// Throttle for log lines of inbound peers that connect. Remote peers decide how often they do.
+    /// Throttle for log lines of inbound peers that connect. Remote peers decide how often they
+    /// do.
     pub(super) connects: LogThrottle,
     /// Throttle for log lines of inbound peers that disconnect.
     pub(super) disconnects: LogThrottle,

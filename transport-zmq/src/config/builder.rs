@@ -15,8 +15,8 @@ use crate::security::{Security, curve, plain};
 /// The builder of a [`Zmq`](crate::Zmq) transport; [`Zmq::builder`](crate::Zmq::builder) makes one.
 ///
 /// ```
-/// use std::time::Duration;
 /// use polywire_zmq::{Side, Zmq};
+/// use std::time::Duration;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), polywire_core::Error> {

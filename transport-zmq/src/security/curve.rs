@@ -22,7 +22,8 @@
 //! tokio::spawn(server.serve(router));
 //!
 //! let known = curve::CurveClient::new(server_public).keys(client_keys);
-//! let calling = Zmq::builder().connect(&serving.local_endpoints()[0]).curve_client(known).build()?;
+//! let calling =
+//!     Zmq::builder().connect(&serving.local_endpoints()[0]).curve_client(known).build()?;
 //! let client = Client::connect(&calling, "whoami", MessagePack).await?;
 //! let key: Option<String> = client.call("key", &()).await?;
 //! assert_eq!(key, Some(client_public.to_string()));

@@ -5,11 +5,13 @@
 //! use polywire_zmq::{Zmq, plain};
 //!
 //! # fn main() -> polywire_core::Result<()> {
-//! let users = plain::PlainServer::new([("alice", "secret")]).allow_if(|user, password| lookup(user, password));
+//! let users = plain::PlainServer::new([("alice", "secret")])
+//!     .allow_if(|user, password| lookup(user, password));
 //! let serving = Zmq::builder().bind("ipc:///run/calculator.sock").plain_server(users).build()?;
 //!
 //! let alice = plain::PlainClient::new("alice", "secret");
-//! let calling = Zmq::builder().connect("ipc:///run/calculator.sock").plain_client(alice).build()?;
+//! let calling =
+//!     Zmq::builder().connect("ipc:///run/calculator.sock").plain_client(alice).build()?;
 //! # Ok(())
 //! # }
 //! # fn lookup(_: &str, _: &str) -> bool { false }

@@ -136,10 +136,12 @@ impl Subscriptions {
             tokio::select! {
                 answer = waiter.answer() => {
                     let (to, Frames { head, .. }) = answer.ok_or_else(closed)?;
-                    if to == *marker && let Some((publisher, connections)) = SyncMarker::read_answer(&head) {
+                    let answer = SyncMarker::read_answer(&head).filter(|_| to == *marker);
+                    if let Some((publisher, connections)) = answer {
                         let most = answered.entry(publisher).or_default();
-                        // Bounded, so that the sum of the numbers of malicious peers cannot overflow.
-                        *most = usize::from(u16::try_from(connections).unwrap_or(u16::MAX)).max(*most);
+                        // Bounded, so that the sum of malicious peers' numbers cannot overflow.
+                        let connections = u16::try_from(connections).unwrap_or(u16::MAX);
+                        *most = usize::from(connections).max(*most);
                     }
                 }
                 // A connection may be lost, and its answer with it.

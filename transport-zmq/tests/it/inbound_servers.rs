@@ -36,7 +36,10 @@ async fn call_waits_idly_for_its_only_server_and_holds_up_no_other() {
     silent.connect(endpoint.as_str()).await.unwrap();
     let body = "x".repeat(500);
     let send = async || {
-        timeout(PATIENCE, client.request("m").send(&body)).await.expect("a queue has room").unwrap();
+        timeout(PATIENCE, client.request("m").send(&body))
+            .await
+            .expect("a queue has room")
+            .unwrap();
     };
     send().await;
     let serving = Zmq::builder().engine(Engine::Omq).connect(endpoint).build().unwrap();

@@ -13,15 +13,17 @@ use crate::service::Request;
 /// router, and the [`Replier`](crate::Replier). Implement it for types of yours:
 ///
 /// ```
-/// use polywire_core::{Code, Fault, Request};
 /// use polywire_core::rpc::Extract;
+/// use polywire_core::{Code, Fault, Request};
 ///
 /// struct User(String);
 ///
 /// impl<S> Extract<S> for User {
 ///     fn extract(request: &Request, _: &S) -> Result<Self, Fault> {
 ///         let user = request.message.headers.get("user");
-///         let user = user.ok_or_else(|| Fault::new(Code::Application, "no user in the headers").with_kind("Anonymous"))?;
+///         let user = user.ok_or_else(|| {
+///             Fault::new(Code::Application, "no user in the headers").with_kind("Anonymous")
+///         })?;
 ///         Ok(Self(user.to_owned()))
 ///     }
 /// }

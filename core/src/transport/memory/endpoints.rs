@@ -40,7 +40,8 @@ impl OpenEndpoints {
         }
     }
 
-    /// Closes the transport and every endpoint handle that is still open. A second call has no effect.
+    /// Closes the transport and every endpoint handle that is still open. A second call has no
+    /// effect.
     pub(super) fn close(&self) {
         let opened = {
             let mut opened = lock(&self.opened);

@@ -36,8 +36,8 @@ use crate::transport::{
 /// # async fn main() -> Result<(), polywire_core::CallError> {
 /// let transport = Memory::new();
 /// let server = Server::bind(&transport, "calculator").await?;
-/// let router = Router::new(MessagePack)
-///     .method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
+/// let router =
+///     Router::new(MessagePack).method("add", |(a, b): (i64, i64)| async move { Ok(a + b) });
 /// tokio::spawn(server.serve(router));
 ///
 /// let client = Client::connect(&transport, "calculator", MessagePack).await?;

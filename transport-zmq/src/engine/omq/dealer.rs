@@ -40,8 +40,8 @@ pub(in crate::engine) struct OmqDealer {
     frames_max: usize,
     /// The endpoint that the socket connects to. `None` if pullers connect to the socket.
     remote: Option<String>,
-    /// The number of the connection that was open when `up` returned, so that `down` recognizes its
-    /// successor.
+    /// The number of the connection that was open when `up` returned, so that `down` recognizes
+    /// its successor.
     connection: Mutex<Option<u64>>,
     /// The reason of the last disconnect, until it is taken for the log.
     reason: Mutex<Option<String>>,

@@ -26,8 +26,8 @@ pub(super) struct SocketEndpoints {
     bound: Mutex<Vec<(Endpoint, String)>>,
     /// Endpoints to connect to. The engine reconnects to each of them until it is removed.
     connected: Mutex<Vec<Endpoint>>,
-    /// Monitor events since the first endpoint was added that [`ready`](Self::ready) has not waited
-    /// for. Begun before the engine connects, so that no event is missed.
+    /// Monitor events since the first endpoint was added that [`ready`](Self::ready) has not
+    /// waited for. Begun before the engine connects, so that no event is missed.
     events: Mutex<Option<MonitorStream>>,
 }
 

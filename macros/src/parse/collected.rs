@@ -1,0 +1,17 @@
+//! Results of several parts of an item, with all of their errors.
+
+use syn::{Error, Result};
+
+/// Collects all values, or all errors as one.
+pub(super) fn all<T>(results: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    let mut errors = None::<Error>;
+    for result in results {
+        match (result, &mut errors) {
+            (Ok(value), _) => values.push(value),
+            (Err(error), Some(errors)) => errors.combine(error),
+            (Err(error), None) => errors = Some(error),
+        }
+    }
+    errors.map_or(Ok(values), Err)
+}
