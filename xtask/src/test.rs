@@ -30,8 +30,8 @@ pub(crate) struct TestOptions {
 ///
 /// # Errors
 ///
-/// If a test fails, leaves files in the temporary folder, or if the conformance matrix in the
-/// matrix in docs/conformance.md is stale.
+/// If a test fails, leaves files in the temporary folder, or if the conformance matrix in
+/// docs/conformance.md is stale.
 pub(crate) fn run(shell: &Shell, options: &TestOptions) -> Result<()> {
     if !options.arguments.is_empty() {
         return run_some(shell, &options.arguments);

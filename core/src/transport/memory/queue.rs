@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::entry::QueueEntry;
-use self::state::State;
+use self::state::QueueState;
 pub(super) use self::state::{Fetch, Fetched};
 use super::dead_letter_store::DeadLetterStore;
 use super::lock::lock;
@@ -23,7 +23,7 @@ use crate::transport::{Abandoned, Outcome};
 /// Methods that may leave messages without a consumer return these orphans.
 pub(super) struct Queue {
     policy: NoConsumerPolicy,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     dead_letters: Arc<DeadLetterStore>,
     /// Wakes senders when the queue has room again, or no consumer.
     changed: Notify,
@@ -167,7 +167,7 @@ impl Queue {
     }
 
     /// Takes out the messages that no consumer is left to fetch.
-    fn take_orphans(&self, state: &mut State) -> Vec<Message> {
+    fn take_orphans(&self, state: &mut QueueState) -> Vec<Message> {
         if self.policy == NoConsumerPolicy::Hold {
             return Vec::new();
         }

@@ -1,4 +1,4 @@
-//! State of a queue: its entries and its consumers.
+//! QueueState of a queue: its entries and its consumers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
@@ -15,7 +15,7 @@ use crate::transport::Abandoned;
 /// Ready and delayed entries together are bounded by [`CAPACITY`] for new messages, and by the
 /// windows of the consumers for requeued ones.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct QueueState {
     /// Entries to be fetched, sorted by rank.
     ready: VecDeque<QueueEntry>,
     /// Delayed retries, by their time and their last tag.
@@ -27,7 +27,7 @@ pub(super) struct State {
     has_declined: bool,
 }
 
-/// State of a consumer.
+/// QueueState of a consumer.
 struct ConsumerState {
     /// Set until the consumer stops.
     active: bool,
@@ -59,7 +59,7 @@ pub(in super::super) struct Fetched {
 
 const CAPACITY: usize = 1024;
 
-impl State {
+impl QueueState {
     /// Returns whether a new message has to wait for room.
     pub(super) fn is_full(&self) -> bool {
         self.ready.len() + self.delayed.len() >= CAPACITY
