@@ -5,11 +5,11 @@ mod connect;
 pub use self::connect::connect;
 
 pub use polywire_core::{
-    Address, AnyTransport, Body, CallError, Capabilities, Client, Code, Codec, Context,
+    Address, AnyTransport, Body, CallError, CallHandle, Capabilities, Client, Code, Codec, Context,
     DeadLetters, Deadline, Declared, Dialect, Error, ErrorKind, Event, Fault, Filter, Group,
-    Handler, Headers, Identity, InFlight, Job, Limits, Listener, Memory, Message, Overflow,
-    Publisher, Puller, Pusher, Replier, Reply, Request, Result, Retries, Router, Server, Service,
-    State, Subscriber, Transport, Valid, Validate, Window, Worker, service_fn,
+    Handler, Headers, Identity, Job, Limits, Listener, Memory, Message, Overflow, Publisher,
+    Puller, Pusher, Replier, Reply, Request, Result, Retries, Router, Server, Service, State,
+    Subscriber, Transport, Valid, Validate, Window, Worker, service_fn,
 };
 pub use polywire_core::{
     context, error, message, middleware, pipeline, pubsub, rpc, service, transport, worker,

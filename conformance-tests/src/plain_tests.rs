@@ -1,4 +1,4 @@
-//! The suite as plain tests: the macro [`suite!`](crate::suite).
+//! The suite as plain tests: the macro [`suite!`](crate::suite!).
 
 /// Makes a plain test of each case, for crates that want no test binary of the suite's own:
 /// `calls::nested_methods_are_found` and so on, as `#[tokio::test]`.

@@ -1,8 +1,9 @@
 //! The layout of calls and their outcomes in messages.
 
 mod codec;
+#[expect(clippy::module_inception, reason = "named after its main type")]
+mod dialect;
 mod either;
-mod encoding;
 
 pub use self::codec::Codec;
-pub use self::encoding::Dialect;
+pub use self::dialect::Dialect;

@@ -12,7 +12,7 @@ mod identity;
 mod limits;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod message;
-mod name;
+mod name_syntax;
 mod reply_to;
 
 pub use self::address::Address;

@@ -63,10 +63,10 @@
 //! [`Layer`].
 
 mod authenticate;
-mod builtin;
 mod circuit_breaker;
 mod concurrency_limit;
 mod deadlines;
+mod layer_impls;
 mod layered;
 mod log_failures;
 #[cfg(feature = "metrics")]
@@ -74,8 +74,8 @@ mod metrics;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod middleware;
 mod outcome;
-mod overload;
 mod rate_limit;
+mod rejection;
 mod retry;
 mod set_header;
 #[cfg(feature = "tower")]

@@ -10,7 +10,7 @@ mod job;
 mod one_way_sender;
 mod puller;
 mod pusher;
-mod unsettled;
+mod settle_error;
 mod worker;
 
 pub use self::dead_letter::DeadLetter;
@@ -20,5 +20,5 @@ pub(crate) use self::job::{DecodeFn, decode_fn};
 pub(crate) use self::one_way_sender::OneWaySender;
 pub use self::puller::{Puller, PullerBind};
 pub use self::pusher::{Pusher, PusherConnect};
-pub use self::unsettled::Unsettled;
+pub use self::settle_error::SettleError;
 pub use self::worker::{Worker, WorkerBind};

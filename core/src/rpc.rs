@@ -1,7 +1,7 @@
 //! Request-reply: clients and servers, written once over the halves of any transport.
 //!
 //! - [`Client`] calls methods: [`Client::call`] for the common case, [`Client::request`] for a call
-//!   with options ([`CallBuilder`]), [`InFlight`] for a call that runs in the background. Below a
+//!   with options ([`CallBuilder`]), [`CallHandle`] for a call that runs in the background. Below a
 //!   client is a [`Requester`], which matches replies with calls.
 //! - [`Router`] turns async functions into a service. Its [`Handler`]s ask for what they
 //!   [`Extract`] from a request, for the [`State`], and for a [`Replier`] to reply early.
@@ -9,9 +9,9 @@
 //!   does.
 
 mod call_builder;
+mod call_handle;
 mod client;
 mod client_connect;
-mod in_flight;
 mod pending_calls;
 mod reply_reader;
 mod requester;
@@ -32,10 +32,10 @@ mod server_handle;
 mod server_stats;
 
 pub use self::call_builder::CallBuilder;
+pub use self::call_handle::CallHandle;
 pub use self::client::Client;
 pub use self::client_connect::ClientConnect;
 pub use self::deduplication::Deduplication;
-pub use self::in_flight::InFlight;
 pub use self::replier::Replier;
 pub use self::reply_reader::ClientStats;
 pub use self::requester::Requester;

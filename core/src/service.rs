@@ -4,16 +4,17 @@
 //! programs write none by hand: a [`Router`](crate::Router) is a service, and
 //! [`service_fn`] turns a closure into one.
 
-mod call;
 mod reply;
 mod reply_slot;
 mod request;
 mod sent_signal;
-mod valid;
+#[expect(clippy::module_inception, reason = "named after its main type")]
+mod service;
+mod validation;
 
-pub use self::call::{Service, ServiceFn, service_fn};
 pub use self::reply::Reply;
 pub(crate) use self::reply_slot::{EncodeReply, ReplySlot};
 pub use self::request::Request;
 pub(crate) use self::sent_signal::SentSignal;
-pub use self::valid::{Valid, Validate};
+pub use self::service::{Service, ServiceFn, service_fn};
+pub use self::validation::{Valid, Validate};

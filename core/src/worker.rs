@@ -11,13 +11,14 @@ mod processor;
 mod receive_loop;
 mod serving;
 
+mod bound_worker;
 mod handler_service;
 mod job_processor;
 mod retries;
 mod work_handle;
-mod work_loop;
 mod work_stats;
 
+pub(crate) use self::bound_worker::BoundWorker;
 pub(crate) use self::counter::Counter;
 pub(crate) use self::handler_service::HandlerService;
 pub(crate) use self::lifecycle::{Lifecycle, StopGuard};
@@ -27,5 +28,4 @@ pub use self::retries::Retries;
 pub(crate) use self::retries::dead_letter_or_discard;
 pub use self::serving::Serving;
 pub use self::work_handle::WorkHandle;
-pub(crate) use self::work_loop::WorkLoop;
 pub use self::work_stats::WorkStats;

@@ -4,29 +4,29 @@
 //!
 //! 1. [`consumer`] opens the receiving half of an endpoint handle; [`source`] is the part that
 //!    depends on the handle: queue, bindings, codec.
-//! 2. [`consumer_task`] consumes the queue, decodes each delivery into a [`fetched`] one, and
-//!    buffers up to a window of them. [`deliveries`] is the stream that the handle polls.
+//! 2. [`consumer_task`] consumes the queue, decodes each delivery into a [`buffered_delivery`] one,
+//!    and buffers up to a window of them. [`deliveries`] is the stream that the handle polls.
 //! 3. [`acker`] settles at the broker: acknowledge, reject, requeue. [`settle`] is the receipt of a
 //!    delivery that may have to be republished, by the [`requeue_mode`] of its queue.
-//! 4. [`redelivery`] republishes: to the same queue, to a retry queue after a delay
-//!    ([`retry_delay`]), or to the dead-letter queue. [`decline`] does so for declined requests,
-//!    and [`republish_counter`] counts the copies, for which closing waits.
+//! 4. [`republisher`] republishes: to the same queue, to a retry queue after a delay
+//!    ([`delay_rounding`]), or to the dead-letter queue. [`decline`] does so for declined requests,
+//!    and [`pending_republishes`] counts the copies, for which closing waits.
 //!
 //! [`replies`] consumes the replies of all requesters, by [`reply_mode`]. [`cancellation`] carries
 //! the calls that clients have abandoned.
 
 pub(crate) mod acker;
+mod buffered_delivery;
 pub(crate) mod cancellation;
 pub(crate) mod consumer;
 mod consumer_task;
 mod decline;
+mod delay_rounding;
 mod deliveries;
-mod fetched;
-mod redelivery;
+pub(crate) mod pending_republishes;
 pub(crate) mod replies;
 pub(crate) mod reply_mode;
-pub(crate) mod republish_counter;
+mod republisher;
 pub(crate) mod requeue_mode;
-mod retry_delay;
 mod settle;
 pub(crate) mod source;

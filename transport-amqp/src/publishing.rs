@@ -34,12 +34,12 @@
 mod buffer;
 mod channel_supervisor;
 mod confirm_channel;
+mod confirm_task;
 pub(crate) mod confirmed_publisher;
-mod confirms;
 pub(crate) mod exchanges;
 mod publish_queue;
 mod request;
 mod returned;
 mod submitted;
-mod unconfirmed;
+mod unconfirmed_limit;
 mod user_id;

@@ -18,8 +18,8 @@ use crate::config::Config;
 use crate::connection::monitor::ConnectionMonitor;
 use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::cancellation::sender::CancelSender;
+use crate::consuming::pending_republishes::PendingRepublishes;
 use crate::consuming::replies::ReplyConsumer;
-use crate::consuming::republish_counter::RepublishCounter;
 use crate::error::{closed, lock};
 use crate::events::ConnectionRole;
 use crate::publishing::confirmed_publisher::ConfirmedPublisher;
@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     /// Retry and dead-letter queues that were declared recently.
     pub(crate) declared_queues: DeclaredQueues,
     /// Number of copies whose originals are not acknowledged yet; closing waits for zero.
-    pub(crate) republishing: RepublishCounter,
+    pub(crate) republishing: PendingRepublishes,
     /// Broadcast of connection events.
     pub(crate) monitor: ConnectionMonitor,
     /// Names of the queues of this transport alone, which closing deletes.
@@ -83,7 +83,7 @@ impl Shared {
             publisher,
             replies,
             declared_queues: DeclaredQueues::default(),
-            republishing: RepublishCounter::default(),
+            republishing: PendingRepublishes::default(),
             monitor,
             private_queues: Mutex::default(),
             replies_started: OnceCell::new(),

@@ -10,14 +10,14 @@
 //! the message is written.
 
 mod correlation;
-mod declines;
+mod declined_by;
 mod decode_failure;
 pub(crate) mod native;
 mod outgoing;
 mod republish;
 
 pub(crate) use self::correlation::Correlation;
-pub(crate) use self::declines::Declines;
+pub(crate) use self::declined_by::Declines;
 pub(crate) use self::decode_failure::DecodeFailure;
 pub(crate) use self::outgoing::OutgoingMessage;
 pub(crate) use self::republish::Republish;

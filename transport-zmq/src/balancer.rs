@@ -5,7 +5,7 @@
 //!
 //! The files in the order in which a request meets them:
 //!
-//! - `sender`: [`BalancedSender`] checks and encodes the message.
+//! - `balanced_sender`: [`BalancedSender`] checks and encodes the message.
 //!
 //! - `balancer`: [`Balancer`] sends at once or waits for a peer, for room and for its turn.
 //!
@@ -13,29 +13,29 @@
 //!
 //! - `in_flight`: the calls of one peer. `call`: what is known of each of them.
 //!
-//! - `replies`: the way back. `retry`: calls that are sent again.
+//! - `reply_stream`: the way back. `retry`: calls that are sent again.
 //!
-//! - `endpoints` and `inbound`: peers that come and go. `state`: what all of them share.
+//! - `endpoints` and `inbound_peers`: peers that come and go. `state`: what all of them share.
 //!
 //! Locks are held for table operations only, never across an await. Where two are held, the order
 //! is `retry`, then `in_flight`.
 
+mod balanced_sender;
 #[expect(clippy::module_inception, reason = "this file declares the modules and defines nothing")]
 mod balancer;
 mod call;
 mod endpoints;
 mod in_flight;
-mod inbound;
+mod inbound_peers;
 mod outage;
 mod peer;
 mod peer_set;
-mod replies;
+mod reply_stream;
 mod retry;
-mod sender;
 mod state;
 
+pub(crate) use self::balanced_sender::BalancedSender;
 pub(crate) use self::balancer::Balancer;
 #[cfg_attr(not(feature = "engine-omq"), allow(unused_imports, reason = "proxies use it"))]
 pub(crate) use self::call::InFlightCall;
-pub(crate) use self::replies::{ReplyEvent, ReplyStream};
-pub(crate) use self::sender::BalancedSender;
+pub(crate) use self::reply_stream::{ReplyEvent, ReplyStream};

@@ -3,12 +3,12 @@
 mod bound;
 #[allow(clippy::module_inception, reason = "the folder is named after its main type")]
 mod endpoint;
-mod handle;
+mod open_endpoints;
 mod set;
 mod side;
 
 pub(crate) use self::bound::{BindGuard, BoundEndpoints};
 pub(crate) use self::endpoint::{Endpoint, claim_socket_file};
-pub(crate) use self::handle::{ManagedEndpoint, OpenEndpoints};
+pub(crate) use self::open_endpoints::{ManagedEndpoint, OpenEndpoints};
 pub(crate) use self::set::{EndpointChange, EndpointSet, EndpointSets};
 pub use self::side::Side;

@@ -22,7 +22,7 @@
 
 mod budgeted_router;
 mod byte_budget;
-mod endpoints;
+mod endpoint_changes;
 mod error;
 #[cfg(feature = "engine-omq")]
 mod omq;
@@ -32,7 +32,7 @@ mod socket;
 mod zeromq;
 
 pub(crate) use self::byte_budget::ByteBudget;
-pub(crate) use self::endpoints::{add_endpoints, change_endpoint};
+pub(crate) use self::endpoint_changes::{add_endpoints, change_endpoint};
 pub(crate) use self::select::{
     bind_client_router, bind_dealer, bind_router, connect_dealer, open_pull, open_sub, open_xpub,
 };

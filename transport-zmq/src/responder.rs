@@ -8,7 +8,7 @@
 //!
 //! - `services` and `service_queue`: the queues between the socket and the responders.
 //!
-//! - `receiver` and `sender`: the two halves of a responder. `decline`: requests that another
+//! - `receiver` and `sender`: the two halves of a responder. `declinable`: requests that another
 //!   responder can take.
 //!
 //! - `slow_peers`: the policy for callers that do not read.
@@ -16,7 +16,7 @@
 //! Locks are held for table operations only, never across an await. Where two are held, the order
 //! is services, then a queue.
 
-mod decline;
+mod declinable;
 mod dispatcher;
 mod receiver;
 mod reply_router;

@@ -8,7 +8,7 @@ mod mechanism;
 #[cfg(feature = "engine-omq")]
 pub mod plain;
 #[cfg(feature = "engine-omq")]
-pub(crate) mod secret;
+pub(crate) mod secret_source;
 
 pub use self::admission::Admission;
 pub(crate) use self::admission::FIRST_MAX;

@@ -225,7 +225,7 @@ fn doubling() -> Router<MessagePack> {
 ///
 /// # Errors
 ///
-/// [`Failure::Failed`](crate::Failure::Failed), if the call fails or gets another reply.
+/// [`Failure::Failed`], if the call fails or gets another reply.
 async fn still_serves(client: &Client<MessagePack, Requester>) -> Verdict {
     let doubled: i64 = client.call("double", &1).await.or_fail("the server lives")?;
     ensure!(doubled == 2, "1 doubled is {doubled} now");
@@ -236,7 +236,7 @@ async fn still_serves(client: &Client<MessagePack, Requester>) -> Verdict {
 ///
 /// # Errors
 ///
-/// [`Failure::Failed`](crate::Failure::Failed), if the call ended in another way.
+/// [`Failure::Failed`], if the call ended in another way.
 fn fault_of<T: std::fmt::Debug>(outcome: Result<T, CallError>) -> Verdict<Fault> {
     match outcome {
         Err(CallError::Fault(fault)) => Ok(fault),

@@ -167,7 +167,7 @@ fn kind_of<T>(outcome: &Result<T, CallError>) -> Option<ErrorKind> {
 ///
 /// # Errors
 ///
-/// [`Failure::Failed`](crate::Failure::Failed), if it does not end within [`PROMPT`].
+/// [`Failure::Failed`], if it does not end within [`PROMPT`].
 async fn opened_or_refused<F: IntoFuture>(opening: F) -> Verdict<F::Output> {
     timeout(PROMPT, opening.into_future()).await.or_fail("opening ends at once")
 }

@@ -9,7 +9,7 @@ use crate::verdict::{Failure, Verdict};
 ///
 /// # Errors
 ///
-/// [`Failure::Failed`](crate::Failure::Failed), naming the capability, if it ended in another way.
+/// [`Failure::Failed`], naming the capability, if it ended in another way.
 #[allow(clippy::needless_pass_by_value, reason = "owned and borrowed errors fit alike")]
 pub(super) fn opens_unless_lacking(
     capability: &str,
@@ -29,7 +29,7 @@ pub(super) fn opens_unless_lacking(
 ///
 /// # Errors
 ///
-/// [`Failure::Failed`](crate::Failure::Failed), naming the capability, if it ended in another way.
+/// [`Failure::Failed`], naming the capability, if it ended in another way.
 #[allow(clippy::needless_pass_by_value, reason = "owned and borrowed errors fit alike")]
 pub(super) fn supported_unless_lacking(
     capability: &str,

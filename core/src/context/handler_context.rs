@@ -29,7 +29,7 @@ use crate::service::ReplySlot;
 /// - A call has the deadline of the handler's own call, if that is earlier. A handler that has
 ///   [replied](crate::Replier) early passes no deadline on.
 /// - [`traceparent`](https://www.w3.org/TR/trace-context/) and `tracestate` are copied.
-/// - [`Baggage`](crate::context::Baggage) is copied, together with the pairs that the handler adds.
+/// - [`Baggage`] is copied, together with the pairs that the handler adds.
 /// - The [`CallStack`](crate::context::CallStack) grows by the handler's own call.
 ///
 /// A task that the handler spawns has no context, since it may outlive the call.

@@ -55,7 +55,7 @@ pub trait Codec: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the format cannot hold the value. The
+    /// [`ErrorKind::Codec`] if the format cannot hold the value. The
     /// content of `buf` is then unspecified.
     fn encode<T: Serialize + ?Sized>(&self, value: &T, buf: &mut BytesMut) -> Result<()>;
 
@@ -63,7 +63,7 @@ pub trait Codec: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if `bytes` are not of this format, hold
+    /// [`ErrorKind::Codec`] if `bytes` are not of this format, hold
     /// another type, or continue after the value. The error names the position, as a path into the
     /// value, and the expected type.
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T>;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::name;
+use super::name_syntax;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Name of a service, a method, a queue, a channel or a topic.
@@ -35,7 +35,7 @@ pub struct Address(ByteString);
 impl Address {
     /// Longest address: 200 bytes. AMQP allows 255 bytes for the name of a queue; the rest is room
     /// for a prefix.
-    pub const MAX: usize = name::MAX;
+    pub const MAX: usize = name_syntax::MAX;
 
     /// Checks `text` and creates an address from it.
     ///
@@ -46,7 +46,7 @@ impl Address {
         let text = text.into();
         match invalid(&text) {
             None => Ok(Self(text)),
-            Some(cause) => Err(cannot_parse(cause).with("address", name::excerpt(&text))),
+            Some(cause) => Err(cannot_parse(cause).with("address", name_syntax::excerpt(&text))),
         }
     }
 
@@ -169,7 +169,7 @@ impl fmt::Debug for Address {
 
 fn invalid(text: &str) -> Option<&'static str> {
     let has_wildcard = text.split('.').any(|word| matches!(word, "*" | "#"));
-    name::invalid(text).or(has_wildcard.then_some("one of its words is a wildcard"))
+    name_syntax::invalid(text).or(has_wildcard.then_some("one of its words is a wildcard"))
 }
 
 fn cannot_parse(cause: &str) -> Error {

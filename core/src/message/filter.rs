@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{Address, name};
+use super::{Address, name_syntax};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Pattern of topics: words joined by dots, where `*` matches one word and `#` matches zero or more
@@ -40,9 +40,9 @@ impl Filter {
     /// [`ErrorKind::Config`] if `text` breaks one of the rules; the error names the rule.
     pub fn new(text: impl Into<ByteString>) -> Result<Self> {
         let text = text.into();
-        match name::invalid(&text) {
+        match name_syntax::invalid(&text) {
             None => Ok(Self(text)),
-            Some(cause) => Err(cannot_parse(cause).with("filter", name::excerpt(&text))),
+            Some(cause) => Err(cannot_parse(cause).with("filter", name_syntax::excerpt(&text))),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::overload::overloaded;
+use super::rejection::overloaded;
 use super::{Middleware, outcome};
 use crate::error::{CallError, Code, ErrorKind, Result};
 use crate::service::{Reply, Request, Service};

@@ -1,6 +1,6 @@
 //! Metrics of calls, jobs and events.
 
-mod stats;
+mod export_stats;
 
 use std::collections::HashMap;
 use std::fmt;

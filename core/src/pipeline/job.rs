@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use serde::de::DeserializeOwned;
 
-use super::Unsettled;
+use super::SettleError;
 use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result, report};
@@ -81,9 +81,9 @@ impl<T> Job<T> {
     ///
     /// # Errors
     ///
-    /// [`Unsettled`], with the job, if the transport does not support settlement. The job is then
+    /// [`SettleError`], with the job, if the transport does not support settlement. The job is then
     /// lost unless the program pushes it again.
-    pub fn requeue(self) -> Result<(), Unsettled<Self>> {
+    pub fn requeue(self) -> Result<(), SettleError<Self>> {
         self.settle(None, Outcome::Requeue)
     }
 
@@ -92,12 +92,12 @@ impl<T> Job<T> {
     ///
     /// # Errors
     ///
-    /// [`Unsettled`], with the job, if the transport does not support delayed retries.
+    /// [`SettleError`], with the job, if the transport does not support delayed retries.
     pub fn retry_after(
         self,
         pause: Duration,
         error: impl fmt::Display,
-    ) -> Result<(), Unsettled<Self>> {
+    ) -> Result<(), SettleError<Self>> {
         let missing =
             if self.capabilities.delayed_retries { None } else { Some("delayed_retries") };
         let retry = RetryAfter::new(pause.min(Retries::PAUSE_MAX), text(error));
@@ -108,8 +108,8 @@ impl<T> Job<T> {
     ///
     /// # Errors
     ///
-    /// [`Unsettled`], with the job, if the transport does not support dead letters.
-    pub fn dead_letter(self, error: impl fmt::Display) -> Result<(), Unsettled<Self>> {
+    /// [`SettleError`], with the job, if the transport does not support dead letters.
+    pub fn dead_letter(self, error: impl fmt::Display) -> Result<(), SettleError<Self>> {
         let missing = if self.capabilities.dead_letters { None } else { Some("dead_letters") };
         let info = DeadLetterInfo::new(DeadLetterReason::Refused, text(error));
         self.settle(missing, Outcome::DeadLetter(Box::new(info)))
@@ -119,10 +119,10 @@ impl<T> Job<T> {
         self,
         missing: Option<&'static str>,
         outcome: Outcome,
-    ) -> Result<(), Unsettled<Self>> {
+    ) -> Result<(), SettleError<Self>> {
         let missing = missing.or(if self.receipt.is_some() { None } else { Some("settlement") });
         if let Some(missing) = missing {
-            return Err(Unsettled::new(Error::unsupported(missing), self));
+            return Err(SettleError::new(Error::unsupported(missing), self));
         }
         self.receipt.settle(outcome);
         Ok(())

@@ -11,7 +11,7 @@ use crate::message::Address;
 use crate::rpc::Handler;
 use crate::service::Service;
 use crate::transport::{Transport, Window};
-use crate::worker::{EndpointLabel, HandlerService, Retries, Serving, WorkHandle, WorkLoop};
+use crate::worker::{BoundWorker, EndpointLabel, HandlerService, Retries, Serving, WorkHandle};
 
 /// Worker that runs a handler for each job of a queue, for at most a [`Window`] of jobs at once.
 ///
@@ -50,7 +50,7 @@ use crate::worker::{EndpointLabel, HandlerService, Retries, Serving, WorkHandle,
 pub struct Worker<D> {
     queue: Address,
     dialect: D,
-    work_loop: WorkLoop,
+    work_loop: BoundWorker,
 }
 
 impl<D: Dialect> Worker<D> {
@@ -153,7 +153,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
                 retries.check(&capabilities)?;
             }
             let receiver = transport.puller(&queue, window).await?;
-            let work_loop = WorkLoop::new(
+            let work_loop = BoundWorker::new(
                 EndpointLabel { role: "worker", name: queue.clone() },
                 receiver,
                 window,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, DeadLetterReason};
-use crate::pipeline::{DecodeFn, Job, Unsettled};
+use crate::pipeline::{DecodeFn, Job, SettleError};
 use crate::transport::{Capabilities, Delivery};
 use crate::worker::dead_letter_or_discard;
 
@@ -67,9 +67,9 @@ impl<T> Event<T> {
     ///
     /// # Errors
     ///
-    /// [`Unsettled`], with the event, if the subscriber has no group or the transport does not
+    /// [`SettleError`], with the event, if the subscriber has no group or the transport does not
     /// support settlement.
-    pub fn requeue(self) -> Result<(), Unsettled<Self>> {
+    pub fn requeue(self) -> Result<(), SettleError<Self>> {
         let Self { topic, job } = self;
         job.requeue().map_err(|unsettled| unsettled.map(|job| Self { topic, job }))
     }
@@ -83,7 +83,7 @@ impl<T> Event<T> {
         self,
         pause: Duration,
         error: impl fmt::Display,
-    ) -> Result<(), Unsettled<Self>> {
+    ) -> Result<(), SettleError<Self>> {
         let Self { topic, job } = self;
         job.retry_after(pause, error).map_err(|unsettled| unsettled.map(|job| Self { topic, job }))
     }
@@ -93,7 +93,7 @@ impl<T> Event<T> {
     /// # Errors
     ///
     /// As [`Job::dead_letter`]; also if the subscriber has no group.
-    pub fn dead_letter(self, error: impl fmt::Display) -> Result<(), Unsettled<Self>> {
+    pub fn dead_letter(self, error: impl fmt::Display) -> Result<(), SettleError<Self>> {
         let Self { topic, job } = self;
         job.dead_letter(error).map_err(|unsettled| unsettled.map(|job| Self { topic, job }))
     }

@@ -15,7 +15,7 @@ use crate::message::{Address, Filter};
 use crate::rpc::Handler;
 use crate::service::Service;
 use crate::transport::{Filters, Group, Transport, Window};
-use crate::worker::{EndpointLabel, HandlerService, Retries, Serving, WorkHandle, WorkLoop};
+use crate::worker::{BoundWorker, EndpointLabel, HandlerService, Retries, Serving, WorkHandle};
 
 /// Listener that runs a handler for each event of a channel, for at most a [`Window`] of events at
 /// once.
@@ -55,7 +55,7 @@ pub struct Listener<D> {
     dialect: D,
     filters: Filters,
     dropped: DroppedEvents,
-    work_loop: WorkLoop,
+    work_loop: BoundWorker,
 }
 
 impl<D: Dialect> Listener<D> {
@@ -179,7 +179,7 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
                 retries.check(&capabilities)?;
             }
             let EventStream { receiver, filters, dropped } = request.open().await?;
-            let work_loop = WorkLoop::new(
+            let work_loop = BoundWorker::new(
                 EndpointLabel { role: "listener", name: channel.clone() },
                 receiver,
                 window,

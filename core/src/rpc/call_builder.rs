@@ -8,8 +8,8 @@ use bytestring::ByteString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::call_handle::CallHandle;
 use super::client::Client;
-use super::in_flight::InFlight;
 use crate::context::{Baggage, propagate};
 use crate::dialect::Dialect;
 use crate::error::{CallError, Declared, Error, Result};
@@ -176,7 +176,10 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub fn start<T>(self, args: &(impl Serialize + ?Sized)) -> Result<InFlight<T, E>, CallError<E>>
+    pub fn start<T>(
+        self,
+        args: &(impl Serialize + ?Sized),
+    ) -> Result<CallHandle<T, E>, CallError<E>>
     where
         T: DeserializeOwned + Send + 'static,
         S: Clone,
@@ -184,7 +187,7 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     {
         let (client, decoder) = (self.client.clone(), self.decoder);
         let request = self.into_request(args)?;
-        Ok(InFlight::spawn(request, async move |request| {
+        Ok(CallHandle::spawn(request, async move |request| {
             client.call_decoded(request, decoder).await
         }))
     }

@@ -1,13 +1,13 @@
 //! In-memory transport, the reference for every other backend.
 
 mod broker;
-mod channel;
 mod close_signal;
 mod consumer;
 mod dead_letter_store;
 mod dead_letters;
-mod endpoints;
+mod event_channel;
 mod lock;
+mod open_endpoints;
 mod publisher;
 mod puller;
 mod pusher;

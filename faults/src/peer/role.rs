@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-/// The first argument of a program that is to [`run`](crate::peer::run) as a peer.
+/// The first argument of a program that is to [`run`](crate::peer::run()) as a peer.
 pub const ARGUMENT: &str = "--peer";
 
 /// The line that a peer prints when it is ready. Each later line is the number of an operation that

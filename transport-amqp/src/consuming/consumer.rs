@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::consuming::acker::ChannelAcker;
 use crate::consuming::consumer_task::ConsumerTask;
 use crate::consuming::deliveries::Deliveries;
-use crate::consuming::redelivery::Redelivery;
+use crate::consuming::republisher::Republisher;
 use crate::consuming::source::ConsumerSource;
 use crate::error::closed;
 use crate::shared::Shared;
@@ -42,7 +42,7 @@ pub(crate) async fn open_with_cancellations<S: ConsumerSource>(
     // The broker sends no more than the window.
     let (sender, fetched) = mpsc::channel(window.messages());
     let ((stop, stopped), (started, ready)) = (oneshot::channel(), oneshot::channel());
-    let redelivery = Redelivery::new(
+    let redelivery = Republisher::new(
         shared.clone(),
         acker.clone(),
         source.queue().clone(),

@@ -16,10 +16,10 @@ use polywire_core::{Address, Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::backoff::Backoff;
-use crate::connection::channel_setup::ChannelSetup;
+use crate::connection::channel_guard::ChannelGuard;
 use crate::consuming::acker::ChannelAcker;
-use crate::consuming::fetched::{Fetched, FetchedReceiver};
-use crate::consuming::redelivery::Redelivery;
+use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
+use crate::consuming::republisher::Republisher;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::consuming::settle::dead_letter_undecodable;
 use crate::consuming::source::ConsumerSource;
@@ -37,11 +37,11 @@ pub(super) struct ConsumerTask<S> {
     /// Settlement, which gets each new channel.
     pub(super) acker: Arc<ChannelAcker>,
     /// Republishing of deliveries that are declined, uncounted or undecodable.
-    pub(super) redelivery: Arc<Redelivery>,
-    /// Unsettled deliveries allowed: the prefetch of the channel.
+    pub(super) redelivery: Arc<Republisher>,
+    /// SettleError deliveries allowed: the prefetch of the channel.
     pub(super) window: Window,
     /// Sending side of the buffer.
-    pub(super) sender: mpsc::Sender<Result<Fetched>>,
+    pub(super) sender: mpsc::Sender<Result<BufferedDelivery>>,
 }
 
 /// A registered consumer on one channel.
@@ -120,7 +120,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     async fn register(&self, missed: &mut bool, again: bool) -> Result<ActiveConsumer> {
         let (queue, connection) = (self.source.queue(), &self.shared.consuming_connection);
         *missed |= again && S::REPORTS_LOSS && !queue.exists(&connection.channel().await?).await?;
-        let setup = ChannelSetup::new(connection.channel().await?);
+        let setup = ChannelGuard::new(connection.channel().await?);
         let channel = setup.channel();
         queue.declare(channel).await?;
         self.source.bind(channel, !again || *missed).await?;
@@ -187,7 +187,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     /// lost channel may have left deliveries in the buffer.
     async fn send(
         &self,
-        item: Result<Fetched>,
+        item: Result<BufferedDelivery>,
         stopped: &mut oneshot::Receiver<FetchedReceiver>,
     ) -> Option<End> {
         let buffer = tokio::select! {
@@ -206,14 +206,14 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     }
 
     /// Decodes a delivery. On failure, discards or dead-letters it.
-    fn decode(&self, generation: u64, mut raw: Raw) -> Result<Fetched> {
+    fn decode(&self, generation: u64, mut raw: Raw) -> Result<BufferedDelivery> {
         let tag = ChannelAcker::receipt_tag(generation, raw.delivery_tag);
         let attempt = native::attempt(&raw);
         let mode = self.source.requeue_mode();
         match self.source.decode(&mut raw, &self.shared.config.limits) {
             Ok(message) => {
                 let properties = mode.may_republish().then(|| Box::new(raw.properties));
-                Ok(Fetched { message, tag, attempt, properties })
+                Ok(BufferedDelivery { message, tag, attempt, properties })
             }
             // A redelivery would fail in the same way.
             Err(error) if !mode.dead_letters_undecodable() => {
@@ -238,8 +238,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
 
     /// Requeues a delivery that the receiving half did not take. Undecodable ones are settled
     /// already.
-    fn requeue(&self, item: &Result<Fetched>) {
-        if let Ok(Fetched { tag, .. }) = item {
+    fn requeue(&self, item: &Result<BufferedDelivery>) {
+        if let Ok(BufferedDelivery { tag, .. }) = item {
             self.acker.settle(*tag, Outcome::Requeue);
         }
     }

@@ -10,12 +10,12 @@ use std::time::Duration;
 use polywire_core::transport::{Outcome, Settle};
 use polywire_core::{ErrorKind, Fault, Message, Result};
 
-use crate::consuming::fetched::Fetched;
-use crate::consuming::redelivery::{Redelivery, RepublishTarget};
-use crate::consuming::retry_delay::rounded_delay;
+use crate::consuming::buffered_delivery::BufferedDelivery;
+use crate::consuming::delay_rounding::rounded_delay;
+use crate::consuming::republisher::{RepublishTarget, Republisher};
 use crate::wire::{Declines, Republish, native};
 
-impl Redelivery {
+impl Republisher {
     /// Republishes a declined request for another server, or answers it if none is left.
     pub(super) fn decline(self: &Arc<Self>, tag: u64, mut request: Republish, fault: Fault) {
         let redelivery = self.clone();
@@ -34,7 +34,7 @@ impl Redelivery {
     }
 
     /// Returns whether this consumer has declined the request before.
-    pub(super) fn has_declined(&self, request: &Fetched) -> bool {
+    pub(super) fn has_declined(&self, request: &BufferedDelivery) -> bool {
         let declines =
             request.properties.as_ref().and_then(|properties| native::decode_declines(properties));
         declines.is_some_and(|declines| declines.by.contains(&self.consumer_name))
@@ -42,7 +42,7 @@ impl Redelivery {
 
     /// Republishes, after a delay, a request that this consumer has declined before: the other
     /// servers are busy or disconnected.
-    pub(super) fn forward_declined(self: &Arc<Self>, mut fetched: Fetched) {
+    pub(super) fn forward_declined(self: &Arc<Self>, mut fetched: BufferedDelivery) {
         let (redelivery, tag) = (self.clone(), fetched.tag);
         let Some(mut request) = fetched.take_republish() else { return };
         self.spawn(async move {

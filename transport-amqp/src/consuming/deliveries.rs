@@ -10,9 +10,9 @@ use polywire_core::transport::{Abandoned, Delivery, Inbound, Settle};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::consuming::acker::ChannelAcker;
-use crate::consuming::fetched::{Fetched, FetchedReceiver};
-use crate::consuming::redelivery::Redelivery;
-use crate::consuming::settle::RedeliveringSettle;
+use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
+use crate::consuming::republisher::Republisher;
+use crate::consuming::settle::RepublishingSettle;
 use crate::shared::Shared;
 
 /// Stream of deliveries from a [`ConsumerTask`]. Dropping the stream stops the task, which cancels
@@ -27,7 +27,7 @@ pub(super) struct Deliveries {
     /// Settlement of deliveries that are never republished.
     pub(super) acker: Arc<ChannelAcker>,
     /// Settlement of deliveries that may be republished.
-    pub(super) redelivery: Arc<Redelivery>,
+    pub(super) redelivery: Arc<Republisher>,
     /// Set if each delivery carries its attempt number.
     pub(super) counts_attempts: bool,
     /// Calls that their clients have abandoned, among those that were received here.
@@ -36,9 +36,9 @@ pub(super) struct Deliveries {
 
 impl Deliveries {
     /// Attaches the receipt to a delivery.
-    fn deliver(&self, mut fetched: Fetched) -> Delivery {
+    fn deliver(&self, mut fetched: BufferedDelivery) -> Delivery {
         let settle: Arc<dyn Settle> = match fetched.take_republish() {
-            Some(copy) => Arc::new(RedeliveringSettle::new(self.redelivery.clone(), copy)),
+            Some(copy) => Arc::new(RepublishingSettle::new(self.redelivery.clone(), copy)),
             None => self.acker.clone(),
         };
         fetched.into_delivery(settle)

@@ -15,34 +15,34 @@ use polywire_core::Error;
 use polywire_core::message::DeadLetterReason;
 use polywire_core::transport::{DeadLetterInfo, Outcome, Settle};
 
-use crate::consuming::redelivery::{Redelivery, RepublishTarget};
+use crate::consuming::delay_rounding::rounded_delay;
+use crate::consuming::republisher::{RepublishTarget, Republisher};
 use crate::consuming::requeue_mode::RequeueMode;
-use crate::consuming::retry_delay::rounded_delay;
 use crate::wire::Republish;
 
 /// Dead-letters a delivery that cannot be decoded.
 pub(super) fn dead_letter_undecodable(
-    redelivery: &Arc<Redelivery>,
+    redelivery: &Arc<Republisher>,
     tag: u64,
     copy: Republish,
     error: &Error,
 ) {
     let info = DeadLetterInfo::new(DeadLetterReason::Unreadable, error.to_string());
-    let settle = RedeliveringSettle::new(redelivery.clone(), copy);
+    let settle = RepublishingSettle::new(redelivery.clone(), copy);
     settle.settle(tag, Outcome::DeadLetter(Box::new(info)));
 }
 
 /// Settlement of one delivery, with a copy of the delivery to republish.
-pub(super) struct RedeliveringSettle {
+pub(super) struct RepublishingSettle {
     /// Consumer of the delivery.
-    redelivery: Arc<Redelivery>,
+    redelivery: Arc<Republisher>,
     /// Properties and body as they arrived. The body is shared, not copied.
     copy: Republish,
 }
 
-impl RedeliveringSettle {
+impl RepublishingSettle {
     /// Creates the receipt of a delivery from its copy.
-    pub(super) fn new(redelivery: Arc<Redelivery>, copy: Republish) -> Self {
+    pub(super) fn new(redelivery: Arc<Republisher>, copy: Republish) -> Self {
         Self { redelivery, copy }
     }
 
@@ -71,9 +71,9 @@ impl RedeliveringSettle {
     }
 }
 
-impl Settle for RedeliveringSettle {
+impl Settle for RepublishingSettle {
     fn settle(&self, tag: u64, outcome: Outcome) {
-        let Redelivery { acker, queue, shared, .. } = &*self.redelivery;
+        let Republisher { acker, queue, shared, .. } = &*self.redelivery;
         match outcome {
             // The broker would dead-letter a rejected message.
             Outcome::Discard if queue.options.is_dead_lettering() => {

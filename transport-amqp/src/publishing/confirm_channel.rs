@@ -12,11 +12,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::confirms::ConfirmTask;
+use super::confirm_task::ConfirmTask;
 use super::request::PublishRequest;
 use super::returned::ReturnKey;
 use super::submitted::{Confirming, SubmittedQueue, UnconfirmedPublish};
-use super::unconfirmed::UnconfirmedLimit;
+use super::unconfirmed_limit::UnconfirmedLimit;
 use super::user_id::VerifiedUserId;
 use crate::bounds::Bounds;
 use crate::connection::supervised::SupervisedConnection;

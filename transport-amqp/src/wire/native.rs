@@ -35,13 +35,13 @@
 //! - The headers of `history.rs` hold errors and dead-letter records, those of `declines.rs` the
 //!   servers that declined a request.
 
-mod declines;
+mod declined_by;
 mod decode;
 mod encode;
 mod headers;
-mod history;
-mod names;
+mod history_headers;
 mod properties;
+mod queue_names;
 mod reply_address;
 mod short_string;
 
@@ -56,7 +56,7 @@ pub(crate) use self::encode::{
     encode_cancel, encode_event, encode_job, encode_redriven, encode_reply, encode_republished,
     encode_request,
 };
-pub(crate) use self::names::{
+pub(crate) use self::queue_names::{
     CANCEL_EXCHANGE, cancel_key, dead_letter_queue, event_exchange, group_queue, job_queue,
     request_queue, retry_queue, subscriber_queue,
 };

@@ -7,7 +7,7 @@ use lapin::BasicProperties;
 use polywire_core::message::History;
 use polywire_core::{Address, Deadline};
 
-use super::declines::Declines;
+use super::declined_by::Declines;
 
 /// A delivery to publish again: the message as it arrived, and the changes for its next attempt.
 ///

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use polywire_core::Result;
 use tokio::sync::Semaphore;
 
-use super::inbound::InboundPeers;
+use super::inbound_peers::InboundPeers;
 use super::peer::{PeerConnection, PeerKind};
 use super::peer_set::PeerSet;
 use super::state::BalancerState;

@@ -28,9 +28,8 @@ use crate::error::lock;
 /// The calls that are to be sent again, and the channel of lost calls.
 ///
 /// A call is in this table or in the [in-flight table](super::in_flight::InFlightCalls) of a peer.
-/// The call moves between them under the lock of this table, which is taken first. So a
-/// cancellation finds the call in one of the two, and a call that its caller has given up is not
-/// sent again.
+/// Except for the moment that [`register`](Self::register) describes, a cancellation finds the call
+/// in one of the two, and a call that its caller has given up is not sent again.
 pub(super) struct Retries {
     /// The registered calls. The handle stops an attempt that is under way. Bounded by the calls
     /// in flight, since a registered call is one of them.

@@ -21,7 +21,7 @@ use super::socket::{ClientRouter, Dealer, Pull, Router, Sub, Traffic, XPub};
 #[cfg(feature = "engine-omq")]
 use super::{add_endpoints, omq};
 #[cfg(feature = "engine-zeromq")]
-use super::{endpoints::claim_socket_files, zeromq};
+use super::{endpoint_changes::claim_socket_files, zeromq};
 use crate::config::Engine;
 use crate::config::Settings;
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]

@@ -9,7 +9,7 @@ use futures_core::Stream;
 use polywire_core::transport::{Abandoned, Delivery, Inbound};
 use polywire_core::{Address, Result, Window};
 
-use super::decline::DeclinableDelivery;
+use super::declinable::DeclinableDelivery;
 use super::dispatcher::Dispatcher;
 use super::server_socket::ServerSocket;
 use super::service_queue::{ServiceQueue, TakenRequest};

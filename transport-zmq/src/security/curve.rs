@@ -40,7 +40,7 @@ use std::sync::Arc;
 use omq_tokio::{CurveKeypair, CurvePublicKey, CurveSecretKey};
 use polywire_core::{Error, Result};
 
-use super::secret;
+use super::secret_source;
 use crate::error::config;
 
 /// The public key of a key pair. Its text is 40 characters of Z85, as ZeroMQ writes keys.
@@ -138,7 +138,7 @@ impl KeyPair {
     /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if the file cannot be read, or holds
     /// no key.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
-        let text = secret::from_file(path.as_ref())?;
+        let text = secret_source::from_file(path.as_ref())?;
         let key = SecretKey::from_z85(&text);
         key.map(Self::of).map_err(|error| error.with("file", path.as_ref().display()))
     }
@@ -150,7 +150,7 @@ impl KeyPair {
     /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if the variable is not set, or holds
     /// no key.
     pub fn from_env(variable: &str) -> Result<Self> {
-        let text = secret::from_env(variable)?;
+        let text = secret_source::from_env(variable)?;
         SecretKey::from_z85(&text).map(Self::of).map_err(|error| error.with("variable", variable))
     }
 

@@ -6,7 +6,7 @@ use polywire_core::Result;
 use crate::config::ZmqBuilder;
 use crate::error::config;
 use crate::security::curve::{self, KeyPair, PublicKey, SecretKey};
-use crate::security::{plain, secret};
+use crate::security::{plain, secret_source};
 
 /// The security options of a URL, by name.
 #[derive(Default)]
@@ -38,12 +38,12 @@ impl<'a> Credentials<'a> {
         match lead {
             CURVE_SERVER_KEY => Ok(builder.curve_server(self.curve_server(source)?)),
             CURVE_SERVER_PUBLIC => Ok(builder.curve_client(self.curve_client(source)?)),
-            PLAIN_USERS => Ok(builder.plain_server(users(&secret::from_source(source)?)?)),
+            PLAIN_USERS => Ok(builder.plain_server(users(&secret_source::from_source(source)?)?)),
             _ => {
                 let password = self.get(PLAIN_PASSWORD).ok_or_else(|| {
                     config("cannot configure security: plain_user needs plain_password")
                 })?;
-                let password = secret::from_source(password)?;
+                let password = secret_source::from_source(password)?;
                 Ok(builder.plain_client(plain::PlainClient::new(
                     source,
                     password.trim_end_matches(['\r', '\n']),
@@ -54,25 +54,25 @@ impl<'a> Credentials<'a> {
 
     /// Reads the keys of a CURVE server, and its allowed clients.
     fn curve_server(&self, key: &str) -> Result<curve::CurveServer> {
-        let server =
-            curve::CurveServer::new(KeyPair::of(SecretKey::from_z85(&secret::from_source(key)?)?));
+        let server = curve::CurveServer::new(KeyPair::of(SecretKey::from_z85(
+            &secret_source::from_source(key)?,
+        )?));
         match self.get(CURVE_ALLOW) {
             None => Err(config(
                 "cannot configure security: curve_server_key needs curve_allow, a file of public keys or any",
             )),
             Some("any") => Ok(server.allow_any()),
-            Some(source) => Ok(server.allow(public_keys(&secret::from_source(source)?)?)),
+            Some(source) => Ok(server.allow(public_keys(&secret_source::from_source(source)?)?)),
         }
     }
 
     /// Reads the key of the server, and optionally the keys of the client.
     fn curve_client(&self, public: &str) -> Result<curve::CurveClient> {
-        let client = curve::CurveClient::new(secret::from_source(public)?.parse()?);
+        let client = curve::CurveClient::new(secret_source::from_source(public)?.parse()?);
         match self.get(CURVE_KEY) {
             None => Ok(client),
-            Some(source) => {
-                Ok(client.keys(KeyPair::of(SecretKey::from_z85(&secret::from_source(source)?)?)))
-            }
+            Some(source) => Ok(client
+                .keys(KeyPair::of(SecretKey::from_z85(&secret_source::from_source(source)?)?))),
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) const BRIEF: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 ///
-/// [`Failure::Failed`](crate::Failure::Failed), if none arrives in that time, or the puller ends.
+/// [`Failure::Failed`], if none arrives in that time, or the puller ends.
 pub(super) async fn jobs_flow_again(
     pusher: &Pusher<MessagePack>,
     jobs: &mut Puller<u32>,
@@ -55,7 +55,7 @@ pub(super) async fn jobs_flow_again(
 ///
 /// # Errors
 ///
-/// [`Failure::Failed`](crate::Failure::Failed), if none arrives in that time, or the subscriber
+/// [`Failure::Failed`], if none arrives in that time, or the subscriber
 /// ends.
 pub(super) async fn events_flow_again(
     publisher: &Publisher<MessagePack>,

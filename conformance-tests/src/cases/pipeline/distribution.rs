@@ -180,7 +180,7 @@ pub async fn job_for_nobody_waits_or_is_refused(context: &TestContext) -> Verdic
 ///
 /// # Errors
 ///
-/// [`Failure::Failed`](crate::Failure::Failed), if a push fails.
+/// [`Failure::Failed`], if a push fails.
 async fn push_all(pusher: &Pusher<MessagePack>, jobs: Range<u32>) -> Verdict {
     for job in jobs {
         pusher.push(&job).await.or_fail("a push")?;
@@ -192,7 +192,7 @@ async fn push_all(pusher: &Pusher<MessagePack>, jobs: Range<u32>) -> Verdict {
 ///
 /// # Errors
 ///
-/// [`Failure::Failed`](crate::Failure::Failed), if another job arrives, or none does.
+/// [`Failure::Failed`], if another job arrives, or none does.
 async fn expect_in_order(jobs: &mut Puller<u32>, numbers: Range<u32>) -> Verdict {
     for due in numbers {
         let job = next_job(jobs).await?;

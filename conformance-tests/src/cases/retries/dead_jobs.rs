@@ -17,7 +17,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(400);
 ///
 /// # Errors
 ///
-/// [`Failure::Failed`](crate::Failure::Failed), if there are fewer after 30 s, or more.
+/// [`Failure::Failed`], if there are fewer after 30 s, or more.
 pub(super) async fn dead_jobs(transport: &AnyTransport, count: usize) -> Verdict<Vec<DeadLetter>> {
     let dead = DeadLetters::of_queue(transport, QUEUE).or_fail("dead letters")?;
     let mut found = Vec::new();
@@ -38,7 +38,7 @@ pub(super) async fn dead_jobs(transport: &AnyTransport, count: usize) -> Verdict
 ///
 /// # Errors
 ///
-/// [`Failure::Failed`](crate::Failure::Failed), if the list is empty.
+/// [`Failure::Failed`], if the list is empty.
 pub(super) fn only(mut dead_letters: Vec<DeadLetter>) -> Verdict<DeadLetter> {
     dead_letters.pop().or_fail("a dead letter")
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::pipeline::Unsettled;
+use polywire_core::pipeline::SettleError;
 use polywire_core::transport::DeadLetterSource;
 use polywire_core::{
     DeadLetters, Error, Puller, Pusher, Retries, Server, Transport, Window, Worker,
@@ -80,12 +80,12 @@ async fn lacking_outcomes_are_unsupported(context: &TestContext) -> Verdict {
     let (first, second) = (next_job(&mut jobs).await?, next_job(&mut jobs).await?);
     let third = next_job(&mut jobs).await?;
     let requeued = first.requeue().err();
-    let error = requeued.as_ref().map(Unsettled::error);
+    let error = requeued.as_ref().map(SettleError::error);
     opens_unless_lacking("settlement", !can.settlement, error)?;
     let retried = second.retry_after(Duration::from_millis(10), "later").err();
-    let error = retried.as_ref().map(Unsettled::error);
+    let error = retried.as_ref().map(SettleError::error);
     opens_unless_lacking("delayed_retries", !can.settlement || !can.delayed_retries, error)?;
     let dead_lettered = third.dead_letter("never").err();
-    let error = dead_lettered.as_ref().map(Unsettled::error);
+    let error = dead_lettered.as_ref().map(SettleError::error);
     opens_unless_lacking("dead_letters", !can.settlement || !can.dead_letters, error)
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, Weak};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::channel::Channel;
 use super::dead_letter_store::DeadLetterStore;
+use super::event_channel::Channel;
 use super::lock::lock;
 use super::queue::{NoConsumerPolicy, Queue};
 use super::reply_address;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-use super::endpoints::{ManagedEndpoint, closed};
+use super::open_endpoints::{ManagedEndpoint, closed};
 use crate::error::Result;
 use crate::message::{Limits, Message};
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use tokio::time::{Sleep, sleep_until};
 
-use super::endpoints::ManagedEndpoint;
+use super::open_endpoints::ManagedEndpoint;
 use super::queue::{Fetch, Fetched, Queue};
 use crate::error::Result;
 use crate::message::Message;

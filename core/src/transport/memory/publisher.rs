@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use super::channel::Channel;
 use super::close_signal::CloseSignal;
-use super::endpoints::ManagedEndpoint;
+use super::event_channel::Channel;
+use super::open_endpoints::ManagedEndpoint;
 use crate::message::{Limits, Message};
 use crate::transport::{Outbound, Sender, Sending};
 

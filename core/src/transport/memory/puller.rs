@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use super::consumer::{self, OrphanHandler};
-use super::endpoints::ManagedEndpoint;
+use super::open_endpoints::ManagedEndpoint;
 use super::queue::Queue;
 use crate::message::Message;
 use crate::transport::{Receiver, Window};

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use super::close_signal::CloseSignal;
-use super::endpoints::ManagedEndpoint;
+use super::open_endpoints::ManagedEndpoint;
 use super::queue::Queue;
 use crate::message::{Limits, Message};
 use crate::transport::{Outbound, Sender, Sending};

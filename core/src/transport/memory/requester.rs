@@ -9,7 +9,7 @@ use futures_core::Stream;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::broker::MemoryBroker;
-use super::endpoints::{ManagedEndpoint, closed};
+use super::open_endpoints::{ManagedEndpoint, closed};
 use super::queue::Queue;
 use super::reply_address;
 use crate::error::Result;

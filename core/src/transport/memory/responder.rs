@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use super::broker::MemoryBroker;
 use super::close_signal::CloseSignal;
 use super::consumer::{self, OrphanHandler};
-use super::endpoints::ManagedEndpoint;
+use super::open_endpoints::ManagedEndpoint;
 use super::queue::Queue;
 use super::reply_address;
 use crate::message::{Address, Limits, Message};

@@ -5,9 +5,9 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 
 use super::broker::MemoryBroker;
-use super::channel::{Channel, SubscriptionKey};
 use super::consumer::{self, OrphanHandler};
-use super::endpoints::ManagedEndpoint;
+use super::event_channel::{Channel, SubscriptionKey};
+use super::open_endpoints::ManagedEndpoint;
 use super::queue::{NoConsumerPolicy, Queue};
 use crate::error::Result;
 use crate::message::{Address, Filter, Message};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::broker::MemoryBroker;
 use super::dead_letters::DeadLetterSession;
-use super::endpoints::OpenEndpoints;
+use super::open_endpoints::OpenEndpoints;
 use super::{publisher, puller, pusher, requester, responder, subscriber};
 use crate::error::Result;
 use crate::message::{Address, Limits};

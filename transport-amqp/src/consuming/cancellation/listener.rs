@@ -14,7 +14,7 @@ use polywire_core::{Address, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::backoff::Backoff;
-use crate::connection::channel_setup::ChannelSetup;
+use crate::connection::channel_guard::ChannelGuard;
 use crate::connection::supervised::SupervisedConnection;
 use crate::error::failed;
 use crate::tasks::Tasks;
@@ -97,7 +97,7 @@ impl CancelListener {
     /// a new name: the broker keeps an exclusive queue until it notices that the connection is
     /// dead.
     async fn consume(&self) -> Result<(Channel, Consumer)> {
-        let setup = ChannelSetup::new(self.connection.channel().await?);
+        let setup = ChannelGuard::new(self.connection.channel().await?);
         let channel = setup.channel();
         let name = ShortString::from(format!("polywire.control..{:032x}", unique()));
         let cannot = |error| failed("cannot listen to cancellations", error);

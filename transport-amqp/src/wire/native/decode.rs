@@ -18,9 +18,9 @@ use super::headers::{
 };
 use super::properties::correlation;
 use super::reply_address::reply_address;
-use super::{declines, history};
+use super::{declined_by, history_headers};
 use crate::wire::correlation::Correlation;
-use crate::wire::declines::Declines;
+use crate::wire::declined_by::Declines;
 use crate::wire::decode_failure::DecodeFailure;
 
 /// Decodes a request, and moves its body out of `raw`.
@@ -102,9 +102,10 @@ pub(crate) fn decode_event(raw: &mut RawDelivery, limits: &Limits) -> Result<Mes
         Some(topic) => topic.map_err(|_| undecodable("its topic is not UTF-8"))?,
         None => raw.routing_key.as_str().to_owned(),
     };
-    let mut message = decode_job(raw, limits)?;
+    // Before the body is moved out of `raw`: an undecodable delivery is dead-lettered whole.
     let topic = Address::new(topic)
         .map_err(|error| undecodable("its topic is not an address").with_source(error))?;
+    let mut message = decode_job(raw, limits)?;
     message.topic = Some(topic);
     Ok(message)
 }
@@ -129,7 +130,8 @@ pub(crate) fn decode_dead_letter(raw: &RawDelivery) -> Message {
     }
     let attempts = count_in(headers, ATTEMPT).unwrap_or(1);
     let redeliveries = count_in(headers, DELIVERY_COUNT).unwrap_or(0);
-    message.history = Some(history::read_dead(headers, attempts.saturating_add(redeliveries)));
+    message.history =
+        Some(history_headers::read_dead(headers, attempts.saturating_add(redeliveries)));
     message.body = Body::from(raw.data.clone());
     message
 }
@@ -143,7 +145,7 @@ pub(crate) fn decode_cancel(properties: &BasicProperties) -> Option<Abandoned> {
 
 /// Returns the servers that have declined a request.
 pub(crate) fn decode_declines(properties: &BasicProperties) -> Option<Declines> {
-    properties.headers().as_ref().and_then(declines::read)
+    properties.headers().as_ref().and_then(declined_by::read)
 }
 
 /// Returns the number of this attempt at a delivery, counted from 1.
@@ -198,7 +200,7 @@ fn read_shared(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) ->
         properties.user_id().as_ref().map(|user| Arc::new(Identity::User(user.as_str().into())));
     if let Some(table) = properties.headers() {
         message.headers = user_headers(table)?;
-        message.history = history::read(table);
+        message.history = history_headers::read(table);
     }
     message.body = Body::from(std::mem::take(&mut raw.data));
     limits.check(message).inspect_err(|_| {

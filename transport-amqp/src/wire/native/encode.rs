@@ -10,10 +10,10 @@ use lapin::types::{AMQPValue, ShortString};
 use polywire_core::{Error, ErrorKind, Message, Result};
 
 use super::headers::{ATTEMPT, CARBON_COPY, REMAINING, TOPIC};
-use super::names::{CANCEL_EXCHANGE, is_request_queue};
+use super::queue_names::{CANCEL_EXCHANGE, is_request_queue};
 use super::reply_address::ReplyAddress;
 use super::short_string::short_string;
-use super::{declines, history, properties};
+use super::{declined_by, history_headers, properties};
 use crate::wire::correlation::Correlation;
 use crate::wire::outgoing::OutgoingMessage;
 use crate::wire::republish::Republish;
@@ -134,8 +134,8 @@ pub(crate) fn encode_republished(
     // The broker would copy the message to these queues again.
     headers.remove(CARBON_COPY);
     headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(delivery.attempt.into()));
-    history::write(&mut headers, delivery.history.as_deref(), origin);
-    declines::write(&mut headers, delivery.declines.as_ref());
+    history_headers::write(&mut headers, delivery.history.as_deref(), origin);
+    declined_by::write(&mut headers, delivery.declines.as_ref());
     headers.remove(REMAINING);
     // The broker removes the expiration of a message when it leaves a retry queue.
     if let Some(deadline) = delivery.deadline.filter(|_| !delivery.delay.is_zero()) {
@@ -160,7 +160,8 @@ pub(crate) fn encode_redriven(
     dead_letter: &RawDelivery,
 ) -> Result<OutgoingMessage> {
     let properties = &dead_letter.properties;
-    let mut history = properties.headers().as_ref().and_then(history::read).unwrap_or_default();
+    let mut history =
+        properties.headers().as_ref().and_then(history_headers::read).unwrap_or_default();
     history.redriven();
     let copy = Republish::new(properties.clone(), None, dead_letter.data.clone().into(), 1);
     let copy = Republish { history: Some(history), ..copy.without_expiration() };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Client, ErrorKind, InFlight, Router, Window};
+use polywire_core::{CallError, CallHandle, Client, ErrorKind, Router, Window};
 use polywire_zmq::{Engine, Side, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
@@ -143,7 +143,7 @@ pub(crate) fn start(
     client: &Client<MessagePack>,
     method: &'static str,
     idempotent: bool,
-) -> InFlight<u32> {
+) -> CallHandle<u32> {
     let request = client.request(method);
     let request = if idempotent { request.idempotent() } else { request };
     request.start(&()).unwrap()

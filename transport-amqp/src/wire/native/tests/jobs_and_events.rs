@@ -71,6 +71,13 @@ fn undecodable_events_are_codec_errors() {
 }
 
 #[test]
+fn undecodable_event_keeps_its_body_for_the_dead_letter() {
+    let mut raw = RawDelivery::mock(1, "e".into(), "two words".into(), false, b"body".to_vec());
+    decode_event(&mut raw, &Limits::default()).unwrap_err();
+    assert_eq!(raw.data, b"body");
+}
+
+#[test]
 fn requests_jobs_and_events_name_their_sender() {
     let mut event = job();
     event.topic = Some(address("paris"));

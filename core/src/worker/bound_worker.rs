@@ -13,7 +13,7 @@ use crate::service::Service;
 use crate::transport::{Capabilities, Receiver, Window};
 
 /// A worker or a listener that is bound, and not running yet.
-pub(crate) struct WorkLoop {
+pub(crate) struct BoundWorker {
     label: EndpointLabel,
     receiver: Receiver,
     window: Window,
@@ -24,7 +24,7 @@ pub(crate) struct WorkLoop {
     stop: StopGuard,
 }
 
-impl WorkLoop {
+impl BoundWorker {
     /// Creates a loop over the deliveries of `receiver`, on a transport that `can` do this much.
     pub(crate) fn new(
         label: EndpointLabel,

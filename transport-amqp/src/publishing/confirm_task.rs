@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::request::ConfirmWaiter;
 use super::returned::{Confirm, PublishOutcome, ReturnKey, ReturnMatcher, Verdict};
 use super::submitted::{SubmittedQueue, UnconfirmedPublish};
-use super::unconfirmed::UnconfirmedLimit;
+use super::unconfirmed_limit::UnconfirmedLimit;
 use crate::error::{lost_unconfirmed, too_large, unroutable};
 
 /// The task that reads the confirms of a channel and resolves the waiting senders.

@@ -51,8 +51,8 @@ pub(super) fn write(headers: &mut HeaderMap, history: Option<&History>, origin: 
     }
 }
 
-/// Reads the history headers. A header with another type or form than [`write`] produces is
-/// skipped.
+/// Reads the history headers. A header with another type or form than [`write`](fn@write) produces
+/// is skipped.
 pub(super) fn read(headers: &FieldTable) -> Option<Box<History>> {
     let headers = headers.inner();
     let error = |name: &str| text(headers.get(name)?)?.ok().map(ByteString::from);

@@ -28,16 +28,16 @@ use crate::error::Error;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Unsettled<J>(Box<(Error, J)>);
+pub struct SettleError<J>(Box<(Error, J)>);
 
-impl<J> Unsettled<J> {
+impl<J> SettleError<J> {
     pub(crate) fn new(error: Error, job: J) -> Self {
         Self(Box::new((error, job)))
     }
 
-    pub(crate) fn map<K>(self, change: impl FnOnce(J) -> K) -> Unsettled<K> {
+    pub(crate) fn map<K>(self, change: impl FnOnce(J) -> K) -> SettleError<K> {
         let (error, job) = *self.0;
-        Unsettled::new(error, change(job))
+        SettleError::new(error, change(job))
     }
 
     /// Returns the error, of the kind [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
@@ -54,26 +54,26 @@ impl<J> Unsettled<J> {
     }
 }
 
-impl<J> fmt::Display for Unsettled<J> {
+impl<J> fmt::Display for SettleError<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error().fmt(f)
     }
 }
 
-impl<J> fmt::Debug for Unsettled<J> {
+impl<J> fmt::Debug for SettleError<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Unsettled").field(self.error()).finish()
+        f.debug_tuple("SettleError").field(self.error()).finish()
     }
 }
 
-impl<J> StdError for Unsettled<J> {
+impl<J> StdError for SettleError<J> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.error().source()
     }
 }
 
-impl<J> From<Unsettled<J>> for Error {
-    fn from(unsettled: Unsettled<J>) -> Self {
+impl<J> From<SettleError<J>> for Error {
+    fn from(unsettled: SettleError<J>) -> Self {
         unsettled.0.0
     }
 }

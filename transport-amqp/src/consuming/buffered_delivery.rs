@@ -10,10 +10,10 @@ use std::sync::Arc;
 use crate::wire::Republish;
 
 /// The receiving side of the buffer between the consumer task and its handle.
-pub(super) type FetchedReceiver = mpsc::Receiver<Result<Fetched>>;
+pub(super) type FetchedReceiver = mpsc::Receiver<Result<BufferedDelivery>>;
 
 /// A decoded delivery in the buffer of its consumer.
-pub(super) struct Fetched {
+pub(super) struct BufferedDelivery {
     /// The decoded message.
     pub(super) message: Message,
     /// The tag of the receipt; see [`ChannelAcker::receipt_tag`].
@@ -26,7 +26,7 @@ pub(super) struct Fetched {
     pub(super) properties: Option<Box<BasicProperties>>,
 }
 
-impl Fetched {
+impl BufferedDelivery {
     /// Takes out everything that republishing needs; `None` if the delivery is never republished.
     pub(super) fn take_republish(&mut self) -> Option<Republish> {
         let properties = *self.properties.take()?;

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::connection::backoff::{PAUSE_MAX, pause};
 use crate::consuming::acker::ChannelAcker;
-use crate::consuming::fetched::Fetched;
+use crate::consuming::buffered_delivery::BufferedDelivery;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
@@ -24,7 +24,7 @@ use crate::unique::unique;
 use crate::wire::{Republish, native};
 
 /// Everything that the deliveries of one consumer need to be republished.
-pub(super) struct Redelivery {
+pub(super) struct Republisher {
     /// Publisher, connections and the cache of declared queues.
     pub(super) shared: Arc<Shared>,
     /// Settlement of the originals.
@@ -50,7 +50,7 @@ pub(super) enum RepublishTarget {
     DeadLetters,
 }
 
-impl Redelivery {
+impl Republisher {
     /// Creates the state for deliveries from `queue`. Panics outside of a runtime.
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -68,8 +68,8 @@ impl Redelivery {
     /// publishing fails, the uncounted delivery goes to `sender`.
     pub(super) fn count_redelivery(
         self: &Arc<Self>,
-        mut fetched: Fetched,
-        sender: mpsc::Sender<Result<Fetched>>,
+        mut fetched: BufferedDelivery,
+        sender: mpsc::Sender<Result<BufferedDelivery>>,
     ) {
         let Some(copy) = fetched.republish() else { return };
         let (redelivery, tag) = (self.clone(), fetched.tag);

@@ -6,9 +6,9 @@ use tokio::sync::watch;
 
 /// Number of copies under way whose originals are not acknowledged yet.
 #[derive(Clone, Default)]
-pub(crate) struct RepublishCounter(Arc<watch::Sender<usize>>);
+pub(crate) struct PendingRepublishes(Arc<watch::Sender<usize>>);
 
-impl RepublishCounter {
+impl PendingRepublishes {
     /// Counts one copy until the guard is dropped.
     pub(crate) fn begin(&self) -> RepublishGuard {
         self.0.send_modify(|copies| *copies += 1);

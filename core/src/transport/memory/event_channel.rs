@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::dead_letter_store::DeadLetterStore;
-use super::endpoints::closed;
 use super::lock::lock;
+use super::open_endpoints::closed;
 use super::queue::{NoConsumerPolicy, Queue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, Filter};

@@ -32,12 +32,12 @@ use crate::service::{Request, SentSignal};
 /// # }
 /// ```
 #[must_use = "dropping the handle cancels the call"]
-pub struct InFlight<T, E = Infallible> {
+pub struct CallHandle<T, E = Infallible> {
     task: JoinHandle<Result<T, CallError<E>>>,
     sent: oneshot::Receiver<()>,
 }
 
-impl<T, E> InFlight<T, E> {
+impl<T, E> CallHandle<T, E> {
     /// Spawns a task that makes the call by `call`.
     pub(super) fn spawn<F>(mut request: Request, call: impl FnOnce(Request) -> F) -> Self
     where
@@ -68,7 +68,7 @@ impl<T, E> InFlight<T, E> {
     }
 }
 
-impl<T, E> Future for InFlight<T, E> {
+impl<T, E> Future for CallHandle<T, E> {
     type Output = Result<T, CallError<E>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -82,14 +82,16 @@ impl<T, E> Future for InFlight<T, E> {
     }
 }
 
-impl<T, E> Drop for InFlight<T, E> {
+impl<T, E> Drop for CallHandle<T, E> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl<T, E> fmt::Debug for InFlight<T, E> {
+impl<T, E> fmt::Debug for CallHandle<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InFlight").field("is_finished", &self.is_finished()).finish_non_exhaustive()
+        f.debug_struct("CallHandle")
+            .field("is_finished", &self.is_finished())
+            .finish_non_exhaustive()
     }
 }

@@ -3,19 +3,19 @@
 use lapin::Channel;
 use lapin::protocol::constants::REPLY_SUCCESS;
 
-use crate::connection::frame::queue_frame;
+use crate::connection::queue_frame::queue_frame;
 
 /// A channel on which a consumer is being registered.
 ///
 /// Dropping the guard before [`done`](Self::done) closes the channel. The broker may have
 /// registered the consumer already, and would hold back a window of deliveries for a consumer that
 /// settles none. The engine keeps such a channel open.
-pub(crate) struct ChannelSetup {
+pub(crate) struct ChannelGuard {
     channel: Channel,
     is_done: bool,
 }
 
-impl ChannelSetup {
+impl ChannelGuard {
     /// Guards a channel that was just opened.
     pub(crate) fn new(channel: Channel) -> Self {
         Self { channel, is_done: false }
@@ -33,7 +33,7 @@ impl ChannelSetup {
     }
 }
 
-impl Drop for ChannelSetup {
+impl Drop for ChannelGuard {
     fn drop(&mut self) {
         if !self.is_done {
             queue_frame(self.channel.close(REPLY_SUCCESS, "given up".into()));

@@ -6,7 +6,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::message::History;
 
 use super::headers::{count, text};
-use crate::wire::declines::Declines;
+use crate::wire::declined_by::Declines;
 
 /// Ids of the servers, separated by spaces.
 const BY: &str = "polywire.declined";
