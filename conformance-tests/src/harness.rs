@@ -5,6 +5,7 @@ mod stress;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tokio::runtime::Runtime;
@@ -38,6 +39,9 @@ pub fn run(suites: impl FnOnce() -> Vec<Suite>) -> ExitCode {
     if passes(&suites()) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
+/// The time that the tasks of a case have to end after it.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
+
 /// The exit code of a test binary whose tests fail.
 const FAILED: u8 = 101;
 
@@ -62,7 +66,10 @@ fn passes(suites: &[Suite]) -> bool {
 fn trial(suite: Suite, case: Case, collector: Arc<EntryCollector>) -> Trial {
     let name = format!("{}::{}", suite.name(), case.id);
     Trial::ignorable_test(name, move || {
-        let entry = Runtime::new()?.block_on(suite.run_case(&case));
+        let runtime = Runtime::new()?;
+        let entry = runtime.block_on(suite.run_case(&case));
+        // Bounded: a task of an engine that never yields must not hold up the other cases.
+        runtime.shutdown_timeout(SHUTDOWN_MAX);
         let outcome = entry.outcome.clone();
         collector.add(suite.name(), entry);
         match outcome {

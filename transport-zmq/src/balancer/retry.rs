@@ -108,7 +108,11 @@ impl Retries {
         let retries = self.clone();
         let attempt = async move {
             let sent = send.await;
-            lock(&retries.calls).remove(&id);
+            let mut calls = lock(&retries.calls);
+            // If the peer was lost meanwhile, the call is registered again and has no attempt yet.
+            if calls.get(&id).is_some_and(Option::is_some) {
+                calls.remove(&id);
+            }
             sent.is_err()
         };
         Abortable::new(attempt, stopped).map(|failed| failed.unwrap_or(false)).boxed()
@@ -136,9 +140,26 @@ impl Retries {
 mod tests {
     use std::future::pending;
 
-    use polywire_core::Error;
+    use polywire_core::{Error, ErrorKind};
 
     use super::*;
+
+    #[test]
+    fn call_that_is_lost_again_while_it_is_sent_stays_registered() {
+        let retries = Retries::new(None);
+        let id = CallId(1);
+        retries.register(id);
+        let lost_again = {
+            let retries = retries.clone();
+            async move {
+                retries.register(id);
+                Ok(())
+            }
+        };
+        assert_eq!(retries.run(id, lost_again).now_or_never(), Some(false));
+        let failed = retries.run(id, async { Err(Error::new(ErrorKind::Disconnected, "gone")) });
+        assert_eq!(failed.now_or_never(), Some(true));
+    }
 
     #[test]
     fn an_abandoned_call_is_not_retried() {

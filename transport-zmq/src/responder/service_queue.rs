@@ -82,8 +82,7 @@ struct Consumer {
 }
 
 impl ServiceQueue {
-    /// Closes the queue, which ends the streams of its consumers. Returns the queued requests, to
-    /// be refused.
+    /// Creates a queue that is closed from the start: it takes no request.
     pub(super) fn closed() -> Self {
         let state = QueueState { closed: true, ..QueueState::default() };
         Self { state: Mutex::new(state), changed: Notify::new() }

@@ -154,7 +154,8 @@ impl OmqDealer {
                     "the peer denied access: wrong credentials, or not allowed"
                 );
             }
-            socket.disconnect(endpoint).await?;
+            // Fails if the engine has dropped the endpoint already, after the rejected handshake.
+            let _ = socket.disconnect(endpoint).await;
             tokio::time::sleep(RECONNECT_MAX).await;
         }
     }

@@ -22,7 +22,7 @@ pub(super) struct SocketEndpoints {
     pub(super) socket: Socket,
     /// Bounds on inbound connections, in effect once an endpoint is bound.
     limiter: Arc<ConnectionLimiter>,
-    /// BoundEndpoints endpoints: as requested, and with the real port.
+    /// Endpoints that are bound: as requested, and with the real port.
     bound: Mutex<Vec<(Endpoint, String)>>,
     /// Endpoints to connect to. The engine reconnects to each of them until it is removed.
     connected: Mutex<Vec<Endpoint>>,

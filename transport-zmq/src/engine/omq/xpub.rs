@@ -83,10 +83,9 @@ impl XPub for OmqXPub {
             let socket = socket.clone();
             async move {
                 let subscription = message.part_bytes(0)?;
-                let prefix = subscription.slice(1..);
-                let (1, marker) = (*subscription.first()?, SyncMarker::read(&prefix)?) else {
-                    return None;
-                };
+                // A peer may send an empty frame, which has no first byte and cannot be sliced.
+                let 1 = *subscription.first()? else { return None };
+                let marker = SyncMarker::read(&subscription.slice(1..))?;
                 let connections = connections_with_marker(&socket, &marker).await?;
                 Some((marker, connections))
             }

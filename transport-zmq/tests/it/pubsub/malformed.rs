@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use omq_tokio::{Message, Options, Socket, SocketType};
 use polywire_core::ErrorKind;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::support::events::{next, publisher, subscriber};
 use crate::support::jobs::{bound, builder, connected};
+use crate::support::wait::PATIENCE;
 
 #[tokio::test]
 async fn malformed_event_is_an_error_or_dropped() {
@@ -25,7 +30,7 @@ async fn malformed_event_is_an_error_or_dropped() {
     }
     assert!(!marker.is_empty());
     let event = |first: &[u8], head: &[u8]| {
-        let frames = [first, head].map(bytes::Bytes::copy_from_slice);
+        let frames = [first, head].map(Bytes::copy_from_slice);
         Message::multipart(frames)
     };
     let envelope = |kind: u8, rest: &[u8]| [&[b'P', 1, kind], &[0; 13][..], rest].concat();
@@ -63,4 +68,32 @@ async fn malformed_event_is_an_error_or_dropped() {
     let mut events = subscriber(&subscribing, "#").await;
     publish.publish("a", &1).await.unwrap();
     assert_eq!(*next(&mut events).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn empty_frame_of_a_peer_does_not_end_the_answers_to_sync_markers() {
+    let publishing = bound();
+    let publish = publisher(&publishing).await;
+    let endpoint = publishing.local_endpoints()[0].clone();
+    let mut peer = TcpStream::connect(endpoint.trim_start_matches("tcp://")).await.unwrap();
+    peer.write_all(&introduction()).await.unwrap();
+    // An empty message, one that begins with an empty frame, and a subscription to everything.
+    peer.write_all(b"\0\0\x01\0\0\x01a\0\x01\x01").await.unwrap();
+    // Its event proves that the publisher has read the frames before the subscription.
+    let mut read = Vec::new();
+    while !read.windows(7).any(|bytes| bytes == b"weather") {
+        publish.publish("a", &1).await.unwrap();
+        let _ = timeout(Duration::from_millis(20), peer.read_buf(&mut read)).await;
+    }
+    let patient = builder().connect_timeout(2 * PATIENCE).connect(endpoint).build().unwrap();
+    timeout(PATIENCE, subscriber(&patient, "#")).await.expect("the sync marker is answered");
+}
+
+/// Returns the greeting and the READY command of a SUB socket: ZMTP 3.0 without security.
+fn introduction() -> Vec<u8> {
+    let mut greeting = [0; 64];
+    (greeting[0], greeting[9], greeting[10]) = (0xFF, 0x7F, 3);
+    greeting[12..16].copy_from_slice(b"NULL");
+    let ready = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB";
+    [&greeting[..], ready].concat()
 }
