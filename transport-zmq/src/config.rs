@@ -6,4 +6,6 @@ mod settings;
 
 pub use self::builder::ZmqBuilder;
 pub use self::engine::Engine;
-pub(crate) use self::settings::{PEER_BYTES_MAX, Settings};
+#[cfg(feature = "engine-omq")]
+pub(crate) use self::settings::PEER_BYTES_MAX;
+pub(crate) use self::settings::Settings;

@@ -11,6 +11,7 @@ pub mod plain;
 pub(crate) mod secret_source;
 
 pub use self::admission::Admission;
+#[cfg(feature = "engine-omq")]
 pub(crate) use self::admission::FIRST_MAX;
 #[cfg(feature = "engine-omq")]
 pub(crate) use self::mechanism::Security;

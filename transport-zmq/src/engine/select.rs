@@ -22,9 +22,9 @@ use super::socket::{ClientRouter, Dealer, Pull, Router, Sub, Traffic, XPub};
 use super::{add_endpoints, omq};
 #[cfg(feature = "engine-zeromq")]
 use super::{endpoint_changes::claim_socket_files, zeromq};
+#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 use crate::config::Engine;
 use crate::config::Settings;
-#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 use crate::endpoint::{Endpoint, EndpointSet};
 
 /// Opens a DEALER or PUSH socket for one endpoint. [`Dealer::up`] connects it.
