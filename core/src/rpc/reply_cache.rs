@@ -63,7 +63,8 @@ type ReplyCell = OnceCell<Message>;
 #[derive(Default)]
 struct Entries {
     replies: HashMap<CallKey, Arc<ReplyCell>>,
-    /// The keys with the time of their first delivery, the oldest first.
+    /// The keys with the time since which they are kept, the oldest first. A key whose call still
+    /// runs is moved to the end.
     order: VecDeque<(Instant, CallKey)>,
     /// The total size of the replies.
     bytes: usize,

@@ -34,7 +34,8 @@ impl WorkHandle {
     /// Stops receiving, and waits until all running handlers have ended.
     ///
     /// Queued deliveries are requeued for other workers. Where the transport cannot requeue,
-    /// deliveries that have arrived are processed first. A second call waits for the same end.
+    /// deliveries that have arrived are processed first. A second call waits for the first one to
+    /// end.
     ///
     /// Dropping the future does not stop the drain.
     pub fn drain(&self) -> impl Future<Output = ()> + Send + '_ {

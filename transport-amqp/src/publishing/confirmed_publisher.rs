@@ -122,8 +122,8 @@ impl ConfirmedPublisher {
 
     /// Waits for the outcome of a message that was submitted at `since`.
     ///
-    /// The confirm timeout begins when the message is submitted. For a buffered message it begins
-    /// at the limit at which it turns out to be published.
+    /// The confirm timeout begins when the message is submitted. For a message that was buffered
+    /// until its limit, the timeout begins at that limit.
     async fn outcome(
         &self,
         guard: Option<BufferGuard<'_>>,
@@ -187,7 +187,7 @@ fn unconfirmed() -> Error {
 /// Returns the output of `future`, or `None` from `limit` on.
 ///
 /// The clock decides, not the timer: another task whose timer has the same instant may run first,
-/// and must find the time over here, too.
+/// and both must agree that the limit has passed.
 async fn before<F: Future + Unpin>(limit: Instant, mut future: F) -> Option<F::Output> {
     let mut timer = pin!(sleep_until(limit));
     poll_fn(|cx| {

@@ -46,7 +46,7 @@ impl QueueSpec {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if the name is too long for AMQP.
+    /// [`ErrorKind::TooLarge`] if the name is too long for AMQP.
     pub(crate) fn dead_letter_queue(&self) -> Result<Self> {
         Ok(Self::new(native::dead_letter_queue(&self.name)?, self.options.for_dead_letters()))
     }
@@ -59,7 +59,7 @@ impl QueueSpec {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if the name is too long for AMQP.
+    /// [`ErrorKind::TooLarge`] if the name is too long for AMQP.
     pub(crate) fn retry_queue(&self, delay: Duration) -> Result<Self> {
         let kind = if self.options.rejects_overflow() {
             QueueKind::Quorum

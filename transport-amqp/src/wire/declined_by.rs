@@ -1,9 +1,9 @@
-//! The servers that declined a request.
+//! The decliners of a request, as the headers of a copy carry them.
 
 /// The servers that declined a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Declines {
-    /// Ids of the servers, in order.
+    /// Names of the servers, in order.
     pub(crate) by: Vec<String>,
     /// Message of the last server's fault.
     pub(crate) because: String,

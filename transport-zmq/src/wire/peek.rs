@@ -1,7 +1,7 @@
 //! The parts of a message that a balancer or a proxy reads without decoding the fields.
 //!
 //! A balancer matches replies to its in-flight calls, and retries declined ones. A proxy passes
-//! messages on. Both need the fixed part only, plus the fault code of a reply. Decoding the whole
+//! messages on. Both need the fixed part and the fault code of a reply. Decoding the whole
 //! message would allocate, and would validate fields that only the receiver has to understand.
 
 use polywire_core::message::CallId;

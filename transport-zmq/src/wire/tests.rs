@@ -1,3 +1,5 @@
+//! Encoding and decoding of envelopes, as data.
+
 use std::time::Duration;
 
 use bytes::Bytes;

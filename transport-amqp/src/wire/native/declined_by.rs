@@ -8,13 +8,15 @@ use polywire_core::message::History;
 use super::headers::{count, text};
 use crate::wire::declined_by::Declines;
 
-/// Ids of the servers, separated by spaces.
+/// The header with the names of the servers, separated by spaces.
 const BY: &str = "polywire.declined";
+/// The header with the message of the last server's fault.
 const BECAUSE: &str = "polywire.declined.because";
+/// The header with the number of times that the request was passed on.
 const PASSES: &str = "polywire.declined.passes";
 
-/// Replaces the decline headers. The message of the fault is cut at [`History::ERROR_MAX`] bytes,
-/// since all headers have to fit into one frame.
+/// Replaces the decline headers; without `declines`, removes them. The message of the fault is cut
+/// at [`History::ERROR_MAX`] bytes, since all headers have to fit into one frame.
 pub(super) fn write(headers: &mut BTreeMap<ShortString, AMQPValue>, declines: Option<&Declines>) {
     for name in [BY, BECAUSE, PASSES] {
         headers.remove(name);

@@ -1,9 +1,11 @@
 //! Names of queues, exchanges and routing keys.
 //!
-//! No two functions return the same name. Every name but that of a request queue begins with a
-//! reserved word, and no address holds an empty word, so `..` separates an address from the rest.
+//! No two functions return the same name within one exchange. Every name but that of a request
+//! queue begins with a reserved word, and no address holds an empty word, so `..` separates an
+//! address from the rest.
 //!
-//! All functions fail with [`ErrorKind::TooLarge`], unsent, if the name exceeds 255 bytes.
+//! The functions that return a name fail with [`ErrorKind::TooLarge`], unsent, if the name exceeds
+//! 255 bytes.
 
 use std::time::Duration;
 
