@@ -10,11 +10,11 @@ mod request;
 mod sent_signal;
 #[expect(clippy::module_inception, reason = "named after its main type")]
 mod service;
-mod validation;
+mod validated;
 
 pub use self::reply::Reply;
 pub(crate) use self::reply_slot::{EncodeReply, ReplySlot};
 pub use self::request::Request;
 pub(crate) use self::sent_signal::SentSignal;
 pub use self::service::{Service, ServiceFn, service_fn};
-pub use self::validation::{Valid, Validate};
+pub use self::validated::{Valid, Validate};

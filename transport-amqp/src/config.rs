@@ -15,7 +15,7 @@ use crate::bounds::Bounds;
 use crate::connection::credentials::CredentialsProvider;
 use crate::connection::heartbeat::Heartbeat;
 use crate::consuming::reply_mode::ReplyMode;
-use crate::topology::queue_settings::QueueSettings;
+use crate::topology::options_by_queue::QueueSettings;
 use crate::url::{BoundsOverride, ParsedUrl};
 
 /// All settings of a transport, from its URL and its builder.

@@ -2,8 +2,8 @@
 //!
 //! The way of a delivery through the files:
 //!
-//! 1. [`consumer`] opens the receiving half of an endpoint handle; [`source`] is the part that
-//!    depends on the handle: queue, bindings, codec.
+//! 1. [`consumer`] opens the receiving half of an endpoint handle; [`consumer_source`] is the part
+//!    that depends on the handle: queue, bindings, codec.
 //! 2. [`consumer_task`] consumes the queue, decodes each delivery into a [`buffered_delivery`] one,
 //!    and buffers up to a window of them. [`deliveries`] is the stream that the handle polls.
 //! 3. [`acker`] settles at the broker: acknowledge, reject, requeue. [`settle`] is the receipt of a
@@ -19,6 +19,7 @@ pub(crate) mod acker;
 mod buffered_delivery;
 pub(crate) mod cancellation;
 pub(crate) mod consumer;
+pub(crate) mod consumer_source;
 mod consumer_task;
 mod decline;
 mod delay_rounding;
@@ -29,4 +30,3 @@ pub(crate) mod reply_mode;
 mod republisher;
 pub(crate) mod requeue_mode;
 mod settle;
-pub(crate) mod source;

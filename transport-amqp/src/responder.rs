@@ -13,8 +13,8 @@ use polywire_core::{Address, Code, Fault, Limits, Message, Result, Window};
 
 use crate::consuming::cancellation::listener::listen;
 use crate::consuming::consumer;
+use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::requeue_mode::RequeueMode;
-use crate::consuming::source::ConsumerSource;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
 use crate::wire::{DecodeFailure, native};

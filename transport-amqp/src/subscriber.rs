@@ -20,8 +20,8 @@ use tokio::time::timeout;
 
 use crate::connection::backoff::{PAUSE_MIN, pause};
 use crate::consuming::consumer;
+use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::requeue_mode::RequeueMode;
-use crate::consuming::source::ConsumerSource;
 use crate::error::failed;
 use crate::shared::Shared;
 use crate::topology::exchange::declare_exchange;

@@ -1,14 +1,14 @@
 //! Queues and exchanges at the broker: their options and their declaration.
 //!
 //! [`options`] is what users set; [`validation`] checks it, and [`arguments`] turns it into the
-//! arguments of `queue.declare`. [`queue_settings`] holds the options of all queues of a transport,
-//! and makes a [`queue`] from a name. The names themselves are part of the wire format.
+//! arguments of `queue.declare`. [`options_by_queue`] holds the options of all queues of a
+//! transport, and makes a [`queue`] from a name. The names themselves are part of the wire format.
 
 mod arguments;
 pub(crate) mod declared;
 pub(crate) mod exchange;
 pub(crate) mod kind;
 pub(crate) mod options;
+pub(crate) mod options_by_queue;
 pub(crate) mod queue;
-pub(crate) mod queue_settings;
 mod validation;

@@ -7,10 +7,10 @@ use polywire_core::{Result, Window};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::consuming::acker::ChannelAcker;
+use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::consumer_task::ConsumerTask;
 use crate::consuming::deliveries::Deliveries;
 use crate::consuming::republisher::Republisher;
-use crate::consuming::source::ConsumerSource;
 use crate::error::closed;
 use crate::shared::Shared;
 

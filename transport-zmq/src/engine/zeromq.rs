@@ -8,6 +8,8 @@
 mod dealer;
 mod frames;
 mod router;
+#[cfg(unix)]
+mod socket_file;
 
 pub(super) use self::dealer::ZeromqDealer;
 pub(super) use self::router::ZeromqRouter;

@@ -13,6 +13,8 @@ use tokio::sync::Semaphore;
 use zeromq::{RouterRecvHalf, RouterSendHalf, RouterSocket, Socket, SocketRecv, SocketSend};
 
 use super::frames::{cannot_change, frames_of, message_of};
+#[cfg(unix)]
+use super::socket_file::{SocketFile, private_path};
 use crate::endpoint::{Endpoint, EndpointChange};
 use crate::engine::error::cannot_bind;
 use crate::engine::{RequestOrigin, Router, SocketControl};
@@ -31,6 +33,9 @@ pub(in crate::engine) struct ZeromqRouter {
     waiting: Arc<Semaphore>,
     /// The receiving half, until `requests` takes it.
     receiving: Mutex<Option<RouterRecvHalf>>,
+    /// The files of `ipc` endpoints, until the socket is closed.
+    #[cfg(unix)]
+    files: Mutex<Vec<SocketFile>>,
 }
 
 impl ZeromqRouter {
@@ -42,13 +47,32 @@ impl ZeromqRouter {
     pub(in crate::engine) async fn bind(endpoints: &[Endpoint]) -> Result<(Self, Vec<String>)> {
         let mut socket = RouterSocket::new();
         let mut bound = Vec::new();
+        #[cfg(unix)]
+        let mut files = Vec::new();
         for endpoint in endpoints {
+            #[cfg(unix)]
+            if let Endpoint::Ipc(path) = endpoint
+                && let Some(private) = private_path(path)
+            {
+                let real = socket.bind(&Endpoint::Ipc(private.clone()).to_string()).await;
+                real.map_err(|error| cannot_bind(endpoint, error))?;
+                let file = SocketFile::place(&private, path);
+                files.push(file.map_err(|error| cannot_bind(endpoint, error))?);
+                bound.push(endpoint.to_string());
+                continue;
+            }
             let real = socket.bind(&endpoint.to_string()).await;
             bound.push(real.map_err(|error| cannot_bind(endpoint, error))?.to_string());
         }
         let (sending, receiving) = socket.split();
-        let (sending, receiving) = (Mutex::new(Some(sending)), Mutex::new(Some(receiving)));
-        Ok((Self { sending, waiting: Arc::new(Semaphore::new(WAITING_MAX)), receiving }, bound))
+        let router = Self {
+            sending: Mutex::new(Some(sending)),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            receiving: Mutex::new(Some(receiving)),
+            #[cfg(unix)]
+            files: Mutex::new(files),
+        };
+        Ok((router, bound))
     }
 }
 
@@ -62,6 +86,8 @@ impl SocketControl for ZeromqRouter {
         // Tasks of the engine send the queued messages. They cannot be awaited.
         drop(lock(&self.sending).take());
         drop(lock(&self.receiving).take());
+        #[cfg(unix)]
+        lock(&self.files).clear();
         std::future::ready(()).boxed()
     }
 }

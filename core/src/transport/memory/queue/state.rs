@@ -1,4 +1,4 @@
-//! QueueState of a queue: its entries and its consumers.
+//! The state of a queue: its entries and its consumers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
