@@ -34,9 +34,12 @@ impl SocketFile {
     ///
     /// # Errors
     ///
-    /// Those of the file system. The file then stays at `private`, for the engine to remove.
+    /// Those of the file system, such as a file that exists at `path`. The socket file then stays
+    /// at `private`, for the engine to remove.
     pub(super) fn place(private: &str, path: &str) -> io::Result<Self> {
-        std::fs::rename(private, path)?;
+        // A rename would replace whatever file is at `path`.
+        std::fs::hard_link(private, path)?;
+        std::fs::remove_file(private)?;
         Ok(Self { path: path.into(), identity: identity(Path::new(path))? })
     }
 }
@@ -54,4 +57,25 @@ impl Drop for SocketFile {
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = std::fs::symlink_metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn file_at_the_path_is_not_replaced() {
+        let folder = std::env::temp_dir().join(format!("polywire-place-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let (private, path) = (folder.join("private"), folder.join("path"));
+        let _listener = UnixListener::bind(&private).unwrap();
+        std::fs::write(&path, "kept").unwrap();
+        let placed = SocketFile::place(private.to_str().unwrap(), path.to_str().unwrap());
+        let kept = std::fs::read_to_string(&path);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(placed.err().unwrap().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(kept.unwrap(), "kept");
+    }
 }
