@@ -37,7 +37,7 @@ impl SocketFile {
     /// Those of the file system, such as a file that exists at `path`. The socket file then stays
     /// at `private`, for the engine to remove.
     pub(super) fn place(private: &str, path: &str) -> io::Result<Self> {
-        // A rename would replace whatever file is at `path`.
+        // A rename would replace any file at `path`.
         std::fs::hard_link(private, path)?;
         std::fs::remove_file(private)?;
         Ok(Self { path: path.into(), identity: identity(Path::new(path))? })
