@@ -17,10 +17,7 @@ use self::calculator::{Abacus, CalculatorServer};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let url = std::env::args().nth(1).ok_or("usage: calculator_server URL")?;
     let transport = polywire::connect(&url).await?;
     let server = Server::bind(&transport, "calculator").await?;

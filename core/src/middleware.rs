@@ -65,7 +65,7 @@
 mod authenticate;
 mod circuit_breaker;
 mod concurrency_limit;
-mod deadlines;
+mod deadline_limits;
 mod layer_impls;
 mod layered;
 mod log_failures;
@@ -87,7 +87,7 @@ pub use tower_layer::Layer;
 pub use self::authenticate::Authenticate;
 pub use self::circuit_breaker::CircuitBreaker;
 pub use self::concurrency_limit::ConcurrencyLimit;
-pub use self::deadlines::Deadlines;
+pub use self::deadline_limits::Deadlines;
 pub use self::layered::{Layered, MiddlewareLayer, layer};
 pub use self::log_failures::LogFailures;
 #[cfg(feature = "metrics")]

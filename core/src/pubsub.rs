@@ -12,8 +12,8 @@ mod listener;
 mod overflow;
 mod overflow_buffer;
 mod publisher;
-mod subscribe_request;
 mod subscriber;
+mod subscriber_options;
 
 pub use self::event::Event;
 pub use self::listener::{Listener, ListenerBind};

@@ -21,7 +21,7 @@ mod router;
 
 mod call_key;
 mod cancellations;
-mod deduplication;
+mod deduplication_options;
 mod reply_cache;
 mod reply_sender;
 mod request_policy;
@@ -35,7 +35,7 @@ pub use self::call_builder::CallBuilder;
 pub use self::call_handle::CallHandle;
 pub use self::client::Client;
 pub use self::client_connect::ClientConnect;
-pub use self::deduplication::Deduplication;
+pub use self::deduplication_options::Deduplication;
 pub use self::replier::Replier;
 pub use self::reply_reader::ClientStats;
 pub use self::requester::Requester;

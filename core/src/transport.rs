@@ -9,7 +9,7 @@ mod any;
 mod capabilities;
 mod dead_letter_queue;
 mod delivery;
-mod filters;
+mod filter_control;
 mod inbound;
 mod log_throttle;
 mod memory;
@@ -29,7 +29,7 @@ pub use self::any::AnyTransport;
 pub use self::capabilities::Capabilities;
 pub use self::dead_letter_queue::{DeadLetterQueue, DeadLetterSource};
 pub use self::delivery::Delivery;
-pub use self::filters::{FilterControl, Filters};
+pub use self::filter_control::{FilterControl, Filters};
 pub use self::inbound::{Abandoned, Inbound, Receiver};
 #[doc(hidden)]
 pub use self::log_throttle::LogThrottle;

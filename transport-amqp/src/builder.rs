@@ -7,12 +7,12 @@ use std::time::Duration;
 use polywire_core::ErrorKind;
 use polywire_core::{Address, Error, Limits, Result};
 
-use crate::bounds::Bounds;
+use crate::buffer_bounds::Bounds;
 use crate::config::Config;
 use crate::connection::credentials::{Credentials, CredentialsProvider};
 use crate::consuming::reply_mode::ReplyMode;
-use crate::topology::kind::QueueKind;
-use crate::topology::options::QueueOptions;
+use crate::topology::queue_kind::QueueKind;
+use crate::topology::queue_options::QueueOptions;
 use crate::wire::native;
 
 /// Settings of an [`Amqp`](crate::Amqp) transport before it connects, from

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lapin::uri::SASLMechanism;
 use polywire_core::{Error, ErrorKind, Limits, Result};
 
-use crate::bounds::Bounds;
+use crate::buffer_bounds::Bounds;
 use crate::connection::credentials::CredentialsProvider;
 use crate::connection::heartbeat::Heartbeat;
 use crate::consuming::reply_mode::ReplyMode;
@@ -146,7 +146,7 @@ const DEFAULT_UNCONFIRMED_MAX: Bounds = Bounds { messages: 4096, bytes: 64 << 20
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::kind::QueueKind;
+    use crate::topology::queue_kind::QueueKind;
 
     #[test]
     fn url_parameters_override_defaults() {

@@ -3,7 +3,7 @@
 //! [`Amqp`] is the transport, and [`AmqpBuilder`] its builder. The documentation of [`Amqp`] lists
 //! the queues, exchanges and headers on the broker, for programs that use them without this crate.
 
-mod bounds;
+mod buffer_bounds;
 mod builder;
 mod config;
 mod connection;
@@ -25,7 +25,7 @@ mod subscriber;
 mod tasks;
 mod topology;
 mod transport;
-mod unique;
+mod unique_number;
 mod url;
 mod wire;
 
@@ -33,6 +33,6 @@ pub use self::builder::AmqpBuilder;
 pub use self::connection::credentials::Credentials;
 pub use self::consuming::reply_mode::ReplyMode;
 pub use self::events::{ConnectionChange, ConnectionEvent, ConnectionEvents, ConnectionRole};
-pub use self::topology::kind::QueueKind;
-pub use self::topology::options::{QueueOptions, QueueOverflow};
+pub use self::topology::queue_kind::QueueKind;
+pub use self::topology::queue_options::{QueueOptions, QueueOverflow};
 pub use self::transport::Amqp;

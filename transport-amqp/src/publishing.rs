@@ -42,4 +42,4 @@ mod request;
 mod returned;
 mod submitted;
 mod unconfirmed_limit;
-mod user_id;
+mod verified_user_id;

@@ -9,7 +9,7 @@ use polywire_core::{Address, ErrorKind, Message, Result};
 use crate::error::queue_full;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
-use crate::unique::unique;
+use crate::unique_number::unique;
 use crate::wire::{OutgoingMessage, native};
 
 /// Opens a sender of jobs to `queue`, and declares the queue.

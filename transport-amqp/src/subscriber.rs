@@ -25,9 +25,9 @@ use crate::consuming::requeue_mode::RequeueMode;
 use crate::error::failed;
 use crate::shared::Shared;
 use crate::topology::exchange::declare_exchange;
-use crate::topology::kind::QueueKind;
 use crate::topology::queue::QueueSpec;
-use crate::unique::unique;
+use crate::topology::queue_kind::QueueKind;
+use crate::unique_number::unique;
 use crate::wire::native;
 
 /// Opens a subscriber of `channel`. Each event that is published after this returns is received.

@@ -7,8 +7,8 @@
 mod arguments;
 pub(crate) mod declared;
 pub(crate) mod exchange;
-pub(crate) mod kind;
-pub(crate) mod options;
 pub(crate) mod options_by_queue;
 pub(crate) mod queue;
+pub(crate) mod queue_kind;
+pub(crate) mod queue_options;
 mod validation;

@@ -12,7 +12,7 @@ use polywire_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
 
 use crate::consuming::reply_mode::ReplyMode;
-use crate::topology::kind::QueueKind;
+use crate::topology::queue_kind::QueueKind;
 
 /// A parsed URL: the engine's part, and the parameters of this crate.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ pub(crate) struct ParsedUrl {
     pub(crate) key_file: Option<PathBuf>,
 }
 
-/// Parts of a [`Bounds`](crate::bounds::Bounds) that the URL overrides.
+/// Parts of a [`Bounds`](crate::buffer_bounds::Bounds) that the URL overrides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BoundsOverride {
     /// Number of messages, if the URL sets one.

@@ -24,11 +24,11 @@ mod balanced_sender;
 #[expect(clippy::module_inception, reason = "this file declares the modules and defines nothing")]
 mod balancer;
 mod call;
-mod endpoints;
 mod in_flight;
 mod inbound_peers;
-mod outage;
+mod outage_log;
 mod peer;
+mod peer_endpoints;
 mod peer_set;
 mod reply_stream;
 mod retry;

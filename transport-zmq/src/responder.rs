@@ -20,10 +20,10 @@ mod declinable;
 mod dispatcher;
 mod receiver;
 mod reply_router;
-mod request;
 mod sender;
 mod server_socket;
 mod service_queue;
+mod service_request;
 mod services;
 mod slow_peers;
 

@@ -4,7 +4,7 @@
 //! Options of security go to [`credentials`], since several of them belong together.
 
 #[cfg(feature = "engine-omq")]
-mod credentials;
+mod security_options;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) fn parse(url: &str) -> Result<ZmqBuilder> {
         builder = builder.endpoint(format!("{scheme}://{endpoint}"));
     }
     #[cfg(feature = "engine-omq")]
-    let mut credentials = credentials::Credentials::default();
+    let mut credentials = security_options::SecurityOptions::default();
     for option in query.split('&').filter(|option| !option.is_empty()) {
         #[cfg(feature = "engine-omq")]
         if credentials.note(option) {

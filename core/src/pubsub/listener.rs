@@ -8,7 +8,7 @@ use futures_core::future::BoxFuture;
 use super::dropped_events::DroppedEvents;
 use super::event_stream::EventStream;
 use super::overflow::Overflow;
-use super::subscribe_request::SubscribeRequest;
+use super::subscriber_options::SubscriberOptions;
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, Filter};
@@ -69,8 +69,8 @@ impl<D: Dialect> Listener<D> {
         channel: impl TryInto<Address, Error: Into<Error>>,
         dialect: D,
     ) -> ListenerBind<'t, C, D> {
-        let request = SubscribeRequest::new(transport, channel);
-        ListenerBind { request, dialect, retries: Retries::default(), strict: false }
+        let options = SubscriberOptions::new(transport, channel);
+        ListenerBind { options, dialect, retries: Retries::default(), strict: false }
     }
 
     /// Returns a handle to stop the listener and to read its statistics.
@@ -118,7 +118,7 @@ impl<D> fmt::Debug for Listener<D> {
 /// If the future is dropped, the listener is not opened.
 #[must_use = "a listener does not bind unless it is awaited"]
 pub struct ListenerBind<'t, C, D> {
-    request: SubscribeRequest<'t, C>,
+    options: SubscriberOptions<'t, C>,
     dialect: D,
     retries: Retries,
     /// Set if the transport must support the whole retry policy.
@@ -128,25 +128,25 @@ pub struct ListenerBind<'t, C, D> {
 impl<C, D> ListenerBind<'_, C, D> {
     /// Adds a topic filter. Without a filter, the listener receives every topic.
     pub fn filter(mut self, filter: impl TryInto<Filter, Error: Into<Error>>) -> Self {
-        self.request.filter(filter);
+        self.options.filter(filter);
         self
     }
 
     /// Joins a group, whose members share the events.
     pub fn group(mut self, group: Group) -> Self {
-        self.request.group = Some(group);
+        self.options.group = Some(group);
         self
     }
 
     /// Sets the number of events that are handled at once. The default is 128.
     pub fn window(mut self, window: Window) -> Self {
-        self.request.window = window;
+        self.options.window = window;
         self
     }
 
     /// Sets the policy for a full window. The default is [`Overflow::Wait`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.request.overflow = overflow;
+        self.options.overflow = overflow;
         self
     }
 
@@ -170,15 +170,15 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { request, dialect, retries, strict } = self;
+        let Self { options, dialect, retries, strict } = self;
         Box::pin(async move {
-            let (channel, window) = (request.channel.clone()?, request.window);
-            let capabilities = request.capabilities();
+            let (channel, window) = (options.channel.clone()?, options.window);
+            let capabilities = options.capabilities();
             if strict {
-                request.group.as_ref().ok_or_else(no_group)?;
+                options.group.as_ref().ok_or_else(no_group)?;
                 retries.check(&capabilities)?;
             }
-            let EventStream { receiver, filters, dropped } = request.open().await?;
+            let EventStream { receiver, filters, dropped } = options.open().await?;
             let work_loop = BoundWorker::new(
                 EndpointLabel { role: "listener", name: channel.clone() },
                 receiver,
@@ -199,7 +199,7 @@ fn no_group() -> Error {
 impl<C, D> fmt::Debug for ListenerBind<'_, C, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ListenerBind")
-            .field("channel", &self.request.channel)
+            .field("channel", &self.options.channel)
             .finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::event::Event;
 use super::event_stream::EventStream;
 use super::overflow::Overflow;
-use super::subscribe_request::SubscribeRequest;
+use super::subscriber_options::SubscriberOptions;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::message::{Address, Filter};
@@ -74,8 +74,8 @@ impl<T: DeserializeOwned> Subscriber<T> {
         channel: impl TryInto<Address, Error: Into<Error>>,
         dialect: impl Dialect,
     ) -> SubscriberBind<'t, C, T> {
-        let request = SubscribeRequest::new(transport, channel);
-        SubscriberBind { request, decode: decode_fn(dialect) }
+        let options = SubscriberOptions::new(transport, channel);
+        SubscriberBind { options, decode: decode_fn(dialect) }
     }
 }
 
@@ -135,32 +135,32 @@ impl<T> fmt::Debug for Subscriber<T> {
 /// If the future is dropped, the subscriber is not opened.
 #[must_use = "a subscriber does not bind unless it is awaited"]
 pub struct SubscriberBind<'t, C, T> {
-    request: SubscribeRequest<'t, C>,
+    options: SubscriberOptions<'t, C>,
     decode: DecodeFn<T>,
 }
 
 impl<C, T> SubscriberBind<'_, C, T> {
     /// Adds a topic filter. Without a filter, the subscriber receives every topic.
     pub fn filter(mut self, filter: impl TryInto<Filter, Error: Into<Error>>) -> Self {
-        self.request.filter(filter);
+        self.options.filter(filter);
         self
     }
 
     /// Joins a group, whose members share the events.
     pub fn group(mut self, group: Group) -> Self {
-        self.request.group = Some(group);
+        self.options.group = Some(group);
         self
     }
 
     /// Sets the number of events that the subscriber holds. The default is 128.
     pub fn window(mut self, window: Window) -> Self {
-        self.request.window = window;
+        self.options.window = window;
         self
     }
 
     /// Sets the policy for a full window. The default is [`Overflow::Wait`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.request.overflow = overflow;
+        self.options.overflow = overflow;
         self
     }
 }
@@ -170,10 +170,10 @@ impl<'t, C: Transport, T: 'static> IntoFuture for SubscriberBind<'t, C, T> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { request, decode } = self;
+        let Self { options, decode } = self;
         Box::pin(async move {
-            let capabilities = request.capabilities();
-            Ok(Subscriber { events: request.open().await?, decode, capabilities })
+            let capabilities = options.capabilities();
+            Ok(Subscriber { events: options.open().await?, decode, capabilities })
         })
     }
 }
@@ -181,7 +181,7 @@ impl<'t, C: Transport, T: 'static> IntoFuture for SubscriberBind<'t, C, T> {
 impl<C, T> fmt::Debug for SubscriberBind<'_, C, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SubscriberBind")
-            .field("channel", &self.request.channel)
+            .field("channel", &self.options.channel)
             .finish_non_exhaustive()
     }
 }

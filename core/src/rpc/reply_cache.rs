@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::call_key::CallKey;
-use super::deduplication::Deduplication;
+use super::deduplication_options::Deduplication;
 use crate::message::Message;
 
 /// The replies of a server to recent calls.

@@ -5,7 +5,7 @@ use std::future::IntoFuture;
 use futures_core::future::BoxFuture;
 
 use super::cancellations::Cancellations;
-use super::deduplication::Deduplication;
+use super::deduplication_options::Deduplication;
 use super::reply_cache::ReplyCache;
 use super::request_policy::RequestPolicy;
 use super::server::Server;

@@ -21,8 +21,8 @@ use crate::consuming::acker::ChannelAcker;
 use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
 use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::republisher::Republisher;
+use crate::consuming::republishing_settle::dead_letter_undecodable;
 use crate::consuming::requeue_mode::RequeueMode;
-use crate::consuming::settle::dead_letter_undecodable;
 use crate::error::failed;
 use crate::shared::Shared;
 use crate::wire::{Republish, native};
@@ -38,7 +38,7 @@ pub(super) struct ConsumerTask<S> {
     pub(super) acker: Arc<ChannelAcker>,
     /// Republishing of deliveries that are declined, uncounted or undecodable.
     pub(super) redelivery: Arc<Republisher>,
-    /// SettleError deliveries allowed: the prefetch of the channel.
+    /// Unsettled deliveries allowed: the prefetch of the channel.
     pub(super) window: Window,
     /// Sending side of the buffer.
     pub(super) sender: mpsc::Sender<Result<BufferedDelivery>>,

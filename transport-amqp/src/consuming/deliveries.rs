@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::consuming::acker::ChannelAcker;
 use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
 use crate::consuming::republisher::Republisher;
-use crate::consuming::settle::RepublishingSettle;
+use crate::consuming::republishing_settle::RepublishingSettle;
 use crate::shared::Shared;
 
 /// Stream of deliveries from a [`ConsumerTask`]. Dropping the stream stops the task, which cancels

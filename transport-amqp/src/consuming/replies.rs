@@ -28,9 +28,9 @@ use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::acker::acknowledge;
 use crate::consuming::reply_mode::ReplyMode;
 use crate::error::{closed, failed, lock};
-use crate::topology::kind::QueueKind;
 use crate::topology::queue::QueueSpec;
-use crate::unique::unique;
+use crate::topology::queue_kind::QueueKind;
+use crate::unique_number::unique;
 use crate::wire::{Correlation, native};
 
 /// Stream of replies for one requester. Unbounded, because each item ends one call of the

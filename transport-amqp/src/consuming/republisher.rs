@@ -20,7 +20,7 @@ use crate::consuming::buffered_delivery::BufferedDelivery;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
-use crate::unique::unique;
+use crate::unique_number::unique;
 use crate::wire::{Republish, native};
 
 /// Everything that the deliveries of one consumer need to be republished.

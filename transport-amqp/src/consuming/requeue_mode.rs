@@ -1,6 +1,6 @@
 //! Ways to requeue a delivery.
 
-use crate::topology::kind::QueueKind;
+use crate::topology::queue_kind::QueueKind;
 
 /// Way for a delivery to return to its queue, with the other outcomes that are possible.
 #[derive(Clone, Copy, PartialEq, Eq)]

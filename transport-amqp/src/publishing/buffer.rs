@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 
 use super::request::PublishRequest;
-use crate::bounds::Bounds;
+use crate::buffer_bounds::Bounds;
 use crate::error::lock;
 
 /// A bounded buffer of messages, and a queue of senders that wait for room in it.

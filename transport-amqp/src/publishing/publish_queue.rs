@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::buffer::{BufferSlot, PublishBuffer};
 use super::confirm_channel::{ConfirmChannel, Readiness};
 use super::request::PublishRequest;
-use crate::bounds::Bounds;
+use crate::buffer_bounds::Bounds;
 use crate::error::lock;
 
 /// The channel to publish on, and the buffer for the times without one.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::bounds::Bounds;
+use crate::buffer_bounds::Bounds;
 
 /// A limit on messages that are written and not confirmed.
 ///

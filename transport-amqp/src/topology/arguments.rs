@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use crate::topology::kind::QueueKind;
-use crate::topology::options::{QueueOptions, QueueOverflow};
+use crate::topology::queue_kind::QueueKind;
+use crate::topology::queue_options::{QueueOptions, QueueOverflow};
 
 impl QueueOptions {
     /// Returns the arguments of `queue.declare`. The broker dead-letters to the queue

@@ -6,8 +6,8 @@ use lapin::types::ShortString;
 use polywire_core::{Error, Result};
 use rustc_hash::FxHashMap;
 
-use crate::topology::options::QueueOptions;
 use crate::topology::queue::QueueSpec;
+use crate::topology::queue_options::QueueOptions;
 
 /// Options of the service, job and group queues: a default, and exceptions by name.
 #[derive(Clone, Debug, Default)]

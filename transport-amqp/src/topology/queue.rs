@@ -12,8 +12,8 @@ use lapin::types::{FieldTable, ShortString};
 use polywire_core::{ErrorKind, Result};
 
 use crate::error::{argument_mismatch, failed};
-use crate::topology::kind::QueueKind;
-use crate::topology::options::QueueOptions;
+use crate::topology::queue_kind::QueueKind;
+use crate::topology::queue_options::QueueOptions;
 use crate::wire::native;
 
 /// Name and options of a queue.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use polywire_core::{Error, ErrorKind, Result};
 
-use crate::topology::kind::QueueKind;
-use crate::topology::options::QueueOptions;
+use crate::topology::queue_kind::QueueKind;
+use crate::topology::queue_options::QueueOptions;
 
 impl QueueOptions {
     /// Checks for options that RabbitMQ would deny, warn about, or silently ignore.
@@ -62,7 +62,7 @@ const TIME_MAX: Duration = Duration::from_millis(u32::MAX as u64);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::options::QueueOverflow;
+    use crate::topology::queue_options::QueueOverflow;
 
     #[test]
     fn options_that_the_broker_would_deny_are_config_errors() {

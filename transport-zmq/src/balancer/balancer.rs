@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::call::InFlightCall;
-use super::endpoints::PeerEndpoints;
+use super::peer_endpoints::PeerEndpoints;
 use super::peer_set::PeerSet;
 use super::retry::{LostCall, Retries};
 use super::state::BalancerState;

@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 
 use super::call::InFlightCall;
 use super::in_flight::InFlightCalls;
-use super::outage::Outage;
+use super::outage_log::Outage;
 use super::state::BalancerState;
 use crate::engine::{ByteBudget, Dealer, SocketControl};
 use crate::wire::Frames;

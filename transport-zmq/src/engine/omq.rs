@@ -16,11 +16,11 @@
 
 mod client_router;
 mod connected_peers;
+mod connection_limiter;
 mod dealer;
 mod endpoints;
 mod error;
 mod frames;
-mod limiter;
 mod options;
 mod pull;
 mod receive;

@@ -32,8 +32,8 @@ use polywire_core::transport::{Abandoned, Delivery, LogThrottle};
 use polywire_core::{Address, Limits, Message, Result, Window};
 
 use super::reply_router::ReplyRouter;
-use super::request::{ServiceRequest, undecodable};
 use super::service_queue::ServiceQueue;
+use super::service_request::{ServiceRequest, undecodable};
 use super::services::Services;
 use crate::engine::{RequestOrigin, Router, SocketControl};
 use crate::error::lock;

@@ -18,7 +18,7 @@ use crate::connection::channel_guard::ChannelGuard;
 use crate::connection::supervised::SupervisedConnection;
 use crate::error::failed;
 use crate::tasks::Tasks;
-use crate::unique::unique;
+use crate::unique_number::unique;
 use crate::wire::native;
 
 /// Starts to listen to the cancellations of `service`. Listening has begun, or failed for now, when

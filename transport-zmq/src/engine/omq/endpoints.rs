@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, Socket};
 use polywire_core::Result;
 
+use super::connection_limiter::ConnectionLimiter;
 use super::error::engine_error;
-use super::limiter::ConnectionLimiter;
 use crate::endpoint::{Endpoint, EndpointChange, Side};
 use crate::engine::SocketControl;
 use crate::engine::error::cannot_bind;

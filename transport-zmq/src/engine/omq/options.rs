@@ -6,8 +6,8 @@ use std::time::Duration;
 use omq_tokio::{Options, ReconnectPolicy, Socket, SocketType};
 use polywire_core::Result;
 
+use super::connection_limiter::ConnectionLimiter;
 use super::error::engine_error;
-use super::limiter::ConnectionLimiter;
 use crate::config::Settings;
 use crate::security::FIRST_MAX;
 use crate::wire;

@@ -5,7 +5,7 @@ use std::time::Duration;
 #[cfg(doc)]
 use polywire_core::ErrorKind;
 
-use crate::topology::kind::QueueKind;
+use crate::topology::queue_kind::QueueKind;
 
 /// Options of a service, job or group queue: kind, limits, overflow, dead-lettering.
 ///

@@ -7,7 +7,7 @@ use crate::message::{Address, Filter};
 use crate::transport::{Capabilities, Group, Subscription, Transport, Window};
 
 /// Options of a subscriber or a listener that is about to bind.
-pub(super) struct SubscribeRequest<'t, C> {
+pub(super) struct SubscriberOptions<'t, C> {
     transport: &'t C,
     pub(super) channel: Result<Address>,
     filters: Result<Vec<Filter>>,
@@ -16,7 +16,7 @@ pub(super) struct SubscribeRequest<'t, C> {
     pub(super) overflow: Overflow,
 }
 
-impl<'t, C> SubscribeRequest<'t, C> {
+impl<'t, C> SubscriberOptions<'t, C> {
     pub(super) fn new(
         transport: &'t C,
         channel: impl TryInto<Address, Error: Into<Error>>,
@@ -41,7 +41,7 @@ impl<'t, C> SubscribeRequest<'t, C> {
     }
 }
 
-impl<C: Transport> SubscribeRequest<'_, C> {
+impl<C: Transport> SubscriberOptions<'_, C> {
     pub(super) fn capabilities(&self) -> Capabilities {
         self.transport.capabilities()
     }

@@ -10,9 +10,9 @@ use crate::security::{plain, secret_source};
 
 /// The security options of a URL, by name.
 #[derive(Default)]
-pub(super) struct Credentials<'a>(Vec<(&'a str, &'a str)>);
+pub(super) struct SecurityOptions<'a>(Vec<(&'a str, &'a str)>);
 
-impl<'a> Credentials<'a> {
+impl<'a> SecurityOptions<'a> {
     /// Records an option. Returns `false` if it is no security option.
     pub(super) fn note(&mut self, option: &'a str) -> bool {
         let named = option.split_once('=').filter(|(name, _)| NAMES.contains(name));
