@@ -19,6 +19,7 @@ mod receipt;
 mod subscription;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod transport;
+mod waiting_times;
 mod window;
 
 /// Attribute for implementations of [`DeadLetterQueue`] and [`FilterControl`], which are used
@@ -40,4 +41,5 @@ pub use self::outcome::{DeadLetterInfo, Outcome, RetryAfter};
 pub use self::receipt::{Receipt, Settle};
 pub use self::subscription::{Group, Subscription};
 pub use self::transport::Transport;
+pub use self::waiting_times::WaitingTimes;
 pub use self::window::Window;

@@ -90,8 +90,7 @@ impl Middleware for RateLimit {
         let now = Instant::now();
         let wait_until = now + self.wait_max.min(Deadline::MAX);
         let until = request
-            .message
-            .deadline
+            .wait_until()
             .map_or(wait_until, |deadline| deadline.instant().min(wait_until));
         let Some(available) = self.take(now, until) else {
             return Err(overloaded("cannot send the request: the rate limit is reached"));

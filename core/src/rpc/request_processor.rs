@@ -52,6 +52,12 @@ impl<S: Service> Processor for RequestProcessor<S> {
                 self.expire(delivery.message.method.as_ref(), "arrived after its deadline");
                 return delivery.receipt.ack();
             }
+            Admission::KeptExpired => {
+                self.expire(delivery.message.method.as_ref(), "dead-lettered: did not begin in time");
+                let error = "did not begin within its time to live";
+                let info = DeadLetterInfo::new(DeadLetterReason::Expired, error);
+                return delivery.receipt.settle(Outcome::DeadLetter(Box::new(info)));
+            }
             Admission::DeliveredTooOften => return self.dead_letter(delivery).await,
             Admission::MayHaveRun => {
                 let cause = "cannot run the request: an earlier delivery may have run it";
@@ -66,6 +72,10 @@ impl<S: Service> Processor for RequestProcessor<S> {
         }
         let _running = self.counters.running.enter();
         let (id, reply_to) = (message.id, message.reply_to.take());
+        if reply_to.is_none() {
+            // It said by when a one-way call must begin. Its handler runs to its end.
+            message.deadline = None;
+        }
         let unreadable = message.fault.take();
         let request = Request { attempt, ..Request::new(message) };
         let reply = match (unreadable, &reply_to) {

@@ -4,6 +4,9 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::Deadline;
+use polywire_core::message::SentAt;
+
+use crate::wire::native;
 
 /// An AMQP message to publish: target, flags, properties and body.
 ///
