@@ -16,7 +16,7 @@ mod pending_calls;
 mod reply_reader;
 mod requester;
 
-mod replier;
+mod early_reply;
 mod router;
 
 mod call_key;
@@ -36,7 +36,7 @@ pub use self::call_handle::CallHandle;
 pub use self::client::Client;
 pub use self::client_connect::ClientConnect;
 pub use self::deduplication_options::Deduplication;
-pub use self::replier::Replier;
+pub use self::early_reply::Replier;
 pub use self::reply_reader::ClientStats;
 pub use self::requester::Requester;
 pub use self::router::{Extract, FromState, Handler, Router, State};

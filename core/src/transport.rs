@@ -15,7 +15,7 @@ mod log_throttle;
 mod memory;
 mod outbound;
 mod outcome;
-mod receipt;
+mod settlement;
 mod subscription;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod transport;
@@ -38,7 +38,7 @@ pub use self::memory::Memory;
 pub(crate) use self::outbound::DEFAULT_TIMEOUT;
 pub use self::outbound::{Outbound, Sender, Sending};
 pub use self::outcome::{DeadLetterInfo, Outcome, RetryAfter};
-pub use self::receipt::{Receipt, Settle};
+pub use self::settlement::{Receipt, Settle};
 pub use self::subscription::{Group, Subscription};
 pub use self::transport::Transport;
 pub use self::waiting_times::WaitingTimes;
