@@ -152,8 +152,9 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// Sets the type of the errors that the method declares. The call returns them in
     /// [`CallError::Declared`].
     pub fn declares<N: Declared>(self) -> CallBuilder<'c, D, S, N> {
-        let Self { client, method, deadline, ttl, keep_expired, headers, priority, idempotent, .. } =
-            self;
+        let Self {
+            client, method, deadline, ttl, keep_expired, headers, priority, idempotent, ..
+        } = self;
         CallBuilder {
             client,
             method,

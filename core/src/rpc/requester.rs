@@ -124,11 +124,7 @@ impl Inner {
     }
 
     /// Sends a request as a new call, and waits for the reply.
-    async fn exchange(
-        &self,
-        mut message: Message,
-        on_sent: impl Fn(),
-    ) -> Result<Message> {
+    async fn exchange(&self, mut message: Message, on_sent: impl Fn()) -> Result<Message> {
         let call = self.replies.pending().open()?;
         message.id = Some(call.id());
         let cancel = CancelOnDrop { sender: &self.sender, call: call.id() };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustc_hash::FxBuildHasher;
 use tokio::time::Instant;
 
-use crate::message::{Deadline, Message, ProcessClock, SentAt};
+use crate::message::{Message, ProcessClock, SentAt};
 
 /// Estimator of the time that requests have waited on their way, for instance in a broker's queue.
 ///
@@ -32,7 +32,9 @@ use crate::message::{Deadline, Message, ProcessClock, SentAt};
 /// - A request never expires by an estimate alone. An estimate that exceeds the timeout of a request
 ///   is taken for a clock that has stopped or jumped, as on a machine that was suspended: the
 ///   estimator forgets the process, and the request gets its whole time. The broker removes
-///   requests that have really expired, and the client cancels them.
+///   requests that have really expired, and the client cancels them. A request that is
+///   [kept](Message::keep_expired) after its deadline does expire by its estimate: it becomes a dead
+///   letter, and nothing is lost.
 ///
 /// On one machine, and between machines whose clocks differ by any constant time, the estimate is
 /// wrong by the shortest transit time, usually a few milliseconds.
@@ -52,7 +54,9 @@ impl WaitingTimes {
     /// request without a stamp or a deadline keeps the time that it was sent with.
     pub fn shorten(&self, message: &mut Message, sent: Option<SentAt>) {
         let (Some(deadline), Some(sent)) = (message.deadline, sent) else { return };
-        let waited = self.waited(sent, ProcessClock::get().now_ms(), deadline.remaining());
+        // A message that is kept may really be older than its timeout.
+        let timeout = if message.keep_expired { Duration::MAX } else { deadline.remaining() };
+        let waited = self.waited(sent, ProcessClock::get().now_ms(), timeout);
         if !waited.is_zero() {
             message.deadline = Some(deadline.earlier_by(waited));
         }
@@ -142,6 +146,7 @@ const EQUAL_FOR: Duration = Duration::from_secs(30);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Deadline;
 
     const HOUR: i64 = 60 * 60 * 1000;
     const TIMEOUT: Duration = Duration::from_secs(4);
@@ -158,7 +163,8 @@ mod tests {
     impl Sender<'_> {
         /// Returns the estimate for a request that is sent `at` and arrives after `waiting`.
         fn request(&self, at: u64, waiting: u64) -> u64 {
-            let sent = SentAt { sender: self.number, ms: at.checked_add_signed(self.ahead).unwrap() };
+            let sent =
+                SentAt { sender: self.number, ms: at.checked_add_signed(self.ahead).unwrap() };
             let waited = self.times.waited(sent, at + waiting, TIMEOUT);
             u64::try_from(waited.as_millis()).unwrap()
         }
@@ -245,6 +251,10 @@ mod tests {
         assert!(left[0] > 3_900 && left[0] <= 4_000, "{left:?}");
         assert!(left[1] > 900 && left[1] <= 1_000, "{left:?}");
         assert!(left[2] > 3_900 && left[2] <= 4_000, "{left:?}");
+        let mut kept =
+            Message::default().with_deadline(Deadline::after(TIMEOUT)).with_keep_expired(true);
+        times.shorten(&mut kept, Some(stamp(60_000)));
+        assert!(kept.deadline.unwrap().is_expired());
         let mut endless = Message::default();
         times.shorten(&mut endless, Some(stamp(5)));
         assert_eq!(endless.deadline, None);

@@ -51,6 +51,10 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
     pub(crate) oneway: bool,
+    /// The time within which a one-way call must begin.
+    pub(crate) ttl: Option<Duration>,
+    /// A one-way call that does not begin in time becomes a dead letter.
+    pub(crate) keep_expired: bool,
     /// The span of an option that only a method may have.
     of_methods: Option<Span>,
 }
@@ -63,8 +67,12 @@ struct Said {
     timeout: Option<Duration>,
     idempotent: bool,
     oneway: bool,
+    ttl: Option<Duration>,
+    keep_expired: bool,
     /// The span of an option that concerns calls.
     of_calls: Option<Span>,
+    /// The span of an option that concerns one-way calls.
+    of_oneway: Option<Span>,
 }
 
 impl Options {
@@ -81,8 +89,8 @@ impl Options {
         let of_methods = said.of_calls.or(said.topic.as_ref().map(LitStr::span));
         let topic = said.topic.unwrap_or_else(|| name.clone());
         check_name("topic", &topic)?;
-        let Said { timeout, idempotent, oneway, .. } = said;
-        Ok(Self { name, topic, timeout, idempotent, oneway, of_methods })
+        let Said { timeout, idempotent, oneway, ttl, keep_expired, .. } = said;
+        Ok(Self { name, topic, timeout, idempotent, oneway, ttl, keep_expired, of_methods })
     }
 
     /// The span of an option that a nested service may not have.
@@ -105,15 +113,21 @@ impl Said {
             "timeout" => self.timeout.replace(timeout(&meta.value()?.parse()?)?).is_some(),
             "idempotent" => std::mem::replace(&mut self.idempotent, true),
             "oneway" => std::mem::replace(&mut self.oneway, true),
+            "ttl" => self.ttl.replace(timeout(&meta.value()?.parse()?)?).is_some(),
+            "keep_expired" => std::mem::replace(&mut self.keep_expired, true),
             _ => {
                 return Err(meta.error(
                     "unknown argument: `#[method]` takes `name = \"…\"`, `topic = \"…\"`, `timeout = \"5s\"`, \
-                     `idempotent` and `oneway`",
+                     `idempotent`, `oneway`, `ttl = \"1h\"` and `keep_expired`",
                 ));
             }
         };
-        if matches!(option.as_str(), "timeout" | "idempotent" | "oneway") {
-            self.of_calls = meta.path.get_ident().map(Ident::span);
+        let span = meta.path.get_ident().map(Ident::span);
+        if matches!(option.as_str(), "timeout" | "idempotent" | "oneway" | "ttl" | "keep_expired") {
+            self.of_calls = span;
+        }
+        if matches!(option.as_str(), "ttl" | "keep_expired") {
+            self.of_oneway = span;
         }
         match known {
             true => {
@@ -130,6 +144,18 @@ impl Said {
             return Err(Error::new(
                 span,
                 "this is about calls, and the service is for none: leave it out, or add `call` to `#[service(…)]`",
+            ));
+        }
+        if let Some(span) = self.of_oneway.filter(|_| !self.oneway) {
+            return Err(Error::new(
+                span,
+                "only a one-way call has a time to live: leave it out, or add `oneway`",
+            ));
+        }
+        if let Some(span) = self.of_oneway.filter(|_| self.keep_expired && self.ttl.is_none()) {
+            return Err(Error::new(
+                span,
+                "a call without a time to live does not expire: leave it out, or add `ttl = \"1h\"`",
             ));
         }
         match self.topic.as_ref().filter(|_| !patterns.publish) {
