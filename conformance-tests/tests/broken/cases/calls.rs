@@ -69,7 +69,7 @@ caught! {
     lost_deadlines: AltersRequests(|request| request.deadline = None),
         "deadlines.deadline_travels", "the handler sees a deadline: nothing came";
     restarted_deadlines_of_waiting_requests: AltersRequests(restart_deadline),
-        "deadlines.time_in_a_queue_counts", "the handler has 58";
+        "deadlines.time_in_a_queue_counts", "the handler has 59";
 
     deadlines_of_one_way_calls: AltersRequests(|request| request.deadline = request.deadline.or(Some(Deadline::after_ms(0)))),
         "one_way.no_deadline_is_inherited", "the handler of the one-way call runs";
