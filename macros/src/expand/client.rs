@@ -69,10 +69,11 @@ fn call(method: &Method) -> TokenStream {
         quote!(.default_timeout(::std::time::Duration::from_millis(#millis)))
     });
     let idempotent = method.options.idempotent.then(|| quote!(.idempotent()));
+    let once = method.options.at_most_once.then(|| quote!(.at_most_once()));
     let end = match &method.answer.failure {
         _ if method.options.oneway => quote!(.send(&#arguments)),
         Failure::Declared(error) => quote!(.declares::<#error>().call(&#arguments)),
         _ => quote!(.call(&#arguments)),
     };
-    quote!(self.0.request(::polywire::Address::from_static(#name)?) #timeout #idempotent #end .await)
+    quote!(self.0.request(::polywire::Address::from_static(#name)?) #timeout #idempotent #once #end .await)
 }
