@@ -17,7 +17,7 @@ mod permitted_calls;
 mod reply_reader;
 mod requester;
 
-mod replier;
+mod early_reply;
 mod router;
 
 mod call_key;
@@ -37,7 +37,7 @@ pub use self::call_handle::CallHandle;
 pub use self::client::Client;
 pub use self::client_connect::ClientConnect;
 pub use self::deduplication_options::Deduplication;
-pub use self::replier::Replier;
+pub use self::early_reply::Replier;
 pub use self::reply_reader::ClientStats;
 pub use self::requester::Requester;
 pub use self::router::{

@@ -16,7 +16,7 @@ mod memory;
 mod outbound;
 mod outcome;
 mod permission;
-mod receipt;
+mod settlement;
 mod subscription;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod transport;
@@ -39,7 +39,7 @@ pub(crate) use self::outbound::DEFAULT_TIMEOUT;
 pub use self::outbound::{Outbound, Sender, Sending};
 pub use self::outcome::{DeadLetterInfo, Outcome, RetryAfter};
 pub use self::permission::{Answer, Asked, Question, ServerAddress, ServerNotice};
-pub use self::receipt::{Receipt, Settle};
+pub use self::settlement::{Receipt, Settle};
 pub use self::subscription::{Group, Subscription};
 pub use self::transport::Transport;
 pub use self::window::Window;

@@ -7,7 +7,7 @@
 //! - [`brokers`]: the brokers of the URL in turn; [`dial`]: one attempt, with [`tls`] and
 //!   [`credentials`].
 //! - [`monitor`]: events, log and metrics of both connections.
-//! - [`channel_guard`], [`send_now`]: helpers for channels, which are not supervised: the owner
+//! - [`channel_guard`], [`queue_frame`]: helpers for channels, which are not supervised: the owner
 //!   of a channel opens a new one when the old one is lost.
 
 pub(crate) mod backoff;
@@ -17,7 +17,7 @@ pub(crate) mod credentials;
 mod dial;
 pub(crate) mod heartbeat;
 pub(crate) mod monitor;
-pub(crate) mod send_now;
+pub(crate) mod queue_frame;
 pub(crate) mod supervised;
 mod supervisor;
 #[cfg(feature = "tls")]

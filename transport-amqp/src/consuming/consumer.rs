@@ -10,7 +10,7 @@ use crate::consuming::acker::ChannelAcker;
 use crate::consuming::cancellation::listener::Control;
 use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::consumer_task::ConsumerTask;
-use crate::consuming::deliveries::Deliveries;
+use crate::consuming::delivery_stream::Deliveries;
 use crate::consuming::republisher::Republisher;
 use crate::error::closed;
 use crate::shared::Shared;
