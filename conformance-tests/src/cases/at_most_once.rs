@@ -20,7 +20,7 @@ use crate::names::SERVICE;
 use crate::verdict::{OrFail, Verdict, ensure};
 use crate::wait::{PATIENCE, eventually, in_time};
 
-/// The time within which a caller hears of the death of its server.
+/// The time within which a caller learns of the death of its server.
 const TOLD_MAX: Duration = Duration::from_secs(2);
 
 /// The numbers of the calls that began, in their order. Clones share the log.
@@ -65,8 +65,8 @@ fn interrupted(outcome: Result<bool, CallError>, died: Instant) -> Verdict<Durat
     Ok(told_after)
 }
 
-/// A call that has begun is begun by no other server when its server dies, and its caller is told
-/// within two seconds.
+/// A call that has begun is begun by no other server when its server dies, and its caller learns of
+/// that within two seconds.
 ///
 /// Four calls have begun. The other server gets the requests again, where the backend redelivers,
 /// and must not run them. It then serves other calls.
@@ -99,7 +99,7 @@ pub async fn begun_call_is_interrupted_and_not_run_again(context: &TestContext) 
     Ok(())
 }
 
-/// The caller of a call that has begun is told within two seconds that its server has died, even if
+/// The caller of a call that has begun learns within two seconds that its server has died, even if
 /// there is no other server.
 ///
 /// Catches backends that learn of a death only by the redelivery of the request.
@@ -118,7 +118,7 @@ pub async fn begun_call_is_interrupted_without_another_server(context: &TestCont
 
 /// The requests that a dying server held and had not begun run on another server.
 ///
-/// The dying server holds four requests, as a server does whose handlers have not passed their gate.
+/// The dying server holds four requests, as a server does whose handlers have not begun yet.
 ///
 /// Catches servers that settle a request before it begins, or when it is delivered.
 ///

@@ -144,8 +144,8 @@ fn poll_next(receiver: &mut Receiver, timer: &mut CheckTimer, cx: &mut Context<'
     Pin::new(receiver).poll_next(cx).map(|next| next.map_or(Next::End, Next::Reply))
 }
 
-/// The pause between two checks of the servers that may have begun a call: a caller hears of the
-/// death of its server after two of them at most.
+/// The pause between two checks of the servers that may have begun a call. A call ends after the
+/// second check that finds its server gone.
 const CHECK_EVERY: Duration = Duration::from_millis(600);
 
 /// The counters of a client.

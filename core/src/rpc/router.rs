@@ -178,8 +178,8 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
         self
     }
 
-    /// Marks all methods that were added so far, nested ones included: no call of them is ever begun
-    /// twice, as with [`at_most_once`] for a single handler.
+    /// Marks all methods that were added so far, nested ones included: no call of them is ever
+    /// begun twice, as with [`at_most_once`] for a single handler.
     ///
     /// The caller's permission is asked for before the arguments are decoded.
     #[must_use]

@@ -77,11 +77,12 @@ impl Request {
     /// Begins a call that must never be begun twice: waits until its caller permits this server to
     /// begin.
     ///
-    /// A service calls this just before work that must not be repeated. A [`Router`](crate::Router)
-    /// does so for methods that are marked as [at most once](crate::at_most_once), and a
-    /// server for requests that their callers mark. A second call has no effect.
+    /// A service calls this just before work that must not be repeated. A
+    /// [`Router`](crate::Router) does so for methods that are marked as
+    /// [at most once](crate::at_most_once), and a server for requests that their callers mark. A
+    /// second call has no effect.
     ///
-    /// - A caller permits one delivery of its request, and no other, whatever the broker redelivers.
+    /// - A caller permits one delivery of its request, and no other, even if the broker redelivers.
     /// - The request is settled then, so that no other server gets it. A request of a server that
     ///   dies before goes to another server, where the transport can settle.
     /// - If the caller cannot answer, as with a one-way call, a request that was delivered before
@@ -92,10 +93,12 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// A fault, which the service returns: with [`Code::Unavailable`](crate::Code::Unavailable) if
-    /// the caller does not answer within 10 seconds or its deadline. With
-    /// [`Code::Interrupted`](crate::Code::Interrupted) if another delivery of the request was or may
-    /// have been begun, or the caller has stopped waiting.
+    /// A fault, which the service returns: with [`Code::Unavailable`] if the caller does not answer
+    /// within 10 seconds or its deadline. With [`Code::Interrupted`] if another delivery of the
+    /// request was or may have been begun, or the caller has stopped waiting.
+    ///
+    /// [`Code::Unavailable`]: crate::Code::Unavailable
+    /// [`Code::Interrupted`]: crate::Code::Interrupted
     pub async fn begin_at_most_once(&self) -> Result<(), Fault> {
         match (&self.reply_slot, &self.one_way_gate) {
             (Some(slot), _) => slot.begin().await,

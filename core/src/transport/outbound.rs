@@ -41,7 +41,7 @@ pub trait Outbound: Send + Sync + 'static {
     ///
     /// The method does not wait, and the question may get lost: core repeats it. The answer arrives
     /// at [`Inbound::poll_answer`](super::Inbound::poll_answer) of the same handle. The default
-    /// asks nobody, for backends that neither settle nor send a request again.
+    /// does nothing, for backends that neither settle nor send a request again.
     fn ask(&self, question: &Question) -> bool {
         let _ = question;
         false

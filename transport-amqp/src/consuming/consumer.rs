@@ -31,7 +31,7 @@ pub(crate) async fn open<S: ConsumerSource>(
     open_with_control(shared, source, window, None).await
 }
 
-/// Opens a receiving half like [`open`], with the streams of what the clients of a server tell it.
+/// Opens a receiving half like [`open`], with the messages of the clients of a server.
 pub(crate) async fn open_with_control<S: ConsumerSource>(
     shared: &Arc<Shared>,
     source: Arc<S>,

@@ -31,7 +31,7 @@ pub(super) struct Deliveries {
     pub(super) redelivery: Arc<Republisher>,
     /// Set if each delivery carries its attempt number.
     pub(super) counts_attempts: bool,
-    /// What the clients of a server tell it, about requests that were received here.
+    /// Messages of clients about requests that were received here.
     pub(super) control: Option<Control>,
 }
 

@@ -19,10 +19,12 @@ use crate::service::{Reply, Request};
 /// - If the server of a call dies after it has begun, the caller gets a fault of
 ///   [`Code::Interrupted`](crate::Code::Interrupted) within two seconds of that, and not at its
 ///   deadline. The call may have been run, in full or in part.
+/// - A handler that [declines](crate::Fault::declined) has begun: its caller gets the fault, and no
+///   other server the request.
 /// - A one-way call is settled before it begins. If its server dies, nothing runs it again.
 ///
-/// The page on reliability has a table of the promises for each transport. Its costs are a message
-/// to the caller and one back for each call.
+/// The page on reliability has a table of the promises for each transport. Where the transport
+/// redelivers, each call costs a message to the caller and one back.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;

@@ -21,7 +21,7 @@ use crate::tasks::Tasks;
 use crate::unique_number::unique;
 use crate::wire::native;
 
-/// What the clients of a service tell one server.
+/// Messages of the clients of a service to one server.
 pub(crate) struct Control {
     /// Calls that their clients have abandoned.
     pub(crate) abandoned: mpsc::Receiver<Abandoned>,
@@ -33,7 +33,8 @@ pub(crate) struct Control {
     pub(crate) answer: mpsc::Sender<Answer>,
 }
 
-/// The name of the queue that a server listens to; `None` while it does not listen. Clones share it.
+/// The name of the queue that a server listens to; `None` while it does not listen. Clones share
+/// it.
 #[derive(Clone, Default)]
 pub(crate) struct ControlQueue(Arc<Mutex<Option<ShortString>>>);
 
@@ -133,6 +134,8 @@ impl CancelListener {
                     backoff.reset();
                     self.forward(&channel, cancellations).await;
                     self.queue.set(None);
+                    // The access may have been granted meanwhile.
+                    binds = true;
                 }
                 Err(_) if self.connection.refusal().is_some() => return,
                 Err(error) if error.is_transient() => {
