@@ -15,6 +15,7 @@ mod log_throttle;
 mod memory;
 mod outbound;
 mod outcome;
+mod permission;
 mod settlement;
 mod subscription;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
@@ -38,6 +39,7 @@ pub use self::memory::Memory;
 pub(crate) use self::outbound::DEFAULT_TIMEOUT;
 pub use self::outbound::{Outbound, Sender, Sending};
 pub use self::outcome::{DeadLetterInfo, Outcome, RetryAfter};
+pub use self::permission::{Answer, Asked, Question, ServerAddress, ServerNotice};
 pub use self::settlement::{Receipt, Settle};
 pub use self::subscription::{Group, Subscription};
 pub use self::transport::Transport;

@@ -197,6 +197,38 @@ async fn layers_see_what_a_method_was_said_to_be() -> Result<(), CallError> {
 }
 
 #[tokio::test]
+async fn calls_of_a_service_run_at_most_once_unless_they_are_idempotent() -> Result<(), CallError> {
+    #[service(at_most_once)]
+    trait Till {
+        async fn charge(&self, cents: u64) -> Result<(), Fault>;
+        #[method(idempotent)]
+        async fn total(&self) -> Result<(), Fault>;
+    }
+    #[service]
+    trait Door {
+        #[method(at_most_once)]
+        async fn ring(&self) -> Result<(), Fault>;
+        async fn look(&self) -> Result<(), Fault>;
+    }
+    let seen = Arc::<Mutex<Vec<bool>>>::default();
+    let spy = service_fn({
+        let seen = seen.clone();
+        move |request: Request| {
+            seen.lock().unwrap().push(request.at_most_once);
+            async { Ok(Reply::new("null")) }
+        }
+    });
+    let till = TillClient::from(Client::new(spy.clone(), Json));
+    till.charge(5).await?;
+    till.total().await?;
+    let door = DoorClient::from(Client::new(spy, Json));
+    door.ring().await?;
+    door.look().await?;
+    assert_eq!(*seen.lock().unwrap(), [true, false, true, false]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn services_nest_and_clients_follow() -> Result<(), CallError> {
     let (server, mut told) = diary();
     let office = Router::new(MessagePack)

@@ -52,4 +52,15 @@ trait Sky {
     async fn any(&self);
 }
 
+#[service]
+trait Till {
+    #[method(idempotent, at_most_once)]
+    async fn charge(&self, cents: u64);
+}
+
+#[service(push, at_most_once)]
+trait Stamps {
+    async fn print(&self, number: u64);
+}
+
 fn main() {}

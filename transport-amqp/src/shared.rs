@@ -11,9 +11,10 @@ use lapin::types::ShortString;
 use polywire_core::transport::WaitingTimes;
 use polywire_core::{Error, ErrorKind, Message, Result};
 use rustc_hash::FxHashSet;
+use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::config::Config;
 use crate::connection::monitor::ConnectionMonitor;
@@ -27,6 +28,7 @@ use crate::publishing::confirmed_publisher::ConfirmedPublisher;
 use crate::tasks::Tasks;
 use crate::topology::declared::DeclaredQueues;
 use crate::topology::queue::{self, QueueSpec};
+use crate::wire::OutgoingMessage;
 
 /// Connections, settings and background tasks of one transport.
 pub(crate) struct Shared {
@@ -104,6 +106,28 @@ impl Shared {
     pub(crate) fn check_message(&self, message: &Message) -> Result<()> {
         self.tasks.check_open()?;
         self.config.limits.check(message)
+    }
+
+    /// Publishes a message in a task of its own, and passes the result to `then`. The deadline of
+    /// the message bounds the task. Outside of a runtime, nothing is published.
+    pub(crate) fn publish_later(
+        self: &Arc<Self>,
+        message: OutgoingMessage,
+        then: impl FnOnce(&Self, Result<()>) + Send + 'static,
+    ) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (shared, deadline) = (self.clone(), message.deadline);
+        drop(runtime.spawn(async move {
+            let publishing = shared.publisher.publish(message);
+            let sent = match deadline {
+                Some(deadline) => match timeout_at(deadline.instant(), publishing).await {
+                    Ok(sent) => sent,
+                    Err(_) => return,
+                },
+                None => publishing.await,
+            };
+            then(&shared, sent);
+        }));
     }
 
     /// Runs `setup` within the connect timeout.

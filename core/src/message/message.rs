@@ -58,6 +58,10 @@ pub struct Message {
     /// dead-letter it as [expired](crate::message::DeadLetterReason::Expired). Set by core on a
     /// one-way call that asks for it.
     pub keep_expired: bool,
+    /// Never to be begun twice. A backend does not send such a request again after its server was
+    /// lost, and a server asks the caller before it begins the call. Set by core on a request that
+    /// its client marks as [at most once](crate::Request::at_most_once).
+    pub at_most_once: bool,
     /// Fault of a failed reply. On an arriving request: the reason why the request cannot be
     /// decoded; core answers the request with this fault.
     pub fault: Option<Box<Fault>>,
@@ -141,6 +145,13 @@ impl Message {
     #[must_use]
     pub fn with_keep_expired(self, keep_expired: bool) -> Self {
         Self { keep_expired, ..self }
+    }
+
+    /// Marks the message as one that is run [at most once](Self::at_most_once), or not. The default
+    /// is not.
+    #[must_use]
+    pub fn with_at_most_once(self, at_most_once: bool) -> Self {
+        Self { at_most_once, ..self }
     }
 
     /// Sets the [fault](Self::fault).

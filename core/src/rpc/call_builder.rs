@@ -53,6 +53,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
             priority: None,
             headers: Headers::new(),
             idempotent: false,
+            at_most_once: false,
             decoder: as_fault,
         }
     }
@@ -72,6 +73,7 @@ pub struct CallBuilder<'c, D, S, E = Infallible> {
     headers: Headers,
     priority: Option<u8>,
     idempotent: bool,
+    at_most_once: bool,
     decoder: FaultDecoder<D, E>,
 }
 
@@ -149,12 +151,23 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
         Self { idempotent: true, ..self }
     }
 
+    /// Marks the call as one that must never be begun twice. The mark overrules
+    /// [`idempotent`](Self::idempotent).
+    ///
+    /// The server obeys the mark, whether its method is marked as
+    /// [at most once](crate::at_most_once) or not. If the server dies after it has begun, the
+    /// call fails within two seconds of that, with a fault of [`Code::Interrupted`].
+    ///
+    /// [`Code::Interrupted`]: crate::Code::Interrupted
+    pub fn at_most_once(self) -> Self {
+        Self { at_most_once: true, ..self }
+    }
+
     /// Sets the type of the errors that the method declares. The call returns them in
     /// [`CallError::Declared`].
     pub fn declares<N: Declared>(self) -> CallBuilder<'c, D, S, N> {
-        let Self {
-            client, method, deadline, ttl, keep_expired, headers, priority, idempotent, ..
-        } = self;
+        let Self { client, method, deadline, ttl, keep_expired, headers, priority, .. } = self;
+        let (idempotent, at_most_once) = (self.idempotent, self.at_most_once);
         CallBuilder {
             client,
             method,
@@ -164,6 +177,7 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
             headers,
             priority,
             idempotent,
+            at_most_once,
             decoder: as_declared,
         }
     }
@@ -247,7 +261,8 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
         (message.headers, message.priority) = (self.headers, self.priority);
         self.client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
         propagate(&mut message);
-        Ok(Request { idempotent: self.idempotent, ..Request::new(message) })
+        let (idempotent, at_most_once) = (self.idempotent, self.at_most_once);
+        Ok(Request { idempotent, at_most_once, ..Request::new(message) })
     }
 }
 

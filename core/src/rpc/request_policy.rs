@@ -2,12 +2,12 @@
 
 use super::cancellations::Cancellations;
 use super::reply_cache::ReplyCache;
-use crate::message::Deadline;
+use crate::message::{Deadline, Message};
 use crate::transport::Delivery;
 
 /// The options of a server that decide about each request.
 pub(super) struct RequestPolicy {
-    /// Settles each request before it is run, and refuses a redelivered request.
+    /// Begins no request twice.
     pub(super) is_at_most_once: bool,
     /// The number of deliveries after which a request counts as one that crashes its servers.
     pub(super) deliveries_max: Option<u32>,
@@ -31,11 +31,16 @@ pub(super) enum Admission {
     KeptExpired,
     /// The request was delivered too often: it is dead-lettered, and the caller gets a fault.
     DeliveredTooOften,
-    /// The request may have been run before, and must run at most once: the caller gets a fault.
+    /// The one-way request may have been run before, and must run at most once: it is dropped.
     MayHaveRun,
 }
 
 impl RequestPolicy {
+    /// Returns whether this server, or the caller of the request, wants it to run at most once.
+    pub(super) fn is_at_most_once(&self, request: &Message) -> bool {
+        self.is_at_most_once || request.at_most_once
+    }
+
     /// Decides about a received request.
     pub(super) fn admit(&self, delivery: &Delivery) -> Admission {
         if delivery.message.deadline.is_some_and(Deadline::is_expired) {
@@ -45,7 +50,8 @@ impl RequestPolicy {
         if self.deliveries_max.is_some_and(|max| delivery.attempt > max) {
             return Admission::DeliveredTooOften;
         }
-        if self.is_at_most_once && delivery.attempt > 1 {
+        let is_one_way = delivery.message.reply_to.is_none();
+        if is_one_way && delivery.attempt > 1 && self.is_at_most_once(&delivery.message) {
             return Admission::MayHaveRun;
         }
         Admission::Run

@@ -7,10 +7,10 @@ use futures_util::FutureExt;
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 
-use super::pending_calls::PendingCall;
+use super::pending_calls::{PendingCall, interrupted};
 use super::reply_reader::{ClientStats, ReplyReader};
 use crate::context::propagate;
-use crate::error::{CallError, Code, Error, Result};
+use crate::error::{CallError, Code, Error, ErrorKind, Result};
 use crate::message::{Address, CallId, Deadline, Message};
 use crate::service::{Reply, Request, SentSignal, Service};
 use crate::transport::{Capabilities, DEFAULT_TIMEOUT, Sender, Sending, Transport};
@@ -51,7 +51,7 @@ impl Requester {
         let (sender, receiver) = transport.requester(&service).await?;
         let replies = Arc::new(ReplyReader::new(pending_max));
         // The requester owns the task, and aborts it when dropped.
-        let task = tokio::spawn(replies.clone().run(receiver)).abort_handle();
+        let task = tokio::spawn(replies.clone().run(receiver, sender.clone())).abort_handle();
         let capabilities = transport.capabilities();
         let sends_max = if capabilities.declining { 1 } else { SENDS_MAX };
         Ok(Self(Arc::new(Inner { service, sender, replies, task, capabilities, sends_max })))
@@ -73,8 +73,9 @@ impl Requester {
 impl Service for Requester {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
         let deadline = request.wait_until().unwrap_or_else(|| Deadline::after(DEFAULT_TIMEOUT));
-        let Request { mut message, oneway, idempotent, sent_signal, .. } = request;
-        message.idempotent |= idempotent;
+        let Request { mut message, oneway, idempotent, at_most_once, sent_signal, .. } = request;
+        message.at_most_once |= at_most_once;
+        message.idempotent = (message.idempotent || idempotent) && !message.at_most_once;
         if deadline.is_expired() {
             return Err(CallError::deadline_exceeded());
         }
@@ -126,12 +127,24 @@ impl Inner {
     /// Sends a request as a new call, and waits for the reply.
     async fn exchange(&self, mut message: Message, on_sent: impl Fn()) -> Result<Message> {
         let call = self.replies.pending().open()?;
+        let is_at_most_once = message.at_most_once;
         message.id = Some(call.id());
         let cancel = CancelOnDrop { sender: &self.sender, call: call.id() };
         let reply = send_and_wait(self.sender.send(message), call, on_sent).await;
         cancel.disarm();
-        reply
+        match reply {
+            Err(error) if is_at_most_once && is_outcome_lost(&error) => {
+                Ok(Message::failed(interrupted()))
+            }
+            reply => reply,
+        }
     }
+}
+
+/// Returns whether an error leaves open if the call was run.
+fn is_outcome_lost(error: &Error) -> bool {
+    let is_lost = matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::RepliesLost);
+    is_lost && !error.is_unsent()
 }
 
 impl Drop for Inner {

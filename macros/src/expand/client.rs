@@ -71,13 +71,14 @@ fn call(method: &Method) -> TokenStream {
     let ttl = method.options.ttl.map(duration).map(|ttl| quote!(.ttl(#ttl)));
     let keep_expired = method.options.keep_expired.then(|| quote!(.keep_expired()));
     let idempotent = method.options.idempotent.then(|| quote!(.idempotent()));
+    let once = method.options.at_most_once.then(|| quote!(.at_most_once()));
     let end = match &method.answer.failure {
         _ if method.options.oneway => quote!(.send(&#arguments)),
         Failure::Declared(error) => quote!(.declares::<#error>().call(&#arguments)),
         _ => quote!(.call(&#arguments)),
     };
     let request = quote!(self.0.request(::polywire::Address::from_static(#name)?));
-    quote!(#request #timeout #ttl #keep_expired #idempotent #end .await)
+    quote!(#request #timeout #ttl #keep_expired #idempotent #once #end .await)
 }
 
 /// A duration as an expression.

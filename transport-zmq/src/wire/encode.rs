@@ -54,7 +54,9 @@ fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
     let has_id = message.id.map_or(0, |_| flag::HAS_ID);
     let has_deadline = message.deadline.map_or(0, |_| flag::HAS_DEADLINE);
     let is_idempotent = if message.idempotent { flag::IS_IDEMPOTENT } else { 0 };
-    head.extend_from_slice(&[MAGIC, VERSION, kind, has_id | has_deadline | is_idempotent]);
+    let is_at_most_once = if message.at_most_once { flag::IS_AT_MOST_ONCE } else { 0 };
+    let flags = has_id | has_deadline | is_idempotent | is_at_most_once;
+    head.extend_from_slice(&[MAGIC, VERSION, kind, flags]);
     head.extend_from_slice(&message.id.map_or(0, |id| id.0).to_be_bytes());
     head.extend_from_slice(&deadline_ms(message.deadline));
 }

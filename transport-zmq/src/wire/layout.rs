@@ -61,6 +61,8 @@ pub(super) mod flag {
     pub(in crate::wire) const HAS_ID: u8 = 1;
     pub(in crate::wire) const HAS_DEADLINE: u8 = 2;
     pub(in crate::wire) const IS_IDEMPOTENT: u8 = 4;
+    /// No server may begin the request after another one has.
+    pub(in crate::wire) const IS_AT_MOST_ONCE: u8 = 8;
 }
 
 /// Field numbers. A reader skips an unknown field unless the highest bit of its number is set.

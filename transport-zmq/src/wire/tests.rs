@@ -115,6 +115,11 @@ async fn cancel_and_idempotent_request_are_encoded_as_documented() {
     assert_eq!(frames.head[3], 7);
     assert!(super::peek(&frames).unwrap().idempotent);
     assert!(super::decode(frames, &Limits::default()).unwrap().1.idempotent);
+    let mut once = example().1;
+    once.at_most_once = true;
+    let frames = super::encode(&role, once, &Limits::default()).unwrap();
+    assert_eq!(frames.head[3], 11);
+    assert!(super::decode(frames, &Limits::default()).unwrap().1.at_most_once);
     let failure = decode(bytes("50 01 06 01 00 00 00 00 00 00 00 2a 00 00 00 00")).unwrap_err();
     assert!(failure.error.to_string().contains("names no service"));
 }

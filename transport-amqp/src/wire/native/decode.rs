@@ -14,7 +14,7 @@ use polywire_core::{
 };
 
 use super::headers::{
-    ATTEMPT, DELIVERY_COUNT, TOPIC, count, fault, text, undecodable, user_headers,
+    ATTEMPT, DELIVERY_COUNT, ONCE, TOPIC, count, fault, text, undecodable, user_headers,
 };
 use super::properties::correlation;
 use super::reply_address::reply_address;
@@ -202,6 +202,7 @@ fn read_shared(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) ->
     message.peer =
         properties.user_id().as_ref().map(|user| Arc::new(Identity::User(user.as_str().into())));
     if let Some(table) = properties.headers() {
+        message.at_most_once = table.inner().contains_key(ONCE);
         message.headers = user_headers(table)?;
         message.history = history_headers::read(table);
     }
