@@ -28,5 +28,5 @@ pub use self::identity::Identity;
 pub use self::limits::Limits;
 pub use self::message::Message;
 pub use self::reply_to::ReplyTo;
-pub(crate) use self::sent_at::ProcessClock;
 pub use self::sent_at::SentAt;
+pub(crate) use self::sent_at::system_time;

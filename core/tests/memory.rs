@@ -2,14 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::future::IntoFuture;
+use std::future::{IntoFuture, poll_fn};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::message::CallId;
 use polywire_core::{
-    Address, Deadline, ErrorKind, Group, Memory, Message, Server, Subscriber, Transport, Window,
-    Worker,
+    Address, Client, Deadline, ErrorKind, Group, Memory, Message, Server, Subscriber, Transport,
+    Window, Worker,
 };
 
 fn service() -> Address {
@@ -151,4 +152,24 @@ async fn message_with_a_reserved_header_is_refused() {
     let message = request().with_header("polywire.trace", "theirs");
     let error = pusher.send(message).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Config && error.is_unsent(), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_is_told_why_a_caller_stops_waiting() {
+    let memory = Memory::new();
+    let service = Address::new("slow").unwrap();
+    let (_replies, mut requests) = memory.responder(&service, Window::default()).await.unwrap();
+    let client = Client::connect(&memory, "slow", MessagePack).await.unwrap();
+    for is_expired in [true, false] {
+        let call = client.request("run").timeout(Duration::from_secs(5)).start::<()>(&()).unwrap();
+        let delivery = requests.next().await.unwrap().unwrap();
+        if is_expired {
+            assert!(call.await.is_err());
+        } else {
+            drop(call);
+        }
+        let abandoned = poll_fn(|cx| requests.poll_abandoned(cx)).await;
+        assert_eq!(abandoned.is_expired, is_expired);
+        delivery.receipt.ack();
+    }
 }

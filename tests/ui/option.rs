@@ -30,6 +30,8 @@ trait Adder {
     async fn late(&self, number: i64) -> Result<i64, Fault>;
     #[method(oneway, keep_expired)]
     async fn kept(&self, number: i64);
+    #[method(oneway, ttl = "721h")]
+    async fn old(&self, number: i64);
 }
 
 #[service(push)]

@@ -48,14 +48,26 @@ struct RequestSender {
     number: u64,
 }
 
-impl Outbound for RequestSender {
-    fn abandon(&self, call: CallId) {
+impl RequestSender {
+    /// Tells the servers that the caller does not wait any more.
+    fn cancel(&self, call: CallId, is_expired: bool) {
         let Some(cancels) = self.shared.cancel_sender() else { return };
         let call = Correlation { requester: self.number, call };
-        match native::encode_cancel(&self.cancel_key, &self.shared.replies.reply_address(), call) {
+        let reply_address = self.shared.replies.reply_address();
+        match native::encode_cancel(&self.cancel_key, &reply_address, call, is_expired) {
             Ok(cancel) => cancels.send(cancel),
             Err(error) => tracing::debug!(?error, "cannot cancel a call at its server"),
         }
+    }
+}
+
+impl Outbound for RequestSender {
+    fn abandon(&self, call: CallId) {
+        self.cancel(call, false);
+    }
+
+    fn expire(&self, call: CallId) {
+        self.cancel(call, true);
     }
 
     fn answer(&self, asked: &Asked, is_permitted: bool) {

@@ -36,7 +36,7 @@ pub(crate) async fn open(
     let queue = shared.config.queues.queue(native::request_queue(service)?);
     // Before the first request, so that each request can be cancelled.
     let control = listen(&shared.consuming_connection, &shared.tasks, service, window).await?;
-    let source = Arc::new(RequestSource { queue, waiting_times: shared.waiting_times.clone() });
+    let source = Arc::new(RequestSource { queue, waiting_times: WaitingTimes::of_broker() });
     let (shared, control_queue, answer) =
         (shared.clone(), control.queue.clone(), control.answer.clone());
     let receiver = consumer::open_with_control(&shared, source, window, Some(control)).await?;
@@ -85,7 +85,8 @@ impl Outbound for ReplySender {
 /// The queue of a service.
 struct RequestSource {
     queue: QueueSpec,
-    waiting_times: Arc<WaitingTimes>,
+    /// Estimates of the time that requests waited in the queue.
+    waiting_times: WaitingTimes,
 }
 
 impl ConsumerSource for RequestSource {

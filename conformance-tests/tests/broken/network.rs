@@ -138,6 +138,10 @@ impl Outbound for LinkedSender {
         self.sender.abandon(call);
     }
 
+    fn expire(&self, call: CallId) {
+        self.sender.expire(call);
+    }
+
     fn ask(&self, question: &Question) -> bool {
         self.sender.ask(question)
     }

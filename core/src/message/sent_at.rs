@@ -2,35 +2,35 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, ErrorKind};
 
-/// Moment at which a request was written, by the clock of its sender.
+/// Moment at which a request was written, by a clock of its sender.
 ///
-/// The clock of a process starts at the system time and then runs evenly, whatever happens to the
-/// system time. A stamp of one process has a meaning only for another stamp of the same process:
-/// see [`WaitingTimes`](crate::transport::WaitingTimes).
+/// The clock begins at the system time and then runs evenly. When the system time is set, or the
+/// machine was suspended, the clock begins anew under another number. So the stamps of one number
+/// can be compared with each other; stamps of different numbers only as far as the system times of
+/// the machines agree. See [`WaitingTimes`](crate::transport::WaitingTimes).
 ///
-/// A text wire carries a stamp as `SENDER-MILLISECONDS`, with the sender in hexadecimal digits. A
-/// binary wire carries the 16 bytes of [`to_bytes`](Self::to_bytes).
+/// A text wire carries a stamp as `CLOCK-MILLISECONDS`, with the number of the clock in hexadecimal
+/// digits. A binary wire carries the 16 bytes of [`to_bytes`](Self::to_bytes).
 ///
 /// ```
 /// use polywire_core::message::SentAt;
 ///
 /// let sent: SentAt = "00000000000000ff-1764380000000".parse()?;
-/// assert_eq!(sent.sender, 255);
+/// assert_eq!(sent.clock, 255);
 /// assert_eq!(SentAt::from_bytes(sent.to_bytes()), sent);
 /// assert_eq!(sent.to_string(), "00000000000000ff-1764380000000");
 /// # Ok::<(), polywire_core::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SentAt {
-    /// Random number of the sending process.
-    pub sender: u64,
-    /// Milliseconds on the clock of the sender; about those since 1970, if its system time was
-    /// right when it started.
+    /// Random number of the clock.
+    pub clock: u64,
+    /// Milliseconds on the clock; about those since 1970, if the system time of the sender is right.
     pub ms: u64,
 }
 
@@ -38,27 +38,27 @@ impl SentAt {
     /// Returns the stamp of this process, now.
     #[must_use]
     pub fn now() -> Self {
-        let clock = ProcessClock::get();
-        Self { sender: clock.number, ms: clock.now_ms() }
+        let mut clock = CLOCK.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.get_or_insert_with(EvenClock::start).stamp()
     }
 
-    /// Returns the 16 bytes of the stamp: the sender and the milliseconds, both big-endian.
+    /// Returns the 16 bytes of the stamp: the clock and the milliseconds, both big-endian.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {
-        (u128::from(self.sender) << 64 | u128::from(self.ms)).to_be_bytes()
+        (u128::from(self.clock) << 64 | u128::from(self.ms)).to_be_bytes()
     }
 
     /// Returns the stamp of these 16 bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         let both = u128::from_be_bytes(bytes);
-        Self { sender: (both >> 64) as u64, ms: both as u64 }
+        Self { clock: (both >> 64) as u64, ms: both as u64 }
     }
 }
 
 impl fmt::Display for SentAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}-{}", self.sender, self.ms)
+        write!(f, "{:016x}-{}", self.clock, self.ms)
     }
 }
 
@@ -68,41 +68,56 @@ impl FromStr for SentAt {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let parse = || {
-            let (sender, ms) = text.split_once('-')?;
-            Some(Self { sender: u64::from_str_radix(sender, 16).ok()?, ms: ms.parse().ok()? })
+            let (clock, ms) = text.split_once('-')?;
+            Some(Self { clock: u64::from_str_radix(clock, 16).ok()?, ms: ms.parse().ok()? })
         };
         parse().ok_or_else(|| {
-            Error::new(ErrorKind::Codec, "cannot decode the stamp: it is not `SENDER-MILLISECONDS`")
+            Error::new(ErrorKind::Codec, "cannot decode the stamp: it is not `CLOCK-MILLISECONDS`")
         })
     }
 }
 
 /// The clock of this process.
-#[derive(Clone, Copy)]
-pub(crate) struct ProcessClock {
-    /// The random number of the process.
+static CLOCK: Mutex<Option<EvenClock>> = Mutex::new(None);
+
+/// A clock that begins at the system time and runs evenly.
+struct EvenClock {
     number: u64,
     start: Instant,
-    /// The system time at the start, since 1970.
+    /// The system time at the start.
     system_time: Duration,
 }
 
-impl ProcessClock {
-    /// Returns the clock, which the first call starts.
-    pub(crate) fn get() -> Self {
-        static CLOCK: OnceLock<ProcessClock> = OnceLock::new();
-        *CLOCK.get_or_init(|| Self {
-            number: fastrand::u64(..),
-            start: Instant::now(),
-            system_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-        })
+impl EvenClock {
+    fn start() -> Self {
+        Self { number: fastrand::u64(..), start: Instant::now(), system_time: system_time() }
     }
 
-    /// Returns the milliseconds on the clock.
-    pub(crate) fn now_ms(&self) -> u64 {
-        let now = self.system_time.saturating_add(self.start.elapsed());
-        u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    /// Returns the time, on a new clock if the system time has jumped.
+    fn stamp(&mut self) -> SentAt {
+        // Twice, since the process may have been paused between two looks at the clocks.
+        if self.differs_from(system_time()) && self.differs_from(system_time()) {
+            *self = Self::start();
+        }
+        let ms = u64::try_from(self.time().as_millis()).unwrap_or(u64::MAX);
+        SentAt { clock: self.number, ms }
     }
+
+    fn differs_from(&self, system_time: Duration) -> bool {
+        self.time().abs_diff(system_time) > JUMP
+    }
+
+    fn time(&self) -> Duration {
+        self.system_time.saturating_add(self.start.elapsed())
+    }
+}
+
+/// The difference from the system time at which a clock begins anew.
+const JUMP: Duration = Duration::from_millis(100);
+
+/// Returns the system time since 1970; zero before.
+pub(crate) fn system_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -110,10 +125,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stamps_of_one_process_differ_in_their_time_only() {
-        let (first, second) = (SentAt::now(), SentAt::now());
-        assert_eq!(first.sender, second.sender);
+    fn clock_begins_anew_when_the_system_time_jumps() {
+        let mut clock = EvenClock::start();
+        let (first, second) = (clock.stamp(), clock.stamp());
+        assert_eq!(first.clock, second.clock);
         assert!(first.ms <= second.ms);
+        for jump in [Duration::from_millis(500), Duration::from_secs(3600)] {
+            for set_back in [true, false] {
+                let mut clock = EvenClock::start();
+                let before = clock.stamp();
+                // As if the system time had been set, or the even clock had been suspended.
+                let system_time = clock.system_time;
+                clock.system_time =
+                    if set_back { system_time + jump } else { system_time.saturating_sub(jump) };
+                let after = clock.stamp();
+                assert_ne!(before.clock, after.clock);
+                assert!(after.ms.abs_diff(before.ms) < 400, "{before} {after}");
+            }
+        }
     }
 
     #[test]

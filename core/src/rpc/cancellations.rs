@@ -27,6 +27,17 @@ pub(super) struct Cancellations {
 struct RunningCall {
     cancelled: Arc<Notify>,
     deliveries: usize,
+    /// Set when the caller stops waiting because of the deadline.
+    is_expired: bool,
+}
+
+/// The reason for which work was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// The caller cancelled.
+    Cancelled,
+    /// The deadline of the caller has passed.
+    Expired,
 }
 
 /// Cancels that arrived before their calls.
@@ -70,17 +81,17 @@ impl EarlyCancels {
 }
 
 impl Cancellations {
-    /// Runs `work` and returns its output. Returns `None` if the caller cancels first.
+    /// Runs `work` and returns its output, unless the caller stops waiting first.
     ///
-    /// On a cancel, the work is dropped. Work whose caller `is_replied` continues to its end.
+    /// The work is then dropped. Work that `outlives_caller` continues to its end.
     pub(super) async fn unless_cancelled<F: Future>(
         &self,
         key: CallKey,
         work: F,
-        is_replied: impl Fn() -> bool,
-    ) -> Option<F::Output> {
+        outlives_caller: impl Fn() -> bool,
+    ) -> Result<F::Output, Stopped> {
         if self.early.contains(&key) {
-            return None;
+            return Err(Stopped::Cancelled);
         }
         tokio::pin!(work);
         let mut cancelled = pin!(None);
@@ -100,17 +111,29 @@ impl Cancellations {
             }
         });
         match done_or_cancelled.await {
-            None if is_replied() => Some(work.await),
-            outcome => outcome,
+            Some(output) => Ok(output),
+            None if outlives_caller() => Ok(work.await),
+            None => Err(self.reason(&key)),
         }
     }
 
-    /// Cancels a call. If the call is not running, it is not started when it arrives later.
-    pub(super) fn cancel(&self, key: &CallKey) {
-        match self.lock().get(key) {
-            Some(call) => call.cancelled.notify_waiters(),
-            None => self.early.insert(key),
+    /// Stops a call whose caller does not wait any more. A cancelled call that is not running is not
+    /// started when it arrives later; a call that arrives after its deadline is known by that.
+    pub(super) fn stop(&self, key: &CallKey, reason: Stopped) {
+        match (self.lock().get_mut(key), reason) {
+            (Some(call), _) => {
+                call.is_expired = reason == Stopped::Expired;
+                call.cancelled.notify_waiters();
+            }
+            (None, Stopped::Cancelled) => self.early.insert(key),
+            (None, Stopped::Expired) => {}
         }
+    }
+
+    /// Returns the reason for which a running call was stopped.
+    fn reason(&self, key: &CallKey) -> Stopped {
+        let is_expired = self.lock().get(key).is_some_and(|call| call.is_expired);
+        if is_expired { Stopped::Expired } else { Stopped::Cancelled }
     }
 
     /// Enters a delivery. Returns its entry, and the future that resolves on a cancel.
@@ -170,10 +193,10 @@ mod tests {
         let mut one = Box::pin(table.unless_cancelled(key(1), work, || false));
         let mut other = Box::pin(table.unless_cancelled(key(2), pending::<()>(), || false));
         assert!((&mut one).now_or_never().is_none() && (&mut other).now_or_never().is_none());
-        table.cancel(&key(3));
+        table.stop(&key(3), Stopped::Cancelled);
         assert!((&mut one).now_or_never().is_none());
-        table.cancel(&key(1));
-        assert_eq!((&mut one).now_or_never(), Some(None));
+        table.stop(&key(1), Stopped::Cancelled);
+        assert_eq!((&mut one).now_or_never(), Some(Err(Stopped::Cancelled)));
         drop(one);
         assert!(is_dropped.try_recv().is_err());
         assert!((&mut other).now_or_never().is_none());
@@ -187,8 +210,9 @@ mod tests {
         let mut both =
             [(); 2].map(|()| Box::pin(table.unless_cancelled(key(1), pending::<()>(), || false)));
         both.iter_mut().for_each(|one| assert!(one.now_or_never().is_none()));
-        table.cancel(&key(1));
-        both.iter_mut().for_each(|one| assert_eq!(one.now_or_never(), Some(None)));
+        table.stop(&key(1), Stopped::Cancelled);
+        both.iter_mut()
+            .for_each(|one| assert_eq!(one.now_or_never(), Some(Err(Stopped::Cancelled))));
     }
 
     #[tokio::test]
@@ -199,29 +223,40 @@ mod tests {
         let mut other = Box::pin(table.unless_cancelled(key(1), pending::<()>(), || false));
         assert!((&mut one).now_or_never().is_none() && (&mut other).now_or_never().is_none());
         finish.send(()).unwrap();
-        assert_eq!((&mut one).now_or_never(), Some(Some(Ok(()))));
+        assert_eq!((&mut one).now_or_never(), Some(Ok(Ok(()))));
         drop(one);
-        table.cancel(&key(1));
-        assert_eq!((&mut other).now_or_never(), Some(None));
+        table.stop(&key(1), Stopped::Cancelled);
+        assert_eq!((&mut other).now_or_never(), Some(Err(Stopped::Cancelled)));
     }
 
     #[tokio::test]
     async fn call_that_was_cancelled_before_it_arrived_is_not_started() {
         let table = Cancellations::default();
         for number in 0..=EARLY_CANCELS_MAX as u64 {
-            table.cancel(&key(number));
-            table.cancel(&key(number));
+            table.stop(&key(number), Stopped::Cancelled);
+            table.stop(&key(number), Stopped::Cancelled);
         }
         let started = |number| table.unless_cancelled(key(number), ready(5), || false);
-        assert_eq!(started(1).await, None);
-        assert_eq!(started(0).await, Some(5), "the oldest is dropped");
-        assert_eq!(started(5000).await, Some(5));
+        assert_eq!(started(1).await, Err(Stopped::Cancelled));
+        assert_eq!(started(0).await, Ok(5), "the oldest is dropped");
+        assert_eq!(started(5000).await, Ok(5));
     }
 
     #[tokio::test]
     async fn call_that_ends_at_once_is_not_registered() {
         let table = Cancellations::default();
-        assert_eq!(table.unless_cancelled(key(1), ready(5), || false).await, Some(5));
+        assert_eq!(table.unless_cancelled(key(1), ready(5), || false).await, Ok(5));
         assert!(table.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn call_whose_deadline_passes_is_stopped_and_not_remembered() {
+        let table = Cancellations::default();
+        let mut running = Box::pin(table.unless_cancelled(key(1), pending::<()>(), || false));
+        assert!((&mut running).now_or_never().is_none());
+        table.stop(&key(1), Stopped::Expired);
+        assert_eq!((&mut running).now_or_never(), Some(Err(Stopped::Expired)));
+        table.stop(&key(2), Stopped::Expired);
+        assert_eq!(table.unless_cancelled(key(2), ready(5), || false).await, Ok(5));
     }
 }

@@ -43,7 +43,9 @@ impl RequestPolicy {
 
     /// Decides about a received request.
     pub(super) fn admit(&self, delivery: &Delivery) -> Admission {
-        if delivery.message.deadline.is_some_and(Deadline::is_expired) {
+        // A one-way call must begin in time, and an earlier attempt has begun.
+        let began = delivery.message.reply_to.is_none() && delivery.attempt > 1;
+        if delivery.message.deadline.is_some_and(Deadline::is_expired) && !began {
             let is_kept = delivery.message.keep_expired && self.dead_letters;
             return if is_kept { Admission::KeptExpired } else { Admission::Expired };
         }

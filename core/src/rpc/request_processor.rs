@@ -2,18 +2,18 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use tokio::time::timeout_at;
 
+use super::cancellations::Stopped;
 use super::reply_sender::ReplySender;
 use super::request_policy::{Admission, RequestPolicy};
 use super::server_stats::ServerCounters;
 use crate::context::Context;
 use crate::error::{CallError, Code, Error, ErrorKind, Fault, Result};
-use crate::message::{Address, DeadLetterReason, Deadline, Message, ReplyTo};
+use crate::message::{Address, DeadLetterReason, Message, ReplyTo};
 use crate::service::{Gate, Reply, ReplySlot, Request, RequeueOnDrop, Service};
 use crate::transport::{
     Abandoned, Answer, DeadLetterInfo, Delivery, LogThrottle, Outcome, Receipt,
@@ -76,7 +76,7 @@ impl<S: Service> Processor for RequestProcessor<S> {
         let (id, reply_to) = (message.id, message.reply_to.take());
         if reply_to.is_none() {
             // It said by when a one-way call must begin. Its handler runs to its end.
-            message.deadline = None;
+            (message.deadline, message.keep_expired) = (None, false);
         }
         let unreadable = message.fault.take();
         let request = Request { attempt, ..Request::new(message) };
@@ -115,7 +115,8 @@ impl<S: Service> Processor for RequestProcessor<S> {
 
     fn cancel(&self, call: Abandoned) {
         if let Some(cancellations) = &self.policy.cancellations {
-            cancellations.cancel(&(call.reply_to, Some(call.id)));
+            let reason = if call.is_expired { Stopped::Expired } else { Stopped::Cancelled };
+            cancellations.stop(&(call.reply_to, Some(call.id)), reason);
         }
     }
 
@@ -142,22 +143,22 @@ impl<S: Service> RequestProcessor<S> {
         reply_to: ReplyTo,
         slot: Arc<ReplySlot>,
     ) -> Option<Message> {
-        let (key, deadline) = ((reply_to, request.message.id), request.message.deadline);
+        let (key, method) = ((reply_to, request.message.id), request.message.method.clone());
         let request = Request { reply_slot: Some(slot.clone()), ..request };
         let mut is_replied = false;
         // Boxed so that the two branches below do not each embed it.
         let work = Box::pin(async {
             let run = self.run(request);
             let outcome = match &self.policy.cancellations {
-                None => Some(run.await),
+                None => Ok(run.await),
                 Some(cancellations) => {
                     cancellations.unless_cancelled(key.clone(), run, || slot.is_replied()).await
                 }
             };
-            if outcome.is_none() {
-                self.stopped(deadline);
-            }
-            let reply = outcome.flatten();
+            let reply = outcome.unwrap_or_else(|reason| {
+                self.stopped(method.as_ref(), reason);
+                None
+            });
             let Some(early) = slot.close() else { return reply };
             is_replied = true;
             self.finish_replied(reply);
@@ -283,11 +284,10 @@ impl<S: Service> RequestProcessor<S> {
         self.refuse(delivery, fault, Outcome::DeadLetter(Box::new(info))).await;
     }
 
-    /// Counts a handler whose caller no longer waits: because the deadline has passed, or because the
-    /// caller cancelled earlier.
-    fn stopped(&self, deadline: Option<Deadline>) {
-        if deadline.is_some_and(|deadline| deadline.remaining() <= DEADLINE_ERROR_MAX) {
-            return self.expire(None, "ran until the deadline of its caller");
+    /// Counts a handler whose caller stopped waiting.
+    fn stopped(&self, method: Option<&Address>, reason: Stopped) {
+        if reason == Stopped::Expired {
+            return self.expire(method, "ran until the deadline of its caller");
         }
         self.counters.cancelled.increment();
         tracing::debug!(service = %self.label.name, "stopped a handler: its caller cancelled");
@@ -308,9 +308,6 @@ impl<S: Service> RequestProcessor<S> {
         Fault::new(Code::Internal, format!("the handler panicked: {panic}")).with_kind("Panic")
     }
 }
-
-/// The error of the deadline at the server, which is later than that of the caller by the transit.
-const DEADLINE_ERROR_MAX: Duration = Duration::from_millis(100);
 
 /// Returns the method of the running handler, for the log.
 fn current_method() -> Option<Address> {

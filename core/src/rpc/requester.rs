@@ -85,7 +85,7 @@ impl Service for Requester {
             self.0.sender.send_within(message, deadline.remaining()).await?;
             return Ok(Reply::default());
         }
-        message.deadline = Some(deadline);
+        (message.deadline, message.keep_expired) = (Some(deadline), false);
         let exchange = self.0.exchange_until_accepted(message, sent_signal);
         match timeout_at(deadline.instant(), exchange).await {
             Ok(reply) => Ok(Reply::from(reply?)),
@@ -129,7 +129,8 @@ impl Inner {
         let call = self.replies.pending().open()?;
         let is_at_most_once = message.at_most_once;
         message.id = Some(call.id());
-        let cancel = CancelOnDrop { sender: &self.sender, call: call.id() };
+        let (sender, deadline) = (&self.sender, message.deadline);
+        let cancel = CancelOnDrop { sender, call: call.id(), deadline };
         let reply = send_and_wait(self.sender.send(message), call, on_sent).await;
         cancel.disarm();
         match reply {
@@ -158,10 +159,11 @@ impl Drop for Inner {
 const SENDS_MAX: u32 = 8;
 
 /// A guard that cancels the call when it is dropped before the reply: because the caller drops the
-/// call, or because its deadline has passed. The server only estimates the deadline.
+/// call, or because its deadline has passed.
 struct CancelOnDrop<'a> {
     sender: &'a Sender,
     call: CallId,
+    deadline: Option<Deadline>,
 }
 
 impl CancelOnDrop<'_> {
@@ -172,7 +174,10 @@ impl CancelOnDrop<'_> {
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        self.sender.abandon(self.call);
+        match self.deadline.is_some_and(Deadline::is_expired) {
+            true => self.sender.expire(self.call),
+            false => self.sender.abandon(self.call),
+        }
     }
 }
 

@@ -12,7 +12,8 @@ pub struct ServerStats {
     pub answered: u64,
     /// Handlers that panicked. Their requests are among the answered.
     pub panicked: u64,
-    /// Requests that arrived after their deadline, or ran until it. They are not answered.
+    /// Requests that arrived after their deadline, or ran until it, and one-way calls that did not
+    /// begin within their time to live. They are not answered.
     pub expired: u64,
     /// Requests that could not be decoded, nor answered.
     pub rejected: u64,

@@ -129,6 +129,10 @@ impl Outbound for FlakySender {
         self.sender.abandon(call);
     }
 
+    fn expire(&self, call: CallId) {
+        self.sender.expire(call);
+    }
+
     fn ask(&self, question: &Question) -> bool {
         self.sender.ask(question)
     }

@@ -66,13 +66,21 @@ pub struct Abandoned {
     pub reply_to: ReplyTo,
     /// Id of the call.
     pub id: CallId,
+    /// Set if the client waited until the deadline of the call.
+    pub is_expired: bool,
 }
 
 impl Abandoned {
-    /// Identifies the call by its reply address and its id.
+    /// Identifies the call by its reply address and its id. The client cancelled it.
     #[must_use]
     pub fn new(reply_to: ReplyTo, id: CallId) -> Self {
-        Self { reply_to, id }
+        Self { reply_to, id, is_expired: false }
+    }
+
+    /// Sets [`is_expired`](Self::is_expired).
+    #[must_use]
+    pub fn with_expired(self, is_expired: bool) -> Self {
+        Self { is_expired, ..self }
     }
 }
 

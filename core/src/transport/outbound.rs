@@ -36,6 +36,15 @@ pub trait Outbound: Send + Sync + 'static {
         let _ = call;
     }
 
+    /// Abandons a call because its deadline has passed.
+    ///
+    /// The server estimates the deadline, and this call is exact. It reports
+    /// [`Abandoned::is_expired`](super::Abandoned::is_expired) to the responder that runs the call,
+    /// and leaves a queued request to it. The default [abandons](Self::abandon) the call.
+    fn expire(&self, call: CallId) {
+        self.abandon(call);
+    }
+
     /// Asks the caller of a request whether this server may begin the call. Returns `false` if the
     /// caller cannot answer.
     ///
@@ -107,6 +116,11 @@ impl Sender {
     /// Abandons a call; see [`Outbound::abandon`].
     pub fn abandon(&self, call: CallId) {
         self.0.abandon(call);
+    }
+
+    /// Abandons a call whose deadline has passed; see [`Outbound::expire`].
+    pub fn expire(&self, call: CallId) {
+        self.0.expire(call);
     }
 
     /// Asks a caller; see [`Outbound::ask`].

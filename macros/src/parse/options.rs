@@ -138,7 +138,7 @@ impl Said {
             "idempotent" => std::mem::replace(&mut self.idempotent, true),
             "at_most_once" => std::mem::replace(&mut self.at_most_once, true),
             "oneway" => std::mem::replace(&mut self.oneway, true),
-            "ttl" => self.ttl.replace(timeout(&meta.value()?.parse()?)?).is_some(),
+            "ttl" => self.ttl.replace(time_to_live(&meta.value()?.parse()?)?).is_some(),
             "keep_expired" => std::mem::replace(&mut self.keep_expired, true),
             _ => {
                 return Err(meta.error(
@@ -219,6 +219,15 @@ fn timeout(text: &LitStr) -> Result<Duration> {
             text.span(),
             "not a time: write a whole number above zero and `ms`, `s`, `m` or `h`, such as \"250ms\"",
         )),
+    }
+}
+
+/// Parses a time to live. Deadlines are at most 30 days away.
+fn time_to_live(text: &LitStr) -> Result<Duration> {
+    let ttl = timeout(text)?;
+    match ttl <= Duration::from_secs(30 * 24 * 60 * 60) {
+        true => Ok(ttl),
+        false => Err(Error::new(text.span(), "too long: a time to live is at most \"720h\"")),
     }
 }
 

@@ -86,7 +86,7 @@ mod tests {
         let [removed, kept] = [false, true].map(stamped);
         for properties in [&removed, &kept] {
             let sent = sent_at(properties).unwrap();
-            assert!(sent.sender == before.sender && sent.ms >= before.ms, "{sent}");
+            assert!(sent.clock == before.clock && sent.ms >= before.ms, "{sent}");
         }
         assert!(removed.expiration().is_some() && kept.expiration().is_none());
         assert!(kept.headers().as_ref().unwrap().inner().contains_key(REMAINING));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use polywire_core::message::CallId;
 use polywire_core::transport::{Outbound, Sending};
-use polywire_core::{Limits, Message};
+use polywire_core::{Deadline, Limits, Message};
 
 use super::balancer::Balancer;
 use super::call::InFlightCall;
@@ -31,11 +31,12 @@ impl BalancedSender {
     }
 
     /// Encodes the cancellation of a call. `None` if the role is not that of requests: jobs cannot
-    /// be cancelled.
-    fn cancellation(&self, id: CallId) -> Option<Frames> {
+    /// be cancelled. A deadline that has passed says that the caller waited so long.
+    fn cancellation(&self, id: CallId, is_expired: bool) -> Option<Frames> {
         let Role::Request(service) = &self.role else { return None };
         let mut message = Message::default();
         message.id = Some(id);
+        message.deadline = is_expired.then(|| Deadline::after_ms(0));
         wire::encode(&Role::Cancel(service.clone()), message, &self.limits).ok()
     }
 }
@@ -61,6 +62,10 @@ impl Outbound for BalancedSender {
     }
 
     fn abandon(&self, id: CallId) {
-        self.balancer.abandon(id, || self.cancellation(id));
+        self.balancer.abandon(id, || self.cancellation(id, false));
+    }
+
+    fn expire(&self, id: CallId) {
+        self.balancer.abandon(id, || self.cancellation(id, true));
     }
 }

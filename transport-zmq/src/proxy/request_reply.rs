@@ -24,7 +24,7 @@ use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use polywire_core::message::CallId;
-use polywire_core::transport::Sending;
+use polywire_core::transport::{Sending, WaitingTimes};
 use polywire_core::{Deadline, Error, Limits, Message, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
@@ -63,6 +63,7 @@ pub(super) async fn start(
         call_ids: Mutex::default(),
         slow_peers: SlowPeers::default(),
         counters: counters.clone(),
+        waiting_times: WaitingTimes::new(),
         stopping: Notify::new(),
     });
     let requests = tokio::spawn(proxy.clone().pass_requests_on(proxy.router.requests()));
@@ -105,6 +106,8 @@ struct RequestReplyProxy {
     slow_peers: SlowPeers,
     /// The counters behind [`ProxyStats`](super::ProxyStats).
     counters: Arc<Counters>,
+    /// Estimates of the time that requests have waited for the proxy.
+    waiting_times: WaitingTimes,
     /// Notified when no more requests are to be received.
     stopping: Notify,
 }
@@ -171,6 +174,9 @@ impl RequestReplyProxy {
             self.counters.count_dropped("it has too many frames");
             return None;
         }
+        // Without the time that the request has waited for the proxy.
+        let deadline =
+            deadline.map(|left| self.waiting_times.shortened(left, wire::sent_at(&frames)));
         let patience = deadline.unwrap_or_else(|| Deadline::after(UNBOUNDED));
         let mut number = None;
         if let Some(id) = id {

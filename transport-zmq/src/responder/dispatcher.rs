@@ -183,10 +183,11 @@ impl Dispatcher {
                 message.peer = identity;
                 Some(ServiceRequest { service, request: Ok(Delivery::settled(message)) })
             }
-            Ok((Role::Cancel(service), Message { id: Some(call), .. })) => {
+            Ok((Role::Cancel(service), Message { id: Some(call), deadline, .. })) => {
                 let queue = lock(&self.services).queue(&service);
                 if let Some(queue) = queue {
-                    queue.abandon(&Abandoned::new(peer, call));
+                    let abandoned = Abandoned::new(peer, call);
+                    queue.abandon(&abandoned.with_expired(deadline.is_some()));
                 }
                 None
             }

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
 use polywire_core::transport::{Abandoned, Delivery};
-use polywire_core::{Message, Result};
+use polywire_core::{Deadline, Message, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
@@ -160,11 +160,19 @@ impl ServiceQueue {
         lock(&self.state).queued.is_empty()
     }
 
-    /// Removes a queued call that its caller no longer waits for. If the call is not queued,
-    /// reports it to all consumers: one of them has taken it, and the queue does not record which.
+    /// Removes a queued call that its caller no longer waits for. A call whose deadline has passed
+    /// stays, for its consumer to count. If the call is not queued, reports it to all consumers: one
+    /// of them has taken it, and the queue does not record which.
     pub(super) fn abandon(&self, call: &Abandoned) {
         let mut state = lock(&self.state);
         if let Some(at) = state.queued.iter().position(|queued| is_of(&queued.request, call)) {
+            if call.is_expired {
+                if let Some(QueuedRequest { request: Ok(delivery), .. }) = state.queued.get_mut(at)
+                {
+                    delivery.message.deadline = Some(Deadline::after_ms(0));
+                }
+                return;
+            }
             if let Some(QueuedRequest { request, .. }) = state.queued.remove(at) {
                 state.bytes -= size(&request);
             }

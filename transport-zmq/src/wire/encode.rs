@@ -19,8 +19,9 @@ use super::layout::{FIXED, INLINE_MAX, MAGIC, VERSION, flag, head_max, kind, tag
 pub(crate) fn encode(role: &Role, message: Message, limits: &Limits) -> Result<Frames> {
     let head_max = head_max(limits);
     let inline = message.body.as_slice().filter(|body| body.len() <= INLINE_MAX);
+    let sent = has_sent(role, &message).then(|| SentAt::now().to_bytes());
     let mut size = Size(FIXED);
-    fields(role, &message, inline, &mut size);
+    fields(role, &message, sent, inline, &mut size);
     if size.0 > head_max {
         let error = Error::new(
             ErrorKind::TooLarge,
@@ -35,7 +36,7 @@ pub(crate) fn encode(role: &Role, message: Message, limits: &Limits) -> Result<F
     // With the exact capacity, so that the conversion to `Bytes` copies nothing.
     let mut head = Vec::with_capacity(size.0);
     fixed(role, &message, &mut head);
-    fields(role, &message, inline, &mut head);
+    fields(role, &message, sent, inline, &mut head);
     let body = if inline.is_some() { None } else { Some(message.body) };
     Ok(Frames { head: Bytes::from(head), body })
 }
@@ -67,11 +68,22 @@ pub(super) fn deadline_ms(deadline: Option<Deadline>) -> [u8; 4] {
     u32::try_from(ms).unwrap_or(u32::MAX).to_be_bytes()
 }
 
+/// Returns whether a message says when it was sent: a request with a deadline does.
+fn has_sent(role: &Role, message: &Message) -> bool {
+    matches!(role, Role::Request(_)) && message.deadline.is_some()
+}
+
 /// Writes the fields, with the body last if it is `inline`.
-fn fields(role: &Role, message: &Message, inline: Option<&[u8]>, out: &mut impl Out) {
+fn fields(
+    role: &Role,
+    message: &Message,
+    sent: Option<[u8; 16]>,
+    inline: Option<&[u8]>,
+    out: &mut impl Out,
+) {
     // The first field, so that its place is known when it is written anew.
-    if matches!(role, Role::Request(_)) && message.deadline.is_some() {
-        field(tag::SENT, &SentAt::now().to_bytes(), out);
+    if let Some(sent) = sent {
+        field(tag::SENT, &sent, out);
     }
     if let Role::Request(address) | Role::Job(address) | Role::Cancel(address) = role {
         field(tag::SERVICE, address.as_str().as_bytes(), out);

@@ -47,8 +47,8 @@ async fn documented_example_is_what_is_encoded() {
     let (role, message) = example();
     let frames = super::encode(&role, message, &Limits::default()).unwrap();
     let mut head = Vec::from(frames.head.clone());
-    assert_eq!(super::sent_at(&frames).unwrap().sender, SentAt::now().sender);
-    let sent = SentAt { sender: 255, ms: 1_764_380_000_000 };
+    assert_eq!(super::sent_at(&frames).unwrap().clock, SentAt::now().clock);
+    let sent = SentAt { clock: 255, ms: 1_764_380_000_000 };
     head[18..34].copy_from_slice(&sent.to_bytes());
     let frames = Frames { head: Bytes::from(head), body: frames.body };
     assert_eq!(super::sent_at(&frames), Some(sent));

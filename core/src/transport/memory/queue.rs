@@ -98,10 +98,11 @@ impl Queue {
         fetch
     }
 
-    /// Abandons a call: removes its request, or notifies the consumer that has fetched it.
+    /// Abandons a call: removes its request, or notifies the consumer that has fetched it. A queued
+    /// request whose deadline has passed stays, for its server to count.
     pub(super) fn abandon(&self, call: &Abandoned) {
         let mut state = lock(&self.state);
-        if state.remove_request(call) {
+        if !call.is_expired && state.remove_request(call) {
             return self.changed.notify_one();
         }
         state.notify_abandoned(call);

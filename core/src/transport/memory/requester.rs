@@ -85,6 +85,11 @@ impl Outbound for RequestSender {
         self.queue.abandon(&Abandoned::new(reply_to, call));
     }
 
+    fn expire(&self, call: CallId) {
+        let reply_to = reply_address::encode(self.registration.id);
+        self.queue.abandon(&Abandoned::new(reply_to, call).with_expired(true));
+    }
+
     fn answer(&self, asked: &Asked, is_permitted: bool) {
         let Some(consumer) = reply_address::number(asked.server.as_bytes()) else { return };
         let reply_to = reply_address::encode(self.registration.id);

@@ -14,7 +14,7 @@ use polywire_core::{
 };
 
 use super::headers::{
-    ATTEMPT, DELIVERY_COUNT, ONCE, TOPIC, count, fault, text, undecodable, user_headers,
+    ATTEMPT, DELIVERY_COUNT, EXPIRED, ONCE, TOPIC, count, fault, text, undecodable, user_headers,
 };
 use super::properties::correlation;
 use super::reply_address::reply_address;
@@ -141,7 +141,8 @@ pub(crate) fn decode_dead_letter(raw: &RawDelivery) -> Message {
 pub(crate) fn decode_cancel(properties: &BasicProperties) -> Option<Abandoned> {
     // The reply address and the call id must equal those of the request.
     let call = correlation(properties)?.call;
-    Some(Abandoned::new(reply_address(properties)?, call))
+    let is_expired = properties.kind().as_ref().is_some_and(|kind| kind.as_str() == EXPIRED);
+    Some(Abandoned::new(reply_address(properties)?, call).with_expired(is_expired))
 }
 
 /// Returns the servers that have declined a request.

@@ -9,7 +9,7 @@ use lapin::message::Delivery as RawDelivery;
 use lapin::types::{AMQPValue, ShortString};
 use polywire_core::{Error, ErrorKind, Message, Result};
 
-use super::headers::{ATTEMPT, CARBON_COPY, TOPIC};
+use super::headers::{ATTEMPT, CARBON_COPY, EXPIRED, TOPIC};
 use super::queue_names::{CANCEL_EXCHANGE, is_request_queue};
 use super::reply_address::ReplyAddress;
 use super::short_string::short_string;
@@ -55,9 +55,13 @@ pub(crate) fn encode_cancel(
     key: &ShortString,
     reply_queue: &ShortString,
     call: Correlation,
+    is_expired: bool,
 ) -> Result<OutgoingMessage> {
     let id = properties::correlation_id(call.requester, call.call)?;
-    let properties = BasicProperties::default().with_delivery_mode(1).with_correlation_id(id);
+    let mut properties = BasicProperties::default().with_delivery_mode(1).with_correlation_id(id);
+    if is_expired {
+        properties = properties.with_type(EXPIRED.into());
+    }
     Ok(OutgoingMessage {
         exchange: CANCEL_EXCHANGE.into(),
         routing_key: key.clone(),
@@ -146,10 +150,12 @@ pub(crate) fn encode_republished(
     history_headers::write(&mut headers, delivery.history.as_deref(), origin);
     declined_by::write(&mut headers, delivery.declines.as_ref());
     deadline_stamp::remove(&mut headers);
-    if let Some(deadline) = delivery.deadline.filter(|_| !delivery.delay.is_zero()) {
+    // A call that is kept must not expire in a buffer, either.
+    let keep_expired = deadline_stamp::keeps_expired(&headers) && !delivery.without_expiration;
+    let stays = keep_expired || !delivery.delay.is_zero();
+    if let Some(deadline) = delivery.deadline.filter(|_| stays) {
         deadline_stamp::write_delayed(&mut headers, deadline, delivery.delay);
     }
-    let keep_expired = deadline_stamp::keeps_expired(&headers);
     if let Some(topic) = &delivery.topic {
         headers.insert(TOPIC.into(), AMQPValue::LongString(topic.as_str().into()));
     }
@@ -157,8 +163,8 @@ pub(crate) fn encode_republished(
     let properties = properties::republished(&delivery.properties, expires);
     let properties = properties.with_headers(headers.into());
     let copy = OutgoingMessage::to_queue(queue.clone(), properties, delivery.body);
-    let deadline = delivery.deadline.filter(|_| expires);
-    Ok(OutgoingMessage { deadline, keep_expired, ..copy })
+    let deadline = delivery.deadline.filter(|_| expires && !keep_expired);
+    Ok(OutgoingMessage { deadline, ..copy })
 }
 
 /// Encodes a dead letter for a new first attempt in the queue where it comes from.

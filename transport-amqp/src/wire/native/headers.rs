@@ -16,6 +16,8 @@ const FAULT_DETAILS: &str = "polywire.fault.details";
 pub(super) const ATTEMPT: &str = "polywire.attempt";
 /// Topic of an event that is published again.
 pub(super) const TOPIC: &str = "polywire.topic";
+/// Type of the cancellation of a call whose deadline has passed.
+pub(super) const EXPIRED: &str = "expired";
 /// Mark of a request that must never be begun twice.
 pub(super) const ONCE: &str = "polywire.once";
 /// Number of times that a quorum queue delivered the message before.
