@@ -18,5 +18,5 @@ caught! {
     servers_that_do_not_ask: NeverAsks,
         "at_most_once.unmarked_call_is_interrupted_too", "ended with Err(DeadlineExceeded";
     one_way_calls_as_new: RedeliversAsNew,
-        "at_most_once.one_way_call_is_begun_once", "began";
+        "at_most_once.one_way_call_is_begun_once", "and in the end";
 }
