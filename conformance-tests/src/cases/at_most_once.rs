@@ -65,7 +65,7 @@ async fn die(server: RunningServer) -> Verdict {
 }
 
 /// The outcome of a call that must be interrupted, and the time since `died`.
-fn interrupted(outcome: Result<bool, CallError>, died: Instant) -> Verdict<Duration> {
+fn interrupted(outcome: &Result<bool, CallError>, died: Instant) -> Verdict<Duration> {
     let told_after = died.elapsed();
     let code = outcome.as_ref().err().and_then(CallError::fault).map(|fault| fault.code);
     ensure!(
@@ -106,7 +106,7 @@ pub async fn begun_call_is_interrupted_and_not_run_again(context: &TestContext) 
     for (n, call) in (0..).zip(calls) {
         let outcome = call.await;
         if lost.contains(&n) {
-            longest = longest.max(interrupted(outcome, died)?);
+            longest = longest.max(interrupted(&outcome, died)?);
         } else {
             outcome.or_fail("a call of the other server is answered")?;
         }
@@ -130,7 +130,7 @@ pub async fn begun_call_is_interrupted_without_another_server(context: &TestCont
     eventually("the call begins", || begun.sorted() == [0]).await?;
     die(dying).await?;
     let died = Instant::now();
-    let told_after = interrupted(call.await, died)?;
+    let told_after = interrupted(&call.await, died)?;
     context.note(format!("told after {told_after:.1?}"));
     Ok(())
 }
@@ -193,7 +193,7 @@ pub async fn redelivered_call_that_had_begun_is_interrupted(context: &TestContex
     let other = context.serve(once(&begun, &Arc::new(Semaphore::new(9)))).await?;
     let died = Instant::now();
     drop((held, replies, requests, transport));
-    interrupted(call.await, died)?;
+    interrupted(&call.await, died)?;
     client.call::<bool>("wait", &1).await.or_fail("the other server answers")?;
     in_time(other.transport.close()).await?;
     ensure!(begun.sorted() == [1], "the calls {:?} began again", begun.sorted());
@@ -215,7 +215,7 @@ pub async fn unmarked_call_is_interrupted_too(context: &TestContext) -> Verdict 
     let other = context.serve(once(&begun, &Arc::new(Semaphore::new(9)))).await?;
     let died = Instant::now();
     drop(dying);
-    interrupted(call.await, died)?;
+    interrupted(&call.await, died)?;
     client.call::<bool>("wait", &1).await.or_fail("the other server answers")?;
     in_time(other.transport.close()).await?;
     ensure!(begun.sorted() == [0, 1], "the calls {:?} began", begun.sorted());
