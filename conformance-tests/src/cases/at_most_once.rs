@@ -79,8 +79,8 @@ fn interrupted(outcome: &Result<bool, CallError>, died: Instant) -> Verdict<Dura
 /// A call that has begun is begun by no other server when its server dies, and its caller learns of
 /// that within two seconds.
 ///
-/// Calls have begun on two servers. The calls of the one that dies are interrupted, and those of the
-/// other one are answered. The other one may get the requests again, and must not run them.
+/// Calls have begun on two servers. The calls of the one that dies are interrupted, and those of
+/// the other one are answered. The other one may get the requests again, and must not run them.
 ///
 /// Catches redelivered requests that run again, and callers that wait for their deadline.
 pub async fn begun_call_is_interrupted_and_not_run_again(context: &TestContext) -> Verdict {
