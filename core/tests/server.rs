@@ -180,6 +180,16 @@ async fn at_most_once_server_settles_a_request_before_it_runs() {
 }
 
 #[tokio::test]
+async fn server_obeys_the_mark_of_a_request() {
+    let once = || request().with_at_most_once(true);
+    let (replies, log, _) = serve_logged(&[(once(), 1)], |server| server).await;
+    assert_eq!((log, replies.len()), (vec!["acknowledged", "run"], 1));
+    let one_way = once().with_reply_to(None);
+    let (_, log, stats) = serve_logged(&[(one_way.clone(), 1), (one_way, 2)], |it| it).await;
+    assert_eq!((log, stats.refused), (vec!["acknowledged", "run", "acknowledged"], 1));
+}
+
+#[tokio::test]
 async fn at_most_once_server_refuses_a_redelivered_request() {
     let (replies, log, stats) = serve_logged(&[(request(), 2)], at_most_once).await;
     assert_eq!(log, ["acknowledged"]);

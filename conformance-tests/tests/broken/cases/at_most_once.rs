@@ -17,6 +17,6 @@ caught! {
         "at_most_once.request_that_was_not_begun_runs_elsewhere", "a call that had not begun is answered";
     servers_that_do_not_ask: NeverAsks,
         "at_most_once.unmarked_call_is_interrupted_too", "ended with Err(DeadlineExceeded";
-    one_way_calls_as_new: RedeliversAsNew,
-        "at_most_once.one_way_call_is_begun_once", "began";
+    one_way_calls_as_new: RedeliversAsNew::default(),
+        "at_most_once.one_way_call_is_begun_once", "and in the end";
 }

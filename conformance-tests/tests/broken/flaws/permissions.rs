@@ -1,9 +1,10 @@
 //! Flaws of the permission to begin a call that runs at most once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use polywire_core::Message;
-use polywire_core::transport::{
-    Asked, Outbound, Question, Receiver, Sender, Sending, ServerAddress,
-};
+use polywire_core::transport::{Asked, Outbound, Question, Sender, Sending, ServerAddress};
 
 use crate::flaw::{Flaw, Halves};
 use crate::flaws::settling::{ForgetsAcknowledgements, ForgetsTheMark};
@@ -65,16 +66,14 @@ impl Flaw for NeverAsks {
     }
 }
 
-/// Redelivers what was acknowledged, once its endpoint handle is dropped, and does not mark it.
-#[derive(Clone)]
-pub(crate) struct RedeliversAsNew;
+/// Marks no redelivery, and the first server redelivers what it has acknowledged once it dies.
+#[derive(Clone, Default)]
+pub(crate) struct RedeliversAsNew(Arc<AtomicBool>);
 
 impl Flaw for RedeliversAsNew {
     fn serving(&self, halves: Halves) -> Halves {
-        ForgetsTheMark.serving(ForgetsAcknowledgements.serving(halves))
-    }
-
-    fn pulling(&self, receiver: Receiver) -> Receiver {
-        receiver
+        let is_first = !self.0.swap(true, Ordering::SeqCst);
+        let halves = if is_first { ForgetsAcknowledgements.serving(halves) } else { halves };
+        ForgetsTheMark.serving(halves)
     }
 }

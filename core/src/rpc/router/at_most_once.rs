@@ -52,6 +52,7 @@ pub struct AtMostOnce<H>(H);
 #[derive(Debug)]
 pub struct Marked<M>(std::marker::PhantomData<M>);
 
+#[diagnostic::do_not_recommend]
 impl<H: Handler<M, S>, M, S: Sync> Handler<Marked<M>, S> for AtMostOnce<H>
 where
     H::Args: DeserializeOwned + Send,
