@@ -5,6 +5,7 @@
 //!   client is a [`Requester`], which matches replies with calls.
 //! - [`Router`] turns async functions into a service. Its [`Handler`]s ask for what they
 //!   [`Extract`] from a request, for the [`State`], and for a [`Replier`] to reply early.
+//!   [`uncancelled`] makes one run to its end, whatever its caller does.
 //! - [`Server`] runs a service. [`ServerHandle`] drains it, and [`ServerStats`] counts what it
 //!   does.
 
@@ -39,7 +40,9 @@ pub use self::deduplication_options::Deduplication;
 pub use self::replier::Replier;
 pub use self::reply_reader::ClientStats;
 pub use self::requester::Requester;
-pub use self::router::{Extract, FromState, Handler, Router, State};
+pub use self::router::{
+    Extract, FromState, Handler, HandlerOptions, Marked, Router, State, WithOptions, uncancelled,
+};
 pub use self::server::Server;
 pub use self::server_bind::ServerBind;
 pub use self::server_handle::ServerHandle;

@@ -1,8 +1,8 @@
 //! The list of all cases.
 
 use super::{
-    answers, bodies, brokers, calls, chains, codecs, deadlines, faults, lifecycle, links, outages,
-    pipeline, pubsub, retries, servers,
+    answers, bodies, brokers, calls, chains, codecs, deadlines, faults, handlers, lifecycle, links,
+    outages, pipeline, pubsub, retries, servers,
 };
 use crate::case::Case;
 
@@ -47,6 +47,10 @@ macro_rules! each_case {
                 minimum slow_handler_is_dropped "A handler slower than the deadline is dropped, and its call times out";
                 minimum expired_calls_leave_room "Calls that timed out take no room from later calls";
                 minimum deadline_travels "The handler knows the deadline of its caller";
+            }
+            handlers {
+                minimum uncancelled_handler_outlives_its_caller "A handler that is marked as uncancelled runs to its end, whatever its caller does";
+                minimum drain_waits_for_an_uncancelled_handler "A drain waits for an uncancelled handler whose caller has gone";
             }
             chains {
                 minimum context_is_handed_on "A call that a handler makes has the deadline and the context of the call that the handler answers";
@@ -123,6 +127,7 @@ macro_rules! each_case {
                 minimum close_twice_is_close_once "Closing twice is closing once, and operations after it fail as closed";
                 minimum close_wakes_pending_calls "Closing a transport ends its calls in flight at once";
                 minimum close_ends_serving "Closing a transport ends its servers";
+                minimum serving_ends_with_its_reason "Serving ends as drained after a drain, and as closed after a close";
                 minimum nothing_arrives_after_close "A responder yields nothing after it was closed";
                 minimum close_leaves_others_alone "Closing a transport leaves other transports open";
             }

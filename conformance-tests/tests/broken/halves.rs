@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use polywire_core::transport::{
-    Delivery, Inbound, Outbound, Outcome, Receipt, Receiver, Sender, Sending, Settle,
+    Abandoned, Delivery, Inbound, Outbound, Outcome, Receipt, Receiver, Sender, Sending, Settle,
 };
 use polywire_core::{Message, Result};
 
@@ -81,6 +81,10 @@ impl<A: FnMut(Result<Delivery>) -> Result<Delivery> + Unpin + Send + 'static> In
 {
     fn stop(mut self: Pin<&mut Self>) {
         self.inner.stop();
+    }
+
+    fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        self.inner.poll_abandoned(cx)
     }
 }
 

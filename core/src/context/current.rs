@@ -54,7 +54,7 @@ impl Context {
 
     /// Writes the propagated parts of this context into a message before it is sent.
     fn propagate(&self, message: &mut Message) {
-        let is_awaited = !self.reply_slot.as_ref().is_some_and(|slot| slot.is_replied());
+        let is_awaited = !self.reply_slot.as_ref().is_some_and(|slot| slot.outlives_caller());
         if let (Some(ours), Some(deadline), true) =
             (self.deadline, &mut message.deadline, is_awaited)
         {

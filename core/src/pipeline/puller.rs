@@ -72,11 +72,12 @@ impl<T> Puller<T> {
     ///
     /// # Errors
     ///
-    /// The stream continues after an error.
+    /// The stream continues after each error that is not [fatal](Error::is_fatal).
     ///
     /// - [`ErrorKind::Codec`](crate::ErrorKind::Codec) if a job cannot be decoded. The job goes to
     ///   the [`DeadLetters`](crate::DeadLetters) where the transport supports them; otherwise it is
     ///   discarded.
+    /// - [`ErrorKind::Denied`](crate::ErrorKind::Denied), fatal, if the broker refuses for good.
     /// - Any error of the transport.
     pub async fn next(&mut self) -> Option<Result<Job<T>>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await

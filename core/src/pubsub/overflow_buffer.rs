@@ -88,7 +88,7 @@ impl Shared {
                 let text =
                     "the subscription has ended: the subscriber is slower than its publishers";
                 let error = Error::new(ErrorKind::Overloaded, text).with("held", self.capacity);
-                state.items.push_back(Err(error));
+                state.items.push_back(Err(error.fatal()));
                 discard(Some(next));
                 return false;
             }

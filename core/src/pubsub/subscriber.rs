@@ -86,13 +86,14 @@ impl<T> Subscriber<T> {
     ///
     /// # Errors
     ///
-    /// The stream continues after each error but `Overloaded`.
+    /// The stream continues after each error that is not [fatal](Error::is_fatal).
     ///
     /// - [`ErrorKind::Codec`](crate::ErrorKind::Codec) if an event cannot be decoded.
     /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) if events may have been
     ///   missed.
-    /// - [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) if the subscriber was too slow and
-    ///   its policy is [`Disconnect`](Overflow::Disconnect).
+    /// - [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), fatal, if the subscriber was too
+    ///   slow and its policy is [`Disconnect`](Overflow::Disconnect).
+    /// - [`ErrorKind::Denied`](crate::ErrorKind::Denied), fatal, if the broker refuses for good.
     pub async fn next(&mut self) -> Option<Result<Event<T>>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }

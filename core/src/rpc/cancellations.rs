@@ -72,12 +72,12 @@ impl EarlyCancels {
 impl Cancellations {
     /// Runs `work` and returns its output. Returns `None` if the caller cancels first.
     ///
-    /// On a cancel, the work is dropped. Work whose caller `is_replied` continues to its end.
+    /// On a cancel, the work is dropped. Work that `outlives_caller` continues to its end.
     pub(super) async fn unless_cancelled<F: Future>(
         &self,
         key: CallKey,
         work: F,
-        is_replied: impl Fn() -> bool,
+        outlives_caller: impl Fn() -> bool,
     ) -> Option<F::Output> {
         if self.early.contains(&key) {
             return None;
@@ -100,7 +100,7 @@ impl Cancellations {
             }
         });
         match done_or_cancelled.await {
-            None if is_replied() => Some(work.await),
+            None if outlives_caller() => Some(work.await),
             outcome => outcome,
         }
     }

@@ -22,8 +22,8 @@ impl ReplySender {
         Self { label, sender, counters }
     }
 
-    /// Creates the slot for the reply to a request.
-    pub(super) fn slot(&self, request: &Message, reply_to: ReplyTo) -> ReplySlot {
+    /// Creates the slot of a request.
+    pub(super) fn slot(&self, request: &Message, reply_to: Option<ReplyTo>) -> ReplySlot {
         ReplySlot::new(self.sender.clone(), request, reply_to)
     }
 

@@ -71,7 +71,12 @@ impl<S: Service> Processor for RequestProcessor<S> {
         let reply = match (unreadable, &reply_to) {
             (Some(fault), _) => Some(Message::failed(*fault)),
             (None, Some(reply_to)) => self.answer(request, reply_to.clone()).await,
-            (None, None) => self.run(request).await,
+            (None, None) => {
+                // A one-way call needs its slot for an uncancelled handler only: one allocation,
+                // because layers may move the request to a task of their own.
+                let slot = Arc::new(self.replies.slot(&request.message, None));
+                self.run(Request { reply_slot: Some(slot), ..request }).await
+            }
         };
         match reply {
             Some(reply) => self.finish(Message { id, reply_to, ..reply }, receipt).await,
@@ -104,7 +109,7 @@ impl<S: Service> RequestProcessor<S> {
     /// Returns the reply to a call: from the cache if the call is a duplicate, else from the
     /// service. `None` if the caller cancels, its deadline passes, or it has a reply already.
     async fn answer(&self, request: Request, reply_to: ReplyTo) -> Option<Message> {
-        let slot = Arc::new(self.replies.slot(&request.message, reply_to.clone()));
+        let slot = Arc::new(self.replies.slot(&request.message, Some(reply_to.clone())));
         let key = (reply_to, request.message.id);
         let request = Request { reply_slot: Some(slot.clone()), ..request };
         let mut is_replied = false;
@@ -114,7 +119,9 @@ impl<S: Service> RequestProcessor<S> {
             let outcome = match &self.policy.cancellations {
                 None => Some(run.await),
                 Some(cancellations) => {
-                    cancellations.unless_cancelled(key.clone(), run, || slot.is_replied()).await
+                    cancellations
+                        .unless_cancelled(key.clone(), run, || slot.outlives_caller())
+                        .await
                 }
             };
             if outcome.is_none() {
@@ -142,7 +149,7 @@ impl<S: Service> RequestProcessor<S> {
     }
 
     /// Runs the service in the context of the call, until the deadline. `None` if the deadline
-    /// passes, unless the handler has replied by then.
+    /// passes, unless the handler has replied by then, or is uncancelled.
     ///
     /// Boxed so that the enclosing futures do not each embed the handler.
     fn run(&self, request: Request) -> BoxFuture<'_, Option<Message>> {
@@ -156,7 +163,7 @@ impl<S: Service> RequestProcessor<S> {
                 None => call.await,
                 Some(deadline) => match timeout_at(deadline.instant(), &mut call).await {
                     Ok(outcome) => outcome,
-                    Err(_) if slot.is_some_and(|slot| slot.is_replied()) => call.await,
+                    Err(_) if slot.is_some_and(|slot| slot.outlives_caller()) => call.await,
                     Err(_) => {
                         self.expire(current_method().as_ref(), "ran until its deadline");
                         return None;

@@ -3,6 +3,7 @@
 mod extract;
 mod handler;
 mod method;
+mod options;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,6 +17,7 @@ use futures_util::future::{BoxFuture, join_all};
 pub use self::extract::{Extract, FromState, State};
 pub use self::handler::Handler;
 use self::method::{Method, StatefulHandler, encode_reply};
+pub use self::options::{HandlerOptions, Marked, WithOptions, uncancelled};
 use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::{CallError, Code, Error, Fault, Result};
@@ -29,6 +31,8 @@ use crate::service::{EncodeReply, Reply, Request, Service};
 /// implements [`Extract`]: the [`Context`], the [`Headers`](crate::Headers), the [`State`] of the
 /// router, or a type of yours. A handler returns a value that serde can write, or a [`Fault`]. `?`
 /// converts every error that a method can [declare](crate::Declared) into a fault.
+///
+/// [`uncancelled`] makes a handler run to its end, whatever its caller does.
 ///
 /// Names may contain dots; [`nest`](Self::nest) puts the methods of a router under a word.
 ///

@@ -88,7 +88,8 @@ impl Server {
     }
 
     /// Serves requests until the server is [drained](ServerHandle::drain), its
-    /// [shutdown signal](Serving::with_graceful_shutdown) resolves, or the transport is closed.
+    /// [shutdown signal](Serving::with_graceful_shutdown) resolves, or the transport is closed. The
+    /// output is the reason, or the error of a transport that refuses for good; see [`Serving`].
     ///
     /// A handler is first polled in the receiving task, and continues in a task of its own if it is
     /// not done at once. A handler that blocks its thread delays other requests, in either task.

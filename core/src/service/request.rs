@@ -29,7 +29,7 @@ pub struct Request {
     pub extensions: Extensions,
     /// The signal to raise when the backend has the request.
     pub(crate) sent_signal: Option<SentSignal>,
-    /// The slot for the reply, on a server whose caller waits.
+    /// The state that a server shares with the handler.
     pub(crate) reply_slot: Option<Arc<ReplySlot>>,
 }
 
@@ -59,6 +59,14 @@ impl Request {
             extensions: self.extensions.clone(),
             sent_signal: self.sent_signal.clone(),
             reply_slot: self.reply_slot.clone(),
+        }
+    }
+
+    /// Marks the handler of the request, which begins now, as uncancelled. Has no effect without a
+    /// server.
+    pub(crate) fn mark_uncancelled(&self) {
+        if let Some(slot) = &self.reply_slot {
+            slot.mark_uncancelled();
         }
     }
 

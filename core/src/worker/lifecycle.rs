@@ -41,11 +41,6 @@ impl Lifecycle {
         let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Stopped).await;
     }
 
-    /// Returns `true` until a drain is requested.
-    pub(super) fn is_serving(&self) -> bool {
-        *self.0.borrow() == Phase::Serving
-    }
-
     /// Waits until a drain is requested.
     pub(super) async fn drain_requested(&self) {
         drop(self.0.subscribe().wait_for(|phase| *phase != Phase::Serving).await);

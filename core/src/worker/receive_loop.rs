@@ -9,17 +9,18 @@ use futures_core::Stream;
 use tokio::task::JoinSet;
 use tokio::task::coop::consume_budget;
 
+use super::ended::Ended;
 use super::inline_policy::InlinePolicy;
 use super::lifecycle::{Lifecycle, StopGuard};
 use super::processor::{EndpointLabel, Processor};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::transport::{Abandoned, Delivery, Receiver, Window};
 
 /// Receives deliveries and processes them, at most a window of them at once.
 ///
 /// A delivery is first polled in this task. If it is not done at once, it continues in a task of
 /// its own. The loop ends when a drain is requested, or when the receiver ends. It then waits for
-/// all running handlers.
+/// all running handlers. Returns the reason for the end, or the error that ended the receiver.
 ///
 /// Dropping the future drops the running handlers, and their deliveries are requeued.
 pub(crate) async fn receive<P: Processor>(
@@ -27,7 +28,7 @@ pub(crate) async fn receive<P: Processor>(
     receiver: Receiver,
     window: Window,
     stop: StopGuard,
-) {
+) -> Result<Ended> {
     // Locals are dropped in reverse order: the guard goes last, after the handlers.
     let stop = stop;
     let mut receiver = receiver;
@@ -35,13 +36,22 @@ pub(crate) async fn receive<P: Processor>(
     let mut running = JoinSet::new();
     let EndpointLabel { role, name } = processor.label().clone();
     tracing::info!(role, %name, window = window.messages(), "started");
-    serve(&processor, &mut receiver, window, &mut running, stop.lifecycle()).await;
-    let is_closed = stop.lifecycle().is_serving();
-    let why = if is_closed { "the transport is closed" } else { "a drain was requested" };
-    tracing::info!(role, %name, running = running.len(), why, "draining");
+    let ended = serve(&processor, &mut receiver, window, &mut running, stop.lifecycle()).await;
+    match &ended {
+        Ok(Ended::Drained) => {
+            tracing::info!(role, %name, running = running.len(), why = "a drain was requested", "draining");
+        }
+        Ok(Ended::Closed) => {
+            tracing::info!(role, %name, running = running.len(), why = "the transport is closed", "draining");
+        }
+        Err(error) => {
+            tracing::error!(role, %name, running = running.len(), ?error, "cannot receive any more; draining");
+        }
+    }
     receiver.stop();
     drain(&processor, &mut receiver, window, &mut running).await;
     tracing::info!(role, %name, "stopped");
+    ended
 }
 
 /// Processes deliveries until a drain is requested, or the receiver ends.
@@ -51,7 +61,7 @@ async fn serve<P: Processor>(
     window: Window,
     running: &mut JoinSet<()>,
     lifecycle: &Lifecycle,
-) {
+) -> Result<Ended> {
     let draining = lifecycle.drain_requested();
     tokio::pin!(draining);
     let mut policy = InlinePolicy::new();
@@ -60,7 +70,7 @@ async fn serve<P: Processor>(
         let full = running.len() >= window.messages();
         let next = tokio::select! {
             biased;
-            () = &mut draining => return,
+            () = &mut draining => return Ok(Ended::Drained),
             _ = running.join_next(), if full => continue,
             next = next(receiver, !full) => next,
         };
@@ -68,7 +78,8 @@ async fn serve<P: Processor>(
             Next::Delivery(delivery) => start(processor, delivery, &mut policy, running),
             Next::Unreadable(error) => processor.reject(&error),
             Next::Abandoned(call) => processor.cancel(call),
-            Next::End => return,
+            Next::Failed(error) => return Err(error),
+            Next::End => return Ok(Ended::Closed),
         }
         // Without this, a queue that is never empty would keep other tasks from this thread.
         consume_budget().await;
@@ -84,6 +95,8 @@ enum Next {
     Delivery(Delivery),
     Unreadable(Error),
     Abandoned(Abandoned),
+    /// The error that ends the stream.
+    Failed(Error),
     End,
 }
 
@@ -98,6 +111,7 @@ async fn next(receiver: &mut Receiver, has_room: bool) -> Next {
         }
         Pin::new(&mut *receiver).poll_next(cx).map(|next| match next {
             Some(Ok(delivery)) => Next::Delivery(delivery),
+            Some(Err(error)) if error.is_fatal() => Next::Failed(error),
             Some(Err(error)) => Next::Unreadable(error),
             None => Next::End,
         })
@@ -139,7 +153,7 @@ async fn drain<P: Processor>(
                 }
                 Next::Unreadable(error) => processor.reject(&error),
                 Next::Abandoned(call) => processor.cancel(call),
-                Next::End => open = false,
+                Next::Failed(_) | Next::End => open = false,
             },
             Some(_) = running.join_next() => {}
         }

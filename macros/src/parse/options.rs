@@ -8,35 +8,44 @@ use syn::meta::ParseNestedMeta;
 use syn::parse::Parser;
 use syn::{Attribute, Error, Ident, LitStr, Result};
 
-/// The patterns of a service.
+/// The patterns of a service, and the options that hold for all its methods.
 #[derive(Clone, Copy)]
 pub(crate) struct Patterns {
     pub(crate) call: bool,
     pub(crate) push: bool,
     pub(crate) publish: bool,
+    /// Every method runs to its end once it has begun.
+    uncancelled: bool,
 }
 
 impl Patterns {
-    /// Parses the arguments of `#[service(…)]`. None means `call`.
+    /// Parses the arguments of `#[service(…)]`. No pattern means `call`.
     pub(super) fn parse(options: &TokenStream) -> Result<Self> {
-        let mut patterns = Self { call: options.is_empty(), push: false, publish: false };
+        let mut patterns = Self { call: false, push: false, publish: false, uncancelled: false };
+        let mut of_calls = None;
         let parser = syn::meta::parser(|meta| {
             let pattern = match &meta.path {
                 path if path.is_ident("call") => &mut patterns.call,
                 path if path.is_ident("push") => &mut patterns.push,
                 path if path.is_ident("publish") => &mut patterns.publish,
+                path if path.is_ident("uncancelled") => {
+                    of_calls = path.get_ident().map(Ident::span);
+                    &mut patterns.uncancelled
+                }
                 _ => {
-                    return Err(
-                        meta.error("unknown pattern: a service is for `call`, `push` or `publish`")
-                    );
+                    return Err(meta.error(
+                        "unknown argument: a service is for `call`, `push` or `publish`, and may be `uncancelled`",
+                    ));
                 }
             };
             match std::mem::replace(pattern, true) {
-                true => Err(meta.error("this pattern is named twice: once will do")),
+                true => Err(meta.error("this is named twice: once will do")),
                 false => Ok(()),
             }
         });
         parser.parse2(options.clone())?;
+        patterns.call |= !patterns.push && !patterns.publish;
+        check_calls(of_calls, patterns)?;
         Ok(patterns)
     }
 }
@@ -51,6 +60,8 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
     pub(crate) oneway: bool,
+    /// It runs to its end once it has begun.
+    pub(crate) uncancelled: bool,
     /// The span of an option that only a method may have.
     of_methods: Option<Span>,
 }
@@ -63,6 +74,7 @@ struct Said {
     timeout: Option<Duration>,
     idempotent: bool,
     oneway: bool,
+    uncancelled: bool,
     /// The span of an option that concerns calls.
     of_calls: Option<Span>,
 }
@@ -82,7 +94,8 @@ impl Options {
         let topic = said.topic.unwrap_or_else(|| name.clone());
         check_name("topic", &topic)?;
         let Said { timeout, idempotent, oneway, .. } = said;
-        Ok(Self { name, topic, timeout, idempotent, oneway, of_methods })
+        let uncancelled = said.uncancelled || patterns.uncancelled;
+        Ok(Self { name, topic, timeout, idempotent, oneway, uncancelled, of_methods })
     }
 
     /// The span of an option that a nested service may not have.
@@ -105,14 +118,15 @@ impl Said {
             "timeout" => self.timeout.replace(timeout(&meta.value()?.parse()?)?).is_some(),
             "idempotent" => std::mem::replace(&mut self.idempotent, true),
             "oneway" => std::mem::replace(&mut self.oneway, true),
+            "uncancelled" => std::mem::replace(&mut self.uncancelled, true),
             _ => {
                 return Err(meta.error(
                     "unknown argument: `#[method]` takes `name = \"…\"`, `topic = \"…\"`, `timeout = \"5s\"`, \
-                     `idempotent` and `oneway`",
+                     `idempotent`, `oneway` and `uncancelled`",
                 ));
             }
         };
-        if matches!(option.as_str(), "timeout" | "idempotent" | "oneway") {
+        if matches!(option.as_str(), "timeout" | "idempotent" | "oneway" | "uncancelled") {
             self.of_calls = meta.path.get_ident().map(Ident::span);
         }
         match known {
@@ -126,12 +140,7 @@ impl Said {
 
     /// Rejects options that concern none of the service's patterns.
     fn check(&self, patterns: Patterns) -> Result<()> {
-        if let Some(span) = self.of_calls.filter(|_| !patterns.call) {
-            return Err(Error::new(
-                span,
-                "this is about calls, and the service is for none: leave it out, or add `call` to `#[service(…)]`",
-            ));
-        }
+        check_calls(self.of_calls, patterns)?;
         match self.topic.as_ref().filter(|_| !patterns.publish) {
             Some(topic) => Err(Error::new(
                 topic.span(),
@@ -139,6 +148,17 @@ impl Said {
             )),
             None => Ok(()),
         }
+    }
+}
+
+/// Rejects an option that concerns calls, in a service that is for none.
+fn check_calls(option: Option<Span>, patterns: Patterns) -> Result<()> {
+    match option.filter(|_| !patterns.call) {
+        Some(span) => Err(Error::new(
+            span,
+            "this is about calls, and the service is for none: leave it out, or add `call` to `#[service(…)]`",
+        )),
+        None => Ok(()),
     }
 }
 
