@@ -24,7 +24,7 @@ pub(crate) use self::counter::Counter;
 pub use self::ended::Ended;
 pub(crate) use self::handler_service::HandlerService;
 pub(crate) use self::lifecycle::{Lifecycle, StopGuard};
-pub(crate) use self::processor::{EndpointLabel, Processor, panic_message};
+pub(crate) use self::processor::{EndpointLabel, Processor};
 pub(crate) use self::receive_loop::receive;
 pub use self::retries::Retries;
 pub(crate) use self::retries::dead_letter_or_discard;

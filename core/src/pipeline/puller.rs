@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context as TaskContext, Poll};
 
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use serde::de::DeserializeOwned;
+use tokio::task::coop::consume_budget;
 
 use super::job::{DecodeFn, Job, decode_fn};
 use crate::dialect::Dialect;
@@ -94,6 +95,8 @@ impl<T> Stream for Puller<T> {
     type Item = Result<Job<T>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        // A queue that is never empty must not keep other tasks from this thread.
+        std::task::ready!(pin!(consume_budget()).poll(cx));
         let next = std::task::ready!(Pin::new(&mut self.receiver).poll_next(cx));
         Poll::Ready(next.map(|delivery| Job::decode(delivery?, &self.decode, self.capabilities)))
     }

@@ -39,8 +39,10 @@ impl ReplyReader {
         }
     }
 
-    /// Reads replies until the receiver ends, then fails every later call.
+    /// Reads replies until the receiver ends, then fails every later call. So does dropping the
+    /// future, for instance because its runtime shuts down.
     pub(super) async fn run(self: Arc<Self>, mut receiver: Receiver) {
+        let _closing = CloseOnDrop(&self.pending);
         while let Some(next) = receiver.next().await {
             match next {
                 Ok(delivery) => {
@@ -77,6 +79,16 @@ impl ReplyReader {
                 tracing::warn!(?error, "dropped a reply that cannot be decoded");
             }
         }
+    }
+}
+
+/// A guard that closes the table when the reader is gone, unless it is closed already.
+struct CloseOnDrop<'p>(&'p PendingCalls);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        let cause = "the requester is closed: its task was dropped with its runtime, or panicked";
+        self.0.close(&Error::new(ErrorKind::Closed, cause));
     }
 }
 

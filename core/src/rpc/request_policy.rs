@@ -2,8 +2,7 @@
 
 use super::cancellations::Cancellations;
 use super::reply_cache::ReplyCache;
-use crate::message::Deadline;
-use crate::transport::Delivery;
+use crate::message::{Deadline, Message};
 
 /// The options of a server that decide about each request.
 pub(super) struct RequestPolicy {
@@ -33,14 +32,14 @@ pub(super) enum Admission {
 
 impl RequestPolicy {
     /// Decides about a received request.
-    pub(super) fn admit(&self, delivery: &Delivery) -> Admission {
-        if delivery.message.deadline.is_some_and(Deadline::is_expired) {
+    pub(super) fn admit(&self, message: &Message, attempt: u32) -> Admission {
+        if message.deadline.is_some_and(Deadline::is_expired) {
             return Admission::Expired;
         }
-        if self.deliveries_max.is_some_and(|max| delivery.attempt > max) {
+        if self.deliveries_max.is_some_and(|max| attempt > max) {
             return Admission::DeliveredTooOften;
         }
-        if self.is_at_most_once && delivery.attempt > 1 {
+        if self.is_at_most_once && attempt > 1 {
             return Admission::MayHaveRun;
         }
         Admission::Run

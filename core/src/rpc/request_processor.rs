@@ -1,21 +1,20 @@
 //! The processing of a server's requests: admit, run, reply, settle.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
-use futures_util::FutureExt;
 use tokio::time::timeout_at;
 
 use super::reply_sender::ReplySender;
 use super::request_policy::{Admission, RequestPolicy};
 use super::server_stats::ServerCounters;
+use crate::contained::{catch, contain};
 use crate::context::Context;
 use crate::error::{CallError, Code, Error, ErrorKind, Fault, Result};
 use crate::message::{Address, DeadLetterReason, Message, ReplyTo};
 use crate::service::{Reply, Request, Service};
 use crate::transport::{Abandoned, DeadLetterInfo, Delivery, LogThrottle, Outcome, Receipt};
-use crate::worker::{EndpointLabel, Processor, panic_message};
+use crate::worker::{EndpointLabel, Processor};
 
 /// The processor of a server's requests, which runs a service for each.
 pub(super) struct RequestProcessor<S> {
@@ -46,47 +45,23 @@ impl<S: Service> Processor for RequestProcessor<S> {
     const DRAINS_UNTIL_END: bool = false;
 
     async fn handle(self: Arc<Self>, delivery: Delivery) {
-        match self.policy.admit(&delivery) {
-            Admission::Run => {}
-            Admission::Expired => {
-                self.expire(delivery.message.method.as_ref(), "arrived after its deadline");
-                return delivery.receipt.ack();
-            }
-            Admission::DeliveredTooOften => return self.dead_letter(delivery).await,
-            Admission::MayHaveRun => {
-                let cause = "cannot run the request: an earlier delivery may have run it";
-                let fault = Fault::new(Code::Unavailable, cause);
-                return self.refuse(delivery, fault, Outcome::Ack).await;
-            }
-        }
-        let Delivery { mut message, mut receipt, attempt } = delivery;
-        if self.policy.is_at_most_once {
-            // Settled before it is run, so that no server gets it again.
-            std::mem::replace(&mut receipt, Receipt::none()).ack();
-        }
-        let _running = self.counters.running.enter();
-        let (id, reply_to) = (message.id, message.reply_to.take());
-        let unreadable = message.fault.take();
-        let request = Request { attempt, ..Request::new(message) };
-        let reply = match (unreadable, &reply_to) {
-            (Some(fault), _) => Some(Message::failed(*fault)),
-            (None, Some(reply_to)) => self.answer(request, reply_to.clone()).await,
-            (None, None) => {
-                // A one-way call needs its slot for an uncancelled handler only: one allocation,
-                // because layers may move the request to a task of their own.
-                let slot = Arc::new(self.replies.slot(&request.message, None));
-                self.run(Request { reply_slot: Some(slot), ..request }).await
-            }
-        };
-        match reply {
-            Some(reply) => self.finish(Message { id, reply_to, ..reply }, receipt).await,
-            None => receipt.ack(),
-        }
+        let Delivery { message, mut receipt, attempt } = delivery;
+        let outcome = contain(self.process(message, &mut receipt, attempt)).await;
+        receipt.settle(outcome.unwrap_or_else(|panic| {
+            // Another delivery would panic in the same way.
+            drop(catch(|| {
+                tracing::error!(service = %self.label.name, %panic, "dropped a request after an internal error");
+            }));
+            Outcome::Ack
+        }));
     }
 
     async fn turn_down(self: Arc<Self>, delivery: Delivery) {
         let fault = Fault::new(Code::Unavailable, "cannot run the request: the server drains");
-        self.refuse(delivery, fault, Outcome::Ack).await;
+        let refusing = contain(self.refuse(delivery.message, fault)).await;
+        // A panic is an internal error, after which the request is not requeued either.
+        drop(refusing);
+        delivery.receipt.ack();
     }
 
     fn cancel(&self, call: Abandoned) {
@@ -106,6 +81,46 @@ impl<S: Service> Processor for RequestProcessor<S> {
 }
 
 impl<S: Service> RequestProcessor<S> {
+    /// Runs a request, and sends the reply. Returns the outcome to settle the request with. The
+    /// receipt stays with the caller, so that a panic here does not requeue the request.
+    async fn process(&self, mut message: Message, receipt: &mut Receipt, attempt: u32) -> Outcome {
+        match self.policy.admit(&message, attempt) {
+            Admission::Run => {}
+            Admission::Expired => {
+                self.expire(message.method.as_ref(), "arrived after its deadline");
+                return Outcome::Ack;
+            }
+            Admission::DeliveredTooOften => return self.dead_letter(message, attempt).await,
+            Admission::MayHaveRun => {
+                let cause = "cannot run the request: an earlier delivery may have run it";
+                self.refuse(message, Fault::new(Code::Unavailable, cause)).await;
+                return Outcome::Ack;
+            }
+        }
+        if self.policy.is_at_most_once {
+            // Settled before it is run, so that no server gets it again.
+            std::mem::replace(receipt, Receipt::none()).ack();
+        }
+        let _running = self.counters.running.enter();
+        let (id, reply_to) = (message.id, message.reply_to.take());
+        let unreadable = message.fault.take();
+        let request = Request { attempt, ..Request::new(message) };
+        let reply = match (unreadable, &reply_to) {
+            (Some(fault), _) => Some(Message::failed(*fault)),
+            (None, Some(reply_to)) => self.answer(request, reply_to.clone()).await,
+            (None, None) => {
+                // A one-way call needs its slot for an uncancelled handler only: one allocation,
+                // because layers may move the request to a task of their own.
+                let slot = Arc::new(self.replies.slot(&request.message, None));
+                self.run(Request { reply_slot: Some(slot), ..request }).await
+            }
+        };
+        match reply {
+            Some(reply) => self.finish(Message { id, reply_to, ..reply }, receipt.is_some()).await,
+            None => Outcome::Ack,
+        }
+    }
+
     /// Returns the reply to a call: from the cache if the call is a duplicate, else from the
     /// service. `None` if the caller cancels, its deadline passes, or it has a reply already.
     async fn answer(&self, request: Request, reply_to: ReplyTo) -> Option<Message> {
@@ -157,7 +172,8 @@ impl<S: Service> RequestProcessor<S> {
         context.reply_slot.clone_from(&request.reply_slot);
         Box::pin(context.carry(async move {
             let (deadline, slot) = (request.message.deadline, request.reply_slot.clone());
-            let call = AssertUnwindSafe(self.service.call(request)).catch_unwind();
+            // With the conversion, which calls the `Display` of errors.
+            let call = contain(async { into_message(self.service.call(request).await) });
             tokio::pin!(call);
             let outcome = match deadline {
                 None => call.await,
@@ -171,19 +187,19 @@ impl<S: Service> RequestProcessor<S> {
                 },
             };
             Some(match outcome {
-                Ok(outcome) => into_message(outcome),
-                Err(panic) => Message::failed(self.panicked(panic_message(panic.as_ref()))),
+                Ok(message) => message,
+                Err(panic) => Message::failed(self.panicked(panic.message())),
             })
         }))
     }
 
-    /// Sends the reply, then settles the request: in this order, so that a request whose reply is
-    /// lost is redelivered.
-    async fn finish(&self, mut reply: Message, receipt: Receipt) {
+    /// Sends the reply. Returns the outcome to settle the request with: in this order, so that a
+    /// request whose reply is lost is redelivered.
+    async fn finish(&self, mut reply: Message, settles: bool) -> Outcome {
         if let Some(fault) = reply.fault.take_if(|fault| fault.code == Code::Declined) {
             self.counters.declined.increment();
-            if self.policy.forwards_declined && receipt.is_some() {
-                return receipt.settle(Outcome::Decline(fault));
+            if self.policy.forwards_declined && settles {
+                return Outcome::Decline(fault);
             }
             reply.fault = Some(fault);
         }
@@ -191,9 +207,9 @@ impl<S: Service> RequestProcessor<S> {
             if let Some(fault) = reply.fault {
                 tracing::warn!(service = %self.label.name, %fault, "a one-way call failed");
             }
-            return receipt.ack();
+            return Outcome::Ack;
         }
-        receipt.settle(self.replies.send(reply).await);
+        self.replies.send(reply).await
     }
 
     /// Counts a handler that replied before it ended, and logs its failure.
@@ -206,10 +222,9 @@ impl<S: Service> RequestProcessor<S> {
         }
     }
 
-    /// Answers a request with a fault instead of running it, and settles it.
-    async fn refuse(&self, delivery: Delivery, fault: Fault, outcome: Outcome) {
+    /// Answers a request with a fault instead of running it.
+    async fn refuse(&self, message: Message, fault: Fault) {
         self.counters.refused.increment();
-        let Delivery { message, receipt, .. } = delivery;
         if let Some(count) = self.refused_log.note() {
             let method = message.method.as_ref().map(Address::as_str);
             tracing::warn!(service = %self.label.name, method, count, why = fault.message, "refused requests");
@@ -219,19 +234,19 @@ impl<S: Service> RequestProcessor<S> {
             (reply.id, reply.reply_to) = (message.id, message.reply_to);
             self.replies.send(reply).await;
         }
-        receipt.settle(outcome);
     }
 
-    /// Dead-letters a request that seems to crash its servers, and answers it with a fault.
-    async fn dead_letter(&self, delivery: Delivery) {
-        let attempt = delivery.attempt;
-        let method = delivery.message.method.as_ref().map(Address::as_str);
+    /// Answers a request that seems to crash its servers with a fault. Returns the outcome that
+    /// dead-letters it.
+    async fn dead_letter(&self, message: Message, attempt: u32) -> Outcome {
+        let method = message.method.as_ref().map(Address::as_str);
         tracing::error!(service = %self.label.name, method, attempt, "dead-lettered a request: it exceeded the delivery limit");
         let cause = "cannot run the request: it exceeded the delivery limit without an outcome";
         let fault = Fault::new(Code::Internal, cause);
         let info =
             DeadLetterInfo::new(DeadLetterReason::Crashed, format!("delivered {attempt} times"));
-        self.refuse(delivery, fault, Outcome::DeadLetter(Box::new(info))).await;
+        self.refuse(message, fault).await;
+        Outcome::DeadLetter(Box::new(info))
     }
 
     fn expire(&self, method: Option<&Address>, what: &str) {

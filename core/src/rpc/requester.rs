@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tokio::task::AbortHandle;
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout_at;
 
 use super::pending_calls::PendingCall;
@@ -73,29 +74,39 @@ impl Requester {
 
 impl Service for Requester {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
+        let is_oneway = request.oneway;
+        let outcome = self.0.call(request).await;
+        // A reply takes part in the budget of its task; a failure and a one-way call may not.
+        if is_oneway || outcome.is_err() {
+            consume_budget().await;
+        }
+        outcome
+    }
+}
+
+impl Inner {
+    async fn call(&self, request: Request) -> Result<Reply, CallError> {
         let Request { mut message, oneway, idempotent, sent_signal, .. } = request;
         message.idempotent |= idempotent;
         let deadline = *message.deadline.get_or_insert_with(|| Deadline::after(DEFAULT_TIMEOUT));
         if deadline.is_expired() {
             return Err(CallError::deadline_exceeded());
         }
-        if message.priority.is_some() && !self.0.has_priorities {
+        if message.priority.is_some() && !self.has_priorities {
             return Err(Error::unsupported("priorities").into());
         }
         if oneway {
             propagate(&mut message);
-            self.0.sender.send_within(message, deadline.remaining()).await?;
+            self.sender.send_within(message, deadline.remaining()).await?;
             return Ok(Reply::default());
         }
-        let exchange = self.0.exchange_until_accepted(message, deadline, sent_signal);
+        let exchange = self.exchange_until_accepted(message, deadline, sent_signal);
         match timeout_at(deadline.instant(), exchange).await {
             Ok(reply) => Ok(Reply::from(reply?)),
             Err(_) => Err(CallError::deadline_exceeded()),
         }
     }
-}
 
-impl Inner {
     /// Sends a request and waits for the reply. Where the transport does not forward declined
     /// requests to other servers, sends the request again while servers decline it.
     async fn exchange_until_accepted(

@@ -1,6 +1,6 @@
 //! The loop of servers, workers and listeners: receive deliveries, and process each in a task.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -13,7 +13,8 @@ use super::ended::Ended;
 use super::inline_policy::InlinePolicy;
 use super::lifecycle::{Lifecycle, StopGuard};
 use super::processor::{EndpointLabel, Processor};
-use crate::error::{Error, Result};
+use crate::contained::{catch, contain};
+use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{Abandoned, Delivery, Receiver, Window};
 
 /// Receives deliveries and processes them, at most a window of them at once.
@@ -48,8 +49,9 @@ pub(crate) async fn receive<P: Processor>(
             tracing::error!(role, %name, running = running.len(), ?error, "cannot receive any more; draining");
         }
     }
-    receiver.stop();
-    drain(&processor, &mut receiver, window, &mut running).await;
+    // A receiver that failed is not polled again.
+    let is_sound = ended.is_ok() && catch(|| receiver.stop()).is_ok();
+    drain(&processor, is_sound.then_some(&mut receiver), window, &mut running).await;
     tracing::info!(role, %name, "stopped");
     ended
 }
@@ -75,9 +77,11 @@ async fn serve<P: Processor>(
             next = next(receiver, !full) => next,
         };
         match next {
-            Next::Delivery(delivery) => start(processor, delivery, &mut policy, running),
-            Next::Unreadable(error) => processor.reject(&error),
-            Next::Abandoned(call) => processor.cancel(call),
+            Next::Delivery(delivery) => {
+                start(processor, delivery, &mut policy, running, lifecycle);
+            }
+            Next::Unreadable(error) => quiet(|| processor.reject(&error)),
+            Next::Abandoned(call) => quiet(|| processor.cancel(call)),
             Next::Failed(error) => return Err(error),
             Next::End => return Ok(Ended::Closed),
         }
@@ -103,20 +107,27 @@ enum Next {
 /// Waits for the next item; for a delivery only if `has_room`.
 async fn next(receiver: &mut Receiver, has_room: bool) -> Next {
     poll_fn(|cx| {
-        if let Poll::Ready(call) = receiver.poll_abandoned(cx) {
-            return Poll::Ready(Next::Abandoned(call));
-        }
-        if !has_room {
-            return Poll::Pending;
-        }
-        Pin::new(&mut *receiver).poll_next(cx).map(|next| match next {
-            Some(Ok(delivery)) => Next::Delivery(delivery),
-            Some(Err(error)) if error.is_fatal() => Next::Failed(error),
-            Some(Err(error)) => Next::Unreadable(error),
-            None => Next::End,
+        catch(|| poll_next(receiver, has_room, cx)).unwrap_or_else(|panic| {
+            let error = Error::new(ErrorKind::Closed, "cannot receive: the transport panicked");
+            Poll::Ready(Next::Failed(error.with("panic", panic).fatal()))
         })
     })
     .await
+}
+
+fn poll_next(receiver: &mut Receiver, has_room: bool, cx: &mut Context<'_>) -> Poll<Next> {
+    if let Poll::Ready(call) = receiver.poll_abandoned(cx) {
+        return Poll::Ready(Next::Abandoned(call));
+    }
+    if !has_room {
+        return Poll::Pending;
+    }
+    Pin::new(receiver).poll_next(cx).map(|next| match next {
+        Some(Ok(delivery)) => Next::Delivery(delivery),
+        Some(Err(error)) if error.is_fatal() => Next::Failed(error),
+        Some(Err(error)) => Next::Unreadable(error),
+        None => Next::End,
+    })
 }
 
 /// Starts to process a delivery: inline if the policy allows it, else in a task.
@@ -125,8 +136,10 @@ fn start<P: Processor>(
     delivery: Delivery,
     policy: &mut InlinePolicy,
     running: &mut JoinSet<()>,
+    lifecycle: &Lifecycle,
 ) {
-    let mut handling = Box::pin(processor.clone().handle(delivery));
+    let handling = lifecycle.within_handler(processor.clone().handle(delivery));
+    let mut handling = Box::pin(settled(handling));
     // A future that is not done at once is polled again by its task, so this poll needs no waker.
     let mut context = Context::from_waker(Waker::noop());
     if policy.polls_inline() && policy.time(|| handling.as_mut().poll(&mut context)).is_ready() {
@@ -135,13 +148,30 @@ fn start<P: Processor>(
     running.spawn(handling);
 }
 
+/// Waits until a delivery is processed. Its processor contains the panics of the handler; a panic
+/// that comes so far is that of the settlement.
+async fn settled(handling: impl Future<Output = ()>) {
+    if let Err(panic) = contain(handling).await {
+        quiet(|| tracing::error!(%panic, "internal error while a delivery was processed"));
+    }
+}
+
+/// Runs a function whose panic has no consequence.
+fn quiet(function: impl FnOnce()) {
+    drop(catch(function));
+}
+
 /// Waits for the running handlers, and turns down deliveries that the backend could not requeue.
 async fn drain<P: Processor>(
     processor: &Arc<P>,
-    receiver: &mut Receiver,
+    receiver: Option<&mut Receiver>,
     window: Window,
     running: &mut JoinSet<()>,
 ) {
+    let Some(receiver) = receiver else {
+        while running.join_next().await.is_some() {}
+        return;
+    };
     let mut open = true;
     while !running.is_empty() || (open && P::DRAINS_UNTIL_END) {
         let has_room = open && running.len() < window.messages();
@@ -149,11 +179,15 @@ async fn drain<P: Processor>(
             biased;
             next = next(receiver, has_room) => match next {
                 Next::Delivery(delivery) => {
-                    drop(running.spawn(processor.clone().turn_down(delivery)));
+                    drop(running.spawn(settled(processor.clone().turn_down(delivery))));
                 }
-                Next::Unreadable(error) => processor.reject(&error),
-                Next::Abandoned(call) => processor.cancel(call),
-                Next::Failed(_) | Next::End => open = false,
+                Next::Unreadable(error) => quiet(|| processor.reject(&error)),
+                Next::Abandoned(call) => quiet(|| processor.cancel(call)),
+                Next::Failed(_) => {
+                    while running.join_next().await.is_some() {}
+                    return;
+                }
+                Next::End => open = false,
             },
             Some(_) = running.join_next() => {}
         }

@@ -9,6 +9,7 @@ use futures_core::future::BoxFuture;
 
 use super::ended::Ended;
 use super::lifecycle::Lifecycle;
+use crate::contained::contain;
 use crate::error::Result;
 
 /// A running server, worker or listener: a future to await or to spawn.
@@ -74,7 +75,8 @@ impl Serving {
         let work = async move {
             tokio::select! {
                 ended = &mut work => return ended,
-                () = signal => draining.begin_drain(),
+                // A signal that panics asks for a drain as well.
+                _ = contain(signal) => draining.begin_drain(),
             }
             work.await
         };
