@@ -38,7 +38,7 @@ fn router() -> Router<MessagePack> {
         .method("payload", async |(): ()| -> Result<(), _> { panic_any(Bomb) })
         .method("held", |(): ()| async {
             let _bomb = Bomb;
-            Ok(std::future::pending::<()>().await)
+            Ok(std::future::pending::<u32>().await)
         })
         .method("fine", async |(): ()| Ok(5))
 }

@@ -140,7 +140,7 @@ impl Handlers {
         };
         Router::new(MessagePack)
             .method("transfer", uncancelled(transfer))
-            .method("ordinary", |(): ()| async { Ok(std::future::pending::<()>().await) })
+            .method("ordinary", |(): ()| async { Ok(std::future::pending::<u32>().await) })
             .method("quick", |(): ()| async { Ok(()) })
     }
 }

@@ -7,6 +7,7 @@ pub(super) struct AbortOnDrop(AbortHandle);
 
 impl AbortOnDrop {
     /// Takes over a task, whatever its output.
+    #[allow(clippy::needless_pass_by_value, reason = "the task belongs to this handle")]
     pub(super) fn new<T>(task: JoinHandle<T>) -> Self {
         Self(task.abort_handle())
     }
