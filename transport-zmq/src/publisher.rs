@@ -138,8 +138,8 @@ impl EventSender {
     ///
     /// # Errors
     ///
-    /// `Closed` if the publisher is closed, or its runtime has ended; `Config` without a topic, and `TooLarge` beyond the
-    /// limits.
+    /// `Closed` if the publisher is closed, or its runtime has ended; `Config` without a topic, and
+    /// `TooLarge` beyond the limits.
     fn encode(&self, mut message: Message) -> Result<(Bytes, Frames)> {
         // The task ends with the socket, or with its runtime, whose engine sends nothing any more.
         let publisher = &self.publisher;

@@ -2,8 +2,9 @@
 
 mod extract;
 mod handler;
+mod handler_options;
 mod method;
-mod options;
+mod uncancelled;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,7 +18,8 @@ use futures_util::future::{BoxFuture, join_all};
 pub use self::extract::{Extract, FromState, State};
 pub use self::handler::Handler;
 use self::method::{Method, StatefulHandler, encode_reply};
-pub use self::options::{HandlerOptions, Marked, WithOptions, uncancelled};
+pub use self::handler_options::HandlerOptions;
+pub use self::uncancelled::{Marked, WithOptions, uncancelled};
 use crate::contained::contain;
 use crate::context::Context;
 use crate::dialect::Dialect;

@@ -16,8 +16,8 @@ use crate::message::{CallId, ReplyTo};
 /// The contract of [`Transport`](super::Transport) defines the error items and the end of the
 /// stream. A stream that ends although the endpoint handle is open, for instance because a broker
 /// refuses for good, yields its reason last, as an error marked by
-/// [`Error::fatal`](crate::Error::fatal). When the stream is dropped, the backend requeues the messages that it has fetched and
-/// not yielded. The receipts of yielded deliveries stay valid.
+/// [`Error::fatal`](crate::Error::fatal). When the stream is dropped, the backend requeues the
+/// messages that it has fetched and not yielded. The receipts of yielded deliveries stay valid.
 pub trait Inbound: Stream<Item = Result<Delivery>> + Send + 'static {
     /// Stops receiving.
     ///

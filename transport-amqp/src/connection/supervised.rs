@@ -147,8 +147,8 @@ impl SupervisedConnection {
         }
     }
 
-    /// Waits for the refusal that ends all reconnects. Resolves never on a connection that its owner
-    /// closes.
+    /// Waits for the refusal that ends all reconnects. Resolves never on a connection that its
+    /// owner closes.
     pub(crate) async fn refused(&self) -> Error {
         let mut state = self.state.clone();
         let refused = state.wait_for(|state| matches!(state, ConnectionState::Refused(_))).await;

@@ -5,7 +5,8 @@ use std::future::Future;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Extract, HandlerOptions};
+use super::extract::Extract;
+use super::handler_options::HandlerOptions;
 use crate::error::{Fault, Result};
 use crate::service::Request;
 

@@ -1,20 +1,11 @@
-//! Options of a single handler.
+//! Handlers that run to their end once they have begun.
 
 use std::future::Future;
 
-use super::Handler;
+use super::handler::Handler;
+use super::handler_options::HandlerOptions;
 use crate::error::{Fault, Result};
 use crate::service::Request;
-
-/// Options of a handler, as a [`Router`](crate::Router) reads them from it.
-///
-/// The default has none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HandlerOptions {
-    /// The handler runs to its end once it has begun; see [`uncancelled`].
-    pub uncancelled: bool,
-}
 
 /// A handler with options; made by [`uncancelled`].
 #[derive(Clone, Debug)]
