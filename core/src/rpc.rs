@@ -5,7 +5,7 @@
 //!   client is a [`Requester`], which matches replies with calls.
 //! - [`Router`] turns async functions into a service. Its [`Handler`]s ask for what they
 //!   [`Extract`] from a request, for the [`State`], and for a [`Replier`] to reply early.
-//!   [`uncancelled`] makes one run to its end, whatever its caller does.
+//!   [`uncancelled`] makes one run to its end, even if its caller leaves.
 //! - [`Server`] runs a service. [`ServerHandle`] drains it, and [`ServerStats`] counts what it
 //!   does.
 

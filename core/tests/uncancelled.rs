@@ -1,4 +1,4 @@
-//! Handlers that run to their end, whatever their callers do.
+//! Handlers that run to their end, even if their callers leave.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 

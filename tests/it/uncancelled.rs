@@ -1,4 +1,4 @@
-//! Methods of `#[service]` that run to their end, whatever their callers do.
+//! Methods of `#[service]` that run to their end, even if their callers leave.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

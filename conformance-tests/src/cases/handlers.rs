@@ -1,4 +1,4 @@
-//! Handlers that run to their end, whatever their callers do.
+//! Handlers that run to their end, even if their callers leave.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use crate::wait::{PATIENCE, eventually};
 /// The time after which the callers give up.
 const BRIEF: Duration = Duration::from_millis(300);
 
-/// An uncancelled handler that has begun runs to its end, whatever its caller does.
+/// An uncancelled handler that has begun runs to its end, even if its caller leaves.
 ///
 /// The deadline of one caller passes, and another caller cancels. The handlers of two ordinary
 /// calls, whose callers do the same, show when the server has noticed.

@@ -49,7 +49,7 @@ macro_rules! each_case {
                 minimum deadline_travels "The handler knows the deadline of its caller";
             }
             handlers {
-                minimum uncancelled_handler_outlives_its_caller "A handler that is marked as uncancelled runs to its end, whatever its caller does";
+                minimum uncancelled_handler_outlives_its_caller "A handler that is marked as uncancelled runs to its end, even if its caller leaves";
                 minimum drain_waits_for_an_uncancelled_handler "A drain waits for an uncancelled handler whose caller has gone";
             }
             chains {

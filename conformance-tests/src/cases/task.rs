@@ -6,7 +6,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 pub(super) struct AbortOnDrop(AbortHandle);
 
 impl AbortOnDrop {
-    /// Takes over a task, whatever its output.
+    /// Takes over a task of any output.
     #[allow(clippy::needless_pass_by_value, reason = "the task belongs to this handle")]
     pub(super) fn new<T>(task: JoinHandle<T>) -> Self {
         Self(task.abort_handle())

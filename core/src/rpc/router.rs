@@ -17,8 +17,8 @@ use futures_util::future::{BoxFuture, join_all};
 
 pub use self::extract::{Extract, FromState, State};
 pub use self::handler::Handler;
-use self::method::{Method, StatefulHandler, encode_reply};
 pub use self::handler_options::HandlerOptions;
+use self::method::{Method, StatefulHandler, encode_reply};
 pub use self::uncancelled::{Marked, WithOptions, uncancelled};
 use crate::contained::contain;
 use crate::context::Context;
@@ -35,7 +35,7 @@ use crate::service::{EncodeReply, Reply, Request, Service};
 /// router, or a type of yours. A handler returns a value that serde can write, or a [`Fault`]. `?`
 /// converts every error that a method can [declare](crate::Declared) into a fault.
 ///
-/// [`uncancelled`] makes a handler run to its end, whatever its caller does.
+/// [`uncancelled`] makes a handler run to its end, even if its caller leaves.
 ///
 /// Names may contain dots; [`nest`](Self::nest) puts the methods of a router under a word.
 ///

@@ -74,7 +74,7 @@ impl ReplySlot {
         matches!(*self.state(), State::Replied(_))
     }
 
-    /// Marks the handler as one that runs to its end, whatever its caller does.
+    /// Marks the handler as one that runs to its end, even if its caller leaves.
     pub(crate) fn mark_uncancelled(&self) {
         self.is_uncancelled.store(true, Ordering::Release);
     }

@@ -25,7 +25,7 @@ use crate::error::Result;
 ///   overflow policy is to [disconnect](crate::Overflow::Disconnect).
 ///
 /// A program that ends with its server returns this error from `main`, so that its supervisor
-/// restarts it. A task that nobody awaits has the error in the log, at level error.
+/// restarts it. The error is logged, too, at level error, for a task that is not awaited.
 ///
 /// Dropping the future stops at once. Running handlers are dropped, and their deliveries are
 /// redelivered where the transport can settle.

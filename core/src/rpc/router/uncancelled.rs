@@ -14,7 +14,7 @@ pub struct WithOptions<H> {
     options: HandlerOptions,
 }
 
-/// Makes a handler run to its end once it has begun, whatever its caller does.
+/// Makes a handler run to its end once it has begun, even if its caller leaves.
 ///
 /// The handler is not dropped when its caller cancels, nor at its caller's deadline. A drain waits
 /// for it. Calls that the handler makes have deadlines of their own. The request counts for the
