@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::signal::ctrl_c().await?;
     handle.drain().await;
     println!("drained: {} requests were answered", handle.stats().answered);
-    serving.await?;
+    serving.await??;
     transport.close().await?;
     Ok(())
 }

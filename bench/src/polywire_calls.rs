@@ -47,7 +47,7 @@ async fn serve(url: &str, service: impl Service) -> Result<()> {
     };
     println!("{at}");
     std::io::stdout().flush()?;
-    server.serve(service).await;
+    server.serve(service).await?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub mod codecs;
 pub mod deadlines;
 mod disturbed;
 pub mod faults;
+pub mod handlers;
 pub mod lifecycle;
 pub mod links;
 mod list;

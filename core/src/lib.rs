@@ -62,6 +62,7 @@
 //! # }
 //! ```
 
+mod contained;
 pub mod context;
 mod dialect;
 pub mod error;

@@ -5,6 +5,7 @@
 //!   client is a [`Requester`], which matches replies with calls.
 //! - [`Router`] turns async functions into a service. Its [`Handler`]s ask for what they
 //!   [`Extract`] from a request, for the [`State`], and for a [`Replier`] to reply early.
+//!   [`uncancelled`] makes one run to its end, even if its caller leaves.
 //! - [`Server`] runs a service. [`ServerHandle`] drains it, and [`ServerStats`] counts what it
 //!   does.
 
@@ -41,7 +42,8 @@ pub use self::early_reply::Replier;
 pub use self::reply_reader::ClientStats;
 pub use self::requester::Requester;
 pub use self::router::{
-    AtMostOnce, Extract, FromState, Handler, Marked, Router, State, at_most_once,
+    AtMostOnce, Extract, FromState, Handler, HandlerOptions, Marked, Router, State, WithOptions,
+    at_most_once, uncancelled,
 };
 pub use self::server::Server;
 pub use self::server_bind::ServerBind;

@@ -1,10 +1,11 @@
 //! The loop that receives deliveries, shared by servers, workers and listeners.
 //!
-//! [`Serving`] is the future of a running server, worker or listener. [`WorkHandle`] drains a
-//! worker or a listener, and [`WorkStats`] counts what it does. [`Retries`] is the policy for jobs
-//! and events whose handlers fail.
+//! [`Serving`] is the future of a running server, worker or listener, and [`Ended`] the reason for
+//! its end. [`WorkHandle`] drains a worker or a listener, and [`WorkStats`] counts what it does.
+//! [`Retries`] is the policy for jobs and events whose handlers fail.
 
 mod counter;
+mod ended;
 mod inline_policy;
 mod lifecycle;
 mod processor;
@@ -20,9 +21,10 @@ mod work_stats;
 
 pub(crate) use self::bound_worker::BoundWorker;
 pub(crate) use self::counter::Counter;
+pub use self::ended::Ended;
 pub(crate) use self::handler_service::HandlerService;
 pub(crate) use self::lifecycle::{Lifecycle, StopGuard};
-pub(crate) use self::processor::{EndpointLabel, Processor, panic_message};
+pub(crate) use self::processor::{EndpointLabel, Processor};
 pub(crate) use self::receive_loop::receive;
 pub use self::retries::Retries;
 pub(crate) use self::retries::dead_letter_or_discard;

@@ -98,7 +98,7 @@ async fn serve(deliveries: impl IntoIterator<Item = Delivery>) {
         script.incoming.send(Ok(delivery)).unwrap();
     }
     drop(script.incoming);
-    server.serve(router()).await;
+    server.serve(router()).await.unwrap();
 }
 
 fn request(deadline_ms: u64) -> Message {
@@ -163,11 +163,11 @@ async fn start_drain_and_stop_are_logged() {
     let handle = server.handle();
     let serving = tokio::spawn(server.serve(router()));
     handle.drain().await;
-    serving.await.unwrap();
+    serving.await.unwrap().unwrap();
     let worker = Worker::bind(&transport, "thumbnails", MessagePack).await.unwrap();
     let working = tokio::spawn(worker.work(async |(): ()| Ok(())));
     transport.close().await.unwrap();
-    working.await.unwrap();
+    working.await.unwrap().unwrap();
 
     let log: Vec<_> = seen
         .events()

@@ -39,7 +39,8 @@ async fn serve_one(
     drop(script.incoming);
     server
         .serve(Router::new(MessagePack).method("double", |n: i64| async move { Ok(n * 2) }))
-        .await;
+        .await
+        .unwrap();
     let mut replies = Vec::new();
     while let Ok(reply) = script.sent.try_recv() {
         replies.push(reply);
@@ -135,7 +136,7 @@ async fn serve_logged(
         handler_log.0.lock().unwrap().push("run");
         async move { Ok(n * 2) }
     });
-    server.serve(router).await;
+    server.serve(router).await.unwrap();
     let replies = std::iter::from_fn(|| script.sent.try_recv().ok()).collect();
     let log = log.0.lock().unwrap().clone();
     (replies, log, handle.stats())
@@ -224,7 +225,7 @@ async fn window_bounds_running_handlers_even_if_the_backend_does_not() {
         gate.add_permits(1);
     }
     gate.add_permits(1);
-    serving.await.unwrap();
+    serving.await.unwrap().unwrap();
     assert_eq!(handle.stats().answered, 5);
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
+use polywire_core::worker::Ended;
 use polywire_core::{Client, Memory, Pusher, Router, Server, Transport, Worker};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -44,7 +45,8 @@ async fn server_that_shuts_down_finishes_running_handlers_and_refuses_calls() {
     assert_eq!((handle.stats().running, serving.is_finished()), (1, false));
     finish.notify_one();
     assert_eq!(waiting.await.unwrap(), "done");
-    timeout(LONG, serving).await.unwrap().unwrap();
+    let ended = timeout(LONG, serving).await.unwrap().unwrap();
+    assert_eq!(ended.unwrap(), Ended::Drained);
 }
 
 #[tokio::test]
@@ -59,5 +61,6 @@ async fn worker_ends_with_its_transport_before_the_shutdown_signal() {
         tokio::task::yield_now().await;
     }
     transport.close().await.unwrap();
-    timeout(LONG, working).await.unwrap().unwrap();
+    let ended = timeout(LONG, working).await.unwrap().unwrap();
+    assert_eq!(ended.unwrap(), Ended::Closed);
 }

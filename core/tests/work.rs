@@ -74,7 +74,10 @@ async fn attempts_are_bounded_and_outcomes_settled() {
     script.deliver(Delivery::new(Message::new("no number"), Receipt::new(log.clone(), 5)));
     drop(script);
     let fault = || Fault::new(Code::Application, "zero");
-    worker.work(move |n: u8| async move { if n == 0 { Err(fault()) } else { Ok(()) } }).await;
+    worker
+        .work(move |n: u8| async move { if n == 0 { Err(fault()) } else { Ok(()) } })
+        .await
+        .unwrap();
     let settled = log.0.lock().unwrap().clone();
     let discarded = |tag| (tag, Outcome::Discard);
     assert_eq!(
@@ -92,7 +95,7 @@ async fn without_settlement_a_job_has_one_attempt() {
     let handle = worker.handle();
     script.deliver(Delivery::settled(job(0)));
     drop(script);
-    worker.work(|_: u8| async { Err::<(), _>(Fault::new(Code::Application, "no")) }).await;
+    worker.work(|_: u8| async { Err::<(), _>(Fault::new(Code::Application, "no")) }).await.unwrap();
     assert_eq!((handle.stats().retried, handle.stats().discarded), (0, 1));
 }
 
@@ -111,7 +114,7 @@ async fn jobs_that_cannot_be_requeued_run_before_the_end() {
         script.deliver(Delivery::settled(job(n)));
     }
     drop(script);
-    worker.work(|_: u8| async { Ok(()) }).await;
+    worker.work(|_: u8| async { Ok(()) }).await.unwrap();
     draining.await.unwrap();
     assert_eq!(handle.stats().done, 3);
 }

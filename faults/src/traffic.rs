@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
+use polywire_core::worker::Ended;
 use polywire_core::{Client, Group, Publisher, Pusher, Router, Server, Subscriber, Worker};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -121,6 +122,13 @@ impl Traffic {
 }
 
 impl State {
+    /// Records a server or a worker whose transport refused for good.
+    fn ended(&self, what: &str, ended: polywire_core::Result<Ended>) {
+        if let Err(error) = ended {
+            self.recorder.failed(format!("{what}: {error}"));
+        }
+    }
+
     /// Carries out an operation. Returns `None` if it is not acknowledged and received in time.
     async fn operate(&self) -> Option<()> {
         let id = self.recorder.attempt();
@@ -199,18 +207,21 @@ impl Receiver {
     async fn run(self, state: Arc<State>) {
         match self {
             Self::Server(server) => {
+                let noting = state.clone();
                 let note = move |id: u64| {
-                    state.note(id);
+                    noting.note(id);
                     async move { Ok(id) }
                 };
-                server.serve(Router::new(MessagePack).method("note", note)).await;
+                let serving = server.serve(Router::new(MessagePack).method("note", note));
+                state.ended("server", serving.await);
             }
             Self::Worker(worker) => {
+                let noting = state.clone();
                 let note = move |id: u64| {
-                    state.note(id);
+                    noting.note(id);
                     async { Ok(()) }
                 };
-                worker.work(note).await;
+                state.ended("worker", worker.work(note).await);
             }
             Self::Subscriber(mut subscriber) => {
                 while let Some(event) = subscriber.next().await {

@@ -14,3 +14,4 @@ mod patterns;
 mod service;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod ui;
+mod uncancelled;

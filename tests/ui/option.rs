@@ -40,6 +40,25 @@ trait Thumbnails {
     async fn shrink(&self, file: String);
 }
 
+#[service(push, uncancelled)]
+trait Prints {
+    async fn print(&self, file: String);
+}
+
+#[service(push)]
+trait Scans {
+    #[method(uncancelled)]
+    async fn scan(&self, file: String);
+}
+
+#[service(uncancelled)]
+trait Accounts {
+    #[method(uncancelled, uncancelled)]
+    async fn transfer(&self, amount: u64) -> Result<(), Fault>;
+    #[method(uncancelled)]
+    fn loans(&self) -> impl Loans;
+}
+
 #[service(publish)]
 trait Weather {
     #[method(topic = "rain")]

@@ -138,10 +138,12 @@ impl EventSender {
     ///
     /// # Errors
     ///
-    /// `Closed` if the publisher is closed, `Config` without a topic, and `TooLarge` beyond the
-    /// limits.
+    /// `Closed` if the publisher is closed, or its runtime has ended; `Config` without a topic, and
+    /// `TooLarge` beyond the limits.
     fn encode(&self, mut message: Message) -> Result<(Bytes, Frames)> {
-        if self.publisher.closed.load(Ordering::Acquire) {
+        // The task ends with the socket, or with its runtime, whose engine sends nothing any more.
+        let publisher = &self.publisher;
+        if publisher.closed.load(Ordering::Acquire) || publisher.answering.is_finished() {
             return Err(closed());
         }
         self.limits.check(&message)?;

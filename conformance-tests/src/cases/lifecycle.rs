@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
+use polywire_core::worker::Ended;
 use polywire_core::{CallError, Client, ErrorKind, Router, Server, Transport, Window};
 use tokio::time::timeout;
 
@@ -103,7 +104,46 @@ pub async fn close_ends_serving(context: &TestContext) -> Verdict {
         .await
         .or_fail("closing ends at once")?
         .or_fail("closing succeeds")?;
-    timeout(PROMPT, serving).await.or_fail("serving ends at once")?.or_fail("serving ends well")?;
+    let ended = timeout(PROMPT, serving).await.or_fail("serving ends at once")?;
+    ended.or_fail("serving does not panic")?.or_fail("serving ends well")?;
+    Ok(())
+}
+
+/// Serving ends with its reason.
+///
+/// A drained server yields [`Ended::Drained`], a server whose transport is closed
+/// [`Ended::Closed`].
+///
+/// Catches streams that yield an error when they are closed or stopped, and streams that end by
+/// themselves.
+pub async fn serving_ends_with_its_reason(context: &TestContext) -> Verdict {
+    for expected in [Ended::Drained, Ended::Closed] {
+        let transport = context.serving().await?;
+        let server = in_time(Server::bind(&transport, SERVICE)).await?;
+        let handle = server.handle();
+        let serving = tokio::spawn(server.serve(echo()));
+        let client = context.client().await?;
+        client.call::<u32>("echo", &1).await.or_fail("an open transport works")?;
+        let ending = async {
+            match expected {
+                Ended::Closed => transport.close().await,
+                _ => {
+                    handle.drain().await;
+                    Ok(())
+                }
+            }
+        };
+        let ended = timeout(PROMPT, ending).await.or_fail("the end comes at once")?;
+        ended.or_fail("the end succeeds")?;
+        let ended = timeout(PROMPT, serving)
+            .await
+            .or_fail("serving ends at once")?
+            .or_fail("serving does not panic")?;
+        ensure!(
+            ended.as_ref().is_ok_and(|ended| *ended == expected),
+            "serving ended with {ended:?}, not with {expected:?}"
+        );
+    }
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! The list of all cases.
 
 use super::{
-    answers, at_most_once, bodies, brokers, calls, chains, codecs, deadlines, faults, lifecycle,
-    links, one_way, outages, pipeline, pubsub, retries, servers,
+    answers, at_most_once, bodies, brokers, calls, chains, codecs, deadlines, faults, handlers,
+    lifecycle, links, one_way, outages, pipeline, pubsub, retries, servers,
 };
 use crate::case::Case;
 
@@ -53,6 +53,10 @@ macro_rules! each_case {
                 minimum no_deadline_is_inherited "A one-way call that a handler sends inherits no deadline, and runs to its end";
                 minimum expired_one_never_runs "A one-way call that has not begun within its time to live never runs";
                 minimum expired_one_is_kept_if_it_asks "A one-way call that asks for it becomes a dead letter when it expires, or is refused as unsupported";
+            }
+            handlers {
+                minimum uncancelled_handler_outlives_its_caller "A handler that is marked as uncancelled runs to its end, even if its caller leaves";
+                minimum drain_waits_for_an_uncancelled_handler "A drain waits for an uncancelled handler whose caller has gone";
             }
             chains {
                 minimum context_is_handed_on "A call that a handler makes has the deadline and the context of the call that the handler answers";
@@ -137,6 +141,7 @@ macro_rules! each_case {
                 minimum close_twice_is_close_once "Closing twice is closing once, and operations after it fail as closed";
                 minimum close_wakes_pending_calls "Closing a transport ends its calls in flight at once";
                 minimum close_ends_serving "Closing a transport ends its servers";
+                minimum serving_ends_with_its_reason "Serving ends as drained after a drain, and as closed after a close";
                 minimum nothing_arrives_after_close "A responder yields nothing after it was closed";
                 minimum close_leaves_others_alone "Closing a transport leaves other transports open";
             }

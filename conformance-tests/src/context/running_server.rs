@@ -1,7 +1,8 @@
 //! A server at work in a process of its own.
 
 use polywire_core::rpc::ServerHandle;
-use polywire_core::{AnyTransport, Server, Service};
+use polywire_core::worker::Ended;
+use polywire_core::{AnyTransport, Result, Server, Service};
 use tokio::task::JoinHandle;
 
 /// A server at work in a process of its own. Dropping it is the death of that process: its task is
@@ -12,7 +13,7 @@ pub struct RunningServer {
     pub transport: AnyTransport,
     /// Its handle.
     pub handle: ServerHandle,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<Ended>>,
 }
 
 impl RunningServer {

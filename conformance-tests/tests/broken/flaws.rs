@@ -8,6 +8,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod declining;
 pub(crate) mod deliveries;
 pub(crate) mod events;
+pub(crate) mod handlers;
 pub(crate) mod links;
 pub(crate) mod messages;
 pub(crate) mod outages;

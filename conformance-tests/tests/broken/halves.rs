@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use polywire_core::transport::{
-    Answer, Delivery, Inbound, Outbound, Outcome, Receipt, Receiver, Sender, Sending, ServerNotice,
-    Settle,
+    Abandoned, Answer, Delivery, Inbound, Outbound, Outcome, Receipt, Receiver, Sender, Sending,
+    ServerNotice, Settle,
 };
 use polywire_core::{Message, Result};
 
@@ -90,6 +90,10 @@ impl<A: FnMut(Result<Delivery>) -> Result<Delivery> + Unpin + Send + 'static> In
 
     fn poll_notice(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ServerNotice> {
         self.inner.poll_notice(cx)
+    }
+
+    fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        self.inner.poll_abandoned(cx)
     }
 }
 

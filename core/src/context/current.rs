@@ -52,9 +52,9 @@ impl Context {
         CURRENT.scope(self, future)
     }
 
-    /// Ends a call by the deadline of this context, unless the handler has replied already.
+    /// Ends a call by the deadline of this context, unless the handler goes on without its caller.
     fn limit_deadline(&self, deadline: &mut Deadline) {
-        let is_awaited = !self.reply_slot.as_ref().is_some_and(|slot| slot.is_replied());
+        let is_awaited = !self.reply_slot.as_ref().is_some_and(|slot| slot.outlives_caller());
         if let (Some(ours), true) = (self.deadline, is_awaited) {
             *deadline = ours.min(*deadline);
         }

@@ -27,8 +27,9 @@ use crate::service::ReplySlot;
 /// is polled, every message that it sends carries parts of its context:
 ///
 /// - A call that the handler awaits has the deadline of the handler's own call, if that is earlier.
-///   A handler that has [replied](crate::Replier) early passes no deadline on. A one-way call
-///   inherits no deadline: it is work of its own, which may begin after the handler has ended.
+///   A handler that has [replied](crate::Replier) early, or is
+///   [uncancelled](crate::rpc::uncancelled), passes no deadline on. A one-way call inherits no
+///   deadline: it is work of its own, which may begin after the handler has ended.
 /// - [`traceparent`](https://www.w3.org/TR/trace-context/) and `tracestate` are copied.
 /// - [`Baggage`] is copied, together with the pairs that the handler adds.
 /// - The [`CallStack`](crate::context::CallStack) grows by the handler's own call.
@@ -86,7 +87,7 @@ pub struct Context {
     pub peer: Option<Arc<Identity>>,
     /// The number of the call, equal for each attempt; zero for a one-way call.
     pub(super) call: u64,
-    /// The slot for the reply, if the caller waits.
+    /// The state that the server shares with the handler of a request.
     pub(crate) reply_slot: Option<Arc<ReplySlot>>,
 }
 

@@ -43,6 +43,7 @@ struct Inner {
     source: Option<Arc<dyn StdError + Send + Sync>>,
     call: Option<CallId>,
     unsent: bool,
+    fatal: bool,
 }
 
 impl Error {
@@ -58,6 +59,7 @@ impl Error {
             source: None,
             call: None,
             unsent: false,
+            fatal: false,
         }))
     }
 
@@ -104,6 +106,16 @@ impl Error {
         self
     }
 
+    /// Marks the error as the end of its stream: the receiver yields nothing after it.
+    ///
+    /// A backend marks the error for which a receiver stops, such as a broker that refuses for
+    /// good.
+    #[must_use]
+    pub fn fatal(mut self) -> Self {
+        self.inner().fatal = true;
+        self
+    }
+
     /// Returns the kind of failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -127,6 +139,12 @@ impl Error {
     #[must_use]
     pub fn is_unsent(&self) -> bool {
         self.0.unsent
+    }
+
+    /// Returns `true` if the stream that yielded the error has ended; see [`fatal`](Self::fatal).
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        self.0.fatal
     }
 
     /// Returns `true` if the same operation may succeed a little later without any change.

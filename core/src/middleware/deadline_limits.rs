@@ -18,8 +18,9 @@ use crate::service::{Reply, Request, Service};
 /// - On a worker or listener, the fallback bounds the run time, since jobs and events have no
 ///   deadline.
 ///
-/// At the deadline the call is dropped and fails with [`CallError::DeadlineExceeded`]. Without
-/// options the middleware changes nothing.
+/// At the deadline the call is dropped and fails with [`CallError::DeadlineExceeded`]. A handler
+/// that has [replied](crate::Replier), or is [uncancelled](crate::rpc::uncancelled), is dropped at
+/// the end of the cap only. Without options the middleware changes nothing.
 ///
 /// Place it behind [`Retry`](super::Retry), so that each attempt has its own deadline, or in front
 /// of it, so that all attempts share one.
@@ -80,9 +81,14 @@ impl Deadlines {
         Ok(self)
     }
 
-    fn deadline_of(&self, request: &Request) -> Option<Deadline> {
+    /// Returns the deadline of the cap, if a cap applies to the request.
+    fn cap_of(&self, request: &Request) -> Option<Deadline> {
         let method = request.message.method.as_ref().and_then(|method| self.methods.get(method));
-        let cap = method.or(self.cap.as_ref()).copied().map(Deadline::after);
+        method.or(self.cap.as_ref()).copied().map(Deadline::after)
+    }
+
+    /// Returns the deadline of the request under this cap.
+    fn deadline_of(&self, request: &Request, cap: Option<Deadline>) -> Option<Deadline> {
         let requested = request.wait_until().or_else(|| self.fallback.map(Deadline::after));
         match (requested, cap) {
             (Some(requested), Some(cap)) => Some(requested.min(cap)),
@@ -93,13 +99,24 @@ impl Deadlines {
 
 impl Middleware for Deadlines {
     async fn call<S: Service>(&self, mut request: Request, next: &S) -> Result<Reply, CallError> {
-        let Some(deadline) = self.deadline_of(&request) else { return next.call(request).await };
+        let cap = self.cap_of(&request);
+        let Some(deadline) = self.deadline_of(&request, cap) else {
+            return next.call(request).await;
+        };
         // The deadline of a one-way request says by when it must begin, which is up to its sender.
         let limited =
             if request.oneway { &mut request.send_by } else { &mut request.message.deadline };
         *limited = Some(deadline);
-        let call = timeout_at(deadline.instant(), next.call(request));
-        call.await.unwrap_or_else(|_| Err(CallError::deadline_exceeded()))
+        let slot = request.reply_slot.clone();
+        let call = next.call(request);
+        tokio::pin!(call);
+        let outcome = timeout_at(deadline.instant(), &mut call).await;
+        let outcome = match (outcome, slot.is_some_and(|slot| slot.outlives_caller()), cap) {
+            (Err(_), true, Some(cap)) => timeout_at(cap.instant(), call).await,
+            (Err(_), true, None) => Ok(call.await),
+            (outcome, ..) => outcome,
+        };
+        outcome.unwrap_or_else(|_| Err(CallError::deadline_exceeded()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use super::DeadLetter;
@@ -184,12 +185,14 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
     }
 
     async fn open(&self) -> Result<Box<dyn DeadLetterQueue>> {
+        consume_budget().await;
         self.transport.dead_letters(&self.source).await
     }
 }
 
 /// Bounds one step by 30 seconds, since a redrive may wait for room at the source.
 async fn in_time<T>(step: impl Future<Output = Result<T>>) -> Result<T> {
+    consume_budget().await;
     timeout(DEFAULT_TIMEOUT, step).await.unwrap_or_else(|_| {
         let error =
             Error::new(ErrorKind::DeadlineExceeded, "cannot process the dead letter: timed out");

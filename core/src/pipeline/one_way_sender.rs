@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::task::coop::consume_budget;
+
 use crate::context::propagate;
 use crate::error::{Error, Result};
 use crate::message::Message;
@@ -46,6 +48,8 @@ impl OneWaySender {
 
     /// Sends a message within the timeout, in a span if tracing is set.
     pub(crate) async fn send(&self, message: Message) -> Result<()> {
+        // A message that is handed over or refused at once touches nothing of tokio.
+        consume_budget().await;
         match &self.trace {
             Some(trace) => trace.around(message, |message| self.send_within(message)).await,
             None => self.send_within(message).await,

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context as TaskContext, Poll};
 
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use serde::de::DeserializeOwned;
+use tokio::task::coop::consume_budget;
 
 use super::job::{DecodeFn, Job, decode_fn};
 use crate::dialect::Dialect;
@@ -72,11 +73,12 @@ impl<T> Puller<T> {
     ///
     /// # Errors
     ///
-    /// The stream continues after an error.
+    /// The stream continues after each error that is not [fatal](Error::is_fatal).
     ///
     /// - [`ErrorKind::Codec`](crate::ErrorKind::Codec) if a job cannot be decoded. The job goes to
     ///   the [`DeadLetters`](crate::DeadLetters) where the transport supports them; otherwise it is
     ///   discarded.
+    /// - [`ErrorKind::Denied`](crate::ErrorKind::Denied), fatal, if the broker refuses for good.
     /// - Any error of the transport.
     pub async fn next(&mut self) -> Option<Result<Job<T>>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
@@ -93,6 +95,8 @@ impl<T> Stream for Puller<T> {
     type Item = Result<Job<T>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        // A queue that is never empty must not keep other tasks from this thread.
+        std::task::ready!(pin!(consume_budget()).poll(cx));
         let next = std::task::ready!(Pin::new(&mut self.receiver).poll_next(cx));
         Poll::Ready(next.map(|delivery| Job::decode(delivery?, &self.decode, self.capabilities)))
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use serde::Serialize;
+use tokio::task::coop::consume_budget;
 
 use super::one_way_sender::OneWaySender;
 use crate::dialect::Dialect;
@@ -155,6 +156,8 @@ impl<D: Dialect> Pusher<D> {
     }
 
     async fn send<J: Serialize + ?Sized>(&self, job: &J, mut message: Message) -> Result<()> {
+        // For pushes that fail before they are sent; the sender does the same for the others.
+        consume_budget().await;
         message.priority = self.sender.priority()?;
         self.dialect.encode_call(job, &mut message).map_err(Error::unsent)?;
         self.sender.send(message).await

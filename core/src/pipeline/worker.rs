@@ -81,7 +81,8 @@ impl<D: Dialect> Worker<D> {
         self.work_loop.handle.clone()
     }
 
-    /// Runs `handler` for each job until the worker is drained or the transport is closed.
+    /// Runs `handler` for each job until the worker is drained or the transport is closed. The
+    /// output is the reason, or the error of a transport that refuses for good; see [`Serving`].
     ///
     /// The handler receives the job, or a [`Context`](crate::Context) and the job. If the future is
     /// dropped, the running handlers are dropped, and their jobs are requeued where the transport

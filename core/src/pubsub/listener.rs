@@ -91,7 +91,8 @@ impl<D: Dialect> Listener<D> {
         self.filters.clone()
     }
 
-    /// Runs `handler` for each event until the listener is drained or the transport is closed.
+    /// Runs `handler` for each event until the listener is drained or the transport is closed. The
+    /// output is the reason, or the error of a transport that refuses for good; see [`Serving`].
     ///
     /// The handler receives the event, or a [`Context`](crate::Context), which contains the topic,
     /// and the event. If the future is dropped, the running handlers are dropped, and the events of

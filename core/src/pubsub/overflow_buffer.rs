@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
 use tokio::task::AbortHandle;
+use tokio::task::coop::consume_budget;
 
 use super::dropped_events::DroppedEvents;
 use super::overflow::Overflow;
@@ -58,12 +59,15 @@ impl OverflowBuffer {
 
 impl Shared {
     async fn read(self: Arc<Self>, mut receiver: Receiver) {
+        // Ends the stream also when the runtime of the task shuts down.
+        let _ending = EndOnDrop(&self);
         while let Some(next) = receiver.next().await {
             if !self.buffer(next) {
                 break;
             }
+            // Without this, a backend that is always ready would keep other tasks from the thread.
+            consume_budget().await;
         }
-        self.end();
     }
 
     /// Buffers an item or applies the policy. Returns `false` if the policy ends the subscription.
@@ -88,7 +92,7 @@ impl Shared {
                 let text =
                     "the subscription has ended: the subscriber is slower than its publishers";
                 let error = Error::new(ErrorKind::Overloaded, text).with("held", self.capacity);
-                state.items.push_back(Err(error));
+                state.items.push_back(Err(error.fatal()));
                 discard(Some(next));
                 return false;
             }
@@ -124,6 +128,14 @@ impl Shared {
     /// Locks the state. No code panics while it holds the lock, and the state would be consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct EndOnDrop<'s>(&'s Shared);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

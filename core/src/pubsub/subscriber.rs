@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context as TaskContext, Poll};
 
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use serde::de::DeserializeOwned;
+use tokio::task::coop::consume_budget;
 
 use super::event::Event;
 use super::event_stream::EventStream;
@@ -86,13 +87,14 @@ impl<T> Subscriber<T> {
     ///
     /// # Errors
     ///
-    /// The stream continues after each error but `Overloaded`.
+    /// The stream continues after each error that is not [fatal](Error::is_fatal).
     ///
     /// - [`ErrorKind::Codec`](crate::ErrorKind::Codec) if an event cannot be decoded.
     /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) if events may have been
     ///   missed.
-    /// - [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) if the subscriber was too slow and
-    ///   its policy is [`Disconnect`](Overflow::Disconnect).
+    /// - [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), fatal, if the subscriber was too
+    ///   slow and its policy is [`Disconnect`](Overflow::Disconnect).
+    /// - [`ErrorKind::Denied`](crate::ErrorKind::Denied), fatal, if the broker refuses for good.
     pub async fn next(&mut self) -> Option<Result<Event<T>>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
@@ -119,6 +121,8 @@ impl<T> Stream for Subscriber<T> {
     type Item = Result<Event<T>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        // A queue that is never empty must not keep other tasks from this thread.
+        std::task::ready!(pin!(consume_budget()).poll(cx));
         let next = std::task::ready!(Pin::new(&mut self.events.receiver).poll_next(cx));
         Poll::Ready(next.map(|delivery| Event::decode(delivery?, &self.decode, self.capabilities)))
     }

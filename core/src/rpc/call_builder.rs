@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::task::coop::consume_budget;
 
 use super::call_handle::CallHandle;
 use super::client::Client;
@@ -195,6 +196,10 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
         self,
         args: &(impl Serialize + ?Sized),
     ) -> Result<T, CallError<E>> {
+        // A call that cannot be encoded, that a layer refuses, or that a router in this process
+        // answers, touches nothing of tokio. Without this, a loop over such calls would keep other
+        // tasks from its thread.
+        consume_budget().await;
         let (client, decoder) = (self.client, self.decoder);
         client.call_decoded(self.into_request(args)?, decoder).await
     }
@@ -216,6 +221,7 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// [`CallError::DeadlineExceeded`] if the timeout passed before the call was sent,
     /// [`CallError::Failed`] for any other failure on this side.
     pub async fn send<A: Serialize + ?Sized>(self, args: &A) -> Result<(), CallError> {
+        consume_budget().await;
         let (client, send_by) = (self.client, Some(self.deadline));
         let (ttl, keep_expired) = (self.ttl, self.keep_expired);
         let mut request = Request { oneway: true, send_by, ..self.into_request(args)? };

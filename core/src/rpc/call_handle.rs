@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::contained::Panicked;
 use crate::error::{CallError, Error, ErrorKind};
 use crate::service::{Request, SentSignal};
 
@@ -75,9 +76,12 @@ impl<T, E> Future for CallHandle<T, E> {
         let joined = ready!(Pin::new(&mut self.task).poll(cx));
         // Joining fails only if the runtime shuts down, or a middleware of the program panicked.
         Poll::Ready(joined.unwrap_or_else(|error| {
-            let error = Error::new(ErrorKind::Closed, "cannot finish the call: its task is gone")
-                .with_source(error);
-            Err(error.into())
+            let gone = Error::new(ErrorKind::Closed, "cannot finish the call: its task is gone");
+            // The payload of a panic is dropped here, where its own panic is caught.
+            Err(match error.try_into_panic() {
+                Ok(panic) => gone.with("panic", Panicked::new(panic)).into(),
+                Err(error) => gone.with_source(error).into(),
+            })
         }))
     }
 }

@@ -61,7 +61,7 @@ impl<T: Serialize + ?Sized> Replier<T> {
     }
 
     fn of(slot: Option<Arc<ReplySlot>>) -> Self {
-        Self { slot, marker: PhantomData }
+        Self { slot: slot.filter(|slot| slot.has_caller()), marker: PhantomData }
     }
 
     /// Returns `true` if a caller waits for a reply that can still be sent.

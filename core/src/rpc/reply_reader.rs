@@ -47,9 +47,11 @@ impl ReplyReader {
         }
     }
 
-    /// Reads replies until the receiver ends, then fails every later call. Answers the servers that
-    /// ask, over `sender`, and checks those that may have begun a call.
+    /// Reads replies until the receiver ends, then fails every later call. So does dropping the
+    /// future, for instance because its runtime shuts down. Answers the servers that ask, over
+    /// `sender`, and checks those that may have begun a call.
     pub(super) async fn run(self: Arc<Self>, mut receiver: Receiver, sender: Sender) {
+        let _closing = CloseOnDrop(&self.pending);
         let mut timer = None;
         loop {
             match poll_fn(|cx| poll_next(&mut receiver, &mut timer, cx)).await {
@@ -147,6 +149,16 @@ fn poll_next(receiver: &mut Receiver, timer: &mut CheckTimer, cx: &mut Context<'
 /// The pause between two checks of the servers that may have begun a call. A call ends after the
 /// second check that finds its server gone.
 const CHECK_EVERY: Duration = Duration::from_millis(600);
+
+/// A guard that closes the table when the reader is gone, unless it is closed already.
+struct CloseOnDrop<'p>(&'p PendingCalls);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        let cause = "the requester is closed: its task was dropped with its runtime, or panicked";
+        self.0.close(&Error::new(ErrorKind::Closed, cause));
+    }
+}
 
 /// The counters of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::server_stats::ServerCounters;
-use crate::error::{Code, Error, ErrorKind, Fault};
+use crate::contained::contain;
+use crate::error::{Code, Error, ErrorKind, Fault, Result};
 use crate::message::{Message, ReplyTo};
 use crate::service::{Gate, Permissions, ReplySlot};
 use crate::transport::{Answer, Outcome, Sender};
@@ -24,8 +25,13 @@ impl ReplySender {
         Self { label, sender, counters, permissions: Arc::default() }
     }
 
-    /// Creates the slot for the reply to a request that passes `gate`.
-    pub(super) fn slot(&self, request: &Message, reply_to: ReplyTo, gate: Gate) -> ReplySlot {
+    /// Creates the slot of a request that passes `gate`.
+    pub(super) fn slot(
+        &self,
+        request: &Message,
+        reply_to: Option<ReplyTo>,
+        gate: Gate,
+    ) -> ReplySlot {
         ReplySlot::new(self.sender.clone(), request, reply_to, gate, self.permissions.clone())
     }
 
@@ -40,7 +46,7 @@ impl ReplySender {
     /// fault. Another attempt at the request would end in the same way.
     pub(super) async fn send(&self, reply: Message) -> Outcome {
         let (id, reply_to) = (reply.id, reply.reply_to.clone());
-        let Err(error) = self.sender.send(reply).await else {
+        let Err(error) = self.try_send(reply).await else {
             return self.sent();
         };
         let is_too_late = matches!(error.kind(), ErrorKind::Unroutable);
@@ -49,10 +55,18 @@ impl ReplySender {
         }
         let fault = Fault::new(Code::Internal, format!("cannot send the reply: {error}"));
         let reply = Message { id, reply_to, ..Message::failed(fault) };
-        match self.sender.send(reply).await {
+        match self.try_send(reply).await {
             Ok(()) => self.sent(),
             Err(error) => self.failed(&error),
         }
+    }
+
+    /// Sends a reply. A transport that panics has failed to.
+    async fn try_send(&self, reply: Message) -> Result<()> {
+        contain(async { self.sender.send(reply).await }).await.unwrap_or_else(|panic| {
+            let error = Error::new(ErrorKind::Codec, "cannot send: the transport panicked");
+            Err(error.with("panic", panic))
+        })
     }
 
     fn sent(&self) -> Outcome {

@@ -3,7 +3,6 @@
 use super::cancellations::Cancellations;
 use super::reply_cache::ReplyCache;
 use crate::message::{Deadline, Message};
-use crate::transport::Delivery;
 
 /// The options of a server that decide about each request.
 pub(super) struct RequestPolicy {
@@ -42,18 +41,18 @@ impl RequestPolicy {
     }
 
     /// Decides about a received request.
-    pub(super) fn admit(&self, delivery: &Delivery) -> Admission {
+    pub(super) fn admit(&self, message: &Message, attempt: u32) -> Admission {
         // A one-way call must begin in time, and an earlier attempt has begun.
-        let began = delivery.message.reply_to.is_none() && delivery.attempt > 1;
-        if delivery.message.deadline.is_some_and(Deadline::is_expired) && !began {
-            let is_kept = delivery.message.keep_expired && self.dead_letters;
+        let is_one_way = message.reply_to.is_none();
+        let began = is_one_way && attempt > 1;
+        if message.deadline.is_some_and(Deadline::is_expired) && !began {
+            let is_kept = message.keep_expired && self.dead_letters;
             return if is_kept { Admission::KeptExpired } else { Admission::Expired };
         }
-        if self.deliveries_max.is_some_and(|max| delivery.attempt > max) {
+        if self.deliveries_max.is_some_and(|max| attempt > max) {
             return Admission::DeliveredTooOften;
         }
-        let is_one_way = delivery.message.reply_to.is_none();
-        if is_one_way && delivery.attempt > 1 && self.is_at_most_once(&delivery.message) {
+        if began && self.is_at_most_once(message) {
             return Admission::MayHaveRun;
         }
         Admission::Run

@@ -1,16 +1,15 @@
 //! The processing of a server's requests: admit, run, reply, settle.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
-use futures_util::FutureExt;
 use tokio::time::timeout_at;
 
 use super::cancellations::Stopped;
 use super::reply_sender::ReplySender;
 use super::request_policy::{Admission, RequestPolicy};
 use super::server_stats::ServerCounters;
+use crate::contained::{catch, contain};
 use crate::context::Context;
 use crate::error::{CallError, Code, Error, ErrorKind, Fault, Result};
 use crate::message::{Address, DeadLetterReason, Message, ReplyTo};
@@ -18,7 +17,7 @@ use crate::service::{Gate, Reply, ReplySlot, Request, RequeueOnDrop, Service};
 use crate::transport::{
     Abandoned, Answer, DeadLetterInfo, Delivery, LogThrottle, Outcome, Receipt,
 };
-use crate::worker::{EndpointLabel, Processor, panic_message};
+use crate::worker::{EndpointLabel, Processor};
 
 /// The processor of a server's requests, which runs a service for each.
 pub(super) struct RequestProcessor<S> {
@@ -49,68 +48,23 @@ impl<S: Service> Processor for RequestProcessor<S> {
     const DRAINS_UNTIL_END: bool = false;
 
     async fn handle(self: Arc<Self>, delivery: Delivery) {
-        match self.policy.admit(&delivery) {
-            Admission::Run => {}
-            Admission::Expired => {
-                self.expire(delivery.message.method.as_ref(), "arrived after its deadline");
-                return delivery.receipt.ack();
-            }
-            Admission::KeptExpired => {
-                self.expire(
-                    delivery.message.method.as_ref(),
-                    "dead-lettered: did not begin in time",
-                );
-                let error = "did not begin within its time to live";
-                let info = DeadLetterInfo::new(DeadLetterReason::Expired, error);
-                return delivery.receipt.settle(Outcome::DeadLetter(Box::new(info)));
-            }
-            Admission::DeliveredTooOften => return self.dead_letter(delivery).await,
-            Admission::MayHaveRun => {
-                let cause = "cannot run the request: an earlier delivery may have run it";
-                let fault = Fault::new(Code::Interrupted, cause);
-                return self.refuse(delivery, fault, Outcome::Ack).await;
-            }
-        }
-        let Delivery { mut message, receipt, attempt } = delivery;
-        let _running = self.counters.running.enter();
-        let (id, reply_to) = (message.id, message.reply_to.take());
-        if reply_to.is_none() {
-            // It said by when a one-way call must begin. Its handler runs to its end.
-            (message.deadline, message.keep_expired) = (None, false);
-        }
-        let unreadable = message.fault.take();
-        let request = Request { attempt, ..Request::new(message) };
-        let (reply, receipt) = match (unreadable, &reply_to) {
-            (Some(fault), _) => (Some(Message::failed(*fault)), receipt),
-            (None, Some(reply_to)) => {
-                let gate = Gate::new(receipt, attempt);
-                let slot = self.replies.slot(&request.message, reply_to.clone(), gate);
-                let slot = Arc::new(slot);
-                let _requeue = RequeueOnDrop(slot.gate());
-                let reply = self.answer(request, reply_to.clone(), slot.clone()).await;
-                self.count_refused(slot.gate());
-                (reply, slot.gate().take_receipt())
-            }
-            (None, None) => {
-                // An allocation for each one-way request: its handler may settle it, by a request
-                // that layers own.
-                let gate = Arc::new(Gate::new(receipt, attempt));
-                let _requeue = RequeueOnDrop(&gate);
-                let request = Request { one_way_gate: Some(gate.clone()), ..request };
-                let reply = self.run(request).await;
-                self.count_refused(&gate);
-                (reply, gate.take_receipt())
-            }
-        };
-        match reply {
-            Some(reply) => self.finish(Message { id, reply_to, ..reply }, receipt).await,
-            None => receipt.ack(),
-        }
+        let Delivery { message, mut receipt, attempt } = delivery;
+        let outcome = contain(self.process(message, &mut receipt, attempt)).await;
+        receipt.settle(outcome.unwrap_or_else(|panic| {
+            // Another delivery would panic in the same way.
+            drop(catch(|| {
+                tracing::error!(service = %self.label.name, %panic, "dropped a request after an internal error");
+            }));
+            Outcome::Ack
+        }));
     }
 
     async fn turn_down(self: Arc<Self>, delivery: Delivery) {
         let fault = Fault::new(Code::Unavailable, "cannot run the request: the server drains");
-        self.refuse(delivery, fault, Outcome::Ack).await;
+        let refusing = contain(self.refuse(delivery.message, fault)).await;
+        // A panic is an internal error, after which the request is not requeued either.
+        drop(refusing);
+        delivery.receipt.ack();
     }
 
     fn cancel(&self, call: Abandoned) {
@@ -135,6 +89,59 @@ impl<S: Service> Processor for RequestProcessor<S> {
 }
 
 impl<S: Service> RequestProcessor<S> {
+    /// Runs a request, and sends the reply. Returns the outcome to settle the request with. The
+    /// receipt stays with the caller, so that a panic here does not requeue the request.
+    async fn process(&self, mut message: Message, receipt: &mut Receipt, attempt: u32) -> Outcome {
+        match self.policy.admit(&message, attempt) {
+            Admission::Run => {}
+            Admission::Expired => {
+                self.expire(message.method.as_ref(), "arrived after its deadline");
+                return Outcome::Ack;
+            }
+            Admission::KeptExpired => {
+                self.expire(message.method.as_ref(), "dead-lettered: did not begin in time");
+                let error = "did not begin within its time to live";
+                let info = DeadLetterInfo::new(DeadLetterReason::Expired, error);
+                return Outcome::DeadLetter(Box::new(info));
+            }
+            Admission::DeliveredTooOften => return self.dead_letter(message, attempt).await,
+            Admission::MayHaveRun => {
+                let cause = "cannot run the request: an earlier delivery may have run it";
+                self.refuse(message, Fault::new(Code::Interrupted, cause)).await;
+                return Outcome::Ack;
+            }
+        }
+        let _running = self.counters.running.enter();
+        let (id, reply_to) = (message.id, message.reply_to.take());
+        if reply_to.is_none() {
+            // It said by when a one-way call must begin. Its handler runs to its end.
+            (message.deadline, message.keep_expired) = (None, false);
+        }
+        let unreadable = message.fault.take();
+        let request = Request { attempt, ..Request::new(message) };
+        let reply = match unreadable {
+            Some(fault) => Some(Message::failed(*fault)),
+            None => {
+                let gate = Gate::new(std::mem::replace(receipt, Receipt::none()), attempt);
+                // Layers may move the request, and with it the slot, to a task of their own.
+                let slot = Arc::new(self.replies.slot(&request.message, reply_to.clone(), gate));
+                let _requeue = RequeueOnDrop(slot.gate());
+                let request = Request { reply_slot: Some(slot.clone()), ..request };
+                let reply = match reply_to.clone() {
+                    Some(reply_to) => self.answer(request, reply_to, slot.clone()).await,
+                    None => self.run(request).await,
+                };
+                self.count_refused(slot.gate());
+                *receipt = slot.gate().take_receipt();
+                reply
+            }
+        };
+        match reply {
+            Some(reply) => self.finish(Message { id, reply_to, ..reply }, receipt.is_some()).await,
+            None => Outcome::Ack,
+        }
+    }
+
     /// Returns the reply to a call: from the cache if the call is a duplicate, else from the
     /// service. `None` if the caller cancels, its deadline passes, or it has a reply already.
     async fn answer(
@@ -144,7 +151,6 @@ impl<S: Service> RequestProcessor<S> {
         slot: Arc<ReplySlot>,
     ) -> Option<Message> {
         let (key, method) = ((reply_to, request.message.id), request.message.method.clone());
-        let request = Request { reply_slot: Some(slot.clone()), ..request };
         let mut is_replied = false;
         // Boxed so that the two branches below do not each embed it.
         let work = Box::pin(async {
@@ -152,7 +158,9 @@ impl<S: Service> RequestProcessor<S> {
             let outcome = match &self.policy.cancellations {
                 None => Ok(run.await),
                 Some(cancellations) => {
-                    cancellations.unless_cancelled(key.clone(), run, || slot.is_replied()).await
+                    cancellations
+                        .unless_cancelled(key.clone(), run, || slot.outlives_caller())
+                        .await
                 }
             };
             let reply = outcome.unwrap_or_else(|reason| {
@@ -179,7 +187,7 @@ impl<S: Service> RequestProcessor<S> {
     }
 
     /// Runs the service in the context of the call, until the deadline. `None` if the deadline
-    /// passes, unless the handler has replied by then.
+    /// passes, unless the handler has replied by then, or is uncancelled.
     ///
     /// Boxed so that the enclosing futures do not each embed the handler.
     fn run(&self, request: Request) -> BoxFuture<'_, Option<Message>> {
@@ -195,13 +203,14 @@ impl<S: Service> RequestProcessor<S> {
                 return (!is_denied).then(|| Message::failed(fault));
             }
             let (deadline, slot) = (request.message.deadline, request.reply_slot.clone());
-            let call = AssertUnwindSafe(self.service.call(request)).catch_unwind();
+            // With the conversion, which calls the `Display` of errors.
+            let call = contain(async { into_message(self.service.call(request).await) });
             tokio::pin!(call);
             let outcome = match deadline {
                 None => call.await,
                 Some(deadline) => match timeout_at(deadline.instant(), &mut call).await {
                     Ok(outcome) => outcome,
-                    Err(_) if slot.as_ref().is_some_and(|slot| slot.is_replied()) => call.await,
+                    Err(_) if slot.as_ref().is_some_and(|slot| slot.outlives_caller()) => call.await,
                     Err(_) => {
                         self.expire(current_method().as_ref(), "ran until its deadline");
                         return None;
@@ -213,19 +222,19 @@ impl<S: Service> RequestProcessor<S> {
                 return None;
             }
             Some(match outcome {
-                Ok(outcome) => into_message(outcome),
-                Err(panic) => Message::failed(self.panicked(panic_message(panic.as_ref()))),
+                Ok(message) => message,
+                Err(panic) => Message::failed(self.panicked(panic.message())),
             })
         }))
     }
 
-    /// Sends the reply, then settles the request: in this order, so that a request whose reply is
-    /// lost is redelivered.
-    async fn finish(&self, mut reply: Message, receipt: Receipt) {
+    /// Sends the reply. Returns the outcome to settle the request with: in this order, so that a
+    /// request whose reply is lost is redelivered.
+    async fn finish(&self, mut reply: Message, settles: bool) -> Outcome {
         if let Some(fault) = reply.fault.take_if(|fault| fault.code == Code::Declined) {
             self.counters.declined.increment();
-            if self.policy.forwards_declined && receipt.is_some() {
-                return receipt.settle(Outcome::Decline(fault));
+            if self.policy.forwards_declined && settles {
+                return Outcome::Decline(fault);
             }
             reply.fault = Some(fault);
         }
@@ -233,9 +242,9 @@ impl<S: Service> RequestProcessor<S> {
             if let Some(fault) = reply.fault {
                 tracing::warn!(service = %self.label.name, %fault, "a one-way call failed");
             }
-            return receipt.ack();
+            return Outcome::Ack;
         }
-        receipt.settle(self.replies.send(reply).await);
+        self.replies.send(reply).await
     }
 
     /// Counts a request that was not begun, because another delivery may have been.
@@ -256,10 +265,9 @@ impl<S: Service> RequestProcessor<S> {
         }
     }
 
-    /// Answers a request with a fault instead of running it, and settles it.
-    async fn refuse(&self, delivery: Delivery, fault: Fault, outcome: Outcome) {
+    /// Answers a request with a fault instead of running it.
+    async fn refuse(&self, message: Message, fault: Fault) {
         self.counters.refused.increment();
-        let Delivery { message, receipt, .. } = delivery;
         if let Some(count) = self.refused_log.note() {
             let method = message.method.as_ref().map(Address::as_str);
             tracing::warn!(service = %self.label.name, method, count, why = fault.message, "refused requests");
@@ -269,19 +277,19 @@ impl<S: Service> RequestProcessor<S> {
             (reply.id, reply.reply_to) = (message.id, message.reply_to);
             self.replies.send(reply).await;
         }
-        receipt.settle(outcome);
     }
 
-    /// Dead-letters a request that seems to crash its servers, and answers it with a fault.
-    async fn dead_letter(&self, delivery: Delivery) {
-        let attempt = delivery.attempt;
-        let method = delivery.message.method.as_ref().map(Address::as_str);
+    /// Answers a request that seems to crash its servers with a fault. Returns the outcome that
+    /// dead-letters it.
+    async fn dead_letter(&self, message: Message, attempt: u32) -> Outcome {
+        let method = message.method.as_ref().map(Address::as_str);
         tracing::error!(service = %self.label.name, method, attempt, "dead-lettered a request: it exceeded the delivery limit");
         let cause = "cannot run the request: it exceeded the delivery limit without an outcome";
         let fault = Fault::new(Code::Internal, cause);
         let info =
             DeadLetterInfo::new(DeadLetterReason::Crashed, format!("delivered {attempt} times"));
-        self.refuse(delivery, fault, Outcome::DeadLetter(Box::new(info))).await;
+        self.refuse(message, fault).await;
+        Outcome::DeadLetter(Box::new(info))
     }
 
     /// Counts a handler whose caller stopped waiting.

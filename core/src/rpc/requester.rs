@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tokio::task::AbortHandle;
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout_at;
 
 use super::pending_calls::{PendingCall, interrupted};
@@ -72,6 +73,18 @@ impl Requester {
 
 impl Service for Requester {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
+        let is_oneway = request.oneway;
+        let outcome = self.0.call(request).await;
+        // A reply takes part in the budget of its task; a failure and a one-way call may not.
+        if is_oneway || outcome.is_err() {
+            consume_budget().await;
+        }
+        outcome
+    }
+}
+
+impl Inner {
+    async fn call(&self, request: Request) -> Result<Reply, CallError> {
         let deadline = request.wait_until().unwrap_or_else(|| Deadline::after(DEFAULT_TIMEOUT));
         let Request { mut message, oneway, idempotent, at_most_once, sent_signal, .. } = request;
         message.at_most_once |= at_most_once;
@@ -79,22 +92,20 @@ impl Service for Requester {
         if deadline.is_expired() {
             return Err(CallError::deadline_exceeded());
         }
-        self.0.check_capabilities(&message)?;
+        self.check_capabilities(&message)?;
         if oneway {
             propagate(&mut message);
-            self.0.sender.send_within(message, deadline.remaining()).await?;
+            self.sender.send_within(message, deadline.remaining()).await?;
             return Ok(Reply::default());
         }
         (message.deadline, message.keep_expired) = (Some(deadline), false);
-        let exchange = self.0.exchange_until_accepted(message, sent_signal);
+        let exchange = self.exchange_until_accepted(message, sent_signal);
         match timeout_at(deadline.instant(), exchange).await {
             Ok(reply) => Ok(Reply::from(reply?)),
             Err(_) => Err(CallError::deadline_exceeded()),
         }
     }
-}
 
-impl Inner {
     /// Fails if the transport lacks what the options of the message need.
     fn check_capabilities(&self, message: &Message) -> Result<()> {
         if message.priority.is_some() && !self.capabilities.priorities {

@@ -3,22 +3,27 @@
 mod at_most_once;
 mod extract;
 mod handler;
+mod handler_options;
 mod method;
+mod uncancelled;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, ready};
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 
 use self::at_most_once::AtMostOnceMethod;
-pub use self::at_most_once::{AtMostOnce, Marked, at_most_once};
+pub use self::at_most_once::{AtMostOnce, at_most_once};
 pub use self::extract::{Extract, FromState, State};
 pub use self::handler::Handler;
+pub use self::handler_options::{HandlerOptions, Marked};
 use self::method::{Method, StatefulHandler, encode_reply};
+pub use self::uncancelled::{WithOptions, uncancelled};
+use crate::contained::contain;
 use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::{CallError, Code, Error, Fault, Result};
@@ -32,6 +37,8 @@ use crate::service::{EncodeReply, Reply, Request, Service};
 /// implements [`Extract`]: the [`Context`], the [`Headers`](crate::Headers), the [`State`] of the
 /// router, or a type of yours. A handler returns a value that serde can write, or a [`Fault`]. `?`
 /// converts every error that a method can [declare](crate::Declared) into a fault.
+///
+/// [`uncancelled`] makes a handler run to its end, even if its caller leaves.
 ///
 /// Names may contain dots; [`nest`](Self::nest) puts the methods of a router under a word.
 ///
@@ -266,17 +273,21 @@ impl<D: Dialect, S> Router<D, S> {
             request.message.topic.as_ref().is_some_and(|topic| filter.matches(topic))
         };
         let handlers = self.events.iter().filter(|(filter, _)| matches(filter));
-        let running = handlers.map(|(_, handler)| {
-            AssertUnwindSafe(handler.call_shared(&self.dialect, &request)).catch_unwind()
-        });
-        let mut failed = None;
+        let running =
+            handlers.map(|(_, handler)| contain(handler.call_shared(&self.dialect, &request)));
+        let (mut failed, mut panicked) = (None, None);
         for outcome in join_all(running).await {
-            let reply = outcome.unwrap_or_else(|panic| resume_unwind(panic));
-            if reply.message.fault.is_some() {
-                failed.get_or_insert(reply);
+            match outcome {
+                Ok(reply) if reply.message.fault.is_some() => drop(failed.get_or_insert(reply)),
+                Ok(_) => {}
+                Err(panic) => drop(panicked.get_or_insert(panic)),
             }
         }
-        Ok(failed.unwrap_or_default())
+        match panicked {
+            // With the message alone: a payload of the program may panic when it is dropped.
+            Some(panic) => resume_unwind(Box::new(panic.message().to_owned())),
+            None => Ok(failed.unwrap_or_default()),
+        }
     }
 
     fn not_found(&self, request: &Request) -> Reply {

@@ -29,10 +29,15 @@ use crate::worker::{EndpointLabel, Serving, StopGuard, receive};
 /// # Failures
 ///
 /// - A handler that panics, or whose result cannot be encoded, replies with a fault.
-/// - A handler that runs until its caller's deadline is dropped.
+/// - A handler that runs until its caller's deadline is dropped, unless it is uncancelled.
 /// - A handler whose caller cancels is dropped, where the transport [reports
 ///   it](crate::Capabilities::cancellation).
 /// - A request that arrives after its deadline does not run.
+/// - An [uncancelled](crate::rpc::uncancelled) handler that has begun runs to its end.
+///
+/// [`docs/handlers.md`] lists all of these, for each backend, with the tests that show them.
+///
+/// [`docs/handlers.md`]: https://github.com/polywire/polywire/blob/main/docs/handlers.md
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -90,7 +95,8 @@ impl Server {
     }
 
     /// Serves requests until the server is [drained](ServerHandle::drain), its
-    /// [shutdown signal](Serving::with_graceful_shutdown) resolves, or the transport is closed.
+    /// [shutdown signal](Serving::with_graceful_shutdown) resolves, or the transport is closed. The
+    /// output is the reason, or the error of a transport that refuses for good; see [`Serving`].
     ///
     /// A handler is first polled in the receiving task, and continues in a task of its own if it is
     /// not done at once. A handler that blocks its thread delays other requests, in either task.

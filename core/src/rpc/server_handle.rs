@@ -36,6 +36,10 @@ impl ServerHandle {
     /// are refused with [`Code::Unavailable`](crate::Code::Unavailable). A second call waits for
     /// the same end.
     ///
+    /// In a handler of the same server, the method requests the drain and returns at once, since
+    /// the drain waits for that handler. A task that the handler spawns and awaits would wait for
+    /// itself.
+    ///
     /// Dropping the future does not stop the drain. For a grace period, put a timeout around the
     /// future, and drop the [`Serving`](crate::worker::Serving) afterwards.
     pub async fn drain(&self) {

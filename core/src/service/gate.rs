@@ -127,12 +127,17 @@ impl fmt::Debug for Gate {
 }
 
 /// A guard that drops the receipt of a request whose handler is dropped, which requeues the
-/// request. The handler may have handed the gate to tasks that live on.
+/// request. The handler may have handed the gate to tasks that live on. After a panic, the request
+/// is acknowledged: another delivery would panic in the same way.
 pub(crate) struct RequeueOnDrop<'g>(pub(crate) &'g Gate);
 
 impl Drop for RequeueOnDrop<'_> {
     fn drop(&mut self) {
-        drop(self.0.take_receipt());
+        let receipt = self.0.take_receipt();
+        match std::thread::panicking() {
+            true => receipt.ack(),
+            false => drop(receipt),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The slot for a caller's reply, which is filled once.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytestring::ByteString;
@@ -11,14 +12,18 @@ use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::message::{CallId, Deadline, Message, ReplyTo};
 use crate::transport::Sender;
 
-/// The place for the reply to a caller that waits, shared by the server and the handler.
+/// The state of a request that the server and the handler share: the place for the reply, if a
+/// caller waits, and the handler's claim to outlive its caller.
 ///
 /// A handler may fill the slot before it ends; see [`Replier`](crate::Replier). A slot that is
 /// filled takes no second reply.
 pub(crate) struct ReplySlot {
     sender: Sender,
     id: Option<CallId>,
-    reply_to: ReplyTo,
+    /// The reply address, if a caller waits.
+    reply_to: Option<ReplyTo>,
+    /// Set once an uncancelled handler has begun.
+    is_uncancelled: AtomicBool,
     /// The format of the request.
     content_type: Option<ByteString>,
     /// The encoder of the router that runs the handler.
@@ -41,11 +46,12 @@ enum State {
 }
 
 impl ReplySlot {
-    /// Creates the open slot of a request that was received with the address `reply_to`.
+    /// Creates the slot of a request that was received with the address `reply_to`, and passes
+    /// `gate`. The slot of a one-way request takes no reply.
     pub(crate) fn new(
         sender: Sender,
         request: &Message,
-        reply_to: ReplyTo,
+        reply_to: Option<ReplyTo>,
         gate: Gate,
         permissions: Arc<Permissions>,
     ) -> Self {
@@ -53,10 +59,11 @@ impl ReplySlot {
         Self {
             sender,
             id,
-            reply_to,
             content_type,
             encoder: OnceLock::new(),
-            state: Mutex::new(State::Open),
+            is_uncancelled: AtomicBool::new(false),
+            state: Mutex::new(if reply_to.is_some() { State::Open } else { State::Closed }),
+            reply_to,
             deadline: request.deadline,
             gate,
             permissions,
@@ -74,8 +81,9 @@ impl ReplySlot {
         if self.gate.is_begun() {
             return Ok(());
         }
-        let Some(id) = self.id else { return self.gate.settle_first() };
-        let call = (self.reply_to.clone(), id);
+        let Some(call) = self.reply_to.clone().zip(self.id) else {
+            return self.gate.settle_first();
+        };
         match self.permissions.ask(&self.sender, call, self.deadline).await {
             Some(answer) => self.gate.answered(answer),
             None => self.gate.settle_first(),
@@ -87,14 +95,30 @@ impl ReplySlot {
         self.encoder.get_or_init(|| encoder.clone());
     }
 
+    /// Returns `true` if the request is not one-way.
+    pub(crate) fn has_caller(&self) -> bool {
+        self.reply_to.is_some()
+    }
+
     /// Returns `true` as long as a reply can be sent.
     pub(crate) fn is_open(&self) -> bool {
         matches!(*self.state(), State::Open)
     }
 
     /// Returns `true` if the handler has replied and still runs.
-    pub(crate) fn is_replied(&self) -> bool {
+    fn is_replied(&self) -> bool {
         matches!(*self.state(), State::Replied(_))
+    }
+
+    /// Marks the handler as one that runs to its end, even if its caller leaves.
+    pub(crate) fn mark_uncancelled(&self) {
+        self.is_uncancelled.store(true, Ordering::Release);
+    }
+
+    /// Returns `true` if the handler goes on when its caller cancels, and after its caller's
+    /// deadline: it has replied already, or is marked as uncancelled.
+    pub(crate) fn outlives_caller(&self) -> bool {
+        self.is_uncancelled.load(Ordering::Acquire) || self.is_replied()
     }
 
     /// Closes the slot because the handler has ended. Returns the reply that the handler sent
@@ -131,7 +155,7 @@ impl ReplySlot {
     /// [`ErrorKind::Closed`] if the slot is not open, or the error of the transport.
     pub(crate) async fn send(&self, reply: Message) -> Result<()> {
         self.fill(&reply)?;
-        let message = Message { id: self.id, reply_to: Some(self.reply_to.clone()), ..reply };
+        let message = Message { id: self.id, reply_to: self.reply_to.clone(), ..reply };
         self.sender.send(message).await.inspect_err(|_| self.reopen())
     }
 

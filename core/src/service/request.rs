@@ -38,10 +38,8 @@ pub struct Request {
     pub extensions: Extensions,
     /// The signal to raise when the backend has the request.
     pub(crate) sent_signal: Option<SentSignal>,
-    /// The slot for the reply, on a server whose caller waits.
+    /// The state that a server shares with the handler.
     pub(crate) reply_slot: Option<Arc<ReplySlot>>,
-    /// The gate of a one-way request, on a server. The gate of a call is in its slot.
-    pub(crate) one_way_gate: Option<Arc<Gate>>,
 }
 
 impl Request {
@@ -58,7 +56,6 @@ impl Request {
             extensions: Extensions::new(),
             sent_signal: None,
             reply_slot: None,
-            one_way_gate: None,
         }
     }
 
@@ -75,7 +72,6 @@ impl Request {
             extensions: self.extensions.clone(),
             sent_signal: self.sent_signal.clone(),
             reply_slot: self.reply_slot.clone(),
-            one_way_gate: self.one_way_gate.clone(),
         }
     }
 
@@ -105,10 +101,9 @@ impl Request {
     /// [`Code::Unavailable`]: crate::Code::Unavailable
     /// [`Code::Interrupted`]: crate::Code::Interrupted
     pub async fn begin_at_most_once(&self) -> Result<(), Fault> {
-        match (&self.reply_slot, &self.one_way_gate) {
-            (Some(slot), _) => slot.begin().await,
-            (None, Some(gate)) => gate.settle_first(),
-            (None, None) => Ok(()),
+        match &self.reply_slot {
+            Some(slot) => slot.begin().await,
+            None => Ok(()),
         }
     }
 
@@ -117,6 +112,14 @@ impl Request {
     #[must_use]
     pub fn wait_until(&self) -> Option<Deadline> {
         if self.oneway { self.send_by } else { self.message.deadline }
+    }
+
+    /// Marks the handler of the request, which begins now, as uncancelled. Has no effect without a
+    /// server.
+    pub(crate) fn mark_uncancelled(&self) {
+        if let Some(slot) = &self.reply_slot {
+            slot.mark_uncancelled();
+        }
     }
 
     /// Returns the context of the request, for a handler.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::task::coop::consume_budget;
 
 use crate::error::{Error, Result};
 use crate::message::Filter;
@@ -46,6 +47,7 @@ impl Filters {
     /// - [`ErrorKind::Closed`](crate::ErrorKind::Closed) if the subscriber is closed.
     /// - Any error of the backend.
     pub async fn add(&self, filter: impl TryInto<Filter, Error: Into<Error>>) -> Result<()> {
+        consume_budget().await;
         self.0.add(filter.try_into().map_err(Into::into)?).await
     }
 
@@ -56,6 +58,7 @@ impl Filters {
     ///
     /// As [`add`](Self::add).
     pub async fn remove(&self, filter: impl TryInto<Filter, Error: Into<Error>>) -> Result<()> {
+        consume_budget().await;
         self.0.remove(filter.try_into().map_err(Into::into)?).await
     }
 }

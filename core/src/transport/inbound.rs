@@ -14,8 +14,10 @@ use crate::message::{CallId, ReplyTo};
 /// Backend side of a [`Receiver`]: a stream of deliveries.
 ///
 /// The contract of [`Transport`](super::Transport) defines the error items and the end of the
-/// stream. When the stream is dropped, the backend requeues the messages that it has fetched and
-/// not yielded. The receipts of yielded deliveries stay valid.
+/// stream. A stream that ends although the endpoint handle is open, for instance because a broker
+/// refuses for good, yields its reason last, as an error marked by
+/// [`Error::fatal`](crate::Error::fatal). When the stream is dropped, the backend requeues the
+/// messages that it has fetched and not yielded. The receipts of yielded deliveries stay valid.
 pub trait Inbound: Stream<Item = Result<Delivery>> + Send + 'static {
     /// Stops receiving.
     ///
@@ -94,7 +96,8 @@ impl Receiver {
         Self(SyncWrapper::new(Box::pin(inbound)))
     }
 
-    /// Waits for the next delivery or error; `None` after the endpoint handle is closed.
+    /// Waits for the next delivery or error; `None` after the endpoint handle is closed, or after a
+    /// [fatal](crate::Error::fatal) error.
     ///
     /// If the future is dropped, no delivery is lost.
     pub async fn next(&mut self) -> Option<Result<Delivery>> {

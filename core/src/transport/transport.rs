@@ -46,8 +46,10 @@ use crate::message::Address;
 ///   receiver died.
 /// - A message that cannot be decoded is an error item, and the stream continues. A request that
 ///   can still be answered is a delivery whose message has a [`fault`](crate::Message::fault).
-/// - The stream ends when the endpoint handle is closed, and only then. The backend reconnects a
-///   lost connection itself.
+/// - The backend reconnects a lost connection itself. The stream ends when the endpoint handle is
+///   closed, or after an error that is marked [`fatal`](crate::Error::fatal): the backend can
+///   receive nothing any more, for instance because a broker refuses for good. Core serves no
+///   longer than the stream, and returns this error from [`Serving`](crate::worker::Serving).
 ///
 /// **Settling**
 ///

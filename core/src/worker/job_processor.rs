@@ -1,15 +1,13 @@
 //! The processing of jobs and events: run, then settle by the outcome.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
-
-use super::processor::{EndpointLabel, Processor, panic_message};
+use super::processor::{EndpointLabel, Processor};
 use super::retries::{OnExhausted, Retries, dead_letter_or_discard};
 use super::work_stats::WorkCounters;
+use crate::contained::{Panicked, catch, contain};
 use crate::error::{CallError, Code, Error, Fault, Result};
-use crate::message::DeadLetterReason;
+use crate::message::{DeadLetterReason, Message};
 use crate::service::{Reply, Request, Service};
 use crate::transport::{Abandoned, Capabilities, Delivery, Outcome, RetryAfter};
 
@@ -41,27 +39,9 @@ impl<S: Service> Processor for JobProcessor<S> {
 
     async fn handle(self: Arc<Self>, delivery: Delivery) {
         let Delivery { message, receipt, attempt } = delivery;
-        if receipt.is_some() && self.exceeds_delivery_limit(attempt) {
-            let EndpointLabel { role, name } = &self.label;
-            tracing::error!(role, %name, attempt, "delivery limit exceeded with no recorded outcome; not run again");
-            let error = format!("delivered {attempt} times");
-            let outcome = self.after_last_attempt(DeadLetterReason::Crashed, error);
-            self.count(&outcome);
-            return receipt.settle(outcome);
-        }
-        let running = self.counters.running.enter();
-        let failed = self.run(Request { attempt, ..Request::new(message) }).await.err();
-        // Dropped before the delivery is settled, so that a settled delivery is not counted.
-        drop(running);
-        let outcome = match failed {
-            None => Outcome::Ack,
-            Some(fault) if receipt.is_some() => self.outcome_of(&fault, attempt),
-            Some(fault) => {
-                let EndpointLabel { role, name } = &self.label;
-                tracing::error!(role, %name, %fault, "failed; not retried: the transport does not settle");
-                Outcome::Discard
-            }
-        };
+        let settles = receipt.is_some();
+        let outcome = contain(self.process(message, settles, attempt)).await;
+        let outcome = outcome.unwrap_or_else(|panic| self.after_panic(&panic, settles, attempt));
         self.count(&outcome);
         receipt.settle(outcome);
     }
@@ -85,20 +65,59 @@ impl<S: Service> Processor for JobProcessor<S> {
 }
 
 impl<S: Service> JobProcessor<S> {
+    /// Runs a delivery, and decides how to settle it. The receipt stays with the caller, so that a
+    /// panic here does not requeue the delivery without a count.
+    async fn process(&self, message: Message, settles: bool, attempt: u32) -> Outcome {
+        if settles && self.exceeds_delivery_limit(attempt) {
+            let EndpointLabel { role, name } = &self.label;
+            tracing::error!(role, %name, attempt, "delivery limit exceeded with no recorded outcome; not run again");
+            let error = format!("delivered {attempt} times");
+            return self.after_last_attempt(DeadLetterReason::Crashed, error);
+        }
+        let running = self.counters.running.enter();
+        let failed = self.run(Request { attempt, ..Request::new(message) }).await.err();
+        // Dropped before the delivery is settled, so that a settled delivery is not counted.
+        drop(running);
+        match failed {
+            None => Outcome::Ack,
+            Some(fault) if settles => self.outcome_of(&fault, attempt),
+            Some(fault) => {
+                let EndpointLabel { role, name } = &self.label;
+                tracing::error!(role, %name, %fault, "failed; not retried: the transport does not settle");
+                Outcome::Discard
+            }
+        }
+    }
+
+    /// Decides how to settle a delivery after a panic outside of its handler: as a failed attempt.
+    fn after_panic(&self, panic: &Panicked, settles: bool, attempt: u32) -> Outcome {
+        if !settles {
+            return Outcome::Discard;
+        }
+        let fault = || Fault::new(Code::Internal, format!("internal error: {panic}"));
+        // What panicked may be a subscriber of the log, which panics here as well.
+        catch(|| self.outcome_of(&fault().with_kind("Panic"), attempt)).unwrap_or_else(|panic| {
+            self.after_last_attempt(DeadLetterReason::Crashed, panic.to_string())
+        })
+    }
+
     /// Runs the service in the context of the job. Returns the fault of a failed job.
     async fn run(&self, request: Request) -> Result<(), Fault> {
         let context = request.context();
-        let call = AssertUnwindSafe(self.service.call(request)).catch_unwind();
+        let call = contain(async {
+            match self.service.call(request).await {
+                Ok(Reply { message }) => message.fault.map_or(Ok(()), |fault| Err(*fault)),
+                Err(CallError::Fault(fault)) => Err(fault),
+                Err(error) => Err(Fault::new(Code::Internal, error.to_string())),
+            }
+        });
         // Boxed so that the enclosing futures do not each embed the handler.
         let outcome = Box::pin(context.carry(call)).await;
         match outcome {
-            Ok(Ok(Reply { message })) => message.fault.map_or(Ok(()), |fault| Err(*fault)),
-            Ok(Err(CallError::Fault(fault))) => Err(fault),
-            Ok(Err(error)) => Err(Fault::new(Code::Internal, error.to_string())),
+            Ok(outcome) => outcome,
             Err(panic) => {
                 self.counters.panicked.increment();
-                let (panic, EndpointLabel { role, name }) =
-                    (panic_message(panic.as_ref()), &self.label);
+                let (panic, EndpointLabel { role, name }) = (panic.message(), &self.label);
                 tracing::error!(role, %name, panic, "a handler panicked");
                 Err(Fault::new(Code::Internal, format!("the handler panicked: {panic}"))
                     .with_kind("Panic"))

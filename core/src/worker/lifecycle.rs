@@ -1,8 +1,14 @@
 //! The lifecycle of a server, a worker or a listener: serving, draining, stopped.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+
+tokio::task_local! {
+    /// The handle whose handler runs, by the number of its state.
+    static HANDLER_OF: usize;
+}
 
 /// The state of an endpoint handle that processes deliveries. Clones share the state.
 #[derive(Clone)]
@@ -32,18 +38,30 @@ impl Lifecycle {
         });
     }
 
-    /// Requests a drain, and waits until the handle has stopped.
+    /// Runs `handling` as a handler of this handle.
+    pub(super) fn within_handler<F: Future>(
+        &self,
+        handling: F,
+    ) -> impl Future<Output = F::Output> + use<F> {
+        HANDLER_OF.scope(self.number(), handling)
+    }
+
+    /// Returns a number that no other state has while this one exists.
+    fn number(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// Requests a drain, and waits until the handle has stopped. Does not wait in a handler of the
+    /// same handle, for which the drain waits.
     ///
     /// Dropping the future does not stop the drain.
     pub(crate) async fn drain(&self) {
         self.begin_drain();
+        if HANDLER_OF.try_with(|number| *number == self.number()).unwrap_or(false) {
+            return;
+        }
         // The sender lives in `self`, so waiting cannot fail.
         let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Stopped).await;
-    }
-
-    /// Returns `true` until a drain is requested.
-    pub(super) fn is_serving(&self) -> bool {
-        *self.0.borrow() == Phase::Serving
     }
 
     /// Waits until a drain is requested.

@@ -1,6 +1,5 @@
 //! The [`Processor`] trait: the processing of deliveries in a receive loop.
 
-use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -41,10 +40,4 @@ pub(crate) struct EndpointLabel {
     pub(crate) role: &'static str,
     /// The service, the queue or the channel.
     pub(crate) name: Address,
-}
-
-/// Returns the message of a panic, without its location.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let message = panic.downcast_ref::<&str>().copied();
-    message.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

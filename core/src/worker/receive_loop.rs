@@ -1,6 +1,6 @@
 //! The loop of servers, workers and listeners: receive deliveries, and process each in a task.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -9,17 +9,19 @@ use futures_core::Stream;
 use tokio::task::JoinSet;
 use tokio::task::coop::consume_budget;
 
+use super::ended::Ended;
 use super::inline_policy::InlinePolicy;
 use super::lifecycle::{Lifecycle, StopGuard};
 use super::processor::{EndpointLabel, Processor};
-use crate::error::Error;
+use crate::contained::{catch, contain};
+use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{Abandoned, Answer, Delivery, Receiver, Window};
 
 /// Receives deliveries and processes them, at most a window of them at once.
 ///
 /// A delivery is first polled in this task. If it is not done at once, it continues in a task of
 /// its own. The loop ends when a drain is requested, or when the receiver ends. It then waits for
-/// all running handlers.
+/// all running handlers. Returns the reason for the end, or the error that ended the receiver.
 ///
 /// Dropping the future drops the running handlers, and their deliveries are requeued.
 pub(crate) async fn receive<P: Processor>(
@@ -27,7 +29,7 @@ pub(crate) async fn receive<P: Processor>(
     receiver: Receiver,
     window: Window,
     stop: StopGuard,
-) {
+) -> Result<Ended> {
     // Locals are dropped in reverse order: the guard goes last, after the handlers.
     let stop = stop;
     let mut receiver = receiver;
@@ -35,13 +37,23 @@ pub(crate) async fn receive<P: Processor>(
     let mut running = JoinSet::new();
     let EndpointLabel { role, name } = processor.label().clone();
     tracing::info!(role, %name, window = window.messages(), "started");
-    serve(&processor, &mut receiver, window, &mut running, stop.lifecycle()).await;
-    let is_closed = stop.lifecycle().is_serving();
-    let why = if is_closed { "the transport is closed" } else { "a drain was requested" };
-    tracing::info!(role, %name, running = running.len(), why, "draining");
-    receiver.stop();
-    drain(&processor, &mut receiver, window, &mut running).await;
+    let ended = serve(&processor, &mut receiver, window, &mut running, stop.lifecycle()).await;
+    match &ended {
+        Ok(Ended::Drained) => {
+            tracing::info!(role, %name, running = running.len(), why = "a drain was requested", "draining");
+        }
+        Ok(Ended::Closed) => {
+            tracing::info!(role, %name, running = running.len(), why = "the transport is closed", "draining");
+        }
+        Err(error) => {
+            tracing::error!(role, %name, running = running.len(), ?error, "cannot receive any more; draining");
+        }
+    }
+    // A receiver that failed is not polled again.
+    let is_sound = ended.is_ok() && catch(|| receiver.stop()).is_ok();
+    drain(&processor, is_sound.then_some(&mut receiver), window, &mut running).await;
     tracing::info!(role, %name, "stopped");
+    ended
 }
 
 /// Processes deliveries until a drain is requested, or the receiver ends.
@@ -51,7 +63,7 @@ async fn serve<P: Processor>(
     window: Window,
     running: &mut JoinSet<()>,
     lifecycle: &Lifecycle,
-) {
+) -> Result<Ended> {
     let draining = lifecycle.drain_requested();
     tokio::pin!(draining);
     let mut policy = InlinePolicy::new();
@@ -60,16 +72,19 @@ async fn serve<P: Processor>(
         let full = running.len() >= window.messages();
         let next = tokio::select! {
             biased;
-            () = &mut draining => return,
+            () = &mut draining => return Ok(Ended::Drained),
             _ = running.join_next(), if full => continue,
             next = next(receiver, !full) => next,
         };
         match next {
-            Next::Delivery(delivery) => start(processor, delivery, &mut policy, running),
-            Next::Unreadable(error) => processor.reject(&error),
-            Next::Abandoned(call) => processor.cancel(call),
-            Next::Answer(answer) => processor.permit(answer),
-            Next::End => return,
+            Next::Delivery(delivery) => {
+                start(processor, delivery, &mut policy, running, lifecycle);
+            }
+            Next::Unreadable(error) => quiet(|| processor.reject(&error)),
+            Next::Abandoned(call) => quiet(|| processor.cancel(call)),
+            Next::Answer(answer) => quiet(|| processor.permit(answer)),
+            Next::Failed(error) => return Err(error),
+            Next::End => return Ok(Ended::Closed),
         }
         // Without this, a queue that is never empty would keep other tasks from this thread.
         consume_budget().await;
@@ -86,28 +101,38 @@ enum Next {
     Unreadable(Error),
     Abandoned(Abandoned),
     Answer(Answer),
+    /// The error that ends the stream.
+    Failed(Error),
     End,
 }
 
 /// Waits for the next item; for a delivery only if `has_room`.
 async fn next(receiver: &mut Receiver, has_room: bool) -> Next {
     poll_fn(|cx| {
-        if let Poll::Ready(call) = receiver.poll_abandoned(cx) {
-            return Poll::Ready(Next::Abandoned(call));
-        }
-        if let Poll::Ready(answer) = receiver.poll_answer(cx) {
-            return Poll::Ready(Next::Answer(answer));
-        }
-        if !has_room {
-            return Poll::Pending;
-        }
-        Pin::new(&mut *receiver).poll_next(cx).map(|next| match next {
-            Some(Ok(delivery)) => Next::Delivery(delivery),
-            Some(Err(error)) => Next::Unreadable(error),
-            None => Next::End,
+        catch(|| poll_next(receiver, has_room, cx)).unwrap_or_else(|panic| {
+            let error = Error::new(ErrorKind::Closed, "cannot receive: the transport panicked");
+            Poll::Ready(Next::Failed(error.with("panic", panic).fatal()))
         })
     })
     .await
+}
+
+fn poll_next(receiver: &mut Receiver, has_room: bool, cx: &mut Context<'_>) -> Poll<Next> {
+    if let Poll::Ready(call) = receiver.poll_abandoned(cx) {
+        return Poll::Ready(Next::Abandoned(call));
+    }
+    if let Poll::Ready(answer) = receiver.poll_answer(cx) {
+        return Poll::Ready(Next::Answer(answer));
+    }
+    if !has_room {
+        return Poll::Pending;
+    }
+    Pin::new(receiver).poll_next(cx).map(|next| match next {
+        Some(Ok(delivery)) => Next::Delivery(delivery),
+        Some(Err(error)) if error.is_fatal() => Next::Failed(error),
+        Some(Err(error)) => Next::Unreadable(error),
+        None => Next::End,
+    })
 }
 
 /// Starts to process a delivery: inline if the policy allows it, else in a task.
@@ -116,8 +141,10 @@ fn start<P: Processor>(
     delivery: Delivery,
     policy: &mut InlinePolicy,
     running: &mut JoinSet<()>,
+    lifecycle: &Lifecycle,
 ) {
-    let mut handling = Box::pin(processor.clone().handle(delivery));
+    let handling = lifecycle.within_handler(processor.clone().handle(delivery));
+    let mut handling = Box::pin(settled(handling));
     // A future that is not done at once is polled again by its task, so this poll needs no waker.
     let mut context = Context::from_waker(Waker::noop());
     if policy.polls_inline() && policy.time(|| handling.as_mut().poll(&mut context)).is_ready() {
@@ -126,13 +153,30 @@ fn start<P: Processor>(
     running.spawn(handling);
 }
 
+/// Waits until a delivery is processed. Its processor contains the panics of the handler; a panic
+/// that comes so far is that of the settlement.
+async fn settled(handling: impl Future<Output = ()>) {
+    if let Err(panic) = contain(handling).await {
+        quiet(|| tracing::error!(%panic, "internal error while a delivery was processed"));
+    }
+}
+
+/// Runs a function whose panic has no consequence.
+fn quiet(function: impl FnOnce()) {
+    drop(catch(function));
+}
+
 /// Waits for the running handlers, and turns down deliveries that the backend could not requeue.
 async fn drain<P: Processor>(
     processor: &Arc<P>,
-    receiver: &mut Receiver,
+    receiver: Option<&mut Receiver>,
     window: Window,
     running: &mut JoinSet<()>,
 ) {
+    let Some(receiver) = receiver else {
+        while running.join_next().await.is_some() {}
+        return;
+    };
     let mut open = true;
     while !running.is_empty() || (open && P::DRAINS_UNTIL_END) {
         let has_room = open && running.len() < window.messages();
@@ -140,11 +184,15 @@ async fn drain<P: Processor>(
             biased;
             next = next(receiver, has_room) => match next {
                 Next::Delivery(delivery) => {
-                    drop(running.spawn(processor.clone().turn_down(delivery)));
+                    drop(running.spawn(settled(processor.clone().turn_down(delivery))));
                 }
-                Next::Unreadable(error) => processor.reject(&error),
-                Next::Abandoned(call) => processor.cancel(call),
-                Next::Answer(answer) => processor.permit(answer),
+                Next::Unreadable(error) => quiet(|| processor.reject(&error)),
+                Next::Abandoned(call) => quiet(|| processor.cancel(call)),
+                Next::Answer(answer) => quiet(|| processor.permit(answer)),
+                Next::Failed(_) => {
+                    while running.join_next().await.is_some() {}
+                    return;
+                }
                 Next::End => open = false,
             },
             Some(_) = running.join_next() => {}

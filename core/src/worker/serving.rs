@@ -7,19 +7,34 @@ use std::task::{Context, Poll};
 
 use futures_core::future::BoxFuture;
 
+use super::ended::Ended;
 use super::lifecycle::Lifecycle;
+use crate::contained::contain;
+use crate::error::Result;
 
 /// A running server, worker or listener: a future to await or to spawn.
 ///
 /// Made by [`Server::serve`](crate::Server::serve), [`Worker::work`](crate::Worker::work),
-/// [`Listener::listen`](crate::Listener::listen) and similar methods. The future resolves after a
-/// drain, or when the transport is closed.
+/// [`Listener::listen`](crate::Listener::listen) and similar methods. The future resolves to the
+/// reason for the end, when all running handlers have ended:
+///
+/// - [`Ended::Drained`] after a drain,
+/// - [`Ended::Closed`] if the program closed the transport,
+/// - an [`Error`](crate::Error) if nothing can be received any more: [`Denied`] if the broker
+///   refused for good, for instance revoked credentials; [`Overloaded`] for a listener whose
+///   overflow policy is to [disconnect](crate::Overflow::Disconnect).
+///
+/// A program that ends with its server returns this error from `main`, so that its supervisor
+/// restarts it. The error is logged, too, at level error, for a task that is not awaited.
 ///
 /// Dropping the future stops at once. Running handlers are dropped, and their deliveries are
 /// redelivered where the transport can settle.
+///
+/// [`Denied`]: crate::ErrorKind::Denied
+/// [`Overloaded`]: crate::ErrorKind::Overloaded
 #[must_use = "nothing is served unless it is awaited or spawned"]
 pub struct Serving {
-    work: BoxFuture<'static, ()>,
+    work: BoxFuture<'static, Result<Ended>>,
     lifecycle: Lifecycle,
 }
 
@@ -27,7 +42,7 @@ impl Serving {
     /// Boxes `work`, once in the life of a server, a worker or a listener.
     pub(crate) fn new(
         lifecycle: Lifecycle,
-        work: impl Future<Output = ()> + Send + 'static,
+        work: impl Future<Output = Result<Ended>> + Send + 'static,
     ) -> Self {
         Self { work: Box::pin(work), lifecycle }
     }
@@ -50,7 +65,7 @@ impl Serving {
     /// let router = Router::new(MessagePack).method("ping", async |(): ()| Ok("pong"));
     /// // Such as `async { drop(tokio::signal::ctrl_c().await) }`.
     /// let server = Server::bind(&transport, "pinger").await?;
-    /// server.serve(router).with_graceful_shutdown(ctrl_c).await;
+    /// server.serve(router).with_graceful_shutdown(ctrl_c).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -59,19 +74,20 @@ impl Serving {
         let draining = lifecycle.clone();
         let work = async move {
             tokio::select! {
-                () = &mut work => return,
-                () = signal => draining.begin_drain(),
+                ended = &mut work => return ended,
+                // A signal that panics asks for a drain as well.
+                _ = contain(signal) => draining.begin_drain(),
             }
-            work.await;
+            work.await
         };
         Self::new(lifecycle, work)
     }
 }
 
 impl Future for Serving {
-    type Output = ();
+    type Output = Result<Ended>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.work.as_mut().poll(cx)
     }
 }

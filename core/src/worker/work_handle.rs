@@ -37,6 +37,10 @@ impl WorkHandle {
     /// deliveries that have arrived are processed first. A second call waits for the first one to
     /// end.
     ///
+    /// In a handler of the same worker or listener, the method requests the drain and returns at
+    /// once, since the drain waits for that handler. A task that the handler spawns and awaits
+    /// would wait for itself.
+    ///
     /// Dropping the future does not stop the drain.
     pub fn drain(&self) -> impl Future<Output = ()> + Send + '_ {
         self.lifecycle.drain()

@@ -28,10 +28,10 @@ pub async fn run(arguments: &[String]) -> Result<()> {
     let amqp = Amqp::connect(url).await?;
     let running = async {
         match PeerRole::named(role)? {
-            PeerRole::Server => serve(Server::bind(&amqp, SERVICE).await?, work).await,
+            PeerRole::Server => serve(Server::bind(&amqp, SERVICE).await?, work).await?,
             PeerRole::CarefulServer => {
                 let server = Server::bind(&amqp, SERVICE).deduplicate(Deduplication::default());
-                serve(server.await?, work).await;
+                serve(server.await?, work).await?;
             }
             PeerRole::NarrowServer => serve_narrow(&amqp, work, |router| router).await?,
             PeerRole::OnceServer => serve_narrow(&amqp, work, Router::at_most_once).await?,
@@ -45,7 +45,7 @@ pub async fn run(arguments: &[String]) -> Result<()> {
     }
 }
 
-async fn serve(server: Server, work: Duration) {
+async fn serve(server: Server, work: Duration) -> Result<()> {
     print(READY);
     let router =
         Router::new(MessagePack).method("add", move |(id, a, b): (u64, i64, i64)| async move {
@@ -53,7 +53,8 @@ async fn serve(server: Server, work: Duration) {
             print(&format!("{id}."));
             Ok(a + b)
         });
-    server.serve(router).await;
+    server.serve(router).await?;
+    Ok(())
 }
 
 /// Serves a method that reports each call when it begins, and returns whether the request was
@@ -84,7 +85,7 @@ async fn work_off(amqp: &Amqp, work: Duration) -> Result<()> {
         print(&format!("{id}."));
         Ok(())
     });
-    working.await;
+    working.await?;
     Ok(())
 }
 

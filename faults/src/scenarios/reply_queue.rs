@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
+use polywire_core::worker::Serving;
 use polywire_core::{CallError, Client, ErrorKind, Router, Server, Window};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -86,11 +87,7 @@ fn names_queue(outcome: &Result<i64, CallError>, queue: &str) -> Result<()> {
 }
 
 /// Starts a server that waits for a permit before each reply.
-async fn serve(
-    amqp: &Amqp,
-    gate: &Arc<Semaphore>,
-    recorder: &Arc<Recorder>,
-) -> Result<impl Future<Output = ()> + use<>> {
+async fn serve(amqp: &Amqp, gate: &Arc<Semaphore>, recorder: &Arc<Recorder>) -> Result<Serving> {
     let server = Server::bind(amqp, SERVICE).window(Window::new(4 * PENDING)).await?;
     let (gate, recorder) = (gate.clone(), recorder.clone());
     let add = move |(id, a, b): (u64, i64, i64)| {

@@ -81,7 +81,10 @@ fn name(service: &ServiceTrait) -> Ident {
 /// The statement that adds a method to the router.
 fn registration(service: &ServiceTrait, method: &Method) -> TokenStream {
     let (name, topic, cfgs) = (&method.options.name, &method.options.topic, method.cfgs());
-    let handler = handler(&service.ident, method);
+    let mut handler = handler(&service.ident, method);
+    if method.options.uncancelled {
+        handler = quote!(::polywire::rpc::uncancelled(#handler));
+    }
     let patterns = &service.patterns;
     let called = match patterns.publish {
         true => quote!(::std::clone::Clone::clone(&handler)),

@@ -8,47 +8,51 @@ use syn::meta::ParseNestedMeta;
 use syn::parse::Parser;
 use syn::{Attribute, Error, Ident, LitStr, Result};
 
-/// The patterns of a service.
-#[derive(Clone, Copy)]
+/// The patterns of a service, and the options that hold for all its methods.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Patterns {
     pub(crate) call: bool,
     pub(crate) push: bool,
     pub(crate) publish: bool,
-    /// True if calls run at most once, unless their methods are idempotent.
-    pub(crate) at_most_once: bool,
+    /// Calls run at most once, unless their methods are idempotent.
+    at_most_once: bool,
+    /// Every method runs to its end once it has begun.
+    uncancelled: bool,
 }
 
 impl Patterns {
-    /// Parses the arguments of `#[service(…)]`. None means `call`.
+    /// Parses the arguments of `#[service(…)]`. No pattern means `call`.
     pub(super) fn parse(options: &TokenStream) -> Result<Self> {
-        let (mut patterns, mut at_most_once) =
-            (Self { call: false, push: false, publish: false, at_most_once: false }, None);
+        let mut patterns = Self::default();
+        let mut of_calls = None;
         let parser = syn::meta::parser(|meta| {
             let pattern = match &meta.path {
                 path if path.is_ident("call") => &mut patterns.call,
                 path if path.is_ident("push") => &mut patterns.push,
                 path if path.is_ident("publish") => &mut patterns.publish,
                 path if path.is_ident("at_most_once") => {
-                    at_most_once = path.get_ident().map(Ident::span);
+                    of_calls = path.get_ident().map(Ident::span);
                     &mut patterns.at_most_once
                 }
+                path if path.is_ident("uncancelled") => {
+                    of_calls = path.get_ident().map(Ident::span);
+                    &mut patterns.uncancelled
+                }
                 _ => {
-                    return Err(
-                        meta.error("unknown pattern: a service is for `call`, `push` or `publish`")
-                    );
+                    return Err(meta.error(
+                        "unknown argument: a service is for `call`, `push` or `publish`, and may be `at_most_once` or `uncancelled`",
+                    ));
                 }
             };
             match std::mem::replace(pattern, true) {
-                true => Err(meta.error("this pattern is named twice: once will do")),
+                true => Err(meta.error("this is named twice: once will do")),
                 false => Ok(()),
             }
         });
         parser.parse2(options.clone())?;
         patterns.call |= !patterns.push && !patterns.publish;
-        match at_most_once.filter(|_| !patterns.call) {
-            Some(span) => Err(Error::new(span, ABOUT_CALLS)),
-            None => Ok(patterns),
-        }
+        check_calls(of_calls, patterns)?;
+        Ok(patterns)
     }
 }
 
@@ -67,6 +71,8 @@ pub(crate) struct Options {
     pub(crate) ttl: Option<Duration>,
     /// A one-way call that does not begin in time becomes a dead letter.
     pub(crate) keep_expired: bool,
+    /// It runs to its end once it has begun.
+    pub(crate) uncancelled: bool,
     /// The span of an option that only a method may have.
     of_methods: Option<Span>,
 }
@@ -82,6 +88,7 @@ struct Said {
     oneway: bool,
     ttl: Option<Duration>,
     keep_expired: bool,
+    uncancelled: bool,
     /// The span of an option that concerns calls.
     of_calls: Option<Span>,
     /// The span of an option that concerns one-way calls.
@@ -104,6 +111,7 @@ impl Options {
         check_name("topic", &topic)?;
         let Said { timeout, idempotent, oneway, ttl, keep_expired, .. } = said;
         let at_most_once = said.at_most_once || (patterns.at_most_once && !idempotent);
+        let uncancelled = said.uncancelled || patterns.uncancelled;
         Ok(Self {
             name,
             topic,
@@ -113,6 +121,7 @@ impl Options {
             oneway,
             ttl,
             keep_expired,
+            uncancelled,
             of_methods,
         })
     }
@@ -140,10 +149,11 @@ impl Said {
             "oneway" => std::mem::replace(&mut self.oneway, true),
             "ttl" => self.ttl.replace(time_to_live(&meta.value()?.parse()?)?).is_some(),
             "keep_expired" => std::mem::replace(&mut self.keep_expired, true),
+            "uncancelled" => std::mem::replace(&mut self.uncancelled, true),
             _ => {
                 return Err(meta.error(
                     "unknown argument: `#[method]` takes `name = \"…\"`, `topic = \"…\"`, `timeout = \"5s\"`, \
-                     `idempotent`, `at_most_once`, `oneway`, `ttl = \"1h\"` and `keep_expired`",
+                     `idempotent`, `at_most_once`, `oneway`, `ttl = \"1h\"`, `keep_expired` and `uncancelled`",
                 ));
             }
         };
@@ -170,9 +180,7 @@ impl Said {
 
     /// Rejects options that concern none of the service's patterns.
     fn check(&self, patterns: Patterns) -> Result<()> {
-        if let Some(span) = self.of_calls.filter(|_| !patterns.call) {
-            return Err(Error::new(span, ABOUT_CALLS));
-        }
+        check_calls(self.of_calls, patterns)?;
         if let Some(span) = self.of_oneway.filter(|_| !self.oneway) {
             return Err(Error::new(
                 span,
@@ -195,7 +203,16 @@ impl Said {
     }
 }
 
-const ABOUT_CALLS: &str = "this is about calls, and the service is for none: leave it out, or add `call` to `#[service(…)]`";
+/// Rejects an option that concerns calls, in a service that is for none.
+fn check_calls(option: Option<Span>, patterns: Patterns) -> Result<()> {
+    match option.filter(|_| !patterns.call) {
+        Some(span) => Err(Error::new(
+            span,
+            "this is about calls, and the service is for none: leave it out, or add `call` to `#[service(…)]`",
+        )),
+        None => Ok(()),
+    }
+}
 
 /// Parses a duration such as `250ms`.
 fn timeout(text: &LitStr) -> Result<Duration> {

@@ -147,6 +147,18 @@ impl SupervisedConnection {
         }
     }
 
+    /// Waits for the refusal that ends all reconnects. Resolves never on a connection that its
+    /// owner closes.
+    pub(crate) async fn refused(&self) -> Error {
+        let mut state = self.state.clone();
+        let refused = state.wait_for(|state| matches!(state, ConnectionState::Refused(_))).await;
+        let refused = refused.map(|state| state.clone());
+        match refused {
+            Ok(ConnectionState::Refused(error)) => error,
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Asks the supervisor to check at once whether the connection is lost. Callers do so when a
     /// channel has ended, which saves up to a second until the next regular check.
     pub(crate) fn check_now(&self) {

@@ -55,6 +55,7 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
         acker: acker.clone(),
         redelivery: redelivery.clone(),
         counts_attempts: source.requeue_mode().counts_attempts(kind),
+        has_failed: false,
         control,
     };
     let task = ConsumerTask { shared: shared.clone(), source, acker, redelivery, window, sender };

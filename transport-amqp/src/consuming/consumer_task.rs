@@ -14,6 +14,7 @@ use lapin::types::FieldTable;
 use polywire_core::transport::{Outcome, Settle};
 use polywire_core::{Address, Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::connection::backoff::Backoff;
 use crate::connection::channel_guard::ChannelGuard;
@@ -57,6 +58,9 @@ enum End {
     Stopped(Option<FetchedReceiver>),
     /// The channel is lost, or the broker cancelled the consumer.
     Lost,
+    /// The broker refuses the connection for messages for good: no reply and no copy of a delivery
+    /// can be sent any more.
+    Refused(Error),
 }
 
 impl<S: ConsumerSource> ConsumerTask<S> {
@@ -69,6 +73,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
         let mut missed = false;
+        let mut denied_since = None;
         let connection = &self.shared.consuming_connection;
         loop {
             let registered = tokio::select! {
@@ -80,16 +85,22 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             match registered {
                 Ok(mut active) => {
                     backoff.reset();
+                    denied_since = None;
                     if let Some(ready) = ready.take() {
                         // If the opening future was dropped, so was the receiving half, and
                         // `stopped` resolves.
                         let _ = ready.send(Ok(()));
                     }
-                    if let End::Stopped(buffer) =
-                        self.forward(&mut active, &mut missed, &mut stopped).await
-                    {
-                        self.cancel(active, buffer).await;
-                        return self.source.close(&self.shared).await;
+                    match self.forward(&mut active, &mut missed, &mut stopped).await {
+                        End::Stopped(buffer) => {
+                            self.cancel(active, buffer).await;
+                            return self.source.close(&self.shared).await;
+                        }
+                        End::Refused(refusal) => {
+                            self.cancel(active, None).await;
+                            return self.refuse(refusal, &mut stopped).await;
+                        }
+                        End::Lost => {}
                     }
                     tracing::debug!(queue = %self.source.queue().name, "the consumer's channel has ended");
                 }
@@ -99,12 +110,20 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                         let _ = ready.send(Err(error));
                         return self.source.close(&self.shared).await;
                     }
-                    // The receiver learns why no more deliveries arrive.
                     None if let Some(refusal) = connection.refusal() => {
-                        self.send(Err(refusal), &mut stopped).await;
-                        return self.source.close(&self.shared).await;
+                        return self.refuse(refusal, &mut stopped).await;
                     }
-                    None if error.is_transient() => tracing::debug!(?error, "cannot consume yet"),
+                    None if error.is_transient() => {
+                        denied_since = None;
+                        tracing::debug!(?error, "cannot consume yet");
+                    }
+                    // The user has lost the rights to the queue.
+                    None if error.kind() == ErrorKind::Denied
+                        && denied_since.get_or_insert_with(Instant::now).elapsed()
+                            >= self.shared.config.give_up_after =>
+                    {
+                        return self.refuse(error, &mut stopped).await;
+                    }
                     None => tracing::error!(?error, "cannot consume; retrying"),
                 },
             }
@@ -114,6 +133,12 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                 _ = &mut stopped => return self.source.close(&self.shared).await,
             }
         }
+    }
+
+    /// Ends the receiver with the reason for which no more deliveries arrive.
+    async fn refuse(&self, refusal: Error, stopped: &mut oneshot::Receiver<FetchedReceiver>) {
+        self.send(Err(refusal.fatal()), stopped).await;
+        self.source.close(&self.shared).await;
     }
 
     /// Registers a consumer on a new channel. Sets `missed` if the queue was lost in between.
@@ -151,11 +176,14 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             }
             *missed = false;
         }
+        let refused = self.shared.publishing_connection.refused();
+        tokio::pin!(refused);
         loop {
             let next = tokio::select! {
                 biased;
                 buffer = &mut *stopped => return End::Stopped(buffer.ok()),
                 next = active.consumer.next() => next,
+                refusal = &mut refused => return End::Refused(refusal),
             };
             // The stream must not be polled after its end.
             let Some(Ok(raw)) = next else {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
-use polywire_core::Result;
 use polywire_core::transport::{Abandoned, Answer, Delivery, Inbound, Settle};
+use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use crate::consuming::acker::ChannelAcker;
@@ -31,6 +31,8 @@ pub(super) struct Deliveries {
     pub(super) redelivery: Arc<Republisher>,
     /// Set if each delivery carries its attempt number.
     pub(super) counts_attempts: bool,
+    /// Set once the stream has yielded the error that ends it.
+    pub(super) has_failed: bool,
     /// Messages of clients about requests that were received here.
     pub(super) control: Option<Control>,
 }
@@ -64,6 +66,15 @@ impl Stream for Deliveries {
                 next => break next,
             }
         };
+        let next = match next {
+            // The task is gone without a word: its runtime has ended, or it panicked.
+            None if !self.has_failed && !self.shared.tasks.is_closed() => {
+                let text = "cannot receive: the task of the consumer has ended with its runtime";
+                Some(Err(Error::new(ErrorKind::Closed, text).fatal()))
+            }
+            next => next,
+        };
+        self.has_failed |= matches!(&next, Some(Err(error)) if error.is_fatal());
         Poll::Ready(next.map(|next| next.map(|fetched| self.deliver(fetched))))
     }
 }

@@ -13,6 +13,7 @@ use crate::buffer_bounds::Bounds;
 use crate::connection::backoff::Backoff;
 use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::replies::ReplyConsumer;
+use crate::error::closed;
 
 /// Keeps a channel open for the queue, until the broker refuses the connection for good.
 pub(super) struct ChannelSupervisor {
@@ -30,6 +31,15 @@ pub(super) struct ChannelSupervisor {
     pub(super) unconfirmed: Bounds,
 }
 
+/// Closes the queue, unless it is closed, when the task is dropped: its runtime has ended.
+struct CloseOnDrop<'q>(&'q PublishQueue);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.close(&closed());
+    }
+}
+
 impl ChannelSupervisor {
     /// Serves a channel, and replaces it whenever it is lost. Closes the queue if the broker
     /// refuses the connection for good.
@@ -38,6 +48,7 @@ impl ChannelSupervisor {
     /// transient: its cause may be removed at the broker. Calls with direct replies fail with the
     /// channel, since their replies would have arrived over it.
     pub(super) async fn run(self, mut channel: Arc<ConfirmChannel>) {
+        let _closing = CloseOnDrop(&self.queue);
         loop {
             self.flush_until_lost(&channel).await;
             tracing::debug!("the channel to publish on is lost");

@@ -94,7 +94,7 @@ impl PublishQueue {
     /// Fails all buffered and later messages with `error`.
     pub(super) fn close(&self, error: &Error) {
         let mut state = lock(&self.state);
-        state.closed = Some(error.clone());
+        let error = state.closed.get_or_insert_with(|| error.clone()).clone();
         for request in state.buffer.drain() {
             request.fail(error.clone());
         }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvent, ConnectionRole, Credentials};
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Client, ErrorKind, Server};
+use polywire_core::{CallError, Client, ErrorKind, Listener, Puller, Router, Server, Worker};
 use polywire_rabbitmq_node::Node;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::context::{PATIENCE, both_restored};
 use crate::endpoints::{client, serve, serve_gated};
@@ -18,6 +19,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         node lost_broker_is_replaced_by_the_next_one,
         node changed_password_is_asked_for_again,
         node refused_user_is_not_retried_without_end,
+        node refused_user_ends_serving_with_the_refusal,
+        node server_that_cannot_reply_ends_with_the_refusal,
+        node worker_without_rights_to_its_queue_ends_with_the_refusal,
         node calls_fail_at_once_when_their_replies_are_refused,
     ]
 }
@@ -108,6 +112,62 @@ async fn refused_user_is_not_retried_without_end() {
     assert_eq!(error.kind(), ErrorKind::Denied);
 }
 
+/// A server, a worker, a listener and a puller of a user whose password was changed.
+async fn refused_user_ends_serving_with_the_refusal() {
+    let node = Node::start().unwrap();
+    let builder = Amqp::builder(&node.url()).unwrap().give_up_after(Duration::from_millis(100));
+    let amqp = builder.build().await.unwrap();
+    let server = Server::bind(&amqp, "refused.service").await.unwrap();
+    let worker = Worker::bind(&amqp, "refused.jobs", MessagePack).await.unwrap();
+    let listener = Listener::bind(&amqp, "refused.events", MessagePack).await.unwrap();
+    let mut puller: Puller<u32> = Puller::bind(&amqp, "refused.jobs", MessagePack).await.unwrap();
+    let serving = [
+        tokio::spawn(server.serve(Router::new(MessagePack))),
+        tokio::spawn(worker.work(async |_: u32| Ok(()))),
+        tokio::spawn(listener.listen(async |_: u32| Ok(()))),
+    ];
+    node.ctl(&["change_password", "guest", "changed"]).unwrap();
+    node.ctl(&["close_all_connections", "rotation"]).unwrap();
+    for serving in serving {
+        let ended = timeout(PATIENCE, serving).await.expect("serving ends").unwrap();
+        let error = ended.expect_err("serving ends with the refusal");
+        assert_eq!((error.kind(), error.is_fatal()), (ErrorKind::Denied, true), "{error:?}");
+    }
+    let last = timeout(PATIENCE, puller.next()).await.unwrap().unwrap();
+    assert!(last.is_err_and(|error| error.is_fatal()));
+    assert!(timeout(PATIENCE, puller.next()).await.unwrap().is_none());
+}
+
+/// The broker refuses the publishing connection for good, and the consuming connection stays.
+async fn server_that_cannot_reply_ends_with_the_refusal() {
+    let node = Node::start().unwrap();
+    let builder = Amqp::builder(&node.url()).unwrap().give_up_after(Duration::from_millis(100));
+    let amqp = builder.build().await.unwrap();
+    let server = Server::bind(&amqp, "mute").await.unwrap();
+    let serving = tokio::spawn(server.serve(Router::new(MessagePack)));
+    node.ctl(&["change_password", "guest", "changed"]).unwrap();
+    let consuming = consuming_connection(&node, "polywire.mute");
+    let all = node.ctl(&["list_connections", "pid"]).unwrap();
+    for process in all.lines().filter(|line| line.starts_with('<') && *line != consuming) {
+        node.ctl(&["close_connection", process, "rotation"]).unwrap();
+    }
+    let ended = timeout(PATIENCE, serving).await.expect("serving ends").unwrap();
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Denied);
+}
+
+/// A user who loses the right to consume, and then the connection.
+async fn worker_without_rights_to_its_queue_ends_with_the_refusal() {
+    let node = Node::start().unwrap();
+    let builder = Amqp::builder(&node.url()).unwrap().give_up_after(Duration::from_millis(100));
+    let amqp = builder.build().await.unwrap();
+    let worker = Worker::bind(&amqp, "withdrawn", MessagePack).await.unwrap();
+    let working = tokio::spawn(worker.work(async |_: u32| Ok(())));
+    node.ctl(&["set_permissions", "guest", ".*", ".*", "none"]).unwrap();
+    node.ctl(&["close_all_connections", "rotation"]).unwrap();
+    let ended = timeout(PATIENCE, working).await.expect("the worker ends").unwrap();
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Denied);
+}
+
 /// The broker refuses the consuming connection for good, and the publishing connection stays.
 async fn calls_fail_at_once_when_their_replies_are_refused() {
     let node = Node::start().unwrap();
@@ -145,13 +205,13 @@ async fn calls_fail_at_once_when_their_replies_are_refused() {
 
 /// Returns the pid of the connection that consumes a reply queue.
 fn reply_connection(node: &Node) -> String {
+    consuming_connection(node, "polywire.reply.")
+}
+
+/// Returns the pid of the connection that consumes the queue whose name begins so.
+fn consuming_connection(node: &Node, queue: &str) -> String {
     let channels = node.ctl(&["list_consumers", "queue_name", "channel_pid"]).unwrap();
-    let channel = channels
-        .lines()
-        .find(|line| line.starts_with("polywire.reply."))
-        .unwrap()
-        .split('\t')
-        .nth(1);
+    let channel = channels.lines().find(|line| line.starts_with(queue)).unwrap().split('\t').nth(1);
     let all = node.ctl(&["list_channels", "pid", "connection"]).unwrap();
     let line = all.lines().find(|line| line.split('\t').next() == channel).unwrap();
     line.split('\t').nth(1).unwrap().to_owned()

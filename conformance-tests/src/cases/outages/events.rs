@@ -58,7 +58,7 @@ pub async fn no_acknowledged_event_is_lost_over_a_cut(context: &TestContext) -> 
     let mut events: Subscriber<u64> =
         in_time(Subscriber::bind(&transport, CHANNEL, MessagePack).group(group)).await?;
     let seen = log.clone();
-    let _reading = AbortOnDrop(tokio::spawn(async move {
+    let _reading = AbortOnDrop::new(tokio::spawn(async move {
         while let Some(event) = events.next().await {
             if let Ok(event) = event {
                 seen.effect(*event);

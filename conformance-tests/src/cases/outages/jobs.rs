@@ -139,5 +139,5 @@ async fn working(context: &TestContext, log: &Arc<OperationLog>) -> Verdict<Abor
         seen.effect(id);
         async { Ok(()) }
     });
-    Ok(AbortOnDrop(tokio::spawn(work)))
+    Ok(AbortOnDrop::new(tokio::spawn(work)))
 }

@@ -221,7 +221,7 @@ impl RecordingWorker {
             record.lock().unwrap_or_else(PoisonError::into_inner).push(job);
             async { Ok(()) }
         });
-        Ok(Self { handle, seen, _task: AbortOnDrop(tokio::spawn(work)) })
+        Ok(Self { handle, seen, _task: AbortOnDrop::new(tokio::spawn(work)) })
     }
 
     /// Returns the jobs so far.

@@ -46,7 +46,7 @@ pub async fn failing_job_is_tried_again_and_then_discarded(context: &TestContext
             }
         }
     });
-    let _working = AbortOnDrop(tokio::spawn(work));
+    let _working = AbortOnDrop::new(tokio::spawn(work));
     let pusher = context.pusher().await?;
     pusher.push(&0_u32).await.or_fail("a push")?;
     eventually("the job is discarded", || handle.stats().discarded == 1).await?;
@@ -84,7 +84,7 @@ pub async fn bad_jobs_leave_the_worker_at_work(context: &TestContext) -> Verdict
         }
         Ok(())
     });
-    let _working = AbortOnDrop(tokio::spawn(work));
+    let _working = AbortOnDrop::new(tokio::spawn(work));
     let pusher = context.pusher().await?;
     pusher.push(&0_u32).await.or_fail("a push")?;
     pusher.push("not a number").await.or_fail("a push")?;
@@ -135,7 +135,8 @@ pub async fn draining_worker_finishes_what_runs(context: &TestContext) -> Verdic
     timeout(PATIENCE, working)
         .await
         .or_fail("the worker ends")?
-        .or_fail("the worker does not panic")?;
+        .or_fail("the worker does not panic")?
+        .or_fail("the worker ends well")?;
     ensure!(handle.stats().done == 2, "{} of 2 jobs that ran were finished", handle.stats().done);
     if transport.capabilities().holding {
         pusher.push(&2_u32).await.or_fail("a push")?;

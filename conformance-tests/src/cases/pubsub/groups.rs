@@ -143,7 +143,7 @@ pub async fn listener_tries_again_within_its_group(context: &TestContext) -> Ver
             Ok(())
         }
     });
-    let _listening = AbortOnDrop(tokio::spawn(listening));
+    let _listening = AbortOnDrop::new(tokio::spawn(listening));
     let publisher = context.publisher().await?;
     for n in 1..=4_u32 {
         publisher.publish("a.x", &n).await.or_fail("publishing")?;

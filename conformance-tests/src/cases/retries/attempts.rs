@@ -76,7 +76,7 @@ pub async fn exhausted_job_is_kept_with_its_story(context: &TestContext) -> Verd
             _ => Ok(()),
         }
     });
-    let _working = AbortOnDrop(tokio::spawn(work));
+    let _working = AbortOnDrop::new(tokio::spawn(work));
     let pusher = context.pusher().await?;
     for n in 0..2_u32 {
         pusher.push(&n).await.or_fail("a push")?;
@@ -140,7 +140,7 @@ pub async fn job_that_ends_its_workers_is_kept(context: &TestContext) -> Verdict
     let worker = in_time(Worker::bind(&transport, QUEUE, MessagePack).attempts(3)).await?;
     let runs = Arc::new(AtomicU32::new(0));
     let count = runs.clone();
-    let _working = AbortOnDrop(tokio::spawn(worker.work(move |_: u32| {
+    let _working = AbortOnDrop::new(tokio::spawn(worker.work(move |_: u32| {
         count.fetch_add(1, Ordering::SeqCst);
         async { Ok(()) }
     })));

@@ -101,7 +101,7 @@ pub async fn redriven_event_goes_to_its_group_alone(context: &TestContext) -> Ve
             .await?;
     let handle = listener.handle();
     let _listening =
-        AbortOnDrop(tokio::spawn(listener.listen(|context: Context, _: u32| async move {
+        AbortOnDrop::new(tokio::spawn(listener.listen(|context: Context, _: u32| async move {
             let is_whole = context.topic.is_some_and(|topic| topic.as_str() == "a.b");
             let is_redriven = context.history.is_some_and(|history| history.redriven == 1);
             if is_redriven && is_whole { Ok(()) } else { Err(Fault::new(Code::Application, "no")) }

@@ -2,7 +2,7 @@
 
 use crate::caught::caught;
 use crate::flaws::closing::{
-    ClosesOthers, DeliversAfterClose, HangsOnClose, NeverCloses, NeverEnds,
+    ClosesOthers, DeliversAfterClose, FailsOnClose, HangsOnClose, NeverCloses, NeverEnds,
 };
 
 caught! {
@@ -12,6 +12,8 @@ caught! {
     receivers_that_never_end: NeverEnds,
         "lifecycle.close_wakes_pending_calls", "a pending call ends at once";
     servers_that_never_end: NeverCloses, "lifecycle.close_ends_serving", "serving ends at once";
+    close_that_looks_like_a_failure: FailsOnClose,
+        "lifecycle.serving_ends_with_its_reason", "serving ended with Err(Disconnected";
     delivery_after_close: DeliversAfterClose,
         "lifecycle.nothing_arrives_after_close", "a closed receiver yielded Ok(Delivery";
     close_of_others: ClosesOthers::default(),

@@ -3,6 +3,7 @@
 use crate::caught::caught;
 use crate::flaws::calls::FavoursTheFirst;
 use crate::flaws::capabilities::{IgnoresTheWindow, NarrowWindow};
+use crate::flaws::handlers::{RedeliversAbandoned, RequeuesWhenStopped};
 use crate::flaws::settling::{ForgetsTheMark, ForgetsToRequeue, MuteWhenStopped, NeverStops};
 
 caught! {
@@ -15,6 +16,10 @@ caught! {
         "servers.draining_server_leaves_the_rest_to_others", "a draining server is answered by another: Fault";
     ignored_windows: IgnoresTheWindow,
         "servers.window_bounds_unsettled_deliveries", "a third request came through a window of two";
+    abandoned_requests_that_run_again: RedeliversAbandoned,
+        "handlers.uncancelled_handler_outlives_its_caller", "two requests were begun";
+    running_requests_that_are_requeued: RequeuesWhenStopped,
+        "handlers.drain_waits_for_an_uncancelled_handler", "one request was begun 2 times";
     forgotten_requests: ForgetsToRequeue,
         "servers.requests_of_a_dead_server_go_on", "a call whose server died is answered: DeadlineExceeded";
     forgotten_marks: ForgetsTheMark,

@@ -61,6 +61,34 @@ impl Inbound for Endless {
     }
 }
 
+/// Ends the stream of a closed responder with an error.
+#[derive(Clone)]
+pub(crate) struct FailsOnClose;
+
+impl Flaw for FailsOnClose {
+    fn serving(&self, (sender, receiver): Halves) -> Halves {
+        (sender, Receiver::new(Failing(receiver)))
+    }
+}
+
+struct Failing(Receiver);
+
+impl Stream for Failing {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = Pin::new(&mut self.0).poll_next(cx);
+        let lost = || Error::new(ErrorKind::Disconnected, "the connection is lost").fatal();
+        next.map(|item| item.or_else(|| Some(Err(lost()))))
+    }
+}
+
+impl Inbound for Failing {
+    fn stop(mut self: Pin<&mut Self>) {
+        self.0.stop();
+    }
+}
+
 /// Yields the deliveries that it had fetched, after it was closed.
 #[derive(Clone)]
 pub(crate) struct DeliversAfterClose;

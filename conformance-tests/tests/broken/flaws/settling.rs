@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use polywire_core::Result;
 use polywire_core::transport::{
-    Delivery, Filters, Inbound, Outcome, Receipt, Receiver, Sender, Settle,
+    Abandoned, Delivery, Filters, Inbound, Outcome, Receipt, Receiver, Sender, Settle,
 };
 
 use crate::flaw::{Flaw, Halves};
@@ -152,7 +152,7 @@ impl Flaw for MuteWhenStopped {
 }
 
 /// A receiving half that stops by a function.
-fn stopping(
+pub(crate) fn stopping(
     receiver: Receiver,
     stop: impl FnMut(&mut Receiver) + Unpin + Send + 'static,
 ) -> Receiver {
@@ -176,5 +176,9 @@ impl<S: FnMut(&mut Receiver) + Unpin + Send + 'static> Inbound for Stopping<S> {
     fn stop(mut self: Pin<&mut Self>) {
         let this = &mut *self;
         (this.stop)(&mut this.receiver);
+    }
+
+    fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        self.receiver.poll_abandoned(cx)
     }
 }

@@ -4,6 +4,7 @@ use futures_core::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
 use super::handler::Handler;
+use super::handler_options::{HandlerOptions, Marked};
 use super::method::Method;
 use crate::error::{CallError, Fault, Result};
 use crate::message::Message;
@@ -48,10 +49,6 @@ pub fn at_most_once<H>(handler: H) -> AtMostOnce<H> {
 #[derive(Clone, Copy, Debug)]
 pub struct AtMostOnce<H>(H);
 
-/// Marker for the parameters of an [`AtMostOnce`] handler.
-#[derive(Debug)]
-pub struct Marked<M>(std::marker::PhantomData<M>);
-
 #[diagnostic::do_not_recommend]
 impl<H: Handler<M, S>, M, S: Sync> Handler<Marked<M>, S> for AtMostOnce<H>
 where
@@ -59,6 +56,10 @@ where
 {
     type Args = H::Args;
     type Output = H::Output;
+
+    fn options(&self) -> HandlerOptions {
+        self.0.options()
+    }
 
     async fn handle(
         &self,

@@ -5,7 +5,8 @@ use std::future::Future;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Extract;
+use super::extract::Extract;
+use super::handler_options::HandlerOptions;
 use crate::error::{Fault, Result};
 use crate::service::Request;
 
@@ -26,6 +27,11 @@ pub trait Handler<M, S = ()>: Send + Sync + 'static {
     type Args: DeserializeOwned + Send;
     /// The result.
     type Output: Serialize + Send;
+
+    /// Returns the options of the handler. The default has none.
+    fn options(&self) -> HandlerOptions {
+        HandlerOptions::default()
+    }
 
     /// Runs the function.
     ///

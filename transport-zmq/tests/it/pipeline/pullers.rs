@@ -91,7 +91,7 @@ async fn worker_drains() {
         tokio::task::yield_now().await;
     }
     timeout(PATIENCE, handle.drain()).await.expect("the worker drains");
-    timeout(PATIENCE, working).await.expect("the puller or its worker ends").unwrap();
+    timeout(PATIENCE, working).await.expect("the puller or its worker ends").unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -1,0 +1,156 @@
+//! Handlers that run to their end, even if their callers leave.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use polywire_codec::MessagePack;
+use polywire_core::rpc::uncancelled;
+use polywire_core::{CallError, Router, Transport};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::services::use_permit;
+use crate::context::TestContext;
+use crate::verdict::{OrFail, Verdict, ensure};
+use crate::wait::{PATIENCE, eventually};
+
+/// The time after which the callers give up.
+const BRIEF: Duration = Duration::from_millis(300);
+
+/// An uncancelled handler that has begun runs to its end, even if its caller leaves.
+///
+/// The deadline of one caller passes, and another caller cancels. The handlers of two ordinary
+/// calls, whose callers do the same, show when the server has noticed.
+///
+/// Catches backends that take an abandoned request away from its server.
+pub async fn uncancelled_handler_outlives_its_caller(context: &TestContext) -> Verdict {
+    let handlers = Handlers::default();
+    let server = context.serve(handlers.router()).await?;
+    let transport = context.calling().await?;
+    let client = context.client_on(&transport).await?;
+    let start = |method: &'static str| {
+        let call = client.request(method).timeout(BRIEF).start::<()>(&());
+        let other = client.request(method).start::<()>(&());
+        call.and_then(|call| Ok((call, other?))).or_fail("the calls start")
+    };
+    let (late, dropped) = start("transfer")?;
+    eventually("the uncancelled handlers begin", || handlers.begun() == 2).await?;
+    let (ordinary, ordinary_dropped) = start("ordinary")?;
+    eventually("all handlers begin", || server.handle.stats().running == 4).await?;
+    drop((dropped, ordinary_dropped));
+    for call in [late, ordinary] {
+        let outcome = timeout(PATIENCE, call).await.or_fail("a call ends by its deadline")?;
+        let is_late = matches!(outcome, Err(CallError::DeadlineExceeded(_)));
+        ensure!(is_late, "the call ended with {outcome:?}");
+    }
+    let cancels = u64::from(transport.capabilities().cancellation);
+    eventually("the ordinary handlers stop", || {
+        let stats = server.handle.stats();
+        stats.expired == 1 && stats.cancelled == cancels
+    })
+    .await?;
+    ensure!(handlers.ended() == 0, "{} handlers have ended before their time", handlers.ended());
+    handlers.gate.add_permits(2);
+    eventually("the uncancelled handlers end", || handlers.ended() == 2).await?;
+    client.call::<()>("quick", &()).await.or_fail("the server goes on")?;
+    ensure!(handlers.begun() == 2, "two requests were begun {} times", handlers.begun());
+    Ok(())
+}
+
+/// A drain waits for an uncancelled handler whose caller has gone.
+///
+/// A second server shares the service. It gets the later calls, and not the request that runs.
+///
+/// Catches backends that redeliver the running requests of a server that stops to receive.
+pub async fn drain_waits_for_an_uncancelled_handler(context: &TestContext) -> Verdict {
+    let (handlers, others) = (Handlers::default(), Handlers::default());
+    let server = context.serve(handlers.router()).await?;
+    let transport = context.calling().await?;
+    let client = context.client_on(&transport).await?;
+    let dropped = client.request("transfer").start::<()>(&()).or_fail("a call starts")?;
+    eventually("the uncancelled handler begins", || handlers.begun() == 1).await?;
+    let ordinary = client.request("ordinary").timeout(10 * BRIEF).start::<()>(&());
+    let ordinary = ordinary.or_fail("a call starts")?;
+    eventually("both handlers run", || server.handle.stats().running == 2).await?;
+    drop((dropped, ordinary));
+    // Without cancellation the callers are gone as well, and the handlers do not know.
+    let cancels = u64::from(transport.capabilities().cancellation);
+    eventually("the other handler stops", || {
+        let stats = server.handle.stats();
+        stats.running == 1 && stats.cancelled == cancels
+    })
+    .await?;
+    let _other = context.serve(others.router()).await?;
+    let handle = server.handle.clone();
+    let draining = tokio::spawn(async move { handle.drain().await });
+    let another = context.client().await?;
+    // Answered by the other server, or refused by the one that drains.
+    let answered = async { while another.call::<()>("quick", &()).await.is_err() {} };
+    timeout(PATIENCE, answered).await.or_fail("the other server answers")?;
+    ensure!(!draining.is_finished(), "draining ended while a handler ran");
+    ensure!(handlers.ended() == 0, "the handler has ended before its time");
+    handlers.gate.add_permits(1);
+    timeout(PATIENCE, draining)
+        .await
+        .or_fail("draining ends")?
+        .or_fail("draining does not panic")?;
+    ensure!(handlers.ended() == 1, "draining ended before the handler");
+    let begun = handlers.begun() + others.begun();
+    ensure!(begun == 1, "one request was begun {begun} times");
+    Ok(())
+}
+
+/// The handlers of a server, which wait for permits, and their counts.
+#[derive(Clone, Default)]
+struct Handlers(Arc<Counts>);
+
+struct Counts {
+    gate: Semaphore,
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { gate: Semaphore::new(0), begun: AtomicUsize::new(0), ended: AtomicUsize::new(0) }
+    }
+}
+
+impl std::ops::Deref for Handlers {
+    type Target = Counts;
+
+    fn deref(&self) -> &Counts {
+        &self.0
+    }
+}
+
+impl Handlers {
+    /// An uncancelled method `transfer`, a method `ordinary` that never ends, and a `quick` one.
+    fn router(&self) -> Router<MessagePack> {
+        let handlers = self.clone();
+        let transfer = move |(): ()| {
+            let handlers = handlers.clone();
+            async move {
+                handlers.begun.fetch_add(1, Ordering::SeqCst);
+                use_permit(&handlers.gate).await;
+                handlers.ended.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            }
+        };
+        Router::new(MessagePack)
+            .method("transfer", uncancelled(transfer))
+            .method("ordinary", |(): ()| async { Ok(std::future::pending::<u32>().await) })
+            .method("quick", |(): ()| async { Ok(()) })
+    }
+}
+
+impl Counts {
+    fn begun(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    fn ended(&self) -> usize {
+        self.ended.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,97 @@
+//! Flaws of requests whose callers have gone: they run again.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use polywire_core::message::CallId;
+use polywire_core::transport::{Abandoned, Delivery, Inbound, Outcome, Receipt, Receiver, Settle};
+use polywire_core::{Message, Result};
+
+use crate::flaw::{Flaw, Halves};
+use crate::flaws::settling::stopping;
+use crate::halves::received;
+
+/// Delivers an abandoned request once more.
+#[derive(Clone)]
+pub(crate) struct RedeliversAbandoned;
+
+impl Flaw for RedeliversAbandoned {
+    fn serving(&self, (sender, receiver): Halves) -> Halves {
+        let again = VecDeque::new();
+        (sender, Receiver::new(Redelivering { receiver, seen: Vec::new(), again }))
+    }
+}
+
+struct Redelivering {
+    receiver: Receiver,
+    seen: Vec<Message>,
+    again: VecDeque<Message>,
+}
+
+impl Stream for Redelivering {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(message) = self.again.pop_front() {
+            return Poll::Ready(Some(Ok(Delivery::settled(message.with_id(CallId(99))))));
+        }
+        let next = Pin::new(&mut self.receiver).poll_next(cx);
+        if let Poll::Ready(Some(Ok(Delivery { message, .. }))) = &next {
+            self.seen.push(message.clone());
+        }
+        next
+    }
+}
+
+impl Inbound for Redelivering {
+    fn stop(mut self: Pin<&mut Self>) {
+        self.receiver.stop();
+    }
+
+    fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        let abandoned = self.receiver.poll_abandoned(cx);
+        if let Poll::Ready(call) = &abandoned {
+            let again = self.seen.iter().find(|message| message.id == Some(call.id)).cloned();
+            self.again.extend(again);
+        }
+        abandoned
+    }
+}
+
+/// Requeues the requests that run, when their server stops to receive.
+#[derive(Clone)]
+pub(crate) struct RequeuesWhenStopped;
+
+impl Flaw for RequeuesWhenStopped {
+    fn serving(&self, (sender, receiver): Halves) -> Halves {
+        let running: Arc<Mutex<Vec<Arc<Running>>>> = Arc::default();
+        let unsettled = running.clone();
+        let receiver = received(receiver, move |item| {
+            item.map(|mut delivery| {
+                let receipt = std::mem::replace(&mut delivery.receipt, Receipt::none());
+                let held = Arc::new(Running(Mutex::new(Some(receipt))));
+                unsettled.lock().unwrap().push(held.clone());
+                delivery.receipt = Receipt::new(held, 0);
+                delivery
+            })
+        });
+        let stop = move |receiver: &mut Receiver| {
+            receiver.stop();
+            running.lock().unwrap().iter().for_each(|held| held.settle(0, Outcome::Requeue));
+        };
+        (sender, stopping(receiver, stop))
+    }
+}
+
+struct Running(Mutex<Option<Receipt>>);
+
+impl Settle for Running {
+    fn settle(&self, _: u64, outcome: Outcome) {
+        if let Some(receipt) = self.0.lock().unwrap().take() {
+            receipt.settle(outcome);
+        }
+    }
+}
