@@ -6,6 +6,7 @@
 
 mod counter;
 mod inline_policy;
+mod isolation;
 mod lifecycle;
 mod processor;
 mod receive_loop;

@@ -9,7 +9,8 @@ use crate::transport::Delivery;
 pub(super) struct RequestPolicy {
     /// Begins no request twice.
     pub(super) is_at_most_once: bool,
-    /// The number of deliveries after which a request counts as one that crashes its servers.
+    /// The number of deliveries after which a request counts as one that crashes its servers. For
+    /// suspects, [`DELIVERIES_MAX`] if not set.
     pub(super) deliveries_max: Option<u32>,
     /// The replies to answer duplicates with, if the server deduplicates.
     pub(super) reply_cache: Option<ReplyCache>,
@@ -33,6 +34,8 @@ pub(super) enum Admission {
     DeliveredTooOften,
     /// The one-way request may have been run before, and must run at most once: it is dropped.
     MayHaveRun,
+    /// The request may have ended its server: it is requeued, and the backend isolates it.
+    Isolate,
 }
 
 impl RequestPolicy {
@@ -47,13 +50,26 @@ impl RequestPolicy {
             let is_kept = delivery.message.keep_expired && self.dead_letters;
             return if is_kept { Admission::KeptExpired } else { Admission::Expired };
         }
-        if self.deliveries_max.is_some_and(|max| delivery.attempt > max) {
+        let max = self.deliveries_max;
+        let is_delivered_too_often = match delivery.suspect {
+            Some(suspect) => suspect.is_convicted(delivery.attempt, max.unwrap_or(DELIVERIES_MAX)),
+            None => max.is_some_and(|max| delivery.attempt > max),
+        };
+        if is_delivered_too_often {
             return Admission::DeliveredTooOften;
         }
         let is_one_way = delivery.message.reply_to.is_none();
-        if is_one_way && delivery.attempt > 1 && self.is_at_most_once(&delivery.message) {
+        let is_at_most_once = || self.is_at_most_once(&delivery.message);
+        if is_one_way && delivery.is_redelivered() && is_at_most_once() {
             return Admission::MayHaveRun;
+        }
+        // One that runs at most once ends no other server, and its caller waits for the word.
+        if delivery.suspect.is_some_and(|suspect| !suspect.is_isolated) && !is_at_most_once() {
+            return Admission::Isolate;
         }
         Admission::Run
     }
 }
+
+/// The number of deliveries of a suspect by default, as many as the attempts of a job.
+const DELIVERIES_MAX: u32 = 5;

@@ -55,6 +55,7 @@ impl<S: Service> Processor for RequestProcessor<S> {
                 self.expire(delivery.message.method.as_ref(), "arrived after its deadline");
                 return delivery.receipt.ack();
             }
+            Admission::Isolate => return delivery.receipt.requeue(),
             Admission::KeptExpired => {
                 self.expire(
                     delivery.message.method.as_ref(),
@@ -71,7 +72,8 @@ impl<S: Service> Processor for RequestProcessor<S> {
                 return self.refuse(delivery, fault, Outcome::Ack).await;
             }
         }
-        let Delivery { mut message, receipt, attempt } = delivery;
+        let (attempt, redelivered) = (delivery.attempt_with_crashes(), delivery.is_redelivered());
+        let Delivery { mut message, receipt, .. } = delivery;
         let _running = self.counters.running.enter();
         let (id, reply_to) = (message.id, message.reply_to.take());
         if reply_to.is_none() {
@@ -79,11 +81,13 @@ impl<S: Service> Processor for RequestProcessor<S> {
             message.deadline = None;
         }
         let unreadable = message.fault.take();
-        let request = Request { attempt, ..Request::new(message) };
+        // A suspect was delivered before, also in its first attempt.
+        let deliveries = attempt.max(1 + u32::from(redelivered));
+        let request = Request { attempt, redelivered, ..Request::new(message) };
         let (reply, receipt) = match (unreadable, &reply_to) {
             (Some(fault), _) => (Some(Message::failed(*fault)), receipt),
             (None, Some(reply_to)) => {
-                let gate = Gate::new(receipt, attempt);
+                let gate = Gate::new(receipt, deliveries);
                 let slot = self.replies.slot(&request.message, reply_to.clone(), gate);
                 let slot = Arc::new(slot);
                 let _requeue = RequeueOnDrop(slot.gate());
@@ -94,7 +98,7 @@ impl<S: Service> Processor for RequestProcessor<S> {
             (None, None) => {
                 // An allocation for each one-way request: its handler may settle it, by a request
                 // that layers own.
-                let gate = Arc::new(Gate::new(receipt, attempt));
+                let gate = Arc::new(Gate::new(receipt, deliveries));
                 let _requeue = RequeueOnDrop(&gate);
                 let request = Request { one_way_gate: Some(gate.clone()), ..request };
                 let reply = self.run(request).await;
@@ -183,6 +187,7 @@ impl<S: Service> RequestProcessor<S> {
     /// Boxed so that the enclosing futures do not each embed the handler.
     fn run(&self, request: Request) -> BoxFuture<'_, Option<Message>> {
         let mut context = Context::of_call(&self.label.name, &request.message, request.attempt);
+        context.redelivered = request.redelivered;
         context.reply_slot.clone_from(&request.reply_slot);
         Box::pin(context.carry(async move {
             if self.policy.is_at_most_once(&request.message)
@@ -273,7 +278,7 @@ impl<S: Service> RequestProcessor<S> {
 
     /// Dead-letters a request that seems to crash its servers, and answers it with a fault.
     async fn dead_letter(&self, delivery: Delivery) {
-        let attempt = delivery.attempt;
+        let attempt = delivery.attempt_with_crashes();
         let method = delivery.message.method.as_ref().map(Address::as_str);
         tracing::error!(service = %self.label.name, method, attempt, "dead-lettered a request: it exceeded the delivery limit");
         let cause = "cannot run the request: it exceeded the delivery limit without an outcome";

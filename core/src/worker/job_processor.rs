@@ -11,7 +11,7 @@ use super::work_stats::WorkCounters;
 use crate::error::{CallError, Code, Error, Fault, Result};
 use crate::message::DeadLetterReason;
 use crate::service::{Reply, Request, Service};
-use crate::transport::{Abandoned, Capabilities, Delivery, Outcome, RetryAfter};
+use crate::transport::{Abandoned, Capabilities, Delivery, Outcome, RetryAfter, Suspect};
 
 /// The processor of jobs or events, which runs a service for each.
 pub(super) struct JobProcessor<S> {
@@ -40,17 +40,22 @@ impl<S: Service> Processor for JobProcessor<S> {
     const DRAINS_UNTIL_END: bool = true;
 
     async fn handle(self: Arc<Self>, delivery: Delivery) {
-        let Delivery { message, receipt, attempt } = delivery;
-        if receipt.is_some() && self.exceeds_delivery_limit(attempt) {
+        let (begun, redelivered) = (delivery.attempt_with_crashes(), delivery.is_redelivered());
+        let Delivery { message, receipt, attempt, suspect } = delivery;
+        if suspect.is_some_and(|suspect| !suspect.is_isolated) {
+            return receipt.requeue();
+        }
+        if receipt.is_some() && self.exceeds_delivery_limit(attempt, suspect) {
             let EndpointLabel { role, name } = &self.label;
-            tracing::error!(role, %name, attempt, "delivery limit exceeded with no recorded outcome; not run again");
-            let error = format!("delivered {attempt} times");
+            tracing::error!(role, %name, attempt = begun, "delivery limit exceeded with no recorded outcome; not run again");
+            let error = format!("delivered {begun} times");
             let outcome = self.after_last_attempt(DeadLetterReason::Crashed, error);
             self.count(&outcome);
             return receipt.settle(outcome);
         }
         let running = self.counters.running.enter();
-        let failed = self.run(Request { attempt, ..Request::new(message) }).await.err();
+        let failed =
+            self.run(Request { attempt: begun, redelivered, ..Request::new(message) }).await.err();
         // Dropped before the delivery is settled, so that a settled delivery is not counted.
         drop(running);
         let outcome = match failed {
@@ -106,12 +111,17 @@ impl<S: Service> JobProcessor<S> {
         }
     }
 
-    /// Returns `true` if more attempts were started than the policy allows, so that the last one
-    /// crashed its worker. One attempt too many proves nothing: a delivery that a worker requeued
-    /// unseen counts as attempted.
-    fn exceeds_delivery_limit(&self, attempt: u32) -> bool {
+    /// Returns `true` if a suspect has crashed its workers too often. Where suspects are not
+    /// isolated, returns `true` if more attempts were started than the policy allows, so that the
+    /// last one crashed its worker. One attempt too many proves nothing: a delivery that a worker
+    /// requeued unseen counts as attempted.
+    fn exceeds_delivery_limit(&self, attempt: u32, suspect: Option<Suspect>) -> bool {
         let ends = self.can.dead_letters || self.retries.on_exhausted == OnExhausted::Discard;
-        self.can.attempts && ends && attempt > self.retries.attempts.max(2)
+        let is_exceeded = match suspect {
+            Some(suspect) => suspect.is_convicted(attempt, self.retries.attempts),
+            None => attempt > self.retries.attempts.max(2),
+        };
+        self.can.attempts && ends && is_exceeded
     }
 
     /// Decides how to settle a failed delivery: by another attempt, if one may succeed.

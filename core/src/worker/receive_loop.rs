@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::task::coop::consume_budget;
 
 use super::inline_policy::InlinePolicy;
+use super::isolation::Isolation;
 use super::lifecycle::{Lifecycle, StopGuard};
 use super::processor::{EndpointLabel, Processor};
 use crate::error::Error;
@@ -54,17 +55,22 @@ async fn serve<P: Processor>(
 ) {
     let draining = lifecycle.drain_requested();
     tokio::pin!(draining);
-    let mut policy = InlinePolicy::new();
+    let (mut policy, mut isolation) = (InlinePolicy::new(), Isolation::default());
     loop {
         while running.try_join_next().is_some() {}
-        let full = running.len() >= window.messages();
+        if let Some(suspect) = isolation.take_ready(running.is_empty()) {
+            isolation.begin(running.spawn(processor.clone().handle(suspect)));
+        }
+        let full = isolation.is_active() || running.len() >= window.messages();
         let next = tokio::select! {
             biased;
             () = &mut draining => return,
-            _ = running.join_next(), if full => continue,
+            Some(_) = running.join_next(), if full => continue,
+            () = isolation.time_out(), if isolation.is_active() => continue,
             next = next(receiver, !full) => next,
         };
         match next {
+            Next::Delivery(delivery) if Isolation::is_needed(&delivery) => isolation.wait(delivery),
             Next::Delivery(delivery) => start(processor, delivery, &mut policy, running),
             Next::Unreadable(error) => processor.reject(&error),
             Next::Abandoned(call) => processor.cancel(call),

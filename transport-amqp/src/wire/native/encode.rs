@@ -9,7 +9,7 @@ use lapin::message::Delivery as RawDelivery;
 use lapin::types::{AMQPValue, ShortString};
 use polywire_core::{Error, ErrorKind, Message, Result};
 
-use super::headers::{ATTEMPT, CARBON_COPY, TOPIC};
+use super::headers::{ATTEMPT, CARBON_COPY, CRASHES, TOPIC};
 use super::queue_names::{CANCEL_EXCHANGE, is_request_queue};
 use super::reply_address::ReplyAddress;
 use super::short_string::short_string;
@@ -145,6 +145,10 @@ pub(crate) fn encode_republished(
     headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(delivery.attempt.into()));
     history_headers::write(&mut headers, delivery.history.as_deref(), origin);
     declined_by::write(&mut headers, delivery.declines.as_ref());
+    headers.remove(CRASHES);
+    if let Some(crashes) = delivery.crashes {
+        headers.insert(CRASHES.into(), AMQPValue::LongLongInt(crashes.into()));
+    }
     deadline_stamp::remove(&mut headers);
     if let Some(deadline) = delivery.deadline.filter(|_| !delivery.delay.is_zero()) {
         deadline_stamp::write_delayed(&mut headers, deadline, delivery.delay);
