@@ -18,6 +18,7 @@ mod outcome;
 mod permission;
 mod settlement;
 mod subscription;
+mod suspect;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod transport;
 mod waiting_times;
@@ -42,6 +43,7 @@ pub use self::outcome::{DeadLetterInfo, Outcome, RetryAfter};
 pub use self::permission::{Answer, Asked, Question, ServerAddress, ServerNotice};
 pub use self::settlement::{Receipt, Settle};
 pub use self::subscription::{Group, Subscription};
+pub use self::suspect::Suspect;
 pub use self::transport::Transport;
 pub use self::waiting_times::WaitingTimes;
 pub use self::window::Window;

@@ -7,6 +7,7 @@
 mod counter;
 mod ended;
 mod inline_policy;
+mod isolation;
 mod lifecycle;
 mod processor;
 mod receive_loop;

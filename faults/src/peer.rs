@@ -6,5 +6,5 @@ mod run;
 
 pub(crate) use self::process::Peer;
 pub use self::role::ARGUMENT;
-pub(crate) use self::role::PeerRole;
+pub(crate) use self::role::{PeerRole, is_poison};
 pub use self::run::run;

@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::recorder::Recorder;
 use crate::scenarios::{
-    alarm, broker_kills, certificates, credentials, failovers, job_restarts, links, redelivery,
-    reply_queue, server_kills, soak,
+    alarm, broker_kills, certificates, credentials, failovers, job_restarts, links, poison,
+    redelivery, reply_queue, server_kills, soak,
 };
 use crate::{Mode, Plan, Report, Size};
 
@@ -107,6 +107,13 @@ impl Scenario {
             modes: BOTH,
             quick_modes: BOTH,
             run: |plan, recorder| redelivery::run(plan, recorder).boxed(),
+        },
+        Self {
+            id: 'L',
+            about: "some jobs end the process of each worker that begins them",
+            modes: BOTH,
+            quick_modes: BOTH,
+            run: |plan, recorder| poison::run(plan, recorder).boxed(),
         },
     ];
 

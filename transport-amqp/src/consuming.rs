@@ -4,8 +4,9 @@
 //!
 //! 1. [`consumer`] opens the receiving half of an endpoint handle; [`consumer_source`] is the part
 //!    that depends on the handle: queue, bindings, codec.
-//! 2. [`consumer_task`] consumes the queue, decodes each delivery into a [`buffered_delivery`] one,
-//!    and buffers up to a window of them. [`delivery_stream`] is the stream that the handle polls.
+//! 2. [`consumer_task`] consumes the queue and its suspects by an [`active_consumer`], decodes each
+//!    delivery into a [`buffered_delivery`] one, and buffers up to a window of them.
+//!    [`delivery_stream`] is the stream that the handle polls.
 //! 3. [`acker`] settles at the broker: acknowledge, reject, requeue. [`republishing_settle`] is the
 //!    receipt of a delivery that may have to be republished, by the [`requeue_mode`] of its queue.
 //! 4. [`republisher`] republishes: to the same queue, to a retry queue after a delay
@@ -16,6 +17,7 @@
 //! the calls that clients have abandoned.
 
 pub(crate) mod acker;
+mod active_consumer;
 mod buffered_delivery;
 pub(crate) mod cancellation;
 pub(crate) mod consumer;

@@ -1,7 +1,6 @@
 //! The puller of a job queue.
 //!
-//! All pullers of a queue share its jobs. Attempts are counted: by the broker on a quorum queue, by
-//! republishing on a classic one.
+//! All pullers of a queue share its jobs. Attempts are counted by republishing.
 
 use std::sync::Arc;
 
@@ -28,7 +27,7 @@ pub(crate) async fn open(
     window: Window,
 ) -> Result<Receiver> {
     let queue = shared.config.queues.queue(native::job_queue(queue)?);
-    let requeue_mode = RequeueMode::counting(queue.options.queue_kind());
+    let requeue_mode = RequeueMode::counting(&queue.options);
     consumer::open(shared, Arc::new(JobSource { requeue_mode, queue }), window).await
 }
 

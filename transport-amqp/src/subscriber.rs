@@ -47,7 +47,7 @@ pub(crate) async fn open(
         None => private_queue(channel)?,
     };
     let requeue_mode = match &group {
-        Some(_) => RequeueMode::counting(queue.options.queue_kind()),
+        Some(_) => RequeueMode::counting(&queue.options),
         None => RequeueMode::Broker,
     };
     let (exchange, filters) = (native::event_exchange(channel)?, Mutex::new(filters));

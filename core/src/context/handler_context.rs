@@ -72,7 +72,8 @@ pub struct Context {
     /// The headers of the message.
     pub headers: Headers,
     /// The number of this attempt, counted from 1; see
-    /// [`Delivery::attempt`](crate::transport::Delivery::attempt).
+    /// [`Delivery::attempt`](crate::transport::Delivery::attempt). Over RabbitMQ, an attempt that
+    /// ended with its process counts only if the message was the only suspect in it.
     pub attempt: u32,
     /// The errors of earlier attempts and the time as a dead letter, if there were any.
     pub history: Option<Box<History>>,
@@ -87,6 +88,8 @@ pub struct Context {
     pub peer: Option<Arc<Identity>>,
     /// The number of the call, equal for each attempt; zero for a one-way call.
     pub(super) call: u64,
+    /// Set if the message was delivered before. Its attempt may be the first all the same.
+    pub(crate) redelivered: bool,
     /// The state that the server shares with the handler of a request.
     pub(crate) reply_slot: Option<Arc<ReplySlot>>,
 }
@@ -105,6 +108,7 @@ impl Context {
             extensions: Extensions::new(),
             peer: message.peer.clone(),
             call: 0,
+            redelivered: false,
             reply_slot: None,
         }
     }
@@ -132,7 +136,7 @@ impl Context {
     /// full or in part.
     #[must_use]
     pub fn is_redelivered(&self) -> bool {
-        self.attempt > 1
+        self.redelivered || self.attempt > 1
     }
 
     /// Returns the time until the caller's deadline; zero if the deadline has passed, `None` if

@@ -44,13 +44,15 @@ impl<T> Job<T> {
         decode: &DecodeFn<T>,
         capabilities: Capabilities,
     ) -> Result<Self> {
-        let Delivery { mut message, receipt, attempt } = delivery;
+        let (attempt, redelivered) = (delivery.attempt_with_crashes(), delivery.is_redelivered());
+        let Delivery { mut message, receipt, .. } = delivery;
         let malformed = message.fault.take().map(|fault| {
             Error::new(ErrorKind::Codec, "cannot decode the message").with_source(*fault)
         });
         match malformed.map_or_else(|| decode(&message), Err) {
             Ok(value) => {
-                let context = Context::of(&message, attempt);
+                let mut context = Context::of(&message, attempt);
+                context.redelivered = redelivered;
                 Ok(Self { value, context, receipt, capabilities })
             }
             Err(error) => {

@@ -22,7 +22,9 @@ use crate::worker::{BoundWorker, EndpointLabel, HandlerService, Retries, Serving
 ///   queue.
 /// - A job that cannot be decoded goes to the dead letters at once.
 /// - A job that exceeds the delivery limit with no recorded outcome seems to crash its workers. It
-///   goes to the dead letters and does not run again.
+///   goes to the dead letters and does not run again. Over RabbitMQ, a job that returns from a dead
+///   process runs [isolated](crate::transport::Suspect) from the others that returned. They go on
+///   with the attempts that they had.
 ///
 /// Without support for dead letters (RabbitMQ and memory support them), these jobs are discarded
 /// with a line in the log. Without settlement, every job has one attempt.

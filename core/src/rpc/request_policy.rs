@@ -3,12 +3,14 @@
 use super::cancellations::Cancellations;
 use super::reply_cache::ReplyCache;
 use crate::message::{Deadline, Message};
+use crate::transport::Suspect;
 
 /// The options of a server that decide about each request.
 pub(super) struct RequestPolicy {
     /// Begins no request twice.
     pub(super) is_at_most_once: bool,
-    /// The number of deliveries after which a request counts as one that crashes its servers.
+    /// The number of deliveries after which a request counts as one that crashes its servers. For
+    /// suspects, [`DELIVERIES_MAX`] if not set.
     pub(super) deliveries_max: Option<u32>,
     /// The replies to answer duplicates with, if the server deduplicates.
     pub(super) reply_cache: Option<ReplyCache>,
@@ -32,6 +34,8 @@ pub(super) enum Admission {
     DeliveredTooOften,
     /// The one-way request may have been run before, and must run at most once: it is dropped.
     MayHaveRun,
+    /// The request may have ended its server: it is requeued, and the backend isolates it.
+    Isolate,
 }
 
 impl RequestPolicy {
@@ -41,20 +45,38 @@ impl RequestPolicy {
     }
 
     /// Decides about a received request.
-    pub(super) fn admit(&self, message: &Message, attempt: u32) -> Admission {
-        // A one-way call must begin in time, and an earlier attempt has begun.
-        let is_one_way = message.reply_to.is_none();
-        let began = is_one_way && attempt > 1;
-        if message.deadline.is_some_and(Deadline::is_expired) && !began {
+    pub(super) fn admit(
+        &self,
+        message: &Message,
+        attempt: u32,
+        suspect: Option<Suspect>,
+    ) -> Admission {
+        // A one-way call must begin in time, and an earlier delivery may have begun.
+        let is_redelivered = attempt > 1 || suspect.is_some();
+        let may_have_begun = message.reply_to.is_none() && is_redelivered;
+        if message.deadline.is_some_and(Deadline::is_expired) && !may_have_begun {
             let is_kept = message.keep_expired && self.dead_letters;
             return if is_kept { Admission::KeptExpired } else { Admission::Expired };
         }
-        if self.deliveries_max.is_some_and(|max| attempt > max) {
+        let max = self.deliveries_max;
+        let is_delivered_too_often = match suspect {
+            Some(suspect) => suspect.is_convicted(attempt, max.unwrap_or(DELIVERIES_MAX)),
+            None => max.is_some_and(|max| attempt > max),
+        };
+        if is_delivered_too_often {
             return Admission::DeliveredTooOften;
         }
-        if began && self.is_at_most_once(message) {
+        let is_at_most_once = || self.is_at_most_once(message);
+        if may_have_begun && is_at_most_once() {
             return Admission::MayHaveRun;
+        }
+        // One that runs at most once ends no other server, and its caller waits for the word.
+        if suspect.is_some_and(|suspect| !suspect.is_isolated) && !is_at_most_once() {
+            return Admission::Isolate;
         }
         Admission::Run
     }
 }
+
+/// The number of deliveries of a suspect by default, as many as the attempts of a job.
+const DELIVERIES_MAX: u32 = 5;

@@ -15,7 +15,7 @@ use crate::error::{CallError, Code, Error, ErrorKind, Fault, Result};
 use crate::message::{Address, DeadLetterReason, Message, ReplyTo};
 use crate::service::{Gate, Reply, ReplySlot, Request, RequeueOnDrop, Service};
 use crate::transport::{
-    Abandoned, Answer, DeadLetterInfo, Delivery, LogThrottle, Outcome, Receipt,
+    Abandoned, Answer, DeadLetterInfo, Delivery, LogThrottle, Outcome, Receipt, Suspect,
 };
 use crate::worker::{EndpointLabel, Processor};
 
@@ -48,8 +48,13 @@ impl<S: Service> Processor for RequestProcessor<S> {
     const DRAINS_UNTIL_END: bool = false;
 
     async fn handle(self: Arc<Self>, delivery: Delivery) {
-        let Delivery { message, mut receipt, attempt } = delivery;
-        let outcome = contain(self.process(message, &mut receipt, attempt)).await;
+        let attempts = Attempts {
+            recorded: delivery.attempt,
+            begun: delivery.attempt_with_crashes(),
+            suspect: delivery.suspect,
+        };
+        let Delivery { message, mut receipt, .. } = delivery;
+        let outcome = contain(self.process(message, &mut receipt, attempts)).await;
         receipt.settle(outcome.unwrap_or_else(|panic| {
             // Another delivery would panic in the same way.
             drop(catch(|| {
@@ -91,9 +96,16 @@ impl<S: Service> Processor for RequestProcessor<S> {
 impl<S: Service> RequestProcessor<S> {
     /// Runs a request, and sends the reply. Returns the outcome to settle the request with. The
     /// receipt stays with the caller, so that a panic here does not requeue the request.
-    async fn process(&self, mut message: Message, receipt: &mut Receipt, attempt: u32) -> Outcome {
-        match self.policy.admit(&message, attempt) {
+    async fn process(
+        &self,
+        mut message: Message,
+        receipt: &mut Receipt,
+        attempts: Attempts,
+    ) -> Outcome {
+        let Attempts { recorded, begun: attempt, suspect } = attempts;
+        match self.policy.admit(&message, recorded, suspect) {
             Admission::Run => {}
+            Admission::Isolate => return Outcome::Requeue,
             Admission::Expired => {
                 self.expire(message.method.as_ref(), "arrived after its deadline");
                 return Outcome::Ack;
@@ -118,11 +130,14 @@ impl<S: Service> RequestProcessor<S> {
             (message.deadline, message.keep_expired) = (None, false);
         }
         let unreadable = message.fault.take();
-        let request = Request { attempt, ..Request::new(message) };
+        let redelivered = recorded > 1 || suspect.is_some();
+        let request = Request { attempt, redelivered, ..Request::new(message) };
         let reply = match unreadable {
             Some(fault) => Some(Message::failed(*fault)),
             None => {
-                let gate = Gate::new(std::mem::replace(receipt, Receipt::none()), attempt);
+                // A suspect was delivered before, also in its first attempt.
+                let deliveries = attempt.max(1 + u32::from(redelivered));
+                let gate = Gate::new(std::mem::replace(receipt, Receipt::none()), deliveries);
                 // Layers may move the request, and with it the slot, to a task of their own.
                 let slot = Arc::new(self.replies.slot(&request.message, reply_to.clone(), gate));
                 let _requeue = RequeueOnDrop(slot.gate());
@@ -192,6 +207,7 @@ impl<S: Service> RequestProcessor<S> {
     /// Boxed so that the enclosing futures do not each embed the handler.
     fn run(&self, request: Request) -> BoxFuture<'_, Option<Message>> {
         let mut context = Context::of_call(&self.label.name, &request.message, request.attempt);
+        context.redelivered = request.redelivered;
         context.reply_slot.clone_from(&request.reply_slot);
         Box::pin(context.carry(async move {
             if self.policy.is_at_most_once(&request.message)
@@ -210,7 +226,9 @@ impl<S: Service> RequestProcessor<S> {
                 None => call.await,
                 Some(deadline) => match timeout_at(deadline.instant(), &mut call).await {
                     Ok(outcome) => outcome,
-                    Err(_) if slot.as_ref().is_some_and(|slot| slot.outlives_caller()) => call.await,
+                    Err(_) if slot.as_ref().is_some_and(|slot| slot.outlives_caller()) => {
+                        call.await
+                    }
                     Err(_) => {
                         self.expire(current_method().as_ref(), "ran until its deadline");
                         return None;
@@ -315,6 +333,16 @@ impl<S: Service> RequestProcessor<S> {
         tracing::error!(service = %self.label.name, method, panic, "a handler panicked");
         Fault::new(Code::Internal, format!("the handler panicked: {panic}")).with_kind("Panic")
     }
+}
+
+/// The attempts at a request.
+#[derive(Clone, Copy)]
+struct Attempts {
+    /// The number of this attempt, without the crashes of a suspect.
+    recorded: u32,
+    /// The number of this attempt, with the crashes of a suspect.
+    begun: u32,
+    suspect: Option<Suspect>,
 }
 
 /// Returns the method of the running handler, for the log.

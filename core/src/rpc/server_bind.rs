@@ -71,15 +71,18 @@ impl<T> ServerBind<'_, T> {
     }
 
     /// Sets the maximum number of deliveries of a request, at least 1. By default a request runs
-    /// until its deadline has passed.
+    /// until its deadline has passed; over RabbitMQ, where a request that returned from a dead
+    /// server runs [isolated](crate::transport::Suspect), at most five times.
     ///
     /// A request beyond the limit seems to crash its servers. It does not run again: its caller
     /// gets [`Code::Internal`](crate::Code::Internal), and the request becomes one of the
-    /// [`DeadLetters`](crate::DeadLetters) of the service.
+    /// [`DeadLetters`](crate::DeadLetters) of the service. Over RabbitMQ, at least two
+    /// servers have to die with it as their only suspect, even if the limit is lower. The requests
+    /// beside it are answered by other servers.
     ///
     /// Binding fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) on a transport
     /// without dead letters. It also fails for a limit above 1 where the deliveries of requests are
-    /// not counted, as in RabbitMQ's classic queues.
+    /// not counted, as in RabbitMQ's classic queues that are passive.
     pub fn deliveries(self, most: u32) -> Self {
         Self { deliveries_max: Some(most.max(1)), ..self }
     }

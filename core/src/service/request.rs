@@ -16,6 +16,9 @@ pub struct Request {
     /// The number of this attempt, counted from 1; see
     /// [`Delivery::attempt`](crate::transport::Delivery::attempt).
     pub attempt: u32,
+    /// `true` if an earlier attempt may have done the work, or part of it. From attempt 2 on that
+    /// is so in any case.
+    pub redelivered: bool,
     /// `true` if processing the request twice has the same effect as processing it once.
     ///
     /// A layer or the backend may then try the request again when its outcome is unknown; the
@@ -49,6 +52,7 @@ impl Request {
         Self {
             message,
             attempt: 1,
+            redelivered: false,
             idempotent: false,
             at_most_once: false,
             oneway: false,
@@ -65,6 +69,7 @@ impl Request {
         Self {
             message: self.message.clone(),
             attempt: self.attempt,
+            redelivered: self.redelivered,
             idempotent: self.idempotent,
             at_most_once: self.at_most_once,
             oneway: self.oneway,
@@ -126,6 +131,7 @@ impl Request {
     #[must_use]
     pub fn context(&self) -> Context {
         let mut context = Context::of(&self.message, self.attempt).with_current_call();
+        context.redelivered = self.redelivered;
         context.extensions = self.extensions.clone();
         context.reply_slot = self.reply_slot.clone();
         context

@@ -9,7 +9,7 @@ use crate::contained::{Panicked, catch, contain};
 use crate::error::{CallError, Code, Error, Fault, Result};
 use crate::message::{DeadLetterReason, Message};
 use crate::service::{Reply, Request, Service};
-use crate::transport::{Abandoned, Capabilities, Delivery, Outcome, RetryAfter};
+use crate::transport::{Abandoned, Capabilities, Delivery, Outcome, RetryAfter, Suspect};
 
 /// The processor of jobs or events, which runs a service for each.
 pub(super) struct JobProcessor<S> {
@@ -38,9 +38,14 @@ impl<S: Service> Processor for JobProcessor<S> {
     const DRAINS_UNTIL_END: bool = true;
 
     async fn handle(self: Arc<Self>, delivery: Delivery) {
-        let Delivery { message, receipt, attempt } = delivery;
+        if delivery.suspect.is_some_and(|suspect| !suspect.is_isolated) {
+            return delivery.receipt.requeue();
+        }
+        let (begun, redelivered) = (delivery.attempt_with_crashes(), delivery.is_redelivered());
+        let Delivery { message, receipt, attempt, suspect } = delivery;
         let settles = receipt.is_some();
-        let outcome = contain(self.process(message, settles, attempt)).await;
+        let request = Request { attempt: begun, redelivered, ..Request::new(message) };
+        let outcome = contain(self.process(request, settles, attempt, suspect)).await;
         let outcome = outcome.unwrap_or_else(|panic| self.after_panic(&panic, settles, attempt));
         self.count(&outcome);
         receipt.settle(outcome);
@@ -67,15 +72,21 @@ impl<S: Service> Processor for JobProcessor<S> {
 impl<S: Service> JobProcessor<S> {
     /// Runs a delivery, and decides how to settle it. The receipt stays with the caller, so that a
     /// panic here does not requeue the delivery without a count.
-    async fn process(&self, message: Message, settles: bool, attempt: u32) -> Outcome {
-        if settles && self.exceeds_delivery_limit(attempt) {
-            let EndpointLabel { role, name } = &self.label;
+    async fn process(
+        &self,
+        request: Request,
+        settles: bool,
+        attempt: u32,
+        suspect: Option<Suspect>,
+    ) -> Outcome {
+        if settles && self.exceeds_delivery_limit(attempt, suspect) {
+            let (EndpointLabel { role, name }, attempt) = (&self.label, request.attempt);
             tracing::error!(role, %name, attempt, "delivery limit exceeded with no recorded outcome; not run again");
             let error = format!("delivered {attempt} times");
             return self.after_last_attempt(DeadLetterReason::Crashed, error);
         }
         let running = self.counters.running.enter();
-        let failed = self.run(Request { attempt, ..Request::new(message) }).await.err();
+        let failed = self.run(request).await.err();
         // Dropped before the delivery is settled, so that a settled delivery is not counted.
         drop(running);
         match failed {
@@ -125,12 +136,17 @@ impl<S: Service> JobProcessor<S> {
         }
     }
 
-    /// Returns `true` if more attempts were started than the policy allows, so that the last one
-    /// crashed its worker. One attempt too many proves nothing: a delivery that a worker requeued
-    /// unseen counts as attempted.
-    fn exceeds_delivery_limit(&self, attempt: u32) -> bool {
+    /// Returns `true` if a suspect has crashed its workers too often. Where suspects are not
+    /// isolated, returns `true` if more attempts were started than the policy allows, so that the
+    /// last one crashed its worker. One attempt too many proves nothing: a delivery that a worker
+    /// requeued unseen counts as attempted.
+    fn exceeds_delivery_limit(&self, attempt: u32, suspect: Option<Suspect>) -> bool {
         let ends = self.can.dead_letters || self.retries.on_exhausted == OnExhausted::Discard;
-        self.can.attempts && ends && attempt > self.retries.attempts.max(2)
+        let is_exceeded = match suspect {
+            Some(suspect) => suspect.is_convicted(attempt, self.retries.attempts),
+            None => attempt > self.retries.attempts.max(2),
+        };
+        self.can.attempts && ends && is_exceeded
     }
 
     /// Decides how to settle a failed delivery: by another attempt, if one may succeed.

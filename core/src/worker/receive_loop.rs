@@ -11,6 +11,7 @@ use tokio::task::coop::consume_budget;
 
 use super::ended::Ended;
 use super::inline_policy::InlinePolicy;
+use super::isolation::Isolation;
 use super::lifecycle::{Lifecycle, StopGuard};
 use super::processor::{EndpointLabel, Processor};
 use crate::contained::{catch, contain};
@@ -66,17 +67,23 @@ async fn serve<P: Processor>(
 ) -> Result<Ended> {
     let draining = lifecycle.drain_requested();
     tokio::pin!(draining);
-    let mut policy = InlinePolicy::new();
+    let (mut policy, mut isolation) = (InlinePolicy::new(), Isolation::default());
     loop {
         while running.try_join_next().is_some() {}
-        let full = running.len() >= window.messages();
+        if let Some(suspect) = isolation.take_ready(running.is_empty()) {
+            let handling = lifecycle.within_handler(processor.clone().handle(suspect));
+            isolation.begin(running.spawn(settled(handling)));
+        }
+        let full = isolation.is_active() || running.len() >= window.messages();
         let next = tokio::select! {
             biased;
             () = &mut draining => return Ok(Ended::Drained),
-            _ = running.join_next(), if full => continue,
+            Some(_) = running.join_next(), if full => continue,
+            () = isolation.time_out(), if isolation.is_active() => continue,
             next = next(receiver, !full) => next,
         };
         match next {
+            Next::Delivery(delivery) if Isolation::is_needed(&delivery) => isolation.wait(delivery),
             Next::Delivery(delivery) => {
                 start(processor, delivery, &mut policy, running, lifecycle);
             }

@@ -53,6 +53,18 @@ impl Peer {
         self.process.id()
     }
 
+    /// Waits until the process has ended by itself. All its effects are recorded when this returns.
+    ///
+    /// Dropping the future kills the process.
+    pub(crate) async fn ended(mut self) -> Result<()> {
+        // Waiting closes the input, which would end the peer.
+        let input = self.process.stdin.take();
+        self.process.wait().await.context("cannot wait for a peer")?;
+        drop(input);
+        within("all output of a peer is read", &mut self.reading).await??;
+        Ok(())
+    }
+
     /// Kills the process as in a crash. All its effects until then are recorded when this returns.
     pub(crate) async fn kill(mut self) -> Result<()> {
         self.process.kill().await.context("cannot kill a peer")?;

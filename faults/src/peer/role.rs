@@ -9,6 +9,12 @@ pub const ARGUMENT: &str = "--peer";
 /// the peer has carried out.
 pub(super) const READY: &str = "ready";
 
+/// Returns whether a job ends the process of each [fragile worker](PeerRole::FragileWorker) that
+/// begins the job: one in a hundred.
+pub(crate) fn is_poison(id: u64) -> bool {
+    id % 100 == 50
+}
+
 /// The part of a peer in a scenario.
 #[derive(Clone, Copy)]
 pub(crate) enum PeerRole {
@@ -22,6 +28,8 @@ pub(crate) enum PeerRole {
     OnceServer,
     /// A worker on the queue.
     Worker,
+    /// A worker whose process some jobs end.
+    FragileWorker,
 }
 
 impl PeerRole {
@@ -33,13 +41,20 @@ impl PeerRole {
             Self::NarrowServer => "narrow-server",
             Self::OnceServer => "once-server",
             Self::Worker => "worker",
+            Self::FragileWorker => "fragile-worker",
         }
     }
 
     /// Finds a role by name.
     pub(super) fn named(name: &str) -> Result<Self> {
-        let all =
-            [Self::Server, Self::CarefulServer, Self::NarrowServer, Self::OnceServer, Self::Worker];
+        let all = [
+            Self::Server,
+            Self::CarefulServer,
+            Self::NarrowServer,
+            Self::OnceServer,
+            Self::Worker,
+            Self::FragileWorker,
+        ];
         all.into_iter()
             .find(|role| role.name() == name)
             .with_context(|| format!("no role {name:?}"))

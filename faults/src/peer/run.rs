@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
 use polywire_core::rpc::Deduplication;
-use polywire_core::{Context, Router, Server, Window, Worker};
+use polywire_core::{Context, Retries, Router, Server, Window, Worker};
 use tokio::time::sleep;
 
-use super::role::{PeerRole, READY};
+use super::role::{PeerRole, READY, is_poison};
 use crate::calls::SERVICE;
 use crate::jobs::QUEUE;
 
@@ -36,6 +36,7 @@ pub async fn run(arguments: &[String]) -> Result<()> {
             PeerRole::NarrowServer => serve_narrow(&amqp, work, |router| router).await?,
             PeerRole::OnceServer => serve_narrow(&amqp, work, Router::at_most_once).await?,
             PeerRole::Worker => work_off(&amqp, work).await?,
+            PeerRole::FragileWorker => work_until_poisoned(&amqp, work).await?,
         }
         Ok(())
     };
@@ -86,6 +87,22 @@ async fn work_off(amqp: &Amqp, work: Duration) -> Result<()> {
         Ok(())
     });
     working.await?;
+    Ok(())
+}
+
+async fn work_until_poisoned(amqp: &Amqp, work: Duration) -> Result<()> {
+    let worker = Worker::bind(amqp, QUEUE, MessagePack).window(Window::new(16));
+    let worker = worker.retries(Retries::at_once(4)).await?;
+    print(READY);
+    let working = worker.work(move |id: u64| async move {
+        sleep(work).await;
+        print(&format!("{id}."));
+        if is_poison(id) {
+            std::process::abort();
+        }
+        Ok(())
+    });
+    working.await;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Deliveries that were fetched from the broker and not yet received by the handle.
 
 use lapin::BasicProperties;
-use polywire_core::transport::{Delivery, Receipt, Settle};
+use polywire_core::transport::{Delivery, Receipt, Settle, Suspect};
 use polywire_core::{Message, Result};
 use tokio::sync::mpsc;
 
@@ -22,6 +22,8 @@ pub(super) struct BufferedDelivery {
     pub(super) tag: u64,
     /// Number of the attempt, counted from 1.
     pub(super) attempt: u32,
+    /// Suspicion that the message has ended its last consumer.
+    pub(super) suspect: Option<Suspect>,
     /// The properties as they arrived, if the delivery may have to be republished.
     pub(super) properties: Option<Box<BasicProperties>>,
 }
@@ -30,10 +32,12 @@ impl BufferedDelivery {
     /// Takes out everything that republishing needs; `None` if the delivery is never republished.
     pub(super) fn take_republish(&mut self) -> Option<Republish> {
         let properties = *self.properties.take()?;
-        let Self { message, attempt, .. } = self;
+        let Self { message, attempt, suspect, .. } = self;
+        let crashes = suspect.map(|suspect| suspect.crashes);
         let (topic, body) = (message.topic.clone(), message.body.clone().into_bytes());
         let (history, deadline) = (message.history.clone(), message.deadline);
-        Some(Republish { history, deadline, ..Republish::new(properties, topic, body, *attempt) })
+        let copy = Republish::new(properties, topic, body, *attempt);
+        Some(Republish { history, deadline, crashes, ..copy })
     }
 
     /// Copies everything that republishing needs; `None` if the delivery is never republished.
@@ -45,7 +49,11 @@ impl BufferedDelivery {
 
     /// Converts to a delivery that `settle` settles.
     pub(super) fn into_delivery(self, settle: Arc<dyn Settle>) -> Delivery {
-        let Self { message, tag, attempt, .. } = self;
-        Delivery::new(message, Receipt::new(settle, tag)).attempt(attempt)
+        let Self { message, tag, attempt, suspect, .. } = self;
+        let delivery = Delivery::new(message, Receipt::new(settle, tag)).attempt(attempt);
+        match suspect {
+            Some(suspect) => delivery.suspect(suspect),
+            None => delivery,
+        }
     }
 }

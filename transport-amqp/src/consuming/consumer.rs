@@ -12,6 +12,7 @@ use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::consumer_task::ConsumerTask;
 use crate::consuming::delivery_stream::Deliveries;
 use crate::consuming::republisher::Republisher;
+use crate::consuming::requeue_mode::RequeueMode;
 use crate::error::closed;
 use crate::shared::Shared;
 
@@ -39,13 +40,18 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     control: Option<Control>,
 ) -> Result<Receiver> {
     let acker = Arc::new(ChannelAcker::default());
-    // The broker sends no more than the window.
-    let (sender, fetched) = mpsc::channel(window.messages());
+    let suspects = match source.requeue_mode() {
+        RequeueMode::Broker => None,
+        _ => source.queue().suspects_queue()?,
+    };
+    // The broker sends no more than the window, and one suspect.
+    let (sender, fetched) = mpsc::channel(window.messages() + 1);
     let ((stop, stopped), (started, ready)) = (oneshot::channel(), oneshot::channel());
     let redelivery = Republisher::new(
         shared.clone(),
         acker.clone(),
         source.queue().clone(),
+        suspects,
         source.requeue_mode(),
     );
     let kind = source.queue().options.queue_kind();
@@ -54,7 +60,8 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
         fetched: Some((fetched, stop)),
         acker: acker.clone(),
         redelivery: redelivery.clone(),
-        counts_attempts: source.requeue_mode().counts_attempts(kind),
+        counts_attempts: redelivery.suspects.is_some()
+            || source.requeue_mode().counts_attempts(kind),
         has_failed: false,
         control,
     };

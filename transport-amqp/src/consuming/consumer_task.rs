@@ -7,24 +7,21 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use lapin::Channel;
 use lapin::message::Delivery as Raw;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
-use polywire_core::transport::{Outcome, Settle};
-use polywire_core::{Address, Error, ErrorKind, Result, Window};
+use polywire_core::transport::{Outcome, Settle, Suspect};
+use polywire_core::{Address, Deadline, Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::connection::backoff::Backoff;
 use crate::connection::channel_guard::ChannelGuard;
 use crate::consuming::acker::ChannelAcker;
+use crate::consuming::active_consumer::{ActiveConsumer, Lane, consume};
 use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
 use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::republisher::Republisher;
-use crate::consuming::republishing_settle::dead_letter_undecodable;
+use crate::consuming::republishing_settle::{dead_letter_crashed, dead_letter_undecodable};
 use crate::consuming::requeue_mode::RequeueMode;
-use crate::error::failed;
 use crate::shared::Shared;
 use crate::wire::{Republish, native};
 
@@ -43,13 +40,6 @@ pub(super) struct ConsumerTask<S> {
     pub(super) window: Window,
     /// Sending side of the buffer.
     pub(super) sender: mpsc::Sender<Result<BufferedDelivery>>,
-}
-
-/// A registered consumer on one channel.
-struct ActiveConsumer {
-    channel: Arc<Channel>,
-    generation: u64,
-    consumer: lapin::Consumer,
 }
 
 /// Reason for which an active consumer ends.
@@ -149,16 +139,18 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         let channel = setup.channel();
         queue.declare(channel).await?;
         self.source.bind(channel, !again || *missed).await?;
-        let cannot = |error| failed("cannot consume the queue", error).with("queue", &queue.name);
+        if let Some(suspects) = &self.redelivery.suspects {
+            suspects.declare(channel).await?;
+        }
         let window = u16::try_from(self.window.messages()).unwrap_or(u16::MAX);
-        channel.basic_qos(window, BasicQosOptions::default()).await.map_err(cannot)?;
-        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consumer =
-            channel.basic_consume(queue.name.clone(), "".into(), options, arguments).await;
-        let consumer = consumer.map_err(cannot)?;
+        let consumer = consume(channel, queue, window).await?;
+        let suspects = match &self.redelivery.suspects {
+            Some(suspects) => Some(consume(channel, suspects, 1).await?),
+            None => None,
+        };
         let channel = Arc::new(setup.done());
         let generation = self.acker.set_channel(channel.clone());
-        Ok(ActiveConsumer { channel, generation, consumer })
+        Ok(ActiveConsumer { channel, generation, consumer, suspects, turns: 0 })
     }
 
     /// Forwards deliveries to the receiving half.
@@ -182,33 +174,68 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             let next = tokio::select! {
                 biased;
                 buffer = &mut *stopped => return End::Stopped(buffer.ok()),
-                next = active.consumer.next() => next,
+                next = active.next() => next,
                 refusal = &mut refused => return End::Refused(refusal),
             };
             // The stream must not be polled after its end.
-            let Some(Ok(raw)) = next else {
+            let Some((lane, raw)) = next else {
                 if !active.channel.status().connected() {
                     self.acker.mark_lost(active.generation);
                 }
                 return End::Lost;
             };
-            let is_uncounted =
-                raw.redelivered && self.source.requeue_mode() == RequeueMode::Counted;
-            let item = match self.decode(active.generation, raw) {
+            let is_redelivered = raw.redelivered;
+            let item = match self.decode(active.generation, lane, raw) {
                 Ok(fetched) if self.redelivery.has_declined(&fetched) => {
                     self.redelivery.forward_declined(fetched);
                     continue;
                 }
-                Ok(fetched) if is_uncounted => {
-                    self.redelivery.count_redelivery(fetched, self.sender.clone());
-                    continue;
-                }
+                Ok(fetched) if is_redelivered => match self.redeliver(lane, fetched) {
+                    Some(fetched) => Ok(fetched),
+                    None => continue,
+                },
                 item => item,
             };
             if let Some(end) = self.send(item, stopped).await {
                 return end;
             }
         }
+    }
+
+    /// Isolates or counts a delivery that the broker redelivers. Returns the delivery if neither
+    /// is needed.
+    fn redeliver(&self, lane: Lane, mut fetched: BufferedDelivery) -> Option<BufferedDelivery> {
+        let (mode, redelivery) = (self.source.requeue_mode(), &self.redelivery);
+        match lane {
+            Lane::Ordinary if redelivery.suspects.is_none() => {
+                if mode != RequeueMode::Counted {
+                    return Some(fetched);
+                }
+                redelivery.count_redelivery(fetched, self.sender.clone());
+            }
+            // A server may refuse a redelivered request, and needs not wait for others to do so.
+            Lane::Ordinary if mode == RequeueMode::BrokerOrDeclined => return Some(fetched),
+            Lane::Ordinary => redelivery.isolate(fetched),
+            // No copy can be sent any more. Core decides what becomes of it.
+            Lane::Suspects if fetched.message.deadline.is_some_and(Deadline::is_expired) => {
+                return Some(fetched);
+            }
+            // The last consumer has ended with this message as its only suspect.
+            Lane::Suspects if self.has_crashed_too_often(&fetched) => {
+                let tag = fetched.tag;
+                dead_letter_crashed(redelivery, tag, fetched.take_republish()?);
+            }
+            Lane::Suspects => redelivery.isolate(fetched),
+        }
+        None
+    }
+
+    /// Returns whether a suspect has exceeded the delivery limit of the queue, if there is one. The
+    /// policies of workers and servers are up to core.
+    fn has_crashed_too_often(&self, fetched: &BufferedDelivery) -> bool {
+        let crashes = fetched.suspect.map_or(0, |suspect| suspect.crashes);
+        let max = self.source.queue().options.deliveries_max();
+        max.is_some_and(|max| crashes >= max.saturating_sub(fetched.attempt).max(CRASHES_MIN))
     }
 
     /// Sends an item to the receiving half, or requeues it if that has stopped. Waits for room: a
@@ -229,19 +256,27 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                 Err(_) => None,
             },
         };
-        self.requeue(&item);
+        self.requeue(item);
         Some(End::Stopped(buffer))
     }
 
     /// Decodes a delivery. On failure, discards or dead-letters it.
-    fn decode(&self, generation: u64, mut raw: Raw) -> Result<BufferedDelivery> {
+    fn decode(&self, generation: u64, lane: Lane, mut raw: Raw) -> Result<BufferedDelivery> {
         let tag = ChannelAcker::receipt_tag(generation, raw.delivery_tag);
-        let attempt = native::attempt(&raw);
         let mode = self.source.requeue_mode();
+        let isolates = self.redelivery.suspects.is_some();
+        let suspect = match lane {
+            Lane::Ordinary => (isolates && raw.redelivered).then(Suspect::redelivered),
+            Lane::Suspects => {
+                let crashes = native::crashes(&raw).saturating_add(u32::from(raw.redelivered));
+                Some(Suspect::isolated(crashes))
+            }
+        };
+        let attempt = if isolates { native::counted_attempt(&raw) } else { native::attempt(&raw) };
         match self.source.decode(&mut raw, &self.shared.config.limits) {
             Ok(message) => {
                 let properties = mode.may_republish().then(|| Box::new(raw.properties));
-                Ok(BufferedDelivery { message, tag, attempt, properties })
+                Ok(BufferedDelivery { message, tag, attempt, suspect, properties })
             }
             // A redelivery would fail in the same way.
             Err(error) if !mode.dead_letters_undecodable() => {
@@ -266,27 +301,39 @@ impl<S: ConsumerSource> ConsumerTask<S> {
 
     /// Requeues a delivery that the receiving half did not take. Undecodable ones are settled
     /// already.
-    fn requeue(&self, item: &Result<BufferedDelivery>) {
-        if let Ok(BufferedDelivery { tag, .. }) = item {
-            self.acker.settle(*tag, Outcome::Requeue);
+    fn requeue(&self, item: Result<BufferedDelivery>) {
+        match item {
+            // The broker's requeue would count as a crash.
+            Ok(BufferedDelivery { suspect: Some(suspect), .. })
+                if suspect.is_isolated && !self.shared.tasks.is_closed() =>
+            {
+                item.into_iter().for_each(|fetched| self.redelivery.isolate(fetched));
+            }
+            Ok(BufferedDelivery { tag, .. }) => self.acker.settle(tag, Outcome::Requeue),
+            Err(_) => {}
         }
     }
 
     /// Cancels the consumer, then requeues the buffer and what the broker had sent by then.
     async fn cancel(&self, mut active: ActiveConsumer, buffer: Option<FetchedReceiver>) {
-        let cancelled =
-            active.channel.basic_cancel(active.consumer.tag(), BasicCancelOptions::default()).await;
-        if cancelled.is_err() {
-            // The channel is lost, so the broker requeues its deliveries.
+        if !active.cancel().await {
             return;
         }
         let mut buffer = buffer;
         while let Some(item) = buffer.as_mut().and_then(|buffer| buffer.try_recv().ok()) {
-            self.requeue(&item);
+            self.requeue(item);
         }
         while let Some(Ok(raw)) = active.consumer.next().await {
             let tag = ChannelAcker::receipt_tag(active.generation, raw.delivery_tag);
             self.acker.settle(tag, Outcome::Requeue);
         }
+        let Some(suspects) = &mut active.suspects else { return };
+        while let Some(Ok(raw)) = suspects.next().await {
+            self.requeue(self.decode(active.generation, Lane::Suspects, raw));
+        }
     }
 }
+
+/// The smallest number of crashes that proves anything, as in core: an ordinary message may have
+/// caused one of them.
+const CRASHES_MIN: u32 = 2;

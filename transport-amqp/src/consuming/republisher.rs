@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lapin::types::ShortString;
 use polywire_core::transport::{Outcome, Settle};
-use polywire_core::{ErrorKind, Result};
+use polywire_core::{Deadline, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -33,6 +33,8 @@ pub(super) struct Republisher {
     pub(super) queue: QueueSpec,
     /// Way for an original to return to its queue.
     pub(super) requeue_mode: RequeueMode,
+    /// Queue of the suspects, if they are isolated.
+    pub(super) suspects: Option<QueueSpec>,
     /// Name of this consumer in the list of servers that have declined a request.
     pub(super) consumer_name: String,
     /// Runtime for the copies, since a receipt may be settled outside of any runtime.
@@ -44,6 +46,8 @@ pub(super) struct Republisher {
 pub(super) enum RepublishTarget {
     /// The end of the original queue.
     Origin,
+    /// The queue of suspects.
+    Suspects,
     /// A retry queue, which moves the copy to the original queue after the delay.
     Retry(Duration),
     /// The dead-letter queue.
@@ -56,11 +60,12 @@ impl Republisher {
         shared: Arc<Shared>,
         acker: Arc<ChannelAcker>,
         queue: QueueSpec,
+        suspects: Option<QueueSpec>,
         requeue_mode: RequeueMode,
     ) -> Arc<Self> {
         let consumer_name = format!("{:x}", unique() >> 64);
         let runtime = Handle::current();
-        Arc::new(Self { shared, acker, queue, requeue_mode, consumer_name, runtime })
+        Arc::new(Self { shared, acker, queue, requeue_mode, suspects, consumer_name, runtime })
     }
 
     /// Republishes a redelivered message with its count. A classic queue sets the same flag on each
@@ -86,6 +91,13 @@ impl Republisher {
         });
     }
 
+    /// Moves a delivery to the queue of suspects, then acknowledges the original.
+    pub(super) fn isolate(self: &Arc<Self>, mut fetched: BufferedDelivery) {
+        let tag = fetched.tag;
+        let Some(copy) = fetched.take_republish() else { return };
+        self.spawn(self.clone().republish_and_settle(RepublishTarget::Suspects, copy, tag));
+    }
+
     /// Spawns a task that ends with settling a delivery. The tasks are bounded by the window, since
     /// no delivery is settled before its task ends. Each ends with the confirm, or its timeout.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -105,10 +117,13 @@ impl Republisher {
         copy: Republish,
         tag: u64,
     ) {
+        let deadline = copy.deadline;
         let Err(error) = self.republish(target, copy).await else {
             return self.acker.settle(tag, Outcome::Ack);
         };
         match target {
+            // Its deadline has passed, which core notices when it is redelivered.
+            RepublishTarget::Suspects if deadline.is_some_and(Deadline::is_expired) => {}
             RepublishTarget::Origin => {
                 tracing::debug!(?error, queue = %self.queue.name, "requeued without the count of attempts");
             }
@@ -123,8 +138,14 @@ impl Republisher {
 
     /// Publishes a copy and waits for its confirm.
     pub(super) async fn republish(&self, target: RepublishTarget, copy: Republish) -> Result<()> {
+        if let (RepublishTarget::Suspects, Some(queue)) = (target, &self.suspects) {
+            return self.publish_to_declared(queue, copy).await;
+        }
+        let copy = Republish { crashes: None, ..copy };
         match target {
-            RepublishTarget::Origin => self.publish(&self.queue.name, copy).await,
+            RepublishTarget::Origin | RepublishTarget::Suspects => {
+                self.publish(&self.queue.name, copy).await
+            }
             RepublishTarget::Retry(delay) => {
                 let queue = self.queue.retry_queue(delay)?;
                 self.publish_to_declared(&queue, copy.without_expiration()).await

@@ -1,10 +1,13 @@
 //! Receipts whose deliveries may be republished.
 //!
+//! Passive queues isolate no suspects. A passive quorum queue requeues jobs and events by itself.
+//!
 //! | outcome | classic queue | quorum queue |
 //! |---|---|---|
 //! | acknowledge, discard | acknowledge, reject | acknowledge, reject |
-//! | requeue a job or a group's event | republish with the next attempt number | requeue |
+//! | requeue a job or a group's event | republish with the next attempt number | the same |
 //! | requeue a request | requeue | requeue |
+//! | requeue a suspect | republish to the queue of suspects | the same |
 //! | retry after a delay | republish to a retry queue | republish to a retry queue |
 //! | dead-letter | republish to the dead-letter queue | republish to the dead-letter queue |
 //! | decline (requests only) | republish for another server | republish for another server |
@@ -32,6 +35,15 @@ pub(super) fn dead_letter_undecodable(
     settle.settle(tag, Outcome::DeadLetter(Box::new(info)));
 }
 
+/// Dead-letters a suspect that has ended its consumers too often.
+pub(super) fn dead_letter_crashed(redelivery: &Arc<Republisher>, tag: u64, copy: Republish) {
+    let begun = copy.attempt.saturating_add(copy.crashes.unwrap_or(0));
+    let error = format!("delivered {begun} times");
+    let info = DeadLetterInfo::new(DeadLetterReason::Crashed, error);
+    let settle = RepublishingSettle::new(redelivery.clone(), copy);
+    settle.settle(tag, Outcome::DeadLetter(Box::new(info)));
+}
+
 /// Settlement of one delivery, with a copy of the delivery to republish.
 pub(super) struct RepublishingSettle {
     /// Consumer of the delivery.
@@ -49,6 +61,7 @@ impl RepublishingSettle {
     /// Returns the copy for an outcome and its target; `None` if the broker requeues by itself.
     fn copy_for(&self, outcome: Outcome) -> Option<(RepublishTarget, Republish)> {
         let mut copy = self.copy.clone();
+        let crashes = copy.crashes.take();
         let history = &mut copy.history;
         let target = match outcome {
             Outcome::Retry(retry) => {
@@ -58,16 +71,37 @@ impl RepublishingSettle {
             Outcome::DeadLetter(info) => {
                 history.get_or_insert_default().dead_lettered(
                     info.reason,
-                    copy.attempt,
+                    copy.attempt.saturating_add(crashes.unwrap_or(0)),
                     &info.error,
                 );
                 return Some((RepublishTarget::DeadLetters, copy));
             }
+            _ if self.is_over_limit(copy.attempt) => {
+                let error = format!("delivered {} times", copy.attempt).into();
+                let reason = DeadLetterReason::Crashed;
+                history.get_or_insert_default().dead_lettered(reason, copy.attempt, &error);
+                return Some((RepublishTarget::DeadLetters, copy));
+            }
+            // A requeue by the broker would count as a crash.
+            _ if crashes.is_some() => {
+                copy.crashes = crashes;
+                RepublishTarget::Suspects
+            }
             _ if self.redelivery.requeue_mode != RequeueMode::Counted => return None,
             _ => RepublishTarget::Origin,
         };
-        copy.attempt = copy.attempt.saturating_add(1);
+        if self.redelivery.requeue_mode != RequeueMode::BrokerOrDeclined {
+            copy.attempt = copy.attempt.saturating_add(1);
+        }
         Some((target, copy))
+    }
+
+    /// Returns whether another requeue would exceed the delivery limit of the queue. The broker
+    /// does not count the copies.
+    fn is_over_limit(&self, attempt: u32) -> bool {
+        let Republisher { requeue_mode, queue, .. } = &*self.redelivery;
+        let max = queue.options.deliveries_max();
+        *requeue_mode == RequeueMode::Counted && max.is_some_and(|max| attempt >= max)
     }
 }
 

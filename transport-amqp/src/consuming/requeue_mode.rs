@@ -1,6 +1,7 @@
 //! Ways to requeue a delivery.
 
 use crate::topology::queue_kind::QueueKind;
+use crate::topology::queue_options::QueueOptions;
 
 /// Way for a delivery to return to its queue, with the other outcomes that are possible.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,11 +18,14 @@ pub(crate) enum RequeueMode {
 }
 
 impl RequeueMode {
-    /// Returns the mode in which attempts on a queue of this kind are counted.
-    pub(crate) fn counting(kind: QueueKind) -> Self {
-        match kind {
-            QueueKind::Classic => Self::Counted,
-            QueueKind::Quorum => Self::BrokerCounts,
+    /// Returns the mode in which attempts on a queue with these options are counted.
+    ///
+    /// The broker's count does not tell a requeue from the end of a consumer. So the count is used
+    /// only where suspects are not isolated.
+    pub(crate) fn counting(options: &QueueOptions) -> Self {
+        match options.queue_kind() {
+            QueueKind::Quorum if options.is_passive() => Self::BrokerCounts,
+            _ => Self::Counted,
         }
     }
 

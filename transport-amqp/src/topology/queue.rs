@@ -72,6 +72,26 @@ impl QueueSpec {
         Ok(Self { dead_letters_to: Some(self.name.clone()), ..Self::new(name, options) })
     }
 
+    /// Returns the queue for the suspects of this queue; `None` if this queue is passive, since its
+    /// redeliveries may have other causes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooLarge`] if the name is too long for AMQP.
+    pub(crate) fn suspects_queue(&self) -> Result<Option<Self>> {
+        if self.options.is_passive() {
+            return Ok(None);
+        }
+        let name = native::suspects_queue(&self.name)?;
+        let dead_letters_to = if self.options.is_dead_lettering() {
+            Some(native::dead_letter_queue(&self.name)?)
+        } else {
+            None
+        };
+        let options = self.options.for_suspects();
+        Ok(Some(Self { dead_letters_to, ..Self::new(name, options) }))
+    }
+
     /// Declares the queue, and its dead-letter queue if the options say so. Passive options only
     /// check that the queue exists.
     ///

@@ -14,17 +14,14 @@ use polywire_core::{Error, ErrorKind};
 #[non_exhaustive]
 pub enum QueueKind {
     /// A queue on one node, unavailable while the node is down. This is the default.
-    ///
-    /// A classic queue does not count attempts. So a requeued job is republished, with its count in
-    /// a header, to the end of the queue.
     #[default]
     Classic,
     /// A queue that is replicated to several nodes of a cluster, for messages that must survive the
     /// loss of a node.
     ///
-    /// A quorum queue counts attempts. RabbitMQ 4 drops a message after 20 redeliveries, unless a
-    /// policy or the queue's [`delivery_limit`](crate::QueueOptions::delivery_limit) says
-    /// otherwise; with that limit, the message is dead-lettered. A worker gives up long before.
+    /// RabbitMQ 4 drops a message after 20 redeliveries, unless a policy or the queue's
+    /// [`delivery_limit`](crate::QueueOptions::delivery_limit) says otherwise; with that limit, the
+    /// message is dead-lettered. A worker gives up long before.
     Quorum,
 }
 

@@ -89,12 +89,13 @@ impl QueueOptions {
         Self { kind: Some(kind), ..self }
     }
 
-    /// Sets how often a message may be redelivered before the broker
-    /// [dead-letters](Self::dead_letters) the message by itself. For quorum queues only.
+    /// Sets how often a message may be redelivered before it is
+    /// [dead-lettered](Self::dead_letters). For quorum queues only.
     ///
-    /// The broker counts redeliveries after a lost connection, and deliveries that a handler
-    /// dropped. A worker counts by itself what it requeues with its
-    /// [retries](polywire_core::Retries). The default is the broker's: no limit before RabbitMQ 4,
+    /// Consumers apply the limit to jobs and events that a handler dropped or requeued, and to
+    /// [suspects](crate::Amqp#suspects), with at least two crashes of each. A worker counts by
+    /// itself what it requeues with its [retries](polywire_core::Retries). The broker applies the
+    /// limit to requests, and its own default to a queue without a limit: none before RabbitMQ 4,
     /// then 20.
     pub fn delivery_limit(self, deliveries: u32) -> Self {
         Self { delivery_limit: Some(deliveries), dead_letters: true, ..self }
@@ -157,8 +158,10 @@ impl QueueOptions {
     /// Declares nothing: the queue has to exist already, and may have any arguments.
     ///
     /// Opening an endpoint handle on a missing queue fails with [`ErrorKind::Config`]. The other
-    /// options have to match the queue, since redelivery relies on them. [Retry and dead-letter
-    /// queues](crate::Amqp) are declared as usual, when a message has to go there.
+    /// options have to match the queue, since redelivery relies on them.
+    /// [Suspects](crate::Amqp#suspects) are not isolated: each redelivery counts as an attempt.
+    /// [Retry and dead-letter queues](crate::Amqp) are declared as usual, when a message has to go
+    /// there.
     pub fn passive(self) -> Self {
         Self { passive: true, ..self }
     }
@@ -186,8 +189,13 @@ impl QueueOptions {
         self.overflow == Some(QueueOverflow::Reject)
     }
 
+    /// Returns the deliveries after which a message is dead-lettered, if that is limited.
+    pub(crate) fn deliveries_max(&self) -> Option<u32> {
+        self.delivery_limit.map(|redeliveries| redeliveries.saturating_add(1))
+    }
+
     /// Returns whether the queue is checked and not declared.
-    pub(super) fn is_passive(&self) -> bool {
+    pub(crate) fn is_passive(&self) -> bool {
         self.passive
     }
 
@@ -200,6 +208,13 @@ impl QueueOptions {
             Some(messages) => options.length(messages, QueueOverflow::DropOldest),
             None => options,
         }
+    }
+
+    /// Returns the options of the queue of suspects for a queue with these options: the same,
+    /// without limits, since the windows of the consumers bound the suspects.
+    pub(super) fn for_suspects(&self) -> Self {
+        let unlimited = Self { length: None, bytes: None, overflow: None, ..self.clone() };
+        Self { delivery_limit: None, ..unlimited }.without_delivery_limit()
     }
 
     /// Lifts the delivery limit, including the broker's default.

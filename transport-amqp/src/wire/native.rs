@@ -30,6 +30,8 @@
 //!
 //! - `polywire.attempt` is the number of the next attempt.
 //! - `message_id` is set if the original had none.
+//! - `polywire.crashes`, of a copy in the queue of suspects, is the number of consumers that ended
+//!   while the message was their only suspect.
 //! - `polywire.topic` holds the routing key of an event, since the copy goes through the default
 //!   exchange.
 //! - The headers of `history.rs` hold errors and dead-letter records, those of `declines.rs` the
@@ -50,8 +52,8 @@ mod short_string;
 mod tests;
 
 pub(crate) use self::decode::{
-    attempt, decode_cancel, decode_dead_letter, decode_declines, decode_event, decode_job,
-    decode_reply, decode_request,
+    attempt, counted_attempt, crashes, decode_cancel, decode_dead_letter, decode_declines,
+    decode_event, decode_job, decode_reply, decode_request,
 };
 pub(crate) use self::encode::{
     encode_cancel, encode_event, encode_job, encode_redriven, encode_reply, encode_republished,
@@ -63,6 +65,6 @@ pub(crate) use self::permissions::{
 };
 pub(crate) use self::queue_names::{
     CANCEL_EXCHANGE, cancel_key, dead_letter_queue, event_exchange, group_queue, job_queue,
-    reply_queue, request_queue, retry_queue, subscriber_queue,
+    reply_queue, request_queue, retry_queue, subscriber_queue, suspects_queue,
 };
 pub(crate) use self::reply_address::reply_address;

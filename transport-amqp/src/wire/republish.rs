@@ -24,6 +24,8 @@ pub(crate) struct Republish {
     pub(crate) history: Option<Box<History>>,
     /// Number of the next attempt, counted from 1.
     pub(crate) attempt: u32,
+    /// Crashes to write, for a copy in the queue of suspects.
+    pub(crate) crashes: Option<u32>,
     /// Removal of the expiration: delayed and dead-lettered copies must not expire in their queue.
     pub(crate) without_expiration: bool,
     /// Deadline of the call, for requests.
@@ -48,6 +50,7 @@ impl Republish {
             body,
             history: None,
             attempt,
+            crashes: None,
             without_expiration: false,
             deadline: None,
             declines: None,

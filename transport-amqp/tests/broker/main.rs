@@ -32,6 +32,8 @@ mod jobs;
 mod malformed;
 mod outages;
 mod outbound;
+mod peer;
+mod poison;
 mod queue_limits;
 mod queues;
 mod reconnects;
@@ -46,6 +48,9 @@ use libtest_mimic::{Arguments, Completion, Trial};
 use tokio::time::timeout;
 
 fn main() {
+    if peer::run_if_asked() {
+        return;
+    }
     let mut arguments = Arguments::from_args();
     // Tests spend most of their time waiting for a broker.
     arguments.test_threads.get_or_insert(3);
@@ -63,6 +68,7 @@ fn main() {
         queue_limits::trials(),
         retries::trials(),
         dead_letters::trials(),
+        poison::trials(),
         events::trials(),
         reconnects::trials(),
         outages::trials(),

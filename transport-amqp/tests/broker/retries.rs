@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use polywire_amqp::QueueKind;
+use polywire_amqp::{QueueKind, QueueOptions};
 use polywire_codec::MessagePack;
 use polywire_core::{DeadLetters, ErrorKind, Server};
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
 use crate::context::{PATIENCE, killed_and_restarted};
-use crate::endpoints::{KINDS, connected, dead_letters, next_job, puller, push};
+use crate::endpoints::{KINDS, builder, connected, dead_letters, next_job, puller, push};
 use crate::engine::{channel, delete_queue, ready_count};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -75,6 +75,10 @@ async fn deleted_retry_queue_is_declared_again(url: String) {
 async fn delivery_limit_is_refused_where_the_queue_does_not_count(url: String) {
     for (name, kind) in KINDS {
         let (amqp, service) = (connected(&url, kind).await, format!("limited.{name}"));
+        drop(Server::bind(&amqp, &*service).deliveries(2).await.unwrap());
+        // Suspects of a passive queue are not isolated, and so not counted.
+        let passive = QueueOptions::new().kind(kind).passive();
+        let amqp = builder(&url).service_queue(&*service, passive).build().await.unwrap();
         drop(Server::bind(&amqp, &*service).deliveries(1).await.unwrap());
         let bound = Server::bind(&amqp, &*service).deliveries(2).await;
         if kind == QueueKind::Quorum {

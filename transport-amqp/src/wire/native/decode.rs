@@ -14,7 +14,8 @@ use polywire_core::{
 };
 
 use super::headers::{
-    ATTEMPT, DELIVERY_COUNT, EXPIRED, ONCE, TOPIC, count, fault, text, undecodable, user_headers,
+    ATTEMPT, CRASHES, DELIVERY_COUNT, EXPIRED, ONCE, TOPIC, count, fault, text, undecodable,
+    user_headers,
 };
 use super::properties::correlation;
 use super::reply_address::reply_address;
@@ -150,13 +151,24 @@ pub(crate) fn decode_declines(properties: &BasicProperties) -> Option<Declines> 
     properties.headers().as_ref().and_then(declined_by::read)
 }
 
+/// Returns the number of this attempt, counted from 1, without the redeliveries of the broker.
+pub(crate) fn counted_attempt(raw: &RawDelivery) -> u32 {
+    count_in(raw.properties.headers().as_ref(), ATTEMPT).unwrap_or(1).max(1)
+}
+
+/// Returns the number of consumers that ended while the message was their only suspect, without
+/// the last one.
+pub(crate) fn crashes(raw: &RawDelivery) -> u32 {
+    count_in(raw.properties.headers().as_ref(), CRASHES).unwrap_or(0)
+}
+
 /// Returns the number of this attempt at a delivery, counted from 1.
 pub(crate) fn attempt(raw: &RawDelivery) -> u32 {
     let headers = raw.properties.headers().as_ref();
     // A quorum queue counts redeliveries, and sets the flag as well. Both mean the same attempt.
     let redeliveries =
         count_in(headers, DELIVERY_COUNT).unwrap_or(0).max(u32::from(raw.redelivered));
-    count_in(headers, ATTEMPT).unwrap_or(1).max(1).saturating_add(redeliveries)
+    counted_attempt(raw).saturating_add(redeliveries)
 }
 
 fn count_in(headers: Option<&FieldTable>, name: &str) -> Option<u32> {

@@ -9,7 +9,7 @@ use lapin::message::Delivery as RawDelivery;
 use lapin::types::{AMQPValue, ShortString};
 use polywire_core::{Error, ErrorKind, Message, Result};
 
-use super::headers::{ATTEMPT, CARBON_COPY, EXPIRED, TOPIC};
+use super::headers::{ATTEMPT, CARBON_COPY, CRASHES, EXPIRED, TOPIC};
 use super::queue_names::{CANCEL_EXCHANGE, is_request_queue};
 use super::reply_address::ReplyAddress;
 use super::short_string::short_string;
@@ -149,6 +149,10 @@ pub(crate) fn encode_republished(
     headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(delivery.attempt.into()));
     history_headers::write(&mut headers, delivery.history.as_deref(), origin);
     declined_by::write(&mut headers, delivery.declines.as_ref());
+    headers.remove(CRASHES);
+    if let Some(crashes) = delivery.crashes {
+        headers.insert(CRASHES.into(), AMQPValue::LongLongInt(crashes.into()));
+    }
     deadline_stamp::remove(&mut headers);
     // A call that is kept must not expire in a buffer, either.
     let keep_expired = deadline_stamp::keeps_expired(&headers) && !delivery.without_expiration;

@@ -14,6 +14,8 @@ const FAULT_MESSAGE: &str = "polywire.fault.message";
 const FAULT_DETAILS: &str = "polywire.fault.details";
 /// Number of the attempt, counted from 1.
 pub(super) const ATTEMPT: &str = "polywire.attempt";
+/// Number of consumers that ended while the message was their only suspect.
+pub(super) const CRASHES: &str = "polywire.crashes";
 /// Topic of an event that is published again.
 pub(super) const TOPIC: &str = "polywire.topic";
 /// Type of the cancellation of a call whose deadline has passed.

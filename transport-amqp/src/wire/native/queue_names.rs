@@ -53,6 +53,11 @@ pub(crate) fn dead_letter_queue(origin: &ShortString) -> Result<ShortString> {
     short_string("dead-letter queue", format!("{DEAD_LETTERS}{}", without_prefix(origin)))
 }
 
+/// Returns the queue for the suspects of a queue: `ORIGIN..suspects`.
+pub(crate) fn suspects_queue(origin: &ShortString) -> Result<ShortString> {
+    short_string("queue of suspects", format!("{origin}..suspects"))
+}
+
 /// Returns the queue where messages wait for `delay` before the broker moves them to `origin`:
 /// `polywire.retry.ORIGIN..MILLISECONDS`.
 pub(crate) fn retry_queue(origin: &ShortString, delay: Duration) -> Result<ShortString> {
@@ -146,10 +151,12 @@ mod tests {
             event_exchange(&address("a")),
             job_queue(&address("a")),
             request_queue(&address("a")),
+            suspects_queue(&"polywire.jobs.a".into()),
+            request_queue(&address("jobs-a.suspects")),
         ];
         let names: std::collections::BTreeSet<_> =
             names.iter().map(|name| name.as_ref().unwrap().as_str()).collect();
-        assert_eq!(names.len(), 10, "{names:?}");
+        assert_eq!(names.len(), 12, "{names:?}");
         for service in ["jobs.a", "events.a", "reply", "reply.a"] {
             let error = request_queue(&address(service)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);

@@ -6,7 +6,8 @@ use lapin::types::{AMQPValue, FieldTable};
 use polywire_core::{Address, Limits};
 
 use super::super::{
-    attempt, decode_event, encode_event, encode_job, encode_redriven, encode_republished,
+    attempt, counted_attempt, crashes, decode_event, encode_event, encode_job, encode_redriven,
+    encode_republished,
 };
 use super::{address, delivered, job};
 use crate::wire::Republish;
@@ -34,6 +35,19 @@ fn republished_events_count_their_attempts_and_keep_their_topic() {
     let received = decode_event(&mut third, &Limits::default()).unwrap();
     assert_eq!((received.topic, received.headers), (Some(address("paris.wind")), job().headers));
     assert_eq!(received.body, job().body);
+}
+
+#[test]
+fn suspects_carry_their_crashes_and_others_do_not() {
+    let raw = delivered(encode_job(&"q".into(), "1-2", job(), true).unwrap());
+    let mut copy = Republish::new(raw.properties, None, raw.data.into(), 2);
+    copy.crashes = Some(3);
+    let mut suspect = delivered(encode_republished(&"s".into(), &"q".into(), copy).unwrap());
+    suspect.redelivered = true;
+    assert_eq!((crashes(&suspect), counted_attempt(&suspect)), (3, 2));
+    let copy = Republish::new(suspect.properties, None, suspect.data.into(), 2);
+    let cleared = delivered(encode_republished(&"q".into(), &"q".into(), copy).unwrap());
+    assert_eq!((crashes(&cleared), counted_attempt(&cleared)), (0, 2));
 }
 
 /// The user is another one than ours, and `CC` would make the broker copy the message again.
