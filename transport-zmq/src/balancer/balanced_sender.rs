@@ -49,6 +49,9 @@ impl Outbound for BalancedSender {
         if let Err(error) = self.limits.check(&message) {
             return Sending::ready(Err(error));
         }
+        if let Role::Job(_) = self.role {
+            self.balancer.note_job();
+        }
         let call = InFlightCall::new(message.id, message.deadline, message.idempotent);
         let frames = match wire::encode(&self.role, message, &self.limits) {
             Ok(frames) => frames,

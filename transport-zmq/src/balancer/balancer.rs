@@ -5,7 +5,9 @@
 //! and then for a peer or for room. Waiting for a peer ends with the connect timeout. Waiting for
 //! room at a connected peer ends with the deadline of the caller, which drops the future.
 
+use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use futures_util::future::select_all;
 use polywire_core::message::CallId;
-use polywire_core::{Deadline, Error, ErrorKind, Limits, Result};
+use polywire_core::{Deadline, Error, Limits, Result};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -23,6 +25,7 @@ use super::peer_endpoints::PeerEndpoints;
 use super::peer_set::PeerSet;
 use super::retry::{LostCall, Retries};
 use super::state::BalancerState;
+use super::unsent::{no_peer, no_room};
 use crate::config::Settings;
 use crate::endpoint::{BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
 use crate::engine::Traffic;
@@ -42,6 +45,8 @@ pub(crate) struct Balancer {
     state: Arc<BalancerState>,
     /// Limits on message sizes.
     limits: Limits,
+    /// Set with the first job, for a log line when the balancer is dropped.
+    has_sent_jobs: AtomicBool,
     /// The time that a message waits until a peer is connected.
     connect_timeout: Duration,
     /// One permit: one sender at a time waits for room, since each would wake all others. Closed
@@ -93,6 +98,7 @@ impl Balancer {
             endpoints: peer_endpoints,
             state,
             limits: settings.limits,
+            has_sent_jobs: AtomicBool::new(false),
             connect_timeout: settings.connect_timeout,
             turns: Semaphore::new(1),
             retry_turns: Semaphore::new(1),
@@ -100,6 +106,14 @@ impl Balancer {
         balancer.endpoints.add_all(endpoints).await?;
         balancer.peers.connected(settings.connect_timeout.min(CONNECT_WAIT_MAX)).await;
         Ok(Arc::new(balancer))
+    }
+
+    /// Records that a job is being sent, which would be lost with the runtime.
+    pub(super) fn note_job(&self) {
+        // Read first: a write per job would take the cache line from other cores.
+        if !self.has_sent_jobs.load(Ordering::Relaxed) {
+            self.has_sent_jobs.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The limits on message sizes, which apply in both directions.
@@ -130,11 +144,13 @@ impl Balancer {
     ///
     /// # Errors
     ///
-    /// `Unroutable` if no peer is connected in time, `Denied` if all peers denied access, and
+    /// `DeadlineExceeded` if no peer has room for a message without a reply shortly before its
+    /// deadline, `Unroutable` if no peer is connected in time, `Denied` if all peers denied access, and
     /// `Closed` if the balancer is closed; all of them unsent.
     pub(crate) async fn send(&self, call: InFlightCall, frames: Frames) -> Result<()> {
         let patience = Instant::now() + self.connect_timeout;
-        let give_up = call.deadline.map_or(patience, |deadline| patience.min(deadline.instant()));
+        let end = call.room_until().or_else(|| call.deadline.map(Deadline::instant));
+        let give_up = end.map_or(patience, |end| patience.min(end));
         self.send_until(give_up, call, frames).await
     }
 
@@ -205,9 +221,25 @@ impl Balancer {
         call: InFlightCall,
         mut frames: Frames,
     ) -> Result<()> {
-        let _turn = match call.excludes_tried {
-            true => self.retry_turns.acquire().await.map_err(|_| closed())?,
-            false => self.turn(give_up).await?,
+        let room_until = call.room_until();
+        let out_of_time = async {
+            match room_until {
+                Some(until) => sleep_until(until).await,
+                // The deadline of the caller bounds the wait, which drops this future.
+                None => pending().await,
+            }
+        };
+        tokio::pin!(out_of_time);
+        let turn = async {
+            match call.excludes_tried {
+                true => self.retry_turns.acquire().await.map_err(|_| closed()),
+                false => self.turn(give_up).await,
+            }
+        };
+        let _turn = tokio::select! {
+            biased;
+            turn = turn => turn?,
+            () = &mut out_of_time => return Err(no_room(self.endpoints.names())),
         };
         loop {
             let changed = self.state.changed();
@@ -239,10 +271,10 @@ impl Balancer {
                     () = changed => {}
                 }
             } else {
-                // The deadline of the caller bounds this wait.
                 tokio::select! {
                     _ = select_all(rooms) => {}
                     () = changed => {}
+                    () = &mut out_of_time => return Err(no_room(self.endpoints.names())),
                 }
             }
         }
@@ -267,25 +299,11 @@ impl Balancer {
         self.turns.available_permits() == 0
     }
 
-    /// Returns the error for a message that no peer can get: `Denied` if all peers denied access,
-    /// and `Unroutable` otherwise. The message was not sent.
+    /// Returns the error for a message that no peer can get.
     fn no_peer(&self) -> Error {
         let peers = self.peers.all();
         let is_denied = !peers.is_empty() && peers.iter().all(|peer| peer.is_denied());
-        let (kind, text) = match self.endpoints.traffic() {
-            _ if is_denied => (
-                ErrorKind::Denied,
-                "cannot connect: the peers denied access, check the credentials and their allow \
-                 lists",
-            ),
-            Traffic::Requests => {
-                (ErrorKind::Unroutable, "cannot send the request: no server is connected")
-            }
-            Traffic::Jobs(_) | Traffic::AnyJobs => {
-                (ErrorKind::Unroutable, "cannot send the job: no puller is connected")
-            }
-        };
-        Error::new(kind, text).with("endpoints", self.endpoints.names()).unsent()
+        no_peer(self.endpoints.traffic(), is_denied, self.endpoints.names())
     }
 }
 
@@ -310,6 +328,14 @@ impl ManagedEndpoint for Balancer {
 
 impl Drop for Balancer {
     fn drop(&mut self) {
+        if !self.state.was_closed() && self.has_sent_jobs.load(Ordering::Relaxed) {
+            let endpoints = self.endpoints.names();
+            tracing::warn!(
+                endpoints,
+                "a pusher was dropped before its transport was closed: if the runtime ends now, \
+                 jobs that are not sent yet are lost"
+            );
+        }
         self.endpoints.stop();
     }
 }
