@@ -114,8 +114,7 @@ impl Dispatcher {
         self.replies.socket().close().await;
     }
 
-    /// Returns the next message for the task, or `None` if the dispatcher is closed, and wakes the
-    /// task when it becomes the reader.
+    /// Returns the next message for the task, or `None` if the dispatcher is closed.
     fn poll_task(&self, cx: &mut Context<'_>) -> Poll<Option<(RequestOrigin, Frames)>> {
         self.task.register(cx.waker());
         match self.is_closed() {
