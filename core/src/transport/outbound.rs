@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use tokio::time::timeout;
 
+use super::{Asked, Question, ServerAddress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{CallId, Message};
 
@@ -27,12 +28,47 @@ pub trait Outbound: Send + Sync + 'static {
     /// room or for a broker's confirm.
     fn send(&self, message: Message) -> Sending<'_>;
 
+    /// Returns whether a message is certainly not sent if its send is dropped before it resolves. The
+    /// default is `false`.
+    fn is_unsent_when_dropped(&self) -> bool {
+        false
+    }
+
     /// Abandons a call whose request was sent, or whose sending has begun: the client no longer
     /// waits for the outcome.
     ///
     /// The method does not wait, and the notification may get lost. The default does nothing.
     fn abandon(&self, call: CallId) {
         let _ = call;
+    }
+
+    /// Asks the caller of a request whether this server may begin the call. Returns `false` if the
+    /// caller cannot answer.
+    ///
+    /// The method does not wait, and the question may get lost: core repeats it. The answer arrives
+    /// at [`Inbound::poll_answer`](super::Inbound::poll_answer) of the same handle. The default
+    /// does nothing, for backends that neither settle nor send a request again.
+    fn ask(&self, question: &Question) -> bool {
+        let _ = question;
+        false
+    }
+
+    /// Answers the question of a server, which arrived at
+    /// [`Inbound::poll_notice`](super::Inbound::poll_notice).
+    ///
+    /// The method does not wait, and the answer may get lost. The default does nothing.
+    fn answer(&self, asked: &Asked, is_permitted: bool) {
+        let _ = (asked, is_permitted);
+    }
+
+    /// Checks that a server, which asked before, still runs the requests that it holds.
+    ///
+    /// The method does not wait. If the server is gone, a [notice](super::ServerNotice::Gone)
+    /// arrives at [`Inbound::poll_notice`](super::Inbound::poll_notice). Core checks each server
+    /// again and again while it runs a permitted call. The default does nothing, for backends that
+    /// fail the calls of a lost server without being asked.
+    fn check(&self, server: &ServerAddress) {
+        let _ = server;
     }
 }
 
@@ -60,7 +96,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::DeadlineExceeded`] after `limit`, or the error of the transport.
+    /// [`ErrorKind::DeadlineExceeded`] after `limit`, unsent if the transport knows that, or the error of the transport.
     pub(crate) async fn send_within(&self, message: Message, limit: Duration) -> Result<()> {
         // Most messages are handed over at once, and need no timer.
         let sending = match self.send(message).into_result() {
@@ -70,13 +106,30 @@ impl Sender {
         timeout(limit, sending).await.unwrap_or_else(|_| {
             let error =
                 Error::new(ErrorKind::DeadlineExceeded, "cannot send the message: timed out");
-            Err(error.with("milliseconds", limit.as_millis()))
+            let error = error.with("milliseconds", limit.as_millis());
+            Err(if self.0.is_unsent_when_dropped() { error.unsent() } else { error })
         })
     }
 
     /// Abandons a call; see [`Outbound::abandon`].
     pub fn abandon(&self, call: CallId) {
         self.0.abandon(call);
+    }
+
+    /// Asks a caller; see [`Outbound::ask`].
+    #[must_use]
+    pub fn ask(&self, question: &Question) -> bool {
+        self.0.ask(question)
+    }
+
+    /// Answers a server; see [`Outbound::answer`].
+    pub fn answer(&self, asked: &Asked, is_permitted: bool) {
+        self.0.answer(asked, is_permitted);
+    }
+
+    /// Checks a server; see [`Outbound::check`].
+    pub fn check(&self, server: &ServerAddress) {
+        self.0.check(server);
     }
 }
 

@@ -63,6 +63,11 @@ impl Outbound for BalancedSender {
         }
     }
 
+    /// Returns true: a send waits before it hands the message over, and not after.
+    fn is_unsent_when_dropped(&self) -> bool {
+        true
+    }
+
     fn abandon(&self, id: CallId) {
         self.balancer.abandon(id, || self.cancellation(id));
     }

@@ -5,7 +5,6 @@
 //! and then for a peer or for room. Waiting for a peer ends with the connect timeout. Waiting for
 //! room at a connected peer ends with the deadline of the caller, which drops the future.
 
-use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
@@ -25,7 +24,7 @@ use super::peer_endpoints::PeerEndpoints;
 use super::peer_set::PeerSet;
 use super::retry::{LostCall, Retries};
 use super::state::BalancerState;
-use super::unsent::{no_peer, no_room};
+use super::unsent::no_peer;
 use crate::config::Settings;
 use crate::endpoint::{BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
 use crate::engine::Traffic;
@@ -144,13 +143,11 @@ impl Balancer {
     ///
     /// # Errors
     ///
-    /// `DeadlineExceeded` if no peer has room for a message without a reply shortly before its
-    /// deadline, `Unroutable` if no peer is connected in time, `Denied` if all peers denied access, and
+    /// `Unroutable` if no peer is connected in time, `Denied` if all peers denied access, and
     /// `Closed` if the balancer is closed; all of them unsent.
     pub(crate) async fn send(&self, call: InFlightCall, frames: Frames) -> Result<()> {
         let patience = Instant::now() + self.connect_timeout;
-        let end = call.room_until().or_else(|| call.deadline.map(Deadline::instant));
-        let give_up = end.map_or(patience, |end| patience.min(end));
+        let give_up = call.deadline.map_or(patience, |deadline| patience.min(deadline.instant()));
         self.send_until(give_up, call, frames).await
     }
 
@@ -221,25 +218,9 @@ impl Balancer {
         call: InFlightCall,
         mut frames: Frames,
     ) -> Result<()> {
-        let room_until = call.room_until();
-        let out_of_time = async {
-            match room_until {
-                Some(until) => sleep_until(until).await,
-                // The deadline of the caller bounds the wait, which drops this future.
-                None => pending().await,
-            }
-        };
-        tokio::pin!(out_of_time);
-        let turn = async {
-            match call.excludes_tried {
-                true => self.retry_turns.acquire().await.map_err(|_| closed()),
-                false => self.turn(give_up).await,
-            }
-        };
-        let _turn = tokio::select! {
-            biased;
-            turn = turn => turn?,
-            () = &mut out_of_time => return Err(no_room(self.endpoints.names())),
+        let _turn = match call.excludes_tried {
+            true => self.retry_turns.acquire().await.map_err(|_| closed())?,
+            false => self.turn(give_up).await?,
         };
         loop {
             let changed = self.state.changed();
@@ -271,10 +252,10 @@ impl Balancer {
                     () = changed => {}
                 }
             } else {
+                // The deadline of the caller bounds this wait.
                 tokio::select! {
                     _ = select_all(rooms) => {}
                     () = changed => {}
-                    () = &mut out_of_time => return Err(no_room(self.endpoints.names())),
                 }
             }
         }

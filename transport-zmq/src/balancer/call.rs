@@ -1,10 +1,7 @@
 //! In-flight calls: what a balancer has to know of a request until its reply arrives. No I/O.
 
-use std::time::Duration;
-
 use polywire_core::message::CallId;
 use polywire_core::{Body, Deadline};
-use tokio::time::Instant;
 
 use crate::wire::Frames;
 
@@ -94,14 +91,6 @@ impl InFlightCall {
         if self.is_kept() { self.size } else { 0 }
     }
 
-    /// Returns the moment at which a message that gets no reply stops waiting for room, shortly
-    /// before its deadline. Its sender then learns that it was not sent; at the deadline, core would
-    /// drop the send without knowing. A call that gets a reply ends by its deadline in core.
-    pub(super) fn room_until(&self) -> Option<Instant> {
-        let deadline = self.deadline.filter(|_| self.id.is_none())?.instant();
-        deadline.checked_sub(ROOM_MARGIN)
-    }
-
     /// Returns whether the caller has stopped waiting, because the deadline has passed.
     pub(super) fn is_expired(&self) -> bool {
         self.deadline.is_some_and(Deadline::is_expired)
@@ -115,10 +104,6 @@ impl InFlightCall {
     }
 }
 
-/// The time before the deadline at which a message without a reply stops waiting: 10 ms, more than
-/// the resolution of timers.
-const ROOM_MARGIN: Duration = Duration::from_millis(10);
-
 /// Returns the bit of a peer, or 0 for a number above 63.
 fn bit(peer: usize) -> u64 {
     u32::try_from(peer).ok().and_then(|peer| 1_u64.checked_shl(peer)).unwrap_or(0)
@@ -126,6 +111,8 @@ fn bit(peer: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -4,15 +4,6 @@ use polywire_core::{Error, ErrorKind};
 
 use crate::engine::Traffic;
 
-/// Returns the error of a message without a reply that no peer had room for before its deadline.
-pub(super) fn no_room(endpoints: String) -> Error {
-    let error = Error::new(
-        ErrorKind::DeadlineExceeded,
-        "cannot send the message: its peers had no room for it before its deadline",
-    );
-    error.with("endpoints", endpoints).unsent()
-}
-
 /// Returns the error of a message that no peer can get: `Denied` if all peers denied access, and
 /// `Unroutable` otherwise.
 pub(super) fn no_peer(traffic: &Traffic, is_denied: bool, endpoints: String) -> Error {

@@ -28,7 +28,7 @@ use futures_core::stream::BoxStream;
 use futures_util::task::AtomicWaker;
 use futures_util::{StreamExt, stream};
 use polywire_core::message::ReplyTo;
-use polywire_core::transport::{Abandoned, Delivery, LogThrottle};
+use polywire_core::transport::{Abandoned, Delivery, LogThrottle, WaitingTimes};
 use polywire_core::{Address, Limits, Message, Result, Window};
 
 use super::count_guard::CountGuard;
@@ -46,6 +46,8 @@ pub(super) struct Dispatcher {
     /// The way back, which shares the socket.
     replies: ReplyRouter,
     limits: Limits,
+    /// Estimates of the time that requests waited before.
+    waiting_times: WaitingTimes,
     /// The queues of all services. Locked once for each request that the task dispatches.
     services: Mutex<Services>,
     /// Set once, under the lock of `services`, before the queues are closed.
@@ -71,6 +73,7 @@ impl Dispatcher {
             requests: Mutex::new(router.requests()),
             replies: ReplyRouter::new(router, limits),
             limits,
+            waiting_times: WaitingTimes::new(),
             services: Mutex::default(),
             closed: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
@@ -151,8 +154,7 @@ impl Dispatcher {
     /// Reads on while the window of a sole consumer is full, so that cancellations arrive. Stops at
     /// the bound of the queue.
     ///
-    /// If the queue was empty, stops after the first request of the consumer's own service: the
-    /// consumer may have room by then, and takes that one next.
+    /// If the queue was empty, stops after the first request of the consumer's own service.
     pub(super) fn poll_read_ahead(
         &self,
         consumer: u64,
@@ -200,9 +202,10 @@ impl Dispatcher {
         RequestOrigin { address, identity }: RequestOrigin,
         frames: Frames,
     ) -> Option<ServiceRequest> {
-        let peer = ReplyTo::new(address);
+        let (peer, sent) = (ReplyTo::new(address), wire::sent_at(&frames));
         match wire::decode(frames, &self.limits) {
             Ok((Role::Request(service), mut message)) => {
+                self.waiting_times.shorten(&mut message, sent);
                 message.reply_to = message.id.map(|_| peer);
                 message.peer = identity;
                 Some(ServiceRequest { service, request: Ok(Delivery::settled(message)) })
@@ -214,8 +217,7 @@ impl Dispatcher {
                 }
                 None
             }
-            // The answer to the notice of a server that was at this endpoint before. The peer
-            // would go on to send nothing here.
+            // The answer to a server that was here before. The peer would send nothing here.
             Ok((Role::Leave, Message { id: Some(_), .. })) => {
                 self.replies.serve_on(&peer);
                 None
@@ -261,8 +263,7 @@ impl Dispatcher {
         }
     }
 
-    /// Replies to a request that cannot be decoded and names no service. One that gets no reply is
-    /// logged, throttled.
+    /// Replies to a request that cannot be decoded and names no service, or logs it, throttled.
     fn reject(&self, peer: ReplyTo, request: Result<Delivery>) {
         match request {
             Ok(Delivery { mut message, .. }) => {
@@ -282,8 +283,7 @@ impl Dispatcher {
         &self.replies
     }
 
-    /// Adds a consumer to the queue of a service, and returns both. The queue is closed if the
-    /// dispatcher is.
+    /// Adds a consumer to the queue of a service, which is closed if the dispatcher is.
     pub(super) fn add_consumer(
         &self,
         service: &Address,
