@@ -111,6 +111,11 @@ impl Sender {
         })
     }
 
+    /// Returns whether a dropped send is unsent; see [`Outbound::is_unsent_when_dropped`].
+    pub(crate) fn is_unsent_when_dropped(&self) -> bool {
+        self.0.is_unsent_when_dropped()
+    }
+
     /// Abandons a call; see [`Outbound::abandon`].
     pub fn abandon(&self, call: CallId) {
         self.0.abandon(call);
