@@ -11,6 +11,10 @@
 //!
 //! - `peer_set`: the choice of a peer. `peer`: one connection, its liveness and its task.
 //!
+//! - `peer_leave`: a server that takes no more requests. `peer_kind`: the side that connects.
+//!
+//! - `unsent`: errors of messages that were not sent.
+//!
 //! - `outage_log`: log lines about the time without a peer.
 //!
 //! - `in_flight`: the calls of one peer. `call`: what is known of each of them.
@@ -31,10 +35,13 @@ mod inbound_peers;
 mod outage_log;
 mod peer;
 mod peer_endpoints;
+mod peer_kind;
+mod peer_leave;
 mod peer_set;
 mod reply_stream;
 mod retry;
 mod state;
+mod unsent;
 
 pub(crate) use self::balanced_sender::BalancedSender;
 pub(crate) use self::balancer::Balancer;

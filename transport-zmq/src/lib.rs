@@ -25,6 +25,7 @@ mod puller;
 mod pusher;
 mod requester;
 mod responder;
+mod runtime;
 mod security;
 mod shared;
 mod subscriber;

@@ -17,6 +17,7 @@ use crate::config::Settings;
 use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
 use crate::engine::{self, XPub};
 use crate::error::{closed, config};
+use crate::runtime::RuntimeWatch;
 use crate::wire::{self, Channel, Frames, Role, SyncMarker, unique};
 
 /// Opens a publisher of `channel`.
@@ -45,6 +46,7 @@ pub(crate) async fn open(
         answering,
         connect_timeout: settings.connect_timeout,
         closed: AtomicBool::new(false),
+        runtime: RuntimeWatch::start(),
         bind_guard: BindGuard::new(bound),
     });
     for change in endpoints.changes() {
@@ -65,6 +67,8 @@ struct Publisher {
     answering: AbortHandle,
     connect_timeout: Duration,
     closed: AtomicBool,
+    /// The runtime of the socket, which accepts events without it.
+    runtime: RuntimeWatch,
     bind_guard: BindGuard,
 }
 
@@ -116,7 +120,8 @@ pub(crate) async fn answer_sync_markers(
 ) {
     let own = unique();
     while let Some((marker, connections)) = markers.next().await {
-        let frames = Frames { head: SyncMarker::answer(&own, connections), body: None };
+        let body = socket.subscriptions_max().map(SyncMarker::accepted_max);
+        let frames = Frames { head: SyncMarker::answer(&own, connections), body };
         // A subscriber whose queue of the engine is full gets no answer, since other subscribers
         // must not wait. It sends another marker later.
         let _ = timeout(ANSWER_PATIENCE, socket.send(marker.frame().clone(), frames)).await;
@@ -138,12 +143,10 @@ impl EventSender {
     ///
     /// # Errors
     ///
-    /// `Closed` if the publisher is closed, or its runtime has ended; `Config` without a topic, and
+    /// `Closed` if the publisher is closed or its runtime has ended, `Config` without a topic, and
     /// `TooLarge` beyond the limits.
     fn encode(&self, mut message: Message) -> Result<(Bytes, Frames)> {
-        // The task ends with the socket, or with its runtime, whose engine sends nothing any more.
-        let publisher = &self.publisher;
-        if publisher.closed.load(Ordering::Acquire) || publisher.answering.is_finished() {
+        if self.publisher.closed.load(Ordering::Acquire) || self.publisher.runtime.has_ended() {
             return Err(closed());
         }
         self.limits.check(&message)?;

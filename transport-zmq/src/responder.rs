@@ -11,13 +11,17 @@
 //! - `receiver` and `sender`: the two halves of a responder. `declinable`: requests that another
 //!   responder can take.
 //!
+//! - `leave`: the end of the socket, which leaves no caller in doubt.
+//!
 //! - `slow_peers`: the policy for callers that do not read.
 //!
 //! Locks are held for table operations only, never across an await. Where two are held, the order
 //! is services, then a queue.
 
+mod count_guard;
 mod declinable;
 mod dispatcher;
+mod leave;
 mod receiver;
 mod reply_router;
 mod sender;
@@ -32,6 +36,8 @@ use std::sync::Arc;
 use polywire_core::transport::{Receiver, Sender};
 use polywire_core::{Address, Window};
 
+#[cfg_attr(not(feature = "engine-omq"), allow(unused_imports, reason = "proxies use it"))]
+pub(crate) use self::leave::take_leave;
 use self::receiver::RequestReceiver;
 use self::sender::ReplySender;
 pub(crate) use self::server_socket::ServerSocket;

@@ -27,7 +27,7 @@ use crate::config::Settings;
 use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
 use crate::engine::{self, Sub};
 use crate::error::config;
-use crate::wire::{self, Channel, Frames, Role};
+use crate::wire::{self, Channel, Frames, Role, SyncMarker};
 
 /// Opens a subscriber of `channel`.
 ///
@@ -60,7 +60,7 @@ pub(crate) async fn open(
         settings.connect_timeout,
     );
     // Before the first publisher is connected, so that each gets all subscriptions at once.
-    subscriptions.begin_with(subscription.filters).await?;
+    let later = subscriptions.begin_with(subscription.filters).await?;
     let subscriber = Arc::new(Subscriber {
         socket,
         subscriptions,
@@ -71,6 +71,9 @@ pub(crate) async fn open(
         subscriber.apply(&change).await?;
     }
     subscriber.subscriptions.settle().await?;
+    for filter in later {
+        subscriber.subscriptions.add(filter).await?;
+    }
     let receiver =
         EventReceiver { subscriber: subscriber.clone(), buffer, channel, limits: settings.limits };
     let filters = Filters::new(SubscriberFilters(subscriber.clone()));
@@ -141,9 +144,15 @@ impl EventReceiver {
     /// Decodes an event. Returns `None` for an event of another channel, and for a late answer to a
     /// sync marker.
     fn read(&self, first: &Bytes, frames: Frames) -> Option<Result<Delivery>> {
-        let topic = match self.channel.topic(first)? {
-            Ok(topic) => topic,
-            Err(error) => return Some(Err(error)),
+        let topic = match self.channel.topic(first) {
+            Some(Ok(topic)) => topic,
+            Some(Err(error)) => return Some(Err(error)),
+            None => {
+                if SyncMarker::read(first).is_some() {
+                    self.subscriber.subscriptions.note_answer(&frames);
+                }
+                return None;
+            }
         };
         match wire::decode(frames, &self.limits) {
             Ok((Role::Event, mut message)) => {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::{Client, Router, Server, Transport};
+use polywire_core::{Client, Puller, Pusher, Router, Server, Transport};
 use polywire_zmq::{Engine, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 use tracing::field::{Field, Visit};
@@ -226,5 +226,27 @@ async fn short_connections_are_throttled() {
     for (level, what) in [("INFO", "connected"), ("WARN", "connection lost")] {
         assert_eq!(lines.wait_for(level, what).await["count"], "1");
         assert!(lines.find(what).len() < 10, "{:?}", lines.find(what));
+    }
+}
+
+#[cfg(feature = "engine-omq")]
+#[tokio::test]
+async fn pusher_that_is_dropped_before_its_transport_is_closed_is_logged() {
+    let (lines, _guard) = watch();
+    let pulling = builder(Engine::Omq).bind("tcp://127.0.0.1:*").build().unwrap();
+    let _puller = Puller::<u32>::bind(&pulling, "jobs", MessagePack).await.unwrap();
+    for closes in [true, false] {
+        let pushing = builder(Engine::Omq).connect(&pulling.local_endpoints()[0]).build().unwrap();
+        let pusher = Pusher::connect(&pushing, "jobs", MessagePack).await.unwrap();
+        pusher.push(&1).await.unwrap();
+        if closes {
+            pushing.close().await.unwrap();
+        }
+        drop((pusher, pushing));
+        let warnings = lines.find(
+            "a pusher was dropped before its transport was closed: if the runtime ends now, jobs \
+             that are not sent yet are lost",
+        );
+        assert_eq!(warnings.len(), usize::from(!closes));
     }
 }

@@ -125,6 +125,10 @@ impl Outbound for FlakySender {
         }
     }
 
+    fn is_unsent_when_dropped(&self) -> bool {
+        self.sender.is_unsent_when_dropped()
+    }
+
     fn abandon(&self, call: CallId) {
         self.sender.abandon(call);
     }

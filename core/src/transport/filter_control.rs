@@ -19,6 +19,11 @@ pub trait FilterControl: Send + Sync + 'static {
     /// The subscriber receives every matching message that is published after the future has
     /// resolved. It may receive some that were published shortly before. If the future is dropped,
     /// the filter may be added or not.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) if a publisher accepts no more, with
+    /// the name of its bound.
     async fn add(&self, filter: Filter) -> Result<()>;
 
     /// Removes a filter of the subscription.

@@ -28,6 +28,12 @@ pub trait Outbound: Send + Sync + 'static {
     /// room or for a broker's confirm.
     fn send(&self, message: Message) -> Sending<'_>;
 
+    /// Returns whether a message is certainly not sent if its send is dropped before it resolves. The
+    /// default is `false`.
+    fn is_unsent_when_dropped(&self) -> bool {
+        false
+    }
+
     /// Abandons a call whose request was sent, or whose sending has begun: the client no longer
     /// waits for the outcome.
     ///
@@ -99,7 +105,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::DeadlineExceeded`] after `limit`, or the error of the transport.
+    /// [`ErrorKind::DeadlineExceeded`] after `limit`, unsent if the transport knows that, or the error of the transport.
     pub(crate) async fn send_within(&self, message: Message, limit: Duration) -> Result<()> {
         // Most messages are handed over at once, and need no timer.
         let sending = match self.send(message).into_result() {
@@ -109,8 +115,14 @@ impl Sender {
         timeout(limit, sending).await.unwrap_or_else(|_| {
             let error =
                 Error::new(ErrorKind::DeadlineExceeded, "cannot send the message: timed out");
-            Err(error.with("milliseconds", limit.as_millis()))
+            let error = error.with("milliseconds", limit.as_millis());
+            Err(if self.0.is_unsent_when_dropped() { error.unsent() } else { error })
         })
+    }
+
+    /// Returns whether a dropped send is unsent; see [`Outbound::is_unsent_when_dropped`].
+    pub(crate) fn is_unsent_when_dropped(&self) -> bool {
+        self.0.is_unsent_when_dropped()
     }
 
     /// Abandons a call; see [`Outbound::abandon`].

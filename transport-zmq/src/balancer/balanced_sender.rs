@@ -50,6 +50,9 @@ impl Outbound for BalancedSender {
         if let Err(error) = self.limits.check(&message) {
             return Sending::ready(Err(error));
         }
+        if let Role::Job(_) = self.role {
+            self.balancer.note_job();
+        }
         let call = InFlightCall::new(message.id, message.deadline, message.idempotent);
         let frames = match wire::encode(&self.role, message, &self.limits) {
             Ok(frames) => frames,
@@ -59,6 +62,11 @@ impl Outbound for BalancedSender {
             Ok(()) => Sending::ready(Ok(())),
             Err(frames) => Sending::later(self.balancer.send(call, frames)),
         }
+    }
+
+    /// Returns true: a send waits before it hands the message over, and not after.
+    fn is_unsent_when_dropped(&self) -> bool {
+        true
     }
 
     fn abandon(&self, id: CallId) {

@@ -6,6 +6,7 @@
 //! room at a connected peer ends with the deadline of the caller, which drops the future.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use futures_util::future::select_all;
 use polywire_core::message::CallId;
-use polywire_core::{Deadline, Error, ErrorKind, Limits, Result};
+use polywire_core::{Deadline, Error, Limits, Result};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -23,6 +24,7 @@ use super::peer_endpoints::PeerEndpoints;
 use super::peer_set::PeerSet;
 use super::retry::{LostCall, Retries};
 use super::state::BalancerState;
+use super::unsent::no_peer;
 use crate::config::Settings;
 use crate::endpoint::{BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
 use crate::engine::Traffic;
@@ -42,6 +44,8 @@ pub(crate) struct Balancer {
     state: Arc<BalancerState>,
     /// Limits on message sizes.
     limits: Limits,
+    /// Set with the first job, for a log line when the balancer is dropped.
+    has_sent_jobs: AtomicBool,
     /// The time that a message waits until a peer is connected.
     connect_timeout: Duration,
     /// One permit: one sender at a time waits for room, since each would wake all others. Closed
@@ -93,6 +97,7 @@ impl Balancer {
             endpoints: peer_endpoints,
             state,
             limits: settings.limits,
+            has_sent_jobs: AtomicBool::new(false),
             connect_timeout: settings.connect_timeout,
             turns: Semaphore::new(1),
             retry_turns: Semaphore::new(1),
@@ -100,6 +105,14 @@ impl Balancer {
         balancer.endpoints.add_all(endpoints).await?;
         balancer.peers.connected(settings.connect_timeout.min(CONNECT_WAIT_MAX)).await;
         Ok(Arc::new(balancer))
+    }
+
+    /// Records that a job is being sent, which would be lost with the runtime.
+    pub(super) fn note_job(&self) {
+        // Read first: a write per job would take the cache line from other cores.
+        if !self.has_sent_jobs.load(Ordering::Relaxed) {
+            self.has_sent_jobs.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The limits on message sizes, which apply in both directions.
@@ -267,25 +280,11 @@ impl Balancer {
         self.turns.available_permits() == 0
     }
 
-    /// Returns the error for a message that no peer can get: `Denied` if all peers denied access,
-    /// and `Unroutable` otherwise. The message was not sent.
+    /// Returns the error for a message that no peer can get.
     fn no_peer(&self) -> Error {
         let peers = self.peers.all();
         let is_denied = !peers.is_empty() && peers.iter().all(|peer| peer.is_denied());
-        let (kind, text) = match self.endpoints.traffic() {
-            _ if is_denied => (
-                ErrorKind::Denied,
-                "cannot connect: the peers denied access, check the credentials and their allow \
-                 lists",
-            ),
-            Traffic::Requests => {
-                (ErrorKind::Unroutable, "cannot send the request: no server is connected")
-            }
-            Traffic::Jobs(_) | Traffic::AnyJobs => {
-                (ErrorKind::Unroutable, "cannot send the job: no puller is connected")
-            }
-        };
-        Error::new(kind, text).with("endpoints", self.endpoints.names()).unsent()
+        no_peer(self.endpoints.traffic(), is_denied, self.endpoints.names())
     }
 }
 
@@ -310,6 +309,14 @@ impl ManagedEndpoint for Balancer {
 
 impl Drop for Balancer {
     fn drop(&mut self) {
+        if !self.state.was_closed() && self.has_sent_jobs.load(Ordering::Relaxed) {
+            let endpoints = self.endpoints.names();
+            tracing::warn!(
+                endpoints,
+                "a pusher was dropped before its transport was closed: if the runtime ends now, \
+                 jobs that are not sent yet are lost"
+            );
+        }
         self.endpoints.stop();
     }
 }

@@ -18,6 +18,8 @@ use tokio::task::AbortHandle;
 use super::call::InFlightCall;
 use super::in_flight::InFlightCalls;
 use super::outage_log::Outage;
+pub(super) use super::peer_kind::PeerKind;
+use super::peer_leave::PeerLeave;
 use super::state::BalancerState;
 use crate::engine::{ByteBudget, Dealer, SocketControl};
 use crate::wire::Frames;
@@ -31,8 +33,7 @@ use crate::wire::Frames;
 pub(super) struct PeerConnection {
     /// The endpoint, or the remote address of an inbound peer.
     name: Arc<str>,
-    /// The lowest number that no other peer of the balancer had when this one was added. Small,
-    /// because calls record tried peers as bits.
+    /// The lowest number that was free. Small, because calls record tried peers as bits.
     number: usize,
     kind: PeerKind,
     /// The socket. It outlives its connections.
@@ -42,6 +43,8 @@ pub(super) struct PeerConnection {
     /// Set after the peer refused a call, because the peer does not serve the service. The peer
     /// may do so later. So it is tried last, and the next reply or reconnect clears the flag.
     refusing: AtomicBool,
+    /// The notice that the server leaves, and the senders that must not overtake its answer.
+    leave: PeerLeave,
     /// The calls that wait for replies from the peer.
     calls: InFlightCalls,
     /// Unsent bytes for the peer, with a bound.
@@ -49,18 +52,6 @@ pub(super) struct PeerConnection {
     state: Arc<BalancerState>,
     /// The task of [`supervise`](Self::supervise).
     supervisor: OnceLock<AbortHandle>,
-}
-
-/// The side that connects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum PeerKind {
-    /// The socket connects to its peer.
-    Connecting,
-    /// Any number of peers connect to the socket, which does not distinguish them.
-    Listening,
-    /// The peer has connected to the client router, and this is its connection number. The
-    /// connection is removed when it is lost.
-    Inbound(u64),
 }
 
 impl PeerConnection {
@@ -85,6 +76,7 @@ impl PeerConnection {
             dealer,
             live: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
+            leave: PeerLeave::default(),
             calls: InFlightCalls::new(state.peer_bytes_max),
             budget,
             state,
@@ -120,7 +112,9 @@ impl PeerConnection {
     /// Returns whether the peer is connected and may get a request: it was not tried, or the call
     /// does not exclude tried peers.
     pub(super) fn may_get(&self, call: &InFlightCall) -> bool {
-        self.is_live() && !(call.excludes_tried && call.was_tried(self.number))
+        self.is_live()
+            && !self.leave.is_told()
+            && !(call.excludes_tried && call.was_tried(self.number))
     }
 
     /// Returns whether the peer rejected our credentials in the last handshake.
@@ -150,6 +144,19 @@ impl PeerConnection {
     /// between and the call was reported as lost. In both cases an event of the reply stream
     /// follows for a call with an id.
     pub(super) fn try_send(&self, call: InFlightCall, frames: Frames) -> Result<(), Frames> {
+        self.leave.enter();
+        let sent = match self.leave.is_told() {
+            true => Err(frames),
+            false => self.try_send_entered(call, frames),
+        };
+        if self.leave.exit() {
+            self.leave.answer_now(&*self.dealer);
+        }
+        sent
+    }
+
+    /// Sends a request of a sender that has entered.
+    fn try_send_entered(&self, call: InFlightCall, frames: Frames) -> Result<(), Frames> {
         let id = call.id;
         if !self.is_live() || self.budget.is_exhausted() || (id.is_some() && self.calls.is_full()) {
             return Err(frames);
@@ -168,8 +175,7 @@ impl PeerConnection {
     }
 
     /// Waits until there may be room for a message: for the bytes of requests without replies, for
-    /// unsent bytes, and for the queue of the engine. Another sender may take the room first. The
-    /// future may be dropped at any time.
+    /// unsent bytes, and in the engine. Another sender may take it. The future may be dropped.
     pub(super) async fn room(&self) {
         self.calls.room().await;
         self.budget.available().await;
@@ -220,8 +226,17 @@ impl PeerConnection {
         true
     }
 
-    /// Removes expired calls, which may keep large requests.
+    /// Records the notice of the server that it leaves, so that it gets no more requests; or, without
+    /// a number, that it serves on. Resolves when the notice is sent back, after all requests.
+    pub(super) async fn leave(self: Arc<Self>, number: Option<CallId>, notice: Frames) {
+        self.leave.record(number.map(|_| notice));
+        self.state.notify_changed();
+        self.leave.answer(&*self.dealer).await;
+    }
+
+    /// Removes expired calls, which may keep large requests, and forgets an old notice to leave.
     pub(super) fn prune(&self) {
+        self.leave.age();
         self.calls.prune();
     }
 
@@ -236,8 +251,7 @@ impl PeerConnection {
         self.dealer.tried().await;
     }
 
-    /// Logs that an inbound peer has connected, throttled: remote peers decide how often that
-    /// happens.
+    /// Logs an inbound peer, throttled.
     pub(super) fn log_inbound(&self) {
         if let Some(count) = self.state.connects.note() {
             tracing::info!(endpoint = &*self.name, count, "connected");
@@ -247,12 +261,12 @@ impl PeerConnection {
     /// Marks the peer as connected, and wakes all senders that wait for a peer.
     pub(super) fn set_connected(&self) {
         self.refusing.store(false, Ordering::Relaxed);
+        self.leave.record(None);
         self.live.store(true, Ordering::Release);
         self.state.notify_changed();
     }
 
-    /// Marks the peer as disconnected and fails its calls. Logs `connection lost` with the number
-    /// of calls and the reason, throttled for peers that connect to this side.
+    /// Marks the peer as disconnected, fails its calls, and logs that, throttled if it is inbound.
     pub(super) fn set_lost(&self) {
         let calls = self.fail_calls();
         let reason = self.dealer.reason().unwrap_or_default();
@@ -300,8 +314,7 @@ impl PeerConnection {
         calls
     }
 
-    /// Waits until the peer is disconnected. Meanwhile removes expired calls, which may keep large
-    /// requests.
+    /// Waits until the peer is disconnected, and prunes meanwhile.
     async fn connected(&self) {
         let down = self.dealer.down();
         tokio::pin!(down);
@@ -331,7 +344,7 @@ async fn supervise(peer: Arc<PeerConnection>) {
     }
 }
 
-/// Interval at which expired calls are removed: 5 seconds.
+/// Interval of pruning: 5 seconds.
 pub(super) const PRUNE_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause after a lost connection: 50 ms. The engine backs off further while connecting fails.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);

@@ -103,7 +103,7 @@ impl ReplyStream {
         while !self.balancer.is_closed() {
             match self.poll_message(cx) {
                 Poll::Ready((peer, frames)) => {
-                    if let Some(event) = self.process(peer.as_deref(), frames) {
+                    if let Some(event) = self.process(peer.as_ref(), frames) {
                         return Poll::Ready(Some(event));
                     }
                 }
@@ -171,8 +171,18 @@ impl ReplyStream {
 
     /// Records a message at its peer. Returns an event, unless the call is sent again, or the
     /// message concerns a call that has expired.
-    fn process(&mut self, peer: Option<&PeerConnection>, frames: Frames) -> Option<ReplyEvent> {
+    fn process(
+        &mut self,
+        peer: Option<&Arc<PeerConnection>>,
+        frames: Frames,
+    ) -> Option<ReplyEvent> {
         let peek = wire::peek(&frames);
+        if let Some(Peek { kind: Kind::Leave, id, .. }) = peek {
+            if let Some(peer) = peer {
+                self.retries.push(peer.clone().leave(id, frames).map(|()| None).boxed());
+            }
+            return None;
+        }
         let (Some(Peek { kind, id: Some(id), .. }), Some(peer)) = (peek, peer) else {
             return Some(ReplyEvent::Message { peek, frames });
         };

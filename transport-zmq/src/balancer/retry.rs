@@ -118,15 +118,14 @@ impl Retries {
         Abortable::new(attempt, stopped).map(|failed| failed.unwrap_or(false)).boxed()
     }
 
-    /// Removes a call that its caller no longer waits for, and stops its attempt. If the call is
-    /// not here, runs `in_flight`, which looks for it in the tables of the peers.
+    /// Removes a call that its caller no longer waits for, and stops its attempt. Also runs
+    /// `in_flight`, which looks for the call in the tables of the peers.
     pub(super) fn abandon(&self, id: CallId, in_flight: impl FnOnce()) {
         let mut calls = lock(&self.calls);
-        match calls.remove(&id) {
-            Some(attempt) => attempt.iter().for_each(AbortHandle::abort),
-            // Under the lock, so that the call does not move here in between.
-            None => in_flight(),
-        }
+        calls.remove(&id).flatten().iter().for_each(AbortHandle::abort);
+        // Under the lock, so that the call does not move here in between. An attempt may have sent
+        // the call and not ended yet.
+        in_flight();
     }
 
     /// Ends the channel of lost calls, and with it the reply stream. Calls that are lost later are
@@ -166,7 +165,7 @@ mod tests {
         let retries = Retries::new(None);
         let id = CallId(1);
         retries.register(id);
-        retries.abandon(id, || panic!("it is to be retried"));
+        retries.abandon(id, || ());
         assert_eq!(retries.run(id, pending()).now_or_never(), Some(false));
     }
 
@@ -177,7 +176,9 @@ mod tests {
         retries.register(id);
         let mut attempt = retries.run(id, pending());
         assert_eq!((&mut attempt).now_or_never(), None);
-        retries.abandon(id, || panic!("it is being retried"));
+        let mut was_sent = false;
+        retries.abandon(id, || was_sent = true);
+        assert!(was_sent, "a call that the attempt has sent is cancelled, too");
         assert_eq!(attempt.now_or_never(), Some(false));
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::retry::Retries;
+use crate::runtime::RuntimeWatch;
 
 /// Shared state of a balancer and its peer connections: change notifications, the closed flag,
 /// retries and log throttles.
@@ -27,6 +28,8 @@ pub(super) struct BalancerState {
     reader: AtomicWaker,
     /// Set once, when the balancer is closed, before any of its sockets is.
     closed: AtomicBool,
+    /// The runtime of the sockets.
+    runtime: RuntimeWatch,
     /// The calls that are to be sent again. Peer connections register lost calls, the reply stream
     /// sends them.
     pub(super) retries: Arc<Retries>,
@@ -48,6 +51,7 @@ impl BalancerState {
             version: AtomicUsize::new(0),
             reader: AtomicWaker::new(),
             closed: AtomicBool::new(false),
+            runtime: RuntimeWatch::start(),
             retries,
             peer_bytes_max,
             connects: LogThrottle::new(),
@@ -86,8 +90,13 @@ impl BalancerState {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Returns whether the balancer is closed.
+    /// Returns whether the balancer is closed, or its runtime has ended.
     pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire) || self.runtime.has_ended()
+    }
+
+    /// Returns whether the balancer was closed by its transport.
+    pub(super) fn was_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 }

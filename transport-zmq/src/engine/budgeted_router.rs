@@ -107,6 +107,14 @@ impl Router for BudgetedRouter {
         lock(&self.budgets).find(peer)
     }
 
+    fn stop_listening(&self) -> BoxFuture<'_, ()> {
+        self.router.stop_listening()
+    }
+
+    fn peers(&self) -> BoxFuture<'_, Vec<Bytes>> {
+        self.router.peers()
+    }
+
     fn requests(&self) -> BoxStream<'static, (RequestOrigin, Frames)> {
         self.router.requests()
     }

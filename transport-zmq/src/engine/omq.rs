@@ -28,6 +28,7 @@ mod receive;
 mod routed_peer;
 mod router;
 mod sub;
+mod synced;
 mod xpub;
 
 pub(super) use self::client_router::OmqClientRouter;

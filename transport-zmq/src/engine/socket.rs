@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
+use futures_util::FutureExt;
 use polywire_core::transport::Sending;
 use polywire_core::{Address, Identity, Result};
 
@@ -168,6 +169,16 @@ pub(crate) trait Router: SocketControl {
         None
     }
 
+    /// Stops accepting peers where the engine can. The connected ones stay.
+    fn stop_listening(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
+
+    /// Returns the routing ids of the connected peers.
+    fn peers(&self) -> BoxFuture<'_, Vec<Bytes>> {
+        std::future::ready(Vec::new()).boxed()
+    }
+
     /// Returns the requests that arrive, each with its origin, until the socket is closed. Called
     /// once. Requests of one peer come in the order in which it sent them.
     fn requests(&self) -> BoxStream<'static, (RequestOrigin, Frames)>;
@@ -209,8 +220,12 @@ pub(crate) trait XPub: SocketControl {
     /// Returns the sync markers that subscribers send, each with the number of connections that it
     /// came on, until the socket is closed. Called once.
     ///
-    /// A marker is yielded after all earlier subscriptions of the same subscriber are in effect.
+    /// Events are taken from the moment of the call, so it comes before the first endpoint. A marker
+    /// is yielded after all earlier subscriptions of the same subscriber are in effect.
     fn sync_markers(&self) -> BoxStream<'static, (SyncMarker, u32)>;
+
+    /// Returns the number of subscriptions that one peer may have, if it is bounded.
+    fn subscriptions_max(&self) -> Option<usize>;
 
     /// Waits until the subscriber at each connected endpoint has sent its subscriptions, or is
     /// known to be unreachable.

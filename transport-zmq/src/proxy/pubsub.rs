@@ -31,6 +31,7 @@ pub(super) async fn start(
     backend: &ResolvedEndpoint,
 ) -> Result<ProxyTasks> {
     let xpub = engine::open_xpub(&backend.settings)?;
+    let markers = xpub.sync_markers();
     let sub = engine::open_sub(&frontend.settings, Window::new(1000))?;
     // A sync marker after the subscription to everything: publishers learn that they are complete.
     sub.subscribe(Bytes::new()).await?;
@@ -38,7 +39,7 @@ pub(super) async fn start(
     let frontend_real = engine::add_endpoints(&*sub, &frontend.endpoints).await?;
     let backend_real = engine::add_endpoints(&*xpub, &backend.endpoints).await?;
     // Tasks are spawned after the last step that can fail, since they keep their sockets open.
-    let answering = tokio::spawn(answer_sync_markers(xpub.clone(), xpub.sync_markers()));
+    let answering = tokio::spawn(answer_sync_markers(xpub.clone(), markers));
     let counters = Arc::<Counters>::default();
     let task = tokio::spawn(pass_on(sub.messages(), xpub.clone(), counters.clone()));
     let finish = finish(sub, xpub, task.abort_handle());

@@ -14,7 +14,7 @@
 //! it. The constants at the end of this file bound the waiting messages.
 
 use std::future::poll_fn;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ use crate::balancer::{Balancer, InFlightCall, ReplyEvent, ReplyStream};
 use crate::endpoint::{BoundEndpoints, ManagedEndpoint};
 use crate::engine::{self, RequestOrigin, Router};
 use crate::error::lock;
-use crate::responder::{SlowPeers, is_over_budget};
+use crate::responder::{SlowPeers, is_over_budget, take_leave};
 use crate::wire::{self, Frames, Kind, Peek, Role};
 
 /// Opens both sockets and starts to pass requests and replies on.
@@ -65,12 +65,15 @@ pub(super) async fn start(
         counters: counters.clone(),
         waiting_times: WaitingTimes::new(),
         stopping: Notify::new(),
+        has_left: AtomicBool::new(false),
+        linger: frontend.settings.linger,
     });
     let requests = tokio::spawn(proxy.clone().pass_requests_on(proxy.router.requests()));
     let replies = tokio::spawn(proxy.clone().pass_replies_on(replies));
     let finish = async move {
         proxy.stopping.notify_one();
-        wait_until(|| lock(&proxy.call_ids).is_done()).await;
+        let has_left = || proxy.has_left.load(Ordering::Acquire);
+        wait_until(|| has_left() && lock(&proxy.call_ids).is_done()).await;
         proxy.router.close().await;
         proxy.balancer.close().await;
     };
@@ -110,6 +113,10 @@ struct RequestReplyProxy {
     waiting_times: WaitingTimes,
     /// Notified when no more requests are to be received.
     stopping: Notify,
+    /// Set when the clients know that the proxy leaves.
+    has_left: AtomicBool,
+    /// The time for that.
+    linger: Duration,
 }
 
 impl RequestReplyProxy {
@@ -156,7 +163,10 @@ impl RequestReplyProxy {
                 _ => self.counters.count_dropped("it is no request"),
             }
         }
-        while waiting.next().await.is_some() {}
+        let passing_on = async { while waiting.next().await.is_some() {} };
+        let leaving = take_leave(&*self.router, &mut requests, [], self.linger);
+        tokio::join!(passing_on, leaving);
+        self.has_left.store(true, Ordering::Release);
     }
 
     /// Cancels a call at its server. Returns the number of the call at the backend.

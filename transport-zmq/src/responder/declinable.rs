@@ -46,8 +46,7 @@ impl Settle for DeclinableDelivery {
         if let Err(Message { id, reply_to, .. }) = declined {
             let mut reply = Message::failed(*fault);
             (reply.id, reply.reply_to) = (id, reply_to);
-            // Not awaited, as with a refusal: without room, the call times out.
-            drop(self.dispatcher.replies().send(reply));
+            self.dispatcher.replies().reply_soon(reply);
         }
     }
 }

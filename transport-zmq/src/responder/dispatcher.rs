@@ -19,11 +19,11 @@
 mod tests;
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::task::AtomicWaker;
 use futures_util::{StreamExt, stream};
@@ -31,6 +31,8 @@ use polywire_core::message::ReplyTo;
 use polywire_core::transport::{Abandoned, Delivery, LogThrottle, WaitingTimes};
 use polywire_core::{Address, Limits, Message, Result, Window};
 
+use super::count_guard::CountGuard;
+use super::leave::take_leave;
 use super::reply_router::ReplyRouter;
 use super::service_queue::ServiceQueue;
 use super::service_request::{ServiceRequest, undecodable};
@@ -44,20 +46,23 @@ pub(super) struct Dispatcher {
     /// The way back, which shares the socket.
     replies: ReplyRouter,
     limits: Limits,
-    /// Estimates of the time that requests waited in sockets, links and proxies.
+    /// Estimates of the time that requests waited before.
     waiting_times: WaitingTimes,
     /// The queues of all services. Locked once for each request that the task dispatches.
     services: Mutex<Services>,
     /// Set once, under the lock of `services`, before the queues are closed.
     closed: AtomicBool,
+    /// The consumers that are reading the socket, or dispatching or refusing what they have read.
+    reading: AtomicUsize,
+    /// Set when the socket has taken leave of its peers. Replies fail from then on.
+    has_left: AtomicBool,
     /// The messages of the socket. Empty after the dispatcher is closed.
     requests: Mutex<BoxStream<'static, (RequestOrigin, Frames)>>,
     /// The number of the sole consumer, which reads the socket itself. 0 if the task reads.
     reader: AtomicU64,
     /// Wakes the task when it may have become the reader.
     task: AtomicWaker,
-    /// Throttle for log lines of messages that cannot be read. Remote peers decide how many those
-    /// are.
+    /// Throttle for log lines of messages that cannot be read.
     rejections: LogThrottle,
 }
 
@@ -71,6 +76,8 @@ impl Dispatcher {
             waiting_times: WaitingTimes::new(),
             services: Mutex::default(),
             closed: AtomicBool::new(false),
+            has_left: AtomicBool::new(false),
+            reading: AtomicUsize::new(0),
             reader: AtomicU64::new(0),
             task: AtomicWaker::new(),
             rejections: LogThrottle::new(),
@@ -82,33 +89,54 @@ impl Dispatcher {
         self.replies.socket()
     }
 
-    /// Dispatches requests until the socket is closed. Pending while a sole consumer reads. If the
-    /// future is dropped, a request that waits for room is dropped with it.
-    pub(super) async fn run(self: Arc<Self>) {
-        while let Some((origin, frames)) = poll_fn(|cx| self.poll_task(cx)).await {
-            if let Some(request) = self.process(origin, frames) {
-                self.dispatch(request).await;
+    /// Dispatches requests until the dispatcher is [closed](Self::close). Then takes leave of the
+    /// callers, for up to the linger time, and closes the socket. Pending while a sole consumer
+    /// reads. If the future is dropped, requests that wait are dropped with it.
+    pub(super) async fn run(self: Arc<Self>, linger: Duration) {
+        let dispatching = async {
+            while let Some((origin, frames)) = poll_fn(|cx| self.poll_task(cx)).await {
+                if let Some(request) = self.process(origin, frames) {
+                    self.dispatch(request).await;
+                }
             }
+        };
+        tokio::select! {
+            () = dispatching => {}
+            () = self.replies.send_unsent_refusals() => {}
         }
+        let mut requests = std::mem::replace(&mut *lock(&self.requests), stream::empty().boxed());
+        // A consumer may still dispatch what it has read.
+        while self.reading.load(Ordering::SeqCst) > 0 {
+            tokio::task::yield_now().await;
+        }
+        let unsent = self.replies.take_unsent_refusals();
+        take_leave(self.replies.router(), &mut requests, unsent, linger).await;
+        self.has_left.store(true, Ordering::Release);
+        // Some engines do not close a socket that is still read.
+        drop(requests);
+        self.replies.socket().close().await;
     }
 
-    /// Returns the next message for the task, and wakes the task when it becomes the reader.
+    /// Returns the next message for the task, or `None` if the dispatcher is closed.
     fn poll_task(&self, cx: &mut Context<'_>) -> Poll<Option<(RequestOrigin, Frames)>> {
         self.task.register(cx.waker());
-        self.poll_requests(0, cx)
+        match self.is_closed() {
+            true => Poll::Ready(None),
+            false => self.poll_requests(0, cx),
+        }
     }
 
     /// Returns the next request for a sole consumer. Pending if there are other consumers; then the
     /// consumer is woken through its queue.
     ///
-    /// Requests of other services, whose consumer may have come in between, go to their queue or
-    /// are refused.
+    /// Requests of other services go to their queue or are refused.
     pub(super) fn poll_read(
         &self,
         consumer: u64,
         service: &Address,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Delivery>>> {
+        let _reading = CountGuard::new(&self.reading);
         loop {
             let Some((origin, frames)) = ready!(self.poll_requests(consumer, cx)) else {
                 return Poll::Ready(None);
@@ -126,8 +154,7 @@ impl Dispatcher {
     /// Reads on while the window of a sole consumer is full, so that cancellations arrive. Stops at
     /// the bound of the queue.
     ///
-    /// If the queue was empty, stops after the first request of the consumer's own service: the
-    /// consumer may have room by then, and takes that one next.
+    /// If the queue was empty, stops after the first request of the consumer's own service.
     pub(super) fn poll_read_ahead(
         &self,
         consumer: u64,
@@ -135,6 +162,7 @@ impl Dispatcher {
         queue: &ServiceQueue,
         cx: &mut Context<'_>,
     ) {
+        let _reading = CountGuard::new(&self.reading);
         let was_empty = queue.is_empty();
         while queue.has_room() {
             let Poll::Ready(Some((origin, frames))) = self.poll_requests(consumer, cx) else {
@@ -168,8 +196,7 @@ impl Dispatcher {
     /// Decodes a message. Returns a request; cancellations and messages that name no service are
     /// processed here.
     ///
-    /// All other messages are dropped with a line in the log at level debug, since a peer may send
-    /// anything.
+    /// All other messages are dropped with a line in the log at level debug.
     fn process(
         &self,
         RequestOrigin { address, identity }: RequestOrigin,
@@ -189,6 +216,11 @@ impl Dispatcher {
                     let abandoned = Abandoned::new(peer, call);
                     queue.abandon(&abandoned.with_expired(deadline.is_some()));
                 }
+                None
+            }
+            // The answer to a server that was here before. The peer would send nothing here.
+            Ok((Role::Leave, Message { id: Some(_), .. })) => {
+                self.replies.serve_on(&peer);
                 None
             }
             Ok((role, _)) => {
@@ -232,14 +264,12 @@ impl Dispatcher {
         }
     }
 
-    /// Replies to a request that cannot be decoded and names no service. One that gets no reply is
-    /// logged, throttled.
+    /// Replies to a request that cannot be decoded and names no service, or logs it, throttled.
     fn reject(&self, peer: ReplyTo, request: Result<Delivery>) {
         match request {
             Ok(Delivery { mut message, .. }) => {
                 message.reply_to = Some(peer);
-                // Not awaited, as with a refusal.
-                drop(self.replies.send(message));
+                self.replies.reply_soon(message);
             }
             Err(error) => {
                 if let Some(count) = self.rejections.note() {
@@ -254,8 +284,7 @@ impl Dispatcher {
         &self.replies
     }
 
-    /// Adds a consumer to the queue of a service, and returns both. The queue is closed if the
-    /// dispatcher is.
+    /// Adds a consumer to the queue of a service, which is closed if the dispatcher is.
     pub(super) fn add_consumer(
         &self,
         service: &Address,
@@ -270,6 +299,7 @@ impl Dispatcher {
 
     /// Removes a consumer. If it was the last one of its queue, refuses the queued requests.
     pub(super) fn remove_consumer(&self, service: &Address, queue: &ServiceQueue, consumer: u64) {
+        let _reading = CountGuard::new(&self.reading);
         let unserved = {
             let mut services = lock(&self.services);
             let unserved = services.remove_consumer(service, queue, consumer);
@@ -289,32 +319,33 @@ impl Dispatcher {
     /// Makes the sole consumer the reader, or the task, and wakes all that may be it. Called under
     /// the lock of the services after each change of the consumers.
     fn choose_reader(&self, services: &Services) {
-        self.reader.store(services.sole_consumer().unwrap_or(0), Ordering::Release);
+        let sole = services.sole_consumer().filter(|_| !self.is_closed());
+        self.reader.store(sole.unwrap_or(0), Ordering::Release);
         self.task.wake();
         for queue in services.queues() {
             queue.wake_consumers();
         }
     }
 
-    /// Closes all queues and the socket, and refuses queued requests. The future resolves when the
-    /// socket has lingered.
-    pub(super) fn close(&self) -> BoxFuture<'static, ()> {
-        let queues = {
-            let mut services = lock(&self.services);
-            // Under the lock, so that no consumer is added to an open queue after this.
-            self.closed.store(true, Ordering::Release);
-            services.take_queues()
-        };
-        for queue in queues {
-            self.replies.refuse_all(queue.close());
+    /// Closes all queues, and refuses queued requests. Then [`run`](Self::run) ends.
+    pub(super) fn close(&self) {
+        let mut services = lock(&self.services);
+        // Queued before the task learns of the end, so that it sends all of them.
+        for queue in services.take_queues() {
+            self.replies.refuse_at_end(queue.close());
         }
-        // Some engines do not close a socket that is still read.
-        *lock(&self.requests) = stream::empty().boxed();
-        self.replies.socket().close()
+        // Under the lock, so that no consumer is added to an open queue after this.
+        self.closed.store(true, Ordering::Release);
+        self.choose_reader(&services);
     }
 
-    /// Returns whether the dispatcher is closed. Replies fail then.
-    pub(super) fn is_closed(&self) -> bool {
+    /// Returns whether the socket has taken leave. Replies fail then.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the dispatcher is closed.
+    fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 }

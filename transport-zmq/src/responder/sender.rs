@@ -24,10 +24,9 @@ impl ReplySender {
 
 impl Outbound for ReplySender {
     fn send(&self, message: Message) -> Sending<'_> {
-        let dispatcher = self.socket.dispatcher();
-        if dispatcher.is_closed() {
+        if self.socket.is_closed() {
             return Sending::ready(Err(closed()));
         }
-        dispatcher.replies().send(message)
+        self.socket.dispatcher().replies().send(message)
     }
 }

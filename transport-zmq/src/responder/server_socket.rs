@@ -4,26 +4,29 @@ use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
+use futures_util::future::Shared;
 use polywire_core::Result;
-use tokio::task::AbortHandle;
 
 use super::dispatcher::Dispatcher;
 use crate::config::Settings;
 use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
 use crate::engine;
 use crate::error::config;
+use crate::runtime::RuntimeWatch;
 
 /// A ROUTER socket, its dispatcher, and the task that reads requests when no responder does.
 ///
 /// Each half of a responder holds the socket, as does the transport. Dropping the last reference
-/// stops the task and drops the socket; [`ManagedEndpoint::close`] also lingers.
+/// closes the socket as [`ManagedEndpoint::close`] does, in the task, as long as the runtime lives.
 pub(crate) struct ServerSocket {
     /// The reader of the socket, which owns it.
     dispatcher: Arc<Dispatcher>,
-    /// The task of [`Dispatcher::run`], which holds the dispatcher and with it the socket.
-    task: AbortHandle,
+    /// Resolves with the end of the task of [`Dispatcher::run`], which closes the socket.
+    ended: Shared<BoxFuture<'static, ()>>,
     /// The bound endpoints, as the transport reports them.
     bound: BindGuard,
+    /// The runtime of the socket.
+    runtime: RuntimeWatch,
 }
 
 impl ServerSocket {
@@ -48,8 +51,16 @@ impl ServerSocket {
         let bound = BindGuard::new(bound);
         bound.add(real);
         let dispatcher = Arc::new(Dispatcher::new(router, settings.limits));
-        let task = tokio::spawn(dispatcher.clone().run()).abort_handle();
-        Ok(Arc::new(Self { dispatcher, task, bound }))
+        let task = tokio::spawn(dispatcher.clone().run(settings.linger));
+        // An error means that the runtime has ended, and the task with it.
+        let ended = task.map(drop).boxed().shared();
+        Ok(Arc::new(Self { dispatcher, ended, bound, runtime: RuntimeWatch::start() }))
+    }
+
+    /// Returns whether no reply can be sent any more: the socket has taken leave, or its runtime has
+    /// ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.dispatcher.has_left() || self.runtime.has_ended()
     }
 
     /// The dispatcher, for the halves of a responder.
@@ -69,15 +80,15 @@ impl ManagedEndpoint for ServerSocket {
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
-        self.task.abort();
         self.bound.clear();
-        self.dispatcher.close()
+        self.dispatcher.close();
+        self.ended.clone().boxed()
     }
 }
 
 impl Drop for ServerSocket {
     fn drop(&mut self) {
-        // The task holds the socket.
-        self.task.abort();
+        // The task holds the socket, and ends.
+        self.dispatcher.close();
     }
 }

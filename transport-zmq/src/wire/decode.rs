@@ -57,6 +57,7 @@ fn role(kind: Kind, service: &mut Option<Address>) -> Result<Role> {
         Kind::Refusal => Ok(Role::Refusal),
         Kind::Event => Ok(Role::Event),
         Kind::Loss => Ok(Role::Loss),
+        Kind::Leave => Ok(Role::Leave),
         Kind::Job => service
             .take()
             .map(Role::Job)

@@ -51,6 +51,7 @@ fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
         Role::Event => kind::EVENT,
         Role::Cancel(_) => kind::CANCEL,
         Role::Loss => kind::LOSS,
+        Role::Leave => kind::LEAVE,
     };
     let has_id = message.id.map_or(0, |_| flag::HAS_ID);
     let has_deadline = message.deadline.map_or(0, |_| flag::HAS_DEADLINE);

@@ -39,7 +39,7 @@ impl FixedPart {
             return Err(malformed("cannot decode the envelope: unknown version", 1)
                 .with("version", version));
         }
-        if !(kind::REQUEST..=kind::LOSS).contains(&kind) {
+        if !(kind::REQUEST..=kind::LEAVE).contains(&kind) {
             return Err(malformed("cannot decode the envelope: unknown kind of message", 2)
                 .with("kind", kind));
         }

@@ -30,6 +30,9 @@ pub(crate) enum Role {
     Cancel(Address),
     /// A proxy's notice that the server of a request is gone, with an unknown outcome.
     Loss,
+    /// A server's notice that it takes no more requests, and the answer of its client. With a call
+    /// id, which numbers the notice; without one, the notice that it serves on.
+    Leave,
 }
 
 /// A message that cannot be decoded.

@@ -54,6 +54,7 @@ pub(super) mod kind {
     pub(in crate::wire) const EVENT: u8 = 5;
     pub(in crate::wire) const CANCEL: u8 = 6;
     pub(in crate::wire) const LOSS: u8 = 7;
+    pub(in crate::wire) const LEAVE: u8 = 8;
 }
 
 /// Bits of the fourth byte.

@@ -44,6 +44,8 @@ pub(crate) enum Kind {
     Cancel,
     /// The notice of a proxy that the server of a call is gone.
     Loss,
+    /// The notice of a server that leaves, and the answer of its client.
+    Leave,
 }
 
 /// Reads the fixed part of a message. Returns `None` if the message has no envelope.
@@ -67,6 +69,7 @@ impl Peek {
             kind::JOB => Kind::Job,
             kind::CANCEL => Kind::Cancel,
             kind::LOSS => Kind::Loss,
+            kind::LEAVE => Kind::Leave,
             // Reading the fixed part has refused all other kinds.
             _ => Kind::Event,
         };

@@ -4,6 +4,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use polywire_core::Body;
+
+use super::frames::Frames;
 
 /// A topic outside of all channels, by which a subscriber synchronizes with its publishers.
 ///
@@ -33,6 +36,19 @@ impl SyncMarker {
     /// subscribe to the marker. Each of those connections gets the answer.
     pub(crate) fn answer(publisher: &[u8; UNIQUE], connections: u32) -> Bytes {
         [&publisher[..], &connections.to_be_bytes()].concat().into()
+    }
+
+    /// Makes the third frame of an answer: the number of subscriptions that the publisher accepts.
+    pub(crate) fn accepted_max(max: usize) -> Body {
+        let max = u32::try_from(max).unwrap_or(u32::MAX);
+        Bytes::copy_from_slice(&max.to_be_bytes()).into()
+    }
+
+    /// Reads the number of subscriptions that the publisher accepts. `None` if the answer tells
+    /// none.
+    pub(crate) fn read_accepted_max(frames: &Frames) -> Option<usize> {
+        let max = frames.body.as_ref()?.as_slice()?;
+        usize::try_from(u32::from_be_bytes(max.try_into().ok()?)).ok()
     }
 
     /// Reads the publisher and its number of connections from the second frame of an answer.

@@ -92,7 +92,7 @@ async fn requests_replies_and_refusals_round_trip() {
 
     let mut refusal = Message::default();
     refusal.id = Some(CallId(7));
-    for sent in [Role::Refusal, Role::Loss, Role::Cancel(address("calc"))] {
+    for sent in [Role::Refusal, Role::Loss, Role::Leave, Role::Cancel(address("calc"))] {
         let (role, back) = round_trip(&sent, &refusal);
         assert_eq!((role, back.id), (sent, Some(CallId(7))));
     }

@@ -31,10 +31,13 @@ mod cancellation;
 #[cfg(feature = "engine-omq")]
 mod closing;
 mod declines;
+mod draining;
 #[cfg(feature = "engine-omq")]
 mod endpoints;
 #[cfg(all(target_os = "linux", feature = "engine-omq"))]
 mod inbound_servers;
+#[cfg(feature = "engine-omq")]
+mod limits;
 mod lost_servers;
 #[cfg(target_os = "linux")]
 mod names;
@@ -53,5 +56,9 @@ mod pubsub;
 #[cfg(all(unix, feature = "engine-omq"))]
 mod pyzmq;
 #[cfg(feature = "engine-omq")]
+mod runtimes;
+#[cfg(feature = "engine-omq")]
 mod security;
+#[cfg(unix)]
+mod socket_files;
 mod sockets;

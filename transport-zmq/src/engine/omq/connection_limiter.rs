@@ -45,6 +45,12 @@ impl ConnectionLimiter {
         lock(&self.task).is_some() && lock(&self.connected).is_full(host, &self.admission)
     }
 
+    /// Returns the bound on the subscriptions of a peer, which holds once the socket has bound an
+    /// endpoint.
+    pub(super) fn subscriptions_max(&self) -> Option<usize> {
+        lock(&self.task).is_some().then_some(self.admission.subscriptions_max)
+    }
+
     /// Starts the task that watches a socket, with the first endpoint that the socket binds. A
     /// socket that only connects chooses its peers itself, and needs no bounds.
     pub(super) fn watch(self: &Arc<Self>, socket: &Socket) {
@@ -88,7 +94,8 @@ impl ConnectionLimiter {
             MonitorEvent::SubscribeReceived { connection_id, .. } => {
                 let subscriptions = connected.subscriptions(*connection_id)?;
                 *subscriptions += 1;
-                (*subscriptions > self.admission.subscriptions_max).then_some(*connection_id)
+                (*subscriptions > self.admission.subscriptions_tolerated())
+                    .then_some(*connection_id)
             }
             MonitorEvent::UnsubscribeReceived { connection_id, .. } => {
                 let subscriptions = connected.subscriptions(*connection_id)?;
@@ -128,7 +135,7 @@ impl ConnectionLimiter {
         for (peer, subscriptions) in seen {
             let host = host_of(&peer);
             if connected.is_full(host, &self.admission)
-                || subscriptions > self.admission.subscriptions_max
+                || subscriptions > self.admission.subscriptions_tolerated()
             {
                 excess.push(peer.connection_id);
             }

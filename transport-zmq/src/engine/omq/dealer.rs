@@ -154,8 +154,12 @@ impl OmqDealer {
                     "the peer denied access: wrong credentials, or not allowed"
                 );
             }
-            // Fails if the engine has dropped the endpoint already, after the rejected handshake.
-            let _ = socket.disconnect(endpoint).await;
+            match socket.disconnect(endpoint).await {
+                // The engine has dropped the endpoint already, after the rejected handshake.
+                Ok(()) | Err(omq_tokio::Error::Unroutable) => {}
+                // The endpoint would be connected twice.
+                Err(error) => return Err(error),
+            }
             tokio::time::sleep(RECONNECT_MAX).await;
         }
     }

@@ -14,6 +14,7 @@ use crate::endpoint::{Endpoint, EndpointChange, Side};
 use crate::engine::SocketControl;
 use crate::engine::error::cannot_bind;
 use crate::error::lock;
+use crate::wire::SyncMarker;
 
 /// A socket with the endpoints that it binds and connects to. Dropping the value stops the limiter,
 /// which holds the socket.
@@ -41,6 +42,11 @@ impl SocketEndpoints {
             connected: Mutex::default(),
             events: Mutex::default(),
         }
+    }
+
+    /// Returns the bound on the subscriptions of a peer, if there is one.
+    pub(super) fn subscriptions_max(&self) -> Option<usize> {
+        self.limiter.subscriptions_max()
     }
 
     /// Makes an endpoint change. Returns the endpoint with its real port, or `None` if nothing had
@@ -135,7 +141,7 @@ impl SocketEndpoints {
             if lock(&self.connected).iter().all(|endpoint| done.contains(&endpoint.to_string())) {
                 return;
             }
-            match events.recv().await {
+            match next_of_connections(&mut events).await {
                 Ok(
                     MonitorEvent::ConnectDelayed { endpoint, .. }
                     | MonitorEvent::ConnectStopped { endpoint, .. }
@@ -148,20 +154,38 @@ impl SocketEndpoints {
         }
     }
 
+    /// Unbinds all endpoints. The peers that are connected stay.
+    pub(super) async fn stop_listening(&self) {
+        let bound = std::mem::take(&mut *lock(&self.bound));
+        for (_, real) in bound {
+            // An error means that the socket is closed.
+            let _ = self.socket.unbind(real).await;
+        }
+    }
+
     /// Removes all endpoints and disconnects all peers. The socket stays open, so that received
     /// messages can be read. Messages on their way from the peers are lost.
     pub(super) async fn remove_all(&self) {
-        let bound = std::mem::take(&mut *lock(&self.bound));
+        self.stop_listening().await;
         let connected = std::mem::take(&mut *lock(&self.connected));
         // Each step fails only if the socket is closed.
-        for (_, real) in bound {
-            let _ = self.socket.unbind(real).await;
-        }
         for endpoint in connected {
             let _ = self.socket.disconnect(endpoint.to_string()).await;
         }
         for connection in self.socket.connections().await.unwrap_or_default() {
             let _ = self.socket.disconnect_peer(connection.connection_id).await;
+        }
+    }
+}
+
+/// Returns the next event, without subscriptions that are no sync markers: a subscriber may send
+/// thousands of them.
+async fn next_of_connections(events: &mut MonitorStream) -> Result<MonitorEvent, MonitorRecvError> {
+    loop {
+        match events.recv().await {
+            Ok(MonitorEvent::SubscribeReceived { prefix, .. })
+                if SyncMarker::read(&prefix).is_none() => {}
+            other => return other,
         }
     }
 }

@@ -11,6 +11,7 @@ use omq_tokio::{Message, Socket};
 use tokio::sync::watch;
 
 use super::endpoints::SocketEndpoints;
+use crate::runtime::RuntimeWatch;
 
 /// Returns the messages that a socket receives until it is closed. Two streams of one socket take
 /// messages from each other.
@@ -54,15 +55,19 @@ impl DrainingReceiver {
     }
 }
 
-/// Reads a socket in batches of up to 256 messages. The stream ends when the socket is closed or,
-/// after `stopped` turns true, when no received message is left.
+/// Reads a socket in batches of up to 256 messages. The stream ends when the socket is closed, its
+/// runtime has ended or, after `stopped` turns true, when no received message is left.
 fn batches(
     socket: Socket,
     stopped: Option<watch::Receiver<bool>>,
 ) -> impl Stream<Item = Message> + Send + use<> {
-    let state = (socket, stopped, Vec::new());
-    stream::unfold(state, |(socket, mut stopped, mut batch)| async move {
+    let state = (socket, RuntimeWatch::start(), stopped, Vec::new());
+    stream::unfold(state, |(socket, runtime, mut stopped, mut batch)| async move {
         if batch.is_empty() {
+            // The socket is closed then, without saying so: a receive would not end.
+            if runtime.has_ended() {
+                return None;
+            }
             // So that a peer that sends without pause does not starve other tasks.
             tokio::task::coop::consume_budget().await;
             match &mut stopped {
@@ -71,7 +76,7 @@ fn batches(
             }
             batch.reverse();
         }
-        batch.pop().map(|message| (message, (socket, stopped, batch)))
+        batch.pop().map(|message| (message, (socket, runtime, stopped, batch)))
     })
     // The reader may poll again after the end.
     .fuse()

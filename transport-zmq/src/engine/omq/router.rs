@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use omq_tokio::{Message, PeerAuthentication, PeerPublicKey, SocketType, TrySendError};
 use polywire_core::transport::Sending;
 use polywire_core::{Identity, Result};
@@ -57,6 +58,19 @@ impl Router for OmqRouter {
             Err(TrySendError::Closed) => Sending::ready(Err(closed())),
             Err(TrySendError::Error(error)) => Sending::ready(Err(engine_error(error))),
         }
+    }
+
+    fn stop_listening(&self) -> BoxFuture<'_, ()> {
+        self.endpoints.stop_listening().boxed()
+    }
+
+    fn peers(&self) -> BoxFuture<'_, Vec<Bytes>> {
+        let peers = async {
+            // An error means that the socket is closed.
+            let connections = self.endpoints.socket.connections().await.unwrap_or_default();
+            connections.into_iter().map(|connection| connection.identity).collect()
+        };
+        peers.boxed()
     }
 
     fn requests(&self) -> BoxStream<'static, (RequestOrigin, Frames)> {

@@ -1,13 +1,12 @@
 //! XPUB: events to all subscribers, their subscriptions and their sync markers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt};
-use omq_tokio::{Message, Socket, SocketType, TrySendError};
+use futures_util::{FutureExt, StreamExt, stream};
+use omq_tokio::{MonitorRecvError, Socket, SocketType, TrySendError};
 use polywire_core::Result;
 use polywire_core::transport::Sending;
 
@@ -16,6 +15,7 @@ use super::error::engine_error;
 use super::frames::message_under;
 use super::options::{open, options};
 use super::receive::received;
+use super::synced::SyncedConnections;
 use crate::config::Settings;
 use crate::engine::{ByteBudget, XPub};
 use crate::error::closed;
@@ -75,22 +75,40 @@ impl XPub for OmqXPub {
         })
     }
 
-    /// Returns the sync markers among the received subscriptions. The engine yields a subscription
-    /// as a message of one frame: a byte 1, and the prefix.
+    /// Returns the sync markers that subscribers subscribe to, as the events of the socket tell
+    /// them. Subscriptions that arrive as messages are dropped.
     fn sync_markers(&self) -> BoxStream<'static, (SyncMarker, u32)> {
         let socket = self.endpoints.socket.clone();
-        let sync_marker = move |message: Message| {
-            let socket = socket.clone();
-            async move {
-                let subscription = message.part_bytes(0)?;
-                // A peer may send an empty frame, which has no first byte and cannot be sliced.
-                let 1 = *subscription.first()? else { return None };
-                let marker = SyncMarker::read(&subscription.slice(1..))?;
-                let connections = connections_with_marker(&socket, &marker).await?;
-                Some((marker, connections))
-            }
-        };
-        received(self.endpoints.socket.clone()).filter_map(sync_marker).boxed()
+        let events = socket.monitor();
+        let unread = received(socket.clone()).filter_map(|_| std::future::ready(None));
+        let state = (socket, events, SyncedConnections::default(), Vec::new());
+        let markers = stream::unfold(state, |(socket, mut events, mut synced, mut again)| async {
+            let marker = loop {
+                if let Some(marker) = again.pop() {
+                    break marker;
+                }
+                match events.recv().await {
+                    Ok(event) => {
+                        if let Some(marker) = synced.record(&event) {
+                            break marker;
+                        }
+                    }
+                    Err(MonitorRecvError::Closed) => return None,
+                    // Events were missed, so that all markers are counted, and answered again.
+                    Err(_) => {
+                        let (exact, peers) = socket.monitor_with_subscriptions().await.ok()?;
+                        (events, synced) = (exact, SyncedConnections::count(&peers));
+                        again = synced.markers().collect();
+                    }
+                }
+            };
+            Some((marker, (socket, events, synced, again)))
+        });
+        stream::select(unread, markers).boxed()
+    }
+
+    fn subscriptions_max(&self) -> Option<usize> {
+        self.endpoints.subscriptions_max()
     }
 
     /// Waits until the subscriber at each connected endpoint has sent a sync marker, which follows
@@ -109,26 +127,6 @@ async fn synced_endpoints(socket: Socket) -> Option<Vec<String>> {
     let synced = connections.into_iter().filter(|one| synced.contains(&one.connection_id));
     Some(synced.map(|one| one.endpoint.to_string()).collect())
 }
-
-/// Waits until a received sync marker is in effect, and returns the number of connections that it
-/// came on. `None` if its subscriber is gone.
-///
-/// The engine adds subscriptions in another task than the one that yields their messages.
-async fn connections_with_marker(socket: &Socket, marker: &SyncMarker) -> Option<u32> {
-    for _ in 0..EFFECT_ATTEMPTS {
-        let count = subscribers(socket, |prefix| prefix == marker.frame()).await?.len();
-        if count > 0 {
-            return u32::try_from(count).ok();
-        }
-        tokio::time::sleep(EFFECT_PAUSE).await;
-    }
-    None
-}
-
-/// Checks whether a marker is in effect: 20, with 1 ms in between.
-const EFFECT_ATTEMPTS: u32 = 20;
-/// Pause between two of these checks.
-const EFFECT_PAUSE: Duration = Duration::from_millis(1);
 
 /// Returns the connections with a matching subscription. `None` if the socket is closed.
 async fn subscribers(socket: &Socket, matches: impl Fn(&Bytes) -> bool) -> Option<Vec<u64>> {

@@ -105,7 +105,10 @@ const QUEUE_MAX: usize = 256;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The monitor events of a socket, whose type the crate does not name.
-trait MonitorEvents: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static {}
+pub(super) trait MonitorEvents:
+    stream::Stream<Item = SocketEvent> + Unpin + Send + 'static
+{
+}
 
 impl<S: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static> MonitorEvents for S {}
 

@@ -9,9 +9,13 @@ use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 use polywire_core::Result;
 use polywire_core::transport::Sending;
+use rustc_hash::FxHashSet;
 use tokio::sync::Semaphore;
-use zeromq::{RouterRecvHalf, RouterSendHalf, RouterSocket, Socket, SocketRecv, SocketSend};
+use zeromq::{
+    RouterRecvHalf, RouterSendHalf, RouterSocket, Socket, SocketEvent, SocketRecv, SocketSend,
+};
 
+use super::dealer::MonitorEvents;
 use super::frames::{cannot_change, frames_of, message_of};
 #[cfg(unix)]
 use super::socket_file::{SocketFile, private_path};
@@ -20,6 +24,18 @@ use crate::engine::error::cannot_bind;
 use crate::engine::{RequestOrigin, Router, SocketControl};
 use crate::error::{caller_gone, closed, lock};
 use crate::wire::Frames;
+
+/// Keeps the set of connected peers in line with the events of a socket. The engine drops events
+/// while 1,024 are unread.
+async fn track_peers(mut events: impl MonitorEvents, peers: Arc<Mutex<FxHashSet<Bytes>>>) {
+    while let Some(event) = events.next().await {
+        match event {
+            SocketEvent::Accepted(_, peer) => drop(lock(&peers).insert(peer.into())),
+            SocketEvent::Disconnected(peer) => drop(lock(&peers).remove(&Bytes::from(peer))),
+            _ => {}
+        }
+    }
+}
 
 /// Replies that wait for their peers in tasks of their own: 1,000. Each one beyond this number is
 /// lost if its sender stops waiting.
@@ -31,6 +47,11 @@ pub(in crate::engine) struct ZeromqRouter {
     sending: Mutex<Option<RouterSendHalf>>,
     /// One permit for each task that waits for a peer, whether its sender still waits or not.
     waiting: Arc<Semaphore>,
+    /// The routing ids of the connected peers, as the monitor of the socket reports them.
+    peers: Arc<Mutex<FxHashSet<Bytes>>>,
+    /// A socket that holds the listeners only, until they are stopped. The halves of a split socket
+    /// cannot stop theirs.
+    listening: Mutex<Option<RouterSocket>>,
     /// The receiving half, until `requests` takes it.
     receiving: Mutex<Option<RouterRecvHalf>>,
     /// The files of `ipc` endpoints, until the socket is closed.
@@ -46,6 +67,9 @@ impl ZeromqRouter {
     /// `Config` for an endpoint that cannot be bound.
     pub(in crate::engine) async fn bind(endpoints: &[Endpoint]) -> Result<(Self, Vec<String>)> {
         let mut socket = RouterSocket::new();
+        let peers = Arc::<Mutex<_>>::default();
+        // Ends with the socket, which holds the sender of the events.
+        tokio::spawn(track_peers(socket.monitor(), peers.clone()));
         let mut bound = Vec::new();
         #[cfg(unix)]
         let mut files = Vec::new();
@@ -64,15 +88,32 @@ impl ZeromqRouter {
             let real = socket.bind(&endpoint.to_string()).await;
             bound.push(real.map_err(|error| cannot_bind(endpoint, error))?.to_string());
         }
+        let mut listening = RouterSocket::new();
+        *listening.binds() = std::mem::take(socket.binds());
         let (sending, receiving) = socket.split();
         let router = Self {
             sending: Mutex::new(Some(sending)),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            peers,
+            listening: Mutex::new(Some(listening)),
             receiving: Mutex::new(Some(receiving)),
             #[cfg(unix)]
             files: Mutex::new(files),
         };
         Ok((router, bound))
+    }
+
+    /// Removes the socket files. The future resolves when the ports are free.
+    fn stop_listeners(&self) -> impl Future<Output = ()> + Send + use<> {
+        #[cfg(unix)]
+        lock(&self.files).clear();
+        let listening = lock(&self.listening).take();
+        async move {
+            if let Some(mut listening) = listening {
+                // An error means that a listener has ended already.
+                listening.unbind_all().await;
+            }
+        }
     }
 }
 
@@ -86,9 +127,7 @@ impl SocketControl for ZeromqRouter {
         // Tasks of the engine send the queued messages. They cannot be awaited.
         drop(lock(&self.sending).take());
         drop(lock(&self.receiving).take());
-        #[cfg(unix)]
-        lock(&self.files).clear();
-        std::future::ready(()).boxed()
+        self.stop_listeners().boxed()
     }
 }
 
@@ -114,6 +153,15 @@ impl Router for ZeromqRouter {
             send.await
         });
         Sending::later(async { sending.await.unwrap_or_else(|_| Err(closed())) })
+    }
+
+    fn stop_listening(&self) -> BoxFuture<'_, ()> {
+        self.stop_listeners().boxed()
+    }
+
+    fn peers(&self) -> BoxFuture<'_, Vec<Bytes>> {
+        let peers = lock(&self.peers).iter().cloned().collect();
+        std::future::ready(peers).boxed()
     }
 
     /// Returns the requests that arrive. An error of the engine concerns one peer, and is skipped.

@@ -6,6 +6,7 @@ use std::task::{Wake, Waker};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use futures_util::stream::poll_fn as stream_of;
 use polywire_core::Result;

@@ -1,0 +1,20 @@
+//! A count of those that are at work.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A unit of a count, until it is dropped.
+pub(super) struct CountGuard<'a>(&'a AtomicUsize);
+
+impl<'a> CountGuard<'a> {
+    /// Adds one to a count.
+    pub(super) fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for CountGuard<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,159 @@
+//! The leave of a server socket: no caller is left in doubt about a request that nobody begins.
+//!
+//! A socket that is simply closed loses the requests on their way to it: in its own queue, in the
+//! kernel, and in the engine of the caller. Their callers would see a lost connection, with an
+//! unknown outcome. So the socket tells each peer that it leaves, in two rounds:
+//!
+//! - The peer answers the first notice after its last request. The answer proves that all its
+//!   requests have arrived. Each of them is refused.
+//!
+//! - The second notice follows the refusals. The answer proves that the peer has them.
+//!
+//! A peer of another program, or of an earlier version, need not answer. So the leave has a bound.
+
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use polywire_core::message::CallId;
+use polywire_core::{Limits, Message};
+use rustc_hash::FxHashSet;
+use tokio::time::{Duration, Instant, sleep_until, timeout};
+
+use crate::engine::{RequestOrigin, Router};
+use crate::wire::{self, Frames, Kind, Peek, Role};
+
+/// Messages that a socket receives, each with its origin.
+type Requests = BoxStream<'static, (RequestOrigin, Frames)>;
+
+/// Takes leave of all peers: refuses all requests that arrive, until each peer has answered both
+/// notices or is gone, for up to the linger time; not at all if that is zero.
+///
+/// `unsent` are refusals that could not be sent before. One-way calls that arrive are dropped.
+/// The stream stays usable. If the future is dropped,
+/// the leave ends as after the linger time.
+pub(crate) async fn take_leave(
+    router: &dyn Router,
+    requests: &mut Requests,
+    unsent: impl IntoIterator<Item = (Bytes, Frames)>,
+    linger: Duration,
+) {
+    if linger.is_zero() {
+        return;
+    }
+    let mut leave =
+        Leave { router, sends: FuturesUnordered::new(), unanswered: Default::default() };
+    for (peer, frames) in unsent {
+        leave.send(peer, frames);
+    }
+    let rounds = async {
+        router.stop_listening().await;
+        for round in [FIRST, LAST] {
+            if !leave.round(round, requests).await {
+                return;
+            }
+        }
+    };
+    if timeout(linger, rounds).await.is_err() {
+        let peers = leave.unanswered.len();
+        tracing::debug!(peers, "closed although some peers did not answer that they know");
+    }
+}
+
+/// The numbers of the two notices: no client has a call of such a number, which a program in another
+/// language could take the notice for.
+const FIRST: CallId = CallId(u64::MAX - 1);
+const LAST: CallId = CallId(u64::MAX);
+
+/// The interval at which connected peers are counted again: 20 ms.
+const RECOUNT: Duration = Duration::from_millis(20);
+
+/// Messages that may wait for room at their peers: 10,000. Beyond them, no request is read.
+const WAITING_MAX: usize = 10_000;
+
+/// Returns a notice, or the answer to it. Without a number, the notice that the server serves on.
+pub(super) fn notice(number: Option<CallId>) -> Option<Frames> {
+    envelope(&Role::Leave, number)
+}
+
+/// Returns a message that consists of a call id.
+fn envelope(role: &Role, id: Option<CallId>) -> Option<Frames> {
+    let mut message = Message::default();
+    message.id = id;
+    wire::encode(role, message, &Limits::default()).ok()
+}
+
+/// A leave that is being taken.
+struct Leave<'a> {
+    router: &'a dyn Router,
+    /// The messages that wait for room. Each resolves to its peer if that one is gone.
+    sends: FuturesUnordered<BoxFuture<'a, Option<Bytes>>>,
+    /// The peers that have not answered the notice of this round.
+    unanswered: FxHashSet<Bytes>,
+}
+
+impl Leave<'_> {
+    /// Sends a notice to all peers, and refuses requests until all have answered and everything is
+    /// sent. Returns `false` if the socket is closed.
+    async fn round(&mut self, number: CallId, requests: &mut Requests) -> bool {
+        let mut told = FxHashSet::default();
+        loop {
+            let peers = self.router.peers().await;
+            self.unanswered.retain(|peer| peers.contains(peer));
+            // A peer may have finished its handshake since the last count.
+            for peer in peers {
+                if told.insert(peer.clone()) {
+                    self.unanswered.insert(peer.clone());
+                    notice(Some(number))
+                        .into_iter()
+                        .for_each(|frames| self.send(peer.clone(), frames));
+                }
+            }
+            let recount = Instant::now() + RECOUNT;
+            loop {
+                if self.unanswered.is_empty() && self.sends.is_empty() {
+                    return true;
+                }
+                tokio::select! {
+                    biased;
+                    Some(gone) = self.sends.next() => {
+                        gone.map(|peer| self.unanswered.remove(&peer));
+                    }
+                    request = requests.next(), if self.sends.len() < WAITING_MAX => {
+                        let Some((RequestOrigin { address, .. }, frames)) = request else {
+                            return false;
+                        };
+                        self.receive(number, address, &frames);
+                    }
+                    () = sleep_until(recount) => break,
+                }
+            }
+        }
+    }
+
+    /// Refuses a request, or records the answer of its peer.
+    fn receive(&mut self, number: CallId, peer: Bytes, frames: &Frames) {
+        match wire::peek(frames) {
+            Some(Peek { kind: Kind::Request, id: id @ Some(_), .. }) => {
+                if let Some(refusal) = envelope(&Role::Refusal, id) {
+                    self.send(peer, refusal);
+                }
+            }
+            Some(Peek { kind: Kind::Leave, id: Some(answered), .. }) if answered == number => {
+                self.unanswered.remove(&peer);
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends a message, after waiting for room.
+    fn send(&mut self, peer: Bytes, frames: Frames) {
+        let mut sending = self.router.send(peer.clone(), frames);
+        match (&mut sending).now_or_never() {
+            Some(Ok(())) => {}
+            Some(Err(_)) => drop(self.unanswered.remove(&peer)),
+            None => self.sends.push(sending.map(|sent| sent.err().map(|_| peer)).boxed()),
+        }
+    }
+}

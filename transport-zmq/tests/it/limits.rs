@@ -1,0 +1,134 @@
+//! Bounds of a peer are told to the one who is limited, by name.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use polywire_codec::MessagePack;
+use polywire_core::{CallError, Client, ErrorKind, Server, Subscriber, Window};
+use polywire_zmq::{Admission, Engine, Side, Zmq};
+use tokio::time::timeout;
+
+use crate::support::context::{Medium, Setup, free_endpoint, setups};
+use crate::support::events::{next, publisher};
+use crate::support::wait::PATIENCE;
+
+/// A transport whose publishers accept 50 subscriptions of each subscriber.
+fn limited() -> Zmq {
+    let admission = Admission { subscriptions_max: 50, ..Admission::default() };
+    Zmq::builder()
+        .engine(Engine::Omq)
+        .bind("tcp://127.0.0.1:*")
+        .admission(admission)
+        .build()
+        .unwrap()
+}
+
+fn connected_to(publishing: &Zmq) -> Zmq {
+    let builder = Zmq::builder().engine(Engine::Omq).connect_timeout(PATIENCE);
+    builder.connect(&publishing.local_endpoints()[0]).build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn filter_beyond_the_bound_of_the_publisher_is_refused_by_name() {
+    let publishing = limited();
+    let publish = publisher(&publishing).await;
+    let subscribing = connected_to(&publishing);
+    let mut events =
+        Subscriber::<u32>::bind(&subscribing, "weather", MessagePack).filter("t.0").await.unwrap();
+    let filters = events.filters().clone();
+    let added = (1..60).map(|number| {
+        let filters = filters.clone();
+        async move { filters.add(format!("t.{number}").as_str()).await }
+    });
+    let added = timeout(PATIENCE, join_all(added)).await.expect("each filter is added or refused");
+    let refused: Vec<_> = added.into_iter().filter_map(Result::err).collect();
+    for error in &refused {
+        assert_eq!(error.kind(), ErrorKind::Overloaded, "{error}");
+        assert!(error.to_string().contains("subscriptions_max"), "{error}");
+        assert_eq!(error.detail("max"), Some("50"), "{error}");
+    }
+    assert_eq!(refused.len(), 10, "there is room for as many as the bound says");
+    // The others go on.
+    publish.publish("t.0", &7).await.unwrap();
+    assert_eq!(*next(&mut events).await.unwrap(), 7);
+    let error = filters.add("v").await.unwrap_err();
+    assert_eq!(error.detail("bound"), Some("subscriptions_max"), "{error}");
+    filters.remove("t.1").await.unwrap();
+    filters.add("v").await.unwrap();
+    publish.publish("v", &8).await.unwrap();
+    assert_eq!(*next(&mut events).await.unwrap(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscriber_with_more_filters_than_the_publisher_accepts_fails_to_open() {
+    let publishing = limited();
+    let _publish = publisher(&publishing).await;
+    let subscribing = connected_to(&publishing);
+    let opening = (0..60)
+        .fold(Subscriber::<u32>::bind(&subscribing, "weather", MessagePack), |opening, number| {
+            opening.filter(format!("t.{number}").as_str())
+        });
+    let error = timeout(PATIENCE / 2, async { opening.await })
+        .await
+        .expect("opening ends")
+        .expect_err("the publisher accepts 50 filters");
+    assert_eq!(error.detail("bound"), Some("subscriptions_max"), "{error}");
+}
+
+/// One-way calls to a server that does not read end by their own bound, and say that they were not
+/// sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_way_call_to_a_server_that_does_not_read_ends_by_its_bound_unsent() {
+    for setup in setups()
+        .into_iter()
+        .filter(|Setup(_, side, medium)| matches!(medium, Medium::Tcp) && *side == Side::Connect)
+    {
+        let builder = || Zmq::builder().engine(setup.0).peer_bytes_max(1_000_000);
+        let serving = builder().bind(free_endpoint(&setup)).build().unwrap();
+        // Not served: the server reads no request before `serve`.
+        let _server = Server::bind(&serving, "a").window(Window::new(1)).await.unwrap();
+        let calling = builder().connect(&serving.local_endpoints()[0]).build().unwrap();
+        let client = Client::connect(&calling, "a", MessagePack).await.unwrap();
+        let large = "x".repeat(100_000);
+        let mut refused = None;
+        let bound = Duration::from_millis(300);
+        for _ in 0..20_000 {
+            let sending = client.request("m").timeout(bound).send(&large);
+            if let Err(error) = timeout(PATIENCE, sending).await.expect("the send ends") {
+                refused = Some(error);
+                break;
+            }
+        }
+        let error = refused.expect("a send finds no room");
+        let CallError::Failed(error) = error else { panic!("{setup:?}: {error}") };
+        assert!(error.is_unsent(), "{setup:?}: {error}");
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{setup:?}: {error}");
+    }
+}
+
+/// As many filters as the default bound, one after the other, and some more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_and_the_last_of_a_thousand_filters_hear() {
+    let publishing = Zmq::builder().engine(Engine::Omq).bind("tcp://127.0.0.1:*").build().unwrap();
+    let publish = publisher(&publishing).await;
+    let subscribing = connected_to(&publishing);
+    let mut events =
+        Subscriber::<u32>::bind(&subscribing, "weather", MessagePack).filter("t.0").await.unwrap();
+    let begun = std::time::Instant::now();
+    let mut quarters = Vec::new();
+    for number in 1..1000 {
+        events.filters().add(format!("t.{number}").as_str()).await.unwrap();
+        if number % 250 == 0 || number == 999 {
+            quarters.push(begun.elapsed());
+        }
+    }
+    println!("250, 500, 750, 1,000 filters after {quarters:?}");
+    for number in 1000..1100 {
+        let refused = events.filters().add(format!("t.{number}").as_str()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Overloaded, "{refused}");
+    }
+    for number in [0, 1, 500, 997, 998, 999] {
+        publish.publish(format!("t.{number}").as_str(), &number).await.unwrap();
+        assert_eq!(*next(&mut events).await.unwrap(), number);
+    }
+}
