@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::{Filter, Result};
+use polywire_core::{Deadline, Filter, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -58,7 +58,7 @@ impl Subscriptions {
     /// Waits until every connected publisher has all subscriptions, for the connect timeout at
     /// most.
     pub(super) async fn settle(&self) -> Result<()> {
-        let give_up = Instant::now() + self.connect_timeout;
+        let give_up = Deadline::after(self.connect_timeout).instant();
         // A publisher that connects later gets all subscriptions at once.
         let _ = timeout_at(give_up, self.socket.ready()).await;
         let mut current = self.current.lock().await;
@@ -69,7 +69,8 @@ impl Subscriptions {
     pub(super) async fn add(&self, filter: Filter) -> Result<()> {
         let mut current = self.current.lock().await;
         self.subscribe(&mut current, filter).await?;
-        self.synchronize(&mut current, Instant::now() + self.connect_timeout).await
+        let give_up = Deadline::after(self.connect_timeout).instant();
+        self.synchronize(&mut current, give_up).await
     }
 
     /// Removes a filter. Events on their way may still arrive.

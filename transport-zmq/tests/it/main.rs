@@ -54,4 +54,6 @@ mod pubsub;
 mod pyzmq;
 #[cfg(feature = "engine-omq")]
 mod security;
+#[cfg(feature = "engine-omq")]
+mod settings;
 mod sockets;
