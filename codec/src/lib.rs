@@ -1,7 +1,7 @@
 //! Codecs for [polywire](https://docs.rs/polywire): encoding of values as bytes.
 //!
-//! Both codecs encode the values of serde's data model, and both are enabled by default. A value that
-//! could not be decoded is an error where it is encoded. The codecs differ as follows:
+//! Both codecs encode the values of serde's data model, and both are enabled by default. A value
+//! that could not be decoded is an error where it is encoded. The codecs differ as follows:
 //!
 //! | | [`MessagePack`] (feature `msgpack`) | [`Json`] (feature `json`) |
 //! |---|---|---|

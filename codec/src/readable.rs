@@ -109,7 +109,9 @@ macro_rules! plain {
 /// A method that begins a compound value: the number of levels, and the arguments, of which the
 /// last is the number of elements.
 macro_rules! compound {
-    ($($method:ident -> $access:ident, $levels:literal, ($($name:ident: $type:ty),*), $len:expr;)+) => {
+    ($(
+        $method:ident -> $access:ident, $levels:literal, ($($name:ident: $type:ty),*), $len:expr;
+    )+) => {
         $(fn $method(self, $($name: $type),*) -> Result<Self::$access, S::Error> {
             let left = Self::inside(self.left, $levels)?;
             let missing = if D::COUNTED { $len } else { None };

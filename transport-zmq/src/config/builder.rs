@@ -241,8 +241,8 @@ impl ZmqBuilder {
     }
 }
 
-/// Intervals that are neither shorter than a pause of a busy peer nor longer than the engine's clock
-/// and the kernel's timers can count.
+/// Intervals that are neither shorter than a pause of a busy peer nor longer than the engine's
+/// clock and the kernel's timers can count.
 const HEARTBEATS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 
 /// Returns the error for a setting that the engine cannot honour. Ignoring the setting would be
