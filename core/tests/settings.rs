@@ -33,13 +33,15 @@ async fn extremes_of_each_setting_work() {
 }
 
 /// Functions whose numbers come from the peer, from a backend or from this crate.
-const NO_SETTINGS: [&str; 9] = [
+const NO_SETTINGS: [&str; 11] = [
     "Code::from_u8",
     "message::DeadLetterRecord::new",
     "message::History::dead_lettered",
     "transport::DeadLetterQueue::discard",
     "transport::DeadLetterQueue::redrive",
+    "transport::Asked::new",
     "transport::Delivery::attempt",
+    "transport::Question::new",
     "transport::Receipt::new",
     "transport::Settle::settle",
     "middleware::Backoff::after",
