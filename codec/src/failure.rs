@@ -1,25 +1,65 @@
 //! Errors of codecs.
 
 use std::error::Error as StdError;
+use std::fmt::{self, Write};
 
 use polywire_core::{Error, ErrorKind};
 use serde_path_to_error::Path;
 
+/// The text of the cause of a decoding error, of at most [`TEXT_MAX`] bytes.
+///
+/// The errors of serde repeat a string of another type than expected, which can fill a body.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Cause(String);
+
+/// The longest text of a cause in bytes.
+const TEXT_MAX: usize = 1024;
+
+impl Cause {
+    /// Shortens the text of an error.
+    pub(crate) fn new(error: &dyn fmt::Display) -> Self {
+        let mut cause = Self(String::new());
+        // Fails only where the text is cut.
+        let _ = write!(cause, "{error}");
+        cause
+    }
+}
+
+impl Write for Cause {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = TEXT_MAX.saturating_sub(self.0.len());
+        if text.len() <= room {
+            self.0.push_str(text);
+            return Ok(());
+        }
+        self.0.push_str(&text[..text.floor_char_boundary(room.saturating_sub('…'.len_utf8()))]);
+        self.0.push('…');
+        Err(fmt::Error)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Cause {}
+
 /// Returns the error of a value that cannot be decoded. The detail `path` names the malformed part
 /// of the value; an error of the whole value has no path.
-pub(crate) fn undecodable<E: StdError + Send + Sync + 'static>(
-    format: &str,
-    path: &Path,
-    source: E,
-) -> Error {
+pub(crate) fn undecodable(format: &str, path: Option<&Path>, cause: Cause) -> Error {
     let error = Error::new(
         ErrorKind::Codec,
         format!("cannot decode the {format}: the value does not match its type"),
     );
-    let path = path.to_string();
     // A dot is the path of the root.
-    let error = if path == "." { error } else { error.with("path", path) };
-    error.with_source(source)
+    let path = path.map(|path| Cause::new(path).0).filter(|path| path != ".");
+    let error = match path {
+        Some(path) => error.with("path", path),
+        None => error,
+    };
+    error.with_source(cause)
 }
 
 /// Returns the error of a value that the format cannot represent.

@@ -3,16 +3,18 @@
 use bytes::{BufMut, BytesMut};
 use polywire_core::{Codec, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
-use serde_json::Deserializer;
+use serde_json::{Deserializer, Serializer};
 
-use crate::failure::{undecodable, unencodable};
+use crate::failure::{Cause, undecodable, unencodable};
+use crate::readable::{Demands, Readable};
 
 /// Codec for JSON (RFC 8259), through `serde_json`.
 ///
 /// - Bytes become arrays of numbers, and map keys must be strings or numbers. [`MessagePack`]
 ///   represents both directly.
-/// - Numbers must be finite.
-/// - A value that is nested deeper than 128 levels cannot be decoded.
+/// - Numbers must be finite. A value with `NaN` or an infinite number cannot be encoded.
+/// - A value that is nested deeper than 127 levels can neither be encoded nor decoded. A variant
+///   with content counts as a level.
 ///
 /// [`MessagePack`]: https://docs.rs/polywire-codec/latest/polywire_codec/struct.MessagePack.html
 ///
@@ -35,28 +37,44 @@ impl Codec for Json {
     const CONTENT_TYPE: &'static str = "application/json";
 
     fn encode<T: Serialize + ?Sized>(&self, value: &T, buf: &mut BytesMut) -> Result<()> {
-        serde_json::to_writer(buf.writer(), value).map_err(|error| unencodable("JSON", error))
+        let mut json = Serializer::new(buf.writer());
+        let readable = Readable::<_, Text>::new(&mut json);
+        value.serialize(readable).map_err(|error| unencodable("JSON", error))
     }
 
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T> {
-        // Tracking the path costs time, so a second pass does it only after an error.
-        serde_json::from_slice(bytes).or_else(|_| explain(bytes))
+        let mut json = Deserializer::from_slice(bytes);
+        match T::deserialize(&mut json) {
+            Ok(value) => json.end().map(|()| value).map_err(|error| {
+                Error::new(ErrorKind::Codec, "cannot decode the JSON: data follows the value")
+                    .with_source(error)
+            }),
+            Err(error) => Err(explain::<T>(bytes, error)),
+        }
     }
 }
 
-/// Decodes once more and tracks the path, for the error.
-fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
+/// JSON's own demands on a value.
+struct Text;
+
+impl Demands for Text {
+    const FINITE: bool = true;
+    const COUNTED: bool = false;
+}
+
+/// Decodes once more and tracks the path, for the error. Tracking costs time, so only the second
+/// pass does it. An error of the second pass that differs from the first one is not the cause.
+#[cold]
+fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], first: serde_json::Error) -> Error {
+    let cause = Cause::new(&first);
+    drop(first);
     let mut json = Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().clone();
-        undecodable("JSON", &path, error.into_inner())
-    })?;
-    let rest = |error: serde_json::Error| {
-        Error::new(ErrorKind::Codec, "cannot decode the JSON: data follows the value")
-            .with_source(error)
-    };
-    json.end().map_err(rest)?;
-    Ok(value)
+    match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        Err(second) if Cause::new(second.inner()) == cause => {
+            undecodable("JSON", Some(second.path()), cause)
+        }
+        _ => undecodable("JSON", None, cause),
+    }
 }
 
 #[cfg(test)]

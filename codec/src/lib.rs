@@ -1,7 +1,7 @@
 //! Codecs for [polywire](https://docs.rs/polywire): encoding of values as bytes.
 //!
-//! Both codecs encode any value of serde's data model, and both are enabled by default. They differ
-//! as follows:
+//! Both codecs encode the values of serde's data model, and both are enabled by default. A value
+//! that could not be decoded is an error where it is encoded. The codecs differ as follows:
 //!
 //! | | [`MessagePack`] (feature `msgpack`) | [`Json`] (feature `json`) |
 //! |---|---|---|
@@ -10,14 +10,15 @@
 //! | bytes | as bytes | as an array of numbers |
 //! | keys of maps | any value | strings and numbers |
 //! | `NaN` and infinite numbers | yes | an error |
-//! | deepest nesting | 128 levels | 128 levels |
-//!
-//! Neither format distinguishes `Some(None)` or `Some(())` from `None`.
+//! | deepest nesting | 127 levels | 127 levels |
 //!
 //! A decoding error has the detail `path`, which names the malformed part of the value. The codecs
-//! decode once without tracking the path, and again with it only after an error.
+//! decode once without tracking the path, and again with it only after an error. The second pass
+//! costs no more memory than the first, and its path is given only if both fail alike.
 //!
 //! Any other format is a type that implements [`Codec`](polywire_core::Codec).
+//!
+#![doc = include_str!("../docs/types.md")]
 
 #[cfg(any(feature = "json", feature = "msgpack"))]
 mod failure;
@@ -25,6 +26,8 @@ mod failure;
 mod json;
 #[cfg(feature = "msgpack")]
 mod msgpack;
+#[cfg(any(feature = "json", feature = "msgpack"))]
+mod readable;
 
 #[cfg(feature = "json")]
 pub use self::json::Json;

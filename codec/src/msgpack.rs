@@ -1,8 +1,8 @@
 //! MessagePack: compact, fast, and supported by most languages.
 
 mod expectation;
+mod nesting;
 
-use std::error::Error as StdError;
 use std::{fmt, io};
 
 use bytes::{BufMut, BytesMut};
@@ -10,17 +10,21 @@ use polywire_core::{Codec, Error, ErrorKind, Result};
 use rmp::Marker;
 use rmp_serde::Serializer;
 use rmp_serde::decode::{self, Deserializer, ReadRefReader};
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer as _, Serialize};
 
 use self::expectation::{Expectation, Recording};
-use crate::failure::{undecodable, unencodable};
+use self::nesting::is_too_deep;
+use crate::failure::{Cause, undecodable, unencodable};
+use crate::readable::{DEPTH_MAX, Demands, Readable};
 
 /// Codec for MessagePack, through `rmp-serde`.
 ///
 /// - A struct is encoded as a map with field names, so that either peer may add fields. A struct is
 ///   decoded from a map or an array.
-/// - A value that is nested deeper than 128 levels cannot be decoded.
+/// - A value that is nested deeper than 127 levels can neither be encoded nor decoded. A variant
+///   with content counts as a level.
+/// - A value that announces another number of elements than it writes cannot be encoded.
 /// - The format follows the
 ///   [specification](https://github.com/msgpack/msgpack/blob/master/spec.md),
 ///   with str 8 and bin.
@@ -43,63 +47,64 @@ use crate::failure::{undecodable, unencodable};
 #[allow(clippy::exhaustive_structs)]
 pub struct MessagePack;
 
-/// Deepest nesting of a value, as in JSON; far below the size of a stack.
-const DEPTH_MAX: usize = 128;
-
 impl Codec for MessagePack {
     const CONTENT_TYPE: &'static str = "application/msgpack";
 
     fn encode<T: Serialize + ?Sized>(&self, value: &T, buf: &mut BytesMut) -> Result<()> {
         let mut packer = Serializer::new(buf.writer()).with_struct_map();
-        value.serialize(&mut packer).map_err(|error| unencodable("MessagePack", error))
+        let readable = Readable::<_, Binary>::new(&mut packer);
+        value.serialize(readable).map_err(|error| unencodable("MessagePack", error))
     }
 
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T> {
+        if is_too_deep(bytes) {
+            let error = decode::Error::DepthLimitExceeded;
+            return Err(undecodable("MessagePack", None, Cause::new(&error)));
+        }
         let mut unpacker = unpacker(bytes);
         match T::deserialize(&mut unpacker) {
             Ok(value) => at_end(&mut unpacker).map(|()| value),
-            // Tracking the path costs time, so a second pass does it only after an error.
-            Err(_) => explain(bytes),
+            Err(error) => Err(explain::<T>(bytes, error)),
         }
     }
+}
+
+/// MessagePack's own demands on a value.
+struct Binary;
+
+impl Demands for Binary {
+    const FINITE: bool = false;
+    const COUNTED: bool = true;
 }
 
 /// Decodes once more and builds an error with the path, the value found and the type expected.
 ///
-/// The second pass reads the same bytes through the same deserializer, so it fails where the first
-/// pass failed, and allocates no more.
-fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
+/// Tracking costs time, so only the second pass does it. The second pass reads the same bytes
+/// through the same deserializer, and allocates no more than the first. An error of the second
+/// pass that differs from the first one is not the cause.
+#[cold]
+fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], first: decode::Error) -> Error {
+    let cause = Cause::new(&first);
+    // Its text can be as long as the body.
+    drop(first);
     let mut unpacker = unpacker(bytes);
     let expectation = Expectation::default();
     let recording = Recording::new(&mut unpacker, &expectation);
-    let failed = match serde_path_to_error::deserialize::<_, T>(recording) {
-        Ok(value) => return at_end(&mut unpacker).map(|()| value),
-        Err(failed) => failed,
-    };
-    let path = failed.path().clone();
-    Err(match failed.into_inner() {
-        decode::Error::TypeMismatch(found) => {
-            let mismatch = Mismatch { found, expected: expectation.into_inner() };
-            undecodable("MessagePack", &path, mismatch)
+    match serde_path_to_error::deserialize::<_, T>(recording) {
+        Err(second) if Cause::new(second.inner()) == cause => {
+            let cause = match second.inner() {
+                decode::Error::TypeMismatch(found) => {
+                    let expected = expectation.borrow();
+                    let found = name(*found);
+                    Cause::new(&format_args!("invalid type: {found}, expected {expected}"))
+                }
+                _ => cause,
+            };
+            undecodable("MessagePack", Some(second.path()), cause)
         }
-        other => undecodable("MessagePack", &path, other),
-    })
-}
-
-/// A value of another type than expected.
-#[derive(Debug)]
-struct Mismatch {
-    found: Marker,
-    expected: String,
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "invalid type: {}, expected {}", name(self.found), self.expected)
+        _ => undecodable("MessagePack", None, cause),
     }
 }
-
-impl StdError for Mismatch {}
 
 /// Returns the name of a marker's type in the words of serde's errors.
 fn name(marker: Marker) -> &'static str {
@@ -128,14 +133,15 @@ fn name(marker: Marker) -> &'static str {
 
 fn unpacker(bytes: &[u8]) -> Deserializer<ReadRefReader<'_, [u8]>> {
     let mut unpacker = Deserializer::from_read_ref(bytes);
-    unpacker.set_max_depth(DEPTH_MAX);
+    // The unpacker fails at the limit, and not beyond it.
+    unpacker.set_max_depth(usize::from(DEPTH_MAX) + 1);
     unpacker
 }
 
 /// Checks that no data follows the value. The unpacker does not report its position, but at the end
-/// it fails to read another value.
+/// it fails to read another marker.
 fn at_end(unpacker: &mut Deserializer<ReadRefReader<'_, [u8]>>) -> Result<()> {
-    match IgnoredAny::deserialize(unpacker) {
+    match unpacker.deserialize_option(AnyMarker) {
         Err(decode::Error::InvalidMarkerRead(end))
             if end.kind() == io::ErrorKind::UnexpectedEof =>
         {
@@ -145,6 +151,25 @@ fn at_end(unpacker: &mut Deserializer<ReadRefReader<'_, [u8]>>) -> Result<()> {
             ErrorKind::Codec,
             "cannot decode the MessagePack: data follows the value",
         )),
+    }
+}
+
+/// A visitor that reads no more than the marker of a value.
+struct AnyMarker;
+
+impl<'de> Visitor<'de> for AnyMarker {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a marker")
+    }
+
+    fn visit_none<E>(self) -> std::result::Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_some<D: serde::Deserializer<'de>>(self, _: D) -> std::result::Result<(), D::Error> {
+        Ok(())
     }
 }
 
@@ -188,33 +213,6 @@ mod tests {
         let error = error_of::<(i64, Vec<Item>)>(&bytes);
         assert!(error.contains("[1][0].price"), "{error}");
         assert!(error.contains("expected f64"), "{error}");
-    }
-
-    #[test]
-    fn error_names_the_argument_that_is_wrong_beside_types_with_a_binary_form() {
-        #[derive(Debug, Deserialize)]
-        #[allow(dead_code, reason = "only decoded")]
-        struct Ban {
-            ip: std::net::IpAddr,
-            minutes: u32,
-        }
-        let ip = std::net::IpAddr::from([127, 0, 0, 1]);
-        #[derive(Serialize)]
-        struct Sent {
-            ip: std::net::IpAddr,
-            minutes: &'static str,
-        }
-        let error = error_of::<Ban>(&encoded(&Sent { ip, minutes: "ten" }));
-        assert!(error.contains("minutes") && error.contains("expected u32"), "{error}");
-        assert!(!error.contains("IpAddr"), "{error}");
-    }
-
-    #[test]
-    fn explaining_a_large_body_of_another_type_is_cheap() {
-        let mut bytes = vec![0xdd, 1, 0, 0, 0];
-        bytes.resize(5 + (1 << 24), 0xc0);
-        let error = error_of::<i64>(&bytes);
-        assert!(error.contains("invalid type: sequence, expected i64"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod codec;
 #[expect(clippy::module_inception, reason = "named after its main type")]
 mod dialect;
 mod either;
+mod media_type;
 
 pub use self::codec::Codec;
 pub use self::dialect::Dialect;

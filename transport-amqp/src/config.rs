@@ -87,6 +87,33 @@ impl Config {
         })
     }
 
+    /// Checks the settings that no connection could work with.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`], with the setting, its value and the bound.
+    pub(crate) fn check(&self) -> Result<()> {
+        for (setting, time) in
+            [("connect_timeout", self.connect_timeout), ("confirm_timeout", self.confirm_timeout)]
+        {
+            if time.as_millis() == 0 {
+                let error = invalid("cannot connect: a timeout has to be at least 1 ms");
+                return Err(error.with("setting", setting).with("least_ms", 1));
+            }
+        }
+        let query = &self.url.uri.query;
+        match query.frame_max {
+            Some(bytes) if bytes != 0 && bytes < FRAME_MIN => {
+                let error = invalid("cannot connect: frames are too small for AMQP");
+                Err(error
+                    .with("setting", "frame_max")
+                    .with("value", bytes)
+                    .with("least", FRAME_MIN))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the heartbeat of the URL or the builder.
     pub(crate) fn heartbeat(&self) -> Heartbeat {
         Heartbeat::seconds(self.url.uri.query.heartbeat.unwrap_or(DEFAULT_HEARTBEAT_SECONDS))
@@ -130,6 +157,13 @@ impl BoundsOverride {
     }
 }
 
+/// Returns the error of a setting that is out of bounds.
+fn invalid(error: &'static str) -> Error {
+    Error::new(ErrorKind::Config, error).unsent()
+}
+
+/// The smallest `frame_max` of AMQP, in bytes; 0 is no limit.
+const FRAME_MIN: u32 = 4096;
 /// 16 MiB, the `max_message_size` of RabbitMQ 4.
 const DEFAULT_BODY_MAX: usize = 16 << 20;
 /// Long enough for a restart of an authentication backend.

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Dialect;
+use super::media_type::MediaType;
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::message::{Body, Message};
 
@@ -49,6 +50,9 @@ use crate::message::{Body, Message};
 /// ```
 pub trait Codec: Clone + Send + Sync + 'static {
     /// The media type of encoded values. It is sent with every value.
+    ///
+    /// A message whose media type differs only in case or parameters is decoded, too. A message
+    /// with another charset than UTF-8 is not.
     const CONTENT_TYPE: &'static str;
 
     /// Appends `value` to `buf`.
@@ -142,15 +146,54 @@ fn read<C: Codec, T: DeserializeOwned>(codec: &C, message: &Message) -> Result<T
     }
 }
 
-/// Fails if the message names a format other than that of the codec.
+/// Fails if the message names a format other than that of the codec, or a foreign charset.
 fn check_format<C: Codec>(message: &Message) -> Result<()> {
-    if let Some(other) = message.content_type.as_ref().filter(|found| ***found != *C::CONTENT_TYPE)
-    {
-        let error = Error::new(
-            ErrorKind::Codec,
-            "cannot decode the body: it has another format than expected",
-        );
-        return Err(error.with("found", other).with("expected", C::CONTENT_TYPE));
+    let Some(found) = &message.content_type else { return Ok(()) };
+    if **found == *C::CONTENT_TYPE {
+        return Ok(());
     }
-    Ok(())
+    let format = MediaType::new(found);
+    let error = if !format.is_like(MediaType::new(C::CONTENT_TYPE)) {
+        "cannot decode the body: it has another format than expected"
+    } else if format.foreign_charset().is_some() {
+        "cannot decode the body: its charset is not UTF-8"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Codec, error).with("found", found).with("expected", C::CONTENT_TYPE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone)]
+    struct Text;
+
+    impl Codec for Text {
+        const CONTENT_TYPE: &'static str = "text/plain";
+
+        fn encode<T: Serialize + ?Sized>(&self, _: &T, _: &mut BytesMut) -> Result<()> {
+            Ok(())
+        }
+
+        fn decode<'de, T: Deserialize<'de>>(&self, _: &'de [u8]) -> Result<T> {
+            Err(Error::new(ErrorKind::Codec, "decoded"))
+        }
+    }
+
+    #[test]
+    fn media_type_is_compared_without_case_and_parameters() {
+        let decoded = |content_type: Option<&str>| {
+            let content_type = content_type.map(ByteString::from);
+            let message = Message::default().with_content_type(content_type);
+            Text.decode_call::<u8>(&message).unwrap_err().to_string()
+        };
+        for accepted in [None, Some("text/plain"), Some("TEXT/plain; charset=utf-8; format=flowed")]
+        {
+            assert_eq!(decoded(accepted), "decoded", "{accepted:?}");
+        }
+        assert!(decoded(Some("text/plain; charset=latin1")).contains("charset is not UTF-8"));
+        assert!(decoded(Some("text/html")).contains("another format"));
+    }
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::media_type::MediaType;
 use super::{Codec, Dialect};
 use crate::error::{Fault, Result};
 use crate::message::Message;
@@ -67,5 +68,6 @@ impl<A: Codec, B: Codec> Dialect for (A, B) {
 
 /// Returns `true` if the message names the format of the codec.
 fn is_of<C: Codec>(message: &Message) -> bool {
-    message.content_type.as_deref() == Some(C::CONTENT_TYPE)
+    let format = message.content_type.as_deref();
+    format.is_some_and(|format| MediaType::new(format).is_like(MediaType::new(C::CONTENT_TYPE)))
 }

@@ -26,7 +26,15 @@ impl Deadline {
     /// Returns the deadline `timeout` from now, but at most [`Deadline::MAX`] from now.
     #[must_use]
     pub fn after(timeout: Duration) -> Self {
-        Self(Instant::now() + timeout.min(Self::MAX))
+        Self::since(Instant::now(), timeout)
+    }
+
+    /// Returns the deadline `timeout` after `start`, but at most [`Deadline::MAX`] after it. So no
+    /// timeout overflows the clock.
+    #[must_use]
+    pub fn since(start: Instant, timeout: Duration) -> Self {
+        let timeout = timeout.min(Self::MAX);
+        Self(start.checked_add(timeout).unwrap_or(start))
     }
 
     /// Returns the deadline `ms` milliseconds from now, for decoding; see [`after`](Self::after).

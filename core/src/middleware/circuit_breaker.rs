@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::rejection::overloaded;
 use super::{Middleware, outcome};
 use crate::error::{CallError, Code, ErrorKind, Result};
+use crate::message::Deadline;
 use crate::service::{Reply, Request, Service};
 
 /// Middleware that refuses requests for a while after repeated failures.
@@ -71,7 +72,8 @@ impl CircuitBreaker {
         Self { failures, ..self }
     }
 
-    /// Sets the time from opening until the next probe. The default is 5 seconds.
+    /// Sets the time from opening until the next probe, at most [`Deadline::MAX`]. The default is
+    /// 5 seconds.
     #[must_use]
     pub fn pause(self, pause: Duration) -> Self {
         Self { pause, ..self }
@@ -121,7 +123,7 @@ impl CircuitBreaker {
             return;
         }
         tracing::warn!(pause_ms = self.pause.as_millis(), "the circuit is open");
-        *circuit = Circuit::Open { until: Instant::now() + self.pause };
+        *circuit = Circuit::Open { until: Deadline::after(self.pause).instant() };
     }
 
     /// Locks the circuit. No code panics while it holds the lock.

@@ -43,12 +43,15 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// Limits the rate to `requests`, at least 1, per `period`, with bursts of as many requests.
-    /// Further requests wait up to 30 seconds.
+    /// Further requests wait up to 30 seconds. Each request adds at most [`Deadline::MAX`] to the
+    /// time until the next; a period of zero limits nothing.
     #[must_use]
     pub fn new(requests: u32, period: Duration) -> Self {
         let requests = requests.max(1);
         let full_at = Arc::new(Mutex::new(Instant::now()));
-        Self { full_at, interval: period / requests, burst: requests, wait_max: WAIT_MAX }
+        // Even the longest burst of the longest intervals fits into the clock.
+        let interval = (period / requests).min(Deadline::MAX);
+        Self { full_at, interval, burst: requests, wait_max: WAIT_MAX }
     }
 
     /// Sets the number of requests that pass at once after a pause, at least 1. The default is the
@@ -88,7 +91,7 @@ impl RateLimit {
 impl Middleware for RateLimit {
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Reply, CallError> {
         let now = Instant::now();
-        let wait_until = now + self.wait_max.min(Deadline::MAX);
+        let wait_until = Deadline::since(now, self.wait_max).instant();
         let until =
             request.wait_until().map_or(wait_until, |deadline| deadline.instant().min(wait_until));
         let Some(available) = self.take(now, until) else {

@@ -14,7 +14,6 @@ use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result, report};
 use crate::message::{DeadLetterReason, Message};
 use crate::transport::{Capabilities, DeadLetterInfo, Delivery, Outcome, Receipt, RetryAfter};
-use crate::worker::Retries;
 use crate::worker::dead_letter_or_discard;
 
 /// Decoder of messages with a hidden dialect, so that [`Puller`](super::Puller) and
@@ -89,7 +88,7 @@ impl<T> Job<T> {
         self.settle(None, Outcome::Requeue)
     }
 
-    /// Retries the job: it is redelivered after `pause`, which is cut at [`Retries::PAUSE_MAX`].
+    /// Retries the job: it is redelivered after `pause`, which is cut at [`RetryAfter::MAX`].
     /// The error travels with the job; see [`Context::history`].
     ///
     /// # Errors
@@ -102,7 +101,7 @@ impl<T> Job<T> {
     ) -> Result<(), SettleError<Self>> {
         let missing =
             if self.capabilities.delayed_retries { None } else { Some("delayed_retries") };
-        let retry = RetryAfter::new(pause.min(Retries::PAUSE_MAX), text(error));
+        let retry = RetryAfter::new(pause, text(error));
         self.settle(missing, Outcome::Retry(Box::new(retry)))
     }
 

@@ -46,9 +46,9 @@ pub struct FlakyTransport<T> {
     script: Arc<Script>,
 }
 
-/// The disruptions of the next sends, in order.
+/// The disruptions of the next sends, in order, each with the number of sends.
 #[derive(Default)]
-struct Script(Mutex<VecDeque<Disruption>>);
+struct Script(Mutex<VecDeque<(Disruption, usize)>>);
 
 #[derive(Clone, Copy)]
 enum Disruption {
@@ -81,7 +81,7 @@ impl<T: Transport> FlakyTransport<T> {
     /// Returns the number of disruptions that are left.
     #[must_use]
     pub fn left(&self) -> usize {
-        self.script.lock().len()
+        self.script.lock().iter().fold(0, |sum, (_, sends)| sum.saturating_add(*sends))
     }
 
     fn wrap(&self, sender: Sender) -> Sender {
@@ -91,11 +91,25 @@ impl<T: Transport> FlakyTransport<T> {
 
 impl Script {
     fn add(&self, disruption: Disruption, times: usize) {
-        self.lock().extend(std::iter::repeat_n(disruption, times));
+        if times > 0 {
+            self.lock().push_back((disruption, times));
+        }
+    }
+
+    /// Takes the disruption of the next send.
+    fn next(&self) -> Option<Disruption> {
+        let mut disruptions = self.lock();
+        let (disruption, times) = disruptions.front_mut()?;
+        let next = *disruption;
+        *times -= 1;
+        if *times == 0 {
+            disruptions.pop_front();
+        }
+        Some(next)
     }
 
     // No code panics while it holds the lock.
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Disruption>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Disruption, usize)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,7 +123,7 @@ struct FlakySender {
 #[deny(clippy::missing_trait_methods)]
 impl Outbound for FlakySender {
     fn send(&self, message: Message) -> Sending<'_> {
-        let disruption = self.script.lock().pop_front();
+        let disruption = self.script.next();
         match disruption {
             None => self.sender.send(message),
             Some(Disruption::Fail) => {

@@ -43,10 +43,13 @@ pub struct RetryAfter {
 }
 
 impl RetryAfter {
-    /// Creates a retry after this delay.
+    /// Longest delay: 7 days. Each distinct delay can take a queue of a broker.
+    pub const MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+    /// Creates a retry after this delay, but at most [`RetryAfter::MAX`].
     #[must_use]
     pub fn new(after: Duration, error: impl Into<ByteString>) -> Self {
-        Self { after, error: error.into() }
+        Self { after: after.min(Self::MAX), error: error.into() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::message::DeadLetterReason;
-use crate::transport::{Capabilities, DeadLetterInfo, Outcome};
+use crate::transport::{Capabilities, DeadLetterInfo, Outcome, RetryAfter};
 
 /// A retry policy for jobs and events: retries at once, then retries after growing pauses.
 ///
@@ -51,7 +51,7 @@ pub(super) enum OnExhausted {
 
 impl Retries {
     /// The longest possible pause: a week. Longer pauses are cut to it.
-    pub const PAUSE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    pub const PAUSE_MAX: Duration = RetryAfter::MAX;
 
     /// Creates a policy of this many attempts in all, at least one, and the default pauses.
     pub const fn new(attempts: u32) -> Self {
@@ -127,6 +127,10 @@ impl Retries {
         let Some(earlier) = attempt.checked_sub(self.immediate.saturating_add(1)) else {
             return Duration::ZERO;
         };
+        if self.min.is_zero() {
+            // Zero does not grow, and zero times an infinite factor would be no number.
+            return Duration::ZERO;
+        }
         let growth = self.factor.powi(i32::try_from(earlier).unwrap_or(i32::MAX));
         let pause = (self.min.as_secs_f64() * growth).min(self.max.as_secs_f64());
         Duration::from_secs_f64(pause * (1.0 - self.jitter * random()))

@@ -138,7 +138,8 @@ impl ConfirmedPublisher {
             }
             since = Instant::now();
         }
-        match before(since + self.confirm_timeout, &mut outcome).await {
+        let limit = Deadline::since(since, self.confirm_timeout).instant();
+        match before(limit, &mut outcome).await {
             Some(outcome) => outcome.unwrap_or_else(|_| Err(lost_unconfirmed())),
             None => Err(unconfirmed().with("seconds", self.confirm_timeout.as_secs())),
         }
@@ -155,8 +156,10 @@ impl ConfirmedPublisher {
         deadline: Option<Deadline>,
         since: Instant,
     ) -> Option<Result<()>> {
-        let end = deadline.map_or(since + self.confirm_timeout, Deadline::instant);
-        for limit in [end.min(since + self.connect_timeout), end] {
+        let end = deadline.unwrap_or_else(|| Deadline::since(since, self.confirm_timeout));
+        let connected = Deadline::since(since, self.connect_timeout);
+        let end = end.instant();
+        for limit in [end.min(connected.instant()), end] {
             if let Some(outcome) = before(limit, &mut *outcome).await {
                 return Some(outcome.unwrap_or_else(|_| Err(lost_unconfirmed())));
             }

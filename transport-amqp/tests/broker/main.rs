@@ -39,6 +39,7 @@ mod queues;
 mod reconnects;
 mod requeues;
 mod retries;
+mod settings;
 mod user_ids;
 
 use std::future::Future;
@@ -74,6 +75,7 @@ fn main() {
         outages::trials(),
         outbound::trials(),
         alarms::trials(),
+        settings::trials(),
         user_ids::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

@@ -146,8 +146,8 @@ impl Balancer {
     /// `Unroutable` if no peer is connected in time, `Denied` if all peers denied access, and
     /// `Closed` if the balancer is closed; all of them unsent.
     pub(crate) async fn send(&self, call: InFlightCall, frames: Frames) -> Result<()> {
-        let patience = Instant::now() + self.connect_timeout;
-        let give_up = call.deadline.map_or(patience, |deadline| patience.min(deadline.instant()));
+        let patience = Deadline::after(self.connect_timeout);
+        let give_up = call.deadline.map_or(patience, |deadline| patience.min(deadline)).instant();
         self.send_until(give_up, call, frames).await
     }
 
@@ -183,8 +183,8 @@ impl Balancer {
     ) -> BoxFuture<'static, bool> {
         let balancer = self.clone();
         self.state.retries.run(id, async move {
-            let patience = Instant::now() + balancer.connect_timeout;
-            let give_up = call.deadline.map_or(patience, Deadline::instant);
+            let patience = Deadline::after(balancer.connect_timeout);
+            let give_up = call.deadline.unwrap_or(patience).instant();
             let sent = timeout_at(give_up, balancer.send_until(give_up, call, frames)).await;
             sent.unwrap_or_else(|_| Err(balancer.no_peer()))
         })

@@ -1,5 +1,6 @@
 //! The builder of a transport.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use polywire_core::{Error, ErrorKind, Limits, Result};
@@ -159,6 +160,9 @@ impl ZmqBuilder {
 
     /// Sets the interval of heartbeats to a silent peer. The connection is closed if the peer stays
     /// silent for twice that time. The default is 5 seconds.
+    ///
+    /// The interval is from 100 ms to 1 hour; [`build`](Self::build) refuses any other. A shorter
+    /// one would cut connections to peers that are only slow.
     pub fn heartbeat(self, heartbeat: Duration) -> Self {
         Self { heartbeat, ..self }
     }
@@ -201,6 +205,14 @@ impl ZmqBuilder {
             let error = config("cannot build the transport: this bound must not be 0");
             return Err(error.with("bound", "peer_bytes_max"));
         }
+        if !HEARTBEATS.contains(&self.heartbeat) {
+            let error = config("cannot build the transport: the heartbeat is out of bounds");
+            return Err(error
+                .with("bound", "heartbeat")
+                .with("ms", self.heartbeat.as_millis())
+                .with("least_ms", HEARTBEATS.start().as_millis())
+                .with("most_ms", HEARTBEATS.end().as_millis()));
+        }
         let settings = Settings {
             engine,
             limits: self.limits,
@@ -228,6 +240,10 @@ impl ZmqBuilder {
         Ok(endpoints)
     }
 }
+
+/// Intervals that are neither shorter than a pause of a busy peer nor longer than the engine's
+/// clock and the kernel's timers can count.
+const HEARTBEATS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 
 /// Returns the error for a setting that the engine cannot honour. Ignoring the setting would be
 /// less safe than failing.

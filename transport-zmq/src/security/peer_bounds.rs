@@ -47,7 +47,8 @@ pub struct Admission {
     pub subscriptions_max: usize,
     /// The maximum size of a message in bytes: the sum of its frames, plus 64 bytes a frame. A
     /// peer that announces or sends more is disconnected before memory is allocated. `None`,
-    /// the default, is the sum of the [`Limits`] for body, headers and frames.
+    /// the default, is the sum of the [`Limits`] for body, headers and frames. A bound below 593,
+    /// the size of a message without a body, is refused.
     pub message_max: Option<usize>,
 }
 
@@ -65,20 +66,20 @@ impl Default for Admission {
 }
 
 impl Admission {
-    /// Fails with `Config` if a bound is 0, since no peer could connect then.
+    /// Fails with `Config` if a bound is so small that no peer could connect or send a message.
     pub(crate) fn check(&self) -> Result<()> {
         let named = [
-            ("handshake_timeout", self.handshake_timeout.is_zero()),
+            ("handshake_timeout", self.handshake_timeout.as_millis() == 0),
             ("pending_handshakes_max", self.pending_handshakes_max == 0),
             ("connections_max", self.connections_max == 0),
             ("host_connections_max", self.host_connections_max == 0),
             ("subscriptions_max", self.subscriptions_max == 0),
-            ("message_max", self.message_max == Some(0)),
+            ("message_max", self.message_max.is_some_and(|max| max < MESSAGE_MIN)),
         ];
         match named.into_iter().find(|(_, is_zero)| *is_zero) {
             None => Ok(()),
             Some((name, _)) => {
-                Err(config("cannot build the transport: this bound must not be 0")
+                Err(config("cannot build the transport: this bound is too small for any peer")
                     .with("bound", name))
             }
         }
@@ -109,6 +110,8 @@ impl Admission {
 /// up to 200 each, with a zero byte between.
 pub(crate) const FIRST_MAX: usize = 401;
 const PART_COST: usize = 64;
+/// The smallest bound of a message: without a body, and with an identity or a topic.
+const MESSAGE_MIN: usize = FIRST_MAX + 3 * PART_COST;
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use polywire_core::transport::LogThrottle;
-use polywire_core::{Error, ErrorKind, Filter, Result};
+use polywire_core::{Deadline, Error, ErrorKind, Filter, Result};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -95,7 +95,7 @@ impl Subscriptions {
     ///
     /// `Overloaded` if a publisher accepts fewer subscriptions.
     pub(super) async fn settle(&self) -> Result<()> {
-        let give_up = Instant::now() + self.connect_timeout;
+        let give_up = Deadline::after(self.connect_timeout).instant();
         // A publisher that connects later gets all subscriptions at once.
         let _ = timeout_at(give_up, self.socket.ready()).await;
         *self.synced.lock().await = self.synchronize(give_up).await?;
@@ -117,7 +117,7 @@ impl Subscriptions {
         };
         let mut synced = self.synced.lock().await;
         if *synced < addition {
-            *synced = self.synchronize(Instant::now() + self.connect_timeout).await?;
+            *synced = self.synchronize(Deadline::after(self.connect_timeout).instant()).await?;
         }
         drop(synced);
         // The answers may have told a smaller bound.

@@ -16,7 +16,7 @@ use polywire_core::Limits;
 /// Returns the largest envelope in bytes that is encoded, or accepted from a peer, under these
 /// limits.
 pub(crate) fn head_max(limits: &Limits) -> usize {
-    FIELDS_MAX + limits.header_bytes_max + INLINE_MAX
+    limits.header_bytes_max.saturating_add(FIELDS_MAX + INLINE_MAX)
 }
 
 /// The first byte of every envelope.

@@ -59,6 +59,8 @@ mod pyzmq;
 mod runtimes;
 #[cfg(feature = "engine-omq")]
 mod security;
+#[cfg(feature = "engine-omq")]
+mod settings;
 #[cfg(unix)]
 mod socket_files;
 mod sockets;

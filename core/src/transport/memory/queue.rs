@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use self::entry::QueueEntry;
 use self::state::QueueState;
@@ -15,7 +14,7 @@ pub(super) use self::state::{Fetch, Fetched};
 use super::dead_letter_store::DeadLetterStore;
 use super::lock::lock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::Message;
+use crate::message::{Deadline, Message};
 use crate::transport::{Abandoned, Answer, Outcome};
 
 /// Queue of the requests of a service, the jobs of a queue, or the events of a subscription.
@@ -146,7 +145,7 @@ impl Queue {
             }
             Outcome::Retry(retry) => {
                 entry.message.history.get_or_insert_default().failed(&retry.error);
-                state.delay(entry.next_attempt(), Instant::now() + retry.after, tag);
+                state.delay(entry.next_attempt(), Deadline::after(retry.after).instant(), tag);
             }
             Outcome::DeadLetter(info) => {
                 let QueueEntry { mut message, attempt, .. } = entry;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omq_tokio::{Options, ReconnectPolicy, Socket, SocketType};
-use polywire_core::Result;
+use polywire_core::{Deadline, Result};
 
 use super::connection_limiter::ConnectionLimiter;
 use super::error::engine_error;
@@ -62,7 +62,8 @@ pub(super) fn options(settings: &Settings) -> Options {
         .max_message_size(admission.message_max(limits, wire::head_max(limits)))
         .send_hwm(HIGH_WATER_MARK)
         .recv_hwm(HIGH_WATER_MARK)
-        .handshake_timeout(admission.handshake_timeout)
+        // The engine refuses all peers if the sum with its clock overflows.
+        .handshake_timeout(admission.handshake_timeout.min(Deadline::MAX))
         .max_pending_handshakes(admission.pending_handshakes_max)
         .monitor_capacity(MONITOR_EVENTS_MAX)
         // No topic begins with a longer prefix.
@@ -70,7 +71,7 @@ pub(super) fn options(settings: &Settings) -> Options {
         .heartbeat_interval(settings.heartbeat)
         .heartbeat_timeout(settings.heartbeat)
         // Heartbeats detect nothing while our own writes are stuck. The kernel does.
-        .tcp_user_timeout(settings.heartbeat * 6)
+        .tcp_user_timeout(settings.heartbeat.saturating_mul(6))
         .reconnect(ReconnectPolicy::Exponential { min: RECONNECT_MIN, max: RECONNECT_MAX })
 }
 
