@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Gate, ReplySlot, SentSignal};
+use super::{ReplySlot, SentSignal};
 use crate::context::Context;
 use crate::error::{Fault, Result};
 use crate::message::{Deadline, Extensions, Message};

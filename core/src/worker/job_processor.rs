@@ -7,7 +7,7 @@ use super::retries::{OnExhausted, Retries, dead_letter_or_discard};
 use super::work_stats::WorkCounters;
 use crate::contained::{Panicked, catch, contain};
 use crate::error::{CallError, Code, Error, Fault, Result};
-use crate::message::{DeadLetterReason, Message};
+use crate::message::DeadLetterReason;
 use crate::service::{Reply, Request, Service};
 use crate::transport::{Abandoned, Capabilities, Delivery, Outcome, RetryAfter, Suspect};
 
