@@ -37,7 +37,7 @@ pub use self::memory::Memory;
 pub(crate) use self::outbound::DEFAULT_TIMEOUT;
 pub use self::outbound::{Outbound, Sender, Sending};
 pub use self::outcome::{DeadLetterInfo, Outcome, RetryAfter};
-pub use self::receipt::{Receipt, Settle};
+pub use self::receipt::{OnSettled, Receipt, Settle, Settled};
 pub use self::subscription::{Group, Subscription};
 pub use self::transport::Transport;
 pub use self::window::Window;

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use lapin::Channel;
 use lapin::message::Delivery as Raw;
 use polywire_core::transport::{Outbound, Receiver, Sender, Sending};
 use polywire_core::{Address, Code, Fault, Limits, Message, Result, Window};
 
+use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::cancellation::listener::listen;
 use crate::consuming::consumer;
 use crate::consuming::consumer_source::ConsumerSource;
@@ -31,6 +31,7 @@ pub(crate) async fn open(
     window: Window,
 ) -> Result<(Sender, Receiver)> {
     let queue = shared.config.queues.queue(native::request_queue(service)?);
+    queue.check_names()?;
     // Before the first request, so that each request can be cancelled.
     let abandoned = listen(&shared.consuming_connection, &shared.tasks, service).await?;
     let source = Arc::new(RequestSource { queue });
@@ -68,7 +69,7 @@ impl ConsumerSource for RequestSource {
         &self.queue
     }
 
-    async fn bind(&self, _: &Channel, _: bool) -> Result<()> {
+    async fn bind(&self, _: &SupervisedConnection, _: bool) -> Result<()> {
         Ok(())
     }
 

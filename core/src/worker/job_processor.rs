@@ -11,7 +11,7 @@ use super::work_stats::WorkCounters;
 use crate::error::{CallError, Code, Error, Fault, Result};
 use crate::message::DeadLetterReason;
 use crate::service::{Reply, Request, Service};
-use crate::transport::{Abandoned, Capabilities, Delivery, Outcome, RetryAfter};
+use crate::transport::{Abandoned, Capabilities, Delivery, Outcome, Receipt, RetryAfter, Settled};
 
 /// The processor of jobs or events, which runs a service for each.
 pub(super) struct JobProcessor<S> {
@@ -46,8 +46,7 @@ impl<S: Service> Processor for JobProcessor<S> {
             tracing::error!(role, %name, attempt, "delivery limit exceeded with no recorded outcome; not run again");
             let error = format!("delivered {attempt} times");
             let outcome = self.after_last_attempt(DeadLetterReason::Crashed, error);
-            self.count(&outcome);
-            return receipt.settle(outcome);
+            return self.settle(receipt, outcome);
         }
         let running = self.counters.running.enter();
         let failed = self.run(Request { attempt, ..Request::new(message) }).await.err();
@@ -62,8 +61,7 @@ impl<S: Service> Processor for JobProcessor<S> {
                 Outcome::Discard
             }
         };
-        self.count(&outcome);
-        receipt.settle(outcome);
+        self.settle(receipt, outcome);
     }
 
     async fn turn_down(self: Arc<Self>, delivery: Delivery) {
@@ -144,13 +142,27 @@ impl<S: Service> JobProcessor<S> {
         }
     }
 
-    fn count(&self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Ack => &self.counters.done,
-            Outcome::Requeue | Outcome::Decline(_) | Outcome::Retry(_) => &self.counters.retried,
-            Outcome::Discard => &self.counters.discarded,
-            Outcome::DeadLetter(_) => &self.counters.dead_lettered,
-        }
-        .increment();
+    /// Settles a delivery and counts the outcome. A retry or a dead letter is counted once the
+    /// backend has the message there.
+    fn settle(&self, receipt: Receipt, outcome: Outcome) {
+        let is_retry = match outcome {
+            Outcome::Ack => {
+                self.counters.done.increment();
+                return receipt.settle(outcome);
+            }
+            Outcome::Discard => {
+                self.counters.discarded.increment();
+                return receipt.settle(outcome);
+            }
+            Outcome::Requeue | Outcome::Decline(_) | Outcome::Retry(_) => true,
+            Outcome::DeadLetter(_) => false,
+        };
+        let counters = self.counters.clone();
+        let count = move |settled| match settled {
+            Settled::Done if is_retry => counters.retried.increment(),
+            Settled::Done | Settled::DeadLettered => counters.dead_lettered.increment(),
+            Settled::Requeued => {}
+        };
+        receipt.settle_then(outcome, Box::new(count));
     }
 }

@@ -19,9 +19,11 @@ use crate::shared::Shared;
 /// # Errors
 ///
 /// Those of declaring, binding or consuming the queue; [`ErrorKind::Closed`] if the transport
-/// closes meanwhile. If the future is dropped, the consumer task ends by itself.
+/// closes meanwhile; [`ErrorKind::Config`] if the connection has no channel left for a consumer. If
+/// the future is dropped, the consumer task ends by itself.
 ///
 /// [`ErrorKind::Closed`]: polywire_core::ErrorKind::Closed
+/// [`ErrorKind::Config`]: polywire_core::ErrorKind::Config
 pub(crate) async fn open<S: ConsumerSource>(
     shared: &Arc<Shared>,
     source: Arc<S>,
@@ -38,6 +40,9 @@ pub(crate) async fn open_with_cancellations<S: ConsumerSource>(
     window: Window,
     abandoned: Option<mpsc::Receiver<Abandoned>>,
 ) -> Result<Receiver> {
+    let name = source.queue().name.clone();
+    let reserved = shared.consuming_connection.reserve_channel();
+    let reserved = reserved.map_err(|error| error.with("queue", name))?;
     let acker = Arc::new(ChannelAcker::default());
     // The broker sends no more than the window.
     let (sender, fetched) = mpsc::channel(window.messages());
@@ -58,7 +63,11 @@ pub(crate) async fn open_with_cancellations<S: ConsumerSource>(
         abandoned,
     };
     let task = ConsumerTask { shared: shared.clone(), source, acker, redelivery, window, sender };
-    shared.tasks.add(tokio::spawn(task.run(started, stopped)).abort_handle());
+    let running = async move {
+        let _reserved = reserved;
+        task.run(started, stopped).await;
+    };
+    shared.tasks.add(tokio::spawn(running).abort_handle());
     ready.await.map_err(|_| closed())??;
     Ok(Receiver::new(deliveries))
 }

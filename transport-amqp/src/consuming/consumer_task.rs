@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use lapin::Channel;
 use lapin::message::Delivery as Raw;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
@@ -25,6 +25,7 @@ use crate::consuming::republishing_settle::dead_letter_undecodable;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::error::failed;
 use crate::shared::Shared;
+use crate::topology::declaration::declare;
 use crate::wire::{Republish, native};
 
 /// Consumer of one queue. Ends when its receiving half stops, when the broker refuses for good, or
@@ -122,8 +123,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         *missed |= again && S::REPORTS_LOSS && !queue.exists(&connection.channel().await?).await?;
         let setup = ChannelGuard::new(connection.channel().await?);
         let channel = setup.channel();
-        queue.declare(channel).await?;
-        self.source.bind(channel, !again || *missed).await?;
+        declare(connection, queue).await?;
+        self.source.bind(connection, !again || *missed).await?;
         let cannot = |error| failed("cannot consume the queue", error).with("queue", &queue.name);
         let window = u16::try_from(self.window.messages()).unwrap_or(u16::MAX);
         channel.basic_qos(window, BasicQosOptions::default()).await.map_err(cannot)?;
@@ -144,9 +145,9 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         stopped: &mut oneshot::Receiver<FetchedReceiver>,
     ) -> End {
         if *missed {
-            let error = Error::new(ErrorKind::Disconnected, "events may have been missed");
-            let error = error.with("queue", &self.source.queue().name);
-            if let Some(end) = self.send(Err(error), stopped).await {
+            // One loss, and one error: the queue was lost with its bindings.
+            let _ = self.source.bindings_lost().now_or_never();
+            if let Some(end) = self.send(Err(self.missed()), stopped).await {
                 return end;
             }
             *missed = false;
@@ -155,6 +156,12 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             let next = tokio::select! {
                 biased;
                 buffer = &mut *stopped => return End::Stopped(buffer.ok()),
+                () = self.source.bindings_lost() => {
+                    if let Some(end) = self.send(Err(self.missed()), stopped).await {
+                        return end;
+                    }
+                    continue;
+                }
                 next = active.consumer.next() => next,
             };
             // The stream must not be polled after its end.
@@ -164,6 +171,11 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                 }
                 return End::Lost;
             };
+            if self.source.takes_notice(&raw) {
+                let tag = ChannelAcker::receipt_tag(active.generation, raw.delivery_tag);
+                self.acker.settle(tag, Outcome::Ack);
+                continue;
+            }
             let is_uncounted =
                 raw.redelivered && self.source.requeue_mode() == RequeueMode::Counted;
             let item = match self.decode(active.generation, raw) {
@@ -181,6 +193,12 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                 return end;
             }
         }
+    }
+
+    /// Returns the error for a receiver whose queue or bindings were lost.
+    fn missed(&self) -> Error {
+        let error = Error::new(ErrorKind::Disconnected, "events may have been missed");
+        error.with("queue", &self.source.queue().name)
     }
 
     /// Sends an item to the receiving half, or requeues it if that has stopped. Waits for room: a
@@ -210,7 +228,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         let tag = ChannelAcker::receipt_tag(generation, raw.delivery_tag);
         let attempt = native::attempt(&raw);
         let mode = self.source.requeue_mode();
-        match self.source.decode(&mut raw, &self.shared.config.limits) {
+        let decoded = self.source.decode(&mut raw, &self.shared.config.limits);
+        match decoded.map_err(|error| error.with("queue", &self.source.queue().name)) {
             Ok(message) => {
                 let properties = mode.may_republish().then(|| Box::new(raw.properties));
                 Ok(BufferedDelivery { message, tag, attempt, properties })

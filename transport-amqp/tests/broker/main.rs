@@ -28,14 +28,19 @@ mod endpoints;
 mod engine;
 mod events;
 mod jobs;
+mod lasting;
 mod malformed;
 mod outages;
 mod outbound;
+mod permissions;
 mod queue_limits;
 mod queues;
+mod raw;
 mod reconnects;
 mod requeues;
 mod retries;
+mod topology;
+mod unparsable;
 mod user_ids;
 
 use std::future::Future;
@@ -52,6 +57,7 @@ fn main() {
         connecting::trials(),
         calls::trials(),
         malformed::trials(),
+        unparsable::trials(),
         cancellation::trials(),
         declines::trials(),
         direct::trials(),
@@ -67,6 +73,9 @@ fn main() {
         outbound::trials(),
         alarms::trials(),
         user_ids::trials(),
+        permissions::trials(),
+        lasting::trials(),
+        topology::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

@@ -27,7 +27,8 @@ impl RawPublisher {
         raw.answer(10, 10);
         let user = &authority.userinfo;
         let login = format!("\0{}\0{}", user.username, user.password);
-        let start_ok = [&long(b"")[..], &short(b"PLAIN"), &long(login.as_bytes()), &short(b"en_US")];
+        let start_ok =
+            [&long(b"")[..], &short(b"PLAIN"), &long(login.as_bytes()), &short(b"en_US")];
         raw.method(0, 10, 11, &start_ok.concat());
         let tune = raw.answer(10, 30);
         raw.method(0, 10, 31, &tune[..8]);

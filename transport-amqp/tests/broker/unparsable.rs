@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::context::PATIENCE;
 use crate::endpoints::{
-    acked_jobs, client, connected, dead_letters, KINDS, next_event, publisher, puller, push, serve,
+    KINDS, acked_jobs, client, connected, dead_letters, next_event, publisher, puller, push, serve,
     subscriber,
 };
 use crate::engine::{channel, consume};
@@ -42,8 +42,7 @@ type Unparsable = (u16, Vec<u8>, &'static str);
 
 fn unparsable() -> Vec<Unparsable> {
     let table = |entries: &[u8]| [&short(MSGPACK)[..], &long(entries)].concat();
-    let nested =
-        (0..500).fold(Vec::new(), |inner, _| entry(b"n", &Field::Table(inner)));
+    let nested = (0..500).fold(Vec::new(), |inner, _| entry(b"n", &Field::Table(inner)));
     vec![
         (CONTENT_TYPE | TYPE, [short(MSGPACK), short(LATIN_1)].concat(), "`type`"),
         (CORRELATION_ID, short(LATIN_1), "`correlation_id`"),
@@ -220,7 +219,6 @@ async fn unparsable_dead_letters_are_read_and_discarded(url: String) {
     assert_eq!(queue.discard(1, |_| true).await.unwrap(), 1);
     assert!(queue.look(1).await.unwrap().is_empty());
     assert_eq!(lost.load(Ordering::Relaxed), 0, "connections were lost");
-
 }
 
 #[cfg(feature = "tls")]
@@ -232,10 +230,8 @@ async fn unparsable_jobs_are_dead_letters_over_tls() {
     let node = polywire_rabbitmq_node::Setup::new().certificates(&folder).start().unwrap();
     let port = node.tls_port().unwrap();
     let ca = folder.join("ca.pem");
-    let url = format!(
-        "amqps://guest:guest@localhost:{port}?frame_max=8192&cacertfile={}",
-        ca.display()
-    );
+    let url =
+        format!("amqps://guest:guest@localhost:{port}?frame_max=8192&cacertfile={}", ca.display());
     let amqp = Amqp::connect(&url).await.unwrap();
     dead_lettered(&node.url(), &amqp, "unparsable.tls").await;
 }

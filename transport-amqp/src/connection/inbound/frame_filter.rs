@@ -162,7 +162,10 @@ impl FrameFilter {
             let taken = HEAD + content_header::CLASS_AND_SIZE;
             self.take_malformed(head.channel);
             self.dropping = head.total - taken;
-            return Step::Replace(taken, head.frame(&content_header::too_large(&bytes[HEAD..taken])));
+            return Step::Replace(
+                taken,
+                head.frame(&content_header::too_large(&bytes[HEAD..taken])),
+            );
         }
         let method = self.take_malformed(head.channel);
         match content_header::check(&mut bytes[HEAD..head.total - 1], method) {

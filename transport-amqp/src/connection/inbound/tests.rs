@@ -64,7 +64,9 @@ fn value(random: &mut fastrand::Rng, depth: u32) -> Vec<u8> {
         b'D' => vec![7; 5],
         b'L' | b'l' | b'd' | b'T' => vec![7; 8],
         b'S' | b'x' => long(&text(random)),
-        b'A' if depth < 20 => long(&(0..2).flat_map(|_| value(random, depth + 1)).collect::<Vec<_>>()),
+        b'A' if depth < 20 => {
+            long(&(0..2).flat_map(|_| value(random, depth + 1)).collect::<Vec<_>>())
+        }
         b'F' if depth < 20 => long(&table(random, depth + 1)),
         _ => Vec::new(),
     };
@@ -78,7 +80,8 @@ fn table(random: &mut fastrand::Rng, depth: u32) -> Vec<u8> {
 
 fn content_header(random: &mut fastrand::Rng) -> Vec<u8> {
     let flags = random.u16(..) & if random.bool() { 0xfffc } else { 0xffff };
-    let mut payload = [&[0, 60, 0, 0][..], &[0, 0, 0, 0, 0, 0, 0, 1], &flags.to_be_bytes()].concat();
+    let mut payload =
+        [&[0, 60, 0, 0][..], &[0, 0, 0, 0, 0, 0, 0, 1], &flags.to_be_bytes()].concat();
     for index in (0..14).filter(|index| flags & (1 << (15 - index)) != 0) {
         payload.extend(match index {
             2 => long(&table(random, 0)),

@@ -32,10 +32,15 @@ pub(crate) async fn listen(
     service: &Address,
 ) -> Result<mpsc::Receiver<Abandoned>> {
     let key = native::cancel_key(service)?;
+    let reserved = connection.reserve_channel().map_err(|error| error.with("service", service))?;
     let (sender, receiver) = mpsc::channel(QUEUED_MAX);
     let (started, ready) = oneshot::channel();
     let listener = CancelListener { connection: connection.clone(), key, sender };
-    tasks.add(tokio::spawn(listener.run(started)).abort_handle());
+    let running = async move {
+        let _reserved = reserved;
+        listener.run(started).await;
+    };
+    tasks.add(tokio::spawn(running).abort_handle());
     // An error means that the transport was closed meanwhile, which the caller finds out by itself.
     let _ = ready.await;
     Ok(receiver)
