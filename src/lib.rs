@@ -9,7 +9,7 @@ pub use polywire_core::{
     DeadLetters, Deadline, Declared, Dialect, Error, ErrorKind, Event, Fault, Filter, Group,
     Handler, Headers, Identity, Job, Limits, Listener, Memory, Message, Overflow, Publisher,
     Puller, Pusher, Replier, Reply, Request, Result, Retries, Router, Server, Service, State,
-    Subscriber, Transport, Valid, Validate, Window, Worker, service_fn,
+    Subscriber, Transport, Valid, Validate, Window, Worker, at_most_once, service_fn,
 };
 pub use polywire_core::{
     context, error, message, middleware, pipeline, pubsub, rpc, service, transport, worker,

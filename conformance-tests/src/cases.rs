@@ -5,6 +5,7 @@
 //! [`Verdict`](crate::Verdict). It opens everything that it needs, and the space ends with it.
 
 pub mod answers;
+pub mod at_most_once;
 pub mod bodies;
 pub mod brokers;
 pub mod calls;
@@ -16,6 +17,7 @@ pub mod faults;
 pub mod lifecycle;
 pub mod links;
 mod list;
+pub mod one_way;
 pub mod outages;
 pub mod pipeline;
 pub mod pubsub;

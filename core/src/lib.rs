@@ -82,7 +82,7 @@ pub use self::error::{CallError, Code, Declared, Error, ErrorKind, Fault, Result
 pub use self::message::{Address, Body, Deadline, Filter, Headers, Identity, Limits, Message};
 pub use self::pipeline::{DeadLetters, Job, Puller, Pusher, Worker};
 pub use self::pubsub::{Event, Listener, Overflow, Publisher, Subscriber};
-pub use self::rpc::{CallHandle, Client, Handler, Replier, Router, Server, State};
+pub use self::rpc::{CallHandle, Client, Handler, Replier, Router, Server, State, at_most_once};
 pub use self::service::{Reply, Request, Service, Valid, Validate, service_fn};
 pub use self::transport::{AnyTransport, Capabilities, Group, Memory, Transport, Window};
 pub use self::worker::Retries;

@@ -13,10 +13,11 @@ mod call_handle;
 mod client;
 mod client_connect;
 mod pending_calls;
+mod permitted_calls;
 mod reply_reader;
 mod requester;
 
-mod replier;
+mod early_reply;
 mod router;
 
 mod call_key;
@@ -36,10 +37,12 @@ pub use self::call_handle::CallHandle;
 pub use self::client::Client;
 pub use self::client_connect::ClientConnect;
 pub use self::deduplication_options::Deduplication;
-pub use self::replier::Replier;
+pub use self::early_reply::Replier;
 pub use self::reply_reader::ClientStats;
 pub use self::requester::Requester;
-pub use self::router::{Extract, FromState, Handler, Router, State};
+pub use self::router::{
+    AtMostOnce, Extract, FromState, Handler, Marked, Router, State, at_most_once,
+};
 pub use self::server::Server;
 pub use self::server_bind::ServerBind;
 pub use self::server_handle::ServerHandle;

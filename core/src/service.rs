@@ -4,6 +4,8 @@
 //! programs write none by hand: a [`Router`](crate::Router) is a service, and
 //! [`service_fn`] turns a closure into one.
 
+mod gate;
+mod permissions;
 mod reply;
 mod reply_slot;
 mod request;
@@ -12,6 +14,8 @@ mod sent_signal;
 mod service;
 mod validated;
 
+pub(crate) use self::gate::{Gate, RequeueOnDrop};
+pub(crate) use self::permissions::Permissions;
 pub use self::reply::Reply;
 pub(crate) use self::reply_slot::{EncodeReply, ReplySlot};
 pub use self::request::Request;

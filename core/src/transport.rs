@@ -15,10 +15,12 @@ mod log_throttle;
 mod memory;
 mod outbound;
 mod outcome;
-mod receipt;
+mod permission;
+mod settlement;
 mod subscription;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod transport;
+mod waiting_times;
 mod window;
 
 /// Attribute for implementations of [`DeadLetterQueue`] and [`FilterControl`], which are used
@@ -37,7 +39,9 @@ pub use self::memory::Memory;
 pub(crate) use self::outbound::DEFAULT_TIMEOUT;
 pub use self::outbound::{Outbound, Sender, Sending};
 pub use self::outcome::{DeadLetterInfo, Outcome, RetryAfter};
-pub use self::receipt::{OnSettled, Receipt, Settle, Settled};
+pub use self::permission::{Answer, Asked, Question, ServerAddress, ServerNotice};
+pub use self::settlement::{OnSettled, Receipt, Settle, Settled};
 pub use self::subscription::{Group, Subscription};
 pub use self::transport::Transport;
+pub use self::waiting_times::WaitingTimes;
 pub use self::window::Window;

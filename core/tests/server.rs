@@ -183,7 +183,7 @@ async fn at_most_once_server_settles_a_request_before_it_runs() {
 async fn at_most_once_server_refuses_a_redelivered_request() {
     let (replies, log, stats) = serve_logged(&[(request(), 2)], at_most_once).await;
     assert_eq!(log, ["acknowledged"]);
-    assert_eq!(replies[0].fault.as_ref().unwrap().code, Code::Unavailable);
+    assert_eq!(replies[0].fault.as_ref().unwrap().code, Code::Interrupted);
     assert_eq!((replies[0].id, stats.refused), (Some(CallId(5)), 1));
 }
 

@@ -140,6 +140,12 @@ impl Recorder {
         lock(&self.effects).repeated.values().sum()
     }
 
+    /// Returns a process that carried out an operation.
+    pub(crate) fn process_of(&self, operation: u64) -> Option<u32> {
+        let effects = lock(&self.effects);
+        effects.seen.iter().find(|(_, id)| *id == operation).map(|(by, _)| *by)
+    }
+
     /// Returns the same number for one process.
     pub(crate) fn repeated_by(&self, by: u32) -> usize {
         lock(&self.effects).repeated.get(&by).copied().unwrap_or_default()

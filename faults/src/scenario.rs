@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::recorder::Recorder;
 use crate::scenarios::{
-    alarm, broker_kills, certificates, credentials, failovers, job_restarts, links, reply_queue,
-    server_kills, soak,
+    alarm, broker_kills, certificates, credentials, failovers, job_restarts, links, redelivery,
+    reply_queue, server_kills, soak,
 };
 use crate::{Mode, Plan, Report, Size};
 
@@ -100,6 +100,13 @@ impl Scenario {
             modes: CLASSIC,
             quick_modes: CLASSIC,
             run: |plan, recorder| reply_queue::run(plan, recorder).boxed(),
+        },
+        Self {
+            id: 'K',
+            about: "server processes are killed under calls of each mode of redelivery",
+            modes: BOTH,
+            quick_modes: BOTH,
+            run: |plan, recorder| redelivery::run(plan, recorder).boxed(),
         },
     ];
 

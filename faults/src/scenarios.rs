@@ -7,6 +7,7 @@ pub(crate) mod credentials;
 pub(crate) mod failovers;
 pub(crate) mod job_restarts;
 pub(crate) mod links;
+pub(crate) mod redelivery;
 pub(crate) mod reply_queue;
 pub(crate) mod server_kills;
 pub(crate) mod soak;

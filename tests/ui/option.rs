@@ -26,6 +26,10 @@ trait Adder {
     async fn sum(&self, numbers: Vec<i64>) -> Result<i64, Fault>;
     #[method(oneway)]
     async fn note(&self, number: i64) -> Result<i64, Fault>;
+    #[method(ttl = "1h")]
+    async fn late(&self, number: i64) -> Result<i64, Fault>;
+    #[method(oneway, keep_expired)]
+    async fn kept(&self, number: i64);
 }
 
 #[service(push)]
@@ -46,6 +50,17 @@ trait Weather {
 trait Sky {
     #[method(topic = "*")]
     async fn any(&self);
+}
+
+#[service]
+trait Till {
+    #[method(idempotent, at_most_once)]
+    async fn charge(&self, cents: u64);
+}
+
+#[service(push, at_most_once)]
+trait Stamps {
+    async fn print(&self, number: u64);
 }
 
 fn main() {}

@@ -8,7 +8,7 @@
 //!   [`credentials`].
 //! - [`inbound`]: rewrites frames that the engine could not parse.
 //! - [`monitor`]: events, log and metrics of both connections.
-//! - [`channel_guard`], [`send_now`]: helpers for channels, which are not supervised: the owner
+//! - [`channel_guard`], [`queue_frame`]: helpers for channels, which are not supervised: the owner
 //!   of a channel opens a new one when the old one is lost.
 
 pub(crate) mod backoff;
@@ -19,7 +19,7 @@ mod dial;
 pub(crate) mod heartbeat;
 mod inbound;
 pub(crate) mod monitor;
-pub(crate) mod send_now;
+pub(crate) mod queue_frame;
 pub(crate) mod supervised;
 mod supervisor;
 #[cfg(feature = "tls")]

@@ -5,12 +5,12 @@
 //! 1. [`consumer`] opens the receiving half of an endpoint handle; [`consumer_source`] is the part
 //!    that depends on the handle: queue, bindings, codec.
 //! 2. [`consumer_task`] consumes the queue, decodes each delivery into a [`buffered_delivery`] one,
-//!    and buffers up to a window of them. [`deliveries`] is the stream that the handle polls.
-//! 3. [`acker`] settles at the broker: acknowledge, reject, requeue. [`settle`] is the receipt of a
-//!    delivery that may have to be republished, by the [`requeue_mode`] of its queue.
+//!    and buffers up to a window of them. [`delivery_stream`] is the stream that the handle polls.
+//! 3. [`acker`] settles at the broker: acknowledge, reject, requeue. [`republishing_settle`] is the
+//!    receipt of a delivery that may have to be republished, by the [`requeue_mode`] of its queue.
 //! 4. [`republisher`] republishes: to the same queue, to a retry queue after a delay
-//!    ([`delay_rounding`]), or to the dead-letter queue. [`decline`] does so for declined requests,
-//!    and [`pending_republishes`] counts the copies, for which closing waits.
+//!    ([`delay_rounding`]), or to the dead-letter queue. [`declined_requests`] does so for declined
+//!    requests, and [`pending_republishes`] counts the copies, for which closing waits.
 //!
 //! [`replies`] consumes the replies of all requesters, by [`reply_mode`]. [`cancellation`] carries
 //! the calls that clients have abandoned.
@@ -23,7 +23,7 @@ pub(crate) mod consumer_source;
 mod consumer_task;
 mod declined_requests;
 mod delay_rounding;
-mod deliveries;
+mod delivery_stream;
 pub(crate) mod pending_republishes;
 pub(crate) mod replies;
 pub(crate) mod reply_mode;

@@ -7,10 +7,12 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use lapin::types::ShortString;
 use polywire_core::message::CallId;
-use polywire_core::transport::{Delivery, Inbound, Outbound, Receiver, Sender, Sending};
-use polywire_core::{Address, Message, Result};
+use polywire_core::transport::{
+    Asked, Delivery, Inbound, Outbound, Receiver, Sender, Sending, ServerAddress, ServerNotice,
+};
+use polywire_core::{Address, ErrorKind, Message, Result};
 
-use crate::consuming::replies::{ReplyConsumer, RequesterReplies};
+use crate::consuming::replies::{ReplyConsumer, RequesterReplies, ServerNotices};
 use crate::error::queue_full;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
@@ -27,12 +29,12 @@ use crate::wire::{Correlation, native};
 /// [`Denied`](polywire_core::ErrorKind::Denied) if the broker refuses the connection for replies.
 pub(crate) fn open(shared: &Arc<Shared>, service: &Address) -> Result<(Sender, Receiver)> {
     let queue = shared.config.queues.queue(native::request_queue(service)?);
-    let (number, replies) = shared.replies.register()?;
+    let (number, replies, notices) = shared.replies.register()?;
     let cancel_key = native::cancel_key(service)?;
     // Starts the task that sends cancels now: calls may be dropped outside of a runtime.
     shared.cancel_sender();
     let requests = RequestSender { shared: shared.clone(), queue, cancel_key, number };
-    let replies = ReplyReceiver { replies, consumer: shared.replies.clone(), number };
+    let replies = ReplyReceiver { replies, notices, consumer: shared.replies.clone(), number };
     Ok((Sender::new(requests), Receiver::new(replies)))
 }
 
@@ -53,6 +55,27 @@ impl Outbound for RequestSender {
         match native::encode_cancel(&self.cancel_key, &self.shared.replies.reply_address(), call) {
             Ok(cancel) => cancels.send(cancel),
             Err(error) => tracing::debug!(?error, "cannot cancel a call at its server"),
+        }
+    }
+
+    fn answer(&self, asked: &Asked, is_permitted: bool) {
+        let reply_address = self.shared.replies.reply_address();
+        match native::encode_answer(asked, self.number, &reply_address, is_permitted) {
+            Ok(answer) => self.shared.publish_later(answer, |_, _| {}),
+            Err(error) => tracing::debug!(?error, "cannot answer a server"),
+        }
+    }
+
+    fn check(&self, server: &ServerAddress) {
+        let (number, checked) = (self.number, server.clone());
+        match native::encode_check(server) {
+            Ok(check) => self.shared.publish_later(check, move |shared, sent| {
+                // The queue of a server is gone with the server's connection.
+                if sent.is_err_and(|error| error.kind() == ErrorKind::Unroutable) {
+                    shared.replies.notify(number, ServerNotice::Gone(checked));
+                }
+            }),
+            Err(error) => tracing::debug!(?error, "cannot check a server"),
         }
     }
 
@@ -80,6 +103,7 @@ impl Outbound for RequestSender {
 /// The replies to one requester. Dropping it discards the replies that still arrive.
 struct ReplyReceiver {
     replies: RequesterReplies,
+    notices: ServerNotices,
     consumer: Arc<ReplyConsumer>,
     number: u64,
 }
@@ -95,6 +119,13 @@ impl Stream for ReplyReceiver {
 impl Inbound for ReplyReceiver {
     fn stop(mut self: Pin<&mut Self>) {
         self.replies.close();
+    }
+
+    fn poll_notice(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ServerNotice> {
+        match self.notices.poll_recv(cx) {
+            Poll::Ready(Some(notice)) => Poll::Ready(notice),
+            _ => Poll::Pending,
+        }
     }
 }
 

@@ -7,17 +7,20 @@
 use std::sync::Arc;
 
 use lapin::message::Delivery as Raw;
-use polywire_core::transport::{Outbound, Receiver, Sender, Sending};
-use polywire_core::{Address, Code, Fault, Limits, Message, Result, Window};
+use polywire_core::transport::{
+    Answer, Outbound, Question, Receiver, Sender, Sending, WaitingTimes,
+};
+use polywire_core::{Address, Code, ErrorKind, Fault, Limits, Message, Result, Window};
+use tokio::sync::mpsc;
 
 use crate::connection::supervised::SupervisedConnection;
-use crate::consuming::cancellation::listener::listen;
+use crate::consuming::cancellation::listener::{ControlQueue, listen};
 use crate::consuming::consumer;
 use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
-use crate::wire::{DecodeFailure, native};
+use crate::wire::{DecodeFailure, native, sent_at};
 
 /// Opens a responder of `service`. Its consumer is registered when this returns.
 ///
@@ -33,16 +36,21 @@ pub(crate) async fn open(
     let queue = shared.config.queues.queue(native::request_queue(service)?);
     queue.check_names()?;
     // Before the first request, so that each request can be cancelled.
-    let abandoned = listen(&shared.consuming_connection, &shared.tasks, service).await?;
-    let source = Arc::new(RequestSource { queue });
-    let receiver =
-        consumer::open_with_cancellations(shared, source, window, Some(abandoned)).await?;
-    Ok((Sender::new(ReplySender { shared: shared.clone() }), receiver))
+    let control = listen(&shared.consuming_connection, &shared.tasks, service, window).await?;
+    let source = Arc::new(RequestSource { queue, waiting_times: shared.waiting_times.clone() });
+    let (shared, control_queue, answer) =
+        (shared.clone(), control.queue.clone(), control.answer.clone());
+    let receiver = consumer::open_with_control(&shared, source, window, Some(control)).await?;
+    Ok((Sender::new(ReplySender { shared, control_queue, answer }), receiver))
 }
 
 /// Sends replies to the reply addresses of their requests.
 struct ReplySender {
     shared: Arc<Shared>,
+    /// The queue for answers to the questions of this server.
+    control_queue: ControlQueue,
+    /// For the answer in place of a caller that is gone.
+    answer: mpsc::Sender<Answer>,
 }
 
 impl Outbound for ReplySender {
@@ -54,11 +62,31 @@ impl Outbound for ReplySender {
             Err(error) => Sending::ready(Err(error)),
         }
     }
+
+    fn ask(&self, question: &Question) -> bool {
+        if !native::can_be_asked(&question.reply_to) {
+            return false;
+        }
+        // Without a queue for the answer, the next repetition asks.
+        let queue = self.control_queue.name();
+        let asking = queue.and_then(|queue| native::encode_question(question, &queue));
+        if let Some(asking) = asking {
+            let (denied, answer) = (Answer::new(question.clone(), false), self.answer.clone());
+            self.shared.publish_later(asking, move |_, sent| {
+                if sent.is_err_and(|error| error.kind() == ErrorKind::Unroutable) {
+                    // The caller is gone. Without room, the question is repeated.
+                    let _ = answer.try_send(denied);
+                }
+            });
+        }
+        true
+    }
 }
 
 /// The queue of a service.
 struct RequestSource {
     queue: QueueSpec,
+    waiting_times: Arc<WaitingTimes>,
 }
 
 impl ConsumerSource for RequestSource {
@@ -74,7 +102,11 @@ impl ConsumerSource for RequestSource {
     }
 
     fn decode(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
-        native::decode_request(raw, limits).or_else(|failure| request_to_reject(*failure))
+        let sent = sent_at(&raw.properties);
+        let decoded = native::decode_request(raw, limits);
+        let mut message = decoded.or_else(|failure| request_to_reject(*failure))?;
+        self.waiting_times.shorten(&mut message, sent);
+        Ok(message)
     }
 
     fn requeue_mode(&self) -> RequeueMode {

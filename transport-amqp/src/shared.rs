@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use lapin::types::ShortString;
+use polywire_core::transport::WaitingTimes;
 use polywire_core::{Error, ErrorKind, Message, Result};
 use rustc_hash::FxHashSet;
+use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::config::Config;
 use crate::connection::monitor::ConnectionMonitor;
@@ -27,6 +29,7 @@ use crate::publishing::event_publishers::{EventPublisher, EventPublishers};
 use crate::tasks::Tasks;
 use crate::topology::declared::DeclaredQueues;
 use crate::topology::queue::{self, QueueSpec};
+use crate::wire::OutgoingMessage;
 
 /// Connections, settings and background tasks of one transport.
 pub(crate) struct Shared {
@@ -44,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) events: EventPublishers,
     /// Consumer of the replies to all requesters.
     pub(crate) replies: Arc<ReplyConsumer>,
+    /// Estimates of the time that requests waited in their queues.
+    pub(crate) waiting_times: Arc<WaitingTimes>,
     /// Retry and dead-letter queues that were declared recently.
     pub(crate) declared_queues: DeclaredQueues,
     /// Number of copies whose originals are not acknowledged yet; closing waits for zero.
@@ -86,6 +91,7 @@ impl Shared {
             publisher,
             events: EventPublishers::default(),
             replies,
+            waiting_times: Arc::default(),
             declared_queues: DeclaredQueues::default(),
             republishing: PendingRepublishes::default(),
             monitor,
@@ -110,6 +116,28 @@ impl Shared {
     pub(crate) fn event_publisher(&self, exchange: ShortString) -> Arc<EventPublisher> {
         let connections = [&self.publishing_connection, &self.consuming_connection];
         self.events.publisher(exchange, connections, &self.config)
+    }
+
+    /// Publishes a message in a task of its own, and passes the result to `then`. The deadline of
+    /// the message bounds the task. Outside of a runtime, nothing is published.
+    pub(crate) fn publish_later(
+        self: &Arc<Self>,
+        message: OutgoingMessage,
+        then: impl FnOnce(&Self, Result<()>) + Send + 'static,
+    ) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (shared, deadline) = (self.clone(), message.deadline);
+        drop(runtime.spawn(async move {
+            let publishing = shared.publisher.publish(message);
+            let sent = match deadline {
+                Some(deadline) => match timeout_at(deadline.instant(), publishing).await {
+                    Ok(sent) => sent,
+                    Err(_) => return,
+                },
+                None => publishing.await,
+            };
+            then(&shared, sent);
+        }));
     }
 
     /// Runs `setup` within the connect timeout.

@@ -11,11 +11,13 @@
 //!
 //! - `peer_set`: the choice of a peer. `peer`: one connection, its liveness and its task.
 //!
+//! - `outage_log`: log lines about the time without a peer.
+//!
 //! - `in_flight`: the calls of one peer. `call`: what is known of each of them.
 //!
 //! - `reply_stream`: the way back. `retry`: calls that are sent again.
 //!
-//! - `endpoints` and `inbound_peers`: peers that come and go. `state`: what all of them share.
+//! - `peer_endpoints` and `inbound_peers`: peers that come and go. `state`: what all of them share.
 //!
 //! Locks are held for table operations only, never across an await. Where two are held, the order
 //! is `retry`, then `in_flight`.

@@ -3,8 +3,8 @@
 //!
 //! - `server_socket`: [`ServerSocket`], the ROUTER socket and its task.
 //!
-//! - `dispatcher`: reading, decoding and dispatch of requests. `reply_router`: replies. `request`:
-//!   what it decodes.
+//! - `dispatcher`: reading, decoding and dispatch of requests. `reply_router`: replies.
+//!   `service_request`: what it decodes.
 //!
 //! - `services` and `service_queue`: the queues between the socket and the responders.
 //!

@@ -1,17 +1,17 @@
 //! Security: who may connect, and how peers prove their identity.
 
-mod admission;
 #[cfg(feature = "engine-omq")]
 pub mod curve;
 #[cfg(feature = "engine-omq")]
 mod mechanism;
+mod peer_bounds;
 #[cfg(feature = "engine-omq")]
 pub mod plain;
 #[cfg(feature = "engine-omq")]
 pub(crate) mod secret_source;
 
-pub use self::admission::Admission;
-#[cfg(feature = "engine-omq")]
-pub(crate) use self::admission::FIRST_MAX;
 #[cfg(feature = "engine-omq")]
 pub(crate) use self::mechanism::Security;
+pub use self::peer_bounds::Admission;
+#[cfg(feature = "engine-omq")]
+pub(crate) use self::peer_bounds::FIRST_MAX;

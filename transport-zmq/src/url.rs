@@ -1,7 +1,7 @@
 //! The URL of a transport: `zmq+tcp://host:port,host:port?option=value`.
 //!
 //! Each endpoint becomes a [`ZmqBuilder::endpoint`], and each option a method of the builder.
-//! Options of security go to [`credentials`], since several of them belong together.
+//! Options of security go to [`security_options`], since several of them belong together.
 
 #[cfg(feature = "engine-omq")]
 mod security_options;

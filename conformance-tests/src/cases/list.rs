@@ -1,8 +1,8 @@
 //! The list of all cases.
 
 use super::{
-    answers, bodies, brokers, calls, chains, codecs, deadlines, faults, lifecycle, links, outages,
-    pipeline, pubsub, retries, servers,
+    answers, at_most_once, bodies, brokers, calls, chains, codecs, deadlines, faults, lifecycle,
+    links, one_way, outages, pipeline, pubsub, retries, servers,
 };
 use crate::case::Case;
 
@@ -47,6 +47,12 @@ macro_rules! each_case {
                 minimum slow_handler_is_dropped "A handler slower than the deadline is dropped, and its call times out";
                 minimum expired_calls_leave_room "Calls that timed out take no room from later calls";
                 minimum deadline_travels "The handler knows the deadline of its caller";
+                minimum time_in_a_queue_counts "The time that a request waits before its server takes it counts against its deadline";
+            }
+            one_way {
+                minimum no_deadline_is_inherited "A one-way call that a handler sends inherits no deadline, and runs to its end";
+                minimum expired_one_never_runs "A one-way call that has not begun within its time to live never runs";
+                minimum expired_one_is_kept_if_it_asks "A one-way call that asks for it becomes a dead letter when it expires, or is refused as unsupported";
             }
             chains {
                 minimum context_is_handed_on "A call that a handler makes has the deadline and the context of the call that the handler answers";
@@ -72,7 +78,15 @@ macro_rules! each_case {
                 optional draining_server_leaves_the_rest_to_others "While a server drains, other servers get the new requests";
                 optional window_bounds_unsettled_deliveries "An endpoint handle holds no more unsettled deliveries than its window; the rest waits where others can get it";
                 optional requests_of_a_dead_server_go_on "The requests that a dying server held go to another server, marked as redelivered";
-                optional request_run_at_most_once_goes_to_nobody_else "A request to a server that runs each at most once goes to no other server if that server dies";
+            }
+            at_most_once {
+                minimum begun_call_is_interrupted_and_not_run_again "A call that has begun is begun by no other server when its server dies, and its caller learns of that within two seconds";
+                minimum begun_call_is_interrupted_without_another_server "The caller of a call that has begun learns within two seconds that its server has died, even if there is no other server";
+                optional request_that_was_not_begun_runs_elsewhere "The requests that a dying server held and had not begun run on another server";
+                optional redelivered_call_that_had_begun_is_interrupted "A call that a server had begun is interrupted if the broker redelivers its request, and is not begun again";
+                optional unmarked_call_is_interrupted_too "A method that runs at most once does so for callers that did not mark their calls";
+                minimum one_way_call_is_begun_once "A one-way call that has begun is run by no other server when its server dies";
+                optional begun_call_is_not_run_by_servers_without_the_mark "A request to a server that runs each at most once goes to no other server if that server dies, not even to one that runs requests at least once";
             }
             pipeline {
                 optional each_job_reaches_one_worker "Each job of several pushers reaches exactly one of several workers";

@@ -4,8 +4,8 @@
 //! its requests. A server dies when its task is aborted, as in [`RunningServer`], or when its
 //! transport is closed.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
@@ -246,47 +246,6 @@ pub async fn requests_of_a_dead_server_go_on(context: &TestContext) -> Verdict {
             "a request that a dead server had held is marked as delivered for the {how}"
         );
     }
-    Ok(())
-}
-
-/// A request to a server that runs each at most once goes to no other server if that server dies.
-///
-/// The other server gets the four requests that follow, and no others.
-///
-/// Catches acknowledgements that wait in a buffer until the server ends.
-///
-/// Needs the capability `settlement`.
-#[expect(
-    clippy::redundant_closure_for_method_calls,
-    reason = "the method has one lifetime, and not any"
-)]
-pub async fn request_run_at_most_once_goes_to_nobody_else(context: &TestContext) -> Verdict {
-    context.require("settlement", |can| can.settlement).await?;
-    let never = Arc::new(Semaphore::new(0));
-    let dying =
-        context.serve_as(gated_with_name(&never, "dying"), |server| server.at_most_once()).await?;
-    let client = context.client().await?;
-    let start = |n: u64| client.request("wait").start::<String>(&n);
-    let begun: Vec<_> = (0..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
-    eventually("the requests arrive", || dying.handle.stats().running == 4).await?;
-    let ran = Arc::new(Mutex::new(Vec::new()));
-    let record = ran.clone();
-    let router = Router::new(MessagePack).method("wait", move |n: u64| {
-        record.lock().unwrap_or_else(PoisonError::into_inner).push(n);
-        async { Ok("other") }
-    });
-    let other = context.serve(router).await?;
-    drop(dying);
-    for n in 4..8 {
-        client.call::<String>("wait", &n).await.or_fail("the other server answers")?;
-    }
-    drop(begun);
-    in_time(other.transport.close()).await?;
-    let ran = ran.lock().unwrap_or_else(PoisonError::into_inner);
-    ensure!(
-        *ran == [4, 5, 6, 7],
-        "of the requests 0 to 3, which had begun, and 4 to 7, the other server ran {ran:?}"
-    );
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The cases, by group, each with a flaw that it catches.
 
+mod at_most_once;
 mod bodies;
 mod calls;
 mod disturbances;
@@ -15,6 +16,7 @@ pub(crate) const UNCAUGHT: &[(&str, &str)] = &[];
 /// Iterates over the ids of the cases that catch a flaw.
 pub(crate) fn caught() -> impl Iterator<Item = &'static str> {
     [
+        at_most_once::CAUGHT,
         bodies::CAUGHT,
         calls::CAUGHT,
         disturbances::CAUGHT,

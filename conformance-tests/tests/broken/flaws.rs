@@ -11,4 +11,5 @@ pub(crate) mod events;
 pub(crate) mod links;
 pub(crate) mod messages;
 pub(crate) mod outages;
+pub(crate) mod permissions;
 pub(crate) mod settling;

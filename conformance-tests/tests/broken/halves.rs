@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use polywire_core::transport::{
-    Delivery, Inbound, Outbound, Outcome, Receipt, Receiver, Sender, Sending, Settle,
+    Answer, Delivery, Inbound, Outbound, Outcome, Receipt, Receiver, Sender, Sending, ServerNotice,
+    Settle,
 };
 use polywire_core::{Message, Result};
 
@@ -81,6 +82,14 @@ impl<A: FnMut(Result<Delivery>) -> Result<Delivery> + Unpin + Send + 'static> In
 {
     fn stop(mut self: Pin<&mut Self>) {
         self.inner.stop();
+    }
+
+    fn poll_answer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        self.inner.poll_answer(cx)
+    }
+
+    fn poll_notice(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ServerNotice> {
+        self.inner.poll_notice(cx)
     }
 }
 

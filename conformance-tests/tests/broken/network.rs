@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use polywire_conformance::{Direction, Hook};
 use polywire_core::message::CallId;
-use polywire_core::transport::{Outbound, Outcome, Receipt, Receiver, Sender, Sending, Settle};
+use polywire_core::transport::{
+    Asked, Outbound, Outcome, Question, Receipt, Receiver, Sender, Sending, ServerAddress, Settle,
+};
 use polywire_core::{Error, ErrorKind, Message};
 use tokio::sync::watch;
 
@@ -134,6 +136,18 @@ impl Outbound for LinkedSender {
 
     fn abandon(&self, call: CallId) {
         self.sender.abandon(call);
+    }
+
+    fn ask(&self, question: &Question) -> bool {
+        self.sender.ask(question)
+    }
+
+    fn answer(&self, asked: &Asked, is_permitted: bool) {
+        self.sender.answer(asked, is_permitted);
+    }
+
+    fn check(&self, server: &ServerAddress) {
+        self.sender.check(server);
     }
 }
 

@@ -30,6 +30,10 @@ pub enum Code {
     /// The method panicked, or its result cannot be encoded: a bug at the peer. Displayed as
     /// "internal".
     Internal,
+    /// The call may have been run, in full or in part, and is not run again: its server was lost,
+    /// or another delivery of it had begun; see [`at_most_once`](crate::at_most_once).
+    /// Displayed as "interrupted".
+    Interrupted,
     /// The arguments are not those of the method. Displayed as "invalid arguments".
     InvalidArguments,
     /// The service has no method of that name. Displayed as "method not found".
@@ -41,7 +45,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Application,
         Self::DeadlineExceeded,
         Self::Internal,
@@ -50,6 +54,7 @@ impl Code {
         Self::Unavailable,
         Self::Denied,
         Self::Declined,
+        Self::Interrupted,
     ];
 
     /// Returns the name of the code, as wires with text carry it.
@@ -61,6 +66,7 @@ impl Code {
             Self::DeadlineExceeded => "DeadlineExceeded",
             Self::Declined => "Declined",
             Self::Internal => "Internal",
+            Self::Interrupted => "Interrupted",
             Self::InvalidArguments => "InvalidArguments",
             Self::MethodNotFound => "MethodNotFound",
             Self::Unavailable => "Unavailable",
@@ -88,6 +94,7 @@ impl Code {
             Self::Unavailable => 6,
             Self::Denied => 7,
             Self::Declined => 8,
+            Self::Interrupted => 9,
         }
     }
 
@@ -106,6 +113,7 @@ impl fmt::Display for Code {
             Self::DeadlineExceeded => "deadline exceeded",
             Self::Declined => "declined",
             Self::Internal => "internal",
+            Self::Interrupted => "interrupted",
             Self::InvalidArguments => "invalid arguments",
             Self::MethodNotFound => "method not found",
             Self::Unavailable => "unavailable",

@@ -18,7 +18,8 @@ use crate::service::{Reply, Request, Service};
 /// Only transient failures are retried:
 ///
 /// - errors of the kinds [`Disconnected`], [`Overloaded`] and [`Unroutable`]
-/// - of idempotent requests also faults with [`Code::Unavailable`], and attempts that ran out of a
+/// - of idempotent requests also faults with [`Code::Unavailable`] or [`Code::Interrupted`], and
+///   attempts that ran out of a
 ///   deadline of their own
 ///
 /// The default is 3 attempts in all, with the default [`Backoff`] between them. All attempts share
@@ -84,7 +85,7 @@ impl Retry {
             return None;
         }
         let pause = self.backoff.after(attempt);
-        if request.message.deadline.is_some_and(|deadline| deadline.remaining() <= pause) {
+        if request.wait_until().is_some_and(|deadline| deadline.remaining() <= pause) {
             return None;
         }
         if !self.budget.withdraw() {
@@ -123,7 +124,8 @@ impl Middleware for Retry {
 
 fn is_retryable(request: &Request, result: &Result<Reply, CallError>) -> bool {
     if let Some(fault) = outcome::fault(result) {
-        return request.idempotent && fault.code == Code::Unavailable;
+        let is_transient = matches!(fault.code, Code::Unavailable | Code::Interrupted);
+        return request.idempotent && is_transient;
     }
     match result {
         Err(CallError::Failed(error)) => {
@@ -135,7 +137,7 @@ fn is_retryable(request: &Request, result: &Result<Reply, CallError>) -> bool {
         }
         // A layer behind this one may have given the attempt an earlier deadline.
         Err(CallError::DeadlineExceeded(_)) => {
-            request.idempotent && !request.message.deadline.is_some_and(Deadline::is_expired)
+            request.idempotent && !request.wait_until().is_some_and(Deadline::is_expired)
         }
         _ => false,
     }
@@ -200,6 +202,8 @@ mod tests {
         assert_eq!(attempts(true, refused).await, 1);
         assert_eq!(attempts(true, busy).await, 3);
         assert_eq!(attempts(false, busy).await, 1);
+        let cut = || Ok(Message::failed(Fault::new(Code::Interrupted, "it may have run")).into());
+        assert_eq!((attempts(true, cut).await, attempts(false, cut).await), (3, 1));
         assert_eq!(attempts(true, || Ok(Reply::default())).await, 1);
         assert_eq!(attempts(true, || Err(CallError::deadline_exceeded())).await, 3);
         assert_eq!(attempts(false, || Err(CallError::deadline_exceeded())).await, 1);

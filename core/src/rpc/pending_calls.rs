@@ -5,11 +5,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::error::{Error, ErrorKind, Result};
+use super::permitted_calls::{Decision, PermittedCalls};
+use crate::error::{Code, Error, ErrorKind, Fault, Result};
 use crate::message::{CallId, Message};
+use crate::transport::{Asked, ServerAddress};
 
 /// The in-flight calls of one requester, at most `max`.
 pub(super) struct PendingCalls {
@@ -21,6 +24,8 @@ struct State {
     calls: FxHashMap<CallId, oneshot::Sender<Result<Message>>>,
     /// The number of the latest call.
     last: u64,
+    /// The calls of those above that servers may have begun.
+    permitted: PermittedCalls,
     /// The error for calls after the table was closed.
     closed: Option<Error>,
 }
@@ -29,7 +34,12 @@ impl PendingCalls {
     /// Creates an empty table for at most `max` calls.
     pub(super) fn new(max: usize) -> Self {
         Self {
-            state: Mutex::new(State { calls: FxHashMap::default(), last: 0, closed: None }),
+            state: Mutex::new(State {
+                calls: FxHashMap::default(),
+                last: 0,
+                permitted: PermittedCalls::default(),
+                closed: None,
+            }),
             max,
         }
     }
@@ -60,16 +70,45 @@ impl PendingCalls {
 
     /// Completes the call with this outcome. Returns `false` if the call has ended already.
     pub(super) fn complete(&self, id: CallId, outcome: Result<Message>) -> bool {
-        let sender = self.lock().calls.remove(&id);
+        let sender = self.lock().remove(id);
         sender.is_some_and(|sender| sender.send(outcome).is_ok())
     }
 
     /// Fails every in-flight call.
     pub(super) fn fail_all(&self, error: &Error) {
-        let calls = std::mem::take(&mut self.lock().calls);
+        let calls = {
+            let mut state = self.lock();
+            state.permitted.clear();
+            std::mem::take(&mut state.calls)
+        };
         for sender in calls.into_values() {
             // The caller may have dropped the call in the meantime.
             let _ = sender.send(Err(error.clone()));
+        }
+    }
+
+    /// Decides whether a server may begin a call. A call that has ended is denied.
+    pub(super) fn decide(&self, asked: &Asked) -> Decision {
+        let mut state = self.lock();
+        let is_in_flight = state.calls.contains_key(&asked.id);
+        if is_in_flight { state.permitted.decide(asked) } else { Decision::Deny }
+    }
+
+    /// Returns whether a server may have begun the call.
+    pub(super) fn is_permitted(&self, id: CallId) -> bool {
+        self.lock().permitted.contains(id)
+    }
+
+    /// Returns each server that may have begun a call.
+    pub(super) fn servers(&self) -> FxHashSet<ServerAddress> {
+        self.lock().permitted.servers()
+    }
+
+    /// Notes that a server is gone, and ends its calls after a grace.
+    pub(super) fn server_is_gone(&self, server: &ServerAddress) {
+        let over = self.lock().permitted.gone(server, Instant::now());
+        for id in over {
+            self.complete(id, Ok(Message::failed(interrupted()).with_id(id)));
         }
     }
 
@@ -88,6 +127,20 @@ impl PendingCalls {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    /// Removes a call that ends.
+    fn remove(&mut self, id: CallId) -> Option<oneshot::Sender<Result<Message>>> {
+        self.permitted.remove(id);
+        self.calls.remove(&id)
+    }
+}
+
+/// Returns the fault of a call that may have been run, and is not run again.
+pub(super) fn interrupted() -> Fault {
+    let cause = "the server of the call is lost: the call may have been run, in full or in part";
+    Fault::new(Code::Interrupted, cause)
 }
 
 /// An entry of the table, and the future of its outcome. Dropping it removes the entry.
@@ -123,7 +176,7 @@ impl Future for PendingCall {
 impl Drop for PendingCall {
     fn drop(&mut self) {
         if !self.completed {
-            self.table.lock().calls.remove(&self.id);
+            self.table.lock().remove(self.id);
         }
     }
 }
@@ -175,6 +228,26 @@ mod tests {
         assert_eq!(error.detail("limit"), Some("1"));
         drop(held);
         assert!(pending.open().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn call_that_has_ended_is_denied_and_a_lost_server_ends_its_calls() {
+        let pending = table(10);
+        let (ended, waiting) = (pending.open().unwrap(), pending.open().unwrap());
+        let ann = ServerAddress::new("ann");
+        let asked = |id| Asked::new(id, ann.clone(), id.0);
+        assert_eq!(pending.decide(&asked(ended.id())), Decision::Permit);
+        let id = ended.id();
+        drop(ended);
+        assert_eq!(pending.decide(&asked(id)), Decision::Deny);
+        assert!(pending.servers().is_empty());
+        assert_eq!(pending.decide(&asked(waiting.id())), Decision::Permit);
+        pending.server_is_gone(&ann);
+        tokio::time::advance(std::time::Duration::from_millis(600)).await;
+        assert!(pending.is_permitted(waiting.id()));
+        pending.server_is_gone(&ann);
+        assert_eq!(waiting.await.unwrap().fault.unwrap().code, Code::Interrupted);
+        assert!(pending.servers().is_empty());
     }
 
     #[tokio::test]

@@ -1,12 +1,20 @@
 //! The task that reads replies and completes the calls that wait for them.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use super::pending_calls::PendingCalls;
-use crate::error::{Error, ErrorKind};
+use futures_core::Stream;
+use tokio::time::{Sleep, sleep};
+
+use super::pending_calls::{PendingCalls, interrupted};
+use super::permitted_calls::Decision;
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
-use crate::transport::Receiver;
+use crate::transport::{Asked, Delivery, Receiver, Sender, ServerNotice};
 
 /// The reader of a requester's replies, shared by its task and the callers.
 pub(super) struct ReplyReader {
@@ -39,15 +47,28 @@ impl ReplyReader {
         }
     }
 
-    /// Reads replies until the receiver ends, then fails every later call.
-    pub(super) async fn run(self: Arc<Self>, mut receiver: Receiver) {
-        while let Some(next) = receiver.next().await {
-            match next {
-                Ok(delivery) => {
+    /// Reads replies until the receiver ends, then fails every later call. Answers the servers that
+    /// ask, over `sender`, and checks those that may have begun a call.
+    pub(super) async fn run(self: Arc<Self>, mut receiver: Receiver, sender: Sender) {
+        let mut timer = None;
+        loop {
+            match poll_fn(|cx| poll_next(&mut receiver, &mut timer, cx)).await {
+                Next::Reply(Ok(delivery)) => {
                     self.complete(delivery.message);
                     delivery.receipt.ack();
                 }
-                Err(error) => self.fail(error),
+                Next::Reply(Err(error)) => self.fail(error),
+                Next::Notice(ServerNotice::Gone(server)) => self.pending.server_is_gone(&server),
+                Next::Notice(ServerNotice::Asked(asked)) => {
+                    self.answer(&asked, &sender);
+                    timer.get_or_insert_with(|| Box::pin(sleep(CHECK_EVERY)));
+                }
+                Next::Check => {
+                    let servers = self.pending.servers();
+                    servers.iter().for_each(|server| sender.check(server));
+                    timer = (!servers.is_empty()).then(|| Box::pin(sleep(CHECK_EVERY)));
+                }
+                Next::End => break,
             }
         }
         self.pending.close(&Error::new(ErrorKind::Closed, "the transport is closed"));
@@ -62,9 +83,24 @@ impl ReplyReader {
         }
     }
 
+    /// Answers a server that asks whether it may begin a call.
+    fn answer(&self, asked: &Asked, sender: &Sender) {
+        let decision = self.pending.decide(asked);
+        sender.answer(asked, decision == Decision::Permit);
+        if let Decision::DenyAndCheck(server) = decision {
+            tracing::debug!(id = %asked.id, "a call that a server had begun was redelivered");
+            sender.check(&server);
+        }
+    }
+
     /// Fails the calls that an error of the receiver concerns.
     fn fail(&self, error: Error) {
         match error.call() {
+            // The error says that the server is gone, which may have begun the call.
+            Some(call) if is_lost(&error) && self.pending.is_permitted(call) => {
+                let reply = Message::failed(interrupted()).with_id(call);
+                self.pending.complete(call, Ok(reply));
+            }
             Some(call) => {
                 self.pending.complete(call, Err(error));
             }
@@ -79,6 +115,38 @@ impl ReplyReader {
         }
     }
 }
+
+/// Returns whether an error of a call says that its server is lost.
+fn is_lost(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Unroutable)
+}
+
+/// The next event of a reader.
+#[expect(clippy::large_enum_variant, reason = "most are replies, which would have to be boxed")]
+enum Next {
+    Reply(Result<Delivery>),
+    Notice(ServerNotice),
+    /// The servers are to be checked.
+    Check,
+    End,
+}
+
+/// The timer of the next check. There is none without permitted calls.
+type CheckTimer = Option<Pin<Box<Sleep>>>;
+
+fn poll_next(receiver: &mut Receiver, timer: &mut CheckTimer, cx: &mut Context<'_>) -> Poll<Next> {
+    if let Poll::Ready(notice) = receiver.poll_notice(cx) {
+        return Poll::Ready(Next::Notice(notice));
+    }
+    if timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
+        return Poll::Ready(Next::Check);
+    }
+    Pin::new(receiver).poll_next(cx).map(|next| next.map_or(Next::End, Next::Reply))
+}
+
+/// The pause between two checks of the servers that may have begun a call. A call ends after the
+/// second check that finds its server gone.
+const CHECK_EVERY: Duration = Duration::from_millis(600);
 
 /// The counters of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

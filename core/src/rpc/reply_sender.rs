@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::server_stats::ServerCounters;
 use crate::error::{Code, Error, ErrorKind, Fault};
 use crate::message::{Message, ReplyTo};
-use crate::service::ReplySlot;
-use crate::transport::{Outcome, Sender};
+use crate::service::{Gate, Permissions, ReplySlot};
+use crate::transport::{Answer, Outcome, Sender};
 use crate::worker::EndpointLabel;
 
 /// The sender of a server's replies. It decides how a request is settled when its reply fails.
@@ -14,17 +14,24 @@ pub(super) struct ReplySender {
     label: EndpointLabel,
     sender: Sender,
     counters: Arc<ServerCounters>,
+    /// The questions to callers whose calls run at most once.
+    permissions: Arc<Permissions>,
 }
 
 impl ReplySender {
     /// Creates the sender of the replies of the server `label`.
     pub(super) fn new(label: EndpointLabel, sender: Sender, counters: Arc<ServerCounters>) -> Self {
-        Self { label, sender, counters }
+        Self { label, sender, counters, permissions: Arc::default() }
     }
 
-    /// Creates the slot for the reply to a request.
-    pub(super) fn slot(&self, request: &Message, reply_to: ReplyTo) -> ReplySlot {
-        ReplySlot::new(self.sender.clone(), request, reply_to)
+    /// Creates the slot for the reply to a request that passes `gate`.
+    pub(super) fn slot(&self, request: &Message, reply_to: ReplyTo, gate: Gate) -> ReplySlot {
+        ReplySlot::new(self.sender.clone(), request, reply_to, gate, self.permissions.clone())
+    }
+
+    /// Passes the answer of a caller to the request that waits for it.
+    pub(super) fn permit(&self, answer: Answer) {
+        self.permissions.answer(answer);
     }
 
     /// Sends a reply. Returns the outcome that its request is to be settled with.

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
@@ -12,9 +13,11 @@ use super::request_policy::{Admission, RequestPolicy};
 use super::server_stats::ServerCounters;
 use crate::context::Context;
 use crate::error::{CallError, Code, Error, ErrorKind, Fault, Result};
-use crate::message::{Address, DeadLetterReason, Message, ReplyTo};
-use crate::service::{Reply, Request, Service};
-use crate::transport::{Abandoned, DeadLetterInfo, Delivery, LogThrottle, Outcome, Receipt};
+use crate::message::{Address, DeadLetterReason, Deadline, Message, ReplyTo};
+use crate::service::{Gate, Reply, ReplySlot, Request, RequeueOnDrop, Service};
+use crate::transport::{
+    Abandoned, Answer, DeadLetterInfo, Delivery, LogThrottle, Outcome, Receipt,
+};
 use crate::worker::{EndpointLabel, Processor, panic_message};
 
 /// The processor of a server's requests, which runs a service for each.
@@ -52,26 +55,52 @@ impl<S: Service> Processor for RequestProcessor<S> {
                 self.expire(delivery.message.method.as_ref(), "arrived after its deadline");
                 return delivery.receipt.ack();
             }
+            Admission::KeptExpired => {
+                self.expire(
+                    delivery.message.method.as_ref(),
+                    "dead-lettered: did not begin in time",
+                );
+                let error = "did not begin within its time to live";
+                let info = DeadLetterInfo::new(DeadLetterReason::Expired, error);
+                return delivery.receipt.settle(Outcome::DeadLetter(Box::new(info)));
+            }
             Admission::DeliveredTooOften => return self.dead_letter(delivery).await,
             Admission::MayHaveRun => {
                 let cause = "cannot run the request: an earlier delivery may have run it";
-                let fault = Fault::new(Code::Unavailable, cause);
+                let fault = Fault::new(Code::Interrupted, cause);
                 return self.refuse(delivery, fault, Outcome::Ack).await;
             }
         }
-        let Delivery { mut message, mut receipt, attempt } = delivery;
-        if self.policy.is_at_most_once {
-            // Settled before it is run, so that no server gets it again.
-            std::mem::replace(&mut receipt, Receipt::none()).ack();
-        }
+        let Delivery { mut message, receipt, attempt } = delivery;
         let _running = self.counters.running.enter();
         let (id, reply_to) = (message.id, message.reply_to.take());
+        if reply_to.is_none() {
+            // It said by when a one-way call must begin. Its handler runs to its end.
+            message.deadline = None;
+        }
         let unreadable = message.fault.take();
         let request = Request { attempt, ..Request::new(message) };
-        let reply = match (unreadable, &reply_to) {
-            (Some(fault), _) => Some(Message::failed(*fault)),
-            (None, Some(reply_to)) => self.answer(request, reply_to.clone()).await,
-            (None, None) => self.run(request).await,
+        let (reply, receipt) = match (unreadable, &reply_to) {
+            (Some(fault), _) => (Some(Message::failed(*fault)), receipt),
+            (None, Some(reply_to)) => {
+                let gate = Gate::new(receipt, attempt);
+                let slot = self.replies.slot(&request.message, reply_to.clone(), gate);
+                let slot = Arc::new(slot);
+                let _requeue = RequeueOnDrop(slot.gate());
+                let reply = self.answer(request, reply_to.clone(), slot.clone()).await;
+                self.count_refused(slot.gate());
+                (reply, slot.gate().take_receipt())
+            }
+            (None, None) => {
+                // An allocation for each one-way request: its handler may settle it, by a request
+                // that layers own.
+                let gate = Arc::new(Gate::new(receipt, attempt));
+                let _requeue = RequeueOnDrop(&gate);
+                let request = Request { one_way_gate: Some(gate.clone()), ..request };
+                let reply = self.run(request).await;
+                self.count_refused(&gate);
+                (reply, gate.take_receipt())
+            }
         };
         match reply {
             Some(reply) => self.finish(Message { id, reply_to, ..reply }, receipt).await,
@@ -90,6 +119,10 @@ impl<S: Service> Processor for RequestProcessor<S> {
         }
     }
 
+    fn permit(&self, answer: Answer) {
+        self.replies.permit(answer);
+    }
+
     fn label(&self) -> &EndpointLabel {
         &self.label
     }
@@ -103,9 +136,13 @@ impl<S: Service> Processor for RequestProcessor<S> {
 impl<S: Service> RequestProcessor<S> {
     /// Returns the reply to a call: from the cache if the call is a duplicate, else from the
     /// service. `None` if the caller cancels, its deadline passes, or it has a reply already.
-    async fn answer(&self, request: Request, reply_to: ReplyTo) -> Option<Message> {
-        let slot = Arc::new(self.replies.slot(&request.message, reply_to.clone()));
-        let key = (reply_to, request.message.id);
+    async fn answer(
+        &self,
+        request: Request,
+        reply_to: ReplyTo,
+        slot: Arc<ReplySlot>,
+    ) -> Option<Message> {
+        let (key, deadline) = ((reply_to, request.message.id), request.message.deadline);
         let request = Request { reply_slot: Some(slot.clone()), ..request };
         let mut is_replied = false;
         // Boxed so that the two branches below do not each embed it.
@@ -118,8 +155,7 @@ impl<S: Service> RequestProcessor<S> {
                 }
             };
             if outcome.is_none() {
-                self.counters.cancelled.increment();
-                tracing::debug!(service = %self.label.name, "stopped a handler: its caller cancelled");
+                self.stopped(deadline);
             }
             let reply = outcome.flatten();
             let Some(early) = slot.close() else { return reply };
@@ -149,6 +185,14 @@ impl<S: Service> RequestProcessor<S> {
         let mut context = Context::of_call(&self.label.name, &request.message, request.attempt);
         context.reply_slot.clone_from(&request.reply_slot);
         Box::pin(context.carry(async move {
+            if self.policy.is_at_most_once(&request.message)
+                // Boxed so that other requests do not embed it.
+                && let Err(fault) = Box::pin(request.begin_at_most_once()).await
+            {
+                let slot = request.reply_slot.as_ref();
+                let is_denied = slot.is_some_and(|slot| slot.gate().is_denied());
+                return (!is_denied).then(|| Message::failed(fault));
+            }
             let (deadline, slot) = (request.message.deadline, request.reply_slot.clone());
             let call = AssertUnwindSafe(self.service.call(request)).catch_unwind();
             tokio::pin!(call);
@@ -156,13 +200,17 @@ impl<S: Service> RequestProcessor<S> {
                 None => call.await,
                 Some(deadline) => match timeout_at(deadline.instant(), &mut call).await {
                     Ok(outcome) => outcome,
-                    Err(_) if slot.is_some_and(|slot| slot.is_replied()) => call.await,
+                    Err(_) if slot.as_ref().is_some_and(|slot| slot.is_replied()) => call.await,
                     Err(_) => {
                         self.expire(current_method().as_ref(), "ran until its deadline");
                         return None;
                     }
                 },
             };
+            // The caller has gone, or another server has the call.
+            if slot.is_some_and(|slot| slot.gate().is_denied()) {
+                return None;
+            }
             Some(match outcome {
                 Ok(outcome) => into_message(outcome),
                 Err(panic) => Message::failed(self.panicked(panic_message(panic.as_ref()))),
@@ -187,6 +235,14 @@ impl<S: Service> RequestProcessor<S> {
             return receipt.ack();
         }
         receipt.settle(self.replies.send(reply).await);
+    }
+
+    /// Counts a request that was not begun, because another delivery may have been.
+    fn count_refused(&self, gate: &Gate) {
+        if gate.is_refused() {
+            self.counters.refused.increment();
+            tracing::debug!(service = %self.label.name, "did not begin a request: it runs at most once");
+        }
     }
 
     /// Counts a handler that replied before it ended, and logs its failure.
@@ -227,6 +283,16 @@ impl<S: Service> RequestProcessor<S> {
         self.refuse(delivery, fault, Outcome::DeadLetter(Box::new(info))).await;
     }
 
+    /// Counts a handler whose caller no longer waits: because the deadline has passed, or because the
+    /// caller cancelled earlier.
+    fn stopped(&self, deadline: Option<Deadline>) {
+        if deadline.is_some_and(|deadline| deadline.remaining() <= DEADLINE_ERROR_MAX) {
+            return self.expire(None, "ran until the deadline of its caller");
+        }
+        self.counters.cancelled.increment();
+        tracing::debug!(service = %self.label.name, "stopped a handler: its caller cancelled");
+    }
+
     fn expire(&self, method: Option<&Address>, what: &str) {
         self.counters.expired.increment();
         if let Some(count) = self.expired_log.note() {
@@ -242,6 +308,9 @@ impl<S: Service> RequestProcessor<S> {
         Fault::new(Code::Internal, format!("the handler panicked: {panic}")).with_kind("Panic")
     }
 }
+
+/// The error of the deadline at the server, which is later than that of the caller by the transit.
+const DEADLINE_ERROR_MAX: Duration = Duration::from_millis(100);
 
 /// Returns the method of the running handler, for the log.
 fn current_method() -> Option<Address> {

@@ -1,5 +1,6 @@
 //! Routers: services made of methods by name, and of event handlers by topic.
 
+mod at_most_once;
 mod extract;
 mod handler;
 mod method;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 
+use self::at_most_once::AtMostOnceMethod;
+pub use self::at_most_once::{AtMostOnce, Marked, at_most_once};
 pub use self::extract::{Extract, FromState, State};
 pub use self::handler::Handler;
 use self::method::{Method, StatefulHandler, encode_reply};
@@ -173,6 +176,19 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
         }
         self.events.extend(inner.events);
         self
+    }
+
+    /// Marks all methods that were added so far, nested ones included: no call of them is ever
+    /// begun twice, as with [`at_most_once`] for a single handler.
+    ///
+    /// The caller's permission is asked for before the arguments are decoded.
+    #[must_use]
+    pub fn at_most_once(self) -> Self {
+        let marked = |(name, method)| {
+            let method: Box<dyn Method<D>> = Box::new(AtMostOnceMethod(method));
+            (name, method)
+        };
+        Self { methods: self.methods.into_iter().map(marked).collect(), ..self }
     }
 
     #[track_caller]

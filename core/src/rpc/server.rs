@@ -20,8 +20,10 @@ use crate::worker::{EndpointLabel, Serving, StopGuard, receive};
 /// # Delivery
 ///
 /// A request is settled after its reply was sent. Where the transport can settle, the requests of
-/// a server that dies are redelivered to another server, so each request runs at least once.
-/// [`at_most_once`](crate::rpc::ServerBind::at_most_once) settles before the request runs.
+/// a server that dies are redelivered to another server, so each request runs at least once, and
+/// **may run twice**. A handler that is marked as [`at_most_once`](crate::at_most_once) never
+/// begins a call twice.
+/// [`ServerBind::at_most_once`](crate::rpc::ServerBind::at_most_once) marks all requests.
 /// [`deduplicate`](crate::rpc::ServerBind::deduplicate) answers duplicates with the first reply.
 ///
 /// # Failures

@@ -59,16 +59,13 @@ impl<T> ServerBind<'_, T> {
         Self { window, ..self }
     }
 
-    /// Runs each request at most once, instead of at least once.
+    /// Begins no request twice, whatever its method, as [`at_most_once`](crate::at_most_once) does
+    /// for a single handler. By default a request runs at least once.
     ///
-    /// A request is settled before its handler starts, so that it is not redelivered if this server
-    /// dies. A redelivered request may have run before, on this server or another. It does not run,
-    /// and its caller gets [`Code::Unavailable`](crate::Code::Unavailable). The same holds for
-    /// requests that a draining server has requeued.
-    ///
-    /// A request that the handler [declines](crate::Fault::declined) is settled by then. RabbitMQ
-    /// and memory forward it to no other server, so its caller gets the fault. Over ZeroMQ the
-    /// client forwards it to a server at another endpoint.
+    /// The caller's permission is asked for before the service is called. A request that the
+    /// handler [declines](crate::Fault::declined) has begun by then. RabbitMQ and memory forward it
+    /// to no other server, so its caller gets the fault. Over ZeroMQ the client forwards it to a
+    /// server at another endpoint.
     pub fn at_most_once(self) -> Self {
         Self { is_at_most_once: true, ..self }
     }
@@ -117,6 +114,7 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
                 reply_cache: deduplication.map(ReplyCache::new),
                 cancellations: capabilities.cancellation.then(Cancellations::default),
                 forwards_declined: capabilities.declining,
+                dead_letters: capabilities.dead_letters,
             };
             Ok(Server::new(name, (sender, receiver), window, policy))
         })

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytestring::ByteString;
 
+use super::{Gate, Permissions};
 use crate::dialect::Dialect;
-use crate::error::{Error, ErrorKind, Result};
-use crate::message::{CallId, Message, ReplyTo};
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::message::{CallId, Deadline, Message, ReplyTo};
 use crate::transport::Sender;
 
 /// The place for the reply to a caller that waits, shared by the server and the handler.
@@ -23,6 +24,12 @@ pub(crate) struct ReplySlot {
     /// The encoder of the router that runs the handler.
     encoder: OnceLock<Arc<dyn EncodeReply>>,
     state: Mutex<State>,
+    /// The deadline of the request.
+    deadline: Option<Deadline>,
+    /// The gate that the request passes before it begins.
+    gate: Gate,
+    /// The open questions of the server.
+    permissions: Arc<Permissions>,
 }
 
 enum State {
@@ -35,7 +42,13 @@ enum State {
 
 impl ReplySlot {
     /// Creates the open slot of a request that was received with the address `reply_to`.
-    pub(crate) fn new(sender: Sender, request: &Message, reply_to: ReplyTo) -> Self {
+    pub(crate) fn new(
+        sender: Sender,
+        request: &Message,
+        reply_to: ReplyTo,
+        gate: Gate,
+        permissions: Arc<Permissions>,
+    ) -> Self {
         let (id, content_type) = (request.id, request.content_type.clone());
         Self {
             sender,
@@ -44,6 +57,28 @@ impl ReplySlot {
             content_type,
             encoder: OnceLock::new(),
             state: Mutex::new(State::Open),
+            deadline: request.deadline,
+            gate,
+            permissions,
+        }
+    }
+
+    /// Returns the gate that the request passes before it begins.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Passes the gate: asks the caller for its permission, or settles the request if the caller
+    /// cannot answer.
+    pub(crate) async fn begin(&self) -> Result<(), Fault> {
+        if self.gate.is_begun() {
+            return Ok(());
+        }
+        let Some(id) = self.id else { return self.gate.settle_first() };
+        let call = (self.reply_to.clone(), id);
+        match self.permissions.ask(&self.sender, call, self.deadline).await {
+            Some(answer) => self.gate.answered(answer),
+            None => self.gate.settle_first(),
         }
     }
 

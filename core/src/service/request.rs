@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{ReplySlot, SentSignal};
+use super::{Gate, ReplySlot, SentSignal};
 use crate::context::Context;
-use crate::message::{Extensions, Message};
+use crate::error::{Fault, Result};
+use crate::message::{Deadline, Extensions, Message};
 
 /// A call on its way to the service that processes it.
 #[derive(Debug)]
@@ -20,17 +21,27 @@ pub struct Request {
     /// A layer or the backend may then try the request again when its outcome is unknown; the
     /// backend reads [`Message::idempotent`]. The caller sets it. The default is `false`.
     pub idempotent: bool,
+    /// `true` if the call must never be begun twice; see
+    /// [`begin_at_most_once`](Self::begin_at_most_once).
+    ///
+    /// The caller sets it, and the server obeys. The default is `false`.
+    pub at_most_once: bool,
     /// `true` if the caller wants no outcome.
     ///
     /// The reply is then empty, and ready as soon as the backend has the request. A one-way
     /// request is sent without an id. The caller sets it. The default is `false`.
     pub oneway: bool,
+    /// The moment by which a one-way request must be handed over to the backend. `None` stands for
+    /// 30 seconds from the call. The deadline of its message says by when the request must begin.
+    pub send_by: Option<Deadline>,
     /// Values that layers pass to the layers and handlers behind them.
     pub extensions: Extensions,
     /// The signal to raise when the backend has the request.
     pub(crate) sent_signal: Option<SentSignal>,
     /// The slot for the reply, on a server whose caller waits.
     pub(crate) reply_slot: Option<Arc<ReplySlot>>,
+    /// The gate of a one-way request, on a server. The gate of a call is in its slot.
+    pub(crate) one_way_gate: Option<Arc<Gate>>,
 }
 
 impl Request {
@@ -41,10 +52,13 @@ impl Request {
             message,
             attempt: 1,
             idempotent: false,
+            at_most_once: false,
             oneway: false,
+            send_by: None,
             extensions: Extensions::new(),
             sent_signal: None,
             reply_slot: None,
+            one_way_gate: None,
         }
     }
 
@@ -55,11 +69,54 @@ impl Request {
             message: self.message.clone(),
             attempt: self.attempt,
             idempotent: self.idempotent,
+            at_most_once: self.at_most_once,
             oneway: self.oneway,
+            send_by: self.send_by,
             extensions: self.extensions.clone(),
             sent_signal: self.sent_signal.clone(),
             reply_slot: self.reply_slot.clone(),
+            one_way_gate: self.one_way_gate.clone(),
         }
+    }
+
+    /// Begins a call that must never be begun twice: waits until its caller permits this server to
+    /// begin.
+    ///
+    /// A service calls this just before work that must not be repeated. A
+    /// [`Router`](crate::Router) does so for methods that are marked as
+    /// [at most once](crate::at_most_once), and a server for requests that their callers mark. A
+    /// second call has no effect.
+    ///
+    /// - A caller permits one delivery of its request, and no other, even if the broker redelivers.
+    /// - The request is settled then, so that no other server gets it. A request of a server that
+    ///   dies before goes to another server, where the transport can settle.
+    /// - If the caller cannot answer, as with a one-way call, a request that was delivered before
+    ///   is refused.
+    /// - In the process of the caller, without a server, the method does nothing.
+    ///
+    /// Dropping the future leaves the call as it is; the caller may have permitted it.
+    ///
+    /// # Errors
+    ///
+    /// A fault, which the service returns: with [`Code::Unavailable`] if the caller does not answer
+    /// within 10 seconds or its deadline. With [`Code::Interrupted`] if another delivery of the
+    /// request was or may have been begun, or the caller has stopped waiting.
+    ///
+    /// [`Code::Unavailable`]: crate::Code::Unavailable
+    /// [`Code::Interrupted`]: crate::Code::Interrupted
+    pub async fn begin_at_most_once(&self) -> Result<(), Fault> {
+        match (&self.reply_slot, &self.one_way_gate) {
+            (Some(slot), _) => slot.begin().await,
+            (None, Some(gate)) => gate.settle_first(),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Returns the moment at which the caller stops waiting: the deadline of a call, or the moment
+    /// by which a one-way request must be handed over.
+    #[must_use]
+    pub fn wait_until(&self) -> Option<Deadline> {
+        if self.oneway { self.send_by } else { self.message.deadline }
     }
 
     /// Returns the context of the request, for a handler.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, CallId, Message};
+use crate::transport::{Asked, Question, ServerAddress};
 use crate::transport::{
     Capabilities, Filters, Outbound, Receiver, Sender, Sending, Subscription, Window,
 };
@@ -126,6 +127,18 @@ impl Outbound for FlakySender {
 
     fn abandon(&self, call: CallId) {
         self.sender.abandon(call);
+    }
+
+    fn ask(&self, question: &Question) -> bool {
+        self.sender.ask(question)
+    }
+
+    fn answer(&self, asked: &Asked, is_permitted: bool) {
+        self.sender.answer(asked, is_permitted);
+    }
+
+    fn check(&self, server: &ServerAddress) {
+        self.sender.check(server);
     }
 }
 

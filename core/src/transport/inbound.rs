@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use sync_wrapper::SyncWrapper;
 
-use super::Delivery;
+use super::{Answer, Delivery, ServerNotice};
 use crate::error::Result;
 use crate::message::{CallId, ReplyTo};
 
@@ -37,6 +37,22 @@ pub trait Inbound: Stream<Item = Result<Delivery>> + Send + 'static {
     /// Core also polls while its window is full, and after the stream has ended. The default never
     /// reports a call.
     fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        let _ = cx;
+        Poll::Pending
+    }
+
+    /// Polls for the answer to a [question](super::Outbound::ask) of this server.
+    ///
+    /// Core polls as it polls for abandoned calls. The default never yields an answer.
+    fn poll_answer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let _ = cx;
+        Poll::Pending
+    }
+
+    /// Polls a requester for notices about the servers of its calls. The default never yields one.
+    ///
+    /// A question of a server arrives before the reply that the server sends.
+    fn poll_notice(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ServerNotice> {
         let _ = cx;
         Poll::Pending
     }
@@ -91,6 +107,16 @@ impl Receiver {
     /// Polls for an abandoned call; see [`Inbound::poll_abandoned`].
     pub fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<Abandoned> {
         self.inbound().poll_abandoned(cx)
+    }
+
+    /// Polls for an answer; see [`Inbound::poll_answer`].
+    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        self.inbound().poll_answer(cx)
+    }
+
+    /// Polls for a notice; see [`Inbound::poll_notice`].
+    pub fn poll_notice(&mut self, cx: &mut Context<'_>) -> Poll<ServerNotice> {
+        self.inbound().poll_notice(cx)
     }
 
     fn inbound(&mut self) -> Pin<&mut dyn Inbound> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use tokio::time::timeout;
 
+use super::{Asked, Question, ServerAddress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{CallId, Message};
 
@@ -33,6 +34,35 @@ pub trait Outbound: Send + Sync + 'static {
     /// The method does not wait, and the notification may get lost. The default does nothing.
     fn abandon(&self, call: CallId) {
         let _ = call;
+    }
+
+    /// Asks the caller of a request whether this server may begin the call. Returns `false` if the
+    /// caller cannot answer.
+    ///
+    /// The method does not wait, and the question may get lost: core repeats it. The answer arrives
+    /// at [`Inbound::poll_answer`](super::Inbound::poll_answer) of the same handle. The default
+    /// does nothing, for backends that neither settle nor send a request again.
+    fn ask(&self, question: &Question) -> bool {
+        let _ = question;
+        false
+    }
+
+    /// Answers the question of a server, which arrived at
+    /// [`Inbound::poll_notice`](super::Inbound::poll_notice).
+    ///
+    /// The method does not wait, and the answer may get lost. The default does nothing.
+    fn answer(&self, asked: &Asked, is_permitted: bool) {
+        let _ = (asked, is_permitted);
+    }
+
+    /// Checks that a server, which asked before, still runs the requests that it holds.
+    ///
+    /// The method does not wait. If the server is gone, a [notice](super::ServerNotice::Gone)
+    /// arrives at [`Inbound::poll_notice`](super::Inbound::poll_notice). Core checks each server
+    /// again and again while it runs a permitted call. The default does nothing, for backends that
+    /// fail the calls of a lost server without being asked.
+    fn check(&self, server: &ServerAddress) {
+        let _ = server;
     }
 }
 
@@ -77,6 +107,22 @@ impl Sender {
     /// Abandons a call; see [`Outbound::abandon`].
     pub fn abandon(&self, call: CallId) {
         self.0.abandon(call);
+    }
+
+    /// Asks a caller; see [`Outbound::ask`].
+    #[must_use]
+    pub fn ask(&self, question: &Question) -> bool {
+        self.0.ask(question)
+    }
+
+    /// Answers a server; see [`Outbound::answer`].
+    pub fn answer(&self, asked: &Asked, is_permitted: bool) {
+        self.0.answer(asked, is_permitted);
+    }
+
+    /// Checks a server; see [`Outbound::check`].
+    pub fn check(&self, server: &ServerAddress) {
+        self.0.check(server);
     }
 }
 

@@ -69,6 +69,13 @@ use crate::message::Address;
 /// - An abandoned call is reported to the responder that runs it, and to no other, where the
 ///   backend [supports](Capabilities::cancellation) cancellation.
 ///
+/// **Asking**
+///
+/// - A backend that settles carries the [question](super::Outbound::ask) of a responder to the
+///   requester of the call, and the [answer](super::Outbound::answer) back to that responder.
+/// - A [checked](super::Outbound::check) responder that was dropped, or whose connection is lost,
+///   is reported as [gone](super::ServerNotice::Gone) within half a second.
+///
 /// **Closing and dropping**
 ///
 /// - [`close`](Self::close) ends every receiver. Every later send fails with [`Closed`]. A second

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::message::Address;
-use crate::transport::{Abandoned, Delivery};
+use crate::transport::{Abandoned, Answer, Delivery};
 
 /// The processing of deliveries by a server, a worker or a listener.
 pub(crate) trait Processor: Send + Sync + 'static {
@@ -27,6 +27,11 @@ pub(crate) trait Processor: Send + Sync + 'static {
 
     /// Cancels a call whose caller has stopped waiting.
     fn cancel(&self, call: Abandoned);
+
+    /// Passes the answer of a caller to the request that waits for it. Only servers ask.
+    fn permit(&self, answer: Answer) {
+        let _ = answer;
+    }
 }
 
 /// The label of an endpoint handle, for the log.

@@ -13,7 +13,7 @@ use super::inline_policy::InlinePolicy;
 use super::lifecycle::{Lifecycle, StopGuard};
 use super::processor::{EndpointLabel, Processor};
 use crate::error::Error;
-use crate::transport::{Abandoned, Delivery, Receiver, Window};
+use crate::transport::{Abandoned, Answer, Delivery, Receiver, Window};
 
 /// Receives deliveries and processes them, at most a window of them at once.
 ///
@@ -68,6 +68,7 @@ async fn serve<P: Processor>(
             Next::Delivery(delivery) => start(processor, delivery, &mut policy, running),
             Next::Unreadable(error) => processor.reject(&error),
             Next::Abandoned(call) => processor.cancel(call),
+            Next::Answer(answer) => processor.permit(answer),
             Next::End => return,
         }
         // Without this, a queue that is never empty would keep other tasks from this thread.
@@ -84,6 +85,7 @@ enum Next {
     Delivery(Delivery),
     Unreadable(Error),
     Abandoned(Abandoned),
+    Answer(Answer),
     End,
 }
 
@@ -92,6 +94,9 @@ async fn next(receiver: &mut Receiver, has_room: bool) -> Next {
     poll_fn(|cx| {
         if let Poll::Ready(call) = receiver.poll_abandoned(cx) {
             return Poll::Ready(Next::Abandoned(call));
+        }
+        if let Poll::Ready(answer) = receiver.poll_answer(cx) {
+            return Poll::Ready(Next::Answer(answer));
         }
         if !has_room {
             return Poll::Pending;
@@ -139,6 +144,7 @@ async fn drain<P: Processor>(
                 }
                 Next::Unreadable(error) => processor.reject(&error),
                 Next::Abandoned(call) => processor.cancel(call),
+                Next::Answer(answer) => processor.permit(answer),
                 Next::End => open = false,
             },
             Some(_) = running.join_next() => {}

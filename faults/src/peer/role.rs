@@ -16,6 +16,10 @@ pub(crate) enum PeerRole {
     Server,
     /// A server that suppresses duplicates.
     CarefulServer,
+    /// A server with a narrow window, which counts a call when the call begins.
+    NarrowServer,
+    /// A server as the narrow one, which begins no call twice.
+    OnceServer,
     /// A worker on the queue.
     Worker,
 }
@@ -26,13 +30,16 @@ impl PeerRole {
         match self {
             Self::Server => "server",
             Self::CarefulServer => "careful-server",
+            Self::NarrowServer => "narrow-server",
+            Self::OnceServer => "once-server",
             Self::Worker => "worker",
         }
     }
 
     /// Finds a role by name.
     pub(super) fn named(name: &str) -> Result<Self> {
-        let all = [Self::Server, Self::CarefulServer, Self::Worker];
+        let all =
+            [Self::Server, Self::CarefulServer, Self::NarrowServer, Self::OnceServer, Self::Worker];
         all.into_iter()
             .find(|role| role.name() == name)
             .with_context(|| format!("no role {name:?}"))

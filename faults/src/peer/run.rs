@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
 use polywire_core::rpc::Deduplication;
-use polywire_core::{Router, Server, Window, Worker};
+use polywire_core::{Context, Router, Server, Window, Worker};
 use tokio::time::sleep;
 
 use super::role::{PeerRole, READY};
@@ -33,6 +33,8 @@ pub async fn run(arguments: &[String]) -> Result<()> {
                 let server = Server::bind(&amqp, SERVICE).deduplicate(Deduplication::default());
                 serve(server.await?, work).await;
             }
+            PeerRole::NarrowServer => serve_narrow(&amqp, work, |router| router).await?,
+            PeerRole::OnceServer => serve_narrow(&amqp, work, Router::at_most_once).await?,
             PeerRole::Worker => work_off(&amqp, work).await?,
         }
         Ok(())
@@ -52,6 +54,24 @@ async fn serve(server: Server, work: Duration) {
             Ok(a + b)
         });
     server.serve(router).await;
+}
+
+/// Serves a method that reports each call when it begins, and returns whether the request was
+/// redelivered.
+async fn serve_narrow(
+    amqp: &Amqp,
+    work: Duration,
+    mark: fn(Router<MessagePack>) -> Router<MessagePack>,
+) -> Result<()> {
+    let server = Server::bind(amqp, SERVICE).window(Window::new(4)).await?;
+    print(READY);
+    let add = move |context: Context, (id, a, b): (u64, i64, i64)| async move {
+        print(&format!("{id}."));
+        sleep(work).await;
+        Ok((a + b, context.is_redelivered()))
+    };
+    server.serve(mark(Router::new(MessagePack).method("add", add))).await;
+    Ok(())
 }
 
 async fn work_off(amqp: &Amqp, work: Duration) -> Result<()> {

@@ -83,11 +83,17 @@ fn registration(service: &ServiceTrait, method: &Method) -> TokenStream {
     let (name, topic, cfgs) = (&method.options.name, &method.options.topic, method.cfgs());
     let handler = handler(&service.ident, method);
     let patterns = &service.patterns;
+    let called = match patterns.publish {
+        true => quote!(::std::clone::Clone::clone(&handler)),
+        false => quote!(handler),
+    };
+    let called = match method.options.at_most_once {
+        true => quote!(::polywire::at_most_once(#called)),
+        false => called,
+    };
     let added = match (patterns.call || patterns.push, patterns.publish) {
-        (true, true) => {
-            quote!(.method(#name, ::std::clone::Clone::clone(&handler)).on(#topic, handler))
-        }
-        (true, false) => quote!(.method(#name, handler)),
+        (true, true) => quote!(.method(#name, #called).on(#topic, handler)),
+        (true, false) => quote!(.method(#name, #called)),
         (false, _) => quote!(.on(#topic, handler)),
     };
     quote! {

@@ -14,17 +14,24 @@ pub(crate) struct Patterns {
     pub(crate) call: bool,
     pub(crate) push: bool,
     pub(crate) publish: bool,
+    /// True if calls run at most once, unless their methods are idempotent.
+    pub(crate) at_most_once: bool,
 }
 
 impl Patterns {
     /// Parses the arguments of `#[service(…)]`. None means `call`.
     pub(super) fn parse(options: &TokenStream) -> Result<Self> {
-        let mut patterns = Self { call: options.is_empty(), push: false, publish: false };
+        let (mut patterns, mut at_most_once) =
+            (Self { call: false, push: false, publish: false, at_most_once: false }, None);
         let parser = syn::meta::parser(|meta| {
             let pattern = match &meta.path {
                 path if path.is_ident("call") => &mut patterns.call,
                 path if path.is_ident("push") => &mut patterns.push,
                 path if path.is_ident("publish") => &mut patterns.publish,
+                path if path.is_ident("at_most_once") => {
+                    at_most_once = path.get_ident().map(Ident::span);
+                    &mut patterns.at_most_once
+                }
                 _ => {
                     return Err(
                         meta.error("unknown pattern: a service is for `call`, `push` or `publish`")
@@ -37,7 +44,11 @@ impl Patterns {
             }
         });
         parser.parse2(options.clone())?;
-        Ok(patterns)
+        patterns.call |= !patterns.push && !patterns.publish;
+        match at_most_once.filter(|_| !patterns.call) {
+            Some(span) => Err(Error::new(span, ABOUT_CALLS)),
+            None => Ok(patterns),
+        }
     }
 }
 
@@ -50,7 +61,12 @@ pub(crate) struct Options {
     /// The timeout of a call, unless the client has one.
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
+    pub(crate) at_most_once: bool,
     pub(crate) oneway: bool,
+    /// The time within which a one-way call must begin.
+    pub(crate) ttl: Option<Duration>,
+    /// A one-way call that does not begin in time becomes a dead letter.
+    pub(crate) keep_expired: bool,
     /// The span of an option that only a method may have.
     of_methods: Option<Span>,
 }
@@ -62,9 +78,14 @@ struct Said {
     topic: Option<LitStr>,
     timeout: Option<Duration>,
     idempotent: bool,
+    at_most_once: bool,
     oneway: bool,
+    ttl: Option<Duration>,
+    keep_expired: bool,
     /// The span of an option that concerns calls.
     of_calls: Option<Span>,
+    /// The span of an option that concerns one-way calls.
+    of_oneway: Option<Span>,
 }
 
 impl Options {
@@ -81,8 +102,19 @@ impl Options {
         let of_methods = said.of_calls.or(said.topic.as_ref().map(LitStr::span));
         let topic = said.topic.unwrap_or_else(|| name.clone());
         check_name("topic", &topic)?;
-        let Said { timeout, idempotent, oneway, .. } = said;
-        Ok(Self { name, topic, timeout, idempotent, oneway, of_methods })
+        let Said { timeout, idempotent, oneway, ttl, keep_expired, .. } = said;
+        let at_most_once = said.at_most_once || (patterns.at_most_once && !idempotent);
+        Ok(Self {
+            name,
+            topic,
+            timeout,
+            idempotent,
+            at_most_once,
+            oneway,
+            ttl,
+            keep_expired,
+            of_methods,
+        })
     }
 
     /// The span of an option that a nested service may not have.
@@ -104,16 +136,28 @@ impl Said {
             "topic" => self.topic.replace(meta.value()?.parse()?).is_some(),
             "timeout" => self.timeout.replace(timeout(&meta.value()?.parse()?)?).is_some(),
             "idempotent" => std::mem::replace(&mut self.idempotent, true),
+            "at_most_once" => std::mem::replace(&mut self.at_most_once, true),
             "oneway" => std::mem::replace(&mut self.oneway, true),
+            "ttl" => self.ttl.replace(timeout(&meta.value()?.parse()?)?).is_some(),
+            "keep_expired" => std::mem::replace(&mut self.keep_expired, true),
             _ => {
                 return Err(meta.error(
                     "unknown argument: `#[method]` takes `name = \"…\"`, `topic = \"…\"`, `timeout = \"5s\"`, \
-                     `idempotent` and `oneway`",
+                     `idempotent`, `at_most_once`, `oneway`, `ttl = \"1h\"` and `keep_expired`",
                 ));
             }
         };
-        if matches!(option.as_str(), "timeout" | "idempotent" | "oneway") {
-            self.of_calls = meta.path.get_ident().map(Ident::span);
+        let span = meta.path.get_ident().map(Ident::span);
+        if !matches!(option.as_str(), "name" | "topic") {
+            self.of_calls = span;
+        }
+        if matches!(option.as_str(), "ttl" | "keep_expired") {
+            self.of_oneway = span;
+        }
+        if self.idempotent && self.at_most_once {
+            return Err(meta.error(
+                "a method is either `idempotent`, and may run twice, or `at_most_once`: leave one of them out",
+            ));
         }
         match known {
             true => {
@@ -127,9 +171,18 @@ impl Said {
     /// Rejects options that concern none of the service's patterns.
     fn check(&self, patterns: Patterns) -> Result<()> {
         if let Some(span) = self.of_calls.filter(|_| !patterns.call) {
+            return Err(Error::new(span, ABOUT_CALLS));
+        }
+        if let Some(span) = self.of_oneway.filter(|_| !self.oneway) {
             return Err(Error::new(
                 span,
-                "this is about calls, and the service is for none: leave it out, or add `call` to `#[service(…)]`",
+                "only a one-way call has a time to live: leave it out, or add `oneway`",
+            ));
+        }
+        if let Some(span) = self.of_oneway.filter(|_| self.keep_expired && self.ttl.is_none()) {
+            return Err(Error::new(
+                span,
+                "a call without a time to live does not expire: leave it out, or add `ttl = \"1h\"`",
             ));
         }
         match self.topic.as_ref().filter(|_| !patterns.publish) {
@@ -141,6 +194,8 @@ impl Said {
         }
     }
 }
+
+const ABOUT_CALLS: &str = "this is about calls, and the service is for none: leave it out, or add `call` to `#[service(…)]`";
 
 /// Parses a duration such as `250ms`.
 fn timeout(text: &LitStr) -> Result<Duration> {

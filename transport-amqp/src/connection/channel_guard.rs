@@ -3,7 +3,7 @@
 use lapin::Channel;
 use lapin::protocol::constants::REPLY_SUCCESS;
 
-use crate::connection::send_now::queue_frame;
+use crate::connection::queue_frame::queue_frame;
 
 /// A channel on which a consumer is being registered.
 ///

@@ -7,7 +7,7 @@ use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use polywire_core::transport::{Outcome, Settle};
 
-use crate::connection::send_now::queue_frame;
+use crate::connection::queue_frame::queue_frame;
 use crate::error::lock;
 
 /// The current channel of a consumer, which its receipts keep open.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use polywire_core::transport::{Abandoned, Receiver};
+use polywire_core::transport::Receiver;
 use polywire_core::{Result, Window};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::consuming::acker::ChannelAcker;
+use crate::consuming::cancellation::listener::Control;
 use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::consumer_task::ConsumerTask;
-use crate::consuming::deliveries::Deliveries;
+use crate::consuming::delivery_stream::Deliveries;
 use crate::consuming::republisher::Republisher;
 use crate::error::closed;
 use crate::shared::Shared;
@@ -29,16 +30,15 @@ pub(crate) async fn open<S: ConsumerSource>(
     source: Arc<S>,
     window: Window,
 ) -> Result<Receiver> {
-    open_with_cancellations(shared, source, window, None).await
+    open_with_control(shared, source, window, None).await
 }
 
-/// Opens a receiving half like [`open`], with the stream of calls that their clients have
-/// abandoned.
-pub(crate) async fn open_with_cancellations<S: ConsumerSource>(
+/// Opens a receiving half like [`open`], with the messages of the clients of a server.
+pub(crate) async fn open_with_control<S: ConsumerSource>(
     shared: &Arc<Shared>,
     source: Arc<S>,
     window: Window,
-    abandoned: Option<mpsc::Receiver<Abandoned>>,
+    control: Option<Control>,
 ) -> Result<Receiver> {
     let name = source.queue().name.clone();
     let reserved = shared.consuming_connection.reserve_channel();
@@ -60,7 +60,7 @@ pub(crate) async fn open_with_cancellations<S: ConsumerSource>(
         acker: acker.clone(),
         redelivery: redelivery.clone(),
         counts_attempts: source.requeue_mode().counts_attempts(kind),
-        abandoned,
+        control,
     };
     let task = ConsumerTask { shared: shared.clone(), source, acker, redelivery, window, sender };
     let running = async move {

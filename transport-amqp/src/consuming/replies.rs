@@ -17,7 +17,7 @@ use lapin::message::Delivery as Raw;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
-use polywire_core::transport::Delivery;
+use polywire_core::transport::{Delivery, ServerNotice};
 use polywire_core::{Error, ErrorKind, Limits, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
@@ -38,6 +38,15 @@ use crate::wire::{Correlation, native};
 /// requester, and core bounds the calls in flight.
 pub(crate) type RequesterReplies = mpsc::UnboundedReceiver<Result<Delivery>>;
 
+/// Stream of notices about the servers of one requester.
+pub(crate) type ServerNotices = mpsc::Receiver<ServerNotice>;
+
+/// The sending ends of a requester's streams.
+struct RequesterStreams {
+    replies: mpsc::UnboundedSender<Result<Delivery>>,
+    notices: mpsc::Sender<ServerNotice>,
+}
+
 /// The reply queue of a transport, or its direct replies, and the requesters to route replies to.
 pub(crate) struct ReplyConsumer {
     /// Not declared for direct replies. Replaced by a queue of another name if the broker cannot
@@ -48,7 +57,7 @@ pub(crate) struct ReplyConsumer {
     /// Reply address of all requests with direct replies.
     direct_address: ShortString,
     /// Open requesters by number.
-    requesters: Mutex<FxHashMap<u64, mpsc::UnboundedSender<Result<Delivery>>>>,
+    requesters: Mutex<FxHashMap<u64, RequesterStreams>>,
     /// Number of the next requester.
     next_requester: AtomicU64,
     /// Set on close, under the lock of `requesters`, so that no requester registers afterwards.
@@ -94,21 +103,22 @@ impl ReplyConsumer {
         self.refusal.get().map_or(Ok(()), |refusal| Err(refusal.clone().unsent()))
     }
 
-    /// Registers a requester. Returns its number and its replies.
+    /// Registers a requester. Returns its number, its replies, and the notices about its servers.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Closed`] after close; the broker's refusal if replies can no longer arrive.
-    pub(crate) fn register(&self) -> Result<(u64, RequesterReplies)> {
+    pub(crate) fn register(&self) -> Result<(u64, RequesterReplies, ServerNotices)> {
         let (sender, replies) = mpsc::unbounded_channel();
+        let (notify, notices) = mpsc::channel(NOTICES_MAX);
         self.check_available()?;
         let number = self.next_requester.fetch_add(1, Ordering::Relaxed);
         let mut requesters = lock(&self.requesters);
         if self.closed.load(Ordering::Acquire) {
             return Err(closed());
         }
-        requesters.insert(number, sender);
-        Ok((number, replies))
+        requesters.insert(number, RequesterStreams { replies: sender, notices: notify });
+        Ok((number, replies, notices))
     }
 
     /// Removes a requester. Later replies to its calls are dropped.
@@ -126,14 +136,29 @@ impl ReplyConsumer {
     /// Sends a reply, or the error of one call, to a requester.
     fn send(&self, requester: u64, item: Result<Delivery>) {
         let requesters = lock(&self.requesters);
-        let is_sent = requesters.get(&requester).is_some_and(|sender| sender.send(item).is_ok());
+        let is_sent =
+            requesters.get(&requester).is_some_and(|streams| streams.replies.send(item).is_ok());
         if !is_sent {
             tracing::debug!(requester, "dropped a reply: its requester is closed");
         }
     }
 
-    /// Decodes a reply and routes it to its requester.
+    /// Notifies a requester. Beyond 1,024 notices that it has not read, further ones are dropped:
+    /// servers repeat their questions, and core its checks.
+    pub(crate) fn notify(&self, requester: u64, notice: ServerNotice) {
+        let requesters = lock(&self.requesters);
+        if let Some(streams) = requesters.get(&requester)
+            && streams.notices.try_send(notice).is_err()
+        {
+            tracing::debug!(requester, "dropped a notice: too many are queued");
+        }
+    }
+
+    /// Decodes a reply, or the question of a server, and routes it to its requester.
     fn route(&self, raw: Raw) {
+        if let Some((requester, asked)) = native::decode_question(&raw.properties) {
+            return self.notify(requester, ServerNotice::Asked(asked));
+        }
         let failure = match native::decode_reply(raw, &self.limits) {
             Ok((Correlation { requester, .. }, message)) => {
                 return self.send(requester, Ok(Delivery::settled(message)));
@@ -152,7 +177,7 @@ impl ReplyConsumer {
     fn fail_all(&self, error: &Error) {
         for requester in lock(&self.requesters).values() {
             // A requester that is closed has no calls.
-            let _ = requester.send(Err(error.clone()));
+            let _ = requester.replies.send(Err(error.clone()));
         }
     }
 
@@ -285,13 +310,14 @@ impl ReplyConsumer {
 
 /// Returns a reply queue with a new random name.
 fn new_queue() -> QueueSpec {
-    let name = format!("polywire.reply.{:032x}", unique());
-    QueueSpec::expiring(name.into(), QueueKind::Classic, EXPIRES)
+    QueueSpec::expiring(native::reply_queue(unique()), QueueKind::Classic, EXPIRES)
 }
 
 /// RabbitMQ's pseudo-queue for direct replies.
 const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
 /// Expiry of a reply queue without its consumer.
 const EXPIRES: Duration = Duration::from_mins(5);
+/// The most notices that wait for a requester to read them.
+const NOTICES_MAX: usize = 1024;
 /// Prefetch: replies that the broker sends before the first of them is acknowledged.
 const PREFETCH: u16 = 1024;

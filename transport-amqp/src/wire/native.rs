@@ -12,7 +12,7 @@
 //! | `priority` | as set by the user | |
 //! | `user_id` | the user of the connection, if verified | |
 //! | `delivery_mode` | 2, persistent | 2 |
-//! | headers | the user's, as long strings | the user's; `polywire.fault` and its companions, if the call failed |
+//! | headers | the user's, as long strings; `polywire.once`, if the call is marked so | the user's; `polywire.fault` and its companions, if the call failed |
 //!
 //! | property | job | event |
 //! |---|---|---|
@@ -42,6 +42,7 @@ mod decode;
 mod encode;
 mod headers;
 mod history_headers;
+mod permissions;
 mod properties;
 mod queue_names;
 mod reply_address;
@@ -59,8 +60,12 @@ pub(crate) use self::encode::{
     encode_request,
 };
 pub(crate) use self::headers::MALFORMED;
+pub(crate) use self::permissions::{
+    can_be_asked, decode_answer, decode_question, encode_answer, encode_check, encode_question,
+    is_check,
+};
 pub(crate) use self::queue_names::{
     CANCEL_EXCHANGE, LOST_EXCHANGE, NOTICE_EXCHANGE, cancel_key, dead_letter_queue, event_exchange,
-    group_queue, job_queue, request_queue, retry_queue, subscriber_queue,
+    group_queue, job_queue, reply_queue, request_queue, retry_queue, subscriber_queue,
 };
 pub(crate) use self::reply_address::reply_address;

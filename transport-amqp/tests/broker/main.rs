@@ -15,6 +15,7 @@ macro_rules! trials {
 }
 
 mod alarms;
+mod at_most_once;
 mod calls;
 mod cancellation;
 #[cfg(feature = "tls")]
@@ -56,6 +57,7 @@ fn main() {
     let trials = [
         connecting::trials(),
         calls::trials(),
+        at_most_once::trials(),
         malformed::trials(),
         unparsable::trials(),
         cancellation::trials(),

@@ -7,7 +7,8 @@
 //!
 //! - `options` and `error`: what all sockets share.
 //!
-//! - `endpoints`: bind and connect. `limiter` and `connected_peers`: bounds on inbound connections.
+//! - `endpoints`: bind and connect. `connection_limiter` and `connected_peers`: bounds on inbound
+//!   connections.
 //!
 //! - `frames` and `receive`: messages in both directions.
 //!

@@ -40,6 +40,7 @@ pub(crate) fn decode_peeked(
     message.id = peek.id;
     message.deadline = peek.deadline;
     message.idempotent = peek.idempotent;
+    message.at_most_once = peek.at_most_once;
     let read = read_fields(frames.head, head_max(limits), &mut service, &mut message);
     match read.and_then(|()| within(limits, &message)).and_then(|()| role(peek.kind, &mut service))
     {

@@ -5,6 +5,7 @@
 //! copied.
 
 use bytes::Bytes;
+use polywire_core::message::SentAt;
 use polywire_core::{Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
 
 use super::frames::{Frames, Role};
@@ -53,7 +54,9 @@ fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
     let has_id = message.id.map_or(0, |_| flag::HAS_ID);
     let has_deadline = message.deadline.map_or(0, |_| flag::HAS_DEADLINE);
     let is_idempotent = if message.idempotent { flag::IS_IDEMPOTENT } else { 0 };
-    head.extend_from_slice(&[MAGIC, VERSION, kind, has_id | has_deadline | is_idempotent]);
+    let is_at_most_once = if message.at_most_once { flag::IS_AT_MOST_ONCE } else { 0 };
+    let flags = has_id | has_deadline | is_idempotent | is_at_most_once;
+    head.extend_from_slice(&[MAGIC, VERSION, kind, flags]);
     head.extend_from_slice(&message.id.map_or(0, |id| id.0).to_be_bytes());
     head.extend_from_slice(&deadline_ms(message.deadline));
 }
@@ -66,6 +69,10 @@ pub(super) fn deadline_ms(deadline: Option<Deadline>) -> [u8; 4] {
 
 /// Writes the fields, with the body last if it is `inline`.
 fn fields(role: &Role, message: &Message, inline: Option<&[u8]>, out: &mut impl Out) {
+    // The first field, so that its place is known when it is written anew.
+    if matches!(role, Role::Request(_)) && message.deadline.is_some() {
+        field(tag::SENT, &SentAt::now().to_bytes(), out);
+    }
     if let Role::Request(address) | Role::Job(address) | Role::Cancel(address) = role {
         field(tag::SERVICE, address.as_str().as_bytes(), out);
     }

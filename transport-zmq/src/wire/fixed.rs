@@ -15,6 +15,8 @@ pub(super) struct FixedPart {
     pub(super) deadline_ms: Option<u32>,
     /// The flag of an idempotent request.
     pub(super) idempotent: bool,
+    /// The flag of a request that must never be begun twice.
+    pub(super) at_most_once: bool,
 }
 
 impl FixedPart {
@@ -49,6 +51,7 @@ impl FixedPart {
             id: (flags & flag::HAS_ID != 0).then_some(CallId(id)),
             deadline_ms: (flags & flag::HAS_DEADLINE != 0).then_some(deadline_ms),
             idempotent: flags & flag::IS_IDEMPOTENT != 0,
+            at_most_once: flags & flag::IS_AT_MOST_ONCE != 0,
         })
     }
 }

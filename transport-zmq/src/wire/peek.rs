@@ -23,6 +23,8 @@ pub(crate) struct Peek {
     pub(crate) deadline: Option<Deadline>,
     /// Set if the server may handle the request more than once.
     pub(crate) idempotent: bool,
+    /// Set if no server may begin the request after another one has.
+    pub(crate) at_most_once: bool,
 }
 
 /// The kind of a message: a [`Role`](super::Role) without its address.
@@ -56,7 +58,8 @@ impl Peek {
     ///
     /// `Codec` if the message has no envelope.
     pub(super) fn read(frames: &Frames) -> Result<Self> {
-        let FixedPart { kind, id, deadline_ms, idempotent } = FixedPart::read(&frames.head)?;
+        let FixedPart { kind, id, deadline_ms, idempotent, at_most_once } =
+            FixedPart::read(&frames.head)?;
         let kind = match kind {
             kind::REQUEST => Kind::Request,
             kind::REPLY => Kind::Reply,
@@ -68,7 +71,7 @@ impl Peek {
             _ => Kind::Event,
         };
         let deadline = deadline_ms.map(|ms| Deadline::after_ms(ms.into()));
-        Ok(Self { kind, id, deadline, idempotent })
+        Ok(Self { kind, id, deadline, idempotent, at_most_once })
     }
 }
 

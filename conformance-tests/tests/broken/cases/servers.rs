@@ -3,9 +3,7 @@
 use crate::caught::caught;
 use crate::flaws::calls::FavoursTheFirst;
 use crate::flaws::capabilities::{IgnoresTheWindow, NarrowWindow};
-use crate::flaws::settling::{
-    ForgetsAcknowledgements, ForgetsTheMark, ForgetsToRequeue, MuteWhenStopped, NeverStops,
-};
+use crate::flaws::settling::{ForgetsTheMark, ForgetsToRequeue, MuteWhenStopped, NeverStops};
 
 caught! {
     favoured_server: FavoursTheFirst::default(),
@@ -21,6 +19,4 @@ caught! {
         "servers.requests_of_a_dead_server_go_on", "a call whose server died is answered: DeadlineExceeded";
     forgotten_marks: ForgetsTheMark,
         "servers.requests_of_a_dead_server_go_on", "is marked as delivered for the first time";
-    forgotten_acknowledgements: ForgetsAcknowledgements,
-        "servers.request_run_at_most_once_goes_to_nobody_else", "the other server ran [";
 }

@@ -14,7 +14,7 @@ use super::queue::{NoConsumerPolicy, Queue};
 use super::reply_address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, Message};
-use crate::transport::{DeadLetterSource, Delivery};
+use crate::transport::{DeadLetterSource, Delivery, ServerNotice};
 
 /// Broker of one namespace.
 #[derive(Default)]
@@ -28,8 +28,16 @@ pub(super) struct MemoryBroker {
 }
 
 /// Reply queue of a requester. It is unbounded: each item answers one request, and core bounds the
-/// in-flight calls of a requester.
-type ReplyQueue = UnboundedSender<Result<Delivery>>;
+/// in-flight calls of a requester. A server asks at most once a second for each request that it
+/// holds, and windows bound these.
+struct ReplyQueue {
+    replies: UnboundedSender<Result<Delivery>>,
+    notices: UnboundedSender<ServerNotice>,
+}
+
+/// Receiving ends of a reply queue.
+pub(super) type ReplyQueueEnds =
+    (UnboundedReceiver<Result<Delivery>>, UnboundedReceiver<ServerNotice>);
 
 /// Brokers of the named namespaces that are in use.
 static NAMED: Mutex<BTreeMap<String, Weak<MemoryBroker>>> = Mutex::new(BTreeMap::new());
@@ -86,10 +94,20 @@ impl MemoryBroker {
     }
 
     /// Creates the reply queue `id`.
-    pub(super) fn add_reply_queue(&self, id: u64) -> UnboundedReceiver<Result<Delivery>> {
-        let (sender, receiver) = unbounded_channel();
-        lock(&self.replies).insert(id, sender);
-        receiver
+    pub(super) fn add_reply_queue(&self, id: u64) -> ReplyQueueEnds {
+        let ((replies, replies_end), (notices, notices_end)) =
+            (unbounded_channel(), unbounded_channel());
+        lock(&self.replies).insert(id, ReplyQueue { replies, notices });
+        (replies_end, notices_end)
+    }
+
+    /// Puts a notice into the reply queue `id`. Has no effect if the requester is closed.
+    pub(super) fn notify(&self, id: Option<u64>, notice: ServerNotice) {
+        let replies = lock(&self.replies);
+        if let Some(queue) = id.and_then(|id| replies.get(&id)) {
+            // The requester may be closing.
+            let _ = queue.notices.send(notice);
+        }
     }
 
     /// Removes the reply queue `id`. Its receiver ends after the queued replies.
@@ -103,7 +121,7 @@ impl MemoryBroker {
         let queue = id.and_then(|id| replies.get(&id));
         let closed =
             || Error::new(ErrorKind::Unroutable, "cannot send the reply: the requester is closed");
-        queue.ok_or_else(closed)?.send(outcome.map(Delivery::settled)).map_err(|_| closed())
+        queue.ok_or_else(closed)?.replies.send(outcome.map(Delivery::settled)).map_err(|_| closed())
     }
 
     /// Fails the clients of requests that have no server left: with the fault of the last server

@@ -11,7 +11,9 @@ use super::open_endpoints::ManagedEndpoint;
 use super::queue::{Fetch, Fetched, Queue};
 use crate::error::Result;
 use crate::message::Message;
-use crate::transport::{Abandoned, Delivery, Inbound, Outcome, Receipt, Receiver, Settle, Window};
+use crate::transport::{
+    Abandoned, Answer, Delivery, Inbound, Outcome, Receipt, Receiver, Settle, Window,
+};
 
 /// Handler of messages that no consumer is left to fetch.
 pub(super) trait OrphanHandler: Send + Sync + 'static {
@@ -106,10 +108,15 @@ impl Inbound for ConsumerStream {
     fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
         self.consumer.queue.poll_abandoned(self.consumer.id, cx)
     }
+
+    fn poll_answer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        self.consumer.queue.poll_answer(self.consumer.id, cx)
+    }
 }
 
 impl Drop for ConsumerStream {
     fn drop(&mut self) {
+        self.consumer.queue.close_stream(self.consumer.id);
         self.consumer.stop();
     }
 }

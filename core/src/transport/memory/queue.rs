@@ -16,7 +16,7 @@ use super::dead_letter_store::DeadLetterStore;
 use super::lock::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
-use crate::transport::{Abandoned, Outcome};
+use crate::transport::{Abandoned, Answer, Outcome};
 
 /// Queue of the requests of a service, the jobs of a queue, or the events of a subscription.
 ///
@@ -110,6 +110,26 @@ impl Queue {
     /// Polls for an abandoned call among the requests that a consumer has fetched.
     pub(super) fn poll_abandoned(&self, id: u64, cx: &Context<'_>) -> Poll<Abandoned> {
         lock(&self.state).poll_abandoned(id, cx)
+    }
+
+    /// Passes the answer of a caller to a consumer that has asked.
+    pub(super) fn answer(&self, id: u64, answer: Answer) {
+        lock(&self.state).answer(id, answer);
+    }
+
+    /// Polls for an answer to a question of a consumer.
+    pub(super) fn poll_answer(&self, id: u64, cx: &Context<'_>) -> Poll<Answer> {
+        lock(&self.state).poll_answer(id, cx)
+    }
+
+    /// Returns whether the stream of a consumer is open.
+    pub(super) fn is_open(&self, id: u64) -> bool {
+        lock(&self.state).is_open(id)
+    }
+
+    /// Notes that the stream of a consumer is dropped.
+    pub(super) fn close_stream(&self, id: u64) {
+        lock(&self.state).close_stream(id);
     }
 
     /// Settles the delivery `tag` of a consumer. Returns the orphans.

@@ -11,6 +11,10 @@ pub(super) fn encode(id: u64) -> ReplyTo {
 
 /// Decodes the reply address of `message`.
 pub(super) fn decode(message: &Message) -> Option<u64> {
-    let bytes = message.reply_to.as_ref()?.as_bytes();
-    Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?))
+    number(message.reply_to.as_ref()?.as_bytes())
+}
+
+/// Decodes a number of 8 little-endian bytes.
+pub(super) fn number(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
 }

@@ -14,7 +14,10 @@ use super::queue::Queue;
 use super::reply_address;
 use crate::error::Result;
 use crate::message::{Address, CallId, Limits, Message};
-use crate::transport::{Abandoned, Delivery, Inbound, Outbound, Receiver, Sender, Sending};
+use crate::transport::{
+    Abandoned, Answer, Asked, Delivery, Inbound, Outbound, Question, Receiver, Sender, Sending,
+    ServerAddress, ServerNotice,
+};
 
 /// Opens a requester of `service`, with a reply queue of its own.
 pub(super) fn open(
@@ -23,12 +26,12 @@ pub(super) fn open(
     service: &Address,
 ) -> (Weak<dyn ManagedEndpoint>, Sender, Receiver) {
     let (broker, id) = (broker.clone(), broker.next_id());
-    let (replies, queue) = (broker.add_reply_queue(id), broker.service_queue(service));
+    let ((replies, notices), queue) = (broker.add_reply_queue(id), broker.service_queue(service));
     let registration =
         Arc::new(ReplyQueueRegistration { broker, id, closed: AtomicBool::new(false) });
     let endpoint: Arc<dyn ManagedEndpoint> = registration.clone();
     let sender = Sender::new(RequestSender { queue, registration: registration.clone(), limits });
-    let receiver = Receiver::new(ReplyReceiver { replies, _registration: registration });
+    let receiver = Receiver::new(ReplyReceiver { replies, notices, _registration: registration });
     (Arc::downgrade(&endpoint), sender, receiver)
 }
 
@@ -81,10 +84,26 @@ impl Outbound for RequestSender {
         let reply_to = reply_address::encode(self.registration.id);
         self.queue.abandon(&Abandoned::new(reply_to, call));
     }
+
+    fn answer(&self, asked: &Asked, is_permitted: bool) {
+        let Some(consumer) = reply_address::number(asked.server.as_bytes()) else { return };
+        let reply_to = reply_address::encode(self.registration.id);
+        let question = Question::new(reply_to, asked.id, asked.delivery);
+        self.queue.answer(consumer, Answer::new(question, is_permitted));
+    }
+
+    fn check(&self, server: &ServerAddress) {
+        let consumer = reply_address::number(server.as_bytes());
+        if consumer.is_none_or(|consumer| !self.queue.is_open(consumer)) {
+            let notice = ServerNotice::Gone(server.clone());
+            self.registration.broker.notify(Some(self.registration.id), notice);
+        }
+    }
 }
 
 struct ReplyReceiver {
     replies: UnboundedReceiver<Result<Delivery>>,
+    notices: UnboundedReceiver<ServerNotice>,
     _registration: Arc<ReplyQueueRegistration>,
 }
 
@@ -99,5 +118,12 @@ impl Stream for ReplyReceiver {
 impl Inbound for ReplyReceiver {
     fn stop(mut self: Pin<&mut Self>) {
         self.replies.close();
+    }
+
+    fn poll_notice(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ServerNotice> {
+        match self.notices.poll_recv(cx) {
+            Poll::Ready(Some(notice)) => Poll::Ready(notice),
+            _ => Poll::Pending,
+        }
     }
 }

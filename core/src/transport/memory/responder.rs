@@ -9,7 +9,9 @@ use super::open_endpoints::ManagedEndpoint;
 use super::queue::Queue;
 use super::reply_address;
 use crate::message::{Address, Limits, Message};
-use crate::transport::{Outbound, Receiver, Sender, Sending, Window};
+use crate::transport::{
+    Asked, Outbound, Question, Receiver, Sender, Sending, ServerAddress, ServerNotice, Window,
+};
 
 /// Opens a responder of `service`: the consumer of its requests, and the sender of replies.
 pub(super) fn open(
@@ -19,11 +21,12 @@ pub(super) fn open(
     window: Window,
 ) -> ([Weak<dyn ManagedEndpoint>; 2], Sender, Receiver) {
     let broker = broker.clone();
+    let consumer = broker.next_id();
     let (requests, receiver) =
-        consumer::open(broker.service_queue(service), broker.next_id(), window, broker.clone());
+        consumer::open(broker.service_queue(service), consumer, window, broker.clone());
     let close_signal = Arc::new(CloseSignal::default());
     let replies: Arc<dyn ManagedEndpoint> = close_signal.clone();
-    let sender = Sender::new(ReplySender { broker, limits, close_signal });
+    let sender = Sender::new(ReplySender { broker, limits, close_signal, consumer });
     ([requests, Arc::downgrade(&replies)], sender, receiver)
 }
 
@@ -38,6 +41,8 @@ struct ReplySender {
     broker: Arc<MemoryBroker>,
     limits: Limits,
     close_signal: Arc<CloseSignal>,
+    /// Number of the consumer, which is the address of the server for its callers.
+    consumer: u64,
 }
 
 impl Outbound for ReplySender {
@@ -47,5 +52,13 @@ impl Outbound for ReplySender {
             self.broker.reply(reply_queue, Ok(message))
         });
         Sending::ready(sent)
+    }
+
+    fn ask(&self, question: &Question) -> bool {
+        let server = ServerAddress::new(reply_address::encode(self.consumer).as_bytes().clone());
+        let asked = Asked::new(question.id, server, question.delivery);
+        let reply_queue = reply_address::number(question.reply_to.as_bytes());
+        self.broker.notify(reply_queue, ServerNotice::Asked(asked));
+        true
     }
 }

@@ -1,6 +1,6 @@
 //! The server's side of cancellations.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use lapin::message::Delivery as Raw;
@@ -9,20 +9,49 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Consumer};
-use polywire_core::transport::Abandoned;
-use polywire_core::{Address, Result};
+use polywire_core::transport::{Abandoned, Answer};
+use polywire_core::{Address, Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::backoff::Backoff;
 use crate::connection::channel_guard::ChannelGuard;
 use crate::connection::supervised::SupervisedConnection;
-use crate::error::failed;
+use crate::error::{failed, lock};
 use crate::tasks::Tasks;
 use crate::unique_number::unique;
 use crate::wire::native;
 
-/// Starts to listen to the cancellations of `service`. Listening has begun, or failed for now, when
-/// this returns; it ends when the receiver is dropped.
+/// Messages of the clients of a service to one server.
+pub(crate) struct Control {
+    /// Calls that their clients have abandoned.
+    pub(crate) abandoned: mpsc::Receiver<Abandoned>,
+    /// Answers to the questions of the server.
+    pub(crate) answers: mpsc::Receiver<Answer>,
+    /// The queue of the server, to which clients answer.
+    pub(crate) queue: ControlQueue,
+    /// For answers that the server finds out by itself.
+    pub(crate) answer: mpsc::Sender<Answer>,
+}
+
+/// The name of the queue that a server listens to; `None` while it does not listen. Clones share
+/// it.
+#[derive(Clone, Default)]
+pub(crate) struct ControlQueue(Arc<Mutex<Option<ShortString>>>);
+
+impl ControlQueue {
+    /// Returns the name of the queue.
+    pub(crate) fn name(&self) -> Option<ShortString> {
+        lock(&self.0).clone()
+    }
+
+    fn set(&self, name: Option<ShortString>) {
+        *lock(&self.0) = name;
+    }
+}
+
+/// Starts to listen to the clients of `service`: to their cancellations, and to their answers to
+/// the questions of at most `window` requests. Listening has begun, or failed for now, when this
+/// returns; it ends when the receiver of cancellations is dropped.
 ///
 /// If the broker denies access to the exchange, a warning is logged, and the server works without
 /// cancellations.
@@ -30,12 +59,22 @@ pub(crate) async fn listen(
     connection: &Arc<SupervisedConnection>,
     tasks: &Tasks,
     service: &Address,
-) -> Result<mpsc::Receiver<Abandoned>> {
+    window: Window,
+) -> Result<Control> {
     let key = native::cancel_key(service)?;
     let reserved = connection.reserve_channel().map_err(|error| error.with("service", service))?;
-    let (sender, receiver) = mpsc::channel(QUEUED_MAX);
+    let ((sender, abandoned), (answer, answers)) =
+        (mpsc::channel(QUEUED_MAX), mpsc::channel(QUEUED_MAX));
     let (started, ready) = oneshot::channel();
-    let listener = CancelListener { connection: connection.clone(), key, sender };
+    let queue = ControlQueue::default();
+    let listener = CancelListener {
+        connection: connection.clone(),
+        key,
+        sender,
+        answers: answer.clone(),
+        queue: queue.clone(),
+        queued_max: QUEUED_MAX + 2 * window.messages(),
+    };
     let running = async move {
         let _reserved = reserved;
         listener.run(started).await;
@@ -43,10 +82,10 @@ pub(crate) async fn listen(
     tasks.add(tokio::spawn(running).abort_handle());
     // An error means that the transport was closed meanwhile, which the caller finds out by itself.
     let _ = ready.await;
-    Ok(receiver)
+    Ok(Control { abandoned, answers, queue, answer })
 }
 
-/// Consumer of cancellations for one server.
+/// Consumer of cancellations and answers for one server.
 struct CancelListener {
     /// Connection for the channel of the listener.
     connection: Arc<SupervisedConnection>,
@@ -54,6 +93,12 @@ struct CancelListener {
     key: ShortString,
     /// Buffer of the responder.
     sender: mpsc::Sender<Abandoned>,
+    /// Answers for the responder.
+    answers: mpsc::Sender<Answer>,
+    /// Name of the present queue.
+    queue: ControlQueue,
+    /// The most messages that wait in the queue.
+    queued_max: usize,
 }
 
 impl CancelListener {
@@ -71,8 +116,20 @@ impl CancelListener {
     async fn listen_until_refused(self, ready: oneshot::Sender<()>) {
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
+        let mut binds = true;
         loop {
-            let consuming = self.connection.unless_lost(self.consume()).await;
+            let consuming = self.connection.unless_lost(self.consume(binds)).await;
+            let is_denied = |error: &Error| error.kind() == ErrorKind::Denied;
+            if binds && consuming.as_ref().is_err_and(is_denied) {
+                // Answers need no exchange.
+                let error = consuming.err();
+                tracing::warn!(
+                    ?error,
+                    "cannot listen to cancellations: handlers run until their deadlines"
+                );
+                binds = false;
+                continue;
+            }
             if let Some(ready) = ready.take() {
                 // The opening future may have been dropped.
                 let _ = ready.send(());
@@ -81,6 +138,9 @@ impl CancelListener {
                 Ok((channel, cancellations)) => {
                     backoff.reset();
                     self.forward(&channel, cancellations).await;
+                    self.queue.set(None);
+                    // The access may have been granted meanwhile.
+                    binds = true;
                 }
                 Err(_) if self.connection.refusal().is_some() => return,
                 Err(error) if error.is_transient() => {
@@ -89,7 +149,7 @@ impl CancelListener {
                 Err(error) => {
                     tracing::warn!(
                         ?error,
-                        "cannot listen to cancellations: handlers run until their deadlines"
+                        "cannot listen to clients: requests that run at most once are refused"
                     );
                     backoff.slow_down();
                 }
@@ -101,7 +161,7 @@ impl CancelListener {
     /// Declares a queue and consumes it. The queue is deleted with its consumer. Each attempt uses
     /// a new name: the broker keeps an exclusive queue until it notices that the connection is
     /// dead.
-    async fn consume(&self) -> Result<(Channel, Consumer)> {
+    async fn consume(&self, binds: bool) -> Result<(Channel, Consumer)> {
         let setup = ChannelGuard::new(self.connection.channel().await?);
         let channel = setup.channel();
         let name = ShortString::from(format!("polywire.control..{:032x}", unique()));
@@ -112,20 +172,24 @@ impl CancelListener {
             ..QueueDeclareOptions::default()
         };
         let mut bounds = FieldTable::default();
-        bounds.insert("x-max-length".into(), AMQPValue::LongInt(QUEUED_MAX as i32));
+        let queued_max = i32::try_from(self.queued_max).unwrap_or(i32::MAX);
+        bounds.insert("x-max-length".into(), AMQPValue::LongInt(queued_max));
         channel.queue_declare(name.clone(), options, bounds).await.map_err(cannot)?;
-        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
-        let exchange = native::CANCEL_EXCHANGE.into();
-        let bound =
-            channel.queue_bind(name.clone(), exchange, self.key.clone(), options, none).await;
-        bound.map_err(cannot)?;
+        if binds {
+            let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+            let exchange = native::CANCEL_EXCHANGE.into();
+            let bound =
+                channel.queue_bind(name.clone(), exchange, self.key.clone(), options, none).await;
+            bound.map_err(cannot)?;
+        }
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;
         let (options, none) = (
             BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() },
             FieldTable::default(),
         );
         let consumer =
-            channel.basic_consume(name, "".into(), options, none).await.map_err(cannot)?;
+            channel.basic_consume(name.clone(), "".into(), options, none).await.map_err(cannot)?;
+        self.queue.set(Some(name));
         Ok((setup.done(), consumer))
     }
 
@@ -133,10 +197,15 @@ impl CancelListener {
     /// dropped.
     async fn forward(&self, channel: &Channel, mut cancellations: Consumer) {
         while let Some(Ok(raw)) = cancellations.next().await {
-            let (tag, abandoned) = (raw.delivery_tag, decode(&raw));
-            if let Some(abandoned) = abandoned
-                && self.sender.send(abandoned).await.is_err()
-            {
+            let tag = raw.delivery_tag;
+            let is_open = if let Some(answer) = native::decode_answer(&raw.properties) {
+                self.answers.send(answer).await.is_ok()
+            } else if let Some(abandoned) = decode(&raw) {
+                self.sender.send(abandoned).await.is_ok()
+            } else {
+                true
+            };
+            if !is_open {
                 return;
             }
             if channel.basic_ack(tag, BasicAckOptions::default()).await.is_err() {
@@ -148,6 +217,9 @@ impl CancelListener {
 
 /// Decodes the call that a cancellation names; `None` for any other message.
 fn decode(raw: &Raw) -> Option<Abandoned> {
+    if native::is_check(&raw.properties) {
+        return None;
+    }
     let abandoned = native::decode_cancel(&raw.properties);
     if abandoned.is_none() {
         tracing::debug!("dropped a message that is not a cancellation");
@@ -156,7 +228,7 @@ fn decode(raw: &Raw) -> Option<Abandoned> {
 }
 
 /// The most cancellations that wait in the queue at the broker, and in the server. The broker drops
-/// further ones.
+/// further ones. In the queue, there is room for the answers to a window of questions, too.
 const QUEUED_MAX: usize = 1024;
 /// Prefetch: cancellations that the broker sends before the first of them is acknowledged.
 const PREFETCH: u16 = 64;

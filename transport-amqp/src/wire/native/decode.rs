@@ -14,13 +14,14 @@ use polywire_core::{
 };
 
 use super::headers::{
-    ATTEMPT, DELIVERY_COUNT, REMAINING, TOPIC, check_well_formed, count, fault, text, undecodable,
+    ATTEMPT, DELIVERY_COUNT, ONCE, TOPIC, check_well_formed, count, fault, text, undecodable,
     user_headers,
 };
 use super::properties::correlation;
 use super::reply_address::reply_address;
 use super::{declined_by, history_headers};
 use crate::wire::correlation::Correlation;
+use crate::wire::deadline_stamp::{REMAINING, keeps_expired};
 use crate::wire::declined_by::Declines;
 use crate::wire::decode_failure::DecodeFailure;
 
@@ -182,6 +183,8 @@ fn read_request(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) -
         let ms = expiration.parse().map_err(|_| undecodable("its expiration is not a number"))?;
         message.deadline = Some(Deadline::after_ms(ms));
     }
+    message.keep_expired =
+        properties.headers().as_ref().is_some_and(|headers| keeps_expired(headers.inner()));
     read_shared(raw, limits, message)
 }
 
@@ -205,6 +208,7 @@ fn read_shared(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) ->
     message.peer =
         properties.user_id().as_ref().map(|user| Arc::new(Identity::User(user.as_str().into())));
     if let Some(table) = properties.headers() {
+        message.at_most_once = table.inner().contains_key(ONCE);
         message.headers = user_headers(table)?;
         message.history = history_headers::read(table);
     }

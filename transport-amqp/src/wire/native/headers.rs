@@ -19,8 +19,8 @@ pub(super) const ATTEMPT: &str = "polywire.attempt";
 pub(crate) const MALFORMED: &str = "polywire.malformed";
 /// Topic of an event that is published again.
 pub(super) const TOPIC: &str = "polywire.topic";
-/// Milliseconds that remain until the deadline of a request that waited in a retry queue.
-pub(super) const REMAINING: &str = "polywire.left";
+/// Mark of a request that must never be begun twice.
+pub(super) const ONCE: &str = "polywire.once";
 /// Number of times that a quorum queue delivered the message before.
 pub(super) const DELIVERY_COUNT: &str = "x-delivery-count";
 /// Further routing keys of the message, by which RabbitMQ copies it to more queues.

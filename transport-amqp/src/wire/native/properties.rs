@@ -1,11 +1,11 @@
 //! The properties of a message: those that all kinds share, and copies of those that arrived.
 
 use lapin::BasicProperties;
-use lapin::types::ShortString;
+use lapin::types::{AMQPValue, ShortString};
 use polywire_core::message::CallId;
 use polywire_core::{Message, Result};
 
-use super::headers::encode_headers;
+use super::headers::{ONCE, encode_headers};
 use super::short_string::short_string;
 use crate::wire::correlation::Correlation;
 
@@ -23,7 +23,10 @@ pub(super) fn shared(message: &Message, persistent: bool) -> Result<BasicPropert
     if let Some(priority) = message.priority {
         properties = properties.with_priority(priority);
     }
-    let headers = encode_headers(&message.headers, message.fault.as_deref())?;
+    let mut headers = encode_headers(&message.headers, message.fault.as_deref())?;
+    if message.at_most_once {
+        headers.insert(ONCE.into(), AMQPValue::Boolean(true));
+    }
     Ok(if headers.inner().is_empty() { properties } else { properties.with_headers(headers) })
 }
 

@@ -27,6 +27,7 @@ const PREFIX: &str = "polywire.";
 const JOBS: &str = "polywire.jobs.";
 const EVENTS: &str = "polywire.events.";
 const DEAD_LETTERS: &str = "polywire.dead.";
+const ASKED: &str = "polywire.reply.ask.";
 const RETRIES: &str = "polywire.retry.";
 /// First words of names other than those of request queues.
 const RESERVED: [&str; 5] = ["reply", "jobs", "events", "dead", "retry"];
@@ -85,6 +86,18 @@ pub(crate) fn subscriber_queue(channel: &Address, number: u128) -> Result<ShortS
 /// Returns the routing key of the cancels for a service: `polywire.abandoned.SERVICE`.
 pub(crate) fn cancel_key(service: &Address) -> Result<ShortString> {
     short_string("service", format!("polywire.abandoned.{service}"))
+}
+
+/// Returns the reply queue of a transport with a unique number: `polywire.reply.ask.NUMBER`. The
+/// name says that the transport answers servers that ask before they begin a call.
+pub(crate) fn reply_queue(number: u128) -> ShortString {
+    // 112 bits are unique, and the name is as long as it was before it said so.
+    format!("{ASKED}{:028x}", number >> 16).into()
+}
+
+/// Returns whether the caller with this reply queue answers servers that ask.
+pub(super) fn can_answer(reply_queue: &str) -> bool {
+    reply_queue.starts_with(ASKED)
 }
 
 /// Returns whether a queue holds requests, as opposed to jobs or to the events of a group.

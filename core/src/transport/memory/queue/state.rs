@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use super::entry::QueueEntry;
 use crate::message::Message;
-use crate::transport::Abandoned;
+use crate::transport::{Abandoned, Answer};
 
 /// Entries and consumers of a queue.
 ///
@@ -21,6 +21,8 @@ pub(super) struct QueueState {
     /// Delayed retries, by their time and their last tag.
     delayed: BTreeMap<(Instant, u64), QueueEntry>,
     consumers: FxHashMap<u64, ConsumerState>,
+    /// Consumers whose streams are open. Handlers may run, although nothing is unsettled.
+    open: FxHashSet<u64>,
     last_tag: u64,
     last_position: u64,
     /// Set if a ready entry may have been declined.
@@ -35,6 +37,8 @@ struct ConsumerState {
     unsettled: FxHashMap<u64, QueueEntry>,
     /// Abandoned calls among the unsettled requests.
     abandoned: VecDeque<Abandoned>,
+    /// Answers of callers that the consumer has asked, one for each question.
+    answers: VecDeque<Answer>,
     waker: Option<Waker>,
 }
 
@@ -72,9 +76,21 @@ impl QueueState {
 
     /// Adds a consumer that holds at most `window` entries unsettled.
     pub(super) fn add_consumer(&mut self, id: u64, window: usize) {
-        let (unsettled, abandoned) = (FxHashMap::default(), VecDeque::new());
-        let consumer = ConsumerState { active: true, window, unsettled, abandoned, waker: None };
+        let consumer = ConsumerState {
+            active: true,
+            window,
+            unsettled: FxHashMap::default(),
+            abandoned: VecDeque::new(),
+            answers: VecDeque::new(),
+            waker: None,
+        };
         self.consumers.insert(id, consumer);
+        self.open.insert(id);
+    }
+
+    /// Notes that the stream of a consumer is dropped.
+    pub(super) fn close_stream(&mut self, id: u64) {
+        self.open.remove(&id);
     }
 
     /// Ends the fetching of a consumer. Its unsettled entries can still be settled. Returns whether
@@ -150,6 +166,29 @@ impl QueueState {
         }
         consumer.waker = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// Passes the answer of a caller to a consumer.
+    pub(super) fn answer(&mut self, id: u64, answer: Answer) {
+        if let Some(consumer) = self.consumers.get_mut(&id) {
+            consumer.answers.push_back(answer);
+            consumer.wake();
+        }
+    }
+
+    /// Polls for an answer to a consumer, or registers its waker.
+    pub(super) fn poll_answer(&mut self, id: u64, cx: &Context<'_>) -> Poll<Answer> {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return Poll::Pending };
+        if let Some(answer) = consumer.answers.pop_front() {
+            return Poll::Ready(answer);
+        }
+        consumer.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Returns whether the stream of a consumer is open.
+    pub(super) fn is_open(&self, id: u64) -> bool {
+        self.open.contains(&id)
     }
 
     /// Appends an entry behind the entries of its priority.

@@ -6,11 +6,12 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use polywire_core::Result;
-use polywire_core::transport::{Abandoned, Delivery, Inbound, Settle};
-use tokio::sync::{mpsc, oneshot};
+use polywire_core::transport::{Abandoned, Answer, Delivery, Inbound, Settle};
+use tokio::sync::oneshot;
 
 use crate::consuming::acker::ChannelAcker;
 use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
+use crate::consuming::cancellation::listener::Control;
 use crate::consuming::republisher::Republisher;
 use crate::consuming::republishing_settle::RepublishingSettle;
 use crate::shared::Shared;
@@ -30,8 +31,8 @@ pub(super) struct Deliveries {
     pub(super) redelivery: Arc<Republisher>,
     /// Set if each delivery carries its attempt number.
     pub(super) counts_attempts: bool,
-    /// Calls that their clients have abandoned, among those that were received here.
-    pub(super) abandoned: Option<mpsc::Receiver<Abandoned>>,
+    /// Messages of clients about requests that were received here.
+    pub(super) control: Option<Control>,
 }
 
 impl Deliveries {
@@ -81,15 +82,21 @@ impl Inbound for Deliveries {
     }
 
     fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
-        let Some(abandoned) = &mut self.abandoned else { return Poll::Pending };
-        match ready!(abandoned.poll_recv(cx)) {
+        let Some(control) = &mut self.control else { return Poll::Pending };
+        match ready!(control.abandoned.poll_recv(cx)) {
             Some(call) => Poll::Ready(call),
             // The transport is closed.
             None => {
-                self.abandoned = None;
+                self.control = None;
                 Poll::Pending
             }
         }
+    }
+
+    fn poll_answer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let Some(control) = &mut self.control else { return Poll::Pending };
+        // The sender lives in the same struct, so the stream does not end.
+        ready!(control.answers.poll_recv(cx)).map_or(Poll::Pending, Poll::Ready)
     }
 }
 

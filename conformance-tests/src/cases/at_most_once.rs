@@ -1,0 +1,265 @@
+//! Calls that are never begun twice.
+//!
+//! A server dies while it holds requests. What has begun ends for its caller with a fault of its
+//! own code, soon; what has not begun runs elsewhere.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use polywire_codec::MessagePack;
+use polywire_core::transport::{Answer, Question};
+use polywire_core::{CallError, Code, Context, Router, Transport, Window, at_most_once};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use super::receive::next_request;
+use super::services::{gated_with_name, use_permit};
+use crate::context::TestContext;
+use crate::names::SERVICE;
+use crate::verdict::{OrFail, Verdict, ensure};
+use crate::wait::{PATIENCE, eventually, in_time};
+
+/// The time within which a caller learns of the death of its server.
+const TOLD_MAX: Duration = Duration::from_secs(2);
+
+/// The numbers of the calls that began, in their order. Clones share the log.
+#[derive(Clone, Default)]
+struct Begun(Arc<Mutex<Vec<u64>>>);
+
+impl Begun {
+    fn note(&self, call: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+    }
+
+    fn sorted(&self) -> Vec<u64> {
+        let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        begun.sort_unstable();
+        begun
+    }
+}
+
+/// A service whose method `wait` runs at most once: it begins, and then waits for a permit.
+fn once(begun: &Begun, gate: &Arc<Semaphore>) -> Router<MessagePack> {
+    let (begun, gate) = (begun.clone(), gate.clone());
+    let wait = move |context: Context, n: u64| {
+        begun.note(n);
+        let gate = gate.clone();
+        async move {
+            use_permit(&gate).await;
+            Ok(context.is_redelivered())
+        }
+    };
+    Router::new(MessagePack).method("wait", at_most_once(wait))
+}
+
+/// The outcome of a call that must be interrupted, and the time since `died`.
+fn interrupted(outcome: Result<bool, CallError>, died: Instant) -> Verdict<Duration> {
+    let told_after = died.elapsed();
+    let code = outcome.as_ref().err().and_then(CallError::fault).map(|fault| fault.code);
+    ensure!(
+        code == Some(Code::Interrupted),
+        "a call whose server died after it had begun ended with {outcome:?}"
+    );
+    ensure!(told_after <= TOLD_MAX, "a caller was told {told_after:.1?} after its server died");
+    Ok(told_after)
+}
+
+/// A call that has begun is begun by no other server when its server dies, and its caller learns of
+/// that within two seconds.
+///
+/// Four calls have begun. The other server gets the requests again, where the backend redelivers,
+/// and must not run them. It then serves other calls.
+///
+/// Catches redelivered requests that run again, and callers that wait for their deadline.
+pub async fn begun_call_is_interrupted_and_not_run_again(context: &TestContext) -> Verdict {
+    let (begun, begun_elsewhere) = (Begun::default(), Begun::default());
+    let never = Arc::new(Semaphore::new(0));
+    let dying = context.serve(once(&begun, &never)).await?;
+    let client = context.client().await?;
+    let start = |n: u64| client.request("wait").at_most_once().start::<bool>(&n);
+    let calls: Vec<_> = (0..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    eventually("the calls begin", || begun.sorted() == [0, 1, 2, 3]).await?;
+    let open = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+    let other = context.serve(once(&begun_elsewhere, &open)).await?;
+    let died = Instant::now();
+    drop(dying);
+    let mut longest = Duration::ZERO;
+    for call in calls {
+        longest = longest.max(interrupted(call.await, died)?);
+    }
+    client.call::<bool>("wait", &4).await.or_fail("the other server answers")?;
+    in_time(other.transport.close()).await?;
+    let ran = begun_elsewhere.sorted();
+    ensure!(
+        ran == [4],
+        "of the calls 0 to 3, which had begun, and 4, the other server ran {ran:?}"
+    );
+    context.note(format!("told after {longest:.1?} at most"));
+    Ok(())
+}
+
+/// The caller of a call that has begun learns within two seconds that its server has died, even if
+/// there is no other server.
+///
+/// Catches backends that learn of a death only by the redelivery of the request.
+pub async fn begun_call_is_interrupted_without_another_server(context: &TestContext) -> Verdict {
+    let (begun, never) = (Begun::default(), Arc::new(Semaphore::new(0)));
+    let dying = context.serve(once(&begun, &never)).await?;
+    let client = context.client().await?;
+    let call = client.request("wait").at_most_once().start::<bool>(&0).or_fail("a call starts")?;
+    eventually("the call begins", || begun.sorted() == [0]).await?;
+    let died = Instant::now();
+    drop(dying);
+    let told_after = interrupted(call.await, died)?;
+    context.note(format!("told after {told_after:.1?}"));
+    Ok(())
+}
+
+/// The requests that a dying server held and had not begun run on another server.
+///
+/// The dying server holds four requests, as a server does whose handlers have not begun yet.
+///
+/// Catches servers that settle a request before it begins, or when it is delivered.
+///
+/// Needs the capability `settlement`.
+pub async fn request_that_was_not_begun_runs_elsewhere(context: &TestContext) -> Verdict {
+    context.require("settlement", |can| can.settlement).await?;
+    let transport = context.serving().await?;
+    let service = SERVICE.try_into().or_fail("the service has a name")?;
+    let (replies, mut requests) = in_time(transport.responder(&service, Window::new(4))).await?;
+    let client = context.client().await?;
+    let start = |n: u64| client.request("wait").at_most_once().start::<bool>(&n);
+    let calls: Vec<_> = (0..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(next_request(&mut requests).await?);
+    }
+    let (begun, open) = (Begun::default(), Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)));
+    let _other = context.serve(once(&begun, &open)).await?;
+    drop((held, replies, requests, transport));
+    for call in calls {
+        let again = call.await.or_fail("a call that had not begun is answered")?;
+        ensure!(again, "a request that a dead server had held is marked as redelivered");
+    }
+    ensure!(begun.sorted() == [0, 1, 2, 3], "the calls {:?} began", begun.sorted());
+    Ok(())
+}
+
+/// A call that a server had begun is interrupted if the broker redelivers its request, and is not
+/// begun again.
+///
+/// The first server has the permission to begin, and dies before it settles, as a server does whose
+/// acknowledgement is lost.
+///
+/// Catches callers that permit each server that asks.
+///
+/// Needs the capability `settlement`.
+pub async fn redelivered_call_that_had_begun_is_interrupted(context: &TestContext) -> Verdict {
+    context.require("settlement", |can| can.settlement).await?;
+    let transport = context.serving().await?;
+    let service = SERVICE.try_into().or_fail("the service has a name")?;
+    let (replies, mut requests) = in_time(transport.responder(&service, Window::new(4))).await?;
+    let client = context.client().await?;
+    let call = client.request("wait").start::<bool>(&0).or_fail("a call starts")?;
+    let held = next_request(&mut requests).await?;
+    let caller = held.message.reply_to.clone().zip(held.message.id);
+    let (reply_to, id) = caller.or_fail("the request has a caller")?;
+    let question = Question::new(reply_to, id, 1);
+    ensure!(replies.ask(&question), "the caller cannot be asked");
+    let answered = poll_fn(|cx| requests.poll_answer(cx));
+    let answer = timeout(PATIENCE, answered).await.or_fail("the caller answers")?;
+    ensure!(answer == Answer::new(question, true), "the caller answered {answer:?}");
+    let begun = Begun::default();
+    let other = context.serve(once(&begun, &Arc::new(Semaphore::new(9)))).await?;
+    let died = Instant::now();
+    drop((held, replies, requests, transport));
+    interrupted(call.await, died)?;
+    client.call::<bool>("wait", &1).await.or_fail("the other server answers")?;
+    in_time(other.transport.close()).await?;
+    ensure!(begun.sorted() == [1], "the calls {:?} began again", begun.sorted());
+    Ok(())
+}
+
+/// A method that runs at most once does so for callers that did not mark their calls.
+///
+/// Catches backends whose servers cannot ask the caller before they begin.
+///
+/// Needs the capability `settlement`.
+pub async fn unmarked_call_is_interrupted_too(context: &TestContext) -> Verdict {
+    context.require("settlement", |can| can.settlement).await?;
+    let (begun, never) = (Begun::default(), Arc::new(Semaphore::new(0)));
+    let dying = context.serve(once(&begun, &never)).await?;
+    let client = context.client().await?;
+    let call = client.request("wait").start::<bool>(&0).or_fail("a call starts")?;
+    eventually("the call begins", || begun.sorted() == [0]).await?;
+    let other = context.serve(once(&begun, &Arc::new(Semaphore::new(9)))).await?;
+    let died = Instant::now();
+    drop(dying);
+    interrupted(call.await, died)?;
+    client.call::<bool>("wait", &1).await.or_fail("the other server answers")?;
+    in_time(other.transport.close()).await?;
+    ensure!(begun.sorted() == [0, 1], "the calls {:?} began", begun.sorted());
+    Ok(())
+}
+
+/// A one-way call that has begun is run by no other server when its server dies.
+///
+/// Catches one-way calls that stay unsettled while they run.
+pub async fn one_way_call_is_begun_once(context: &TestContext) -> Verdict {
+    let (begun, never) = (Begun::default(), Arc::new(Semaphore::new(0)));
+    let dying = context.serve(once(&begun, &never)).await?;
+    let client = context.client().await?;
+    client.request("wait").at_most_once().send(&0_u64).await.or_fail("a call is sent")?;
+    client.request("wait").send(&1_u64).await.or_fail("a call without a mark is sent")?;
+    eventually("the calls begin", || begun.sorted() == [0, 1]).await?;
+    let open = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+    let other = context.serve(once(&begun, &open)).await?;
+    drop(dying);
+    client.call::<bool>("wait", &2).await.or_fail("the other server answers")?;
+    in_time(other.transport.close()).await?;
+    ensure!(begun.sorted() == [0, 1, 2], "the calls {:?} began", begun.sorted());
+    Ok(())
+}
+
+/// A request to a server that runs each at most once goes to no other server if that server dies,
+/// not even to one that runs requests at least once.
+///
+/// The other server gets the four requests that follow, and no others.
+///
+/// Catches acknowledgements that wait in a buffer until the server ends.
+///
+/// Needs the capability `settlement`.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method has one lifetime, and not any"
+)]
+pub async fn begun_call_is_not_run_by_servers_without_the_mark(context: &TestContext) -> Verdict {
+    context.require("settlement", |can| can.settlement).await?;
+    let never = Arc::new(Semaphore::new(0));
+    let dying =
+        context.serve_as(gated_with_name(&never, "dying"), |server| server.at_most_once()).await?;
+    let client = context.client().await?;
+    let start = |n: u64| client.request("wait").start::<String>(&n);
+    let begun: Vec<_> = (0..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    eventually("the requests arrive", || dying.handle.stats().running == 4).await?;
+    let ran = Arc::new(Mutex::new(Vec::new()));
+    let record = ran.clone();
+    let router = Router::new(MessagePack).method("wait", move |n: u64| {
+        record.lock().unwrap_or_else(PoisonError::into_inner).push(n);
+        async { Ok("other") }
+    });
+    let other = context.serve(router).await?;
+    drop(dying);
+    for n in 4..8 {
+        client.call::<String>("wait", &n).await.or_fail("the other server answers")?;
+    }
+    drop(begun);
+    in_time(other.transport.close()).await?;
+    let ran = ran.lock().unwrap_or_else(PoisonError::into_inner);
+    ensure!(
+        *ran == [4, 5, 6, 7],
+        "of the requests 0 to 3, which had begun, and 4 to 7, the other server ran {ran:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! Server processes are killed under calls of each mode of redelivery: default, idempotent, and at
+//! most once.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use fastrand::Rng;
+use futures_util::future::join_all;
+use polywire_amqp::Amqp;
+use polywire_codec::MessagePack;
+use polywire_core::{CallError, Client, Code};
+use tokio::time::{Instant, sleep};
+
+use crate::Plan;
+use crate::broker::Broker;
+use crate::calls::SERVICE;
+use crate::peer::{Peer, PeerRole};
+use crate::recorder::Recorder;
+
+/// Runs the scenario: 3 kills under 600 calls of each mode in a quick run, 20 kills under 6,000
+/// calls in a full one.
+///
+/// The counts of the report are those of the calls that run at most once. Each server counts a call
+/// when the call begins, so *duplicated* is the number of calls that were begun twice.
+///
+/// # Errors
+///
+/// If a call that runs at most once is begun twice, ends otherwise than answered or interrupted, or
+/// is interrupted too late. If a call of another mode is not answered.
+pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
+    let broker = Broker::start().await?;
+    let url = plan.url(&broker.url);
+    for (mode, figure) in [
+        (Redelivery::Default, "default: begun twice"),
+        (Redelivery::Idempotent, "idempotent: begun twice"),
+    ] {
+        let others = Arc::<Recorder>::default();
+        Load::new(plan, mode, &others).run(plan, &url).await?;
+        let summary = others.summary();
+        recorder.figure(figure, summary.duplicated);
+        ensure!(
+            summary.acknowledged == summary.attempted,
+            "not all calls of another mode were answered: {summary}"
+        );
+    }
+    let load = Load::new(plan, Redelivery::AtMostOnce, recorder);
+    load.run(plan, &url).await?;
+    load.check(plan).await
+}
+
+const SERVERS: usize = 3;
+/// Long enough that calls have begun, and requests wait behind them, at each kill.
+const WORK_MS: u64 = 20;
+/// The deadline of a call, far beyond the time within which a caller learns of a death.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// The time within which a caller learns of the death of its server.
+const TOLD_MAX: Duration = Duration::from_secs(2);
+
+/// A mode of redelivery.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Redelivery {
+    Default,
+    Idempotent,
+    AtMostOnce,
+}
+
+/// A load of calls of one mode, and the kills under it.
+struct Load {
+    mode: Redelivery,
+    total: usize,
+    callers: usize,
+    kills: usize,
+    recorder: Arc<Recorder>,
+    begun: AtomicUsize,
+    /// Answered calls whose requests were redelivered.
+    ran_elsewhere: AtomicUsize,
+    /// Interrupted calls, and the time at which each was interrupted.
+    interrupted: Mutex<Vec<(u64, Instant)>>,
+    /// The time of each kill, by the number of the process.
+    killed: Mutex<HashMap<u32, Instant>>,
+}
+
+impl Load {
+    fn new(plan: &Plan, mode: Redelivery, recorder: &Arc<Recorder>) -> Self {
+        Self {
+            mode,
+            total: plan.pick(600, 6_000),
+            callers: plan.pick(40, 60),
+            kills: plan.pick(3, 20),
+            recorder: recorder.clone(),
+            begun: AtomicUsize::new(0),
+            ran_elsewhere: AtomicUsize::new(0),
+            interrupted: Mutex::default(),
+            killed: Mutex::default(),
+        }
+    }
+
+    async fn run(&self, plan: &Plan, url: &str) -> Result<()> {
+        let role = match self.mode {
+            Redelivery::Default | Redelivery::Idempotent => PeerRole::NarrowServer,
+            Redelivery::AtMostOnce => PeerRole::OnceServer,
+        };
+        let start = || Peer::start(plan, role, url, WORK_MS, &self.recorder);
+        let mut servers = VecDeque::new();
+        for _ in 0..SERVERS {
+            servers.push_back(start().await?);
+        }
+        let amqp = Amqp::connect(url).await?;
+        let client = Client::connect(&amqp, SERVICE, MessagePack).await?;
+        let killing = async {
+            let mut rng = Rng::with_seed(plan.seed);
+            for kill in 0..self.kills {
+                self.recorder.until_ended(kill * self.total / self.kills).await?;
+                sleep(Duration::from_millis(rng.u64(..=20))).await;
+                if let Some(server) = servers.pop_front() {
+                    lock(&self.killed).insert(server.number, Instant::now());
+                    server.kill().await?;
+                }
+                servers.push_back(start().await?);
+            }
+            anyhow::Ok(())
+        };
+        let calling = join_all((0..self.callers).map(|_| self.call_all(&client)));
+        let ((), killed) = tokio::join!(async { drop(calling.await) }, killing);
+        killed
+    }
+
+    /// Makes calls until all have begun.
+    async fn call_all(&self, client: &Client<MessagePack>) {
+        while self.begun.fetch_add(1, Ordering::Relaxed) < self.total {
+            let id = self.recorder.attempt();
+            let (a, b) = (id.cast_signed(), 1_000_000);
+            let call = client.request("add").timeout(TIMEOUT);
+            let call = match self.mode {
+                Redelivery::Default => call,
+                Redelivery::Idempotent => call.idempotent(),
+                // The method is marked, so the mark of the caller makes no difference.
+                Redelivery::AtMostOnce if id.is_multiple_of(2) => call,
+                Redelivery::AtMostOnce => call.at_most_once(),
+            };
+            let outcome: Result<(i64, bool), CallError> = call.call(&(id, a, b)).await;
+            match &outcome {
+                Ok((_, true)) => drop(self.ran_elsewhere.fetch_add(1, Ordering::Relaxed)),
+                Err(error) if is_interrupted(error) => {
+                    lock(&self.interrupted).push((id, Instant::now()));
+                }
+                _ => {}
+            }
+            self.recorder.call(id, &outcome.map(|(sum, _)| sum), &(a + b));
+        }
+    }
+
+    /// Checks the calls that run at most once.
+    async fn check(&self, plan: &Plan) -> Result<()> {
+        let recorder = &self.recorder;
+        let interrupted = lock(&self.interrupted).clone();
+        let killed = lock(&self.killed).clone();
+        // A call that was permitted, and whose server died before it began, has no effect.
+        let told = interrupted.iter().filter_map(|(id, told)| {
+            let by = recorder.process_of(*id)?;
+            Some(told.duration_since(*killed.get(&by)?))
+        });
+        let told: Vec<_> = told.collect();
+        let longest = told.iter().max().copied().unwrap_or_default();
+        recorder.figure("kills", self.kills);
+        recorder.figure("interrupted", interrupted.len());
+        recorder.figure("told within", format!("{longest:.2?}"));
+        recorder.figure("prefetched, run elsewhere", self.ran_elsewhere.load(Ordering::Relaxed));
+        recorder.check_nothing_lost().await?;
+        let summary = recorder.summary();
+        ensure!(summary.duplicated == 0, "calls were begun twice: {summary}");
+        let answered = summary.acknowledged + interrupted.len();
+        ensure!(
+            answered == summary.attempted,
+            "{answered} of the calls were answered or interrupted: {summary}"
+        );
+        ensure!(!told.is_empty(), "no call was interrupted");
+        // Tests share their machine with others.
+        let told_max = plan.pick(4 * TOLD_MAX, TOLD_MAX);
+        ensure!(longest <= told_max, "a caller was told {longest:.1?} after its server died");
+        Ok(())
+    }
+}
+
+fn is_interrupted(error: &CallError) -> bool {
+    error.fault().is_some_and(|fault| fault.code == Code::Interrupted)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
