@@ -41,7 +41,7 @@ pub(crate) use self::outbound::DEFAULT_TIMEOUT;
 pub use self::outbound::{Outbound, Sender, Sending};
 pub use self::outcome::{DeadLetterInfo, Outcome, RetryAfter};
 pub use self::permission::{Answer, Asked, Question, ServerAddress, ServerNotice};
-pub use self::settlement::{Receipt, Settle};
+pub use self::settlement::{OnSettled, Receipt, Settle, Settled};
 pub use self::subscription::{Group, Subscription};
 pub use self::suspect::Suspect;
 pub use self::transport::Transport;

@@ -90,11 +90,32 @@ impl AmqpBuilder {
         self
     }
 
+    /// Sets the interval at which subscribers check their exchanges and bindings, from 1 second to
+    /// 1 hour. The default is 5 seconds.
+    ///
+    /// A program or an operator may delete an exchange while publishers and subscribers use it. The
+    /// bindings are deleted with the exchange. A subscriber then declares both again, and receives
+    /// a [`Disconnected`](ErrorKind::Disconnected) error: events may have been missed. A subscriber
+    /// without a group also adds single bindings again that were removed. The bindings of a group
+    /// belong to all its members, and stay removed.
+    ///
+    /// A publisher whose exchange is missing waits for so long until a subscriber declares the
+    /// exchange, and declares it itself after that. So all programs that use a channel should have
+    /// the same interval.
+    ///
+    /// [`build`](Self::build) fails with [`ErrorKind::Config`] if the interval is out of bounds.
+    pub fn topology_check(mut self, interval: Duration) -> Self {
+        self.config.topology_check = interval;
+        self
+    }
+
     /// Sets the limits of a message. The default is that of [`Limits`], except for bodies: 16 MiB,
     /// the `max_message_size` of RabbitMQ 4.
     ///
     /// Keep the limit at or below the broker's. A broker with a lower limit answers a larger
-    /// message by closing the channel, and all messages under way on it are lost.
+    /// message by closing its channel. A message that is larger than 1 MiB and than all that were
+    /// sent before is sent on a channel of its own, so that a refusal concerns no other message.
+    /// With [direct](ReplyMode::Direct) replies, all messages under way on the channel are lost.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.config.limits = limits;
         self

@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// Time of consecutive refusals after which the transport reconnects no more.
     pub(crate) give_up_after: Duration,
+    /// Interval at which subscribers check their exchanges and bindings.
+    pub(crate) topology_check: Duration,
     /// Set if the broker writes messages to disk.
     pub(crate) persistent: bool,
     /// Function for the credentials, in place of those in the URL.
@@ -77,6 +79,7 @@ impl Config {
             confirm_timeout: DEFAULT_CONFIRM_TIMEOUT,
             limits: Limits { body_max: DEFAULT_BODY_MAX, ..Limits::default() },
             give_up_after: DEFAULT_GIVE_UP_AFTER,
+            topology_check: DEFAULT_TOPOLOGY_CHECK,
             persistent: true,
             credentials: None,
             send_user_id: true,
@@ -87,12 +90,12 @@ impl Config {
         })
     }
 
-    /// Checks the settings that no connection could work with.
+    /// Checks the settings that have bounds, and the options of all queues.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`], with the setting, its value and the bound.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// [`ErrorKind::Config`], with the setting, its value and its bounds.
+    pub(crate) fn validate(&self) -> Result<()> {
         for (setting, time) in
             [("connect_timeout", self.connect_timeout), ("confirm_timeout", self.confirm_timeout)]
         {
@@ -101,17 +104,24 @@ impl Config {
                 return Err(error.with("setting", setting).with("least_ms", 1));
             }
         }
-        let query = &self.url.uri.query;
-        match query.frame_max {
+        if !TOPOLOGY_CHECKS.contains(&self.topology_check) {
+            return Err(invalid("cannot connect: the setting is out of bounds")
+                .with("setting", "topology_check")
+                .with("value", format!("{:?}", self.topology_check))
+                .with("least", format!("{:?}", TOPOLOGY_CHECKS.start()))
+                .with("most", format!("{:?}", TOPOLOGY_CHECKS.end())));
+        }
+        match self.url.uri.query.frame_max {
             Some(bytes) if bytes != 0 && bytes < FRAME_MIN => {
                 let error = invalid("cannot connect: frames are too small for AMQP");
-                Err(error
+                return Err(error
                     .with("setting", "frame_max")
                     .with("value", bytes)
-                    .with("least", FRAME_MIN))
+                    .with("least", FRAME_MIN));
             }
-            _ => Ok(()),
+            _ => {}
         }
+        self.queues.validate()
     }
 
     /// Returns the heartbeat of the URL or the builder.
@@ -170,6 +180,11 @@ const DEFAULT_BODY_MAX: usize = 16 << 20;
 const DEFAULT_GIVE_UP_AFTER: Duration = Duration::from_mins(2);
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
+/// Short enough to lose few events, and a few requests to the broker for each subscriber.
+const DEFAULT_TOPOLOGY_CHECK: Duration = Duration::from_secs(5);
+/// Bounds of the interval: more often would burden the broker, and less often would lose events.
+const TOPOLOGY_CHECKS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(1);
 /// A lost connection is noticed within 20 s.
 const DEFAULT_HEARTBEAT_SECONDS: u16 = 10;
 /// Bytes for four bodies of the default maximum size.

@@ -6,6 +6,7 @@
 //!   [`backoff`].
 //! - [`brokers`]: the brokers of the URL in turn; [`dial`]: one attempt, with [`tls`] and
 //!   [`credentials`].
+//! - [`inbound`]: rewrites frames that the engine could not parse.
 //! - [`monitor`]: events, log and metrics of both connections.
 //! - [`channel_guard`], [`queue_frame`]: helpers for channels, which are not supervised: the owner
 //!   of a channel opens a new one when the old one is lost.
@@ -16,6 +17,7 @@ pub(crate) mod channel_guard;
 pub(crate) mod credentials;
 mod dial;
 pub(crate) mod heartbeat;
+mod inbound;
 pub(crate) mod monitor;
 pub(crate) mod queue_frame;
 pub(crate) mod supervised;

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::failed;
 use crate::shared::Shared;
+use crate::topology::declaration::declare;
 use crate::topology::queue::QueueSpec;
 use crate::wire::native;
 
@@ -40,9 +41,9 @@ pub(crate) async fn open(
         }
         _ => return Err(Error::unsupported("dead_letters")),
     };
-    let channel = shared.consuming_connection.channel().await?;
     let queue = origin.dead_letter_queue()?;
-    queue.declare(&channel).await?;
+    declare(&shared.consuming_connection, &queue).await?;
+    let channel = shared.consuming_connection.channel().await?;
     let remaining = queue.message_count(&channel).await?;
     let (shared, unsettled) = (shared.clone(), BTreeMap::new());
     Ok(Box::new(DeadLetterSession {
@@ -104,9 +105,9 @@ impl DeadLetterSession {
         self.acknowledge(tag).await
     }
 
-    /// Declares the origin again, over the publishing connection.
+    /// Declares the origin again, over the consuming connection, which the broker never blocks.
     async fn declare_origin(&self) -> Result<()> {
-        self.origin.declare(&self.shared.publishing_connection.channel().await?).await
+        declare(&self.shared.consuming_connection, &self.origin).await
     }
 
     /// Removes a dead letter from its queue.

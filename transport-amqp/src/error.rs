@@ -64,6 +64,14 @@ pub(crate) fn channel_error(error: &lapin::Error) -> Option<&AMQPSoftError> {
     }
 }
 
+/// Returns the broker's text for closing a channel or the connection; empty for any other error.
+pub(crate) fn reply_text(error: &lapin::Error) -> &str {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(error) => error.get_message().as_str(),
+        _ => "",
+    }
+}
+
 /// Returns the size of a message and the broker's limit, if the broker closed the channel because
 /// the message was too large. Messages under way on the channel are lost with it.
 pub(crate) fn too_large(error: &lapin::Error) -> Option<(usize, usize)> {

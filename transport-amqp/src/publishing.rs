@@ -1,8 +1,9 @@
 //! Publishing with confirms.
 //!
-//! All endpoint handles of a transport share one
-//! [`ConfirmedPublisher`](confirmed_publisher::ConfirmedPublisher). A message takes three
-//! forms on its way:
+//! A transport has one [`ConfirmedPublisher`](confirmed_publisher::ConfirmedPublisher) for
+//! requests, replies, jobs and copies, which go to the default exchange, and one for each exchange
+//! of events.
+//! A message takes three forms on its way:
 //!
 //! 1. `OutgoingMessage`, the AMQP message, as the wire encodes it.
 //! 2. `PublishRequest`: the message and its `ConfirmWaiter`, the sender's half that stays the same
@@ -26,6 +27,13 @@
 //! futures are polled. Buffered messages go first. Only a lost channel breaks the order: a sender
 //! that repeats an unconfirmed message does so behind later ones.
 //!
+//! # Refusals
+//!
+//! The broker closes the channel of a message that it refuses, with all unconfirmed messages. So
+//! messages that it may refuse do not share a channel with others: [`event_publishers`] has a
+//! channel for each exchange, and [`large_messages`] sends the first message of a new size alone.
+//! [`refusal`] finds out which message caused a refusal.
+//!
 //! # Bounds
 //!
 //! Two limits bound memory, each by messages and by bytes: one for the `PublishBuffer`, one for
@@ -36,8 +44,10 @@ mod channel_supervisor;
 mod confirm_channel;
 mod confirm_task;
 pub(crate) mod confirmed_publisher;
-pub(crate) mod exchanges;
+pub(crate) mod event_publishers;
+mod large_messages;
 mod publish_queue;
+mod refusal;
 mod request;
 mod returned;
 mod submitted;

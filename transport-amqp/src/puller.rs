@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use lapin::Channel;
 use lapin::message::Delivery as Raw;
 use polywire_core::transport::Receiver;
 use polywire_core::{Address, Limits, Message, Result, Window};
 
+use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::consumer;
 use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::requeue_mode::RequeueMode;
@@ -27,6 +27,7 @@ pub(crate) async fn open(
     window: Window,
 ) -> Result<Receiver> {
     let queue = shared.config.queues.queue(native::job_queue(queue)?);
+    queue.check_names()?;
     let requeue_mode = RequeueMode::counting(&queue.options);
     consumer::open(shared, Arc::new(JobSource { requeue_mode, queue }), window).await
 }
@@ -45,7 +46,7 @@ impl ConsumerSource for JobSource {
         &self.queue
     }
 
-    async fn bind(&self, _: &Channel, _: bool) -> Result<()> {
+    async fn bind(&self, _: &SupervisedConnection, _: bool) -> Result<()> {
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use polywire_core::{Address, ErrorKind, Message, Result};
 
 use crate::error::queue_full;
 use crate::shared::Shared;
+use crate::topology::declaration;
 use crate::topology::queue::QueueSpec;
 use crate::unique_number::unique;
 use crate::wire::{OutgoingMessage, native};
@@ -20,6 +21,7 @@ use crate::wire::{OutgoingMessage, native};
 /// queue is missing.
 pub(crate) async fn open(shared: &Arc<Shared>, queue: &Address) -> Result<Sender> {
     let queue = shared.config.queues.queue(native::job_queue(queue)?);
+    queue.check_names()?;
     declare(shared, &queue).await?;
     let (id_prefix, last) = (unique(), AtomicU64::new(0));
     Ok(Sender::new(JobSender { shared: shared.clone(), queue, id_prefix, last }))
@@ -76,5 +78,5 @@ async fn declare_and_publish(
 
 /// Declares the queue over the consuming connection, which the broker never blocks.
 async fn declare(shared: &Shared, queue: &QueueSpec) -> Result<()> {
-    queue.declare(&shared.consuming_connection.channel().await?).await
+    declaration::declare(&shared.consuming_connection, queue).await
 }

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use lapin::Channel;
 use lapin::message::Delivery as Raw;
 use polywire_core::transport::{
     Answer, Outbound, Question, Receiver, Sender, Sending, WaitingTimes,
@@ -14,6 +13,7 @@ use polywire_core::transport::{
 use polywire_core::{Address, Code, ErrorKind, Fault, Limits, Message, Result, Window};
 use tokio::sync::mpsc;
 
+use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::cancellation::listener::{ControlQueue, listen};
 use crate::consuming::consumer;
 use crate::consuming::consumer_source::ConsumerSource;
@@ -34,6 +34,7 @@ pub(crate) async fn open(
     window: Window,
 ) -> Result<(Sender, Receiver)> {
     let queue = shared.config.queues.queue(native::request_queue(service)?);
+    queue.check_names()?;
     // Before the first request, so that each request can be cancelled.
     let control = listen(&shared.consuming_connection, &shared.tasks, service, window).await?;
     let source = Arc::new(RequestSource { queue, waiting_times: WaitingTimes::of_broker() });
@@ -97,7 +98,7 @@ impl ConsumerSource for RequestSource {
         &self.queue
     }
 
-    async fn bind(&self, _: &Channel, _: bool) -> Result<()> {
+    async fn bind(&self, _: &SupervisedConnection, _: bool) -> Result<()> {
         Ok(())
     }
 

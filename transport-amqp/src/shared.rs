@@ -24,6 +24,7 @@ use crate::consuming::replies::ReplyConsumer;
 use crate::error::{closed, lock};
 use crate::events::ConnectionRole;
 use crate::publishing::confirmed_publisher::ConfirmedPublisher;
+use crate::publishing::event_publishers::{EventPublisher, EventPublishers};
 use crate::tasks::Tasks;
 use crate::topology::declared::DeclaredQueues;
 use crate::topology::queue::{self, QueueSpec};
@@ -39,8 +40,10 @@ pub(crate) struct Shared {
     pub(crate) consuming_connection: Arc<SupervisedConnection>,
     /// Connection for messages. The broker stops reading from it under an alarm.
     pub(crate) publishing_connection: Arc<SupervisedConnection>,
-    /// Publisher of all messages except cancellations.
+    /// Publisher of all messages to the default exchange.
     pub(crate) publisher: ConfirmedPublisher,
+    /// Publishers of events, by exchange.
+    pub(crate) events: EventPublishers,
     /// Consumer of the replies to all requesters.
     pub(crate) replies: Arc<ReplyConsumer>,
     /// Retry and dead-letter queues that were declared recently.
@@ -83,6 +86,7 @@ impl Shared {
             consuming_connection,
             publishing_connection,
             publisher,
+            events: EventPublishers::default(),
             replies,
             declared_queues: DeclaredQueues::default(),
             republishing: PendingRepublishes::default(),
@@ -102,6 +106,12 @@ impl Shared {
     pub(crate) fn check_message(&self, message: &Message) -> Result<()> {
         self.tasks.check_open()?;
         self.config.limits.check(message)
+    }
+
+    /// Returns the publisher of events to an exchange.
+    pub(crate) fn event_publisher(&self, exchange: ShortString) -> Arc<EventPublisher> {
+        let connections = [&self.publishing_connection, &self.consuming_connection];
+        self.events.publisher(exchange, connections, &self.config)
     }
 
     /// Publishes a message in a task of its own, and passes the result to `then`. The deadline of
@@ -215,6 +225,7 @@ impl Shared {
             tracing::warn!("closing during a redelivery: the broker may hold the message twice");
         }
         self.publisher.close();
+        self.events.close();
         self.tasks.abort_all();
         let mut private: Vec<_> =
             lock(&self.private_queues).drain().map(ShortString::from).collect();

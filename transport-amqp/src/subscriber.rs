@@ -7,26 +7,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use lapin::Channel;
 use lapin::message::Delivery as Raw;
 use lapin::options::QueueBindOptions;
 use lapin::types::{FieldTable, ShortString};
 use polywire_core::transport::{FilterControl, Filters, Receiver, Subscription, async_trait};
-use polywire_core::{Address, Error, ErrorKind, Filter, Group, Limits, Message, Result};
-use tokio::sync::Mutex;
+use polywire_core::{Address, Error, ErrorKind, Filter, Limits, Message, Result};
+use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
 use crate::connection::backoff::{PAUSE_MIN, pause};
+use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::consumer;
 use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::error::failed;
 use crate::shared::Shared;
-use crate::topology::exchange::declare_exchange;
+use crate::topology::event_queues;
+use crate::topology::exchange;
+use crate::topology::lost_exchange;
 use crate::topology::queue::QueueSpec;
-use crate::topology::queue_kind::QueueKind;
 use crate::unique_number::unique;
 use crate::wire::native;
 
@@ -43,8 +44,12 @@ pub(crate) async fn open(
 ) -> Result<(Receiver, Filters)> {
     let Subscription { filters, group, window, .. } = subscription;
     let queue = match &group {
-        Some(group) => group_queue(shared, channel, group)?,
-        None => private_queue(channel)?,
+        Some(group) => {
+            let queue = event_queues::of_group(&shared.config.queues, channel, group)?;
+            queue.check_names()?;
+            queue
+        }
+        None => event_queues::own(channel)?,
     };
     let requeue_mode = match &group {
         Some(_) => RequeueMode::counting(&queue.options),
@@ -56,31 +61,24 @@ pub(crate) async fn open(
         // Deleted by `close` of the source, also if opening fails or is dropped.
         shared.add_private_queue(&queue);
     }
-    let is_closed = AtomicBool::new(false);
-    let source =
-        Arc::new(EventSource { queue, exchange, filters, is_private, requeue_mode, is_closed });
+    let source = Arc::new(EventSource {
+        queue,
+        exchange,
+        filters,
+        is_private,
+        requeue_mode,
+        is_closed: AtomicBool::new(false),
+        number: unique(),
+        told: Notify::new(),
+        closed: Notify::new(),
+        lost: Notify::new(),
+        binding: Mutex::default(),
+    });
     let receiver = consumer::open(shared, source.clone(), window).await?;
+    let watching = tokio::spawn(source.clone().watch_bindings(shared.clone()));
+    shared.tasks.add(watching.abort_handle());
     Ok((receiver, Filters::new(Bindings { shared: shared.clone(), source })))
 }
-
-/// Returns the queue of a group, which expires unless the group is durable.
-fn group_queue(shared: &Shared, channel: &Address, group: &Group) -> Result<QueueSpec> {
-    let name = native::group_queue(channel, group.name())?;
-    let queues = &shared.config.queues;
-    Ok(if group.is_durable() { queues.queue(name) } else { queues.expiring_queue(name, EXPIRES) })
-}
-
-/// Returns the queue of a subscriber without a group, with a random name.
-fn private_queue(channel: &Address) -> Result<QueueSpec> {
-    Ok(QueueSpec::expiring(
-        native::subscriber_queue(channel, unique())?,
-        QueueKind::Classic,
-        EXPIRES,
-    ))
-}
-
-/// Expiry of a queue without its subscribers, unless the group is durable.
-const EXPIRES: Duration = Duration::from_secs(60);
 
 /// The queue of a subscriber or of its group, bound to the exchange of a channel.
 struct EventSource {
@@ -95,6 +93,16 @@ struct EventSource {
     requeue_mode: RequeueMode,
     /// Set on close, after which filters cannot change.
     is_closed: AtomicBool,
+    /// Number of this subscriber, by which it knows its own notices.
+    number: u128,
+    /// Signal that another program has found the exchange missing.
+    told: Notify,
+    /// Signal that `is_closed` was set.
+    closed: Notify,
+    /// Signal that the exchange was missing, and its bindings with it.
+    lost: Notify,
+    /// Locked while the exchange is looked for and declared, so that a loss is reported once.
+    binding: Mutex<()>,
 }
 
 impl ConsumerSource for EventSource {
@@ -104,16 +112,33 @@ impl ConsumerSource for EventSource {
         &self.queue
     }
 
-    async fn bind(&self, channel: &Channel, is_new: bool) -> Result<()> {
-        declare_exchange(channel, &self.exchange).await?;
+    async fn bind(&self, connection: &SupervisedConnection, is_new: bool) -> Result<()> {
+        let _binding = self.binding.lock().await;
+        let existed = exchange::exists(connection, &self.exchange).await?;
         // The bindings of a group are kept at the broker: other members may have changed them.
-        if !self.is_private && !is_new {
+        if !self.is_private && !is_new && existed {
             return Ok(());
         }
-        for filter in &*self.filters.lock().await {
-            self.add_binding(channel, filter).await?;
+        self.declare_and_bind(connection).await?;
+        if !existed {
+            self.tell(connection).await;
+        }
+        if !existed && !is_new {
+            self.lost.notify_one();
         }
         Ok(())
+    }
+
+    fn takes_notice(&self, raw: &Raw) -> bool {
+        let Some(teller) = lost_exchange::teller(raw, &self.exchange) else { return false };
+        if teller != self.number {
+            self.told.notify_one();
+        }
+        true
+    }
+
+    async fn bindings_lost(&self) {
+        self.lost.notified().await;
     }
 
     fn decode(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
@@ -126,6 +151,7 @@ impl ConsumerSource for EventSource {
 
     async fn close(&self, shared: &Shared) {
         self.is_closed.store(true, Ordering::Release);
+        self.closed.notify_waiters();
         if self.is_private {
             shared.delete_private_queue(&self.queue).await;
         }
@@ -133,6 +159,73 @@ impl ConsumerSource for EventSource {
 }
 
 impl EventSource {
+    /// Declares the exchange, and binds the queue for all filters.
+    async fn declare_and_bind(&self, connection: &SupervisedConnection) -> Result<()> {
+        exchange::declare(connection, &self.exchange).await?;
+        let listening = lost_exchange::listen(connection, &self.queue.name, &self.exchange);
+        if let Err(error) = listening.await {
+            tracing::debug!(?error, queue = %self.queue.name, "no notices about a lost exchange");
+        }
+        let channel = connection.channel().await?;
+        for filter in &*self.filters.lock().await {
+            self.add_binding(&channel, filter).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks the exchange at each interval, and whenever a publisher of the transport misses it,
+    /// until the subscriber is closed.
+    async fn watch_bindings(self: Arc<Self>, shared: Arc<Shared>) {
+        let lost = &shared.events.exchange_lost;
+        loop {
+            // Before the flag is read, so that no notification is missed.
+            let (closed, lost) = (self.closed.notified(), lost.notified());
+            let mut is_told = false;
+            if self.is_closed.load(Ordering::Acquire) || shared.tasks.is_closed() {
+                return;
+            }
+            tokio::select! {
+                () = closed => return,
+                () = lost => {}
+                () = self.told.notified() => is_told = true,
+                () = pause(shared.config.topology_check) => {}
+            }
+            let connection = &shared.consuming_connection;
+            let checking = connection.unless_lost(self.check_bindings(connection, is_told));
+            if let Err(error) = shared.within_connect_timeout(checking).await {
+                // The consumer binds again after a lost connection.
+                tracing::debug!(?error, queue = %self.queue.name, "cannot check the bindings");
+            }
+        }
+    }
+
+    /// Tells the other subscribers of the channel that the exchange was missing.
+    async fn tell(&self, connection: &SupervisedConnection) {
+        if let Err(error) = lost_exchange::tell(connection, &self.exchange, self.number).await {
+            tracing::debug!(?error, exchange = %self.exchange, "cannot tell of a lost exchange");
+        }
+    }
+
+    /// Declares the exchange again if it is missing, with all bindings, also if another program has
+    /// told so. Adds the bindings of a
+    /// subscriber without a group again in any case: the broker does not say which it has.
+    async fn check_bindings(&self, connection: &SupervisedConnection, is_told: bool) -> Result<()> {
+        let _binding = self.binding.lock().await;
+        let existed = exchange::exists(connection, &self.exchange).await?;
+        if existed && !is_told && !self.is_private {
+            return Ok(());
+        }
+        self.declare_and_bind(connection).await?;
+        if !existed {
+            tracing::warn!(exchange = %self.exchange, "the exchange was deleted; declared it again");
+            self.tell(connection).await;
+        }
+        if !existed || is_told {
+            self.lost.notify_one();
+        }
+        Ok(())
+    }
+
     /// Binds the queue for a filter. Repeating a binding has no effect.
     async fn add_binding(&self, channel: &Channel, filter: &Filter) -> Result<()> {
         let (queue, exchange, key) =

@@ -5,8 +5,11 @@
 //! transport, and makes a [`queue`] from a name. The names themselves are part of the wire format.
 
 mod arguments;
+pub(crate) mod declaration;
 pub(crate) mod declared;
+pub(crate) mod event_queues;
 pub(crate) mod exchange;
+pub(crate) mod lost_exchange;
 pub(crate) mod options_by_queue;
 pub(crate) mod queue;
 pub(crate) mod queue_kind;

@@ -89,8 +89,7 @@ impl AmqpBuilder {
     ///
     /// The details of a connection error name the host and the port.
     pub async fn build(self) -> Result<Amqp> {
-        self.config.check()?;
-        self.config.queues.validate()?;
+        self.config.validate()?;
         Shared::open(self.config).await.map(Amqp)
     }
 }

@@ -13,7 +13,32 @@ pub trait Settle: Send + Sync + 'static {
     /// settlement that has to cross a network. If the settlement can no longer be sent, the broker
     /// requeues the delivery itself.
     fn settle(&self, tag: u64, outcome: Outcome);
+
+    /// Settles like [`settle`](Self::settle), and calls `settled` once the outcome is carried out.
+    ///
+    /// A backend that waits for a broker to keep the message, as a retry or a dead letter,
+    /// implements this method. The default calls `settled` at once.
+    fn settle_then(&self, tag: u64, outcome: Outcome, settled: OnSettled) {
+        self.settle(tag, outcome);
+        settled(Settled::Done);
+    }
 }
+
+/// The way in which a backend has carried out an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Settled {
+    /// As the receiver asked.
+    Done,
+    /// Dead-lettered, since the broker cannot keep the message for a retry.
+    DeadLettered,
+    /// Requeued, since the broker refused, or did not confirm, what the receiver asked.
+    Requeued,
+}
+
+/// Function that learns how an outcome was carried out. It is dropped without a call if that is
+/// never known, as when the transport closes first.
+pub type OnSettled = Box<dyn FnOnce(Settled) + Send>;
 
 /// Obligation to settle a delivery. A dropped receipt settles with [`Outcome::Requeue`].
 #[must_use = "dropping a receipt requeues its delivery"]
@@ -55,6 +80,14 @@ impl Receipt {
     pub fn settle(mut self, outcome: Outcome) {
         if let Some((settle, tag)) = self.0.take() {
             settle.settle(tag, outcome);
+        }
+    }
+
+    /// Settles the delivery with `outcome`, and calls `settled` once that is carried out. A receipt
+    /// without effect does not call it.
+    pub fn settle_then(mut self, outcome: Outcome, settled: OnSettled) {
+        if let Some((settle, tag)) = self.0.take() {
+            settle.settle_then(tag, outcome, settled);
         }
     }
 }

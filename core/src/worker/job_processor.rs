@@ -9,7 +9,9 @@ use crate::contained::{Panicked, catch, contain};
 use crate::error::{CallError, Code, Error, Fault, Result};
 use crate::message::DeadLetterReason;
 use crate::service::{Reply, Request, Service};
-use crate::transport::{Abandoned, Capabilities, Delivery, Outcome, RetryAfter, Suspect};
+use crate::transport::{
+    Abandoned, Capabilities, Delivery, Outcome, Receipt, RetryAfter, Settled, Suspect,
+};
 
 /// The processor of jobs or events, which runs a service for each.
 pub(super) struct JobProcessor<S> {
@@ -47,8 +49,7 @@ impl<S: Service> Processor for JobProcessor<S> {
         let request = Request { attempt: begun, redelivered, ..Request::new(message) };
         let outcome = contain(self.process(request, settles, attempt, suspect)).await;
         let outcome = outcome.unwrap_or_else(|panic| self.after_panic(&panic, settles, attempt));
-        self.count(&outcome);
-        receipt.settle(outcome);
+        self.settle(receipt, outcome);
     }
 
     async fn turn_down(self: Arc<Self>, delivery: Delivery) {
@@ -179,13 +180,27 @@ impl<S: Service> JobProcessor<S> {
         }
     }
 
-    fn count(&self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Ack => &self.counters.done,
-            Outcome::Requeue | Outcome::Decline(_) | Outcome::Retry(_) => &self.counters.retried,
-            Outcome::Discard => &self.counters.discarded,
-            Outcome::DeadLetter(_) => &self.counters.dead_lettered,
-        }
-        .increment();
+    /// Settles a delivery and counts the outcome. A retry or a dead letter is counted once the
+    /// backend has the message there.
+    fn settle(&self, receipt: Receipt, outcome: Outcome) {
+        let is_retry = match outcome {
+            Outcome::Ack => {
+                self.counters.done.increment();
+                return receipt.settle(outcome);
+            }
+            Outcome::Discard => {
+                self.counters.discarded.increment();
+                return receipt.settle(outcome);
+            }
+            Outcome::Requeue | Outcome::Decline(_) | Outcome::Retry(_) => true,
+            Outcome::DeadLetter(_) => false,
+        };
+        let counters = self.counters.clone();
+        let count = move |settled| match settled {
+            Settled::Done if is_retry => counters.retried.increment(),
+            Settled::Done | Settled::DeadLettered => counters.dead_lettered.increment(),
+            Settled::Requeued => {}
+        };
+        receipt.settle_then(outcome, Box::new(count));
     }
 }

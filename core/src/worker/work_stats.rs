@@ -10,11 +10,12 @@ pub struct WorkStats {
     pub running: u64,
     /// Jobs or events whose handlers succeeded.
     pub done: u64,
-    /// Failed attempts that are retried.
+    /// Failed attempts that are retried, once the backend has the message for that.
     pub retried: u64,
     /// Failed jobs or events that were discarded.
     pub discarded: u64,
-    /// Failed jobs or events that are kept as [dead letters](crate::DeadLetters).
+    /// Failed jobs or events that are kept as [dead letters](crate::DeadLetters), once the backend
+    /// has confirmed that.
     pub dead_lettered: u64,
     /// Handlers that panicked. They are among the retried, the discarded or the dead letters.
     pub panicked: u64,

@@ -17,6 +17,8 @@ use polywire_core::{Error, ErrorKind, Result};
 use tokio::time::timeout;
 
 use crate::config::Config;
+use crate::connection::inbound::filtered_stream::FilteredStream;
+use crate::connection::inbound::reactor::current_runtime;
 use crate::error::{failed, lock};
 use crate::events::ConnectionRole;
 use crate::url::BrokerAddress;
@@ -66,12 +68,14 @@ async fn establish(
     let runtime = Runtime::tokio_current();
     let tcp = connect_tcp(&uri, &runtime).await?;
     let guard = ShutdownOnDrop(Some(duplicate(tcp.get_ref())?));
-    let stream = Mutex::new(Some(encrypt(AsyncTcpStream::Plain(tcp), tls, &uri).await?));
+    let stream = encrypt(AsyncTcpStream::Plain(tcp), tls, &uri).await?;
+    let filtered = FilteredStream::new(stream, uri.query.frame_max.unwrap_or_default());
+    let stream = Mutex::new(Some(AsyncTcpStream::Plain(filtered)));
     // The engine dials again after the guard has shut the socket down; the second dial fails.
     let dial = async move |_, _| {
         lock(&stream).take().ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut).into())
     };
-    let connection = Connection::connector(uri, runtime, dial, properties).await?;
+    let connection = Connection::connector(uri, current_runtime(), dial, properties).await?;
     guard.disarm();
     Ok(connection)
 }
@@ -88,9 +92,8 @@ fn no_credentials() -> Error {
 /// Largest frame in bytes, as RabbitMQ proposes. The engine has buffers for 64 frames a connection.
 ///
 /// A smaller frame would do for bodies. But the headers of a message are one frame, which the
-/// broker delivers regardless of the negotiated size. The engine closes the connection over a
-/// larger frame. The broker would redeliver that message again and again, and each time all
-/// consumers of the connection would be lost.
+/// broker delivers regardless of the negotiated size. A message whose headers exceed the size is
+/// undecodable.
 const FRAME_MAX: u32 = 131_072;
 
 /// Connector for `amqps`; without the feature `tls`, no value of the type exists.

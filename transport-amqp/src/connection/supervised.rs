@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::{Channel, ConnectionStatus};
+use lapin::{Channel, Connection, ConnectionStatus};
 use polywire_core::{Error, ErrorKind, Result};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::connection::brokers::Brokers;
 use crate::connection::monitor::ConnectionMonitor;
 use crate::connection::supervisor::{ConnectionState, Supervisor};
-use crate::error::{closed, failed};
+use crate::error::{channel_error, closed, failed};
 use crate::events::{ConnectionChange, ConnectionRole};
 use crate::url::BrokerAddress;
 
@@ -30,6 +30,8 @@ pub(crate) struct SupervisedConnection {
     flow: watch::Receiver<bool>,
     /// Wakes the supervisor for a check.
     suspicion: Arc<Notify>,
+    /// Channels that consumers may still keep open.
+    consumer_channels: Arc<Semaphore>,
     /// Task that is aborted on close and on drop.
     supervisor: AbortHandle,
 }
@@ -48,6 +50,8 @@ impl SupervisedConnection {
         let mut brokers = Brokers::new(&config);
         let connection = Arc::new(brokers.connect_to_any(&config, role).await?);
         let BrokerAddress { host, port } = brokers.current().clone();
+        let channel_max = usize::from(connection.configuration().channel_max());
+        let consumers_max = channel_max.saturating_sub(RESERVED_CHANNELS.min(channel_max / 2));
         tracing::info!(%role, host, port, "connected");
         monitor.publish(role, ConnectionChange::Connected { host, port });
         let (state_sender, state) = watch::channel(ConnectionState::Up(connection.clone()));
@@ -66,6 +70,7 @@ impl SupervisedConnection {
             state,
             flow,
             suspicion,
+            consumer_channels: Arc::new(Semaphore::new(consumers_max)),
             supervisor: tokio::spawn(supervisor.run(connection)).abort_handle(),
         })
     }
@@ -81,6 +86,29 @@ impl SupervisedConnection {
     /// Dropping the future opens no channel, or closes the one that was opened.
     pub(crate) async fn channel(&self) -> Result<Channel> {
         Ok(self.channel_with_status().await?.0)
+    }
+
+    /// Reserves a channel for a consumer, until the permit is dropped. Some channels of the
+    /// connection stay reserved for declarations and other short uses.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if consumers use all other channels that the broker allows.
+    pub(crate) fn reserve_channel(&self) -> Result<OwnedSemaphorePermit> {
+        self.consumer_channels.clone().try_acquire_owned().map_err(|_| {
+            let error = Error::new(
+                ErrorKind::Config,
+                "cannot consume: all channels of the connection are in use",
+            );
+            let limit = match &*self.state.borrow() {
+                ConnectionState::Up(connection) => connection.configuration().channel_max(),
+                _ => 0,
+            };
+            error
+                .with("channel_max", limit)
+                .with("then", "open another transport, or raise channel_max at the broker")
+                .unsent()
+        })
     }
 
     /// Runs `setup` over this connection, and fails as soon as the connection is lost. The engine
@@ -113,7 +141,7 @@ impl SupervisedConnection {
             ConnectionState::Refused(error) => return Err(error),
             ConnectionState::Down => return Err(closed()),
         };
-        let channel = connection.create_channel().await.map_err(|error| {
+        let channel = open_channel(&connection).await.map_err(|error| {
             self.check_now();
             failed("cannot open a channel", error)
         })?;
@@ -185,5 +213,21 @@ impl Drop for SupervisedConnection {
     }
 }
 
+/// Opens a channel. The broker refuses none with an error of a channel: the engine reports such an
+/// error of a closed channel, which had the same number, to the next one, too.
+async fn open_channel(connection: &Connection) -> lapin::Result<Channel> {
+    let mut attempts = 0;
+    loop {
+        match connection.create_channel().await {
+            Err(error) if channel_error(&error).is_some() && attempts < OPEN_MAX => attempts += 1,
+            opened => return opened,
+        }
+    }
+}
+
+/// Repeated attempts to open a channel. Each takes the next number.
+const OPEN_MAX: u32 = 16;
+/// Channels that consumers leave for declarations, bindings, dead letters and replies.
+const RESERVED_CHANNELS: usize = 32;
 /// The longest wait for the broker's answer to `connection.close`.
 const CLOSE_MAX: Duration = Duration::from_secs(2);

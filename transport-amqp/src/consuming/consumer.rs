@@ -21,9 +21,11 @@ use crate::shared::Shared;
 /// # Errors
 ///
 /// Those of declaring, binding or consuming the queue; [`ErrorKind::Closed`] if the transport
-/// closes meanwhile. If the future is dropped, the consumer task ends by itself.
+/// closes meanwhile; [`ErrorKind::Config`] if the connection has no channel left for a consumer. If
+/// the future is dropped, the consumer task ends by itself.
 ///
 /// [`ErrorKind::Closed`]: polywire_core::ErrorKind::Closed
+/// [`ErrorKind::Config`]: polywire_core::ErrorKind::Config
 pub(crate) async fn open<S: ConsumerSource>(
     shared: &Arc<Shared>,
     source: Arc<S>,
@@ -39,6 +41,9 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     window: Window,
     control: Option<Control>,
 ) -> Result<Receiver> {
+    let name = source.queue().name.clone();
+    let reserved = shared.consuming_connection.reserve_channel();
+    let reserved = reserved.map_err(|error| error.with("queue", name))?;
     let acker = Arc::new(ChannelAcker::default());
     let suspects = match source.requeue_mode() {
         RequeueMode::Broker => None,
@@ -66,7 +71,11 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
         control,
     };
     let task = ConsumerTask { shared: shared.clone(), source, acker, redelivery, window, sender };
-    shared.tasks.add(tokio::spawn(task.run(started, stopped)).abort_handle());
+    let running = async move {
+        let _reserved = reserved;
+        task.run(started, stopped).await;
+    };
+    shared.tasks.add(tokio::spawn(running).abort_handle());
     ready.await.map_err(|_| closed())??;
     Ok(Receiver::new(deliveries))
 }

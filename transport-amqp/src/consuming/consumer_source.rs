@@ -3,10 +3,10 @@
 //! Pullers, responders and subscribers implement [`ConsumerSource`]. Everything else is the same
 //! for all of them: windows, new channels after a loss, settlement.
 
-use lapin::Channel;
 use lapin::message::Delivery as Raw;
 use polywire_core::{Limits, Message, Result};
 
+use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
@@ -21,7 +21,22 @@ pub(crate) trait ConsumerSource: Send + Sync + 'static {
 
     /// Declares exchanges, and binds the queue to them. The queue exists. `is_new` is set for
     /// a handle that is being opened, and after the queue was lost.
-    fn bind(&self, channel: &Channel, is_new: bool) -> impl Future<Output = Result<()>> + Send;
+    fn bind(
+        &self,
+        connection: &SupervisedConnection,
+        is_new: bool,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Takes a delivery that is not for the receiver: a notice that bindings were lost.
+    fn takes_notice(&self, _: &Raw) -> bool {
+        false
+    }
+
+    /// Waits until the bindings of the queue were lost and added again. The receiver then gets an
+    /// error. Without bindings, never.
+    fn bindings_lost(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 
     /// Decodes a delivery and takes its body.
     ///

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::FutureExt;
 use lapin::message::Delivery as Raw;
 use polywire_core::transport::{Outcome, Settle, Suspect};
 use polywire_core::{Address, Deadline, Error, ErrorKind, Result, Window};
@@ -23,6 +23,7 @@ use crate::consuming::republisher::Republisher;
 use crate::consuming::republishing_settle::{dead_letter_crashed, dead_letter_undecodable};
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
+use crate::topology::declaration::declare;
 use crate::wire::{Republish, native};
 
 /// Consumer of one queue. Ends when its receiving half stops, when the broker refuses for good, or
@@ -137,10 +138,10 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         *missed |= again && S::REPORTS_LOSS && !queue.exists(&connection.channel().await?).await?;
         let setup = ChannelGuard::new(connection.channel().await?);
         let channel = setup.channel();
-        queue.declare(channel).await?;
-        self.source.bind(channel, !again || *missed).await?;
+        declare(connection, queue).await?;
+        self.source.bind(connection, !again || *missed).await?;
         if let Some(suspects) = &self.redelivery.suspects {
-            suspects.declare(channel).await?;
+            declare(connection, suspects).await?;
         }
         let window = u16::try_from(self.window.messages()).unwrap_or(u16::MAX);
         let consumer = consume(channel, queue, window).await?;
@@ -161,9 +162,9 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         stopped: &mut oneshot::Receiver<FetchedReceiver>,
     ) -> End {
         if *missed {
-            let error = Error::new(ErrorKind::Disconnected, "events may have been missed");
-            let error = error.with("queue", &self.source.queue().name);
-            if let Some(end) = self.send(Err(error), stopped).await {
+            // One loss, and one error: the queue was lost with its bindings.
+            let _ = self.source.bindings_lost().now_or_never();
+            if let Some(end) = self.send(Err(self.missed()), stopped).await {
                 return end;
             }
             *missed = false;
@@ -174,6 +175,12 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             let next = tokio::select! {
                 biased;
                 buffer = &mut *stopped => return End::Stopped(buffer.ok()),
+                () = self.source.bindings_lost() => {
+                    if let Some(end) = self.send(Err(self.missed()), stopped).await {
+                        return end;
+                    }
+                    continue;
+                }
                 next = active.next() => next,
                 refusal = &mut refused => return End::Refused(refusal),
             };
@@ -184,6 +191,11 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                 }
                 return End::Lost;
             };
+            if self.source.takes_notice(&raw) {
+                let tag = ChannelAcker::receipt_tag(active.generation, raw.delivery_tag);
+                self.acker.settle(tag, Outcome::Ack);
+                continue;
+            }
             let is_redelivered = raw.redelivered;
             let item = match self.decode(active.generation, lane, raw) {
                 Ok(fetched) if self.redelivery.has_declined(&fetched) => {
@@ -238,6 +250,12 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         max.is_some_and(|max| crashes >= max.saturating_sub(fetched.attempt).max(CRASHES_MIN))
     }
 
+    /// Returns the error for a receiver whose queue or bindings were lost.
+    fn missed(&self) -> Error {
+        let error = Error::new(ErrorKind::Disconnected, "events may have been missed");
+        error.with("queue", &self.source.queue().name)
+    }
+
     /// Sends an item to the receiving half, or requeues it if that has stopped. Waits for room: a
     /// lost channel may have left deliveries in the buffer.
     async fn send(
@@ -273,7 +291,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             }
         };
         let attempt = if isolates { native::counted_attempt(&raw) } else { native::attempt(&raw) };
-        match self.source.decode(&mut raw, &self.shared.config.limits) {
+        let decoded = self.source.decode(&mut raw, &self.shared.config.limits);
+        match decoded.map_err(|error| error.with("queue", &self.source.queue().name)) {
             Ok(message) => {
                 let properties = mode.may_republish().then(|| Box::new(raw.properties));
                 Ok(BufferedDelivery { message, tag, attempt, suspect, properties })

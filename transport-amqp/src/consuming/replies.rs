@@ -28,6 +28,7 @@ use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::acker::acknowledge;
 use crate::consuming::reply_mode::ReplyMode;
 use crate::error::{closed, failed, lock};
+use crate::topology::declaration::declare;
 use crate::topology::queue::QueueSpec;
 use crate::topology::queue_kind::QueueKind;
 use crate::unique_number::unique;
@@ -265,8 +266,7 @@ impl ReplyConsumer {
             );
             self.fail_all(&error.with("queue", &queue.name));
         }
-        let channel = connection.channel().await?;
-        if let Err(error) = queue.declare(&channel).await {
+        if let Err(error) = declare(connection, &queue).await {
             if error.kind() == ErrorKind::Config {
                 // The broker answers so for a queue on a cluster node that is down. The queue is
                 // unusable, and its name stays taken until the node is back.
@@ -274,6 +274,7 @@ impl ReplyConsumer {
             }
             return Err(error);
         }
+        let channel = connection.channel().await?;
         let name = &queue.name;
         let cannot = |error| failed("cannot consume the reply queue", error).with("queue", name);
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use polywire_core::transport::{Outcome, Settle};
-use polywire_core::{Deadline, ErrorKind, Result};
+use polywire_core::message::DeadLetterReason;
+use polywire_core::transport::{Outcome, Settle, Settled};
+use polywire_core::{Deadline, Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -19,7 +20,7 @@ use crate::consuming::acker::ChannelAcker;
 use crate::consuming::buffered_delivery::BufferedDelivery;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
-use crate::topology::queue::QueueSpec;
+use crate::topology::queue::{DELAY_MAX, QueueSpec};
 use crate::unique_number::unique;
 use crate::wire::{Republish, native};
 
@@ -95,7 +96,10 @@ impl Republisher {
     pub(super) fn isolate(self: &Arc<Self>, mut fetched: BufferedDelivery) {
         let tag = fetched.tag;
         let Some(copy) = fetched.take_republish() else { return };
-        self.spawn(self.clone().republish_and_settle(RepublishTarget::Suspects, copy, tag));
+        let redelivery = self.clone();
+        self.spawn(async move {
+            redelivery.republish_and_settle(RepublishTarget::Suspects, copy, tag).await;
+        });
     }
 
     /// Spawns a task that ends with settling a delivery. The tasks are bounded by the window, since
@@ -111,29 +115,71 @@ impl Republisher {
     /// Republishes a delivery and acknowledges the original. If publishing fails, requeues the
     /// original. If the outcome of publishing is unknown, there may be two messages: better than
     /// none.
+    ///
+    /// A delivery that cannot wait for its retry for a lasting reason is dead-lettered.
     pub(super) async fn republish_and_settle(
         self: Arc<Self>,
         target: RepublishTarget,
         copy: Republish,
         tag: u64,
-    ) {
+    ) -> Settled {
         let deadline = copy.deadline;
-        let Err(error) = self.republish(target, copy).await else {
-            return self.acker.settle(tag, Outcome::Ack);
+        let error = match self.republish(target, copy.clone()).await {
+            Ok(()) => {
+                self.acker.settle(tag, Outcome::Ack);
+                return Settled::Done;
+            }
+            Err(error) => error,
         };
+        let queue = &self.queue.name;
         match target {
             // Its deadline has passed, which core notices when it is redelivered.
             RepublishTarget::Suspects if deadline.is_some_and(Deadline::is_expired) => {}
             RepublishTarget::Origin => {
-                tracing::debug!(?error, queue = %self.queue.name, "requeued without the count of attempts");
+                tracing::debug!(?error, %queue, "requeued without the count of attempts");
             }
-            _ => {
-                tracing::error!(?error, queue = %self.queue.name, "cannot republish the delivery; requeueing it");
-                // A requeue without a pause would redeliver in a tight loop.
-                pause(PAUSE_MAX).await;
+            RepublishTarget::Retry(_) if is_lasting(&error) => {
+                tracing::error!(?error, %queue, "cannot keep the delivery for its retry; dead-lettering it");
+                return self.dead_letter_and_settle(copy, tag, &error).await;
             }
+            _ => self.pause_before_requeue(&error).await,
         }
         self.acker.settle(tag, Outcome::Requeue);
+        Settled::Requeued
+    }
+
+    /// Dead-letters a delivery that cannot wait for its retry.
+    async fn dead_letter_and_settle(
+        &self,
+        mut copy: Republish,
+        tag: u64,
+        because: &Error,
+    ) -> Settled {
+        let error = because.to_string().into();
+        let attempts = copy.attempt.saturating_sub(1).max(1);
+        let history = copy.history.get_or_insert_default();
+        history.dead_lettered(DeadLetterReason::Refused, attempts, &error);
+        (copy.attempt, copy.delay) = (attempts, Duration::ZERO);
+        match self.republish(RepublishTarget::DeadLetters, copy).await {
+            Ok(()) => {
+                self.acker.settle(tag, Outcome::Ack);
+                Settled::DeadLettered
+            }
+            Err(error) => {
+                self.pause_before_requeue(&error).await;
+                self.acker.settle(tag, Outcome::Requeue);
+                Settled::Requeued
+            }
+        }
+    }
+
+    /// Logs a delivery that cannot be kept elsewhere, and waits: a requeue without a pause would
+    /// redeliver in a tight loop. Only an operator can remove a lasting reason.
+    async fn pause_before_requeue(&self, error: &Error) {
+        let limit = if is_lasting(error) { LASTING_PAUSE } else { PAUSE_MAX };
+        let pause_s = limit.as_secs();
+        tracing::error!(?error, queue = %self.queue.name, pause_s, "cannot republish the delivery; requeueing it");
+        pause(limit).await;
     }
 
     /// Publishes a copy and waits for its confirm.
@@ -147,6 +193,14 @@ impl Republisher {
                 self.publish(&self.queue.name, copy).await
             }
             RepublishTarget::Retry(delay) => {
+                if delay > DELAY_MAX {
+                    let error = Error::new(
+                        ErrorKind::Config,
+                        "cannot retry the message: the delay is longer than a queue can keep it",
+                    );
+                    let (delay, limit) = (delay.as_secs(), DELAY_MAX.as_secs());
+                    return Err(error.with("delay in s", delay).with("limit in s", limit));
+                }
                 let queue = self.queue.retry_queue(delay)?;
                 self.publish_to_declared(&queue, copy.without_expiration()).await
             }
@@ -185,3 +239,11 @@ impl Republisher {
         self.shared.publisher.publish(message).await
     }
 }
+
+/// Returns whether an error stays until somebody changes the message, the names or the broker.
+fn is_lasting(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Config | ErrorKind::Denied)
+}
+
+/// Longest pause before a delivery is requeued that cannot be kept elsewhere for a lasting reason.
+const LASTING_PAUSE: Duration = Duration::from_secs(30);

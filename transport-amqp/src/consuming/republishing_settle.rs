@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use polywire_core::Error;
 use polywire_core::message::DeadLetterReason;
-use polywire_core::transport::{DeadLetterInfo, Outcome, Settle};
+use polywire_core::transport::{DeadLetterInfo, OnSettled, Outcome, Settle, Settled};
 
 use crate::consuming::delay_rounding::rounded_delay;
 use crate::consuming::republisher::{RepublishTarget, Republisher};
@@ -107,6 +107,10 @@ impl RepublishingSettle {
 
 impl Settle for RepublishingSettle {
     fn settle(&self, tag: u64, outcome: Outcome) {
+        self.settle_then(tag, outcome, Box::new(|_| {}));
+    }
+
+    fn settle_then(&self, tag: u64, outcome: Outcome, settled: OnSettled) {
         let Republisher { acker, queue, shared, .. } = &*self.redelivery;
         match outcome {
             // The broker would dead-letter a rejected message.
@@ -122,10 +126,15 @@ impl Settle for RepublishingSettle {
             // A closing transport has no time left for a copy.
             _ if shared.tasks.is_closed() => acker.settle(tag, Outcome::Requeue),
             outcome => match self.copy_for(outcome) {
-                None => acker.settle(tag, Outcome::Requeue),
+                None => {
+                    acker.settle(tag, Outcome::Requeue);
+                    settled(Settled::Done);
+                }
                 Some((target, copy)) => {
                     let redelivery = self.redelivery.clone();
-                    self.redelivery.spawn(redelivery.republish_and_settle(target, copy, tag));
+                    self.redelivery.spawn(async move {
+                        settled(redelivery.republish_and_settle(target, copy, tag).await);
+                    });
                 }
             },
         }

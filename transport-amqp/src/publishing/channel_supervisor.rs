@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lapin::types::ShortString;
 use polywire_core::Result;
 
 use super::confirm_channel::ConfirmChannel;
-use super::exchanges::Exchanges;
 use super::publish_queue::PublishQueue;
 use super::verified_user_id::VerifiedUserId;
 use crate::buffer_bounds::Bounds;
@@ -21,8 +21,8 @@ pub(super) struct ChannelSupervisor {
     pub(super) connection: Arc<SupervisedConnection>,
     /// The queue that publishes on the channel.
     pub(super) queue: Arc<PublishQueue>,
-    /// Exchanges to declare before a channel publishes.
-    pub(super) exchanges: Arc<Exchanges>,
+    /// Exchange of all messages.
+    pub(super) exchange: ShortString,
     /// Consumer of the replies that arrive over each channel.
     pub(super) direct_replies: Option<Arc<ReplyConsumer>>,
     /// Time that the broker has to validate the user id; `None` if messages do not name a user.
@@ -41,25 +41,27 @@ impl Drop for CloseOnDrop<'_> {
 }
 
 impl ChannelSupervisor {
-    /// Serves a channel, and replaces it whenever it is lost. Closes the queue if the broker
-    /// refuses the connection for good.
+    /// Serves a channel, or opens one, and replaces it whenever it is lost. Closes the queue if the
+    /// broker refuses the connection for good.
     ///
     /// A channel that cannot be opened is tried again with growing pauses, also if the error is not
     /// transient: its cause may be removed at the broker. Calls with direct replies fail with the
     /// channel, since their replies would have arrived over it.
-    pub(super) async fn run(self, mut channel: Arc<ConfirmChannel>) {
+    pub(super) async fn run(self, mut channel: Option<Arc<ConfirmChannel>>) {
         let _closing = CloseOnDrop(&self.queue);
         loop {
-            self.flush_until_lost(&channel).await;
-            tracing::debug!("the channel to publish on is lost");
-            self.queue.remove_channel();
-            if let Some(replies) = &self.direct_replies {
-                replies.fail_direct_calls();
+            if let Some(channel) = channel.take() {
+                self.flush_until_lost(&channel).await;
+                tracing::debug!(exchange = %self.exchange, "the channel to publish on is lost");
+                self.queue.remove_channel();
+                if let Some(replies) = &self.direct_replies {
+                    replies.fail_direct_calls();
+                }
+                drop(channel);
+                self.connection.check_now();
             }
-            drop(channel);
-            self.connection.check_now();
             let mut backoff = Backoff::new();
-            channel = loop {
+            let opened = loop {
                 match self.connection.unless_lost(self.open()).await {
                     Ok(channel) => break channel,
                     Err(error) => {
@@ -71,11 +73,12 @@ impl ChannelSupervisor {
                 }
                 backoff.wait().await;
             };
-            self.queue.set_channel(&channel);
+            self.queue.set_channel(&opened);
+            channel = Some(opened);
         }
     }
 
-    /// Opens a channel, with its exchanges, its consumer of direct replies and its user id.
+    /// Opens a channel, with its consumer of direct replies and its user id.
     ///
     /// The channel publishes nothing before this is complete. If the future is dropped, so is the
     /// channel.
@@ -83,14 +86,11 @@ impl ChannelSupervisor {
     /// # Errors
     ///
     /// Those of the connection, or the broker's refusal of the channel or of the reply consumer.
-    /// An exchange that cannot be declared is no error here, see [`Exchanges::declare`].
     pub(super) async fn open(&self) -> Result<Arc<ConfirmChannel>> {
         let room = self.queue.room();
+        let (exchange, unconfirmed) = (self.exchange.clone(), self.unconfirmed);
         let channel =
-            ConfirmChannel::open(&self.connection, self.unconfirmed, room.clone()).await?;
-        // The broker closes a channel that publishes to a missing exchange, with all unconfirmed
-        // messages.
-        self.exchanges.declare(&self.connection).await?;
+            ConfirmChannel::open(&self.connection, exchange, unconfirmed, room.clone()).await?;
         if let Some(replies) = &self.direct_replies {
             let reading = replies.consume_direct(channel.channel()).await?;
             let served = Arc::downgrade(&channel);
@@ -114,7 +114,7 @@ impl ChannelSupervisor {
     ///
     /// Room appears when messages are confirmed or withdrawn, when the user id is known, and when
     /// the broker unblocks the connection.
-    async fn flush_until_lost(&self, channel: &ConfirmChannel) {
+    pub(super) async fn flush_until_lost(&self, channel: &ConfirmChannel) {
         let mut flow = self.connection.flow_changes();
         let lost = channel.lost();
         tokio::pin!(lost);

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
 use lapin::{Channel, Confirmation, ConnectionStatus};
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, watch};
@@ -59,14 +60,16 @@ pub(super) enum Readiness {
 }
 
 impl ConfirmChannel {
-    /// Opens a channel with a limit on unconfirmed messages. It notifies `room` when messages are
-    /// confirmed, and publishes nothing before [`set_user_id`](Self::set_user_id).
+    /// Opens a channel for one exchange, with a limit on unconfirmed messages. It notifies `room`
+    /// when messages are confirmed, and publishes nothing before
+    /// [`set_user_id`](Self::set_user_id).
     ///
     /// # Errors
     ///
     /// Those of opening a channel, or if the broker refuses publisher confirms.
     pub(super) async fn open(
         session: &SupervisedConnection,
+        exchange: ShortString,
         unconfirmed: Bounds,
         room: Arc<Notify>,
     ) -> Result<Arc<Self>> {
@@ -77,7 +80,13 @@ impl ConfirmChannel {
         let (channel, submitted) = (Arc::new(channel), Arc::<SubmittedQueue>::default());
         let unconfirmed = Arc::new(UnconfirmedLimit::new(unconfirmed));
         let lost = watch::Sender::new(false);
-        let task = ConfirmTask::new(channel.clone(), submitted.clone(), unconfirmed.clone(), room);
+        let task = ConfirmTask::new(
+            channel.clone(),
+            exchange,
+            submitted.clone(),
+            unconfirmed.clone(),
+            room,
+        );
         // It ends after the channel is dropped, once nothing is unconfirmed.
         tokio::spawn(task.run(lost.clone()));
         Ok(Arc::new(Self {

@@ -12,11 +12,12 @@ use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::refusal::Refused;
 use super::request::ConfirmWaiter;
 use super::returned::{Confirm, PublishOutcome, ReturnKey, ReturnMatcher, Verdict};
 use super::submitted::{SubmittedQueue, UnconfirmedPublish};
 use super::unconfirmed_limit::UnconfirmedLimit;
-use crate::error::{lost_unconfirmed, too_large, unroutable};
+use crate::error::unroutable;
 
 /// The task that reads the confirms of a channel and resolves the waiting senders.
 ///
@@ -30,6 +31,8 @@ pub(super) struct ConfirmTask {
     /// Keeps the channel open until all messages are confirmed.
     _channel: Arc<Channel>,
     opened: Instant,
+    /// Exchange of all messages, for errors.
+    exchange: ShortString,
     /// Source of written messages and of wake-ups.
     submitted: Arc<SubmittedQueue>,
     unconfirmed: Arc<UnconfirmedLimit>,
@@ -49,6 +52,7 @@ impl ConfirmTask {
     /// Creates the task of a channel. It notifies `room` whenever fewer messages are unconfirmed.
     pub(super) fn new(
         channel: Arc<Channel>,
+        exchange: ShortString,
         submitted: Arc<SubmittedQueue>,
         unconfirmed: Arc<UnconfirmedLimit>,
         room: Arc<Notify>,
@@ -56,6 +60,7 @@ impl ConfirmTask {
         Self {
             _channel: channel,
             opened: Instant::now(),
+            exchange,
             submitted,
             unconfirmed,
             room,
@@ -129,7 +134,8 @@ impl ConfirmTask {
         let Poll::Ready(confirmation) = polled else { return None };
         let (UnconfirmedPublish { return_key, body_len, waiter, .. }, _) = slot.take()?;
         self.waiting_count -= 1;
-        let (verdict, returned) = read(confirmation, body_len);
+        let (exchange, routing_key) = (self.exchange.as_str(), waiter.routing_key.as_str());
+        let (verdict, returned) = read(confirmation, &Refused { exchange, routing_key, body_len });
         Some(Confirm { return_key, verdict, returned: returned.map(key_of), waiter })
     }
 }
@@ -137,25 +143,13 @@ impl ConfirmTask {
 /// Returns the verdict of a confirmation, and the returned message that the engine attached.
 fn read(
     confirmation: lapin::Result<Confirmation>,
-    body_len: usize,
+    message: &Refused<'_>,
 ) -> (Verdict, Option<BasicReturnMessage>) {
     match confirmation {
         Ok(Confirmation::Ack(returned)) => (Verdict::Acked, returned),
         Ok(Confirmation::NotRequested) => (Verdict::Acked, None),
         Ok(Confirmation::Nack(returned)) => (Verdict::Nacked, returned),
-        // The broker closes the channel because of one message, which is recognized by its size.
-        // Publishing that message again would fail again. The others are merely lost.
-        Err(error)
-            if let Some((size, limit)) =
-                too_large(&error).filter(|(size, _)| *size == body_len) =>
-        {
-            let error = Error::new(
-                ErrorKind::TooLarge,
-                "cannot publish the message: the broker accepts no message of this size",
-            );
-            (Verdict::Lost(error.unsent().with("size", size).with("limit", limit)), None)
-        }
-        Err(error) => (Verdict::Lost(lost_unconfirmed().with_source(error)), None),
+        Err(error) => (Verdict::Lost(message.error(error)), None),
     }
 }
 

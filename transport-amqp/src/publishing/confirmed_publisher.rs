@@ -13,7 +13,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::channel_supervisor::ChannelSupervisor;
-use super::exchanges::{Exchange, Exchanges};
+use super::confirm_channel::ConfirmChannel;
+use super::large_messages::LargeMessages;
 use super::publish_queue::{BufferGuard, BufferState, PublishQueue};
 use super::request::{OutcomeReceiver, PublishRequest};
 use crate::config::Config;
@@ -24,15 +25,15 @@ use crate::wire::OutgoingMessage;
 
 /// Publishes messages and waits for their confirms.
 ///
-/// A transport has one, which opens channels on its publishing connection only. Acknowledgements
-/// use the other connection, which the broker does not block under an alarm.
+/// All its messages go to one exchange, over one channel of the publishing connection.
+/// Acknowledgements use the other connection, which the broker does not block under an alarm.
 ///
 /// While there is no channel, or the broker accepts no messages, messages are buffered. Later
 /// messages wait behind buffered ones, and each is buffered no longer than its sender waits for it.
 pub(crate) struct ConfirmedPublisher {
     queue: Arc<PublishQueue>,
-    /// Exchanges to declare before a new channel publishes.
-    exchanges: Arc<Exchanges>,
+    /// Way for messages that the broker may find too large.
+    large: LargeMessages,
     /// Limit of the wait for a connection.
     connect_timeout: Duration,
     /// Limit of the wait for a confirm, and for the channel if the message has no deadline.
@@ -53,25 +54,51 @@ impl ConfirmedPublisher {
         config: &Config,
         direct_replies: Option<Arc<ReplyConsumer>>,
     ) -> Result<Self> {
-        let (queue, exchanges) =
-            (Arc::new(PublishQueue::new(config.publish_buffer)), Arc::<Exchanges>::default());
-        let supervisor = ChannelSupervisor {
+        let supervisor = Self::supervisor(connection, config, "".into(), direct_replies);
+        let first = supervisor.open().await?;
+        supervisor.queue.set_channel(&first);
+        Ok(Self::run(supervisor, config, Some(first)))
+    }
+
+    /// Creates a publisher for one exchange. Its channel is opened in the background, and messages
+    /// are buffered until then.
+    pub(crate) fn start(
+        connection: Arc<SupervisedConnection>,
+        config: &Config,
+        exchange: ShortString,
+    ) -> Self {
+        Self::run(Self::supervisor(connection, config, exchange, None), config, None)
+    }
+
+    fn supervisor(
+        connection: Arc<SupervisedConnection>,
+        config: &Config,
+        exchange: ShortString,
+        direct_replies: Option<Arc<ReplyConsumer>>,
+    ) -> ChannelSupervisor {
+        ChannelSupervisor {
             connection,
-            queue: queue.clone(),
-            exchanges: exchanges.clone(),
+            queue: Arc::new(PublishQueue::new(config.publish_buffer)),
+            exchange,
             direct_replies,
             verify_user_id: config.sends_user_id().then_some(config.confirm_timeout),
             unconfirmed: config.unconfirmed_max,
-        };
-        let first = supervisor.open().await?;
-        queue.set_channel(&first);
-        Ok(Self {
-            queue,
-            exchanges,
+        }
+    }
+
+    /// Spawns the supervisor, which serves the `first` channel.
+    fn run(
+        supervisor: ChannelSupervisor,
+        config: &Config,
+        first: Option<Arc<ConfirmChannel>>,
+    ) -> Self {
+        Self {
+            queue: supervisor.queue.clone(),
+            large: LargeMessages::new(&supervisor),
             connect_timeout: config.connect_timeout,
             confirm_timeout: config.confirm_timeout,
             supervisor: tokio::spawn(supervisor.run(first)).abort_handle(),
-        })
+        }
     }
 
     /// Publishes a message. Resolves when the broker confirms, returns or rejects it.
@@ -79,6 +106,9 @@ impl ConfirmedPublisher {
     /// The message is published at once, or after all buffered messages. It is buffered until its
     /// deadline, or for the confirm timeout if it has none; without a connection, at most for the
     /// connect timeout.
+    ///
+    /// A message that is larger than 1 MiB and than all confirmed ones is published alone, on a
+    /// channel of its own, so that later messages may overtake it.
     ///
     /// If the future is dropped while the message is buffered, it is not sent. If the future is
     /// dropped later, the message is sent and its outcome discarded.
@@ -99,18 +129,42 @@ impl ConfirmedPublisher {
     /// - [`ErrorKind::DeadlineExceeded`]: no confirm arrived in time.
     /// - [`ErrorKind::Rejected`]: a queue rejected the message. Others may have accepted it.
     pub(crate) fn publish(&self, message: OutgoingMessage) -> Sending<'_> {
+        if self.large.is_unproven(&message) {
+            return Sending::later(self.publish_large(message));
+        }
+        self.publish_on_channel(message)
+    }
+
+    /// Publishes a large message alone, in turn with others, until its size is known to be
+    /// accepted.
+    async fn publish_large(&self, message: OutgoingMessage) -> Result<()> {
+        let limit =
+            message.deadline.map_or(Instant::now() + self.confirm_timeout, Deadline::instant);
+        let turn = before(limit, pin!(self.large.turn())).await;
+        let Some(turn) = turn else {
+            let error = Error::new(
+                ErrorKind::DeadlineExceeded,
+                "cannot publish the message: other large messages are still unconfirmed",
+            );
+            return Err(error.unsent());
+        };
+        if !self.large.is_unproven(&message) {
+            drop(turn);
+            return self.publish_on_channel(message).await;
+        }
+        let publishing = pin!(self.large.publish_alone(message));
+        before(limit, publishing)
+            .await
+            .unwrap_or_else(|| Err(unconfirmed().with("seconds", self.confirm_timeout.as_secs())))
+    }
+
+    fn publish_on_channel(&self, message: OutgoingMessage) -> Sending<'_> {
         let deadline = message.deadline;
         let (request, outcome) = PublishRequest::new(message);
         match self.queue.submit(request) {
             Ok(guard) => Sending::later(self.outcome(guard, outcome, deadline, Instant::now())),
             Err(error) => Sending::ready(Err(error)),
         }
-    }
-
-    /// Registers an exchange to publish to. While the handle lives, each new channel is preceded by
-    /// a declaration of the exchange.
-    pub(crate) fn exchange(&self, name: ShortString) -> Arc<Exchange> {
-        self.exchanges.add(name)
     }
 
     /// Fails all buffered and later messages as [`ErrorKind::Closed`]. Messages on their way may

@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::connection::supervised::SupervisedConnection;
+use crate::topology::declaration::declare;
 use crate::topology::queue::{EXPIRES_AFTER, QueueSpec};
 
 /// The retry and dead-letter queues that were declared, with the time of the declaration. The
@@ -22,7 +23,7 @@ impl DeclaredQueues {
     ///
     /// # Errors
     ///
-    /// Those of [`QueueSpec::declare`]. After an error, or if the future is dropped, the next
+    /// Those of [`declare`]. After an error, or if the future is dropped, the next
     /// caller declares the queue.
     pub(crate) async fn ensure(
         &self,
@@ -34,7 +35,7 @@ impl DeclaredQueues {
         if declared.contains_key(&queue.name) {
             return Ok(());
         }
-        queue.declare(&connection.channel().await?).await?;
+        declare(connection, queue).await?;
         declared.insert(queue.name.clone(), Instant::now());
         Ok(())
     }

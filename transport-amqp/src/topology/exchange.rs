@@ -1,18 +1,51 @@
 //! Exchanges at the broker.
 
+use lapin::ExchangeKind;
 use lapin::options::ExchangeDeclareOptions;
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Channel, ExchangeKind};
-use polywire_core::Result;
+use polywire_core::{ErrorKind, Result};
 
+use crate::connection::supervised::SupervisedConnection;
 use crate::error::failed;
 
 /// Declares the durable topic exchange of a channel. An exchange that exists with the same
-/// properties stays as it is.
-pub(crate) async fn declare_exchange(channel: &Channel, name: &ShortString) -> Result<()> {
+/// properties stays as it is. For a user that may not declare it, the exchange has to exist.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] if there is an exchange of another type by this name,
+/// [`ErrorKind::Denied`] if it does not exist and the user may not declare it.
+pub(crate) async fn declare(connection: &SupervisedConnection, name: &ShortString) -> Result<()> {
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    let arguments = FieldTable::default();
-    let declared =
-        channel.exchange_declare(name.clone(), ExchangeKind::Topic, durable, arguments).await;
+    match declare_with(connection, name, durable).await {
+        Err(refused) if refused.kind() == ErrorKind::Denied => {
+            match exists(connection, name).await {
+                Ok(false) => Err(refused),
+                found => found.map(drop),
+            }
+        }
+        declared => declared,
+    }
+}
+
+/// Returns whether an exchange exists.
+pub(crate) async fn exists(connection: &SupervisedConnection, name: &ShortString) -> Result<bool> {
+    let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+    match declare_with(connection, name, passive).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::Config => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Declares on a channel of its own, since the broker closes the channel of a failed declaration.
+async fn declare_with(
+    connection: &SupervisedConnection,
+    name: &ShortString,
+    options: ExchangeDeclareOptions,
+) -> Result<()> {
+    let channel = connection.channel().await?;
+    let (kind, arguments) = (ExchangeKind::Topic, FieldTable::default());
+    let declared = channel.exchange_declare(name.clone(), kind, options, arguments).await;
     declared.map_err(|error| failed("cannot declare the exchange", error).with("exchange", name))
 }

@@ -92,6 +92,16 @@ impl QueueSpec {
         Ok(Some(Self { dead_letters_to, ..Self::new(name, options) }))
     }
 
+    /// Checks that the retry queues and the dead-letter queue of this queue can be named.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooLarge`] with the bound, if the longest of the names is too long for AMQP.
+    pub(crate) fn check_names(&self) -> Result<()> {
+        let names = self.dead_letter_queue().and_then(|_| self.retry_queue(DELAY_MAX));
+        names.map(drop).map_err(|error| error.with("queue", &self.name))
+    }
+
     /// Declares the queue, and its dead-letter queue if the options say so. Passive options only
     /// check that the queue exists.
     ///
@@ -172,6 +182,10 @@ impl QueueSpec {
 /// Expiry of an unused retry queue, counted from the end of its delay. Only a declaration counts as
 /// use, so [`DeclaredQueues`](crate::topology::declared::DeclaredQueues) repeats it sooner.
 pub(crate) const EXPIRES_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// Longest delay of a retry queue: the broker keeps its expiry in 32 bits of milliseconds.
+pub(crate) const DELAY_MAX: Duration =
+    Duration::from_millis(u32::MAX as u64 - EXPIRES_AFTER.as_secs() * 1000);
 
 /// Deletes queues. Missing queues are no error.
 pub(crate) async fn delete(

@@ -34,6 +34,8 @@
 //!   while the message was their only suspect.
 //! - `polywire.topic` holds the routing key of an event, since the copy goes through the default
 //!   exchange.
+//! - `polywire.malformed` stays: it holds the cause for which a delivery cannot be decoded, if its
+//!   properties were rewritten on arrival.
 //! - The headers of `history.rs` hold errors and dead-letter records, those of `declines.rs` the
 //!   servers that declined a request.
 
@@ -59,12 +61,14 @@ pub(crate) use self::encode::{
     encode_cancel, encode_event, encode_job, encode_redriven, encode_reply, encode_republished,
     encode_request,
 };
+pub(crate) use self::headers::MALFORMED;
 pub(crate) use self::permissions::{
     can_be_asked, decode_answer, decode_question, encode_answer, encode_check, encode_question,
     is_check,
 };
 pub(crate) use self::queue_names::{
-    CANCEL_EXCHANGE, cancel_key, dead_letter_queue, event_exchange, group_queue, job_queue,
-    reply_queue, request_queue, retry_queue, subscriber_queue, suspects_queue,
+    CANCEL_EXCHANGE, LOST_EXCHANGE, NOTICE_EXCHANGE, cancel_key, dead_letter_queue, event_exchange,
+    group_queue, job_queue, reply_queue, request_queue, retry_queue, subscriber_queue,
+    suspects_queue,
 };
 pub(crate) use self::reply_address::reply_address;

@@ -29,17 +29,22 @@ mod endpoints;
 mod engine;
 mod events;
 mod jobs;
+mod lasting;
 mod malformed;
 mod outages;
 mod outbound;
 mod peer;
+mod permissions;
 mod poison;
 mod queue_limits;
 mod queues;
+mod raw;
 mod reconnects;
 mod requeues;
 mod retries;
 mod settings;
+mod topology;
+mod unparsable;
 mod user_ids;
 
 use std::future::Future;
@@ -60,6 +65,7 @@ fn main() {
         calls::trials(),
         at_most_once::trials(),
         malformed::trials(),
+        unparsable::trials(),
         cancellation::trials(),
         declines::trials(),
         direct::trials(),
@@ -77,6 +83,9 @@ fn main() {
         alarms::trials(),
         settings::trials(),
         user_ids::trials(),
+        permissions::trials(),
+        lasting::trials(),
+        topology::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

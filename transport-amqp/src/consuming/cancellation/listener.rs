@@ -62,6 +62,7 @@ pub(crate) async fn listen(
     window: Window,
 ) -> Result<Control> {
     let key = native::cancel_key(service)?;
+    let reserved = connection.reserve_channel().map_err(|error| error.with("service", service))?;
     let ((sender, abandoned), (answer, answers)) =
         (mpsc::channel(QUEUED_MAX), mpsc::channel(QUEUED_MAX));
     let (started, ready) = oneshot::channel();
@@ -74,7 +75,11 @@ pub(crate) async fn listen(
         queue: queue.clone(),
         queued_max: QUEUED_MAX + 2 * window.messages(),
     };
-    tasks.add(tokio::spawn(listener.run(started)).abort_handle());
+    let running = async move {
+        let _reserved = reserved;
+        listener.run(started).await;
+    };
+    tasks.add(tokio::spawn(running).abort_handle());
     // An error means that the transport was closed meanwhile, which the caller finds out by itself.
     let _ = ready.await;
     Ok(Control { abandoned, answers, queue, answer })

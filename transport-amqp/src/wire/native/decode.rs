@@ -14,8 +14,8 @@ use polywire_core::{
 };
 
 use super::headers::{
-    ATTEMPT, CRASHES, DELIVERY_COUNT, EXPIRED, ONCE, TOPIC, count, fault, text, undecodable,
-    user_headers,
+    ATTEMPT, CRASHES, DELIVERY_COUNT, EXPIRED, ONCE, TOPIC, check_well_formed, count, fault, text,
+    undecodable, user_headers,
 };
 use super::properties::correlation;
 use super::reply_address::reply_address;
@@ -78,6 +78,7 @@ pub(crate) fn decode_reply(
 /// [`Codec`](polywire_core::ErrorKind::Codec) if the method is no address or a header is not UTF-8,
 /// [`TooLarge`](polywire_core::ErrorKind::TooLarge) if the message exceeds the limits.
 pub(crate) fn decode_job(raw: &mut RawDelivery, limits: &Limits) -> Result<Message> {
+    check_well_formed(raw.properties.headers().as_ref())?;
     let mut message = Message::default();
     if let Some(method) = raw.properties.kind() {
         let method = Address::new(method.as_str());
@@ -98,6 +99,7 @@ pub(crate) fn decode_job(raw: &mut RawDelivery, limits: &Limits) -> Result<Messa
 /// Those of [`decode_job`], and [`Codec`](polywire_core::ErrorKind::Codec) if the topic is no
 /// address.
 pub(crate) fn decode_event(raw: &mut RawDelivery, limits: &Limits) -> Result<Message> {
+    check_well_formed(raw.properties.headers().as_ref())?;
     let republished =
         raw.properties.headers().as_ref().and_then(|table| text(table.inner().get(TOPIC)?));
     let topic = match republished {
@@ -112,8 +114,8 @@ pub(crate) fn decode_event(raw: &mut RawDelivery, limits: &Limits) -> Result<Mes
     Ok(message)
 }
 
-/// Decodes a dead letter as far as possible. A header that is not UTF-8 becomes a fault in the
-/// message.
+/// Decodes a dead letter as far as possible. A header that is not UTF-8, or a malformed property,
+/// becomes a fault in the message.
 pub(crate) fn decode_dead_letter(raw: &RawDelivery) -> Message {
     let (mut message, properties) = (Message::default(), &raw.properties);
     message.method =
@@ -123,7 +125,8 @@ pub(crate) fn decode_dead_letter(raw: &RawDelivery) -> Message {
     let headers = properties.headers().as_ref();
     let topic = headers.and_then(|table| text(table.inner().get(TOPIC)?)?.ok());
     message.topic = topic.and_then(|topic| Address::new(topic).ok());
-    match headers.map_or_else(|| Ok(Headers::new()), user_headers) {
+    let users = || headers.map_or_else(|| Ok(Headers::new()), user_headers);
+    match check_well_formed(headers).and_then(|()| users()) {
         Ok(headers) => message.headers = headers,
         Err(error) => {
             let fault = Fault::new(Code::InvalidArguments, error.to_string());
@@ -177,6 +180,7 @@ fn count_in(headers: Option<&FieldTable>, name: &str) -> Option<u32> {
 
 fn read_request(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) -> Result<()> {
     let properties = &raw.properties;
+    check_well_formed(properties.headers().as_ref())?;
     let method = properties
         .kind()
         .as_ref()
@@ -197,6 +201,7 @@ fn read_request(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) -
 }
 
 fn read_reply(mut raw: RawDelivery, limits: &Limits, message: &mut Message) -> Result<()> {
+    check_well_formed(raw.properties.headers().as_ref())?;
     if let Some(table) = raw.properties.headers() {
         message.fault = fault(table)?.map(Box::new);
     }

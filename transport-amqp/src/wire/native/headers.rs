@@ -16,6 +16,9 @@ const FAULT_DETAILS: &str = "polywire.fault.details";
 pub(super) const ATTEMPT: &str = "polywire.attempt";
 /// Number of consumers that ended while the message was their only suspect.
 pub(super) const CRASHES: &str = "polywire.crashes";
+/// Cause for which the message cannot be decoded: its properties, as they arrived, were malformed,
+/// and were rewritten before the engine read them.
+pub(crate) const MALFORMED: &str = "polywire.malformed";
 /// Topic of an event that is published again.
 pub(super) const TOPIC: &str = "polywire.topic";
 /// Type of the cancellation of a call whose deadline has passed.
@@ -106,6 +109,19 @@ pub(super) fn fault(table: &FieldTable) -> Result<Option<Fault>> {
     let fault =
         Fault::new(Code::from_name(&code), text(FAULT_MESSAGE)?).with_kind(text(FAULT_KIND)?);
     Ok(Some(fault.with_details(bytes(FAULT_DETAILS).unwrap_or_default())))
+}
+
+/// Fails for a message whose properties were malformed.
+///
+/// # Errors
+///
+/// [`ErrorKind::Codec`] with the cause.
+pub(super) fn check_well_formed(table: Option<&FieldTable>) -> Result<()> {
+    match table.and_then(|table| text(table.inner().get(MALFORMED)?)) {
+        None => Ok(()),
+        Some(cause) => Err(Error::new(ErrorKind::Codec, "cannot decode the message")
+            .with("because", cause.unwrap_or_default())),
+    }
 }
 
 /// Returns whether the broker uses this header to record dead-lettering and redeliveries.

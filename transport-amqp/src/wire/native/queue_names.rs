@@ -17,6 +17,12 @@ use super::short_string::short_string;
 /// Exchange for cancels. Every virtual host has it, so it need not be declared.
 pub(crate) const CANCEL_EXCHANGE: &str = "amq.direct";
 
+/// Exchange for notices to the subscribers of a channel; their routing key is the channel's
+/// exchange.
+pub(crate) const NOTICE_EXCHANGE: &str = "amq.direct";
+/// Type of the notice that the exchange of a channel was missing.
+pub(crate) const LOST_EXCHANGE: &str = "polywire.lost";
+
 const PREFIX: &str = "polywire.";
 const JOBS: &str = "polywire.jobs.";
 const EVENTS: &str = "polywire.events.";

@@ -1,0 +1,23 @@
+//! Inbound frames that the engine could not parse, rewritten before the engine reads them.
+//!
+//! The engine ends the connection over a frame that it cannot parse. The broker then redelivers the
+//! message, which ends the next connection. The broker checks less than the engine: a property in
+//! Latin-1 is a text to the broker and a parse error to the engine. So such a frame is rewritten
+//! here, and the message takes the way of any other undecodable delivery.
+//!
+//! - [`filtered_stream`]: the stream between TLS and the engine; [`reactor`] makes the engine
+//!   accept its type.
+//! - [`frame_filter`]: finds the frames in the stream, and holds those to check until they are
+//!   complete.
+//! - [`content_header`] checks and rewrites the properties of a message, and [`method_texts`] the
+//!   methods with texts of other programs. [`fields`] walks over texts and tables.
+
+mod content_header;
+mod fields;
+pub(super) mod filtered_stream;
+mod frame_filter;
+mod method_texts;
+pub(super) mod reactor;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! The stream that the engine reads from.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use crate::connection::inbound::frame_filter::FrameFilter;
+
+/// A stream whose inbound frames are checked. Outbound bytes pass.
+pub(crate) struct FilteredStream<S> {
+    stream: S,
+    filter: FrameFilter,
+}
+
+impl<S> FilteredStream<S> {
+    /// Wraps a stream on which nothing was read yet, behind TLS. `frame_max` is the largest frame
+    /// that the engine asks for.
+    pub(crate) fn new(stream: S, frame_max: u32) -> Self {
+        Self { stream, filter: FrameFilter::new(frame_max) }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for FilteredStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let Self { stream, filter } = &mut *self;
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        loop {
+            let count = filter.take_ready(buffer);
+            if count > 0 {
+                return Poll::Ready(Ok(count));
+            }
+            let Some(lacking) = filter.lacking() else {
+                let count = ready!(Pin::new(&mut *stream).poll_read(cx, buffer))?;
+                let passed = filter.scan(&mut buffer[..count]);
+                if count == 0 || passed > 0 {
+                    return Poll::Ready(Ok(passed));
+                }
+                continue;
+            };
+            let mut rest = [0; CHUNK];
+            let limit = lacking.min(CHUNK);
+            let count = ready!(Pin::new(&mut *stream).poll_read(cx, &mut rest[..limit]))?;
+            if count == 0 {
+                // The stream ended within a frame.
+                return Poll::Ready(Ok(0));
+            }
+            filter.complete(&rest[..count]);
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for FilteredStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buffer)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
+}
+
+/// Bytes of one read for a held frame.
+const CHUNK: usize = 4096;

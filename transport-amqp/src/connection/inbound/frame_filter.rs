@@ -1,0 +1,273 @@
+//! Finds the frames in the bytes from the broker, and checks them.
+
+use crate::connection::inbound::{content_header, method_texts};
+
+/// The state between two reads.
+///
+/// Only methods and content headers are looked at. All other frames, bodies above all, pass
+/// unchecked and are never copied. A frame to check that is in the buffer as a whole is checked in
+/// place; one that is split between two reads is held until it is complete.
+pub(super) struct FrameFilter {
+    /// Bytes of the current frame that pass unchecked.
+    passing: usize,
+    /// Bytes of the current frame that are dropped.
+    dropping: usize,
+    /// The beginning of a frame to check; no longer than `frame_max`.
+    held: Vec<u8>,
+    /// Checked bytes that were held or rewritten, to be read before anything else.
+    ready: Vec<u8>,
+    /// Bytes of `ready` that were read.
+    read: usize,
+    /// Largest frame that the engine accepts, with its head and its end.
+    frame_max: usize,
+    /// Channels whose next content header belongs to a malformed method, with the reason. The
+    /// broker sends the header right behind the method, so there is one entry at most per channel.
+    malformed: Vec<(u16, &'static str)>,
+}
+
+/// The decision on the next bytes.
+enum Step {
+    /// So many bytes can be read.
+    Pass(usize),
+    /// More bytes are needed.
+    Hold,
+    /// So many bytes are replaced by others.
+    Replace(usize, Vec<u8>),
+}
+
+impl FrameFilter {
+    /// Starts at the beginning of a connection, with the largest frame that the engine asks for;
+    /// zero leaves the size to the broker.
+    pub(super) fn new(frame_max: u32) -> Self {
+        Self {
+            passing: 0,
+            dropping: 0,
+            held: Vec::new(),
+            ready: Vec::new(),
+            read: 0,
+            frame_max: bound(frame_max),
+            malformed: Vec::new(),
+        }
+    }
+
+    /// Moves checked bytes into `buffer`. Returns their number; zero if there are none.
+    pub(super) fn take_ready(&mut self, buffer: &mut [u8]) -> usize {
+        let rest = &self.ready[self.read..];
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        self.read += count;
+        if self.read == self.ready.len() {
+            self.ready.clear();
+            self.read = 0;
+        }
+        count
+    }
+
+    /// Returns the number of bytes that the held frame lacks; `None` if no frame is held. They are
+    /// to be handed to [`complete`](Self::complete).
+    pub(super) fn lacking(&self) -> Option<usize> {
+        if self.held.is_empty() {
+            return None;
+        }
+        let head = Head::of(&self.held);
+        let needed = head.map_or(HEAD, |head| self.needed(&head));
+        Some(needed.saturating_sub(self.held.len()).max(1))
+    }
+
+    /// Adds bytes to the held frame. All other bytes must have been read before.
+    pub(super) fn complete(&mut self, bytes: &[u8]) {
+        let mut held = std::mem::take(&mut self.held);
+        held.extend_from_slice(bytes);
+        self.scan_to_ready(&mut held);
+    }
+
+    /// Checks the bytes that were read into `buffer`. Returns how many at its beginning can be read
+    /// from there. The others are held or ready.
+    pub(super) fn scan(&mut self, buffer: &mut [u8]) -> usize {
+        let mut at = 0;
+        while at < buffer.len() {
+            match self.step(&mut buffer[at..]) {
+                Step::Pass(count) => at += count,
+                Step::Hold => {
+                    self.held.extend_from_slice(&buffer[at..]);
+                    return at;
+                }
+                Step::Replace(count, bytes) => {
+                    self.ready.extend(bytes);
+                    self.scan_to_ready(&mut buffer[at + count..]);
+                    return at;
+                }
+            }
+        }
+        at
+    }
+
+    /// Checks bytes that are read from `ready`.
+    fn scan_to_ready(&mut self, bytes: &mut [u8]) {
+        let mut at = 0;
+        while at < bytes.len() {
+            match self.step(&mut bytes[at..]) {
+                Step::Pass(count) => {
+                    self.ready.extend_from_slice(&bytes[at..at + count]);
+                    at += count;
+                }
+                Step::Hold => return self.held.extend_from_slice(&bytes[at..]),
+                Step::Replace(count, rewritten) => {
+                    self.ready.extend(rewritten);
+                    at += count;
+                }
+            }
+        }
+    }
+
+    /// Decides on the bytes at the beginning of `bytes`, of which there is at least one.
+    fn step(&mut self, bytes: &mut [u8]) -> Step {
+        if self.passing > 0 {
+            let count = self.passing.min(bytes.len());
+            self.passing -= count;
+            return Step::Pass(count);
+        }
+        if self.dropping > 0 {
+            let count = self.dropping.min(bytes.len());
+            self.dropping -= count;
+            return Step::Replace(count, Vec::new());
+        }
+        let Some(head) = Head::of(bytes) else { return Step::Hold };
+        let is_method = head.kind == METHOD && head.size >= 4;
+        if !is_method && head.kind != CONTENT_HEADER {
+            self.passing = head.total;
+            return self.step(bytes);
+        }
+        let is_too_large = head.total > self.frame_max;
+        if bytes.len() < self.needed(&head) {
+            // Without the id of the method, it is not known whether to check the method.
+            let id = bytes.get(HEAD..HEAD + 4);
+            let is_unchecked = is_method
+                && (is_too_large
+                    || id.is_some_and(|id| !is_checked(&head, [id[0], id[1], id[2], id[3]])));
+            if !is_unchecked {
+                return Step::Hold;
+            }
+            self.passing = head.total;
+            return self.step(bytes);
+        }
+        if is_method {
+            if !is_too_large {
+                self.check_method(&head, &mut bytes[HEAD..head.total - 1]);
+            }
+            self.passing = head.total;
+            return self.step(bytes);
+        }
+        if is_too_large && head.size > content_header::CLASS_AND_SIZE {
+            let taken = HEAD + content_header::CLASS_AND_SIZE;
+            self.take_malformed(head.channel);
+            self.dropping = head.total - taken;
+            return Step::Replace(
+                taken,
+                head.frame(&content_header::too_large(&bytes[HEAD..taken])),
+            );
+        }
+        let method = self.take_malformed(head.channel);
+        match content_header::check(&mut bytes[HEAD..head.total - 1], method) {
+            None => Step::Pass(head.total),
+            Some(payload) => {
+                let mut frame = head.frame(&payload);
+                if frame.len() > self.frame_max {
+                    let start = &bytes[HEAD..HEAD + content_header::CLASS_AND_SIZE];
+                    frame = head.frame(&content_header::too_large(start));
+                }
+                Step::Replace(head.total, frame)
+            }
+        }
+    }
+
+    /// Returns the bytes that a decision on a frame needs.
+    fn needed(&self, head: &Head) -> usize {
+        match head.kind {
+            CONTENT_HEADER if head.total > self.frame_max => {
+                head.total.min(HEAD + content_header::CLASS_AND_SIZE)
+            }
+            METHOD | CONTENT_HEADER => head.total,
+            _ => HEAD,
+        }
+    }
+
+    /// Checks a method, and notes a fault for the content header that follows.
+    fn check_method(&mut self, head: &Head, payload: &mut [u8]) {
+        if let [0, 10, 0, 30, _, _, a, b, c, d, ..] = *payload {
+            self.tune(u32::from_be_bytes([a, b, c, d]));
+        } else if let Some(fault) = method_texts::check(payload) {
+            self.take_malformed(head.channel);
+            self.malformed.push((head.channel, fault));
+        }
+    }
+
+    /// Learns the broker's largest frame. The engine takes the smaller one, as long as it is set.
+    fn tune(&mut self, frame_max: u32) {
+        if frame_max != 0 {
+            self.frame_max = self.frame_max.min(bound(frame_max.max(FRAME_MIN)));
+        }
+    }
+
+    /// Returns the fault of the method before a content header.
+    fn take_malformed(&mut self, channel: u16) -> Option<&'static str> {
+        let at = self.malformed.iter().position(|(malformed, _)| *malformed == channel)?;
+        Some(self.malformed.swap_remove(at).1)
+    }
+}
+
+/// The head of a frame.
+struct Head {
+    kind: u8,
+    channel: u16,
+    /// Bytes of the payload.
+    size: usize,
+    /// Bytes of the head, the payload, and the end of the frame.
+    total: usize,
+}
+
+impl Head {
+    /// Parses the head at the beginning of `bytes`; `None` if it is not complete.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let [kind, c, d, s, t, u, v] = *bytes.first_chunk::<HEAD>()?;
+        let size = usize::try_from(u32::from_be_bytes([s, t, u, v])).unwrap_or(usize::MAX / 2);
+        let channel = u16::from_be_bytes([c, d]);
+        Some(Self { kind, channel, size, total: HEAD.saturating_add(size).saturating_add(1) })
+    }
+
+    /// Returns a frame with this head and another payload.
+    fn frame(&self, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![self.kind];
+        frame.extend(self.channel.to_be_bytes());
+        frame.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
+        frame.extend(payload);
+        frame.push(FRAME_END);
+        frame
+    }
+}
+
+/// Returns whether a method is checked.
+fn is_checked(head: &Head, id: [u8; 4]) -> bool {
+    method_texts::has_texts(id) || (head.channel == 0 && id == TUNE)
+}
+
+/// Returns the bound of the held bytes. Without a bound of the engine, 1 MiB.
+fn bound(frame_max: u32) -> usize {
+    match frame_max {
+        0 => UNBOUNDED,
+        max => usize::try_from(max.max(FRAME_MIN)).unwrap_or(UNBOUNDED).min(UNBOUNDED),
+    }
+}
+
+const METHOD: u8 = 1;
+const CONTENT_HEADER: u8 = 2;
+/// The last byte of each frame.
+const FRAME_END: u8 = 0xce;
+/// Bytes of a frame's head: its type, its channel, and the size of its payload.
+const HEAD: usize = 7;
+/// Class and number of `connection.tune`.
+const TUNE: [u8; 4] = [0, 10, 0, 30];
+/// Smallest maximum of AMQP.
+const FRAME_MIN: u32 = 4096;
+/// Largest content header if neither side limits its frames.
+const UNBOUNDED: usize = 1 << 20;

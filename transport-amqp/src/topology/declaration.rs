@@ -1,0 +1,26 @@
+//! Declarations of queues, also for users that may not declare them.
+
+use polywire_core::{ErrorKind, Result};
+
+use crate::connection::supervised::SupervisedConnection;
+use crate::topology::queue::QueueSpec;
+
+/// Declares a queue on a channel of its own. For a user that may not declare the queue, the queue
+/// has to exist, with any arguments.
+///
+/// # Errors
+///
+/// Those of [`QueueSpec::declare`]; [`ErrorKind::Denied`] if the queue does not exist and the user
+/// may not declare it.
+pub(crate) async fn declare(connection: &SupervisedConnection, queue: &QueueSpec) -> Result<()> {
+    match queue.declare(&connection.channel().await?).await {
+        // The broker has closed the channel of the refused declaration.
+        Err(refused) if refused.kind() == ErrorKind::Denied => {
+            match queue.exists(&connection.channel().await?).await {
+                Ok(false) => Err(refused),
+                found => found.map(drop),
+            }
+        }
+        declared => declared,
+    }
+}

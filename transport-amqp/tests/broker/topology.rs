@@ -1,0 +1,123 @@
+//! Exchanges and bindings that are removed while handles use them.
+
+use std::time::Duration;
+
+use lapin::options::ExchangeDeleteOptions;
+use lapin::types::{FieldTable, ShortString};
+use libtest_mimic::Trial;
+use polywire_amqp::Amqp;
+use polywire_codec::MessagePack;
+use polywire_core::{ErrorKind, Group, Publisher, Subscriber};
+use polywire_rabbitmq_node::Node;
+use tokio::time::timeout;
+
+use crate::context::{PATIENCE, own_queues};
+use crate::endpoints::{builder, next_event, publisher, subscriber};
+use crate::engine::channel;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        broker events_arrive_after_their_exchange_was_deleted,
+        broker deleted_exchange_of_a_channel_without_subscribers_is_declared_again,
+        node removed_binding_of_a_subscriber_is_added_again,
+        alone interval_of_topology_checks_has_bounds,
+    ]
+}
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+async fn connected(url: &str) -> Amqp {
+    builder(url).topology_check(INTERVAL).build().await.unwrap()
+}
+
+async fn delete_exchange(url: &str, name: &str) {
+    let options = ExchangeDeleteOptions::default();
+    channel(url).await.exchange_delete(ShortString::from(name), options).await.unwrap();
+}
+
+/// Publishes until the subscriber receives an event. Returns the number of events before that one
+/// that were confirmed and not received, and whether the subscriber was told of the loss.
+async fn publish_until_received(
+    publisher: &Publisher<MessagePack>,
+    subscriber: &mut Subscriber<u32>,
+) -> (u32, bool) {
+    let publishing = async {
+        let mut is_told = false;
+        for n in 0.. {
+            publisher.publish("a", &n).await.unwrap();
+            let mut next = timeout(Duration::from_millis(100), subscriber.next()).await;
+            if let Ok(Some(Err(error))) = &next {
+                assert_eq!(error.kind(), ErrorKind::Disconnected, "{error:?}");
+                is_told = true;
+                next = timeout(Duration::from_millis(100), subscriber.next()).await;
+            }
+            if let Ok(Some(event)) = next {
+                let event = event.unwrap();
+                let missed = *event;
+                event.ack();
+                return (missed, is_told);
+            }
+        }
+        unreachable!()
+    };
+    timeout(PATIENCE, publishing).await.expect("an event arrives")
+}
+
+async fn events_arrive_after_their_exchange_was_deleted(url: String) {
+    let (own, members) = (connected(&url).await, connected(&url).await);
+    let mut alone = subscriber(&own, "deleted", &["#"]).await;
+    let group = Group::new("members").unwrap();
+    let mut member =
+        Subscriber::<u32>::bind(&members, "deleted", MessagePack).group(group).await.unwrap();
+    let publishing = connected(&url).await;
+    let publisher = publisher(&publishing, "deleted").await;
+    publisher.publish("a", &1).await.unwrap();
+    assert_eq!(*next_event(&mut alone).await, 1);
+    next_event(&mut member).await.ack();
+    for round in 0..2 {
+        delete_exchange(&url, "polywire.events.deleted").await;
+        let (missed, is_told) = publish_until_received(&publisher, &mut alone).await;
+        // An interval, in steps of 100 ms, and the time of a check on a busy machine.
+        assert!(missed < 40, "round {round}: {missed} confirmed events are missing");
+        assert!(is_told, "round {round}");
+        let (missed, _) = publish_until_received(&publisher, &mut member).await;
+        assert!(missed < 40, "round {round}: {missed} confirmed events are missing");
+        while timeout(Duration::from_millis(300), alone.next()).await.is_ok() {}
+        while let Ok(Some(Ok(event))) = timeout(Duration::from_millis(300), member.next()).await {
+            event.ack();
+        }
+    }
+}
+
+async fn deleted_exchange_of_a_channel_without_subscribers_is_declared_again(url: String) {
+    let amqp = connected(&url).await;
+    let publisher = publisher(&amqp, "unheard").await;
+    delete_exchange(&url, "polywire.events.unheard").await;
+    publisher.publish("a", &1).await.unwrap();
+    let mut subscriber = subscriber(&amqp, "unheard", &["#"]).await;
+    publisher.publish("a", &2).await.unwrap();
+    assert_eq!(*next_event(&mut subscriber).await, 2);
+}
+
+async fn removed_binding_of_a_subscriber_is_added_again() {
+    let node = Node::start().unwrap();
+    let amqp = connected(&node.url()).await;
+    let mut subscriber = subscriber(&amqp, "unbound", &["#"]).await;
+    let publisher = publisher(&amqp, "unbound").await;
+    let queue = own_queues(&node).pop().unwrap();
+    let (exchange, arguments) =
+        (ShortString::from("polywire.events.unbound"), FieldTable::default());
+    let raw = channel(&node.url()).await;
+    raw.queue_unbind(queue.as_str().into(), exchange, "#".into(), arguments).await.unwrap();
+    let (missed, _) = publish_until_received(&publisher, &mut subscriber).await;
+    assert!(missed < 40, "{missed} confirmed events are missing");
+}
+
+async fn interval_of_topology_checks_has_bounds() {
+    for interval in [Duration::ZERO, Duration::from_millis(999), Duration::MAX] {
+        let building = builder("amqp://localhost:1").topology_check(interval).build();
+        let error = building.await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+        assert_eq!(error.detail("option"), Some("topology_check"));
+    }
+}
