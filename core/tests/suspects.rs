@@ -132,7 +132,7 @@ async fn suspect_that_is_not_isolated_is_requeued() {
         assert!(context.is_redelivered());
         Ok(())
     };
-    worker.work(handle).await;
+    worker.work(handle).await.unwrap();
     assert_eq!(*log.0.lock().unwrap(), [(1, Outcome::Requeue), (2, Outcome::Ack)]);
 }
 
@@ -148,7 +148,7 @@ async fn redelivered_request_is_refused_before_it_is_isolated() {
         let request = Delivery::new(Message::new("request"), receipt);
         script.deliver(request.suspect(Suspect::redelivered()));
         drop(script);
-        server.serve(Router::new(MessagePack)).await;
+        server.serve(Router::new(MessagePack)).await.unwrap();
         assert_eq!(*log.0.lock().unwrap(), [(1, outcome)]);
     }
 }

@@ -138,6 +138,10 @@ impl Outbound for LinkedSender {
         self.sender.abandon(call);
     }
 
+    fn is_unsent_when_dropped(&self) -> bool {
+        self.sender.is_unsent_when_dropped()
+    }
+
     fn expire(&self, call: CallId) {
         self.sender.expire(call);
     }

@@ -105,7 +105,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::DeadlineExceeded`] after `limit`, unsent if the transport knows that, or the error of the transport.
+    /// [`ErrorKind::DeadlineExceeded`] after `limit`, unsent if the transport knows that, or the
+    /// error of the transport.
     pub(crate) async fn send_within(&self, message: Message, limit: Duration) -> Result<()> {
         // Most messages are handed over at once, and need no timer.
         let sending = match self.send(message).into_result() {
@@ -121,7 +122,8 @@ impl Sender {
     }
 
     /// Returns whether a dropped send is unsent; see [`Outbound::is_unsent_when_dropped`].
-    pub(crate) fn is_unsent_when_dropped(&self) -> bool {
+    #[must_use]
+    pub fn is_unsent_when_dropped(&self) -> bool {
         self.0.is_unsent_when_dropped()
     }
 

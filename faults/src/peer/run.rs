@@ -72,7 +72,7 @@ async fn serve_narrow(
         sleep(work).await;
         Ok((a + b, context.is_redelivered()))
     };
-    server.serve(mark(Router::new(MessagePack).method("add", add))).await;
+    server.serve(mark(Router::new(MessagePack).method("add", add))).await?;
     Ok(())
 }
 
@@ -102,7 +102,7 @@ async fn work_until_poisoned(amqp: &Amqp, work: Duration) -> Result<()> {
         }
         Ok(())
     });
-    working.await;
+    working.await?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery as Raw;
 use polywire_core::transport::{Outcome, Settle, Suspect};
 use polywire_core::{Address, Deadline, Error, ErrorKind, Result, Window};

@@ -133,14 +133,14 @@ async fn run(role: &str, url: &str, kind: QueueKind, name: &str) -> Result<()> {
             let worker = Worker::bind(&amqp, name, MessagePack).window(window).retries(retries);
             let worker = worker.await?;
             println!("{READY}");
-            worker.work(handle).await;
+            worker.work(handle).await.unwrap();
         }
         "listener" => {
             let group = Group::new("billing")?.durable();
             let listener = Listener::bind(&amqp, name, MessagePack).group(group).window(window);
             let listener = listener.retries(retries).await?;
             println!("{READY}");
-            listener.listen(handle).await;
+            listener.listen(handle).await.unwrap();
         }
         _ => {
             let server = Server::bind(&amqp, name).deliveries(4).await?;
@@ -160,7 +160,7 @@ async fn run(role: &str, url: &str, kind: QueueKind, name: &str) -> Result<()> {
                     }
                 });
             println!("{READY}");
-            server.serve(router).await;
+            server.serve(router).await.unwrap();
         }
     }
     Ok(())
