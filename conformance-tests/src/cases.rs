@@ -17,6 +17,7 @@ pub mod faults;
 pub mod lifecycle;
 pub mod links;
 mod list;
+pub mod one_way;
 pub mod outages;
 pub mod pipeline;
 pub mod pubsub;

@@ -7,5 +7,5 @@ mod handler_context;
 
 pub use self::baggage::Baggage;
 pub use self::call_stack::CallStack;
-pub(crate) use self::current::propagate;
+pub(crate) use self::current::{limit_deadline, propagate};
 pub use self::handler_context::Context;

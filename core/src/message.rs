@@ -14,6 +14,7 @@ mod limits;
 mod message;
 mod name_syntax;
 mod reply_to;
+mod sent_at;
 
 pub use self::address::Address;
 pub use self::body::Body;
@@ -27,3 +28,5 @@ pub use self::identity::Identity;
 pub use self::limits::Limits;
 pub use self::message::Message;
 pub use self::reply_to::ReplyTo;
+pub(crate) use self::sent_at::ProcessClock;
+pub use self::sent_at::SentAt;

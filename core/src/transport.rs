@@ -20,6 +20,7 @@ mod settlement;
 mod subscription;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod transport;
+mod waiting_times;
 mod window;
 
 /// Attribute for implementations of [`DeadLetterQueue`] and [`FilterControl`], which are used
@@ -42,4 +43,5 @@ pub use self::permission::{Answer, Asked, Question, ServerAddress, ServerNotice}
 pub use self::settlement::{Receipt, Settle};
 pub use self::subscription::{Group, Subscription};
 pub use self::transport::Transport;
+pub use self::waiting_times::WaitingTimes;
 pub use self::window::Window;

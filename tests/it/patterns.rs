@@ -148,15 +148,18 @@ async fn missing_arguments_have_their_defaults() -> Result<(), CallError> {
 }
 
 /// The fields of a request as a layer sees them.
-type Seen = Arc<Mutex<Vec<(bool, bool, u64)>>>;
+type Seen = Arc<Mutex<Vec<(bool, bool, u64, u64)>>>;
 
 fn spy() -> (Seen, impl Service + Clone) {
     let seen = Seen::default();
     let spy = service_fn({
         let seen = seen.clone();
         move |request: Request| {
-            let left = request.message.deadline.map_or(0, Deadline::remaining_ms);
-            seen.lock().unwrap().push((request.idempotent, request.oneway, left));
+            let left = request.wait_until().map_or(0, Deadline::remaining_ms);
+            let message = &request.message;
+            let ttl = message.deadline.filter(|_| request.oneway).map_or(0, Deadline::remaining_ms);
+            assert_eq!(message.keep_expired, ttl > 30_000, "only where it is said");
+            seen.lock().unwrap().push((request.idempotent, request.oneway, left, ttl));
             async { Ok(Reply::new("null")) }
         }
     });
@@ -173,6 +176,8 @@ async fn layers_see_what_a_method_was_said_to_be() -> Result<(), CallError> {
         async fn dim(&self) -> Result<(), Fault>;
         #[method(oneway, idempotent)]
         async fn off(&self) -> Result<(), Fault>;
+        #[method(oneway, ttl = "1h", keep_expired)]
+        async fn repair(&self) -> Result<(), Fault>;
     }
     let (seen, spy) = spy();
     let lamp = LampClient::from(Client::new(spy, Json));
@@ -181,11 +186,13 @@ async fn layers_see_what_a_method_was_said_to_be() -> Result<(), CallError> {
     lamp.off().await?;
     // The client's own timeout overrides the timeout of the method.
     lamp.with_timeout(Duration::from_secs(1)).dim().await?;
+    lamp.repair().await?;
     let seen = std::mem::take(&mut *seen.lock().unwrap());
-    assert!(matches!(seen[0], (true, false, 1..=5_000)), "{seen:?}");
-    assert!(matches!(seen[1], (false, false, 30_001..=120_000)), "{seen:?}");
-    assert!(matches!(seen[2], (true, true, 5_001..=30_000)), "{seen:?}");
-    assert!(matches!(seen[3], (false, false, 1..=1_000)), "{seen:?}");
+    assert!(matches!(seen[0], (true, false, 1..=5_000, 0)), "{seen:?}");
+    assert!(matches!(seen[1], (false, false, 30_001..=120_000, 0)), "{seen:?}");
+    assert!(matches!(seen[2], (true, true, 5_001..=30_000, 0)), "{seen:?}");
+    assert!(matches!(seen[3], (false, false, 1..=1_000, 0)), "{seen:?}");
+    assert!(matches!(seen[4], (false, true, 5_001..=30_000, 3_000_000..=3_600_000)), "{seen:?}");
     Ok(())
 }
 

@@ -26,6 +26,10 @@ trait Adder {
     async fn sum(&self, numbers: Vec<i64>) -> Result<i64, Fault>;
     #[method(oneway)]
     async fn note(&self, number: i64) -> Result<i64, Fault>;
+    #[method(ttl = "1h")]
+    async fn late(&self, number: i64) -> Result<i64, Fault>;
+    #[method(oneway, keep_expired)]
+    async fn kept(&self, number: i64);
 }
 
 #[service(push)]

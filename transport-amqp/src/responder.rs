@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use lapin::Channel;
 use lapin::message::Delivery as Raw;
-use polywire_core::transport::{Answer, Outbound, Question, Receiver, Sender, Sending};
+use polywire_core::transport::{
+    Answer, Outbound, Question, Receiver, Sender, Sending, WaitingTimes,
+};
 use polywire_core::{Address, Code, ErrorKind, Fault, Limits, Message, Result, Window};
 use tokio::sync::mpsc;
 
@@ -18,7 +20,7 @@ use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
-use crate::wire::{DecodeFailure, native};
+use crate::wire::{DecodeFailure, native, sent_at};
 
 /// Opens a responder of `service`. Its consumer is registered when this returns.
 ///
@@ -34,7 +36,7 @@ pub(crate) async fn open(
     let queue = shared.config.queues.queue(native::request_queue(service)?);
     // Before the first request, so that each request can be cancelled.
     let control = listen(&shared.consuming_connection, &shared.tasks, service, window).await?;
-    let source = Arc::new(RequestSource { queue });
+    let source = Arc::new(RequestSource { queue, waiting_times: shared.waiting_times.clone() });
     let (shared, control_queue, answer) =
         (shared.clone(), control.queue.clone(), control.answer.clone());
     let receiver = consumer::open_with_control(&shared, source, window, Some(control)).await?;
@@ -83,6 +85,7 @@ impl Outbound for ReplySender {
 /// The queue of a service.
 struct RequestSource {
     queue: QueueSpec,
+    waiting_times: Arc<WaitingTimes>,
 }
 
 impl ConsumerSource for RequestSource {
@@ -98,7 +101,11 @@ impl ConsumerSource for RequestSource {
     }
 
     fn decode(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
-        native::decode_request(raw, limits).or_else(|failure| request_to_reject(*failure))
+        let sent = sent_at(&raw.properties);
+        let decoded = native::decode_request(raw, limits);
+        let mut message = decoded.or_else(|failure| request_to_reject(*failure))?;
+        self.waiting_times.shorten(&mut message, sent);
+        Ok(message)
     }
 
     fn requeue_mode(&self) -> RequeueMode {

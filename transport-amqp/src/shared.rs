@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use lapin::types::ShortString;
+use polywire_core::transport::WaitingTimes;
 use polywire_core::{Error, ErrorKind, Message, Result};
 use rustc_hash::FxHashSet;
 use tokio::runtime::Handle;
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) publisher: ConfirmedPublisher,
     /// Consumer of the replies to all requesters.
     pub(crate) replies: Arc<ReplyConsumer>,
+    /// Estimates of the time that requests waited in their queues.
+    pub(crate) waiting_times: Arc<WaitingTimes>,
     /// Retry and dead-letter queues that were declared recently.
     pub(crate) declared_queues: DeclaredQueues,
     /// Number of copies whose originals are not acknowledged yet; closing waits for zero.
@@ -84,6 +87,7 @@ impl Shared {
             publishing_connection,
             publisher,
             replies,
+            waiting_times: Arc::default(),
             declared_queues: DeclaredQueues::default(),
             republishing: PendingRepublishes::default(),
             monitor,

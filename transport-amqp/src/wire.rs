@@ -10,6 +10,7 @@
 //! the message is written.
 
 mod correlation;
+mod deadline_stamp;
 mod declined_by;
 mod decode_failure;
 pub(crate) mod native;
@@ -17,6 +18,7 @@ mod outgoing;
 mod republish;
 
 pub(crate) use self::correlation::Correlation;
+pub(crate) use self::deadline_stamp::sent_at;
 pub(crate) use self::declined_by::Declines;
 pub(crate) use self::decode_failure::DecodeFailure;
 pub(crate) use self::outgoing::OutgoingMessage;

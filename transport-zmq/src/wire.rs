@@ -25,6 +25,6 @@ pub(crate) use self::layout::head_max;
 pub(crate) use self::peek::{Kind, Peek, is_declined, peek};
 #[cfg(feature = "engine-omq")]
 pub(crate) use self::rewrite::renumber;
-pub(crate) use self::rewrite::restamp;
+pub(crate) use self::rewrite::{restamp, sent_at};
 pub(crate) use self::sync_marker::{SyncMarker, UNIQUE, unique};
 pub(crate) use self::topic::Channel;

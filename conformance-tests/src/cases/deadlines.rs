@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Context, Deadline, Router, Server};
-use tokio::sync::Semaphore;
+use polywire_core::{CallError, Context, Deadline, Router, Server, Window};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use super::services::gated;
 use crate::context::TestContext;
 use crate::context::running_server::RunningServer;
 use crate::names::SERVICE;
@@ -153,5 +154,47 @@ pub async fn deadline_travels(context: &TestContext) -> Verdict {
     let sent = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
     ensure!(left <= sent, "{left} ms are left of {sent} ms");
     ensure!(left >= sent / 2, "only {left} ms are left of {sent} ms");
+    Ok(())
+}
+
+/// The time that a request waits before its server takes it counts against its deadline.
+///
+/// The request waits for a second behind another one, which occupies the only place of the server.
+/// The time that its handler has left differs by less than 100 ms from the time that its caller has
+/// left at that moment.
+///
+/// Catches wires that say how much time is left, and not since when.
+pub async fn time_in_a_queue_counts(context: &TestContext) -> Verdict {
+    const TIMEOUT: Duration = Duration::from_secs(20);
+    const ERROR_MAX: u64 = 100;
+    let gate = Arc::new(Semaphore::new(0));
+    let (seen, mut sees) = mpsc::unbounded_channel();
+    let router = gated(&gate).method("left", move |context: Context, (): ()| {
+        let _ = seen.send((context.deadline, Instant::now()));
+        async { Ok(()) }
+    });
+    let server = context.serve_within(Window::new(1), router).await?;
+    let client = context.client().await?;
+    let occupying = client.request("wait").start::<u32>(&1).or_fail("a call starts")?;
+    eventually("a call occupies the server", || server.handle.stats().running == 1).await?;
+    let deadline = Deadline::after(TIMEOUT);
+    let waiting =
+        client.request("left").deadline(deadline).start::<()>(&()).or_fail("it starts")?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    gate.add_permits(1);
+    occupying.await.or_fail("the call that occupies the server is answered")?;
+    waiting.await.or_fail("the call that waited is answered")?;
+    let (seen, at) = sees.recv().await.or_fail("the handler has run")?;
+    let seen = seen.or_fail("the handler sees a deadline")?;
+    let left = |deadline: Deadline| {
+        let left = deadline.instant().saturating_duration_since(at).as_millis();
+        u64::try_from(left).unwrap_or(u64::MAX)
+    };
+    let (at_the_caller, at_the_server) = (left(deadline), left(seen));
+    context.note(format!("{at_the_server} ms left at the server, {at_the_caller} at the caller"));
+    ensure!(
+        at_the_server.abs_diff(at_the_caller) < ERROR_MAX,
+        "the handler has {at_the_server} ms left, and its caller {at_the_caller} ms"
+    );
     Ok(())
 }

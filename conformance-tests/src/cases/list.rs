@@ -2,7 +2,7 @@
 
 use super::{
     answers, at_most_once, bodies, brokers, calls, chains, codecs, deadlines, faults, lifecycle,
-    links, outages, pipeline, pubsub, retries, servers,
+    links, one_way, outages, pipeline, pubsub, retries, servers,
 };
 use crate::case::Case;
 
@@ -47,6 +47,12 @@ macro_rules! each_case {
                 minimum slow_handler_is_dropped "A handler slower than the deadline is dropped, and its call times out";
                 minimum expired_calls_leave_room "Calls that timed out take no room from later calls";
                 minimum deadline_travels "The handler knows the deadline of its caller";
+                minimum time_in_a_queue_counts "The time that a request waits before its server takes it counts against its deadline";
+            }
+            one_way {
+                minimum no_deadline_is_inherited "A one-way call that a handler sends inherits no deadline, and runs to its end";
+                minimum expired_one_never_runs "A one-way call that has not begun within its time to live never runs";
+                minimum expired_one_is_kept_if_it_asks "A one-way call that asks for it becomes a dead letter when it expires, or is refused as unsupported";
             }
             chains {
                 minimum context_is_handed_on "A call that a handler makes has the deadline and the context of the call that the handler answers";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use super::{Baggage, CallStack, Context};
-use crate::message::Message;
+use crate::message::{Deadline, Message};
 use crate::service::ReplySlot;
 
 tokio::task_local! {
@@ -52,14 +52,16 @@ impl Context {
         CURRENT.scope(self, future)
     }
 
-    /// Writes the propagated parts of this context into a message before it is sent.
-    fn propagate(&self, message: &mut Message) {
+    /// Ends a call by the deadline of this context, unless the handler has replied already.
+    fn limit_deadline(&self, deadline: &mut Deadline) {
         let is_awaited = !self.reply_slot.as_ref().is_some_and(|slot| slot.is_replied());
-        if let (Some(ours), Some(deadline), true) =
-            (self.deadline, &mut message.deadline, is_awaited)
-        {
+        if let (Some(ours), true) = (self.deadline, is_awaited) {
             *deadline = ours.min(*deadline);
         }
+    }
+
+    /// Writes the propagated headers of this context into a message before it is sent.
+    fn propagate(&self, message: &mut Message) {
         for name in TRACE {
             if let (Some(value), None) = (self.headers.get(name), message.headers.get(name)) {
                 message.headers.insert(ByteString::from_static(name), value);
@@ -74,17 +76,26 @@ impl Context {
     }
 }
 
-/// Writes the propagated parts of the running handler's context into a message before it is sent.
+/// Writes the propagated headers of the running handler's context into a message before it is sent.
 /// Does nothing outside of a handler.
 pub(crate) fn propagate(message: &mut Message) {
     // An error means that there is no handler.
     let _ = CURRENT.try_with(|context| context.propagate(message));
 }
 
+/// Ends a call by the deadline of the running handler. Does nothing outside of a handler.
+///
+/// Only calls that the handler awaits inherit the deadline. A one-way call is work of its own,
+/// which goes on after the handler has ended.
+pub(crate) fn limit_deadline(deadline: &mut Deadline) {
+    // An error means that there is no handler.
+    let _ = CURRENT.try_with(|context| context.limit_deadline(deadline));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Address, CallId, Deadline};
+    use crate::message::{Address, CallId};
 
     fn context() -> Context {
         let mut message =
@@ -100,15 +111,17 @@ mod tests {
         let outgoing =
             || Message::request(Address::new("charge").unwrap(), Deadline::after_ms(30_000));
         let mut message = outgoing();
-        propagate(&mut message);
-        assert_eq!((message.deadline.unwrap().remaining_ms(), message.headers.len()), (30_000, 0));
+        let mut deadline = Deadline::after_ms(30_000);
+        (propagate(&mut message), limit_deadline(&mut deadline));
+        assert_eq!((deadline.remaining_ms(), message.headers.len()), (30_000, 0));
         let message = context()
             .carry(async move {
-                propagate(&mut message);
+                (propagate(&mut message), limit_deadline(&mut deadline));
+                assert_eq!(deadline.remaining_ms(), 1_000);
                 message
             })
             .await;
-        assert_eq!(message.deadline.unwrap().remaining_ms(), 1_000);
+        assert_eq!(message.deadline.unwrap().remaining_ms(), 30_000, "not of an awaited call");
         assert_eq!(message.headers.get("traceparent"), Some("00-1-2-01"));
         assert_eq!(message.headers.get("secret"), None);
         assert!(message.headers.get("call-id-stack").is_some());
@@ -122,10 +135,12 @@ mod tests {
                     Message::request(Address::new("charge").unwrap(), Deadline::after_ms(10));
                 message.headers.insert("traceparent", "00-3-4-01");
                 propagate(&mut message);
+                let mut deadline = Deadline::after_ms(10);
+                limit_deadline(&mut deadline);
+                assert_eq!(deadline.remaining_ms(), 10);
                 message
             })
             .await;
-        assert_eq!(message.deadline.unwrap().remaining_ms(), 10);
         assert_eq!(message.headers.get("traceparent"), Some("00-3-4-01"));
     }
 

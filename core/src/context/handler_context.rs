@@ -26,8 +26,9 @@ use crate::service::ReplySlot;
 /// Calls, jobs and events that a handler sends belong to the work of the handler. While the handler
 /// is polled, every message that it sends carries parts of its context:
 ///
-/// - A call has the deadline of the handler's own call, if that is earlier. A handler that has
-///   [replied](crate::Replier) early passes no deadline on.
+/// - A call that the handler awaits has the deadline of the handler's own call, if that is earlier.
+///   A handler that has [replied](crate::Replier) early passes no deadline on. A one-way call
+///   inherits no deadline: it is work of its own, which may begin after the handler has ended.
 /// - [`traceparent`](https://www.w3.org/TR/trace-context/) and `tracestate` are copied.
 /// - [`Baggage`] is copied, together with the pairs that the handler adds.
 /// - The [`CallStack`](crate::context::CallStack) grows by the handler's own call.
@@ -65,7 +66,7 @@ pub struct Context {
     pub method: Option<Address>,
     /// The topic of the event.
     pub topic: Option<Address>,
-    /// The time at which the caller stops waiting.
+    /// The time at which the caller stops waiting. `None` for a one-way call, a job or an event.
     pub deadline: Option<Deadline>,
     /// The headers of the message.
     pub headers: Headers,

@@ -60,6 +60,13 @@ impl Deadline {
         u64::try_from(ms).unwrap_or(u64::MAX)
     }
 
+    /// Returns the deadline that is earlier by this time; the present moment, if there is no such
+    /// moment.
+    #[must_use]
+    pub fn earlier_by(self, time: Duration) -> Self {
+        Self(self.0.checked_sub(time).unwrap_or_else(Instant::now))
+    }
+
     /// Returns whether the deadline has expired.
     #[must_use]
     pub fn is_expired(self) -> bool {

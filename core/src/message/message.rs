@@ -47,12 +47,17 @@ pub struct Message {
     /// Verified identity of the sender. Set by the backend on an arriving message, if the backend
     /// [verifies](crate::Capabilities::security) its peers and has verified this one. Never sent.
     pub peer: Option<Arc<Identity>>,
-    /// Moment from which the client no longer waits for the outcome.
+    /// Moment from which the client no longer waits for the outcome of a call, or by which a one-way
+    /// call must begin.
     pub deadline: Option<Deadline>,
     /// Safe to run twice. A backend may send an idempotent request again when its outcome is
     /// unknown. Set by core on a request that its client marks as
     /// [idempotent](crate::Request::idempotent).
     pub idempotent: bool,
+    /// Kept after its deadline: a broker must not remove the message, so that its receiver can
+    /// dead-letter it as [expired](crate::message::DeadLetterReason::Expired). Set by core on a
+    /// one-way call that asks for it.
+    pub keep_expired: bool,
     /// Never to be begun twice. A backend does not send such a request again after its server was
     /// lost, and a server asks the caller before it begins the call. Set by core on a request that
     /// its client marks as [at most once](crate::Request::at_most_once).
@@ -133,6 +138,13 @@ impl Message {
     #[must_use]
     pub fn with_idempotent(self, idempotent: bool) -> Self {
         Self { idempotent, ..self }
+    }
+
+    /// Keeps the message after its deadline, or not; see [`keep_expired`](Self::keep_expired). The
+    /// default is not.
+    #[must_use]
+    pub fn with_keep_expired(self, keep_expired: bool) -> Self {
+        Self { keep_expired, ..self }
     }
 
     /// Marks the message as one that is run [at most once](Self::at_most_once), or not. The default

@@ -88,7 +88,7 @@ impl Middleware for ConcurrencyLimit {
                     ));
                 };
                 let wait_until = Deadline::after(self.wait_max);
-                let deadline = request.message.deadline.unwrap_or(wait_until);
+                let deadline = request.wait_until().unwrap_or(wait_until);
                 match timeout_at(deadline.min(wait_until).instant(), self.running.acquire()).await {
                     Ok(Ok(permit)) => permit,
                     Err(_) if deadline <= wait_until => return Err(CallError::deadline_exceeded()),

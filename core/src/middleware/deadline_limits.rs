@@ -83,7 +83,7 @@ impl Deadlines {
     fn deadline_of(&self, request: &Request) -> Option<Deadline> {
         let method = request.message.method.as_ref().and_then(|method| self.methods.get(method));
         let cap = method.or(self.cap.as_ref()).copied().map(Deadline::after);
-        let requested = request.message.deadline.or_else(|| self.fallback.map(Deadline::after));
+        let requested = request.wait_until().or_else(|| self.fallback.map(Deadline::after));
         match (requested, cap) {
             (Some(requested), Some(cap)) => Some(requested.min(cap)),
             (requested, cap) => requested.or(cap),
@@ -93,8 +93,11 @@ impl Deadlines {
 
 impl Middleware for Deadlines {
     async fn call<S: Service>(&self, mut request: Request, next: &S) -> Result<Reply, CallError> {
-        request.message.deadline = self.deadline_of(&request);
-        let Some(deadline) = request.message.deadline else { return next.call(request).await };
+        let Some(deadline) = self.deadline_of(&request) else { return next.call(request).await };
+        // The deadline of a one-way request says by when it must begin, which is up to its sender.
+        let limited =
+            if request.oneway { &mut request.send_by } else { &mut request.message.deadline };
+        *limited = Some(deadline);
         let call = timeout_at(deadline.instant(), next.call(request));
         call.await.unwrap_or_else(|_| Err(CallError::deadline_exceeded()))
     }

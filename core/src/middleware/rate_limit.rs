@@ -89,10 +89,8 @@ impl Middleware for RateLimit {
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Reply, CallError> {
         let now = Instant::now();
         let wait_until = now + self.wait_max.min(Deadline::MAX);
-        let until = request
-            .message
-            .deadline
-            .map_or(wait_until, |deadline| deadline.instant().min(wait_until));
+        let until =
+            request.wait_until().map_or(wait_until, |deadline| deadline.instant().min(wait_until));
         let Some(available) = self.take(now, until) else {
             return Err(overloaded("cannot send the request: the rate limit is reached"));
         };

@@ -85,7 +85,7 @@ impl Retry {
             return None;
         }
         let pause = self.backoff.after(attempt);
-        if request.message.deadline.is_some_and(|deadline| deadline.remaining() <= pause) {
+        if request.wait_until().is_some_and(|deadline| deadline.remaining() <= pause) {
             return None;
         }
         if !self.budget.withdraw() {
@@ -137,7 +137,7 @@ fn is_retryable(request: &Request, result: &Result<Reply, CallError>) -> bool {
         }
         // A layer behind this one may have given the attempt an earlier deadline.
         Err(CallError::DeadlineExceeded(_)) => {
-            request.idempotent && !request.message.deadline.is_some_and(Deadline::is_expired)
+            request.idempotent && !request.wait_until().is_some_and(Deadline::is_expired)
         }
         _ => false,
     }

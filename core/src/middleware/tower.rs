@@ -123,7 +123,7 @@ where
 {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
         let mut service = self.cloned();
-        let deadline = request.message.deadline.unwrap_or_else(|| Deadline::after(WAIT_MAX));
+        let deadline = request.wait_until().unwrap_or_else(|| Deadline::after(WAIT_MAX));
         match timeout_at(deadline.instant(), poll_fn(|cx| service.poll_ready(cx))).await {
             Ok(ready) => ready.map_err(|error| unsent(into_call_error(error.into())))?,
             Err(_) => return Err(CallError::deadline_exceeded()),

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::call_handle::CallHandle;
 use super::client::Client;
-use crate::context::{Baggage, propagate};
+use crate::context::{Baggage, limit_deadline, propagate};
 use crate::dialect::Dialect;
 use crate::error::{CallError, Declared, Error, Result};
 use crate::error::{FaultDecoder, as_declared, as_fault};
@@ -48,6 +48,8 @@ impl<D: Dialect, S: Service> Client<D, S> {
             client: self,
             method: method.and_then(|method| self.full_name(method)),
             deadline: Deadline::after(self.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            ttl: None,
+            keep_expired: false,
             priority: None,
             headers: Headers::new(),
             idempotent: false,
@@ -66,6 +68,8 @@ pub struct CallBuilder<'c, D, S, E = Infallible> {
     client: &'c Client<D, S>,
     method: Result<Address>,
     deadline: Deadline,
+    ttl: Option<Duration>,
+    keep_expired: bool,
     headers: Headers,
     priority: Option<u8>,
     idempotent: bool,
@@ -74,7 +78,8 @@ pub struct CallBuilder<'c, D, S, E = Infallible> {
 }
 
 impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
-    /// Sets the time after which the call times out, counted from now.
+    /// Sets the time after which the call times out, counted from now. For a one-way call it is the
+    /// longest time until the backend has the call; see [`ttl`](Self::ttl) for the time after that.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.deadline(Deadline::after(timeout))
     }
@@ -85,10 +90,35 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
         if self.client.timeout.is_none() { self.timeout(timeout) } else { self }
     }
 
-    /// Sets the deadline of the call. A call that a handler makes also ends by the deadline of the
-    /// handler's own call.
+    /// Sets the deadline of the call. A call that a handler awaits also ends by the deadline of the
+    /// handler's own call. For a one-way call it is the moment by which the backend must have the
+    /// call.
     pub fn deadline(self, deadline: Deadline) -> Self {
         Self { deadline, ..self }
+    }
+
+    /// Sets the time within which a one-way call must begin, counted from [`send`](Self::send) and
+    /// at most 30 days. The default is no limit: the call waits until a server runs it.
+    ///
+    /// A call that has not begun by then expires: it never runs, and the server that receives it
+    /// counts it in [`ServerStats::expired`](crate::rpc::ServerStats::expired). RabbitMQ removes it
+    /// from the queue unless [`keep_expired`](Self::keep_expired) is set. The time does not limit a
+    /// handler that has begun. To inherit the deadline of the running handler, pass
+    /// [`Context::remaining`](crate::Context::remaining).
+    ///
+    /// Calls that return a result ignore the option.
+    pub fn ttl(self, ttl: Duration) -> Self {
+        Self { ttl: Some(ttl), ..self }
+    }
+
+    /// Makes a one-way call that [expires](Self::ttl) a dead letter of the service, with the reason
+    /// [`Expired`](crate::message::DeadLetterReason::Expired).
+    ///
+    /// The broker then keeps the call, and the first server that receives it dead-letters it. On a
+    /// transport without dead letters, the call fails with
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    pub fn keep_expired(self) -> Self {
+        Self { keep_expired: true, ..self }
     }
 
     /// Sets a header.
@@ -136,18 +166,19 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// Sets the type of the errors that the method declares. The call returns them in
     /// [`CallError::Declared`].
     pub fn declares<N: Declared>(self) -> CallBuilder<'c, D, S, N> {
-        let Self { client, method, deadline, headers, priority, idempotent, at_most_once, .. } =
-            self;
-        let decoder = as_declared;
+        let Self { client, method, deadline, ttl, keep_expired, headers, priority, .. } = self;
+        let (idempotent, at_most_once) = (self.idempotent, self.at_most_once);
         CallBuilder {
             client,
             method,
             deadline,
+            ttl,
+            keep_expired,
             headers,
             priority,
             idempotent,
             at_most_once,
-            decoder,
+            decoder: as_declared,
         }
     }
 
@@ -170,6 +201,10 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
 
     /// Sends a one-way call, which has no result.
     ///
+    /// A one-way call has no deadline of its own, and inherits none from the handler that sends it:
+    /// its handler runs to its end. [`timeout`](Self::timeout) limits the sending, and
+    /// [`ttl`](Self::ttl) the time until the call begins.
+    ///
     /// Resolves when the backend has the request in the strongest sense that it supports, such as
     /// a broker's confirm. A failure of the method, or a missing method, appears only in the log
     /// of the server.
@@ -178,11 +213,14 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     ///
     /// # Errors
     ///
-    /// [`CallError::DeadlineExceeded`] if the deadline passed before the call was sent,
+    /// [`CallError::DeadlineExceeded`] if the timeout passed before the call was sent,
     /// [`CallError::Failed`] for any other failure on this side.
     pub async fn send<A: Serialize + ?Sized>(self, args: &A) -> Result<(), CallError> {
-        let client = self.client;
-        let request = Request { oneway: true, ..self.into_request(args)? };
+        let (client, send_by) = (self.client, Some(self.deadline));
+        let (ttl, keep_expired) = (self.ttl, self.keep_expired);
+        let mut request = Request { oneway: true, send_by, ..self.into_request(args)? };
+        request.message.deadline = ttl.map(Deadline::after);
+        request.message.keep_expired = keep_expired && ttl.is_some();
         let method = request.message.method.clone();
         let sent = client.exchange(request).await.map(drop);
         sent.map_err(|error| error.with_target(&client.target(method)))
@@ -217,7 +255,9 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     }
 
     fn into_request<A: Serialize + ?Sized>(self, args: &A) -> Result<Request> {
-        let mut message = Message::request(self.method?, self.deadline);
+        let mut deadline = self.deadline;
+        limit_deadline(&mut deadline);
+        let mut message = Message::request(self.method?, deadline);
         (message.headers, message.priority) = (self.headers, self.priority);
         self.client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
         propagate(&mut message);

@@ -126,7 +126,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
 
     /// Calls the service and waits for the reply until the deadline.
     pub(super) async fn exchange(&self, request: Request) -> Result<Reply, CallError> {
-        let deadline = request.message.deadline.filter(|_| !self.keeps_deadlines);
+        let deadline = request.wait_until().filter(|_| !self.keeps_deadlines);
         let call = self.service.call(request);
         match deadline {
             Some(deadline) => timeout_at(deadline.instant(), call)

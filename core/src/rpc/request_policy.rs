@@ -17,6 +17,8 @@ pub(super) struct RequestPolicy {
     pub(super) cancellations: Option<Cancellations>,
     /// Leaves a declined request to the transport, which forwards it to another server.
     pub(super) forwards_declined: bool,
+    /// Set if the transport has dead letters.
+    pub(super) dead_letters: bool,
 }
 
 /// The decision about a received request.
@@ -25,6 +27,8 @@ pub(super) enum Admission {
     Run,
     /// The deadline has passed: the request is dropped without a reply.
     Expired,
+    /// The deadline of a one-way call has passed that asks to be dead-lettered.
+    KeptExpired,
     /// The request was delivered too often: it is dead-lettered, and the caller gets a fault.
     DeliveredTooOften,
     /// The one-way request may have been run before, and must run at most once: it is dropped.
@@ -40,7 +44,8 @@ impl RequestPolicy {
     /// Decides about a received request.
     pub(super) fn admit(&self, delivery: &Delivery) -> Admission {
         if delivery.message.deadline.is_some_and(Deadline::is_expired) {
-            return Admission::Expired;
+            let is_kept = delivery.message.keep_expired && self.dead_letters;
+            return if is_kept { Admission::KeptExpired } else { Admission::Expired };
         }
         if self.deliveries_max.is_some_and(|max| delivery.attempt > max) {
             return Admission::DeliveredTooOften;

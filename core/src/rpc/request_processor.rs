@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
@@ -12,7 +13,7 @@ use super::request_policy::{Admission, RequestPolicy};
 use super::server_stats::ServerCounters;
 use crate::context::Context;
 use crate::error::{CallError, Code, Error, ErrorKind, Fault, Result};
-use crate::message::{Address, DeadLetterReason, Message, ReplyTo};
+use crate::message::{Address, DeadLetterReason, Deadline, Message, ReplyTo};
 use crate::service::{Gate, Reply, ReplySlot, Request, RequeueOnDrop, Service};
 use crate::transport::{
     Abandoned, Answer, DeadLetterInfo, Delivery, LogThrottle, Outcome, Receipt,
@@ -54,6 +55,15 @@ impl<S: Service> Processor for RequestProcessor<S> {
                 self.expire(delivery.message.method.as_ref(), "arrived after its deadline");
                 return delivery.receipt.ack();
             }
+            Admission::KeptExpired => {
+                self.expire(
+                    delivery.message.method.as_ref(),
+                    "dead-lettered: did not begin in time",
+                );
+                let error = "did not begin within its time to live";
+                let info = DeadLetterInfo::new(DeadLetterReason::Expired, error);
+                return delivery.receipt.settle(Outcome::DeadLetter(Box::new(info)));
+            }
             Admission::DeliveredTooOften => return self.dead_letter(delivery).await,
             Admission::MayHaveRun => {
                 let cause = "cannot run the request: an earlier delivery may have run it";
@@ -64,6 +74,10 @@ impl<S: Service> Processor for RequestProcessor<S> {
         let Delivery { mut message, receipt, attempt } = delivery;
         let _running = self.counters.running.enter();
         let (id, reply_to) = (message.id, message.reply_to.take());
+        if reply_to.is_none() {
+            // It said by when a one-way call must begin. Its handler runs to its end.
+            message.deadline = None;
+        }
         let unreadable = message.fault.take();
         let request = Request { attempt, ..Request::new(message) };
         let (reply, receipt) = match (unreadable, &reply_to) {
@@ -128,7 +142,7 @@ impl<S: Service> RequestProcessor<S> {
         reply_to: ReplyTo,
         slot: Arc<ReplySlot>,
     ) -> Option<Message> {
-        let key = (reply_to, request.message.id);
+        let (key, deadline) = ((reply_to, request.message.id), request.message.deadline);
         let request = Request { reply_slot: Some(slot.clone()), ..request };
         let mut is_replied = false;
         // Boxed so that the two branches below do not each embed it.
@@ -141,8 +155,7 @@ impl<S: Service> RequestProcessor<S> {
                 }
             };
             if outcome.is_none() {
-                self.counters.cancelled.increment();
-                tracing::debug!(service = %self.label.name, "stopped a handler: its caller cancelled");
+                self.stopped(deadline);
             }
             let reply = outcome.flatten();
             let Some(early) = slot.close() else { return reply };
@@ -270,6 +283,16 @@ impl<S: Service> RequestProcessor<S> {
         self.refuse(delivery, fault, Outcome::DeadLetter(Box::new(info))).await;
     }
 
+    /// Counts a handler whose caller no longer waits: because the deadline has passed, or because the
+    /// caller cancelled earlier.
+    fn stopped(&self, deadline: Option<Deadline>) {
+        if deadline.is_some_and(|deadline| deadline.remaining() <= DEADLINE_ERROR_MAX) {
+            return self.expire(None, "ran until the deadline of its caller");
+        }
+        self.counters.cancelled.increment();
+        tracing::debug!(service = %self.label.name, "stopped a handler: its caller cancelled");
+    }
+
     fn expire(&self, method: Option<&Address>, what: &str) {
         self.counters.expired.increment();
         if let Some(count) = self.expired_log.note() {
@@ -285,6 +308,9 @@ impl<S: Service> RequestProcessor<S> {
         Fault::new(Code::Internal, format!("the handler panicked: {panic}")).with_kind("Panic")
     }
 }
+
+/// The error of the deadline at the server, which is later than that of the caller by the transit.
+const DEADLINE_ERROR_MAX: Duration = Duration::from_millis(100);
 
 /// Returns the method of the running handler, for the log.
 fn current_method() -> Option<Address> {

@@ -13,7 +13,7 @@ use crate::context::propagate;
 use crate::error::{CallError, Code, Error, ErrorKind, Result};
 use crate::message::{Address, CallId, Deadline, Message};
 use crate::service::{Reply, Request, SentSignal, Service};
-use crate::transport::{DEFAULT_TIMEOUT, Sender, Sending, Transport};
+use crate::transport::{Capabilities, DEFAULT_TIMEOUT, Sender, Sending, Transport};
 
 /// The client of a service as a [`Service`], without types: the innermost service of a
 /// [`Client`](crate::Client).
@@ -29,7 +29,7 @@ struct Inner {
     replies: Arc<ReplyReader>,
     /// The task that reads the replies.
     task: AbortHandle,
-    has_priorities: bool,
+    capabilities: Capabilities,
     /// The number of times that a request is sent when servers decline it.
     sends_max: u32,
 }
@@ -54,8 +54,7 @@ impl Requester {
         let task = tokio::spawn(replies.clone().run(receiver, sender.clone())).abort_handle();
         let capabilities = transport.capabilities();
         let sends_max = if capabilities.declining { 1 } else { SENDS_MAX };
-        let has_priorities = capabilities.priorities;
-        Ok(Self(Arc::new(Inner { service, sender, replies, task, has_priorities, sends_max })))
+        Ok(Self(Arc::new(Inner { service, sender, replies, task, capabilities, sends_max })))
     }
 
     /// Returns the service that is called.
@@ -73,22 +72,21 @@ impl Requester {
 
 impl Service for Requester {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
+        let deadline = request.wait_until().unwrap_or_else(|| Deadline::after(DEFAULT_TIMEOUT));
         let Request { mut message, oneway, idempotent, at_most_once, sent_signal, .. } = request;
         message.at_most_once |= at_most_once;
         message.idempotent = (message.idempotent || idempotent) && !message.at_most_once;
-        let deadline = *message.deadline.get_or_insert_with(|| Deadline::after(DEFAULT_TIMEOUT));
         if deadline.is_expired() {
             return Err(CallError::deadline_exceeded());
         }
-        if message.priority.is_some() && !self.0.has_priorities {
-            return Err(Error::unsupported("priorities").into());
-        }
+        self.0.check_capabilities(&message)?;
         if oneway {
             propagate(&mut message);
             self.0.sender.send_within(message, deadline.remaining()).await?;
             return Ok(Reply::default());
         }
-        let exchange = self.0.exchange_until_accepted(message, deadline, sent_signal);
+        message.deadline = Some(deadline);
+        let exchange = self.0.exchange_until_accepted(message, sent_signal);
         match timeout_at(deadline.instant(), exchange).await {
             Ok(reply) => Ok(Reply::from(reply?)),
             Err(_) => Err(CallError::deadline_exceeded()),
@@ -97,36 +95,41 @@ impl Service for Requester {
 }
 
 impl Inner {
+    /// Fails if the transport lacks what the options of the message need.
+    fn check_capabilities(&self, message: &Message) -> Result<()> {
+        if message.priority.is_some() && !self.capabilities.priorities {
+            return Err(Error::unsupported("priorities"));
+        }
+        if message.keep_expired && !self.capabilities.dead_letters {
+            return Err(Error::unsupported("dead_letters"));
+        }
+        Ok(())
+    }
+
     /// Sends a request and waits for the reply. Where the transport does not forward declined
     /// requests to other servers, sends the request again while servers decline it.
     async fn exchange_until_accepted(
         &self,
         message: Message,
-        deadline: Deadline,
         sent_signal: Option<SentSignal>,
     ) -> Result<Message> {
         let on_sent = || sent_signal.iter().for_each(SentSignal::raise);
         for _ in 1..self.sends_max {
-            let reply = self.exchange(message.clone(), deadline, on_sent).await?;
+            let reply = self.exchange(message.clone(), on_sent).await?;
             if reply.fault.as_ref().is_none_or(|fault| fault.code != Code::Declined) {
                 return Ok(reply);
             }
             tracing::debug!("a server declined the request; it is sent again");
         }
-        self.exchange(message, deadline, on_sent).await
+        self.exchange(message, on_sent).await
     }
 
     /// Sends a request as a new call, and waits for the reply.
-    async fn exchange(
-        &self,
-        mut message: Message,
-        deadline: Deadline,
-        on_sent: impl Fn(),
-    ) -> Result<Message> {
+    async fn exchange(&self, mut message: Message, on_sent: impl Fn()) -> Result<Message> {
         let call = self.replies.pending().open()?;
         let is_at_most_once = message.at_most_once;
         message.id = Some(call.id());
-        let cancel = CancelOnDrop { sender: &self.sender, call: call.id(), deadline };
+        let cancel = CancelOnDrop { sender: &self.sender, call: call.id() };
         let reply = send_and_wait(self.sender.send(message), call, on_sent).await;
         cancel.disarm();
         match reply {
@@ -154,12 +157,11 @@ impl Drop for Inner {
 /// which server declined, so it cannot stop after each has declined once.
 const SENDS_MAX: u32 = 8;
 
-/// A guard that cancels the call when it is dropped before the reply. It does nothing after the
-/// deadline, which the server knows.
+/// A guard that cancels the call when it is dropped before the reply: because the caller drops the
+/// call, or because its deadline has passed. The server only estimates the deadline.
 struct CancelOnDrop<'a> {
     sender: &'a Sender,
     call: CallId,
-    deadline: Deadline,
 }
 
 impl CancelOnDrop<'_> {
@@ -170,9 +172,7 @@ impl CancelOnDrop<'_> {
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        if !self.deadline.is_expired() {
-            self.sender.abandon(self.call);
-        }
+        self.sender.abandon(self.call);
     }
 }
 

@@ -114,6 +114,7 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
                 reply_cache: deduplication.map(ReplyCache::new),
                 cancellations: capabilities.cancellation.then(Cancellations::default),
                 forwards_declined: capabilities.declining,
+                dead_letters: capabilities.dead_letters,
             };
             Ok(Server::new(name, (sender, receiver), window, policy))
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Gate, ReplySlot, SentSignal};
 use crate::context::Context;
 use crate::error::{Fault, Result};
-use crate::message::{Extensions, Message};
+use crate::message::{Deadline, Extensions, Message};
 
 /// A call on its way to the service that processes it.
 #[derive(Debug)]
@@ -31,6 +31,9 @@ pub struct Request {
     /// The reply is then empty, and ready as soon as the backend has the request. A one-way
     /// request is sent without an id. The caller sets it. The default is `false`.
     pub oneway: bool,
+    /// The moment by which a one-way request must be handed over to the backend. `None` stands for
+    /// 30 seconds from the call. The deadline of its message says by when the request must begin.
+    pub send_by: Option<Deadline>,
     /// Values that layers pass to the layers and handlers behind them.
     pub extensions: Extensions,
     /// The signal to raise when the backend has the request.
@@ -51,6 +54,7 @@ impl Request {
             idempotent: false,
             at_most_once: false,
             oneway: false,
+            send_by: None,
             extensions: Extensions::new(),
             sent_signal: None,
             reply_slot: None,
@@ -67,6 +71,7 @@ impl Request {
             idempotent: self.idempotent,
             at_most_once: self.at_most_once,
             oneway: self.oneway,
+            send_by: self.send_by,
             extensions: self.extensions.clone(),
             sent_signal: self.sent_signal.clone(),
             reply_slot: self.reply_slot.clone(),
@@ -105,6 +110,13 @@ impl Request {
             (None, Some(gate)) => gate.settle_first(),
             (None, None) => Ok(()),
         }
+    }
+
+    /// Returns the moment at which the caller stops waiting: the deadline of a call, or the moment
+    /// by which a one-way request must be handed over.
+    #[must_use]
+    pub fn wait_until(&self) -> Option<Deadline> {
+        if self.oneway { self.send_by } else { self.message.deadline }
     }
 
     /// Returns the context of the request, for a handler.

@@ -1,5 +1,7 @@
 //! The typed client.
 
+use std::time::Duration;
+
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::Visibility;
@@ -64,10 +66,10 @@ fn error(method: &Method) -> TokenStream {
 /// The call, as one expression: a variable could collide with a parameter.
 fn call(method: &Method) -> TokenStream {
     let (name, arguments) = (&method.options.name, arguments::together(method));
-    let timeout = method.options.timeout.map(|timeout| {
-        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        quote!(.default_timeout(::std::time::Duration::from_millis(#millis)))
-    });
+    let timeout = method.options.timeout.map(duration);
+    let timeout = timeout.map(|timeout| quote!(.default_timeout(#timeout)));
+    let ttl = method.options.ttl.map(duration).map(|ttl| quote!(.ttl(#ttl)));
+    let keep_expired = method.options.keep_expired.then(|| quote!(.keep_expired()));
     let idempotent = method.options.idempotent.then(|| quote!(.idempotent()));
     let once = method.options.at_most_once.then(|| quote!(.at_most_once()));
     let end = match &method.answer.failure {
@@ -75,5 +77,12 @@ fn call(method: &Method) -> TokenStream {
         Failure::Declared(error) => quote!(.declares::<#error>().call(&#arguments)),
         _ => quote!(.call(&#arguments)),
     };
-    quote!(self.0.request(::polywire::Address::from_static(#name)?) #timeout #idempotent #once #end .await)
+    let request = quote!(self.0.request(::polywire::Address::from_static(#name)?));
+    quote!(#request #timeout #ttl #keep_expired #idempotent #once #end .await)
+}
+
+/// A duration as an expression.
+fn duration(duration: Duration) -> TokenStream {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    quote!(::std::time::Duration::from_millis(#millis))
 }

@@ -15,10 +15,15 @@ pub(super) fn doc(lines: &[&str]) -> TokenStream {
 pub(super) fn of_call(method: &Method) -> TokenStream {
     let name = method.options.name.value();
     if method.options.oneway {
+        let ttl = method
+            .options
+            .ttl
+            .map(|ttl| format!(" A call that has not begun after {ttl:?} never runs."));
+        let sent = "Resolves when the call was sent. The outcome of the method is not reported.";
         return ending(
             method,
             &format!("Calls `{name}` without waiting for an outcome."),
-            "Resolves when the call was sent. The outcome of the method is not reported.",
+            &format!("{sent}{}", ttl.unwrap_or_default()),
             "As [`CallBuilder::send`](::polywire::rpc::CallBuilder::send).",
         );
     }

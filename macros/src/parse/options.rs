@@ -63,6 +63,10 @@ pub(crate) struct Options {
     pub(crate) idempotent: bool,
     pub(crate) at_most_once: bool,
     pub(crate) oneway: bool,
+    /// The time within which a one-way call must begin.
+    pub(crate) ttl: Option<Duration>,
+    /// A one-way call that does not begin in time becomes a dead letter.
+    pub(crate) keep_expired: bool,
     /// The span of an option that only a method may have.
     of_methods: Option<Span>,
 }
@@ -76,8 +80,12 @@ struct Said {
     idempotent: bool,
     at_most_once: bool,
     oneway: bool,
+    ttl: Option<Duration>,
+    keep_expired: bool,
     /// The span of an option that concerns calls.
     of_calls: Option<Span>,
+    /// The span of an option that concerns one-way calls.
+    of_oneway: Option<Span>,
 }
 
 impl Options {
@@ -94,9 +102,19 @@ impl Options {
         let of_methods = said.of_calls.or(said.topic.as_ref().map(LitStr::span));
         let topic = said.topic.unwrap_or_else(|| name.clone());
         check_name("topic", &topic)?;
-        let Said { timeout, idempotent, oneway, .. } = said;
+        let Said { timeout, idempotent, oneway, ttl, keep_expired, .. } = said;
         let at_most_once = said.at_most_once || (patterns.at_most_once && !idempotent);
-        Ok(Self { name, topic, timeout, idempotent, at_most_once, oneway, of_methods })
+        Ok(Self {
+            name,
+            topic,
+            timeout,
+            idempotent,
+            at_most_once,
+            oneway,
+            ttl,
+            keep_expired,
+            of_methods,
+        })
     }
 
     /// The span of an option that a nested service may not have.
@@ -120,15 +138,21 @@ impl Said {
             "idempotent" => std::mem::replace(&mut self.idempotent, true),
             "at_most_once" => std::mem::replace(&mut self.at_most_once, true),
             "oneway" => std::mem::replace(&mut self.oneway, true),
+            "ttl" => self.ttl.replace(timeout(&meta.value()?.parse()?)?).is_some(),
+            "keep_expired" => std::mem::replace(&mut self.keep_expired, true),
             _ => {
                 return Err(meta.error(
                     "unknown argument: `#[method]` takes `name = \"…\"`, `topic = \"…\"`, `timeout = \"5s\"`, \
-                     `idempotent`, `at_most_once` and `oneway`",
+                     `idempotent`, `at_most_once`, `oneway`, `ttl = \"1h\"` and `keep_expired`",
                 ));
             }
         };
-        if matches!(option.as_str(), "timeout" | "idempotent" | "at_most_once" | "oneway") {
-            self.of_calls = meta.path.get_ident().map(Ident::span);
+        let span = meta.path.get_ident().map(Ident::span);
+        if !matches!(option.as_str(), "name" | "topic") {
+            self.of_calls = span;
+        }
+        if matches!(option.as_str(), "ttl" | "keep_expired") {
+            self.of_oneway = span;
         }
         if self.idempotent && self.at_most_once {
             return Err(meta.error(
@@ -148,6 +172,18 @@ impl Said {
     fn check(&self, patterns: Patterns) -> Result<()> {
         if let Some(span) = self.of_calls.filter(|_| !patterns.call) {
             return Err(Error::new(span, ABOUT_CALLS));
+        }
+        if let Some(span) = self.of_oneway.filter(|_| !self.oneway) {
+            return Err(Error::new(
+                span,
+                "only a one-way call has a time to live: leave it out, or add `oneway`",
+            ));
+        }
+        if let Some(span) = self.of_oneway.filter(|_| self.keep_expired && self.ttl.is_none()) {
+            return Err(Error::new(
+                span,
+                "a call without a time to live does not expire: leave it out, or add `ttl = \"1h\"`",
+            ));
         }
         match self.topic.as_ref().filter(|_| !patterns.publish) {
             Some(topic) => Err(Error::new(

@@ -5,6 +5,8 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::Deadline;
 
+use super::deadline_stamp;
+
 /// An AMQP message to publish: target, flags, properties and body.
 ///
 /// It is complete except for the properties that depend on the channel and the moment of writing,
@@ -22,6 +24,8 @@ pub(crate) struct OutgoingMessage {
     pub(crate) send_user_id: bool,
     /// Moment at which the message expires in its queue.
     pub(crate) deadline: Option<Deadline>,
+    /// Keeps the message in its queue after the deadline, for the receiver to dead-letter.
+    pub(crate) keep_expired: bool,
     /// All properties but those of [`stamp`](Self::stamp).
     pub(crate) properties: BasicProperties,
     pub(crate) body: Bytes,
@@ -36,6 +40,7 @@ impl OutgoingMessage {
             mandatory: true,
             send_user_id: false,
             deadline: None,
+            keep_expired: false,
             properties,
             body,
         }
@@ -49,7 +54,8 @@ impl OutgoingMessage {
     /// Sets the properties that are known only when the message is written.
     ///
     /// - `user_id`: `user`, if the message may name its sender.
-    /// - `expiration`: the milliseconds that remain until the deadline, if there is one.
+    /// - `expiration` and the headers of [`deadline_stamp`]: the milliseconds that remain until the
+    ///   deadline, if there is one, and the present moment.
     /// - `message_id`: `line-NUMBER`, if the broker may return the message and it has no id yet. No
     ///   id that another program gives has this form.
     pub(crate) fn stamp(&mut self, user: Option<&ShortString>, next_number: impl FnOnce() -> u64) {
@@ -57,10 +63,8 @@ impl OutgoingMessage {
         if let Some(user) = user.filter(|_| self.send_user_id) {
             properties = properties.with_user_id(user.clone());
         }
-        if let Some(deadline) = self.deadline
-            && let Ok(remaining) = ShortString::try_new(deadline.remaining_ms().to_string())
-        {
-            properties = properties.with_expiration(remaining);
+        if let Some(deadline) = self.deadline {
+            properties = deadline_stamp::stamp(properties, deadline, self.keep_expired);
         }
         if self.mandatory
             && properties.message_id().is_none()

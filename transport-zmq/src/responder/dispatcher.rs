@@ -28,7 +28,7 @@ use futures_core::stream::BoxStream;
 use futures_util::task::AtomicWaker;
 use futures_util::{StreamExt, stream};
 use polywire_core::message::ReplyTo;
-use polywire_core::transport::{Abandoned, Delivery, LogThrottle};
+use polywire_core::transport::{Abandoned, Delivery, LogThrottle, WaitingTimes};
 use polywire_core::{Address, Limits, Message, Result, Window};
 
 use super::reply_router::ReplyRouter;
@@ -44,6 +44,8 @@ pub(super) struct Dispatcher {
     /// The way back, which shares the socket.
     replies: ReplyRouter,
     limits: Limits,
+    /// Estimates of the time that requests waited in sockets, links and proxies.
+    waiting_times: WaitingTimes,
     /// The queues of all services. Locked once for each request that the task dispatches.
     services: Mutex<Services>,
     /// Set once, under the lock of `services`, before the queues are closed.
@@ -66,6 +68,7 @@ impl Dispatcher {
             requests: Mutex::new(router.requests()),
             replies: ReplyRouter::new(router, limits),
             limits,
+            waiting_times: WaitingTimes::new(),
             services: Mutex::default(),
             closed: AtomicBool::new(false),
             reader: AtomicU64::new(0),
@@ -172,9 +175,10 @@ impl Dispatcher {
         RequestOrigin { address, identity }: RequestOrigin,
         frames: Frames,
     ) -> Option<ServiceRequest> {
-        let peer = ReplyTo::new(address);
+        let (peer, sent) = (ReplyTo::new(address), wire::sent_at(&frames));
         match wire::decode(frames, &self.limits) {
             Ok((Role::Request(service), mut message)) => {
+                self.waiting_times.shorten(&mut message, sent);
                 message.reply_to = message.id.map(|_| peer);
                 message.peer = identity;
                 Some(ServiceRequest { service, request: Ok(Delivery::settled(message)) })

@@ -5,6 +5,7 @@
 //! copied.
 
 use bytes::Bytes;
+use polywire_core::message::SentAt;
 use polywire_core::{Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
 
 use super::frames::{Frames, Role};
@@ -68,6 +69,10 @@ pub(super) fn deadline_ms(deadline: Option<Deadline>) -> [u8; 4] {
 
 /// Writes the fields, with the body last if it is `inline`.
 fn fields(role: &Role, message: &Message, inline: Option<&[u8]>, out: &mut impl Out) {
+    // The first field, so that its place is known when it is written anew.
+    if matches!(role, Role::Request(_)) && message.deadline.is_some() {
+        field(tag::SENT, &SentAt::now().to_bytes(), out);
+    }
     if let Role::Request(address) | Role::Job(address) | Role::Cancel(address) = role {
         field(tag::SERVICE, address.as_str().as_bytes(), out);
     }

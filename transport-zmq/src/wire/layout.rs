@@ -33,6 +33,10 @@ pub(super) const ID_AT: usize = 4;
 pub(super) const FLAGS_AT: usize = 3;
 /// The position of the deadline.
 pub(super) const DEADLINE_AT: usize = 12;
+/// The position of the moment of sending in a request with a deadline, whose first field it is.
+pub(super) const SENT_AT: usize = FIXED + 2;
+/// The size of the moment of sending in bytes.
+pub(super) const SENT_LEN: usize = 16;
 /// The room in bytes for all fields except headers: names of services and methods, and a fault
 /// with its details.
 pub(super) const FIELDS_MAX: usize = 64 << 10;
@@ -71,6 +75,7 @@ pub(super) mod tag {
     pub(in crate::wire) const FAULT_KIND: u8 = 6;
     pub(in crate::wire) const FAULT_MESSAGE: u8 = 7;
     pub(in crate::wire) const FAULT_DETAILS: u8 = 8;
+    pub(in crate::wire) const SENT: u8 = 9;
     pub(in crate::wire) const CRITICAL: u8 = 0x80;
     pub(in crate::wire) const BODY: u8 = CRITICAL | 1;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use polywire_core::message::CallId;
+use polywire_core::message::{CallId, SentAt};
 use polywire_core::{Address, Body, Code, Deadline, ErrorKind, Fault, Limits, Message, Result};
 
 use super::layout::INLINE_MAX;
@@ -11,6 +11,7 @@ use super::{DecodeFailure, Frames, Role};
 
 /// The worked example of `docs/wire-native.md`.
 const EXAMPLE: &str = "50 01 01 03 00 00 00 00 00 00 00 2a 00 00 75 30 \
+    09 10 00 00 00 00 00 00 00 ff 00 00 01 9a cd 3e 3f 00 \
     01 04 63 61 6c 63 02 03 61 64 64 03 13 61 70 70 6c 69 63 61 74 69 6f 6e 2f 6d 73 67 70 61 63 6b \
     04 0a 06 74 65 6e 61 6e 74 61 62 63 81 03 92 02 03";
 
@@ -45,6 +46,12 @@ fn round_trip(role: &Role, message: &Message) -> (Role, Message) {
 async fn documented_example_is_what_is_encoded() {
     let (role, message) = example();
     let frames = super::encode(&role, message, &Limits::default()).unwrap();
+    let mut head = Vec::from(frames.head.clone());
+    assert_eq!(super::sent_at(&frames).unwrap().sender, SentAt::now().sender);
+    let sent = SentAt { sender: 255, ms: 1_764_380_000_000 };
+    head[18..34].copy_from_slice(&sent.to_bytes());
+    let frames = Frames { head: Bytes::from(head), body: frames.body };
+    assert_eq!(super::sent_at(&frames), Some(sent));
     assert_eq!(frames, Frames { head: Bytes::from(bytes(EXAMPLE)), body: None });
     let doc = include_str!("../../../docs/wire-native.md");
     let documented: Vec<_> =

@@ -68,6 +68,15 @@ caught! {
         "deadlines.expired_calls_leave_room", "after 500 expired calls, call 0: DeadlineExceeded";
     lost_deadlines: AltersRequests(|request| request.deadline = None),
         "deadlines.deadline_travels", "the handler sees a deadline: nothing came";
+    restarted_deadlines_of_waiting_requests: AltersRequests(restart_deadline),
+        "deadlines.time_in_a_queue_counts", "the handler has 59";
+
+    deadlines_of_one_way_calls: AltersRequests(|request| request.deadline = request.deadline.or(Some(Deadline::after_ms(0)))),
+        "one_way.no_deadline_is_inherited", "the handler of the one-way call runs";
+    lost_time_to_live: AltersRequests(|request| request.deadline = None),
+        "one_way.expired_one_never_runs", "the expired one-way call ran 1 times";
+    removed_when_expired: AltersRequests(|request| request.keep_expired = false),
+        "one_way.expired_one_is_kept_if_it_asks", "an operation ends in time";
 
     lost_context: AltersRequests(|request| request.headers = Headers::new()),
         "chains.context_is_handed_on", "the trace came to the back server as [None, None, None]";

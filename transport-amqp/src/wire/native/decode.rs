@@ -14,12 +14,13 @@ use polywire_core::{
 };
 
 use super::headers::{
-    ATTEMPT, DELIVERY_COUNT, ONCE, REMAINING, TOPIC, count, fault, text, undecodable, user_headers,
+    ATTEMPT, DELIVERY_COUNT, ONCE, TOPIC, count, fault, text, undecodable, user_headers,
 };
 use super::properties::correlation;
 use super::reply_address::reply_address;
 use super::{declined_by, history_headers};
 use crate::wire::correlation::Correlation;
+use crate::wire::deadline_stamp::{REMAINING, keeps_expired};
 use crate::wire::declined_by::Declines;
 use crate::wire::decode_failure::DecodeFailure;
 
@@ -177,6 +178,8 @@ fn read_request(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) -
         let ms = expiration.parse().map_err(|_| undecodable("its expiration is not a number"))?;
         message.deadline = Some(Deadline::after_ms(ms));
     }
+    message.keep_expired =
+        properties.headers().as_ref().is_some_and(|headers| keeps_expired(headers.inner()));
     read_shared(raw, limits, message)
 }
 

@@ -9,12 +9,13 @@ use lapin::message::Delivery as RawDelivery;
 use lapin::types::{AMQPValue, ShortString};
 use polywire_core::{Error, ErrorKind, Message, Result};
 
-use super::headers::{ATTEMPT, CARBON_COPY, REMAINING, TOPIC};
+use super::headers::{ATTEMPT, CARBON_COPY, TOPIC};
 use super::queue_names::{CANCEL_EXCHANGE, is_request_queue};
 use super::reply_address::ReplyAddress;
 use super::short_string::short_string;
 use super::{declined_by, history_headers, properties};
 use crate::wire::correlation::Correlation;
+use crate::wire::deadline_stamp::{self, KEEP_EXPIRED};
 use crate::wire::outgoing::OutgoingMessage;
 use crate::wire::republish::Republish;
 
@@ -30,14 +31,20 @@ pub(crate) fn encode_request(
     persistent: bool,
 ) -> Result<OutgoingMessage> {
     let mut properties = properties::shared(&message, persistent)?;
+    if message.keep_expired {
+        let headers = properties.headers().as_ref();
+        let mut headers = headers.map(|table| table.inner().clone()).unwrap_or_default();
+        headers.insert(KEEP_EXPIRED.into(), AMQPValue::Boolean(true));
+        properties = properties.with_headers(headers.into());
+    }
     if let Some(call) = message.id {
         let id = properties::correlation_id(requester, call)?;
         properties = properties.with_correlation_id(id.clone()).with_message_id(id);
         properties = properties.with_reply_to(reply_queue.clone());
     }
-    let deadline = message.deadline;
+    let (deadline, keep_expired) = (message.deadline, message.keep_expired);
     let request = OutgoingMessage::to_queue(queue.clone(), properties, message.body.into_bytes());
-    Ok(OutgoingMessage { deadline, ..request.with_user_id() })
+    Ok(OutgoingMessage { deadline, keep_expired, ..request.with_user_id() })
 }
 
 /// Encodes the cancellation of a call, for the servers of its service.
@@ -57,6 +64,7 @@ pub(crate) fn encode_cancel(
         mandatory: false,
         send_user_id: false,
         deadline: None,
+        keep_expired: false,
         properties: properties.with_reply_to(reply_queue.clone()),
         body: Bytes::new(),
     })
@@ -115,6 +123,7 @@ pub(crate) fn encode_event(
         mandatory: false,
         send_user_id: true,
         deadline: None,
+        keep_expired: false,
         properties,
         body: message.body.into_bytes(),
     })
@@ -136,12 +145,11 @@ pub(crate) fn encode_republished(
     headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(delivery.attempt.into()));
     history_headers::write(&mut headers, delivery.history.as_deref(), origin);
     declined_by::write(&mut headers, delivery.declines.as_ref());
-    headers.remove(REMAINING);
-    // The broker removes the expiration of a message when it leaves a retry queue.
+    deadline_stamp::remove(&mut headers);
     if let Some(deadline) = delivery.deadline.filter(|_| !delivery.delay.is_zero()) {
-        let remaining = deadline.remaining().saturating_sub(delivery.delay).as_millis().to_string();
-        headers.insert(REMAINING.into(), AMQPValue::LongString(remaining.into()));
+        deadline_stamp::write_delayed(&mut headers, deadline, delivery.delay);
     }
+    let keep_expired = deadline_stamp::keeps_expired(&headers);
     if let Some(topic) = &delivery.topic {
         headers.insert(TOPIC.into(), AMQPValue::LongString(topic.as_str().into()));
     }
@@ -149,7 +157,8 @@ pub(crate) fn encode_republished(
     let properties = properties::republished(&delivery.properties, expires);
     let properties = properties.with_headers(headers.into());
     let copy = OutgoingMessage::to_queue(queue.clone(), properties, delivery.body);
-    Ok(OutgoingMessage { deadline: delivery.deadline.filter(|_| expires), ..copy })
+    let deadline = delivery.deadline.filter(|_| expires);
+    Ok(OutgoingMessage { deadline, keep_expired, ..copy })
 }
 
 /// Encodes a dead letter for a new first attempt in the queue where it comes from.

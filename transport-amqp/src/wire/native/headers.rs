@@ -16,8 +16,6 @@ const FAULT_DETAILS: &str = "polywire.fault.details";
 pub(super) const ATTEMPT: &str = "polywire.attempt";
 /// Topic of an event that is published again.
 pub(super) const TOPIC: &str = "polywire.topic";
-/// Milliseconds that remain until the deadline of a request that waited in a retry queue.
-pub(super) const REMAINING: &str = "polywire.left";
 /// Mark of a request that must never be begun twice.
 pub(super) const ONCE: &str = "polywire.once";
 /// Number of times that a quorum queue delivered the message before.
