@@ -112,11 +112,13 @@ mod tests {
             || Message::request(Address::new("charge").unwrap(), Deadline::after_ms(30_000));
         let mut message = outgoing();
         let mut deadline = Deadline::after_ms(30_000);
-        (propagate(&mut message), limit_deadline(&mut deadline));
+        propagate(&mut message);
+        limit_deadline(&mut deadline);
         assert_eq!((deadline.remaining_ms(), message.headers.len()), (30_000, 0));
         let message = context()
             .carry(async move {
-                (propagate(&mut message), limit_deadline(&mut deadline));
+                propagate(&mut message);
+                limit_deadline(&mut deadline);
                 assert_eq!(deadline.remaining_ms(), 1_000);
                 message
             })
