@@ -32,6 +32,7 @@ mod server;
 mod server_bind;
 mod server_handle;
 mod server_stats;
+mod service_outcome;
 
 pub use self::call_builder::CallBuilder;
 pub use self::call_handle::CallHandle;

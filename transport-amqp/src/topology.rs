@@ -1,7 +1,7 @@
 //! Queues and exchanges at the broker: their options and their declaration.
 //!
-//! [`queue_options`] is what users set; [`validation`] checks it, and [`arguments`] turns it into the
-//! arguments of `queue.declare`. [`options_by_queue`] holds the options of all queues of a
+//! [`queue_options`] is what users set; [`validation`] checks it, and [`arguments`] turns it into
+//! the arguments of `queue.declare`. [`options_by_queue`] holds the options of all queues of a
 //! transport, and makes a [`queue`] from a name. The names themselves are part of the wire format.
 
 mod arguments;

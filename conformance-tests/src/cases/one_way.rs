@@ -18,8 +18,8 @@ use crate::wait::{PATIENCE, eventually, in_time};
 
 /// A one-way call that a handler sends inherits no deadline.
 ///
-/// The handler that sends it ends at its own deadline of two seconds. The handler of the one-way call
-/// sees no deadline, and runs to its end afterwards.
+/// The handler that sends it ends at its own deadline of two seconds. The handler of the one-way
+/// call sees no deadline, and runs to its end afterwards.
 ///
 /// Catches backends that give a one-way call a deadline.
 pub async fn no_deadline_is_inherited(context: &TestContext) -> Verdict {

@@ -47,8 +47,8 @@ pub struct Message {
     /// Verified identity of the sender. Set by the backend on an arriving message, if the backend
     /// [verifies](crate::Capabilities::security) its peers and has verified this one. Never sent.
     pub peer: Option<Arc<Identity>>,
-    /// Moment from which the client no longer waits for the outcome of a call, or by which a one-way
-    /// call must begin.
+    /// Moment from which the client no longer waits for the outcome of a call, or by which a
+    /// one-way call must begin.
     pub deadline: Option<Deadline>,
     /// Safe to run twice. A backend may send an idempotent request again when its outcome is
     /// unknown. Set by core on a request that its client marks as

@@ -30,7 +30,8 @@ use crate::error::{Error, ErrorKind};
 pub struct SentAt {
     /// Random number of the clock.
     pub clock: u64,
-    /// Milliseconds on the clock; about those since 1970, if the system time of the sender is right.
+    /// Milliseconds on the clock: about those since 1970, if the system time of the sender is
+    /// right.
     pub ms: u64,
 }
 

@@ -120,9 +120,9 @@ impl<D: Dialect> Pusher<D> {
     ///
     /// If the future is dropped before it resolves, the job may have been pushed or not.
     ///
-    /// Over ZeroMQ, a job that was pushed may still wait in this process. Jobs that have not left the
-    /// process when it ends are lost: [close](crate::Transport::close) the transport before, which
-    /// sends them.
+    /// Over ZeroMQ, a job that was pushed may still wait in this process. Jobs that have not left
+    /// the process when it ends are lost: [close](crate::Transport::close) the transport before,
+    /// which sends them.
     ///
     /// # Errors
     ///

@@ -103,8 +103,9 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     ///
     /// A call that has not begun by then expires: it never runs, and the server that receives it
     /// counts it in [`ServerStats::expired`](crate::rpc::ServerStats::expired). RabbitMQ removes it
-    /// from the queue unless [`keep_expired`](Self::keep_expired) is set; a call whose server dies is
-    /// back in the queue, and may be removed there. The time does not limit a handler that has begun. To inherit the deadline of the running handler, pass
+    /// from the queue unless [`keep_expired`](Self::keep_expired) is set; a call whose server dies
+    /// is back in the queue, and may be removed there. The time does not limit a handler that has
+    /// begun. To inherit the deadline of the running handler, pass
     /// [`Context::remaining`](crate::Context::remaining).
     ///
     /// Calls that return a result ignore the option.
@@ -115,9 +116,9 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// Makes a one-way call that [expires](Self::ttl) a dead letter of the service, with the reason
     /// [`Expired`](crate::message::DeadLetterReason::Expired).
     ///
-    /// The broker then keeps the call, and the first server that receives it dead-letters it. Has no
-    /// effect without a time to live. On a transport without dead letters, the call fails with
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    /// The broker then keeps the call, and the first server that receives it dead-letters it. The
+    /// option has no effect without a time to live. On a transport without dead letters, the call
+    /// fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
     pub fn keep_expired(self) -> Self {
         Self { keep_expired: true, ..self }
     }

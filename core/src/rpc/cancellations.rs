@@ -117,8 +117,8 @@ impl Cancellations {
         }
     }
 
-    /// Stops a call whose caller does not wait any more. A cancelled call that is not running is not
-    /// started when it arrives later; a call that arrives after its deadline is known by that.
+    /// Stops a call whose caller does not wait any more. A cancelled call that is not running is
+    /// not started when it arrives later; a call that arrives after its deadline is known by that.
     pub(super) fn stop(&self, key: &CallKey, reason: Stopped) {
         match (self.lock().get_mut(key), reason) {
             (Some(call), _) => {

@@ -22,6 +22,16 @@ pub(super) struct RequestPolicy {
     pub(super) dead_letters: bool,
 }
 
+/// The attempts at a request.
+#[derive(Clone, Copy)]
+pub(super) struct Attempts {
+    /// The number of this attempt, without the crashes of a suspect.
+    pub(super) recorded: u32,
+    /// The number of this attempt, with the crashes of a suspect.
+    pub(super) begun: u32,
+    pub(super) suspect: Option<Suspect>,
+}
+
 /// The decision about a received request.
 pub(super) enum Admission {
     /// The request is run.
@@ -45,12 +55,8 @@ impl RequestPolicy {
     }
 
     /// Decides about a received request.
-    pub(super) fn admit(
-        &self,
-        message: &Message,
-        attempt: u32,
-        suspect: Option<Suspect>,
-    ) -> Admission {
+    pub(super) fn admit(&self, message: &Message, attempts: Attempts) -> Admission {
+        let Attempts { recorded: attempt, suspect, .. } = attempts;
         // A one-way call must begin in time, and an earlier delivery may have begun.
         let is_redelivered = attempt > 1 || suspect.is_some();
         let may_have_begun = message.reply_to.is_none() && is_redelivered;

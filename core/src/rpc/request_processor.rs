@@ -7,15 +7,16 @@ use tokio::time::timeout_at;
 
 use super::cancellations::Stopped;
 use super::reply_sender::ReplySender;
-use super::request_policy::{Admission, RequestPolicy};
+use super::request_policy::{Admission, Attempts, RequestPolicy};
 use super::server_stats::ServerCounters;
+use super::service_outcome::into_message;
 use crate::contained::{catch, contain};
 use crate::context::Context;
-use crate::error::{CallError, Code, Error, ErrorKind, Fault, Result};
+use crate::error::{Code, Error, Fault};
 use crate::message::{Address, DeadLetterReason, Message, ReplyTo};
-use crate::service::{Gate, Reply, ReplySlot, Request, RequeueOnDrop, Service};
+use crate::service::{Gate, ReplySlot, Request, RequeueOnDrop, Service};
 use crate::transport::{
-    Abandoned, Answer, DeadLetterInfo, Delivery, LogThrottle, Outcome, Receipt, Suspect,
+    Abandoned, Answer, DeadLetterInfo, Delivery, LogThrottle, Outcome, Receipt,
 };
 use crate::worker::{EndpointLabel, Processor};
 
@@ -103,7 +104,7 @@ impl<S: Service> RequestProcessor<S> {
         attempts: Attempts,
     ) -> Outcome {
         let Attempts { recorded, begun: attempt, suspect } = attempts;
-        match self.policy.admit(&message, recorded, suspect) {
+        match self.policy.admit(&message, attempts) {
             Admission::Run => {}
             Admission::Isolate => return Outcome::Requeue,
             Admission::Expired => {
@@ -335,35 +336,7 @@ impl<S: Service> RequestProcessor<S> {
     }
 }
 
-/// The attempts at a request.
-#[derive(Clone, Copy)]
-struct Attempts {
-    /// The number of this attempt, without the crashes of a suspect.
-    recorded: u32,
-    /// The number of this attempt, with the crashes of a suspect.
-    begun: u32,
-    suspect: Option<Suspect>,
-}
-
 /// Returns the method of the running handler, for the log.
 fn current_method() -> Option<Address> {
     Context::current().and_then(|context| context.method)
-}
-
-/// Converts the outcome of a service into the message that the caller gets.
-fn into_message(outcome: Result<Reply, CallError>) -> Message {
-    let fault = match outcome {
-        Ok(reply) => return reply.message,
-        Err(CallError::Fault(fault)) => fault,
-        Err(CallError::DeadlineExceeded(_)) => {
-            Fault::new(Code::DeadlineExceeded, "the service timed out")
-        }
-        // A limit of a layer on this server: another server may accept the request.
-        Err(CallError::Failed(error)) if error.kind() == ErrorKind::Overloaded => {
-            Fault::new(Code::Unavailable, error.to_string())
-        }
-        Err(CallError::Failed(error)) => Fault::new(Code::Internal, error.to_string()),
-        Err(CallError::Declared(never)) => match never {},
-    };
-    Message::failed(fault)
 }

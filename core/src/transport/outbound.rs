@@ -28,8 +28,8 @@ pub trait Outbound: Send + Sync + 'static {
     /// room or for a broker's confirm.
     fn send(&self, message: Message) -> Sending<'_>;
 
-    /// Returns whether a message is certainly not sent if its send is dropped before it resolves. The
-    /// default is `false`.
+    /// Returns whether a message is certainly not sent if its send is dropped before it resolves.
+    /// The default is `false`.
     fn is_unsent_when_dropped(&self) -> bool {
         false
     }

@@ -1,11 +1,11 @@
 //! Deliveries that were fetched from the broker and not yet received by the handle.
 
+use std::sync::Arc;
+
 use lapin::BasicProperties;
 use polywire_core::transport::{Delivery, Receipt, Settle, Suspect};
 use polywire_core::{Message, Result};
 use tokio::sync::mpsc;
-
-use std::sync::Arc;
 
 use crate::wire::Republish;
 
@@ -47,6 +47,14 @@ impl BufferedDelivery {
         Some(republish)
     }
 
+    /// Returns whether a suspect has exceeded the delivery limit of its queue, if there is one. The
+    /// policies of workers and servers are up to core.
+    pub(super) fn has_crashed_too_often(&self, deliveries_max: Option<u32>) -> bool {
+        let crashes = self.suspect.map_or(0, |suspect| suspect.crashes);
+        deliveries_max
+            .is_some_and(|max| crashes >= max.saturating_sub(self.attempt).max(CRASHES_MIN))
+    }
+
     /// Converts to a delivery that `settle` settles.
     pub(super) fn into_delivery(self, settle: Arc<dyn Settle>) -> Delivery {
         let Self { message, tag, attempt, suspect, .. } = self;
@@ -57,3 +65,7 @@ impl BufferedDelivery {
         }
     }
 }
+
+/// The smallest number of crashes that proves anything, as in core: an ordinary message may have
+/// caused one of them.
+const CRASHES_MIN: u32 = 2;

@@ -218,6 +218,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     /// is needed.
     fn redeliver(&self, lane: Lane, mut fetched: BufferedDelivery) -> Option<BufferedDelivery> {
         let (mode, redelivery) = (self.source.requeue_mode(), &self.redelivery);
+        let deliveries_max = self.source.queue().options.deliveries_max();
         match lane {
             Lane::Ordinary if redelivery.suspects.is_none() => {
                 if mode != RequeueMode::Counted {
@@ -233,21 +234,13 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                 return Some(fetched);
             }
             // The last consumer has ended with this message as its only suspect.
-            Lane::Suspects if self.has_crashed_too_often(&fetched) => {
+            Lane::Suspects if fetched.has_crashed_too_often(deliveries_max) => {
                 let tag = fetched.tag;
                 dead_letter_crashed(redelivery, tag, fetched.take_republish()?);
             }
             Lane::Suspects => redelivery.isolate(fetched),
         }
         None
-    }
-
-    /// Returns whether a suspect has exceeded the delivery limit of the queue, if there is one. The
-    /// policies of workers and servers are up to core.
-    fn has_crashed_too_often(&self, fetched: &BufferedDelivery) -> bool {
-        let crashes = fetched.suspect.map_or(0, |suspect| suspect.crashes);
-        let max = self.source.queue().options.deliveries_max();
-        max.is_some_and(|max| crashes >= max.saturating_sub(fetched.attempt).max(CRASHES_MIN))
     }
 
     /// Returns the error for a receiver whose queue or bindings were lost.
@@ -352,7 +345,3 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         }
     }
 }
-
-/// The smallest number of crashes that proves anything, as in core: an ordinary message may have
-/// caused one of them.
-const CRASHES_MIN: u32 = 2;

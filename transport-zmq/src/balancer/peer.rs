@@ -226,8 +226,8 @@ impl PeerConnection {
         true
     }
 
-    /// Records the notice of the server that it leaves, so that it gets no more requests; or, without
-    /// a number, that it serves on. Resolves when the notice is sent back, after all requests.
+    /// Records the notice of the server that it leaves, so that it gets no more requests; or,
+    /// without a number, that it serves on. Resolves when the notice is sent back, after all requests.
     pub(super) async fn leave(self: Arc<Self>, number: Option<CallId>, notice: Frames) {
         self.leave.record(number.map(|_| notice));
         self.state.notify_changed();

@@ -220,8 +220,8 @@ pub(crate) trait XPub: SocketControl {
     /// Returns the sync markers that subscribers send, each with the number of connections that it
     /// came on, until the socket is closed. Called once.
     ///
-    /// Events are taken from the moment of the call, so it comes before the first endpoint. A marker
-    /// is yielded after all earlier subscriptions of the same subscriber are in effect.
+    /// Events are taken from the moment of the call, so it comes before the first endpoint. A
+    /// marker is yielded after all earlier subscriptions of the same subscriber are in effect.
     fn sync_markers(&self) -> BoxStream<'static, (SyncMarker, u32)>;
 
     /// Returns the number of subscriptions that one peer may have, if it is bounded.

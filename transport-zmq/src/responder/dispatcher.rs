@@ -193,8 +193,7 @@ impl Dispatcher {
         }
     }
 
-    /// Decodes a message. Returns a request; cancellations and messages that name no service are
-    /// processed here.
+    /// Decodes a message. Returns a request; processes cancels and messages that name no service.
     ///
     /// All other messages are dropped with a line in the log at level debug.
     fn process(

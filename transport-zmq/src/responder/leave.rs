@@ -61,8 +61,8 @@ pub(crate) async fn take_leave(
     }
 }
 
-/// The numbers of the two notices: no client has a call of such a number, which a program in another
-/// language could take the notice for.
+/// The numbers of the two notices: no client has a call of such a number, which a program in
+/// another language could take the notice for.
 const FIRST: CallId = CallId(u64::MAX - 1);
 const LAST: CallId = CallId(u64::MAX);
 

@@ -57,8 +57,8 @@ impl ServerSocket {
         Ok(Arc::new(Self { dispatcher, ended, bound, runtime: RuntimeWatch::start() }))
     }
 
-    /// Returns whether no reply can be sent any more: the socket has taken leave, or its runtime has
-    /// ended.
+    /// Returns whether no reply can be sent any more: the socket has taken leave, or its runtime
+    /// has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.dispatcher.has_left() || self.runtime.has_ended()
     }

@@ -161,8 +161,8 @@ impl ServiceQueue {
     }
 
     /// Removes a queued call that its caller no longer waits for. A call whose deadline has passed
-    /// stays, for its consumer to count. If the call is not queued, reports it to all consumers: one
-    /// of them has taken it, and the queue does not record which.
+    /// stays, for its consumer to count. If the call is not queued, reports it to all consumers:
+    /// one of them has taken it, and the queue does not record which.
     pub(super) fn abandon(&self, call: &Abandoned) {
         let mut state = lock(&self.state);
         if let Some(at) = state.queued.iter().position(|queued| is_of(&queued.request, call)) {

@@ -39,8 +39,8 @@ pub struct Admission {
     /// Further connections are closed as for `connections_max`. Peers at a socket file have no
     /// host. The default is 128.
     pub host_connections_max: usize,
-    /// The maximum of prefixes that one subscriber subscribes to at a publisher. The publisher tells
-    /// the subscriber, where [`Filters::add`](polywire_core::transport::Filters::add) fails as
+    /// The maximum of prefixes that one subscriber subscribes to at a publisher. The publisher
+    /// tells the subscriber, where [`Filters::add`](polywire_core::transport::Filters::add) fails as
     /// [`Overloaded`](polywire_core::ErrorKind::Overloaded), with the name of this bound. A peer
     /// that goes on is disconnected at twice as many and 1,024 more, and has to connect again. A
     /// prefix that is longer than any topic is ignored. The default is 1,000.
@@ -85,8 +85,8 @@ impl Admission {
         }
     }
 
-    /// Returns the number of subscriptions at which a peer is disconnected. A subscriber sends up to
-    /// 1,000 before it learns of the bound, and needs two more for its sync markers.
+    /// Returns the number of subscriptions at which a peer is disconnected. A subscriber sends up
+    /// to 1,000 before it learns of the bound, and needs two more for its sync markers.
     #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "only omq has a limit"))]
     pub(crate) fn subscriptions_tolerated(&self) -> usize {
         self.subscriptions_max.saturating_mul(2).saturating_add(1024)
