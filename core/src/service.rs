@@ -14,7 +14,7 @@ mod sent_signal;
 mod service;
 mod validated;
 
-pub(crate) use self::gate::{Gate, RequeueOnDrop};
+pub(crate) use self::gate::{Gate, ReturnReceipt};
 pub(crate) use self::permissions::Permissions;
 pub use self::reply::Reply;
 pub(crate) use self::reply_slot::{EncodeReply, ReplySlot};

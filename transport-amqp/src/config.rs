@@ -6,6 +6,7 @@
 //! [`AmqpBuilder`]: crate::builder::AmqpBuilder
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use lapin::uri::SASLMechanism;
@@ -112,12 +113,12 @@ impl Config {
                 .with("most", format!("{:?}", TOPOLOGY_CHECKS.end())));
         }
         match self.url.uri.query.frame_max {
-            Some(bytes) if bytes != 0 && bytes < FRAME_MIN => {
-                let error = invalid("cannot connect: frames are too small for AMQP");
-                return Err(error
+            Some(bytes) if bytes != 0 && !FRAMES.contains(&bytes) => {
+                return Err(invalid("cannot connect: the setting is out of bounds")
                     .with("setting", "frame_max")
                     .with("value", bytes)
-                    .with("least", FRAME_MIN));
+                    .with("least", FRAMES.start())
+                    .with("most", FRAMES.end()));
             }
             _ => {}
         }
@@ -172,8 +173,9 @@ fn invalid(error: &'static str) -> Error {
     Error::new(ErrorKind::Config, error).unsent()
 }
 
-/// The smallest `frame_max` of AMQP, in bytes; 0 is no limit.
-const FRAME_MIN: u32 = 4096;
+/// The bounds of `frame_max` in bytes; 0 stands for the default. AMQP has the smallest. The engine
+/// allocates a buffer of 32 frames for each connection.
+const FRAMES: RangeInclusive<u32> = 4096..=1 << 20;
 /// 16 MiB, the `max_message_size` of RabbitMQ 4.
 const DEFAULT_BODY_MAX: usize = 16 << 20;
 /// Long enough for a restart of an authentication backend.
@@ -183,8 +185,7 @@ const DEFAULT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 /// Short enough to lose few events, and a few requests to the broker for each subscriber.
 const DEFAULT_TOPOLOGY_CHECK: Duration = Duration::from_secs(5);
 /// Bounds of the interval: more often would burden the broker, and less often would lose events.
-const TOPOLOGY_CHECKS: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_hours(1);
+const TOPOLOGY_CHECKS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 /// A lost connection is noticed within 20 s.
 const DEFAULT_HEARTBEAT_SECONDS: u16 = 10;
 /// Bytes for four bodies of the default maximum size.

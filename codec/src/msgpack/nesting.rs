@@ -104,12 +104,19 @@ mod tests {
             b"\xde\x00\x01\xc4\x02\x91\x91",
             b"\xdf\x00\x00\x00\x01\xd4\x91\x91",
             b"\x93\xcb\x91\x91\x91\x91\x91\x91\x91\x91\xd9\x01\x91",
-            b"\x93\x90\x80",
         ] {
             for (levels, too_deep) in [(127, false), (128, true), (100_000, true)] {
                 let bytes = [&level.repeat(levels)[..], b"\xc0"].concat();
                 assert_eq!(is_too_deep(&bytes), too_deep, "{level:x?}, {levels} times");
             }
+        }
+    }
+
+    #[test]
+    fn empty_values_are_a_level_of_their_own() {
+        for (levels, too_deep) in [(126, false), (127, true)] {
+            let bytes = [&b"\x93\x90\x80".repeat(levels)[..], b"\xc0"].concat();
+            assert_eq!(is_too_deep(&bytes), too_deep, "{levels} times");
         }
     }
 

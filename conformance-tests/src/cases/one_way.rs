@@ -1,7 +1,7 @@
 //! One-way calls: they inherit no deadline, and expire only by a time to live of their own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
@@ -25,12 +25,16 @@ use crate::wait::{PATIENCE, eventually, in_time};
 pub async fn no_deadline_is_inherited(context: &TestContext) -> Verdict {
     let gate = Arc::new(Semaphore::new(0));
     let (said, mut says) = mpsc::unbounded_channel();
-    let (client, note_gate) = (context.client().await?, gate.clone());
+    // Connected after the server is bound, so that the one-way call need not wait for it.
+    let inner = Arc::new(OnceLock::<Client<MessagePack>>::new());
+    let (client, note_gate) = (inner.clone(), gate.clone());
     let router = Router::new(MessagePack)
         .method("order", move |(): ()| {
             let client = client.clone();
             async move {
-                client.request("note").send(&()).await?;
+                if let Some(client) = client.get() {
+                    client.request("note").send(&()).await?;
+                }
                 // Until its deadline.
                 std::future::pending::<()>().await;
                 Ok(())
@@ -50,6 +54,7 @@ pub async fn no_deadline_is_inherited(context: &TestContext) -> Verdict {
         });
     let _server = context.serve(router).await?;
     let orders = context.client().await?;
+    inner.get_or_init(|| orders.clone());
     let outcome = orders.request("order").timeout(Duration::from_secs(2)).call::<()>(&()).await;
     ensure!(
         matches!(outcome, Err(CallError::DeadlineExceeded(_))),

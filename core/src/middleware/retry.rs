@@ -123,9 +123,10 @@ impl Middleware for Retry {
 }
 
 fn is_retryable(request: &Request, result: &Result<Reply, CallError>) -> bool {
+    let idempotent = request.idempotent && !request.at_most_once;
     if let Some(fault) = outcome::fault(result) {
         let is_transient = matches!(fault.code, Code::Unavailable | Code::Interrupted);
-        return request.idempotent && is_transient;
+        return idempotent && is_transient;
     }
     match result {
         Err(CallError::Failed(error)) => {
@@ -133,11 +134,11 @@ fn is_retryable(request: &Request, result: &Result<Reply, CallError>) -> bool {
                 error.kind(),
                 ErrorKind::Disconnected | ErrorKind::Overloaded | ErrorKind::Unroutable
             );
-            is_transient && (error.is_unsent() || request.idempotent)
+            is_transient && (error.is_unsent() || idempotent)
         }
         // A layer behind this one may have given the attempt an earlier deadline.
         Err(CallError::DeadlineExceeded(_)) => {
-            request.idempotent && !request.wait_until().is_some_and(Deadline::is_expired)
+            idempotent && !request.wait_until().is_some_and(Deadline::is_expired)
         }
         _ => false,
     }

@@ -48,12 +48,14 @@ impl OneWaySender {
 
     /// Sends a message within the timeout, in a span if tracing is set.
     pub(crate) async fn send(&self, message: Message) -> Result<()> {
-        // A message that is handed over or refused at once touches nothing of tokio.
-        consume_budget().await;
-        match &self.trace {
+        let sent = match &self.trace {
             Some(trace) => trace.around(message, |message| self.send_within(message)).await,
             None => self.send_within(message).await,
-        }
+        };
+        // A message that is handed over or refused at once touches nothing of tokio. After the send,
+        // so that concurrent messages of a task keep their order.
+        consume_budget().await;
+        sent
     }
 
     async fn send_within(&self, mut message: Message) -> Result<()> {

@@ -160,10 +160,15 @@ impl<D: Dialect> Pusher<D> {
     }
 
     async fn send<J: Serialize + ?Sized>(&self, job: &J, mut message: Message) -> Result<()> {
-        // For pushes that fail before they are sent; the sender does the same for the others.
-        consume_budget().await;
-        message.priority = self.sender.priority()?;
-        self.dialect.encode_call(job, &mut message).map_err(Error::unsent)?;
+        let encoded = self.sender.priority().and_then(|priority| {
+            message.priority = priority;
+            self.dialect.encode_call(job, &mut message).map_err(Error::unsent)
+        });
+        if let Err(error) = encoded {
+            // The sender does the same for messages that are sent.
+            consume_budget().await;
+            return Err(error);
+        }
         self.sender.send(message).await
     }
 

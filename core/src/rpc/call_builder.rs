@@ -197,12 +197,17 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
         self,
         args: &(impl Serialize + ?Sized),
     ) -> Result<T, CallError<E>> {
+        let (client, decoder) = (self.client, self.decoder);
+        let outcome = match self.into_request(args) {
+            Ok(request) => client.call_decoded(request, decoder).await,
+            Err(error) => Err(error.into()),
+        };
         // A call that cannot be encoded, that a layer refuses, or that a router in this process
         // answers, touches nothing of tokio. Without this, a loop over such calls would keep other
-        // tasks from its thread.
+        // tasks from its thread. After the call, so that concurrent calls of a task keep their
+        // order.
         consume_budget().await;
-        let (client, decoder) = (self.client, self.decoder);
-        client.call_decoded(self.into_request(args)?, decoder).await
+        outcome
     }
 
     /// Sends a one-way call, which has no result.
@@ -222,15 +227,21 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// [`CallError::DeadlineExceeded`] if the timeout passed before the call was sent,
     /// [`CallError::Failed`] for any other failure on this side.
     pub async fn send<A: Serialize + ?Sized>(self, args: &A) -> Result<(), CallError> {
-        consume_budget().await;
         let (client, send_by) = (self.client, Some(self.deadline));
         let (ttl, keep_expired) = (self.ttl, self.keep_expired);
-        let mut request = Request { oneway: true, send_by, ..self.into_request(args)? };
-        request.message.deadline = ttl.map(Deadline::after);
-        request.message.keep_expired = keep_expired && ttl.is_some();
-        let method = request.message.method.clone();
-        let sent = client.exchange(request).await.map(drop);
-        sent.map_err(|error| error.with_target(&client.target(method)))
+        let sent = match self.into_request(args) {
+            Ok(request) => {
+                let mut request = Request { oneway: true, send_by, ..request };
+                request.message.deadline = ttl.map(Deadline::after);
+                request.message.keep_expired = keep_expired && ttl.is_some();
+                let method = request.message.method.clone();
+                let sent = client.exchange(request).await.map(drop);
+                sent.map_err(|error| error.with_target(&client.target(method)))
+            }
+            Err(error) => Err(error.into()),
+        };
+        consume_budget().await;
+        sent
     }
 
     /// Sends the call in a task of its own, and returns without waiting.
@@ -268,7 +279,8 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
         (message.headers, message.priority) = (self.headers, self.priority);
         self.client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
         propagate(&mut message);
-        let (idempotent, at_most_once) = (self.idempotent, self.at_most_once);
+        let at_most_once = self.at_most_once;
+        let idempotent = self.idempotent && !at_most_once;
         Ok(Request { idempotent, at_most_once, ..Request::new(message) })
     }
 }

@@ -14,7 +14,7 @@ use crate::contained::{catch, contain};
 use crate::context::Context;
 use crate::error::{Code, Error, Fault};
 use crate::message::{Address, DeadLetterReason, Message, ReplyTo};
-use crate::service::{Gate, ReplySlot, Request, RequeueOnDrop, Service};
+use crate::service::{Gate, ReplySlot, Request, ReturnReceipt, Service};
 use crate::transport::{
     Abandoned, Answer, DeadLetterInfo, Delivery, LogThrottle, Outcome, Receipt,
 };
@@ -141,14 +141,14 @@ impl<S: Service> RequestProcessor<S> {
                 let gate = Gate::new(std::mem::replace(receipt, Receipt::none()), deliveries);
                 // Layers may move the request, and with it the slot, to a task of their own.
                 let slot = Arc::new(self.replies.slot(&request.message, reply_to.clone(), gate));
-                let _requeue = RequeueOnDrop(slot.gate());
+                let returning = ReturnReceipt { gate: slot.gate(), receipt };
                 let request = Request { reply_slot: Some(slot.clone()), ..request };
                 let reply = match reply_to.clone() {
                     Some(reply_to) => self.answer(request, reply_to, slot.clone()).await,
                     None => self.run(request).await,
                 };
                 self.count_refused(slot.gate());
-                *receipt = slot.gate().take_receipt();
+                drop(returning);
                 reply
             }
         };

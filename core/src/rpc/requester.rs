@@ -125,7 +125,9 @@ impl Inner {
         sent_signal: Option<SentSignal>,
     ) -> Result<Message> {
         let on_sent = || sent_signal.iter().for_each(SentSignal::raise);
-        for _ in 1..self.sends_max {
+        // One that runs at most once is not begun again, though it was declined.
+        let sends_max = if message.at_most_once { 1 } else { self.sends_max };
+        for _ in 1..sends_max {
             let reply = self.exchange(message.clone(), on_sent).await?;
             if reply.fault.as_ref().is_none_or(|fault| fault.code != Code::Declined) {
                 return Ok(reply);

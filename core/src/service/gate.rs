@@ -110,7 +110,12 @@ impl Gate {
     }
 
     fn refuse(&self, passage: Passage, fault: Fault) -> Result<(), Fault> {
-        self.state().passage = passage;
+        let mut state = self.state();
+        // Another question about this delivery was answered first.
+        if state.passage == Passage::Begun {
+            return Ok(());
+        }
+        state.passage = passage;
         Err(fault)
     }
 
@@ -126,18 +131,16 @@ impl fmt::Debug for Gate {
     }
 }
 
-/// A guard that drops the receipt of a request whose handler is dropped, which requeues the
-/// request. The handler may have handed the gate to tasks that live on. After a panic, the request
-/// is acknowledged: another delivery would panic in the same way.
-pub(crate) struct RequeueOnDrop<'g>(pub(crate) &'g Gate);
+/// A guard that returns the receipt of a request to its server when the handler has ended, was
+/// dropped or has panicked. The handler may have handed the gate to tasks that live on.
+pub(crate) struct ReturnReceipt<'g> {
+    pub(crate) gate: &'g Gate,
+    pub(crate) receipt: &'g mut Receipt,
+}
 
-impl Drop for RequeueOnDrop<'_> {
+impl Drop for ReturnReceipt<'_> {
     fn drop(&mut self) {
-        let receipt = self.0.take_receipt();
-        match std::thread::panicking() {
-            true => receipt.ack(),
-            false => drop(receipt),
-        }
+        *self.receipt = self.gate.take_receipt();
     }
 }
 
@@ -183,14 +186,19 @@ mod tests {
     fn permitted_request_is_settled_before_it_begins() {
         let (gate, log) = gate(2);
         assert!(gate.answered(Some(true)).is_ok() && gate.is_begun());
-        drop(RequeueOnDrop(&gate));
+        assert!(!gate.take_receipt().is_some());
         assert_eq!(*log.0.lock().unwrap(), [Outcome::Ack]);
+        // Another question about the same delivery, asked at the same time.
+        assert!(gate.answered(Some(false)).is_ok() && gate.is_begun());
     }
 
     #[test]
-    fn request_that_was_not_begun_is_requeued_with_its_handler() {
+    fn receipt_returns_to_the_server_when_the_handler_ends_in_any_way() {
         let (gate, log) = gate(1);
-        drop(RequeueOnDrop(&gate));
+        let mut receipt = Receipt::none();
+        drop(ReturnReceipt { gate: &gate, receipt: &mut receipt });
+        assert!(receipt.is_some() && !gate.take_receipt().is_some());
+        drop(receipt);
         assert_eq!(*log.0.lock().unwrap(), [Outcome::Requeue]);
     }
 

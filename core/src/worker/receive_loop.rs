@@ -52,7 +52,8 @@ pub(crate) async fn receive<P: Processor>(
     }
     // A receiver that failed is not polled again.
     let is_sound = ended.is_ok() && catch(|| receiver.stop()).is_ok();
-    drain(&processor, is_sound.then_some(&mut receiver), window, &mut running).await;
+    let receiver = is_sound.then_some(&mut receiver);
+    drain(&processor, receiver, window, &mut running, stop.lifecycle()).await;
     tracing::info!(role, %name, "stopped");
     ended
 }
@@ -179,6 +180,7 @@ async fn drain<P: Processor>(
     receiver: Option<&mut Receiver>,
     window: Window,
     running: &mut JoinSet<()>,
+    lifecycle: &Lifecycle,
 ) {
     let Some(receiver) = receiver else {
         while running.join_next().await.is_some() {}
@@ -191,7 +193,8 @@ async fn drain<P: Processor>(
             biased;
             next = next(receiver, has_room) => match next {
                 Next::Delivery(delivery) => {
-                    drop(running.spawn(settled(processor.clone().turn_down(delivery))));
+                    let handling = processor.clone().turn_down(delivery);
+                    drop(running.spawn(settled(lifecycle.within_handler(handling))));
                 }
                 Next::Unreadable(error) => quiet(|| processor.reject(&error)),
                 Next::Abandoned(call) => quiet(|| processor.cancel(call)),

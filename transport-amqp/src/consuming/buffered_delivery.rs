@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lapin::BasicProperties;
 use polywire_core::transport::{Delivery, Receipt, Settle, Suspect};
-use polywire_core::{Message, Result};
+use polywire_core::{Deadline, Message, Result};
 use tokio::sync::mpsc;
 
 use crate::wire::Republish;
@@ -45,6 +45,13 @@ impl BufferedDelivery {
         let republish = self.take_republish()?;
         self.properties = Some(Box::new(republish.properties.clone()));
         Some(republish)
+    }
+
+    /// Returns whether the deadline of a call has passed. That of a one-way call does not matter for
+    /// a suspect, which may have begun in time.
+    pub(super) fn has_expired_call(&self) -> bool {
+        let Message { deadline, reply_to, .. } = &self.message;
+        reply_to.is_some() && deadline.is_some_and(Deadline::is_expired)
     }
 
     /// Returns whether a suspect has exceeded the delivery limit of its queue, if there is one. The

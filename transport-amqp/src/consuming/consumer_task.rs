@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery as Raw;
 use polywire_core::transport::{Outcome, Settle, Suspect};
-use polywire_core::{Address, Deadline, Error, ErrorKind, Result, Window};
+use polywire_core::{Address, Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -186,7 +186,9 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             };
             // The stream must not be polled after its end.
             let Some((lane, raw)) = next else {
-                if !active.channel.status().connected() {
+                // With suspects, the broker may have cancelled either consumer. The channel is
+                // given up, and the broker redelivers what both have in the buffer.
+                if active.suspects.is_some() || !active.channel.status().connected() {
                     self.acker.mark_lost(active.generation);
                 }
                 return End::Lost;
@@ -229,10 +231,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             // A server may refuse a redelivered request, and needs not wait for others to do so.
             Lane::Ordinary if mode == RequeueMode::BrokerOrDeclined => return Some(fetched),
             Lane::Ordinary => redelivery.isolate(fetched),
-            // No copy can be sent any more. Core decides what becomes of it.
-            Lane::Suspects if fetched.message.deadline.is_some_and(Deadline::is_expired) => {
-                return Some(fetched);
-            }
+            // No copy of a call can be sent any more. Core decides what becomes of it.
+            Lane::Suspects if fetched.has_expired_call() => return Some(fetched),
             // The last consumer has ended with this message as its only suspect.
             Lane::Suspects if fetched.has_crashed_too_often(deliveries_max) => {
                 let tag = fetched.tag;

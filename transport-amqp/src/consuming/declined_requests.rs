@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::transport::{Outcome, Settle};
-use polywire_core::{ErrorKind, Fault, Message, Result};
+use polywire_core::{Deadline, ErrorKind, Fault, Message, Result};
 
 use crate::consuming::buffered_delivery::BufferedDelivery;
 use crate::consuming::delay_rounding::rounded_delay;
@@ -18,7 +18,7 @@ use crate::wire::{Declines, Republish, native};
 impl Republisher {
     /// Republishes a declined request for another server, or answers it if none is left.
     pub(super) fn decline(self: &Arc<Self>, tag: u64, mut request: Republish, fault: Fault) {
-        let redelivery = self.clone();
+        let (redelivery, deadline) = (self.clone(), request.deadline);
         self.spawn(async move {
             let mut declines = native::decode_declines(&request.properties).unwrap_or_default();
             declines.by.push(redelivery.consumer_name.clone());
@@ -29,7 +29,7 @@ impl Republisher {
                 request.declines = Some(declines);
                 redelivery.republish(RepublishTarget::Origin, request).await
             };
-            redelivery.settle_declined(tag, outcome);
+            redelivery.settle_declined(tag, deadline, outcome).await;
         });
     }
 
@@ -45,6 +45,7 @@ impl Republisher {
     pub(super) fn forward_declined(self: &Arc<Self>, mut fetched: BufferedDelivery) {
         let (redelivery, tag) = (self.clone(), fetched.tag);
         let Some(mut request) = fetched.take_republish() else { return };
+        let deadline = request.deadline;
         self.spawn(async move {
             let mut declines = native::decode_declines(&request.properties).unwrap_or_default();
             declines.passes = declines.passes.saturating_add(1);
@@ -60,27 +61,31 @@ impl Republisher {
                 request.declines = Some(declines);
                 redelivery.republish(target, request).await
             };
-            redelivery.settle_declined(tag, outcome);
+            redelivery.settle_declined(tag, deadline, outcome).await;
         });
     }
 
     /// Acknowledges a declined request whose copy or reply was published, and requeues it
     /// otherwise.
-    fn settle_declined(&self, tag: u64, outcome: Result<()>) {
+    async fn settle_declined(&self, tag: u64, deadline: Option<Deadline>, outcome: Result<()>) {
+        let is_expired = deadline.is_some_and(Deadline::is_expired);
         match outcome {
             Ok(()) => self.acker.settle(tag, Outcome::Ack),
-            // The client is gone, or the deadline has passed.
+            // The client is gone.
+            Err(error) if error.is_unsent() && error.kind() == ErrorKind::Unroutable => {
+                self.acker.settle(tag, Outcome::Ack);
+            }
+            // A copy that waits for the broker may end by another limit than its deadline.
             Err(error)
                 if error.is_unsent()
-                    && matches!(
-                        error.kind(),
-                        ErrorKind::Unroutable | ErrorKind::DeadlineExceeded
-                    ) =>
+                    && error.kind() == ErrorKind::DeadlineExceeded
+                    && is_expired =>
             {
                 self.acker.settle(tag, Outcome::Ack);
             }
             Err(error) => {
                 tracing::debug!(?error, queue = %self.queue.name, "cannot pass a declined request on; requeueing it");
+                self.pause_before_requeue(&error).await;
                 self.acker.settle(tag, Outcome::Requeue);
             }
         }

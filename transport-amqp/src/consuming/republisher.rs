@@ -123,7 +123,9 @@ impl Republisher {
         copy: Republish,
         tag: u64,
     ) -> Settled {
-        let deadline = copy.deadline;
+        // Its deadline has passed, which core notices when it is redelivered.
+        let is_expired_call =
+            copy.deadline.is_some_and(Deadline::is_expired) && copy.properties.reply_to().is_some();
         let error = match self.republish(target, copy.clone()).await {
             Ok(()) => {
                 self.acker.settle(tag, Outcome::Ack);
@@ -133,8 +135,7 @@ impl Republisher {
         };
         let queue = &self.queue.name;
         match target {
-            // Its deadline has passed, which core notices when it is redelivered.
-            RepublishTarget::Suspects if deadline.is_some_and(Deadline::is_expired) => {}
+            RepublishTarget::Suspects if is_expired_call => {}
             RepublishTarget::Origin => {
                 tracing::debug!(?error, %queue, "requeued without the count of attempts");
             }
@@ -175,7 +176,7 @@ impl Republisher {
 
     /// Logs a delivery that cannot be kept elsewhere, and waits: a requeue without a pause would
     /// redeliver in a tight loop. Only an operator can remove a lasting reason.
-    async fn pause_before_requeue(&self, error: &Error) {
+    pub(super) async fn pause_before_requeue(&self, error: &Error) {
         let limit = if is_lasting(error) { LASTING_PAUSE } else { PAUSE_MAX };
         let pause_s = limit.as_secs();
         tracing::error!(?error, queue = %self.queue.name, pause_s, "cannot republish the delivery; requeueing it");

@@ -227,16 +227,29 @@ impl PeerConnection {
     }
 
     /// Records the notice of the server that it leaves, so that it gets no more requests; or,
-    /// without a number, that it serves on. Resolves when the notice is sent back, after all requests.
-    pub(super) async fn leave(self: Arc<Self>, number: Option<CallId>, notice: Frames) {
-        self.leave.record(number.map(|_| notice));
+    /// without a number, that it serves on. Returns whether the notice has to be
+    /// [sent back](Self::answer_leave).
+    pub(super) fn record_leave(&self, number: Option<CallId>, notice: Frames) -> bool {
+        let is_new = self.leave.record(number.map(|_| notice));
         self.state.notify_changed();
-        self.leave.answer(&*self.dealer).await;
+        is_new
+    }
+
+    /// Sends the notice of the server back, after all requests. Resolves when it is sent, or when
+    /// the server is disconnected.
+    pub(super) async fn answer_leave(self: Arc<Self>) {
+        while self.is_live() && !self.leave.answer_now(&*self.dealer) {
+            self.dealer.room().await;
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Removes expired calls, which may keep large requests, and forgets an old notice to leave.
     pub(super) fn prune(&self) {
-        self.leave.age();
+        if self.leave.age() {
+            // Senders that wait for a server may take this one again.
+            self.state.notify_changed();
+        }
         self.calls.prune();
     }
 

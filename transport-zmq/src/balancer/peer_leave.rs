@@ -34,11 +34,14 @@ impl PeerLeave {
         self.told.load(Ordering::SeqCst) != 0
     }
 
-    /// Records a notice with its answer, or that the server serves on.
-    pub(super) fn record(&self, answer: Option<Frames>) {
+    /// Records a notice with its answer, or that the server serves on. Returns whether the answer
+    /// has to be sent, and no other waits to be.
+    pub(super) fn record(&self, answer: Option<Frames>) -> bool {
         let mut pending = lock(&self.answer);
+        let is_new = pending.is_none() && answer.is_some();
         self.told.store(if answer.is_some() { AGE_MAX } else { 0 }, Ordering::SeqCst);
         *pending = answer;
+        is_new
     }
 
     /// Counts a sender.
@@ -49,14 +52,6 @@ impl PeerLeave {
     /// Ends the count of a sender. Returns whether it was the last one, and has to send the answer.
     pub(super) fn exit(&self) -> bool {
         self.senders.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_told()
-    }
-
-    /// Sends the answer as soon as all senders have ended and the socket has room.
-    pub(super) async fn answer(&self, dealer: &dyn Dealer) {
-        while !self.answer_now(dealer) {
-            dealer.room().await;
-            tokio::task::yield_now().await;
-        }
     }
 
     /// Sends the answer, unless a sender has entered or there is no room. Returns whether there is
@@ -73,10 +68,10 @@ impl PeerLeave {
         pending.is_none()
     }
 
-    /// Lets a notice grow old, and forgets it in the end.
-    pub(super) fn age(&self) {
+    /// Lets a notice grow old, and forgets it in the end. Returns whether it is forgotten now.
+    pub(super) fn age(&self) -> bool {
         let older = |told: u8| told.checked_sub(1);
-        let _ = self.told.fetch_update(Ordering::SeqCst, Ordering::SeqCst, older);
+        self.told.fetch_update(Ordering::SeqCst, Ordering::SeqCst, older) == Ok(1)
     }
 }
 
@@ -112,7 +107,7 @@ mod tests {
         leave.record(None);
         assert!(!leave.is_told() && leave.answer_with(|_| panic!("nothing is to be answered")));
         leave.record(notice());
-        (0..AGE_MAX).for_each(|_| leave.age());
+        assert_eq!((0..=AGE_MAX).filter(|_| leave.age()).count(), 1);
         assert!(!leave.is_told());
     }
 }

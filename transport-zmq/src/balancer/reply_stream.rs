@@ -178,8 +178,8 @@ impl ReplyStream {
     ) -> Option<ReplyEvent> {
         let peek = wire::peek(&frames);
         if let Some(Peek { kind: Kind::Leave, id, .. }) = peek {
-            if let Some(peer) = peer {
-                self.retries.push(peer.clone().leave(id, frames).map(|()| None).boxed());
+            if let Some(peer) = peer.filter(|peer| peer.record_leave(id, frames)) {
+                self.retries.push(peer.clone().answer_leave().map(|()| None).boxed());
             }
             return None;
         }

@@ -43,12 +43,7 @@ impl<H, M, S> StatefulHandler<H, M, S> {
         H: Handler<M, S>,
     {
         let outcome = match dialect.decode_call(&request.message) {
-            Ok(args) => {
-                if self.handler.options().uncancelled {
-                    request.mark_uncancelled();
-                }
-                self.handler.handle(request, &self.state, args).await
-            }
+            Ok(args) => self.handler.handle(request, &self.state, args).await,
             Err(error) => Err(Fault::new(Code::InvalidArguments, report(&error))),
         };
         encode_reply(dialect, request, &outcome)

@@ -62,6 +62,9 @@ impl<H: Handler<M, S>, M, S> Handler<Marked<M>, S> for WithOptions<H> {
         state: &S,
         args: H::Args,
     ) -> impl Future<Output = Result<H::Output, Fault>> + Send {
+        if self.options.uncancelled {
+            request.mark_uncancelled();
+        }
         self.handler.handle(request, state, args)
     }
 }

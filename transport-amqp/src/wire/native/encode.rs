@@ -154,20 +154,22 @@ pub(crate) fn encode_republished(
         headers.insert(CRASHES.into(), AMQPValue::LongLongInt(crashes.into()));
     }
     deadline_stamp::remove(&mut headers);
-    // A call that is kept must not expire in a buffer, either.
-    let keep_expired = deadline_stamp::keeps_expired(&headers) && !delivery.without_expiration;
-    let stays = keep_expired || !delivery.delay.is_zero();
+    // A call that is kept must not expire in a buffer, and a one-way suspect may have begun in time.
+    let is_one_way_suspect = delivery.crashes.is_some() && delivery.properties.reply_to().is_none();
+    let is_kept = (deadline_stamp::keeps_expired(&headers) || is_one_way_suspect)
+        && !delivery.without_expiration;
+    let stays = is_kept || !delivery.delay.is_zero();
     if let Some(deadline) = delivery.deadline.filter(|_| stays) {
         deadline_stamp::write_delayed(&mut headers, deadline, delivery.delay);
     }
     if let Some(topic) = &delivery.topic {
         headers.insert(TOPIC.into(), AMQPValue::LongString(topic.as_str().into()));
     }
-    let expires = !delivery.without_expiration;
+    let expires = !delivery.without_expiration && !is_kept;
     let properties = properties::republished(&delivery.properties, expires);
     let properties = properties.with_headers(headers.into());
     let copy = OutgoingMessage::to_queue(queue.clone(), properties, delivery.body);
-    let deadline = delivery.deadline.filter(|_| expires && !keep_expired);
+    let deadline = delivery.deadline.filter(|_| expires);
     Ok(OutgoingMessage { deadline, ..copy })
 }
 

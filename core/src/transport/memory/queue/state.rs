@@ -105,6 +105,8 @@ impl QueueState {
     /// Removes a consumer and requeues its unsettled entries. Returns whether the consumer existed.
     pub(super) fn remove_consumer(&mut self, id: u64) -> bool {
         let Some(consumer) = self.consumers.remove(&id) else { return false };
+        // Its replies cannot be sent any more.
+        self.open.remove(&id);
         for entry in consumer.unsettled.into_values() {
             self.insert(entry.next_attempt());
         }
