@@ -17,7 +17,6 @@ use polywire_core::{
     Address, CallError, Client, Code, Deadline, Error, ErrorKind, Listener, Memory, Message,
     Publisher, Pusher, Reply, Request, Retries, Router, Server, Service, Worker, service_fn,
 };
-use tokio::time::sleep;
 
 use crate::scripted::Scripted;
 
@@ -74,11 +73,9 @@ async fn server_outlives_payloads_and_drops_that_panic() {
     while handle.stats().cancelled == 0 {
         tokio::task::yield_now().await;
     }
-    client.request("held").timeout(BRIEF).send(&()).await.unwrap();
-    sleep(2 * BRIEF).await;
     assert_eq!(client.call::<u32>("fine", &()).await.unwrap(), 5);
     let stats = handle.stats();
-    assert_eq!((stats.panicked, stats.running, stats.expired), (1, 0, 2), "{stats:?}");
+    assert_eq!((stats.panicked, stats.running, stats.expired), (1, 0, 1), "{stats:?}");
     handle.drain().await;
     assert_eq!(serving.await.unwrap().unwrap(), Ended::Drained);
 }

@@ -33,7 +33,11 @@ async fn extremes_of_each_setting_work() {
 }
 
 /// Functions whose numbers come from the peer, from a backend or from this crate.
-const NO_SETTINGS: [&str; 11] = [
+const NO_SETTINGS: [&str; 15] = [
+    "Deadline::earlier_by",
+    "message::SentAt::from_bytes",
+    "transport::Settle::settle_then",
+    "transport::Suspect::isolated",
     "Code::from_u8",
     "message::DeadLetterRecord::new",
     "message::History::dead_lettered",
@@ -89,6 +93,10 @@ fn calls() -> Vec<Row> {
             let client = client(&served().await).await;
             let call = client.request("double").timeout(x.time());
             good_if_most(x, call.call::<i64>(&1).await)
+        }),
+        row("rpc::CallBuilder::ttl", async |x| {
+            let client = client(&served().await).await;
+            any(client.request("double").ttl(x.time()).send(&1).await)
         }),
         row("rpc::CallBuilder::default_timeout", async |x| {
             let client = client(&served().await).await;

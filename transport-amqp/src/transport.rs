@@ -95,12 +95,15 @@ impl AmqpBuilder {
 }
 
 impl Transport for Amqp {
-    /// Returns the capabilities of RabbitMQ. Two depend on the settings: `cancellation` is false
-    /// with direct replies, and `security` is false if messages carry no user name.
+    /// Returns the capabilities of RabbitMQ. Three depend on the settings: `cancellation` and
+    /// `interruption` are false with direct replies, and `security` is false if messages carry no
+    /// user name.
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::least(self.0.config.limits.body_max);
         (capabilities.settlement, capabilities.attempts) = (true, true);
-        (capabilities.declining, capabilities.cancellation) = (true, !self.0.replies.is_direct());
+        let is_direct = self.0.replies.is_direct();
+        (capabilities.cancellation, capabilities.interruption) = (!is_direct, !is_direct);
+        capabilities.declining = true;
         (capabilities.durable, capabilities.holding) = (true, true);
         (capabilities.pipeline, capabilities.pubsub) = (true, true);
         (capabilities.groups, capabilities.durable_groups) = (true, true);

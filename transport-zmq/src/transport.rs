@@ -193,6 +193,7 @@ impl Transport for Zmq {
         (capabilities.pipeline, capabilities.pubsub) = (all_patterns, all_patterns);
         capabilities.security = all_patterns;
         (capabilities.cancellation, capabilities.declining) = (true, true);
+        capabilities.interruption = true;
         capabilities
     }
 

@@ -84,6 +84,7 @@ fn interrupted(outcome: &Result<bool, CallError>, died: Instant) -> Verdict<Dura
 ///
 /// Catches redelivered requests that run again, and callers that wait for their deadline.
 pub async fn begun_call_is_interrupted_and_not_run_again(context: &TestContext) -> Verdict {
+    context.require("interruption", |can| can.interruption).await?;
     let (begun, begun_elsewhere) = (Begun::default(), Begun::default());
     let (never, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let dying = context.serve_within(Window::new(4), once(&begun, &never)).await?;
@@ -123,6 +124,7 @@ pub async fn begun_call_is_interrupted_and_not_run_again(context: &TestContext) 
 ///
 /// Catches backends that learn of a death only by the redelivery of the request.
 pub async fn begun_call_is_interrupted_without_another_server(context: &TestContext) -> Verdict {
+    context.require("interruption", |can| can.interruption).await?;
     let (begun, never) = (Begun::default(), Arc::new(Semaphore::new(0)));
     let dying = context.serve(once(&begun, &never)).await?;
     let client = context.client().await?;
@@ -143,6 +145,7 @@ pub async fn begun_call_is_interrupted_without_another_server(context: &TestCont
 ///
 /// Needs the capability `settlement`.
 pub async fn request_that_was_not_begun_runs_elsewhere(context: &TestContext) -> Verdict {
+    context.require("interruption", |can| can.interruption).await?;
     context.require("settlement", |can| can.settlement).await?;
     let transport = context.serving().await?;
     let service = SERVICE.try_into().or_fail("the service has a name")?;
@@ -175,6 +178,7 @@ pub async fn request_that_was_not_begun_runs_elsewhere(context: &TestContext) ->
 ///
 /// Needs the capability `settlement`.
 pub async fn redelivered_call_that_had_begun_is_interrupted(context: &TestContext) -> Verdict {
+    context.require("interruption", |can| can.interruption).await?;
     context.require("settlement", |can| can.settlement).await?;
     let transport = context.serving().await?;
     let service = SERVICE.try_into().or_fail("the service has a name")?;
@@ -206,6 +210,7 @@ pub async fn redelivered_call_that_had_begun_is_interrupted(context: &TestContex
 ///
 /// Needs the capability `settlement`.
 pub async fn unmarked_call_is_interrupted_too(context: &TestContext) -> Verdict {
+    context.require("interruption", |can| can.interruption).await?;
     context.require("settlement", |can| can.settlement).await?;
     let (begun, never) = (Begun::default(), Arc::new(Semaphore::new(0)));
     let dying = context.serve(once(&begun, &never)).await?;

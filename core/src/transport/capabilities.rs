@@ -25,6 +25,11 @@ pub struct Capabilities {
     /// A server is notified when the client of a running call stops waiting. Without this
     /// capability the handler runs until the deadline of the call.
     pub cancellation: bool,
+    /// A client learns within two seconds that the server of a call has died which runs
+    /// [at most once](crate::at_most_once), by a fault of
+    /// [`Code::Interrupted`](crate::Code::Interrupted). Without this capability it learns at the
+    /// deadline of the call.
+    pub interruption: bool,
     /// The backend routes a [declined](super::Outcome::Decline) request to another server. Without
     /// this capability the client sends the request again, up to seven times, to the next
     /// available server.
@@ -70,6 +75,7 @@ impl Capabilities {
         Self {
             settlement: false,
             cancellation: false,
+            interruption: false,
             declining: false,
             attempts: false,
             delayed_retries: false,
@@ -97,6 +103,12 @@ impl Capabilities {
     #[must_use]
     pub const fn with_cancellation(self, cancellation: bool) -> Self {
         Self { cancellation, ..self }
+    }
+
+    /// Sets [`interruption`](Self::interruption).
+    #[must_use]
+    pub const fn with_interruption(self, interruption: bool) -> Self {
+        Self { interruption, ..self }
     }
 
     /// Sets [`declining`](Self::declining).

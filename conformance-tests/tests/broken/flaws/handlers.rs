@@ -53,7 +53,9 @@ impl Inbound for Redelivering {
 
     fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
         let abandoned = self.receiver.poll_abandoned(cx);
-        if let Poll::Ready(call) = &abandoned {
+        if let Poll::Ready(call) = &abandoned
+            && !call.is_expired
+        {
             let again = self.seen.iter().find(|message| message.id == Some(call.id)).cloned();
             self.again.extend(again);
         }

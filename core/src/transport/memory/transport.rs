@@ -94,6 +94,7 @@ impl Transport for Memory {
         Capabilities::least(self.limits.body_max)
             .with_settlement(true)
             .with_cancellation(true)
+            .with_interruption(true)
             .with_declining(true)
             .with_attempts(true)
             .with_delayed_retries(true)
