@@ -84,8 +84,8 @@ macro_rules! each_case {
                 optional requests_of_a_dead_server_go_on "The requests that a dying server held go to another server, marked as redelivered";
             }
             at_most_once {
-                minimum begun_call_is_interrupted_and_not_run_again "A call that has begun is begun by no other server when its server dies, and its caller learns of that within two seconds";
-                minimum begun_call_is_interrupted_without_another_server "The caller of a call that has begun learns within two seconds that its server has died, even if there is no other server";
+                optional begun_call_is_interrupted_and_not_run_again "A call that has begun is begun by no other server when its server dies, and its caller learns of that within two seconds";
+                optional begun_call_is_interrupted_without_another_server "The caller of a call that has begun learns within two seconds that its server has died, even if there is no other server";
                 optional request_that_was_not_begun_runs_elsewhere "The requests that a dying server held and had not begun run on another server";
                 optional redelivered_call_that_had_begun_is_interrupted "A call that a server had begun is interrupted if the broker redelivers its request, and is not begun again";
                 optional unmarked_call_is_interrupted_too "A method that runs at most once does so for callers that did not mark their calls";

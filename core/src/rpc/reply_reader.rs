@@ -50,8 +50,20 @@ impl ReplyReader {
     /// Reads replies until the receiver ends, then fails every later call. So does dropping the
     /// future, for instance because its runtime shuts down. Answers the servers that ask, over
     /// `sender`, and checks those that may have begun a call.
-    pub(super) async fn run(self: Arc<Self>, mut receiver: Receiver, sender: Sender) {
-        let _closing = CloseOnDrop(&self.pending);
+    pub(super) fn run(
+        self: Arc<Self>,
+        receiver: Receiver,
+        sender: Sender,
+    ) -> impl Future<Output = ()> + Send {
+        // Not within the future, which may be dropped before it is polled.
+        let closing = CloseOnDrop(self.pending.clone());
+        async move {
+            let _closing = closing;
+            self.read(receiver, sender).await;
+        }
+    }
+
+    async fn read(&self, mut receiver: Receiver, sender: Sender) {
         let mut timer = None;
         loop {
             match poll_fn(|cx| poll_next(&mut receiver, &mut timer, cx)).await {
@@ -151,9 +163,9 @@ fn poll_next(receiver: &mut Receiver, timer: &mut CheckTimer, cx: &mut Context<'
 const CHECK_EVERY: Duration = Duration::from_millis(600);
 
 /// A guard that closes the table when the reader is gone, unless it is closed already.
-struct CloseOnDrop<'p>(&'p PendingCalls);
+struct CloseOnDrop(Arc<PendingCalls>);
 
-impl Drop for CloseOnDrop<'_> {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         let cause = "the requester is closed: its task was dropped with its runtime, or panicked";
         self.0.close(&Error::new(ErrorKind::Closed, cause));

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use polywire_core::transport::Receiver;
-use polywire_core::{Result, Window};
+use polywire_core::{ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::acker::ChannelAcker;
 use crate::consuming::cancellation::listener::Control;
 use crate::consuming::consumer_source::ConsumerSource;
@@ -15,6 +16,8 @@ use crate::consuming::republisher::Republisher;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::error::closed;
 use crate::shared::Shared;
+use crate::topology::declaration::declare;
+use crate::topology::queue::QueueSpec;
 
 /// Opens the receiving half of an endpoint handle. The consumer is registered when this returns.
 ///
@@ -47,7 +50,7 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     let acker = Arc::new(ChannelAcker::default());
     let suspects = match source.requeue_mode() {
         RequeueMode::Broker => None,
-        _ => source.queue().suspects_queue()?,
+        _ => usable(&shared.consuming_connection, source.queue().suspects_queue()?).await?,
     };
     // The broker sends no more than the window, and one suspect.
     let (sender, fetched) = mpsc::channel(window.messages() + 1);
@@ -78,4 +81,21 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     shared.tasks.add(tokio::spawn(running).abort_handle());
     ready.await.map_err(|_| closed())??;
     Ok(Receiver::new(deliveries))
+}
+
+/// Returns the queue of suspects, if this user may use it. Without the right to declare queues, and
+/// if nobody else has declared it, suspects are not isolated.
+async fn usable(
+    connection: &SupervisedConnection,
+    suspects: Option<QueueSpec>,
+) -> Result<Option<QueueSpec>> {
+    let Some(suspects) = suspects else { return Ok(None) };
+    match connection.unless_lost(declare(connection, &suspects)).await {
+        Ok(()) => Ok(Some(suspects)),
+        Err(error) if error.kind() == ErrorKind::Denied => {
+            tracing::warn!(?error, queue = %suspects.name, "messages that end their processes are not isolated");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }

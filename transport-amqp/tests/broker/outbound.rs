@@ -150,6 +150,8 @@ async fn message_without_a_confirm_may_have_arrived(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
     let amqp = builder.confirm_timeout(Duration::from_millis(300)).build().await.unwrap();
     let pusher = pusher(&amqp, "unconfirmed").await;
+    // The first message waits until the broker has validated the user id.
+    pusher.push(&0).await.unwrap();
     proxy.black_hole(Direction::ToServer);
     let error = pusher.push(&1).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error:?}");

@@ -108,9 +108,11 @@ async fn only_the_poison_is_dead(
     assert_eq!(crashed, [(POISON, DeadLetterReason::Crashed, attempts)]);
     let done: BTreeSet<u32> = peers.done.iter().map(|done| done.number).collect();
     assert_eq!(done, (0..POISON).collect());
-    for Done { number, attempt, is_redelivered } in &peers.done {
-        assert_eq!((*attempt, *is_redelivered), (1, true), "number {number}");
+    for Done { number, attempt, .. } in &peers.done {
+        assert_eq!(*attempt, 1, "number {number}");
     }
+    // All but those that the first process has finished by chance.
+    assert!(peers.done.iter().any(|done| done.is_redelivered));
     assert_eq!(peers.deaths, ATTEMPTS);
 }
 

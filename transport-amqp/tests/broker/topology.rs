@@ -118,6 +118,6 @@ async fn interval_of_topology_checks_has_bounds() {
         let building = builder("amqp://localhost:1").topology_check(interval).build();
         let error = building.await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
-        assert_eq!(error.detail("option"), Some("topology_check"));
+        assert_eq!(error.detail("setting"), Some("topology_check"));
     }
 }

@@ -50,11 +50,8 @@ pub async fn failing_job_is_tried_again_and_then_discarded(context: &TestContext
     let pusher = context.pusher().await?;
     pusher.push(&0_u32).await.or_fail("a push")?;
     eventually("the job is discarded", || handle.stats().discarded == 1).await?;
-    ensure!(
-        handle.stats().retried == 2,
-        "the job was retried {} times, not twice",
-        handle.stats().retried
-    );
+    // Counted once the backend has the job for its retry.
+    eventually("the job was retried twice", || handle.stats().retried == 2).await?;
     pusher.push(&1_u32).await.or_fail("a push")?;
     eventually("the next job is done", || handle.stats().done == 1).await?;
     let tried = tried.load(Ordering::SeqCst);
