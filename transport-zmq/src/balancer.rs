@@ -41,6 +41,7 @@ mod peer_set;
 mod reply_stream;
 mod retry;
 mod state;
+mod supervise;
 mod unsent;
 
 pub(crate) use self::balanced_sender::BalancedSender;

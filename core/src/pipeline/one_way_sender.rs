@@ -52,8 +52,8 @@ impl OneWaySender {
             Some(trace) => trace.around(message, |message| self.send_within(message)).await,
             None => self.send_within(message).await,
         };
-        // A message that is handed over or refused at once touches nothing of tokio. After the send,
-        // so that concurrent messages of a task keep their order.
+        // A message that is handed over or refused at once touches nothing of tokio. After the
+        // send, so that concurrent messages of a task keep their order.
         consume_budget().await;
         sent
     }

@@ -47,8 +47,8 @@ impl BufferedDelivery {
         Some(republish)
     }
 
-    /// Returns whether the deadline of a call has passed. That of a one-way call does not matter for
-    /// a suspect, which may have begun in time.
+    /// Returns whether the deadline of a call has passed. That of a one-way call does not matter
+    /// for a suspect, which may have begun in time.
     pub(super) fn has_expired_call(&self) -> bool {
         let Message { deadline, reply_to, .. } = &self.message;
         reply_to.is_some() && deadline.is_some_and(Deadline::is_expired)

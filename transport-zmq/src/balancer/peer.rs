@@ -17,7 +17,6 @@ use tokio::task::AbortHandle;
 
 use super::call::InFlightCall;
 use super::in_flight::InFlightCalls;
-use super::outage_log::Outage;
 pub(super) use super::peer_kind::PeerKind;
 use super::peer_leave::PeerLeave;
 use super::state::BalancerState;
@@ -50,12 +49,12 @@ pub(super) struct PeerConnection {
     /// Unsent bytes for the peer, with a bound.
     budget: Arc<ByteBudget>,
     state: Arc<BalancerState>,
-    /// The task of [`supervise`](Self::supervise).
+    /// The task of [`supervise`](super::supervise::supervise).
     supervisor: OnceLock<AbortHandle>,
 }
 
 impl PeerConnection {
-    /// Creates a connection that is not live. [`supervise`](Self::supervise) or
+    /// Creates a connection that is not live. [`supervise`](super::supervise::supervise) or
     /// [`set_connected`](Self::set_connected) follows.
     pub(super) fn new(
         name: String,
@@ -97,6 +96,11 @@ impl PeerConnection {
     /// The side that connects.
     pub(super) fn kind(&self) -> PeerKind {
         self.kind
+    }
+
+    /// The socket, for its supervisor.
+    pub(super) fn dealer(&self) -> &dyn Dealer {
+        &*self.dealer
     }
 
     /// The socket, for endpoint changes.
@@ -253,10 +257,9 @@ impl PeerConnection {
         self.calls.prune();
     }
 
-    /// Starts the task that connects and reconnects, unless it runs already. Requires a tokio
-    /// runtime.
-    pub(super) fn supervise(self: &Arc<Self>) {
-        self.supervisor.get_or_init(|| tokio::spawn(supervise(self.clone())).abort_handle());
+    /// Remembers the task that connects and reconnects. Without one, `spawn` starts it.
+    pub(super) fn supervised_by(&self, spawn: impl FnOnce() -> AbortHandle) {
+        self.supervisor.get_or_init(spawn);
     }
 
     /// Waits until the first attempt to connect has succeeded or failed.
@@ -326,38 +329,7 @@ impl PeerConnection {
         self.state.notify_changed();
         calls
     }
-
-    /// Waits until the peer is disconnected, and prunes meanwhile.
-    async fn connected(&self) {
-        let down = self.dealer.down();
-        tokio::pin!(down);
-        while tokio::time::timeout(PRUNE_INTERVAL, &mut down).await.is_err() {
-            self.prune();
-        }
-    }
-}
-
-/// Connects and reconnects until the socket is closed, which the error of [`Dealer::up`] reports.
-/// Aborted by [`PeerConnection::stop`].
-async fn supervise(peer: Arc<PeerConnection>) {
-    let connects = peer.kind == PeerKind::Connecting;
-    let mut outage = Outage::begin(connects, false);
-    while outage.last_until(&peer.name, peer.dealer.up()).await.is_ok() {
-        if connects {
-            outage.end(&peer.name);
-        } else {
-            peer.log_inbound();
-        }
-        peer.set_connected();
-        peer.connected().await;
-        peer.set_lost();
-        outage = Outage::begin(connects, true);
-        // Backs off from a peer that accepts each connection and closes it at once.
-        tokio::time::sleep(RECONNECT_PAUSE).await;
-    }
 }
 
 /// Interval of pruning: 5 seconds.
 pub(super) const PRUNE_INTERVAL: Duration = Duration::from_secs(5);
-/// Pause after a lost connection: 50 ms. The engine backs off further while connecting fails.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(50);

@@ -13,6 +13,7 @@ use super::inbound_peers::InboundPeers;
 use super::peer::{PeerConnection, PeerKind};
 use super::peer_set::PeerSet;
 use super::state::BalancerState;
+use super::supervise::supervise;
 use crate::config::Settings;
 use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, Side};
 use crate::engine::{self, Traffic};
@@ -206,7 +207,7 @@ impl PeerEndpoints {
     /// Adds a connection to the set, unless it is in it already, and starts its supervisor.
     async fn add(&self, peer: Arc<PeerConnection>) -> Result<()> {
         if !self.peers.all().iter().any(|other| Arc::ptr_eq(other, &peer)) {
-            peer.supervise();
+            supervise(&peer);
             self.peers.replace(|peers, _| peers.push(peer.clone()));
         }
         self.check_open(|| peer.close()).await

@@ -40,7 +40,8 @@ pub struct Admission {
     /// host. The default is 128.
     pub host_connections_max: usize,
     /// The maximum of prefixes that one subscriber subscribes to at a publisher. The publisher
-    /// tells the subscriber, where [`Filters::add`](polywire_core::transport::Filters::add) fails as
+    /// tells the subscriber, where
+    /// [`Filters::add`](polywire_core::transport::Filters::add) fails as
     /// [`Overloaded`](polywire_core::ErrorKind::Overloaded), with the name of this bound. A peer
     /// that goes on is disconnected at twice as many and 1,024 more, and has to connect again. A
     /// prefix that is longer than any topic is ignored. The default is 1,000.

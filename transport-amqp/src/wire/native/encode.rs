@@ -154,7 +154,7 @@ pub(crate) fn encode_republished(
         headers.insert(CRASHES.into(), AMQPValue::LongLongInt(crashes.into()));
     }
     deadline_stamp::remove(&mut headers);
-    // A call that is kept must not expire in a buffer, and a one-way suspect may have begun in time.
+    // A call that is kept must not expire in a buffer. A one-way suspect may have begun in time.
     let is_one_way_suspect = delivery.crashes.is_some() && delivery.properties.reply_to().is_none();
     let is_kept = (deadline_stamp::keeps_expired(&headers) || is_one_way_suspect)
         && !delivery.without_expiration;
