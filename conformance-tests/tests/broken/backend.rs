@@ -65,7 +65,7 @@ impl<F: Flaw> Space for BrokenSpace<F> {
     }
 
     async fn disturb(&self, hook: Hook) -> Result<()> {
-        self.flaw.disturb(hook);
+        self.flaw.disturb(hook).await;
         if self.flaw.obeys_hooks() {
             self.network.disturb(hook);
         }

@@ -74,9 +74,10 @@ pub(crate) trait Flaw: Clone + Send + Sync + 'static {
         session
     }
 
-    /// Reacts to a disturbance.
-    fn disturb(&self, hook: Hook) {
+    /// Reacts to a disturbance. The reaction is over when the case goes on.
+    fn disturb(&self, hook: Hook) -> impl Future<Output = ()> + Send {
         let _ = hook;
+        std::future::ready(())
     }
 
     /// False, if disturbances are announced and not made.

@@ -50,7 +50,7 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     let acker = Arc::new(ChannelAcker::default());
     let suspects = match source.requeue_mode() {
         RequeueMode::Broker => None,
-        _ => usable(&shared.consuming_connection, source.queue().suspects_queue()?).await?,
+        _ => usable_suspects(&shared.consuming_connection, source.queue()).await?,
     };
     // The broker sends no more than the window, and one suspect.
     let (sender, fetched) = mpsc::channel(window.messages() + 1);
@@ -83,13 +83,17 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     Ok(Receiver::new(deliveries))
 }
 
-/// Returns the queue of suspects, if this user may use it. Without the right to declare queues, and
-/// if nobody else has declared it, suspects are not isolated.
-async fn usable(
+/// Returns the queue for the suspects of `queue`, if this user may use it. Without the right to
+/// declare queues, and if nobody else has declared it, suspects are not isolated.
+///
+/// Declares `queue` first: an error of its options has to name that queue, and must not leave a
+/// queue of suspects with the same options.
+async fn usable_suspects(
     connection: &SupervisedConnection,
-    suspects: Option<QueueSpec>,
+    queue: &QueueSpec,
 ) -> Result<Option<QueueSpec>> {
-    let Some(suspects) = suspects else { return Ok(None) };
+    let Some(suspects) = queue.suspects_queue()? else { return Ok(None) };
+    connection.unless_lost(declare(connection, queue)).await?;
     match connection.unless_lost(declare(connection, &suspects)).await {
         Ok(()) => Ok(Some(suspects)),
         Err(error) if error.kind() == ErrorKind::Denied => {

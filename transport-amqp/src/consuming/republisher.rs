@@ -20,7 +20,7 @@ use crate::consuming::acker::ChannelAcker;
 use crate::consuming::buffered_delivery::BufferedDelivery;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
-use crate::topology::queue::{DELAY_MAX, QueueSpec};
+use crate::topology::queue::QueueSpec;
 use crate::unique_number::unique;
 use crate::wire::{Republish, native};
 
@@ -194,14 +194,6 @@ impl Republisher {
                 self.publish(&self.queue.name, copy).await
             }
             RepublishTarget::Retry(delay) => {
-                if delay > DELAY_MAX {
-                    let error = Error::new(
-                        ErrorKind::Config,
-                        "cannot retry the message: the delay is longer than a queue can keep it",
-                    );
-                    let (delay, limit) = (delay.as_secs(), DELAY_MAX.as_secs());
-                    return Err(error.with("delay in s", delay).with("limit in s", limit));
-                }
                 let queue = self.queue.retry_queue(delay)?;
                 self.publish_to_declared(&queue, copy.without_expiration()).await
             }

@@ -26,7 +26,7 @@ impl Flaw for IgnoresHooks {
 pub(crate) struct NeverReconnects(Disturbed);
 
 impl Flaw for NeverReconnects {
-    fn disturb(&self, _: Hook) {
+    async fn disturb(&self, _: Hook) {
         self.0.set();
     }
 
@@ -53,7 +53,7 @@ impl Flaw for NeverReconnects {
 pub(crate) struct DeniesSending(Disturbed);
 
 impl Flaw for DeniesSending {
-    fn disturb(&self, _: Hook) {
+    async fn disturb(&self, _: Hook) {
         self.0.set();
     }
 
@@ -74,7 +74,7 @@ impl Flaw for DeniesSending {
 pub(crate) struct FallsSilent(Disturbed);
 
 impl Flaw for FallsSilent {
-    fn disturb(&self, _: Hook) {
+    async fn disturb(&self, _: Hook) {
         self.0.set();
     }
 
@@ -90,7 +90,7 @@ impl Flaw for FallsSilent {
 pub(crate) struct DeliversStaleBodies(Disturbed);
 
 impl Flaw for DeliversStaleBodies {
-    fn disturb(&self, _: Hook) {
+    async fn disturb(&self, _: Hook) {
         self.0.set();
     }
 
@@ -115,7 +115,7 @@ impl Flaw for DeliversStaleBodies {
 pub(crate) struct DeliversHalves(Disturbed);
 
 impl Flaw for DeliversHalves {
-    fn disturb(&self, _: Hook) {
+    async fn disturb(&self, _: Hook) {
         self.0.set();
     }
 
@@ -136,7 +136,7 @@ impl Flaw for DeliversHalves {
 pub(crate) struct RepeatsUnderAnotherId(Disturbed);
 
 impl Flaw for RepeatsUnderAnotherId {
-    fn disturb(&self, _: Hook) {
+    async fn disturb(&self, _: Hook) {
         self.0.set();
     }
 

@@ -19,7 +19,7 @@ use crate::network::Disturbed;
 pub(crate) struct LosesSomeAfterCut(Disturbed);
 
 impl Flaw for LosesSomeAfterCut {
-    fn disturb(&self, _: Hook) {
+    async fn disturb(&self, _: Hook) {
         self.0.set();
     }
 
@@ -37,7 +37,7 @@ impl Flaw for LosesSomeAfterCut {
 pub(crate) struct ForgetsOnRestart(Disturbed);
 
 impl Flaw for ForgetsOnRestart {
-    fn disturb(&self, hook: Hook) {
+    async fn disturb(&self, hook: Hook) {
         if hook == Hook::RestartBroker {
             self.0.set();
         }
@@ -70,18 +70,15 @@ impl Flaw for ForgetsFilters {
         (receiver, Filters::new(self.clone()))
     }
 
-    fn disturb(&self, _: Hook) {
-        let flaw = self.clone();
-        tokio::spawn(async move {
-            let filters = flaw.filters();
-            let (first, added) = (flaw.first.lock().unwrap().clone(), flaw.added());
-            for filter in added {
-                filters.remove(filter).await.unwrap();
-            }
-            for filter in first {
-                filters.add(filter).await.unwrap();
-            }
-        });
+    async fn disturb(&self, _: Hook) {
+        let filters = self.filters();
+        let (first, added) = (self.first.lock().unwrap().clone(), self.added());
+        for filter in added {
+            filters.remove(filter).await.unwrap();
+        }
+        for filter in first {
+            filters.add(filter).await.unwrap();
+        }
     }
 }
 
@@ -142,7 +139,7 @@ impl Outbound for FireAndForget {
 pub(crate) struct BlocksTheThread(Disturbed);
 
 impl Flaw for BlocksTheThread {
-    fn disturb(&self, _: Hook) {
+    async fn disturb(&self, _: Hook) {
         self.0.set();
     }
 
