@@ -2,7 +2,8 @@
 //! sockets, pipelines over PUSH and PULL, publish-subscribe over XPUB and SUB, without a broker.
 //!
 //! [`Zmq`] is the transport; a URL or a [`ZmqBuilder`] configures it. One of two engines moves the
-//! bytes, see [`Engine`]: feature `engine-omq` (default) or `engine-zeromq`. The wire format is
+//! bytes, see [`Engine`]: feature `engine-omq` (default) or `engine-zeromq`. CURVE is a feature of
+//! its own, `curve`. The wire format is
 //! specified in `docs/wire-native.md` of the repository, so that programs in other languages can
 //! take part.
 //!
@@ -36,6 +37,8 @@ mod wire;
 pub use self::config::{Engine, ZmqBuilder};
 pub use self::endpoint::Side;
 pub use self::security::Admission;
+#[cfg(feature = "curve")]
+pub use self::security::curve;
 #[cfg(feature = "engine-omq")]
-pub use self::security::{curve, plain};
+pub use self::security::plain;
 pub use self::transport::Zmq;

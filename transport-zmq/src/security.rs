@@ -1,6 +1,6 @@
 //! Security: who may connect, and how peers prove their identity.
 
-#[cfg(feature = "engine-omq")]
+#[cfg(feature = "curve")]
 pub mod curve;
 #[cfg(feature = "engine-omq")]
 mod mechanism;

@@ -4,7 +4,11 @@
 //! Options of security go to [`security_options`], since several of them belong together.
 
 #[cfg(feature = "engine-omq")]
+mod curve_options;
+#[cfg(feature = "engine-omq")]
 mod security_options;
+#[cfg(feature = "engine-omq")]
+mod source_lines;
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -162,7 +162,7 @@ async fn connecting_and_disconnecting_servers_are_logged() {
     assert_eq!(lines.wait_for("WARN", "connection lost").await["endpoint"], came["endpoint"]);
 }
 
-#[cfg(feature = "engine-omq")]
+#[cfg(feature = "curve")]
 #[tokio::test]
 async fn denied_peer_is_logged_on_both_sides() {
     use polywire_zmq::curve::{CurveClient, CurveServer, KeyPair};

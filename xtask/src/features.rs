@@ -6,6 +6,9 @@ use xshell::{Shell, cmd};
 /// Features of the facade that are not sums of others.
 const FEATURES: [&str; 6] = ["amqp", "json", "macros", "msgpack", "zmq", "zmq-engine-zeromq"];
 
+/// Sets with features that only add to one of those.
+const ADDED: [&str; 1] = ["zmq-curve"];
+
 /// Features of core alone: each is checked by itself, and all together.
 const FEATURES_OF_CORE: [&str; 4] = ["metrics", "testing", "tower", "metrics,testing,tower"];
 
@@ -40,9 +43,11 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     }
     // The program that a user runs first, with the features of a user.
     cmd!(shell, "cargo run --quiet --locked --example quickstart").run()?;
-    // The error for a URL whose feature is off exists only in such a build.
+    // The errors for URLs whose features are off exist only in such builds.
     let facade = ["--package", "polywire", "--no-default-features", "--test", "it"];
     cmd!(shell, "cargo test --quiet --locked {facade...}").run()?;
+    let zmq = ["--package", "polywire-zmq", "--lib", "url"];
+    cmd!(shell, "cargo test --quiet --locked {zmq...}").run()?;
     for (features, foreign) in FOREIGN {
         let normal = ["--edges", "normal", "--prefix", "none", "--no-default-features"];
         let tree =
@@ -64,7 +69,8 @@ fn sets() -> Vec<String> {
         chosen.map(|bit| FEATURES[bit]).collect::<Vec<_>>().join(",")
     };
     let of_core = FEATURES_OF_CORE.into_iter().map(str::to_owned);
-    (0..1_u32 << FEATURES.len()).map(subset).chain(of_core).collect()
+    let added = ADDED.into_iter().map(str::to_owned);
+    (0..1_u32 << FEATURES.len()).map(subset).chain(of_core).chain(added).collect()
 }
 
 #[cfg(test)]
@@ -74,10 +80,10 @@ mod tests {
     #[test]
     fn every_set_is_there_once() {
         let mut sets = sets();
-        assert_eq!(sets.len(), 68);
+        assert_eq!(sets.len(), 69);
         sets.sort();
         sets.dedup();
-        assert_eq!(sets.len(), 68);
+        assert_eq!(sets.len(), 69);
         assert!(sets.contains(&String::new()) && sets.contains(&"amqp,zmq".to_owned()));
     }
 }

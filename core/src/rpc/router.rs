@@ -38,7 +38,7 @@ use crate::service::{EncodeReply, Reply, Request, Service};
 /// router, or a type of yours. A handler returns a value that serde can write, or a [`Fault`]. `?`
 /// converts every error that a method can [declare](crate::Declared) into a fault.
 ///
-/// [`uncancelled`] makes a handler run to its end, even if its caller leaves.
+/// [`uncancelled()`] makes a handler run to its end, even if its caller leaves.
 ///
 /// Names may contain dots; [`nest`](Self::nest) puts the methods of a router under a word.
 ///
@@ -186,7 +186,7 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
     }
 
     /// Marks all methods that were added so far, nested ones included: no call of them is ever
-    /// begun twice, as with [`at_most_once`] for a single handler.
+    /// begun twice, as with [`at_most_once()`] for a single handler.
     ///
     /// The caller's permission is asked for before the arguments are decoded.
     #[must_use]

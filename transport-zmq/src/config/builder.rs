@@ -10,8 +10,10 @@ use super::settings::{PEER_BYTES_MAX, Settings};
 use crate::endpoint::{Endpoint, EndpointSet, EndpointSets, Side};
 use crate::error::config;
 use crate::security::Admission;
+#[cfg(feature = "curve")]
+use crate::security::curve;
 #[cfg(feature = "engine-omq")]
-use crate::security::{Security, curve, plain};
+use crate::security::{Security, plain};
 
 /// The builder of a [`Zmq`](crate::Zmq) transport; [`Zmq::builder`](crate::Zmq::builder) makes one.
 ///
@@ -118,13 +120,13 @@ impl ZmqBuilder {
     ///
     /// The setting holds for all endpoint handles of the transport, whichever side binds. Of
     /// several calls that set the security mechanism, the last one counts.
-    #[cfg(feature = "engine-omq")]
+    #[cfg(feature = "curve")]
     pub fn curve_server(self, server: curve::CurveServer) -> Self {
         Self { security: Security::CurveServer(server), ..self }
     }
 
     /// Makes every socket a CURVE client of peers with this key. See [`curve`].
-    #[cfg(feature = "engine-omq")]
+    #[cfg(feature = "curve")]
     pub fn curve_client(self, client: curve::CurveClient) -> Self {
         Self { security: Security::CurveClient(client), ..self }
     }

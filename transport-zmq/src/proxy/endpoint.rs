@@ -6,7 +6,9 @@ use polywire_core::{Limits, Result};
 
 use crate::config::{Engine, PEER_BYTES_MAX, Settings};
 use crate::endpoint::{Endpoint, EndpointSet, Side};
-use crate::security::{Admission, Security, curve, plain};
+#[cfg(feature = "curve")]
+use crate::security::curve;
+use crate::security::{Admission, Security, plain};
 
 /// An endpoint of a proxy, with its security settings. A text converts into an endpoint to bind.
 #[derive(Clone, Debug)]
@@ -43,6 +45,7 @@ impl ProxyEndpoint {
     /// Makes the proxy a CURVE server at this endpoint, see
     /// [`ZmqBuilder::curve_server`](crate::ZmqBuilder::curve_server). Peers at the other endpoint
     /// see the keys of the proxy, not those of the client.
+    #[cfg(feature = "curve")]
     #[must_use]
     pub fn curve_server(self, server: curve::CurveServer) -> Self {
         Self { security: Security::CurveServer(server), ..self }
@@ -50,6 +53,7 @@ impl ProxyEndpoint {
 
     /// Makes the proxy a CURVE client at this endpoint, see
     /// [`ZmqBuilder::curve_client`](crate::ZmqBuilder::curve_client).
+    #[cfg(feature = "curve")]
     #[must_use]
     pub fn curve_client(self, client: curve::CurveClient) -> Self {
         Self { security: Security::CurveClient(client), ..self }

@@ -1,13 +1,16 @@
 //! The security mechanism of a socket: how it authenticates its peers, and itself to them.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(feature = "curve")]
+use omq_tokio::CurveServerOptions;
 use omq_tokio::{
-    AuthenticationResult, AuthenticationStatus, Authenticator, CurveServerOptions,
-    MechanismPeerInfo, MechanismSetup,
+    AuthenticationResult, AuthenticationStatus, Authenticator, MechanismPeerInfo, MechanismSetup,
 };
 use polywire_core::transport::LogThrottle;
 
+#[cfg(feature = "curve")]
 use super::curve::{self, PublicKey};
 use super::plain;
 
@@ -17,8 +20,10 @@ pub(crate) enum Security {
     /// Every peer may connect, without an identity.
     #[default]
     None,
+    #[cfg(feature = "curve")]
     /// The CURVE server, which authenticates peers by their public keys.
     CurveServer(curve::CurveServer),
+    #[cfg(feature = "curve")]
     /// A CURVE client.
     CurveClient(curve::CurveClient),
     /// The PLAIN server, which authenticates peers by name and password.
@@ -51,11 +56,13 @@ impl Security {
                 };
                 MechanismSetup::NullServer { authenticator: decide(Box::new(each)) }
             }
+            #[cfg(feature = "curve")]
             Self::CurveServer(server) => {
                 let mut options = CurveServerOptions::new();
                 let (our_keypair, server) = (server.keys().engine(), server.clone());
                 let allowed = move |peer: &MechanismPeerInfo| {
-                    allow(peer, server.admits(&PublicKey::from_bytes(peer.public_key)))
+                    let key = PublicKey::from_bytes(peer.public_key);
+                    allow(peer, &key, server.admits(&key))
                 };
                 options.authenticator = Some(decide(Box::new(allowed)));
                 MechanismSetup::CurveServer { our_keypair, options }
@@ -64,10 +71,13 @@ impl Security {
                 let server = server.clone();
                 let allowed = move |peer: &MechanismPeerInfo| {
                     let given = peer.username.as_deref().zip(peer.password.as_deref());
-                    allow(peer, given.is_some_and(|(user, password)| server.admits(user, password)))
+                    let is_allowed =
+                        given.is_some_and(|(user, password)| server.admits(user, password));
+                    allow(peer, &given.map_or("", |(user, _)| user), is_allowed)
                 };
                 MechanismSetup::PlainServer { authenticator: decide(Box::new(allowed)) }
             }
+            #[cfg(feature = "curve")]
             Self::CurveClient(client) => {
                 let (our_keypair, server_public) = client.engine();
                 MechanismSetup::CurveClient { our_keypair, server_public }
@@ -98,15 +108,18 @@ fn allow_as_own_user(number: u64) -> AuthenticationResult {
 
 static DENIALS: LogThrottle = LogThrottle::new();
 
-/// Returns the result for a peer with credentials, and logs a denial.
-fn allow(peer: &MechanismPeerInfo, is_allowed: bool) -> AuthenticationResult {
+/// Returns the result for a peer with credentials, and logs a denial with its key or user name.
+fn allow(
+    peer: &MechanismPeerInfo,
+    identity: &dyn Display,
+    is_allowed: bool,
+) -> AuthenticationResult {
     if is_allowed {
         return AuthenticationResult::allow();
     }
-    let (address, user, key) =
-        (&peer.peer_address, &peer.username, PublicKey::from_bytes(peer.public_key));
     if let Some(count) = DENIALS.note() {
-        tracing::warn!(?address, ?user, %key, count, "denied peers that are not allowed");
+        let address = peer.peer_address.as_deref().unwrap_or_default();
+        tracing::warn!(address, %identity, count, "denied peers that are not allowed");
     }
     AuthenticationResult::deny()
 }

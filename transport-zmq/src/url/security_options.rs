@@ -5,8 +5,9 @@ use polywire_core::Result;
 
 use crate::config::ZmqBuilder;
 use crate::error::config;
-use crate::security::curve::{self, KeyPair, PublicKey, SecretKey};
 use crate::security::{plain, secret_source};
+use crate::url::curve_options;
+use crate::url::source_lines::lines;
 
 /// The security options of a URL, by name.
 #[derive(Default)]
@@ -36,8 +37,8 @@ impl<'a> SecurityOptions<'a> {
             return Err(error.with("options", leads.join(", ")));
         };
         match lead {
-            CURVE_SERVER_KEY => Ok(builder.curve_server(self.curve_server(source)?)),
-            CURVE_SERVER_PUBLIC => Ok(builder.curve_client(self.curve_client(source)?)),
+            CURVE_SERVER_KEY => curve_options::server(builder, source, self.get(CURVE_ALLOW)),
+            CURVE_SERVER_PUBLIC => curve_options::client(builder, source, self.get(CURVE_KEY)),
             PLAIN_USERS => Ok(builder.plain_server(users(&secret_source::from_source(source)?)?)),
             _ => {
                 let password = self.get(PLAIN_PASSWORD).ok_or_else(|| {
@@ -52,43 +53,10 @@ impl<'a> SecurityOptions<'a> {
         }
     }
 
-    /// Reads the keys of a CURVE server, and its allowed clients.
-    fn curve_server(&self, key: &str) -> Result<curve::CurveServer> {
-        let server = curve::CurveServer::new(KeyPair::of(SecretKey::from_z85(
-            &secret_source::from_source(key)?,
-        )?));
-        match self.get(CURVE_ALLOW) {
-            None => Err(config(
-                "cannot configure security: curve_server_key needs curve_allow, a file of public keys or any",
-            )),
-            Some("any") => Ok(server.allow_any()),
-            Some(source) => Ok(server.allow(public_keys(&secret_source::from_source(source)?)?)),
-        }
-    }
-
-    /// Reads the key of the server, and optionally the keys of the client.
-    fn curve_client(&self, public: &str) -> Result<curve::CurveClient> {
-        let client = curve::CurveClient::new(secret_source::from_source(public)?.parse()?);
-        match self.get(CURVE_KEY) {
-            None => Ok(client),
-            Some(source) => Ok(client
-                .keys(KeyPair::of(SecretKey::from_z85(&secret_source::from_source(source)?)?))),
-        }
-    }
-
     /// Returns the value of an option.
     fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
     }
-}
-
-/// Parses public keys, one a line. Lines that begin with `#` are comments.
-fn public_keys(text: &str) -> Result<Vec<PublicKey>> {
-    lines(text)
-        .map(|(at, line)| {
-            line.parse().map_err(|error: polywire_core::Error| error.with("line", at))
-        })
-        .collect()
 }
 
 /// Parses users, one a line: a name, a space and a password.
@@ -102,12 +70,6 @@ fn users(text: &str) -> Result<plain::PlainServer> {
         })
         .collect();
     Ok(plain::PlainServer::new(users?))
-}
-
-/// Returns the lines with content and their numbers, counted from 1.
-fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
-    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// The names of the options.
@@ -128,7 +90,7 @@ const NAMES: [&str; 7] = [
     PLAIN_PASSWORD,
 ];
 
-#[cfg(test)]
+#[cfg(all(test, feature = "curve"))]
 mod tests {
     use crate::security::curve::KeyPair;
     use crate::url::parse;

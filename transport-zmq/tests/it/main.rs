@@ -53,11 +53,11 @@ mod proxy_chain;
 mod proxy_misuse;
 #[cfg(feature = "engine-omq")]
 mod pubsub;
-#[cfg(all(unix, feature = "engine-omq"))]
+#[cfg(all(unix, feature = "curve"))]
 mod pyzmq;
 #[cfg(feature = "engine-omq")]
 mod runtimes;
-#[cfg(feature = "engine-omq")]
+#[cfg(feature = "curve")]
 mod security;
 #[cfg(feature = "engine-omq")]
 mod settings;

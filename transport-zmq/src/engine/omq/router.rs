@@ -6,7 +6,9 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use omq_tokio::{Message, PeerAuthentication, PeerPublicKey, SocketType, TrySendError};
+#[cfg(feature = "curve")]
+use omq_tokio::PeerPublicKey;
+use omq_tokio::{Message, PeerAuthentication, SocketType, TrySendError};
 use polywire_core::transport::Sending;
 use polywire_core::{Identity, Result};
 
@@ -18,6 +20,7 @@ use super::receive::received;
 use crate::config::Settings;
 use crate::engine::{RequestOrigin, Router};
 use crate::error::closed;
+#[cfg(feature = "curve")]
 use crate::security::curve::PublicKey;
 use crate::wire::Frames;
 
@@ -112,6 +115,7 @@ impl LastIdentity {
 /// Returns the identity that a peer has proved in its handshake, if any.
 fn identity_of(proved: &PeerAuthentication) -> Option<Identity> {
     match (&proved.public_key, &proved.username) {
+        #[cfg(feature = "curve")]
         (Some(PeerPublicKey::Curve(key)), _) => {
             Some(Identity::Key(PublicKey::from_bytes(*key).to_string().into()))
         }

@@ -1,0 +1,89 @@
+//! The CURVE options of a URL. Without the feature `curve`, they are refused.
+
+use polywire_core::Result;
+
+use crate::config::ZmqBuilder;
+use crate::error::config;
+#[cfg(feature = "curve")]
+use crate::security::curve::{CurveClient, CurveServer, KeyPair, PublicKey, SecretKey};
+#[cfg(feature = "curve")]
+use crate::security::secret_source;
+#[cfg(feature = "curve")]
+use crate::url::source_lines::lines;
+
+/// Makes every socket a CURVE server with the secret key at `key`. Its clients are the public keys
+/// at `allow`.
+#[cfg(feature = "curve")]
+pub(super) fn server(builder: ZmqBuilder, key: &str, allow: Option<&str>) -> Result<ZmqBuilder> {
+    let server = CurveServer::new(key_pair(key)?);
+    let server = match allow {
+        None => {
+            return Err(config(
+                "cannot configure security: curve_server_key needs curve_allow, a file of public keys or any",
+            ));
+        }
+        Some("any") => server.allow_any(),
+        Some(source) => server.allow(public_keys(&secret_source::from_source(source)?)?),
+    };
+    Ok(builder.curve_server(server))
+}
+
+/// Makes every socket a CURVE client of the server with the public key at `public`, with the secret
+/// key at `key` if there is one.
+#[cfg(feature = "curve")]
+pub(super) fn client(builder: ZmqBuilder, public: &str, key: Option<&str>) -> Result<ZmqBuilder> {
+    let client = CurveClient::new(secret_source::from_source(public)?.parse()?);
+    let client = match key {
+        None => client,
+        Some(source) => client.keys(key_pair(source)?),
+    };
+    Ok(builder.curve_client(client))
+}
+
+/// Reads a secret key, and makes its pair.
+#[cfg(feature = "curve")]
+fn key_pair(source: &str) -> Result<KeyPair> {
+    Ok(KeyPair::of(SecretKey::from_z85(&secret_source::from_source(source)?)?))
+}
+
+/// Parses public keys, one a line. Lines that begin with `#` are comments.
+#[cfg(feature = "curve")]
+fn public_keys(text: &str) -> Result<Vec<PublicKey>> {
+    lines(text)
+        .map(|(at, line)| {
+            line.parse().map_err(|error: polywire_core::Error| error.with("line", at))
+        })
+        .collect()
+}
+
+/// Refuses the options of a CURVE server.
+#[cfg(not(feature = "curve"))]
+pub(super) fn server(_: ZmqBuilder, _: &str, _: Option<&str>) -> Result<ZmqBuilder> {
+    Err(not_compiled_in())
+}
+
+/// Refuses the options of a CURVE client.
+#[cfg(not(feature = "curve"))]
+pub(super) fn client(_: ZmqBuilder, _: &str, _: Option<&str>) -> Result<ZmqBuilder> {
+    Err(not_compiled_in())
+}
+
+#[cfg(not(feature = "curve"))]
+fn not_compiled_in() -> polywire_core::Error {
+    config(
+        "cannot configure security: CURVE needs the feature `curve` of polywire-zmq, or `zmq-curve` of polywire",
+    )
+}
+
+#[cfg(all(test, not(feature = "curve")))]
+mod tests {
+    use crate::url::parse;
+
+    #[test]
+    fn without_curve_the_error_names_the_feature() {
+        for options in ["curve_server_key=file:/x&curve_allow=any", "curve_server_public=file:/x"] {
+            let error = parse(&format!("zmq+tcp://a:1?{options}")).unwrap_err();
+            assert!(error.to_string().contains("`zmq-curve`"), "{error}");
+        }
+    }
+}
