@@ -14,4 +14,5 @@ mod patterns;
 mod service;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod ui;
+#[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod uncancelled;
