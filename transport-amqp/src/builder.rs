@@ -109,6 +109,21 @@ impl AmqpBuilder {
         self
     }
 
+    /// Sets for how long an unused retry queue stays after its delay, from 1 second to 1 day. The
+    /// default is 5 minutes.
+    ///
+    /// A job waits for its retry in a queue for that delay. Such a queue of a classic queue expires
+    /// when no job has been sent to it for so long. Such a queue of a quorum queue never expires:
+    /// RabbitMQ does not renew the expiry of a quorum queue that is in use without consumers, and
+    /// would delete the waiting jobs with it.
+    ///
+    /// All programs that use a queue need the same value, since it is an argument of the queue.
+    /// [`build`](Self::build) fails with [`ErrorKind::Config`] if the value is out of bounds.
+    pub fn retry_queue_expiry(mut self, unused: Duration) -> Self {
+        self.config.retry_queue_expiry = unused;
+        self
+    }
+
     /// Sets the limits of a message. The default is that of [`Limits`], except for bodies: 16 MiB,
     /// the `max_message_size` of RabbitMQ 4.
     ///

@@ -35,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) give_up_after: Duration,
     /// Interval at which subscribers check their exchanges and bindings.
     pub(crate) topology_check: Duration,
+    /// Time for which a retry queue that expires stays without use, after its delay.
+    pub(crate) retry_queue_expiry: Duration,
     /// Set if the broker writes messages to disk.
     pub(crate) persistent: bool,
     /// Function for the credentials, in place of those in the URL.
@@ -81,6 +83,7 @@ impl Config {
             limits: Limits { body_max: DEFAULT_BODY_MAX, ..Limits::default() },
             give_up_after: DEFAULT_GIVE_UP_AFTER,
             topology_check: DEFAULT_TOPOLOGY_CHECK,
+            retry_queue_expiry: DEFAULT_RETRY_QUEUE_EXPIRY,
             persistent: true,
             credentials: None,
             send_user_id: true,
@@ -105,12 +108,17 @@ impl Config {
                 return Err(error.with("setting", setting).with("least_ms", 1));
             }
         }
-        if !TOPOLOGY_CHECKS.contains(&self.topology_check) {
-            return Err(invalid("cannot connect: the setting is out of bounds")
-                .with("setting", "topology_check")
-                .with("value", format!("{:?}", self.topology_check))
-                .with("least", format!("{:?}", TOPOLOGY_CHECKS.start()))
-                .with("most", format!("{:?}", TOPOLOGY_CHECKS.end())));
+        for (setting, time, bounds) in [
+            ("topology_check", self.topology_check, TOPOLOGY_CHECKS),
+            ("retry_queue_expiry", self.retry_queue_expiry, RETRY_QUEUE_EXPIRIES),
+        ] {
+            if !bounds.contains(&time) {
+                return Err(invalid("cannot connect: the setting is out of bounds")
+                    .with("setting", setting)
+                    .with("value", format!("{time:?}"))
+                    .with("least", format!("{:?}", bounds.start()))
+                    .with("most", format!("{:?}", bounds.end())));
+            }
         }
         match self.url.uri.query.frame_max {
             Some(bytes) if bytes != 0 && !FRAMES.contains(&bytes) => {
@@ -186,6 +194,12 @@ const DEFAULT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_TOPOLOGY_CHECK: Duration = Duration::from_secs(5);
 /// Bounds of the interval: more often would burden the broker, and less often would lose events.
 const TOPOLOGY_CHECKS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
+/// Rare enough declarations, and few retry queues that are left over.
+const DEFAULT_RETRY_QUEUE_EXPIRY: Duration = Duration::from_mins(5);
+/// Bounds of the expiry: the declarations that renew it come five times as often. With the longest
+/// delay, the expiry has to fit in 32 bits of milliseconds.
+const RETRY_QUEUE_EXPIRIES: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(24);
 /// A lost connection is noticed within 20 s.
 const DEFAULT_HEARTBEAT_SECONDS: u16 = 10;
 /// Bytes for four bodies of the default maximum size.

@@ -82,13 +82,13 @@ impl Shared {
             timeout(config.connect_timeout, opening).await.map_err(|_| timed_out(&config))??;
         Ok(Arc::new(Self {
             tasks: Tasks::default(),
+            declared_queues: DeclaredQueues::new(config.retry_queue_expiry),
             config,
             consuming_connection,
             publishing_connection,
             publisher,
             events: EventPublishers::default(),
             replies,
-            declared_queues: DeclaredQueues::default(),
             republishing: PendingRepublishes::default(),
             monitor,
             private_queues: Mutex::default(),

@@ -194,7 +194,7 @@ impl Republisher {
                 self.publish(&self.queue.name, copy).await
             }
             RepublishTarget::Retry(delay) => {
-                let queue = self.queue.retry_queue(delay)?;
+                let queue = self.queue.retry_queue(delay, self.shared.config.retry_queue_expiry)?;
                 self.publish_to_declared(&queue, copy.without_expiration()).await
             }
             RepublishTarget::DeadLetters => {
@@ -204,7 +204,7 @@ impl Republisher {
         }
     }
 
-    /// Declares the queue, unless that happened within the last minute, and publishes to it.
+    /// Declares the queue, unless that happened a short time ago, and publishes to it.
     async fn publish_to_declared(&self, queue: &QueueSpec, copy: Republish) -> Result<()> {
         self.declare(queue).await?;
         match self.publish(&queue.name, copy.clone()).await {

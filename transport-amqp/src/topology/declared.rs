@@ -10,16 +10,24 @@ use tokio::time::Instant;
 
 use crate::connection::supervised::SupervisedConnection;
 use crate::topology::declaration::declare;
-use crate::topology::queue::{EXPIRES_AFTER, QueueSpec};
+use crate::topology::queue::QueueSpec;
 
 /// The retry and dead-letter queues that were declared, with the time of the declaration. The
-/// broker counts only a declaration as use of such a queue.
-#[derive(Default)]
-pub(crate) struct DeclaredQueues(Mutex<FxHashMap<ShortString, Instant>>);
+/// broker counts only a declaration as use of such a queue, if the queue is classic.
+pub(crate) struct DeclaredQueues {
+    declared: Mutex<FxHashMap<ShortString, Instant>>,
+    /// A fifth of the expiry of a retry queue.
+    again_after: Duration,
+}
 
 impl DeclaredQueues {
-    /// Declares a queue, unless that happened within the last minute. The lock is held meanwhile,
-    /// so that concurrent callers declare the queue once.
+    /// Returns an empty cache for retry queues that expire after so long without use.
+    pub(crate) fn new(expiry: Duration) -> Self {
+        Self { declared: Mutex::default(), again_after: expiry / 5 }
+    }
+
+    /// Declares a queue, unless that happened a short time ago. The lock is held meanwhile, so that
+    /// concurrent callers declare the queue once.
     ///
     /// # Errors
     ///
@@ -30,8 +38,8 @@ impl DeclaredQueues {
         connection: &SupervisedConnection,
         queue: &QueueSpec,
     ) -> Result<()> {
-        let mut declared = self.0.lock().await;
-        declared.retain(|_, at| at.elapsed() < REDECLARE_AFTER);
+        let mut declared = self.declared.lock().await;
+        declared.retain(|_, at| at.elapsed() < self.again_after);
         if declared.contains_key(&queue.name) {
             return Ok(());
         }
@@ -42,9 +50,6 @@ impl DeclaredQueues {
 
     /// Forgets a queue that turned out to be missing.
     pub(crate) async fn forget(&self, queue: &QueueSpec) {
-        self.0.lock().await.remove(&queue.name);
+        self.declared.lock().await.remove(&queue.name);
     }
 }
-
-/// One minute, well before a retry queue expires.
-const REDECLARE_AFTER: Duration = Duration::from_secs(EXPIRES_AFTER.as_secs() / 5);

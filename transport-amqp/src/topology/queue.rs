@@ -51,24 +51,32 @@ impl QueueSpec {
         Ok(Self::new(native::dead_letter_queue(&self.name)?, self.options.for_dead_letters()))
     }
 
-    /// Returns the retry queue, which moves its messages to this queue after `delay`.
+    /// Returns the retry queue, which moves its messages to this queue after `delay`, and expires
+    /// when it was unused for `expiry` after that.
     ///
     /// The retry queue has the kind of this queue, with one exception. A classic queue moves an
     /// expired message once, and loses the message if this queue rejects overflow. So the retry
     /// queue of a rejecting queue is a quorum queue.
     ///
+    /// A quorum queue gets no expiry. Only a consumer renews the expiry of a quorum queue, and
+    /// declaring the queue again does not, so the queue would be deleted with the messages that
+    /// wait. Delays are rounded, which bounds the number of queues that stay.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::TooLarge`] if the name is too long for AMQP.
-    pub(crate) fn retry_queue(&self, delay: Duration) -> Result<Self> {
+    pub(crate) fn retry_queue(&self, delay: Duration, expiry: Duration) -> Result<Self> {
         let kind = if self.options.rejects_overflow() {
             QueueKind::Quorum
         } else {
             self.options.queue_kind()
         };
         let name = native::retry_queue(&self.name, delay)?;
-        let options =
-            QueueOptions::new().kind(kind).message_ttl(delay).expires(delay + EXPIRES_AFTER);
+        let options = QueueOptions::new().kind(kind).message_ttl(delay);
+        let options = match kind {
+            QueueKind::Classic => options.expires(delay + expiry),
+            QueueKind::Quorum => options,
+        };
         Ok(Self { dead_letters_to: Some(self.name.clone()), ..Self::new(name, options) })
     }
 
@@ -98,7 +106,8 @@ impl QueueSpec {
     ///
     /// [`ErrorKind::TooLarge`] with the bound, if the longest of the names is too long for AMQP.
     pub(crate) fn check_names(&self) -> Result<()> {
-        let names = self.dead_letter_queue().and_then(|_| self.retry_queue(DELAY_MAX));
+        let names =
+            self.dead_letter_queue().and_then(|_| native::retry_queue(&self.name, DELAY_MAX));
         names.map(drop).map_err(|error| error.with("queue", &self.name))
     }
 
@@ -179,13 +188,8 @@ impl QueueSpec {
     }
 }
 
-/// Expiry of an unused retry queue, counted from the end of its delay. Only a declaration counts as
-/// use, so [`DeclaredQueues`](crate::topology::declared::DeclaredQueues) repeats it sooner.
-pub(crate) const EXPIRES_AFTER: Duration = Duration::from_secs(5 * 60);
-
-/// Longest delay of a retry queue: the broker keeps its expiry in 32 bits of milliseconds.
-pub(crate) const DELAY_MAX: Duration =
-    Duration::from_millis(u32::MAX as u64 - EXPIRES_AFTER.as_secs() * 1000);
+/// Longest TTL at the broker, for the longest name of a retry queue.
+const DELAY_MAX: Duration = Duration::from_millis(u32::MAX as u64);
 
 /// Deletes queues. Missing queues are no error.
 pub(crate) async fn delete(

@@ -11,13 +11,14 @@ use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
 use crate::context::{PATIENCE, killed_and_restarted};
-use crate::endpoints::{KINDS, builder, connected, dead_letters, next_job, puller, push};
+use crate::endpoints::{KINDS, builder, connected, dead_letters, next_job, puller, push, pusher};
 use crate::engine::{channel, delete_queue, ready_count};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         broker failed_job_waits_at_the_broker_with_its_errors,
         broker deleted_retry_queue_is_declared_again,
+        broker waiting_jobs_outlive_the_expiry_of_unused_queues,
         broker delivery_limit_is_refused_where_the_queue_does_not_count,
         node killed_broker_loses_no_republished_job,
     ]
@@ -70,6 +71,38 @@ async fn deleted_retry_queue_is_declared_again(url: String) {
     push(&amqp, "redeclared", [2]).await;
     next_job(&mut jobs).await.dead_letter("").unwrap();
     dead_letters(&amqp, "redeclared", 1).await;
+}
+
+/// Jobs wait in a retry queue at each moment at which its expiry could end.
+async fn waiting_jobs_outlive_the_expiry_of_unused_queues(url: String) {
+    const JOBS: u32 = 80;
+    for (name, kind) in KINDS {
+        let builder = builder(&url).queue_kind(kind).retry_queue_expiry(Duration::from_secs(1));
+        let amqp = builder.build().await.unwrap();
+        let queue = format!("outlive.{name}");
+        let mut jobs = puller(&amqp, &queue, 1).await;
+        let pusher = pusher(&amqp, &queue).await;
+        let pushing = async {
+            let mut every = tokio::time::interval(Duration::from_millis(100));
+            for job in 0..JOBS {
+                every.tick().await;
+                pusher.push(&job).await.unwrap();
+            }
+        };
+        let working = async {
+            let mut done = BTreeSet::new();
+            while done.len() < JOBS as usize {
+                let job = next_job(&mut jobs).await;
+                if job.context().attempt == 1 {
+                    job.retry_after(Duration::from_secs(1), "too soon").unwrap();
+                } else {
+                    done.insert(*job);
+                    job.ack();
+                }
+            }
+        };
+        tokio::join!(pushing, working);
+    }
 }
 
 async fn delivery_limit_is_refused_where_the_queue_does_not_count(url: String) {

@@ -84,6 +84,7 @@ fn transport(url: &str) -> Vec<Row> {
         changed(url, "AmqpBuilder::connect_timeout", |it, x| it.connect_timeout(x.time())),
         changed(url, "AmqpBuilder::give_up_after", |it, x| it.give_up_after(x.time())),
         changed(url, "AmqpBuilder::topology_check", |it, x| it.topology_check(x.time())),
+        changed(url, "AmqpBuilder::retry_queue_expiry", |it, x| it.retry_queue_expiry(x.time())),
         changed(url, "AmqpBuilder::heartbeat", |it, x| it.heartbeat(x.time())),
         changed(url, "AmqpBuilder::publish_buffer", |it, x| {
             it.publish_buffer(x.usize(), x.usize())
