@@ -9,6 +9,7 @@ mod method;
 mod nested;
 mod options;
 mod service_trait;
+mod type_parameters;
 mod types;
 
 pub(crate) use self::argument::{Argument, ArgumentDefault};
@@ -16,4 +17,5 @@ pub(crate) use self::error::{Case, ErrorType, is_skipped};
 pub(crate) use self::method::Method;
 pub(crate) use self::nested::Nested;
 pub(crate) use self::service_trait::ServiceTrait;
+pub(crate) use self::type_parameters::TypeParameters;
 pub(crate) use self::types::Failure;

@@ -7,6 +7,8 @@ mod connect;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod errors;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
+mod hygiene;
+#[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod nested;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod patterns;

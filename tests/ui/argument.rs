@@ -8,7 +8,6 @@ trait Calculator {
     async fn parse(&self, text: &str, base: Option<&'static u32>) -> Result<i64, Fault>;
     async fn lower(&self, text: std::borrow::Cow<'_, str>) -> Result<(), Fault>;
     async fn merge(&self, other: Self) -> Result<(), Fault>;
-    async fn store(&self, document: D) -> Result<(), Fault>;
     async fn count(&self, #[cfg(all())] a: i64) -> Result<i64, Fault>;
     async fn list(&self, #[arg(optional)] a: i64) -> Result<i64, Fault>;
 }

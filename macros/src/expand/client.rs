@@ -18,12 +18,13 @@ pub(super) const CLIENT: End =
 /// The methods of the client.
 pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     let methods = service.methods.iter().map(|method| function(method, &service.vis));
-    let with_timeout = with_timeout(&service.vis);
+    let with_timeout = with_timeout(service);
     let nested = CLIENT.nested(service);
     CLIENT.impls(service, &quote!(#(#methods)* #nested #with_timeout))
 }
 
-fn with_timeout(vis: &Visibility) -> TokenStream {
+fn with_timeout(service: &ServiceTrait) -> TokenStream {
+    let (vis, below) = (&service.vis, &service.type_parameters.service);
     let doc = doc(&[
         "Returns a client whose calls all wait this long; this client keeps its own timeout.",
     ]);
@@ -32,7 +33,7 @@ fn with_timeout(vis: &Visibility) -> TokenStream {
         #[must_use]
         #vis fn with_timeout(&self, timeout: ::std::time::Duration) -> Self
         where
-            S: ::std::clone::Clone,
+            #below: ::std::clone::Clone,
         {
             Self(self.0.with_timeout(timeout))
         }

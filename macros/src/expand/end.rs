@@ -5,7 +5,7 @@ use quote::{format_ident, quote};
 use syn::{Attribute, Visibility};
 
 use super::docs::{self, doc};
-use crate::parse::{Nested, ServiceTrait};
+use crate::parse::{Nested, ServiceTrait, TypeParameters};
 
 /// A typed endpoint handle to generate.
 pub(super) struct End {
@@ -32,14 +32,16 @@ impl End {
     }
 
     /// The generic arguments of the type.
-    fn parameters(&self) -> TokenStream {
-        if self.layered { quote!(<D, S>) } else { quote!(<D>) }
+    fn parameters(&self, names: &TypeParameters) -> TokenStream {
+        let TypeParameters { dialect, service, .. } = names;
+        if self.layered { quote!(<#dialect, #service>) } else { quote!(<#dialect>) }
     }
 
     /// The struct of the handle.
     pub(super) fn definition(&self, service: &ServiceTrait) -> TokenStream {
         let ServiceTrait { vis, ident, .. } = service;
-        let (name, inner, parameters) = (self.name(service), self.inner(), self.parameters());
+        let names = &service.type_parameters;
+        let (name, inner, parameters) = (self.name(service), self.inner(), self.parameters(names));
         let options = if self.layered { ", or one that calls through middleware" } else { "" };
         let doc = doc(&[
             &format!("{} the methods of a [`{ident}`], which a [`{ident}Server`] runs.", self.does),
@@ -50,8 +52,11 @@ impl End {
             &format!("[`{inner}`](::polywire::{inner}) that was connected with options{options}."),
             "Cloning is cheap.",
         ]);
-        let declared =
-            if self.layered { quote!(<D, S = ::polywire::rpc::Requester>) } else { quote!(<D>) };
+        let TypeParameters { dialect, service: below, .. } = names;
+        let declared = match self.layered {
+            true => quote!(<#dialect, #below = ::polywire::rpc::Requester>),
+            false => quote!(<#dialect>),
+        };
         let cfgs = service.cfgs();
         quote! {
             #(#cfgs)*
@@ -63,15 +68,17 @@ impl End {
 
     /// The methods of every handle, and the given functions.
     pub(super) fn impls(&self, service: &ServiceTrait, functions: &TokenStream) -> TokenStream {
-        let (name, inner, parameters) = (self.name(service), self.inner(), self.parameters());
-        let connect = self.connect(&service.vis);
+        let names = &service.type_parameters;
+        let (name, inner, parameters) = (self.name(service), self.inner(), self.parameters(names));
+        let connect = self.connect(&service.vis, names);
+        let TypeParameters { dialect, service: below, .. } = names;
         let bounds = match self.layered {
-            true => quote!(<D: ::polywire::Dialect, S: ::polywire::Service>),
-            false => quote!(<D: ::polywire::Dialect>),
+            true => quote!(<#dialect: ::polywire::Dialect, #below: ::polywire::Service>),
+            false => quote!(<#dialect: ::polywire::Dialect>),
         };
         let text = name.to_string();
         quote! {
-            impl<D: ::polywire::Dialect> #name<D> { #connect }
+            impl<#dialect: ::polywire::Dialect> #name<#dialect> { #connect }
 
             impl #bounds #name #parameters { #functions }
 
@@ -97,19 +104,21 @@ impl End {
 
     /// The functions that return the same handle for each nested service.
     pub(super) fn nested(&self, service: &ServiceTrait) -> TokenStream {
-        service.nested.iter().map(|nested| self.accessor(nested, &service.vis)).collect()
+        service.nested.iter().map(|nested| self.accessor(nested, service)).collect()
     }
 
-    fn accessor(&self, nested: &Nested, vis: &Visibility) -> TokenStream {
+    fn accessor(&self, nested: &Nested, service: &ServiceTrait) -> TokenStream {
+        let (vis, names) = (&service.vis, &service.type_parameters);
         let (ident, name, end, parameters) =
-            (&nested.ident, &nested.name, nested.end(self.suffix), self.parameters());
+            (&nested.ident, &nested.name, nested.end(self.suffix), self.parameters(names));
+        let below = &names.service;
         let attrs = attributes(&nested.attrs);
         let doc = docs::of_nested(nested, self.suffix);
         let inner = match self.names {
             true => quote!(self.0.nested(::polywire::Address::from_static(#name)?)?),
             false => quote!(::std::clone::Clone::clone(&self.0)),
         };
-        let bounds = self.layered.then(|| quote!(where S: ::std::clone::Clone,));
+        let bounds = self.layered.then(|| quote!(where #below: ::std::clone::Clone,));
         quote! {
             #(#attrs)*
             #doc
@@ -119,7 +128,8 @@ impl End {
         }
     }
 
-    fn connect(&self, vis: &Visibility) -> TokenStream {
+    fn connect(&self, vis: &Visibility, names: &TypeParameters) -> TokenStream {
+        let TypeParameters { dialect, target, .. } = names;
         let (inner, to) = (self.inner(), format_ident!("{}", self.to));
         let doc = doc(&[
             &format!("Connects to `{to}` on `transport`, using `dialect`."),
@@ -130,13 +140,13 @@ impl End {
         ]);
         quote! {
             #doc
-            #vis async fn connect<T: ::polywire::Transport>(
-                transport: &T,
+            #vis async fn connect<#target: ::polywire::Transport>(
+                transport: &#target,
                 #to: impl ::std::convert::TryInto<
                     ::polywire::Address,
                     Error: ::std::convert::Into<::polywire::Error>,
                 >,
-                dialect: D,
+                dialect: #dialect,
             ) -> ::polywire::Result<Self> {
                 ::std::result::Result::map(::polywire::#inner::connect(transport, #to, dialect).await, Self)
             }

@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 
 use super::arguments;
 use super::docs::doc;
-use crate::parse::{Failure, Method, Nested, ServiceTrait};
+use crate::parse::{Failure, Method, Nested, ServiceTrait, TypeParameters};
 
 /// The struct of the server.
 pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
@@ -29,12 +29,13 @@ pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
         "[`Service`]: ::polywire::Service",
     ]);
     let cfgs = service.cfgs();
+    let TypeParameters { dialect, target, .. } = &service.type_parameters;
     quote! {
         #(#cfgs)*
         #doc
-        #vis struct #server<T, D> {
-            router: ::polywire::Router<D>,
-            service: ::std::marker::PhantomData<fn() -> T>,
+        #vis struct #server<#target, #dialect> {
+            router: ::polywire::Router<#dialect>,
+            service: ::std::marker::PhantomData<fn() -> #target>,
         }
     }
 }
@@ -49,13 +50,14 @@ pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
         "Returns the methods as a router, which can be [nested](::polywire::Router::nest) or extended.",
     ]);
     let methods = service.methods.iter().map(|method| registration(service, method));
-    let nested = service.nested.iter().map(|nested| nesting(&service.ident, nested));
-    let service_impls = service_impls(&server);
+    let nested = service.nested.iter().map(|nested| nesting(service, nested));
+    let service_impls = service_impls(&server, &service.type_parameters);
+    let TypeParameters { dialect, target, .. } = &service.type_parameters;
     quote! {
-        impl<T: #ident, D: ::polywire::Dialect> #server<T, D> {
+        impl<#target: #ident, #dialect: ::polywire::Dialect> #server<#target, #dialect> {
             #new
             #[must_use]
-            #vis fn new(service: T, dialect: D) -> Self {
+            #vis fn new(service: #target, dialect: #dialect) -> Self {
                 let service = ::std::sync::Arc::new(service);
                 let router = ::polywire::Router::new(::std::clone::Clone::clone(&dialect));
                 #(#methods)*
@@ -65,7 +67,7 @@ pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
 
             #into_router
             #[must_use]
-            #vis fn into_router(self) -> ::polywire::Router<D> {
+            #vis fn into_router(self) -> ::polywire::Router<#dialect> {
                 self.router
             }
         }
@@ -81,7 +83,7 @@ fn name(service: &ServiceTrait) -> Ident {
 /// The statement that adds a method to the router.
 fn registration(service: &ServiceTrait, method: &Method) -> TokenStream {
     let (name, topic, cfgs) = (&method.options.name, &method.options.topic, method.cfgs());
-    let mut handler = handler(&service.ident, method);
+    let mut handler = handler(service, method);
     if method.options.uncancelled {
         handler = quote!(::polywire::rpc::uncancelled(#handler));
     }
@@ -109,13 +111,14 @@ fn registration(service: &ServiceTrait, method: &Method) -> TokenStream {
 }
 
 /// The statement that adds a nested service to the router.
-fn nesting(service: &Ident, nested: &Nested) -> TokenStream {
+fn nesting(service: &ServiceTrait, nested: &Nested) -> TokenStream {
+    let (service, target) = (&service.ident, &service.type_parameters.target);
     let (ident, name, server, cfgs) =
         (&nested.ident, &nested.name, nested.end("Server"), nested.cfgs());
     quote! {
         #(#cfgs)*
         let router = {
-            let nested = <T as #service>::#ident(&service);
+            let nested = <#target as #service>::#ident(&service);
             let nested = #server::new(nested, ::std::clone::Clone::clone(&dialect));
             router.nest(#name, nested.into_router())
         };
@@ -123,12 +126,15 @@ fn nesting(service: &Ident, nested: &Nested) -> TokenStream {
 }
 
 /// The closure that runs a method.
-fn handler(service: &Ident, method: &Method) -> TokenStream {
+fn handler(service: &ServiceTrait, method: &Method) -> TokenStream {
+    let (service, target) = (&service.ident, &service.type_parameters.target);
     let ident = &method.ident;
     let fields = method.arguments.iter().map(|argument| &argument.ident);
     let (taken, filled_in) = (arguments::taken(method), arguments::filled_in(method));
-    let outcome =
-        outcome(method, &quote!(<T as #service>::#ident(&service, #(arguments.#fields),*).await));
+    let outcome = outcome(
+        method,
+        &quote!(<#target as #service>::#ident(&service, #(arguments.#fields),*).await),
+    );
     quote! {{
         let service = ::std::sync::Arc::clone(&service);
         move |arguments: #taken| {
@@ -163,10 +169,11 @@ fn outcome(method: &Method, call: &TokenStream) -> TokenStream {
     }
 }
 
-fn service_impls(server: &Ident) -> TokenStream {
+fn service_impls(server: &Ident, names: &TypeParameters) -> TokenStream {
     let name = server.to_string();
+    let TypeParameters { dialect, target, .. } = names;
     quote! {
-        impl<T: 'static, D: ::polywire::Dialect> ::polywire::Service for #server<T, D> {
+        impl<#target: 'static, #dialect: ::polywire::Dialect> ::polywire::Service for #server<#target, #dialect> {
             fn call(
                 &self,
                 request: ::polywire::Request,
@@ -177,7 +184,7 @@ fn service_impls(server: &Ident) -> TokenStream {
             }
         }
 
-        impl<T, D> ::std::fmt::Debug for #server<T, D> {
+        impl<#target, #dialect> ::std::fmt::Debug for #server<#target, #dialect> {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.debug_tuple(#name).field(&self.router).finish()
             }

@@ -15,6 +15,7 @@ use super::generics::check_not_generic;
 use super::method::Method;
 use super::nested::Nested;
 use super::options::Patterns;
+use super::type_parameters::TypeParameters;
 
 /// A trait that can be a service.
 pub(crate) struct ServiceTrait {
@@ -25,6 +26,7 @@ pub(crate) struct ServiceTrait {
     pub(crate) methods: Vec<Method>,
     pub(crate) nested: Vec<Nested>,
     pub(crate) patterns: Patterns,
+    pub(crate) type_parameters: TypeParameters,
 }
 
 impl ServiceTrait {
@@ -32,6 +34,7 @@ impl ServiceTrait {
     /// the first.
     pub(crate) fn parse(options: &TokenStream, item: TokenStream) -> Result<Self> {
         let patterns = Patterns::parse(options)?;
+        let type_parameters = TypeParameters::beside(&item);
         let Item::Trait(item) = syn::parse2(item)? else {
             return Err(Error::new(
                 Span::call_site(),
@@ -58,7 +61,7 @@ impl ServiceTrait {
             check_names(topics, "another method has this topic")?;
         }
         let ItemTrait { attrs, vis, ident, supertraits, .. } = item;
-        Ok(Self { attrs, vis, ident, supertraits, methods, nested, patterns })
+        Ok(Self { attrs, vis, ident, supertraits, methods, nested, patterns, type_parameters })
     }
 
     /// The `cfg` attributes of the trait, which apply to all generated items.

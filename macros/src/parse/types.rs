@@ -134,12 +134,6 @@ impl<'ast> Visit<'ast> for Flaws<'_> {
         if path.segments.first().is_some_and(|segment| segment.ident == "Self") {
             self.note(path, "the client does not know which type `Self` is: name the type");
         }
-        if path.is_ident("D") || path.is_ident("S") {
-            self.note(
-                path,
-                "the client has a type parameter of this name: write `self::` before it",
-            );
-        }
         visit::visit_path(self, path);
     }
 }
