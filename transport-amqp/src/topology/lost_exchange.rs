@@ -7,7 +7,7 @@
 
 use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
-use lapin::options::{BasicPublishOptions, QueueBindOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions};
 use lapin::types::{FieldTable, ShortString};
 use polywire_core::Result;
 
@@ -31,12 +31,15 @@ pub(crate) async fn tell(
         .with_type(LOST_EXCHANGE.into())
         .with_message_id(exchange.clone())
         .with_expiration(EXPIRES_MS.into());
-    let publishing =
-        channel.basic_publish(NOTICE_EXCHANGE.into(), exchange.clone(), options, &body, properties);
-    publishing.await.map_err(|error| failed("cannot tell of a lost exchange", error))?;
-    // The broker closes the channel after it has handled the message, or refused it.
-    let closed = channel.close(200, "done".into()).await;
-    closed.map_err(|error| failed("cannot tell of a lost exchange", error))
+    // Without the confirm, our close of the channel could cross the broker's, and its answer would
+    // then end the next channel with the same number.
+    let publishing = async {
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let (exchange, key) = (NOTICE_EXCHANGE.into(), exchange.clone());
+        channel.basic_publish(exchange, key, options, &body, properties).await?.await?;
+        channel.close(200, "done".into()).await
+    };
+    publishing.await.map_err(|error| failed("cannot tell of a lost exchange", error))
 }
 
 /// Binds a queue to the notices about an exchange.

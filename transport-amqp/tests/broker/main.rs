@@ -42,6 +42,7 @@ mod raw;
 mod reconnects;
 mod requeues;
 mod retries;
+mod roles;
 mod settings;
 mod topology;
 mod unparsable;
@@ -84,6 +85,7 @@ fn main() {
         settings::trials(),
         user_ids::trials(),
         permissions::trials(),
+        roles::trials(),
         lasting::trials(),
         topology::trials(),
     ];
