@@ -31,6 +31,7 @@
 //! | [`context`] | the context of a handler, baggage, call stacks |
 //! | [`transport`] | the traits of a backend: sender, receiver, delivery, receipt, capabilities |
 //! | [`rpc`] | request-reply: clients, servers, routers, deduplication |
+//! | [`health`] | the state of a connection and its endpoint handles, canaries |
 //! | [`pipeline`] | jobs: pushers, pullers, workers, dead letters |
 //! | [`pubsub`] | events: publishers, subscribers, listeners, overflow policies |
 //! | [`worker`] | parts common to servers, workers and listeners: serving, retries, counters |
@@ -66,6 +67,7 @@ mod contained;
 pub mod context;
 mod dialect;
 pub mod error;
+pub mod health;
 pub mod message;
 pub mod middleware;
 pub mod pipeline;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use polywire_amqp::{Amqp, QueueKind, QueueOptions};
 use polywire_conformance::{Backend, Direction, Hook, Proxy, Space, Suite, URGENT};
+use polywire_core::health::HealthReader;
 use polywire_core::transport::{
     DeadLetterQueue, DeadLetterSource, Filters, Receiver, Sender, Subscription,
 };
@@ -226,6 +227,10 @@ impl Transport for Prefixed {
             _ => return Err(Error::unsupported("dead_letters")),
         };
         self.amqp.dead_letters(&origin).await
+    }
+
+    fn health(&self) -> HealthReader {
+        self.amqp.health()
     }
 
     async fn close(&self) -> Result<()> {

@@ -73,11 +73,11 @@ impl Server {
     /// Creates a server from the two halves that the transport opened.
     pub(super) fn new(
         name: Address,
-        (sender, receiver): (Sender, Receiver),
+        (sender, mut receiver): (Sender, Receiver),
         window: Window,
         policy: RequestPolicy,
     ) -> Self {
-        let handle = ServerHandle::new();
+        let handle = ServerHandle::new(receiver.health());
         let stop = StopGuard::new(handle.lifecycle());
         Self { name, sender, receiver, window, policy, handle, stop }
     }
@@ -106,6 +106,7 @@ impl Server {
     /// redelivered to other servers where the transport can settle.
     pub fn serve<S: Service>(self, service: S) -> Serving {
         let Self { name, sender, receiver, window, policy, handle, stop } = self;
+        stop.begin_serving();
         let label = EndpointLabel { role: "server", name };
         let counters = handle.counters().clone();
         let replies = ReplySender::new(label.clone(), sender, counters.clone());

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::server_stats::{ServerCounters, ServerStats};
+use crate::health::EndpointReporter;
 use crate::worker::Lifecycle;
 
 /// A handle to drain a [`Server`](crate::Server) and to read its counters. Clones are handles of
@@ -16,8 +17,8 @@ pub struct ServerHandle {
 
 impl ServerHandle {
     /// Creates the handle of a new server.
-    pub(super) fn new() -> Self {
-        Self { lifecycle: Lifecycle::new(), counters: Arc::default() }
+    pub(super) fn new(health: Option<EndpointReporter>) -> Self {
+        Self { lifecycle: Lifecycle::new(health), counters: Arc::default() }
     }
 
     /// Returns the state of the server.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::health::HealthReader;
 use crate::message::{Address, CallId, Message};
 use crate::transport::{Asked, Question, ServerAddress};
 use crate::transport::{
@@ -203,6 +204,10 @@ impl<T: Transport> Transport for FlakyTransport<T> {
 
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         self.transport.dead_letters(source).await
+    }
+
+    fn health(&self) -> HealthReader {
+        self.transport.health()
     }
 
     async fn close(&self) -> Result<()> {

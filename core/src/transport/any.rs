@@ -10,6 +10,7 @@ use super::{
     Transport, Window,
 };
 use crate::error::Result;
+use crate::health::HealthReader;
 use crate::message::Address;
 
 /// Transport with an erased type, for programs that choose their transport at run time.
@@ -71,6 +72,10 @@ impl Transport for AnyTransport {
         self.0.dead_letters(source).await
     }
 
+    fn health(&self) -> HealthReader {
+        self.0.health()
+    }
+
     async fn close(&self) -> Result<()> {
         self.0.close().await
     }
@@ -97,6 +102,7 @@ trait DynTransport: Send + Sync {
         subscription: Subscription,
     ) -> Result<(Receiver, Filters)>;
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>>;
+    fn health(&self) -> HealthReader;
     async fn close(&self) -> Result<()>;
 }
 
@@ -136,6 +142,10 @@ impl<T: Transport> DynTransport for T {
 
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         Transport::dead_letters(self, source).await
+    }
+
+    fn health(&self) -> HealthReader {
+        Transport::health(self)
     }
 
     async fn close(&self) -> Result<()> {

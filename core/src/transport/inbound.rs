@@ -9,6 +9,7 @@ use sync_wrapper::SyncWrapper;
 
 use super::{Answer, Delivery, ServerNotice};
 use crate::error::Result;
+use crate::health::EndpointReporter;
 use crate::message::{CallId, ReplyTo};
 
 /// Backend side of a [`Receiver`]: a stream of deliveries.
@@ -32,6 +33,13 @@ pub trait Inbound: Stream<Item = Result<Delivery>> + Send + 'static {
     /// for backends with [settlement](super::Capabilities::settlement).
     fn counts_attempts(&self) -> bool {
         true
+    }
+
+    /// Returns the reporter of the [health](crate::Transport::health) of this handle, by which core
+    /// reports drains. The default is `None`: nothing is reported. An `Inbound` that wraps another
+    /// receiver must forward this method.
+    fn health(&self) -> Option<EndpointReporter> {
+        None
     }
 
     /// Polls for a delivered request whose client has stopped waiting.
@@ -113,6 +121,12 @@ impl Receiver {
     #[must_use]
     pub fn counts_attempts(&mut self) -> bool {
         self.0.get_mut().counts_attempts()
+    }
+
+    /// Returns the reporter of the handle's health; see [`Inbound::health`].
+    #[must_use]
+    pub fn health(&mut self) -> Option<EndpointReporter> {
+        self.0.get_mut().health()
     }
 
     /// Polls for an abandoned call; see [`Inbound::poll_abandoned`].

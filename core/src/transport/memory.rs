@@ -8,6 +8,7 @@ mod dead_letters;
 mod event_channel;
 mod lock;
 mod open_endpoints;
+mod probe;
 mod publisher;
 mod puller;
 mod pusher;

@@ -7,6 +7,7 @@ use super::{
     Window,
 };
 use crate::error::{Error, Result};
+use crate::health::HealthReader;
 use crate::message::Address;
 
 /// Transport of messages: RabbitMQ, ZeroMQ, memory, or a backend of your own.
@@ -77,6 +78,14 @@ use crate::message::Address;
 ///   requester of the call, and the [answer](super::Outbound::answer) back to that responder.
 /// - A [checked](super::Outbound::check) responder that was dropped, or whose connection is lost,
 ///   is reported as [gone](super::ServerNotice::Gone) within half a second.
+///
+/// **Health**
+///
+/// - [`health`](Self::health) reports each responder, puller and subscriber as consuming when its
+///   opening method returns, and as interrupted while it does not consume.
+/// - The connection is not [connected](crate::health::ConnectionState::Connected) while messages
+///   cannot be sent or received.
+/// - A canary takes the way of a message, and no receiver yields it.
 ///
 /// **Closing and dropping**
 ///
@@ -149,6 +158,15 @@ pub trait Transport: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Box<dyn DeadLetterQueue>>> + Send {
         let _ = source;
         std::future::ready(Err(Error::unsupported("dead_letters")))
+    }
+
+    /// Returns a reader of the [health](crate::health) of this transport.
+    ///
+    /// The default implementation reports an [unknown](crate::health::ConnectionState::Unknown)
+    /// connection without endpoint handles, which is never ready. A transport that wraps another
+    /// one must forward this method, or its health is unknown.
+    fn health(&self) -> HealthReader {
+        HealthReader::unknown()
     }
 
     /// Closes every endpoint handle that this transport opened.

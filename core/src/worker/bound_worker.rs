@@ -28,12 +28,12 @@ impl BoundWorker {
     /// Creates a loop over the deliveries of `receiver`, on a transport that `can` do this much.
     pub(crate) fn new(
         label: EndpointLabel,
-        receiver: Receiver,
+        mut receiver: Receiver,
         window: Window,
         retries: Retries,
         can: Capabilities,
     ) -> Self {
-        let handle = WorkHandle::new();
+        let handle = WorkHandle::new(receiver.health());
         let stop = StopGuard::new(handle.lifecycle());
         Self { label, receiver, window, retries, can, handle, stop }
     }
@@ -41,6 +41,7 @@ impl BoundWorker {
     /// Processes deliveries by `service` until a drain is requested, or the transport is closed.
     pub(crate) fn run<S: Service>(self, service: S) -> Serving {
         let Self { label, receiver, window, retries, can, handle, stop } = self;
+        stop.begin_serving();
         let counters = handle.counters().clone();
         let processor = JobProcessor::new(label, service, retries, can, counters);
         let lifecycle = handle.lifecycle().clone();

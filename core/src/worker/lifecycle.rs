@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::health::EndpointReporter;
+
 tokio::task_local! {
     /// The handle whose handler runs, by the number of its state.
     static HANDLER_OF: usize;
@@ -12,7 +14,11 @@ tokio::task_local! {
 
 /// The state of an endpoint handle that processes deliveries. Clones share the state.
 #[derive(Clone)]
-pub(crate) struct Lifecycle(Arc<watch::Sender<Phase>>);
+pub(crate) struct Lifecycle {
+    phase: Arc<watch::Sender<Phase>>,
+    /// The health of the handle, if the backend reports it.
+    health: Option<EndpointReporter>,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -23,15 +29,22 @@ enum Phase {
 
 impl Lifecycle {
     /// Creates the state of a handle that serves.
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(Phase::Serving)))
+    pub(crate) fn new(health: Option<EndpointReporter>) -> Self {
+        Self { phase: Arc::new(watch::Sender::new(Phase::Serving)), health }
+    }
+
+    /// Returns the health of the handle, if the backend reports it.
+    pub(super) fn health(&self) -> Option<&EndpointReporter> {
+        self.health.as_ref()
     }
 
     /// Requests a drain, unless the handle drains or has stopped already.
     pub(crate) fn begin_drain(&self) {
-        self.0.send_if_modified(|phase| {
+        self.phase.send_if_modified(|phase| {
             let serving = *phase == Phase::Serving;
             if serving {
+                // Before the receive loop can see the phase, so that readiness is off first.
+                self.health.iter().for_each(EndpointReporter::begin_drain);
                 *phase = Phase::Draining;
             }
             serving
@@ -48,7 +61,7 @@ impl Lifecycle {
 
     /// Returns a number that no other state has while this one exists.
     fn number(&self) -> usize {
-        Arc::as_ptr(&self.0).addr()
+        Arc::as_ptr(&self.phase).addr()
     }
 
     /// Requests a drain, and waits until the handle has stopped. Does not wait in a handler of the
@@ -61,12 +74,12 @@ impl Lifecycle {
             return;
         }
         // The sender lives in `self`, so waiting cannot fail.
-        let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Stopped).await;
+        let _ = self.phase.subscribe().wait_for(|phase| *phase == Phase::Stopped).await;
     }
 
     /// Waits until a drain is requested.
     pub(super) async fn drain_requested(&self) {
-        drop(self.0.subscribe().wait_for(|phase| *phase != Phase::Serving).await);
+        drop(self.phase.subscribe().wait_for(|phase| *phase != Phase::Serving).await);
     }
 }
 
@@ -79,6 +92,11 @@ impl StopGuard {
         Self(lifecycle.clone())
     }
 
+    /// Notes that the handle is served, so that its end is a change of its health.
+    pub(crate) fn begin_serving(&self) {
+        self.0.health.iter().for_each(EndpointReporter::begin_serving);
+    }
+
     /// Returns the state of the handle.
     pub(super) fn lifecycle(&self) -> &Lifecycle {
         &self.0
@@ -87,6 +105,7 @@ impl StopGuard {
 
 impl Drop for StopGuard {
     fn drop(&mut self) {
-        self.0.0.send_replace(Phase::Stopped);
+        self.0.health.iter().for_each(EndpointReporter::finish);
+        self.0.phase.send_replace(Phase::Stopped);
     }
 }

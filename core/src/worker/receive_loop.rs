@@ -48,6 +48,7 @@ pub(crate) async fn receive<P: Processor>(
         }
         Err(error) => {
             tracing::error!(role, %name, running = running.len(), ?error, "cannot receive any more; draining");
+            stop.lifecycle().health().into_iter().for_each(|health| health.fail(error.clone()));
         }
     }
     // A receiver that failed is not polled again.

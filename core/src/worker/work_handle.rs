@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::lifecycle::Lifecycle;
 use super::work_stats::{WorkCounters, WorkStats};
+use crate::health::EndpointReporter;
 
 /// A handle to drain a [`Worker`](crate::Worker) or a [`Listener`](crate::Listener), and to read
 /// its counters. Clones are handles of the same worker or listener.
@@ -17,8 +18,8 @@ pub struct WorkHandle {
 
 impl WorkHandle {
     /// Creates the handle of a new worker or listener.
-    pub(super) fn new() -> Self {
-        Self { lifecycle: Lifecycle::new(), counters: Arc::default() }
+    pub(super) fn new(health: Option<EndpointReporter>) -> Self {
+        Self { lifecycle: Lifecycle::new(health), counters: Arc::default() }
     }
 
     /// Returns the state of the worker or listener.

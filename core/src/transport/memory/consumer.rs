@@ -8,9 +8,11 @@ use futures_core::Stream;
 use tokio::time::{Sleep, sleep_until};
 
 use super::open_endpoints::ManagedEndpoint;
+use super::probe::ConsumerProbe;
 use super::queue::{Fetch, Fetched, Queue};
 use crate::error::Result;
-use crate::message::Message;
+use crate::health::{EndpointReporter, EndpointRole, HealthReporter};
+use crate::message::{Address, Message};
 use crate::transport::{
     Abandoned, Answer, Delivery, Inbound, Outcome, Receipt, Receiver, Settle, Window,
 };
@@ -21,15 +23,18 @@ pub(super) trait OrphanHandler: Send + Sync + 'static {
     fn handle(&self, queue: &Arc<Queue>, orphans: Vec<Message>);
 }
 
+/// Where a consumer reports its health: the reporter of its transport, its role and its name.
+pub(super) type HealthEntry<'a> = (&'a HealthReporter, EndpointRole, &'a Address);
+
 /// Adds the consumer `id` to `queue` and opens its receiving half.
 pub(super) fn open(
     queue: Arc<Queue>,
-    id: u64,
-    window: Window,
+    (id, window): (u64, Window),
     orphan_handler: Arc<dyn OrphanHandler>,
+    health: HealthEntry<'_>,
 ) -> (Weak<dyn ManagedEndpoint>, Receiver) {
     queue.add_consumer(id, window.messages());
-    attach(queue, id, orphan_handler)
+    attach(queue, id, orphan_handler, health)
 }
 
 /// Opens the receiving half of the consumer `id`, which was added to `queue` before.
@@ -37,8 +42,12 @@ pub(super) fn attach(
     queue: Arc<Queue>,
     id: u64,
     orphan_handler: Arc<dyn OrphanHandler>,
+    (reporter, role, name): HealthEntry<'_>,
 ) -> (Weak<dyn ManagedEndpoint>, Receiver) {
-    let consumer = Arc::new(Consumer { queue, id, orphan_handler });
+    let probe = Arc::new(ConsumerProbe::new(queue.clone(), id));
+    let health = reporter.endpoint(role, name, Some(probe));
+    health.set_consuming(true);
+    let consumer = Arc::new(Consumer { queue, id, orphan_handler, health });
     let endpoint: Arc<dyn ManagedEndpoint> = consumer.clone();
     let receiver = Receiver::new(ConsumerStream { consumer, retry_timer: None });
     (Arc::downgrade(&endpoint), receiver)
@@ -49,16 +58,19 @@ struct Consumer {
     queue: Arc<Queue>,
     id: u64,
     orphan_handler: Arc<dyn OrphanHandler>,
+    health: EndpointReporter,
 }
 
 impl Consumer {
     fn stop(&self) {
+        self.health.end();
         self.orphan_handler.handle(&self.queue, self.queue.stop_consumer(self.id));
     }
 }
 
 impl ManagedEndpoint for Consumer {
     fn close(&self) {
+        self.health.set_consuming(false);
         self.orphan_handler.handle(&self.queue, self.queue.remove_consumer(self.id));
     }
 }
@@ -84,8 +96,14 @@ impl Stream for ConsumerStream {
         loop {
             let next_retry = match consumer.queue.fetch(consumer.id, cx) {
                 Fetch::Fetched(Fetched { tag, message, attempt }) => {
+                    consumer.health.count_received();
                     let receipt = Receipt::new(consumer.clone(), tag);
                     return Poll::Ready(Some(Ok(Delivery::new(message, receipt).attempt(attempt))));
+                }
+                Fetch::Canary(back) => {
+                    // The probe may have stopped waiting.
+                    let _ = back.send(());
+                    continue;
                 }
                 Fetch::End => return Poll::Ready(None),
                 Fetch::Pending(next_retry) => next_retry,
@@ -103,6 +121,10 @@ impl Stream for ConsumerStream {
 impl Inbound for ConsumerStream {
     fn stop(self: Pin<&mut Self>) {
         self.consumer.stop();
+    }
+
+    fn health(&self) -> Option<EndpointReporter> {
+        Some(self.consumer.health.clone())
     }
 
     fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::consumer::{self, OrphanHandler};
+use super::consumer::{self, HealthEntry, OrphanHandler};
 use super::open_endpoints::ManagedEndpoint;
 use super::queue::Queue;
 use crate::message::Message;
@@ -11,10 +11,10 @@ use crate::transport::{Receiver, Window};
 /// Opens a puller of `queue` with the consumer id `id`.
 pub(super) fn open(
     queue: Arc<Queue>,
-    id: u64,
-    window: Window,
+    (id, window): (u64, Window),
+    health: HealthEntry<'_>,
 ) -> (Weak<dyn ManagedEndpoint>, Receiver) {
-    consumer::open(queue, id, window, Arc::new(NoOrphanHandler))
+    consumer::open(queue, (id, window), Arc::new(NoOrphanHandler), health)
 }
 
 /// Orphan handler of job queues, which hold their messages and have no orphans.

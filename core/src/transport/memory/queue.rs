@@ -6,7 +6,7 @@ mod state;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use self::entry::QueueEntry;
 use self::state::QueueState;
@@ -81,6 +81,17 @@ impl Queue {
         state.append(QueueEntry::new(message));
         state.wake_consumers();
         Ok(Ok(()))
+    }
+
+    /// Appends a canary for a consumer, which the consumer sends `back`.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` if the consumer fetches no more.
+    pub(super) fn push_canary(&self, id: u64, back: oneshot::Sender<()>) -> Result<()> {
+        let is_added = lock(&self.state).add_canary(id, back);
+        let text = "cannot send the canary: the endpoint handle has stopped";
+        is_added.then_some(()).ok_or_else(|| Error::new(ErrorKind::Closed, text))
     }
 
     /// Adds a consumer that holds at most `window` messages unsettled.

@@ -8,6 +8,7 @@ use super::consumer::{self, OrphanHandler};
 use super::open_endpoints::ManagedEndpoint;
 use super::queue::Queue;
 use super::reply_address;
+use crate::health::{EndpointRole, HealthReporter};
 use crate::message::{Address, Limits, Message};
 use crate::transport::{
     Asked, Outbound, Question, Receiver, Sender, Sending, ServerAddress, ServerNotice, Window,
@@ -17,13 +18,14 @@ use crate::transport::{
 pub(super) fn open(
     broker: &Arc<MemoryBroker>,
     limits: Limits,
-    service: &Address,
-    window: Window,
+    (service, window): (&Address, Window),
+    health: &HealthReporter,
 ) -> ([Weak<dyn ManagedEndpoint>; 2], Sender, Receiver) {
     let broker = broker.clone();
     let consumer = broker.next_id();
-    let (requests, receiver) =
-        consumer::open(broker.service_queue(service), consumer, window, broker.clone());
+    let (queue, health) =
+        (broker.service_queue(service), (health, EndpointRole::Responder, service));
+    let (requests, receiver) = consumer::open(queue, (consumer, window), broker.clone(), health);
     let close_signal = Arc::new(CloseSignal::default());
     let replies: Arc<dyn ManagedEndpoint> = close_signal.clone();
     let sender = Sender::new(ReplySender { broker, limits, close_signal, consumer });

@@ -10,6 +10,7 @@ use super::event_channel::{Channel, SubscriptionKey};
 use super::open_endpoints::ManagedEndpoint;
 use super::queue::{NoConsumerPolicy, Queue};
 use crate::error::Result;
+use crate::health::{EndpointRole, HealthReporter};
 use crate::message::{Address, Filter, Message};
 use crate::transport::{DeadLetterSource, FilterControl, Filters, Group, Receiver, Subscription};
 
@@ -22,6 +23,7 @@ pub(super) fn open(
     broker: &MemoryBroker,
     channel: &Address,
     subscription: Subscription,
+    health: &HealthReporter,
 ) -> Result<(Weak<dyn ManagedEndpoint>, Receiver, Filters)> {
     let Subscription { filters, group, window } = subscription;
     let id = broker.next_id();
@@ -37,11 +39,12 @@ pub(super) fn open(
         // Core settles the events of an exclusive subscriber on arrival.
         SubscriptionKey::Exclusive(_) => Arc::default(),
     };
+    let health = (health, EndpointRole::Subscriber, channel);
     let channel = broker.channel(channel);
     let policy = if durable { NoConsumerPolicy::Hold } else { NoConsumerPolicy::Drop };
     let queue = channel.join(&key, filters, (policy, dead_letters), (id, window))?;
     let membership = Arc::new(Membership { channel, key, durable });
-    let (endpoint, receiver) = consumer::attach(queue, id, membership.clone());
+    let (endpoint, receiver) = consumer::attach(queue, id, membership.clone(), health);
     Ok((endpoint, receiver, Filters::new(MembershipFilters(membership))))
 }
 

@@ -8,6 +8,7 @@ use super::dead_letters::DeadLetterSession;
 use super::open_endpoints::OpenEndpoints;
 use super::{publisher, puller, pusher, requester, responder, subscriber};
 use crate::error::Result;
+use crate::health::{ConnectionState, EndpointRole, HealthReader, HealthReporter};
 use crate::message::{Address, Limits};
 use crate::transport::{
     Capabilities, DeadLetterQueue, DeadLetterSource, Filters, Receiver, Sender, Subscription,
@@ -51,6 +52,7 @@ pub struct Memory {
     broker: Arc<MemoryBroker>,
     endpoints: Arc<OpenEndpoints>,
     limits: Limits,
+    health: HealthReporter,
 }
 
 impl Memory {
@@ -79,7 +81,8 @@ impl Memory {
     }
 
     fn with_broker(broker: Arc<MemoryBroker>) -> Self {
-        Self { broker, endpoints: Arc::default(), limits: Limits::default() }
+        let health = HealthReporter::new(ConnectionState::Connected);
+        Self { broker, endpoints: Arc::default(), limits: Limits::default(), health }
     }
 }
 
@@ -118,7 +121,7 @@ impl Transport for Memory {
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
         self.endpoints.check_open()?;
         let (endpoints, sender, receiver) =
-            responder::open(&self.broker, self.limits, service, window);
+            responder::open(&self.broker, self.limits, (service, window), &self.health);
         endpoints.into_iter().for_each(|endpoint| self.endpoints.register(endpoint));
         Ok((sender, receiver))
     }
@@ -132,8 +135,9 @@ impl Transport for Memory {
 
     async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
         self.endpoints.check_open()?;
+        let health = (&self.health, EndpointRole::Puller, queue);
         let (endpoint, receiver) =
-            puller::open(self.broker.job_queue(queue), self.broker.next_id(), window);
+            puller::open(self.broker.job_queue(queue), (self.broker.next_id(), window), health);
         self.endpoints.register(endpoint);
         Ok(receiver)
     }
@@ -151,7 +155,8 @@ impl Transport for Memory {
         subscription: Subscription,
     ) -> Result<(Receiver, Filters)> {
         self.endpoints.check_open()?;
-        let (endpoint, receiver, filters) = subscriber::open(&self.broker, channel, subscription)?;
+        let (endpoint, receiver, filters) =
+            subscriber::open(&self.broker, channel, subscription, &self.health)?;
         self.endpoints.register(endpoint);
         Ok((receiver, filters))
     }
@@ -162,7 +167,12 @@ impl Transport for Memory {
         Ok(Box::new(DeadLetterSession::new(store, queue)))
     }
 
+    fn health(&self) -> HealthReader {
+        self.health.reader()
+    }
+
     async fn close(&self) -> Result<()> {
+        self.health.set_connection(ConnectionState::Closed);
         self.endpoints.close();
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use tokio::sync::oneshot;
+
 use crate::error::Fault;
 use crate::message::Message;
 use crate::transport::Abandoned;
@@ -14,6 +16,14 @@ pub(super) struct QueueEntry {
     /// Position among entries of equal priority. A requeued entry keeps its position.
     pub(super) position: u64,
     pub(super) declines: Option<Box<Declines>>,
+    /// Set for a canary, which is no message.
+    pub(super) canary: Option<Box<QueuedCanary>>,
+}
+
+/// Canary for one consumer, and the way back to its probe.
+pub(super) struct QueuedCanary {
+    consumer: u64,
+    pub(super) back: oneshot::Sender<()>,
 }
 
 /// Consumers that have declined an entry, and the fault of the last one.
@@ -25,7 +35,30 @@ pub(super) struct Declines {
 impl QueueEntry {
     /// Creates the entry of a first attempt.
     pub(super) fn new(message: Message) -> Self {
-        Self { message, attempt: 1, position: 0, declines: None }
+        Self { message, attempt: 1, position: 0, declines: None, canary: None }
+    }
+
+    /// Creates the entry of a canary for this consumer.
+    pub(super) fn canary(consumer: u64, back: oneshot::Sender<()>) -> Self {
+        let canary = Some(Box::new(QueuedCanary { consumer, back }));
+        Self { canary, ..Self::new(Message::default()) }
+    }
+
+    /// Returns whether the consumer may fetch the entry: no other consumer's canary, and nothing
+    /// that it has declined.
+    pub(super) fn is_for(&self, consumer: u64) -> bool {
+        let is_own = |canary: &QueuedCanary| canary.consumer == consumer;
+        self.canary.as_deref().is_none_or(is_own) && !self.is_declined_by(consumer)
+    }
+
+    /// Returns whether the entry is a canary of this consumer.
+    pub(super) fn is_canary_of(&self, consumer: u64) -> bool {
+        self.canary.as_deref().is_some_and(|canary| canary.consumer == consumer)
+    }
+
+    /// Returns whether the entry is a canary whose probe no longer waits.
+    pub(super) fn is_abandoned_canary(&self) -> bool {
+        self.canary.as_deref().is_some_and(|canary| canary.back.is_closed())
     }
 
     /// Returns whether the entry is the request of this call.

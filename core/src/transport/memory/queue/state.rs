@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::entry::QueueEntry;
@@ -47,6 +48,8 @@ struct ConsumerState {
 pub(in super::super) enum Fetch {
     /// Fetched message.
     Fetched(Fetched),
+    /// Fetched canary, to be sent back.
+    Canary(oneshot::Sender<()>),
     /// No message is ready. If a delayed retry exists, its time; the consumer has to fetch again
     /// then.
     Pending(Option<Instant>),
@@ -98,6 +101,7 @@ impl QueueState {
     pub(super) fn stop_consumer(&mut self, id: u64) -> bool {
         let Some(consumer) = self.consumers.get_mut(&id) else { return false };
         consumer.active = false;
+        self.ready.retain(|entry| !entry.is_canary_of(id));
         self.remove_finished(id);
         true
     }
@@ -105,6 +109,7 @@ impl QueueState {
     /// Removes a consumer and requeues its unsettled entries. Returns whether the consumer existed.
     pub(super) fn remove_consumer(&mut self, id: u64) -> bool {
         let Some(consumer) = self.consumers.remove(&id) else { return false };
+        self.ready.retain(|entry| !entry.is_canary_of(id));
         // Its replies cannot be sent any more.
         self.open.remove(&id);
         for entry in consumer.unsettled.into_values() {
@@ -124,16 +129,32 @@ impl QueueState {
             return Fetch::End;
         };
         let has_room = consumer.unsettled.len() < consumer.window;
-        let next = ready.iter().position(|entry| !entry.is_declined_by(id)).filter(|_| has_room);
-        let Some(entry) = next.and_then(|next| ready.remove(next)) else {
+        let next = ready.iter().position(|entry| entry.is_for(id)).filter(|_| has_room);
+        let Some(mut entry) = next.and_then(|next| ready.remove(next)) else {
             consumer.waker = Some(cx.waker().clone());
             let next_retry = delayed.first_key_value().map(|((at, _), _)| *at);
             return Fetch::Pending(next_retry.filter(|_| has_room));
         };
+        if let Some(canary) = entry.canary.take() {
+            return Fetch::Canary(canary.back);
+        }
         *last_tag += 1;
         let (message, attempt) = (entry.message.clone(), entry.attempt);
         consumer.unsettled.insert(*last_tag, entry);
         Fetch::Fetched(Fetched { tag: *last_tag, message, attempt })
+    }
+
+    /// Appends a canary for a consumer. Returns whether the consumer fetches.
+    ///
+    /// Canaries have no bound of their own: each probe waits for one.
+    pub(super) fn add_canary(&mut self, id: u64, back: oneshot::Sender<()>) -> bool {
+        self.ready.retain(|entry| !entry.is_abandoned_canary());
+        let Some(consumer) = self.consumers.get_mut(&id).filter(|consumer| consumer.active) else {
+            return false;
+        };
+        consumer.wake();
+        self.append(QueueEntry::canary(id, back));
+        true
     }
 
     /// Takes an unsettled entry out, to be settled.
