@@ -38,7 +38,4 @@ pub mod __private {
 }
 
 #[doc = include_str!("../docs/guide.md")]
-pub mod guide {
-    #[doc = include_str!("../docs/zeromq.md")]
-    pub mod zeromq {}
-}
+pub mod guide {}

@@ -18,6 +18,7 @@ pub mod handlers;
 pub mod lifecycle;
 pub mod links;
 mod list;
+pub mod message_ids;
 pub mod one_way;
 pub mod outages;
 pub mod pipeline;

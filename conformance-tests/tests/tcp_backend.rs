@@ -15,7 +15,7 @@ mod wire;
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::message::{CallId, ReplyTo};
+use polywire_core::message::{CallId, MessageId, ReplyTo};
 use polywire_core::transport::{Delivery, Receipt, Receiver, Sender, Subscription};
 use polywire_core::{
     Address, Body, Client, Code, Deadline, Error, ErrorKind, Fault, Filter, Group, Message, Router,
@@ -34,9 +34,13 @@ async fn every_field_crosses() {
         Message::request(address("größe.prüfen"), Deadline::after(Duration::from_secs(9)));
     sent.topic = Some(address("a.b"));
     sent.id = Some(CallId(u64::MAX));
+    sent.message_id = Some(MessageId::unique());
     sent.reply_to = Some(ReplyTo::new(&b"\x00\xff"[..]));
     sent.fault = Some(Box::new(
-        Fault::new(Code::Unavailable, "später").with_kind("K").with_details(&b"\xff"[..]),
+        Fault::new(Code::Unavailable, "später")
+            .permanent()
+            .with_kind("K")
+            .with_details(&b"\xff"[..]),
     ));
     sent.content_type = Some("text/plain".into());
     sent.headers.insert("目", "\u{1}\"");

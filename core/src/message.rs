@@ -12,6 +12,7 @@ mod identity;
 mod limits;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod message;
+mod message_id;
 mod name_syntax;
 mod reply_to;
 mod sent_at;
@@ -27,6 +28,7 @@ pub use self::history::{DeadLetterReason, DeadLetterRecord, History};
 pub use self::identity::Identity;
 pub use self::limits::Limits;
 pub use self::message::Message;
+pub use self::message_id::MessageId;
 pub use self::reply_to::ReplyTo;
 pub use self::sent_at::SentAt;
 pub(crate) use self::sent_at::system_time;

@@ -313,3 +313,23 @@ impl Settle for SettleLog {
         self.0.lock().unwrap().push(outcome);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn permanent_fault_ends_the_attempts() {
+    for retries in [Retries::default(), Retries::default().then_discard()] {
+        let memory = Memory::new();
+        let worker = Worker::bind(&memory, "jobs", MessagePack).retries(retries).await.unwrap();
+        let handle = worker.handle();
+        tokio::spawn(worker.work(async |_: u32| {
+            Err::<(), _>(Fault::new(Code::Application, "no such picture").permanent())
+        }));
+        push(&memory, 7).await;
+        until(|| handle.stats().dead_lettered + handle.stats().discarded == 1).await;
+        assert_eq!(handle.stats().retried, 0);
+        let dead = DeadLetters::of_queue(&memory, "jobs").unwrap();
+        let letters = dead.look(9).await.unwrap();
+        assert_eq!(letters.len() as u64, handle.stats().dead_lettered);
+        assert_eq!(dead.count().await.unwrap(), letters.len() as u64);
+        assert!(letters.iter().all(|letter| letter.reason() == DeadLetterReason::Refused));
+    }
+}

@@ -187,7 +187,7 @@ impl Sender {
 
 enum Receiver {
     Server(Box<Server>),
-    Worker(Worker<MessagePack>),
+    Worker(Box<Worker<MessagePack>>),
     Subscriber(Subscriber<u64>),
 }
 
@@ -195,7 +195,7 @@ impl Receiver {
     async fn open(pattern: Pattern, name: &str, amqp: &Amqp) -> Result<Self> {
         Ok(match pattern {
             Pattern::Calls => Self::Server(Box::new(Server::bind(amqp, name).await?)),
-            Pattern::Jobs => Self::Worker(Worker::bind(amqp, name, MessagePack).await?),
+            Pattern::Jobs => Self::Worker(Box::new(Worker::bind(amqp, name, MessagePack).await?)),
             Pattern::Events => Self::Subscriber(Subscriber::bind(amqp, name, MessagePack).await?),
             Pattern::GroupEvents => {
                 let group = Group::new("all")?.durable();

@@ -20,7 +20,7 @@ enum BankError {
     Few(u64),
     #[error("{0:?} is not {1}")]
     Mixed(Vec<u8>, f64),
-    #[fault(code = Unavailable, kind = "Closed")]
+    #[fault(code = Unavailable, kind = "Closed", permanent)]
     #[error("come back tomorrow")]
     Closed,
     #[error("the ledger is gone")]
@@ -171,6 +171,7 @@ async fn codes_and_kinds_are_those_that_were_given() -> Result<(), CallError> {
     let bank = bank(Json).await?;
     let closed = fault(bank.as_ref().call::<u64>("withdraw", &[How::Closed]).await);
     assert_eq!((closed.code, closed.kind.as_str()), (Code::Unavailable, "Closed"));
+    assert!(closed.is_permanent());
     Ok(())
 }
 

@@ -1,7 +1,6 @@
 //! The sending half of pushers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use polywire_core::transport::{Outbound, Sender, Sending};
 use polywire_core::{Address, ErrorKind, Message, Result};
@@ -10,7 +9,6 @@ use crate::error::queue_full;
 use crate::shared::Shared;
 use crate::topology::declaration;
 use crate::topology::queue::QueueSpec;
-use crate::unique_number::unique;
 use crate::wire::{OutgoingMessage, native};
 
 /// Opens a sender of jobs to `queue`, and declares the queue.
@@ -23,28 +21,22 @@ pub(crate) async fn open(shared: &Arc<Shared>, queue: &Address) -> Result<Sender
     let queue = shared.config.queues.queue(native::job_queue(queue)?);
     queue.check_names()?;
     declare(shared, &queue).await?;
-    let (id_prefix, last) = (unique(), AtomicU64::new(0));
-    Ok(Sender::new(JobSender { shared: shared.clone(), queue, id_prefix, last }))
+    Ok(Sender::new(JobSender { shared: shared.clone(), queue }))
 }
 
 /// The sender of jobs to one queue.
 struct JobSender {
     shared: Arc<Shared>,
     queue: QueueSpec,
-    /// First half of the ids of its jobs. The second half is a counter.
-    id_prefix: u128,
-    /// Number of jobs that were sent.
-    last: AtomicU64,
 }
 
 impl Outbound for JobSender {
     fn send(&self, message: Message) -> Sending<'_> {
         let Shared { config, publisher, .. } = &*self.shared;
-        let id = format!("{:032x}-{}", self.id_prefix, self.last.fetch_add(1, Ordering::Relaxed));
         let job = self
             .shared
             .check_message(&message)
-            .and_then(|()| native::encode_job(&self.queue.name, &id, message, config.persistent));
+            .and_then(|()| native::encode_job(&self.queue.name, message, config.persistent));
         let job = match job {
             Ok(job) => job,
             Err(error) => return Sending::ready(Err(error)),

@@ -3,7 +3,7 @@
 use std::io::{Error as IoError, ErrorKind as IoErrorKind, Result as IoResult};
 
 use bytes::Bytes;
-use polywire_core::message::{CallId, ReplyTo};
+use polywire_core::message::{CallId, MessageId, ReplyTo};
 use polywire_core::{
     Address, Body, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, Result,
 };
@@ -166,9 +166,10 @@ struct Envelope {
     method: Option<String>,
     topic: Option<String>,
     id: Option<u64>,
+    message_id: Option<String>,
     reply_to: Option<Vec<u8>>,
     left_ms: Option<u64>,
-    fault: Option<(u8, String, String, Vec<u8>)>,
+    fault: Option<(u8, String, String, Vec<u8>, bool)>,
     content_type: Option<String>,
     headers: Vec<(String, String)>,
 }
@@ -180,9 +181,13 @@ impl From<Packet> for Envelope {
             method: message.method.map(|method| method.to_string()),
             topic: message.topic.map(|topic| topic.to_string()),
             id: message.id.map(|id| id.0),
+            message_id: message.message_id.map(|id| id.to_string()),
             reply_to: message.reply_to.map(|reply_to| reply_to.as_bytes().to_vec()),
             left_ms: message.deadline.map(Deadline::remaining_ms),
-            fault: fault.map(|it| (it.code.as_u8(), it.kind, it.message, it.details.into())),
+            fault: fault.map(|it| {
+                let is_permanent = it.is_permanent();
+                (it.code.as_u8(), it.kind, it.message, it.details.into(), is_permanent)
+            }),
             content_type: message.content_type.map(|format| format.to_string()),
             headers: message
                 .headers
@@ -201,10 +206,12 @@ impl TryFrom<Envelope> for Packet {
         message.method = envelope.method.map(Address::new).transpose()?;
         message.topic = envelope.topic.map(Address::new).transpose()?;
         message.id = envelope.id.map(CallId);
+        message.message_id = envelope.message_id.map(MessageId::new).transpose()?;
         message.reply_to = envelope.reply_to.map(ReplyTo::new);
         message.deadline = envelope.left_ms.map(Deadline::after_ms);
-        message.fault = envelope.fault.map(|(code, kind, text, details)| {
-            Box::new(Fault::new(Code::from_u8(code), text).with_kind(kind).with_details(details))
+        message.fault = envelope.fault.map(|(code, kind, text, details, is_permanent)| {
+            let fault = Fault::new(Code::from_u8(code), text).with_kind(kind).with_details(details);
+            Box::new(if is_permanent { fault.permanent() } else { fault })
         });
         message.content_type = envelope.content_type.map(Into::into);
         message.headers = envelope.headers.into_iter().collect();

@@ -4,7 +4,7 @@ use std::io::ErrorKind::{InvalidData, UnexpectedEof};
 use std::io::{Error as IoError, Result as IoResult};
 use std::time::Duration;
 
-use polywire_core::message::{CallId, ReplyTo};
+use polywire_core::message::{CallId, MessageId, ReplyTo};
 use polywire_core::{Address, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
@@ -40,11 +40,12 @@ pub(crate) enum Kind {
     Refused,
 }
 
-/// Kind, number, method and content type, id, reply address, milliseconds left, fault, headers.
+/// Kind, number, method, content type and message id, call id, reply address, milliseconds left,
+/// fault, headers.
 type Head =
     (Kind, u64, Texts, Option<u64>, Option<Vec<u8>>, Option<u64>, Failed, Vec<(String, String)>);
-type Texts = [Option<String>; 2];
-type Failed = Option<(u8, String, String, Vec<u8>)>;
+type Texts = [Option<String>; 3];
+type Failed = Option<(u8, String, String, Vec<u8>, bool)>;
 
 /// Refuses a message that the broker would not read.
 pub(crate) fn check(message: &Message) -> Result<()> {
@@ -67,6 +68,7 @@ pub(crate) async fn write(
     let texts = [
         message.method.as_ref().map(ToString::to_string),
         message.content_type.as_ref().map(ToString::to_string),
+        message.message_id.as_ref().map(ToString::to_string),
     ];
     let fault = message.fault.clone();
     let headers = message.headers.iter();
@@ -77,7 +79,10 @@ pub(crate) async fn write(
         message.id.map(|id| id.0),
         message.reply_to.as_ref().map(|reply_to| reply_to.as_bytes().to_vec()),
         message.deadline.map(Deadline::remaining_ms),
-        fault.map(|it| (it.code.as_u8(), it.kind, it.message, it.details.into())),
+        fault.map(|it| {
+            let is_permanent = it.is_permanent();
+            (it.code.as_u8(), it.kind, it.message, it.details.into(), is_permanent)
+        }),
         headers.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
     );
     let (head, mut to) = (serde_json::to_vec(&head)?, BufWriter::new(to));
@@ -95,14 +100,17 @@ pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> IoResult<Frame>
         return Err(InvalidData.into());
     }
     let head: Head = serde_json::from_slice(&read_sized(from, head).await?)?;
-    let (kind, number, [method, content_type], id, reply_to, left_ms, fault, headers) = head;
+    let (kind, number, [method, content_type, message_id], id, reply_to, left_ms, fault, headers) =
+        head;
     let mut message = Message::new(read_sized(from, body).await?);
     message.method = method.map(Address::new).transpose().map_err(IoError::other)?;
+    message.message_id = message_id.map(MessageId::new).transpose().map_err(IoError::other)?;
     message.id = id.map(CallId);
     message.reply_to = reply_to.map(ReplyTo::new);
     message.deadline = left_ms.map(Deadline::after_ms);
-    message.fault = fault.map(|(code, kind, text, details)| {
-        Box::new(Fault::new(Code::from_u8(code), text).with_kind(kind).with_details(details))
+    message.fault = fault.map(|(code, kind, text, details, is_permanent)| {
+        let fault = Fault::new(Code::from_u8(code), text).with_kind(kind).with_details(details);
+        Box::new(if is_permanent { fault.permanent() } else { fault })
     });
     message.content_type = content_type.map(Into::into);
     message.headers = headers.into_iter().collect();

@@ -47,6 +47,30 @@ pub async fn faults_cross_whole(context: &TestContext) -> Verdict {
     Ok(())
 }
 
+/// A fault that is marked as permanent arrives as such, and no other fault does.
+///
+/// Checked with a fault that has details, and with one that has none.
+///
+/// Catches wires that drop the mark, or set it on every fault.
+pub async fn permanent_fault_stays_permanent(context: &TestContext) -> Verdict {
+    let plain = Fault::new(Code::Application, "no such picture");
+    let rich = plain.clone().with_kind("Missing").with_details(Bytes::from_static(b"\x00"));
+    let faults = [plain.clone().permanent(), plain, rich.clone().permanent(), rich];
+    let thrown = faults.clone();
+    let router = Router::new(MessagePack).method("fail", move |n: usize| {
+        let fault = thrown.get(n).cloned();
+        async move { fault.map_or(Ok(()), Err) }
+    });
+    let _server = context.serve(router).await?;
+    let client = context.client().await?;
+    for (n, fault) in faults.iter().enumerate() {
+        let came = fault_of(client.call::<()>("fail", &n).await)?;
+        let (sent, came) = (fault.is_permanent(), came.is_permanent());
+        ensure!(sent == came, "fault {n} is permanent: sent as {sent}, arrived as {came}");
+    }
+    Ok(())
+}
+
 /// A call of a method that the service does not have is answered with a fault.
 ///
 /// The code is [`Code::MethodNotFound`], and the message names the method. The server answers the

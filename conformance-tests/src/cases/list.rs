@@ -2,7 +2,7 @@
 
 use super::{
     answers, at_most_once, bodies, brokers, calls, chains, codecs, deadlines, faults, handlers,
-    lifecycle, links, one_way, outages, pipeline, pubsub, retries, servers,
+    lifecycle, links, message_ids, one_way, outages, pipeline, pubsub, retries, servers,
 };
 use crate::case::Case;
 
@@ -28,6 +28,7 @@ macro_rules! each_case {
             }
             faults {
                 minimum faults_cross_whole "A fault keeps its code, kind, message and details";
+                minimum permanent_fault_stays_permanent "A fault that is marked as permanent arrives as such, and no other fault does";
                 minimum unknown_method_is_a_fault "A call of a method that the service does not have is answered with a fault";
                 minimum bad_arguments_name_the_path "Arguments of the wrong type are answered with a fault that names the path";
                 minimum unreadable_arguments_are_a_fault "Arguments that cannot be decoded are answered with a fault, and the server lives";
@@ -53,6 +54,12 @@ macro_rules! each_case {
                 minimum no_deadline_is_inherited "A one-way call that a handler sends inherits no deadline, and runs to its end";
                 minimum expired_one_never_runs "A one-way call that has not begun within its time to live never runs";
                 minimum expired_one_is_kept_if_it_asks "A one-way call that asks for it becomes a dead letter when it expires, or is refused as unsupported";
+            }
+            message_ids {
+                minimum id_of_a_call_reaches_its_handler "The id that a caller chose arrives at its handler, and a call without one has an id of its own";
+                optional id_of_a_job_arrives "The id that a pusher chose arrives with its job, and a job without one has an id of its own";
+                optional id_of_an_event_is_the_same_for_each_subscriber "An event has one id at each of its subscribers, which its publisher chose or made";
+                optional id_of_a_job_stays_through_its_attempts "The id of a job is the same in each attempt, in its dead letter, and after its redrive";
             }
             handlers {
                 minimum uncancelled_handler_outlives_its_caller "A handler that is marked as uncancelled runs to its end, even if its caller leaves";
@@ -112,6 +119,7 @@ macro_rules! each_case {
             retries {
                 optional failed_job_comes_again_after_its_pause "A job with a delayed retry is redelivered, not before its time, with its attempt counted and its error attached";
                 optional exhausted_job_is_kept_with_its_story "A job whose attempts all fail is dead-lettered, with the reason, the number of attempts, and the first and last error";
+                optional permanent_fault_is_not_retried "A job whose handler fails for good is dead-lettered after one attempt";
                 optional redriven_job_comes_again "A dead letter that is redriven starts with attempt 1, is marked as redriven, and is no dead letter any more";
                 optional dead_letters_stay_until_they_are_discarded "Dead letters that were only read stay; those that are discarded are gone";
                 optional job_that_ends_its_workers_is_kept "A job whose workers die with it is dead-lettered after its attempts, and runs no more";

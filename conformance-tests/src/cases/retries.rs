@@ -11,8 +11,9 @@ mod lacking;
 
 pub use self::attempts::{
     exhausted_job_is_kept_with_its_story, failed_job_comes_again_after_its_pause,
-    job_that_ends_its_workers_is_kept, unreadable_job_is_kept,
+    job_that_ends_its_workers_is_kept, permanent_fault_is_not_retried, unreadable_job_is_kept,
 };
+pub(super) use self::dead_jobs::{dead_jobs, only, within_patience};
 pub use self::dead_letters::{
     dead_letters_stay_until_they_are_discarded, redriven_event_goes_to_its_group_alone,
     redriven_job_comes_again,

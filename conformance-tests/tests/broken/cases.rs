@@ -5,6 +5,7 @@ mod bodies;
 mod calls;
 mod disturbances;
 mod lifecycle;
+mod message_ids;
 mod pipeline;
 mod pubsub;
 mod retries;
@@ -21,6 +22,7 @@ pub(crate) fn caught() -> impl Iterator<Item = &'static str> {
         calls::CAUGHT,
         disturbances::CAUGHT,
         lifecycle::CAUGHT,
+        message_ids::CAUGHT,
         pipeline::CAUGHT,
         pubsub::CAUGHT,
         retries::CAUGHT,

@@ -40,6 +40,11 @@ impl Context {
             .then(|| Self { reply_slot: None, ..current() })
     }
 
+    /// Returns the number of the running handler's call; `None` outside of a call.
+    pub(crate) fn current_call() -> Option<u64> {
+        CURRENT.try_with(|current| current.call).ok().filter(|call| *call != 0)
+    }
+
     /// Adds the service and the call number, which only the running server knows.
     pub(crate) fn with_current_call(self) -> Self {
         let current = CURRENT.try_with(|current| (current.service.clone(), current.call));

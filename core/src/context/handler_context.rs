@@ -1,13 +1,12 @@
 //! The context that a handler runs in.
 
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxHasher;
-
 use super::Baggage;
-use crate::message::{Address, Deadline, Extensions, Headers, History, Identity, Message};
+use crate::message::{
+    Address, Deadline, Extensions, Headers, History, Identity, Message, MessageId,
+};
 use crate::service::ReplySlot;
 
 /// The context of a call, a job or an event, for the handler that processes it.
@@ -86,6 +85,8 @@ pub struct Context {
     /// for a message that another component republished. RabbitMQ's retried and declined
     /// messages are such messages.
     pub peer: Option<Arc<Identity>>,
+    /// The id of the message, as the sender set it.
+    pub(super) message_id: Option<MessageId>,
     /// The number of the call, equal for each attempt; zero for a one-way call.
     pub(super) call: u64,
     /// Set if the message was delivered before. Its attempt may be the first all the same.
@@ -107,6 +108,7 @@ impl Context {
             history: message.history.clone(),
             extensions: Extensions::new(),
             peer: message.peer.clone(),
+            message_id: message.message_id.clone(),
             call: 0,
             redelivered: false,
             reply_slot: None,
@@ -115,15 +117,50 @@ impl Context {
 
     /// Creates the context of a call of `service`.
     pub(crate) fn of_call(service: &Address, message: &Message, attempt: u32) -> Self {
-        let mut hasher = FxHasher::default();
-        (&message.reply_to, message.id).hash(&mut hasher);
-        let call = if message.reply_to.is_some() { hasher.finish() } else { 0 };
+        let call = message.call_number().unwrap_or(0);
         Self { service: Some(service.clone()), call, ..Self::of(message, attempt) }
+    }
+
+    /// Sets the slot for the reply, and the number of the call that it belongs to.
+    pub(crate) fn answer_by(&mut self, slot: Option<Arc<ReplySlot>>) {
+        self.call = slot.as_ref().and_then(|slot| slot.call_number()).unwrap_or(0);
+        self.reply_slot = slot;
     }
 
     /// Creates a context outside of any handler, which propagates these headers.
     pub(crate) fn outside(headers: Headers) -> Self {
         Self { headers, ..Self::of(&Message::default(), 1) }
+    }
+
+    /// Returns the id of the message: the same through retries, redeliveries and redrives.
+    ///
+    /// The sender chooses or makes the id of a job, an event or a one-way call; see [`MessageId`].
+    /// The id of a call whose caller chose none stands for its call id. Such an id differs for each
+    /// call that a client's [`Retry`](crate::middleware::Retry) makes; a chosen one does not.
+    /// `None` if the sender is another program, or an older version, and gave no id.
+    ///
+    /// ```
+    /// # use std::collections::HashSet;
+    /// # use std::sync::{Arc, Mutex};
+    /// # use polywire_core::message::MessageId;
+    /// use polywire_core::{Context, Fault};
+    ///
+    /// # let done: Arc<Mutex<HashSet<Option<MessageId>>>> = Arc::default();
+    /// let handler = move |context: Context, file: String| {
+    ///     let is_new = done.lock().unwrap().insert(context.message_id());
+    ///     async move {
+    ///         if is_new {
+    ///             println!("rendering {file}");
+    ///         }
+    ///         Ok::<_, Fault>(())
+    ///     }
+    /// };
+    /// # let _ = handler;
+    /// ```
+    #[must_use]
+    pub fn message_id(&self) -> Option<MessageId> {
+        let of_call = || (self.call != 0).then(|| MessageId::of_call(self.call));
+        self.message_id.clone().or_else(of_call)
     }
 
     /// Returns how many times the message was redriven from the dead letters.

@@ -39,6 +39,7 @@ pub struct Fault {
     pub details: Bytes,
     /// The value that becomes the details, in the format in which the fault is sent.
     value: Option<Value>,
+    is_permanent: bool,
     /// The target of the call that got the fault. It does not cross the wire.
     target: CallTarget,
 }
@@ -57,6 +58,7 @@ impl Fault {
             message: message.into(),
             details: Bytes::new(),
             value: None,
+            is_permanent: false,
             target: CallTarget::unknown(),
         }
     }
@@ -115,6 +117,38 @@ impl Fault {
         Self { details: Bytes::new(), value: Some(Value(Arc::new(value))), ..self }
     }
 
+    /// Marks the failure as permanent: another attempt would fail in the same way.
+    ///
+    /// A worker or a listener does not retry the message. It goes to the dead letters at once, with
+    /// the reason [`Refused`](crate::message::DeadLetterReason::Refused), as far as its
+    /// [`Retries`](crate::Retries) keep what fails. The mark crosses the wire with the fault, so a
+    /// client's [`Retry`](crate::middleware::Retry) does not repeat the call either, and a handler
+    /// that returns the fault of a call of its own passes the mark on. A peer of an older version
+    /// ignores the mark.
+    ///
+    /// ```
+    /// use polywire_core::{Code, Fault};
+    ///
+    /// async fn thumbnail(file: String) -> Result<(), Fault> {
+    ///     if !file.ends_with(".jpg") {
+    ///         return Err(Fault::new(Code::Application, "not a picture").permanent());
+    ///     }
+    ///     // …
+    ///     Ok(())
+    /// }
+    /// # let _ = thumbnail;
+    /// ```
+    #[must_use]
+    pub fn permanent(self) -> Self {
+        Self { is_permanent: true, ..self }
+    }
+
+    /// Returns `true` if the failure is [permanent](Self::permanent).
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        self.is_permanent
+    }
+
     /// Returns the target of the call that got this fault, as far as the client knows it.
     #[must_use]
     pub fn target(&self) -> &CallTarget {
@@ -135,9 +169,9 @@ impl Fault {
 
 impl PartialEq for Fault {
     fn eq(&self, other: &Self) -> bool {
-        let Self { code, kind, message, details, value, target: _ } = self;
-        (code, kind, message, details, value)
-            == (&other.code, &other.kind, &other.message, &other.details, &other.value)
+        let Self { code, kind, message, details, value, is_permanent, target: _ } = self;
+        (code, kind, message, details) == (&other.code, &other.kind, &other.message, &other.details)
+            && (value, is_permanent) == (&other.value, &other.is_permanent)
     }
 }
 
@@ -187,5 +221,6 @@ mod tests {
         assert_eq!(received, fault);
         assert_ne!(received.target(), fault.target());
         assert_ne!(fault.clone().with_kind("OutOfStock"), fault);
+        assert_ne!(fault.clone().permanent(), fault);
     }
 }

@@ -42,7 +42,12 @@ impl Headers {
     /// Returns the value of `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+        self.shared(name).map(|value| &**value)
+    }
+
+    /// Returns the value of `name`, to be shared.
+    pub(crate) fn shared(&self, name: &str) -> Option<&ByteString> {
+        self.0.iter().find(|(known, _)| &**known == name).map(|(_, value)| value)
     }
 
     /// Removes `name` and returns its value.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use super::{Address, Body, CallId, Deadline, Headers, History, Identity, ReplyTo};
+use super::{Address, Body, CallId, Deadline, Headers, History, Identity, MessageId, ReplyTo};
 use crate::error::Fault;
 
 /// Message, independent of the wire format.
@@ -41,6 +41,9 @@ pub struct Message {
     pub topic: Option<Address>,
     /// Id of the call that this message makes or answers.
     pub id: Option<CallId>,
+    /// Id of the message, the same for each delivery of it. Set by core on jobs, events and one-way
+    /// calls; on a call only if its caller chose one. A reply has none.
+    pub message_id: Option<MessageId>,
     /// Address for the reply. Set by the backend on an arriving request, and by core on the reply
     /// to that request.
     pub reply_to: Option<ReplyTo>,
@@ -114,6 +117,12 @@ impl Message {
     #[must_use]
     pub fn with_id(self, id: impl Into<Option<CallId>>) -> Self {
         Self { id: id.into(), ..self }
+    }
+
+    /// Sets the [message id](Self::message_id).
+    #[must_use]
+    pub fn with_message_id(self, message_id: impl Into<Option<MessageId>>) -> Self {
+        Self { message_id: message_id.into(), ..self }
     }
 
     /// Sets the [reply address](Self::reply_to).
@@ -199,5 +208,19 @@ impl Message {
     #[must_use]
     pub fn with_body(self, body: impl Into<Body>) -> Self {
         Self { body: body.into(), ..self }
+    }
+
+    /// Returns the [message id](Self::message_id). For a received call without one, returns an id
+    /// that is made of the reply address and the call id, and so is equal for each delivery.
+    #[must_use]
+    pub fn id_for_receiver(&self) -> Option<MessageId> {
+        let of_call = || self.call_number().map(MessageId::of_call);
+        self.message_id.clone().or_else(of_call)
+    }
+
+    /// Returns the number of a received call, equal for each delivery; `None` for a message without
+    /// a reply address.
+    pub(crate) fn call_number(&self) -> Option<u64> {
+        self.reply_to.as_ref().map(|reply_to| reply_to.call_number(self.id))
     }
 }

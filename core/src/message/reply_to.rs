@@ -1,8 +1,12 @@
 //! Reply addresses.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
+use rustc_hash::FxHasher;
+
+use super::CallId;
 
 /// Reply address of a request, in the encoding of the backend that wrote it.
 ///
@@ -21,6 +25,13 @@ impl ReplyTo {
     #[must_use]
     pub fn as_bytes(&self) -> &Bytes {
         &self.0
+    }
+
+    /// Returns the number of the call with this id at this address, equal in each process.
+    pub(crate) fn call_number(&self, call: Option<CallId>) -> u64 {
+        let mut hasher = FxHasher::default();
+        (self, call).hash(&mut hasher);
+        hasher.finish()
     }
 }
 

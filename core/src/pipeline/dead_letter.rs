@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::dialect::Dialect;
 use crate::error::Result;
-use crate::message::{DeadLetterReason, DeadLetterRecord, History, Message};
+use crate::message::{DeadLetterReason, DeadLetterRecord, History, Message, MessageId};
 
 /// Message that failed for good, with the history of its failures.
 #[derive(Clone, Debug)]
@@ -54,6 +54,13 @@ impl DeadLetter {
     #[must_use]
     pub fn redriven(&self) -> u32 {
         self.history().map_or(0, |history| history.redriven)
+    }
+
+    /// Returns the id of the message, which its handlers got as
+    /// [`Context::message_id`](crate::Context::message_id), and get again after a redrive.
+    #[must_use]
+    pub fn message_id(&self) -> Option<MessageId> {
+        self.message.id_for_receiver()
     }
 
     /// Returns the message: its topic or method, its headers, its body.

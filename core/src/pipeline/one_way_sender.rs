@@ -6,7 +6,7 @@ use tokio::task::coop::consume_budget;
 
 use crate::context::propagate;
 use crate::error::{Error, Result};
-use crate::message::Message;
+use crate::message::{Message, MessageId};
 use crate::middleware::Trace;
 use crate::transport::{Sender, Transport};
 
@@ -18,16 +18,21 @@ pub(crate) struct OneWaySender {
     trace: Option<Trace>,
     supports_priorities: bool,
     priority: Option<u8>,
+    message_id: Option<MessageId>,
 }
 
 impl OneWaySender {
     pub(crate) fn new(transport: &impl Transport, sender: Sender, timeout: Duration) -> Self {
         let supports_priorities = transport.capabilities().priorities;
-        Self { sender, timeout, trace: None, supports_priorities, priority: None }
+        Self { sender, timeout, trace: None, supports_priorities, priority: None, message_id: None }
     }
 
     pub(crate) fn with_priority(&self, priority: u8) -> Self {
         Self { priority: Some(priority), ..self.clone() }
+    }
+
+    pub(crate) fn with_message_id(&self, id: MessageId) -> Self {
+        Self { message_id: Some(id), ..self.clone() }
     }
 
     pub(crate) fn with_trace(&self, trace: &Trace) -> Self {
@@ -46,8 +51,10 @@ impl OneWaySender {
         }
     }
 
-    /// Sends a message within the timeout, in a span if tracing is set.
-    pub(crate) async fn send(&self, message: Message) -> Result<()> {
+    /// Sends a message within the timeout, in a span if tracing is set. Makes its id, unless one
+    /// was chosen.
+    pub(crate) async fn send(&self, mut message: Message) -> Result<()> {
+        message.message_id = Some(self.message_id.clone().unwrap_or_else(MessageId::unique));
         let sent = match &self.trace {
             Some(trace) => trace.around(message, |message| self.send_within(message)).await,
             None => self.send_within(message).await,

@@ -13,7 +13,7 @@ use crate::dialect::Dialect;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
-use crate::message::{Address, Headers, Message};
+use crate::message::{Address, Headers, Message, MessageId};
 use crate::middleware::Trace;
 use crate::transport::DEFAULT_TIMEOUT;
 use crate::transport::Transport;
@@ -77,6 +77,38 @@ impl<D: Dialect> Pusher<D> {
     #[must_use]
     pub fn with_priority(&self, priority: u8) -> Self {
         Self { sender: self.sender.with_priority(priority), ..self.clone() }
+    }
+
+    /// Returns a pusher on the same endpoint handle whose jobs have this id: a pusher for one job.
+    ///
+    /// Each handler of the job gets the id as
+    /// [`Context::message_id`](crate::Context::message_id): in every attempt, after a redelivery,
+    /// and after a redrive. A job that is pushed twice with the same id can so be done once, by a
+    /// worker that remembers what it has done. The transport itself does not compare ids. Without
+    /// this option, each job gets a new id.
+    ///
+    /// ```
+    /// # use polywire_codec::MessagePack;
+    /// # use polywire_core::{Memory, Puller, Pusher, Result};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// # let transport = Memory::new();
+    /// let orders = Pusher::connect(&transport, "orders", MessagePack).await?;
+    /// orders.with_message_id("order-7")?.push(&("cat.jpg", 128)).await?;
+    /// # let jobs = Puller::bind(&transport, "orders", MessagePack);
+    /// # let mut jobs: Puller<(String, u32)> = jobs.await?;
+    /// let job = jobs.next().await.unwrap()?;
+    /// assert_eq!(job.context().message_id().unwrap().as_str(), "order-7");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if `id` is no [`MessageId`].
+    pub fn with_message_id(&self, id: impl TryInto<MessageId, Error: Into<Error>>) -> Result<Self> {
+        let id = id.try_into().map_err(Into::into)?;
+        Ok(Self { sender: self.sender.with_message_id(id), ..self.clone() })
     }
 
     /// Returns a pusher on the same endpoint handle that records a span for each push, by the

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
-use crate::message::{Address, Headers, Message};
+use crate::message::{Address, Headers, Message, MessageId};
 use crate::middleware::Trace;
 use crate::pipeline::OneWaySender;
 use crate::transport::DEFAULT_TIMEOUT;
@@ -63,6 +63,18 @@ impl<D: Dialect> Publisher<D> {
     #[must_use]
     pub fn with_priority(&self, priority: u8) -> Self {
         Self { sender: self.sender.with_priority(priority), ..self.clone() }
+    }
+
+    /// Returns a publisher on the same endpoint handle whose events have this id: a publisher for
+    /// one event; see [`Pusher::with_message_id`](crate::Pusher::with_message_id). Each subscriber
+    /// gets the same id.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `id` is no [`MessageId`].
+    pub fn with_message_id(&self, id: impl TryInto<MessageId, Error: Into<Error>>) -> Result<Self> {
+        let id = id.try_into().map_err(Into::into)?;
+        Ok(Self { sender: self.sender.with_message_id(id), ..self.clone() })
     }
 
     /// Returns a publisher on the same endpoint handle that records a span for each event, by the

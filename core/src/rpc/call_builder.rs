@@ -15,7 +15,7 @@ use crate::context::{Baggage, limit_deadline, propagate};
 use crate::dialect::Dialect;
 use crate::error::{CallError, Declared, Error, Result};
 use crate::error::{FaultDecoder, as_declared, as_fault};
-use crate::message::{Address, Deadline, Headers, Message};
+use crate::message::{Address, Deadline, Headers, Message, MessageId};
 use crate::service::{Request, Service};
 use crate::transport::DEFAULT_TIMEOUT;
 
@@ -53,6 +53,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
             keep_expired: false,
             priority: None,
             headers: Headers::new(),
+            message_id: Ok(None),
             idempotent: false,
             at_most_once: false,
             decoder: as_fault,
@@ -73,6 +74,7 @@ pub struct CallBuilder<'c, D, S, E = Infallible> {
     keep_expired: bool,
     headers: Headers,
     priority: Option<u8>,
+    message_id: Result<Option<MessageId>>,
     idempotent: bool,
     at_most_once: bool,
     decoder: FaultDecoder<D, E>,
@@ -129,6 +131,17 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
         self
     }
 
+    /// Sets the id of the call, which its handler gets as
+    /// [`Context::message_id`](crate::Context::message_id).
+    ///
+    /// Each attempt has this id, also a call that a client's [`Retry`](crate::middleware::Retry)
+    /// makes again. Without the option, the id of a call stands for its call id, and a one-way call
+    /// gets a new id. An invalid id fails the call later, not here, with
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config).
+    pub fn message_id(self, id: impl TryInto<MessageId, Error: Into<Error>>) -> Self {
+        Self { message_id: id.try_into().map(Some).map_err(Into::into), ..self }
+    }
+
     /// Adds a pair to the baggage of this call, and of every call that results from it; see
     /// [`Baggage`].
     pub fn baggage(mut self, key: &str, value: &str) -> Self {
@@ -170,6 +183,7 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     pub fn declares<N: Declared>(self) -> CallBuilder<'c, D, S, N> {
         let Self { client, method, deadline, ttl, keep_expired, headers, priority, .. } = self;
         let (idempotent, at_most_once) = (self.idempotent, self.at_most_once);
+        let message_id = self.message_id;
         CallBuilder {
             client,
             method,
@@ -178,6 +192,7 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
             keep_expired,
             headers,
             priority,
+            message_id,
             idempotent,
             at_most_once,
             decoder: as_declared,
@@ -234,6 +249,8 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
                 let mut request = Request { oneway: true, send_by, ..request };
                 request.message.deadline = ttl.map(Deadline::after);
                 request.message.keep_expired = keep_expired && ttl.is_some();
+                // Before the layers, so that each attempt has the same.
+                request.message.message_id.get_or_insert_with(MessageId::unique);
                 let method = request.message.method.clone();
                 let sent = client.exchange(request).await.map(drop);
                 sent.map_err(|error| error.with_target(&client.target(method)))
@@ -277,6 +294,7 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
         limit_deadline(&mut deadline);
         let mut message = Message::request(self.method?, deadline);
         (message.headers, message.priority) = (self.headers, self.priority);
+        message.message_id = self.message_id?;
         self.client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
         propagate(&mut message);
         let at_most_once = self.at_most_once;

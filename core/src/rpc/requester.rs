@@ -12,7 +12,7 @@ use super::pending_calls::{PendingCall, interrupted};
 use super::reply_reader::{ClientStats, ReplyReader};
 use crate::context::propagate;
 use crate::error::{CallError, Code, Error, ErrorKind, Result};
-use crate::message::{Address, CallId, Deadline, Message};
+use crate::message::{Address, CallId, Deadline, Message, MessageId};
 use crate::service::{Reply, Request, SentSignal, Service};
 use crate::transport::{Capabilities, DEFAULT_TIMEOUT, Sender, Sending, Transport};
 
@@ -94,6 +94,7 @@ impl Inner {
         }
         self.check_capabilities(&message)?;
         if oneway {
+            message.message_id.get_or_insert_with(MessageId::unique);
             propagate(&mut message);
             self.sender.send_within(message, deadline.remaining()).await?;
             return Ok(Reply::default());

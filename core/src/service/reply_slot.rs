@@ -95,6 +95,11 @@ impl ReplySlot {
         self.encoder.get_or_init(|| encoder.clone());
     }
 
+    /// Returns the number of the call; `None` if no caller waits.
+    pub(crate) fn call_number(&self) -> Option<u64> {
+        self.reply_to.as_ref().map(|reply_to| reply_to.call_number(self.id))
+    }
+
     /// Returns `true` if the request is not one-way.
     pub(crate) fn has_caller(&self) -> bool {
         self.reply_to.is_some()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{ReplySlot, SentSignal};
 use crate::context::Context;
 use crate::error::{Fault, Result};
-use crate::message::{Deadline, Extensions, Message};
+use crate::message::{Deadline, Extensions, Message, MessageId};
 
 /// A call on its way to the service that processes it.
 #[derive(Debug)]
@@ -117,6 +117,14 @@ impl Request {
     #[must_use]
     pub fn wait_until(&self) -> Option<Deadline> {
         if self.oneway { self.send_by } else { self.message.deadline }
+    }
+
+    /// Returns the id by which a handler knows the message, for spans and log lines. A client knows
+    /// an id that the caller chose, and no other.
+    pub(crate) fn known_message_id(&self) -> Option<MessageId> {
+        let is_handled = self.reply_slot.is_some();
+        let of_call = || Context::current_call().filter(|_| is_handled).map(MessageId::of_call);
+        self.message.message_id.clone().or_else(of_call)
     }
 
     /// Marks the handler of the request, which begins now, as uncancelled. Has no effect without a

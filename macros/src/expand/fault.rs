@@ -69,7 +69,8 @@ fn details_name(case: &Case) -> Option<Ident> {
 
 /// The match arm that converts a variant into a fault.
 fn to_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
-    let Case { cfgs, code, kind, .. } = case;
+    let Case { cfgs, code, kind, permanent, .. } = case;
+    let permanent = permanent.then(|| quote!(.permanent()));
     let path = path(error, case);
     let (pattern, value) = match details_name(case) {
         None => (quote!({ .. }), quote!()),
@@ -84,7 +85,7 @@ fn to_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
         #(#cfgs)*
         #path #pattern => {
             #fault.code = ::polywire::Code::#code;
-            #fault.with_kind(#kind) #value
+            #fault.with_kind(#kind) #value #permanent
         }
     }
 }

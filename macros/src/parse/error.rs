@@ -30,6 +30,8 @@ pub(crate) struct Case {
     pub(crate) kind: String,
     /// True if its fields are not sent, so that a client cannot rebuild it.
     pub(crate) opaque: bool,
+    /// True if another attempt is useless.
+    pub(crate) permanent: bool,
     pub(crate) fields: Fields,
 }
 
@@ -39,6 +41,7 @@ struct Said {
     code: Option<Ident>,
     kind: Option<LitStr>,
     opaque: bool,
+    permanent: bool,
 }
 
 impl ErrorType {
@@ -78,6 +81,7 @@ impl Case {
         let mut said = Said::parse(&attrs)?;
         said.code = said.code.or_else(|| of_all.code.clone());
         said.opaque |= of_all.opaque;
+        said.permanent |= of_all.permanent;
         let kind = match &said.kind {
             Some(kind) => kind.value(),
             None => format!("{enum_name}.{}", ident.unraw()),
@@ -88,7 +92,8 @@ impl Case {
 
     fn new(ident: Ident, cfgs: Vec<Attribute>, kind: String, said: Said, fields: Fields) -> Self {
         let code = said.code.unwrap_or_else(|| Ident::new("Application", ident.span()));
-        Self { ident, cfgs, code, kind, opaque: said.opaque, fields }
+        let Said { opaque, permanent, .. } = said;
+        Self { ident, cfgs, code, kind, opaque, permanent, fields }
     }
 }
 
@@ -141,9 +146,11 @@ impl Said {
                     said.kind = Some(meta.value()?.parse()?);
                 } else if meta.path.is_ident("opaque") {
                     said.opaque = true;
+                } else if meta.path.is_ident("permanent") {
+                    said.permanent = true;
                 } else {
                     return Err(meta.error(
-                        "unknown argument: `#[fault]` takes `code = …`, `kind = \"…\"` and `opaque`",
+                        "unknown argument: `#[fault]` takes `code = …`, `kind = \"…\"`, `opaque` and `permanent`",
                     ));
                 }
                 Ok(())

@@ -155,8 +155,8 @@ fn read(
 
 /// Returns the key of a returned message.
 fn key_of(message: BasicReturnMessage) -> ReturnKey {
-    let id = message.properties.message_id().clone();
-    ReturnKey::new(message.delivery.routing_key, id)
+    let BasicReturnMessage { delivery: message, .. } = message;
+    ReturnKey::new(message.routing_key, &message.properties)
 }
 
 /// Converts an outcome to the result of the sender.

@@ -10,6 +10,7 @@
 //! - The queue is never longer than the list of unconfirmed messages. So once as many further
 //!   confirms are resolved as messages were unconfirmed, the whole queue has been attached.
 
+use lapin::BasicProperties;
 use lapin::types::ShortString;
 use polywire_core::Error;
 use rustc_hash::FxHashMap;
@@ -20,7 +21,8 @@ use crate::wire::OutgoingMessage;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ReturnKey {
     routing_key: ShortString,
-    /// Message id, which stamping sets on every mandatory message.
+    /// Correlation id of a request, and else the message id, which stamping sets on every mandatory
+    /// message.
     id: ShortString,
 }
 
@@ -30,14 +32,21 @@ impl ReturnKey {
     /// Two messages have the same key only if another program gave both the same id, and both go to
     /// the same queue. Then the one stands for the other.
     pub(super) fn of(message: &OutgoingMessage) -> Option<Self> {
-        let id = message.properties.message_id().clone().filter(|_| message.mandatory)?;
+        let id = id_in(&message.properties).filter(|_| message.mandatory)?;
         Some(Self { routing_key: message.routing_key.clone(), id })
     }
 
     /// Returns the key of a returned message.
-    pub(super) fn new(routing_key: ShortString, id: Option<ShortString>) -> Self {
-        Self { routing_key, id: id.unwrap_or_default() }
+    pub(super) fn new(routing_key: ShortString, properties: &BasicProperties) -> Self {
+        Self { routing_key, id: id_in(properties).unwrap_or_default() }
     }
+}
+
+/// Returns the id that distinguishes a message. Callers may give several calls one message id.
+fn id_in(properties: &BasicProperties) -> Option<ShortString> {
+    let correlation_id = properties.correlation_id().as_ref();
+    let of_request = correlation_id.filter(|_| properties.reply_to().is_some());
+    of_request.or(properties.message_id().as_ref()).cloned()
 }
 
 /// A resolved confirm.

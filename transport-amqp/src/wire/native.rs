@@ -5,7 +5,7 @@
 //! | exchange, routing key | the default exchange, the queue of the service | the default exchange, the `reply_to` of the request |
 //! | `type` | the method | |
 //! | `correlation_id` | `REQUESTER-CALL`, two numbers | as in the request |
-//! | `message_id` | as the correlation id | `line-NUMBER` |
+//! | `message_id` | the caller's, else as the correlation id | `line-NUMBER` |
 //! | `reply_to` | the reply queue, or `amq.rabbitmq.reply-to` | |
 //! | `content_type` | the media type of the body | the same |
 //! | `expiration` | the milliseconds until the deadline | |
@@ -18,7 +18,7 @@
 //! |---|---|---|
 //! | exchange, routing key | the default exchange, the job queue | the exchange of the channel, the topic |
 //! | `type` | the method, if there is one | the same |
-//! | `message_id` | `TRANSPORT-JOB`, a random number and a counter | |
+//! | `message_id` | the sender's, else a unique one | the same |
 //! | `content_type` | the media type of the body | the same |
 //! | `priority` | as set by the user | the same |
 //! | `user_id` | the user of the connection, if verified | the same |

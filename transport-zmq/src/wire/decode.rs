@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use polywire_core::message::MessageId;
 use polywire_core::{Address, Code, Error, ErrorKind, Fault, Limits, Message, Result};
 
 use super::fixed::{length_in, malformed};
@@ -87,6 +88,7 @@ fn read_fields(
         match field.tag {
             tag::SERVICE => once(service, field.address()?, &field)?,
             tag::METHOD => once(&mut message.method, field.address()?, &field)?,
+            tag::MESSAGE_ID => once(&mut message.message_id, field.message_id()?, &field)?,
             tag::CONTENT_TYPE => once(&mut message.content_type, field.text()?, &field)?,
             tag::HEADER => {
                 let (name, value) = field.header()?;
@@ -96,7 +98,7 @@ fn read_fields(
                 let fault = Fault::new(Code::from_u8(field.byte()?), "");
                 once(&mut message.fault, Box::new(fault), &field)?;
             }
-            tag::FAULT_KIND | tag::FAULT_MESSAGE | tag::FAULT_DETAILS => {
+            tag::FAULT_KIND | tag::FAULT_MESSAGE | tag::FAULT_DETAILS | tag::FAULT_IS_PERMANENT => {
                 let Some(fault) = &mut message.fault else {
                     return Err(malformed(
                         "cannot decode the envelope: a detail of a fault comes before its code",
@@ -177,6 +179,13 @@ impl Field {
         })
     }
 
+    fn message_id(&self) -> Result<MessageId> {
+        MessageId::new(self.text()?).map_err(|error| {
+            malformed("cannot decode the envelope: a field holds no valid message id", self.at)
+                .with_source(error)
+        })
+    }
+
     fn byte(&self) -> Result<u8> {
         match *self.value {
             [byte] => Ok(byte),
@@ -205,6 +214,7 @@ impl Field {
         match self.tag {
             tag::FAULT_KIND => fault.kind = self.text()?.into(),
             tag::FAULT_MESSAGE => fault.message = self.text()?.into(),
+            tag::FAULT_IS_PERMANENT => *fault = fault.clone().permanent(),
             // Copied, so that a retained fault does not retain the envelope.
             _ => fault.details = Bytes::copy_from_slice(&self.value),
         }

@@ -92,6 +92,9 @@ fn fields(
     if let Some(method) = &message.method {
         field(tag::METHOD, method.as_str().as_bytes(), out);
     }
+    if let Some(id) = &message.message_id {
+        field(tag::MESSAGE_ID, id.as_str().as_bytes(), out);
+    }
     if let Some(content_type) = &message.content_type {
         field(tag::CONTENT_TYPE, content_type.as_bytes(), out);
     }
@@ -121,6 +124,9 @@ fn fault_fields(fault: &Fault, out: &mut impl Out) {
     }
     if !fault.details.is_empty() {
         field(tag::FAULT_DETAILS, &fault.details, out);
+    }
+    if fault.is_permanent() {
+        field(tag::FAULT_IS_PERMANENT, &[], out);
     }
 }
 

@@ -77,6 +77,8 @@ pub(super) mod tag {
     pub(in crate::wire) const FAULT_MESSAGE: u8 = 7;
     pub(in crate::wire) const FAULT_DETAILS: u8 = 8;
     pub(in crate::wire) const SENT: u8 = 9;
+    pub(in crate::wire) const MESSAGE_ID: u8 = 10;
+    pub(in crate::wire) const FAULT_IS_PERMANENT: u8 = 11;
     pub(in crate::wire) const CRITICAL: u8 = 0x80;
     pub(in crate::wire) const BODY: u8 = CRITICAL | 1;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use polywire_core::message::{CallId, SentAt};
+use polywire_core::message::{CallId, MessageId, SentAt};
 use polywire_core::{Address, Body, Code, Deadline, ErrorKind, Fault, Limits, Message, Result};
 
 use super::layout::INLINE_MAX;
@@ -79,6 +79,7 @@ async fn requests_replies_and_refusals_round_trip() {
             Fault::new(code, ""),
             Fault::new(code, "größer").with_kind("").with_details(vec![0, 255]),
             Fault::new(code, "x".repeat(300)).with_kind("OutOfStock"),
+            Fault::new(code, "").permanent(),
         ] {
             let mut reply = Message::failed(fault.clone());
             reply.id = Some(CallId(u64::MAX));
@@ -129,6 +130,7 @@ fn jobs_and_events_round_trip() {
     let mut message = Message::new("abc");
     message.content_type = Some("text/plain".into());
     message.headers.insert("tenant", "abc");
+    message.message_id = Some(MessageId::unique());
     for sent in [Role::Job(address("thumbnails")), Role::Event] {
         let (role, back) = round_trip(&sent, &message);
         assert_eq!(role, sent);
@@ -137,7 +139,10 @@ fn jobs_and_events_round_trip() {
             (back.content_type, &back.headers),
             (message.content_type.clone(), &message.headers)
         );
-        assert_eq!(back.body, message.body);
+        assert_eq!(
+            (back.body, back.message_id),
+            (message.body.clone(), message.message_id.clone())
+        );
     }
     let failure = decode(bytes("50 01 04 00 00 00 00 00 00 00 00 00 00 00 00 00")).unwrap_err();
     assert!(failure.error.to_string().contains("names no queue"));
@@ -183,6 +188,15 @@ fn large_body_is_a_separate_frame_and_is_not_copied() {
 }
 
 #[test]
+fn message_id_is_encoded_as_documented() {
+    let message = Message::new("b").with_message_id(MessageId::new("order-7").unwrap());
+    let job = super::encode(&Role::Job(address("a")), message, &Limits::default()).unwrap();
+    let (fixed, fields) = job.head.split_at(16);
+    assert_eq!(fixed[..4], bytes("50 01 04 00"));
+    assert_eq!(fields, bytes("01 01 61 0a 07 6f 72 64 65 72 2d 37 81 01 62"));
+}
+
+#[test]
 fn unknown_fields_are_skipped_unless_critical() {
     let unknown = |tag: u8| [bytes(EXAMPLE), vec![tag, 2, 9, 9]].concat();
     let (role, message) = decode(unknown(0x7F)).unwrap();
@@ -209,11 +223,16 @@ fn malformed_envelope_names_cause_and_position() {
         (with("03 01 ff"), "not UTF-8", 16, true),
         (with("02 00"), "no valid address", 16, true),
         (with("03 01 61 03 01 61"), "occurs twice", 19, true),
+        (with("0a 00"), "no valid message id", 16, true),
+        (with("0a 01 0a"), "no valid message id", 16, true),
+        (with("0a 01 ff"), "not UTF-8", 16, true),
+        (with("0a 01 61 0a 01 61"), "occurs twice", 19, true),
         (with("04 00"), "length ends early", 16, true),
         (with("04 02 05 61"), "longer than the header", 16, true),
         (with("04 03 01 61 ff"), "header is not UTF-8", 16, true),
         (with("05 00"), "not one byte", 16, true),
         (with("07 00"), "before its code", 16, true),
+        (with("0b 00"), "before its code", 16, true),
         (with("81 01 61 81 01 61"), "after it, or twice", 19, true),
     ] {
         let DecodeFailure { error, call, .. } = decode(bytes(&head)).unwrap_err();

@@ -160,6 +160,37 @@ pub async fn job_that_ends_its_workers_is_kept(context: &TestContext) -> Verdict
     Ok(())
 }
 
+/// A job whose handler fails for good is dead-lettered after one attempt.
+///
+/// The handler answers with a [permanent](Fault::permanent) fault. The worker allows five attempts.
+/// The reason is [`DeadLetterReason::Refused`].
+///
+/// Catches backends that redeliver a job which a worker dead-letters.
+///
+/// Needs the capabilities `pipeline` and `dead_letters`.
+pub async fn permanent_fault_is_not_retried(context: &TestContext) -> Verdict {
+    context.require("pipeline", |can| can.pipeline).await?;
+    context.require("dead_letters", |can| can.dead_letters).await?;
+    let transport = context.serving().await?;
+    let worker = in_time(Worker::bind(&transport, QUEUE, MessagePack)).await?;
+    let runs = Arc::new(AtomicU32::new(0));
+    let count = runs.clone();
+    let _working = AbortOnDrop::new(tokio::spawn(worker.work(move |_: u32| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async { Err::<(), _>(Fault::new(Code::Application, "no such picture").permanent()) }
+    })));
+    context.pusher().await?.push(&7_u32).await.or_fail("a push")?;
+    let dead_letter = only(dead_jobs(&context.serving().await?, 1).await?)?;
+    let runs = runs.load(Ordering::SeqCst);
+    ensure!(runs == 1, "the fault was permanent, and the handler ran {runs} times");
+    ensure!(
+        dead_letter.reason() == DeadLetterReason::Refused,
+        "the fault was permanent, and the job was dead-lettered as {}",
+        dead_letter.reason()
+    );
+    Ok(())
+}
+
 /// A job that cannot be decoded is dead-lettered with the error.
 ///
 /// The dead letter keeps its body. The reason is [`DeadLetterReason::Unreadable`].

@@ -18,7 +18,10 @@ pub(super) const PAUSE: Duration = Duration::from_millis(400);
 /// # Errors
 ///
 /// [`Failure::Failed`], if there are fewer after 30 s, or more.
-pub(super) async fn dead_jobs(transport: &AnyTransport, count: usize) -> Verdict<Vec<DeadLetter>> {
+pub(in crate::cases) async fn dead_jobs(
+    transport: &AnyTransport,
+    count: usize,
+) -> Verdict<Vec<DeadLetter>> {
     let dead = DeadLetters::of_queue(transport, QUEUE).or_fail("dead letters")?;
     let mut found = Vec::new();
     let looking = async {
@@ -39,7 +42,7 @@ pub(super) async fn dead_jobs(transport: &AnyTransport, count: usize) -> Verdict
 /// # Errors
 ///
 /// [`Failure::Failed`], if the list is empty.
-pub(super) fn only(mut dead_letters: Vec<DeadLetter>) -> Verdict<DeadLetter> {
+pub(in crate::cases) fn only(mut dead_letters: Vec<DeadLetter>) -> Verdict<DeadLetter> {
     dead_letters.pop().or_fail("a dead letter")
 }
 
@@ -48,7 +51,9 @@ pub(super) fn only(mut dead_letters: Vec<DeadLetter>) -> Verdict<DeadLetter> {
 /// # Errors
 ///
 /// [`ErrorKind::DeadlineExceeded`] if the operation takes longer, or its own error.
-pub(super) async fn within_patience<T>(operation: impl Future<Output = Result<T>>) -> Result<T> {
+pub(in crate::cases) async fn within_patience<T>(
+    operation: impl Future<Output = Result<T>>,
+) -> Result<T> {
     timeout(PATIENCE, operation).await.unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::DeadlineExceeded, "the operation does not end"))
     })

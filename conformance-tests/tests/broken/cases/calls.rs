@@ -1,6 +1,6 @@
 //! Flaws of calls: replies, faults, answers, deadlines and chains.
 
-use polywire_core::{Address, Deadline, Headers};
+use polywire_core::{Address, Deadline, Fault, Headers};
 
 use crate::caught::caught;
 use crate::flaws::abandoning::{AbandonsAll, AbandonsLate, LATE, NeverAbandons};
@@ -36,6 +36,12 @@ caught! {
     lost_details: AltersFaults(|fault| fault.details = Default::default()),
         "faults.faults_cross_whole", "arrived as Fault";
     lost_kinds: AltersFaults(|fault| fault.kind.clear()), "faults.faults_cross_whole", "arrived as Fault";
+    lost_mark_of_permanent_faults: AltersFaults(|fault| {
+        *fault = Fault::new(fault.code, fault.message.clone());
+    }),
+        "faults.permanent_fault_stays_permanent", "fault 0 is permanent: sent as true, arrived as false";
+    all_faults_permanent: AltersFaults(|fault| *fault = fault.clone().permanent()),
+        "faults.permanent_fault_stays_permanent", "fault 1 is permanent: sent as false, arrived as true";
     lost_text_of_unknown_method: AltersFaults(|fault| fault.message.clear()),
         "faults.unknown_method_is_a_fault", "the fault does not name the method";
     lost_text_of_bad_arguments: AltersFaults(|fault| fault.message.clear()),

@@ -4,6 +4,7 @@ use crate::caught::caught;
 use crate::flaws::capabilities::{Claims, Overstated, RefusesAsConfig};
 use crate::flaws::dead_letters::{
     DiscardsDeadLetters, ForgetsErrors, IgnoresPauses, LosesRead, LosesRedriven, RedrivesToAll,
+    RetriesDeadLetters,
 };
 use crate::flaws::settling::CannotCount;
 
@@ -16,6 +17,8 @@ caught! {
         "retries.exhausted_job_is_kept_with_its_story", "the job is not among the dead letters";
     discarded_unreadable_jobs: DiscardsDeadLetters,
         "retries.unreadable_job_is_kept", "the job is not among the dead letters";
+    retried_for_good: RetriesDeadLetters::default(),
+        "retries.permanent_fault_is_not_retried", "the handler ran 2 times";
     lost_when_redriven: LosesRedriven, "retries.redriven_job_comes_again", "a job arrives in time";
     lost_when_read: LosesRead,
         "retries.dead_letters_stay_until_they_are_discarded", "of 3 dead letters, look 1 found 0";

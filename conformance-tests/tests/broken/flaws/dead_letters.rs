@@ -1,5 +1,6 @@
 //! Flaws of delayed retries and of dead letters.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use polywire_core::transport::{DeadLetterQueue, Outcome, Receiver, Sender, async_trait};
@@ -46,6 +47,22 @@ impl Flaw for DiscardsDeadLetters {
     fn pulling(&self, receiver: Receiver) -> Receiver {
         settled(receiver, |outcome| match outcome {
             Outcome::DeadLetter(_) => Outcome::Discard,
+            outcome => outcome,
+        })
+    }
+}
+
+/// Requeues the first job that is dead-lettered.
+#[derive(Clone, Default)]
+pub(crate) struct RetriesDeadLetters(Arc<AtomicBool>);
+
+impl Flaw for RetriesDeadLetters {
+    fn pulling(&self, receiver: Receiver) -> Receiver {
+        let has_retried = self.0.clone();
+        settled(receiver, move |outcome| match outcome {
+            Outcome::DeadLetter(_) if !has_retried.swap(true, Ordering::Relaxed) => {
+                Outcome::Requeue
+            }
             outcome => outcome,
         })
     }

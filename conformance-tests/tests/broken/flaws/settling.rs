@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use polywire_core::Result;
+use polywire_core::message::MessageId;
 use polywire_core::transport::{
     Abandoned, Delivery, Filters, Inbound, Outcome, Receipt, Receiver, Sender, Settle,
 };
@@ -106,6 +107,23 @@ impl Flaw for CannotCount {
             item.map(|delivery| {
                 let attempt = delivery.attempt.min(2);
                 delivery.attempt(attempt)
+            })
+        })
+    }
+}
+
+/// Makes a new message of each delivery after the first.
+#[derive(Clone)]
+pub(crate) struct NewMessages;
+
+impl Flaw for NewMessages {
+    fn pulling(&self, receiver: Receiver) -> Receiver {
+        received(receiver, |item| {
+            item.map(|mut delivery| {
+                if delivery.attempt > 1 {
+                    delivery.message.message_id = Some(MessageId::unique());
+                }
+                delivery
             })
         })
     }

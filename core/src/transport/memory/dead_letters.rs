@@ -16,7 +16,8 @@ pub(super) struct DeadLetterSession {
     store: Arc<DeadLetterStore>,
     /// Queue for redriven dead letters; `None` if the group no longer exists.
     source: Option<Arc<Queue>>,
-    /// Dead letters that existed at the opening and were not taken yet.
+    /// Dead letters that existed at the opening, and those of them that were not taken yet.
+    found: usize,
     remaining: usize,
     last_tag: u64,
     /// Taken dead letters by their tags.
@@ -25,8 +26,8 @@ pub(super) struct DeadLetterSession {
 
 impl DeadLetterSession {
     pub(super) fn new(store: Arc<DeadLetterStore>, source: Option<Arc<Queue>>) -> Self {
-        let remaining = store.len();
-        Self { store, source, remaining, last_tag: 0, taken: BTreeMap::new() }
+        let found = store.len();
+        Self { store, source, found, remaining: found, last_tag: 0, taken: BTreeMap::new() }
     }
 
     fn next(&mut self) -> Option<(u64, Message)> {
@@ -47,6 +48,7 @@ impl DeadLetterSession {
         let Some(mut message) = self.taken.get(&tag).cloned() else { return Ok(()) };
         message.history.get_or_insert_default().redriven();
         // The client of a dead-lettered request no longer waits for the reply.
+        message.message_id = message.id_for_receiver();
         (message.reply_to, message.deadline, message.id) = (None, None, None);
         source.push(message).await
     }
@@ -61,6 +63,10 @@ impl DeadLetterSession {
 impl DeadLetterQueue for DeadLetterSession {
     async fn take(&mut self) -> Result<Option<(u64, Message)>> {
         Ok(self.next())
+    }
+
+    async fn count(&mut self) -> Result<u64> {
+        Ok(self.found as u64)
     }
 
     async fn redrive(&mut self, tag: u64) -> Result<()> {

@@ -8,7 +8,8 @@ use polywire_core::ErrorKind;
 use super::*;
 
 fn key(n: u32) -> ReturnKey {
-    ReturnKey::new("queue".into(), Some(n.to_string().into()))
+    let properties = BasicProperties::default().with_message_id(n.to_string().into());
+    ReturnKey::new("queue".into(), &properties)
 }
 
 /// The engine's queue of returned messages: the oldest goes with the next confirm, of any message.

@@ -17,7 +17,7 @@ use super::headers::{
     ATTEMPT, CRASHES, DELIVERY_COUNT, EXPIRED, ONCE, TOPIC, check_well_formed, count, fault, text,
     undecodable, user_headers,
 };
-use super::properties::correlation;
+use super::properties::{correlation, message_id};
 use super::reply_address::reply_address;
 use super::{declined_by, history_headers};
 use crate::wire::correlation::Correlation;
@@ -118,6 +118,9 @@ pub(crate) fn decode_event(raw: &mut RawDelivery, limits: &Limits) -> Result<Mes
 /// becomes a fault in the message.
 pub(crate) fn decode_dead_letter(raw: &RawDelivery) -> Message {
     let (mut message, properties) = (Message::default(), &raw.properties);
+    message.message_id = message_id(properties);
+    message.reply_to = reply_address(properties);
+    message.id = correlation(properties).map(|correlation| correlation.call);
     message.method =
         properties.kind().as_ref().and_then(|method| Address::new(method.as_str()).ok());
     message.content_type =
@@ -216,6 +219,7 @@ fn read_shared(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) ->
         .as_ref()
         .map(|content_type| ByteString::from(content_type.as_str()));
     message.priority = *properties.priority();
+    message.message_id = message_id(properties);
     // The broker has verified the user id. Republished messages have none.
     message.peer =
         properties.user_id().as_ref().map(|user| Arc::new(Identity::User(user.as_str().into())));

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::message::Delivery as RawDelivery;
 use lapin::types::{AMQPValue, ShortString};
+use polywire_core::message::MessageId;
 use polywire_core::{Error, ErrorKind, Message, Result};
 
 use super::headers::{ATTEMPT, CARBON_COPY, CRASHES, EXPIRED, TOPIC};
@@ -41,6 +42,9 @@ pub(crate) fn encode_request(
         let id = properties::correlation_id(requester, call)?;
         properties = properties.with_correlation_id(id.clone()).with_message_id(id);
         properties = properties.with_reply_to(reply_queue.clone());
+    }
+    if let Some(id) = &message.message_id {
+        properties = properties::with_message_id(properties, id);
     }
     let (deadline, keep_expired) = (message.deadline, message.keep_expired);
     let request = OutgoingMessage::to_queue(queue.clone(), properties, message.body.into_bytes());
@@ -94,15 +98,16 @@ pub(crate) fn encode_reply(message: Message, persistent: bool) -> Result<Outgoin
     Ok(OutgoingMessage { mandatory, ..reply })
 }
 
-/// Encodes a job. Its `id` must be unique: returned messages are matched by it.
+/// Encodes a job. Returned messages are matched by its id. Two jobs with one id are the same work,
+/// so that the one may stand for the other.
 pub(crate) fn encode_job(
     queue: &ShortString,
-    id: &str,
     message: Message,
     persistent: bool,
 ) -> Result<OutgoingMessage> {
     let properties = properties::shared(&message, persistent)?;
-    let properties = properties.with_message_id(short_string("message id", id)?);
+    let id = message.message_id.unwrap_or_else(MessageId::unique);
+    let properties = properties::with_message_id(properties, &id);
     let job = OutgoingMessage::to_queue(queue.clone(), properties, message.body.into_bytes());
     Ok(job.with_user_id())
 }
@@ -117,7 +122,10 @@ pub(crate) fn encode_event(
     message: Message,
     persistent: bool,
 ) -> Result<OutgoingMessage> {
-    let properties = properties::shared(&message, persistent)?;
+    let mut properties = properties::shared(&message, persistent)?;
+    if let Some(id) = &message.message_id {
+        properties = properties::with_message_id(properties, id);
+    }
     let topic = message.topic.as_ref().ok_or_else(|| {
         Error::new(ErrorKind::Config, "cannot publish the event: it has no topic").unsent()
     })?;

@@ -12,6 +12,7 @@ const FAULT_CODE: &str = "polywire.fault";
 const FAULT_KIND: &str = "polywire.fault.kind";
 const FAULT_MESSAGE: &str = "polywire.fault.message";
 const FAULT_DETAILS: &str = "polywire.fault.details";
+const FAULT_IS_PERMANENT: &str = "polywire.fault.permanent";
 /// Number of the attempt, counted from 1.
 pub(super) const ATTEMPT: &str = "polywire.attempt";
 /// Number of consumers that ended while the message was their only suspect.
@@ -61,6 +62,9 @@ pub(super) fn encode_headers(headers: &Headers, fault: Option<&Fault>) -> Result
         set(FAULT_KIND, fault.kind.as_bytes());
         set(FAULT_MESSAGE, fault.message.as_bytes());
         set(FAULT_DETAILS, &fault.details);
+        if fault.is_permanent() {
+            table.insert(FAULT_IS_PERMANENT.into(), AMQPValue::Boolean(true));
+        }
     }
     Ok(table)
 }
@@ -108,7 +112,10 @@ pub(super) fn fault(table: &FieldTable) -> Result<Option<Fault>> {
     }
     let fault =
         Fault::new(Code::from_name(&code), text(FAULT_MESSAGE)?).with_kind(text(FAULT_KIND)?);
-    Ok(Some(fault.with_details(bytes(FAULT_DETAILS).unwrap_or_default())))
+    let fault = fault.with_details(bytes(FAULT_DETAILS).unwrap_or_default());
+    let is_permanent =
+        matches!(table.inner().get(FAULT_IS_PERMANENT), Some(AMQPValue::Boolean(true)));
+    Ok(Some(if is_permanent { fault.permanent() } else { fault }))
 }
 
 /// Fails for a message whose properties were malformed.

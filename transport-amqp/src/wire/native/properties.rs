@@ -2,10 +2,11 @@
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, ShortString};
-use polywire_core::message::CallId;
+use polywire_core::message::{CallId, MessageId};
 use polywire_core::{Message, Result};
 
 use super::headers::{ONCE, encode_headers};
+use super::reply_address::reply_address;
 use super::short_string::short_string;
 use crate::wire::correlation::Correlation;
 
@@ -44,6 +45,31 @@ pub(super) fn correlation(properties: &BasicProperties) -> Option<Correlation> {
     Some(Correlation { requester: requester.parse().ok()?, call: CallId(call.parse().ok()?) })
 }
 
+/// Encodes a message id.
+pub(super) fn with_message_id(properties: BasicProperties, id: &MessageId) -> BasicProperties {
+    match short_string("message id", id.as_str()) {
+        Ok(id) => properties.with_message_id(id),
+        // An id has at most 255 bytes.
+        Err(_) => properties,
+    }
+}
+
+/// Decodes the message id that a sender gave.
+///
+/// Two other ids are none: that of a call without an id of its own, which is the correlation id,
+/// and `line-NUMBER`, by which [`stamp`](crate::wire::OutgoingMessage::stamp) matches returned
+/// messages. Either is unique in one process alone.
+pub(super) fn message_id(properties: &BasicProperties) -> Option<MessageId> {
+    let id = properties.message_id().as_ref()?;
+    let is_of_call =
+        || properties.correlation_id().as_ref() == Some(id) && correlation(properties).is_some();
+    let is_of_line = |number: &str| number.bytes().all(|byte| byte.is_ascii_digit());
+    if id.as_str().strip_prefix("line-").is_some_and(is_of_line) || is_of_call() {
+        return None;
+    }
+    MessageId::new(id.as_str()).ok()
+}
+
 /// Copies all properties but the headers and the user id, and the expiration only on request.
 ///
 /// The broker closes the channel of a message that names another user than that of the connection.
@@ -79,7 +105,7 @@ pub(super) fn republished(original: &BasicProperties, with_expiration: bool) -> 
 }
 
 /// Copies the properties of a request whose client no longer waits for a reply: delivery mode,
-/// method, content type and headers.
+/// method, content type, headers, and the id by which the handler knows the request.
 pub(super) fn without_reply(original: &BasicProperties) -> BasicProperties {
     let mut copy =
         BasicProperties::default().with_delivery_mode(original.delivery_mode().unwrap_or(2));
@@ -89,8 +115,14 @@ pub(super) fn without_reply(original: &BasicProperties) -> BasicProperties {
     if let Some(content_type) = original.content_type() {
         copy = copy.with_content_type(content_type.clone());
     }
-    match original.headers() {
-        Some(headers) => copy.with_headers(headers.clone()),
+    if let Some(headers) = original.headers() {
+        copy = copy.with_headers(headers.clone());
+    }
+    let mut request = Message::default().with_message_id(message_id(original));
+    request.reply_to = reply_address(original);
+    request.id = correlation(original).map(|correlation| correlation.call);
+    match request.id_for_receiver() {
+        Some(id) => with_message_id(copy, &id),
         None => copy,
     }
 }

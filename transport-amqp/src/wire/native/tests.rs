@@ -1,6 +1,7 @@
 //! Tests of messages that are encoded, stamped and decoded again.
 
 mod jobs_and_events;
+mod message_ids;
 mod republished;
 mod requests;
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use lapin::message::Delivery as RawDelivery;
 use lapin::types::ShortString;
-use polywire_core::message::CallId;
+use polywire_core::message::{CallId, MessageId};
 use polywire_core::{Address, Deadline, Message};
 
 use super::{encode_request, request_queue};
@@ -47,10 +48,11 @@ fn encoded(message: Message) -> OutgoingMessage {
     encode_request(&queue, &"replies".into(), 7, message, true).unwrap()
 }
 
-/// Returns a job. Its headers are in the order of their names, in which they are decoded.
+/// Returns a job with an id. Its headers are in the order of their names, in which they are
+/// decoded.
 fn job() -> Message {
     let mut message = request();
     (message.method, message.id, message.deadline) = (None, None, None);
     message.headers = [("empty", ""), ("größe", "目")].into_iter().collect();
-    message
+    message.with_message_id(MessageId::new("1-2").unwrap())
 }

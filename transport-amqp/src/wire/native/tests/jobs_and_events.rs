@@ -13,7 +13,7 @@ use super::{address, delivered, delivered_by, encoded, job, request};
 #[test]
 fn jobs_decode_as_they_were_encoded() {
     let queue = job_queue(&address("bilder.größe")).unwrap();
-    let encoded = encode_job(&queue, "1-2", job(), true).unwrap();
+    let encoded = encode_job(&queue, job(), true).unwrap();
     assert!(encoded.mandatory);
     assert_eq!(encoded.routing_key.as_str(), "polywire.jobs.bilder.größe");
     assert_eq!(encoded.properties.message_id().as_ref().unwrap().as_str(), "1-2");
@@ -25,6 +25,7 @@ fn jobs_decode_as_they_were_encoded() {
         (None, job().headers, job().body)
     );
     assert_eq!(received.content_type.as_deref(), Some("application/json"));
+    assert_eq!(received.message_id, job().message_id);
 }
 
 #[test]
@@ -36,7 +37,7 @@ fn topics_of_events_are_routing_keys() {
     assert_eq!((event.exchange.as_str(), event.mandatory), ("polywire.events.weather", false));
     let received = decode_event(&mut delivered(event), &Limits::default()).unwrap();
     assert_eq!(received.topic, Some(address("paris.größe")));
-    assert_eq!(received.headers, job().headers);
+    assert_eq!((received.headers, received.message_id), (job().headers, job().message_id));
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn requests_jobs_and_events_name_their_sender() {
     event.topic = Some(address("paris"));
     let encoded = [
         encoded(request()),
-        encode_job(&"q".into(), "1-2", job(), true).unwrap(),
+        encode_job(&"q".into(), job(), true).unwrap(),
         encode_event(&"x".into(), event, true).unwrap(),
     ];
     assert!(encoded.iter().all(|message| message.send_user_id));
@@ -102,6 +103,6 @@ fn requests_jobs_and_events_name_their_sender() {
     ];
     let alice = Identity::User("alice".into());
     assert!(received.iter().all(|message| message.peer.as_deref() == Some(&alice)));
-    let mut anonymous = delivered(encode_job(&"q".into(), "1-2", job(), true).unwrap());
+    let mut anonymous = delivered(encode_job(&"q".into(), job(), true).unwrap());
     assert_eq!(decode_job(&mut anonymous, &limits).unwrap().peer, None);
 }

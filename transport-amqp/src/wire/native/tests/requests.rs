@@ -40,9 +40,16 @@ fn replies_go_to_the_reply_address_and_name_their_call() {
 
 #[test]
 fn faults_decode_as_they_were_encoded() {
-    let fault = Fault::new(Code::Application, "nur 3 Stück")
+    let transient = Fault::new(Code::Application, "nur 3 Stück")
         .with_kind("Épuisé")
         .with_details(&b"\x00\xff"[..]);
+    for fault in [transient.clone(), transient.permanent()] {
+        check_fault(fault);
+    }
+}
+
+/// Encodes a fault, and decodes it again.
+fn check_fault(fault: Fault) {
     let mut reply = Message::failed(fault.clone());
     let properties = BasicProperties::default();
     reply.reply_to = reply_address(
