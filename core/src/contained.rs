@@ -67,8 +67,8 @@ pin_project! {
 }
 
 impl<F> Contained<F> {
-    /// Drops the future.
-    fn discard(self: Pin<&mut Self>) {
+    /// Drops the future. The value then stays pending.
+    pub(crate) fn discard(self: Pin<&mut Self>) {
         let mut future = self.project().future;
         if let Err(panic) = catch(|| future.set(None)) {
             // A subscriber of the log may panic as well.

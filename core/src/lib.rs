@@ -74,6 +74,7 @@ pub mod pipeline;
 pub mod pubsub;
 pub mod rpc;
 pub mod service;
+mod stop_reason;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;

@@ -26,6 +26,7 @@ mod cancellations;
 mod deduplication_options;
 mod reply_cache;
 mod reply_sender;
+mod request_log;
 mod request_policy;
 mod request_processor;
 mod server;

@@ -5,6 +5,7 @@
 //! [`Retries`] is the policy for jobs and events whose handlers fail.
 
 mod counter;
+mod delivery_span;
 mod ended;
 mod inline_policy;
 mod isolation;
@@ -22,6 +23,7 @@ mod work_stats;
 
 pub(crate) use self::bound_worker::BoundWorker;
 pub(crate) use self::counter::Counter;
+pub(crate) use self::delivery_span::{describe, failed_in, in_delivery};
 pub use self::ended::Ended;
 pub(crate) use self::handler_service::HandlerService;
 pub(crate) use self::lifecycle::{Lifecycle, StopGuard};

@@ -8,10 +8,11 @@ mod watching;
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
+use polywire_core::middleware::{Layer, Trace};
 use polywire_core::transport::Delivery;
 use polywire_core::{
-    Address, Client, Deadline, Memory, Message, Overflow, Publisher, Pusher, Router, Server,
-    Subscriber, Transport, Window, Worker,
+    Address, Client, Code, Deadline, Fault, Group, Headers, Listener, Memory, Message, Overflow,
+    Publisher, Pusher, Retries, Router, Server, Subscriber, Transport, Window, Worker, service_fn,
 };
 
 use self::scripted::{Scripted, sent};
@@ -61,13 +62,99 @@ async fn panic_of_a_worker_is_an_error_with_its_queue() {
     while handle.stats().dead_lettered == 0 {
         tokio::task::yield_now().await;
     }
-    for message in ["a handler panicked", "failed; not retried: this was the last attempt"] {
+    for message in ["a handler panicked", "failed for good: dead-lettered"] {
         let event = event_of(&seen, message);
         assert_eq!(
             (&*event["level"], &*event["role"], &*event["name"]),
             ("ERROR", "worker", "thumbnails")
         );
     }
+    let event = event_of(&seen, "failed for good: dead-lettered");
+    assert_eq!(event["why"], "this was the last attempt");
+    assert_eq!(event["dead_letters_of"], "the queue thumbnails");
+}
+
+/// The trace of the messages in the tests about spans.
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+fn traced() -> Headers {
+    let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
+    [("traceparent", parent.as_str())].into_iter().collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_of_a_worker_stand_in_the_span_of_their_job() {
+    let (seen, _guard) = watch();
+    let transport = Memory::new();
+    let worker = Worker::bind(&transport, "thumbnails", MessagePack)
+        .retries(Retries::at_once(2).then_discard())
+        .await
+        .unwrap();
+    let handle = worker.handle();
+    tokio::spawn(worker.work(async |(): ()| -> Result<(), _> { panic!("out of cheese") }));
+    let pusher = Pusher::connect(&transport, "thumbnails", MessagePack).await.unwrap();
+    let pusher = pusher.with_message_id("order-7").unwrap();
+    pusher.push_with(&(), traced()).await.unwrap();
+    while handle.stats().discarded == 0 {
+        tokio::task::yield_now().await;
+    }
+    for (message, attempt) in [("failed; retrying", "1"), ("failed for good: discarded", "2")] {
+        let span = seen.span_of(&event_of(&seen, message));
+        assert_eq!((&*span["name"], &*span["attempt"]), ("polywire.delivery", attempt));
+        assert_eq!((&*span["message_id"], &*span["trace_id"]), ("order-7", TRACE));
+    }
+    for event in seen.said("a handler panicked") {
+        assert_eq!(seen.span_of(&event)["message_id"], "order-7");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_about_a_failure_stand_in_the_span_of_a_trace_layer() {
+    let (seen, _guard) = watch();
+    let transport = Memory::new();
+    let listener = Listener::bind(&transport, "weather", MessagePack)
+        .group(Group::new("forecast").unwrap())
+        .attempts(1)
+        .await
+        .unwrap();
+    let handle = listener.handle();
+    let service = service_fn(async |_| Err(Fault::new(Code::Application, "no").into()));
+    tokio::spawn(listener.serve(Trace::listener("weather").layer(service)));
+    let weather = Publisher::connect(&transport, "weather", MessagePack).await.unwrap();
+    weather.publish("paris.wind", &7).await.unwrap();
+    while handle.stats().dead_lettered == 0 {
+        tokio::task::yield_now().await;
+    }
+    let event = event_of(&seen, "failed for good: dead-lettered");
+    assert_eq!(event["dead_letters_of"], "the group forecast of the channel weather");
+    let span = seen.span_of(&event);
+    assert_eq!((&*span["name"], &*span["polywire.topic"]), ("messaging.process", "paris.wind"));
+    assert!(span.contains_key("messaging.message.id") && span.contains_key("trace_id"), "{span:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_of_a_server_stand_in_the_span_of_their_request() {
+    let (seen, _guard) = watch();
+    let transport = Memory::new();
+    let server = Server::bind(&transport, "shop").await.unwrap();
+    tokio::spawn(server.serve(router()));
+    let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
+    let call =
+        client.request("fail").message_id("order-7").header("traceparent", &*traced_parent());
+    call.call::<()>(&()).await.unwrap_err();
+    let span = seen.span_of(&event_of(&seen, "a handler panicked"));
+    assert_eq!((&*span["name"], &*span["method"]), ("polywire.delivery", "fail"));
+    assert_eq!((&*span["message_id"], &*span["trace_id"]), ("order-7", TRACE));
+    client.call::<()>("sleep", &()).await.unwrap_err();
+    while seen.said("requests expired").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let span = seen.span_of(&event_of(&seen, "requests expired"));
+    assert!(span["message_id"].starts_with("call-") && span["method"] == "sleep", "{span:?}");
+}
+
+fn traced_parent() -> String {
+    traced().get("traceparent").unwrap().to_owned()
 }
 
 #[tokio::test(start_paused = true)]

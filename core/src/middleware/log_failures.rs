@@ -3,23 +3,28 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tracing::field::display;
 
+use super::outcome::OnStop;
 use super::{Middleware, outcome};
 use crate::error::{CallError, Code, Fault, Result};
+use crate::message::{Address, MessageId};
 use crate::service::{Reply, Request, Service};
+use crate::stop_reason::StopReason;
 
 /// Middleware that logs failures at `warn`, and expected failures at `debug`.
 ///
 /// On a server it logs failed handlers, on a client failed calls. The log line has these fields:
 ///
-/// - `service`, `method`, `topic`, `attempt`
+/// - `service`, `method`, `topic`, `message_id`, `attempt`
 /// - `error`: the code of a fault or the kind of an error
 /// - `fault`: the kind of a fault, as the peer named it
 /// - `cause`: the text of the fault or the error
 /// - `duration_ms`
 ///
 /// Place it behind `Trace`, so that the line belongs to the span, and in front of everything whose
-/// failures it should log. A dropped call is not logged.
+/// failures it should log. A handler that is stopped, and a call that its caller drops, are logged
+/// with the `error` `DeadlineExceeded`, `Cancelled` or `Drained`. Cancelled ones are expected.
 ///
 /// ```
 /// use polywire_core::Code;
@@ -64,27 +69,57 @@ impl LogFailures {
 
 impl Middleware for LogFailures {
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Reply, CallError> {
-        let (method, topic) = (request.message.method.clone(), request.message.topic.clone());
-        let (attempt, start) = (request.attempt, Instant::now());
+        let called = Called {
+            service: &self.service,
+            method: request.message.method.clone(),
+            topic: request.message.topic.clone(),
+            message_id: request.known_message_id(),
+            attempt: request.attempt,
+            start: Instant::now(),
+        };
+        let on_stop = OnStop::new(&request, |reason| {
+            let is_expected = reason == StopReason::Cancelled.as_str()
+                || self.codes.iter().any(|code| code.as_str() == reason);
+            called.log(reason, None, "stopped before its end", is_expected);
+        });
         let result = next.call(request).await;
-        let Some(error) = outcome::kind(&result) else { return result };
+        on_stop.disarm();
+        if let Some(error) = outcome::kind(&result) {
+            let fault = outcome::fault(&result);
+            let is_expected = fault.is_some_and(|fault| self.expects(fault));
+            let kind = fault.map(|fault| &*fault.kind);
+            called.log(&error, kind, &cause(&result, fault), is_expected);
+        }
+        result
+    }
+}
 
-        let fault = outcome::fault(&result);
-        let cause = cause(&result, fault);
-        let (method, topic) = (
-            method.as_ref().map(tracing::field::display),
-            topic.as_ref().map(tracing::field::display),
-        );
-        let duration_ms = start.elapsed().as_millis();
-        let (service, name) = (&*self.service, fault.map(|fault| &*fault.kind));
-        if fault.is_some_and(|fault| self.expects(fault)) {
+/// A call, a job or an event that is observed.
+struct Called<'l> {
+    service: &'l str,
+    method: Option<Address>,
+    topic: Option<Address>,
+    message_id: Option<MessageId>,
+    attempt: u32,
+    start: Instant,
+}
+
+impl Called<'_> {
+    /// Logs a failure: at `debug` if it is expected, else at `warn`.
+    fn log(&self, error: &str, fault: Option<&str>, cause: &str, is_expected: bool) {
+        let Self { service, attempt, .. } = self;
+        let (method, topic) = (self.method.as_ref().map(display), self.topic.as_ref().map(display));
+        let message_id = self.message_id.as_ref().map(display);
+        let duration_ms = self.start.elapsed().as_millis();
+        if is_expected {
             tracing::debug!(
                 service,
                 method,
                 topic,
+                message_id,
                 attempt,
                 %error,
-                fault = name,
+                fault,
                 cause,
                 duration_ms,
                 "failed as expected"
@@ -94,15 +129,15 @@ impl Middleware for LogFailures {
                 service,
                 method,
                 topic,
+                message_id,
                 attempt,
                 %error,
-                fault = name,
+                fault,
                 cause,
                 duration_ms,
                 "failed"
             );
         }
-        result
     }
 }
 

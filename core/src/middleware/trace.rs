@@ -13,10 +13,13 @@ use tracing::{Instrument, Span};
 
 pub use self::context::TraceContext;
 pub use self::propagate::Propagate;
+use super::outcome::OnStop;
 use super::{Middleware, outcome};
 use crate::error::{CallError, Result};
 use crate::message::{Headers, Message};
 use crate::service::{Reply, Request, Service};
+use crate::stop_reason::StopReason;
+use crate::worker::failed_in;
 
 /// Middleware that records a `tracing` span for each request, by OpenTelemetry's conventions for
 /// [RPC](https://opentelemetry.io/docs/specs/semconv/rpc/) and
@@ -30,7 +33,8 @@ use crate::service::{Reply, Request, Service};
 /// `docs/observability.md` lists the fields of the spans. A span that no subscriber records costs
 /// nothing; the headers are read and written in any case.
 ///
-/// Place it outermost. If a call is dropped, its span ends without an outcome.
+/// Place it outermost. The span of a handler that is stopped, or of a call that its caller drops,
+/// has the `error.type` `DeadlineExceeded`, `Cancelled` or `Drained`.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -191,27 +195,45 @@ impl Middleware for Trace {
             ) => propagate.inject(&span, headers),
             (Some(propagate), _) => propagate.extract(headers, &span),
         }
-        let result = if self.kind == EndpointKind::Client {
+        let is_client = self.kind == EndpointKind::Client;
+        let on_stop = OnStop::new(&request, |reason| record_stop(&span, reason, is_client));
+        let result = if is_client {
             next.call(request).instrument(span.clone()).await
         } else {
             // The handler runs with the changed headers, so that its calls continue this span.
             let context = request.context();
             context.carry(next.call(request).instrument(span.clone())).await
         };
-        record(&span, &result);
+        on_stop.disarm();
+        if record(&span, &result) && !is_client {
+            failed_in(&span);
+        }
         result
     }
 }
 
-fn record(span: &Span, result: &Result<Reply, CallError>) {
+/// Records the outcome of a call. Returns `true` if the call has failed.
+fn record(span: &Span, result: &Result<Reply, CallError>) -> bool {
     if span.is_disabled() {
-        return;
+        return false;
     }
-    let Some(kind) = outcome::kind(result) else { return };
+    let Some(kind) = outcome::kind(result) else { return false };
     span.record("otel.status_code", "ERROR");
     span.record("error.type", &*kind);
     if let Some(fault) = outcome::fault(result) {
         span.record("polywire.fault", &*fault.kind);
+    }
+    true
+}
+
+/// Records that a call was dropped. For a handler, a caller that cancels is no error.
+fn record_stop(span: &Span, reason: &'static str, is_client: bool) {
+    if is_client || reason != StopReason::Cancelled.as_str() {
+        span.record("otel.status_code", "ERROR");
+    }
+    span.record("error.type", reason);
+    if !is_client {
+        failed_in(span);
     }
 }
 

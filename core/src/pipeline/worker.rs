@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::message::Address;
 use crate::rpc::Handler;
 use crate::service::Service;
-use crate::transport::{Transport, Window};
+use crate::transport::{DeadLetterSource, Transport, Window};
 use crate::worker::{BoundWorker, EndpointLabel, HandlerService, Retries, Serving, WorkHandle};
 
 /// Worker that runs a handler for each job of a queue, for at most a [`Window`] of jobs at once.
@@ -158,6 +158,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
             let receiver = transport.puller(&queue, window).await?;
             let work_loop = BoundWorker::new(
                 EndpointLabel { role: "worker", name: queue.clone() },
+                Some(DeadLetterSource::Queue(queue.clone())),
                 receiver,
                 window,
                 retries,

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, Filter};
 use crate::rpc::Handler;
 use crate::service::Service;
-use crate::transport::{Filters, Group, Transport, Window};
+use crate::transport::{DeadLetterSource, Filters, Group, Transport, Window};
 use crate::worker::{BoundWorker, EndpointLabel, HandlerService, Retries, Serving, WorkHandle};
 
 /// Listener that runs a handler for each event of a channel, for at most a [`Window`] of events at
@@ -179,9 +179,14 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
                 options.group.as_ref().ok_or_else(no_group)?;
                 retries.check(&capabilities)?;
             }
+            let source = options.group.as_ref().map(|group| DeadLetterSource::Group {
+                channel: channel.clone(),
+                group: group.name().clone(),
+            });
             let EventStream { receiver, filters, dropped } = options.open().await?;
             let work_loop = BoundWorker::new(
                 EndpointLabel { role: "listener", name: channel.clone() },
+                source,
                 receiver,
                 window,
                 retries,

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use super::call_key::CallKey;
+use crate::stop_reason::StopReason;
 
 /// The running calls of a server, at most a window of them.
 ///
@@ -31,7 +32,7 @@ struct RunningCall {
     is_expired: bool,
 }
 
-/// The reason for which work was stopped.
+/// The caller's reason to stop waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stopped {
     /// The caller cancelled.
@@ -93,11 +94,12 @@ impl Cancellations {
         if self.early.contains(&key) {
             return Err(Stopped::Cancelled);
         }
-        tokio::pin!(work);
+        let mut work = pin!(Some(work));
         let mut cancelled = pin!(None);
         let mut registration = None;
         let done_or_cancelled = poll_fn(|cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            let Some(running) = work.as_mut().as_pin_mut() else { return Poll::Pending };
+            if let Poll::Ready(done) = running.poll(cx) {
                 return Poll::Ready(Some(done));
             }
             if registration.is_none() {
@@ -110,11 +112,21 @@ impl Cancellations {
                 None => Poll::Pending,
             }
         });
-        match done_or_cancelled.await {
-            Some(output) => Ok(output),
-            None if outlives_caller() => Ok(work.await),
-            None => Err(self.reason(&key)),
+        if let Some(output) = done_or_cancelled.await {
+            return Ok(output);
         }
+        if let Some(running) = work.as_mut().as_pin_mut()
+            && outlives_caller()
+        {
+            return Ok(running.await);
+        }
+        let reason = self.reason(&key);
+        let stopped = match reason {
+            Stopped::Cancelled => StopReason::Cancelled,
+            Stopped::Expired => StopReason::DeadlineExceeded,
+        };
+        stopped.during(|| work.set(None));
+        Err(reason)
     }
 
     /// Stops a call whose caller does not wait any more. A cancelled call that is not running is

@@ -8,7 +8,7 @@ use crate::error::{Code, Error, ErrorKind, Fault, Result};
 use crate::message::{Message, ReplyTo};
 use crate::service::{Gate, Permissions, ReplySlot};
 use crate::transport::{Answer, Outcome, Sender};
-use crate::worker::EndpointLabel;
+use crate::worker::{EndpointLabel, in_delivery};
 
 /// The sender of a server's replies. It decides how a request is settled when its reply fails.
 pub(super) struct ReplySender {
@@ -78,7 +78,7 @@ impl ReplySender {
     /// no caller.
     fn failed(&self, error: &Error) -> Outcome {
         self.counters.undelivered.increment();
-        tracing::warn!(service = %self.label.name, ?error, "cannot send a reply");
+        in_delivery(|| tracing::warn!(service = %self.label.name, ?error, "cannot send a reply"));
         if is_connection_lost(error) { Outcome::Requeue } else { Outcome::Ack }
     }
 }

@@ -7,18 +7,18 @@ use tokio::time::timeout_at;
 
 use super::cancellations::Stopped;
 use super::reply_sender::ReplySender;
+use super::request_log::RequestLog;
 use super::request_policy::{Admission, Attempts, RequestPolicy};
 use super::server_stats::ServerCounters;
 use super::service_outcome::into_message;
 use crate::contained::{catch, contain};
 use crate::context::Context;
 use crate::error::{Code, Error, Fault};
-use crate::message::{Address, DeadLetterReason, Message, ReplyTo};
+use crate::message::{DeadLetterReason, Message, ReplyTo};
 use crate::service::{Gate, ReplySlot, Request, ReturnReceipt, Service};
-use crate::transport::{
-    Abandoned, Answer, DeadLetterInfo, Delivery, LogThrottle, Outcome, Receipt,
-};
-use crate::worker::{EndpointLabel, Processor};
+use crate::stop_reason::StopReason;
+use crate::transport::{Abandoned, Answer, DeadLetterInfo, Delivery, Outcome, Receipt};
+use crate::worker::{EndpointLabel, Processor, describe, in_delivery};
 
 /// The processor of a server's requests, which runs a service for each.
 pub(super) struct RequestProcessor<S> {
@@ -27,8 +27,7 @@ pub(super) struct RequestProcessor<S> {
     replies: ReplySender,
     policy: RequestPolicy,
     counters: Arc<ServerCounters>,
-    expired_log: LogThrottle,
-    refused_log: LogThrottle,
+    log: RequestLog,
 }
 
 impl<S: Service> RequestProcessor<S> {
@@ -40,8 +39,8 @@ impl<S: Service> RequestProcessor<S> {
         policy: RequestPolicy,
         counters: Arc<ServerCounters>,
     ) -> Self {
-        let (expired_log, refused_log) = (LogThrottle::default(), LogThrottle::default());
-        Self { label, service, replies, policy, counters, expired_log, refused_log }
+        let log = RequestLog::new(label.clone(), counters.clone());
+        Self { label, service, replies, policy, counters, log }
     }
 }
 
@@ -55,18 +54,20 @@ impl<S: Service> Processor for RequestProcessor<S> {
             suspect: delivery.suspect,
         };
         let Delivery { message, mut receipt, .. } = delivery;
+        describe(&message, attempts.begun);
         let outcome = contain(self.process(message, &mut receipt, attempts)).await;
         receipt.settle(outcome.unwrap_or_else(|panic| {
             // Another delivery would panic in the same way.
-            drop(catch(|| {
+            drop(catch(|| in_delivery(|| {
                 tracing::error!(service = %self.label.name, %panic, "dropped a request after an internal error");
-            }));
+            })));
             Outcome::Ack
         }));
     }
 
     async fn turn_down(self: Arc<Self>, delivery: Delivery) {
         let fault = Fault::new(Code::Unavailable, "cannot run the request: the server drains");
+        describe(&delivery.message, delivery.attempt_with_crashes());
         let refusing = contain(self.refuse(delivery.message, fault)).await;
         // A panic is an internal error, after which the request is not requeued either.
         drop(refusing);
@@ -89,8 +90,7 @@ impl<S: Service> Processor for RequestProcessor<S> {
     }
 
     fn reject(&self, error: &Error) {
-        self.counters.rejected.increment();
-        tracing::warn!(service = %self.label.name, ?error, "rejected a request that cannot be decoded");
+        self.log.rejected(error);
     }
 }
 
@@ -108,11 +108,11 @@ impl<S: Service> RequestProcessor<S> {
             Admission::Run => {}
             Admission::Isolate => return Outcome::Requeue,
             Admission::Expired => {
-                self.expire(message.method.as_ref(), "arrived after its deadline");
+                self.log.expired(message.method.as_ref(), "arrived after its deadline");
                 return Outcome::Ack;
             }
             Admission::KeptExpired => {
-                self.expire(message.method.as_ref(), "dead-lettered: did not begin in time");
+                self.log.expired(message.method.as_ref(), "dead-lettered: did not begin in time");
                 let error = "did not begin within its time to live";
                 let info = DeadLetterInfo::new(DeadLetterReason::Expired, error);
                 return Outcome::DeadLetter(Box::new(info));
@@ -147,7 +147,7 @@ impl<S: Service> RequestProcessor<S> {
                     Some(reply_to) => self.answer(request, reply_to, slot.clone()).await,
                     None => self.run(request).await,
                 };
-                self.count_refused(slot.gate());
+                self.log.not_begun(slot.gate());
                 drop(returning);
                 reply
             }
@@ -180,7 +180,7 @@ impl<S: Service> RequestProcessor<S> {
                 }
             };
             let reply = outcome.unwrap_or_else(|reason| {
-                self.stopped(method.as_ref(), reason);
+                self.log.stopped(method.as_ref(), reason);
                 None
             });
             let Some(early) = slot.close() else { return reply };
@@ -209,7 +209,7 @@ impl<S: Service> RequestProcessor<S> {
     fn run(&self, request: Request) -> BoxFuture<'_, Option<Message>> {
         let mut context = Context::of_call(&self.label.name, &request.message, request.attempt);
         context.redelivered = request.redelivered;
-        context.reply_slot.clone_from(&request.reply_slot);
+        context.answer_by(request.reply_slot.clone());
         Box::pin(context.carry(async move {
             if self.policy.is_at_most_once(&request.message)
                 // Boxed so that other requests do not embed it.
@@ -231,7 +231,9 @@ impl<S: Service> RequestProcessor<S> {
                         call.await
                     }
                     Err(_) => {
-                        self.expire(current_method().as_ref(), "ran until its deadline");
+                        StopReason::DeadlineExceeded.during(|| call.discard());
+                        let method = Context::current().and_then(|context| context.method);
+                        self.log.expired(method.as_ref(), "ran until its deadline");
                         return None;
                     }
                 },
@@ -242,7 +244,7 @@ impl<S: Service> RequestProcessor<S> {
             }
             Some(match outcome {
                 Ok(message) => message,
-                Err(panic) => Message::failed(self.panicked(panic.message())),
+                Err(panic) => Message::failed(self.log.panicked(panic.message())),
             })
         }))
     }
@@ -259,19 +261,11 @@ impl<S: Service> RequestProcessor<S> {
         }
         if reply.reply_to.is_none() {
             if let Some(fault) = reply.fault {
-                tracing::warn!(service = %self.label.name, %fault, "a one-way call failed");
+                self.log.failed_one_way(&fault);
             }
             return Outcome::Ack;
         }
         self.replies.send(reply).await
-    }
-
-    /// Counts a request that was not begun, because another delivery may have been.
-    fn count_refused(&self, gate: &Gate) {
-        if gate.is_refused() {
-            self.counters.refused.increment();
-            tracing::debug!(service = %self.label.name, "did not begin a request: it runs at most once");
-        }
     }
 
     /// Counts a handler that replied before it ended, and logs its failure.
@@ -279,18 +273,13 @@ impl<S: Service> RequestProcessor<S> {
         self.counters.answered.increment();
         self.counters.answered_early.increment();
         if let Some(fault) = outcome.and_then(|message| message.fault) {
-            self.counters.failed_late.increment();
-            tracing::error!(%fault, "a handler failed after its reply");
+            self.log.failed_late(&fault);
         }
     }
 
     /// Answers a request with a fault instead of running it.
     async fn refuse(&self, message: Message, fault: Fault) {
-        self.counters.refused.increment();
-        if let Some(count) = self.refused_log.note() {
-            let method = message.method.as_ref().map(Address::as_str);
-            tracing::warn!(service = %self.label.name, method, count, why = fault.message, "refused requests");
-        }
+        self.log.refused(message.method.as_ref(), &fault.message);
         if message.reply_to.is_some() {
             let mut reply = Message::failed(fault);
             (reply.id, reply.reply_to) = (message.id, message.reply_to);
@@ -301,8 +290,7 @@ impl<S: Service> RequestProcessor<S> {
     /// Answers a request that seems to crash its servers with a fault. Returns the outcome that
     /// dead-letters it.
     async fn dead_letter(&self, message: Message, attempt: u32) -> Outcome {
-        let method = message.method.as_ref().map(Address::as_str);
-        tracing::error!(service = %self.label.name, method, attempt, "dead-lettered a request: it exceeded the delivery limit");
+        self.log.dead_lettered(message.method.as_ref(), attempt);
         let cause = "cannot run the request: it exceeded the delivery limit without an outcome";
         let fault = Fault::new(Code::Internal, cause);
         let info =
@@ -310,33 +298,4 @@ impl<S: Service> RequestProcessor<S> {
         self.refuse(message, fault).await;
         Outcome::DeadLetter(Box::new(info))
     }
-
-    /// Counts a handler whose caller stopped waiting.
-    fn stopped(&self, method: Option<&Address>, reason: Stopped) {
-        if reason == Stopped::Expired {
-            return self.expire(method, "ran until the deadline of its caller");
-        }
-        self.counters.cancelled.increment();
-        tracing::debug!(service = %self.label.name, "stopped a handler: its caller cancelled");
-    }
-
-    fn expire(&self, method: Option<&Address>, what: &str) {
-        self.counters.expired.increment();
-        if let Some(count) = self.expired_log.note() {
-            tracing::warn!(service = %self.label.name, method = method.map(Address::as_str), what, count, "requests expired");
-        }
-    }
-
-    fn panicked(&self, panic: &str) -> Fault {
-        self.counters.panicked.increment();
-        let method = current_method();
-        let method = method.as_ref().map(Address::as_str);
-        tracing::error!(service = %self.label.name, method, panic, "a handler panicked");
-        Fault::new(Code::Internal, format!("the handler panicked: {panic}")).with_kind("Panic")
-    }
-}
-
-/// Returns the method of the running handler, for the log.
-fn current_method() -> Option<Address> {
-    Context::current().and_then(|context| context.method)
 }

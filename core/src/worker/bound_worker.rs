@@ -10,11 +10,12 @@ use super::retries::Retries;
 use super::serving::Serving;
 use super::work_handle::WorkHandle;
 use crate::service::Service;
-use crate::transport::{Capabilities, Receiver, Window};
+use crate::transport::{Capabilities, DeadLetterSource, Receiver, Window};
 
 /// A worker or a listener that is bound, and not running yet.
 pub(crate) struct BoundWorker {
     label: EndpointLabel,
+    source: Option<DeadLetterSource>,
     receiver: Receiver,
     window: Window,
     retries: Retries,
@@ -26,8 +27,10 @@ pub(crate) struct BoundWorker {
 
 impl BoundWorker {
     /// Creates a loop over the deliveries of `receiver`, on a transport that `can` do this much.
+    /// What fails for good goes to the dead letters of `source`.
     pub(crate) fn new(
         label: EndpointLabel,
+        source: Option<DeadLetterSource>,
         mut receiver: Receiver,
         window: Window,
         retries: Retries,
@@ -35,15 +38,15 @@ impl BoundWorker {
     ) -> Self {
         let handle = WorkHandle::new(receiver.health());
         let stop = StopGuard::new(handle.lifecycle());
-        Self { label, receiver, window, retries, can, handle, stop }
+        Self { label, source, receiver, window, retries, can, handle, stop }
     }
 
     /// Processes deliveries by `service` until a drain is requested, or the transport is closed.
     pub(crate) fn run<S: Service>(self, service: S) -> Serving {
-        let Self { label, receiver, window, retries, can, handle, stop } = self;
+        let Self { label, source, receiver, window, retries, can, handle, stop } = self;
         stop.begin_serving();
         let counters = handle.counters().clone();
-        let processor = JobProcessor::new(label, service, retries, can, counters);
+        let processor = JobProcessor::new(label, source, service, retries, can, counters);
         let lifecycle = handle.lifecycle().clone();
         Serving::new(lifecycle, receive(Arc::new(processor), receiver, window, stop))
     }

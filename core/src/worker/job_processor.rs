@@ -1,7 +1,9 @@
 //! The processing of jobs and events: run, then settle by the outcome.
 
+use std::fmt;
 use std::sync::Arc;
 
+use super::delivery_span::{describe, in_delivery};
 use super::processor::{EndpointLabel, Processor};
 use super::retries::{OnExhausted, Retries, dead_letter_or_discard};
 use super::work_stats::WorkCounters;
@@ -10,12 +12,15 @@ use crate::error::{CallError, Code, Error, Fault, Result};
 use crate::message::DeadLetterReason;
 use crate::service::{Reply, Request, Service};
 use crate::transport::{
-    Abandoned, Capabilities, Delivery, Outcome, Receipt, RetryAfter, Settled, Suspect,
+    Abandoned, Capabilities, DeadLetterSource, Delivery, Outcome, Receipt, RetryAfter, Settled,
+    Suspect,
 };
 
 /// The processor of jobs or events, which runs a service for each.
 pub(super) struct JobProcessor<S> {
     label: EndpointLabel,
+    /// The queue or the group whose dead letters get what fails for good.
+    source: Option<DeadLetterSource>,
     service: S,
     retries: Retries,
     can: Capabilities,
@@ -26,12 +31,13 @@ impl<S> JobProcessor<S> {
     /// Creates the processor of the worker or listener `label`.
     pub(super) fn new(
         label: EndpointLabel,
+        source: Option<DeadLetterSource>,
         service: S,
         retries: Retries,
         can: Capabilities,
         counters: Arc<WorkCounters>,
     ) -> Self {
-        Self { label, service, retries, can, counters }
+        Self { label, source, service, retries, can, counters }
     }
 }
 
@@ -45,6 +51,7 @@ impl<S: Service> Processor for JobProcessor<S> {
         }
         let (begun, redelivered) = (delivery.attempt_with_crashes(), delivery.is_redelivered());
         let Delivery { message, receipt, attempt, suspect } = delivery;
+        describe(&message, begun);
         let settles = receipt.is_some();
         let request = Request { attempt: begun, redelivered, ..Request::new(message) };
         let outcome = contain(self.process(request, settles, attempt, suspect)).await;
@@ -81,10 +88,10 @@ impl<S: Service> JobProcessor<S> {
         suspect: Option<Suspect>,
     ) -> Outcome {
         if settles && self.exceeds_delivery_limit(attempt, suspect) {
-            let (EndpointLabel { role, name }, attempt) = (&self.label, request.attempt);
-            tracing::error!(role, %name, attempt, "delivery limit exceeded with no recorded outcome; not run again");
+            let attempt = request.attempt;
             let error = format!("delivered {attempt} times");
-            return self.after_last_attempt(DeadLetterReason::Crashed, error);
+            let why = "delivery limit exceeded with no recorded outcome";
+            return self.give_up(DeadLetterReason::Crashed, &error, attempt, why);
         }
         let running = self.counters.running.enter();
         let failed = self.run(request).await.err();
@@ -94,8 +101,7 @@ impl<S: Service> JobProcessor<S> {
             None => Outcome::Ack,
             Some(fault) if settles => self.outcome_of(&fault, attempt),
             Some(fault) => {
-                let EndpointLabel { role, name } = &self.label;
-                tracing::error!(role, %name, %fault, "failed; not retried: the transport does not settle");
+                self.log_failed_for_good(&fault, attempt, "the transport does not settle", false);
                 Outcome::Discard
             }
         }
@@ -130,7 +136,7 @@ impl<S: Service> JobProcessor<S> {
             Err(panic) => {
                 self.counters.panicked.increment();
                 let (panic, EndpointLabel { role, name }) = (panic.message(), &self.label);
-                tracing::error!(role, %name, panic, "a handler panicked");
+                in_delivery(|| tracing::error!(role, %name, panic, "a handler panicked"));
                 Err(Fault::new(Code::Internal, format!("the handler panicked: {panic}"))
                     .with_kind("Panic"))
             }
@@ -154,20 +160,54 @@ impl<S: Service> JobProcessor<S> {
     fn outcome_of(&self, fault: &Fault, attempt: u32) -> Outcome {
         let EndpointLabel { role, name } = &self.label;
         if matches!(fault.code, Code::InvalidArguments | Code::MethodNotFound) {
-            tracing::error!(role, %name, %fault, attempt, "failed; not retried: no attempt can succeed");
-            return self.after_last_attempt(DeadLetterReason::Unreadable, fault.to_string());
+            return self.give_up(DeadLetterReason::Unreadable, fault, attempt, "it is unreadable");
+        }
+        if fault.is_permanent() {
+            return self.give_up(
+                DeadLetterReason::Refused,
+                fault,
+                attempt,
+                "the fault is permanent",
+            );
         }
         if attempt >= self.retries.attempts {
-            tracing::error!(role, %name, %fault, attempt, "failed; not retried: this was the last attempt");
-            return self.after_last_attempt(DeadLetterReason::Exhausted, fault.to_string());
+            let why = "this was the last attempt";
+            return self.give_up(DeadLetterReason::Exhausted, fault, attempt, why);
         }
         if !self.can.delayed_retries {
-            tracing::warn!(role, %name, %fault, attempt, "failed; retrying");
+            in_delivery(|| tracing::warn!(role, %name, %fault, attempt, "failed; retrying"));
             return Outcome::Requeue;
         }
         let after = self.retries.pause(attempt);
-        tracing::warn!(role, %name, %fault, attempt, ?after, "failed; retrying");
+        in_delivery(|| tracing::warn!(role, %name, %fault, attempt, ?after, "failed; retrying"));
         Outcome::Retry(Box::new(RetryAfter::new(after, fault.to_string())))
+    }
+
+    /// Decides how to settle a delivery that is not attempted again, and logs the decision.
+    fn give_up(
+        &self,
+        reason: DeadLetterReason,
+        error: &dyn fmt::Display,
+        attempt: u32,
+        why: &str,
+    ) -> Outcome {
+        let outcome = self.after_last_attempt(reason, error.to_string());
+        let is_kept = matches!(outcome, Outcome::DeadLetter(_));
+        self.log_failed_for_good(error, attempt, why, is_kept);
+        outcome
+    }
+
+    fn log_failed_for_good(&self, fault: &dyn fmt::Display, attempt: u32, why: &str, kept: bool) {
+        let EndpointLabel { role, name } = &self.label;
+        let source = self.source.as_ref().map(tracing::field::display);
+        in_delivery(|| match kept {
+            true => {
+                tracing::error!(role, %name, %fault, attempt, why, dead_letters_of = source, "failed for good: dead-lettered");
+            }
+            false => {
+                tracing::error!(role, %name, %fault, attempt, why, "failed for good: discarded");
+            }
+        });
     }
 
     /// Decides how to settle a delivery that is not attempted again.

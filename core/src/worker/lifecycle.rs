@@ -5,12 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::delivery_span;
 use crate::health::EndpointReporter;
-
-tokio::task_local! {
-    /// The handle whose handler runs, by the number of its state.
-    static HANDLER_OF: usize;
-}
 
 /// The state of an endpoint handle that processes deliveries. Clones share the state.
 #[derive(Clone)]
@@ -56,7 +52,7 @@ impl Lifecycle {
         &self,
         handling: F,
     ) -> impl Future<Output = F::Output> + use<F> {
-        HANDLER_OF.scope(self.number(), handling)
+        delivery_span::scope(self.number(), handling)
     }
 
     /// Returns a number that no other state has while this one exists.
@@ -70,7 +66,7 @@ impl Lifecycle {
     /// Dropping the future does not stop the drain.
     pub(crate) async fn drain(&self) {
         self.begin_drain();
-        if HANDLER_OF.try_with(|number| *number == self.number()).unwrap_or(false) {
+        if delivery_span::handle() == Some(self.number()) {
             return;
         }
         // The sender lives in `self`, so waiting cannot fail.

@@ -14,8 +14,9 @@ use super::inline_policy::InlinePolicy;
 use super::isolation::Isolation;
 use super::lifecycle::{Lifecycle, StopGuard};
 use super::processor::{EndpointLabel, Processor};
-use crate::contained::{catch, contain};
+use crate::contained::{Contained, catch, contain};
 use crate::error::{Error, ErrorKind, Result};
+use crate::stop_reason::StopReason;
 use crate::transport::{Abandoned, Answer, Delivery, Receiver, Window};
 
 /// Receives deliveries and processes them, at most a window of them at once.
@@ -74,7 +75,7 @@ async fn serve<P: Processor>(
         while running.try_join_next().is_some() {}
         if let Some(suspect) = isolation.take_ready(running.is_empty()) {
             let handling = lifecycle.within_handler(processor.clone().handle(suspect));
-            isolation.begin(running.spawn(settled(handling)));
+            isolation.begin(running.spawn(Processing::new(handling)));
         }
         let full = isolation.is_active() || running.len() >= window.messages();
         let next = tokio::select! {
@@ -153,20 +154,45 @@ fn start<P: Processor>(
     lifecycle: &Lifecycle,
 ) {
     let handling = lifecycle.within_handler(processor.clone().handle(delivery));
-    let mut handling = Box::pin(settled(handling));
+    let mut handling = Processing::new(handling);
     // A future that is not done at once is polled again by its task, so this poll needs no waker.
     let mut context = Context::from_waker(Waker::noop());
-    if policy.polls_inline() && policy.time(|| handling.as_mut().poll(&mut context)).is_ready() {
+    if policy.polls_inline()
+        && policy.time(|| Pin::new(&mut handling).poll(&mut context)).is_ready()
+    {
         return;
     }
     running.spawn(handling);
 }
 
-/// Waits until a delivery is processed. Its processor contains the panics of the handler; a panic
-/// that comes so far is that of the settlement.
-async fn settled(handling: impl Future<Output = ()>) {
-    if let Err(panic) = contain(handling).await {
-        quiet(|| tracing::error!(%panic, "internal error while a delivery was processed"));
+/// A delivery that is processed. Its processor contains the panics of the handler; a panic that
+/// comes so far is that of the settlement.
+///
+/// If the value is dropped before its end, its handler is stopped as drained.
+struct Processing<F>(Option<Pin<Box<Contained<F>>>>);
+
+impl<F: Future> Processing<F> {
+    fn new(handling: F) -> Self {
+        Self(Some(Box::pin(contain(handling))))
+    }
+}
+
+impl<F: Future> Future for Processing<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(handling) = &mut self.0 else { return Poll::Ready(()) };
+        handling.as_mut().poll(cx).map(|done| {
+            if let Err(panic) = done {
+                quiet(|| tracing::error!(%panic, "internal error while a delivery was processed"));
+            }
+        })
+    }
+}
+
+impl<F> Drop for Processing<F> {
+    fn drop(&mut self) {
+        StopReason::Drained.during(|| self.0 = None);
     }
 }
 
@@ -195,7 +221,7 @@ async fn drain<P: Processor>(
             next = next(receiver, has_room) => match next {
                 Next::Delivery(delivery) => {
                     let handling = processor.clone().turn_down(delivery);
-                    drop(running.spawn(settled(lifecycle.within_handler(handling))));
+                    running.spawn(Processing::new(lifecycle.within_handler(handling)));
                 }
                 Next::Unreadable(error) => quiet(|| processor.reject(&error)),
                 Next::Abandoned(call) => quiet(|| processor.cancel(call)),

@@ -10,6 +10,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
 pub(crate) type Fields = HashMap<&'static str, String>;
 
@@ -36,13 +37,18 @@ impl Seen {
         self.0.lock().unwrap().1.clone()
     }
 
+    /// Returns the span that an event stands in.
+    pub(crate) fn span_of(&self, event: &Fields) -> Fields {
+        self.0.lock().unwrap().0[&event["span"].parse().unwrap()].clone()
+    }
+
     /// Returns the events with this message.
     pub(crate) fn said(&self, message: &str) -> Vec<Fields> {
         self.events().into_iter().filter(|event| event["message"] == message).collect()
     }
 }
 
-impl<S: Subscriber> tracing_subscriber::Layer<S> for Seen {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Seen {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
         let mut fields = Fields::from([("name", attributes.metadata().name().to_owned())]);
         attributes.record(&mut Visitor(&mut fields));
@@ -55,8 +61,11 @@ impl<S: Subscriber> tracing_subscriber::Layer<S> for Seen {
         }
     }
 
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::from([("level", event.metadata().level().to_string())]);
+        if let Some(span) = context.lookup_current() {
+            fields.insert("span", span.id().into_u64().to_string());
+        }
         event.record(&mut Visitor(&mut fields));
         self.0.lock().unwrap().1.push(fields);
     }

@@ -21,6 +21,7 @@ pub(super) fn client(service: &str, request: &Request) -> Span {
         "rpc.method" = %method,
         "error.type" = Empty,
         "polywire.fault" = Empty,
+        "polywire.message_id" = request.message.message_id.as_ref().map(display),
         trace_id = Empty,
         span_id = Empty,
     )
@@ -40,6 +41,7 @@ pub(super) fn server(service: &str, request: &Request) -> Span {
         "error.type" = Empty,
         "polywire.fault" = Empty,
         "polywire.attempt" = request.attempt,
+        "polywire.message_id" = request.known_message_id().as_ref().map(display),
         trace_id = Empty,
         span_id = Empty,
     )
@@ -48,7 +50,8 @@ pub(super) fn server(service: &str, request: &Request) -> Span {
 /// Creates the span of a job or event at its worker or listener.
 pub(super) fn process(system: &str, destination: &str, request: &Request) -> Span {
     let message = &request.message;
-    let topic = message.topic.as_ref().map(display);
+    let (topic, method) =
+        (message.topic.as_ref().map(display), message.method.as_ref().map(display));
     tracing::info_span!(
         "messaging.process",
         "otel.name" = %format_args!("process {destination}"),
@@ -58,8 +61,10 @@ pub(super) fn process(system: &str, destination: &str, request: &Request) -> Spa
         "messaging.operation.name" = "process",
         "messaging.operation.type" = "process",
         "messaging.destination.name" = destination,
+        "messaging.message.id" = message.message_id.as_ref().map(display),
         "messaging.message.body.size" = message.body.len(),
         "polywire.topic" = topic,
+        "polywire.method" = method,
         "error.type" = Empty,
         "polywire.fault" = Empty,
         "polywire.attempt" = request.attempt,
@@ -81,6 +86,7 @@ pub(super) fn send(system: &str, destination: &str, operation: &str, message: &M
         "messaging.operation.name" = operation,
         "messaging.operation.type" = "send",
         "messaging.destination.name" = destination,
+        "messaging.message.id" = message.message_id.as_ref().map(display),
         "messaging.message.body.size" = message.body.len(),
         "polywire.topic" = topic,
         "error.type" = Empty,

@@ -1,0 +1,115 @@
+//! The span in which the log lines about a delivery stand.
+//!
+//! The span is created when a line is written, so that a delivery without a line costs none. A
+//! [`Trace`](crate::middleware::Trace) layer has a span anyway. Once a call or a job has failed in
+//! it, the lines about the failure stand in that one.
+
+use std::cell::RefCell;
+use std::future::Future;
+
+use bytestring::ByteString;
+use tracing::Span;
+
+use crate::message::{Address, Headers, Message, MessageId};
+use crate::middleware::TraceContext;
+
+tokio::task_local! {
+    /// The delivery that is processed.
+    static DELIVERY: Processed;
+}
+
+/// A delivery that is processed.
+struct Processed {
+    /// The number of the endpoint handle that processes it.
+    handle: usize,
+    about: RefCell<About>,
+}
+
+/// The facts about a delivery that its span shows.
+#[derive(Default)]
+struct About {
+    method: Option<Address>,
+    topic: Option<Address>,
+    message_id: Option<MessageId>,
+    /// The number of a call, which stands for an id.
+    call: Option<u64>,
+    attempt: u32,
+    traceparent: Option<ByteString>,
+    /// The span of a layer in which the delivery has failed.
+    traced: Option<Span>,
+}
+
+/// Runs `processing` as that of a delivery of the endpoint handle with this number.
+pub(super) fn scope<F: Future>(
+    handle: usize,
+    processing: F,
+) -> impl Future<Output = F::Output> + use<F> {
+    let about = RefCell::new(About { attempt: 1, ..About::default() });
+    DELIVERY.scope(Processed { handle, about }, processing)
+}
+
+/// Returns the number of the endpoint handle whose delivery is processed here.
+pub(super) fn handle() -> Option<usize> {
+    DELIVERY.try_with(|delivery| delivery.handle).ok()
+}
+
+/// Notes the facts about the delivery that is processed here. Copies no text.
+pub(crate) fn describe(message: &Message, attempt: u32) {
+    with_about(|about| {
+        about.method.clone_from(&message.method);
+        about.topic.clone_from(&message.topic);
+        about.message_id.clone_from(&message.message_id);
+        about.call = message.call_number();
+        about.attempt = attempt;
+        about.traceparent = message.headers.shared(TraceContext::PARENT).cloned();
+    });
+}
+
+/// Notes the span of a layer in which the delivery has failed. Does nothing outside of a delivery.
+pub(crate) fn failed_in(span: &Span) {
+    if !span.is_disabled() {
+        with_about(|about| about.traced = Some(span.clone()));
+    }
+}
+
+/// Runs `log`, which writes a line about the delivery that is processed here, in its span.
+pub(crate) fn in_delivery<T>(log: impl FnOnce() -> T) -> T {
+    match with_about(|about| about.span()) {
+        Some(span) => span.in_scope(log),
+        None => log(),
+    }
+}
+
+/// Calls a function with the facts about the delivery that is processed here, if there is one.
+fn with_about<T>(function: impl FnOnce(&mut About) -> T) -> Option<T> {
+    let called = DELIVERY.try_with(|delivery| {
+        // Borrowed already if a subscriber of the log gets here by itself.
+        delivery.about.try_borrow_mut().ok().map(|mut about| function(&mut about))
+    });
+    called.ok().flatten()
+}
+
+impl About {
+    fn span(&self) -> Span {
+        if let Some(traced) = &self.traced {
+            return traced.clone();
+        }
+        let of_call = || self.call.map(MessageId::of_call);
+        let message_id = self.message_id.clone().or_else(of_call);
+        // At this level, so that the span is there whenever a line is.
+        tracing::error_span!(
+            "polywire.delivery",
+            method = self.method.as_ref().map(tracing::field::display),
+            topic = self.topic.as_ref().map(tracing::field::display),
+            message_id = message_id.as_ref().map(tracing::field::display),
+            attempt = self.attempt,
+            trace_id = self.trace_id(),
+        )
+    }
+
+    fn trace_id(&self) -> Option<String> {
+        let parent = self.traceparent.clone()?;
+        let headers = Headers::from_iter([(ByteString::from_static(TraceContext::PARENT), parent)]);
+        TraceContext::of(&headers).map(|trace| trace.trace_id())
+    }
+}
