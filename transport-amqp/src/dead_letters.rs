@@ -44,7 +44,7 @@ pub(crate) async fn open(
     let queue = origin.dead_letter_queue()?;
     declare(&shared.consuming_connection, &queue).await?;
     let channel = shared.consuming_connection.channel().await?;
-    let remaining = queue.message_count(&channel).await?;
+    let found = queue.message_count(&channel).await?;
     let (shared, unsettled) = (shared.clone(), BTreeMap::new());
     Ok(Box::new(DeadLetterSession {
         shared,
@@ -52,7 +52,8 @@ pub(crate) async fn open(
         origin,
         may_declare_origin,
         queue,
-        remaining,
+        found,
+        remaining: found,
         unsettled,
     }))
 }
@@ -67,7 +68,9 @@ struct DeadLetterSession {
     /// Set if a redrive may declare a missing origin.
     may_declare_origin: bool,
     queue: QueueSpec,
-    /// Messages still to take, of those that were in the queue when the session was opened.
+    /// Messages that were in the queue when the session was opened, and those of them still to
+    /// take.
+    found: u32,
     remaining: u32,
     /// Dead letters that were taken and not settled, by delivery tag.
     unsettled: BTreeMap<u64, Raw>,
@@ -154,6 +157,10 @@ const REQUEUE_MAX: Duration = Duration::from_millis(500);
 impl DeadLetterQueue for DeadLetterSession {
     async fn take(&mut self) -> Result<Option<(u64, Message)>> {
         self.next().await
+    }
+
+    async fn count(&mut self) -> Result<u64> {
+        Ok(self.found.into())
     }
 
     async fn redrive(&mut self, tag: u64) -> Result<()> {

@@ -36,6 +36,7 @@ use crate::service::{Reply, Request, Service};
 #[derive(Clone, Debug)]
 pub struct CircuitBreaker {
     circuit: Arc<Mutex<Circuit>>,
+    name: Option<Arc<str>>,
     failures: u32,
     pause: Duration,
 }
@@ -63,7 +64,18 @@ impl CircuitBreaker {
     #[must_use]
     pub fn new() -> Self {
         let circuit = Arc::new(Mutex::new(Circuit::Closed { failed: 0 }));
-        Self { circuit, failures: 5, pause: Duration::from_secs(5) }
+        Self { circuit, name: None, failures: 5, pause: Duration::from_secs(5) }
+    }
+
+    /// Names the breaker, for its log lines and for the gauge `polywire_circuit_state` (feature
+    /// `metrics`): 0 if the circuit is closed, 1 if it is half-open, 2 if it is open. An open
+    /// circuit becomes half-open with the first request after its pause. A breaker without a name
+    /// has no gauge.
+    #[must_use]
+    pub fn name(self, name: impl Into<Arc<str>>) -> Self {
+        let named = Self { name: Some(name.into()), ..self };
+        named.set(&mut named.lock(), Circuit::Closed { failed: 0 });
+        named
     }
 
     /// Sets the number of consecutive failures that open the circuit, at least 1. The default is 5.
@@ -91,7 +103,7 @@ impl CircuitBreaker {
         match *circuit {
             Circuit::Closed { .. } => Some(Admission::Normal),
             Circuit::Open { until } if until <= Instant::now() => {
-                *circuit = Circuit::HalfOpen;
+                self.set(&mut circuit, Circuit::HalfOpen);
                 Some(Admission::Probe)
             }
             Circuit::Open { .. } | Circuit::HalfOpen => None,
@@ -103,8 +115,8 @@ impl CircuitBreaker {
         match *circuit {
             Circuit::Closed { .. } => *circuit = Circuit::Closed { failed: 0 },
             Circuit::HalfOpen if admission == Admission::Probe => {
-                tracing::info!("the circuit is closed");
-                *circuit = Circuit::Closed { failed: 0 };
+                tracing::info!(name = self.name.as_deref(), "the circuit is closed");
+                self.set(&mut circuit, Circuit::Closed { failed: 0 });
             }
             // The request began before the circuit opened, and does not show the current state.
             Circuit::Open { .. } | Circuit::HalfOpen => {}
@@ -122,8 +134,23 @@ impl CircuitBreaker {
             *circuit = Circuit::Closed { failed };
             return;
         }
-        tracing::warn!(pause_ms = self.pause.as_millis(), "the circuit is open");
-        *circuit = Circuit::Open { until: Deadline::after(self.pause).instant() };
+        let (name, pause_ms) = (self.name.as_deref(), self.pause.as_millis());
+        tracing::warn!(name, pause_ms, "the circuit is open");
+        self.set(&mut circuit, Circuit::Open { until: Deadline::after(self.pause).instant() });
+    }
+
+    /// Changes the circuit, and its gauge.
+    fn set(&self, circuit: &mut Circuit, state: Circuit) {
+        #[cfg(feature = "metrics")]
+        if let Some(name) = &self.name {
+            let number = match state {
+                Circuit::Closed { .. } => 0,
+                Circuit::HalfOpen => 1,
+                Circuit::Open { .. } => 2,
+            };
+            super::metrics::set_circuit_state(name, number);
+        }
+        *circuit = state;
     }
 
     /// Locks the circuit. No code panics while it holds the lock.
@@ -161,7 +188,7 @@ struct HalfOpenProbe<'a>(Option<&'a CircuitBreaker>);
 impl Drop for HalfOpenProbe<'_> {
     fn drop(&mut self) {
         if let Some(breaker) = self.0 {
-            *breaker.lock() = Circuit::Open { until: Instant::now() };
+            breaker.set(&mut breaker.lock(), Circuit::Open { until: Instant::now() });
         }
     }
 }

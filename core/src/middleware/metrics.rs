@@ -1,7 +1,9 @@
 //! Metrics of calls, jobs and events.
 
 mod export_stats;
+mod gauges;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,6 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::time::Instant;
 
+pub(super) use self::gauges::{WaitingRetry, set_circuit_state};
+use super::outcome::OnStop;
 use super::{Middleware, outcome};
 use crate::error::{CallError, Code, Result};
 use crate::message::Address;
@@ -21,8 +25,8 @@ use crate::service::{Reply, Request, Service};
 /// own. Further methods, and methods that the service does not know, are recorded as `other`, so
 /// that an untrusted peer cannot exhaust the memory.
 ///
-/// Place it directly behind `Trace`. A dropped call counts as in flight until it is dropped, and
-/// adds nothing to the count and the durations.
+/// Place it directly behind `Trace`. A handler that is stopped, and a call that its caller drops,
+/// count with the outcome `DeadlineExceeded`, `Cancelled` or `Drained`, and with their durations.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -117,9 +121,10 @@ impl Metrics {
         }
     }
 
-    fn record(&self, method: &MethodMetrics, start: Instant, result: &Result<Reply, CallError>) {
+    /// Records the end of a call, with the kind of its failure.
+    fn record(&self, method: &MethodMetrics, start: Instant, failure: Option<Cow<'static, str>>) {
         method.duration.record(start.elapsed());
-        match outcome::kind(result) {
+        match failure {
             None => method.done.increment(1),
             Some(kind) => {
                 let (role, name) = (self.0.role, self.0.name.to_string());
@@ -141,11 +146,15 @@ impl Middleware for Metrics {
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Reply, CallError> {
         let (method, start) = (request.message.method.clone(), Instant::now());
         let in_flight = InFlightGauge::begin(&self.0.in_flight);
+        let on_stop = OnStop::new(&request, |reason| {
+            self.record(&self.method(method.clone()), start, Some(reason.into()));
+        });
         let result = next.call(request).await;
+        on_stop.disarm();
         drop(in_flight);
         let is_known =
             outcome::fault(&result).is_none_or(|fault| fault.code != Code::MethodNotFound);
-        self.record(&self.method(method.filter(|_| is_known)), start, &result);
+        self.record(&self.method(method.filter(|_| is_known)), start, outcome::kind(&result));
         result
     }
 }

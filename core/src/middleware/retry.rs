@@ -18,9 +18,9 @@ use crate::service::{Reply, Request, Service};
 /// Only transient failures are retried:
 ///
 /// - errors of the kinds [`Disconnected`], [`Overloaded`] and [`Unroutable`]
-/// - of idempotent requests also faults with [`Code::Unavailable`] or [`Code::Interrupted`], and
-///   attempts that ran out of a
-///   deadline of their own
+/// - of idempotent requests also faults with [`Code::Unavailable`] or [`Code::Interrupted`] that
+///   are not [permanent](crate::Fault::permanent), and attempts that ran out of a deadline of their
+///   own
 ///
 /// The default is 3 attempts in all, with the default [`Backoff`] between them. All attempts share
 /// the deadline of the request; an attempt that could not begin before the deadline is not made. A
@@ -115,6 +115,8 @@ impl Middleware for Retry {
             tracing::debug!(method, attempt, %error, wait_ms, "the call failed and is retried");
             #[cfg(feature = "metrics")]
             super::metrics::count_retry(&error);
+            #[cfg(feature = "metrics")]
+            let _waiting = super::metrics::WaitingRetry::begin();
             tokio::time::sleep(pause).await;
             request = again;
         }
@@ -126,7 +128,7 @@ fn is_retryable(request: &Request, result: &Result<Reply, CallError>) -> bool {
     let idempotent = request.idempotent && !request.at_most_once;
     if let Some(fault) = outcome::fault(result) {
         let is_transient = matches!(fault.code, Code::Unavailable | Code::Interrupted);
-        return idempotent && is_transient;
+        return idempotent && is_transient && !fault.is_permanent();
     }
     match result {
         Err(CallError::Failed(error)) => {
@@ -203,6 +205,11 @@ mod tests {
         assert_eq!(attempts(true, refused).await, 1);
         assert_eq!(attempts(true, busy).await, 3);
         assert_eq!(attempts(false, busy).await, 1);
+        let gone = || {
+            let fault = Fault::new(Code::Unavailable, "closed for good").permanent();
+            Ok(Message::failed(fault).into())
+        };
+        assert_eq!(attempts(true, gone).await, 1);
         let cut = || Ok(Message::failed(Fault::new(Code::Interrupted, "it may have run")).into());
         assert_eq!((attempts(true, cut).await, attempts(false, cut).await), (3, 1));
         assert_eq!(attempts(true, || Ok(Reply::default())).await, 1);

@@ -124,6 +124,22 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
         Ok(dead_letters)
     }
 
+    /// Returns the number of dead letters, without reading them.
+    ///
+    /// Over RabbitMQ the broker counts the messages that are ready, which costs five round trips.
+    /// The dead letters that another session holds are not among them. If the future is dropped,
+    /// nothing has changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`redrive`](Self::redrive); [`ErrorKind::Unsupported`] if the backend cannot count.
+    pub async fn count(&self) -> Result<u64> {
+        let mut queue = self.open().await?;
+        let count = in_time(queue.count()).await?;
+        in_time(queue.close()).await?;
+        Ok(count)
+    }
+
     /// Redrives the dead letters that `chosen` accepts among the oldest `most`: moves them back to
     /// their source, where they count as new. Returns the number of redriven dead letters.
     ///

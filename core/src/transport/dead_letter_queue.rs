@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::message::{Address, Message};
 
 /// Source of dead letters: the queue, service or group in which the messages failed.
@@ -54,6 +54,14 @@ pub trait DeadLetterQueue: Send + 'static {
     ///
     /// If the future is dropped, no dead letter is lost.
     async fn take(&mut self) -> Result<Option<(u64, Message)>>;
+
+    /// Returns the number of dead letters that were in the queue when it was opened.
+    ///
+    /// The default fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported), for a
+    /// backend that cannot count. If the future is dropped, nothing has changed.
+    async fn count(&mut self) -> Result<u64> {
+        Err(Error::unsupported("counted dead letters"))
+    }
 
     /// Moves a taken dead letter back to its source, where it counts as new: attempt 1, noted as
     /// [redriven](crate::message::History::redriven).

@@ -2,12 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use metrics_exporter_prometheus::PrometheusBuilder;
-use polywire::middleware::{Layer, Metrics};
+use polywire::middleware::{Backoff, CircuitBreaker, Layer, Metrics, Retry};
 use polywire::{
-    Client, Code, Fault, Memory, MessagePack, Overflow, Publisher, Router, Server, Subscriber,
-    Window,
+    Client, Code, DeadLetters, Error, ErrorKind, Fault, Memory, Message, MessagePack, Overflow,
+    Publisher, Puller, Pusher, Reply, Request, Router, Server, Service, Subscriber, Window, Worker,
+    service_fn,
 };
+use tokio::sync::Notify;
 
 /// Returns the metrics that are recorded while `work` runs, as lines.
 fn told(work: impl AsyncFnOnce()) -> Vec<String> {
@@ -65,8 +70,7 @@ fn calls_are_counted_on_both_ends_by_method_and_outcome() {
 #[test]
 fn there_are_no_more_labels_than_256_methods() {
     let lines = told(async || {
-        let service = Metrics::server("any")
-            .layer(polywire::service_fn(async |_| Ok(polywire::Reply::default())));
+        let service = Metrics::server("any").layer(service_fn(async |_| Ok(Reply::default())));
         let client = Client::new(service, MessagePack);
         for n in 0..300 {
             // The reply is empty, which the codec does not decode as a unit; the test only needs a
@@ -99,4 +103,147 @@ fn events_that_a_slow_subscriber_misses_are_counted() {
         }
     });
     assert_told(&lines, r#"polywire_events_dropped_total{name="weather"} 6"#);
+}
+
+/// A service whose only method `wait` announces that it has begun, and never ends.
+fn waiting(begun: &Arc<Notify>) -> Router<MessagePack> {
+    let begun = begun.clone();
+    Router::new(MessagePack).method("wait", move |(): ()| {
+        let begun = begun.clone();
+        async move {
+            begun.notify_one();
+            std::future::pending::<()>().await;
+            Ok(())
+        }
+    })
+}
+
+#[test]
+fn stopped_handlers_are_counted_with_their_reasons() {
+    let lines = told(async || {
+        let (transport, begun) = (Memory::new(), Arc::new(Notify::new()));
+        let server = Server::bind(&transport, "bank").await.unwrap();
+        let stats = server.handle();
+        let service = Metrics::server("bank").layer(waiting(&begun));
+        let serving = tokio::spawn(server.serve(service));
+        let client = Client::connect(&transport, "bank", MessagePack).await.unwrap();
+        let client = client.layer(&Metrics::client("bank"));
+        let call = || client.request("wait").start::<()>(&()).unwrap();
+        // The deadline.
+        let timeout = Duration::from_millis(50);
+        client.request("wait").timeout(timeout).call::<()>(&()).await.unwrap_err();
+        begun.notified().await;
+        // The caller cancels.
+        let cancelled = call();
+        begun.notified().await;
+        drop(cancelled);
+        while stats.stats().cancelled == 0 {
+            tokio::task::yield_now().await;
+        }
+        // The server is dropped.
+        let _drained = call();
+        begun.notified().await;
+        serving.abort();
+        while stats.stats().running > 0 {
+            tokio::task::yield_now().await;
+        }
+        // The worker is dropped.
+        let worker = Worker::bind(&transport, "jobs", MessagePack).await.unwrap();
+        let handle = worker.handle();
+        let working = tokio::spawn(worker.serve(Metrics::worker("jobs").layer(waiting(&begun))));
+        let pusher = Pusher::connect(&transport, "jobs", MessagePack).await.unwrap();
+        pusher.push_call("wait", &()).await.unwrap();
+        begun.notified().await;
+        working.abort();
+        while handle.stats().running > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    for (role, name, outcome) in [
+        ("server", "bank", "DeadlineExceeded"),
+        ("server", "bank", "Cancelled"),
+        ("server", "bank", "Drained"),
+        ("worker", "jobs", "Drained"),
+        ("client", "bank", "DeadlineExceeded"),
+        ("client", "bank", "Cancelled"),
+    ] {
+        let labels = format!(r#"role="{role}",name="{name}",method="wait",outcome="{outcome}""#);
+        assert_told(&lines, &format!("polywire_requests_total{{{labels}}} 1"));
+    }
+    let labels = r#"role="server",name="bank""#;
+    assert_told(
+        &lines,
+        &format!(r#"polywire_request_duration_seconds_count{{{labels},method="wait"}} 3"#),
+    );
+    assert_told(&lines, &format!("polywire_in_flight{{{labels}}} 0"));
+}
+
+#[test]
+fn state_of_a_circuit_is_a_gauge() {
+    let gauge = |state: u8| format!(r#"polywire_circuit_state{{name="bank"}} {state}"#);
+    let breaker = || CircuitBreaker::new().failures(1).pause(Duration::ZERO).name("bank");
+    let request = || Request::new(Message::default());
+    let failing =
+        || service_fn(async |_| Err(Fault::new(Code::Unavailable, "it is closed").into()));
+    let lines = told(async || drop(breaker()));
+    assert_told(&lines, &gauge(0));
+    let lines = told(async || {
+        breaker().layer(failing()).call(request()).await.unwrap_err();
+    });
+    assert_told(&lines, &gauge(2));
+    let lines = told(async || {
+        let breaker = breaker();
+        breaker.layer(failing()).call(request()).await.unwrap_err();
+        let probing = breaker.layer(service_fn(|_| std::future::pending()));
+        let probe = request();
+        // In flight until the runtime ends, which is after the metrics are read.
+        tokio::spawn(async move { probing.call(probe).await });
+        tokio::task::yield_now().await;
+    });
+    assert_told(&lines, &gauge(1));
+    let lines = told(async || {
+        let breaker = breaker();
+        breaker.layer(failing()).call(request()).await.unwrap_err();
+        breaker.layer(service_fn(async |_| Ok(Reply::default()))).call(request()).await.unwrap();
+    });
+    assert_told(&lines, &gauge(0));
+}
+
+#[test]
+fn retry_that_waits_is_a_gauge() {
+    let lines = told(async || {
+        let failing = service_fn(async |_| {
+            Err(Error::new(ErrorKind::Disconnected, "cannot connect").unsent().into())
+        });
+        let retry = Retry::new().backoff(Backoff::constant(Duration::from_secs(3600)));
+        let service = retry.layer(failing);
+        // In flight until the runtime ends, which is after the metrics are read.
+        tokio::spawn(async move { service.call(Request::new(Message::default())).await });
+        tokio::task::yield_now().await;
+    });
+    assert_told(&lines, "polywire_retries_waiting 1");
+    assert_told(&lines, r#"polywire_retries_total{error="Disconnected"} 1"#);
+}
+
+#[test]
+fn dead_letters_are_a_gauge_of_their_source() {
+    let lines = told(async || {
+        let transport = Memory::new();
+        let mut jobs: Puller<u32> = Puller::bind(&transport, "jobs", MessagePack).await.unwrap();
+        let pusher = Pusher::connect(&transport, "jobs", MessagePack).await.unwrap();
+        for n in 0..3_u32 {
+            pusher.push(&n).await.unwrap();
+            jobs.next().await.unwrap().unwrap().dead_letter("no").unwrap();
+        }
+        let dead = DeadLetters::of_queue(&transport, "jobs").unwrap();
+        assert_eq!(dead.record().await.unwrap(), 3);
+        assert_eq!(dead.count().await.unwrap(), 3, "they are not taken");
+        let of_group = DeadLetters::of_group(&transport, "weather", "forecast").unwrap();
+        assert_eq!(of_group.record().await.unwrap(), 0);
+    });
+    assert_told(&lines, r#"polywire_dead_letters{source="queue",name="jobs",group=""} 3"#);
+    assert_told(
+        &lines,
+        r#"polywire_dead_letters{source="group",name="weather",group="forecast"} 0"#,
+    );
 }

@@ -1,8 +1,11 @@
 //! Export of statistics as metrics.
 
-use metrics::counter;
+use metrics::{counter, gauge};
 
+use crate::error::Result;
+use crate::pipeline::DeadLetters;
 use crate::rpc::{ClientStats, ServerStats};
+use crate::transport::{DeadLetterSource, Transport};
 use crate::worker::WorkStats;
 
 /// Sets counters with one label to absolute values.
@@ -71,5 +74,34 @@ impl WorkStats {
                 ("polywire_work_rejected_total", self.rejected),
             ],
         );
+    }
+}
+
+impl<T: Transport> DeadLetters<'_, T> {
+    /// [Counts](Self::count) the dead letters, and records their number as the gauge
+    /// `polywire_dead_letters`, whose labels name their source. Returns the number.
+    ///
+    /// Call the method at an interval, such as each minute, and not before each export: it asks the
+    /// broker. If the future is dropped, nothing has changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`count`](Self::count).
+    pub async fn record(&self) -> Result<u64> {
+        let count = self.count().await?;
+        let (source, name, group) = match self.source() {
+            DeadLetterSource::Queue(queue) => ("queue", queue, None),
+            DeadLetterSource::Service(service) => ("service", service, None),
+            DeadLetterSource::Group { channel, group } => ("group", channel, Some(group)),
+        };
+        let group = group.map(ToString::to_string).unwrap_or_default();
+        let gauge = gauge!(
+            "polywire_dead_letters",
+            "source" => source,
+            "name" => name.to_string(),
+            "group" => group
+        );
+        gauge.set(count as f64);
+        Ok(count)
     }
 }
