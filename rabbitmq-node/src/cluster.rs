@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use crate::installation;
 use crate::node::Node;
 use crate::port_mapper::PortMapper;
 use crate::settings::Settings;
@@ -34,8 +33,7 @@ impl Cluster {
     }
 
     pub(crate) fn start_set_up(setup: &Setup, nodes: usize) -> io::Result<Self> {
-        installation::check()?;
-        let mapper = Arc::new(PortMapper::new()?);
+        let mapper = Arc::new(PortMapper::new(setup.root.as_deref())?);
         let mut nodes = (0..nodes.max(1))
             .map(|_| Ok(Node::not_started(Settings::create(setup, mapper.clone())?)))
             .collect::<io::Result<Vec<_>>>()?;

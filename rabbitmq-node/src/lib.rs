@@ -20,5 +20,6 @@ mod settings;
 mod setup;
 
 pub use self::cluster::Cluster;
+pub use self::installation::ROOT;
 pub use self::node::Node;
 pub use self::setup::Setup;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::installation;
+use crate::installation::Installation;
 use crate::port_mapper::PortMapper;
 use crate::settings::Settings;
 use crate::setup::Setup;
@@ -29,7 +29,7 @@ impl Node {
     /// Returns true if RabbitMQ is installed on this machine.
     #[must_use]
     pub fn is_installed() -> bool {
-        installation::is_there()
+        Installation::is_on_machine()
     }
 
     /// Starts a node, and waits until it is ready.
@@ -61,8 +61,10 @@ impl Node {
     }
 
     pub(crate) fn start_set_up(setup: &Setup) -> io::Result<Self> {
-        installation::check()?;
-        let mut node = Self::not_started(Settings::create(setup, Arc::new(PortMapper::new()?))?);
+        let mut node = Self::not_started(Settings::create(
+            setup,
+            Arc::new(PortMapper::new(setup.root.as_deref())?),
+        )?);
         node.restart()?;
         Ok(node)
     }
@@ -135,6 +137,18 @@ impl Node {
             return Ok(text);
         }
         Err(io::Error::other(format!("{text}{}", String::from_utf8_lossy(&output.stderr))))
+    }
+
+    /// Adds the users, permissions, queues and so on of a JSON document in RabbitMQ's format of
+    /// definitions.
+    ///
+    /// # Errors
+    ///
+    /// If the file for it cannot be written, or the output of `rabbitmqctl`.
+    pub fn import_definitions(&self, definitions: &str) -> io::Result<()> {
+        std::fs::write(self.settings.folder.join(DEFINITIONS), definitions)?;
+        let file = self.settings.path_inside(DEFINITIONS);
+        self.ctl(&["import_definitions", &file.to_string_lossy()]).map(drop)
     }
 
     /// Kills the node with SIGKILL, as in a crash, and waits for its end.
@@ -234,6 +248,9 @@ impl Node {
         io::Error::other(format!("{cause}:\n{output}\nlast lines of the log:\n{last}"))
     }
 }
+
+/// Name of the file for imported definitions.
+const DEFINITIONS: &str = "definitions.json";
 
 impl Setup {
     /// Starts a node, and waits until it is ready: about four seconds.

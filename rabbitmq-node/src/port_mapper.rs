@@ -1,30 +1,45 @@
 //! The port mapper of Erlang (`epmd`), through which the nodes of a cluster find one another.
 
 use std::io;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
+use crate::installation::Installation;
 use crate::ports;
 
 /// A private port mapper. The first node starts it; dropping the mapper ends it.
-pub(crate) struct PortMapper(u16);
+pub(crate) struct PortMapper {
+    port: u16,
+    installation: Installation,
+}
 
 impl PortMapper {
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(ports::free()?))
+    /// Returns a mapper of the installation below `root`, or of that which the environment selects.
+    ///
+    /// # Errors
+    ///
+    /// If RabbitMQ is not installed, or no port is free.
+    pub(crate) fn new(root: Option<&Path>) -> io::Result<Self> {
+        Ok(Self { installation: Installation::find(root)?, port: ports::free()? })
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.0
+        self.port
+    }
+
+    /// Returns the installation of all nodes of this mapper.
+    pub(crate) fn installation(&self) -> &Installation {
+        &self.installation
     }
 }
 
 impl Drop for PortMapper {
     fn drop(&mut self) {
         for _ in 0..20 {
-            let mut mapper = Command::new("epmd");
-            mapper.env("ERL_EPMD_PORT", self.0.to_string()).arg("-kill");
+            let mut mapper = self.installation.command("epmd".into());
+            mapper.env("ERL_EPMD_PORT", self.port.to_string()).arg("-kill");
             let ended =
                 mapper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
             // For a moment, the mapper still counts the node as alive, and refuses to end.

@@ -8,9 +8,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::installation::Installation;
 use crate::port_mapper::PortMapper;
+use crate::ports;
 use crate::setup::Setup;
-use crate::{installation, ports};
 
 /// The folder and the ports of a node.
 pub(crate) struct Settings {
@@ -19,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) tls_port: Option<u16>,
     distribution_port: u16,
     mapper: Arc<PortMapper>,
+    installation: Installation,
 }
 
 static LAST: AtomicU32 = AtomicU32::new(0);
@@ -28,10 +30,11 @@ impl Settings {
     /// share their port mapper.
     pub(crate) fn create(setup: &Setup, mapper: Arc<PortMapper>) -> io::Result<Self> {
         let name = format!("{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rabbitmq").join(name);
+        let installation = mapper.installation().clone();
+        let folder = installation.data().join(name);
         let tls_port = setup.certificates.is_some().then(ports::free).transpose()?;
         let (port, distribution_port) = (ports::free()?, ports::free()?);
-        let settings = Self { folder, port, tls_port, distribution_port, mapper };
+        let settings = Self { folder, port, tls_port, distribution_port, mapper, installation };
         settings.write(setup)?;
         Ok(settings)
     }
@@ -48,7 +51,12 @@ impl Settings {
         fs::write(self.folder.join("advanced.config"), &setup.advanced)?;
         let mut config = format!("listeners.tcp.default = 127.0.0.1:{}\n", self.port);
         if let (Some(port), Some(certificates)) = (self.tls_port, &setup.certificates) {
-            config += &encryption(port, certificates);
+            let copies = self.folder.join("certificates");
+            fs::create_dir_all(&copies)?;
+            for name in ["ca.pem", "server.pem", "server.key"] {
+                fs::copy(certificates.join(name), copies.join(name))?;
+            }
+            config += &encryption(port, &self.installation.path_inside(&copies));
         }
         fs::write(self.folder.join("rabbitmq.conf"), config + &setup.config)
     }
@@ -60,8 +68,8 @@ impl Settings {
 
     /// Returns the command of one of RabbitMQ's programs for this node.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(installation::program(program));
-        let file = |name: &str| self.folder.join(name);
+        let mut command = self.installation.rabbitmq(program);
+        let file = |name: &str| self.path_inside(name);
         command
             .env("HOME", file("home"))
             .env("RABBITMQ_NODENAME", self.node_name())
@@ -86,6 +94,11 @@ impl Settings {
             // known.
             .env("RUNNING_UNDER_SYSTEMD", "true");
         command
+    }
+
+    /// Returns the path by which RabbitMQ's programs know a file of the folder.
+    pub(crate) fn path_inside(&self, name: &str) -> PathBuf {
+        self.installation.path_inside(&self.folder.join(name))
     }
 
     /// Removes the folder.

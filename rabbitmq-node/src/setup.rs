@@ -18,6 +18,7 @@ pub struct Setup {
     pub(crate) advanced: String,
     pub(crate) plugins: Vec<String>,
     pub(crate) certificates: Option<PathBuf>,
+    pub(crate) root: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -27,6 +28,7 @@ impl Default for Setup {
             advanced: "[].".into(),
             plugins: Vec::new(),
             certificates: None,
+            root: None,
         }
     }
 }
@@ -53,6 +55,13 @@ impl Setup {
     /// Enables a plugin that comes with RabbitMQ.
     pub fn plugin(mut self, name: &str) -> Self {
         self.plugins.push(name.into());
+        self
+    }
+
+    /// Runs the RabbitMQ of another system, whose root is this folder, in place of the machine's or
+    /// that of the environment variable [`ROOT`](crate::ROOT). Needs the rights to change the root.
+    pub fn root(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.root = Some(folder.into());
         self
     }
 

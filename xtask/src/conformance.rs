@@ -9,7 +9,7 @@ use clap::Args;
 use polywire_conformance::{Matrix, Report};
 use xshell::{Shell, cmd};
 
-use crate::broker;
+use crate::broker::{Broker, BrokerVersion};
 
 /// The test programs that need no broker.
 const ALONE: [&[&str]; 2] = [
@@ -22,8 +22,18 @@ const AMQP: &[&str] = &["--package", "polywire-amqp", "--all-features", "--test"
 
 /// Options of `cargo xtask conformance`.
 #[derive(Args, Debug)]
-#[group(multiple = false)]
 pub(crate) struct ConformanceOptions {
+    /// Version of RabbitMQ. The page has the matrix of the default one.
+    #[arg(long, value_enum, default_value_t)]
+    broker: BrokerVersion,
+    #[command(flatten)]
+    action: Action,
+}
+
+/// Actions of `cargo xtask conformance` besides printing the matrix.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+struct Action {
     /// Fail if the matrix in docs/conformance.md is stale.
     #[arg(long)]
     check: bool,
@@ -41,18 +51,20 @@ pub(crate) struct ConformanceOptions {
 /// Runs the suite, and prints, checks or writes the matrix.
 pub(crate) fn run(shell: &Shell, options: &ConformanceOptions) -> Result<()> {
     let page = shell.current_dir().join("docs/conformance.md");
-    match *options {
-        ConformanceOptions { check: true, .. } => check(&page, &measure(shell)?),
-        ConformanceOptions { write: true, .. } => write(&page, &measure(shell)?),
-        ConformanceOptions { write_last: true, .. } => write(&page, &last(shell)?),
-        ConformanceOptions { stress: Some(rounds), .. } => stress(shell, rounds),
-        _ => measure(shell).map(drop),
+    match options.action {
+        Action { check: true, .. } => check(&page, &measure(shell, options.broker)?),
+        Action { write: true, .. } => write(&page, &measure(shell, options.broker)?),
+        Action { write_last: true, .. } => write(&page, &last(shell)?),
+        Action { stress: Some(rounds), .. } => stress(shell, rounds),
+        _ => measure(shell, options.broker).map(drop),
     }
 }
 
 /// Runs the suite on every backend, prints the matrix, and keeps it in `target/conformance`.
-fn measure(shell: &Shell) -> Result<Matrix> {
-    let node = broker::start(shell)?;
+fn measure(shell: &Shell, version: BrokerVersion) -> Result<Matrix> {
+    let broker = Broker::prepare(shell, version)?;
+    let _environment = broker.push_environment(shell);
+    let node = broker.start()?;
     let _url = shell.push_env("POLYWIRE_AMQP_URL", node.url());
     let _reports = shell.push_env(REPORTS, fresh_reports(shell)?);
     for arguments in ALONE.into_iter().chain([AMQP]) {

@@ -4,11 +4,14 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use xshell::{Shell, cmd};
 
-use crate::broker;
+use crate::broker::{Broker, BrokerVersion};
 
 /// Options of `cargo xtask faults`.
 #[derive(Args, Debug)]
 pub(crate) struct FaultOptions {
+    /// Version of RabbitMQ.
+    #[arg(long, value_enum, default_value_t)]
+    broker: BrokerVersion,
     /// `amqp` (the default) or `zmq`; then letters of scenarios and options of `polywire-faults`,
     /// or filters of tests.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -18,6 +21,9 @@ pub(crate) struct FaultOptions {
 /// Options of `cargo xtask soak`.
 #[derive(Args, Debug)]
 pub(crate) struct SoakOptions {
+    /// Version of RabbitMQ.
+    #[arg(long, value_enum, default_value_t)]
+    broker: BrokerVersion,
     #[command(subcommand)]
     transport: SoakTransport,
 }
@@ -45,7 +51,8 @@ pub(crate) fn run(shell: &Shell, options: &FaultOptions) -> Result<()> {
         [first, arguments @ ..] if first == "amqp" => arguments,
         arguments => arguments,
     };
-    broker::install_if_missing(shell)?;
+    let broker = Broker::prepare(shell, options.broker)?;
+    let _environment = broker.push_environment(shell);
     Ok(cmd!(shell, "cargo run --locked --quiet -p polywire-faults -- {arguments...}").run()?)
 }
 
@@ -53,7 +60,8 @@ pub(crate) fn run(shell: &Shell, options: &FaultOptions) -> Result<()> {
 pub(crate) fn soak(shell: &Shell, options: &SoakOptions) -> Result<()> {
     let SoakTransport::Amqp { minutes } = &options.transport;
     let minutes = minutes.to_string();
-    broker::install_if_missing(shell)?;
+    let broker = Broker::prepare(shell, options.broker)?;
+    let _environment = broker.push_environment(shell);
     let soak = ["soak", "--minutes", &minutes];
     Ok(cmd!(shell, "cargo run --locked --quiet -p polywire-faults -- {soak...}").run()?)
 }

@@ -35,6 +35,8 @@ enum Task {
     Examples,
     /// Counts instructions and allocations of a call over memory, with valgrind.
     Costs,
+    /// Prepares a version of RabbitMQ for the tests, and starts a node of it once.
+    Broker(broker::BrokerOptions),
     /// Runs the fault scenarios in full: minutes.
     Faults(faults::FaultOptions),
     /// Runs the fault scenario without an end of its own, and watches memory.
@@ -66,6 +68,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Features => features::run(&shell),
         Task::Examples => examples::run(&shell),
         Task::Costs => costs::run(&shell),
+        Task::Broker(options) => broker::run(&shell, options),
         Task::Faults(options) => faults::run(&shell, options),
         Task::Soak(options) => faults::soak(&shell, options),
         Task::Style => style::run(&shell),

@@ -84,9 +84,7 @@ fn import_users(node: &Node, users: &[(usize, User<'_>)]) {
         "users": accounts.collect::<Vec<_>>(),
         "permissions": permissions.collect::<Vec<_>>(),
     });
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), definitions.to_string()).unwrap();
-    node.ctl(&["import_definitions", file.path().to_str().unwrap()]).unwrap();
+    node.import_definitions(&definitions.to_string()).unwrap();
 }
 
 /// A row of the table.
