@@ -1,7 +1,8 @@
 //! Arguments of `queue.declare`.
 //!
-//! An option that is not set yields no argument. So a classic queue without options has no
-//! arguments at all, and equals a queue that another program has declared in the plainest way.
+//! The kind is always an argument, since the default kind of a virtual host may be another one. The
+//! broker takes a classic queue without the argument for equal. Any other option that is not set
+//! yields no argument.
 
 use std::time::Duration;
 
@@ -18,9 +19,7 @@ impl QueueOptions {
         let mut set = |name: &'static str, value| {
             arguments.insert(name.into(), value);
         };
-        if let Some(kind) = self.queue_kind().argument() {
-            set("x-queue-type", text(kind));
-        }
+        set("x-queue-type", text(self.queue_kind().argument()));
         let milliseconds =
             |time: Duration| number(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         let numbers = [
@@ -93,7 +92,7 @@ mod tests {
 
     #[test]
     fn each_option_is_an_argument() {
-        assert!(shown(&QueueOptions::new(), None).is_empty());
+        assert_eq!(shown(&QueueOptions::new(), None), ["x-queue-type=classic"]);
         let classic = QueueOptions::new()
             .priorities(5)
             .message_ttl(Duration::from_secs(2))
@@ -111,6 +110,7 @@ mod tests {
                 "x-message-ttl=2000",
                 "x-overflow=drop-head",
                 "x-queue-mode=lazy",
+                "x-queue-type=classic",
             ]
         );
         let quorum = QueueOptions::new().kind(QueueKind::Quorum).delivery_limit(3);

@@ -26,11 +26,11 @@ pub enum QueueKind {
 }
 
 impl QueueKind {
-    /// Returns the value of the argument `x-queue-type`, if the broker needs it.
-    pub(super) fn argument(self) -> Option<&'static str> {
+    /// Returns the value of the argument `x-queue-type`.
+    pub(super) fn argument(self) -> &'static str {
         match self {
-            Self::Classic => None,
-            Self::Quorum => Some("quorum"),
+            Self::Classic => "classic",
+            Self::Quorum => "quorum",
         }
     }
 }

@@ -73,7 +73,7 @@ async fn mismatched_queue_kind_is_named(url: String) {
         assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
         assert_eq!(error.detail("queue"), Some("polywire.jobs.classic"));
         let mismatch = [error.detail("argument"), error.detail("ours"), error.detail("theirs")];
-        assert_eq!(mismatch, [Some("x-queue-type"), Some("quorum"), Some("none")]);
+        assert_eq!(mismatch, [Some("x-queue-type"), Some("quorum"), Some("classic")]);
     }
 }
 

@@ -12,11 +12,14 @@ use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
 use crate::context::PATIENCE;
-use crate::endpoints::{acked_job, builder, puller};
+use crate::endpoints::{
+    acked_job, builder, client, dead_letters, next_job, puller, push, serve, subscriber,
+};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         node queues_are_declared_with_their_options,
+        node classic_queues_stay_classic_where_quorum_is_the_default,
         broker argument_mismatch_names_both_values,
         broker passive_queue_is_found_or_missing_and_never_declared,
         broker urgent_jobs_and_requests_are_delivered_first,
@@ -69,6 +72,28 @@ async fn queues_are_declared_with_their_options() {
         assert!(line.contains("\ttrue\t") && !line.contains("\ttrue\ttrue\t"), "{line}");
         assert!(arguments.iter().all(|argument| line.contains(argument)), "{line}");
     }
+}
+
+async fn classic_queues_stay_classic_where_quorum_is_the_default() {
+    let node = Node::start().unwrap();
+    if node.ctl(&["add_vhost", "quorum", "--default-queue-type", "quorum"]).is_err() {
+        let name = "broker: classic_queues_stay_classic_where_quorum_is_the_default";
+        eprintln!("not run: {name}: this RabbitMQ has no default kind of queue");
+        return;
+    }
+    node.ctl(&["set_permissions", "--vhost", "quorum", "guest", ".*", ".*", ".*"]).unwrap();
+    let builder = Amqp::builder(&node.url_of("quorum")).unwrap();
+    let amqp = builder.queue_options(QueueOptions::new().priorities(5)).build().await.unwrap();
+    let _server = serve(&amqp, "typed").await;
+    assert_eq!(client(&amqp, "typed").await.call::<u32>("double", &4).await.unwrap(), 8);
+    push(&amqp, "typed", [1]).await;
+    next_job(&mut puller(&amqp, "typed", 1).await).await.dead_letter("never").unwrap();
+    dead_letters(&amqp, "typed", 1).await;
+    let _subscriber = subscriber(&amqp, "typed", &["#"]).await;
+    let queues = node.ctl(&["list_queues", "--vhost", "quorum", "name", "type"]).unwrap();
+    let kinds: Vec<_> = queues.lines().filter(|line| line.starts_with("polywire.")).collect();
+    assert!(kinds.len() >= 5, "{queues}");
+    assert!(kinds.iter().all(|line| line.ends_with("classic")), "{queues}");
 }
 
 async fn argument_mismatch_names_both_values(url: String) {
