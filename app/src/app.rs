@@ -11,7 +11,7 @@ use crate::layers::Layers;
 use crate::probe::{Probe, Render};
 use crate::settings::Settings;
 use crate::signals::Signals;
-use crate::start::{Connect, DynConnect, Start};
+use crate::start::{Connect, DynConnect, Start, supervise};
 
 /// Program that runs by itself: it waits for the broker, serves, answers probes, and drains on a
 /// signal.
@@ -161,7 +161,7 @@ impl App {
             return Err(Exit::Config(error.clone()));
         }
         let Settings { service, grace, start_wait, probe, .. } = &self.settings;
-        let url = self.settings.resolved_url().map_err(Exit::Config)?;
+        let urls = self.settings.urls().map_err(Exit::Config)?;
         let probe = match probe {
             None => None,
             Some(address) => {
@@ -171,7 +171,7 @@ impl App {
         };
         let start = Start {
             name: service,
-            url: url.reveal(),
+            urls: &urls,
             grace: *grace,
             wait: *start_wait,
             connect: &*self.connect,
@@ -183,9 +183,7 @@ impl App {
             }
         };
         let component = start.run(&setup, &begun).await?;
-        if let Some(probe) = probe {
-            probe.end_with(component.clone());
-        }
+        tokio::spawn(supervise(component.clone(), probe));
         Ok(component)
     }
 }

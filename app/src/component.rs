@@ -10,4 +10,4 @@ mod tasks;
 
 pub use self::component::Component;
 pub use self::into_service::IntoService;
-pub(crate) use self::lifecycle::{Phase, Stop};
+pub(crate) use self::lifecycle::Stop;

@@ -8,6 +8,7 @@ mod component;
 mod exit;
 mod layers;
 mod probe;
+mod routes;
 mod settings;
 mod signals;
 mod start;

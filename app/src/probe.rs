@@ -1,4 +1,4 @@
-//! Probes over HTTP: `/live`, `/ready`, `/metrics`.
+//! Probes over HTTP: `/live`, `/ready`, `/metrics`, `/canary`.
 
 mod answers;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]

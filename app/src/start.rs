@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
+use polywire_core::secret::Secret;
 use polywire_core::{AnyTransport, Error, ErrorKind, Result, Transport};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::component::{Component, Stop};
 use crate::exit::{BoxError, Exit};
 use crate::layers::Layers;
+use crate::probe::Probe;
+use crate::routes::Routes;
 use crate::transport::AppTransport;
 
 /// A function that opens the transport of a URL, such as `polywire::connect`.
@@ -45,7 +48,7 @@ impl<C: for<'u> Connect<'u>> DynConnect for C {
 /// A start that tries again until the broker is there.
 pub(crate) struct Start<'a> {
     pub(crate) name: &'a str,
-    pub(crate) url: &'a str,
+    pub(crate) urls: &'a [(Option<String>, Secret)],
     pub(crate) grace: Duration,
     /// `None` waits without a limit.
     pub(crate) wait: Option<Duration>,
@@ -107,9 +110,13 @@ impl Start<'_> {
         F: Fn(Component) -> Fut + Sync,
         Fut: Future<Output = Result<(), BoxError>> + Send,
     {
-        let connecting = self.connect.connect_boxed(self.url);
-        let transport = within(deadline, connecting).await.map_err(Failure::of)?;
-        let transport = AppTransport::new(transport);
+        let mut routes = Routes::new();
+        for (name, url) in self.urls {
+            let connecting = self.connect.connect_boxed(url.reveal());
+            let transport = within(deadline, connecting).await.map_err(Failure::of)?;
+            routes.add(name.clone(), transport);
+        }
+        let transport = AppTransport::new(routes);
         let component =
             Component::new(self.name, self.grace, transport.clone(), self.layers.clone());
         begun(&component);
@@ -120,7 +127,6 @@ impl Start<'_> {
                 guard.disarm();
                 component.lifecycle().set_serving();
                 tracing::info!(service = self.name, "started");
-                tokio::spawn(supervise(component.clone()));
                 Ok(component)
             }
             Err(error) => {
@@ -188,8 +194,9 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Waits for a request to stop, then drains, closes and ends the component.
-async fn supervise(component: Component) {
+/// Waits for a request to stop, then drains, closes and ends the component, and its probe port with
+/// it.
+pub(crate) async fn supervise(component: Component, probe: Option<Probe>) {
     let Stop { since, cause } = component.lifecycle().stop_requested().await;
     // The request has turned readiness off by now.
     let (name, deadline) = (component.name(), since + component.grace());
@@ -213,6 +220,10 @@ async fn supervise(component: Component) {
     } else {
         tracing::error!(service = name, %exit, code = exit.code(), "stopped");
     }
+    // The next start of the component binds the same port.
+    if let Some(probe) = probe {
+        probe.close().await;
+    }
     component.lifecycle().set_ended(exit);
 }
 
@@ -224,7 +235,7 @@ async fn close(transport: &AppTransport, limit: Duration) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(?error, "cannot close the transport"),
         Err(_) => {
-            tracing::warn!(limit_ms = limit.as_millis(), "the transport did not close in time")
+            tracing::warn!(limit_ms = limit.as_millis(), "the transport did not close in time");
         }
     }
 }

@@ -243,7 +243,9 @@ impl Component {
     }
 
     /// Returns whether the component can do its work: the setup has ended, no stop was requested,
-    /// and every endpoint is bound. `/ready` answers the same.
+    /// every endpoint is bound, and the transport is
+    /// [ready](polywire_core::health::Health::is_ready) where it reports its health. `/ready`
+    /// answers the same.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.unreadiness().is_none()
@@ -286,7 +288,13 @@ impl Component {
             Phase::Ended(exit) => Some(format!("ended: {exit}")),
             Phase::Serving => {
                 let unbound = self.0.endpoints.unbound();
-                (!unbound.is_empty()).then(|| format!("not consuming: {}", unbound.join(", ")))
+                if !unbound.is_empty() {
+                    return Some(format!("not consuming: {}", unbound.join(", ")));
+                }
+                // A backend that does not report its health cannot turn readiness off.
+                let healths = self.0.transport.healths().map(|health| health.current());
+                let mut unready = healths.filter(|health| health.is_known() && !health.is_ready());
+                unready.next().map(|health| health.to_string())
             }
         }
     }

@@ -1,7 +1,6 @@
 //! The layers of a component.
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 
 #[cfg(feature = "metrics")]
@@ -125,7 +124,7 @@ impl Layers {
 
     fn log(&self, name: &str) -> LogFailures {
         let log = self.codes.iter().fold(LogFailures::of(name), |log, code| log.expect_code(*code));
-        self.kinds.iter().fold(log, |log, kind| log.expect_kind(kind))
+        self.kinds.iter().fold(log, LogFailures::expect_kind)
     }
 }
 
@@ -170,12 +169,10 @@ enum Wrapped<S> {
 }
 
 impl<S: Service> Service for Wrapped<S> {
-    fn call(&self, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send {
-        async move {
-            match self {
-                Self::Plain(service) => service.call(request).await,
-                Self::Erased(service) => service.call(request).await,
-            }
+    async fn call(&self, request: Request) -> Result<Reply, CallError> {
+        match self {
+            Self::Plain(service) => service.call(request).await,
+            Self::Erased(service) => service.call(request).await,
         }
     }
 }

@@ -5,31 +5,33 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{interval, sleep, timeout};
 
-use super::answers::answer;
+use super::answers::{answer, busy, canary};
 use super::render::Render;
 use crate::component::Component;
 
 /// A port that answers probes about a component. Dropping it closes the port.
 pub(crate) struct Probe {
     state: Arc<State>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 struct State {
     /// `None` before the first connection to the broker.
     component: Mutex<Option<Component>>,
     render: Option<Render>,
+    /// Held while a canary is on its way, so that a client cannot flood the queues.
+    canary: tokio::sync::Mutex<()>,
 }
 
 /// Connections at a time. Further ones wait in the system's queue.
@@ -61,8 +63,12 @@ impl Probe {
             tracing::warn!(address = %local, "probes are answered beyond the loopback interface");
         }
         tracing::info!(address = %local, "answering probes");
-        let state = Arc::new(State { component: Mutex::default(), render });
-        let task = tokio::spawn(serve(listener, state.clone())).abort_handle();
+        let state = Arc::new(State {
+            component: Mutex::default(),
+            render,
+            canary: tokio::sync::Mutex::new(()),
+        });
+        let task = tokio::spawn(serve(listener, state.clone()));
         Ok(Self { state, task })
     }
 
@@ -71,12 +77,12 @@ impl Probe {
         *self.state.lock() = Some(component.clone());
     }
 
-    /// Keeps the port open until the component has ended.
-    pub(crate) fn end_with(self, component: Component) {
-        tokio::spawn(async move {
-            component.ended().await;
-            drop(self);
-        });
+    /// Closes the port, which is free when the future resolves. If the future is dropped, the port
+    /// is closed a little later.
+    pub(crate) async fn close(mut self) {
+        self.task.abort();
+        // The error says that the task was aborted.
+        let _ = (&mut self.task).await;
     }
 }
 
@@ -130,10 +136,18 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
 /// Answers the one request of a connection.
 async fn converse(stream: TcpStream, state: Arc<State>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let component = state.lock().clone();
-        let (method, path) = (request.method(), request.uri().path());
-        let answer = answer(method, path, component.as_ref(), state.render.as_ref());
-        std::future::ready(Ok::<_, Infallible>(answer))
+        let (state, component) = (state.clone(), state.lock().clone());
+        async move {
+            let (method, path) = (request.method(), request.uri().path());
+            let answer = match (method, path) {
+                (&Method::GET, "/canary") => match state.canary.try_lock() {
+                    Ok(_turn) => canary(component.as_ref()).await,
+                    Err(_) => busy(),
+                },
+                _ => answer(method, path, component.as_ref(), state.render.as_ref()),
+            };
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use polywire_core::secret::Secret;
+use polywire_core::secret::{Secret, SecretSource};
 use polywire_core::{Error, ErrorKind, Result};
+
+use crate::routes::variable_name;
 
 /// Settings of a component: its name, its URL, its times, its probe address.
 ///
@@ -24,6 +26,8 @@ use polywire_core::{Error, ErrorKind, Result};
 pub struct Settings {
     pub(crate) service: String,
     pub(crate) url: Option<Secret>,
+    /// URLs of single names, as they are written in variables.
+    pub(crate) routes: Vec<(String, Secret)>,
     pub(crate) grace: Duration,
     /// `None` waits without a limit.
     pub(crate) start_wait: Option<Duration>,
@@ -32,6 +36,8 @@ pub struct Settings {
     pub(super) error: Option<Error>,
 }
 
+/// The variable of the URL.
+pub(super) const URL_VARIABLE: &str = "POLYWIRE_URL";
 /// Long enough for most handlers, and shorter than the 30 s that Kubernetes waits.
 const DEFAULT_GRACE: Duration = Duration::from_secs(25);
 /// Long enough for a broker that starts at the same time.
@@ -47,6 +53,7 @@ impl Settings {
         Self {
             service: service.into(),
             url: None,
+            routes: Vec::new(),
             grace: DEFAULT_GRACE,
             start_wait: Some(DEFAULT_START_WAIT),
             probe: None,
@@ -58,6 +65,19 @@ impl Settings {
     #[must_use]
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(Secret::new(url));
+        self
+    }
+
+    /// Sets the URL of one service, queue or channel, for servers and clients alike. All other names
+    /// use [`url`](Self::url).
+    ///
+    /// Over a broker, one URL is enough. Over ZeroMQ, where peers connect to each other, each name
+    /// has its own.
+    #[must_use]
+    pub fn url_of(mut self, name: &str, url: impl Into<String>) -> Self {
+        let name = variable_name(name);
+        self.routes.retain(|(other, _)| *other != name);
+        self.routes.push((name, Secret::new(url)));
         self
     }
 
@@ -97,26 +117,37 @@ impl Settings {
     ///
     /// [`ErrorKind::Config`], with the variable or the setting. A URL is never part of an error.
     pub fn check(&self) -> Result<()> {
-        match (&self.error, &self.url) {
-            (Some(error), _) => Err(error.clone()),
-            (None, None) => {
-                Err(config("cannot start: no URL is set").with("variable", super::variables::URL))
-            }
-            (None, Some(_)) => Ok(()),
+        if let Some(error) = &self.error {
+            return Err(error.clone());
         }
+        if self.url.is_none() && self.routes.is_empty() {
+            return Err(config("cannot start: no URL is set").with("variable", URL_VARIABLE));
+        }
+        Ok(())
     }
 
-    /// Returns the URL, read from its source if it names one.
-    pub(crate) fn resolved_url(&self) -> Result<Secret> {
+    /// Returns the URLs, with the names that they are for. A URL that names its source is read.
+    pub(crate) fn urls(&self) -> Result<Vec<(Option<String>, Secret)>> {
         self.check()?;
-        let url = self.url.clone().unwrap_or_else(|| Secret::new(""));
-        match url.reveal().split_once(':') {
-            Some(("file" | "env", _)) => {
-                let source: polywire_core::secret::SecretSource = url.reveal().parse()?;
-                source.read()
+        let common = self.url.iter().map(|url| (None, url));
+        let single = self.routes.iter().map(|(name, url)| (Some(name.clone()), url));
+        let mut urls: Vec<(Option<String>, Secret)> = Vec::new();
+        for (name, url) in common.chain(single) {
+            let variable = match &name {
+                None => URL_VARIABLE.to_owned(),
+                Some(name) => format!("{URL_VARIABLE}_{name}"),
+            };
+            let url = match resolved(url) {
+                Ok(url) => url,
+                Err(error) => return Err(error.with("url_of", variable)),
+            };
+            if urls.first().is_some_and(|(_, first)| kind(first) != kind(&url)) {
+                let error = config("cannot start: the URLs are of different kinds of transports");
+                return Err(error.with("variable", variable));
             }
-            _ => Ok(url),
+            urls.push((name, url));
         }
+        Ok(urls)
     }
 
     fn checked(mut self, setting: &'static str, time: Duration) -> Self {
@@ -127,6 +158,20 @@ impl Settings {
         }
         self
     }
+}
+
+/// Reads a URL from its source, if it names one.
+fn resolved(url: &Secret) -> Result<Secret> {
+    match url.reveal().split_once(':') {
+        Some(("file" | "env", _)) => url.reveal().parse::<SecretSource>()?.read(),
+        _ => Ok(url.clone()),
+    }
+}
+
+/// Returns the kind of a URL's transport. One component has the capabilities of one kind.
+fn kind(url: &Secret) -> &str {
+    let scheme = url.reveal().split(':').next().unwrap_or_default();
+    if scheme == "amqps" { "amqp" } else { scheme.split('+').next().unwrap_or_default() }
 }
 
 /// Returns the error of a setting.
@@ -142,14 +187,25 @@ mod tests {
     fn url_is_shown_nowhere_and_read_from_its_source() {
         let settings = Settings::new("orders").url("amqp://user:hunter2@host");
         assert!(!format!("{settings:?}").contains("hunter2"), "{settings:?}");
-        assert_eq!(settings.resolved_url().unwrap().reveal(), "amqp://user:hunter2@host");
+        assert_eq!(settings.urls().unwrap()[0].1.reveal(), "amqp://user:hunter2@host");
         let path = std::env::temp_dir().join(format!("polywire-app-url-{}", std::process::id()));
         std::fs::write(&path, "mem://shop\n").unwrap();
         let settings = Settings::new("orders").url(format!("file:{}", path.display()));
-        assert_eq!(settings.resolved_url().unwrap().reveal(), "mem://shop");
+        assert_eq!(settings.urls().unwrap()[0].1.reveal(), "mem://shop");
         std::fs::remove_file(&path).unwrap();
-        let error = settings.resolved_url().unwrap_err();
+        let error = settings.urls().unwrap_err();
         assert_eq!(error.detail("file"), Some(&*path.display().to_string()));
+    }
+
+    #[test]
+    fn urls_of_single_names_are_of_one_kind() {
+        let settings = Settings::new("orders").url_of("orders.eu", "zmq+tcp://127.0.0.1:1");
+        let settings = settings.url_of("payments", "zmq+ipc:///tmp/a");
+        let names: Vec<_> = settings.urls().unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, [Some("ORDERS_EU".to_owned()), Some("PAYMENTS".to_owned())]);
+        let error = settings.url("amqp://user:hunter2@host").urls().unwrap_err();
+        assert_eq!(error.detail("variable"), Some("POLYWIRE_URL_ORDERS_EU"));
+        assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 
     #[test]

@@ -6,10 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use polywire_core::secret::Secret;
 
 use super::duration;
-use super::settings::{Settings, config};
+use super::settings::{Settings, TIME_MAX, URL_VARIABLE as URL, config};
 
-/// The URL of the transport.
-pub(super) const URL: &str = "POLYWIRE_URL";
 const SERVICE: &str = "POLYWIRE_SERVICE";
 const GRACE: &str = "POLYWIRE_GRACE";
 const START_WAIT: &str = "POLYWIRE_START_WAIT";
@@ -21,6 +19,7 @@ impl Settings {
     /// | variable | example | setting |
     /// |---|---|---|
     /// | `POLYWIRE_URL` | `amqp://orders@broker?password=file:/run/secrets/amqp`, `file:/run/secrets/url` | [`url`](Self::url) |
+    /// | `POLYWIRE_URL_ORDERS_EU` | `zmq+tcp://10.0.0.7:5555` | [`url_of`](Self::url_of) `orders.eu`: upper case, and `_` for other characters |
     /// | `POLYWIRE_SERVICE` | `orders` | the name |
     /// | `POLYWIRE_GRACE` | `250ms`, `25s`, `2m`, `1h` | [`grace`](Self::grace) |
     /// | `POLYWIRE_START_WAIT` | `1m`, `forever` | [`start_wait`](Self::start_wait) |
@@ -30,16 +29,21 @@ impl Settings {
     /// names the variable; see [`check`](Self::check).
     #[must_use]
     pub fn with_env(self) -> Self {
-        self.with_variables(|name| std::env::var_os(name))
+        let all: Vec<_> = std::env::vars_os().collect();
+        self.with_variables(&all)
     }
 
-    fn with_variables(mut self, variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        for (name, apply) in VARIABLES {
-            let Some(value) = variable(name).filter(|value| !value.is_empty()) else { continue };
-            let applied = value
-                .to_str()
-                .ok_or("the value is not Unicode")
-                .and_then(|value| apply(&mut self, value));
+    fn with_variables(mut self, variables: &[(OsString, OsString)]) -> Self {
+        for (name, value) in variables {
+            let Some(name) = name.to_str().filter(|_| !value.is_empty()) else { continue };
+            let apply = VARIABLES.iter().find(|(known, _)| *known == name);
+            let route = name.strip_prefix(URL).and_then(|rest| rest.strip_prefix('_'));
+            let value = value.to_str().ok_or("the value is not Unicode");
+            let applied = match (apply, route) {
+                (Some((_, apply)), _) => value.and_then(|value| apply(&mut self, value)),
+                (None, Some(route)) => value.map(|value| self = self.clone().url_of(route, value)),
+                (None, None) => Ok(()),
+            };
             if let Err(because) = applied {
                 let error = config("cannot read an environment variable").with("variable", name);
                 self.error.get_or_insert(error.with("because", because));
@@ -62,7 +66,7 @@ const VARIABLES: [(&str, Apply); 5] = [
         Ok(())
     }),
     (GRACE, |settings, value| {
-        let grace = duration::parse(value).filter(|grace| *grace <= super::settings::TIME_MAX);
+        let grace = duration::parse(value).filter(|grace| *grace <= TIME_MAX);
         settings.grace = grace.ok_or(DURATION)?;
         Ok(())
     }),
@@ -70,7 +74,7 @@ const VARIABLES: [(&str, Apply); 5] = [
         settings.start_wait = match value {
             "forever" => None,
             value => {
-                let wait = duration::parse(value).filter(|wait| *wait <= super::settings::TIME_MAX);
+                let wait = duration::parse(value).filter(|wait| *wait <= TIME_MAX);
                 Some(wait.ok_or("write a time such as 1m, at most 24h, or forever")?)
             }
         };
@@ -100,23 +104,24 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Settings {
-        Settings::new("orders").url("mem://default").with_variables(|name| {
-            let found = variables.iter().find(|(other, _)| *other == name);
-            found.map(|(_, value)| OsString::from(value))
-        })
+        let variables: Vec<_> =
+            variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Settings::new("orders").url("mem://default").with_variables(&variables)
     }
 
     #[test]
     fn variables_override_what_the_program_states() {
         let settings = read(&[
             (URL, "mem://shop"),
+            ("POLYWIRE_URL_ORDERS_EU", "mem://eu"),
             (SERVICE, "orders-2"),
             (GRACE, "250ms"),
             (START_WAIT, "forever"),
             (PROBE, "9464"),
         ]);
         settings.check().unwrap();
-        assert_eq!(settings.resolved_url().unwrap().reveal(), "mem://shop");
+        assert_eq!(settings.urls().unwrap()[0].1.reveal(), "mem://shop");
+        assert_eq!(settings.urls().unwrap()[1].0.as_deref(), Some("ORDERS_EU"));
         assert_eq!((&*settings.service, settings.grace), ("orders-2", Duration::from_millis(250)));
         assert_eq!(settings.start_wait, None);
         assert_eq!(settings.probe, Some(SocketAddr::from(([127, 0, 0, 1], 9464))));
@@ -129,7 +134,7 @@ mod tests {
         let settings =
             read(&[(URL, ""), (SERVICE, ""), (GRACE, ""), (START_WAIT, ""), (PROBE, "")]);
         settings.check().unwrap();
-        assert_eq!(settings.resolved_url().unwrap().reveal(), "mem://default");
+        assert_eq!(settings.urls().unwrap()[0].1.reveal(), "mem://default");
         assert_eq!((&*settings.service, settings.grace), ("orders", Duration::from_secs(25)));
         assert_eq!(settings.start_wait, Some(Duration::from_mins(1)));
     }
@@ -143,7 +148,7 @@ mod tests {
             assert_eq!(error.detail("variable"), Some(name));
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
-        let error = Settings::new("orders").with_variables(|_| None).check().unwrap_err();
+        let error = Settings::new("orders").with_variables(&[]).check().unwrap_err();
         assert_eq!(error.detail("variable"), Some("POLYWIRE_URL"));
     }
 }
