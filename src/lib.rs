@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "app")]
+pub mod app;
 mod connect;
 
 pub use self::connect::connect;
@@ -12,12 +14,15 @@ pub use polywire_core::{
     Subscriber, Transport, Valid, Validate, Window, Worker, at_most_once, service_fn,
 };
 pub use polywire_core::{
-    context, error, message, middleware, pipeline, pubsub, rpc, service, transport, worker,
+    context, error, message, middleware, pipeline, pubsub, rpc, secret, service, transport, worker,
 };
 
 #[cfg(feature = "amqp")]
 #[doc(inline)]
 pub use polywire_amqp as amqp;
+#[cfg(feature = "app")]
+#[doc(inline)]
+pub use polywire_app::App;
 #[cfg(feature = "json")]
 pub use polywire_codec::Json;
 #[cfg(feature = "msgpack")]

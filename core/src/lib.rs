@@ -30,6 +30,7 @@
 //! | [`service`] | the [`Service`] trait, requests, replies, validated values |
 //! | [`context`] | the context of a handler, baggage, call stacks |
 //! | [`transport`] | the traits of a backend: sender, receiver, delivery, receipt, capabilities |
+//! | [`secret`] | passwords and keys, from files and from the environment |
 //! | [`rpc`] | request-reply: clients, servers, routers, deduplication |
 //! | [`health`] | the state of a connection and its endpoint handles, canaries |
 //! | [`pipeline`] | jobs: pushers, pullers, workers, dead letters |
@@ -73,6 +74,7 @@ pub mod middleware;
 pub mod pipeline;
 pub mod pubsub;
 pub mod rpc;
+pub mod secret;
 pub mod service;
 mod stop_reason;
 #[cfg(feature = "testing")]

@@ -1,7 +1,7 @@
 //! The loop that receives deliveries, shared by servers, workers and listeners.
 //!
 //! [`Serving`] is the future of a running server, worker or listener, and [`Ended`] the reason for
-//! its end. [`WorkHandle`] drains a worker or a listener, and [`WorkStats`] counts what it does.
+//! its end. [`HandlerService`] makes a service of a handler. [`WorkHandle`] drains a worker or a listener, and [`WorkStats`] counts what it does.
 //! [`Retries`] is the policy for jobs and events whose handlers fail.
 
 mod counter;
@@ -25,7 +25,7 @@ pub(crate) use self::bound_worker::BoundWorker;
 pub(crate) use self::counter::Counter;
 pub(crate) use self::delivery_span::{describe, failed_in, in_delivery};
 pub use self::ended::Ended;
-pub(crate) use self::handler_service::HandlerService;
+pub use self::handler_service::HandlerService;
 pub(crate) use self::lifecycle::{Lifecycle, StopGuard};
 pub(crate) use self::processor::{EndpointLabel, Processor};
 pub(crate) use self::receive_loop::receive;

@@ -39,7 +39,7 @@ pub(crate) struct Config {
     pub(crate) retry_queue_expiry: Duration,
     /// Set if the broker writes messages to disk.
     pub(crate) persistent: bool,
-    /// Function for the credentials, in place of those in the URL.
+    /// Function for the credentials, in place of those that the URL states.
     pub(crate) credentials: Option<CredentialsProvider>,
     /// Set if the builder allows the user's name in messages; see
     /// [`sends_user_id`](Self::sends_user_id).
@@ -59,7 +59,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for a malformed URL; [`ErrorKind::Unsupported`] for `amqps` without
+    /// [`ErrorKind::Config`] for a malformed URL, or a secret that cannot be read; [`ErrorKind::Unsupported`] for `amqps` without
     /// the feature `tls`.
     pub(crate) fn from_url(url: &str) -> Result<Self> {
         let url = ParsedUrl::parse(url)?;
@@ -72,6 +72,7 @@ impl Config {
         }
         let mut queues = QueueSettings::default();
         queues.default = queues.default.kind(url.queue_kind.unwrap_or_default());
+        let credentials = url.secrets.provider(&url.uri.authority.userinfo)?;
         let reply_mode = url.reply_mode.unwrap_or_default();
         let publish_buffer = url.publish_buffer.or(DEFAULT_PUBLISH_BUFFER);
         let unconfirmed_max = url.unconfirmed_max.or(DEFAULT_UNCONFIRMED_MAX);
@@ -85,7 +86,7 @@ impl Config {
             topology_check: DEFAULT_TOPOLOGY_CHECK,
             retry_queue_expiry: DEFAULT_RETRY_QUEUE_EXPIRY,
             persistent: true,
-            credentials: None,
+            credentials,
             send_user_id: true,
             queues,
             reply_mode,
@@ -250,6 +251,17 @@ mod tests {
             format!("{:?}", Config::from_url("amqp://user:hunter2@localhost/orders").unwrap());
         assert!(shown.contains("localhost") && shown.contains("orders"), "{shown}");
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn secret_that_cannot_be_read_is_named() {
+        for (source, name) in [("file:/nonexistent/key", "file"), ("env:POLYWIRE_NONE", "variable")]
+        {
+            let url = format!("amqp://user@localhost?password={source}");
+            let error = Config::from_url(&url).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{source}");
+            assert_eq!(error.detail(name), source.split_once(':').map(|(_, value)| value));
+        }
     }
 
     #[cfg(not(feature = "tls"))]

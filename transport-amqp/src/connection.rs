@@ -20,6 +20,7 @@ pub(crate) mod heartbeat;
 mod inbound;
 pub(crate) mod monitor;
 pub(crate) mod queue_frame;
+pub(crate) mod secret_credentials;
 pub(crate) mod supervised;
 mod supervisor;
 #[cfg(feature = "tls")]

@@ -8,9 +8,11 @@ use std::path::PathBuf;
 
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use percent_encoding::percent_decode_str;
+use polywire_core::secret::SecretSource;
 use polywire_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
 
+use crate::connection::secret_credentials::SecretCredentials;
 use crate::consuming::reply_mode::ReplyMode;
 use crate::topology::queue_kind::QueueKind;
 
@@ -21,6 +23,8 @@ pub(crate) struct ParsedUrl {
     pub(crate) uri: AMQPUri,
     /// Set if the URL names a user; unset for the default user.
     pub(crate) names_user: bool,
+    /// `username` and `password`, which name sources of secrets.
+    pub(crate) secrets: SecretCredentials,
     /// The brokers after the first.
     others: Vec<BrokerAddress>,
     /// `cacertfile`
@@ -82,6 +86,7 @@ impl ParsedUrl {
         let mut parsed = Self {
             uri,
             names_user: user.is_some_and(|user| !user.is_empty() && !user.starts_with(':')),
+            secrets: SecretCredentials::default(),
             others,
             ca_file: None,
             queue_kind: None,
@@ -95,6 +100,7 @@ impl ParsedUrl {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             parsed.set(&decoded(name)?, &decoded(value)?)?;
         }
+        parsed.check_secrets(user.is_some_and(|user| user.contains(':')))?;
         Ok(parsed)
     }
 
@@ -130,6 +136,8 @@ impl ParsedUrl {
             "auth_mechanism" => {
                 query.auth_mechanism = Some(value.parse().map_err(|_| bad(name, value))?);
             }
+            "username" => self.secrets.user = Some(source(name, value)?),
+            "password" => self.secrets.password = Some(source(name, value)?),
             "cacertfile" => self.ca_file = Some(PathBuf::from(value)),
             "certfile" => self.certificate_file = Some(PathBuf::from(value)),
             "keyfile" => self.key_file = Some(PathBuf::from(value)),
@@ -140,6 +148,23 @@ impl ParsedUrl {
             "unconfirmed_messages" => self.unconfirmed_max.messages = Some(number(name, value)?),
             "unconfirmed_bytes" => self.unconfirmed_max.bytes = Some(number(name, value)?),
             _ => return Err(invalid("unknown parameter").with("option", name)),
+        }
+        Ok(())
+    }
+}
+
+impl ParsedUrl {
+    /// Refuses a user or a password that the URL states twice.
+    fn check_secrets(&self, states_password: bool) -> Result<()> {
+        let SecretCredentials { user, password } = &self.secrets;
+        for (name, is_twice) in [
+            ("username", user.is_some() && self.names_user),
+            ("password", password.is_some() && states_password),
+        ] {
+            if is_twice {
+                let error = invalid("a parameter states again what is in front of the @");
+                return Err(error.with("option", name));
+            }
         }
         Ok(())
     }
@@ -245,6 +270,16 @@ fn vhost(path: &str) -> Result<String> {
 fn decoded(text: &str) -> Result<String> {
     let text = percent_decode_str(text).decode_utf8();
     Ok(text.map_err(|_| invalid("percent-encoded text is not UTF-8"))?.into_owned())
+}
+
+/// Parses the source of a secret. The error leaves the value out, which may be the secret itself.
+fn source(name: &str, value: &str) -> Result<SecretSource> {
+    value.parse().map_err(|_| {
+        invalid(
+            "a secret is read from file:/path or from env:NAME, and never stated in a parameter",
+        )
+        .with("option", name)
+    })
 }
 
 /// Parses the value of a numeric parameter.

@@ -7,8 +7,6 @@ mod mechanism;
 mod peer_bounds;
 #[cfg(feature = "engine-omq")]
 pub mod plain;
-#[cfg(feature = "engine-omq")]
-pub(crate) mod secret_source;
 
 #[cfg(feature = "engine-omq")]
 pub(crate) use self::mechanism::Security;

@@ -7,24 +7,31 @@ use xshell::{Shell, cmd};
 const FEATURES: [&str; 6] = ["amqp", "json", "macros", "msgpack", "zmq", "zmq-engine-zeromq"];
 
 /// Sets with features that only add to one of those.
-const ADDED: [&str; 1] = ["zmq-curve"];
+const ADDED: [&str; 4] = ["zmq-curve", "app", "app,metrics", "prometheus,amqp,zmq"];
 
 /// Features of core alone: each is checked by itself, and all together.
 const FEATURES_OF_CORE: [&str; 4] = ["metrics", "testing", "tower", "metrics,testing,tower"];
 
 /// Published crates without any feature.
-const LIBRARIES: [&str; 5] =
-    ["polywire-core", "polywire-codec", "polywire-macros", "polywire-zmq", "polywire-amqp"];
+const LIBRARIES: [&str; 6] = [
+    "polywire-core",
+    "polywire-codec",
+    "polywire-macros",
+    "polywire-zmq",
+    "polywire-amqp",
+    "polywire-app",
+];
 
 /// Dependencies that a set of features must not bring along: users pay only for the transports that
 /// they select.
-const FOREIGN: [(&str, &[&str]); 3] = [
+const FOREIGN: [(&str, &[&str]); 4] = [
     ("zmq", &["lapin"]),
     ("amqp", &["omq-tokio", "zeromq"]),
-    ("json,msgpack,macros", &["lapin", "metrics", "omq-tokio", "tower", "zeromq"]),
+    ("json,msgpack,macros", &["hyper", "lapin", "metrics", "omq-tokio", "tower", "zeromq"]),
+    ("app", &["lapin", "metrics", "omq-tokio", "zeromq"]),
 ];
 
-/// Lints each set of features, and checks the dependencies of three of them.
+/// Lints each set of features, and checks the dependencies of four of them.
 ///
 /// # Errors
 ///
@@ -80,10 +87,10 @@ mod tests {
     #[test]
     fn every_set_is_there_once() {
         let mut sets = sets();
-        assert_eq!(sets.len(), 69);
+        assert_eq!(sets.len(), 72);
         sets.sort();
         sets.dedup();
-        assert_eq!(sets.len(), 69);
+        assert_eq!(sets.len(), 72);
         assert!(sets.contains(&String::new()) && sets.contains(&"amqp,zmq".to_owned()));
     }
 }

@@ -24,9 +24,10 @@ pub(crate) struct PublicApiOptions {
 }
 
 /// The crates by their names in Rust, with their roots.
-const CRATES: [(&str, &str); 6] = [
+const CRATES: [(&str, &str); 7] = [
     ("polywire", "src/lib.rs"),
     ("polywire_amqp", "transport-amqp/src/lib.rs"),
+    ("polywire_app", "app/src/lib.rs"),
     ("polywire_codec", "codec/src/lib.rs"),
     ("polywire_core", "core/src/lib.rs"),
     ("polywire_macros", "macros/src/lib.rs"),

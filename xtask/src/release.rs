@@ -4,12 +4,13 @@ use anyhow::{Result, bail};
 use xshell::{Shell, cmd};
 
 /// The published crates, each after those that it depends on.
-const PUBLISHED: [&str; 7] = [
+const PUBLISHED: [&str; 8] = [
     "polywire-core",
     "polywire-codec",
     "polywire-macros",
     "polywire-zmq",
     "polywire-amqp",
+    "polywire-app",
     "polywire",
     "polywire-conformance",
 ];

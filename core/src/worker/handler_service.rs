@@ -1,5 +1,6 @@
 //! Single handlers as services.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
@@ -12,7 +13,21 @@ use crate::rpc::Handler;
 use crate::service::{Reply, Request, Service};
 
 /// A service that runs one handler for every request, and ignores the method.
-pub(crate) struct HandlerService<D, H, M> {
+///
+/// [`Worker::work`](crate::Worker::work) and [`Listener::listen`](crate::Listener::listen) make one.
+/// A program makes one to put layers around a handler, and gives it to
+/// [`Worker::serve`](crate::Worker::serve) or [`Listener::serve`](crate::Listener::serve):
+///
+/// ```
+/// # use polywire_codec::MessagePack;
+/// use polywire_core::middleware::{Layer, LogFailures};
+/// use polywire_core::worker::HandlerService;
+///
+/// let handler = HandlerService::new(MessagePack, async |file: String| Ok(println!("{file}")));
+/// let service = LogFailures::of("thumbnails").layer(handler);
+/// # let _ = service;
+/// ```
+pub struct HandlerService<D, H, M> {
     dialect: D,
     handler: H,
     marker: PhantomData<fn() -> M>,
@@ -20,7 +35,8 @@ pub(crate) struct HandlerService<D, H, M> {
 
 impl<D, H, M> HandlerService<D, H, M> {
     /// Creates a service whose arguments are encoded in `dialect`.
-    pub(crate) fn new(dialect: D, handler: H) -> Self {
+    #[must_use]
+    pub fn new(dialect: D, handler: H) -> Self {
         Self { dialect, handler, marker: PhantomData }
     }
 }
@@ -30,6 +46,12 @@ impl<D: Dialect, H: Handler<M>, M: 'static> Service for HandlerService<D, H, M> 
         let args = decode(&self.dialect, &mut request.message)?;
         self.handler.handle(&request, &(), args).await?;
         Ok(Reply::default())
+    }
+}
+
+impl<D, H, M> fmt::Debug for HandlerService<D, H, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HandlerService")
     }
 }
 

@@ -92,6 +92,31 @@ fn unknown_options_are_named() {
 }
 
 #[test]
+fn sources_of_secrets_are_read() {
+    let ParsedUrl { secrets, uri, names_user, .. } =
+        parse("amqp://billing@host/v?password=file:/run/a%20b");
+    assert_eq!(secrets.password, Some(SecretSource::File(PathBuf::from("/run/a b"))));
+    assert_eq!((secrets.user, names_user), (None, true));
+    assert_eq!(uri.authority.userinfo.username, "billing");
+    let ParsedUrl { secrets, .. } = parse("amqp://host?username=env:USER_NAME&password=env:WORD");
+    assert_eq!(secrets.user, Some(SecretSource::Env("USER_NAME".to_owned())));
+    assert_eq!(secrets.password, Some(SecretSource::Env("WORD".to_owned())));
+    for (text, option) in [
+        ("amqp://host?password=hunter2", "password"),
+        ("amqp://host?password=file:", "password"),
+        ("amqp://host?username=hunter2", "username"),
+        ("amqp://user:hunter2@host?password=env:A", "password"),
+        ("amqp://user:@host?password=env:A", "password"),
+        ("amqp://hunter2@host?username=env:A", "username"),
+    ] {
+        let error = ParsedUrl::parse(text).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Config, "{text}");
+        assert_eq!(error.detail("option"), Some(option), "{text}");
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    }
+}
+
+#[test]
 fn no_error_repeats_the_password() {
     for text in [
         "amqp://user:hunter2@localhost:port",

@@ -38,9 +38,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use omq_tokio::{CurveKeypair, CurvePublicKey, CurveSecretKey};
+use polywire_core::secret::SecretSource;
 use polywire_core::{Error, Result};
 
-use super::secret_source;
 use crate::error::config;
 
 /// The public key of a key pair. Its text is 40 characters of Z85, as ZeroMQ writes keys.
@@ -138,8 +138,8 @@ impl KeyPair {
     /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if the file cannot be read, or holds
     /// no key.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
-        let text = secret_source::from_file(path.as_ref())?;
-        let key = SecretKey::from_z85(&text);
+        let text = SecretSource::File(path.as_ref().to_owned()).read()?;
+        let key = SecretKey::from_z85(text.reveal());
         key.map(Self::of).map_err(|error| error.with("file", path.as_ref().display()))
     }
 
@@ -150,8 +150,10 @@ impl KeyPair {
     /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if the variable is not set, or holds
     /// no key.
     pub fn from_env(variable: &str) -> Result<Self> {
-        let text = secret_source::from_env(variable)?;
-        SecretKey::from_z85(&text).map(Self::of).map_err(|error| error.with("variable", variable))
+        let text = SecretSource::Env(variable.to_owned()).read()?;
+        SecretKey::from_z85(text.reveal())
+            .map(Self::of)
+            .map_err(|error| error.with("variable", variable))
     }
 
     /// Returns the public key.

@@ -1,13 +1,13 @@
 //! The CURVE options of a URL. Without the feature `curve`, they are refused.
 
 use polywire_core::Result;
+#[cfg(feature = "curve")]
+use polywire_core::secret::{Secret, SecretSource};
 
 use crate::config::ZmqBuilder;
 use crate::error::config;
 #[cfg(feature = "curve")]
 use crate::security::curve::{CurveClient, CurveServer, KeyPair, PublicKey, SecretKey};
-#[cfg(feature = "curve")]
-use crate::security::secret_source;
 #[cfg(feature = "curve")]
 use crate::url::source_lines::lines;
 
@@ -23,7 +23,7 @@ pub(super) fn server(builder: ZmqBuilder, key: &str, allow: Option<&str>) -> Res
             ));
         }
         Some("any") => server.allow_any(),
-        Some(source) => server.allow(public_keys(&secret_source::from_source(source)?)?),
+        Some(source) => server.allow(public_keys(read(source)?.reveal())?),
     };
     Ok(builder.curve_server(server))
 }
@@ -32,7 +32,7 @@ pub(super) fn server(builder: ZmqBuilder, key: &str, allow: Option<&str>) -> Res
 /// key at `key` if there is one.
 #[cfg(feature = "curve")]
 pub(super) fn client(builder: ZmqBuilder, public: &str, key: Option<&str>) -> Result<ZmqBuilder> {
-    let client = CurveClient::new(secret_source::from_source(public)?.parse()?);
+    let client = CurveClient::new(read(public)?.reveal().parse()?);
     let client = match key {
         None => client,
         Some(source) => client.keys(key_pair(source)?),
@@ -40,10 +40,16 @@ pub(super) fn client(builder: ZmqBuilder, public: &str, key: Option<&str>) -> Re
     Ok(builder.curve_client(client))
 }
 
+/// Reads the text of a source.
+#[cfg(feature = "curve")]
+fn read(source: &str) -> Result<Secret> {
+    source.parse::<SecretSource>()?.read()
+}
+
 /// Reads a secret key, and makes its pair.
 #[cfg(feature = "curve")]
 fn key_pair(source: &str) -> Result<KeyPair> {
-    Ok(KeyPair::of(SecretKey::from_z85(&secret_source::from_source(source)?)?))
+    Ok(KeyPair::of(SecretKey::from_z85(read(source)?.reveal())?))
 }
 
 /// Parses public keys, one a line. Lines that begin with `#` are comments.

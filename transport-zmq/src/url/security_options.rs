@@ -2,10 +2,11 @@
 //! reveals no secret.
 
 use polywire_core::Result;
+use polywire_core::secret::SecretSource;
 
 use crate::config::ZmqBuilder;
 use crate::error::config;
-use crate::security::{plain, secret_source};
+use crate::security::plain;
 use crate::url::curve_options;
 use crate::url::source_lines::lines;
 
@@ -39,16 +40,15 @@ impl<'a> SecurityOptions<'a> {
         match lead {
             CURVE_SERVER_KEY => curve_options::server(builder, source, self.get(CURVE_ALLOW)),
             CURVE_SERVER_PUBLIC => curve_options::client(builder, source, self.get(CURVE_KEY)),
-            PLAIN_USERS => Ok(builder.plain_server(users(&secret_source::from_source(source)?)?)),
+            PLAIN_USERS => {
+                Ok(builder.plain_server(users(source.parse::<SecretSource>()?.read()?.reveal())?))
+            }
             _ => {
                 let password = self.get(PLAIN_PASSWORD).ok_or_else(|| {
                     config("cannot configure security: plain_user needs plain_password")
                 })?;
-                let password = secret_source::from_source(password)?;
-                Ok(builder.plain_client(plain::PlainClient::new(
-                    source,
-                    password.trim_end_matches(['\r', '\n']),
-                )))
+                let password = password.parse::<SecretSource>()?.read()?;
+                Ok(builder.plain_client(plain::PlainClient::new(source, password.reveal())))
             }
         }
     }

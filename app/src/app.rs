@@ -1,0 +1,198 @@
+//! The description of a program as one component.
+
+use std::fmt;
+use std::sync::Arc;
+
+use polywire_core::Error;
+
+use crate::component::Component;
+use crate::exit::{BoxError, Exit};
+use crate::layers::Layers;
+use crate::probe::{Probe, Render};
+use crate::settings::Settings;
+use crate::signals::Signals;
+use crate::start::{Connect, DynConnect, Start, supervise};
+
+/// Program that runs by itself: it waits for the broker, serves, answers probes, and drains on a
+/// signal.
+///
+/// [`run`](Self::run) is a whole `main`. [`start`](Self::start) runs the same component without
+/// signals, for tests and for programs of several components. An app can be started again after it
+/// has stopped.
+///
+/// ```
+/// use polywire_app::{App, BoxError, Component, Exit, Settings};
+/// use polywire_codec::MessagePack;
+/// use polywire_core::{AnyTransport, Memory, Result, Router};
+///
+/// // The facade has `polywire::connect`, for URLs of every transport.
+/// async fn connect(_: &str) -> Result<AnyTransport> {
+///     Ok(AnyTransport::new(Memory::named("shop")))
+/// }
+///
+/// async fn setup(app: Component) -> Result<(), BoxError> {
+///     let router = Router::new(MessagePack).method("add", async |(a, b): (i64, i64)| Ok(a + b));
+///     app.serve("calculator", router).await?;
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let app = App::new(Settings::new("calculator").url("mem://shop"), connect);
+/// for _ in 0..2 {
+///     let component = app.start(setup).await.unwrap();
+///     assert!(component.is_ready());
+///     assert!(matches!(component.stop().await, Exit::Drained));
+/// }
+/// # }
+/// ```
+#[must_use = "an app does nothing unless it runs or is started"]
+pub struct App {
+    settings: Settings,
+    connect: Arc<dyn DynConnect>,
+    layers: Layers,
+    render: Option<Render>,
+    /// A failed preparation, such as that of a recorder.
+    error: Option<Error>,
+}
+
+impl App {
+    /// Describes a component with these settings. `connect` opens the transport of a URL at each
+    /// start.
+    pub fn new(settings: Settings, connect: impl for<'u> Connect<'u>) -> Self {
+        let connect = Arc::new(connect);
+        Self { settings, connect, layers: Layers::new(), render: None, error: None }
+    }
+
+    /// Describes a component whose settings are read from the
+    /// [environment](Settings::with_env). `service` is its name unless `POLYWIRE_SERVICE` is set.
+    pub fn from_env(service: impl Into<String>, connect: impl for<'u> Connect<'u>) -> Self {
+        Self::new(Settings::new(service).with_env(), connect)
+    }
+
+    /// Sets the layers around each server, worker and listener. The default is [`Layers::new`].
+    pub fn layers(self, layers: Layers) -> Self {
+        Self { layers, ..self }
+    }
+
+    /// Sets the function that writes the text of `/metrics`, for instance by the handle of a
+    /// Prometheus recorder. It runs for each request, in the runtime, and must not block.
+    pub fn metrics(self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self { render: Some(Render::new(render)), ..self }
+    }
+
+    /// Installs the recorder of `metrics-exporter-prometheus` for this process, and writes
+    /// `/metrics` by it. Durations have buckets from 1 ms to 10 s.
+    ///
+    /// Call the method before everything else that records metrics: counts without a recorder are
+    /// lost. All apps of a process share the recorder. If another recorder is installed, the start
+    /// fails with [`Exit::Config`].
+    #[cfg(feature = "prometheus")]
+    pub fn prometheus(self) -> Self {
+        match Render::prometheus() {
+            Ok(render) => Self { render: Some(render), ..self },
+            Err(error) => Self { error: Some(error), ..self },
+        }
+    }
+
+    /// Runs the component until SIGTERM, SIGINT, [`Component::request_stop`] or a failure ends it.
+    /// Returns the reason, which a `main` returns as its own result.
+    ///
+    /// On a signal, readiness turns off, all endpoints drain, and the transport is closed. A second
+    /// signal ends the grace period at once. A signal during the start ends the start.
+    ///
+    /// The rest is as with [`start`](Self::start). If the future is dropped, the component goes on.
+    pub async fn run<F, Fut>(&self, setup: F) -> Exit
+    where
+        F: Fn(Component) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<(), BoxError>> + Send,
+    {
+        let mut signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => return Exit::Setup(Arc::new(error)),
+        };
+        let started = tokio::select! {
+            biased;
+            signal = signals.next() => {
+                tracing::info!(signal, "stopping before the start was complete");
+                return Exit::Drained;
+            }
+            started = self.start(setup) => started,
+        };
+        let component = match started {
+            Ok(component) => component,
+            Err(exit) => {
+                tracing::error!(service = self.settings.service, %exit, "cannot start");
+                return exit;
+            }
+        };
+        loop {
+            tokio::select! {
+                exit = component.ended() => return exit,
+                signal = signals.next() => {
+                    let is_second = !component.lifecycle().is_open();
+                    tracing::info!(signal, is_second, "signal received");
+                    if is_second {
+                        component.lifecycle().hurry();
+                    }
+                    component.request_stop();
+                }
+            }
+        }
+    }
+
+    /// Starts the component: waits for the broker, runs `setup`, and returns a handle.
+    ///
+    /// `setup` connects clients and adds endpoints. If the broker is lost meanwhile, `setup` runs
+    /// again on a new transport. The component is ready when `setup` has succeeded. If the future is
+    /// dropped, everything that was set up is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Unreachable`] after the start wait, [`Exit::Refused`] for wrong credentials,
+    /// [`Exit::Config`] for a malformed setting or a probe address in use, [`Exit::Setup`] for an
+    /// error of `setup`.
+    pub async fn start<F, Fut>(&self, setup: F) -> Result<Component, Exit>
+    where
+        F: Fn(Component) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<(), BoxError>> + Send,
+    {
+        if let Some(error) = &self.error {
+            return Err(Exit::Config(error.clone()));
+        }
+        let Settings { service, grace, start_wait, probe, .. } = &self.settings;
+        let urls = self.settings.urls().map_err(Exit::Config)?;
+        let probe = match probe {
+            None => None,
+            Some(address) => {
+                let probe = Probe::bind(*address, self.render.clone()).await;
+                Some(probe.map_err(Exit::Config)?)
+            }
+        };
+        let start = Start {
+            name: service,
+            urls: &urls,
+            grace: *grace,
+            wait: *start_wait,
+            connect: &*self.connect,
+            layers: &self.layers,
+        };
+        let begun = |component: &Component| {
+            if let Some(probe) = &probe {
+                probe.watch(component);
+            }
+        };
+        let component = start.run(&setup, &begun).await?;
+        tokio::spawn(supervise(component.clone(), probe));
+        Ok(component)
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("settings", &self.settings)
+            .field("layers", &self.layers)
+            .finish_non_exhaustive()
+    }
+}

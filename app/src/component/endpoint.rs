@@ -1,0 +1,123 @@
+//! Endpoints as a component keeps them: bound, drained, and bound again.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use polywire_core::pipeline::WorkerBind;
+use polywire_core::pubsub::ListenerBind;
+use polywire_core::rpc::{ServerBind, ServerHandle};
+use polywire_core::worker::{Serving, WorkHandle};
+use polywire_core::{Dialect, Listener, Result, Server, Service, Worker};
+
+use crate::transport::AppTransport;
+
+/// A server, a worker or a listener that can be bound any number of times.
+#[async_trait]
+pub(super) trait Endpoint: Send + Sync {
+    /// Returns the name of the service, the queue or the channel.
+    fn name(&self) -> &str;
+
+    /// Binds to the transport. Dropping the future closes what was opened so far.
+    async fn bind(&self, transport: &AppTransport) -> Result<(EndpointHandle, Serving)>;
+}
+
+/// The handle of a bound endpoint.
+#[derive(Clone)]
+pub(super) enum EndpointHandle {
+    Server(ServerHandle),
+    Work(WorkHandle),
+}
+
+impl EndpointHandle {
+    /// Stops receiving, and waits for the running handlers.
+    pub(super) async fn drain(&self) {
+        match self {
+            Self::Server(handle) => handle.drain().await,
+            Self::Work(handle) => handle.drain().await,
+        }
+    }
+
+    /// Records the counters as metrics.
+    #[cfg(feature = "metrics")]
+    pub(super) fn record(&self, name: &str) {
+        match self {
+            Self::Server(handle) => handle.stats().record(name),
+            Self::Work(handle) => handle.stats().record(name),
+        }
+    }
+}
+
+/// A server.
+pub(super) struct ServerEndpoint<F, S> {
+    pub(super) name: String,
+    pub(super) options: F,
+    pub(super) service: Arc<S>,
+}
+
+#[async_trait]
+impl<F, S: Service> Endpoint for ServerEndpoint<F, S>
+where
+    F: for<'t> Fn(ServerBind<'t, AppTransport>) -> ServerBind<'t, AppTransport> + Send + Sync,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn bind(&self, transport: &AppTransport) -> Result<(EndpointHandle, Serving)> {
+        let server = (self.options)(Server::bind(transport, &*self.name)).await?;
+        let handle = EndpointHandle::Server(server.handle());
+        Ok((handle, server.serve(self.service.clone())))
+    }
+}
+
+/// A worker.
+pub(super) struct WorkerEndpoint<D, F, S> {
+    pub(super) name: String,
+    pub(super) dialect: D,
+    pub(super) options: F,
+    pub(super) service: Arc<S>,
+}
+
+#[async_trait]
+impl<D: Dialect, F, S: Service> Endpoint for WorkerEndpoint<D, F, S>
+where
+    F: for<'t> Fn(WorkerBind<'t, AppTransport, D>) -> WorkerBind<'t, AppTransport, D> + Send + Sync,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn bind(&self, transport: &AppTransport) -> Result<(EndpointHandle, Serving)> {
+        let bind = Worker::bind(transport, &*self.name, self.dialect.clone());
+        let worker = (self.options)(bind).await?;
+        let handle = EndpointHandle::Work(worker.handle());
+        Ok((handle, worker.serve(self.service.clone())))
+    }
+}
+
+/// A listener.
+pub(super) struct ListenerEndpoint<D, F, S> {
+    pub(super) name: String,
+    pub(super) dialect: D,
+    pub(super) options: F,
+    pub(super) service: Arc<S>,
+}
+
+#[async_trait]
+impl<D: Dialect, F, S: Service> Endpoint for ListenerEndpoint<D, F, S>
+where
+    F: for<'t> Fn(ListenerBind<'t, AppTransport, D>) -> ListenerBind<'t, AppTransport, D>
+        + Send
+        + Sync,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn bind(&self, transport: &AppTransport) -> Result<(EndpointHandle, Serving)> {
+        let bind = Listener::bind(transport, &*self.name, self.dialect.clone());
+        let listener = (self.options)(bind).await?;
+        let handle = EndpointHandle::Work(listener.handle());
+        Ok((handle, listener.serve(self.service.clone())))
+    }
+}

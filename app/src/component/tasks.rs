@@ -1,0 +1,67 @@
+//! Tasks of a program that live as long as its component.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::JoinSet;
+
+use super::lifecycle::Lifecycle;
+use crate::exit::{BoxError, Exit};
+
+/// The tasks. Their number is bounded by the program, which spawns them.
+pub(super) struct Tasks {
+    lifecycle: Arc<Lifecycle>,
+    running: Mutex<JoinSet<()>>,
+}
+
+impl Tasks {
+    /// Creates an empty set.
+    pub(super) fn new(lifecycle: Arc<Lifecycle>) -> Self {
+        Self { lifecycle, running: Mutex::default() }
+    }
+
+    /// Spawns a task whose error, or panic, ends the component.
+    pub(super) fn spawn(
+        &self,
+        name: String,
+        task: impl Future<Output = Result<(), BoxError>> + Send + 'static,
+    ) {
+        let lifecycle = self.lifecycle.clone();
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.try_join_next().is_some() {}
+        running.spawn(async move {
+            // A panic is reported by the guard, since the task does not return then.
+            let mut guard = FailOnDrop { lifecycle, name, is_armed: true };
+            let ended = task.await;
+            guard.is_armed = false;
+            if let Err(error) = ended {
+                guard.fail(Arc::from(error));
+            }
+        });
+    }
+
+    /// Drops all tasks.
+    pub(super) fn abort(&self) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
+/// Ends the component when the task panics.
+struct FailOnDrop {
+    lifecycle: Arc<Lifecycle>,
+    name: String,
+    is_armed: bool,
+}
+
+impl FailOnDrop {
+    fn fail(&self, error: Arc<dyn std::error::Error + Send + Sync>) {
+        self.lifecycle.request_stop(Some(Exit::Failed { name: self.name.clone(), error }));
+    }
+}
+
+impl Drop for FailOnDrop {
+    fn drop(&mut self) {
+        if self.is_armed && std::thread::panicking() {
+            self.fail(Arc::from(BoxError::from("the task panicked")));
+        }
+    }
+}

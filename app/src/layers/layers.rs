@@ -1,0 +1,178 @@
+//! The layers of a component.
+
+use std::fmt;
+use std::sync::Arc;
+
+#[cfg(feature = "metrics")]
+use polywire_core::middleware::Metrics;
+use polywire_core::middleware::{Layer, Layered, LogFailures, Trace};
+use polywire_core::{CallError, Code, Reply, Request, Service};
+
+use super::any_service::AnyService;
+use super::optional::Optional;
+
+/// Layers that a component puts around each of its servers, workers and listeners, under the name
+/// of the service, the queue or the channel.
+///
+/// The default is [`Trace`] outermost, then `Metrics` (feature `metrics`), then [`LogFailures`].
+/// Layers of the program follow behind these three.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use polywire_app::Layers;
+/// use polywire_core::middleware::{ConcurrencyLimit, RateLimit};
+///
+/// let layers = Layers::new()
+///     .expect_kind("OutOfStock") // logged at `debug`
+///     .layer(ConcurrencyLimit::new(64))
+///     .layer(RateLimit::new(1000, Duration::from_secs(1))); // sees a request first
+/// # let _ = layers;
+/// ```
+#[derive(Clone)]
+pub struct Layers {
+    is_traced: bool,
+    is_measured: bool,
+    is_logged: bool,
+    codes: Vec<Code>,
+    kinds: Vec<String>,
+    own: Vec<Arc<dyn Fn(AnyService) -> AnyService + Send + Sync>>,
+}
+
+/// Role of the endpoint that a service runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Server,
+    Worker,
+    Listener,
+}
+
+impl Layers {
+    /// Creates the default layers.
+    #[must_use]
+    pub fn new() -> Self {
+        let (codes, kinds, own) = (Vec::new(), Vec::new(), Vec::new());
+        Self { is_traced: true, is_measured: true, is_logged: true, codes, kinds, own }
+    }
+
+    /// Creates no layers.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { is_traced: false, is_measured: false, is_logged: false, ..Self::new() }
+    }
+
+    /// Leaves [`Trace`] out.
+    #[must_use]
+    pub fn without_trace(self) -> Self {
+        Self { is_traced: false, ..self }
+    }
+
+    /// Leaves `Metrics` out.
+    #[must_use]
+    pub fn without_metrics(self) -> Self {
+        Self { is_measured: false, ..self }
+    }
+
+    /// Leaves [`LogFailures`] out.
+    #[must_use]
+    pub fn without_failure_log(self) -> Self {
+        Self { is_logged: false, ..self }
+    }
+
+    /// Marks faults with this code as expected; see [`LogFailures::expect_code`].
+    #[must_use]
+    pub fn expect_code(mut self, code: Code) -> Self {
+        self.codes.push(code);
+        self
+    }
+
+    /// Marks faults of this kind as expected; see [`LogFailures::expect_kind`].
+    #[must_use]
+    pub fn expect_kind(mut self, kind: impl Into<String>) -> Self {
+        self.kinds.push(kind.into());
+        self
+    }
+
+    /// Adds a layer of the program around every service. The layer that is added last sees a
+    /// request first. All services share the state of the layer, such as a limit.
+    ///
+    /// A layer for one service alone is put around that service, by [`Layer::layer`].
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<AnyService, Service: Service> + Send + Sync + 'static,
+    {
+        self.own.push(Arc::new(move |service| AnyService::new(layer.layer(service))));
+        self
+    }
+
+    /// Wraps the service of an endpoint.
+    pub(crate) fn wrap<S: Service>(&self, role: Role, name: &str, service: S) -> impl Service {
+        let service = match self.own.split_first() {
+            None => Wrapped::Plain(service),
+            Some(_) => {
+                let wrap = |service, layer: &Arc<dyn Fn(_) -> _ + Send + Sync>| layer(service);
+                Wrapped::Erased(self.own.iter().fold(AnyService::new(service), wrap))
+            }
+        };
+        let service = Layered::new(Optional(self.is_logged.then(|| self.log(name))), service);
+        #[cfg(feature = "metrics")]
+        let service =
+            Layered::new(Optional(self.is_measured.then(|| metrics(role, name))), service);
+        Layered::new(Optional(self.is_traced.then(|| trace(role, name))), service)
+    }
+
+    fn log(&self, name: &str) -> LogFailures {
+        let log = self.codes.iter().fold(LogFailures::of(name), |log, code| log.expect_code(*code));
+        self.kinds.iter().fold(log, LogFailures::expect_kind)
+    }
+}
+
+impl Default for Layers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layers")
+            .field("trace", &self.is_traced)
+            .field("metrics", &(self.is_measured && cfg!(feature = "metrics")))
+            .field("failure_log", &self.is_logged)
+            .field("own", &self.own.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn trace(role: Role, name: &str) -> Trace {
+    match role {
+        Role::Server => Trace::server(name),
+        Role::Worker => Trace::worker(name),
+        Role::Listener => Trace::listener(name),
+    }
+}
+
+#[cfg(feature = "metrics")]
+fn metrics(role: Role, name: &str) -> Metrics {
+    match role {
+        Role::Server => Metrics::server(name),
+        Role::Worker => Metrics::worker(name),
+        Role::Listener => Metrics::listener(name),
+    }
+}
+
+/// A service as it is, or within the layers of the program.
+enum Wrapped<S> {
+    Plain(S),
+    Erased(AnyService),
+}
+
+impl<S: Service> Service for Wrapped<S> {
+    async fn call(&self, request: Request) -> Result<Reply, CallError> {
+        match self {
+            Self::Plain(service) => service.call(request).await,
+            Self::Erased(service) => service.call(request).await,
+        }
+    }
+}

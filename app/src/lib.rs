@@ -1,0 +1,23 @@
+//! A [polywire](https://docs.rs/polywire) program as one component: it waits for the broker, serves,
+//! answers probes, and drains on a signal.
+//!
+//! Programs use this crate as `polywire::app`, whose documentation is the guide.
+
+mod app;
+mod component;
+mod exit;
+mod layers;
+mod probe;
+mod routes;
+mod settings;
+mod signals;
+mod start;
+mod transport;
+
+pub use self::app::App;
+pub use self::component::{Component, IntoService};
+pub use self::exit::{BoxError, Exit};
+pub use self::layers::{AnyService, Layers};
+pub use self::settings::Settings;
+pub use self::start::Connect;
+pub use self::transport::AppTransport;

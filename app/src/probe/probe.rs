@@ -1,0 +1,164 @@
+//! The port that answers probes.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use polywire_core::{Error, ErrorKind, Result};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{interval, sleep, timeout};
+
+use super::answers::{answer, busy, canary};
+use super::render::Render;
+use crate::component::Component;
+
+/// A port that answers probes about a component. Dropping it closes the port.
+pub(crate) struct Probe {
+    state: Arc<State>,
+    task: JoinHandle<()>,
+}
+
+struct State {
+    /// `None` before the first connection to the broker.
+    component: Mutex<Option<Component>>,
+    render: Option<Render>,
+    /// Held while a canary is on its way, so that a client cannot flood the queues.
+    canary: tokio::sync::Mutex<()>,
+}
+
+/// Connections at a time. Further ones wait in the system's queue.
+const CONNECTIONS_MAX: usize = 16;
+/// Time for a connection, which has one request: longer than a slow reader of metrics takes.
+const CONNECTION_MAX: Duration = Duration::from_secs(10);
+/// Time for the head of the request.
+const HEAD_MAX: Duration = Duration::from_secs(5);
+/// Bytes of the head, and of the buffer for it.
+const HEAD_BYTES_MAX: usize = 8 << 10;
+/// Interval at which the recorder of metrics is tidied up.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// Pause after a failed accept, which mostly means too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+impl Probe {
+    /// Binds the port, and answers from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if the address cannot be bound.
+    pub(crate) async fn bind(address: SocketAddr, render: Option<Render>) -> Result<Self> {
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            let text = "cannot listen for probes: the address cannot be bound";
+            Error::new(ErrorKind::Config, text).with("address", address).with_source(error).unsent()
+        })?;
+        let local = listener.local_addr().map_or(address, |local| local);
+        if !local.ip().is_loopback() {
+            tracing::warn!(address = %local, "probes are answered beyond the loopback interface");
+        }
+        tracing::info!(address = %local, "answering probes");
+        let state = Arc::new(State {
+            component: Mutex::default(),
+            render,
+            canary: tokio::sync::Mutex::new(()),
+        });
+        let task = tokio::spawn(serve(listener, state.clone()));
+        Ok(Self { state, task })
+    }
+
+    /// Answers about this component from now on.
+    pub(crate) fn watch(&self, component: &Component) {
+        *self.state.lock() = Some(component.clone());
+    }
+
+    /// Closes the port, which is free when the future resolves. If the future is dropped, the port
+    /// is closed a little later.
+    pub(crate) async fn close(mut self) {
+        self.task.abort();
+        // The error says that the task was aborted.
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl State {
+    // No code panics while it holds the lock.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Component>> {
+        self.component.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Accepts connections, and tidies up. Aborting the task drops all connections.
+async fn serve(listener: TcpListener, state: Arc<State>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    let mut upkeep = interval(UPKEEP);
+    loop {
+        let accepted = async {
+            let permit = permits.clone().acquire_owned().await;
+            (listener.accept().await, permit)
+        };
+        tokio::select! {
+            (accepted, permit) = accepted => match accepted {
+                Ok((stream, _)) => {
+                    let state = state.clone();
+                    connections.spawn(async move {
+                        let _permit = permit;
+                        converse(stream, state).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(?error, "cannot accept a probe");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            _ = upkeep.tick() => {
+                if let Some(render) = &state.render {
+                    render.upkeep();
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Answers the one request of a connection.
+async fn converse(stream: TcpStream, state: Arc<State>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let (state, component) = (state.clone(), state.lock().clone());
+        async move {
+            let (method, path) = (request.method(), request.uri().path());
+            let answer = match (method, path) {
+                (&Method::GET, "/canary") => match state.canary.try_lock() {
+                    Ok(_turn) => canary(component.as_ref()).await,
+                    Err(_) => busy(),
+                },
+                _ => answer(method, path, component.as_ref(), state.render.as_ref()),
+            };
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // Neither a malformed request nor a lost connection concerns the component.
+    match timeout(CONNECTION_MAX, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a probe failed"),
+        Err(_) => tracing::debug!("a probe took too long"),
+    }
+}

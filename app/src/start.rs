@@ -1,0 +1,241 @@
+//! The start of a component: waits for the broker, runs the setup, supervises.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+use polywire_core::secret::Secret;
+use polywire_core::{AnyTransport, Error, ErrorKind, Result, Transport};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::component::{Component, Stop};
+use crate::exit::{BoxError, Exit};
+use crate::layers::Layers;
+use crate::probe::Probe;
+use crate::routes::Routes;
+use crate::transport::AppTransport;
+
+/// A function that opens the transport of a URL, such as `polywire::connect`.
+///
+/// Every async function of this signature implements it; programs do not.
+pub trait Connect<'u>: Send + Sync + 'static {
+    /// Opens the transport of `url`.
+    fn connect(&self, url: &'u str) -> impl Future<Output = Result<AnyTransport>> + Send + 'u;
+}
+
+impl<'u, F, Fut> Connect<'u> for F
+where
+    F: Fn(&'u str) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<AnyTransport>> + Send + 'u,
+{
+    fn connect(&self, url: &'u str) -> impl Future<Output = Result<AnyTransport>> + Send + 'u {
+        self(url)
+    }
+}
+
+/// [`Connect`] with an erased type.
+pub(crate) trait DynConnect: Send + Sync {
+    fn connect_boxed<'u>(&self, url: &'u str) -> BoxFuture<'u, Result<AnyTransport>>;
+}
+
+impl<C: for<'u> Connect<'u>> DynConnect for C {
+    fn connect_boxed<'u>(&self, url: &'u str) -> BoxFuture<'u, Result<AnyTransport>> {
+        Box::pin(self.connect(url))
+    }
+}
+
+/// A start that tries again until the broker is there.
+pub(crate) struct Start<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) urls: &'a [(Option<String>, Secret)],
+    pub(crate) grace: Duration,
+    /// `None` waits without a limit.
+    pub(crate) wait: Option<Duration>,
+    pub(crate) connect: &'a dyn DynConnect,
+    pub(crate) layers: &'a Layers,
+}
+
+/// Bounds of the pause between two attempts.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A transport that does not close in this time is dropped, which closes it as well.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+impl Start<'_> {
+    /// Connects and runs `setup`, again and again while the failure may pass and the time lasts.
+    /// `begun` learns of the component of each attempt. Dropping the future drops what was set up.
+    pub(crate) async fn run<F, Fut>(
+        &self,
+        setup: &F,
+        begun: &(dyn Fn(&Component) + Sync),
+    ) -> Result<Component, Exit>
+    where
+        F: Fn(Component) -> Fut + Sync,
+        Fut: Future<Output = Result<(), BoxError>> + Send,
+    {
+        let deadline = self.wait.map(|wait| Instant::now() + wait);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let failure = match self.attempt(deadline, setup, begun).await {
+                Ok(component) => return Ok(component),
+                Err(Failure::Lasting(exit)) => return Err(exit),
+                Err(Failure::Passing(error)) => error,
+            };
+            // Jitter, so that many programs do not come at the same moments.
+            let this_pause = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+            if deadline.is_some_and(|deadline| Instant::now() + this_pause >= deadline) {
+                return Err(Exit::Unreachable(failure));
+            }
+            let name = self.name;
+            tracing::warn!(
+                service = name,
+                error = ?failure,
+                pause_ms = this_pause.as_millis(),
+                "cannot start yet"
+            );
+            sleep(this_pause).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn attempt<F, Fut>(
+        &self,
+        deadline: Option<Instant>,
+        setup: &F,
+        begun: &(dyn Fn(&Component) + Sync),
+    ) -> Result<Component, Failure>
+    where
+        F: Fn(Component) -> Fut + Sync,
+        Fut: Future<Output = Result<(), BoxError>> + Send,
+    {
+        let mut routes = Routes::new();
+        for (name, url) in self.urls {
+            let connecting = self.connect.connect_boxed(url.reveal());
+            let transport = within(deadline, connecting).await.map_err(Failure::of)?;
+            routes.add(name.clone(), transport);
+        }
+        let transport = AppTransport::new(routes);
+        let component =
+            Component::new(self.name, self.grace, transport.clone(), self.layers.clone());
+        begun(&component);
+        let guard = AbortOnDrop(Some(component.clone()));
+        let set_up = async { Ok(setup(component.clone()).await) };
+        match within(deadline, set_up).await.map_err(Failure::of)? {
+            Ok(()) => {
+                guard.disarm();
+                component.lifecycle().set_serving();
+                tracing::info!(service = self.name, "started");
+                Ok(component)
+            }
+            Err(error) => {
+                drop(guard);
+                close(&transport, CLOSE_MAX).await;
+                Err(Failure::of_setup(error))
+            }
+        }
+    }
+}
+
+/// A failed attempt to start.
+enum Failure {
+    /// A later attempt may succeed.
+    Passing(Error),
+    /// No later attempt would succeed.
+    Lasting(Exit),
+}
+
+impl Failure {
+    fn of(error: Error) -> Self {
+        let may_pass = error.is_transient() || error.kind() == ErrorKind::DeadlineExceeded;
+        if may_pass { Self::Passing(error) } else { Self::Lasting(Exit::of_start(error)) }
+    }
+
+    /// A transport that is lost during the setup is waited for; other errors are the program's.
+    fn of_setup(error: BoxError) -> Self {
+        match error.downcast::<Error>() {
+            Ok(error) => match Self::of(*error) {
+                Self::Lasting(Exit::Unreachable(error)) => {
+                    Self::Lasting(Exit::Setup(Arc::new(error)))
+                }
+                failure => failure,
+            },
+            Err(error) => Self::Lasting(Exit::Setup(Arc::from(error))),
+        }
+    }
+}
+
+/// Waits at most until `deadline`.
+async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match deadline {
+        None => work.await,
+        Some(deadline) => timeout_at(deadline, work).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::DeadlineExceeded, "cannot start within the start wait"))
+        }),
+    }
+}
+
+/// Drops the endpoints and the tasks of a start that was not completed.
+struct AbortOnDrop(Option<Component>);
+
+impl AbortOnDrop {
+    /// Leaves the component to its supervisor.
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(component) = &self.0 {
+            component.abort();
+        }
+    }
+}
+
+/// Waits for a request to stop, then drains, closes and ends the component, and its probe port with
+/// it.
+pub(crate) async fn supervise(component: Component, probe: Option<Probe>) {
+    let Stop { since, cause } = component.lifecycle().stop_requested().await;
+    // The request has turned readiness off by now.
+    let (name, deadline) = (component.name(), since + component.grace());
+    let why = cause.as_ref().map(tracing::field::display);
+    tracing::info!(service = name, cause = why, "stopping");
+    let is_drained = tokio::select! {
+        () = component.drain() => true,
+        () = tokio::time::sleep_until(deadline) => false,
+        () = component.lifecycle().hurried() => false,
+    };
+    let running = component.abort();
+    let left = deadline.saturating_duration_since(Instant::now());
+    close(component.transport(), left.clamp(CLOSE_MIN, CLOSE_MAX)).await;
+    let exit = match (cause, is_drained) {
+        (Some(failure), _) => failure,
+        (None, true) => Exit::Drained,
+        (None, false) => Exit::GraceExceeded { running },
+    };
+    if exit.code() == 0 {
+        tracing::info!(service = name, "stopped");
+    } else {
+        tracing::error!(service = name, %exit, code = exit.code(), "stopped");
+    }
+    // The next start of the component binds the same port.
+    if let Some(probe) = probe {
+        probe.close().await;
+    }
+    component.lifecycle().set_ended(exit);
+}
+
+/// A transport gets this time to close even after the grace period.
+const CLOSE_MIN: Duration = Duration::from_millis(500);
+
+async fn close(transport: &AppTransport, limit: Duration) {
+    match timeout(limit, transport.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(?error, "cannot close the transport"),
+        Err(_) => {
+            tracing::warn!(limit_ms = limit.as_millis(), "the transport did not close in time");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The transport of a component, with a gate in front of everything that it sends.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use polywire_core::health::HealthReader;
+use polywire_core::message::CallId;
+use polywire_core::transport::{
+    Asked, DeadLetterQueue, DeadLetterSource, Filters, Outbound, Question, Receiver, Sender,
+    Sending, ServerAddress, Subscription,
+};
+use polywire_core::{Address, Capabilities, Error, ErrorKind, Message, Result, Transport, Window};
+
+use crate::routes::Routes;
+
+/// Transport of a component, to connect clients, pushers and publishers.
+///
+/// It consists of the transports of all [URLs](crate::Settings::url_of) of the component: each
+/// handle is opened on the transport of its name. It has a gate: after
+/// [`Component::stop_publishing`](crate::Component::stop_publishing), each call, job and event fails
+/// with [`ErrorKind::Closed`] and is [unsent](Error::is_unsent). Replies are sent in any case.
+/// Clones share the transports and the gate.
+#[derive(Clone)]
+pub struct AppTransport {
+    routes: Arc<Routes>,
+    is_stopped: Arc<AtomicBool>,
+}
+
+impl AppTransport {
+    /// Puts a gate in front of the transports. The gate is open.
+    pub(crate) fn new(routes: Routes) -> Self {
+        Self { routes: Arc::new(routes), is_stopped: Arc::default() }
+    }
+
+    /// Opens or closes the gate.
+    pub(crate) fn set_publishing(&self, is_open: bool) {
+        self.is_stopped.store(!is_open, Ordering::SeqCst);
+    }
+
+    /// Returns whether the gate is open.
+    pub(crate) fn is_publishing(&self) -> bool {
+        !self.is_stopped.load(Ordering::SeqCst)
+    }
+
+    /// Returns the readers of the health of all transports.
+    pub(crate) fn healths(&self) -> impl Iterator<Item = HealthReader> {
+        self.routes.iter().map(Transport::health)
+    }
+
+    fn gated(&self, sender: Sender) -> Sender {
+        Sender::new(Gated { sender, is_stopped: self.is_stopped.clone() })
+    }
+}
+
+impl Transport for AppTransport {
+    /// Returns the capabilities of the first transport. All are of the same kind.
+    fn capabilities(&self) -> Capabilities {
+        let first = self.routes.iter().next();
+        first.map_or_else(|| Capabilities::least(0), Transport::capabilities)
+    }
+
+    async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
+        let (sender, receiver) = self.routes.of(service)?.requester(service).await?;
+        Ok((self.gated(sender), receiver))
+    }
+
+    async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
+        self.routes.of(service)?.responder(service, window).await
+    }
+
+    async fn pusher(&self, queue: &Address) -> Result<Sender> {
+        Ok(self.gated(self.routes.of(queue)?.pusher(queue).await?))
+    }
+
+    async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
+        self.routes.of(queue)?.puller(queue, window).await
+    }
+
+    async fn publisher(&self, channel: &Address) -> Result<Sender> {
+        Ok(self.gated(self.routes.of(channel)?.publisher(channel).await?))
+    }
+
+    async fn subscriber(
+        &self,
+        channel: &Address,
+        subscription: Subscription,
+    ) -> Result<(Receiver, Filters)> {
+        self.routes.of(channel)?.subscriber(channel, subscription).await
+    }
+
+    async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
+        let name = match source {
+            DeadLetterSource::Queue(name) | DeadLetterSource::Service(name) => name,
+            DeadLetterSource::Group { channel, .. } => channel,
+            _ => return Err(Error::unsupported("dead_letters")),
+        };
+        self.routes.of(name)?.dead_letters(source).await
+    }
+
+    /// Returns the health of the first transport. The component is ready if all are.
+    fn health(&self) -> HealthReader {
+        self.healths().next().unwrap_or_else(HealthReader::unknown)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.routes.close().await
+    }
+}
+
+impl fmt::Debug for AppTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppTransport")
+            .field("is_publishing", &self.is_publishing())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A sender behind the gate.
+struct Gated {
+    sender: Sender,
+    is_stopped: Arc<AtomicBool>,
+}
+
+impl Outbound for Gated {
+    fn send(&self, message: Message) -> Sending<'_> {
+        if self.is_stopped.load(Ordering::SeqCst) {
+            return Sending::ready(Err(stopped()));
+        }
+        self.sender.send(message)
+    }
+
+    fn is_unsent_when_dropped(&self) -> bool {
+        self.sender.is_unsent_when_dropped()
+    }
+
+    fn abandon(&self, call: CallId) {
+        self.sender.abandon(call);
+    }
+
+    fn expire(&self, call: CallId) {
+        self.sender.expire(call);
+    }
+
+    fn ask(&self, question: &Question) -> bool {
+        self.sender.ask(question)
+    }
+
+    fn answer(&self, asked: &Asked, is_permitted: bool) {
+        self.sender.answer(asked, is_permitted);
+    }
+
+    fn check(&self, server: &ServerAddress) {
+        self.sender.check(server);
+    }
+}
+
+/// Returns the error of a closed gate.
+fn stopped() -> Error {
+    let text = "cannot send the message: the component has stopped publishing";
+    Error::new(ErrorKind::Closed, text).unsent()
+}

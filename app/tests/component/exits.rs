@@ -1,0 +1,54 @@
+//! Exit codes of child processes.
+
+use libtest_mimic::Trial;
+
+use crate::http::free_address;
+use crate::program::Program;
+use crate::shop::memory_url;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        alone malformed_setting_ends_with_78_and_names_the_variable,
+        alone missing_broker_ends_with_69_after_the_start_wait,
+        alone failed_task_ends_with_70,
+        alone failed_setup_ends_with_1,
+    ]
+}
+
+async fn malformed_setting_ends_with_78_and_names_the_variable() {
+    let url = memory_url();
+    let rows: [(&[(&str, &str)], &str); 6] = [
+        (&[], "POLYWIRE_URL"),
+        (&[("POLYWIRE_URL", &url), ("POLYWIRE_GRACE", "hunter2")], "POLYWIRE_GRACE"),
+        (&[("POLYWIRE_URL", &url), ("POLYWIRE_START_WAIT", "hunter2")], "POLYWIRE_START_WAIT"),
+        (&[("POLYWIRE_URL", &url), ("POLYWIRE_PROBE", "hunter2")], "POLYWIRE_PROBE"),
+        (&[("POLYWIRE_URL", "env:POLYWIRE_NO_SUCH")], "POLYWIRE_NO_SUCH"),
+        (&[("POLYWIRE_URL", "amqp://a@127.0.0.1?password=hunter2")], "password"),
+    ];
+    for (variables, name) in rows {
+        let (code, text) = Program::start("sleeper", variables).exit().await;
+        assert_eq!(code, 78, "{text}");
+        assert!(text.contains(name), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+async fn missing_broker_ends_with_69_after_the_start_wait() {
+    let url = format!("amqp://{}", free_address());
+    let variables = [("POLYWIRE_URL", &*url), ("POLYWIRE_START_WAIT", "300ms")];
+    let (code, text) = Program::start("sleeper", &variables).exit().await;
+    assert_eq!(code, 69, "{text}");
+    assert!(text.contains("127.0.0.1"), "{text}");
+}
+
+async fn failed_task_ends_with_70() {
+    let url = memory_url();
+    let (code, text) = Program::start("failing-task", &[("POLYWIRE_URL", &url)]).exit().await;
+    assert_eq!((code, &*text), (70, "importer failed: no disk\n"));
+}
+
+async fn failed_setup_ends_with_1() {
+    let url = memory_url();
+    let (code, text) = Program::start("failing-setup", &[("POLYWIRE_URL", &url)]).exit().await;
+    assert_eq!((code, &*text), (1, "cannot set up: no database\n"));
+}

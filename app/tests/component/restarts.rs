@@ -1,0 +1,58 @@
+//! Components that are started again in the same process.
+
+use libtest_mimic::Trial;
+use polywire::app::{BoxError, Component, Exit, Settings};
+use polywire::{App, CallError, ErrorKind};
+
+use crate::http::{free_address, get};
+use crate::shop::{add, adder, memory_url};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        alone component_over_memory_starts_again_after_its_stop,
+        alone component_over_zeromq_starts_again_after_its_stop,
+        alone endpoints_are_added_while_the_component_runs,
+    ]
+}
+
+async fn setup(app: Component) -> Result<(), BoxError> {
+    Ok(app.serve("adder", adder()).await?)
+}
+
+/// Starts and stops a component several times, with its probe port.
+async fn starts_again(url: &str) {
+    let probe = free_address();
+    let app = App::new(Settings::new("adder").url(url).probe(probe), polywire::connect);
+    for _ in 0..3 {
+        let component = app.start(setup).await.unwrap();
+        assert!(component.is_ready());
+        assert_eq!(get(probe, "/ready").await.0, 200);
+        assert_eq!(add(url, "adder").await.unwrap(), 5);
+        let exit = component.stop().await;
+        assert!(matches!(exit, Exit::Drained), "{exit}");
+        assert!(!component.is_ready());
+        assert!(matches!(component.stop().await, Exit::Drained), "a second stop has no effect");
+    }
+}
+
+async fn component_over_memory_starts_again_after_its_stop() {
+    let url = memory_url();
+    starts_again(&url).await;
+    let error = add(&url, "adder").await.unwrap_err();
+    assert!(matches!(&error, CallError::Failed(error) if error.kind() == ErrorKind::Unroutable));
+}
+
+async fn component_over_zeromq_starts_again_after_its_stop() {
+    starts_again(&format!("zmq+tcp://{}", free_address())).await;
+}
+
+async fn endpoints_are_added_while_the_component_runs() {
+    let url = memory_url();
+    let component = crate::shop::app(&url).start(setup).await.unwrap();
+    component.serve("late", adder()).await.unwrap();
+    assert_eq!(add(&url, "late").await.unwrap(), 5);
+    assert!(matches!(component.stop().await, Exit::Drained));
+    let error = component.serve("later", adder()).await.unwrap_err();
+    assert_eq!((error.kind(), error.detail("endpoint")), (ErrorKind::Closed, Some("later")));
+    assert!(add(&url, "late").await.is_err());
+}

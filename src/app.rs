@@ -1,0 +1,6 @@
+#![doc = include_str!("../docs/app.md")]
+
+pub use polywire_app::{
+    AnyService, App, AppTransport, BoxError, Component, Connect, Exit, IntoService, Layers,
+    Settings,
+};
