@@ -43,4 +43,7 @@ pub mod __private {
 }
 
 #[doc = include_str!("../docs/guide.md")]
-pub mod guide {}
+pub mod guide {
+    #[doc = include_str!("../docs/zeromq.md")]
+    pub mod zeromq {}
+}
