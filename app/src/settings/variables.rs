@@ -130,6 +130,33 @@ mod tests {
     }
 
     #[test]
+    fn manifest_in_the_documentation_is_accepted() {
+        let page = include_str!("../../../docs/kubernetes.md");
+        let between = |line: &'static str, before: &str, after: &str| {
+            let rest = &line[line.find(before)? + before.len()..];
+            Some(rest[..rest.find(after)?].trim_matches('"'))
+        };
+        let entries = page.lines().filter(|line| line.contains("name: POLYWIRE_"));
+        let variables: Vec<_> = entries
+            .map(|line| {
+                (between(line, "name: ", ",").unwrap(), between(line, "value: ", " }").unwrap())
+            })
+            .collect();
+        let names: Vec<_> = variables.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, [SERVICE, URL, GRACE, START_WAIT, PROBE]);
+        let settings = read(&variables);
+        settings.check().unwrap();
+        let period = page.lines().find_map(|line| {
+            line.trim().strip_prefix("terminationGracePeriodSeconds: ")?.parse().ok()
+        });
+        assert!(Duration::from_secs(period.unwrap()) > settings.grace);
+        let wait = page.lines().find_map(|line| line.trim().strip_prefix("failureThreshold: "));
+        assert!(
+            settings.start_wait.unwrap() < 2 * Duration::from_secs(wait.unwrap().parse().unwrap())
+        );
+    }
+
+    #[test]
     fn empty_variables_change_nothing() {
         let settings =
             read(&[(URL, ""), (SERVICE, ""), (GRACE, ""), (START_WAIT, ""), (PROBE, "")]);
