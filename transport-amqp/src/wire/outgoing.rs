@@ -19,9 +19,8 @@ pub(crate) struct OutgoingMessage {
     pub(crate) routing_key: ShortString,
     /// Flag by which the broker returns the message if no queue takes it.
     pub(crate) mandatory: bool,
-    /// Permission to name our user in the `user_id` property. A republished message came from
-    /// another sender, so it must not name ours.
-    pub(crate) send_user_id: bool,
+    /// The sender that the `user_id` property may name.
+    pub(crate) sender: MessageSender,
     /// Moment at which the message expires in its queue.
     pub(crate) deadline: Option<Deadline>,
     /// Keeps the message in its queue after the deadline, for the receiver to dead-letter.
@@ -31,6 +30,32 @@ pub(crate) struct OutgoingMessage {
     pub(crate) body: Bytes,
 }
 
+/// The sender of a message, as far as it may be named.
+///
+/// The broker accepts no name but that of the user who publishes, and closes the channel of a
+/// message with another one. So the property is our user or is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MessageSender {
+    /// The message names nobody.
+    Unnamed,
+    /// Our user sends the message.
+    Ours,
+    /// This user has sent the original of a copy, as the broker has verified. If it is ours, the
+    /// copy names it as well. Our name for the message of another user would be false.
+    Original(ShortString),
+}
+
+impl MessageSender {
+    /// Returns whether the message may name our user `ours`, as the broker has verified it.
+    fn may_name(&self, ours: &ShortString) -> bool {
+        match self {
+            Self::Unnamed => false,
+            Self::Ours => true,
+            Self::Original(user) => user == ours,
+        }
+    }
+}
+
 impl OutgoingMessage {
     /// Returns a mandatory message to one queue, through the default exchange.
     pub(crate) fn to_queue(queue: ShortString, properties: BasicProperties, body: Bytes) -> Self {
@@ -38,7 +63,7 @@ impl OutgoingMessage {
             exchange: "".into(),
             routing_key: queue,
             mandatory: true,
-            send_user_id: false,
+            sender: MessageSender::Unnamed,
             deadline: None,
             keep_expired: false,
             properties,
@@ -48,7 +73,7 @@ impl OutgoingMessage {
 
     /// Lets the message name our user as its sender.
     pub(crate) fn with_user_id(self) -> Self {
-        Self { send_user_id: true, ..self }
+        Self { sender: MessageSender::Ours, ..self }
     }
 
     /// Sets the properties that are known only when the message is written.
@@ -60,7 +85,7 @@ impl OutgoingMessage {
     ///   id that another program gives has this form.
     pub(crate) fn stamp(&mut self, user: Option<&ShortString>, next_number: impl FnOnce() -> u64) {
         let mut properties = std::mem::take(&mut self.properties);
-        if let Some(user) = user.filter(|_| self.send_user_id) {
+        if let Some(user) = user.filter(|user| self.sender.may_name(user)) {
             properties = properties.with_user_id(user.clone());
         }
         if let Some(deadline) = self.deadline {
@@ -136,13 +161,19 @@ mod tests {
 
     #[test]
     fn stamp_sets_the_user_only_where_the_message_may_name_it() {
-        for (send_user_id, user, expected) in
-            [(true, Some("alice"), Some("alice")), (true, None, None), (false, Some("alice"), None)]
-        {
-            let mut message = OutgoingMessage { send_user_id, ..message() };
+        use MessageSender::{Original, Ours, Unnamed};
+        for (sender, user, expected) in [
+            (Ours, Some("alice"), Some("alice")),
+            (Ours, None, None),
+            (Unnamed, Some("alice"), None),
+            (Original("alice".into()), Some("alice"), Some("alice")),
+            (Original("bob".into()), Some("alice"), None),
+            (Original("alice".into()), None, None),
+        ] {
+            let mut message = OutgoingMessage { sender: sender.clone(), ..message() };
             message.stamp(user.map(ShortString::from).as_ref(), || 0);
             let stamped = message.properties.user_id().as_ref().map(ShortString::as_str);
-            assert_eq!(stamped, expected, "{send_user_id} {user:?}");
+            assert_eq!(stamped, expected, "{sender:?} {user:?}");
         }
     }
 

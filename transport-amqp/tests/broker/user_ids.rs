@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         node handler_knows_the_user_of_the_sender,
         node forged_user_id_is_refused_by_the_broker,
         node republished_messages_have_no_user_id,
+        node copies_name_the_user_that_sent_the_original_and_publishes_them,
         node changed_user_is_named_after_the_next_connect,
         node messages_buffered_under_an_alarm_name_their_sender,
         #[cfg(feature = "tls")]
@@ -119,6 +120,34 @@ async fn republished_messages_have_no_user_id() {
         tokio::spawn(server.serve(declining));
     }
     assert_eq!(asked(&alice, "declined").await, "none");
+}
+
+/// Here, the sender of a copy is the sender of the message.
+async fn copies_name_the_user_that_sent_the_original_and_publishes_them() {
+    let node = with_users(&[]);
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let mut jobs = puller(&amqp, "own", 1).await;
+    push(&amqp, "own").await;
+    next_job(&mut jobs).await.retry_after(Duration::from_millis(64), "later").unwrap();
+    let job = next_job(&mut jobs).await;
+    assert_eq!((sender(job.context()).as_str(), job.context().attempt), ("guest", 2));
+    job.requeue().unwrap();
+    let job = next_job(&mut jobs).await;
+    assert_eq!((sender(job.context()).as_str(), job.context().attempt), ("guest", 3));
+    job.dead_letter("bad").unwrap();
+    dead_letters(&amqp, "own", 1).await;
+    let redriven = DeadLetters::of_queue(&amqp, "own").unwrap().redrive(1, |_| true).await;
+    assert_eq!(redriven.unwrap(), 1);
+    let job = next_job(&mut jobs).await;
+    assert_eq!(sender(job.context()), "guest");
+    job.ack();
+    // A message without a sender gets none.
+    let anonymous = Amqp::builder(&node.url()).unwrap().send_user_id(false).build().await.unwrap();
+    push(&anonymous, "own").await;
+    next_job(&mut jobs).await.retry_after(Duration::from_millis(64), "later").unwrap();
+    let job = next_job(&mut jobs).await;
+    assert_eq!((sender(job.context()).as_str(), job.context().attempt), ("none", 2));
+    job.ack();
 }
 
 async fn changed_user_is_named_after_the_next_connect() {

@@ -17,7 +17,7 @@ use super::short_string::short_string;
 use super::{declined_by, history_headers, properties};
 use crate::wire::correlation::Correlation;
 use crate::wire::deadline_stamp::{self, KEEP_EXPIRED};
-use crate::wire::outgoing::OutgoingMessage;
+use crate::wire::outgoing::{MessageSender, OutgoingMessage};
 use crate::wire::republish::Republish;
 
 /// Encodes a request to a service.
@@ -70,7 +70,7 @@ pub(crate) fn encode_cancel(
         exchange: CANCEL_EXCHANGE.into(),
         routing_key: key.clone(),
         mandatory: false,
-        send_user_id: false,
+        sender: MessageSender::Unnamed,
         deadline: None,
         keep_expired: false,
         properties: properties.with_reply_to(reply_queue.clone()),
@@ -133,7 +133,7 @@ pub(crate) fn encode_event(
         exchange: exchange.clone(),
         routing_key: short_string("topic", topic.as_str())?,
         mandatory: false,
-        send_user_id: true,
+        sender: MessageSender::Ours,
         deadline: None,
         keep_expired: false,
         properties,
@@ -144,7 +144,7 @@ pub(crate) fn encode_event(
 /// Encodes a delivery of queue `origin` for another attempt, or for the dead-letter queue.
 ///
 /// The copy keeps all properties and headers of the original, except for those that
-/// [the module](super) lists. It does not name our user as its sender.
+/// [the module](super) lists. It names our user as its sender only if the original does.
 pub(crate) fn encode_republished(
     queue: &ShortString,
     origin: &ShortString,
@@ -178,7 +178,9 @@ pub(crate) fn encode_republished(
     let properties = properties.with_headers(headers.into());
     let copy = OutgoingMessage::to_queue(queue.clone(), properties, delivery.body);
     let deadline = delivery.deadline.filter(|_| expires);
-    Ok(OutgoingMessage { deadline, ..copy })
+    let original = delivery.properties.user_id().clone();
+    let sender = original.map_or(MessageSender::Unnamed, MessageSender::Original);
+    Ok(OutgoingMessage { deadline, sender, ..copy })
 }
 
 /// Encodes a dead letter for a new first attempt in the queue where it comes from.

@@ -73,6 +73,7 @@ pub(super) fn message_id(properties: &BasicProperties) -> Option<MessageId> {
 /// Copies all properties but the headers and the user id, and the expiration only on request.
 ///
 /// The broker closes the channel of a message that names another user than that of the connection.
+/// Stamping names the user where it is the same.
 pub(super) fn republished(original: &BasicProperties, with_expiration: bool) -> BasicProperties {
     type Set = fn(BasicProperties, ShortString) -> BasicProperties;
     let expiration = if with_expiration { original.expiration() } else { &None };

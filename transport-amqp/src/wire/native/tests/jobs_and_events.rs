@@ -9,6 +9,7 @@ use super::super::{
     decode_event, decode_job, decode_request, encode_event, encode_job, event_exchange, job_queue,
 };
 use super::{address, delivered, delivered_by, encoded, job, request};
+use crate::wire::outgoing::MessageSender;
 
 #[test]
 fn jobs_decode_as_they_were_encoded() {
@@ -87,7 +88,7 @@ fn requests_jobs_and_events_name_their_sender() {
         encode_job(&"q".into(), job(), true).unwrap(),
         encode_event(&"x".into(), event, true).unwrap(),
     ];
-    assert!(encoded.iter().all(|message| message.send_user_id));
+    assert!(encoded.iter().all(|message| message.sender == MessageSender::Ours));
     let [mut request, mut sent_job, mut event] = encoded.map(|mut message| {
         let mut without_user = message.clone();
         without_user.stamp(None, || 0);

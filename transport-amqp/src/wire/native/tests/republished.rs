@@ -2,14 +2,14 @@
 
 use lapin::BasicProperties;
 use lapin::message::Delivery as RawDelivery;
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::{Address, Limits};
 
 use super::super::{
     attempt, counted_attempt, crashes, decode_event, encode_event, encode_job, encode_redriven,
     encode_republished,
 };
-use super::{address, delivered, job};
+use super::{address, delivered, delivered_by, job};
 use crate::wire::Republish;
 
 /// Returns the delivery of the copy that a consumer publishes for the next attempt.
@@ -50,9 +50,10 @@ fn suspects_carry_their_crashes_and_others_do_not() {
     assert_eq!((crashes(&cleared), counted_attempt(&cleared)), (0, 2));
 }
 
-/// The user is another one than ours, and `CC` would make the broker copy the message again.
+/// The broker refuses the name of another user than ours, and `CC` would make it copy the message
+/// again.
 #[test]
-fn republished_messages_leave_out_user_id_and_carbon_copies() {
+fn copies_name_no_user_but_ours_and_leave_out_carbon_copies() {
     let mut raw = delivered(encode_job(&"q".into(), job(), true).unwrap());
     let mut headers = raw.properties.headers().clone().unwrap();
     headers.insert("CC".into(), AMQPValue::LongString("elsewhere".into()));
@@ -61,8 +62,16 @@ fn republished_messages_leave_out_user_id_and_carbon_copies() {
         raw.properties.with_user_id("alice".into()).with_priority(3).with_headers(headers);
     raw.properties = received.with_timestamp(7).with_app_id("theirs".into());
     let copy = Republish::new(raw.properties.clone(), None, raw.data.clone().into(), 1);
-    assert!(!encode_republished(&"q".into(), &"q".into(), copy).unwrap().send_user_id);
-    assert!(!encode_redriven(&"q".into(), &raw).unwrap().send_user_id);
+    let copies = [
+        encode_republished(&"q".into(), &"q".into(), copy).unwrap(),
+        encode_redriven(&"q".into(), &raw).unwrap(),
+    ];
+    for copy in copies {
+        for (ours, named) in [("alice", Some("alice")), ("bob", None)] {
+            let copy = delivered_by(Some(ours), copy.clone()).properties;
+            assert_eq!(copy.user_id().as_ref().map(ShortString::as_str), named, "{ours}");
+        }
+    }
     let copy = redelivered(raw, None).properties;
     assert_eq!((copy.user_id(), copy.priority(), copy.timestamp()), (&None, &Some(3), &Some(7)));
     assert_eq!(copy.app_id().as_ref().unwrap().as_str(), "theirs");
