@@ -18,11 +18,13 @@
 
 pub(crate) mod acker;
 mod active_consumer;
+mod arrivals;
 mod buffered_delivery;
 pub(crate) mod cancellation;
 pub(crate) mod consumer;
 pub(crate) mod consumer_source;
 mod consumer_task;
+mod dead_lettering;
 mod declined_requests;
 mod delay_rounding;
 mod delivery_stream;

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::connection::monitor::ConnectionMonitor;
 use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::cancellation::sender::CancelSender;
-use crate::consuming::pending_republishes::PendingRepublishes;
+use crate::consuming::pending_republishes::{PendingRepublishes, REPUBLISH_MAX};
 use crate::consuming::replies::ReplyConsumer;
 use crate::error::{closed, lock};
 use crate::events::ConnectionRole;
@@ -273,7 +273,5 @@ fn timed_out(config: &Config) -> Error {
     error.with("host", config.url.host()).with("port", config.url.port()).unsent()
 }
 
-/// The longest wait on close for republished copies to be confirmed.
-const REPUBLISH_MAX: Duration = Duration::from_secs(2);
 /// The longest wait for queues to be deleted, before they are left to expire.
 const DELETE_MAX: Duration = Duration::from_secs(1);

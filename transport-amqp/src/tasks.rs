@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use polywire_core::Result;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::error::{closed, lock};
@@ -18,6 +19,8 @@ use crate::error::{closed, lock};
 pub(crate) struct Tasks {
     handles: Mutex<Vec<AbortHandle>>,
     closed: AtomicBool,
+    /// Signal that `closed` was set.
+    closing: Notify,
 }
 
 impl Tasks {
@@ -35,7 +38,20 @@ impl Tasks {
     /// Marks the transport as closed. Returns whether it was open. The tasks run on until
     /// [`abort_all`](Self::abort_all).
     pub(crate) fn close(&self) -> bool {
-        !self.closed.swap(true, Ordering::AcqRel)
+        let was_open = !self.closed.swap(true, Ordering::AcqRel);
+        self.closing.notify_waiters();
+        was_open
+    }
+
+    /// Waits until the transport is closed. Dropping the future has no effect.
+    pub(crate) async fn closed(&self) {
+        let closing = self.closing.notified();
+        tokio::pin!(closing);
+        // Enabled before the flag is read, so that no close in between is missed.
+        closing.as_mut().enable();
+        if !self.is_closed() {
+            closing.await;
+        }
     }
 
     /// Returns whether [`close`](Self::close) was called.

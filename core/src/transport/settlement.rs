@@ -30,8 +30,12 @@ pub trait Settle: Send + Sync + 'static {
 pub enum Settled {
     /// As the receiver asked.
     Done,
-    /// Dead-lettered, since the broker cannot keep the message for a retry.
+    /// Dead-lettered in place of a retry or a requeue: the broker cannot keep the message for it,
+    /// or the message has exceeded the delivery limit of its queue.
     DeadLettered,
+    /// Discarded, since the broker never takes the copy that the receiver asked for, nor a dead
+    /// letter.
+    Discarded,
     /// Requeued, since the broker refused, or did not confirm, what the receiver asked.
     Requeued,
 }

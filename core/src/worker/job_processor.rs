@@ -239,6 +239,7 @@ impl<S: Service> JobProcessor<S> {
         let count = move |settled| match settled {
             Settled::Done if is_retry => counters.retried.increment(),
             Settled::Done | Settled::DeadLettered => counters.dead_lettered.increment(),
+            Settled::Discarded => counters.discarded.increment(),
             Settled::Requeued => {}
         };
         receipt.settle_then(outcome, Box::new(count));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use polywire_core::transport::Receiver;
-use polywire_core::{ErrorKind, Result, Window};
+use polywire_core::{Result, Window};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::supervised::SupervisedConnection;
@@ -68,7 +68,7 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
         fetched: Some((fetched, stop)),
         acker: acker.clone(),
         redelivery: redelivery.clone(),
-        counts_attempts: redelivery.suspects.is_some()
+        counts_attempts: redelivery.suspects().is_some()
             || source.requeue_mode().counts_attempts(kind),
         has_failed: false,
         control,
@@ -83,8 +83,8 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     Ok(Receiver::new(deliveries))
 }
 
-/// Returns the queue for the suspects of `queue`, if this user may use it. Without the right to
-/// declare queues, and if nobody else has declared it, suspects are not isolated.
+/// Returns the queue for the suspects of `queue`, if this user may use it. If it cannot be declared,
+/// for instance without the right to do so, suspects are not isolated.
 ///
 /// Declares `queue` first: an error of its options has to name that queue, and must not leave a
 /// queue of suspects with the same options.
@@ -96,7 +96,7 @@ async fn usable_suspects(
     connection.unless_lost(declare(connection, queue)).await?;
     match connection.unless_lost(declare(connection, &suspects)).await {
         Ok(()) => Ok(Some(suspects)),
-        Err(error) if error.kind() == ErrorKind::Denied => {
+        Err(error) if !error.is_transient() => {
             tracing::warn!(?error, queue = %suspects.name, "messages that end their processes are not isolated");
             Ok(None)
         }

@@ -7,9 +7,8 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt};
-use lapin::message::Delivery as Raw;
-use polywire_core::transport::{Outcome, Settle, Suspect};
-use polywire_core::{Address, Error, ErrorKind, Result, Window};
+use polywire_core::transport::{LogThrottle, Outcome, Settle};
+use polywire_core::{Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -20,11 +19,8 @@ use crate::consuming::active_consumer::{ActiveConsumer, Lane, consume};
 use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
 use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::republisher::Republisher;
-use crate::consuming::republishing_settle::{dead_letter_crashed, dead_letter_undecodable};
-use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
 use crate::topology::declaration::declare;
-use crate::wire::{Republish, native};
 
 /// Consumer of one queue. Ends when its receiving half stops, when the broker refuses for good, or
 /// when the transport closes.
@@ -42,6 +38,9 @@ pub(super) struct ConsumerTask<S> {
     /// Sending side of the buffer.
     pub(super) sender: mpsc::Sender<Result<BufferedDelivery>>,
 }
+
+/// Detail of an error that concerns the queue of suspects alone.
+const LANE: &str = "lane";
 
 /// Reason for which an active consumer ends.
 enum End {
@@ -65,13 +64,14 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         let mut backoff = Backoff::new();
         let mut missed = false;
         let mut denied_since = None;
+        let failures = LogThrottle::new();
         let connection = &self.shared.consuming_connection;
         loop {
             let registered = tokio::select! {
                 biased;
                 // Waiting for a connection has no limit.
                 _ = &mut stopped => return self.source.close(&self.shared).await,
-                registered = connection.unless_lost(self.register(&mut missed, ready.is_none())) => registered,
+                registered = self.register(&mut missed, ready.is_none()) => registered,
             };
             match registered {
                 Ok(mut active) => {
@@ -91,7 +91,13 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                             self.cancel(active, None).await;
                             return self.refuse(refusal, &mut stopped).await;
                         }
-                        End::Lost => {}
+                        End::Lost => {
+                            // Otherwise the next channel takes the place of this one.
+                            if active.channel.status().connected() {
+                                self.redelivery.wait_idle().await;
+                            }
+                            self.redelivery.set_isolating(true);
+                        }
                     }
                     tracing::debug!(queue = %self.source.queue().name, "the consumer's channel has ended");
                 }
@@ -115,7 +121,11 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                     {
                         return self.refuse(error, &mut stopped).await;
                     }
-                    None => tracing::error!(?error, "cannot consume; retrying"),
+                    None => {
+                        if let Some(count) = failures.note() {
+                            tracing::error!(?error, count, "cannot consume; retrying");
+                        }
+                    }
                 },
             }
             connection.check_now();
@@ -132,21 +142,36 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         self.source.close(&self.shared).await;
     }
 
-    /// Registers a consumer on a new channel. Sets `missed` if the queue was lost in between.
+    /// Registers a consumer on a new channel, without suspects if their queue cannot be used. Sets
+    /// `missed` if the queue was lost in between.
     async fn register(&self, missed: &mut bool, again: bool) -> Result<ActiveConsumer> {
+        let connection = &self.shared.consuming_connection;
+        match connection.unless_lost(self.register_once(missed, again)).await {
+            Err(error) if error.detail(LANE).is_some() && !error.is_transient() => {
+                tracing::error!(?error, "messages that end their processes are not isolated");
+                self.redelivery.set_isolating(false);
+                connection.unless_lost(self.register_once(missed, again)).await
+            }
+            registered => registered,
+        }
+    }
+
+    async fn register_once(&self, missed: &mut bool, again: bool) -> Result<ActiveConsumer> {
         let (queue, connection) = (self.source.queue(), &self.shared.consuming_connection);
         *missed |= again && S::REPORTS_LOSS && !queue.exists(&connection.channel().await?).await?;
         let setup = ChannelGuard::new(connection.channel().await?);
         let channel = setup.channel();
         declare(connection, queue).await?;
         self.source.bind(connection, !again || *missed).await?;
-        if let Some(suspects) = &self.redelivery.suspects {
-            declare(connection, suspects).await?;
+        let of_suspects = |error: Error| error.with(LANE, "suspects");
+        let suspects = self.redelivery.suspects();
+        if let Some(suspects) = suspects {
+            declare(connection, suspects).await.map_err(of_suspects)?;
         }
         let window = u16::try_from(self.window.messages()).unwrap_or(u16::MAX);
         let consumer = consume(channel, queue, window).await?;
-        let suspects = match &self.redelivery.suspects {
-            Some(suspects) => Some(consume(channel, suspects, 1).await?),
+        let suspects = match suspects {
+            Some(suspects) => Some(consume(channel, suspects, 1).await.map_err(of_suspects)?),
             None => None,
         };
         let channel = Arc::new(setup.done());
@@ -216,33 +241,6 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         }
     }
 
-    /// Isolates or counts a delivery that the broker redelivers. Returns the delivery if neither
-    /// is needed.
-    fn redeliver(&self, lane: Lane, mut fetched: BufferedDelivery) -> Option<BufferedDelivery> {
-        let (mode, redelivery) = (self.source.requeue_mode(), &self.redelivery);
-        let deliveries_max = self.source.queue().options.deliveries_max();
-        match lane {
-            Lane::Ordinary if redelivery.suspects.is_none() => {
-                if mode != RequeueMode::Counted {
-                    return Some(fetched);
-                }
-                redelivery.count_redelivery(fetched, self.sender.clone());
-            }
-            // A server may refuse a redelivered request, and needs not wait for others to do so.
-            Lane::Ordinary if mode == RequeueMode::BrokerOrDeclined => return Some(fetched),
-            Lane::Ordinary => redelivery.isolate(fetched),
-            // No copy of a call can be sent any more. Core decides what becomes of it.
-            Lane::Suspects if fetched.has_expired_call() => return Some(fetched),
-            // The last consumer has ended with this message as its only suspect.
-            Lane::Suspects if fetched.has_crashed_too_often(deliveries_max) => {
-                let tag = fetched.tag;
-                dead_letter_crashed(redelivery, tag, fetched.take_republish()?);
-            }
-            Lane::Suspects => redelivery.isolate(fetched),
-        }
-        None
-    }
-
     /// Returns the error for a receiver whose queue or bindings were lost.
     fn missed(&self) -> Error {
         let error = Error::new(ErrorKind::Disconnected, "events may have been missed");
@@ -269,61 +267,6 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         };
         self.requeue(item);
         Some(End::Stopped(buffer))
-    }
-
-    /// Decodes a delivery. On failure, discards or dead-letters it.
-    fn decode(&self, generation: u64, lane: Lane, mut raw: Raw) -> Result<BufferedDelivery> {
-        let tag = ChannelAcker::receipt_tag(generation, raw.delivery_tag);
-        let mode = self.source.requeue_mode();
-        let isolates = self.redelivery.suspects.is_some();
-        let suspect = match lane {
-            Lane::Ordinary => (isolates && raw.redelivered).then(Suspect::redelivered),
-            Lane::Suspects => {
-                let crashes = native::crashes(&raw).saturating_add(u32::from(raw.redelivered));
-                Some(Suspect::isolated(crashes))
-            }
-        };
-        let attempt = if isolates { native::counted_attempt(&raw) } else { native::attempt(&raw) };
-        let decoded = self.source.decode(&mut raw, &self.shared.config.limits);
-        match decoded.map_err(|error| error.with("queue", &self.source.queue().name)) {
-            Ok(message) => {
-                let properties = mode.may_republish().then(|| Box::new(raw.properties));
-                Ok(BufferedDelivery { message, tag, attempt, suspect, properties })
-            }
-            // A redelivery would fail in the same way.
-            Err(error) if !mode.dead_letters_undecodable() => {
-                self.acker.settle(tag, Outcome::Discard);
-                Err(error)
-            }
-            Err(error) => {
-                let topic = Address::new(raw.routing_key.as_str())
-                    .ok()
-                    .filter(|_| !raw.exchange.as_str().is_empty());
-                let (properties, body) = (raw.properties, raw.data.into());
-                let copy = Republish {
-                    history: None,
-                    without_expiration: true,
-                    ..Republish::new(properties, topic, body, attempt)
-                };
-                dead_letter_undecodable(&self.redelivery, tag, copy, &error);
-                Err(error)
-            }
-        }
-    }
-
-    /// Requeues a delivery that the receiving half did not take. Undecodable ones are settled
-    /// already.
-    fn requeue(&self, item: Result<BufferedDelivery>) {
-        match item {
-            // The broker's requeue would count as a crash.
-            Ok(BufferedDelivery { suspect: Some(suspect), .. })
-                if suspect.is_isolated && !self.shared.tasks.is_closed() =>
-            {
-                item.into_iter().for_each(|fetched| self.redelivery.isolate(fetched));
-            }
-            Ok(BufferedDelivery { tag, .. }) => self.acker.settle(tag, Outcome::Requeue),
-            Err(_) => {}
-        }
     }
 
     /// Cancels the consumer, then requeues the buffer and what the broker had sent by then.

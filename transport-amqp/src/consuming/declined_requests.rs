@@ -12,24 +12,24 @@ use polywire_core::{Deadline, ErrorKind, Fault, Message, Result};
 
 use crate::consuming::buffered_delivery::BufferedDelivery;
 use crate::consuming::delay_rounding::rounded_delay;
-use crate::consuming::republisher::{RepublishTarget, Republisher};
+use crate::consuming::republisher::{RepublishTarget, Republisher, is_final};
 use crate::wire::{Declines, Republish, native};
 
 impl Republisher {
     /// Republishes a declined request for another server, or answers it if none is left.
     pub(super) fn decline(self: &Arc<Self>, tag: u64, mut request: Republish, fault: Fault) {
-        let (redelivery, deadline) = (self.clone(), request.deadline);
+        let redelivery = self.clone();
         self.spawn(async move {
             let mut declines = native::decode_declines(&request.properties).unwrap_or_default();
             declines.by.push(redelivery.consumer_name.clone());
             declines.because.clone_from(&fault.message);
             let outcome = if redelivery.all_have_declined(&declines).await {
-                redelivery.answer_declined(&request, fault).await
+                redelivery.answer(&request, fault).await
             } else {
                 request.declines = Some(declines);
-                redelivery.republish(RepublishTarget::Origin, request).await
+                redelivery.republish(RepublishTarget::Origin, request.clone()).await
             };
-            redelivery.settle_declined(tag, deadline, outcome).await;
+            redelivery.settle_declined(tag, request, outcome).await;
         });
     }
 
@@ -45,7 +45,6 @@ impl Republisher {
     pub(super) fn forward_declined(self: &Arc<Self>, mut fetched: BufferedDelivery) {
         let (redelivery, tag) = (self.clone(), fetched.tag);
         let Some(mut request) = fetched.take_republish() else { return };
-        let deadline = request.deadline;
         self.spawn(async move {
             let mut declines = native::decode_declines(&request.properties).unwrap_or_default();
             declines.passes = declines.passes.saturating_add(1);
@@ -53,22 +52,22 @@ impl Republisher {
                 declines.passes > PASSES_MAX || redelivery.all_have_declined(&declines).await;
             let outcome = if is_over {
                 let fault = Fault::declined(declines.because);
-                redelivery.answer_declined(&request, fault).await
+                redelivery.answer(&request, fault).await
             } else {
                 // Rounded here too, so that the remaining time in the copy is right.
                 request.delay = rounded_delay(pass_delay(declines.passes)).unwrap_or_default();
                 let target = RepublishTarget::Retry(request.delay);
                 request.declines = Some(declines);
-                redelivery.republish(target, request).await
+                redelivery.republish(target, request.clone()).await
             };
-            redelivery.settle_declined(tag, deadline, outcome).await;
+            redelivery.settle_declined(tag, request, outcome).await;
         });
     }
 
     /// Acknowledges a declined request whose copy or reply was published, and requeues it
-    /// otherwise.
-    async fn settle_declined(&self, tag: u64, deadline: Option<Deadline>, outcome: Result<()>) {
-        let is_expired = deadline.is_some_and(Deadline::is_expired);
+    /// otherwise. One of which the broker takes no copy is dead-lettered.
+    async fn settle_declined(&self, tag: u64, request: Republish, outcome: Result<()>) {
+        let is_expired = request.deadline.is_some_and(Deadline::is_expired);
         match outcome {
             Ok(()) => self.acker.settle(tag, Outcome::Ack),
             // The client is gone.
@@ -82,6 +81,11 @@ impl Republisher {
                     && is_expired =>
             {
                 self.acker.settle(tag, Outcome::Ack);
+            }
+            Err(error) if is_final(&error) => {
+                tracing::error!(?error, queue = %self.queue.name, "the broker takes no copy of a declined request; dead-lettering it");
+                let attempts = request.attempt;
+                self.dead_letter_unkeepable(request, tag, attempts, &error).await;
             }
             Err(error) => {
                 tracing::debug!(?error, queue = %self.queue.name, "cannot pass a declined request on; requeueing it");
@@ -108,10 +112,10 @@ impl Republisher {
         }
     }
 
-    /// Replies with the fault to a request that all servers have declined.
-    async fn answer_declined(&self, request: &Republish, fault: Fault) -> Result<()> {
+    /// Replies with a fault to a request that no server runs any more.
+    pub(super) async fn answer(&self, request: &Republish, fault: Fault) -> Result<()> {
         let Some(reply_to) = native::reply_address(&request.properties) else {
-            tracing::warn!(%fault, "all servers have declined a one-way call");
+            tracing::warn!(%fault, "no server runs a one-way call");
             return Ok(());
         };
         let mut reply = Message::failed(fault);

@@ -1,8 +1,12 @@
 //! Count of copies that are being republished.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+
+/// The longest wait on close, or before a channel is given up, for copies to be confirmed.
+pub(crate) const REPUBLISH_MAX: Duration = Duration::from_secs(2);
 
 /// Number of copies under way whose originals are not acknowledged yet.
 #[derive(Clone, Default)]

@@ -6,18 +6,20 @@
 //! only exception to the order is a closing transport: it requeues at once, without a copy.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use polywire_core::message::DeadLetterReason;
 use polywire_core::transport::{Outcome, Settle, Settled};
 use polywire_core::{Deadline, Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::connection::backoff::{PAUSE_MAX, pause};
 use crate::consuming::acker::ChannelAcker;
 use crate::consuming::buffered_delivery::BufferedDelivery;
+use crate::consuming::pending_republishes::{PendingRepublishes, REPUBLISH_MAX};
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
@@ -34,8 +36,12 @@ pub(super) struct Republisher {
     pub(super) queue: QueueSpec,
     /// Way for an original to return to its queue.
     pub(super) requeue_mode: RequeueMode,
-    /// Queue of the suspects, if they are isolated.
-    pub(super) suspects: Option<QueueSpec>,
+    /// Queue of the suspects, unless the queue of the originals has none.
+    suspects: Option<QueueSpec>,
+    /// Set while that queue can be used.
+    is_isolating: AtomicBool,
+    /// The copies of this consumer that are under way.
+    pending: PendingRepublishes,
     /// Name of this consumer in the list of servers that have declined a request.
     pub(super) consumer_name: String,
     /// Runtime for the copies, since a receipt may be settled outside of any runtime.
@@ -66,7 +72,36 @@ impl Republisher {
     ) -> Arc<Self> {
         let consumer_name = format!("{:x}", unique() >> 64);
         let runtime = Handle::current();
-        Arc::new(Self { shared, acker, queue, requeue_mode, suspects, consumer_name, runtime })
+        Arc::new(Self {
+            shared,
+            acker,
+            queue,
+            requeue_mode,
+            suspects,
+            is_isolating: AtomicBool::new(true),
+            pending: PendingRepublishes::default(),
+            consumer_name,
+            runtime,
+        })
+    }
+
+    /// Returns the queue of the suspects, if they are isolated.
+    pub(super) fn suspects(&self) -> Option<&QueueSpec> {
+        self.suspects.as_ref().filter(|_| self.is_isolating.load(Ordering::Acquire))
+    }
+
+    /// Sets whether suspects are isolated, as far as they have a queue.
+    pub(super) fn set_isolating(&self, is_isolating: bool) {
+        self.is_isolating.store(is_isolating, Ordering::Release);
+    }
+
+    /// Waits until no copy of this consumer is under way, for up to two seconds. The channel of the
+    /// originals has to stay open until then: otherwise the broker would redeliver them beside
+    /// their copies.
+    pub(super) async fn wait_idle(&self) {
+        if timeout(REPUBLISH_MAX, self.pending.wait_idle()).await.is_err() {
+            tracing::warn!(queue = %self.queue.name, "lost a channel during a redelivery: the broker may hold the message twice");
+        }
     }
 
     /// Republishes a redelivered message with its count. A classic queue sets the same flag on each
@@ -105,9 +140,9 @@ impl Republisher {
     /// Spawns a task that ends with settling a delivery. The tasks are bounded by the window, since
     /// no delivery is settled before its task ends. Each ends with the confirm, or its timeout.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let guard = self.shared.republishing.begin();
+        let guards = (self.shared.republishing.begin(), self.pending.begin());
         drop(self.runtime.spawn(async move {
-            let _guard = guard;
+            let _guards = guards;
             task.await;
         }));
     }
@@ -116,7 +151,9 @@ impl Republisher {
     /// original. If the outcome of publishing is unknown, there may be two messages: better than
     /// none.
     ///
-    /// A delivery that cannot wait for its retry for a lasting reason is dead-lettered.
+    /// A delivery that cannot wait for its retry for a lasting reason is dead-lettered, and so is
+    /// one of which the broker takes no copy at all. If it takes no dead letter either, the
+    /// delivery is discarded.
     pub(super) async fn republish_and_settle(
         self: Arc<Self>,
         target: RepublishTarget,
@@ -126,6 +163,9 @@ impl Republisher {
         // Its deadline has passed, which core notices when it is redelivered.
         let is_expired_call =
             copy.deadline.is_some_and(Deadline::is_expired) && copy.properties.reply_to().is_some();
+        if matches!(target, RepublishTarget::DeadLetters) {
+            return self.keep_dead_letter(copy, tag).await;
+        }
         let error = match self.republish(target, copy.clone()).await {
             Ok(()) => {
                 self.acker.settle(tag, Outcome::Ack);
@@ -134,44 +174,29 @@ impl Republisher {
             Err(error) => error,
         };
         let queue = &self.queue.name;
+        // The copy of a retry has the number of the next attempt.
+        let attempts = match target {
+            RepublishTarget::Suspects => copy.attempt.saturating_add(copy.crashes.unwrap_or(0)),
+            _ => copy.attempt.saturating_sub(1).max(1),
+        };
         match target {
             RepublishTarget::Suspects if is_expired_call => {}
+            // Each further attempt would fail in the same way.
+            _ if is_final(&error) => {
+                tracing::error!(?error, %queue, "the broker takes no copy of the delivery; dead-lettering it");
+                return self.dead_letter_unkeepable(copy, tag, attempts, &error).await;
+            }
             RepublishTarget::Origin => {
                 tracing::debug!(?error, %queue, "requeued without the count of attempts");
             }
             RepublishTarget::Retry(_) if is_lasting(&error) => {
                 tracing::error!(?error, %queue, "cannot keep the delivery for its retry; dead-lettering it");
-                return self.dead_letter_and_settle(copy, tag, &error).await;
+                return self.dead_letter_unkeepable(copy, tag, attempts, &error).await;
             }
             _ => self.pause_before_requeue(&error).await,
         }
         self.acker.settle(tag, Outcome::Requeue);
         Settled::Requeued
-    }
-
-    /// Dead-letters a delivery that cannot wait for its retry.
-    async fn dead_letter_and_settle(
-        &self,
-        mut copy: Republish,
-        tag: u64,
-        because: &Error,
-    ) -> Settled {
-        let error = because.to_string().into();
-        let attempts = copy.attempt.saturating_sub(1).max(1);
-        let history = copy.history.get_or_insert_default();
-        history.dead_lettered(DeadLetterReason::Refused, attempts, &error);
-        (copy.attempt, copy.delay) = (attempts, Duration::ZERO);
-        match self.republish(RepublishTarget::DeadLetters, copy).await {
-            Ok(()) => {
-                self.acker.settle(tag, Outcome::Ack);
-                Settled::DeadLettered
-            }
-            Err(error) => {
-                self.pause_before_requeue(&error).await;
-                self.acker.settle(tag, Outcome::Requeue);
-                Settled::Requeued
-            }
-        }
     }
 
     /// Logs a delivery that cannot be kept elsewhere, and waits: a requeue without a pause would
@@ -180,12 +205,15 @@ impl Republisher {
         let limit = if is_lasting(error) { LASTING_PAUSE } else { PAUSE_MAX };
         let pause_s = limit.as_secs();
         tracing::error!(?error, queue = %self.queue.name, pause_s, "cannot republish the delivery; requeueing it");
-        pause(limit).await;
+        tokio::select! {
+            () = pause(limit) => {}
+            () = self.shared.tasks.closed() => {}
+        }
     }
 
     /// Publishes a copy and waits for its confirm.
     pub(super) async fn republish(&self, target: RepublishTarget, copy: Republish) -> Result<()> {
-        if let (RepublishTarget::Suspects, Some(queue)) = (target, &self.suspects) {
+        if let (RepublishTarget::Suspects, Some(queue)) = (target, self.suspects()) {
             return self.publish_to_declared(queue, copy).await;
         }
         let copy = Republish { crashes: None, ..copy };
@@ -233,9 +261,14 @@ impl Republisher {
     }
 }
 
-/// Returns whether an error stays until somebody changes the message, the names or the broker.
+/// Returns whether an error stays until somebody changes the names or the broker.
 fn is_lasting(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Config | ErrorKind::Denied)
+}
+
+/// Returns whether the broker takes no copy of the message, however often that is tried.
+pub(super) fn is_final(error: &Error) -> bool {
+    error.kind() == ErrorKind::TooLarge
 }
 
 /// Longest pause before a delivery is requeued that cannot be kept elsewhere for a lasting reason.

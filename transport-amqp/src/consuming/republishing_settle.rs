@@ -77,7 +77,9 @@ impl RepublishingSettle {
                 return Some((RepublishTarget::DeadLetters, copy));
             }
             _ if self.is_over_limit(copy.attempt) => {
-                let error = format!("delivered {} times", copy.attempt).into();
+                let (queue, attempt) = (&self.redelivery.queue.name, copy.attempt);
+                tracing::error!(%queue, attempt, "delivery limit exceeded by a requeue; dead-lettering the delivery");
+                let error = format!("delivered {attempt} times").into();
                 let reason = DeadLetterReason::Crashed;
                 history.get_or_insert_default().dead_lettered(reason, copy.attempt, &error);
                 return Some((RepublishTarget::DeadLetters, copy));
@@ -125,18 +127,20 @@ impl Settle for RepublishingSettle {
             }
             // A closing transport has no time left for a copy.
             _ if shared.tasks.is_closed() => acker.settle(tag, Outcome::Requeue),
-            outcome => match self.copy_for(outcome) {
-                None => {
+            outcome => {
+                let is_dead_letter = matches!(outcome, Outcome::DeadLetter(_));
+                let Some((target, copy)) = self.copy_for(outcome) else {
                     acker.settle(tag, Outcome::Requeue);
-                    settled(Settled::Done);
-                }
-                Some((target, copy)) => {
-                    let redelivery = self.redelivery.clone();
-                    self.redelivery.spawn(async move {
-                        settled(redelivery.republish_and_settle(target, copy, tag).await);
+                    return settled(Settled::Done);
+                };
+                let redelivery = self.redelivery.clone();
+                self.redelivery.spawn(async move {
+                    settled(match redelivery.republish_and_settle(target, copy, tag).await {
+                        Settled::DeadLettered if is_dead_letter => Settled::Done,
+                        settled => settled,
                     });
-                }
-            },
+                });
+            }
         }
     }
 }

@@ -6,7 +6,8 @@ use crate::connection::supervised::SupervisedConnection;
 use crate::topology::queue::QueueSpec;
 
 /// Declares a queue on a channel of its own. For a user that may not declare the queue, the queue
-/// has to exist, with any arguments.
+/// has to exist, with any arguments. A queue that [may differ](QueueSpec::may_differ) is used as it
+/// is, with a line in the log.
 ///
 /// # Errors
 ///
@@ -20,6 +21,10 @@ pub(crate) async fn declare(connection: &SupervisedConnection, queue: &QueueSpec
                 Ok(false) => Err(refused),
                 found => found.map(drop),
             }
+        }
+        Err(differs) if queue.may_differ && differs.detail("argument").is_some() => {
+            tracing::warn!(error = ?differs, queue = %queue.name, "the queue has other options than asked for; using it as it is");
+            Ok(())
         }
         declared => declared,
     }

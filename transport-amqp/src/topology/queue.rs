@@ -29,6 +29,8 @@ pub(crate) struct QueueSpec {
     /// Queue for the messages that the broker expires or rejects. Without one, the
     /// [dead-letter queue](Self::dead_letter_queue) if the options say so, else none.
     dead_letters_to: Option<ShortString>,
+    /// Set if the queue may exist with other arguments, and is used all the same.
+    pub(super) may_differ: bool,
 }
 
 impl QueueSpec {
@@ -39,7 +41,7 @@ impl QueueSpec {
 
     /// Returns a queue with these options.
     pub(crate) fn new(name: ShortString, options: QueueOptions) -> Self {
-        Self { name, options, dead_letters_to: None }
+        Self { name, options, dead_letters_to: None, may_differ: false }
     }
 
     /// Returns the dead-letter queue of this queue.
@@ -83,6 +85,9 @@ impl QueueSpec {
     /// Returns the queue for the suspects of this queue; `None` if this queue is passive, since its
     /// redeliveries may have other causes.
     ///
+    /// The queue outlives a change of the options, with the suspects in it. So it may differ: it
+    /// must not keep the consumers of this queue from their work.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::TooLarge`] if the name is too long for AMQP.
@@ -97,7 +102,7 @@ impl QueueSpec {
             None
         };
         let options = self.options.for_suspects();
-        Ok(Some(Self { dead_letters_to, ..Self::new(name, options) }))
+        Ok(Some(Self { dead_letters_to, may_differ: true, ..Self::new(name, options) }))
     }
 
     /// Checks that the retry queues and the dead-letter queue of this queue can be named.

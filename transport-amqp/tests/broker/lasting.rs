@@ -3,24 +3,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lapin::BasicProperties;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use libtest_mimic::Trial;
-use polywire_amqp::Amqp;
+use polywire_amqp::{Amqp, QueueKind, QueueOptions};
 use polywire_codec::MessagePack;
-use polywire_core::{Address, Code, ErrorKind, Fault, Group, Subscriber, Worker};
-use tokio::sync::Notify;
+use polywire_core::message::DeadLetterReason;
+use polywire_core::transport::{Outcome, Settled};
+use polywire_core::{
+    Address, Code, ErrorKind, Fault, Group, Subscriber, Transport, Window, Worker,
+};
+use polywire_rabbitmq_node::Node;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::context::{PATIENCE, until};
-use crate::endpoints::{dead_letters, next_job, puller, push};
-use crate::engine::{channel, delete_queue};
+use crate::endpoints::{builder, dead_letters, next_job, puller, push, pusher};
+use crate::engine::{channel, delete_queue, publish, ready_count};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         broker group_whose_dead_letters_cannot_be_named_is_refused,
         broker job_that_cannot_wait_for_its_retry_is_a_dead_letter,
         broker dead_letter_is_counted_once_it_is_kept,
+        node job_of_which_the_broker_takes_no_copy_ends,
+        broker dead_letter_without_room_for_its_errors_is_kept_without_them,
+        broker requeue_over_the_limit_is_counted_as_a_dead_letter,
     ]
 }
 
@@ -75,4 +84,74 @@ async fn dead_letter_is_counted_once_it_is_kept(url: String) {
     until(|| handle.stats().dead_lettered > 0).await;
     dead_letters(&amqp, "lasting.counted", 1).await;
     assert_eq!(handle.stats().dead_lettered, 1);
+}
+
+/// The broker has lowered its limit since it got the jobs.
+async fn job_of_which_the_broker_takes_no_copy_ends() {
+    let node = Node::start().unwrap();
+    let connect = async || {
+        let options = QueueOptions::new().dead_letters();
+        builder(&node.url()).job_queue("kept.large", options).build().await.unwrap()
+    };
+    let large = "x".repeat(2 << 20);
+    for (queue, dead_lettered, discarded) in [("large", 0, 1), ("kept.large", 1, 0)] {
+        let pushing = connect().await;
+        pusher(&pushing, queue).await.push(&large).await.unwrap();
+        pushing.close().await.unwrap();
+        // Its own messages have not proved any size.
+        let amqp = connect().await;
+        node.ctl(&["eval", "application:set_env(rabbit, max_message_size, 1500000)."]).unwrap();
+        let worker = Worker::bind(&amqp, queue, MessagePack).attempts(2).await.unwrap();
+        let handle = worker.handle();
+        let fail = |_: String| async { Err::<(), _>(Fault::new(Code::Application, "no")) };
+        let working = tokio::spawn(worker.work(fail));
+        let ended = || handle.stats().dead_lettered + handle.stats().discarded > 0;
+        until(ended).await;
+        let stats = handle.stats();
+        let counts = (stats.dead_lettered, stats.discarded, stats.retried);
+        assert_eq!(counts, (dead_lettered, discarded, 0), "{queue}");
+        handle.drain().await;
+        working.await.unwrap().unwrap();
+        let dead = dead_letters(&amqp, queue, dead_lettered as usize).await;
+        assert!(dead.iter().all(|dead| dead.reason() == DeadLetterReason::Refused), "{dead:?}");
+        let counting = channel(&node.url()).await;
+        assert_eq!(ready_count(&counting, &format!("polywire.jobs.{queue}")).await, 0);
+        node.ctl(&["eval", "application:set_env(rabbit, max_message_size, 134217728)."]).unwrap();
+    }
+}
+
+/// The header of a message has to fit into one frame.
+async fn dead_letter_without_room_for_its_errors_is_kept_without_them(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let mut jobs = puller(&amqp, "wide", 1).await;
+    let mut headers = FieldTable::default();
+    headers.insert("wide".into(), AMQPValue::LongString("x".repeat(130_700).into()));
+    let properties = BasicProperties::default()
+        .with_content_type("application/msgpack".into())
+        .with_headers(headers);
+    publish(&channel(&url).await, "polywire.jobs.wide", properties).await;
+    // Beyond our limit of headers, the job is unreadable.
+    let error = timeout(PATIENCE, jobs.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
+    let dead = dead_letters(&amqp, "wide", 1).await.remove(0);
+    assert_eq!((dead.reason(), dead.last_error()), (DeadLetterReason::Unreadable, None));
+}
+
+async fn requeue_over_the_limit_is_counted_as_a_dead_letter(url: String) {
+    let options = QueueOptions::new().kind(QueueKind::Quorum).delivery_limit(1);
+    let amqp = builder(&url).job_queue("limited.count", options).build().await.unwrap();
+    push(&amqp, "limited.count", [1]).await;
+    let queue = Address::new("limited.count").unwrap();
+    let mut jobs = amqp.puller(&queue, Window::new(1)).await.unwrap();
+    for expected in [Settled::Done, Settled::DeadLettered] {
+        let job = timeout(PATIENCE, jobs.next()).await.unwrap().unwrap().unwrap();
+        let (tell, told) = oneshot::channel();
+        let settled = Box::new(|settled| tell.send(settled).unwrap());
+        job.receipt.settle_then(Outcome::Requeue, settled);
+        assert_eq!(timeout(PATIENCE, told).await.unwrap().unwrap(), expected);
+    }
+    assert_eq!(
+        dead_letters(&amqp, "limited.count", 1).await[0].reason(),
+        DeadLetterReason::Crashed
+    );
 }

@@ -44,6 +44,7 @@ mod requeues;
 mod retries;
 mod roles;
 mod settings;
+mod suspects;
 mod topology;
 mod unparsable;
 mod user_ids;
@@ -77,6 +78,7 @@ fn main() {
         retries::trials(),
         dead_letters::trials(),
         poison::trials(),
+        suspects::trials(),
         events::trials(),
         reconnects::trials(),
         outages::trials(),

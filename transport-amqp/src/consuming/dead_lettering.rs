@@ -1,0 +1,83 @@
+//! Dead letters, as far as the broker takes them.
+//!
+//! A copy can be too large for the broker: its header for a frame, or its body for the size limit
+//! of the broker, which may have been lowered since the message was published. No further attempt
+//! helps. So such a dead letter loses its errors first, and is discarded in the end. The broker
+//! itself dead-letters a discarded message of a queue that says so.
+
+use std::time::Duration;
+
+use polywire_core::message::DeadLetterReason;
+use polywire_core::transport::{Outcome, Settle, Settled};
+use polywire_core::{Code, Error, Fault};
+
+use crate::consuming::republisher::{RepublishTarget, Republisher, is_final};
+use crate::wire::Republish;
+
+impl Republisher {
+    /// Publishes a dead letter and acknowledges the original. Discards the original if the broker
+    /// never takes the dead letter, and requeues it after a pause if another error prevents that.
+    pub(super) async fn keep_dead_letter(&self, mut copy: Republish, tag: u64) -> Settled {
+        let mut kept = self.republish(RepublishTarget::DeadLetters, copy.clone()).await;
+        if kept.as_ref().is_err_and(|error| is_final(error) && !is_of_body(error, &copy)) {
+            if let Some(history) = &mut copy.history {
+                (history.first_error, history.last_error) = (None, None);
+            }
+            kept = self.republish(RepublishTarget::DeadLetters, copy).await;
+        }
+        match kept {
+            Ok(()) => {
+                self.acker.settle(tag, Outcome::Ack);
+                Settled::DeadLettered
+            }
+            Err(error) if is_final(&error) => self.discard(tag, &error),
+            Err(error) => {
+                self.pause_before_requeue(&error).await;
+                self.acker.settle(tag, Outcome::Requeue);
+                Settled::Requeued
+            }
+        }
+    }
+
+    /// Dead-letters a delivery of which no other copy can be kept. `attempts` have been made. The
+    /// caller of a call gets a fault.
+    pub(super) async fn dead_letter_unkeepable(
+        &self,
+        mut copy: Republish,
+        tag: u64,
+        attempts: u32,
+        because: &Error,
+    ) -> Settled {
+        if copy.properties.reply_to().is_some() {
+            let cause = format!("cannot pass the request on: {because}");
+            if let Err(error) = self.answer(&copy, Fault::new(Code::Internal, cause)).await {
+                tracing::debug!(
+                    ?error,
+                    "cannot tell the caller of a request that is dead-lettered"
+                );
+            }
+        }
+        let error = because.to_string().into();
+        let history = copy.history.get_or_insert_default();
+        history.dead_lettered(DeadLetterReason::Refused, attempts, &error);
+        (copy.attempt, copy.delay, copy.declines) = (attempts, Duration::ZERO, None);
+        self.keep_dead_letter(copy, tag).await
+    }
+
+    /// Discards a delivery that no queue keeps.
+    fn discard(&self, tag: u64, error: &Error) -> Settled {
+        let (queue, is_kept) = (&self.queue.name, self.queue.options.is_dead_lettering());
+        self.acker.settle(tag, Outcome::Discard);
+        if is_kept {
+            tracing::error!(?error, %queue, "the broker takes no copy of the delivery; it dead-letters the original");
+            return Settled::DeadLettered;
+        }
+        tracing::error!(?error, %queue, "the broker takes no copy of the delivery; discarded it");
+        Settled::Discarded
+    }
+}
+
+/// Returns whether the body of a copy is too large, and not its header.
+fn is_of_body(error: &Error, copy: &Republish) -> bool {
+    error.detail("size") == Some(copy.body.len().to_string().as_str())
+}
