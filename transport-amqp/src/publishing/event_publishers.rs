@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use lapin::types::ShortString;
+use polywire_core::transport::LogThrottle;
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -48,6 +49,7 @@ impl EventPublishers {
             connection: consuming.clone(),
             noticed_within: config.topology_check,
             restoring: tokio::sync::Mutex::default(),
+            missing_log: LogThrottle::new(),
             lost: self.exchange_lost.clone(),
         });
         open.push(Arc::downgrade(&publisher));
@@ -72,8 +74,11 @@ pub(crate) struct EventPublisher {
     connection: Arc<SupervisedConnection>,
     /// Time in which subscribers notice that the exchange is missing.
     noticed_within: Duration,
-    /// Locked while a missing exchange is restored.
-    restoring: tokio::sync::Mutex<()>,
+    /// Locked while a missing exchange is restored. Holds the time and the error of the last
+    /// attempt that failed.
+    restoring: tokio::sync::Mutex<Option<(Instant, Error)>>,
+    /// Throttle for the log lines of events that find the exchange missing.
+    missing_log: LogThrottle,
     /// Wakes the subscribers of the transport.
     lost: Arc<Notify>,
 }
@@ -121,9 +126,24 @@ impl EventPublisher {
     /// Bindings are deleted with their exchange. An exchange without bindings would accept events
     /// that nobody receives. So the subscribers are given the time in which they notice: each of
     /// them declares the exchange together with its bindings. If none does, there is none.
+    ///
+    /// Events that waited for an attempt share its failure. Otherwise each would wait for the
+    /// subscribers in turn, as long as the exchange stays missing.
     async fn restore(&self) -> Result<()> {
-        let _restoring = self.restoring.lock().await;
-        tracing::warn!(exchange = %self.exchange, "the exchange of a channel is missing");
+        if let Some(count) = self.missing_log.note() {
+            tracing::warn!(exchange = %self.exchange, count, "the exchange of a channel is missing");
+        }
+        let since = Instant::now();
+        let mut last_failure = self.restoring.lock().await;
+        if let Some((_, error)) = last_failure.as_ref().filter(|(at, _)| *at >= since) {
+            return Err(error.clone());
+        }
+        let restored = self.restore_alone().await;
+        *last_failure = restored.clone().err().map(|error| (Instant::now(), error));
+        restored
+    }
+
+    async fn restore_alone(&self) -> Result<()> {
         let end = Instant::now() + self.noticed_within;
         self.lost.notify_waiters();
         while !exchange::exists(&self.connection, &self.exchange).await? {

@@ -1,7 +1,8 @@
 //! Exchanges and bindings that are removed while handles use them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use lapin::options::ExchangeDeleteOptions;
 use lapin::types::{FieldTable, ShortString};
 use libtest_mimic::Trial;
@@ -11,7 +12,7 @@ use polywire_core::{ErrorKind, Group, Publisher, Subscriber};
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
-use crate::context::{PATIENCE, own_queues};
+use crate::context::{PATIENCE, both_restored, own_queues};
 use crate::endpoints::{builder, next_event, publisher, subscriber};
 use crate::engine::channel;
 
@@ -19,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         broker events_arrive_after_their_exchange_was_deleted,
         broker deleted_exchange_of_a_channel_without_subscribers_is_declared_again,
+        node exchange_that_stays_missing_is_no_loss_until_it_is_declared,
         node removed_binding_of_a_subscriber_is_added_again,
         alone interval_of_topology_checks_has_bounds,
     ]
@@ -101,6 +103,40 @@ async fn deleted_exchange_of_a_channel_without_subscribers_is_declared_again(url
     let mut subscriber = subscriber(&amqp, "unheard", &["#"]).await;
     publisher.publish("a", &2).await.unwrap();
     assert_eq!(*next_event(&mut subscriber).await, 2);
+}
+
+/// The user may not declare the exchange, so that it stays missing.
+async fn exchange_that_stays_missing_is_no_loss_until_it_is_declared() {
+    let node = Node::start().unwrap();
+    node.ctl(&["add_user", "alice", "secret"]).unwrap();
+    let own = r"^polywire\.events\..*\.\.own\..*$";
+    node.ctl(&["set_permissions", "alice", own, ".*", ".*"]).unwrap();
+    let admin = connected(&node.url()).await;
+    let first = publisher(&admin, "absent").await;
+    let alice = connected(&format!("amqp://alice:secret@127.0.0.1:{}", node.port())).await;
+    let mut events = subscriber(&alice, "absent", &["#"]).await;
+    let publisher = publisher(&alice, "absent").await;
+    delete_exchange(&node.url(), "polywire.events.absent").await;
+    // The events share one wait for the subscribers.
+    let begun = Instant::now();
+    let numbers: Vec<u32> = (0..20).collect();
+    let publishing = join_all(numbers.iter().map(|n| publisher.publish("a", n)));
+    let (published, missed) = tokio::join!(publishing, timeout(INTERVAL * 3, events.next()));
+    for refused in published {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Denied);
+    }
+    assert!(begun.elapsed() < INTERVAL * 10, "{:?}", begun.elapsed());
+    assert!(missed.is_err(), "nothing can be published, and the subscriber got {missed:?}");
+    // A lost connection changes nothing.
+    let mut changes = alice.events();
+    node.ctl(&["close_all_connections", "maintenance"]).unwrap();
+    both_restored(&mut changes).await;
+    let missed = timeout(INTERVAL * 2, events.next()).await;
+    assert!(missed.is_err(), "nothing can be published, and the subscriber got {missed:?}");
+    // From now on, another program may publish before the subscriber has bound its queue again.
+    let (missed, is_told) = publish_until_received(&first, &mut events).await;
+    assert!(missed < 40, "{missed} confirmed events are missing");
+    assert!(is_told);
 }
 
 async fn removed_binding_of_a_subscriber_is_added_again() {

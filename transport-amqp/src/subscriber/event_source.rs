@@ -1,0 +1,264 @@
+//! The queue of a subscriber, and its bindings to the exchange of a channel.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lapin::Channel;
+use lapin::message::Delivery as Raw;
+use lapin::options::QueueBindOptions;
+use lapin::types::{FieldTable, ShortString};
+use polywire_core::transport::LogThrottle;
+use polywire_core::{Filter, Limits, Message, Result};
+use tokio::sync::{Mutex, Notify};
+
+use crate::connection::backoff::pause;
+use crate::connection::supervised::SupervisedConnection;
+use crate::consuming::consumer_source::ConsumerSource;
+use crate::consuming::requeue_mode::RequeueMode;
+use crate::error::failed;
+use crate::shared::Shared;
+use crate::topology::queue::QueueSpec;
+use crate::topology::{exchange, lost_exchange};
+use crate::unique_number::unique;
+use crate::wire::native;
+
+/// The queue of a subscriber or of its group, bound to the exchange of a channel.
+pub(super) struct EventSource {
+    queue: QueueSpec,
+    exchange: ShortString,
+    /// Locked across requests to the broker, so that the list and the broker's bindings agree. A
+    /// filter may be removed while all filters are bound to a new queue.
+    pub(super) filters: Mutex<Vec<Filter>>,
+    /// Set for a subscriber without a group.
+    is_private: bool,
+    /// Counted for a group; by the broker without one.
+    requeue_mode: RequeueMode,
+    /// Set on close, after which filters cannot change.
+    pub(super) is_closed: AtomicBool,
+    /// Number of this subscriber, by which it knows its own notices.
+    number: u128,
+    /// Signal that another program has found the exchange missing.
+    told: Notify,
+    /// Signal that `is_closed` was set.
+    closed: Notify,
+    /// Signal that the exchange was missing, and its bindings with it.
+    lost: Notify,
+    /// Locked while the exchange is looked for and declared, so that a loss is reported once.
+    binding: Mutex<()>,
+    /// Set once the queue was bound first.
+    is_open: AtomicBool,
+    /// Set while the exchange is missing and not restored. Nothing can be published to it, so
+    /// nothing is missed until another program declares it.
+    is_missing: AtomicBool,
+    /// Throttle for the log lines about that.
+    missing_log: LogThrottle,
+}
+
+impl ConsumerSource for EventSource {
+    const REPORTS_LOSS: bool = true;
+
+    fn queue(&self) -> &QueueSpec {
+        &self.queue
+    }
+
+    async fn bind(&self, connection: &SupervisedConnection, is_new: bool) -> Result<()> {
+        let _binding = self.binding.lock().await;
+        let existed = exchange::exists(connection, &self.exchange).await?;
+        // The bindings of a group are kept at the broker: other members may have changed them.
+        if !self.is_private && !is_new && existed && !self.is_missing.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match self.restore_bindings(connection, existed).await {
+            // The queue is consumed all the same. The bindings are checked at each interval.
+            Err(error) if !existed && self.is_open() && !error.is_transient() => return Ok(()),
+            restored => {
+                let was_missing = restored?;
+                if (!existed || was_missing) && !is_new {
+                    self.lost.notify_one();
+                }
+            }
+        }
+        self.is_open.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn takes_notice(&self, raw: &Raw) -> bool {
+        let Some(teller) = lost_exchange::teller(raw, &self.exchange) else { return false };
+        if teller != self.number {
+            self.told.notify_one();
+        }
+        true
+    }
+
+    async fn bindings_lost(&self) {
+        self.lost.notified().await;
+    }
+
+    fn decode(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
+        native::decode_event(raw, limits)
+    }
+
+    fn requeue_mode(&self) -> RequeueMode {
+        self.requeue_mode
+    }
+
+    async fn close(&self, shared: &Shared) {
+        self.is_closed.store(true, Ordering::Release);
+        self.closed.notify_waiters();
+        if self.is_private {
+            shared.delete_private_queue(&self.queue).await;
+        }
+    }
+}
+
+impl EventSource {
+    /// Creates the source of a queue that is neither declared nor bound yet.
+    pub(super) fn new(
+        queue: QueueSpec,
+        exchange: ShortString,
+        filters: Vec<Filter>,
+        is_private: bool,
+        requeue_mode: RequeueMode,
+    ) -> Self {
+        Self {
+            queue,
+            exchange,
+            filters: Mutex::new(filters),
+            is_private,
+            requeue_mode,
+            is_closed: AtomicBool::new(false),
+            number: unique(),
+            told: Notify::new(),
+            closed: Notify::new(),
+            lost: Notify::new(),
+            binding: Mutex::default(),
+            is_open: AtomicBool::new(false),
+            is_missing: AtomicBool::new(false),
+            missing_log: LogThrottle::new(),
+        }
+    }
+
+    /// Declares the exchange, and binds the queue for all filters.
+    async fn declare_and_bind(&self, connection: &SupervisedConnection) -> Result<()> {
+        exchange::declare(connection, &self.exchange).await?;
+        let listening = lost_exchange::listen(connection, &self.queue.name, &self.exchange);
+        if let Err(error) = listening.await {
+            tracing::debug!(?error, queue = %self.queue.name, "no notices about a lost exchange");
+        }
+        let channel = connection.channel().await?;
+        for filter in &*self.filters.lock().await {
+            self.add_binding(&channel, filter).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks the exchange at each interval, and whenever a publisher of the transport misses it,
+    /// until the subscriber is closed.
+    pub(super) async fn watch_bindings(self: Arc<Self>, shared: Arc<Shared>) {
+        let lost = &shared.events.exchange_lost;
+        loop {
+            // Before the flag is read, so that no notification is missed.
+            let (closed, lost) = (self.closed.notified(), lost.notified());
+            let mut is_told = false;
+            if self.is_closed.load(Ordering::Acquire) || shared.tasks.is_closed() {
+                return;
+            }
+            tokio::select! {
+                () = closed => return,
+                () = lost => {}
+                () = self.told.notified() => is_told = true,
+                () = pause(shared.config.topology_check) => {}
+            }
+            let connection = &shared.consuming_connection;
+            let checking = connection.unless_lost(self.check_bindings(connection, is_told));
+            if let Err(error) = shared.within_connect_timeout(checking).await {
+                // The consumer binds again after a lost connection.
+                tracing::debug!(?error, queue = %self.queue.name, "cannot check the bindings");
+            }
+        }
+    }
+
+    /// Tells the other subscribers of the channel that the exchange was missing.
+    async fn tell(&self, connection: &SupervisedConnection) {
+        if let Err(error) = lost_exchange::tell(connection, &self.exchange, self.number).await {
+            tracing::debug!(?error, exchange = %self.exchange, "cannot tell of a lost exchange");
+        }
+    }
+
+    /// Declares the exchange again if it is missing, with all bindings, also if another program has
+    /// told so. Adds the bindings of a
+    /// subscriber without a group again in any case: the broker does not say which it has.
+    async fn check_bindings(&self, connection: &SupervisedConnection, is_told: bool) -> Result<()> {
+        let _binding = self.binding.lock().await;
+        let existed = exchange::exists(connection, &self.exchange).await?;
+        let is_missing = self.is_missing.load(Ordering::Acquire);
+        if existed && !is_told && !is_missing && !self.is_private {
+            return Ok(());
+        }
+        let was_missing = self.restore_bindings(connection, existed).await?;
+        if !existed || is_told || was_missing {
+            self.lost.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Declares the exchange with all bindings, and tells the other subscribers if it did not
+    /// exist. Returns whether it was missing before. Then another program has declared it, and may
+    /// have published to it before the bindings were there.
+    ///
+    /// # Errors
+    ///
+    /// Those of declaring and binding. An exchange that did not exist counts as missing then.
+    async fn restore_bindings(
+        &self,
+        connection: &SupervisedConnection,
+        existed: bool,
+    ) -> Result<bool> {
+        if let Err(error) = self.declare_and_bind(connection).await {
+            if !existed && self.is_open() {
+                self.is_missing.store(true, Ordering::Release);
+                if let Some(count) = self.missing_log.note() {
+                    tracing::warn!(?error, exchange = %self.exchange, count, "the exchange is missing, and cannot be declared");
+                }
+            }
+            return Err(error);
+        }
+        if !existed
+            && self.is_open()
+            && let Some(count) = self.missing_log.note()
+        {
+            tracing::warn!(exchange = %self.exchange, count, "the exchange was deleted; declared it again");
+        }
+        if !existed {
+            self.tell(connection).await;
+        }
+        Ok(self.is_missing.swap(false, Ordering::AcqRel))
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+    }
+
+    /// Binds the queue for a filter. Repeating a binding has no effect.
+    pub(super) async fn add_binding(&self, channel: &Channel, filter: &Filter) -> Result<()> {
+        let (queue, exchange, key) =
+            (self.queue.name.clone(), self.exchange.clone(), binding_key(filter));
+        let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+        let bound = channel.queue_bind(queue, exchange, key, options, arguments).await;
+        bound.map_err(|error| failed("cannot add the filter", error).with("filter", filter))
+    }
+
+    /// Removes the binding of a filter. A missing binding is no error.
+    pub(super) async fn remove_binding(&self, channel: &Channel, filter: &Filter) -> Result<()> {
+        let (queue, exchange, key) =
+            (self.queue.name.clone(), self.exchange.clone(), binding_key(filter));
+        let unbound = channel.queue_unbind(queue, exchange, key, FieldTable::default()).await;
+        unbound.map_err(|error| failed("cannot remove the filter", error).with("filter", filter))
+    }
+}
+
+/// Returns the binding key of a filter: a topic exchange gives `*` and `#` the same meaning.
+fn binding_key(filter: &Filter) -> ShortString {
+    // Filters are shorter than the 255 bytes of a short string.
+    filter.as_str().into()
+}

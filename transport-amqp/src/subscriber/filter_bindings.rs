@@ -1,0 +1,96 @@
+//! The filters of an open subscriber, which may change.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use polywire_core::transport::{FilterControl, async_trait};
+use polywire_core::{Error, ErrorKind, Filter, Result};
+use tokio::time::timeout;
+
+use super::event_source::EventSource;
+use crate::connection::backoff::{PAUSE_MIN, pause};
+use crate::shared::Shared;
+
+/// Filters of an open subscriber, as bindings at the broker.
+pub(super) struct Bindings {
+    pub(super) shared: Arc<Shared>,
+    pub(super) source: Arc<EventSource>,
+}
+
+/// A change to the filters of a subscriber.
+#[derive(Clone, Copy)]
+enum FilterChange {
+    Add,
+    Remove,
+}
+
+#[async_trait]
+impl FilterControl for Bindings {
+    async fn add(&self, filter: Filter) -> Result<()> {
+        self.change(FilterChange::Add, filter).await
+    }
+
+    async fn remove(&self, filter: Filter) -> Result<()> {
+        self.change(FilterChange::Remove, filter).await
+    }
+}
+
+impl Bindings {
+    /// Applies a change within the connect timeout. If the future is dropped, the change may or may
+    /// not have been applied.
+    async fn change(&self, change: FilterChange, filter: Filter) -> Result<()> {
+        let limit = self.shared.config.connect_timeout;
+        timeout(limit, self.apply_with_retries(change, &filter)).await.unwrap_or_else(|_| {
+            let error = Error::new(
+                ErrorKind::Disconnected,
+                "cannot change the filters: the broker did not answer within the connect timeout",
+            );
+            Err(error.with("filter", &filter))
+        })
+    }
+
+    /// Applies a change, and retries while the connection is lost or the queue is missing.
+    async fn apply_with_retries(&self, change: FilterChange, filter: &Filter) -> Result<()> {
+        loop {
+            self.shared.tasks.check_open()?;
+            if self.source.is_closed.load(Ordering::Acquire) {
+                let error = Error::new(
+                    ErrorKind::Closed,
+                    "cannot change the filters: the subscriber is closed",
+                );
+                return Err(error.unsent());
+            }
+            let connection = &self.shared.consuming_connection;
+            match connection.unless_lost(self.apply(change, filter)).await {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Config) =>
+                {
+                    tracing::debug!(?error, "cannot change the filters yet");
+                }
+                outcome => return outcome,
+            }
+            pause(PAUSE_MIN).await;
+        }
+    }
+
+    /// Applies a change to the list and at the broker.
+    async fn apply(&self, change: FilterChange, filter: &Filter) -> Result<()> {
+        let mut filters = self.source.filters.lock().await;
+        let connection = &self.shared.consuming_connection;
+        match change {
+            FilterChange::Add => {
+                self.source.add_binding(&connection.channel().await?, filter).await?;
+                if !filters.contains(filter) {
+                    filters.push(filter.clone());
+                }
+                Ok(())
+            }
+            FilterChange::Remove => {
+                // Removed from the list first: if the broker cannot be reached now, the filter is
+                // not bound to the next queue either.
+                filters.retain(|other| other != filter);
+                self.source.remove_binding(&connection.channel().await?, filter).await
+            }
+        }
+    }
+}

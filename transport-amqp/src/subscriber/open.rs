@@ -1,0 +1,51 @@
+//! Opening of subscribers.
+
+use std::sync::Arc;
+
+use polywire_core::transport::{Filters, Receiver, Subscription};
+use polywire_core::{Address, Result};
+
+use super::event_source::EventSource;
+use super::filter_bindings::Bindings;
+use crate::consuming::consumer;
+use crate::consuming::requeue_mode::RequeueMode;
+use crate::shared::Shared;
+use crate::topology::event_queues;
+use crate::wire::native;
+
+/// Opens a subscriber of `channel`. Each event that is published after this returns is received.
+///
+/// # Errors
+///
+/// Those of declaring, binding and consuming the queue. Dropping the future stops the consumer and
+/// deletes the queue, unless it is the queue of a group.
+pub(crate) async fn open(
+    shared: &Arc<Shared>,
+    channel: &Address,
+    subscription: Subscription,
+) -> Result<(Receiver, Filters)> {
+    let Subscription { filters, group, window, .. } = subscription;
+    let queue = match &group {
+        Some(group) => {
+            let queue = event_queues::of_group(&shared.config.queues, channel, group)?;
+            queue.check_names()?;
+            queue
+        }
+        None => event_queues::own(channel)?,
+    };
+    let requeue_mode = match &group {
+        Some(_) => RequeueMode::counting(&queue.options),
+        None => RequeueMode::Broker,
+    };
+    let (exchange, filters) = (native::event_exchange(channel)?, filters);
+    let is_private = group.is_none();
+    if is_private {
+        // Deleted by `close` of the source, also if opening fails or is dropped.
+        shared.add_private_queue(&queue);
+    }
+    let source = Arc::new(EventSource::new(queue, exchange, filters, is_private, requeue_mode));
+    let receiver = consumer::open(shared, source.clone(), window).await?;
+    let watching = tokio::spawn(source.clone().watch_bindings(shared.clone()));
+    shared.tasks.add(watching.abort_handle());
+    Ok((receiver, Filters::new(Bindings { shared: shared.clone(), source })))
+}
