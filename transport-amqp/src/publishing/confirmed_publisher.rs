@@ -94,7 +94,7 @@ impl ConfirmedPublisher {
     ) -> Self {
         Self {
             queue: supervisor.queue.clone(),
-            large: LargeMessages::new(&supervisor),
+            large: LargeMessages::new(&supervisor, config.publish_buffer),
             connect_timeout: config.connect_timeout,
             confirm_timeout: config.confirm_timeout,
             supervisor: tokio::spawn(supervisor.run(first)).abort_handle(),
@@ -107,8 +107,9 @@ impl ConfirmedPublisher {
     /// deadline, or for the confirm timeout if it has none; without a connection, at most for the
     /// connect timeout.
     ///
-    /// A message that is larger than 1 MiB and than all confirmed ones is published alone, on a
-    /// channel of its own, so that later messages may overtake it.
+    /// A message that is larger than 1 MiB and than all confirmed ones is published alone, on
+    /// another channel, so that later messages may overtake it. It waits in a buffer of its own,
+    /// with the same bounds.
     ///
     /// If the future is dropped while the message is buffered, it is not sent. If the future is
     /// dropped later, the message is sent and its outcome discarded.
@@ -129,39 +130,24 @@ impl ConfirmedPublisher {
     /// - [`ErrorKind::DeadlineExceeded`]: no confirm arrived in time.
     /// - [`ErrorKind::Rejected`]: a queue rejected the message. Others may have accepted it.
     pub(crate) fn publish(&self, message: OutgoingMessage) -> Sending<'_> {
-        if self.large.is_unproven(&message) {
-            return Sending::later(self.publish_large(message));
-        }
-        self.publish_on_channel(message)
-    }
-
-    /// Publishes a large message alone, in turn with others, until its size is known to be
-    /// accepted.
-    async fn publish_large(&self, message: OutgoingMessage) -> Result<()> {
-        let limit =
-            message.deadline.map_or(Instant::now() + self.confirm_timeout, Deadline::instant);
-        let turn = before(limit, pin!(self.large.turn())).await;
-        let Some(turn) = turn else {
-            let error = Error::new(
-                ErrorKind::DeadlineExceeded,
-                "cannot publish the message: other large messages are still unconfirmed",
-            );
-            return Err(error.unsent());
+        let Some(queue) = self.large.queue_for(&message) else {
+            return self.publish_in(&self.queue, message);
         };
-        if !self.large.is_unproven(&message) {
-            drop(turn);
-            return self.publish_on_channel(message).await;
-        }
-        let publishing = pin!(self.large.publish_alone(message));
-        before(limit, publishing)
-            .await
-            .unwrap_or_else(|| Err(unconfirmed().with("seconds", self.confirm_timeout.as_secs())))
+        let size = message.body.len();
+        let sending = self.publish_in(queue, message);
+        Sending::later(async move {
+            let published = sending.await;
+            if published.is_ok() {
+                self.large.prove(size);
+            }
+            published
+        })
     }
 
-    fn publish_on_channel(&self, message: OutgoingMessage) -> Sending<'_> {
+    fn publish_in<'a>(&'a self, queue: &'a PublishQueue, message: OutgoingMessage) -> Sending<'a> {
         let deadline = message.deadline;
         let (request, outcome) = PublishRequest::new(message);
-        match self.queue.submit(request) {
+        match queue.submit(request) {
             Ok(guard) => Sending::later(self.outcome(guard, outcome, deadline, Instant::now())),
             Err(error) => Sending::ready(Err(error)),
         }
@@ -172,6 +158,7 @@ impl ConfirmedPublisher {
     pub(crate) fn close(&self) {
         self.supervisor.abort();
         self.queue.close(&closed());
+        self.large.close();
     }
 
     /// Waits for the outcome of a message that was submitted at `since`.

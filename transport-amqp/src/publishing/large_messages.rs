@@ -2,86 +2,103 @@
 //!
 //! The broker closes the channel of a message over its size limit, with all unconfirmed messages.
 //! No client can ask for the limit. So a message that is larger than all confirmed ones is
-//! published on a channel of its own.
+//! published on another channel than the others, and alone there.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use polywire_core::{Error, Result};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 
 use super::channel_supervisor::ChannelSupervisor;
 use super::publish_queue::PublishQueue;
-use super::request::PublishRequest;
-use crate::error::lost_unconfirmed;
+use crate::buffer_bounds::Bounds;
+use crate::error::{closed, lock};
 use crate::wire::OutgoingMessage;
 
-/// The sizes that the broker is known to accept, and a way to try larger ones.
+/// The sizes that the broker is known to accept, and the queue of the messages that try larger
+/// ones.
+///
+/// The queue is like that of the other messages: it buffers while there is no connection, in order
+/// and within bounds, and no longer than each sender waits.
 pub(super) struct LargeMessages {
-    /// Opens the channels of single messages. `None` with direct replies, since a request has to go
-    /// over the channel on which its reply arrives.
-    alone: Option<ChannelSupervisor>,
+    /// `None` with direct replies, since a request has to go over the channel on which its reply
+    /// arrives.
+    queue: Option<Arc<PublishQueue>>,
     /// Bytes of the largest body that was confirmed.
     proven: AtomicUsize,
-    /// Locked by the message that is published alone: one channel at a time is enough.
-    turn: Mutex<()>,
+    /// The task that keeps a channel for the queue, from the first large message on.
+    task: Mutex<Task>,
+    /// Runtime for the task, since a message may be published outside of any runtime.
+    runtime: Handle,
+}
+
+enum Task {
+    /// Starts with the first large message.
+    Ready(Box<ChannelSupervisor>),
+    Started(AbortHandle),
+    Closed,
 }
 
 impl LargeMessages {
-    /// Creates the way for the large messages of a publisher.
-    pub(super) fn new(supervisor: &ChannelSupervisor) -> Self {
-        let ChannelSupervisor { connection, exchange, verify_user_id, unconfirmed, .. } =
+    /// Creates the way for the large messages of a publisher, whose buffer has these bounds. Panics
+    /// outside of a runtime.
+    pub(super) fn new(supervisor: &ChannelSupervisor, buffer: Bounds) -> Self {
+        let ChannelSupervisor { connection, exchange, verify_user_id, direct_replies, .. } =
             supervisor;
-        let alone = supervisor.direct_replies.is_none().then(|| ChannelSupervisor {
+        let queue = Arc::new(PublishQueue::new(buffer));
+        let alone = ChannelSupervisor {
             connection: connection.clone(),
-            queue: Arc::new(PublishQueue::new(*unconfirmed)),
+            queue: queue.clone(),
             exchange: exchange.clone(),
             direct_replies: None,
             verify_user_id: *verify_user_id,
-            unconfirmed: *unconfirmed,
-        });
-        Self { alone, proven: AtomicUsize::new(ACCEPTED), turn: Mutex::default() }
-    }
-
-    /// Returns whether the broker may find the message too large.
-    pub(super) fn is_unproven(&self, message: &OutgoingMessage) -> bool {
-        message.body.len() > self.proven.load(Ordering::Relaxed) && self.alone.is_some()
-    }
-
-    /// Waits for the turn to call [`publish_alone`](Self::publish_alone).
-    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
-    }
-
-    /// Publishes a message on a channel of its own, and waits for its outcome.
-    ///
-    /// # Errors
-    ///
-    /// Those of opening a channel, unsent, and the outcomes of the message. If the future is
-    /// dropped, the message may have been sent.
-    pub(super) async fn publish_alone(&self, message: OutgoingMessage) -> Result<()> {
-        let Some(alone) = &self.alone else { return Err(lost_unconfirmed()) };
-        let size = message.body.len();
-        let opening = alone.connection.unless_lost(alone.open());
-        let channel = opening.await.map_err(Error::unsent)?;
-        alone.queue.set_channel(&channel);
-        let (request, mut outcome) = PublishRequest::new(message);
-        let guard = alone.queue.submit(request)?;
-        let known = tokio::select! {
-            biased;
-            known = &mut outcome => Some(known),
-            () = alone.flush_until_lost(&channel) => None,
+            // A refusal meets no other message.
+            unconfirmed: Bounds { messages: 1, bytes: usize::MAX },
         };
-        alone.queue.remove_channel();
-        // Withdraws a message that was not written.
-        drop(guard);
-        let known = match known {
-            Some(known) => known,
-            None => outcome.await,
-        };
-        known.unwrap_or_else(|_| Err(lost_unconfirmed()))?;
+        Self {
+            queue: direct_replies.is_none().then_some(queue),
+            proven: AtomicUsize::new(ACCEPTED),
+            task: Mutex::new(Task::Ready(Box::new(alone))),
+            runtime: Handle::current(),
+        }
+    }
+
+    /// Returns the queue for a message that the broker may find too large; `None` for any other
+    /// message.
+    pub(super) fn queue_for(&self, message: &OutgoingMessage) -> Option<&PublishQueue> {
+        let queue = self.queue.as_deref()?;
+        if message.body.len() <= self.proven.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut task = lock(&self.task);
+        if matches!(*task, Task::Ready(_))
+            && let Task::Ready(supervisor) = std::mem::replace(&mut *task, Task::Closed)
+        {
+            *task = Task::Started(self.runtime.spawn(supervisor.run(None)).abort_handle());
+        }
+        Some(queue)
+    }
+
+    /// Records that the broker has confirmed a body of this size.
+    pub(super) fn prove(&self, size: usize) {
         self.proven.fetch_max(size, Ordering::Relaxed);
-        Ok(())
+    }
+
+    /// Stops the task, and fails all buffered and later messages.
+    pub(super) fn close(&self) {
+        if let Task::Started(task) = std::mem::replace(&mut *lock(&self.task), Task::Closed) {
+            task.abort();
+        }
+        if let Some(queue) = &self.queue {
+            queue.close(&closed());
+        }
+    }
+}
+
+impl Drop for LargeMessages {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

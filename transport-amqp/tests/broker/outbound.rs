@@ -1,6 +1,6 @@
 //! Publishing: returned messages, the buffer, the limit on unconfirmed messages, and rejects.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lapin::options::QueueDeclareOptions;
@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker each_unroutable_message_fails_and_no_other,
         broker buffered_jobs_keep_their_order,
         broker withdrawn_message_is_never_sent,
+        broker large_messages_without_a_connection_are_unsent_in_time,
         node unconfirmed_messages_are_limited,
         broker message_without_a_confirm_may_have_arrived,
         broker message_that_a_queue_rejects_is_rejected,
@@ -116,6 +117,45 @@ async fn withdrawn_message_is_never_sent(url: String) {
     // The channel opens a moment after the connection.
     while pusher.push(&3).await.is_err() {}
     assert_eq!(acked_job(&mut jobs).await, 3);
+}
+
+async fn large_messages_without_a_connection_are_unsent_in_time(url: String) {
+    let (proxy, builder) = through_proxy(&url).await;
+    let limit = Duration::from_millis(700);
+    let amqp = builder.connect_timeout(limit).publish_buffer(2, 3 << 20).build().await.unwrap();
+    let mut events = amqp.events();
+    let mut jobs =
+        Puller::<String>::bind(&Amqp::connect(&url).await.unwrap(), "large.unsent", MessagePack)
+            .await
+            .unwrap();
+    let pusher = pusher(&amqp, "large.unsent").await;
+    cut(&proxy, &mut events).await;
+    let begun = Instant::now();
+    // The second has no room in the buffer, and must not wait for the first.
+    let (small, large) = ("small".to_owned(), "x".repeat(2 << 20));
+    let failed = join_all([&large, &large, &small].map(|job| pusher.push(job))).await;
+    for error in failed.into_iter().map(Result::unwrap_err) {
+        assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::Disconnected, true), "{error:?}");
+    }
+    assert!(begun.elapsed() < limit * 10, "{:?}", begun.elapsed());
+    // A message whose sender still waits is sent when the connection is back.
+    let pushing = async {
+        while let Err(error) = pusher.push(&large).await {
+            assert!(error.is_unsent(), "{error:?}");
+        }
+    };
+    let restoring = async {
+        proxy.refuse(false);
+        restored(&mut events).await;
+    };
+    timeout(PATIENCE, async { tokio::join!(pushing, restoring) }).await.expect("the job is sent");
+    let job = timeout(PATIENCE, jobs.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(job.len(), large.len());
+    job.ack();
+    pusher.push(&small).await.unwrap();
+    let job = timeout(PATIENCE, jobs.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(*job, "small");
+    job.ack();
 }
 
 async fn unconfirmed_messages_are_limited() {
