@@ -47,5 +47,5 @@ mod unsent;
 pub(crate) use self::balanced_sender::BalancedSender;
 pub(crate) use self::balancer::Balancer;
 #[cfg_attr(not(feature = "engine-omq"), allow(unused_imports, reason = "proxies use it"))]
-pub(crate) use self::call::InFlightCall;
+pub(crate) use self::call::{CANCEL_GRACE, InFlightCall};
 pub(crate) use self::reply_stream::{ReplyEvent, ReplyStream};

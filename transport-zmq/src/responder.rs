@@ -18,6 +18,7 @@
 //! Locks are held for table operations only, never across an await. Where two are held, the order
 //! is services, then a queue.
 
+mod abandoned_calls;
 mod count_guard;
 mod declinable;
 mod dispatcher;
@@ -37,7 +38,7 @@ use polywire_core::transport::{Receiver, Sender};
 use polywire_core::{Address, Window};
 
 #[cfg_attr(not(feature = "engine-omq"), allow(unused_imports, reason = "proxies use it"))]
-pub(crate) use self::leave::take_leave;
+pub(crate) use self::leave::{notice, take_leave};
 use self::receiver::RequestReceiver;
 use self::sender::ReplySender;
 pub(crate) use self::server_socket::ServerSocket;

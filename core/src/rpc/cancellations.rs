@@ -1,5 +1,6 @@
 //! The running calls of a server, which stop when their callers cancel.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -11,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use super::call_key::CallKey;
+use crate::message::ReplyTo;
 use crate::stop_reason::StopReason;
 
 /// The running calls of a server, at most a window of them.
@@ -44,13 +46,21 @@ pub(super) enum Stopped {
 /// Cancels that arrived before their calls.
 ///
 /// Most of these calls run on other servers and never arrive, so only the latest
-/// [`EARLY_CANCELS_MAX`] are kept.
+/// [`EARLY_CANCELS_MAX`] are kept. A caller that sends many takes the places of its own.
 #[derive(Default)]
 struct EarlyCancels {
     /// `true` once a cancel was kept, so that a server without cancels takes no lock.
     is_any: AtomicBool,
-    /// The calls, and their order with the oldest first.
-    calls: Mutex<(HashSet<CallKey>, VecDeque<CallKey>)>,
+    calls: Mutex<EarlyCalls>,
+}
+
+#[derive(Default)]
+struct EarlyCalls {
+    known: HashSet<CallKey>,
+    /// The calls in their order, with the oldest first.
+    order: VecDeque<CallKey>,
+    /// The number of calls of each caller.
+    by_caller: HashMap<ReplyTo, usize>,
 }
 
 /// The number of early cancels that are kept.
@@ -59,25 +69,47 @@ const EARLY_CANCELS_MAX: usize = 1024;
 impl EarlyCancels {
     fn insert(&self, key: &CallKey) {
         let mut calls = self.lock();
-        let (known, order) = &mut *calls;
-        if !known.insert(key.clone()) {
+        if !calls.known.insert(key.clone()) {
             return;
         }
-        order.push_back(key.clone());
-        if order.len() > EARLY_CANCELS_MAX
-            && let Some(oldest) = order.pop_front()
-        {
-            known.remove(&oldest);
+        calls.order.push_back(key.clone());
+        *calls.by_caller.entry(key.0.clone()).or_default() += 1;
+        if calls.order.len() > EARLY_CANCELS_MAX {
+            calls.evict();
         }
         self.is_any.store(true, Ordering::Release);
     }
 
     fn contains(&self, key: &CallKey) -> bool {
-        self.is_any.load(Ordering::Acquire) && self.lock().0.contains(key)
+        self.is_any.load(Ordering::Acquire) && self.lock().known.contains(key)
     }
 
-    fn lock(&self) -> MutexGuard<'_, (HashSet<CallKey>, VecDeque<CallKey>)> {
+    fn lock(&self) -> MutexGuard<'_, EarlyCalls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EarlyCalls {
+    /// Removes the oldest call of the caller that has most. On transports whose reply addresses
+    /// contain the call, each caller has one, and the oldest call of all is removed.
+    fn evict(&mut self) {
+        let (callers, calls) = (self.by_caller.len(), self.order.len());
+        let greediest = if callers == calls {
+            None
+        } else {
+            self.by_caller.iter().max_by_key(|(_, calls)| **calls).map(|(caller, _)| caller)
+        };
+        let at = greediest
+            .and_then(|caller| self.order.iter().position(|(other, _)| other == caller))
+            .unwrap_or(0);
+        let Some(evicted) = self.order.remove(at) else { return };
+        self.known.remove(&evicted);
+        if let Entry::Occupied(mut calls) = self.by_caller.entry(evicted.0) {
+            *calls.get_mut() -= 1;
+            if *calls.get() == 0 {
+                calls.remove();
+            }
+        }
     }
 }
 
@@ -188,7 +220,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::message::{CallId, ReplyTo};
+    use crate::message::CallId;
 
     fn key(number: u64) -> CallKey {
         (ReplyTo::new("client"), Some(CallId(number)))
@@ -252,6 +284,25 @@ mod tests {
         assert_eq!(started(1).await, Err(Stopped::Cancelled));
         assert_eq!(started(0).await, Ok(5), "the oldest is dropped");
         assert_eq!(started(5000).await, Ok(5));
+    }
+
+    #[tokio::test]
+    async fn storm_of_early_cancels_takes_no_place_of_another_caller() {
+        let table = Cancellations::default();
+        let honest = (ReplyTo::new("honest"), Some(CallId(1)));
+        table.stop(&honest, Stopped::Cancelled);
+        for number in 0..5 * EARLY_CANCELS_MAX as u64 {
+            table.stop(&key(number), Stopped::Cancelled);
+        }
+        assert_eq!(
+            table.unless_cancelled(honest, ready(5), || false).await,
+            Err(Stopped::Cancelled)
+        );
+        // The latest of the storm are there as well, and no more than the bound.
+        let calls = table.early.lock();
+        assert!(calls.known.contains(&key(5 * EARLY_CANCELS_MAX as u64 - 1)));
+        assert_eq!((calls.order.len(), calls.known.len()), (EARLY_CANCELS_MAX, EARLY_CANCELS_MAX));
+        assert_eq!(calls.by_caller.values().sum::<usize>(), EARLY_CANCELS_MAX);
     }
 
     #[tokio::test]

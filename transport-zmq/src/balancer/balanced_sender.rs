@@ -53,7 +53,8 @@ impl Outbound for BalancedSender {
         if let Role::Job(_) = self.role {
             self.balancer.note_job();
         }
-        let call = InFlightCall::new(message.id, message.deadline, message.idempotent);
+        let call = InFlightCall::new(message.id, message.deadline, message.idempotent)
+            .at_most_once(message.at_most_once);
         let frames = match wire::encode(&self.role, message, &self.limits) {
             Ok(frames) => frames,
             Err(error) => return Sending::ready(Err(error)),

@@ -17,6 +17,7 @@ use polywire_core::message::CallId;
 use polywire_core::{Deadline, Error, Limits, Result};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::call::InFlightCall;
@@ -237,6 +238,8 @@ impl Balancer {
                 Ok(()) => return Ok(()),
                 Err(unsent) => unsent,
             };
+            // Room may be reported and not suffice: the wait for it would not yield then.
+            consume_budget().await;
             let peers = self.peers.all();
             let rooms: Vec<_> = peers
                 .iter()

@@ -1,7 +1,10 @@
 //! In-flight calls: what a balancer has to know of a request until its reply arrives. No I/O.
 
+use std::time::Duration;
+
 use polywire_core::message::CallId;
 use polywire_core::{Body, Deadline};
+use tokio::time::Instant;
 
 use crate::wire::Frames;
 
@@ -20,6 +23,9 @@ pub(crate) struct InFlightCall {
     pub(super) deadline: Option<Deadline>,
     /// Set if the request may be sent again although its outcome is unknown.
     pub(super) idempotent: bool,
+    /// Set if no server may begin the request after another one has. One that a server declines has
+    /// begun there.
+    pub(super) at_most_once: bool,
     /// Bit set of the peers that the request was sent to. A peer with a number above 63 has no
     /// bit, and counts as tried.
     tried: u64,
@@ -45,12 +51,18 @@ impl InFlightCall {
             id,
             deadline,
             idempotent,
+            at_most_once: false,
             tried: 0,
             excludes_tried: false,
             was_lost: false,
             frames: None,
             size: 0,
         }
+    }
+
+    /// Sets whether no server may begin the request after another one has.
+    pub(crate) fn at_most_once(self, at_most_once: bool) -> Self {
+        Self { at_most_once, ..self }
     }
 
     /// Marks the call as sent to a peer, just before the attempt.
@@ -96,6 +108,18 @@ impl InFlightCall {
         self.deadline.is_some_and(Deadline::is_expired)
     }
 
+    /// Returns whether the deadline passed so long ago that no cancel of the call is on its way.
+    pub(super) fn is_over(&self) -> bool {
+        let is_over = |deadline: Deadline| Instant::now() >= deadline.instant() + CANCEL_GRACE;
+        self.deadline.is_some_and(is_over)
+    }
+
+    /// Drops the request of an expired call, which is not sent again. The entry stays, so that the
+    /// cancel that follows the deadline finds its peer.
+    pub(super) fn forget_request(&mut self) {
+        (self.frames, self.size) = (None, 0);
+    }
+
     /// Returns whether the request was sent to a peer. True for every peer with a number above 63,
     /// so a call is never sent to such a peer twice, and at worst skips one.
     pub(super) fn was_tried(&self, peer: usize) -> bool {
@@ -104,6 +128,10 @@ impl InFlightCall {
     }
 }
 
+/// The time after a deadline for which the cancel of the call may still arrive: its caller may have
+/// to wait for the processor, or may be behind a proxy.
+pub(crate) const CANCEL_GRACE: Duration = Duration::from_secs(1);
+
 /// Returns the bit of a peer, or 0 for a number above 63.
 fn bit(peer: usize) -> u64 {
     u32::try_from(peer).ok().and_then(|peer| 1_u64.checked_shl(peer)).unwrap_or(0)
@@ -111,8 +139,6 @@ fn bit(peer: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

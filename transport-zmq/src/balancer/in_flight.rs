@@ -25,8 +25,10 @@ use crate::error::lock;
 ///
 /// A call that ends by its deadline is not removed at once, because no task here watches deadlines.
 /// So expired calls are removed whenever the number of calls or of kept bytes has doubled, and
-/// every five seconds by [`prune`](Self::prune). Core bounds the calls in flight and deadlines are
-/// finite, so the table is bounded. Pruning at each doubling makes the cost per call constant.
+/// every five seconds by [`prune`](Self::prune). Their requests are dropped first, and the entries
+/// a second later: until then, a cancel has to find the peer. Core bounds the calls in flight and
+/// deadlines are finite, so the table is bounded. Pruning at each doubling makes the cost per call
+/// constant.
 pub(super) struct InFlightCalls {
     /// Bytes of requests that may wait for replies. Beyond, senders wait for room. See
     /// [`ZmqBuilder::peer_bytes_max`](crate::ZmqBuilder::peer_bytes_max).
@@ -165,9 +167,14 @@ impl InFlightCalls {
 }
 
 impl CallTable {
-    /// Removes expired calls and computes the sums anew.
+    /// Removes calls that are over, drops the requests of expired ones, and computes the sums anew.
     fn prune(&mut self) {
-        self.calls.retain(|_, call| !call.is_expired());
+        self.calls.retain(|_, call| {
+            if call.is_expired() {
+                call.forget_request();
+            }
+            !call.is_over()
+        });
         self.kept_bytes = self.calls.values().map(InFlightCall::kept_bytes).sum();
         self.bytes = self.calls.values().map(|call| call.size).sum();
         (self.prune_at, self.prune_at_bytes) = (self.calls.len() * 2, self.kept_bytes * 2);
@@ -182,6 +189,7 @@ mod tests {
     use polywire_core::Deadline;
 
     use super::*;
+    use crate::balancer::CANCEL_GRACE;
     use crate::wire::Frames;
 
     const BYTES_MAX: usize = 1 << 20;
@@ -194,12 +202,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn expired_calls_are_removed_in_time() {
         let calls = InFlightCalls::new(BYTES_MAX);
-        for id in 0..100_000 {
+        for id in 0..20_000 {
             calls.add(call(id));
-            tokio::time::advance(Duration::from_micros(100)).await;
+            tokio::time::advance(Duration::from_millis(2)).await;
         }
         assert!(calls.count() <= 2 * InFlightCalls::PRUNE_MIN);
         assert_eq!(calls.count(), calls.state().calls.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancel_at_the_deadline_finds_a_call_that_was_pruned() {
+        let calls = InFlightCalls::new(BYTES_MAX);
+        let frames = Frames { head: vec![0; 1000].into(), body: None };
+        for id in 0..2 {
+            calls.add(call(id).sent_to(0, &frames, true));
+        }
+        tokio::time::advance(Duration::from_millis(10)).await;
+        calls.prune();
+        assert_eq!((calls.bytes.load(Ordering::Relaxed), calls.count()), (0, 2));
+        assert!(calls.remove(CallId(0)).is_some_and(|call| !call.is_kept()));
+        tokio::time::advance(CANCEL_GRACE).await;
+        calls.prune();
+        assert!(calls.remove(CallId(1)).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -211,7 +235,7 @@ mod tests {
             tokio::time::advance(Duration::from_millis(5)).await;
         }
         assert!(calls.state().kept_bytes <= 2 * InFlightCalls::PRUNE_MIN_BYTES);
-        tokio::time::advance(Duration::from_millis(20)).await;
+        tokio::time::advance(CANCEL_GRACE + Duration::from_millis(20)).await;
         calls.prune();
         // One guard: two in one assertion would deadlock.
         let state = calls.state();

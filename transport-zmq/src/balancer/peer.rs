@@ -188,9 +188,9 @@ impl PeerConnection {
 
     /// Records a reply, and that the peer serves the service.
     ///
-    /// If the request is kept and `is_declined` returns true, returns the call, to be sent to
-    /// another peer. `is_declined` is not asked for a request that is not kept: its caller gets the
-    /// reply as it is.
+    /// If the request is kept, may be begun again, and `is_declined` returns true, returns the call,
+    /// to be sent to another peer. `is_declined` is not asked for any other request: its caller gets
+    /// the reply as it is.
     pub(super) fn record_reply(
         &self,
         id: CallId,
@@ -200,7 +200,7 @@ impl PeerConnection {
         if self.is_refusing() {
             self.refusing.store(false, Ordering::Relaxed);
         }
-        self.calls.remove(id).filter(|call| call.is_kept() && is_declined())
+        self.calls.remove(id).filter(|call| call.is_kept() && !call.at_most_once && is_declined())
     }
 
     /// Records a refusal, which puts the peer last for a while. Returns the call, unless it has

@@ -11,6 +11,8 @@ use polywire_core::message::CallId;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
+use crate::balancer::CANCEL_GRACE;
+
 /// The calls that are in flight at the backend.
 ///
 /// There are at most [`CallIdMap::MAX`], and at most [`CallIdMap::PEER_MAX`] of one client. Expired
@@ -61,7 +63,8 @@ impl CallIdMap {
                 return None;
             }
         } else if self.calls.len() >= self.prune_at.max(Self::PRUNE_MIN) {
-            self.prune();
+            // A client sends a cancel at the deadline, which has to find the call.
+            self.prune(CANCEL_GRACE);
         }
         self.last += 1;
         let number = CallId(self.last);
@@ -97,14 +100,17 @@ impl CallIdMap {
 
     fn prune_if_due(&mut self) {
         if self.pruned.is_none_or(|pruned| pruned.elapsed() >= Self::PRUNE_PAUSE) {
-            self.prune();
+            // Without room, a call in time counts for more than the cancel of one that is over.
+            self.prune(Duration::ZERO);
         }
     }
 
-    fn prune(&mut self) {
+    /// Removes the calls whose deadlines passed longer ago than `grace`.
+    fn prune(&mut self, grace: Duration) {
+        let now = Instant::now();
         let (peers, numbers) = (&mut self.peers, &mut self.numbers);
         self.calls.retain(|number, origin| {
-            let is_awaited = !origin.deadline.is_expired();
+            let is_awaited = now < origin.deadline.instant() + grace;
             if !is_awaited {
                 count_down(peers, &origin.peer);
                 forget(numbers, origin, *number);
@@ -175,14 +181,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn expired_calls_are_removed() {
         let mut map = CallIdMap::default();
-        for id in 0..100_000 {
+        for id in 0..20_000 {
             map.enter(Bytes::new(), CallId(id), Deadline::after(Duration::from_millis(10)))
                 .unwrap();
-            tokio::time::advance(Duration::from_micros(100)).await;
+            tokio::time::advance(Duration::from_millis(2)).await;
         }
         assert!(map.calls.len() <= 2 * CallIdMap::PRUNE_MIN);
         assert_eq!(map.peers.values().sum::<usize>(), map.calls.len());
         assert_eq!(map.numbers.len(), map.calls.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancel_at_the_deadline_finds_a_call_that_was_pruned() {
+        let mut map = CallIdMap::default();
+        let deadline = Deadline::after(Duration::from_millis(10));
+        let numbers = [0, 1].map(|id| map.enter("a".into(), CallId(id), deadline).unwrap());
+        tokio::time::advance(Duration::from_millis(10)).await;
+        map.prune(CANCEL_GRACE);
+        assert!(map.is_done(), "nobody waits for the replies");
+        assert_eq!(map.abandon(&"a".into(), CallId(0)), Some(numbers[0]));
+        tokio::time::advance(CANCEL_GRACE).await;
+        map.prune(CANCEL_GRACE);
+        assert_eq!(map.abandon(&"a".into(), CallId(1)), None);
     }
 
     #[tokio::test(start_paused = true)]

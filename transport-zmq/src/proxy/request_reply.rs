@@ -38,7 +38,7 @@ use crate::balancer::{Balancer, InFlightCall, ReplyEvent, ReplyStream};
 use crate::endpoint::{BoundEndpoints, ManagedEndpoint};
 use crate::engine::{self, RequestOrigin, Router};
 use crate::error::lock;
-use crate::responder::{SlowPeers, is_over_budget, take_leave};
+use crate::responder::{SlowPeers, is_over_budget, notice, take_leave};
 use crate::wire::{self, Frames, Kind, Peek, Role};
 
 /// Opens both sockets and starts to pass requests and replies on.
@@ -159,7 +159,7 @@ impl RequestReplyProxy {
                         stop.abort();
                     }
                 }
-                // Includes messages without an envelope.
+                Some(Peek { kind: Kind::Leave, .. }) => self.serve_on(&peer.address),
                 _ => self.counters.count_dropped("it is no request"),
             }
         }
@@ -179,7 +179,7 @@ impl RequestReplyProxy {
 
     /// Passes a request on, or refuses it. Returns the request if it has to wait for a server.
     fn pass_on_now(&self, peer: &Bytes, peek: Peek, mut frames: Frames) -> Option<WaitingRequest> {
-        let Peek { id, deadline, idempotent, .. } = peek;
+        let Peek { id, deadline, idempotent, at_most_once, .. } = peek;
         if has_too_many_frames(&frames) {
             self.counters.count_dropped("it has too many frames");
             return None;
@@ -197,7 +197,8 @@ impl RequestReplyProxy {
             };
             wire::renumber(&mut frames, number);
         }
-        let entry = InFlightCall::new(number, Some(patience), idempotent);
+        let entry =
+            InFlightCall::new(number, Some(patience), idempotent).at_most_once(at_most_once);
         match self.balancer.send_now(&entry, frames) {
             Ok(()) => {
                 self.counters.to_backend.fetch_add(1, Ordering::Relaxed);
@@ -225,6 +226,11 @@ impl RequestReplyProxy {
             }
             _ => self.counters.count_dropped("its client timed out, or expects no reply"),
         }
+    }
+
+    /// Answers the leave of an earlier proxy: this one serves on.
+    fn serve_on(&self, peer: &Bytes) {
+        drop(notice(None).map(|frames| self.router.send(peer.clone(), frames).now_or_never()));
     }
 
     /// Notifies a client that no server handles its call. The call counts as unsent.

@@ -73,7 +73,7 @@ const RECOUNT: Duration = Duration::from_millis(20);
 const WAITING_MAX: usize = 10_000;
 
 /// Returns a notice, or the answer to it. Without a number, the notice that the server serves on.
-pub(super) fn notice(number: Option<CallId>) -> Option<Frames> {
+pub(crate) fn notice(number: Option<CallId>) -> Option<Frames> {
     envelope(&Role::Leave, number)
 }
 
@@ -99,7 +99,7 @@ impl Leave<'_> {
     async fn round(&mut self, number: CallId, requests: &mut Requests) -> bool {
         let mut told = FxHashSet::default();
         loop {
-            let peers = self.router.peers().await;
+            let peers: FxHashSet<Bytes> = self.router.peers().await.into_iter().collect();
             self.unanswered.retain(|peer| peers.contains(peer));
             // A peer may have finished its handshake since the last count.
             for peer in peers {

@@ -15,6 +15,7 @@ use polywire_core::{Deadline, Message, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
+use super::abandoned_calls::AbandonedCalls;
 use crate::error::lock;
 
 /// The requests of one service that wait for a responder.
@@ -35,9 +36,6 @@ pub(super) struct ServiceQueue {
 const READ_AHEAD_MAX: usize = 1000;
 /// Bytes of queued bodies at which reading ahead stops: 16 MiB.
 const READ_AHEAD_BYTES_MAX: usize = 16 << 20;
-/// Unreported abandoned calls of a consumer: 1,000. If there are more, the oldest are dropped.
-const ABANDONED_MAX: usize = 1000;
-
 #[derive(Default)]
 struct QueueState {
     queued: VecDeque<QueuedRequest>,
@@ -76,7 +74,7 @@ struct Consumer {
     /// Set when the responder takes no more requests.
     stopped: bool,
     /// Abandoned calls that are not reported yet. This consumer or another one has taken them.
-    abandoned: VecDeque<Abandoned>,
+    abandoned: AbandonedCalls,
     /// The task of the responder, if it waits.
     waker: Option<Waker>,
 }
@@ -90,7 +88,8 @@ impl ServiceQueue {
 
     /// Adds a consumer, which adds its window to the bound.
     pub(super) fn add_consumer(&self, consumer: u64, window: usize) {
-        let added = Consumer { window, stopped: false, abandoned: VecDeque::new(), waker: None };
+        let added =
+            Consumer { window, stopped: false, abandoned: AbandonedCalls::default(), waker: None };
         lock(&self.state).consumers.insert(consumer, added);
     }
 
@@ -179,10 +178,7 @@ impl ServiceQueue {
             return self.changed.notify_one();
         }
         for consumer in state.consumers.values_mut() {
-            if consumer.abandoned.len() >= ABANDONED_MAX {
-                consumer.abandoned.pop_front();
-            }
-            consumer.abandoned.push_back(call.clone());
+            consumer.abandoned.push(call.clone());
         }
         state.wake_consumers();
     }
@@ -199,7 +195,7 @@ impl ServiceQueue {
     pub(super) fn take_abandoned(&self, consumer: u64, cx: &Context<'_>) -> Option<Abandoned> {
         let mut state = lock(&self.state);
         let consumer = state.consumers.get_mut(&consumer)?;
-        let abandoned = consumer.abandoned.pop_front();
+        let abandoned = consumer.abandoned.pop();
         if abandoned.is_none() {
             consumer.register(cx);
         }

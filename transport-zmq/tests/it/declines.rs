@@ -116,6 +116,29 @@ async fn declined_request_goes_to_each_other_server_of_its_process_once() {
     }
 }
 
+/// It has begun at the server that declines it.
+#[tokio::test]
+async fn declined_request_that_runs_at_most_once_goes_to_no_other_server() {
+    for engine in engines() {
+        let (asked, mut serving, mut calling) =
+            (AskedServers::default(), Vec::new(), builder(engine));
+        for name in ["one", "other", "third"] {
+            let zmq = builder(engine).bind(ANY).build().unwrap();
+            serve(&zmq, name, &asked).await;
+            calling = calling.connect(&zmq.local_endpoints()[0]);
+            serving.push(zmq);
+        }
+        let calling = calling.build().unwrap();
+        let client = client(&calling).await;
+        wait_for_all(&client, &asked).await;
+        for _ in 0..3 {
+            let call = client.request("film").at_most_once().call::<String>("none");
+            assert!(call.await.unwrap_err().is_declined());
+            assert_eq!(asked.take().len(), 1);
+        }
+    }
+}
+
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
 async fn declined_request_goes_to_each_server_behind_a_proxy_once() {

@@ -213,3 +213,20 @@ async fn stopped_proxy_passes_on_received_events() {
         expected += 1;
     }
 }
+
+/// A client that answers the leave of a proxy which was at this address before learns that this one
+/// serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn proxy_answers_a_leave_that_it_has_not_sent() {
+    use omq_tokio::{Message, Options, Socket, SocketType};
+
+    let proxy = Proxy::start(Pattern::RequestReply, "tcp://127.0.0.1:*", "tcp://127.0.0.1:*");
+    let proxy = proxy.await.unwrap();
+    let peer = Socket::try_new(SocketType::Dealer, Options::default()).unwrap();
+    peer.connect(proxy.frontend()).await.unwrap();
+    let leave = b"P\x01\x08\x01\xff\xff\xff\xff\xff\xff\xff\xfe\0\0\0\0";
+    peer.send(Message::from(leave.to_vec())).await.unwrap();
+    let answer = timeout(PATIENCE, peer.recv()).await.expect("the proxy answers").unwrap();
+    let serves_on = b"P\x01\x08\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    assert_eq!(answer.iter().map(|frame| frame.to_vec()).collect::<Vec<_>>(), [serves_on]);
+}

@@ -93,8 +93,8 @@ fn an_abandoned_call_that_was_taken_is_reported_to_all_consumers_within_a_bound(
         [Some(abandoned("a", 1)), Some(abandoned("a", 1))]
     );
     assert_eq!(take_abandoned(&queue, 1), None);
-    (0..3 * ABANDONED_MAX as u64).for_each(|call| queue.abandon(&abandoned("a", call)));
-    assert_eq!(std::iter::from_fn(|| take_abandoned(&queue, 1)).count(), ABANDONED_MAX);
+    (0..3 * AbandonedCalls::MAX as u64).for_each(|call| queue.abandon(&abandoned("a", call)));
+    assert_eq!(std::iter::from_fn(|| take_abandoned(&queue, 1)).count(), AbandonedCalls::MAX);
 }
 
 #[test]
