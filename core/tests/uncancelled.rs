@@ -11,6 +11,7 @@ use polywire_core::middleware::{Deadlines, Layer};
 use polywire_core::rpc::{ServerHandle, uncancelled};
 use polywire_core::{
     CallError, Client, Context, Fault, Memory, Replier, Reply, Request, Router, Server, Service,
+    at_most_once,
 };
 use tokio::time::sleep;
 
@@ -152,4 +153,50 @@ async fn request_that_comes_too_late_does_not_begin() {
     tokio::spawn(server.serve(ended.router()));
     sleep(2 * LONG).await;
     assert_eq!((ended.count(), handle.stats().expired), (0, 1));
+}
+
+/// The request is settled when the call begins, so that no consumer holds it any more.
+#[tokio::test(start_paused = true)]
+async fn begun_call_that_runs_at_most_once_is_cancelled_also_while_its_server_drains() {
+    for drains in [false, true] {
+        let ended = Ended::default();
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let router = at_most_once_router(&ended, begun);
+        let (client, server) = serve(router).await;
+        let call = client.request("once").timeout(LONG * 2).start::<()>(&()).unwrap();
+        begins.recv().await.unwrap();
+        let draining = drains.then(|| {
+            tokio::spawn({
+                let server = server.clone();
+                async move { server.drain().await }
+            })
+        });
+        tokio::task::yield_now().await;
+        drop(call);
+        while server.stats().cancelled == 0 {
+            sleep(Duration::from_millis(10)).await;
+            assert!(ended.count() == 0, "the handler ran to its end, drains: {drains}");
+        }
+        if let Some(draining) = draining {
+            draining.await.unwrap();
+        }
+        assert_eq!((ended.count(), server.stats().running), (0, 0));
+    }
+}
+
+fn at_most_once_router(
+    ended: &Ended,
+    begun: tokio::sync::mpsc::UnboundedSender<()>,
+) -> Router<MessagePack> {
+    let ended = ended.clone();
+    let once = move |(): ()| {
+        let (ended, begun) = (ended.clone(), begun.clone());
+        async move {
+            begun.send(()).unwrap();
+            sleep(LONG).await;
+            ended.0.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    };
+    Router::new(MessagePack).method("once", at_most_once(once))
 }

@@ -36,7 +36,7 @@ struct ConsumerState {
     active: bool,
     window: usize,
     unsettled: FxHashMap<u64, QueueEntry>,
-    /// Abandoned calls among the unsettled requests.
+    /// Abandoned calls, at most [`ABANDONED_MAX`], that the consumer may have begun.
     abandoned: VecDeque<Abandoned>,
     /// Answers of callers that the consumer has asked, one for each question.
     answers: VecDeque<Answer>,
@@ -65,6 +65,8 @@ pub(in super::super) struct Fetched {
 }
 
 const CAPACITY: usize = 1024;
+/// Abandoned calls of a consumer that it has not taken yet. Beyond, the oldest are dropped.
+const ABANDONED_MAX: usize = 1024;
 
 impl QueueState {
     /// Returns whether a new message has to wait for room.
@@ -94,6 +96,7 @@ impl QueueState {
     /// Notes that the stream of a consumer is dropped.
     pub(super) fn close_stream(&mut self, id: u64) {
         self.open.remove(&id);
+        self.remove_finished(id);
     }
 
     /// Ends the fetching of a consumer. Its unsettled entries can still be settled. Returns whether
@@ -171,13 +174,23 @@ impl QueueState {
         self.ready.len() < before
     }
 
-    /// Notifies the consumer of an unsettled request that its call is abandoned.
+    /// Notifies the consumer of an unsettled request that its call is abandoned. A request that
+    /// runs at most once was settled when it began, and its consumer is not recorded: then all
+    /// consumers are notified, and all but one of them ignore the call.
     pub(super) fn notify_abandoned(&mut self, call: &Abandoned) {
+        let holds = |consumer: &ConsumerState| {
+            consumer.unsettled.values().any(|entry| entry.is_request_of(call))
+        };
+        let is_unsettled = self.consumers.values().any(holds);
         for consumer in self.consumers.values_mut() {
-            if consumer.unsettled.values().any(|entry| entry.is_request_of(call)) {
-                consumer.abandoned.push_back(call.clone());
-                consumer.wake();
+            if is_unsettled && !holds(consumer) {
+                continue;
             }
+            if consumer.abandoned.len() >= ABANDONED_MAX {
+                consumer.abandoned.pop_front();
+            }
+            consumer.abandoned.push_back(call.clone());
+            consumer.wake();
         }
     }
 
@@ -270,8 +283,12 @@ impl QueueState {
         }
     }
 
-    /// Removes a consumer that has stopped and has settled everything.
+    /// Removes a consumer that has stopped and has settled everything, once its stream is dropped:
+    /// until then, handlers of settled requests may run, and can be cancelled.
     fn remove_finished(&mut self, id: u64) {
+        if self.is_open(id) {
+            return;
+        }
         let is_finished =
             |consumer: &ConsumerState| !consumer.active && consumer.unsettled.is_empty();
         if self.consumers.get(&id).is_some_and(is_finished) {
