@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use polywire_codec::MessagePack;
 use polywire_core::middleware::CircuitBreaker;
 use polywire_core::{
-    Client, Memory, Publisher, Puller, Pusher, Router, Subscriber, Transport, Window, service_fn,
+    Client, Memory, Publisher, Puller, Pusher, Router, Server, Subscriber, Transport, Window,
+    Worker, service_fn,
 };
 
 /// Loops over an operation in four tasks, while a fifth one counts its turns on the same thread.
@@ -128,4 +129,34 @@ async fn queue_that_is_never_empty() {
     tokio::task::yield_now().await;
     assert!(!pulling.is_finished(), "the puller left the other task no turn");
     pulling.await.unwrap();
+}
+
+#[tokio::test]
+async fn openings_that_fail_at_once() {
+    let transport = Memory::new();
+    transport.close().await.unwrap();
+    macro_rules! fails_at_once {
+        ($($open:expr),* $(,)?) => {$({
+            let transport = transport.clone();
+            shares_its_thread(move || {
+                let transport = transport.clone();
+                async move {
+                    let open = $open;
+                    assert!(open(&transport).await.is_err(), "{}", stringify!($open));
+                }
+            })
+            .await;
+        })*};
+    }
+    fails_at_once!(
+        async |memory: &Memory| Client::connect(memory, "a", MessagePack).await.map(drop),
+        async |memory: &Memory| Server::bind(memory, "a").await.map(drop),
+        async |memory: &Memory| Pusher::connect(memory, "a", MessagePack).await.map(drop),
+        async |memory: &Memory| Puller::<u32>::bind(memory, "a", MessagePack).await.map(drop),
+        async |memory: &Memory| Worker::bind(memory, "a", MessagePack).await.map(drop),
+        async |memory: &Memory| Publisher::connect(memory, "a", MessagePack).await.map(drop),
+        async |memory: &Memory| {
+            Subscriber::<u32>::bind(memory, "a", MessagePack).await.map(drop)
+        },
+    );
 }

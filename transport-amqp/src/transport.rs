@@ -12,6 +12,7 @@ use polywire_core::transport::{
     DeadLetterQueue, DeadLetterSource, Filters, Receiver, Sender, Subscription,
 };
 use polywire_core::{Address, Capabilities, Result, Transport, Window};
+use tokio::task::coop::consume_budget;
 
 use crate::builder::AmqpBuilder;
 use crate::events::ConnectionEvents;
@@ -54,6 +55,8 @@ impl Amqp {
     ///
     /// [`ErrorKind::Config`] for a malformed URL, and the errors of [`AmqpBuilder::build`].
     pub async fn connect(url: &str) -> Result<Self> {
+        // A loop over attempts that fail at once leaves other tasks their turns.
+        consume_budget().await;
         Self::builder(url)?.build().await
     }
 
@@ -89,6 +92,7 @@ impl AmqpBuilder {
     ///
     /// The details of a connection error name the host and the port.
     pub async fn build(self) -> Result<Amqp> {
+        consume_budget().await;
         self.config.validate()?;
         Shared::open(self.config).await.map(Amqp)
     }

@@ -81,8 +81,9 @@ impl Zmq {
     ///
     /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) for a malformed URL, with the part
     /// that is wrong; and the errors of [`ZmqBuilder::build`].
-    #[allow(clippy::unused_async, reason = "all transports are opened in the same way")]
     pub async fn connect(url: &str) -> Result<Self> {
+        // A loop over attempts that fail at once leaves other tasks their turns.
+        tokio::task::coop::consume_budget().await;
         url::parse(url)?.build()
     }
 

@@ -133,6 +133,8 @@ impl<'t, C: Transport, T: 'static> IntoFuture for PullerBind<'t, C, T> {
     fn into_future(self) -> Self::IntoFuture {
         let Self { transport, queue, decode, window } = self;
         Box::pin(async move {
+            // A loop over openings that fail at once leaves other tasks their turns.
+            consume_budget().await;
             let receiver = transport.puller(&queue?, window).await?;
             Ok(Puller { receiver, decode, capabilities: transport.capabilities() })
         })

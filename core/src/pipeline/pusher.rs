@@ -250,6 +250,8 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PusherConnect<'t, T, D> {
     fn into_future(self) -> Self::IntoFuture {
         let Self { transport, queue, dialect, timeout, durable } = self;
         Box::pin(async move {
+            // A loop over openings that fail at once leaves other tasks their turns.
+            consume_budget().await;
             if durable && !transport.capabilities().durable {
                 return Err(Error::unsupported("durable"));
             }

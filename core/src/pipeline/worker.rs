@@ -5,6 +5,8 @@ use std::future::IntoFuture;
 
 use futures_core::future::BoxFuture;
 
+use tokio::task::coop::consume_budget;
+
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::message::Address;
@@ -151,6 +153,8 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
     fn into_future(self) -> Self::IntoFuture {
         let Self { transport, queue, dialect, window, retries, strict } = self;
         Box::pin(async move {
+            // A loop over openings that fail at once leaves other tasks their turns.
+            consume_budget().await;
             let (queue, capabilities) = (queue?, transport.capabilities());
             if strict {
                 retries.check(&capabilities)?;

@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 use async_trait::async_trait;
 use futures_core::Stream;
 
+use tokio::task::coop::consume_budget;
+
 use super::dropped_events::DroppedEvents;
 use super::overflow::Overflow;
 use super::overflow_buffer::OverflowBuffer;
@@ -36,6 +38,8 @@ impl EventStream {
         subscription: Subscription,
         policy: Overflow,
     ) -> Result<Self> {
+        // A loop over openings that fail at once leaves other tasks their turns.
+        consume_budget().await;
         check(&transport.capabilities(), &subscription, policy)?;
         let Subscription { filters, group, window } = &subscription;
         let mirror = group.is_none().then(|| Arc::new(RwLock::new(filters.clone())));

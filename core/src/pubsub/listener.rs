@@ -5,6 +5,8 @@ use std::future::IntoFuture;
 
 use futures_core::future::BoxFuture;
 
+use tokio::task::coop::consume_budget;
+
 use super::dropped_events::DroppedEvents;
 use super::event_stream::EventStream;
 use super::overflow::Overflow;
@@ -173,6 +175,8 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
     fn into_future(self) -> Self::IntoFuture {
         let Self { options, dialect, retries, strict } = self;
         Box::pin(async move {
+            // A loop over openings that fail at once leaves other tasks their turns.
+            consume_budget().await;
             let (channel, window) = (options.channel.clone()?, options.window);
             let capabilities = options.capabilities();
             if strict {

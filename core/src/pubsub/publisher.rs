@@ -7,6 +7,8 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use serde::Serialize;
 
+use tokio::task::coop::consume_budget;
+
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::message::{Address, Headers, Message, MessageId};
@@ -171,6 +173,8 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PublisherConnect<'t, T, D> {
     fn into_future(self) -> Self::IntoFuture {
         let Self { transport, channel, dialect, timeout } = self;
         Box::pin(async move {
+            // A loop over openings that fail at once leaves other tasks their turns.
+            consume_budget().await;
             let sender = transport.publisher(&channel?).await?;
             Ok(Publisher { sender: OneWaySender::new(transport, sender, timeout), dialect })
         })

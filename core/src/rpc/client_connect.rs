@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 
+use tokio::task::coop::consume_budget;
+
 use super::client::Client;
 use super::requester::Requester;
 use crate::dialect::Dialect;
@@ -67,6 +69,8 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for ClientConnect<'t, T, D> {
     fn into_future(self) -> Self::IntoFuture {
         let Self { transport, service, dialect, timeout, pending_max } = self;
         Box::pin(async move {
+            // A loop over openings that fail at once leaves other tasks their turns.
+            consume_budget().await;
             let service = Requester::open(transport, service?, pending_max).await?;
             let name = Some(service.service().clone());
             Ok(Client { service, name, dialect, timeout, prefix: None, keeps_deadlines: true })

@@ -4,6 +4,8 @@ use std::future::IntoFuture;
 
 use futures_core::future::BoxFuture;
 
+use tokio::task::coop::consume_budget;
+
 use super::cancellations::Cancellations;
 use super::deduplication_options::Deduplication;
 use super::reply_cache::ReplyCache;
@@ -65,7 +67,7 @@ impl<T> ServerBind<'_, T> {
     /// The caller's permission is asked for before the service is called. A request that the
     /// handler [declines](crate::Fault::declined) has begun by then. RabbitMQ and memory forward it
     /// to no other server, so its caller gets the fault. Over ZeroMQ the client forwards it to a
-    /// server at another endpoint.
+    /// server at another endpoint, unless it has marked the call as well.
     pub fn at_most_once(self) -> Self {
         Self { is_at_most_once: true, ..self }
     }
@@ -102,6 +104,8 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
         let Self { transport, service, window, is_at_most_once, deliveries_max, deduplication } =
             self;
         Box::pin(async move {
+            // A loop over openings that fail at once leaves other tasks their turns.
+            consume_budget().await;
             let name = service?;
             if deliveries_max.is_some() && !transport.capabilities().dead_letters {
                 return Err(Error::unsupported("dead_letters"));

@@ -10,6 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use polywire_core::transport::{LogThrottle, Outcome, Settle};
 use polywire_core::{Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 use crate::connection::backoff::Backoff;
@@ -197,6 +198,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         let refused = self.shared.publishing_connection.refused();
         tokio::pin!(refused);
         loop {
+            // The engine's streams take no part in the budget, and not each delivery is sent on.
+            consume_budget().await;
             let next = tokio::select! {
                 biased;
                 buffer = &mut *stopped => return End::Stopped(buffer.ok()),

@@ -21,6 +21,7 @@ use polywire_core::transport::{Delivery, ServerNotice};
 use polywire_core::{Error, ErrorKind, Limits, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::coop::consume_budget;
 
 use crate::config::Config;
 use crate::connection::backoff::Backoff;
@@ -207,6 +208,8 @@ impl ReplyConsumer {
             // The engine's queue has no bound, and needs none: core bounds the calls in flight.
             while let Some(Ok(raw)) = replies.next().await {
                 consumer.route(raw);
+                // The engine's stream takes no part in the budget.
+                consume_budget().await;
             }
         })
     }
@@ -288,6 +291,8 @@ impl ReplyConsumer {
         let mut next = replies.next().await;
         // The stream must not be polled after its end.
         while let Some(Ok(raw)) = next {
+            // The engine's stream takes no part in the budget. The prefetch bounds the inner loop.
+            consume_budget().await;
             let mut last = raw.delivery_tag;
             self.route(raw);
             next = loop {

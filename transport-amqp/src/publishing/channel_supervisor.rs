@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lapin::types::ShortString;
 use polywire_core::Result;
+use tokio::task::coop::consume_budget;
 
 use super::confirm_channel::ConfirmChannel;
 use super::publish_queue::PublishQueue;
@@ -125,6 +126,7 @@ impl ChannelSupervisor {
                 // Fails when the connection is closed, which loses the channel as well.
                 Ok(()) = flow.changed() => {}
             }
+            consume_budget().await;
             self.queue.flush();
         }
     }

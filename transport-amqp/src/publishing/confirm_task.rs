@@ -10,6 +10,7 @@ use lapin::types::ShortString;
 use lapin::{Channel, Confirmation};
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, watch};
+use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 use super::refusal::Refused;
@@ -75,6 +76,8 @@ impl ConfirmTask {
     /// nothing more may be published on the channel.
     pub(super) async fn run(mut self, lost: watch::Sender<bool>) {
         loop {
+            // While other threads publish, there is always another batch.
+            consume_budget().await;
             let batch = self.next_batch();
             if batch.is_empty() && !self.matcher.is_waiting() {
                 if self.waiting_count == 0 && self.submitted.is_closed() {

@@ -36,7 +36,7 @@ pub(crate) struct OutgoingMessage {
 /// message with another one. So the property is our user or is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum MessageSender {
-    /// The message names nobody.
+    /// The message names no user.
     Unnamed,
     /// Our user sends the message.
     Ours,

@@ -63,6 +63,7 @@ async fn pass_on(
             if balancer.is_closed() {
                 return;
             }
+            tokio::task::coop::consume_budget().await;
         }
         counters.to_backend.fetch_add(1, Ordering::Relaxed);
     }

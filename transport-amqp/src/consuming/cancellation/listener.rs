@@ -12,6 +12,7 @@ use lapin::{Channel, Consumer};
 use polywire_core::transport::{Abandoned, Answer};
 use polywire_core::{Address, Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::coop::consume_budget;
 
 use crate::connection::backoff::Backoff;
 use crate::connection::channel_guard::ChannelGuard;
@@ -197,6 +198,8 @@ impl CancelListener {
     /// dropped.
     async fn forward(&self, channel: &Channel, mut cancellations: Consumer) {
         while let Some(Ok(raw)) = cancellations.next().await {
+            // The engine's stream takes no part in the budget.
+            consume_budget().await;
             let tag = raw.delivery_tag;
             let is_open = if let Some(answer) = native::decode_answer(&raw.properties) {
                 self.answers.send(answer).await.is_ok()

@@ -182,6 +182,7 @@ impl SocketEndpoints {
 /// thousands of them.
 async fn next_of_connections(events: &mut MonitorStream) -> Result<MonitorEvent, MonitorRecvError> {
     loop {
+        tokio::task::coop::consume_budget().await;
         match events.recv().await {
             Ok(MonitorEvent::SubscribeReceived { prefix, .. })
                 if SyncMarker::read(&prefix).is_none() => {}
