@@ -31,6 +31,7 @@ mod events;
 mod jobs;
 mod lasting;
 mod malformed;
+mod message_ids;
 mod outages;
 mod outbound;
 mod peer;
@@ -76,6 +77,7 @@ fn main() {
         queue_limits::trials(),
         retries::trials(),
         dead_letters::trials(),
+        message_ids::trials(),
         poison::trials(),
         events::trials(),
         reconnects::trials(),
