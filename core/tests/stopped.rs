@@ -1,6 +1,11 @@
 //! Handlers that are stopped before their end, as their layers record them.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod watching;
 
@@ -47,14 +52,23 @@ async fn client(memory: &Memory) -> Client<MessagePack> {
 
 /// Waits until a handler is stopped: its layers are dropped with it.
 async fn recorded(seen: &Seen, span: &str) -> (watching::Fields, watching::Fields) {
-    loop {
-        let events: Vec<_> =
-            seen.events().into_iter().filter(|event| event.contains_key("duration_ms")).collect();
-        if let [event] = &events[..] {
-            return (seen.span(span), event.clone());
+    let of_layer = || {
+        let mut events = seen.events();
+        events.retain(|event| event.contains_key("duration_ms"));
+        events
+    };
+    until(|| of_layer().len() == 1).await;
+    (seen.span(span), of_layer().remove(0))
+}
+
+/// Waits until a condition holds, for an hour of the paused clock.
+async fn until(holds: impl Fn() -> bool) {
+    let looking = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(3600), looking).await.expect("it is recorded");
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,9 +169,7 @@ async fn call_that_its_caller_drops_is_recorded_at_the_client() {
         errors.sort();
         errors
     };
-    while errors().len() < 2 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| errors().len() == 2).await;
     assert_eq!(errors(), ["Cancelled", "DeadlineExceeded"]);
 }
 

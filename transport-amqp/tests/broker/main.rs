@@ -31,6 +31,7 @@ mod events;
 mod jobs;
 mod lasting;
 mod malformed;
+mod message_ids;
 mod outages;
 mod outbound;
 mod peer;
@@ -77,6 +78,7 @@ fn main() {
         queue_limits::trials(),
         retries::trials(),
         dead_letters::trials(),
+        message_ids::trials(),
         poison::trials(),
         suspects::trials(),
         events::trials(),

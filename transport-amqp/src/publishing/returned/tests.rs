@@ -103,3 +103,19 @@ fn undecided_outcomes_are_unknown_when_the_channel_is_lost() {
     let decided = matcher.next(Vec::new(), 1);
     assert!(matches!(decided[..], [(3, PublishOutcome::Unknown(_))]), "{decided:?}");
 }
+
+#[test]
+fn requests_with_one_message_id_have_keys_of_their_own() {
+    let key = |correlation: &str, reply_to: Option<&str>| {
+        let properties = BasicProperties::default()
+            .with_message_id("order-7".into())
+            .with_correlation_id(correlation.into());
+        let properties = match reply_to {
+            Some(reply_to) => properties.with_reply_to(reply_to.into()),
+            None => properties,
+        };
+        ReturnKey::new("queue".into(), &properties)
+    };
+    assert_ne!(key("7-1", Some("replies")), key("7-2", Some("replies")));
+    assert_eq!(key("7-1", None), key("7-2", None), "a job is known by its message id");
+}
