@@ -14,6 +14,7 @@
 pub(crate) mod backoff;
 mod brokers;
 pub(crate) mod channel_guard;
+mod connect_failure;
 pub(crate) mod credentials;
 mod dial;
 pub(crate) mod heartbeat;
@@ -25,3 +26,4 @@ pub(crate) mod supervised;
 mod supervisor;
 #[cfg(feature = "tls")]
 mod tls;
+mod tls_cause;

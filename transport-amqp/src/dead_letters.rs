@@ -83,7 +83,7 @@ impl DeadLetterSession {
         let queue = self.queue.name.clone();
         let got = self.channel.basic_get(queue, BasicGetOptions::default()).await;
         let got = got.map_err(|error| {
-            failed("cannot get a dead letter", error).with("queue", &self.queue.name)
+            failed("cannot get a dead letter", &error).with("queue", &self.queue.name)
         })?;
         let Some(got) = got else { return Ok(None) };
         self.remaining = remaining;
@@ -116,7 +116,7 @@ impl DeadLetterSession {
     /// Removes a dead letter from its queue.
     async fn acknowledge(&mut self, tag: u64) -> Result<()> {
         let acknowledged = self.channel.basic_ack(tag, BasicAckOptions::default()).await;
-        acknowledged.map_err(|error| failed("cannot acknowledge a dead letter", error))?;
+        acknowledged.map_err(|error| failed("cannot acknowledge a dead letter", &error))?;
         self.unsettled.remove(&tag);
         Ok(())
     }
@@ -126,12 +126,12 @@ impl DeadLetterSession {
         if !self.unsettled.is_empty() {
             let all = BasicNackOptions { multiple: true, requeue: true };
             let requeued = self.channel.basic_nack(0, all).await;
-            requeued.map_err(|error| failed("cannot requeue the dead letters", error))?;
+            requeued.map_err(|error| failed("cannot requeue the dead letters", &error))?;
             let requeued = std::mem::take(&mut self.unsettled).len();
             self.wait_requeued(requeued).await?;
         }
         let closed = self.channel.close(200, "done".into()).await;
-        closed.map_err(|error| failed("cannot close the channel of the dead letters", error))
+        closed.map_err(|error| failed("cannot close the channel of the dead letters", &error))
     }
 
     /// Waits up to half a second until the queue holds the requeued messages: a quorum queue has

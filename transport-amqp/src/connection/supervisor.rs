@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::connection::backoff::Backoff;
 use crate::connection::brokers::Brokers;
 use crate::connection::monitor::ConnectionMonitor;
+use crate::engine_cause::EngineCause;
 use crate::error::channel_error;
 use crate::events::{ConnectionChange, ConnectionRole};
 use crate::url::BrokerAddress;
@@ -111,11 +112,15 @@ impl Supervisor {
                 }
             }
         }
-        let lost = Error::new(ErrorKind::Disconnected, "the connection to the broker was lost");
-        let lost = lost
-            .with("host", &self.brokers.current().host)
-            .with("port", self.brokers.current().port);
-        reason.map_or(lost.clone(), |reason| lost.with_source(reason))
+        let broker = self.brokers.current();
+        let text = format!("the connection to the broker at {broker} was lost");
+        let lost = Error::new(ErrorKind::Disconnected, text)
+            .with_named("host", &broker.host)
+            .with_named("port", broker.port);
+        match reason {
+            Some(reason) => lost.with_source(EngineCause::of(&reason)),
+            None => lost,
+        }
     }
 
     /// Tries the brokers in turn at growing intervals, until one accepts or all have refused for

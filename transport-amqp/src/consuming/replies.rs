@@ -201,7 +201,7 @@ impl ReplyConsumer {
             FieldTable::default(),
         );
         let mut replies =
-            consuming.await.map_err(|error| failed("cannot consume direct replies", error))?;
+            consuming.await.map_err(|error| failed("cannot consume direct replies", &error))?;
         let consumer = self.clone();
         Ok(async move {
             // The engine's queue has no bound, and needs none: core bounds the calls in flight.
@@ -276,7 +276,7 @@ impl ReplyConsumer {
         }
         let channel = connection.channel().await?;
         let name = &queue.name;
-        let cannot = |error| failed("cannot consume the reply queue", error).with("queue", name);
+        let cannot = |error| failed("cannot consume the reply queue", &error).with("queue", name);
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
         let consumer = channel.basic_consume(name.clone(), "".into(), options, arguments).await;

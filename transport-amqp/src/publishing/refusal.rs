@@ -6,6 +6,7 @@
 use lapin::protocol::AMQPSoftError;
 use polywire_core::{Error, ErrorKind};
 
+use crate::engine_cause::EngineCause;
 use crate::error::{channel_error, lost_unconfirmed, reply_text, too_large};
 
 /// A message that failed with its channel.
@@ -48,7 +49,7 @@ impl Refused<'_> {
             },
             _ => lost_unconfirmed(),
         };
-        refused.with_source(error)
+        refused.with_source(EngineCause::of(&error))
     }
 }
 

@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout};
 /// - `connected` (info) for the first peer, `reconnected` (info, with `outage_s`) for each later
 ///   one.
 ///
-/// - `still not connected` (warn, with `outage_s`) every 30 seconds, if this side connects.
+/// - `still not connected` (warn, with `outage_s` and `reason`) every 30 seconds, if this side
+///   connects.
 ///
 /// - `no peer has connected` (debug, with `outage_s`) every 30 seconds, if this side only listens.
 pub(super) struct Outage {
@@ -33,15 +34,26 @@ impl Outage {
         Self { since: Instant::now(), connects, is_loss }
     }
 
-    /// Waits for a peer with the future `up`, and logs its absence every 30 seconds. Returns the
-    /// output of `up`. Dropping the future drops `up`.
-    pub(super) async fn last_until<T>(&self, endpoint: &str, up: impl Future<Output = T>) -> T {
+    /// Waits for a peer with the future `up`, and logs its absence every 30 seconds, with the
+    /// reason that `failure` returns. Returns the output of `up`. Dropping the future drops `up`.
+    pub(super) async fn last_until<T>(
+        &self,
+        endpoint: &str,
+        up: impl Future<Output = T>,
+        failure: impl Fn() -> Option<String>,
+    ) -> T {
         tokio::pin!(up);
         loop {
             match timeout(Self::LOG_INTERVAL, &mut up).await {
                 Ok(up) => return up,
                 Err(_) if self.connects => {
-                    tracing::warn!(endpoint, outage_s = self.seconds(), "still not connected");
+                    let reason = failure().unwrap_or_default();
+                    tracing::warn!(
+                        endpoint,
+                        outage_s = self.seconds(),
+                        reason,
+                        "still not connected"
+                    );
                 }
                 Err(_) => {
                     tracing::debug!(endpoint, outage_s = self.seconds(), "no peer has connected");

@@ -126,6 +126,11 @@ impl PeerConnection {
         self.dealer.is_denied()
     }
 
+    /// Describes the latest failure to connect, if the last attempt failed.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.dealer.failure()
+    }
+
     /// Returns whether the peer refused the last call, because it does not serve the service.
     pub(super) fn is_refusing(&self) -> bool {
         self.refusing.load(Ordering::Relaxed)

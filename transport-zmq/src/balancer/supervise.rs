@@ -19,7 +19,7 @@ pub(super) fn supervise(peer: &Arc<PeerConnection>) {
 async fn reconnect(peer: Arc<PeerConnection>) {
     let connects = peer.kind() == PeerKind::Connecting;
     let mut outage = Outage::begin(connects, false);
-    while outage.last_until(peer.name(), peer.dealer().up()).await.is_ok() {
+    while outage.last_until(peer.name(), peer.dealer().up(), || peer.failure()).await.is_ok() {
         if connects {
             outage.end(peer.name());
         } else {

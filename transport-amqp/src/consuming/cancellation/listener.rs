@@ -165,7 +165,7 @@ impl CancelListener {
         let setup = ChannelGuard::new(self.connection.channel().await?);
         let channel = setup.channel();
         let name = ShortString::from(format!("polywire.control..{:032x}", unique()));
-        let cannot = |error| failed("cannot listen to cancellations", error);
+        let cannot = |error| failed("cannot listen to cancellations", &error);
         let options = QueueDeclareOptions {
             exclusive: true,
             auto_delete: true,
