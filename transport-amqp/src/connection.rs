@@ -17,6 +17,7 @@ pub(crate) mod channel_guard;
 mod connect_failure;
 pub(crate) mod credentials;
 mod dial;
+mod engine_log;
 pub(crate) mod heartbeat;
 mod inbound;
 pub(crate) mod monitor;

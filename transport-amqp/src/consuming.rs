@@ -20,6 +20,7 @@ pub(crate) mod acker;
 mod active_consumer;
 mod buffered_delivery;
 pub(crate) mod cancellation;
+mod consume_log;
 pub(crate) mod consumer;
 pub(crate) mod consumer_source;
 mod consumer_task;

@@ -260,11 +260,12 @@ mod tests {
 
     /// Returns the text as reports write it that walk the sources, such as anyhow's `{:#}`.
     fn walked(error: &dyn StdError) -> String {
-        let sources = std::iter::successors(error.source(), |error| error.source());
-        std::iter::once(error.to_string())
-            .chain(sources.map(ToString::to_string))
-            .collect::<Vec<_>>()
-            .join(": ")
+        let (mut text, mut next) = (error.to_string(), error.source());
+        while let Some(source) = next {
+            text = format!("{text}: {source}");
+            next = source.source();
+        }
+        text
     }
 
     #[test]

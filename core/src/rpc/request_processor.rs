@@ -58,9 +58,7 @@ impl<S: Service> Processor for RequestProcessor<S> {
         let outcome = contain(self.process(message, &mut receipt, attempts)).await;
         receipt.settle(outcome.unwrap_or_else(|panic| {
             // Another delivery would panic in the same way.
-            drop(catch(|| in_delivery(|| {
-                tracing::error!(service = %self.label.name, %panic, "dropped a request after an internal error");
-            })));
+            drop(catch(|| self.log.dropped(&panic)));
             Outcome::Ack
         }));
     }

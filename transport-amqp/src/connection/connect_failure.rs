@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use polywire_core::{Error, ErrorKind};
 
 use crate::connection::inbound::foreign_peer::SpeaksTls;
@@ -102,11 +102,19 @@ fn handshake_cause(error: &lapin::Error, uri: &AMQPUri) -> String {
             tls_cause(failed).unwrap_or_else(|| match failed.kind() {
                 io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::UnexpectedEof => {
-                    "the peer closed the connection during the handshake; the port may be one for \
-                     amqps://, or of another service"
-                        .to_owned()
+                | io::ErrorKind::UnexpectedEof => match uri.scheme {
+                    AMQPScheme::AMQP => {
+                        "the peer closed the connection during the handshake; the \
+                                         port may be one for amqps://, or of another service"
+                    }
+                    // With TLS 1.3, a refused client learns of it after its own handshake.
+                    AMQPScheme::AMQPS => {
+                        "the broker closed the connection during the handshake; \
+                                          it may require a certificate of the client: set \
+                                          certfile and keyfile"
+                    }
                 }
+                .to_owned(),
                 _ => failed.to_string(),
             })
         }

@@ -111,7 +111,9 @@ impl Republisher {
     /// Replies with the fault to a request that all servers have declined.
     async fn answer_declined(&self, request: &Republish, fault: Fault) -> Result<()> {
         let Some(reply_to) = native::reply_address(&request.properties) else {
-            tracing::warn!(%fault, "all servers have declined a one-way call");
+            if let Some(count) = self.declined.note() {
+                tracing::warn!(queue = %self.queue.name, %fault, count, "all servers have declined one-way calls");
+            }
             return Ok(());
         };
         let mut reply = Message::failed(fault);

@@ -17,7 +17,7 @@ use lapin::message::Delivery as Raw;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
-use polywire_core::transport::{Delivery, ServerNotice};
+use polywire_core::transport::{Delivery, LogThrottle, ServerNotice};
 use polywire_core::{Error, ErrorKind, Limits, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
@@ -66,6 +66,8 @@ pub(crate) struct ReplyConsumer {
     refusal: OnceLock<Error>,
     /// Limits of each reply.
     limits: Limits,
+    /// Throttle for the log line of replies that cannot be decoded.
+    undecoded: LogThrottle,
 }
 
 impl ReplyConsumer {
@@ -80,6 +82,7 @@ impl ReplyConsumer {
             closed: AtomicBool::new(false),
             refusal: OnceLock::new(),
             limits: config.limits,
+            undecoded: LogThrottle::new(),
         }
     }
 
@@ -169,7 +172,12 @@ impl ReplyConsumer {
             Some(Correlation { requester, call }) => {
                 self.send(requester, Err(failure.error.with_call(call)));
             }
-            None => tracing::warn!(error = ?failure.error, "dropped a reply: cannot decode it"),
+            None => {
+                if let Some(count) = self.undecoded.note() {
+                    let error = failure.error;
+                    tracing::warn!(?error, count, "dropped replies that cannot be decoded");
+                }
+            }
         }
     }
 

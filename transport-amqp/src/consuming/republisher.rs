@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lapin::types::ShortString;
 use polywire_core::message::DeadLetterReason;
-use polywire_core::transport::{Outcome, Settle, Settled};
+use polywire_core::transport::{LogThrottle, Outcome, Settle, Settled};
 use polywire_core::{Deadline, Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -38,6 +38,12 @@ pub(super) struct Republisher {
     pub(super) suspects: Option<QueueSpec>,
     /// Name of this consumer in the list of servers that have declined a request.
     pub(super) consumer_name: String,
+    /// Throttle for the log line of retries that cannot wait.
+    unkept: LogThrottle,
+    /// Throttle for the log line of deliveries that cannot be republished.
+    unpublished: LogThrottle,
+    /// Throttle for the log line of one-way calls that all servers have declined.
+    pub(super) declined: LogThrottle,
     /// Runtime for the copies, since a receipt may be settled outside of any runtime.
     runtime: Handle,
 }
@@ -66,7 +72,18 @@ impl Republisher {
     ) -> Arc<Self> {
         let consumer_name = format!("{:x}", unique() >> 64);
         let runtime = Handle::current();
-        Arc::new(Self { shared, acker, queue, requeue_mode, suspects, consumer_name, runtime })
+        Arc::new(Self {
+            shared,
+            acker,
+            queue,
+            requeue_mode,
+            suspects,
+            consumer_name,
+            unkept: LogThrottle::new(),
+            unpublished: LogThrottle::new(),
+            declined: LogThrottle::new(),
+            runtime,
+        })
     }
 
     /// Republishes a redelivered message with its count. A classic queue sets the same flag on each
@@ -140,7 +157,9 @@ impl Republisher {
                 tracing::debug!(?error, %queue, "requeued without the count of attempts");
             }
             RepublishTarget::Retry(_) if is_lasting(&error) => {
-                tracing::error!(?error, %queue, "cannot keep the delivery for its retry; dead-lettering it");
+                if let Some(count) = self.unkept.note() {
+                    tracing::error!(?error, %queue, count, "cannot keep deliveries for their retries; dead-lettering them");
+                }
                 return self.dead_letter_and_settle(copy, tag, &error).await;
             }
             _ => self.pause_before_requeue(&error).await,
@@ -179,7 +198,18 @@ impl Republisher {
     pub(super) async fn pause_before_requeue(&self, error: &Error) {
         let limit = if is_lasting(error) { LASTING_PAUSE } else { PAUSE_MAX };
         let pause_s = limit.as_secs();
-        tracing::error!(?error, queue = %self.queue.name, pause_s, "cannot republish the delivery; requeueing it");
+        if let Some(count) = self.unpublished.note() {
+            let queue = &self.queue.name;
+            match is_lasting(error) {
+                true => {
+                    tracing::error!(?error, %queue, pause_s, count, "cannot republish deliveries; requeueing them")
+                }
+                // The connection is lost, or the broker is slow.
+                false => {
+                    tracing::warn!(?error, %queue, pause_s, count, "cannot republish deliveries yet; requeueing them")
+                }
+            }
+        }
         pause(limit).await;
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use lapin::types::ShortString;
+use polywire_core::transport::LogThrottle;
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -49,6 +50,7 @@ impl EventPublishers {
             noticed_within: config.topology_check,
             restoring: tokio::sync::Mutex::default(),
             lost: self.exchange_lost.clone(),
+            missing: LogThrottle::new(),
         });
         open.push(Arc::downgrade(&publisher));
         publisher
@@ -76,6 +78,8 @@ pub(crate) struct EventPublisher {
     restoring: tokio::sync::Mutex<()>,
     /// Wakes the subscribers of the transport.
     lost: Arc<Notify>,
+    /// Throttle for the log line of a missing exchange.
+    missing: LogThrottle,
 }
 
 impl EventPublisher {
@@ -123,7 +127,9 @@ impl EventPublisher {
     /// them declares the exchange together with its bindings. If none does, there is none.
     async fn restore(&self) -> Result<()> {
         let _restoring = self.restoring.lock().await;
-        tracing::warn!(exchange = %self.exchange, "the exchange of a channel is missing");
+        if let Some(count) = self.missing.note() {
+            tracing::warn!(exchange = %self.exchange, count, "the exchange of a channel is missing");
+        }
         let end = Instant::now() + self.noticed_within;
         self.lost.notify_waiters();
         while !exchange::exists(&self.connection, &self.exchange).await? {

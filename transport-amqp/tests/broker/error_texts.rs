@@ -83,10 +83,13 @@ async fn each_cause_is_named_once() {
     let error = Pusher::connect(&alice, "missing", MessagePack).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     assert!(error.source().is_none());
-    let cause = "the user 'alice' lacks the permission `configure` for the queue \
-                 'polywire.jobs.missing' in vhost '/'";
-    assert!(error.to_string().ends_with(&format!(": {cause}")), "{error}");
-    assert_eq!(error.to_string().matches("lacks").count(), 1, "{error}");
+    let text = error.to_string();
+    let start = "cannot declare the queue (queue: polywire.jobs.missing): the user 'alice' lacks ";
+    // Newer brokers name the permission.
+    let permission = text
+        .strip_prefix(start)
+        .and_then(|rest| rest.strip_suffix(" for the queue 'polywire.jobs.missing' in vhost '/'"));
+    assert!(matches!(permission, Some("a permission" | "the permission `configure`")), "{text}");
 }
 
 /// Answers each connection like a web server.
@@ -136,7 +139,8 @@ async fn each_cause_of_tls_is_named_once() {
         ),
         (
             format!("amqps://guest:guest@localhost:{strict_port}?cacertfile={at}/ca.pem"),
-            ["the broker requires a certificate of the client"].as_slice(),
+            ["require a certificate of the client", "requires a certificate of the client"]
+                .as_slice(),
         ),
     ] {
         let (error, text) = refused(&url).await;

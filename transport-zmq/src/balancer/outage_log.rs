@@ -1,5 +1,6 @@
 //! Log lines about the time without a peer: warnings while it lasts, and one line at its end.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -22,16 +23,23 @@ pub(super) struct Outage {
     connects: bool,
     /// Set if a peer was connected before.
     is_loss: bool,
+    /// Set unless the loss was throttled, so that its end needs no line either.
+    is_logged: AtomicBool,
 }
 
 impl Outage {
     /// Interval of the warnings: 30 seconds.
     const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
-    /// Begins an outage now. `is_loss` distinguishes a lost connection from one that was never
-    /// made.
-    pub(super) fn begin(connects: bool, is_loss: bool) -> Self {
-        Self { since: Instant::now(), connects, is_loss }
+    /// Begins the time before the first peer.
+    pub(super) fn before_first(connects: bool) -> Self {
+        Self { since: Instant::now(), connects, is_loss: false, is_logged: AtomicBool::new(true) }
+    }
+
+    /// Begins an outage with the loss of a peer. Its end is logged if the loss was, or if it lasts.
+    pub(super) fn after_loss(connects: bool, is_logged: bool) -> Self {
+        let is_logged = AtomicBool::new(is_logged);
+        Self { since: Instant::now(), connects, is_loss: true, is_logged }
     }
 
     /// Waits for a peer with the future `up`, and logs its absence every 30 seconds, with the
@@ -47,6 +55,7 @@ impl Outage {
             match timeout(Self::LOG_INTERVAL, &mut up).await {
                 Ok(up) => return up,
                 Err(_) if self.connects => {
+                    self.is_logged.store(true, Ordering::Relaxed);
                     let reason = failure().unwrap_or_default();
                     tracing::warn!(
                         endpoint,
@@ -64,6 +73,9 @@ impl Outage {
 
     /// Logs that a peer is connected, with the length of the outage in seconds if it was a loss.
     pub(super) fn end(&self, endpoint: &str) {
+        if !self.is_logged.load(Ordering::Relaxed) {
+            return;
+        }
         match self.is_loss {
             true => tracing::info!(endpoint, outage_s = self.seconds(), "reconnected"),
             false => tracing::info!(endpoint, "connected"),

@@ -69,6 +69,14 @@ pub(super) async fn probe(endpoint: &Endpoint) -> Option<String> {
     connected.err().map(|error| connect_cause(endpoint, &error))
 }
 
+/// Looks a host up, without connecting, and describes the failure.
+pub(super) async fn unresolvable(endpoint: &Endpoint) -> Option<String> {
+    let Endpoint::Tcp { host, port } = endpoint else { return None };
+    let looking_up = timeout(PROBE_MAX, lookup_host(format!("{host}:{port}"))).await;
+    let failure = looking_up.ok()?.map(drop).err()?;
+    Some(connect_cause(endpoint, &failure))
+}
+
 /// The longest time for a probe.
 const PROBE_MAX: Duration = Duration::from_secs(2);
 

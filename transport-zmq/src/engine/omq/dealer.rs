@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
@@ -14,6 +15,7 @@ use omq_tokio::{
 use polywire_core::Result;
 use polywire_core::transport::LogThrottle;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::error::engine_error;
@@ -23,7 +25,7 @@ use super::pull::is_of_queue;
 use super::receive::received;
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
-use crate::engine::endpoint_failure::probe;
+use crate::engine::endpoint_failure::{probe, unresolvable};
 use crate::engine::{Dealer, Traffic};
 use crate::error::lock;
 use crate::wire::Frames;
@@ -58,6 +60,8 @@ pub(in crate::engine) struct OmqDealer {
     wrong_queue: LogThrottle,
 }
 
+/// Time without an event of the engine after which the name of the peer is looked up: one second.
+const UNTOLD_AFTER: Duration = Duration::from_secs(1);
 /// Messages of any size that may be queued for a puller that connects: 16.
 const QUEUED_MIN: u32 = 16;
 
@@ -175,7 +179,17 @@ impl OmqDealer {
     /// cause of each other failed attempt.
     async fn denied(&self, remote: &Endpoint, events: &mut MonitorStream) {
         loop {
-            match events.recv().await {
+            let is_unknown = lock(&self.failure).is_none();
+            let event = match timeout(UNTOLD_AFTER, events.recv()).await {
+                Ok(event) => event,
+                // The engine has no event for a name that cannot be resolved.
+                Err(_) if is_unknown => {
+                    *lock(&self.failure) = unresolvable(remote).await;
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            match event {
                 Ok(MonitorEvent::ConnectStopped {
                     reason: DisconnectReason::HandshakeRefused(_),
                     ..
