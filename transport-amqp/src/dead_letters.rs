@@ -25,7 +25,8 @@ use crate::wire::native;
 ///
 /// # Errors
 ///
-/// Those of declaring the queue; [`ErrorKind::Unsupported`] for a source without dead letters.
+/// [`DeadLetterSource::unknown`] if neither the source nor its dead-letter queue exists; those of
+/// declaring the queue; [`ErrorKind::Unsupported`] for a source without dead letters.
 pub(crate) async fn open(
     shared: &Arc<Shared>,
     source: &DeadLetterSource,
@@ -42,9 +43,21 @@ pub(crate) async fn open(
         _ => return Err(Error::unsupported("dead_letters")),
     };
     let queue = origin.dead_letter_queue()?;
-    declare(&shared.consuming_connection, &queue).await?;
-    let channel = shared.consuming_connection.channel().await?;
-    let found = queue.message_count(&channel).await?;
+    let connection = &shared.consuming_connection;
+    let channel = connection.channel().await?;
+    let (channel, found) = match queue.message_count(&channel).await {
+        // The broker has closed the channel, since there is no such queue.
+        Err(error) if error.kind() == ErrorKind::Config => {
+            if !origin.exists(&connection.channel().await?).await? {
+                return Err(source.unknown());
+            }
+            declare(connection, &queue).await?;
+            let channel = connection.channel().await?;
+            let found = queue.message_count(&channel).await?;
+            (channel, found)
+        }
+        found => (channel, found?),
+    };
     let (shared, unsettled) = (shared.clone(), BTreeMap::new());
     Ok(Box::new(DeadLetterSession {
         shared,

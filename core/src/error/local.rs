@@ -88,6 +88,14 @@ impl Error {
         error.with("capability", capability).unsent()
     }
 
+    /// Creates the error of an option of the program that needs a `capability` which the transport
+    /// lacks. The text and the detail `option` name the option, as `Worker::retries`.
+    pub(crate) fn lacking(option: &'static str, capability: &'static str) -> Self {
+        let text = format!("the transport does not support `{option}`");
+        let error = Self::new(ErrorKind::Unsupported, text).with_named("option", option);
+        error.with("capability", capability).unsent()
+    }
+
     /// Adds a detail: a name, a size, a bound. Never a secret.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {

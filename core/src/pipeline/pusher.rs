@@ -251,7 +251,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PusherConnect<'t, T, D> {
         let Self { transport, queue, dialect, timeout, durable } = self;
         Box::pin(async move {
             if durable && !transport.capabilities().durable {
-                return Err(Error::unsupported("durable"));
+                return Err(Error::lacking("Pusher::durable", "durable"));
             }
             let sender = transport.pusher(&queue?).await?;
             Ok(Pusher {
