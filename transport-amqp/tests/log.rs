@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use polywire_amqp::{Amqp, ConnectionChange, Credentials};
 use polywire_codec::MessagePack;
 use polywire_core::{Client, Router, Server, Transport};

@@ -18,7 +18,7 @@ use crate::message::{DeadLetterReason, Message, ReplyTo};
 use crate::service::{Gate, ReplySlot, Request, ReturnReceipt, Service};
 use crate::stop_reason::StopReason;
 use crate::transport::{Abandoned, Answer, DeadLetterInfo, Delivery, Outcome, Receipt};
-use crate::worker::{EndpointLabel, Processor, describe, in_delivery};
+use crate::worker::{EndpointLabel, Processor, describe};
 
 /// The processor of a server's requests, which runs a service for each.
 pub(super) struct RequestProcessor<S> {

@@ -12,7 +12,10 @@ use crate::contained::{Panicked, catch, contain};
 use crate::error::{CallError, Code, Error, Fault, Result};
 use crate::message::DeadLetterReason;
 use crate::service::{Reply, Request, Service};
-use crate::transport::{Abandoned, Capabilities, DeadLetterSource, Delivery, LogThrottle, Outcome, Receipt, RetryAfter, Settled, Suspect};
+use crate::transport::{
+    Abandoned, Capabilities, DeadLetterSource, Delivery, LogThrottle, Outcome, Receipt, RetryAfter,
+    Settled, Suspect,
+};
 
 /// The processor of jobs or events, which runs a service for each.
 pub(super) struct JobProcessor<S> {
@@ -144,7 +147,9 @@ impl<S: Service> JobProcessor<S> {
                 self.counters.panicked.increment();
                 let (panic, EndpointLabel { role, name }) = (panic.message(), &self.label);
                 if let Some(count) = self.panics.note() {
-                    in_delivery(|| tracing::error!(role, %name, panic, count, "a handler panicked"));
+                    in_delivery(
+                        || tracing::error!(role, %name, panic, count, "a handler panicked"),
+                    );
                 }
                 Err(Fault::new(Code::Internal, format!("the handler panicked: {panic}"))
                     .with_kind("Panic"))

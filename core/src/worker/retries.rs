@@ -201,17 +201,20 @@ mod tests {
     #[test]
     fn missing_capability_is_named() {
         let least = Capabilities::least(1);
-        assert!(Retries::new(1).check(&least).is_ok());
+        assert!(Retries::new(1).check(&least, "it").is_ok());
         for (retries, lacking) in [
             (Retries::new(1).then_dead_letter(), "dead_letters"),
             (Retries::at_once(2), "settlement"),
         ] {
-            assert_eq!(retries.check(&least).unwrap_err().detail("capability"), Some(lacking));
+            assert_eq!(
+                retries.check(&least, "it").unwrap_err().detail("capability"),
+                Some(lacking)
+            );
         }
         let settles = Capabilities { settlement: true, ..least };
-        assert!(Retries::at_once(2).check(&settles).is_ok());
+        assert!(Retries::at_once(2).check(&settles, "it").is_ok());
         assert_eq!(
-            Retries::default().check(&settles).unwrap_err().detail("capability"),
+            Retries::default().check(&settles, "it").unwrap_err().detail("capability"),
             Some("delayed_retries")
         );
     }

@@ -96,7 +96,9 @@ fn handshake_cause(error: &lapin::Error, uri: &AMQPUri) -> String {
             _ => EngineCause::of(error).to_string(),
         },
         lapin::ErrorKind::IOError(failed) => {
-            if failed.get_ref().is_some_and(|inner| inner.is::<SpeaksTls>()) {
+            if let Some(inner) = failed.get_ref()
+                && inner.is::<SpeaksTls>()
+            {
                 return "the port speaks TLS: use amqps://".to_owned();
             }
             tls_cause(failed).unwrap_or_else(|| match failed.kind() {

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::connection::connect_failure::{
     Stage, cannot_connect, no_handshake, no_tls, timed_out, unreachable, unresolvable,
 };
-use crate::connection::engine_log::{silence_engine_thread, silenced};
+use crate::connection::engine_log::EngineLog;
 use crate::connection::inbound::filtered_stream::FilteredStream;
 use crate::connection::inbound::reactor::current_runtime;
 use crate::error::lock;
@@ -81,14 +81,14 @@ async fn establish(
     let stream = stream.map_err(|error| disconnected(no_tls(&error)))?;
     progress.enter(Stage::Amqp);
     let filtered = FilteredStream::new(stream, uri.query.frame_max.unwrap_or_default());
-    let stream = Mutex::new(Some(AsyncTcpStream::Plain(filtered)));
+    let (stream, log) = (Mutex::new(Some(AsyncTcpStream::Plain(filtered))), EngineLog::current());
     // The engine dials again after the guard has shut the socket down; the second dial fails.
     let dial = async move |_, _| {
-        silence_engine_thread();
+        log.set_for_engine_thread();
         lock(&stream).take().ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut).into())
     };
-    let connecting = Connection::connector(uri.clone(), current_runtime(), dial, properties);
-    let connection = silenced(connecting).await.map_err(|error| no_handshake(&error, &uri))?;
+    let connecting = Connection::connector(uri.clone(), current_runtime(log), dial, properties);
+    let connection = log.around(connecting).await.map_err(|error| no_handshake(&error, &uri))?;
     guard.disarm();
     Ok(connection)
 }

@@ -15,57 +15,69 @@ use tracing::instrument::WithSubscriber;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::NoSubscriber;
 
-/// Runs a future of the engine without a subscriber of the log. Decides when it is called, so a
-/// subscriber that is set later gets the engine's lines.
-pub(super) fn silenced<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    match is_silent() {
-        true => Either::Left(future.with_subscriber(Dispatch::none())),
-        false => Either::Right(future),
-    }
+/// The log of the engine for one connection: dropped, or that of the program.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EngineLog {
+    is_silent: bool,
 }
 
-/// Silences this thread until it ends, if it is the engine's own.
-pub(super) fn silence_engine_thread() {
-    thread_local! {
-        static SILENCE: RefCell<Option<DefaultGuard>> = const { RefCell::new(None) };
+impl EngineLog {
+    /// Decides by the subscriber and the level at this moment.
+    ///
+    /// Without a subscriber there is nothing to drop, and setting one, even an empty one, would
+    /// turn off the feature `log` of `tracing` for the process.
+    pub(super) fn current() -> Self {
+        let is_listening = get_default(|current| !current.is::<NoSubscriber>());
+        Self { is_silent: is_listening && LevelFilter::current() < LevelFilter::TRACE }
     }
-    if std::thread::current().name() == Some(ENGINE_THREAD) && is_silent() {
-        SILENCE.set(Some(set_default(&Dispatch::none())));
+
+    /// Runs a future of the engine with this log.
+    pub(super) fn around<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        match self.is_silent {
+            true => Either::Left(future.with_subscriber(Dispatch::none())),
+            false => Either::Right(future),
+        }
+    }
+
+    /// Sets this log for the current thread until it ends, if it is the engine's own.
+    pub(super) fn set_for_engine_thread(self) {
+        thread_local! {
+            static SILENCE: RefCell<Option<DefaultGuard>> = const { RefCell::new(None) };
+        }
+        if self.is_silent && std::thread::current().name() == Some(ENGINE_THREAD) {
+            SILENCE.set(Some(set_default(&Dispatch::none())));
+        }
     }
 }
 
 /// The name of the thread on which the engine reads and writes.
 const ENGINE_THREAD: &str = "lapin-io-loop";
 
-/// Returns whether the engine's lines have to be dropped. Without a subscriber there are none, and
-/// setting one, even an empty one, would turn off the feature `log` of `tracing` for the process.
-fn is_silent() -> bool {
-    let is_listening = get_default(|current| !current.is::<NoSubscriber>());
-    is_listening && LevelFilter::current() < LevelFilter::TRACE
+/// Tokio as the engine's executor, with the engine's log in its tasks.
+#[derive(Clone, Debug)]
+pub(super) struct EngineExecutor {
+    pub(super) tokio: Tokio,
+    pub(super) log: EngineLog,
 }
 
-/// Tokio as the engine's executor, whose tasks do not log.
-#[derive(Clone, Debug)]
-pub(super) struct SilentExecutor(pub(super) Tokio);
-
-impl Executor for SilentExecutor {
+impl Executor for EngineExecutor {
     type Task<T: Send + 'static> = <Tokio as Executor>::Task<T>;
 
     fn block_on<T, F: Future<Output = T>>(&self, future: F) -> T {
-        self.0.block_on(future)
+        self.tokio.block_on(future)
     }
 
     fn spawn<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
         &self,
         future: F,
     ) -> Task<Self::Task<T>> {
-        self.0.spawn(silenced(future))
+        self.tokio.spawn(self.log.around(future))
     }
 
     fn spawn_blocking<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
         &self,
         function: F,
     ) -> Task<Self::Task<T>> {
-        self.0.spawn_blocking(function)
+        self.tokio.spawn_blocking(function)
     }
 }

@@ -202,11 +202,11 @@ impl Republisher {
             let queue = &self.queue.name;
             match is_lasting(error) {
                 true => {
-                    tracing::error!(?error, %queue, pause_s, count, "cannot republish deliveries; requeueing them")
+                    tracing::error!(?error, %queue, pause_s, count, "cannot republish deliveries; requeueing them");
                 }
                 // The connection is lost, or the broker is slow.
                 false => {
-                    tracing::warn!(?error, %queue, pause_s, count, "cannot republish deliveries yet; requeueing them")
+                    tracing::warn!(?error, %queue, pause_s, count, "cannot republish deliveries yet; requeueing them");
                 }
             }
         }
