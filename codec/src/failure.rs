@@ -46,13 +46,14 @@ impl fmt::Display for Cause {
 
 impl StdError for Cause {}
 
-/// Returns the error of a value that cannot be decoded. The detail `path` names the malformed part
-/// of the value; an error of the whole value has no path.
-pub(crate) fn undecodable(format: &str, path: Option<&Path>, cause: Cause) -> Error {
+/// Returns the error of a value that cannot be decoded into a `T`. The detail `type` names `T`, and
+/// the detail `path` the malformed part of the value; an error of the whole value has no path.
+pub(crate) fn undecodable<T>(format: &str, path: Option<&Path>, cause: Cause) -> Error {
     let error = Error::new(
         ErrorKind::Codec,
         format!("cannot decode the {format}: the value does not match its type"),
-    );
+    )
+    .with("type", Cause::new(&short_name(std::any::type_name::<T>())));
     // A dot is the path of the root.
     let path = path.map(|path| Cause::new(path).0).filter(|path| path != ".");
     let error = match path {
@@ -62,8 +63,46 @@ pub(crate) fn undecodable(format: &str, path: Option<&Path>, cause: Cause) -> Er
     error.with_source(cause)
 }
 
+/// Removes the modules from the name of a type: `Vec<String>` for
+/// `alloc::vec::Vec<alloc::string::String>`.
+fn short_name(name: &str) -> String {
+    let mut short = String::new();
+    let mut rest = name;
+    while let Some(at) = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':') {
+        let (path, after) = rest.split_at(at);
+        short.push_str(last_of(path));
+        let end = after.find(|c: char| c.is_alphanumeric() || c == '_').unwrap_or(after.len());
+        short.push_str(&after[..end]);
+        rest = &after[end..];
+    }
+    short + last_of(rest)
+}
+
+/// Returns the last segment of a path.
+fn last_of(path: &str) -> &str {
+    path.rsplit("::").next().unwrap_or(path)
+}
+
 /// Returns the error of a value that the format cannot represent.
 pub(crate) fn unencodable<E: StdError + Send + Sync + 'static>(format: &str, source: E) -> Error {
     Error::new(ErrorKind::Codec, format!("cannot encode the value: {format} cannot represent it"))
         .with_source(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_types_have_no_modules() {
+        for (name, short) in [
+            ("u32", "u32"),
+            ("alloc::vec::Vec<(alloc::string::String, f64)>", "Vec<(String, f64)>"),
+            ("shop::api::Order", "Order"),
+            ("[core::option::Option<&str>; 3]", "[Option<&str>; 3]"),
+            ("()", "()"),
+        ] {
+            assert_eq!(short_name(name), short);
+        }
+    }
 }

@@ -18,8 +18,8 @@ use crate::readable::{Demands, Readable};
 ///
 /// [`MessagePack`]: https://docs.rs/polywire-codec/latest/polywire_codec/struct.MessagePack.html
 ///
-/// Encoding and decoding fail with [`ErrorKind::Codec`]. The detail `path` of a decoding error
-/// names the malformed part of the value, and the source of the error names the expected type:
+/// Encoding and decoding fail with [`ErrorKind::Codec`]. The details `type` and `path` of a decoding
+/// error name the type and the malformed part of the value; the cause names what was expected there:
 ///
 /// ```
 /// use polywire_codec::Json;
@@ -27,6 +27,11 @@ use crate::readable::{Demands, Readable};
 ///
 /// let json = br#"[["apple", 1.5], ["pear", "two"]]"#;
 /// let error = Json.decode::<Vec<(String, f64)>>(json).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "cannot decode the JSON: the value does not match its type (type: Vec<(String, f64)>, \
+///      path: [1][1]): invalid type: string \"two\", expected f64 at line 1 column 31"
+/// );
 /// assert_eq!(error.detail("path"), Some("[1][1]"));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,9 +76,9 @@ fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], first: serde_json::Error)
     let mut json = Deserializer::from_slice(bytes);
     match serde_path_to_error::deserialize::<_, T>(&mut json) {
         Err(second) if Cause::new(second.inner()) == cause => {
-            undecodable("JSON", Some(second.path()), cause)
+            undecodable::<T>("JSON", Some(second.path()), cause)
         }
-        _ => undecodable("JSON", None, cause),
+        _ => undecodable::<T>("JSON", None, cause),
     }
 }
 

@@ -12,9 +12,10 @@
 //! | `NaN` and infinite numbers | yes | an error |
 //! | deepest nesting | 127 levels | 127 levels |
 //!
-//! A decoding error has the detail `path`, which names the malformed part of the value. The codecs
-//! decode once without tracking the path, and again with it only after an error. The second pass
-//! costs no more memory than the first, and its path is given only if both fail alike.
+//! A decoding error has the details `type`, which names the type to be decoded, and `path`, which
+//! names the malformed part of the value. The codecs decode once without tracking the path, and
+//! again with it only after an error. The second pass costs no more memory than the first, and its
+//! path is given only if both fail alike.
 //!
 //! Any other format is a type that implements [`Codec`](polywire_core::Codec).
 //!

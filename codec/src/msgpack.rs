@@ -29,8 +29,8 @@ use crate::readable::{DEPTH_MAX, Demands, Readable};
 ///   [specification](https://github.com/msgpack/msgpack/blob/master/spec.md),
 ///   with str 8 and bin.
 ///
-/// Encoding and decoding fail with [`ErrorKind::Codec`]. The detail `path` of a decoding error
-/// names the malformed part of the value, and the source of the error names the expected type.
+/// Encoding and decoding fail with [`ErrorKind::Codec`]. The details `type` and `path` of a decoding
+/// error name the type and the malformed part of the value; the cause names what was expected there.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -59,7 +59,7 @@ impl Codec for MessagePack {
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T> {
         if is_too_deep(bytes) {
             let error = decode::Error::DepthLimitExceeded;
-            return Err(undecodable("MessagePack", None, Cause::new(&error)));
+            return Err(undecodable::<T>("MessagePack", None, Cause::new(&error)));
         }
         let mut unpacker = unpacker(bytes);
         match T::deserialize(&mut unpacker) {
@@ -100,9 +100,9 @@ fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], first: decode::Error) -> 
                 }
                 _ => cause,
             };
-            undecodable("MessagePack", Some(second.path()), cause)
+            undecodable::<T>("MessagePack", Some(second.path()), cause)
         }
-        _ => undecodable("MessagePack", None, cause),
+        _ => undecodable::<T>("MessagePack", None, cause),
     }
 }
 

@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use crate::transport::LogThrottle;
+
 /// The message of a caught panic. The payload is dropped already.
 #[derive(Debug)]
 pub(crate) struct Panicked(String);
@@ -72,10 +74,17 @@ impl<F> Contained<F> {
         let mut future = self.project().future;
         if let Err(panic) = catch(|| future.set(None)) {
             // A subscriber of the log may panic as well.
-            drop(catch(|| tracing::error!(%panic, "a panic while a future was dropped")));
+            drop(catch(|| {
+                if let Some(count) = DROP_PANICS.note() {
+                    tracing::error!(%panic, count, "panics while futures were dropped");
+                }
+            }));
         }
     }
 }
+
+/// Throttle for the log lines of panics in destructors.
+static DROP_PANICS: LogThrottle = LogThrottle::new();
 
 impl<F: Future> Future for Contained<F> {
     type Output = Result<F::Output, Panicked>;

@@ -14,8 +14,10 @@
 pub(crate) mod backoff;
 mod brokers;
 pub(crate) mod channel_guard;
+mod connect_failure;
 pub(crate) mod credentials;
 mod dial;
+mod engine_log;
 pub(crate) mod heartbeat;
 mod inbound;
 pub(crate) mod monitor;
@@ -25,3 +27,4 @@ pub(crate) mod supervised;
 mod supervisor;
 #[cfg(feature = "tls")]
 mod tls;
+mod tls_cause;

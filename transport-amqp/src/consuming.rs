@@ -21,6 +21,7 @@ mod active_consumer;
 mod arrivals;
 mod buffered_delivery;
 pub(crate) mod cancellation;
+mod consume_log;
 pub(crate) mod consumer;
 pub(crate) mod consumer_source;
 mod consumer_task;

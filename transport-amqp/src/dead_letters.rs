@@ -25,7 +25,8 @@ use crate::wire::native;
 ///
 /// # Errors
 ///
-/// Those of declaring the queue; [`ErrorKind::Unsupported`] for a source without dead letters.
+/// [`DeadLetterSource::unknown`] if neither the source nor its dead-letter queue exists; those of
+/// declaring the queue; [`ErrorKind::Unsupported`] for a source without dead letters.
 pub(crate) async fn open(
     shared: &Arc<Shared>,
     source: &DeadLetterSource,
@@ -42,9 +43,21 @@ pub(crate) async fn open(
         _ => return Err(Error::unsupported("dead_letters")),
     };
     let queue = origin.dead_letter_queue()?;
-    declare(&shared.consuming_connection, &queue).await?;
-    let channel = shared.consuming_connection.channel().await?;
-    let found = queue.message_count(&channel).await?;
+    let connection = &shared.consuming_connection;
+    let channel = connection.channel().await?;
+    let (channel, found) = match queue.message_count(&channel).await {
+        // The broker has closed the channel, since there is no such queue.
+        Err(error) if error.kind() == ErrorKind::Config => {
+            if !origin.exists(&connection.channel().await?).await? {
+                return Err(source.unknown());
+            }
+            declare(connection, &queue).await?;
+            let channel = connection.channel().await?;
+            let found = queue.message_count(&channel).await?;
+            (channel, found)
+        }
+        found => (channel, found?),
+    };
     let (shared, unsettled) = (shared.clone(), BTreeMap::new());
     Ok(Box::new(DeadLetterSession {
         shared,
@@ -83,7 +96,7 @@ impl DeadLetterSession {
         let queue = self.queue.name.clone();
         let got = self.channel.basic_get(queue, BasicGetOptions::default()).await;
         let got = got.map_err(|error| {
-            failed("cannot get a dead letter", error).with("queue", &self.queue.name)
+            failed("cannot get a dead letter", &error).with("queue", &self.queue.name)
         })?;
         let Some(got) = got else { return Ok(None) };
         self.remaining = remaining;
@@ -116,7 +129,7 @@ impl DeadLetterSession {
     /// Removes a dead letter from its queue.
     async fn acknowledge(&mut self, tag: u64) -> Result<()> {
         let acknowledged = self.channel.basic_ack(tag, BasicAckOptions::default()).await;
-        acknowledged.map_err(|error| failed("cannot acknowledge a dead letter", error))?;
+        acknowledged.map_err(|error| failed("cannot acknowledge a dead letter", &error))?;
         self.unsettled.remove(&tag);
         Ok(())
     }
@@ -126,12 +139,12 @@ impl DeadLetterSession {
         if !self.unsettled.is_empty() {
             let all = BasicNackOptions { multiple: true, requeue: true };
             let requeued = self.channel.basic_nack(0, all).await;
-            requeued.map_err(|error| failed("cannot requeue the dead letters", error))?;
+            requeued.map_err(|error| failed("cannot requeue the dead letters", &error))?;
             let requeued = std::mem::take(&mut self.unsettled).len();
             self.wait_requeued(requeued).await?;
         }
         let closed = self.channel.close(200, "done".into()).await;
-        closed.map_err(|error| failed("cannot close the channel of the dead letters", error))
+        closed.map_err(|error| failed("cannot close the channel of the dead letters", &error))
     }
 
     /// Waits up to half a second until the queue holds the requeued messages: a quorum queue has

@@ -10,9 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use polywire_core::{Error, ErrorKind};
 
+use crate::engine_cause::EngineCause;
+
 /// Converts an error of the engine. `context` names the failed operation: "cannot …".
-pub(crate) fn failed(context: &'static str, error: lapin::Error) -> Error {
-    Error::new(kind_of(&error), context).with_source(error)
+pub(crate) fn failed(context: &'static str, error: &lapin::Error) -> Error {
+    Error::new(kind_of(error), context).with_source(EngineCause::of(error))
 }
 
 /// Returns the error of every operation on a closed transport.
@@ -124,7 +126,7 @@ fn value_in(text: &str) -> String {
 
 /// Maps a reply code to a kind. All errors but the broker's refusals count as a lost connection,
 /// after which the transport reconnects.
-fn kind_of(error: &lapin::Error) -> ErrorKind {
+pub(crate) fn kind_of(error: &lapin::Error) -> ErrorKind {
     let lapin::ErrorKind::ProtocolError(error) = error.kind() else {
         return ErrorKind::Disconnected;
     };
@@ -190,7 +192,7 @@ mod tests {
             (AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED), ErrorKind::Disconnected),
         ] {
             let error = lapin::ErrorKind::ProtocolError(AMQPError::new(kind, "why".into()));
-            assert_eq!(failed("cannot", error.into()).kind(), expected);
+            assert_eq!(failed("cannot", &error.into()).kind(), expected);
         }
     }
 }

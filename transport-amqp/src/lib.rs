@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod consuming;
 mod dead_letters;
+mod engine_cause;
 mod error;
 mod events;
 #[cfg(fuzzing)]

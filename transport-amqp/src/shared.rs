@@ -266,11 +266,14 @@ impl Drop for AbortOnDrop {
 
 /// Returns the error of a setup that exceeded the connect timeout. No message was sent.
 fn timed_out(config: &Config) -> Error {
-    let error = Error::new(
-        ErrorKind::Disconnected,
-        "cannot connect: the broker did not answer within the connect timeout",
-    );
-    error.with("host", config.url.host()).with("port", config.url.port()).unsent()
+    let (host, port) = (config.url.host(), config.url.port());
+    let limit = config.connect_timeout;
+    let cause = format!("the setup was not complete within the connect timeout of {limit:?}");
+    Error::new(ErrorKind::Disconnected, "cannot set up at the broker")
+        .with("host", host)
+        .with("port", port)
+        .with_source(cause)
+        .unsent()
 }
 
 /// The longest wait for queues to be deleted, before they are left to expire.

@@ -4,6 +4,7 @@
 //! parameters of this crate. The engine's own parser is not used, since it ignores unknown
 //! parameters and its errors repeat the URL. `docs/broker.md` lists the parameters.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
@@ -59,6 +60,15 @@ pub(crate) struct BrokerAddress {
     pub(crate) host: String,
     /// TCP port. The default is 5672, or 5671 with TLS.
     pub(crate) port: u16,
+}
+
+impl fmt::Display for BrokerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
 }
 
 impl ParsedUrl {

@@ -23,6 +23,8 @@
 mod budgeted_router;
 mod byte_budget;
 mod endpoint_changes;
+#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
+mod endpoint_failure;
 mod error;
 #[cfg(feature = "engine-omq")]
 mod omq;

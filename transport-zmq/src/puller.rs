@@ -13,7 +13,7 @@ use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::FutureExt;
-use polywire_core::transport::{Delivery, Inbound, Receiver};
+use polywire_core::transport::{Delivery, Inbound, LogThrottle, Receiver};
 use polywire_core::{Address, Limits, Result, Window};
 
 use crate::config::Settings;
@@ -44,8 +44,13 @@ pub(crate) async fn open(
     let bind_guard = BindGuard::new(bound);
     bind_guard.add(real);
     let puller = Arc::new(Puller { socket, bind_guard, closed: AtomicBool::new(false) });
-    let receiver =
-        JobReceiver { puller: puller.clone(), jobs, queue: queue.clone(), limits: settings.limits };
+    let receiver = JobReceiver {
+        puller: puller.clone(),
+        jobs,
+        queue: queue.clone(),
+        limits: settings.limits,
+        foreign: LogThrottle::new(),
+    };
     Ok((puller, Receiver::new(receiver)))
 }
 
@@ -85,6 +90,8 @@ struct JobReceiver {
     jobs: BoxStream<'static, Frames>,
     queue: Address,
     limits: Limits,
+    /// Throttle for the log line of messages that are no jobs of this queue.
+    foreign: LogThrottle,
 }
 
 impl JobReceiver {
@@ -98,11 +105,15 @@ impl JobReceiver {
                 Some(Ok(Delivery::settled(message)))
             }
             Ok((role, _)) => {
-                tracing::warn!(?role, queue = %self.queue, "dropped a message that is no job of this queue");
+                if let Some(count) = self.foreign.note() {
+                    tracing::warn!(?role, queue = %self.queue, count, "dropped messages that are no jobs of this queue");
+                }
                 None
             }
-            Err(DecodeFailure { service: Some(queue), error, .. }) if queue != self.queue => {
-                tracing::warn!(%queue, ?error, "dropped a malformed job of another queue");
+            Err(DecodeFailure { service: Some(other), error, .. }) if other != self.queue => {
+                if let Some(count) = self.foreign.note() {
+                    tracing::warn!(%other, ?error, queue = %self.queue, count, "dropped messages that are no jobs of this queue");
+                }
                 None
             }
             Err(DecodeFailure { error, .. }) => Some(Err(error)),

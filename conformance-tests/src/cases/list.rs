@@ -122,6 +122,7 @@ macro_rules! each_case {
                 optional permanent_fault_is_not_retried "A job whose handler fails for good is dead-lettered after one attempt";
                 optional redriven_job_comes_again "A dead letter that is redriven starts with attempt 1, is marked as redriven, and is no dead letter any more";
                 optional dead_letters_stay_until_they_are_discarded "Dead letters that were only read stay; those that are discarded are gone";
+                optional dead_letters_of_a_misspelt_name_are_refused "Dead letters of a name that was never used are refused, and not shown as none";
                 optional job_that_ends_its_workers_is_kept "A job whose workers die with it is dead-lettered after its attempts, and runs no more";
                 optional unreadable_job_is_kept "A job that cannot be decoded is dead-lettered with the error";
                 optional redriven_event_goes_to_its_group_alone "An event that a group dead-lettered is redriven to that group alone, with its topic";

@@ -15,7 +15,7 @@ pub use self::attempts::{
 };
 pub(super) use self::dead_jobs::{dead_jobs, only, within_patience};
 pub use self::dead_letters::{
-    dead_letters_stay_until_they_are_discarded, redriven_event_goes_to_its_group_alone,
-    redriven_job_comes_again,
+    dead_letters_of_a_misspelt_name_are_refused, dead_letters_stay_until_they_are_discarded,
+    redriven_event_goes_to_its_group_alone, redriven_job_comes_again,
 };
 pub use self::lacking::what_is_lacking_is_unsupported;

@@ -74,6 +74,11 @@ pub(crate) trait Flaw: Clone + Send + Sync + 'static {
         session
     }
 
+    /// The error of dead letters of a source that does not exist.
+    fn no_dead_letters(&self, error: Error) -> Result<Box<dyn DeadLetterQueue>> {
+        Err(error)
+    }
+
     /// Reacts to a disturbance. The reaction is over when the case goes on.
     fn disturb(&self, hook: Hook) -> impl Future<Output = ()> + Send {
         let _ = hook;

@@ -68,7 +68,10 @@ impl<F: Flaw> Transport for BrokenTransport<F> {
 
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         self.check("dead_letters")?;
-        Ok(self.flaw.dead_letters(self.memory.dead_letters(source).await?))
+        match self.memory.dead_letters(source).await {
+            Ok(session) => Ok(self.flaw.dead_letters(session)),
+            Err(error) => self.flaw.no_dead_letters(error),
+        }
     }
 
     async fn close(&self) -> Result<()> {

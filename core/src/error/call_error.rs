@@ -24,7 +24,7 @@ use super::{CallTarget, Code, Error, ErrorKind, Fault};
 /// assert_eq!(advice(&Fault::new(Code::Application, "out of stock").into()), "the peer refused");
 /// ```
 ///
-/// [`Display`](fmt::Display) names the failure and the target of the call:
+/// [`Display`](fmt::Display) names the failure, its causes and the target of the call:
 ///
 /// ```
 /// # use polywire_codec::Json;
@@ -139,7 +139,7 @@ impl<E> CallError<E> {
 }
 
 /// Writes the text of the error, the fault or the declared error, and the target of the call. The
-/// inner error is not repeated as the source.
+/// inner error is not repeated as the source; the source is that of a declared error.
 impl<E: fmt::Display> fmt::Display for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::ErrorKind;
+use super::report::append_causes;
 use crate::message::CallId;
 
 /// A result whose error is an [`Error`] unless stated otherwise.
@@ -15,22 +16,27 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// A failure on this side of the conversation.
 ///
 /// A failure that the peer answered is a [`Fault`](crate::Fault) instead. An error has a [kind]
-/// for code, a message and details for people, and its [source] for the chain. [`Display`] shows
-/// this level only:
+/// for code, a message and details for people, and its [cause]. [`Display`] shows all of it in one
+/// line, each cause once:
 ///
 /// ```
 /// use polywire_core::{Error, ErrorKind};
 ///
-/// let error = Error::new(ErrorKind::Unroutable, "no server takes calls to this service")
-///     .with("service", "billing");
-/// assert_eq!(error.to_string(), "no server takes calls to this service (service: billing)");
-/// assert_eq!(error.kind(), ErrorKind::Unroutable);
+/// let refused = std::io::Error::other("the disk is full");
+/// let error = Error::new(ErrorKind::Rejected, "cannot store the bill")
+///     .with("service", "billing")
+///     .with_source(refused);
+/// assert_eq!(error.to_string(), "cannot store the bill (service: billing): the disk is full");
+/// assert_eq!(error.kind(), ErrorKind::Rejected);
 /// ```
+///
+/// Since the line contains the causes, [`source`](StdError::source) returns `None`: a report that
+/// walks the sources repeats nothing. [`cause`](Self::cause) returns the cause for code.
 ///
 /// A clone shares the error's content, because one lost connection may fail many calls.
 ///
 /// [kind]: Error::kind
-/// [source]: StdError::source
+/// [cause]: Error::cause
 /// [`Display`]: fmt::Display
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
@@ -39,11 +45,20 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
-    context: Vec<(&'static str, String)>,
+    context: Vec<Detail>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     call: Option<CallId>,
     unsent: bool,
     fatal: bool,
+}
+
+/// A name, a size or a bound.
+#[derive(Clone)]
+struct Detail {
+    key: &'static str,
+    value: String,
+    /// Set if the message contains the value, so that the text does not repeat it.
+    is_named: bool,
 }
 
 impl Error {
@@ -73,14 +88,40 @@ impl Error {
         error.with("capability", capability).unsent()
     }
 
+    /// Creates the error of an option of the program that needs a `capability` which the transport
+    /// lacks. The text and the detail `option` name the option, as `Worker::retries`.
+    pub(crate) fn lacking(option: &'static str, capability: &'static str) -> Self {
+        let text = format!("the transport does not support `{option}`");
+        let error = Self::new(ErrorKind::Unsupported, text).with_named("option", option);
+        error.with("capability", capability).unsent()
+    }
+
     /// Adds a detail: a name, a size, a bound. Never a secret.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
-        self.inner().context.push((key, value.to_string()));
+        self.inner().context.push(Detail { key, value: value.to_string(), is_named: false });
         self
     }
 
-    /// Sets the error that caused this error.
+    /// Adds a detail whose value the message contains already. The text does not repeat it;
+    /// [`detail`](Self::detail) returns it.
+    ///
+    /// ```
+    /// use polywire_core::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::Disconnected, "cannot connect to the broker at rabbit:5672")
+    ///     .with_named("host", "rabbit");
+    /// assert_eq!(error.to_string(), "cannot connect to the broker at rabbit:5672");
+    /// assert_eq!(error.detail("host"), Some("rabbit"));
+    /// ```
+    #[must_use]
+    pub fn with_named(mut self, key: &'static str, value: impl fmt::Display) -> Self {
+        self.inner().context.push(Detail { key, value: value.to_string(), is_named: true });
+        self
+    }
+
+    /// Sets the error that caused this error. Its text, and those of its sources, end the text of
+    /// this error.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.inner().source = Some(Arc::from(source.into()));
@@ -131,7 +172,15 @@ impl Error {
     /// Returns the detail that was added under `key`.
     #[must_use]
     pub fn detail(&self, key: &str) -> Option<&str> {
-        self.0.context.iter().find(|(k, _)| *k == key).map(|(_, value)| value.as_str())
+        let found = self.0.context.iter().find(|detail| detail.key == key);
+        found.map(|detail| detail.value.as_str())
+    }
+
+    /// Returns the error that caused this error, for code that looks for a type in the chain. Its
+    /// text is part of this error's text.
+    #[must_use]
+    pub fn cause(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
+        self.0.source.as_deref()
     }
 
     /// Returns `true` if the message was provably not processed; see [`unsent`](Self::unsent).
@@ -164,35 +213,32 @@ impl Error {
     }
 }
 
-/// Writes the message, then the details in parentheses. The source is not repeated.
+/// Writes the message, the details in parentheses, and the causes, separated by colons.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
-        for (i, (key, value)) in self.0.context.iter().enumerate() {
-            write!(f, "{}{key}: {value}", if i == 0 { " (" } else { ", " })?;
+        let mut line = self.0.message.clone().into_owned();
+        let mut separator = " (";
+        for Detail { key, value, .. } in self.0.context.iter().filter(|detail| !detail.is_named) {
+            line.extend([separator, key, ": ", value]);
+            separator = ", ";
         }
-        if self.0.context.is_empty() { Ok(()) } else { f.write_str(")") }
+        if separator == ", " {
+            line.push(')');
+        }
+        append_causes(&mut line, self.cause().map(|cause| cause as _));
+        f.write_str(&line)
     }
 }
 
-/// Writes the kind, this level, and the chain of sources in one line.
+/// Writes the kind, and what [`Display`](fmt::Display) writes.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {self}", self.kind())?;
-        let mut source = self.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
+        write!(f, "{:?}: {self}", self.kind())
     }
 }
 
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|source| source as _)
-    }
-}
+/// The source is always `None`, since the text contains the causes; see [`Error::cause`].
+impl StdError for Error {}
 
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Self {
@@ -204,17 +250,57 @@ impl From<Infallible> for Error {
 mod tests {
     use super::*;
 
+    /// An error with a cause, whose text may repeat that of the cause.
+    #[derive(Debug)]
+    struct Layer(&'static str, std::io::Error);
+
+    impl fmt::Display for Layer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl StdError for Layer {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&self.1)
+        }
+    }
+
+    /// Returns the text as reports write it that walk the sources, such as anyhow's `{:#}`.
+    fn walked(error: &dyn StdError) -> String {
+        let (mut text, mut next) = (error.to_string(), error.source());
+        while let Some(source) = next {
+            text = format!("{text}: {source}");
+            next = source.source();
+        }
+        text
+    }
+
     #[test]
-    fn display_shows_this_level_and_debug_the_chain() {
-        let error = Error::new(ErrorKind::Disconnected, "cannot connect")
-            .with("host", "localhost")
-            .with("port", 5672)
-            .with_source(std::io::Error::other("connection refused"));
-        assert_eq!(error.to_string(), "cannot connect (host: localhost, port: 5672)");
-        assert_eq!(
-            format!("{error:?}"),
-            "Disconnected: cannot connect (host: localhost, port: 5672): connection refused"
-        );
+    fn each_cause_is_shown_once_at_the_end() {
+        let io = || std::io::Error::other("connection refused");
+        for (cause, ending) in [
+            ("cannot dial", "cannot dial: connection refused"),
+            ("cannot dial: connection refused", "cannot dial: connection refused"),
+        ] {
+            let inner = Error::new(ErrorKind::Config, "cannot set up")
+                .with("part", 3)
+                .with_source(Layer(cause, io()));
+            let error = Error::new(ErrorKind::Disconnected, "cannot connect to localhost")
+                .with_named("host", "localhost")
+                .with("port", 5672)
+                .with_source(inner);
+            let text = format!(
+                "cannot connect to localhost (port: 5672): cannot set up (part: 3): {ending}"
+            );
+            assert_eq!(error.to_string(), text);
+            assert_eq!(walked(&error), text);
+            assert_eq!(walked(&crate::CallError::<Infallible>::from(error.clone())), text);
+            assert_eq!(format!("{error:?}"), format!("Disconnected: {text}"));
+            assert_eq!(error.detail("host"), Some("localhost"));
+            let found = error.cause().and_then(|cause| cause.downcast_ref::<Error>());
+            assert_eq!(found.map(Error::kind), Some(ErrorKind::Config));
+        }
     }
 
     #[test]

@@ -135,7 +135,10 @@ impl CircuitBreaker {
             return;
         }
         let (name, pause_ms) = (self.name.as_deref(), self.pause.as_millis());
-        tracing::warn!(name, pause_ms, "the circuit is open");
+        match *circuit {
+            Circuit::HalfOpen => tracing::debug!(name, pause_ms, "the circuit stays open"),
+            _ => tracing::warn!(name, pause_ms, "the circuit is open"),
+        }
         self.set(&mut circuit, Circuit::Open { until: Deadline::after(self.pause).instant() });
     }
 

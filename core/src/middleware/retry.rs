@@ -3,6 +3,7 @@
 mod backoff;
 mod budget;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::backoff::Backoff;
@@ -11,6 +12,7 @@ use super::{Middleware, outcome};
 use crate::error::{CallError, Code, ErrorKind, Result};
 use crate::message::Deadline;
 use crate::service::{Reply, Request, Service};
+use crate::transport::LogThrottle;
 
 /// Middleware that retries failed requests which are safe to repeat: requests that reached no
 /// server, and [idempotent](Request::idempotent) ones.
@@ -46,13 +48,16 @@ pub struct Retry {
     attempts: u32,
     backoff: Backoff,
     budget: Budget,
+    /// Throttle for the log line of an exhausted budget, shared by clones.
+    exhausted: Arc<LogThrottle>,
 }
 
 impl Retry {
     /// Creates a middleware with up to 3 attempts and the default [`Backoff`] and [`Budget`].
     #[must_use]
     pub fn new() -> Self {
-        Self { attempts: 3, backoff: Backoff::default(), budget: Budget::default() }
+        let (backoff, budget) = (Backoff::default(), Budget::default());
+        Self { attempts: 3, backoff, budget, exhausted: Arc::default() }
     }
 
     /// Sets the total number of attempts, at least 1. The default is 3.
@@ -89,7 +94,9 @@ impl Retry {
             return None;
         }
         if !self.budget.withdraw() {
-            tracing::warn!(attempt, "not retried: the retry budget is exhausted");
+            if let Some(count) = self.exhausted.note() {
+                tracing::warn!(attempt, count, "not retried: the retry budget is exhausted");
+            }
             return None;
         }
         Some(pause)

@@ -97,7 +97,7 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
         if transport.capabilities().dead_letters {
             return Ok(Self { transport, source });
         }
-        Err(Error::unsupported("dead_letters"))
+        Err(Error::lacking("DeadLetters", "dead_letters"))
     }
 
     /// Returns the source of the dead letters.
@@ -153,6 +153,8 @@ impl<'t, T: Transport> DeadLetters<'t, T> {
     ///
     /// The detail `redriven` of an error is the number of dead letters that were redriven before.
     ///
+    /// - [`ErrorKind::Config`] if neither the source nor a dead letter of it was ever there, since
+    ///   its name may be misspelt.
     /// - [`ErrorKind::DeadlineExceeded`] if one step takes longer than 30 seconds, for instance
     ///   because the source is full.
     /// - Any error of the transport.

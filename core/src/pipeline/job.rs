@@ -85,7 +85,7 @@ impl<T> Job<T> {
     /// [`SettleError`], with the job, if the transport does not support settlement. The job is then
     /// lost unless the program pushes it again.
     pub fn requeue(self) -> Result<(), SettleError<Self>> {
-        self.settle(None, Outcome::Requeue)
+        self.settle("Job::requeue", None, Outcome::Requeue)
     }
 
     /// Retries the job: it is redelivered after `pause`, which is cut at [`RetryAfter::MAX`].
@@ -102,7 +102,7 @@ impl<T> Job<T> {
         let missing =
             if self.capabilities.delayed_retries { None } else { Some("delayed_retries") };
         let retry = RetryAfter::new(pause, text(error));
-        self.settle(missing, Outcome::Retry(Box::new(retry)))
+        self.settle("Job::retry_after", missing, Outcome::Retry(Box::new(retry)))
     }
 
     /// Moves the job to the [`DeadLetters`](crate::DeadLetters) of its queue, with an error.
@@ -113,17 +113,18 @@ impl<T> Job<T> {
     pub fn dead_letter(self, error: impl fmt::Display) -> Result<(), SettleError<Self>> {
         let missing = if self.capabilities.dead_letters { None } else { Some("dead_letters") };
         let info = DeadLetterInfo::new(DeadLetterReason::Refused, text(error));
-        self.settle(missing, Outcome::DeadLetter(Box::new(info)))
+        self.settle("Job::dead_letter", missing, Outcome::DeadLetter(Box::new(info)))
     }
 
     fn settle(
         self,
+        option: &'static str,
         missing: Option<&'static str>,
         outcome: Outcome,
     ) -> Result<(), SettleError<Self>> {
         let missing = missing.or(if self.receipt.is_some() { None } else { Some("settlement") });
         if let Some(missing) = missing {
-            return Err(SettleError::new(Error::unsupported(missing), self));
+            return Err(SettleError::new(Error::lacking(option, missing), self));
         }
         self.receipt.settle(outcome);
         Ok(())

@@ -46,7 +46,9 @@ impl OneWaySender {
     /// `Unsupported` if a priority is set and the backend does not support priorities.
     pub(crate) fn priority(&self) -> Result<Option<u8>> {
         match self.priority {
-            Some(_) if !self.supports_priorities => Err(Error::unsupported("priorities")),
+            Some(_) if !self.supports_priorities => {
+                Err(Error::lacking("Pusher::with_priority", "priorities"))
+            }
             priority => Ok(priority),
         }
     }

@@ -253,7 +253,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PusherConnect<'t, T, D> {
             // A loop over openings that fail at once leaves other tasks their turns.
             consume_budget().await;
             if durable && !transport.capabilities().durable {
-                return Err(Error::unsupported("durable"));
+                return Err(Error::lacking("Pusher::durable", "durable"));
             }
             let sender = transport.pusher(&queue?).await?;
             Ok(Pusher {

@@ -157,7 +157,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
             consume_budget().await;
             let (queue, capabilities) = (queue?, transport.capabilities());
             if strict {
-                retries.check(&capabilities)?;
+                retries.check(&capabilities, "Worker::retries")?;
             }
             let receiver = transport.puller(&queue, window).await?;
             let work_loop = BoundWorker::new(

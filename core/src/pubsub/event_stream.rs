@@ -27,6 +27,7 @@ pub(super) struct EventStream {
 
 impl EventStream {
     /// Opens a subscription, and adds core's filtering and overflow policy to the backend's stream.
+    /// `group_option` names the option that sets a group, for an error.
     ///
     /// # Errors
     ///
@@ -37,10 +38,11 @@ impl EventStream {
         channel: &Address,
         subscription: Subscription,
         policy: Overflow,
+        group_option: &'static str,
     ) -> Result<Self> {
         // A loop over openings that fail at once leaves other tasks their turns.
         consume_budget().await;
-        check(&transport.capabilities(), &subscription, policy)?;
+        check(&transport.capabilities(), &subscription, policy, group_option)?;
         let Subscription { filters, group, window } = &subscription;
         let mirror = group.is_none().then(|| Arc::new(RwLock::new(filters.clone())));
         let capacity = window.messages();
@@ -69,11 +71,16 @@ impl EventStream {
     }
 }
 
-fn check(capabilities: &Capabilities, subscription: &Subscription, policy: Overflow) -> Result<()> {
+fn check(
+    capabilities: &Capabilities,
+    subscription: &Subscription,
+    policy: Overflow,
+    group_option: &'static str,
+) -> Result<()> {
     match &subscription.group {
-        Some(_) if !capabilities.groups => Err(Error::unsupported("groups")),
+        Some(_) if !capabilities.groups => Err(Error::lacking(group_option, "groups")),
         Some(group) if group.is_durable() && !capabilities.durable_groups => {
-            Err(Error::unsupported("durable_groups"))
+            Err(Error::lacking("Group::durable", "durable_groups"))
         }
         Some(_) if policy != Overflow::Wait => {
             let text = "cannot join the group: its only overflow policy is to wait";

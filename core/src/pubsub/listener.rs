@@ -71,7 +71,7 @@ impl<D: Dialect> Listener<D> {
         channel: impl TryInto<Address, Error: Into<Error>>,
         dialect: D,
     ) -> ListenerBind<'t, C, D> {
-        let options = SubscriberOptions::new(transport, channel);
+        let options = SubscriberOptions::new(transport, channel, "Listener::group");
         ListenerBind { options, dialect, retries: Retries::default(), strict: false }
     }
 
@@ -181,7 +181,7 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
             let capabilities = options.capabilities();
             if strict {
                 options.group.as_ref().ok_or_else(no_group)?;
-                retries.check(&capabilities)?;
+                retries.check(&capabilities, "Listener::retries")?;
             }
             let source = options.group.as_ref().map(|group| DeadLetterSource::Group {
                 channel: channel.clone(),

@@ -75,7 +75,7 @@ impl<T: DeserializeOwned> Subscriber<T> {
         channel: impl TryInto<Address, Error: Into<Error>>,
         dialect: impl Dialect,
     ) -> SubscriberBind<'t, C, T> {
-        let options = SubscriberOptions::new(transport, channel);
+        let options = SubscriberOptions::new(transport, channel, "Subscriber::group");
         SubscriberBind { options, decode: decode_fn(dialect) }
     }
 }

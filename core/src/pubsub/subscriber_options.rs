@@ -14,12 +14,15 @@ pub(super) struct SubscriberOptions<'t, C> {
     pub(super) group: Option<Group>,
     pub(super) window: Window,
     pub(super) overflow: Overflow,
+    /// The option of the handle that sets the group, for an error.
+    group_option: &'static str,
 }
 
 impl<'t, C> SubscriberOptions<'t, C> {
     pub(super) fn new(
         transport: &'t C,
         channel: impl TryInto<Address, Error: Into<Error>>,
+        group_option: &'static str,
     ) -> Self {
         Self {
             transport,
@@ -28,6 +31,7 @@ impl<'t, C> SubscriberOptions<'t, C> {
             group: None,
             window: Window::default(),
             overflow: Overflow::default(),
+            group_option,
         }
     }
 
@@ -53,6 +57,7 @@ impl<C: Transport> SubscriberOptions<'_, C> {
             filters.push(Filter::all());
         }
         let subscription = Subscription { filters, group: self.group, window: self.window };
-        EventStream::open(self.transport, &self.channel?, subscription, self.overflow).await
+        let (transport, channel) = (self.transport, self.channel?);
+        EventStream::open(transport, &channel, subscription, self.overflow, self.group_option).await
     }
 }

@@ -14,13 +14,15 @@ use super::pending_calls::{PendingCalls, interrupted};
 use super::permitted_calls::Decision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
-use crate::transport::{Asked, Delivery, Receiver, Sender, ServerNotice};
+use crate::transport::{Asked, Delivery, LogThrottle, Receiver, Sender, ServerNotice};
 
 /// The reader of a requester's replies, shared by its task and the callers.
 pub(super) struct ReplyReader {
     pending: Arc<PendingCalls>,
     late_replies: AtomicU64,
     bad_replies: AtomicU64,
+    /// Throttle for the log line of bad replies.
+    bad_log: LogThrottle,
 }
 
 impl ReplyReader {
@@ -30,6 +32,7 @@ impl ReplyReader {
             pending: Arc::new(PendingCalls::new(pending_max)),
             late_replies: AtomicU64::new(0),
             bad_replies: AtomicU64::new(0),
+            bad_log: LogThrottle::new(),
         }
     }
 
@@ -124,7 +127,9 @@ impl ReplyReader {
             }
             None => {
                 self.bad_replies.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(?error, "dropped a reply that cannot be decoded");
+                if let Some(count) = self.bad_log.note() {
+                    tracing::warn!(?error, count, "dropped replies that cannot be decoded");
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::contained::contain;
 use crate::error::{Code, Error, ErrorKind, Fault, Result};
 use crate::message::{Message, ReplyTo};
 use crate::service::{Gate, Permissions, ReplySlot};
-use crate::transport::{Answer, Outcome, Sender};
+use crate::transport::{Answer, LogThrottle, Outcome, Sender};
 use crate::worker::{EndpointLabel, in_delivery};
 
 /// The sender of a server's replies. It decides how a request is settled when its reply fails.
@@ -15,6 +15,8 @@ pub(super) struct ReplySender {
     label: EndpointLabel,
     sender: Sender,
     counters: Arc<ServerCounters>,
+    /// Throttle for the log line of replies that cannot be sent.
+    failures: LogThrottle,
     /// The questions to callers whose calls run at most once.
     permissions: Arc<Permissions>,
 }
@@ -22,7 +24,8 @@ pub(super) struct ReplySender {
 impl ReplySender {
     /// Creates the sender of the replies of the server `label`.
     pub(super) fn new(label: EndpointLabel, sender: Sender, counters: Arc<ServerCounters>) -> Self {
-        Self { label, sender, counters, permissions: Arc::default() }
+        let failures = LogThrottle::new();
+        Self { label, sender, counters, failures, permissions: Arc::default() }
     }
 
     /// Creates the slot of a request that passes `gate`.
@@ -78,7 +81,10 @@ impl ReplySender {
     /// no caller.
     fn failed(&self, error: &Error) -> Outcome {
         self.counters.undelivered.increment();
-        in_delivery(|| tracing::warn!(service = %self.label.name, ?error, "cannot send a reply"));
+        if let Some(count) = self.failures.note() {
+            let service = &self.label.name;
+            in_delivery(|| tracing::warn!(%service, ?error, count, "cannot send replies"));
+        }
         if is_connection_lost(error) { Outcome::Requeue } else { Outcome::Ack }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cancellations::Stopped;
 use super::server_stats::ServerCounters;
+use crate::contained::Panicked;
 use crate::context::Context;
 use crate::error::{Code, Error, Fault};
 use crate::message::Address;
@@ -20,20 +21,48 @@ pub(super) struct RequestLog {
     counters: Arc<ServerCounters>,
     expired_log: LogThrottle,
     refused_log: LogThrottle,
+    rejected_log: LogThrottle,
+    dropped_log: LogThrottle,
+    dead_letter_log: LogThrottle,
+    panic_log: LogThrottle,
+    late_log: LogThrottle,
+    one_way_log: LogThrottle,
 }
 
 impl RequestLog {
     /// Creates the log of the server `label`.
     pub(super) fn new(label: EndpointLabel, counters: Arc<ServerCounters>) -> Self {
-        let (expired_log, refused_log) = (LogThrottle::default(), LogThrottle::default());
-        Self { label, counters, expired_log, refused_log }
+        Self {
+            label,
+            counters,
+            expired_log: LogThrottle::new(),
+            refused_log: LogThrottle::new(),
+            rejected_log: LogThrottle::new(),
+            dropped_log: LogThrottle::new(),
+            dead_letter_log: LogThrottle::new(),
+            panic_log: LogThrottle::new(),
+            late_log: LogThrottle::new(),
+            one_way_log: LogThrottle::new(),
+        }
     }
 
     /// Notes a request that cannot be decoded.
     pub(super) fn rejected(&self, error: &Error) {
         self.counters.rejected.increment();
-        let service = &self.label.name;
-        tracing::warn!(%service, ?error, "rejected a request that cannot be decoded");
+        if let Some(count) = self.rejected_log.note() {
+            let service = &self.label.name;
+            tracing::warn!(%service, ?error, count, "rejected requests that cannot be decoded");
+        }
+    }
+
+    /// Notes a request whose processing panicked outside of its handler.
+    pub(super) fn dropped(&self, panic: &Panicked) {
+        if let Some(count) = self.dropped_log.note() {
+            let service = &self.label.name;
+            in_delivery(|| {
+                tracing::error!(%service, %panic, count, "dropped requests after internal errors");
+            });
+        }
     }
 
     /// Notes a request that was not run.
@@ -59,9 +88,11 @@ impl RequestLog {
     /// Notes a request that seems to crash its servers, and goes to the dead letters.
     pub(super) fn dead_lettered(&self, method: Option<&Address>, attempt: u32) {
         let (service, method) = (&self.label.name, method.map(Address::as_str));
-        in_delivery(|| {
-            tracing::error!(%service, method, attempt, "dead-lettered a request: it exceeded the delivery limit");
-        });
+        if let Some(count) = self.dead_letter_log.note() {
+            in_delivery(|| {
+                tracing::error!(%service, method, attempt, count, "dead-lettered requests: they exceeded the delivery limit");
+            });
+        }
     }
 
     /// Notes a handler whose caller stopped waiting.
@@ -88,20 +119,28 @@ impl RequestLog {
         self.counters.panicked.increment();
         let method = Context::current().and_then(|context| context.method);
         let (service, method) = (&self.label.name, method.as_ref().map(Address::as_str));
-        in_delivery(|| tracing::error!(%service, method, panic, "a handler panicked"));
+        if let Some(count) = self.panic_log.note() {
+            in_delivery(|| tracing::error!(%service, method, panic, count, "a handler panicked"));
+        }
         Fault::new(Code::Internal, format!("the handler panicked: {panic}")).with_kind("Panic")
     }
 
     /// Notes the failure of a handler that had replied before.
     pub(super) fn failed_late(&self, fault: &Fault) {
         self.counters.failed_late.increment();
-        let service = &self.label.name;
-        in_delivery(|| tracing::error!(%service, %fault, "a handler failed after its reply"));
+        if let Some(count) = self.late_log.note() {
+            let service = &self.label.name;
+            in_delivery(|| {
+                tracing::warn!(%service, %fault, count, "handlers failed after their replies");
+            });
+        }
     }
 
     /// Notes the failure of a one-way call, which has no reply.
     pub(super) fn failed_one_way(&self, fault: &Fault) {
-        let service = &self.label.name;
-        in_delivery(|| tracing::warn!(%service, %fault, "a one-way call failed"));
+        if let Some(count) = self.one_way_log.note() {
+            let service = &self.label.name;
+            in_delivery(|| tracing::warn!(%service, %fault, count, "one-way calls failed"));
+        }
     }
 }

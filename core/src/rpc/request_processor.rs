@@ -18,7 +18,7 @@ use crate::message::{DeadLetterReason, Message, ReplyTo};
 use crate::service::{Gate, ReplySlot, Request, ReturnReceipt, Service};
 use crate::stop_reason::StopReason;
 use crate::transport::{Abandoned, Answer, DeadLetterInfo, Delivery, Outcome, Receipt};
-use crate::worker::{EndpointLabel, Processor, describe, in_delivery};
+use crate::worker::{EndpointLabel, Processor, describe};
 
 /// The processor of a server's requests, which runs a service for each.
 pub(super) struct RequestProcessor<S> {
@@ -58,9 +58,7 @@ impl<S: Service> Processor for RequestProcessor<S> {
         let outcome = contain(self.process(message, &mut receipt, attempts)).await;
         receipt.settle(outcome.unwrap_or_else(|panic| {
             // Another delivery would panic in the same way.
-            drop(catch(|| in_delivery(|| {
-                tracing::error!(service = %self.label.name, %panic, "dropped a request after an internal error");
-            })));
+            drop(catch(|| self.log.dropped(&panic)));
             Outcome::Ack
         }));
     }

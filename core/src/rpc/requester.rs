@@ -110,10 +110,10 @@ impl Inner {
     /// Fails if the transport lacks what the options of the message need.
     fn check_capabilities(&self, message: &Message) -> Result<()> {
         if message.priority.is_some() && !self.capabilities.priorities {
-            return Err(Error::unsupported("priorities"));
+            return Err(Error::lacking("CallBuilder::priority", "priorities"));
         }
         if message.keep_expired && !self.capabilities.dead_letters {
-            return Err(Error::unsupported("dead_letters"));
+            return Err(Error::lacking("CallBuilder::keep_expired", "dead_letters"));
         }
         Ok(())
     }

@@ -108,11 +108,11 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
             consume_budget().await;
             let name = service?;
             if deliveries_max.is_some() && !transport.capabilities().dead_letters {
-                return Err(Error::unsupported("dead_letters"));
+                return Err(Error::lacking("Server::deliveries", "dead_letters"));
             }
             let (sender, mut receiver) = transport.responder(&name, window).await?;
             if deliveries_max.is_some_and(|most| most > 1) && !receiver.counts_attempts() {
-                return Err(Error::unsupported("attempts").with("service", name));
+                return Err(Error::lacking("Server::deliveries", "attempts").with("service", name));
             }
             let capabilities = transport.capabilities();
             let policy = RequestPolicy {

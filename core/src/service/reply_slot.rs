@@ -146,7 +146,7 @@ impl ReplySlot {
         let encoder = self
             .encoder
             .get()
-            .ok_or_else(|| Error::unsupported("early replies without a router"))?;
+            .ok_or_else(|| Error::lacking("Replier", "early replies without a router"))?;
         encoder.encode(result, &mut reply)?;
         Ok(reply)
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, Message};
 
 /// Source of dead letters: the queue, service or group in which the messages failed.
@@ -22,6 +22,19 @@ pub enum DeadLetterSource {
         /// Name of the group.
         group: Address,
     },
+}
+
+impl DeadLetterSource {
+    /// Returns the error of a backend that knows neither this source nor dead letters of it: the
+    /// name may be misspelt. Its kind is [`ErrorKind::Config`], and its text names the source.
+    #[must_use]
+    pub fn unknown(&self) -> Error {
+        let text = format!(
+            "cannot open the dead letters of {self}: there is no such source, and no dead letter \
+             of it; check the name"
+        );
+        Error::new(ErrorKind::Config, text).with_named("source", self).unsent()
+    }
 }
 
 impl fmt::Display for DeadLetterSource {

@@ -150,6 +150,9 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Opens the dead-letter queue of `source`. It may be empty.
     ///
+    /// Fails with [`DeadLetterSource::unknown`] if neither the source nor its dead-letter queue
+    /// exists, and declares neither then.
+    ///
     /// The default implementation fails with [`Unsupported`](crate::ErrorKind::Unsupported), for
     /// backends without dead letters. A transport that wraps another one must forward this method.
     fn dead_letters(

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::delivery_span::{describe, in_delivery};
 use super::processor::{EndpointLabel, Processor};
@@ -12,8 +13,8 @@ use crate::error::{CallError, Code, Error, Fault, Result};
 use crate::message::DeadLetterReason;
 use crate::service::{Reply, Request, Service};
 use crate::transport::{
-    Abandoned, Capabilities, DeadLetterSource, Delivery, Outcome, Receipt, RetryAfter, Settled,
-    Suspect,
+    Abandoned, Capabilities, DeadLetterSource, Delivery, LogThrottle, Outcome, Receipt, RetryAfter,
+    Settled, Suspect,
 };
 
 /// The processor of jobs or events, which runs a service for each.
@@ -25,6 +26,12 @@ pub(super) struct JobProcessor<S> {
     retries: Retries,
     can: Capabilities,
     counters: Arc<WorkCounters>,
+    /// Throttle for the log line of deliveries that cannot be decoded.
+    unreadable: LogThrottle,
+    /// Throttle for the log line of handlers that panic.
+    panics: LogThrottle,
+    /// Throttle for the log line of retries.
+    retrying: LogThrottle,
 }
 
 impl<S> JobProcessor<S> {
@@ -37,7 +44,8 @@ impl<S> JobProcessor<S> {
         can: Capabilities,
         counters: Arc<WorkCounters>,
     ) -> Self {
-        Self { label, source, service, retries, can, counters }
+        let [unreadable, panics, retrying] = [(); 3].map(|()| LogThrottle::new());
+        Self { label, source, service, retries, can, counters, unreadable, panics, retrying }
     }
 }
 
@@ -73,7 +81,9 @@ impl<S: Service> Processor for JobProcessor<S> {
     fn reject(&self, error: &Error) {
         self.counters.rejected.increment();
         let EndpointLabel { role, name } = &self.label;
-        tracing::warn!(role, %name, ?error, "rejected a delivery that cannot be decoded");
+        if let Some(count) = self.unreadable.note() {
+            tracing::warn!(role, %name, ?error, count, "rejected deliveries that cannot be decoded");
+        }
     }
 }
 
@@ -136,7 +146,11 @@ impl<S: Service> JobProcessor<S> {
             Err(panic) => {
                 self.counters.panicked.increment();
                 let (panic, EndpointLabel { role, name }) = (panic.message(), &self.label);
-                in_delivery(|| tracing::error!(role, %name, panic, "a handler panicked"));
+                if let Some(count) = self.panics.note() {
+                    in_delivery(
+                        || tracing::error!(role, %name, panic, count, "a handler panicked"),
+                    );
+                }
                 Err(Fault::new(Code::Internal, format!("the handler panicked: {panic}"))
                     .with_kind("Panic"))
             }
@@ -158,7 +172,6 @@ impl<S: Service> JobProcessor<S> {
 
     /// Decides how to settle a failed delivery: by another attempt, if one may succeed.
     fn outcome_of(&self, fault: &Fault, attempt: u32) -> Outcome {
-        let EndpointLabel { role, name } = &self.label;
         if matches!(fault.code, Code::InvalidArguments | Code::MethodNotFound) {
             return self.give_up(DeadLetterReason::Unreadable, fault, attempt, "it is unreadable");
         }
@@ -175,11 +188,11 @@ impl<S: Service> JobProcessor<S> {
             return self.give_up(DeadLetterReason::Exhausted, fault, attempt, why);
         }
         if !self.can.delayed_retries {
-            in_delivery(|| tracing::warn!(role, %name, %fault, attempt, "failed; retrying"));
+            self.log_retry(fault, attempt, Duration::ZERO);
             return Outcome::Requeue;
         }
         let after = self.retries.pause(attempt);
-        in_delivery(|| tracing::warn!(role, %name, %fault, attempt, ?after, "failed; retrying"));
+        self.log_retry(fault, attempt, after);
         Outcome::Retry(Box::new(RetryAfter::new(after, fault.to_string())))
     }
 
@@ -197,6 +210,18 @@ impl<S: Service> JobProcessor<S> {
         outcome
     }
 
+    /// Logs a failed delivery that is retried. The last of its attempts has a line of its own.
+    fn log_retry(&self, fault: &Fault, attempt: u32, after: Duration) {
+        let EndpointLabel { role, name } = &self.label;
+        if let Some(count) = self.retrying.note() {
+            in_delivery(|| {
+                tracing::warn!(role, %name, %fault, attempt, ?after, count, "failed; retrying");
+            });
+        }
+    }
+
+    /// Logs a delivery that is not attempted again. Not throttled: each line names a message that
+    /// somebody has to look at.
     fn log_failed_for_good(&self, fault: &dyn fmt::Display, attempt: u32, why: &str, kept: bool) {
         let EndpointLabel { role, name } = &self.label;
         let source = self.source.as_ref().map(tracing::field::display);

@@ -17,7 +17,7 @@ use super::processor::{EndpointLabel, Processor};
 use crate::contained::{Contained, catch, contain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop_reason::StopReason;
-use crate::transport::{Abandoned, Answer, Delivery, Receiver, Window};
+use crate::transport::{Abandoned, Answer, Delivery, LogThrottle, Receiver, Window};
 
 /// Receives deliveries and processes them, at most a window of them at once.
 ///
@@ -184,7 +184,11 @@ impl<F: Future> Future for Processing<F> {
         let Some(handling) = &mut self.0 else { return Poll::Ready(()) };
         handling.as_mut().poll(cx).map(|done| {
             if let Err(panic) = done {
-                quiet(|| tracing::error!(%panic, "internal error while a delivery was processed"));
+                quiet(|| {
+                    if let Some(count) = INTERNAL_ERRORS.note() {
+                        tracing::error!(%panic, count, "internal errors while deliveries were processed");
+                    }
+                });
             }
         })
     }
@@ -195,6 +199,9 @@ impl<F> Drop for Processing<F> {
         StopReason::Drained.during(|| self.0 = None);
     }
 }
+
+/// Throttle for the log lines of panics outside of handlers.
+static INTERNAL_ERRORS: LogThrottle = LogThrottle::new();
 
 /// Runs a function whose panic has no consequence.
 fn quiet(function: impl FnOnce()) {

@@ -106,17 +106,19 @@ impl Retries {
         Self { on_exhausted: OnExhausted::Discard, ..self }
     }
 
-    /// Fails if the policy needs a capability that the backend lacks.
-    pub(crate) fn check(&self, can: &Capabilities) -> Result<()> {
+    /// Fails if the policy needs a capability that the backend lacks. `option` names the option that
+    /// sets the policy, and the detail `part` the part of the policy.
+    pub(crate) fn check(&self, can: &Capabilities, option: &'static str) -> Result<()> {
+        let lacking = |capability, part| Err(Error::lacking(option, capability).with("part", part));
         if self.on_exhausted == OnExhausted::DeadLetter && !can.dead_letters {
-            return Err(Error::unsupported("dead_letters"));
+            return lacking("dead_letters", "Retries::then_dead_letter");
         }
         if self.attempts > 1 && !can.settlement {
-            return Err(Error::unsupported("settlement"));
+            return lacking("settlement", "more than one attempt");
         }
         let pauses = self.attempts - 1 > self.immediate && !self.max.is_zero();
         if pauses && !can.delayed_retries {
-            Err(Error::unsupported("delayed_retries"))
+            lacking("delayed_retries", "pauses between attempts")
         } else {
             Ok(())
         }
@@ -199,17 +201,20 @@ mod tests {
     #[test]
     fn missing_capability_is_named() {
         let least = Capabilities::least(1);
-        assert!(Retries::new(1).check(&least).is_ok());
+        assert!(Retries::new(1).check(&least, "it").is_ok());
         for (retries, lacking) in [
             (Retries::new(1).then_dead_letter(), "dead_letters"),
             (Retries::at_once(2), "settlement"),
         ] {
-            assert_eq!(retries.check(&least).unwrap_err().detail("capability"), Some(lacking));
+            assert_eq!(
+                retries.check(&least, "it").unwrap_err().detail("capability"),
+                Some(lacking)
+            );
         }
         let settles = Capabilities { settlement: true, ..least };
-        assert!(Retries::at_once(2).check(&settles).is_ok());
+        assert!(Retries::at_once(2).check(&settles, "it").is_ok());
         assert_eq!(
-            Retries::default().check(&settles).unwrap_err().detail("capability"),
+            Retries::default().check(&settles, "it").unwrap_err().detail("capability"),
             Some("delayed_retries")
         );
     }

@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use async_rs::traits::Reactor;
 use async_rs::{Runtime, Tokio};
@@ -17,9 +18,13 @@ use polywire_core::{Error, ErrorKind, Result};
 use tokio::time::timeout;
 
 use crate::config::Config;
+use crate::connection::connect_failure::{
+    Stage, cannot_connect, no_handshake, no_tls, timed_out, unreachable, unresolvable,
+};
+use crate::connection::engine_log::EngineLog;
 use crate::connection::inbound::filtered_stream::FilteredStream;
 use crate::connection::inbound::reactor::current_runtime;
-use crate::error::{failed, lock};
+use crate::error::lock;
 use crate::events::ConnectionRole;
 use crate::url::BrokerAddress;
 
@@ -28,8 +33,8 @@ use crate::url::BrokerAddress;
 /// # Errors
 ///
 /// [`ErrorKind::Disconnected`] if the broker does not answer within the connect timeout,
-/// [`ErrorKind::Denied`] if the broker refuses the user or the virtual host. The details name the
-/// host and the port. Dropping the future closes the socket.
+/// [`ErrorKind::Denied`] if the broker refuses the user or the virtual host. The text names the
+/// broker and the cause. Dropping the future closes the socket.
 pub(crate) async fn connect(
     config: &Config,
     broker: &BrokerAddress,
@@ -47,37 +52,63 @@ pub(crate) async fn connect(
     }
     uri.query.heartbeat = Some(config.heartbeat().negotiated());
     uri.query.frame_max.get_or_insert(FRAME_MAX);
-    let connected = match timeout(limit, establish(uri, tls, properties)).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(failed("cannot connect to the broker", error)),
-        Err(_) => Err(Error::new(
-            ErrorKind::Disconnected,
-            "cannot connect: the broker did not answer within the connect timeout",
-        )),
+    let progress = Progress::default();
+    let connected = match timeout(limit, establish(uri, tls, properties, &progress)).await {
+        Ok(connected) => connected,
+        Err(_) => Err((ErrorKind::Disconnected, timed_out(progress.stage(), limit))),
     };
-    connected.map_err(|error| error.with("host", &broker.host).with("port", broker.port).unsent())
+    connected.map_err(|(kind, cause)| cannot_connect(broker, kind, cause))
 }
+
+/// The kind and the description of a failed attempt.
+type Failure = (ErrorKind, String);
 
 /// Connects over TCP, then TLS, then AMQP. Dropping the future shuts the socket down.
 async fn establish(
     uri: AMQPUri,
     tls: Option<TlsConnector>,
     properties: ConnectionProperties,
-) -> lapin::Result<Connection> {
+    progress: &Progress,
+) -> Result<Connection, Failure> {
+    let disconnected = |cause: String| (ErrorKind::Disconnected, cause);
     // The engine is not asked to dial: it leaks about 10 KB for each failed attempt.
     let runtime = Runtime::tokio_current();
-    let tcp = connect_tcp(&uri, &runtime).await?;
-    let guard = ShutdownOnDrop(Some(duplicate(tcp.get_ref())?));
-    let stream = encrypt(AsyncTcpStream::Plain(tcp), tls, &uri).await?;
+    let tcp = connect_tcp(&uri, &runtime).await.map_err(disconnected)?;
+    progress.enter(Stage::Tls);
+    let socket = duplicate(tcp.get_ref()).map_err(|error| disconnected(unreachable(&error)))?;
+    let guard = ShutdownOnDrop(Some(socket));
+    let stream = encrypt(AsyncTcpStream::Plain(tcp), tls, &uri).await;
+    let stream = stream.map_err(|error| disconnected(no_tls(&error)))?;
+    progress.enter(Stage::Amqp);
     let filtered = FilteredStream::new(stream, uri.query.frame_max.unwrap_or_default());
-    let stream = Mutex::new(Some(AsyncTcpStream::Plain(filtered)));
+    let (stream, log) = (Mutex::new(Some(AsyncTcpStream::Plain(filtered))), EngineLog::current());
     // The engine dials again after the guard has shut the socket down; the second dial fails.
     let dial = async move |_, _| {
+        log.set_for_engine_thread();
         lock(&stream).take().ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut).into())
     };
-    let connection = Connection::connector(uri, current_runtime(), dial, properties).await?;
+    let connecting = Connection::connector(uri.clone(), current_runtime(log), dial, properties);
+    let connection = log.around(connecting).await.map_err(|error| no_handshake(&error, &uri))?;
     guard.disarm();
     Ok(connection)
+}
+
+/// The stage that an attempt has reached, for the error of one that takes too long.
+#[derive(Default)]
+struct Progress(AtomicU8);
+
+impl Progress {
+    fn enter(&self, stage: Stage) {
+        self.0.store(stage as u8, Ordering::Relaxed);
+    }
+
+    fn stage(&self) -> Stage {
+        match self.0.load(Ordering::Relaxed) {
+            tls if tls == Stage::Tls as u8 => Stage::Tls,
+            amqp if amqp == Stage::Amqp as u8 => Stage::Amqp,
+            _ => Stage::Tcp,
+        }
+    }
 }
 
 /// Returns the error of a credentials provider that did not answer in time.
@@ -115,15 +146,16 @@ fn tls_connector(_: &Config) -> Result<Option<TlsConnector>> {
     Ok(None)
 }
 
-/// Resolves the host and connects to the first address that accepts.
+/// Resolves the host and connects to the first address that accepts. Fails with a description.
 async fn connect_tcp(
     uri: &AMQPUri,
     runtime: &Runtime<Tokio>,
-) -> io::Result<<Tokio as Reactor>::TcpStream> {
+) -> Result<<Tokio as Reactor>::TcpStream, String> {
     // The engine's own lookup panics on its thread if the runtime ends meanwhile; this one fails.
-    let addresses =
-        tokio::net::lookup_host((uri.authority.host.as_str(), uri.authority.port)).await?;
-    runtime.tcp_connect(addresses.collect::<Vec<_>>()).await
+    let looking_up =
+        tokio::net::lookup_host((uri.authority.host.as_str(), uri.authority.port)).await;
+    let addresses = looking_up.map_err(|error| unresolvable(&error))?.collect::<Vec<_>>();
+    runtime.tcp_connect(addresses).await.map_err(|error| unreachable(&error))
 }
 
 /// Runs the TLS handshake, if there is a connector.

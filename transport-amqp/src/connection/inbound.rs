@@ -15,6 +15,7 @@
 mod content_header;
 mod fields;
 pub(super) mod filtered_stream;
+pub(super) mod foreign_peer;
 mod frame_filter;
 mod method_texts;
 pub(super) mod reactor;

@@ -143,7 +143,7 @@ impl SupervisedConnection {
         };
         let channel = open_channel(&connection).await.map_err(|error| {
             self.check_now();
-            failed("cannot open a channel", error)
+            failed("cannot open a channel", &error)
         })?;
         Ok((channel, connection.status().clone()))
     }

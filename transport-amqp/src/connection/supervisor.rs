@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::connection::backoff::Backoff;
 use crate::connection::brokers::Brokers;
 use crate::connection::monitor::ConnectionMonitor;
+use crate::engine_cause::EngineCause;
 use crate::error::channel_error;
 use crate::events::{ConnectionChange, ConnectionRole};
 use crate::url::BrokerAddress;
@@ -111,11 +112,15 @@ impl Supervisor {
                 }
             }
         }
-        let lost = Error::new(ErrorKind::Disconnected, "the connection to the broker was lost");
-        let lost = lost
-            .with("host", &self.brokers.current().host)
-            .with("port", self.brokers.current().port);
-        reason.map_or(lost.clone(), |reason| lost.with_source(reason))
+        let broker = self.brokers.current();
+        let text = format!("the connection to the broker at {broker} was lost");
+        let lost = Error::new(ErrorKind::Disconnected, text)
+            .with_named("host", &broker.host)
+            .with_named("port", broker.port);
+        match reason {
+            Some(reason) => lost.with_source(EngineCause::of(&reason)),
+            None => lost,
+        }
     }
 
     /// Tries the brokers in turn at growing intervals, until one accepts or all have refused for
@@ -138,7 +143,7 @@ impl Supervisor {
                     {
                         return Err(error);
                     }
-                    tracing::error!(?error, "the broker refused the connection; retrying");
+                    outage.log_refusal(self.role, &error, self.config.give_up_after);
                 }
                 Err(error) => {
                     refused_since = None;
@@ -154,11 +159,15 @@ impl Supervisor {
 struct Outage {
     since: Instant,
     warned: Instant,
+    /// Failed attempts so far.
+    attempts: u64,
+    /// Set after the first refusal: each outage has one error for refusals.
+    is_refused: bool,
 }
 
 impl Outage {
     fn begin() -> Self {
-        Self { since: Instant::now(), warned: Instant::now() }
+        Self { since: Instant::now(), warned: Instant::now(), attempts: 0, is_refused: false }
     }
 
     /// Returns the length of the outage so far.
@@ -168,11 +177,24 @@ impl Outage {
 
     /// Logs a failed attempt: a warning every 30 seconds, debug otherwise.
     fn log_attempt(&mut self, role: ConnectionRole, error: &Error) {
+        self.attempts += 1;
         if self.warned.elapsed() < WARN_INTERVAL {
             return tracing::debug!(%role, ?error, "cannot reconnect yet");
         }
         self.warned = Instant::now();
-        tracing::warn!(%role, outage_s = self.seconds(), ?error, "still not connected");
+        let (outage_s, attempts) = (self.seconds(), self.attempts);
+        tracing::warn!(%role, outage_s, attempts, ?error, "still not connected");
+    }
+
+    /// Logs an attempt that the broker refused: an error for the first one, and as any other failed
+    /// attempt after that.
+    fn log_refusal(&mut self, role: ConnectionRole, error: &Error, give_up_after: Duration) {
+        if std::mem::replace(&mut self.is_refused, true) {
+            return self.log_attempt(role, error);
+        }
+        self.attempts += 1;
+        let give_up_after_s = give_up_after.as_secs();
+        tracing::error!(%role, ?error, give_up_after_s, "the broker refused the connection; retrying");
     }
 }
 

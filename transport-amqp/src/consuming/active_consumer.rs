@@ -82,7 +82,7 @@ pub(super) async fn consume(
     queue: &QueueSpec,
     prefetch: u16,
 ) -> Result<lapin::Consumer> {
-    let cannot = |error| failed("cannot consume the queue", error).with("queue", &queue.name);
+    let cannot = |error| failed("cannot consume the queue", &error).with("queue", &queue.name);
     // Not global: the prefetch counts for each consumer that is registered from now on.
     channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(cannot)?;
     let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt};
-use polywire_core::transport::{LogThrottle, Outcome, Settle};
+use polywire_core::transport::{Outcome, Settle};
 use polywire_core::{Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop::consume_budget;
@@ -18,6 +18,7 @@ use crate::connection::channel_guard::ChannelGuard;
 use crate::consuming::acker::ChannelAcker;
 use crate::consuming::active_consumer::{ActiveConsumer, Lane, consume};
 use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
+use crate::consuming::consume_log::ConsumeLog;
 use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::republisher::Republisher;
 use crate::shared::Shared;
@@ -64,8 +65,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
         let mut missed = false;
-        let mut denied_since = None;
-        let failures = LogThrottle::new();
+        let (mut denied_since, mut log) = (None, ConsumeLog::default());
         let connection = &self.shared.consuming_connection;
         loop {
             let registered = tokio::select! {
@@ -78,6 +78,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                 Ok(mut active) => {
                     backoff.reset();
                     denied_since = None;
+                    log.registered(&self.source.queue().name);
                     if let Some(ready) = ready.take() {
                         // If the opening future was dropped, so was the receiving half, and
                         // `stopped` resolves.
@@ -122,11 +123,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                     {
                         return self.refuse(error, &mut stopped).await;
                     }
-                    None => {
-                        if let Some(count) = failures.note() {
-                            tracing::error!(?error, count, "cannot consume; retrying");
-                        }
-                    }
+                    None => log.refused(&self.source.queue().name, &error),
                 },
             }
             connection.check_now();

@@ -115,7 +115,9 @@ impl Republisher {
     /// Replies with a fault to a request that no server runs any more.
     pub(super) async fn answer(&self, request: &Republish, fault: Fault) -> Result<()> {
         let Some(reply_to) = native::reply_address(&request.properties) else {
-            tracing::warn!(%fault, "no server runs a one-way call");
+            if let Some(count) = self.declined.note() {
+                tracing::warn!(queue = %self.queue.name, %fault, count, "no server runs one-way calls");
+            }
             return Ok(());
         };
         let mut reply = Message::failed(fault);

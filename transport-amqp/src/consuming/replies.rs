@@ -17,7 +17,7 @@ use lapin::message::Delivery as Raw;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
-use polywire_core::transport::{Delivery, ServerNotice};
+use polywire_core::transport::{Delivery, LogThrottle, ServerNotice};
 use polywire_core::{Error, ErrorKind, Limits, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
@@ -67,6 +67,8 @@ pub(crate) struct ReplyConsumer {
     refusal: OnceLock<Error>,
     /// Limits of each reply.
     limits: Limits,
+    /// Throttle for the log line of replies that cannot be decoded.
+    undecoded: LogThrottle,
 }
 
 impl ReplyConsumer {
@@ -81,6 +83,7 @@ impl ReplyConsumer {
             closed: AtomicBool::new(false),
             refusal: OnceLock::new(),
             limits: config.limits,
+            undecoded: LogThrottle::new(),
         }
     }
 
@@ -170,7 +173,12 @@ impl ReplyConsumer {
             Some(Correlation { requester, call }) => {
                 self.send(requester, Err(failure.error.with_call(call)));
             }
-            None => tracing::warn!(error = ?failure.error, "dropped a reply: cannot decode it"),
+            None => {
+                if let Some(count) = self.undecoded.note() {
+                    let error = failure.error;
+                    tracing::warn!(?error, count, "dropped replies that cannot be decoded");
+                }
+            }
         }
     }
 
@@ -202,7 +210,7 @@ impl ReplyConsumer {
             FieldTable::default(),
         );
         let mut replies =
-            consuming.await.map_err(|error| failed("cannot consume direct replies", error))?;
+            consuming.await.map_err(|error| failed("cannot consume direct replies", &error))?;
         let consumer = self.clone();
         Ok(async move {
             // The engine's queue has no bound, and needs none: core bounds the calls in flight.
@@ -279,7 +287,7 @@ impl ReplyConsumer {
         }
         let channel = connection.channel().await?;
         let name = &queue.name;
-        let cannot = |error| failed("cannot consume the reply queue", error).with("queue", name);
+        let cannot = |error| failed("cannot consume the reply queue", &error).with("queue", name);
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
         let consumer = channel.basic_consume(name.clone(), "".into(), options, arguments).await;

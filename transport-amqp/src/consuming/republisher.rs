@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use polywire_core::transport::{Outcome, Settle, Settled};
+use polywire_core::transport::{LogThrottle, Outcome, Settle, Settled};
 use polywire_core::{Deadline, Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -44,6 +44,12 @@ pub(super) struct Republisher {
     pending: PendingRepublishes,
     /// Name of this consumer in the list of servers that have declined a request.
     pub(super) consumer_name: String,
+    /// Throttle for the log line of retries that cannot wait.
+    unkept: LogThrottle,
+    /// Throttle for the log line of deliveries that cannot be republished.
+    unpublished: LogThrottle,
+    /// Throttle for the log line of one-way calls that all servers have declined.
+    pub(super) declined: LogThrottle,
     /// Runtime for the copies, since a receipt may be settled outside of any runtime.
     runtime: Handle,
 }
@@ -81,6 +87,9 @@ impl Republisher {
             is_isolating: AtomicBool::new(true),
             pending: PendingRepublishes::default(),
             consumer_name,
+            unkept: LogThrottle::new(),
+            unpublished: LogThrottle::new(),
+            declined: LogThrottle::new(),
             runtime,
         })
     }
@@ -190,7 +199,9 @@ impl Republisher {
                 tracing::debug!(?error, %queue, "requeued without the count of attempts");
             }
             RepublishTarget::Retry(_) if is_lasting(&error) => {
-                tracing::error!(?error, %queue, "cannot keep the delivery for its retry; dead-lettering it");
+                if let Some(count) = self.unkept.note() {
+                    tracing::error!(?error, %queue, count, "cannot keep deliveries for their retries; dead-lettering them");
+                }
                 return self.dead_letter_unkeepable(copy, tag, attempts, &error).await;
             }
             _ => self.pause_before_requeue(&error).await,
@@ -204,7 +215,18 @@ impl Republisher {
     pub(super) async fn pause_before_requeue(&self, error: &Error) {
         let limit = if is_lasting(error) { LASTING_PAUSE } else { PAUSE_MAX };
         let pause_s = limit.as_secs();
-        tracing::error!(?error, queue = %self.queue.name, pause_s, "cannot republish the delivery; requeueing it");
+        if let Some(count) = self.unpublished.note() {
+            let queue = &self.queue.name;
+            match is_lasting(error) {
+                true => {
+                    tracing::error!(?error, %queue, pause_s, count, "cannot republish deliveries; requeueing them");
+                }
+                // The connection is lost, or the broker is slow.
+                false => {
+                    tracing::warn!(?error, %queue, pause_s, count, "cannot republish deliveries yet; requeueing them");
+                }
+            }
+        }
         tokio::select! {
             () = pause(limit) => {}
             () = self.shared.tasks.closed() => {}

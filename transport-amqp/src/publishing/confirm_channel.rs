@@ -76,7 +76,7 @@ impl ConfirmChannel {
         let (channel, connection) = session.channel_with_status().await?;
         let frame_max = session.frame_max();
         let confirms = channel.confirm_select(ConfirmSelectOptions::default()).await;
-        confirms.map_err(|error| failed("cannot turn on publisher confirms", error))?;
+        confirms.map_err(|error| failed("cannot turn on publisher confirms", &error))?;
         let (channel, submitted) = (Arc::new(channel), Arc::<SubmittedQueue>::default());
         let unconfirmed = Arc::new(UnconfirmedLimit::new(unconfirmed));
         let lost = watch::Sender::new(false);

@@ -152,7 +152,7 @@ fn read(
         Ok(Confirmation::Ack(returned)) => (Verdict::Acked, returned),
         Ok(Confirmation::NotRequested) => (Verdict::Acked, None),
         Ok(Confirmation::Nack(returned)) => (Verdict::Nacked, returned),
-        Err(error) => (Verdict::Lost(message.error(error)), None),
+        Err(error) => (Verdict::Lost(message.error(&error)), None),
     }
 }
 

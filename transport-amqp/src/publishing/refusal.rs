@@ -6,6 +6,7 @@
 use lapin::protocol::AMQPSoftError;
 use polywire_core::{Error, ErrorKind};
 
+use crate::engine_cause::EngineCause;
 use crate::error::{channel_error, lost_unconfirmed, reply_text, too_large};
 
 /// A message that failed with its channel.
@@ -17,14 +18,14 @@ pub(super) struct Refused<'a> {
 
 impl Refused<'_> {
     /// Returns the error of the message: the broker's reason if this message may be its cause.
-    pub(super) fn error(&self, error: lapin::Error) -> Error {
+    pub(super) fn error(&self, error: &lapin::Error) -> Error {
         let with_exchange = |error: Error| match self.exchange {
             "" => error,
             exchange => error.with("exchange", exchange),
         };
-        let refused = match channel_error(&error) {
+        let refused = match channel_error(error) {
             // Each message of a channel goes to the same exchange.
-            Some(AMQPSoftError::ACCESSREFUSED) => match refused_topic(reply_text(&error)) {
+            Some(AMQPSoftError::ACCESSREFUSED) => match refused_topic(reply_text(error)) {
                 Some(topic) if !topic.is(self.routing_key) => neighbour(),
                 _ => with_exchange(Error::new(
                     ErrorKind::Denied,
@@ -36,7 +37,7 @@ impl Refused<'_> {
                 "cannot publish the message: the exchange does not exist",
             )),
             // The message is recognized by its size. Publishing it again would fail again.
-            Some(AMQPSoftError::PRECONDITIONFAILED) => match too_large(&error) {
+            Some(AMQPSoftError::PRECONDITIONFAILED) => match too_large(error) {
                 Some((size, limit)) if size == self.body_len => {
                     let error = Error::new(
                         ErrorKind::TooLarge,
@@ -48,7 +49,7 @@ impl Refused<'_> {
             },
             _ => lost_unconfirmed(),
         };
-        refused.with_source(error)
+        refused.with_source(EngineCause::of(error))
     }
 }
 
@@ -99,7 +100,7 @@ mod tests {
     fn refused(kind: AMQPSoftError, text: &str) -> Error {
         let error = AMQPError::new(AMQPErrorKind::Soft(kind), text.into());
         let message = Refused { exchange: "e", routing_key: "a.b", body_len: 9 };
-        message.error(lapin::ErrorKind::ProtocolError(error).into())
+        message.error(&lapin::ErrorKind::ProtocolError(error).into())
     }
 
     #[test]

@@ -121,7 +121,7 @@ async fn validated_name(
             );
             Ok(None)
         }
-        Err(error) => Err(failed("cannot publish to the default exchange", error)),
+        Err(error) => Err(failed("cannot publish to the default exchange", &error)),
     }
 }
 

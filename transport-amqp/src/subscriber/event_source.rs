@@ -245,7 +245,7 @@ impl EventSource {
             (self.queue.name.clone(), self.exchange.clone(), binding_key(filter));
         let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
         let bound = channel.queue_bind(queue, exchange, key, options, arguments).await;
-        bound.map_err(|error| failed("cannot add the filter", error).with("filter", filter))
+        bound.map_err(|error| failed("cannot add the filter", &error).with("filter", filter))
     }
 
     /// Removes the binding of a filter. A missing binding is no error.
@@ -253,7 +253,7 @@ impl EventSource {
         let (queue, exchange, key) =
             (self.queue.name.clone(), self.exchange.clone(), binding_key(filter));
         let unbound = channel.queue_unbind(queue, exchange, key, FieldTable::default()).await;
-        unbound.map_err(|error| failed("cannot remove the filter", error).with("filter", filter))
+        unbound.map_err(|error| failed("cannot remove the filter", &error).with("filter", filter))
     }
 }
 

@@ -47,5 +47,5 @@ async fn declare_with(
     let channel = connection.channel().await?;
     let (kind, arguments) = (ExchangeKind::Topic, FieldTable::default());
     let declared = channel.exchange_declare(name.clone(), kind, options, arguments).await;
-    declared.map_err(|error| failed("cannot declare the exchange", error).with("exchange", name))
+    declared.map_err(|error| failed("cannot declare the exchange", &error).with("exchange", name))
 }

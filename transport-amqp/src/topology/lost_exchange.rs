@@ -39,7 +39,7 @@ pub(crate) async fn tell(
         channel.basic_publish(exchange, key, options, &body, properties).await?.await?;
         channel.close(200, "done".into()).await
     };
-    publishing.await.map_err(|error| failed("cannot tell of a lost exchange", error))
+    publishing.await.map_err(|error| failed("cannot tell of a lost exchange", &error))
 }
 
 /// Binds a queue to the notices about an exchange.
@@ -61,7 +61,7 @@ pub(crate) async fn listen(
         options,
         arguments,
     );
-    binding.await.map_err(|error| failed("cannot listen to notices", error))
+    binding.await.map_err(|error| failed("cannot listen to notices", &error))
 }
 
 /// Returns the number of the teller, if a delivery is a notice about this exchange.

@@ -146,7 +146,7 @@ impl QueueSpec {
         let declared = channel.queue_declare(self.name.clone(), durable, arguments).await;
         declared.map_err(|error| {
             let mismatch = argument_mismatch(&error);
-            let failed = failed("cannot declare the queue", error).with("queue", &self.name);
+            let failed = failed("cannot declare the queue", &error).with("queue", &self.name);
             match mismatch {
                 Some(mismatch) => failed
                     .with("argument", mismatch.argument)
@@ -180,7 +180,7 @@ impl QueueSpec {
     async fn inspect(&self, channel: &Channel) -> Result<lapin::Queue> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let found = channel.queue_declare(self.name.clone(), passive, FieldTable::default()).await;
-        found.map_err(|error| failed("cannot find the queue", error).with("queue", &self.name))
+        found.map_err(|error| failed("cannot find the queue", &error).with("queue", &self.name))
     }
 
     /// Returns whether the queue exists. If not, the broker closes the channel.
@@ -203,7 +203,7 @@ pub(crate) async fn delete(
 ) -> Result<()> {
     for queue in queues {
         let deleted = channel.queue_delete(queue, QueueDeleteOptions::default()).await;
-        deleted.map_err(|error| failed("cannot delete a queue", error))?;
+        deleted.map_err(|error| failed("cannot delete a queue", &error))?;
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ mod declines;
 mod direct;
 mod endpoints;
 mod engine;
+mod error_texts;
 mod events;
 mod jobs;
 mod lasting;
@@ -65,6 +66,7 @@ fn main() {
     arguments.test_threads.get_or_insert(3);
     let trials = [
         connecting::trials(),
+        error_texts::trials(),
         calls::trials(),
         at_most_once::trials(),
         malformed::trials(),

@@ -287,7 +287,11 @@ impl Balancer {
     fn no_peer(&self) -> Error {
         let peers = self.peers.all();
         let is_denied = !peers.is_empty() && peers.iter().all(|peer| peer.is_denied());
-        no_peer(self.endpoints.traffic(), is_denied, self.endpoints.names())
+        let causes: Vec<_> = peers
+            .iter()
+            .filter_map(|peer| peer.failure().map(|cause| (peer.name().clone(), cause)))
+            .collect();
+        no_peer(self.endpoints.traffic(), is_denied, self.endpoints.names(), &causes)
     }
 }
 

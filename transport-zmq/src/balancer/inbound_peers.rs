@@ -109,7 +109,7 @@ fn replace_inbound(peers: &PeerSet, connected: Vec<InboundPeer>) {
         }
         peers.extend_from_slice(&added);
     });
-    removed.iter().for_each(|peer| peer.set_lost());
+    removed.iter().for_each(|peer| _ = peer.set_lost());
     for peer in &added {
         peer.log_inbound();
         peer.set_connected();

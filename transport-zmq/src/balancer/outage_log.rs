@@ -1,5 +1,6 @@
 //! Log lines about the time without a peer: warnings while it lasts, and one line at its end.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -11,7 +12,8 @@ use tokio::time::{Instant, timeout};
 /// - `connected` (info) for the first peer, `reconnected` (info, with `outage_s`) for each later
 ///   one.
 ///
-/// - `still not connected` (warn, with `outage_s`) every 30 seconds, if this side connects.
+/// - `still not connected` (warn, with `outage_s` and `reason`) every 30 seconds, if this side
+///   connects.
 ///
 /// - `no peer has connected` (debug, with `outage_s`) every 30 seconds, if this side only listens.
 pub(super) struct Outage {
@@ -21,27 +23,46 @@ pub(super) struct Outage {
     connects: bool,
     /// Set if a peer was connected before.
     is_loss: bool,
+    /// Set unless the loss was throttled, so that its end needs no line either.
+    is_logged: AtomicBool,
 }
 
 impl Outage {
     /// Interval of the warnings: 30 seconds.
     const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
-    /// Begins an outage now. `is_loss` distinguishes a lost connection from one that was never
-    /// made.
-    pub(super) fn begin(connects: bool, is_loss: bool) -> Self {
-        Self { since: Instant::now(), connects, is_loss }
+    /// Begins the time before the first peer.
+    pub(super) fn before_first(connects: bool) -> Self {
+        Self { since: Instant::now(), connects, is_loss: false, is_logged: AtomicBool::new(true) }
     }
 
-    /// Waits for a peer with the future `up`, and logs its absence every 30 seconds. Returns the
-    /// output of `up`. Dropping the future drops `up`.
-    pub(super) async fn last_until<T>(&self, endpoint: &str, up: impl Future<Output = T>) -> T {
+    /// Begins an outage with the loss of a peer. Its end is logged if the loss was, or if it lasts.
+    pub(super) fn after_loss(connects: bool, is_logged: bool) -> Self {
+        let is_logged = AtomicBool::new(is_logged);
+        Self { since: Instant::now(), connects, is_loss: true, is_logged }
+    }
+
+    /// Waits for a peer with the future `up`, and logs its absence every 30 seconds, with the
+    /// reason that `failure` returns. Returns the output of `up`. Dropping the future drops `up`.
+    pub(super) async fn last_until<T>(
+        &self,
+        endpoint: &str,
+        up: impl Future<Output = T>,
+        failure: impl Fn() -> Option<String>,
+    ) -> T {
         tokio::pin!(up);
         loop {
             match timeout(Self::LOG_INTERVAL, &mut up).await {
                 Ok(up) => return up,
                 Err(_) if self.connects => {
-                    tracing::warn!(endpoint, outage_s = self.seconds(), "still not connected");
+                    self.is_logged.store(true, Ordering::Relaxed);
+                    let reason = failure().unwrap_or_default();
+                    tracing::warn!(
+                        endpoint,
+                        outage_s = self.seconds(),
+                        reason,
+                        "still not connected"
+                    );
                 }
                 Err(_) => {
                     tracing::debug!(endpoint, outage_s = self.seconds(), "no peer has connected");
@@ -52,6 +73,9 @@ impl Outage {
 
     /// Logs that a peer is connected, with the length of the outage in seconds if it was a loss.
     pub(super) fn end(&self, endpoint: &str) {
+        if !self.is_logged.load(Ordering::Relaxed) {
+            return;
+        }
         match self.is_loss {
             true => tracing::info!(endpoint, outage_s = self.seconds(), "reconnected"),
             false => tracing::info!(endpoint, "connected"),

@@ -13,6 +13,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use polywire_core::Result;
 use polywire_core::message::CallId;
+use polywire_core::transport::LogThrottle;
 use tokio::task::AbortHandle;
 
 use super::call::InFlightCall;
@@ -49,6 +50,8 @@ pub(super) struct PeerConnection {
     /// Unsent bytes for the peer, with a bound.
     budget: Arc<ByteBudget>,
     state: Arc<BalancerState>,
+    /// Throttle for the log lines of lost connections: a peer may close each one at once.
+    losses: LogThrottle,
     /// The task of [`supervise`](super::supervise::supervise).
     supervisor: OnceLock<AbortHandle>,
 }
@@ -79,6 +82,7 @@ impl PeerConnection {
             calls: InFlightCalls::new(state.peer_bytes_max),
             budget,
             state,
+            losses: LogThrottle::new(),
             supervisor: OnceLock::new(),
         })
     }
@@ -124,6 +128,11 @@ impl PeerConnection {
     /// Returns whether the peer rejected our credentials in the last handshake.
     pub(super) fn is_denied(&self) -> bool {
         self.dealer.is_denied()
+    }
+
+    /// Describes the latest failure to connect, if the last attempt failed.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.dealer.failure()
     }
 
     /// Returns whether the peer refused the last call, because it does not serve the service.
@@ -282,16 +291,21 @@ impl PeerConnection {
         self.state.notify_changed();
     }
 
-    /// Marks the peer as disconnected, fails its calls, and logs that, throttled if it is inbound.
-    pub(super) fn set_lost(&self) {
+    /// Marks the peer as disconnected, fails its calls, and logs that, throttled. Returns whether
+    /// there was a log line.
+    pub(super) fn set_lost(&self) -> bool {
         let calls = self.fail_calls();
         let reason = self.dealer.reason().unwrap_or_default();
         let endpoint = &*self.name;
-        if self.kind == PeerKind::Connecting {
-            tracing::warn!(endpoint, calls, reason, "connection lost");
-        } else if let Some(count) = self.state.disconnects.note() {
+        let losses = match self.kind {
+            PeerKind::Connecting => &self.losses,
+            _ => &self.state.disconnects,
+        };
+        let count = losses.note();
+        if let Some(count) = count {
             tracing::warn!(endpoint, calls, reason, count, "connection lost");
         }
+        count.is_some()
     }
 
     /// Fails the calls in flight and closes the connection, because the program disconnects it. The

@@ -18,8 +18,8 @@ pub(super) fn supervise(peer: &Arc<PeerConnection>) {
 /// [`Dealer::up`](crate::engine::Dealer::up) reports.
 async fn reconnect(peer: Arc<PeerConnection>) {
     let connects = peer.kind() == PeerKind::Connecting;
-    let mut outage = Outage::begin(connects, false);
-    while outage.last_until(peer.name(), peer.dealer().up()).await.is_ok() {
+    let mut outage = Outage::before_first(connects);
+    while outage.last_until(peer.name(), peer.dealer().up(), || peer.failure()).await.is_ok() {
         if connects {
             outage.end(peer.name());
         } else {
@@ -27,8 +27,7 @@ async fn reconnect(peer: Arc<PeerConnection>) {
         }
         peer.set_connected();
         until_lost(&peer).await;
-        peer.set_lost();
-        outage = Outage::begin(connects, true);
+        outage = Outage::after_loss(connects, peer.set_lost());
         // Backs off from a peer that accepts each connection and closes it at once.
         sleep(RECONNECT_PAUSE).await;
     }

@@ -195,11 +195,11 @@ impl ZmqBuilder {
         }
         let engine = self.engine.map_or_else(Engine::default_one, Engine::compiled_in)?;
         if engine != Engine::Omq && self.admission.is_some() {
-            return Err(lacks("bounds of admission"));
+            return Err(lacks("ZmqBuilder::admission"));
         }
         #[cfg(feature = "engine-omq")]
         if engine != Engine::Omq && !matches!(self.security, Security::None) {
-            return Err(lacks("security"));
+            return Err(lacks(self.security.option()));
         }
         let admission = self.admission.unwrap_or_default();
         admission.check()?;
@@ -247,10 +247,9 @@ impl ZmqBuilder {
 /// clock and the kernel's timers can count.
 const HEARTBEATS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 
-/// Returns the error for a setting that the engine cannot honour. Ignoring the setting would be
-/// less safe than failing.
-fn lacks(setting: &'static str) -> Error {
-    Error::new(ErrorKind::Unsupported, "this engine of ZeroMQ cannot do that")
-        .with("what", setting)
-        .unsent()
+/// Returns the error for an option that the engine cannot honour. Ignoring the option would be less
+/// safe than failing.
+fn lacks(option: &'static str) -> Error {
+    let text = format!("the engine does not support `{option}`: use the engine `omq`");
+    Error::new(ErrorKind::Unsupported, text).with_named("option", option).unsent()
 }

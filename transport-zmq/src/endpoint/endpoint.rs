@@ -137,7 +137,7 @@ pub(crate) async fn claim_socket_file(path: PathBuf) -> Result<()> {
             Err(error) => {
                 let text = "cannot bind the socket file: another process may listen on it, remove \
                             the file if none does";
-                return Err(refuse(config(text).with("because", &error).with_source(error)));
+                return Err(refuse(config(text).with_source(error)));
             }
         }
     }

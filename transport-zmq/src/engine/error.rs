@@ -5,6 +5,8 @@ use polywire_core::{Error, ErrorKind};
 
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 use crate::endpoint::Endpoint;
+#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
+use crate::engine::endpoint_failure::bind_cause;
 
 /// Returns the error of an operation that the selected engine does not support. `reason` begins
 /// with "cannot".
@@ -31,20 +33,12 @@ pub(super) fn no_pubsub() -> Error {
     )
 }
 
-/// Returns the error of an endpoint that cannot be bound: the port is in use, or this process may
-/// not use it.
+/// Returns the error of an endpoint that cannot be bound, with the cause: the port is in use, or
+/// this process may not use it.
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
-pub(super) fn cannot_bind(
-    endpoint: &Endpoint,
-    because: impl std::error::Error + Send + Sync + 'static,
-) -> Error {
-    // Two endpoint handles of a transport cannot share a fixed port; with port `*` each gets its
-    // own.
-    let error = Error::new(
-        ErrorKind::Config,
-        "cannot bind: the address is in use, perhaps by another endpoint handle; port * binds a \
-         free one",
-    )
-    .with("endpoint", endpoint);
-    error.with("because", &because).with_source(because).unsent()
+pub(super) fn cannot_bind(endpoint: &Endpoint, error: &(dyn std::error::Error + 'static)) -> Error {
+    Error::new(ErrorKind::Config, format!("cannot bind {endpoint}"))
+        .with_named("endpoint", endpoint)
+        .with_source(bind_cause(endpoint, error))
+        .unsent()
 }

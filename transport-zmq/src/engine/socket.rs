@@ -90,6 +90,11 @@ pub(crate) trait Dealer: SocketControl {
         false
     }
 
+    /// Describes the latest failure to connect, if this side connects and the last attempt failed.
+    fn failure(&self) -> Option<String> {
+        None
+    }
+
     /// Waits until no peer is connected, or another one than after [`up`](Self::up). Then drops the
     /// requests that are still queued. Queued jobs stay, and go to the next peer.
     async fn down(&self);

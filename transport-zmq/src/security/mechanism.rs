@@ -33,6 +33,21 @@ pub(crate) enum Security {
 }
 
 impl Security {
+    /// Returns the option that sets this security.
+    pub(crate) fn option(&self) -> &'static str {
+        match self {
+            Self::None => "ZmqBuilder",
+            #[cfg(feature = "curve")]
+            Self::CurveServer(_) => "ZmqBuilder::curve_server",
+            #[cfg(feature = "curve")]
+            Self::CurveClient(_) => "ZmqBuilder::curve_client",
+            Self::PlainServer(_) => "ZmqBuilder::plain_server",
+            Self::PlainClient(_) => "ZmqBuilder::plain_client",
+        }
+    }
+}
+
+impl Security {
     /// Returns the mechanism for the engine. While `is_full` returns `true` for the address of a
     /// peer, the connection is closed without a reason, so that the peer connects again later.
     /// A peer that is not allowed gets an error.

@@ -39,6 +39,8 @@ pub(super) struct Subscriptions {
     accepted_max: AtomicUsize,
     /// Throttle for log lines of publishers that accept fewer.
     refusals: LogThrottle,
+    /// Throttle for log lines of publishers that do not answer.
+    unanswered: LogThrottle,
 }
 
 /// Subscriptions of a subscriber that no publisher has told its bound: 1,000. A publisher with a
@@ -73,6 +75,7 @@ impl Subscriptions {
             synced: Mutex::default(),
             accepted_max: AtomicUsize::new(UNTOLD_MAX),
             refusals: LogThrottle::new(),
+            unanswered: LogThrottle::new(),
         }
     }
 
@@ -213,7 +216,12 @@ impl Subscriptions {
                 Err(_) => break,
             }
         }
-        tracing::warn!("a publisher did not confirm the subscriptions of a subscriber in time");
+        if let Some(count) = self.unanswered.note() {
+            tracing::warn!(
+                count,
+                "a publisher did not confirm the subscriptions of a subscriber in time"
+            );
+        }
         Ok(self.current.lock().await.additions)
     }
 

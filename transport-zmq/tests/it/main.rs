@@ -34,6 +34,8 @@ mod declines;
 mod draining;
 #[cfg(feature = "engine-omq")]
 mod endpoints;
+#[cfg(unix)]
+mod error_texts;
 #[cfg(all(target_os = "linux", feature = "engine-omq"))]
 mod inbound_servers;
 #[cfg(feature = "engine-omq")]

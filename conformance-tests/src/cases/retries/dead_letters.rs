@@ -3,7 +3,8 @@
 use polywire_codec::MessagePack;
 use polywire_core::pipeline::DeadLetter;
 use polywire_core::{
-    Code, Context, DeadLetters, Fault, Group, Listener, Puller, Pusher, Retries, Window,
+    Code, Context, DeadLetters, ErrorKind, Fault, Group, Listener, Puller, Pusher, Result, Retries,
+    Server, Window,
 };
 use tokio::time::timeout;
 
@@ -11,8 +12,8 @@ use super::dead_jobs::{PAUSE, dead_jobs, only, within_patience};
 use crate::cases::receive::{expect_event, next_job};
 use crate::cases::task::AbortOnDrop;
 use crate::context::TestContext;
-use crate::names::{CHANNEL, QUEUE};
-use crate::verdict::{OrFail, Verdict, ensure};
+use crate::names::{CHANNEL, QUEUE, SERVICE};
+use crate::verdict::{Failure, OrFail, Verdict, ensure};
 use crate::wait::{PATIENCE, eventually, in_time};
 
 /// A dead letter that is redriven starts with attempt 1, is marked as redriven, and is no dead
@@ -80,6 +81,53 @@ pub async fn dead_letters_stay_until_they_are_discarded(context: &TestContext) -
     let left = dead_jobs(&transport, 2).await?;
     ensure!(!left.iter().any(chosen), "a discarded dead letter is still there");
     Ok(())
+}
+
+/// Dead letters of a name that was never used are refused, and not shown as none.
+///
+/// Looks twice for those of a queue, a service and a group, and redrives those of the queue. A
+/// service that exists has no dead letters, which is no error.
+///
+/// Catches backends that show a misspelt queue as empty, or that create the queue when it is first
+/// looked at.
+///
+/// Needs the capability `dead_letters`.
+pub async fn dead_letters_of_a_misspelt_name_are_refused(context: &TestContext) -> Verdict {
+    context.require("dead_letters", |can| can.dead_letters).await?;
+    let transport = context.serving().await?;
+    let misspelt = [
+        DeadLetters::of_queue(&transport, "invoces"),
+        DeadLetters::of_service(&transport, "invoces"),
+        DeadLetters::of_group(&transport, "invoces", "some"),
+    ];
+    for dead in misspelt {
+        let dead = dead.or_fail("dead letters")?;
+        for look in 1..=2 {
+            let found = within_patience(dead.look(9)).await.map(|found| found.len() as u64);
+            check_misspelt(&format!("look {look} at {}", dead.source()), found)?;
+        }
+        let redriven = within_patience(dead.redrive(9, |_| true)).await;
+        check_misspelt(&format!("a redrive to {}", dead.source()), redriven)?;
+    }
+    let server = Server::bind(&transport, SERVICE).await.or_fail("a server binds")?;
+    let dead = DeadLetters::of_service(&transport, SERVICE).or_fail("dead letters")?;
+    let found = within_patience(dead.look(9)).await.or_fail("looking at a service that exists")?;
+    ensure!(found.is_empty(), "a new service has {} dead letters", found.len());
+    drop(server);
+    Ok(())
+}
+
+/// Checks that an operation on a source that does not exist is refused, by an error that names the
+/// source.
+fn check_misspelt(what: &str, outcome: Result<u64>) -> Verdict {
+    match outcome {
+        Ok(count) => Err(Failure::new(format!("{what} succeeded, with {count} dead letters"))),
+        Err(error) => {
+            ensure!(error.kind() == ErrorKind::Config, "{what} failed as {error:?}");
+            ensure!(error.to_string().contains("invoces"), "{what} does not name it: {error}");
+            Ok(())
+        }
+    }
 }
 
 /// An event that a group dead-lettered is redriven to that group alone, with its topic.

@@ -39,8 +39,9 @@ async fn lacking_dead_letters_are_unsupported(context: &TestContext) -> Verdict 
     refused(DeadLetters::of_queue(&transport, QUEUE).err().as_ref())?;
     refused(DeadLetters::of_service(&transport, SERVICE).err().as_ref())?;
     refused(DeadLetters::of_group(&transport, CHANNEL, "some").err().as_ref())?;
-    // Past the check of core, the backend has to refuse by itself.
-    let source = DeadLetterSource::Queue(QUEUE.try_into().or_fail("the queue has a name")?);
+    // Past the check of core, the backend has to refuse by itself. The source exists.
+    let _server = Server::bind(&transport, SERVICE).await.or_fail("a server binds")?;
+    let source = DeadLetterSource::Service(SERVICE.try_into().or_fail("the service has a name")?);
     refused(transport.dead_letters(&source).await.err().as_ref())?;
     refused(Server::bind(&transport, SERVICE).deliveries(1).await.err().as_ref())
 }

@@ -4,7 +4,7 @@ use crate::caught::caught;
 use crate::flaws::capabilities::{Claims, Overstated, RefusesAsConfig};
 use crate::flaws::dead_letters::{
     DiscardsDeadLetters, ForgetsErrors, IgnoresPauses, LosesRead, LosesRedriven, RedrivesToAll,
-    RetriesDeadLetters,
+    RetriesDeadLetters, ShowsNoneOfUnknown,
 };
 use crate::flaws::settling::CannotCount;
 
@@ -22,6 +22,9 @@ caught! {
     lost_when_redriven: LosesRedriven, "retries.redriven_job_comes_again", "a job arrives in time";
     lost_when_read: LosesRead,
         "retries.dead_letters_stay_until_they_are_discarded", "of 3 dead letters, look 1 found 0";
+    misspelt_names_without_dead_letters: ShowsNoneOfUnknown,
+        "retries.dead_letters_of_a_misspelt_name_are_refused",
+        "look 1 at the queue invoces succeeded, with 0 dead letters";
     uncounted_deaths: CannotCount,
         "retries.job_that_ends_its_workers_is_kept", "worker 3 to die with it sees attempt 2";
     redriven_to_all: RedrivesToAll::default(), "retries.redriven_event_goes_to_its_group_alone",

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use polywire_core::transport::{DeadLetterQueue, Outcome, Receiver, Sender, async_trait};
-use polywire_core::{Message, Result};
+use polywire_core::{Error, Message, Result};
 
 use crate::flaw::Flaw;
 use crate::halves::settled;
@@ -163,5 +163,36 @@ impl DeadLetterQueue for Republishing {
 
     async fn close(&mut self) -> Result<()> {
         self.inner.close().await
+    }
+}
+
+/// Shows a source that does not exist as one without dead letters.
+#[derive(Clone)]
+pub(crate) struct ShowsNoneOfUnknown;
+
+impl Flaw for ShowsNoneOfUnknown {
+    fn no_dead_letters(&self, _: Error) -> Result<Box<dyn DeadLetterQueue>> {
+        Ok(Box::new(Empty))
+    }
+}
+
+struct Empty;
+
+#[async_trait]
+impl DeadLetterQueue for Empty {
+    async fn take(&mut self) -> Result<Option<(u64, Message)>> {
+        Ok(None)
+    }
+
+    async fn redrive(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    async fn discard(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        Ok(())
     }
 }

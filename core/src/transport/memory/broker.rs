@@ -74,7 +74,15 @@ impl MemoryBroker {
         lock(&self.channels).entry(channel.clone()).or_default().clone()
     }
 
-    /// Returns the dead letters of `source`.
+    /// Returns the dead letters of `source`; `None` for a source that was never opened.
+    pub(super) fn known_dead_letters(
+        &self,
+        source: &DeadLetterSource,
+    ) -> Option<Arc<DeadLetterStore>> {
+        lock(&self.dead_letters).get(source).cloned()
+    }
+
+    /// Returns the dead letters of `source`, which is being opened.
     pub(super) fn dead_letters(&self, source: &DeadLetterSource) -> Arc<DeadLetterStore> {
         lock(&self.dead_letters).entry(source.clone()).or_default().clone()
     }

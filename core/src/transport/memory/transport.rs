@@ -163,8 +163,8 @@ impl Transport for Memory {
 
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         self.endpoints.check_open()?;
-        let (store, queue) = (self.broker.dead_letters(source), self.broker.source_queue(source));
-        Ok(Box::new(DeadLetterSession::new(store, queue)))
+        let store = self.broker.known_dead_letters(source).ok_or_else(|| source.unknown())?;
+        Ok(Box::new(DeadLetterSession::new(store, self.broker.source_queue(source))))
     }
 
     fn health(&self) -> HealthReader {

@@ -6,19 +6,22 @@ use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
 
+use crate::connection::inbound::foreign_peer::check_first;
 use crate::connection::inbound::frame_filter::FrameFilter;
 
 /// A stream whose inbound frames are checked. Outbound bytes pass.
 pub(crate) struct FilteredStream<S> {
     stream: S,
     filter: FrameFilter,
+    /// Set after the first byte was checked.
+    has_begun: bool,
 }
 
 impl<S> FilteredStream<S> {
     /// Wraps a stream on which nothing was read yet, behind TLS. `frame_max` is the largest frame
     /// that the engine asks for.
     pub(crate) fn new(stream: S, frame_max: u32) -> Self {
-        Self { stream, filter: FrameFilter::new(frame_max) }
+        Self { stream, filter: FrameFilter::new(frame_max), has_begun: false }
     }
 }
 
@@ -28,7 +31,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FilteredStream<S> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let Self { stream, filter } = &mut *self;
+        let Self { stream, filter, has_begun } = &mut *self;
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
         }
@@ -39,6 +42,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for FilteredStream<S> {
             }
             let Some(lacking) = filter.lacking() else {
                 let count = ready!(Pin::new(&mut *stream).poll_read(cx, buffer))?;
+                if count > 0 && !std::mem::replace(has_begun, true) {
+                    check_first(buffer[0])?;
+                }
                 let passed = filter.scan(&mut buffer[..count]);
                 if count == 0 || passed > 0 {
                     return Poll::Ready(Ok(passed));

@@ -11,17 +11,22 @@ use futures_core::Stream;
 use futures_io::{AsyncRead, AsyncWrite};
 use lapin::tcp::AsyncTcpStream;
 
+use crate::connection::engine_log::{EngineExecutor, EngineLog};
 use crate::connection::inbound::filtered_stream::FilteredStream;
 
-/// The runtime for the engine: tokio, with filtered streams.
-pub(crate) type EngineRuntime = Runtime<RuntimeParts<Tokio, FilteringReactor>>;
+/// The runtime for the engine: tokio, with filtered streams and the engine's log.
+pub(in crate::connection) type EngineRuntime =
+    Runtime<RuntimeParts<EngineExecutor, FilteringReactor>>;
 /// The stream of a connection, plain or with TLS.
 pub(crate) type EngineStream = FilteredStream<AsyncTcpStream<<Tokio as Reactor>::TcpStream>>;
 
 /// Returns the runtime for an engine on the current tokio runtime. Panics outside of a runtime.
-pub(crate) fn current_runtime() -> EngineRuntime {
+pub(in crate::connection) fn current_runtime(log: EngineLog) -> EngineRuntime {
     let tokio = Tokio::current();
-    Runtime::new(RuntimeParts::new(tokio.clone(), FilteringReactor(tokio)))
+    Runtime::new(RuntimeParts::new(
+        EngineExecutor { tokio: tokio.clone(), log },
+        FilteringReactor(tokio),
+    ))
 }
 
 /// Tokio's reactor with another type of stream. The engine gets its stream ready made, so it opens

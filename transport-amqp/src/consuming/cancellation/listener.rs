@@ -118,16 +118,20 @@ impl CancelListener {
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
         let mut binds = true;
+        // Each state is logged once.
+        let (mut has_logged_unbound, mut has_logged_refusal) = (false, false);
         loop {
             let consuming = self.connection.unless_lost(self.consume(binds)).await;
             let is_denied = |error: &Error| error.kind() == ErrorKind::Denied;
             if binds && consuming.as_ref().is_err_and(is_denied) {
                 // Answers need no exchange.
                 let error = consuming.err();
-                tracing::warn!(
-                    ?error,
-                    "cannot listen to cancellations: handlers run until their deadlines"
-                );
+                if !std::mem::replace(&mut has_logged_unbound, true) {
+                    tracing::warn!(
+                        ?error,
+                        "cannot listen to cancellations: handlers run until their deadlines"
+                    );
+                }
                 binds = false;
                 continue;
             }
@@ -138,6 +142,8 @@ impl CancelListener {
             match consuming {
                 Ok((channel, cancellations)) => {
                     backoff.reset();
+                    has_logged_refusal = false;
+                    has_logged_unbound &= !binds;
                     self.forward(&channel, cancellations).await;
                     self.queue.set(None);
                     // The access may have been granted meanwhile.
@@ -148,10 +154,12 @@ impl CancelListener {
                     tracing::debug!(?error, "cannot listen to cancellations yet");
                 }
                 Err(error) => {
-                    tracing::warn!(
-                        ?error,
-                        "cannot listen to clients: requests that run at most once are refused"
-                    );
+                    if !std::mem::replace(&mut has_logged_refusal, true) {
+                        tracing::warn!(
+                            ?error,
+                            "cannot listen to clients: requests that run at most once are refused"
+                        );
+                    }
                     backoff.slow_down();
                 }
             }
@@ -166,7 +174,7 @@ impl CancelListener {
         let setup = ChannelGuard::new(self.connection.channel().await?);
         let channel = setup.channel();
         let name = ShortString::from(format!("polywire.control..{:032x}", unique()));
-        let cannot = |error| failed("cannot listen to cancellations", error);
+        let cannot = |error| failed("cannot listen to cancellations", &error);
         let options = QueueDeclareOptions {
             exclusive: true,
             auto_delete: true,

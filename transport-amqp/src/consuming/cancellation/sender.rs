@@ -67,7 +67,7 @@ async fn publish(channel: &Channel, cancellation: OutgoingMessage) -> Result<()>
     let OutgoingMessage { exchange, routing_key, properties, body, .. } = cancellation;
     let options = BasicPublishOptions::default();
     let publishing = channel.basic_publish(exchange, routing_key, options, &body, properties);
-    publishing.await.map_err(|error| failed("cannot publish a cancellation", error))?;
+    publishing.await.map_err(|error| failed("cannot publish a cancellation", &error))?;
     Ok(())
 }
 

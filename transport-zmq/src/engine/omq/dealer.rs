@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
@@ -14,6 +15,7 @@ use omq_tokio::{
 use polywire_core::Result;
 use polywire_core::transport::LogThrottle;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::error::engine_error;
@@ -23,6 +25,7 @@ use super::pull::is_of_queue;
 use super::receive::received;
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
+use crate::engine::endpoint_failure::{probe, unresolvable};
 use crate::engine::{Dealer, Traffic};
 use crate::error::lock;
 use crate::wire::Frames;
@@ -39,12 +42,14 @@ pub(in crate::engine) struct OmqDealer {
     /// Frames that the body of a received message may have.
     frames_max: usize,
     /// The endpoint that the socket connects to. `None` if pullers connect to the socket.
-    remote: Option<String>,
+    remote: Option<Endpoint>,
     /// The number of the connection that was open when `up` returned, so that `down` recognizes
     /// its successor.
     connection: Mutex<Option<u64>>,
     /// The reason of the last disconnect, until it is taken for the log.
     reason: Mutex<Option<String>>,
+    /// The failure of the latest attempt to connect.
+    failure: Mutex<Option<String>>,
     /// Set while the peer rejects our credentials.
     denied: AtomicBool,
     /// Set after the first attempt to connect has succeeded or failed.
@@ -55,6 +60,8 @@ pub(in crate::engine) struct OmqDealer {
     wrong_queue: LogThrottle,
 }
 
+/// Time without an event of the engine after which the name of the peer is looked up: one second.
+const UNTOLD_AFTER: Duration = Duration::from_secs(1);
 /// Messages of any size that may be queued for a puller that connects: 16.
 const QUEUED_MIN: u32 = 16;
 
@@ -66,7 +73,7 @@ impl OmqDealer {
         endpoint: &Endpoint,
     ) -> Result<Self> {
         let dealer = Self::open(settings, traffic, options(settings))?;
-        Ok(Self { remote: Some(endpoint.to_string()), ..dealer })
+        Ok(Self { remote: Some(endpoint.clone()), ..dealer })
     }
 
     /// Opens a socket that peers connect to. It has no endpoint yet.
@@ -91,6 +98,7 @@ impl OmqDealer {
             remote: None,
             connection: Mutex::default(),
             reason: Mutex::default(),
+            failure: Mutex::default(),
             denied: AtomicBool::new(false),
             tried: watch::Sender::new(false),
             denials: LogThrottle::new(),
@@ -136,14 +144,17 @@ impl OmqDealer {
     /// Connects until the peer accepts, and returns the numbers of the connections. The engine
     /// stops after a rejected handshake; this function goes on every 5 seconds, because the peer
     /// may be reconfigured.
-    async fn connect_until_accepted(&self, endpoint: &str) -> Result<Vec<u64>, omq_tokio::Error> {
+    async fn connect_until_accepted(
+        &self,
+        remote: &Endpoint,
+    ) -> Result<Vec<u64>, omq_tokio::Error> {
         let socket = &self.endpoints.socket;
-        let mut events = socket.monitor();
+        let (endpoint, mut events) = (remote.to_string(), socket.monitor());
         loop {
-            socket.connect(endpoint).await?;
+            socket.connect(endpoint.as_str()).await?;
             tokio::select! {
                 connections = self.connections_until(|connections| !connections.is_empty()) => return connections,
-                () = denied(&mut events, || _ = self.tried.send_replace(true)) => {}
+                () = self.denied(remote, &mut events) => {}
             }
             self.denied.store(true, Ordering::Relaxed);
             self.tried.send_replace(true);
@@ -154,7 +165,7 @@ impl OmqDealer {
                     "the peer denied access: wrong credentials, or not allowed"
                 );
             }
-            match socket.disconnect(endpoint).await {
+            match socket.disconnect(endpoint.as_str()).await {
                 // The engine has dropped the endpoint already, after the rejected handshake.
                 Ok(()) | Err(omq_tokio::Error::Unroutable) => {}
                 // The endpoint would be connected twice.
@@ -164,28 +175,47 @@ impl OmqDealer {
         }
     }
 
+    /// Waits until the engine has stopped connecting, because the peer denied access. Records the
+    /// cause of each other failed attempt.
+    async fn denied(&self, remote: &Endpoint, events: &mut MonitorStream) {
+        loop {
+            let is_unknown = lock(&self.failure).is_none();
+            let event = match timeout(UNTOLD_AFTER, events.recv()).await {
+                Ok(event) => event,
+                // The engine has no event for a name that cannot be resolved.
+                Err(_) if is_unknown => {
+                    *lock(&self.failure) = unresolvable(remote).await;
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            match event {
+                Ok(MonitorEvent::ConnectStopped {
+                    reason: DisconnectReason::HandshakeRefused(_),
+                    ..
+                }) => return,
+                Ok(MonitorEvent::ConnectDelayed { .. }) => {
+                    self.tried.send_replace(true);
+                    // A peer that can be reached failed in the handshake, which is recorded.
+                    if let Some(cause) = probe(remote).await {
+                        *lock(&self.failure) = Some(cause);
+                    }
+                }
+                Ok(MonitorEvent::HandshakeFailed { reason, .. }) => {
+                    *lock(&self.failure) = Some(format!("the handshake failed: {reason}"));
+                }
+                // The socket is closed, which `connections_until` reports.
+                Err(MonitorRecvError::Closed) => return std::future::pending().await,
+                _ => {}
+            }
+        }
+    }
+
     /// Returns whether a peer with this routing id may get the messages of this socket.
     fn accepts(&self, identity: &[u8]) -> bool {
         match &self.traffic {
             Traffic::Jobs(queue) => is_of_queue(identity, queue),
             Traffic::Requests | Traffic::AnyJobs => true,
-        }
-    }
-}
-
-/// Waits until the engine has stopped connecting, because the peer denied access. Calls `failed`
-/// after each other failed attempt.
-async fn denied(events: &mut MonitorStream, failed: impl Fn()) {
-    loop {
-        match events.recv().await {
-            Ok(MonitorEvent::ConnectStopped {
-                reason: DisconnectReason::HandshakeRefused(_),
-                ..
-            }) => return,
-            Ok(MonitorEvent::ConnectDelayed { .. }) => failed(),
-            // The socket is closed, which `connections_until` reports.
-            Err(MonitorRecvError::Closed) => return std::future::pending().await,
-            _ => {}
         }
     }
 }
@@ -239,12 +269,17 @@ impl Dealer for OmqDealer {
         };
         let connections = connections.map_err(engine_error)?;
         self.denied.store(false, Ordering::Relaxed);
+        *lock(&self.failure) = None;
         *lock(&self.connection) = connections.first().copied();
         Ok(())
     }
 
     fn is_denied(&self) -> bool {
         self.denied.load(Ordering::Relaxed)
+    }
+
+    fn failure(&self) -> Option<String> {
+        lock(&self.failure).clone()
     }
 
     /// Waits until the recorded connection is gone, although its endpoint may be connected anew by
@@ -267,7 +302,7 @@ impl Dealer for OmqDealer {
         }
         // Queued requests must not reach the next server at this endpoint: the balancer reports
         // them as lost.
-        let _ = self.endpoints.socket.disconnect(endpoint.as_str()).await;
+        let _ = self.endpoints.socket.disconnect(endpoint.to_string()).await;
     }
 
     fn reason(&self) -> Option<String> {

@@ -67,7 +67,7 @@ impl SocketEndpoints {
     async fn bind(&self, endpoint: &Endpoint) -> Result<String> {
         self.limiter.watch(&self.socket);
         let real = self.socket.bind(endpoint.to_string()).await;
-        let real = real.map_err(|error| cannot_bind(endpoint, error))?.to_string();
+        let real = real.map_err(|error| cannot_bind(endpoint, &error))?.to_string();
         lock(&self.bound).push((endpoint.clone(), real.clone()));
         Ok(real)
     }

@@ -19,6 +19,7 @@ use zeromq::{
 use super::frames::{cannot_change, frames_of, message_of};
 use crate::config::Settings;
 use crate::endpoint::{Endpoint, EndpointChange};
+use crate::engine::endpoint_failure::connect_cause;
 use crate::engine::{Dealer, SocketControl};
 use crate::error::{closed, lock};
 use crate::wire::Frames;
@@ -27,7 +28,9 @@ use crate::wire::Frames;
 /// that writes and one that reads.
 pub(in crate::engine) struct ZeromqDealer {
     /// The endpoint to connect to.
-    endpoint: String,
+    endpoint: Endpoint,
+    /// The failure of the latest attempt to connect.
+    failure: Mutex<Option<String>>,
     /// The time for one attempt.
     connect_timeout: Duration,
     /// The time for unsent messages after a close.
@@ -59,7 +62,8 @@ impl ZeromqDealer {
     pub(in crate::engine) fn connect(settings: &Settings, endpoint: &Endpoint) -> Self {
         let (received, replies) = mpsc::channel(QUEUE_MAX);
         Self {
-            endpoint: endpoint.to_string(),
+            endpoint: endpoint.clone(),
+            failure: Mutex::default(),
             connect_timeout: settings.connect_timeout,
             linger: settings.linger,
             connection: Mutex::default(),
@@ -72,15 +76,22 @@ impl ZeromqDealer {
 
     /// Connects every 100 ms until the peer accepts.
     async fn connect_until_accepted(&self) {
+        let endpoint = self.endpoint.to_string();
         loop {
             let mut options = SocketOptions::default();
             options.connect_timeout(self.connect_timeout);
             let mut socket = DealerSocket::with_options(options);
             let events = socket.monitor();
-            match socket.connect(&self.endpoint).await {
+            match socket.connect(&endpoint).await {
                 // The return of `up` reports the success.
-                Ok(()) => return self.start(socket, events),
-                Err(error) => tracing::debug!(endpoint = self.endpoint, %error, "cannot connect"),
+                Ok(()) => {
+                    *lock(&self.failure) = None;
+                    return self.start(socket, events);
+                }
+                Err(error) => {
+                    tracing::debug!(endpoint, %error, "cannot connect");
+                    *lock(&self.failure) = Some(connect_cause(&self.endpoint, &error));
+                }
             }
             self.tried.send_replace(true);
             sleep(RECONNECT_PAUSE).await;
@@ -204,6 +215,10 @@ impl Dealer for ZeromqDealer {
             () = self.connect_until_accepted() => Ok(()),
             _ = closing.wait_for(|closed| *closed) => Err(closed()),
         }
+    }
+
+    fn failure(&self) -> Option<String> {
+        lock(&self.failure).clone()
     }
 
     /// Waits until the reading task has ended, then stops the writing task and drops its queue.

@@ -79,14 +79,14 @@ impl ZeromqRouter {
                 && let Some(private) = private_path(path)
             {
                 let real = socket.bind(&Endpoint::Ipc(private.clone()).to_string()).await;
-                real.map_err(|error| cannot_bind(endpoint, error))?;
+                real.map_err(|error| cannot_bind(endpoint, &error))?;
                 let file = SocketFile::place(&private, path);
-                files.push(file.map_err(|error| cannot_bind(endpoint, error))?);
+                files.push(file.map_err(|error| cannot_bind(endpoint, &error))?);
                 bound.push(endpoint.to_string());
                 continue;
             }
             let real = socket.bind(&endpoint.to_string()).await;
-            bound.push(real.map_err(|error| cannot_bind(endpoint, error))?.to_string());
+            bound.push(real.map_err(|error| cannot_bind(endpoint, &error))?.to_string());
         }
         let mut listening = RouterSocket::new();
         *listening.binds() = std::mem::take(socket.binds());

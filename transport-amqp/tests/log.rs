@@ -1,0 +1,209 @@
+//! Log lines for operators, counted: a healthy life, and a user whose password is revoked.
+//!
+//! A program of its own: the log belongs to the whole process, since the engine logs on its own
+//! threads. Each test starts a node, and so needs RabbitMQ.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is a failure"
+)]
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use polywire_amqp::{Amqp, ConnectionChange, Credentials};
+use polywire_codec::MessagePack;
+use polywire_core::{Client, Router, Server, Transport};
+use polywire_rabbitmq_node::Node;
+use tokio::time::timeout;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+type Fields = BTreeMap<&'static str, String>;
+
+/// The lines of all crates at level INFO or above, on all threads.
+#[derive(Clone, Default)]
+struct LogLines(Arc<Mutex<Vec<Fields>>>);
+
+impl<S: Subscriber> Layer<S> for LogLines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let (level, target) = (event.metadata().level(), event.metadata().target());
+        let mut fields =
+            Fields::from([("level", level.to_string()), ("target", target.to_owned())]);
+        event.record(&mut FieldVisitor(&mut fields));
+        self.0.lock().unwrap().push(fields);
+    }
+}
+
+struct FieldVisitor<'a>(&'a mut Fields);
+
+impl Visit for FieldVisitor<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+}
+
+/// The lines of the process since its begin.
+static LINES: LazyLock<LogLines> = LazyLock::new(|| {
+    let lines = LogLines::default();
+    let log = tracing_subscriber::registry().with(LevelFilter::INFO).with(lines.clone());
+    tracing::subscriber::set_global_default(log).unwrap();
+    lines
+});
+
+/// One test at a time: the lines belong to the process.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Starts a node, and returns it with the lines, which are empty. `None` without RabbitMQ.
+async fn begin(
+    test: &str,
+) -> Option<(Node, &'static LogLines, tokio::sync::MutexGuard<'static, ()>)> {
+    if std::env::var_os("POLYWIRE_AMQP_URL").is_none() {
+        let reason = "no broker; `cargo xtask test` starts one";
+        let _ = writeln!(std::io::stderr(), "not run: {test}: {reason}");
+        return None;
+    }
+    let turn = TURN.lock().await;
+    let (node, lines) = (Node::start().unwrap(), &*LINES);
+    lines.0.lock().unwrap().clear();
+    Some((node, lines, turn))
+}
+
+impl LogLines {
+    /// Returns the lines as "LEVEL target: message", sorted.
+    fn summary(&self) -> Vec<String> {
+        let lines = self.0.lock().unwrap();
+        let summary = lines.iter().map(|line| {
+            let krate = line["target"].split("::").next().unwrap_or_default();
+            let message = line.get("message").map_or("", String::as_str);
+            format!("{} {krate}: {message}", line["level"])
+        });
+        let mut summary: Vec<_> = summary.collect();
+        summary.sort();
+        summary
+    }
+
+    /// Returns the lines of a level.
+    fn of_level(&self, level: &str) -> Vec<Fields> {
+        self.0.lock().unwrap().iter().filter(|line| line["level"] == level).cloned().collect()
+    }
+}
+
+async fn serve(amqp: &Amqp) -> Client<MessagePack> {
+    let server = Server::bind(amqp, "log").await.unwrap();
+    let router = Router::new(MessagePack).method("double", |n: u32| async move { Ok(2 * n) });
+    tokio::spawn(server.serve(router));
+    Client::connect(amqp, "log", MessagePack).timeout(PATIENCE).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn healthy_life_is_logged_without_a_word_of_the_engine() {
+    let Some((node, lines, _turn)) = begin("healthy_life_is_logged").await else { return };
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let client = serve(&amqp).await;
+    assert_eq!(client.call::<u32>("double", &2).await.unwrap(), 4);
+    // A call to a service that does not exist closes nothing, and is no line.
+    let nobody = Client::connect(&amqp, "nobody", MessagePack).await.unwrap();
+    nobody.call::<u32>("double", &2).await.unwrap_err();
+    amqp.close().await.unwrap();
+    drop((client, nobody, amqp));
+    // The engine's thread ends with the connection, and logs until then.
+    let ended =
+        async { while node.ctl(&["list_connections", "name"]).unwrap().contains("127.0.0.1") {} };
+    timeout(PATIENCE, ended).await.expect("the connections end");
+    assert_eq!(
+        lines.summary(),
+        [
+            "INFO polywire_amqp: connected",
+            "INFO polywire_amqp: connected",
+            "INFO polywire_core: draining",
+            "INFO polywire_core: started",
+            "INFO polywire_core: stopped",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_channels_and_refused_connections_are_no_lines_of_the_engine() {
+    let Some((node, lines, _turn)) = begin("broken_channels_are_no_lines").await else { return };
+    node.ctl(&["add_user", "alice", "secret"]).unwrap();
+    node.ctl(&["set_permissions", "alice", "^$", ".*", ".*"]).unwrap();
+    let url = format!("amqp://alice:secret@127.0.0.1:{}", node.port());
+    let amqp = Amqp::connect(&url).await.unwrap();
+    // The broker closes the channel.
+    polywire_core::Pusher::connect(&amqp, "missing", MessagePack).await.unwrap_err();
+    Amqp::connect(&url.replace("secret", "wrong")).await.unwrap_err();
+    Amqp::connect("amqp://127.0.0.1:1").await.unwrap_err();
+    amqp.close().await.unwrap();
+    assert_eq!(lines.summary(), ["INFO polywire_amqp: connected"; 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoked_password_is_one_error_for_each_connection() {
+    let Some((node, lines, _turn)) = begin("revoked_password_is_one_error").await else { return };
+    node.ctl(&["add_user", "alice", "secret"]).unwrap();
+    node.ctl(&["set_permissions", "alice", ".*", ".*", ".*"]).unwrap();
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let asked = attempts.clone();
+    let amqp = Amqp::builder(&format!("amqp://127.0.0.1:{}", node.port()))
+        .unwrap()
+        .heartbeat(Duration::from_secs(1))
+        .give_up_after(Duration::from_secs(8))
+        .credentials(move || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            async { Ok(Credentials::new("alice", "secret")) }
+        })
+        .build()
+        .await
+        .unwrap();
+    let client = serve(&amqp).await;
+    assert_eq!(client.call::<u32>("double", &2).await.unwrap(), 4);
+
+    node.ctl(&["change_password", "alice", "other"]).unwrap();
+    let mut events = amqp.events();
+    node.ctl(&["close_all_connections", "maintenance"]).unwrap();
+    let given_up = async {
+        let mut refused = 0;
+        while refused < 2 {
+            let event = events.next().await.expect("the transport is open");
+            refused += usize::from(matches!(event.change, ConnectionChange::Refused(_)));
+        }
+    };
+    timeout(PATIENCE, given_up).await.expect("both connections give up");
+    // Two of them were accepted.
+    let refused = attempts.load(Ordering::Relaxed) - 2;
+    assert!(refused >= 8, "many attempts: {refused}");
+
+    let errors = lines.of_level("ERROR");
+    let count = |role: &str, message: &str| {
+        let of_role = errors.iter().filter(|line| line.get("role").is_some_and(|is| is == role));
+        of_role.filter(|line| line["message"] == message).count()
+    };
+    for role in ["publisher", "consumer"] {
+        assert_eq!(count(role, "the broker refused the connection; retrying"), 1, "{errors:#?}");
+        let given_up = "the broker refused for too long; no more reconnects";
+        assert_eq!(count(role, given_up), 1, "{errors:#?}");
+    }
+    // Beside these four, the server says that it ends.
+    assert!(errors.len() <= 5, "{errors:#?}");
+    let warnings = lines.of_level("WARN");
+    assert!(warnings.len() <= 4, "{warnings:#?}");
+    assert!(lines.0.lock().unwrap().iter().all(|line| line["target"].starts_with("polywire")));
+    for error in &errors {
+        assert!(error["error"].contains("the password was refused (user: alice)"), "{error:#?}");
+    }
+}

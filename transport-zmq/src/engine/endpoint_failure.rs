@@ -1,0 +1,133 @@
+//! Causes for which an endpoint cannot be bound or connected, each with a sentence of its own.
+
+use std::error::Error as StdError;
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use crate::endpoint::Endpoint;
+
+/// Describes the failure to bind an endpoint.
+pub(super) fn bind_cause(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> String {
+    let Some(error) = io_error(error) else { return error.to_string() };
+    let is_tcp = matches!(endpoint, Endpoint::Tcp { .. });
+    let cause = match error.kind() {
+        // Two endpoint handles of a transport cannot share a fixed port; with port `*` each gets
+        // its own.
+        ErrorKind::AddrInUse | ErrorKind::AlreadyExists => {
+            "the address is in use, perhaps by another endpoint handle; port * binds a free one"
+        }
+        ErrorKind::PermissionDenied if is_tcp => "this user may not listen on the port",
+        ErrorKind::PermissionDenied => "this user may not create the socket file",
+        ErrorKind::NotFound if !is_tcp => "the folder of the socket file does not exist",
+        ErrorKind::AddrNotAvailable => "no interface of this machine has the address",
+        _ => return other_cause(error),
+    };
+    cause.to_owned()
+}
+
+/// Describes the failure to connect to an endpoint.
+pub(super) fn connect_cause(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> String {
+    let Some(error) = io_error(error) else { return error.to_string() };
+    let is_tcp = matches!(endpoint, Endpoint::Tcp { .. });
+    let cause = match error.kind() {
+        ErrorKind::ConnectionRefused if is_tcp => "no peer listens there: connection refused",
+        ErrorKind::ConnectionRefused => "no process listens on the socket file",
+        ErrorKind::NotFound if !is_tcp => "there is no such socket file",
+        ErrorKind::PermissionDenied if !is_tcp => "this user may not connect to the socket file",
+        ErrorKind::TimedOut => "the host did not answer",
+        _ => return other_cause(error),
+    };
+    cause.to_owned()
+}
+
+/// Describes an error without a sentence of its own.
+fn other_cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    // The standard library has no kind for this error.
+    match text.starts_with("failed to lookup address information") {
+        true => format!("there is no such host: {text}"),
+        false => text,
+    }
+}
+
+/// Connects to an endpoint once more, and describes the failure: the engine reports only that an
+/// attempt has failed. Returns `None` if connecting succeeds, and takes 2 seconds at most.
+pub(super) async fn probe(endpoint: &Endpoint) -> Option<String> {
+    let connected = match endpoint {
+        Endpoint::Tcp { host, port } => timeout(PROBE_MAX, connect_tcp(host, *port)).await,
+        #[cfg(unix)]
+        Endpoint::Ipc(path) if !path.starts_with('@') => {
+            let connecting = tokio::net::UnixStream::connect(path);
+            timeout(PROBE_MAX, connecting).await.map(|connected| connected.map(drop))
+        }
+        Endpoint::Ipc(_) => return None,
+    };
+    let connected = connected.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
+    connected.err().map(|error| connect_cause(endpoint, &error))
+}
+
+/// Looks a host up, without connecting, and describes the failure.
+pub(super) async fn unresolvable(endpoint: &Endpoint) -> Option<String> {
+    let Endpoint::Tcp { host, port } = endpoint else { return None };
+    let looking_up = timeout(PROBE_MAX, lookup_host(format!("{host}:{port}"))).await;
+    let failure = looking_up.ok()?.map(drop).err()?;
+    Some(connect_cause(endpoint, &failure))
+}
+
+/// The longest time for a probe.
+const PROBE_MAX: Duration = Duration::from_secs(2);
+
+async fn connect_tcp(host: &str, port: u16) -> io::Result<()> {
+    let mut failure = io::Error::from(ErrorKind::AddrNotAvailable);
+    for address in lookup_host(format!("{host}:{port}")).await? {
+        match TcpStream::connect(address).await {
+            Ok(_) => return Ok(()),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// Returns the error of the operating system in a chain of sources.
+fn io_error<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_differ() {
+        let tcp = Endpoint::parse("tcp://127.0.0.1:80").unwrap();
+        let ipc = Endpoint::parse("ipc:///run/a.sock").unwrap();
+        let lookup = || io::Error::other("failed to lookup address information: no such name");
+        let texts = [
+            bind_cause(&tcp, &io::Error::from(ErrorKind::AddrInUse)),
+            bind_cause(&tcp, &io::Error::from(ErrorKind::PermissionDenied)),
+            bind_cause(&ipc, &io::Error::from(ErrorKind::PermissionDenied)),
+            bind_cause(&ipc, &io::Error::from(ErrorKind::NotFound)),
+            bind_cause(&tcp, &io::Error::from(ErrorKind::AddrNotAvailable)),
+            connect_cause(&tcp, &io::Error::from(ErrorKind::ConnectionRefused)),
+            connect_cause(&ipc, &io::Error::from(ErrorKind::ConnectionRefused)),
+            connect_cause(&ipc, &io::Error::from(ErrorKind::NotFound)),
+            connect_cause(&ipc, &io::Error::from(ErrorKind::PermissionDenied)),
+            connect_cause(&tcp, &io::Error::from(ErrorKind::TimedOut)),
+            connect_cause(&tcp, &lookup()),
+        ];
+        for (at, text) in texts.iter().enumerate() {
+            assert!(!texts[..at].contains(text), "{text}");
+        }
+        assert!(texts[10].starts_with("there is no such host: "), "{}", texts[10]);
+    }
+}
