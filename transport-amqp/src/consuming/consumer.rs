@@ -83,8 +83,8 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     Ok(Receiver::new(deliveries))
 }
 
-/// Returns the queue for the suspects of `queue`, if this user may use it. Suspects are not isolated
-/// if that queue cannot be declared, for instance without the right to do so.
+/// Returns the queue for the suspects of `queue`, if this user may use it. Suspects are not
+/// isolated if that queue cannot be declared, for instance without the right to do so.
 ///
 /// Declares `queue` first: an error of its options has to name that queue, and must not leave a
 /// queue of suspects with the same options.

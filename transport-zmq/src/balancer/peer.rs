@@ -197,9 +197,9 @@ impl PeerConnection {
 
     /// Records a reply, and that the peer serves the service.
     ///
-    /// If the request is kept, may be begun again, and `is_declined` returns true, returns the call,
-    /// to be sent to another peer. `is_declined` is not asked for any other request: its caller gets
-    /// the reply as it is.
+    /// If the request is kept, may be begun again, and `is_declined` returns true, returns the
+    /// call, to be sent to another peer. `is_declined` is not asked for any other request: its
+    /// caller gets the reply as it is.
     pub(super) fn record_reply(
         &self,
         id: CallId,
