@@ -163,8 +163,8 @@ impl Component {
         self.listen_with(name, dialect, |listener| listener, handler).await
     }
 
-    /// Runs a handler for each event with `options`, such as `|listener| listener.filter("*.paid")`;
-    /// otherwise as [`listen`](Self::listen).
+    /// Runs a handler for each event with `options`, such as `|listener|
+    /// listener.filter("*.paid")`; otherwise as [`listen`](Self::listen).
     ///
     /// # Errors
     ///
@@ -274,8 +274,8 @@ impl Component {
         self.0.lifecycle.stop_requested().await;
     }
 
-    /// Waits for the end of the component, and returns the reason. If the future is dropped, nothing
-    /// is lost.
+    /// Waits for the end of the component, and returns the reason. If the future is dropped,
+    /// nothing is lost.
     pub async fn ended(&self) -> Exit {
         self.0.lifecycle.ended().await
     }
