@@ -1,8 +1,9 @@
 //! The shop: in one process over memory, and as seven processes over ZeroMQ and RabbitMQ.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,10 +34,19 @@ pub(crate) fn check(runner: &Runner<'_>, broker: &str) -> Result<()> {
     processes(runner, On::Zmq, &variables)?;
     // The URL of the broker has a password, so it is the secret.
     let url = runner.temporary.path().join("url");
-    fs::write(&url, broker)?;
+    secret_file(&url)?.write_all(broker.as_bytes())?;
     let variables = [("POLYWIRE_URL".to_owned(), format!("file:{}", url.display()))];
     processes(runner, On::Amqp, &variables)?;
     Ok(fs::remove_file(&url)?)
+}
+
+/// Creates a file that other users cannot read.
+fn secret_file(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    Ok(options.open(path)?)
 }
 
 /// Starts all programs with the same variables, lets `load` compare their books, and stops them.
