@@ -144,8 +144,8 @@ impl App {
     /// Starts the component: waits for the broker, runs `setup`, and returns a handle.
     ///
     /// `setup` connects clients and adds endpoints. If the broker is lost meanwhile, `setup` runs
-    /// again on a new transport. The component is ready when `setup` has succeeded. If the future is
-    /// dropped, everything that was set up is dropped.
+    /// again on a new transport. The component is ready when `setup` has succeeded. If the future
+    /// is dropped, everything that was set up is dropped.
     ///
     /// # Errors
     ///

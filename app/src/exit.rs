@@ -12,8 +12,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Reason for the end of a component. A `main` that returns it ends the process with its
 /// [code](Self::code), and prints the reason to standard error unless the code is 0.
 ///
-/// The codes are those of BSD's `sysexits.h`, where one fits. A restart may cure the failures 69, 70
-/// and 75. It does not cure 77 and 78.
+/// The codes are those of BSD's `sysexits.h`, where one fits. A restart may cure the failures 69,
+/// 70 and 75. It does not cure 77 and 78.
 ///
 /// | code | variant | reason |
 /// |---|---|---|

@@ -1,5 +1,5 @@
-//! A [polywire](https://docs.rs/polywire) program as one component: it waits for the broker, serves,
-//! answers probes, and drains on a signal.
+//! A [polywire](https://docs.rs/polywire) program as one component: it waits for the broker,
+//! serves, answers probes, and drains on a signal.
 //!
 //! Programs use this crate as `polywire::app`, whose documentation is the guide.
 

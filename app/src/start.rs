@@ -130,8 +130,8 @@ impl Start<'_> {
                 Ok(component)
             }
             Err(error) => {
-                drop(guard);
                 close(&transport, CLOSE_MAX).await;
+                drop(guard);
                 Err(Failure::of_setup(error))
             }
         }
@@ -189,7 +189,8 @@ impl AbortOnDrop {
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         if let Some(component) = &self.0 {
-            component.abort();
+            component.abort_handlers();
+            component.clear();
         }
     }
 }
@@ -207,9 +208,10 @@ pub(crate) async fn supervise(component: Component, probe: Option<Probe>) {
         () = tokio::time::sleep_until(deadline) => false,
         () = component.lifecycle().hurried() => false,
     };
-    let running = component.abort();
+    let running = component.abort_handlers();
     let left = deadline.saturating_duration_since(Instant::now());
     close(component.transport(), left.clamp(CLOSE_MIN, CLOSE_MAX)).await;
+    component.clear();
     let exit = match (cause, is_drained) {
         (Some(failure), _) => failure,
         (None, true) => Exit::Drained,

@@ -18,9 +18,9 @@ use crate::routes::Routes;
 ///
 /// It consists of the transports of all [URLs](crate::Settings::url_of) of the component: each
 /// handle is opened on the transport of its name. It has a gate: after
-/// [`Component::stop_publishing`](crate::Component::stop_publishing), each call, job and event fails
-/// with [`ErrorKind::Closed`] and is [unsent](Error::is_unsent). Replies are sent in any case.
-/// Clones share the transports and the gate.
+/// [`Component::stop_publishing`](crate::Component::stop_publishing), each call, job and event
+/// fails with [`ErrorKind::Closed`] and is [unsent](Error::is_unsent). Replies are sent in any
+/// case. Clones share the transports and the gate.
 #[derive(Clone)]
 pub struct AppTransport {
     routes: Arc<Routes>,

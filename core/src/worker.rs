@@ -1,8 +1,9 @@
 //! The loop that receives deliveries, shared by servers, workers and listeners.
 //!
 //! [`Serving`] is the future of a running server, worker or listener, and [`Ended`] the reason for
-//! its end. [`HandlerService`] makes a service of a handler. [`WorkHandle`] drains a worker or a listener, and [`WorkStats`] counts what it does.
-//! [`Retries`] is the policy for jobs and events whose handlers fail.
+//! its end. [`HandlerService`] makes a service of a handler. [`WorkHandle`] drains a worker or a
+//! listener, and [`WorkStats`] counts what it does. [`Retries`] is the policy for jobs and events
+//! whose handlers fail.
 
 mod counter;
 mod delivery_span;

@@ -59,8 +59,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for a malformed URL, or a secret that cannot be read; [`ErrorKind::Unsupported`] for `amqps` without
-    /// the feature `tls`.
+    /// [`ErrorKind::Config`] for a malformed URL, or a secret that cannot be read;
+    /// [`ErrorKind::Unsupported`] for `amqps` without the feature `tls`.
     pub(crate) fn from_url(url: &str) -> Result<Self> {
         let url = ParsedUrl::parse(url)?;
         if url.is_encrypted() && !cfg!(feature = "tls") {

@@ -2,12 +2,16 @@
 
 mod calculator;
 mod expected;
+mod ports;
 mod runner;
+mod shop;
 
 use anyhow::Result;
+use clap::Args;
 use xshell::Shell;
 
 use self::expected::{EVERYWHERE, MEMORY_ONLY, On, RETRIES, TRANSPORTS};
+use self::ports::free_port;
 use self::runner::Runner;
 use crate::broker;
 use crate::programs;
@@ -15,11 +19,23 @@ use crate::temporary::TemporaryFolder;
 
 const MEMORY: &str = "mem://example";
 
+/// Options of `cargo xtask examples`.
+#[derive(Args, Debug)]
+pub(crate) struct ExampleOptions {
+    /// Run the shop alone.
+    #[arg(long)]
+    shop: bool,
+}
+
 /// Builds all examples with the features of the workspace, as the tests do, and runs them.
-pub(crate) fn run(shell: &Shell) -> Result<()> {
+pub(crate) fn run(shell: &Shell, options: &ExampleOptions) -> Result<()> {
     let programs = programs::build_examples(shell)?;
     let temporary = TemporaryFolder::create("examples")?;
     let runner = Runner { programs: &programs, temporary: &temporary };
+    if options.shop {
+        shop::check(&runner, &broker::start(shell)?.url())?;
+        return temporary.check_empty();
+    }
     for example in &MEMORY_ONLY {
         runner.check(example, On::Memory, &[])?;
     }
@@ -41,9 +57,6 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     let client = format!("zmq+tcp://127.0.0.1:{first},127.0.0.1:{second}");
     calculator::check(&runner, &servers, &client)?;
     calculator::check(&runner, &[broker.clone(), broker.clone()], &broker)?;
+    shop::check(&runner, &broker)?;
     temporary.check_empty()
-}
-
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -32,7 +32,7 @@ enum Task {
     /// Checks every set of features, and the dependencies that each brings along.
     Features,
     /// Runs the examples on each transport, and checks their output.
-    Examples,
+    Examples(examples::ExampleOptions),
     /// Counts instructions and allocations of a call over memory, with valgrind.
     Costs,
     /// Prepares a version of RabbitMQ for the tests, and starts a node of it once.
@@ -66,7 +66,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Test(options) => test::run(&shell, options),
         Task::Conformance(options) => conformance::run(&shell, options),
         Task::Features => features::run(&shell),
-        Task::Examples => examples::run(&shell),
+        Task::Examples(options) => examples::run(&shell, options),
         Task::Costs => costs::run(&shell),
         Task::Broker(options) => broker::run(&shell, options),
         Task::Faults(options) => faults::run(&shell, options),

@@ -163,8 +163,8 @@ impl Component {
         self.listen_with(name, dialect, |listener| listener, handler).await
     }
 
-    /// Runs a handler for each event with `options`, such as `|listener| listener.filter("*.paid")`;
-    /// otherwise as [`listen`](Self::listen).
+    /// Runs a handler for each event with `options`, such as `|listener|
+    /// listener.filter("*.paid")`; otherwise as [`listen`](Self::listen).
     ///
     /// # Errors
     ///
@@ -192,7 +192,8 @@ impl Component {
     /// [`Exit::Failed`]; if it succeeds, the component goes on.
     ///
     /// When the component stops, the task is dropped at its next await, after all handlers have
-    /// ended. A task that awaits [`stopping`](Self::stopping) learns of the stop before that.
+    /// ended and the transport is closed. A task that awaits [`stopping`](Self::stopping) learns of
+    /// the stop before that.
     pub fn spawn<T>(&self, name: impl Into<String>, task: T)
     where
         T: Future<Output = Result<(), BoxError>> + Send + 'static,
@@ -274,8 +275,8 @@ impl Component {
         self.0.lifecycle.stop_requested().await;
     }
 
-    /// Waits for the end of the component, and returns the reason. If the future is dropped, nothing
-    /// is lost.
+    /// Waits for the end of the component, and returns the reason. If the future is dropped,
+    /// nothing is lost.
     pub async fn ended(&self) -> Exit {
         self.0.lifecycle.ended().await
     }
@@ -314,10 +315,16 @@ impl Component {
         self.0.endpoints.drain().await;
     }
 
-    /// Drops what still runs, and returns the names of the endpoints among it.
-    pub(crate) fn abort(&self) -> Vec<String> {
+    /// Drops the handlers that still run, and returns the names of their endpoints. No endpoint is
+    /// added any more.
+    pub(crate) fn abort_handlers(&self) -> Vec<String> {
+        self.0.endpoints.abort()
+    }
+
+    /// Drops all tasks, and all services with the clients and pushers that they hold.
+    pub(crate) fn clear(&self) {
         self.0.tasks.abort();
-        self.0.endpoints.close()
+        self.0.endpoints.clear();
     }
 
     /// Records the counters of all endpoints through the `metrics` facade.

@@ -98,20 +98,24 @@ impl Endpoints {
         .await;
     }
 
-    /// Drops the handlers that still run, removes all endpoints, and returns the names of those
-    /// that had not ended.
-    pub(super) fn close(&self) -> Vec<String> {
+    /// Drops the handlers that still run, and returns the names of their endpoints. No endpoint is
+    /// added any more. The services stay: a pusher in one of them may still have to send, and does
+    /// so while the transport closes.
+    pub(super) fn abort(&self) -> Vec<String> {
         let mut entries = self.entries();
         entries.is_closed = true;
-        // Services may hold the component, which holds this list.
-        let all = std::mem::take(&mut entries.all);
-        drop(entries);
-        let running = all.iter().filter_map(|entry| {
+        let running = entries.all.iter().filter_map(|entry| {
             let bound = entry.bound.as_ref()?;
             bound.task.abort();
             (!bound.task.is_finished()).then(|| entry.endpoint.name().to_owned())
         });
         running.collect()
+    }
+
+    /// Removes all endpoints. Their services may hold the component, which holds this list.
+    pub(super) fn clear(&self) {
+        let all = std::mem::take(&mut self.entries().all);
+        drop(all);
     }
 
     /// Returns the names of the endpoints that are not bound.

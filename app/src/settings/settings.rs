@@ -19,7 +19,8 @@ use crate::routes::variable_name;
 ///
 /// use polywire_app::Settings;
 ///
-/// let settings = Settings::new("orders").url("mem://shop").grace(Duration::from_mins(1)).with_env();
+/// let settings =
+/// Settings::new("orders").url("mem://shop").grace(Duration::from_mins(1)).with_env();
 /// assert!(settings.check().is_ok());
 /// ```
 #[derive(Clone, Debug)]
@@ -68,8 +69,8 @@ impl Settings {
         self
     }
 
-    /// Sets the URL of one service, queue or channel, for servers and clients alike. All other names
-    /// use [`url`](Self::url).
+    /// Sets the URL of one service, queue or channel, for servers and clients alike. All other
+    /// names use [`url`](Self::url).
     ///
     /// Over a broker, one URL is enough. Over ZeroMQ, where peers connect to each other, each name
     /// has its own.

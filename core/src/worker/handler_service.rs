@@ -14,7 +14,8 @@ use crate::service::{Reply, Request, Service};
 
 /// A service that runs one handler for every request, and ignores the method.
 ///
-/// [`Worker::work`](crate::Worker::work) and [`Listener::listen`](crate::Listener::listen) make one.
+/// [`Worker::work`](crate::Worker::work) and [`Listener::listen`](crate::Listener::listen) make
+/// one.
 /// A program makes one to put layers around a handler, and gives it to
 /// [`Worker::serve`](crate::Worker::serve) or [`Listener::serve`](crate::Listener::serve):
 ///

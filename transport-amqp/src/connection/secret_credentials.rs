@@ -22,8 +22,8 @@ impl SecretCredentials {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if a source cannot be read now, so that a wrong path is an error of the
-    /// program's start and not of a later connection.
+    /// [`ErrorKind::Config`] if a source cannot be read now, so that a wrong path is an error of
+    /// the program's start and not of a later connection.
     pub(crate) fn provider(&self, stated: &AMQPUserInfo) -> Result<Option<CredentialsProvider>> {
         if *self == Self::default() {
             return Ok(None);

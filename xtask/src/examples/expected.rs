@@ -184,6 +184,34 @@ pub(crate) const RETRIES: Example = Example {
     ],
 };
 
+/// The books of the shop, which agree. Every order was placed twice, and nothing charged twice.
+pub(crate) const LOAD: Example = Example {
+    name: "load",
+    lines: &[
+        all("placed: 200, 200 repeated"),
+        all("reserved: 200, 200 repeated"),
+        all("charged: 200, 200 repeated"),
+        all("invoiced: 200, *"),
+        all("mailed: 200, *"),
+        all("on the dashboard: 200, *"),
+        all("nothing was charged twice: 647801 cents"),
+    ],
+};
+
+/// The whole shop in one process.
+pub(crate) const SHOP: Example = Example {
+    name: "shop",
+    lines: &[
+        all("placed: 200, 200 repeated"),
+        all("charged: 200, 200 repeated"),
+        all("invoiced: 200, *"),
+        all("mailed: 200, *"),
+        all("nothing was charged twice: 647801 cents"),
+        all("inventory: drained"),
+        all("dashboard: drained"),
+    ],
+};
+
 /// All transports in one process.
 pub(crate) const TRANSPORTS: Example = Example {
     name: "transports",

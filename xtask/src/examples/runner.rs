@@ -22,6 +22,11 @@ impl Runner<'_> {
     pub(crate) fn check(&self, example: &Example, on: On, arguments: &[&str]) -> Result<()> {
         println!("{} on {on:?}", example.name);
         let output = self.output(example.name, arguments)?;
+        Self::compare(example, on, &output)
+    }
+
+    /// Fails unless the output has the expected lines in their order.
+    pub(crate) fn compare(example: &Example, on: On, output: &str) -> Result<()> {
         let mut lines = output.lines();
         for expected in example.lines_on(on) {
             ensure!(
@@ -36,7 +41,13 @@ impl Runner<'_> {
     /// Runs an example until its end, and returns its standard output.
     pub(crate) fn output(&self, name: &str, arguments: &[&str]) -> Result<String> {
         let mut command = self.command(name)?;
-        let child = command.args(arguments).stdout(Stdio::piped()).spawn()?;
+        command.args(arguments);
+        self.output_of(name, command)
+    }
+
+    /// Runs the command of an example until its end, and returns its standard output.
+    pub(crate) fn output_of(&self, name: &str, mut command: Command) -> Result<String> {
+        let child = command.stdout(Stdio::piped()).spawn()?;
         let process = child.id();
         let (ended, wait) = mpsc::channel();
         let watchdog = thread::spawn(move || {

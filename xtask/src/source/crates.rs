@@ -43,7 +43,7 @@ fn is_root(path: &Path) -> bool {
     match (folder.as_deref(), &*file) {
         (Some("src"), "lib.rs" | "main.rs") => true,
         // tests/ui holds cases that do not compile.
-        (Some("tests" | "examples" | "more" | "fuzz_targets"), _) => true,
+        (Some("tests" | "examples" | "more" | "programs" | "fuzz_targets"), _) => true,
         (Some(_), "main.rs") => names.next().is_some_and(|name| name == "tests"),
         _ => false,
     }

@@ -1,0 +1,42 @@
+//! A shop of seven programs. Each module has one of them: its service, and the `setup` that puts it
+//! together. The programs themselves, in `programs/`, are one line each.
+//!
+//! | program | serves | uses |
+//! |---|---|---|
+//! | `inventory` | the service `inventory` | |
+//! | `payments` | the service `payments`; charges an order once | |
+//! | `orders` | the service `orders` | `inventory`, `payments`; publishes `order_events` |
+//! | `invoices` | the events `order_events`, the service `invoices` | pushes to `mails` |
+//! | `mailer` | the queue `mails`, the service `mailer` | |
+//! | `dashboard` | the events `order_events`, the service `dashboard` | |
+//! | `load` | | places orders, and compares what became of them |
+//!
+//! ```text
+//! # All of them in one process, over memory:
+//! cargo run -p polywire-example-shop --example shop
+//! # A program of its own, over RabbitMQ:
+//! POLYWIRE_URL=amqp://guest:guest@localhost cargo run -p polywire-example-shop --example orders
+//! # Over ZeroMQ, each name has its own URL, and all programs have the same variables:
+//! POLYWIRE_URL_ORDERS=zmq+tcp://127.0.0.1:5601 POLYWIRE_URL_PAYMENTS=zmq+tcp://127.0.0.1:5602 …
+//! ```
+
+pub mod contracts;
+pub mod dashboard;
+pub mod inventory;
+pub mod invoices;
+pub mod load;
+pub mod mailer;
+pub mod orders;
+pub mod payments;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Writes log lines of level `info` and above to standard error.
+pub fn log() {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+}
+
+/// Locks a mutex. No code of the shop panics while it holds a lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
