@@ -12,6 +12,7 @@ use lapin::Channel;
 use lapin::message::Delivery as Raw;
 use lapin::options::QueueBindOptions;
 use lapin::types::{FieldTable, ShortString};
+use polywire_core::health::EndpointRole;
 use polywire_core::transport::{FilterControl, Filters, Receiver, Subscription, async_trait};
 use polywire_core::{Address, Error, ErrorKind, Filter, Limits, Message, Result};
 use tokio::sync::{Mutex, Notify};
@@ -62,6 +63,7 @@ pub(crate) async fn open(
         shared.add_private_queue(&queue);
     }
     let source = Arc::new(EventSource {
+        name: channel.clone(),
         queue,
         exchange,
         filters,
@@ -82,6 +84,7 @@ pub(crate) async fn open(
 
 /// The queue of a subscriber or of its group, bound to the exchange of a channel.
 struct EventSource {
+    name: Address,
     queue: QueueSpec,
     exchange: ShortString,
     /// Locked across requests to the broker, so that the list and the broker's bindings agree. A
@@ -107,6 +110,10 @@ struct EventSource {
 
 impl ConsumerSource for EventSource {
     const REPORTS_LOSS: bool = true;
+
+    fn endpoint(&self) -> (EndpointRole, &Address) {
+        (EndpointRole::Subscriber, &self.name)
+    }
 
     fn queue(&self) -> &QueueSpec {
         &self.queue

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery as Raw;
+use polywire_core::health::EndpointReporter;
 use polywire_core::transport::{Outcome, Settle, Suspect};
 use polywire_core::{Address, Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
@@ -20,8 +21,7 @@ use crate::consuming::active_consumer::{ActiveConsumer, Lane, consume};
 use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
 use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::republisher::Republisher;
-use crate::consuming::republishing_settle::{dead_letter_crashed, dead_letter_undecodable};
-use crate::consuming::requeue_mode::RequeueMode;
+use crate::consuming::republishing_settle::dead_letter_undecodable;
 use crate::shared::Shared;
 use crate::topology::declaration::declare;
 use crate::wire::{Republish, native};
@@ -39,6 +39,8 @@ pub(super) struct ConsumerTask<S> {
     pub(super) redelivery: Arc<Republisher>,
     /// Unsettled deliveries allowed: the prefetch of the channel.
     pub(super) window: Window,
+    /// Health of the handle.
+    pub(super) health: EndpointReporter,
     /// Sending side of the buffer.
     pub(super) sender: mpsc::Sender<Result<BufferedDelivery>>,
 }
@@ -77,6 +79,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                 Ok(mut active) => {
                     backoff.reset();
                     denied_since = None;
+                    self.health.set_consuming(true);
                     if let Some(ready) = ready.take() {
                         // If the opening future was dropped, so was the receiving half, and
                         // `stopped` resolves.
@@ -91,7 +94,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                             self.cancel(active, None).await;
                             return self.refuse(refusal, &mut stopped).await;
                         }
-                        End::Lost => {}
+                        End::Lost => self.health.set_consuming(false),
                     }
                     tracing::debug!(queue = %self.source.queue().name, "the consumer's channel has ended");
                 }
@@ -109,7 +112,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                         tracing::debug!(?error, "cannot consume yet");
                     }
                     // The user has lost the rights to the queue.
-                    None if error.kind() == ErrorKind::Denied
+                    None if self.is_denied(&error)
                         && denied_since.get_or_insert_with(Instant::now).elapsed()
                             >= self.shared.config.give_up_after =>
                     {
@@ -128,8 +131,18 @@ impl<S: ConsumerSource> ConsumerTask<S> {
 
     /// Ends the receiver with the reason for which no more deliveries arrive.
     async fn refuse(&self, refusal: Error, stopped: &mut oneshot::Receiver<FetchedReceiver>) {
+        self.health.fail(refusal.clone());
         self.send(Err(refusal.fatal()), stopped).await;
         self.source.close(&self.shared).await;
+    }
+
+    /// Returns whether the broker refuses the queue, which is a change of the health at once.
+    fn is_denied(&self, error: &Error) -> bool {
+        let is_denied = error.kind() == ErrorKind::Denied;
+        if is_denied {
+            self.health.refuse(error.clone());
+        }
+        is_denied
     }
 
     /// Registers a consumer on a new channel. Sets `missed` if the queue was lost in between.
@@ -200,47 +213,24 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             }
             let is_redelivered = raw.redelivered;
             let item = match self.decode(active.generation, lane, raw) {
+                // The receiving half answers it, which proves that the handle receives.
+                Ok(fetched) if fetched.canary.is_some() => Ok(fetched),
                 Ok(fetched) if self.redelivery.has_declined(&fetched) => {
                     self.redelivery.forward_declined(fetched);
                     continue;
                 }
-                Ok(fetched) if is_redelivered => match self.redeliver(lane, fetched) {
-                    Some(fetched) => Ok(fetched),
-                    None => continue,
-                },
+                Ok(fetched) if is_redelivered => {
+                    match self.redelivery.redeliver(lane, fetched, &self.sender) {
+                        Some(fetched) => Ok(fetched),
+                        None => continue,
+                    }
+                }
                 item => item,
             };
             if let Some(end) = self.send(item, stopped).await {
                 return end;
             }
         }
-    }
-
-    /// Isolates or counts a delivery that the broker redelivers. Returns the delivery if neither
-    /// is needed.
-    fn redeliver(&self, lane: Lane, mut fetched: BufferedDelivery) -> Option<BufferedDelivery> {
-        let (mode, redelivery) = (self.source.requeue_mode(), &self.redelivery);
-        let deliveries_max = self.source.queue().options.deliveries_max();
-        match lane {
-            Lane::Ordinary if redelivery.suspects.is_none() => {
-                if mode != RequeueMode::Counted {
-                    return Some(fetched);
-                }
-                redelivery.count_redelivery(fetched, self.sender.clone());
-            }
-            // A server may refuse a redelivered request, and needs not wait for others to do so.
-            Lane::Ordinary if mode == RequeueMode::BrokerOrDeclined => return Some(fetched),
-            Lane::Ordinary => redelivery.isolate(fetched),
-            // No copy of a call can be sent any more. Core decides what becomes of it.
-            Lane::Suspects if fetched.has_expired_call() => return Some(fetched),
-            // The last consumer has ended with this message as its only suspect.
-            Lane::Suspects if fetched.has_crashed_too_often(deliveries_max) => {
-                let tag = fetched.tag;
-                dead_letter_crashed(redelivery, tag, fetched.take_republish()?);
-            }
-            Lane::Suspects => redelivery.isolate(fetched),
-        }
-        None
     }
 
     /// Returns the error for a receiver whose queue or bindings were lost.
@@ -274,6 +264,9 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     /// Decodes a delivery. On failure, discards or dead-letters it.
     fn decode(&self, generation: u64, lane: Lane, mut raw: Raw) -> Result<BufferedDelivery> {
         let tag = ChannelAcker::receipt_tag(generation, raw.delivery_tag);
+        if let Some(canary) = native::decode_canary(&raw.properties) {
+            return Ok(BufferedDelivery::canary(canary, tag));
+        }
         let mode = self.source.requeue_mode();
         let isolates = self.redelivery.suspects.is_some();
         let suspect = match lane {
@@ -288,7 +281,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         match decoded.map_err(|error| error.with("queue", &self.source.queue().name)) {
             Ok(message) => {
                 let properties = mode.may_republish().then(|| Box::new(raw.properties));
-                Ok(BufferedDelivery { message, tag, attempt, suspect, properties })
+                Ok(BufferedDelivery { message, tag, attempt, suspect, properties, canary: None })
             }
             // A redelivery would fail in the same way.
             Err(error) if !mode.dead_letters_undecodable() => {
