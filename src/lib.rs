@@ -12,7 +12,7 @@ pub use polywire_core::{
     Subscriber, Transport, Valid, Validate, Window, Worker, at_most_once, service_fn,
 };
 pub use polywire_core::{
-    context, error, message, middleware, pipeline, pubsub, rpc, service, transport, worker,
+    context, error, health, message, middleware, pipeline, pubsub, rpc, service, transport, worker,
 };
 
 #[cfg(feature = "amqp")]
@@ -39,3 +39,8 @@ pub mod __private {
 
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
+
+/// Runs the examples of a page that is no part of the documentation.
+#[cfg(all(doctest, feature = "msgpack"))]
+#[doc = include_str!("../docs/observability.md")]
+mod observability {}

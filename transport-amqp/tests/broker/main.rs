@@ -28,6 +28,7 @@ mod direct;
 mod endpoints;
 mod engine;
 mod events;
+mod health;
 mod jobs;
 mod lasting;
 mod malformed;
@@ -82,6 +83,7 @@ fn main() {
         outages::trials(),
         outbound::trials(),
         alarms::trials(),
+        health::trials(),
         settings::trials(),
         user_ids::trials(),
         permissions::trials(),

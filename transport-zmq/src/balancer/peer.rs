@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use polywire_core::Result;
 use polywire_core::message::CallId;
+use polywire_core::{Error, ErrorKind, Result};
 use tokio::task::AbortHandle;
 
 use super::call::InFlightCall;
@@ -20,6 +20,7 @@ use super::in_flight::InFlightCalls;
 pub(super) use super::peer_kind::PeerKind;
 use super::peer_leave::PeerLeave;
 use super::state::BalancerState;
+use crate::endpoint::SocketPresence;
 use crate::engine::{ByteBudget, Dealer, SocketControl};
 use crate::wire::Frames;
 
@@ -48,6 +49,8 @@ pub(super) struct PeerConnection {
     calls: InFlightCalls,
     /// Unsent bytes for the peer, with a bound.
     budget: Arc<ByteBudget>,
+    /// The peer within the health of the transport.
+    presence: SocketPresence,
     state: Arc<BalancerState>,
     /// The task of [`supervise`](super::supervise::supervise).
     supervisor: OnceLock<AbortHandle>,
@@ -77,6 +80,7 @@ impl PeerConnection {
             refusing: AtomicBool::new(false),
             leave: PeerLeave::default(),
             calls: InFlightCalls::new(state.peer_bytes_max),
+            presence: state.health.add_socket(),
             budget,
             state,
             supervisor: OnceLock::new(),
@@ -124,6 +128,14 @@ impl PeerConnection {
     /// Returns whether the peer rejected our credentials in the last handshake.
     pub(super) fn is_denied(&self) -> bool {
         self.dealer.is_denied()
+    }
+
+    /// Waits until the peer rejects our credentials, and reports that. Never resolves.
+    pub(super) async fn report_denial(&self) {
+        self.dealer.denied().await;
+        let error = Error::new(ErrorKind::Denied, "the peer rejected our credentials");
+        self.presence.set_refused(error.with("endpoint", &*self.name));
+        std::future::pending().await
     }
 
     /// Returns whether the peer refused the last call, because it does not serve the service.
@@ -279,6 +291,7 @@ impl PeerConnection {
         self.refusing.store(false, Ordering::Relaxed);
         self.leave.record(None);
         self.live.store(true, Ordering::Release);
+        self.presence.set_has_peer(true);
         self.state.notify_changed();
     }
 
@@ -314,6 +327,7 @@ impl PeerConnection {
     pub(super) fn close(&self) -> BoxFuture<'static, ()> {
         self.stop();
         self.live.store(false, Ordering::Release);
+        self.presence.set_has_peer(false);
         self.dealer.close()
     }
 
@@ -323,6 +337,7 @@ impl PeerConnection {
     /// [`try_send`](Self::try_send).
     fn fail_calls(&self) -> usize {
         self.live.store(false, Ordering::Release);
+        self.presence.set_has_peer(false);
         let lost = self.state.retries.take_lost(|| self.calls.remove_all());
         let calls = lost.len();
         self.state.retries.report_lost(lost, &self.name);
