@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::health::{Health, HealthChanges, HealthReader};
+use polywire_core::health::{EndpointHealth, Health, HealthChanges, HealthReader};
 use polywire_core::{
     AnyTransport, ErrorKind, Puller, Router, Server, Subscriber, Transport, Worker,
 };
@@ -30,7 +30,7 @@ const LOST: Duration = Duration::from_secs(2);
 /// A server, a puller and a subscriber are each reported as consuming when `bind` returns. The
 /// entry of a dropped puller is gone. A closed transport is not ready.
 ///
-/// Catches handles that are reported late, never, or for ever.
+/// Catches handles that are reported late, never, or after their end.
 pub async fn bound_handles_consume(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
     let health = known(&transport)?;
@@ -218,8 +218,8 @@ async fn came_back(transport: &AnyTransport, of: &str) -> Verdict {
         return Err(Failure::NotRun(Missing::Capability("canaries")));
     }
     ensure!(report.is_own(), "the canary of {of} did not come back: {report:?}");
-    let received: u64 =
-        transport.health().current().endpoints.iter().map(|endpoint| endpoint.received()).sum();
+    let current = transport.health().current();
+    let received: u64 = current.endpoints.iter().map(EndpointHealth::received).sum();
     ensure!(received == 0, "{of} counted a canary among {received} deliveries");
     Ok(())
 }

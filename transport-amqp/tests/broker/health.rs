@@ -68,7 +68,7 @@ async fn canaries_come_back_through_each_kind_of_queue(url: String) {
         assert!(!subscribing.is_finished(), "the subscriber received a canary");
         let (stats, work) = (server.stats(), work.map(|handle| handle.stats()));
         assert_eq!((stats.answered, stats.rejected), (0, 0), "{stats:?}");
-        assert!(work.iter().all(|work| (work.done, work.failed) == (0, 0)), "{work:?}");
+        assert!(work.iter().all(|work| (work.done, work.rejected) == (0, 0)), "{work:?}");
         amqp.close().await.unwrap();
         assert_eq!(health.current().connection.as_str(), "closed");
     }

@@ -135,7 +135,7 @@ impl PeerConnection {
         self.dealer.denied().await;
         let error = Error::new(ErrorKind::Denied, "the peer rejected our credentials");
         self.presence.set_refused(error.with("endpoint", &*self.name));
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Returns whether the peer refused the last call, because it does not serve the service.

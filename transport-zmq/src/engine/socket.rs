@@ -98,7 +98,7 @@ pub(crate) trait Dealer: SocketControl {
 
     /// Waits until the peer rejects our credentials. Never resolves for engines without security.
     async fn denied(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Waits until no peer is connected, or another one than after [`up`](Self::up). Then drops the

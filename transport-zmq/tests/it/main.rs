@@ -34,6 +34,7 @@ mod declines;
 mod draining;
 #[cfg(feature = "engine-omq")]
 mod endpoints;
+mod health;
 #[cfg(all(target_os = "linux", feature = "engine-omq"))]
 mod inbound_servers;
 #[cfg(feature = "engine-omq")]

@@ -99,7 +99,6 @@ const ANSWER_EXPIRES: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use lapin::acker::Acker;
     use lapin::message::Delivery;
     use polywire_core::Limits;
 
@@ -107,15 +106,10 @@ mod tests {
     use crate::wire::native;
 
     fn delivery(message: &OutgoingMessage) -> Delivery {
-        Delivery {
-            delivery_tag: 1,
-            exchange: message.exchange.clone(),
-            routing_key: message.routing_key.clone(),
-            redelivered: false,
-            properties: message.properties.clone(),
-            data: Vec::new().into(),
-            acker: Acker::default(),
-        }
+        let (exchange, key) = (message.exchange.clone(), message.routing_key.clone());
+        let mut raw = Delivery::mock(1, exchange, key, false, Vec::new());
+        raw.properties = message.properties.clone();
+        raw
     }
 
     #[test]

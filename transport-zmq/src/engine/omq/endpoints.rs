@@ -211,7 +211,7 @@ impl<S: HasEndpoints> SocketControl for S {
 
     fn peer_counts(&self) -> BoxStream<'static, usize> {
         let socket = self.endpoints().socket.clone();
-        let counts = stream::unfold((socket, None), |(socket, seen)| async {
+        let counts = stream::unfold((socket, None), |(socket, seen)| async move {
             // An error means that the socket is closed.
             let seen = match seen {
                 Some(seen) => socket.connections_changed(seen).await.ok()?,
