@@ -19,8 +19,9 @@ use crate::wire::{self, Frames, Role};
 
 /// Sender of the canaries of one responder.
 ///
-/// A canary goes through the socket to the queue of the service. Other responders of the service in
-/// this process may take it; then the sender tries again.
+/// A canary goes through the socket to the queue of the service. Another responder of the service
+/// in this process may take it. That one answers, and passes the canary to its sender, which
+/// answers as well when it is polled.
 pub(super) struct ResponderProbe {
     /// The server socket, which the responder keeps open.
     socket: Weak<ServerSocket>,
@@ -35,36 +36,46 @@ impl ResponderProbe {
         Self { socket: Arc::downgrade(socket), service: service.clone(), consumer }
     }
 
-    /// Sends one canary, and waits for its answer.
+    /// Sends a canary, and waits for the answer of its own consumer. Within `patience`, the answer
+    /// of another one counts only after that time.
     async fn send(
         &self,
-        number: u64,
         dealer: &dyn Dealer,
         replies: &mut BoxStream<'static, Frames>,
-        limits: &Limits,
+        (limits, patience): (&Limits, Duration),
     ) -> Result<CanaryEcho> {
-        let sent = Instant::now();
-        let request = wire::canary("").with_id(CallId(number));
+        let (sent, own) = (Instant::now(), self.consumer.to_string());
+        let request = wire::canary(own.clone()).with_id(CallId(1));
         let frames = wire::encode(&Role::Request(self.service.clone()), request, limits)?;
         dealer.try_send(frames).map_err(|_| closed())?;
-        loop {
-            let frames = replies.next().await.ok_or_else(closed)?;
-            match wire::decode(frames, limits) {
-                Ok((Role::Reply, Message { id: Some(CallId(id)), body, .. })) if id == number => {
-                    let by = String::from_utf8_lossy(&body.into_bytes()).into_owned();
-                    let receiver = match by == self.consumer.to_string() {
-                        true => CanaryReceiver::ThisEndpoint,
-                        false => CanaryReceiver::Other { instance: format!("responder {by}") },
-                    };
-                    return Ok(CanaryEcho::new(sent.elapsed(), receiver));
-                }
-                Ok((Role::Refusal, _)) => {
-                    let text = "the canary was refused: no responder serves the service";
-                    return Err(Error::new(ErrorKind::Unroutable, text));
-                }
-                // The answer to an earlier canary, or the notice of a server that leaves.
-                _ => {}
+        let by = answer(replies, limits).await?;
+        let echo = |receiver| CanaryEcho::new(sent.elapsed(), receiver);
+        if by == own {
+            return Ok(echo(CanaryReceiver::ThisEndpoint));
+        }
+        let other = echo(CanaryReceiver::Other { instance: format!("responder {by}") });
+        let left = patience.saturating_sub(sent.elapsed());
+        match timeout(left, answer(replies, limits)).await {
+            Ok(Ok(by)) if by == own => Ok(echo(CanaryReceiver::ThisEndpoint)),
+            _ => Ok(other),
+        }
+    }
+}
+
+/// Waits for the answer to a canary, and returns the number of the consumer that has answered.
+async fn answer(replies: &mut BoxStream<'static, Frames>, limits: &Limits) -> Result<String> {
+    loop {
+        let frames = replies.next().await.ok_or_else(closed)?;
+        match wire::decode(frames, limits) {
+            Ok((Role::Reply, Message { body, .. })) => {
+                return Ok(String::from_utf8_lossy(&body.into_bytes()).into_owned());
             }
+            Ok((Role::Refusal, _)) => {
+                let text = "the canary was refused: no responder serves the service";
+                return Err(Error::new(ErrorKind::Unroutable, text));
+            }
+            // The notice of a server that leaves.
+            _ => {}
         }
     }
 }
@@ -72,7 +83,6 @@ impl ResponderProbe {
 #[async_trait]
 impl EndpointProbe for ResponderProbe {
     async fn canary(&self, limit: Duration) -> Result<CanaryEcho> {
-        let began = Instant::now();
         let (dealer, limits) = {
             let socket = self.socket.upgrade().ok_or_else(closed)?;
             let settings = socket.settings();
@@ -81,25 +91,9 @@ impl EndpointProbe for ResponderProbe {
         };
         let mut replies = dealer.replies();
         dealer.up().await?;
-        let mut outcome = self.send(1, &*dealer, &mut replies, &limits).await;
-        for number in 2..=TRIES_MAX {
-            let left = (limit / 2).saturating_sub(began.elapsed());
-            let is_other =
-                outcome.as_ref().is_ok_and(|echo| echo.receiver != CanaryReceiver::ThisEndpoint);
-            if !is_other || left.is_zero() {
-                break;
-            }
-            match timeout(left, self.send(number, &*dealer, &mut replies, &limits)).await {
-                Ok(Ok(next)) => outcome = Ok(next),
-                // The echo of another responder stands.
-                Ok(Err(_)) | Err(_) => break,
-            }
-        }
+        let outcome = self.send(&*dealer, &mut replies, (&limits, limit / 2)).await;
         drop(replies);
         dealer.close().await;
         outcome
     }
 }
-
-/// The most canaries that one probe sends, within the first half of its limit.
-const TRIES_MAX: u64 = 16;

@@ -42,6 +42,7 @@ impl RequestReceiver {
     /// Adds a consumer to the queue of a service. Dropping the receiver removes it.
     pub(super) fn open(socket: Arc<ServerSocket>, service: &Address, window: Window) -> Self {
         let (queue, consumer) = socket.dispatcher().add_consumer(service, window);
+        socket.canaries().add_consumer(consumer);
         let probe = Arc::new(ResponderProbe::new(&socket, service, consumer));
         let reporter = socket.bound().health().reporter();
         let health = reporter.endpoint(EndpointRole::Responder, service, Some(probe));
@@ -55,10 +56,22 @@ impl RequestReceiver {
         self.socket.dispatcher()
     }
 
-    /// Answers a canary of this process with the number of the consumer.
-    fn answer_canary(&self, canary: Message) {
+    /// Answers a canary with the number of the consumer. Passes the canary of another consumer to
+    /// that one, too.
+    fn take_canary(&self, canary: Message) {
+        let text = canary.body.as_slice().and_then(|body| std::str::from_utf8(body).ok());
+        let sender = text.and_then(|text| text.parse().ok()).filter(|it| *it != self.consumer);
+        if let Some(sender) = sender
+            && self.socket.canaries().pass(sender, canary.clone())
+        {
+            self.queue.wake_consumers();
+        }
+        self.answer_canary(&canary);
+    }
+
+    fn answer_canary(&self, canary: &Message) {
         let answer = Message::new(self.consumer.to_string());
-        let answer = answer.with_id(canary.id).with_reply_to(canary.reply_to);
+        let answer = answer.with_id(canary.id).with_reply_to(canary.reply_to.clone());
         self.dispatcher().replies().reply_soon(answer);
     }
 
@@ -94,9 +107,14 @@ impl Stream for RequestReceiver {
             self.dispatcher().begin_consuming(self.consumer);
         }
         loop {
-            match ready!(self.poll_request(cx)) {
+            let next = self.poll_request(cx);
+            // After the waker is registered, so that no canary is missed.
+            if let Some(canary) = self.socket.canaries().take(self.consumer) {
+                self.answer_canary(&canary);
+            }
+            match ready!(next) {
                 Some(Ok(delivery)) if wire::is_canary(&delivery.message) => {
-                    self.answer_canary(delivery.message);
+                    self.take_canary(delivery.message);
                 }
                 Some(Ok(delivery)) => {
                     self.health.count_received();
@@ -146,6 +164,7 @@ impl Inbound for RequestReceiver {
 impl Drop for RequestReceiver {
     fn drop(&mut self) {
         self.health.end();
+        self.socket.canaries().remove_consumer(self.consumer);
         self.dispatcher().remove_consumer(&self.service, &self.queue, self.consumer);
     }
 }

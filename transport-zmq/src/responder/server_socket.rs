@@ -8,6 +8,7 @@ use futures_util::future::Shared;
 use polywire_core::Result;
 
 use super::dispatcher::Dispatcher;
+use super::passed_canaries::PassedCanaries;
 use crate::config::Settings;
 use crate::endpoint::{
     BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint, Side,
@@ -31,6 +32,8 @@ pub(crate) struct ServerSocket {
     runtime: RuntimeWatch,
     /// The configuration, for canaries.
     settings: Settings,
+    /// Canaries that another consumer has taken.
+    canaries: PassedCanaries,
 }
 
 impl ServerSocket {
@@ -62,7 +65,8 @@ impl ServerSocket {
         // An error means that the runtime has ended, and the task with it.
         let ended = task.map(drop).boxed().shared();
         let (runtime, settings) = (RuntimeWatch::start(), settings.clone());
-        Ok(Arc::new(Self { dispatcher, ended, bound, runtime, settings }))
+        let canaries = PassedCanaries::default();
+        Ok(Arc::new(Self { dispatcher, ended, bound, runtime, settings, canaries }))
     }
 
     /// Returns whether no reply can be sent any more: the socket has taken leave, or its runtime
@@ -74,6 +78,11 @@ impl ServerSocket {
     /// The configuration of the transport.
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Canaries that another consumer has taken, for the consumers that have sent them.
+    pub(super) fn canaries(&self) -> &PassedCanaries {
+        &self.canaries
     }
 
     /// The endpoints that the socket has bound.
