@@ -58,7 +58,7 @@ impl RequestReceiver {
 
     /// Answers a canary with the number of the consumer. Passes the canary of another consumer to
     /// that one, too.
-    fn take_canary(&self, canary: Message) {
+    fn take_canary(&self, canary: &Message) {
         let text = canary.body.as_slice().and_then(|body| std::str::from_utf8(body).ok());
         let sender = text.and_then(|text| text.parse().ok()).filter(|it| *it != self.consumer);
         if let Some(sender) = sender
@@ -66,7 +66,7 @@ impl RequestReceiver {
         {
             self.queue.wake_consumers();
         }
-        self.answer_canary(&canary);
+        self.answer_canary(canary);
     }
 
     fn answer_canary(&self, canary: &Message) {
@@ -114,7 +114,7 @@ impl Stream for RequestReceiver {
             }
             match ready!(next) {
                 Some(Ok(delivery)) if wire::is_canary(&delivery.message) => {
-                    self.take_canary(delivery.message);
+                    self.take_canary(&delivery.message);
                 }
                 Some(Ok(delivery)) => {
                     self.health.count_received();
