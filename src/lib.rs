@@ -14,7 +14,8 @@ pub use polywire_core::{
     Subscriber, Transport, Valid, Validate, Window, Worker, at_most_once, service_fn,
 };
 pub use polywire_core::{
-    context, error, message, middleware, pipeline, pubsub, rpc, secret, service, transport, worker,
+    context, error, health, message, middleware, pipeline, pubsub, rpc, secret, service, transport,
+    worker,
 };
 
 #[cfg(feature = "amqp")]
@@ -47,3 +48,8 @@ pub mod guide {
     #[doc = include_str!("../docs/zeromq.md")]
     pub mod zeromq {}
 }
+
+/// Runs the examples of a page that is no part of the documentation.
+#[cfg(all(doctest, feature = "msgpack"))]
+#[doc = include_str!("../docs/observability.md")]
+mod observability {}

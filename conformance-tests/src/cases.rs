@@ -15,6 +15,7 @@ pub mod deadlines;
 mod disturbed;
 pub mod faults;
 pub mod handlers;
+pub mod health;
 pub mod lifecycle;
 pub mod links;
 mod list;

@@ -21,7 +21,8 @@ pub enum Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missing {
-    /// The capability of this name, a field of [`Capabilities`](polywire_core::Capabilities).
+    /// The capability of this name, a field of [`Capabilities`](polywire_core::Capabilities); or
+    /// `health` or `canaries`, if the transport [reports](polywire_core::Transport::health) none.
     Capability(&'static str),
     /// A disturbance of the space.
     Hook(Hook),

@@ -13,6 +13,9 @@
 //!    ([`delay_rounding`]), or to the dead-letter queue. [`declined_requests`] does so for declined
 //!    requests, and [`pending_republishes`] counts the copies, for which closing waits.
 //!
+//! [`queue_probe`] sends canaries to the queue of a consumer, which its [`delivery_stream`]
+//! receives.
+//!
 //! [`replies`] consumes the replies of all requesters, by [`reply_mode`]. [`cancellation`] carries
 //! the calls that clients have abandoned.
 
@@ -30,6 +33,7 @@ mod declined_requests;
 mod delay_rounding;
 mod delivery_stream;
 pub(crate) mod pending_republishes;
+mod queue_probe;
 pub(crate) mod replies;
 pub(crate) mod reply_mode;
 mod republisher;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use lapin::message::Delivery as Raw;
+use polywire_core::health::EndpointRole;
 use polywire_core::transport::Receiver;
 use polywire_core::{Address, Limits, Message, Result, Window};
 
@@ -26,14 +27,15 @@ pub(crate) async fn open(
     queue: &Address,
     window: Window,
 ) -> Result<Receiver> {
-    let queue = shared.config.queues.queue(native::job_queue(queue)?);
+    let (name, queue) = (queue.clone(), shared.config.queues.queue(native::job_queue(queue)?));
     queue.check_names()?;
     let requeue_mode = RequeueMode::counting(&queue.options);
-    consumer::open(shared, Arc::new(JobSource { requeue_mode, queue }), window).await
+    consumer::open(shared, Arc::new(JobSource { name, requeue_mode, queue }), window).await
 }
 
 /// A job queue.
 struct JobSource {
+    name: Address,
     queue: QueueSpec,
     requeue_mode: RequeueMode,
 }
@@ -41,6 +43,10 @@ struct JobSource {
 impl ConsumerSource for JobSource {
     // Deleting a job queue is a deliberate act of an operator.
     const REPORTS_LOSS: bool = false;
+
+    fn endpoint(&self) -> (EndpointRole, &Address) {
+        (EndpointRole::Puller, &self.name)
+    }
 
     fn queue(&self) -> &QueueSpec {
         &self.queue

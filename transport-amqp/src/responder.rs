@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use lapin::message::Delivery as Raw;
+use polywire_core::health::EndpointRole;
 use polywire_core::transport::{
     Answer, Outbound, Question, Receiver, Sender, Sending, WaitingTimes,
 };
@@ -37,7 +38,8 @@ pub(crate) async fn open(
     queue.check_names()?;
     // Before the first request, so that each request can be cancelled.
     let control = listen(&shared.consuming_connection, &shared.tasks, service, window).await?;
-    let source = Arc::new(RequestSource { queue, waiting_times: WaitingTimes::of_broker() });
+    let (name, waiting_times) = (service.clone(), WaitingTimes::of_broker());
+    let source = Arc::new(RequestSource { name, queue, waiting_times });
     let (shared, control_queue, answer) =
         (shared.clone(), control.queue.clone(), control.answer.clone());
     let receiver = consumer::open_with_control(&shared, source, window, Some(control)).await?;
@@ -85,6 +87,7 @@ impl Outbound for ReplySender {
 
 /// The queue of a service.
 struct RequestSource {
+    name: Address,
     queue: QueueSpec,
     /// Estimates of the time that requests waited in the queue.
     waiting_times: WaitingTimes,
@@ -93,6 +96,10 @@ struct RequestSource {
 impl ConsumerSource for RequestSource {
     // Clients notice by their deadlines.
     const REPORTS_LOSS: bool = false;
+
+    fn endpoint(&self) -> (EndpointRole, &Address) {
+        (EndpointRole::Responder, &self.name)
+    }
 
     fn queue(&self) -> &QueueSpec {
         &self.queue

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use lapin::types::ShortString;
+use polywire_core::health::ConnectionState;
 use polywire_core::{Error, ErrorKind, Message, Result};
 use rustc_hash::FxHashSet;
 use tokio::runtime::Handle;
@@ -210,6 +211,7 @@ impl Shared {
     pub(crate) async fn close(self: &Arc<Self>) {
         let mut shut_down = self.shut_down.subscribe();
         if self.tasks.close() {
+            self.monitor.health().set_connection(ConnectionState::Closed);
             self.replies.close();
             let closing = ShutDownGuard(self.clone());
             drop(tokio::spawn(async move { closing.0.shut_down().await }));

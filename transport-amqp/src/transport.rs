@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 #[cfg(doc)]
 use polywire_core::ErrorKind;
+use polywire_core::health::HealthReader;
 use polywire_core::transport::{
     DeadLetterQueue, DeadLetterSource, Filters, Receiver, Sender, Subscription,
 };
@@ -180,6 +181,12 @@ impl Transport for Amqp {
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         self.0.tasks.check_open()?;
         self.0.within_connect_timeout(dead_letters::open(&self.0, source)).await
+    }
+
+    /// Returns a reader of the health. The connection is connected if both connections are: the one
+    /// that publishes and the one that consumes.
+    fn health(&self) -> HealthReader {
+        self.0.monitor.health().reader()
     }
 
     /// Closes the transport within about 5 seconds: deletes the reply queue and the queues of

@@ -5,21 +5,27 @@
 //! from a pusher that does not check the identity, and is dropped with a warning.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::FutureExt;
-use polywire_core::transport::{Delivery, Inbound, LogThrottle, Receiver};
-use polywire_core::{Address, Limits, Result, Window};
+use polywire_core::health::{
+    CanaryEcho, CanaryReceiver, EndpointProbe, EndpointReporter, EndpointRole, PendingCanaries,
+};
+use polywire_core::transport::{Delivery, Inbound, LogThrottle, Receiver, async_trait};
+use polywire_core::{Address, Limits, Message, Result, Window};
 
 use crate::config::Settings;
-use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
-use crate::engine::{self, Pull};
-use crate::error::config;
+use crate::endpoint::{
+    BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint, Side, own_endpoint,
+};
+use crate::engine::{self, Pull, Traffic};
+use crate::error::{closed, config};
 use crate::wire::{self, DecodeFailure, Frames, Role};
 
 /// Opens a puller of `queue`.
@@ -43,13 +49,29 @@ pub(crate) async fn open(
     let real = engine::add_endpoints(&*socket, endpoints).await?;
     let bind_guard = BindGuard::new(bound);
     bind_guard.add(real);
+    if !endpoints.connect.is_empty() {
+        bind_guard.watch_peers(|| socket.peer_counts());
+    }
     let puller = Arc::new(Puller { socket, bind_guard, closed: AtomicBool::new(false) });
+    let canaries = PendingCanaries::default();
+    let probe = PullerProbe {
+        puller: Arc::downgrade(&puller),
+        settings: settings.clone(),
+        queue: queue.clone(),
+        canaries: canaries.clone(),
+    };
+    let reporter = bound.health().reporter();
+    let health = reporter.endpoint(EndpointRole::Puller, queue, Some(Arc::new(probe)));
+    health.set_consuming(true);
+    let (queue, limits) = (queue.clone(), settings.limits);
     let receiver = JobReceiver {
         puller: puller.clone(),
         jobs,
-        queue: queue.clone(),
-        limits: settings.limits,
+        queue,
+        limits,
         foreign: LogThrottle::new(),
+        health,
+        canaries,
     };
     Ok((puller, Receiver::new(receiver)))
 }
@@ -71,6 +93,9 @@ impl ManagedEndpoint for Puller {
             }
             let real = engine::change_endpoint(&*self.socket, change).await?;
             self.bind_guard.note(change, real.as_ref());
+            if (change.side, change.adds) == (Side::Connect, true) {
+                self.bind_guard.watch_peers(|| self.socket.peer_counts());
+            }
             Ok(real)
         };
         changed.boxed()
@@ -92,14 +117,31 @@ struct JobReceiver {
     limits: Limits,
     /// Throttle for the log line of messages that are no jobs of this queue.
     foreign: LogThrottle,
+    /// Health of the puller.
+    health: EndpointReporter,
+    /// Canaries that the puller has sent to itself.
+    canaries: PendingCanaries,
 }
 
 impl JobReceiver {
+    /// Notes that a canary has arrived. One of another process is dropped.
+    fn complete(&self, canary: &Message) {
+        let text = canary.body.as_slice().and_then(|body| std::str::from_utf8(body).ok());
+        if let Some(number) = text.and_then(|text| text.parse().ok()) {
+            self.canaries.complete(number, CanaryReceiver::ThisEndpoint);
+        }
+    }
+
     /// Decodes a job. Returns `None` for a message that is no job of this queue, and an error for a
     /// malformed message that may be one.
     fn read(&self, frames: Frames) -> Option<Result<Delivery>> {
         match wire::decode(frames, &self.limits) {
+            Ok((Role::Job(queue), message)) if queue == self.queue && wire::is_canary(&message) => {
+                self.complete(&message);
+                None
+            }
             Ok((Role::Job(queue), mut message)) if queue == self.queue => {
+                self.health.count_received();
                 // A job has no reply.
                 message.id = None;
                 Some(Ok(Delivery::settled(message)))
@@ -127,6 +169,7 @@ impl Stream for JobReceiver {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             let Some(frames) = ready!(self.jobs.as_mut().poll_next(cx)) else {
+                self.health.set_consuming(false);
                 return Poll::Ready(None);
             };
             if let Some(item) = self.read(frames) {
@@ -139,8 +182,46 @@ impl Stream for JobReceiver {
 impl Inbound for JobReceiver {
     /// Stops receiving from pushers. Jobs that have arrived are still yielded.
     fn stop(self: Pin<&mut Self>) {
+        self.health.end();
         self.puller.closed.store(true, Ordering::Release);
         self.puller.bind_guard.clear();
         self.puller.socket.stop();
+    }
+    fn health(&self) -> Option<EndpointReporter> {
+        Some(self.health.clone())
+    }
+}
+
+impl Drop for JobReceiver {
+    fn drop(&mut self) {
+        self.health.end();
+    }
+}
+
+/// Sender of canaries to the socket of a puller, from a socket of their own.
+struct PullerProbe {
+    puller: Weak<Puller>,
+    settings: Settings,
+    queue: Address,
+    canaries: PendingCanaries,
+}
+
+#[async_trait]
+impl EndpointProbe for PullerProbe {
+    async fn canary(&self, _: Duration) -> Result<CanaryEcho> {
+        let dealer = {
+            let puller = self.puller.upgrade().ok_or_else(closed)?;
+            let endpoint = own_endpoint(&puller.bind_guard, &self.settings)?;
+            engine::connect_dealer(&self.settings, &Traffic::Jobs(self.queue.clone()), &endpoint)?
+        };
+        dealer.up().await?;
+        let number = u128::from_be_bytes(wire::unique());
+        let mut pending = self.canaries.begin(number);
+        let canary = wire::canary(number.to_string());
+        let frames = wire::encode(&Role::Job(self.queue.clone()), canary, &self.settings.limits)?;
+        dealer.try_send(frames).map_err(|_| closed())?;
+        let echo = pending.echo().await;
+        dealer.close().await;
+        echo
     }
 }

@@ -23,6 +23,8 @@ mod count_guard;
 mod declinable;
 mod dispatcher;
 mod leave;
+mod passed_canaries;
+mod probe;
 mod receiver;
 mod reply_router;
 mod sender;

@@ -5,6 +5,7 @@
 //! have a new filter.
 
 mod event_buffer;
+mod probe;
 mod subscriptions;
 
 use std::pin::Pin;
@@ -16,15 +17,19 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
+use polywire_core::health::{EndpointReporter, EndpointRole};
 use polywire_core::transport::{
     Delivery, FilterControl, Filters, Inbound, Receiver, Subscription, async_trait,
 };
 use polywire_core::{Address, Error, Filter, Limits, Result};
 
 use self::event_buffer::EventBuffer;
+use self::probe::SubscriberProbe;
 use self::subscriptions::Subscriptions;
 use crate::config::Settings;
-use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
+use crate::endpoint::{
+    BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint, Side,
+};
 use crate::engine::{self, Sub};
 use crate::error::config;
 use crate::wire::{self, Channel, Frames, Role, SyncMarker};
@@ -52,13 +57,13 @@ pub(crate) async fn open(
     }
     let socket = engine::open_sub(settings, subscription.window)?;
     let buffer = Arc::new(EventBuffer::new(socket.messages()));
-    let channel = Channel::new(channel);
-    let subscriptions = Subscriptions::new(
+    let (name, channel) = (channel, Channel::new(channel));
+    let subscriptions = Arc::new(Subscriptions::new(
         socket.clone(),
         buffer.clone(),
         channel.clone(),
         settings.connect_timeout,
-    );
+    ));
     // Before the first publisher is connected, so that each gets all subscriptions at once.
     let later = subscriptions.begin_with(subscription.filters).await?;
     let subscriber = Arc::new(Subscriber {
@@ -74,8 +79,13 @@ pub(crate) async fn open(
     for filter in later {
         subscriber.subscriptions.add(filter).await?;
     }
+    let probe = SubscriberProbe::new(&subscriber.subscriptions);
+    let reporter = bound.health().reporter();
+    let health = reporter.endpoint(EndpointRole::Subscriber, name, Some(Arc::new(probe)));
+    health.set_consuming(true);
+    let limits = settings.limits;
     let receiver =
-        EventReceiver { subscriber: subscriber.clone(), buffer, channel, limits: settings.limits };
+        EventReceiver { subscriber: subscriber.clone(), buffer, channel, limits, health };
     let filters = Filters::new(SubscriberFilters(subscriber.clone()));
     Ok((subscriber, Receiver::new(receiver), filters))
 }
@@ -83,7 +93,7 @@ pub(crate) async fn open(
 /// The socket of a subscriber, and its subscriptions.
 struct Subscriber {
     socket: Arc<dyn Sub>,
-    subscriptions: Subscriptions,
+    subscriptions: Arc<Subscriptions>,
     bind_guard: BindGuard,
     /// Stopped, dropped or closed. The filters may outlive the receiver, and hold this value.
     closed: AtomicBool,
@@ -94,6 +104,9 @@ impl Subscriber {
     async fn apply(&self, change: &EndpointChange) -> Result<Option<String>> {
         let real = engine::change_endpoint(&*self.socket, change).await?;
         self.bind_guard.note(change, real.as_ref());
+        if (change.side, change.adds) == (Side::Connect, true) {
+            self.bind_guard.watch_peers(|| self.socket.peer_counts());
+        }
         Ok(real)
     }
 }
@@ -138,6 +151,8 @@ struct EventReceiver {
     buffer: Arc<EventBuffer>,
     channel: Channel,
     limits: Limits,
+    /// Health of the subscriber.
+    health: EndpointReporter,
 }
 
 impl EventReceiver {
@@ -159,6 +174,7 @@ impl EventReceiver {
                 message.topic = Some(topic);
                 // An event has no reply.
                 message.id = None;
+                self.health.count_received();
                 Some(Ok(Delivery::settled(message)))
             }
             Ok((role, _)) => {
@@ -184,6 +200,7 @@ impl Stream for EventReceiver {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             let Some((first, frames)) = ready!(self.buffer.poll_take(cx)) else {
+                self.health.set_consuming(false);
                 return Poll::Ready(None);
             };
             if let Some(item) = self.read(&first, frames) {
@@ -196,13 +213,19 @@ impl Stream for EventReceiver {
 impl Inbound for EventReceiver {
     /// Stops receiving. Events that have arrived are still yielded.
     fn stop(self: Pin<&mut Self>) {
+        self.health.end();
         self.buffer.stop();
         self.close_socket();
+    }
+
+    fn health(&self) -> Option<EndpointReporter> {
+        Some(self.health.clone())
     }
 }
 
 impl Drop for EventReceiver {
     fn drop(&mut self) {
+        self.health.end();
         // The filters may live on and hold the socket. Nothing would read the socket then, and its
         // publishers would wait.
         self.buffer.clear();

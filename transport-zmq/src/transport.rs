@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use polywire_core::health::{ConnectionState, HealthReader};
 use polywire_core::transport::{Filters, Receiver, Sender, Subscription};
 use polywire_core::{Address, Capabilities, Result, Transport, Window};
 
@@ -255,7 +256,14 @@ impl Transport for Zmq {
         Ok((receiver, filters))
     }
 
+    /// Returns a reader of the health. The transport is connected while one of its sockets has
+    /// bound an endpoint or has a peer.
+    fn health(&self) -> HealthReader {
+        self.0.bound.health().reporter().reader()
+    }
+
     async fn close(&self) -> Result<()> {
+        self.0.bound.health().reporter().set_connection(ConnectionState::Closed);
         self.0.open.close().await;
         Ok(())
     }

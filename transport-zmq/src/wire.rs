@@ -5,6 +5,7 @@
 //! one follow it. The functions here are pure: they use no socket, and no clock but that of
 //! deadlines.
 
+mod canary;
 mod decode;
 mod encode;
 mod fixed;
@@ -17,6 +18,7 @@ mod sync_marker;
 mod tests;
 mod topic;
 
+pub(crate) use self::canary::{canary, is_canary};
 pub(crate) use self::decode::{decode, decode_peeked};
 pub(crate) use self::encode::encode;
 pub(crate) use self::frames::{DecodeFailure, Frames, Role};

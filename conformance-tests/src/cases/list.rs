@@ -2,7 +2,7 @@
 
 use super::{
     answers, at_most_once, bodies, brokers, calls, chains, codecs, deadlines, faults, handlers,
-    lifecycle, links, message_ids, one_way, outages, pipeline, pubsub, retries, servers,
+    health, lifecycle, links, message_ids, one_way, outages, pipeline, pubsub, retries, servers,
 };
 use crate::case::Case;
 
@@ -153,6 +153,13 @@ macro_rules! each_case {
                 minimum serving_ends_with_its_reason "Serving ends as drained after a drain, and as closed after a close";
                 minimum nothing_arrives_after_close "A responder yields nothing after it was closed";
                 minimum close_leaves_others_alone "Closing a transport leaves other transports open";
+            }
+            health {
+                optional bound_handles_consume "An endpoint handle is reported as consuming once it is bound, and a closed transport is not ready";
+                optional drain_turns_readiness_off_first "Readiness is off as soon as a drain is requested, while handlers run, and after the drain";
+                optional canary_comes_back_and_reaches_no_handler "A canary goes through the receiver of its handle and back, reaches no handler, and is not counted";
+                optional cut_link_turns_readiness_off_and_on "When the link is cut, readiness is off until the link is back";
+                optional dead_broker_turns_readiness_off_and_on "While the broker is away, readiness is off, and it is on again when the broker is back";
             }
             links {
                 optional calls_in_flight_end_when_the_link_is_cut "Calls in flight when the link is cut end well before their deadline, answered or as disconnected";

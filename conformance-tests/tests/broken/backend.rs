@@ -5,7 +5,7 @@ use std::time::Duration;
 use polywire_conformance::{Backend, Hook, Space};
 use polywire_core::{AnyTransport, Memory, Result};
 
-use crate::flaw::Flaw;
+use crate::flaw::{Flaw, HealthFlaw};
 use crate::network::Network;
 use crate::transport::BrokenTransport;
 
@@ -53,7 +53,8 @@ impl<F: Flaw> Space for BrokenSpace<F> {
     async fn serving(&self) -> Result<AnyTransport> {
         let memory = self.memory.peer();
         let (flaw, network) = (self.flaw.clone(), self.network.clone());
-        Ok(AnyTransport::new(BrokenTransport { memory, flaw, network }))
+        let health = network.health().reporter();
+        Ok(AnyTransport::new(BrokenTransport { memory, flaw, network, health }))
     }
 
     async fn calling(&self) -> Result<AnyTransport> {
@@ -69,11 +70,17 @@ impl<F: Flaw> Space for BrokenSpace<F> {
         if self.flaw.obeys_hooks() {
             self.network.disturb(hook);
         }
+        if self.flaw.health() != HealthFlaw::StaysConnected {
+            self.network.report(hook);
+        }
         Ok(())
     }
 
     async fn heal(&self) -> Result<()> {
         self.network.heal();
+        if self.flaw.health() != HealthFlaw::StaysOff {
+            self.network.health().up();
+        }
         Ok(())
     }
 }

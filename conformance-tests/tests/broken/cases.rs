@@ -4,6 +4,7 @@ mod at_most_once;
 mod bodies;
 mod calls;
 mod disturbances;
+mod health;
 mod lifecycle;
 mod message_ids;
 mod pipeline;
@@ -21,6 +22,7 @@ pub(crate) fn caught() -> impl Iterator<Item = &'static str> {
         bodies::CAUGHT,
         calls::CAUGHT,
         disturbances::CAUGHT,
+        health::CAUGHT,
         lifecycle::CAUGHT,
         message_ids::CAUGHT,
         pipeline::CAUGHT,

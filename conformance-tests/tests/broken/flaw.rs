@@ -79,6 +79,11 @@ pub(crate) trait Flaw: Clone + Send + Sync + 'static {
         Err(error)
     }
 
+    /// The flaw of the health that is reported.
+    fn health(&self) -> HealthFlaw {
+        HealthFlaw::None
+    }
+
     /// Reacts to a disturbance. The reaction is over when the case goes on.
     fn disturb(&self, hook: Hook) -> impl Future<Output = ()> + Send {
         let _ = hook;
@@ -94,6 +99,23 @@ pub(crate) trait Flaw: Clone + Send + Sync + 'static {
     fn close(&self, memory: &Memory) -> impl Future<Output = Result<()>> + Send {
         memory.close()
     }
+}
+
+/// A flaw of the health that a transport reports.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HealthFlaw {
+    /// No flaw.
+    None,
+    /// Handles are bound and never reported as consuming.
+    NeverConsumes,
+    /// Core cannot report drains.
+    HidesDrains,
+    /// Canaries are answered without passing the receiver.
+    AnswersForTheReceiver,
+    /// A cut link is not reported.
+    StaysConnected,
+    /// The end of a disturbance is not reported.
+    StaysOff,
 }
 
 /// The two halves of an endpoint handle.

@@ -9,6 +9,7 @@ pub(crate) mod declining;
 pub(crate) mod deliveries;
 pub(crate) mod events;
 pub(crate) mod handlers;
+pub(crate) mod health;
 pub(crate) mod links;
 pub(crate) mod messages;
 pub(crate) mod outages;

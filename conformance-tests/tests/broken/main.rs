@@ -13,6 +13,7 @@ mod caught;
 mod flaw;
 mod flaws;
 mod halves;
+mod health;
 mod network;
 mod transport;
 

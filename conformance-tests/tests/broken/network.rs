@@ -13,6 +13,7 @@ use polywire_core::{Error, ErrorKind, Message};
 use tokio::sync::watch;
 
 use crate::halves::received;
+use crate::health::LinkHealth;
 
 /// The state of the network. Clones share it.
 #[derive(Clone)]
@@ -20,6 +21,7 @@ pub(crate) struct Network {
     state: Arc<watch::Sender<State>>,
     /// The time that a push or a publish takes.
     latency: Option<Duration>,
+    health: LinkHealth,
 }
 
 /// The disturbances in force.
@@ -29,6 +31,9 @@ struct State {
     holes: [bool; 2],
     is_impatient: bool,
 }
+
+/// The time after which a cut link is back.
+const RECONNECT: Duration = Duration::from_millis(10);
 
 /// The time after which an impatient broker takes a delivery back.
 const HELD_MAX: Duration = Duration::from_secs(1);
@@ -48,7 +53,28 @@ impl Network {
 
     /// A network without disturbances.
     pub(crate) fn new(latency: Option<Duration>) -> Self {
-        Self { state: Arc::default(), latency }
+        Self { state: Arc::default(), latency, health: LinkHealth::default() }
+    }
+
+    /// Returns the health of the links.
+    pub(crate) fn health(&self) -> &LinkHealth {
+        &self.health
+    }
+
+    /// Reports a disturbance to the health of all transports.
+    pub(crate) fn report(&self, hook: Hook) {
+        match hook {
+            Hook::KillBroker | Hook::FreezeBroker => self.health.down(),
+            Hook::Sever | Hook::RestartBroker => {
+                self.health.down();
+                let health = self.health.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(RECONNECT).await;
+                    health.up();
+                });
+            }
+            _ => {}
+        }
     }
 
     /// Disturbs the network. Cuts and restarts lose nothing: memory has no connections.

@@ -1,11 +1,13 @@
 //! The transport of a broken backend: memory, a flaw, and the network around both.
 
+use polywire_core::health::{ConnectionState, EndpointRole, HealthReader, HealthReporter};
 use polywire_core::transport::{
     DeadLetterQueue, DeadLetterSource, Filters, Receiver, Sender, Subscription,
 };
 use polywire_core::{Address, Capabilities, Memory, Result, Transport, Window};
 
 use crate::flaw::{Flaw, Halves};
+use crate::health::ReportedReceiver;
 use crate::network::Network;
 
 /// A transport in memory, with a flaw.
@@ -13,11 +15,17 @@ pub(crate) struct BrokenTransport<F> {
     pub(crate) memory: Memory,
     pub(crate) flaw: F,
     pub(crate) network: Network,
+    pub(crate) health: HealthReporter,
 }
 
 impl<F: Flaw> BrokenTransport<F> {
     fn check(&self, pattern: &'static str) -> Result<()> {
         self.flaw.refuses(pattern).map_or(Ok(()), Err)
+    }
+
+    fn reported(&self, receiver: Receiver, role: EndpointRole, name: &Address) -> Receiver {
+        let health = (&self.health, &self.memory);
+        ReportedReceiver::wrap(receiver, health, (role, name), self.flaw.health())
     }
 }
 
@@ -34,6 +42,7 @@ impl<F: Flaw> Transport for BrokenTransport<F> {
     async fn responder(&self, service: &Address, window: Window) -> Result<Halves> {
         let halves = self.memory.responder(service, self.flaw.window(window)).await?;
         let (replies, requests) = self.flaw.serving(halves);
+        let requests = self.reported(requests, EndpointRole::Responder, service);
         Ok((self.network.to_client(replies), requests))
     }
 
@@ -46,7 +55,8 @@ impl<F: Flaw> Transport for BrokenTransport<F> {
     async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
         self.check("pipeline")?;
         let receiver = self.memory.puller(queue, self.flaw.window(window)).await?;
-        Ok(self.network.deliveries(self.flaw.pulling(receiver)))
+        let receiver = self.network.deliveries(self.flaw.pulling(receiver));
+        Ok(self.reported(receiver, EndpointRole::Puller, queue))
     }
 
     async fn publisher(&self, channel: &Address) -> Result<Sender> {
@@ -63,7 +73,8 @@ impl<F: Flaw> Transport for BrokenTransport<F> {
         self.check("pubsub")?;
         let subscription = self.flaw.subscription(subscription);
         let (receiver, filters) = self.memory.subscriber(channel, subscription).await?;
-        Ok(self.flaw.subscribing(receiver, filters))
+        let (receiver, filters) = self.flaw.subscribing(receiver, filters);
+        Ok((self.reported(receiver, EndpointRole::Subscriber, channel), filters))
     }
 
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
@@ -74,7 +85,12 @@ impl<F: Flaw> Transport for BrokenTransport<F> {
         }
     }
 
+    fn health(&self) -> HealthReader {
+        self.health.reader()
+    }
+
     async fn close(&self) -> Result<()> {
+        self.health.set_connection(ConnectionState::Closed);
         self.flaw.close(&self.memory).await
     }
 }

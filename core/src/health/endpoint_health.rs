@@ -45,6 +45,12 @@ pub enum EndpointRole {
 pub enum EndpointState {
     /// Does not consume at the moment: the backend is about to register the consumer again.
     Interrupted,
+    /// Does not consume: the broker refuses the queue, for instance for a missing permission. The
+    /// state begins with the first refusal, while the backend still tries again.
+    Refused {
+        /// The refusal.
+        error: Error,
+    },
     /// Consumes its queue or its sockets.
     Consuming,
     /// A drain was requested: running handlers go on, and nothing new begins.
@@ -67,6 +73,15 @@ impl EndpointHealth {
         received: Arc<AtomicU64>,
     ) -> Self {
         Self { role, name, state: EndpointState::Interrupted, id, is_served: false, received }
+    }
+
+    /// Sets the state, unless the handle drains or has ended. Returns whether it did.
+    pub(super) fn set_live(&mut self, state: EndpointState) -> bool {
+        let is_live = self.state.is_live();
+        if is_live {
+            self.state = state;
+        }
+        is_live
     }
 
     /// Returns whether the handle consumes.
@@ -95,12 +110,13 @@ impl EndpointRole {
 }
 
 impl EndpointState {
-    /// Returns the word of the state: `interrupted`, `consuming`, `draining`, `stopped` or
-    /// `failed`.
+    /// Returns the word of the state: `interrupted`, `refused`, `consuming`, `draining`, `stopped`
+    /// or `failed`.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Interrupted => "interrupted",
+            Self::Refused { .. } => "refused",
             Self::Consuming => "consuming",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
@@ -110,7 +126,7 @@ impl EndpointState {
 
     /// Returns whether the handle may still consume, now or later.
     pub(super) const fn is_live(&self) -> bool {
-        matches!(self, Self::Interrupted | Self::Consuming)
+        matches!(self, Self::Interrupted | Self::Refused { .. } | Self::Consuming)
     }
 
     /// Returns whether the handle has ended.
@@ -129,7 +145,7 @@ impl fmt::Display for EndpointState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())?;
         match self {
-            Self::Failed { error } => write!(f, ": {error}"),
+            Self::Refused { error } | Self::Failed { error } => write!(f, ": {error}"),
             _ => Ok(()),
         }
     }

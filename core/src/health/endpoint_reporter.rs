@@ -42,16 +42,17 @@ impl EndpointReporter {
     /// drains or has ended.
     pub fn set_consuming(&self, is_consuming: bool) {
         self.change(|endpoint| {
-            let has_changed = endpoint.state.is_live() && endpoint.is_consuming() != is_consuming;
-            if has_changed {
-                endpoint.state = if is_consuming {
-                    EndpointState::Consuming
-                } else {
-                    EndpointState::Interrupted
-                };
-            }
-            has_changed
+            let state =
+                if is_consuming { EndpointState::Consuming } else { EndpointState::Interrupted };
+            let is_same = endpoint.state.as_str() == state.as_str();
+            endpoint.set_live(state) && !is_same
         });
+    }
+
+    /// Reports that the broker refuses to let the handle consume, and that the backend tries again.
+    /// Has no effect on a handle that drains or has ended.
+    pub fn refuse(&self, error: Error) {
+        self.change(|endpoint| endpoint.set_live(EndpointState::Refused { error }));
     }
 
     /// Counts a delivery that the handle has received.
@@ -61,13 +62,7 @@ impl EndpointReporter {
 
     /// Reports that nothing can be received any more. The entry of a handle that is served stays.
     pub fn fail(&self, error: Error) {
-        self.change(|endpoint| {
-            let is_live = endpoint.state.is_live();
-            if is_live {
-                endpoint.state = EndpointState::Failed { error };
-            }
-            is_live
-        });
+        self.change(|endpoint| endpoint.set_live(EndpointState::Failed { error }));
     }
 
     /// Reports that the stream of the handle was stopped or dropped. A drain ends when the handlers
@@ -94,13 +89,7 @@ impl EndpointReporter {
 
     /// Reports that a drain was requested.
     pub(crate) fn begin_drain(&self) {
-        self.change(|endpoint| {
-            let is_live = endpoint.state.is_live();
-            if is_live {
-                endpoint.state = EndpointState::Draining;
-            }
-            is_live
-        });
+        self.change(|endpoint| endpoint.set_live(EndpointState::Draining));
     }
 
     /// Reports that the server, the worker or the listener has ended.

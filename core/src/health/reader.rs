@@ -133,7 +133,7 @@ async fn send(
 ) -> Result<CanaryEcho> {
     match state {
         EndpointState::Interrupted | EndpointState::Consuming => {}
-        EndpointState::Failed { error } => return Err(error),
+        EndpointState::Refused { error } | EndpointState::Failed { error } => return Err(error),
         EndpointState::Draining | EndpointState::Stopped => {
             let text = "cannot send the canary: the endpoint handle drains or has stopped";
             return Err(Error::new(ErrorKind::Closed, text));

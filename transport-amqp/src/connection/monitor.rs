@@ -7,6 +7,8 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, stream};
+use polywire_core::health::{ConnectionState, HealthReporter};
+use polywire_core::{Error, ErrorKind};
 use tokio::sync::broadcast;
 
 use crate::error::lock;
@@ -19,6 +21,8 @@ pub(crate) struct ConnectionMonitor {
     events: broadcast::Sender<ConnectionEvent>,
     /// State by role.
     states: Arc<Mutex<[LatestChanges; 2]>>,
+    /// Health of the transport, whose connection both make up.
+    health: HealthReporter,
 }
 
 /// The changes that describe the current state of a connection.
@@ -28,6 +32,8 @@ struct LatestChanges {
     link: Option<ConnectionChange>,
     /// Set while the broker accepts no messages.
     blocked: Option<ConnectionChange>,
+    /// The latest failure to reconnect.
+    attempt: Option<Error>,
 }
 
 impl LatestChanges {
@@ -47,7 +53,7 @@ impl LatestChanges {
 
     /// Returns the state right after a change of the link.
     fn linked(link: ConnectionChange) -> Self {
-        Self { link: Some(link), blocked: None }
+        Self { link: Some(link), ..Self::default() }
     }
 
     /// Returns the changes that lead a new subscriber to the current state.
@@ -59,7 +65,8 @@ impl LatestChanges {
 impl ConnectionMonitor {
     /// Creates a monitor for two connections that are not established yet.
     pub(crate) fn new() -> Self {
-        Self { events: broadcast::Sender::new(BUFFERED_EVENTS), states: Arc::default() }
+        let health = HealthReporter::new(ConnectionState::Connecting { error: None });
+        Self { events: broadcast::Sender::new(BUFFERED_EVENTS), states: Arc::default(), health }
     }
 
     /// Logs and broadcasts a change.
@@ -83,9 +90,23 @@ impl ConnectionMonitor {
         }
         let mut states = lock(&self.states);
         states[role as usize].apply(&change);
+        self.health.set_connection(connection_state(&states));
         // Sending fails without subscribers. The lock makes sure that a new subscriber gets each
         // change once: in the initial state, or as an event.
         let _ = self.events.send(ConnectionEvent { role, change });
+    }
+
+    /// Notes that an attempt to reconnect has failed. A refusal is a change of the health at once,
+    /// although the supervisor tries again.
+    pub(crate) fn attempt_failed(&self, role: ConnectionRole, error: &Error) {
+        let mut states = lock(&self.states);
+        states[role as usize].attempt = Some(error.clone());
+        self.health.set_connection(connection_state(&states));
+    }
+
+    /// Returns the reporter of the transport's health.
+    pub(crate) fn health(&self) -> &HealthReporter {
+        &self.health
     }
 
     /// Returns a stream that begins with the current state.
@@ -111,6 +132,32 @@ impl ConnectionMonitor {
     }
 }
 
+/// Returns the state that the two connections make up. The worse one counts.
+fn connection_state(states: &[LatestChanges; 2]) -> ConnectionState {
+    let refusal = |state: &LatestChanges| match &state.link {
+        Some(ConnectionChange::Refused(error)) => Some(error.clone()),
+        _ => state.attempt.clone().filter(|error| error.kind() == ErrorKind::Denied),
+    };
+    if let Some(error) = states.iter().find_map(refusal) {
+        return ConnectionState::Refused { error };
+    }
+    for LatestChanges { link, attempt, .. } in states {
+        match link {
+            Some(ConnectionChange::Lost(lost)) => {
+                let error = Some(attempt.as_ref().unwrap_or(lost).clone());
+                return ConnectionState::Connecting { error };
+            }
+            None => return ConnectionState::Connecting { error: None },
+            _ => {}
+        }
+    }
+    let blocked = states.iter().find_map(|state| match &state.blocked {
+        Some(ConnectionChange::Blocked(reason)) => Some(reason.clone()),
+        _ => None,
+    });
+    blocked.map_or(ConnectionState::Connected, |reason| ConnectionState::Blocked { reason })
+}
+
 #[cfg(feature = "metrics")]
 fn count_reconnect(role: ConnectionRole) {
     metrics::counter!("polywire_reconnects_total", "connection" => role.to_string()).increment(1);
@@ -124,8 +171,6 @@ const BUFFERED_EVENTS: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use polywire_core::{Error, ErrorKind};
-
     use super::*;
 
     async fn next_event(events: &mut ConnectionEvents) -> String {
@@ -171,6 +216,36 @@ mod tests {
         assert_eq!(next_event(&mut later).await, "consumer connected to 1");
         assert_eq!(next_event(&mut later).await, "publisher Unblocked");
         assert!(later.next().await.is_none());
+    }
+
+    #[test]
+    fn health_is_the_worse_of_both_connections_and_shows_the_first_refusal() {
+        let monitor = ConnectionMonitor::new();
+        let reader = monitor.health().reader();
+        let state = || reader.current().connection.to_string();
+        let up = || ConnectionChange::Connected { host: "rabbit".into(), port: 1 };
+        let error = |kind, text: &'static str| Error::new(kind, text);
+        monitor.publish(ConnectionRole::Publishing, up());
+        assert_eq!(state(), "connecting");
+        monitor.publish(ConnectionRole::Consuming, up());
+        assert_eq!(state(), "connected");
+        monitor.publish(ConnectionRole::Publishing, ConnectionChange::Blocked("memory".into()));
+        assert_eq!(state(), "blocked: memory");
+        let lost = ConnectionChange::Lost(error(ErrorKind::Disconnected, "gone"));
+        monitor.publish(ConnectionRole::Consuming, lost);
+        assert_eq!(state(), "connecting: gone");
+        monitor.attempt_failed(ConnectionRole::Consuming, &error(ErrorKind::Denied, "password"));
+        assert_eq!(state(), "refused: password");
+        monitor.attempt_failed(ConnectionRole::Consuming, &error(ErrorKind::Disconnected, "down"));
+        assert_eq!(state(), "connecting: down");
+        let restored = ConnectionChange::Restored { host: "rabbit".into(), port: 1 };
+        monitor.publish(ConnectionRole::Consuming, restored);
+        assert_eq!(state(), "blocked: memory");
+        monitor.publish(ConnectionRole::Publishing, ConnectionChange::Unblocked);
+        assert_eq!(state(), "connected");
+        let refused = ConnectionChange::Refused(error(ErrorKind::Denied, "for good"));
+        monitor.publish(ConnectionRole::Publishing, refused);
+        assert_eq!(state(), "refused: for good");
     }
 
     #[cfg(feature = "metrics")]

@@ -138,6 +138,7 @@ impl Supervisor {
                     return Ok(connection);
                 }
                 Err(error) if error.kind() == ErrorKind::Denied => {
+                    self.monitor.attempt_failed(self.role, &error);
                     if refused_since.get_or_insert_with(Instant::now).elapsed()
                         >= self.config.give_up_after
                     {
@@ -147,6 +148,7 @@ impl Supervisor {
                 }
                 Err(error) => {
                     refused_since = None;
+                    self.monitor.attempt_failed(self.role, &error);
                     outage.log_attempt(self.role, &error);
                 }
             }

@@ -58,6 +58,9 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         mut raw: Raw,
     ) -> Result<BufferedDelivery> {
         let tag = ChannelAcker::receipt_tag(generation, raw.delivery_tag);
+        if let Some(canary) = native::decode_canary(&raw.properties) {
+            return Ok(BufferedDelivery::canary(canary, tag));
+        }
         let mode = self.source.requeue_mode();
         let isolates = self.redelivery.suspects().is_some();
         let suspect = match lane {
@@ -72,7 +75,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         match decoded.map_err(|error| error.with("queue", &self.source.queue().name)) {
             Ok(message) => {
                 let properties = mode.may_republish().then(|| Box::new(raw.properties));
-                Ok(BufferedDelivery { message, tag, attempt, suspect, properties })
+                Ok(BufferedDelivery { message, tag, attempt, suspect, properties, canary: None })
             }
             // A redelivery would fail in the same way.
             Err(error) if !mode.dead_letters_undecodable() => {

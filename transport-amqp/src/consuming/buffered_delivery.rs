@@ -8,6 +8,7 @@ use polywire_core::{Deadline, Message, Result};
 use tokio::sync::mpsc;
 
 use crate::wire::Republish;
+use crate::wire::native::Canary;
 
 /// The receiving side of the buffer between the consumer task and its handle.
 pub(super) type FetchedReceiver = mpsc::Receiver<Result<BufferedDelivery>>;
@@ -26,9 +27,17 @@ pub(super) struct BufferedDelivery {
     pub(super) suspect: Option<Suspect>,
     /// The properties as they arrived, if the delivery may have to be republished.
     pub(super) properties: Option<Box<BasicProperties>>,
+    /// Set for a canary, which is no message.
+    pub(super) canary: Option<Box<Canary>>,
 }
 
 impl BufferedDelivery {
+    /// Creates the delivery of a canary.
+    pub(super) fn canary(canary: Canary, tag: u64) -> Self {
+        let (message, canary) = (Message::default(), Some(Box::new(canary)));
+        Self { message, tag, attempt: 1, suspect: None, properties: None, canary }
+    }
+
     /// Takes out everything that republishing needs; `None` if the delivery is never republished.
     pub(super) fn take_republish(&mut self) -> Option<Republish> {
         let properties = *self.properties.take()?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use polywire_core::health::PendingCanaries;
 use polywire_core::transport::Receiver;
 use polywire_core::{Result, Window};
 use tokio::sync::{mpsc, oneshot};
@@ -12,6 +13,7 @@ use crate::consuming::cancellation::listener::Control;
 use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::consumer_task::ConsumerTask;
 use crate::consuming::delivery_stream::Deliveries;
+use crate::consuming::queue_probe::QueueProbe;
 use crate::consuming::republisher::Republisher;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::error::closed;
@@ -63,6 +65,10 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
         source.requeue_mode(),
     );
     let kind = source.queue().options.queue_kind();
+    let canaries = PendingCanaries::default();
+    let probe = QueueProbe::new(shared.clone(), source.queue().name.clone(), canaries.clone());
+    let (role, name) = source.endpoint();
+    let health = shared.monitor.health().endpoint(role, name, Some(Arc::new(probe)));
     let deliveries = Deliveries {
         shared: shared.clone(),
         fetched: Some((fetched, stop)),
@@ -71,9 +77,12 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
         counts_attempts: redelivery.suspects().is_some()
             || source.requeue_mode().counts_attempts(kind),
         has_failed: false,
+        health: health.clone(),
+        canaries,
         control,
     };
-    let task = ConsumerTask { shared: shared.clone(), source, acker, redelivery, window, sender };
+    let task =
+        ConsumerTask { shared: shared.clone(), source, acker, redelivery, window, health, sender };
     let running = async move {
         let _reserved = reserved;
         task.run(started, stopped).await;

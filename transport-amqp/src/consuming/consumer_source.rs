@@ -4,7 +4,8 @@
 //! for all of them: windows, new channels after a loss, settlement.
 
 use lapin::message::Delivery as Raw;
-use polywire_core::{Limits, Message, Result};
+use polywire_core::health::EndpointRole;
+use polywire_core::{Address, Limits, Message, Result};
 
 use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::requeue_mode::RequeueMode;
@@ -15,6 +16,9 @@ use crate::topology::queue::QueueSpec;
 pub(crate) trait ConsumerSource: Send + Sync + 'static {
     /// Set if the receiver gets an error after the queue was lost together with its messages.
     const REPORTS_LOSS: bool;
+
+    /// Returns the role and the name of the endpoint handle.
+    fn endpoint(&self) -> (EndpointRole, &Address);
 
     /// Returns the queue to declare and consume.
     fn queue(&self) -> &QueueSpec;

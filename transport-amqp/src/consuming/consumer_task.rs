@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt};
+use polywire_core::health::EndpointReporter;
 use polywire_core::transport::{Outcome, Settle};
 use polywire_core::{Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
@@ -37,6 +38,8 @@ pub(super) struct ConsumerTask<S> {
     pub(super) redelivery: Arc<Republisher>,
     /// Unsettled deliveries allowed: the prefetch of the channel.
     pub(super) window: Window,
+    /// Health of the handle.
+    pub(super) health: EndpointReporter,
     /// Sending side of the buffer.
     pub(super) sender: mpsc::Sender<Result<BufferedDelivery>>,
 }
@@ -79,6 +82,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                     backoff.reset();
                     denied_since = None;
                     log.registered(&self.source.queue().name);
+                    self.health.set_consuming(true);
                     if let Some(ready) = ready.take() {
                         // If the opening future was dropped, so was the receiving half, and
                         // `stopped` resolves.
@@ -94,6 +98,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                             return self.refuse(refusal, &mut stopped).await;
                         }
                         End::Lost => {
+                            self.health.set_consuming(false);
                             // Otherwise the next channel takes the place of this one.
                             if active.channel.status().connected() {
                                 self.redelivery.wait_idle().await;
@@ -117,7 +122,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                         tracing::debug!(?error, "cannot consume yet");
                     }
                     // The user has lost the rights to the queue.
-                    None if error.kind() == ErrorKind::Denied
+                    None if self.is_denied(&error)
                         && denied_since.get_or_insert_with(Instant::now).elapsed()
                             >= self.shared.config.give_up_after =>
                     {
@@ -136,8 +141,18 @@ impl<S: ConsumerSource> ConsumerTask<S> {
 
     /// Ends the receiver with the reason for which no more deliveries arrive.
     async fn refuse(&self, refusal: Error, stopped: &mut oneshot::Receiver<FetchedReceiver>) {
+        self.health.fail(refusal.clone());
         self.send(Err(refusal.fatal()), stopped).await;
         self.source.close(&self.shared).await;
+    }
+
+    /// Returns whether the broker refuses the queue, which is a change of the health at once.
+    fn is_denied(&self, error: &Error) -> bool {
+        let is_denied = error.kind() == ErrorKind::Denied;
+        if is_denied {
+            self.health.refuse(error.clone());
+        }
+        is_denied
     }
 
     /// Registers a consumer on a new channel, without suspects if their queue cannot be used. Sets
@@ -225,6 +240,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             }
             let is_redelivered = raw.redelivered;
             let item = match self.decode(active.generation, lane, raw) {
+                // The receiving half answers it, which proves that the handle receives.
+                Ok(fetched) if fetched.canary.is_some() => Ok(fetched),
                 Ok(fetched) if self.redelivery.has_declined(&fetched) => {
                     self.redelivery.forward_declined(fetched);
                     continue;

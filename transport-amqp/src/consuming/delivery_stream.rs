@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
-use polywire_core::transport::{Abandoned, Answer, Delivery, Inbound, Settle};
+use polywire_core::health::{CanaryReceiver, EndpointReporter, PendingCanaries};
+use polywire_core::transport::{Abandoned, Answer, Delivery, Inbound, Outcome, Settle};
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -15,6 +16,7 @@ use crate::consuming::cancellation::listener::Control;
 use crate::consuming::republisher::Republisher;
 use crate::consuming::republishing_settle::RepublishingSettle;
 use crate::shared::Shared;
+use crate::wire::native::{self, Canary};
 
 /// Stream of deliveries from a [`ConsumerTask`]. Dropping the stream stops the task, which cancels
 /// the consumer and requeues what is left in the buffer.
@@ -33,17 +35,36 @@ pub(super) struct Deliveries {
     pub(super) counts_attempts: bool,
     /// Set once the stream has yielded the error that ends it.
     pub(super) has_failed: bool,
+    /// Health of the handle.
+    pub(super) health: EndpointReporter,
+    /// Canaries that the handle has sent to its own queue.
+    pub(super) canaries: PendingCanaries,
     /// Messages of clients about requests that were received here.
     pub(super) control: Option<Control>,
 }
 
 impl Deliveries {
+    /// Acknowledges a canary, and completes it: here, or at the instance that has sent it.
+    fn take_canary(&self, canary: &Canary, tag: u64) {
+        self.acker.settle(tag, Outcome::Ack);
+        if self.canaries.complete(canary.number, CanaryReceiver::ThisEndpoint) {
+            return;
+        }
+        let name = &self.redelivery.consumer_name;
+        let instance = format!("process {}, consumer {name}", std::process::id());
+        if let Some(answer) = native::encode_canary_answer(canary, &instance) {
+            // The sender waits no longer than the answer lasts.
+            self.shared.publish_later(answer, |_, _| {});
+        }
+    }
+
     /// Attaches the receipt to a delivery.
     fn deliver(&self, mut fetched: BufferedDelivery) -> Delivery {
         let settle: Arc<dyn Settle> = match fetched.take_republish() {
             Some(copy) => Arc::new(RepublishingSettle::new(self.redelivery.clone(), copy)),
             None => self.acker.clone(),
         };
+        self.health.count_received();
         fetched.into_delivery(settle)
     }
 }
@@ -52,17 +73,20 @@ impl Stream for Deliveries {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { shared, fetched: Some((buffer, _)), acker, .. } = &mut *self else {
-            return Poll::Ready(None);
-        };
-        // After close, the broker requeues what is left in the buffer.
-        if shared.tasks.is_closed() {
-            return Poll::Ready(None);
-        }
         let next = loop {
+            let Self { shared, fetched: Some((buffer, _)), acker, .. } = &mut *self else {
+                return Poll::Ready(None);
+            };
+            // After close, the broker requeues what is left in the buffer.
+            if shared.tasks.is_closed() {
+                return Poll::Ready(None);
+            }
             match ready!(buffer.poll_recv(cx)) {
                 // The broker redelivers this message; delivering it here too would run it twice.
                 Some(Ok(fetched)) if acker.is_lost(fetched.tag) => {}
+                Some(Ok(BufferedDelivery { tag, canary: Some(canary), .. })) => {
+                    self.take_canary(&canary, tag);
+                }
                 next => break next,
             }
         };
@@ -81,6 +105,7 @@ impl Stream for Deliveries {
 
 impl Inbound for Deliveries {
     fn stop(mut self: Pin<&mut Self>) {
+        self.health.end();
         if let Some((fetched, stop)) = self.fetched.take() {
             // The task cancels the consumer before it requeues; otherwise the broker would deliver
             // the requeued messages here again.
@@ -90,6 +115,10 @@ impl Inbound for Deliveries {
 
     fn counts_attempts(&self) -> bool {
         self.counts_attempts
+    }
+
+    fn health(&self) -> Option<EndpointReporter> {
+        Some(self.health.clone())
     }
 
     fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {

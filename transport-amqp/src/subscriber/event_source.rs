@@ -7,8 +7,9 @@ use lapin::Channel;
 use lapin::message::Delivery as Raw;
 use lapin::options::QueueBindOptions;
 use lapin::types::{FieldTable, ShortString};
+use polywire_core::health::EndpointRole;
 use polywire_core::transport::LogThrottle;
-use polywire_core::{Filter, Limits, Message, Result};
+use polywire_core::{Address, Filter, Limits, Message, Result};
 use tokio::sync::{Mutex, Notify};
 
 use crate::connection::backoff::pause;
@@ -24,6 +25,7 @@ use crate::wire::native;
 
 /// The queue of a subscriber or of its group, bound to the exchange of a channel.
 pub(super) struct EventSource {
+    name: Address,
     queue: QueueSpec,
     exchange: ShortString,
     /// Locked across requests to the broker, so that the list and the broker's bindings agree. A
@@ -56,6 +58,10 @@ pub(super) struct EventSource {
 
 impl ConsumerSource for EventSource {
     const REPORTS_LOSS: bool = true;
+
+    fn endpoint(&self) -> (EndpointRole, &Address) {
+        (EndpointRole::Subscriber, &self.name)
+    }
 
     fn queue(&self) -> &QueueSpec {
         &self.queue
@@ -114,6 +120,7 @@ impl ConsumerSource for EventSource {
 impl EventSource {
     /// Creates the source of a queue that is neither declared nor bound yet.
     pub(super) fn new(
+        name: Address,
         queue: QueueSpec,
         exchange: ShortString,
         filters: Vec<Filter>,
@@ -121,6 +128,7 @@ impl EventSource {
         requeue_mode: RequeueMode,
     ) -> Self {
         Self {
+            name,
             queue,
             exchange,
             filters: Mutex::new(filters),

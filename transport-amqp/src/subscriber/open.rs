@@ -43,7 +43,14 @@ pub(crate) async fn open(
         // Deleted by `close` of the source, also if opening fails or is dropped.
         shared.add_private_queue(&queue);
     }
-    let source = Arc::new(EventSource::new(queue, exchange, filters, is_private, requeue_mode));
+    let source = Arc::new(EventSource::new(
+        channel.clone(),
+        queue,
+        exchange,
+        filters,
+        is_private,
+        requeue_mode,
+    ));
     let receiver = consumer::open(shared, source.clone(), window).await?;
     let watching = tokio::spawn(source.clone().watch_bindings(shared.clone()));
     shared.tasks.add(watching.abort_handle());

@@ -39,6 +39,7 @@
 //! - The headers of `history.rs` hold errors and dead-letter records, those of `declines.rs` the
 //!   servers that declined a request.
 
+mod canary;
 mod declined_by;
 mod decode;
 mod encode;
@@ -53,6 +54,9 @@ mod short_string;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::canary::{
+    Canary, decode_canary, decode_canary_answer, encode_canary, encode_canary_answer,
+};
 pub(crate) use self::decode::{
     attempt, counted_attempt, crashes, decode_cancel, decode_dead_letter, decode_declines,
     decode_event, decode_job, decode_reply, decode_request,

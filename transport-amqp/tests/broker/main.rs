@@ -29,6 +29,7 @@ mod endpoints;
 mod engine;
 mod error_texts;
 mod events;
+mod health;
 mod jobs;
 mod lasting;
 mod malformed;
@@ -88,6 +89,7 @@ fn main() {
         outages::trials(),
         outbound::trials(),
         alarms::trials(),
+        health::trials(),
         settings::trials(),
         user_ids::trials(),
         permissions::trials(),

@@ -89,7 +89,8 @@ impl Balancer {
                  bind one",
             ));
         }
-        let state = BalancerState::new(settings.peer_bytes_max, Retries::new(lost));
+        let (retries, health) = (Retries::new(lost), bound.health().clone());
+        let state = BalancerState::new(settings.peer_bytes_max, retries, health);
         let peers = PeerSet::new(state.clone());
         let peer_endpoints =
             PeerEndpoints::new(settings, traffic, peers.clone(), bound, state.clone());

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use polywire_core::Result;
 use polywire_core::message::CallId;
 use polywire_core::transport::LogThrottle;
+use polywire_core::{Error, ErrorKind, Result};
 use tokio::task::AbortHandle;
 
 use super::call::InFlightCall;
@@ -21,6 +21,7 @@ use super::in_flight::InFlightCalls;
 pub(super) use super::peer_kind::PeerKind;
 use super::peer_leave::PeerLeave;
 use super::state::BalancerState;
+use crate::endpoint::SocketPresence;
 use crate::engine::{ByteBudget, Dealer, SocketControl};
 use crate::wire::Frames;
 
@@ -49,6 +50,8 @@ pub(super) struct PeerConnection {
     calls: InFlightCalls,
     /// Unsent bytes for the peer, with a bound.
     budget: Arc<ByteBudget>,
+    /// The peer within the health of the transport.
+    presence: SocketPresence,
     state: Arc<BalancerState>,
     /// Throttle for the log lines of lost connections: a peer may close each one at once.
     losses: LogThrottle,
@@ -80,6 +83,7 @@ impl PeerConnection {
             refusing: AtomicBool::new(false),
             leave: PeerLeave::default(),
             calls: InFlightCalls::new(state.peer_bytes_max),
+            presence: state.health.add_socket(),
             budget,
             state,
             losses: LogThrottle::new(),
@@ -133,6 +137,14 @@ impl PeerConnection {
     /// Describes the latest failure to connect, if the last attempt failed.
     pub(super) fn failure(&self) -> Option<String> {
         self.dealer.failure()
+    }
+
+    /// Waits until the peer rejects our credentials, and reports that. Never resolves.
+    pub(super) async fn report_denial(&self) {
+        self.dealer.denied().await;
+        let error = Error::new(ErrorKind::Denied, "the peer rejected our credentials");
+        self.presence.set_refused(error.with("endpoint", &*self.name));
+        std::future::pending::<()>().await;
     }
 
     /// Returns whether the peer refused the last call, because it does not serve the service.
@@ -288,6 +300,7 @@ impl PeerConnection {
         self.refusing.store(false, Ordering::Relaxed);
         self.leave.record(None);
         self.live.store(true, Ordering::Release);
+        self.presence.set_has_peer(true);
         self.state.notify_changed();
     }
 
@@ -328,6 +341,7 @@ impl PeerConnection {
     pub(super) fn close(&self) -> BoxFuture<'static, ()> {
         self.stop();
         self.live.store(false, Ordering::Release);
+        self.presence.set_has_peer(false);
         self.dealer.close()
     }
 
@@ -337,6 +351,7 @@ impl PeerConnection {
     /// [`try_send`](Self::try_send).
     fn fail_calls(&self) -> usize {
         self.live.store(false, Ordering::Release);
+        self.presence.set_has_peer(false);
         let lost = self.state.retries.take_lost(|| self.calls.remove_all());
         let calls = lost.len();
         self.state.retries.report_lost(lost, &self.name);

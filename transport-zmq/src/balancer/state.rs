@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::retry::Retries;
+use crate::endpoint::SocketHealth;
 use crate::runtime::RuntimeWatch;
 
 /// Shared state of a balancer and its peer connections: change notifications, the closed flag,
@@ -36,6 +37,8 @@ pub(super) struct BalancerState {
     /// The bytes that may be unsent for one peer, and the bytes of requests that may wait for its
     /// replies. See [`ZmqBuilder::peer_bytes_max`](crate::ZmqBuilder::peer_bytes_max).
     pub(super) peer_bytes_max: usize,
+    /// Health of the transport.
+    pub(super) health: SocketHealth,
     /// Throttle for log lines of inbound peers that connect. Remote peers decide how often they
     /// do.
     pub(super) connects: LogThrottle,
@@ -45,7 +48,11 @@ pub(super) struct BalancerState {
 
 impl BalancerState {
     /// Creates the state of an open balancer without peers.
-    pub(super) fn new(peer_bytes_max: usize, retries: Arc<Retries>) -> Arc<Self> {
+    pub(super) fn new(
+        peer_bytes_max: usize,
+        retries: Arc<Retries>,
+        health: SocketHealth,
+    ) -> Arc<Self> {
         Arc::new(Self {
             changed: Notify::new(),
             version: AtomicUsize::new(0),
@@ -54,6 +61,7 @@ impl BalancerState {
             runtime: RuntimeWatch::start(),
             retries,
             peer_bytes_max,
+            health,
             connects: LogThrottle::new(),
             disconnects: LogThrottle::new(),
         })

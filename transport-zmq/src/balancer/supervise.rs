@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use polywire_core::Result;
 use tokio::time::{sleep, timeout};
 
 use super::outage_log::Outage;
@@ -19,7 +20,7 @@ pub(super) fn supervise(peer: &Arc<PeerConnection>) {
 async fn reconnect(peer: Arc<PeerConnection>) {
     let connects = peer.kind() == PeerKind::Connecting;
     let mut outage = Outage::before_first(connects);
-    while outage.last_until(peer.name(), peer.dealer().up(), || peer.failure()).await.is_ok() {
+    while outage.last_until(peer.name(), up(&peer), || peer.failure()).await.is_ok() {
         if connects {
             outage.end(peer.name());
         } else {
@@ -30,6 +31,14 @@ async fn reconnect(peer: Arc<PeerConnection>) {
         outage = Outage::after_loss(connects, peer.set_lost());
         // Backs off from a peer that accepts each connection and closes it at once.
         sleep(RECONNECT_PAUSE).await;
+    }
+}
+
+/// Waits until a peer is connected. Reports meanwhile that the peer rejects our credentials.
+async fn up(peer: &PeerConnection) -> Result<()> {
+    tokio::select! {
+        up = peer.dealer().up() => up,
+        () = peer.report_denial() => Ok(()),
     }
 }
 

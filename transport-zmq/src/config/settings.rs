@@ -35,5 +35,19 @@ pub(crate) struct Settings {
     pub(crate) peer_bytes_max: usize,
 }
 
+impl Settings {
+    /// Returns whether the sockets authenticate their peers, or themselves to their peers.
+    #[cfg(feature = "engine-omq")]
+    pub(crate) fn is_secured(&self) -> bool {
+        !matches!(self.security, Security::None)
+    }
+
+    /// Returns whether the sockets authenticate their peers, or themselves to their peers.
+    #[cfg(not(feature = "engine-omq"))]
+    pub(crate) fn is_secured(&self) -> bool {
+        false
+    }
+}
+
 /// The default of [`Settings::peer_bytes_max`]: 64 MiB.
 pub(crate) const PEER_BYTES_MAX: usize = 64 << 20;

@@ -1,26 +1,40 @@
 //! The endpoints that the sockets of a transport have bound.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use futures_core::stream::BoxStream;
+use futures_util::StreamExt;
+use tokio::task::AbortHandle;
 
 use super::set::EndpointChange;
 use super::side::Side;
+use super::socket_health::{SocketHealth, SocketPresence};
 use crate::error::lock;
 
 /// The endpoints that the sockets of a transport have bound, with their real ports.
 ///
 /// Clones share one list.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct BoundEndpoints(Arc<Mutex<Vec<String>>>);
+pub(crate) struct BoundEndpoints {
+    names: Arc<Mutex<Vec<String>>>,
+    /// Health of the transport, to which each socket contributes.
+    health: SocketHealth,
+}
 
 impl BoundEndpoints {
     /// Returns the endpoints in the order in which they were bound.
     pub(crate) fn names(&self) -> Vec<String> {
-        lock(&self.0).clone()
+        lock(&self.names).clone()
+    }
+
+    /// Returns the health of the transport.
+    pub(crate) fn health(&self) -> &SocketHealth {
+        &self.health
     }
 
     /// Removes one entry of this endpoint, if there is one.
     fn remove(&self, endpoint: &str) {
-        let mut all = lock(&self.0);
+        let mut all = lock(&self.names);
         if let Some(at) = all.iter().position(|other| other == endpoint) {
             all.remove(at);
         }
@@ -35,18 +49,48 @@ pub(crate) struct BindGuard {
     bound: BoundEndpoints,
     /// The entries of this socket.
     own: Mutex<Vec<String>>,
+    /// The socket within the health of the transport.
+    presence: Arc<SocketPresence>,
+    /// The task that counts the peers of the socket.
+    watch: OnceLock<AbortHandle>,
 }
 
 impl BindGuard {
     /// Creates a guard of a socket that has bound nothing yet.
     pub(crate) fn new(bound: &BoundEndpoints) -> Self {
-        Self { bound: bound.clone(), own: Mutex::default() }
+        let presence = Arc::new(bound.health.add_socket());
+        Self { bound: bound.clone(), own: Mutex::default(), presence, watch: OnceLock::new() }
+    }
+
+    /// Returns the health of the transport.
+    pub(crate) fn health(&self) -> &SocketHealth {
+        &self.bound.health
+    }
+
+    /// Returns the first endpoint that the socket has bound.
+    pub(crate) fn first(&self) -> Option<String> {
+        lock(&self.own).first().cloned()
+    }
+
+    /// Watches the number of peers of a socket that connects, unless it is watched already. Ends
+    /// when the guard is cleared or dropped. Requires a tokio runtime.
+    pub(crate) fn watch_peers(&self, counts: impl FnOnce() -> BoxStream<'static, usize>) {
+        self.watch.get_or_init(|| {
+            let (mut counts, presence) = (counts(), self.presence.clone());
+            let watching = async move {
+                while let Some(count) = counts.next().await {
+                    presence.set_has_peer(count > 0);
+                }
+            };
+            tokio::spawn(watching).abort_handle()
+        });
     }
 
     /// Adds endpoints that the socket has bound.
     pub(crate) fn add(&self, endpoints: Vec<String>) {
-        lock(&self.bound.0).extend_from_slice(&endpoints);
+        lock(&self.bound.names).extend_from_slice(&endpoints);
         lock(&self.own).extend(endpoints);
+        self.report();
     }
 
     /// Records the result of a change: `real` is the endpoint that was bound or unbound.
@@ -56,6 +100,7 @@ impl BindGuard {
             (Side::Bind, false, Some(real)) => {
                 lock(&self.own).retain(|other| other != real);
                 self.bound.remove(real);
+                self.report();
             }
             _ => {}
         }
@@ -66,6 +111,18 @@ impl BindGuard {
         for endpoint in std::mem::take(&mut *lock(&self.own)) {
             self.bound.remove(&endpoint);
         }
+        if let Some(watch) = self.watch.get() {
+            // The task holds the socket.
+            watch.abort();
+        }
+        self.presence.set_has_peer(false);
+        self.report();
+    }
+
+    /// Reports whether the socket has bound an endpoint.
+    fn report(&self) {
+        let is_bound = !lock(&self.own).is_empty();
+        self.presence.set_bound(is_bound);
     }
 }
 

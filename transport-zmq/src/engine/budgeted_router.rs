@@ -74,6 +74,10 @@ impl SocketControl for BudgetedRouter {
         self.router.change(change).await
     }
 
+    fn peer_counts(&self) -> BoxStream<'static, usize> {
+        self.router.peer_counts()
+    }
+
     fn close(&self) -> BoxFuture<'static, ()> {
         self.router.close()
     }

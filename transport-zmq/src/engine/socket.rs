@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt, stream};
 use polywire_core::transport::Sending;
 use polywire_core::{Address, Identity, Result};
 
@@ -35,6 +35,12 @@ pub(crate) trait SocketControl: Send + Sync {
     /// `Config` for an endpoint that cannot be bound, `Unsupported` if the engine cannot make the
     /// change, and `Closed` if the socket is closed.
     async fn change(&self, change: &EndpointChange) -> Result<Option<String>>;
+
+    /// Returns the number of connected peers, now and after each change, until the socket is
+    /// closed. The stream is empty for an engine that does not report them. It holds the socket.
+    fn peer_counts(&self) -> BoxStream<'static, usize> {
+        stream::empty().boxed()
+    }
 
     /// Closes the socket, and sends the queued messages for up to the linger time.
     ///
@@ -93,6 +99,11 @@ pub(crate) trait Dealer: SocketControl {
     /// Describes the latest failure to connect, if this side connects and the last attempt failed.
     fn failure(&self) -> Option<String> {
         None
+    }
+
+    /// Waits until the peer rejects our credentials. Never resolves for engines without security.
+    async fn denied(&self) {
+        std::future::pending::<()>().await;
     }
 
     /// Waits until no peer is connected, or another one than after [`up`](Self::up). Then drops the

@@ -3,16 +3,19 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use polywire_core::health::{EndpointReporter, EndpointRole};
 use polywire_core::transport::{Abandoned, Delivery, Inbound};
-use polywire_core::{Address, Result, Window};
+use polywire_core::{Address, Message, Result, Window};
 
 use super::declinable::DeclinableDelivery;
 use super::dispatcher::Dispatcher;
+use super::probe::ResponderProbe;
 use super::server_socket::ServerSocket;
 use super::service_queue::{ServiceQueue, TakenRequest};
+use crate::wire;
 
 /// A receiver of requests: one consumer of the queue of a service.
 ///
@@ -31,19 +34,53 @@ pub(super) struct RequestReceiver {
     /// Set by the first poll. Until then the socket is not read for this consumer, since the
     /// deadline of a request runs from the moment at which it is read.
     has_begun: bool,
+    /// Health of the responder.
+    health: EndpointReporter,
 }
 
 impl RequestReceiver {
     /// Adds a consumer to the queue of a service. Dropping the receiver removes it.
     pub(super) fn open(socket: Arc<ServerSocket>, service: &Address, window: Window) -> Self {
         let (queue, consumer) = socket.dispatcher().add_consumer(service, window);
+        socket.canaries().add_consumer(consumer);
+        let probe = Arc::new(ResponderProbe::new(&socket, service, consumer));
+        let reporter = socket.bound().health().reporter();
+        let health = reporter.endpoint(EndpointRole::Responder, service, Some(probe));
+        health.set_consuming(true);
         let service = service.clone();
-        Self { socket, service, queue, consumer, has_begun: false }
+        Self { socket, service, queue, consumer, has_begun: false, health }
     }
 
     /// The dispatcher of the socket.
     fn dispatcher(&self) -> &Arc<Dispatcher> {
         self.socket.dispatcher()
+    }
+
+    /// Answers a canary with the number of the consumer. Passes the canary of another consumer to
+    /// that one, too.
+    fn take_canary(&self, canary: &Message) {
+        let text = canary.body.as_slice().and_then(|body| std::str::from_utf8(body).ok());
+        let sender = text.and_then(|text| text.parse().ok()).filter(|it| *it != self.consumer);
+        if let Some(sender) = sender
+            && self.socket.canaries().pass(sender, canary.clone())
+        {
+            self.queue.wake_consumers();
+        }
+        self.answer_canary(canary);
+    }
+
+    fn answer_canary(&self, canary: &Message) {
+        let answer = Message::new(self.consumer.to_string());
+        let answer = answer.with_id(canary.id).with_reply_to(canary.reply_to.clone());
+        self.dispatcher().replies().reply_soon(answer);
+    }
+
+    /// Returns the next request, or a canary.
+    fn poll_request(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery>>> {
+        match self.queue.poll_take(self.consumer, cx) {
+            Poll::Pending => self.dispatcher().poll_read(self.consumer, &self.service, cx),
+            Poll::Ready(taken) => Poll::Ready(taken.map(|taken| self.declinable(taken))),
+        }
     }
 
     /// Makes a request declinable, if there are other consumers in this process. A single consumer
@@ -69,9 +106,27 @@ impl Stream for RequestReceiver {
             self.has_begun = true;
             self.dispatcher().begin_consuming(self.consumer);
         }
-        match self.queue.poll_take(self.consumer, cx) {
-            Poll::Pending => self.dispatcher().poll_read(self.consumer, &self.service, cx),
-            Poll::Ready(taken) => Poll::Ready(taken.map(|taken| self.declinable(taken))),
+        loop {
+            let next = self.poll_request(cx);
+            // After the waker is registered, so that no canary is missed.
+            if let Some(canary) = self.socket.canaries().take(self.consumer) {
+                self.answer_canary(&canary);
+            }
+            match ready!(next) {
+                Some(Ok(delivery)) if wire::is_canary(&delivery.message) => {
+                    self.take_canary(&delivery.message);
+                }
+                Some(Ok(delivery)) => {
+                    self.health.count_received();
+                    return Poll::Ready(Some(Ok(delivery)));
+                }
+                end => {
+                    if end.is_none() {
+                        self.health.set_consuming(false);
+                    }
+                    return Poll::Ready(end);
+                }
+            }
         }
     }
 }
@@ -80,7 +135,12 @@ impl Inbound for RequestReceiver {
     /// Stops the consumer. The stream goes on with requests that no other consumer would take, so
     /// that core can refuse them.
     fn stop(self: Pin<&mut Self>) {
+        self.health.end();
         self.queue.stop(self.consumer);
+    }
+
+    fn health(&self) -> Option<EndpointReporter> {
+        Some(self.health.clone())
     }
 
     /// Returns an abandoned call. A sole consumer reads ahead for that, even while its window is
@@ -103,6 +163,8 @@ impl Inbound for RequestReceiver {
 
 impl Drop for RequestReceiver {
     fn drop(&mut self) {
+        self.health.end();
+        self.socket.canaries().remove_consumer(self.consumer);
         self.dispatcher().remove_consumer(&self.service, &self.queue, self.consumer);
     }
 }

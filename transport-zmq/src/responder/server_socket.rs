@@ -8,8 +8,11 @@ use futures_util::future::Shared;
 use polywire_core::Result;
 
 use super::dispatcher::Dispatcher;
+use super::passed_canaries::PassedCanaries;
 use crate::config::Settings;
-use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
+use crate::endpoint::{
+    BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint, Side,
+};
 use crate::engine;
 use crate::error::config;
 use crate::runtime::RuntimeWatch;
@@ -27,6 +30,10 @@ pub(crate) struct ServerSocket {
     bound: BindGuard,
     /// The runtime of the socket.
     runtime: RuntimeWatch,
+    /// The configuration, for canaries.
+    settings: Settings,
+    /// Canaries that another consumer has taken.
+    canaries: PassedCanaries,
 }
 
 impl ServerSocket {
@@ -50,17 +57,37 @@ impl ServerSocket {
         let (router, real) = engine::bind_router(settings, endpoints).await?;
         let bound = BindGuard::new(bound);
         bound.add(real);
+        if !endpoints.connect.is_empty() {
+            bound.watch_peers(|| router.peer_counts());
+        }
         let dispatcher = Arc::new(Dispatcher::new(router, settings.limits));
         let task = tokio::spawn(dispatcher.clone().run(settings.linger));
         // An error means that the runtime has ended, and the task with it.
         let ended = task.map(drop).boxed().shared();
-        Ok(Arc::new(Self { dispatcher, ended, bound, runtime: RuntimeWatch::start() }))
+        let (runtime, settings) = (RuntimeWatch::start(), settings.clone());
+        let canaries = PassedCanaries::default();
+        Ok(Arc::new(Self { dispatcher, ended, bound, runtime, settings, canaries }))
     }
 
     /// Returns whether no reply can be sent any more: the socket has taken leave, or its runtime
     /// has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.dispatcher.has_left() || self.runtime.has_ended()
+    }
+
+    /// The configuration of the transport.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Canaries that another consumer has taken, for the consumers that have sent them.
+    pub(super) fn canaries(&self) -> &PassedCanaries {
+        &self.canaries
+    }
+
+    /// The endpoints that the socket has bound.
+    pub(super) fn bound(&self) -> &BindGuard {
+        &self.bound
     }
 
     /// The dispatcher, for the halves of a responder.
@@ -74,6 +101,9 @@ impl ManagedEndpoint for ServerSocket {
         let changed = async {
             let real = engine::change_endpoint(self.dispatcher.socket(), change).await?;
             self.bound.note(change, real.as_ref());
+            if (change.side, change.adds) == (Side::Connect, true) {
+                self.bound.watch_peers(|| self.dispatcher.socket().peer_counts());
+            }
             Ok(real)
         };
         changed.boxed()

@@ -133,6 +133,25 @@ impl Subscriptions {
         Ok(())
     }
 
+    /// Sends a marker, and waits until every connected publisher has answered it. If the future is
+    /// dropped, late answers are ignored.
+    ///
+    /// # Errors
+    ///
+    /// `Unroutable` if no publisher is connected, and `Closed` if the socket is closed.
+    pub(super) async fn probe(&self) -> Result<()> {
+        let _synced = self.synced.lock().await;
+        let marker = {
+            let mut current = self.current.lock().await;
+            if self.socket.publisher_count().await? == 0 {
+                let text = "cannot send the canary: no publisher is connected";
+                return Err(Error::new(ErrorKind::Unroutable, text));
+            }
+            self.send_marker(&mut current).await?
+        };
+        self.answers(&marker).await
+    }
+
     /// Removes a filter. Events on their way may still arrive.
     pub(super) async fn remove(&self, filter: Filter) -> Result<()> {
         self.unsubscribe(&mut *self.current.lock().await, &filter).await

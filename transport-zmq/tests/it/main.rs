@@ -36,6 +36,7 @@ mod draining;
 mod endpoints;
 #[cfg(unix)]
 mod error_texts;
+mod health;
 #[cfg(all(target_os = "linux", feature = "engine-omq"))]
 mod inbound_servers;
 #[cfg(feature = "engine-omq")]

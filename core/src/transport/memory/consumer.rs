@@ -23,7 +23,7 @@ pub(super) trait OrphanHandler: Send + Sync + 'static {
     fn handle(&self, queue: &Arc<Queue>, orphans: Vec<Message>);
 }
 
-/// Where a consumer reports its health: the reporter of its transport, its role and its name.
+/// Health entry of a consumer: the reporter of its transport, its role and its name.
 pub(super) type HealthEntry<'a> = (&'a HealthReporter, EndpointRole, &'a Address);
 
 /// Adds the consumer `id` to `queue` and opens its receiving half.

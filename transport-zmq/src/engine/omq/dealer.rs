@@ -1,7 +1,6 @@
 //! DEALER and PUSH: requests or jobs to one peer, or jobs to all pullers that connect.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,7 +50,7 @@ pub(in crate::engine) struct OmqDealer {
     /// The failure of the latest attempt to connect.
     failure: Mutex<Option<String>>,
     /// Set while the peer rejects our credentials.
-    denied: AtomicBool,
+    denied: watch::Sender<bool>,
     /// Set after the first attempt to connect has succeeded or failed.
     tried: watch::Sender<bool>,
     /// Throttle for log lines of rejected credentials.
@@ -99,7 +98,7 @@ impl OmqDealer {
             connection: Mutex::default(),
             reason: Mutex::default(),
             failure: Mutex::default(),
-            denied: AtomicBool::new(false),
+            denied: watch::Sender::new(false),
             tried: watch::Sender::new(false),
             denials: LogThrottle::new(),
             wrong_queue: LogThrottle::new(),
@@ -156,7 +155,7 @@ impl OmqDealer {
                 connections = self.connections_until(|connections| !connections.is_empty()) => return connections,
                 () = self.denied(remote, &mut events) => {}
             }
-            self.denied.store(true, Ordering::Relaxed);
+            self.denied.send_replace(true);
             self.tried.send_replace(true);
             if let Some(count) = self.denials.note() {
                 tracing::warn!(
@@ -268,14 +267,19 @@ impl Dealer for OmqDealer {
             None => self.connections_until(|connections| !connections.is_empty()).await,
         };
         let connections = connections.map_err(engine_error)?;
-        self.denied.store(false, Ordering::Relaxed);
+        self.denied.send_replace(false);
         *lock(&self.failure) = None;
         *lock(&self.connection) = connections.first().copied();
         Ok(())
     }
 
     fn is_denied(&self) -> bool {
-        self.denied.load(Ordering::Relaxed)
+        *self.denied.borrow()
+    }
+
+    async fn denied(&self) {
+        // Never an error: `self` holds the sender.
+        let _ = self.denied.subscribe().wait_for(|denied| *denied).await;
     }
 
     fn failure(&self) -> Option<String> {

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
-use futures_util::FutureExt;
+use futures_core::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt, stream};
 use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, Socket};
 use polywire_core::Result;
 
@@ -207,6 +208,20 @@ pub(super) trait HasEndpoints: Send + Sync {
 impl<S: HasEndpoints> SocketControl for S {
     async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
         self.endpoints().change(change).await
+    }
+
+    fn peer_counts(&self) -> BoxStream<'static, usize> {
+        let socket = self.endpoints().socket.clone();
+        let counts = stream::unfold((socket, None), |(socket, seen)| async move {
+            // An error means that the socket is closed.
+            let seen = match seen {
+                Some(seen) => socket.connections_changed(seen).await.ok()?,
+                None => socket.connections_generation(),
+            };
+            let count = socket.connections().await.ok()?.len();
+            Some((count, (socket, Some(seen))))
+        });
+        counts.boxed()
     }
 
     /// Returns a future that closes the socket. The engine lingers meanwhile.

@@ -1,0 +1,136 @@
+//! Canaries of a consumer: sent through the broker to its queue, and back.
+//!
+//! Several consumers may compete for the queue, and the broker gives the canary to one of them. If
+//! another one receives it, that instance answers to a queue of the sender, and the sender tries
+//! again: the broker takes consumers with room in turn. So the sender learns whether the queue is
+//! consumed at all, and in most cases whether its own consumer receives, too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::Consumer;
+use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
+use lapin::types::{FieldTable, ShortString};
+use polywire_core::health::{CanaryEcho, CanaryReceiver, EndpointProbe, PendingCanaries};
+use polywire_core::transport::async_trait;
+use polywire_core::{Error, ErrorKind, Result};
+use tokio::time::{Instant, timeout};
+
+use crate::connection::channel_guard::ChannelGuard;
+use crate::error::failed;
+use crate::shared::Shared;
+use crate::unique_number::unique;
+use crate::wire::native::{self, Canary};
+
+/// Sender of the canaries of one consumer.
+pub(super) struct QueueProbe {
+    shared: Arc<Shared>,
+    queue: ShortString,
+    /// Canaries that the consumer has not received yet.
+    pending: PendingCanaries,
+}
+
+/// Queue for the answers of other receivers, which lives as long as its channel.
+struct AnswerQueue {
+    name: ShortString,
+    answers: Consumer,
+    _channel: ChannelGuard,
+}
+
+impl QueueProbe {
+    /// Creates the sender of canaries to a queue, whose consumer completes `pending` ones.
+    pub(super) fn new(shared: Arc<Shared>, queue: ShortString, pending: PendingCanaries) -> Self {
+        Self { shared, queue, pending }
+    }
+
+    /// Declares and consumes a queue for answers. `None` if the user may not declare it.
+    async fn answer_queue(&self) -> Result<Option<AnswerQueue>> {
+        let connection = &self.shared.consuming_connection;
+        let channel = ChannelGuard::new(connection.channel().await?);
+        let name = ShortString::from(format!("polywire.control..{:032x}", unique()));
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            auto_delete: true,
+            ..QueueDeclareOptions::default()
+        };
+        let cannot = |error: lapin::Error| failed("cannot declare the queue for canaries", &error);
+        let declaring =
+            channel.channel().queue_declare(name.clone(), options, FieldTable::default());
+        match declaring.await.map_err(cannot) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                tracing::debug!(?error, "no answers to canaries");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+        let options =
+            BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
+        let consuming = channel.channel().basic_consume(
+            name.clone(),
+            "".into(),
+            options,
+            FieldTable::default(),
+        );
+        let answers = consuming.await.map_err(cannot)?;
+        Ok(Some(AnswerQueue { name, answers, _channel: channel }))
+    }
+
+    /// Sends one canary, and waits until this consumer or another one has received it.
+    async fn send(&self, answers: &mut Option<AnswerQueue>, limit: Duration) -> Result<CanaryEcho> {
+        let number = unique();
+        let sent = Instant::now();
+        let mut pending = self.pending.begin(number);
+        let reply_queue = answers.as_ref().map(|answers| answers.name.clone());
+        let message = native::encode_canary(&self.queue, &Canary { number, reply_queue }, limit);
+        self.shared.publisher.publish(message).await?;
+        tokio::select! {
+            biased;
+            echo = pending.echo() => echo,
+            instance = other_receiver(answers, number) => {
+                let receiver = CanaryReceiver::Other { instance: instance? };
+                Ok(CanaryEcho::new(sent.elapsed(), receiver))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl EndpointProbe for QueueProbe {
+    async fn canary(&self, limit: Duration) -> Result<CanaryEcho> {
+        let began = Instant::now();
+        let connection = &self.shared.consuming_connection;
+        let mut answers = connection.unless_lost(self.answer_queue()).await?;
+        let mut echo = self.send(&mut answers, limit).await?;
+        for _ in 1..TRIES_MAX {
+            let left = (limit / 2).saturating_sub(began.elapsed());
+            if echo.receiver == CanaryReceiver::ThisEndpoint || left.is_zero() {
+                break;
+            }
+            match timeout(left, self.send(&mut answers, left)).await {
+                Ok(Ok(next)) => echo = next,
+                // The echo of another receiver stands.
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        Ok(echo)
+    }
+}
+
+/// Waits for the answer of another receiver, and returns its instance.
+async fn other_receiver(answers: &mut Option<AnswerQueue>, number: u128) -> Result<String> {
+    let Some(AnswerQueue { answers, .. }) = answers else { return std::future::pending().await };
+    while let Some(Ok(raw)) = answers.next().await {
+        match native::decode_canary_answer(&raw.properties) {
+            Some((answered, instance)) if answered == number => return Ok(instance),
+            // The answer to an earlier canary.
+            _ => {}
+        }
+    }
+    let text = "cannot receive the answer to the canary: the channel was lost";
+    Err(Error::new(ErrorKind::Disconnected, text))
+}
+
+/// The most canaries that one probe sends, within the first half of its limit.
+const TRIES_MAX: u32 = 16;

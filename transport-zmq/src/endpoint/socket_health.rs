@@ -1,0 +1,165 @@
+//! Health of a transport as its sockets make it up.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use polywire_core::Error;
+use polywire_core::health::{ConnectionState, HealthReporter};
+
+use crate::error::lock;
+
+/// Health of a transport. Clones share it.
+///
+/// The transport is connected while any of its sockets has bound an endpoint or has a peer.
+#[derive(Clone)]
+pub(crate) struct SocketHealth(Arc<State>);
+
+struct State {
+    reporter: HealthReporter,
+    sockets: Mutex<Sockets>,
+}
+
+#[derive(Default)]
+struct Sockets {
+    last: u64,
+    states: BTreeMap<u64, SocketState>,
+}
+
+/// State of one socket.
+#[derive(Default)]
+struct SocketState {
+    is_bound: bool,
+    has_peer: bool,
+    /// The refusal of the peer, while it refuses.
+    refusal: Option<Error>,
+}
+
+/// State of one socket within the health of its transport. Dropping the value removes the socket.
+pub(crate) struct SocketPresence {
+    health: SocketHealth,
+    number: u64,
+}
+
+impl SocketHealth {
+    /// Returns the reporter of the transport's health.
+    pub(crate) fn reporter(&self) -> &HealthReporter {
+        &self.0.reporter
+    }
+
+    /// Adds a socket that has neither an endpoint nor a peer.
+    pub(crate) fn add_socket(&self) -> SocketPresence {
+        let mut sockets = lock(&self.0.sockets);
+        sockets.last += 1;
+        let number = sockets.last;
+        sockets.states.insert(number, SocketState::default());
+        SocketPresence { health: self.clone(), number }
+    }
+
+    /// Changes the sockets, and reports the state that they make up.
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<u64, SocketState>)) {
+        let mut sockets = lock(&self.0.sockets);
+        change(&mut sockets.states);
+        // Under the lock, so that the last change is reported last.
+        self.0.reporter.set_connection(connection_state(sockets.states.values()));
+    }
+}
+
+impl Default for SocketHealth {
+    fn default() -> Self {
+        let reporter = HealthReporter::new(ConnectionState::Connecting { error: None });
+        Self(Arc::new(State { reporter, sockets: Mutex::default() }))
+    }
+}
+
+impl fmt::Debug for SocketHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SocketHealth")
+    }
+}
+
+impl SocketPresence {
+    /// Records whether the socket has bound an endpoint.
+    pub(crate) fn set_bound(&self, is_bound: bool) {
+        self.change(|state| state.is_bound = is_bound);
+    }
+
+    /// Records whether the socket has a peer, which refuses no more if there is one.
+    pub(crate) fn set_has_peer(&self, has_peer: bool) {
+        self.change(|state| {
+            state.has_peer = has_peer;
+            if has_peer {
+                state.refusal = None;
+            }
+        });
+    }
+
+    /// Records that the peer refuses the connection.
+    pub(crate) fn set_refused(&self, refusal: Error) {
+        self.change(|state| state.refusal = Some(refusal));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut SocketState)) {
+        self.health.change(|states| {
+            if let Some(state) = states.get_mut(&self.number) {
+                change(state);
+            }
+        });
+    }
+}
+
+impl Drop for SocketPresence {
+    fn drop(&mut self) {
+        self.health.change(|states| drop(states.remove(&self.number)));
+    }
+}
+
+impl fmt::Debug for SocketPresence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SocketPresence").field(&self.number).finish()
+    }
+}
+
+/// Returns the state that the sockets make up.
+fn connection_state<'a>(states: impl Iterator<Item = &'a SocketState>) -> ConnectionState {
+    let mut refusal = None;
+    for state in states {
+        if state.is_bound || state.has_peer {
+            return ConnectionState::Connected;
+        }
+        refusal = refusal.or_else(|| state.refusal.clone());
+    }
+    match refusal {
+        Some(error) => ConnectionState::Refused { error },
+        None => ConnectionState::Connecting { error: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polywire_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn one_bound_or_connected_socket_is_enough() {
+        let health = SocketHealth::default();
+        let reader = health.reporter().reader();
+        let state = || reader.current().connection.to_string();
+        assert_eq!(state(), "connecting");
+        let (bound, calling) = (health.add_socket(), health.add_socket());
+        bound.set_bound(true);
+        assert_eq!(state(), "connected");
+        calling.set_has_peer(true);
+        drop(bound);
+        assert_eq!(state(), "connected");
+        calling.set_has_peer(false);
+        assert_eq!(state(), "connecting");
+        calling.set_refused(Error::new(ErrorKind::Denied, "wrong key"));
+        assert_eq!(state(), "refused: wrong key");
+        calling.set_has_peer(true);
+        assert_eq!(state(), "connected");
+        drop(calling);
+        assert_eq!(state(), "connecting");
+    }
+}

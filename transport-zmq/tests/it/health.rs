@@ -1,0 +1,167 @@
+//! Health and canaries over real sockets.
+
+use std::time::Duration;
+
+use polywire_codec::MessagePack;
+use polywire_core::health::{CanaryReceiver, Health, HealthChanges};
+use polywire_core::{
+    Client, ErrorKind, Publisher, Puller, Router, Server, Subscriber, Transport, Worker,
+};
+use polywire_zmq::{Side, Zmq, plain};
+use tokio::time::timeout;
+
+use crate::support::context::{builder, free_endpoint, setups};
+use crate::support::wait::PATIENCE;
+
+/// Waits for a state of the health, and returns it.
+async fn until(changes: &mut HealthChanges, holds: impl Fn(&Health) -> bool) -> Health {
+    let waiting = async {
+        loop {
+            let health = changes.next().await.expect("the transport is open");
+            if holds(&health) {
+                return health;
+            }
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("the health changes")
+}
+
+fn is_connected(health: &Health) -> bool {
+    health.connection.is_connected()
+}
+
+#[tokio::test]
+async fn canary_of_a_server_comes_back_through_its_socket() {
+    for setup in setups().into_iter().filter(|setup| matches!(setup.1, Side::Connect)) {
+        let transport = builder(&setup).bind(free_endpoint(&setup)).build().unwrap();
+        assert_eq!(transport.health().current().connection.as_str(), "connecting");
+        let server = Server::bind(&transport, "a").await.unwrap();
+        let health = transport.health();
+        assert_eq!(health.current().to_string(), "connected, consuming 1 of 1", "{setup:?}");
+        let lost = health.canary(Duration::from_millis(300)).await;
+        assert!(!lost.is_ok(), "a server that is not polled answered: {lost:?}");
+        let handle = server.handle();
+        tokio::spawn(server.serve(Router::new(MessagePack)));
+        let report = health.canary(PATIENCE).await;
+        assert!(report.is_own(), "{setup:?}: {report:?}");
+        assert_eq!((handle.stats().answered, handle.stats().rejected), (0, 0));
+        assert_eq!(health.current().endpoints[0].received(), 0);
+        transport.close().await.unwrap();
+        assert_eq!(health.current().connection.as_str(), "closed");
+    }
+}
+
+#[tokio::test]
+async fn each_of_several_servers_of_a_process_finds_its_own_canary() {
+    for setup in setups().into_iter().filter(|setup| matches!(setup.1, Side::Connect)) {
+        let transport = builder(&setup).bind(free_endpoint(&setup)).build().unwrap();
+        for service in ["a", "a", "b"] {
+            let server = Server::bind(&transport, service).await.unwrap();
+            tokio::spawn(server.serve(Router::new(MessagePack)));
+        }
+        let report = transport.health().canary(PATIENCE).await;
+        assert!(report.is_own() && report.endpoints.len() == 3, "{setup:?}: {report:?}");
+    }
+}
+
+#[tokio::test]
+async fn server_that_does_not_receive_names_the_other_one() {
+    let transport = Zmq::builder().bind("tcp://127.0.0.1:*").build().unwrap();
+    let _idle = Server::bind(&transport, "a").await.unwrap();
+    let server = Server::bind(&transport, "a").await.unwrap();
+    tokio::spawn(server.serve(Router::new(MessagePack)));
+    let limit = Duration::from_secs(2);
+    let mut others = 0;
+    while others == 0 {
+        let report = transport.health().canary(limit).await;
+        let outcome = &report.endpoints[0].outcome;
+        match outcome {
+            Ok(echo) => {
+                assert!(matches!(echo.receiver, CanaryReceiver::Other { .. }), "{echo:?}");
+                others += 1;
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::DeadlineExceeded),
+        }
+    }
+}
+
+#[cfg(feature = "engine-omq")]
+#[tokio::test]
+async fn canaries_of_workers_and_subscribers_come_back() {
+    let pulling = Zmq::builder().bind("tcp://127.0.0.1:*").build().unwrap();
+    let worker = Worker::bind(&pulling, "q", MessagePack).await.unwrap();
+    let handle = worker.handle();
+    tokio::spawn(worker.work(async |_: u32| Ok(())));
+    let report = pulling.health().canary(PATIENCE).await;
+    assert!(report.is_own() && report.endpoints.len() == 1, "{report:?}");
+    assert_eq!((handle.stats().done, handle.stats().rejected), (0, 0));
+
+    let publishing = Zmq::builder().bind("tcp://127.0.0.1:*").build().unwrap();
+    let _publisher = Publisher::connect(&publishing, "c", MessagePack).await.unwrap();
+    let subscribing = Zmq::builder().connect(&publishing.local_endpoints()[0]).build().unwrap();
+    let bound = Subscriber::<u32>::bind(&subscribing, "c", MessagePack).filter("#");
+    let mut subscriber = bound.await.unwrap();
+    until(&mut subscribing.health().changes(), is_connected).await;
+    let health = subscribing.health();
+    let report = tokio::select! {
+        report = health.canary(PATIENCE) => report,
+        event = subscriber.next() => panic!("a subscriber received a canary: {event:?}"),
+    };
+    assert!(report.is_own(), "{report:?}");
+    publishing.close().await.unwrap();
+    until(&mut health.changes(), |health| !is_connected(health)).await;
+    let report = health.canary(PATIENCE).await;
+    assert_eq!(report.endpoints[0].outcome.as_ref().unwrap_err().kind(), ErrorKind::Unroutable);
+}
+
+#[tokio::test]
+async fn client_is_connected_while_a_server_is() {
+    for setup in setups().into_iter().filter(|setup| matches!(setup.1, Side::Connect)) {
+        let serving = builder(&setup).bind(free_endpoint(&setup)).build().unwrap();
+        let server = Server::bind(&serving, "a").await.unwrap();
+        let endpoint = serving.local_endpoints()[0].clone();
+        let calling = builder(&setup).connect(&endpoint).build().unwrap();
+        let _client = Client::connect(&calling, "a", MessagePack).await.unwrap();
+        let mut changes = calling.health().changes();
+        until(&mut changes, Health::is_ready).await;
+        drop(server);
+        serving.close().await.unwrap();
+        until(&mut changes, |health| health.connection.as_str() == "connecting").await;
+        let serving = builder(&setup).bind(&endpoint).build().unwrap();
+        let _server = Server::bind(&serving, "a").await.unwrap();
+        until(&mut changes, Health::is_ready).await;
+    }
+}
+
+#[cfg(feature = "engine-omq")]
+#[tokio::test]
+async fn server_and_puller_that_connect_are_connected_while_a_peer_is() {
+    let calling = Zmq::builder().bind("tcp://127.0.0.1:*").build().unwrap();
+    let _client = Client::connect(&calling, "a", MessagePack).await.unwrap();
+    assert!(calling.health().current().is_ready());
+    let serving = Zmq::builder().connect(&calling.local_endpoints()[0]).build().unwrap();
+    let _server = Server::bind(&serving, "a").await.unwrap();
+    let mut changes = serving.health().changes();
+    until(&mut changes, Health::is_ready).await;
+    let report = serving.health().canary(PATIENCE).await;
+    assert_eq!(report.endpoints[0].outcome.as_ref().unwrap_err().kind(), ErrorKind::Unsupported);
+    calling.close().await.unwrap();
+    until(&mut changes, |health| !health.is_ready()).await;
+}
+
+#[cfg(feature = "engine-omq")]
+#[tokio::test]
+async fn wrong_password_shows_at_the_first_refusal() {
+    let users = plain::PlainServer::new([("alice", "secret")]);
+    let serving = Zmq::builder().bind("tcp://127.0.0.1:*").plain_server(users).build().unwrap();
+    let _puller: Puller<u32> = Puller::bind(&serving, "q", MessagePack).await.unwrap();
+    let report = serving.health().canary(PATIENCE).await;
+    assert_eq!(report.endpoints[0].outcome.as_ref().unwrap_err().kind(), ErrorKind::Unsupported);
+    let calling = Zmq::builder().connect(&serving.local_endpoints()[0]);
+    let calling = calling.plain_client(plain::PlainClient::new("alice", "wrong")).build().unwrap();
+    let mut changes = calling.health().changes();
+    let _pusher = polywire_core::Pusher::connect(&calling, "q", MessagePack).await.unwrap();
+    let refused = until(&mut changes, |health| health.connection.as_str() == "refused").await;
+    assert_eq!(refused.connection.error().unwrap().kind(), ErrorKind::Denied);
+    assert!(!refused.is_ready());
+}
