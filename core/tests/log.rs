@@ -271,3 +271,20 @@ async fn start_drain_and_stop_are_logged() {
     let whys: Vec<_> = seen.events().iter().filter_map(|event| event.get("why").cloned()).collect();
     assert_eq!(whys, ["a drain was requested", "the transport is closed"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn panics_that_repeat_are_counted_in_one_line() {
+    let (seen, _guard) = watch();
+    let transport = Memory::new();
+    let server = Server::bind(&transport, "shop").await.unwrap();
+    tokio::spawn(server.serve(router()));
+    let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
+    for _ in 0..50 {
+        client.call::<()>("fail", &()).await.unwrap_err();
+    }
+    tokio::time::advance(Duration::from_secs(60)).await;
+    client.call::<()>("fail", &()).await.unwrap_err();
+    let lines = seen.said("a handler panicked");
+    let counts: Vec<_> = lines.iter().map(|line| &*line["count"]).collect();
+    assert_eq!(counts, ["1", "50"]);
+}
