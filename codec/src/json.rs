@@ -18,8 +18,9 @@ use crate::readable::{Demands, Readable};
 ///
 /// [`MessagePack`]: https://docs.rs/polywire-codec/latest/polywire_codec/struct.MessagePack.html
 ///
-/// Encoding and decoding fail with [`ErrorKind::Codec`]. The details `type` and `path` of a decoding
-/// error name the type and the malformed part of the value; the cause names what was expected there:
+/// Encoding and decoding fail with [`ErrorKind::Codec`]. The details `type` and `path` of a
+/// decoding error name the type and the malformed part of the value; the cause names what was
+/// expected there:
 ///
 /// ```
 /// use polywire_codec::Json;

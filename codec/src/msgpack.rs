@@ -29,8 +29,9 @@ use crate::readable::{DEPTH_MAX, Demands, Readable};
 ///   [specification](https://github.com/msgpack/msgpack/blob/master/spec.md),
 ///   with str 8 and bin.
 ///
-/// Encoding and decoding fail with [`ErrorKind::Codec`]. The details `type` and `path` of a decoding
-/// error name the type and the malformed part of the value; the cause names what was expected there.
+/// Encoding and decoding fail with [`ErrorKind::Codec`]. The details `type` and `path` of a
+/// decoding error name the type and the malformed part of the value; the cause names what was
+/// expected there.
 ///
 /// ```
 /// use bytes::BytesMut;

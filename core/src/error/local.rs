@@ -109,8 +109,8 @@ impl Error {
     /// ```
     /// use polywire_core::{Error, ErrorKind};
     ///
-    /// let error = Error::new(ErrorKind::Disconnected, "cannot connect to the broker at rabbit:5672")
-    ///     .with_named("host", "rabbit");
+    /// let message = "cannot connect to the broker at rabbit:5672";
+    /// let error = Error::new(ErrorKind::Disconnected, message).with_named("host", "rabbit");
     /// assert_eq!(error.to_string(), "cannot connect to the broker at rabbit:5672");
     /// assert_eq!(error.detail("host"), Some("rabbit"));
     /// ```

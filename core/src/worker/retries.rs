@@ -106,8 +106,8 @@ impl Retries {
         Self { on_exhausted: OnExhausted::Discard, ..self }
     }
 
-    /// Fails if the policy needs a capability that the backend lacks. `option` names the option that
-    /// sets the policy, and the detail `part` the part of the policy.
+    /// Fails if the policy needs a capability that the backend lacks. `option` names the option
+    /// that sets the policy, and the detail `part` the part of the policy.
     pub(crate) fn check(&self, can: &Capabilities, option: &'static str) -> Result<()> {
         let lacking = |capability, part| Err(Error::lacking(option, capability).with("part", part));
         if self.on_exhausted == OnExhausted::DeadLetter && !can.dead_letters {

@@ -13,7 +13,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use polywire_core::message::CallId;
 use polywire_core::transport::LogThrottle;
-use polywire_core::{Error, ErrorKind, Result};
+use polywire_core::Result;
 use tokio::task::AbortHandle;
 
 use super::call::InFlightCall;
@@ -51,7 +51,7 @@ pub(super) struct PeerConnection {
     /// Unsent bytes for the peer, with a bound.
     budget: Arc<ByteBudget>,
     /// The peer within the health of the transport.
-    presence: SocketPresence,
+    pub(super) presence: SocketPresence,
     state: Arc<BalancerState>,
     /// Throttle for the log lines of lost connections: a peer may close each one at once.
     losses: LogThrottle,
@@ -132,19 +132,6 @@ impl PeerConnection {
     /// Returns whether the peer rejected our credentials in the last handshake.
     pub(super) fn is_denied(&self) -> bool {
         self.dealer.is_denied()
-    }
-
-    /// Describes the latest failure to connect, if the last attempt failed.
-    pub(super) fn failure(&self) -> Option<String> {
-        self.dealer.failure()
-    }
-
-    /// Waits until the peer rejects our credentials, and reports that. Never resolves.
-    pub(super) async fn report_denial(&self) {
-        self.dealer.denied().await;
-        let error = Error::new(ErrorKind::Denied, "the peer rejected our credentials");
-        self.presence.set_refused(error.with("endpoint", &*self.name));
-        std::future::pending::<()>().await;
     }
 
     /// Returns whether the peer refused the last call, because it does not serve the service.

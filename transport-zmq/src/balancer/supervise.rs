@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::Result;
+use polywire_core::{Error, ErrorKind, Result};
 use tokio::time::{sleep, timeout};
 
 use super::outage_log::Outage;
@@ -20,7 +20,7 @@ pub(super) fn supervise(peer: &Arc<PeerConnection>) {
 async fn reconnect(peer: Arc<PeerConnection>) {
     let connects = peer.kind() == PeerKind::Connecting;
     let mut outage = Outage::before_first(connects);
-    while outage.last_until(peer.name(), up(&peer), || peer.failure()).await.is_ok() {
+    while outage.last_until(peer.name(), up(&peer), || peer.dealer().failure()).await.is_ok() {
         if connects {
             outage.end(peer.name());
         } else {
@@ -38,8 +38,16 @@ async fn reconnect(peer: Arc<PeerConnection>) {
 async fn up(peer: &PeerConnection) -> Result<()> {
     tokio::select! {
         up = peer.dealer().up() => up,
-        () = peer.report_denial() => Ok(()),
+        () = report_denial(peer) => Ok(()),
     }
+}
+
+/// Waits until the peer rejects our credentials, and reports that. Never resolves.
+async fn report_denial(peer: &PeerConnection) {
+    peer.dealer().denied().await;
+    let error = Error::new(ErrorKind::Denied, "the peer rejected our credentials");
+    peer.presence.set_refused(error.with("endpoint", &**peer.name()));
+    std::future::pending::<()>().await;
 }
 
 /// Waits until the peer is disconnected, and prunes meanwhile.
