@@ -287,10 +287,10 @@ impl Balancer {
     /// Returns the error for a message that no peer can get.
     fn no_peer(&self) -> Error {
         let peers = self.peers.all();
-        let is_denied = !peers.is_empty() && peers.iter().all(|peer| peer.is_denied());
+        let is_denied = !peers.is_empty() && peers.iter().all(|peer| peer.dealer().is_denied());
         let causes: Vec<_> = peers
             .iter()
-            .filter_map(|peer| peer.failure().map(|cause| (peer.name().clone(), cause)))
+            .filter_map(|peer| peer.dealer().failure().map(|cause| (peer.name().clone(), cause)))
             .collect();
         no_peer(self.endpoints.traffic(), is_denied, self.endpoints.names(), &causes)
     }

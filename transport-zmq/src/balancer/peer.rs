@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
+use polywire_core::Result;
 use polywire_core::message::CallId;
 use polywire_core::transport::LogThrottle;
-use polywire_core::Result;
 use tokio::task::AbortHandle;
 
 use super::call::InFlightCall;
@@ -127,11 +127,6 @@ impl PeerConnection {
         self.is_live()
             && !self.leave.is_told()
             && !(call.excludes_tried && call.was_tried(self.number))
-    }
-
-    /// Returns whether the peer rejected our credentials in the last handshake.
-    pub(super) fn is_denied(&self) -> bool {
-        self.dealer.is_denied()
     }
 
     /// Returns whether the peer refused the last call, because it does not serve the service.
