@@ -9,12 +9,12 @@
 //! - [`Server`] runs a service. [`ServerHandle`] drains it, and [`ServerStats`] counts what it
 //!   does.
 
+mod begin_permits;
 mod call_builder;
 mod call_handle;
 mod client;
 mod client_connect;
 mod pending_calls;
-mod permitted_calls;
 mod reply_reader;
 mod requester;
 
@@ -24,6 +24,7 @@ mod router;
 mod call_key;
 mod cancellations;
 mod deduplication_options;
+mod outcome_message;
 mod reply_cache;
 mod reply_sender;
 mod request_log;
@@ -33,7 +34,6 @@ mod server;
 mod server_bind;
 mod server_handle;
 mod server_stats;
-mod service_outcome;
 
 pub use self::call_builder::CallBuilder;
 pub use self::call_handle::CallHandle;

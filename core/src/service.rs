@@ -4,8 +4,8 @@
 //! programs write none by hand: a [`Router`](crate::Router) is a service, and
 //! [`service_fn`] turns a closure into one.
 
-mod gate;
-mod permissions;
+mod begin_gate;
+mod begin_questions;
 mod reply;
 mod reply_slot;
 mod request;
@@ -14,8 +14,8 @@ mod sent_signal;
 mod service;
 mod validated;
 
-pub(crate) use self::gate::{Gate, ReturnReceipt};
-pub(crate) use self::permissions::Permissions;
+pub(crate) use self::begin_gate::{Gate, ReturnReceipt};
+pub(crate) use self::begin_questions::Permissions;
 pub use self::reply::Reply;
 pub(crate) use self::reply_slot::{EncodeReply, ReplySlot};
 pub use self::request::Request;

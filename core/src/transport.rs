@@ -6,16 +6,16 @@
 //! of backends.
 
 mod any;
+mod begin_permission;
 mod capabilities;
 mod dead_letter_queue;
 mod delivery;
+mod delivery_outcome;
 mod filter_control;
 mod inbound;
 mod log_throttle;
 mod memory;
 mod outbound;
-mod outcome;
-mod permission;
 mod settlement;
 mod subscription;
 mod suspect;
@@ -29,9 +29,11 @@ mod window;
 pub use async_trait::async_trait;
 
 pub use self::any::AnyTransport;
+pub use self::begin_permission::{Answer, Asked, Question, ServerAddress, ServerNotice};
 pub use self::capabilities::Capabilities;
 pub use self::dead_letter_queue::{DeadLetterQueue, DeadLetterSource};
 pub use self::delivery::Delivery;
+pub use self::delivery_outcome::{DeadLetterInfo, Outcome, RetryAfter};
 pub use self::filter_control::{FilterControl, Filters};
 pub use self::inbound::{Abandoned, Inbound, Receiver};
 #[doc(hidden)]
@@ -39,8 +41,6 @@ pub use self::log_throttle::LogThrottle;
 pub use self::memory::Memory;
 pub(crate) use self::outbound::DEFAULT_TIMEOUT;
 pub use self::outbound::{Outbound, Sender, Sending};
-pub use self::outcome::{DeadLetterInfo, Outcome, RetryAfter};
-pub use self::permission::{Answer, Asked, Question, ServerAddress, ServerNotice};
 pub use self::settlement::{OnSettled, Receipt, Settle, Settled};
 pub use self::subscription::{Group, Subscription};
 pub use self::suspect::Suspect;

@@ -31,7 +31,7 @@
 //!
 //! The broker closes the channel of a message that it refuses, with all unconfirmed messages. So
 //! messages that it may refuse do not share a channel with others: [`event_publishers`] has a
-//! channel for each exchange, and [`large_messages`] sends the first message of a new size alone.
+//! channel for each exchange, and [`unproven_size`] sends the first message of a new size alone.
 //! [`refusal`] finds out which message caused a refusal.
 //!
 //! # Bounds
@@ -45,11 +45,11 @@ mod confirm_channel;
 mod confirm_task;
 pub(crate) mod confirmed_publisher;
 pub(crate) mod event_publishers;
-mod large_messages;
 mod publish_queue;
 mod refusal;
 mod request;
 mod returned;
 mod submitted;
 mod unconfirmed_limit;
+mod unproven_size;
 mod verified_user_id;

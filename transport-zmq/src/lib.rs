@@ -26,7 +26,7 @@ mod puller;
 mod pusher;
 mod requester;
 mod responder;
-mod runtime;
+mod runtime_watch;
 mod security;
 mod shared;
 mod subscriber;

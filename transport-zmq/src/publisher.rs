@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
 use crate::engine::{self, XPub};
 use crate::error::{closed, config};
-use crate::runtime::RuntimeWatch;
+use crate::runtime_watch::RuntimeWatch;
 use crate::wire::{self, Channel, Frames, Role, SyncMarker, unique};
 
 /// Opens a publisher of `channel`.

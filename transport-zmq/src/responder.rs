@@ -8,8 +8,8 @@
 //!
 //! - `services` and `service_queue`: the queues between the socket and the responders.
 //!
-//! - `receiver` and `sender`: the two halves of a responder. `declinable`: requests that another
-//!   responder can take.
+//! - `request_receiver` and `reply_sender`: the two halves of a responder. `declinable`: requests
+//!   that another responder can take.
 //!
 //! - `leave`: the end of the socket, which leaves no caller in doubt.
 //!
@@ -25,9 +25,9 @@ mod dispatcher;
 mod leave;
 mod passed_canaries;
 mod probe;
-mod receiver;
 mod reply_router;
-mod sender;
+mod reply_sender;
+mod request_receiver;
 mod server_socket;
 mod service_queue;
 mod service_request;
@@ -41,8 +41,8 @@ use polywire_core::{Address, Window};
 
 #[cfg_attr(not(feature = "engine-omq"), allow(unused_imports, reason = "proxies use it"))]
 pub(crate) use self::leave::{notice, take_leave};
-use self::receiver::RequestReceiver;
-use self::sender::ReplySender;
+use self::reply_sender::ReplySender;
+use self::request_receiver::RequestReceiver;
 pub(crate) use self::server_socket::ServerSocket;
 #[cfg_attr(not(feature = "engine-omq"), allow(unused_imports, reason = "proxies use it"))]
 pub(crate) use self::slow_peers::{SlowPeers, is_over_budget};

@@ -9,7 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::permitted_calls::{Decision, PermittedCalls};
+use super::begin_permits::{Decision, PermittedCalls};
 use crate::error::{Code, Error, ErrorKind, Fault, Result};
 use crate::message::{CallId, Message};
 use crate::transport::{Asked, ServerAddress};

@@ -6,11 +6,11 @@ use futures_core::future::BoxFuture;
 use tokio::time::timeout_at;
 
 use super::cancellations::Stopped;
+use super::outcome_message::into_message;
 use super::reply_sender::ReplySender;
 use super::request_log::RequestLog;
 use super::request_policy::{Admission, Attempts, RequestPolicy};
 use super::server_stats::ServerCounters;
-use super::service_outcome::into_message;
 use crate::contained::{catch, contain};
 use crate::context::Context;
 use crate::error::{Code, Error, Fault};

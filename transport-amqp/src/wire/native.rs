@@ -39,13 +39,13 @@
 //! - The headers of `history.rs` hold errors and dead-letter records, those of `declines.rs` the
 //!   servers that declined a request.
 
+mod begin_permission;
 mod canary;
 mod declined_by;
 mod decode;
 mod encode;
 mod headers;
 mod history_headers;
-mod permissions;
 mod properties;
 mod queue_names;
 mod reply_address;
@@ -54,6 +54,10 @@ mod short_string;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::begin_permission::{
+    can_be_asked, decode_answer, decode_question, encode_answer, encode_check, encode_question,
+    is_check,
+};
 pub(crate) use self::canary::{
     Canary, decode_canary, decode_canary_answer, encode_canary, encode_canary_answer,
 };
@@ -66,10 +70,6 @@ pub(crate) use self::encode::{
     encode_request,
 };
 pub(crate) use self::headers::MALFORMED;
-pub(crate) use self::permissions::{
-    can_be_asked, decode_answer, decode_question, encode_answer, encode_check, encode_question,
-    is_check,
-};
 pub(crate) use self::queue_names::{
     CANCEL_EXCHANGE, LOST_EXCHANGE, NOTICE_EXCHANGE, cancel_key, dead_letter_queue, event_exchange,
     group_queue, job_queue, reply_queue, request_queue, retry_queue, subscriber_queue,

@@ -14,7 +14,7 @@ use tokio::sync::futures::Notified;
 
 use super::retry::Retries;
 use crate::endpoint::SocketHealth;
-use crate::runtime::RuntimeWatch;
+use crate::runtime_watch::RuntimeWatch;
 
 /// Shared state of a balancer and its peer connections: change notifications, the closed flag,
 /// retries and log throttles.

@@ -7,8 +7,8 @@
 //!
 //! - `options` and `error`: what all sockets share.
 //!
-//! - `endpoints`: bind and connect. `connection_limiter` and `connected_peers`: bounds on inbound
-//!   connections.
+//! - `socket_endpoints`: bind and connect. `connection_limiter` and `connected_peers`: bounds on
+//!   inbound connections.
 //!
 //! - `frames` and `receive`: messages in both directions.
 //!
@@ -19,7 +19,6 @@ mod client_router;
 mod connected_peers;
 mod connection_limiter;
 mod dealer;
-mod endpoints;
 mod error;
 mod frames;
 mod options;
@@ -27,9 +26,10 @@ mod pull;
 mod receive;
 mod routed_peer;
 mod router;
+mod socket_endpoints;
 mod sub;
-mod synced;
 mod xpub;
+mod xpub_markers;
 
 pub(super) use self::client_router::OmqClientRouter;
 pub(super) use self::dealer::OmqDealer;

@@ -15,7 +15,7 @@ use crate::endpoint::{
 };
 use crate::engine;
 use crate::error::config;
-use crate::runtime::RuntimeWatch;
+use crate::runtime_watch::RuntimeWatch;
 
 /// A ROUTER socket, its dispatcher, and the task that reads requests when no responder does.
 ///

@@ -10,11 +10,11 @@ use futures_util::{StreamExt, stream};
 use omq_tokio::{ConnectionStatus, Message, Socket, SocketType};
 use polywire_core::Result;
 
-use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::frames::frames_of;
 use super::options::{open, options};
 use super::receive::received;
 use super::routed_peer::RoutedPeer;
+use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
 use crate::config::Settings;
 use crate::engine::{ClientRouter, InboundPeer};
 use crate::wire::Frames;

@@ -16,12 +16,12 @@ use polywire_core::transport::LogThrottle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::error::engine_error;
 use super::frames::{frames_of, message_of, unsent_frames};
 use super::options::{HIGH_WATER_MARK, RECONNECT_MAX, open, options};
 use super::pull::is_of_queue;
 use super::receive::received;
+use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
 use crate::engine::endpoint_failure::{probe, unresolvable};

@@ -10,10 +10,10 @@ use futures_util::StreamExt;
 use omq_tokio::SocketType;
 use polywire_core::{Address, Result, Window};
 
-use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::frames::frames_of;
 use super::options::{HIGH_WATER_MARK, open, options};
 use super::receive::DrainingReceiver;
+use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
 use crate::config::Settings;
 use crate::engine::Pull;
 use crate::wire::{Frames, unique};

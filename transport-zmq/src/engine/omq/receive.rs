@@ -10,8 +10,8 @@ use futures_util::{StreamExt, stream};
 use omq_tokio::{Message, Socket};
 use tokio::sync::watch;
 
-use super::endpoints::SocketEndpoints;
-use crate::runtime::RuntimeWatch;
+use super::socket_endpoints::SocketEndpoints;
+use crate::runtime_watch::RuntimeWatch;
 
 /// Returns the messages that a socket receives until it is closed. Two streams of one socket take
 /// messages from each other.

@@ -12,11 +12,11 @@ use omq_tokio::{Message, PeerAuthentication, SocketType, TrySendError};
 use polywire_core::transport::Sending;
 use polywire_core::{Identity, Result};
 
-use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::error::engine_error;
 use super::frames::{frames_of, message_of};
 use super::options::{open, options};
 use super::receive::received;
+use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
 use crate::config::Settings;
 use crate::engine::{RequestOrigin, Router};
 use crate::error::closed;

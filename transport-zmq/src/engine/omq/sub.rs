@@ -9,11 +9,11 @@ use futures_util::{FutureExt, StreamExt};
 use omq_tokio::{Message, Socket, SocketType};
 use polywire_core::{Result, Window};
 
-use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::error::engine_error;
 use super::frames::frames_of;
 use super::options::{HIGH_WATER_MARK, open, options};
 use super::receive::DrainingReceiver;
+use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
 use crate::config::Settings;
 use crate::engine::Sub;
 use crate::wire::Frames;

@@ -10,12 +10,12 @@ use omq_tokio::{MonitorRecvError, Socket, SocketType, TrySendError};
 use polywire_core::Result;
 use polywire_core::transport::Sending;
 
-use super::endpoints::{HasEndpoints, SocketEndpoints};
 use super::error::engine_error;
 use super::frames::message_under;
 use super::options::{open, options};
 use super::receive::received;
-use super::synced::SyncedConnections;
+use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
+use super::xpub_markers::SyncedConnections;
 use crate::config::Settings;
 use crate::engine::{ByteBudget, XPub};
 use crate::error::closed;
