@@ -70,7 +70,7 @@ pub trait DeadLetterQueue: Send + 'static {
 
     /// Returns the number of dead letters that were in the queue when it was opened.
     ///
-    /// The default fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported), for a
+    /// The default fails with [`ErrorKind::Unsupported`], for a
     /// backend that cannot count. If the future is dropped, nothing has changed.
     async fn count(&mut self) -> Result<u64> {
         Err(Error::unsupported("counted dead letters"))
