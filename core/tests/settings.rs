@@ -14,7 +14,7 @@ use polywire_core::transport::{Capabilities, RetryAfter};
 use polywire_core::{
     Address, CallError, Client, Code, DeadLetters, Deadline, Event, Fault, Group, Job, Limits,
     Listener, Memory, Message, Publisher, Puller, Pusher, Retries, Router, Server, Subscriber,
-    Window, Worker,
+    Transport, Window, Worker,
 };
 
 use self::extremes::{Row, any, check_complete, good, good_if_most, row, try_all};
@@ -33,7 +33,9 @@ async fn extremes_of_each_setting_work() {
 }
 
 /// Functions whose numbers come from the peer, from a backend or from this crate.
-const NO_SETTINGS: [&str; 15] = [
+const NO_SETTINGS: [&str; 17] = [
+    "health::CanaryEcho::new",
+    "health::EndpointProbe::canary",
     "Deadline::earlier_by",
     "message::SentAt::from_bytes",
     "transport::Settle::settle_then",
@@ -302,22 +304,38 @@ fn jobs_and_events() -> Vec<Row> {
             event.retry_after(x.time(), "later").unwrap();
             good(events.next().await.unwrap())
         }),
-        row("DeadLetters::look", async |x| {
+        row("health::HealthReader::canary", async |x| {
             let memory = Memory::new();
+            let server = Server::bind(&memory, "adder").await.unwrap();
+            let serving = tokio::spawn(server.serve(Router::new(MessagePack)).into_future());
+            let report = memory.health().canary(x.time()).await;
+            serving.abort();
+            let canary = report.endpoints.into_iter().next().unwrap();
+            good_if_most(x, canary.outcome)
+        }),
+        row("DeadLetters::look", async |x| {
+            let memory = with_jobs().await;
             let letters = DeadLetters::of_queue(&memory, "jobs").unwrap();
             good(letters.look(x.usize()).await)
         }),
         row("DeadLetters::redrive", async |x| {
-            let memory = Memory::new();
+            let memory = with_jobs().await;
             let letters = DeadLetters::of_queue(&memory, "jobs").unwrap();
             good(letters.redrive(x.usize(), |_| true).await)
         }),
         row("DeadLetters::discard", async |x| {
-            let memory = Memory::new();
+            let memory = with_jobs().await;
             let letters = DeadLetters::of_queue(&memory, "jobs").unwrap();
             good(letters.discard(x.usize(), |_| true).await)
         }),
     ]
+}
+
+/// Returns a transport on which the queue `jobs` was used.
+async fn with_jobs() -> Memory {
+    let memory = Memory::new();
+    drop(Puller::<u8>::bind(&memory, "jobs", MessagePack).await.unwrap());
+    memory
 }
 
 fn plain() -> Vec<Row> {
