@@ -20,7 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         node isolated_request_names_its_sender_if_that_is_our_user,
         broker suspects_with_other_arguments_keep_no_consumer_from_its_work,
-        broker copy_is_confirmed_before_its_original_goes_back,
+        broker job_outlives_a_channel_that_is_given_up_during_its_copy,
         node suspects_of_a_user_that_may_not_read_them_are_not_isolated,
     ]
 }
@@ -103,7 +103,7 @@ async fn suspects_with_other_arguments_keep_no_consumer_from_its_work(url: Strin
 }
 
 /// A copy is under way when the broker cancels a consumer, so that its channel is given up.
-async fn copy_is_confirmed_before_its_original_goes_back(url: String) {
+async fn job_outlives_a_channel_that_is_given_up_during_its_copy(url: String) {
     let (proxy, builder) = through_proxy(&url).await;
     let amqp = builder.build().await.unwrap();
     push(&amqp, "given.up", [1]).await;
