@@ -153,6 +153,21 @@ async fn broken_channels_and_refused_connections_are_no_lines_of_the_engine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn deleted_queue_is_named() {
+    let Some((node, lines, _turn)) = begin("deleted_queue_is_named").await else { return };
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let client = serve(&amqp).await;
+    node.ctl(&["delete_queue", "polywire.log"]).unwrap();
+    let answered = async { while client.call::<u32>("double", &2).await.is_err() {} };
+    timeout(PATIENCE, answered).await.expect("the server declares its queue again");
+    amqp.close().await.unwrap();
+    let warnings = lines.of_level("WARN");
+    let [warning] = &*warnings else { panic!("{warnings:#?}") };
+    assert_eq!(warning["queue"], "polywire.log");
+    assert!(warning["cause"].contains("the queue was deleted"), "{warning:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn revoked_password_is_one_error_for_each_connection() {
     let Some((node, lines, _turn)) = begin("revoked_password_is_one_error").await else { return };
     node.ctl(&["add_user", "alice", "secret"]).unwrap();

@@ -154,6 +154,11 @@ impl SupervisedConnection {
         self.flow.clone()
     }
 
+    /// Returns whether the connection is up, as far as the engine knows.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(&*self.state.borrow(), ConnectionState::Up(connection) if connection.status().connected())
+    }
+
     /// Returns the largest frame in bytes, as negotiated with the broker.
     pub(crate) fn frame_max(&self) -> usize {
         match &*self.state.borrow() {

@@ -69,13 +69,13 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     let probe = QueueProbe::new(shared.clone(), source.queue().name.clone(), canaries.clone());
     let (role, name) = source.endpoint();
     let health = shared.monitor.health().endpoint(role, name, Some(Arc::new(probe)));
-    let deliveries = Deliveries {
+    let counts_attempts = source.requeue_mode().counts_attempts(kind);
+    let mut deliveries = Deliveries {
         shared: shared.clone(),
         fetched: Some((fetched, stop)),
         acker: acker.clone(),
         redelivery: redelivery.clone(),
-        counts_attempts: redelivery.suspects().is_some()
-            || source.requeue_mode().counts_attempts(kind),
+        counts_attempts,
         has_failed: false,
         health: health.clone(),
         canaries,
@@ -89,6 +89,8 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     };
     shared.tasks.add(tokio::spawn(running).abort_handle());
     ready.await.map_err(|_| closed())??;
+    // The first registration has found out whether suspects can be isolated.
+    deliveries.counts_attempts |= deliveries.redelivery.suspects().is_some();
     Ok(Receiver::new(deliveries))
 }
 

@@ -68,7 +68,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
         let mut missed = false;
-        let (mut denied_since, mut log) = (None, ConsumeLog::default());
+        let (mut denied_since, mut log) = (None, ConsumeLog::new());
         let connection = &self.shared.consuming_connection;
         loop {
             let registered = tokio::select! {
@@ -99,8 +99,12 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                         }
                         End::Lost => {
                             self.health.set_consuming(false);
+                            let is_cancelled = active.channel.status().connected();
+                            if connection.is_up() && !self.shared.tasks.is_closed() {
+                                log.ended(&self.source.queue().name, is_cancelled);
+                            }
                             // Otherwise the next channel takes the place of this one.
-                            if active.channel.status().connected() {
+                            if is_cancelled {
                                 self.redelivery.wait_idle().await;
                             }
                             self.redelivery.set_isolating(true);
@@ -119,6 +123,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                     }
                     None if error.is_transient() => {
                         denied_since = None;
+                        // An earlier refusal is over, as far as anybody knows.
+                        self.health.set_consuming(false);
                         tracing::debug!(?error, "cannot consume yet");
                     }
                     // The user has lost the rights to the queue.
@@ -161,7 +167,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         let connection = &self.shared.consuming_connection;
         match connection.unless_lost(self.register_once(missed, again)).await {
             Err(error) if error.detail(LANE).is_some() && !error.is_transient() => {
-                tracing::error!(?error, "messages that end their processes are not isolated");
+                let queue = &self.source.queue().name;
+                tracing::warn!(%queue, ?error, "messages that end their processes are not isolated");
                 self.redelivery.set_isolating(false);
                 connection.unless_lost(self.register_once(missed, again)).await
             }
@@ -181,12 +188,14 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         if let Some(suspects) = suspects {
             declare(connection, suspects).await.map_err(of_suspects)?;
         }
-        let window = u16::try_from(self.window.messages()).unwrap_or(u16::MAX);
-        let consumer = consume(channel, queue, window).await?;
+        // First, since the broker may refuse it and close the channel. What it had delivered from the
+        // other queue by then would come back as redelivered.
         let suspects = match suspects {
             Some(suspects) => Some(consume(channel, suspects, 1).await.map_err(of_suspects)?),
             None => None,
         };
+        let window = u16::try_from(self.window.messages()).unwrap_or(u16::MAX);
+        let consumer = consume(channel, queue, window).await?;
         let channel = Arc::new(setup.done());
         let generation = self.acker.set_channel(channel.clone());
         Ok(ActiveConsumer { channel, generation, consumer, suspects, turns: 0 })

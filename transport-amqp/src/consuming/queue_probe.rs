@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lapin::Consumer;
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::health::{CanaryEcho, CanaryReceiver, EndpointProbe, PendingCanaries};
 use polywire_core::transport::async_trait;
 use polywire_core::{Error, ErrorKind, Result};
@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use crate::connection::channel_guard::ChannelGuard;
 use crate::error::failed;
 use crate::shared::Shared;
+use crate::topology::queue::UNCONSUMED_MS;
 use crate::unique_number::unique;
 use crate::wire::native::{self, Canary};
 
@@ -55,8 +56,9 @@ impl QueueProbe {
             ..QueueDeclareOptions::default()
         };
         let cannot = |error: lapin::Error| failed("cannot declare the queue for canaries", &error);
-        let declaring =
-            channel.channel().queue_declare(name.clone(), options, FieldTable::default());
+        let mut bounds = FieldTable::default();
+        bounds.insert("x-expires".into(), AMQPValue::LongInt(UNCONSUMED_MS));
+        let declaring = channel.channel().queue_declare(name.clone(), options, bounds);
         match declaring.await.map_err(cannot) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::Denied => {
@@ -73,8 +75,14 @@ impl QueueProbe {
             options,
             FieldTable::default(),
         );
-        let answers = consuming.await.map_err(cannot)?;
-        Ok(Some(AnswerQueue { name, answers, _channel: channel }))
+        match consuming.await.map_err(cannot) {
+            Ok(answers) => Ok(Some(AnswerQueue { name, answers, _channel: channel })),
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                tracing::debug!(?error, "no answers to canaries");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends one canary, and waits until this consumer or another one has received it.

@@ -193,6 +193,11 @@ impl QueueSpec {
     }
 }
 
+/// Expiry of a control queue that was declared and never consumed, in milliseconds. The broker
+/// deletes an exclusive queue with its connection only, and one that deletes itself with its last
+/// consumer only.
+pub(crate) const UNCONSUMED_MS: i32 = 10_000;
+
 /// Longest TTL at the broker, for the longest name of a retry queue.
 const DELAY_MAX: Duration = Duration::from_millis(u32::MAX as u64);
 

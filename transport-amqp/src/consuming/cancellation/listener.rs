@@ -19,6 +19,7 @@ use crate::connection::channel_guard::ChannelGuard;
 use crate::connection::supervised::SupervisedConnection;
 use crate::error::{failed, lock};
 use crate::tasks::Tasks;
+use crate::topology::queue::UNCONSUMED_MS;
 use crate::unique_number::unique;
 use crate::wire::native;
 
@@ -183,6 +184,7 @@ impl CancelListener {
         let mut bounds = FieldTable::default();
         let queued_max = i32::try_from(self.queued_max).unwrap_or(i32::MAX);
         bounds.insert("x-max-length".into(), AMQPValue::LongInt(queued_max));
+        bounds.insert("x-expires".into(), AMQPValue::LongInt(UNCONSUMED_MS));
         channel.queue_declare(name.clone(), options, bounds).await.map_err(cannot)?;
         if binds {
             let (options, none) = (QueueBindOptions::default(), FieldTable::default());
