@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use polywire_core::health::Health;
 use polywire_core::pipeline::WorkerBind;
 use polywire_core::pubsub::ListenerBind;
 use polywire_core::rpc::ServerBind;
@@ -292,10 +293,17 @@ impl Component {
                 if !unbound.is_empty() {
                     return Some(format!("not consuming: {}", unbound.join(", ")));
                 }
+                let healths: Vec<_> =
+                    self.0.transport.healths().map(|health| health.current()).collect();
+                // Of several transports, some have clients alone, or no handle at all. Over ZeroMQ
+                // these are connected only while their peers are.
+                let counts = |health: &&Health| healths.len() == 1 || health.bound() > 0;
                 // A backend that does not report its health cannot turn readiness off.
-                let healths = self.0.transport.healths().map(|health| health.current());
-                let mut unready = healths.filter(|health| health.is_known() && !health.is_ready());
-                unready.next().map(|health| health.to_string())
+                let mut unready = healths
+                    .iter()
+                    .filter(counts)
+                    .filter(|health| health.is_known() && !health.is_ready());
+                unready.next().map(ToString::to_string)
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 use polywire::app::{BoxError, Component, Exit, Settings};
-use polywire::{App, CallError, ErrorKind};
+use polywire::{App, CallError, Client, ErrorKind, MessagePack};
 
 use crate::http::{free_address, get};
 use crate::shop::{add, adder, memory_url};
@@ -11,6 +11,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         alone component_over_memory_starts_again_after_its_stop,
         alone component_over_zeromq_starts_again_after_its_stop,
+        alone transports_without_endpoints_leave_the_component_ready,
         alone endpoints_are_added_while_the_component_runs,
     ]
 }
@@ -44,6 +45,27 @@ async fn component_over_memory_starts_again_after_its_stop() {
 
 async fn component_over_zeromq_starts_again_after_its_stop() {
     starts_again(&format!("zmq+tcp://{}", free_address())).await;
+}
+
+async fn transports_without_endpoints_leave_the_component_ready() {
+    let url = |name| (name, format!("zmq+tcp://{}", free_address()));
+    let settings = [url("adder"), url("payments"), url("mails")]
+        .into_iter()
+        .fold(Settings::new("adder"), |settings, (name, url)| settings.url_of(name, url));
+    let app = App::new(settings, polywire::connect);
+    let component = app
+        .start(async |component: Component| {
+            // Nothing listens there.
+            let transport = component.transport();
+            let _payments = Client::connect(transport, "payments", MessagePack).await?;
+            setup(component).await
+        })
+        .await
+        .unwrap();
+    assert!(component.is_ready(), "{component:?}");
+    component.stop_consuming().await.unwrap();
+    assert!(!component.is_ready());
+    assert!(matches!(component.stop().await, Exit::Drained));
 }
 
 async fn endpoints_are_added_while_the_component_runs() {
