@@ -24,9 +24,10 @@ use crate::service::{Reply, Request, Service};
 /// use polywire_core::middleware::{Layer, LogFailures};
 /// use polywire_core::worker::HandlerService;
 ///
+/// # fn made<S: polywire_core::Service>(_: S) {}
 /// let handler = HandlerService::new(MessagePack, async |file: String| Ok(println!("{file}")));
 /// let service = LogFailures::of("thumbnails").layer(handler);
-/// # let _ = service;
+/// # made(service);
 /// ```
 pub struct HandlerService<D, H, M> {
     dialect: D,

@@ -188,8 +188,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         if let Some(suspects) = suspects {
             declare(connection, suspects).await.map_err(of_suspects)?;
         }
-        // First, since the broker may refuse it and close the channel. What it had delivered from the
-        // other queue by then would come back as redelivered.
+        // First, since the broker may refuse it and close the channel. What it had delivered from
+        // the other queue by then would come back as redelivered.
         let suspects = match suspects {
             Some(suspects) => Some(consume(channel, suspects, 1).await.map_err(of_suspects)?),
             None => None,
