@@ -212,7 +212,7 @@ impl Node {
     fn until_ready(&mut self) -> io::Result<()> {
         let start = Instant::now();
         while start.elapsed() < START_MAX {
-            if self.answers() {
+            if self.answers() && self.accepts_tls() {
                 return Ok(());
             }
             if let Some(status) = self.process.as_mut().map(Child::try_wait).transpose()?.flatten()
@@ -238,6 +238,16 @@ impl Node {
             Ok(first == [1])
         };
         greet().unwrap_or(false)
+    }
+
+    /// Returns true if the listener for TLS accepts connections, or if there is none. It comes after
+    /// the other one.
+    fn accepts_tls(&self) -> bool {
+        let connects = |port| {
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+        };
+        self.settings.tls_port.is_none_or(connects)
     }
 
     fn failed(&self, cause: &str) -> io::Error {

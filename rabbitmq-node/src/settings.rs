@@ -51,14 +51,23 @@ impl Settings {
         fs::write(self.folder.join("advanced.config"), &setup.advanced)?;
         let mut config = format!("listeners.tcp.default = 127.0.0.1:{}\n", self.port);
         if let (Some(port), Some(certificates)) = (self.tls_port, &setup.certificates) {
-            let copies = self.folder.join("certificates");
-            fs::create_dir_all(&copies)?;
-            for name in ["ca.pem", "server.pem", "server.key"] {
-                fs::copy(certificates.join(name), copies.join(name))?;
-            }
-            config += &encryption(port, &self.installation.path_inside(&copies));
+            config += &encryption(port, &self.certificates_inside(certificates)?);
         }
         fs::write(self.folder.join("rabbitmq.conf"), config + &setup.config)
+    }
+
+    /// Returns the path by which the node knows a folder of certificates. A node in a root of its own
+    /// gets a copy, and so does not notice that a certificate is replaced.
+    fn certificates_inside(&self, certificates: &Path) -> io::Result<PathBuf> {
+        if matches!(self.installation, Installation::Machine) {
+            return Ok(certificates.to_owned());
+        }
+        let copies = self.folder.join("certificates");
+        fs::create_dir_all(&copies)?;
+        for name in ["ca.pem", "server.pem", "server.key"] {
+            fs::copy(certificates.join(name), copies.join(name))?;
+        }
+        Ok(self.installation.path_inside(&copies))
     }
 
     /// Returns the name of the node in a cluster.

@@ -129,7 +129,7 @@ async fn puller_dropped_while_it_opens_holds_no_jobs(url: String) {
     let amqp = Amqp::connect(&url).await.unwrap();
     pusher(&amqp, "dropped.early").await.push(&1).await.unwrap();
     let (proxy, builder) = through_proxy(&url).await;
-    let far = builder.build().await.unwrap();
+    let far = builder.connect_timeout(PATIENCE).build().await.unwrap();
     proxy.delay(Duration::from_millis(500));
     let opening = Puller::<u32>::bind(&far, "dropped.early", MessagePack);
     // The broker delivers the job before its reply to the consume request arrives here.

@@ -211,6 +211,7 @@ async fn unparsable_replies_fail_their_calls_alone(url: String) {
 async fn unparsable_dead_letters_are_read_and_discarded(url: String) {
     let amqp = Amqp::connect(&url).await.unwrap();
     let lost = losses(&amqp);
+    drop(puller(&amqp, "unparsable.dead", 1).await);
     let queue = DeadLetters::of_queue(&amqp, "unparsable.dead").unwrap();
     assert!(queue.look(1).await.unwrap().is_empty());
     let mut raw = RawPublisher::connect(&url);
