@@ -240,8 +240,8 @@ impl Node {
         greet().unwrap_or(false)
     }
 
-    /// Returns true if the listener for TLS accepts connections, or if there is none. It comes after
-    /// the other one.
+    /// Returns true if the listener for TLS accepts connections, or if there is none. It comes
+    /// after the other one.
     fn accepts_tls(&self) -> bool {
         let connects = |port| {
             let address = SocketAddr::from(([127, 0, 0, 1], port));

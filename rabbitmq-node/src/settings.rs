@@ -56,8 +56,8 @@ impl Settings {
         fs::write(self.folder.join("rabbitmq.conf"), config + &setup.config)
     }
 
-    /// Returns the path by which the node knows a folder of certificates. A node in a root of its own
-    /// gets a copy, and so does not notice that a certificate is replaced.
+    /// Returns the path by which the node knows a folder of certificates. A node in a root of its
+    /// own gets a copy, and so does not notice that a certificate is replaced.
     fn certificates_inside(&self, certificates: &Path) -> io::Result<PathBuf> {
         if matches!(self.installation, Installation::Machine) {
             return Ok(certificates.to_owned());

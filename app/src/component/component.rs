@@ -299,10 +299,8 @@ impl Component {
                 // these are connected only while their peers are.
                 let counts = |health: &&Health| healths.len() == 1 || health.bound() > 0;
                 // A backend that does not report its health cannot turn readiness off.
-                let mut unready = healths
-                    .iter()
-                    .filter(counts)
-                    .filter(|health| health.is_known() && !health.is_ready());
+                let is_unready = |health: &&Health| health.is_known() && !health.is_ready();
+                let mut unready = healths.iter().filter(counts).filter(is_unready);
                 unready.next().map(ToString::to_string)
             }
         }
