@@ -1,11 +1,21 @@
 //! Transports by the names of services, queues and channels.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use polywire_core::{Address, AnyTransport, Error, ErrorKind, Result, Transport};
 
 /// The transports of a component: one for most names, and others for single names.
 pub(crate) struct Routes {
-    /// Each with the [variable name](variable_name) that it is for; `None` for all other names.
-    all: Vec<(Option<String>, AnyTransport)>,
+    all: Vec<Route>,
+}
+
+/// A transport, and the name that it is for.
+pub(crate) struct Route {
+    /// The [variable name](variable_name); `None` for all names without a route of their own.
+    name: Option<String>,
+    transport: AnyTransport,
+    /// Set once a handle was opened. Over ZeroMQ, a transport is never connected before.
+    is_used: AtomicBool,
 }
 
 impl Routes {
@@ -16,20 +26,19 @@ impl Routes {
 
     /// Adds the transport of a name, or that of all other names.
     pub(crate) fn add(&mut self, name: Option<String>, transport: AnyTransport) {
-        self.all.push((name, transport));
+        self.all.push(Route { name, transport, is_used: AtomicBool::new(false) });
     }
 
-    /// Returns the transport of a service, a queue or a channel.
+    /// Returns the route of a service, a queue or a channel.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`] without one.
-    pub(crate) fn of(&self, address: &Address) -> Result<&AnyTransport> {
+    pub(crate) fn of(&self, address: &Address) -> Result<&Route> {
         let name = variable_name(address.as_str());
-        let is_it = |(route, _): &&(Option<String>, _)| route.as_ref() == Some(&name);
-        let route = self.all.iter().find(is_it);
-        let route = route.or_else(|| self.all.iter().find(|(name, _)| name.is_none()));
-        route.map(|(_, transport)| transport).ok_or_else(|| {
+        let route = self.all.iter().find(|route| route.name.as_ref() == Some(&name));
+        let route = route.or_else(|| self.all.iter().find(|route| route.name.is_none()));
+        route.ok_or_else(|| {
             let error = Error::new(ErrorKind::Config, "cannot open the endpoint: it has no URL");
             error.with("name", address).with("variable", format!("POLYWIRE_URL_{name}")).unsent()
         })
@@ -37,13 +46,33 @@ impl Routes {
 
     /// Returns all transports.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &AnyTransport> {
-        self.all.iter().map(|(_, transport)| transport)
+        self.all.iter().map(|route| &route.transport)
+    }
+
+    /// Returns the transports on which handles were opened, or the first one if there are none.
+    pub(crate) fn used(&self) -> Vec<&AnyTransport> {
+        let is_used = |route: &&Route| route.is_used.load(Ordering::SeqCst);
+        let used: Vec<_> = self.all.iter().filter(is_used).map(|route| &route.transport).collect();
+        if used.is_empty() { self.iter().take(1).collect() } else { used }
     }
 
     /// Closes all transports. Returns the first error.
     pub(crate) async fn close(&self) -> Result<()> {
         let closed = futures_util::future::join_all(self.iter().map(Transport::close)).await;
         closed.into_iter().collect()
+    }
+}
+
+impl Route {
+    /// Returns the transport.
+    pub(crate) fn transport(&self) -> &AnyTransport {
+        &self.transport
+    }
+
+    /// Notes that `handle` was opened on the transport, and returns it.
+    pub(crate) fn opened<T>(&self, handle: T) -> T {
+        self.is_used.store(true, Ordering::SeqCst);
+        handle
     }
 }
 
@@ -75,5 +104,21 @@ mod tests {
         routes.add(None, memory());
         assert!(routes.of(&address("payments")).is_ok());
         assert_eq!(routes.iter().count(), 2);
+    }
+
+    #[test]
+    fn transports_count_once_a_handle_was_opened() {
+        let mut routes = Routes::new();
+        for name in ["A", "B", "C"] {
+            routes.add(Some(name.to_owned()), AnyTransport::new(Memory::new()));
+        }
+        let first = routes.iter().next().unwrap();
+        assert!(matches!(&*routes.used(), [used] if std::ptr::eq(*used, first)));
+        for name in ["b", "c"] {
+            routes.of(&Address::new(name).unwrap()).unwrap().opened(());
+        }
+        let used = routes.used();
+        assert_eq!(used.len(), 2);
+        assert!(!used.into_iter().any(|used| std::ptr::eq(used, first)));
     }
 }

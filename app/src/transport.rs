@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use polywire_core::health::HealthReader;
+use polywire_core::health::{Health, HealthReader};
 use polywire_core::message::CallId;
 use polywire_core::transport::{
     Asked, DeadLetterQueue, DeadLetterSource, Filters, Outbound, Question, Receiver, Sender,
@@ -43,9 +43,23 @@ impl AppTransport {
         !self.is_stopped.load(Ordering::SeqCst)
     }
 
-    /// Returns the readers of the health of all transports.
+    /// Returns the readers of the health of the transports on which handles were opened; of the
+    /// first transport if there are none.
     pub(crate) fn healths(&self) -> impl Iterator<Item = HealthReader> {
-        self.routes.iter().map(Transport::health)
+        self.routes.used().into_iter().map(Transport::health)
+    }
+
+    /// Returns the health of a transport that is not ready.
+    ///
+    /// Over ZeroMQ, the transport of a client is connected only while its server is. It does not
+    /// turn off the readiness of a component that has endpoints on other transports.
+    pub(crate) fn unready(&self) -> Option<Health> {
+        let mut healths: Vec<_> = self.healths().map(|health| health.current()).collect();
+        if healths.iter().any(|health| health.bound() > 0) {
+            healths.retain(|health| health.bound() > 0);
+        }
+        // A backend that does not report its health cannot turn readiness off.
+        healths.into_iter().find(|health| health.is_known() && !health.is_ready())
     }
 
     fn gated(&self, sender: Sender) -> Sender {
@@ -61,24 +75,29 @@ impl Transport for AppTransport {
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
-        let (sender, receiver) = self.routes.of(service)?.requester(service).await?;
+        let route = self.routes.of(service)?;
+        let (sender, receiver) = route.opened(route.transport().requester(service).await?);
         Ok((self.gated(sender), receiver))
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
-        self.routes.of(service)?.responder(service, window).await
+        let route = self.routes.of(service)?;
+        Ok(route.opened(route.transport().responder(service, window).await?))
     }
 
     async fn pusher(&self, queue: &Address) -> Result<Sender> {
-        Ok(self.gated(self.routes.of(queue)?.pusher(queue).await?))
+        let route = self.routes.of(queue)?;
+        Ok(self.gated(route.opened(route.transport().pusher(queue).await?)))
     }
 
     async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
-        self.routes.of(queue)?.puller(queue, window).await
+        let route = self.routes.of(queue)?;
+        Ok(route.opened(route.transport().puller(queue, window).await?))
     }
 
     async fn publisher(&self, channel: &Address) -> Result<Sender> {
-        Ok(self.gated(self.routes.of(channel)?.publisher(channel).await?))
+        let route = self.routes.of(channel)?;
+        Ok(self.gated(route.opened(route.transport().publisher(channel).await?)))
     }
 
     async fn subscriber(
@@ -86,7 +105,8 @@ impl Transport for AppTransport {
         channel: &Address,
         subscription: Subscription,
     ) -> Result<(Receiver, Filters)> {
-        self.routes.of(channel)?.subscriber(channel, subscription).await
+        let route = self.routes.of(channel)?;
+        Ok(route.opened(route.transport().subscriber(channel, subscription).await?))
     }
 
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
@@ -95,12 +115,12 @@ impl Transport for AppTransport {
             DeadLetterSource::Group { channel, .. } => channel,
             _ => return Err(Error::unsupported("dead_letters")),
         };
-        self.routes.of(name)?.dead_letters(source).await
+        self.routes.of(name)?.transport().dead_letters(source).await
     }
 
-    /// Returns the health of the first transport. The component is ready if all are.
+    /// Returns the health of the first transport, whatever is opened on the others.
     fn health(&self) -> HealthReader {
-        self.healths().next().unwrap_or_else(HealthReader::unknown)
+        self.routes.iter().next().map_or_else(HealthReader::unknown, Transport::health)
     }
 
     async fn close(&self) -> Result<()> {

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::health::Health;
 use polywire_core::pipeline::WorkerBind;
 use polywire_core::pubsub::ListenerBind;
 use polywire_core::rpc::ServerBind;
@@ -293,15 +292,7 @@ impl Component {
                 if !unbound.is_empty() {
                     return Some(format!("not consuming: {}", unbound.join(", ")));
                 }
-                let healths: Vec<_> =
-                    self.0.transport.healths().map(|health| health.current()).collect();
-                // Of several transports, some have clients alone, or no handle at all. Over ZeroMQ
-                // these are connected only while their peers are.
-                let counts = |health: &&Health| healths.len() == 1 || health.bound() > 0;
-                // A backend that does not report its health cannot turn readiness off.
-                let is_unready = |health: &&Health| health.is_known() && !health.is_ready();
-                let mut unready = healths.iter().filter(counts).filter(is_unready);
-                unready.next().map(ToString::to_string)
+                self.0.transport.unready().map(|health| health.to_string())
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 use polywire::app::{BoxError, Component, Exit, Settings};
-use polywire::{App, CallError, Client, ErrorKind, MessagePack};
+use polywire::{App, CallError, Client, ErrorKind, MessagePack, Transport};
 
 use crate::http::{free_address, get};
 use crate::shop::{add, adder, memory_url};
@@ -11,6 +11,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         alone component_over_memory_starts_again_after_its_stop,
         alone component_over_zeromq_starts_again_after_its_stop,
+        alone component_of_clients_is_ready_with_the_servers_that_it_uses,
         alone transports_without_endpoints_leave_the_component_ready,
         alone endpoints_are_added_while_the_component_runs,
     ]
@@ -45,6 +46,37 @@ async fn component_over_memory_starts_again_after_its_stop() {
 
 async fn component_over_zeromq_starts_again_after_its_stop() {
     starts_again(&format!("zmq+tcp://{}", free_address())).await;
+}
+
+async fn component_of_clients_is_ready_with_the_servers_that_it_uses() {
+    let (used, unused) = (free_address(), free_address());
+    let url = format!("zmq+tcp://{used}");
+    let settings = Settings::new("caller")
+        .url_of("adder", &url)
+        .url_of("payments", format!("zmq+tcp://{unused}"));
+    let caller = App::new(settings, polywire::connect)
+        .start(async |component: Component| {
+            let client = Client::connect(component.transport(), "adder", MessagePack).await?;
+            let lives_on = component.clone();
+            component.spawn("client", async move {
+                lives_on.stopping().await;
+                drop(client);
+                Ok(())
+            });
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert!(!caller.is_ready(), "the server is missing");
+    let adder = App::new(Settings::new("adder").url(&url), polywire::connect);
+    let adder = adder.start(setup).await.unwrap();
+    // The client finds the server after a pause of its own.
+    let mut health = caller.transport().health().changes();
+    while !caller.is_ready() {
+        health.next().await.unwrap();
+    }
+    assert!(matches!(caller.stop().await, Exit::Drained));
+    assert!(matches!(adder.stop().await, Exit::Drained));
 }
 
 async fn transports_without_endpoints_leave_the_component_ready() {
