@@ -12,6 +12,7 @@ use crate::probe::{Probe, Render};
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::start::{Connect, DynConnect, Start, supervise};
+use crate::stop_switch::StopSwitch;
 
 /// Program that runs by itself: it waits for the broker, serves, answers probes, and drains on a
 /// signal.
@@ -99,7 +100,8 @@ impl App {
     /// Returns the reason, which a `main` returns as its own result.
     ///
     /// On a signal, readiness turns off, all endpoints drain, and the transport is closed. A second
-    /// signal ends the grace period at once. A signal during the start ends the start.
+    /// signal ends the grace period at once. A signal during the start ends the start: handlers
+    /// that run by then drain in the same way.
     ///
     /// The rest is as with [`start`](Self::start). If the future is dropped, the component goes on.
     pub async fn run<F, Fut>(&self, setup: F) -> Exit
@@ -111,31 +113,28 @@ impl App {
             Ok(signals) => signals,
             Err(error) => return Exit::Setup(Arc::new(error)),
         };
-        let started = tokio::select! {
-            biased;
-            signal = signals.next() => {
-                tracing::info!(signal, "stopping before the start was complete");
-                return Exit::Drained;
+        let switch = StopSwitch::default();
+        let running = async {
+            match self.begin(&setup, &switch).await {
+                Ok(component) => component.ended().await,
+                Err(exit) => {
+                    let service = &self.settings.service;
+                    if exit.code() == 0 {
+                        tracing::info!(service, "stopped before the start was complete");
+                    } else {
+                        tracing::error!(service, %exit, "cannot start");
+                    }
+                    exit
+                }
             }
-            started = self.start(setup) => started,
         };
-        let component = match started {
-            Ok(component) => component,
-            Err(exit) => {
-                tracing::error!(service = self.settings.service, %exit, "cannot start");
-                return exit;
-            }
-        };
+        tokio::pin!(running);
         loop {
             tokio::select! {
-                exit = component.ended() => return exit,
+                exit = &mut running => return exit,
                 signal = signals.next() => {
-                    let is_second = !component.lifecycle().is_open();
-                    tracing::info!(signal, is_second, "signal received");
-                    if is_second {
-                        component.lifecycle().hurry();
-                    }
-                    component.request_stop();
+                    tracing::info!(signal, is_second = switch.is_on(), "signal received");
+                    switch.turn_on();
                 }
             }
         }
@@ -147,12 +146,27 @@ impl App {
     /// again on a new transport. The component is ready when `setup` has succeeded. If the future
     /// is dropped, everything that was set up is dropped.
     ///
+    /// If a stop is requested during the setup, or an endpoint or a task fails, the setup is dropped
+    /// at its next await, and the component drains. The probe port is free when the future resolves
+    /// with an error.
+    ///
     /// # Errors
     ///
     /// [`Exit::Unreachable`] after the start wait, [`Exit::Refused`] for wrong credentials,
     /// [`Exit::Config`] for a malformed setting or a probe address in use, [`Exit::Setup`] for an
-    /// error of `setup`.
+    /// error of `setup`; the reason of the stop for one during the setup, such as
+    /// [`Exit::Drained`].
     pub async fn start<F, Fut>(&self, setup: F) -> Result<Component, Exit>
+    where
+        F: Fn(Component) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<(), BoxError>> + Send,
+    {
+        self.begin(&setup, &StopSwitch::default()).await
+    }
+
+    /// Starts the component as [`start`](Self::start) does. `switch` stops it, also before it has
+    /// started.
+    async fn begin<F, Fut>(&self, setup: &F, switch: &StopSwitch) -> Result<Component, Exit>
     where
         F: Fn(Component) -> Fut + Send + Sync,
         Fut: Future<Output = Result<(), BoxError>> + Send,
@@ -176,15 +190,26 @@ impl App {
             wait: *start_wait,
             connect: &*self.connect,
             layers: &self.layers,
+            switch,
         };
         let begun = |component: &Component| {
             if let Some(probe) = &probe {
                 probe.watch(component);
             }
         };
-        let component = start.run(&setup, &begun).await?;
-        tokio::spawn(supervise(component.clone(), probe));
-        Ok(component)
+        match start.run(setup, &begun).await {
+            Ok(component) => {
+                tokio::spawn(supervise(component.clone(), probe));
+                Ok(component)
+            }
+            Err(exit) => {
+                // The next start binds the same port.
+                if let Some(probe) = probe {
+                    probe.close().await;
+                }
+                Err(exit)
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod routes;
 mod settings;
 mod signals;
 mod start;
+mod stop_switch;
 mod transport;
 
 pub use self::app::App;

@@ -14,6 +14,7 @@ use crate::exit::{BoxError, Exit};
 use crate::layers::Layers;
 use crate::probe::Probe;
 use crate::routes::Routes;
+use crate::stop_switch::StopSwitch;
 use crate::transport::AppTransport;
 
 /// A function that opens the transport of a URL, such as `polywire::connect`.
@@ -54,6 +55,7 @@ pub(crate) struct Start<'a> {
     pub(crate) wait: Option<Duration>,
     pub(crate) connect: &'a dyn DynConnect,
     pub(crate) layers: &'a Layers,
+    pub(crate) switch: &'a StopSwitch,
 }
 
 /// Bounds of the pause between two attempts.
@@ -78,6 +80,9 @@ impl Start<'_> {
         let deadline = self.wait.map(|wait| Instant::now() + wait);
         let mut pause = FIRST_PAUSE;
         loop {
+            if self.switch.is_on() {
+                return Err(Exit::Drained);
+            }
             let failure = match self.attempt(deadline, setup, begun).await {
                 Ok(component) => return Ok(component),
                 Err(Failure::Lasting(exit)) => return Err(exit),
@@ -95,7 +100,10 @@ impl Start<'_> {
                 pause_ms = this_pause.as_millis(),
                 "cannot start yet"
             );
-            sleep(this_pause).await;
+            tokio::select! {
+                () = sleep(this_pause) => {}
+                () = self.switch.turned_on() => {}
+            }
             pause = (2 * pause).min(LONGEST_PAUSE);
         }
     }
@@ -113,26 +121,43 @@ impl Start<'_> {
         let mut routes = Routes::new();
         for (name, url) in self.urls {
             let connecting = self.connect.connect_boxed(url.reveal());
-            let transport = within(deadline, connecting).await.map_err(Failure::of)?;
+            let transport = tokio::select! {
+                connected = within(deadline, connecting) => connected.map_err(Failure::of)?,
+                // Nothing runs yet.
+                () = self.switch.turned_on() => return Err(Failure::Lasting(Exit::Drained)),
+            };
             routes.add(name.clone(), transport);
         }
         let transport = AppTransport::new(routes);
         let component =
             Component::new(self.name, self.grace, transport.clone(), self.layers.clone());
-        begun(&component);
         let guard = AbortOnDrop(Some(component.clone()));
+        begun(&component);
+        self.switch.watch(&component);
         let set_up = async { Ok(setup(component.clone()).await) };
-        match within(deadline, set_up).await.map_err(Failure::of)? {
-            Ok(()) => {
+        let is_set_up = tokio::select! {
+            biased;
+            _ = component.lifecycle().stop_requested() => None,
+            is_set_up = within(deadline, set_up) => Some(is_set_up.map_err(Failure::of)?),
+        };
+        match is_set_up {
+            Some(Ok(())) => {
                 guard.disarm();
                 component.lifecycle().set_serving();
                 tracing::info!(service = self.name, "started");
                 Ok(component)
             }
-            Err(error) => {
+            // The setup may have failed because an endpoint or a task did, which is the cause then.
+            Some(Err(error)) if component.lifecycle().is_open() => {
                 close(&transport, CLOSE_MAX).await;
                 drop(guard);
                 Err(Failure::of_setup(error))
+            }
+            Some(Err(_)) | None => {
+                let exit = end(&component).await;
+                component.lifecycle().set_ended(exit.clone());
+                guard.disarm();
+                Err(Failure::Lasting(exit))
             }
         }
     }
@@ -195,9 +220,19 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Waits for a request to stop, then drains, closes and ends the component, and its probe port with
-/// it.
+/// Waits for a request to stop, then ends the component, and its probe port with it.
 pub(crate) async fn supervise(component: Component, probe: Option<Probe>) {
+    let exit = end(&component).await;
+    // The next start of the component binds the same port.
+    if let Some(probe) = probe {
+        probe.close().await;
+    }
+    component.lifecycle().set_ended(exit);
+}
+
+/// Waits for a request to stop, then drains the component, closes its transport, drops what is
+/// left, and returns the reason of the end.
+async fn end(component: &Component) -> Exit {
     let Stop { since, cause } = component.lifecycle().stop_requested().await;
     // The request has turned readiness off by now.
     let (name, deadline) = (component.name(), since + component.grace());
@@ -222,11 +257,7 @@ pub(crate) async fn supervise(component: Component, probe: Option<Probe>) {
     } else {
         tracing::error!(service = name, %exit, code = exit.code(), "stopped");
     }
-    // The next start of the component binds the same port.
-    if let Some(probe) = probe {
-        probe.close().await;
-    }
-    component.lifecycle().set_ended(exit);
+    exit
 }
 
 /// A transport gets this time to close even after the grace period.

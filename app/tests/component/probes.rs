@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         alone metrics_are_those_of_the_programs_function,
         alone malformed_requests_are_refused,
         alone idle_connections_are_closed,
+        paused port_of_a_failed_start_is_free_for_the_next,
         alone address_in_use_is_an_error_of_the_start,
     ]
 }
@@ -100,6 +101,16 @@ async fn idle_connections_are_closed() {
     assert!(!rest.starts_with(b"HTTP/1.1 200"));
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     component.stop().await;
+}
+
+async fn port_of_a_failed_start_is_free_for_the_next() {
+    let settings = Settings::new("adder").url(memory_url()).probe(free_address());
+    let app = App::new(settings, polywire::connect);
+    for _ in 0..3 {
+        let exit = app.start(async |_| Err("no database".into())).await.unwrap_err();
+        assert_eq!(exit.code(), 1, "{exit}");
+    }
+    app.start(setup).await.unwrap().stop().await;
 }
 
 async fn address_in_use_is_an_error_of_the_start() {

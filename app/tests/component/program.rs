@@ -22,6 +22,7 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let app = App::from_env("sleeper", polywire::connect);
     let exit = match &*role {
         "sleeper" => runtime.block_on(app.run(sleeper)),
+        "sleeper-in-setup" => runtime.block_on(app.run(sleeper_in_setup)),
         "failing-task" => runtime.block_on(app.run(failing_task)),
         "failing-setup" => runtime.block_on(app.run(|_| async { Err("no database".into()) })),
         role => panic!("there is no role {role}"),
@@ -53,6 +54,12 @@ async fn sleeper(app: Component) -> Result<(), BoxError> {
     });
     println!("bound");
     Ok(())
+}
+
+/// Serves as the sleeper does while its setup goes on.
+async fn sleeper_in_setup(app: Component) -> Result<(), BoxError> {
+    sleeper(app).await?;
+    std::future::pending().await
 }
 
 async fn failing_task(app: Component) -> Result<(), BoxError> {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use libtest_mimic::Trial;
 use polywire::{Client, MessagePack};
+use tokio::task::JoinHandle;
 
 use crate::http::{free_address, get};
 use crate::program::Program;
@@ -15,16 +16,26 @@ pub(crate) fn trials() -> Vec<Trial> {
         alone interrupted_program_without_work_ends_at_once,
         alone grace_period_counts_from_the_signal,
         alone second_signal_ends_the_grace_period,
+        alone signal_during_the_setup_drains_the_handlers,
+        alone signals_during_the_setup_end_the_grace_period,
         alone signal_ends_the_wait_for_the_broker,
     ]
 }
 
 /// Starts a sleeper over ZeroMQ, and a call to it that has begun.
-async fn napping(variables: &[(&str, &str)]) -> (Program, tokio::task::JoinHandle<Option<String>>) {
+async fn napping(variables: &[(&str, &str)]) -> (Program, JoinHandle<Option<String>>) {
+    napping_in("sleeper", variables).await
+}
+
+/// Starts a sleeper in another role.
+async fn napping_in(
+    role: &str,
+    variables: &[(&str, &str)],
+) -> (Program, JoinHandle<Option<String>>) {
     let url = format!("zmq+tcp://{}", free_address());
     let mut all = vec![("POLYWIRE_URL", &*url)];
     all.extend(variables);
-    let mut program = Program::start("sleeper", &all);
+    let mut program = Program::start(role, &all);
     program.line("bound").await;
     let call = tokio::spawn(async move {
         let transport = polywire::connect(&url).await.unwrap();
@@ -70,6 +81,30 @@ async fn grace_period_counts_from_the_signal() {
 
 async fn second_signal_ends_the_grace_period() {
     let (mut program, call) = napping(&[("POLYWIRE_GRACE", "1h")]).await;
+    program.signal("TERM");
+    program.line("stopping").await;
+    program.signal("TERM");
+    let (code, text) = program.exit().await;
+    assert_eq!(code, 75, "{text}");
+    assert_eq!(call.await.unwrap(), None);
+}
+
+async fn signal_during_the_setup_drains_the_handlers() {
+    let probe = free_address();
+    let variables = [("POLYWIRE_PROBE", &*probe.to_string())];
+    let (mut program, call) = napping_in("sleeper-in-setup", &variables).await;
+    assert_eq!(get(probe, "/ready").await, (503, "starting\n".to_owned()));
+    program.signal("TERM");
+    program.line("stopping").await;
+    assert_eq!(get(probe, "/ready").await, (503, "stopping\n".to_owned()));
+    assert!(program.is_running());
+    program.release();
+    assert_eq!(program.exit().await, (0, String::new()));
+    assert_eq!(call.await.unwrap().as_deref(), Some("rested"));
+}
+
+async fn signals_during_the_setup_end_the_grace_period() {
+    let (mut program, call) = napping_in("sleeper-in-setup", &[("POLYWIRE_GRACE", "1h")]).await;
     program.signal("TERM");
     program.line("stopping").await;
     program.signal("TERM");

@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         paused start_wait_ends,
         paused refusal_ends_the_start_at_once,
         paused transport_that_is_lost_during_the_setup_is_waited_for,
+        paused cause_of_a_stop_during_the_setup_wins,
         paused handler_that_goes_on_exceeds_the_grace_period,
         alone endpoint_that_ends_with_an_error_ends_the_component,
         alone dropped_start_leaves_nothing_behind,
@@ -87,6 +88,26 @@ async fn transport_that_is_lost_during_the_setup_is_waited_for() {
     assert_eq!(attempts.load(Ordering::SeqCst), 2);
     assert_eq!(add(&url, "adder").await.unwrap(), 5);
     assert!(matches!(component.stop().await, Exit::Drained));
+}
+
+async fn cause_of_a_stop_during_the_setup_wins() {
+    let url = memory_url();
+    let setup = async |component: Component| {
+        component.serve("adder", adder()).await?;
+        component.spawn("importer", async { Err("no disk".into()) });
+        std::future::pending::<()>().await;
+        Ok::<_, BoxError>(())
+    };
+    let exit = app(&url).start(setup).await.unwrap_err();
+    assert_eq!((exit.code(), &*exit.to_string()), (70, "importer failed: no disk"));
+    assert!(add(&url, "adder").await.is_err(), "the server has ended, too");
+
+    let setup = async |component: Component| {
+        component.request_stop();
+        Err::<(), BoxError>("no database".into())
+    };
+    let exit = app(&url).start(setup).await.unwrap_err();
+    assert!(matches!(exit, Exit::Drained), "{exit}");
 }
 
 async fn handler_that_goes_on_exceeds_the_grace_period() {
