@@ -222,14 +222,16 @@ impl Component {
     /// Binds again what [`stop_consuming`](Self::stop_consuming) has drained, and what was added
     /// since.
     ///
-    /// If the future is dropped, or fails, some endpoints are bound and others are not; a second
-    /// call binds the rest.
+    /// Waits first until the handlers of an unfinished stop have ended. If the future is dropped,
+    /// or fails, some endpoints are bound and others are not; a second call binds the rest.
     ///
     /// # Errors
     ///
-    /// Those of binding an endpoint; [`ErrorKind::Closed`] if the component is stopping.
+    /// Those of binding an endpoint; [`ErrorKind::DeadlineExceeded`] if handlers still run after
+    /// the grace period; [`ErrorKind::Closed`] if the component is stopping, or consuming is
+    /// stopped again meanwhile.
     pub async fn resume_consuming(&self) -> Result<()> {
-        self.0.endpoints.resume_consuming().await
+        self.0.endpoints.resume_consuming(self.0.grace).await
     }
 
     /// Refuses each further call, job and event of the component's [transport](Self::transport)

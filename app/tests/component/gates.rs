@@ -3,12 +3,14 @@
 use libtest_mimic::Trial;
 use polywire::app::{BoxError, Component, Exit};
 use polywire::{CallError, Client, ErrorKind, MessagePack, Publisher, Pusher};
+use tokio::sync::{mpsc, watch};
 
 use crate::shop::{add, adder, app, memory_url};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         alone clients_publish_while_consuming_is_stopped,
+        paused handlers_of_an_unfinished_stop_are_waited_for_by_the_resume,
         alone stopped_publishing_refuses_calls_jobs_and_events,
     ]
 }
@@ -47,6 +49,42 @@ async fn clients_publish_while_consuming_is_stopped() {
     assert!(matches!(component.stop().await, Exit::Drained));
     let error = component.resume_consuming().await.map(|()| component.is_ready());
     assert!(!error.unwrap());
+}
+
+async fn handlers_of_an_unfinished_stop_are_waited_for_by_the_resume() {
+    let url = memory_url();
+    let (begins, mut begun) = mpsc::channel(1);
+    let (release, released) = watch::channel(false);
+    let setup = async |component: Component| {
+        let (begins, released) = (begins.clone(), released.clone());
+        let handler = move |is_slow: bool| {
+            let (begins, mut released) = (begins.clone(), released.clone());
+            async move {
+                begins.send(()).await.unwrap();
+                if is_slow {
+                    released.wait_for(|released| *released).await.unwrap();
+                }
+                Ok(())
+            }
+        };
+        Ok::<_, BoxError>(component.work("jobs", MessagePack, handler).await?)
+    };
+    let component = app(&url).start(setup).await.unwrap();
+    let jobs = Pusher::connect(component.transport(), "jobs", MessagePack).await.unwrap();
+    jobs.push(&true).await.unwrap();
+    begun.recv().await.unwrap();
+    let late = ErrorKind::DeadlineExceeded;
+    assert_eq!(component.stop_consuming().await.unwrap_err().kind(), late);
+    assert!(!component.is_ready());
+    assert_eq!(component.resume_consuming().await.unwrap_err().kind(), late);
+    assert!(!component.is_ready());
+
+    release.send_replace(true);
+    component.resume_consuming().await.unwrap();
+    assert!(component.is_ready());
+    jobs.push(&false).await.unwrap();
+    begun.recv().await.unwrap();
+    assert!(matches!(component.stop().await, Exit::Drained));
 }
 
 async fn stopped_publishing_refuses_calls_jobs_and_events() {
