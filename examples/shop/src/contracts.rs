@@ -4,7 +4,7 @@ use polywire::{Fault, service};
 use serde::{Deserialize, Serialize};
 
 /// An order of a customer. Its number is the key of everything that belongs to it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// The number, which the customer chooses.
     pub number: u64,
@@ -79,9 +79,9 @@ pub trait Inventory {
 /// The payments.
 #[service]
 pub trait Payments {
-    /// Charges an order, once.
+    /// Charges an order, once. Another order under the same number is refused.
     #[method(idempotent)]
-    async fn charge(&self, order: u64, cents: u64) -> Result<(), Fault>;
+    async fn charge(&self, order: Order, cents: u64) -> Result<(), Fault>;
 
     /// Returns what was charged.
     #[method(idempotent)]

@@ -29,17 +29,19 @@ pub async fn setup(app: Component) -> Result<(), BoxError> {
 pub(crate) struct Seen(Mutex<(HashMap<u64, u64>, u64)>);
 
 impl Seen {
-    /// Notes an order.
-    pub(crate) fn note(&self, order: u64, cents: u64) {
+    /// Notes an order, and returns whether it is the first time.
+    pub(crate) fn note(&self, order: u64, cents: u64) -> bool {
         let (seen, repeated) = &mut *lock(&self.0);
-        if seen.insert(order, cents).is_some() {
+        let is_first = seen.insert(order, cents).is_none();
+        if !is_first {
             *repeated += 1;
         }
+        is_first
     }
 
-    /// Returns whether an order was noted.
-    pub(crate) fn contains(&self, order: u64) -> bool {
-        lock(&self.0).0.contains_key(&order)
+    /// Forgets an order, whose next note is the first one again.
+    pub(crate) fn forget(&self, order: u64) {
+        lock(&self.0).0.remove(&order);
     }
 }
 

@@ -35,14 +35,19 @@ pub async fn setup(app: Component) -> Result<(), BoxError> {
     Ok(listening.await?)
 }
 
-/// Sends the mail first: if it fails, the event is retried and nothing is noted.
+/// Notes the order before the mail is sent, so that another delivery of the event sends none. If the
+/// mail fails, the note is taken back, and the event is retried.
 async fn invoice(seen: &Seen, mails: &Pusher<MessagePack>, placed: Placed) -> Result<(), Fault> {
     let Placed { order, cents } = placed;
-    if !seen.contains(order.number) {
-        mail(mails, order.clone(), cents).await?;
+    let number = order.number;
+    if !seen.note(number, cents) {
+        return Ok(());
     }
-    seen.note(order.number, cents);
-    Ok(())
+    let sent = mail(mails, order, cents).await;
+    if sent.is_err() {
+        seen.forget(number);
+    }
+    sent
 }
 
 async fn mail(mails: &Pusher<MessagePack>, order: Order, cents: u64) -> Result<(), Fault> {

@@ -1,6 +1,9 @@
 //! A shop of seven programs. Each module has one of them: its service, and the `setup` that puts it
 //! together. The programs themselves, in `programs/`, are one line each.
 //!
+//! Each program keeps its books in memory. What happens "once" happens once in the lifetime of one
+//! process, with one replica of each program; a real program keeps its books in a database.
+//!
 //! | program | serves | uses |
 //! |---|---|---|
 //! | `inventory` | the service `inventory` | |

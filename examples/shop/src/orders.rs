@@ -44,7 +44,7 @@ impl Orders for Counter {
             Err(CallError::Declared(declared)) => return Err(declared),
             Err(error) => return Err(ShopError::Unavailable(error.to_string())),
         };
-        self.payments.charge(number, cents).await.map_err(|error| unavailable(&error))?;
+        self.payments.charge(order.clone(), cents).await.map_err(|error| unavailable(&error))?;
         let event = Placed { order, cents };
         let published = self.events.publish(format!("{number}.placed"), &event).await;
         published.map_err(|error| ShopError::Unavailable(error.to_string()))?;
