@@ -146,9 +146,9 @@ impl App {
     /// again on a new transport. The component is ready when `setup` has succeeded. If the future
     /// is dropped, everything that was set up is dropped.
     ///
-    /// If a stop is requested during the setup, or an endpoint or a task fails, the setup is dropped
-    /// at its next await, and the component drains. The probe port is free when the future resolves
-    /// with an error.
+    /// If a stop is requested during the setup, or an endpoint or a task fails, the setup is
+    /// dropped at its next await, and the component drains. The probe port is free when the future
+    /// resolves with an error.
     ///
     /// # Errors
     ///

@@ -192,8 +192,8 @@ impl Endpoints {
         }
     }
 
-    /// Binds an endpoint, and serves it in a task of its own, unless consuming is stopped meanwhile:
-    /// then the number of stops is no longer `stops`.
+    /// Binds an endpoint, and serves it in a task of its own, unless consuming is stopped
+    /// meanwhile: then the number of stops is no longer `stops`.
     async fn bind(&self, endpoint: &Arc<dyn Endpoint>, stops: u64) -> Result<Binding> {
         if !self.lifecycle.is_open() {
             return Err(stopping(endpoint.name()));

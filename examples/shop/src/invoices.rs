@@ -35,8 +35,8 @@ pub async fn setup(app: Component) -> Result<(), BoxError> {
     Ok(listening.await?)
 }
 
-/// Notes the order before the mail is sent, so that another delivery of the event sends none. If the
-/// mail fails, the note is taken back, and the event is retried.
+/// Notes the order before the mail is sent, so that another delivery of the event sends none. If
+/// the mail fails, the note is taken back, and the event is retried.
 async fn invoice(seen: &Seen, mails: &Pusher<MessagePack>, placed: Placed) -> Result<(), Fault> {
     let Placed { order, cents } = placed;
     let number = order.number;
