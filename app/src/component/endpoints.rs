@@ -259,6 +259,7 @@ mod tests {
     use async_trait::async_trait;
     use futures_util::FutureExt;
     use polywire_codec::MessagePack;
+    use polywire_core::rpc::ServerBind;
     use polywire_core::worker::Serving;
     use polywire_core::{AnyTransport, Memory, Router};
     use tokio::sync::Semaphore;
@@ -285,6 +286,10 @@ mod tests {
         }
     }
 
+    fn same(bind: ServerBind<'_, AppTransport>) -> ServerBind<'_, AppTransport> {
+        bind
+    }
+
     #[tokio::test(start_paused = true)]
     async fn stop_does_not_wait_for_a_bind_which_comes_too_late_then() {
         let mut routes = Routes::new();
@@ -293,7 +298,7 @@ mod tests {
         let permits = Arc::new(Semaphore::new(0));
         let endpoint = ServerEndpoint {
             name: "a".to_owned(),
-            options: |server| server,
+            options: same,
             service: Arc::new(Router::new(MessagePack)),
         };
         let slow = Arc::new(Slow { endpoint, permits: permits.clone() });
