@@ -188,6 +188,9 @@ async fn off_and_on(context: &TestContext, hook: Hook, lasts: bool) -> Verdict {
     if lasts {
         context.heal().await?;
     }
+    // Anew, from the current health: a server that needs no link has not changed.
+    let mut calling = known(&transport)?.changes();
+    let mut serving = known(&server.transport)?.changes();
     until(&mut calling, "after the disturbance, a client is ready", Health::is_ready).await?;
     until(&mut serving, "after the disturbance, a server is ready", Health::is_ready).await?;
     answered_again(&client).await
