@@ -238,6 +238,9 @@ fn dead_letters_are_a_gauge_of_their_source() {
         let dead = DeadLetters::of_queue(&transport, "jobs").unwrap();
         assert_eq!(dead.record().await.unwrap(), 3);
         assert_eq!(dead.count().await.unwrap(), 3, "they are not taken");
+        let group = polywire::Group::new("forecast").unwrap();
+        let binding = Subscriber::<u32>::bind(&transport, "weather", MessagePack);
+        drop(binding.group(group.durable()).await.unwrap());
         let of_group = DeadLetters::of_group(&transport, "weather", "forecast").unwrap();
         assert_eq!(of_group.record().await.unwrap(), 0);
     });
