@@ -118,7 +118,7 @@ impl Transport for AppTransport {
         self.routes.of(name)?.transport().dead_letters(source).await
     }
 
-    /// Returns the health of the first transport, whatever is opened on the others.
+    /// Returns the health of the first transport, without that of the others.
     fn health(&self) -> HealthReader {
         self.routes.iter().next().map_or_else(HealthReader::unknown, Transport::health)
     }

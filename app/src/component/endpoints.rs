@@ -26,7 +26,7 @@ pub(super) struct Endpoints {
 
 struct Entries {
     all: Vec<Entry>,
-    /// Whether endpoints that are added are bound.
+    /// Set while endpoints that are added are bound at once.
     is_consuming: bool,
     /// The number of stops so far. A bind during which it changes comes too late.
     stops: u64,
@@ -43,7 +43,7 @@ struct Entry {
 struct Bound {
     handle: EndpointHandle,
     task: AbortHandle,
-    /// Whether consuming was stopped since: handlers may still run, and none begins.
+    /// Set once consuming was stopped since: handlers may still run, and none begins.
     is_draining: bool,
     /// Closed when the task has ended, and its entry says so.
     done: watch::Receiver<()>,

@@ -1,4 +1,4 @@
-//! The payments: each order is charged once, whatever its client repeats.
+//! The payments: each order is charged once, however often its client repeats it.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -123,7 +123,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                     }
                     None if error.is_transient() => {
                         denied_since = None;
-                        // An earlier refusal is over, as far as anybody knows.
+                        // This attempt was not refused, so an earlier refusal may be over.
                         self.health.set_consuming(false);
                         tracing::debug!(?error, "cannot consume yet");
                     }

@@ -193,9 +193,9 @@ impl EventSource {
         }
     }
 
-    /// Declares the exchange again if it is missing, with all bindings, also if another program has
-    /// told so. Adds the bindings of a
-    /// subscriber without a group again in any case: the broker does not say which it has.
+    /// Declares the exchange again with all bindings, if it is missing, or was missing by a notice
+    /// of another program. Adds the bindings of a subscriber without a group again in any case:
+    /// the broker cannot list them.
     async fn check_bindings(&self, connection: &SupervisedConnection, is_told: bool) -> Result<()> {
         let _binding = self.binding.lock().await;
         let existed = exchange::exists(connection, &self.exchange).await?;
