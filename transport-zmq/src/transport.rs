@@ -191,9 +191,8 @@ impl ZmqBuilder {
 impl Transport for Zmq {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::least(self.0.settings.limits.body_max);
-        let all_patterns = self.0.settings.engine == Engine::Omq;
-        (capabilities.pipeline, capabilities.pubsub) = (all_patterns, all_patterns);
-        capabilities.security = all_patterns;
+        (capabilities.pipeline, capabilities.pubsub) = (true, true);
+        capabilities.security = self.0.settings.engine == Engine::Omq;
         (capabilities.cancellation, capabilities.declining) = (true, true);
         capabilities.interruption = true;
         capabilities
