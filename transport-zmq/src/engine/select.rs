@@ -40,7 +40,9 @@ pub(crate) fn connect_dealer(
         #[cfg(feature = "engine-zeromq")]
         Engine::Zeromq => Ok(Arc::new(zeromq::ZeromqDealer::connect(settings, traffic, endpoint))),
         #[allow(unreachable_patterns, reason = "reachable if an engine is not compiled in")]
-        _ => Err(not_compiled_in().with("endpoint", endpoint).with("traffic", format!("{traffic:?}"))),
+        _ => Err(not_compiled_in()
+            .with("endpoint", endpoint)
+            .with("traffic", format!("{traffic:?}"))),
     }
 }
 

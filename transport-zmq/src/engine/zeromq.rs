@@ -7,8 +7,8 @@
 //!
 //! - `zmtp`, `kind`, `inbound_filter`, `outbound_filter`: the bytes of a connection. No I/O.
 //!
-//! - `relay`, `port`, `outbox`, `link`: one connection. `link_set`, `endpoints`, `streams` and
-//!   `socket_file`: all of a socket.
+//! - `relay`, `port`, `outbox`, `link`: one connection. `link_set` with `set_options`,
+//!   `endpoints`, `streams` and `socket_file`: all of a socket.
 //!
 //! - One file for each socket type: `dealer`, `push`, `client_router`, `router`, `pull`, `sub`,
 //!   `xpub` with `subscribers`.
@@ -28,6 +28,7 @@ mod pull;
 mod push;
 mod relay;
 mod router;
+mod set_options;
 #[cfg(unix)]
 mod socket_file;
 mod streams;

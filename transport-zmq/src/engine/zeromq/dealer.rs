@@ -17,8 +17,9 @@ use super::endpoints::connect;
 use super::frames::{frames_of, message_of};
 use super::kind::Kind;
 use super::link::{Arrival, Link, LinkOwner};
-use super::link_set::{LinkSet, SetOptions};
+use super::link_set::LinkSet;
 use super::pull::is_of_queue;
+use super::set_options::SetOptions;
 use crate::config::Settings;
 use crate::endpoint::{Endpoint, EndpointChange};
 use crate::engine::{Dealer, SocketControl, Traffic};
@@ -237,9 +238,9 @@ impl Dealer for ZeromqDealer {
     fn replies(&self) -> BoxStream<'static, Frames> {
         let frames_max = self.frames_max;
         match lock(&self.arrivals).take() {
-            Some(arrivals) => received(arrivals)
-                .map(move |(_, message)| frames_of(message, frames_max))
-                .boxed(),
+            Some(arrivals) => {
+                received(arrivals).map(move |(_, message)| frames_of(message, frames_max)).boxed()
+            }
             None => stream::empty().boxed(),
         }
     }

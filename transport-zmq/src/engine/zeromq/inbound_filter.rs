@@ -32,7 +32,10 @@ enum State {
     Ready,
     Header,
     /// Bytes of the current frame that are still to come, and whether they are dropped.
-    Body { left: u64, drops: bool },
+    Body {
+        left: u64,
+        drops: bool,
+    },
 }
 
 /// A fact that the relay has to know.
@@ -79,7 +82,8 @@ impl InboundFilter {
                 State::Ready => self.ready(input, output, events)?,
                 State::Header => self.header(input, output, events)?,
                 State::Body { left, drops } => {
-                    let part = input.split_to(input.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+                    let part = input
+                        .split_to(input.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
                     if !drops {
                         output.extend_from_slice(&part);
                     }
@@ -229,3 +233,6 @@ fn take_body(input: &mut BytesMut, header: Header) -> Option<Bytes> {
     frame.advance(header.size);
     Some(frame)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, future, stream};
 use polywire_core::transport::LogThrottle;
@@ -15,10 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
-use super::kind::Kind;
 use super::link::{self, Arrival, Link, LinkOwner, LinkRules, LinkState};
 use super::outbox::Outbox;
 use super::relay::Relay;
+use super::set_options::SetOptions;
 use super::streams::{PeerStream, is_local};
 use crate::config::Settings;
 use crate::engine::connected_peers::{ConnectedPeers, Host};
@@ -48,25 +47,6 @@ pub(super) struct LinkSet {
     rejections: LogThrottle,
 }
 
-/// The options of a set.
-pub(super) struct SetOptions {
-    pub(super) kind: Kind,
-    /// The routing id that the peers see, if it is not empty.
-    pub(super) identity: Bytes,
-    /// Messages that arrive and are not read yet. `None` if the owner takes the messages.
-    pub(super) arrivals_max: Option<usize>,
-    /// Messages that each link queues.
-    pub(super) capacity: usize,
-}
-
-impl SetOptions {
-    /// Returns the options of a socket without a routing id, with the usual queues.
-    pub(super) fn of(kind: Kind) -> Self {
-        let arrivals_max = (!matches!(kind, Kind::Push | Kind::XPub)).then_some(ARRIVALS_MAX);
-        Self { kind, identity: Bytes::new(), arrivals_max, capacity: QUEUED_MAX }
-    }
-}
-
 #[derive(Default)]
 struct SetState {
     /// The open links, the oldest first.
@@ -78,10 +58,6 @@ struct SetState {
     is_closed: bool,
 }
 
-/// Messages that a link queues, beside those that the crate holds: 1,000.
-pub(super) const QUEUED_MAX: usize = 1000;
-/// Messages that arrive at a socket and are not read yet: 256.
-const ARRIVALS_MAX: usize = 256;
 /// Messages that the crate may hold: 256, so that the relay has enough for one write.
 const WINDOW: usize = 256;
 /// The share of the handshakes that one remote host may have: an eighth.

@@ -19,9 +19,15 @@ pub(super) struct OutboundFilter {
 enum State {
     Greeting,
     /// The next frame, and whether it begins a message.
-    Header { begins: bool },
+    Header {
+        begins: bool,
+    },
     /// Bytes of the current frame that are still to come, and whether it ends its message.
-    Body { left: u64, ends: bool, is_command: bool },
+    Body {
+        left: u64,
+        ends: bool,
+        is_command: bool,
+    },
 }
 
 impl OutboundFilter {
@@ -73,7 +79,8 @@ impl OutboundFilter {
                     ended += self.expect_body(header.len, ends, is_command);
                 }
                 State::Body { left, ends, is_command } if !input.is_empty() => {
-                    let part = input.split_to(input.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+                    let part = input
+                        .split_to(input.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
                     output.extend_from_slice(&part);
                     ended += self.expect_body(left - part.len() as u64, ends, is_command);
                 }
@@ -113,3 +120,6 @@ fn write_subscription(output: &mut BytesMut, subscription: &[u8]) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

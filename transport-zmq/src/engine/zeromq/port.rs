@@ -52,61 +52,75 @@ pub(super) fn open(kind: Kind, identity: &[u8]) -> (Box<dyn Port>, PortEvents) {
 
 fn boxed<S: Socket, P: Port + 'static>(
     mut socket: S,
-    port: fn(S) -> P,
+    port: fn(Closing<S>) -> P,
 ) -> (Box<dyn Port>, PortEvents) {
     let events = socket.monitor().boxed();
-    (Box::new(port(socket)), events)
+    (Box::new(port(Closing(socket))), events)
+}
+
+/// A socket that closes its connection when it is dropped. Of the crate's own, XPUB and PULL keep
+/// theirs: the waker of the connection holds the queue, which holds the connection.
+struct Closing<S: Socket>(S);
+
+impl<S: Socket> Drop for Closing<S> {
+    fn drop(&mut self) {
+        let backend = self.0.backend();
+        if let Ok(peer) = PeerIdentity::try_from(ONLY_PEER) {
+            backend.peer_disconnected(&peer);
+        }
+        backend.shutdown();
+    }
 }
 
 /// A socket that sends and receives.
-struct Both<S>(S);
+struct Both<S: Socket>(Closing<S>);
 /// A ROUTER socket, whose only peer has a fixed routing id.
-struct Routed(RouterSocket);
+struct Routed(Closing<RouterSocket>);
 /// A PUSH socket.
-struct Sending(PushSocket);
+struct Sending(Closing<PushSocket>);
 /// A PULL socket.
-struct Receiving(PullSocket);
+struct Receiving(Closing<PullSocket>);
 
 #[async_trait]
 impl<S: Socket + SocketSend + SocketRecv> Port for Both<S> {
     async fn connect(&mut self, endpoint: &str) -> ZmqResult<()> {
-        self.0.connect(endpoint).await
+        self.0.0.connect(endpoint).await
     }
 
     async fn send(&mut self, message: ZmqMessage) -> ZmqResult<()> {
-        self.0.send(message).await
+        self.0.0.send(message).await
     }
 
     async fn recv(&mut self) -> ZmqResult<ZmqMessage> {
-        self.0.recv().await
+        self.0.0.recv().await
     }
 }
 
 #[async_trait]
 impl Port for Routed {
     async fn connect(&mut self, endpoint: &str) -> ZmqResult<()> {
-        self.0.connect(endpoint).await
+        self.0.0.connect(endpoint).await
     }
 
     async fn send(&mut self, mut message: ZmqMessage) -> ZmqResult<()> {
         message.push_front(ONLY_PEER.into());
-        self.0.send(message).await
+        self.0.0.send(message).await
     }
 
     async fn recv(&mut self) -> ZmqResult<ZmqMessage> {
         // The first frame is the routing id.
-        Ok(self.0.recv().await?.split_off(1))
+        Ok(self.0.0.recv().await?.split_off(1))
     }
 }
 
 #[async_trait]
 impl Port for Sending {
     async fn connect(&mut self, endpoint: &str) -> ZmqResult<()> {
-        self.0.connect(endpoint).await
+        self.0.0.connect(endpoint).await
     }
 
     async fn send(&mut self, message: ZmqMessage) -> ZmqResult<()> {
-        self.0.send(message).await
+        self.0.0.send(message).await
     }
 
     async fn recv(&mut self) -> ZmqResult<ZmqMessage> {
@@ -117,7 +131,7 @@ impl Port for Sending {
 #[async_trait]
 impl Port for Receiving {
     async fn connect(&mut self, endpoint: &str) -> ZmqResult<()> {
-        self.0.connect(endpoint).await
+        self.0.0.connect(endpoint).await
     }
 
     async fn send(&mut self, _: ZmqMessage) -> ZmqResult<()> {
@@ -125,7 +139,7 @@ impl Port for Receiving {
     }
 
     async fn recv(&mut self) -> ZmqResult<ZmqMessage> {
-        self.0.recv().await
+        self.0.0.recv().await
     }
 }
 

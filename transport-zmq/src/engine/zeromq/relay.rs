@@ -102,6 +102,8 @@ impl Relay {
                 break;
             }
             self.is_busy.store(true, Ordering::Relaxed);
+            // Any bytes prove that the peer is there. Its answer may be far behind them.
+            *lock(&self.asked) = None;
             filter.feed(&mut input, &mut output, &mut events)?;
             events.drain(..).for_each(|event| self.record(event));
             // The bytes are read even if the crate takes no more: the kernel would otherwise reset the

@@ -120,8 +120,7 @@ fn bind_ipc(path: &str) -> io::Result<UnixListener> {
         use std::os::linux::net::SocketAddrExt;
         use std::os::unix::net;
 
-        let listener =
-            net::UnixListener::bind_addr(&net::SocketAddr::from_abstract_name(name)?)?;
+        let listener = net::UnixListener::bind_addr(&net::SocketAddr::from_abstract_name(name)?)?;
         listener.set_nonblocking(true)?;
         UnixListener::from_std(listener)
     }

@@ -16,10 +16,11 @@ use super::endpoints::LinkedEndpoints;
 use super::frames::event_of;
 use super::kind::Kind;
 use super::link::{Arrival, Link, LinkOwner};
-use super::link_set::{LinkSet, QUEUED_MAX, SetOptions};
+use super::link_set::LinkSet;
+use super::set_options::{QUEUED_MAX, SetOptions};
 use crate::config::Settings;
 use crate::endpoint::EndpointChange;
-use crate::engine::{Sub, SocketControl};
+use crate::engine::{SocketControl, Sub};
 use crate::error::{closed, lock};
 use crate::wire::Frames;
 
@@ -131,7 +132,9 @@ impl Sub for ZeromqSub {
 
     async fn unsubscribe(&self, prefix: Bytes) -> Result<()> {
         self.change_subscriptions(|state| {
-            let Some(at) = state.prefixes.iter().position(|(held, _)| *held == prefix) else { return };
+            let Some(at) = state.prefixes.iter().position(|(held, _)| *held == prefix) else {
+                return;
+            };
             state.prefixes[at].1 -= 1;
             if state.prefixes[at].1 == 0 {
                 state.prefixes.remove(at);
