@@ -114,11 +114,9 @@ impl Zmq {
     /// # Errors
     ///
     /// [`ErrorKind::Config`] for a malformed endpoint, and for one that cannot be bound: then
-    /// nothing changes. [`ErrorKind::Unsupported`] if the engine cannot bind at run time.
-    /// [`ErrorKind::Closed`] if the transport is closed.
+    /// nothing changes. [`ErrorKind::Closed`] if the transport is closed.
     ///
     /// [`ErrorKind::Config`]: polywire_core::ErrorKind::Config
-    /// [`ErrorKind::Unsupported`]: polywire_core::ErrorKind::Unsupported
     /// [`ErrorKind::Closed`]: polywire_core::ErrorKind::Closed
     pub async fn bind_endpoint(&self, endpoint: &str) -> Result<Vec<String>> {
         self.0.change(Side::Bind, true, endpoint).await

@@ -32,8 +32,7 @@ pub(crate) trait SocketControl: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `Config` for an endpoint that cannot be bound, `Unsupported` if the engine cannot make the
-    /// change, and `Closed` if the socket is closed.
+    /// `Config` for an endpoint that cannot be bound, and `Closed` if the socket is closed.
     async fn change(&self, change: &EndpointChange) -> Result<Option<String>>;
 
     /// Returns the number of connected peers, now and after each change, until the socket is

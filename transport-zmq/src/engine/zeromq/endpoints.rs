@@ -150,7 +150,7 @@ impl LinkedEndpoints {
     }
 
     async fn cut_all(&self, is_meant: impl Fn(&Link) -> bool) {
-        for link in self.set.links().iter().filter(|link| is_meant(link)) {
+        for link in self.set.all_links().iter().filter(|link| is_meant(link)) {
             link.cut("the endpoint was removed");
             link.wait_end().await;
         }

@@ -201,14 +201,20 @@ impl LinkSet {
 
     /// Takes a link into the open ones.
     fn open(&self, link: &Arc<Link>) -> Result<(), String> {
-        self.owner.opened(link)?;
-        let mut state = lock(&self.state);
-        state.starting.remove(&link.number);
-        state.open.insert(link.number, link.clone());
         if link.is_inbound {
+            // Others may have finished their handshakes meanwhile.
+            let mut state = lock(&self.state);
+            if state.connected.is_full(link.host, &self.admission) {
+                return Err("too many peers are connected".to_owned());
+            }
             state.connected.add(link.number, link.host);
         }
-        drop(state);
+        self.owner.opened(link)?;
+        {
+            let mut state = lock(&self.state);
+            state.starting.remove(&link.number);
+            state.open.insert(link.number, link.clone());
+        }
         link.state.send_replace(LinkState::Open);
         self.changes.send_modify(|changes| *changes += 1);
         Ok(())
@@ -233,6 +239,12 @@ impl LinkSet {
     /// Returns the open links, the oldest first.
     pub(super) fn links(&self) -> Vec<Arc<Link>> {
         lock(&self.state).open.values().cloned().collect()
+    }
+
+    /// Returns the open links, and those in their handshake.
+    pub(super) fn all_links(&self) -> Vec<Arc<Link>> {
+        let state = lock(&self.state);
+        state.starting.values().chain(state.open.values()).cloned().collect()
     }
 
     /// Returns an open link by its number.

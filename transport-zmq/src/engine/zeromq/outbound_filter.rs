@@ -1,6 +1,8 @@
 //! The filter of the bytes that a socket of the crate sends: counts messages, and adds heartbeats
 //! between them. No I/O.
 
+use std::collections::VecDeque;
+
 use bytes::{Buf, BytesMut};
 
 use super::kind::Kind;
@@ -25,7 +27,7 @@ enum State {
     /// Bytes of the current frame that are still to come, and whether it ends its message.
     Body {
         left: u64,
-        ends: bool,
+        is_last: bool,
         is_command: bool,
     },
 }
@@ -41,8 +43,8 @@ impl OutboundFilter {
         self.is_ready && matches!(self.state, State::Header { begins: true })
     }
 
-    /// Moves bytes from `input` to `output`, those for the peer, and `commands` as soon as the
-    /// peer may get them. Returns the number of messages that end in these bytes.
+    /// Moves bytes from `input` to the empty `output`, those for the peer, and `commands` as soon
+    /// as the peer may get them. Returns the position in `output` of the end of each message.
     ///
     /// Subscriptions become commands for a peer of version 3.1 or later.
     pub(super) fn feed(
@@ -51,8 +53,8 @@ impl OutboundFilter {
         output: &mut BytesMut,
         commands: &mut BytesMut,
         minor: u8,
-    ) -> usize {
-        let mut ended = 0;
+    ) -> VecDeque<usize> {
+        let mut ends = VecDeque::new();
         loop {
             if self.is_between_messages() && !commands.is_empty() {
                 output.extend_from_slice(&commands.split());
@@ -70,36 +72,40 @@ impl OutboundFilter {
                     if self.kind == Kind::XSub && !header.is_command() && minor >= 1 {
                         let Some(subscription) = take_subscription(input, header) else { break };
                         write_subscription(output, &subscription);
-                        ended += 1;
+                        ends.push_back(output.len());
                         self.state = State::Header { begins: true };
                         continue;
                     }
                     output.extend_from_slice(&input.split_to(header.size));
-                    let (ends, is_command) = (!header.has_more(), header.is_command());
-                    ended += self.expect_body(header.len, ends, is_command);
+                    let (is_last, is_command) = (!header.has_more(), header.is_command());
+                    if self.expect_body(header.len, is_last, is_command) {
+                        ends.push_back(output.len());
+                    }
                 }
-                State::Body { left, ends, is_command } if !input.is_empty() => {
+                State::Body { left, is_last, is_command } if !input.is_empty() => {
                     let part = input
                         .split_to(input.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
                     output.extend_from_slice(&part);
-                    ended += self.expect_body(left - part.len() as u64, ends, is_command);
+                    if self.expect_body(left - part.len() as u64, is_last, is_command) {
+                        ends.push_back(output.len());
+                    }
                 }
                 State::Greeting | State::Body { .. } => break,
             }
         }
-        ended
+        ends
     }
 
-    /// Sets the state for the bytes of a frame that are still to come. Returns the number of
-    /// messages that have ended: one or none.
-    fn expect_body(&mut self, left: u64, ends: bool, is_command: bool) -> usize {
+    /// Sets the state for the bytes of a frame that are still to come. Returns whether a message
+    /// has ended.
+    fn expect_body(&mut self, left: u64, is_last: bool, is_command: bool) -> bool {
         if left > 0 {
-            self.state = State::Body { left, ends, is_command };
-            return 0;
+            self.state = State::Body { left, is_last, is_command };
+            return false;
         }
-        self.state = State::Header { begins: ends };
+        self.state = State::Header { begins: is_last };
         self.is_ready |= is_command;
-        usize::from(ends && !is_command)
+        is_last && !is_command
     }
 }
 

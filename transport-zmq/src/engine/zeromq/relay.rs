@@ -3,6 +3,7 @@
 //! The crate does what it can: framing, subscriptions, queues. The relay does what it lacks: bounds
 //! on what a peer sends, heartbeats, and the loss of a connection that nothing is sent to.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -153,10 +154,9 @@ impl Relay {
             }
             let pings = self.take_commands(&mut commands);
             let minor = self.minor.load(Ordering::Relaxed);
-            let written = filter.feed(&mut input, &mut output, &mut commands, minor);
-            peer.write_all(&output).await.map_err(text)?;
+            let ends = filter.feed(&mut input, &mut output, &mut commands, minor);
+            write_counted(&mut peer, &output, ends, outbox).await.map_err(text)?;
             output.clear();
-            outbox.record_written(written);
             if pings {
                 *lock(&self.asked) = Some(Instant::now());
             }
@@ -198,6 +198,27 @@ impl Relay {
             }
         }
     }
+}
+
+/// Writes bytes, and records each message as soon as its last byte is written: a message that a
+/// lost peer may have received must not go to another one.
+async fn write_counted(
+    mut peer: impl AsyncWrite + Unpin,
+    bytes: &[u8],
+    mut ends: VecDeque<usize>,
+    outbox: &Outbox,
+) -> io::Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match peer.write(&bytes[written..]).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => written += count,
+        }
+        let whole = ends.iter().take_while(|end| **end <= written).count();
+        ends.drain(..whole);
+        outbox.record_written(whole);
+    }
+    Ok(())
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the signature of `map_err`")]

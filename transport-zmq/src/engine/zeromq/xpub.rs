@@ -1,6 +1,6 @@
 //! XPUB: events to all subscribers, their subscriptions and their sync markers.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -41,6 +41,8 @@ struct Events {
     subscribers: Mutex<Subscribers>,
     /// The sender of sync markers, until the socket is closed.
     markers: Mutex<Option<mpsc::Sender<(SyncMarker, u32)>>>,
+    /// The links, to signal that a subscriber has sent its first sync marker.
+    set: OnceLock<Weak<LinkSet>>,
     subscriptions_max: usize,
     /// Subscriptions of one peer at which it is disconnected.
     subscriptions_tolerated: usize,
@@ -56,10 +58,13 @@ impl ZeromqXPub {
         let events = Arc::new(Events {
             subscribers: Mutex::default(),
             markers: Mutex::new(Some(sender)),
+            set: OnceLock::new(),
             subscriptions_max: settings.admission.subscriptions_max,
             subscriptions_tolerated: settings.admission.subscriptions_tolerated(),
         });
         let (set, _) = LinkSet::new(settings, SetOptions::of(Kind::XPub), events.clone());
+        // Set once, here.
+        let _ = events.set.set(Arc::downgrade(&set));
         Self {
             endpoints: LinkedEndpoints::new(settings, set),
             events,
@@ -138,9 +143,13 @@ impl LinkOwner for Events {
                 _ => None,
             }
         };
-        if let (Some(marker), Some(markers)) = (marker, &*lock(&self.markers)) {
+        let Some(marker) = marker else { return };
+        if let Some(markers) = &*lock(&self.markers) {
             // Without room, the subscriber sends another one.
             let _ = markers.try_send(marker);
+        }
+        if let Some(set) = self.set.get().and_then(Weak::upgrade) {
+            set.notify_changed();
         }
     }
 

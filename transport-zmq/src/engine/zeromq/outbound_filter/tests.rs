@@ -21,13 +21,13 @@ fn messages_are_counted_and_commands_come_between_them() {
         let mut filter = OutboundFilter::new(Kind::Dealer);
         let (mut input, mut output) = (BytesMut::from(&bytes[..cut]), BytesMut::new());
         let mut commands = BytesMut::new();
-        let mut ended = filter.feed(&mut input, &mut output, &mut commands, 1);
+        let mut ended = filter.feed(&mut input, &mut output, &mut commands, 1).len();
         let was_between = filter.is_between_messages();
         commands.put_slice(&ping);
-        ended += filter.feed(&mut input, &mut output, &mut commands, 1);
+        ended += filter.feed(&mut input, &mut output, &mut commands, 1).len();
         assert_eq!(commands.is_empty(), was_between, "cut at {cut}");
         input.put_slice(&bytes[cut..]);
-        ended += filter.feed(&mut input, &mut output, &mut commands, 1);
+        ended += filter.feed(&mut input, &mut output, &mut commands, 1).len();
         assert_eq!(ended, 2, "cut at {cut}");
         assert!(commands.is_empty() && input.is_empty());
         assert_eq!(output[MINOR_AT], 1);
@@ -39,6 +39,17 @@ fn messages_are_counted_and_commands_come_between_them() {
         ];
         assert!(possible.iter().any(|bytes| output == bytes[..]), "cut at {cut}: {output:?}");
     }
+}
+
+#[test]
+fn end_of_a_message_is_that_of_its_last_frame() {
+    let mut filter = OutboundFilter::new(Kind::Push);
+    let mut output = BytesMut::new();
+    filter.feed(&mut introduction(), &mut output, &mut BytesMut::new(), 1);
+    output.clear();
+    let mut input = BytesMut::from(&[MESSAGE, MESSAGE].concat()[..]);
+    let ends = filter.feed(&mut input, &mut output, &mut BytesMut::new(), 1);
+    assert_eq!(ends, [MESSAGE.len(), 2 * MESSAGE.len()]);
 }
 
 #[test]
