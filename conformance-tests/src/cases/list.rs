@@ -52,6 +52,10 @@ macro_rules! each_case {
             }
             one_way {
                 minimum no_deadline_is_inherited "A one-way call that a handler sends inherits no deadline, and runs to its end";
+                minimum each_runs_once_and_answers_nothing "A one-way call runs once and answers nothing, even if it fails or panics";
+                minimum sender_does_not_wait_for_the_handler "A one-way call is sent without waiting for its handler";
+                minimum one_for_an_unknown_service_is_unroutable "A one-way call to a service without a server fails as unroutable and unsent";
+                optional one_of_a_dead_server_goes_on "The one-way calls that a dying server held run on another server, marked as redelivered";
                 minimum expired_one_never_runs "A one-way call that has not begun within its time to live never runs";
                 minimum expired_one_is_kept_if_it_asks "A one-way call that asks for it becomes a dead letter when it expires, or is refused as unsupported";
             }

@@ -92,3 +92,25 @@ impl Outbound for Leaking {
         })
     }
 }
+
+/// Reports a one-way call as sent when it is settled, which its handler decides.
+#[derive(Clone)]
+pub(crate) struct SendsWhenSettled;
+
+impl Flaw for SendsWhenSettled {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
+        (Sender::new(Settling(sender)), receiver)
+    }
+}
+
+struct Settling(Sender);
+
+impl Outbound for Settling {
+    fn send(&self, message: Message) -> Sending<'_> {
+        let is_oneway = message.id.is_none();
+        Sending::later(async move {
+            self.0.send(message).await?;
+            if is_oneway { std::future::pending().await } else { Ok(()) }
+        })
+    }
+}
