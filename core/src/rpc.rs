@@ -44,8 +44,8 @@ pub use self::early_reply::Replier;
 pub use self::reply_reader::ClientStats;
 pub use self::requester::Requester;
 pub use self::router::{
-    AtMostOnce, Extract, FromState, Handler, HandlerOptions, Marked, Router, State, WithOptions,
-    at_most_once, uncancelled,
+    AtMostOnce, Extract, FromState, Handler, HandlerOptions, LiveRouter, Marked, Router, State,
+    WithOptions, at_most_once, uncancelled,
 };
 pub use self::server::Server;
 pub use self::server_bind::ServerBind;

@@ -69,6 +69,7 @@ macro_rules! each_case {
                 minimum uncancelled_handler_outlives_its_caller "A handler that is marked as uncancelled runs to its end, even if its caller leaves";
                 minimum drain_waits_for_an_uncancelled_handler "A drain waits for an uncancelled handler whose caller has gone";
             }
+                minimum methods_change_while_the_server_runs "Methods are added and removed while their server runs, and each call gets the method of its time";
             chains {
                 minimum context_is_handed_on "A call that a handler makes has the deadline and the context of the call that the handler answers";
                 optional abandoned_call_stops_the_whole_chain "When a client cancels a call, its handler stops, and so do all handlers that it called, and no others";
