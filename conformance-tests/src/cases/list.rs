@@ -149,6 +149,8 @@ macro_rules! each_case {
                 optional slow_subscriber_that_waits_misses_nothing "A subscriber with the policy to wait misses nothing, however slow it is";
                 optional listener_tries_again_within_its_group "A listener handles events; in a group, a failed event is retried";
                 optional close_ends_subscribing_and_publishing "Closing a transport ends its subscribers, and its publishers fail as closed";
+                optional every_handler_of_an_event_runs "Every handler whose filter matches runs once for an event, even if one of them fails";
+                optional event_is_retried_for_all_its_handlers "An event succeeds when all its handlers succeed; a retry runs all of them again";
                 minimum what_is_lacking_is_unsupported "Patterns and options that a backend lacks are refused as unsupported, and not reduced in silence";
             }
             lifecycle {
