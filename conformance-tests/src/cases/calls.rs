@@ -192,6 +192,46 @@ pub async fn unknown_service_is_unroutable(context: &TestContext) -> Verdict {
     Ok(())
 }
 
+/// A call that is asked to waits for the first server of its service, until its deadline.
+///
+/// An awaited call and a one-way call wait, and both run once the server is bound. Meanwhile a plain
+/// call fails as unroutable, and a call that waits for too long as its deadline passes.
+///
+/// Catches backends that remember a service as unroutable.
+pub async fn call_waits_for_the_first_server(context: &TestContext) -> Verdict {
+    const LATE: &str = "late";
+    let _server = context.serve(gated(&Arc::new(Semaphore::new(9)))).await?;
+    let transport = context.calling().await?;
+    let client = in_time(Client::connect(&transport, LATE, MessagePack).timeout(PATIENCE)).await?;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let waiting = client.request("wait").wait_for_service().start::<u32>(&7);
+    let waiting = waiting.or_fail("a call starts")?;
+    let patient = client.clone();
+    let noted = async move { patient.request("note").wait_for_service().send(&()).await };
+    let noted = tokio::spawn(noted);
+    let brief = client.request("wait").wait_for_service().timeout(Duration::from_millis(300));
+    let outcome = brief.call::<u32>(&1).await;
+    let is_late = matches!(outcome, Err(CallError::DeadlineExceeded(_)));
+    ensure!(is_late, "a call that waited for too long ended with {outcome:?}");
+    let outcome = client.call::<u32>("wait", &1).await;
+    let is_unroutable = matches!(&outcome, Err(CallError::Failed(error)) if error.kind() == ErrorKind::Unroutable);
+    ensure!(is_unroutable, "a plain call without a server ended with {outcome:?}");
+    ensure!(!waiting.is_finished() && !noted.is_finished(), "a call that waits has ended");
+    let serving = context.serving().await?;
+    let server = in_time(Server::bind(&serving, LATE)).await?;
+    let notes = runs.clone();
+    let router = gated(&Arc::new(Semaphore::new(9))).method("note", move |(): ()| {
+        notes.fetch_add(1, Ordering::SeqCst);
+        async { Ok(()) }
+    });
+    let _late = RunningServer::start(serving, server, router);
+    let reply = waiting.await.or_fail("the call that waits is answered")?;
+    ensure!(reply == 7, "the call that waits got {reply}");
+    let sent = noted.await.or_fail("the sender does not panic")?;
+    sent.or_fail("the one-way call that waits is sent")?;
+    eventually("the one-way call that waits runs", || runs.load(Ordering::SeqCst) == 1).await
+}
+
 /// A call that is dropped leaves nothing behind; its late reply is dropped and counted, if there is
 /// one.
 ///

@@ -24,6 +24,7 @@ macro_rules! each_case {
                 minimum calls_in_flight_can_be_awaited_later "A call in flight is a handle that can be awaited later";
                 minimum requests_sent_after_bind_are_served "A request that is sent after the server was bound is served, even if serving starts later";
                 minimum unknown_service_is_unroutable "A call to a service without a server fails as unroutable and unsent";
+                minimum call_waits_for_the_first_server "A call that is asked to waits for the first server of its service, until its deadline";
                 minimum abandoned_call_leaves_nothing_behind "A call that is dropped leaves nothing behind; its late reply is dropped and counted, if there is one";
             }
             faults {
@@ -51,11 +52,11 @@ macro_rules! each_case {
                 minimum time_in_a_queue_counts "The time that a request waits before its server takes it counts against its deadline";
             }
             one_way {
-                minimum no_deadline_is_inherited "A one-way call that a handler sends inherits no deadline, and runs to its end";
                 minimum each_runs_once_and_answers_nothing "A one-way call runs once and answers nothing, even if it fails or panics";
                 minimum sender_does_not_wait_for_the_handler "A one-way call is sent without waiting for its handler";
                 minimum one_for_an_unknown_service_is_unroutable "A one-way call to a service without a server fails as unroutable and unsent";
                 optional one_of_a_dead_server_goes_on "The one-way calls that a dying server held run on another server, marked as redelivered";
+                minimum no_deadline_is_inherited "A one-way call that a handler sends inherits no deadline, and runs to its end";
                 minimum expired_one_never_runs "A one-way call that has not begun within its time to live never runs";
                 minimum expired_one_is_kept_if_it_asks "A one-way call that asks for it becomes a dead letter when it expires, or is refused as unsupported";
             }
@@ -68,8 +69,8 @@ macro_rules! each_case {
             handlers {
                 minimum uncancelled_handler_outlives_its_caller "A handler that is marked as uncancelled runs to its end, even if its caller leaves";
                 minimum drain_waits_for_an_uncancelled_handler "A drain waits for an uncancelled handler whose caller has gone";
-            }
                 minimum methods_change_while_the_server_runs "Methods are added and removed while their server runs, and each call gets the method of its time";
+            }
             chains {
                 minimum context_is_handed_on "A call that a handler makes has the deadline and the context of the call that the handler answers";
                 optional abandoned_call_stops_the_whole_chain "When a client cancels a call, its handler stops, and so do all handlers that it called, and no others";
@@ -148,9 +149,9 @@ macro_rules! each_case {
                 optional slow_subscriber_is_disconnected "A subscriber with the policy to disconnect gets the events that it held, an error, and the end";
                 optional slow_subscriber_that_waits_misses_nothing "A subscriber with the policy to wait misses nothing, however slow it is";
                 optional listener_tries_again_within_its_group "A listener handles events; in a group, a failed event is retried";
-                optional close_ends_subscribing_and_publishing "Closing a transport ends its subscribers, and its publishers fail as closed";
                 optional every_handler_of_an_event_runs "Every handler whose filter matches runs once for an event, even if one of them fails";
                 optional event_is_retried_for_all_its_handlers "An event succeeds when all its handlers succeed; a retry runs all of them again";
+                optional close_ends_subscribing_and_publishing "Closing a transport ends its subscribers, and its publishers fail as closed";
                 minimum what_is_lacking_is_unsupported "Patterns and options that a backend lacks are refused as unsupported, and not reduced in silence";
             }
             lifecycle {

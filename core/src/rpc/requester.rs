@@ -10,6 +10,7 @@ use tokio::time::timeout_at;
 
 use super::pending_calls::{PendingCall, interrupted};
 use super::reply_reader::{ClientStats, ReplyReader};
+use super::service_wait::until_served;
 use crate::context::propagate;
 use crate::error::{CallError, Code, Error, ErrorKind, Result};
 use crate::message::{Address, CallId, Deadline, Message, MessageId};
@@ -86,6 +87,7 @@ impl Service for Requester {
 impl Inner {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
         let deadline = request.wait_until().unwrap_or_else(|| Deadline::after(DEFAULT_TIMEOUT));
+        let waits_for_service = request.wait_for_service;
         let Request { mut message, oneway, idempotent, at_most_once, sent_signal, .. } = request;
         message.at_most_once |= at_most_once;
         message.idempotent = (message.idempotent || idempotent) && !message.at_most_once;
@@ -96,11 +98,23 @@ impl Inner {
         if oneway {
             message.message_id.get_or_insert_with(MessageId::unique);
             propagate(&mut message);
-            self.sender.send_within(message, deadline.remaining()).await?;
+            if waits_for_service {
+                let sending = until_served(|| self.sender.send(message.clone())).boxed();
+                let sent = timeout_at(deadline.instant(), sending).await;
+                sent.map_err(|_| CallError::deadline_exceeded())??;
+            } else {
+                self.sender.send_within(message, deadline.remaining()).await?;
+            }
             return Ok(Reply::default());
         }
         (message.deadline, message.keep_expired) = (Some(deadline), false);
-        let exchange = self.exchange_until_accepted(message, sent_signal);
+        let exchange = async {
+            if waits_for_service {
+                let exchange = || self.exchange_until_accepted(message.clone(), sent_signal.clone());
+                return until_served(exchange).boxed().await;
+            }
+            self.exchange_until_accepted(message, sent_signal).await
+        };
         match timeout_at(deadline.instant(), exchange).await {
             Ok(reply) => Ok(Reply::from(reply?)),
             Err(_) => Err(CallError::deadline_exceeded()),

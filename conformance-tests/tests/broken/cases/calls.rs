@@ -6,7 +6,8 @@ use polywire_core::{Address, Deadline, Fault, Headers};
 use crate::caught::caught;
 use crate::flaws::abandoning::{AbandonsAll, AbandonsLate, LATE, NeverAbandons};
 use crate::flaws::calls::{
-    ConfusesReplies, DisconnectsOnUnreadable, LeaksAbandonedCalls, SendsWhenSettled,
+    ConfusesReplies, DisconnectsOnUnreadable, LeaksAbandonedCalls, RemembersUnroutable,
+    SendsWhenSettled,
 };
 use crate::flaws::declining::{DeliversDeclinedTwice, DropsDeclined};
 use crate::flaws::deliveries::MissesTheFirst;
@@ -36,6 +37,8 @@ caught! {
         "calls.requests_sent_after_bind_are_served", "the early call is answered: DeadlineExceeded";
     swallowed_unroutable: SwallowsUnroutable,
         "calls.unknown_service_is_unroutable", "a call without a server ended with";
+    unroutable_for_ever: RemembersUnroutable,
+        "calls.call_waits_for_the_first_server", "the call that waits is answered: DeadlineExceeded";
 
     lost_details: AltersFaults(|fault| fault.details = Default::default()),
         "faults.faults_cross_whole", "arrived as Fault";

@@ -114,3 +114,33 @@ impl Outbound for Settling {
         })
     }
 }
+
+/// Remembers that a service was unroutable, and sends no message to it any more.
+#[derive(Clone)]
+pub(crate) struct RemembersUnroutable;
+
+impl Flaw for RemembersUnroutable {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
+        (Sender::new(Remembering { sender, refusal: Mutex::default() }), receiver)
+    }
+}
+
+struct Remembering {
+    sender: Sender,
+    refusal: Mutex<Option<Error>>,
+}
+
+impl Outbound for Remembering {
+    fn send(&self, message: Message) -> Sending<'_> {
+        if let Some(refusal) = self.refusal.lock().unwrap().clone() {
+            return Sending::ready(Err(refusal));
+        }
+        Sending::later(async move {
+            let sent = self.sender.send(message).await;
+            if let Err(error) = &sent {
+                *self.refusal.lock().unwrap() = Some(error.clone());
+            }
+            sent
+        })
+    }
+}
