@@ -2,13 +2,15 @@
 //!
 //! - [`Client`] calls methods: [`Client::call`] for the common case, [`Client::request`] for a call
 //!   with options ([`CallBuilder`]), [`CallHandle`] for a call that runs in the background. Below a
-//!   client is a [`Requester`], which matches replies with calls.
+//!   client is a [`Requester`], which matches replies with calls. [`Args`] are arguments by position
+//!   and by name in one call.
 //! - [`Router`] turns async functions into a service. Its [`Handler`]s ask for what they
 //!   [`Extract`] from a request, for the [`State`], and for a [`Replier`] to reply early.
 //!   [`uncancelled`] makes one run to its end, even if its caller leaves.
 //! - [`Server`] runs a service. [`ServerHandle`] drains it, and [`ServerStats`] counts what it
 //!   does.
 
+mod args;
 mod begin_permits;
 mod call_builder;
 mod call_handle;
@@ -36,6 +38,7 @@ mod server_bind;
 mod server_handle;
 mod server_stats;
 
+pub use self::args::{Arg, ArgList, Args, NoArgs};
 pub use self::call_builder::CallBuilder;
 pub use self::call_handle::CallHandle;
 pub use self::client::Client;

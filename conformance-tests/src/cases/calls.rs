@@ -214,7 +214,8 @@ pub async fn call_waits_for_the_first_server(context: &TestContext) -> Verdict {
     let is_late = matches!(outcome, Err(CallError::DeadlineExceeded(_)));
     ensure!(is_late, "a call that waited for too long ended with {outcome:?}");
     let outcome = client.call::<u32>("wait", &1).await;
-    let is_unroutable = matches!(&outcome, Err(CallError::Failed(error)) if error.kind() == ErrorKind::Unroutable);
+    let is_unroutable =
+        matches!(&outcome, Err(CallError::Failed(error)) if error.kind() == ErrorKind::Unroutable);
     ensure!(is_unroutable, "a plain call without a server ended with {outcome:?}");
     ensure!(!waiting.is_finished() && !noted.is_finished(), "a call that waits has ended");
     let serving = context.serving().await?;

@@ -110,7 +110,8 @@ impl Inner {
         (message.deadline, message.keep_expired) = (Some(deadline), false);
         let exchange = async {
             if waits_for_service {
-                let exchange = || self.exchange_until_accepted(message.clone(), sent_signal.clone());
+                let exchange =
+                    || self.exchange_until_accepted(message.clone(), sent_signal.clone());
                 return until_served(exchange).boxed().await;
             }
             self.exchange_until_accepted(message, sent_signal).await
