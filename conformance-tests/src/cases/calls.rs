@@ -4,6 +4,8 @@
 //! must pass all of these cases.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;

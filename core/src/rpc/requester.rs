@@ -100,11 +100,12 @@ impl Inner {
             propagate(&mut message);
             if waits_for_service {
                 let sending = until_served(|| self.sender.send(message.clone())).boxed();
-                let sent = timeout_at(deadline.instant(), sending).await;
-                sent.map_err(|_| CallError::deadline_exceeded())??;
-            } else {
-                self.sender.send_within(message, deadline.remaining()).await?;
+                return match timeout_at(deadline.instant(), sending).await {
+                    Ok(sent) => Ok(sent.map(|()| Reply::default())?),
+                    Err(_) => Err(CallError::deadline_exceeded()),
+                };
             }
+            self.sender.send_within(message, deadline.remaining()).await?;
             return Ok(Reply::default());
         }
         (message.deadline, message.keep_expired) = (Some(deadline), false);
