@@ -243,7 +243,7 @@ impl<D: Dialect, S: Send + Sync + 'static> Router<D, S> {
         let method = request.message.method.as_ref().and_then(|name| self.table.method(name));
         match (method, &request.message.topic) {
             (Some(method), _) => method.call(&self.dialect, request),
-            (None, Some(_)) if self.table.has_events() => self.run_event(request).boxed(),
+            (None, Some(_)) if self.table.handles_events() => self.run_event(request).boxed(),
             _ => ready(Ok(self.not_found(&request))).boxed(),
         }
     }

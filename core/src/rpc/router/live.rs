@@ -107,6 +107,8 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> LiveRouter<D, S> {
 
     /// Removes all handlers of events that were added with this filter. Returns their number.
     ///
+    /// An event that no handler is left for succeeds, as one that matches no filter does.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `filter` is not a filter.

@@ -11,6 +11,8 @@ use crate::message::{Address, Filter};
 pub(super) struct Table<D> {
     methods: HashMap<Address, Arc<dyn Method<D>>>,
     events: Vec<(Filter, Arc<dyn Method<D>>)>,
+    /// Stays set when the last event handler is removed: an event without a handler succeeds.
+    handles_events: bool,
 }
 
 impl<D> Table<D> {
@@ -27,6 +29,7 @@ impl<D> Table<D> {
     /// Adds a handler of events.
     pub(super) fn add_event(&mut self, filter: Filter, handler: Arc<dyn Method<D>>) {
         self.events.push((filter, handler));
+        self.handles_events = true;
     }
 
     /// Adds the methods of `inner` under a word, and its event handlers unchanged. A failure leaves
@@ -36,6 +39,7 @@ impl<D> Table<D> {
             self.add(word.join(name)?, method.clone())?;
         }
         self.events.extend(inner.events.iter().cloned());
+        self.handles_events |= inner.handles_events;
         Ok(())
     }
 
@@ -62,9 +66,9 @@ impl<D> Table<D> {
         self.methods.get(name).map(|method| &**method)
     }
 
-    /// Returns whether there is a handler of events.
-    pub(super) fn has_events(&self) -> bool {
-        !self.events.is_empty()
+    /// Returns whether there is, or was, a handler of events.
+    pub(super) fn handles_events(&self) -> bool {
+        self.handles_events
     }
 
     /// Iterates over the handlers of the events of this topic.
@@ -93,12 +97,13 @@ impl<D> Table<D> {
 
 impl<D> Default for Table<D> {
     fn default() -> Self {
-        Self { methods: HashMap::new(), events: Vec::new() }
+        Self { methods: HashMap::new(), events: Vec::new(), handles_events: false }
     }
 }
 
 impl<D> Clone for Table<D> {
     fn clone(&self) -> Self {
-        Self { methods: self.methods.clone(), events: self.events.clone() }
+        let (methods, events) = (self.methods.clone(), self.events.clone());
+        Self { methods, events, handles_events: self.handles_events }
     }
 }
