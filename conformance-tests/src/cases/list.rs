@@ -152,6 +152,7 @@ macro_rules! each_case {
                 optional every_handler_of_an_event_runs "Every handler whose filter matches runs once for an event, even if one of them fails";
                 optional event_is_retried_for_all_its_handlers "An event succeeds when all its handlers succeed; a retry runs all of them again";
                 optional close_ends_subscribing_and_publishing "Closing a transport ends its subscribers, and its publishers fail as closed";
+                optional published_call_runs_its_method "An event that is a call runs the method that it names, whatever its topic";
                 minimum what_is_lacking_is_unsupported "Patterns and options that a backend lacks are refused as unsupported, and not reduced in silence";
             }
             lifecycle {

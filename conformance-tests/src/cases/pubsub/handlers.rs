@@ -85,6 +85,42 @@ pub async fn event_is_retried_for_all_its_handlers(context: &TestContext) -> Ver
     Ok(())
 }
 
+/// An event that is a call runs the method that it names, whatever its topic.
+///
+/// A listener serves a router with two methods and an event handler. An event that names a method
+/// runs it with its arguments, and one that names none runs the event handler.
+///
+/// Catches backends that lose the method of an event.
+///
+/// Needs the capability `pubsub`.
+pub async fn published_call_runs_its_method(context: &TestContext) -> Verdict {
+    context.require("pubsub", |can| can.pubsub).await?;
+    let runs = Runs::default();
+    let adding = async |State(runs): State<Runs>, (handler, times): (u32, u32)| {
+        (0..times).for_each(|_| runs.count(handler as usize));
+        Ok(())
+    };
+    let router = Router::with_state(MessagePack, runs.clone())
+        .method("runs.add", adding)
+        .method("runs.other", counting::<1>)
+        .on("#", counting::<3>);
+    let listening = Listening::start(context, router, |listener| listener).await?;
+    for topic in ["a.x", "b"] {
+        let published = listening.publisher.publish_call(topic, "runs.add", &(2_u32, 5_u32)).await;
+        published.or_fail("publishing a call")?;
+    }
+    listening.publish("a.x", 1).await?;
+    let handle = &listening.handle;
+    eventually("every event is handled", || handle.stats().done + handle.stats().discarded == 3)
+        .await?;
+    let runs = runs.counts();
+    ensure!(
+        runs == [0, 0, 10, 1],
+        "the handlers were due to run [0, 0, 10, 1] times, not {runs:?}"
+    );
+    Ok(())
+}
+
 /// How often each of four handlers ran.
 #[derive(Clone, Default)]
 struct Runs(Arc<[AtomicU32; 4]>);

@@ -8,6 +8,7 @@ use crate::flaws::events::{
     AsciiTopics, DeliversForEachFilter, FixedFilters, ForgetsGroups, LosesEvery, NarrowFilters,
     NeedsReceivers, NeverShares, NeverWaits, RepeatsSome,
 };
+use crate::flaws::messages::Alters;
 use crate::flaws::settling::ForgetsToRequeue;
 
 caught! {
@@ -35,6 +36,8 @@ caught! {
         "pubsub.every_handler_of_an_event_runs", "every event is handled within";
     forgotten_retries_of_all_handlers: ForgetsToRequeue,
         "pubsub.event_is_retried_for_all_its_handlers", "every event is done within";
+    events_without_a_method: Alters(|event| event.method = None),
+        "pubsub.published_call_runs_its_method", "the handlers were due to run";
     endless_publishing: NeverCloses,
         "pubsub.close_ends_subscribing_and_publishing", "publishing after closing ended with Ok";
     understated: Understated,
