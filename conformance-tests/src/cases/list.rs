@@ -85,6 +85,7 @@ macro_rules! each_case {
             }
             codecs {
                 minimum calls_cross_in_each_codec "A call in JSON and a call in MessagePack come back unchanged";
+                minimum client_reads_the_formats_that_it_accepts "A client reads replies in each format that it accepts, and in no other";
                 optional jobs_cross_in_each_codec "A job in JSON and a job in MessagePack arrive unchanged";
                 optional events_cross_in_each_codec "An event in JSON and an event in MessagePack arrive unchanged";
             }
@@ -151,8 +152,8 @@ macro_rules! each_case {
                 optional listener_tries_again_within_its_group "A listener handles events; in a group, a failed event is retried";
                 optional every_handler_of_an_event_runs "Every handler whose filter matches runs once for an event, even if one of them fails";
                 optional event_is_retried_for_all_its_handlers "An event succeeds when all its handlers succeed; a retry runs all of them again";
-                optional close_ends_subscribing_and_publishing "Closing a transport ends its subscribers, and its publishers fail as closed";
                 optional published_call_runs_its_method "An event that is a call runs the method that it names, whatever its topic";
+                optional close_ends_subscribing_and_publishing "Closing a transport ends its subscribers, and its publishers fail as closed";
                 minimum what_is_lacking_is_unsupported "Patterns and options that a backend lacks are refused as unsupported, and not reduced in silence";
             }
             lifecycle {
