@@ -3,13 +3,14 @@
 //! - [`Client`] calls methods: [`Client::call`] for the common case, [`Client::request`] for a call
 //!   with options ([`CallBuilder`]), [`CallHandle`] for a call that runs in the background. Below a
 //!   client is a [`Requester`], which matches replies with calls. [`Args`] are arguments by position
-//!   and by name in one call.
+//!   and by name in one call. [`AnyClient`] calls any service by its name.
 //! - [`Router`] turns async functions into a service. Its [`Handler`]s ask for what they
 //!   [`Extract`] from a request, for the [`State`], and for a [`Replier`] to reply early.
 //!   [`uncancelled`] makes one run to its end, even if its caller leaves.
 //! - [`Server`] runs a service. [`ServerHandle`] drains it, and [`ServerStats`] counts what it
 //!   does.
 
+mod any_client;
 mod args;
 mod begin_permits;
 mod call_builder;
@@ -38,6 +39,7 @@ mod server_bind;
 mod server_handle;
 mod server_stats;
 
+pub use self::any_client::AnyClient;
 pub use self::args::{Arg, ArgList, Args, NoArgs};
 pub use self::call_builder::CallBuilder;
 pub use self::call_handle::CallHandle;

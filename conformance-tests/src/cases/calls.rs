@@ -194,6 +194,35 @@ pub async fn unknown_service_is_unroutable(context: &TestContext) -> Verdict {
     Ok(())
 }
 
+/// A client of any service reaches each by its name.
+///
+/// Three processes serve a service each, and one client calls them in turn, twice. A service without
+/// a server is unroutable, and the others answer after that.
+///
+/// Catches backends whose process has room for one requester.
+pub async fn client_of_any_service_reaches_each(context: &TestContext) -> Verdict {
+    const SERVICES: [&str; 3] = ["any.one", "any.two", "any.three"];
+    let mut servers = Vec::new();
+    for name in SERVICES {
+        let serving = context.serving().await?;
+        let server = in_time(Server::bind(&serving, name)).await?;
+        let router = Router::new(MessagePack).method("name", async move |(): ()| Ok(name));
+        servers.push(RunningServer::start(serving, server, router));
+    }
+    let any = Client::any(&context.calling().await?, MessagePack).with_timeout(PATIENCE);
+    for _ in 0..2 {
+        for name in SERVICES {
+            let reply = any.call::<String>(name, "name", &()).await;
+            let reply = reply.or_fail(&format!("the service {name} answers"))?;
+            ensure!(reply == name, "the service {reply} answered in place of {name}");
+        }
+        let outcome = any.call::<String>("any.missing", "name", &()).await;
+        let is_unroutable = matches!(&outcome, Err(CallError::Failed(error)) if error.kind() == ErrorKind::Unroutable);
+        ensure!(is_unroutable, "a call without a server ended with {outcome:?}");
+    }
+    Ok(())
+}
+
 /// A call that is asked to waits for the first server of its service, until its deadline.
 ///
 /// An awaited call and a one-way call wait, and both run once the server is bound. Meanwhile a plain

@@ -24,6 +24,7 @@ macro_rules! each_case {
                 minimum calls_in_flight_can_be_awaited_later "A call in flight is a handle that can be awaited later";
                 minimum requests_sent_after_bind_are_served "A request that is sent after the server was bound is served, even if serving starts later";
                 minimum unknown_service_is_unroutable "A call to a service without a server fails as unroutable and unsent";
+                minimum client_of_any_service_reaches_each "A client of any service reaches each by its name";
                 minimum call_waits_for_the_first_server "A call that is asked to waits for the first server of its service, until its deadline";
                 minimum abandoned_call_leaves_nothing_behind "A call that is dropped leaves nothing behind; its late reply is dropped and counted, if there is one";
             }

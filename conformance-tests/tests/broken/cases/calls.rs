@@ -6,8 +6,8 @@ use polywire_core::{Address, Deadline, Fault, Headers};
 use crate::caught::caught;
 use crate::flaws::abandoning::{AbandonsAll, AbandonsLate, LATE, NeverAbandons};
 use crate::flaws::calls::{
-    ConfusesReplies, DisconnectsOnUnreadable, LeaksAbandonedCalls, RemembersUnroutable,
-    SendsWhenSettled,
+    ConfusesReplies, DisconnectsOnUnreadable, HearsTheFirst, LeaksAbandonedCalls,
+    RemembersUnroutable, SendsWhenSettled,
 };
 use crate::flaws::declining::{DeliversDeclinedTwice, DropsDeclined};
 use crate::flaws::deliveries::MissesTheFirst;
@@ -37,6 +37,8 @@ caught! {
         "calls.requests_sent_after_bind_are_served", "the early call is answered: DeadlineExceeded";
     swallowed_unroutable: SwallowsUnroutable,
         "calls.unknown_service_is_unroutable", "a call without a server ended with";
+    replies_to_the_first_requester: HearsTheFirst::default(),
+        "calls.client_of_any_service_reaches_each", "the service any.two answers: DeadlineExceeded";
     unroutable_for_ever: RemembersUnroutable,
         "calls.call_waits_for_the_first_server", "the call that waits is answered: DeadlineExceeded";
 

@@ -63,6 +63,17 @@ impl Flaw for FavoursTheFirst {
     }
 }
 
+/// Passes replies to the requester that came first, and to no other.
+#[derive(Clone, Default)]
+pub(crate) struct HearsTheFirst(Arc<AtomicUsize>);
+
+impl Flaw for HearsTheFirst {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
+        let is_first = self.0.fetch_add(1, Ordering::Relaxed) == 0;
+        (sender, if is_first { receiver } else { silent(receiver) })
+    }
+}
+
 /// Takes a place for each call that only its reply frees, so that an abandoned call keeps it.
 #[derive(Clone)]
 pub(crate) struct LeaksAbandonedCalls;
