@@ -141,7 +141,7 @@ macro_rules! each_case {
                 optional nothing_published_after_bind_is_missed "An event that is published after a subscriber was bound is not missed, whichever side opened first";
                 optional nobody_needs_to_listen "Publishing without subscribers succeeds";
                 optional filters_change_while_running "Filters can be added and removed while a subscriber runs";
-                optional topics_may_be_bytes "Topics and filters may be given as bytes, of any text";
+                optional topics_may_be_bytes "Topics and filters may be given as bytes, of any text; bytes that are no text are refused";
                 optional many_publishers_reach_many_subscribers "Several publishers reach several subscribers, each event once";
                 optional group_shares_its_events "Each event goes to one member of a group, and to every subscriber outside of it";
                 optional events_of_a_dead_member_go_on "An event that a member of a group held when it died goes to another member";
