@@ -9,7 +9,7 @@ use polywire_core::{CallError, Client, ErrorKind, Memory, Router, Server, Transp
 
 async fn serve(transport: &Memory, service: &'static str) -> Result<(), CallError> {
     let router = Router::new(Json)
-        .method("name", async move |(): ()| Ok(service))
+        .method("name", move |(): ()| async move { Ok(service) })
         .method("wait", async |(): ()| Ok(std::future::pending::<u32>().await));
     tokio::spawn(Server::bind(transport, service).await?.serve(router));
     Ok(())

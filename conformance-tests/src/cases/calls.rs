@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Client, ErrorKind, Router, Server};
+use polywire_core::{CallError, Client, ErrorKind, Router, Server, Transport};
 use tokio::sync::Semaphore;
 
 use super::services::gated;
@@ -206,7 +206,7 @@ pub async fn client_of_any_service_reaches_each(context: &TestContext) -> Verdic
     for name in SERVICES {
         let serving = context.serving().await?;
         let server = in_time(Server::bind(&serving, name)).await?;
-        let router = Router::new(MessagePack).method("name", async move |(): ()| Ok(name));
+        let router = Router::new(MessagePack).method("name", move |(): ()| async move { Ok(name) });
         servers.push(RunningServer::start(serving, server, router));
     }
     let any = Client::any(&context.calling().await?, MessagePack).with_timeout(PATIENCE);
@@ -226,19 +226,27 @@ pub async fn client_of_any_service_reaches_each(context: &TestContext) -> Verdic
 /// A call that is asked to waits for the first server of its service, until its deadline.
 ///
 /// An awaited call and a one-way call wait, and both run once the server is bound. Meanwhile a plain
-/// call fails as unroutable, and a call that waits for too long as its deadline passes.
+/// call fails as unroutable, and a call that waits for too long as its deadline passes. Where a
+/// client does not learn at once that a service is unknown, a second awaited call stands for the
+/// one-way call.
 ///
 /// Catches backends that remember a service as unroutable.
 pub async fn call_waits_for_the_first_server(context: &TestContext) -> Verdict {
     const LATE: &str = "late";
-    let _server = context.serve(gated(&Arc::new(Semaphore::new(9)))).await?;
+    let server = context.serve(gated(&Arc::new(Semaphore::new(9)))).await?;
     let transport = context.calling().await?;
     let client = in_time(Client::connect(&transport, LATE, MessagePack).timeout(PATIENCE)).await?;
+    let at_once = transport.capabilities().unroutable_at_once;
     let runs = Arc::new(AtomicUsize::new(0));
     let waiting = client.request("wait").wait_for_service().start::<u32>(&7);
     let waiting = waiting.or_fail("a call starts")?;
     let patient = client.clone();
-    let noted = async move { patient.request("note").wait_for_service().send(&()).await };
+    let noted = async move {
+        match at_once {
+            true => patient.request("note").wait_for_service().send(&()).await,
+            false => patient.request("note").wait_for_service().call(&()).await,
+        }
+    };
     let noted = tokio::spawn(noted);
     let brief = client.request("wait").wait_for_service().timeout(Duration::from_millis(300));
     let outcome = brief.call::<u32>(&1).await;
@@ -249,14 +257,14 @@ pub async fn call_waits_for_the_first_server(context: &TestContext) -> Verdict {
         matches!(&outcome, Err(CallError::Failed(error)) if error.kind() == ErrorKind::Unroutable);
     ensure!(is_unroutable, "a plain call without a server ended with {outcome:?}");
     ensure!(!waiting.is_finished() && !noted.is_finished(), "a call that waits has ended");
-    let serving = context.serving().await?;
-    let server = in_time(Server::bind(&serving, LATE)).await?;
+    let serving = server.transport.clone();
+    let late = in_time(Server::bind(&serving, LATE)).await?;
     let notes = runs.clone();
     let router = gated(&Arc::new(Semaphore::new(9))).method("note", move |(): ()| {
         notes.fetch_add(1, Ordering::SeqCst);
         async { Ok(()) }
     });
-    let _late = RunningServer::start(serving, server, router);
+    let _late = RunningServer::start(serving, late, router);
     let reply = waiting.await.or_fail("the call that waits is answered")?;
     ensure!(reply == 7, "the call that waits got {reply}");
     let sent = noted.await.or_fail("the sender does not panic")?;

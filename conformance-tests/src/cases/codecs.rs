@@ -67,7 +67,8 @@ pub async fn client_reads_the_formats_that_it_accepts(context: &TestContext) -> 
 
 /// Calls a server of several formats in one of them.
 async fn answers_in<C: Codec>(context: &TestContext, service: &str, codec: C) -> Verdict {
-    let client = Client::connect(&context.calling().await?, service, codec).timeout(PATIENCE);
+    let transport = context.calling().await?;
+    let client = Client::connect(&transport, service, codec).timeout(PATIENCE);
     let reply: u32 =
         in_time(client).await?.call("double", &4).await.or_fail("a call is answered")?;
     ensure!(reply == 8, "a call in {} got {reply}", C::CONTENT_TYPE);

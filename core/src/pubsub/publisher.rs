@@ -14,8 +14,7 @@ use crate::error::{Error, Result};
 use crate::message::{Address, Headers, Message, MessageId};
 use crate::middleware::Trace;
 use crate::pipeline::OneWaySender;
-use crate::transport::DEFAULT_TIMEOUT;
-use crate::transport::Transport;
+use crate::transport::{DEFAULT_TIMEOUT, Transport, WireKind, log_sent};
 
 /// Sender of events to a channel: each event has a topic and goes to every subscriber with a
 /// matching filter.
@@ -225,7 +224,9 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PublisherConnect<'t, T, D> {
         Box::pin(async move {
             // A loop over openings that fail at once leaves other tasks their turns.
             consume_budget().await;
-            let sender = transport.publisher(&channel?).await?;
+            let channel = channel?;
+            let sender = transport.publisher(&channel).await?;
+            let sender = log_sent(sender, WireKind::Event, &channel);
             Ok(Publisher { sender: OneWaySender::new(transport, sender, timeout), dialect })
         })
     }

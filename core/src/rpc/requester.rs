@@ -15,7 +15,9 @@ use crate::context::propagate;
 use crate::error::{CallError, Code, Error, ErrorKind, Result};
 use crate::message::{Address, CallId, Deadline, Message, MessageId};
 use crate::service::{Reply, Request, SentSignal, Service};
-use crate::transport::{Capabilities, DEFAULT_TIMEOUT, Sender, Sending, Transport};
+use crate::transport::{
+    Capabilities, DEFAULT_TIMEOUT, Sender, Sending, Transport, WireKind, log_received, log_sent,
+};
 
 /// The client of a service as a [`Service`], without types: the innermost service of a
 /// [`Client`](crate::Client).
@@ -51,6 +53,8 @@ impl Requester {
         pending_max: usize,
     ) -> Result<Self> {
         let (sender, receiver) = transport.requester(&service).await?;
+        let sender = log_sent(sender, WireKind::Request, &service);
+        let receiver = log_received(receiver, WireKind::Reply, &service);
         let replies = Arc::new(ReplyReader::new(pending_max));
         // The requester owns the task, and aborts it when dropped.
         let task = tokio::spawn(replies.clone().run(receiver, sender.clone())).abort_handle();
