@@ -2,11 +2,12 @@
 //!
 //! - [`Client`] calls methods: [`Client::call`] for the common case, [`Client::request`] for a call
 //!   with options ([`CallBuilder`]), [`CallHandle`] for a call that runs in the background. Below a
-//!   client is a [`Requester`], which matches replies with calls. [`Args`] are arguments by position
-//!   and by name in one call. [`AnyClient`] calls any service by its name.
+//!   client is a [`Requester`], which matches replies with calls. [`Args`] are arguments by
+//!   position and by name in one call. [`AnyClient`] calls any service by its name.
 //! - [`Router`] turns async functions into a service. Its [`Handler`]s ask for what they
 //!   [`Extract`] from a request, for the [`State`], and for a [`Replier`] to reply early.
-//!   [`uncancelled`] makes one run to its end, even if its caller leaves.
+//!   [`uncancelled`] makes one run to its end, even if its caller leaves. A
+//!   [`LiveRouter`] changes while it serves.
 //! - [`Server`] runs a service. [`ServerHandle`] drains it, and [`ServerStats`] counts what it
 //!   does.
 
@@ -23,6 +24,7 @@ mod requester;
 mod service_wait;
 
 mod early_reply;
+mod live_router;
 mod router;
 
 mod call_key;
@@ -47,11 +49,12 @@ pub use self::client::Client;
 pub use self::client_connect::ClientConnect;
 pub use self::deduplication_options::Deduplication;
 pub use self::early_reply::Replier;
+pub use self::live_router::LiveRouter;
 pub use self::reply_reader::ClientStats;
 pub use self::requester::Requester;
 pub use self::router::{
-    AtMostOnce, Extract, FromState, Handler, HandlerOptions, LiveRouter, Marked, Router, State,
-    WithOptions, at_most_once, uncancelled,
+    AtMostOnce, Extract, FromState, Handler, HandlerOptions, Marked, Router, State, WithOptions,
+    at_most_once, uncancelled,
 };
 pub use self::server::Server;
 pub use self::server_bind::ServerBind;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use polywire::rpc::Args;
 use polywire::{
     CallError, Client, Code, Context, Dialect, Fault, Json, Memory, MessagePack, Request, Router,
     Server, Service, service, service_fn,
@@ -158,40 +157,6 @@ async fn arguments_are_taken_by_name_and_by_position_in_json() -> Result<(), Cal
 #[tokio::test]
 async fn arguments_are_taken_by_name_and_by_position_in_msgpack() -> Result<(), CallError> {
     arguments_are_taken_by_name_and_by_position(MessagePack).await
-}
-
-async fn arguments_are_taken_mixed<D: Dialect>(dialect: D) -> Result<(), CallError> {
-    let (_, untyped) = calculator(dialect).await?;
-    let mixed = Args::new().arg(7).named("b", 2);
-    assert_eq!(untyped.call::<i64>("divide", &mixed).await?, 3);
-    let named_first = Args::new().named("b", 2).arg(7);
-    assert_eq!(untyped.call::<i64>("divide", &named_first).await?, 3);
-    let positional = Args::new().arg(7).arg(2);
-    assert_eq!(untyped.call::<i64>("divide", &positional).await?, 3);
-    let named = Args::new().named("b", 2).named("a", 7);
-    assert_eq!(untyped.call::<i64>("divide", &named).await?, 3);
-    let left_out = Args::new().arg(5).named("unknown", "and of another type");
-    untyped.call::<()>("keep", &left_out).await?;
-    assert_eq!(untyped.call::<Vec<i64>>("kept", &Args::new()).await?, [5]);
-    for (args, cause) in [
-        (Args::new().arg(7).named("a", 2), "duplicate field `a`"),
-        (Args::new().arg(7).named("c", 2), "missing field `b`"),
-    ] {
-        let fault = fault(untyped.call::<i64>("divide", &args).await);
-        assert_eq!(fault.code, Code::InvalidArguments);
-        assert!(fault.message.contains(cause), "{fault}");
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn arguments_are_taken_mixed_in_json() -> Result<(), CallError> {
-    arguments_are_taken_mixed(Json).await
-}
-
-#[tokio::test]
-async fn arguments_are_taken_mixed_in_msgpack() -> Result<(), CallError> {
-    arguments_are_taken_mixed(MessagePack).await
 }
 
 async fn no_arguments_are_taken_in_every_spelling<D: Dialect>(dialect: D) -> Result<(), CallError> {

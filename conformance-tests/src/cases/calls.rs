@@ -196,8 +196,8 @@ pub async fn unknown_service_is_unroutable(context: &TestContext) -> Verdict {
 
 /// A client of any service reaches each by its name.
 ///
-/// Three processes serve a service each, and one client calls them in turn, twice. A service without
-/// a server is unroutable, and the others answer after that.
+/// Three processes serve a service each, and one client calls them in turn, twice. A service
+/// without a server is unroutable, and the others answer after that.
 ///
 /// Catches backends whose process has room for one requester.
 pub async fn client_of_any_service_reaches_each(context: &TestContext) -> Verdict {
@@ -225,9 +225,9 @@ pub async fn client_of_any_service_reaches_each(context: &TestContext) -> Verdic
 
 /// A call that is asked to waits for the first server of its service, until its deadline.
 ///
-/// An awaited call and a one-way call wait, and both run once the server is bound. Meanwhile a plain
-/// call fails as unroutable, and a call that waits for too long as its deadline passes. Where a
-/// client does not learn at once that a service is unknown, a second awaited call stands for the
+/// An awaited call and a one-way call wait, and both run once the server is bound. Meanwhile a
+/// plain call fails as unroutable, and a call that waits for too long as its deadline passes. Where
+/// a client does not learn at once that a service is unknown, a second awaited call stands for the
 /// one-way call.
 ///
 /// Catches backends that remember a service as unroutable.

@@ -101,7 +101,8 @@ pub async fn drain_waits_for_an_uncancelled_handler(context: &TestContext) -> Ve
     Ok(())
 }
 
-/// Methods are added and removed while their server runs, and each call gets the method of its time.
+/// Methods are added and removed while their server runs, and each call gets the method of its
+/// time.
 ///
 /// A method that was missing is added, and then replaced. The handler that runs when its method is
 /// removed ends as if nothing had happened, and later calls get a fault.

@@ -137,12 +137,12 @@ impl<D: Dialect> Publisher<D> {
         self.send(value, Message::default().with_topic(topic).with_headers(headers)).await
     }
 
-    /// Publishes a call of `method` with these arguments under `topic`, each chosen at run time; see
-    /// [`publish`](Self::publish).
+    /// Publishes a call of `method` with these arguments under `topic`, each chosen at run time;
+    /// see [`publish`](Self::publish).
     ///
     /// A [`Listener`](crate::Listener) that [serves](crate::Listener::serve) a
-    /// [`Router`](crate::Router) runs the method of that name, or the event handlers of the topic if
-    /// it has no such method. Nobody gets the result of the method. A listener that
+    /// [`Router`](crate::Router) runs the method of that name, or the event handlers of the topic
+    /// if it has no such method. Nobody gets the result of the method. A listener that
     /// [listens](crate::Listener::listen) with one handler, or a [`Subscriber`](crate::Subscriber),
     /// gets the arguments as the value of the event.
     ///
@@ -154,10 +154,11 @@ impl<D: Dialect> Publisher<D> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<()> {
     /// # let transport = Memory::new();
-    /// let cache = Router::new(MessagePack).method("cache.drop", async |(key, age): (String, u32)| {
-    ///     println!("{key} of {age} s is dropped");
-    ///     Ok(())
-    /// });
+    /// let cache = Router::new(MessagePack)
+    ///     .method("cache.drop", async |(key, age): (String, u32)| {
+    ///         println!("{key} of {age} s is dropped");
+    ///         Ok(())
+    ///     });
     /// let listener = Listener::bind(&transport, "nodes", MessagePack).filter("europe.#").await?;
     /// # let handle = listener.handle();
     /// tokio::spawn(listener.serve(cache));

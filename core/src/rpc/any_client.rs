@@ -44,7 +44,8 @@ impl<D: Dialect> Client<D> {
 /// # let transport = Memory::new();
 /// # for service in ["billing", "stock"] {
 /// #     let server = Server::bind(&transport, service).await?;
-/// #     let router = Router::new(MessagePack).method("version", move |(): ()| async move { Ok(service) });
+/// #     let router = Router::new(MessagePack);
+/// #     let router = router.method("version", move |(): ()| async move { Ok(service) });
 /// #     tokio::spawn(server.serve(router));
 /// # }
 /// let any = Client::any(&transport, MessagePack);

@@ -186,8 +186,8 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// The client sends the request again, after pauses of at most half a second, until a server
     /// can get it. The call then runs as any other. If none comes, it fails as
     /// [`CallError::DeadlineExceeded`]. A one-way call waits for as long as its
-    /// [`timeout`](Self::timeout); over ZeroMQ it waits for any server. All other failures end the call as ever. Dropping the future
-    /// ends the wait.
+    /// [`timeout`](Self::timeout); over ZeroMQ it waits for any server. All other failures end the
+    /// call as ever. Dropping the future ends the wait.
     ///
     /// [`ClientConnect::wait_for_service`](crate::rpc::ClientConnect::wait_for_service) sets the
     /// option for all calls of a client.

@@ -4,7 +4,6 @@ mod at_most_once;
 mod extract;
 mod handler;
 mod handler_options;
-mod live;
 mod method;
 mod table;
 mod uncancelled;
@@ -22,9 +21,9 @@ pub use self::at_most_once::{AtMostOnce, at_most_once};
 pub use self::extract::{Extract, FromState, State};
 pub use self::handler::Handler;
 pub use self::handler_options::{HandlerOptions, Marked};
-pub use self::live::LiveRouter;
+pub(super) use self::method::Method;
 use self::method::{StatefulHandler, encode_reply};
-use self::table::Table;
+pub(super) use self::table::Table;
 pub use self::uncancelled::{WithOptions, uncancelled};
 use crate::contained::contain;
 use crate::context::Context;
@@ -78,7 +77,7 @@ pub struct Router<D, S = ()> {
     /// The dialect with its type erased, for early replies.
     encoder: Arc<dyn EncodeReply>,
     state: S,
-    table: Table<D>,
+    pub(super) table: Table<D>,
 }
 
 impl<D: Dialect> Router<D> {
@@ -112,8 +111,8 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
         M: 'static,
     {
         let address = Address::new(name).unwrap_or_else(|error| refuse(error));
-        let method = StatefulHandler::new(handler, self.state.clone());
-        self.table.add(address, Arc::new(method)).unwrap_or_else(|error| refuse(error));
+        let method = self.method_of(handler);
+        self.table.add(address, method).unwrap_or_else(|error| refuse(error));
         self
     }
 
@@ -162,8 +161,8 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
         M: 'static,
     {
         let filter = filter.try_into().unwrap_or_else(|error| refuse::<Error>(error.into()));
-        let handler = StatefulHandler::new(handler, self.state.clone());
-        self.table.add_event(filter, Arc::new(handler));
+        let handler = self.method_of(handler);
+        self.table.add_event(filter, handler);
         self
     }
 
@@ -191,6 +190,15 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
     #[must_use]
     pub fn at_most_once(self) -> Self {
         Self { table: self.table.map(|method| Arc::new(AtMostOnceMethod(method))), ..self }
+    }
+
+    /// Gives a handler the state of the router, and erases its types.
+    pub(super) fn method_of<H, M>(&self, handler: H) -> Arc<dyn Method<D>>
+    where
+        H: Handler<M, S>,
+        M: 'static,
+    {
+        Arc::new(StatefulHandler::new(handler, self.state.clone()))
     }
 }
 

@@ -22,8 +22,8 @@ const PANICKING: u32 = 100;
 
 /// Each one-way call runs once, and nothing comes back, whatever becomes of it.
 ///
-/// Of 300 calls, one half fails and one call panics. Further calls name a method that does not exist,
-/// or have arguments of another type. The server lives, and the client gets the reply to its
+/// Of 300 calls, one half fails and one call panics. Further calls name a method that does not
+/// exist, or have arguments of another type. The server lives, and the client gets the reply to its
 /// awaited call alone.
 ///
 /// Catches backends that run a call twice, lose one, or send a reply to it.

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, Filter};
 
 /// The methods and the event handlers of a router. A clone shares the handlers.
-pub(super) struct Table<D> {
+pub(in crate::rpc) struct Table<D> {
     methods: HashMap<Address, Arc<dyn Method<D>>>,
     events: Vec<(Filter, Arc<dyn Method<D>>)>,
     /// Stays set when the last event handler is removed: an event without a handler succeeds.
@@ -17,7 +17,7 @@ pub(super) struct Table<D> {
 
 impl<D> Table<D> {
     /// Adds a method. Fails if there is one of that name.
-    pub(super) fn add(&mut self, name: Address, method: Arc<dyn Method<D>>) -> Result<()> {
+    pub(in crate::rpc) fn add(&mut self, name: Address, method: Arc<dyn Method<D>>) -> Result<()> {
         if self.methods.contains_key(&name) {
             let text = format!("cannot add the method: two methods are named {name}");
             return Err(Error::new(ErrorKind::Config, text).with_named("method", name));
@@ -27,14 +27,14 @@ impl<D> Table<D> {
     }
 
     /// Adds a handler of events.
-    pub(super) fn add_event(&mut self, filter: Filter, handler: Arc<dyn Method<D>>) {
+    pub(in crate::rpc) fn add_event(&mut self, filter: Filter, handler: Arc<dyn Method<D>>) {
         self.events.push((filter, handler));
         self.handles_events = true;
     }
 
     /// Adds the methods of `inner` under a word, and its event handlers unchanged. A failure leaves
     /// some of them out.
-    pub(super) fn nest(&mut self, word: &Address, inner: &Self) -> Result<()> {
+    pub(in crate::rpc) fn nest(&mut self, word: &Address, inner: &Self) -> Result<()> {
         for (name, method) in &inner.methods {
             self.add(word.join(name)?, method.clone())?;
         }
@@ -44,12 +44,12 @@ impl<D> Table<D> {
     }
 
     /// Removes a method. Returns whether there was one.
-    pub(super) fn remove(&mut self, name: &str) -> bool {
+    pub(in crate::rpc) fn remove(&mut self, name: &str) -> bool {
         self.methods.remove(name).is_some()
     }
 
     /// Removes the event handlers that were added for this filter. Returns their number.
-    pub(super) fn remove_events(&mut self, filter: &Filter) -> usize {
+    pub(in crate::rpc) fn remove_events(&mut self, filter: &Filter) -> usize {
         let before = self.events.len();
         self.events.retain(|(other, _)| other != filter);
         before - self.events.len()

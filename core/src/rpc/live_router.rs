@@ -4,10 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::Router;
-use super::handler::Handler;
-use super::method::{Method, StatefulHandler};
-use super::table::Table;
+use super::router::{Handler, Router, Table};
 use crate::dialect::Dialect;
 use crate::error::{CallError, Error, Result};
 use crate::message::{Address, Filter};
@@ -73,7 +70,7 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> LiveRouter<D, S> {
         M: 'static,
     {
         let name = Address::new(name)?;
-        let method = self.with_state(handler);
+        let method = self.current().method_of(handler);
         self.change(|table| table.add(name, method.clone()))
     }
 
@@ -100,7 +97,7 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> LiveRouter<D, S> {
         M: 'static,
     {
         let filter = filter.try_into().map_err(Into::into)?;
-        let handler = self.with_state(handler);
+        let handler = self.current().method_of(handler);
         self.change(|table| table.add_event(filter, handler));
         Ok(())
     }
@@ -138,14 +135,6 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> LiveRouter<D, S> {
     #[must_use]
     pub fn methods(&self) -> Vec<String> {
         self.current().methods().into_iter().map(str::to_owned).collect()
-    }
-
-    fn with_state<H, M>(&self, handler: H) -> Arc<dyn Method<D>>
-    where
-        H: Handler<M, S>,
-        M: 'static,
-    {
-        Arc::new(StatefulHandler::new(handler, self.current().state.clone()))
     }
 
     /// Replaces the router by one whose table `change` has changed.
