@@ -105,8 +105,10 @@ impl Config {
             [("connect_timeout", self.connect_timeout), ("confirm_timeout", self.confirm_timeout)]
         {
             if time.as_millis() == 0 {
-                let error = invalid("cannot connect: a timeout has to be at least 1 ms");
-                return Err(error.with("setting", setting).with("least_ms", 1));
+                return Err(invalid("cannot connect: the setting is out of bounds")
+                    .with("setting", setting)
+                    .with("value", format!("{time:?}"))
+                    .with("least", "1ms"));
             }
         }
         for (setting, time, bounds) in [
@@ -128,6 +130,16 @@ impl Config {
                     .with("value", bytes)
                     .with("least", FRAMES.start())
                     .with("most", FRAMES.end()));
+            }
+            _ => {}
+        }
+        match self.url.uri.query.channel_max {
+            Some(channels) if channels != 0 && channels < CHANNELS_LEAST => {
+                return Err(invalid("cannot connect: the setting is out of bounds")
+                    .with("setting", "channel_max")
+                    .with("value", channels)
+                    .with("least", CHANNELS_LEAST)
+                    .with("most", u16::MAX));
             }
             _ => {}
         }
@@ -185,6 +197,9 @@ fn invalid(error: &'static str) -> Error {
 /// The bounds of `frame_max` in bytes; 0 stands for the default. AMQP has the smallest. The engine
 /// allocates a buffer of 32 frames for each connection.
 const FRAMES: RangeInclusive<u32> = 4096..=1 << 20;
+/// The least `channel_max`; 0 stands for the most. One service with its clients, jobs and events
+/// uses some eight.
+const CHANNELS_LEAST: u16 = 16;
 /// 16 MiB, the `max_message_size` of RabbitMQ 4.
 const DEFAULT_BODY_MAX: usize = 16 << 20;
 /// Long enough for a restart of an authentication backend.
