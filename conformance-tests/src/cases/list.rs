@@ -162,6 +162,7 @@ macro_rules! each_case {
                 minimum close_wakes_pending_calls "Closing a transport ends its calls in flight at once";
                 minimum close_ends_serving "Closing a transport ends its servers";
                 minimum serving_ends_with_its_reason "Serving ends as drained after a drain, and as closed after a close";
+                minimum drained_service_is_served_again "A transport serves a service again after its server has drained";
                 minimum nothing_arrives_after_close "A responder yields nothing after it was closed";
                 minimum close_leaves_others_alone "Closing a transport leaves other transports open";
             }
