@@ -70,6 +70,7 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> LiveRouter<D, S> {
         M: 'static,
     {
         let name = Address::new(name)?;
+        // A clone for the table: a handler that is refused is dropped after the lock.
         let method = self.current().method_of(handler);
         self.change(|table| table.add(name, method.clone()))
     }
@@ -77,7 +78,6 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> LiveRouter<D, S> {
     /// Removes a method. Returns `false` if the router has none of that name.
     ///
     /// Methods of a nested router have their full names, such as `math.add`.
-    #[expect(clippy::must_use_candidate, reason = "a caller may not care whether there was one")]
     pub fn remove_method(&self, name: &str) -> bool {
         self.change(|table| table.remove(name))
     }
