@@ -67,10 +67,15 @@ async fn jobs_events_and_one_way_calls_have_lines() -> Result<(), CallError> {
     let worker = Worker::bind(&transport, "jobs", Json).await?;
     let listener = Listener::bind(&transport, "events", Json).await?;
     let server = Server::bind(&transport, "service").await?;
-    let (worked, listened, served) = (worker.handle(), listener.handle(), server.handle());
+    let (worked, listened) = (worker.handle(), listener.handle());
+    let (ran, mut runs) = tokio::sync::mpsc::unbounded_channel();
+    let note = move |n: u32| {
+        ran.send(n).unwrap();
+        async { Ok(()) }
+    };
     tokio::spawn(worker.work(async |_: u32| Ok(())));
     tokio::spawn(listener.listen(async |_: u32| Ok(())));
-    tokio::spawn(server.serve(Router::new(Json).method("note", async |_: u32| Ok(()))));
+    tokio::spawn(server.serve(Router::new(Json).method("note", note)));
     Pusher::connect(&transport, "jobs", Json).await?.push(&1).await?;
     while worked.stats().done == 0 {
         tokio::task::yield_now().await;
@@ -80,7 +85,7 @@ async fn jobs_events_and_one_way_calls_have_lines() -> Result<(), CallError> {
         tokio::task::yield_now().await;
     }
     Client::connect(&transport, "service", Json).await?.request("note").send(&1).await?;
-    served.drain().await;
+    assert_eq!(runs.recv().await, Some(1));
     assert_eq!(
         told(&seen, ["message", "kind", "name", "topic"]),
         [
