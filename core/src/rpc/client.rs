@@ -52,6 +52,8 @@ pub struct Client<D, S = Requester> {
     pub(super) timeout: Option<Duration>,
     /// The first part of the names of methods.
     pub(super) prefix: Option<Address>,
+    /// `true` if calls wait for the first server of the service.
+    pub(super) waits_for_service: bool,
     /// `true` if the service ends each call by its deadline, so that the client needs no timer.
     pub(super) keeps_deadlines: bool,
 }
@@ -68,7 +70,15 @@ impl<D: Dialect, S: Service> Client<D, S> {
     /// Creates a client of any service: a requester in layers of middleware, or a router in this
     /// process.
     pub fn new(service: S, dialect: D) -> Self {
-        Self { service, name: None, dialect, timeout: None, prefix: None, keeps_deadlines: false }
+        Self {
+            service,
+            name: None,
+            dialect,
+            timeout: None,
+            prefix: None,
+            waits_for_service: false,
+            keeps_deadlines: false,
+        }
     }
 
     /// Wraps the client's service in `layer`, in front of the layers that it has already; see
@@ -81,6 +91,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
             dialect: self.dialect,
             timeout: self.timeout,
             prefix: self.prefix,
+            waits_for_service: self.waits_for_service,
             keeps_deadlines: false,
         }
     }

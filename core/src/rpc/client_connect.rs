@@ -35,7 +35,14 @@ impl<D: Dialect> Client<D> {
     ) -> ClientConnect<'t, T, D> {
         let service = service.try_into().map_err(Into::into);
         let pending_max = Requester::DEFAULT_PENDING_MAX;
-        ClientConnect { transport, service, dialect, timeout: None, pending_max }
+        ClientConnect {
+            transport,
+            service,
+            dialect,
+            timeout: None,
+            pending_max,
+            waits_for_service: false,
+        }
     }
 }
 
@@ -47,6 +54,7 @@ pub struct ClientConnect<'t, T, D> {
     dialect: D,
     timeout: Option<Duration>,
     pending_max: usize,
+    waits_for_service: bool,
 }
 
 impl<T, D> ClientConnect<'_, T, D> {
@@ -60,6 +68,13 @@ impl<T, D> ClientConnect<'_, T, D> {
     pub fn pending_max(self, calls: usize) -> Self {
         Self { pending_max: calls, ..self }
     }
+
+    /// Makes each call wait for the first server of the service; see
+    /// [`CallBuilder::wait_for_service`](crate::rpc::CallBuilder::wait_for_service). By default a
+    /// call without a server fails as [`Unroutable`](crate::ErrorKind::Unroutable).
+    pub fn wait_for_service(self) -> Self {
+        Self { waits_for_service: true, ..self }
+    }
 }
 
 impl<'t, T: Transport, D: Dialect> IntoFuture for ClientConnect<'t, T, D> {
@@ -67,13 +82,21 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for ClientConnect<'t, T, D> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { transport, service, dialect, timeout, pending_max } = self;
+        let Self { transport, service, dialect, timeout, pending_max, waits_for_service } = self;
         Box::pin(async move {
             // A loop over openings that fail at once leaves other tasks their turns.
             consume_budget().await;
             let service = Requester::open(transport, service?, pending_max).await?;
             let name = Some(service.service().clone());
-            Ok(Client { service, name, dialect, timeout, prefix: None, keeps_deadlines: true })
+            Ok(Client {
+                service,
+                name,
+                dialect,
+                timeout,
+                prefix: None,
+                waits_for_service,
+                keeps_deadlines: true,
+            })
         })
     }
 }
