@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use polywire_core::{Error, ErrorKind, Result};
 
+use crate::connection::broker_version::BrokerVersion;
 use crate::topology::queue_kind::QueueKind;
 use crate::topology::queue_options::QueueOptions;
 
@@ -16,10 +17,6 @@ impl QueueOptions {
     pub(super) fn validate(&self) -> Result<()> {
         let is_quorum = self.queue_kind() == QueueKind::Quorum;
         let faults = [
-            (
-                is_quorum && self.priorities.is_some(),
-                "invalid queue options: a quorum queue has no priorities",
-            ),
             (
                 is_quorum && self.lazy,
                 "invalid queue options: a quorum queue is always lazy; leave the option out",
@@ -56,6 +53,26 @@ impl QueueOptions {
     }
 }
 
+impl QueueOptions {
+    /// Checks for options that a broker of this version does not know for such a queue. A passive
+    /// queue is used as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`], with the version.
+    pub(super) fn check_version(&self, version: BrokerVersion) -> Result<()> {
+        let is_quorum = self.queue_kind() == QueueKind::Quorum && !self.is_passive();
+        if is_quorum && self.priorities.is_some() && version < BrokerVersion::QUORUM_PRIORITIES {
+            let text = "cannot declare the queue: a quorum queue of this broker has no priorities";
+            return Err(Error::new(ErrorKind::Config, text)
+                .with("version", version)
+                .with("needed", BrokerVersion::QUORUM_PRIORITIES)
+                .unsent());
+        }
+        Ok(())
+    }
+}
+
 /// The broker's bound: 32 bits of milliseconds.
 const TIME_MAX: Duration = Duration::from_millis(u32::MAX as u64);
 
@@ -68,7 +85,6 @@ mod tests {
     fn options_that_the_broker_would_deny_are_config_errors() {
         let quorum = || QueueOptions::new().kind(QueueKind::Quorum);
         for (options, message) in [
-            (quorum().priorities(3), "no priorities"),
             (quorum().lazy(), "lazy"),
             (QueueOptions::new().delivery_limit(3), "only a quorum queue"),
             (quorum().delivery_limit(0), "delivery limit has to be at least 1"),
