@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) retry_queue_expiry: Duration,
     /// Set if the broker writes messages to disk.
     pub(crate) persistent: bool,
+    /// Set if the transport publishes and consumes over the same connection.
+    pub(crate) one_connection: bool,
     /// Function for the credentials, in place of those that the URL states.
     pub(crate) credentials: Option<CredentialsProvider>,
     /// Set if the builder allows the user's name in messages; see
@@ -74,6 +76,7 @@ impl Config {
         queues.default = queues.default.kind(url.queue_kind.unwrap_or_default());
         let credentials = url.secrets.provider(&url.uri.authority.userinfo)?;
         let reply_mode = url.reply_mode.unwrap_or_default();
+        let one_connection = url.one_connection.unwrap_or_default();
         let publish_buffer = url.publish_buffer.or(DEFAULT_PUBLISH_BUFFER);
         let unconfirmed_max = url.unconfirmed_max.or(DEFAULT_UNCONFIRMED_MAX);
         let connect_timeout = url.uri.query.connection_timeout.map(Duration::from_millis);
@@ -86,6 +89,7 @@ impl Config {
             topology_check: DEFAULT_TOPOLOGY_CHECK,
             retry_queue_expiry: DEFAULT_RETRY_QUEUE_EXPIRY,
             persistent: true,
+            one_connection,
             credentials,
             send_user_id: true,
             queues,
@@ -175,6 +179,7 @@ impl fmt::Debug for Config {
             .field("persistent", &self.persistent)
             .field("queues", &self.queues)
             .field("reply_mode", &self.reply_mode)
+            .field("one_connection", &self.one_connection)
             .field("publish_buffer", &self.publish_buffer)
             .field("unconfirmed_max", &self.unconfirmed_max)
             .finish_non_exhaustive()
@@ -258,6 +263,10 @@ mod tests {
         assert_eq!(direct.reply_mode, ReplyMode::Direct);
         let error = Config::from_url("amqp://localhost?reply_mode=pigeon").unwrap_err();
         assert_eq!(error.detail("option"), Some("reply_mode"));
+        assert!(!config.one_connection);
+        assert!(Config::from_url("amqp://localhost?connections=1").unwrap().one_connection);
+        let error = Config::from_url("amqp://localhost?connections=3").unwrap_err();
+        assert_eq!(error.detail("option"), Some("connections"));
     }
 
     #[test]

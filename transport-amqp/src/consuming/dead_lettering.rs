@@ -33,7 +33,7 @@ impl Republisher {
             Err(error) if is_final(&error) => self.discard(tag, &error),
             Err(error) => {
                 self.pause_before_requeue(&error).await;
-                self.acker.settle(tag, Outcome::Requeue);
+                self.acker.release(tag);
                 Settled::Requeued
             }
         }

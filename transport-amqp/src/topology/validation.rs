@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use polywire_core::{Error, ErrorKind, Result};
 
+use crate::connection::broker_version::BrokerVersion;
 use crate::topology::queue_kind::QueueKind;
 use crate::topology::queue_options::QueueOptions;
 
@@ -18,7 +19,6 @@ impl QueueOptions {
         let is_brief = |time: Option<Duration>| time.is_some_and(|time| time.as_millis() == 0);
         let is_long = |time: Option<Duration>| time.is_some_and(|time| time > TIME_MAX);
         let faults = [
-            ("priorities", is_quorum && self.priorities.is_some(), "a quorum queue has none"),
             ("priorities", self.priorities == Some(0), "has to be at least 1"),
             ("lazy", is_quorum && self.lazy, "a quorum queue always is; leave the option out"),
             (
@@ -44,6 +44,26 @@ impl QueueOptions {
     }
 }
 
+impl QueueOptions {
+    /// Checks for options that a broker of this version does not know for such a queue. A passive
+    /// queue is used as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`], with the version.
+    pub(super) fn check_version(&self, version: BrokerVersion) -> Result<()> {
+        let is_quorum = self.queue_kind() == QueueKind::Quorum && !self.is_passive();
+        if is_quorum && self.priorities.is_some() && version < BrokerVersion::QUORUM_PRIORITIES {
+            let text = "cannot declare the queue: a quorum queue of this broker has no priorities";
+            return Err(Error::new(ErrorKind::Config, text)
+                .with("version", version)
+                .with("needed", BrokerVersion::QUORUM_PRIORITIES)
+                .unsent());
+        }
+        Ok(())
+    }
+}
+
 /// The broker's bound: 32 bits of milliseconds.
 const TIME_MAX: Duration = Duration::from_millis(u32::MAX as u64);
 
@@ -56,7 +76,6 @@ mod tests {
     fn options_that_the_broker_would_deny_are_config_errors() {
         let quorum = || QueueOptions::new().kind(QueueKind::Quorum);
         for (options, setting, message) in [
-            (quorum().priorities(3), "priorities", "a quorum queue has none"),
             (quorum().lazy(), "lazy", "always is"),
             (QueueOptions::new().delivery_limit(3), "delivery_limit", "only for quorum queues"),
             (quorum().delivery_limit(0), "delivery_limit", "at least 1"),

@@ -34,6 +34,7 @@ mod jobs;
 mod lasting;
 mod malformed;
 mod message_ids;
+mod one_connection;
 mod outages;
 mod outbound;
 mod peer;
@@ -86,6 +87,7 @@ fn main() {
         suspects::trials(),
         events::trials(),
         reconnects::trials(),
+        one_connection::trials(),
         outages::trials(),
         outbound::trials(),
         alarms::trials(),

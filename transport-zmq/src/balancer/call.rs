@@ -133,8 +133,8 @@ impl InFlightCall {
     }
 }
 
-/// The connections that a call may lose before it fails. A request that ends its servers, or that is larger
-/// than they accept, would otherwise end one after the other until its deadline.
+/// The connections that a call may lose before it fails. A request that ends its servers, or that
+/// is larger than they accept, would otherwise end one after the other until its deadline.
 pub(super) const LOSSES_MAX: u8 = 5;
 
 /// The time after a deadline for which the cancel of the call may still arrive: its caller may have
