@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) retry_queue_expiry: Duration,
     /// Set if the broker writes messages to disk.
     pub(crate) persistent: bool,
+    /// Name of the connections at the broker, before their roles. The default names the process.
+    pub(crate) connection_name: Option<String>,
     /// Set if the transport publishes and consumes over the same connection.
     pub(crate) one_connection: bool,
     /// Function for the credentials, in place of those that the URL states.
@@ -77,6 +79,7 @@ impl Config {
         let credentials = url.secrets.provider(&url.uri.authority.userinfo)?;
         let reply_mode = url.reply_mode.unwrap_or_default();
         let one_connection = url.one_connection.unwrap_or_default();
+        let connection_name = url.connection_name.clone();
         let publish_buffer = url.publish_buffer.or(DEFAULT_PUBLISH_BUFFER);
         let unconfirmed_max = url.unconfirmed_max.or(DEFAULT_UNCONFIRMED_MAX);
         let connect_timeout = url.uri.query.connection_timeout.map(Duration::from_millis);
@@ -89,6 +92,7 @@ impl Config {
             topology_check: DEFAULT_TOPOLOGY_CHECK,
             retry_queue_expiry: DEFAULT_RETRY_QUEUE_EXPIRY,
             persistent: true,
+            connection_name,
             one_connection,
             credentials,
             send_user_id: true,

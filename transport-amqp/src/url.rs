@@ -34,6 +34,8 @@ pub(crate) struct ParsedUrl {
     pub(crate) queue_kind: Option<QueueKind>,
     /// `reply_mode`
     pub(crate) reply_mode: Option<ReplyMode>,
+    /// `connection_name`
+    pub(crate) connection_name: Option<String>,
     /// `connections`: whether there is one, in place of two.
     pub(crate) one_connection: Option<bool>,
     /// `held_messages`, `held_bytes`
@@ -103,6 +105,7 @@ impl ParsedUrl {
             ca_file: None,
             queue_kind: None,
             reply_mode: None,
+            connection_name: None,
             one_connection: None,
             publish_buffer: BoundsOverride::default(),
             unconfirmed_max: BoundsOverride::default(),
@@ -156,6 +159,7 @@ impl ParsedUrl {
             "keyfile" => self.key_file = Some(PathBuf::from(value)),
             "queue_kind" => self.queue_kind = Some(value.parse().map_err(|_| bad(name, value))?),
             "reply_mode" => self.reply_mode = Some(value.parse().map_err(|_| bad(name, value))?),
+            "connection_name" => self.connection_name = Some(value.to_owned()),
             "connections" => {
                 self.one_connection = Some(match value {
                     "1" => true,

@@ -43,7 +43,10 @@ pub(crate) async fn connect(
     role: ConnectionRole,
     version: &CurrentVersion,
 ) -> Result<Connection> {
-    let name = format!("polywire {role}, process {}", std::process::id());
+    let name = match &config.connection_name {
+        Some(name) => format!("{name} {role}"),
+        None => format!("polywire {role}, process {}", std::process::id()),
+    };
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let tls = tls_connector(config)?;
     let limit = config.connect_timeout;

@@ -22,12 +22,12 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn connections(node: &Node) -> Vec<String> {
     let names = node.ctl(&["list_connections", "client_properties"]).unwrap();
-    names.lines().filter(|line| line.contains("polywire")).map(str::to_owned).collect()
+    names.lines().filter(|line| line.contains(" both")).map(str::to_owned).collect()
 }
 
 async fn one_connection_publishes_and_consumes() {
     let node = Node::start().unwrap();
-    let url = format!("{}?connections=1", node.url());
+    let url = format!("{}?connections=1&connection_name=billing%20eu", node.url());
     let amqp = builder(&url).build().await.unwrap();
     let mut events = amqp.events();
     let _server = serve(&amqp, "single").await;
@@ -41,7 +41,7 @@ async fn one_connection_publishes_and_consumes() {
     publisher(&amqp, "single").await.publish("topic", &3).await.unwrap();
     assert_eq!(*next_event(&mut subscriber).await, 3);
     let names = connections(&node);
-    assert!(names.len() == 1 && names[0].contains("polywire both"), "{names:?}");
+    assert!(names.len() == 1 && names[0].contains("billing eu both"), "{names:?}");
     let node = killed_and_restarted(node).await;
     let restored = async {
         while let Some(event) = events.next().await {
