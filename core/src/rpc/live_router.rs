@@ -121,6 +121,7 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> LiveRouter<D, S> {
     ///
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `word` is not an address, or a name is in
     /// use. The router is then unchanged.
+    #[expect(clippy::needless_pass_by_value, reason = "the parts of a router are given to it")]
     pub fn nest<T>(&self, word: &str, inner: Router<D, T>) -> Result<()> {
         let word = Address::new(word)?;
         self.change(|table| {

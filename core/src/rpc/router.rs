@@ -175,6 +175,7 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
     ///
     /// If `word` is not an address, or a name is in use: a bug in the program, found when it
     /// starts.
+    #[expect(clippy::needless_pass_by_value, reason = "the parts of a router are given to it")]
     #[must_use]
     #[track_caller]
     pub fn nest<T>(mut self, word: &str, inner: Router<D, T>) -> Self {
