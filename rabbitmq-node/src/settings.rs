@@ -94,6 +94,7 @@ impl Settings {
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", file("enabled_plugins"))
             .env("RABBITMQ_GENERATED_CONFIG_DIR", file("config"))
             .env("RABBITMQ_ADVANCED_CONFIG_FILE", file("advanced.config"))
+            .env("ERL_CRASH_DUMP", file("erl_crash.dump"))
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "-kernel inet_dist_use_interface {127,0,0,1}",

@@ -211,8 +211,8 @@ impl AmqpBuilder {
         self
     }
 
-    /// Sets the name of the connections at the broker, where operators read it. The role follows the
-    /// name. The default is `polywire` and the number of the process, or the URL parameter
+    /// Sets the name of the connections at the broker, where operators read it. The role follows
+    /// the name. The default is `polywire` and the number of the process, or the URL parameter
     /// `connection_name`.
     pub fn connection_name(mut self, name: impl Into<String>) -> Self {
         self.config.connection_name = Some(name.into());
