@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::support::context::{Setup, builder, free_endpoint, setups};
+use crate::support::engine::zmq;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// The time for which a request waits in the socket.
@@ -104,7 +105,7 @@ async fn time_in_the_socket_of_a_proxy_counts() {
     let proxy =
         thread.run(async { Proxy::start(Pattern::RequestReply, ANY, ANY).await.unwrap() }).await;
     let [serving, calling] = [proxy.backend(), proxy.frontend()]
-        .map(|endpoint| Zmq::builder().connect(endpoint).connect_timeout(TIMEOUT).build().unwrap());
+        .map(|endpoint| zmq().connect(endpoint).connect_timeout(TIMEOUT).build().unwrap());
     serve(&serving).await;
     check(&calling, &thread, "proxy").await;
     calling.close().await.unwrap();

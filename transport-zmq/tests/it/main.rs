@@ -22,7 +22,7 @@
 )]
 
 #[macro_use]
-mod support;
+pub(crate) mod support;
 
 mod balancing;
 #[cfg(feature = "engine-omq")]
