@@ -17,6 +17,7 @@ mod client_connect;
 mod pending_calls;
 mod reply_reader;
 mod requester;
+mod slow_calls;
 
 mod early_reply;
 mod router;
