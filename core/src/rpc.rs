@@ -22,6 +22,7 @@ mod pending_calls;
 mod reply_reader;
 mod requester;
 mod service_wait;
+mod slow_calls;
 
 mod early_reply;
 mod live_router;

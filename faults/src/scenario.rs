@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use crate::recorder::Recorder;
 use crate::scenarios::{
     alarm, broker_kills, certificates, credentials, delayed_retries, failovers, job_restarts,
-    links, poison, redelivery, reply_queue, server_kills, soak,
+    links, poison, redelivery, reply_queue, server_kills, shop, soak,
 };
 use crate::{Mode, Plan, Report, Size};
 
@@ -114,6 +114,13 @@ impl Scenario {
             modes: BOTH,
             quick_modes: BOTH,
             run: |plan, recorder| poison::run(plan, recorder).boxed(),
+        },
+        Self {
+            id: 'M',
+            about: "the programs of a shop are killed and replaced, the broker restarted, its password changed",
+            modes: BOTH,
+            quick_modes: CLASSIC,
+            run: |plan, recorder| shop::run(plan, recorder).boxed(),
         },
         Self {
             id: 'N',

@@ -12,4 +12,5 @@ pub(crate) mod poison;
 pub(crate) mod redelivery;
 pub(crate) mod reply_queue;
 pub(crate) mod server_kills;
+pub(crate) mod shop;
 pub(crate) mod soak;

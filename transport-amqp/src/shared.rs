@@ -223,6 +223,7 @@ impl Shared {
         if self.tasks.close() {
             self.monitor.health().set_connection(ConnectionState::Closed);
             self.replies.close();
+            self.config.queues.warn_of_unused();
             let closing = ShutDownGuard(self.clone());
             drop(tokio::spawn(async move { closing.0.shut_down().await }));
         }

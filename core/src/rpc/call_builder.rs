@@ -53,7 +53,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
             keep_expired: false,
             priority: None,
             headers: Headers::new(),
-            message_id: Ok(None),
+            message_id: Ok(self.message_id.clone()),
             idempotent: false,
             at_most_once: false,
             waits_for_service: self.waits_for_service,

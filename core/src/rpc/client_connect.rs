@@ -10,6 +10,7 @@ use tokio::task::coop::consume_budget;
 
 use super::client::Client;
 use super::requester::Requester;
+use super::slow_calls::SLOW_AFTER;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::message::Address;
@@ -41,6 +42,7 @@ impl<D: Dialect> Client<D> {
             dialect,
             timeout: None,
             pending_max,
+            slow_after: Some(SLOW_AFTER),
             waits_for_service: false,
         }
     }
@@ -55,6 +57,7 @@ pub struct ClientConnect<'t, T, D> {
     timeout: Option<Duration>,
     pending_max: usize,
     waits_for_service: bool,
+    slow_after: Option<Duration>,
 }
 
 impl<T, D> ClientConnect<'_, T, D> {
@@ -75,6 +78,15 @@ impl<T, D> ClientConnect<'_, T, D> {
     pub fn wait_for_service(self) -> Self {
         Self { waits_for_service: true, ..self }
     }
+
+    /// Sets the time after which a call that waits for its reply is slow. The default is 5 seconds.
+    ///
+    /// While calls are slow, the client logs a warning each 10 seconds, with the service, the number
+    /// of such calls, and the method and the age of the oldest. [`Duration::MAX`] turns the warning
+    /// off. A service whose calls take long has a client of its own, with a longer time.
+    pub fn slow_after(self, after: Duration) -> Self {
+        Self { slow_after: (after != Duration::MAX).then_some(after), ..self }
+    }
 }
 
 impl<'t, T: Transport, D: Dialect> IntoFuture for ClientConnect<'t, T, D> {
@@ -82,17 +94,27 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for ClientConnect<'t, T, D> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { transport, service, dialect, timeout, pending_max, waits_for_service } = self;
+        let Self {
+            transport,
+            service,
+            dialect,
+            timeout,
+            pending_max,
+            slow_after,
+            waits_for_service,
+        } = self;
         Box::pin(async move {
             // A loop over openings that fail at once leaves other tasks their turns.
             consume_budget().await;
-            let service = Requester::open(transport, service?, pending_max).await?;
+            let open = Requester::open_watched(transport, service?, pending_max, slow_after);
+            let service = open.await?;
             let name = Some(service.service().clone());
             Ok(Client {
                 service,
                 name,
                 dialect,
                 timeout,
+                message_id: None,
                 prefix: None,
                 waits_for_service,
                 keeps_deadlines: true,

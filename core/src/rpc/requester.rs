@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::task::AbortHandle;
@@ -11,6 +12,7 @@ use tokio::time::timeout_at;
 use super::pending_calls::{PendingCall, interrupted};
 use super::reply_reader::{ClientStats, ReplyReader};
 use super::service_wait::until_served;
+use super::slow_calls::{SLOW_AFTER, watch};
 use crate::context::propagate;
 use crate::error::{CallError, Code, Error, ErrorKind, Result};
 use crate::message::{Address, CallId, Deadline, Message, MessageId};
@@ -42,7 +44,9 @@ impl Requester {
     /// The default maximum number of in-flight calls: 131,072.
     pub const DEFAULT_PENDING_MAX: usize = 1 << 17;
 
-    /// Opens a requester of `service` for at most `pending_max` in-flight calls.
+    /// Opens a requester of `service` for at most `pending_max` in-flight calls. Calls that wait
+    /// for longer than 5 seconds are logged; see
+    /// [`ClientConnect::slow_after`](super::ClientConnect::slow_after).
     ///
     /// # Errors
     ///
@@ -52,12 +56,26 @@ impl Requester {
         service: Address,
         pending_max: usize,
     ) -> Result<Self> {
+        Self::open_watched(transport, service, pending_max, Some(SLOW_AFTER)).await
+    }
+
+    /// Opens a requester that warns of calls which wait for longer than `slow_after`.
+    pub(super) async fn open_watched<T: Transport>(
+        transport: &T,
+        service: Address,
+        pending_max: usize,
+        slow_after: Option<Duration>,
+    ) -> Result<Self> {
         let (sender, receiver) = transport.requester(&service).await?;
         let sender = log_sent(sender, WireKind::Request, &service);
         let receiver = log_received(receiver, WireKind::Reply, &service);
         let replies = Arc::new(ReplyReader::new(pending_max));
         // The requester owns the task, and aborts it when dropped.
         let task = tokio::spawn(replies.clone().run(receiver, sender.clone())).abort_handle();
+        if let Some(after) = slow_after {
+            // The task ends soon after the table is dropped.
+            tokio::spawn(watch(Arc::downgrade(replies.pending()), service.clone(), after));
+        }
         let capabilities = transport.capabilities();
         let sends_max = if capabilities.declining { 1 } else { SENDS_MAX };
         Ok(Self(Arc::new(Inner { service, sender, replies, task, capabilities, sends_max })))
@@ -160,7 +178,7 @@ impl Inner {
 
     /// Sends a request as a new call, and waits for the reply.
     async fn exchange(&self, mut message: Message, on_sent: impl Fn()) -> Result<Message> {
-        let call = self.replies.pending().open()?;
+        let call = self.replies.pending().open(message.method.clone())?;
         let is_at_most_once = message.at_most_once;
         message.id = Some(call.id());
         let (sender, deadline) = (&self.sender, message.deadline);

@@ -47,7 +47,7 @@ pub async fn run(arguments: &[String]) -> Result<()> {
     };
     tokio::select! {
         ended = running => ended,
-        _ = input_ended() => Ok(()),
+        () = input_ended() => Ok(()),
     }
 }
 
@@ -140,7 +140,7 @@ fn print(line: &str) {
 }
 
 /// Waits for the end of the standard input, in a thread that the runtime does not wait for.
-async fn input_ended() {
+pub(crate) async fn input_ended() {
     let (sender, ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         // The scenario writes nothing there; an error counts as the end.

@@ -255,6 +255,7 @@ impl Republisher {
                 }
             }
         }
+        let _paused = (self.shared.republishing.pause(), self.pending.pause());
         tokio::select! {
             () = pause(limit) => {}
             () = self.shared.tasks.closed() => {}
