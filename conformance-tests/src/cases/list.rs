@@ -49,6 +49,7 @@ macro_rules! each_case {
                 minimum expired_calls_leave_room "Calls that timed out take no room from later calls";
                 minimum deadline_travels "The handler knows the deadline of its caller";
                 minimum time_in_a_queue_counts "The time that a request waits before its server takes it counts against its deadline";
+                optional server_is_told_when_a_deadline_passes "The client tells the server when the deadline of a call passes";
             }
             one_way {
                 minimum no_deadline_is_inherited "A one-way call that a handler sends inherits no deadline, and runs to its end";
