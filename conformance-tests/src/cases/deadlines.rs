@@ -41,8 +41,7 @@ pub async fn expired_request_never_starts(context: &TestContext) -> Verdict {
         "without a server at work, the call ended with {outcome:?}"
     );
 
-    // The time of a request runs from its arrival. The deadline at the server is therefore later
-    // than the deadline at the caller, by the transit.
+    // The shortest transit time is not known to the server. Its deadline is later by that time.
     tokio::time::sleep(TRANSIT_MAX).await;
 
     let started = Arc::new(AtomicUsize::new(0));

@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::config::Config;
+use crate::connection::broker_version::{BrokerVersion, CurrentVersion};
 use crate::connection::brokers::Brokers;
 use crate::connection::monitor::ConnectionMonitor;
 use crate::connection::supervisor::{ConnectionState, Supervisor};
@@ -28,6 +29,8 @@ pub(crate) struct SupervisedConnection {
     state: watch::Receiver<ConnectionState>,
     /// True while the broker accepts messages.
     flow: watch::Receiver<bool>,
+    /// Version of the broker.
+    version: CurrentVersion,
     /// Wakes the supervisor for a check.
     suspicion: Arc<Notify>,
     /// Channels that endpoint handles may still keep open.
@@ -56,7 +59,7 @@ impl SupervisedConnection {
         monitor.publish(role, ConnectionChange::Connected { host, port });
         let (state_sender, state) = watch::channel(ConnectionState::Up(connection.clone()));
         let (flow_sender, flow) = watch::channel(true);
-        let suspicion = Arc::new(Notify::new());
+        let (suspicion, version) = (Arc::new(Notify::new()), brokers.version.clone());
         let supervisor = Supervisor {
             config,
             brokers,
@@ -69,6 +72,7 @@ impl SupervisedConnection {
         Ok(Self {
             state,
             flow,
+            version,
             suspicion,
             handle_channels: Arc::new(Semaphore::new(handles_max)),
             supervisor: tokio::spawn(supervisor.run(connection)).abort_handle(),
@@ -152,6 +156,11 @@ impl SupervisedConnection {
     /// memory or disk, the value is false.
     pub(crate) fn flow_changes(&self) -> watch::Receiver<bool> {
         self.flow.clone()
+    }
+
+    /// Returns the version of the broker, as far as is known.
+    pub(crate) fn broker_version(&self) -> BrokerVersion {
+        self.version.get()
     }
 
     /// Returns whether the connection is up, as far as the engine knows.

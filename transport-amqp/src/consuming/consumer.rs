@@ -69,7 +69,7 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     );
     let kind = source.queue().options.queue_kind();
     let canaries = PendingCanaries::default();
-    let probe = QueueProbe::new(shared.clone(), source.queue().name.clone(), canaries.clone());
+    let probe = QueueProbe::new(shared.clone(), source.queue(), canaries.clone());
     let (role, name) = source.endpoint();
     let health = shared.monitor.health().endpoint(role, name, Some(Arc::new(probe)));
     let counts_attempts = source.requeue_mode().counts_attempts(kind);

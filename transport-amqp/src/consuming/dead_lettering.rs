@@ -42,7 +42,7 @@ impl Republisher {
             // A lost channel has requeued the original.
             let is_held = is_lasting(&error) && self.acker.can_settle(tag);
             if !is_held || self.shared.tasks.is_closed() {
-                self.acker.settle(tag, Outcome::Requeue);
+                self.acker.release(tag);
                 return Settled::Requeued;
             }
         }

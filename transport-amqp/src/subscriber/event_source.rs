@@ -62,6 +62,8 @@ pub(super) struct EventSource {
     is_missing: AtomicBool,
     /// Throttle for the log lines about that.
     missing_log: LogThrottle,
+    /// Throttle for the log line of an exchange that is there again.
+    restored_log: LogThrottle,
 }
 
 impl ConsumerSource for EventSource {
@@ -154,6 +156,7 @@ impl EventSource {
             is_open: AtomicBool::new(false),
             is_missing: AtomicBool::new(false),
             missing_log: LogThrottle::new(),
+            restored_log: LogThrottle::new(),
         }
     }
 
@@ -262,7 +265,7 @@ impl EventSource {
         let is_marked_first = is_marked_first?;
         if !existed
             && self.is_open()
-            && let Some(count) = self.missing_log.note()
+            && let Some(count) = self.restored_log.note()
         {
             tracing::warn!(exchange = %self.exchange, count, "the exchange was deleted; declared it again");
         }

@@ -63,7 +63,7 @@ pub(crate) use self::canary::{
 };
 pub(crate) use self::decode::{
     attempt, counted_attempt, crashes, decode_cancel, decode_dead_letter, decode_declines,
-    decode_event, decode_job, decode_reply, decode_request,
+    decode_event, decode_job, decode_reply, decode_request, is_counted,
 };
 pub(crate) use self::encode::{
     encode_cancel, encode_event, encode_job, encode_redriven, encode_reply, encode_republished,

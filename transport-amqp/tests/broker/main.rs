@@ -36,6 +36,7 @@ mod lasting;
 mod lost_servers;
 mod malformed;
 mod message_ids;
+mod one_connection;
 mod outages;
 mod outbound;
 mod peer;
@@ -89,6 +90,7 @@ fn main() {
         suspects::trials(),
         events::trials(),
         reconnects::trials(),
+        one_connection::trials(),
         outages::trials(),
         outbound::trials(),
         alarms::trials(),
