@@ -120,7 +120,11 @@ impl Shared {
     }
 
     /// Returns the publisher of events to an exchange.
-    pub(crate) fn event_publisher(&self, exchange: ShortString) -> Arc<EventPublisher> {
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if the connection has no room for another exchange.
+    pub(crate) fn event_publisher(&self, exchange: ShortString) -> Result<Arc<EventPublisher>> {
         let connections = [&self.publishing_connection, &self.consuming_connection];
         self.events.publisher(exchange, connections, &self.config)
     }

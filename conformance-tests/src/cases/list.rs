@@ -51,6 +51,7 @@ macro_rules! each_case {
                 minimum expired_calls_leave_room "Calls that timed out take no room from later calls";
                 minimum deadline_travels "The handler knows the deadline of its caller";
                 minimum time_in_a_queue_counts "The time that a request waits before its server takes it counts against its deadline";
+                optional server_is_told_when_a_deadline_passes "The client tells the server when the deadline of a call passes";
             }
             one_way {
                 minimum each_runs_once_and_answers_nothing "A one-way call runs once and answers nothing, even if it fails or panics";

@@ -75,9 +75,9 @@ async fn serve<P: Processor>(
     let (mut policy, mut isolation) = (InlinePolicy::new(), Isolation::default());
     loop {
         while running.try_join_next().is_some() {}
-        if let Some(suspect) = isolation.take_ready(running.is_empty()) {
+        if let Some((suspect, limit)) = isolation.take_ready(running.is_empty()) {
             let handling = lifecycle.within_handler(processor.clone().handle(suspect));
-            isolation.begin(running.spawn(Processing::new(handling)));
+            isolation.begin(running.spawn(Processing::new(handling)), limit);
         }
         let full = isolation.is_active() || running.len() >= window.messages();
         let next = tokio::select! {

@@ -33,8 +33,8 @@ pub(crate) struct SupervisedConnection {
     version: CurrentVersion,
     /// Wakes the supervisor for a check.
     suspicion: Arc<Notify>,
-    /// Channels that consumers may still keep open.
-    consumer_channels: Arc<Semaphore>,
+    /// Channels that endpoint handles may still keep open.
+    handle_channels: Arc<Semaphore>,
     /// Task that is aborted on close and on drop.
     supervisor: AbortHandle,
 }
@@ -54,7 +54,7 @@ impl SupervisedConnection {
         let connection = Arc::new(brokers.connect_to_any(&config, role).await?);
         let BrokerAddress { host, port } = brokers.current().clone();
         let channel_max = usize::from(connection.configuration().channel_max());
-        let consumers_max = channel_max.saturating_sub(RESERVED_CHANNELS.min(channel_max / 2));
+        let handles_max = channel_max.saturating_sub(RESERVED_CHANNELS.min(channel_max / 2));
         tracing::info!(%role, host, port, "connected");
         monitor.publish(role, ConnectionChange::Connected { host, port });
         let (state_sender, state) = watch::channel(ConnectionState::Up(connection.clone()));
@@ -74,7 +74,7 @@ impl SupervisedConnection {
             flow,
             version,
             suspicion,
-            consumer_channels: Arc::new(Semaphore::new(consumers_max)),
+            handle_channels: Arc::new(Semaphore::new(handles_max)),
             supervisor: tokio::spawn(supervisor.run(connection)).abort_handle(),
         })
     }
@@ -92,17 +92,17 @@ impl SupervisedConnection {
         Ok(self.channel_with_status().await?.0)
     }
 
-    /// Reserves a channel for a consumer, until the permit is dropped. Some channels of the
+    /// Reserves channels for an endpoint handle, until the permit is dropped. Some channels of the
     /// connection stay reserved for declarations and other short uses.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if consumers use all other channels that the broker allows.
-    pub(crate) fn reserve_channel(&self) -> Result<OwnedSemaphorePermit> {
-        self.consumer_channels.clone().try_acquire_owned().map_err(|_| {
+    /// [`ErrorKind::Config`] if handles use all other channels that the broker allows.
+    pub(crate) fn reserve_channels(&self, number: u32) -> Result<OwnedSemaphorePermit> {
+        self.handle_channels.clone().try_acquire_many_owned(number).map_err(|_| {
             let error = Error::new(
                 ErrorKind::Config,
-                "cannot consume: all channels of the connection are in use",
+                "cannot open the endpoint handle: all channels of the connection are in use",
             );
             let limit = match &*self.state.borrow() {
                 ConnectionState::Up(connection) => connection.configuration().channel_max(),
@@ -241,7 +241,7 @@ async fn open_channel(connection: &Connection) -> lapin::Result<Channel> {
 
 /// Repeated attempts to open a channel. Each takes the next number.
 const OPEN_MAX: u32 = 16;
-/// Channels that consumers leave for declarations, bindings, dead letters and replies.
+/// Channels that endpoint handles leave for declarations, bindings, dead letters and replies.
 const RESERVED_CHANNELS: usize = 32;
 /// The longest wait for the broker's answer to `connection.close`.
 const CLOSE_MAX: Duration = Duration::from_secs(2);

@@ -247,7 +247,7 @@ impl Republisher {
             let queue = &self.queue.name;
             match is_lasting(error) {
                 true => {
-                    tracing::error!(?error, %queue, pause_s, count, "cannot republish deliveries; requeueing them");
+                    tracing::error!(?error, %queue, pause_s, count, "cannot republish deliveries; trying again after a pause");
                 }
                 // The connection is lost, or the broker is slow.
                 false => {
@@ -313,7 +313,7 @@ impl Republisher {
 }
 
 /// Returns whether an error stays until somebody changes the names or the broker.
-fn is_lasting(error: &Error) -> bool {
+pub(super) fn is_lasting(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Config | ErrorKind::Denied)
 }
 

@@ -4,7 +4,7 @@ use polywire_core::message::CallId;
 use polywire_core::{Address, Deadline, Fault, Headers};
 
 use crate::caught::caught;
-use crate::flaws::abandoning::{AbandonsAll, AbandonsLate, LATE, NeverAbandons};
+use crate::flaws::abandoning::{AbandonsAll, AbandonsLate, LATE, NeverAbandons, NeverExpires};
 use crate::flaws::calls::{
     ConfusesReplies, DisconnectsOnUnreadable, HearsTheFirst, LeaksAbandonedCalls,
     RemembersUnroutable, SendsWhenSettled,
@@ -109,6 +109,10 @@ caught! {
     abandoned_all_at_once: AbandonsAll, "chains.abandoned_call_stops_the_whole_chain", "the back stops";
     abandoned_late: AbandonsLate,
         "chains.abandoned_call_stops_the_whole_chain", "after its call was dropped, at best";
+    passed_deadlines_in_silence: NeverAbandons,
+        "deadlines.server_is_told_when_a_deadline_passes", "the server learns";
+    deadlines_told_as_cancels: NeverExpires,
+        "deadlines.server_is_told_when_a_deadline_passes", "the server heard false";
     restarted_deadlines: AltersRequests(restart_deadline),
         "chains.deadline_stops_the_whole_chain", "the deadlines along the chain are";
     late_deadlines: AltersRequests(|request| {
