@@ -2,15 +2,16 @@
 
 use libtest_mimic::Trial;
 use polywire_amqp::{ConnectionChange, ConnectionRole};
-use polywire_core::Transport;
+use polywire_codec::MessagePack;
 use polywire_core::health::ConnectionState;
+use polywire_core::{Pusher, Transport};
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
 use crate::context::{PATIENCE, clear_alarm, killed_and_restarted, set_alarm, until};
 use crate::endpoints::{
     acked_job, builder, client, eventually_answered, next_event, next_job, publisher, puller, push,
-    pusher, serve, subscriber,
+    serve, subscriber,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -68,7 +69,8 @@ async fn one_connection_waits_for_the_end_of_an_alarm() {
     let patient = builder(&node.url()).heartbeat(PATIENCE).confirm_timeout(10 * PATIENCE);
     let amqp = patient.one_connection(true).build().await.unwrap();
     let other = builder(&node.url()).build().await.unwrap();
-    let pusher = pusher(&amqp, "alarmed").await;
+    let pusher = Pusher::connect(&amqp, "alarmed", MessagePack).timeout(10 * PATIENCE);
+    let pusher = pusher.await.unwrap();
     let mut jobs = puller(&amqp, "alarmed", 1).await;
     push(&other, "alarmed", [1, 2]).await;
     let first = next_job(&mut jobs).await;
