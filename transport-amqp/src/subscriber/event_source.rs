@@ -254,12 +254,13 @@ impl EventSource {
             Ok(()) => Ok(true),
             Err(error) => Err(error),
         };
-        if let Err(error) = &is_marked_first {
-            if !existed && self.is_open() {
-                self.is_missing.store(true, Ordering::Release);
-                if let Some(count) = self.missing_log.note() {
-                    tracing::warn!(?error, exchange = %self.exchange, count, "the exchange is missing, and cannot be declared");
-                }
+        if let Err(error) = &is_marked_first
+            && !existed
+            && self.is_open()
+        {
+            self.is_missing.store(true, Ordering::Release);
+            if let Some(count) = self.missing_log.note() {
+                tracing::warn!(?error, exchange = %self.exchange, count, "the exchange is missing, and cannot be declared");
             }
         }
         let is_marked_first = is_marked_first?;
