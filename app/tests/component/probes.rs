@@ -40,10 +40,22 @@ async fn metrics_are_those_of_the_recorder() {
     ] {
         assert!(text.contains(line), "{line} is not in:\n{text}");
     }
+    // The counters go on where a server is bound again, in this component and in the next one.
+    let answered = async || {
+        let (_, text) = get(probe, "/metrics").await;
+        let line = text.lines().find(|line| line.starts_with("polywire_server_answered_total"));
+        line.unwrap().rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()
+    };
+    assert_eq!(answered().await, 1);
+    component.stop_consuming().await.unwrap();
+    component.resume_consuming().await.unwrap();
+    assert_eq!(add(&url, "adder").await.unwrap(), 5);
+    assert_eq!(answered().await, 2);
     component.stop().await;
     // The recorder outlives the component.
     let component = app.start(setup).await.unwrap();
-    assert_eq!(get(probe, "/metrics").await.0, 200);
+    assert_eq!(add(&url, "adder").await.unwrap(), 5);
+    assert_eq!(answered().await, 3);
     component.stop().await;
 }
 

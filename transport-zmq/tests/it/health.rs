@@ -167,3 +167,33 @@ async fn wrong_password_shows_at_the_first_refusal() {
     assert_eq!(refused.connection.error().unwrap().kind(), ErrorKind::Denied);
     assert!(!refused.is_ready());
 }
+
+#[cfg(feature = "engine-omq")]
+#[tokio::test]
+async fn refusal_ends_with_the_peer_that_refused() {
+    secured_engine!();
+    let users = plain::PlainServer::new([("alice", "secret")]);
+    let serving = zmq().bind("tcp://127.0.0.1:*").plain_server(users).build().unwrap();
+    let puller: Puller<u32> = Puller::bind(&serving, "q", MessagePack).await.unwrap();
+    let endpoint = serving.local_endpoints()[0].clone();
+    let calling = zmq().connect(&endpoint);
+    let calling = calling.plain_client(plain::PlainClient::new("alice", "wrong")).build().unwrap();
+    let mut changes = calling.health().changes();
+    let _pusher = polywire_core::Pusher::connect(&calling, "q", MessagePack).await.unwrap();
+    until(&mut changes, |health| health.connection.as_str() == "refused").await;
+    drop(puller);
+    serving.close().await.unwrap();
+    until(&mut changes, |health| health.connection.as_str() == "connecting").await;
+}
+
+#[cfg(feature = "engine-omq")]
+#[tokio::test]
+async fn name_that_cannot_be_resolved_is_the_cause_of_a_failed_call() {
+    let calling = zmq().connect("tcp://no-such-host.invalid:5555");
+    let calling = calling.connect_timeout(Duration::from_secs(5)).build().unwrap();
+    let client = Client::connect(&calling, "a", MessagePack).await.unwrap();
+    let error = client.call::<()>("b", &()).await.unwrap_err();
+    // Without a resolver, there is no answer at all.
+    let causes = ["there is no such host", "there is no answer to the lookup of the host"];
+    assert!(causes.iter().any(|cause| error.to_string().contains(cause)), "{error}");
+}

@@ -30,6 +30,7 @@ mod bounds;
 mod cancellation;
 #[cfg(feature = "engine-omq")]
 mod closing;
+mod deadlines;
 mod declines;
 mod draining;
 #[cfg(feature = "engine-omq")]

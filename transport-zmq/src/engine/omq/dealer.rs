@@ -150,9 +150,13 @@ impl OmqDealer {
         let socket = &self.endpoints.socket;
         let (endpoint, mut events) = (remote.to_string(), socket.monitor());
         loop {
-            socket.connect(endpoint.as_str()).await?;
+            // Looking up the name of the peer may take as long as the resolver tries.
+            let connecting = async {
+                socket.connect(endpoint.as_str()).await?;
+                self.connections_until(|connections| !connections.is_empty()).await
+            };
             tokio::select! {
-                connections = self.connections_until(|connections| !connections.is_empty()) => return connections,
+                connections = connecting => return connections,
                 () = self.denied(remote, &mut events) => {}
             }
             self.denied.send_replace(true);
@@ -183,7 +187,9 @@ impl OmqDealer {
                 Ok(event) => event,
                 // The engine has no event for a name that cannot be resolved.
                 Err(_) if is_unknown => {
-                    *lock(&self.failure) = unresolvable(remote).await;
+                    if let Some(cause) = unresolvable(remote).await {
+                        self.is_unreachable(cause);
+                    }
                     continue;
                 }
                 Err(_) => continue,
@@ -197,7 +203,7 @@ impl OmqDealer {
                     self.tried.send_replace(true);
                     // A peer that can be reached failed in the handshake, which is recorded.
                     if let Some(cause) = probe(remote).await {
-                        *lock(&self.failure) = Some(cause);
+                        self.is_unreachable(cause);
                     }
                 }
                 Ok(MonitorEvent::HandshakeFailed { reason, .. }) => {
@@ -208,6 +214,12 @@ impl OmqDealer {
                 _ => {}
             }
         }
+    }
+
+    /// Records that there is no peer at the endpoint, so that none denies access either.
+    fn is_unreachable(&self, cause: String) {
+        *lock(&self.failure) = Some(cause);
+        self.denied.send_replace(false);
     }
 
     /// Returns whether a peer with this routing id may get the messages of this socket.
