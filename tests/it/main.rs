@@ -11,6 +11,8 @@ mod errors;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod hygiene;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
+mod message_ids;
+#[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod nested;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod patterns;

@@ -268,20 +268,6 @@ async fn timeouts_are_those_of_the_client() -> Result<(), CallError> {
 }
 
 #[tokio::test]
-async fn message_ids_are_those_of_the_client() -> Result<(), CallError> {
-    let router =
-        Router::new(Json).method("add", |context: Context, _: BTreeMap<String, i64>| async move {
-            Ok(context.message_id().map_or(0, |id| id.as_str().len() as i64))
-        });
-    let calculator = CalculatorClient::from(Client::new(std::sync::Arc::new(router), Json));
-    let order = calculator.with_message_id("order-7")?;
-    assert_eq!((order.add(2, 3).await?, order.add(2, 3).await?), (7, 7));
-    assert_ne!(calculator.add(2, 3).await?, 7);
-    assert!(calculator.with_message_id("").is_err());
-    Ok(())
-}
-
-#[tokio::test]
 async fn any_name_that_rust_takes_will_do() -> Result<(), CallError> {
     /// Names that could collide with names in the generated code.
     #[service]

@@ -10,8 +10,8 @@ use polywire_core::worker::WorkStats;
 #[derive(Default)]
 pub(super) struct Counts(BTreeMap<String, (Option<ServerStats>, Option<WorkStats>)>);
 
-/// Counts of all endpoints of this process that have ended. The metrics outlive a component: without
-/// these, a counter would stand still until its endpoint has counted as far as the one before.
+/// Counts of all endpoints of this process that have ended. The metrics outlive a component: a
+/// counter would stand still otherwise, until its endpoint has counted as far as the one before.
 static ENDED: Mutex<Counts> = Mutex::new(Counts(BTreeMap::new()));
 
 impl Counts {

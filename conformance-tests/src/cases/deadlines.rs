@@ -200,12 +200,13 @@ pub async fn time_in_a_queue_counts(context: &TestContext) -> Verdict {
     Ok(())
 }
 
-/// When the deadline of a call passes, its client tells the server, which may estimate a later one.
+/// When the deadline of a call passes, its client notifies the server, which may estimate a later
+/// one.
 ///
 /// The responder has no deadline of its own in this case: it holds the request, and waits for the
-/// word. Dropping a call is told apart from that.
+/// notification. That of a dropped call differs.
 ///
-/// Catches backends that tell a server of a dropped call alone, or not why the caller has gone.
+/// Catches backends that notify a server of dropped calls alone, or without the reason.
 ///
 /// Needs the capability `cancellation`.
 pub async fn server_is_told_when_a_deadline_passes(context: &TestContext) -> Verdict {

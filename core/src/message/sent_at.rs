@@ -44,7 +44,7 @@ impl SentAt {
         clock.get_or_insert_with(EvenClock::start).stamp()
     }
 
-    /// Returns whether the stamp was made on this machine, so that its milliseconds are those of our
+    /// Returns whether the stamp was made on this machine. Its milliseconds are then those of our
     /// system time, unless that was set meanwhile.
     pub(crate) fn is_of_this_machine(self) -> bool {
         (self.clock >> 32) as u32 == machine()

@@ -81,9 +81,9 @@ impl<T, D> ClientConnect<'_, T, D> {
 
     /// Sets the time after which a call that waits for its reply is slow. The default is 5 seconds.
     ///
-    /// While calls are slow, the client logs a warning each 10 seconds, with the service, the number
-    /// of such calls, and the method and the age of the oldest. [`Duration::MAX`] turns the warning
-    /// off. A service whose calls take long has a client of its own, with a longer time.
+    /// While calls are slow, the client logs a warning each 10 seconds, with the service, the
+    /// number of such calls, and the method and the age of the oldest. [`Duration::MAX`] turns the
+    /// warning off. A service whose calls take long has a client of its own, with a longer time.
     pub fn slow_after(self, after: Duration) -> Self {
         Self { slow_after: (after != Duration::MAX).then_some(after), ..self }
     }

@@ -27,9 +27,9 @@ use crate::message::{Deadline, Message, SentAt, system_time};
 /// - The smallest difference grows by 0.5 milliseconds a second, so that clocks may drift, and a
 ///   clock that was silent for long is measured anew.
 /// - The first request of a clock is taken for one that has not waited, unless its sender runs on
-///   this machine. Then both have the same system time, which tells how long the request has
+///   this machine. Then both have the same system time, which shows how long the request has
 ///   waited, also while no server was running. The system times of two machines are never compared:
-///   nothing tells a clock that is wrong from a request that has waited.
+///   a clock that is wrong looks like a request that has waited.
 /// - A stamp from before the system time of this machine was set is not compared with it.
 /// - A request never gets more time than it was sent with.
 ///

@@ -31,7 +31,7 @@ impl FinalFailure {
         Self { label, source, fault, attempt, why, span }
     }
 
-    /// Logs the failure. Not throttled: each line names a message that somebody has to look at.
+    /// Logs the failure. Not throttled: each line names a message that an operator has to look at.
     pub(super) fn log(&self, is_kept: bool) {
         let Self { label: EndpointLabel { role, name }, fault, attempt, why, .. } = self;
         let source = self.source.as_ref().map(tracing::field::display);

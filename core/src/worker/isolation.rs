@@ -37,8 +37,8 @@ impl Isolation {
         *self = Self::Waiting(Box::new(delivery), Instant::now() + limit);
     }
 
-    /// Takes the delivery out once it can begin, with the time for which it may run alone. Ends the isolation of one that has ended, or whose
-    /// time has passed.
+    /// Takes the delivery out once it can begin, with the time for which it may run alone. Ends the
+    /// isolation of one that has ended, or whose time has passed.
     pub(super) fn take_ready(&mut self, is_idle: bool) -> Option<(Delivery, Duration)> {
         let is_done = match &*self {
             Self::None => return None,

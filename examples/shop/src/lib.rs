@@ -1,9 +1,10 @@
 //! A shop of seven programs. Each module has one of them: its service, and the `setup` that puts it
 //! together. The programs themselves, in `programs/`, are one line each.
 //!
-//! Each program keeps a book of what it has done, in memory: what happens "once" happens once in the
-//! lifetime of one process. If `SHOP_BOOKS` names a folder, the books are files there, which outlive
-//! the processes, and replicas of a program share its book. A real program has a database instead.
+//! Each program keeps a book of what it has done, in memory: what happens "once" happens once in
+//! the lifetime of one process. If `SHOP_BOOKS` names a folder, the books are files there, which
+//! outlive the processes, and replicas of a program share its book. A real program has a database
+//! instead.
 //!
 //! | program | serves | uses |
 //! |---|---|---|

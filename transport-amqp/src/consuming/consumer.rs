@@ -98,7 +98,8 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
 }
 
 /// Checks that the dead-letter queue of `queue`, if it exists, has the options that dead letters
-/// need: otherwise the broker would keep none. A missing one is declared with the first dead letter.
+/// need: otherwise the broker would keep none. A missing queue is declared with the first dead
+/// letter.
 ///
 /// # Errors
 ///

@@ -19,8 +19,8 @@ impl PendingRepublishes {
         RepublishGuard(self.0.clone())
     }
 
-    /// Leaves out one counted copy until the guard is dropped: nothing is published meanwhile, so an
-    /// end of the channel duplicates nothing.
+    /// Leaves out one counted copy until the guard is dropped: nothing is published meanwhile, so
+    /// an end of the channel duplicates nothing.
     pub(crate) fn pause(&self) -> PauseGuard {
         self.0.send_modify(|copies| *copies -= 1);
         PauseGuard(self.0.clone())

@@ -180,7 +180,7 @@ impl EventPublisher {
             }
             sleep(LOOK_INTERVAL).await;
         }
-        // All subscribers were told, and one of them was first. The others bind meanwhile.
+        // All subscribers have the notice, and one of them was first. The others bind meanwhile.
         sleep(SETTLE_TIME).await;
         if !ExchangeMark::new(self.exchange.clone()).is_set(&self.connection).await? {
             tracing::error!(
@@ -191,8 +191,8 @@ impl EventPublisher {
         Ok(())
     }
 
-    /// Tells the subscribers of all programs that the exchange is missing. Returns whether a queue
-    /// has taken the notice.
+    /// Notifies the subscribers of all programs that the exchange is missing. Returns whether a
+    /// queue has taken the notice.
     async fn tell(&self) -> bool {
         lost_exchange::tell(&self.publishing, &self.exchange, 0).await.unwrap_or_else(|error| {
             tracing::debug!(?error, exchange = %self.exchange, "cannot tell of a lost exchange");
@@ -207,8 +207,8 @@ const CHANNELS: u32 = 2;
 const AGAIN_MAX: u32 = 10;
 /// Pause between two looks for the exchange.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// The time in which a subscriber that is told binds its queue, before a new publisher declares the
-/// exchange by itself.
+/// The time in which a subscriber with a notice binds its queue, before a new publisher declares
+/// the exchange by itself.
 const BOUND_WITHIN: Duration = Duration::from_secs(1);
 /// The time that is left to further subscribers once one has declared the exchange.
 const SETTLE_TIME: Duration = Duration::from_millis(500);

@@ -200,7 +200,7 @@ impl EventSource {
         }
     }
 
-    /// Tells the other subscribers of the channel that the exchange was missing.
+    /// Notifies the other subscribers of the channel that the exchange was missing.
     async fn tell(&self) {
         if let Err(error) = lost_exchange::tell(&self.publishing, &self.exchange, self.number).await
         {
@@ -216,8 +216,8 @@ impl EventSource {
     }
 
     /// Declares the exchange again with all bindings, if it is missing, or was missing by its mark
-    /// or by a notice of another program. Adds the bindings of a subscriber without a group again in any case:
-    /// the broker cannot list them.
+    /// or by a notice of another program. Adds the bindings of a subscriber without a group again
+    /// in any case: the broker cannot list them.
     async fn check_bindings(&self, connection: &SupervisedConnection, is_told: bool) -> Result<()> {
         let mut reported = self.reported.lock().await;
         let existed = self.exists(connection).await?;
@@ -226,7 +226,7 @@ impl EventSource {
             return Ok(());
         }
         let was_missing = self.restore_bindings(connection, existed, is_told).await?;
-        // Another subscriber may tell of the loss that this one has found out at the same time.
+        // Another subscriber may send a notice about the loss that this one has found out itself.
         let is_known = reported.is_some_and(|at| at.elapsed() < SAME_LOSS);
         if !existed || was_missing || (is_told && !is_known) {
             *reported = Some(Instant::now());
@@ -235,7 +235,7 @@ impl EventSource {
         Ok(())
     }
 
-    /// Declares the exchange with all bindings, and tells the other subscribers if it did not
+    /// Declares the exchange with all bindings, and notifies the other subscribers if it did not
     /// exist. Returns whether it was missing before. Then another program has declared it, and may
     /// have published to it before the bindings were there.
     ///
@@ -270,7 +270,7 @@ impl EventSource {
         {
             tracing::warn!(exchange = %self.exchange, count, "the exchange was deleted; declared it again");
         }
-        // Otherwise all were told, or the one that has set the mark tells.
+        // Otherwise all have a notice, or get it from the one that has set the mark.
         if !existed && is_marked_first && !is_told {
             self.tell().await;
         }

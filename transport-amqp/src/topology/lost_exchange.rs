@@ -1,7 +1,7 @@
 //! Notices that the exchange of a channel was missing.
 //!
 //! Bindings are deleted with their exchange. The program that declares a missing exchange again
-//! knows that; the others would find the exchange in its place. So that program tells the
+//! knows that; the others would find the exchange in its place. So that program notifies the
 //! subscribers of the channel, whose queues are bound to `amq.direct` for this purpose. The broker
 //! cannot be asked for the bindings of a queue.
 
@@ -19,7 +19,7 @@ use crate::connection::supervised::SupervisedConnection;
 use crate::error::failed;
 use crate::wire::native::{LOST_EXCHANGE, NOTICE_EXCHANGE};
 
-/// Tells all subscribers of the channel of `exchange`, except for the one with this `number`.
+/// Notifies all subscribers of the channel of `exchange`, except for the one with this `number`.
 /// Returns whether a queue has taken the notice. If none has, the channel has no subscriber.
 ///
 /// The notice goes over the connection that publishes: under an alarm, the broker would stop
@@ -28,7 +28,7 @@ use crate::wire::native::{LOST_EXCHANGE, NOTICE_EXCHANGE};
 /// # Errors
 ///
 /// Those of opening a channel, and [`ErrorKind::DeadlineExceeded`] after a second: the broker may
-/// accept no messages. A user that may not write to `amq.direct` tells nobody.
+/// accept no messages. A user that may not write to `amq.direct` notifies none.
 pub(crate) async fn tell(
     publishing: &SupervisedConnection,
     exchange: &ShortString,

@@ -72,7 +72,7 @@ async fn dead_letter_is_counted_once_it_is_kept(url: String) {
     let dead = "polywire.dead.jobs.lasting.counted";
     let attempted = Arc::new(Notify::new());
     let worker = Worker::bind(&amqp, "lasting.counted", MessagePack).attempts(1).await.unwrap();
-    // Nobody notices before the first dead letter.
+    // Not before `bind`, which would be refused.
     declare_differently(&url, dead).await;
     let (handle, attempt) = (worker.handle(), attempted.clone());
     let attempts = Arc::new(AtomicU32::new(0));

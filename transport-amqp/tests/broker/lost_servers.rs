@@ -25,7 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// How often handlers were begun, and how often one came to its end.
+/// The numbers of handlers that have begun and ended.
 #[derive(Default)]
 struct Runs {
     begun: AtomicU32,
@@ -159,7 +159,7 @@ async fn send_one_way(client: &Client<MessagePack>, method: &str, idempotent: bo
     request.send(&1_u32).await.unwrap();
 }
 
-/// The caller cannot be asked, so nobody knows whether the first server has begun.
+/// The caller cannot be asked, so the second server cannot know that the first one has not begun.
 async fn redelivered_call_with_direct_replies_is_interrupted_if_it_runs_at_most_once(url: String) {
     let service = "direct.redelivered";
     let calling = Amqp::builder(&url).unwrap().reply_mode(ReplyMode::Direct).build().await.unwrap();

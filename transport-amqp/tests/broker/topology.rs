@@ -47,7 +47,7 @@ async fn delete_exchange(url: &str, name: &str) {
 }
 
 /// Publishes until the subscriber receives an event. Returns the number of events before that one
-/// that were confirmed and not received, and whether the subscriber was told of the loss.
+/// that were confirmed and not received, and `true` if the subscriber has got the error.
 async fn publish_until_received(
     publisher: &Publisher<MessagePack>,
     subscriber: &mut Subscriber<u32>,
@@ -74,7 +74,7 @@ async fn publish_until_received(
     timeout(PATIENCE, publishing).await.expect("an event arrives")
 }
 
-/// Waits for the error of a loss, unless it was told already. An event may come before the error.
+/// Waits for the error of a loss, unless it has arrived already. An event may come first.
 async fn until_told(subscriber: &mut Subscriber<u32>, is_told: bool) {
     if !is_told {
         let telling = async { while subscriber.next().await.unwrap().is_ok() {} };

@@ -1,7 +1,7 @@
 //! Sockets of the engine that the settings select. The only place that names both engines.
 //!
-//! Both engines have all patterns, on both sides, with endpoint changes at any time. CURVE and PLAIN
-//! are those of `omq` only.
+//! Both engines have all patterns, on both sides, with endpoint changes at any time. Only `omq` has
+//! CURVE and PLAIN.
 //!
 //! An engine that is not a feature of this build fails when a socket is opened, not when the
 //! transport is built.

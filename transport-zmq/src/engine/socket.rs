@@ -100,8 +100,9 @@ pub(crate) trait Dealer: SocketControl {
         None
     }
 
-    /// Waits until the peer rejects our credentials. Never resolves for engines without security.
-    async fn denied(&self) {
+    /// Waits until the peer rejects our credentials, or until it does not or is gone. Never
+    /// resolves for engines without security.
+    async fn until_denied(&self, _is_denied: bool) {
         std::future::pending::<()>().await;
     }
 

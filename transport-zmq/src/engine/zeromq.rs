@@ -1,18 +1,19 @@
 //! Engine `zeromq`: the sockets of the `zeromq` crate, behind relays.
 //!
-//! The crate neither reconnects nor bounds what its peers send. It tells not which peer got a
-//! message, nor when a puller leaves. So each connection is a *link*: a socket of the crate with
+//! The crate neither reconnects nor bounds what its peers send. It reports neither which peer got a
+//! message, nor that a puller has left. So each connection is a *link*: a socket of the crate with
 //! one peer, and a relay between the two. The crate frames, matches and queues; the relay bounds,
 //! counts, and watches the peer.
 //!
 //! - `zmtp`, `kind`, `inbound_filter`, `outbound_filter`: the bytes of a connection. No I/O.
 //!
 //! - `relay`, `port`, `outbox`, `link`: one connection. `link_set` with `set_options`,
-//!   `endpoints`, `streams` and `socket_file`: all of a socket.
+//!   `endpoints`, `arrivals`, `streams` and `socket_file`: all of a socket.
 //!
 //! - One file for each socket type: `dealer`, `push`, `client_router`, `router`, `pull`, `sub`,
 //!   `xpub` with `subscribers`.
 
+mod arrivals;
 mod client_router;
 mod dealer;
 mod endpoints;

@@ -9,13 +9,13 @@ use futures_util::{FutureExt, StreamExt, stream};
 use polywire_core::Result;
 use tokio::sync::mpsc;
 
-use super::dealer::received;
+use super::arrivals::{NoOwner, received};
 use super::endpoints::LinkedEndpoints;
 use super::frames::{frames_of, message_of};
 use super::kind::Kind;
 use super::link::{Arrival, Link};
 use super::link_set::LinkSet;
-use super::router::{NoOwner, push};
+use super::router::push;
 use super::set_options::SetOptions;
 use crate::config::Settings;
 use crate::endpoint::EndpointChange;

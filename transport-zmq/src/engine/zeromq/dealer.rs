@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use zeromq::ZmqMessage;
 
+use super::arrivals::received;
 use super::endpoints::connect;
 use super::frames::{frames_of, message_of};
 use super::kind::Kind;
@@ -244,13 +245,4 @@ impl Dealer for ZeromqDealer {
             None => stream::empty().boxed(),
         }
     }
-}
-
-/// Returns the messages of a queue.
-pub(super) fn received(
-    arrivals: mpsc::Receiver<Arrival>,
-) -> impl stream::Stream<Item = Arrival> + Send {
-    stream::unfold(arrivals, |mut arrivals| async {
-        arrivals.recv().await.map(|arrival| (arrival, arrivals))
-    })
 }

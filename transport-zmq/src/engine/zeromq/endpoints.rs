@@ -305,7 +305,7 @@ pub(super) async fn connect(
     Ok(link)
 }
 
-/// Cuts a link whose handshake nobody waits for any more.
+/// The guard of a handshake. Cuts the link if the attempt to connect is given up.
 struct LinkGuard(Option<Arc<Link>>);
 
 impl Drop for LinkGuard {

@@ -1,7 +1,7 @@
 //! A connection to one peer, with a socket of the crate and a relay of its own.
 //!
 //! The crate does not reconnect, gives a peer's place to another one of the same identity, and
-//! spreads messages without telling who got them. With one peer a socket, none of that matters.
+//! spreads messages without reporting who got them. With one peer a socket, this has no effect.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use super::streams::PeerStream;
 use crate::engine::connected_peers::Host;
 use crate::error::lock;
 
-/// What a socket does with the links of its set.
+/// The part of a socket that takes up its links and their messages.
 pub(super) trait LinkOwner: Send + Sync {
     /// Takes up a link whose handshake has ended, before its first message. Returns the reason if
     /// the peer may not stay.

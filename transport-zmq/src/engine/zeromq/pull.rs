@@ -11,13 +11,12 @@ use futures_util::{StreamExt, stream};
 use polywire_core::{Address, Result, Window};
 use tokio::sync::mpsc;
 
-use super::dealer::received;
+use super::arrivals::{NoOwner, received};
 use super::endpoints::LinkedEndpoints;
 use super::frames::frames_of;
 use super::kind::Kind;
 use super::link::Arrival;
 use super::link_set::LinkSet;
-use super::router::NoOwner;
 use super::set_options::{QUEUED_MAX, SetOptions};
 use crate::config::Settings;
 use crate::endpoint::EndpointChange;

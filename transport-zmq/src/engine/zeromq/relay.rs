@@ -5,11 +5,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
@@ -39,8 +41,10 @@ pub(super) struct Relay {
     heard: Mutex<Instant>,
     /// The moment at which our last heartbeat had been written, unless bytes came after it.
     asked: Mutex<Option<Instant>>,
-    /// Set while the relay hands bytes of the peer over, and reads none.
-    is_busy: AtomicBool,
+    /// Set while the crate has no room for bytes of the peer, and the relay reads none.
+    is_blocked: AtomicBool,
+    /// Set when the crate had no room for a while, until the watch has seen it.
+    was_blocked: AtomicBool,
     /// Set when nothing more is to be read from the peer.
     stopped: watch::Sender<bool>,
 }
@@ -61,7 +65,8 @@ impl Relay {
             commands: Notify::new(),
             heard: Mutex::new(Instant::now()),
             asked: Mutex::default(),
-            is_busy: AtomicBool::new(false),
+            is_blocked: AtomicBool::new(false),
+            was_blocked: AtomicBool::new(false),
             stopped: watch::Sender::new(false),
         }
     }
@@ -90,10 +95,6 @@ impl Relay {
         loop {
             input.reserve(CHUNK);
             *lock(&self.heard) = Instant::now();
-            if self.is_busy.swap(false, Ordering::Relaxed) {
-                // The answer may be among the bytes that were not read meanwhile.
-                *lock(&self.asked) = None;
-            }
             let read = tokio::select! {
                 read = peer.read_buf(&mut input) => read,
                 // Never an error: `self` holds the sender.
@@ -102,20 +103,38 @@ impl Relay {
             if read.map_err(text)? == 0 {
                 break;
             }
-            self.is_busy.store(true, Ordering::Relaxed);
             // Any bytes prove that the peer is there. Its answer may be far behind them.
             *lock(&self.asked) = None;
             filter.feed(&mut input, &mut output, &mut events)?;
             events.drain(..).for_each(|event| self.record(event));
-            // The bytes are read even if the crate takes no more: the kernel would otherwise reset the
-            // connection, with what the peer has not read yet.
-            discards = discards || inner.write_all(&output).await.is_err();
+            // The bytes are read even if the crate takes no more: the kernel would otherwise reset
+            // the connection, with what the peer has not read yet.
+            discards = discards || self.hand_over(&mut inner, &output).await.is_err();
             output.clear();
         }
         if !discards {
             inner.shutdown().await.map_err(text)?;
         }
         Ok(())
+    }
+
+    /// Writes bytes of the peer to the crate, and notes if the crate has no room for them.
+    async fn hand_over(
+        &self,
+        inner: &mut (impl AsyncWrite + Unpin),
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let mut writing = pin!(inner.write_all(bytes));
+        if let Some(written) = writing.as_mut().now_or_never() {
+            return written;
+        }
+        self.is_blocked.store(true, Ordering::Relaxed);
+        self.was_blocked.store(true, Ordering::Relaxed);
+        let written = writing.await;
+        // The answer of the peer may be among the bytes that were not read meanwhile.
+        *lock(&self.asked) = None;
+        self.is_blocked.store(false, Ordering::Relaxed);
+        written
     }
 
     fn record(&self, event: InboundEvent) {
@@ -132,8 +151,8 @@ impl Relay {
         }
     }
 
-    /// Hands the bytes of the crate to the peer until the crate closes its stream. Tells the queue
-    /// of the link how many messages have been written.
+    /// Hands the bytes of the crate to the peer until the crate closes its stream. The queue of
+    /// the link learns how many messages have been written.
     pub(super) async fn send(
         &self,
         mut inner: impl AsyncRead + Unpin,
@@ -180,23 +199,40 @@ impl Relay {
     /// Sends heartbeats to a silent peer. Resolves when the peer has answered none for one more
     /// interval.
     ///
-    /// A peer whose bytes the relay cannot hand over is not silent. One that takes no more bytes is
-    /// not asked, since the heartbeat is behind them; the kernel tells when it is gone.
+    /// A peer whose bytes the relay cannot hand over is not silent, and gets heartbeats as well:
+    /// the answers to its own wait behind those bytes. A peer that takes no more bytes is not
+    /// asked, since the heartbeat is behind them; the kernel reports when it is gone.
     pub(super) async fn watch(&self, interval: Duration) -> String {
+        let (mut shown, mut is_suspect) = (Instant::now(), false);
         loop {
             sleep(interval / 8).await;
-            let is_busy = self.is_busy.load(Ordering::Relaxed);
-            let asked = *lock(&self.asked);
-            if !is_busy && asked.is_some_and(|asked| asked.elapsed() >= interval) {
-                return "the peer answers no heartbeat".to_owned();
-            }
-            let is_silent = is_busy || lock(&self.heard).elapsed() >= interval;
             // Peers of version 3.0 know no heartbeats.
-            if is_silent && asked.is_none() && self.minor.load(Ordering::Relaxed) >= 1 {
-                self.ping.store(true, Ordering::Relaxed);
-                self.commands.notify_one();
+            if self.minor.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            let was_blocked = self.was_blocked.swap(false, Ordering::Relaxed);
+            if self.is_blocked.load(Ordering::Relaxed) || was_blocked {
+                is_suspect = false;
+                if shown.elapsed() >= interval / 2 {
+                    self.send_heartbeat();
+                    shown = Instant::now();
+                }
+                continue;
+            }
+            match *lock(&self.asked) {
+                Some(asked) if asked.elapsed() < interval => is_suspect = false,
+                // Once more, since a busy runtime may not have read the answer yet.
+                Some(_) if !is_suspect => is_suspect = true,
+                Some(_) => return "the peer answers no heartbeat".to_owned(),
+                None if lock(&self.heard).elapsed() >= interval => self.send_heartbeat(),
+                None => is_suspect = false,
             }
         }
+    }
+
+    fn send_heartbeat(&self) {
+        self.ping.store(true, Ordering::Relaxed);
+        self.commands.notify_one();
     }
 }
 

@@ -12,11 +12,11 @@ use polywire_core::transport::Sending;
 use tokio::sync::mpsc;
 use zeromq::ZmqMessage;
 
-use super::dealer::received;
+use super::arrivals::{NoOwner, received};
 use super::endpoints::LinkedEndpoints;
 use super::frames::{frames_of, message_of};
 use super::kind::Kind;
-use super::link::{Arrival, Link, LinkOwner};
+use super::link::{Arrival, Link};
 use super::link_set::LinkSet;
 use super::set_options::SetOptions;
 use crate::config::Settings;
@@ -32,11 +32,6 @@ pub(in crate::engine) struct ZeromqRouter {
     arrivals: Mutex<Option<mpsc::Receiver<Arrival>>>,
     frames_max: usize,
 }
-
-/// The owner of links that need no care.
-pub(super) struct NoOwner;
-
-impl LinkOwner for NoOwner {}
 
 impl ZeromqRouter {
     /// Opens the socket. It has no endpoint yet.

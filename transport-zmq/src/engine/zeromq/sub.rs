@@ -11,7 +11,7 @@ use polywire_core::{Result, Window};
 use tokio::sync::mpsc;
 use zeromq::ZmqMessage;
 
-use super::dealer::received;
+use super::arrivals::received;
 use super::endpoints::LinkedEndpoints;
 use super::frames::event_of;
 use super::kind::Kind;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{ErrorKind, Puller, Transport, Window, Worker};
-use polywire_zmq::Zmq;
+use polywire_zmq::{Engine, Zmq};
 use tokio::time::timeout;
 
+use crate::support::engine::ENGINE;
 use crate::support::jobs::{bound, builder, connected, next, puller, pusher};
 use crate::support::wait::PATIENCE;
 
@@ -122,6 +123,9 @@ async fn puller_that_binds_its_port_again_receives_jobs() {
 #[tokio::test]
 async fn jobs_that_a_lost_puller_did_not_get_go_to_the_next_one() {
     const TOTAL: u32 = 600;
+    if ENGINE == Engine::Omq {
+        not_run!("engine omq does not tell which jobs of a lost connection it has written");
+    }
     let pulling = bound();
     let window = Window::new(1);
     let mut jobs: Puller<(u32, String)> =
