@@ -4,6 +4,7 @@ pub(crate) mod alarm;
 pub(crate) mod broker_kills;
 pub(crate) mod certificates;
 pub(crate) mod credentials;
+pub(crate) mod delayed_retries;
 pub(crate) mod failovers;
 pub(crate) mod job_restarts;
 pub(crate) mod links;

@@ -3,6 +3,8 @@
 #![deny(missing_docs, warnings)]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests fail by them")]
 
+#[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
+mod arguments;
 mod connect;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod errors;

@@ -54,6 +54,8 @@ pub struct Client<D, S = Requester> {
     pub(super) message_id: Option<MessageId>,
     /// The first part of the names of methods.
     pub(super) prefix: Option<Address>,
+    /// `true` if calls wait for the first server of the service.
+    pub(super) waits_for_service: bool,
     /// `true` if the service ends each call by its deadline, so that the client needs no timer.
     pub(super) keeps_deadlines: bool,
 }
@@ -77,6 +79,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
             timeout: None,
             message_id: None,
             prefix: None,
+            waits_for_service: false,
             keeps_deadlines: false,
         }
     }
@@ -92,6 +95,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
             timeout: self.timeout,
             message_id: self.message_id,
             prefix: self.prefix,
+            waits_for_service: self.waits_for_service,
             keeps_deadlines: false,
         }
     }

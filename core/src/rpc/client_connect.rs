@@ -36,8 +36,15 @@ impl<D: Dialect> Client<D> {
     ) -> ClientConnect<'t, T, D> {
         let service = service.try_into().map_err(Into::into);
         let pending_max = Requester::DEFAULT_PENDING_MAX;
-        let slow_after = Some(SLOW_AFTER);
-        ClientConnect { transport, service, dialect, timeout: None, pending_max, slow_after }
+        ClientConnect {
+            transport,
+            service,
+            dialect,
+            timeout: None,
+            pending_max,
+            slow_after: Some(SLOW_AFTER),
+            waits_for_service: false,
+        }
     }
 }
 
@@ -49,6 +56,7 @@ pub struct ClientConnect<'t, T, D> {
     dialect: D,
     timeout: Option<Duration>,
     pending_max: usize,
+    waits_for_service: bool,
     slow_after: Option<Duration>,
 }
 
@@ -62,6 +70,13 @@ impl<T, D> ClientConnect<'_, T, D> {
     /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded). The default is 131,072.
     pub fn pending_max(self, calls: usize) -> Self {
         Self { pending_max: calls, ..self }
+    }
+
+    /// Makes each call wait for the first server of the service; see
+    /// [`CallBuilder::wait_for_service`](crate::rpc::CallBuilder::wait_for_service). By default a
+    /// call without a server fails as [`Unroutable`](crate::ErrorKind::Unroutable).
+    pub fn wait_for_service(self) -> Self {
+        Self { waits_for_service: true, ..self }
     }
 
     /// Sets the time after which a call that waits for its reply is slow. The default is 5 seconds.
@@ -79,7 +94,15 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for ClientConnect<'t, T, D> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { transport, service, dialect, timeout, pending_max, slow_after } = self;
+        let Self {
+            transport,
+            service,
+            dialect,
+            timeout,
+            pending_max,
+            slow_after,
+            waits_for_service,
+        } = self;
         Box::pin(async move {
             // A loop over openings that fail at once leaves other tasks their turns.
             consume_budget().await;
@@ -93,6 +116,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for ClientConnect<'t, T, D> {
                 timeout,
                 message_id: None,
                 prefix: None,
+                waits_for_service,
                 keeps_deadlines: true,
             })
         })

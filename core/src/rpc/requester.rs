@@ -11,12 +11,15 @@ use tokio::time::timeout_at;
 
 use super::pending_calls::{PendingCall, interrupted};
 use super::reply_reader::{ClientStats, ReplyReader};
+use super::service_wait::until_served;
 use super::slow_calls::{SLOW_AFTER, watch};
 use crate::context::propagate;
 use crate::error::{CallError, Code, Error, ErrorKind, Result};
 use crate::message::{Address, CallId, Deadline, Message, MessageId};
 use crate::service::{Reply, Request, SentSignal, Service};
-use crate::transport::{Capabilities, DEFAULT_TIMEOUT, Sender, Sending, Transport};
+use crate::transport::{
+    Capabilities, DEFAULT_TIMEOUT, Sender, Sending, Transport, WireKind, log_received, log_sent,
+};
 
 /// The client of a service as a [`Service`], without types: the innermost service of a
 /// [`Client`](crate::Client).
@@ -64,6 +67,8 @@ impl Requester {
         slow_after: Option<Duration>,
     ) -> Result<Self> {
         let (sender, receiver) = transport.requester(&service).await?;
+        let sender = log_sent(sender, WireKind::Request, &service);
+        let receiver = log_received(receiver, WireKind::Reply, &service);
         let replies = Arc::new(ReplyReader::new(pending_max));
         // The requester owns the task, and aborts it when dropped.
         let task = tokio::spawn(replies.clone().run(receiver, sender.clone())).abort_handle();
@@ -104,6 +109,7 @@ impl Service for Requester {
 impl Inner {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
         let deadline = request.wait_until().unwrap_or_else(|| Deadline::after(DEFAULT_TIMEOUT));
+        let waits_for_service = request.wait_for_service;
         let Request { mut message, oneway, idempotent, at_most_once, sent_signal, .. } = request;
         message.at_most_once |= at_most_once;
         message.idempotent = (message.idempotent || idempotent) && !message.at_most_once;
@@ -114,11 +120,25 @@ impl Inner {
         if oneway {
             message.message_id.get_or_insert_with(MessageId::unique);
             propagate(&mut message);
+            if waits_for_service {
+                let sending = until_served(|| self.sender.send(message.clone())).boxed();
+                return match timeout_at(deadline.instant(), sending).await {
+                    Ok(sent) => Ok(sent.map(|()| Reply::default())?),
+                    Err(_) => Err(CallError::deadline_exceeded()),
+                };
+            }
             self.sender.send_within(message, deadline.remaining()).await?;
             return Ok(Reply::default());
         }
         (message.deadline, message.keep_expired) = (Some(deadline), false);
-        let exchange = self.exchange_until_accepted(message, sent_signal);
+        let exchange = async {
+            if waits_for_service {
+                let exchange =
+                    || self.exchange_until_accepted(message.clone(), sent_signal.clone());
+                return until_served(exchange).boxed().await;
+            }
+            self.exchange_until_accepted(message, sent_signal).await
+        };
         match timeout_at(deadline.instant(), exchange).await {
             Ok(reply) => Ok(Reply::from(reply?)),
             Err(_) => Err(CallError::deadline_exceeded()),

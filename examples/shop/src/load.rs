@@ -121,7 +121,7 @@ impl Customers {
     }
 
     async fn order(&self, number: u64) -> Result<u64, BoxError> {
-        let article = if number % 2 == 0 { "hat" } else { "scarf" }.to_owned();
+        let article = if number.is_multiple_of(2) { "hat" } else { "scarf" }.to_owned();
         let customer = format!("customer {}", number % 7);
         let order = Order { number, customer, article, pieces: 1 + (number % 3) as u32 };
         let (first, second) = tokio::join!(self.insist(order.clone()), self.insist(order));

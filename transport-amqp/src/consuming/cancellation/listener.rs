@@ -61,7 +61,8 @@ pub(crate) async fn listen(
     window: Window,
 ) -> Result<Control> {
     let key = native::cancel_key(service)?;
-    let reserved = connection.reserve_channel().map_err(|error| error.with("service", service))?;
+    let reserved =
+        connection.reserve_channels(1).map_err(|error| error.with("service", service))?;
     let ((sender, abandoned), (answer, answers)) =
         (mpsc::channel(QUEUED_MAX), mpsc::channel(QUEUED_MAX));
     let (started, ready) = oneshot::channel();
