@@ -11,6 +11,7 @@ mod ended;
 mod inline_policy;
 mod isolation;
 mod lifecycle;
+mod own_task;
 mod processor;
 mod receive_loop;
 mod serving;
