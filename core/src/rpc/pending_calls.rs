@@ -21,7 +21,7 @@ pub(super) struct PendingCalls {
 }
 
 struct State {
-    calls: FxHashMap<CallId, oneshot::Sender<Result<Message>>>,
+    calls: FxHashMap<CallId, oneshot::Sender<Result<Box<Message>>>>,
     /// The number of the latest call.
     last: u64,
     /// The calls of those above that servers may have begun.
@@ -69,7 +69,7 @@ impl PendingCalls {
     }
 
     /// Completes the call with this outcome. Returns `false` if the call has ended already.
-    pub(super) fn complete(&self, id: CallId, outcome: Result<Message>) -> bool {
+    pub(super) fn complete(&self, id: CallId, outcome: Result<Box<Message>>) -> bool {
         let sender = self.lock().remove(id);
         sender.is_some_and(|sender| sender.send(outcome).is_ok())
     }
@@ -108,7 +108,7 @@ impl PendingCalls {
     pub(super) fn server_is_gone(&self, server: &ServerAddress) {
         let over = self.lock().permitted.gone(server, Instant::now());
         for id in over {
-            self.complete(id, Ok(Message::failed(interrupted()).with_id(id)));
+            self.complete(id, Ok(Box::new(Message::failed(interrupted()).with_id(id))));
         }
     }
 
@@ -131,7 +131,7 @@ impl PendingCalls {
 
 impl State {
     /// Removes a call that ends.
-    fn remove(&mut self, id: CallId) -> Option<oneshot::Sender<Result<Message>>> {
+    fn remove(&mut self, id: CallId) -> Option<oneshot::Sender<Result<Box<Message>>>> {
         self.permitted.remove(id);
         self.calls.remove(&id)
     }
@@ -147,7 +147,7 @@ pub(super) fn interrupted() -> Fault {
 pub(super) struct PendingCall {
     table: Arc<PendingCalls>,
     id: CallId,
-    reply: oneshot::Receiver<Result<Message>>,
+    reply: oneshot::Receiver<Result<Box<Message>>>,
     completed: bool,
 }
 
@@ -159,7 +159,7 @@ impl PendingCall {
 }
 
 impl Future for PendingCall {
-    type Output = Result<Message>;
+    type Output = Result<Box<Message>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = std::task::ready!(Pin::new(&mut self.reply).poll(cx));
@@ -193,8 +193,8 @@ mod tests {
     async fn each_reply_reaches_its_own_call() {
         let pending = table(10);
         let (first, second) = (pending.open().unwrap(), pending.open().unwrap());
-        assert!(pending.complete(second.id(), Ok(Message::new("second"))));
-        assert!(pending.complete(first.id(), Ok(Message::new("first"))));
+        assert!(pending.complete(second.id(), Ok(Box::new(Message::new("second")))));
+        assert!(pending.complete(first.id(), Ok(Box::new(Message::new("first")))));
         assert_eq!(first.await.unwrap().body.into_bytes(), "first");
         assert_eq!(second.await.unwrap().body.into_bytes(), "second");
         assert_eq!(pending.len(), 0);
@@ -207,7 +207,7 @@ mod tests {
         let id = call.id();
         drop(call);
         assert_eq!(pending.len(), 0);
-        assert!(!pending.complete(id, Ok(Message::default())));
+        assert!(!pending.complete(id, Ok(Box::new(Message::default()))));
     }
 
     #[test]
