@@ -2,6 +2,8 @@
 
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod component;
+#[cfg(feature = "metrics")]
+mod counts;
 mod endpoint;
 mod endpoints;
 mod into_service;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use polywire_core::secret::Secret;
-use polywire_core::{AnyTransport, Error, ErrorKind, Result, Transport};
+use polywire_core::{AnyTransport, CallError, Error, ErrorKind, Result, Transport};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::component::{Component, Stop};
@@ -177,8 +177,23 @@ impl Failure {
         if may_pass { Self::Passing(error) } else { Self::Lasting(Exit::of_start(error)) }
     }
 
-    /// A transport that is lost during the setup is waited for; other errors are the program's.
+    /// A transport that is lost during the setup is waited for, and so is a service that a call of
+    /// the setup needs; other errors are the program's.
     fn of_setup(error: BoxError) -> Self {
+        let error = match error.downcast::<CallError>() {
+            Ok(call) => match *call {
+                CallError::Failed(error) if error.kind() == ErrorKind::Unroutable => {
+                    return Self::Passing(error);
+                }
+                CallError::Failed(error) => BoxError::from(error),
+                CallError::DeadlineExceeded(_) => {
+                    let error = Error::new(ErrorKind::DeadlineExceeded, call.to_string());
+                    return Self::Passing(error);
+                }
+                call => return Self::Lasting(Exit::Setup(Arc::new(call))),
+            },
+            Err(error) => error,
+        };
         match error.downcast::<Error>() {
             Ok(error) => match Self::of(*error) {
                 Self::Lasting(Exit::Unreachable(error)) => {

@@ -73,12 +73,7 @@ impl<F> Contained<F> {
     pub(crate) fn discard(self: Pin<&mut Self>) {
         let mut future = self.project().future;
         if let Err(panic) = catch(|| future.set(None)) {
-            // A subscriber of the log may panic as well.
-            drop(catch(|| {
-                if let Some(count) = DROP_PANICS.note() {
-                    tracing::error!(%panic, count, "panics while futures were dropped");
-                }
-            }));
+            note_drop_panic(&panic);
         }
     }
 }
@@ -100,6 +95,34 @@ impl<F: Future> Future for Contained<F> {
         self.discard();
         Poll::Ready(outcome)
     }
+}
+
+/// A value whose panic on drop goes no further.
+pub(crate) struct ContainedDrop<T>(Option<T>);
+
+impl<T> ContainedDrop<T> {
+    /// Takes a value, or the last share of one.
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<T> Drop for ContainedDrop<T> {
+    fn drop(&mut self) {
+        if let Err(panic) = catch(|| self.0 = None) {
+            note_drop_panic(&panic);
+        }
+    }
+}
+
+/// Logs a panic of a destructor.
+fn note_drop_panic(panic: &Panicked) {
+    // A subscriber of the log may panic as well.
+    drop(catch(|| {
+        if let Some(count) = DROP_PANICS.note() {
+            tracing::error!(%panic, count, "panics while values were dropped");
+        }
+    }));
 }
 
 #[cfg(test)]

@@ -2,13 +2,17 @@
 //!
 //! - [`Client`] calls methods: [`Client::call`] for the common case, [`Client::request`] for a call
 //!   with options ([`CallBuilder`]), [`CallHandle`] for a call that runs in the background. Below a
-//!   client is a [`Requester`], which matches replies with calls.
+//!   client is a [`Requester`], which matches replies with calls. [`Args`] are arguments by
+//!   position and by name in one call. [`AnyClient`] calls any service by its name.
 //! - [`Router`] turns async functions into a service. Its [`Handler`]s ask for what they
 //!   [`Extract`] from a request, for the [`State`], and for a [`Replier`] to reply early.
-//!   [`uncancelled`] makes one run to its end, even if its caller leaves.
+//!   [`uncancelled`] makes one run to its end, even if its caller leaves. A
+//!   [`LiveRouter`] changes while it serves.
 //! - [`Server`] runs a service. [`ServerHandle`] drains it, and [`ServerStats`] counts what it
 //!   does.
 
+mod any_client;
+mod args;
 mod begin_permits;
 mod call_builder;
 mod call_handle;
@@ -17,8 +21,11 @@ mod client_connect;
 mod pending_calls;
 mod reply_reader;
 mod requester;
+mod service_wait;
+mod slow_calls;
 
 mod early_reply;
+mod live_router;
 mod router;
 
 mod call_key;
@@ -35,12 +42,15 @@ mod server_bind;
 mod server_handle;
 mod server_stats;
 
+pub use self::any_client::AnyClient;
+pub use self::args::{Arg, ArgList, Args, NoArgs};
 pub use self::call_builder::CallBuilder;
 pub use self::call_handle::CallHandle;
 pub use self::client::Client;
 pub use self::client_connect::ClientConnect;
 pub use self::deduplication_options::Deduplication;
 pub use self::early_reply::Replier;
+pub use self::live_router::LiveRouter;
 pub use self::reply_reader::ClientStats;
 pub use self::requester::Requester;
 pub use self::router::{

@@ -23,6 +23,7 @@ mod suspect;
 mod transport;
 mod waiting_times;
 mod window;
+mod wire_log;
 
 /// Attribute for implementations of [`DeadLetterQueue`] and [`FilterControl`], which are used
 /// as trait objects. Re-exported from the crate `async-trait`.
@@ -47,3 +48,4 @@ pub use self::suspect::Suspect;
 pub use self::transport::Transport;
 pub use self::waiting_times::WaitingTimes;
 pub use self::window::Window;
+pub(crate) use self::wire_log::{WireKind, log_received, log_sent};

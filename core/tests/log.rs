@@ -5,11 +5,12 @@
 mod scripted;
 mod watching;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::middleware::{Layer, Trace};
-use polywire_core::transport::Delivery;
+use polywire_core::transport::{Delivery, OnSettled, Outcome, Receipt, Settle, Settled, Suspect};
 use polywire_core::{
     Address, Client, Code, Deadline, Fault, Group, Headers, Listener, Memory, Message, Overflow,
     Publisher, Pusher, Retries, Router, Server, Subscriber, Transport, Window, Worker, service_fn,
@@ -72,6 +73,47 @@ async fn panic_of_a_worker_is_an_error_with_its_queue() {
     let event = event_of(&seen, "failed for good: dead-lettered");
     assert_eq!(event["why"], "this was the last attempt");
     assert_eq!(event["dead_letters_of"], "the queue thumbnails");
+}
+
+/// A backend that has not kept a message yet.
+#[derive(Default)]
+struct Unconfirmed(Mutex<Option<OnSettled>>);
+
+impl Settle for Unconfirmed {
+    fn settle(&self, _: u64, outcome: Outcome) {
+        panic!("{outcome:?}");
+    }
+
+    fn settle_then(&self, _: u64, outcome: Outcome, settled: OnSettled) {
+        assert!(matches!(outcome, Outcome::DeadLetter(_)), "{outcome:?}");
+        *self.0.lock().unwrap() = Some(settled);
+    }
+}
+
+#[tokio::test]
+async fn dead_letter_is_logged_once_it_is_kept() {
+    let (seen, _guard) = watch();
+    for is_server in [false, true] {
+        let (mut transport, script) = Scripted::new(sent);
+        (transport.can.attempts, transport.can.dead_letters) = (true, true);
+        let backend = Arc::new(Unconfirmed::default());
+        let delivery = Delivery::new(Message::new("x"), Receipt::new(backend.clone(), 1));
+        script.incoming.send(Ok(delivery.suspect(Suspect::isolated(9)))).unwrap();
+        drop(script.incoming);
+        let message = if is_server {
+            Server::bind(&transport, "shop").await.unwrap().serve(router()).await.unwrap();
+            "dead-lettered requests: they exceeded the delivery limit"
+        } else {
+            let worker = Worker::bind(&transport, "jobs", MessagePack).await.unwrap();
+            worker.work(async |(): ()| Ok::<_, Fault>(())).await.unwrap();
+            "failed for good: dead-lettered"
+        };
+        assert!(seen.said(message).is_empty(), "{message}");
+        let settled = backend.0.lock().unwrap().take().unwrap();
+        settled(Settled::Done);
+        let event = event_of(&seen, message);
+        assert_eq!(seen.span_of(&event)["name"], "polywire.delivery");
+    }
 }
 
 /// The trace of the messages in the tests about spans.

@@ -81,6 +81,20 @@ async fn server_outlives_payloads_and_drops_that_panic() {
 }
 
 #[tokio::test]
+async fn service_that_panics_when_it_is_dropped_has_drained() {
+    let transport = Memory::new();
+    let server = Server::bind(&transport, "shop").await.unwrap();
+    let handle = server.handle();
+    let bomb = Arc::new(Bomb);
+    let serving = tokio::spawn(server.serve(service_fn(move |_| {
+        let _last = &bomb;
+        async { Ok(Reply::default()) }
+    })));
+    handle.drain().await;
+    assert_eq!(serving.await.unwrap().unwrap(), Ended::Drained);
+}
+
+#[tokio::test]
 async fn service_that_panics_before_its_future_answers_with_a_fault() {
     let transport = Memory::new();
     let server = Server::bind(&transport, "shop").await.unwrap();

@@ -14,6 +14,7 @@ mod recorder;
 mod report;
 mod scenario;
 mod scenarios;
+pub mod shop_program;
 mod traffic;
 mod wait;
 

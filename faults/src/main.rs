@@ -8,11 +8,11 @@
 mod options;
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
 use anyhow::Result;
 use clap::Parser;
-use polywire_faults::{Plan, Report, Table, peer};
+use polywire_faults::{Plan, Report, Table, peer, shop_program};
 
 use self::options::Options;
 
@@ -23,6 +23,9 @@ fn main() -> Result<ExitCode> {
         Some((first, rest)) if first == peer::ARGUMENT => {
             runtime.block_on(peer::run(rest))?;
             Ok(ExitCode::SUCCESS)
+        }
+        Some((first, rest)) if first == shop_program::ARGUMENT => {
+            Ok(runtime.block_on(shop_program::run(rest))?.report())
         }
         _ => runtime.block_on(run(&Options::parse())),
     }

@@ -32,6 +32,8 @@ pub(crate) struct Recorder {
 #[derive(Default)]
 struct Effects {
     seen: HashSet<(u32, u64)>,
+    /// The number of effects of each process.
+    counts: BTreeMap<u32, usize>,
     repeated: BTreeMap<u32, usize>,
 }
 
@@ -95,6 +97,7 @@ impl Recorder {
             return;
         }
         let effects = &mut *lock(&self.effects);
+        *effects.counts.entry(by).or_default() += 1;
         if !effects.seen.insert((by, id)) {
             *effects.repeated.entry(by).or_default() += 1;
         }
@@ -158,6 +161,17 @@ impl Recorder {
     /// If that takes longer than [`WAIT_MAX`].
     pub(crate) async fn until_ended(&self, operations: usize) -> Result<()> {
         until(&format!("{operations} operations have ended"), || self.ended() >= operations).await
+    }
+
+    /// Waits until a process has an effect that it did not have before.
+    ///
+    /// # Errors
+    ///
+    /// If that takes longer than [`WAIT_MAX`].
+    pub(crate) async fn until_next_effect_of(&self, by: u32) -> Result<()> {
+        let count = || lock(&self.effects).counts.get(&by).copied();
+        let before = count();
+        until(&format!("process {by} begins an operation"), || count() > before).await
     }
 
     /// Waits until every acknowledged operation has had its effect.

@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::recorder::Recorder;
 use crate::scenarios::{
-    alarm, broker_kills, certificates, credentials, failovers, job_restarts, links, poison,
-    redelivery, reply_queue, server_kills, soak,
+    alarm, broker_kills, certificates, credentials, delayed_retries, failovers, job_restarts,
+    links, poison, redelivery, reply_queue, server_kills, shop, soak,
 };
 use crate::{Mode, Plan, Report, Size};
 
@@ -114,6 +114,20 @@ impl Scenario {
             modes: BOTH,
             quick_modes: BOTH,
             run: |plan, recorder| poison::run(plan, recorder).boxed(),
+        },
+        Self {
+            id: 'M',
+            about: "the programs of a shop are killed and replaced, the broker restarted, its password changed",
+            modes: BOTH,
+            quick_modes: CLASSIC,
+            run: |plan, recorder| shop::run(plan, recorder).boxed(),
+        },
+        Self {
+            id: 'N',
+            about: "jobs fail once and wait for their retries longer than a lease lasts",
+            modes: BOTH,
+            quick_modes: BOTH,
+            run: |plan, recorder| delayed_retries::run(plan, recorder).boxed(),
         },
     ];
 

@@ -18,9 +18,17 @@ const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 /// Folder for the data of nodes inside of a root.
 const DATA: &str = "var/polywire";
 
-/// Mounts the process table inside of the root, where nobody else sees the mount, and becomes the
-/// program. The process keeps its number.
-const ENTER: &str = r#"mount --bind /proc "$0/proc" && exec chroot "$0" "$@""#;
+/// Mounts the process table and one more folder inside of the root, where no other process sees the
+/// mounts, and becomes the program. The process keeps its number.
+const ENTER: &str = r#"mount --bind /proc "$0/proc" || exit
+if [ -n "$POLYWIRE_MOUNTED" ]; then mount --bind "$POLYWIRE_MOUNTED" "$POLYWIRE_MOUNT" || exit; fi
+exec chroot "$0" "$@""#;
+
+/// Lets a command in a root of its own see the folder `mounted` in place of the folder `place`,
+/// which is inside of that root. Other commands ignore that.
+pub(crate) fn mount(command: &mut Command, mounted: &Path, place: &Path) {
+    command.env("POLYWIRE_MOUNTED", mounted).env("POLYWIRE_MOUNT", place);
+}
 
 /// Place of RabbitMQ's programs and of the nodes' data.
 #[derive(Clone, Debug)]
@@ -86,6 +94,15 @@ impl Installation {
                 Ok(inside) => Path::new("/").join(inside),
                 Err(_) => path.to_owned(),
             },
+        }
+    }
+
+    /// Returns the path by which the programs know a folder of the machine that is
+    /// [mounted](mount) at `place`.
+    pub(crate) fn path_of_mounted(&self, mounted: &Path, place: &Path) -> PathBuf {
+        match self {
+            Self::Machine => mounted.to_owned(),
+            Self::Root(_) => self.path_inside(place),
         }
     }
 

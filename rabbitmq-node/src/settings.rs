@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::installation::Installation;
+use crate::installation::{Installation, mount};
 use crate::port_mapper::PortMapper;
 use crate::ports;
 use crate::setup::Setup;
@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) port: u16,
     pub(crate) tls_port: Option<u16>,
     distribution_port: u16,
+    /// Folder of the certificates for TLS.
+    certificates: Option<PathBuf>,
     mapper: Arc<PortMapper>,
     installation: Installation,
 }
@@ -32,9 +34,11 @@ impl Settings {
         let name = format!("{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
         let installation = mapper.installation().clone();
         let folder = installation.data().join(name);
-        let tls_port = setup.certificates.is_some().then(ports::free).transpose()?;
+        let certificates = setup.certificates.clone();
+        let tls_port = certificates.is_some().then(ports::free).transpose()?;
         let (port, distribution_port) = (ports::free()?, ports::free()?);
-        let settings = Self { folder, port, tls_port, distribution_port, mapper, installation };
+        let settings =
+            Self { folder, port, tls_port, distribution_port, certificates, mapper, installation };
         settings.write(setup)?;
         Ok(settings)
     }
@@ -50,24 +54,16 @@ impl Settings {
         fs::write(self.folder.join("enabled_plugins"), format!("[{}].", setup.plugins.join(",")))?;
         fs::write(self.folder.join("advanced.config"), &setup.advanced)?;
         let mut config = format!("listeners.tcp.default = 127.0.0.1:{}\n", self.port);
-        if let (Some(port), Some(certificates)) = (self.tls_port, &setup.certificates) {
-            config += &encryption(port, &self.certificates_inside(certificates)?);
+        if let (Some(port), Some(certificates)) = (self.tls_port, &self.certificates) {
+            let place = self.folder.join(CERTIFICATES);
+            fs::create_dir_all(&place)?;
+            config += &encryption(port, &self.installation.path_of_mounted(certificates, &place));
+            if !setup.config.contains(DEMANDS_CERTIFICATES) {
+                // The default of recent versions is to demand them.
+                config += &format!("{DEMANDS_CERTIFICATES} = false\n");
+            }
         }
         fs::write(self.folder.join("rabbitmq.conf"), config + &setup.config)
-    }
-
-    /// Returns the path by which the node knows a folder of certificates. A node in a root of its
-    /// own gets a copy, and so does not notice that a certificate is replaced.
-    fn certificates_inside(&self, certificates: &Path) -> io::Result<PathBuf> {
-        if matches!(self.installation, Installation::Machine) {
-            return Ok(certificates.to_owned());
-        }
-        let copies = self.folder.join("certificates");
-        fs::create_dir_all(&copies)?;
-        for name in ["ca.pem", "server.pem", "server.key"] {
-            fs::copy(certificates.join(name), copies.join(name))?;
-        }
-        Ok(self.installation.path_inside(&copies))
     }
 
     /// Returns the name of the node in a cluster.
@@ -78,6 +74,9 @@ impl Settings {
     /// Returns the command of one of RabbitMQ's programs for this node.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = self.installation.rabbitmq(program);
+        if let Some(certificates) = &self.certificates {
+            mount(&mut command, certificates, &self.folder.join(CERTIFICATES));
+        }
         let file = |name: &str| self.path_inside(name);
         command
             .env("HOME", file("home"))
@@ -95,6 +94,7 @@ impl Settings {
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", file("enabled_plugins"))
             .env("RABBITMQ_GENERATED_CONFIG_DIR", file("config"))
             .env("RABBITMQ_ADVANCED_CONFIG_FILE", file("advanced.config"))
+            .env("ERL_CRASH_DUMP", file("erl_crash.dump"))
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "-kernel inet_dist_use_interface {127,0,0,1}",
@@ -116,6 +116,12 @@ impl Settings {
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
+
+/// Name of the folder in which a node in a root of its own sees its certificates.
+const CERTIFICATES: &str = "certificates";
+
+/// Option by which a node demands a certificate of each client.
+const DEMANDS_CERTIFICATES: &str = "ssl_options.fail_if_no_peer_cert";
 
 /// Returns the lines for a second listener, for TLS. Clients may present a certificate, and must if
 /// the node's own lines demand it.

@@ -3,11 +3,15 @@
 #![deny(missing_docs, warnings)]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests fail by them")]
 
+#[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
+mod arguments;
 mod connect;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod errors;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod hygiene;
+#[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
+mod message_ids;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod nested;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use polywire::{
-    CallError, Client, Code, Fault, Json, Listener, Memory, MessagePack, Server, Worker, service,
+    CallError, Client, Code, Fault, Json, Listener, Memory, MessagePack, Router, Server, Worker,
+    service,
 };
 use tokio::sync::mpsc;
 
@@ -124,8 +125,24 @@ fn methods_of_nested_services_have_a_word_before_their_names() {
 }
 
 #[tokio::test]
+async fn several_services_share_one_address() -> Result<(), CallError> {
+    let transport = Memory::new();
+    let (bank, _told) = bank();
+    let services = Router::new(MessagePack)
+        .nest("bank", bank.into_router())
+        .nest("desk", office::CounterServer::new(Chair(7), MessagePack).into_router());
+    tokio::spawn(Server::bind(&transport, "street").await?.serve(services));
+    let street = Client::connect(&transport, "street", MessagePack).await?;
+    let bank = BankClient::from(street.nested("bank")?);
+    assert_eq!(bank.name().await?, "house");
+    assert_eq!(bank.loans()?.counter()?.clerk().await?, "number 2");
+    assert_eq!(office::CounterClient::from(street.nested("desk")?).clerk().await?, "number 7");
+    Ok(())
+}
+
+#[tokio::test]
 async fn client_of_a_nested_service_says_in_full_what_failed() -> Result<(), CallError> {
-    let nobody = Arc::new(polywire::Router::new(Json));
+    let nobody = Arc::new(Router::new(Json));
     let bank = BankClient::from(Client::new(nobody, Json));
     let error = bank.loans()?.grant(5).await.unwrap_err();
     assert_eq!(error.fault().unwrap().code, Code::MethodNotFound);

@@ -1,6 +1,7 @@
 //! One trait for calls, jobs and events, and the options of its methods.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -225,6 +226,41 @@ async fn calls_of_a_service_run_at_most_once_unless_they_are_idempotent() -> Res
     door.ring().await?;
     door.look().await?;
     assert_eq!(*seen.lock().unwrap(), [true, false, true, false]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn marked_method_of_a_typed_server_begins_once_for_callers_that_mark_nothing()
+-> Result<(), CallError> {
+    #[service]
+    trait Till {
+        #[method(at_most_once)]
+        async fn charge(&self) -> Result<(), Fault>;
+    }
+    /// A till that notes each charge that begins, and ends none.
+    struct Stuck(mpsc::UnboundedSender<()>);
+
+    impl Till for Stuck {
+        async fn charge(&self) -> Result<(), Fault> {
+            self.0.send(()).unwrap();
+            pending().await
+        }
+    }
+    let (begun, mut charges) = mpsc::unbounded_channel();
+    let transport = Memory::new();
+    let serve = async || {
+        let server = Server::bind(&transport, "till").await?;
+        let till = TillServer::new(Stuck(begun.clone()), MessagePack);
+        Ok::<_, CallError>(tokio::spawn(server.serve(till)))
+    };
+    let (dying, client) = (serve().await?, Client::connect(&transport, "till", MessagePack).await?);
+    let call = client.request("charge").start::<()>(&())?;
+    charges.recv().await.unwrap();
+    let _other = serve().await?;
+    dying.abort();
+    let ended = call.await.unwrap_err();
+    assert_eq!(ended.fault().map(|fault| fault.code), Some(Code::Interrupted));
+    assert!(charges.try_recv().is_err(), "the other server began the call again");
     Ok(())
 }
 

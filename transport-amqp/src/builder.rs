@@ -211,6 +211,25 @@ impl AmqpBuilder {
         self
     }
 
+    /// Sets the name of the connections at the broker, where operators read it. The role follows
+    /// the name. The default is `polywire` and the number of the process, or the URL parameter
+    /// `connection_name`.
+    pub fn connection_name(mut self, name: impl Into<String>) -> Self {
+        self.config.connection_name = Some(name.into());
+        self
+    }
+
+    /// Sets whether the transport has one connection in place of two, for brokers that count them.
+    /// The default is false, or the URL parameter `connections` (`1` or `2`).
+    ///
+    /// The broker stops reading from a connection that publishes while it is out of memory or disk.
+    /// With one connection, that also keeps back acknowledgements and declarations, so consumers
+    /// stop at their windows, and endpoint handles cannot be opened until the alarm ends.
+    pub fn one_connection(mut self, one: bool) -> Self {
+        self.config.one_connection = one;
+        self
+    }
+
     /// Sets the size of the publish buffer.
     ///
     /// Messages are buffered while there is no connection, while the broker runs out of memory or

@@ -39,6 +39,10 @@ pub(crate) struct Config {
     pub(crate) retry_queue_expiry: Duration,
     /// Set if the broker writes messages to disk.
     pub(crate) persistent: bool,
+    /// Name of the connections at the broker, before their roles. The default names the process.
+    pub(crate) connection_name: Option<String>,
+    /// Set if the transport publishes and consumes over the same connection.
+    pub(crate) one_connection: bool,
     /// Function for the credentials, in place of those that the URL states.
     pub(crate) credentials: Option<CredentialsProvider>,
     /// Set if the builder allows the user's name in messages; see
@@ -74,6 +78,8 @@ impl Config {
         queues.default = queues.default.kind(url.queue_kind.unwrap_or_default());
         let credentials = url.secrets.provider(&url.uri.authority.userinfo)?;
         let reply_mode = url.reply_mode.unwrap_or_default();
+        let one_connection = url.one_connection.unwrap_or_default();
+        let connection_name = url.connection_name.clone();
         let publish_buffer = url.publish_buffer.or(DEFAULT_PUBLISH_BUFFER);
         let unconfirmed_max = url.unconfirmed_max.or(DEFAULT_UNCONFIRMED_MAX);
         let connect_timeout = url.uri.query.connection_timeout.map(Duration::from_millis);
@@ -86,6 +92,8 @@ impl Config {
             topology_check: DEFAULT_TOPOLOGY_CHECK,
             retry_queue_expiry: DEFAULT_RETRY_QUEUE_EXPIRY,
             persistent: true,
+            connection_name,
+            one_connection,
             credentials,
             send_user_id: true,
             queues,
@@ -105,8 +113,10 @@ impl Config {
             [("connect_timeout", self.connect_timeout), ("confirm_timeout", self.confirm_timeout)]
         {
             if time.as_millis() == 0 {
-                let error = invalid("cannot connect: a timeout has to be at least 1 ms");
-                return Err(error.with("setting", setting).with("least_ms", 1));
+                return Err(invalid("cannot connect: the setting is out of bounds")
+                    .with("setting", setting)
+                    .with("value", format!("{time:?}"))
+                    .with("least", "1ms"));
             }
         }
         for (setting, time, bounds) in [
@@ -128,6 +138,16 @@ impl Config {
                     .with("value", bytes)
                     .with("least", FRAMES.start())
                     .with("most", FRAMES.end()));
+            }
+            _ => {}
+        }
+        match self.url.uri.query.channel_max {
+            Some(channels) if channels != 0 && channels < CHANNELS_LEAST => {
+                return Err(invalid("cannot connect: the setting is out of bounds")
+                    .with("setting", "channel_max")
+                    .with("value", channels)
+                    .with("least", CHANNELS_LEAST)
+                    .with("most", u16::MAX));
             }
             _ => {}
         }
@@ -163,6 +183,7 @@ impl fmt::Debug for Config {
             .field("persistent", &self.persistent)
             .field("queues", &self.queues)
             .field("reply_mode", &self.reply_mode)
+            .field("one_connection", &self.one_connection)
             .field("publish_buffer", &self.publish_buffer)
             .field("unconfirmed_max", &self.unconfirmed_max)
             .finish_non_exhaustive()
@@ -185,6 +206,9 @@ fn invalid(error: &'static str) -> Error {
 /// The bounds of `frame_max` in bytes; 0 stands for the default. AMQP has the smallest. The engine
 /// allocates a buffer of 32 frames for each connection.
 const FRAMES: RangeInclusive<u32> = 4096..=1 << 20;
+/// The least `channel_max`; 0 stands for the most. One service with its clients, jobs and events
+/// uses some eight.
+const CHANNELS_LEAST: u16 = 16;
 /// 16 MiB, the `max_message_size` of RabbitMQ 4.
 const DEFAULT_BODY_MAX: usize = 16 << 20;
 /// Long enough for a restart of an authentication backend.
@@ -243,6 +267,10 @@ mod tests {
         assert_eq!(direct.reply_mode, ReplyMode::Direct);
         let error = Config::from_url("amqp://localhost?reply_mode=pigeon").unwrap_err();
         assert_eq!(error.detail("option"), Some("reply_mode"));
+        assert!(!config.one_connection);
+        assert!(Config::from_url("amqp://localhost?connections=1").unwrap().one_connection);
+        let error = Config::from_url("amqp://localhost?connections=3").unwrap_err();
+        assert_eq!(error.detail("option"), Some("connections"));
     }
 
     #[test]

@@ -6,12 +6,14 @@
 //!   [`backoff`].
 //! - [`brokers`]: the brokers of the URL in turn; [`dial`]: one attempt, with [`tls`] and
 //!   [`credentials`].
+//! - [`broker_version`]: the version that the broker states, for abilities that depend on it.
 //! - [`inbound`]: rewrites frames that the engine could not parse.
-//! - [`monitor`]: events, log and metrics of both connections.
+//! - [`monitor`]: events, log and metrics of the connections.
 //! - [`channel_guard`], [`queue_frame`]: helpers for channels, which are not supervised: the owner
 //!   of a channel opens a new one when the old one is lost.
 
 pub(crate) mod backoff;
+pub(crate) mod broker_version;
 mod brokers;
 pub(crate) mod channel_guard;
 mod connect_failure;

@@ -28,6 +28,7 @@ mod consume_log;
 pub(crate) mod consumer;
 pub(crate) mod consumer_source;
 mod consumer_task;
+mod control_queue;
 mod dead_lettering;
 mod declined_requests;
 mod delay_rounding;

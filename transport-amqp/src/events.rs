@@ -9,8 +9,7 @@ use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 use polywire_core::Error;
 
-/// A change of one of the two connections of a transport. Each change is logged with `tracing` as
-/// well.
+/// A change of a connection of a transport. Each change is logged with `tracing` as well.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionEvent {
@@ -20,8 +19,8 @@ pub struct ConnectionEvent {
     pub change: ConnectionChange,
 }
 
-/// Role of a connection. [`Display`](fmt::Display) writes `publisher` or `consumer`, as in the log
-/// and in the connection's name at the broker.
+/// Role of a connection. [`Display`](fmt::Display) writes `publisher`, `consumer` or `both`, as in
+/// the log and in the connection's name at the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums)]
 pub enum ConnectionRole {
@@ -29,6 +28,9 @@ pub enum ConnectionRole {
     Publishing,
     /// The connection that consumes.
     Consuming,
+    /// The [only connection](crate::AmqpBuilder::one_connection) of a transport, which publishes
+    /// and consumes.
+    Both,
 }
 
 /// Change of a connection.
@@ -67,11 +69,12 @@ impl fmt::Display for ConnectionRole {
         f.write_str(match self {
             Self::Publishing => "publisher",
             Self::Consuming => "consumer",
+            Self::Both => "both",
         })
     }
 }
 
-/// Stream of the state of both connections and of each later change, from
+/// Stream of the state of each connection and of each later change, from
 /// [`Amqp::events`](crate::Amqp::events).
 ///
 /// A stream that is not read keeps the latest 64 events. The stream ends with the transport.

@@ -14,9 +14,9 @@ use crate::wire::native;
 /// # Errors
 ///
 /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if there is an exchange of another type
-/// by this name.
+/// by this name, or if the connection has no room for another exchange.
 pub(crate) async fn open(shared: &Arc<Shared>, channel: &Address) -> Result<Sender> {
-    let events = shared.event_publisher(native::event_exchange(channel)?);
+    let events = shared.event_publisher(native::event_exchange(channel)?)?;
     events.declare().await?;
     Ok(Sender::new(EventSender { shared: shared.clone(), events }))
 }

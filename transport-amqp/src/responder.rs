@@ -38,7 +38,7 @@ pub(crate) async fn open(
     queue.check_names()?;
     // Before the first request, so that each request can be cancelled.
     let control = listen(&shared.consuming_connection, &shared.tasks, service, window).await?;
-    let (name, waiting_times) = (service.clone(), WaitingTimes::of_broker());
+    let (name, waiting_times) = (service.clone(), WaitingTimes::new());
     let source = Arc::new(RequestSource { name, queue, waiting_times });
     let (shared, control_queue, answer) =
         (shared.clone(), control.queue.clone(), control.answer.clone());

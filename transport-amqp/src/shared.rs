@@ -2,7 +2,8 @@
 //!
 //! A handle holds an `Arc` of [`Shared`], so the connections live as long as the transport or any
 //! of its handles. Messages go out over one connection and come in over the other: a broker that
-//! blocks publishers still accepts acknowledgements and declarations.
+//! blocks publishers still accepts acknowledgements and declarations. A transport may have one
+//! connection for both.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     /// Settings, unchanged after connecting.
     pub(crate) config: Config,
     /// Connection for consumers, declarations and everything else that must work under an alarm.
+    /// The same as the other one, if the transport has one connection.
     pub(crate) consuming_connection: Arc<SupervisedConnection>,
     /// Connection for messages. The broker stops reading from it under an alarm.
     pub(crate) publishing_connection: Arc<SupervisedConnection>,
@@ -64,17 +66,25 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Connects twice, to publish and to consume, and opens a channel to publish on.
+    /// Connects, to publish and to consume, and opens a channel to publish on.
     ///
     /// # Errors
     ///
     /// Those of connecting, or [`ErrorKind::Disconnected`] if opening the channel exceeds the
     /// connect timeout. Dropping the future closes what is connected by then.
     pub(crate) async fn open(config: Config) -> Result<Arc<Self>> {
-        let monitor = ConnectionMonitor::new();
-        let connection = |role| SupervisedConnection::open(config.clone(), role, monitor.clone());
-        let publishing_connection = Arc::new(connection(ConnectionRole::Publishing).await?);
-        let consuming_connection = Arc::new(connection(ConnectionRole::Consuming).await?);
+        let roles: &[_] = match config.one_connection {
+            true => &[ConnectionRole::Both],
+            false => &[ConnectionRole::Publishing, ConnectionRole::Consuming],
+        };
+        let monitor = ConnectionMonitor::new(roles);
+        let mut connections = Vec::new();
+        for role in roles {
+            let opening = SupervisedConnection::open(config.clone(), *role, monitor.clone());
+            connections.push(Arc::new(opening.await?));
+        }
+        let publishing_connection = connections[0].clone();
+        let consuming_connection = connections[connections.len() - 1].clone();
         let replies = Arc::new(ReplyConsumer::new(&config));
         let direct_replies = replies.is_direct().then(|| replies.clone());
         let opening =
@@ -110,7 +120,11 @@ impl Shared {
     }
 
     /// Returns the publisher of events to an exchange.
-    pub(crate) fn event_publisher(&self, exchange: ShortString) -> Arc<EventPublisher> {
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if the connection has no room for another exchange.
+    pub(crate) fn event_publisher(&self, exchange: ShortString) -> Result<Arc<EventPublisher>> {
         let connections = [&self.publishing_connection, &self.consuming_connection];
         self.events.publisher(exchange, connections, &self.config)
     }
@@ -213,6 +227,7 @@ impl Shared {
         if self.tasks.close() {
             self.monitor.health().set_connection(ConnectionState::Closed);
             self.replies.close();
+            self.config.queues.warn_of_unused();
             let closing = ShutDownGuard(self.clone());
             drop(tokio::spawn(async move { closing.0.shut_down().await }));
         }
@@ -237,7 +252,11 @@ impl Shared {
         if !private.is_empty() {
             self.delete_queues(private).await;
         }
-        tokio::join!(self.publishing_connection.close(), self.consuming_connection.close());
+        if self.config.one_connection {
+            self.consuming_connection.close().await;
+        } else {
+            tokio::join!(self.publishing_connection.close(), self.consuming_connection.close());
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod declaration;
 pub(crate) mod declared;
 pub(crate) mod event_queues;
 pub(crate) mod exchange;
+pub(crate) mod exchange_mark;
 pub(crate) mod lost_exchange;
 pub(crate) mod options_by_queue;
 pub(crate) mod queue;

@@ -71,7 +71,7 @@ impl Amqp {
         AmqpBuilder::new(url)
     }
 
-    /// Returns the state of both connections, followed by each change: connected, lost, restored,
+    /// Returns the state of each connection, followed by each change: connected, lost, restored,
     /// blocked, unblocked, refused.
     #[must_use]
     pub fn events(&self) -> ConnectionEvents {
@@ -184,7 +184,7 @@ impl Transport for Amqp {
     }
 
     /// Returns a reader of the health. The connection is connected if both connections are: the one
-    /// that publishes and the one that consumes.
+    /// that publishes and the one that consumes; or the only one, if there is one.
     fn health(&self) -> HealthReader {
         self.0.monitor.health().reader()
     }

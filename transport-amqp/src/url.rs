@@ -34,6 +34,10 @@ pub(crate) struct ParsedUrl {
     pub(crate) queue_kind: Option<QueueKind>,
     /// `reply_mode`
     pub(crate) reply_mode: Option<ReplyMode>,
+    /// `connection_name`
+    pub(crate) connection_name: Option<String>,
+    /// `connections`: whether there is one, in place of two.
+    pub(crate) one_connection: Option<bool>,
     /// `held_messages`, `held_bytes`
     pub(crate) publish_buffer: BoundsOverride,
     /// `unconfirmed_messages`, `unconfirmed_bytes`
@@ -101,6 +105,8 @@ impl ParsedUrl {
             ca_file: None,
             queue_kind: None,
             reply_mode: None,
+            connection_name: None,
+            one_connection: None,
             publish_buffer: BoundsOverride::default(),
             unconfirmed_max: BoundsOverride::default(),
             certificate_file: None,
@@ -153,6 +159,14 @@ impl ParsedUrl {
             "keyfile" => self.key_file = Some(PathBuf::from(value)),
             "queue_kind" => self.queue_kind = Some(value.parse().map_err(|_| bad(name, value))?),
             "reply_mode" => self.reply_mode = Some(value.parse().map_err(|_| bad(name, value))?),
+            "connection_name" => self.connection_name = Some(value.to_owned()),
+            "connections" => {
+                self.one_connection = Some(match value {
+                    "1" => true,
+                    "2" => false,
+                    _ => return Err(bad(name, value)),
+                });
+            }
             "held_messages" => self.publish_buffer.messages = Some(number(name, value)?),
             "held_bytes" => self.publish_buffer.bytes = Some(number(name, value)?),
             "unconfirmed_messages" => self.unconfirmed_max.messages = Some(number(name, value)?),

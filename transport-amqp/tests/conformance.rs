@@ -28,8 +28,8 @@ fn main() -> ExitCode {
     }
     // The node checks the age of unsettled deliveries twice a second, instead of once a minute.
     let node = Node::start_with_advanced("", "[{rabbit, [{channel_tick_interval, 500}]}].");
-    let broker = match node {
-        Ok(node) => Arc::new(Broker(Mutex::new(node))),
+    let broker = match node.and_then(Broker::new) {
+        Ok(broker) => Arc::new(broker),
         Err(error) => {
             println!("cannot start a broker: {error}");
             return ExitCode::FAILURE;
@@ -42,13 +42,36 @@ fn main() -> ExitCode {
 }
 
 /// The broker of this run. Cases run one after the other, so each may kill it.
-struct Broker(Mutex<Node>);
+struct Broker {
+    node: Mutex<Node>,
+    /// The first two numbers of its version.
+    version: (u32, u32),
+}
 
 impl Broker {
+    fn new(node: Node) -> std::io::Result<Self> {
+        let version = node.ctl(&["version"])?;
+        let mut numbers = version.trim().split('.').map_while(|number| number.parse::<u32>().ok());
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        Ok(Self { node: Mutex::new(node), version })
+    }
+
+    /// Returns whether the broker requeues a delivery of such a queue that is unsettled for too
+    /// long. RabbitMQ 4.3 does so for quorum queues alone.
+    fn has_consumer_timeout(&self, kind: QueueKind) -> bool {
+        kind == QueueKind::Quorum || self.version < (4, 3)
+    }
+
+    /// Returns the kind of the queue with priorities. Quorum queues have as many levels as the
+    /// cases need from RabbitMQ 4.3 on.
+    fn kind_with_priorities(&self, kind: QueueKind) -> QueueKind {
+        if self.version < (4, 3) { QueueKind::Classic } else { kind }
+    }
+
     /// Runs a blocking operation on the node.
     fn with<T>(&self, act: impl FnOnce(&mut Node) -> std::io::Result<T>) -> Result<T> {
         tokio::task::block_in_place(|| {
-            let mut node = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut node = self.node.lock().unwrap_or_else(PoisonError::into_inner);
             act(&mut node).map_err(|error| {
                 Error::new(ErrorKind::Disconnected, "cannot control the broker").with_source(error)
             })
@@ -115,8 +138,8 @@ impl Names {
     async fn transport(&self) -> Result<AnyTransport> {
         let url = format!("amqp://guest:guest@{}", self.proxy.address());
         let builder = Amqp::builder(&url)?.connect_timeout(Duration::from_secs(10));
-        // Quorum queues of RabbitMQ 3.10 have no priorities.
-        let urgent = QueueOptions::new().kind(QueueKind::Classic).priorities(3);
+        let kind = self.broker.kind_with_priorities(self.kind);
+        let urgent = QueueOptions::new().kind(kind).priorities(3);
         let builder = builder.job_queue(self.prefix.join(&Address::new(URGENT)?)?, urgent);
         let amqp = builder.queue_kind(self.kind).build().await?;
         Ok(AnyTransport::new(Prefixed { amqp, prefix: self.prefix.clone() }))
@@ -135,9 +158,10 @@ impl Space for Names {
     fn hooks(&self) -> Vec<Hook> {
         let links = [Hook::Sever, Hook::CutMidFrame];
         let holes = [Direction::ToServer, Direction::ToClient].map(Hook::BlackHole);
-        let brokers =
-            [Hook::KillBroker, Hook::FreezeBroker, Hook::RestartBroker, Hook::ImpatientBroker];
-        links.into_iter().chain(holes).chain(brokers).collect()
+        let brokers = [Hook::KillBroker, Hook::FreezeBroker, Hook::RestartBroker];
+        let has_timeout = self.broker.has_consumer_timeout(self.kind);
+        let impatient = has_timeout.then_some(Hook::ImpatientBroker);
+        links.into_iter().chain(holes).chain(brokers).chain(impatient).collect()
     }
 
     async fn disturb(&self, hook: Hook) -> Result<()> {

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use polywire_amqp::{Amqp, ConnectionChange, Credentials};
+use polywire_amqp::{Amqp, ConnectionChange, Credentials, QueueOptions};
 use polywire_codec::MessagePack;
 use polywire_core::{Client, Router, Server, Transport};
 use polywire_rabbitmq_node::Node;
@@ -101,6 +101,23 @@ impl LogLines {
     fn of_level(&self, level: &str) -> Vec<Fields> {
         self.0.lock().unwrap().iter().filter(|line| line["level"] == level).cloned().collect()
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_of_a_queue_that_is_never_used_are_a_warning() {
+    let test = "options_of_a_queue_that_is_never_used_are_a_warning";
+    let Some((node, lines, _turn)) = begin(test).await else { return };
+    let options = || QueueOptions::new().message_ttl(Duration::from_secs(60));
+    let builder = Amqp::builder(&node.url()).unwrap().service_queue("log", options());
+    let builder = builder.job_queue("mails", options()).service_queue("lgo", options());
+    let amqp = builder.build().await.unwrap();
+    let client = serve(&amqp).await;
+    assert_eq!(client.call::<u32>("double", &3).await.unwrap(), 6);
+    amqp.close().await.unwrap();
+    let warnings = lines.of_level("WARN");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0]["message"], "options were set for queues that were never used");
+    assert_eq!(warnings[0]["queues"], "polywire.jobs.mails, polywire.lgo");
 }
 
 async fn serve(amqp: &Amqp) -> Client<MessagePack> {

@@ -22,6 +22,8 @@
 
 mod budgeted_router;
 mod byte_budget;
+#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
+mod connected_peers;
 mod endpoint_changes;
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 mod endpoint_failure;

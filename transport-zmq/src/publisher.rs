@@ -27,8 +27,8 @@ use crate::wire::{self, Channel, Frames, Role, SyncMarker, unique};
 ///
 /// # Errors
 ///
-/// `Config` if no endpoint is for servers, or one cannot be bound; `Unsupported` if the engine has
-/// no publish-subscribe.
+/// `Config` if no endpoint is for servers, or one cannot be bound; `Unsupported` if the engine is
+/// not compiled in.
 pub(crate) async fn open(
     settings: &Settings,
     endpoints: &EndpointSet,

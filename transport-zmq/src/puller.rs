@@ -32,8 +32,8 @@ use crate::wire::{self, DecodeFailure, Frames, Role};
 ///
 /// # Errors
 ///
-/// `Config` if no endpoint is for servers, or one cannot be bound; `Unsupported` if the engine has
-/// no pipelines.
+/// `Config` if no endpoint is for servers, or one cannot be bound; `Unsupported` if the engine is
+/// not compiled in.
 pub(crate) async fn open(
     settings: &Settings,
     endpoints: &EndpointSet,

@@ -19,7 +19,7 @@ use crate::wire::Role;
 ///
 /// # Errors
 ///
-/// Those of [`Balancer::open`], and `Unsupported` if the engine has no pipelines.
+/// Those of [`Balancer::open`].
 pub(crate) async fn open(
     settings: &Settings,
     endpoints: &EndpointSet,

@@ -11,5 +11,5 @@ pub mod plain;
 #[cfg(feature = "engine-omq")]
 pub(crate) use self::mechanism::Security;
 pub use self::peer_bounds::Admission;
-#[cfg(feature = "engine-omq")]
+#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 pub(crate) use self::peer_bounds::FIRST_MAX;

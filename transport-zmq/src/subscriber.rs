@@ -41,7 +41,7 @@ use crate::wire::{self, Channel, Frames, Role, SyncMarker};
 /// # Errors
 ///
 /// `Config` if no endpoint is for clients, or one cannot be bound; `Unsupported` for a group, and
-/// if the engine has no publish-subscribe.
+/// if the engine is not compiled in.
 pub(crate) async fn open(
     settings: &Settings,
     endpoints: &EndpointSet,

@@ -114,11 +114,9 @@ impl Zmq {
     /// # Errors
     ///
     /// [`ErrorKind::Config`] for a malformed endpoint, and for one that cannot be bound: then
-    /// nothing changes. [`ErrorKind::Unsupported`] if the engine cannot bind at run time.
-    /// [`ErrorKind::Closed`] if the transport is closed.
+    /// nothing changes. [`ErrorKind::Closed`] if the transport is closed.
     ///
     /// [`ErrorKind::Config`]: polywire_core::ErrorKind::Config
-    /// [`ErrorKind::Unsupported`]: polywire_core::ErrorKind::Unsupported
     /// [`ErrorKind::Closed`]: polywire_core::ErrorKind::Closed
     pub async fn bind_endpoint(&self, endpoint: &str) -> Result<Vec<String>> {
         self.0.change(Side::Bind, true, endpoint).await
@@ -191,9 +189,8 @@ impl ZmqBuilder {
 impl Transport for Zmq {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::least(self.0.settings.limits.body_max);
-        let all_patterns = self.0.settings.engine == Engine::Omq;
-        (capabilities.pipeline, capabilities.pubsub) = (all_patterns, all_patterns);
-        capabilities.security = all_patterns;
+        (capabilities.pipeline, capabilities.pubsub) = (true, true);
+        capabilities.security = self.0.settings.engine == Engine::Omq;
         (capabilities.cancellation, capabilities.declining) = (true, true);
         capabilities.interruption = true;
         capabilities

@@ -101,10 +101,7 @@ fn bound_to(builder: ZmqBuilder, bound: &str, value: &str) -> Result<ZmqBuilder,
         "message_max" => admission.message_max = Some(number(value)?),
         _ => return Err("unknown option; see the documentation of Zmq::connect"),
     }
-    let (_, before) = builder.bounds();
-    let builder = builder.limits(limits);
-    // An engine without bounds of admission refuses even the default ones.
-    Ok(if admission == before { builder } else { builder.admission(admission) })
+    Ok(builder.limits(limits).admission(admission))
 }
 
 /// Parses the value of a numeric option.

@@ -22,7 +22,7 @@ pub(crate) use self::canary::{canary, is_canary};
 pub(crate) use self::decode::{decode, decode_peeked};
 pub(crate) use self::encode::encode;
 pub(crate) use self::frames::{DecodeFailure, Frames, Role};
-#[cfg(feature = "engine-omq")]
+#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 pub(crate) use self::layout::head_max;
 pub(crate) use self::peek::{Kind, Peek, is_declined, peek};
 #[cfg(feature = "engine-omq")]

@@ -111,8 +111,8 @@ fn make_system(shell: &Shell, root: &PathBuf, release: &str) -> Result<()> {
     println!("RabbitMQ of Debian {release} is made ready in {}", root.display());
     let _quiet = shell.push_env("DEBIAN_FRONTEND", "noninteractive");
     if cmd!(shell, "debootstrap --version").quiet().ignore_stdout().run().is_err() {
-        cmd!(shell, "apt-get update").run()?;
-        cmd!(shell, "apt-get install --yes debootstrap").run()?;
+        cmd!(shell, "timeout {STEP_MAX_S} apt-get update").run()?;
+        cmd!(shell, "timeout {STEP_MAX_S} apt-get install --yes debootstrap").run()?;
     }
     // `with_extension` would replace the last digit of the version.
     let mut unfinished = root.clone().into_os_string();
@@ -121,10 +121,18 @@ fn make_system(shell: &Shell, root: &PathBuf, release: &str) -> Result<()> {
     shell.remove_path(&unfinished)?;
     shell.create_dir(&unfinished)?;
     let packages = ["--variant=minbase", "--include=rabbitmq-server,adduser"];
-    cmd!(shell, "debootstrap {packages...} {release} {unfinished}").ignore_stdout().run()?;
+    // What it mounts is gone when it ends, however it ends.
+    let bounded = ["--mount", "--", "timeout", STEP_MAX_S];
+    cmd!(shell, "unshare {bounded...} debootstrap {packages...} {release} {unfinished}")
+        .ignore_stdout()
+        .run()?;
     fs::write(unfinished.join("etc/hosts"), "127.0.0.1 localhost\n")?;
     fs::rename(&unfinished, root).context("cannot name the finished system")
 }
+
+/// The longest time for a step of the preparation, in seconds: a mirror that does not answer must
+/// not hold up a run.
+const STEP_MAX_S: &str = "600";
 
 /// Installs RabbitMQ unless it is installed.
 ///

@@ -43,7 +43,7 @@ pub(crate) fn run(shell: &Shell, options: &FaultOptions) -> Result<()> {
     if let [first, arguments @ ..] = options.arguments.as_slice()
         && first == "zmq"
     {
-        let tests = ["--test", "hostile", "--test", "it"];
+        let tests = ["--test", "hostile", "--test", "it", "--test", "it_zeromq"];
         let run = cmd!(shell, "cargo test --locked -p polywire-zmq --all-features {tests...}");
         return Ok(run.args(["--", "--ignored", "--nocapture"]).args(arguments).run()?);
     }

@@ -1,7 +1,7 @@
 //! Checks before a release. A check whose tool is missing counts as not run.
 
 use anyhow::{Result, bail};
-use xshell::{Shell, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 /// The published crates, each after those that it depends on.
 const PUBLISHED: [&str; 8] = [
@@ -24,21 +24,37 @@ struct ReleaseCheck {
     /// A command that succeeds if the tool is installed.
     probe: &'static [&'static str],
     install: &'static str,
-    run: fn(&Shell) -> Result<()>,
+    run: fn(&Shell) -> Result<Ran>,
 }
 
-const CHECKS: [ReleaseCheck; 6] = [
+/// A check without an error.
+enum Ran {
+    Passed,
+    /// There was nothing to check, for this reason.
+    NotRun(&'static str),
+}
+
+const CHECKS: [ReleaseCheck; 7] = [
     ReleaseCheck {
-        name: "licences, advisories and duplicates of dependencies",
+        name: "licences, sources and duplicates of dependencies",
         probe: &["cargo", "deny", "--version"],
         install: "cargo install --locked cargo-deny",
-        run: |shell| Ok(cmd!(shell, "cargo deny --workspace --all-features check").run()?),
+        run: |shell| {
+            let check = ["check", "--hide-inclusion-graph", "bans", "licenses", "sources"];
+            passed(&cmd!(shell, "cargo deny --workspace --all-features {check...}"))
+        },
+    },
+    ReleaseCheck {
+        name: "advisories for dependencies, from the database of RustSec",
+        probe: &["cargo", "deny", "--version"],
+        install: "cargo install --locked cargo-deny",
+        run: |shell| passed(&cmd!(shell, "cargo deny --workspace --all-features check advisories")),
     },
     ReleaseCheck {
         name: "spelling",
         probe: &["typos", "--version"],
         install: "cargo install --locked typos-cli",
-        run: |shell| Ok(cmd!(shell, "typos").run()?),
+        run: |shell| passed(&cmd!(shell, "typos")),
     },
     ReleaseCheck {
         name: "the oldest compiler",
@@ -56,10 +72,7 @@ const CHECKS: [ReleaseCheck; 6] = [
         name: "semantic versions",
         probe: &["cargo", "semver-checks", "--version"],
         install: "cargo install --locked cargo-semver-checks",
-        run: |shell| {
-            let packages = selection();
-            Ok(cmd!(shell, "cargo semver-checks {packages...}").run()?)
-        },
+        run: semantic_versions,
     },
     ReleaseCheck {
         name: "packages as they would be published",
@@ -67,13 +80,13 @@ const CHECKS: [ReleaseCheck; 6] = [
         install: "rustup",
         run: |shell| {
             let packages = selection();
-            Ok(cmd!(shell, "cargo publish --dry-run --locked {packages...}").run()?)
+            passed(&cmd!(shell, "cargo publish --dry-run --locked {packages...}"))
         },
     },
 ];
 
 /// Runs every check whose tool is installed. Fails if a check fails; a check that was not run is
-/// listed with the command that installs its tool.
+/// listed with its reason, or with the command that installs its tool.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
     let (mut failed, mut not_run) = (Vec::new(), Vec::new());
     for ReleaseCheck { name, probe, install, run } in CHECKS {
@@ -84,9 +97,13 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
             continue;
         }
         println!("\n== {name}");
-        if let Err(error) = run(shell) {
-            eprintln!("{error:#}");
-            failed.push(name);
+        match run(shell) {
+            Ok(Ran::Passed) => {}
+            Ok(Ran::NotRun(reason)) => not_run.push(format!("not run: {name}: {reason}")),
+            Err(error) => {
+                eprintln!("{error:#}");
+                failed.push(name);
+            }
         }
     }
     println!("\n{} of {} checks ran", CHECKS.len() - not_run.len(), CHECKS.len());
@@ -98,16 +115,34 @@ fn selection() -> Vec<&'static str> {
     PUBLISHED.into_iter().flat_map(|package| ["--package", package]).collect()
 }
 
+/// Runs a command that fails if its check does.
+fn passed(command: &Cmd<'_>) -> Result<Ran> {
+    command.run()?;
+    Ok(Ran::Passed)
+}
+
+/// Compares the published crates with those of the last release.
+fn semantic_versions(shell: &Shell) -> Result<Ran> {
+    let tags = cmd!(shell, "git tag --list v* --sort -version:refname").read()?;
+    let Some(last) = tags.lines().next() else {
+        return Ok(Ran::NotRun("there is no earlier release to compare with"));
+    };
+    let packages = selection();
+    passed(&cmd!(shell, "cargo semver-checks --baseline-rev {last} {packages...}"))
+}
+
 /// Checks the published crates; the tools of the workspace may need a newer compiler.
-fn oldest_compiler(shell: &Shell) -> Result<()> {
+fn oldest_compiler(shell: &Shell) -> Result<Ran> {
     let (toolchain, packages) = (format!("+{OLDEST}"), selection());
     let target = ["--target-dir", "target/oldest-compiler"];
-    Ok(cmd!(shell, "cargo {toolchain} check --locked --all-features {packages...} {target...}")
-        .run()?)
+    passed(&cmd!(
+        shell,
+        "cargo {toolchain} check --locked --all-features {packages...} {target...}"
+    ))
 }
 
 /// Checks a copy of the workspace whose lock file has the oldest versions that manifests allow.
-fn oldest_dependencies(shell: &Shell) -> Result<()> {
+fn oldest_dependencies(shell: &Shell) -> Result<Ran> {
     let copy = shell.current_dir().join("target/oldest-dependencies");
     shell.remove_path(&copy)?;
     shell.create_dir(&copy)?;
@@ -123,5 +158,5 @@ fn oldest_dependencies(shell: &Shell) -> Result<()> {
     let _there = shell.push_dir(&copy);
     cmd!(shell, "cargo +nightly update -Zdirect-minimal-versions").run()?;
     let packages = selection();
-    Ok(cmd!(shell, "cargo check --all-features {packages...} --target-dir {target}").run()?)
+    passed(&cmd!(shell, "cargo check --all-features {packages...} --target-dir {target}"))
 }

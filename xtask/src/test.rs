@@ -10,6 +10,7 @@ use xshell::{Shell, cmd};
 
 use self::job::Job;
 use crate::broker::{Broker, BrokerVersion};
+use crate::programs::Program;
 use crate::temporary::TemporaryFolder;
 use crate::{conformance, programs};
 
@@ -22,6 +23,10 @@ pub(crate) struct TestOptions {
     /// Version of RabbitMQ.
     #[arg(long, value_enum, default_value_t)]
     broker: BrokerVersion,
+    /// Run the suite on this version of RabbitMQ as well. It is not run, with a line that says so,
+    /// where the version cannot be prepared.
+    #[arg(long, value_enum, value_name = "VERSION", conflicts_with_all = ["arguments", "quick"])]
+    also: Option<BrokerVersion>,
     /// Test programs to run at a time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -42,6 +47,14 @@ pub(crate) fn run(shell: &Shell, options: &TestOptions) -> Result<()> {
     }
     let mut jobs = vec![Job::docs()];
     let programs = programs::build_tests(shell)?;
+    let also = options.also.map(|version| suite_on(shell, version, &programs));
+    let also_not_run = match also.transpose() {
+        Ok(job) => {
+            jobs.extend(job.flatten());
+            None
+        }
+        Err(error) => Some(format!("not run: the suite on another RabbitMQ: {error:#}")),
+    };
     jobs.extend(programs.into_iter().filter(|program| program.is_test).map(Job::program));
     let (node, mut environment) = match options.quick {
         true => (None, Vec::new()),
@@ -74,8 +87,25 @@ pub(crate) fn run(shell: &Shell, options: &TestOptions) -> Result<()> {
     } else {
         println!("not run: the comparison with docs/conformance.md, which has the default version");
     }
+    if let Some(line) = also_not_run {
+        println!("{line}");
+    }
     println!("everything ran: units, documentation, and the suite on memory, ZeroMQ and RabbitMQ");
     Ok(())
+}
+
+/// Prepares a version, and returns the job of the suite on it.
+fn suite_on(shell: &Shell, version: BrokerVersion, programs: &[Program]) -> Result<Option<Job>> {
+    let broker = Broker::prepare(shell, version)?;
+    let stated = broker.start()?.ctl(&["version"])?;
+    let stated = stated.trim();
+    println!("the suite runs on RabbitMQ {stated} as well");
+    let mut environment = broker.environment();
+    // Its reports are no part of the matrix.
+    let reports = shell.create_dir(format!("target/conformance-{stated}"))?;
+    environment.push((conformance::REPORTS.into(), reports.into()));
+    let suite = |program| Job::suite_on(program, stated, environment.clone());
+    Ok(programs.iter().find_map(suite))
 }
 
 /// Runs `cargo test` with some arguments, and with a node.

@@ -98,7 +98,7 @@ impl Component {
         S: Service,
     {
         let name = name.into();
-        let service = Arc::new(self.0.layers.wrap(Role::Server, &name, service));
+        let service = self.wrap(Role::Server, &name, service);
         self.0.endpoints.add(Arc::new(ServerEndpoint { name, options, service })).await
     }
 
@@ -140,8 +140,7 @@ impl Component {
         H: IntoService<D, M>,
     {
         let name = name.into();
-        let service = handler.into_service(dialect.clone());
-        let service = Arc::new(self.0.layers.wrap(Role::Worker, &name, service));
+        let service = self.wrap(Role::Worker, &name, handler.into_service(dialect.clone()));
         self.0.endpoints.add(Arc::new(WorkerEndpoint { name, dialect, options, service })).await
     }
 
@@ -183,9 +182,13 @@ impl Component {
         H: IntoService<D, M>,
     {
         let name = name.into();
-        let service = handler.into_service(dialect.clone());
-        let service = Arc::new(self.0.layers.wrap(Role::Listener, &name, service));
+        let service = self.wrap(Role::Listener, &name, handler.into_service(dialect.clone()));
         self.0.endpoints.add(Arc::new(ListenerEndpoint { name, dialect, options, service })).await
+    }
+
+    /// Puts the layers of the component around a service.
+    fn wrap(&self, role: Role, name: &str, service: impl Service) -> Arc<impl Service> {
+        Arc::new(self.0.layers.wrap(role, name, service))
     }
 
     /// Runs a task of the program. If the task fails or panics, the component ends with

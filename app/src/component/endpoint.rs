@@ -9,6 +9,8 @@ use polywire_core::rpc::{ServerBind, ServerHandle};
 use polywire_core::worker::{Serving, WorkHandle};
 use polywire_core::{Dialect, Listener, Result, Server, Service, Worker};
 
+#[cfg(feature = "metrics")]
+use super::counts::Counts;
 use crate::transport::AppTransport;
 
 /// A server, a worker or a listener that can be bound any number of times.
@@ -37,12 +39,12 @@ impl EndpointHandle {
         }
     }
 
-    /// Records the counters as metrics.
+    /// Adds the counters to those of the endpoints with the same name.
     #[cfg(feature = "metrics")]
-    pub(super) fn record(&self, name: &str) {
+    pub(super) fn add_to(&self, counts: &mut Counts, name: &str) {
         match self {
-            Self::Server(handle) => handle.stats().record(name),
-            Self::Work(handle) => handle.stats().record(name),
+            Self::Server(handle) => counts.add_server(name, handle.stats()),
+            Self::Work(handle) => counts.add_work(name, handle.stats()),
         }
     }
 }

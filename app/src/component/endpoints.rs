@@ -10,6 +10,8 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+#[cfg(feature = "metrics")]
+use super::counts::{Counts, keep};
 use super::endpoint::{Endpoint, EndpointHandle};
 use super::lifecycle::Lifecycle;
 use crate::exit::Exit;
@@ -169,8 +171,8 @@ impl Endpoints {
 
     /// Removes all endpoints. Their services may hold the component, which holds this list.
     pub(super) fn clear(&self) {
-        let all = std::mem::take(&mut self.entries().all);
-        drop(all);
+        let mut all = std::mem::take(&mut self.entries().all);
+        all.iter_mut().for_each(Entry::unbind);
     }
 
     /// Returns the names of the endpoints that do not consume.
@@ -185,11 +187,15 @@ impl Endpoints {
     /// Records the counters of all endpoints as metrics.
     #[cfg(feature = "metrics")]
     pub(super) fn record(&self) {
-        for entry in &self.entries().all {
+        let mut counts = Counts::default();
+        let entries = self.entries();
+        for entry in &entries.all {
             if let Some(bound) = &entry.bound {
-                bound.handle.record(entry.endpoint.name());
+                bound.handle.add_to(&mut counts, entry.endpoint.name());
             }
         }
+        // The lock is held: an endpoint that ends meanwhile would be counted twice.
+        counts.record();
     }
 
     /// Binds an endpoint, and serves it in a task of its own, unless consuming is stopped
@@ -217,7 +223,7 @@ impl Endpoints {
             if let Some(list) = list.upgrade() {
                 let mut entries = list.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(entry) = entries.of(&ending) {
-                    entry.bound = None;
+                    entry.unbind();
                 }
             }
             match ended {
@@ -239,6 +245,17 @@ impl Endpoints {
     // No code panics while it holds the lock.
     fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// Forgets the handle, and keeps its counts.
+    fn unbind(&mut self) {
+        #[cfg(feature = "metrics")]
+        if let Some(bound) = &self.bound {
+            keep(|counts| bound.handle.add_to(counts, self.endpoint.name()));
+        }
+        self.bound = None;
     }
 }
 

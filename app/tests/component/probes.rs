@@ -6,9 +6,10 @@ use libtest_mimic::Trial;
 use polywire::app::{App, BoxError, Component, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::http::{free_address, get, send};
-use crate::shop::{add, adder, memory_url};
+use crate::shop::{PATIENCE, add, adder, memory_url};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -26,24 +27,51 @@ async fn setup(app: Component) -> Result<(), BoxError> {
 }
 
 async fn metrics_are_those_of_the_recorder() {
+    // Counters belong to the process: no other test has a server of this name.
+    const ANSWERED: &str = "polywire_server_answered_total{service=\"counted\"}";
+    let counted =
+        async |app: Component| -> Result<(), BoxError> { Ok(app.serve("counted", adder()).await?) };
     let (url, probe) = (memory_url(), free_address());
-    let settings = Settings::new("adder").url(&url).probe(probe);
+    let settings = Settings::new("counted").url(&url).probe(probe);
     let app = App::new(settings, polywire::connect).prometheus();
-    let component = app.start(setup).await.unwrap();
-    assert_eq!(add(&url, "adder").await.unwrap(), 5);
+    let component = app.start(counted).await.unwrap();
+    assert_eq!(add(&url, "counted").await.unwrap(), 5);
     let (status, text) = get(probe, "/metrics").await;
     assert_eq!(status, 200);
     for line in [
-        "polywire_server_answered_total{service=\"adder\"} ",
-        "polywire_requests_total{role=\"server\",name=\"adder\",method=\"add\",outcome=\"Ok\"} ",
-        "polywire_request_duration_seconds_bucket{role=\"server\",name=\"adder\",method=\"add\",le=\"0.001\"}",
+        "polywire_server_answered_total{service=\"counted\"} ",
+        "polywire_requests_total{role=\"server\",name=\"counted\",method=\"add\",outcome=\"Ok\"} ",
+        "polywire_request_duration_seconds_bucket{role=\"server\",name=\"counted\",method=\"add\",le=\"0.001\"}",
     ] {
         assert!(text.contains(line), "{line} is not in:\n{text}");
     }
+    // The counters go on where a server is bound again, in this component and in the next one.
+    // A server counts an answer after it has sent it.
+    let answered = async |expected: u64| {
+        let counting = async {
+            loop {
+                let (_, text) = get(probe, "/metrics").await;
+                let mut lines = text.lines();
+                let line = lines.find(|line| line.starts_with(ANSWERED));
+                let count = line.unwrap().rsplit_once(' ').unwrap().1.parse::<u64>().unwrap();
+                assert!(count <= expected, "{text}");
+                if count == expected {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, counting).await.unwrap_or_else(|_| panic!("{expected} are not answered"));
+    };
+    answered(1).await;
+    component.stop_consuming().await.unwrap();
+    component.resume_consuming().await.unwrap();
+    assert_eq!(add(&url, "counted").await.unwrap(), 5);
+    answered(2).await;
     component.stop().await;
     // The recorder outlives the component.
-    let component = app.start(setup).await.unwrap();
-    assert_eq!(get(probe, "/metrics").await.0, 200);
+    let component = app.start(counted).await.unwrap();
+    assert_eq!(add(&url, "counted").await.unwrap(), 5);
+    answered(3).await;
     component.stop().await;
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use polywire::app::{App, BoxError, Component, Exit, Settings};
 use polywire::{
-    AnyTransport, Error, ErrorKind, MessagePack, Overflow, Publisher, Result, Router, Window,
+    AnyTransport, Client, Error, ErrorKind, MessagePack, Overflow, Publisher, Result, Router,
+    Window,
 };
 use tokio::time::Instant;
 
@@ -19,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         paused start_wait_ends,
         paused refusal_ends_the_start_at_once,
         paused transport_that_is_lost_during_the_setup_is_waited_for,
+        paused service_that_a_call_of_the_setup_needs_is_waited_for,
         paused cause_of_a_stop_during_the_setup_wins,
         paused handler_that_goes_on_exceeds_the_grace_period,
         alone endpoint_that_ends_with_an_error_ends_the_component,
@@ -90,6 +92,35 @@ async fn transport_that_is_lost_during_the_setup_is_waited_for() {
     assert!(matches!(component.stop().await, Exit::Drained));
 }
 
+async fn service_that_a_call_of_the_setup_needs_is_waited_for() {
+    let (url, attempts) = (memory_url(), AtomicU32::new(0));
+    let prices = app(&url);
+    let setup = async |component: Component| {
+        let attempt = attempts.fetch_add(1, Ordering::SeqCst);
+        if attempt == 2 {
+            prices
+                .start(async |prices: Component| Ok(prices.serve("prices", adder()).await?))
+                .await
+                .unwrap();
+        }
+        let client = Client::connect(component.transport(), "prices", MessagePack).await?;
+        assert_eq!(client.call::<i64>("add", &(2, 3)).await?, 5);
+        Ok::<_, BoxError>(())
+    };
+    let component = app(&url).start(setup).await.unwrap();
+    assert_eq!(attempts.load(Ordering::SeqCst), 3);
+    component.stop().await;
+
+    // A fault is the answer of a service that is there.
+    let setup = async |component: Component| {
+        let client = Client::connect(component.transport(), "prices", MessagePack).await?;
+        client.call::<i64>("none", &()).await?;
+        Ok::<_, BoxError>(())
+    };
+    let exit = app(&url).start(setup).await.unwrap_err();
+    assert_eq!(exit.code(), 1, "{exit}");
+}
+
 async fn cause_of_a_stop_during_the_setup_wins() {
     let url = memory_url();
     let setup = async |component: Component| {
@@ -129,7 +160,7 @@ async fn handler_that_goes_on_exceeds_the_grace_period() {
     };
     let component = app.start(setup).await.unwrap();
     let transport = peer(&url);
-    let call = polywire::Client::connect(&transport, "adder", MessagePack).await.unwrap();
+    let call = Client::connect(&transport, "adder", MessagePack).await.unwrap();
     let call = call.with_timeout(Duration::from_hours(1));
     let call = tokio::spawn(async move { call.call::<i64>("add", &(2, 3)).await });
     begun.recv().await.unwrap();

@@ -4,10 +4,12 @@
 //! must pass all of these cases.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Client, ErrorKind, Router, Server};
+use polywire_core::{CallError, Client, ErrorKind, Router, Server, Transport};
 use tokio::sync::Semaphore;
 
 use super::services::gated;
@@ -190,6 +192,84 @@ pub async fn unknown_service_is_unroutable(context: &TestContext) -> Verdict {
         context.client().await?.call("wait", &1).await.or_fail("a call to a server is answered")?;
     ensure!(reply == 1, "a call to a server got {reply}");
     Ok(())
+}
+
+/// A client of any service reaches each by its name.
+///
+/// Three processes serve a service each, and one client calls them in turn, twice. A service
+/// without a server is unroutable, and the others answer after that.
+///
+/// Catches backends whose process has room for one requester.
+pub async fn client_of_any_service_reaches_each(context: &TestContext) -> Verdict {
+    const SERVICES: [&str; 3] = ["any.one", "any.two", "any.three"];
+    let mut servers = Vec::new();
+    for name in SERVICES {
+        let serving = context.serving().await?;
+        let server = in_time(Server::bind(&serving, name)).await?;
+        let router = Router::new(MessagePack).method("name", move |(): ()| async move { Ok(name) });
+        servers.push(RunningServer::start(serving, server, router));
+    }
+    let any = Client::any(&context.calling().await?, MessagePack).with_timeout(PATIENCE);
+    for _ in 0..2 {
+        for name in SERVICES {
+            let reply = any.call::<String>(name, "name", &()).await;
+            let reply = reply.or_fail(&format!("the service {name} answers"))?;
+            ensure!(reply == name, "the service {reply} answered in place of {name}");
+        }
+        let outcome = any.call::<String>("any.missing", "name", &()).await;
+        let is_unroutable = matches!(&outcome, Err(CallError::Failed(error)) if error.kind() == ErrorKind::Unroutable);
+        ensure!(is_unroutable, "a call without a server ended with {outcome:?}");
+    }
+    Ok(())
+}
+
+/// A call that is asked to waits for the first server of its service, until its deadline.
+///
+/// An awaited call and a one-way call wait, and both run once the server is bound. Meanwhile a
+/// plain call fails as unroutable, and a call that waits for too long as its deadline passes. Where
+/// a client does not learn at once that a service is unknown, a second awaited call stands for the
+/// one-way call.
+///
+/// Catches backends that remember a service as unroutable.
+pub async fn call_waits_for_the_first_server(context: &TestContext) -> Verdict {
+    const LATE: &str = "late";
+    let server = context.serve(gated(&Arc::new(Semaphore::new(9)))).await?;
+    let transport = context.calling().await?;
+    let client = in_time(Client::connect(&transport, LATE, MessagePack).timeout(PATIENCE)).await?;
+    let at_once = transport.capabilities().unroutable_at_once;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let waiting = client.request("wait").wait_for_service().start::<u32>(&7);
+    let waiting = waiting.or_fail("a call starts")?;
+    let patient = client.clone();
+    let noted = async move {
+        match at_once {
+            true => patient.request("note").wait_for_service().send(&()).await,
+            false => patient.request("note").wait_for_service().call(&()).await,
+        }
+    };
+    let noted = tokio::spawn(noted);
+    let brief = client.request("wait").wait_for_service().timeout(Duration::from_millis(300));
+    let outcome = brief.call::<u32>(&1).await;
+    let is_late = matches!(outcome, Err(CallError::DeadlineExceeded(_)));
+    ensure!(is_late, "a call that waited for too long ended with {outcome:?}");
+    let outcome = client.call::<u32>("wait", &1).await;
+    let is_unroutable =
+        matches!(&outcome, Err(CallError::Failed(error)) if error.kind() == ErrorKind::Unroutable);
+    ensure!(is_unroutable, "a plain call without a server ended with {outcome:?}");
+    ensure!(!waiting.is_finished() && !noted.is_finished(), "a call that waits has ended");
+    let serving = server.transport.clone();
+    let late = in_time(Server::bind(&serving, LATE)).await?;
+    let notes = runs.clone();
+    let router = gated(&Arc::new(Semaphore::new(9))).method("note", move |(): ()| {
+        notes.fetch_add(1, Ordering::SeqCst);
+        async { Ok(()) }
+    });
+    let _late = RunningServer::start(serving, late, router);
+    let reply = waiting.await.or_fail("the call that waits is answered")?;
+    ensure!(reply == 7, "the call that waits got {reply}");
+    let sent = noted.await.or_fail("the sender does not panic")?;
+    sent.or_fail("the one-way call that waits is sent")?;
+    eventually("the one-way call that waits runs", || runs.load(Ordering::SeqCst) == 1).await
 }
 
 /// A call that is dropped leaves nothing behind; its late reply is dropped and counted, if there is

@@ -4,14 +4,17 @@
 //! so both together show whether bodies are carried as they are.
 
 use polywire_codec::{Json, MessagePack};
-use polywire_core::{Client, Codec, Publisher, Puller, Pusher, Router, Server, Subscriber};
+use polywire_core::{
+    CallError, Client, Codec, ErrorKind, Message, Publisher, Puller, Pusher, Reply, Router, Server,
+    Subscriber, service_fn,
+};
 use serde::{Deserialize, Serialize};
 
 use super::receive::{next_event, next_job};
 use crate::context::TestContext;
 use crate::context::running_server::RunningServer;
 use crate::names::{CHANNEL, QUEUE, SERVICE};
-use crate::verdict::{OrFail, Verdict, ensure};
+use crate::verdict::{Failure, OrFail, Verdict, ensure};
 use crate::wait::{PATIENCE, in_time};
 
 /// A call in JSON and a call in MessagePack come back unchanged.
@@ -22,6 +25,54 @@ use crate::wait::{PATIENCE, in_time};
 pub async fn calls_cross_in_each_codec(context: &TestContext) -> Verdict {
     call_crosses(context, Json).await?;
     call_crosses(context, MessagePack).await
+}
+
+/// A client reads replies in each format that it accepts, and in no other.
+///
+/// A server answers in JSON whatever it is asked. A client that sends MessagePack and accepts JSON
+/// as well reads the reply. A client of MessagePack alone fails, with an error that names both
+/// formats, and goes on. A server that accepts both formats answers each client in its own.
+///
+/// Catches backends that lose the media type of a reply.
+pub async fn client_reads_the_formats_that_it_accepts(context: &TestContext) -> Verdict {
+    let answer = service_fn(|_| async {
+        let mut reply = Message::new("700");
+        reply.content_type = Some(Json::CONTENT_TYPE.into());
+        Ok::<_, CallError>(Reply::from(reply))
+    });
+    let _server = context.serve(answer).await?;
+    let transport = context.calling().await?;
+    let both = Client::connect(&transport, SERVICE, (MessagePack, Json)).timeout(PATIENCE);
+    let both = in_time(both).await?;
+    let one = context.client_on(&transport).await?;
+    let reply: u32 = both.call("ask", &()).await.or_fail("a reply in the second format is read")?;
+    ensure!(reply == 700, "the client of both formats read {reply}");
+    let outcome = one.call::<u32>("ask", &()).await;
+    let Err(CallError::Failed(error)) = outcome else {
+        return Err(Failure::new(format!("a reply in a foreign format was read as {outcome:?}")));
+    };
+    let text = error.to_string();
+    ensure!(error.kind() == ErrorKind::Codec, "a reply in a foreign format failed as {error:?}");
+    for format in [Json::CONTENT_TYPE, MessagePack::CONTENT_TYPE] {
+        ensure!(text.contains(format), "the error does not name {format}: {text}");
+    }
+    let serving = context.serving().await?;
+    let name = format!("{SERVICE}.both");
+    let server = in_time(Server::bind(&serving, name.clone())).await?;
+    let router = Router::new((MessagePack, Json)).method("double", async |n: u32| Ok(2 * n));
+    let _both = RunningServer::start(serving, server, router);
+    answers_in(context, &name, Json).await?;
+    answers_in(context, &name, MessagePack).await
+}
+
+/// Calls a server of several formats in one of them.
+async fn answers_in<C: Codec>(context: &TestContext, service: &str, codec: C) -> Verdict {
+    let transport = context.calling().await?;
+    let client = Client::connect(&transport, service, codec).timeout(PATIENCE);
+    let reply: u32 =
+        in_time(client).await?.call("double", &4).await.or_fail("a call is answered")?;
+    ensure!(reply == 8, "a call in {} got {reply}", C::CONTENT_TYPE);
+    Ok(())
 }
 
 /// Calls a service that returns its argument, in one codec.

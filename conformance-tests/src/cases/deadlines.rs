@@ -3,16 +3,18 @@
 //! A deadline travels as the time that remains. Core enforces it at both sides; the transport
 //! carries it. Bounds in these cases are wide, for machines that are busy with something else.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Context, Deadline, Router, Server, Window};
+use polywire_core::{Address, CallError, Context, Deadline, Router, Server, Transport, Window};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use super::receive::next_request;
 use super::services::gated;
 use crate::context::TestContext;
 use crate::context::running_server::RunningServer;
@@ -39,8 +41,7 @@ pub async fn expired_request_never_starts(context: &TestContext) -> Verdict {
         "without a server at work, the call ended with {outcome:?}"
     );
 
-    // The time of a request runs from its arrival. The deadline at the server is therefore later
-    // than the deadline at the caller, by the transit.
+    // The shortest transit time is not known to the server. Its deadline is later by that time.
     tokio::time::sleep(TRANSIT_MAX).await;
 
     let started = Arc::new(AtomicUsize::new(0));
@@ -197,4 +198,41 @@ pub async fn time_in_a_queue_counts(context: &TestContext) -> Verdict {
         "the handler has {at_the_server} ms left, and its caller {at_the_caller} ms"
     );
     Ok(())
+}
+
+/// When the deadline of a call passes, its client notifies the server, which may estimate a later
+/// one.
+///
+/// The responder has no deadline of its own in this case: it holds the request, and waits for the
+/// notification. That of a dropped call differs.
+///
+/// Catches backends that notify a server of dropped calls alone, or without the reason.
+///
+/// Needs the capability `cancellation`.
+pub async fn server_is_told_when_a_deadline_passes(context: &TestContext) -> Verdict {
+    context.require("cancellation", |can| can.cancellation).await?;
+    let (transport, client) = (context.serving().await?, context.client().await?);
+    let service = Address::new(SERVICE).or_fail("the service has a name")?;
+    let (_replies, mut requests) =
+        in_time(transport.responder(&service, Window::default())).await?;
+    for is_expired in [true, false] {
+        let limit = if is_expired { TRANSIT_MAX } else { 20 * PATIENCE };
+        let call = client.request("hold").timeout(limit).start::<()>(&());
+        let call = call.or_fail("a call starts")?;
+        let held = next_request(&mut requests).await?;
+        if is_expired {
+            ensure!(call.await.is_err(), "a request that is held was answered");
+        } else {
+            drop(call);
+        }
+        let told = timeout(PATIENCE, poll_fn(|cx| requests.poll_abandoned(cx))).await;
+        let told = told.or_fail("the server learns that the caller has gone")?;
+        ensure!(
+            told.is_expired == is_expired,
+            "a call whose deadline passed: {is_expired}; the server heard {}",
+            told.is_expired
+        );
+        held.receipt.ack();
+    }
+    transport.close().await.or_fail("the transport closes")
 }

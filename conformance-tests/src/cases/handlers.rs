@@ -1,4 +1,4 @@
-//! Handlers that run to their end, even if their callers leave.
+//! Handlers that run to their end, even if their callers leave, and handlers that come and go.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::rpc::uncancelled;
-use polywire_core::{CallError, Router, Transport};
+use polywire_core::{CallError, Code, Router, Transport};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::services::use_permit;
+use super::services::{gated, use_permit};
 use crate::context::TestContext;
-use crate::verdict::{OrFail, Verdict, ensure};
+use crate::verdict::{Failure, OrFail, Verdict, ensure};
 use crate::wait::{PATIENCE, eventually};
 
 /// The time after which the callers give up.
@@ -98,6 +98,40 @@ pub async fn drain_waits_for_an_uncancelled_handler(context: &TestContext) -> Ve
     ensure!(handlers.ended() == 1, "draining ended before the handler");
     let begun = handlers.begun() + others.begun();
     ensure!(begun == 1, "one request was begun {begun} times");
+    Ok(())
+}
+
+/// Methods are added and removed while their server runs, and each call gets the method of its
+/// time.
+///
+/// A method that was missing is added, and then replaced. The handler that runs when its method is
+/// removed ends as if nothing had happened, and later calls get a fault.
+///
+/// Catches backends that remember the methods of a server, or its answers.
+pub async fn methods_change_while_the_server_runs(context: &TestContext) -> Verdict {
+    let gate = Arc::new(Semaphore::new(0));
+    let router = gated(&gate).live();
+    let server = context.serve(router.clone()).await?;
+    let client = context.client().await?;
+    let expect_missing = async || match client.call::<u32>("price", &2).await {
+        Err(CallError::Fault(fault)) if fault.code == Code::MethodNotFound => Ok(()),
+        other => Err(Failure::new(format!("a call of a missing method ended with {other:?}"))),
+    };
+    expect_missing().await?;
+    for factor in [2, 3] {
+        let price = move |n: u32| async move { Ok(factor * n) };
+        router.add_method("price", price).or_fail("a method is added")?;
+        let reply = client.call::<u32>("price", &7).await.or_fail("the added method answers")?;
+        ensure!(reply == factor * 7, "the method of factor {factor} answered {reply} to 7");
+        ensure!(router.remove_method("price"), "the method was not there to be removed");
+        expect_missing().await?;
+    }
+    let running = client.request("wait").start::<u32>(&5).or_fail("a call starts")?;
+    eventually("the handler runs", || server.handle.stats().running == 1).await?;
+    ensure!(router.remove_method("wait"), "the method that runs was not there to be removed");
+    gate.add_permits(1);
+    let reply = running.await.or_fail("the handler of a removed method answers")?;
+    ensure!(reply == 5, "the handler of a removed method answered {reply}");
     Ok(())
 }
 

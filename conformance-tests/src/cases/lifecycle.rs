@@ -147,6 +147,29 @@ pub async fn serving_ends_with_its_reason(context: &TestContext) -> Verdict {
     Ok(())
 }
 
+/// A transport serves a service again after its server has drained.
+///
+/// Twice, a server is bound on one transport, answers a new client, and drains.
+///
+/// Catches backends whose transport gives requests to its first handle alone, or keeps its place.
+pub async fn drained_service_is_served_again(context: &TestContext) -> Verdict {
+    let transport = context.serving().await?;
+    for round in 1..=2_u32 {
+        let server = in_time(Server::bind(&transport, SERVICE)).await?;
+        let handle = server.handle();
+        let serving = tokio::spawn(server.serve(echo()));
+        let client = context.client().await?;
+        let reply: u32 =
+            client.call("echo", &round).await.or_fail(&format!("serving {round} answers"))?;
+        ensure!(reply == round, "serving {round} answered {reply}");
+        timeout(PROMPT, handle.drain()).await.or_fail("a drain without work ends at once")?;
+        let ended = timeout(PROMPT, serving).await.or_fail("serving ends at once")?;
+        let ended = ended.or_fail("serving does not panic")?.or_fail("serving ends well")?;
+        ensure!(ended == Ended::Drained, "serving {round} ended as {ended:?}");
+    }
+    Ok(())
+}
+
 /// A responder yields nothing after it was closed.
 ///
 /// Two requests were sent and not received yet when the transport is closed. The stream ends

@@ -24,6 +24,8 @@ macro_rules! each_case {
                 minimum calls_in_flight_can_be_awaited_later "A call in flight is a handle that can be awaited later";
                 minimum requests_sent_after_bind_are_served "A request that is sent after the server was bound is served, even if serving starts later";
                 minimum unknown_service_is_unroutable "A call to a service without a server fails as unroutable and unsent";
+                minimum client_of_any_service_reaches_each "A client of any service reaches each by its name";
+                minimum call_waits_for_the_first_server "A call that is asked to waits for the first server of its service, until its deadline";
                 minimum abandoned_call_leaves_nothing_behind "A call that is dropped leaves nothing behind; its late reply is dropped and counted, if there is one";
             }
             faults {
@@ -49,8 +51,13 @@ macro_rules! each_case {
                 minimum expired_calls_leave_room "Calls that timed out take no room from later calls";
                 minimum deadline_travels "The handler knows the deadline of its caller";
                 minimum time_in_a_queue_counts "The time that a request waits before its server takes it counts against its deadline";
+                optional server_is_told_when_a_deadline_passes "The client tells the server when the deadline of a call passes";
             }
             one_way {
+                minimum each_runs_once_and_answers_nothing "A one-way call runs once and answers nothing, even if it fails or panics";
+                minimum sender_does_not_wait_for_the_handler "A one-way call is sent without waiting for its handler";
+                minimum one_for_an_unknown_service_is_unroutable "A one-way call to a service without a server fails as unroutable and unsent";
+                optional one_of_a_dead_server_goes_on "The one-way calls that a dying server held run on another server, marked as redelivered";
                 minimum no_deadline_is_inherited "A one-way call that a handler sends inherits no deadline, and runs to its end";
                 minimum expired_one_never_runs "A one-way call that has not begun within its time to live never runs";
                 minimum expired_one_is_kept_if_it_asks "A one-way call that asks for it becomes a dead letter when it expires, or is refused as unsupported";
@@ -64,6 +71,7 @@ macro_rules! each_case {
             handlers {
                 minimum uncancelled_handler_outlives_its_caller "A handler that is marked as uncancelled runs to its end, even if its caller leaves";
                 minimum drain_waits_for_an_uncancelled_handler "A drain waits for an uncancelled handler whose caller has gone";
+                minimum methods_change_while_the_server_runs "Methods are added and removed while their server runs, and each call gets the method of its time";
             }
             chains {
                 minimum context_is_handed_on "A call that a handler makes has the deadline and the context of the call that the handler answers";
@@ -79,6 +87,7 @@ macro_rules! each_case {
             }
             codecs {
                 minimum calls_cross_in_each_codec "A call in JSON and a call in MessagePack come back unchanged";
+                minimum client_reads_the_formats_that_it_accepts "A client reads replies in each format that it accepts, and in no other";
                 optional jobs_cross_in_each_codec "A job in JSON and a job in MessagePack arrive unchanged";
                 optional events_cross_in_each_codec "An event in JSON and an event in MessagePack arrive unchanged";
             }
@@ -133,7 +142,7 @@ macro_rules! each_case {
                 optional nothing_published_after_bind_is_missed "An event that is published after a subscriber was bound is not missed, whichever side opened first";
                 optional nobody_needs_to_listen "Publishing without subscribers succeeds";
                 optional filters_change_while_running "Filters can be added and removed while a subscriber runs";
-                optional topics_may_be_bytes "Topics and filters may be given as bytes, of any text";
+                optional topics_may_be_bytes "Topics and filters may be given as bytes, of any text; bytes that are no text are refused";
                 optional many_publishers_reach_many_subscribers "Several publishers reach several subscribers, each event once";
                 optional group_shares_its_events "Each event goes to one member of a group, and to every subscriber outside of it";
                 optional events_of_a_dead_member_go_on "An event that a member of a group held when it died goes to another member";
@@ -143,6 +152,9 @@ macro_rules! each_case {
                 optional slow_subscriber_is_disconnected "A subscriber with the policy to disconnect gets the events that it held, an error, and the end";
                 optional slow_subscriber_that_waits_misses_nothing "A subscriber with the policy to wait misses nothing, however slow it is";
                 optional listener_tries_again_within_its_group "A listener handles events; in a group, a failed event is retried";
+                optional every_handler_of_an_event_runs "Every handler whose filter matches runs once for an event, even if one of them fails";
+                optional event_is_retried_for_all_its_handlers "An event succeeds when all its handlers succeed; a retry runs all of them again";
+                optional published_call_runs_its_method "An event that is a call runs the method that it names, whatever its topic";
                 optional close_ends_subscribing_and_publishing "Closing a transport ends its subscribers, and its publishers fail as closed";
                 minimum what_is_lacking_is_unsupported "Patterns and options that a backend lacks are refused as unsupported, and not reduced in silence";
             }
@@ -151,6 +163,7 @@ macro_rules! each_case {
                 minimum close_wakes_pending_calls "Closing a transport ends its calls in flight at once";
                 minimum close_ends_serving "Closing a transport ends its servers";
                 minimum serving_ends_with_its_reason "Serving ends as drained after a drain, and as closed after a close";
+                minimum drained_service_is_served_again "A transport serves a service again after its server has drained";
                 minimum nothing_arrives_after_close "A responder yields nothing after it was closed";
                 minimum close_leaves_others_alone "Closing a transport leaves other transports open";
             }

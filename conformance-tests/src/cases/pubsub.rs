@@ -5,6 +5,7 @@
 
 mod delivery;
 mod groups;
+mod handlers;
 mod lacking;
 mod slow_subscribers;
 
@@ -16,6 +17,10 @@ pub use self::delivery::{
 pub use self::groups::{
     durable_group_collects_while_away, events_of_a_dead_member_go_on, group_shares_its_events,
     listener_tries_again_within_its_group,
+};
+pub use self::handlers::{
+    event_is_retried_for_all_its_handlers, every_handler_of_an_event_runs,
+    published_call_runs_its_method,
 };
 pub use self::lacking::what_is_lacking_is_unsupported;
 pub use self::slow_subscribers::{

@@ -1,8 +1,9 @@
 //! Stamps of the moment at which a request was sent.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, ErrorKind};
@@ -28,7 +29,7 @@ use crate::error::{Error, ErrorKind};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SentAt {
-    /// Random number of the clock.
+    /// Number of the clock. The first half stands for the machine, and the second half is random.
     pub clock: u64,
     /// Milliseconds on the clock: about those since 1970, if the system time of the sender is
     /// right.
@@ -41,6 +42,12 @@ impl SentAt {
     pub fn now() -> Self {
         let mut clock = CLOCK.lock().unwrap_or_else(PoisonError::into_inner);
         clock.get_or_insert_with(EvenClock::start).stamp()
+    }
+
+    /// Returns whether the stamp was made on this machine. Its milliseconds are then those of our
+    /// system time, unless that was set meanwhile.
+    pub(crate) fn is_of_this_machine(self) -> bool {
+        (self.clock >> 32) as u32 == machine()
     }
 
     /// Returns the 16 bytes of the stamp: the clock and the milliseconds, both big-endian.
@@ -78,6 +85,21 @@ impl FromStr for SentAt {
     }
 }
 
+/// Returns the number of this machine: of its kernel, since all containers of a kernel have the
+/// same system time. Where the kernel has no number, the process has one of its own.
+fn machine() -> u32 {
+    static MACHINE: OnceLock<u32> = OnceLock::new();
+    *MACHINE.get_or_init(|| match std::fs::read("/proc/sys/kernel/random/boot_id") {
+        Ok(boot) => {
+            // Its keys are constants: all programs of one version get the same number.
+            let mut hasher = DefaultHasher::new();
+            boot.hash(&mut hasher);
+            hasher.finish() as u32
+        }
+        Err(_) => fastrand::u32(..),
+    })
+}
+
 /// The clock of this process.
 static CLOCK: Mutex<Option<EvenClock>> = Mutex::new(None);
 
@@ -91,7 +113,8 @@ struct EvenClock {
 
 impl EvenClock {
     fn start() -> Self {
-        Self { number: fastrand::u64(..), start: Instant::now(), system_time: system_time() }
+        let number = u64::from(machine()) << 32 | u64::from(fastrand::u32(..));
+        Self { number, start: Instant::now(), system_time: system_time() }
     }
 
     /// Returns the time, on a new clock if the system time has jumped.

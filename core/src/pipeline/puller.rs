@@ -14,7 +14,7 @@ use super::job::{DecodeFn, Job, decode_fn};
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::message::Address;
-use crate::transport::{Capabilities, Receiver, Transport, Window};
+use crate::transport::{Capabilities, Receiver, Transport, Window, WireKind, log_received};
 
 /// Stream of jobs from a queue, for programs that drive the work themselves. A
 /// [`Worker`](crate::Worker) runs a handler instead.
@@ -135,7 +135,9 @@ impl<'t, C: Transport, T: 'static> IntoFuture for PullerBind<'t, C, T> {
         Box::pin(async move {
             // A loop over openings that fail at once leaves other tasks their turns.
             consume_budget().await;
-            let receiver = transport.puller(&queue?, window).await?;
+            let queue = queue?;
+            let receiver = transport.puller(&queue, window).await?;
+            let receiver = log_received(receiver, WireKind::Job, &queue);
             Ok(Puller { receiver, decode, capabilities: transport.capabilities() })
         })
     }

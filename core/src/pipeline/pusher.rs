@@ -15,8 +15,7 @@ use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::message::{Address, Headers, Message, MessageId};
 use crate::middleware::Trace;
-use crate::transport::DEFAULT_TIMEOUT;
-use crate::transport::Transport;
+use crate::transport::{DEFAULT_TIMEOUT, Transport, WireKind, log_sent};
 
 /// Sender of jobs to a queue, each for exactly one worker.
 ///
@@ -255,7 +254,9 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PusherConnect<'t, T, D> {
             if durable && !transport.capabilities().durable {
                 return Err(Error::lacking("Pusher::durable", "durable"));
             }
-            let sender = transport.pusher(&queue?).await?;
+            let queue = queue?;
+            let sender = transport.pusher(&queue).await?;
+            let sender = log_sent(sender, WireKind::Job, &queue);
             Ok(Pusher {
                 sender: OneWaySender::new(transport, sender, timeout),
                 dialect,

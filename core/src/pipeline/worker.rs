@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::message::Address;
 use crate::rpc::Handler;
 use crate::service::Service;
-use crate::transport::{DeadLetterSource, Transport, Window};
+use crate::transport::{DeadLetterSource, Transport, Window, WireKind, log_received};
 use crate::worker::{BoundWorker, EndpointLabel, HandlerService, Retries, Serving, WorkHandle};
 
 /// Worker that runs a handler for each job of a queue, for at most a [`Window`] of jobs at once.
@@ -160,6 +160,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
                 retries.check(&capabilities, "Worker::retries")?;
             }
             let receiver = transport.puller(&queue, window).await?;
+            let receiver = log_received(receiver, WireKind::Job, &queue);
             let work_loop = BoundWorker::new(
                 EndpointLabel { role: "worker", name: queue.clone() },
                 Some(DeadLetterSource::Queue(queue.clone())),

@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, Filter};
 use crate::transport::{
     Capabilities, Delivery, FilterControl, Filters, Inbound, Receiver, Subscription, Transport,
+    WireKind, log_received,
 };
 
 /// Open subscription: its events, filters and counter of dropped events.
@@ -47,6 +48,7 @@ impl EventStream {
         let mirror = group.is_none().then(|| Arc::new(RwLock::new(filters.clone())));
         let capacity = window.messages();
         let (receiver, filters) = transport.subscriber(channel, subscription).await?;
+        let receiver = log_received(receiver, WireKind::Event, channel);
         let dropped = DroppedEvents::new(channel);
         let (receiver, filters) = match mirror {
             Some(mirror) => {

@@ -14,8 +14,7 @@ use crate::error::{Error, Result};
 use crate::message::{Address, Headers, Message, MessageId};
 use crate::middleware::Trace;
 use crate::pipeline::OneWaySender;
-use crate::transport::DEFAULT_TIMEOUT;
-use crate::transport::Transport;
+use crate::transport::{DEFAULT_TIMEOUT, Transport, WireKind, log_sent};
 
 /// Sender of events to a channel: each event has a topic and goes to every subscriber with a
 /// matching filter.
@@ -134,9 +133,60 @@ impl<D: Dialect> Publisher<D> {
         value: &V,
         headers: Headers,
     ) -> Result<()> {
-        let (topic, priority) = (topic.try_into().map_err(Into::into)?, self.sender.priority()?);
-        let message = Message::default().with_topic(topic).with_headers(headers);
-        let mut message = message.with_priority(priority);
+        let topic = topic.try_into().map_err(Into::into)?;
+        self.send(value, Message::default().with_topic(topic).with_headers(headers)).await
+    }
+
+    /// Publishes a call of `method` with these arguments under `topic`, each chosen at run time;
+    /// see [`publish`](Self::publish).
+    ///
+    /// A [`Listener`](crate::Listener) that [serves](crate::Listener::serve) a
+    /// [`Router`](crate::Router) runs the method of that name, or the event handlers of the topic
+    /// if it has no such method. Nobody gets the result of the method. A listener that
+    /// [listens](crate::Listener::listen) with one handler, or a [`Subscriber`](crate::Subscriber),
+    /// gets the arguments as the value of the event.
+    ///
+    /// ```
+    /// # use polywire_codec::MessagePack;
+    /// # use polywire_core::{Memory, Result};
+    /// use polywire_core::{Listener, Publisher, Router};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// # let transport = Memory::new();
+    /// let cache = Router::new(MessagePack)
+    ///     .method("cache.drop", async |(key, age): (String, u32)| {
+    ///         println!("{key} of {age} s is dropped");
+    ///         Ok(())
+    ///     });
+    /// let listener = Listener::bind(&transport, "nodes", MessagePack).filter("europe.#").await?;
+    /// # let handle = listener.handle();
+    /// tokio::spawn(listener.serve(cache));
+    ///
+    /// let nodes = Publisher::connect(&transport, "nodes", MessagePack).await?;
+    /// nodes.publish_call("europe.paris", "cache.drop", &("front page", 60)).await?;
+    /// # while handle.stats().done == 0 { tokio::task::yield_now().await }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish); also [`ErrorKind::Config`](crate::ErrorKind::Config) if
+    /// `method` is not an address.
+    pub async fn publish_call<V: Serialize + ?Sized>(
+        &self,
+        topic: impl TryInto<Address, Error: Into<Error>>,
+        method: impl TryInto<Address, Error: Into<Error>>,
+        args: &V,
+    ) -> Result<()> {
+        let (topic, method) =
+            (topic.try_into().map_err(Into::into)?, method.try_into().map_err(Into::into)?);
+        self.send(args, Message::default().with_topic(topic).with_method(method)).await
+    }
+
+    async fn send<V: Serialize + ?Sized>(&self, value: &V, message: Message) -> Result<()> {
+        let mut message = message.with_priority(self.sender.priority()?);
         self.dialect.encode_call(value, &mut message).map_err(Error::unsent)?;
         self.sender.send(message).await
     }
@@ -175,7 +225,9 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PublisherConnect<'t, T, D> {
         Box::pin(async move {
             // A loop over openings that fail at once leaves other tasks their turns.
             consume_budget().await;
-            let sender = transport.publisher(&channel?).await?;
+            let channel = channel?;
+            let sender = transport.publisher(&channel).await?;
+            let sender = log_sent(sender, WireKind::Event, &channel);
             Ok(Publisher { sender: OneWaySender::new(transport, sender, timeout), dialect })
         })
     }

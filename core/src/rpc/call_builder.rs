@@ -53,9 +53,10 @@ impl<D: Dialect, S: Service> Client<D, S> {
             keep_expired: false,
             priority: None,
             headers: Headers::new(),
-            message_id: Ok(None),
+            message_id: Ok(self.message_id.clone()),
             idempotent: false,
             at_most_once: false,
+            waits_for_service: self.waits_for_service,
             decoder: as_fault,
         }
     }
@@ -77,6 +78,7 @@ pub struct CallBuilder<'c, D, S, E = Infallible> {
     message_id: Result<Option<MessageId>>,
     idempotent: bool,
     at_most_once: bool,
+    waits_for_service: bool,
     decoder: FaultDecoder<D, E>,
 }
 
@@ -178,11 +180,45 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
         Self { at_most_once: true, ..self }
     }
 
+    /// Waits for the first server of the service, until the call's deadline. By default a call
+    /// without a server fails as [`Unroutable`](crate::ErrorKind::Unroutable).
+    ///
+    /// The client sends the request again, after pauses of at most half a second, until a server
+    /// can get it. The call then runs as any other. If none comes, it fails as
+    /// [`CallError::DeadlineExceeded`]. A one-way call waits for as long as its
+    /// [`timeout`](Self::timeout); over ZeroMQ it waits for any server. All other failures end the
+    /// call as ever. Dropping the future ends the wait.
+    ///
+    /// [`ClientConnect::wait_for_service`](crate::rpc::ClientConnect::wait_for_service) sets the
+    /// option for all calls of a client.
+    ///
+    /// ```
+    /// # use polywire_codec::MessagePack;
+    /// # use polywire_core::{CallError, Client, Memory, Router, Server};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), CallError> {
+    /// # let transport = Memory::new();
+    /// let client = Client::connect(&transport, "calculator", MessagePack).await?;
+    /// let sum = client.request("add").wait_for_service().start::<i64>(&(2, 3))?;
+    ///
+    /// // Later, perhaps in another process:
+    /// let server = Server::bind(&transport, "calculator").await?;
+    /// let router = Router::new(MessagePack).method("add", async |(a, b): (i64, i64)| Ok(a + b));
+    /// tokio::spawn(server.serve(router));
+    /// assert_eq!(sum.await?, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait_for_service(self) -> Self {
+        Self { waits_for_service: true, ..self }
+    }
+
     /// Sets the type of the errors that the method declares. The call returns them in
     /// [`CallError::Declared`].
     pub fn declares<N: Declared>(self) -> CallBuilder<'c, D, S, N> {
         let Self { client, method, deadline, ttl, keep_expired, headers, priority, .. } = self;
         let (idempotent, at_most_once) = (self.idempotent, self.at_most_once);
+        let waits_for_service = self.waits_for_service;
         let message_id = self.message_id;
         CallBuilder {
             client,
@@ -195,6 +231,7 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
             message_id,
             idempotent,
             at_most_once,
+            waits_for_service,
             decoder: as_declared,
         }
     }
@@ -297,9 +334,9 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
         message.message_id = self.message_id?;
         self.client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
         propagate(&mut message);
-        let at_most_once = self.at_most_once;
+        let (at_most_once, wait_for_service) = (self.at_most_once, self.waits_for_service);
         let idempotent = self.idempotent && !at_most_once;
-        Ok(Request { idempotent, at_most_once, ..Request::new(message) })
+        Ok(Request { idempotent, at_most_once, wait_for_service, ..Request::new(message) })
     }
 }
 

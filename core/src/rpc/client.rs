@@ -10,7 +10,7 @@ use super::reply_reader::ClientStats;
 use super::requester::Requester;
 use crate::dialect::Dialect;
 use crate::error::{CallError, CallTarget, Error, Fault, FaultDecoder, Result};
-use crate::message::{Address, Message};
+use crate::message::{Address, Message, MessageId};
 use crate::middleware::Layer;
 use crate::service::{Reply, Request, Service};
 
@@ -50,8 +50,12 @@ pub struct Client<D, S = Requester> {
     pub(super) name: Option<Address>,
     pub(super) dialect: D,
     pub(super) timeout: Option<Duration>,
+    /// The id of each call without one of its own.
+    pub(super) message_id: Option<MessageId>,
     /// The first part of the names of methods.
     pub(super) prefix: Option<Address>,
+    /// `true` if calls wait for the first server of the service.
+    pub(super) waits_for_service: bool,
     /// `true` if the service ends each call by its deadline, so that the client needs no timer.
     pub(super) keeps_deadlines: bool,
 }
@@ -68,7 +72,16 @@ impl<D: Dialect, S: Service> Client<D, S> {
     /// Creates a client of any service: a requester in layers of middleware, or a router in this
     /// process.
     pub fn new(service: S, dialect: D) -> Self {
-        Self { service, name: None, dialect, timeout: None, prefix: None, keeps_deadlines: false }
+        Self {
+            service,
+            name: None,
+            dialect,
+            timeout: None,
+            message_id: None,
+            prefix: None,
+            waits_for_service: false,
+            keeps_deadlines: false,
+        }
     }
 
     /// Wraps the client's service in `layer`, in front of the layers that it has already; see
@@ -80,7 +93,9 @@ impl<D: Dialect, S: Service> Client<D, S> {
             name: self.name,
             dialect: self.dialect,
             timeout: self.timeout,
+            message_id: self.message_id,
             prefix: self.prefix,
+            waits_for_service: self.waits_for_service,
             keeps_deadlines: false,
         }
     }
@@ -92,6 +107,20 @@ impl<D: Dialect, S: Service> Client<D, S> {
         S: Clone,
     {
         Self { timeout: Some(timeout), ..self.clone() }
+    }
+
+    /// Returns a clone of this client whose calls all have this id, such as that of an order; see
+    /// [`CallBuilder::message_id`](super::CallBuilder::message_id).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `id` is no [`MessageId`].
+    pub fn with_message_id(&self, id: impl TryInto<MessageId, Error: Into<Error>>) -> Result<Self>
+    where
+        S: Clone,
+    {
+        let message_id = Some(id.try_into().map_err(Into::into)?);
+        Ok(Self { message_id, ..self.clone() })
     }
 
     /// Returns a clone of this client for the methods that are

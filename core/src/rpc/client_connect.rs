@@ -10,6 +10,7 @@ use tokio::task::coop::consume_budget;
 
 use super::client::Client;
 use super::requester::Requester;
+use super::slow_calls::SLOW_AFTER;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::message::Address;
@@ -35,7 +36,15 @@ impl<D: Dialect> Client<D> {
     ) -> ClientConnect<'t, T, D> {
         let service = service.try_into().map_err(Into::into);
         let pending_max = Requester::DEFAULT_PENDING_MAX;
-        ClientConnect { transport, service, dialect, timeout: None, pending_max }
+        ClientConnect {
+            transport,
+            service,
+            dialect,
+            timeout: None,
+            pending_max,
+            slow_after: Some(SLOW_AFTER),
+            waits_for_service: false,
+        }
     }
 }
 
@@ -47,6 +56,8 @@ pub struct ClientConnect<'t, T, D> {
     dialect: D,
     timeout: Option<Duration>,
     pending_max: usize,
+    waits_for_service: bool,
+    slow_after: Option<Duration>,
 }
 
 impl<T, D> ClientConnect<'_, T, D> {
@@ -60,6 +71,22 @@ impl<T, D> ClientConnect<'_, T, D> {
     pub fn pending_max(self, calls: usize) -> Self {
         Self { pending_max: calls, ..self }
     }
+
+    /// Makes each call wait for the first server of the service; see
+    /// [`CallBuilder::wait_for_service`](crate::rpc::CallBuilder::wait_for_service). By default a
+    /// call without a server fails as [`Unroutable`](crate::ErrorKind::Unroutable).
+    pub fn wait_for_service(self) -> Self {
+        Self { waits_for_service: true, ..self }
+    }
+
+    /// Sets the time after which a call that waits for its reply is slow. The default is 5 seconds.
+    ///
+    /// While calls are slow, the client logs a warning each 10 seconds, with the service, the
+    /// number of such calls, and the method and the age of the oldest. [`Duration::MAX`] turns the
+    /// warning off. A service whose calls take long has a client of its own, with a longer time.
+    pub fn slow_after(self, after: Duration) -> Self {
+        Self { slow_after: (after != Duration::MAX).then_some(after), ..self }
+    }
 }
 
 impl<'t, T: Transport, D: Dialect> IntoFuture for ClientConnect<'t, T, D> {
@@ -67,13 +94,31 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for ClientConnect<'t, T, D> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { transport, service, dialect, timeout, pending_max } = self;
+        let Self {
+            transport,
+            service,
+            dialect,
+            timeout,
+            pending_max,
+            slow_after,
+            waits_for_service,
+        } = self;
         Box::pin(async move {
             // A loop over openings that fail at once leaves other tasks their turns.
             consume_budget().await;
-            let service = Requester::open(transport, service?, pending_max).await?;
+            let open = Requester::open_watched(transport, service?, pending_max, slow_after);
+            let service = open.await?;
             let name = Some(service.service().clone());
-            Ok(Client { service, name, dialect, timeout, prefix: None, keeps_deadlines: true })
+            Ok(Client {
+                service,
+                name,
+                dialect,
+                timeout,
+                message_id: None,
+                prefix: None,
+                waits_for_service,
+                keeps_deadlines: true,
+            })
         })
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::begin_permits::{Decision, PermittedCalls};
 use crate::error::{Code, Error, ErrorKind, Fault, Result};
-use crate::message::{CallId, Message};
+use crate::message::{Address, CallId, Message};
 use crate::transport::{Asked, ServerAddress};
 
 /// The in-flight calls of one requester, at most `max`.
@@ -21,13 +21,20 @@ pub(super) struct PendingCalls {
 }
 
 struct State {
-    calls: FxHashMap<CallId, oneshot::Sender<Result<Box<Message>>>>,
+    calls: FxHashMap<CallId, Entry>,
     /// The number of the latest call.
     last: u64,
     /// The calls of those above that servers may have begun.
     permitted: PermittedCalls,
     /// The error for calls after the table was closed.
     closed: Option<Error>,
+}
+
+/// A call in flight.
+struct Entry {
+    sender: oneshot::Sender<Result<Box<Message>>>,
+    /// The method, for the log.
+    method: Option<Address>,
 }
 
 impl PendingCalls {
@@ -44,12 +51,12 @@ impl PendingCalls {
         }
     }
 
-    /// Adds a new call to the table. Dropping the returned future removes the call.
+    /// Adds a new call of a method to the table. Dropping the returned future removes the call.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Overloaded`] if the table is full, or the error that the table was closed with.
-    pub(super) fn open(self: &Arc<Self>) -> Result<PendingCall> {
+    pub(super) fn open(self: &Arc<Self>, method: Option<Address>) -> Result<PendingCall> {
         let (sender, reply) = oneshot::channel();
         let mut state = self.lock();
         if let Some(error) = &state.closed {
@@ -64,14 +71,14 @@ impl PendingCalls {
         }
         state.last += 1;
         let id = CallId(state.last);
-        state.calls.insert(id, sender);
+        state.calls.insert(id, Entry { sender, method });
         Ok(PendingCall { table: self.clone(), id, reply, completed: false })
     }
 
     /// Completes the call with this outcome. Returns `false` if the call has ended already.
     pub(super) fn complete(&self, id: CallId, outcome: Result<Box<Message>>) -> bool {
-        let sender = self.lock().remove(id);
-        sender.is_some_and(|sender| sender.send(outcome).is_ok())
+        let entry = self.lock().remove(id);
+        entry.is_some_and(|entry| entry.sender.send(outcome).is_ok())
     }
 
     /// Fails every in-flight call.
@@ -81,7 +88,7 @@ impl PendingCalls {
             state.permitted.clear();
             std::mem::take(&mut state.calls)
         };
-        for sender in calls.into_values() {
+        for Entry { sender, .. } in calls.into_values() {
             // The caller may have dropped the call in the meantime.
             let _ = sender.send(Err(error.clone()));
         }
@@ -123,6 +130,20 @@ impl PendingCalls {
         self.lock().calls.len()
     }
 
+    /// Returns the number of the latest call.
+    pub(super) fn latest(&self) -> CallId {
+        CallId(self.lock().last)
+    }
+
+    /// Returns the calls in flight up to and including `last`, if there are any.
+    pub(super) fn oldest(&self, last: CallId) -> Option<OldCalls> {
+        let state = self.lock();
+        let old = || state.calls.keys().filter(|id| id.0 <= last.0);
+        let oldest = *old().min_by_key(|id| id.0)?;
+        let method = state.calls.get(&oldest).and_then(|entry| entry.method.clone());
+        Some(OldCalls { oldest, method, count: old().count() })
+    }
+
     // No code panics while it holds the lock, and the table would be consistent even then.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -131,10 +152,20 @@ impl PendingCalls {
 
 impl State {
     /// Removes a call that ends.
-    fn remove(&mut self, id: CallId) -> Option<oneshot::Sender<Result<Box<Message>>>> {
+    fn remove(&mut self, id: CallId) -> Option<Entry> {
         self.permitted.remove(id);
         self.calls.remove(&id)
     }
+}
+
+/// The oldest calls of a table.
+pub(super) struct OldCalls {
+    /// The call that waits the longest.
+    pub(super) oldest: CallId,
+    /// Its method.
+    pub(super) method: Option<Address>,
+    /// The number of calls.
+    pub(super) count: usize,
 }
 
 /// Returns the fault of a call that may have been run, and is not run again.
@@ -192,7 +223,7 @@ mod tests {
     #[tokio::test]
     async fn each_reply_reaches_its_own_call() {
         let pending = table(10);
-        let (first, second) = (pending.open().unwrap(), pending.open().unwrap());
+        let (first, second) = (pending.open(None).unwrap(), pending.open(None).unwrap());
         assert!(pending.complete(second.id(), Ok(Box::new(Message::new("second")))));
         assert!(pending.complete(first.id(), Ok(Box::new(Message::new("first")))));
         assert_eq!(first.await.unwrap().body.into_bytes(), "first");
@@ -203,7 +234,7 @@ mod tests {
     #[test]
     fn dropped_call_leaves_no_entry_and_its_reply_is_late() {
         let pending = table(10);
-        let call = pending.open().unwrap();
+        let call = pending.open(None).unwrap();
         let id = call.id();
         drop(call);
         assert_eq!(pending.len(), 0);
@@ -213,27 +244,27 @@ mod tests {
     #[test]
     fn call_ids_are_never_reused() {
         let pending = table(10);
-        let first = pending.open().unwrap().id();
-        let second = pending.open().unwrap().id();
+        let first = pending.open(None).unwrap().id();
+        let second = pending.open(None).unwrap().id();
         assert_ne!(first, second);
     }
 
     #[test]
     fn full_table_refuses_and_names_its_bound() {
         let pending = table(1);
-        let held = pending.open().unwrap();
-        let error = pending.open().map(drop).unwrap_err();
+        let held = pending.open(None).unwrap();
+        let error = pending.open(None).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Overloaded);
         assert!(error.is_unsent());
         assert_eq!(error.detail("limit"), Some("1"));
         drop(held);
-        assert!(pending.open().is_ok());
+        assert!(pending.open(None).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn call_that_has_ended_is_denied_and_a_lost_server_ends_its_calls() {
         let pending = table(10);
-        let (ended, waiting) = (pending.open().unwrap(), pending.open().unwrap());
+        let (ended, waiting) = (pending.open(None).unwrap(), pending.open(None).unwrap());
         let ann = ServerAddress::new("ann");
         let asked = |id| Asked::new(id, ann.clone(), id.0);
         assert_eq!(pending.decide(&asked(ended.id())), Decision::Permit);
@@ -253,12 +284,12 @@ mod tests {
     #[tokio::test]
     async fn closing_fails_in_flight_and_later_calls() {
         let pending = table(10);
-        let waiting = pending.open().unwrap();
+        let waiting = pending.open(None).unwrap();
         pending.close(&Error::new(ErrorKind::Closed, "closed"));
         let error = waiting.await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed);
         assert!(!error.is_unsent(), "the call was in flight, so its outcome is unknown");
-        let later = pending.open().map(drop).unwrap_err();
+        let later = pending.open(None).map(drop).unwrap_err();
         assert_eq!(later.kind(), ErrorKind::Closed);
         assert!(later.is_unsent());
     }

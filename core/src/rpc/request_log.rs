@@ -85,13 +85,12 @@ impl RequestLog {
         }
     }
 
-    /// Notes a request that seems to crash its servers, and goes to the dead letters.
+    /// Notes a request that seems to crash its servers, and is a dead letter now. Runs in the
+    /// span of its delivery.
     pub(super) fn dead_lettered(&self, method: Option<&Address>, attempt: u32) {
         let (service, method) = (&self.label.name, method.map(Address::as_str));
         if let Some(count) = self.dead_letter_log.note() {
-            in_delivery(|| {
-                tracing::error!(%service, method, attempt, count, "dead-lettered requests: they exceeded the delivery limit");
-            });
+            tracing::error!(%service, method, attempt, count, "dead-lettered requests: they exceeded the delivery limit");
         }
     }
 

@@ -19,8 +19,8 @@ use crate::lazy_timeout;
 use crate::message::{DeadLetterReason, Message};
 use crate::service::{Gate, ReplySlot, Request, ReturnReceipt, Service};
 use crate::stop_reason::StopReason;
-use crate::transport::{Abandoned, Answer, DeadLetterInfo, Delivery, Outcome, Receipt};
-use crate::worker::{EndpointLabel, Processor, describe, described_method};
+use crate::transport::{Abandoned, Answer, DeadLetterInfo, Delivery, Outcome, Receipt, Settled};
+use crate::worker::{EndpointLabel, Processor, delivery_span, describe, described_method};
 
 /// The processor of a server's requests, which runs a service for each.
 pub(super) struct RequestProcessor<S> {
@@ -29,7 +29,7 @@ pub(super) struct RequestProcessor<S> {
     replies: ReplySender,
     policy: RequestPolicy,
     counters: Arc<ServerCounters>,
-    log: RequestLog,
+    log: Arc<RequestLog>,
 }
 
 impl<S: Service> RequestProcessor<S> {
@@ -41,7 +41,7 @@ impl<S: Service> RequestProcessor<S> {
         policy: RequestPolicy,
         counters: Arc<ServerCounters>,
     ) -> Self {
-        let log = RequestLog::new(label.clone(), counters.clone());
+        let log = Arc::new(RequestLog::new(label.clone(), counters.clone()));
         Self { label, service, replies, policy, counters, log }
     }
 }
@@ -112,14 +112,14 @@ impl<S: Service> RequestProcessor<S> {
                 return Outcome::Ack;
             }
             Admission::KeptExpired => {
-                self.log.expired(message.method.as_ref(), "dead-lettered: did not begin in time");
+                self.log.expired(message.method.as_ref(), "did not begin in time");
                 let error = "did not begin within its time to live";
                 let info = DeadLetterInfo::new(DeadLetterReason::Expired, error);
                 return Outcome::DeadLetter(Box::new(info));
             }
             // Boxed, as below, so that other requests do not embed it.
             Admission::DeliveredTooOften => {
-                return Box::pin(self.dead_letter(message, attempt)).await;
+                return Box::pin(self.dead_letter(message, receipt, attempt)).await;
             }
             Admission::MayHaveRun => {
                 let cause = "cannot run the request: an earlier delivery may have run it";
@@ -317,15 +317,29 @@ impl<S: Service> RequestProcessor<S> {
         }
     }
 
-    /// Answers a request that seems to crash its servers with a fault. Returns the outcome that
-    /// dead-letters it.
-    async fn dead_letter(&self, message: Box<Message>, attempt: u32) -> Outcome {
-        self.log.dead_lettered(message.method.as_ref(), attempt);
+    /// Answers a request that seems to crash its servers with a fault, and dead-letters it. Returns
+    /// the outcome for the receipt that is left. The line in the log waits for the backend to keep
+    /// the request.
+    async fn dead_letter(
+        &self,
+        message: Box<Message>,
+        receipt: &mut Receipt,
+        attempt: u32,
+    ) -> Outcome {
+        let method = message.method.clone();
         let cause = "cannot run the request: it exceeded the delivery limit without an outcome";
         let fault = Fault::new(Code::Internal, cause);
         let info =
             DeadLetterInfo::new(DeadLetterReason::Crashed, format!("delivered {attempt} times"));
         self.refuse(message, fault).await;
-        Outcome::DeadLetter(Box::new(info))
+        let (log, span) = (self.log.clone(), delivery_span());
+        let settled = move |settled| {
+            if matches!(settled, Settled::Done | Settled::DeadLettered) {
+                span.in_scope(|| log.dead_lettered(method.as_ref(), attempt));
+            }
+        };
+        let receipt = std::mem::replace(receipt, Receipt::none());
+        receipt.settle_then(Outcome::DeadLetter(Box::new(info)), Box::new(settled));
+        Outcome::Ack
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::task::AbortHandle;
@@ -10,11 +11,15 @@ use tokio::time::timeout_at;
 
 use super::pending_calls::{PendingCall, interrupted};
 use super::reply_reader::{ClientStats, ReplyReader};
+use super::service_wait::until_served;
+use super::slow_calls::{SLOW_AFTER, watch};
 use crate::context::propagate;
 use crate::error::{CallError, Code, Error, ErrorKind, Result};
 use crate::message::{Address, CallId, Deadline, Message, MessageId};
 use crate::service::{Reply, Request, SentSignal, Service};
-use crate::transport::{Capabilities, DEFAULT_TIMEOUT, Sender, Sending, Transport};
+use crate::transport::{
+    Capabilities, DEFAULT_TIMEOUT, Sender, Sending, Transport, WireKind, log_received, log_sent,
+};
 
 /// The client of a service as a [`Service`], without types: the innermost service of a
 /// [`Client`](crate::Client).
@@ -39,7 +44,9 @@ impl Requester {
     /// The default maximum number of in-flight calls: 131,072.
     pub const DEFAULT_PENDING_MAX: usize = 1 << 17;
 
-    /// Opens a requester of `service` for at most `pending_max` in-flight calls.
+    /// Opens a requester of `service` for at most `pending_max` in-flight calls. Calls that wait
+    /// for longer than 5 seconds are logged; see
+    /// [`ClientConnect::slow_after`](super::ClientConnect::slow_after).
     ///
     /// # Errors
     ///
@@ -49,10 +56,26 @@ impl Requester {
         service: Address,
         pending_max: usize,
     ) -> Result<Self> {
+        Self::open_watched(transport, service, pending_max, Some(SLOW_AFTER)).await
+    }
+
+    /// Opens a requester that warns of calls which wait for longer than `slow_after`.
+    pub(super) async fn open_watched<T: Transport>(
+        transport: &T,
+        service: Address,
+        pending_max: usize,
+        slow_after: Option<Duration>,
+    ) -> Result<Self> {
         let (sender, receiver) = transport.requester(&service).await?;
+        let sender = log_sent(sender, WireKind::Request, &service);
+        let receiver = log_received(receiver, WireKind::Reply, &service);
         let replies = Arc::new(ReplyReader::new(pending_max));
         // The requester owns the task, and aborts it when dropped.
         let task = tokio::spawn(replies.clone().run(receiver, sender.clone())).abort_handle();
+        if let Some(after) = slow_after {
+            // The task ends soon after the table is dropped.
+            tokio::spawn(watch(Arc::downgrade(replies.pending()), service.clone(), after));
+        }
         let capabilities = transport.capabilities();
         let sends_max = if capabilities.declining { 1 } else { SENDS_MAX };
         Ok(Self(Arc::new(Inner { service, sender, replies, task, capabilities, sends_max })))
@@ -86,6 +109,7 @@ impl Service for Requester {
 impl Inner {
     async fn call(&self, request: Request) -> Result<Reply, CallError> {
         let deadline = request.wait_until().unwrap_or_else(|| Deadline::after(DEFAULT_TIMEOUT));
+        let waits_for_service = request.wait_for_service;
         let Request { mut message, oneway, idempotent, at_most_once, sent_signal, .. } = request;
         message.at_most_once |= at_most_once;
         message.idempotent = (message.idempotent || idempotent) && !message.at_most_once;
@@ -96,11 +120,25 @@ impl Inner {
         if oneway {
             message.message_id.get_or_insert_with(MessageId::unique);
             propagate(&mut message);
+            if waits_for_service {
+                let sending = until_served(|| self.sender.send_boxed(message.clone())).boxed();
+                return match timeout_at(deadline.instant(), sending).await {
+                    Ok(sent) => Ok(sent.map(|()| Reply::default())?),
+                    Err(_) => Err(CallError::deadline_exceeded()),
+                };
+            }
             self.sender.send_within(*message, deadline.remaining()).await?;
             return Ok(Reply::default());
         }
         (message.deadline, message.keep_expired) = (Some(deadline), false);
-        let exchange = self.exchange_until_accepted(message, sent_signal);
+        let exchange = async {
+            if waits_for_service {
+                let exchange =
+                    || self.exchange_until_accepted(message.clone(), sent_signal.clone());
+                return until_served(exchange).boxed().await;
+            }
+            self.exchange_until_accepted(message, sent_signal).await
+        };
         match timeout_at(deadline.instant(), exchange).await {
             Ok(reply) => Ok(Reply::from(reply?)),
             Err(_) => Err(CallError::deadline_exceeded()),
@@ -144,7 +182,7 @@ impl Inner {
         mut message: Box<Message>,
         on_sent: impl Fn(),
     ) -> Result<Box<Message>> {
-        let call = self.replies.pending().open()?;
+        let call = self.replies.pending().open(message.method.clone())?;
         let is_at_most_once = message.at_most_once;
         message.id = Some(call.id());
         let (sender, deadline) = (&self.sender, message.deadline);

@@ -5,9 +5,9 @@ mod extract;
 mod handler;
 mod handler_options;
 mod method;
+mod table;
 mod uncancelled;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, ready};
 use std::panic::resume_unwind;
@@ -21,7 +21,9 @@ pub use self::at_most_once::{AtMostOnce, at_most_once};
 pub use self::extract::{Extract, FromState, State};
 pub use self::handler::Handler;
 pub use self::handler_options::{HandlerOptions, Marked};
-use self::method::{Method, StatefulHandler, encode_reply};
+pub(super) use self::method::Method;
+use self::method::{StatefulHandler, encode_reply};
+pub(super) use self::table::Table;
 pub use self::uncancelled::{WithOptions, uncancelled};
 use crate::contained::contain;
 use crate::context::Context;
@@ -75,8 +77,7 @@ pub struct Router<D, S = ()> {
     /// The dialect with its type erased, for early replies.
     encoder: Arc<dyn EncodeReply>,
     state: S,
-    methods: HashMap<Address, Box<dyn Method<D>>>,
-    events: Vec<(Filter, Box<dyn Method<D>>)>,
+    pub(super) table: Table<D>,
 }
 
 impl<D: Dialect> Router<D> {
@@ -93,7 +94,7 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
     #[must_use]
     pub fn with_state(dialect: D, state: S) -> Self {
         let encoder = Arc::new(dialect.clone());
-        Self { dialect, encoder, state, methods: HashMap::new(), events: Vec::new() }
+        Self { dialect, encoder, state, table: Table::default() }
     }
 
     /// Adds a method.
@@ -104,14 +105,15 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
     /// found when it starts.
     #[must_use]
     #[track_caller]
-    pub fn method<H, M>(self, name: &str, handler: H) -> Self
+    pub fn method<H, M>(mut self, name: &str, handler: H) -> Self
     where
         H: Handler<M, S>,
         M: 'static,
     {
         let address = Address::new(name).unwrap_or_else(|error| refuse(error));
-        let method = StatefulHandler::new(handler, self.state.clone());
-        self.with(address, Box::new(method))
+        let method = self.method_of(handler);
+        self.table.add(address, method).unwrap_or_else(|error| refuse(error));
+        self
     }
 
     /// Adds a handler of the events whose topics match `filter`, for a
@@ -159,8 +161,8 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
         M: 'static,
     {
         let filter = filter.try_into().unwrap_or_else(|error| refuse::<Error>(error.into()));
-        let handler = StatefulHandler::new(handler, self.state.clone());
-        self.events.push((filter, Box::new(handler)));
+        let handler = self.method_of(handler);
+        self.table.add_event(filter, handler);
         self
     }
 
@@ -173,15 +175,12 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
     ///
     /// If `word` is not an address, or a name is in use: a bug in the program, found when it
     /// starts.
+    #[expect(clippy::needless_pass_by_value, reason = "the parts of a router are given to it")]
     #[must_use]
     #[track_caller]
     pub fn nest<T>(mut self, word: &str, inner: Router<D, T>) -> Self {
         let word = Address::new(word).unwrap_or_else(|error| refuse(error));
-        for (name, method) in inner.methods {
-            let name = word.join(&name).unwrap_or_else(|error| refuse(error));
-            self = self.with(name, method);
-        }
-        self.events.extend(inner.events);
+        self.table.nest(&word, &inner.table).unwrap_or_else(|error| refuse(error));
         self
     }
 
@@ -191,20 +190,16 @@ impl<D: Dialect, S: Clone + Send + Sync + 'static> Router<D, S> {
     /// The caller's permission is asked for before the arguments are decoded.
     #[must_use]
     pub fn at_most_once(self) -> Self {
-        let marked = |(name, method)| {
-            let method: Box<dyn Method<D>> = Box::new(AtMostOnceMethod(method));
-            (name, method)
-        };
-        Self { methods: self.methods.into_iter().map(marked).collect(), ..self }
+        Self { table: self.table.map(|method| Arc::new(AtMostOnceMethod(method))), ..self }
     }
 
-    #[track_caller]
-    fn with(mut self, name: Address, method: Box<dyn Method<D>>) -> Self {
-        if self.methods.contains_key(&name) {
-            refuse(format!("two methods are named {name}"));
-        }
-        self.methods.insert(name, method);
-        self
+    /// Gives a handler the state of the router, and erases its types.
+    pub(super) fn method_of<H, M>(&self, handler: H) -> Arc<dyn Method<D>>
+    where
+        H: Handler<M, S>,
+        M: 'static,
+    {
+        Arc::new(StatefulHandler::new(handler, self.state.clone()))
     }
 }
 
@@ -221,15 +216,13 @@ impl<D, S> Router<D, S> {
     /// Returns the names of all methods, sorted.
     #[must_use]
     pub fn methods(&self) -> Vec<&str> {
-        let mut names: Vec<_> = self.methods.keys().map(Address::as_str).collect();
-        names.sort_unstable();
-        names
+        self.table.names()
     }
 
     /// Iterates over the filters of all event handlers, for a listener that subscribes to nothing
     /// else.
     pub fn filters(&self) -> impl Iterator<Item = &Filter> {
-        self.events.iter().map(|(filter, _)| filter)
+        self.table.filters()
     }
 }
 
@@ -256,10 +249,10 @@ impl<D: Dialect, S: Send + Sync + 'static> Service for Router<D, S> {
 impl<D: Dialect, S: Send + Sync + 'static> Router<D, S> {
     /// Runs the method or the event handlers that the request names.
     fn dispatch(&self, request: Request) -> BoxFuture<'_, Result<Reply, CallError>> {
-        let method = request.message.method.as_ref().and_then(|name| self.methods.get(name));
+        let method = request.message.method.as_ref().and_then(|name| self.table.method(name));
         match (method, &request.message.topic) {
             (Some(method), _) => method.call(&self.dialect, request),
-            (None, Some(_)) if !self.events.is_empty() => self.run_event(request).boxed(),
+            (None, Some(_)) if self.table.handles_events() => self.run_event(request).boxed(),
             _ => ready(Ok(self.not_found(&request))).boxed(),
         }
     }
@@ -269,12 +262,8 @@ impl<D: Dialect, S> Router<D, S> {
     /// Runs all handlers of the topic to their end, even if one panics. Returns the reply of the
     /// first handler that failed, if there is one.
     async fn run_event(&self, request: Request) -> Result<Reply, CallError> {
-        let matches = |filter: &Filter| {
-            request.message.topic.as_ref().is_some_and(|topic| filter.matches(topic))
-        };
-        let handlers = self.events.iter().filter(|(filter, _)| matches(filter));
-        let running =
-            handlers.map(|(_, handler)| contain(handler.call_shared(&self.dialect, &request)));
+        let handlers = self.table.handlers_of(request.message.topic.as_ref());
+        let running = handlers.map(|handler| contain(handler.call_shared(&self.dialect, &request)));
         let (mut failed, mut panicked) = (None, None);
         for outcome in join_all(running).await {
             match outcome {
@@ -297,6 +286,14 @@ impl<D: Dialect, S> Router<D, S> {
         };
         let fault = Fault::new(Code::MethodNotFound, message);
         encode_reply::<D, ()>(&self.dialect, request, &Err(fault))
+    }
+}
+
+/// A clone shares the handlers and the state.
+impl<D: Clone, S: Clone> Clone for Router<D, S> {
+    fn clone(&self) -> Self {
+        let (dialect, encoder) = (self.dialect.clone(), self.encoder.clone());
+        Self { dialect, encoder, state: self.state.clone(), table: self.table.clone() }
     }
 }
 

@@ -13,7 +13,7 @@ use super::request_policy::RequestPolicy;
 use super::server::Server;
 use crate::error::{Error, Result};
 use crate::message::Address;
-use crate::transport::{Transport, Window};
+use crate::transport::{Transport, Window, WireKind, log_received, log_sent};
 
 impl Server {
     /// Binds to `service` on `transport`.
@@ -114,6 +114,8 @@ impl<'t, T: Transport> IntoFuture for ServerBind<'t, T> {
             if deliveries_max.is_some_and(|most| most > 1) && !receiver.counts_attempts() {
                 return Err(Error::lacking("Server::deliveries", "attempts").with("service", name));
             }
+            let sender = log_sent(sender, WireKind::Reply, &name);
+            let receiver = log_received(receiver, WireKind::Request, &name);
             let capabilities = transport.capabilities();
             let policy = RequestPolicy {
                 is_at_most_once,

@@ -1,9 +1,11 @@
 //! Counters of servers.
 
+use std::ops::Add;
+
 use crate::worker::Counter;
 
 /// A snapshot of the counters of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerStats {
     /// Requests that run at present.
@@ -35,6 +37,28 @@ pub struct ServerStats {
     pub answered_early: u64,
     /// Handlers that failed or panicked after their reply. They are among the answered early.
     pub failed_late: u64,
+}
+
+/// Adds the counters of two handles, such as those of a server that is bound again.
+impl Add for ServerStats {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            running: self.running + other.running,
+            answered: self.answered + other.answered,
+            panicked: self.panicked + other.panicked,
+            expired: self.expired + other.expired,
+            rejected: self.rejected + other.rejected,
+            refused: self.refused + other.refused,
+            undelivered: self.undelivered + other.undelivered,
+            duplicates: self.duplicates + other.duplicates,
+            cancelled: self.cancelled + other.cancelled,
+            declined: self.declined + other.declined,
+            answered_early: self.answered_early + other.answered_early,
+            failed_late: self.failed_late + other.failed_late,
+        }
+    }
 }
 
 /// The counters of a running server; see [`ServerStats`] for their meaning.

@@ -39,6 +39,13 @@ pub struct Request {
     /// The moment by which a one-way request must be handed over to the backend. `None` stands for
     /// 30 seconds from the call. The deadline of its message says by when the request must begin.
     pub send_by: Option<Deadline>,
+    /// `true` if the client waits for the first server of the service, until its deadline, instead
+    /// of failing as [`Unroutable`](crate::ErrorKind::Unroutable).
+    ///
+    /// The caller sets it; see [`CallBuilder::wait_for_service`]. The default is `false`.
+    ///
+    /// [`CallBuilder::wait_for_service`]: crate::rpc::CallBuilder::wait_for_service
+    pub wait_for_service: bool,
     /// Values that layers pass to the layers and handlers behind them.
     pub extensions: Extensions,
     /// The signal to raise when the backend has the request.
@@ -59,6 +66,7 @@ impl Request {
             at_most_once: false,
             oneway: false,
             send_by: None,
+            wait_for_service: false,
             extensions: Extensions::new(),
             sent_signal: None,
             reply_slot: None,
@@ -76,6 +84,7 @@ impl Request {
             at_most_once: self.at_most_once,
             oneway: self.oneway,
             send_by: self.send_by,
+            wait_for_service: self.wait_for_service,
             extensions: self.extensions.clone(),
             sent_signal: self.sent_signal.clone(),
             reply_slot: self.reply_slot.clone(),

@@ -26,10 +26,11 @@ use crate::message::{Deadline, Message, SentAt, system_time};
 ///
 /// - The smallest difference grows by 0.5 milliseconds a second, so that clocks may drift, and a
 ///   clock that was silent for long is measured anew.
-/// - The first request of a clock is taken for one that has not waited. An estimator
-///   [of a broker](Self::of_broker) makes an exception of its first 30 seconds, since requests may
-///   have waited while no server was running: it takes the system times of the machines for equal,
-///   unless a request would then be older than its whole timeout, or sent in the future.
+/// - The first request of a clock is taken for one that has not waited, unless its sender runs on
+///   this machine. Then both have the same system time, which shows how long the request has
+///   waited, also while no server was running. The system times of two machines are never compared:
+///   a clock that is wrong looks like a request that has waited.
+/// - A stamp from before the system time of this machine was set is not compared with it.
 /// - A request never gets more time than it was sent with.
 ///
 /// Otherwise the estimate is wrong by the shortest transit time, usually a few milliseconds,
@@ -37,12 +38,13 @@ use crate::message::{Deadline, Message, SentAt, system_time};
 /// when its system time jumps.
 pub struct WaitingTimes {
     clocks: Mutex<Clocks>,
-    /// The time on our clock until which system times are taken for equal, in milliseconds.
-    equal_until: i128,
 }
 
-#[derive(Default)]
 struct Clocks {
+    /// The latest arrival, or the creation of the estimator.
+    latest: Arrival,
+    /// The system time at which its last jump was noticed. Older stamps cannot be compared with it.
+    jumped_at: i128,
     /// Numbers come from the network, so the keyed hasher of the standard library is used.
     by_number: HashMap<u64, SenderClock>,
     /// The time at which a clock was last removed to make room, in milliseconds.
@@ -55,7 +57,7 @@ struct SenderClock {
     smallest: i128,
     /// The time of the latest request in milliseconds.
     latest: i128,
-    /// Set if the system times of the two machines have been found to differ.
+    /// Set if the sender was taken for one of this machine, and its system time differs.
     differs: bool,
 }
 
@@ -69,16 +71,17 @@ struct Arrival {
 }
 
 impl WaitingTimes {
-    /// Creates an estimator for a transport whose requests wait only while a server is running.
+    /// Creates an estimator that knows no clock.
     #[must_use]
     pub fn new() -> Self {
-        Self { clocks: Mutex::default(), equal_until: 0 }
+        Self::since(Arrival::now())
     }
 
-    /// Creates an estimator for a broker, where requests may wait while no server is running.
-    #[must_use]
-    pub fn of_broker() -> Self {
-        Self { equal_until: Arrival::now().even + EQUAL_FOR_MS, ..Self::new() }
+    fn since(latest: Arrival) -> Self {
+        let by_number = HashMap::new();
+        Self {
+            clocks: Mutex::new(Clocks { latest, jumped_at: i128::MIN, by_number, removed_at: 0 }),
+        }
     }
 
     /// Takes the time that a request has waited off its deadline, which may then have passed.
@@ -108,17 +111,29 @@ impl WaitingTimes {
         let is_plausible = by_system_time > -SLACK_MS
             && timeout.is_none_or(|timeout| milliseconds(by_system_time) < timeout);
         let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        clocks.note_jumps(now);
+        let counts_as_equal = sent.is_of_this_machine() && i128::from(sent.ms) >= clocks.jumped_at;
         let Some(clock) = clocks.get(sent.clock, difference, now.even) else {
             return Duration::ZERO;
         };
-        clock.differs |= !is_plausible;
+        // The machine may be a copy of the other one.
+        clock.differs |= counts_as_equal && !is_plausible;
         let measured = clock.measure(difference, now.even);
-        let counts_as_equal = now.even < self.equal_until && !clock.differs;
+        let counts_as_equal = counts_as_equal && !clock.differs;
         milliseconds(if counts_as_equal { measured.max(by_system_time) } else { measured })
     }
 }
 
 impl Clocks {
+    /// Notes whether the system time was set since the latest arrival.
+    fn note_jumps(&mut self, now: Arrival) {
+        let difference = |arrival: Arrival| arrival.system - arrival.even;
+        if (difference(now) - difference(self.latest)).abs() > SLACK_MS {
+            self.jumped_at = now.system;
+        }
+        self.latest = now;
+    }
+
     /// Returns the clock of this number, and adds it if there is room.
     fn get(&mut self, number: u64, difference: i128, now: i128) -> Option<&mut SenderClock> {
         if self.by_number.len() >= CLOCKS_MAX && !self.by_number.contains_key(&number) {
@@ -191,7 +206,5 @@ const CLOCKS_MAX: usize = 4096;
 const SILENT_MS: i128 = 60 * 60 * 1_000;
 /// The time in which the smallest difference grows by one millisecond: 500 parts in a million.
 const DRIFT_PER: i128 = 2_000;
-/// The time for which a broker's estimator takes system times for equal.
-const EQUAL_FOR_MS: i128 = 30_000;
 /// The difference of system times that count as equal.
 const SLACK_MS: i128 = 100;

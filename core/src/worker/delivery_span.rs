@@ -99,6 +99,11 @@ pub(crate) fn in_delivery<T>(log: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Returns the span of the delivery that is processed here, for a line that is written later.
+pub(crate) fn delivery_span() -> Span {
+    with_about(|about| about.span()).unwrap_or_else(Span::none)
+}
+
 /// Calls a function with the facts about the delivery that is processed here, if there is one.
 fn with_about<T>(function: impl FnOnce(&mut About) -> T) -> Option<T> {
     let called = DELIVERY.try_with(|delivery| {

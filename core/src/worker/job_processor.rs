@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::delivery_span::{describe, in_delivery};
+use super::final_failure::FinalFailure;
 use super::processor::{EndpointLabel, Processor};
 use super::retries::{OnExhausted, Retries, dead_letter_or_discard};
 use super::work_stats::WorkCounters;
@@ -32,6 +33,18 @@ pub(super) struct JobProcessor<S> {
     panics: LogThrottle,
     /// Throttle for the log line of retries.
     retrying: LogThrottle,
+}
+
+/// The outcome of a delivery, with its failure if it is not attempted again.
+struct Settling {
+    outcome: Outcome,
+    failure: Option<FinalFailure>,
+}
+
+impl From<Outcome> for Settling {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, failure: None }
+    }
 }
 
 impl<S> JobProcessor<S> {
@@ -96,7 +109,7 @@ impl<S: Service> JobProcessor<S> {
         settles: bool,
         attempt: u32,
         suspect: Option<Suspect>,
-    ) -> Outcome {
+    ) -> Settling {
         if settles && self.exceeds_delivery_limit(attempt, suspect) {
             let attempt = request.attempt;
             let error = format!("delivered {attempt} times");
@@ -108,24 +121,25 @@ impl<S: Service> JobProcessor<S> {
         // Dropped before the delivery is settled, so that a settled delivery is not counted.
         drop(running);
         match failed {
-            None => Outcome::Ack,
+            None => Outcome::Ack.into(),
             Some(fault) if settles => self.outcome_of(&fault, attempt),
             Some(fault) => {
-                self.log_failed_for_good(&fault, attempt, "the transport does not settle", false);
-                Outcome::Discard
+                let why = "the transport does not settle";
+                self.final_failure(&fault, attempt, why).log(false);
+                Outcome::Discard.into()
             }
         }
     }
 
     /// Decides how to settle a delivery after a panic outside of its handler: as a failed attempt.
-    fn after_panic(&self, panic: &Panicked, settles: bool, attempt: u32) -> Outcome {
+    fn after_panic(&self, panic: &Panicked, settles: bool, attempt: u32) -> Settling {
         if !settles {
-            return Outcome::Discard;
+            return Outcome::Discard.into();
         }
         let fault = || Fault::new(Code::Internal, format!("internal error: {panic}"));
         // What panicked may be a subscriber of the log, which panics here as well.
         catch(|| self.outcome_of(&fault().with_kind("Panic"), attempt)).unwrap_or_else(|panic| {
-            self.after_last_attempt(DeadLetterReason::Crashed, panic.to_string())
+            self.after_last_attempt(DeadLetterReason::Crashed, panic.to_string()).into()
         })
     }
 
@@ -171,7 +185,7 @@ impl<S: Service> JobProcessor<S> {
     }
 
     /// Decides how to settle a failed delivery: by another attempt, if one may succeed.
-    fn outcome_of(&self, fault: &Fault, attempt: u32) -> Outcome {
+    fn outcome_of(&self, fault: &Fault, attempt: u32) -> Settling {
         if matches!(fault.code, Code::InvalidArguments | Code::MethodNotFound) {
             return self.give_up(DeadLetterReason::Unreadable, fault, attempt, "it is unreadable");
         }
@@ -189,25 +203,32 @@ impl<S: Service> JobProcessor<S> {
         }
         if !self.can.delayed_retries {
             self.log_retry(fault, attempt, Duration::ZERO);
-            return Outcome::Requeue;
+            return Outcome::Requeue.into();
         }
         let after = self.retries.pause(attempt);
         self.log_retry(fault, attempt, after);
-        Outcome::Retry(Box::new(RetryAfter::new(after, fault.to_string())))
+        Outcome::Retry(Box::new(RetryAfter::new(after, fault.to_string()))).into()
     }
 
-    /// Decides how to settle a delivery that is not attempted again, and logs the decision.
+    /// Decides how to settle a delivery that is not attempted again.
     fn give_up(
         &self,
         reason: DeadLetterReason,
         error: &dyn fmt::Display,
         attempt: u32,
-        why: &str,
-    ) -> Outcome {
+        why: &'static str,
+    ) -> Settling {
         let outcome = self.after_last_attempt(reason, error.to_string());
-        let is_kept = matches!(outcome, Outcome::DeadLetter(_));
-        self.log_failed_for_good(error, attempt, why, is_kept);
-        outcome
+        Settling { outcome, failure: Some(self.final_failure(error, attempt, why)) }
+    }
+
+    fn final_failure(
+        &self,
+        fault: &dyn fmt::Display,
+        attempt: u32,
+        why: &'static str,
+    ) -> FinalFailure {
+        FinalFailure::new(&self.label, self.source.as_ref(), fault.to_string(), attempt, why)
     }
 
     /// Logs a failed delivery that is retried. The last of its attempts has a line of its own.
@@ -220,21 +241,6 @@ impl<S: Service> JobProcessor<S> {
         }
     }
 
-    /// Logs a delivery that is not attempted again. Not throttled: each line names a message that
-    /// somebody has to look at.
-    fn log_failed_for_good(&self, fault: &dyn fmt::Display, attempt: u32, why: &str, kept: bool) {
-        let EndpointLabel { role, name } = &self.label;
-        let source = self.source.as_ref().map(tracing::field::display);
-        in_delivery(|| match kept {
-            true => {
-                tracing::error!(role, %name, %fault, attempt, why, dead_letters_of = source, "failed for good: dead-lettered");
-            }
-            false => {
-                tracing::error!(role, %name, %fault, attempt, why, "failed for good: discarded");
-            }
-        });
-    }
-
     /// Decides how to settle a delivery that is not attempted again.
     fn after_last_attempt(&self, reason: DeadLetterReason, error: String) -> Outcome {
         match self.retries.on_exhausted {
@@ -245,15 +251,22 @@ impl<S: Service> JobProcessor<S> {
         }
     }
 
-    /// Settles a delivery and counts the outcome. A retry or a dead letter is counted once the
-    /// backend has the message there.
-    fn settle(&self, receipt: Receipt, outcome: Outcome) {
+    /// Settles a delivery, counts the outcome and logs a failure for good. A retry or a dead letter
+    /// is counted and logged once the backend has the message there.
+    fn settle(&self, receipt: Receipt, settling: Settling) {
+        let Settling { outcome, failure } = settling;
+        let log = move |is_kept| {
+            if let Some(failure) = failure {
+                failure.log(is_kept);
+            }
+        };
         let is_retry = match outcome {
             Outcome::Ack => {
                 self.counters.done.increment();
                 return receipt.settle(outcome);
             }
             Outcome::Discard => {
+                log(false);
                 self.counters.discarded.increment();
                 return receipt.settle(outcome);
             }
@@ -263,8 +276,14 @@ impl<S: Service> JobProcessor<S> {
         let counters = self.counters.clone();
         let count = move |settled| match settled {
             Settled::Done if is_retry => counters.retried.increment(),
-            Settled::Done | Settled::DeadLettered => counters.dead_lettered.increment(),
-            Settled::Discarded => counters.discarded.increment(),
+            Settled::Done | Settled::DeadLettered => {
+                log(true);
+                counters.dead_lettered.increment();
+            }
+            Settled::Discarded => {
+                log(false);
+                counters.discarded.increment();
+            }
             Settled::Requeued => {}
         };
         receipt.settle_then(outcome, Box::new(count));

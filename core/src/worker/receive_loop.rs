@@ -14,7 +14,7 @@ use super::inline_policy::InlinePolicy;
 use super::isolation::Isolation;
 use super::lifecycle::{Lifecycle, StopGuard};
 use super::processor::{EndpointLabel, Processor};
-use crate::contained::{Contained, catch, contain};
+use crate::contained::{Contained, ContainedDrop, catch, contain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop_reason::StopReason;
 use crate::transport::{Abandoned, Answer, Delivery, LogThrottle, Receiver, Window};
@@ -32,8 +32,10 @@ pub(crate) async fn receive<P: Processor>(
     window: Window,
     stop: StopGuard,
 ) -> Result<Ended> {
-    // Locals are dropped in reverse order: the guard goes last, after the handlers.
+    // Locals are dropped in reverse order: the guard goes last, after the handlers and the service.
     let stop = stop;
+    let _last_share = ContainedDrop::new(processor.clone());
+    let processor = processor;
     let mut receiver = receiver;
     // Dropping the set drops the handlers, and with them their receipts, which requeues.
     let mut running = JoinSet::new();
@@ -73,9 +75,9 @@ async fn serve<P: Processor>(
     let (mut policy, mut isolation) = (InlinePolicy::new(), Isolation::default());
     loop {
         while !running.is_empty() && running.try_join_next().is_some() {}
-        if let Some(suspect) = isolation.take_ready(running.is_empty()) {
+        if let Some((suspect, limit)) = isolation.take_ready(running.is_empty()) {
             let handling = lifecycle.within_handler(processor.clone().handle(suspect));
-            isolation.begin(running.spawn(Processing::new(handling)));
+            isolation.begin(running.spawn(Processing::new(handling)), limit);
         }
         let full = isolation.is_active() || running.len() >= window.messages();
         let next = {

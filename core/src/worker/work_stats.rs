@@ -1,9 +1,11 @@
 //! Counters of workers and listeners.
 
+use std::ops::Add;
+
 use super::counter::Counter;
 
 /// A snapshot of the counters of a worker or a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkStats {
     /// Jobs or events that run at present.
@@ -21,6 +23,23 @@ pub struct WorkStats {
     pub panicked: u64,
     /// Deliveries that could not be decoded.
     pub rejected: u64,
+}
+
+/// Adds the counters of two handles, such as those of a server that is bound again.
+impl Add for WorkStats {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            running: self.running + other.running,
+            done: self.done + other.done,
+            retried: self.retried + other.retried,
+            discarded: self.discarded + other.discarded,
+            dead_lettered: self.dead_lettered + other.dead_lettered,
+            panicked: self.panicked + other.panicked,
+            rejected: self.rejected + other.rejected,
+        }
+    }
 }
 
 /// The counters of a running worker or listener; see [`WorkStats`] for their meaning.

@@ -22,6 +22,7 @@ pub(crate) struct Scripted {
     sent: mpsc::UnboundedSender<Message>,
     /// The outcome of each send.
     send: fn() -> Sending<'static>,
+    pub(crate) can: Capabilities,
     incoming: Mutex<Option<mpsc::UnboundedReceiver<Result<Delivery>>>>,
 }
 
@@ -36,7 +37,12 @@ impl Scripted {
         let ((sent, out), (deliver, incoming)) =
             (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         (
-            Self { sent, send, incoming: Mutex::new(Some(incoming)) },
+            Self {
+                sent,
+                send,
+                can: Capabilities::least(1 << 20),
+                incoming: Mutex::new(Some(incoming)),
+            },
             Script { sent: out, incoming: deliver },
         )
     }
@@ -52,7 +58,7 @@ impl Scripted {
 
 impl Transport for Scripted {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::least(1 << 20)
+        self.can
     }
 
     async fn requester(&self, _: &Address) -> Result<(Sender, Receiver)> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, Once};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -62,7 +63,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Se
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::from([("level", event.metadata().level().to_string())]);
+        let (level, target) = (event.metadata().level().to_string(), event.metadata().target());
+        let mut fields = Fields::from([("level", level), ("target", target.to_owned())]);
         if let Some(span) = context.lookup_current() {
             fields.insert("span", span.id().into_u64().to_string());
         }
@@ -85,10 +87,15 @@ impl Visit for Visitor<'_> {
 
 /// Records all spans and events of this thread until the guard is dropped.
 pub(crate) fn watch() -> (Seen, tracing::subscriber::DefaultGuard) {
+    watch_at(LevelFilter::TRACE)
+}
+
+/// Records the spans and events of this thread up to a level until the guard is dropped.
+pub(crate) fn watch_at(level: LevelFilter) -> (Seen, tracing::subscriber::DefaultGuard) {
     listen_everywhere();
     let seen = Seen::default();
-    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(seen.clone()));
-    (seen, guard)
+    let registry = tracing_subscriber::registry().with(level).with(seen.clone());
+    (seen, tracing::subscriber::set_default(registry))
 }
 
 /// Installs a global subscriber for all threads.

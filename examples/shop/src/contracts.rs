@@ -59,15 +59,25 @@ pub enum ShopError {
         /// The number of pieces.
         left: u32,
     },
+    /// The number is that of another order.
+    #[error("{0} is the number of another order")]
+    NumberTaken(u64),
     /// Another program failed.
     #[error("{0}")]
     Unavailable(String),
 }
 
+impl From<std::io::Error> for ShopError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Unavailable(format!("cannot use the book: {error}"))
+    }
+}
+
 /// The stock.
 #[service]
 pub trait Inventory {
-    /// Reserves pieces for an order, once, and returns the price of all pieces in cents.
+    /// Reserves pieces for an order, once, and returns the price of all pieces in cents. Another
+    /// order under the same number is refused.
     #[method(idempotent)]
     async fn reserve(&self, order: Order) -> Result<u64, ShopError>;
 
@@ -81,7 +91,7 @@ pub trait Inventory {
 pub trait Payments {
     /// Charges an order, once. Another order under the same number is refused.
     #[method(idempotent)]
-    async fn charge(&self, order: Order, cents: u64) -> Result<(), Fault>;
+    async fn charge(&self, order: Order, cents: u64) -> Result<(), ShopError>;
 
     /// Returns what was charged.
     #[method(idempotent)]
@@ -106,4 +116,14 @@ pub trait Report {
     /// Returns what was done.
     #[method(idempotent)]
     async fn tally(&self) -> Result<Tally, Fault>;
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::Order;
+
+    /// Returns an order of one piece.
+    pub(crate) fn order(number: u64, article: &str) -> Order {
+        Order { number, customer: "a".to_owned(), article: article.to_owned(), pieces: 1 }
+    }
 }

@@ -5,23 +5,23 @@ use std::sync::Arc;
 use polywire::app::{BoxError, Component};
 use polywire::{Code, Fault, Group, MessagePack, Pusher, Transport};
 
+use crate::book::{Book, failed};
 use crate::contracts::{Mail, Order, Placed, ReportServer};
-use crate::dashboard::Seen;
 
 /// Puts the program together.
 ///
 /// # Errors
 ///
-/// Those of the transport.
+/// Those of the transport and of the book.
 pub async fn setup(app: Component) -> Result<(), BoxError> {
-    let (seen, group) = (Arc::new(Seen::default()), Group::new("invoices")?.durable());
+    let (written, group) = (Arc::new(Book::open("invoices")?), Group::new("invoices")?.durable());
     let mails = Pusher::connect(app.transport(), "mails", MessagePack).await?;
-    app.serve("invoices", ReportServer::new(seen.clone(), MessagePack)).await?;
+    app.serve("invoices", ReportServer::new(written.clone(), MessagePack)).await?;
     // Events wait for the group while no invoices run, where the transport can keep them.
     let keeps = app.transport().capabilities().durable_groups;
     let handler = move |placed: Placed| {
-        let (seen, mails) = (seen.clone(), mails.clone());
-        async move { invoice(&seen, &mails, placed).await }
+        let (written, mails) = (written.clone(), mails.clone());
+        async move { invoice(&written, &mails, placed).await }
     };
     let listening = app.listen_with(
         "order_events",
@@ -35,19 +35,19 @@ pub async fn setup(app: Component) -> Result<(), BoxError> {
     Ok(listening.await?)
 }
 
-/// Notes the order before the mail is sent, so that another delivery of the event sends none. If
-/// the mail fails, the note is taken back, and the event is retried.
-async fn invoice(seen: &Seen, mails: &Pusher<MessagePack>, placed: Placed) -> Result<(), Fault> {
+/// Writes the invoice after its mail is pushed: a crash in between repeats the event, and the mail
+/// with it, which the mailer knows by its order.
+async fn invoice(
+    written: &Book<u64>,
+    mails: &Pusher<MessagePack>,
+    placed: Placed,
+) -> Result<(), Fault> {
     let Placed { order, cents } = placed;
     let number = order.number;
-    if !seen.note(number, cents) {
-        return Ok(());
+    if !written.contains(number).map_err(failed)? {
+        mail(mails, order, cents).await?;
     }
-    let sent = mail(mails, order, cents).await;
-    if sent.is_err() {
-        seen.forget(number);
-    }
-    sent
+    written.enter(number, |_| Ok(cents)).map(drop).map_err(failed)
 }
 
 async fn mail(mails: &Pusher<MessagePack>, order: Order, cents: u64) -> Result<(), Fault> {

@@ -1,8 +1,10 @@
 //! A shop of seven programs. Each module has one of them: its service, and the `setup` that puts it
 //! together. The programs themselves, in `programs/`, are one line each.
 //!
-//! Each program keeps its books in memory. What happens "once" happens once in the lifetime of one
-//! process, with one replica of each program; a real program keeps its books in a database.
+//! Each program keeps a book of what it has done, in memory: what happens "once" happens once in
+//! the lifetime of one process. If `SHOP_BOOKS` names a folder, the books are files there, which
+//! outlive the processes, and replicas of a program share its book. A real program has a database
+//! instead.
 //!
 //! | program | serves | uses |
 //! |---|---|---|
@@ -23,6 +25,7 @@
 //! POLYWIRE_URL_ORDERS=zmq+tcp://127.0.0.1:5601 POLYWIRE_URL_PAYMENTS=zmq+tcp://127.0.0.1:5602 …
 //! ```
 
+pub mod book;
 pub mod contracts;
 pub mod dashboard;
 pub mod inventory;

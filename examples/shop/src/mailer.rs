@@ -5,24 +5,21 @@ use std::sync::Arc;
 use polywire::MessagePack;
 use polywire::app::{BoxError, Component};
 
+use crate::book::{Book, failed};
 use crate::contracts::{Mail, ReportServer};
-use crate::dashboard::Seen;
 
 /// Puts the program together.
 ///
 /// # Errors
 ///
-/// Those of the transport.
+/// Those of the transport and of the book.
 pub async fn setup(app: Component) -> Result<(), BoxError> {
-    let sent = Arc::new(Seen::default());
+    let sent = Arc::new(Book::open("mails")?);
     app.serve("mailer", ReportServer::new(sent.clone(), MessagePack)).await?;
     let handler = move |mail: Mail| {
-        let sent = sent.clone();
-        async move {
-            // A real mailer hands the mail to a server here.
-            sent.note(mail.order, 0);
-            Ok(())
-        }
+        // A real mailer hands the mail to a server here. A mail costs nothing.
+        let entered = sent.enter(mail.order, |_| Ok(0));
+        async { entered.map(drop).map_err(failed) }
     };
     Ok(app.work("mails", MessagePack, handler).await?)
 }

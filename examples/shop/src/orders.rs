@@ -1,28 +1,25 @@
 //! The orders: reserved, charged, and published as events.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
-
 use polywire::app::{BoxError, Component};
 use polywire::{CallError, Fault, MessagePack, Publisher};
 
+use crate::book::Book;
 use crate::contracts::{
     InventoryClient, Order, Orders, OrdersServer, PaymentsClient, Placed, ShopError, Tally,
 };
-use crate::lock;
 
 /// Puts the program together.
 ///
 /// # Errors
 ///
-/// Those of the transport.
+/// Those of the transport and of the book.
 pub async fn setup(app: Component) -> Result<(), BoxError> {
     let transport = app.transport();
     let counter = Counter {
         inventory: InventoryClient::connect(transport, "inventory", MessagePack).await?,
         payments: PaymentsClient::connect(transport, "payments", MessagePack).await?,
         events: Publisher::connect(transport, "order_events", MessagePack).await?,
-        placed: Mutex::default(),
+        placed: Book::open("orders")?,
     };
     Ok(app.serve("orders", OrdersServer::new(counter, MessagePack)).await?)
 }
@@ -31,37 +28,32 @@ struct Counter {
     inventory: InventoryClient<MessagePack>,
     payments: PaymentsClient<MessagePack>,
     events: Publisher<MessagePack>,
-    /// The orders, and the number of repetitions.
-    placed: Mutex<(HashMap<u64, u64>, u64)>,
+    /// The amounts of the orders.
+    placed: Book<u64>,
 }
 
 impl Orders for Counter {
     async fn place(&self, order: Order) -> Result<u64, ShopError> {
         let number = order.number;
         // Each step may be repeated: after a crash, the client places the order again.
-        let cents = match self.inventory.reserve(order.clone()).await {
-            Ok(cents) => cents,
-            Err(CallError::Declared(declared)) => return Err(declared),
-            Err(error) => return Err(ShopError::Unavailable(error.to_string())),
-        };
-        self.payments.charge(order.clone(), cents).await.map_err(|error| unavailable(&error))?;
+        let cents = self.inventory.reserve(order.clone()).await.map_err(passed_on)?;
+        self.payments.charge(order.clone(), cents).await.map_err(passed_on)?;
         let event = Placed { order, cents };
         let published = self.events.publish(format!("{number}.placed"), &event).await;
         published.map_err(|error| ShopError::Unavailable(error.to_string()))?;
-        let (placed, repeated) = &mut *lock(&self.placed);
-        if placed.insert(number, cents).is_some() {
-            *repeated += 1;
-        }
+        self.placed.enter::<ShopError>(number, |_| Ok(cents))?;
         Ok(cents)
     }
 
     async fn tally(&self) -> Result<Tally, Fault> {
-        let (placed, repeated) = &*lock(&self.placed);
-        let (orders, cents) = (placed.len() as u64, placed.values().sum());
-        Ok(Tally { orders, cents, repeated: *repeated })
+        self.placed.tally(|cents| *cents)
     }
 }
 
-fn unavailable(error: &CallError) -> ShopError {
-    ShopError::Unavailable(error.to_string())
+/// Passes on what another program declares; the rest says that it does not answer.
+fn passed_on(error: CallError<ShopError>) -> ShopError {
+    match error {
+        CallError::Declared(declared) => declared,
+        error => ShopError::Unavailable(error.to_string()),
+    }
 }

@@ -30,6 +30,9 @@ pub(crate) enum PeerRole {
     Worker,
     /// A worker whose process some jobs end.
     FragileWorker,
+    /// A worker that fails at each job once. Its time is the delay of the retry. A delay below ten
+    /// seconds comes with a short lease of the queue for the waiting jobs.
+    RetryingWorker,
 }
 
 impl PeerRole {
@@ -42,6 +45,7 @@ impl PeerRole {
             Self::OnceServer => "once-server",
             Self::Worker => "worker",
             Self::FragileWorker => "fragile-worker",
+            Self::RetryingWorker => "retrying-worker",
         }
     }
 
@@ -54,6 +58,7 @@ impl PeerRole {
             Self::OnceServer,
             Self::Worker,
             Self::FragileWorker,
+            Self::RetryingWorker,
         ];
         all.into_iter()
             .find(|role| role.name() == name)

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
 use polywire_core::rpc::Deduplication;
-use polywire_core::{Context, Retries, Router, Server, Window, Worker};
+use polywire_core::{Code, Context, Fault, Retries, Router, Server, Window, Worker};
 use tokio::time::sleep;
 
 use super::role::{PeerRole, READY, is_poison};
@@ -25,7 +25,11 @@ pub async fn run(arguments: &[String]) -> Result<()> {
     };
     let work =
         Duration::from_millis(work_ms.parse().context("cannot parse the time in milliseconds")?);
-    let amqp = Amqp::connect(url).await?;
+    let mut builder = Amqp::builder(url)?;
+    if matches!(PeerRole::named(role)?, PeerRole::RetryingWorker) && work < LONG_DELAY {
+        builder = builder.retry_queue_expiry(SHORT_LEASE);
+    }
+    let amqp = builder.build().await?;
     let running = async {
         match PeerRole::named(role)? {
             PeerRole::Server => serve(Server::bind(&amqp, SERVICE).await?, work).await?,
@@ -37,12 +41,13 @@ pub async fn run(arguments: &[String]) -> Result<()> {
             PeerRole::OnceServer => serve_narrow(&amqp, work, Router::at_most_once).await?,
             PeerRole::Worker => work_off(&amqp, work).await?,
             PeerRole::FragileWorker => work_until_poisoned(&amqp, work).await?,
+            PeerRole::RetryingWorker => work_at_the_second_attempt(&amqp, work).await?,
         }
         Ok(())
     };
     tokio::select! {
         ended = running => ended,
-        _ = input_ended() => Ok(()),
+        () = input_ended() => Ok(()),
     }
 }
 
@@ -106,6 +111,27 @@ async fn work_until_poisoned(amqp: &Amqp, work: Duration) -> Result<()> {
     Ok(())
 }
 
+async fn work_at_the_second_attempt(amqp: &Amqp, delay: Duration) -> Result<()> {
+    let retries = Retries::new(4).immediate(0).backoff(delay, delay).jitter(0.0);
+    let worker = Worker::bind(amqp, QUEUE, MessagePack).window(Window::new(16)).retries(retries);
+    let worker = worker.await?;
+    print(READY);
+    let working = worker.work(move |context: Context, id: u64| async move {
+        if context.attempt < 2 {
+            return Err(Fault::new(Code::Unavailable, "the first attempt"));
+        }
+        print(&format!("{id}."));
+        Ok(())
+    });
+    working.await?;
+    Ok(())
+}
+
+/// The delay of a retry from which on the lease of its queue is the default.
+const LONG_DELAY: Duration = Duration::from_secs(10);
+/// The shortest lease that a transport accepts.
+const SHORT_LEASE: Duration = Duration::from_secs(1);
+
 /// Prints and flushes a line: a kill afterwards does not take it back.
 fn print(line: &str) {
     let mut out = std::io::stdout().lock();
@@ -114,7 +140,7 @@ fn print(line: &str) {
 }
 
 /// Waits for the end of the standard input, in a thread that the runtime does not wait for.
-async fn input_ended() {
+pub(crate) async fn input_ended() {
     let (sender, ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         // The scenario writes nothing there; an error counts as the end.

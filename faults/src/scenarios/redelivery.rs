@@ -52,8 +52,10 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
 }
 
 const SERVERS: usize = 3;
-/// Long enough that calls have begun, and requests wait behind them, at each kill.
-const WORK_MS: u64 = 20;
+/// Long enough that calls still run, and requests wait behind them, at each kill.
+const WORK_MS: u64 = 50;
+/// The longest time from the beginning of a call to the kill of its server.
+const KILL_AFTER_MS_MAX: u64 = 20;
 /// The deadline of a call, far beyond the time within which a caller learns of a death.
 const TIMEOUT: Duration = Duration::from_mins(1);
 /// The time within which a caller learns of the death of its server.
@@ -114,8 +116,10 @@ impl Load {
             let mut rng = Rng::with_seed(plan.seed);
             for kill in 0..self.kills {
                 self.recorder.until_ended(kill * self.total / self.kills).await?;
-                sleep(Duration::from_millis(rng.u64(..=20))).await;
                 if let Some(server) = servers.pop_front() {
+                    // On a busy machine a server may wait for permissions, with no call begun.
+                    self.recorder.until_next_effect_of(server.number).await?;
+                    sleep(Duration::from_millis(rng.u64(..=KILL_AFTER_MS_MAX))).await;
                     lock(&self.killed).insert(server.number, Instant::now());
                     server.kill().await?;
                 }

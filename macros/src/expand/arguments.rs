@@ -6,10 +6,12 @@ use syn::ext::IdentExt;
 
 use crate::parse::{Argument, ArgumentDefault, Method};
 
-/// The struct of the arguments. Its serde code writes a map and reads maps and arrays.
+/// The struct of the arguments. Its serde code writes a map and reads maps and arrays. In a map, an
+/// argument may have its position as its name, so that both mix in one call.
 pub(super) fn definition(method: &Method) -> TokenStream {
     let struct_name = ident(method);
-    let fields = method.arguments.iter().map(|argument| field(method, argument));
+    let fields =
+        (0..).zip(&method.arguments).map(|(position, argument)| field(method, argument, position));
     let defaults =
         method.arguments.iter().filter_map(|argument| default_function(method, argument));
     let expecting = expecting(method);
@@ -61,7 +63,8 @@ pub(super) fn filled_in(method: &Method) -> Option<TokenStream> {
     )
 }
 
-fn field(method: &Method, argument @ Argument { ident, ty, default }: &Argument) -> TokenStream {
+fn field(method: &Method, argument: &Argument, position: usize) -> TokenStream {
+    let (Argument { ident, ty, default }, position) = (argument, position.to_string());
     let serde = default.as_ref().map(|default| match default {
         ArgumentDefault::OfType => quote!(#[serde(default)]),
         ArgumentDefault::Value(_) => {
@@ -69,7 +72,7 @@ fn field(method: &Method, argument @ Argument { ident, ty, default }: &Argument)
             quote!(#[serde(default = #function)])
         }
     });
-    quote!(#serde #ident: #ty)
+    quote!(#serde #[serde(alias = #position)] #ident: #ty)
 }
 
 /// The expression for the value of an absent argument.

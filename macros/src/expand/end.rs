@@ -71,6 +71,7 @@ impl End {
         let names = &service.type_parameters;
         let (name, inner, parameters) = (self.name(service), self.inner(), self.parameters(names));
         let connect = self.connect(&service.vis, names);
+        let with_message_id = self.with_message_id(&service.vis, names);
         let TypeParameters { dialect, service: below, .. } = names;
         let bounds = match self.layered {
             true => quote!(<#dialect: ::polywire::Dialect, #below: ::polywire::Service>),
@@ -80,7 +81,7 @@ impl End {
         quote! {
             impl<#dialect: ::polywire::Dialect> #name<#dialect> { #connect }
 
-            impl #bounds #name #parameters { #functions }
+            impl #bounds #name #parameters { #with_message_id #functions }
 
             impl #parameters ::std::convert::From<::polywire::#inner #parameters> for #name #parameters {
                 fn from(end: ::polywire::#inner #parameters) -> Self {
@@ -98,6 +99,32 @@ impl End {
                 fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                     f.debug_tuple(#text).field(&self.0).finish()
                 }
+            }
+        }
+    }
+
+    /// The function that returns the same handle with an id for what it sends.
+    fn with_message_id(&self, vis: &Visibility, names: &TypeParameters) -> TokenStream {
+        let (inner, below) = (self.inner(), &names.service);
+        let bound = self.layered.then(|| quote!(#below: ::std::clone::Clone,));
+        let doc = doc(&[
+            &format!(
+                "Returns the same handle, with this id for all that it sends; see [`{inner}::with_message_id`](::polywire::{inner}::with_message_id)."
+            ),
+            "",
+            "# Errors",
+            "",
+            "If `id` is no id of a message.",
+        ]);
+        quote! {
+            #doc
+            #vis fn with_message_id<__Id>(&self, id: __Id) -> ::polywire::Result<Self>
+            where
+                __Id: ::std::convert::TryInto<::polywire::message::MessageId>,
+                __Id::Error: ::std::convert::Into<::polywire::Error>,
+                #bound
+            {
+                ::std::result::Result::Ok(Self(self.0.with_message_id(id)?))
             }
         }
     }

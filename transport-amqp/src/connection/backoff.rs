@@ -43,12 +43,7 @@ impl Backoff {
 /// Sleeps for a random time between half of `time` and all of it, so that clients do not reconnect
 /// in the same moment.
 pub(crate) async fn pause(time: Duration) {
-    // The low digits of the clock are random enough for this.
-    let nanos = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default()
-        .subsec_nanos();
-    sleep(time.mul_f64(0.5 + f64::from(nanos % 1000) / 2000.0)).await;
+    sleep(time.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
 }
 
 /// First pause after a failure.

@@ -8,6 +8,7 @@ use lapin::Connection;
 use polywire_core::Result;
 
 use crate::config::Config;
+use crate::connection::broker_version::CurrentVersion;
 use crate::connection::dial::connect;
 use crate::error::closed;
 use crate::events::ConnectionRole;
@@ -17,12 +18,14 @@ use crate::url::BrokerAddress;
 pub(super) struct Brokers {
     all: Vec<BrokerAddress>,
     next: usize,
+    /// Version of the broker that was reached last.
+    pub(super) version: CurrentVersion,
 }
 
 impl Brokers {
     /// Starts with the first broker of the URL.
     pub(super) fn new(config: &Config) -> Self {
-        Self { all: config.url.brokers(), next: 0 }
+        Self { all: config.url.brokers(), next: 0, version: CurrentVersion::default() }
     }
 
     /// Connects to the current broker. After a failure, the next broker becomes the current one.
@@ -32,7 +35,7 @@ impl Brokers {
         config: &Config,
         role: ConnectionRole,
     ) -> Result<Connection> {
-        let connected = connect(config, self.current(), role).await;
+        let connected = connect(config, self.current(), role, &self.version).await;
         if connected.is_err() {
             self.next = (self.next + 1) % self.all.len();
         }

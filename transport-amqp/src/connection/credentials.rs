@@ -5,12 +5,14 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use lapin::uri::AMQPUserInfo;
-use polywire_core::Result;
+use polywire_core::{Error, ErrorKind, Result};
+use tokio::task::{JoinError, JoinSet};
 
 /// A user name with a password or a token. [`Debug`](fmt::Debug) shows neither.
 #[derive(Clone)]
@@ -55,8 +57,31 @@ impl CredentialsProvider {
         Self(Arc::new(move || ask().boxed()))
     }
 
-    /// Calls the function. Its errors fail the attempt to connect.
+    /// Calls the function. Its errors and its panics fail the attempt to connect.
     pub(crate) async fn ask(&self) -> Result<Credentials> {
-        (self.0)().await
+        let ask = self.0.clone();
+        // A task of its own ends with any panic, also one of a destructor. The set stops the task
+        // if this future is dropped.
+        let mut asking = JoinSet::new();
+        asking.spawn(async move { ask().await });
+        match asking.join_next().await {
+            Some(Ok(credentials)) => credentials,
+            Some(Err(panic)) => {
+                let error = panicked(&panic);
+                // The payload of the panic is in it, and may panic when it is dropped.
+                if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                    std::mem::forget(again);
+                }
+                Err(error)
+            }
+            None => Err(Error::new(ErrorKind::Closed, "cannot get the credentials").unsent()),
+        }
     }
+}
+
+/// Returns the error of an attempt to connect whose provider has panicked. The next attempt may
+/// succeed.
+fn panicked(panic: &JoinError) -> Error {
+    let cause = "cannot get the credentials: the provider panicked";
+    Error::new(ErrorKind::Disconnected, cause).with("panic", panic).unsent()
 }

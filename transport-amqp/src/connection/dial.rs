@@ -18,6 +18,7 @@ use polywire_core::{Error, ErrorKind, Result};
 use tokio::time::timeout;
 
 use crate::config::Config;
+use crate::connection::broker_version::CurrentVersion;
 use crate::connection::connect_failure::{
     Stage, cannot_connect, no_handshake, no_tls, timed_out, unreachable, unresolvable,
 };
@@ -29,6 +30,7 @@ use crate::events::ConnectionRole;
 use crate::url::BrokerAddress;
 
 /// Connects to a broker. The broker lists the connection under a name that contains the role.
+/// Its version goes to `version`.
 ///
 /// # Errors
 ///
@@ -39,8 +41,12 @@ pub(crate) async fn connect(
     config: &Config,
     broker: &BrokerAddress,
     role: ConnectionRole,
+    version: &CurrentVersion,
 ) -> Result<Connection> {
-    let name = format!("polywire {role}, process {}", std::process::id());
+    let name = match &config.connection_name {
+        Some(name) => format!("{name} {role}"),
+        None => format!("polywire {role}, process {}", std::process::id()),
+    };
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let tls = tls_connector(config)?;
     let limit = config.connect_timeout;
@@ -53,7 +59,8 @@ pub(crate) async fn connect(
     uri.query.heartbeat = Some(config.heartbeat().negotiated());
     uri.query.frame_max.get_or_insert(FRAME_MAX);
     let progress = Progress::default();
-    let connected = match timeout(limit, establish(uri, tls, properties, &progress)).await {
+    let connected = match timeout(limit, establish(uri, tls, properties, &progress, version)).await
+    {
         Ok(connected) => connected,
         Err(_) => Err((ErrorKind::Disconnected, timed_out(progress.stage(), limit))),
     };
@@ -69,6 +76,7 @@ async fn establish(
     tls: Option<TlsConnector>,
     properties: ConnectionProperties,
     progress: &Progress,
+    version: &CurrentVersion,
 ) -> Result<Connection, Failure> {
     let disconnected = |cause: String| (ErrorKind::Disconnected, cause);
     // The engine is not asked to dial: it leaks about 10 KB for each failed attempt.
@@ -80,7 +88,8 @@ async fn establish(
     let stream = encrypt(AsyncTcpStream::Plain(tcp), tls, &uri).await;
     let stream = stream.map_err(|error| disconnected(no_tls(&error)))?;
     progress.enter(Stage::Amqp);
-    let filtered = FilteredStream::new(stream, uri.query.frame_max.unwrap_or_default());
+    let filtered = FilteredStream::new(stream, uri.query.frame_max.unwrap_or_default())
+        .with_version(version.clone());
     let (stream, log) = (Mutex::new(Some(AsyncTcpStream::Plain(filtered))), EngineLog::current());
     // The engine dials again after the guard has shut the socket down; the second dial fails.
     let dial = async move |_, _| {

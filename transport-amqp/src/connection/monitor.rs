@@ -14,14 +14,14 @@ use tokio::sync::broadcast;
 use crate::error::lock;
 use crate::events::{ConnectionChange, ConnectionEvent, ConnectionEvents, ConnectionRole};
 
-/// Broadcasts, logs and counts the changes of both connections, and keeps their current state.
+/// Broadcasts, logs and counts the changes of all connections, and keeps their current state.
 #[derive(Clone)]
 pub(crate) struct ConnectionMonitor {
     /// Events for all streams.
     events: broadcast::Sender<ConnectionEvent>,
     /// State by role.
-    states: Arc<Mutex<[LatestChanges; 2]>>,
-    /// Health of the transport, whose connection both make up.
+    states: Arc<Mutex<Vec<(ConnectionRole, LatestChanges)>>>,
+    /// Health of the transport, whose connection all of them make up.
     health: HealthReporter,
 }
 
@@ -63,10 +63,12 @@ impl LatestChanges {
 }
 
 impl ConnectionMonitor {
-    /// Creates a monitor for two connections that are not established yet.
-    pub(crate) fn new() -> Self {
+    /// Creates a monitor for connections in these roles, which are not established yet.
+    pub(crate) fn new(roles: &[ConnectionRole]) -> Self {
         let health = HealthReporter::new(ConnectionState::Connecting { error: None });
-        Self { events: broadcast::Sender::new(BUFFERED_EVENTS), states: Arc::default(), health }
+        let states = roles.iter().map(|role| (*role, LatestChanges::default())).collect();
+        let (events, states) = (broadcast::Sender::new(BUFFERED_EVENTS), Mutex::new(states));
+        Self { events, states: Arc::new(states), health }
     }
 
     /// Logs and broadcasts a change.
@@ -89,7 +91,9 @@ impl ConnectionMonitor {
             }
         }
         let mut states = lock(&self.states);
-        states[role as usize].apply(&change);
+        if let Some(state) = of_role(&mut states, role) {
+            state.apply(&change);
+        }
         self.health.set_connection(connection_state(&states));
         // Sending fails without subscribers. The lock makes sure that a new subscriber gets each
         // change once: in the initial state, or as an event.
@@ -100,7 +104,9 @@ impl ConnectionMonitor {
     /// although the supervisor tries again.
     pub(crate) fn attempt_failed(&self, role: ConnectionRole, error: &Error) {
         let mut states = lock(&self.states);
-        states[role as usize].attempt = Some(error.clone());
+        if let Some(state) = of_role(&mut states, role) {
+            state.attempt = Some(error.clone());
+        }
         self.health.set_connection(connection_state(&states));
     }
 
@@ -114,9 +120,8 @@ impl ConnectionMonitor {
         let states = lock(&self.states);
         let events = self.events.subscribe();
         let mut current = Vec::new();
-        for role in [ConnectionRole::Publishing, ConnectionRole::Consuming] {
-            let changes = states[role as usize].iter();
-            current.extend(changes.map(|change| ConnectionEvent { role, change }));
+        for (role, state) in states.iter() {
+            current.extend(state.iter().map(|change| ConnectionEvent { role: *role, change }));
         }
         let later = stream::unfold(events, |mut events| async {
             loop {
@@ -132,16 +137,25 @@ impl ConnectionMonitor {
     }
 }
 
-/// Returns the state that the two connections make up. The worse one counts.
-fn connection_state(states: &[LatestChanges; 2]) -> ConnectionState {
+/// Finds the state of a connection.
+fn of_role(
+    states: &mut [(ConnectionRole, LatestChanges)],
+    role: ConnectionRole,
+) -> Option<&mut LatestChanges> {
+    states.iter_mut().find(|(of, _)| *of == role).map(|(_, state)| state)
+}
+
+/// Returns the state that all connections make up. The worst one counts.
+fn connection_state(states: &[(ConnectionRole, LatestChanges)]) -> ConnectionState {
+    let states = || states.iter().map(|(_, state)| state);
     let refusal = |state: &LatestChanges| match &state.link {
         Some(ConnectionChange::Refused(error)) => Some(error.clone()),
         _ => state.attempt.clone().filter(|error| error.kind() == ErrorKind::Denied),
     };
-    if let Some(error) = states.iter().find_map(refusal) {
+    if let Some(error) = states().find_map(refusal) {
         return ConnectionState::Refused { error };
     }
-    for LatestChanges { link, attempt, .. } in states {
+    for LatestChanges { link, attempt, .. } in states() {
         match link {
             Some(ConnectionChange::Lost(lost)) => {
                 let error = Some(attempt.as_ref().unwrap_or(lost).clone());
@@ -151,7 +165,7 @@ fn connection_state(states: &[LatestChanges; 2]) -> ConnectionState {
             _ => {}
         }
     }
-    let blocked = states.iter().find_map(|state| match &state.blocked {
+    let blocked = states().find_map(|state| match &state.blocked {
         Some(ConnectionChange::Blocked(reason)) => Some(reason.clone()),
         _ => None,
     });
@@ -173,6 +187,8 @@ const BUFFERED_EVENTS: usize = 64;
 mod tests {
     use super::*;
 
+    const ROLES: [ConnectionRole; 2] = [ConnectionRole::Publishing, ConnectionRole::Consuming];
+
     async fn next_event(events: &mut ConnectionEvents) -> String {
         let event = events.next().await.unwrap();
         let change = match event.change {
@@ -186,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn stream_begins_with_the_current_state_and_continues_with_changes() {
-        let monitor = ConnectionMonitor::new();
+        let monitor = ConnectionMonitor::new(&ROLES);
         let host = String::from("rabbit");
         monitor.publish(
             ConnectionRole::Consuming,
@@ -220,7 +236,7 @@ mod tests {
 
     #[test]
     fn health_is_the_worse_of_both_connections_and_shows_the_first_refusal() {
-        let monitor = ConnectionMonitor::new();
+        let monitor = ConnectionMonitor::new(&ROLES);
         let reader = monitor.health().reader();
         let state = || reader.current().connection.to_string();
         let up = || ConnectionChange::Connected { host: "rabbit".into(), port: 1 };
@@ -252,7 +268,7 @@ mod tests {
     #[test]
     fn reconnects_are_counted_by_connection() {
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-        let monitor = ConnectionMonitor::new();
+        let monitor = ConnectionMonitor::new(&ROLES);
         metrics::with_local_recorder(&recorder, || {
             let (host, port) = (String::from("rabbit"), 1);
             let restored = || ConnectionChange::Restored { host: host.clone(), port };

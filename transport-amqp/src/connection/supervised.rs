@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::config::Config;
+use crate::connection::broker_version::{BrokerVersion, CurrentVersion};
 use crate::connection::brokers::Brokers;
 use crate::connection::monitor::ConnectionMonitor;
 use crate::connection::supervisor::{ConnectionState, Supervisor};
@@ -28,10 +29,12 @@ pub(crate) struct SupervisedConnection {
     state: watch::Receiver<ConnectionState>,
     /// True while the broker accepts messages.
     flow: watch::Receiver<bool>,
+    /// Version of the broker.
+    version: CurrentVersion,
     /// Wakes the supervisor for a check.
     suspicion: Arc<Notify>,
-    /// Channels that consumers may still keep open.
-    consumer_channels: Arc<Semaphore>,
+    /// Channels that endpoint handles may still keep open.
+    handle_channels: Arc<Semaphore>,
     /// Task that is aborted on close and on drop.
     supervisor: AbortHandle,
 }
@@ -51,12 +54,12 @@ impl SupervisedConnection {
         let connection = Arc::new(brokers.connect_to_any(&config, role).await?);
         let BrokerAddress { host, port } = brokers.current().clone();
         let channel_max = usize::from(connection.configuration().channel_max());
-        let consumers_max = channel_max.saturating_sub(RESERVED_CHANNELS.min(channel_max / 2));
+        let handles_max = channel_max.saturating_sub(RESERVED_CHANNELS.min(channel_max / 2));
         tracing::info!(%role, host, port, "connected");
         monitor.publish(role, ConnectionChange::Connected { host, port });
         let (state_sender, state) = watch::channel(ConnectionState::Up(connection.clone()));
         let (flow_sender, flow) = watch::channel(true);
-        let suspicion = Arc::new(Notify::new());
+        let (suspicion, version) = (Arc::new(Notify::new()), brokers.version.clone());
         let supervisor = Supervisor {
             config,
             brokers,
@@ -69,8 +72,9 @@ impl SupervisedConnection {
         Ok(Self {
             state,
             flow,
+            version,
             suspicion,
-            consumer_channels: Arc::new(Semaphore::new(consumers_max)),
+            handle_channels: Arc::new(Semaphore::new(handles_max)),
             supervisor: tokio::spawn(supervisor.run(connection)).abort_handle(),
         })
     }
@@ -88,17 +92,17 @@ impl SupervisedConnection {
         Ok(self.channel_with_status().await?.0)
     }
 
-    /// Reserves a channel for a consumer, until the permit is dropped. Some channels of the
+    /// Reserves channels for an endpoint handle, until the permit is dropped. Some channels of the
     /// connection stay reserved for declarations and other short uses.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if consumers use all other channels that the broker allows.
-    pub(crate) fn reserve_channel(&self) -> Result<OwnedSemaphorePermit> {
-        self.consumer_channels.clone().try_acquire_owned().map_err(|_| {
+    /// [`ErrorKind::Config`] if handles use all other channels that the broker allows.
+    pub(crate) fn reserve_channels(&self, number: u32) -> Result<OwnedSemaphorePermit> {
+        self.handle_channels.clone().try_acquire_many_owned(number).map_err(|_| {
             let error = Error::new(
                 ErrorKind::Config,
-                "cannot consume: all channels of the connection are in use",
+                "cannot open the endpoint handle: all channels of the connection are in use",
             );
             let limit = match &*self.state.borrow() {
                 ConnectionState::Up(connection) => connection.configuration().channel_max(),
@@ -152,6 +156,11 @@ impl SupervisedConnection {
     /// memory or disk, the value is false.
     pub(crate) fn flow_changes(&self) -> watch::Receiver<bool> {
         self.flow.clone()
+    }
+
+    /// Returns the version of the broker, as far as is known.
+    pub(crate) fn broker_version(&self) -> BrokerVersion {
+        self.version.get()
     }
 
     /// Returns whether the connection is up, as far as the engine knows.
@@ -232,7 +241,7 @@ async fn open_channel(connection: &Connection) -> lapin::Result<Channel> {
 
 /// Repeated attempts to open a channel. Each takes the next number.
 const OPEN_MAX: u32 = 16;
-/// Channels that consumers leave for declarations, bindings, dead letters and replies.
+/// Channels that endpoint handles leave for declarations, bindings, dead letters and replies.
 const RESERVED_CHANNELS: usize = 32;
 /// The longest wait for the broker's answer to `connection.close`.
 const CLOSE_MAX: Duration = Duration::from_secs(2);

@@ -88,8 +88,12 @@ impl Supervisor {
     async fn until_lost(&self, connection: &Connection) -> Error {
         let mut events = Box::pin(connection.events_listener());
         let mut reason = None;
+        // The broker may have blocked this connection before there was a listener, and the last
+        // connection may have ended while blocked.
+        self.set_flow(connection);
         while connection.status().connected() {
             tokio::select! {
+                biased;
                 Some(event) = events.next() => match event {
                     Event::ConnectionBlocked(why) => {
                         self.flow.send_replace(false);
@@ -106,10 +110,7 @@ impl Supervisor {
                 },
                 () = self.suspicion.notified() => {}
                 // The engine sends no event for some ways in which a connection ends.
-                () = sleep(CHECK_INTERVAL) => {
-                    let flows = !connection.status().blocked();
-                    self.flow.send_if_modified(|flowed| std::mem::replace(flowed, flows) != flows);
-                }
+                () = sleep(CHECK_INTERVAL) => self.set_flow(connection),
             }
         }
         let broker = self.brokers.current();
@@ -121,6 +122,21 @@ impl Supervisor {
             Some(reason) => lost.with_source(EngineCause::of(&reason)),
             None => lost,
         }
+    }
+
+    /// Notes whether the broker accepts messages. Does nothing if an event has said so.
+    fn set_flow(&self, connection: &Connection) {
+        let flows = !connection.status().blocked();
+        if !self.flow.send_if_modified(|flowed| std::mem::replace(flowed, flows) != flows) {
+            return;
+        }
+        self.monitor.publish(
+            self.role,
+            match flows {
+                true => ConnectionChange::Unblocked,
+                false => ConnectionChange::Blocked("the broker has an alarm".to_owned()),
+            },
+        );
     }
 
     /// Tries the brokers in turn at growing intervals, until one accepts or all have refused for

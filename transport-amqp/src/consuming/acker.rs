@@ -44,10 +44,33 @@ impl ChannelAcker {
 
     /// Returns whether the delivery of this tag can still be settled.
     pub(crate) fn can_settle(&self, tag: u64) -> bool {
+        if self.is_lost(tag) {
+            return false;
+        }
         let current = lock(&self.channel);
         current.as_ref().is_some_and(|(generation, channel)| {
             *generation == tag >> TAG_BITS && channel.status().connected()
         })
+    }
+
+    /// Requeues a delivery that no handler has had, or that only the broker keeps from its
+    /// destination. From RabbitMQ 4.3 on, this does not count towards the delivery limit of a
+    /// quorum queue; before, each requeue does.
+    pub(crate) fn release(&self, tag: u64) {
+        self.with_channel(tag, |channel, tag| {
+            let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+            queue_frame(channel.basic_nack(tag, options));
+        });
+    }
+
+    /// Runs `act` with the channel of a receipt and the broker's delivery tag, unless a later
+    /// channel has replaced that channel.
+    fn with_channel(&self, tag: u64, act: impl FnOnce(&Channel, u64)) {
+        let (generation, tag) = (tag >> TAG_BITS, tag & ((1 << TAG_BITS) - 1));
+        let current = lock(&self.channel);
+        if let Some((_, channel)) = current.as_ref().filter(|(current, _)| *current == generation) {
+            act(channel, tag);
+        }
     }
 
     /// Returns the tag of a receipt: the channel's generation above the broker's delivery tag.
@@ -61,22 +84,15 @@ const TAG_BITS: u32 = 44;
 
 impl Settle for ChannelAcker {
     fn settle(&self, tag: u64, outcome: Outcome) {
-        let (generation, tag) = (tag >> TAG_BITS, tag & ((1 << TAG_BITS) - 1));
-        let current = lock(&self.channel);
-        let Some((_, channel)) = current.as_ref().filter(|(current, _)| *current == generation)
-        else {
-            return;
-        };
-        match outcome {
+        self.with_channel(tag, |channel, tag| match outcome {
             Outcome::Ack => acknowledge(channel, tag, false),
-            Outcome::Discard => {
-                queue_frame(channel.basic_reject(tag, BasicRejectOptions { requeue: false }));
+            // Not `basic.nack`: RabbitMQ 4.3 would not count that towards the delivery limit, and
+            // deliver a message without end that its handlers drop.
+            outcome => {
+                let requeue = !matches!(outcome, Outcome::Discard);
+                queue_frame(channel.basic_reject(tag, BasicRejectOptions { requeue }));
             }
-            _ => queue_frame(channel.basic_nack(
-                tag,
-                BasicNackOptions { requeue: true, ..BasicNackOptions::default() },
-            )),
-        }
+        });
     }
 }
 

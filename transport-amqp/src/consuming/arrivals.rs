@@ -26,7 +26,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             // what is left when the connection closes; a requeue now would come back at once.
             return None;
         }
-        let (mode, redelivery) = (self.source.requeue_mode(), &self.redelivery);
+        let redelivery = &self.redelivery;
+        let mode = redelivery.requeue_mode(fetched.is_counted);
         let deliveries_max = self.source.queue().options.deliveries_max();
         match lane {
             Lane::Ordinary if redelivery.suspects().is_none() => {
@@ -71,11 +72,21 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             }
         };
         let attempt = if isolates { native::counted_attempt(&raw) } else { native::attempt(&raw) };
+        let is_counted = native::is_counted(&raw);
         let decoded = self.source.decode(&mut raw, &self.shared.config.limits);
         match decoded.map_err(|error| error.with("queue", &self.source.queue().name)) {
             Ok(message) => {
                 let properties = mode.may_republish().then(|| Box::new(raw.properties));
-                Ok(BufferedDelivery { message, tag, attempt, suspect, properties, canary: None })
+                let canary = None;
+                Ok(BufferedDelivery {
+                    message,
+                    tag,
+                    attempt,
+                    is_counted,
+                    suspect,
+                    properties,
+                    canary,
+                })
             }
             // A redelivery would fail in the same way.
             Err(error) if !mode.dead_letters_undecodable() => {
@@ -108,7 +119,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             {
                 item.into_iter().for_each(|fetched| self.redelivery.isolate(fetched));
             }
-            Ok(BufferedDelivery { tag, .. }) => self.acker.settle(tag, Outcome::Requeue),
+            Ok(BufferedDelivery { tag, .. }) => self.acker.release(tag),
             Err(_) => {}
         }
     }

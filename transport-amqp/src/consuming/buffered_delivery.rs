@@ -23,6 +23,8 @@ pub(super) struct BufferedDelivery {
     pub(super) tag: u64,
     /// Number of the attempt, counted from 1.
     pub(super) attempt: u32,
+    /// Set if the broker has counted its deliveries of the message.
+    pub(super) is_counted: bool,
     /// Suspicion that the message has ended its last consumer.
     pub(super) suspect: Option<Suspect>,
     /// The properties as they arrived, if the delivery may have to be republished.
@@ -35,7 +37,8 @@ impl BufferedDelivery {
     /// Creates the delivery of a canary.
     pub(super) fn canary(canary: Canary, tag: u64) -> Self {
         let (message, canary) = (Message::default(), Some(Box::new(canary)));
-        Self { message, tag, attempt: 1, suspect: None, properties: None, canary }
+        let (attempt, is_counted) = (1, false);
+        Self { message, tag, attempt, is_counted, suspect: None, properties: None, canary }
     }
 
     /// Takes out everything that republishing needs; `None` if the delivery is never republished.

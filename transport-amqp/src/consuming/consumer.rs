@@ -47,12 +47,15 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     control: Option<Control>,
 ) -> Result<Receiver> {
     let name = source.queue().name.clone();
-    let reserved = shared.consuming_connection.reserve_channel();
+    let reserved = shared.consuming_connection.reserve_channels(1);
     let reserved = reserved.map_err(|error| error.with("queue", name))?;
     let acker = Arc::new(ChannelAcker::default());
     let suspects = match source.requeue_mode() {
         RequeueMode::Broker => None,
-        _ => usable_suspects(&shared.consuming_connection, source.queue()).await?,
+        _ => {
+            check_dead_letters(&shared.consuming_connection, source.queue()).await?;
+            usable_suspects(&shared.consuming_connection, source.queue()).await?
+        }
     };
     // The broker sends no more than the window, and one suspect.
     let (sender, fetched) = mpsc::channel(window.messages() + 1);
@@ -66,7 +69,7 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     );
     let kind = source.queue().options.queue_kind();
     let canaries = PendingCanaries::default();
-    let probe = QueueProbe::new(shared.clone(), source.queue().name.clone(), canaries.clone());
+    let probe = QueueProbe::new(shared.clone(), source.queue(), canaries.clone());
     let (role, name) = source.endpoint();
     let health = shared.monitor.health().endpoint(role, name, Some(Arc::new(probe)));
     let counts_attempts = source.requeue_mode().counts_attempts(kind);
@@ -92,6 +95,28 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     // The first registration has found out whether suspects can be isolated.
     deliveries.counts_attempts |= deliveries.redelivery.suspects().is_some();
     Ok(Receiver::new(deliveries))
+}
+
+/// Checks that the dead-letter queue of `queue`, if it exists, has the options that dead letters
+/// need: otherwise the broker would keep none. A missing queue is declared with the first dead
+/// letter.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) with the name of the dead-letter queue.
+async fn check_dead_letters(connection: &SupervisedConnection, queue: &QueueSpec) -> Result<()> {
+    // Queues whose names leave no room were refused, or have no dead letters.
+    let Ok(dead_letters) = queue.dead_letter_queue() else { return Ok(()) };
+    let checking = async {
+        if dead_letters.exists(&connection.channel().await?).await? {
+            declare(connection, &dead_letters).await?;
+        }
+        Ok(())
+    };
+    connection
+        .unless_lost(checking)
+        .await
+        .map_err(|error| error.with("dead_letters_of", &queue.name))
 }
 
 /// Returns the queue for the suspects of `queue`, if this user may use it. Suspects are not

@@ -22,6 +22,7 @@ use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
 use crate::consuming::consume_log::ConsumeLog;
 use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::republisher::Republisher;
+use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
 use crate::topology::declaration::declare;
 
@@ -235,9 +236,12 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             };
             // The stream must not be polled after its end.
             let Some((lane, raw)) = next else {
-                // With suspects, the broker may have cancelled either consumer. The channel is
-                // given up, and the broker redelivers what both have in the buffer.
-                if active.suspects.is_some() || !active.channel.status().connected() {
+                // A cancelled consumer holds nothing any more: RabbitMQ 4.3 requeues the deliveries
+                // of one that has held a delivery too long, and leaves its channel open. The queue
+                // of one subscriber is the exception, since the broker cancels its consumer only
+                // when it deletes the queue.
+                let is_shared = self.source.requeue_mode() != RequeueMode::Broker;
+                if is_shared || !active.channel.status().connected() {
                     self.acker.mark_lost(active.generation);
                 }
                 return End::Lost;
@@ -306,7 +310,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         }
         while let Some(Ok(raw)) = active.consumer.next().await {
             let tag = ChannelAcker::receipt_tag(active.generation, raw.delivery_tag);
-            self.acker.settle(tag, Outcome::Requeue);
+            self.acker.release(tag);
         }
         let Some(suspects) = &mut active.suspects else { return };
         while let Some(Ok(raw)) = suspects.next().await {

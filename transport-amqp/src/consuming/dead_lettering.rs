@@ -11,30 +11,39 @@ use polywire_core::message::DeadLetterReason;
 use polywire_core::transport::{Outcome, Settle, Settled};
 use polywire_core::{Code, Error, Fault};
 
-use crate::consuming::republisher::{RepublishTarget, Republisher, is_final};
+use crate::consuming::republisher::{RepublishTarget, Republisher, is_final, is_lasting};
 use crate::wire::Republish;
 
 impl Republisher {
     /// Publishes a dead letter and acknowledges the original. Discards the original if the broker
-    /// never takes the dead letter, and requeues it after a pause if another error prevents that.
+    /// never takes the dead letter.
+    ///
+    /// If the dead letter cannot be kept for a lasting reason, as without the right to its queue,
+    /// the original is held, and the dead letter is tried again after each pause: a requeue would
+    /// run the handler again. After any other error, the original is requeued after a pause.
     pub(super) async fn keep_dead_letter(&self, mut copy: Republish, tag: u64) -> Settled {
-        let mut kept = self.republish(RepublishTarget::DeadLetters, copy.clone()).await;
-        if kept.as_ref().is_err_and(|error| is_final(error) && !is_of_body(error, &copy)) {
-            if let Some(history) = &mut copy.history {
-                (history.first_error, history.last_error) = (None, None);
+        loop {
+            let mut kept = self.republish(RepublishTarget::DeadLetters, copy.clone()).await;
+            if kept.as_ref().is_err_and(|error| is_final(error) && !is_of_body(error, &copy)) {
+                if let Some(history) = &mut copy.history {
+                    (history.first_error, history.last_error) = (None, None);
+                }
+                kept = self.republish(RepublishTarget::DeadLetters, copy.clone()).await;
             }
-            kept = self.republish(RepublishTarget::DeadLetters, copy).await;
-        }
-        match kept {
-            Ok(()) => {
-                self.acker.settle(tag, Outcome::Ack);
-                Settled::DeadLettered
-            }
-            Err(error) if is_final(&error) => self.discard(tag, &error),
-            Err(error) => {
-                self.pause_before_requeue(&error).await;
-                self.acker.settle(tag, Outcome::Requeue);
-                Settled::Requeued
+            let error = match kept {
+                Ok(()) => {
+                    self.acker.settle(tag, Outcome::Ack);
+                    return Settled::DeadLettered;
+                }
+                Err(error) if is_final(&error) => return self.discard(tag, &error),
+                Err(error) => error,
+            };
+            self.pause_before_requeue(&error).await;
+            // A lost channel has requeued the original.
+            let is_held = is_lasting(&error) && self.acker.can_settle(tag);
+            if !is_held || self.shared.tasks.is_closed() {
+                self.acker.release(tag);
+                return Settled::Requeued;
             }
         }
     }

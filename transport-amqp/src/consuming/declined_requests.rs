@@ -90,7 +90,7 @@ impl Republisher {
             Err(error) => {
                 tracing::debug!(?error, queue = %self.queue.name, "cannot pass a declined request on; requeueing it");
                 self.pause_before_requeue(&error).await;
-                self.acker.settle(tag, Outcome::Requeue);
+                self.acker.release(tag);
             }
         }
     }

@@ -19,10 +19,26 @@ impl PendingRepublishes {
         RepublishGuard(self.0.clone())
     }
 
+    /// Leaves out one counted copy until the guard is dropped: nothing is published meanwhile, so
+    /// an end of the channel duplicates nothing.
+    pub(crate) fn pause(&self) -> PauseGuard {
+        self.0.send_modify(|copies| *copies -= 1);
+        PauseGuard(self.0.clone())
+    }
+
     /// Waits until no copy is under way.
     pub(crate) async fn wait_idle(&self) {
         // The sender is a field of `self`, so waiting cannot fail.
         let _ = self.0.subscribe().wait_for(|copies| *copies == 0).await;
+    }
+}
+
+/// One copy that is left out for a while.
+pub(crate) struct PauseGuard(Arc<watch::Sender<usize>>);
+
+impl Drop for PauseGuard {
+    fn drop(&mut self) {
+        self.0.send_modify(|copies| *copies += 1);
     }
 }
 
@@ -32,5 +48,28 @@ pub(crate) struct RepublishGuard(Arc<watch::Sender<usize>>);
 impl Drop for RepublishGuard {
     fn drop(&mut self) {
         self.0.send_modify(|copies| *copies -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn copy_that_pauses_is_not_waited_for() {
+        let republishes = PendingRepublishes::default();
+        let copy = republishes.begin();
+        assert!(republishes.wait_idle().now_or_never().is_none());
+        let pause = republishes.pause();
+        assert!(republishes.wait_idle().now_or_never().is_some());
+        let another = republishes.begin();
+        assert!(republishes.wait_idle().now_or_never().is_none());
+        drop(another);
+        drop(pause);
+        assert!(republishes.wait_idle().now_or_never().is_none());
+        drop(copy);
+        assert!(republishes.wait_idle().now_or_never().is_some());
     }
 }

@@ -10,17 +10,21 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::Consumer;
-use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use polywire_core::health::{CanaryEcho, CanaryReceiver, EndpointProbe, PendingCanaries};
+use lapin::options::BasicConsumeOptions;
+use lapin::types::{FieldTable, ShortString};
+use polywire_core::health::{
+    CanaryEcho, CanaryReceiver, EndpointProbe, PendingCanaries, PendingCanary,
+};
 use polywire_core::transport::async_trait;
 use polywire_core::{Error, ErrorKind, Result};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::control_queue;
 use crate::connection::channel_guard::ChannelGuard;
 use crate::error::failed;
 use crate::shared::Shared;
-use crate::topology::queue::UNCONSUMED_MS;
+use crate::topology::queue::QueueSpec;
 use crate::unique_number::unique;
 use crate::wire::native::{self, Canary};
 
@@ -28,8 +32,21 @@ use crate::wire::native::{self, Canary};
 pub(super) struct QueueProbe {
     shared: Arc<Shared>,
     queue: ShortString,
+    /// True if the broker dead-letters what expires in the queue. Canaries do not expire there.
+    is_dead_lettering: bool,
     /// Canaries that the consumer has not received yet.
     pending: PendingCanaries,
+    /// The latest canary, until the next one is sent.
+    latest: Mutex<Option<SentCanary>>,
+}
+
+/// A canary in the queue, or on its way there.
+struct SentCanary {
+    number: u128,
+    sent: Instant,
+    /// Set when the broker has confirmed the canary.
+    is_confirmed: bool,
+    pending: PendingCanary,
 }
 
 /// Queue for the answers of other receivers, which lives as long as its channel.
@@ -41,32 +58,25 @@ struct AnswerQueue {
 
 impl QueueProbe {
     /// Creates the sender of canaries to a queue, whose consumer completes `pending` ones.
-    pub(super) fn new(shared: Arc<Shared>, queue: ShortString, pending: PendingCanaries) -> Self {
-        Self { shared, queue, pending }
+    pub(super) fn new(shared: Arc<Shared>, queue: &QueueSpec, pending: PendingCanaries) -> Self {
+        let is_dead_lettering = queue.options.is_dead_lettering();
+        let (queue, latest) = (queue.name.clone(), Mutex::default());
+        Self { shared, queue, is_dead_lettering, pending, latest }
     }
 
     /// Declares and consumes a queue for answers. `None` if the user may not declare it.
     async fn answer_queue(&self) -> Result<Option<AnswerQueue>> {
         let connection = &self.shared.consuming_connection;
         let channel = ChannelGuard::new(connection.channel().await?);
-        let name = ShortString::from(format!("polywire.control..{:032x}", unique()));
-        let options = QueueDeclareOptions {
-            exclusive: true,
-            auto_delete: true,
-            ..QueueDeclareOptions::default()
-        };
         let cannot = |error: lapin::Error| failed("cannot declare the queue for canaries", &error);
-        let mut bounds = FieldTable::default();
-        bounds.insert("x-expires".into(), AMQPValue::LongInt(UNCONSUMED_MS));
-        let declaring = channel.channel().queue_declare(name.clone(), options, bounds);
-        match declaring.await.map_err(cannot) {
-            Ok(_) => {}
+        let name = match control_queue::declare(channel.channel(), None).await.map_err(cannot) {
+            Ok(name) => name,
             Err(error) if error.kind() == ErrorKind::Denied => {
                 tracing::debug!(?error, "no answers to canaries");
                 return Ok(None);
             }
             Err(error) => return Err(error),
-        }
+        };
         let options =
             BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
         let consuming = channel.channel().basic_consume(
@@ -87,20 +97,39 @@ impl QueueProbe {
 
     /// Sends one canary, and waits until this consumer or another one has received it.
     async fn send(&self, answers: &mut Option<AnswerQueue>, limit: Duration) -> Result<CanaryEcho> {
-        let number = unique();
-        let sent = Instant::now();
-        let mut pending = self.pending.begin(number);
-        let reply_queue = answers.as_ref().map(|answers| answers.name.clone());
-        let message = native::encode_canary(&self.queue, &Canary { number, reply_queue }, limit);
-        self.shared.publisher.publish(message).await?;
+        let mut latest = self.latest.lock().await;
+        if !latest.as_ref().is_some_and(|latest| self.is_in_queue(latest)) {
+            let number = unique();
+            let (sent, pending) = (Instant::now(), self.pending.begin(number));
+            let canary = latest.insert(SentCanary { number, sent, is_confirmed: false, pending });
+            let reply_queue = answers.as_ref().map(|answers| answers.name.clone());
+            let limit = (!self.is_dead_lettering).then_some(limit);
+            let message =
+                native::encode_canary(&self.queue, &Canary { number, reply_queue }, limit);
+            self.shared.publisher.publish(message).await?;
+            canary.is_confirmed = true;
+        }
+        let Some(SentCanary { number, sent, pending, .. }) = &mut *latest else {
+            return Err(Error::new(ErrorKind::Closed, "the canary was lost"));
+        };
         tokio::select! {
             biased;
             echo = pending.echo() => echo,
-            instance = other_receiver(answers, number) => {
+            instance = other_receiver(answers, *number) => {
                 let receiver = CanaryReceiver::Other { instance: instance? };
+                self.pending.complete(*number, receiver.clone());
                 Ok(CanaryEcho::new(sent.elapsed(), receiver))
             }
         }
+    }
+
+    /// Returns whether a canary that does not expire most likely waits in the queue still. Another
+    /// one would wait beside it, without a bound, while nothing consumes the queue.
+    fn is_in_queue(&self, canary: &SentCanary) -> bool {
+        self.is_dead_lettering
+            && canary.is_confirmed
+            && self.pending.is_pending(canary.number)
+            && canary.sent.elapsed() < RESENT_AFTER
     }
 }
 
@@ -142,3 +171,6 @@ async fn other_receiver(answers: &mut Option<AnswerQueue>, number: u128) -> Resu
 
 /// The most canaries that one probe sends, within the first half of its limit.
 const TRIES_MAX: u32 = 16;
+
+/// The time after which a canary that does not expire is given up, and the next one is sent.
+const RESENT_AFTER: Duration = Duration::from_mins(1);

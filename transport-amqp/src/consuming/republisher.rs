@@ -34,8 +34,10 @@ pub(super) struct Republisher {
     pub(super) acker: Arc<ChannelAcker>,
     /// Queue of the originals.
     pub(super) queue: QueueSpec,
-    /// Way for an original to return to its queue.
-    pub(super) requeue_mode: RequeueMode,
+    /// Way for an original to return to its queue, as the options of the queue say.
+    requeue_mode: RequeueMode,
+    /// Set once the queue turned out to count no deliveries, although the options say so.
+    counts_nothing: AtomicBool,
     /// Queue of the suspects, unless the queue of the originals has none.
     suspects: Option<QueueSpec>,
     /// Set while that queue can be used.
@@ -83,6 +85,7 @@ impl Republisher {
             acker,
             queue,
             requeue_mode,
+            counts_nothing: AtomicBool::new(false),
             suspects,
             is_isolating: AtomicBool::new(true),
             pending: PendingRepublishes::default(),
@@ -92,6 +95,31 @@ impl Republisher {
             declined: LogThrottle::new(),
             runtime,
         })
+    }
+
+    /// Returns the way for deliveries to return to the queue. `is_counted` says whether the broker
+    /// has counted a redelivery.
+    ///
+    /// A passive queue that is said to be a quorum queue may be a classic one, which counts
+    /// nothing: its attempts would be 2 without end. So the first redelivery decides.
+    pub(super) fn requeue_mode(&self, is_counted: bool) -> RequeueMode {
+        let mode = self.current_requeue_mode();
+        if mode == RequeueMode::BrokerCounts && !is_counted {
+            self.counts_nothing.store(true, Ordering::Release);
+            tracing::warn!(queue = %self.queue.name, "the queue is no quorum queue, as its options say; counting its redeliveries");
+            return RequeueMode::Counted;
+        }
+        mode
+    }
+
+    /// Returns the way for deliveries to return to the queue, as far as is known.
+    pub(super) fn current_requeue_mode(&self) -> RequeueMode {
+        match self.requeue_mode {
+            RequeueMode::BrokerCounts if self.counts_nothing.load(Ordering::Acquire) => {
+                RequeueMode::Counted
+            }
+            mode => mode,
+        }
     }
 
     /// Returns the queue of the suspects, if they are isolated.
@@ -129,7 +157,7 @@ impl Republisher {
                 Err(error) => {
                     tracing::debug!(?error, queue = %redelivery.queue.name, "cannot count a redelivery");
                     if sender.send(Ok(fetched)).await.is_err() {
-                        redelivery.acker.settle(tag, Outcome::Requeue);
+                        redelivery.acker.release(tag);
                     }
                 }
             }
@@ -206,7 +234,7 @@ impl Republisher {
             }
             _ => self.pause_before_requeue(&error).await,
         }
-        self.acker.settle(tag, Outcome::Requeue);
+        self.acker.release(tag);
         Settled::Requeued
     }
 
@@ -219,7 +247,7 @@ impl Republisher {
             let queue = &self.queue.name;
             match is_lasting(error) {
                 true => {
-                    tracing::error!(?error, %queue, pause_s, count, "cannot republish deliveries; requeueing them");
+                    tracing::error!(?error, %queue, pause_s, count, "cannot republish deliveries; trying again after a pause");
                 }
                 // The connection is lost, or the broker is slow.
                 false => {
@@ -227,6 +255,7 @@ impl Republisher {
                 }
             }
         }
+        let _paused = (self.shared.republishing.pause(), self.pending.pause());
         tokio::select! {
             () = pause(limit) => {}
             () = self.shared.tasks.closed() => {}
@@ -284,7 +313,7 @@ impl Republisher {
 }
 
 /// Returns whether an error stays until somebody changes the names or the broker.
-fn is_lasting(error: &Error) -> bool {
+pub(super) fn is_lasting(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Config | ErrorKind::Denied)
 }
 

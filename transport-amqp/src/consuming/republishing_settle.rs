@@ -60,6 +60,7 @@ impl RepublishingSettle {
 
     /// Returns the copy for an outcome and its target; `None` if the broker requeues by itself.
     fn copy_for(&self, outcome: Outcome) -> Option<(RepublishTarget, Republish)> {
+        let mode = self.redelivery.current_requeue_mode();
         let mut copy = self.copy.clone();
         let crashes = copy.crashes.take();
         let history = &mut copy.history;
@@ -89,10 +90,10 @@ impl RepublishingSettle {
                 copy.crashes = crashes;
                 RepublishTarget::Suspects
             }
-            _ if self.redelivery.requeue_mode != RequeueMode::Counted => return None,
+            _ if mode != RequeueMode::Counted => return None,
             _ => RepublishTarget::Origin,
         };
-        if self.redelivery.requeue_mode != RequeueMode::BrokerOrDeclined {
+        if mode != RequeueMode::BrokerOrDeclined {
             copy.attempt = copy.attempt.saturating_add(1);
         }
         Some((target, copy))
@@ -101,9 +102,9 @@ impl RepublishingSettle {
     /// Returns whether another requeue would exceed the delivery limit of the queue. The broker
     /// does not count the copies.
     fn is_over_limit(&self, attempt: u32) -> bool {
-        let Republisher { requeue_mode, queue, .. } = &*self.redelivery;
-        let max = queue.options.deliveries_max();
-        *requeue_mode == RequeueMode::Counted && max.is_some_and(|max| attempt >= max)
+        let max = self.redelivery.queue.options.deliveries_max();
+        let mode = self.redelivery.current_requeue_mode();
+        mode == RequeueMode::Counted && max.is_some_and(|max| attempt >= max)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lapin::types::ShortString;
 use polywire_core::Result;
+use polywire_core::transport::LogThrottle;
 use tokio::task::coop::consume_budget;
 
 use super::confirm_channel::ConfirmChannel;
@@ -41,6 +42,9 @@ impl Drop for CloseOnDrop<'_> {
     }
 }
 
+/// Throttle for the log line of channels that the broker refuses.
+static REFUSED: LogThrottle = LogThrottle::new();
+
 impl ChannelSupervisor {
     /// Serves a channel, or opens one, and replaces it whenever it is lost. Closes the queue if the
     /// broker refuses the connection for good.
@@ -65,6 +69,12 @@ impl ChannelSupervisor {
             let opened = loop {
                 match self.connection.unless_lost(self.open()).await {
                     Ok(channel) => break channel,
+                    // The cause may stay, as the limit on channels does.
+                    Err(error) if !error.is_transient() => {
+                        if let Some(count) = REFUSED.note() {
+                            tracing::warn!(?error, exchange = %self.exchange, count, "cannot open a channel to publish on");
+                        }
+                    }
                     Err(error) => {
                         tracing::debug!(?error, "cannot open a channel to publish on yet");
                     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use lapin::types::ShortString;
 use polywire_core::transport::LogThrottle;
 use polywire_core::{Error, ErrorKind, Result};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, sleep};
 
 use super::confirmed_publisher::ConfirmedPublisher;
@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::connection::supervised::SupervisedConnection;
 use crate::error::lock;
 use crate::publishing::refusal::is_neighbour;
+use crate::topology::exchange_mark::ExchangeMark;
 use crate::topology::{exchange, lost_exchange};
 use crate::wire::OutgoingMessage;
 
@@ -31,29 +32,37 @@ pub(crate) struct EventPublishers {
 
 impl EventPublishers {
     /// Returns the publisher of an exchange. Its first channel is opened in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if the connection has no room for another exchange.
     pub(crate) fn publisher(
         &self,
         exchange: ShortString,
         [publishing, consuming]: [&Arc<SupervisedConnection>; 2],
         config: &Config,
-    ) -> Arc<EventPublisher> {
+    ) -> Result<Arc<EventPublisher>> {
         let mut open = lock(&self.open);
         open.retain(|publisher| publisher.strong_count() > 0);
         let existing = open.iter().filter_map(Weak::upgrade);
         if let Some(existing) = existing.into_iter().find(|other| other.exchange == exchange) {
-            return existing;
+            return Ok(existing);
         }
+        let reserved = publishing.reserve_channels(CHANNELS);
+        let reserved = reserved.map_err(|error| error.with("exchange", &exchange))?;
         let publisher = Arc::new(EventPublisher {
+            _reserved: reserved,
             publisher: ConfirmedPublisher::start(publishing.clone(), config, exchange.clone()),
             exchange,
             connection: consuming.clone(),
+            publishing: publishing.clone(),
             noticed_within: config.topology_check,
             restoring: tokio::sync::Mutex::default(),
             missing_log: LogThrottle::new(),
             lost: self.exchange_lost.clone(),
         });
         open.push(Arc::downgrade(&publisher));
-        publisher
+        Ok(publisher)
     }
 
     /// Closes all publishers, as [`ConfirmedPublisher::close`] does.
@@ -70,8 +79,12 @@ pub(crate) struct EventPublisher {
     pub(crate) exchange: ShortString,
     /// The channel of the exchange.
     pub(crate) publisher: ConfirmedPublisher,
+    /// The channels of the publisher. After it, so that it has closed them first.
+    _reserved: OwnedSemaphorePermit,
     /// Connection for declarations, which the broker never blocks.
     connection: Arc<SupervisedConnection>,
+    /// Connection for notices to the subscribers.
+    publishing: Arc<SupervisedConnection>,
     /// Time in which subscribers notice that the exchange is missing.
     noticed_within: Duration,
     /// Locked while a missing exchange is restored. Holds the time and the error of the last
@@ -86,11 +99,17 @@ pub(crate) struct EventPublisher {
 impl EventPublisher {
     /// Declares the exchange: creates it, or checks that it has the right type.
     ///
+    /// A missing exchange may have been deleted, with the bindings of living subscribers. Queues
+    /// take a notice about that; the exchange is then left to their subscribers for a second.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`] if there is an exchange of another type by this name, besides those of
     /// opening a channel.
     pub(crate) async fn declare(&self) -> Result<()> {
+        if !exchange::exists(&self.connection, &self.exchange).await? && self.tell().await {
+            return self.restore_within(self.noticed_within.min(BOUND_WITHIN)).await;
+        }
         exchange::declare(&self.connection, &self.exchange).await
     }
 
@@ -138,30 +157,58 @@ impl EventPublisher {
         if let Some((_, error)) = last_failure.as_ref().filter(|(at, _)| *at >= since) {
             return Err(error.clone());
         }
-        let restored = self.restore_alone().await;
+        // Not both: a subscriber would report the loss twice.
+        if !self.tell().await {
+            self.lost.notify_waiters();
+        }
+        let restored = self.restore_within(self.noticed_within).await;
         *last_failure = restored.clone().err().map(|error| (Instant::now(), error));
         restored
     }
 
-    async fn restore_alone(&self) -> Result<()> {
-        let end = Instant::now() + self.noticed_within;
-        self.lost.notify_waiters();
+    /// Waits until a subscriber has declared the exchange. Declares it after `limit`.
+    async fn restore_within(&self, limit: Duration) -> Result<()> {
+        let end = Instant::now() + limit;
         while !exchange::exists(&self.connection, &self.exchange).await? {
             if Instant::now() >= end {
-                self.declare().await?;
-                // For subscribers with a longer interval.
-                return lost_exchange::tell(&self.connection, &self.exchange, 0).await.or_else(|error| {
-                    tracing::debug!(?error, exchange = %self.exchange, "cannot tell of a lost exchange");
-                    Ok(())
-                });
+                exchange::declare(&self.connection, &self.exchange).await?;
+                // For subscribers that may not declare the exchange.
+                if !self.tell().await {
+                    return Ok(());
+                }
+                break;
             }
             sleep(LOOK_INTERVAL).await;
         }
+        // All subscribers have the notice, and one of them was first. The others bind meanwhile.
+        sleep(SETTLE_TIME).await;
+        if !ExchangeMark::new(self.exchange.clone()).is_set(&self.connection).await? {
+            tracing::error!(
+                exchange = %self.exchange,
+                "the exchange was missing, and no subscriber has bound its queue again: events do not reach the queues of the channel until a subscriber is opened"
+            );
+        }
         Ok(())
+    }
+
+    /// Notifies the subscribers of all programs that the exchange is missing. Returns whether a
+    /// queue has taken the notice.
+    async fn tell(&self) -> bool {
+        lost_exchange::tell(&self.publishing, &self.exchange, 0).await.unwrap_or_else(|error| {
+            tracing::debug!(?error, exchange = %self.exchange, "cannot tell of a lost exchange");
+            false
+        })
     }
 }
 
+/// Channels of an exchange: one for its events, and one for those that may be too large.
+const CHANNELS: u32 = 2;
 /// The most times that an event is published again.
 const AGAIN_MAX: u32 = 10;
 /// Pause between two looks for the exchange.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// The time in which a subscriber with a notice binds its queue, before a new publisher declares
+/// the exchange by itself.
+const BOUND_WITHIN: Duration = Duration::from_secs(1);
+/// The time that is left to further subscribers once one has declared the exchange.
+const SETTLE_TIME: Duration = Duration::from_millis(500);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use lapin::Channel;
 use lapin::message::Delivery as Raw;
@@ -11,6 +12,7 @@ use polywire_core::health::EndpointRole;
 use polywire_core::transport::LogThrottle;
 use polywire_core::{Address, Filter, Limits, Message, Result};
 use tokio::sync::{Mutex, Notify};
+use tokio::time::Instant;
 
 use crate::connection::backoff::pause;
 use crate::connection::supervised::SupervisedConnection;
@@ -18,6 +20,7 @@ use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::error::failed;
 use crate::shared::Shared;
+use crate::topology::exchange_mark::ExchangeMark;
 use crate::topology::queue::QueueSpec;
 use crate::topology::{exchange, lost_exchange};
 use crate::unique_number::unique;
@@ -28,6 +31,10 @@ pub(super) struct EventSource {
     name: Address,
     queue: QueueSpec,
     exchange: ShortString,
+    /// Mark that is deleted together with the exchange.
+    mark: ExchangeMark,
+    /// Connection for notices to other subscribers.
+    publishing: Arc<SupervisedConnection>,
     /// Locked across requests to the broker, so that the list and the broker's bindings agree. A
     /// filter may be removed while all filters are bound to a new queue.
     pub(super) filters: Mutex<Vec<Filter>>,
@@ -45,8 +52,9 @@ pub(super) struct EventSource {
     closed: Notify,
     /// Signal that the exchange was missing, and its bindings with it.
     lost: Notify,
-    /// Locked while the exchange is looked for and declared, so that a loss is reported once.
-    binding: Mutex<()>,
+    /// Locked while the exchange is looked for and declared, so that a loss is reported once. Holds
+    /// the time of the latest report.
+    reported: Mutex<Option<Instant>>,
     /// Set once the queue was bound first.
     is_open: AtomicBool,
     /// Set while the exchange is missing and not restored. Nothing can be published to it, so
@@ -54,6 +62,8 @@ pub(super) struct EventSource {
     is_missing: AtomicBool,
     /// Throttle for the log lines about that.
     missing_log: LogThrottle,
+    /// Throttle for the log line of an exchange that is there again.
+    restored_log: LogThrottle,
 }
 
 impl ConsumerSource for EventSource {
@@ -68,18 +78,19 @@ impl ConsumerSource for EventSource {
     }
 
     async fn bind(&self, connection: &SupervisedConnection, is_new: bool) -> Result<()> {
-        let _binding = self.binding.lock().await;
-        let existed = exchange::exists(connection, &self.exchange).await?;
+        let mut reported = self.reported.lock().await;
+        let existed = self.exists(connection).await?;
         // The bindings of a group are kept at the broker: other members may have changed them.
         if !self.is_private && !is_new && existed && !self.is_missing.load(Ordering::Acquire) {
             return Ok(());
         }
-        match self.restore_bindings(connection, existed).await {
+        match self.restore_bindings(connection, existed, false).await {
             // The queue is consumed all the same. The bindings are checked at each interval.
             Err(error) if !existed && self.is_open() && !error.is_transient() => return Ok(()),
             restored => {
                 let was_missing = restored?;
                 if (!existed || was_missing) && !is_new {
+                    *reported = Some(Instant::now());
                     self.lost.notify_one();
                 }
             }
@@ -124,25 +135,28 @@ impl EventSource {
         queue: QueueSpec,
         exchange: ShortString,
         filters: Vec<Filter>,
-        is_private: bool,
         requeue_mode: RequeueMode,
+        publishing: Arc<SupervisedConnection>,
     ) -> Self {
         Self {
             name,
             queue,
+            mark: ExchangeMark::new(exchange.clone()),
+            publishing,
             exchange,
             filters: Mutex::new(filters),
-            is_private,
+            is_private: matches!(requeue_mode, RequeueMode::Broker),
             requeue_mode,
             is_closed: AtomicBool::new(false),
             number: unique(),
             told: Notify::new(),
             closed: Notify::new(),
             lost: Notify::new(),
-            binding: Mutex::default(),
+            reported: Mutex::default(),
             is_open: AtomicBool::new(false),
             is_missing: AtomicBool::new(false),
             missing_log: LogThrottle::new(),
+            restored_log: LogThrottle::new(),
         }
     }
 
@@ -186,31 +200,42 @@ impl EventSource {
         }
     }
 
-    /// Tells the other subscribers of the channel that the exchange was missing.
-    async fn tell(&self, connection: &SupervisedConnection) {
-        if let Err(error) = lost_exchange::tell(connection, &self.exchange, self.number).await {
+    /// Notifies the other subscribers of the channel that the exchange was missing.
+    async fn tell(&self) {
+        if let Err(error) = lost_exchange::tell(&self.publishing, &self.exchange, self.number).await
+        {
             tracing::debug!(?error, exchange = %self.exchange, "cannot tell of a lost exchange");
         }
     }
 
-    /// Declares the exchange again with all bindings, if it is missing, or was missing by a notice
-    /// of another program. Adds the bindings of a subscriber without a group again in any case:
-    /// the broker cannot list them.
+    /// Returns whether the exchange is there, and was not declared anew since a subscriber bound a
+    /// queue to it.
+    async fn exists(&self, connection: &SupervisedConnection) -> Result<bool> {
+        let exists = exchange::exists(connection, &self.exchange).await?;
+        Ok(exists && self.mark.is_set(connection).await?)
+    }
+
+    /// Declares the exchange again with all bindings, if it is missing, or was missing by its mark
+    /// or by a notice of another program. Adds the bindings of a subscriber without a group again
+    /// in any case: the broker cannot list them.
     async fn check_bindings(&self, connection: &SupervisedConnection, is_told: bool) -> Result<()> {
-        let _binding = self.binding.lock().await;
-        let existed = exchange::exists(connection, &self.exchange).await?;
+        let mut reported = self.reported.lock().await;
+        let existed = self.exists(connection).await?;
         let is_missing = self.is_missing.load(Ordering::Acquire);
         if existed && !is_told && !is_missing && !self.is_private {
             return Ok(());
         }
-        let was_missing = self.restore_bindings(connection, existed).await?;
-        if !existed || is_told || was_missing {
+        let was_missing = self.restore_bindings(connection, existed, is_told).await?;
+        // Another subscriber may send a notice about the loss that this one has found out itself.
+        let is_known = reported.is_some_and(|at| at.elapsed() < SAME_LOSS);
+        if !existed || was_missing || (is_told && !is_known) {
+            *reported = Some(Instant::now());
             self.lost.notify_one();
         }
         Ok(())
     }
 
-    /// Declares the exchange with all bindings, and tells the other subscribers if it did not
+    /// Declares the exchange with all bindings, and notifies the other subscribers if it did not
     /// exist. Returns whether it was missing before. Then another program has declared it, and may
     /// have published to it before the bindings were there.
     ///
@@ -221,24 +246,33 @@ impl EventSource {
         &self,
         connection: &SupervisedConnection,
         existed: bool,
+        is_told: bool,
     ) -> Result<bool> {
-        if let Err(error) = self.declare_and_bind(connection).await {
-            if !existed && self.is_open() {
-                self.is_missing.store(true, Ordering::Release);
-                if let Some(count) = self.missing_log.note() {
-                    tracing::warn!(?error, exchange = %self.exchange, count, "the exchange is missing, and cannot be declared");
-                }
+        let is_marked_first = match self.declare_and_bind(connection).await {
+            // Only now: the mark says that queues are bound.
+            Ok(()) if !existed || !self.is_open() => self.mark.set(connection).await,
+            Ok(()) => Ok(true),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &is_marked_first
+            && !existed
+            && self.is_open()
+        {
+            self.is_missing.store(true, Ordering::Release);
+            if let Some(count) = self.missing_log.note() {
+                tracing::warn!(?error, exchange = %self.exchange, count, "the exchange is missing, and cannot be declared");
             }
-            return Err(error);
         }
+        let is_marked_first = is_marked_first?;
         if !existed
             && self.is_open()
-            && let Some(count) = self.missing_log.note()
+            && let Some(count) = self.restored_log.note()
         {
             tracing::warn!(exchange = %self.exchange, count, "the exchange was deleted; declared it again");
         }
-        if !existed {
-            self.tell(connection).await;
+        // Otherwise all have a notice, or get it from the one that has set the mark.
+        if !existed && is_marked_first && !is_told {
+            self.tell().await;
         }
         Ok(self.is_missing.swap(false, Ordering::AcqRel))
     }
@@ -264,6 +298,9 @@ impl EventSource {
         unbound.map_err(|error| failed("cannot remove the filter", &error).with("filter", filter))
     }
 }
+
+/// The time in which a notice is about the loss that was reported last.
+const SAME_LOSS: Duration = Duration::from_secs(1);
 
 /// Returns the binding key of a filter: a topic exchange gives `*` and `#` the same meaning.
 fn binding_key(filter: &Filter) -> ShortString {

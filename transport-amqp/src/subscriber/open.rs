@@ -48,8 +48,8 @@ pub(crate) async fn open(
         queue,
         exchange,
         filters,
-        is_private,
         requeue_mode,
+        shared.publishing_connection.clone(),
     ));
     let receiver = consumer::open(shared, source.clone(), window).await?;
     let watching = tokio::spawn(source.clone().watch_bindings(shared.clone()));

@@ -15,6 +15,7 @@ impl QueueOptions {
     /// Returns the arguments of `queue.declare`. The broker dead-letters to the queue
     /// `dead_letters_to`, if there is one.
     pub(super) fn arguments(&self, dead_letters_to: Option<&ShortString>) -> FieldTable {
+        let is_quorum = self.queue_kind() == QueueKind::Quorum;
         let mut arguments = FieldTable::default();
         let mut set = |name: &'static str, value| {
             arguments.insert(name.into(), value);
@@ -24,7 +25,11 @@ impl QueueOptions {
             |time: Duration| number(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         let numbers = [
             ("x-delivery-limit", self.delivery_limit.map(|limit| number(limit.into()))),
-            ("x-max-priority", self.priorities.map(|highest| number(highest.into()))),
+            // A quorum queue has priorities without an argument, and refuses this one.
+            (
+                "x-max-priority",
+                self.priorities.filter(|_| !is_quorum).map(|highest| number(highest.into())),
+            ),
             ("x-message-ttl", self.message_ttl.map(milliseconds)),
             ("x-max-length", self.length.map(number)),
             ("x-max-length-bytes", self.bytes.map(number)),
@@ -38,7 +43,6 @@ impl QueueOptions {
         if self.lazy {
             set("x-queue-mode", text("lazy"));
         }
-        let is_quorum = self.queue_kind() == QueueKind::Quorum;
         if let Some(queue) = dead_letters_to {
             set("x-dead-letter-exchange", text(""));
             set("x-dead-letter-routing-key", text(queue.as_str()));
@@ -113,7 +117,7 @@ mod tests {
                 "x-queue-type=classic",
             ]
         );
-        let quorum = QueueOptions::new().kind(QueueKind::Quorum).delivery_limit(3);
+        let quorum = QueueOptions::new().kind(QueueKind::Quorum).delivery_limit(3).priorities(9);
         assert_eq!(
             shown(&quorum, Some("polywire.dead.jobs.a")),
             [

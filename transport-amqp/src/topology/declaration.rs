@@ -11,10 +11,16 @@ use crate::topology::queue::QueueSpec;
 ///
 /// # Errors
 ///
-/// Those of [`QueueSpec::declare`]; [`ErrorKind::Denied`] if the queue does not exist and the user
-/// may not declare it.
+/// Those of [`QueueSpec::declare`]; [`ErrorKind::Config`] for options that the broker's version
+/// does not know; [`ErrorKind::Denied`] if the queue does not exist and the user may not declare
+/// it.
 pub(crate) async fn declare(connection: &SupervisedConnection, queue: &QueueSpec) -> Result<()> {
-    match queue.declare(&connection.channel().await?).await {
+    let channel = connection.channel().await?;
+    queue
+        .options
+        .check_version(connection.broker_version())
+        .map_err(|error| error.with("queue", &queue.name))?;
+    match queue.declare(&channel).await {
         // The broker has closed the channel of the refused declaration.
         Err(refused) if refused.kind() == ErrorKind::Denied => {
             match queue.exists(&connection.channel().await?).await {

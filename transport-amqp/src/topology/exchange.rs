@@ -39,7 +39,7 @@ pub(crate) async fn exists(connection: &SupervisedConnection, name: &ShortString
 }
 
 /// Declares on a channel of its own, since the broker closes the channel of a failed declaration.
-async fn declare_with(
+pub(super) async fn declare_with(
     connection: &SupervisedConnection,
     name: &ShortString,
     options: ExchangeDeclareOptions,

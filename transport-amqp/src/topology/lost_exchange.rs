@@ -1,45 +1,65 @@
 //! Notices that the exchange of a channel was missing.
 //!
 //! Bindings are deleted with their exchange. The program that declares a missing exchange again
-//! knows that; the others would find the exchange in its place. So that program tells the
+//! knows that; the others would find the exchange in its place. So that program notifies the
 //! subscribers of the channel, whose queues are bound to `amq.direct` for this purpose. The broker
 //! cannot be asked for the bindings of a queue.
+
+use std::time::Duration;
 
 use lapin::BasicProperties;
 use lapin::message::Delivery as Raw;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions};
 use lapin::types::{FieldTable, ShortString};
-use polywire_core::Result;
+use polywire_core::{Error, ErrorKind, Result};
+use tokio::time::timeout;
 
+use crate::connection::channel_guard::ChannelGuard;
 use crate::connection::supervised::SupervisedConnection;
 use crate::error::failed;
 use crate::wire::native::{LOST_EXCHANGE, NOTICE_EXCHANGE};
 
-/// Tells all subscribers of the channel of `exchange`, except for the one with this `number`.
+/// Notifies all subscribers of the channel of `exchange`, except for the one with this `number`.
+/// Returns whether a queue has taken the notice. If none has, the channel has no subscriber.
+///
+/// The notice goes over the connection that publishes: under an alarm, the broker would stop
+/// reading the acknowledgements of a consuming connection that publishes.
 ///
 /// # Errors
 ///
-/// Those of opening a channel. A user that may not write to `amq.direct` tells nobody.
+/// Those of opening a channel, and [`ErrorKind::DeadlineExceeded`] after a second: the broker may
+/// accept no messages. A user that may not write to `amq.direct` notifies none.
 pub(crate) async fn tell(
-    connection: &SupervisedConnection,
+    publishing: &SupervisedConnection,
     exchange: &ShortString,
     number: u128,
-) -> Result<()> {
-    let channel = connection.channel().await?;
-    let (options, body) = (BasicPublishOptions::default(), number.to_be_bytes());
+) -> Result<bool> {
     let properties = BasicProperties::default()
         .with_type(LOST_EXCHANGE.into())
         .with_message_id(exchange.clone())
         .with_expiration(EXPIRES_MS.into());
-    // Without the confirm, our close of the channel could cross the broker's, and its answer would
-    // then end the next channel with the same number.
-    let publishing = async {
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        let (exchange, key) = (NOTICE_EXCHANGE.into(), exchange.clone());
-        channel.basic_publish(exchange, key, options, &body, properties).await?.await?;
-        channel.close(200, "done".into()).await
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let telling = async {
+        let guard = ChannelGuard::new(publishing.channel().await?);
+        let channel = guard.channel();
+        // Without the confirm, our close of the channel could cross the broker's, and its answer
+        // would then end the next channel with the same number.
+        let told = async {
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            let (to, key, body) = (NOTICE_EXCHANGE.into(), exchange.clone(), number.to_be_bytes());
+            channel.basic_publish(to, key, options, &body, properties).await?.await
+        };
+        let told = told.await.map_err(|error| failed("cannot tell of a lost exchange", &error));
+        let closing = guard.done();
+        let is_taken = told?.take_message().is_none();
+        let closed = closing.close(200, "done".into()).await;
+        closed.map_err(|error| failed("cannot close the channel of a notice", &error))?;
+        Ok(is_taken)
     };
-    publishing.await.map_err(|error| failed("cannot tell of a lost exchange", &error))
+    timeout(TELL_MAX, telling).await.unwrap_or_else(|_| {
+        let late = "cannot tell of a lost exchange: the broker did not answer in time";
+        Err(Error::new(ErrorKind::DeadlineExceeded, late))
+    })
 }
 
 /// Binds a queue to the notices about an exchange.
@@ -73,3 +93,5 @@ pub(crate) fn teller(raw: &Raw, exchange: &ShortString) -> Option<u128> {
 /// Expiry of a notice in the queue of a group without members, in milliseconds. A member that comes
 /// later binds the queue anyway.
 const EXPIRES_MS: &str = "60000";
+/// The longest time for a notice. Under an alarm, the broker takes none.
+const TELL_MAX: Duration = Duration::from_secs(1);

@@ -1,11 +1,14 @@
 //! Per-queue options of a transport.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lapin::types::ShortString;
 use polywire_core::{Error, Result};
 use rustc_hash::FxHashMap;
 
+use crate::error::lock;
 use crate::topology::queue::QueueSpec;
 use crate::topology::queue_options::QueueOptions;
 
@@ -16,6 +19,8 @@ pub(crate) struct QueueSettings {
     pub(crate) default: QueueOptions,
     /// Options by queue name.
     named: FxHashMap<String, QueueOptions>,
+    /// Names with options whose queue was not used yet. Clones share them.
+    unused: Arc<Mutex<BTreeSet<String>>>,
     /// The first invalid name that was set, which [`validate`](Self::validate) returns.
     invalid: Option<Error>,
 }
@@ -24,7 +29,10 @@ impl QueueSettings {
     /// Sets the options of one queue. An invalid name is reported by [`validate`](Self::validate).
     pub(crate) fn set(&mut self, name: Result<ShortString>, options: QueueOptions) {
         match name {
-            Ok(name) => drop(self.named.insert(name.to_string(), options)),
+            Ok(name) => {
+                lock(&self.unused).insert(name.to_string());
+                self.named.insert(name.to_string(), options);
+            }
             Err(error) => drop(self.invalid.get_or_insert(error)),
         }
     }
@@ -48,15 +56,34 @@ impl QueueSettings {
 
     /// Returns a queue that does not expire, unless its options say otherwise.
     pub(crate) fn queue(&self, name: ShortString) -> QueueSpec {
-        let options = self.options(name.as_str());
+        let options = self.used_options(&name);
         QueueSpec::new(name, options)
     }
 
     /// Returns a queue that the broker deletes after so long without a consumer, unless its options
     /// say otherwise.
     pub(crate) fn expiring_queue(&self, name: ShortString, after: Duration) -> QueueSpec {
-        let options = self.options(name.as_str()).expires_by_default(after);
+        let options = self.used_options(&name).expires_by_default(after);
         QueueSpec::new(name, options)
+    }
+
+    /// Warns of the names that have options and no queue: most likely, a name is misspelt, and its
+    /// queue was declared without these options. Called when the transport is closed.
+    pub(crate) fn warn_of_unused(&self) {
+        let unused = std::mem::take(&mut *lock(&self.unused));
+        if !unused.is_empty() {
+            let queues = Vec::from_iter(unused).join(", ");
+            tracing::warn!(queues, "options were set for queues that were never used");
+        }
+    }
+
+    /// Returns the options of a queue that is used.
+    fn used_options(&self, name: &ShortString) -> QueueOptions {
+        // Without exceptions by name, nothing is locked.
+        if self.named.contains_key(name.as_str()) {
+            lock(&self.unused).remove(name.as_str());
+        }
+        self.options(name.as_str())
     }
 
     /// Returns the options of a queue, always with a kind.

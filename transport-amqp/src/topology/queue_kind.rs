@@ -21,7 +21,12 @@ pub enum QueueKind {
     ///
     /// RabbitMQ 4 drops a message after 20 redeliveries, unless a policy or the queue's
     /// [`delivery_limit`](crate::QueueOptions::delivery_limit) says otherwise; with that limit, the
-    /// message is dead-lettered. A worker gives up long before.
+    /// message is dead-lettered. A worker gives up long before. From RabbitMQ 4.3 on, only what a
+    /// handler had counts: neither what a stopping consumer returns, nor what waits for the broker.
+    ///
+    /// When the nodes of a cluster lose each other, the queue of RabbitMQ 4.3 waits a minute
+    /// (`consumer_disconnected_timeout`) for the consumers of the other side before it redelivers
+    /// what they hold. A call has failed by its default deadline of 30 seconds then.
     Quorum,
 }
 

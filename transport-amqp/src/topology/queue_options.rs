@@ -119,8 +119,13 @@ impl QueueOptions {
     }
 
     /// Enables [priorities](polywire_core::Message::priority) from 0 to `highest`. A higher
-    /// priority counts as `highest`. For classic queues only. Each level costs the broker
-    /// memory, and a few suffice. The default is none.
+    /// priority counts as `highest`. Each level costs the broker memory, and a few suffice. The
+    /// default is none.
+    ///
+    /// A quorum queue has its own levels, whatever `highest` says, and has none before RabbitMQ
+    /// 4.0: opening an endpoint handle then fails with [`ErrorKind::Config`]. RabbitMQ 4.0 to 4.2
+    /// know two levels, 0 to 4 and above, and deliver two urgent messages for each other one.
+    /// From 4.3 on there are 32 levels, and a higher one goes first.
     pub fn priorities(self, highest: u8) -> Self {
         Self { priorities: Some(highest), ..self }
     }
@@ -144,7 +149,9 @@ impl QueueOptions {
     }
 
     /// Keeps messages on disk only, as far as the broker can. For classic queues before RabbitMQ
-    /// 3.12; later brokers, and all quorum queues, do so without the option.
+    /// 3.12; later brokers, and all quorum queues, do so without the option. The argument is sent
+    /// to all versions: brokers of all versions compare it, and would refuse a queue of before
+    /// their upgrade.
     pub fn lazy(self) -> Self {
         Self { lazy: true, ..self }
     }

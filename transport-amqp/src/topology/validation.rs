@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use polywire_core::{Error, ErrorKind, Result};
 
+use crate::connection::broker_version::BrokerVersion;
 use crate::topology::queue_kind::QueueKind;
 use crate::topology::queue_options::QueueOptions;
 
@@ -15,44 +16,51 @@ impl QueueOptions {
     /// [`ErrorKind::Config`], with the first fault found.
     pub(super) fn validate(&self) -> Result<()> {
         let is_quorum = self.queue_kind() == QueueKind::Quorum;
+        let is_brief = |time: Option<Duration>| time.is_some_and(|time| time.as_millis() == 0);
+        let is_long = |time: Option<Duration>| time.is_some_and(|time| time > TIME_MAX);
         let faults = [
+            ("priorities", self.priorities == Some(0), "has to be at least 1"),
+            ("lazy", is_quorum && self.lazy, "a quorum queue always is; leave the option out"),
             (
-                is_quorum && self.priorities.is_some(),
-                "invalid queue options: a quorum queue has no priorities",
-            ),
-            (
-                is_quorum && self.lazy,
-                "invalid queue options: a quorum queue is always lazy; leave the option out",
-            ),
-            (
+                "delivery_limit",
                 !is_quorum && self.delivery_limit.is_some(),
-                "invalid queue options: only a quorum queue has a delivery limit",
+                "only for quorum queues",
             ),
-            (
-                self.delivery_limit == Some(0),
-                "invalid queue options: the delivery limit has to be at least 1",
-            ),
-            (
-                self.priorities == Some(0),
-                "invalid queue options: the highest priority has to be at least 1",
-            ),
-            (
-                [self.length, self.bytes, self.dead_letters_max].contains(&Some(0)),
-                "invalid queue options: a length limit has to be at least 1",
-            ),
-            (
-                self.expires.is_some_and(|after| after.as_millis() == 0),
-                "invalid queue options: the expiry has to be at least 1 ms",
-            ),
-            (
-                [self.expires, self.message_ttl].iter().flatten().any(|time| *time > TIME_MAX),
-                "invalid queue options: an expiry or TTL has to be below 2^32 ms",
-            ),
+            ("delivery_limit", self.delivery_limit == Some(0), "has to be at least 1"),
+            ("length", self.length == Some(0), "has to be at least 1"),
+            ("bytes", self.bytes == Some(0), "has to be at least 1"),
+            ("dead_letters_max", self.dead_letters_max == Some(0), "has to be at least 1"),
+            ("expires", is_brief(self.expires), "has to be at least 1 ms"),
+            ("expires", is_long(self.expires), "has to be below 2^32 ms"),
+            ("message_ttl", is_long(self.message_ttl), "has to be below 2^32 ms"),
         ];
-        match faults.into_iter().find(|(is_so, _)| *is_so) {
-            Some((_, fault)) => Err(Error::new(ErrorKind::Config, fault).unsent()),
+        match faults.into_iter().find(|(_, is_so, _)| *is_so) {
+            Some((option, _, fault)) => {
+                let text = format!("invalid queue option {option}: {fault}");
+                Err(Error::new(ErrorKind::Config, text).unsent().with("setting", option))
+            }
             None => Ok(()),
         }
+    }
+}
+
+impl QueueOptions {
+    /// Checks for options that a broker of this version does not know for such a queue. A passive
+    /// queue is used as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`], with the version.
+    pub(super) fn check_version(&self, version: BrokerVersion) -> Result<()> {
+        let is_quorum = self.queue_kind() == QueueKind::Quorum && !self.is_passive();
+        if is_quorum && self.priorities.is_some() && version < BrokerVersion::QUORUM_PRIORITIES {
+            let text = "cannot declare the queue: a quorum queue of this broker has no priorities";
+            return Err(Error::new(ErrorKind::Config, text)
+                .with("version", version)
+                .with("needed", BrokerVersion::QUORUM_PRIORITIES)
+                .unsent());
+        }
+        Ok(())
     }
 }
 
@@ -67,19 +75,19 @@ mod tests {
     #[test]
     fn options_that_the_broker_would_deny_are_config_errors() {
         let quorum = || QueueOptions::new().kind(QueueKind::Quorum);
-        for (options, message) in [
-            (quorum().priorities(3), "no priorities"),
-            (quorum().lazy(), "lazy"),
-            (QueueOptions::new().delivery_limit(3), "only a quorum queue"),
-            (quorum().delivery_limit(0), "delivery limit has to be at least 1"),
-            (QueueOptions::new().priorities(0), "highest priority"),
-            (QueueOptions::new().length(0, QueueOverflow::Reject), "length limit"),
-            (QueueOptions::new().dead_letters_max(0), "length limit"),
-            (QueueOptions::new().expires(Duration::ZERO), "at least 1 ms"),
-            (QueueOptions::new().message_ttl(Duration::MAX), "below 2^32 ms"),
+        for (options, setting, message) in [
+            (quorum().lazy(), "lazy", "always is"),
+            (QueueOptions::new().delivery_limit(3), "delivery_limit", "only for quorum queues"),
+            (quorum().delivery_limit(0), "delivery_limit", "at least 1"),
+            (QueueOptions::new().priorities(0), "priorities", "at least 1"),
+            (QueueOptions::new().length(0, QueueOverflow::Reject), "length", "at least 1"),
+            (QueueOptions::new().dead_letters_max(0), "dead_letters_max", "at least 1"),
+            (QueueOptions::new().expires(Duration::ZERO), "expires", "at least 1 ms"),
+            (QueueOptions::new().message_ttl(Duration::MAX), "message_ttl", "below 2^32 ms"),
         ] {
             let error = options.validate().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
+            assert_eq!(error.detail("setting"), Some(setting));
             assert!(error.to_string().contains(message), "{error}");
         }
         assert!(quorum().delivery_limit(3).length(5, QueueOverflow::DropOldest).validate().is_ok());

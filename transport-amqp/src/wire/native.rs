@@ -63,7 +63,7 @@ pub(crate) use self::canary::{
 };
 pub(crate) use self::decode::{
     attempt, counted_attempt, crashes, decode_cancel, decode_dead_letter, decode_declines,
-    decode_event, decode_job, decode_reply, decode_request,
+    decode_event, decode_job, decode_reply, decode_request, is_counted,
 };
 pub(crate) use self::encode::{
     encode_cancel, encode_event, encode_job, encode_redriven, encode_reply, encode_republished,
@@ -72,7 +72,7 @@ pub(crate) use self::encode::{
 pub(crate) use self::headers::MALFORMED;
 pub(crate) use self::queue_names::{
     CANCEL_EXCHANGE, LOST_EXCHANGE, NOTICE_EXCHANGE, cancel_key, dead_letter_queue, event_exchange,
-    group_queue, job_queue, reply_queue, request_queue, retry_queue, subscriber_queue,
-    suspects_queue,
+    group_queue, job_queue, mark_of_exchange, reply_queue, request_queue, retry_queue,
+    subscriber_queue, suspects_queue,
 };
 pub(crate) use self::reply_address::reply_address;

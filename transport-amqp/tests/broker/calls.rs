@@ -1,7 +1,7 @@
 //! Calls: persistence, returned requests, deleted queues, and brokers that are killed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -15,7 +15,7 @@ use polywire_rabbitmq_node::Node;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::context::{PATIENCE, killed_and_restarted, until};
+use crate::context::{PATIENCE, killed_and_restarted, through_proxy, until};
 use crate::endpoints::{client, eventually_answered, serve, serve_gated};
 use crate::engine::{channel, consume, delete_queue, publish, until_delivered};
 
@@ -29,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker deleted_reply_queue_fails_its_calls_at_once,
         broker requests_not_begun_are_redelivered,
         broker request_of_a_dropped_server_is_redelivered,
+        broker started_call_is_sent_when_the_broker_has_confirmed_it,
         node confirmed_request_survives_a_killed_broker,
         node calls_succeed_again_after_a_killed_broker_restarts,
     ]
@@ -55,6 +56,25 @@ async fn unroutable_calls_fail_and_no_others(url: String) {
             other => panic!("call {n} ended with {other:?}"),
         }
     }
+}
+
+/// A link of which each direction takes a quarter of a second carries the request and the confirm.
+async fn started_call_is_sent_when_the_broker_has_confirmed_it(url: String) {
+    const DELAY: Duration = Duration::from_millis(250);
+    let near = Amqp::connect(&url).await.unwrap();
+    let server = Server::bind(&near, "confirmed.sent").await.unwrap();
+    let (proxy, builder) = through_proxy(&url).await;
+    let far = builder.build().await.unwrap();
+    let client = client(&far, "confirmed.sent").await;
+    proxy.delay(DELAY);
+    let start = Instant::now();
+    let mut call = client.request("wait").timeout(PATIENCE).start::<u32>(&1).unwrap();
+    call.sent().await;
+    let sent = start.elapsed();
+    assert!(sent >= 2 * DELAY, "sent after {sent:?}");
+    // The server has not run, so no reply has stood in for the confirm.
+    assert!(!call.is_finished());
+    drop(server);
 }
 
 /// The numbers of the calls that a process sends and of those that it serves may be equal.

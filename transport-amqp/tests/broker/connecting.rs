@@ -7,6 +7,8 @@ use libtest_mimic::Trial;
 use polywire_amqp::Amqp;
 use polywire_core::{Error, ErrorKind, Transport};
 use polywire_rabbitmq_node::Node;
+#[cfg(feature = "tls")]
+use polywire_rabbitmq_node::Setup;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -116,14 +118,10 @@ async fn certificates_are_verified() {
 
     let folder = certificate_folder("certificates");
     create_certificates(&folder);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let at = folder.display();
-    let node = Node::start_with(&format!(
-        "listeners.ssl.default = 127.0.0.1:{port}\nssl_options.cacertfile = {at}/ca.pem\n\
-         ssl_options.certfile = {at}/server.pem\nssl_options.keyfile = {at}/server.key\n\
-         ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = false\n"
-    ))
-    .unwrap();
+    let encrypted = || Setup::new().certificates(&folder);
+    let node = encrypted().start().unwrap();
+    let port = node.tls_port().unwrap();
     let url =
         |host: &str, ca: &str| format!("amqps://guest:guest@{host}:{port}?cacertfile={at}/{ca}");
 
@@ -132,14 +130,8 @@ async fn certificates_are_verified() {
     assert_eq!(client(&amqp, "secret").await.call::<u32>("double", &1).await.unwrap(), 2);
 
     // A node that requires a certificate of the client.
-    let strict_port =
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let strict = Node::start_with(&format!(
-        "listeners.ssl.default = 127.0.0.1:{strict_port}\nssl_options.cacertfile = {at}/ca.pem\n\
-         ssl_options.certfile = {at}/server.pem\nssl_options.keyfile = {at}/server.key\n\
-         ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n"
-    ))
-    .unwrap();
+    let strict = encrypted().config("ssl_options.fail_if_no_peer_cert = true").start().unwrap();
+    let strict_port = strict.tls_port().unwrap();
     let strict_url = format!("amqps://guest:guest@localhost:{strict_port}?cacertfile={at}/ca.pem");
     let error = Amqp::connect(&strict_url).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Disconnected, "{error:?}");

@@ -31,6 +31,13 @@ pub(crate) async fn killed_and_restarted(mut node: Node) -> Node {
     restarting.await.unwrap()
 }
 
+/// Returns the version of a node, without its third number.
+pub(crate) fn version(node: &Node) -> (u32, u32) {
+    let version = node.ctl(&["version"]).unwrap();
+    let mut numbers = version.trim().split('.').map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
 /// Sets off the memory alarm of a node, which then blocks publishers.
 pub(crate) fn set_alarm(node: &Node) {
     node.ctl(&["set_vm_memory_high_watermark", "absolute", "1"]).unwrap();

@@ -7,6 +7,8 @@ use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
 use polywire_core::{Error, ErrorKind, Pusher};
 use polywire_rabbitmq_node::Node;
+#[cfg(feature = "tls")]
+use polywire_rabbitmq_node::Setup;
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -108,19 +110,11 @@ async fn each_cause_of_tls_is_named_once() {
 
     let folder = certificate_folder("texts");
     create_certificates(&folder);
-    let ports = [(); 2]
-        .map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
     let at = folder.display();
-    let listening = |port: u16, strict: bool| {
-        format!(
-            "listeners.ssl.default = 127.0.0.1:{port}\nssl_options.cacertfile = {at}/ca.pem\n\
-             ssl_options.certfile = {at}/server.pem\nssl_options.keyfile = {at}/server.key\n\
-             ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = {strict}\n"
-        )
-    };
-    let [port, strict_port] = ports;
-    let node = Node::start_with(&listening(port, false)).unwrap();
-    let _strict = Node::start_with(&listening(strict_port, true)).unwrap();
+    let encrypted = || Setup::new().certificates(&folder);
+    let node = encrypted().start().unwrap();
+    let strict = encrypted().config("ssl_options.fail_if_no_peer_cert = true").start().unwrap();
+    let [port, strict_port] = [&node, &strict].map(|node| node.tls_port().unwrap());
     let plain_port = node.port();
     let wrong_name = format!("amqps://guest:guest@127.0.0.1:{port}?cacertfile={at}/ca.pem");
     for (url, causes) in [

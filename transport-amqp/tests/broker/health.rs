@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use polywire_amqp::{Amqp, QueueKind};
+use polywire_amqp::{Amqp, QueueKind, QueueOptions};
 use polywire_codec::MessagePack;
 use polywire_conformance::Direction;
 use polywire_core::health::{CanaryReceiver, EndpointState, Health, HealthChanges};
 use polywire_core::{
-    ErrorKind, Group, Listener, Publisher, Router, Server, Subscriber, Transport, Worker,
+    DeadLetters, ErrorKind, Group, Listener, Publisher, Pusher, Router, Server, Subscriber,
+    Transport, Window, Worker,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
@@ -23,10 +24,15 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker canary_of_one_of_several_servers_finds_its_own_consumer,
         broker canary_that_another_consumer_takes_names_it,
         broker canary_is_removed_by_the_broker_if_nothing_consumes,
+        broker canary_that_nothing_consumes_does_not_become_a_dead_letter,
         broker server_that_is_never_served_returns_no_canary,
+        broker handlers_that_hang_hold_canaries_back_until_they_end,
+        broker poison_job_leaves_its_worker_ready,
+        node deleted_queue_is_off_and_on_within_two_heartbeats,
         node refused_password_shows_at_the_first_refusal,
         node refused_permission_shows_at_the_endpoint,
         node memory_alarm_is_blocked_until_it_ends,
+        node canary_finds_the_alarm_for_a_program_that_only_consumes,
         node silent_link_is_off_and_on_within_two_heartbeats,
     ]
 }
@@ -121,6 +127,84 @@ async fn canary_is_removed_by_the_broker_if_nothing_consumes(url: String) {
     timeout(PATIENCE, emptied).await.expect("the broker removes the canaries");
 }
 
+async fn canary_that_nothing_consumes_does_not_become_a_dead_letter(url: String) {
+    let queue = "canaries.kept";
+    let options = QueueOptions::new().dead_letters();
+    let amqp = Amqp::builder(&url).unwrap().job_queue(queue, options).build().await.unwrap();
+    let worker = Worker::bind(&amqp, queue, MessagePack).window(Window::new(1)).await.unwrap();
+    let health = amqp.health();
+    for _ in 0..3 {
+        assert!(!health.canary(Duration::from_millis(200)).await.is_ok());
+    }
+    // The worker starts, and gets the one canary that waits.
+    let waiting = tokio::spawn(async move { health.canary(PATIENCE).await });
+    let working = tokio::spawn(worker.work(async |_: u32| Ok(())));
+    assert!(waiting.await.unwrap().is_own());
+    assert!(amqp.health().canary(PATIENCE).await.is_own());
+    let dead_letters = DeadLetters::of_queue(&amqp, queue).unwrap();
+    assert_eq!(dead_letters.count().await.unwrap(), 0);
+    working.abort();
+    let channel = channel(&url).await;
+    assert_eq!(ready_count(&channel, "polywire.jobs.canaries.kept").await, 0);
+}
+
+async fn handlers_that_hang_hold_canaries_back_until_they_end(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let (release, held) = tokio::sync::watch::channel(false);
+    let router = Router::new(MessagePack).method("hang", move |(): ()| {
+        let mut held = held.clone();
+        async move {
+            // An error is the end of the test.
+            let _ = held.wait_for(|released| *released).await;
+            Ok(())
+        }
+    });
+    let server = Server::bind(&amqp, "canaries.slow").window(Window::new(1)).await.unwrap();
+    tokio::spawn(server.serve(router));
+    let client = client(&amqp, "canaries.slow").await;
+    let call = tokio::spawn(async move { client.call::<()>("hang", &()).await });
+    let health = amqp.health();
+    let mut changes = health.changes();
+    until(&mut changes, |health| health.endpoints[0].received() == 1).await;
+    // Connected and consuming: the canary alone tells.
+    assert!(health.current().is_ready());
+    assert!(!health.canary(Duration::from_millis(500)).await.is_ok());
+    release.send_replace(true);
+    call.await.unwrap().unwrap();
+    assert!(health.canary(PATIENCE).await.is_own());
+}
+
+async fn poison_job_leaves_its_worker_ready(url: String) {
+    let (amqp, queue) = (Amqp::connect(&url).await.unwrap(), "canaries.poisoned");
+    let worker = Worker::bind(&amqp, queue, MessagePack).attempts(2).await.unwrap();
+    let work = async |poison: bool| if poison { panic!("out of cheese") } else { Ok(()) };
+    tokio::spawn(worker.work(work));
+    let pusher = Pusher::connect(&amqp, queue, MessagePack).await.unwrap();
+    pusher.push(&true).await.unwrap();
+    let dead_letters = DeadLetters::of_queue(&amqp, queue).unwrap();
+    let dead = async { while dead_letters.count().await.ok() != Some(1) {} };
+    timeout(PATIENCE, dead).await.expect("the job is dead-lettered");
+    assert!(amqp.health().current().is_ready());
+    assert!(amqp.health().canary(PATIENCE).await.is_own());
+}
+
+async fn deleted_queue_is_off_and_on_within_two_heartbeats() {
+    let node = Node::start().unwrap();
+    let heartbeat = Duration::from_secs(3);
+    let amqp = Amqp::builder(&node.url()).unwrap().heartbeat(heartbeat).build().await.unwrap();
+    let _server = serve(&amqp, "deleted").await;
+    let mut changes = amqp.health().changes();
+    until(&mut changes, Health::is_ready).await;
+    let deleted = Instant::now();
+    node.ctl(&["delete_queue", "polywire.deleted"]).unwrap();
+    let off = until(&mut changes, |health| !health.is_ready()).await;
+    assert!(deleted.elapsed() <= 2 * heartbeat, "off after {:?}", deleted.elapsed());
+    assert!(off.connection.is_connected(), "{off}");
+    let on = until(&mut changes, Health::is_ready).await;
+    assert!(deleted.elapsed() <= 2 * heartbeat, "on after {:?}: {on}", deleted.elapsed());
+    assert!(amqp.health().canary(PATIENCE).await.is_own());
+}
+
 async fn server_that_is_never_served_returns_no_canary(url: String) {
     let amqp = builder(&url).queue_kind(QueueKind::Classic).build().await.unwrap();
     let server = Server::bind(&amqp, "canaries.unserved").await.unwrap();
@@ -190,6 +274,26 @@ async fn memory_alarm_is_blocked_until_it_ends() {
     clear_alarm(&node);
     until(&mut changes, Health::is_ready).await;
     publishing.await.unwrap().unwrap();
+}
+
+async fn canary_finds_the_alarm_for_a_program_that_only_consumes() {
+    let node = Node::start().unwrap();
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let worker = Worker::bind(&amqp, "alarmed", MessagePack).await.unwrap();
+    tokio::spawn(worker.work(async |_: u32| Ok(())));
+    let health = amqp.health();
+    let mut changes = health.changes();
+    until(&mut changes, Health::is_ready).await;
+    set_alarm(&node);
+    let report = health.canary(Duration::from_secs(5)).await;
+    let error = report.endpoints[0].outcome.as_ref().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+    let current = health.current();
+    assert!(current.connection.to_string().contains("memory"), "{current}");
+    assert!(!current.is_ready() && current.consuming() == 1);
+    clear_alarm(&node);
+    until(&mut changes, Health::is_ready).await;
+    assert!(health.canary(PATIENCE).await.is_own());
 }
 
 async fn silent_link_is_off_and_on_within_two_heartbeats() {

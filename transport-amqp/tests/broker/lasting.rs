@@ -1,6 +1,7 @@
 //! Lasting reasons for which the broker keeps no message: names, arguments, permissions.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lapin::BasicProperties;
@@ -12,7 +13,7 @@ use polywire_codec::MessagePack;
 use polywire_core::message::DeadLetterReason;
 use polywire_core::transport::{Outcome, Settled};
 use polywire_core::{
-    Address, Code, ErrorKind, Fault, Group, Subscriber, Transport, Window, Worker,
+    Address, Code, ErrorKind, Fault, Group, Server, Subscriber, Transport, Window, Worker,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::sync::{Notify, oneshot};
@@ -27,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker group_whose_dead_letters_cannot_be_named_is_refused,
         broker job_that_cannot_wait_for_its_retry_is_a_dead_letter,
         broker dead_letter_is_counted_once_it_is_kept,
+        broker dead_letter_queue_with_other_options_is_refused_at_bind,
         node job_of_which_the_broker_takes_no_copy_ends,
         broker dead_letter_without_room_for_its_errors_is_kept_without_them,
         broker requeue_over_the_limit_is_counted_as_a_dead_letter,
@@ -68,22 +70,44 @@ async fn job_that_cannot_wait_for_its_retry_is_a_dead_letter(url: String) {
 async fn dead_letter_is_counted_once_it_is_kept(url: String) {
     let amqp = Amqp::connect(&url).await.unwrap();
     let dead = "polywire.dead.jobs.lasting.counted";
-    declare_differently(&url, dead).await;
     let attempted = Arc::new(Notify::new());
     let worker = Worker::bind(&amqp, "lasting.counted", MessagePack).attempts(1).await.unwrap();
+    // Not before `bind`, which would be refused.
+    declare_differently(&url, dead).await;
     let (handle, attempt) = (worker.handle(), attempted.clone());
+    let attempts = Arc::new(AtomicU32::new(0));
+    let counter = attempts.clone();
     tokio::spawn(worker.work(move |_: u32| {
+        counter.fetch_add(1, Ordering::SeqCst);
         attempt.notify_one();
         async { Err::<(), _>(Fault::new(Code::Application, "no")) }
     }));
     push(&amqp, "lasting.counted", [1]).await;
     timeout(PATIENCE, attempted.notified()).await.unwrap();
-    // The dead letter cannot be kept, so the job is tried again after a pause.
+    // The dead letter cannot be kept, so it is tried again after a pause.
     assert_eq!(handle.stats().dead_lettered, 0);
     delete_queue(&url, dead).await;
     until(|| handle.stats().dead_lettered > 0).await;
     dead_letters(&amqp, "lasting.counted", 1).await;
     assert_eq!(handle.stats().dead_lettered, 1);
+    // The job was held meanwhile: each requeue would have run it again.
+    assert_eq!(attempts.load(Ordering::SeqCst), 1);
+}
+
+async fn dead_letter_queue_with_other_options_is_refused_at_bind(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    for (dead, is_server) in [("jobs.differs.dead", false), ("differs.dead", true)] {
+        let dead = format!("polywire.dead.{dead}");
+        declare_differently(&url, &dead).await;
+        let error = if is_server {
+            Server::bind(&amqp, "differs.dead").await.unwrap_err()
+        } else {
+            Worker::bind(&amqp, "differs.dead", MessagePack).await.unwrap_err()
+        };
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+        assert_eq!(error.detail("queue"), Some(dead.as_str()), "{error:?}");
+        assert!(error.detail("dead_letters_of").is_some(), "{error:?}");
+    }
 }
 
 /// The broker has lowered its limit since it got the jobs.

@@ -25,6 +25,7 @@ mod context;
 mod dead_letters;
 mod declines;
 mod direct;
+mod ended_runtime;
 mod endpoints;
 mod engine;
 mod error_texts;
@@ -32,8 +33,10 @@ mod events;
 mod health;
 mod jobs;
 mod lasting;
+mod lost_servers;
 mod malformed;
 mod message_ids;
+mod one_connection;
 mod outages;
 mod outbound;
 mod peer;
@@ -75,6 +78,7 @@ fn main() {
         cancellation::trials(),
         declines::trials(),
         direct::trials(),
+        ended_runtime::trials(),
         jobs::trials(),
         requeues::trials(),
         queues::trials(),
@@ -86,6 +90,7 @@ fn main() {
         suspects::trials(),
         events::trials(),
         reconnects::trials(),
+        one_connection::trials(),
         outages::trials(),
         outbound::trials(),
         alarms::trials(),
@@ -95,6 +100,7 @@ fn main() {
         permissions::trials(),
         roles::trials(),
         lasting::trials(),
+        lost_servers::trials(),
         topology::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

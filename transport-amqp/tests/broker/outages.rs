@@ -1,6 +1,7 @@
 //! Outages: a broker that is lost, and credentials that the broker refuses.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
@@ -18,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         node lost_broker_is_replaced_by_the_next_one,
         node changed_password_is_asked_for_again,
+        node provider_of_credentials_that_panics_fails_an_attempt,
         node refused_user_is_not_retried_without_end,
         node refused_user_ends_serving_with_the_refusal,
         node server_that_cannot_reply_ends_with_the_refusal,
@@ -88,6 +90,39 @@ async fn changed_password_is_asked_for_again() {
     node.ctl(&["close_all_connections", "rotation"]).unwrap();
     both_restored(&mut events).await;
     assert_eq!(client(&amqp, "rotated").await.call::<u32>("double", &2).await.unwrap(), 4);
+}
+
+/// A payload that panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("dropped");
+    }
+}
+
+async fn provider_of_credentials_that_panics_fails_an_attempt() {
+    let node = Node::start().unwrap();
+    let asked = Arc::new(AtomicU32::new(0));
+    let counter = asked.clone();
+    let builder = Amqp::builder(&node.url()).unwrap().credentials(move || {
+        // Both connections ask once before they are lost.
+        let number = counter.fetch_add(1, Ordering::SeqCst);
+        assert!(number != 2, "no credentials");
+        async move {
+            if number == 3 {
+                std::panic::panic_any(Bomb);
+            }
+            Ok(Credentials::new("guest", "guest"))
+        }
+    });
+    let amqp = builder.build().await.unwrap();
+    let mut events = amqp.events();
+    let _server = serve(&amqp, "panicking").await;
+    node.ctl(&["close_all_connections", "rotation"]).unwrap();
+    timeout(PATIENCE, both_restored(&mut events)).await.expect("the transport reconnects");
+    assert!(asked.load(Ordering::SeqCst) >= 6);
+    assert_eq!(client(&amqp, "panicking").await.call::<u32>("double", &2).await.unwrap(), 4);
 }
 
 async fn refused_user_is_not_retried_without_end() {

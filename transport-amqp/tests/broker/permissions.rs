@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use libtest_mimic::Trial;
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
-use polywire_core::{ErrorKind, Router, Server};
+use polywire_core::{ErrorKind, Publisher, Router, Server};
 use polywire_rabbitmq_node::Node;
 
 use crate::context::PATIENCE;
@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         node refused_topic_fails_no_other_event,
         node oversized_message_fails_no_other_message,
         node user_without_configure_uses_what_exists,
+        node more_exchanges_than_channels_are_refused,
         node more_consumers_than_channels_are_refused,
     ]
 }
@@ -120,6 +121,35 @@ async fn user_without_configure_uses_what_exists() {
     assert_eq!(*next_event(&mut events).await, 3);
     let missing = polywire_core::Pusher::connect(&alice, "missing", MessagePack).await;
     assert_eq!(missing.unwrap_err().kind(), ErrorKind::Denied);
+}
+
+async fn more_exchanges_than_channels_are_refused() {
+    let node = Node::start_with("channel_max = 64").unwrap();
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    let (mut publishers, mut refused) = (Vec::new(), None);
+    for n in 0..70 {
+        match Publisher::connect(&amqp, format!("many.{n}").as_str(), MessagePack).await {
+            Ok(publisher) => {
+                publisher.publish("a", &n).await.unwrap();
+                publishers.push(publisher);
+            }
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        }
+    }
+    let error = refused.expect("a publisher is refused");
+    assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::Config, true), "{error:?}");
+    assert_eq!(error.detail("channel_max"), Some("64"));
+    let exchange = format!("polywire.events.many.{}", publishers.len());
+    assert_eq!(error.detail("exchange"), Some(exchange.as_str()));
+    assert_eq!(publishers.len(), 16);
+    // Another publisher of the same exchange needs no channel, and a closed one leaves room.
+    Publisher::connect(&amqp, "many.0", MessagePack).await.unwrap();
+    drop(publishers.pop());
+    let again = Publisher::connect(&amqp, "again", MessagePack).await.unwrap();
+    again.publish("a", &1).await.unwrap();
 }
 
 async fn more_consumers_than_channels_are_refused() {

@@ -11,7 +11,7 @@ use polywire_core::{
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
-use crate::context::PATIENCE;
+use crate::context::{PATIENCE, version};
 use crate::endpoints::{
     acked_job, builder, client, dead_letters, next_job, puller, push, serve, subscriber,
 };
@@ -23,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker argument_mismatch_names_both_values,
         broker passive_queue_is_found_or_missing_and_never_declared,
         broker urgent_jobs_and_requests_are_delivered_first,
+        node quorum_queues_have_the_priorities_of_their_version,
         alone invalid_options_are_refused_before_connecting,
     ]
 }
@@ -164,10 +165,40 @@ async fn urgent_jobs_and_requests_are_delivered_first(url: String) {
     assert_eq!(first.message.priority, Some(5));
 }
 
+async fn quorum_queues_have_the_priorities_of_their_version() {
+    let node = Node::start().unwrap();
+    let version = version(&node);
+    let urgent = QueueOptions::new().kind(QueueKind::Quorum).priorities(9);
+    let amqp = builder(&node.url()).queue_options(urgent).build().await.unwrap();
+    let connected = Pusher::connect(&amqp, "urgent", MessagePack).await;
+    if version < (4, 0) {
+        let error = connected.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+        let stated = format!("{}.{}", version.0, version.1);
+        let details = ["queue", "version", "needed"].map(|name| error.detail(name));
+        assert_eq!(details, [Some("polywire.jobs.urgent"), Some(&stated), Some("4.0")]);
+        return;
+    }
+    let pusher = connected.unwrap();
+    // Before RabbitMQ 4.3 there are two levels, and one message in three is not urgent.
+    let mut jobs = vec![(1, 0), (2, 9), (3, 9)];
+    let mut expected = vec![2, 3, 1];
+    if version >= (4, 3) {
+        jobs.push((4, 1));
+        expected = vec![2, 3, 4, 1];
+    }
+    for (job, priority) in jobs {
+        pusher.with_priority(priority).push(&job).await.unwrap();
+    }
+    let mut jobs = puller(&amqp, "urgent", 1).await;
+    for job in expected {
+        assert_eq!(acked_job(&mut jobs).await, job);
+    }
+}
+
 async fn invalid_options_are_refused_before_connecting() {
     let builder = || Amqp::builder("amqp://localhost:1").unwrap();
     for invalid in [
-        builder().job_queue("fast", QueueOptions::new().kind(QueueKind::Quorum).priorities(3)),
         builder().queue_kind(QueueKind::Quorum).job_queue("fast", QueueOptions::new().lazy()),
         builder().service_queue("jobs.wrong", QueueOptions::new()),
         builder().job_queue("two words", QueueOptions::new()),

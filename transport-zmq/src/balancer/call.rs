@@ -32,9 +32,9 @@ pub(crate) struct InFlightCall {
     /// Set if only peers that were not tried may get the request, because the others have refused
     /// or declined it.
     pub(super) excludes_tried: bool,
-    /// Set after a peer got the request and disconnected before it replied. An error is then not
-    /// marked as unsent, since that peer may have done the work.
-    pub(super) was_lost: bool,
+    /// The number of peers that got the request and disconnected before they replied. After the
+    /// first, an error is not marked as unsent, since that peer may have done the work.
+    pub(super) losses: u8,
     /// The request itself, kept if it may have to be sent again. The frames share the memory of
     /// those that the engine sends.
     pub(super) frames: Option<Frames>,
@@ -54,7 +54,7 @@ impl InFlightCall {
             at_most_once: false,
             tried: 0,
             excludes_tried: false,
-            was_lost: false,
+            losses: 0,
             frames: None,
             size: 0,
         }
@@ -88,9 +88,14 @@ impl InFlightCall {
     }
 
     /// Returns whether the call is to be sent again after its connection was lost: it is
-    /// idempotent, the request is kept, and the caller still waits.
+    /// idempotent, has lost few connections, the request is kept, and the caller still waits.
     pub(super) fn may_retry(&self) -> bool {
-        self.idempotent && self.frames.is_some() && !self.is_expired()
+        self.idempotent && self.losses < LOSSES_MAX && self.frames.is_some() && !self.is_expired()
+    }
+
+    /// Counts the loss of the connection to the peer that had the call.
+    pub(super) fn lost(self) -> Self {
+        Self { losses: self.losses.saturating_add(1), ..self }
     }
 
     /// Returns whether the request is kept, so that another peer could get it.
@@ -127,6 +132,10 @@ impl InFlightCall {
         bit == 0 || self.tried & bit != 0
     }
 }
+
+/// The connections that a call may lose before it fails. A request that ends its servers, or that
+/// is larger than they accept, would otherwise end one after the other until its deadline.
+pub(super) const LOSSES_MAX: u8 = 5;
 
 /// The time after a deadline for which the cancel of the call may still arrive: its caller may have
 /// to wait for the processor, or may be behind a proxy.

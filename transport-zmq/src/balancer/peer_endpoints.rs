@@ -83,8 +83,7 @@ impl PeerEndpoints {
     ///
     /// # Errors
     ///
-    /// `Closed` if the balancer is closed, `Config` for an endpoint that cannot be bound, and
-    /// `Unsupported` if the engine cannot make the change.
+    /// `Closed` if the balancer is closed, and `Config` for an endpoint that cannot be bound.
     pub(super) async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
         let _permit = self.changes.acquire().await.map_err(|_| closed())?;
         match (change.side, change.adds, &self.traffic) {

@@ -17,7 +17,7 @@ use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::balancer::Balancer;
-use super::call::InFlightCall;
+use super::call::{InFlightCall, LOSSES_MAX};
 use super::peer::{PeerConnection, PeerKind};
 use super::retry::LostCall;
 use crate::config::Settings;
@@ -189,7 +189,7 @@ impl ReplyStream {
         match kind {
             Kind::Refusal => {
                 let call = peer.record_refusal(id);
-                let was_lost = call.as_ref().is_some_and(|call| call.was_lost);
+                let was_lost = call.as_ref().is_some_and(|call| call.losses > 0);
                 self.try_next_peer(call, || ReplyEvent::Failed(refused(id, was_lost)))
             }
             Kind::Loss => {
@@ -237,19 +237,26 @@ impl ReplyStream {
         Poll::Ready(lost.map(|lost| self.retry_lost(lost)))
     }
 
-    /// Sends a lost call again if it is idempotent, and fails it otherwise. The retry may reach the
-    /// same server again, after it has reconnected.
+    /// Sends a lost call again if it is idempotent and has lost few connections, and fails it
+    /// otherwise. The retry may reach the same server again, after it has reconnected.
     fn retry_lost(&self, LostCall { mut call, endpoint }: LostCall) -> Option<ReplyEvent> {
         let id = call.id?;
-        let error =
-            Error::new(ErrorKind::Disconnected, "the connection was lost before the reply arrived");
-        let failure = ReplyEvent::Failed(error.with("endpoint", endpoint).with_call(id));
-        match call.frames.take().filter(|_| call.idempotent) {
+        let losses = call.losses;
+        let text = match losses >= LOSSES_MAX {
+            true => {
+                "each server disconnected before its reply: the request ends its servers, or is \
+                     larger than they accept (`message_max`)"
+            }
+            false => "the connection was lost before the reply arrived",
+        };
+        let error = Error::new(ErrorKind::Disconnected, text).with("endpoint", endpoint);
+        let failure = ReplyEvent::Failed(error.with("connections_lost", losses).with_call(id));
+        match call.frames.take().filter(|_| call.idempotent && losses < LOSSES_MAX) {
             Some(frames) => {
                 tracing::debug!(call = %id, "retrying an idempotent call after a lost connection");
                 // A new call: a peer that refused it before may serve it by now.
                 let mut again = InFlightCall::new(Some(id), call.deadline, true);
-                again.was_lost = true;
+                again.losses = losses;
                 let attempt = self.balancer.retry(id, again, frames);
                 self.retries.push(attempt.map(|failed| failed.then_some(failure)).boxed());
                 None

@@ -71,7 +71,7 @@ impl Retries {
     /// [`report_lost`](Self::report_lost).
     pub(super) fn take_lost(&self, take: impl FnOnce() -> Vec<InFlightCall>) -> Vec<InFlightCall> {
         let mut calls = lock(&self.calls);
-        let lost = take();
+        let lost: Vec<_> = take().into_iter().map(InFlightCall::lost).collect();
         let retried = lost.iter().filter(|call| call.may_retry());
         calls.extend(retried.filter_map(|call| Some((call.id?, None))));
         lost

@@ -42,12 +42,15 @@ async fn up(peer: &PeerConnection) -> Result<()> {
     }
 }
 
-/// Waits until the peer rejects our credentials, and reports that. Never resolves.
+/// Reports when the peer rejects our credentials, and when it is gone. Never resolves.
 async fn report_denial(peer: &PeerConnection) {
-    peer.dealer().denied().await;
-    let error = Error::new(ErrorKind::Denied, "the peer rejected our credentials");
-    peer.presence.set_refused(error.with("endpoint", &**peer.name()));
-    std::future::pending::<()>().await;
+    loop {
+        peer.dealer().until_denied(true).await;
+        let error = Error::new(ErrorKind::Denied, "the peer rejected our credentials");
+        peer.presence.set_refused(Some(error.with("endpoint", &**peer.name())));
+        peer.dealer().until_denied(false).await;
+        peer.presence.set_refused(None);
+    }
 }
 
 /// Waits until the peer is disconnected, and prunes meanwhile.

@@ -194,9 +194,6 @@ impl ZmqBuilder {
             return Err(config("cannot build the transport: no endpoint was given"));
         }
         let engine = self.engine.map_or_else(Engine::default_one, Engine::compiled_in)?;
-        if engine != Engine::Omq && self.admission.is_some() {
-            return Err(lacks("ZmqBuilder::admission"));
-        }
         #[cfg(feature = "engine-omq")]
         if engine != Engine::Omq && !matches!(self.security, Security::None) {
             return Err(lacks(self.security.option()));

@@ -23,25 +23,15 @@ use crate::error::config;
 pub enum Engine {
     /// `omq-tokio`, behind feature `engine-omq`: the default, and the choice for networks.
     Omq,
-    /// `zeromq`, behind feature `engine-zeromq`: for comparison, and among trusted peers.
+    /// `zeromq`, behind feature `engine-zeromq`: all patterns, sides and bounds of the other one,
+    /// without its security.
     ///
-    /// - The engine does not limit what it receives: **any peer that reaches the port can exhaust
-    ///   the memory of the process and abort it**.
-    /// - The engine sends no heartbeats. Only the deadlines of calls reveal a peer that vanished
-    ///   without closing its connection. Peers of other implementations that send heartbeats are
-    ///   disconnected.
-    /// - The engine does not linger: messages that are unsent at close may be lost.
-    /// - The engine buffers up to 100,000 messages a peer.
-    ///
-    /// The following are [`ErrorKind::Unsupported`]:
-    ///
-    /// - a client that binds, and a server that connects;
-    /// - pipelines, since a PUSH socket of this engine does not notice that its puller is gone, and
-    ///   loses the jobs that it accepts;
-    /// - publish-subscribe, since the engine silently drops the events beyond those 100,000
-    ///   messages for a slow subscriber;
-    /// - CURVE, PLAIN and the bounds of [`Admission`](crate::Admission), which the engine lacks;
-    /// - a change of the endpoints of an open endpoint handle, except for requesters.
+    /// - CURVE and PLAIN are [`ErrorKind::Unsupported`]: use this engine among trusted peers.
+    /// - Each connection is a socket of the crate behind a relay in this process, which adds what
+    ///   the crate lacks. A message is copied twice more than with the other engine, and each
+    ///   connection takes a local socket and its buffers besides.
+    /// - A job that was written to a puller is lost with the puller, as with the other engine. Jobs
+    ///   that were not written go to the next puller.
     Zeromq,
 }
 

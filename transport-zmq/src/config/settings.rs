@@ -18,7 +18,7 @@ pub(crate) struct Settings {
     /// Bounds on the size of a message.
     pub(crate) limits: Limits,
     /// Bounds on the peers of a socket that listens.
-    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "only omq has such bounds"))]
+    #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
     pub(crate) admission: Admission,
     /// The security mechanism of every socket.
     #[cfg(feature = "engine-omq")]
@@ -29,7 +29,7 @@ pub(crate) struct Settings {
     #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
     pub(crate) linger: Duration,
     /// The interval of heartbeats to a silent peer.
-    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "only omq has heartbeats"))]
+    #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
     pub(crate) heartbeat: Duration,
     /// The bytes that may be on their way to one peer.
     pub(crate) peer_bytes_max: usize,

@@ -94,9 +94,9 @@ impl SocketPresence {
         });
     }
 
-    /// Records that the peer refuses the connection.
-    pub(crate) fn set_refused(&self, refusal: Error) {
-        self.change(|state| state.refusal = Some(refusal));
+    /// Records that the peer refuses the connection, or that it does not any more.
+    pub(crate) fn set_refused(&self, refusal: Option<Error>) {
+        self.change(|state| state.refusal = refusal);
     }
 
     fn change(&self, change: impl FnOnce(&mut SocketState)) {
@@ -155,8 +155,11 @@ mod tests {
         assert_eq!(state(), "connected");
         calling.set_has_peer(false);
         assert_eq!(state(), "connecting");
-        calling.set_refused(Error::new(ErrorKind::Denied, "wrong key"));
+        calling.set_refused(Some(Error::new(ErrorKind::Denied, "wrong key")));
         assert_eq!(state(), "refused: wrong key");
+        calling.set_refused(None);
+        assert_eq!(state(), "connecting");
+        calling.set_refused(Some(Error::new(ErrorKind::Denied, "wrong key")));
         calling.set_has_peer(true);
         assert_eq!(state(), "connected");
         drop(calling);

@@ -46,7 +46,7 @@ pub(crate) async fn change_endpoint<S: SocketControl + ?Sized>(
 }
 
 /// Removes the stale socket files of `ipc` endpoints. Fails if a live server listens on one.
-pub(super) async fn claim_socket_files(endpoints: &[Endpoint]) -> Result<()> {
+async fn claim_socket_files(endpoints: &[Endpoint]) -> Result<()> {
     for path in endpoints.iter().filter_map(Endpoint::socket_file) {
         claim_socket_file(path.to_owned()).await?;
     }

@@ -73,8 +73,10 @@ pub(super) async fn probe(endpoint: &Endpoint) -> Option<String> {
 pub(super) async fn unresolvable(endpoint: &Endpoint) -> Option<String> {
     let Endpoint::Tcp { host, port } = endpoint else { return None };
     let looking_up = timeout(PROBE_MAX, lookup_host(format!("{host}:{port}"))).await;
-    let failure = looking_up.ok()?.map(drop).err()?;
-    Some(connect_cause(endpoint, &failure))
+    match looking_up {
+        Ok(looked_up) => looked_up.err().map(|error| connect_cause(endpoint, &error)),
+        Err(_) => Some("there is no answer to the lookup of the host".to_owned()),
+    }
 }
 
 /// The longest time for a probe.

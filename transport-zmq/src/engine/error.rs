@@ -19,20 +19,6 @@ pub(super) fn not_compiled_in() -> Error {
     unsupported("cannot open a socket: this engine is not compiled in, enable its feature")
 }
 
-/// Returns the error of a pipeline on engine `zeromq`: a PUSH socket of that engine does not notice
-/// that its only puller is gone, and accepts job after job for that puller.
-pub(super) fn no_pipelines() -> Error {
-    unsupported("cannot open a pipeline: this engine silently loses jobs when a puller disconnects")
-}
-
-/// Returns the error of publish-subscribe on engine `zeromq`, which drops events of a slow
-/// subscriber without an error.
-pub(super) fn no_pubsub() -> Error {
-    unsupported(
-        "cannot open publish-subscribe: this engine silently drops events of a slow subscriber",
-    )
-}
-
 /// Returns the error of an endpoint that cannot be bound, with the cause: the port is in use, or
 /// this process may not use it.
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]

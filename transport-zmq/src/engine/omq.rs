@@ -7,8 +7,8 @@
 //!
 //! - `options` and `error`: what all sockets share.
 //!
-//! - `socket_endpoints`: bind and connect. `connection_limiter` and `connected_peers`: bounds on
-//!   inbound connections.
+//! - `socket_endpoints`: bind and connect. `connection_limiter`: bounds on inbound
+//!   connections.
 //!
 //! - `frames` and `receive`: messages in both directions.
 //!
@@ -16,7 +16,6 @@
 //!   `xpub`, `sub`.
 
 mod client_router;
-mod connected_peers;
 mod connection_limiter;
 mod dealer;
 mod error;

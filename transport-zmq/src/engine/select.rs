@@ -1,12 +1,7 @@
 //! Sockets of the engine that the settings select. The only place that names both engines.
 //!
-//! | | `omq` | `zeromq` |
-//! |---|---|---|
-//! | request-reply | both sides bind or connect | clients connect, servers bind |
-//! | pipelines | both sides bind or connect | unsupported: it loses jobs |
-//! | publish-subscribe | both sides bind or connect | unsupported: it drops events |
-//! | endpoint changes | at any time | none after opening |
-//! | CURVE and PLAIN | supported | unsupported |
+//! Both engines have all patterns, on both sides, with endpoint changes at any time. Only `omq` has
+//! CURVE and PLAIN.
 //!
 //! An engine that is not a feature of this build fails when a socket is opened, not when the
 //! transport is built.
@@ -15,13 +10,15 @@ use std::sync::Arc;
 
 use polywire_core::{Address, Result, Window};
 
+#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
+use super::add_endpoints;
 use super::budgeted_router::BudgetedRouter;
-use super::error::{no_pipelines, no_pubsub, not_compiled_in, unsupported};
-use super::socket::{ClientRouter, Dealer, Pull, Router, Sub, Traffic, XPub};
+use super::error::not_compiled_in;
 #[cfg(feature = "engine-omq")]
-use super::{add_endpoints, omq};
+use super::omq;
+use super::socket::{ClientRouter, Dealer, Pull, Router, Sub, Traffic, XPub};
 #[cfg(feature = "engine-zeromq")]
-use super::{endpoint_changes::claim_socket_files, zeromq};
+use super::zeromq;
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 use crate::config::Engine;
 use crate::config::Settings;
@@ -31,23 +28,21 @@ use crate::endpoint::{Endpoint, EndpointSet};
 ///
 /// # Errors
 ///
-/// `Unsupported` for jobs on engine `zeromq`, and for an engine that is not compiled in.
+/// `Unsupported` if the engine is not compiled in.
 pub(crate) fn connect_dealer(
     settings: &Settings,
     traffic: &Traffic,
     endpoint: &Endpoint,
 ) -> Result<Arc<dyn Dealer>> {
-    match (settings.engine, traffic) {
+    match settings.engine {
         #[cfg(feature = "engine-omq")]
-        (Engine::Omq, _) => Ok(Arc::new(omq::OmqDealer::connect(settings, traffic, endpoint)?)),
+        Engine::Omq => Ok(Arc::new(omq::OmqDealer::connect(settings, traffic, endpoint)?)),
         #[cfg(feature = "engine-zeromq")]
-        (Engine::Zeromq, Traffic::Requests) => {
-            Ok(Arc::new(zeromq::ZeromqDealer::connect(settings, endpoint)))
-        }
-        #[cfg(feature = "engine-zeromq")]
-        (Engine::Zeromq, Traffic::Jobs(_) | Traffic::AnyJobs) => Err(no_pipelines()),
+        Engine::Zeromq => Ok(Arc::new(zeromq::ZeromqDealer::connect(settings, traffic, endpoint))),
         #[allow(unreachable_patterns, reason = "reachable if an engine is not compiled in")]
-        _ => Err(not_compiled_in().with("endpoint", endpoint)),
+        _ => Err(not_compiled_in()
+            .with("endpoint", endpoint)
+            .with("traffic", format!("{traffic:?}"))),
     }
 }
 
@@ -55,12 +50,15 @@ pub(crate) fn connect_dealer(
 ///
 /// # Errors
 ///
-/// `Unsupported` unless the engine is `omq`.
+/// `Unsupported` if the engine is not compiled in.
 pub(crate) fn bind_dealer(settings: &Settings, traffic: &Traffic) -> Result<Arc<dyn Dealer>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
         Engine::Omq => Ok(Arc::new(omq::OmqDealer::bind(settings, traffic)?)),
-        _ => Err(no_pipelines().with("traffic", format!("{traffic:?}"))),
+        #[cfg(feature = "engine-zeromq")]
+        Engine::Zeromq => Ok(Arc::new(zeromq::ZeromqPush::bind(settings, traffic))),
+        #[allow(unreachable_patterns, reason = "reachable if an engine is not compiled in")]
+        _ => Err(not_compiled_in().with("traffic", format!("{traffic:?}"))),
     }
 }
 
@@ -68,12 +66,15 @@ pub(crate) fn bind_dealer(settings: &Settings, traffic: &Traffic) -> Result<Arc<
 ///
 /// # Errors
 ///
-/// `Unsupported` unless the engine is `omq`.
+/// `Unsupported` if the engine is not compiled in.
 pub(crate) fn bind_client_router(settings: &Settings) -> Result<Arc<dyn ClientRouter>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
         Engine::Omq => Ok(Arc::new(omq::OmqClientRouter::open(settings)?)),
-        _ => Err(unsupported("cannot bind the calling side: this engine only connects it")),
+        #[cfg(feature = "engine-zeromq")]
+        Engine::Zeromq => Ok(Arc::new(zeromq::ZeromqClientRouter::open(settings))),
+        #[allow(unreachable_patterns, reason = "reachable if an engine is not compiled in")]
+        _ => Err(not_compiled_in()),
     }
 }
 
@@ -82,8 +83,8 @@ pub(crate) fn bind_client_router(settings: &Settings) -> Result<Arc<dyn ClientRo
 ///
 /// # Errors
 ///
-/// `Unsupported` for an endpoint to connect to on engine `zeromq`, and those of
-/// [`change_endpoint`](super::change_endpoint).
+/// Those of [`change_endpoint`](super::change_endpoint), and `Unsupported` if the engine is not
+/// compiled in.
 pub(crate) async fn bind_router(
     settings: &Settings,
     endpoints: &EndpointSet,
@@ -106,15 +107,9 @@ async fn bind_unbudgeted_router(
         }
         #[cfg(feature = "engine-zeromq")]
         Engine::Zeromq => {
-            if !endpoints.connect.is_empty() {
-                // The engine does not reconnect a ROUTER socket.
-                return Err(unsupported(
-                    "cannot connect the serving side: this engine only binds it",
-                ));
-            }
-            claim_socket_files(&endpoints.bind).await?;
-            let (router, bound) = zeromq::ZeromqRouter::bind(&endpoints.bind).await?;
-            Ok((Arc::new(router), bound))
+            let router = Arc::new(zeromq::ZeromqRouter::open(settings));
+            let bound = add_endpoints(&*router, endpoints).await?;
+            Ok((router, bound))
         }
         #[allow(unreachable_patterns, reason = "reachable if an engine is not compiled in")]
         _ => Err(not_compiled_in().with("endpoints", endpoints.names())),
@@ -125,7 +120,7 @@ async fn bind_unbudgeted_router(
 ///
 /// # Errors
 ///
-/// `Unsupported` unless the engine is `omq`.
+/// `Unsupported` if the engine is not compiled in.
 pub(crate) fn open_pull(
     settings: &Settings,
     queue: Option<&Address>,
@@ -134,7 +129,10 @@ pub(crate) fn open_pull(
     match settings.engine {
         #[cfg(feature = "engine-omq")]
         Engine::Omq => Ok(Arc::new(omq::OmqPull::open(settings, queue, window)?)),
-        _ => Err(no_pipelines()
+        #[cfg(feature = "engine-zeromq")]
+        Engine::Zeromq => Ok(Arc::new(zeromq::ZeromqPull::open(settings, queue, window))),
+        #[allow(unreachable_patterns, reason = "reachable if an engine is not compiled in")]
+        _ => Err(not_compiled_in()
             .with("queue", format!("{queue:?}"))
             .with("window", window.messages())),
     }
@@ -144,12 +142,15 @@ pub(crate) fn open_pull(
 ///
 /// # Errors
 ///
-/// `Unsupported` unless the engine is `omq`.
+/// `Unsupported` if the engine is not compiled in.
 pub(crate) fn open_xpub(settings: &Settings) -> Result<Arc<dyn XPub>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
         Engine::Omq => Ok(Arc::new(omq::OmqXPub::open(settings)?)),
-        _ => Err(no_pubsub()),
+        #[cfg(feature = "engine-zeromq")]
+        Engine::Zeromq => Ok(Arc::new(zeromq::ZeromqXPub::open(settings))),
+        #[allow(unreachable_patterns, reason = "reachable if an engine is not compiled in")]
+        _ => Err(not_compiled_in()),
     }
 }
 
@@ -157,11 +158,14 @@ pub(crate) fn open_xpub(settings: &Settings) -> Result<Arc<dyn XPub>> {
 ///
 /// # Errors
 ///
-/// `Unsupported` unless the engine is `omq`.
+/// `Unsupported` if the engine is not compiled in.
 pub(crate) fn open_sub(settings: &Settings, window: Window) -> Result<Arc<dyn Sub>> {
     match settings.engine {
         #[cfg(feature = "engine-omq")]
         Engine::Omq => Ok(Arc::new(omq::OmqSub::open(settings, window)?)),
-        _ => Err(no_pubsub().with("window", window.messages())),
+        #[cfg(feature = "engine-zeromq")]
+        Engine::Zeromq => Ok(Arc::new(zeromq::ZeromqSub::open(settings, window))),
+        #[allow(unreachable_patterns, reason = "reachable if an engine is not compiled in")]
+        _ => Err(not_compiled_in().with("window", window.messages())),
     }
 }

@@ -32,8 +32,7 @@ pub(crate) trait SocketControl: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `Config` for an endpoint that cannot be bound, `Unsupported` if the engine cannot make the
-    /// change, and `Closed` if the socket is closed.
+    /// `Config` for an endpoint that cannot be bound, and `Closed` if the socket is closed.
     async fn change(&self, change: &EndpointChange) -> Result<Option<String>>;
 
     /// Returns the number of connected peers, now and after each change, until the socket is
@@ -101,8 +100,9 @@ pub(crate) trait Dealer: SocketControl {
         None
     }
 
-    /// Waits until the peer rejects our credentials. Never resolves for engines without security.
-    async fn denied(&self) {
+    /// Waits until the peer rejects our credentials, or until it does not or is gone. Never
+    /// resolves for engines without security.
+    async fn until_denied(&self, _is_denied: bool) {
         std::future::pending::<()>().await;
     }
 
@@ -155,7 +155,7 @@ pub(crate) struct InboundPeer {
 
 /// The kind of messages that a [`Dealer`] sends.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "engine `zeromq` sends no jobs"))]
+#[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
 pub(crate) enum Traffic {
     /// Requests, which are answered: DEALER and ROUTER sockets.
     Requests,
@@ -265,11 +265,6 @@ pub(crate) trait Sub: SocketControl {
     /// messages are yielded.
     fn messages(&self) -> BoxStream<'static, (Bytes, Frames)>;
 
-    /// Stops receiving, in a task of its own.
-    #[cfg_attr(
-        not(feature = "engine-omq"),
-        allow(dead_code, reason = "only proxies stop a socket without closing it")
-    )]
     /// Disconnects all peers in a task of its own. Then [`messages`](Self::messages) yields what
     /// has arrived, and ends.
     fn stop(&self);

@@ -31,8 +31,8 @@ pub(super) struct RequestReceiver {
     queue: Arc<ServiceQueue>,
     /// The number of the consumer, unique within the server socket.
     consumer: u64,
-    /// Set by the first poll. Until then the socket is not read for this consumer, since the
-    /// deadline of a request runs from the moment at which it is read.
+    /// Set by the first poll. Until then the socket is not read for this consumer: requests stay
+    /// in the socket until they can be handed over.
     has_begun: bool,
     /// Health of the responder.
     health: EndpointReporter,

@@ -83,8 +83,8 @@ impl Services {
     /// Returns the consumer that may read the socket itself: the only one, after it has begun to
     /// take requests.
     ///
-    /// A consumer that has not begun does not read: the deadline of a request runs from the moment
-    /// at which it is read.
+    /// A consumer that has not begun does not read: requests stay in the socket until they can be
+    /// handed over.
     pub(super) fn sole_consumer(&self) -> Option<u64> {
         if let [(consumer, true)] = *self.consumers { Some(consumer) } else { None }
     }

@@ -88,13 +88,13 @@ impl Admission {
 
     /// Returns the number of subscriptions at which a peer is disconnected. A subscriber sends up
     /// to 1,000 before it learns of the bound, and needs two more for its sync markers.
-    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "only omq has a limit"))]
+    #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
     pub(crate) fn subscriptions_tolerated(&self) -> usize {
         self.subscriptions_max.saturating_mul(2).saturating_add(1024)
     }
 
     /// Returns the maximum size of a message for the engine, which counts 64 more bytes a frame.
-    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "only omq has a limit"))]
+    #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
     pub(crate) fn message_max(&self, limits: &Limits, head_max: usize) -> usize {
         // An identity or a topic, the envelope, and the body.
         let parts = limits.frames_max.saturating_add(3).saturating_mul(PART_COST);

@@ -20,9 +20,8 @@ pub(crate) struct HonestClients {
 
 impl HonestClients {
     /// Starts to call the server.
-    pub(crate) fn start(server: &ServerProcess) -> Self {
+    pub(crate) fn start(server: &ServerProcess, engine: &str) -> Self {
         let stop = Arc::<AtomicBool>::default();
-        let engine = if server.endpoints.len() > 1 { "omq" } else { "zeromq" };
         let url = format!("zmq+{}?engine={engine}", server.endpoints[0]);
         let regular = tokio::spawn(call(url.clone(), stop.clone(), usize::MAX));
         let fresh = tokio::spawn(call(url, stop.clone(), 1));

@@ -6,10 +6,11 @@ use std::time::Duration;
 use omq_tokio::{Message, Options, Socket, SocketType};
 use polywire_codec::MessagePack;
 use polywire_core::{Client, Limits, Publisher, Pusher, Router, Server, Window};
+use polywire_zmq::ZmqBuilder;
 use polywire_zmq::proxy::{Pattern, Proxy};
-use polywire_zmq::{Engine, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
+use crate::support::engine::zmq;
 use crate::support::wait::{PATIENCE, until};
 
 /// The time after which a send counts as waiting for its peer.
@@ -23,7 +24,7 @@ const MANY: usize = 1000;
 const FEW: usize = 700;
 
 fn builder() -> ZmqBuilder {
-    Zmq::builder().engine(Engine::Omq).connect_timeout(PATIENCE).peer_bytes_max(BYTES_MAX)
+    zmq().connect_timeout(PATIENCE).peer_bytes_max(BYTES_MAX)
 }
 
 /// Connects a peer with the smallest queue, which reads only in `recv`.
@@ -200,7 +201,7 @@ async fn largest_replies_and_small_ones_behind_them_pass_a_proxy() {
     let huge = 4;
     let any = "tcp://127.0.0.1:*";
     let proxy = Proxy::start(Pattern::RequestReply, any, any).await.unwrap();
-    let serving = Zmq::builder().engine(Engine::Omq).connect(proxy.backend()).build().unwrap();
+    let serving = zmq().connect(proxy.backend()).build().unwrap();
     let server = Server::bind(&serving, "a").await.unwrap();
     // Less the bytes that encode the length.
     let largest = Limits::default().body_max - 5;

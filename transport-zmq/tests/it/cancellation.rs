@@ -1,12 +1,13 @@
 //! Calls that their clients abandon.
 
 #[cfg(feature = "engine-omq")]
-use polywire_zmq::{Engine, Side};
+use polywire_zmq::Side;
 use tokio::time::timeout;
 
 #[cfg(feature = "engine-omq")]
 use crate::support::context::{Medium, Setup};
 use crate::support::context::{connect_all, setups, start};
+use crate::support::engine::ENGINE;
 use crate::support::wait::{PATIENCE, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +46,7 @@ async fn abandoned_call_alone_is_cancelled_while_the_window_is_full() {
 async fn peer_cannot_cancel_the_calls_of_others() {
     use omq_tokio::{Message, Options, Socket, SocketType};
 
-    let setup = Setup(Engine::Omq, Side::Connect, Medium::Tcp);
+    let setup = Setup(ENGINE, Side::Connect, Medium::Tcp);
     let (served, client, _calling) = connect_all(&setup, 1, 2).await;
     let [one, other] = [(); 2].map(|()| start(&client, "hang", false));
     until("the calls are in handlers", || served[0].running() == 2).await;

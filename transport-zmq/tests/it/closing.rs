@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use omq_tokio::{Message, Options, Socket, SocketType};
 use polywire_codec::MessagePack;
 use polywire_core::{Client, Router, Server, Transport, Window};
-use polywire_zmq::{Engine, Side};
+use polywire_zmq::Side;
 use tokio::time::timeout;
 
 use crate::support::context::{Medium, Setup, builder, free_endpoint, media};
+use crate::support::engine::ENGINE;
 use crate::support::wait::{PATIENCE, until};
 
 /// A closing socket sends its accepted messages while it lingers and its peer receives.
@@ -17,7 +18,7 @@ use crate::support::wait::{PATIENCE, until};
 async fn accepted_messages_arrive_after_their_sender_closes() {
     const CALLS: u64 = 500;
     for medium in media() {
-        let setup = &Setup(Engine::Omq, Side::Connect, medium);
+        let setup = &Setup(ENGINE, Side::Connect, medium);
         let serving = builder(setup).bind(free_endpoint(setup)).linger(PATIENCE).build().unwrap();
         let server = Server::bind(&serving, "a").window(Window::new(CALLS as usize)).await.unwrap();
         let (handle, received) = (server.handle(), Arc::new(AtomicUsize::new(0)));
@@ -64,7 +65,7 @@ async fn accepted_messages_arrive_after_their_sender_closes() {
 /// A client that sends without reading occupies the window for a limited time.
 #[tokio::test(flavor = "multi_thread")]
 async fn client_that_does_not_read_delays_others_briefly() {
-    let setup = &Setup(Engine::Omq, Side::Connect, Medium::Tcp);
+    let setup = &Setup(ENGINE, Side::Connect, Medium::Tcp);
     let serving = builder(setup).bind(free_endpoint(setup)).build().unwrap();
     let server = Server::bind(&serving, "a").window(Window::new(8)).await.unwrap();
     let handle = server.handle();

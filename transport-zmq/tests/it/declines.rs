@@ -10,6 +10,8 @@ use polywire_zmq::proxy::{Pattern, Proxy};
 use polywire_zmq::{Engine, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
+use crate::support::engine::{ENGINE, zmq};
+
 const ANY: &str = "tcp://127.0.0.1:*";
 
 /// The servers that handled a request, in order.
@@ -43,7 +45,7 @@ async fn serve(zmq: &Zmq, name: &'static str, asked: &AskedServers) {
 }
 
 fn builder(engine: Engine) -> ZmqBuilder {
-    Zmq::builder().engine(engine)
+    zmq().engine(engine)
 }
 
 async fn client(zmq: &Zmq) -> Client<MessagePack> {
@@ -77,13 +79,8 @@ async fn check_each_is_asked_once(client: &Client<MessagePack>, asked: &AskedSer
     }
 }
 
-fn engines() -> Vec<Engine> {
-    vec![
-        #[cfg(feature = "engine-omq")]
-        Engine::Omq,
-        #[cfg(feature = "engine-zeromq")]
-        Engine::Zeromq,
-    ]
+fn engines() -> [Engine; 1] {
+    [ENGINE]
 }
 
 #[tokio::test]
@@ -144,10 +141,10 @@ async fn declined_request_that_runs_at_most_once_goes_to_no_other_server() {
 async fn declined_request_goes_to_each_server_behind_a_proxy_once() {
     let proxy = Proxy::start(Pattern::RequestReply, ANY, ANY).await.unwrap();
     let (asked, mut serving) = (AskedServers::default(), Vec::new());
-    let calling = builder(Engine::Omq).connect(proxy.frontend()).build().unwrap();
+    let calling = builder(ENGINE).connect(proxy.frontend()).build().unwrap();
     let client = client(&calling).await;
     for name in ["one", "other", "third"] {
-        let zmq = builder(Engine::Omq).connect(proxy.backend()).build().unwrap();
+        let zmq = builder(ENGINE).connect(proxy.backend()).build().unwrap();
         serve(&zmq, name, &asked).await;
         serving.push(zmq);
     }

@@ -6,15 +6,16 @@ use polywire_codec::MessagePack;
 use polywire_core::{
     CallError, Client, ErrorKind, Publisher, Puller, Pusher, Router, Server, Subscriber, Transport,
 };
-use polywire_zmq::{Engine, Zmq, ZmqBuilder};
+use polywire_zmq::{Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
+use crate::support::engine::zmq;
 use crate::support::wait::{PATIENCE, until};
 
 const ANY: &str = "tcp://127.0.0.1:*";
 
 fn builder() -> ZmqBuilder {
-    Zmq::builder().engine(Engine::Omq).connect_timeout(Duration::from_secs(5))
+    zmq().connect_timeout(Duration::from_secs(5))
 }
 
 /// Starts a server that replies with its name.

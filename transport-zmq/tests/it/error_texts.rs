@@ -5,23 +5,19 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{CallError, Client, Error, ErrorKind, Server};
-use polywire_zmq::{Engine, Zmq, ZmqBuilder};
+use polywire_zmq::{Engine, ZmqBuilder};
 
+use crate::support::engine::{ENGINE, zmq};
 use crate::support::folder::TempFolder;
 use crate::support::wait::PATIENCE;
 
-fn engines() -> Vec<Engine> {
-    vec![
-        #[cfg(feature = "engine-omq")]
-        Engine::Omq,
-        #[cfg(feature = "engine-zeromq")]
-        Engine::Zeromq,
-    ]
+fn engines() -> [Engine; 1] {
+    [ENGINE]
 }
 
 /// Returns the error of a server that cannot bind.
 async fn not_bound(engine: Engine, endpoint: &str) -> Error {
-    let transport = Zmq::builder().engine(engine).bind(endpoint).build().unwrap();
+    let transport = zmq().engine(engine).bind(endpoint).build().unwrap();
     let error = Server::bind(&transport, "a").await.map(drop).unwrap_err();
     assert!(error.source().is_none() && error.is_unsent(), "{error:?}");
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
@@ -75,7 +71,7 @@ async fn each_cause_of_a_failed_bind_is_named_once() {
 async fn lacking_server_is_named_with_its_cause() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (endpoint, cause) = (format!("tcp://{free}"), "no peer listens there: connection refused");
-    let builder = Zmq::builder().engine(Engine::Omq).connect(&endpoint);
+    let builder = zmq().connect(&endpoint);
     let error = not_called(builder, cause).await;
     assert_eq!(error.kind(), ErrorKind::Unroutable, "{error}");
     let text = error.to_string();
@@ -100,7 +96,7 @@ async fn socket_file_without_permission_is_named() {
         let endpoint = format!("ipc://{}", locked.join("a.sock").display());
         let error = not_bound(engine, &endpoint).await;
         assert!(error.to_string().contains("may not create the socket file"), "{error}");
-        let builder = Zmq::builder().engine(engine).connect(&endpoint);
+        let builder = zmq().engine(engine).connect(&endpoint);
         not_called(builder, "this user may not connect to the socket file").await;
     }
 }
@@ -110,16 +106,17 @@ async fn socket_file_without_permission_is_named() {
 async fn refused_handshakes_differ() {
     use polywire_zmq::curve::{CurveClient, CurveServer, KeyPair};
 
+    secured_engine!();
+
     let [keys, unknown] = [(); 2].map(|()| KeyPair::generate());
     let public = keys.public();
-    let serving = Zmq::builder()
-        .engine(Engine::Omq)
+    let serving = zmq()
         .bind("tcp://127.0.0.1:*")
         .curve_server(CurveServer::new(keys).allow([]))
         .build()
         .unwrap();
     let _server = Server::bind(&serving, "a").await.unwrap();
-    let calling = || Zmq::builder().engine(Engine::Omq).connect(&serving.local_endpoints()[0]);
+    let calling = || zmq().connect(&serving.local_endpoints()[0]);
     let stranger = calling().curve_client(CurveClient::new(public).keys(unknown));
     let error = not_called(stranger, "denied access").await;
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");

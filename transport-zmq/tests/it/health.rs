@@ -7,10 +7,11 @@ use polywire_core::health::{CanaryReceiver, Health, HealthChanges};
 use polywire_core::{
     Client, ErrorKind, Publisher, Puller, Router, Server, Subscriber, Transport, Worker,
 };
-use polywire_zmq::{Side, Zmq, plain};
+use polywire_zmq::{Side, plain};
 use tokio::time::timeout;
 
 use crate::support::context::{builder, free_endpoint, setups};
+use crate::support::engine::zmq;
 use crate::support::wait::PATIENCE;
 
 /// Waits for a state of the health, and returns it.
@@ -66,7 +67,7 @@ async fn each_of_several_servers_of_a_process_finds_its_own_canary() {
 
 #[tokio::test]
 async fn server_that_does_not_receive_names_the_other_one() {
-    let transport = Zmq::builder().bind("tcp://127.0.0.1:*").build().unwrap();
+    let transport = zmq().bind("tcp://127.0.0.1:*").build().unwrap();
     let _idle = Server::bind(&transport, "a").await.unwrap();
     let server = Server::bind(&transport, "a").await.unwrap();
     tokio::spawn(server.serve(Router::new(MessagePack)));
@@ -88,7 +89,7 @@ async fn server_that_does_not_receive_names_the_other_one() {
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
 async fn canaries_of_workers_and_subscribers_come_back() {
-    let pulling = Zmq::builder().bind("tcp://127.0.0.1:*").build().unwrap();
+    let pulling = zmq().bind("tcp://127.0.0.1:*").build().unwrap();
     let worker = Worker::bind(&pulling, "q", MessagePack).await.unwrap();
     let handle = worker.handle();
     tokio::spawn(worker.work(async |_: u32| Ok(())));
@@ -96,9 +97,9 @@ async fn canaries_of_workers_and_subscribers_come_back() {
     assert!(report.is_own() && report.endpoints.len() == 1, "{report:?}");
     assert_eq!((handle.stats().done, handle.stats().rejected), (0, 0));
 
-    let publishing = Zmq::builder().bind("tcp://127.0.0.1:*").build().unwrap();
+    let publishing = zmq().bind("tcp://127.0.0.1:*").build().unwrap();
     let _publisher = Publisher::connect(&publishing, "c", MessagePack).await.unwrap();
-    let subscribing = Zmq::builder().connect(&publishing.local_endpoints()[0]).build().unwrap();
+    let subscribing = zmq().connect(&publishing.local_endpoints()[0]).build().unwrap();
     let bound = Subscriber::<u32>::bind(&subscribing, "c", MessagePack).filter("#");
     let mut subscriber = bound.await.unwrap();
     until(&mut subscribing.health().changes(), is_connected).await;
@@ -136,10 +137,10 @@ async fn client_is_connected_while_a_server_is() {
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
 async fn server_and_puller_that_connect_are_connected_while_a_peer_is() {
-    let calling = Zmq::builder().bind("tcp://127.0.0.1:*").build().unwrap();
+    let calling = zmq().bind("tcp://127.0.0.1:*").build().unwrap();
     let _client = Client::connect(&calling, "a", MessagePack).await.unwrap();
     assert!(calling.health().current().is_ready());
-    let serving = Zmq::builder().connect(&calling.local_endpoints()[0]).build().unwrap();
+    let serving = zmq().connect(&calling.local_endpoints()[0]).build().unwrap();
     let _server = Server::bind(&serving, "a").await.unwrap();
     let mut changes = serving.health().changes();
     until(&mut changes, Health::is_ready).await;
@@ -152,16 +153,47 @@ async fn server_and_puller_that_connect_are_connected_while_a_peer_is() {
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
 async fn wrong_password_shows_at_the_first_refusal() {
+    secured_engine!();
     let users = plain::PlainServer::new([("alice", "secret")]);
-    let serving = Zmq::builder().bind("tcp://127.0.0.1:*").plain_server(users).build().unwrap();
+    let serving = zmq().bind("tcp://127.0.0.1:*").plain_server(users).build().unwrap();
     let _puller: Puller<u32> = Puller::bind(&serving, "q", MessagePack).await.unwrap();
     let report = serving.health().canary(PATIENCE).await;
     assert_eq!(report.endpoints[0].outcome.as_ref().unwrap_err().kind(), ErrorKind::Unsupported);
-    let calling = Zmq::builder().connect(&serving.local_endpoints()[0]);
+    let calling = zmq().connect(&serving.local_endpoints()[0]);
     let calling = calling.plain_client(plain::PlainClient::new("alice", "wrong")).build().unwrap();
     let mut changes = calling.health().changes();
     let _pusher = polywire_core::Pusher::connect(&calling, "q", MessagePack).await.unwrap();
     let refused = until(&mut changes, |health| health.connection.as_str() == "refused").await;
     assert_eq!(refused.connection.error().unwrap().kind(), ErrorKind::Denied);
     assert!(!refused.is_ready());
+}
+
+#[cfg(feature = "engine-omq")]
+#[tokio::test]
+async fn refusal_ends_with_the_peer_that_refused() {
+    secured_engine!();
+    let users = plain::PlainServer::new([("alice", "secret")]);
+    let serving = zmq().bind("tcp://127.0.0.1:*").plain_server(users).build().unwrap();
+    let puller: Puller<u32> = Puller::bind(&serving, "q", MessagePack).await.unwrap();
+    let endpoint = serving.local_endpoints()[0].clone();
+    let calling = zmq().connect(&endpoint);
+    let calling = calling.plain_client(plain::PlainClient::new("alice", "wrong")).build().unwrap();
+    let mut changes = calling.health().changes();
+    let _pusher = polywire_core::Pusher::connect(&calling, "q", MessagePack).await.unwrap();
+    until(&mut changes, |health| health.connection.as_str() == "refused").await;
+    drop(puller);
+    serving.close().await.unwrap();
+    until(&mut changes, |health| health.connection.as_str() == "connecting").await;
+}
+
+#[cfg(feature = "engine-omq")]
+#[tokio::test]
+async fn name_that_cannot_be_resolved_is_the_cause_of_a_failed_call() {
+    let calling = zmq().connect("tcp://no-such-host.invalid:5555");
+    let calling = calling.connect_timeout(Duration::from_secs(5)).build().unwrap();
+    let client = Client::connect(&calling, "a", MessagePack).await.unwrap();
+    let error = client.call::<()>("b", &()).await.unwrap_err();
+    // Without a resolver, there is no answer at all.
+    let causes = ["there is no such host", "there is no answer to the lookup of the host"];
+    assert!(causes.iter().any(|cause| error.to_string().contains(cause)), "{error}");
 }

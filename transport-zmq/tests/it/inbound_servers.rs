@@ -5,9 +5,9 @@ use std::time::Duration;
 use omq_tokio::{Message, Options, Socket, SocketType};
 use polywire_codec::MessagePack;
 use polywire_core::{Client, Router, Server};
-use polywire_zmq::{Engine, Zmq};
 use tokio::time::timeout;
 
+use crate::support::engine::zmq;
 use crate::support::wait::PATIENCE;
 
 /// More messages than all queues between two peers hold.
@@ -28,7 +28,7 @@ fn expects_reply(message: &Message) -> bool {
 
 #[tokio::test]
 async fn call_waits_idly_for_its_only_server_and_holds_up_no_other() {
-    let calling = Zmq::builder().engine(Engine::Omq).bind("tcp://127.0.0.1:*").build().unwrap();
+    let calling = zmq().bind("tcp://127.0.0.1:*").build().unwrap();
     let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
     let endpoint = calling.local_endpoints()[0].clone();
     // This server reads nothing until `recv` is called.
@@ -42,7 +42,7 @@ async fn call_waits_idly_for_its_only_server_and_holds_up_no_other() {
             .unwrap();
     };
     send().await;
-    let serving = Zmq::builder().engine(Engine::Omq).connect(endpoint).build().unwrap();
+    let serving = zmq().connect(endpoint).build().unwrap();
     let server = Server::bind(&serving, "another").await.unwrap();
     tokio::spawn(server.serve(Router::new(MessagePack)));
     // Every second message goes to the silent server until its queue is full. The other server

@@ -4,27 +4,23 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Client, ErrorKind, Server, Subscriber, Window};
-use polywire_zmq::{Admission, Engine, Side, Zmq};
+use polywire_core::{CallError, Client, ErrorKind, Router, Server, Subscriber, Window};
+use polywire_zmq::{Admission, Side, Zmq};
 use tokio::time::timeout;
 
 use crate::support::context::{Medium, Setup, free_endpoint, setups};
+use crate::support::engine::zmq;
 use crate::support::events::{next, publisher};
 use crate::support::wait::PATIENCE;
 
 /// A transport whose publishers accept 50 subscriptions of each subscriber.
 fn limited() -> Zmq {
     let admission = Admission { subscriptions_max: 50, ..Admission::default() };
-    Zmq::builder()
-        .engine(Engine::Omq)
-        .bind("tcp://127.0.0.1:*")
-        .admission(admission)
-        .build()
-        .unwrap()
+    zmq().bind("tcp://127.0.0.1:*").admission(admission).build().unwrap()
 }
 
 fn connected_to(publishing: &Zmq) -> Zmq {
-    let builder = Zmq::builder().engine(Engine::Omq).connect_timeout(PATIENCE);
+    let builder = zmq().connect_timeout(PATIENCE);
     builder.connect(&publishing.local_endpoints()[0]).build().unwrap()
 }
 
@@ -83,7 +79,7 @@ async fn one_way_call_to_a_server_that_does_not_read_ends_by_its_bound_unsent() 
         .into_iter()
         .filter(|Setup(_, side, medium)| matches!(medium, Medium::Tcp) && *side == Side::Connect)
     {
-        let builder = || Zmq::builder().engine(setup.0).peer_bytes_max(1_000_000);
+        let builder = || zmq().engine(setup.0).peer_bytes_max(1_000_000);
         let serving = builder().bind(free_endpoint(&setup)).build().unwrap();
         // Not served: the server reads no request before `serve`.
         let _server = Server::bind(&serving, "a").window(Window::new(1)).await.unwrap();
@@ -93,8 +89,10 @@ async fn one_way_call_to_a_server_that_does_not_read_ends_by_its_bound_unsent() 
         let mut refused = None;
         let bound = Duration::from_millis(300);
         for _ in 0..20_000 {
+            let begun = std::time::Instant::now();
             let sending = client.request("m").timeout(bound).send(&large);
             if let Err(error) = timeout(PATIENCE, sending).await.expect("the send ends") {
+                assert!(begun.elapsed() < 10 * bound, "ended after {:?}", begun.elapsed());
                 refused = Some(error);
                 break;
             }
@@ -106,10 +104,33 @@ async fn one_way_call_to_a_server_that_does_not_read_ends_by_its_bound_unsent() 
     }
 }
 
+/// The server hangs up on a request that is larger than it accepts, each time that it comes again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idempotent_call_that_its_servers_hang_up_on_ends_and_says_why() {
+    let admission = Admission { message_max: Some(64 << 10), ..Admission::default() };
+    let serving = zmq().bind("tcp://127.0.0.1:*").admission(admission);
+    let serving = serving.build().unwrap();
+    let server = Server::bind(&serving, "a").await.unwrap();
+    let router = Router::new(MessagePack).method("len", async |text: String| Ok(text.len()));
+    tokio::spawn(server.serve(router));
+    let calling = connected_to(&serving);
+    let client = Client::connect(&calling, "a", MessagePack).await.unwrap();
+    let large = client.request("len").idempotent().timeout(Duration::from_hours(1));
+    let text = "x".repeat(100 << 10);
+    let ended = timeout(PATIENCE, large.call::<usize>(&text));
+    let error = ended.await.expect("the call ends long before its deadline").unwrap_err();
+    let CallError::Failed(error) = error else { panic!("{error}") };
+    assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}");
+    assert!(!error.is_unsent(), "{error}");
+    assert_eq!(error.detail("connections_lost"), Some("5"), "{error}");
+    assert!(error.to_string().contains("message_max"), "{error}");
+    assert_eq!(client.call::<usize>("len", &"short").await.unwrap(), 5);
+}
+
 /// As many filters as the default bound, one after the other, and some more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_and_the_last_of_a_thousand_filters_hear() {
-    let publishing = Zmq::builder().engine(Engine::Omq).bind("tcp://127.0.0.1:*").build().unwrap();
+    let publishing = zmq().bind("tcp://127.0.0.1:*").build().unwrap();
     let publish = publisher(&publishing).await;
     let subscribing = connected_to(&publishing);
     let mut events =

@@ -22,7 +22,7 @@
 )]
 
 #[macro_use]
-mod support;
+pub(crate) mod support;
 
 mod balancing;
 #[cfg(feature = "engine-omq")]
@@ -30,6 +30,7 @@ mod bounds;
 mod cancellation;
 #[cfg(feature = "engine-omq")]
 mod closing;
+mod deadlines;
 mod declines;
 mod draining;
 #[cfg(feature = "engine-omq")]

@@ -11,6 +11,7 @@ use polywire_codec::MessagePack;
 use polywire_core::{Client, Router, Transport, Window};
 use polywire_zmq::{Engine, Zmq};
 
+use crate::support::engine::{ENGINE, zmq};
 use crate::support::folder::TempFolder;
 use crate::support::identified::IdentifiedServer;
 use crate::support::wait::PATIENCE;
@@ -51,10 +52,11 @@ struct ClientProcess {
 impl ClientProcess {
     fn start(hosts: &Path, url: &str) -> Self {
         let script = format!("mount --bind '{}' /etc/hosts && exec \"$@\"", hosts.display());
+        let (_, module) = module_path!().split_once("::").unwrap();
         let mut child = Command::new("unshare")
             .args(["-m", "sh", "-c", &script, "sh"])
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "names::call_in_a_separate_process", "--nocapture"])
+            .args(["--exact", &format!("{module}::call_in_a_separate_process"), "--nocapture"])
             .env(URL, url)
             .stdout(Stdio::piped())
             .spawn()
@@ -96,7 +98,7 @@ fn has_namespaces() -> bool {
 }
 
 async fn check_client_follows(engine: Engine) {
-    let serve = |endpoint: String| Zmq::builder().engine(engine).bind(endpoint).build().unwrap();
+    let serve = |endpoint: String| zmq().engine(engine).bind(endpoint).build().unwrap();
     let before = serve("tcp://127.0.0.1:*".to_owned());
     let _before =
         IdentifiedServer::serve(&before, 1, Window::default(), Router::new(MessagePack)).await;
@@ -122,8 +124,5 @@ async fn client_follows_a_name_to_another_address() {
     if !has_namespaces() {
         not_run!("no mount namespace can be made (needs root or CAP_SYS_ADMIN)");
     }
-    #[cfg(feature = "engine-omq")]
-    check_client_follows(Engine::Omq).await;
-    #[cfg(feature = "engine-zeromq")]
-    check_client_follows(Engine::Zeromq).await;
+    check_client_follows(ENGINE).await;
 }

@@ -12,6 +12,7 @@ use polywire_core::{CallError, Client};
 use polywire_zmq::Zmq;
 use tokio::time::timeout;
 
+use crate::support::engine::ENGINE;
 use crate::support::folder::TempFolder;
 use crate::support::process::{ServerProcess, client, recorded_calls};
 
@@ -20,11 +21,16 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frozen_server_gets_no_calls_until_it_thaws() {
-    let url = format!("zmq+tcp://127.0.0.1:*?heartbeat_ms={}", HEARTBEAT.as_millis());
+    let url =
+        format!("zmq+tcp://127.0.0.1:*?engine={ENGINE}&heartbeat_ms={}", HEARTBEAT.as_millis());
     let [frozen, other] = [(); 2].map(|()| ServerProcess::start(&url));
     let addresses =
         [&frozen, &other].map(|server| server.endpoints[0].trim_start_matches("tcp://").to_owned());
-    let url = format!("zmq+tcp://{}?heartbeat_ms={}", addresses.join(","), HEARTBEAT.as_millis());
+    let url = format!(
+        "zmq+tcp://{}?engine={ENGINE}&heartbeat_ms={}",
+        addresses.join(","),
+        HEARTBEAT.as_millis()
+    );
     let transport = Zmq::connect(&url).await.unwrap();
     let client = client(&transport).await;
     let process_id = async || client.with_timeout(PATIENCE).call::<u32>("process", &()).await;
@@ -155,7 +161,7 @@ impl Calls {
 /// that is not idempotent.
 async fn kill_and_restart(size: Size) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let url = format!("zmq+tcp://127.0.0.1:{port}");
+    let url = format!("zmq+tcp://127.0.0.1:{port}?engine={ENGINE}");
     let folder = TempFolder::new();
     let record = folder.file("calls");
     let mut server = ServerProcess::start_recording(&url, Some(&record));
@@ -166,7 +172,7 @@ async fn kill_and_restart(size: Size) {
     let callers = (0..size.callers).map(|_| {
         let (calls, url, due) = (calls.clone(), url.clone(), due.clone());
         tokio::spawn(async move {
-            let url = format!("{url}?connect_timeout_ms=100000");
+            let url = format!("{url}&connect_timeout_ms=100000");
             let transport = Zmq::connect(&url).await.unwrap();
             let client = client(&transport).await;
             for number in 0..size.calls / size.callers {

@@ -12,6 +12,7 @@ use polywire_zmq::Zmq;
 use polywire_zmq::proxy::{Pattern, Proxy, ProxyEndpoint};
 use tokio::time::timeout;
 
+use crate::support::engine::zmq;
 use crate::support::wait::PATIENCE;
 
 const ANY: &str = "tcp://127.0.0.1:*";
@@ -21,7 +22,7 @@ async fn start(pattern: Pattern) -> Proxy {
 }
 
 fn connect(endpoint: &str) -> Zmq {
-    Zmq::builder().connect(endpoint).connect_timeout(Duration::from_secs(5)).build().unwrap()
+    zmq().connect(endpoint).connect_timeout(Duration::from_secs(5)).build().unwrap()
 }
 
 async fn serve(zmq: &Zmq) {
@@ -154,7 +155,7 @@ async fn events_pass_and_an_open_subscriber_misses_none() {
 
 #[tokio::test]
 async fn proxy_connects_and_frees_its_port_at_stop() {
-    let serving = Zmq::builder().bind(ANY).build().unwrap();
+    let serving = zmq().bind(ANY).build().unwrap();
     serve(&serving).await;
     let backend = ProxyEndpoint::connect(&serving.local_endpoints()[0]);
     let proxy = Proxy::start(Pattern::RequestReply, ANY, backend).await.unwrap();

@@ -10,6 +10,7 @@ use polywire_zmq::Zmq;
 use polywire_zmq::proxy::{Pattern, Proxy, ProxyEndpoint};
 use tokio::time::timeout;
 
+use crate::support::engine::zmq;
 use crate::support::identified::IdentifiedServer;
 use crate::support::wait::{PATIENCE, until};
 
@@ -29,7 +30,7 @@ impl ProxyChain {
         let outer = Proxy::start(Pattern::RequestReply, ANY, ANY).await.unwrap();
         let between = ProxyEndpoint::connect(outer.backend());
         let inner = Proxy::start(Pattern::RequestReply, between, ANY).await.unwrap();
-        let calling = Zmq::builder().connect(outer.frontend()).build().unwrap();
+        let calling = zmq().connect(outer.frontend()).build().unwrap();
         let client =
             Client::connect(&calling, "a", MessagePack).timeout(PATIENCE * 2).await.unwrap();
         Self { outer, inner, client, _calling: calling }
@@ -37,7 +38,7 @@ impl ProxyChain {
 
     /// Starts a server, and returns it with its transport.
     async fn serve(&self, number: u32) -> (Zmq, IdentifiedServer) {
-        let zmq = Zmq::builder().connect(self.inner.backend()).build().unwrap();
+        let zmq = zmq().connect(self.inner.backend()).build().unwrap();
         let router = Router::new(MessagePack)
             .method("left", |context: Context, (): ()| async move {
                 Ok(context.deadline.map_or(0, Deadline::remaining_ms))
@@ -84,7 +85,7 @@ async fn call_keeps_its_deadline_and_error() {
         Err(CallError::Fault(fault)) => assert_eq!(fault.code, Code::MethodNotFound),
         other => panic!("the call ended with {other:?}"),
     }
-    let unknown = Zmq::builder().connect(chain.outer.frontend()).build().unwrap();
+    let unknown = zmq().connect(chain.outer.frontend()).build().unwrap();
     let unknown = Client::connect(&unknown, "b", MessagePack).timeout(PATIENCE).await.unwrap();
     match timeout(PATIENCE, unknown.call::<u32>("id", &())).await.unwrap() {
         Err(CallError::Failed(error)) => {
@@ -107,7 +108,7 @@ async fn abandoned_call_alone_is_cancelled_at_its_server() {
     chain.wait_for(1).await;
     server.hang(true);
     // The call ids of both clients are equal.
-    let other = Zmq::builder().connect(chain.outer.frontend()).build().unwrap();
+    let other = zmq().connect(chain.outer.frontend()).build().unwrap();
     let other = Client::connect(&other, "a", MessagePack).timeout(PATIENCE).await.unwrap();
     let start = |client: &Client<_>| client.request("id").start::<u32>(&()).unwrap();
     let kept: Vec<_> = (0..20).map(|_| start(&other)).collect();
@@ -145,14 +146,14 @@ async fn services_are_found_at_different_servers() {
     let chain = ProxyChain::open().await;
     let mut served = Vec::new();
     for service in ["b", "c"] {
-        let zmq = Zmq::builder().connect(chain.inner.backend()).build().unwrap();
+        let zmq = zmq().connect(chain.inner.backend()).build().unwrap();
         let server = Server::bind(&zmq, service).await.unwrap();
         let router =
             Router::new(MessagePack).method("name", move |(): ()| async move { Ok(service) });
         tokio::spawn(server.serve(router));
         served.push(zmq);
     }
-    let calling = Zmq::builder().connect(chain.outer.frontend()).build().unwrap();
+    let calling = zmq().connect(chain.outer.frontend()).build().unwrap();
     for service in ["b", "c"] {
         let client =
             Client::connect(&calling, service, MessagePack).timeout(PATIENCE).await.unwrap();

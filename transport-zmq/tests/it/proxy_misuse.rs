@@ -7,6 +7,7 @@ use polywire_zmq::Zmq;
 use polywire_zmq::proxy::{Pattern, Proxy};
 use tokio::time::timeout;
 
+use crate::support::engine::zmq;
 use crate::support::wait::{PATIENCE, until};
 
 const ANY: &str = "tcp://127.0.0.1:*";
@@ -16,7 +17,7 @@ async fn start() -> Proxy {
 }
 
 fn connect(endpoint: &str) -> Zmq {
-    Zmq::builder().connect(endpoint).build().unwrap()
+    zmq().connect(endpoint).build().unwrap()
 }
 
 async fn serve(zmq: &Zmq) {

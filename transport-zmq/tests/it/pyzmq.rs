@@ -18,6 +18,7 @@ use polywire_zmq::curve::{self, KeyPair};
 use polywire_zmq::{Zmq, ZmqBuilder, plain};
 use tokio::time::timeout;
 
+use crate::support::engine::zmq;
 use crate::support::wait::PATIENCE;
 
 /// A Python interpreter with pyzmq, or the cause that there is none.
@@ -122,7 +123,7 @@ async fn python_calls_our_server() {
     if let Err(why) = python() {
         not_run!(why);
     }
-    let (_serving, endpoint) = serve(Zmq::builder()).await;
+    let (_serving, endpoint) = serve(zmq()).await;
     let call = async |service: &str, method: &str, arguments: &str| {
         let mut command = python().unwrap();
         command.args(["client.py", &endpoint, service, method, arguments]);
@@ -152,7 +153,7 @@ async fn our_client_calls_python() {
     let (_running, output) =
         RunningProgram::start(command.args(["server.py", "tcp://127.0.0.1:*"]));
     let (endpoint, _output) = line(output).await;
-    let calling = Zmq::builder().connect(endpoint).build().unwrap();
+    let calling = zmq().connect(endpoint).build().unwrap();
     let client = Client::connect(&calling, "calculator", Json).timeout(PATIENCE).await.unwrap();
     let sum: i64 = client.call("add", &(2, 3)).await.unwrap();
     assert_eq!(sum, 5);
@@ -180,7 +181,7 @@ async fn python_pushes_a_job_and_reads_an_event() {
         Ok(command) => command,
         Err(why) => not_run!(why),
     };
-    let transport = Zmq::builder().bind("tcp://127.0.0.1:*").build().unwrap();
+    let transport = zmq().bind("tcp://127.0.0.1:*").build().unwrap();
     let mut jobs: Puller<String> = Puller::bind(&transport, "thumbnails", Json).await.unwrap();
     let weather = Publisher::connect(&transport, "weather", Json).await.unwrap();
     let [puller, publisher] = transport.local_endpoints().try_into().unwrap();
@@ -223,12 +224,13 @@ async fn peer_of(set_up: &str, endpoint: &str) -> Result<String, String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn libzmq_authenticates_by_its_key() {
+    secured_engine!();
     if let Err(why) = python() {
         not_run!(why);
     }
     let (server, client) = (KeyPair::generate(), KeyPair::generate());
     let allowed = curve::CurveServer::new(server.clone()).allow([client.public()]);
-    let (_serving, endpoint) = serve(Zmq::builder().curve_server(allowed)).await;
+    let (_serving, endpoint) = serve(zmq().curve_server(allowed)).await;
     let set_up = |keys: &KeyPair| {
         format!(
             "socket.curve_serverkey = {:?}.encode()\nsocket.curve_publickey = {:?}.encode()\nsocket.curve_secretkey = {:?}.encode()",
@@ -246,7 +248,7 @@ async fn libzmq_authenticates_by_its_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn libzmq_that_sends_heartbeats_stays_connected() {
-    let (_serving, endpoint) = serve(Zmq::builder()).await;
+    let (_serving, endpoint) = serve(zmq()).await;
     let program = format!(
         "import time, zmq, client\nsocket = zmq.Context.instance().socket(zmq.DEALER)\nsocket.linger = 0\n\
          socket.heartbeat_ivl = 100\nevents = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)\n\
@@ -263,11 +265,12 @@ async fn libzmq_that_sends_heartbeats_stays_connected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn libzmq_authenticates_by_its_password() {
+    secured_engine!();
     if let Err(why) = python() {
         not_run!(why);
     }
     let (_serving, endpoint) =
-        serve(Zmq::builder().plain_server(plain::PlainServer::new([("alice", "secret")]))).await;
+        serve(zmq().plain_server(plain::PlainServer::new([("alice", "secret")]))).await;
     let set_up = |password: &str| {
         format!("socket.plain_username = b'alice'\nsocket.plain_password = b'{password}'")
     };
@@ -278,6 +281,7 @@ async fn libzmq_authenticates_by_its_password() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn our_client_authenticates_at_libzmq_by_its_key() {
+    secured_engine!();
     let (server, ours) = (KeyPair::generate(), KeyPair::generate());
     let mut command = match python() {
         Ok(command) => command,
@@ -292,7 +296,7 @@ async fn our_client_authenticates_at_libzmq_by_its_key() {
     let (_running, output) = RunningProgram::start(command.args(["-c", &program]));
     let (endpoint, _output) = line(output).await;
     let client = curve::CurveClient::new(server.public()).keys(ours);
-    let calling = Zmq::builder().connect(endpoint).curve_client(client).build().unwrap();
+    let calling = zmq().connect(endpoint).curve_client(client).build().unwrap();
     let client = Client::connect(&calling, "calculator", Json).timeout(PATIENCE).await.unwrap();
     let sum: i64 = client.call("add", &(2, 3)).await.unwrap();
     assert_eq!(sum, 5);

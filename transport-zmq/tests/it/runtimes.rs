@@ -2,18 +2,17 @@
 
 use polywire_codec::MessagePack;
 use polywire_core::{CallError, Client, ErrorKind, Publisher, Puller, Pusher, Router, Server};
-use polywire_zmq::{Engine, Zmq};
+use polywire_zmq::Zmq;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
+use crate::support::engine::zmq;
 use crate::support::wait::PATIENCE;
 
 #[test]
 fn handles_are_closed_after_their_runtime_has_ended() {
-    let bound = || Zmq::builder().engine(Engine::Omq).bind("tcp://127.0.0.1:*").build().unwrap();
-    let connected = |to: &Zmq| {
-        Zmq::builder().engine(Engine::Omq).connect(&to.local_endpoints()[0]).build().unwrap()
-    };
+    let bound = || zmq().bind("tcp://127.0.0.1:*").build().unwrap();
+    let connected = |to: &Zmq| zmq().connect(&to.local_endpoints()[0]).build().unwrap();
     let (serving, pulling, publishing) = (bound(), bound(), bound());
     let runtime = Runtime::new().unwrap();
     let (client, publisher, pusher, mut puller) = runtime.block_on(async {

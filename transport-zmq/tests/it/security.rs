@@ -12,10 +12,11 @@ use polywire_zmq::proxy::{Pattern, Proxy, ProxyEndpoint};
 use polywire_zmq::{Admission, Engine, Zmq, ZmqBuilder, plain};
 use tokio::time::timeout;
 
+use crate::support::engine::zmq;
 use crate::support::wait::PATIENCE;
 
 fn builder() -> ZmqBuilder {
-    Zmq::builder().connect_timeout(Duration::from_secs(2))
+    zmq().connect_timeout(Duration::from_secs(2))
 }
 
 async fn serve(transport: &Zmq) {
@@ -64,6 +65,7 @@ impl Keys {
 
 #[tokio::test]
 async fn handler_gets_the_key_of_the_client() {
+    secured_engine!();
     let keys = Keys::new();
     let serving = builder().bind("tcp://127.0.0.1:*").curve_server(keys.server()).build().unwrap();
     assert!(serving.capabilities().security);
@@ -78,6 +80,7 @@ async fn handler_gets_the_key_of_the_client() {
 
 #[tokio::test]
 async fn unknown_key_is_denied_and_other_mechanisms_are_unroutable() {
+    secured_engine!();
     let keys = Keys::new();
     let serving = builder().bind("tcp://127.0.0.1:*").curve_server(keys.server()).build().unwrap();
     serve(&serving).await;
@@ -99,6 +102,7 @@ async fn unknown_key_is_denied_and_other_mechanisms_are_unroutable() {
 
 #[tokio::test]
 async fn callback_allows_a_key_besides_the_list() {
+    secured_engine!();
     let keys = Keys::new();
     let known = keys.client.public();
     let server = curve::CurveServer::new(keys.server.clone()).allow_if(move |key| *key == known);
@@ -114,6 +118,7 @@ async fn callback_allows_a_key_besides_the_list() {
 
 #[tokio::test]
 async fn handler_gets_the_user_with_the_right_password() {
+    secured_engine!();
     let users = plain::PlainServer::new([("alice", "secret")])
         .allow_if(|user, password| user == "bob" && password == "b");
     let serving = builder().bind("tcp://127.0.0.1:*").plain_server(users).build().unwrap();
@@ -133,6 +138,7 @@ async fn handler_gets_the_user_with_the_right_password() {
 
 #[tokio::test]
 async fn jobs_and_events_pass_between_allowed_peers() {
+    secured_engine!();
     let keys = Keys::new();
     let serving = builder().bind("tcp://127.0.0.1:*").curve_server(keys.server()).build().unwrap();
     let mut jobs: Puller<u32> = Puller::bind(&serving, "jobs", MessagePack).await.unwrap();
@@ -162,6 +168,7 @@ async fn jobs_and_events_pass_between_allowed_peers() {
 
 #[tokio::test]
 async fn each_side_of_a_proxy_has_its_own_keys() {
+    secured_engine!();
     let (frontend, backend) = (Keys::new(), Keys::new());
     let proxy = Proxy::start(
         Pattern::RequestReply,
@@ -184,6 +191,7 @@ async fn each_side_of_a_proxy_has_its_own_keys() {
 
 #[tokio::test]
 async fn host_has_its_share_of_connections_and_regains_it() {
+    secured_engine!();
     let admission = Admission { host_connections_max: 2, ..Admission::default() };
     let serving = builder().bind("tcp://127.0.0.1:*").admission(admission).build().unwrap();
     serve(&serving).await;
@@ -211,7 +219,6 @@ fn unsupported_settings_of_the_other_engine_are_refused() {
         with().curve_server(keys.server()).build(),
         with().curve_client(keys.client()).build(),
         with().plain_client(plain::PlainClient::new("alice", "secret")).build(),
-        with().admission(Admission::default()).build(),
     ] {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
     }

@@ -14,6 +14,8 @@ use polywire_zmq::{Admission, Zmq, ZmqBuilder};
 
 use self::extremes::{Extreme, Row, check_complete, row, try_all};
 
+use crate::support::engine::{ENGINE, zmq};
+
 /// The longest time of one use.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -88,23 +90,21 @@ fn failure(error: polywire_core::CallError) -> Error {
 fn timings() -> Vec<Row> {
     vec![
         row("ZmqBuilder::connect_timeout", async |x| {
-            let builder = Zmq::builder().connect_timeout(x.time());
+            let builder = zmq().connect_timeout(x.time());
             used(x, "connect_timeout", builder.clone()).await?;
             match try_events(builder).await {
                 Err(error) if x == Extreme::Most => Err(format!("{error:?}")),
                 _ => Ok(()),
             }
         }),
-        row("ZmqBuilder::linger", async |x| {
-            used(x, "linger", Zmq::builder().linger(x.time())).await
-        }),
+        row("ZmqBuilder::linger", async |x| used(x, "linger", zmq().linger(x.time())).await),
         row("ZmqBuilder::heartbeat", async |x| {
-            used(x, "heartbeat", Zmq::builder().heartbeat(x.time())).await?;
-            if Zmq::builder().bind("tcp://127.0.0.1:*").heartbeat(x.time()).build().is_ok() {
+            used(x, "heartbeat", zmq().heartbeat(x.time())).await?;
+            if zmq().bind("tcp://127.0.0.1:*").heartbeat(x.time()).build().is_ok() {
                 return Err("a connection would be cut for a short pause".to_owned());
             }
             for edge in [Duration::from_millis(100), Duration::from_secs(60 * 60)] {
-                try_out(Zmq::builder().heartbeat(edge)).await.map_err(|error| error.to_string())?;
+                try_out(zmq().heartbeat(edge)).await.map_err(|error| error.to_string())?;
             }
             Ok(())
         }),
@@ -114,19 +114,19 @@ fn timings() -> Vec<Row> {
 fn admission(change: impl Fn(&mut Admission)) -> ZmqBuilder {
     let mut admission = Admission::default();
     change(&mut admission);
-    Zmq::builder().admission(admission)
+    zmq().admission(admission)
 }
 
 fn limits(change: impl Fn(&mut Limits)) -> ZmqBuilder {
     let mut limits = Limits::default();
     change(&mut limits);
-    Zmq::builder().limits(limits)
+    zmq().limits(limits)
 }
 
 fn bounds() -> Vec<Row> {
     vec![
         row("ZmqBuilder::peer_bytes_max", async |x| {
-            used(x, "peer_bytes_max", Zmq::builder().peer_bytes_max(x.usize())).await
+            used(x, "peer_bytes_max", zmq().peer_bytes_max(x.usize())).await
         }),
         row("Admission.handshake_timeout", async |x| {
             used(x, "handshake_timeout", admission(|it| it.handshake_timeout = x.time())).await
@@ -178,7 +178,7 @@ fn bounds() -> Vec<Row> {
 /// The options of the URL, which call the methods above.
 fn options() -> Vec<Row> {
     let option = |name: &'static str, value: String| async move {
-        match Zmq::connect(&format!("zmq+tcp://127.0.0.1:*?{name}={value}")).await {
+        match Zmq::connect(&format!("zmq+tcp://127.0.0.1:*?engine={ENGINE}&{name}={value}")).await {
             Ok(zmq) => zmq.close().await.map_err(|error| format!("{name}: {error:?}")),
             Err(error) if error.kind() == ErrorKind::Config => Ok(()),
             Err(error) => Err(format!("{name}: {error:?}")),

@@ -5,25 +5,20 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use polywire_core::{Error, ErrorKind, Server};
-use polywire_zmq::{Engine, Zmq};
+use polywire_zmq::Engine;
 use tokio::net::{UnixSocket, UnixStream};
 
+use crate::support::engine::{ENGINE, zmq};
 use crate::support::folder::TempFolder;
 
-/// The engines that are compiled in.
-fn engines() -> Vec<Engine> {
-    [
-        #[cfg(feature = "engine-omq")]
-        Engine::Omq,
-        #[cfg(feature = "engine-zeromq")]
-        Engine::Zeromq,
-    ]
-    .into()
+/// The engine of this program.
+fn engines() -> [Engine; 1] {
+    [ENGINE]
 }
 
 /// Binds a server at a socket file, which must fail. Returns the error.
 async fn refused_at(engine: Engine, path: &str) -> Error {
-    let transport = Zmq::builder().engine(engine).bind(format!("ipc://{path}")).build().unwrap();
+    let transport = zmq().engine(engine).bind(format!("ipc://{path}")).build().unwrap();
     let bound = Server::bind(&transport, "a").await;
     bound.expect_err("another process has the endpoint")
 }
@@ -73,8 +68,7 @@ async fn live_server_that_cannot_be_connected_to_keeps_its_socket_file() {
 async fn abstract_name_of_a_live_server_is_refused() {
     for engine in engines() {
         let name = format!("polywire-names-{}-{engine}", std::process::id());
-        let transport =
-            Zmq::builder().engine(engine).bind(format!("ipc://@{name}")).build().unwrap();
+        let transport = zmq().engine(engine).bind(format!("ipc://@{name}")).build().unwrap();
         let _server = Server::bind(&transport, "a").await.unwrap();
         let error = refused_at(engine, &format!("@{name}")).await;
         assert_eq!(error.kind(), ErrorKind::Config, "{engine}: {error}");
@@ -87,11 +81,7 @@ async fn socket_file_of_a_dead_server_is_replaced() {
     for engine in engines() {
         let path = folder.file(&format!("dead-{engine}"));
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let transport = Zmq::builder()
-            .engine(engine)
-            .bind(format!("ipc://{}", path.display()))
-            .build()
-            .unwrap();
+        let transport = zmq().bind(format!("ipc://{}", path.display())).build().unwrap();
         Server::bind(&transport, "a").await.unwrap();
     }
 }

@@ -2,6 +2,8 @@
 
 #[macro_use]
 pub(crate) mod not_run;
+#[macro_use]
+pub(crate) mod engine;
 
 pub(crate) mod context;
 #[cfg(feature = "engine-omq")]

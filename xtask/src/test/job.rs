@@ -1,5 +1,6 @@
 //! A program of tests, and the command that runs it.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,6 +11,8 @@ pub(crate) struct Job {
     /// The name in the output, and of the log file.
     pub(crate) name: String,
     work: Work,
+    /// Environment of this job alone.
+    environment: Vec<(OsString, OsString)>,
 }
 
 enum Work {
@@ -18,12 +21,15 @@ enum Work {
     Program(Program),
 }
 
+/// The suite on RabbitMQ.
+const SUITE: &str = "transport-amqp/conformance";
+
 /// Programs that take longest, in the order in which they start.
 const LONGEST_FIRST: [&str; 6] = [
     DOCS,
     "faults/quick",
     "transport-amqp/broker",
-    "transport-amqp/conformance",
+    SUITE,
     "transport-zmq/conformance",
     "transport-zmq/it",
 ];
@@ -31,22 +37,44 @@ const LONGEST_FIRST: [&str; 6] = [
 const DOCS: &str = "documentation";
 
 /// Programs that `--quick` leaves out: they need RabbitMQ.
-const SLOW: [&str; 3] = ["faults/quick", "transport-amqp/broker", "transport-amqp/conformance"];
+const SLOW: [&str; 3] = ["faults/quick", "transport-amqp/broker", SUITE];
 
 impl Job {
     /// Creates the job that compiles and runs the examples of the documentation.
     pub(crate) fn docs() -> Self {
-        Self { name: DOCS.to_owned(), work: Work::Docs }
+        Self { name: DOCS.to_owned(), work: Work::Docs, environment: Vec::new() }
     }
 
     /// Creates the job of a test program.
     pub(crate) fn program(program: Program) -> Self {
-        Self { name: program.name.clone(), work: Work::Program(program) }
+        let (name, environment) = (program.name.clone(), Vec::new());
+        Self { name, work: Work::Program(program), environment }
+    }
+
+    /// Creates the job of the suite on another version of RabbitMQ. `None` for any other program.
+    pub(crate) fn suite_on(
+        program: &Program,
+        version: &str,
+        environment: Vec<(OsString, OsString)>,
+    ) -> Option<Self> {
+        let is_suite = program.name == SUITE;
+        is_suite.then(|| {
+            let name = format!("{SUITE} on {version}");
+            Self { name, work: Work::Program(program.clone()), environment }
+        })
+    }
+
+    /// Returns the environment of this job alone, which goes before that of all jobs.
+    pub(crate) fn environment(&self) -> &[(OsString, OsString)] {
+        &self.environment
     }
 
     /// Returns the position among jobs: a long one that starts last prolongs the whole run.
     pub(crate) fn order(&self) -> usize {
-        LONGEST_FIRST.iter().position(|name| *name == self.name).unwrap_or(LONGEST_FIRST.len())
+        LONGEST_FIRST
+            .iter()
+            .position(|name| self.name.starts_with(name))
+            .unwrap_or(LONGEST_FIRST.len())
     }
 
     /// Returns true for a job that `--quick` leaves out.

@@ -62,7 +62,7 @@ fn run_job(
     let start = Instant::now();
     let file = File::create(log)?;
     let mut command = job.command(workspace, library_path);
-    command.envs(environment.iter().cloned());
+    command.envs(environment.iter().cloned()).envs(job.environment().iter().cloned());
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let status = command.status().with_context(|| format!("cannot start {}", job.name))?;
     let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();

@@ -152,9 +152,10 @@ pub async fn filters_change_while_running(context: &TestContext) -> Verdict {
     expect_event(&mut subscriber, 5, "a subscriber to b.* and no longer to a.#").await
 }
 
-/// Topics and filters may be given as bytes, of any text.
+/// Topics and filters may be given as bytes, of any text; bytes that are no text are refused.
 ///
-/// Checked with text beyond ASCII.
+/// Checked with text beyond ASCII, and with a byte that no UTF-8 contains. After the refusal the
+/// publisher goes on.
 ///
 /// Catches wires that encode topics as ASCII.
 ///
@@ -165,7 +166,17 @@ pub async fn topics_may_be_bytes(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
     let mut subscriber: Subscriber<u32> =
         in_time(Subscriber::bind(&transport, CHANNEL, MessagePack).filter(filter)).await?;
-    context.publisher().await?.publish("größe.λ".as_bytes(), &1_u32).await.or_fail("publishing")?;
+    let publisher = context.publisher().await?;
+    let no_text = &b"gr\xff.x"[..];
+    let refusals = [
+        ("topic", publisher.publish(no_text, &0_u32).await),
+        ("filter", Filter::try_from(no_text).map(drop)),
+    ];
+    for (what, refusal) in refusals {
+        let kind = refusal.as_ref().map_err(Error::kind);
+        ensure!(kind == Err(ErrorKind::Config), "a {what} that is no text ended with {refusal:?}");
+    }
+    publisher.publish("größe.λ".as_bytes(), &1_u32).await.or_fail("publishing")?;
     let event = next_event(&mut subscriber).await?;
     ensure!(
         event.topic().as_bytes() == "größe.λ".as_bytes(),

@@ -25,6 +25,8 @@ caught! {
         "bodies.too_many_headers_are_refused", "headers over the limit were not refused";
 
     calls_as_text: Alters(text_only), "codecs.calls_cross_in_each_codec", "a call is answered: Fault";
+    bodies_without_a_type: Alters(|message| message.content_type = None),
+        "codecs.client_reads_the_formats_that_it_accepts", "a reply in the second format is read: Failed(Codec";
     jobs_as_text: Alters(text_only), "codecs.jobs_cross_in_each_codec", "a job can be read: Codec";
     events_as_text: Alters(text_only), "codecs.events_cross_in_each_codec", "an event can be read: Codec";
 }

@@ -1,16 +1,21 @@
 //! Flaws of calls: replies, faults, answers, deadlines and chains.
 
+use polywire_core::message::CallId;
 use polywire_core::{Address, Deadline, Fault, Headers};
 
 use crate::caught::caught;
-use crate::flaws::abandoning::{AbandonsAll, AbandonsLate, LATE, NeverAbandons};
-use crate::flaws::calls::{ConfusesReplies, DisconnectsOnUnreadable, LeaksAbandonedCalls};
+use crate::flaws::abandoning::{AbandonsAll, AbandonsLate, LATE, NeverAbandons, NeverExpires};
+use crate::flaws::calls::{
+    ConfusesReplies, DisconnectsOnUnreadable, HearsTheFirst, LeaksAbandonedCalls,
+    RemembersUnroutable, SendsWhenSettled,
+};
 use crate::flaws::declining::{DeliversDeclinedTwice, DropsDeclined};
 use crate::flaws::deliveries::MissesTheFirst;
 use crate::flaws::messages::{
     AltersFaults, AltersRequests, LosesFaults, LosesReplies, RepeatsReplies, RepeatsRequests,
     SwallowsUnroutable, Swaps,
 };
+use crate::flaws::settling::ForgetsToRequeue;
 
 caught! {
     lost_replies: LosesReplies, "calls.replies_reach_their_calls", "is answered: DeadlineExceeded";
@@ -32,6 +37,10 @@ caught! {
         "calls.requests_sent_after_bind_are_served", "the early call is answered: DeadlineExceeded";
     swallowed_unroutable: SwallowsUnroutable,
         "calls.unknown_service_is_unroutable", "a call without a server ended with";
+    replies_to_the_first_requester: HearsTheFirst::default(),
+        "calls.client_of_any_service_reaches_each", "the service any.two answers: DeadlineExceeded";
+    unroutable_for_ever: RemembersUnroutable,
+        "calls.call_waits_for_the_first_server", "the call that waits is answered: DeadlineExceeded";
 
     lost_details: AltersFaults(|fault| fault.details = Default::default()),
         "faults.faults_cross_whole", "arrived as Fault";
@@ -77,6 +86,16 @@ caught! {
     restarted_deadlines_of_waiting_requests: AltersRequests(restart_deadline),
         "deadlines.time_in_a_queue_counts", "the handler has 59";
 
+    repeated_one_way_calls: RepeatsRequests,
+        "one_way.each_runs_once_and_answers_nothing", "300 one-way calls ran 600 times";
+    replies_to_one_way_calls: AltersRequests(|request| request.id = request.id.or(Some(CallId(1 << 60)))),
+        "one_way.each_runs_once_and_answers_nothing", "replies came to one-way calls";
+    one_way_calls_sent_when_settled: SendsWhenSettled,
+        "one_way.sender_does_not_wait_for_the_handler", "a one-way call is sent before its handler ends";
+    swallowed_one_way_calls: SwallowsUnroutable,
+        "one_way.one_for_an_unknown_service_is_unroutable", "a one-way call without a server ended with Ok";
+    forgotten_one_way_calls: ForgetsToRequeue,
+        "one_way.one_of_a_dead_server_goes_on", "the one-way calls of the dead server run within";
     deadlines_of_one_way_calls: AltersRequests(|request| request.deadline = request.deadline.or(Some(Deadline::after_ms(0)))),
         "one_way.no_deadline_is_inherited", "the handler of the one-way call runs";
     lost_time_to_live: AltersRequests(|request| request.deadline = None),
@@ -90,6 +109,10 @@ caught! {
     abandoned_all_at_once: AbandonsAll, "chains.abandoned_call_stops_the_whole_chain", "the back stops";
     abandoned_late: AbandonsLate,
         "chains.abandoned_call_stops_the_whole_chain", "after its call was dropped, at best";
+    passed_deadlines_in_silence: NeverAbandons,
+        "deadlines.server_is_told_when_a_deadline_passes", "the server learns";
+    deadlines_told_as_cancels: NeverExpires,
+        "deadlines.server_is_told_when_a_deadline_passes", "the server heard false";
     restarted_deadlines: AltersRequests(restart_deadline),
         "chains.deadline_stops_the_whole_chain", "the deadlines along the chain are";
     late_deadlines: AltersRequests(|request| {

@@ -5,9 +5,10 @@ use crate::flaws::capabilities::{Overstated, RefusesAsConfig, Understated};
 use crate::flaws::closing::NeverCloses;
 use crate::flaws::deliveries::MissesTheFirst;
 use crate::flaws::events::{
-    AsciiTopics, FixedFilters, ForgetsGroups, LosesEvery, NarrowFilters, NeedsReceivers,
-    NeverShares, NeverWaits, RepeatsSome,
+    AsciiTopics, DeliversForEachFilter, FixedFilters, ForgetsGroups, LosesEvery, NarrowFilters,
+    NeedsReceivers, NeverShares, NeverWaits, RepeatsSome,
 };
+use crate::flaws::messages::Alters;
 use crate::flaws::settling::ForgetsToRequeue;
 
 caught! {
@@ -31,6 +32,12 @@ caught! {
     publishing_that_never_waits: NeverWaits, "pubsub.slow_subscriber_that_waits_misses_nothing", "is lost";
     forgotten_retries: ForgetsToRequeue,
         "pubsub.listener_tries_again_within_its_group", "every event is done within";
+    events_for_each_filter: DeliversForEachFilter::default(),
+        "pubsub.every_handler_of_an_event_runs", "every event is handled within";
+    forgotten_retries_of_all_handlers: ForgetsToRequeue,
+        "pubsub.event_is_retried_for_all_its_handlers", "every event is done within";
+    events_without_a_method: Alters(|event| event.method = None),
+        "pubsub.published_call_runs_its_method", "the handlers were due to run";
     endless_publishing: NeverCloses,
         "pubsub.close_ends_subscribing_and_publishing", "publishing after closing ended with Ok";
     understated: Understated,

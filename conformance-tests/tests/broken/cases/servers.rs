@@ -3,7 +3,7 @@
 use crate::caught::caught;
 use crate::flaws::calls::FavoursTheFirst;
 use crate::flaws::capabilities::{IgnoresTheWindow, NarrowWindow};
-use crate::flaws::handlers::{RedeliversAbandoned, RequeuesWhenStopped};
+use crate::flaws::handlers::{RedeliversAbandoned, RemembersMissingMethods, RequeuesWhenStopped};
 use crate::flaws::settling::{ForgetsTheMark, ForgetsToRequeue, MuteWhenStopped, NeverStops};
 
 caught! {
@@ -20,6 +20,8 @@ caught! {
         "handlers.uncancelled_handler_outlives_its_caller", "two requests were begun";
     running_requests_that_are_requeued: RequeuesWhenStopped,
         "handlers.drain_waits_for_an_uncancelled_handler", "one request was begun 2 times";
+    methods_missing_for_ever: RemembersMissingMethods,
+        "handlers.methods_change_while_the_server_runs", "the added method answers: Fault";
     forgotten_requests: ForgetsToRequeue,
         "servers.requests_of_a_dead_server_go_on", "a call whose server died is answered: DeadlineExceeded";
     forgotten_marks: ForgetsTheMark,

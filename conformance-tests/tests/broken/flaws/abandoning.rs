@@ -24,6 +24,28 @@ impl Flaw for NeverAbandons {
     }
 }
 
+/// Reports a call whose deadline has passed like one that was dropped.
+#[derive(Clone)]
+pub(crate) struct NeverExpires;
+
+impl Flaw for NeverExpires {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
+        (Sender::new(Dropped(sender)), receiver)
+    }
+}
+
+struct Dropped(Sender);
+
+impl Outbound for Dropped {
+    fn send(&self, message: Message) -> Sending<'_> {
+        self.0.send(message)
+    }
+
+    fn abandon(&self, call: CallId) {
+        self.0.abandon(call);
+    }
+}
+
 /// Reports an abandoned call late to its server.
 #[derive(Clone)]
 pub(crate) struct AbandonsLate;

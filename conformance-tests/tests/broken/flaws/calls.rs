@@ -63,6 +63,17 @@ impl Flaw for FavoursTheFirst {
     }
 }
 
+/// Passes replies to the requester that came first, and to no other.
+#[derive(Clone, Default)]
+pub(crate) struct HearsTheFirst(Arc<AtomicUsize>);
+
+impl Flaw for HearsTheFirst {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
+        let is_first = self.0.fetch_add(1, Ordering::Relaxed) == 0;
+        (sender, if is_first { receiver } else { silent(receiver) })
+    }
+}
+
 /// Takes a place for each call that only its reply frees, so that an abandoned call keeps it.
 #[derive(Clone)]
 pub(crate) struct LeaksAbandonedCalls;
@@ -89,6 +100,58 @@ impl Outbound for Leaking {
         Sending::later(async move {
             self.places.acquire().await.unwrap().forget();
             self.sender.send(message).await
+        })
+    }
+}
+
+/// Reports a one-way call as sent when it is settled, which its handler decides.
+#[derive(Clone)]
+pub(crate) struct SendsWhenSettled;
+
+impl Flaw for SendsWhenSettled {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
+        (Sender::new(Settling(sender)), receiver)
+    }
+}
+
+struct Settling(Sender);
+
+impl Outbound for Settling {
+    fn send(&self, message: Message) -> Sending<'_> {
+        let is_oneway = message.id.is_none();
+        Sending::later(async move {
+            self.0.send(message).await?;
+            if is_oneway { std::future::pending().await } else { Ok(()) }
+        })
+    }
+}
+
+/// Remembers that a service was unroutable, and sends no message to it any more.
+#[derive(Clone)]
+pub(crate) struct RemembersUnroutable;
+
+impl Flaw for RemembersUnroutable {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
+        (Sender::new(Remembering { sender, refusal: Mutex::default() }), receiver)
+    }
+}
+
+struct Remembering {
+    sender: Sender,
+    refusal: Mutex<Option<Error>>,
+}
+
+impl Outbound for Remembering {
+    fn send(&self, message: Message) -> Sending<'_> {
+        if let Some(refusal) = self.refusal.lock().unwrap().clone() {
+            return Sending::ready(Err(refusal));
+        }
+        Sending::later(async move {
+            let sent = self.sender.send(message).await;
+            if let Err(error) = &sent {
+                *self.refusal.lock().unwrap() = Some(error.clone());
+            }
+            sent
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Flaws of pushing, of publishing and of subscriptions.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
 use polywire_core::transport::{
@@ -42,6 +42,29 @@ impl Flaw for RepeatsSome {
         altered(sender, move |message| {
             let repeated = count.fetch_add(1, Ordering::Relaxed) % 100 == 99;
             if repeated { vec![message.clone(), message] } else { vec![message] }
+        })
+    }
+}
+
+/// Delivers an event once for each filter of a subscriber that it matches.
+#[derive(Clone, Default)]
+pub(crate) struct DeliversForEachFilter(Arc<Mutex<Vec<Filter>>>);
+
+impl Flaw for DeliversForEachFilter {
+    fn subscription(&self, subscription: Subscription) -> Subscription {
+        self.0.lock().unwrap().extend(subscription.filters.iter().cloned());
+        subscription
+    }
+
+    fn pushing(&self, sender: Sender) -> Sender {
+        let filters = self.0.clone();
+        altered(sender, move |event| {
+            let filters = filters.lock().unwrap();
+            let topic = event.topic.clone();
+            let matching = filters
+                .iter()
+                .filter(|filter| topic.as_ref().is_some_and(|topic| filter.matches(topic)));
+            vec![event; matching.count()]
         })
     }
 }

@@ -1,6 +1,6 @@
-//! Flaws of requests whose callers have gone: they run again.
+//! Flaws of requests whose callers have gone, and of methods that come and go.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use polywire_core::message::CallId;
 use polywire_core::transport::{Abandoned, Delivery, Inbound, Outcome, Receipt, Receiver, Settle};
-use polywire_core::{Message, Result};
+use polywire_core::{Address, Code, Message, Result};
 
 use crate::flaw::{Flaw, Halves};
 use crate::flaws::settling::stopping;
-use crate::halves::received;
+use crate::halves::{altered, received};
 
 /// Delivers an abandoned request once more.
 #[derive(Clone)]
@@ -95,5 +95,36 @@ impl Settle for Running {
         if let Some(receipt) = self.0.lock().unwrap().take() {
             receipt.settle(outcome);
         }
+    }
+}
+
+/// Remembers that a server had no method of a name, and asks no server for that method again.
+#[derive(Clone)]
+pub(crate) struct RemembersMissingMethods;
+
+impl Flaw for RemembersMissingMethods {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
+        let calls: Arc<Mutex<HashMap<CallId, Address>>> = Arc::default();
+        let missing: Arc<Mutex<HashSet<Address>>> = Arc::default();
+        let (sent, known) = (calls.clone(), missing.clone());
+        let sender = altered(sender, move |mut request| {
+            if let (Some(id), Some(method)) = (request.id, request.method.clone()) {
+                if known.lock().unwrap().contains(&method) {
+                    request.method = Some(Address::new("missing").unwrap());
+                }
+                sent.lock().unwrap().insert(id, method);
+            }
+            vec![request]
+        });
+        let note = move |item: Result<Delivery>| {
+            if let Ok(Delivery { message, .. }) = &item
+                && message.fault.as_ref().is_some_and(|fault| fault.code == Code::MethodNotFound)
+                && let Some(method) = message.id.and_then(|id| calls.lock().unwrap().remove(&id))
+            {
+                missing.lock().unwrap().insert(method);
+            }
+            item
+        };
+        (sender, received(receiver, note))
     }
 }

@@ -34,7 +34,8 @@ impl ClientStats {
 impl ServerStats {
     /// Records the counts of a server of `service` through the `metrics` facade.
     ///
-    /// Call the method before each export of the metrics.
+    /// Call the method before each export of the metrics. A counter never goes back: for a server
+    /// that is bound again, record the sum of the counts before and since.
     pub fn record(&self, service: &str) {
         set(
             "service",
@@ -60,7 +61,8 @@ impl WorkStats {
     /// Records the counts of a worker of the queue `name`, or of a listener of the channel `name`,
     /// through the `metrics` facade.
     ///
-    /// Call the method before each export of the metrics.
+    /// Call the method before each export of the metrics, with the sum of all counts under the
+    /// name, as with [`ServerStats::record`].
     pub fn record(&self, name: &str) {
         set(
             "name",

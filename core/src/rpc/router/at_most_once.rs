@@ -1,5 +1,7 @@
 //! Handlers and methods that run at most once.
 
+use std::sync::Arc;
+
 use futures_core::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
@@ -73,7 +75,7 @@ where
 }
 
 /// A method of a router whose methods all run at most once.
-pub(super) struct AtMostOnceMethod<D>(pub(super) Box<dyn Method<D>>);
+pub(super) struct AtMostOnceMethod<D>(pub(super) Arc<dyn Method<D>>);
 
 impl<D: Send + Sync> Method<D> for AtMostOnceMethod<D> {
     fn call<'a>(

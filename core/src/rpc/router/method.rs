@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::service::{Reply, Request};
 
 /// A handler with its types erased, in the table of a router.
-pub(super) trait Method<D>: Send + Sync {
+pub(in crate::rpc) trait Method<D>: Send + Sync {
     /// Processes a request.
     fn call<'a>(
         &'a self,

@@ -17,52 +17,65 @@ struct Sender<'t> {
 }
 
 impl<'t> Sender<'t> {
+    /// A client on another machine.
     fn new(times: &'t WaitingTimes, ahead: i128) -> Self {
-        Self { times, clock: 1, ahead }
+        Self { times, clock: SentAt::now().clock ^ 1 << 40, ahead }
+    }
+
+    /// A client on this machine.
+    fn beside(times: &'t WaitingTimes) -> Self {
+        Self { times, clock: SentAt::now().clock, ahead: 0 }
     }
 
     /// Returns the estimate for a request that arrives `at` this time on the clock of the server,
     /// after `waiting`.
     fn request(self, at: i128, waiting: i128) -> i128 {
+        self.request_after_jump(at, waiting, 0)
+    }
+
+    /// Returns the estimate for a request that was sent before the system time of the server was
+    /// set forward by `jump`.
+    fn request_after_jump(self, at: i128, waiting: i128, jump: i128) -> i128 {
         let sent = START + at - waiting + self.ahead;
         let sent = SentAt { clock: self.clock, ms: sent.try_into().unwrap() };
-        let now = Arrival { even: at, system: START + at };
+        let now = Arrival { even: at, system: START + at + jump };
         self.times.waited(sent, now, Some(TIMEOUT)).as_millis().try_into().unwrap()
     }
 }
 
-/// An estimator of a broker that begins at zero on the clock of the server.
-fn of_broker() -> WaitingTimes {
-    WaitingTimes { equal_until: EQUAL_FOR_MS, ..WaitingTimes::new() }
+/// An estimator that begins at zero on the clock of the server.
+fn begin() -> WaitingTimes {
+    WaitingTimes::since(Arrival { even: 0, system: START })
 }
 
 #[test]
 fn waiting_is_known_within_the_shortest_transit_time_whatever_the_clocks_say() {
     for ahead in [0, 100, -100, 1_000, -1_000, 3_900, -3_900, HOUR, -HOUR, 400_000 * HOUR] {
-        for (times, begin) in [(WaitingTimes::new(), 0), (of_broker(), EQUAL_FOR_MS)] {
-            let sender = Sender::new(&times, ahead);
-            assert_eq!(sender.request(begin, 2), 0, "{ahead}");
-            for waiting in [1, 2, 40, 500, 3_000, 3_990, 5_000, 2] {
-                let waited = sender.request(begin + 60 * SECOND, waiting);
-                assert!((waited - waiting).abs() <= 32, "{ahead}: {waited} instead of {waiting}");
-            }
+        let times = begin();
+        let sender = Sender::new(&times, ahead);
+        assert_eq!(sender.request(0, 2), 0, "{ahead}");
+        for waiting in [1, 2, 40, 500, 3_000, 3_990, 5_000, 2] {
+            let waited = sender.request(60 * SECOND, waiting);
+            assert!((waited - waiting).abs() <= 32, "{ahead}: {waited} instead of {waiting}");
         }
     }
 }
 
 #[test]
-fn requests_that_waited_without_a_server_are_recognised_where_system_times_agree() {
-    let times = of_broker();
-    for waiting in [3_000, 2_900, 2_500, 1] {
-        assert_eq!(Sender::new(&times, 0).request(SECOND, waiting), waiting);
+fn requests_of_this_machine_that_waited_without_a_server_are_recognised() {
+    for begun in [SECOND, HOUR] {
+        let times = begin();
+        for waiting in [3_000, 2_900, 2_500, 1] {
+            assert_eq!(Sender::beside(&times).request(begun, waiting), waiting);
+        }
     }
 }
 
 #[test]
-fn system_times_that_cannot_be_equal_take_no_time_off() {
-    for ahead in [500, HOUR, -HOUR, -5_000] {
-        let times = of_broker();
-        for at in 1..20 {
+fn system_times_of_other_machines_take_no_time_off() {
+    for ahead in [0, 500, -90, -500, -3_900, -3_999, -5_000, HOUR, -HOUR] {
+        let times = begin();
+        for at in 1..40 {
             let waited = Sender::new(&times, ahead).request(at * SECOND, 2);
             assert!(waited <= 2, "{ahead}: {waited}");
         }
@@ -70,9 +83,32 @@ fn system_times_that_cannot_be_equal_take_no_time_off() {
 }
 
 #[test]
+fn jump_of_our_own_system_time_takes_no_time_off() {
+    for jump in [500, 3_900, HOUR, -500, -HOUR] {
+        let times = begin();
+        let sender = Sender::beside(&times);
+        for waiting in [20, 2, 500, 2] {
+            let waited = sender.request_after_jump(SECOND, waiting, jump);
+            assert!(waited <= waiting, "{jump}: {waited} instead of {waiting}");
+        }
+        // Other clients send their requests by the new time.
+        let later = Sender { ahead: jump, clock: sender.clock ^ 1, ..sender };
+        assert_eq!(later.request_after_jump(9 * SECOND, 3_000, jump), 3_000, "{jump}");
+    }
+}
+
+#[test]
+fn machine_that_is_a_copy_of_this_one_has_a_clock_of_its_own() {
+    let times = begin();
+    let copied = Sender { ahead: -HOUR, ..Sender::beside(&times) };
+    assert_eq!(copied.request(SECOND, 2), 0);
+    assert_eq!(copied.request(2 * SECOND, 3_000), 2_998);
+}
+
+#[test]
 fn clocks_that_drift_or_fall_silent_are_measured_anew() {
     for parts_per_million in [-200, -20, 20, 200] {
-        let times = WaitingTimes::new();
+        let times = begin();
         let request =
             |at: i128| Sender::new(&times, at * parts_per_million / 1_000_000).request(at, 1);
         assert!((0..2_000).all(|tick| request(tick * 10 * SECOND) <= 3), "{parts_per_million}");
@@ -84,7 +120,7 @@ fn clocks_that_drift_or_fall_silent_are_measured_anew() {
 
 #[test]
 fn backlog_that_lasts_is_not_taken_for_the_difference_of_the_clocks() {
-    let times = WaitingTimes::new();
+    let times = begin();
     let sender = Sender::new(&times, -HOUR);
     sender.request(0, 1);
     for second in 1..10 * 60 {
@@ -95,7 +131,7 @@ fn backlog_that_lasts_is_not_taken_for_the_difference_of_the_clocks() {
 
 #[test]
 fn clocks_are_bounded_and_silent_ones_make_room() {
-    let times = WaitingTimes::new();
+    let times = begin();
     let sender = |clock| Sender { clock, ..Sender::new(&times, HOUR) };
     for clock in 0..CLOCKS_MAX as u64 {
         sender(clock).request(10 * SECOND, 1);
@@ -113,8 +149,8 @@ fn clocks_are_bounded_and_silent_ones_make_room() {
 
 #[test]
 fn deadline_of_a_request_becomes_earlier_and_never_later() {
-    let times = WaitingTimes::of_broker();
-    let stamp = |ms: u64| SentAt { ms: SentAt::now().ms - ms, clock: 9 };
+    let times = WaitingTimes::new();
+    let stamp = |ms: u64| SentAt { ms: SentAt::now().ms - ms, ..SentAt::now() };
     let left = |waited, keep_expired| {
         let mut message = Message::default().with_deadline(Deadline::after(TIMEOUT));
         message.keep_expired = keep_expired;

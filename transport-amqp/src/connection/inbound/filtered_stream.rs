@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
 
+use crate::connection::broker_version::CurrentVersion;
 use crate::connection::inbound::foreign_peer::check_first;
 use crate::connection::inbound::frame_filter::FrameFilter;
 
@@ -22,6 +23,11 @@ impl<S> FilteredStream<S> {
     /// that the engine asks for.
     pub(crate) fn new(stream: S, frame_max: u32) -> Self {
         Self { stream, filter: FrameFilter::new(frame_max), has_begun: false }
+    }
+
+    /// Sets the place for the version that the broker states.
+    pub(crate) fn with_version(self, version: CurrentVersion) -> Self {
+        Self { filter: self.filter.with_version(version), ..self }
     }
 }
 

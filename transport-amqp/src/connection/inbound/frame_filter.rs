@@ -1,5 +1,6 @@
 //! Finds the frames in the bytes from the broker, and checks them.
 
+use crate::connection::broker_version::{BrokerVersion, CurrentVersion};
 use crate::connection::inbound::{content_header, method_texts};
 
 /// The state between two reads.
@@ -23,6 +24,8 @@ pub(super) struct FrameFilter {
     /// Channels whose next content header belongs to a malformed method, with the reason. The
     /// broker sends the header right behind the method, so there is one entry at most per channel.
     malformed: Vec<(u16, &'static str)>,
+    /// Version that the broker states.
+    version: CurrentVersion,
 }
 
 /// The decision on the next bytes.
@@ -47,7 +50,13 @@ impl FrameFilter {
             read: 0,
             frame_max: bound(frame_max),
             malformed: Vec::new(),
+            version: CurrentVersion::default(),
         }
+    }
+
+    /// Sets the place for the version that the broker states.
+    pub(super) fn with_version(self, version: CurrentVersion) -> Self {
+        Self { version, ..self }
     }
 
     /// Moves checked bytes into `buffer`. Returns their number; zero if there are none.
@@ -196,6 +205,10 @@ impl FrameFilter {
     fn check_method(&mut self, head: &Head, payload: &mut [u8]) {
         if let [0, 10, 0, 30, _, _, a, b, c, d, ..] = *payload {
             self.tune(u32::from_be_bytes([a, b, c, d]));
+        } else if head.channel == 0 && payload.starts_with(&START) {
+            if let Some(version) = BrokerVersion::in_start(payload) {
+                self.version.set(version);
+            }
         } else if let Some(fault) = method_texts::check(payload) {
             self.take_malformed(head.channel);
             self.malformed.push((head.channel, fault));
@@ -248,7 +261,7 @@ impl Head {
 
 /// Returns whether a method is checked.
 fn is_checked(head: &Head, id: [u8; 4]) -> bool {
-    method_texts::has_texts(id) || (head.channel == 0 && id == TUNE)
+    method_texts::has_texts(id) || (head.channel == 0 && [START, TUNE].contains(&id))
 }
 
 /// Returns the bound of the held bytes. Without a bound of the engine, 1 MiB.
@@ -265,6 +278,8 @@ const CONTENT_HEADER: u8 = 2;
 const FRAME_END: u8 = 0xce;
 /// Bytes of a frame's head: its type, its channel, and the size of its payload.
 const HEAD: usize = 7;
+/// Class and number of `connection.start`.
+const START: [u8; 4] = [0, 10, 0, 10];
 /// Class and number of `connection.tune`.
 const TUNE: [u8; 4] = [0, 10, 0, 30];
 /// Smallest maximum of AMQP.

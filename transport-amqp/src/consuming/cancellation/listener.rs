@@ -4,10 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use lapin::message::Delivery as Raw;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
-};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions};
+use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use polywire_core::transport::{Abandoned, Answer};
 use polywire_core::{Address, Error, ErrorKind, Result, Window};
@@ -17,10 +15,9 @@ use tokio::task::coop::consume_budget;
 use crate::connection::backoff::Backoff;
 use crate::connection::channel_guard::ChannelGuard;
 use crate::connection::supervised::SupervisedConnection;
+use crate::consuming::control_queue;
 use crate::error::{failed, lock};
 use crate::tasks::Tasks;
-use crate::topology::queue::UNCONSUMED_MS;
-use crate::unique_number::unique;
 use crate::wire::native;
 
 /// Messages of the clients of a service to one server.
@@ -64,7 +61,8 @@ pub(crate) async fn listen(
     window: Window,
 ) -> Result<Control> {
     let key = native::cancel_key(service)?;
-    let reserved = connection.reserve_channel().map_err(|error| error.with("service", service))?;
+    let reserved =
+        connection.reserve_channels(1).map_err(|error| error.with("service", service))?;
     let ((sender, abandoned), (answer, answers)) =
         (mpsc::channel(QUEUED_MAX), mpsc::channel(QUEUED_MAX));
     let (started, ready) = oneshot::channel();
@@ -168,24 +166,13 @@ impl CancelListener {
         }
     }
 
-    /// Declares a queue and consumes it. The queue is deleted with its consumer. Each attempt uses
-    /// a new name: the broker keeps an exclusive queue until it notices that the connection is
-    /// dead.
+    /// Declares a queue and consumes it.
     async fn consume(&self, binds: bool) -> Result<(Channel, Consumer)> {
         let setup = ChannelGuard::new(self.connection.channel().await?);
         let channel = setup.channel();
-        let name = ShortString::from(format!("polywire.control..{:032x}", unique()));
         let cannot = |error| failed("cannot listen to cancellations", &error);
-        let options = QueueDeclareOptions {
-            exclusive: true,
-            auto_delete: true,
-            ..QueueDeclareOptions::default()
-        };
-        let mut bounds = FieldTable::default();
-        let queued_max = i32::try_from(self.queued_max).unwrap_or(i32::MAX);
-        bounds.insert("x-max-length".into(), AMQPValue::LongInt(queued_max));
-        bounds.insert("x-expires".into(), AMQPValue::LongInt(UNCONSUMED_MS));
-        channel.queue_declare(name.clone(), options, bounds).await.map_err(cannot)?;
+        let declaring = control_queue::declare(channel, Some(self.queued_max));
+        let name = declaring.await.map_err(cannot)?;
         if binds {
             let (options, none) = (QueueBindOptions::default(), FieldTable::default());
             let exchange = native::CANCEL_EXCHANGE.into();

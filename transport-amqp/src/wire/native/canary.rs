@@ -6,7 +6,7 @@
 //! | `type` | `polywire.canary` | `polywire.canary` |
 //! | `message_id` | `canary-NUMBER` | the same |
 //! | `app_id` | | the instance that received the canary |
-//! | `expiration` | the milliseconds that its sender waits | 5000 |
+//! | `expiration` | the milliseconds that its sender waits; none if the queue dead-letters | 5000 |
 //! | `delivery_mode` | 1 | 1 |
 //! | headers | `polywire.malformed`, `polywire.canary.reply` | |
 //!
@@ -32,11 +32,11 @@ pub(crate) struct Canary {
     pub(crate) reply_queue: Option<ShortString>,
 }
 
-/// Encodes a canary for a queue. The broker removes it after `limit`.
+/// Encodes a canary for a queue. The broker removes it after `limit`, if there is one.
 pub(crate) fn encode_canary(
     queue: &ShortString,
     canary: &Canary,
-    limit: Duration,
+    limit: Option<Duration>,
 ) -> OutgoingMessage {
     let mut headers = FieldTable::default();
     headers.insert(MALFORMED.into(), AMQPValue::LongString(CAUSE.into()));
@@ -61,7 +61,7 @@ pub(crate) fn decode_canary(properties: &BasicProperties) -> Option<Canary> {
 pub(crate) fn encode_canary_answer(canary: &Canary, instance: &str) -> Option<OutgoingMessage> {
     let instance = ShortString::try_new(instance).unwrap_or_default();
     let properties = properties(canary.number).with_app_id(instance);
-    let answer = expiring(canary.reply_queue.clone()?, properties, ANSWER_EXPIRES);
+    let answer = expiring(canary.reply_queue.clone()?, properties, Some(ANSWER_EXPIRES));
     // A sender that stopped waiting has deleted its queue.
     Some(OutgoingMessage { mandatory: false, ..answer })
 }
@@ -77,8 +77,12 @@ fn properties(number: u128) -> BasicProperties {
     BasicProperties::default().with_delivery_mode(1).with_type(TYPE.into()).with_message_id(id)
 }
 
-fn expiring(queue: ShortString, properties: BasicProperties, limit: Duration) -> OutgoingMessage {
-    let deadline = Some(Deadline::after(limit));
+fn expiring(
+    queue: ShortString,
+    properties: BasicProperties,
+    limit: Option<Duration>,
+) -> OutgoingMessage {
+    let deadline = limit.map(Deadline::after);
     OutgoingMessage { deadline, ..OutgoingMessage::to_queue(queue, properties, Bytes::new()) }
 }
 
@@ -114,7 +118,7 @@ mod tests {
 
     #[test]
     fn canaries_and_their_answers_carry_the_number() {
-        let limit = Duration::from_secs(3);
+        let limit = Some(Duration::from_secs(3));
         for reply_queue in [Some(ShortString::from("answers")), None] {
             let canary = Canary { number: u128::MAX - 7, reply_queue };
             let mut sent = encode_canary(&"q".into(), &canary, limit);
@@ -143,7 +147,7 @@ mod tests {
     #[test]
     fn earlier_versions_cannot_decode_a_canary_and_do_not_answer_it() {
         let canary = Canary { number: 7, reply_queue: Some("answers".into()) };
-        let sent = encode_canary(&"q".into(), &canary, Duration::from_secs(1));
+        let sent = encode_canary(&"q".into(), &canary, None);
         let limits = Limits::default();
         let failure = native::decode_request(&mut delivery(&sent), &limits).unwrap_err();
         assert!(failure.message.reply_to.is_none());

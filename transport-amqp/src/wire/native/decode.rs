@@ -14,8 +14,8 @@ use polywire_core::{
 };
 
 use super::headers::{
-    ATTEMPT, CRASHES, DELIVERY_COUNT, EXPIRED, ONCE, TOPIC, check_well_formed, count, fault, text,
-    undecodable, user_headers,
+    ACQUIRED_COUNT, ATTEMPT, CRASHES, DELIVERY_COUNT, EXPIRED, ONCE, TOPIC, check_well_formed,
+    count, fault, text, undecodable, user_headers,
 };
 use super::properties::{correlation, message_id};
 use super::reply_address::reply_address;
@@ -170,11 +170,22 @@ pub(crate) fn crashes(raw: &RawDelivery) -> u32 {
 
 /// Returns the number of this attempt at a delivery, counted from 1.
 pub(crate) fn attempt(raw: &RawDelivery) -> u32 {
-    let headers = raw.properties.headers().as_ref();
     // A quorum queue counts redeliveries, and sets the flag as well. Both mean the same attempt.
-    let redeliveries =
-        count_in(headers, DELIVERY_COUNT).unwrap_or(0).max(u32::from(raw.redelivered));
+    let redeliveries = redeliveries(raw).unwrap_or(0).max(u32::from(raw.redelivered));
     counted_attempt(raw).saturating_add(redeliveries)
+}
+
+/// Returns whether the broker has counted its deliveries of the message: a quorum queue does, from
+/// the second delivery on.
+pub(crate) fn is_counted(raw: &RawDelivery) -> bool {
+    redeliveries(raw).is_some()
+}
+
+/// Returns the deliveries of a quorum queue before this one. RabbitMQ 4.3 has a count of those that
+/// failed, and another one of all.
+fn redeliveries(raw: &RawDelivery) -> Option<u32> {
+    let headers = raw.properties.headers().as_ref();
+    count_in(headers, DELIVERY_COUNT).max(count_in(headers, ACQUIRED_COUNT))
 }
 
 fn count_in(headers: Option<&FieldTable>, name: &str) -> Option<u32> {

@@ -26,8 +26,11 @@ pub(super) const TOPIC: &str = "polywire.topic";
 pub(super) const EXPIRED: &str = "expired";
 /// Mark of a request that must never be begun twice.
 pub(super) const ONCE: &str = "polywire.once";
-/// Number of times that a quorum queue delivered the message before.
+/// Number of deliveries by a quorum queue that have failed before; up to RabbitMQ 4.2 of all
+/// deliveries before.
 pub(super) const DELIVERY_COUNT: &str = "x-delivery-count";
+/// Number of all deliveries by a quorum queue before, from RabbitMQ 4.3 on.
+pub(super) const ACQUIRED_COUNT: &str = "x-acquired-count";
 /// Further routing keys of the message, by which RabbitMQ copies it to more queues.
 pub(super) const CARBON_COPY: &str = "CC";
 /// Prefixes of the headers in which the broker records dead-lettering.
@@ -133,7 +136,8 @@ pub(super) fn check_well_formed(table: Option<&FieldTable>) -> Result<()> {
 
 /// Returns whether the broker uses this header to record dead-lettering and redeliveries.
 pub(super) fn is_broker_record(name: &str) -> bool {
-    name == DELIVERY_COUNT || BROKER_RECORDS.iter().any(|prefix| name.starts_with(prefix))
+    [DELIVERY_COUNT, ACQUIRED_COUNT].contains(&name)
+        || BROKER_RECORDS.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Returns the text of a long string, and `None` for any other type of value.

@@ -76,6 +76,12 @@ pub(crate) fn event_exchange(channel: &Address) -> Result<ShortString> {
     short_string("channel", format!("{EVENTS}{channel}"))
 }
 
+/// Returns the exchange that the broker deletes together with the exchange of a channel:
+/// `polywire.events.CHANNEL..mark`.
+pub(crate) fn mark_of_exchange(exchange: &ShortString) -> Result<ShortString> {
+    short_string("mark of an exchange", format!("{exchange}..mark"))
+}
+
 /// Returns the queue of a group of subscribers to a channel:
 /// `polywire.events.CHANNEL..group.GROUP`.
 pub(crate) fn group_queue(channel: &Address, group: &Address) -> Result<ShortString> {

@@ -6,7 +6,7 @@ use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, PeerInfo, Socket,
 use polywire_core::transport::LogThrottle;
 use tokio::task::AbortHandle;
 
-use super::connected_peers::{ConnectedPeers, Host};
+use crate::engine::connected_peers::{ConnectedPeers, Host};
 use crate::error::lock;
 use crate::security::Admission;
 

@@ -24,7 +24,7 @@ use super::receive::received;
 use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
-use crate::engine::endpoint_failure::{probe, unresolvable};
+use crate::engine::endpoint_failure::{connect_cause, probe, unresolvable};
 use crate::engine::{Dealer, Traffic};
 use crate::error::lock;
 use crate::wire::Frames;
@@ -150,19 +150,19 @@ impl OmqDealer {
         let socket = &self.endpoints.socket;
         let (endpoint, mut events) = (remote.to_string(), socket.monitor());
         loop {
-            socket.connect(endpoint.as_str()).await?;
+            let connecting = async {
+                self.begin_connecting(remote).await?;
+                self.connections_until(|connections| !connections.is_empty()).await
+            };
             tokio::select! {
-                connections = self.connections_until(|connections| !connections.is_empty()) => return connections,
+                connections = connecting => return connections,
                 () = self.denied(remote, &mut events) => {}
             }
             self.denied.send_replace(true);
             self.tried.send_replace(true);
             if let Some(count) = self.denials.note() {
-                tracing::warn!(
-                    endpoint,
-                    count,
-                    "the peer denied access: wrong credentials, or not allowed"
-                );
+                let text = "the peer denied access: wrong credentials, or not allowed";
+                tracing::warn!(endpoint, count, "{text}");
             }
             match socket.disconnect(endpoint.as_str()).await {
                 // The engine has dropped the endpoint already, after the rejected handshake.
@@ -174,19 +174,35 @@ impl OmqDealer {
         }
     }
 
+    /// Lets the engine connect, which goes on by itself from then on. The engine gives up what it
+    /// cannot resolve at first, and the name may be there a little later.
+    async fn begin_connecting(&self, remote: &Endpoint) -> Result<(), omq_tokio::Error> {
+        let endpoint = remote.to_string();
+        loop {
+            match self.endpoints.socket.connect(endpoint.as_str()).await {
+                Ok(()) => return Ok(()),
+                Err(omq_tokio::Error::Closed) => return Err(omq_tokio::Error::Closed),
+                Err(error) => {
+                    let cause = unresolvable(remote).await;
+                    self.is_unreachable(cause.unwrap_or_else(|| connect_cause(remote, &error)));
+                }
+            }
+            self.tried.send_replace(true);
+            tokio::time::sleep(UNTOLD_AFTER).await;
+        }
+    }
+
     /// Waits until the engine has stopped connecting, because the peer denied access. Records the
     /// cause of each other failed attempt.
     async fn denied(&self, remote: &Endpoint, events: &mut MonitorStream) {
         loop {
             let is_unknown = lock(&self.failure).is_none();
-            let event = match timeout(UNTOLD_AFTER, events.recv()).await {
-                Ok(event) => event,
-                // The engine has no event for a name that cannot be resolved.
-                Err(_) if is_unknown => {
-                    *lock(&self.failure) = unresolvable(remote).await;
-                    continue;
+            let Ok(event) = timeout(UNTOLD_AFTER, events.recv()).await else {
+                // The engine has no event for a name that cannot be resolved any more.
+                if is_unknown && let Some(cause) = unresolvable(remote).await {
+                    self.is_unreachable(cause);
                 }
-                Err(_) => continue,
+                continue;
             };
             match event {
                 Ok(MonitorEvent::ConnectStopped {
@@ -197,7 +213,7 @@ impl OmqDealer {
                     self.tried.send_replace(true);
                     // A peer that can be reached failed in the handshake, which is recorded.
                     if let Some(cause) = probe(remote).await {
-                        *lock(&self.failure) = Some(cause);
+                        self.is_unreachable(cause);
                     }
                 }
                 Ok(MonitorEvent::HandshakeFailed { reason, .. }) => {
@@ -208,6 +224,12 @@ impl OmqDealer {
                 _ => {}
             }
         }
+    }
+
+    /// Records that there is no peer at the endpoint, so that none denies access either.
+    fn is_unreachable(&self, cause: String) {
+        *lock(&self.failure) = Some(cause);
+        self.denied.send_replace(false);
     }
 
     /// Returns whether a peer with this routing id may get the messages of this socket.
@@ -277,9 +299,9 @@ impl Dealer for OmqDealer {
         *self.denied.borrow()
     }
 
-    async fn denied(&self) {
+    async fn until_denied(&self, is_denied: bool) {
         // Never an error: `self` holds the sender.
-        let _ = self.denied.subscribe().wait_for(|denied| *denied).await;
+        let _ = self.denied.subscribe().wait_for(|denied| *denied == is_denied).await;
     }
 
     fn failure(&self) -> Option<String> {

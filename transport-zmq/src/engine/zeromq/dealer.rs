@@ -1,6 +1,6 @@
-//! DEALER, with one socket of the crate for each connection.
+//! DEALER and PUSH that connect: requests or jobs to one peer.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,194 +8,202 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 use polywire_core::Result;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use polywire_core::transport::LogThrottle;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
-use zeromq::{
-    DealerRecvHalf, DealerSendHalf, DealerSocket, Socket, SocketEvent, SocketOptions, SocketRecv,
-    SocketSend,
-};
+use zeromq::ZmqMessage;
 
-use super::frames::{cannot_change, frames_of, message_of};
+use super::arrivals::received;
+use super::endpoints::connect;
+use super::frames::{frames_of, message_of};
+use super::kind::Kind;
+use super::link::{Arrival, Link, LinkOwner};
+use super::link_set::LinkSet;
+use super::pull::is_of_queue;
+use super::set_options::SetOptions;
 use crate::config::Settings;
 use crate::endpoint::{Endpoint, EndpointChange};
-use crate::engine::endpoint_failure::connect_cause;
-use crate::engine::{Dealer, SocketControl};
+use crate::engine::{Dealer, SocketControl, Traffic};
 use crate::error::{closed, lock};
 use crate::wire::Frames;
 
-/// A DEALER socket that reconnects. Each connection has a socket of the crate and two tasks, one
-/// that writes and one that reads.
+/// A DEALER or PUSH socket for one endpoint, with one link at a time.
 pub(in crate::engine) struct ZeromqDealer {
-    /// The endpoint to connect to.
+    inner: Arc<Inner>,
+    /// The messages that arrive, until [`replies`](Dealer::replies) takes them.
+    arrivals: Mutex<Option<mpsc::Receiver<Arrival>>>,
+    frames_max: usize,
+    linger: Duration,
+}
+
+struct Inner {
     endpoint: Endpoint,
+    connect_timeout: Duration,
+    set: Arc<LinkSet>,
+    jobs: Arc<UnsentJobs>,
+    /// The link that is open, or was.
+    link: Mutex<Option<Arc<Link>>>,
     /// The failure of the latest attempt to connect.
     failure: Mutex<Option<String>>,
-    /// The time for one attempt.
-    connect_timeout: Duration,
-    /// The time for unsent messages after a close.
-    linger: Duration,
-    /// The current connection, if there is one.
-    connection: Mutex<Option<Connection>>,
-    /// Sender of received messages, cloned into each reading task.
-    received: mpsc::Sender<Frames>,
-    /// Receiver of these messages, until [`replies`](Dealer::replies) takes it.
-    replies: Mutex<Option<mpsc::Receiver<Frames>>>,
-    /// Set when the dealer is closed, which ends [`up`](Dealer::up).
-    closed: watch::Sender<bool>,
-    /// Set after an attempt to connect has failed.
+    /// Set after the first attempt to connect has succeeded or failed.
     tried: watch::Sender<bool>,
 }
 
-/// A socket of the crate, which lives as long as its connection.
-struct Connection {
-    /// Sender of messages to the writing task.
-    unsent: mpsc::Sender<Frames>,
-    /// The task that writes.
-    writer: JoinHandle<()>,
-    /// Resolves when the reading task ends.
-    lost: Option<oneshot::Receiver<()>>,
+/// The jobs that the last puller did not get, for the next one. Without jobs, lost requests are
+/// dropped: their callers get an error.
+struct UnsentJobs {
+    traffic: Traffic,
+    unsent: Mutex<Vec<ZmqMessage>>,
+    /// Throttle for log lines of pullers that pull from another queue.
+    wrong_queue: LogThrottle,
 }
 
+/// The shortest pause between two attempts to connect: 100 ms. It doubles with each failure.
+const RECONNECT_MIN: Duration = Duration::from_millis(100);
+/// The longest pause between two attempts to connect: 5 seconds.
+const RECONNECT_MAX: Duration = Duration::from_secs(5);
+
 impl ZeromqDealer {
-    /// Creates a dealer for one endpoint. `up` connects it.
-    pub(in crate::engine) fn connect(settings: &Settings, endpoint: &Endpoint) -> Self {
-        let (received, replies) = mpsc::channel(QUEUE_MAX);
-        Self {
+    /// Opens a socket for one endpoint. `up` connects it.
+    pub(in crate::engine) fn connect(
+        settings: &Settings,
+        traffic: &Traffic,
+        endpoint: &Endpoint,
+    ) -> Self {
+        let kind = match traffic {
+            Traffic::Requests => Kind::Dealer,
+            Traffic::Jobs(_) | Traffic::AnyJobs => Kind::Push,
+        };
+        let jobs = Arc::new(UnsentJobs {
+            traffic: traffic.clone(),
+            unsent: Mutex::default(),
+            wrong_queue: LogThrottle::new(),
+        });
+        let (set, arrivals) = LinkSet::new(settings, SetOptions::of(kind), jobs.clone());
+        let inner = Arc::new(Inner {
             endpoint: endpoint.clone(),
-            failure: Mutex::default(),
             connect_timeout: settings.connect_timeout,
-            linger: settings.linger,
-            connection: Mutex::default(),
-            received,
-            replies: Mutex::new(Some(replies)),
-            closed: watch::Sender::new(false),
+            set,
+            jobs,
+            link: Mutex::default(),
+            failure: Mutex::default(),
             tried: watch::Sender::new(false),
+        });
+        Self {
+            inner,
+            arrivals: Mutex::new(arrivals),
+            frames_max: settings.limits.frames_max,
+            linger: settings.linger,
         }
     }
+}
 
-    /// Connects every 100 ms until the peer accepts.
-    async fn connect_until_accepted(&self) {
-        let endpoint = self.endpoint.to_string();
-        loop {
-            let mut options = SocketOptions::default();
-            options.connect_timeout(self.connect_timeout);
-            let mut socket = DealerSocket::with_options(options);
-            let events = socket.monitor();
-            match socket.connect(&endpoint).await {
-                // The return of `up` reports the success.
-                Ok(()) => {
+impl LinkOwner for UnsentJobs {
+    fn opened(&self, link: &Arc<Link>) -> Result<(), String> {
+        if let Traffic::Jobs(queue) = &self.traffic
+            && let Some(identity) = link.identity.get()
+            && !is_of_queue(identity, queue)
+        {
+            if let Some(count) = self.wrong_queue.note() {
+                tracing::warn!(traffic = ?self.traffic, count, "disconnected pullers of another queue");
+            }
+            return Err("the puller pulls from another queue".to_owned());
+        }
+        link.outbox.push_all(lock(&self.unsent).drain(..));
+        Ok(())
+    }
+
+    fn ended(&self, link: &Arc<Link>) {
+        if !matches!(self.traffic, Traffic::Requests) {
+            lock(&self.unsent).extend(link.outbox.take_unsent());
+        }
+    }
+}
+
+impl Inner {
+    fn link(&self) -> Option<Arc<Link>> {
+        lock(&self.link).clone()
+    }
+
+    /// Connects until the peer accepts, or the socket is closed.
+    async fn connect(&self) {
+        let mut pause = RECONNECT_MIN;
+        while !self.set.is_closed() {
+            match connect(&self.set, &self.endpoint, self.connect_timeout).await {
+                Ok(link) => {
                     *lock(&self.failure) = None;
-                    return self.start(socket, events);
+                    *lock(&self.link) = Some(link);
+                    return;
                 }
-                Err(error) => {
-                    tracing::debug!(endpoint, %error, "cannot connect");
-                    *lock(&self.failure) = Some(connect_cause(&self.endpoint, &error));
+                Err(failure) => {
+                    tracing::debug!(endpoint = %self.endpoint, failure, "cannot connect");
+                    *lock(&self.failure) = Some(failure);
                 }
             }
             self.tried.send_replace(true);
-            sleep(RECONNECT_PAUSE).await;
-        }
-    }
-
-    /// Starts the tasks of a new connection.
-    fn start(&self, socket: DealerSocket, events: impl MonitorEvents) {
-        let (sending, receiving) = socket.split();
-        let (unsent, queue) = mpsc::channel(QUEUE_MAX);
-        let (reader_alive, lost) = oneshot::channel();
-        tokio::spawn(read(receiving, self.received.clone(), events, reader_alive));
-        let writer = tokio::spawn(write(sending, queue));
-        *lock(&self.connection) = Some(Connection { unsent, writer, lost: Some(lost) });
-    }
-}
-
-/// Messages queued in each direction between the dealer and the tasks of its socket. The socket
-/// itself queues more.
-const QUEUE_MAX: usize = 256;
-/// Pause between two attempts to connect: 100 ms.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The monitor events of a socket, whose type the crate does not name.
-pub(super) trait MonitorEvents:
-    stream::Stream<Item = SocketEvent> + Unpin + Send + 'static
-{
-}
-
-impl<S: stream::Stream<Item = SocketEvent> + Unpin + Send + 'static> MonitorEvents for S {}
-
-/// Sends queued messages. Owns the sending half, so that no send is dropped halfway.
-///
-/// Ends when the dealer drops the queue, after sending what is left, or when the connection is
-/// lost. Queued messages are dropped with the task then.
-async fn write(mut socket: DealerSendHalf, mut queue: mpsc::Receiver<Frames>) {
-    while let Some(frames) = queue.recv().await {
-        if socket.send(message_of(frames)).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Receives messages, which is also the only way to notice a lost connection. Ends, and drops
-/// `_alive`, when the connection is lost or the dealer is dropped.
-async fn read(
-    mut socket: DealerRecvHalf,
-    received: mpsc::Sender<Frames>,
-    mut events: impl MonitorEvents,
-    _alive: oneshot::Sender<()>,
-) {
-    loop {
-        tokio::select! {
-            biased;
-            message = socket.recv() => {
-                let Ok(message) = message else { return };
-                if received.send(frames_of(message)).await.is_err() {
-                    return;
-                }
-            }
-            event = events.next() => if let None | Some(SocketEvent::Disconnected(_)) = event { return },
-            () = received.closed() => return,
+            sleep(pause).await;
+            pause = (pause * 2).min(RECONNECT_MAX);
         }
     }
 }
 
 #[async_trait]
 impl SocketControl for ZeromqDealer {
-    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        Err(cannot_change(change))
+    /// Changes nothing: the balancer opens a socket for each endpoint.
+    async fn change(&self, _: &EndpointChange) -> Result<Option<String>> {
+        Ok(None)
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
-        self.closed.send_replace(true);
-        let (connection, linger) = (lock(&self.connection).take(), self.linger);
+        let (inner, linger) = (self.inner.clone(), self.linger);
         let close = async move {
-            if let Some(Connection { unsent, writer, .. }) = connection {
-                drop(unsent);
-                // The writer sends the queued messages, for up to the linger time.
-                let _ = timeout(linger, writer).await;
+            let send_rest = async {
+                let has_jobs = !lock(&inner.jobs.unsent).is_empty();
+                if has_jobs && inner.set.count() == 0 {
+                    // The next puller may come in time.
+                    inner.connect().await;
+                }
+                inner.set.close();
+                inner.set.clone().finish(linger).await;
+            };
+            let _ = timeout(linger, send_rest).await;
+            inner.set.close();
+            inner.set.clone().finish(Duration::ZERO).await;
+            let lost = lock(&inner.jobs.unsent).len();
+            if lost > 0 {
+                let endpoint = inner.endpoint.to_string();
+                tracing::warn!(endpoint, lost, "jobs were not sent in the linger time");
             }
         };
         close.boxed()
     }
 }
 
+impl Drop for ZeromqDealer {
+    fn drop(&mut self) {
+        if let Some(link) = self.inner.link() {
+            link.outbox.end();
+        }
+    }
+}
+
 #[async_trait]
 impl Dealer for ZeromqDealer {
     fn try_send(&self, frames: Frames) -> Result<(), Frames> {
-        match &*lock(&self.connection) {
-            Some(connection) => {
-                connection.unsent.try_send(frames).map_err(mpsc::error::TrySendError::into_inner)
-            }
-            None => Err(frames),
-        }
+        let Some(link) = self.inner.link() else { return Err(frames) };
+        let mut frames = Some(frames);
+        link.outbox.try_push(|| frames.take().map_or_else(|| ZmqMessage::from(""), message_of));
+        frames.map_or(Ok(()), Err)
     }
 
     fn room(&self) -> BoxFuture<'_, ()> {
-        let unsent = lock(&self.connection).as_ref().map(|connection| connection.unsent.clone());
+        let link = self.inner.link();
         let room = async move {
-            if let Some(unsent) = unsent
-                && unsent.reserve().await.is_ok()
-            {
-                return;
+            if let Some(link) = link {
+                link.outbox.room().await;
+                if link.outbox.has_room() {
+                    return;
+                }
             }
             // The connection is lost, which `down` reports.
             std::future::pending::<()>().await;
@@ -204,41 +212,36 @@ impl Dealer for ZeromqDealer {
     }
 
     async fn tried(&self) {
-        let mut tried = self.tried.subscribe();
+        let mut tried = self.inner.tried.subscribe();
         // Never an error: `self` holds the sender.
         let _ = tried.wait_for(|tried| *tried).await;
     }
 
     async fn up(&self) -> Result<()> {
-        let mut closing = self.closed.subscribe();
-        tokio::select! {
-            () = self.connect_until_accepted() => Ok(()),
-            _ = closing.wait_for(|closed| *closed) => Err(closed()),
-        }
+        self.inner.connect().await;
+        if self.inner.set.is_closed() { Err(closed()) } else { Ok(()) }
     }
 
     fn failure(&self) -> Option<String> {
-        lock(&self.failure).clone()
+        lock(&self.inner.failure).clone()
     }
 
-    /// Waits until the reading task has ended, then stops the writing task and drops its queue.
     async fn down(&self) {
-        let lost = lock(&self.connection).as_mut().and_then(|connection| connection.lost.take());
-        if let Some(lost) = lost {
-            // The reader never sends; it drops the sender when it ends.
-            let _ = lost.await;
+        if let Some(link) = self.inner.link() {
+            link.wait_end().await;
         }
-        if let Some(connection) = lock(&self.connection).take() {
-            connection.writer.abort();
-        }
+    }
+
+    fn reason(&self) -> Option<String> {
+        lock(&self.inner.link()?.reason).clone()
     }
 
     fn replies(&self) -> BoxStream<'static, Frames> {
-        match lock(&self.replies).take() {
-            Some(replies) => stream::unfold(replies, |mut replies| async {
-                replies.recv().await.map(|frames| (frames, replies))
-            })
-            .boxed(),
+        let frames_max = self.frames_max;
+        match lock(&self.arrivals).take() {
+            Some(arrivals) => {
+                received(arrivals).map(move |(_, message)| frames_of(message, frames_max)).boxed()
+            }
             None => stream::empty().boxed(),
         }
     }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::{ErrorKind, Puller, Transport, Worker};
-use polywire_zmq::Zmq;
+use polywire_core::{ErrorKind, Puller, Transport, Window, Worker};
+use polywire_zmq::{Engine, Zmq};
 use tokio::time::timeout;
 
+use crate::support::engine::ENGINE;
 use crate::support::jobs::{bound, builder, connected, next, puller, pusher};
 use crate::support::wait::PATIENCE;
 
@@ -117,6 +118,47 @@ async fn puller_that_binds_its_port_again_receives_jobs() {
         0
     });
     assert!(arrived.await.unwrap() >= 2);
+}
+
+#[tokio::test]
+async fn jobs_that_a_lost_puller_did_not_get_go_to_the_next_one() {
+    const TOTAL: u32 = 600;
+    if ENGINE == Engine::Omq {
+        not_run!("engine omq does not tell which jobs of a lost connection it has written");
+    }
+    let pulling = bound();
+    let window = Window::new(1);
+    let mut jobs: Puller<(u32, String)> =
+        Puller::bind(&pulling, "jobs", MessagePack).window(window).await.unwrap();
+    let endpoint = pulling.local_endpoints()[0].clone();
+    let pushing = connected(&[&pulling]);
+    let push = pusher(&pushing).await;
+    // More than the buffers of the kernel hold.
+    let body = "x".repeat(100_000);
+    for job in 0..TOTAL {
+        push.push(&(job, &body)).await.unwrap();
+    }
+    assert_eq!(timeout(PATIENCE, jobs.next()).await.unwrap().unwrap().unwrap().0, 0);
+    pulling.close().await.unwrap();
+    drop(jobs);
+
+    let rebinding = async {
+        loop {
+            let pulling = builder().bind(&endpoint).build().unwrap();
+            let bound = Puller::<(u32, String)>::bind(&pulling, "jobs", MessagePack).await;
+            if let Ok(puller) = bound {
+                return (pulling, puller);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (_pulling, mut jobs) = timeout(PATIENCE, rebinding).await.expect("the port is free again");
+    let mut next = async || timeout(PATIENCE, jobs.next()).await.unwrap().unwrap().unwrap().0;
+    let first = next().await;
+    assert!(first > 0, "the first job came twice");
+    for expected in first + 1..TOTAL {
+        assert_eq!(next().await, expected);
+    }
 }
 
 /// Binds the port of a closed socket as soon as the port is free.

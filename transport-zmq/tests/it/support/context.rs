@@ -9,6 +9,7 @@ use polywire_core::{CallError, CallHandle, Client, ErrorKind, Router, Window};
 use polywire_zmq::{Engine, Side, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
+use super::engine::{ENGINE, zmq};
 use super::folder::TempFolder;
 use super::identified::IdentifiedServer;
 use super::wait::PATIENCE;
@@ -32,27 +33,18 @@ pub(crate) fn media() -> Vec<Medium> {
     }
 }
 
-/// Returns every setup that the compiled engines support.
+/// Returns every setup of the engine.
 pub(crate) fn setups() -> Vec<Setup> {
-    let all = [
-        #[cfg(feature = "engine-omq")]
-        (Engine::Omq, Side::Connect),
-        #[cfg(feature = "engine-omq")]
-        (Engine::Omq, Side::Bind),
-        #[cfg(feature = "engine-zeromq")]
-        (Engine::Zeromq, Side::Connect),
-    ];
     let media = media();
-    all.into_iter()
-        .flat_map(|(engine, side)| {
-            media.iter().map(move |medium| Setup(engine, side, medium.clone()))
-        })
+    [Side::Connect, Side::Bind]
+        .into_iter()
+        .flat_map(|side| media.iter().map(move |medium| Setup(ENGINE, side, medium.clone())))
         .collect()
 }
 
 /// Returns a builder of a transport with the engine of the setup.
 pub(crate) fn builder(Setup(engine, ..): &Setup) -> ZmqBuilder {
-    Zmq::builder().engine(*engine).connect_timeout(PATIENCE)
+    zmq().engine(*engine).connect_timeout(PATIENCE)
 }
 
 /// Returns an endpoint to bind that no other socket binds.

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{Puller, Pusher};
-use polywire_zmq::{Engine, Zmq, ZmqBuilder};
+use polywire_zmq::{Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
+use super::engine::zmq;
 use super::wait::PATIENCE;
 
 /// Returns a builder with a short connect timeout.
 pub(crate) fn builder() -> ZmqBuilder {
-    Zmq::builder().engine(Engine::Omq).connect_timeout(Duration::from_secs(5))
+    zmq().connect_timeout(Duration::from_secs(5))
 }
 
 /// Makes a transport that binds any free port.

@@ -95,6 +95,10 @@ fn attempts_sum_our_count_and_that_of_the_broker() {
     assert_eq!((attempt(false, &[]), attempt(true, &[])), (1, 2));
     assert_eq!(attempt(true, &[("x-delivery-count", AMQPValue::LongLongInt(3))]), 4);
     assert_eq!(attempt(true, &[("x-delivery-count", AMQPValue::ShortShortUInt(0))]), 2);
+    let failed = ("x-delivery-count", AMQPValue::LongLongInt(1));
+    let acquired = ("x-acquired-count", AMQPValue::LongLongInt(3));
+    assert_eq!(attempt(true, std::slice::from_ref(&acquired)), 4);
+    assert_eq!(attempt(true, &[failed, acquired]), 4);
     assert_eq!(attempt(false, &[("polywire.attempt", AMQPValue::ShortShortInt(5))]), 5);
     // Values that another program wrote are skipped.
     assert_eq!(attempt(false, &[("polywire.attempt", AMQPValue::LongString("five".into()))]), 1);

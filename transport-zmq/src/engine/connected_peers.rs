@@ -11,7 +11,7 @@ use crate::security::Admission;
 /// Bounded by the connections that the engine accepts: a peer beyond the bounds of [`Admission`]
 /// is counted until it is disconnected.
 #[derive(Debug, Default)]
-pub(super) struct ConnectedPeers {
+pub(in crate::engine) struct ConnectedPeers {
     /// The peers by connection number.
     peers: FxHashMap<u64, ConnectedPeer>,
     /// The number of peers of each host, without hosts that have none.
@@ -29,13 +29,13 @@ struct ConnectedPeer {
 
 impl ConnectedPeers {
     /// Returns whether one more peer from this host would be too many.
-    pub(super) fn is_full(&self, host: Option<Host>, admission: &Admission) -> bool {
+    pub(in crate::engine) fn is_full(&self, host: Option<Host>, admission: &Admission) -> bool {
         let of_host = host.and_then(|host| self.hosts.get(&host)).copied().unwrap_or_default();
         self.peers.len() >= admission.connections_max || of_host >= admission.host_connections_max
     }
 
     /// Adds a connection. One that is present is not counted twice.
-    pub(super) fn add(&mut self, connection: u64, host: Option<Host>) {
+    pub(in crate::engine) fn add(&mut self, connection: u64, host: Option<Host>) {
         let before = self.peers.insert(connection, ConnectedPeer { host, subscriptions: 0 });
         if let (Some(host), None) = (host, before) {
             *self.hosts.entry(host).or_default() += 1;
@@ -43,7 +43,7 @@ impl ConnectedPeers {
     }
 
     /// Removes a connection, if it is present.
-    pub(super) fn remove(&mut self, connection: u64) {
+    pub(in crate::engine) fn remove(&mut self, connection: u64) {
         let removed = self.peers.remove(&connection);
         let Some(ConnectedPeer { host: Some(host), .. }) = removed else { return };
         if let Some(count) = self.hosts.get_mut(&host) {
@@ -55,7 +55,8 @@ impl ConnectedPeers {
     }
 
     /// Returns the number of subscriptions of a connection, to be changed.
-    pub(super) fn subscriptions(&mut self, connection: u64) -> Option<&mut usize> {
+    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "only omq counts them here"))]
+    pub(in crate::engine) fn subscriptions(&mut self, connection: u64) -> Option<&mut usize> {
         self.peers.get_mut(&connection).map(|peer| &mut peer.subscriptions)
     }
 }
@@ -63,14 +64,14 @@ impl ConnectedPeers {
 /// An IPv4 address, or the first half of an IPv6 address: one host may have all addresses of a
 /// /64 network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Host {
+pub(in crate::engine) enum Host {
     V4([u8; 4]),
     V6([u8; 8]),
 }
 
 impl Host {
     /// Returns the host of an address.
-    pub(super) fn of(address: IpAddr) -> Self {
+    pub(in crate::engine) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.octets()),
             IpAddr::V6(address) => {

@@ -1,0 +1,32 @@
+//! Waiting for the first server of a service.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::middleware::Backoff;
+
+/// The pauses between attempts: up to 20 ms at first, and at most half a second.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+
+/// Repeats an operation while it finds no server, with growing pauses. The caller bounds the wait.
+pub(super) async fn until_served<T, F>(mut operation: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut attempt = 1_u32;
+    loop {
+        match operation().await {
+            Err(error) if is_without_server(&error) => sleep(PAUSES.after(attempt)).await,
+            outcome => return outcome,
+        }
+        attempt = attempt.saturating_add(1);
+    }
+}
+
+/// Returns whether an error says that no server got the message.
+fn is_without_server(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unroutable && error.is_unsent()
+}

@@ -1,0 +1,47 @@
+//! The books of the shop, as their files have them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// The entries of a book.
+#[derive(Default)]
+pub(super) struct Ledger {
+    /// The amounts by the numbers of the orders.
+    pub(super) amounts: BTreeMap<u64, u64>,
+    /// All entries, repeated ones included.
+    pub(super) entries: Vec<u64>,
+}
+
+impl Ledger {
+    /// Reads a book. A file that does not exist is an empty book.
+    pub(super) fn read(books: &Path, name: &str) -> Result<Self> {
+        let path = books.join(name);
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        let text = std::fs::read_to_string(path).context("cannot read a book")?;
+        let mut ledger = Self::default();
+        // An entry without its end is being written.
+        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            let (number, entry): (u64, Value) = serde_json::from_str(line)?;
+            let cents = entry.as_u64().or_else(|| entry["cents"].as_u64());
+            ledger.amounts.insert(number, cents.context("the amount of an entry")?);
+            ledger.entries.push(number);
+        }
+        Ok(ledger)
+    }
+
+    /// Returns the number of entries in a book.
+    pub(super) fn count(books: &Path, name: &str) -> usize {
+        let text = std::fs::read(books.join(name)).unwrap_or_default();
+        text.into_iter().filter(|byte| *byte == b'\n').count()
+    }
+
+    /// Returns the number of entries beyond the first of an order.
+    pub(super) fn repeated(&self) -> usize {
+        self.entries.len() - self.amounts.len()
+    }
+}

@@ -1,0 +1,161 @@
+//! A process of the shop, started, stopped and killed by the scenario.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::sync::watch;
+
+use crate::plan::Plan;
+use crate::shop_program::ARGUMENT;
+use crate::wait::{until_some, within};
+
+/// The surroundings that all programs share.
+pub(super) struct Shop<'a> {
+    pub(super) plan: &'a Plan,
+    /// The URL, which names the file of the password.
+    pub(super) url: String,
+    /// The folder of the books.
+    pub(super) books: &'a Path,
+}
+
+/// A process. Dropping it kills the process.
+pub(super) struct Program {
+    name: &'static str,
+    process: Child,
+    /// The standard input, whose end is the end of the load. Waiting for a process would close it.
+    input: Option<ChildStdin>,
+    /// The address of the probe, once it answers.
+    probe: watch::Receiver<Option<String>>,
+    /// The last lines of the log.
+    log: Log,
+}
+
+type Log = Arc<Mutex<VecDeque<String>>>;
+
+/// Lines of the log that an error shows.
+const LINES_MAX: usize = 12;
+
+impl Program {
+    /// Starts a process, without waiting for it.
+    pub(super) fn start(shop: &Shop<'_>, name: &'static str) -> Result<Self> {
+        let mut command = Command::new(&shop.plan.program);
+        command.args([ARGUMENT, name]).kill_on_drop(true).env("NO_COLOR", "1");
+        command.env("POLYWIRE_URL", &shop.url).env("POLYWIRE_PROBE", "127.0.0.1:0");
+        command.env(polywire_example_shop::book::FOLDER_VARIABLE, shop.books);
+        command.env(polywire_example_shop::load::ORDERS_VARIABLE, "endless");
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().context("cannot start a program of the shop")?;
+        let errors = process.stderr.take().context("a program has an output")?;
+        let input = process.stdin.take();
+        let ((found, probe), log) = (watch::channel(None), Log::default());
+        // The task ends with the process.
+        tokio::spawn(read(errors, found, log.clone()));
+        Ok(Self { name, process, input, probe, log })
+    }
+
+    /// Waits until the program is ready.
+    pub(super) async fn ready(mut self) -> Result<Self> {
+        let looking = self.until_ready(true);
+        let looked = tokio::select! {
+            looked = looking => looked,
+            ended = self.process.wait() => {
+                Err(anyhow::anyhow!("ended with {} instead of being ready", ended?))
+            }
+        };
+        self.named(looked)?;
+        Ok(self)
+    }
+
+    /// Waits until the probe answers that the program is ready, or that it is not.
+    pub(super) async fn readiness(&self, is_ready: bool) -> Result<()> {
+        self.named(self.until_ready(is_ready).await)
+    }
+
+    fn until_ready(&self, wanted: bool) -> impl Future<Output = Result<()>> + use<> {
+        let mut probe = self.probe.clone();
+        async move {
+            let found = probe.wait_for(Option::is_some);
+            let address = within("a program answers probes", found).await??.clone();
+            let address = address.context("an address")?;
+            let what = if wanted { "a program is ready" } else { "a program is not ready" };
+            until_some(what, || async { (is_ready(&address).await.ok()? == wanted).then_some(()) })
+                .await
+        }
+    }
+
+    /// Kills the process as in a crash.
+    pub(super) async fn kill(mut self) -> Result<()> {
+        self.process.kill().await.with_context(|| format!("cannot kill {}", self.name))
+    }
+
+    /// Sends SIGTERM, and waits until the program has drained.
+    pub(super) async fn stop(mut self) -> Result<()> {
+        let id = self.process.id().context("the id of a program that runs")?.to_string();
+        let killed = Command::new("kill").args(["-TERM", &id]).status().await;
+        ensure!(killed.context("cannot run kill")?.success(), "cannot stop {}", self.name);
+        let status = within("a program ends after SIGTERM", self.process.wait()).await??;
+        self.succeeded(status)
+    }
+
+    /// Ends the standard input, and waits until the program has ended by itself.
+    pub(super) async fn finish(mut self) -> Result<()> {
+        drop(self.input.take());
+        let status = within("the load ends", self.process.wait()).await??;
+        self.succeeded(status)
+    }
+
+    /// Returns an error if the process has ended.
+    pub(super) fn check(&mut self) -> Result<()> {
+        let ended = self.process.try_wait()?;
+        let running = match ended {
+            None => Ok(()),
+            Some(status) => Err(anyhow::anyhow!("ended with {status}")),
+        };
+        self.named(running)
+    }
+
+    fn succeeded(&self, status: ExitStatus) -> Result<()> {
+        let succeeded =
+            if status.success() { Ok(()) } else { Err(anyhow::anyhow!("ended with {status}")) };
+        self.named(succeeded)
+    }
+
+    /// Adds the name and the log to an error.
+    fn named<T>(&self, result: Result<T>) -> Result<T> {
+        result.with_context(|| {
+            let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            let lines: Vec<_> = log.iter().map(String::as_str).collect();
+            format!("{}, whose log ends with\n{}\n", self.name, lines.join("\n"))
+        })
+    }
+}
+
+/// Reads the log, and finds the address of the probe in it.
+async fn read(errors: ChildStderr, found: watch::Sender<Option<String>>, log: Log) {
+    let mut lines = BufReader::new(errors).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Some((_, address)) = line.split_once("answering probes address=") {
+            found.send_replace(Some(address.trim().to_owned()));
+        }
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.len() == LINES_MAX {
+            log.pop_front();
+        }
+        log.push_back(line);
+    }
+}
+
+/// Asks a probe.
+async fn is_ready(address: &str) -> Result<bool> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"GET /ready HTTP/1.1\r\nhost: probe\r\n\r\n").await?;
+    let mut answer = String::new();
+    within("a probe answers", stream.read_to_string(&mut answer)).await??;
+    Ok(answer.starts_with("HTTP/1.1 200"))
+}

@@ -1,0 +1,19 @@
+//! The queue of messages that arrive at a socket.
+
+use futures_core::Stream;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use super::link::{Arrival, LinkOwner};
+
+/// The owner of links whose messages go to the queue, and that need no care.
+pub(super) struct NoOwner;
+
+impl LinkOwner for NoOwner {}
+
+/// Returns the messages of a queue, until it ends.
+pub(super) fn received(arrivals: mpsc::Receiver<Arrival>) -> impl Stream<Item = Arrival> + Send {
+    stream::unfold(arrivals, |mut arrivals| async {
+        arrivals.recv().await.map(|arrival| (arrival, arrivals))
+    })
+}

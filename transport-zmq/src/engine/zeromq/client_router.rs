@@ -1,0 +1,136 @@
+//! ROUTER on the calling side: servers connect to it.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt, stream};
+use polywire_core::Result;
+use tokio::sync::mpsc;
+
+use super::arrivals::{NoOwner, received};
+use super::endpoints::LinkedEndpoints;
+use super::frames::{frames_of, message_of};
+use super::kind::Kind;
+use super::link::{Arrival, Link};
+use super::link_set::LinkSet;
+use super::router::push;
+use super::set_options::SetOptions;
+use crate::config::Settings;
+use crate::endpoint::EndpointChange;
+use crate::engine::{ClientRouter, Dealer, InboundPeer, SocketControl};
+use crate::error::lock;
+use crate::wire::Frames;
+
+/// A ROUTER socket that servers connect to. Each link becomes an [`InboundPeer`].
+pub(in crate::engine) struct ZeromqClientRouter {
+    endpoints: LinkedEndpoints,
+    /// The messages that arrive, until `replies` takes them.
+    arrivals: Mutex<Option<mpsc::Receiver<Arrival>>>,
+    frames_max: usize,
+}
+
+impl ZeromqClientRouter {
+    /// Opens the socket. It has no endpoint yet.
+    pub(in crate::engine) fn open(settings: &Settings) -> Self {
+        let (set, arrivals) =
+            LinkSet::new(settings, SetOptions::of(Kind::Router), Arc::new(NoOwner));
+        Self {
+            endpoints: LinkedEndpoints::new(settings, set),
+            arrivals: Mutex::new(arrivals),
+            frames_max: settings.limits.frames_max,
+        }
+    }
+}
+
+#[async_trait]
+impl SocketControl for ZeromqClientRouter {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        self.endpoints.change(change).await
+    }
+
+    fn peer_counts(&self) -> BoxStream<'static, usize> {
+        self.endpoints.set.states(LinkSet::count)
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.endpoints.close()
+    }
+}
+
+impl ClientRouter for ZeromqClientRouter {
+    fn peers(&self) -> BoxStream<'static, Vec<InboundPeer>> {
+        let peer = |link: Arc<Link>| InboundPeer {
+            connection: link.number,
+            name: link.name.clone(),
+            dealer: Arc::new(LinkedPeer(link)),
+        };
+        self.endpoints.set.states(move |set| set.links().into_iter().map(peer).collect())
+    }
+
+    fn replies(&self) -> BoxStream<'static, (u64, Frames)> {
+        let frames_max = self.frames_max;
+        let Some(arrivals) = lock(&self.arrivals).take() else { return stream::empty().boxed() };
+        let reply = move |(link, message): Arrival| (link.number, frames_of(message, frames_max));
+        received(arrivals).map(reply).boxed()
+    }
+}
+
+/// The route to one inbound peer.
+struct LinkedPeer(Arc<Link>);
+
+#[async_trait]
+impl SocketControl for LinkedPeer {
+    async fn change(&self, _: &EndpointChange) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        // The client router closes the socket.
+        std::future::ready(()).boxed()
+    }
+}
+
+#[async_trait]
+impl Dealer for LinkedPeer {
+    fn try_send(&self, frames: Frames) -> Result<(), Frames> {
+        if !self.0.outbox.has_room() {
+            return Err(frames);
+        }
+        let mut message = Some(message_of(frames.clone()));
+        if push(&self.0, &mut message) { Ok(()) } else { Err(frames) }
+    }
+
+    fn room(&self) -> BoxFuture<'_, ()> {
+        let room = async {
+            self.0.outbox.room().await;
+            if !self.0.outbox.has_room() {
+                // The peer is gone, or another sender has taken the room.
+                tokio::task::yield_now().await;
+            }
+        };
+        room.boxed()
+    }
+
+    /// Returns at once: the peer is connected.
+    async fn tried(&self) {}
+
+    /// Never resolves: the client router reports which peers are connected.
+    async fn up(&self) -> Result<()> {
+        std::future::pending().await
+    }
+
+    /// Never resolves, see [`up`](Self::up).
+    async fn down(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    fn reason(&self) -> Option<String> {
+        lock(&self.0.reason).clone()
+    }
+
+    fn replies(&self) -> BoxStream<'static, Frames> {
+        stream::empty().boxed()
+    }
+}

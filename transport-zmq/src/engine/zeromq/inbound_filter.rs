@@ -1,0 +1,238 @@
+//! The filter of the bytes that a peer sends: bounds first, then the socket of the crate. No I/O.
+//!
+//! The crate allocates any length that a frame announces, and takes every command but READY for an
+//! error. So the filter checks each header before the crate sees it, and handles the other commands
+//! itself.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::kind::Kind;
+use super::zmtp::{
+    GREETING, Header, Ready, Violation, read_command, read_greeting, read_ready, write_message,
+    write_ready,
+};
+use crate::security::FIRST_MAX;
+
+/// The state of one connection, as far as the bytes of the peer go.
+#[derive(Debug)]
+pub(super) struct InboundFilter {
+    kind: Kind,
+    /// The bound on a message: the sum of its frames, and 64 bytes for each.
+    message_max: u64,
+    state: State,
+    /// The size of the current message so far, or 0 between messages.
+    message_size: u64,
+    /// Set while the frames of the current message are dropped.
+    drops: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Ready,
+    Header,
+    /// Bytes of the current frame that are still to come, and whether they are dropped.
+    Body {
+        left: u64,
+        drops: bool,
+    },
+}
+
+/// A fact that the relay has to know.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum InboundEvent {
+    /// The minor version of the peer.
+    Greeted(u8),
+    /// The peer has finished its part of the handshake.
+    Ready(Ready),
+    /// A heartbeat, with the context for its answer.
+    Ping(Bytes),
+}
+
+/// The longest command that is read: a subscription to the longest topic. The data of a longer one
+/// is dropped.
+const COMMAND_MAX: u64 = FIRST_MAX as u64 + 32;
+/// The longest READY command.
+const READY_MAX: u64 = 2048;
+/// The longest context of a heartbeat.
+const CONTEXT_MAX: usize = 16;
+/// Bytes that each frame counts beyond its size.
+const PART_COST: u64 = 64;
+/// The routing id of the peer within its socket of the crate, which has no other peer.
+pub(super) const ONLY_PEER: &[u8] = b"p";
+
+impl InboundFilter {
+    /// Creates the filter of a new connection.
+    pub(super) fn new(kind: Kind, message_max: usize) -> Self {
+        let message_max = u64::try_from(message_max).unwrap_or(u64::MAX);
+        Self { kind, message_max, state: State::Greeting, message_size: 0, drops: false }
+    }
+
+    /// Moves bytes from `input` to `output`, those for the crate. Bytes that are no whole header or
+    /// command yet stay in `input`: 2 KiB at most.
+    pub(super) fn feed(
+        &mut self,
+        input: &mut BytesMut,
+        output: &mut BytesMut,
+        events: &mut Vec<InboundEvent>,
+    ) -> Result<(), Violation> {
+        while !input.is_empty() {
+            let is_whole = match self.state {
+                State::Greeting => self.greeting(input, output, events)?,
+                State::Ready => self.ready(input, output, events)?,
+                State::Header => self.header(input, output, events)?,
+                State::Body { left, drops } => {
+                    let part = input
+                        .split_to(input.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+                    if !drops {
+                        output.extend_from_slice(&part);
+                    }
+                    self.expect_body(left - part.len() as u64, drops);
+                    true
+                }
+            };
+            if !is_whole {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the state for the bytes of a frame that are still to come.
+    fn expect_body(&mut self, left: u64, drops: bool) {
+        self.state = if left == 0 { State::Header } else { State::Body { left, drops } };
+    }
+
+    fn greeting(
+        &mut self,
+        input: &mut BytesMut,
+        output: &mut BytesMut,
+        events: &mut Vec<InboundEvent>,
+    ) -> Result<bool, Violation> {
+        if input[0] != 0xFF {
+            return Err("the greeting is not that of ZMTP 3");
+        }
+        let Some(greeting) = input.first_chunk::<GREETING>() else { return Ok(false) };
+        events.push(InboundEvent::Greeted(read_greeting(greeting)?));
+        output.extend_from_slice(greeting);
+        input.advance(GREETING);
+        self.state = State::Ready;
+        Ok(true)
+    }
+
+    fn ready(
+        &mut self,
+        input: &mut BytesMut,
+        output: &mut BytesMut,
+        events: &mut Vec<InboundEvent>,
+    ) -> Result<bool, Violation> {
+        let Some(header) = Header::read(input) else { return Ok(false) };
+        header.check()?;
+        if !header.is_command() {
+            return Err("a message came before the handshake");
+        }
+        if header.len > READY_MAX {
+            return Err("the READY command is too long");
+        }
+        let Some(body) = take_body(input, header) else { return Ok(false) };
+        let ready = match read_command(&body)? {
+            (b"READY", data) => read_ready(data)?,
+            (b"ERROR", _) => return Err("the peer has refused the handshake"),
+            _ => return Err("another command came before READY"),
+        };
+        if !self.kind.accepts(&ready.socket_type) {
+            return Err("the peer is a socket of a type that does not fit");
+        }
+        // The crate gives the connection of one peer to another one with the same identity.
+        write_ready(output, &ready.socket_type, ONLY_PEER);
+        events.push(InboundEvent::Ready(ready));
+        self.state = State::Header;
+        Ok(true)
+    }
+
+    fn header(
+        &mut self,
+        input: &mut BytesMut,
+        output: &mut BytesMut,
+        events: &mut Vec<InboundEvent>,
+    ) -> Result<bool, Violation> {
+        let Some(header) = Header::read(input) else { return Ok(false) };
+        header.check()?;
+        if header.is_command() {
+            return self.command(header, input, output, events);
+        }
+        let is_first = self.message_size == 0;
+        self.message_size = self.message_size.saturating_add(header.len).saturating_add(PART_COST);
+        if self.message_size > self.message_max {
+            return Err("a message is too large");
+        }
+        if is_first {
+            self.drops = match self.kind {
+                // The only messages of a subscriber are its subscriptions.
+                Kind::XPub => header.has_more() || header.len > FIRST_MAX as u64 + 1,
+                kind => !kind.reads(),
+            };
+        }
+        if !header.has_more() {
+            self.message_size = 0;
+        }
+        let head = input.split_to(header.size);
+        if !self.drops {
+            output.extend_from_slice(&head);
+        }
+        self.expect_body(header.len, self.drops);
+        Ok(true)
+    }
+
+    /// Handles a command after the handshake.
+    fn command(
+        &mut self,
+        header: Header,
+        input: &mut BytesMut,
+        output: &mut BytesMut,
+        events: &mut Vec<InboundEvent>,
+    ) -> Result<bool, Violation> {
+        if header.len > self.message_max {
+            return Err("a command is too large");
+        }
+        if header.len > COMMAND_MAX {
+            input.advance(header.size);
+            self.expect_body(header.len, true);
+            return Ok(true);
+        }
+        let Some(body) = take_body(input, header) else { return Ok(false) };
+        match read_command(&body)? {
+            (b"PING", data) => {
+                let context = data.get(2..).ok_or("a heartbeat is too short")?;
+                if context.len() > CONTEXT_MAX {
+                    return Err("a heartbeat is too long");
+                }
+                events.push(InboundEvent::Ping(body.slice_ref(context)));
+            }
+            (b"SUBSCRIBE", prefix) if self.kind == Kind::XPub && prefix.len() <= FIRST_MAX => {
+                write_message(output, 1, prefix);
+            }
+            (b"CANCEL", prefix) if self.kind == Kind::XPub && prefix.len() <= FIRST_MAX => {
+                write_message(output, 0, prefix);
+            }
+            (b"ERROR" | b"READY", _) => return Err("a handshake command came after the handshake"),
+            // Answers to heartbeats, and commands that other implementations may add.
+            _ => {}
+        }
+        Ok(true)
+    }
+}
+
+/// Takes a whole frame, and returns its body.
+fn take_body(input: &mut BytesMut, header: Header) -> Option<Bytes> {
+    let size = header.size + usize::try_from(header.len).ok()?;
+    if input.len() < size {
+        return None;
+    }
+    let mut frame = input.split_to(size).freeze();
+    frame.advance(header.size);
+    Some(frame)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,38 @@
+//! The types of sockets, and the types that each may be connected with.
+
+/// The type of a socket of this engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Dealer,
+    Router,
+    Push,
+    Pull,
+    XPub,
+    XSub,
+}
+
+impl Kind {
+    /// Returns whether a peer of this type may connect.
+    pub(super) fn accepts(self, socket_type: &[u8]) -> bool {
+        let accepted: &[&[u8]] = match self {
+            Self::Dealer => &[b"ROUTER", b"DEALER", b"REP"],
+            Self::Router => &[b"DEALER", b"ROUTER", b"REQ"],
+            Self::Push => &[b"PULL"],
+            Self::Pull => &[b"PUSH"],
+            Self::XPub => &[b"SUB", b"XSUB"],
+            Self::XSub => &[b"PUB", b"XPUB"],
+        };
+        accepted.contains(&socket_type)
+    }
+
+    /// Returns whether messages of the peer are read. A puller has none to send.
+    pub(super) fn reads(self) -> bool {
+        self != Self::Push
+    }
+
+    /// Returns whether each sent message leaves the socket, so that the relay can count them. An
+    /// XPUB socket drops a message whose subscription has ended meanwhile.
+    pub(super) fn is_counted(self) -> bool {
+        matches!(self, Self::Dealer | Self::Router | Self::Push)
+    }
+}

@@ -1,0 +1,266 @@
+//! A connection to one peer, with a socket of the crate and a relay of its own.
+//!
+//! The crate does not reconnect, gives a peer's place to another one of the same identity, and
+//! spreads messages without reporting who got them. With one peer a socket, this has no effect.
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+use zeromq::{SocketEvent, ZmqMessage};
+
+use super::kind::Kind;
+use super::outbox::Outbox;
+use super::port::{self, InnerListener, Port, PortEvents};
+use super::relay::Relay;
+use super::streams::PeerStream;
+use crate::engine::connected_peers::Host;
+use crate::error::lock;
+
+/// The part of a socket that takes up its links and their messages.
+pub(super) trait LinkOwner: Send + Sync {
+    /// Takes up a link whose handshake has ended, before its first message. Returns the reason if
+    /// the peer may not stay.
+    fn opened(&self, _: &Arc<Link>) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Takes a message, if the set of links has no queue for arrivals.
+    fn received(&self, _: &Arc<Link>, _: ZmqMessage) {}
+
+    /// Learns of the end of a link that was opened.
+    fn ended(&self, _: &Arc<Link>) {}
+}
+
+/// A message, and the link that it came by.
+pub(super) type Arrival = (Arc<Link>, ZmqMessage);
+
+/// A connection, from its handshake to its end.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Never used twice in this process.
+    pub(super) number: u64,
+    /// The remote address, or the endpoint of a socket file.
+    pub(super) name: String,
+    /// The endpoint of this side that the connection was made through.
+    pub(super) endpoint: String,
+    /// The host of a peer that has connected. `None` for other peers, and for socket files.
+    pub(super) host: Option<Host>,
+    /// Set for a peer that has connected to this side.
+    pub(super) is_inbound: bool,
+    /// The routing id that the peer has announced.
+    pub(super) identity: OnceLock<Bytes>,
+    /// The messages to send.
+    pub(super) outbox: Outbox,
+    pub(super) relay: Relay,
+    pub(super) state: watch::Sender<LinkState>,
+    /// The reason of the end, for the log.
+    pub(super) reason: Mutex<Option<String>>,
+    pub(super) task: OnceLock<AbortHandle>,
+}
+
+/// The state of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LinkState {
+    Handshake,
+    Open,
+    Ended,
+}
+
+/// The rules of the links of a socket.
+#[derive(Clone, Debug)]
+pub(super) struct LinkRules {
+    pub(super) kind: Kind,
+    /// The routing id that the peers see.
+    pub(super) identity: Bytes,
+    pub(super) handshake_timeout: Duration,
+    pub(super) heartbeat: Duration,
+}
+
+/// The time for the peer to close a connection that this side has finished: 200 ms.
+const FINISH_PATIENCE: Duration = Duration::from_millis(200);
+
+impl Link {
+    /// Ends the link at once.
+    pub(super) fn cut(&self, reason: &str) {
+        lock(&self.reason).get_or_insert_with(|| reason.to_owned());
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+
+    /// Waits until the handshake has succeeded, or returns the reason of its failure.
+    pub(super) async fn wait_open(&self) -> Result<(), String> {
+        let mut state = self.state.subscribe();
+        // Never an error: `self` holds the sender.
+        let state = state.wait_for(|state| *state != LinkState::Handshake).await;
+        match state.map(|state| *state) {
+            Ok(LinkState::Open) => Ok(()),
+            _ => Err(lock(&self.reason).clone().unwrap_or_default()),
+        }
+    }
+
+    /// Waits until the link has ended.
+    pub(super) async fn wait_end(&self) {
+        // Never an error: `self` holds the sender.
+        let _ = self.state.subscribe().wait_for(|state| *state == LinkState::Ended).await;
+    }
+}
+
+/// Makes the handshake, calls `opened`, and moves messages until the end of the link.
+///
+/// # Errors
+///
+/// The reason of an end that neither side has asked for.
+pub(super) async fn run(
+    link: &Arc<Link>,
+    rules: &LinkRules,
+    owner: &dyn LinkOwner,
+    arrivals: Option<mpsc::Sender<Arrival>>,
+    stream: PeerStream,
+    opened: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
+    let (peer_read, peer_write) = stream.split();
+    let listener = InnerListener::bind().await.map_err(|error| error.to_string())?;
+    let (mut port, events) = port::open(rules.kind, &rules.identity);
+    let mut is_received = false;
+    let (mut receiving, mut sending) = {
+        let connecting = port.connect(listener.endpoint());
+        tokio::pin!(connecting);
+        let inner = tokio::select! {
+            inner = listener.accept() => inner.map_err(|error| error.to_string())?,
+            failed = &mut connecting => return Err(format!("{failed:?}")),
+        };
+        let (inner_read, inner_write) = inner.into_split();
+        let mut receiving = Box::pin(link.relay.receive(peer_read, inner_write));
+        let mut sending = Box::pin(link.relay.send(inner_read, peer_write, &link.outbox));
+        let handshake = async {
+            loop {
+                tokio::select! {
+                    connected = &mut connecting => {
+                        return connected.map_err(|error| error.to_string());
+                    }
+                    // The peer may have sent a message and left already.
+                    received = &mut receiving, if !is_received => {
+                        received?;
+                        is_received = true;
+                    }
+                    sent = &mut sending => return sent.and(Err("the socket was closed".to_owned())),
+                }
+            }
+        };
+        match timeout(rules.handshake_timeout, handshake).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) if is_received && link.relay.ready().is_none() => {
+                return Err("the peer closed the connection in the handshake".to_owned());
+            }
+            Ok(Err(reason)) => return Err(reason),
+            Err(_) => return Err("the handshake took too long".to_owned()),
+        }
+        (receiving, sending)
+    };
+    drop(listener);
+    let ready = link.relay.ready().ok_or("the peer is not ready")?;
+    // Set once, here.
+    let _ = link.identity.set(ready.identity);
+    opened()?;
+
+    let exchanging = exchange(link, owner, port, events, arrivals);
+    let watching = link.relay.watch(rules.heartbeat);
+    tokio::pin!(exchanging, watching);
+    let (mut is_exchanged, mut finish_by) = (false, None);
+    if is_received && !drains(rules.kind) {
+        return Ok(());
+    }
+    loop {
+        tokio::select! {
+            ended = &mut exchanging, if !is_exchanged => match ended {
+                Ended::Finished => is_exchanged = true,
+                Ended::Lost(reason) => return reason.map_or(Ok(()), Err),
+            },
+            received = &mut receiving, if !is_received => {
+                received?;
+                is_received = true;
+                // Otherwise the crate has messages to read.
+                if is_exchanged || !drains(rules.kind) {
+                    return Ok(());
+                }
+            }
+            sent = &mut sending, if finish_by.is_none() => {
+                // After the end of the peer's bytes, only what it has sent counts.
+                if !is_received {
+                    sent?;
+                }
+                finish_by = Some(Instant::now() + FINISH_PATIENCE);
+            }
+            () = at(finish_by), if is_exchanged => return Ok(()),
+            reason = &mut watching => return Err(reason),
+        }
+    }
+}
+
+/// Returns whether the link goes on after the last byte of the peer, until all is read.
+fn drains(kind: Kind) -> bool {
+    matches!(kind, Kind::Dealer | Kind::Router | Kind::Pull | Kind::XSub)
+}
+
+/// Waits until this moment, or without an end.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of the messages of a link.
+enum Ended {
+    /// The outbox has ended, and the crate has everything.
+    Finished,
+    /// The crate has lost the connection, for this reason.
+    Lost(Option<String>),
+}
+
+/// Moves messages between the socket of the crate, the outbox and the owner. Drops the socket at
+/// the end, which then sends what it holds.
+async fn exchange(
+    link: &Arc<Link>,
+    owner: &dyn LinkOwner,
+    mut port: Box<dyn Port>,
+    mut events: PortEvents,
+    arrivals: Option<mpsc::Sender<Arrival>>,
+) -> Ended {
+    let mut arrived = None;
+    loop {
+        tokio::select! {
+            message = port.recv(), if arrived.is_none() => match message {
+                Ok(message) if arrivals.is_some() => arrived = Some(message),
+                Ok(message) => owner.received(link, message),
+                Err(error) => return Ended::Lost(Some(error.to_string())),
+            },
+            permit = reserve(arrivals.as_ref()), if arrived.is_some() => match (permit, arrived.take()) {
+                (Some(permit), Some(message)) => permit.send((link.clone(), message)),
+                _ => return Ended::Lost(None),
+            },
+            next = link.outbox.next() => match next {
+                Some(message) => {
+                    if let Err(error) = port.send(message).await {
+                        return Ended::Lost(Some(error.to_string()));
+                    }
+                }
+                None => return Ended::Finished,
+            },
+            event = events.next() => if let None | Some(SocketEvent::Disconnected(_)) = event {
+                return Ended::Lost(None);
+            },
+        }
+    }
+}
+
+/// Waits for a place among the arrivals. `None` if the receiver is gone.
+async fn reserve(arrivals: Option<&mpsc::Sender<Arrival>>) -> Option<mpsc::Permit<'_, Arrival>> {
+    arrivals?.reserve().await.ok()
+}

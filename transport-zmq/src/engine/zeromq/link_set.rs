@@ -1,0 +1,347 @@
+//! The links of one socket: their start, their bounds and their end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt, future, stream};
+use polywire_core::transport::LogThrottle;
+use polywire_core::{Deadline, Result};
+use rustc_hash::FxHashMap;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+use super::link::{self, Arrival, Link, LinkOwner, LinkRules, LinkState};
+use super::outbox::Outbox;
+use super::relay::Relay;
+use super::set_options::SetOptions;
+use super::streams::{PeerStream, is_local};
+use crate::config::Settings;
+use crate::engine::connected_peers::{ConnectedPeers, Host};
+use crate::error::{closed, lock};
+use crate::security::Admission;
+use crate::wire;
+
+/// The links of one socket.
+pub(super) struct LinkSet {
+    rules: LinkRules,
+    admission: Admission,
+    /// The bound on a message that a peer sends.
+    message_max: usize,
+    /// Messages that each link queues.
+    capacity: usize,
+    owner: Arc<dyn LinkOwner>,
+    /// The queue of messages that arrive, unless the owner takes them.
+    arrivals: Option<mpsc::WeakSender<Arrival>>,
+    /// The task that keeps the queue open. It ends with its runtime, and so does the queue.
+    keeper: Option<AbortHandle>,
+    state: Mutex<SetState>,
+    /// The number of changes of the open links.
+    changes: watch::Sender<u64>,
+    /// Throttle for log lines of failed handshakes. Remote peers decide how often that happens.
+    handshake_failures: LogThrottle,
+    /// Throttle for log lines of connections beyond the bounds.
+    rejections: LogThrottle,
+}
+
+#[derive(Default)]
+struct SetState {
+    /// The open links, the oldest first.
+    open: BTreeMap<u64, Arc<Link>>,
+    /// The links in their handshake. Those of inbound peers are bounded by the admission.
+    starting: FxHashMap<u64, Arc<Link>>,
+    /// The inbound peers that are open.
+    connected: ConnectedPeers,
+    is_closed: bool,
+}
+
+/// Messages that the crate may hold: 256, so that the relay has enough for one write.
+const WINDOW: usize = 256;
+/// The share of the handshakes that one remote host may have: an eighth.
+const HOST_SHARE: usize = 8;
+/// Heartbeats after which the kernel gives up on bytes that the host of the peer does not take.
+const HEARTBEATS_MAX: u32 = 6;
+
+impl LinkSet {
+    /// Creates the set of a new socket, and the queue of what arrives, if there is one.
+    pub(super) fn new(
+        settings: &Settings,
+        options: SetOptions,
+        owner: Arc<dyn LinkOwner>,
+    ) -> (Arc<Self>, Option<mpsc::Receiver<Arrival>>) {
+        let Settings { limits, admission, .. } = settings;
+        let SetOptions { kind, identity, arrivals_max, capacity } = options;
+        let (sender, receiver) = arrivals_max.map(|max| mpsc::channel(max.max(1))).unzip();
+        let arrivals = sender.as_ref().map(mpsc::Sender::downgrade);
+        let keeper = Handle::try_current().ok().map(|runtime| {
+            let keep = async {
+                let _sender = sender;
+                future::pending::<()>().await;
+            };
+            runtime.spawn(keep).abort_handle()
+        });
+        let set = Self {
+            rules: LinkRules {
+                kind,
+                identity,
+                handshake_timeout: admission.handshake_timeout.min(Deadline::MAX),
+                heartbeat: settings.heartbeat,
+            },
+            admission: *admission,
+            message_max: admission.message_max(limits, wire::head_max(limits)),
+            capacity,
+            owner,
+            arrivals,
+            keeper,
+            state: Mutex::default(),
+            changes: watch::Sender::new(0),
+            handshake_failures: LogThrottle::new(),
+            rejections: LogThrottle::new(),
+        };
+        (Arc::new(set), receiver)
+    }
+
+    /// Starts a link to a peer that this side has connected to.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` if the set is closed.
+    pub(super) fn start(self: &Arc<Self>, stream: PeerStream, endpoint: &str) -> Result<Arc<Link>> {
+        self.start_link(stream, endpoint, None)?.ok_or_else(closed)
+    }
+
+    /// Starts a link to a peer that has connected to this side, unless the peer is one too many.
+    pub(super) fn admit(self: &Arc<Self>, stream: PeerStream, endpoint: &str) {
+        let address = stream.peer_address();
+        let host = address.map(|address| Host::of(address.ip()));
+        let handshakes_max = match address {
+            Some(address) if !is_local(address.ip()) => {
+                (self.admission.pending_handshakes_max / HOST_SHARE).max(1)
+            }
+            _ => self.admission.pending_handshakes_max,
+        };
+        let bounds = InboundBounds { host, handshakes_max };
+        // An error means that the set is closed, and with it the listener in a moment.
+        if let Ok(None) = self.start_link(stream, endpoint, Some(bounds))
+            && let Some(count) = self.rejections.note()
+        {
+            tracing::warn!(count, "disconnected peers beyond the bounds of admission");
+        }
+    }
+
+    /// Starts a link, or returns `None` for an inbound peer beyond the bounds.
+    fn start_link(
+        self: &Arc<Self>,
+        stream: PeerStream,
+        endpoint: &str,
+        inbound: Option<InboundBounds>,
+    ) -> Result<Option<Arc<Link>>> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let address = stream.peer_address();
+        let window = self.rules.kind.is_counted().then_some(WINDOW.min(self.capacity));
+        let link = Arc::new(Link {
+            number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
+            name: address.map_or_else(|| endpoint.to_owned(), |address| format!("tcp://{address}")),
+            endpoint: endpoint.to_owned(),
+            host: inbound.as_ref().and_then(|bounds| bounds.host),
+            is_inbound: inbound.is_some(),
+            identity: OnceLock::new(),
+            outbox: Outbox::new(self.capacity, window),
+            relay: Relay::new(self.rules.kind, self.message_max),
+            state: watch::Sender::new(LinkState::Handshake),
+            reason: Mutex::default(),
+            task: OnceLock::new(),
+        });
+        let arrivals = match &self.arrivals {
+            Some(arrivals) => Some(arrivals.upgrade().ok_or_else(closed)?),
+            None => None,
+        };
+        {
+            let mut state = lock(&self.state);
+            if state.is_closed {
+                return Err(closed());
+            }
+            if inbound.is_some_and(|bounds| state.is_full(&bounds, &self.admission)) {
+                return Ok(None);
+            }
+            state.starting.insert(link.number, link.clone());
+        }
+        stream.prepare(self.rules.heartbeat.saturating_mul(HEARTBEATS_MAX));
+        let end = LinkEnd { set: self.clone(), link: link.clone() };
+        let task = tokio::spawn(async move {
+            let LinkEnd { set, link } = &end;
+            let opened = || set.open(link);
+            let run = link::run(link, &set.rules, &*set.owner, arrivals, stream, opened);
+            if let Err(reason) = run.await {
+                set.log_failure(link, &reason);
+                lock(&link.reason).get_or_insert(reason);
+            }
+        });
+        // Set once, here. A link that was cut before is cut now.
+        let _ = link.task.set(task.abort_handle());
+        if lock(&link.reason).is_some() {
+            task.abort();
+        }
+        Ok(Some(link))
+    }
+
+    /// Logs a failed handshake of an inbound peer, throttled.
+    fn log_failure(&self, link: &Link, reason: &str) {
+        if link.is_inbound
+            && *link.state.borrow() == LinkState::Handshake
+            && let Some(count) = self.handshake_failures.note()
+        {
+            let endpoint = &link.endpoint;
+            tracing::warn!(endpoint, last = link.name, reason, count, "handshakes of peers failed");
+        }
+    }
+
+    /// Takes a link into the open ones.
+    fn open(&self, link: &Arc<Link>) -> Result<(), String> {
+        if link.is_inbound {
+            // Others may have finished their handshakes meanwhile.
+            let mut state = lock(&self.state);
+            if state.connected.is_full(link.host, &self.admission) {
+                return Err("too many peers are connected".to_owned());
+            }
+            state.connected.add(link.number, link.host);
+        }
+        self.owner.opened(link)?;
+        {
+            let mut state = lock(&self.state);
+            state.starting.remove(&link.number);
+            state.open.insert(link.number, link.clone());
+        }
+        link.state.send_replace(LinkState::Open);
+        self.changes.send_modify(|changes| *changes += 1);
+        Ok(())
+    }
+
+    /// Removes a link that has ended.
+    fn end(&self, link: &Arc<Link>) {
+        let was_open = {
+            let mut state = lock(&self.state);
+            state.starting.remove(&link.number);
+            state.connected.remove(link.number);
+            state.open.remove(&link.number).is_some()
+        };
+        link.outbox.end();
+        if was_open {
+            self.owner.ended(link);
+        }
+        link.state.send_replace(LinkState::Ended);
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Returns the open links, the oldest first.
+    pub(super) fn links(&self) -> Vec<Arc<Link>> {
+        lock(&self.state).open.values().cloned().collect()
+    }
+
+    /// Returns the open links, and those in their handshake.
+    pub(super) fn all_links(&self) -> Vec<Arc<Link>> {
+        let state = lock(&self.state);
+        state.starting.values().chain(state.open.values()).cloned().collect()
+    }
+
+    /// Returns an open link by its number.
+    pub(super) fn link(&self, number: u64) -> Option<Arc<Link>> {
+        lock(&self.state).open.get(&number).cloned()
+    }
+
+    /// Returns the number of open links.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.state).open.len()
+    }
+
+    /// Returns whether the set is closed.
+    pub(super) fn is_closed(&self) -> bool {
+        lock(&self.state).is_closed
+    }
+
+    /// Watches the number of changes of the open links.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Signals a change that the owner has made.
+    pub(super) fn notify_changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Returns a value of the set, now and after each change, until the set is closed. The stream
+    /// holds the set.
+    pub(super) fn states<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl Fn(&Self) -> T + Send + 'static,
+    ) -> BoxStream<'static, T> {
+        let state = (self.clone(), self.changes(), read, true);
+        let states = stream::unfold(state, |(set, mut changes, read, is_first)| async move {
+            if !is_first {
+                // Never an error: the set holds the sender.
+                let _ = changes.changed().await;
+            }
+            if set.is_closed() {
+                return None;
+            }
+            Some((read(&set), (set, changes, read, false)))
+        });
+        states.boxed()
+    }
+
+    /// Starts no more links, and ends the queue of arrivals with the last link.
+    pub(super) fn close(&self) {
+        lock(&self.state).is_closed = true;
+        if let Some(keeper) = &self.keeper {
+            keeper.abort();
+        }
+        self.notify_changed();
+    }
+
+    /// Sends what is queued, for this time at most, and ends all links.
+    pub(super) async fn finish(self: Arc<Self>, linger: Duration) {
+        let starting: Vec<_> = lock(&self.state).starting.values().cloned().collect();
+        starting.iter().for_each(|link| link.cut("the socket was closed"));
+        let open = self.links();
+        open.iter().for_each(|link| link.outbox.end());
+        let all = future::join_all(open.iter().map(|link| link.wait_end()));
+        let _ = tokio::time::timeout(linger, all).await;
+        open.iter().for_each(|link| link.cut("the socket was closed"));
+        // The ports of their connections are free then.
+        future::join_all(open.iter().map(|link| link.wait_end())).await;
+    }
+}
+
+/// Bounds on an inbound peer.
+#[derive(Clone, Copy)]
+struct InboundBounds {
+    host: Option<Host>,
+    /// Handshakes that may be pending for the host.
+    handshakes_max: usize,
+}
+
+impl SetState {
+    /// Returns whether one more inbound peer would be too many.
+    fn is_full(&self, bounds: &InboundBounds, admission: &Admission) -> bool {
+        let pending = self.starting.values().filter(|link| link.is_inbound);
+        let of_host = pending.clone().filter(|link| link.host == bounds.host).count();
+        self.connected.is_full(bounds.host, admission)
+            || of_host >= bounds.handshakes_max
+            || pending.count() >= admission.pending_handshakes_max
+    }
+}
+
+/// Removes a link from its set when the task of the link ends in any way.
+struct LinkEnd {
+    set: Arc<LinkSet>,
+    link: Arc<Link>,
+}
+
+impl Drop for LinkEnd {
+    fn drop(&mut self) {
+        self.set.end(&self.link);
+    }
+}

@@ -1,0 +1,90 @@
+//! PULL: jobs from all pushers. The routing id names the queue, so that pushers of another queue
+//! can recognize the mismatch.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use polywire_core::{Address, Result, Window};
+use tokio::sync::mpsc;
+
+use super::arrivals::{NoOwner, received};
+use super::endpoints::LinkedEndpoints;
+use super::frames::frames_of;
+use super::kind::Kind;
+use super::link::Arrival;
+use super::link_set::LinkSet;
+use super::set_options::{QUEUED_MAX, SetOptions};
+use crate::config::Settings;
+use crate::endpoint::EndpointChange;
+use crate::engine::{Pull, SocketControl};
+use crate::error::lock;
+use crate::wire::{Frames, unique};
+
+/// A PULL socket. As many jobs wait for the reader as its window, at most 1,000.
+pub(in crate::engine) struct ZeromqPull {
+    endpoints: LinkedEndpoints,
+    /// The jobs that arrive, until `jobs` takes them.
+    arrivals: Mutex<Option<mpsc::Receiver<Arrival>>>,
+    frames_max: usize,
+}
+
+impl ZeromqPull {
+    /// Opens a socket for one queue, or for jobs of any queue. It has no endpoint yet.
+    pub(in crate::engine) fn open(
+        settings: &Settings,
+        queue: Option<&Address>,
+        window: Window,
+    ) -> Self {
+        let identity = queue.map(identity_of_puller).unwrap_or_default();
+        let arrivals_max = Some(window.messages().min(QUEUED_MAX));
+        let options = SetOptions { identity, arrivals_max, ..SetOptions::of(Kind::Pull) };
+        let (set, arrivals) = LinkSet::new(settings, options, Arc::new(NoOwner));
+        Self {
+            endpoints: LinkedEndpoints::new(settings, set),
+            arrivals: Mutex::new(arrivals),
+            frames_max: settings.limits.frames_max,
+        }
+    }
+}
+
+/// Returns the routing id of a puller: its queue and a unique suffix.
+fn identity_of_puller(queue: &Address) -> Bytes {
+    [queue.as_str().as_bytes(), &[0], &unique()].concat().into()
+}
+
+/// Returns whether a puller with this routing id may pull from a queue. One without an id may.
+pub(super) fn is_of_queue(identity: &[u8], queue: &Address) -> bool {
+    let name = identity.split(|byte| *byte == 0).next().unwrap_or_default();
+    name.is_empty() || name == queue.as_str().as_bytes()
+}
+
+#[async_trait]
+impl SocketControl for ZeromqPull {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        self.endpoints.change(change).await
+    }
+
+    fn peer_counts(&self) -> BoxStream<'static, usize> {
+        self.endpoints.set.states(LinkSet::count)
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.endpoints.close()
+    }
+}
+
+impl Pull for ZeromqPull {
+    fn jobs(&self) -> BoxStream<'static, Frames> {
+        let frames_max = self.frames_max;
+        let Some(arrivals) = lock(&self.arrivals).take() else { return stream::empty().boxed() };
+        received(arrivals).map(move |(_, message)| frames_of(message, frames_max)).boxed()
+    }
+
+    fn stop(&self) {
+        self.endpoints.stop();
+    }
+}

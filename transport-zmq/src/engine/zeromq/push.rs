@@ -1,0 +1,197 @@
+//! PUSH that binds: jobs to the pullers that connect, in turn.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt, stream};
+use polywire_core::Result;
+use polywire_core::transport::LogThrottle;
+use zeromq::ZmqMessage;
+
+use super::endpoints::LinkedEndpoints;
+use super::frames::message_of;
+use super::kind::Kind;
+use super::link::{Link, LinkOwner};
+use super::link_set::LinkSet;
+use super::pull::is_of_queue;
+use super::set_options::{QUEUED_MAX, SetOptions};
+use crate::config::Settings;
+use crate::endpoint::EndpointChange;
+use crate::engine::{Dealer, SocketControl, Traffic};
+use crate::error::{closed, lock};
+use crate::wire::Frames;
+
+/// A PUSH socket that pullers connect to.
+pub(in crate::engine) struct ZeromqPush {
+    endpoints: LinkedEndpoints,
+    jobs: Arc<Jobs>,
+}
+
+/// The pullers, and the jobs that those that left did not get.
+struct Jobs {
+    traffic: Traffic,
+    state: Mutex<State>,
+    /// Throttle for log lines of pullers that pull from another queue.
+    wrong_queue: LogThrottle,
+}
+
+#[derive(Default)]
+struct State {
+    /// The pullers, the next one first.
+    pullers: VecDeque<Arc<Link>>,
+    /// Jobs without a puller. Bounded by what the last pullers could hold.
+    unsent: Vec<ZmqMessage>,
+}
+
+/// Messages of any size that may be queued for a puller: 16.
+const QUEUED_MIN: usize = 16;
+
+impl ZeromqPush {
+    /// Opens a socket without endpoints.
+    pub(in crate::engine) fn bind(settings: &Settings, traffic: &Traffic) -> Self {
+        let jobs = Arc::new(Jobs {
+            traffic: traffic.clone(),
+            state: Mutex::default(),
+            wrong_queue: LogThrottle::new(),
+        });
+        // The byte bound becomes a number of the largest messages.
+        let largest = settings.peer_bytes_max / settings.limits.body_max.max(1);
+        let capacity = largest.clamp(QUEUED_MIN, QUEUED_MAX);
+        let options = SetOptions { capacity, ..SetOptions::of(Kind::Push) };
+        let (set, _) = LinkSet::new(settings, options, jobs.clone());
+        Self { endpoints: LinkedEndpoints::new(settings, set), jobs }
+    }
+}
+
+impl State {
+    /// Hands unsent jobs to the pullers, in turn and beyond their room: no puller has to wait for
+    /// a job that is there.
+    fn spread(&mut self) {
+        if self.pullers.is_empty() {
+            return;
+        }
+        for job in self.unsent.drain(..) {
+            self.pullers.rotate_left(1);
+            if let Some(puller) = self.pullers.back() {
+                puller.outbox.push_all([job]);
+            }
+        }
+    }
+}
+
+impl LinkOwner for Jobs {
+    fn opened(&self, link: &Arc<Link>) -> Result<(), String> {
+        if let Traffic::Jobs(queue) = &self.traffic
+            && let Some(identity) = link.identity.get()
+            && !is_of_queue(identity, queue)
+        {
+            // The socket would send every n-th job to this puller, which cannot process it.
+            if let Some(count) = self.wrong_queue.note() {
+                tracing::warn!(traffic = ?self.traffic, count, "disconnected pullers of another queue");
+            }
+            return Err("the puller pulls from another queue".to_owned());
+        }
+        let mut state = lock(&self.state);
+        state.pullers.push_back(link.clone());
+        state.spread();
+        Ok(())
+    }
+
+    fn ended(&self, link: &Arc<Link>) {
+        let mut state = lock(&self.state);
+        state.pullers.retain(|puller| puller.number != link.number);
+        state.unsent.extend(link.outbox.take_unsent());
+        state.spread();
+    }
+}
+
+#[async_trait]
+impl SocketControl for ZeromqPush {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        self.endpoints.change(change).await
+    }
+
+    fn peer_counts(&self) -> BoxStream<'static, usize> {
+        self.endpoints.set.states(LinkSet::count)
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        let (close, jobs) = (self.endpoints.close(), self.jobs.clone());
+        let close = async move {
+            close.await;
+            let lost = lock(&jobs.state).unsent.len();
+            if lost > 0 {
+                tracing::warn!(traffic = ?jobs.traffic, lost, "jobs were not sent in the linger time");
+            }
+        };
+        close.boxed()
+    }
+}
+
+#[async_trait]
+impl Dealer for ZeromqPush {
+    fn try_send(&self, frames: Frames) -> Result<(), Frames> {
+        let mut state = lock(&self.jobs.state);
+        let mut frames = Some(frames);
+        for _ in 0..state.pullers.len() {
+            state.pullers.rotate_left(1);
+            let Some(puller) = state.pullers.back() else { break };
+            let job = || frames.take().map_or_else(|| ZmqMessage::from(""), message_of);
+            if puller.outbox.try_push(job) {
+                return Ok(());
+            }
+        }
+        frames.map_or(Ok(()), Err)
+    }
+
+    fn room(&self) -> BoxFuture<'_, ()> {
+        let room = async {
+            let mut changes = self.endpoints.set.changes();
+            loop {
+                let links = self.endpoints.set.links();
+                let rooms = links.iter().map(|link| link.outbox.room().boxed());
+                let any = async {
+                    match links.is_empty() {
+                        true => std::future::pending().await,
+                        false => drop(futures_util::future::select_all(rooms).await),
+                    }
+                };
+                tokio::select! {
+                    () = any => return,
+                    // Never an error: the socket holds the sender.
+                    _ = changes.changed() => {}
+                }
+            }
+        };
+        room.boxed()
+    }
+
+    async fn tried(&self) {}
+
+    async fn up(&self) -> Result<()> {
+        self.wait_for(|pullers| pullers > 0).await;
+        if self.endpoints.set.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    async fn down(&self) {
+        self.wait_for(|pullers| pullers == 0).await;
+    }
+
+    fn replies(&self) -> BoxStream<'static, Frames> {
+        stream::empty().boxed()
+    }
+}
+
+impl ZeromqPush {
+    /// Waits until this number of pullers is connected, or the socket is closed.
+    async fn wait_for(&self, is_met: impl Fn(usize) -> bool + Send) {
+        let mut changes = self.endpoints.set.changes();
+        while !self.endpoints.set.is_closed() && !is_met(self.endpoints.set.count()) {
+            // Never an error: the socket holds the sender.
+            let _ = changes.changed().await;
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The relay between a peer and a socket of the crate.
+//!
+//! The crate does what it can: framing, subscriptions, queues. The relay does what it lacks: bounds
+//! on what a peer sends, heartbeats, and the loss of a connection that nothing is sent to.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+
+use super::inbound_filter::{InboundEvent, InboundFilter};
+use super::kind::Kind;
+use super::outbound_filter::OutboundFilter;
+use super::outbox::Outbox;
+use super::zmtp::{Ready, write_command};
+use crate::error::lock;
+
+/// The state that both directions of a relay share.
+#[derive(Debug)]
+pub(super) struct Relay {
+    kind: Kind,
+    message_max: usize,
+    /// The minor version of the peer.
+    minor: AtomicU8,
+    /// The READY command of the peer.
+    ready: watch::Sender<Option<Ready>>,
+    /// The answer to the latest heartbeat of the peer, and our own heartbeat. One of each at most.
+    pong: Mutex<Option<BytesMut>>,
+    ping: AtomicBool,
+    /// Signals that a heartbeat or an answer is to be sent.
+    commands: Notify,
+    /// The moment of the last byte from the peer, or since which the relay waits for one.
+    heard: Mutex<Instant>,
+    /// The moment at which our last heartbeat had been written, unless bytes came after it.
+    asked: Mutex<Option<Instant>>,
+    /// Set while the crate has no room for bytes of the peer, and the relay reads none.
+    is_blocked: AtomicBool,
+    /// Set when the crate had no room for a while, until the watch has seen it.
+    was_blocked: AtomicBool,
+    /// Set when nothing more is to be read from the peer.
+    stopped: watch::Sender<bool>,
+}
+
+/// Bytes read at a time: 64 KiB.
+const CHUNK: usize = 64 << 10;
+
+impl Relay {
+    /// Creates the state of a new connection.
+    pub(super) fn new(kind: Kind, message_max: usize) -> Self {
+        Self {
+            kind,
+            message_max,
+            minor: AtomicU8::new(0),
+            ready: watch::Sender::new(None),
+            pong: Mutex::default(),
+            ping: AtomicBool::new(false),
+            commands: Notify::new(),
+            heard: Mutex::new(Instant::now()),
+            asked: Mutex::default(),
+            is_blocked: AtomicBool::new(false),
+            was_blocked: AtomicBool::new(false),
+            stopped: watch::Sender::new(false),
+        }
+    }
+
+    /// Returns the READY command of the peer, once it has come.
+    pub(super) fn ready(&self) -> Option<Ready> {
+        self.ready.borrow().clone()
+    }
+
+    /// Stops reading from the peer. What was read before is still handed over.
+    pub(super) fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// Hands the bytes of the peer to the crate until the peer closes the connection or breaks a
+    /// rule, or the relay is stopped. Then the crate reads the end of the stream.
+    pub(super) async fn receive(
+        &self,
+        mut peer: impl AsyncRead + Unpin,
+        mut inner: impl AsyncWrite + Unpin,
+    ) -> Result<(), String> {
+        let mut filter = InboundFilter::new(self.kind, self.message_max);
+        let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+        let (mut events, mut discards) = (Vec::new(), false);
+        let mut stopped = self.stopped.subscribe();
+        loop {
+            input.reserve(CHUNK);
+            *lock(&self.heard) = Instant::now();
+            let read = tokio::select! {
+                read = peer.read_buf(&mut input) => read,
+                // Never an error: `self` holds the sender.
+                _ = stopped.wait_for(|stopped| *stopped) => Ok(0),
+            };
+            if read.map_err(text)? == 0 {
+                break;
+            }
+            // Any bytes prove that the peer is there. Its answer may be far behind them.
+            *lock(&self.asked) = None;
+            filter.feed(&mut input, &mut output, &mut events)?;
+            events.drain(..).for_each(|event| self.record(event));
+            // The bytes are read even if the crate takes no more: the kernel would otherwise reset
+            // the connection, with what the peer has not read yet.
+            discards = discards || self.hand_over(&mut inner, &output).await.is_err();
+            output.clear();
+        }
+        if !discards {
+            inner.shutdown().await.map_err(text)?;
+        }
+        Ok(())
+    }
+
+    /// Writes bytes of the peer to the crate, and notes if the crate has no room for them.
+    async fn hand_over(
+        &self,
+        inner: &mut (impl AsyncWrite + Unpin),
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let mut writing = pin!(inner.write_all(bytes));
+        if let Some(written) = writing.as_mut().now_or_never() {
+            return written;
+        }
+        self.is_blocked.store(true, Ordering::Relaxed);
+        self.was_blocked.store(true, Ordering::Relaxed);
+        let written = writing.await;
+        // The answer of the peer may be among the bytes that were not read meanwhile.
+        *lock(&self.asked) = None;
+        self.is_blocked.store(false, Ordering::Relaxed);
+        written
+    }
+
+    fn record(&self, event: InboundEvent) {
+        match event {
+            InboundEvent::Greeted(minor) => self.minor.store(minor, Ordering::Relaxed),
+            InboundEvent::Ready(ready) => drop(self.ready.send_replace(Some(ready))),
+            InboundEvent::Ping(context) => {
+                let mut pong = BytesMut::new();
+                write_command(&mut pong, b"PONG", &context);
+                // An unsent answer is replaced: a peer may send heartbeats and read no answers.
+                *lock(&self.pong) = Some(pong);
+                self.commands.notify_one();
+            }
+        }
+    }
+
+    /// Hands the bytes of the crate to the peer until the crate closes its stream. The queue of
+    /// the link learns how many messages have been written.
+    pub(super) async fn send(
+        &self,
+        mut inner: impl AsyncRead + Unpin,
+        mut peer: impl AsyncWrite + Unpin,
+        outbox: &Outbox,
+    ) -> Result<(), String> {
+        let mut filter = OutboundFilter::new(self.kind);
+        let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+        let mut commands = BytesMut::new();
+        loop {
+            input.reserve(CHUNK);
+            let read = tokio::select! {
+                read = inner.read_buf(&mut input) => Some(read.map_err(text)?),
+                () = self.commands.notified(), if commands.is_empty() => None,
+            };
+            if read == Some(0) {
+                break;
+            }
+            let pings = self.take_commands(&mut commands);
+            let minor = self.minor.load(Ordering::Relaxed);
+            let ends = filter.feed(&mut input, &mut output, &mut commands, minor);
+            write_counted(&mut peer, &output, ends, outbox).await.map_err(text)?;
+            output.clear();
+            if pings {
+                *lock(&self.asked) = Some(Instant::now());
+            }
+        }
+        peer.shutdown().await.map_err(text)
+    }
+
+    /// Adds the commands that are to be sent. Returns whether a heartbeat is among them.
+    fn take_commands(&self, commands: &mut BytesMut) -> bool {
+        if let Some(pong) = lock(&self.pong).take() {
+            commands.extend_from_slice(&pong);
+        }
+        let pings = self.ping.swap(false, Ordering::Relaxed);
+        if pings {
+            // The peer decides by itself how long it waits.
+            write_command(commands, b"PING", &[0, 0]);
+        }
+        pings
+    }
+
+    /// Sends heartbeats to a silent peer. Resolves when the peer has answered none for one more
+    /// interval.
+    ///
+    /// A peer whose bytes the relay cannot hand over is not silent, and gets heartbeats as well:
+    /// the answers to its own wait behind those bytes. A peer that takes no more bytes is not
+    /// asked, since the heartbeat is behind them; the kernel reports when it is gone.
+    pub(super) async fn watch(&self, interval: Duration) -> String {
+        let (mut shown, mut is_suspect) = (Instant::now(), false);
+        loop {
+            sleep(interval / 8).await;
+            // Peers of version 3.0 know no heartbeats.
+            if self.minor.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            let was_blocked = self.was_blocked.swap(false, Ordering::Relaxed);
+            if self.is_blocked.load(Ordering::Relaxed) || was_blocked {
+                is_suspect = false;
+                if shown.elapsed() >= interval / 2 {
+                    self.send_heartbeat();
+                    shown = Instant::now();
+                }
+                continue;
+            }
+            match *lock(&self.asked) {
+                Some(asked) if asked.elapsed() < interval => is_suspect = false,
+                // Once more, since a busy runtime may not have read the answer yet.
+                Some(_) if !is_suspect => is_suspect = true,
+                Some(_) => return "the peer answers no heartbeat".to_owned(),
+                None if lock(&self.heard).elapsed() >= interval => self.send_heartbeat(),
+                None => is_suspect = false,
+            }
+        }
+    }
+
+    fn send_heartbeat(&self) {
+        self.ping.store(true, Ordering::Relaxed);
+        self.commands.notify_one();
+    }
+}
+
+/// Writes bytes, and records each message as soon as its last byte is written: a message that a
+/// lost peer may have received must not go to another one.
+async fn write_counted(
+    mut peer: impl AsyncWrite + Unpin,
+    bytes: &[u8],
+    mut ends: VecDeque<usize>,
+    outbox: &Outbox,
+) -> io::Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match peer.write(&bytes[written..]).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => written += count,
+        }
+        let whole = ends.iter().take_while(|end| **end <= written).count();
+        ends.drain(..whole);
+        outbox.record_written(whole);
+    }
+    Ok(())
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the signature of `map_err`")]
+fn text(error: io::Error) -> String {
+    error.to_string()
+}

@@ -1,0 +1,139 @@
+//! Listeners and byte streams of endpoints: TCP and socket files.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::endpoint::Endpoint;
+
+/// A connection to a peer.
+pub(super) enum PeerStream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Ipc(UnixStream),
+}
+
+/// The half of a stream that is read.
+pub(super) type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
+/// The half of a stream that is written to.
+pub(super) type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
+
+impl PeerStream {
+    /// Connects to an endpoint.
+    pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<Self> {
+        match endpoint {
+            Endpoint::Tcp { host, port } => {
+                Ok(Self::Tcp(TcpStream::connect((bare(host), *port)).await?))
+            }
+            #[cfg(unix)]
+            Endpoint::Ipc(path) => {
+                let address = path.strip_prefix('@').map(|name| format!("\0{name}"));
+                Ok(Self::Ipc(UnixStream::connect(address.as_deref().unwrap_or(path)).await?))
+            }
+            #[cfg(not(unix))]
+            Endpoint::Ipc(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Sets the options of a connection. `silence_max` is the time that written bytes may wait for
+    /// the host of the peer.
+    pub(super) fn prepare(&self, silence_max: Duration) {
+        if let Self::Tcp(stream) = self {
+            // An option that cannot be set costs time, and no message.
+            let _ = stream.set_nodelay(true);
+            #[cfg(target_os = "linux")]
+            let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(silence_max));
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = silence_max;
+    }
+
+    /// The address of the peer, if it has one.
+    pub(super) fn peer_address(&self) -> Option<std::net::SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            #[cfg(unix)]
+            Self::Ipc(_) => None,
+        }
+    }
+
+    /// Splits the stream. It is closed when both halves are dropped.
+    pub(super) fn split(self) -> (ReadHalf, WriteHalf) {
+        match self {
+            Self::Tcp(stream) => {
+                let (read, write) = stream.into_split();
+                (Box::new(read), Box::new(write))
+            }
+            #[cfg(unix)]
+            Self::Ipc(stream) => {
+                let (read, write) = stream.into_split();
+                (Box::new(read), Box::new(write))
+            }
+        }
+    }
+}
+
+/// A bound endpoint.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Ipc(UnixListener),
+}
+
+impl Listener {
+    /// Binds an endpoint. Returns the endpoint with its real port as well.
+    pub(super) async fn bind(endpoint: &Endpoint) -> io::Result<(Self, Endpoint)> {
+        match endpoint {
+            Endpoint::Tcp { host, port } => {
+                let listener = TcpListener::bind((bare(host), *port)).await?;
+                let port = listener.local_addr()?.port();
+                Ok((Self::Tcp(listener), Endpoint::Tcp { host: host.clone(), port }))
+            }
+            #[cfg(unix)]
+            Endpoint::Ipc(path) => Ok((Self::Ipc(bind_ipc(path)?), endpoint.clone())),
+            #[cfg(not(unix))]
+            Endpoint::Ipc(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Waits for the next connection.
+    pub(super) async fn accept(&self) -> io::Result<PeerStream> {
+        match self {
+            Self::Tcp(listener) => Ok(PeerStream::Tcp(listener.accept().await?.0)),
+            #[cfg(unix)]
+            Self::Ipc(listener) => Ok(PeerStream::Ipc(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// Binds a socket file, or a name after `@`.
+#[cfg(unix)]
+fn bind_ipc(path: &str) -> io::Result<UnixListener> {
+    let Some(name) = path.strip_prefix('@') else { return UnixListener::bind(path) };
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net;
+
+        let listener = net::UnixListener::bind_addr(&net::SocketAddr::from_abstract_name(name)?)?;
+        listener.set_nonblocking(true)?;
+        UnixListener::from_std(listener)
+    }
+    #[cfg(not(target_os = "linux"))]
+    Err(io::Error::new(io::ErrorKind::Unsupported, format!("no names without files: {name}")))
+}
+
+/// Returns a host without the brackets of an IPv6 address.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// Returns whether an address is one of this machine's loopback.
+pub(super) fn is_local(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}

@@ -1,0 +1,134 @@
+//! The subscribers of an XPUB socket, and the prefixes that each subscribes to. No I/O.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+
+use super::link::Link;
+use crate::wire::SyncMarker;
+
+/// The subscribers by the numbers of their links.
+#[derive(Debug, Default)]
+pub(super) struct Subscribers(BTreeMap<u64, Subscriber>);
+
+#[derive(Debug)]
+struct Subscriber {
+    link: Arc<Link>,
+    prefixes: Prefixes,
+    /// Set after the first sync marker.
+    is_synced: bool,
+}
+
+/// Prefixes, each with the number of its subscriptions.
+#[derive(Debug, Default)]
+struct Prefixes {
+    counts: FxHashMap<Bytes, usize>,
+    /// The number of prefixes of each length. A frame is looked up once for each length, however
+    /// many prefixes there are.
+    lengths: BTreeMap<usize, usize>,
+    /// The number of all subscriptions.
+    total: usize,
+}
+
+impl Prefixes {
+    fn add(&mut self, prefix: &Bytes) {
+        let count = self.counts.entry(prefix.clone()).or_default();
+        *count += 1;
+        self.total += 1;
+        if *count == 1 {
+            *self.lengths.entry(prefix.len()).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, prefix: &[u8]) {
+        let Some(count) = self.counts.get_mut(prefix) else { return };
+        *count -= 1;
+        self.total -= 1;
+        if *count > 0 {
+            return;
+        }
+        self.counts.remove(prefix);
+        if let Some(of_length) = self.lengths.get_mut(&prefix.len()) {
+            *of_length -= 1;
+            if *of_length == 0 {
+                self.lengths.remove(&prefix.len());
+            }
+        }
+    }
+
+    fn matches(&self, frame: &[u8]) -> bool {
+        let lengths = self.lengths.range(..=frame.len());
+        lengths.into_iter().any(|(length, _)| self.counts.contains_key(&frame[..*length]))
+    }
+}
+
+impl Subscribers {
+    /// Adds a subscriber without subscriptions.
+    pub(super) fn add(&mut self, link: Arc<Link>) {
+        let subscriber = Subscriber { link, prefixes: Prefixes::default(), is_synced: false };
+        self.0.insert(subscriber.link.number, subscriber);
+    }
+
+    /// Removes a subscriber.
+    pub(super) fn remove(&mut self, number: u64) {
+        self.0.remove(&number);
+    }
+
+    /// Adds a subscription. Returns the number of subscriptions of the subscriber.
+    pub(super) fn subscribe(&mut self, number: u64, prefix: &Bytes) -> usize {
+        let Some(subscriber) = self.0.get_mut(&number) else { return 0 };
+        subscriber.prefixes.add(prefix);
+        subscriber.is_synced |= SyncMarker::read(prefix).is_some();
+        subscriber.prefixes.total
+    }
+
+    /// Removes a subscription, if there is one.
+    pub(super) fn unsubscribe(&mut self, number: u64, prefix: &[u8]) {
+        if let Some(subscriber) = self.0.get_mut(&number) {
+            subscriber.prefixes.remove(prefix);
+        }
+    }
+
+    /// Returns the subscribers of a message with this first frame.
+    pub(super) fn of<'a>(&'a self, first: &'a [u8]) -> impl Iterator<Item = &'a Arc<Link>> + 'a {
+        let matching = self.0.values().filter(|subscriber| subscriber.prefixes.matches(first));
+        matching.map(|subscriber| &subscriber.link)
+    }
+
+    /// Returns the number of subscribers of exactly this prefix.
+    pub(super) fn count(&self, prefix: &[u8]) -> u32 {
+        let count = self.0.values().filter(|one| one.prefixes.counts.contains_key(prefix)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// Returns the subscribers that have sent a sync marker.
+    pub(super) fn synced(&self) -> impl Iterator<Item = &Arc<Link>> + '_ {
+        self.0.values().filter(|subscriber| subscriber.is_synced).map(|subscriber| &subscriber.link)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_counts_until_its_last_subscription_ends() {
+        let mut prefixes = Prefixes::default();
+        let (a, ab) = (Bytes::from_static(b"a"), Bytes::from_static(b"ab"));
+        assert!(!prefixes.matches(b"abc"));
+        prefixes.add(&ab);
+        prefixes.add(&ab);
+        prefixes.add(&a);
+        prefixes.remove(b"ab");
+        assert!(prefixes.matches(b"abc") && prefixes.matches(b"a") && !prefixes.matches(b"b"));
+        prefixes.remove(b"a");
+        assert!(prefixes.matches(b"abc") && !prefixes.matches(b"ac") && !prefixes.matches(b""));
+        prefixes.remove(b"ab");
+        prefixes.remove(b"ab");
+        assert!(!prefixes.matches(b"abc") && prefixes.total == 0 && prefixes.lengths.is_empty());
+        prefixes.add(&Bytes::new());
+        assert!(prefixes.matches(b""));
+    }
+}
