@@ -33,8 +33,8 @@ async fn futures_of_a_call_are_small() {
     let deadline = Deadline::after(Duration::from_secs(30));
     let request = || Request::new(Message::request("m".try_into().unwrap(), deadline));
     let sizes = [
-        ("Requester::call", size_of_val(&requester.call(request())), 600),
-        ("Client::call", size_of_val(&client.call::<i64>("m", &(1, 2))), 1500),
+        ("Requester::call", size_of_val(&requester.call(request())), 912),
+        ("Client::call", size_of_val(&client.call::<i64>("m", &(1, 2))), 1752),
     ];
     check(&sizes);
 }
