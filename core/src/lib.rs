@@ -69,6 +69,7 @@ pub mod context;
 mod dialect;
 pub mod error;
 pub mod health;
+mod lazy_timeout;
 pub mod message;
 pub mod middleware;
 pub mod pipeline;

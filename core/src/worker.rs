@@ -12,6 +12,7 @@ mod final_failure;
 mod inline_policy;
 mod isolation;
 mod lifecycle;
+mod own_task;
 mod processor;
 mod receive_loop;
 mod serving;
@@ -25,7 +26,9 @@ mod work_stats;
 
 pub(crate) use self::bound_worker::BoundWorker;
 pub(crate) use self::counter::Counter;
-pub(crate) use self::delivery_span::{delivery_span, describe, failed_in, in_delivery};
+pub(crate) use self::delivery_span::{
+    delivery_span, describe, described_method, failed_in, in_delivery,
+};
 pub use self::ended::Ended;
 pub use self::handler_service::HandlerService;
 pub(crate) use self::lifecycle::{Lifecycle, StopGuard};

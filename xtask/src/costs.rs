@@ -1,66 +1,78 @@
 //! Instructions and allocations of a call over memory, counted by valgrind: the same on a busy
 //! machine. The subjects add the router, the context, the macro and the layers one by one.
 
-use anyhow::{Context, Result};
+mod counted;
+mod recorded;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
 use xshell::{Shell, cmd};
 
-const SUBJECTS: [&str; 9] =
-    ["bare", "codec", "router", "extract", "context", "macro", "declared", "trace", "onward"];
+use self::counted::count_all;
+use self::recorded::Recorded;
+
+const SUBJECTS: [&str; 12] = [
+    "encode", "decode", "dispatch", "bare", "codec", "router", "extract", "context", "macro",
+    "declared", "trace", "onward",
+];
+
+/// The figures that a change must not exceed.
+const FILE: &str = "bench/costs.json";
+
+/// Options of `cargo xtask costs`.
+#[derive(Debug, Parser)]
+pub(crate) struct CostsOptions {
+    /// Fails if a figure is more than 3 % above that of bench/costs.json.
+    #[arg(long, conflicts_with = "write")]
+    check: bool,
+    /// Writes bench/costs.json anew.
+    #[arg(long)]
+    write: bool,
+    /// Subjects by name; all if there are none.
+    #[arg(value_name = "SUBJECT", conflicts_with = "write")]
+    subjects: Vec<String>,
+}
 
 /// Builds `polywire-overhead`, and prints the costs of each subject as a table.
 ///
 /// # Errors
 ///
-/// If valgrind is not installed.
-pub(crate) fn run(shell: &Shell) -> Result<()> {
+/// If valgrind is not installed, or `--check` finds a figure that has grown.
+pub(crate) fn run(shell: &Shell, options: &CostsOptions) -> Result<()> {
+    let chosen = options.subjects.iter().map(String::as_str);
+    let subjects: Vec<&str> =
+        if options.subjects.is_empty() { SUBJECTS.to_vec() } else { chosen.collect() };
+    let is_known = subjects.iter().all(|subject| SUBJECTS.contains(subject));
+    ensure!(is_known, "subjects: {}", SUBJECTS.join(", "));
+    cmd!(shell, "valgrind --version")
+        .quiet()
+        .ignore_stderr()
+        .read()
+        .context("cannot count: valgrind is not installed (Debian: apt-get install valgrind)")?;
+    // Core never takes a call for slow in such a build: under valgrind, each call is.
+    let _counted = shell.push_env("POLYWIRE_COUNTED", "1");
     cmd!(shell, "cargo build --quiet --locked --release -p polywire-overhead").run()?;
+    let program = shell.current_dir().join("target/release/polywire-overhead");
+    let costs = count_all(&program, &subjects)?;
     println!(
         "| subject | instructions | allocations | bytes allocated |\n| --- | --- | --- | --- |"
     );
-    for subject in SUBJECTS {
-        let [instructions, allocations, bytes] = per_call(shell, subject)?;
-        println!("| `{subject}` | {instructions} | {allocations} | {bytes} |");
+    for (subject, cost) in &costs {
+        println!("| `{subject}` | {} | {} | {} |", cost.instructions, cost.allocations, cost.bytes);
+    }
+    let compiler = cmd!(shell, "rustc --version").quiet().read()?;
+    if options.write {
+        shell.write_file(FILE, Recorded::new(compiler, costs).to_text()?)?;
+    } else if options.check {
+        let grown = Recorded::parse(&shell.read_file(FILE)?)?.grown(&compiler, &costs);
+        let remedy =
+            "if that has a reason, name it in the commit, and run: cargo xtask costs --write";
+        ensure!(
+            grown.is_empty(),
+            "calls cost more than in {FILE}:\n{}\n{remedy}",
+            grown.join("\n")
+        );
+        println!("ok: no figure is above that of {FILE}");
     }
     Ok(())
-}
-
-/// Returns the costs of many calls minus those of few, by call: the start and the end of the
-/// program do not count.
-fn per_call(shell: &Shell, subject: &str) -> Result<[u64; 3]> {
-    let (few, many) = (counted(shell, subject, FEW)?, counted(shell, subject, MANY)?);
-    Ok([0, 1, 2].map(|n| many[n].saturating_sub(few[n]) / (MANY - FEW)))
-}
-
-const FEW: u64 = 500;
-const MANY: u64 = 2_500;
-
-fn counted(shell: &Shell, subject: &str, calls: u64) -> Result<[u64; 3]> {
-    let calls = calls.to_string();
-    let program = "target/release/polywire-overhead";
-    let callgrind = cmd!(
-        shell,
-        "valgrind --tool=callgrind --callgrind-out-file=/dev/null {program} {subject} {calls}"
-    );
-    let memcheck = cmd!(shell, "valgrind {program} {subject} {calls}");
-    let [callgrind, memcheck] = [callgrind, memcheck].map(|run| run.quiet().read_stderr());
-    let memcheck = memcheck?;
-    Ok([
-        number_after(&callgrind?, "Collected :")?,
-        number_after(&memcheck, "total heap usage:")?,
-        number_after(&memcheck, "frees,")?,
-    ])
-}
-
-/// Parses the number after a text, with or without commas in the number.
-fn number_after(output: &str, text: &str) -> Result<u64> {
-    let (_, rest) = output
-        .split_once(text)
-        .with_context(|| format!("cannot find {text:?} in the output of valgrind: {output}"))?;
-    let digits: String = rest
-        .trim_start()
-        .chars()
-        .take_while(|c| c.is_ascii_digit() || *c == ',')
-        .filter(|c| *c != ',')
-        .collect();
-    Ok(digits.parse()?)
 }

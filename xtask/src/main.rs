@@ -34,7 +34,7 @@ enum Task {
     /// Runs the examples on each transport, and checks their output.
     Examples(examples::ExampleOptions),
     /// Counts instructions and allocations of a call over memory, with valgrind.
-    Costs,
+    Costs(costs::CostsOptions),
     /// Prepares a version of RabbitMQ for the tests, and starts a node of it once.
     Broker(broker::BrokerOptions),
     /// Runs the fault scenarios in full: minutes.
@@ -67,7 +67,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Conformance(options) => conformance::run(&shell, options),
         Task::Features => features::run(&shell),
         Task::Examples(options) => examples::run(&shell, options),
-        Task::Costs => costs::run(&shell),
+        Task::Costs(options) => costs::run(&shell, options),
         Task::Broker(options) => broker::run(&shell, options),
         Task::Faults(options) => faults::run(&shell, options),
         Task::Soak(options) => faults::soak(&shell, options),

@@ -13,6 +13,9 @@
 //!
 //! | subject | a call |
 //! |---|---|
+//! | `encode` | arguments and a result are written in MessagePack |
+//! | `decode` | the same are read |
+//! | `dispatch` | a `Client` of a `Router` of one function, in one process and without a transport |
 //! | `bare` | a `Requester` and a `service_fn`, with bodies that exist already |
 //! | `codec` | a `Client` and a `service_fn` that reads and writes MessagePack by hand |
 //! | `router` | a `Client` and a `Router` of one function |
@@ -70,6 +73,13 @@ async fn main() -> Result<()> {
     let calls: u64 = arguments.next().context("usage: polywire-overhead SUBJECT CALLS")?.parse()?;
     let transport = Memory::new();
     match subject.as_str() {
+        "encode" => (0..calls.cast_signed()).try_for_each(|n| encode(n).map(drop))?,
+        "decode" => decode(&encode(7)?, calls)?,
+        "dispatch" => {
+            let add = async |(a, b): (i64, i64)| Ok(a + b);
+            let router = Router::new(MessagePack).method("add", add);
+            call(&Client::new(router, MessagePack), calls).await?;
+        }
         "bare" => bare(&transport, calls).await?,
         "codec" => {
             let by_hand = |request: Request| async move {
@@ -147,7 +157,25 @@ async fn untyped(transport: &Memory, calls: u64, service: impl Service) -> Resul
     call(&Client::connect(transport, "calculator", MessagePack).await?, calls).await
 }
 
-async fn call(client: &Client<MessagePack>, calls: u64) -> Result<()> {
+/// Writes a call and its result.
+fn encode(n: i64) -> Result<(Message, Message)> {
+    let (mut call, mut reply) = (Message::default(), Message::default());
+    MessagePack.encode_call(&(n, n), &mut call)?;
+    MessagePack.encode_outcome(Ok(&n), &mut reply)?;
+    Ok((call, reply))
+}
+
+/// Reads a call and its result many times.
+fn decode((call, reply): &(Message, Message), calls: u64) -> Result<()> {
+    for _ in 0..calls {
+        let (a, b): (i64, i64) = MessagePack.decode_call(call)?;
+        let sum: Result<i64, Fault> = MessagePack.decode_outcome(&mut reply.clone())?;
+        anyhow::ensure!(sum.is_ok_and(|sum| sum == a && a == b), "cannot read the reply");
+    }
+    Ok(())
+}
+
+async fn call<S: Service>(client: &Client<MessagePack, S>, calls: u64) -> Result<()> {
     for n in 0..calls.cast_signed() {
         let _: i64 = client.call(Address::from_static("add")?, &(n, n)).await?;
     }

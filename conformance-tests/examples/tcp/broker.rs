@@ -223,7 +223,7 @@ impl HostedEndpoint {
         if let Some(tag) = tag {
             lock(&self.held).insert(tag, receipt);
         }
-        Frame::Deliver(tag, attempt, Packet(message))
+        Frame::Deliver(tag, attempt, Packet(*message))
     }
 
     fn settle(&self, tag: u64, outcome: &str) {

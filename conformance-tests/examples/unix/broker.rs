@@ -78,9 +78,9 @@ impl HeldRequests {
             Ok(Delivery { message, receipt, attempt, .. }) if receipt.is_some() => {
                 self.last_tag += 1;
                 self.receipts.insert(self.last_tag, receipt);
-                Frame { kind: Kind::Request(attempt), number: self.last_tag, message }
+                Frame { kind: Kind::Request(attempt), number: self.last_tag, message: *message }
             }
-            Ok(reply) => Frame { kind: Kind::Send, number: 0, message: reply.message },
+            Ok(reply) => Frame { kind: Kind::Send, number: 0, message: *reply.message },
         }
     }
 

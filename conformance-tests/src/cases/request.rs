@@ -24,5 +24,5 @@ pub(super) fn raw_request(method: &str) -> Verdict<Request> {
 pub(super) fn raw_message(id: u64) -> Verdict<Message> {
     let mut message = raw_request("any")?.message;
     message.id = Some(CallId(id));
-    Ok(message)
+    Ok(*message)
 }

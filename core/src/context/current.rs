@@ -10,7 +10,8 @@ use crate::message::{Deadline, Message};
 use crate::service::ReplySlot;
 
 tokio::task_local! {
-    static CURRENT: Context;
+    /// Boxed, because the value is swapped in and out at each poll of the handler.
+    static CURRENT: Box<Context>;
 }
 
 /// The headers of W3C's trace context.
@@ -20,7 +21,12 @@ impl Context {
     /// Returns the context of the running handler; `None` outside of a handler.
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT.try_with(Clone::clone).ok()
+        CURRENT.try_with(|current| Self::clone(current)).ok()
+    }
+
+    /// Calls a function with the context of the running handler; `None` outside of a handler.
+    pub(crate) fn with_current<T>(function: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.try_with(|current| function(current)).ok()
     }
 
     /// Returns the slot for the reply of the running handler.
@@ -33,7 +39,7 @@ impl Context {
     ///
     /// A service that the handler calls in its own process must not reply to the handler's caller.
     pub(crate) fn without_reply_slot() -> Option<Self> {
-        let current = || CURRENT.with(Clone::clone);
+        let current = || CURRENT.with(|current| Self::clone(current));
         CURRENT
             .try_with(|current| current.reply_slot.is_some())
             .ok()?
@@ -54,7 +60,7 @@ impl Context {
 
     /// Runs `future` in this context, so that messages that it sends carry the context.
     pub fn carry<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(self, future)
+        CURRENT.scope(Box::new(self), future)
     }
 
     /// Ends a call by the deadline of this context, unless the handler goes on without its caller.

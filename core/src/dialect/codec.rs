@@ -1,6 +1,8 @@
 //! Codecs: formats of values, each of which is a dialect.
 
-use bytes::BytesMut;
+use std::cell::Cell;
+
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -125,9 +127,32 @@ fn write<C: Codec, T: Serialize + ?Sized>(
     value: &T,
     message: &mut Message,
 ) -> Result<()> {
-    message.body = Body::from(encode(codec, value)?);
+    message.body = Body::from(encode_small(codec, value)?);
     message.content_type = Some(ByteString::from_static(C::CONTENT_TYPE));
     Ok(())
+}
+
+thread_local! {
+    /// A buffer for small values: their bytes are copied out of it in one allocation.
+    static SCRATCH: Cell<Option<BytesMut>> = const { Cell::new(None) };
+}
+
+/// The longest value that is copied out of the shared buffer. A longer one keeps the buffer.
+const SMALL_MAX: usize = 1024;
+
+/// Encodes a value into a buffer that the thread keeps if the value is small.
+fn encode_small<C: Codec, T: Serialize + ?Sized>(codec: &C, value: &T) -> Result<Bytes> {
+    // A value that encodes another one finds no buffer, and makes one.
+    let mut buf = SCRATCH.take().unwrap_or_default();
+    buf.clear();
+    buf.reserve(128);
+    codec.encode(value, &mut buf)?;
+    if buf.len() > SMALL_MAX {
+        return Ok(buf.freeze());
+    }
+    let bytes = Bytes::copy_from_slice(&buf);
+    SCRATCH.set(Some(buf));
+    Ok(bytes)
 }
 
 /// Encodes a value into a buffer of its own.

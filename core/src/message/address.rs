@@ -168,8 +168,12 @@ impl fmt::Debug for Address {
 }
 
 fn invalid(text: &str) -> Option<&'static str> {
-    let has_wildcard = text.split('.').any(|word| matches!(word, "*" | "#"));
-    name_syntax::invalid(text).or(has_wildcard.then_some("one of its words is a wildcard"))
+    let has_wildcard = || text.split('.').any(|word| matches!(word, "*" | "#"));
+    match name_syntax::is_plain(text) {
+        true => None,
+        false => name_syntax::invalid(text)
+            .or_else(|| has_wildcard().then_some("one of its words is a wildcard")),
+    }
 }
 
 fn cannot_parse(cause: &str) -> Error {

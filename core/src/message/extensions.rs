@@ -33,6 +33,11 @@ impl Extensions {
         Self(Vec::new())
     }
 
+    /// Returns whether there is no value.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Sets the value of the type `T` and replaces the previous one.
     pub fn insert<T: Any + Send + Sync>(&mut self, value: T) {
         let id = TypeId::of::<T>();

@@ -17,6 +17,21 @@ pub(super) fn invalid(text: &str) -> Option<&'static str> {
     text.split('.').any(str::is_empty).then_some("one of its dotted words is empty")
 }
 
+/// Returns whether `text` is a name of ASCII letters, digits, `-`, `_` and single dots: most names
+/// are, and are checked in one pass.
+pub(super) fn is_plain(text: &str) -> bool {
+    let mut is_in_word = false;
+    for byte in text.bytes() {
+        let is_dot = byte == b'.';
+        if !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (is_dot && is_in_word))
+        {
+            return false;
+        }
+        is_in_word = !is_dot;
+    }
+    is_in_word && text.len() <= MAX
+}
+
 /// Returns at most 80 escaped characters of `text`, for an error message: the text may come from
 /// an untrusted peer.
 pub(super) fn excerpt(text: &str) -> String {

@@ -27,7 +27,7 @@ use crate::service::{Reply, Request, Service};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), CallError> {
 /// let service = layer(Shout).layer(service_fn(async |_| Ok(Reply::new("quiet"))));
-/// let reply = service.call(Request::new(Default::default())).await?;
+/// let reply = service.call(Request::new(polywire_core::Message::default())).await?;
 /// assert_eq!(reply.message.body.into_bytes(), "QUIET");
 /// # Ok(())
 /// # }

@@ -186,8 +186,11 @@ impl Trace {
 impl Middleware for Trace {
     async fn call<S: Service>(&self, mut request: Request, next: &S) -> Result<Reply, CallError> {
         let span = self.span(&request);
+        let is_client = self.kind == EndpointKind::Client;
         let headers = &mut request.message.headers;
         match (&self.propagate, self.kind) {
+            // A server without a span passes the trace of its caller on as it is.
+            (None, _) if !is_client && span.is_disabled() && TraceContext::is_in(headers) => {}
             (None, _) => Self::continue_trace(headers, &span),
             (
                 Some(propagate),
@@ -195,9 +198,8 @@ impl Middleware for Trace {
             ) => propagate.inject(&span, headers),
             (Some(propagate), _) => propagate.extract(headers, &span),
         }
-        let is_client = self.kind == EndpointKind::Client;
         let on_stop = OnStop::new(&request, |reason| record_stop(&span, reason, is_client));
-        let result = if is_client {
+        let result = if is_client || request.has_current_context() {
             next.call(request).instrument(span.clone()).await
         } else {
             // The handler runs with the changed headers, so that its calls continue this span.

@@ -173,7 +173,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
     ) -> Result<T, CallError<E>> {
         let method = request.message.method.clone();
         let outcome = match self.exchange(request).await {
-            Ok(reply) => self.decode(reply.message, decoder),
+            Ok(reply) => self.decode(*reply.message, decoder),
             Err(CallError::Fault(fault)) => self
                 .encode_fault(&fault)
                 .map_err(CallError::from)

@@ -5,7 +5,7 @@ use crate::message::Message;
 use crate::service::Reply;
 
 /// Converts the outcome of a service into the message that the caller gets.
-pub(super) fn into_message(outcome: Result<Reply, CallError>) -> Message {
+pub(super) fn into_message(outcome: Result<Reply, CallError>) -> Box<Message> {
     let fault = match outcome {
         Ok(reply) => return reply.message,
         Err(CallError::Fault(fault)) => fault,
@@ -19,5 +19,5 @@ pub(super) fn into_message(outcome: Result<Reply, CallError>) -> Message {
         Err(CallError::Failed(error)) => Fault::new(Code::Internal, error.to_string()),
         Err(CallError::Declared(never)) => match never {},
     };
-    Message::failed(fault)
+    Box::new(Message::failed(fault))
 }

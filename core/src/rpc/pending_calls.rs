@@ -32,7 +32,7 @@ struct State {
 
 /// A call in flight.
 struct Entry {
-    sender: oneshot::Sender<Result<Message>>,
+    sender: oneshot::Sender<Result<Box<Message>>>,
     /// The method, for the log.
     method: Option<Address>,
 }
@@ -76,7 +76,7 @@ impl PendingCalls {
     }
 
     /// Completes the call with this outcome. Returns `false` if the call has ended already.
-    pub(super) fn complete(&self, id: CallId, outcome: Result<Message>) -> bool {
+    pub(super) fn complete(&self, id: CallId, outcome: Result<Box<Message>>) -> bool {
         let entry = self.lock().remove(id);
         entry.is_some_and(|entry| entry.sender.send(outcome).is_ok())
     }
@@ -115,7 +115,7 @@ impl PendingCalls {
     pub(super) fn server_is_gone(&self, server: &ServerAddress) {
         let over = self.lock().permitted.gone(server, Instant::now());
         for id in over {
-            self.complete(id, Ok(Message::failed(interrupted()).with_id(id)));
+            self.complete(id, Ok(Box::new(Message::failed(interrupted()).with_id(id))));
         }
     }
 
@@ -178,7 +178,7 @@ pub(super) fn interrupted() -> Fault {
 pub(super) struct PendingCall {
     table: Arc<PendingCalls>,
     id: CallId,
-    reply: oneshot::Receiver<Result<Message>>,
+    reply: oneshot::Receiver<Result<Box<Message>>>,
     completed: bool,
 }
 
@@ -190,7 +190,7 @@ impl PendingCall {
 }
 
 impl Future for PendingCall {
-    type Output = Result<Message>;
+    type Output = Result<Box<Message>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = std::task::ready!(Pin::new(&mut self.reply).poll(cx));
@@ -224,8 +224,8 @@ mod tests {
     async fn each_reply_reaches_its_own_call() {
         let pending = table(10);
         let (first, second) = (pending.open(None).unwrap(), pending.open(None).unwrap());
-        assert!(pending.complete(second.id(), Ok(Message::new("second"))));
-        assert!(pending.complete(first.id(), Ok(Message::new("first"))));
+        assert!(pending.complete(second.id(), Ok(Box::new(Message::new("second")))));
+        assert!(pending.complete(first.id(), Ok(Box::new(Message::new("first")))));
         assert_eq!(first.await.unwrap().body.into_bytes(), "first");
         assert_eq!(second.await.unwrap().body.into_bytes(), "second");
         assert_eq!(pending.len(), 0);
@@ -238,7 +238,7 @@ mod tests {
         let id = call.id();
         drop(call);
         assert_eq!(pending.len(), 0);
-        assert!(!pending.complete(id, Ok(Message::default())));
+        assert!(!pending.complete(id, Ok(Box::new(Message::default()))));
     }
 
     #[test]

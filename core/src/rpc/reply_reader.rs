@@ -92,7 +92,7 @@ impl ReplyReader {
     }
 
     /// Completes the call that waits for this reply.
-    fn complete(&self, mut message: Message) {
+    fn complete(&self, mut message: Box<Message>) {
         let completed = message.id.take().is_some_and(|id| self.pending.complete(id, Ok(message)));
         if !completed {
             self.late_replies.fetch_add(1, Ordering::Relaxed);
@@ -115,7 +115,7 @@ impl ReplyReader {
         match error.call() {
             // The error says that the server is gone, which may have begun the call.
             Some(call) if is_lost(&error) && self.pending.is_permitted(call) => {
-                let reply = Message::failed(interrupted()).with_id(call);
+                let reply = Box::new(Message::failed(interrupted()).with_id(call));
                 self.pending.complete(call, Ok(reply));
             }
             Some(call) => {
@@ -141,7 +141,6 @@ fn is_lost(error: &Error) -> bool {
 }
 
 /// The next event of a reader.
-#[expect(clippy::large_enum_variant, reason = "most are replies, which would have to be boxed")]
 enum Next {
     Reply(Result<Delivery>),
     Notice(ServerNotice),

@@ -47,7 +47,7 @@ impl ReplySender {
     ///
     /// A reply that can never be sent, for instance a reply that is too large, is replaced by a
     /// fault. Another attempt at the request would end in the same way.
-    pub(super) async fn send(&self, reply: Message) -> Outcome {
+    pub(super) async fn send(&self, reply: Box<Message>) -> Outcome {
         let (id, reply_to) = (reply.id, reply.reply_to.clone());
         let Err(error) = self.try_send(reply).await else {
             return self.sent();
@@ -57,16 +57,17 @@ impl ReplySender {
             return self.failed(&error);
         }
         let fault = Fault::new(Code::Internal, format!("cannot send the reply: {error}"));
-        let reply = Message { id, reply_to, ..Message::failed(fault) };
-        match self.try_send(reply).await {
+        let reply = Box::new(Message { id, reply_to, ..Message::failed(fault) });
+        // Boxed so that other replies do not embed it.
+        match Box::pin(self.try_send(reply)).await {
             Ok(()) => self.sent(),
             Err(error) => self.failed(&error),
         }
     }
 
     /// Sends a reply. A transport that panics has failed to.
-    async fn try_send(&self, reply: Message) -> Result<()> {
-        contain(async { self.sender.send(reply).await }).await.unwrap_or_else(|panic| {
+    async fn try_send(&self, reply: Box<Message>) -> Result<()> {
+        contain(async { self.sender.send_boxed(reply).await }).await.unwrap_or_else(|panic| {
             let error = Error::new(ErrorKind::Codec, "cannot send: the transport panicked");
             Err(error.with("panic", panic))
         })

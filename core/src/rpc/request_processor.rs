@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
-use tokio::time::timeout_at;
 
+use super::call_key::CallKey;
 use super::cancellations::Stopped;
 use super::outcome_message::into_message;
+use super::reply_cache::ReplyCache;
 use super::reply_sender::ReplySender;
 use super::request_log::RequestLog;
 use super::request_policy::{Admission, Attempts, RequestPolicy};
@@ -14,11 +15,12 @@ use super::server_stats::ServerCounters;
 use crate::contained::{catch, contain};
 use crate::context::Context;
 use crate::error::{Code, Error, Fault};
-use crate::message::{DeadLetterReason, Message, ReplyTo};
+use crate::lazy_timeout;
+use crate::message::{DeadLetterReason, Message};
 use crate::service::{Gate, ReplySlot, Request, ReturnReceipt, Service};
 use crate::stop_reason::StopReason;
 use crate::transport::{Abandoned, Answer, DeadLetterInfo, Delivery, Outcome, Receipt, Settled};
-use crate::worker::{EndpointLabel, Processor, delivery_span, describe};
+use crate::worker::{EndpointLabel, Processor, delivery_span, describe, described_method};
 
 /// The processor of a server's requests, which runs a service for each.
 pub(super) struct RequestProcessor<S> {
@@ -97,7 +99,7 @@ impl<S: Service> RequestProcessor<S> {
     /// receipt stays with the caller, so that a panic here does not requeue the request.
     async fn process(
         &self,
-        mut message: Message,
+        mut message: Box<Message>,
         receipt: &mut Receipt,
         attempts: Attempts,
     ) -> Outcome {
@@ -115,12 +117,13 @@ impl<S: Service> RequestProcessor<S> {
                 let info = DeadLetterInfo::new(DeadLetterReason::Expired, error);
                 return Outcome::DeadLetter(Box::new(info));
             }
+            // Boxed, as below, so that other requests do not embed it.
             Admission::DeliveredTooOften => {
-                return self.dead_letter(message, receipt, attempt).await;
+                return Box::pin(self.dead_letter(message, receipt, attempt)).await;
             }
             Admission::MayHaveRun => {
                 let cause = "cannot run the request: an earlier delivery may have run it";
-                self.refuse(message, Fault::new(Code::Interrupted, cause)).await;
+                Box::pin(self.refuse(message, Fault::new(Code::Interrupted, cause))).await;
                 return Outcome::Ack;
             }
         }
@@ -134,7 +137,7 @@ impl<S: Service> RequestProcessor<S> {
         let redelivered = recorded > 1 || suspect.is_some();
         let request = Request { attempt, redelivered, ..Request::new(message) };
         let reply = match unreadable {
-            Some(fault) => Some(Message::failed(*fault)),
+            Some(fault) => Some(Box::new(Message::failed(*fault))),
             None => {
                 // A suspect was delivered before, also in its first attempt.
                 let deliveries = attempt.max(1 + u32::from(redelivered));
@@ -144,7 +147,10 @@ impl<S: Service> RequestProcessor<S> {
                 let returning = ReturnReceipt { gate: slot.gate(), receipt };
                 let request = Request { reply_slot: Some(slot.clone()), ..request };
                 let reply = match reply_to.clone() {
-                    Some(reply_to) => self.answer(request, reply_to, slot.clone()).await,
+                    Some(reply_to) => {
+                        let key = (reply_to, request.message.id);
+                        self.answer(request, key, &slot).await
+                    }
                     None => self.run(request).await,
                 };
                 self.log.not_begun(slot.gate());
@@ -153,7 +159,10 @@ impl<S: Service> RequestProcessor<S> {
             }
         };
         match reply {
-            Some(reply) => self.finish(Message { id, reply_to, ..reply }, receipt.is_some()).await,
+            Some(mut reply) => {
+                (reply.id, reply.reply_to) = (id, reply_to);
+                self.finish(reply, receipt.is_some()).await
+            }
             None => Outcome::Ack,
         }
     }
@@ -163,50 +172,69 @@ impl<S: Service> RequestProcessor<S> {
     async fn answer(
         &self,
         request: Request,
-        reply_to: ReplyTo,
-        slot: Arc<ReplySlot>,
-    ) -> Option<Message> {
-        let (key, method) = ((reply_to, request.message.id), request.message.method.clone());
-        let mut is_replied = false;
-        // Boxed so that the two branches below do not each embed it.
-        let work = Box::pin(async {
-            let run = self.run(request);
-            let outcome = match &self.policy.cancellations {
-                None => Ok(run.await),
-                Some(cancellations) => {
-                    cancellations
-                        .unless_cancelled(key.clone(), run, || slot.outlives_caller())
-                        .await
-                }
-            };
-            let reply = outcome.unwrap_or_else(|reason| {
-                self.log.stopped(method.as_ref(), reason);
-                None
-            });
-            let Some(early) = slot.close() else { return reply };
-            is_replied = true;
-            self.finish_replied(reply);
-            // Duplicates get the reply that the caller got.
-            Some(early)
-        });
-        let reply = match &self.policy.reply_cache {
-            None => work.await?,
-            Some(cache) => {
-                let (reply, is_new) = cache.get_or_run(key.clone(), work).await?;
-                if !is_new {
-                    self.counters.duplicates.increment();
-                }
-                reply
-            }
+        key: CallKey,
+        slot: &ReplySlot,
+    ) -> Option<Box<Message>> {
+        let (reply, is_replied) = match &self.policy.reply_cache {
+            None => self.work(request, key, slot).await?,
+            // Boxed so that servers without a cache do not embed it.
+            Some(cache) => Box::pin(self.work_once(cache, request, key, slot)).await?,
         };
         (!is_replied).then_some(reply)
+    }
+
+    /// Runs a call, unless it is a duplicate. Returns the reply, and `true` if the handler of this
+    /// request has sent it.
+    async fn work_once(
+        &self,
+        cache: &ReplyCache,
+        request: Request,
+        key: CallKey,
+        slot: &ReplySlot,
+    ) -> Option<(Box<Message>, bool)> {
+        let mut is_sent = false;
+        let work = async {
+            let (reply, is_replied) = self.work(request, key.clone(), slot).await?;
+            is_sent = is_replied;
+            Some(*reply)
+        };
+        let (reply, is_new) = cache.get_or_run(key.clone(), work).await?;
+        if !is_new {
+            self.counters.duplicates.increment();
+        }
+        Some((Box::new(reply), is_sent))
+    }
+
+    /// Runs a call until its caller cancels. Returns the reply, and `true` if the handler has sent
+    /// it.
+    async fn work(
+        &self,
+        request: Request,
+        key: CallKey,
+        slot: &ReplySlot,
+    ) -> Option<(Box<Message>, bool)> {
+        let run = self.run(request);
+        let outcome = match &self.policy.cancellations {
+            None => Ok(run.await),
+            Some(cancellations) => {
+                cancellations.unless_cancelled(key, run, || slot.outlives_caller()).await
+            }
+        };
+        let reply = outcome.unwrap_or_else(|reason| {
+            self.log.stopped(described_method().as_ref(), reason);
+            None
+        });
+        let Some(early) = slot.close() else { return reply.map(|reply| (reply, false)) };
+        self.finish_replied(reply);
+        // Duplicates get the reply that the caller got.
+        Some((early, true))
     }
 
     /// Runs the service in the context of the call, until the deadline. `None` if the deadline
     /// passes, unless the handler has replied by then, or is uncancelled.
     ///
     /// Boxed so that the enclosing futures do not each embed the handler.
-    fn run(&self, request: Request) -> BoxFuture<'_, Option<Message>> {
+    fn run(&self, request: Request) -> BoxFuture<'_, Option<Box<Message>>> {
         let mut context = Context::of_call(&self.label.name, &request.message, request.attempt);
         context.redelivered = request.redelivered;
         context.answer_by(request.reply_slot.clone());
@@ -217,7 +245,7 @@ impl<S: Service> RequestProcessor<S> {
             {
                 let slot = request.reply_slot.as_ref();
                 let is_denied = slot.is_some_and(|slot| slot.gate().is_denied());
-                return (!is_denied).then(|| Message::failed(fault));
+                return (!is_denied).then(|| Box::new(Message::failed(fault)));
             }
             let (deadline, slot) = (request.message.deadline, request.reply_slot.clone());
             // With the conversion, which calls the `Display` of errors.
@@ -225,18 +253,20 @@ impl<S: Service> RequestProcessor<S> {
             tokio::pin!(call);
             let outcome = match deadline {
                 None => call.await,
-                Some(deadline) => match timeout_at(deadline.instant(), &mut call).await {
-                    Ok(outcome) => outcome,
-                    Err(_) if slot.as_ref().is_some_and(|slot| slot.outlives_caller()) => {
-                        call.await
+                Some(deadline) => {
+                    match lazy_timeout::until(deadline.instant(), call.as_mut()).await {
+                        Some(outcome) => outcome,
+                        None if slot.as_ref().is_some_and(|slot| slot.outlives_caller()) => {
+                            call.await
+                        }
+                        None => {
+                            StopReason::DeadlineExceeded.during(|| call.discard());
+                            let method = Context::current().and_then(|context| context.method);
+                            self.log.expired(method.as_ref(), "ran until its deadline");
+                            return None;
+                        }
                     }
-                    Err(_) => {
-                        StopReason::DeadlineExceeded.during(|| call.discard());
-                        let method = Context::current().and_then(|context| context.method);
-                        self.log.expired(method.as_ref(), "ran until its deadline");
-                        return None;
-                    }
-                },
+                }
             };
             // The caller has gone, or another server has the call.
             if slot.is_some_and(|slot| slot.gate().is_denied()) {
@@ -244,14 +274,14 @@ impl<S: Service> RequestProcessor<S> {
             }
             Some(match outcome {
                 Ok(message) => message,
-                Err(panic) => Message::failed(self.log.panicked(panic.message())),
+                Err(panic) => Box::new(Message::failed(self.log.panicked(panic.message()))),
             })
         }))
     }
 
     /// Sends the reply. Returns the outcome to settle the request with: in this order, so that a
     /// request whose reply is lost is redelivered.
-    async fn finish(&self, mut reply: Message, settles: bool) -> Outcome {
+    async fn finish(&self, mut reply: Box<Message>, settles: bool) -> Outcome {
         if let Some(fault) = reply.fault.take_if(|fault| fault.code == Code::Declined) {
             self.counters.declined.increment();
             if self.policy.forwards_declined && settles {
@@ -269,7 +299,7 @@ impl<S: Service> RequestProcessor<S> {
     }
 
     /// Counts a handler that replied before it ended, and logs its failure.
-    fn finish_replied(&self, outcome: Option<Message>) {
+    fn finish_replied(&self, outcome: Option<Box<Message>>) {
         self.counters.answered.increment();
         self.counters.answered_early.increment();
         if let Some(fault) = outcome.and_then(|message| message.fault) {
@@ -278,10 +308,10 @@ impl<S: Service> RequestProcessor<S> {
     }
 
     /// Answers a request with a fault instead of running it.
-    async fn refuse(&self, message: Message, fault: Fault) {
+    async fn refuse(&self, message: Box<Message>, fault: Fault) {
         self.log.refused(message.method.as_ref(), &fault.message);
         if message.reply_to.is_some() {
-            let mut reply = Message::failed(fault);
+            let mut reply = Box::new(Message::failed(fault));
             (reply.id, reply.reply_to) = (message.id, message.reply_to);
             self.replies.send(reply).await;
         }
@@ -290,7 +320,12 @@ impl<S: Service> RequestProcessor<S> {
     /// Answers a request that seems to crash its servers with a fault, and dead-letters it. Returns
     /// the outcome for the receipt that is left. The line in the log waits for the backend to keep
     /// the request.
-    async fn dead_letter(&self, message: Message, receipt: &mut Receipt, attempt: u32) -> Outcome {
+    async fn dead_letter(
+        &self,
+        message: Box<Message>,
+        receipt: &mut Receipt,
+        attempt: u32,
+    ) -> Outcome {
         let method = message.method.clone();
         let cause = "cannot run the request: it exceeded the delivery limit without an outcome";
         let fault = Fault::new(Code::Internal, cause);

@@ -121,13 +121,13 @@ impl Inner {
             message.message_id.get_or_insert_with(MessageId::unique);
             propagate(&mut message);
             if waits_for_service {
-                let sending = until_served(|| self.sender.send(message.clone())).boxed();
+                let sending = until_served(|| self.sender.send_boxed(message.clone())).boxed();
                 return match timeout_at(deadline.instant(), sending).await {
                     Ok(sent) => Ok(sent.map(|()| Reply::default())?),
                     Err(_) => Err(CallError::deadline_exceeded()),
                 };
             }
-            self.sender.send_within(message, deadline.remaining()).await?;
+            self.sender.send_within(*message, deadline.remaining()).await?;
             return Ok(Reply::default());
         }
         (message.deadline, message.keep_expired) = (Some(deadline), false);
@@ -160,9 +160,9 @@ impl Inner {
     /// requests to other servers, sends the request again while servers decline it.
     async fn exchange_until_accepted(
         &self,
-        message: Message,
+        message: Box<Message>,
         sent_signal: Option<SentSignal>,
-    ) -> Result<Message> {
+    ) -> Result<Box<Message>> {
         let on_sent = || sent_signal.iter().for_each(SentSignal::raise);
         // One that runs at most once is not begun again, though it was declined.
         let sends_max = if message.at_most_once { 1 } else { self.sends_max };
@@ -177,17 +177,21 @@ impl Inner {
     }
 
     /// Sends a request as a new call, and waits for the reply.
-    async fn exchange(&self, mut message: Message, on_sent: impl Fn()) -> Result<Message> {
+    async fn exchange(
+        &self,
+        mut message: Box<Message>,
+        on_sent: impl Fn(),
+    ) -> Result<Box<Message>> {
         let call = self.replies.pending().open(message.method.clone())?;
         let is_at_most_once = message.at_most_once;
         message.id = Some(call.id());
         let (sender, deadline) = (&self.sender, message.deadline);
         let cancel = CancelOnDrop { sender, call: call.id(), deadline };
-        let reply = send_and_wait(self.sender.send(message), call, on_sent).await;
+        let reply = send_and_wait(self.sender.send_boxed(message), call, on_sent).await;
         cancel.disarm();
         match reply {
             Err(error) if is_at_most_once && is_outcome_lost(&error) => {
-                Ok(Message::failed(interrupted()))
+                Ok(Box::new(Message::failed(interrupted())))
             }
             reply => reply,
         }
@@ -239,7 +243,7 @@ async fn send_and_wait(
     sending: Sending<'_>,
     mut reply: PendingCall,
     on_sent: impl FnOnce(),
-) -> Result<Message> {
+) -> Result<Box<Message>> {
     let sent = tokio::select! {
         biased;
         sent = sending => sent,

@@ -7,19 +7,27 @@ use crate::message::{Body, Message};
 #[non_exhaustive]
 pub struct Reply {
     /// The result and its headers.
-    pub message: Message,
+    ///
+    /// Boxed, because a reply is moved through each layer.
+    pub message: Box<Message>,
 }
 
 impl Reply {
     /// Creates a reply with this body.
     #[must_use]
     pub fn new(body: impl Into<Body>) -> Self {
-        Self { message: Message::new(body) }
+        Self::from(Message::new(body))
     }
 }
 
 impl From<Message> for Reply {
     fn from(message: Message) -> Self {
+        Self { message: Box::new(message) }
+    }
+}
+
+impl From<Box<Message>> for Reply {
+    fn from(message: Box<Message>) -> Self {
         Self { message }
     }
 }

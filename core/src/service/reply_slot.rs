@@ -128,9 +128,9 @@ impl ReplySlot {
 
     /// Closes the slot because the handler has ended. Returns the reply that the handler sent
     /// before.
-    pub(crate) fn close(&self) -> Option<Message> {
+    pub(crate) fn close(&self) -> Option<Box<Message>> {
         match std::mem::replace(&mut *self.state(), State::Closed) {
-            State::Replied(reply) => Some(*reply),
+            State::Replied(reply) => Some(reply),
             State::Open | State::Closed => None,
         }
     }

@@ -12,7 +12,9 @@ use crate::message::{Deadline, Extensions, Message, MessageId};
 #[non_exhaustive]
 pub struct Request {
     /// The method, the deadline, the headers and the arguments.
-    pub message: Message,
+    ///
+    /// Boxed, because a request is moved through each layer.
+    pub message: Box<Message>,
     /// The number of this attempt, counted from 1; see
     /// [`Delivery::attempt`](crate::transport::Delivery::attempt).
     pub attempt: u32,
@@ -55,9 +57,9 @@ pub struct Request {
 impl Request {
     /// Creates a request from a message: first attempt, not idempotent, not one-way.
     #[must_use]
-    pub fn new(message: Message) -> Self {
+    pub fn new(message: impl Into<Box<Message>>) -> Self {
         Self {
-            message,
+            message: message.into(),
             attempt: 1,
             redelivered: false,
             idempotent: false,
@@ -142,6 +144,15 @@ impl Request {
         if let Some(slot) = &self.reply_slot {
             slot.mark_uncancelled();
         }
+    }
+
+    /// Returns whether the current context is that of the request: no layer has changed headers or
+    /// added a value.
+    pub(crate) fn has_current_context(&self) -> bool {
+        let is_same = |context: &Context| {
+            context.headers == self.message.headers && context.method == self.message.method
+        };
+        self.extensions.is_empty() && Context::with_current(is_same).unwrap_or(false)
     }
 
     /// Returns the context of the request, for a handler.

@@ -140,6 +140,10 @@ impl Outbound for FlakySender {
         }
     }
 
+    fn send_boxed(&self, message: Box<Message>) -> Sending<'_> {
+        self.send(*message)
+    }
+
     fn is_unsent_when_dropped(&self) -> bool {
         self.sender.is_unsent_when_dropped()
     }

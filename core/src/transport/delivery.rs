@@ -7,8 +7,8 @@ use crate::message::Message;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// Message.
-    pub message: Message,
+    /// Message. Boxed, because a delivery is moved several times on its way to its handler.
+    pub message: Box<Message>,
     /// Receipt, to be settled when the work is done. If it is dropped, the delivery is requeued.
     pub receipt: Receipt,
     /// Number of this attempt, from 1. From 2 on, an earlier attempt may have done the work, or
@@ -22,14 +22,14 @@ pub struct Delivery {
 impl Delivery {
     /// Creates a first attempt that has to be settled.
     #[must_use]
-    pub fn new(message: Message, receipt: Receipt) -> Self {
-        Self { message, receipt, attempt: 1, suspect: None }
+    pub fn new(message: impl Into<Box<Message>>, receipt: Receipt) -> Self {
+        Self { message: message.into(), receipt, attempt: 1, suspect: None }
     }
 
     /// Creates a delivery that needs no settling: a reply, or any message of a backend without
     /// settlement.
     #[must_use]
-    pub fn settled(message: Message) -> Self {
+    pub fn settled(message: impl Into<Box<Message>>) -> Self {
         Self::new(message, Receipt::none())
     }
 

@@ -28,6 +28,13 @@ pub trait Outbound: Send + Sync + 'static {
     /// room or for a broker's confirm.
     fn send(&self, message: Message) -> Sending<'_>;
 
+    /// Sends a message that is in a box. The default takes the message out of the box.
+    ///
+    /// A backend that keeps messages as they are implements this method as well.
+    fn send_boxed(&self, message: Box<Message>) -> Sending<'_> {
+        self.send(*message)
+    }
+
     /// Returns whether a message is certainly not sent if its send is dropped before it resolves.
     /// The default is `false`.
     fn is_unsent_when_dropped(&self) -> bool {
@@ -99,6 +106,11 @@ impl Sender {
     /// before it resolves, the message may have been sent or not.
     pub fn send(&self, message: Message) -> Sending<'_> {
         self.0.send(message)
+    }
+
+    /// Sends a message that is in a box; see [`send`](Self::send).
+    pub fn send_boxed(&self, message: Box<Message>) -> Sending<'_> {
+        self.0.send_boxed(message)
     }
 
     /// Sends `message` and waits at most `limit`.

@@ -29,11 +29,18 @@ struct Processed {
 #[derive(Default)]
 struct About {
     method: Option<Address>,
-    topic: Option<Address>,
-    message_id: Option<MessageId>,
     /// The number of a call, which stands for an id.
     call: Option<u64>,
     attempt: u32,
+    /// The facts that most calls lack. The value is swapped in and out at each poll.
+    rare: Option<Box<Rare>>,
+}
+
+/// The facts about a delivery that most calls lack.
+#[derive(Default)]
+struct Rare {
+    topic: Option<Address>,
+    message_id: Option<MessageId>,
     traceparent: Option<ByteString>,
     /// The span of a layer in which the delivery has failed.
     traced: Option<Span>,
@@ -57,18 +64,30 @@ pub(super) fn handle() -> Option<usize> {
 pub(crate) fn describe(message: &Message, attempt: u32) {
     with_about(|about| {
         about.method.clone_from(&message.method);
-        about.topic.clone_from(&message.topic);
-        about.message_id.clone_from(&message.message_id);
         about.call = message.call_number();
         about.attempt = attempt;
-        about.traceparent = message.headers.shared(TraceContext::PARENT).cloned();
+        let traceparent = message.headers.shared(TraceContext::PARENT);
+        let Message { topic, message_id, .. } = message;
+        if topic.is_some() || message_id.is_some() || traceparent.is_some() {
+            about.rare = Some(Box::new(Rare {
+                topic: topic.clone(),
+                message_id: message_id.clone(),
+                traceparent: traceparent.cloned(),
+                traced: None,
+            }));
+        }
     });
+}
+
+/// Returns the method of the delivery that is processed here.
+pub(crate) fn described_method() -> Option<Address> {
+    with_about(|about| about.method.clone()).flatten()
 }
 
 /// Notes the span of a layer in which the delivery has failed. Does nothing outside of a delivery.
 pub(crate) fn failed_in(span: &Span) {
     if !span.is_disabled() {
-        with_about(|about| about.traced = Some(span.clone()));
+        with_about(|about| about.rare.get_or_insert_default().traced = Some(span.clone()));
     }
 }
 
@@ -96,22 +115,26 @@ fn with_about<T>(function: impl FnOnce(&mut About) -> T) -> Option<T> {
 
 impl About {
     fn span(&self) -> Span {
-        if let Some(traced) = &self.traced {
+        let rare = self.rare.as_deref();
+        if let Some(traced) = rare.and_then(|rare| rare.traced.as_ref()) {
             return traced.clone();
         }
         let of_call = || self.call.map(MessageId::of_call);
-        let message_id = self.message_id.clone().or_else(of_call);
+        let message_id = rare.and_then(|rare| rare.message_id.clone()).or_else(of_call);
+        let topic = rare.and_then(|rare| rare.topic.as_ref());
         // At this level, so that the span is there whenever a line is.
         tracing::error_span!(
             "polywire.delivery",
             method = self.method.as_ref().map(tracing::field::display),
-            topic = self.topic.as_ref().map(tracing::field::display),
+            topic = topic.map(tracing::field::display),
             message_id = message_id.as_ref().map(tracing::field::display),
             attempt = self.attempt,
-            trace_id = self.trace_id(),
+            trace_id = rare.and_then(Rare::trace_id),
         )
     }
+}
 
+impl Rare {
     fn trace_id(&self) -> Option<String> {
         let parent = self.traceparent.clone()?;
         let headers = Headers::from_iter([(ByteString::from_static(TraceContext::PARENT), parent)]);

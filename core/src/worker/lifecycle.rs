@@ -73,6 +73,11 @@ impl Lifecycle {
         let _ = self.phase.subscribe().wait_for(|phase| *phase == Phase::Stopped).await;
     }
 
+    /// Returns whether a drain was requested.
+    pub(super) fn is_drain_requested(&self) -> bool {
+        *self.phase.borrow() != Phase::Serving
+    }
+
     /// Waits until a drain is requested.
     pub(super) async fn drain_requested(&self) {
         drop(self.phase.subscribe().wait_for(|phase| *phase != Phase::Serving).await);

@@ -1,7 +1,7 @@
 //! The loop of servers, workers and listeners: receive deliveries, and process each in a task.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -74,20 +74,36 @@ async fn serve<P: Processor>(
     tokio::pin!(draining);
     let (mut policy, mut isolation) = (InlinePolicy::new(), Isolation::default());
     loop {
-        while running.try_join_next().is_some() {}
+        while !running.is_empty() && running.try_join_next().is_some() {}
         if let Some((suspect, limit)) = isolation.take_ready(running.is_empty()) {
             let handling = lifecycle.within_handler(processor.clone().handle(suspect));
             isolation.begin(running.spawn(Processing::new(handling)), limit);
         }
         let full = isolation.is_active() || running.len() >= window.messages();
-        let next = tokio::select! {
-            biased;
-            () = &mut draining => return Ok(Ended::Drained),
-            Some(_) = running.join_next(), if full => continue,
-            () = isolation.time_out(), if isolation.is_active() => continue,
-            next = next(receiver, !full) => next,
+        let next = {
+            let is_isolated = isolation.is_active();
+            let mut time_out = pin!(isolation.time_out());
+            poll_fn(|cx| {
+                // Known without a waker, which is registered only if there is nothing to do.
+                if lifecycle.is_drain_requested() {
+                    return Poll::Ready(Next::Drained);
+                }
+                if full && matches!(running.poll_join_next(cx), Poll::Ready(Some(_))) {
+                    return Poll::Ready(Next::Room);
+                }
+                if is_isolated && time_out.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Next::Room);
+                }
+                if let Poll::Ready(next) = poll_next_caught(receiver, !full, cx) {
+                    return Poll::Ready(next);
+                }
+                draining.as_mut().poll(cx).map(|()| Next::Drained)
+            })
+            .await
         };
         match next {
+            Next::Drained => return Ok(Ended::Drained),
+            Next::Room => continue,
             Next::Delivery(delivery) if Isolation::is_needed(&delivery) => isolation.wait(delivery),
             Next::Delivery(delivery) => {
                 start(processor, delivery, &mut policy, running, lifecycle);
@@ -104,10 +120,6 @@ async fn serve<P: Processor>(
 }
 
 /// An item of the receiver.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most are deliveries, which would have to be boxed one by one"
-)]
 enum Next {
     Delivery(Delivery),
     Unreadable(Error),
@@ -116,17 +128,22 @@ enum Next {
     /// The error that ends the stream.
     Failed(Error),
     End,
+    /// A handler has ended, or the time of an isolation: there may be room for another delivery.
+    Room,
+    /// A drain was requested.
+    Drained,
 }
 
 /// Waits for the next item; for a delivery only if `has_room`.
 async fn next(receiver: &mut Receiver, has_room: bool) -> Next {
-    poll_fn(|cx| {
-        catch(|| poll_next(receiver, has_room, cx)).unwrap_or_else(|panic| {
-            let error = Error::new(ErrorKind::Closed, "cannot receive: the transport panicked");
-            Poll::Ready(Next::Failed(error.with("panic", panic).fatal()))
-        })
+    poll_fn(|cx| poll_next_caught(receiver, has_room, cx)).await
+}
+
+fn poll_next_caught(receiver: &mut Receiver, has_room: bool, cx: &mut Context<'_>) -> Poll<Next> {
+    catch(|| poll_next(receiver, has_room, cx)).unwrap_or_else(|panic| {
+        let error = Error::new(ErrorKind::Closed, "cannot receive: the transport panicked");
+        Poll::Ready(Next::Failed(error.with("panic", panic).fatal()))
     })
-    .await
 }
 
 fn poll_next(receiver: &mut Receiver, has_room: bool, cx: &mut Context<'_>) -> Poll<Next> {
@@ -240,6 +257,7 @@ async fn drain<P: Processor>(
                     return;
                 }
                 Next::End => open = false,
+                Next::Room | Next::Drained => {}
             },
             Some(_) = running.join_next() => {}
         }

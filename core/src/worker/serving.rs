@@ -5,12 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_core::future::BoxFuture;
-
 use super::ended::Ended;
 use super::lifecycle::Lifecycle;
+use super::own_task::{OwnTask, RuntimeEnded};
 use crate::contained::contain;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// A running server, worker or listener: a future to await or to spawn.
 ///
@@ -27,14 +26,19 @@ use crate::error::Result;
 /// A program that ends with its server returns this error from `main`, so that its supervisor
 /// restarts it. The error is logged, too, at level error, for a task that is not awaited.
 ///
+/// The first poll moves the receive loop to a task of the runtime, so that messages do not wake the
+/// thread that waits for this future. If that runtime ends, the future resolves to an error of kind
+/// [`Closed`].
+///
 /// Dropping the future stops at once. Running handlers are dropped, and their deliveries are
 /// redelivered where the transport can settle.
 ///
+/// [`Closed`]: crate::ErrorKind::Closed
 /// [`Denied`]: crate::ErrorKind::Denied
 /// [`Overloaded`]: crate::ErrorKind::Overloaded
 #[must_use = "nothing is served unless it is awaited or spawned"]
 pub struct Serving {
-    work: BoxFuture<'static, Result<Ended>>,
+    work: OwnTask<Result<Ended>>,
     lifecycle: Lifecycle,
 }
 
@@ -44,7 +48,7 @@ impl Serving {
         lifecycle: Lifecycle,
         work: impl Future<Output = Result<Ended>> + Send + 'static,
     ) -> Self {
-        Self { work: Box::pin(work), lifecycle }
+        Self { work: OwnTask::new(work), lifecycle }
     }
 
     /// Drains when `signal` resolves, as [`ServerHandle::drain`](crate::rpc::ServerHandle::drain)
@@ -74,11 +78,11 @@ impl Serving {
         let draining = lifecycle.clone();
         let work = async move {
             tokio::select! {
-                ended = &mut work => return ended,
+                ended = &mut work => return ended.unwrap_or_else(runtime_ended),
                 // A signal that panics asks for a drain as well.
                 _ = contain(signal) => draining.begin_drain(),
             }
-            work.await
+            work.await.unwrap_or_else(runtime_ended)
         };
         Self::new(lifecycle, work)
     }
@@ -88,8 +92,12 @@ impl Future for Serving {
     type Output = Result<Ended>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.work.as_mut().poll(cx)
+        Pin::new(&mut self.work).poll(cx).map(|ended| ended.unwrap_or_else(runtime_ended))
     }
+}
+
+fn runtime_ended(_: RuntimeEnded) -> Result<Ended> {
+    Err(Error::new(ErrorKind::Closed, "cannot receive any more: the runtime has ended").fatal())
 }
 
 impl fmt::Debug for Serving {

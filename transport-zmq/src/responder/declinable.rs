@@ -15,7 +15,7 @@ use super::service_queue::ServiceQueue;
 /// body of the copy shares the memory of the original.
 pub(super) struct DeclinableDelivery {
     /// The copy.
-    message: Message,
+    message: Box<Message>,
     /// The way back, if all consumers decline.
     dispatcher: Arc<Dispatcher>,
     /// The queue of the other consumers.
@@ -43,9 +43,9 @@ impl Settle for DeclinableDelivery {
     fn settle(&self, _: u64, outcome: Outcome) {
         let Outcome::Decline(fault) = outcome else { return };
         let declined = self.queue.push_declined(self.message.clone(), &self.tried);
-        if let Err(Message { id, reply_to, .. }) = declined {
+        if let Err(message) = declined {
             let mut reply = Message::failed(*fault);
-            (reply.id, reply.reply_to) = (id, reply_to);
+            (reply.id, reply.reply_to) = (message.id, message.reply_to);
             self.dispatcher.replies().reply_soon(reply);
         }
     }

@@ -268,7 +268,7 @@ impl Dispatcher {
         match request {
             Ok(Delivery { mut message, .. }) => {
                 message.reply_to = Some(peer);
-                self.replies.reply_soon(message);
+                self.replies.reply_soon(*message);
             }
             Err(error) => {
                 if let Some(count) = self.rejections.note() {

@@ -123,7 +123,6 @@ impl ServiceQueue {
     /// Used for one request each time that the sole consumer gets company, and for requests that
     /// are read while the queue [has room](Self::has_room). So the bound is exceeded by one request
     /// at most.
-    #[expect(clippy::result_large_err, reason = "the error is the request, which is moved on")]
     pub(super) fn push_beyond(&self, request: Result<Delivery>) -> Result<(), Result<Delivery>> {
         let mut state = lock(&self.state);
         if state.is_unserved() {
@@ -135,8 +134,11 @@ impl ServiceQueue {
 
     /// Adds a declined request for the consumers that have not had it. Returns the message if there
     /// is none; the caller then gets the fault. `tried` are the consumers that have declined.
-    #[expect(clippy::result_large_err, reason = "the error is the request, which is moved on")]
-    pub(super) fn push_declined(&self, message: Message, tried: &[u64]) -> Result<(), Message> {
+    pub(super) fn push_declined(
+        &self,
+        message: Box<Message>,
+        tried: &[u64],
+    ) -> Result<(), Box<Message>> {
         let mut state = lock(&self.state);
         let has_others =
             state.consumers.iter().any(|(id, consumer)| !consumer.stopped && !tried.contains(id));

@@ -40,7 +40,7 @@ impl Stream for Redelivering {
         }
         let next = Pin::new(&mut self.receiver).poll_next(cx);
         if let Poll::Ready(Some(Ok(Delivery { message, .. }))) = &next {
-            self.seen.push(message.clone());
+            self.seen.push(Message::clone(message));
         }
         next
     }

@@ -62,7 +62,7 @@ impl TraceContext {
     /// Returns the trace context of the running handler or [`scope`](Self::scope).
     #[must_use]
     pub fn current() -> Option<Self> {
-        Context::current().and_then(|context| Self::of(&context.headers))
+        Context::with_current(|context| Self::of(&context.headers)).flatten()
     }
 
     /// Runs `future` with this trace context.
@@ -84,6 +84,11 @@ impl TraceContext {
         Some(Self { state: state.into(), ..parent })
     }
 
+    /// Returns whether headers have a valid `traceparent`.
+    pub(super) fn is_in(headers: &Headers) -> bool {
+        headers.get(Self::PARENT).and_then(Self::parse).is_some()
+    }
+
     /// Parses a `traceparent` strictly: lower case, and no id that is zero. Of a later version, the
     /// known fields are read.
     #[must_use]
@@ -101,7 +106,7 @@ impl TraceContext {
 
     /// Writes the trace context into headers and replaces a previous one.
     pub fn inject(&self, headers: &mut Headers) {
-        headers.insert(Self::PARENT, self.parent());
+        headers.insert(ByteString::from_static(Self::PARENT), self.parent());
         if self.state.is_empty() {
             headers.remove(Self::STATE);
         } else {
@@ -112,7 +117,13 @@ impl TraceContext {
     /// Returns the value of `traceparent`.
     #[must_use]
     pub fn parent(&self) -> String {
-        format!("00-{:032x}-{:016x}-{:02x}", self.trace, self.span, u8::from(self.is_sampled))
+        // By hand: a trace without anyone who listens writes no other text.
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_hex(&mut text[3..35], self.trace);
+        write_hex(&mut text[36..52], u128::from(self.span));
+        write_hex(&mut text[53..], u128::from(self.is_sampled));
+        // The bytes are ASCII.
+        String::from_utf8(text.to_vec()).unwrap_or_default()
     }
 
     /// Returns the trace id as 32 hexadecimal digits.
@@ -139,6 +150,17 @@ const LENGTH: usize = 55;
 
 fn new_span_id() -> u64 {
     fastrand::u64(1..)
+}
+
+/// Writes a number in lower-case hexadecimal digits that fill `text`.
+fn write_hex(text: &mut [u8], number: u128) {
+    for (place, byte) in text.rchunks_mut(2).zip(number.to_le_bytes()) {
+        place.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xF)]);
+    }
+}
+
+fn digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' + value - 10 }
 }
 
 /// Parses version, trace id, span id and flags.

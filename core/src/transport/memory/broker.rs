@@ -124,7 +124,7 @@ impl MemoryBroker {
     }
 
     /// Puts the outcome of a call into the reply queue `id`.
-    pub(super) fn reply(&self, id: Option<u64>, outcome: Result<Message>) -> Result<()> {
+    pub(super) fn reply(&self, id: Option<u64>, outcome: Result<Box<Message>>) -> Result<()> {
         let replies = lock(&self.replies);
         let queue = id.and_then(|id| replies.get(&id));
         let closed =
@@ -138,7 +138,7 @@ impl MemoryBroker {
         for mut orphan in orphans {
             let Some(call) = orphan.id else { continue };
             let outcome = match orphan.fault.take() {
-                Some(fault) => Ok(Message::failed(*fault).with_id(call)),
+                Some(fault) => Ok(Box::new(Message::failed(*fault).with_id(call))),
                 None => {
                     let text = "the call failed: the last server of the service has stopped";
                     Err(Error::new(ErrorKind::Unroutable, text).with_call(call))

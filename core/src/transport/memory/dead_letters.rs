@@ -50,7 +50,7 @@ impl DeadLetterSession {
         // The client of a dead-lettered request no longer waits for the reply.
         message.message_id = message.id_for_receiver();
         (message.reply_to, message.deadline, message.id) = (None, None, None);
-        source.push(message).await
+        source.push(Box::new(message)).await
     }
 
     /// Returns the taken dead letters to the store.

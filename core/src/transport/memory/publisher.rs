@@ -30,13 +30,13 @@ impl Outbound for EventPublisher {
         let topic = message.topic.as_ref();
         let mut queues = topic.map(|topic| self.channel.matching(topic)).unwrap_or_default();
         // A queue without a consumer accepts the message and drops it.
-        queues.retain(|queue| queue.try_push(message.clone()).is_err());
+        queues.retain(|queue| queue.try_push(Box::new(message.clone())).is_err());
         if queues.is_empty() {
             return Sending::ready(Ok(()));
         }
         Sending::later(self.close_signal.unless_closed(async move {
             for queue in queues {
-                queue.push(message.clone()).await?;
+                queue.push(Box::new(message.clone())).await?;
             }
             Ok(())
         }))

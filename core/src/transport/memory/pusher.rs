@@ -27,7 +27,7 @@ impl Outbound for JobPusher {
         if let Err(error) = self.close_signal.check(&message, &self.limits) {
             return Sending::ready(Err(error));
         }
-        match self.queue.try_push(message) {
+        match self.queue.try_push(Box::new(message)) {
             Ok(result) => Sending::ready(result),
             Err(message) => {
                 Sending::later(self.close_signal.unless_closed(self.queue.push(message)))

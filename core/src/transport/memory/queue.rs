@@ -50,7 +50,7 @@ impl Queue {
     /// # Errors
     ///
     /// `Unroutable` if the queue has no consumer and rejects the message.
-    pub(super) async fn push(&self, mut message: Message) -> Result<()> {
+    pub(super) async fn push(&self, mut message: Box<Message>) -> Result<()> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -65,8 +65,7 @@ impl Queue {
     }
 
     /// Appends a message, or returns it if the queue is full.
-    #[expect(clippy::result_large_err, reason = "the error is the message itself, which moves on")]
-    pub(super) fn try_push(&self, message: Message) -> Result<Result<()>, Message> {
+    pub(super) fn try_push(&self, message: Box<Message>) -> Result<Result<()>, Box<Message>> {
         let mut state = lock(&self.state);
         if !state.has_consumers() {
             match self.policy {
@@ -148,7 +147,7 @@ impl Queue {
         let mut state = lock(&self.state);
         let Some(mut entry) = state.take_unsettled(id, tag) else { return Vec::new() };
         match outcome {
-            Outcome::Ack | Outcome::Discard => {}
+            Outcome::Ack | Outcome::Discard => return self.take_orphans(&mut state),
             Outcome::Requeue => state.insert(entry.next_attempt()),
             Outcome::Decline(fault) => {
                 entry.decline(id, fault);
@@ -165,7 +164,7 @@ impl Queue {
                     attempt,
                     &info.error,
                 );
-                self.dead_letters.add(message);
+                self.dead_letters.add(*message);
             }
         }
         state.wake_consumers();

@@ -13,7 +13,7 @@ use super::open_endpoints::{ManagedEndpoint, closed};
 use super::queue::Queue;
 use super::reply_address;
 use crate::error::Result;
-use crate::message::{Address, CallId, Limits, Message};
+use crate::message::{Address, CallId, Limits, Message, ReplyTo};
 use crate::transport::{
     Abandoned, Answer, Asked, Delivery, Inbound, Outbound, Question, Receiver, Sender, Sending,
     ServerAddress, ServerNotice,
@@ -27,8 +27,9 @@ pub(super) fn open(
 ) -> (Weak<dyn ManagedEndpoint>, Sender, Receiver) {
     let (broker, id) = (broker.clone(), broker.next_id());
     let ((replies, notices), queue) = (broker.add_reply_queue(id), broker.service_queue(service));
+    let reply_to = reply_address::encode(id);
     let registration =
-        Arc::new(ReplyQueueRegistration { broker, id, closed: AtomicBool::new(false) });
+        Arc::new(ReplyQueueRegistration { broker, id, reply_to, closed: AtomicBool::new(false) });
     let endpoint: Arc<dyn ManagedEndpoint> = registration.clone();
     let sender = Sender::new(RequestSender { queue, registration: registration.clone(), limits });
     let receiver = Receiver::new(ReplyReceiver { replies, notices, _registration: registration });
@@ -40,6 +41,8 @@ pub(super) fn open(
 struct ReplyQueueRegistration {
     broker: Arc<MemoryBroker>,
     id: u64,
+    /// The encoded id, which all requests share.
+    reply_to: ReplyTo,
     closed: AtomicBool,
 }
 
@@ -63,7 +66,11 @@ struct RequestSender {
 }
 
 impl Outbound for RequestSender {
-    fn send(&self, mut message: Message) -> Sending<'_> {
+    fn send(&self, message: Message) -> Sending<'_> {
+        self.send_boxed(Box::new(message))
+    }
+
+    fn send_boxed(&self, mut message: Box<Message>) -> Sending<'_> {
         if self.registration.closed.load(Ordering::Acquire) {
             return Sending::ready(Err(closed()));
         }
@@ -73,7 +80,7 @@ impl Outbound for RequestSender {
         // This transport verifies no peer.
         message.peer = None;
         // A request without an id is one-way and gets no reply.
-        message.reply_to = message.id.map(|_| reply_address::encode(self.registration.id));
+        message.reply_to = message.id.map(|_| self.registration.reply_to.clone());
         match self.queue.try_push(message) {
             Ok(result) => Sending::ready(result),
             Err(message) => Sending::later(self.queue.push(message)),
@@ -81,18 +88,18 @@ impl Outbound for RequestSender {
     }
 
     fn abandon(&self, call: CallId) {
-        let reply_to = reply_address::encode(self.registration.id);
+        let reply_to = self.registration.reply_to.clone();
         self.queue.abandon(&Abandoned::new(reply_to, call));
     }
 
     fn expire(&self, call: CallId) {
-        let reply_to = reply_address::encode(self.registration.id);
+        let reply_to = self.registration.reply_to.clone();
         self.queue.abandon(&Abandoned::new(reply_to, call).with_expired(true));
     }
 
     fn answer(&self, asked: &Asked, is_permitted: bool) {
         let Some(consumer) = reply_address::number(asked.server.as_bytes()) else { return };
-        let reply_to = reply_address::encode(self.registration.id);
+        let reply_to = self.registration.reply_to.clone();
         let question = Question::new(reply_to, asked.id, asked.delivery);
         self.queue.answer(consumer, Answer::new(question, is_permitted));
     }

@@ -49,6 +49,10 @@ struct ReplySender {
 
 impl Outbound for ReplySender {
     fn send(&self, message: Message) -> Sending<'_> {
+        self.send_boxed(Box::new(message))
+    }
+
+    fn send_boxed(&self, message: Box<Message>) -> Sending<'_> {
         let sent = self.close_signal.check(&message, &self.limits).and_then(|()| {
             let reply_queue = reply_address::decode(&message);
             self.broker.reply(reply_queue, Ok(message))

@@ -10,7 +10,7 @@ use crate::transport::Abandoned;
 
 /// Message in a queue, ready, delayed or unsettled.
 pub(super) struct QueueEntry {
-    pub(super) message: Message,
+    pub(super) message: Box<Message>,
     /// Number of the next or current attempt, from 1.
     pub(super) attempt: u32,
     /// Position among entries of equal priority. A requeued entry keeps its position.
@@ -34,14 +34,14 @@ pub(super) struct Declines {
 
 impl QueueEntry {
     /// Creates the entry of a first attempt.
-    pub(super) fn new(message: Message) -> Self {
+    pub(super) fn new(message: Box<Message>) -> Self {
         Self { message, attempt: 1, position: 0, declines: None, canary: None }
     }
 
     /// Creates the entry of a canary for this consumer.
     pub(super) fn canary(consumer: u64, back: oneshot::Sender<()>) -> Self {
         let canary = Some(Box::new(QueuedCanary { consumer, back }));
-        Self { canary, ..Self::new(Message::default()) }
+        Self { canary, ..Self::new(Box::default()) }
     }
 
     /// Returns whether the consumer may fetch the entry: no other consumer's canary, and nothing
@@ -85,7 +85,7 @@ impl QueueEntry {
     /// Returns the message with the fault of the last decline.
     pub(super) fn into_orphan(self) -> Message {
         let fault = self.declines.map(|declines| declines.fault);
-        Message { fault, ..self.message }
+        Message { fault, ..*self.message }
     }
 
     /// Returns the sort key: higher priorities first, then lower positions.

@@ -44,7 +44,6 @@ struct ConsumerState {
 }
 
 /// Outcome of a fetch.
-#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation per message")]
 pub(in super::super) enum Fetch {
     /// Fetched message.
     Fetched(Fetched),
@@ -60,7 +59,7 @@ pub(in super::super) enum Fetch {
 /// Fetched message with the tag that settles it and the number of the attempt.
 pub(in super::super) struct Fetched {
     pub(in super::super) tag: u64,
-    pub(in super::super) message: Message,
+    pub(in super::super) message: Box<Message>,
     pub(in super::super) attempt: u32,
 }
 
@@ -134,7 +133,7 @@ impl QueueState {
         let has_room = consumer.unsettled.len() < consumer.window;
         let next = ready.iter().position(|entry| entry.is_for(id)).filter(|_| has_room);
         let Some(mut entry) = next.and_then(|next| ready.remove(next)) else {
-            consumer.waker = Some(cx.waker().clone());
+            consumer.register(cx);
             let next_retry = delayed.first_key_value().map(|((at, _), _)| *at);
             return Fetch::Pending(next_retry.filter(|_| has_room));
         };
@@ -162,7 +161,12 @@ impl QueueState {
 
     /// Takes an unsettled entry out, to be settled.
     pub(super) fn take_unsettled(&mut self, id: u64, tag: u64) -> Option<QueueEntry> {
-        let entry = self.consumers.get_mut(&id)?.unsettled.remove(&tag)?;
+        let consumer = self.consumers.get_mut(&id)?;
+        let entry = consumer.unsettled.remove(&tag)?;
+        if consumer.unsettled.len() + 1 >= consumer.window {
+            // It has room again.
+            consumer.wake();
+        }
         self.remove_finished(id);
         Some(entry)
     }
@@ -200,7 +204,7 @@ impl QueueState {
         if let Some(call) = consumer.abandoned.pop_front() {
             return Poll::Ready(call);
         }
-        consumer.waker = Some(cx.waker().clone());
+        consumer.register(cx);
         Poll::Pending
     }
 
@@ -218,7 +222,7 @@ impl QueueState {
         if let Some(answer) = consumer.answers.pop_front() {
             return Poll::Ready(answer);
         }
-        consumer.waker = Some(cx.waker().clone());
+        consumer.register(cx);
         Poll::Pending
     }
 
@@ -276,6 +280,9 @@ impl QueueState {
 
     /// Moves the delayed retries whose time has come to the ready entries.
     fn promote_due(&mut self) {
+        if self.delayed.is_empty() {
+            return;
+        }
         let now = Instant::now();
         while let Some(first) = self.delayed.first_entry().filter(|first| first.key().0 <= now) {
             let entry = first.remove();
@@ -298,6 +305,13 @@ impl QueueState {
 }
 
 impl ConsumerState {
+    /// Registers the waker, unless the same one is registered already.
+    fn register(&mut self, cx: &Context<'_>) {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
