@@ -211,10 +211,12 @@ pub async fn time_in_a_queue_counts(context: &TestContext) -> Verdict {
 /// Needs the capability `cancellation`.
 pub async fn server_is_told_when_a_deadline_passes(context: &TestContext) -> Verdict {
     context.require("cancellation", |can| can.cancellation).await?;
-    let (transport, client) = (context.serving().await?, context.client().await?);
+    let transport = context.serving().await?;
     let service = Address::new(SERVICE).or_fail("the service has a name")?;
     let (_replies, mut requests) =
         in_time(transport.responder(&service, Window::default())).await?;
+    // After the responder: a client without a broker connects to the endpoints that are bound.
+    let client = context.client().await?;
     for is_expired in [true, false] {
         let limit = if is_expired { TRANSIT_MAX } else { 20 * PATIENCE };
         let call = client.request("hold").timeout(limit).start::<()>(&());
