@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// - [`Ended::Drained`] after a drain,
 /// - [`Ended::Closed`] if the program closed the transport,
-/// - an [`Error`](crate::Error) if nothing can be received any more: [`Denied`] if the broker
+/// - an [`Error`] if nothing can be received any more: [`Denied`] if the broker
 ///   refused for good, for instance revoked credentials; [`Overloaded`] for a listener whose
 ///   overflow policy is to [disconnect](crate::Overflow::Disconnect).
 ///
