@@ -9,8 +9,8 @@ use polywire_core::health::{
     CanaryReceiver, ConnectionState, EndpointRole, EndpointState, Health, HealthReporter,
 };
 use polywire_core::{
-    Address, AnyTransport, Client, Error, ErrorKind, Listener, Memory, Puller, Pusher, Router,
-    Server, Subscriber, Transport, Window, Worker,
+    Address, AnyTransport, Client, Error, ErrorKind, Group, Listener, Memory, Overflow, Puller,
+    Pusher, Router, Server, Subscriber, Transport, Window, Worker,
 };
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -74,6 +74,33 @@ async fn readiness_is_off_before_a_drain_begins_and_stays_off() {
     assert!(!health.current().is_ready());
     let _next = Server::bind(&transport, "s").await.unwrap();
     assert_eq!(states(&health.current()), ["responder s consuming"]);
+}
+
+#[tokio::test]
+async fn listeners_report_their_drain_whatever_wraps_their_events() {
+    for (group, overflow) in [
+        (Some(Group::new("g").unwrap()), Overflow::Wait),
+        (None, Overflow::Wait),
+        (None, Overflow::DropOldest),
+        (None, Overflow::Disconnect),
+    ] {
+        let transport = Memory::new();
+        let mut listener = Listener::bind(&transport, "c", MessagePack).filter("#");
+        let grouped = group.is_some();
+        if let Some(group) = group {
+            listener = listener.group(group);
+        }
+        let listener = listener.overflow(overflow).await.unwrap();
+        let (handle, health) = (listener.handle(), transport.health());
+        let listening = tokio::spawn(listener.listen(async |_: u8| Ok(())));
+        assert!(health.current().is_ready());
+        let mut draining = Box::pin(handle.drain());
+        assert!(futures_util::poll!(&mut draining).is_pending());
+        let current = health.current();
+        assert!(!current.is_ready() && current.is_draining(), "{grouped} {overflow:?}: {current}");
+        draining.await;
+        listening.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::dropped_events::DroppedEvents;
 use super::overflow::Overflow;
 use super::overflow_buffer::OverflowBuffer;
 use crate::error::{Error, ErrorKind, Result};
+use crate::health::EndpointReporter;
 use crate::message::{Address, Filter};
 use crate::transport::{
     Capabilities, Delivery, FilterControl, Filters, Inbound, Receiver, Subscription, Transport,
@@ -52,7 +53,7 @@ impl EventStream {
         let dropped = DroppedEvents::new(channel);
         let (receiver, filters) = match mirror {
             Some(mirror) => {
-                let events = ExclusiveEvents { receiver, filters: mirror.clone() };
+                let events = ExclusiveEvents::new(receiver, mirror.clone());
                 let filters = MirroredFilters { backend: filters, mirror };
                 (Receiver::new(events), Filters::new(filters))
             }
@@ -131,9 +132,15 @@ impl FilterControl for MirroredFilters {
 struct ExclusiveEvents {
     receiver: Receiver,
     filters: FilterMirror,
+    health: Option<EndpointReporter>,
 }
 
 impl ExclusiveEvents {
+    fn new(mut receiver: Receiver, filters: FilterMirror) -> Self {
+        let health = receiver.health();
+        Self { receiver, filters, health }
+    }
+
     /// Returns whether a filter matches the event; a backend may deliver more.
     fn matches(&self, delivery: &Delivery) -> bool {
         let filters = self.filters.read().unwrap_or_else(PoisonError::into_inner);
@@ -164,5 +171,9 @@ impl Stream for ExclusiveEvents {
 impl Inbound for ExclusiveEvents {
     fn stop(mut self: Pin<&mut Self>) {
         self.receiver.stop();
+    }
+
+    fn health(&self) -> Option<EndpointReporter> {
+        self.health.clone()
     }
 }

@@ -12,6 +12,7 @@ use tokio::task::coop::consume_budget;
 use super::dropped_events::DroppedEvents;
 use super::overflow::Overflow;
 use crate::error::{Error, ErrorKind, Result};
+use crate::health::EndpointReporter;
 use crate::message::Address;
 use crate::transport::{Delivery, Inbound, LogThrottle, Receiver};
 
@@ -22,6 +23,7 @@ use crate::transport::{Delivery, Inbound, LogThrottle, Receiver};
 pub(super) struct OverflowBuffer {
     shared: Arc<Shared>,
     reader: AbortHandle,
+    health: Option<EndpointReporter>,
 }
 
 struct Shared {
@@ -45,15 +47,16 @@ impl OverflowBuffer {
     /// Starts the task that reads `receiver`.
     pub(super) fn new(
         channel: Address,
-        receiver: Receiver,
+        mut receiver: Receiver,
         policy: Overflow,
         capacity: usize,
         dropped: DroppedEvents,
     ) -> Self {
+        let health = receiver.health();
         let (log_throttle, state) = (LogThrottle::default(), Mutex::default());
         let shared = Arc::new(Shared { channel, policy, capacity, dropped, log_throttle, state });
         let reader = tokio::spawn(shared.clone().read(receiver)).abort_handle();
-        Self { shared, reader }
+        Self { shared, reader, health }
     }
 }
 
@@ -177,6 +180,10 @@ impl Inbound for OverflowBuffer {
     fn stop(self: Pin<&mut Self>) {
         self.reader.abort();
         self.shared.end();
+    }
+
+    fn health(&self) -> Option<EndpointReporter> {
+        self.health.clone()
     }
 }
 
