@@ -1,4 +1,4 @@
-//! The conformance suite of [polywire](https://docs.rs/polywire): the behaviour that every backend
+//! The conformance suite of [polywire](https://docs.rs/polywire): the behavior that every backend
 //! must have, as cases that run against any backend.
 //!
 //! A backend implements [`Backend`], which makes fresh spaces and opens transports in them, and

@@ -1,4 +1,4 @@
-//! Pushers, workers and subscribers over a scripted transport, for behaviour that the in-memory
+//! Pushers, workers and subscribers over a scripted transport, for behavior that the in-memory
 //! transport does not have.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]

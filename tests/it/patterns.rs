@@ -109,7 +109,7 @@ async fn missing_arguments_have_their_defaults() -> Result<(), CallError> {
         async fn find(
             &self,
             words: String,
-            colour: Option<String>,
+            color: Option<String>,
             #[arg(default = 10)] limit: u32,
             #[arg(default)] page: u32,
             #[arg(default = "name")] order: String,
@@ -122,12 +122,12 @@ async fn missing_arguments_have_their_defaults() -> Result<(), CallError> {
         async fn find(
             &self,
             words: String,
-            colour: Option<String>,
+            color: Option<String>,
             limit: u32,
             page: u32,
             order: String,
         ) -> Result<String, Fault> {
-            Ok(format!("{words} {colour:?} {limit} {page} {order}"))
+            Ok(format!("{words} {color:?} {limit} {page} {order}"))
         }
         async fn all(&self, limit: u32) -> Result<u32, Fault> {
             Ok(limit)

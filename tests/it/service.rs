@@ -19,7 +19,7 @@ trait Calculator {
     /// Divides `a` by `b`.
     async fn divide(&self, a: i64, b: i64) -> Result<i64, Fault>;
 
-    /// Returns the centre of the points.
+    /// Returns the center of the points.
     #[method(name = "points.middle")]
     async fn middle(&self, points: Vec<Point>) -> Result<Option<Point>, Fault>;
 
@@ -182,7 +182,7 @@ async fn no_arguments_are_taken_in_every_spelling_in_msgpack() -> Result<(), Cal
 async fn optional_arguments_may_be_missing_and_unknown_ones_are_ignored() -> Result<(), CallError> {
     let (_, untyped) = calculator(MessagePack).await?;
     untyped.call::<()>("keep", &BTreeMap::from([("number", 1)])).await?;
-    untyped.call::<()>("keep", &BTreeMap::from([("number", 2), ("colour", 3)])).await?;
+    untyped.call::<()>("keep", &BTreeMap::from([("number", 2), ("color", 3)])).await?;
     assert_eq!(untyped.call::<Vec<i64>>("kept", &BTreeMap::from([("since", 7)])).await?, [1, 2]);
     Ok(())
 }

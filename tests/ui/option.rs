@@ -62,9 +62,9 @@ trait Accounts {
 #[service(publish)]
 trait Weather {
     #[method(topic = "rain")]
-    async fn drizzle(&self, millimetres: f64);
+    async fn drizzle(&self, millimeters: f64);
     #[method(topic = "rain")]
-    async fn shower(&self, millimetres: f64);
+    async fn shower(&self, millimeters: f64);
 }
 
 #[service(publish)]

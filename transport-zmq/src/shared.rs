@@ -92,7 +92,7 @@ impl Shared {
     ) -> Result<Vec<String>> {
         let endpoint = Endpoint::parse(endpoint)?;
         let endpoint =
-            if (side, adds) == (Side::Connect, true) { endpoint.dialled()? } else { endpoint };
+            if (side, adds) == (Side::Connect, true) { endpoint.dialed()? } else { endpoint };
         let _changing = self.changes.write().await;
         self.open.check_open()?;
         let change = EndpointChange { side, adds, endpoint };

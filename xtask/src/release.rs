@@ -36,7 +36,7 @@ enum Ran {
 
 const CHECKS: [ReleaseCheck; 7] = [
     ReleaseCheck {
-        name: "licences, sources and duplicates of dependencies",
+        name: "licenses, sources and duplicates of dependencies",
         probe: &["cargo", "deny", "--version"],
         install: "cargo install --locked cargo-deny",
         run: |shell| {

@@ -70,12 +70,12 @@ async fn interrupted_program_without_work_ends_at_once() {
 
 async fn grace_period_counts_from_the_signal() {
     let (program, call) = napping(&[("POLYWIRE_GRACE", "300ms")]).await;
-    let signalled = Instant::now();
+    let signaled = Instant::now();
     program.signal("TERM");
     let (code, text) = program.exit().await;
     assert_eq!(code, 75, "{text}");
     assert!(text.contains("sleeper"), "{text}");
-    assert!(signalled.elapsed().as_millis() >= 300, "{:?}", signalled.elapsed());
+    assert!(signaled.elapsed().as_millis() >= 300, "{:?}", signaled.elapsed());
     assert_eq!(call.await.unwrap(), None);
 }
 

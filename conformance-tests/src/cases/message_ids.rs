@@ -120,7 +120,7 @@ pub async fn id_of_a_job_stays_through_its_attempts(context: &TestContext) -> Ve
         let job = next_job(&mut jobs).await?;
         let first = id_of(&job).or_fail("a job has an id")?;
         expect_id(chosen.unwrap_or(first.as_str()), id_of(&job), "the first attempt")?;
-        job.requeue().or_fail("requeueing")?;
+        job.requeue().or_fail("requeuing")?;
         let job = next_job(&mut jobs).await?;
         expect_id(first.as_str(), id_of(&job), "the second attempt")?;
         job.dead_letter("no").or_fail("dead-lettering")?;

@@ -44,7 +44,7 @@ pub(crate) fn expand(error: &ErrorType) -> TokenStream {
 fn details(case: &Case) -> Option<TokenStream> {
     let name = details_name(case)?;
     let cfgs = &case.cfgs;
-    let fields = travelling(case).map(|(_, field)| {
+    let fields = traveling(case).map(|(_, field)| {
         let Field { ident, ty, attrs, .. } = field;
         let attrs = attrs.iter().filter(|attr| attr.path().is_ident("serde"));
         let colon = ident.as_ref().map(|_| quote!(:));
@@ -63,7 +63,7 @@ fn details(case: &Case) -> Option<TokenStream> {
 }
 
 fn details_name(case: &Case) -> Option<Ident> {
-    let travels = !case.opaque && travelling(case).next().is_some();
+    let travels = !case.opaque && traveling(case).next().is_some();
     travels.then(|| format_ident!("__{}_details", case.ident))
 }
 
@@ -76,7 +76,7 @@ fn to_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
         None => (quote!({ .. }), quote!()),
         Some(details) => {
             let bindings: Vec<_> =
-                travelling(case).map(|(member, _)| in_variable(&member)).collect();
+                traveling(case).map(|(member, _)| in_variable(&member)).collect();
             let whole = whole(case, &details);
             (quote!({ #(#bindings,)* .. }), quote!(.with_value(#whole)))
         }
@@ -120,7 +120,7 @@ fn path(error: &ErrorType, case: &Case) -> TokenStream {
 /// The details with each field in a variable, as an expression or a pattern.
 fn whole(case: &Case, details: &Ident) -> TokenStream {
     // Skipped fields are not in the details.
-    let fields = travelling(case).enumerate().map(|(place, (member, _))| match member {
+    let fields = traveling(case).enumerate().map(|(place, (member, _))| match member {
         Member::Named(_) => in_variable(&member),
         Member::Unnamed(_) => {
             let (place, name) = (Index::from(place), name(&member));
@@ -131,7 +131,7 @@ fn whole(case: &Case, details: &Ident) -> TokenStream {
 }
 
 /// The fields that are sent, with their names.
-fn travelling(case: &Case) -> impl Iterator<Item = (Member, &Field)> {
+fn traveling(case: &Case) -> impl Iterator<Item = (Member, &Field)> {
     case.fields.members().zip(&case.fields).filter(|(_, field)| !is_skipped(field))
 }
 

@@ -88,7 +88,7 @@ impl Republisher {
                 self.dead_letter_unkeepable(request, tag, attempts, &error).await;
             }
             Err(error) => {
-                tracing::debug!(?error, queue = %self.queue.name, "cannot pass a declined request on; requeueing it");
+                tracing::debug!(?error, queue = %self.queue.name, "cannot pass a declined request on; requeuing it");
                 self.pause_before_requeue(&error).await;
                 self.acker.release(tag);
             }

@@ -251,7 +251,7 @@ impl Republisher {
                 }
                 // The connection is lost, or the broker is slow.
                 false => {
-                    tracing::warn!(?error, %queue, pause_s, count, "cannot republish deliveries yet; requeueing them");
+                    tracing::warn!(?error, %queue, pause_s, count, "cannot republish deliveries yet; requeuing them");
                 }
             }
         }

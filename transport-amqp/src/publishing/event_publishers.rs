@@ -17,7 +17,7 @@ use super::confirmed_publisher::ConfirmedPublisher;
 use crate::config::Config;
 use crate::connection::supervised::SupervisedConnection;
 use crate::error::lock;
-use crate::publishing::refusal::is_neighbour;
+use crate::publishing::refusal::is_neighbor;
 use crate::topology::exchange_mark::ExchangeMark;
 use crate::topology::{exchange, lost_exchange};
 use crate::wire::OutgoingMessage;
@@ -129,7 +129,7 @@ impl EventPublisher {
         for _ in 0..AGAIN_MAX {
             if refused.kind() == ErrorKind::Config {
                 self.restore().await?;
-            } else if !is_neighbour(&refused) {
+            } else if !is_neighbor(&refused) {
                 break;
             }
             match self.publisher.publish(event.clone()).await {

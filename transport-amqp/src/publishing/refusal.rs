@@ -1,7 +1,7 @@
 //! Refused messages: the broker closes the channel of a message that it refuses.
 //!
 //! All unconfirmed messages of the channel fail with the same reason. The reason belongs to the
-//! message that caused it; the others are neighbours, whose outcome is unknown.
+//! message that caused it; the others are neighbors, whose outcome is unknown.
 
 use lapin::protocol::AMQPSoftError;
 use polywire_core::{Error, ErrorKind};
@@ -26,7 +26,7 @@ impl Refused<'_> {
         let refused = match channel_error(error) {
             // Each message of a channel goes to the same exchange.
             Some(AMQPSoftError::ACCESSREFUSED) => match refused_topic(reply_text(error)) {
-                Some(topic) if !topic.is(self.routing_key) => neighbour(),
+                Some(topic) if !topic.is(self.routing_key) => neighbor(),
                 _ => with_exchange(Error::new(
                     ErrorKind::Denied,
                     "cannot publish the message: the user may not write to the exchange",
@@ -45,7 +45,7 @@ impl Refused<'_> {
                     );
                     return error.unsent().with("size", size).with("limit", limit);
                 }
-                _ => neighbour(),
+                _ => neighbor(),
             },
             _ => lost_unconfirmed(),
         };
@@ -54,16 +54,16 @@ impl Refused<'_> {
 }
 
 /// Returns the error of a message whose channel was closed because of another one.
-fn neighbour() -> Error {
-    lost_unconfirmed().with("because", NEIGHBOUR)
+fn neighbor() -> Error {
+    lost_unconfirmed().with("because", NEIGHBOR)
 }
 
 /// Returns whether a message failed because of another one on its channel.
-pub(super) fn is_neighbour(error: &Error) -> bool {
-    error.detail("because") == Some(NEIGHBOUR)
+pub(super) fn is_neighbor(error: &Error) -> bool {
+    error.detail("because") == Some(NEIGHBOR)
 }
 
-const NEIGHBOUR: &str = "the broker refused another message on the channel";
+const NEIGHBOR: &str = "the broker refused another message on the channel";
 
 /// A topic to which the user may not write, as the broker reports it.
 struct Topic<'a> {
@@ -122,7 +122,7 @@ mod tests {
         ] {
             let error = refused(kind, text);
             assert_eq!(error.kind(), expected, "{text}: {error:?}");
-            assert_eq!(is_neighbour(&error), expected == ErrorKind::Disconnected, "{text}");
+            assert_eq!(is_neighbor(&error), expected == ErrorKind::Disconnected, "{text}");
         }
     }
 }

@@ -38,8 +38,8 @@ async fn refused_exchange_fails_no_other_message() {
     let write = r"^(amq\..*|polywire\.(control|reply).*|polywire\.events\.allowed)$";
     let (_node, url) = with_alice([".*", write, ".*"]);
     let amqp = Amqp::connect(&url).await.unwrap();
-    let _server = serve(&amqp, "neighbour").await;
-    let client = client(&amqp, "neighbour").await;
+    let _server = serve(&amqp, "neighbor").await;
+    let client = client(&amqp, "neighbor").await;
     let forbidden = publisher(&amqp, "forbidden").await;
     let allowed = publisher(&amqp, "allowed").await;
     let numbers: Vec<u32> = (0..50).collect();

@@ -1,7 +1,7 @@
 //! Messages that the engine could not parse: properties and routing keys that are not UTF-8, tables
 //! that are nested too deeply, headers beyond the frame size.
 //!
-//! Such a message is undecodable like any other. It ends no connection, so it harms no neighbour.
+//! Such a message is undecodable like any other. It ends no connection, so it harms no neighbor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -90,7 +90,7 @@ async fn unparsable_jobs_are_dead_letters_and_no_connection_ends(url: String) {
 async fn dead_lettered(raw_url: &str, amqp: &Amqp, name: &str) {
     let lost = losses(amqp);
     let handle = serve(amqp, name).await;
-    let neighbour = client(amqp, name).await;
+    let neighbor = client(amqp, name).await;
     let mut jobs = puller(amqp, name, 4).await;
     let mut raw = RawPublisher::connect(raw_url);
     let queue = format!("polywire.jobs.{name}");
@@ -135,7 +135,7 @@ async fn dead_lettered(raw_url: &str, amqp: &Amqp, name: &str) {
     dead_letters(amqp, name, all.len()).await;
     push(amqp, name, [7]).await;
     assert_eq!(acked_jobs(&mut jobs, 1).await, [7]);
-    assert_eq!(neighbour.call::<u32>("double", &4).await.unwrap(), 8);
+    assert_eq!(neighbor.call::<u32>("double", &4).await.unwrap(), 8);
     assert_eq!(lost.load(Ordering::Relaxed), 0, "connections were lost");
     assert_eq!(handle.stats().rejected, 0);
 }

@@ -39,7 +39,7 @@ pub(super) struct InFlightCalls {
     count: AtomicUsize,
     /// Copy of the bytes of all requests, read for each message without the lock.
     bytes: AtomicUsize,
-    /// Signals that the bytes have fallen below the bound. Not signalled while they stay below.
+    /// Signals that the bytes have fallen below the bound. Not signaled while they stay below.
     room: Notify,
 }
 

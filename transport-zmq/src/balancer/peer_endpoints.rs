@@ -185,7 +185,7 @@ impl PeerEndpoints {
         &self,
         EndpointChange { endpoint, .. }: &EndpointChange,
     ) -> Result<Option<String>> {
-        let endpoint = endpoint.clone().dialled()?;
+        let endpoint = endpoint.clone().dialed()?;
         let name = endpoint.to_string();
         if self.peers.connecting_to(&name).is_some() {
             return Ok(None);

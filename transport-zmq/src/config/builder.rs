@@ -244,7 +244,7 @@ impl ZmqBuilder {
 /// clock and the kernel's timers can count.
 const HEARTBEATS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 
-/// Returns the error for an option that the engine cannot honour. Ignoring the option would be less
+/// Returns the error for an option that the engine cannot honor. Ignoring the option would be less
 /// safe than failing.
 fn lacks(option: &'static str) -> Error {
     let text = format!("the engine does not support `{option}`: use the engine `omq`");

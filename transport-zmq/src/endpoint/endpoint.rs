@@ -67,7 +67,7 @@ impl Endpoint {
     /// # Errors
     ///
     /// `Config` for port 0, which only a socket that binds can have.
-    pub(crate) fn dialled(self) -> Result<Self> {
+    pub(crate) fn dialed(self) -> Result<Self> {
         match self {
             Self::Tcp { port: 0, .. } => {
                 Err(refuse(&self.to_string(), "cannot connect to port 0; name the port"))
@@ -191,6 +191,6 @@ mod tests {
                 "{text}: {error}"
             );
         }
-        assert!(Endpoint::parse("tcp://a:0").unwrap().dialled().is_err());
+        assert!(Endpoint::parse("tcp://a:0").unwrap().dialed().is_err());
     }
 }

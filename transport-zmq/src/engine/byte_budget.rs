@@ -27,7 +27,7 @@ pub(crate) struct ByteBudget {
     used: AtomicUsize,
     /// Number of frames that have been released.
     releases: AtomicU64,
-    /// Signals that the count has fallen below the bound. Not signalled while it stays below.
+    /// Signals that the count has fallen below the bound. Not signaled while it stays below.
     available: Notify,
 }
 

@@ -39,7 +39,7 @@ pub(crate) async fn change_endpoint<S: SocketControl + ?Sized>(
 ) -> Result<Option<String>> {
     match (change.side, change.adds) {
         (Side::Bind, true) => claim_socket_files(std::slice::from_ref(&change.endpoint)).await?,
-        (Side::Connect, true) => drop(change.endpoint.clone().dialled()?),
+        (Side::Connect, true) => drop(change.endpoint.clone().dialed()?),
         _ => {}
     }
     socket.change(change).await

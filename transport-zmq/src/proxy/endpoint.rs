@@ -98,7 +98,7 @@ impl ProxyEndpoint {
         let mut endpoints = EndpointSet::default();
         match self.side {
             Side::Bind => endpoints.bind.push(endpoint),
-            Side::Connect => endpoints.connect.push(endpoint.dialled()?),
+            Side::Connect => endpoints.connect.push(endpoint.dialed()?),
         }
         Ok(endpoints)
     }

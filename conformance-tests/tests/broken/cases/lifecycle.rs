@@ -1,7 +1,7 @@
 //! Flaws of closing.
 
 use crate::caught::caught;
-use crate::flaws::calls::FavoursTheFirst;
+use crate::flaws::calls::FavorsTheFirst;
 use crate::flaws::closing::{
     ClosesOthers, DeliversAfterClose, FailsOnClose, HangsOnClose, NeverCloses, NeverEnds,
 };
@@ -15,7 +15,7 @@ caught! {
     servers_that_never_end: NeverCloses, "lifecycle.close_ends_serving", "serving ends at once";
     close_that_looks_like_a_failure: FailsOnClose,
         "lifecycle.serving_ends_with_its_reason", "serving ended with Err(Disconnected";
-    requests_for_the_first_handle: FavoursTheFirst::default(),
+    requests_for_the_first_handle: FavorsTheFirst::default(),
         "lifecycle.drained_service_is_served_again", "serving 2 answers: DeadlineExceeded";
     delivery_after_close: DeliversAfterClose,
         "lifecycle.nothing_arrives_after_close", "a closed receiver yielded Ok(Delivery";

@@ -1,13 +1,13 @@
 //! Flaws of servers that compete, drain and die.
 
 use crate::caught::caught;
-use crate::flaws::calls::FavoursTheFirst;
+use crate::flaws::calls::FavorsTheFirst;
 use crate::flaws::capabilities::{IgnoresTheWindow, NarrowWindow};
 use crate::flaws::handlers::{RedeliversAbandoned, RemembersMissingMethods, RequeuesWhenStopped};
 use crate::flaws::settling::{ForgetsTheMark, ForgetsToRequeue, MuteWhenStopped, NeverStops};
 
 caught! {
-    favoured_server: FavoursTheFirst::default(),
+    favored_server: FavorsTheFirst::default(),
         "servers.competing_servers_share", "each server has as much work as its window holds";
     narrow_windows: NarrowWindow, "servers.window_bounds_the_work", "the requests ran one by one";
     mute_when_draining: MuteWhenStopped,

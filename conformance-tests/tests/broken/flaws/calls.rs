@@ -54,9 +54,9 @@ impl Flaw for DisconnectsOnUnreadable {
 
 /// Gives every request to the server that came first.
 #[derive(Clone, Default)]
-pub(crate) struct FavoursTheFirst(Arc<AtomicUsize>);
+pub(crate) struct FavorsTheFirst(Arc<AtomicUsize>);
 
-impl Flaw for FavoursTheFirst {
+impl Flaw for FavorsTheFirst {
     fn serving(&self, (sender, receiver): Halves) -> Halves {
         let is_first = self.0.fetch_add(1, Ordering::Relaxed) == 0;
         (sender, if is_first { receiver } else { silent(receiver) })

@@ -62,7 +62,7 @@ fn waiting_is_known_within_the_shortest_transit_time_whatever_the_clocks_say() {
 }
 
 #[test]
-fn requests_of_this_machine_that_waited_without_a_server_are_recognised() {
+fn requests_of_this_machine_that_waited_without_a_server_are_recognized() {
     for begun in [SECOND, HOUR] {
         let times = begin();
         for waiting in [3_000, 2_900, 2_500, 1] {

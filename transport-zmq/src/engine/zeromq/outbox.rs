@@ -22,7 +22,7 @@ pub(super) struct Outbox {
     /// Messages that the crate may hold, or `None` if the link does not count them.
     window: Option<usize>,
     state: Mutex<State>,
-    /// Signals that there is room. Not signalled while there is none.
+    /// Signals that there is room. Not signaled while there is none.
     room: Notify,
 }
 
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_signalled_when_a_message_is_taken() {
+    fn room_is_signaled_when_a_message_is_taken() {
         let outbox = Outbox::new(1, None);
         assert!(outbox.try_push(|| message(0)));
         let mut room = Box::pin(outbox.room());
