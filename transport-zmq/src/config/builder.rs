@@ -3,7 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use polywire_core::{Error, ErrorKind, Limits, Result};
+#[cfg(feature = "engine-omq")]
+use polywire_core::{Error, ErrorKind};
+use polywire_core::{Limits, Result};
 
 use super::engine::Engine;
 use super::settings::{PEER_BYTES_MAX, Settings};
@@ -246,6 +248,7 @@ const HEARTBEATS: RangeInclusive<Duration> = Duration::from_millis(100)..=Durati
 
 /// Returns the error for an option that the engine cannot honor. Ignoring the option would be less
 /// safe than failing.
+#[cfg(feature = "engine-omq")]
 fn lacks(option: &'static str) -> Error {
     let text = format!("the engine does not support `{option}`: use the engine `omq`");
     Error::new(ErrorKind::Unsupported, text).with_named("option", option).unsent()

@@ -18,6 +18,7 @@
 mod client_router;
 mod connection_limiter;
 mod dealer;
+mod endpoint_probe;
 mod error;
 mod frames;
 mod options;

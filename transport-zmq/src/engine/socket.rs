@@ -155,7 +155,7 @@ pub(crate) struct InboundPeer {
 
 /// The kind of messages that a [`Dealer`] sends.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
+#[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "proxies need engine omq"))]
 pub(crate) enum Traffic {
     /// Requests, which are answered: DEALER and ROUTER sockets.
     Requests,
@@ -267,6 +267,7 @@ pub(crate) trait Sub: SocketControl {
 
     /// Disconnects all peers in a task of its own. Then [`messages`](Self::messages) yields what
     /// has arrived, and ends.
+    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "proxies need engine omq"))]
     fn stop(&self);
 
     /// Waits until each endpoint that the socket connects to has a peer, or is known to be

@@ -16,6 +16,7 @@ use polywire_core::transport::LogThrottle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::endpoint_probe::{probe, unresolvable};
 use super::error::engine_error;
 use super::frames::{frames_of, message_of, unsent_frames};
 use super::options::{HIGH_WATER_MARK, RECONNECT_MAX, open, options};
@@ -24,7 +25,7 @@ use super::receive::received;
 use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
-use crate::engine::endpoint_failure::{connect_cause, probe, unresolvable};
+use crate::engine::endpoint_failure::connect_cause;
 use crate::engine::{Dealer, Traffic};
 use crate::error::lock;
 use crate::wire::Frames;
