@@ -62,12 +62,6 @@ impl Broker {
         kind == QueueKind::Quorum || self.version < (4, 3)
     }
 
-    /// Returns the kind of the queue with priorities. Quorum queues have as many levels as the
-    /// cases need from RabbitMQ 4.3 on.
-    fn kind_with_priorities(&self, kind: QueueKind) -> QueueKind {
-        if self.version < (4, 3) { QueueKind::Classic } else { kind }
-    }
-
     /// Runs a blocking operation on the node.
     fn with<T>(&self, act: impl FnOnce(&mut Node) -> std::io::Result<T>) -> Result<T> {
         tokio::task::block_in_place(|| {
@@ -138,8 +132,8 @@ impl Names {
     async fn transport(&self) -> Result<AnyTransport> {
         let url = format!("amqp://guest:guest@{}", self.proxy.address());
         let builder = Amqp::builder(&url)?.connect_timeout(Duration::from_secs(10));
-        let kind = self.broker.kind_with_priorities(self.kind);
-        let urgent = QueueOptions::new().kind(kind).priorities(3);
+        // Quorum queues have no levels, or two, or take a message without a priority first.
+        let urgent = QueueOptions::new().kind(QueueKind::Classic).priorities(3);
         let builder = builder.job_queue(self.prefix.join(&Address::new(URGENT)?)?, urgent);
         let amqp = builder.queue_kind(self.kind).build().await?;
         Ok(AnyTransport::new(Prefixed { amqp, prefix: self.prefix.clone() }))

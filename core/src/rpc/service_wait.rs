@@ -26,7 +26,10 @@ where
     }
 }
 
-/// Returns whether an error says that no server got the message.
+/// Returns whether an error says that no server got the message, or that the broker did not keep
+/// it: RabbitMQ rejects what reaches a quorum queue while the first server declares it. A request
+/// that a server got all the same comes twice with one call id, as after a lost connection.
 fn is_without_server(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unroutable && error.is_unsent()
+    (error.kind() == ErrorKind::Unroutable && error.is_unsent())
+        || error.kind() == ErrorKind::Rejected
 }
