@@ -84,6 +84,19 @@ fn calls() -> Vec<Row> {
             let client = Client::connect(&memory, "service", MessagePack).pending_max(x.usize());
             good_if_most(x, client.await.unwrap().call::<i64>("double", &1).await)
         }),
+        row("rpc::ClientConnect::slow_after", async |x| {
+            let memory = served().await;
+            let client = Client::connect(&memory, "service", MessagePack).slow_after(x.time());
+            good(client.await.unwrap().call::<i64>("double", &1).await)
+        }),
+        row("rpc::AnyClient::with_timeout", async |x| {
+            let client = Client::any(&served().await, MessagePack).with_timeout(x.time());
+            good_if_most(x, client.call::<i64>("service", "double", &1).await)
+        }),
+        row("rpc::AnyClient::with_services_max", async |x| {
+            let client = Client::any(&served().await, MessagePack).with_services_max(x.usize());
+            good(client.call::<i64>("service", "double", &1).await)
+        }),
         row("rpc::Requester::open", async |x| {
             let memory = served().await;
             let service = Address::new("service").unwrap();

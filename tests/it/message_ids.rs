@@ -1,6 +1,7 @@
 //! Ids of messages that typed handles send.
 
 use polywire::{Client, Context, Error, Fault, Memory, MessagePack, Router, Server, service};
+use serde::de::IgnoredAny;
 
 /// A shop.
 #[service]
@@ -10,7 +11,7 @@ trait Shop {
 }
 
 async fn served(transport: &Memory) -> polywire::Result<()> {
-    let router = Router::new(MessagePack).method("id", async |context: Context, (_,): (u32,)| {
+    let router = Router::new(MessagePack).method("id", async |context: Context, _: IgnoredAny| {
         Ok(context.message_id().map_or_else(String::new, |id| id.as_str().to_owned()))
     });
     tokio::spawn(Server::bind(transport, "shop").await?.serve(router));
