@@ -51,7 +51,12 @@ async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
                     let call = message.id;
                     match kind {
                         // Where the queue is full, the socket fills up behind it.
-                        Kind::Send => if sender.send(message).await.is_err() { break refused(call) },
+                        Kind::Send => match (sender.send(message).await, call) {
+                            (Err(_), _) => break refused(call),
+                            // No reply will show that it has arrived.
+                            (Ok(()), None) => break Frame { kind: Kind::Accepted, ..refused(None) },
+                            (Ok(()), Some(_)) => {}
+                        },
                         Kind::Settle(requeue) => held.settle(number, requeue),
                         Kind::Stop => receiver.stop(),
                         _ => return Err(InvalidData.into()),

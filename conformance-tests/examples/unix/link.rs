@@ -1,7 +1,8 @@
 //! The client's side of a connection to the broker.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use futures_util::stream::Stream;
@@ -10,7 +11,7 @@ use polywire_core::{Error, ErrorKind, Message, Result};
 use tokio::io::{AsyncWriteExt, BufReader, copy, sink};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::wire::{Frame, Kind, check, read, write};
 
@@ -22,6 +23,8 @@ pub(crate) struct Link {
     pub(crate) frames: UnboundedSender<QueuedFrame>,
     pub(crate) room: Arc<Semaphore>,
     pub(crate) closing: watch::Sender<bool>,
+    /// One-way calls that the broker has not answered, in the order of their frames.
+    pub(crate) unanswered: Mutex<VecDeque<oneshot::Sender<Kind>>>,
 }
 
 /// A frame, and the room that it takes if it is a message.
@@ -32,6 +35,10 @@ impl Link {
     /// deliveries, so the frame may be dropped.
     fn queue(&self, kind: Kind, number: u64) {
         let _ = self.frames.send((Frame { kind, number, message: Message::default() }, None));
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, VecDeque<oneshot::Sender<Kind>>> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -54,6 +61,12 @@ pub(crate) async fn carry(
         let receiving = async {
             let (mut from, arrived) = (BufReader::new(&mut from), arrived);
             while let Ok(frame) = read(&mut from).await {
+                let is_answer = matches!(frame.kind, Kind::Refused | Kind::Accepted);
+                if is_answer && frame.message.id.is_none() {
+                    let waiting = link.upgrade().and_then(|link| link.unanswered().pop_front());
+                    waiting.and_then(|waiting| waiting.send(frame.kind).ok());
+                    continue;
+                }
                 // Without a receiver, the delivery is dropped here, and its receipt requeues it.
                 let _ = arrived.send(delivery(frame, &link));
             }
@@ -66,6 +79,7 @@ pub(crate) async fn carry(
         if let Some(link) = link.upgrade() {
             link.room.close();
             link.queue(Kind::Bye, 0);
+            link.unanswered().clear();
         }
         // Reads to the end: closing a socket with unread bytes discards the bytes that were
         // written last.
@@ -88,12 +102,13 @@ fn delivery(Frame { kind, number, message }: Frame, link: &Weak<Link>) -> Result
         (Kind::Request(attempt), Some(link), _) => {
             Ok(Delivery::new(message, Receipt::new(link, number)).attempt(attempt))
         }
-        (Kind::Refused, _, Some(call)) => {
-            let error = Error::new(ErrorKind::Unroutable, "cannot route the call: no server");
-            Err(error.unsent().with_call(call))
-        }
+        (Kind::Refused, _, Some(call)) => Err(no_server().with_call(call)),
         _ => Ok(Delivery::settled(message)),
     }
+}
+
+fn no_server() -> Error {
+    Error::new(ErrorKind::Unroutable, "cannot route the call: no server").unsent()
 }
 
 /// The sending half of a link.
@@ -103,11 +118,26 @@ impl Outbound for Outgoing {
     fn send(&self, message: Message) -> Sending<'_> {
         Sending::later(async {
             check(&message)?;
-            let Link { frames, room, closing } = &*self.0;
+            let Link { frames, room, closing, .. } = &*self.0;
             let ended = || if *closing.borrow() { closed() } else { lost().unsent() };
             let room = room.clone().acquire_owned().await.map_err(|_| ended())?;
+            let is_one_way = message.id.is_none();
             let frame = Frame { kind: Kind::Send, number: 0, message };
-            frames.send((frame, Some(room))).map_err(|_| ended())
+            if !is_one_way {
+                return frames.send((frame, Some(room))).map_err(|_| ended());
+            }
+            let (waiting, answered) = oneshot::channel();
+            {
+                // Under the lock, so that answers come in the order of the entries.
+                let mut unanswered = self.0.unanswered();
+                frames.send((frame, Some(room))).map_err(|_| ended())?;
+                unanswered.push_back(waiting);
+            }
+            match answered.await {
+                Ok(Kind::Accepted) => Ok(()),
+                Ok(_) => Err(no_server()),
+                Err(_) => Err(lost()),
+            }
         })
     }
 }

@@ -49,7 +49,12 @@ impl Unix {
         let stream = connected.map_err(unreachable)?;
         let ((frames, queued), (arrived, deliveries)) = (unbounded_channel(), unbounded_channel());
         let room = Arc::new(Semaphore::new(UNWRITTEN_MAX));
-        let link = Arc::new(Link { frames, room, closing: self.closing.clone() });
+        let link = Arc::new(Link {
+            frames,
+            room,
+            closing: self.closing.clone(),
+            unanswered: Default::default(),
+        });
         tokio::spawn(carry(stream, Arc::downgrade(&link), closing, arrived, queued));
         let receiver = Receiver::new(Incoming { link: link.clone(), deliveries });
         Ok((Sender::new(Outgoing(link)), receiver))

@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     /// A request, with the number of its attempt.
     Request(u32),
     Refused,
+    /// A one-way call is in the queue of its service.
+    Accepted,
 }
 
 /// Kind, number, method, content type and message id, call id, reply address, milliseconds left,
