@@ -2,32 +2,34 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod call_settings;
 mod extremes;
 mod layers;
+mod served;
 
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::rpc::{Deduplication, Requester};
-use polywire_core::testing::FlakyTransport;
+use polywire_core::rpc::Deduplication;
 use polywire_core::transport::{Capabilities, RetryAfter};
 use polywire_core::{
-    Address, CallError, Client, Code, DeadLetters, Deadline, Event, Fault, Group, Job, Limits,
-    Listener, Memory, Message, Publisher, Puller, Pusher, Retries, Router, Server, Subscriber,
-    Transport, Window, Worker,
+    CallError, Code, DeadLetters, Event, Fault, Group, Job, Limits, Listener, Memory, Message,
+    Publisher, Puller, Pusher, Retries, Router, Server, Subscriber, Transport, Window, Worker,
 };
 
 use self::extremes::{Row, any, check_complete, good, good_if_most, row, try_all};
+use self::served::{client, router};
 
 /// The longest time that a use of a setting may take on the paused clock.
 const PATIENCE: Duration = Duration::from_secs(100 * 24 * 60 * 60);
 
 #[tokio::test(start_paused = true)]
 async fn extremes_of_each_setting_work() {
-    let rows: Vec<_> = [calls(), servers(), jobs_and_events(), layers::rows(), plain()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let rows: Vec<_> =
+        [call_settings::rows(), servers(), jobs_and_events(), layers::rows(), plain()]
+            .into_iter()
+            .flatten()
+            .collect();
     try_all(&rows, PATIENCE).await;
     check_complete("polywire_core", &["Limits"], &NO_SETTINGS, &rows);
 }
@@ -52,110 +54,6 @@ const NO_SETTINGS: [&str; 17] = [
     "transport::Settle::settle",
     "middleware::Backoff::after",
 ];
-
-fn router() -> Router<MessagePack> {
-    Router::new(MessagePack).method("double", async |n: i64| Ok(2 * n))
-}
-
-/// Returns a transport with a server.
-async fn served() -> Memory {
-    let memory = Memory::new();
-    tokio::spawn(Server::bind(&memory, "service").await.unwrap().serve(router()));
-    memory
-}
-
-async fn client(memory: &Memory) -> Client<MessagePack> {
-    Client::connect(memory, "service", MessagePack).await.unwrap()
-}
-
-fn calls() -> Vec<Row> {
-    vec![
-        row("Client::with_timeout", async |x| {
-            let client = client(&served().await).await.with_timeout(x.time());
-            good_if_most(x, client.call::<i64>("double", &1).await)
-        }),
-        row("rpc::ClientConnect::timeout", async |x| {
-            let memory = served().await;
-            let client = Client::connect(&memory, "service", MessagePack).timeout(x.time());
-            good_if_most(x, client.await.unwrap().call::<i64>("double", &1).await)
-        }),
-        row("rpc::ClientConnect::pending_max", async |x| {
-            let memory = served().await;
-            let client = Client::connect(&memory, "service", MessagePack).pending_max(x.usize());
-            good_if_most(x, client.await.unwrap().call::<i64>("double", &1).await)
-        }),
-        row("rpc::ClientConnect::slow_after", async |x| {
-            let memory = served().await;
-            let client = Client::connect(&memory, "service", MessagePack).slow_after(x.time());
-            good(client.await.unwrap().call::<i64>("double", &1).await)
-        }),
-        row("rpc::AnyClient::with_timeout", async |x| {
-            let client = Client::any(&served().await, MessagePack).with_timeout(x.time());
-            good_if_most(x, client.call::<i64>("service", "double", &1).await)
-        }),
-        row("rpc::AnyClient::with_services_max", async |x| {
-            let client = Client::any(&served().await, MessagePack).with_services_max(x.usize());
-            good(client.call::<i64>("service", "double", &1).await)
-        }),
-        row("rpc::Requester::open", async |x| {
-            let memory = served().await;
-            let service = Address::new("service").unwrap();
-            let requester = Requester::open(&memory, service, x.usize()).await.unwrap();
-            let client = Client::new(requester, MessagePack);
-            good_if_most(x, client.call::<i64>("double", &1).await)
-        }),
-        row("rpc::CallBuilder::timeout", async |x| {
-            let client = client(&served().await).await;
-            let call = client.request("double").timeout(x.time());
-            good_if_most(x, call.call::<i64>(&1).await)
-        }),
-        row("rpc::CallBuilder::ttl", async |x| {
-            let client = client(&served().await).await;
-            any(client.request("double").ttl(x.time()).send(&1).await)
-        }),
-        row("rpc::CallBuilder::default_timeout", async |x| {
-            let client = client(&served().await).await;
-            let call = client.request("double").default_timeout(x.time());
-            good_if_most(x, call.call::<i64>(&1).await)
-        }),
-        row("rpc::CallBuilder::priority", async |x| {
-            let client = client(&served().await).await;
-            any(client.request("double").priority(x.u8()).call::<i64>(&1).await)
-        }),
-        row("Deadline::after", async |x| {
-            let client = client(&served().await).await;
-            let call = client.request("double").deadline(Deadline::after(x.time()));
-            good_if_most(x, call.call::<i64>(&1).await)
-        }),
-        row("Deadline::since", async |x| {
-            let deadline = Deadline::since(tokio::time::Instant::now(), x.time());
-            good_if_most(x, if deadline.is_expired() { Err("expired") } else { Ok(()) })
-        }),
-        row("Deadline::after_ms", async |x| {
-            let client = client(&served().await).await;
-            let call = client.request("double").deadline(Deadline::after_ms(x.u64()));
-            good_if_most(x, call.call::<i64>(&1).await)
-        }),
-        row("testing::FlakyTransport::fail_next", async |x| {
-            let flaky = FlakyTransport::over(served().await);
-            flaky.fail_next(x.usize());
-            let client = Client::connect(&flaky, "service", MessagePack).await.unwrap();
-            any(client.call::<i64>("double", &1).await)
-        }),
-        row("testing::FlakyTransport::lose_next", async |x| {
-            let flaky = FlakyTransport::over(served().await);
-            flaky.lose_next(x.usize());
-            let client = Client::connect(&flaky, "service", MessagePack).await.unwrap();
-            any(client.call::<i64>("double", &1).await)
-        }),
-        row("testing::FlakyTransport::delay_next", async |x| {
-            let flaky = FlakyTransport::over(served().await);
-            flaky.delay_next(x.usize(), x.time());
-            let client = Client::connect(&flaky, "service", MessagePack).await.unwrap();
-            any(client.call::<i64>("double", &1).await)
-        }),
-    ]
-}
 
 /// Calls a server twice.
 async fn call_twice(memory: &Memory) -> Result<i64, CallError> {
