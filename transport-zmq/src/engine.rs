@@ -40,6 +40,8 @@ pub(crate) use self::endpoint_changes::{add_endpoints, change_endpoint};
 pub(crate) use self::select::{
     bind_client_router, bind_dealer, bind_router, connect_dealer, open_pull, open_sub, open_xpub,
 };
+#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
+pub(crate) use self::socket::HasEndpoints;
 pub(crate) use self::socket::{
     ClientRouter, Dealer, InboundPeer, Pull, RequestOrigin, Router, SocketControl, Sub, Traffic,
     XPub,

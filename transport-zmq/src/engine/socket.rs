@@ -48,6 +48,32 @@ pub(crate) trait SocketControl: Send + Sync {
     fn close(&self) -> BoxFuture<'static, ()>;
 }
 
+/// A socket that changes its endpoints and closes as the part does which holds its endpoints.
+#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
+pub(crate) trait HasEndpoints: Send + Sync {
+    /// The part that holds the endpoints, one type for each engine.
+    type Endpoints: SocketControl;
+
+    /// Returns the part that holds the endpoints.
+    fn endpoints(&self) -> &Self::Endpoints;
+}
+
+#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
+#[async_trait]
+impl<S: HasEndpoints> SocketControl for S {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        self.endpoints().change(change).await
+    }
+
+    fn peer_counts(&self) -> BoxStream<'static, usize> {
+        self.endpoints().peer_counts()
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.endpoints().close()
+    }
+}
+
 /// A socket that sends requests or jobs: DEALER, PUSH, or one route of a ROUTER socket.
 ///
 /// The socket connects to one peer, or several peers connect to it, or it is the route to one

@@ -14,9 +14,9 @@ use super::frames::frames_of;
 use super::options::{open, options};
 use super::receive::received;
 use super::routed_peer::RoutedPeer;
-use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
+use super::socket_endpoints::SocketEndpoints;
 use crate::config::Settings;
-use crate::engine::{ClientRouter, InboundPeer};
+use crate::engine::{ClientRouter, HasEndpoints, InboundPeer};
 use crate::wire::Frames;
 
 /// A ROUTER socket that servers connect to. Each connection becomes an [`InboundPeer`].
@@ -35,6 +35,8 @@ impl OmqClientRouter {
 }
 
 impl HasEndpoints for OmqClientRouter {
+    type Endpoints = SocketEndpoints;
+
     fn endpoints(&self) -> &SocketEndpoints {
         &self.endpoints
     }

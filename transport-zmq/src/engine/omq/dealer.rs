@@ -22,11 +22,11 @@ use super::frames::{frames_of, message_of, unsent_frames};
 use super::options::{HIGH_WATER_MARK, RECONNECT_MAX, open, options};
 use super::pull::is_of_queue;
 use super::receive::received;
-use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
+use super::socket_endpoints::SocketEndpoints;
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
 use crate::engine::endpoint_failure::connect_cause;
-use crate::engine::{Dealer, Traffic};
+use crate::engine::{Dealer, HasEndpoints, Traffic};
 use crate::error::lock;
 use crate::wire::Frames;
 
@@ -254,6 +254,8 @@ fn disconnect_reason(events: &mut MonitorStream) -> Option<String> {
 }
 
 impl HasEndpoints for OmqDealer {
+    type Endpoints = SocketEndpoints;
+
     fn endpoints(&self) -> &SocketEndpoints {
         &self.endpoints
     }

@@ -13,9 +13,9 @@ use polywire_core::{Address, Result, Window};
 use super::frames::frames_of;
 use super::options::{HIGH_WATER_MARK, open, options};
 use super::receive::DrainingReceiver;
-use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
+use super::socket_endpoints::SocketEndpoints;
 use crate::config::Settings;
-use crate::engine::Pull;
+use crate::engine::{HasEndpoints, Pull};
 use crate::wire::{Frames, unique};
 
 /// A PULL socket. Its high-water mark is the window, at most 1,000 messages for each pusher.
@@ -58,6 +58,8 @@ pub(super) fn is_of_queue(identity: &[u8], queue: &Address) -> bool {
 }
 
 impl HasEndpoints for OmqPull {
+    type Endpoints = SocketEndpoints;
+
     fn endpoints(&self) -> &SocketEndpoints {
         &self.endpoints
     }

@@ -16,9 +16,9 @@ use super::error::engine_error;
 use super::frames::{frames_of, message_of};
 use super::options::{open, options};
 use super::receive::received;
-use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
+use super::socket_endpoints::SocketEndpoints;
 use crate::config::Settings;
-use crate::engine::{RequestOrigin, Router};
+use crate::engine::{HasEndpoints, RequestOrigin, Router};
 use crate::error::closed;
 #[cfg(feature = "curve")]
 use crate::security::curve::PublicKey;
@@ -41,6 +41,8 @@ impl OmqRouter {
 }
 
 impl HasEndpoints for OmqRouter {
+    type Endpoints = SocketEndpoints;
+
     fn endpoints(&self) -> &SocketEndpoints {
         &self.endpoints
     }

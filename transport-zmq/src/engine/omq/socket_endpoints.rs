@@ -19,7 +19,7 @@ use crate::wire::SyncMarker;
 
 /// A socket with the endpoints that it binds and connects to. Dropping the value stops the limiter,
 /// which holds the socket.
-pub(super) struct SocketEndpoints {
+pub(crate) struct SocketEndpoints {
     /// The socket of the engine. Clones are the same socket.
     pub(super) socket: Socket,
     /// Bounds on inbound connections, in effect once an endpoint is bound.
@@ -198,20 +198,14 @@ impl Drop for SocketEndpoints {
     }
 }
 
-/// A socket type of this engine: all of them change endpoints and close in the same way.
-pub(super) trait HasEndpoints: Send + Sync {
-    /// The socket and its endpoints.
-    fn endpoints(&self) -> &SocketEndpoints;
-}
-
 #[async_trait]
-impl<S: HasEndpoints> SocketControl for S {
+impl SocketControl for SocketEndpoints {
     async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        self.endpoints().change(change).await
+        Self::change(self, change).await
     }
 
     fn peer_counts(&self) -> BoxStream<'static, usize> {
-        let socket = self.endpoints().socket.clone();
+        let socket = self.socket.clone();
         let counts = stream::unfold((socket, None), |(socket, seen)| async move {
             // An error means that the socket is closed.
             let seen = match seen {
@@ -226,7 +220,7 @@ impl<S: HasEndpoints> SocketControl for S {
 
     /// Returns a future that closes the socket. The engine lingers meanwhile.
     fn close(&self) -> BoxFuture<'static, ()> {
-        let socket = self.endpoints().socket.clone();
+        let socket = self.socket.clone();
         // An error means that the socket is closed already.
         async move { socket.close().await.unwrap_or_default() }.boxed()
     }

@@ -13,9 +13,9 @@ use super::error::engine_error;
 use super::frames::frames_of;
 use super::options::{HIGH_WATER_MARK, open, options};
 use super::receive::DrainingReceiver;
-use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
+use super::socket_endpoints::SocketEndpoints;
 use crate::config::Settings;
-use crate::engine::Sub;
+use crate::engine::{HasEndpoints, Sub};
 use crate::wire::Frames;
 
 /// A SUB socket. Its high-water mark is the window, at most 1,000 messages for each publisher.
@@ -37,6 +37,8 @@ impl OmqSub {
 }
 
 impl HasEndpoints for OmqSub {
+    type Endpoints = SocketEndpoints;
+
     fn endpoints(&self) -> &SocketEndpoints {
         &self.endpoints
     }

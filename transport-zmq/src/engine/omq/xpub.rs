@@ -14,10 +14,10 @@ use super::error::engine_error;
 use super::frames::message_under;
 use super::options::{open, options};
 use super::receive::received;
-use super::socket_endpoints::{HasEndpoints, SocketEndpoints};
+use super::socket_endpoints::SocketEndpoints;
 use super::xpub_markers::SyncedConnections;
 use crate::config::Settings;
-use crate::engine::{ByteBudget, XPub};
+use crate::engine::{ByteBudget, HasEndpoints, XPub};
 use crate::error::closed;
 use crate::wire::{Frames, SyncMarker};
 
@@ -55,6 +55,8 @@ impl OmqXPub {
 }
 
 impl HasEndpoints for OmqXPub {
+    type Endpoints = SocketEndpoints;
+
     fn endpoints(&self) -> &SocketEndpoints {
         &self.endpoints
     }

@@ -19,7 +19,7 @@ use super::router::push;
 use super::set_options::SetOptions;
 use crate::config::Settings;
 use crate::endpoint::EndpointChange;
-use crate::engine::{ClientRouter, Dealer, InboundPeer, SocketControl};
+use crate::engine::{ClientRouter, Dealer, HasEndpoints, InboundPeer, SocketControl};
 use crate::error::lock;
 use crate::wire::Frames;
 
@@ -44,18 +44,11 @@ impl ZeromqClientRouter {
     }
 }
 
-#[async_trait]
-impl SocketControl for ZeromqClientRouter {
-    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        self.endpoints.change(change).await
-    }
+impl HasEndpoints for ZeromqClientRouter {
+    type Endpoints = LinkedEndpoints;
 
-    fn peer_counts(&self) -> BoxStream<'static, usize> {
-        self.endpoints.set.states(LinkSet::count)
-    }
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        self.endpoints.close()
+    fn endpoints(&self) -> &LinkedEndpoints {
+        &self.endpoints
     }
 }
 

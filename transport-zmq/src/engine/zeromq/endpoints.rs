@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
 use futures_util::FutureExt;
 use polywire_core::Result;
 use tokio::sync::watch;
@@ -17,12 +19,13 @@ use super::socket_file::SocketFile;
 use super::streams::{Listener, PeerStream};
 use crate::config::Settings;
 use crate::endpoint::{Endpoint, EndpointChange, Side};
+use crate::engine::SocketControl;
 use crate::engine::endpoint_failure::connect_cause;
 use crate::engine::error::cannot_bind;
 use crate::error::{closed, lock};
 
 /// The endpoints of a socket, and its links. Dropping the value ends them.
-pub(super) struct LinkedEndpoints {
+pub(crate) struct LinkedEndpoints {
     pub(super) set: Arc<LinkSet>,
     connect_timeout: Duration,
     linger: Duration,
@@ -222,6 +225,21 @@ impl LinkedEndpoints {
             finish.await;
         }
         .boxed()
+    }
+}
+
+#[async_trait]
+impl SocketControl for LinkedEndpoints {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        Self::change(self, change).await
+    }
+
+    fn peer_counts(&self) -> BoxStream<'static, usize> {
+        self.set.states(LinkSet::count)
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        Self::close(self)
     }
 }
 

@@ -3,12 +3,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use polywire_core::{Address, Result, Window};
+use polywire_core::{Address, Window};
 use tokio::sync::mpsc;
 
 use super::arrivals::{NoOwner, received};
@@ -19,8 +17,7 @@ use super::link::Arrival;
 use super::link_set::LinkSet;
 use super::set_options::{QUEUED_MAX, SetOptions};
 use crate::config::Settings;
-use crate::endpoint::EndpointChange;
-use crate::engine::{Pull, SocketControl};
+use crate::engine::{HasEndpoints, Pull};
 use crate::error::lock;
 use crate::wire::{Frames, unique};
 
@@ -62,18 +59,11 @@ pub(super) fn is_of_queue(identity: &[u8], queue: &Address) -> bool {
     name.is_empty() || name == queue.as_str().as_bytes()
 }
 
-#[async_trait]
-impl SocketControl for ZeromqPull {
-    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        self.endpoints.change(change).await
-    }
+impl HasEndpoints for ZeromqPull {
+    type Endpoints = LinkedEndpoints;
 
-    fn peer_counts(&self) -> BoxStream<'static, usize> {
-        self.endpoints.set.states(LinkSet::count)
-    }
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        self.endpoints.close()
+    fn endpoints(&self) -> &LinkedEndpoints {
+        &self.endpoints
     }
 }
 

@@ -115,7 +115,7 @@ impl SocketControl for ZeromqPush {
     }
 
     fn peer_counts(&self) -> BoxStream<'static, usize> {
-        self.endpoints.set.states(LinkSet::count)
+        self.endpoints.peer_counts()
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {

@@ -2,12 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
-use polywire_core::Result;
 use polywire_core::transport::Sending;
 use tokio::sync::mpsc;
 use zeromq::ZmqMessage;
@@ -20,8 +18,7 @@ use super::link::{Arrival, Link};
 use super::link_set::LinkSet;
 use super::set_options::SetOptions;
 use crate::config::Settings;
-use crate::endpoint::EndpointChange;
-use crate::engine::{RequestOrigin, Router, SocketControl};
+use crate::engine::{HasEndpoints, RequestOrigin, Router};
 use crate::error::{caller_gone, closed, lock};
 use crate::wire::Frames;
 
@@ -55,18 +52,11 @@ fn address_of(link: &Link) -> Bytes {
     Bytes::copy_from_slice(&link.number.to_be_bytes())
 }
 
-#[async_trait]
-impl SocketControl for ZeromqRouter {
-    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        self.endpoints.change(change).await
-    }
+impl HasEndpoints for ZeromqRouter {
+    type Endpoints = LinkedEndpoints;
 
-    fn peer_counts(&self) -> BoxStream<'static, usize> {
-        self.endpoints.set.states(LinkSet::count)
-    }
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        self.endpoints.close()
+    fn endpoints(&self) -> &LinkedEndpoints {
+        &self.endpoints
     }
 }
 

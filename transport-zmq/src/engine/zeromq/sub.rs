@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use polywire_core::{Result, Window};
@@ -19,8 +18,7 @@ use super::link::{Arrival, Link, LinkOwner};
 use super::link_set::LinkSet;
 use super::set_options::{QUEUED_MAX, SetOptions};
 use crate::config::Settings;
-use crate::endpoint::EndpointChange;
-use crate::engine::{SocketControl, Sub};
+use crate::engine::{HasEndpoints, Sub};
 use crate::error::{closed, lock};
 use crate::wire::Frames;
 
@@ -102,18 +100,11 @@ impl LinkOwner for Subscriptions {
     }
 }
 
-#[async_trait]
-impl SocketControl for ZeromqSub {
-    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
-        self.endpoints.change(change).await
-    }
+impl HasEndpoints for ZeromqSub {
+    type Endpoints = LinkedEndpoints;
 
-    fn peer_counts(&self) -> BoxStream<'static, usize> {
-        self.endpoints.set.states(LinkSet::count)
-    }
-
-    fn close(&self) -> BoxFuture<'static, ()> {
-        self.endpoints.close()
+    fn endpoints(&self) -> &LinkedEndpoints {
+        &self.endpoints
     }
 }
 

@@ -165,7 +165,7 @@ impl SocketControl for ZeromqXPub {
     }
 
     fn peer_counts(&self) -> BoxStream<'static, usize> {
-        self.endpoints.set.states(LinkSet::count)
+        self.endpoints.peer_counts()
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
