@@ -1,5 +1,5 @@
 //! The task that warns of calls that wait long for their replies. It samples the table of in-flight
-//! calls at an interval, so a call pays nothing for it.
+//! calls at an interval, so a call pays for its entry in the table alone.
 
 use std::collections::VecDeque;
 use std::sync::Weak;

@@ -49,7 +49,7 @@ pub(crate) fn log_received(mut receiver: Receiver, kind: WireKind, name: &Addres
     Receiver::new(LoggedReceiver { receiver, line, counts_attempts, health })
 }
 
-/// What the lines of one half have in common.
+/// The kind and the name that each line of one half has.
 struct Line {
     kind: WireKind,
     /// The service, the queue or the channel.

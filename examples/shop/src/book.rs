@@ -84,7 +84,7 @@ impl<E: Clone + Serialize + DeserializeOwned> Book<E> {
         lock(&self.0).locked(|pages| Ok(pages.entries.contains_key(&number)))
     }
 
-    /// Returns the count and the sum of all entries, of which `cents` tells the amount.
+    /// Returns the count and the sum of all entries, where `cents` returns the amount of an entry.
     ///
     /// # Errors
     ///

@@ -20,7 +20,7 @@ const CALLS: u32 = 300;
 /// The one-way call whose handler panics.
 const PANICKING: u32 = 100;
 
-/// Each one-way call runs once, and nothing comes back, whatever becomes of it.
+/// Each one-way call runs once, and nothing comes back, also if its handler fails.
 ///
 /// Of 300 calls, one half fails and one call panics. Further calls name a method that does not
 /// exist, or have arguments of another type. The server lives, and the client gets the reply to its
@@ -108,7 +108,7 @@ pub async fn sender_does_not_wait_for_the_handler(context: &TestContext) -> Verd
 ///
 /// As [`unknown_service_is_unroutable`](crate::cases::calls::unknown_service_is_unroutable), which
 /// awaits its reply. Where a client does not learn at once that a service is unknown, there is no
-/// server at all: a server could not tell the sender.
+/// server at all: a server could not answer the sender.
 ///
 /// Catches backends that ask a broker for the return of awaited calls only.
 pub async fn one_for_an_unknown_service_is_unroutable(context: &TestContext) -> Verdict {

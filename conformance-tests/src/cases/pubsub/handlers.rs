@@ -85,7 +85,7 @@ pub async fn event_is_retried_for_all_its_handlers(context: &TestContext) -> Ver
     Ok(())
 }
 
-/// An event that is a call runs the method that it names, whatever its topic.
+/// An event that is a call runs the method that it names. Its topic makes no difference.
 ///
 /// A listener serves a router with two methods and an event handler. An event that names a method
 /// runs it with its arguments, and one that names none runs the event handler.
@@ -121,7 +121,7 @@ pub async fn published_call_runs_its_method(context: &TestContext) -> Verdict {
     Ok(())
 }
 
-/// How often each of four handlers ran.
+/// The number of runs of each of four handlers.
 #[derive(Clone, Default)]
 struct Runs(Arc<[AtomicU32; 4]>);
 

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::endpoint_probe::{probe, unresolvable};
-use super::error::engine_error;
+use super::error::{disconnect_reason, engine_error};
 use super::frames::{frames_of, message_of, unsent_frames};
 use super::options::{HIGH_WATER_MARK, RECONNECT_MAX, open, options};
 use super::pull::is_of_queue;
@@ -240,17 +240,6 @@ impl OmqDealer {
             Traffic::Requests | Traffic::AnyJobs => true,
         }
     }
-}
-
-/// Returns the reason of the last disconnect among the unread events.
-fn disconnect_reason(events: &mut MonitorStream) -> Option<String> {
-    let mut last = None;
-    while let Ok(event) = events.try_recv() {
-        if let MonitorEvent::Disconnected { reason, .. } = event {
-            last = Some(format!("{reason:?}"));
-        }
-    }
-    last
 }
 
 impl HasEndpoints for OmqDealer {

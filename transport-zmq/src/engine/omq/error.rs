@@ -1,5 +1,6 @@
-//! Errors of the engine, as errors of the transport.
+//! Errors of the engine, as errors of the transport, and its reasons for lost connections.
 
+use omq_tokio::{MonitorEvent, MonitorStream};
 use polywire_core::{Error, ErrorKind};
 
 use crate::error::{caller_gone, closed, config};
@@ -15,4 +16,15 @@ pub(super) fn engine_error(error: omq_tokio::Error) -> Error {
         }
         other => Error::new(ErrorKind::Disconnected, "the socket failed").with_source(other),
     }
+}
+
+/// Returns the reason of the last disconnect among the unread events.
+pub(super) fn disconnect_reason(events: &mut MonitorStream) -> Option<String> {
+    let mut last = None;
+    while let Ok(event) = events.try_recv() {
+        if let MonitorEvent::Disconnected { reason, .. } = event {
+            last = Some(format!("{reason:?}"));
+        }
+    }
+    last
 }
