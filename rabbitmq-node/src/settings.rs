@@ -79,6 +79,8 @@ impl Settings {
         }
         let file = |name: &str| self.path_inside(name);
         command
+            // A database that fails writes its core file to the working directory.
+            .current_dir(&self.folder)
             .env("HOME", file("home"))
             .env("RABBITMQ_NODENAME", self.node_name())
             .env("RABBITMQ_NODE_PORT", self.port.to_string())
