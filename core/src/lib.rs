@@ -68,6 +68,7 @@ mod contained;
 pub mod context;
 mod dialect;
 pub mod error;
+mod handler_stop_reason;
 pub mod health;
 mod lazy_timeout;
 pub mod message;
@@ -77,7 +78,6 @@ pub mod pubsub;
 pub mod rpc;
 pub mod secret;
 pub mod service;
-mod stop_reason;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transport;

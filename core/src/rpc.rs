@@ -13,28 +13,28 @@
 
 mod any_client;
 mod args;
-mod begin_permits;
 mod call_builder;
 mod call_handle;
 mod client;
 mod client_connect;
 mod pending_calls;
+mod permitted_calls;
 mod reply_reader;
 mod requester;
 mod service_wait;
 mod slow_calls;
 
-mod early_reply;
 mod live_router;
+mod replier;
 mod router;
 
 mod call_key;
 mod cancellations;
 mod deduplication_options;
+mod failed_request_log;
 mod outcome_message;
 mod reply_cache;
 mod reply_sender;
-mod request_log;
 mod request_policy;
 mod request_processor;
 mod server;
@@ -49,8 +49,8 @@ pub use self::call_handle::CallHandle;
 pub use self::client::Client;
 pub use self::client_connect::ClientConnect;
 pub use self::deduplication_options::Deduplication;
-pub use self::early_reply::Replier;
 pub use self::live_router::LiveRouter;
+pub use self::replier::Replier;
 pub use self::reply_reader::ClientStats;
 pub use self::requester::Requester;
 pub use self::router::{

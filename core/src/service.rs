@@ -7,9 +7,9 @@
 mod begin_gate;
 mod begin_questions;
 mod reply;
-mod reply_slot;
 mod request;
 mod sent_signal;
+mod server_reply_slot;
 #[expect(clippy::module_inception, reason = "named after its main type")]
 mod service;
 mod validated;
@@ -17,8 +17,8 @@ mod validated;
 pub(crate) use self::begin_gate::{Gate, ReturnReceipt};
 pub(crate) use self::begin_questions::Permissions;
 pub use self::reply::Reply;
-pub(crate) use self::reply_slot::{EncodeReply, ReplySlot};
 pub use self::request::Request;
 pub(crate) use self::sent_signal::SentSignal;
+pub(crate) use self::server_reply_slot::{EncodeReply, ReplySlot};
 pub use self::service::{Service, ServiceFn, service_fn};
 pub use self::validated::{Valid, Validate};

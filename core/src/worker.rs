@@ -8,14 +8,14 @@
 mod counter;
 mod delivery_span;
 mod ended;
-mod final_failure;
+mod final_failure_log;
 mod inline_policy;
-mod isolation;
 mod lifecycle;
 mod own_task;
 mod processor;
 mod receive_loop;
 mod serving;
+mod suspect_isolation;
 
 mod bound_worker;
 mod handler_service;

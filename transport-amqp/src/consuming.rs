@@ -21,8 +21,8 @@
 
 pub(crate) mod acker;
 mod active_consumer;
-mod arrivals;
 mod buffered_delivery;
+mod canary_sender;
 pub(crate) mod cancellation;
 mod consume_log;
 pub(crate) mod consumer;
@@ -32,9 +32,9 @@ mod control_queue;
 mod dead_lettering;
 mod declined_requests;
 mod delay_rounding;
+mod delivery_intake;
 mod delivery_stream;
 pub(crate) mod pending_republishes;
-mod queue_probe;
 pub(crate) mod replies;
 pub(crate) mod reply_mode;
 mod republisher;

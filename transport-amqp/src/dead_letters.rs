@@ -17,8 +17,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::failed;
 use crate::shared::Shared;
-use crate::topology::declaration::declare;
 use crate::topology::queue::QueueSpec;
+use crate::topology::queue_declaration::declare;
 use crate::wire::native;
 
 /// Opens a session on the dead letters of `source`, and declares the dead-letter queue.

@@ -7,11 +7,11 @@ mod buffer_bounds;
 mod builder;
 mod config;
 mod connection;
+mod connection_events;
 mod consuming;
 mod dead_letters;
 mod engine_cause;
 mod error;
-mod events;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
@@ -32,8 +32,10 @@ mod wire;
 
 pub use self::builder::AmqpBuilder;
 pub use self::connection::credentials::Credentials;
+pub use self::connection_events::{
+    ConnectionChange, ConnectionEvent, ConnectionEvents, ConnectionRole,
+};
 pub use self::consuming::reply_mode::ReplyMode;
-pub use self::events::{ConnectionChange, ConnectionEvent, ConnectionEvents, ConnectionRole};
 pub use self::topology::queue_kind::QueueKind;
 pub use self::topology::queue_options::{QueueOptions, QueueOverflow};
 pub use self::transport::Amqp;

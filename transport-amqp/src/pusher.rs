@@ -7,8 +7,8 @@ use polywire_core::{Address, ErrorKind, Message, Result};
 
 use crate::error::queue_full;
 use crate::shared::Shared;
-use crate::topology::declaration;
 use crate::topology::queue::QueueSpec;
+use crate::topology::queue_declaration;
 use crate::wire::{OutgoingMessage, native};
 
 /// Opens a sender of jobs to `queue`, and declares the queue.
@@ -70,5 +70,5 @@ async fn declare_and_publish(
 
 /// Declares the queue over the consuming connection, which the broker never blocks.
 async fn declare(shared: &Shared, queue: &QueueSpec) -> Result<()> {
-    declaration::declare(&shared.consuming_connection, queue).await
+    queue_declaration::declare(&shared.consuming_connection, queue).await
 }

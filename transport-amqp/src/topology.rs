@@ -5,7 +5,6 @@
 //! transport, and makes a [`queue`] from a name. The names themselves are part of the wire format.
 
 mod arguments;
-pub(crate) mod declaration;
 pub(crate) mod declared;
 pub(crate) mod event_queues;
 pub(crate) mod exchange;
@@ -13,6 +12,7 @@ pub(crate) mod exchange_mark;
 pub(crate) mod lost_exchange;
 pub(crate) mod options_by_queue;
 pub(crate) mod queue;
+pub(crate) mod queue_declaration;
 pub(crate) mod queue_kind;
 pub(crate) mod queue_options;
 mod validation;

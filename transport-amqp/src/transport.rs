@@ -16,7 +16,7 @@ use polywire_core::{Address, Capabilities, Result, Transport, Window};
 use tokio::task::coop::consume_budget;
 
 use crate::builder::AmqpBuilder;
-use crate::events::ConnectionEvents;
+use crate::connection_events::ConnectionEvents;
 use crate::shared::Shared;
 use crate::{dead_letters, publisher, puller, pusher, requester, responder, subscriber};
 

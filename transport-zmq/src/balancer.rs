@@ -30,19 +30,19 @@ mod balanced_sender;
 #[expect(clippy::module_inception, reason = "this file declares the modules and defines nothing")]
 mod balancer;
 mod call;
+mod connection_direction;
 mod in_flight;
 mod inbound_peers;
+mod no_peer_error;
 mod outage_log;
 mod peer;
 mod peer_endpoints;
-mod peer_kind;
 mod peer_leave;
 mod peer_set;
 mod reply_stream;
 mod retry;
 mod state;
 mod supervise;
-mod unsent;
 
 pub(crate) use self::balanced_sender::BalancedSender;
 pub(crate) use self::balancer::Balancer;

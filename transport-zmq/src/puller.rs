@@ -211,8 +211,8 @@ impl EndpointProbe for PullerProbe {
     async fn canary(&self, _: Duration) -> Result<CanaryEcho> {
         let dealer = {
             let puller = self.puller.upgrade().ok_or_else(closed)?;
-            let endpoint = own_endpoint(&puller.bind_guard, &self.settings)?;
-            engine::connect_dealer(&self.settings, &Traffic::Jobs(self.queue.clone()), &endpoint)?
+            let (endpoint, client) = own_endpoint(&puller.bind_guard, &self.settings)?;
+            engine::connect_dealer(&client, &Traffic::Jobs(self.queue.clone()), &endpoint)?
         };
         dealer.up().await?;
         let number = u128::from_be_bytes(wire::unique());

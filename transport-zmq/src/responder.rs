@@ -18,13 +18,13 @@
 //! Locks are held for table operations only, never across an await. Where two are held, the order
 //! is services, then a queue.
 
-mod abandoned_calls;
+mod canary_sender;
+mod cancellation_queue;
 mod count_guard;
-mod declinable;
+mod declined_requests;
 mod dispatcher;
 mod leave;
 mod passed_canaries;
-mod probe;
 mod reply_router;
 mod reply_sender;
 mod request_receiver;

@@ -4,8 +4,8 @@
 //! [`EventBuffer`]: the receiver to yield events, and [`Subscriptions`] to wait until all publishers
 //! have a new filter.
 
+mod canary_sender;
 mod event_buffer;
-mod probe;
 mod subscriptions;
 
 use std::pin::Pin;
@@ -23,8 +23,8 @@ use polywire_core::transport::{
 };
 use polywire_core::{Address, Error, Filter, Limits, Result};
 
+use self::canary_sender::SubscriberProbe;
 use self::event_buffer::EventBuffer;
-use self::probe::SubscriberProbe;
 use self::subscriptions::Subscriptions;
 use crate::config::Settings;
 use crate::endpoint::{

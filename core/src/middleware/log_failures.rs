@@ -8,9 +8,9 @@ use tracing::field::display;
 use super::outcome::OnStop;
 use super::{Middleware, outcome};
 use crate::error::{CallError, Code, Fault, Result};
+use crate::handler_stop_reason::StopReason;
 use crate::message::{Address, MessageId};
 use crate::service::{Reply, Request, Service};
-use crate::stop_reason::StopReason;
 
 /// Middleware that logs failures at `warn`, and expected failures at `debug`.
 ///

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use crate::contained::catch;
 use crate::error::{CallError, Code, Fault};
+use crate::handler_stop_reason::StopReason;
 use crate::message::Deadline;
 use crate::service::{Reply, Request};
-use crate::stop_reason::StopReason;
 
 /// Returns the fault of an outcome. On a client the reply contains the fault; on a server it may
 /// also be the error.

@@ -16,9 +16,9 @@ pub use self::propagate::Propagate;
 use super::outcome::OnStop;
 use super::{Middleware, outcome};
 use crate::error::{CallError, Result};
+use crate::handler_stop_reason::StopReason;
 use crate::message::{Headers, Message};
 use crate::service::{Reply, Request, Service};
-use crate::stop_reason::StopReason;
 use crate::worker::failed_in;
 
 /// Middleware that records a `tracing` span for each request, by OpenTelemetry's conventions for

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use super::call_key::CallKey;
+use crate::handler_stop_reason::StopReason;
 use crate::message::ReplyTo;
-use crate::stop_reason::StopReason;
 
 /// The running calls of a server, at most a window of them.
 ///

@@ -9,7 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::begin_permits::{Decision, PermittedCalls};
+use super::permitted_calls::{Decision, PermittedCalls};
 use crate::error::{Code, Error, ErrorKind, Fault, Result};
 use crate::message::{Address, CallId, Message};
 use crate::transport::{Asked, ServerAddress};

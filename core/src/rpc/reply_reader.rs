@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_core::Stream;
 use tokio::time::{Sleep, sleep};
 
-use super::begin_permits::Decision;
 use super::pending_calls::{PendingCalls, interrupted};
+use super::permitted_calls::Decision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::transport::{Asked, Delivery, LogThrottle, Receiver, Sender, ServerNotice};

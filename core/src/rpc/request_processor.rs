@@ -6,19 +6,19 @@ use futures_core::future::BoxFuture;
 
 use super::call_key::CallKey;
 use super::cancellations::Stopped;
+use super::failed_request_log::RequestLog;
 use super::outcome_message::into_message;
 use super::reply_cache::ReplyCache;
 use super::reply_sender::ReplySender;
-use super::request_log::RequestLog;
 use super::request_policy::{Admission, Attempts, RequestPolicy};
 use super::server_stats::ServerCounters;
 use crate::contained::{catch, contain};
 use crate::context::Context;
 use crate::error::{Code, Error, Fault};
+use crate::handler_stop_reason::StopReason;
 use crate::lazy_timeout;
 use crate::message::{DeadLetterReason, Message};
 use crate::service::{Gate, ReplySlot, Request, ReturnReceipt, Service};
-use crate::stop_reason::StopReason;
 use crate::transport::{Abandoned, Answer, DeadLetterInfo, Delivery, Outcome, Receipt, Settled};
 use crate::worker::{EndpointLabel, Processor, delivery_span, describe, described_method};
 

@@ -1,10 +1,10 @@
 //! Routers: services made of methods by name, and of event handlers by topic.
 
 mod at_most_once;
+mod erased_handler;
 mod extract;
 mod handler;
 mod handler_options;
-mod method;
 mod table;
 mod uncancelled;
 
@@ -18,11 +18,11 @@ use futures_util::future::{BoxFuture, join_all};
 
 use self::at_most_once::AtMostOnceMethod;
 pub use self::at_most_once::{AtMostOnce, at_most_once};
+pub(super) use self::erased_handler::Method;
+use self::erased_handler::{StatefulHandler, encode_reply};
 pub use self::extract::{Extract, FromState, State};
 pub use self::handler::Handler;
 pub use self::handler_options::{HandlerOptions, Marked};
-pub(super) use self::method::Method;
-use self::method::{StatefulHandler, encode_reply};
 pub(super) use self::table::Table;
 pub use self::uncancelled::{WithOptions, uncancelled};
 use crate::contained::contain;

@@ -1,6 +1,7 @@
 //! In-memory transport, the reference for every other backend.
 
 mod broker;
+mod canary_sender;
 mod close_signal;
 mod consumer;
 mod dead_letter_store;
@@ -8,7 +9,6 @@ mod dead_letters;
 mod event_channel;
 mod lock;
 mod open_endpoints;
-mod probe;
 mod publisher;
 mod puller;
 mod pusher;

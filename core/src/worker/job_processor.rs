@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::delivery_span::{describe, in_delivery};
-use super::final_failure::FinalFailure;
+use super::final_failure_log::FinalFailure;
 use super::processor::{EndpointLabel, Processor};
 use super::retries::{OnExhausted, Retries, dead_letter_or_discard};
 use super::work_stats::WorkCounters;

@@ -11,12 +11,12 @@ use tokio::task::coop::consume_budget;
 
 use super::ended::Ended;
 use super::inline_policy::InlinePolicy;
-use super::isolation::Isolation;
 use super::lifecycle::{Lifecycle, StopGuard};
 use super::processor::{EndpointLabel, Processor};
+use super::suspect_isolation::Isolation;
 use crate::contained::{Contained, ContainedDrop, catch, contain};
 use crate::error::{Error, ErrorKind, Result};
-use crate::stop_reason::StopReason;
+use crate::handler_stop_reason::StopReason;
 use crate::transport::{Abandoned, Answer, Delivery, LogThrottle, Receiver, Window};
 
 /// Receives deliveries and processes them, at most a window of them at once.

@@ -10,8 +10,8 @@ use polywire_core::Result;
 use crate::config::Config;
 use crate::connection::broker_version::CurrentVersion;
 use crate::connection::dial::connect;
+use crate::connection_events::ConnectionRole;
 use crate::error::closed;
-use crate::events::ConnectionRole;
 use crate::url::BrokerAddress;
 
 /// The broker addresses of the URL, and the index of the next one to try.

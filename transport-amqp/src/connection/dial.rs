@@ -19,14 +19,14 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::connection::broker_version::CurrentVersion;
-use crate::connection::connect_failure::{
+use crate::connection::connect_error::{
     Stage, cannot_connect, no_handshake, no_tls, timed_out, unreachable, unresolvable,
 };
-use crate::connection::engine_log::EngineLog;
+use crate::connection::engine_log_silencer::EngineLog;
 use crate::connection::inbound::filtered_stream::FilteredStream;
 use crate::connection::inbound::reactor::current_runtime;
+use crate::connection_events::ConnectionRole;
 use crate::error::lock;
-use crate::events::ConnectionRole;
 use crate::url::BrokerAddress;
 
 /// Connects to a broker. The broker lists the connection under a name that contains the role.

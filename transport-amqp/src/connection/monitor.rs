@@ -11,8 +11,10 @@ use polywire_core::health::{ConnectionState, HealthReporter};
 use polywire_core::{Error, ErrorKind};
 use tokio::sync::broadcast;
 
+use crate::connection_events::{
+    ConnectionChange, ConnectionEvent, ConnectionEvents, ConnectionRole,
+};
 use crate::error::lock;
-use crate::events::{ConnectionChange, ConnectionEvent, ConnectionEvents, ConnectionRole};
 
 /// Broadcasts, logs and counts the changes of all connections, and keeps their current state.
 #[derive(Clone)]

@@ -17,8 +17,8 @@ use crate::connection::broker_version::{BrokerVersion, CurrentVersion};
 use crate::connection::brokers::Brokers;
 use crate::connection::monitor::ConnectionMonitor;
 use crate::connection::supervisor::{ConnectionState, Supervisor};
+use crate::connection_events::{ConnectionChange, ConnectionRole};
 use crate::error::{channel_error, closed, failed};
-use crate::events::{ConnectionChange, ConnectionRole};
 use crate::url::BrokerAddress;
 
 /// A connection in one role, supervised by a task that reconnects whenever the connection is lost.

@@ -19,9 +19,9 @@ use crate::config::Config;
 use crate::connection::backoff::Backoff;
 use crate::connection::brokers::Brokers;
 use crate::connection::monitor::ConnectionMonitor;
+use crate::connection_events::{ConnectionChange, ConnectionRole};
 use crate::engine_cause::EngineCause;
 use crate::error::channel_error;
-use crate::events::{ConnectionChange, ConnectionRole};
 use crate::url::BrokerAddress;
 
 /// State of a supervised connection.

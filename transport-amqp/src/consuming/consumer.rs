@@ -9,17 +9,17 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::acker::ChannelAcker;
+use crate::consuming::canary_sender::QueueProbe;
 use crate::consuming::cancellation::listener::Control;
 use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::consumer_task::ConsumerTask;
 use crate::consuming::delivery_stream::Deliveries;
-use crate::consuming::queue_probe::QueueProbe;
 use crate::consuming::republisher::Republisher;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::error::closed;
 use crate::shared::Shared;
-use crate::topology::declaration::declare;
 use crate::topology::queue::QueueSpec;
+use crate::topology::queue_declaration::declare;
 
 /// Opens the receiving half of an endpoint handle. The consumer is registered when this returns.
 ///

@@ -24,7 +24,7 @@ use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::republisher::Republisher;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
-use crate::topology::declaration::declare;
+use crate::topology::queue_declaration::declare;
 
 /// Consumer of one queue. Ends when its receiving half stops, when the broker refuses for good, or
 /// when the transport closes.

@@ -21,11 +21,11 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::call::InFlightCall;
+use super::no_peer_error::no_peer;
 use super::peer_endpoints::PeerEndpoints;
 use super::peer_set::PeerSet;
 use super::retry::{LostCall, Retries};
 use super::state::BalancerState;
-use super::unsent::no_peer;
 use crate::config::Settings;
 use crate::endpoint::{BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
 use crate::engine::Traffic;

@@ -17,8 +17,8 @@ use polywire_core::transport::LogThrottle;
 use tokio::task::AbortHandle;
 
 use super::call::InFlightCall;
+pub(super) use super::connection_direction::PeerKind;
 use super::in_flight::InFlightCalls;
-pub(super) use super::peer_kind::PeerKind;
 use super::peer_leave::PeerLeave;
 use super::state::BalancerState;
 use crate::endpoint::SocketPresence;

@@ -36,16 +36,18 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Returns whether the sockets authenticate their peers, or themselves to their peers.
+    /// Returns the configuration of a client that the sockets of this transport allow. `None` if
+    /// the transport has no credentials of one.
     #[cfg(feature = "engine-omq")]
-    pub(crate) fn is_secured(&self) -> bool {
-        !matches!(self.security, Security::None)
+    pub(crate) fn of_own_client(&self) -> Option<Self> {
+        let security = self.security.of_own_client()?;
+        Some(Self { security, ..self.clone() })
     }
 
-    /// Returns whether the sockets authenticate their peers, or themselves to their peers.
+    /// Returns the configuration of a client that the sockets of this transport allow.
     #[cfg(not(feature = "engine-omq"))]
-    pub(crate) fn is_secured(&self) -> bool {
-        false
+    pub(crate) fn of_own_client(&self) -> Option<Self> {
+        Some(self.clone())
     }
 }
 

@@ -10,9 +10,9 @@ use polywire_core::health::{EndpointReporter, EndpointRole};
 use polywire_core::transport::{Abandoned, Delivery, Inbound};
 use polywire_core::{Address, Message, Result, Window};
 
-use super::declinable::DeclinableDelivery;
+use super::canary_sender::ResponderProbe;
+use super::declined_requests::DeclinableDelivery;
 use super::dispatcher::Dispatcher;
-use super::probe::ResponderProbe;
 use super::server_socket::ServerSocket;
 use super::service_queue::{ServiceQueue, TakenRequest};
 use crate::wire;

@@ -15,7 +15,7 @@ use polywire_core::{Deadline, Message, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
-use super::abandoned_calls::AbandonedCalls;
+use super::cancellation_queue::AbandonedCalls;
 use crate::error::lock;
 
 /// The requests of one service that wait for a responder.

@@ -188,6 +188,8 @@ pub struct CurveServer {
     any: bool,
     allowed: HashSet<PublicKey>,
     admits: Option<Arc<Admits>>,
+    /// Keys of the transport itself, as a client of its own sockets: for canaries.
+    own: KeyPair,
 }
 
 type Admits = dyn Fn(&PublicKey) -> bool + Send + Sync;
@@ -195,7 +197,8 @@ type Admits = dyn Fn(&PublicKey) -> bool + Send + Sync;
 impl CurveServer {
     /// Makes a server with these keys, which allows no client yet.
     pub fn new(keys: KeyPair) -> Self {
-        Self { keys, any: false, allowed: HashSet::new(), admits: None }
+        let own = KeyPair::generate();
+        Self { keys, any: false, allowed: HashSet::new(), admits: None, own }
     }
 
     /// Allows these clients, besides those allowed before.
@@ -224,9 +227,15 @@ impl CurveServer {
         &self.keys
     }
 
+    /// Returns a client that this server allows.
+    pub(crate) fn own_client(&self) -> CurveClient {
+        CurveClient::new(self.keys.public()).keys(self.own.clone())
+    }
+
     pub(crate) fn admits(&self, client: &PublicKey) -> bool {
         self.any
             || self.allowed.contains(client)
+            || *client == self.own.public()
             || self.admits.as_ref().is_some_and(|admits| admits(client))
     }
 }

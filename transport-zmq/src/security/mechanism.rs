@@ -45,9 +45,21 @@ impl Security {
             Self::PlainClient(_) => "ZmqBuilder::plain_client",
         }
     }
-}
 
-impl Security {
+    /// Returns the security of a client that sockets with this security allow. `None` where only
+    /// the peer has the credentials of a server.
+    pub(crate) fn of_own_client(&self) -> Option<Self> {
+        match self {
+            Self::None => Some(Self::None),
+            #[cfg(feature = "curve")]
+            Self::CurveServer(server) => Some(Self::CurveClient(server.own_client())),
+            Self::PlainServer(server) => server.own_client().map(Self::PlainClient),
+            #[cfg(feature = "curve")]
+            Self::CurveClient(_) => None,
+            Self::PlainClient(_) => None,
+        }
+    }
+
     /// Returns the mechanism for the engine. While `is_full` returns `true` for the address of a
     /// peer, the connection is closed without a reason, so that the peer connects again later.
     /// A peer that is not allowed gets an error.

@@ -26,6 +26,9 @@ use std::sync::Arc;
 pub struct PlainServer {
     users: Vec<(String, String)>,
     admits: Option<Arc<Admits>>,
+    /// The user of the transport itself, as a client of its own sockets: for canaries. `None` if
+    /// the operating system gave no random password.
+    own: Option<PlainClient>,
 }
 
 type Admits = dyn Fn(&str, &str) -> bool + Send + Sync;
@@ -35,7 +38,7 @@ impl PlainServer {
     pub fn new<U: Into<String>, P: Into<String>>(users: impl IntoIterator<Item = (U, P)>) -> Self {
         let users =
             users.into_iter().map(|(user, password)| (user.into(), password.into())).collect();
-        Self { users, admits: None }
+        Self { users, admits: None, own: own_client() }
     }
 
     /// Also allows the users for whose name and password `admits` returns `true`.
@@ -47,13 +50,30 @@ impl PlainServer {
         self
     }
 
+    /// Returns a client that this server allows.
+    pub(crate) fn own_client(&self) -> Option<PlainClient> {
+        self.own.clone()
+    }
+
     pub(crate) fn admits(&self, user: &str, password: &str) -> bool {
         // Every user is compared, and every byte, so that the duration reveals nothing.
         let known = self.users.iter().fold(false, |known, (name, secret)| {
             known | (is_equal(name, user) & is_equal(secret, password))
         });
-        known || self.admits.as_ref().is_some_and(|admits| admits(user, password))
+        let own = self
+            .own
+            .as_ref()
+            .is_some_and(|own| is_equal(&own.user, user) & is_equal(&own.password, password));
+        known || own || self.admits.as_ref().is_some_and(|admits| admits(user, password))
     }
+}
+
+/// Makes the user of a transport itself, with a random password of 32 bytes.
+fn own_client() -> Option<PlainClient> {
+    let mut password = [0; 32];
+    getrandom::fill(&mut password).ok()?;
+    let password = password.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    Some(PlainClient::new("polywire.canary", password))
 }
 
 fn is_equal(secret: &str, given: &str) -> bool {
@@ -108,6 +128,9 @@ mod tests {
         ] {
             assert!(!server.admits(user, password), "{user} {password}");
         }
+        let own = server.own_client().expect("the system has randomness");
+        assert!(server.admits(&own.user, &own.password));
+        assert!(!server.admits(&own.user, "") && !server.admits("alice", &own.password));
         assert!(server.allow_if(|user, _| user == "carol").admits("carol", "x"));
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures_core::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
+use super::erased_handler::Method;
 use super::handler::Handler;
 use super::handler_options::{HandlerOptions, Marked};
-use super::method::Method;
 use crate::error::{CallError, Fault, Result};
 use crate::message::Message;
 use crate::service::{Reply, Request};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::method::Method;
+use super::erased_handler::Method;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, Filter};
 

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use tokio::time::{Sleep, sleep_until};
 
+use super::canary_sender::ConsumerProbe;
 use super::open_endpoints::ManagedEndpoint;
-use super::probe::ConsumerProbe;
 use super::queue::{Fetch, Fetched, Queue};
 use crate::error::Result;
 use crate::health::{EndpointReporter, EndpointRole, HealthReporter};

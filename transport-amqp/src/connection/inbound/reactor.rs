@@ -11,7 +11,7 @@ use futures_core::Stream;
 use futures_io::{AsyncRead, AsyncWrite};
 use lapin::tcp::AsyncTcpStream;
 
-use crate::connection::engine_log::{EngineExecutor, EngineLog};
+use crate::connection::engine_log_silencer::{EngineExecutor, EngineLog};
 use crate::connection::inbound::filtered_stream::FilteredStream;
 
 /// The runtime for the engine: tokio, with filtered streams and the engine's log.

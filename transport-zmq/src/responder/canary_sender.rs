@@ -86,8 +86,8 @@ impl EndpointProbe for ResponderProbe {
         let (dealer, limits) = {
             let socket = self.socket.upgrade().ok_or_else(closed)?;
             let settings = socket.settings();
-            let endpoint = own_endpoint(socket.bound(), settings)?;
-            (engine::connect_dealer(settings, &Traffic::Requests, &endpoint)?, settings.limits)
+            let (endpoint, client) = own_endpoint(socket.bound(), settings)?;
+            (engine::connect_dealer(&client, &Traffic::Requests, &endpoint)?, settings.limits)
         };
         let mut replies = dealer.replies();
         dealer.up().await?;

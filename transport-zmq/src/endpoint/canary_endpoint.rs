@@ -1,0 +1,36 @@
+//! The endpoint by which a transport reaches a socket of its own, for canaries.
+
+use polywire_core::{Error, ErrorKind, Result};
+
+use super::bound::BindGuard;
+use super::endpoint::Endpoint;
+use crate::config::Settings;
+
+/// Returns an endpoint that connects to the socket of this guard, and the configuration of a client
+/// that the socket allows.
+///
+/// # Errors
+///
+/// `Unsupported` if the socket has bound no endpoint, or is a client of CURVE or PLAIN, for which
+/// only its peers have the credentials.
+pub(crate) fn own_endpoint(guard: &BindGuard, settings: &Settings) -> Result<(Endpoint, Settings)> {
+    let client = settings.of_own_client().ok_or_else(|| {
+        let text = "cannot send the canary: the socket is a client of CURVE or PLAIN, and only \
+                    its peers have the credentials of a server";
+        Error::new(ErrorKind::Unsupported, text)
+    })?;
+    let bound = guard.first().ok_or_else(|| {
+        let text = "cannot send the canary: the socket has bound no endpoint";
+        Error::new(ErrorKind::Unsupported, text)
+    })?;
+    let endpoint = match Endpoint::parse(&bound)? {
+        Endpoint::Tcp { host, port } if host == "0.0.0.0" => {
+            Endpoint::Tcp { host: "127.0.0.1".to_owned(), port }
+        }
+        Endpoint::Tcp { host, port } if host == "[::]" => {
+            Endpoint::Tcp { host: "[::1]".to_owned(), port }
+        }
+        endpoint => endpoint,
+    };
+    Ok((endpoint, client))
+}
