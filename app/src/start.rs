@@ -259,6 +259,8 @@ async fn end(component: &Component) -> Exit {
         () = component.lifecycle().hurried() => false,
     };
     let running = component.abort_handlers();
+    // A blocked connection keeps replies back, and so the handlers that send them.
+    let connection = component.transport().troubled_connection();
     let left = deadline.saturating_duration_since(Instant::now());
     close(component.transport(), left.clamp(CLOSE_MIN, CLOSE_MAX)).await;
     component.clear();
@@ -270,7 +272,7 @@ async fn end(component: &Component) -> Exit {
     if exit.code() == 0 {
         tracing::info!(service = name, "stopped");
     } else {
-        tracing::error!(service = name, %exit, code = exit.code(), "stopped");
+        tracing::error!(service = name, %exit, code = exit.code(), connection, "stopped");
     }
     exit
 }

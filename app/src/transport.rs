@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use polywire_core::health::{Health, HealthReader};
+use polywire_core::health::{ConnectionState, Health, HealthReader};
 use polywire_core::message::CallId;
 use polywire_core::transport::{
     Asked, DeadLetterQueue, DeadLetterSource, Filters, Outbound, Question, Receiver, Sender,
@@ -47,6 +47,15 @@ impl AppTransport {
     /// first transport if there are none.
     pub(crate) fn healths(&self) -> impl Iterator<Item = HealthReader> {
         self.routes.used().into_iter().map(Transport::health)
+    }
+
+    /// Returns the state of a connection that is lost, blocked or refused.
+    pub(crate) fn troubled_connection(&self) -> Option<String> {
+        let connections = self.healths().map(|health| health.current().connection);
+        let mut troubled = connections.filter(|connection| {
+            !connection.is_connected() && !matches!(connection, ConnectionState::Unknown)
+        });
+        troubled.next().map(|connection| connection.to_string())
     }
 
     /// Returns the health of a transport that is not ready.

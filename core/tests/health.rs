@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::health::{
-    CanaryReceiver, ConnectionState, EndpointRole, EndpointState, Health, HealthReporter,
+    CanaryEcho, CanaryReceiver, ConnectionState, EndpointProbe, EndpointRole, EndpointState,
+    Health, HealthReporter,
 };
+use polywire_core::transport::async_trait;
 use polywire_core::{
     Address, AnyTransport, Client, Error, ErrorKind, Group, Listener, Memory, Overflow, Puller,
     Pusher, Router, Server, Subscriber, Transport, Window, Worker,
@@ -240,6 +242,40 @@ async fn a_failed_handle_stays_in_the_health_of_its_transport() {
     assert_eq!(error.kind(), ErrorKind::Denied);
     drop(endpoint);
     assert_eq!(reader.current().bound(), 0);
+}
+
+#[tokio::test]
+async fn text_names_why_handles_are_refused_and_canaries_name_the_connection() {
+    let reporter = HealthReporter::new(ConnectionState::Connected);
+    let name = Address::new("orders").unwrap();
+    let never = Arc::new(Never) as Arc<dyn EndpointProbe>;
+    let endpoint = reporter.endpoint(EndpointRole::Responder, &name, Some(never));
+    endpoint.set_consuming(true);
+    let health = reporter.reader();
+    let outcome = async || {
+        let report = health.canary(Duration::from_millis(1)).await;
+        report.endpoints[0].outcome.as_ref().unwrap_err().to_string()
+    };
+    assert_eq!(outcome().await, "the canary did not come back (milliseconds: 1)");
+    let reason = "low on disk".to_owned();
+    reporter.set_connection(ConnectionState::Blocked { reason });
+    let blocked =
+        "the canary did not come back (milliseconds: 1, connection: blocked: low on disk)";
+    assert_eq!(outcome().await, blocked);
+    reporter.set_connection(ConnectionState::Connected);
+    endpoint.refuse(Error::new(ErrorKind::Denied, "cannot consume: no permission"));
+    let text = "connected, consuming 0 of 1; responder orders: cannot consume: no permission";
+    assert_eq!(health.current().to_string(), text);
+}
+
+/// A probe whose canaries are lost.
+struct Never;
+
+#[async_trait]
+impl EndpointProbe for Never {
+    async fn canary(&self, _: Duration) -> polywire_core::Result<CanaryEcho> {
+        std::future::pending().await
+    }
 }
 
 #[tokio::test]

@@ -2,15 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod scripted;
 mod watching;
 
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
+use polywire_core::health::ConnectionState;
 use polywire_core::rpc::ClientConnect;
 use polywire_core::{Client, Memory, Router, Server};
 use tokio::time::{Instant, sleep};
 
+use self::scripted::{Scripted, sent};
 use self::watching::{Seen, watch};
 
 const WAITS: &str = "calls wait for replies";
@@ -67,6 +70,34 @@ async fn slow_service_is_named_within_seconds_and_its_end_too() {
     assert_eq!(seen.said(WAITS).len(), 3);
     assert_eq!(seen.said(WAITS)[2]["waiting"], "4");
     assert_eq!(seen.said(OVER)[0]["level"], "INFO");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_expire_are_no_recovery() {
+    let (seen, _guard) = watch();
+    let transport = Memory::new();
+    let client = client(&transport, |connect| connect).await;
+    let patient = client.with_timeout(Duration::from_secs(8));
+    patient.call::<()>("pay", &3_600).await.unwrap_err();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((seen.said(WAITS).len(), seen.said(OVER).len()), (1, 0));
+    patient.call::<()>("pay", &0).await.unwrap();
+    until_said(&seen, OVER, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_is_named_and_not_the_service_while_it_is_blocked() {
+    let (seen, _guard) = watch();
+    let (transport, _script) = Scripted::new(sent);
+    let blocked = ConnectionState::Blocked { reason: "low on disk".to_owned() };
+    transport.health.set_connection(blocked);
+    let client = Client::connect(&transport, "billing", MessagePack).await.unwrap();
+    start(&client, "pay", 0);
+    until_said(&seen, "calls wait for the connection", 1).await;
+    let warning = seen.said("calls wait for the connection").remove(0);
+    let fields = ["method", "waiting", "connection"].map(|field| &*warning[field]);
+    assert_eq!(fields, ["pay", "1", "blocked: low on disk"]);
+    assert!(seen.said(WAITS).is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ impl EngineCause {
             lapin::ErrorKind::InvalidChannelState(..) => "the channel is closed".to_owned(),
             lapin::ErrorKind::InvalidConnectionState(_) => "the connection is closed".to_owned(),
             lapin::ErrorKind::MissingHeartbeatError => {
-                "the broker was silent for two heartbeats".to_owned()
+                "the broker was silent for two heartbeats, or this process did not run".to_owned()
             }
             _ => error.to_string(),
         })

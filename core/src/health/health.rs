@@ -78,12 +78,30 @@ impl Health {
     }
 }
 
+/// Handles whose causes the text of a health names.
+const CAUSES_MAX: usize = 3;
+
 /// Writes the state of the connection and the numbers of handles, as in
-/// `connected, consuming 1 of 2, draining`.
+/// `connected, consuming 1 of 2, draining`, and why handles are refused or have failed: of the
+/// first three, as in `connected, consuming 0 of 1; server orders: cannot consume: …`.
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { connection, .. } = self;
         write!(f, "{connection}, consuming {} of {}", self.consuming(), self.bound())?;
-        if self.is_draining() { f.write_str(", draining") } else { Ok(()) }
+        if self.is_draining() {
+            f.write_str(", draining")?;
+        }
+        let failed =
+            self.endpoints.iter().filter_map(|EndpointHealth { role, name, state, .. }| {
+                let (EndpointState::Refused { error } | EndpointState::Failed { error }) = state
+                else {
+                    return None;
+                };
+                Some((role, name, error))
+            });
+        for (role, name, error) in failed.take(CAUSES_MAX) {
+            write!(f, "; {role} {name}: {error}")?;
+        }
+        Ok(())
     }
 }

@@ -98,7 +98,8 @@ impl HealthReader {
         let mut canaries = JoinSet::new();
         for (position, endpoint) in endpoints.iter().enumerate() {
             let (state, probe) = (endpoint.state.clone(), self.probes.get(endpoint.id));
-            canaries.spawn(async move { (position, send(state, probe, limit).await) });
+            let health = self.health.clone();
+            canaries.spawn(async move { (position, send(state, probe, limit, health).await) });
         }
         let mut outcomes: Vec<_> = endpoints.iter().map(|_| None).collect();
         while let Some(joined) = canaries.join_next().await {
@@ -130,6 +131,7 @@ async fn send(
     state: EndpointState,
     probe: Option<Arc<dyn EndpointProbe>>,
     limit: Duration,
+    health: watch::Receiver<Health>,
 ) -> Result<CanaryEcho> {
     match state {
         EndpointState::Interrupted | EndpointState::Consuming => {}
@@ -142,7 +144,12 @@ async fn send(
     let probe = probe.ok_or_else(|| Error::unsupported("canaries"))?;
     timeout(limit, probe.canary(limit)).await.unwrap_or_else(|_| {
         let error = Error::new(ErrorKind::DeadlineExceeded, "the canary did not come back");
-        Err(error.with("milliseconds", limit.as_millis()))
+        let error = error.with("milliseconds", limit.as_millis());
+        // The connection is the cause, unless it is there.
+        Err(match &health.borrow().connection {
+            ConnectionState::Connected | ConnectionState::Unknown => error,
+            connection => error.with("connection", connection),
+        })
     })
 }
 

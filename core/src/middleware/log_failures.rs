@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::field::display;
 
+use super::failure_throttle::{FailureKind, FailureThrottle};
 use super::outcome::OnStop;
 use super::{Middleware, outcome};
 use crate::error::{CallError, Code, Fault, Result};
@@ -21,6 +22,11 @@ use crate::service::{Reply, Request, Service};
 /// - `fault`: the kind of a fault, as the peer named it
 /// - `cause`: the text of the fault or the error
 /// - `duration_ms`
+/// - `count`: the number of failures that the line stands for
+///
+/// Ten failures of one kind are logged in ten seconds: those of one method or topic, one `error` and
+/// one `fault`. Further ones are counted, and the next line of the kind stands for them as well.
+/// Expected failures are not bounded.
 ///
 /// Place it behind `Trace`, so that the line belongs to the span, and in front of everything whose
 /// failures it should log. A handler that is stopped, and a call that its caller drops, are logged
@@ -39,13 +45,19 @@ pub struct LogFailures {
     service: Arc<str>,
     codes: Arc<Vec<Code>>,
     kinds: Arc<Vec<String>>,
+    throttle: Arc<FailureThrottle>,
 }
 
 impl LogFailures {
     /// Creates a middleware that logs every failure with this service name.
     #[must_use]
     pub fn of(service: impl Into<Arc<str>>) -> Self {
-        Self { service: service.into(), codes: Arc::default(), kinds: Arc::default() }
+        Self {
+            service: service.into(),
+            codes: Arc::default(),
+            kinds: Arc::default(),
+            throttle: Arc::default(),
+        }
     }
 
     /// Marks faults with this code as expected.
@@ -71,6 +83,7 @@ impl Middleware for LogFailures {
     async fn call<S: Service>(&self, request: Request, next: &S) -> Result<Reply, CallError> {
         let called = Called {
             service: &self.service,
+            throttle: &self.throttle,
             method: request.message.method.clone(),
             topic: request.message.topic.clone(),
             message_id: request.known_message_id(),
@@ -97,6 +110,7 @@ impl Middleware for LogFailures {
 /// A call, a job or an event that is observed.
 struct Called<'l> {
     service: &'l str,
+    throttle: &'l FailureThrottle,
     method: Option<Address>,
     topic: Option<Address>,
     message_id: Option<MessageId>,
@@ -108,6 +122,14 @@ impl Called<'_> {
     /// Logs a failure: at `debug` if it is expected, else at `warn`.
     fn log(&self, error: &str, fault: Option<&str>, cause: &str, is_expected: bool) {
         let Self { service, attempt, .. } = self;
+        let kind = || FailureKind {
+            name: self.method.clone().or_else(|| self.topic.clone()),
+            error: error.to_owned(),
+            fault: fault.map(str::to_owned),
+        };
+        let Some(count) = (if is_expected { Some(1) } else { self.throttle.note(kind()) }) else {
+            return;
+        };
         let (method, topic) = (self.method.as_ref().map(display), self.topic.as_ref().map(display));
         let message_id = self.message_id.as_ref().map(display);
         let duration_ms = self.start.elapsed().as_millis();
@@ -135,6 +157,7 @@ impl Called<'_> {
                 fault,
                 cause,
                 duration_ms,
+                count,
                 "failed"
             );
         }

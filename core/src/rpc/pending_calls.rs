@@ -24,6 +24,8 @@ struct State {
     calls: FxHashMap<CallId, Entry>,
     /// The number of the latest call.
     last: u64,
+    /// The number of calls that have got their outcome.
+    completed: u64,
     /// The calls of those above that servers may have begun.
     permitted: PermittedCalls,
     /// The error for calls after the table was closed.
@@ -44,6 +46,7 @@ impl PendingCalls {
             state: Mutex::new(State {
                 calls: FxHashMap::default(),
                 last: 0,
+                completed: 0,
                 permitted: PermittedCalls::default(),
                 closed: None,
             }),
@@ -77,7 +80,10 @@ impl PendingCalls {
 
     /// Completes the call with this outcome. Returns `false` if the call has ended already.
     pub(super) fn complete(&self, id: CallId, outcome: Result<Box<Message>>) -> bool {
-        let entry = self.lock().remove(id);
+        let mut state = self.lock();
+        let entry = state.remove(id);
+        state.completed += u64::from(entry.is_some());
+        drop(state);
         entry.is_some_and(|entry| entry.sender.send(outcome).is_ok())
     }
 
@@ -133,6 +139,12 @@ impl PendingCalls {
     /// Returns the number of the latest call.
     pub(super) fn latest(&self) -> CallId {
         CallId(self.lock().last)
+    }
+
+    /// Returns the number of calls that have got their outcome: not those that were dropped, as at
+    /// their deadlines, and not those that failed with the connection.
+    pub(super) fn completed(&self) -> u64 {
+        self.lock().completed
     }
 
     /// Returns the calls in flight up to and including `last`, if there are any.

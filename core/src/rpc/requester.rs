@@ -74,7 +74,8 @@ impl Requester {
         let task = tokio::spawn(replies.clone().run(receiver, sender.clone())).abort_handle();
         if let Some(after) = slow_after {
             // The task ends soon after the table is dropped.
-            tokio::spawn(watch(Arc::downgrade(replies.pending()), service.clone(), after));
+            let pending = Arc::downgrade(replies.pending());
+            tokio::spawn(watch(pending, service.clone(), after, transport.health()));
         }
         let capabilities = transport.capabilities();
         let sends_max = if capabilities.declining { 1 } else { SENDS_MAX };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::pending_calls::{OldCalls, PendingCalls};
+use crate::health::{ConnectionState, HealthReader};
 use crate::message::{Address, CallId};
 use crate::transport::LogThrottle;
 
@@ -24,13 +25,21 @@ const SAMPLES_MAX: usize = 64;
 /// Warns while calls wait longer than `after`, until the table is dropped.
 ///
 /// The first line comes when a call has waited that long and a fifth of it at most. While calls
-/// still wait, a line follows each [`LogThrottle::PAUSE`]; when none does, one line says so.
-pub(super) async fn watch(pending: Weak<PendingCalls>, service: Address, after: Duration) {
+/// still wait, a line follows each [`LogThrottle::PAUSE`]. When none does and replies have come
+/// since, one line says so: calls that have expired are no recovery.
+///
+/// While the transport is not connected, the lines name the connection and not the service.
+pub(super) async fn watch(
+    pending: Weak<PendingCalls>,
+    service: Address,
+    after: Duration,
+    health: HealthReader,
+) {
     let mut ticks = interval((after / SAMPLES).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut samples, throttle) = (Samples::default(), LogThrottle::new());
-    // The time since when calls are slow, if a line has said so.
-    let mut slow_since = None;
+    // The time since when calls are slow, if a line has said so, and the replies by the last line.
+    let (mut slow_since, mut completed) = (None, 0);
     loop {
         ticks.tick().await;
         let Some(pending) = pending.upgrade() else { return };
@@ -42,12 +51,21 @@ pub(super) async fn watch(pending: Weak<PendingCalls>, service: Address, after: 
                 if throttle.note().is_some() {
                     let oldest_s = samples.age(now, oldest).as_secs();
                     let method = method.as_ref().map_or("-", Address::as_str);
-                    tracing::warn!(%service, method, waiting, oldest_s, "calls wait for replies");
+                    match health.current().connection {
+                        ConnectionState::Connected | ConnectionState::Unknown => {
+                            tracing::warn!(%service, method, waiting, oldest_s, "calls wait for replies");
+                        }
+                        connection => {
+                            tracing::warn!(%service, method, waiting, oldest_s, %connection, "calls wait for the connection");
+                        }
+                    }
+                    completed = pending.completed();
                     slow_since.get_or_insert(now);
                 }
             }
             None => {
-                if let Some(since) = slow_since.take() {
+                let has_replies = pending.completed() > completed;
+                if let Some(since) = slow_since.take_if(|_| has_replies) {
                     let slow_s = now.duration_since(since).as_secs();
                     tracing::info!(%service, slow_s, "no call waits long any more");
                 }

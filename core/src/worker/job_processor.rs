@@ -10,7 +10,7 @@ use super::processor::{EndpointLabel, Processor};
 use super::retries::{OnExhausted, Retries, dead_letter_or_discard};
 use super::work_stats::WorkCounters;
 use crate::contained::{Panicked, catch, contain};
-use crate::error::{CallError, Code, Error, Fault, Result};
+use crate::error::{CallError, Code, Error, ErrorKind, Fault, Result};
 use crate::message::DeadLetterReason;
 use crate::service::{Reply, Request, Service};
 use crate::transport::{
@@ -29,6 +29,8 @@ pub(super) struct JobProcessor<S> {
     counters: Arc<WorkCounters>,
     /// Throttle for the log line of deliveries that cannot be decoded.
     unreadable: LogThrottle,
+    /// Throttle for the log line of gaps between deliveries.
+    gaps: LogThrottle,
     /// Throttle for the log line of handlers that panic.
     panics: LogThrottle,
     /// Throttle for the log line of retries.
@@ -57,8 +59,8 @@ impl<S> JobProcessor<S> {
         can: Capabilities,
         counters: Arc<WorkCounters>,
     ) -> Self {
-        let [unreadable, panics, retrying] = [(); 3].map(|()| LogThrottle::new());
-        Self { label, source, service, retries, can, counters, unreadable, panics, retrying }
+        let [unreadable, gaps, panics, retrying] = [(); 4].map(|()| LogThrottle::new());
+        Self { label, source, service, retries, can, counters, unreadable, gaps, panics, retrying }
     }
 }
 
@@ -92,8 +94,15 @@ impl<S: Service> Processor for JobProcessor<S> {
     }
 
     fn reject(&self, error: &Error) {
-        self.counters.rejected.increment();
         let EndpointLabel { role, name } = &self.label;
+        if error.kind() == ErrorKind::Disconnected {
+            // The backend reports a gap between deliveries, and no delivery.
+            if let Some(count) = self.gaps.note() {
+                tracing::warn!(role, %name, %error, count, "deliveries may be missing");
+            }
+            return;
+        }
+        self.counters.rejected.increment();
         if let Some(count) = self.unreadable.note() {
             tracing::warn!(role, %name, ?error, count, "rejected deliveries that cannot be decoded");
         }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
+use polywire_core::health::{ConnectionState, HealthReader, HealthReporter};
 use polywire_core::message::CallId;
 use polywire_core::transport::{
     Delivery, FilterControl, Filters, Inbound, Outbound, Receiver, Sender, Sending, Subscription,
@@ -23,6 +24,7 @@ pub(crate) struct Scripted {
     /// The outcome of each send.
     send: fn() -> Sending<'static>,
     pub(crate) can: Capabilities,
+    pub(crate) health: HealthReporter,
     incoming: Mutex<Option<mpsc::UnboundedReceiver<Result<Delivery>>>>,
 }
 
@@ -41,6 +43,7 @@ impl Scripted {
                 sent,
                 send,
                 can: Capabilities::least(1 << 20),
+                health: HealthReporter::new(ConnectionState::Unknown),
                 incoming: Mutex::new(Some(incoming)),
             },
             Script { sent: out, incoming: deliver },
@@ -83,6 +86,10 @@ impl Transport for Scripted {
 
     async fn subscriber(&self, _: &Address, _: Subscription) -> Result<(Receiver, Filters)> {
         self.halves().map(|(_, receiver)| (receiver, Filters::new(IgnoreFilters)))
+    }
+
+    fn health(&self) -> HealthReader {
+        self.health.reader()
     }
 
     async fn close(&self) -> Result<()> {

@@ -87,7 +87,7 @@ impl Supervisor {
     /// Waits until the connection is lost. Returns the cause, if the engine reported any.
     async fn until_lost(&self, connection: &Connection) -> Error {
         let mut events = Box::pin(connection.events_listener());
-        let mut reason = None;
+        let (mut reason, mut alarm) = (None, AlarmLog::default());
         // The broker may have blocked this connection before there was a listener, and the last
         // connection may have ended while blocked.
         self.set_flow(connection);
@@ -110,7 +110,10 @@ impl Supervisor {
                 },
                 () = self.suspicion.notified() => {}
                 // The engine sends no event for some ways in which a connection ends.
-                () = sleep(CHECK_INTERVAL) => self.set_flow(connection),
+                () = sleep(CHECK_INTERVAL) => {
+                    self.set_flow(connection);
+                    alarm.log(self.role, connection.status().blocked());
+                }
             }
         }
         let broker = self.brokers.current();
@@ -173,6 +176,30 @@ impl Supervisor {
     }
 }
 
+/// Log lines of an alarm that goes on.
+#[derive(Default)]
+struct AlarmLog {
+    /// The time of the first look, and of the last line.
+    since: Option<(Instant, Instant)>,
+}
+
+impl AlarmLog {
+    /// Logs a warning every 30 seconds while the broker accepts no messages.
+    fn log(&mut self, role: ConnectionRole, is_blocked: bool) {
+        if !is_blocked {
+            self.since = None;
+            return;
+        }
+        let now = Instant::now();
+        let (since, warned) = self.since.get_or_insert((now, now));
+        if warned.elapsed() >= WARN_INTERVAL {
+            *warned = now;
+            let blocked_s = since.elapsed().as_secs();
+            tracing::warn!(%role, blocked_s, "the broker still accepts no messages");
+        }
+    }
+}
+
 /// An interval without a connection, for the log.
 struct Outage {
     since: Instant,
@@ -220,5 +247,5 @@ impl Outage {
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// Interval of the regular check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Interval of the warnings during an outage.
+/// Interval of the warnings during an outage or an alarm.
 const WARN_INTERVAL: Duration = Duration::from_secs(30);

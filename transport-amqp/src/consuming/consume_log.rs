@@ -1,28 +1,40 @@
 //! Log lines of a consumer that the broker refuses or ends: one for each state.
 
+use std::time::Duration;
+
 use lapin::types::ShortString;
 use polywire_core::Error;
 use polywire_core::transport::LogThrottle;
+use tokio::time::Instant;
 
-/// Remembers whether the refusal of a consumer was logged.
+/// Remembers when the refusal of a consumer was logged.
 pub(super) struct ConsumeLog {
-    is_refused: bool,
+    /// The time of the last line, while the consumer is refused.
+    refused: Option<Instant>,
     /// Throttle for the ends: a queue may be deleted again and again.
     ends: LogThrottle,
 }
 
+/// Interval of the warnings while a consumer is refused.
+const WARN_INTERVAL: Duration = Duration::from_secs(30);
+
 impl ConsumeLog {
     /// Creates the log of a consumer that was neither refused nor ended.
     pub(super) fn new() -> Self {
-        Self { is_refused: false, ends: LogThrottle::new() }
+        Self { refused: None, ends: LogThrottle::new() }
     }
 
-    /// Logs the first failure since the consumer was registered as an error, further ones as debug.
+    /// Logs the first failure since the consumer was registered as an error, and a warning every 30
+    /// seconds after that.
     pub(super) fn refused(&mut self, queue: &ShortString, error: &Error) {
-        match std::mem::replace(&mut self.is_refused, true) {
-            true => tracing::debug!(%queue, ?error, "still cannot consume"),
-            false => tracing::error!(%queue, ?error, "cannot consume; retrying"),
+        match self.refused {
+            Some(logged) if logged.elapsed() < WARN_INTERVAL => {
+                return tracing::debug!(%queue, ?error, "cannot consume yet");
+            }
+            Some(_) => tracing::warn!(%queue, ?error, "still cannot consume"),
+            None => tracing::error!(%queue, ?error, "cannot consume; retrying"),
         }
+        self.refused = Some(Instant::now());
     }
 
     /// Logs that the broker ended a consumer whose connection it kept.
@@ -42,7 +54,7 @@ impl ConsumeLog {
 
     /// Logs the end of a refusal.
     pub(super) fn registered(&mut self, queue: &ShortString) {
-        if std::mem::take(&mut self.is_refused) {
+        if self.refused.take().is_some() {
             tracing::info!(%queue, "consuming again");
         }
     }
