@@ -13,7 +13,7 @@ use crate::message::Address;
 #[derive(Debug, Default)]
 pub(super) struct FailureThrottle(Mutex<Kinds>);
 
-/// What failures of a kind have in common.
+/// The properties that failures of a kind share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FailureKind {
     /// The method or the topic.
@@ -46,7 +46,7 @@ struct Recent {
 const LINES_MAX: u32 = 10;
 /// The period: ten seconds.
 const PERIOD: Duration = Duration::from_secs(10);
-/// Kinds that are told apart: 256.
+/// Kinds with a count of their own: 256.
 const KINDS_MAX: usize = 256;
 
 impl FailureThrottle {

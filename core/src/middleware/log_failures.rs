@@ -24,8 +24,8 @@ use crate::service::{Reply, Request, Service};
 /// - `duration_ms`
 /// - `count`: the number of failures that the line stands for
 ///
-/// Ten failures of one kind are logged in ten seconds: those of one method or topic, one `error` and
-/// one `fault`. Further ones are counted, and the next line of the kind stands for them as well.
+/// Ten failures of one kind are logged in ten seconds: those of one method or topic, one `error`
+/// and one `fault`. Further ones are counted, and the next line of the kind stands for them as well.
 /// Expected failures are not bounded.
 ///
 /// Place it behind `Trace`, so that the line belongs to the span, and in front of everything whose
