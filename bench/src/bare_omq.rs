@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use omq_tokio::{Message, Options, Socket, SocketType, TrySendError};
 use tokio::sync::oneshot;
 
-use crate::load::{BODY, Echo, Figures, Load};
+use crate::load::{Echo, Figures, Load, observe};
 
 /// Binds to a free port, prints the endpoint, and echoes requests.
 pub(crate) async fn serve() -> Result<()> {
@@ -37,27 +37,29 @@ async fn answer_all(router: Socket) -> Result<()> {
 }
 
 /// Keeps requests in flight from one task, without waiting for a particular reply.
-pub(crate) async fn flood(url: &str, load: Load) -> Result<Figures> {
-    let dealer = connect(url).await?;
+pub(crate) async fn flood(url: &str, load: Load, duration: Duration) -> Result<Figures> {
+    let (dealer, sent) = (connect(url).await?, load.body());
     let done = Arc::new(AtomicU64::new(0));
     let counter = done.clone();
     let flooding = tokio::spawn(async move {
         for id in 0..load.in_flight {
-            send(&dealer, request(id as u64, &BODY)).await?;
+            send(&dealer, request(id as u64, &sent)).await?;
         }
         let mut batch = Vec::with_capacity(256);
         loop {
             dealer.recv_many_into(256, &mut batch).await?;
             for reply in batch.drain(..) {
-                let (id, _) = read(reply)?;
+                let (id, body) = read(reply)?;
+                anyhow::ensure!(body == sent, "the reply is not the body of the call");
                 counter.fetch_add(1, Ordering::Relaxed);
-                send(&dealer, request(id, &BODY)).await?;
+                send(&dealer, request(id, &sent)).await?;
             }
         }
         #[allow(unreachable_code)]
         Ok::<(), anyhow::Error>(())
     });
-    let figures = load.observe(|| done.load(Ordering::Relaxed)).await;
+    let figures = observe(duration, || done.load(Ordering::Relaxed)).await;
+    anyhow::ensure!(!flooding.is_finished(), "the loop has ended");
     flooding.abort();
     Ok(figures)
 }

@@ -8,20 +8,21 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use bytes::Bytes;
 
-/// The body of every call.
-pub(crate) const BODY: [u8; 64] = [7; 64];
+use crate::latency::{Latencies, Latency};
 
 /// The load on a subject.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Load {
+    /// The size of the body of every call, in bytes.
+    pub(crate) body: usize,
     /// Calls in flight at any time.
     pub(crate) in_flight: usize,
-    /// The duration of the measurement, without the warm-up.
-    pub(crate) duration: Duration,
 }
 
 /// The time before the measurement starts.
 const WARM_UP: Duration = Duration::from_millis(500);
+/// One of so many calls is timed, so that reading the clock costs the others nothing.
+const TIMED_EVERY: u64 = 8;
 
 /// A caller of an echo service.
 pub(crate) trait Echo: Clone + Send + Sync + 'static {
@@ -30,45 +31,64 @@ pub(crate) trait Echo: Clone + Send + Sync + 'static {
 }
 
 impl Load {
-    /// Runs the loop over `echo`.
-    pub(crate) async fn run(self, echo: impl Echo) -> Result<Figures> {
+    /// Returns the body of every call.
+    pub(crate) fn body(self) -> Bytes {
+        vec![7; self.body].into()
+    }
+
+    /// Runs the loop over `echo` for this time, after the warm-up.
+    pub(crate) async fn run(self, echo: impl Echo, duration: Duration) -> Result<Figures> {
         let (calls, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let callers: Vec<_> = (0..self.in_flight)
             .map(|_| {
                 let (echo, calls, stop) = (echo.clone(), calls.clone(), stop.clone());
-                tokio::spawn(async move {
-                    while !stop.load(Ordering::Relaxed) {
-                        let body = echo.echo(Bytes::from_static(&BODY)).await?;
-                        anyhow::ensure!(
-                            body.len() == BODY.len(),
-                            "the reply has {} bytes",
-                            body.len()
-                        );
-                        calls.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Ok(())
-                })
+                tokio::spawn(repeat(echo, self.body(), calls, stop))
             })
             .collect();
-        let figures = self.observe(|| calls.load(Ordering::Relaxed)).await;
+        let mut figures = observe(duration, || calls.load(Ordering::Relaxed)).await;
         stop.store(true, Ordering::Relaxed);
+        let mut latencies = Latencies::new()?;
         for caller in callers {
-            caller.await??;
+            latencies.merge(&caller.await??);
         }
+        figures.latency = latencies.quantiles();
         Ok(figures)
-    }
-
-    /// Counts the calls between the warm-up and the end.
-    pub(crate) async fn observe(self, done: impl Fn() -> u64) -> Figures {
-        tokio::time::sleep(WARM_UP).await;
-        let (start, before) = (Instant::now(), done());
-        tokio::time::sleep(self.duration).await;
-        Figures { calls: done() - before, took: start.elapsed(), cpu: Duration::ZERO }
     }
 }
 
+/// Calls until `stop`, and returns the latencies of some of the calls.
+async fn repeat(
+    echo: impl Echo,
+    body: Bytes,
+    calls: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+) -> Result<Latencies> {
+    let mut latencies = Latencies::new()?;
+    let mut until_timed = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let start = (until_timed == 0).then(Instant::now);
+        let reply = echo.echo(body.clone()).await?;
+        anyhow::ensure!(reply == body, "the reply is not the body of the call");
+        if let Some(start) = start {
+            latencies.add(start.elapsed());
+        }
+        until_timed = (until_timed + 1) % TIMED_EVERY;
+        calls.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(latencies)
+}
+
+/// Counts the calls between the warm-up and the end.
+pub(crate) async fn observe(duration: Duration, done: impl Fn() -> u64) -> Figures {
+    tokio::time::sleep(WARM_UP).await;
+    let (start, before) = (Instant::now(), done());
+    tokio::time::sleep(duration).await;
+    let (calls, took) = (done() - before, start.elapsed());
+    Figures { calls, took, cpu: Duration::ZERO, latency: None, server_peak: 0 }
+}
+
 /// The result of a measurement.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
     /// Calls that completed during the measurement.
     pub(crate) calls: u64,
@@ -76,6 +96,10 @@ pub(crate) struct Figures {
     pub(crate) took: Duration,
     /// CPU time of both processes, warm-up included.
     pub(crate) cpu: Duration,
+    /// Latencies, warm-up included. `None` if the subject does not tell its calls apart.
+    pub(crate) latency: Option<Latency>,
+    /// The most memory that was resident in the server, in bytes.
+    pub(crate) server_peak: u64,
 }
 
 impl Figures {
@@ -93,11 +117,11 @@ impl Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:>9.0} calls/s, {:>6.2} us of CPU a call",
-            self.calls_per_second(),
-            self.cpu_us_per_call()
-        )
+        let (speed, cpu) = (self.calls_per_second(), self.cpu_us_per_call());
+        write!(f, "{speed:>9.0} calls/s, {cpu:>6.2} us of CPU a call")?;
+        match self.latency {
+            Some(Latency { p50, p99, .. }) => write!(f, ", {p50:.0} us (p99 {p99:.0} us)"),
+            None => Ok(()),
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! Side-by-side measurements: each subject echoes 64 bytes between two processes on loopback, in
-//! one run.
+//! Side-by-side measurements: each subject echoes a body between two processes on loopback, in one
+//! run.
 //!
 //! ```text
-//! cargo run --release -p polywire-bench
-//! cargo run --release -p polywire-bench -- --rounds 5 --in-flight 1,64 zmq-raw omq-calls
+//! cargo xtask bench
+//! cargo xtask bench --quick
+//! cargo xtask bench --rounds 5 --in-flight 1,64 --body 64,4096 zmq-raw omq-calls
 //! ```
 //!
 //! Each round measures all subjects in turn: a machine that slows down affects all of them. The
@@ -11,8 +12,13 @@
 
 mod bare_lapin;
 mod bare_omq;
+mod bare_tcp;
+mod export;
+mod latency;
 mod load;
 mod options;
+mod page;
+mod plot;
 mod polywire_calls;
 mod process;
 mod subject;
@@ -22,6 +28,7 @@ use anyhow::Result;
 use clap::Parser;
 use polywire_rabbitmq_node::Node;
 
+use self::load::Load;
 use self::options::Options;
 use self::subject::Subject;
 use self::table::Table;
@@ -37,18 +44,26 @@ fn main() -> Result<()> {
     let broker = options.needs_broker().then(Node::start).transpose()?;
     let broker_url = broker.as_ref().map(Node::url).unwrap_or_default();
     let mut table = Table::default();
-    for round in 1..=options.rounds {
-        for &in_flight in &options.in_flight {
+    let (rounds, duration) = options.extent();
+    for round in 1..=rounds {
+        for load in options.loads() {
             for &subject in options.subjects() {
-                let figures = process::measure(subject, in_flight, options.seconds, &broker_url)?;
+                let figures = process::measure(subject, load, duration, &broker_url)?;
+                let (name, Load { body, in_flight }) = (subject.name(), load);
                 eprintln!(
-                    "round {round}: {:<16} {in_flight:>4} in flight: {figures}",
-                    subject.name()
+                    "round {round} of {rounds}: {name:<12} {in_flight:>4} in flight, \
+                     {body} bytes: {figures}"
                 );
-                table.add(subject, in_flight, figures);
+                table.add(subject, load, figures);
             }
         }
     }
     print!("{table}");
+    if let Some(file) = &options.json {
+        std::fs::write(file, format!("{:#}\n", export::json(&table, rounds)))?;
+    }
+    if let Some(file) = &options.html {
+        std::fs::write(file, page::page(&table, rounds))?;
+    }
     Ok(())
 }

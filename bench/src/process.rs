@@ -15,17 +15,17 @@ pub(crate) const SERVE: &str = "--serve";
 /// Starts a server, puts load on it from this process, and kills it.
 pub(crate) fn measure(
     subject: Subject,
-    in_flight: usize,
-    seconds: f64,
+    load: Load,
+    duration: Duration,
     broker_url: &str,
 ) -> Result<Figures> {
     let url = if subject.needs_broker() { broker_url } else { "zmq+tcp://127.0.0.1:*" };
     let mut server = Server::start(subject, url)?;
-    let load = Load { in_flight, duration: Duration::from_secs_f64(seconds) };
     let before = cpu_time("self")? + cpu_time(&server.0.id().to_string())?;
     let at = server.address()?;
-    let mut figures = runtime()?.block_on(subject.call(&at, load))?;
+    let mut figures = runtime()?.block_on(subject.call(&at, load, duration))?;
     figures.cpu = cpu_time("self")? + cpu_time(&server.0.id().to_string())? - before;
+    figures.server_peak = peak_memory(server.0.id())?;
     Ok(figures)
 }
 
@@ -65,6 +65,15 @@ fn cpu_time(process: &str) -> Result<Duration> {
         Ok(fields.get(at).context("cannot parse the stat line")?.parse()?)
     };
     Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+}
+
+/// Returns the most memory that a process had resident, in bytes: `VmHWM` of `status` in proc(5).
+fn peak_memory(process: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: u64 =
+        line.and_then(|line| line.trim().strip_suffix(" kB")).context("no peak memory")?.parse()?;
+    Ok(kib * 1024)
 }
 
 /// Creates the runtime of either process: two threads, as many as the smallest machine has cores.

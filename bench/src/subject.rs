@@ -1,14 +1,18 @@
 //! The subjects of a measurement.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::load::{Figures, Load};
-use crate::{bare_lapin, bare_omq, polywire_calls};
+use crate::{bare_lapin, bare_omq, bare_tcp, polywire_calls};
 
 /// One way to echo bytes between two processes.
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
+    /// TCP by hand: frames with a length and a call id, and a table of waiting calls.
+    TcpFrames,
     /// The bare engine: one task keeps requests in flight, and waits for no particular reply.
     OmqLoop,
     /// The bare engine as a caller needs it: a task per call in flight, a table of waiting calls.
@@ -29,7 +33,8 @@ pub(crate) enum Subject {
 
 impl Subject {
     /// All subjects, in the order of the table.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
+        Self::TcpFrames,
         Self::OmqLoop,
         Self::OmqCalls,
         Self::ZmqRaw,
@@ -43,6 +48,7 @@ impl Subject {
     /// Returns the name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::TcpFrames => "tcp-frames",
             Self::OmqLoop => "omq-loop",
             Self::OmqCalls => "omq-calls",
             Self::ZmqRaw => "zmq-raw",
@@ -80,6 +86,7 @@ impl Subject {
     /// Prints the address of the server, and echoes until the process is killed.
     pub(crate) async fn serve(self, url: &str) -> Result<()> {
         match self {
+            Self::TcpFrames => bare_tcp::serve().await,
             Self::OmqLoop | Self::OmqCalls => bare_omq::serve().await,
             Self::LapinCalls => bare_lapin::serve(url).await,
             Self::ZmqRaw | Self::AmqpRaw | Self::AmqpDirect => polywire_calls::serve_raw(url).await,
@@ -88,22 +95,25 @@ impl Subject {
     }
 
     /// Measures calls to a server.
-    pub(crate) async fn call(self, url: &str, load: Load) -> Result<Figures> {
+    pub(crate) async fn call(self, url: &str, load: Load, duration: Duration) -> Result<Figures> {
+        use polywire_calls::{RawCaller, TypedCaller};
+
         match self {
-            Self::OmqLoop => bare_omq::flood(url, load).await,
-            Self::OmqCalls => load.run(bare_omq::OmqCaller::connect(url).await?).await,
-            Self::LapinCalls => load.run(bare_lapin::LapinCaller::connect(url).await?).await,
+            Self::TcpFrames => load.run(bare_tcp::TcpCaller::connect(url).await?, duration).await,
+            Self::OmqLoop => bare_omq::flood(url, load, duration).await,
+            Self::OmqCalls => load.run(bare_omq::OmqCaller::connect(url).await?, duration).await,
+            Self::LapinCalls => {
+                load.run(bare_lapin::LapinCaller::connect(url).await?, duration).await
+            }
             Self::ZmqRaw | Self::AmqpRaw => {
-                load.run(polywire_calls::RawCaller::connect(url).await?).await
+                load.run(RawCaller::connect(url).await?, duration).await
             }
             Self::AmqpDirect => {
-                load.run(
-                    polywire_calls::RawCaller::connect(&format!("{url}?reply_mode=direct")).await?,
-                )
-                .await
+                let url = format!("{url}?reply_mode=direct");
+                load.run(RawCaller::connect(&url).await?, duration).await
             }
             Self::ZmqTyped | Self::AmqpTyped => {
-                load.run(polywire_calls::TypedCaller::connect(url).await?).await
+                load.run(TypedCaller::connect(url).await?, duration).await
             }
         }
     }

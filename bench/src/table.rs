@@ -1,45 +1,129 @@
-//! The medians, as a table.
+//! The measurements of all rounds, and their medians as a table.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::load::Figures;
+use crate::load::{Figures, Load};
 use crate::subject::Subject;
 
 /// Measurements by load and subject.
 #[derive(Default)]
-pub(crate) struct Table(BTreeMap<(usize, Subject), Vec<Figures>>);
+pub(crate) struct Table(BTreeMap<(Load, Subject), Vec<Figures>>);
+
+/// The median of a figure over the rounds, with its smallest and largest value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    pub(crate) min: f64,
+    pub(crate) median: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    /// Returns the spread of the values, or `None` without any.
+    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<_> = values.collect();
+        values.sort_by(f64::total_cmp);
+        let median = *values.get(values.len() / 2)?;
+        Some(Self { min: *values.first()?, median, max: *values.last()? })
+    }
+}
+
+/// The medians of a subject under a load.
+pub(crate) struct Row {
+    pub(crate) load: Load,
+    pub(crate) subject: Subject,
+    pub(crate) calls_per_second: Spread,
+    /// The ratio to the bare engine, round by round. `None` if that was not measured.
+    pub(crate) of_bare: Option<Spread>,
+    pub(crate) cpu_us_per_call: Spread,
+    pub(crate) p50_us: Option<Spread>,
+    pub(crate) p99_us: Option<Spread>,
+    pub(crate) p999_us: Option<Spread>,
+    /// The most memory that was resident in the server, in MiB.
+    pub(crate) server_mib: Spread,
+}
 
 impl Table {
     /// Adds the measurement of a round.
-    pub(crate) fn add(&mut self, subject: Subject, in_flight: usize, figures: Figures) {
-        self.0.entry((in_flight, subject)).or_default().push(figures);
+    pub(crate) fn add(&mut self, subject: Subject, load: Load, figures: Figures) {
+        self.0.entry((load, subject)).or_default().push(figures);
     }
 
-    fn median(
-        &self,
-        in_flight: usize,
-        subject: Subject,
-        of: impl Fn(&Figures) -> f64,
-    ) -> Option<f64> {
-        let mut values: Vec<_> = self.0.get(&(in_flight, subject))?.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
+    /// Returns the medians, in the order of the loads.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+        self.0.iter().filter_map(|(&(load, subject), figures)| self.row(load, subject, figures))
+    }
+
+    fn row(&self, load: Load, subject: Subject, figures: &[Figures]) -> Option<Row> {
+        let spread = |of: fn(&Figures) -> f64| Spread::of(figures.iter().map(of));
+        let latency = |of: fn(&Figures) -> Option<f64>| Spread::of(figures.iter().filter_map(of));
+        let bare = self.0.get(&(load, subject.baseline()));
+        let ratios = bare.into_iter().flat_map(|bare| {
+            let pairs = figures.iter().zip(bare);
+            pairs.map(|(own, bare)| own.calls_per_second() / bare.calls_per_second())
+        });
+        Some(Row {
+            load,
+            subject,
+            calls_per_second: spread(Figures::calls_per_second)?,
+            of_bare: Spread::of(ratios),
+            cpu_us_per_call: spread(Figures::cpu_us_per_call)?,
+            p50_us: latency(|figures| figures.latency.map(|latency| latency.p50)),
+            p99_us: latency(|figures| figures.latency.map(|latency| latency.p99)),
+            p999_us: latency(|figures| figures.latency.map(|latency| latency.p999)),
+            server_mib: spread(|figures| figures.server_peak as f64 / f64::from(1 << 20))?,
+        })
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| in flight | subject | calls/s | of the bare engine | us of CPU a call |")?;
-        writeln!(f, "|---|---|---|---|---|")?;
-        for &(in_flight, subject) in self.0.keys() {
-            let speed =
-                self.median(in_flight, subject, Figures::calls_per_second).unwrap_or_default();
-            let cpu = self.median(in_flight, subject, Figures::cpu_us_per_call).unwrap_or_default();
-            let bare = self.median(in_flight, subject.baseline(), Figures::calls_per_second);
-            let ratio = bare.map_or("-".to_owned(), |bare| format!("{:.2}", speed / bare));
-            writeln!(f, "| {in_flight} | {} | {speed:.0} | {ratio} | {cpu:.1} |", subject.name())?;
+        f.write_str(
+            "| bytes | in flight | subject | calls/s | of the bare engine | us of CPU a call | \
+             p50 us | p99 us | MiB |\n|---|---|---|---|---|---|---|---|---|\n",
+        )?;
+        for row in self.rows() {
+            let Load { body, in_flight } = row.load;
+            let ratio = row.of_bare.map_or("-".to_owned(), |Spread { min, median, max }| {
+                format!("{median:.2} ({min:.2} to {max:.2})")
+            });
+            let us =
+                |of: Option<Spread>| of.map_or("-".to_owned(), |us| format!("{:.0}", us.median));
+            writeln!(
+                f,
+                "| {body} | {in_flight} | {} | {:.0} | {ratio} | {:.1} | {} | {} | {:.0} |",
+                row.subject.name(),
+                row.calls_per_second.median,
+                row.cpu_us_per_call.median,
+                us(row.p50_us),
+                us(row.p99_us),
+                row.server_mib.median,
+            )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn ratios_are_those_of_one_round() {
+        let mut table = Table::default();
+        let load = Load { body: 64, in_flight: 1 };
+        let took = Duration::from_secs(1);
+        for (own, bare) in [(10, 20), (30, 30), (10, 100)] {
+            let figures =
+                |calls| Figures { calls, took, cpu: took, latency: None, server_peak: 1 << 20 };
+            table.add(Subject::ZmqRaw, load, figures(own));
+            table.add(Subject::OmqCalls, load, figures(bare));
+        }
+        let row = table.rows().find(|row| row.subject == Subject::ZmqRaw);
+        let ratio = row.and_then(|row| row.of_bare).expect("both were measured");
+        assert_eq!((ratio.min, ratio.median, ratio.max), (0.1, 0.5, 1.0));
+        assert!(table.to_string().contains("| 64 | 1 | zmq-raw | 10 | 0.50 (0.10 to 1.00) |"));
     }
 }

@@ -1,5 +1,6 @@
 //! The tasks of the workspace: `cargo xtask --help`.
 
+mod bench;
 mod broker;
 mod conformance;
 mod costs;
@@ -35,6 +36,8 @@ enum Task {
     Examples(examples::ExampleOptions),
     /// Counts instructions and allocations of a call over memory, with valgrind.
     Costs(costs::CostsOptions),
+    /// Measures calls beside the bare engines: a table, figures as JSON, and a page with plots.
+    Bench(bench::BenchOptions),
     /// Prepares a version of RabbitMQ for the tests, and starts a node of it once.
     Broker(broker::BrokerOptions),
     /// Runs the fault scenarios in full: minutes.
@@ -68,6 +71,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Features => features::run(&shell),
         Task::Examples(options) => examples::run(&shell, options),
         Task::Costs(options) => costs::run(&shell, options),
+        Task::Bench(options) => bench::run(&shell, &options.arguments),
         Task::Broker(options) => broker::run(&shell, options),
         Task::Faults(options) => faults::run(&shell, options),
         Task::Soak(options) => faults::soak(&shell, options),

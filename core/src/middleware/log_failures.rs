@@ -25,7 +25,7 @@ use crate::service::{Reply, Request, Service};
 /// - `count`: the number of failures that the line stands for
 ///
 /// Ten failures of one kind are logged in ten seconds: those of one method or topic, one `error`
-/// and one `fault`. Further ones are counted, and the next line of the kind stands for them as well.
+/// and one `fault`. Further ones are counted, and the next line of the kind stands for them, too.
 /// Expected failures are not bounded.
 ///
 /// Place it behind `Trace`, so that the line belongs to the span, and in front of everything whose

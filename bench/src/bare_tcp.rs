@@ -1,0 +1,139 @@
+//! TCP by hand: what a caller of one server would write without a library. A frame is its length
+//! and a call id, both big-endian, and the body.
+//!
+//! Frames that wait are written together, on both sides.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::load::Echo;
+
+/// The bytes before a body: its length and the call id.
+const HEAD: usize = 4 + 8;
+/// The largest body, in bytes.
+const BODY_MAX: usize = 16 << 20;
+/// Frames that may wait for the writer.
+const WAITING_MAX: usize = 1024;
+
+/// Listens on a free port, prints it, and echoes.
+pub(crate) async fn serve() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    std::io::stdout().flush()?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(answer_all(stream));
+    }
+}
+
+async fn answer_all(stream: TcpStream) -> Result<()> {
+    let (mut reader, mut writer) = stream.into_split();
+    let (mut read, mut answers) = (BytesMut::new(), BytesMut::new());
+    while reader.read_buf(&mut read).await? > 0 {
+        while let Some((id, body)) = next_frame(&mut read)? {
+            put_frame(&mut answers, id, &body);
+        }
+        writer.write_all_buf(&mut answers).await?;
+    }
+    Ok(())
+}
+
+/// Takes a whole frame out of the buffer.
+fn next_frame(buffer: &mut BytesMut) -> Result<Option<(u64, Bytes)>> {
+    let Some(length) = buffer.first_chunk().map(|length| u32::from_be_bytes(*length) as usize)
+    else {
+        return Ok(None);
+    };
+    ensure!(length <= BODY_MAX, "a body of {length} bytes");
+    if buffer.len() < HEAD + length {
+        buffer.reserve(HEAD + length - buffer.len());
+        return Ok(None);
+    }
+    let mut frame = buffer.split_to(HEAD + length);
+    frame.advance(4);
+    let id = frame.get_u64();
+    Ok(Some((id, frame.freeze())))
+}
+
+fn put_frame(buffer: &mut BytesMut, id: u64, body: &[u8]) {
+    buffer.reserve(HEAD + body.len());
+    buffer.put_u32(u32::try_from(body.len()).unwrap_or(u32::MAX));
+    buffer.put_u64(id);
+    buffer.put_slice(body);
+}
+
+/// A caller: a call id, a table of waiting calls, a wake-up.
+#[derive(Clone)]
+pub(crate) struct TcpCaller(Arc<Inner>);
+
+struct Inner {
+    frames: mpsc::Sender<(u64, Bytes)>,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
+    last: AtomicU64,
+}
+
+impl TcpCaller {
+    /// Connects to a server.
+    pub(crate) async fn connect(address: &str) -> Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (reader, writer) = stream.into_split();
+        let (frames, to_write) = mpsc::channel(WAITING_MAX);
+        let inner = Inner { frames, waiting: Mutex::default(), last: AtomicU64::new(0) };
+        let inner = Arc::new(inner);
+        tokio::spawn(write_all(writer, to_write));
+        tokio::spawn(inner.clone().read_all(reader));
+        Ok(Self(inner))
+    }
+}
+
+async fn write_all(
+    mut writer: OwnedWriteHalf,
+    mut frames: mpsc::Receiver<(u64, Bytes)>,
+) -> Result<()> {
+    let (mut batch, mut buffer) = (Vec::new(), BytesMut::new());
+    while frames.recv_many(&mut batch, WAITING_MAX).await > 0 {
+        for (id, body) in batch.drain(..) {
+            put_frame(&mut buffer, id, &body);
+        }
+        writer.write_all_buf(&mut buffer).await?;
+    }
+    Ok(())
+}
+
+impl Echo for TcpCaller {
+    async fn echo(&self, body: Bytes) -> Result<Bytes> {
+        let id = self.0.last.fetch_add(1, Ordering::Relaxed);
+        let (answer, reply) = oneshot::channel();
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
+        self.0.frames.send((id, body)).await.ok().context("the writer has ended")?;
+        Ok(reply.await?)
+    }
+}
+
+impl Inner {
+    async fn read_all(self: Arc<Self>, mut reader: OwnedReadHalf) -> Result<()> {
+        let mut read = BytesMut::new();
+        while reader.read_buf(&mut read).await? > 0 {
+            while let Some((id, body)) = next_frame(&mut read)? {
+                let waiting =
+                    self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                if let Some(answer) = waiting {
+                    // The caller may have been dropped.
+                    let _ = answer.send(body);
+                }
+            }
+        }
+        Ok(())
+    }
+}

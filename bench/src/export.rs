@@ -1,0 +1,34 @@
+//! The figures as JSON.
+
+use serde_json::{Value, json};
+
+use crate::table::{Row, Spread, Table};
+
+/// Returns all medians with their spreads, and the number of processors.
+pub(crate) fn json(table: &Table, rounds: u32) -> Value {
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    let rows: Vec<_> = table.rows().map(|row| of_row(&row)).collect();
+    json!({ "processors": processors, "rounds": rounds, "rows": rows })
+}
+
+fn of_row(row: &Row) -> Value {
+    json!({
+        "subject": row.subject.name(),
+        "body_bytes": row.load.body,
+        "in_flight": row.load.in_flight,
+        "calls_per_second": of_spread(Some(row.calls_per_second)),
+        "of_bare_engine": of_spread(row.of_bare),
+        "cpu_us_per_call": of_spread(Some(row.cpu_us_per_call)),
+        "p50_us": of_spread(row.p50_us),
+        "p99_us": of_spread(row.p99_us),
+        "p999_us": of_spread(row.p999_us),
+        "server_mib": of_spread(Some(row.server_mib)),
+    })
+}
+
+fn of_spread(spread: Option<Spread>) -> Value {
+    spread.map_or(
+        Value::Null,
+        |Spread { min, median, max }| json!({ "min": min, "median": median, "max": max }),
+    )
+}
