@@ -49,6 +49,7 @@ mod reconnects;
 mod requeues;
 mod retries;
 mod roles;
+mod send_options;
 mod settings;
 mod suspects;
 mod topology;
@@ -86,6 +87,7 @@ fn main() {
         retries::trials(),
         dead_letters::trials(),
         message_ids::trials(),
+        send_options::trials(),
         poison::trials(),
         suspects::trials(),
         events::trials(),
