@@ -7,14 +7,17 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
+use lapin::Connection;
 use lapin::uri::SASLMechanism;
 use polywire_core::{Error, ErrorKind, Limits, Result};
 
 use crate::buffer_bounds::Bounds;
 use crate::connection::credentials::CredentialsProvider;
 use crate::connection::heartbeat::Heartbeat;
+use crate::connection::source::ConnectionSource;
 use crate::consuming::reply_mode::ReplyMode;
 use crate::topology::options_by_queue::QueueSettings;
 use crate::url::{BoundsOverride, ParsedUrl};
@@ -24,6 +27,8 @@ use crate::url::{BoundsOverride, ParsedUrl};
 pub(crate) struct Config {
     /// Brokers, user, virtual host, heartbeat, and the files for TLS.
     pub(crate) url: ParsedUrl,
+    /// Source of the connections; the other settings of the URL apply in any case.
+    pub(crate) connections: ConnectionSource,
     /// Time for each attempt to connect, for each setup, and for a buffered message without a
     /// connection.
     pub(crate) connect_timeout: Duration,
@@ -74,17 +79,31 @@ impl Config {
             );
             return Err(error.with("crate", "polywire-amqp").with("feature", "tls"));
         }
+        let credentials = url.secrets.provider(&url.uri.authority.userinfo)?;
+        Ok(Self::new(url, ConnectionSource::Url, credentials))
+    }
+
+    /// Returns the default settings of a transport over a connection of the program.
+    pub(crate) fn over(connection: Arc<Connection>) -> Self {
+        Self::new(ParsedUrl::of_program(), ConnectionSource::Given(connection), None)
+    }
+
+    fn new(
+        url: ParsedUrl,
+        connections: ConnectionSource,
+        credentials: Option<CredentialsProvider>,
+    ) -> Self {
         let mut queues = QueueSettings::default();
         queues.default = queues.default.kind(url.queue_kind.unwrap_or_default());
-        let credentials = url.secrets.provider(&url.uri.authority.userinfo)?;
         let reply_mode = url.reply_mode.unwrap_or_default();
         let one_connection = url.one_connection.unwrap_or_default();
         let connection_name = url.connection_name.clone();
         let publish_buffer = url.publish_buffer.or(DEFAULT_PUBLISH_BUFFER);
         let unconfirmed_max = url.unconfirmed_max.or(DEFAULT_UNCONFIRMED_MAX);
         let connect_timeout = url.uri.query.connection_timeout.map(Duration::from_millis);
-        Ok(Self {
+        Self {
             url,
+            connections,
             connect_timeout: connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
             confirm_timeout: DEFAULT_CONFIRM_TIMEOUT,
             limits: Limits { body_max: DEFAULT_BODY_MAX, ..Limits::default() },
@@ -100,7 +119,7 @@ impl Config {
             reply_mode,
             publish_buffer,
             unconfirmed_max,
-        })
+        }
     }
 
     /// Checks the settings that have bounds, and the options of all queues.
@@ -183,6 +202,7 @@ impl fmt::Debug for Config {
             .field("persistent", &self.persistent)
             .field("queues", &self.queues)
             .field("reply_mode", &self.reply_mode)
+            .field("connections", &self.connections)
             .field("one_connection", &self.one_connection)
             .field("publish_buffer", &self.publish_buffer)
             .field("unconfirmed_max", &self.unconfirmed_max)

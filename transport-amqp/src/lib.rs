@@ -15,6 +15,7 @@ mod events;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod program_connections;
 mod publisher;
 mod publishing;
 mod puller;
@@ -29,6 +30,9 @@ mod transport;
 mod unique_number;
 mod url;
 mod wire;
+
+/// The engine under this crate, for programs that hand in a connection of their own.
+pub use lapin;
 
 pub use self::builder::AmqpBuilder;
 pub use self::connection::credentials::Credentials;

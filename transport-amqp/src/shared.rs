@@ -73,6 +73,8 @@ impl Shared {
     /// Those of connecting, or [`ErrorKind::Disconnected`] if opening the channel exceeds the
     /// connect timeout. Dropping the future closes what is connected by then.
     pub(crate) async fn open(config: Config) -> Result<Arc<Self>> {
+        let mut config = config;
+        config.one_connection |= config.connections.is_given();
         let roles: &[_] = match config.one_connection {
             true => &[ConnectionRole::Both],
             false => &[ConnectionRole::Publishing, ConnectionRole::Consuming],

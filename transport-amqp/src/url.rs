@@ -18,7 +18,7 @@ use crate::consuming::reply_mode::ReplyMode;
 use crate::topology::queue_kind::QueueKind;
 
 /// A parsed URL: the engine's part, and the parameters of this crate.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct ParsedUrl {
     /// The engine's URI, with the first broker.
     pub(crate) uri: AMQPUri,
@@ -118,6 +118,14 @@ impl ParsedUrl {
         }
         parsed.check_secrets(user.is_some_and(|user| user.contains(':')))?;
         Ok(parsed)
+    }
+
+    /// Returns the default settings for a connection that the program makes. There is no broker.
+    pub(crate) fn of_program() -> Self {
+        let mut url = Self::default();
+        url.uri.authority =
+            AMQPAuthority { host: "from_connection".to_owned(), port: 0, ..url.uri.authority };
+        url
     }
 
     /// Returns whether the scheme is `amqps`.

@@ -42,6 +42,7 @@ mod outbound;
 mod peer;
 mod permissions;
 mod poison;
+mod program_connections;
 mod queue_limits;
 mod queues;
 mod raw;
@@ -93,6 +94,7 @@ fn main() {
         events::trials(),
         reconnects::trials(),
         one_connection::trials(),
+        program_connections::trials(),
         outages::trials(),
         outbound::trials(),
         alarms::trials(),
