@@ -19,7 +19,9 @@ use crate::connection::credentials::CredentialsProvider;
 use crate::connection::heartbeat::Heartbeat;
 use crate::connection::source::ConnectionSource;
 use crate::consuming::reply_mode::ReplyMode;
+use crate::topology::channel_exchanges::ChannelExchanges;
 use crate::topology::options_by_queue::QueueSettings;
+use crate::topology::own::Topology;
 use crate::url::{BoundsOverride, ParsedUrl};
 
 /// All settings of a transport, from its URL and its builder.
@@ -55,6 +57,10 @@ pub(crate) struct Config {
     pub(crate) send_user_id: bool,
     /// Options of the service, job and group queues.
     pub(crate) queues: QueueSettings,
+    /// Exchanges of the program's own, by channel.
+    pub(crate) channel_exchanges: ChannelExchanges,
+    /// Exchanges, queues and bindings of the program's own.
+    pub(crate) topology: Topology,
     /// Way for replies to reach the requesters.
     pub(crate) reply_mode: ReplyMode,
     /// Size of the buffer for messages that cannot be sent now.
@@ -116,6 +122,8 @@ impl Config {
             credentials,
             send_user_id: true,
             queues,
+            channel_exchanges: ChannelExchanges::default(),
+            topology: Topology::new(),
             reply_mode,
             publish_buffer,
             unconfirmed_max,
@@ -170,6 +178,8 @@ impl Config {
             }
             _ => {}
         }
+        self.channel_exchanges.validate()?;
+        self.topology.validate()?;
         self.queues.validate()
     }
 

@@ -15,6 +15,7 @@ mod events;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod own_topology;
 mod program_connections;
 mod publisher;
 mod publishing;
@@ -38,6 +39,10 @@ pub use self::builder::AmqpBuilder;
 pub use self::connection::credentials::Credentials;
 pub use self::consuming::reply_mode::ReplyMode;
 pub use self::events::{ConnectionChange, ConnectionEvent, ConnectionEvents, ConnectionRole};
+pub use self::topology::argument_value::ArgumentValue;
+pub use self::topology::own::{
+    BindingDeclaration, ExchangeDeclaration, ExchangeKind, QueueDeclaration, Topology,
+};
 pub use self::topology::queue_kind::QueueKind;
 pub use self::topology::queue_options::{QueueOptions, QueueOverflow};
 pub use self::transport::Amqp;

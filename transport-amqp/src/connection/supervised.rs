@@ -119,6 +119,17 @@ impl SupervisedConnection {
         })
     }
 
+    /// Waits until the connection was lost and is there again. A loss before the call does not
+    /// count. Never resolves on a connection that has ended.
+    pub(crate) async fn reconnected(&self) {
+        let mut state = self.state.clone();
+        let is_up = |state: &ConnectionState| matches!(state, ConnectionState::Up(_));
+        let lost = state.wait_for(|state| !is_up(state)).await.map(drop);
+        if lost.is_err() || state.wait_for(is_up).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Runs `setup` over this connection, and fails as soon as the connection is lost. The engine
     /// may never resolve a request that was made in the moment of the loss.
     ///

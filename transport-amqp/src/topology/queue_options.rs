@@ -39,6 +39,8 @@ use crate::topology::queue_kind::QueueKind;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "options do nothing by themselves"]
 pub struct QueueOptions {
+    /// Name of the queue at the broker; that of the wire format if not set.
+    pub(super) name: Option<String>,
     /// `x-queue-type`; the kind of the builder if not set.
     kind: Option<QueueKind>,
     /// `x-delivery-limit`
@@ -87,6 +89,16 @@ impl QueueOptions {
     /// [builder](crate::AmqpBuilder::queue_kind).
     pub fn kind(self, kind: QueueKind) -> Self {
         Self { kind: Some(kind), ..self }
+    }
+
+    /// Sets the name of the queue at the broker, for the queue of one service, job queue or group.
+    /// The default begins with `polywire.`.
+    ///
+    /// All programs of the queue have to set the same name. Add [`passive`](Self::passive) for a
+    /// queue that another program declares, or a [`Topology`](crate::Topology) of this one. The
+    /// dead-letter queue of a queue NAME is `polywire.dead..NAME`.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
     }
 
     /// Sets how often a message may be redelivered before it is

@@ -39,6 +39,7 @@ mod message_ids;
 mod one_connection;
 mod outages;
 mod outbound;
+mod own_topology;
 mod peer;
 mod permissions;
 mod poison;
@@ -106,6 +107,7 @@ fn main() {
         lasting::trials(),
         lost_servers::trials(),
         topology::trials(),
+        own_topology::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

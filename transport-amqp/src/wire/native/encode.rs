@@ -195,7 +195,8 @@ pub(crate) fn encode_redriven(
     let copy = Republish::new(properties.clone(), None, dead_letter.data.clone().into(), 1);
     let copy = Republish { history: Some(history), ..copy.without_expiration() };
     let mut copy = encode_republished(queue, queue, copy)?;
-    if is_request_queue(queue) {
+    // A queue of the program's own may hold requests, too.
+    if is_request_queue(queue) || copy.properties.reply_to().is_some() {
         copy.properties = properties::without_reply(&copy.properties);
     }
     Ok(copy)
