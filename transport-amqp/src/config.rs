@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use lapin::Connection;
 use lapin::uri::SASLMechanism;
-use polywire_core::{Error, ErrorKind, Limits, Result};
+use polywire_core::{Address, Error, ErrorKind, Limits, Result};
 
 use crate::buffer_bounds::Bounds;
 use crate::connection::credentials::CredentialsProvider;
@@ -63,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) topology: Topology,
     /// Way for replies to reach the requesters.
     pub(crate) reply_mode: ReplyMode,
+    /// Name of the client, which names its reply queue.
+    pub(crate) client_name: Option<Result<Address>>,
     /// Size of the buffer for messages that cannot be sent now.
     pub(crate) publish_buffer: Bounds,
     /// Limit on the messages that are sent and not confirmed.
@@ -104,6 +106,7 @@ impl Config {
         let reply_mode = url.reply_mode.unwrap_or_default();
         let one_connection = url.one_connection.unwrap_or_default();
         let connection_name = url.connection_name.clone();
+        let client_name = url.client_name.clone().map(Address::new);
         let publish_buffer = url.publish_buffer.or(DEFAULT_PUBLISH_BUFFER);
         let unconfirmed_max = url.unconfirmed_max.or(DEFAULT_UNCONFIRMED_MAX);
         let connect_timeout = url.uri.query.connection_timeout.map(Duration::from_millis);
@@ -125,6 +128,7 @@ impl Config {
             channel_exchanges: ChannelExchanges::default(),
             topology: Topology::new(),
             reply_mode,
+            client_name,
             publish_buffer,
             unconfirmed_max,
         }
@@ -177,6 +181,14 @@ impl Config {
                     .with("most", u16::MAX));
             }
             _ => {}
+        }
+        if let Some(name) = &self.client_name {
+            let name =
+                name.as_ref().map_err(|error| error.clone().with("setting", "client_name"))?;
+            if self.reply_mode == ReplyMode::Direct {
+                let error = invalid("cannot connect: direct replies have no queue to name");
+                return Err(error.with("setting", "client_name").with("value", name));
+            }
         }
         self.channel_exchanges.validate()?;
         self.topology.validate()?;

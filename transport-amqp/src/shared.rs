@@ -263,7 +263,7 @@ impl Shared {
         self.tasks.abort_all();
         let mut private: Vec<_> =
             lock(&self.private_queues).drain().map(ShortString::from).collect();
-        if self.replies_started.initialized() {
+        if self.replies_started.initialized() && !self.replies.is_named() {
             private.push(self.replies.queue().name);
         }
         if !private.is_empty() {

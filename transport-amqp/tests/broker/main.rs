@@ -20,6 +20,7 @@ mod calls;
 mod cancellation;
 #[cfg(feature = "tls")]
 mod certificates;
+mod client_names;
 mod connecting;
 mod context;
 mod dead_letters;
@@ -75,6 +76,7 @@ fn main() {
         connecting::trials(),
         error_texts::trials(),
         calls::trials(),
+        client_names::trials(),
         at_most_once::trials(),
         malformed::trials(),
         unparsable::trials(),

@@ -126,6 +126,12 @@ pub(crate) fn reply_queue(number: u128) -> ShortString {
     format!("{ASKED}{:028x}", number >> 16).into()
 }
 
+/// Returns the reply queue of a client that keeps its name: `polywire.reply.ask..NAME`. It meets no
+/// queue with a number.
+pub(crate) fn named_reply_queue(client: &Address) -> Result<ShortString> {
+    short_string("client name", format!("{ASKED}.{client}"))
+}
+
 /// Returns whether the caller with this reply queue answers servers that ask.
 pub(super) fn can_answer(reply_queue: &str) -> bool {
     reply_queue.starts_with(ASKED)
